@@ -12,7 +12,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from types import FunctionType
+from types import CodeType, FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -165,13 +165,18 @@ def _answering(value: Any, module: str) -> Any:
         value.__module__ = module  # where pickle finds this very function
     elif isinstance(value, type):
         begin = vars(value).get("__init__")
-        if isinstance(begin, FunctionType) and not hasattr(begin, "__wrapped__"):
+        if isinstance(begin, FunctionType) and not hasattr(begin, "answers_wrong_calls"):
             type.__setattr__(value, "__init__", answers_wrong_calls(begin, value))
     return value
 
 
 def answers_wrong_calls(function: Function, made: type | None = None) -> Function:
     """The same function, or `__init__` of what it makes; a call that does not fit hears what would."""
+    around = set()
+    wrapped: Any = function
+    while hasattr(wrapped, "__wrapped__"):
+        around.add(getattr(wrapped, "__code__", None))
+        wrapped = wrapped.__wrapped__
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -179,13 +184,22 @@ def answers_wrong_calls(function: Function, made: type | None = None) -> Functio
         try:
             return function(*args, **kwargs)
         except TypeError as error:
-            # A call that does not fit never enters the function.
-            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+            # A call that does not fit never enters the function, but only what is wrapped around it.
+            if _last_frame(error.__traceback__) not in around:
                 raise
             sentence = _wrong_call(function, made or function, args, kwargs) or str(error)
         raise TypeError(sentence)
 
+    around.add(call.__code__)  # type: ignore[attr-defined]
+    call.answers_wrong_calls = True  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
+
+
+def _last_frame(traceback: TracebackType | None) -> CodeType | None:
+    """The code that an error left last."""
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback.tb_frame.f_code if traceback is not None else None
 
 
 def _wrong_call(function: Any, called: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

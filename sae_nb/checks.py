@@ -1,20 +1,29 @@
-"""Checks of user input, made once at the public call: rule, given, do."""
+"""Checks of user input, made once at the public call: rule, given, do.
+
+`checked` above a public function checks every argument against its annotation, by the functions below; what
+no annotation can say (a range, what fits together) stands in the first lines of the function.
+"""
 
 from __future__ import annotations
 
+import ast
+import functools
+import inspect
 import math
+import operator
 import os
 import sys
 import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence, Sized
+    from collections.abc import Sequence, Sized
 
 
 Choice = TypeVar("Choice")
@@ -78,10 +87,24 @@ def check_finite(
     )
 
 
+LARGEST = 2**31 - 1
+"""Of what is counted: what 32 bits hold. Only bytes and seeds go beyond."""
+
+
+def check_integer(value: object, *, name: str) -> int:
+    """Return a whole number as Python's: numpy's and a tensor's are taken, True and 2.0 are not."""
+    dtype = str(getattr(value, "dtype", ""))
+    if isinstance(value, bool) or dtype.endswith("bool"):
+        raise TypeError(f"`{name}` must be an integer, got {shown(value)}.")
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, RuntimeError):
+        raise TypeError(f"`{name}` must be an integer, got {shown(value)}.") from None
+
+
 def check_k(k: object, n_atoms: int, *, name: str = "k") -> int:
     """Return `k` if it is an integer with 1 ≤ k ≤ n_atoms."""
-    if isinstance(k, bool) or not isinstance(k, int):
-        raise TypeError(f"`{name}` must be an integer, got {k!r}.")
+    k = check_integer(k, name=name)
     if not 1 <= k <= n_atoms:
         smaller = f"Choose a smaller `{name}` or a larger dictionary."
         raise ValueError(
@@ -91,34 +114,97 @@ def check_k(k: object, n_atoms: int, *, name: str = "k") -> int:
     return k
 
 
-def check_count(value: object, *, name: str, at_least: int = 1) -> int:
-    """Return `value` if it is an integer of at least `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"`{name}` must be an integer, got {value!r}.")
+def check_count(value: object, *, name: str, at_least: int = 1, at_most: int | None = None) -> int:
+    """Return `value` if it is an integer from `at_least` to `at_most`."""
+    value = check_integer(value, name=name)
     if value < at_least:
         raise ValueError(f"`{name}` must be at least {at_least}, got {value}.")
+    if at_most is not None and value > at_most:
+        raise ValueError(f"`{name}` must be at most {at_most}, got {value}.")
     return value
 
 
-def check_real(value: float, *, name: str) -> float:
-    """Return `value` if it is a number, whole or not."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"`{name}` must be a number, got {value!r}.")
-    return value
+def check_seed(seed: object, *, name: str = "seed") -> int:
+    """Return `seed` if every generator takes it: torch's, numpy's and scikit-learn's."""
+    return check_count(seed, name=name, at_least=0, at_most=2**32 - 1)
+
+
+def check_real(value: object, *, name: str) -> float:
+    """Return a number, whole or not, as Python's: numpy's and a tensor's are taken, texts and True are not."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = value
+    else:
+        dtype = str(getattr(value, "dtype", "object"))
+        if getattr(value, "shape", None) != () or not ("float" in dtype or "int" in dtype):
+            raise TypeError(f"`{name}` must be a number, got {shown(value)}.")
+        number = value.item()  # type: ignore[attr-defined]
+    if isinstance(number, int) and abs(number) >= 2**63:
+        raise ValueError(f"`{name}` must be a number of at most 64 bits, got {number}.")
+    if math.isnan(number):
+        raise ValueError(f"`{name}` must be a finite number, got {number}.")
+    return number
 
 
 def check_flag(value: object, *, name: str) -> bool:
     """Return `value` if it is True or False: the text "False" would count as true."""
-    if not isinstance(value, bool):
-        raise TypeError(f"`{name}` must be True or False, got {value!r}.")
+    if isinstance(value, bool):
+        return value
+    if str(getattr(value, "dtype", "")) == "bool" and getattr(value, "shape", None) == ():
+        return bool(value)  # numpy's
+    raise TypeError(f"`{name}` must be True or False, got {shown(value)}.")
+
+
+def check_text(value: object, *, name: str) -> str:
+    """Return `value` if it is text."""
+    if not isinstance(value, str):
+        raise TypeError(f"`{name}` must be text, got {shown(value)}.")
     return value
+
+
+def check_path(value: object, *, name: str) -> Path:
+    """Return a file's or folder's name as a path, if a file system can hold it."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"`{name}` must be a path, got {shown(value)}.")
+    try:
+        encoded = os.fsencode(value)
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if not encoded:
+        raise ValueError(f"`{name}` must name a file or folder, got an empty text.")
+    if b"\0" in encoded:
+        raise ValueError(
+            f"`{name}` must hold only what a file system can write, got {os.fspath(value)!r}."
+        )
+    longest = max(map(len, encoded.split(os.sep.encode())))
+    if longest > 255 or len(encoded) > 4095:
+        raise ValueError(
+            f"`{name}` must be short enough for a file system (255 bytes a part, 4095 in all), got "
+            f"{longest} in one part and {len(encoded)} in all. Choose a shorter name."
+        )
+    return Path(os.fsdecode(encoded))
+
+
+def check_callable(value: object, *, name: str) -> Callable[..., Any]:
+    """Return `value` if it can be called."""
+    if not callable(value):
+        raise TypeError(f"`{name}` must be a function, got {shown(value)}.")
+    return value
+
+
+def shown(value: object) -> str:
+    """Return what was given, for a message: what is short as it is, of the rest the type."""
+    plain = isinstance(value, bool | int | float | complex | str | bytes | None)
+    if plain and len(repr(value)) < 80:
+        return repr(value)
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def one_of(value: Choice, choices: Collection[Choice], *, name: str) -> Choice:
     """Return `value` if it is one of the choices."""
-    if value not in list(choices):  # a list: what cannot be hashed is refused like any other
-        raise ValueError(f"`{name}` must be one of {list(choices)}, got {value!r}.")
-    return value
+    for choice in choices:  # by type too: what compares entry by entry is refused like any other
+        if type(value) is type(choice) and value == choice:
+            return value
+    raise ValueError(f"`{name}` must be one of {list(choices)}, got {value!r:.80}.")
 
 
 def between(
@@ -131,7 +217,9 @@ def between(
     high_name: str = "",
     do: str = "",
 ) -> float:
-    """Return `value` if it lies in an interval."""
+    """Return `value` if it is a number in an interval."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        value = check_real(value, name=name)
     above = low < value if ends[0] == "(" else low <= value
     below = value < high if ends[1] == ")" else value <= high
     if not (above and below):
@@ -154,10 +242,7 @@ def same_length(values: Sized, n: int, *, name: str, per: str) -> None:
 
 def check_atom(atom: object, n_atoms: int, *, name: str = "atom") -> int:
     """Return `atom` if it names a row of the dictionary."""
-    try:
-        index = int(atom.__index__())  # type: ignore[attr-defined]
-    except (AttributeError, TypeError):
-        raise TypeError(f"`{name}` must be an integer, got {atom!r}.") from None
+    index = check_integer(atom, name=name)
     if not 0 <= index < n_atoms:
         raise IndexError(
             f"`{name}` must be between 0 and {n_atoms - 1} (the SAE has {n_atoms} atoms), got {index}."
@@ -289,3 +374,414 @@ def warn_caller(message: str) -> None:
 
 
 _INSIDE = ("sae_nb", "torch.")
+
+
+Checked = TypeVar("Checked", bound=Callable[..., Any])
+
+
+@overload
+def checked(call: Checked) -> Checked: ...
+@overload
+def checked(*, leave: Collection[str]) -> Callable[[Checked], Checked]: ...
+def checked(call: Any = None, *, leave: Collection[str] = ()) -> Any:
+    """Check each argument of a public function, or of a class's making, by its annotation, before any work.
+
+    Numbers of numpy become Python's. What the function checks itself, because its rule is another, is
+    named by `leave`; so is left what an annotation does not say in words known here.
+
+    >>> @checked
+    ... def repeat(text: str, n: int = 2) -> str:
+    ...     return text * n
+    >>> repeat("ab", n=2.5)
+    Traceback (most recent call last):
+    ...
+    TypeError: `n` must be an integer, got 2.5.
+    """
+    if call is None:
+        return lambda made: _with_checks(made, frozenset(leave))
+    return _with_checks(call, frozenset(leave))
+
+
+def _with_checks(call: Any, leave: frozenset[str]) -> Any:
+    if isinstance(call, type):
+        own = "__init__" if "__init__" in vars(call) else "__new__"
+        setattr(call, own, _with_checks(vars(call)[own], leave))
+        return call
+
+    @functools.wraps(call)
+    def with_checks(*args: Any, **kwargs: Any) -> Any:
+        arguments = _arguments(call, leave)
+        try:
+            placed, named = arguments.taken(args, kwargs)
+        except (TypeError, ValueError):
+            if arguments.fit(args, kwargs):
+                raise
+            placed, named = args, kwargs  # of a call that does not fit, that is said first
+        return call(*placed, **named)
+
+    return with_checks
+
+
+class _OtherKindError(TypeError):
+    """The value is of another kind; what it should be is told by whoever tries the kinds."""
+
+
+Sizes = dict[str, tuple[int, str]]
+Take = Callable[[Any, str, Sizes], Any]
+"""Value, its argument's name, axes met so far → the value to go on with, or an error."""
+
+
+class _Kind:
+    """One alternative of an annotation: its words, and what takes a value of it."""
+
+    def __init__(self, words: str, take: Take) -> None:
+        self.words, self.take = words, take
+
+
+class _Argument:
+    """Name, default and kinds of an argument."""
+
+    def __init__(self, parameter: inspect.Parameter, kinds: list[_Kind] | None) -> None:
+        self.name, self.default, self.kinds = parameter.name, parameter.default, kinds
+
+    def taken(self, value: Any, sizes: Sizes) -> Any:
+        if self.kinds is None or value is self.default:
+            return value
+        return _taken(value, self.kinds, self.name, sizes)
+
+
+class _Arguments:
+    """What a function takes, by place and by name."""
+
+    def __init__(self, call: Callable[..., Any], leave: Collection[str]) -> None:
+        self.signature = inspect.signature(call)
+        self.in_order: list[_Argument] = []
+        self.by_name: dict[str, _Argument] = {}
+        for p in self.signature.parameters.values():
+            if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                continue
+            argument = _Argument(p, None if p.name in leave else _kinds(p.annotation))
+            self.by_name[p.name] = argument
+            if p.kind is not p.KEYWORD_ONLY:
+                self.in_order.append(argument)
+
+    def taken(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        sizes: Sizes = {}
+        n, by_name = len(self.in_order), self.by_name
+        placed = [a.taken(value, sizes) for a, value in zip(self.in_order, args, strict=False)]
+        named = {
+            name: by_name[name].taken(value, sizes) if name in by_name else value
+            for name, value in kwargs.items()
+        }
+        return (*placed, *args[n:]), named
+
+    def fit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError:
+            return False
+        return True
+
+
+@functools.cache
+def _arguments(call: Callable[..., Any], leave: frozenset[str]) -> _Arguments:
+    """What a function takes, read at its first call: importing it stays cheap."""
+    return _Arguments(call, leave)
+
+
+def _taken(value: Any, kinds: list[_Kind], name: str, sizes: Sizes) -> Any:
+    wrong: Exception | None = None
+    for kind in kinds:
+        try:
+            return kind.take(value, name, sizes)
+        except _OtherKindError:
+            continue
+        except (TypeError, ValueError) as error:
+            wrong = wrong or error
+    if wrong is not None:
+        raise wrong
+    parts = [kind.words.partition(". ") for kind in kinds]
+    alternatives = dict.fromkeys(what for what, _, _ in parts)
+    for implied in ("None", "text" if "a path" in alternatives else ""):
+        if len(alternatives) > 1:
+            alternatives.pop(implied, None)
+    rule = " or ".join(alternatives)
+    do = next((f" {do}" for _, _, do in parts if do), "")
+    raise TypeError(f"`{name}` must be {rule}, got {shown(value)}.{do}")
+
+
+def _kinds(annotation: Any) -> list[_Kind] | None:
+    """Return the alternatives of an annotation as written, or None if one of them is not known here."""
+    if not isinstance(annotation, str):
+        return None
+    found = [_kind(node) for node in _alternatives(ast.parse(annotation, mode="eval").body)]
+    return None if None in found else [kind for kind in found if kind is not None]
+
+
+def _alternatives(node: ast.expr) -> Iterator[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        yield from _alternatives(node.left)
+        yield from _alternatives(node.right)
+    else:
+        yield node
+
+
+def _kind(node: ast.expr) -> _Kind | None:
+    if isinstance(node, ast.Subscript):
+        head = ast.unparse(node.value).rpartition(".")[2]
+        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        return _SUBSCRIPTED[head](head, inner) if head in _SUBSCRIPTED else None
+    written = ast.unparse(node).rpartition(".")[2]
+    return _instance(written) if written in _CLASSES else _PLAIN.get(written)
+
+
+def _of(matches: Callable[[Any], bool], words: str, check: Callable[..., Any]) -> _Kind:
+    """A kind that a checker above takes where the type fits."""
+
+    def take(value: Any, name: str, _: Sizes) -> Any:
+        if not matches(value):
+            raise _OtherKindError
+        return check(value, name=name)
+
+    return _Kind(words, take)
+
+
+def _is(check: Callable[..., Any]) -> Callable[[Any], bool]:
+    """Whether a checker finds nothing wrong with the type."""
+
+    def matches(value: Any) -> bool:
+        try:
+            check(value, name="")
+        except TypeError:
+            return False
+        except ValueError:
+            return True
+        return True
+
+    return matches
+
+
+def _whole(value: Any, *, name: str) -> int:
+    if "seed" in name:
+        return check_seed(value, name=name)
+    most = None if "memory" in name or "bytes" in name else LARGEST
+    return check_count(value, name=name, at_least=-LARGEST, at_most=most)
+
+
+def _unchanged(value: Any, **_: str) -> Any:
+    return value
+
+
+def _path(value: Any, *, name: str) -> Any:
+    check_path(value, name=name)
+    return value
+
+
+def _instance(written: str) -> _Kind:
+    """A class of ours, by its name: this module stands below all of them."""
+
+    def matches(value: Any) -> bool:
+        if any(written == cls.__name__ for cls in type(value).__mro__):
+            return True
+        if isinstance(value, type):
+            return False
+        return any(hasattr(value, name) for name in _LIKE.get(written, ()))
+
+    return _of(matches, _CLASSES[written], _unchanged)
+
+
+def _choice(choices: tuple[Any, ...]) -> _Kind:
+    def take(value: Any, name: str, _: Sizes) -> Any:
+        return one_of(value, choices, name=name)
+
+    return _Kind(" or ".join(map(repr, choices)), take)
+
+
+def _several(head: str, inner: list[ast.expr]) -> _Kind:
+    """A sequence: `Sequence[int]`, `tuple[float, float]`, `Iterable[str]`."""
+    fixed = head == "tuple" and not any(ast.unparse(node) == "..." for node in inner)
+    kinds = [_kinds(ast.unparse(node)) for node in inner]
+    words = f"a list of {len(kinds)} values" if fixed else "a list"
+
+    def take(value: Any, name: str, _: Sizes) -> Any:
+        ordered = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | set)
+        one_shot = isinstance(value, Iterator) and head != "Iterable"
+        if not ordered or one_shot or getattr(value, "ndim", 1) == 0:
+            raise _OtherKindError
+        entries = list(value)
+        if fixed and len(entries) != len(kinds):
+            raise ValueError(f"`{name}` must hold {len(kinds)} values, got {len(entries)}.")
+        each = kinds if fixed else [kinds[0]] * len(entries)
+        made = [
+            entry if kind is None else _taken(entry, kind, f"{name}[{i}]", {})
+            for i, (entry, kind) in enumerate(zip(entries, each, strict=True))
+        ]
+        if isinstance(value, Iterator):
+            return made
+        same = all(a is b for a, b in zip(made, entries, strict=True))
+        return value if same else tuple(made)
+
+    return _Kind(words, take)
+
+
+def _mapped(_: str, inner: list[ast.expr]) -> _Kind:
+    keys, values = (_kinds(ast.unparse(node)) for node in inner)
+
+    def take(value: Any, name: str, _: Sizes) -> Any:
+        if not isinstance(value, Mapping):
+            raise _OtherKindError
+        for key, entry in value.items():
+            if keys is not None:
+                _taken(key, keys, f"a key of {name}", {})
+            if values is not None:
+                _taken(entry, values, f"{name}[{shown(key)}]", {})
+        return value
+
+    return _Kind("a dict", take)
+
+
+def _array(head: str, inner: list[ast.expr]) -> _Kind:
+    """A tensor or array with the axes that jaxtyping's annotation names: `Float[Tensor, "n d_in"]`."""
+    where, axes = ast.unparse(inner[0]), ast.literal_eval(inner[1]).split()
+    wants_tensor = where.endswith("Tensor")
+    words = "a torch tensor. Use torch.as_tensor(…)." if wants_tensor else "a numpy array"
+
+    def take(value: Any, name: str, sizes: Sizes) -> Any:
+        import numpy as np
+
+        if isinstance(value, np.ndarray) and wants_tensor and value.dtype.kind in "biuf":
+            value = torch.from_numpy(np.ascontiguousarray(value))
+        if not isinstance(value, Tensor if wants_tensor else np.ndarray):
+            raise _OtherKindError
+        _check_entries(value, head, name)
+        _check_axes(value, axes, name, sizes)
+        return value
+
+    return _Kind(words, take)
+
+
+def _check_entries(value: Any, head: str, name: str) -> None:
+    """Refuse a tensor without values, or with values of another sort than `Float`, `Int`, `Bool`."""
+    dtype = str(value.dtype).removeprefix("torch.")
+    sort = (
+        "Float"
+        if "float" in dtype
+        else "Bool"
+        if dtype == "bool"
+        else "Int"
+        if "int" in dtype
+        else ""
+    )
+    if isinstance(value, Tensor) and (value.layout != torch.strided or value.device.type == "meta"):
+        what = "on the meta device" if value.device.type == "meta" else f"of layout {value.layout}"
+        raise ValueError(f"`{name}` must be a dense tensor with values, got one {what}.")
+    wanted = {"UInt8": "Int", "Float": "Float", "Int": "Int", "Bool": "Bool"}[head]
+    if sort != wanted and not (wanted == "Int" and sort == "Bool"):
+        rule = {"Float": "floating-point numbers", "Int": "integers", "Bool": "True and False"}[
+            wanted
+        ]
+        do = f" Use {name}.float()." if wanted == "Float" and sort else ""
+        raise TypeError(f"`{name}` must hold {rule}, got {value.dtype}.{do}")
+    if isinstance(value, Tensor) and wanted == "Float" and value.ndim and value.numel():
+        check_finite(value, name=name)
+
+
+def _check_axes(value: Any, axes: list[str], name: str, sizes: Sizes) -> None:
+    """Refuse a tensor with other axes than named, empty, or unlike another argument's of the same name."""
+    free = any(axis.startswith(("*", "...")) for axis in axes)
+    if value.ndim < len(axes) - free or (value.ndim > len(axes) and not free):
+        raise ValueError(f"`{name}` must have shape ({', '.join(axes)}), got {tuple(value.shape)}.")
+    if axes and 0 in value.shape:
+        raise ValueError(
+            f"`{name}` must not be empty, got shape {tuple(value.shape)}. Pass at least one row."
+        )
+    if free:
+        axes, lengths = axes[1:], value.shape[value.ndim - len(axes) + 1 :]
+    else:
+        lengths = value.shape
+    for axis, length in zip(axes, lengths, strict=True):
+        if axis.isdigit() and length != int(axis):
+            raise ValueError(
+                f"`{name}` must have shape ({', '.join(axes)}), got {tuple(value.shape)}."
+            )
+        if axis.isdigit():
+            continue
+        there, other = sizes.setdefault(axis, (length, name))
+        if length != there:
+            raise ValueError(
+                f"`{name}` must have {axis}={there} like `{other}`, got shape {tuple(value.shape)}."
+            )
+
+
+_PLAIN: dict[str, _Kind] = {
+    "int": _of(_is(check_integer), "an integer", _whole),
+    "float": _of(_is(check_real), "a number", check_real),
+    "bool": _of(_is(check_flag), "True or False", check_flag),
+    "str": _of(_is(check_text), "text", check_text),
+    "Path": _of(_is(check_path), "a path", _path),
+    "None": _of(lambda value: value is None, "None", _unchanged),
+    "slice": _of(lambda value: isinstance(value, slice), "a slice", _unchanged),
+    "Generator": _of(
+        lambda value: isinstance(value, torch.Generator),
+        "a torch generator. Use torch.Generator().manual_seed(0).",
+        _unchanged,
+    ),
+    "dtype": _of(
+        lambda value: isinstance(value, torch.dtype),
+        "a torch dtype. Use one such as torch.float32.",
+        _unchanged,
+    ),
+    "device": _of(lambda value: isinstance(value, torch.device), "a device", _unchanged),
+    "Tensor": _of(
+        lambda value: isinstance(value, Tensor),
+        "a torch tensor. Use torch.as_tensor(…).",
+        _unchanged,
+    ),
+}
+"""Names in annotations that are a kind of their own."""
+
+_SUBSCRIPTED: dict[str, Callable[[str, list[ast.expr]], _Kind]] = {
+    **dict.fromkeys(("Sequence", "Iterable", "list", "tuple"), _several),
+    **dict.fromkeys(("Mapping", "dict"), _mapped),
+    **dict.fromkeys(("Float", "Int", "Bool", "UInt8"), _array),
+    "Callable": lambda *_: _of(callable, "a function", check_callable),
+    "PathLike": lambda *_: _PLAIN["Path"],
+    "Literal": lambda _, inner: _choice(tuple(ast.literal_eval(node) for node in inner)),
+}
+
+_CLASSES = {
+    "LiveModel": "a live model. Use sae_nb.load_model(name) or sae_nb.wrap(module).",
+    "SparseAutoencoder": "a sparse autoencoder. Use sn.load_sae, or make one such as sn.TopK(…).",
+    "Temporal": "a Temporal SAE. Make one with sn.Temporal(…).",
+    "SparseCodes": "SparseCodes. Use what sae.encode(x) returns.",
+    "Activations": "Activations. Use what sn.capture returns, or Activations.from_tensor(x).",
+    "TrainConfig": "a TrainConfig. Use sn.TrainConfig(…).",
+    "RaptorConfig": "a RaptorConfig. Use sn.dynamics.RaptorConfig(…).",
+    "BlockConfig": "a BlockConfig. Use sn.minkowski.BlockConfig(…).",
+    "BlockSizes": "BlockSizes. Use sn.dynamics.sizes_of(model).",
+    "LayoutSettings": "LayoutSettings. Use sn.geometry.LayoutSettings(…).",
+    "Raptor": "a Raptor. Use what sn.dynamics.train_raptor returns as `.raptor`.",
+    "Bottleneck": "a Bottleneck. Use what sn.models.train_bottlenecks returns.",
+    "BlockArchetypes": "BlockArchetypes. Use what sn.minkowski.fit_block_archetypes returns.",
+    "TileCodes": "TileCodes. Use what the archetypes' encode returns.",
+    "AtomCatalogue": "an AtomCatalogue. Use sn.atoms.AtomCatalogue(sae, acts).",
+    "ExampleStore": "examples. Use sn.load_examples(…).",
+    "Itda": "an Itda. Use what sn.evaluation.build_itda returns.",
+    "UniversalSAE": "a UniversalSAE. Use what sn.evaluation.train_universal returns.",
+    "PlantedManifolds": "planted manifolds. Use sn.data.planted_manifolds(…).",
+    "SteeringRecipe": "a SteeringRecipe. Use sn.summaries.SteeringRecipe(…).",
+    "Paper": "a Paper. Use sn.data.Paper(…).",
+    "Batch": "a batch. Use next(model.batches(inputs)).",
+    "Penalty": "a penalty. Use one such as sn.architectures.SoftProx(0.1).",
+    "MatrixOperator": "an operator. Use one such as sn.architectures.DenseOperator(…).",
+}
+"""Classes of ours that public calls take: what a message calls them, and where one gets them."""
+
+_LIKE = {
+    "LiveModel": ("hook_points",),
+    "SparseAutoencoder": ("encode", "dictionary"),
+    "Activations": ("batches",),
+}
+"""What also passes for them: an object of one's own with one of these."""

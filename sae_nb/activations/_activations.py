@@ -20,6 +20,7 @@ from sae_nb.checks import (
     check_device,
     check_flag,
     check_matrix,
+    checked,
     row_numbers,
 )
 
@@ -58,6 +59,7 @@ class ActivationSource(Protocol):
         ...
 
 
+@checked(leave=("sample", "position"))
 class Activations(KnowsOtherWords):
     """Vectors read at one hook point, one row per kept token, patch or cell.
 
@@ -115,6 +117,7 @@ class Activations(KnowsOtherWords):
         self.context = context or Context(n_samples=int(sample.max()) + 1 if len(sample) else 0)
 
     @classmethod
+    @checked(leave=("sample", "position"))
     def from_tensor(
         cls,
         x: Float[Tensor, "n d_in"],
@@ -207,6 +210,7 @@ class Activations(KnowsOtherWords):
         policy = policy_text(self.context.policy)
         return f"Activations({' · '.join(facts + [policy] * bool(policy))})"
 
+    @checked
     def rows(self, indices: Index) -> Float[Tensor, "m d_in"]:
         """Return the vectors of some rows, reading only those from disk."""
         return self._rows.take(self._numbers(indices))
@@ -273,6 +277,7 @@ class Activations(KnowsOtherWords):
     __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __pow__ = __neg__ = _no_arithmetic
     __lt__ = __le__ = __gt__ = __ge__ = _no_arithmetic
 
+    @checked
     def where(self, row: int) -> str:
         """Return in words where a row comes from.
 
@@ -334,6 +339,7 @@ class Activations(KnowsOtherWords):
             self._rows, batch_size, seed=seed, start=start, buffer_rows=buffer_rows
         )
 
+    @checked
     def split(self, fraction: float, seed: int = 0) -> tuple[Activations, Activations]:
         """Split by sample: rows of one text or image never land on both sides.
 
@@ -351,6 +357,7 @@ class Activations(KnowsOtherWords):
         first = torch.isin(self.sample, present[order[:n_first]])
         return self.subset(first), self.subset(~first)
 
+    @checked
     def subset(self, rows: Index) -> Activations:
         """Return some rows, by mask or by index, in the order asked for: `acts[rows]`.
 
@@ -361,6 +368,7 @@ class Activations(KnowsOtherWords):
         """
         return self[list(rows) if isinstance(rows, tuple) else rows]
 
+    @checked
     def to(
         self,
         device: str | torch.device | torch.dtype | None = None,
@@ -375,6 +383,7 @@ class Activations(KnowsOtherWords):
         target = self.device if device is None else check_device(device)
         return self._with(self._rows.to(target, dtype or self.dtype), self.sample, self.position)
 
+    @checked
     def save(self, folder: str | Path, *, replace: bool = False) -> None:
         """Write the rows and their context to a folder, atomically.
 
@@ -445,6 +454,7 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes} bytes"
 
 
+@checked
 def concatenate(parts: Sequence[Activations]) -> Activations:
     """Join activations of one hook point, row after row.
 
@@ -498,6 +508,7 @@ def load_activations(folder: str | Path, *, hook_point: str, verify: str = ...) 
 def load_activations(
     folder: str | Path, *, hook_point: None = ..., verify: str = ...
 ) -> Activations | dict[str, Activations]: ...
+@checked
 def load_activations(
     folder: str | Path, *, hook_point: str | None = None, verify: str = "full"
 ) -> Activations | dict[str, Activations]:

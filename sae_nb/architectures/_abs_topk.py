@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import AbsTopKProx, Prox
-from sae_nb.checks import check_count, check_k
+from sae_nb.checks import check_count, check_k, checked
 
 
+@checked
 @dataclass(eq=False, repr=False)
 class AbsTopK(OneStep):
     """A sparse autoencoder whose atoms count in both directions: z = H_k((x − b)Eᵀ + a), x̂ = zD + b.

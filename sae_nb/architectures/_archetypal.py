@@ -15,7 +15,7 @@ from sae_nb.architectures._base import SparseAutoencoder
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._operators import HullOperator, LearnedAdjoint, with_direction
 from sae_nb.architectures.parts._proxes import Prox, Rows
-from sae_nb.checks import check_count, check_flag, check_matrix, one_of
+from sae_nb.checks import check_count, check_flag, check_matrix, checked, one_of
 
 HOSTS = ("TopK", "BatchTopK", "JumpReLU", "ReLU", "Gated", "AbsTopK", "Matryoshka")
 """Architectures with an encoder of their own, over whose codes any dictionary can be held."""
@@ -24,6 +24,7 @@ MANY_CLUSTERS, MOST_ITERATIONS = 1024, 50
 """Limits of k-means (ours): 2048 centroids of 8192 rows of width 64 take 3 s on one CPU core."""
 
 
+@checked
 class Archetypal(OneStep):
     """A sparse autoencoder over an archetypal dictionary, D ∝ W C + Λ.
 

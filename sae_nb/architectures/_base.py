@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from sae_nb._lazy import no_attribute
 from sae_nb.architectures.parts._operators import MatrixOperator
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import check_k, check_matrix
+from sae_nb.checks import check_k, check_matrix, checked
 from sae_nb.codes import SparseCodes
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Optimiser settings of one architecture at one size.
@@ -328,6 +329,7 @@ class SparseAutoencoder(nn.Module, ABC):
             settings = {"d_in": self.d_in, "n_atoms": self.n_atoms}
         return ", ".join(f"{name}={value!r}" for name, value in settings.items())
 
+    @checked
     def save(self, folder: str | Path) -> None:
         """Write the SAE to a folder, replacing an SAE that was saved there before.
 
@@ -345,6 +347,7 @@ class SparseAutoencoder(nn.Module, ABC):
         save_sae(self, folder)
 
     @classmethod
+    @checked
     def load(cls: type[_Sae], folder: str | Path) -> _Sae:
         """Read an SAE of this class from a folder.
 

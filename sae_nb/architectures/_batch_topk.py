@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import BatchTopKProx, Prox, Rows, ThresholdProx, TopKProx
-from sae_nb.checks import check_count, check_k
+from sae_nb.checks import check_count, check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import check_average_k
 
@@ -20,6 +20,7 @@ MEMORY = 0.9
 after 30 steps."""
 
 
+@checked
 @dataclass(eq=False, repr=False)
 class BatchTopK(OneStep):
     """A sparse autoencoder that spends k atoms per input on average, more where more are needed.
@@ -76,6 +77,7 @@ class BatchTopK(OneStep):
         super().initialise(x, generator)
         self.fit_threshold(x)
 
+    @checked
     @torch.no_grad()
     def fit_threshold(self, x: Float[Tensor, "*batch d_in"], k: float | None = None) -> float:
         """Set the threshold of inference so that k entries per row remain on these activations.

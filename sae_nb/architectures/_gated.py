@@ -11,6 +11,7 @@ from sae_nb.architectures._base import Parts, ramp
 from sae_nb.architectures._one_step import Revival, without_zeros
 from sae_nb.architectures._sparsity import RAMP, Priced
 from sae_nb.architectures.parts._proxes import Rows
+from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import per_entry, squared_error, threshold_encode
 
@@ -19,6 +20,7 @@ SPARSITY = 0.3
 reconstruct."""
 
 
+@checked
 @dataclass(eq=False, repr=False)
 class Gated(Priced):
     """A sparse autoencoder that pays for using an atom, not for its strength, so nothing shrinks.

@@ -14,7 +14,7 @@ from sae_nb.architectures._base import Parts, ramp
 from sae_nb.architectures._one_step import OneStep, check_weight, first_threshold
 from sae_nb.architectures._sparsity import check_l0
 from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
-from sae_nb.checks import between, check_count, check_real
+from sae_nb.checks import between, check_count, check_real, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import per_entry
 
@@ -89,6 +89,7 @@ RAMP = 0.05
 """Share of the run over which the target sets in."""
 
 
+@checked
 @dataclass(eq=False, repr=False)
 class JumpReLU(OneStep):
     """A sparse autoencoder with learned thresholds: z_j = u_j H(u_j − θ_j),  u = (x − b)Eᵀ + a.

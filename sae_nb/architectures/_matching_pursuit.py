@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures._pursuing import PursuitAutoencoder
-from sae_nb.checks import check_flag, one_of
+from sae_nb.checks import check_flag, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.pursuit import Gradient, matching_pursuit
 
 
+@checked(leave=("dropout",))
 class MatchingPursuit(PursuitAutoencoder):
     """Greedy encoder: k times, take the atom that best explains what is left.
 

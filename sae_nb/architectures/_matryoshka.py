@@ -14,7 +14,7 @@ from torch import Tensor
 from sae_nb.architectures._base import Parts
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures.parts._proxes import Prox, Rows, TopKProx
-from sae_nb.checks import check_count, check_k, one_of
+from sae_nb.checks import check_count, check_k, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import nested_squared_error
 
@@ -27,6 +27,7 @@ PARETO = 0.5
 Over = Literal["BatchTopK", "TopK"]
 
 
+@checked(leave=("groups",))
 @dataclass(eq=False, repr=False)
 class Matryoshka(BatchTopK):
     """A sparse autoencoder of nested dictionaries: the first m_1 atoms, the first m_2, …, all.
@@ -90,6 +91,7 @@ class Matryoshka(BatchTopK):
         """Where the groups end: the sizes of the nested dictionaries."""
         return tuple(accumulate(self.groups or ()))
 
+    @checked
     def decode_prefix(self, codes: SparseCodes, n_groups: int) -> Float[Tensor, "*batch d_in"]:
         """Reconstruct with the first groups of atoms alone.
 

@@ -15,7 +15,7 @@ from sae_nb.architectures._base import Parts, Recipe, Silence, SparseAutoencoder
 from sae_nb.architectures._revival import auxk_loss, due, push_up_loss, resampled_atoms
 from sae_nb.architectures.parts._operators import DenseOperator, LearnedAdjoint
 from sae_nb.architectures.parts._proxes import Prox, Rows
-from sae_nb.checks import check_count, check_k, check_real, one_of
+from sae_nb.checks import check_count, check_k, check_real, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import batch_topk_encode
 
@@ -79,6 +79,7 @@ class OneStep(SparseAutoencoder):
         """
         return Recipe(learning_rate=TURN_PER_STEP / math.sqrt(self.d_in))
 
+    @checked
     @torch.no_grad()
     def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
         """Read scaling, bias and the encoder's gain off the first activations."""

@@ -14,7 +14,7 @@ from sae_nb.architectures._base import Recipe, Silence, SparseAutoencoder, Train
 from sae_nb.architectures._revival import due, resampled_atoms
 from sae_nb.architectures.parts._operators import DenseOperator
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import check_count, check_flag, check_k
+from sae_nb.checks import check_count, check_flag, check_k, checked
 from sae_nb.codes import SparseCodes, index_dtype
 from sae_nb.pursuit import Gradient, check_tolerance
 
@@ -90,6 +90,7 @@ class PursuitAutoencoder(SparseAutoencoder):
         """
         return Recipe(learning_rate=TURN_PER_STEP / math.sqrt(self.d_in), betas=BETAS)
 
+    @checked
     @torch.no_grad()
     def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
         """Read scaling and bias off the first activations."""

@@ -7,12 +7,14 @@ from dataclasses import KW_ONLY, dataclass
 from sae_nb.architectures._base import Parts, ramp
 from sae_nb.architectures._sparsity import RAMP, Priced
 from sae_nb.architectures.parts._proxes import Rows
+from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 
 SPARSITY = 0.15
 """Default weight of ℓ1. λ = 5 of the April-2024 recipe at d_in 768 is 0.18 in our units."""
 
 
+@checked
 @dataclass(eq=False, repr=False)
 class ReLU(Priced):
     """A sparse autoencoder whose sparsity is a price: z = [(x − b)Eᵀ + a]₊,  x̂ = zD + b.

@@ -14,11 +14,12 @@ from sae_nb.architectures._base import Parts, Recipe, Silence, SparseAutoencoder
 from sae_nb.architectures._one_step import check_weight
 from sae_nb.architectures.parts._operators import FreeOperator
 from sae_nb.architectures.parts._proxes import Rows, SimplexProx
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode
 
 
+@checked
 @dataclass(eq=False, repr=False)
 class SpaDE(SparseAutoencoder):
     """A sparse autoencoder whose latents are regions around prototypes.

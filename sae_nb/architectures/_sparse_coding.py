@@ -24,7 +24,7 @@ from sae_nb.architectures.parts._proxes import (
     row_tiles,
 )
 from sae_nb.architectures.parts._solvers import SOLVERS, Solved, SolverTrace
-from sae_nb.checks import check_finite, check_k, check_matrix, check_memory, one_of
+from sae_nb.checks import check_finite, check_k, check_matrix, check_memory, checked, one_of
 from sae_nb.codes import SparseCodes
 
 ProxName = Literal[
@@ -48,6 +48,7 @@ def sparse_code(
 
 
 # The overloads say only what `trace` changes; the options are spelled out once, below.
+@checked(leave=("bias", "weight", "x", "start"))
 def sparse_code(
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"] | Operator,

@@ -15,7 +15,7 @@ from sae_nb.architectures._base import Parts, Silence, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Prox, Rows
-from sae_nb.checks import check_count, check_flag, check_real, one_of, warn_caller
+from sae_nb.checks import check_count, check_flag, check_real, checked, one_of, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal import CodeAttention, Prediction, lengths_of, padded, predict, unpadded
 
@@ -52,6 +52,7 @@ class TiedAdjoint(LearnedAdjoint):
         self.bias.mul_(gain)
 
 
+@checked
 class Temporal(OneStep):
     """A sparse autoencoder of sequences: what the past suggests of x_t, and a sparse code of the rest.
 
@@ -215,6 +216,7 @@ class Temporal(OneStep):
         novel = self.decode(self.novel_codes(left))
         return (predicted + novel).reshape(x.shape).to(x.dtype)
 
+    @checked
     def predict(
         self, x: Float[Tensor, "batch time d_in"], *, attention: bool = False
     ) -> Prediction:
@@ -238,6 +240,7 @@ class Temporal(OneStep):
             attention=attention,
         )
 
+    @checked
     def novel_codes(self, residual: Rows, k: float | None = None) -> SparseCodes:
         """Codes of what prediction left, trusted as it is.
 

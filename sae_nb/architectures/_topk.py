@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import Prox, TopKProx
-from sae_nb.checks import check_count, check_k
+from sae_nb.checks import check_count, check_k, checked
 
 
+@checked
 @dataclass(eq=False, repr=False)
 class TopK(OneStep):
     """A sparse autoencoder with a fixed number of atoms per input.

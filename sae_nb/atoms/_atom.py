@@ -21,7 +21,7 @@ from sae_nb.atoms._examples import (
     build_examples,
     choose_rows,
 )
-from sae_nb.checks import check_atom, check_count
+from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.models import HookPointNotFound, no_weights
 
 if TYPE_CHECKING:
@@ -331,6 +331,7 @@ class AtomSummary:
     """Next tokens it raises and lowers most, directly, and how much; language models only."""
 
 
+@checked(leave=("acts",))
 def summarise_atom(
     sae: Any,
     acts: Activations | Float[Tensor, "n d_in"],

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import check_atom, check_count, one_of
+from sae_nb.checks import check_atom, check_count, checked, one_of
 from sae_nb.codes import SparseCodes
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ class Firings:
         below, above = padded[low], padded[np.minimum(low + 1, offsets[1:] - 1)]
         return np.where(self.alive, below + (place - low) * (above - below), 0.0)
 
+    @checked
     def order(self, by: Order = "frequency", *, alive_only: bool = False) -> Int[np.ndarray, " m"]:
         """Return the atoms in order, most first (least first for "rarest" and "index").
 
@@ -145,6 +146,7 @@ class Firings:
 
     # --- one atom ---------------------------------------------------------------------------------
 
+    @checked
     def strengths(self, atom: int) -> tuple[Int[np.ndarray, " uses"], Float[np.ndarray, " uses"]]:
         """Rows in which an atom fires, ascending, and how strongly (z, sign kept)."""
         rows, values, offsets = self._by_atom
@@ -154,6 +156,7 @@ class Firings:
         fired = strength != 0
         return mine[fired], strength[fired]
 
+    @checked
     def coactive(
         self, atom: int, n: int = 8, *, min_count: int = 5
     ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
@@ -236,6 +239,7 @@ NEAR_MISS_SEED = 0
 R2_ROWS = 4096
 
 
+@checked(leave=("acts",))
 class AtomCatalogue(Firings):
     """Every atom of an SAE on one set of activations: how often, how strongly, on what, with whom.
 
@@ -333,6 +337,7 @@ class AtomCatalogue(Firings):
         """Whether the SAE needs whole samples in order, as a temporal one does."""
         return bool(getattr(self.sae, "reads_sequences", False))
 
+    @checked
     def encode_rows(self, rows: Int[Tensor, " m"], k: int | None = None) -> SparseCodes:
         """Codes of some rows, anew, on the CPU."""
         x = self.acts.rows(rows).to(self._device, self._dtype)
@@ -399,6 +404,7 @@ class AtomCatalogue(Firings):
 
         return frequency_histogram(self)
 
+    @checked
     def nearest(
         self, atom: int, n: int = 8
     ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
@@ -418,6 +424,7 @@ class AtomCatalogue(Firings):
         best = cosine.topk(min(n, self.n_atoms - 1))
         return best.indices.numpy(), best.values.numpy()
 
+    @checked
     def summary(self, atom: int, band: Band = "top", **choices: Any) -> AtomSummary:
         """Return everything a panel shows about one atom; `choices` as for `summarise_atom`."""
         from sae_nb.atoms._atom import describe_atom
@@ -446,12 +453,14 @@ class AtomCatalogue(Firings):
         order = np.argsort(self.samples, kind="stable")
         return order, self.samples[order]
 
+    @checked
     def rows_of_sample(self, sample: int) -> Int[np.ndarray, " m"]:
         """Rows captured from one sample."""
         order, sorted_samples = self._rows_by_sample
         first, last = np.searchsorted(sorted_samples, [sample, sample + 1])
         return order[first:last]
 
+    @checked
     def sample_strengths(self, atom: int, sample: int, length: int) -> Float[np.ndarray, " length"]:
         """Strength of an atom at every position of a sample; NaN where nothing was captured."""
         rows = self.rows_of_sample(sample)
@@ -469,6 +478,7 @@ class AtomCatalogue(Firings):
 
     # --- searching --------------------------------------------------------------------------------
 
+    @checked
     def search(self, query: str, *, limit: int = 200) -> Int[np.ndarray, " m"]:
         """Return atoms that answer to `query`, best first.
 
@@ -543,6 +553,7 @@ class AtomCatalogue(Firings):
         """Whether `near_misses` answers at once; its first call encodes some rows again."""
         return self._r2_of_source is not None or "_near_misses" in self.__dict__
 
+    @checked
     def near_misses(self, atom: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]] | str:
         """Rows in which `atom` would fire if k were doubled, and how strongly; or why not known."""
         with self._near_lock:

@@ -21,7 +21,7 @@ from sae_nb.capturing._batch_rows import (
     check_any_rows,
     reporting,
 )
-from sae_nb.checks import check_memory, warn_caller
+from sae_nb.checks import check_memory, checked, warn_caller
 from sae_nb.models import Backend, HookPoint
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def capture(
 def capture(
     model: LiveModel, inputs: Any, hook_points: Iterable[str], **options: Unpack[CaptureKeywords]
 ) -> dict[str, Activations]: ...
+@checked(leave=("hook_points", "drop_first", "keep_special"))
 def capture(
     model: LiveModel,
     inputs: Any,

@@ -19,7 +19,7 @@ from sae_nb.capturing._batch_rows import (
     Layout,
     count_rows,
 )
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, checked
 from sae_nb.models import Backend
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class StreamEndedError(RuntimeError):
     """A one-shot iterator of inputs has come to its end."""
 
 
+@checked(leave=("hook_point", "drop_first", "keep_special"))
 def stream(
     model: LiveModel,
     inputs: Any,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import SimplexProx, centroids
-from sae_nb.checks import check_count, check_matrix, one_of
+from sae_nb.checks import check_count, check_matrix, checked, one_of
 from sae_nb.classical._model import Classical, Method
 
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -22,6 +22,7 @@ MOST_ROWS = 4096
 Fitted = tuple[Tensor, Tensor | None]
 
 
+@checked
 def fit_classical(
     data: Activations | Float[Tensor, "n d_in"],
     method: Method,

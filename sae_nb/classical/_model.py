@@ -15,7 +15,7 @@ from sae_nb.architectures import (
     Untrained,
     sparse_code,
 )
-from sae_nb.checks import check_count, check_k, one_of
+from sae_nb.checks import check_count, check_k, checked, one_of
 from sae_nb.codes import SparseCodes
 
 Method = Literal["PCA", "KMeans", "NMF", "SemiNMF", "ConvexNMF", "ArchetypalAnalysis"]
@@ -27,6 +27,7 @@ bundled models' activations with up to 256 atoms."""
 TOLERANCE = 1e-5
 
 
+@checked
 class Classical(Untrained, SparseAutoencoder):
     """A dictionary found by a classical factorisation, x̂ = zD + b, with its own way to find z.
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.checks import one_of
+from sae_nb.checks import checked, one_of
 from sae_nb.data._images import decode_picture, pictures
 from sae_nb.data._records import Record
 from sae_nb.files import existing_folder
@@ -48,6 +48,7 @@ class Photos(Record):
         return self.pixels.float() / 255
 
 
+@checked
 def cifar10(folder: str | Path, split: Literal["train", "test"] = "train") -> Photos:
     """Read CIFAR-10 in whichever of three layouts a folder holds; nothing is ever unpickled.
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import one_of
+from sae_nb.checks import checked, one_of
 from sae_nb.data._records import Record
 
 Split = Literal["train", "test", "all"]
@@ -61,6 +61,7 @@ def handwriting_rows(split: str) -> Int[Tensor, " n"]:
     return torch.from_numpy(np.sort(parts[one_of(split, parts, name="split")]))
 
 
+@checked
 def digits(split: Split = "all") -> Digits:
     """The 1797 real handwritten digits that come with scikit-learn, 8×8 grey levels each.
 

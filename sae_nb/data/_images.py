@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_memory
+from sae_nb.checks import check_count, check_memory, checked
 from sae_nb.data._records import Record
 from sae_nb.files import existing_folder
 
@@ -68,6 +68,7 @@ class PictureFolder(Record):
         return torch.stack(decoded)
 
 
+@checked
 def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
     """Find every image below a folder; the first subfolder on the way to an image is its class.
 

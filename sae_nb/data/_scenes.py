@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_memory, one_of
+from sae_nb.checks import check_count, check_memory, checked, one_of
 from sae_nb.data._digits import Digits, Split, digits
 from sae_nb.data._records import Record
 
@@ -94,11 +94,13 @@ class Scenes(Record):
             return self.subset(slice(row, row + 1))
         return self.subset(rows)
 
+    @checked
     def subset(self, rows: slice | Tensor) -> Scenes:
         """Keep some images: a slice, a boolean mask or row numbers."""
         return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
+@checked(leave=("n",))
 def scenes(n: int, seed: int = 0, split: Split = "train", *, start: int = 0) -> Scenes:
     """Render colour images around real handwritten digits, every factor labelled.
 
@@ -281,6 +283,7 @@ def _atlas() -> Tensor:
     return torch.from_numpy(np.stack([patterns[name] for name in TEXTURES])).float()
 
 
+@checked(leave=("n",))
 def scenes_without_digit(
     n: int, seed: int = 0, split: Split = "train", *, start: int = 0
 ) -> Scenes:
@@ -323,6 +326,7 @@ class Drawn(NamedTuple):
     notes: tuple[str, ...]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Paper:
     """What a drawing is put on, and in which ink."""
@@ -360,6 +364,7 @@ def raster(
     return np.round(255 * coverage).astype(np.uint8)
 
 
+@checked(leave=("coverage",))
 def drawn_scene(coverage: UInt8[np.ndarray, "32 32"], paper: Paper | None = None) -> Drawn:
     """Return a drawing as an image like those of `scenes`, and a note if it was scaled.
 

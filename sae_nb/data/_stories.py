@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, checked
 from sae_nb.data._records import Record
 
 PEOPLE = (
@@ -206,6 +206,7 @@ class Stories(Record):
         return ENTITY_KINDS
 
 
+@checked
 def stories(n: int, seed: int = 0, *, start: int = 0) -> Stories:
     """Tell short stories whose sentiment, entities, subject number and events are known.
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
-from sae_nb.checks import one_of
+from sae_nb.checks import checked, one_of
 from sae_nb.data._images import visible_files
 from sae_nb.data._records import Record
 from sae_nb.files import existing_folder
@@ -43,6 +43,7 @@ class Prose(Record):
     topic: tuple[str, ...]
 
 
+@checked
 def prose(split: Split = "all") -> Prose:
     """English prose about Python from ``pydoc_data.topics``, which every CPython brings along.
 
@@ -133,6 +134,7 @@ class TextFolder(Record):
     file: tuple[str, ...]
 
 
+@checked
 def text(folder: str | Path) -> TextFolder:
     r"""Read every ``.txt`` file below a folder, to any depth; a blank line ends a paragraph.
 

@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from sae_nb.checks import checked
+
 State = Literal["ok", "warn", "cannot"]
 
 
@@ -471,6 +473,7 @@ ESSENTIAL = frozenset(
 """Without these nothing useful works."""
 
 
+@checked
 def doctor(*names: str) -> Checkup:
     """Look at what this machine can do, and say how to fix what it cannot.
 

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import (
     covariance,
@@ -143,6 +143,7 @@ class Advice:
         return f"<pre>{escape(repr(self))}</pre>"
 
 
+@checked
 def which_sae(
     acts: Activations | Float[Tensor, "n d_in"], *, max_rows: int = 4096, seed: int = 0
 ) -> Advice:

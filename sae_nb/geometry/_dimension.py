@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_matrix
+from sae_nb.checks import between, check_count, check_matrix, checked
 
 # -------------------------------------------------------------------------------------------------
 # Effective ranks: how many directions rows use, counted in three ways.
@@ -15,6 +15,7 @@ from sae_nb.checks import between, check_count, check_matrix
 # stable: ‖X‖_F² / σ₁² · effective: exp(−Σ p log p), p = σ² / Σσ² · of directions: an unbiased (Σλ)² / Σλ².
 
 
+@checked
 def stable_rank(x: Float[Tensor, "n d_in"]) -> float:
     """‖X‖_F² / σ₁²: 1 if all rows are parallel, n for orthonormal rows. Not centred.
 
@@ -31,6 +32,7 @@ def stable_rank(x: Float[Tensor, "n d_in"]) -> float:
     return float(energies.sum() / energies.max())
 
 
+@checked
 def effective_rank(x: Float[Tensor, "n d_in"]) -> float:
     """The exponential of the entropy of σ² / Σσ²: how many directions share the energy.
 
@@ -54,6 +56,7 @@ def effective_rank(x: Float[Tensor, "n d_in"]) -> float:
     return float((-(p * p.clamp_min(1e-300).log()).sum()).exp())
 
 
+@checked
 def direction_dimension(x: Float[Tensor, "n d_in"]) -> float:
     """How many directions unit rows spread into: 1 / mean_{i ≠ j} ⟨u_i, u_j⟩².
 
@@ -98,6 +101,7 @@ def covariance(x: Float[Tensor, "n d_in"]) -> Float[Tensor, "d_in d_in"]:
     return torch.cov(x.double().T).reshape(x.shape[1], x.shape[1])
 
 
+@checked
 def participation_ratio(x: Float[Tensor, "n d_in"]) -> float:
     """Number of directions that share the variance: (Σλ)² / Σλ² over eigenvalues of the covariance.
 
@@ -112,6 +116,7 @@ def participation_ratio(x: Float[Tensor, "n d_in"]) -> float:
     return float(eigenvalues.sum().square() / eigenvalues.square().sum())
 
 
+@checked
 def local_dimensions(x: Float[Tensor, "n d_in"], n_neighbours: int = 20) -> Float[Tensor, " n"]:
     """Intrinsic dimension around each row, by maximum likelihood on its neighbours' distances.
 
@@ -162,6 +167,7 @@ DROPPED = 0.1
 _TILE = 2**24
 
 
+@checked
 @torch.no_grad()
 def two_nn_dimension(x: Float[Tensor, "n d_in"], *, dropped: float = DROPPED) -> float:
     """Intrinsic dimension, one number for all rows.
@@ -219,6 +225,7 @@ MOST_ROWS = 1600
 """Rows compared pair by pair, drawn at random from more."""
 
 
+@checked
 @torch.no_grad()
 def feature_split_stability(
     x: Float[Tensor, "n d_in"], *, n_splits: int = 30, seed: int = 0

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_matrix
+from sae_nb.checks import between, check_count, check_matrix, checked
 from sae_nb.files import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ CACHE_VARIABLE = "SAE_NB_CACHE"
 _TILE = 2**24  # cosines computed at a time: 64 MiB
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class LayoutSettings:
     """How a UMAP layout is made.
@@ -52,6 +53,7 @@ class LayoutSettings:
         between(self.min_dist, 0, 1, name="min_dist")
 
 
+@checked
 def nearest_by_cosine(
     x: Float[Tensor, "n d"], n_nearest: int
 ) -> tuple[Int[np.ndarray, "n n_nearest"], Float[np.ndarray, "n n_nearest"]]:
@@ -84,6 +86,7 @@ def nearest_by_cosine(
     return torch.cat(rows).numpy(), torch.cat(distances).numpy()
 
 
+@checked
 def pca_layout(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n 2"]:
     """Return the two leading principal coordinates of unit rows: the view that is there at once.
 
@@ -160,6 +163,7 @@ MIN_SAMPLES = 2
 """Points that make a place dense; more leaves most of a dictionary unclustered. Ours, on our SAEs."""
 
 
+@checked(leave=("xy",))
 def cluster_points(
     xy: Float[np.ndarray, "n 2"], *, min_cluster_size: int | None = None
 ) -> Int[np.ndarray, " n"]:
@@ -215,6 +219,7 @@ def cluster_points(
     return number[labels]
 
 
+@checked
 def mean_cosines(
     x: Float[Tensor, "n d"], clusters: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, " clusters"]:

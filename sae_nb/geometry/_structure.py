@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.data import PlantedManifolds
 
@@ -32,6 +32,7 @@ INSIDE, OUTSIDE, PROPORTIONAL = 0.9, 0.6, 0.7
 """Bounds on P(j | i), P(i | j) and the correlation of their codes; see `nested_fraction`. Ours."""
 
 
+@checked
 def nested_directions(
     x: Float[Tensor, "n d_in"], most: int, generator: torch.Generator | None = None
 ) -> Float[Tensor, "n_atoms d_in"]:
@@ -90,6 +91,7 @@ def _fullest_cone(
     return direction if full else None
 
 
+@checked
 def nested_fraction(codes: SparseCodes) -> float:
     """Share of atoms that hardly fire without a certain other one, which often fires without them.
 
@@ -158,6 +160,7 @@ class ManifoldCapture:
     """n, latents that the regression may use."""
 
 
+@checked
 @torch.no_grad()
 def manifold_capture(
     codes: SparseCodes, planted: PlantedManifolds, *, n_atoms: int = 8

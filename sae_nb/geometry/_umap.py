@@ -28,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.background import Task, checkpoint
-from sae_nb.checks import check_matrix
+from sae_nb.checks import check_matrix, checked
 from sae_nb.files import read_tensors, write_tensors
 from sae_nb.geometry._layout import (
     LayoutSettings,
@@ -47,6 +47,7 @@ Report = Callable[[str, float], None]
 """Called with a stage in words and the share of it that is done."""
 
 
+@checked
 def umap_layout(
     x: Float[Tensor, "n d"],
     settings: LayoutSettings | None = None,
@@ -139,6 +140,7 @@ class _Bar:
         """Nothing is held back."""
 
 
+@checked
 class UmapProcess:
     """A UMAP layout that another process is making.
 
@@ -254,6 +256,7 @@ class UmapProcess:
         self._folder.cleanup()
 
 
+@checked
 def start_umap(x: Float[Tensor, "n d"], settings: LayoutSettings | None = None) -> UmapProcess:
     """Start a UMAP layout in a process of its own; one made before is there at once.
 

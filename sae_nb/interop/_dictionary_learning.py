@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.checks import warn_caller
+from sae_nb.checks import checked, warn_caller
 from sae_nb.files import read_json
 from sae_nb.interop._foreign import named_errors, read_tensors_and_facts, remember, write_folder
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
@@ -42,6 +42,7 @@ _WRITTEN = {
 """The class that SAELens' architecture is written as."""
 
 
+@checked
 @named_errors
 def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> Imported:
     """Read an SAE that dictionary_learning saved.
@@ -156,6 +157,7 @@ def _translated(
     return parts, Encoding(rule=rule, pre_bias=name != "AutoEncoderNew")
 
 
+@checked
 def write_dictionary_learning(sae: SparseAutoencoder, folder: str | Path) -> Path:
     """Write an SAE so that dictionary_learning loads it and computes the same codes.
 

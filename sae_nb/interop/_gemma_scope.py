@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sae_nb.checks import checked
 from sae_nb.files import existing, read_json, read_tensors
 from sae_nb.interop._foreign import check_holds, named_errors
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
@@ -24,6 +25,7 @@ _L0 = re.compile(r"average_l0_(\d+)")
 _SITE = re.compile(r".*(?<![a-z])(mlp|attn?|transcoders?)(?![a-z])")
 
 
+@checked
 @named_errors
 def read_gemma_scope(folder: str | Path) -> Imported:
     """Read a JumpReLU SAE of Gemma Scope or Gemma Scope 2.

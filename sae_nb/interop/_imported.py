@@ -21,6 +21,7 @@ from sae_nb.architectures import (
     row_tiles,
     without_zeros,
 )
+from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.kernels import per_entry, threshold_encode, topk_encode
 
@@ -151,6 +152,7 @@ Rule = Literal["relu", "topk", "abstopk", "jumprelu", "gated", "groupmax", "matc
 Norm = Literal["none", "layer_norm", "constant_norm"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """Where an imported SAE comes from, as its file states it."""
@@ -174,6 +176,7 @@ class Origin:
     """Figures the file states, such as "l0"."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
     """The rule by which another library turns activations into codes."""
@@ -212,6 +215,7 @@ class FromFile(Untrained):
     )
 
 
+@checked
 class Imported(FromFile, SparseAutoencoder):
     """Another library's SAE, read by `sae_nb.interop`; for use, not for training.
 

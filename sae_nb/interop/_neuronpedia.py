@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sae_nb.atoms import AtomCatalogue, AtomSummary, Band, Example, describe_atom
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, checked
 from sae_nb.files import new_folder, write_bytes
 from sae_nb.interop._foreign import lens_name
 
@@ -28,6 +28,7 @@ BATCH = 128
 _SHARES: dict[Band, float] = {"99 %": 0.01, "50 %": 0.5}
 
 
+@checked(leave=("acts",))
 def write_neuronpedia(
     sae: SparseAutoencoder,
     acts: Activations | AtomCatalogue,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sae_nb.checks import checked
 from sae_nb.interop._foreign import check_holds, named_errors, read_tensors_and_facts
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
 
@@ -12,6 +13,7 @@ LIBRARY = "openai/sparse_autoencoder"
 _NEEDED = ("pre_bias", "latent_bias", "encoder.weight", "decoder.weight")
 
 
+@checked
 @named_errors
 def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
     """Read a `.pt` file of openai/sparse_autoencoder; the file does not say where it was trained.

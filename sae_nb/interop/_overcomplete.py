@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import BatchTopK, SparseAutoencoder
+from sae_nb.checks import checked
 from sae_nb.files import read_json
 from sae_nb.interop._foreign import named_errors, read_tensors_only, remember, write_folder
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
@@ -30,6 +31,7 @@ _KINDS = {
 }
 
 
+@checked
 @named_errors
 def read_overcomplete(
     folder: str | Path,
@@ -171,6 +173,7 @@ UNIT = 1e-6
 """How far from 1 a norm may be for overcomplete's own normalisation to leave the atom as it is."""
 
 
+@checked
 def write_overcomplete(sae: SparseAutoencoder, folder: str | Path) -> Path:
     """Write an SAE so that overcomplete's classes load it and compute the same codes.
 

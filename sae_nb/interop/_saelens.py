@@ -20,6 +20,7 @@ from sae_nb.architectures import (
     ThresholdProx,
     TopKProx,
 )
+from sae_nb.checks import checked
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop._foreign import (
     known_hook_point,
@@ -83,6 +84,7 @@ def _turned(tensor: Tensor, name: str) -> Tensor:
     return tensor.T if name in ("encoder.weight", "decoder.weight") else tensor
 
 
+@checked
 @named_errors
 def read_saelens(folder: str | Path, *, scale: float | None = None) -> SparseAutoencoder:
     """Read an SAE that SAELens saved; it gives the codes SAELens gives.
@@ -266,6 +268,7 @@ class Layout:
     """What SAELens calls it, its weights by their names there, further lines of the configuration."""
 
 
+@checked
 def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -> Path:
     """Write an SAE so that SAELens loads it and computes the same codes.
 

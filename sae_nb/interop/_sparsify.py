@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
+from sae_nb.checks import checked
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop._foreign import (
     check_holds,
@@ -26,6 +27,7 @@ _NAMES = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", 
 """From SAELens' name of each tensor to this library's."""
 
 
+@checked
 @named_errors
 def read_sparsify(folder: str | Path) -> Imported:
     """Read an SAE or transcoder that sparsify saved; the folder's name is its hook point.
@@ -74,6 +76,7 @@ def read_sparsify(folder: str | Path) -> Imported:
     return remember(sae, LIBRARY, tensors, config)
 
 
+@checked
 def write_sparsify(sae: SparseAutoencoder, folder: str | Path) -> Path:
     """Write an SAE so that sparsify loads it and computes the same codes.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import Temporal
+from sae_nb.checks import checked
 from sae_nb.files import existing, read_tensors
 from sae_nb.interop._foreign import check_holds, known_hook_point, named_errors
 from sae_nb.interop._imported import FromFile, Origin
@@ -130,6 +131,7 @@ def saelens_temporal(sae: Any) -> tuple[dict[str, Tensor], dict[str, Any]] | Non
     return {"W_enc": encoder.T, **attention}, facts
 
 
+@checked
 @named_errors
 def read_temporal(folder: str | Path) -> ImportedTemporal:
     """Read a temporal SAE as its authors publish them.

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix, check_memory
+from sae_nb.checks import check_count, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import effective_rank, stable_rank
 
@@ -25,6 +25,7 @@ POWERS = (4.0, 64.0)
 """Exponent of the mean over cosines, first and last step: a soft maximum that grows hard (ours)."""
 
 
+@checked
 def welch_bound(n_atoms: int, d_in: int) -> float:
     """The least that the largest |cosine| of n unit vectors can be.
 
@@ -49,6 +50,7 @@ def welch_bound(n_atoms: int, d_in: int) -> float:
     return math.sqrt((n_atoms - d_in) / (d_in * (n_atoms - 1)))
 
 
+@checked
 def random_frame(n_atoms: int, d_in: int, *, seed: int = 0) -> Float[Tensor, "n_atoms d_in"]:
     """Unit vectors in random directions; their cosines have standard deviation 1/√d.
 
@@ -62,6 +64,7 @@ def random_frame(n_atoms: int, d_in: int, *, seed: int = 0) -> Float[Tensor, "n_
     return torch.nn.functional.normalize(drawn, dim=1)
 
 
+@checked
 @torch.enable_grad()
 def near_grassmannian_frame(
     n_atoms: int, d_in: int, *, n_steps: int = 300, seed: int = 0
@@ -159,6 +162,7 @@ class DictionaryGeometry:
         return np.linspace(-1, 1, len(self.counts) + 1)
 
 
+@checked
 @torch.no_grad()
 def dictionary_geometry(dictionary: Float[Tensor, "n_atoms d_in"]) -> DictionaryGeometry:
     """Measure which atoms are alike.
@@ -207,6 +211,7 @@ def dictionary_geometry(dictionary: Float[Tensor, "n_atoms d_in"]) -> Dictionary
     )
 
 
+@checked
 def geometry_floors(n_atoms: int, d_in: int, *, seed: int = 0) -> dict[str, DictionaryGeometry]:
     """The same statistics for unit vectors that learned nothing.
 
@@ -260,6 +265,7 @@ class CoActivation:
     """Atoms that fire at all; only they are compared."""
 
 
+@checked
 @torch.no_grad()
 def coactivation(
     codes: SparseCodes,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import SimplexProx
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, checked
 
 STEPS = 200
 """Accelerated projected gradient steps of `encode`. Ours: R² changes by less than 1e-4 after it."""
@@ -42,6 +42,7 @@ class TileCodes:
         return len(self.mixtures)
 
 
+@checked(leave=("tile_sizes", "bias"))
 class BlockArchetypes:
     """Tiles of archetypes whose Minkowski sum is to hold the data; one tile is archetypal analysis.
 
@@ -119,6 +120,7 @@ class BlockArchetypes:
         """Of all tiles together."""
         return len(self.archetypes)
 
+    @checked
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "n d_in"], *, n_steps: int = STEPS) -> TileCodes:
         """Find the nearest point of the sum of hulls, min ‖x − x̂‖² over α (and the best |S| tiles).
@@ -135,6 +137,7 @@ class BlockArchetypes:
         active = strongest(self._moves(mixtures), self.n_active)
         return TileCodes(mixtures=self._descend(rows, active, n_steps), active=active)
 
+    @checked
     def decode(self, codes: TileCodes) -> Float[Tensor, "rows d_in"]:
         """x̂ of some codes."""
         return self.bias + (codes.mixtures * self._spread(codes.active)) @ self.archetypes
@@ -143,6 +146,7 @@ class BlockArchetypes:
         """The nearest point of the sum of hulls to each row."""
         return self.decode(self.encode(x)).to(x)
 
+    @checked
     def vertices(self, most: int = 64, *, seed: int = 0) -> Float[Tensor, "n_vertices d_in"]:
         """Corners: the bias and one archetype of each of |S| tiles, all of them or a random draw.
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.minkowski._block_archetypes import BlockArchetypes, TileCodes, rows_of
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class CoefficientBlocks:
         return self.modularity - self.floor
 
 
+@checked
 @torch.no_grad()
 def coefficient_blocks(
     z: Float[Tensor, "n n_atoms"], *, n_nulls: int = 5, seed: int = 0
@@ -200,6 +201,7 @@ class PathSupport:
         return float((self.straight - self.geodesic).mean())
 
 
+@checked
 @torch.no_grad()
 def path_support(
     x: Activations | Float[Tensor, "n d_in"],

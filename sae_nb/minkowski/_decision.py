@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures import TopK
-from sae_nb.checks import between, check_count, check_matrix
+from sae_nb.checks import between, check_count, check_matrix, checked
 from sae_nb.evaluation import explained_variance
 from sae_nb.minkowski._block_archetypes import BlockArchetypes, check_tiles, rows_of
 from sae_nb.minkowski._fitting_blocks import BlockConfig, fit_block_archetypes, hull_of_rows
@@ -93,6 +93,7 @@ class Decision:
         return "\n".join([f"Minkowski sum {verdict}", *lines])
 
 
+@checked(leave=("x",))
 @torch.no_grad()
 def off_support(
     vertices: Float[Tensor, "n_vertices d_in"],
@@ -142,6 +143,7 @@ def off_support(
     return float(distances(corners, rows).amin(dim=1).median() / unit)
 
 
+@checked
 def gaussian_like(
     x: Float[Tensor, "n d_in"], n: int | None = None, *, seed: int = 0
 ) -> Float[Tensor, "n d_in"]:
@@ -164,6 +166,7 @@ def gaussian_like(
     return (middle + (drawn.to(scale) * scale) @ directions).to(rows)
 
 
+@checked(leave=("tile_sizes",))
 def decide(
     x: Activations | Float[Tensor, "n d_in"],
     tile_sizes: Sequence[int],

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count, one_of
+from sae_nb.checks import check_count, checked, one_of
 from sae_nb.classical import archetypal_analysis, far_apart
 from sae_nb.minkowski._block_archetypes import (
     BlockArchetypes,
@@ -118,6 +118,7 @@ FIRST_STEPS = 60
 """Steps of `encode` that give the first mixtures."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class BlockConfig:
     """How block archetypes are fitted. No published recipe exists: all defaults are ours."""
@@ -158,6 +159,7 @@ class BlockConfig:
         one_of(self.start, get_args(Start), name="start")
 
 
+@checked(leave=("tile_sizes",))
 def fit_block_archetypes(
     x: Activations | Float[Tensor, "n d_in"],
     tile_sizes: Sequence[int],
@@ -219,6 +221,7 @@ def fit_block_archetypes(
     return BlockArchetypes(archetypes * spread, sizes, middle + bias * spread, n_active)
 
 
+@checked
 def hull_of_rows(
     x: Activations | Float[Tensor, "n d_in"],
     n_archetypes: int,

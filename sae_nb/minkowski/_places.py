@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.minkowski._atom_geometry import check_codes
 
@@ -50,6 +50,7 @@ class Recruitment:
         return (-(share * share.clamp_min(1e-30).log()).sum(dim=0)).exp()
 
 
+@checked
 @torch.no_grad()
 def recruit(
     codes: SparseCodes,
@@ -119,6 +120,7 @@ class SubspaceCoherence:
     """The same for random atoms, mean over draws."""
 
 
+@checked
 @torch.no_grad()
 def subspace_coherence(
     dictionary: Float[Tensor, "n_atoms d_in"],
@@ -189,6 +191,7 @@ def _alike(unit: Tensor) -> tuple[float, Float[np.ndarray, " n"]]:
     return float(gram[tuple(upper)].abs().mean()), shares.numpy(force=True)
 
 
+@checked(leave=("y",))
 def linear_probe(
     x: Float[Tensor, "n d_in"], y: Int[Tensor, " n"], *, strength: float = 1.0
 ) -> tuple[Float[Tensor, "n_classes d_in"], Float[Tensor, " n_classes"]]:
@@ -241,6 +244,7 @@ ELSEWHERE = 0.8
 """Least off-ratio, and least dependence, of an elsewhere atom (inferred)."""
 
 
+@checked(leave=("mask",))
 def border_band(
     mask: Bool[Tensor, "n rows columns"],
 ) -> Bool[Tensor, "n rows columns"]:
@@ -275,6 +279,7 @@ def border_band(
     return (grown - shrunk) > 0.5
 
 
+@checked
 @torch.no_grad()
 def share_on(codes: SparseCodes, on: Bool[Tensor, " rows"]) -> Float[Tensor, " n_atoms"]:
     """E[z | on] / (E[z | on] + E[z | off]): 1 for atoms that fire on these rows only, 0 for never.
@@ -327,6 +332,7 @@ class ElsewhereScores:
         return (self.off_ratio > ELSEWHERE) & (self.dependence > ELSEWHERE)
 
 
+@checked
 @torch.no_grad()
 def elsewhere_scores(
     codes: SparseCodes, without: SparseCodes, on: Bool[Tensor, " rows"]
@@ -366,6 +372,7 @@ def elsewhere_scores(
     return ElsewhereScores(off_ratio=1 - on_it, dependence=dependence)
 
 
+@checked
 @torch.no_grad()
 def footprint_entropy(
     codes: SparseCodes, place: Int[Tensor, " rows"], n_places: int
@@ -399,6 +406,7 @@ def footprint_entropy(
     return torch.where(total > 0, entropy.clamp(0, 1), torch.nan)
 
 
+@checked
 def place_strengths(
     codes: SparseCodes, place: Int[Tensor, " rows"], n_places: int
 ) -> Float[Tensor, "n_places n_atoms"]:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import capture
-from sae_nb.checks import between, check_count, check_matrix
+from sae_nb.checks import between, check_count, check_matrix, checked
 from sae_nb.geometry import effective_rank
 from sae_nb.models import HookPointNotFound, LiveModel
 
@@ -37,6 +37,7 @@ class HeadMixtures:
     """Values there are to mix."""
 
 
+@checked
 @torch.no_grad()
 def head_mixtures(model: LiveModel, inputs: Any, layer: int) -> HeadMixtures:
     """Rebuild a layer's attention from its mixtures, and count how many values each head mixes.
@@ -134,6 +135,7 @@ class PositionSubspace:
         return rows - ((rows - self.mean.to(rows)) @ directions.T) @ directions
 
 
+@checked
 @torch.no_grad()
 def position_subspace(
     x: Float[Tensor, "n d_in"],

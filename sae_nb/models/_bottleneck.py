@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.background import checkpoint
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.data import check_sparsity
 from sae_nb.progress import progress_bar
 
@@ -18,6 +18,7 @@ HELD_OUT_ROWS = 16384
 """Inputs on which restarts are compared: the standard error of a loss is then about 1 %. Ours."""
 
 
+@checked
 class Bottleneck(nn.Module):
     """A linear layer to m hidden numbers and its transpose back, with a ReLU.
 
@@ -54,6 +55,7 @@ class Bottleneck(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_features))
         self.register_buffer("importance", torch.ones(n_features))
 
+    @checked
     def hidden(self, x: Float[Tensor, "*n n_features"]) -> Float[Tensor, "*n n_hidden"]:
         """Return the hidden activations, h = Wx."""
         return x @ self.directions
@@ -68,6 +70,7 @@ class Bottleneck(nn.Module):
         return f"n_features={self.n_features}, n_hidden={self.n_hidden}, {trained}"
 
 
+@checked(leave=("sparsities",))
 def train_bottlenecks(
     sparsities: Sequence[float],
     *,

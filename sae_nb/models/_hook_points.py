@@ -14,6 +14,8 @@ from typing import Any, Literal, SupportsIndex, cast
 
 from torch import Tensor
 
+from sae_nb.checks import checked
+
 Side = Literal["input", "output"]
 
 _TRANSFORMER_LENS = re.compile(
@@ -25,6 +27,7 @@ class HookPointNotFound(ValueError):  # noqa: N818 - a public name, given by the
     """No hook point of that name; the message lists the near ones."""
 
 
+@checked
 class HookPoint(str):
     """A named place in a model: behaves as its name, and carries where that is.
 

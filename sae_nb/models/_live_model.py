@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
 from sae_nb.background import checkpoint
-from sae_nb.checks import check_count, check_device, warn_caller
+from sae_nb.checks import check_count, check_device, checked, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._families import Structure, find_structure, standard_hook_points
 from sae_nb.models._hook_point_list import HookPoints
@@ -208,6 +208,7 @@ class LiveModel(KnowsOtherWords):
         """
         return HookPoints(self._points)
 
+    @checked
     def hook_point(self, name: str) -> HookPoint:
         """Return the hook point of a standard name, TransformerLens name, or module path.
 
@@ -223,6 +224,7 @@ class LiveModel(KnowsOtherWords):
         paths = {path for path, _ in self.module.named_modules()}
         return find_hook_point(name, self._points, paths, model_name=self.name)
 
+    @checked
     def get_module(self, path: str) -> nn.Module:
         """Return the submodule at a path."""
         try:
@@ -234,6 +236,7 @@ class LiveModel(KnowsOtherWords):
                 f'No module "{path}" in {self.name}. Near: {near}; see model.module.'
             ) from None
 
+    @checked
     def width(self, hook_point: str | None = None) -> int | None:
         """Return the width of the vectors at a hook point, by default that of the residual stream.
 
@@ -299,6 +302,7 @@ class LiveModel(KnowsOtherWords):
 
         return token_table(self, text)
 
+    @checked
     def batches(
         self,
         inputs: Any,
@@ -366,6 +370,7 @@ class LiveModel(KnowsOtherWords):
         """
         return main_tensor(raw, prefer_pooled=self.kind == "vision")
 
+    @checked
     @answers_wrong_calls
     def __call__(self, inputs: Any, *, batch_size: int | None = None) -> Float[Tensor, "n ..."]:
         """Return the model's answer to all inputs: next-token logits, class logits, or states.
@@ -379,6 +384,7 @@ class LiveModel(KnowsOtherWords):
         self._warn_of_cuts(batches)
         return answer
 
+    @checked
     def heads(self, inputs: Any, *, batch_size: int | None = None) -> dict[str, Tensor]:
         """Return every head's answer by name; for models without heads, every named output."""
         batches = self.batches(inputs, batch_size=batch_size)
@@ -399,6 +405,7 @@ class LiveModel(KnowsOtherWords):
             return cast(dict[str, Tensor], self.forward(batch, method="forward_heads"))
         return named_outputs(self.forward(batch))
 
+    @checked
     @answers_wrong_calls
     def generate(
         self,

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from sae_nb.checks import check_count, check_device
+from sae_nb.checks import check_count, check_device, checked
 from sae_nb.files import read_json
 from sae_nb.models import _facts as facts
 from sae_nb.models._checkpoints import (
@@ -47,6 +47,7 @@ _DTYPES = {
 }
 
 
+@checked(leave=("name",))
 def load_model(
     name: str | os.PathLike[str],
     device: str | torch.device | None = None,
@@ -164,6 +165,7 @@ def _check_hub_id(name: str, is_path: bool, bundled: list[str]) -> None:
 # The models that ship with the toolkit.
 
 
+@checked
 def bundled_names() -> list[str]:
     """Return the names of the models that ship with the toolkit, checkpoints as "name@step-N"."""
     if not WEIGHTS.is_dir():
@@ -298,6 +300,7 @@ def _task(config: Any) -> str:
 # Any torch module, or an nnsight object around one, as a live model.
 
 
+@checked
 def wrap(
     module_or_nnsight_model: Any,
     tokenizer: Any = None,

@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from sae_nb.checks import checked
 from sae_nb.files import read_json
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
@@ -46,6 +47,7 @@ _CROPPING_DEFAULTS = {
 }
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
     """How images are prepared for one model; every field is a line of its preprocessor file."""

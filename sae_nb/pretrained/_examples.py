@@ -14,6 +14,7 @@ from torch import Tensor
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.architectures import KIND
 from sae_nb.atoms import Labels
+from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.evaluation import FactorMatch
 from sae_nb.files import read_json, read_manifest, read_tensors, write_json, write_tensors
@@ -97,6 +98,7 @@ class ExampleStore:
             f"R² {self.r2:.3f})"
         )
 
+    @checked
     def match(self, factor: str) -> FactorMatch:
         """Return the atom that detects a factor.
 
@@ -112,6 +114,7 @@ class ExampleStore:
             )
         return atoms[factor]
 
+    @checked
     def catalogue(self, sae: SparseAutoencoder) -> AtomCatalogue:
         """Return the atoms as panels read them, on the stored codes: nothing is encoded.
 
@@ -139,6 +142,7 @@ class ExampleStore:
         )
 
 
+@checked
 def load_examples(name: str) -> ExampleStore:
     """Open the examples of a pretrained SAE (`sn.pretrained_names()` lists them); no model is needed.
 

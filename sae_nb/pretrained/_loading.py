@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sae_nb.architectures import SparseAutoencoder, read_sae
+from sae_nb.checks import checked
 from sae_nb.files import MANIFEST, recover
 
 # -------------------------------------------------------------------------------------------------
@@ -17,6 +18,7 @@ SHELF = Path(__file__).parent / "saes"
 N_NEAR = 3
 
 
+@checked
 def pretrained_names() -> list[str]:
     """Return the names of the SAEs that ship with the toolkit, for `load_sae` and `load_examples`.
 
@@ -50,6 +52,7 @@ def near_names(name: str) -> str:
 _PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
 
 
+@checked(leave=("folder_or_name",))
 def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
     """Read an SAE of any architecture, in eval mode, on the CPU.
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from sae_nb.checks import checked
 from sae_nb.data import (
     ANIMALS,
     BEGINNINGS,
@@ -40,6 +41,7 @@ class StorySentiment(NamedTuple):
     """Whole sentences, without an unfinished last one; how many of them the grammar can make."""
 
 
+@checked
 def story_sentiment(text: str) -> StorySentiment:
     """Read the sentiment of a story, or of how one goes on.
 
@@ -59,6 +61,7 @@ def story_sentiment(text: str) -> StorySentiment:
     return StorySentiment((total > 0) - (total < 0), len(sentences), grammatical)
 
 
+@checked
 def neutral_beginnings(n: int, seed: int) -> list[str]:
     """Return how stories begin before anything good or bad has happened: prompts to continue.
 

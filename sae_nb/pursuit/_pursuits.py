@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_k, one_of, warn_caller
+from sae_nb.checks import check_count, check_k, checked, one_of, warn_caller
 from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.pursuit import _reference as reference
 from sae_nb.pursuit._checking import (
@@ -37,7 +37,8 @@ def matching_pursuit(
 def matching_pursuit(
     x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
 ) -> tuple[SparseCodes, PursuitTrace]: ...
-def matching_pursuit(  # type: ignore[misc]
+@checked(leave=("dictionary",))  # type: ignore[misc]
+def matching_pursuit(
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
     k: int,
@@ -130,7 +131,8 @@ def orthogonal_matching_pursuit(
 def orthogonal_matching_pursuit(
     x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
 ) -> tuple[SparseCodes, PursuitTrace]: ...
-def orthogonal_matching_pursuit(  # type: ignore[misc]
+@checked(leave=("dictionary",))  # type: ignore[misc]
+def orthogonal_matching_pursuit(
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
     k: int,
@@ -196,7 +198,8 @@ def gradient_pursuit(
 def gradient_pursuit(
     x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
 ) -> tuple[SparseCodes, PursuitTrace]: ...
-def gradient_pursuit(  # type: ignore[misc]
+@checked(leave=("dictionary",))  # type: ignore[misc]
+def gradient_pursuit(
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
     k: int,
@@ -244,6 +247,7 @@ def gradient_pursuit(  # type: ignore[misc]
     return _run("gradient_pursuit", x, dictionary, k, way, stop, **rules)
 
 
+@checked(leave=("dictionary",))
 def explain_plan(
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],

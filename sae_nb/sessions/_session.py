@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sae_nb.checks import checked
 from sae_nb.files import (
     MANIFEST,
     SaeIdentity,
@@ -156,6 +157,7 @@ def save_session(
     return folder
 
 
+@checked
 def open_session(path: str | Path, sae: Any = None) -> Session:
     """Read a session and check every file of it; `session.dashboard(model, sae, acts)` shows it.
 

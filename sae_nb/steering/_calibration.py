@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, checked
 from sae_nb.steering._answers import Answers
 from sae_nb.steering._edits import Where
 from sae_nb.steering._request import check_amounts, check_atoms
@@ -62,6 +62,7 @@ class CalibratedStrength:
         )
 
 
+@checked(leave=("target_kl",))
 def calibrate_strength(
     model: LiveModel,
     inputs: Any,

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, one_of, warn_caller
+from sae_nb.checks import check_count, checked, one_of, warn_caller
 from sae_nb.models import BACKENDS, Backend, Intervention, check_travels
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where
 from sae_nb.steering._modes import Mode
@@ -79,6 +79,7 @@ class Active:
         warn_caller(f"{where}: {reason}")
 
 
+@checked
 def steer(
     model: LiveModel,
     hook_point: str,
@@ -169,6 +170,7 @@ def steer(
     return Active(model, recipe, backend)
 
 
+@checked
 def ablate(
     model: LiveModel,
     hook_point: str,
@@ -213,6 +215,7 @@ def ablate(
     )
 
 
+@checked
 def splice(
     model: LiveModel,
     hook_point: str,
@@ -261,6 +264,7 @@ def splice(
     return Active(model, Recipe(hook_point=point, edit=MaskedEdit(where, edit)), backend)
 
 
+@checked
 def random_direction(d_in: int, seed: int) -> Float[Tensor, " d_in"]:
     """Return a unit vector drawn evenly from the sphere: the control of every steering effect.
 

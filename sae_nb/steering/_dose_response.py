@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count, one_of
+from sae_nb.checks import check_atom, check_count, checked, one_of
 from sae_nb.steering._answers import Answers, log_odds
 from sae_nb.steering._contexts import random_direction, steer
 from sae_nb.steering._edits import Where
@@ -101,6 +101,7 @@ class BestEffect:
         )
 
 
+@checked
 def dose_response(
     model: LiveModel,
     inputs: Any,
@@ -163,6 +164,7 @@ def dose_response(
     return effects.response(unit_atom(sae, atom), amounts, atom, n_controls=n_controls, seed=seed)
 
 
+@checked
 def best_effect(
     model: LiveModel,
     inputs: Any,

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_k, check_matrix, check_memory, one_of
+from sae_nb.checks import between, check_count, check_k, check_matrix, check_memory, checked, one_of
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
@@ -97,10 +97,12 @@ class PursuitSteps:
         """The algorithm in words."""
         return TITLES[self.algorithm]
 
+    @checked
     def reached(self, step: int) -> int:
         """The step that is shown at `step` of a player: itself, or the last one there is."""
         return min(max(int(step), 0), self.n_steps)
 
+    @checked
     def code_at(self, step: int) -> tuple[Int[np.ndarray, " l0"], Float[np.ndarray, " l0"]]:
         """Atoms and coefficients after a step; step 0, here and below, is before the first one."""
         at = self.reached(step)
@@ -113,14 +115,17 @@ class PursuitSteps:
         code = dict(zip(used.tolist(), values.tolist(), strict=True))
         return np.array([code.get(atom, 0.0) for atom in atoms.tolist()], dtype=np.float32)
 
+    @checked
     def residual_at(self, step: int) -> Float[np.ndarray, " d_in"]:
         """What is left of the input after a step."""
         return self.x - self.x_hat[self.reached(step)]
 
+    @checked
     def correlations_at(self, step: int) -> Float[np.ndarray, " n_atoms"]:
         """Correlation of every atom with what is left."""
         return self.correlations[self.reached(step)]
 
+    @checked
     def next_atom(self, step: int) -> int:
         """Atom that the next step chooses; after the last one, the most correlated atom.
 
@@ -134,6 +139,7 @@ class PursuitSteps:
         return best if score[best] > ROUNDING * np.abs(self.correlations[0]).max() else -1
 
 
+@checked
 def summarise_pursuit(
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],

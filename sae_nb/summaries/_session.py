@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sae_nb.checks import checked
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -40,6 +42,7 @@ class SessionSummary:
         return "\n".join(f"{name.ljust(width)}  {text}" for name, text in texts.items())
 
 
+@checked(leave=("model",))
 def summarise_session(
     model: LiveModel,
     acts: Activations,
@@ -84,6 +87,7 @@ def summarise_session(
     return SessionSummary(rows=rows)
 
 
+@checked
 def peak_memory() -> int | None:
     """Return the most bytes this process has had in memory, or None on Windows."""
     if sys.platform == "win32":

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.checks import one_of
+from sae_nb.checks import checked, one_of
 from sae_nb.files import SaeIdentity
 from sae_nb.steering import (
     MODES,
@@ -294,6 +294,7 @@ def control_of(
     return splice(model, recipe.hook_point, change, recipe.positions)
 
 
+@checked(leave=("model",))
 def summarise_steering(
     model: LiveModel,
     inputs: Any,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import TopK
-from sae_nb.checks import check_matrix, check_memory
+from sae_nb.checks import check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.data import sparse_features
 from sae_nb.evaluation import (
@@ -98,6 +98,7 @@ class SelectivitySummary:
         )
 
 
+@checked(leave=("fresh_acts",))
 def summarise_selectivity(
     sae: SparseAutoencoder,
     acts: Activations | Float[Tensor, "n d_in"],
@@ -168,6 +169,7 @@ def summarise_selectivity(
     )
 
 
+@checked
 def row_factors(
     present: Bool[Tensor, "n n_features"], names: Sequence[str] | None = None
 ) -> list[Factor]:
@@ -308,6 +310,7 @@ class FoundDirections:
         )
 
 
+@checked
 def summarise_superposition(
     toy: Bottleneck, sae: TopK | None = None, *, seed: int = 0
 ) -> SuperpositionSummary:
@@ -349,6 +352,7 @@ def summarise_superposition(
     )
 
 
+@checked
 def fit_atoms(
     toy: Bottleneck,
     *,

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.classical import METHODS, Classical, fit_classical
 from sae_nb.evaluation import Report, evaluate, stability
 from sae_nb.files import check_seal, holding_folder, json_object, sealed, write_json
@@ -106,6 +106,7 @@ class Sweep:
         return html
 
 
+@checked(leave=("settings", "data"))
 def sweep(
     data: Activations | Float[Tensor, "n d_in"],
     architectures: Sequence[str | type[SparseAutoencoder]] = ("TopK",),

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal._sequences import WHY, Sequences, mask_of, padded, unpadded
 
@@ -300,6 +301,7 @@ class Decomposition:
         return self.novel_codes.rows(rows)
 
 
+@checked
 @torch.no_grad()
 def decompose(
     sae: Any,

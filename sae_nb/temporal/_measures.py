@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_count
+from sae_nb.checks import between, check_count, checked
 
 # -------------------------------------------------------------------------------------------------
 # How smoothly something moves through time: autocorrelation, and path length over chord.
@@ -31,6 +31,7 @@ def unit_directions(
     return torch.where(length > 0, moved / length.clamp_min(torch.finfo(x.dtype).tiny), 0.0)
 
 
+@checked
 def lag_cosine(x: Float[Tensor, "batch time width"], lag: int = 1, *, centre: bool = True) -> float:
     """Mean cosine of a token and the one `lag` tokens before it.
 
@@ -62,6 +63,7 @@ def lag_cosine(x: Float[Tensor, "batch time width"], lag: int = 1, *, centre: bo
     return autocorrelation(x, [lag], centre=centre)[lag]
 
 
+@checked
 def autocorrelation(
     x: Float[Tensor, "batch time width"], lags: Sequence[int], *, centre: bool = True
 ) -> dict[int, float]:
@@ -85,6 +87,7 @@ def autocorrelation(
     return {lag: float((units[:, lag:] * units[:, :-lag]).sum(dim=-1).mean()) for lag in lags}
 
 
+@checked
 def path_ratio(x: Float[Tensor, "batch time width"], *, centre: bool = True) -> float:
     """Length of the path over the distance of its ends: 1 for a straight line.
 
@@ -115,6 +118,7 @@ def path_ratio(x: Float[Tensor, "batch time width"], *, centre: bool = True) -> 
     return float(path / chord) if chord > 0 else float("inf")
 
 
+@checked
 def permuted_order(
     x: Float[Tensor, "batch time width"], seed: int
 ) -> Float[Tensor, "batch time width"]:
@@ -148,6 +152,7 @@ def check_sequences(x: Tensor, *, name: str = "x") -> Float[Tensor, "batch time 
 # How many directions activations use at every position, and how much of them their past spans.
 
 
+@checked
 def dimension_by_position(
     x: Float[Tensor, "batch time width"],
     positions: Sequence[int] | None = None,
@@ -197,6 +202,7 @@ def dimension_by_position(
     return dimensions
 
 
+@checked
 def context_projection(
     x: Float[Tensor, "batch time width"], position: int, windows: Sequence[int]
 ) -> dict[int, tuple[float, float]]:
@@ -277,12 +283,14 @@ class LinearForecast:
 
     mean: Float[Tensor, " d_in"]
 
+    @checked
     def predict(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
         """What it forecasts of each token from those before it."""
         centred = check_sequences(x) - self.mean
         return self.mean + _lagged(centred, len(self.weights)) @ self.weights.flatten(0, 1)
 
 
+@checked(leave=("x",))
 def fit_autoregression(x: Float[Tensor, "batch time d_in"], lags: int = 1) -> LinearForecast:
     """Fit a linear forecast of each token from the `lags` before it, by ridge regression.
 
@@ -327,6 +335,7 @@ class AverageForecast:
 
     mean: Float[Tensor, " d_in"]
 
+    @checked
     def predict(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
         """What the average of the past forecasts of each token."""
         centred = check_sequences(x) - self.mean
@@ -345,6 +354,7 @@ def past_average(
     return torch.stack(out, dim=1)
 
 
+@checked(leave=("x",))
 def fit_average(
     x: Float[Tensor, "batch time d_in"], decays: Sequence[float] = DECAYS
 ) -> AverageForecast:
@@ -370,6 +380,7 @@ def fit_average(
     return AverageForecast(decay, gain, mean)
 
 
+@checked
 def unexplained(
     x: Float[Tensor, "batch time d_in"], x_hat: Float[Tensor, "batch time d_in"]
 ) -> float:
@@ -385,6 +396,7 @@ def unexplained(
     return float((x - x_hat).square().sum() / spread)
 
 
+@checked
 def readout_r2(
     codes: Float[Tensor, "n width"],
     target: Float[Tensor, "n m"],

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import generator_for
-from sae_nb.checks import check_count, check_matrix, one_of
+from sae_nb.checks import check_count, check_matrix, checked, one_of
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -81,6 +81,7 @@ WHY = "A temporal SAE predicts each token from those before it, so their order i
 Gaps = Literal["refuse", "cut"]
 
 
+@checked
 class Sequences:
     """The samples of activations as sequences, each in order of time.
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, checked
 from sae_nb.temporal._decomposition import decompose
 from sae_nb.temporal._measures import unit_directions
 
@@ -44,6 +44,7 @@ class EventGap:
         return self.within - self.across
 
 
+@checked(leave=("events",))
 def event_gap(
     x: Float[Tensor, "batch time width"],
     events: Int[Tensor, "batch time"],
@@ -107,6 +108,7 @@ class SplicedDocuments:
     """Which document each piece is from."""
 
 
+@checked
 def spliced_documents(
     documents: Sequence[Int[Tensor, " length"]],
     *,
@@ -155,6 +157,7 @@ def spliced_documents(
     return SplicedDocuments(torch.stack(tokens).long(), events, torch.tensor(chosen))
 
 
+@checked
 def story_events(
     boundary_story: Int[Tensor, " m"],
     boundary: Int[Tensor, " m"],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar, get_args
 
 from sae_nb._lazy import unknown_keyword
-from sae_nb.checks import check_count, check_device, check_flag, one_of
+from sae_nb.checks import check_count, check_device, check_flag, checked, one_of
 from sae_nb.kernels import Precision
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -22,6 +22,7 @@ OWN_BUSINESS = (
 """Settings that leave every optimiser step as it is, so a resumed run may change them."""
 
 
+@checked(leave=("checkpoint",))
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How long, how fast, and when an atom counts as dead.
@@ -121,6 +122,7 @@ class TrainConfig:
         return {name: "inf" if value == math.inf else value for name, value in plain.items()}
 
     @classmethod
+    @checked
     def from_json(cls, settings: dict[str, Any]) -> TrainConfig:
         """Settings back from `to_json`.
 

@@ -15,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from sae_nb.background import Task, checkpoint
+from sae_nb.checks import checked
 from sae_nb.training._records import Stopped, as_list
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
             )
         self._training.set(**numbers)
 
+    @checked
     def add_callback(self, callback: Callback) -> None:
         """Call `callback` with every record from now on, in the training thread."""
         self._training.callbacks += as_list([callback])
@@ -129,6 +131,7 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
         if callback in self._training.callbacks:
             self._training.callbacks.remove(callback)
 
+    @checked
     def wait(self, timeout: float | None = None) -> ResultT:
         """Wait for the end and return the result; Ctrl-C ends the waiting, not the training."""
         if not self._task.wait(timeout):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 import torch
 from torch import Tensor
 
-from sae_nb.checks import check_finite, warn_caller
+from sae_nb.checks import check_finite, checked, warn_caller
 from sae_nb.files import Lock
 from sae_nb.kernels import precision
 from sae_nb.progress import progress_bar
@@ -82,6 +82,7 @@ def train(
     resume: bool = ...,
     **settings: Unpack[TrainSettings],
 ) -> list[TrainResult]: ...
+@checked(leave=("sae", "data", "config"))
 @shows_settings
 def train(
     sae: SparseAutoencoder | Sequence[SparseAutoencoder],

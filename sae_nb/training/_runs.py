@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from torch import Tensor
 
+from sae_nb.checks import checked
 from sae_nb.training._config import TrainConfig, TrainSettings, chosen_config, shows_settings
 from sae_nb.training._control import BackgroundRun
 from sae_nb.training._loop import Training
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sae_nb.training._records import History, TrainRecord
 
 
+@checked(leave=("sae", "data", "config"))
 @shows_settings
 def start_training(
     sae: SparseAutoencoder | Sequence[SparseAutoencoder],
@@ -109,10 +111,12 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
         """Records by SAE: one live list each."""
         return [learner.history for learner in self._training.learners]
 
+    @checked
     def live(self, index: int = 0) -> dict[str, float]:
         """Numbers that `set` can change, as they are now: the peak learning rate and the SAE's own."""
         return self._training.learners[index].live()
 
+    @checked
     def snapshot(self, index: int = 0) -> SparseAutoencoder:
         """Copy of an SAE with the weights between two steps, in eval mode: safe to encode with.
 

@@ -229,7 +229,7 @@ def test_settings_can_change_while_it_trains() -> None:
         (
             {"aux_weight": float("nan")},
             ValueError,
-            "`aux_weight` must be finite and not negative, got nan",
+            "`aux_weight` must be a finite number, got nan",
         ),
     ],
 )

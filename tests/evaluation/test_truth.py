@@ -48,7 +48,7 @@ def mixture():
 def test_atoms_that_are_the_factors_identify_them(mixture):
     """Balanced accuracy 1, the right atom for each, the control below."""
     x, truth = mixture
-    found = identifiability(Fixed(torch.eye(16), torch.eye(16)), x, truth, names="abcd")
+    found = identifiability(Fixed(torch.eye(16), torch.eye(16)), x, truth, names=list("abcd"))
     assert found.value == 1
     assert [(f.name, f.atom) for f in found.factors] == [("a", 0), ("b", 1), ("c", 2), ("d", 3)]
     assert found.floor == 0.5

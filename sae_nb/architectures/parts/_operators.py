@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from sae_nb.architectures.parts._proxes import Centre, Dense, Rows, SimplexProx, Weight
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode, squared_error
 
@@ -97,6 +97,7 @@ class MatrixOperator(ABC):
         """Called after each optimiser step; nothing to do where D is unconstrained."""
 
 
+@checked
 class FixedOperator(MatrixOperator):
     """A dictionary somebody gave: A z = z D, of any norms; a gradient reaches the tensor itself.
 
@@ -115,6 +116,7 @@ class FixedOperator(MatrixOperator):
         return self._dictionary
 
 
+@checked
 class FreeOperator(MatrixOperator, nn.Module):
     """A z = z (u · W): a free matrix W, and the length u of its unit in the model's units.
 
@@ -153,6 +155,7 @@ UNIT_GUARD = 1e-12
 """Added to atom norms before dividing, far below any norm that training reaches."""
 
 
+@checked
 class DenseOperator(MatrixOperator, nn.Module):
     """A free matrix with unit rows: A z = z D, ‖d_j‖ = 1.
 
@@ -186,6 +189,7 @@ class DenseOperator(MatrixOperator, nn.Module):
         self.weight.div_(self.weight.norm(dim=1, keepdim=True) + UNIT_GUARD)
 
 
+@checked
 def random_unit_rows(
     n: int, width: int, generator: Generator | None = None
 ) -> Float[Tensor, "n width"]:
@@ -198,6 +202,7 @@ AT_THE_CENTRE = 1e-6
 """A candidate closer to the centre than this share of the typical distance has no direction."""
 
 
+@checked
 class HullOperator(MatrixOperator, nn.Module):
     """d_j = p_j / ‖p_j‖ with p_j = Σ_i w_ji c_i + Λ_j, w_j on the simplex, ‖Λ_j‖ ≤ δ.
 
@@ -314,6 +319,7 @@ def with_direction(candidates: Float[Tensor, "n d_in"]) -> Int[Tensor, " n_direc
     return (norms > AT_THE_CENTRE * typical).nonzero().flatten()
 
 
+@checked
 class ConvolutionOperator:
     """Kernels h_k at every place of a recording; each kernel at each place is an atom.
 
@@ -393,6 +399,7 @@ class ConvolutionOperator:
         return self.forward(eye)
 
 
+@checked
 class LearnedAdjoint(nn.Module):
     """An affine map to pre-codes, u = r Eᵀ + a.
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb import kernels
+from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.kernels import Entries, PreCodes, above, batch_topk, chosen, pick, primitives_of, topk
 
@@ -92,6 +93,7 @@ def tile_of(numbers: _Numbers, rows: slice) -> _Numbers:
     return numbers
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class ThresholdProx:
     """z_j = u_j where u_j > θ_j, else 0.
@@ -123,6 +125,7 @@ class ThresholdProx:
         return kernels.threshold_encode(x, weight, bias, thresholds=self.thresholds, centre=centre)
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class SoftProx(Penalty):
     """g(z) = Σ_j λ_j |z_j|, over z ≥ 0 if asked: shrink by t λ_j, and keep what is left.
@@ -165,6 +168,7 @@ class SoftProx(Penalty):
         return replace(self, weight=tile_of(self.weight, rows))
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class HardProx(Penalty):
     """g(z) = λ ‖z‖₀, over z ≥ 0 if asked: keep v_j where v_j² > 2 t λ, unchanged.
@@ -232,6 +236,7 @@ class _Largest(Penalty):
         )
 
 
+@checked
 @dataclass(frozen=True)
 class TopKProx(_Largest):
     """Projection on the non-negative k-sparse codes: [TopK_k(u)]₊.
@@ -252,6 +257,7 @@ class TopKProx(_Largest):
         return torch.zeros_like(v).scatter(1, largest.indices, torch.relu(largest.values))
 
 
+@checked
 @dataclass(frozen=True)
 class AbsTopKProx(_Largest):
     """Projection on the k-sparse codes of either sign: H_k(u).
@@ -275,6 +281,7 @@ class AbsTopKProx(_Largest):
         return self(v).to_dense()
 
 
+@checked
 @dataclass(frozen=True)
 class BatchTopKProx:
     """Projection of a batch on the non-negative codes with rows · k entries altogether.
@@ -303,6 +310,7 @@ class BatchTopKProx:
         return kernels.batch_topk_encode(x, weight, bias, k=self.k, centre=centre)
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class GroupProx(Penalty):
     """g(z) = λ Σ_G ‖z_G‖₂ over disjoint groups, over z ≥ 0 if asked.
@@ -352,6 +360,7 @@ class GroupProx(Penalty):
         return torch.where(positive, power, torch.ones_like(power)).sqrt() * positive
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class RidgeProx(Penalty):
     """g(z) = ½ Σ_j α_j z_j²: v_j / (1 + t α_j). A Gaussian prior with precisions α.
@@ -402,6 +411,7 @@ ROUNDING = 1e-4
 """How far a row's sum may be from 1 before the objective calls it forbidden (ours, for fp32)."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class SimplexProx(Penalty):
     """g(z) = Σ_j c_j z_j over the simplex z ≥ 0, Σ_j z_j = 1: the projection of v − t c.

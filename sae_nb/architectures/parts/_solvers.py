@@ -30,7 +30,7 @@ from sae_nb.architectures.parts._proxes import (
     Rows,
     row_tiles,
 )
-from sae_nb.checks import check_count, check_real
+from sae_nb.checks import check_count, check_real, checked
 from sae_nb.codes import SparseCodes
 
 
@@ -324,6 +324,7 @@ class _History:
         )
 
 
+@checked
 def ista_step(
     x: Float[Tensor, "rows d_in"],
     adjoint: LearnedAdjoint,
@@ -352,6 +353,7 @@ def ista_step(
     return prox.of_affine(x, adjoint.weight, adjoint.bias / scale, centre)
 
 
+@checked
 def ista(operator: Operator, x: Rows, prox: Penalty, **options: Unpack[Options]) -> Solved:
     """Z ← prox_{t g}(z + t Aᵀ(x − μ(A z + b))), t = 1 / (‖A‖² · curvature).
 
@@ -393,6 +395,7 @@ def ista(operator: Operator, x: Rows, prox: Penalty, **options: Unpack[Options])
     return run_solver(_ista, operator, x, prox, options)
 
 
+@checked
 def fista(
     operator: Operator,
     x: Rows,
@@ -464,6 +467,7 @@ within 1e-9 of its minimum after 200 steps on all of four lassos (d_in 32 … 25
 atoms)."""
 
 
+@checked
 def admm(
     operator: Operator,
     x: Rows,
@@ -552,6 +556,7 @@ class _Ridge:
         return (q - inner @ self.atoms.T) / self.rho
 
 
+@checked
 def cg(operator: Operator, x: Rows, prox: Penalty, **options: Unpack[Options]) -> Solved:
     """Solve (AᵀA + diag α) z = Aᵀ(x − b) by conjugate gradients, all rows at once.
 

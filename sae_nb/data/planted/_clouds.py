@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, one_of
+from sae_nb.checks import check_count, checked, one_of
 from sae_nb.data._records import Record, seeded
 
 # -------------------------------------------------------------------------------------------------
@@ -40,6 +40,7 @@ class ConceptClouds(Record):
     dimensions: tuple[int, ...]
 
 
+@checked
 def six_gaussians(n: int, seed: int = 0) -> ConceptClouds:
     """Six round clouds of n points in a plane, every other one nearer the middle.
 
@@ -65,6 +66,7 @@ def six_gaussians(n: int, seed: int = 0) -> ConceptClouds:
     return _clouds(n, centres, torch.full((6, 2), spread), (2,) * 6, generator)
 
 
+@checked
 def uneven_dimensions(
     n: int,
     seed: int = 0,
@@ -156,11 +158,13 @@ class PlantedManifolds(Record):
     directions: Float[Tensor, "n_manifolds 2 d_in"]
     n_circles: int
 
+    @checked
     def part(self, i: int) -> Float[Tensor, "n d_in"]:
         """What manifold i adds to each row: γ_i(θ_i) V_i, zero where it is not active."""
         return _points(self.theta[:, i], self.active[:, i], i < self.n_circles) @ self.directions[i]
 
 
+@checked
 def planted_manifolds(
     n: int,
     *,
@@ -255,6 +259,7 @@ class PlantedHulls(Record):
     kind: str
 
 
+@checked
 def planted_hulls(
     n: int,
     kind: Kind = "minkowski",

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_k, check_memory, one_of
+from sae_nb.checks import between, check_count, check_k, check_memory, checked, one_of
 from sae_nb.data._records import Record, check_share, seeded
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class PlantedDictionary(Record):
     codes: SparseCodes
 
 
+@checked(leave=("n",))
 def planted_dictionary(
     n_atoms: int,
     d_in: int,
@@ -152,6 +153,7 @@ def _codes(
 # Sparse data whose atoms come in families: similar within one, unrelated between two.
 
 
+@checked
 def planted_families(
     n_families: int,
     family_size: int,
@@ -208,6 +210,7 @@ def _families(
 # Inputs of the toy model of superposition: features that are mostly off, each on its own.
 
 
+@checked
 def sparse_features(
     n: int, n_features: int, sparsity: float, *, seed: int = 0
 ) -> Float[Tensor, "n n_features"]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_k
+from sae_nb.checks import between, check_count, check_k, checked
 from sae_nb.data._records import Record, seeded
 
 SLOW, FAST = 1.2, 0.6
@@ -38,6 +38,7 @@ class SlowAndFast(Record):
     fast_atoms: Float[Tensor, "n_fast d_in"]
 
 
+@checked
 def slow_and_fast(
     n: int,
     *,
@@ -83,6 +84,7 @@ def slow_and_fast(
     return SlowAndFast(x, slow, fast, events, slow_atoms, fast_atoms)
 
 
+@checked
 def growing_rank(
     n: int, *, time: int = 12, d_in: int = 64, first: int = 4, step: int = 4, seed: int = 0
 ) -> Float[Tensor, "n time d_in"]:

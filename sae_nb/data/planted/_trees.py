@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_memory
+from sae_nb.checks import check_count, check_memory, checked
 from sae_nb.data._records import Record, check_share, seeded
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class ConceptTree(Record):
     correlation: float
 
 
+@checked
 def concept_tree(n: int, correlation: float = 0.1, seed: int = 0) -> ConceptTree:
     """Vectors of width 20 from a small world with a hierarchy, which encoders may or may not see.
 

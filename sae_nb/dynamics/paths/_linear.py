@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, one_of
+from sae_nb.checks import check_count, checked, one_of
 from sae_nb.dynamics.paths._states import check_states
 from sae_nb.dynamics.paths._trajectory import check_token, unit
 from sae_nb.dynamics.phases._phases import check_cuts
@@ -51,6 +51,7 @@ class EndpointProjection:
         return unit(flat) if self.kind == "sphere" else flat
 
 
+@checked
 def endpoint_projection(
     states: Float[Tensor, "n layers tokens d"],
     *,
@@ -155,6 +156,7 @@ class LinearPhase:
     """The floor: the same if the next state is guessed to be this one."""
 
 
+@checked
 def linearise_phases(
     states: Float[Tensor, "n layers tokens d"],
     cuts: Sequence[int],

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb.capturing import run_hooked
-from sae_nb.checks import one_of
+from sae_nb.checks import checked, one_of
 from sae_nb.dynamics.paths._states import States, capture_states, check_states
 from sae_nb.dynamics.paths._trajectory import angles_between
 from sae_nb.dynamics.phases._phases import check_cuts, mean_or_nan, same_phase
@@ -70,6 +70,7 @@ class SelfCorrection:
         return _ratio(self.mean_norm_only, self.layer)
 
 
+@checked
 def self_correction(
     model: LiveModel,
     inputs: Any,
@@ -133,6 +134,7 @@ def self_correction(
     return SelfCorrection(layer, float(size), angles, norm_only, pushed)
 
 
+@checked
 def pushed_states(
     model: LiveModel,
     inputs: Any,
@@ -257,6 +259,7 @@ class SwapContrast:
     in any network. NaN where no distance has both."""
 
 
+@checked
 def swap_layers(
     model: LiveModel,
     inputs: Any,

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb.capturing import RowPolicy, capture
-from sae_nb.checks import check_finite
+from sae_nb.checks import check_finite, checked
 from sae_nb.models import Backend
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ _CLS_NAMES = ("cls_token", "class_embedding", "class_token")
 _REGISTER_NAMES = ("register_tokens", "reg_token")
 
 
+@checked
 class States(Tensor):
     """States of every layer, (n, L + 1, T, d): a tensor that knows its tokens.
 
@@ -128,10 +129,12 @@ class States(Tensor):
         """Blocks L; there is one state more, the embeddings."""
         return self.shape[1] - 1
 
+    @checked
     def of_kind(self, kind: TokenKind) -> Float[Tensor, "n layers some d"]:
         """Return the states of one kind of token; none of them where the model has no such token."""
         return self[:, :, [k == kind for k in self.token_kinds]]
 
+    @checked
     def take(self, samples: Int[Tensor, " m"] | Sequence[int] | slice) -> States:
         """Return the states of some samples, with all that is known about them."""
         chosen = samples if isinstance(samples, slice) else torch.as_tensor(samples)
@@ -147,6 +150,7 @@ class States(Tensor):
         )
 
 
+@checked
 def capture_states(
     model: LiveModel,
     inputs: Any,

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, one_of
+from sae_nb.checks import check_count, checked, one_of
 from sae_nb.dynamics.paths._states import TOKEN_KINDS, check_states, content_tokens, tokens_of
 from sae_nb.geometry import effective_rank, stable_rank
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 #
 # With û = a / ‖a‖ per token: γ[l] = ⟨û_l, û_L⟩ and s[l] = arccos⟨û_{l+1}, û_l⟩. Norms grow with depth,
 # so only directions are compared.
-
-
+@checked(leave=("states",))
 def directional_convergence(
     states: Float[Tensor, "n layers tokens d"],
 ) -> Float[Tensor, "n layers tokens"]:
@@ -54,6 +53,7 @@ def directional_convergence(
     return torch.stack(cosines, dim=1)
 
 
+@checked(leave=("states",))
 def angular_speed(states: Float[Tensor, "n layers tokens d"]) -> Float[Tensor, "n steps tokens"]:
     """Angle, in radians, by which each block turns each token state.
 
@@ -133,6 +133,7 @@ class ClassBasins:
         return self.within - self.between
 
 
+@checked
 def class_basins(
     states: Float[Tensor, "n layers tokens d"],
     labels: Sequence[int] | Sequence[str] | Tensor | np.ndarray,
@@ -234,6 +235,7 @@ def _silhouette(cosines: Float[np.ndarray, "n n"], classes: Int[np.ndarray, " n"
 # How far all patches of an image point the same way: ρ = ‖mean over patches of û‖, in [0, 1].
 
 
+@checked
 def patch_coherence(
     states: Float[Tensor, "n layers tokens d"], *, token_kinds: Sequence[str] | None = None
 ) -> Float[Tensor, "n layers"]:
@@ -288,6 +290,7 @@ class UpdateRank:
     """What neither can exceed: the width, or the number of updates where that is smaller."""
 
 
+@checked
 def update_rank(
     states: Float[Tensor, "n layers tokens d"],
     *,
@@ -419,6 +422,7 @@ class Trajectories:
         return pd.DataFrame(columns).rename_axis("layer")
 
 
+@checked
 def trajectories(
     states: Float[Tensor, "n layers tokens d"],
     labels: Sequence[int] | Sequence[str] | Tensor | np.ndarray | None = None,

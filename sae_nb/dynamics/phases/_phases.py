@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, one_of
+from sae_nb.checks import check_count, checked, one_of
 
 Normalise = Literal["mass", "mean"]
 NORMALISATIONS = ("mass", "mean")
@@ -67,6 +67,7 @@ class Phases:
         )
 
 
+@checked(leave=("S",))
 def segment_phases(
     S: Float[Tensor, "layers layers"],
     k: int,
@@ -105,6 +106,7 @@ def segment_phases(
     return phases_of(s, best_cuts(phase_costs(s, normalise), k, min_len), normalise)
 
 
+@checked(leave=("S",))
 def phases_at(
     S: Float[Tensor, "layers layers"],
     cuts: Sequence[int],
@@ -122,6 +124,7 @@ def phases_at(
     return phases_of(s, check_cuts(cuts, n_layers=len(s)), normalise)
 
 
+@checked(leave=("S",))
 def gain_curve(
     S: Float[Tensor, "layers layers"],
     k_max: int | None = None,
@@ -330,6 +333,7 @@ class PhaseEvidence:
         )
 
 
+@checked(leave=("S",))
 def phase_evidence(
     S: Float[Tensor, "layers layers"],
     k: int,

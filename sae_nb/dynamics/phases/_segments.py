@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, checked
 from sae_nb.dynamics.paths._states import TokenKind, check_states
 from sae_nb.dynamics.phases._phases import best_cuts, check_cuts, check_fit, check_similarity
 from sae_nb.dynamics.raptor._config import RaptorConfig
@@ -56,6 +56,7 @@ class MaxCut:
         return (0, *(group[-1] for group in self.groups)) if self.contiguous else None
 
 
+@checked(leave=("S",))
 def recursive_max_cut(
     S: Float[Tensor, "layers layers"], eps: float = 0.2, min_size: int = 2
 ) -> MaxCut:
@@ -211,6 +212,7 @@ class SegmentErrors:
         return float(sum(self.error[a, b] for a, b in pairwise(cuts)))
 
 
+@checked
 def segment_errors(
     states: Float[Tensor, "n layers tokens d"],
     sizes: BlockSizes,

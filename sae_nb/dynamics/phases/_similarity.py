@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb.checks import checked
 from sae_nb.dynamics.paths._states import TokenKind, check_states
 
 MAX_CKA_ROWS = 4096
@@ -60,6 +61,7 @@ class LayerSimilarity(Tensor):
         return f"LayerSimilarity({len(self)} layers by {' and '.join(self.features)}: mean {means})"
 
 
+@checked
 def layer_similarity(
     states: Float[Tensor, "n layers tokens d"],
     *,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sae_nb.checks import check_count, one_of
+from sae_nb.checks import check_count, checked, one_of
 from sae_nb.training import check_number
 
 Forcing = Literal["annealed", "always", "never"]
@@ -16,6 +16,7 @@ OWN_BUSINESS = ("checkpoint", "checkpoint_every", "log_every")
 """Settings that leave every step as it is, so a resumed run may change them."""
 
 
+@checked(leave=("joint_weights", "last_weights", "checkpoint"))
 @dataclass(frozen=True, kw_only=True)
 class RaptorConfig:
     """How a Raptor learns its teacher's states.

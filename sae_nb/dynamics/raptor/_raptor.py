@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sae_nb.checks import checked
 from sae_nb.dynamics.phases._phases import check_cuts
 from sae_nb.files import (
     new_folder,
@@ -37,6 +38,7 @@ GAIN_SPREAD = 1e-4
 """Standard deviation of the gains' last layer at the start, so that they begin at 1."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class BlockSizes:
     """Sizes of a block; those of the teacher's blocks, so that one application costs one layer."""
@@ -63,6 +65,7 @@ class BlockSizes:
             )
 
 
+@checked
 class RaptorBlock(nn.Module):
     """A block that is applied several times, and is given the number of the step.
 
@@ -140,6 +143,7 @@ KIND = "raptor"
 _MLP_NAMES = ("mlp", "ffn", "feed_forward", "intermediate", "fc1")
 
 
+@checked
 class Raptor(nn.Module):
     """k blocks in the place of L layers: block j is applied c_j − c_{j−1} times.
 
@@ -173,6 +177,7 @@ class Raptor(nn.Module):
         self._block_of = [j for j in range(self.k) for _ in range(self.cuts[j], self.cuts[j + 1])]
 
     @classmethod
+    @checked
     def from_model(
         cls,
         model: LiveModel,
@@ -209,10 +214,12 @@ class Raptor(nn.Module):
         """Layers L it approximates; also how often a block is applied in all."""
         return self.cuts[-1]
 
+    @checked
     def step(self, x: Float[Tensor, "n tokens d"], layer: int) -> Float[Tensor, "n tokens d"]:
         """Take states of layer `layer` − 1 to layer `layer`."""
         return cast(Tensor, self.blocks[self._block_of[layer - 1]](x, layer))
 
+    @checked
     def roll_out(
         self, embeddings: Float[Tensor, "n tokens d"], upto: int | None = None, *, start: int = 0
     ) -> Float[Tensor, "n layers tokens d"]:
@@ -286,6 +293,7 @@ class Raptor(nn.Module):
             for edit in edits:
                 model.interventions.remove(edit)
 
+    @checked
     def save(self, folder: str | Path) -> None:
         """Write weights, sizes and cuts to a folder, whole or not at all."""
         with new_folder(folder, replace=True) as partial:
@@ -294,6 +302,7 @@ class Raptor(nn.Module):
             write_manifest(partial, KIND)
 
     @classmethod
+    @checked
     def load(cls, folder: str | Path) -> Raptor:
         """Read a folder written by `save`.
 
@@ -312,6 +321,7 @@ class Raptor(nn.Module):
         return f"cuts={self.cuts}"
 
 
+@checked
 def sizes_of(model: LiveModel) -> BlockSizes:
     """Read the sizes of a pre-norm vision transformer's blocks.
 
@@ -381,6 +391,7 @@ _SAME = {
 }
 
 
+@checked
 def start_from_teacher(raptor: Raptor, model: LiveModel) -> Raptor:
     """Copy the middle layer of each phase into its block, in place, and leave every gain at 1.
 

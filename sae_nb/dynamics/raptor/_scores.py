@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb.checks import checked
 from sae_nb.dynamics.paths._perturbation import answers_of, check_labels, share_of
 from sae_nb.dynamics.paths._states import check_states
 
@@ -50,6 +51,7 @@ class RaptorFit:
         )
 
 
+@checked
 @torch.no_grad()
 def raptor_fit(
     raptor: Raptor,
@@ -160,6 +162,7 @@ class RaptorAccuracy:
         return self.raptor / self.teacher if self.teacher else float("nan")
 
 
+@checked
 def raptor_accuracy(
     raptor: Raptor,
     model: LiveModel,

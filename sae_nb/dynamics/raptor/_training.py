@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb.checks import checked
 from sae_nb.dynamics.raptor._loop import RaptorResult, RaptorTraining
 from sae_nb.training import BackgroundRun, Callbacks, deferred_interrupts
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sae_nb.training import History, TrainRecord
 
 
+@checked
 def train_raptor(
     source: LiveModel | Float[Tensor, "n layers tokens d"],
     cuts: Sequence[int],
@@ -89,6 +91,7 @@ def train_raptor(
     return training.result()
 
 
+@checked
 def start_raptor(
     source: LiveModel | Float[Tensor, "n layers tokens d"],
     cuts: Sequence[int],

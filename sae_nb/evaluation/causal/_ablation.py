@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count, one_of
+from sae_nb.checks import check_atom, check_count, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import (
     MAX_SECONDS,
@@ -85,6 +85,7 @@ class AblationEffects(Measurements[int]):
         return f"AblationEffects({self.kind} ablation at {self.hook_point}: {effects}; {self.cost})"
 
 
+@checked(leave=("atoms",))
 def ablation_effects(
     model: LiveModel,
     inputs: Any,
@@ -200,6 +201,7 @@ class _Trial:
         return self._odds.clean - self._odds.of(out), float(self.runs.kl(out).mean())
 
 
+@checked
 def strongest_atoms(
     codes: SparseCodes, n: int, *, rows: Int[Tensor, " m"] | None = None
 ) -> tuple[int, ...]:

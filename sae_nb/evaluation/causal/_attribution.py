@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import BatchRows, RowPolicy, batch_rows
-from sae_nb.checks import check_atom, check_count, check_finite
+from sae_nb.checks import check_atom, check_count, check_finite, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import (
     Outcome,
@@ -112,6 +112,7 @@ class Attribution:
         control = np.linalg.norm(pulled, axis=1) * largest_cosine(self.gradient.shape[1])
         return active, total, control
 
+    @checked
     def splice(self, atom: int, *, n_controls: int = 8, seed: int = 0) -> SpliceCheck:
         """Run the model without an atom, and without random directions of its strengths.
 
@@ -164,6 +165,7 @@ class Attribution:
             return answer_of(self.model, self.batch, raw)[0].cpu()
 
 
+@checked
 def attribute(
     model: LiveModel,
     batch: Batch,

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import capture
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._attribution import Attribution, attribute
 from sae_nb.evaluation.causal._outcomes import Target, mean_strengths
@@ -70,6 +70,7 @@ class AttributionFidelity(Measurements[str]):
         )
 
 
+@checked
 def attribution_fidelity(
     model: LiveModel,
     inputs: Any,

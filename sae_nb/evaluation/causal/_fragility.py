@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count
+from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.evaluation.causal._outcomes import (
     MAX_SECONDS,
     TargetOdds,
@@ -60,6 +60,7 @@ SHIFT, NOISE, DIMMED = 2, 0.05, 0.7
 """Two of 32 pixels, a twentieth of full scale, seven tenths of the light. Ours."""
 
 
+@checked
 def text_variants(
     seed: int = 0,
     *,
@@ -103,6 +104,7 @@ def with_typo(text: str, seed: int) -> str:
     return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
 
 
+@checked
 def picture_variants(seed: int = 0) -> dict[str, Variant]:
     """Return changes of images by name: shifted, noisy, darker, without colour.
 
@@ -215,6 +217,7 @@ class Fragility(Measurements[str]):
         )
 
 
+@checked
 def fragility_battery(
     model: LiveModel,
     inputs: Any,

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count, check_matrix
+from sae_nb.checks import check_atom, check_count, check_matrix, checked
 from sae_nb.evaluation.causal._outcomes import (
     MAX_SECONDS,
     Fluency,
@@ -122,6 +122,7 @@ class SteeringCurves(Measurements[str]):
         )
 
 
+@checked
 def steering_curves(
     model: LiveModel,
     inputs: Any,

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_atom, check_count, check_matrix
+from sae_nb.checks import between, check_atom, check_count, check_matrix, checked
 from sae_nb.evaluation.causal._outcomes import MAX_SECONDS, quantile_of, read_positions
 from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling, measured
 from sae_nb.steering import Answers, Cost, Where, check_hook_point, check_width, random_direction
@@ -171,6 +171,7 @@ class IllusionCheck(Measurements[str]):
         )
 
 
+@checked(leave=("reader",))
 def illusion_check(
     model: LiveModel,
     hook_point: str,

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import largest_cosine
 from sae_nb.evaluation.dictionary._matching import match_atoms
@@ -35,6 +35,7 @@ from sae_nb.evaluation.report._row_pass import codes_of_rows
 # Does a child's latent absorb its parent's? P(parent's latent off | child's latent active, child true).
 
 
+@checked
 def swallowed(
     sae: Any,
     x: Float[Tensor, "n d_in"],
@@ -171,6 +172,7 @@ class Absorption(Measurement):
     """Cosine with p̂ that an absorber must have."""
 
 
+@checked(leave=("attribute",))
 def absorption(
     sae: Any,
     acts: Activations | Float[Tensor, "n d_in"],

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import same_length
+from sae_nb.checks import checked, same_length
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import Interval, Measurement, Resampling, random_like
 from sae_nb.evaluation.report._row_pass import codes_of_rows
@@ -62,6 +62,7 @@ class Identifiability(Measurement):
     """In the order of `truth`."""
 
 
+@checked
 def identifiability(
     sae: Any,
     acts: Activations | Float[Tensor, "n d_in"],

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import between, check_count, one_of
+from sae_nb.checks import between, check_count, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.concepts._probe_fits import (
     CHANNELS,
@@ -306,6 +306,7 @@ class ProbeStudy(Measurement):
         return f"ProbeStudy({self.answer})"
 
 
+@checked(leave=("labels", "shifted"))
 def probe(
     sae: SparseAutoencoder,
     acts: Activations | Float[Tensor, "n d_in"],

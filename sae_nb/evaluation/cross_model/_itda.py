@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import between, check_count, check_matrix
+from sae_nb.checks import between, check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
 from sae_nb.evaluation.report._row_pass import summed_atoms
@@ -50,11 +50,13 @@ class Itda(Measurement):
         """Rows taken."""
         return len(self.rows)
 
+    @checked
     def encode(self, x: Float[Tensor, "n d_in"]) -> SparseCodes:
         """Find codes of activations by matching pursuit; coefficients may be negative."""
         x = check_matrix(x, d_in=self.dictionary.shape[1])
         return _pursued(x.float() - self.mean, self.dictionary, self.k)
 
+    @checked
     def decode(self, codes: SparseCodes) -> Float[Tensor, "n d_in"]:
         """Add up the atoms, and the mean."""
         return summed_atoms(codes, self.dictionary) + self.mean
@@ -66,6 +68,7 @@ class Itda(Measurement):
         )
 
 
+@checked
 def build_itda(
     acts: Activations | Float[Tensor, "n d_in"],
     *,
@@ -144,6 +147,7 @@ def build_itda(
     )
 
 
+@checked
 def compare_itda(
     first: Itda, second: Itda, *, n_bootstrap: int = 1000, seed: int = 0
 ) -> Measurement:

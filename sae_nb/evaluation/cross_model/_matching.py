@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count, check_memory
+from sae_nb.checks import check_count, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
 
@@ -105,6 +105,7 @@ class LatentMatches(Measurement):
         )
 
 
+@checked
 def match_latents(
     codes: SparseCodes,
     other: SparseCodes,

@@ -13,7 +13,7 @@ from scipy.sparse import csc_matrix
 from torch import Tensor, nn
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count, check_k, check_matrix
+from sae_nb.checks import check_count, check_k, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.cross_model._matching import check_aligned, check_same_rows
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
@@ -26,6 +26,7 @@ from sae_nb.evaluation.report._reconstruction import explained_variance
 # Σ_j ‖x_j − x̂_j(z)‖² / ‖x_j − μ_j‖² over all models j is what is minimised.
 
 
+@checked
 class UniversalSAE(nn.Module):
     """Encoders and decoders of several models around one dictionary of shared codes.
 
@@ -69,6 +70,7 @@ class UniversalSAE(nn.Module):
         values, atoms = pre.topk(self.k, dim=1)
         return torch.zeros_like(pre).scatter(1, atoms, values)
 
+    @checked
     @torch.no_grad()
     def encode(self, model: int, x: Float[Tensor, "n d_in"]) -> SparseCodes:
         """Return the shared code that one model's activations ask for."""
@@ -76,6 +78,7 @@ class UniversalSAE(nn.Module):
         dense = (self.dense_codes(model, part) for part in torch.split(x, 4096))
         return SparseCodes.concatenate(map(SparseCodes.from_dense, dense))
 
+    @checked
     def decode(self, model: int, codes: SparseCodes) -> Float[Tensor, "n d_in"]:
         """Return one model's activations, decoded from any model's code."""
         parts = [
@@ -102,6 +105,7 @@ class UniversalSAE(nn.Module):
             dictionary /= squares.sqrt().clamp_min(1e-12)[:, None]
 
 
+@checked
 def train_universal(
     acts: Sequence[Activations],
     *,
@@ -186,6 +190,7 @@ class Universality(Measurement):
         return f"{text}; R² own {own:.3f}, across {across:.3f})"
 
 
+@checked
 def compare_firing(
     codes: Sequence[SparseCodes], *, n_bootstrap: int = 1000, seed: int = 0
 ) -> Universality:
@@ -240,6 +245,7 @@ def compare_firing(
     )
 
 
+@checked
 def measure_universality(
     sae: UniversalSAE, acts: Sequence[Activations], *, n_bootstrap: int = 1000, seed: int = 0
 ) -> Universality:

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, checked
 from sae_nb.evaluation.report._downstream import SpliceTask, splice_task
 from sae_nb.evaluation.report._measurement import (
     Interval,
@@ -101,6 +101,7 @@ class ErrorSplit(Measurement):
         )
 
 
+@checked
 def split_error(
     sae: SparseAutoencoder,
     acts: Activations | Float[Tensor, "n d_in"],

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.dictionary._coherence import rows_of
 from sae_nb.evaluation.dictionary._near_data import nearest_atoms
@@ -60,6 +60,7 @@ class Stitching(Measurement):
         return np.asarray(self.change < 0)
 
 
+@checked
 def stitch(
     small: Any,
     large: Any,
@@ -198,6 +199,7 @@ class MetaDictionary(Measurement):
     """The SAE of the atoms, and which meta-atoms each atom is made of."""
 
 
+@checked
 def meta_dictionary(
     sae: Any,
     *,

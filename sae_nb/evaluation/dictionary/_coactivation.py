@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from numba import prange
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import check_dictionary, without_zeros
 from sae_nb.kernels import compiled, parallel
@@ -58,6 +58,7 @@ class Coactivation:
         return np.where(self.partner >= 0, self.together / np.maximum(either, 1), 0.0)
 
 
+@checked
 def coactivation(
     codes: SparseCodes, dictionary: Float[Tensor, "n_atoms d_in"], *, top: int = 10
 ) -> Coactivation:

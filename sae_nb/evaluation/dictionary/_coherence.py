@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import check_dictionary
 from sae_nb.geometry import stable_rank
@@ -60,6 +60,7 @@ class AtomGeometry:
         return float(self.max_cosine.max())
 
 
+@checked
 def welch_bound(n_atoms: int, d_in: int) -> float:
     """Smallest coherence that c unit vectors in d dimensions can have: √((c − d) / (d (c − 1))).
 
@@ -77,6 +78,7 @@ def welch_bound(n_atoms: int, d_in: int) -> float:
     return math.sqrt((c - d) / (d * (c - 1))) if c > max(d, 1) else 0.0
 
 
+@checked
 def atom_geometry(dictionary: Any, *, m: int = 1) -> AtomGeometry:
     """Measure how alike the atoms of an SAE or a (n_atoms, d_in) dictionary are.
 
@@ -127,6 +129,7 @@ def copied_atoms(dictionary: Any, *, cosine: float = COPIED) -> Bool[np.ndarray,
     return np.asarray(torch.cat(near).cpu())
 
 
+@checked
 def duplicate_groups(
     dictionary: Any, *, cosine: float = ALIKE
 ) -> tuple[Int[np.ndarray, " members"], ...]:
@@ -156,6 +159,7 @@ def duplicate_groups(
     return tuple(sorted((g for g in groups if len(g) > 1), key=len, reverse=True))
 
 
+@checked
 def encoder_cosines(sae: Any) -> Float[np.ndarray, " n_atoms"] | None:
     """Cosine of every atom with the row of the encoder that reads it; None without such rows.
 
@@ -175,6 +179,7 @@ def encoder_cosines(sae: Any) -> Float[np.ndarray, " n_atoms"] | None:
     return np.asarray((rows * _unit(sae).double()).sum(dim=1).cpu())
 
 
+@checked
 def babel(dictionary: Float[Tensor, "n_atoms d_in"], sizes: Sequence[int]) -> list[float]:
     """The Babel function: how much one atom can be covered by r others, in the worst case.
 
@@ -208,6 +213,7 @@ def babel(dictionary: Float[Tensor, "n_atoms d_in"], sizes: Sequence[int]) -> li
     return [float(worst[size - 1]) for size in sizes]
 
 
+@checked
 def coactive_babel(
     codes: SparseCodes, dictionary: Float[Tensor, "n_atoms d_in"]
 ) -> Float[np.ndarray, " rows"]:
@@ -242,6 +248,7 @@ def coactive_babel(
     return np.concatenate(parts)
 
 
+@checked
 def distinct_atoms(
     dictionary: Float[Tensor, "n_atoms d_in"], *, cosine: float = 0.99
 ) -> Int[Tensor, " kept"]:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_matrix
+from sae_nb.checks import check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
 from sae_nb.kernels import compiled
 
@@ -61,6 +61,7 @@ class Stability(Measurement):
         )
 
 
+@checked
 def stability(
     saes: Sequence[Any],
     *,
@@ -125,6 +126,7 @@ def stability(
     )
 
 
+@checked
 def atom_stability(
     sae: Any, others: Sequence[Any], *, signed: bool = False
 ) -> Float[np.ndarray, " n_atoms"]:
@@ -150,6 +152,7 @@ def atom_stability(
     return np.divide(total, count, out=np.full(len(first), np.nan), where=count > 0)
 
 
+@checked
 def match_atoms(
     dictionary: Float[Tensor, "n_atoms d_in"],
     other: Float[Tensor, "n_other d_in"],

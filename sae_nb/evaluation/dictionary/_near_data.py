@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_matrix
+from sae_nb.checks import check_matrix, checked
 from sae_nb.evaluation.dictionary._coherence import copied_atoms, rows_of
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
 
@@ -21,6 +21,7 @@ from sae_nb.evaluation.report._measurement import Measurement, Resampling, chanc
 _TILE = 2**24
 
 
+@checked
 def ood_score(
     sae: Any,
     x: Float[Tensor, "n d_in"],
@@ -100,6 +101,7 @@ def distances_to_data(
 _DRAWS = 5  # random dictionaries the floor is a mean over
 
 
+@checked
 def plausibility(
     sae: Any,
     directions: Float[Tensor, "classes d_in"],

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import between, check_count
+from sae_nb.checks import between, check_count, checked
 from sae_nb.evaluation.dictionary._matching import Stability, atom_stability, stability
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
 
@@ -50,6 +50,7 @@ class StabilityTrial:
     """For the first run: how well each atom is found again. A column for the concept map."""
 
 
+@checked
 def stability_trial(
     make: Make,
     data: Activations | Tensor,

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_matrix
+from sae_nb.checks import check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.data import check_sparsity
 
@@ -16,6 +16,7 @@ from sae_nb.data import check_sparsity
 # D_i = ‖w_i‖² / Σ_j ⟨ŵ_i, w_j⟩², ŵ = w / ‖w‖.
 
 
+@checked
 def feature_dimensionality(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """Share of a hidden dimension that each feature has to itself.
 
@@ -43,6 +44,7 @@ def feature_dimensionality(directions: Float[Tensor, "n d"]) -> Float[Tensor, " 
     return torch.where(squared > 0, squared.square() / overlap.clamp_min(1e-30), 0.0)
 
 
+@checked
 def interference(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """What the other features say where one feature is read: Σ_{j≠i} ⟨ŵ_i, w_j⟩².
 
@@ -63,6 +65,7 @@ def interference(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     return others.sum(dim=1) - others.diagonal()
 
 
+@checked
 def dedicated_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
     """Loss of two features in one dimension when it is given to the first alone.
 
@@ -84,6 +87,7 @@ def dedicated_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
     return importance_ratio * (density / 3 - density**2 / 4)
 
 
+@checked
 def antipodal_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
     """Loss of two features in one dimension when they share it: W = [1, −1], b = 0.
 
@@ -104,6 +108,7 @@ def antipodal_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
     return (1 + importance_ratio) * density**2 / 6
 
 
+@checked
 def critical_sparsity(importance_ratio: float = 1.0) -> float:
     """Sparsity above which sharing the one dimension loses less than giving it to one feature.
 
@@ -128,6 +133,7 @@ def critical_sparsity(importance_ratio: float = 1.0) -> float:
 # Which of the atoms that made an input does its code name?
 
 
+@checked
 def support_recovery(codes: SparseCodes, truth: SparseCodes) -> Float[Tensor, " rows"]:
     """Share of each row's true atoms among the same number of the strongest atoms of its code.
 

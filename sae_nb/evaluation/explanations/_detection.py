@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, join_tokens
-from sae_nb.checks import check_atom, check_count, one_of
+from sae_nb.checks import check_atom, check_count, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.explanations._rules import (
     FEWEST_FIRINGS,
@@ -90,6 +90,7 @@ class ExplanationScores(Measurement):
         return f"ExplanationScores({len(self.per_atom)} atoms; {'; '.join(parts)})"
 
 
+@checked
 def score_explanations(
     sae: SparseAutoencoder,
     acts: Activations | Float[Tensor, "n d_in"],

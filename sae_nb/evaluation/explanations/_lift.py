@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_atom, check_count
+from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.explanations._rules import RowFacts, firings_of
 from sae_nb.evaluation.report._measurement import Interval, Measurement, Resampling, group_rows
@@ -45,6 +45,7 @@ class TokenLift(Measurement):
         return f"TokenLift(atom {self.atom}: {best}; {self.value:.2f} bits, floor {self.floor:.2f})"
 
 
+@checked
 def token_lift(
     acts: Activations,
     codes: SparseCodes,

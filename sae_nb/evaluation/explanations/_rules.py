@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Int
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_atom, check_count
+from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import check_codes
 
@@ -60,6 +60,7 @@ class Rule:
         return f"Rule(atom {self.atom} fires where {self.text}; F1 {self.f1:.2f}, floor {self.floor:.2f})"
 
 
+@checked
 def induce_rule(
     acts: Activations,
     codes: SparseCodes,

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_matrix, one_of
+from sae_nb.checks import check_matrix, checked, one_of
 from sae_nb.evaluation.report._reconstruction import check_same_shape
 from sae_nb.evaluation.report._row_pass import check_dictionary
 
@@ -47,6 +47,7 @@ class PublishedFormula:
     """The formula itself, of what it needs by name, in fp64; codes stay sparse."""
 
 
+@checked
 @cache
 def published_formulas() -> Mapping[str, PublishedFormula]:
     """Every formula that `as_published` knows, by id.
@@ -68,6 +69,7 @@ def published_formulas() -> Mapping[str, PublishedFormula]:
     }
 
 
+@checked(leave=("x_hat",))
 def as_published(
     formula: str,
     *,

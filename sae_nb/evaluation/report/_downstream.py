@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Ragged
-from sae_nb.checks import same_length
+from sae_nb.checks import checked, same_length
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, Statistic, measured
 from sae_nb.progress import progress_bar
 from sae_nb.steering import Change, Where, splice
@@ -468,6 +468,7 @@ class TokenCosts:
         return np.argsort(-self.delta, kind="stable")[:n]
 
 
+@checked
 def token_costs(
     model: LiveModel,
     sae: SparseAutoencoder,

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb.checks import checked
 from sae_nb.evaluation.report._reconstruction import explained_variance
 from sae_nb.evaluation.report._report import evaluate
 
@@ -116,6 +117,7 @@ class FitCheck:
         return f"<pre>{escape(repr(self))}</pre>"
 
 
+@checked
 def check_fit(
     model: LiveModel,
     sae: SparseAutoencoder,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_k
+from sae_nb.checks import check_count, check_k, checked
 from sae_nb.evaluation.report._measurement import chance_generator
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _TRIED = 10  # steps that the cost is measured on
 
 
+@checked(leave=("config",))
 def frozen_decoder(
     data: Activations | Tensor,
     n_atoms: int,
@@ -63,6 +64,7 @@ def frozen_decoder(
     return sae
 
 
+@checked
 def frozen_decoder_cost(
     data: Activations | Tensor, n_atoms: int, k: int, config: TrainConfig | None = None
 ) -> float:

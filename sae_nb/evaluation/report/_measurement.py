@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_k, one_of
+from sae_nb.checks import check_count, check_k, checked, one_of
 from sae_nb.codes import SparseCodes
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def known_definitions() -> dict[str, Definition]:
     return {name: one for family in definition_families().values() for name, one in family.items()}
 
 
+@checked
 def define(definition: str) -> Definition:
     """Return what a definition id, as carried by `Measurement.definition`, represents.
 
@@ -347,6 +348,7 @@ def chance_generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(0x5AE0_0000 + seed)
 
 
+@checked
 class RandomDictionary:
     """Random unit atoms, used as well as a fixed dictionary can be with one correlation.
 
@@ -383,6 +385,7 @@ class RandomDictionary:
         rows = torch.randn(n_atoms, d_in, generator=chance_generator(seed))
         self.dictionary = (rows / rows.norm(dim=1, keepdim=True)).to(mean)
 
+    @checked
     @torch.no_grad()
     def fit(self, x: Float[Tensor, "n d_in"]) -> RandomDictionary:
         """Set the gain α that minimises Σ‖x − μ − α(x̂ − μ)‖², and return the dictionary."""
@@ -393,6 +396,7 @@ class RandomDictionary:
         self.gain = float((centred * proposed).sum()) / power if power > 0 else 1.0
         return self
 
+    @checked
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> SparseCodes:
         """Return the k strongest correlations of each row, times the gain."""
         shape = tuple(x.shape[:-1])
@@ -412,6 +416,7 @@ class RandomDictionary:
         values, atoms = correlations.topk(self.k, dim=1)
         return values.clamp_min(0) * self.gain, atoms
 
+    @checked
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_in"]:
         """Return the mean plus the weighted sum of the kept atoms."""
         x_hat = self.mean + torch.nn.functional.embedding_bag(

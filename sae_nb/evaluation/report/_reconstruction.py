@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_matrix, one_of
+from sae_nb.checks import check_matrix, checked, one_of
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
 
 # Columns of the per-group table.
@@ -200,6 +200,7 @@ def reconstruction_rows(
     }
 
 
+@checked(leave=("x_hat",))
 def explained_variance(
     x: Float[Tensor, "n d_in"],
     x_hat: Float[Tensor, "n d_in"],

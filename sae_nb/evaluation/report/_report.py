@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sae_nb._lazy import here_it_is
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import check_count, warn_caller
+from sae_nb.checks import check_count, checked, warn_caller
 from sae_nb.evaluation.report._atom_rows import atom_rows
 from sae_nb.evaluation.report._downstream import downstream_rows, splice_task
 from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling, define
@@ -47,6 +47,7 @@ _COLUMNS = ["value", "floor", "control", "low", "high", "n", "unit", "definition
 _HTML_COLUMNS = ("value", "95 %", "floor", "control", "n", "unit")
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Report(Measurements[str]):
     """What an SAE is worth: a mapping from name to `Measurement`; `report.r2` is `report["r2"]`.
@@ -190,6 +191,7 @@ def _number(value: float | None) -> str:
     return "0" if abs(value) < 1e-12 else f"{value:.4g}"  # rounding of a sum that is exactly zero
 
 
+@checked(leave=("acts", "labels", "trained_on"))
 def evaluate(
     sae: SparseAutoencoder,
     acts: Activations | Float[Tensor, "n d_in"],
@@ -386,6 +388,7 @@ class EvaluationCost:
         return text if self.model is None else f"{text}, {self.model:.0f} s for the model's answers"
 
 
+@checked
 def evaluation_cost(
     sae: SparseAutoencoder,
     acts: Activations | Tensor,

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, checked
 from sae_nb.data import scenes, stories
 from sae_nb.evaluation import FactorMatch
 from sae_nb.models import LiveModel
@@ -183,6 +183,7 @@ class ClassTurn:
         return f"ClassTurn({self.turned:+.1%}, 95 % {low:+.1%} … {high:+.1%}; {self.n} images)"
 
 
+@checked
 class ClassTrial:
     """Images classified by class logits, without steering once, then with directions at every position."""
 
@@ -259,6 +260,7 @@ class SentimentShift:
         )
 
 
+@checked
 class SentimentTrial:
     """Prompts continued without steering once, then with directions added at every position and step.
 

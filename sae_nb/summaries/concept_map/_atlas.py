@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.geometry import (
     LayoutSettings,
     cache_file,
@@ -62,6 +62,7 @@ MOST_EDGES_PER_POINT = 5
 MOST_COACTIVE = 3
 
 
+@checked
 class ConceptAtlas:
     """Everything a concept map shows, computed when first asked for and kept.
 

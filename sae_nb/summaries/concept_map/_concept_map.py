@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, checked
 from sae_nb.evaluation import HUNGARIAN_UP_TO, match_atoms
 
 if TYPE_CHECKING:
@@ -203,6 +203,7 @@ class ConceptMapSummary:
         return f"ConceptMapSummary({'; '.join(facts)})"
 
 
+@checked(leave=("layout",))
 def summarise_concepts(
     sae: Any,
     acts: Activations | Float[Tensor, "n d_in"] | None = None,

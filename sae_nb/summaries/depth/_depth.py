@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from sae_nb.checks import checked
 from sae_nb.dynamics import (
     Phases,
     Trajectories,
@@ -166,6 +167,7 @@ class AtomDepths:
         return tuple(ranked[:count])
 
 
+@checked
 def atom_depths(
     sae: SparseAutoencoder,
     states: Float[Tensor, "n layers tokens d"],
@@ -258,6 +260,7 @@ class DepthSummary:
         return np.array([phases.gain for phases in self.phases[similarity].values()])
 
 
+@checked
 def summarise_depth(
     states: Float[Tensor, "n layers tokens d"],
     labels: Sequence[Any] | Tensor | np.ndarray | None = None,

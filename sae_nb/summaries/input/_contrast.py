@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_sae
-from sae_nb.checks import check_count, one_of
+from sae_nb.checks import check_count, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Difference,
@@ -66,6 +66,7 @@ class Contrast:
 
     labels: Mapping[int, str] = field(default_factory=dict)
 
+    @checked
     def difference(self, of: Quantity) -> Difference:
         """Return one of the three differences.
 
@@ -78,6 +79,7 @@ class Contrast:
             known["attribution"] = self.attribution
         return known[one_of(of, known, name="of")]
 
+    @checked
     def order(self, of: Quantity = "strength") -> Int[np.ndarray, " n_atoms"]:
         """Return the atoms: those beyond their floor first, by p; then by the size of the difference.
 
@@ -116,6 +118,7 @@ class Contrast:
             )
         return ""
 
+    @checked
     def table(self, k: int = 20, of: Quantity = "strength") -> pd.DataFrame:
         """Return the first `k` atoms of `order` as a table."""
         import pandas as pd
@@ -152,6 +155,7 @@ class Contrast:
         return f"<p>{escape(repr(self))}</p>{self.table(10).to_html(escape=True)}"
 
 
+@checked
 def contrast(
     sae: SparseAutoencoder,
     acts_a: Activations | Float[Tensor, "n d_in"] | SparseCodes,

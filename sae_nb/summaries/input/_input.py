@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations import check_sae
-from sae_nb.checks import check_atom, check_count, one_of
+from sae_nb.checks import check_atom, check_count, checked, one_of
 from sae_nb.evaluation import Attribution, SpliceCheck, Target, attribute, outcome_name
 from sae_nb.steering import check_hook_point, check_width
 from sae_nb.summaries.input._answers import as_batch, patch_map, shown_picture, token_names
@@ -147,6 +147,7 @@ class InputSummary:
         """Positions the SAE reads; an attention sink and beginning-of-text tokens are not."""
         return self.run.position
 
+    @checked
     def strengths(self, atom: int) -> Float[np.ndarray, " positions"]:
         """Return an atom's strength at every position; NaN where the SAE does not read."""
         return self._spread(atom, self.strength)
@@ -165,6 +166,7 @@ class InputSummary:
         out[self.position[mine]] = values[mine]
         return out
 
+    @checked
     def at(self, position: int, k: int | None = None) -> list[tuple[int, float, float]]:
         """Return the strongest atoms at a position: atom, strength, contribution; strongest first.
 
@@ -192,6 +194,7 @@ class InputSummary:
         """The order used unless another is asked for: surprise where a base rate is known."""
         return "total strength" if self.base is None else "surprise"
 
+    @checked
     def order(self, by: UseOrder | None = None) -> Int[np.ndarray, " active"]:
         """Return the atoms that fired, first what matters most in one respect.
 
@@ -213,6 +216,7 @@ class InputSummary:
         size = np.abs(column) if by == "attribution" else column
         return self.used.atom[np.lexsort((-self.used.total_strength, -size))]
 
+    @checked
     def top(self, k: int | None = None, by: UseOrder | None = None) -> list[int]:
         """Return the first `k` atoms of `order`."""
         return [int(atom) for atom in self.order(by)[: k or self.k]]
@@ -222,6 +226,7 @@ class InputSummary:
         places = np.flatnonzero(self.used.atom == check_atom(atom, self.run.sae.n_atoms))
         return int(places[0]) if len(places) else None
 
+    @checked
     def table(self, k: int | None = None, by: UseOrder | None = None) -> pd.DataFrame:
         """Return the first `k` atoms of `order` as a table."""
         import pandas as pd
@@ -235,6 +240,7 @@ class InputSummary:
                 columns[name] = values[places]
         return pd.DataFrame(columns).set_index("atom")
 
+    @checked
     def splice_check(self, atom: int, *, n_controls: int = 8, seed: int = 0) -> SpliceCheck:
         """Run the live model without an atom, error kept: first order and exact side by side.
 
@@ -276,6 +282,7 @@ class InputSummary:
 
     # --- for people -------------------------------------------------------------------------------
 
+    @checked
     def name_of(self, atom: int) -> str:
         """Return the number of an atom and its label, where it has one."""
         label = self.labels.get(atom, "")
@@ -311,6 +318,7 @@ def _contributions(summary: InputSummary) -> csr_matrix:
 ANSWERS_SHOWN = 8
 
 
+@checked
 def top_atoms(
     model: LiveModel,
     sae: SparseAutoencoder,

@@ -524,9 +524,9 @@ def test_wrong_parts_are_refused_at_construction(vit: Any) -> None:
         sw.SteeringPanel(vit, "resid_post.9", SAE)
     with pytest.raises(ValueError, match=r"width 32 and the SAE 16"):
         sw.SteeringPanel(vit, "resid_post.1", PlainSae(16, 8))
-    with pytest.raises(TypeError, match=r"must be a live model, got VisionTransformer\. Make one"):
+    with pytest.raises(TypeError, match=r"must be a live model, got VisionTransformer\. Use"):
         sw.SteeringPanel(vit.module, "resid_post.1", SAE)
-    with pytest.raises(TypeError, match="must be a sparse autoencoder, got int"):
+    with pytest.raises(TypeError, match="must be a sparse autoencoder, got 3"):
         sw.SteeringPanel(vit, "resid_post.1", 3)
     with pytest.raises(TypeError, match="`inputs` must be given"):
         sw.SteeringPanel(sn.wrap(nn.Sequential(nn.Identity())), "0", SAE)

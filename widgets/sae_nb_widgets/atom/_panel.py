@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.atoms import BANDS, ORDERS, AtomCatalogue, AtomSummary, Band, Example, Labels
-from sae_nb.checks import check_atom
+from sae_nb.checks import check_atom, checked
 from sae_nb.figures import (
     current_theme as theme,
     escape,
@@ -50,6 +50,7 @@ MOST_NEIGHBOURS = 6
 HINT = "← and → step through the atoms, / searches"
 
 
+@checked(leave=("acts",))
 class AtomBrowser(Panel):
     """What makes this atom fire?
 
@@ -325,6 +326,7 @@ class AtomBrowser(Panel):
         self.notes.show(record.atom)
         self.row = -1
 
+    @checked
     def name_of(self, atom: int) -> str:
         """Return the number of an atom and its label, where it has one."""
         label = self.labels.label(atom)

@@ -14,7 +14,7 @@ import traitlets as t
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_atom
+from sae_nb.checks import check_atom, checked
 from sae_nb.figures import format_count
 from sae_nb.sessions import Annotations, annotations_of
 from sae_nb.summaries import (
@@ -51,6 +51,7 @@ CLUSTER = "cluster"
 NO_EDGES = np.zeros((0, 2), np.int64)
 
 
+@checked
 class ConceptMap(Panel):
     """How do concepts lie to each other?
 
@@ -508,6 +509,7 @@ class ConceptMap(Panel):
         one = int(chosen[0]) if chosen else self.atom
         self.inputs.show(selection, self.show, chosen, self.name_of(one))
 
+    @checked
     def name_of(self, atom: int) -> str:
         """Return the number of an atom and its label, where it has one."""
         return f"{atom} {self.atlas.labels.get(atom, '')}".rstrip()
@@ -531,6 +533,7 @@ class ConceptMap(Panel):
         elif trace == self.map.shown and record is not None:
             self.select(record.ids[points[points < len(record.ids)]].tolist())
 
+    @checked
     def select(self, ids: Sequence[int]) -> None:
         """Select atoms, or what the points are: what a lasso does.
 
@@ -570,6 +573,7 @@ class ConceptMap(Panel):
         self.selected = tuple(found.tolist())
         self.say(f"{format_count(len(found))} answer to “{query}”; ← and → step through them.")
 
+    @checked
     def step(self, by: int) -> None:
         """Go to another atom: of the selection, or the next nearest where nothing is selected.
 

@@ -11,6 +11,7 @@ import ipywidgets as ipw
 import traitlets as t
 from plotly.offline import get_plotlyjs
 
+from sae_nb.checks import checked
 from sae_nb.figures import current_theme as theme, escape, format_duration
 from sae_nb.files import place, write_bytes
 from sae_nb.sessions import save_session
@@ -270,6 +271,7 @@ class Dashboard(ipw.VBox):
     def _restore_panel(self, name: str, state: Mapping[str, Any]) -> None:
         self._try(f"restoring {name}", lambda: self.panels[name].restore(state))
 
+    @checked
     def save(self, path: str | Path) -> Path:
         """Write the session: selection, filters, labels, notes, recipes and which SAE they are of.
 
@@ -301,6 +303,7 @@ class Dashboard(ipw.VBox):
         self.say(f"session saved ✓ {written}")
         return written
 
+    @checked
     def to_html(self, path: str | Path, share_script: bool = False) -> Path:
         """Write every panel that is built as one page that needs no kernel.
 

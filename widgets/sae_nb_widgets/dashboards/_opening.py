@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sae_nb.checks import checked
 from sae_nb.sessions import Annotations, Session, annotations_of, open_session
 from sae_nb_widgets.dashboards._dashboard import Dashboard
 from sae_nb_widgets.dashboards._subject import examples_of, subject_of
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from sae_nb.pretrained import ExampleStore
 
 
+@checked(leave=("acts",))
 def dashboard(
     model: LiveModel,
     sae: Any,
@@ -64,6 +66,7 @@ def dashboard(
     return Dashboard(subject, atom=atom)
 
 
+@checked(leave=("model", "acts"))
 def open_dashboard(
     session: Session | str | Path,
     model: LiveModel,

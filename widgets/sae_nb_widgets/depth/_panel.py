@@ -13,6 +13,7 @@ import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb.checks import checked
 from sae_nb.dynamics import SelfCorrection, States, angles_between, token_kinds_of
 from sae_nb.figures import format_count, format_number, format_percent, to_png
 from sae_nb.files import write_bytes
@@ -57,6 +58,7 @@ FIRST_PUSH_AT = 3
 LARGEST_PUSH = 2.0
 
 
+@checked
 class DepthTrajectory(PlayingPanel):
     """How does an input travel through the layers?
 

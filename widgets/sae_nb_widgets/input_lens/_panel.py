@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import traitlets as t
 from torch import Tensor
 
+from sae_nb.checks import checked
 from sae_nb.data import INKS, TEXTURES, Paper, Point
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import format_count, format_duration
@@ -56,6 +57,7 @@ EMPTY = {
 }
 
 
+@checked
 class InputLens(Panel):
     """Which atoms does this use?
 

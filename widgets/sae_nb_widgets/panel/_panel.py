@@ -20,6 +20,7 @@ import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
 
+from sae_nb.checks import checked
 from sae_nb.figures import (
     FIGURE_CONFIG,
     Scale,
@@ -52,6 +53,7 @@ class Restylable(Protocol):
 _on_screen: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
+@checked
 def theme(scale: Scale | None = None) -> Theme:
     """Return the current theme, after switching to `scale` if one is given.
 
@@ -329,6 +331,7 @@ class Panel(ipw.VBox):
         self._key_actions[key] = action
         self._keys.answered = sorted(self._key_actions)
 
+    @checked
     def press(self, key: str) -> None:
         """Do what pressing `key` inside the panel does."""
         action = self._key_actions.get(key)
@@ -342,6 +345,7 @@ class Panel(ipw.VBox):
 
     # --- saying -----------------------------------------------------------------------------------
 
+    @checked
     def say(self, text: str) -> None:
         """Put a sentence in the status line."""
         with self.hold_trait_notifications():
@@ -449,6 +453,7 @@ class Panel(ipw.VBox):
         if self.status == self._doing.pop(channel, None):
             self.say("")
 
+    @checked
     def wait(self, timeout: float = 60.0) -> None:
         """Return when no work is running, with every answer drawn.
 
@@ -489,6 +494,7 @@ class Panel(ipw.VBox):
         """Return the name, without ending, of files the export buttons write."""
         return self.stem
 
+    @checked
     def to_html(self, path: str | Path, share_script: bool = False) -> Path:
         """Write the view as one HTML file that needs no kernel, atomically.
 
@@ -523,6 +529,7 @@ class Panel(ipw.VBox):
             dropped=self.needs_kernel,
         )
 
+    @checked
     def to_png(self, path: str | Path | None = None) -> bytes:
         """Return the figure as PNG, drawn without a browser; also write it to `path` if given.
 
@@ -548,6 +555,7 @@ class Panel(ipw.VBox):
         """
         return {name: as_json(getattr(self, name)) for name in self.kept_traits}
 
+    @checked
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave, in the order of `kept_traits`; what is not named stays.
 

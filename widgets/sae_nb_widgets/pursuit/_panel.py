@@ -9,7 +9,7 @@ import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
 
-from sae_nb.checks import check_k
+from sae_nb.checks import check_k, checked
 from sae_nb.figures import format_count, format_number
 from sae_nb.summaries import ALGORITHMS, PENALTY_SHARE, PURSUITS, SOLVER_STEPS, PursuitSteps
 from sae_nb_widgets.panel import Atom, Number, PlayingPanel, Whole, reacts, static_html
@@ -40,6 +40,7 @@ def _fewest_atoms(panel: PursuitStepper) -> int:
     return min(len(one) for one in panel.runs.dictionaries)
 
 
+@checked(leave=("bias",))
 class PursuitStepper(PlayingPanel):
     """How does the code come about?
 

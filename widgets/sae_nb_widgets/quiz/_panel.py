@@ -10,6 +10,7 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.atoms import AtomCatalogue
+from sae_nb.checks import checked
 from sae_nb.figures import escape, format_count, format_number
 from sae_nb.summaries import QuizQuestion, QuizScore, ask_about, askable_atoms
 from sae_nb_widgets.atom import examples_view
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
 
 
+@checked
 class AtomQuiz(Panel):
     """Examples of an atom, and other samples in one of which it fires: guess which, and keep score.
 
@@ -168,6 +170,7 @@ class AtomQuiz(Panel):
             word: format_count(len(np.unique(self._catalogue.samples))),
         }
 
+    @checked
     def take(self, option: int) -> None:
         """Answer the question; a second answer to it is not counted.
 

@@ -10,6 +10,7 @@ import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
 
+from sae_nb.checks import checked
 from sae_nb.figures import escape, format_count, format_number
 from sae_nb.summaries import (
     ReportCardSummary,
@@ -60,6 +61,7 @@ class _Material:
         )
 
 
+@checked
 class ReportCard(Panel):
     """Rows are metrics, columns SAEs; red with ✕ where floor or control would do as well.
 

@@ -14,7 +14,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.checks import check_atom
+from sae_nb.checks import check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.figures import format_count, format_duration
 from sae_nb.files import SaeIdentity, identity_of, read_json, write_json
@@ -83,6 +83,7 @@ ASKED += ("sample", "seed", "head", "text", "others", "target_kl")
 """Traits that make up the recipe: changing one runs the model."""
 
 
+@checked(leave=("acts",))
 class SteeringPanel(Panel):
     """What happens if this atom were stronger?
 
@@ -485,11 +486,13 @@ class SteeringPanel(Panel):
         self.say(f"Kept as recipe {self.recipes.index(recipe) + 1}: {recipe_words(recipe)}.")
         return recipe
 
+    @checked
     def save_recipe(self, path: str | Path) -> Path:
         """Write what is asked for now as a JSON file, atomically."""
         write_json(Path(path), self.recipe())
         return Path(path)
 
+    @checked
     def replay(self, recipe: Mapping[str, Any] | str | Path) -> None:
         """Do what a recipe says."""
         fields = recipe if isinstance(recipe, Mapping) else read_json(Path(recipe))
@@ -588,6 +591,7 @@ class SteeringPanel(Panel):
         """Return the file name of exports: the atom and its strength."""
         return f"steering_{self.atom}_{self.strength:g}"
 
+    @checked
     def dose_response(
         self, strengths: Sequence[float] | None = None, *, n_controls: int = 8
     ) -> None:

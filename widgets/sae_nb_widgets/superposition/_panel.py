@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets as ipw
 import traitlets as t
 
+from sae_nb.checks import checked
 from sae_nb.figures import escape, format_count, format_number
 from sae_nb.models import Bottleneck, train_bottlenecks
 from sae_nb.summaries import SuperpositionSummary, fit_atoms, summarise_superposition
@@ -26,6 +27,7 @@ SPARSITIES = (0.0, 0.3, 0.5, 0.65, 0.75, 0.83, 0.88, 0.92, 0.95, 0.97, 0.98, 0.9
 COLUMNS = (("neuron", "neurons"), ("atom", "atoms"), ("random", "random directions"))
 
 
+@checked
 class SuperpositionToy(Panel):
     """A toy bottleneck whose truth is known, at every sparsity: directions, room, neurons and atoms.
 

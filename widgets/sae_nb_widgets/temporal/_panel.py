@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import traitlets as t
 from torch import Tensor
 
+from sae_nb.checks import checked
 from sae_nb.figures import format_count, format_number
 from sae_nb.summaries import TemporalSummary, read_in_time, summarise_sequence
 from sae_nb_widgets.panel import Atom, Panel, Whole, figure_widget, reacts
@@ -35,6 +36,7 @@ class _Seen:
     second: TemporalSummary | None
 
 
+@checked(leave=("sae",))
 class TemporalPanel(Panel):
     """What did the past already say?
 

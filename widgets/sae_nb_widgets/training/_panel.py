@@ -11,6 +11,7 @@ from typing import Any
 import ipywidgets as ipw
 import traitlets as t
 
+from sae_nb.checks import checked
 from sae_nb.figures import format_count, format_number
 from sae_nb.summaries import TrainingHistory, TrainingSummary
 from sae_nb_widgets.panel import Panel, Whole, figure_widget, reacts
@@ -28,6 +29,7 @@ from sae_nb_widgets.training._gallery import (
 from sae_nb_widgets.training._tracking import GOING, Redraws, Tracked, track
 
 
+@checked
 class TrainingMonitor(Panel):
     """Loss, R², L0, dead atoms, throughput and time left of trainings, live, with pause and stop.
 

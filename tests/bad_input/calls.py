@@ -1,0 +1,746 @@
+"""Every public callable with arguments that are right: what a wrong value is put into, one at a time.
+
+Required arguments are taken from `Kit` by their name unless `ARGUMENTS` or `RECIPES` says otherwise. A callable
+that is in neither and cannot be called so fails the test: a new one is listed here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, is_dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import sae_nb as sn
+
+TOOLS = {"sae_nb.figures", "sae_nb.files"}
+"""Rooms whose door is for other rooms: what draws, and what writes files."""
+
+D_IN, N_ATOMS, ROWS, CLASSES = 8, 16, 60, 3
+
+
+def _draws(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Kit:
+    """Valid values by the name of the argument; what a call may change is made anew."""
+
+    d_in, n_atoms, k, n, seed, atom, layer, by, size = D_IN, N_ATOMS, 2, 5, 0, 1, 1, 1.0, 0.1
+    fraction, target_kl, width, n_features, n_hidden, sparsity = 0.5, 0.1, D_IN, 5, 2, 0.9
+    n_samples, n_families, family_size, n_archetypes, n_nearest = 12, 3, 4, 3, 2
+    n_candidates, delta, n_places, home, most, position = 20, 1.0, 4, 2, 4, 4
+    hook_point, hook_points, formula, definition = "0", "0", "overcomplete.r2_score", "fvu_pooled"
+    cuts, tile_sizes, lags, windows, grid, atoms = (0, 1, 3), (3,), [1, 2], [2], (2, 2), [0, 1]
+    sparsities, strengths, method, target, refusal = [0.9], [1.0, 2.0], "PCA", 1, "busy"
+    steps, batch_size = 3, 4
+
+    @cached_property
+    def x(self) -> torch.Tensor:
+        return _draws(ROWS, D_IN)
+
+    many = cached_property(lambda self: _draws(600, D_IN, seed=2))
+    x_hat = cached_property(lambda self: self.x + 0.1)
+    inputs = cached_property(lambda self: _draws(4, D_IN, seed=1))
+    base = cached_property(lambda self: self.inputs)
+    source = cached_property(lambda self: -self.inputs)
+    dictionary = cached_property(lambda self: nn.functional.normalize(_draws(N_ATOMS, D_IN), dim=1))
+    other = cached_property(lambda self: self.dictionary.roll(1, dims=0))
+    directions = cached_property(lambda self: self.dictionary[:6])
+    weight = cached_property(lambda self: _draws(N_ATOMS, D_IN))
+    mean = cached_property(lambda self: torch.zeros(D_IN))
+    bias = cached_property(lambda self: torch.zeros(D_IN))
+    vector = cached_property(lambda self: torch.ones(N_ATOMS))
+    S = cached_property(lambda self: torch.block_diag(torch.ones(3, 3), torch.ones(4, 4)))
+    states = cached_property(lambda self: _draws(10, 4, 3, D_IN))
+    sequences = cached_property(lambda self: _draws(6, 12, D_IN))
+    on = cached_property(lambda self: torch.arange(ROWS) % 2 == 0)
+    place = cached_property(lambda self: torch.arange(ROWS) % 4)
+    labels = cached_property(lambda self: torch.arange(10) % 2)
+    xy = cached_property(lambda self: self.x[:, :2].numpy().astype(np.float64))
+    acts = cached_property(lambda self: sn.capture(self.model, self.x, "0", progress=False))
+    data = cached_property(lambda self: self.acts)
+
+    @cached_property
+    def model(self) -> Any:
+        torch.manual_seed(0)
+        layers = nn.Sequential(nn.Identity(), nn.Linear(D_IN, CLASSES, bias=False))
+        return sn.wrap(layers, class_names=["a", "b", "c"])
+
+    gpt = cached_property(lambda self: sn.load_model("tiny-gpt"))
+    vit = cached_property(lambda self: sn.load_model("tiny-vit"))
+    texts = cached_property(lambda self: ["The cat sat in the garden.", "Tom walked home."])
+    pictures = cached_property(lambda self: sn.data.scenes(2).images)
+    vit_states = cached_property(lambda self: sn.dynamics.capture_states(self.vit, self.pictures))
+
+    @property
+    def sae(self) -> sn.TopK:
+        return sn.TopK(D_IN, N_ATOMS, 2, generator=torch.Generator().manual_seed(0)).eval()
+
+    @property
+    def gpt_sae(self) -> sn.TopK:
+        width = self.gpt.width("resid_post.1")
+        return sn.TopK(width, N_ATOMS, 2, generator=torch.Generator().manual_seed(0)).eval()
+
+    @property
+    def vit_sae(self) -> sn.TopK:
+        return sn.TopK(64, N_ATOMS, 2, generator=torch.Generator().manual_seed(0)).eval()
+
+    @property
+    def temporal(self) -> sn.Temporal:
+        return sn.Temporal(D_IN, N_ATOMS, 2, generator=torch.Generator().manual_seed(0)).eval()
+
+    gpt_acts = cached_property(
+        lambda self: sn.capture(self.gpt, self.texts, "resid_post.1", progress=False)
+    )
+    vit_acts = cached_property(
+        lambda self: sn.capture(self.vit, self.pictures, "resid_post.6", progress=False)
+    )
+    codes = cached_property(lambda self: self.sae.encode(self.x))
+    truth = cached_property(lambda self: self.sae.encode(self.x + 0.1))
+    without = cached_property(lambda self: self.codes)
+
+    @property
+    def folder(self) -> Path:
+        return Path("new_folder")
+
+    path = cached_property(lambda self: self.folder)
+    saved = cached_property(lambda self: self._saved("sae", self.sae))
+
+    def _saved(self, name: str, thing: Any) -> Path:
+        """Where `thing` lies saved: next to the folder of the calls, so that none of them alters it."""
+        folder = Path.cwd().parent / "kept" / name
+        if not folder.exists():
+            folder.parent.mkdir(exist_ok=True)
+            thing.save(folder)
+        return folder
+
+    def read_only(self, name: str, thing: Any) -> Path:
+        """As saved, by a name for its maker."""
+        return self._saved(name, thing)
+
+    @property
+    def config(self) -> Any:
+        return sn.TrainConfig(steps=3, batch_size=32)
+
+    sizes = cached_property(lambda self: sn.dynamics.BlockSizes(d_model=D_IN, n_heads=2, hidden=16))
+
+    @property
+    def raptor(self) -> Any:
+        return sn.dynamics.Raptor(self.sizes, (0, 1, 3))
+
+    @property
+    def raptor_config(self) -> Any:
+        return sn.dynamics.RaptorConfig(steps_1=2, steps_2=2)
+
+    toy = cached_property(lambda self: sn.models.train_bottlenecks([0.9], steps=3, n_restarts=1)[0])
+    hull = cached_property(lambda self: sn.minkowski.hull_of_rows(self.x, 3, n_steps=3))
+    operator = cached_property(lambda self: sn.architectures.FixedOperator(self.dictionary))
+    prox = cached_property(lambda self: sn.architectures.SoftProx(1.0))
+    report = cached_property(lambda self: sn.evaluate(self.sae, self.x, n_bootstrap=5))
+    reports = cached_property(lambda self: [self.report])
+    itda = cached_property(lambda self: sn.evaluation.build_itda(self.x, k=2, n_bootstrap=0))
+    planted = cached_property(lambda self: sn.data.planted_manifolds(ROWS))
+    universal = cached_property(
+        lambda self: sn.evaluation.train_universal(
+            [self.acts, self.acts], n_atoms=N_ATOMS, k=2, steps=3
+        )
+    )
+    examples = cached_property(lambda self: sn.load_examples("tiny-gpt/resid_post.3"))
+    mask = cached_property(lambda self: sn.data.scenes(2).mask)
+    catalogue = cached_property(lambda self: sn.atoms.AtomCatalogue(self.sae, self.acts))
+    atlas = cached_property(lambda self: sn.summaries.ConceptAtlas(self.sae, self.acts))
+    factors = cached_property(lambda self: sn.summaries.row_factors(self.x > 0))
+    session = cached_property(lambda self: self._session())
+    settings = cached_property(lambda self: sn.geometry.LayoutSettings(n_neighbours=5, n_epochs=5))
+
+    def _session(self) -> Path:
+        from sae_nb.sessions import save_session
+
+        folder = Path.cwd().parent / "kept" / "session"
+        if not folder.exists():
+            folder.parent.mkdir(exist_ok=True)
+            save_session(folder, self.vit_sae, panels={}, atom=3)
+        return folder
+
+
+SMALL: dict[str, Any] = {
+    "progress": False,
+    "n_bootstrap": 5,
+    "n_controls": 2,
+    "n_permutations": 2,
+    "n_shuffles": 2,
+    "n_nulls": 2,
+    "n_restarts": 1,
+    "n_starts": 1,
+    "draws": 5,
+    "n_checked": 2,
+    "n_draws": 2,
+    "n_splits": 2,
+}
+"""Optional arguments that only cost time."""
+
+Make = Callable[[Kit], dict[str, Any]]
+
+
+def _sae_made(**more: Any) -> Make:
+    return lambda kit: {"d_in": D_IN, "n_atoms": N_ATOMS, **more}
+
+
+def _on(**names: str) -> Make:
+    """Arguments by the attribute of the kit that they are."""
+    return lambda kit: {argument: getattr(kit, name) for argument, name in names.items()}
+
+
+def _sequences(**more: Any) -> Make:
+    return lambda kit: {"x": kit.sequences, **more}
+
+
+def _frame(**more: Any) -> Make:
+    return lambda kit: {"x": kit.x, "dictionary": kit.dictionary, "k": 2, **more}
+
+
+def _written(name: str) -> Make:
+    def make(kit: Kit) -> dict[str, Any]:
+        folder = Path.cwd().parent / "kept" / name
+        if not folder.exists():
+            folder.parent.mkdir(exist_ok=True)
+            getattr(sn.interop, f"write_{name}")(kit.sae, folder)
+        return {"folder": folder}
+
+    return make
+
+
+RECIPES: dict[str, Make] = {
+    "activations.Activations": lambda kit: {
+        "rows": kit.x, "sample": torch.arange(ROWS), "position": torch.zeros(ROWS, dtype=torch.int64)},
+    "activations.concatenate": lambda kit: {"parts": [kit.acts, kit.acts]},
+    "activations.load_activations": lambda kit: {"folder": kit.read_only("acts", kit.acts)},
+    "architectures.Archetypal": _sae_made(k=2),
+    "architectures.ConvolutionOperator": lambda kit: {"kernels": _draws(3, 4), "n_samples": 12},
+    "architectures.GroupProx": lambda kit: {"groups": torch.arange(N_ATOMS) // 4, "weight": 0.5},
+    "architectures.HardProx": lambda kit: {"weight": 0.5},
+    "architectures.LearnedAdjoint": lambda kit: {
+        "operator": sn.architectures.DenseOperator(D_IN, N_ATOMS)},
+    "architectures.RidgeProx": lambda kit: {"precision": 1.0},
+    "architectures.SoftProx": lambda kit: {"weight": 0.5},
+    "architectures.ThresholdProx": lambda kit: {"thresholds": 0.5},
+    "architectures.Recipe": lambda kit: {"learning_rate": 0.001},
+    "architectures.cg": lambda kit: {
+        "operator": kit.operator, "x": kit.x, "prox": sn.architectures.RidgeProx(1.0)},
+    "architectures.ista_step": lambda kit: {
+        "x": kit.x, "adjoint": sn.architectures.LearnedAdjoint(sn.architectures.DenseOperator(D_IN, N_ATOMS)),
+        "prox": kit.prox, "centre": kit.bias, "scale": torch.tensor(1.0)},
+    "architectures.sparse_code": lambda kit: {"x": kit.x, "dictionary": kit.dictionary, "weight": 1.0, "n_steps": 3},
+    "architectures.admm": lambda kit: {"operator": kit.operator, "x": kit.x, "prox": kit.prox, "n_steps": 3},
+    "capturing.stream": _on(model="model", inputs="x", hook_point="hook_point"),
+    "classical.Classical": _sae_made(method="PCA"),
+    "classical.fit_classical": lambda kit: {"data": kit.x, "method": "PCA", "n_atoms": D_IN},
+    "codes.SparseCodes": lambda kit: {
+        "values": kit.codes.values, "atoms": kit.codes.atoms, "offsets": kit.codes.offsets,
+        "n_atoms": N_ATOMS},
+    "data.cifar10": lambda kit: {"folder": _kept("cifar10")},
+    "data.drawn_scene": lambda kit: {"coverage": np.full((32, 32), 200, dtype=np.uint8)},
+    "data.pictures": lambda kit: {"folder": _picture_folder()},
+    "data.text": lambda kit: {"folder": _text_folder()},
+    "data.planted_dictionary": _sae_made(n=5, k=2),
+    "data.Paper": lambda kit: {},
+    "diagnosis.doctor": lambda kit: {"names": "python"},
+    "dynamics.BlockSizes": lambda kit: {"d_model": 8, "n_heads": 2, "hidden": 16},
+    "dynamics.States": lambda kit: {"x": kit.states},
+    "dynamics.raptor_accuracy": lambda kit: {
+        "raptor": sn.dynamics.Raptor.from_model(kit.vit, (0, 4, 12)), "model": kit.vit,
+        "inputs": kit.pictures, "labels": torch.tensor([1, 2])},
+    "dynamics.capture_states": _on(model="vit", inputs="pictures"),
+    "dynamics.pushed_states": lambda kit: {
+        "model": kit.vit, "inputs": kit.pictures, "layer": 10, "size": 0.1},
+    "dynamics.self_correction": lambda kit: {
+        "model": kit.vit, "inputs": kit.pictures, "layer": 10, "size": 0.1},
+    "dynamics.swap_layers": lambda kit: {"model": kit.vit, "inputs": kit.pictures, "pairs": [(1, 2)]},
+    "dynamics.sizes_of": _on(model="vit"),
+    "dynamics.start_from_teacher": lambda kit: {
+        "raptor": sn.dynamics.Raptor.from_model(kit.vit, (0, 4, 12)), "model": kit.vit},
+    "dynamics.segment_errors": lambda kit: {
+        "states": kit.states, "sizes": kit.sizes, "config": kit.raptor_config},
+    "dynamics.linearise_phases": lambda kit: {"states": kit.states, "cuts": (0, 1, 3), "rank": 2},
+    "dynamics.start_raptor": _on(source="states", cuts="cuts", config="raptor_config"),
+    "dynamics.train_raptor": _on(source="states", cuts="cuts", config="raptor_config"),
+    "dynamics.phases_at": lambda kit: {"S": kit.S, "cuts": (0, 3, 7)},
+    "dynamics.segment_phases": lambda kit: {"S": kit.S, "k": 2},
+    "dynamics.phase_evidence": lambda kit: {"S": kit.S, "k": 2},
+    "dynamics.RaptorBlock": _on(sizes="sizes"),
+    "evaluation.absorption": lambda kit: {
+        "sae": kit.sae, "acts": kit.many, "attribute": kit.many[:, 0] > 0},
+    "evaluation.as_published": _on(formula="formula", x="x", x_hat="x_hat"),
+    "evaluation.atom_stability": lambda kit: {"sae": kit.sae, "others": [kit.sae, kit.dictionary]},
+    "evaluation.attribute": lambda kit: {
+        "model": kit.model, "batch": next(kit.model.batches(kit.inputs)), "hook_point": "0", "sae": kit.sae},
+    "evaluation.babel": lambda kit: {"dictionary": kit.dictionary, "sizes": [1, 2]},
+    "evaluation.compare_firing": lambda kit: {"codes": [kit.codes, kit.truth]},
+    "evaluation.compare_itda": _on(first="itda", second="itda"),
+    "evaluation.critical_sparsity": lambda kit: {},
+    "evaluation.identifiability": lambda kit: {"sae": kit.sae, "acts": kit.acts, "truth": kit.x[:, :2] > 0},
+    "evaluation.illusion_check": lambda kit: {
+        "model": kit.model, "hook_point": "0", "sae": kit.sae, "atom": 1, "base": kit.inputs, "source": -kit.inputs},
+    "evaluation.induce_rule": lambda kit: {
+        "acts": kit.acts, "codes": kit.codes, "atom": 1, "labels": {"even": kit.on}},
+    "evaluation.match_latents": lambda kit: {"codes": kit.codes, "other": kit.truth, "min_firings": 1},
+    "evaluation.measure_universality": lambda kit: {"sae": kit.universal, "acts": [kit.acts, kit.acts]},
+    "evaluation.meta_dictionary": lambda kit: {"sae": kit.dictionary, "k": 2, "steps": 3},
+    "evaluation.probe": lambda kit: {"sae": kit.sae, "acts": kit.x, "labels": kit.on, "ks": (1,)},
+    "evaluation.RandomDictionary": _sae_made(k=2, mean=torch.zeros(D_IN)),
+    "evaluation.Report": lambda kit: {"measurements": dict(kit.report.items())},
+    "evaluation.score_explanations": lambda kit: {
+        "sae": sn.load_sae("tiny-gpt/resid_post.3"), "acts": kit.examples.acts, "codes": kit.examples.codes,
+        "n_atoms": 1, "n_bootstrap": 0},
+    "evaluation.stability": lambda kit: {"saes": [kit.sae, kit.dictionary]},
+    "evaluation.stability_trial": lambda kit: {
+        "make": lambda seed: sn.TopK(D_IN, N_ATOMS, 2), "data": kit.x, "config": kit.config, "seeds": (0, 1)},
+    "evaluation.stitch": _on(small="sae", large="sae", acts="x"),
+    "evaluation.support_recovery": _on(codes="codes", truth="truth"),
+    "evaluation.swallowed": lambda kit: {
+        "sae": kit.sae, "x": kit.x, "truth": kit.codes, "dictionary": kit.dictionary,
+        "parent": torch.tensor([-1] + [0] * (N_ATOMS - 1))},
+    "evaluation.token_costs": _on(model="gpt", sae="gpt_sae", acts="gpt_acts", inputs="texts"),
+    "evaluation.token_lift": lambda kit: {
+        "acts": kit.gpt_acts, "codes": kit.gpt_sae.encode(kit.gpt_acts.x), "min_count": 1,
+        "atom": int(kit.gpt_sae.encode(kit.gpt_acts.x).atoms.mode().values)},
+    "evaluation.train_universal": lambda kit: {
+        "acts": [kit.acts, kit.acts], "n_atoms": N_ATOMS, "k": 2, "steps": 3},
+    "evaluation.UniversalSAE": lambda kit: {"acts": [kit.acts, kit.acts], "n_atoms": N_ATOMS, "k": 2},
+    "evaluation.frozen_decoder": _on(data="x", n_atoms="n_atoms", k="k", config="config"),
+    "evaluation.frozen_decoder_cost": _on(data="x", n_atoms="n_atoms", k="k", config="config"),
+    "evaluation.which_sae": _on(acts="many"),
+    "evaluation.check_fit": lambda kit: {"model": kit.vit, "sae": sn.load_sae("tiny-vit/resid_post.6"), "splice": False},
+    "geometry.cluster_points": _on(xy="xy"),
+    "geometry.mean_cosines": lambda kit: {"x": kit.x, "clusters": np.arange(ROWS) % 3},
+    "geometry.manifold_capture": lambda kit: {"codes": kit.codes, "planted": kit.planted, "n_atoms": 4},
+    "geometry.UmapProcess": lambda kit: {
+        "x": kit.x, "settings": kit.settings, "file": Path("layout")},
+    "geometry.umap_layout": lambda kit: {"x": kit.x[:4]},
+    "geometry.start_umap": _on(x="x", settings="settings"),
+    "interop.Encoding": lambda kit: {"rule": "topk", "k": 2},
+    "interop.Imported": _sae_made(
+        encoding={"rule": "topk", "k": 2}, origin={"library": "sparsify", "architecture": "topk"}),
+    "interop.Origin": lambda kit: {"library": "sparsify", "architecture": "topk"},
+    "interop.read_dictionary_learning": _written("dictionary_learning"),
+    "interop.read_saelens": _written("saelens"),
+    "interop.read_sparsify": _written("sparsify"),
+    "interop.read_overcomplete": _written("overcomplete"),
+    "interop.write_saelens": _on(sae="sae", folder="folder"),
+    "interop.write_neuronpedia": lambda kit: {"sae": kit.gpt_sae, "acts": kit.gpt_acts, "folder": kit.folder},
+    "kernels.nested_squared_error": lambda kit: {
+        "codes": kit.codes, "dictionary": kit.dictionary, "bias": None, "target": kit.x, "widths": (4, N_ATOMS)},
+    "kernels.squared_error": lambda kit: {
+        "codes": kit.codes, "dictionary": kit.dictionary, "bias": None, "target": kit.x},
+    "kernels.threshold_encode": lambda kit: {"x": kit.x, "weight": kit.weight, "thresholds": 0.5},
+    "minkowski.BlockArchetypes": lambda kit: {
+        "archetypes": kit.x[:3], "tile_sizes": (3,), "bias": torch.zeros(D_IN)},
+    "minkowski.coefficient_blocks": lambda kit: {"z": kit.x},
+    "minkowski.decide": lambda kit: {
+        "x": kit.x, "tile_sizes": (3,), "config": sn.minkowski.BlockConfig(n_steps=2), "topk_steps": 2},
+    "minkowski.fit_block_archetypes": lambda kit: {
+        "x": kit.x, "tile_sizes": (3,), "config": sn.minkowski.BlockConfig(n_steps=2)},
+    "minkowski.elsewhere_scores": _on(codes="codes", without="truth", on="on"),
+    "minkowski.head_mixtures": lambda kit: {"model": kit.vit, "inputs": kit.pictures, "layer": 3},
+    "minkowski.linear_probe": lambda kit: {"x": kit.x, "y": torch.arange(ROWS) % 2},
+    "minkowski.off_support": lambda kit: {"vertices": kit.x[:3], "x": kit.x},
+    "minkowski.path_support": lambda kit: {"x": kit.x, "n_pairs": 3},
+    "minkowski.position_subspace": lambda kit: {"x": kit.x, "patch": torch.arange(ROWS) % 4, "grid": (2, 2)},
+    "minkowski.recruit": lambda kit: {
+        "codes": kit.codes, "dictionary": kit.dictionary, "weight": kit.x[:CLASSES]},
+    "minkowski.subspace_coherence": lambda kit: {"dictionary": kit.dictionary, "atoms": torch.arange(4)},
+    "models.HookPoint": lambda kit: {"name": "resid_post.0", "path": "blocks.0"},
+    "models.load_model": lambda kit: {"name": "tiny-vit"},
+    "models.wrap": lambda kit: {"module_or_nnsight_model": nn.Sequential(nn.Linear(4, 3))},
+    "models.train_bottlenecks": lambda kit: {"sparsities": [0.9], "steps": 3},
+    "models.Preprocess": lambda kit: {},
+    "pretrained.ClassTrial": lambda kit: {
+        "model": kit.vit, "hook_point": "resid_post.6", "pictures": kit.pictures, "labels": torch.tensor([1, 2])},
+    "pretrained.SentimentTrial": lambda kit: {
+        "model": kit.gpt, "hook_point": "resid_post.3", "prompts": ["The dog"], "seeds": (0,), "max_new_tokens": 2},
+    "pretrained.load_examples": lambda kit: {"name": "tiny-gpt/resid_post.3"},
+    "pretrained.load_sae": lambda kit: {"folder_or_name": kit.saved},
+    "pretrained.story_sentiment": lambda kit: {"text": "The dog came home safe and well."},
+    "pursuit.explain_plan": _frame(),
+    "pursuit.matching_pursuit": _frame(),
+    "pursuit.orthogonal_matching_pursuit": _frame(),
+    "pursuit.gradient_pursuit": _frame(),
+    "sessions.open_session": lambda kit: {"path": kit.session, "sae": kit.vit_sae},
+    "steering.steer": lambda kit: {"model": kit.model, "hook_point": "0", "sae": kit.sae, "atom": 1, "by": 2.0},
+    "steering.ablate": lambda kit: {"model": kit.model, "hook_point": "0", "sae": kit.sae, "atom": 1},
+    "steering.splice": lambda kit: {"model": kit.model, "hook_point": "0", "edit": torch.zeros_like},
+    "steering.best_effect": lambda kit: {
+        "model": kit.model, "inputs": kit.inputs, "hook_point": "0", "sae": kit.sae, "by": 1.0, "n_candidates": 2},
+    "summaries.contrast": lambda kit: {"sae": kit.sae, "acts_a": kit.x, "acts_b": kit.x + 1},
+    "summaries.atom_depths": lambda kit: {"sae": kit.sae, "states": kit.states, "home": 2},
+    "summaries.fit_atoms": lambda kit: {"toy": kit.toy, "steps": 3},
+    "summaries.row_factors": lambda kit: {"present": kit.x > 0},
+    "summaries.summarise_concepts": lambda kit: {"sae": kit.sae, "layout": "pca"},
+    "summaries.summarise_pursuit": lambda kit: {"x": kit.x[0], "dictionary": kit.dictionary, "k": 2},
+    "summaries.summarise_selectivity": lambda kit: {
+        "sae": kit.sae, "acts": kit.x, "factors": kit.factors, "fresh_acts": kit.x, "fresh_factors": kit.factors},
+    "summaries.summarise_session": _on(model="model", acts="acts", report="report"),
+    "summaries.summarise_steering": lambda kit: {
+        "model": kit.model, "inputs": kit.inputs[:1], "sae": kit.sae,
+        "recipe": sn.summaries.SteeringRecipe(hook_point="0", atom=1, strength=1.0)},
+    "summaries.top_atoms": lambda kit: {"model": kit.model, "sae": kit.sae, "input": kit.inputs[:1], "hook_point": "0"},
+    "sweeps.sweep": lambda kit: {
+        "data": kit.x, "n_atoms": N_ATOMS, "settings": {"k": [2]}, "seeds": (0,), "config": kit.config},
+    "temporal.autocorrelation": _sequences(lags=[1, 2]),
+    "temporal.context_projection": _sequences(position=5, windows=[2]),
+    "temporal.decompose": _on(sae="temporal", x="sequences"),
+    "temporal.dimension_by_position": _sequences(),
+    "temporal.event_gap": _sequences(events=torch.arange(12).repeat(6, 1) // 4),
+    "temporal.fit_autoregression": _sequences(),
+    "temporal.fit_average": _sequences(),
+    "temporal.lag_cosine": _sequences(),
+    "temporal.path_ratio": _sequences(),
+    "temporal.permuted_order": _sequences(seed=0),
+    "temporal.unexplained": lambda kit: {"x": kit.sequences, "x_hat": kit.sequences * 0.9},
+    "temporal.readout_r2": lambda kit: {
+        "codes": kit.x[:30], "target": kit.x[:30, :2], "held_out_codes": kit.x[30:], "held_out_target": kit.x[30:, :2]},
+    "temporal.spliced_documents": lambda kit: {
+        "documents": [torch.arange(40) + 100 * i for i in range(4)], "n": 2, "piece_tokens": 8},
+    "temporal.story_events": lambda kit: {
+        "boundary_story": torch.tensor([0]), "boundary": torch.tensor([4]), "token_starts": [[0, 2, 4, 7]]},
+    "temporal.Sequences": lambda kit: {"acts": kit.sequences},
+    "training.TrainConfig": lambda kit: {},
+    "training.train": _on(sae="sae", data="x", config="config"),
+    "training.start_training": _on(sae="sae", data="x", config="config"),
+    "sae_nb_widgets.AtomBrowser": _on(sae="sae", acts="acts"),
+    "sae_nb_widgets.AtomQuiz": _on(sae="sae", acts="acts"),
+    "sae_nb_widgets.ConceptMap": _on(sae="sae", acts="acts"),
+    "sae_nb_widgets.DepthTrajectory": _on(model="vit", inputs="pictures"),
+    "sae_nb_widgets.InputLens": lambda kit: {"model": kit.vit, "sae": kit.vit_sae, "hook_point": "resid_post.6"},
+    "sae_nb_widgets.PursuitStepper": _on(x="x", dictionary="dictionary"),
+    "sae_nb_widgets.ReportCard": _on(reports="reports"),
+    "sae_nb_widgets.SteeringPanel": _on(model="model", hook_point="hook_point", sae="sae", inputs="inputs"),
+    "sae_nb_widgets.SuperpositionToy": lambda kit: {"toys": [kit.toy], "find_atoms": False},
+    "sae_nb_widgets.TemporalPanel": lambda kit: {"model": None, "sae": kit.temporal, "given": kit.sequences[0]},
+    "sae_nb_widgets.TrainingMonitor": lambda kit: {
+        "run": sn.train(kit.sae, kit.x, kit.config, progress=False)},
+    "sae_nb_widgets.dashboard": _on(model="vit", sae="vit_sae", acts="vit_acts"),
+    "sae_nb_widgets.open_dashboard": _on(session="session", model="vit", sae="vit_sae", acts="vit_acts"),
+    "sae_nb_widgets.theme": lambda kit: {},
+}  # fmt: skip
+"""Room and name → the arguments of a call that works."""
+
+
+def _texts_and_codes(kit: Kit) -> Any:
+    return kit.codes
+
+
+METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
+    "activations.Activations": (
+        lambda kit: kit.acts,
+        {
+            "from_tensor": _on(x="x"), "rows": lambda kit: {"indices": [0, 1]},
+            "where": lambda kit: {"row": 1}, "batches": _on(batch_size="batch_size"),
+            "split": _on(fraction="fraction"), "subset": lambda kit: {"rows": kit.on},
+            "to": lambda kit: {"dtype": torch.float64}, "save": _on(folder="folder"),
+        },
+    ),
+    "architectures.TopK": (
+        lambda kit: kit.sae,
+        {
+            "encode": _on(x="x"), "decode": _on(codes="codes"), "forward": _on(x="x"),
+            "save": _on(folder="folder"), "load": _on(folder="saved"),
+            "initialise": lambda kit: {"x": kit.x, "generator": None},
+        },
+    ),
+    "architectures.BatchTopK": (
+        lambda kit: sn.BatchTopK(D_IN, N_ATOMS, 2), {"fit_threshold": _on(x="x"), "encode": _on(x="x")},
+    ),
+    "architectures.MatchingPursuit": (
+        lambda kit: sn.MatchingPursuit(D_IN, N_ATOMS, 2),
+        {"encode": _on(x="x"), "initialise": lambda kit: {"x": kit.x, "generator": None}},
+    ),
+    "architectures.Matryoshka": (
+        lambda kit: sn.Matryoshka(D_IN, N_ATOMS, 2),
+        {"decode_prefix": lambda kit: {"codes": kit.codes, "n_groups": 1}},
+    ),
+    "architectures.Temporal": (
+        lambda kit: kit.temporal,
+        {"encode": _on(x="sequences"), "forward": _on(x="sequences"), "predict": _on(x="sequences"),
+         "novel_codes": lambda kit: {"residual": kit.x}},
+    ),
+    "atoms.AtomCatalogue": (
+        lambda kit: kit.catalogue,
+        {
+            "nearest": _on(atom="atom"), "summary": _on(atom="atom"), "strengths": _on(atom="atom"),
+            "coactive": _on(atom="atom"), "near_misses": _on(atom="atom"), "order": lambda kit: {},
+            "rows_of_sample": lambda kit: {"sample": 1}, "search": lambda kit: {"query": "a"},
+            "sample_strengths": lambda kit: {"atom": 1, "sample": 1, "length": 1},
+            "encode_rows": lambda kit: {"rows": torch.arange(3)},
+        },
+    ),
+    "codes.SparseCodes": (
+        lambda kit: kit.codes,
+        {
+            "from_dense": lambda kit: {"z": kit.x}, "strengths": _on(atom="atom"),
+            "rows": lambda kit: {"which": [0, 1]}, "save": _on(folder="folder"),
+            "only": lambda kit: {"kept": kit.codes.values > 0}, "to": lambda kit: {"device": "cpu"},
+            "with_values": lambda kit: {"values": kit.codes.values * 2},
+            "concatenate": lambda kit: {"parts": [kit.codes, kit.codes]},
+            "load": lambda kit: {"folder": kit.read_only("codes", kit.codes)},
+        },
+    ),
+    "data.PlantedManifolds": (lambda kit: kit.planted, {"part": lambda kit: {"i": 1}}),
+    "data.Scenes": (lambda kit: sn.data.scenes(3), {"subset": lambda kit: {"rows": [0, 1]}}),
+    "dynamics.Raptor": (
+        lambda kit: kit.raptor,
+        {
+            "from_model": lambda kit: {"model": kit.vit, "cuts": (0, 4, 12)},
+            "step": lambda kit: {"x": kit.states[:, 0], "layer": 1},
+            "roll_out": lambda kit: {"embeddings": kit.states[:, 0]},
+            "save": _on(folder="folder"), "load": lambda kit: {"folder": kit.read_only("raptor", kit.raptor)},
+        },
+    ),
+    "dynamics.States": (
+        lambda kit: sn.dynamics.States(kit.states, token_kinds=["cls", "patch", "patch"]),
+        {"of_kind": lambda kit: {"kind": "cls"}, "take": lambda kit: {"samples": [0, 1]}},
+    ),
+    "evaluation.Itda": (lambda kit: kit.itda, {"encode": _on(x="x"), "decode": lambda kit: {"codes": kit.itda.encode(kit.x)}}),
+    "evaluation.RandomDictionary": (
+        lambda kit: sn.evaluation.RandomDictionary(D_IN, N_ATOMS, 2, mean=kit.mean),
+        {"fit": _on(x="x"), "encode": _on(x="x"), "decode": _on(codes="codes")},
+    ),
+    "evaluation.UniversalSAE": (
+        lambda kit: kit.universal,
+        {"encode": lambda kit: {"model": 0, "x": kit.x}, "decode": lambda kit: {"model": 0, "codes": kit.codes}},
+    ),
+    "evaluation.Attribution": (
+        lambda kit: sn.evaluation.attribute(kit.model, next(kit.model.batches(kit.inputs)), "0", kit.sae),
+        {"splice": _on(atom="atom")},
+    ),
+    "models.LiveModel": (
+        lambda kit: kit.gpt,
+        {
+            "hook_point": lambda kit: {"name": "resid_post.0"}, "get_module": lambda kit: {"path": kit.gpt.hook_point("resid_post.0").path},
+            "width": lambda kit: {"hook_point": "resid_post.0"}, "batches": _on(inputs="texts"),
+            "heads": _on(inputs="texts"), "__call__": _on(inputs="texts"),
+            "generate": lambda kit: {"prompt": "The cat", "max_new_tokens": 2},
+        },
+    ),
+    "models.Bottleneck": (lambda kit: kit.toy, {
+        "hidden": lambda kit: {"x": torch.rand(4, 5)}, "forward": lambda kit: {"x": torch.rand(4, 5)}}),
+    "minkowski.BlockArchetypes": (
+        lambda kit: kit.hull,
+        {"encode": _on(x="x"), "decode": lambda kit: {"codes": kit.hull.encode(kit.x)}, "vertices": lambda kit: {}},
+    ),
+    "pretrained.ExampleStore": (
+        lambda kit: kit.examples,
+        {"match": lambda kit: {"factor": "thing key"},
+         "catalogue": lambda kit: {"sae": sn.load_sae("tiny-gpt/resid_post.3")}},
+    ),
+    "summaries.Contrast": (
+        lambda kit: sn.summaries.contrast(kit.sae, kit.x, kit.x + 1, n_permutations=2),
+        {"difference": lambda kit: {"of": "strength"}, "order": lambda kit: {}, "table": lambda kit: {}},
+    ),
+    "summaries.InputSummary": (
+        lambda kit: sn.top_atoms(kit.model, kit.sae, kit.inputs[:1], "0"),
+        {
+            "strengths": _on(atom="atom"), "at": lambda kit: {"position": 0}, "top": lambda kit: {},
+            "order": lambda kit: {}, "table": lambda kit: {}, "name_of": _on(atom="atom"),
+            "splice_check": _on(atom="atom"),
+        },
+    ),
+    "summaries.PursuitSteps": (
+        lambda kit: sn.summaries.summarise_pursuit(kit.x[0], kit.dictionary, k=2),
+        {name: lambda kit: {"step": 1} for name in ("reached", "code_at", "residual_at", "correlations_at", "next_atom")},
+    ),
+    "temporal.LinearForecast": (lambda kit: sn.temporal.fit_autoregression(kit.sequences), {"predict": _sequences()}),
+    "temporal.AverageForecast": (lambda kit: sn.temporal.fit_average(kit.sequences), {"predict": _sequences()}),
+    "temporal.Sequences": (lambda kit: sn.temporal.Sequences(kit.sequences), {
+        "rows": lambda kit: {"chosen": [0, 1]}, "batches": lambda kit: {"batch_size": 12}}),
+    "training.TrainConfig": (lambda kit: kit.config, {"from_json": lambda kit: {"settings": {"steps": 3}}}),
+    "training.TrainingRun": (
+        lambda kit: sn.start_training(kit.sae, kit.x, kit.config),
+        {"wait": lambda kit: {"timeout": 5.0}, "live": lambda kit: {"index": 0}, "snapshot": lambda kit: {"index": 0},
+         "add_callback": lambda kit: {"callback": print}},
+    ),
+    "sae_nb_widgets.ConceptMap": (
+        lambda kit: _panel("ConceptMap")(kit.sae, kit.acts),
+        {
+            "name_of": _on(atom="atom"), "select": lambda kit: {"ids": [0, 1]}, "step": lambda kit: {"by": 1},
+            "to_html": lambda kit: {"path": "page.html"}, "restore": lambda kit: {"state": {}},
+            "press": lambda kit: {"key": "ArrowRight"}, "say": lambda kit: {"text": "done"},
+            "wait": lambda kit: {"timeout": 60.0},
+        },
+    ),
+    "sae_nb_widgets.AtomBrowser": (
+        lambda kit: _panel("AtomBrowser")(kit.sae, kit.acts),
+        {"name_of": _on(atom="atom"), "to_png": lambda kit: {"path": "page.png"}},
+    ),
+    "sae_nb_widgets.SteeringPanel": (
+        lambda kit: _panel("SteeringPanel")(kit.model, "0", kit.sae, kit.inputs),
+        {"dose_response": lambda kit: {"strengths": [1.0]}, "save_recipe": lambda kit: {"path": "recipe.json"},
+         "replay": lambda kit: {"recipe": {"hook_point": "0", "atom": 1, "strength": 1.0}}},
+    ),
+    "sae_nb_widgets.AtomQuiz": (
+        lambda kit: _panel("AtomQuiz")(kit.sae, kit.acts), {"take": lambda kit: {"option": 0}}),
+    "sae_nb_widgets.Dashboard": (
+        lambda kit: _panel("dashboard")(kit.vit, kit.vit_sae, kit.vit_acts),
+        {"save": lambda kit: {"path": "session"}, "to_html": lambda kit: {"path": "page.html"}},
+    ),
+}  # fmt: skip
+"""Class → an object of it, and the arguments of its methods."""
+
+OUTSIDE: dict[str, str] = {
+    "activations.ActivationSource": "a protocol",
+    "architectures.IdentityProx": "takes nothing",
+    "architectures.MatrixOperator": "abstract",
+    "architectures.Operator": "a protocol",
+    "architectures.Options": "a type",
+    "architectures.SparseAutoencoder": "abstract",
+    "architectures.SolverTrace": "what a call returns",
+    "architectures.TrainingLoss": "what a call returns",
+    "dynamics.LayerSimilarity": "what a call returns",
+    "architectures.Penalty": "abstract",
+    "architectures.Prox": "a protocol",
+    "dynamics.RaptorRun": "made by start_raptor",
+    "interop.ImportedTemporal": "made by read_temporal",
+    "kernels.Backend": "a type",
+    "models.LiveModel": "made by load_model and wrap",
+    "training.History": "a list",
+    "training.TrainingRun": "made by start_training",
+    "training.workers": "starts a process group",
+    "sae_nb_widgets.Dashboard": "made by dashboard",
+    "sae_nb_widgets.DrawPad": "a part of panels",
+    "sae_nb_widgets.InputSteering": "made by InputLens",
+    "sae_nb_widgets.PairedBars": "a part of panels",
+    "sae_nb_widgets.Panel": "what panels inherit",
+    "sae_nb_widgets.PictureGrid": "a part of panels",
+    "sae_nb_widgets.Sparkbars": "a part of panels",
+    "sae_nb_widgets.TokenStrip": "a part of panels",
+}
+"""What is not called by people, and why."""
+
+NO_VALID_FILES = {
+    "data.cifar10", "interop.read_gemma_scope", "interop.read_openai", "interop.read_overcomplete", "interop.read_temporal",
+}  # fmt: skip
+"""Readers of files that nothing of ours writes: only what is wrong can be tried."""
+
+MADE_BY_HAND = {
+    "architectures.Recipe", "codes.SparseCodes", "data.Paper", "dynamics.BlockSizes", "dynamics.RaptorConfig",
+    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "minkowski.BlockConfig",
+    "models.Preprocess", "training.TrainConfig",
+}  # fmt: skip
+"""Data classes that people fill in; the others are what calls return."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A public callable: `function` finds it, `arguments` are right."""
+
+    name: str
+    function: Callable[[Kit], Callable[..., Any]]
+    arguments: Make
+    signature: inspect.Signature
+
+    def given(self, kit: Kit) -> dict[str, Any]:
+        """Arguments of a call that works, small where that costs nothing."""
+        small = {name: SMALL[name] for name in self.signature.parameters if name in SMALL}
+        return small | self.arguments(kit)
+
+
+def doors() -> dict[str, Any]:
+    """Return room and name → what lies there, each object once, of every public room but the tools."""
+    rooms = [f"sae_nb.{room.name}" for room in pkgutil.iter_modules(sn.__path__)]
+    found: dict[int, tuple[str, Any]] = {}
+    for room in (*rooms, "sae_nb_widgets"):
+        if room.rsplit(".", 1)[-1].startswith("_") or room in TOOLS:
+            continue
+        module = import_module(room)
+        for name in getattr(module, "__all__", ()):
+            thing = getattr(module, name)
+            if callable(thing) and not inspect.ismodule(thing):
+                found.setdefault(id(thing), (f"{room.removeprefix('sae_nb.')}.{name}", thing))
+    return dict(sorted(found.values()))
+
+
+def unlisted() -> list[str]:
+    """Return the public callables for which nothing here says how they are called."""
+    return [
+        name
+        for name, thing in doors().items()
+        if _wanted(name, thing) and _make(name, thing) is None
+    ]
+
+
+def calls() -> Iterator[Call]:
+    """Yield every public callable and the listed methods of public classes."""
+    everything = doors()
+    for name, thing in everything.items():
+        make = _make(name, thing)
+        if _wanted(name, thing) and make is not None:
+            yield Call(name, lambda kit, thing=thing: thing, make, inspect.signature(thing))
+    for owner, (instance, methods) in METHODS.items():
+        for method, make in methods.items():
+            function = inspect.getattr_static(everything[owner], method, None)
+            bound = getattr(everything[owner], method)
+            plain = inspect.isfunction(function)
+            signature = inspect.signature(bound)
+            parameters = list(signature.parameters.values())[1 if plain else 0 :]
+            yield Call(
+                f"{owner}.{method}",
+                lambda kit, instance=instance, method=method: getattr(instance(kit), method),
+                make,
+                signature.replace(parameters=parameters),
+            )
+
+
+def _wanted(name: str, thing: Any) -> bool:
+    if name in OUTSIDE or (inspect.isclass(thing) and issubclass(thing, BaseException)):
+        return False
+    if name.startswith("architectures."):
+        return True
+    return not (inspect.isclass(thing) and is_dataclass(thing)) or name in MADE_BY_HAND
+
+
+def _make(name: str, thing: Any) -> Make | None:
+    if name in RECIPES:
+        return RECIPES[name]
+    try:
+        parameters = inspect.signature(thing).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
+    if not all(hasattr(Kit, argument) for argument in needed):
+        return None
+    return lambda kit: {argument: getattr(kit, argument) for argument in needed}
+
+
+def _panel(name: str) -> Any:
+    return getattr(import_module("sae_nb_widgets"), name)
+
+
+def _kept(name: str) -> Path:
+    folder = Path.cwd().parent / "kept" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _text_folder() -> Path:
+    folder = _kept("texts")
+    (folder / "tale.txt").write_text("Once upon a time.\n\nThe end.\n")
+    return folder
+
+
+def _picture_folder() -> Path:
+    from PIL import Image
+
+    folder = _kept("pictures")
+    (folder / "cats").mkdir(exist_ok=True)
+    Image.new("RGB", (40, 30)).save(folder / "cats" / "tom.png")
+    return folder
