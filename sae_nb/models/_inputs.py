@@ -235,7 +235,7 @@ def described(inputs: Any) -> str:
         return f"a dict with keys {list(inputs)}"
     if isinstance(inputs, (list, tuple)) and inputs:
         return f"a {type(inputs).__name__} of {type(inputs[0]).__name__}"
-    return f"a {type(inputs).__name__}"
+    return type(inputs).__name__
 
 
 # -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ without the id of its definition says nothing. The texts are in `definitions.tom
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -139,10 +140,11 @@ class Measurement:
         return format(self.value, spec) if spec else str(self)
 
     def __repr__(self) -> str:
-        low, high = self.interval
-        parts = [f"{self.value:.4g}" + f" [{low:.4g}, {high:.4g}]" * (low == low)]
+        low, high = map(number_text, self.interval)
+        interval = f" [{low}, {high}]" * (not math.isnan(self.interval[0]))
+        parts = [number_text(self.value) + interval]
         chance = {"floor": self.floor, "control": self.control}
-        parts += [f"{name} {x:.4g}" for name, x in chance.items() if x is not None]
+        parts += [f"{name} {number_text(x)}" for name, x in chance.items() if x is not None]
         return f"Measurement({self.definition} {', '.join(parts)}; {self.n} {self.unit})"
 
     @classmethod
@@ -176,6 +178,15 @@ class Measurement:
     def of(cls, measured: Measurement, **own: Any) -> Self:
         """Return a measured value together with the other fields of a kind of measurement."""
         return cls(**vars(measured) | own)
+
+
+def number_text(value: float | None) -> str:
+    """Return a number as reports print it, in four digits; nothing for None."""
+    if value is None:
+        return ""
+    if math.isnan(value):
+        return "undefined"
+    return "0" if abs(value) < 1e-12 else f"{value:.4g}"  # rounding of a sum that is exactly zero
 
 
 Key = TypeVar("Key")

@@ -20,7 +20,13 @@ from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import check_count, checked, warn_caller
 from sae_nb.evaluation.report._atom_rows import atom_rows
 from sae_nb.evaluation.report._downstream import downstream_rows, splice_task
-from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling, define
+from sae_nb.evaluation.report._measurement import (
+    Measurement,
+    Measurements,
+    Resampling,
+    define,
+    number_text,
+)
 from sae_nb.evaluation.report._reconstruction import reconstruction_rows
 from sae_nb.evaluation.report._row_pass import pass_over_rows
 from sae_nb.evaluation.report._sparsity import sparsity_rows
@@ -179,16 +185,8 @@ class Report(Measurements[str]):
 def _texts(item: tuple[str, Measurement]) -> tuple[str, ...]:
     name, m = item
     low, high = m.interval
-    interval = "" if math.isnan(low) else f"{_number(low)} … {_number(high)}"
-    return (name, _number(m.value), interval, _number(m.floor), _number(m.control))
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    if math.isnan(value):
-        return "undefined"
-    return "0" if abs(value) < 1e-12 else f"{value:.4g}"  # rounding of a sum that is exactly zero
+    interval = "" if math.isnan(low) else f"{number_text(low)} … {number_text(high)}"
+    return (name, number_text(m.value), interval, number_text(m.floor), number_text(m.control))
 
 
 @checked(leave=("acts", "labels", "trained_on"))
