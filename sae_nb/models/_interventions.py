@@ -259,19 +259,22 @@ def _with_edits(model: LiveModel) -> Any:
     """Return nnsight's wrapper with the active edits in it, each place waiting by itself."""
     wrapper, envoys = own_wrapper(model)
     for (module, side), edits in _places(model).items():
-        write = partial(_write, model.editing, envoys[id(module)], side, edits)
+        states = model.editing.own_states
+        write = partial(write_edits, envoys[id(module)], side, edits, states)
         wrapper = edited_wrapper(wrapper, write)
     return wrapper
 
 
-def _write(editing: Editing, envoy: Any, side: Side, edits: Sequence[Intervention]) -> None:
+def write_edits(
+    envoy: Any, side: Side, edits: Sequence[Intervention], where: Callable[[], Sequence[RunState]]
+) -> None:
     """Exchange what a module gives, or gets, for the edited, each time it runs in a trace."""
     from nnsight.intervention.interleaver import OutOfOrderError
     from nnsight.intervention.iterator import Iterations
 
-    states = editing.own_states()
     try:
         for _ in Iterations()[:]:
+            states = where()
             if side == "output":
                 envoy.output = edited(envoy.output, edits, states)
             else:
@@ -444,9 +447,9 @@ class Editing:
             named = named_arguments(type(model.module).forward, args, kwargs)
             cache = named.get("past_key_values")
             begun = self._prompts.get(cache) if hasattr(cache, "get_seq_length") else None
-            n_prompt = here.get("prompt") or begun
-            here["call"], n_prompt = state_of_call(named, n_prompt)
-            if "prompt" in here:
+            generates, n_prompt = "prompt" in here, here.get("prompt", begun)
+            here["call"], n_prompt = state_of_call(named, n_prompt, begins=generates)
+            if generates:
                 here["prompt"] = n_prompt
         try:
             output = forward(*args, **kwargs)
@@ -485,7 +488,7 @@ def named_arguments(
 
 
 def state_of_call(
-    named: Mapping[str, Any], n_prompt: int | None = None
+    named: Mapping[str, Any], n_prompt: int | None = None, *, begins: bool = False
 ) -> tuple[RunState | str, int | None]:
     """Return where the columns of a language model's call are, and how many columns its prompt has.
 
@@ -495,6 +498,8 @@ def state_of_call(
     ----------
     n_prompt
         The prompt's columns, where they are known from calls before this one.
+    begins
+        Whether this call ends the prompt, though others may have been before it.
     """
     tokens = named.get("input_ids")
     shaped = tokens if tokens is not None else named.get("inputs_embeds")
@@ -504,9 +509,9 @@ def state_of_call(
     count = getattr(named.get("past_key_values"), "get_seq_length", None)
     offset = int(count()) if callable(count) else 0
     if n_prompt is None:
-        if offset:
+        if offset and not begins:
             return "a call with a cache from before the edit", None
-        n_prompt = time
+        n_prompt = offset + time
     mask = named.get("attention_mask")
     if mask is None:
         keep = torch.ones(n, offset + time, dtype=torch.bool, device=shaped.device)

@@ -17,11 +17,10 @@ from sae_nb.models._hook_points import Side
 from sae_nb.models._interventions import (
     Intervention,
     RunState,
-    edited,
-    edited_inputs,
     edited_wrapper,
     named_arguments,
     state_of_call,
+    write_edits,
 )
 
 if TYPE_CHECKING:
@@ -104,28 +103,21 @@ def _changes() -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 def _follower(root: Any, envoy: Any, intervention: Intervention) -> Callable[[], None]:
     """Return what makes any edit whenever the model runs, its columns read off the model's inputs."""
-    is_text = hasattr(type(root._module), "prepare_inputs_for_generation")
+    forward = type(root._module).forward
+    reads_text = hasattr(root._module, "prepare_inputs_for_generation")
 
     def write() -> None:
-        from nnsight.intervention.interleaver import OutOfOrderError
-        from nnsight.intervention.iterator import Iterations
-
         n_prompt: int | None = None
-        try:
-            for _ in Iterations()[:]:
-                state = RunState()
-                if is_text:
-                    args, kwargs = root.inputs
-                    named = named_arguments(type(root._module).forward, args, kwargs)
-                    found, n_prompt = state_of_call(named, n_prompt)
-                    state = intervention.needed(found)
-                if intervention.hook_point.side == "output":
-                    envoy.output = edited(envoy.output, (intervention,), (state,))
-                else:
-                    args, kwargs = envoy.inputs
-                    envoy.inputs = edited_inputs(args, kwargs, (intervention,), (state,))
-        except OutOfOrderError:
-            return
+
+        def where() -> tuple[RunState]:
+            nonlocal n_prompt
+            if not reads_text:
+                return (RunState(),)
+            args, kwargs = root.inputs
+            state, n_prompt = state_of_call(named_arguments(forward, args, kwargs), n_prompt)
+            return (intervention.needed(state),)
+
+        write_edits(envoy, intervention.hook_point.side, (intervention,), where)
 
     return write
 

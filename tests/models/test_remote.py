@@ -245,6 +245,17 @@ def test_somebodys_own_remote_trace_is_steered(far: sn.LiveModel, folder: Path) 
     torch.testing.assert_close(out, expected, atol=1e-6, rtol=0)
 
 
+def test_somebodys_own_remote_generation_is_one_request(far: sn.LiveModel, folder: Path) -> None:
+    """Every token of it is steered."""
+    here, theirs = sn.load_model(folder), far.nnsight
+    with sn.steer(here, "resid_post.1", direction=D, by=2.0):
+        expected = here.generate("a b c", max_new_tokens=4, return_ids=True)
+    with sn.steer(far, "resid_post.1", direction=D, by=2.0):
+        with theirs.generate("a b c", max_new_tokens=4, do_sample=False, remote=True) as tracer:
+            ids = tracer.result.save()
+    assert ids[0].tolist() == expected.tolist()
+
+
 def test_a_dry_run_of_a_steered_model(folder: Path) -> None:
     """nnsight's own simulation takes what is sent too."""
     model, here = sn.load_model(folder, remote="local"), sn.load_model(folder)

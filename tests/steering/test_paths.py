@@ -414,6 +414,21 @@ def test_a_steered_model_can_be_freed() -> None:
     assert gone() is None
 
 
+def test_steered_runs_leave_nothing_in_memory() -> None:
+    """Objects and tensors do not grow with the number of blocks and passes."""
+    model, counts = live("llama"), []
+    for _ in range(3):
+        for backend in BACKENDS * 15:
+            with edit("llama", "first and last", backend):
+                model(IDS)
+                with torch.no_grad():
+                    model.module(IDS)
+                    trace(model, IDS)
+        gc.collect()
+        counts.append(len(gc.get_objects()))
+    assert counts[2] - counts[1] < 30, counts
+
+
 # Never silently unsteered
 
 

@@ -241,6 +241,7 @@ class _Reading(MaskedEdit):
     def __call__(self, x: Float[Tensor, "batch time d_in"], state: RunState) -> Tensor:
         tokens = x.reshape(x.shape[0], -1, x.shape[-1])
         mask = self.positions.mask(tokens, state)
+        self.n_touched += int(mask.sum())
         self.seen.append((tokens[mask].detach().float().cpu(), mask.cpu()))
         return x
 
