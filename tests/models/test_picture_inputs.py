@@ -203,7 +203,7 @@ BAD: list[tuple[object, type[Exception], str]] = [
     (torch.tensor([[1, 2, 3]]), TypeError, "int64"),
     ({"input_ids": torch.tensor([[1]])}, TypeError, "input_ids"),
     ({"pixel_values": torch.rand(3, 3)}, ValueError, r"\(n, channels, H, W\)"),
-    (7, TypeError, "a int"),
+    (7, TypeError, "got int"),
     (None, TypeError, "NoneType"),
 ]
 

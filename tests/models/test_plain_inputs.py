@@ -71,7 +71,7 @@ def test_a_dict_gives_keyword_arguments() -> None:
         (torch.tensor(3.0), TypeError, "first axis counts samples"),
         ("text", TypeError, "tokenizer="),
         ({"a": X, "b": X[:2]}, TypeError, "first axis counts samples"),
-        (5, TypeError, "a int"),
+        (5, TypeError, "got int"),
         (torch.full((2, 4), torch.inf), ValueError, "finite"),
         (np.zeros((0, 4)), ValueError, "at least one row"),
     ],
