@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -29,6 +30,30 @@ if TYPE_CHECKING:
 Choice = TypeVar("Choice")
 
 
+def is_array(x: object) -> bool:
+    """Whether these are numbers and nothing besides: a tensor, an array or a table."""
+    return isinstance(x, Tensor) or (hasattr(x, "__array__") and not hasattr(x, "batches"))
+
+
+def as_tensor(x: object, *, name: str = "x") -> Tensor:
+    """Return the numbers of a tensor, array, table, nested list or of activations as one tensor."""
+    numbers = x if isinstance(x, Tensor) else getattr(x, "x", x)
+    if isinstance(numbers, Tensor):
+        return numbers
+    try:
+        array = np.asarray(numbers)
+        if array.dtype.kind in "biuf":
+            # Writable and in this machine's byte order, as torch needs it.
+            native = array.dtype.newbyteorder("=")
+            return torch.from_numpy(np.require(array, native, ["C_CONTIGUOUS", "WRITEABLE"]))
+    except (TypeError, ValueError):  # ragged lists; a precision that torch does not know
+        pass
+    raise TypeError(
+        f"`{name}` must hold numbers, in a tensor, an array, a table or Activations, got "
+        f"{type(x).__name__}. Leave out columns of text; join a list of tensors with torch.stack."
+    )
+
+
 def check_matrix(
     x: object,
     *,
@@ -38,14 +63,12 @@ def check_matrix(
     where: str = "",
     finite: bool = True,
 ) -> Tensor:
-    """Return `x` if it is a non-empty floating-point tensor of shape (n, d_in)."""
-    if not isinstance(x, Tensor):
-        raise TypeError(
-            f"`{name}` must be a torch tensor, got {type(x).__name__}. Use torch.as_tensor({name})."
-        )
+    """Return `x` as a tensor if it holds floating-point rows, (n, d_in), at least one of them."""
+    x = as_tensor(x, name=name)
     if not x.is_floating_point():
         raise TypeError(
-            f"`{name}` must hold floating-point numbers, got {x.dtype}. Use {name}.float()."
+            f"`{name}` must hold floating-point numbers, got {x.dtype}. Use {name}.float(), of an array "
+            f"{name}.astype('float32')."
         )
     if x.ndim != 2 and not (flatten and x.ndim >= 1):
         flat = f"Flatten its leading axes with {name}.flatten(0, -2)."
@@ -516,7 +539,9 @@ def _kinds(annotation: Any) -> list[_Kind] | None:
     """Return the alternatives of an annotation as written, or None if one of them is not known here."""
     if not isinstance(annotation, str):
         return None
-    found = [_kind(node) for node in _alternatives(ast.parse(annotation, mode="eval").body)]
+    # Last what is read as a tensor: activations and lists are, where nothing else takes them.
+    nodes = sorted(_alternatives(ast.parse(annotation, mode="eval").body), key=_is_array)
+    found = [_kind(node) for node in nodes]
     return None if None in found else [kind for kind in found if kind is not None]
 
 
@@ -526,6 +551,10 @@ def _alternatives(node: ast.expr) -> Iterator[ast.expr]:
         yield from _alternatives(node.right)
     else:
         yield node
+
+
+def _is_array(node: ast.expr) -> bool:
+    return isinstance(node, ast.Subscript) and _SUBSCRIPTED.get(ast.unparse(node.value)) is _array
 
 
 def _kind(node: ast.expr) -> _Kind | None:
@@ -649,10 +678,11 @@ def _array(head: str, inner: list[ast.expr]) -> _Kind:
     words = "a torch tensor. Use torch.as_tensor(…)." if wants_tensor else "a numpy array"
 
     def take(value: Any, name: str, sizes: Sizes) -> Any:
-        import numpy as np
-
-        if isinstance(value, np.ndarray) and wants_tensor and value.dtype.kind in "biuf":
-            value = torch.from_numpy(np.ascontiguousarray(value))
+        if wants_tensor and not isinstance(value, Tensor):
+            try:
+                value = as_tensor(value, name=name)
+            except TypeError:
+                raise _OtherKindError from None
         if not isinstance(value, Tensor if wants_tensor else np.ndarray):
             raise _OtherKindError
         _check_entries(value, head, name)

@@ -23,7 +23,8 @@ def test_leading_axes_are_flattened_on_request() -> None:
 @pytest.mark.parametrize(
     ("x", "error", "words"),
     [
-        ([[1.0]], TypeError, "torch tensor, got list"),
+        ([["a"]], TypeError, "must hold numbers.*got list"),
+        (None, TypeError, "must hold numbers.*got NoneType"),
         (torch.zeros(2, 3, dtype=torch.int64), TypeError, "floating-point"),
         (torch.zeros(2, 3, 4), ValueError, r"\(2, 3, 4\).*x\.flatten\(0, -2\)"),
         (torch.zeros(768), ValueError, r"\(768,\)\. One row alone is x\[None\]"),

@@ -21,6 +21,7 @@ from sae_nb.checks import (
     check_flag,
     check_matrix,
     checked,
+    is_array,
     row_numbers,
 )
 
@@ -429,7 +430,7 @@ def acts_for(
     check_sae(sae)
     place = getattr(sae, "hook_point", None)
     where = f"The SAE was trained at {place}." if place else "See `sae.hook_point`."
-    if isinstance(acts, Tensor):
+    if is_array(acts):
         rows = check_matrix(acts, name=name, d_in=sae.d_in, where=where, finite=finite).detach()
         index = torch.arange(len(rows))
         return Activations(rows, sample=index, position=torch.zeros_like(index))

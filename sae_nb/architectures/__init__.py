@@ -75,6 +75,7 @@ else:
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.architectures._archetypal import centroids as centroids
     from sae_nb.architectures._base import (
+        Data as Data,
         InputScaling as InputScaling,
         Parts as Parts,
         Untrained as Untrained,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb._lazy import no_attribute
+from sae_nb.activations import Activations
 from sae_nb.architectures.parts._operators import MatrixOperator
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import check_k, check_matrix, checked
+from sae_nb.checks import as_tensor, check_k, check_matrix, checked
 from sae_nb.codes import SparseCodes
 
 
@@ -78,6 +81,12 @@ def ramp(step_fraction: float, over: float) -> float:
 
 
 _Sae = TypeVar("_Sae", bound="SparseAutoencoder")
+
+Data = Activations | Tensor | np.ndarray
+"""What can be encoded; a table of numbers too."""
+
+ROWS_AT_ONCE = 8192
+"""Rows that are read from disk to be encoded together."""
 
 Silence = Int[Tensor, " n_atoms"]
 """Rows since each atom last fired."""
@@ -208,6 +217,10 @@ class SparseAutoencoder(nn.Module, ABC):
     folder: Path | None = None
     """Where it was saved or read last; labels and notes that people type are kept there."""
 
+    measured: Mapping[str, float] | None = None
+    """R² ("r2"), mean L0 ("l0") and share of dead atoms ("dead_fraction"), as last measured: by the end
+    of its training, or on held-out samples for a pretrained one; None before that."""
+
     live_numbers: ClassVar[tuple[str, ...]] = ()
     """Attributes that may change while the SAE trains."""
 
@@ -241,13 +254,14 @@ class SparseAutoencoder(nn.Module, ABC):
 
     # For people
 
-    def encode(self, x: Float[Tensor, "*batch d_in"], k: int | None = None) -> SparseCodes:
+    def encode(self, x: Data, k: int | None = None) -> SparseCodes:
         """Find the sparse codes of activations.
 
         Parameters
         ----------
         x
-            Activations in the model's units; leading axes become rows and are kept in
+            Activations in the model's units, (…, d_in): as captured, or a tensor, an array or a table.
+            What is no tensor is moved to the SAE's device. Leading axes become rows and are kept in
             `codes.leading_shape`.
         k
             Selections per row, for architectures that have a k; None is the SAE's own.
@@ -259,12 +273,14 @@ class SparseAutoencoder(nn.Module, ABC):
 
         Raises
         ------
-        TypeError: If `x` is not a floating-point tensor.
+        TypeError: If `x` does not hold floating-point numbers.
         ValueError: If `x` is empty, of the wrong width, not finite or on another device, or `k` does not
             fit.
         """
-        rows = self._rows(x)
-        return self._encode(rows, self._checked_k(k)).reshape(*x.shape[:-1])
+        k = self._checked_k(k)
+        if isinstance(x, Activations) and x.on_disk:
+            return SparseCodes.concatenate(self._encode(rows, k) for rows in self._read(x))
+        return self._encode(self._rows(x), k).reshape(*as_tensor(x).shape[:-1])
 
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_in"]:
         """Add up the atoms of each row, and the bias.
@@ -283,9 +299,10 @@ class SparseAutoencoder(nn.Module, ABC):
         x_hat = self.operator.synthesise(codes, self.bias)
         return x_hat.reshape(*codes.leading_shape, self.d_in)
 
-    def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+    def forward(self, x: Data) -> Float[Tensor, "*batch d_in"]:
         """Reconstruct activations, in their own dtype."""
-        return self.decode(self.encode(x)).to(x.dtype)
+        x_hat = self.decode(self.encode(x))
+        return x_hat.to(x.dtype if isinstance(x, Activations) else as_tensor(x).dtype)
 
     @property
     def dictionary(self) -> Float[Tensor, "n_atoms d_in"]:
@@ -321,13 +338,15 @@ class SparseAutoencoder(nn.Module, ABC):
         names = [field.name for field in in_order if field.init]
         return {name: getattr(self, name) for name in names if name != "generator"}
 
-    def extra_repr(self) -> str:
-        """Settings, as torch prints a module."""
-        try:
-            settings = self.settings()
-        except TypeError:  # it cannot be saved, but it can be looked at
-            settings = {"d_in": self.d_in, "n_atoms": self.n_atoms}
-        return ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    def __repr__(self) -> str:
+        from sae_nb.architectures._describing import one_line
+
+        return one_line(self)
+
+    def _repr_html_(self) -> str:
+        from sae_nb.architectures._describing import card
+
+        return card(self)
 
     @checked
     def save(self, folder: str | Path) -> None:
@@ -336,10 +355,12 @@ class SparseAutoencoder(nn.Module, ABC):
         Parameters
         ----------
         folder
-            Gets `sae.safetensors`, `config.json` and a manifest; appears only when complete.
+            Gets `sae.safetensors`, `config.json` and a manifest; appears only when complete. A folder
+            and not one file, because labels and notes are kept beside the weights.
 
         Raises
         ------
+        ValueError: If it has the name of a file, such as "sae.safetensors".
         FileExistsError: If the folder holds something else.
         """
         from sae_nb.architectures._saving import save_sae
@@ -429,11 +450,19 @@ class SparseAutoencoder(nn.Module, ABC):
             )
         return check_k(k, self.n_atoms)
 
-    def _rows(self, x: Float[Tensor, "*batch d_in"]) -> Rows:
+    def _read(self, acts: Activations) -> Iterator[Rows]:
+        """Rows from disk, some at a time."""
+        for start in range(0, len(acts), ROWS_AT_ONCE):
+            rows = acts.rows(range(start, min(start + ROWS_AT_ONCE, len(acts))))
+            yield self._rows(rows.to(self.device))
+
+    def _rows(self, x: Data) -> Rows:
         where = "Capture it at `sae.hook_point`."
         if self.hook_point is not None:
             where = f"Capture it at `sae.hook_point`, {str(self.hook_point)!r}."
         rows = check_matrix(x, d_in=self.d_in, flatten=True, where=where)
+        if not isinstance(x, Tensor):
+            rows = rows.to(self.device)
         if rows.device != self.device:
             raise ValueError(
                 f"`x` must be on the SAE's device {self.device}, got {rows.device}. Use "

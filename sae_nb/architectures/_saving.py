@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,6 +31,9 @@ KIND = "sae"
 WEIGHTS, CONFIG = "sae.safetensors", "config.json"
 P99 = "strength_p99"
 """Attribute of an SAE that knows how strongly its atoms fire, for `steer(…, unit="p99")`."""
+MEASURED = "measured"
+
+_OF_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".json")
 
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -54,6 +58,11 @@ ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {sae.__name__: sae for sae i
 def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
     """Write an SAE to a folder, replacing an SAE that was saved there before."""
     folder = place(folder)
+    if folder.suffix in _OF_FILES and not folder.is_dir():
+        raise ValueError(
+            f"An SAE is saved as a folder: weights, settings, and labels beside them. Got "
+            f"{folder.name!r}, the name of a file. Use sae.save({folder.stem!r})."
+        )
     replace = folder.is_dir()
     if replace and any(folder.iterdir()):
         _check_is_sae(folder)
@@ -85,6 +94,8 @@ def write_sae(
         "model_name": sae.model_name,
         "dtype": str(sae.dtype).removeprefix("torch."),
     }
+    if sae.measured is not None:
+        config[MEASURED] = {n: v for n, v in sae.measured.items() if math.isfinite(v)}
     known = getattr(sae, P99, None)
     if known is not None:
         config[P99] = [float(f"{value:.6g}") for value in torch.as_tensor(known).tolist()]
@@ -161,6 +172,7 @@ def _rebuild(
         # Rounding in a narrower format left rows a little off the sphere.
         sae.after_optimiser_step()
     sae.hook_point, sae.model_name = config["hook_point"], config["model_name"]
+    sae.measured = config.get(MEASURED)
     if P99 in config:
         setattr(sae, P99, torch.tensor(config[P99]))
     return sae.eval()

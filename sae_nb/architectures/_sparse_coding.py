@@ -24,8 +24,17 @@ from sae_nb.architectures.parts._proxes import (
     row_tiles,
 )
 from sae_nb.architectures.parts._solvers import SOLVERS, Solved, SolverTrace
-from sae_nb.checks import check_finite, check_k, check_matrix, check_memory, checked, one_of
+from sae_nb.checks import (
+    as_tensor,
+    check_finite,
+    check_k,
+    check_matrix,
+    check_memory,
+    checked,
+    one_of,
+)
 from sae_nb.codes import SparseCodes
+from sae_nb.pursuit import as_tensors
 
 ProxName = Literal[
     "soft+", "soft", "hard+", "hard", "group+", "group", "top-k", "simplex", "ridge", "identity"
@@ -159,7 +168,7 @@ def sparse_code(
         memory_cap=memory_cap,
         **_settings(settings, solver),
     )
-    shape = x.shape[:-1]
+    shape = as_tensor(x).shape[:-1]
     if isinstance(solved, tuple):
         return solved[0].reshape(*shape), solved[1]
     return solved.reshape(*shape)
@@ -168,7 +177,8 @@ def sparse_code(
 def _checked(
     x: object, dictionary: Tensor | Operator, bias: Tensor | None
 ) -> tuple[Operator, Rows]:
-    if isinstance(dictionary, Tensor) or not isinstance(dictionary, Operator):
+    if not isinstance(dictionary, Operator):
+        x, dictionary = as_tensors(x, dictionary)
         atoms = check_matrix(dictionary, name="dictionary")
         half = atoms.dtype in (torch.float16, torch.bfloat16)
         operator: Operator = FixedOperator(atoms.float() if half else atoms)

@@ -11,13 +11,30 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._base import Parts, Silence, TrainingLoss
+from sae_nb.activations import Activations, acts_for
+from sae_nb.architectures._base import ROWS_AT_ONCE, Data, Parts, Silence, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Prox, Rows
-from sae_nb.checks import check_count, check_flag, check_real, checked, one_of, warn_caller
+from sae_nb.checks import (
+    as_tensor,
+    check_count,
+    check_flag,
+    check_real,
+    checked,
+    one_of,
+    warn_caller,
+)
 from sae_nb.codes import SparseCodes
-from sae_nb.temporal import CodeAttention, Prediction, lengths_of, padded, predict, unpadded
+from sae_nb.temporal import (
+    CodeAttention,
+    Prediction,
+    lengths_of,
+    padded,
+    predict,
+    sequence_groups,
+    unpadded,
+)
 
 NOVEL = ("TopK", "BatchTopK", "ReLU", "none")
 """Encoders of the novel part; with "none" the predictable part stands alone."""
@@ -184,13 +201,14 @@ class Temporal(OneStep):
 
     # Reading sequences
 
-    def encode(self, x: Float[Tensor, "*batch time d_in"], k: float | None = None) -> SparseCodes:
+    def encode(self, x: Data, k: float | None = None) -> SparseCodes:
         """Find the novel codes of sequences.
 
         Parameters
         ----------
         x
-            Activations in order of time; a matrix is one sequence.
+            Activations in order of time: (…, time, d_in), where a matrix is one sequence, or as captured,
+            where each sample is one.
         k
             Novel atoms per token; None is the SAE's own.
 
@@ -203,13 +221,19 @@ class Temporal(OneStep):
         ------
         TypeError, ValueError: As for any SAE.
         """
-        sequences = self._sequences(x)
         checked = self._checked_k(k)  # type: ignore[arg-type]
-        left = self.predict(sequences).residual.flatten(0, 1)
-        return self.novel_codes(left, checked).reshape(*x.shape[:-1])
+        if isinstance(x, Activations):
+            groups = sequence_groups(self, acts_for(self, x), ROWS_AT_ONCE, k=checked)
+            return SparseCodes.concatenate(codes for _, _, codes, _ in groups)
+        left = self.predict(self._sequences(x)).residual.flatten(0, 1)
+        return self.novel_codes(left, checked).reshape(*as_tensor(x).shape[:-1])
 
-    def forward(self, x: Float[Tensor, "*batch time d_in"]) -> Float[Tensor, "*batch time d_in"]:
+    def forward(self, x: Data) -> Float[Tensor, "*batch time d_in"]:
         """Reconstruct sequences: predicted part, novel part and bias."""
+        if isinstance(x, Activations):
+            groups = sequence_groups(self, acts_for(self, x), ROWS_AT_ONCE)
+            return torch.cat([x_hat for _, _, _, x_hat in groups]).to(x.dtype)
+        x = as_tensor(x)
         sequences = self._sequences(x)
         left = self.predict(sequences).residual.flatten(0, 1)
         predicted = sequences.flatten(0, 1) - self.bias - left
@@ -325,9 +349,9 @@ class Temporal(OneStep):
 
     # Helpers
 
-    def _sequences(self, x: Tensor) -> Float[Tensor, "batch time d_in"]:
-        rows = self._rows(x)
-        time = x.shape[-2] if x.ndim > 1 else 1
+    def _sequences(self, x: Data) -> Float[Tensor, "batch time d_in"]:
+        rows, shape = self._rows(x), as_tensor(x).shape
+        time = shape[-2] if len(shape) > 1 else 1
         return rows.reshape(-1, time, self.d_in)
 
     def _window(self, time: int) -> int:

@@ -130,8 +130,8 @@ def capture(
     """
     from sae_nb.capturing._resumable import capture_to_store
 
-    several = not isinstance(hook_points, str)
-    points = _resolved(model, [hook_points] if isinstance(hook_points, str) else hook_points)
+    several = isinstance(hook_points, Iterable) and not isinstance(hook_points, str)
+    points = _resolved(model, hook_points if several else [hook_points])  # type: ignore[list-item]
     settings = CaptureSettings(
         batch_size=batch_size,
         drop_first=drop_first,
@@ -159,8 +159,6 @@ def _resolved(model: LiveModel, names: Iterable[str]) -> dict[str, HookPoint]:
             f"`model` must be a live model, got {type(model).__name__}. Use sae_nb.wrap(module), or "
             "sae_nb.load_model(name)."
         )
-    if not isinstance(names, Iterable):
-        raise TypeError(f"`hook_points` must be a name or several, got {names!r}.")
     points = {str(name): model.hook_point(name) for name in names}
     if not points:
         raise ValueError(

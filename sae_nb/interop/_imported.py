@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb.architectures import (
+    Data,
     DenseOperator,
     InputScaling,
     SparseAutoencoder,
@@ -21,7 +22,7 @@ from sae_nb.architectures import (
     row_tiles,
     without_zeros,
 )
-from sae_nb.checks import checked
+from sae_nb.checks import as_tensor, checked
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.kernels import per_entry, threshold_encode, topk_encode
 
@@ -287,9 +288,9 @@ class Imported(FromFile, SparseAutoencoder):
         """
         return super().decode(codes)
 
-    def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+    def forward(self, x: Data) -> Float[Tensor, "*batch d_in"]:
         """Reconstruct activations, in their own dtype."""
-        rows = self._rows(x)
+        rows, x = self._rows(x), as_tensor(x)
         x_hat = self.decode(self._encode(rows, self.k))
         centre, scale = self._norm(rows)
         x_hat = x_hat * scale + centre

@@ -103,7 +103,11 @@ def find_hook_point(
     "output" wins over the suffix.
     """
     if not isinstance(name, str):
-        raise TypeError(f"`hook_point` must be a string such as 'resid_post.0', got {name!r}.")
+        layer = name if isinstance(name, int) else 0
+        raise TypeError(
+            f"Hook points are names: 'resid_post.{layer}' is what block {layer} gives; got {name!r}. "
+            "`model.hook_points()` lists them."
+        )
     wanted = standard_name(str(name))
     for point in points:
         if point == wanted:

@@ -36,5 +36,8 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.pretrained._examples import write_examples as write_examples
+    from sae_nb.pretrained._examples import (
+        examples_of as examples_of,
+        write_examples as write_examples,
+    )
     from sae_nb.pretrained._loading import shelf_folder as shelf_folder

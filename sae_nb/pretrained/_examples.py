@@ -17,8 +17,15 @@ from sae_nb.atoms import Labels
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.evaluation import FactorMatch
-from sae_nb.files import read_json, read_manifest, read_tensors, write_json, write_tensors
-from sae_nb.pretrained._loading import load_sae, near_names, shelf_folder
+from sae_nb.files import (
+    identity_of,
+    read_json,
+    read_manifest,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from sae_nb.pretrained._loading import FACTS, load_sae, near_names, shelf_folder
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -165,6 +172,25 @@ def load_examples(name: str) -> ExampleStore:
     return open_examples(folder, name)
 
 
+def examples_of(sae: Any) -> ExampleStore:
+    """Examples of a pretrained SAE, known by its fingerprint.
+
+    Raises
+    ------
+    TypeError: If it is none; says which call makes activations.
+    """
+    model, place = getattr(sae, "model_name", None), getattr(sae, "hook_point", None)
+    name = f"{model}/{place}"
+    if shelf_folder(name) is None or not identity_of(load_sae(name)).is_same(identity_of(sae)):
+        load = f"sn.load_model({model!r})" if model else "model"
+        where = repr(str(place)) if place else "hook_point"
+        raise TypeError(
+            "`acts` must be given for an SAE that is not pretrained, got None. Make them with "
+            f"acts = sn.capture({load}, inputs, {where})."
+        )
+    return load_examples(name)
+
+
 def open_examples(folder: Path, name: str) -> ExampleStore:
     """Open an example store that lies in a folder together with its SAE."""
     read_manifest(folder, KIND)
@@ -224,7 +250,7 @@ def reconstruct(codes: SparseCodes, sae: SparseAutoencoder) -> Float[Tensor, "ro
 # rounding error is at most s_j / 255 · √(z / s_j), so weak firings keep their digits.
 
 
-ARRAYS, FACTS = "examples.safetensors", "examples.json"
+ARRAYS = "examples.safetensors"
 LEVELS = 255
 MOST = 2**16  # what 16 bits can count
 

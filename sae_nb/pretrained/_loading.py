@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from sae_nb.architectures import SparseAutoencoder, read_sae
 from sae_nb.checks import checked
-from sae_nb.files import MANIFEST, recover
+from sae_nb.files import MANIFEST, read_json, recover
 
 # -------------------------------------------------------------------------------------------------
 # Where pretrained SAEs lie, and what they are called: "model/hook point".
@@ -16,6 +16,11 @@ from sae_nb.files import MANIFEST, recover
 
 SHELF = Path(__file__).parent / "saes"
 N_NEAR = 3
+
+FACTS = "examples.json"
+"""What was measured of a pretrained SAE, in its folder."""
+
+_MEASURED = ("r2", "l0", "dead_fraction")
 
 
 @checked
@@ -90,6 +95,9 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
         sae = _of_another_library(folder)
     if Path(folder_or_name).is_dir():
         sae.folder = folder
+    if sae.measured is None and (folder / FACTS).is_file():
+        report = read_json(folder / FACTS).get("report", {})
+        sae.measured = {name: row["value"] for name, row in report.items() if name in _MEASURED}
     return sae
 
 
@@ -136,5 +144,6 @@ def _refuse_file(path: Path) -> NoReturn:
         f"No folder {str(path)!r}, and no pretrained SAE of that name. Pass the folder that "
         f"sae.save(…) wrote, or one of {near_names(path.as_posix())}."
         if not path.is_file()
-        else f"`folder_or_name` must be a folder, got the file {str(path)!r}. Pass its folder."
+        else f"`folder_or_name` must be a folder, got the file {str(path)!r}. Pass its "
+        f"folder, {str(path.parent)!r}."
     )

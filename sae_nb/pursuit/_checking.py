@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from sae_nb.checks import check_finite, check_matrix, one_of
+from sae_nb.checks import as_tensor, check_finite, check_matrix, one_of
 from sae_nb.pursuit._gram import Known, known, remember
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
@@ -17,6 +17,16 @@ Gradient = Literal["full", "dictionary"]
 
 UNIT = 1e-4
 """How far from 1 the norm of an atom may be."""
+
+
+def as_tensors(x: object, dictionary: object) -> tuple[Tensor, Tensor]:
+    """Return both as tensors; an array, which chose neither device nor float64, goes along with the other."""
+    rows, atoms = as_tensor(x), as_tensor(dictionary, name="dictionary")
+    if not isinstance(x, Tensor) and atoms.is_floating_point():
+        return rows.to(atoms), atoms
+    if not isinstance(dictionary, Tensor) and rows.is_floating_point():
+        return rows, atoms.to(rows)
+    return rows, atoms
 
 
 def check_dictionary(dictionary: object, *, normalise: bool) -> Known:

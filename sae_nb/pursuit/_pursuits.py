@@ -15,6 +15,7 @@ from sae_nb.pursuit import _reference as reference
 from sae_nb.pursuit._checking import (
     Backend,
     Gradient,
+    as_tensors,
     check_dictionary,
     check_input,
     check_tolerance,
@@ -37,7 +38,7 @@ def matching_pursuit(
 def matching_pursuit(
     x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
 ) -> tuple[SparseCodes, PursuitTrace]: ...
-@checked(leave=("dictionary",))  # type: ignore[misc]
+@checked(leave=("x", "dictionary"))  # type: ignore[misc]
 def matching_pursuit(
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
@@ -131,7 +132,7 @@ def orthogonal_matching_pursuit(
 def orthogonal_matching_pursuit(
     x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
 ) -> tuple[SparseCodes, PursuitTrace]: ...
-@checked(leave=("dictionary",))  # type: ignore[misc]
+@checked(leave=("x", "dictionary"))  # type: ignore[misc]
 def orthogonal_matching_pursuit(
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
@@ -198,7 +199,7 @@ def gradient_pursuit(
 def gradient_pursuit(
     x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
 ) -> tuple[SparseCodes, PursuitTrace]: ...
-@checked(leave=("dictionary",))  # type: ignore[misc]
+@checked(leave=("x", "dictionary"))  # type: ignore[misc]
 def gradient_pursuit(
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
@@ -247,7 +248,7 @@ def gradient_pursuit(
     return _run("gradient_pursuit", x, dictionary, k, way, stop, **rules)
 
 
-@checked(leave=("dictionary",))
+@checked(leave=("x", "dictionary"))
 def explain_plan(
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
@@ -285,6 +286,7 @@ def explain_plan(
     ('gram', 100, 1024)
     """
     one_of(algorithm, get_args(Algorithm), name="algorithm")
+    x, dictionary = as_tensors(x, dictionary)
     facts = check_dictionary(dictionary, normalise=normalise)
     problem = Problem(
         x=_rows(x, dictionary),
@@ -320,6 +322,7 @@ def _run(
 ) -> Codes:
     """Check everything, choose a way, take the steps, and pack the codes."""
     one_of(way.gradient, get_args(Gradient), name="gradient")
+    x, dictionary = as_tensors(x, dictionary)
     facts = check_dictionary(dictionary, normalise=way.normalise)
     problem = Problem(
         tolerance=check_tolerance(stop[0], "tolerance"),

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_matrix, one_of
+from sae_nb.checks import check_atom, check_matrix, is_array, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.models import Intervention, check_writable, edited_nnsight
 from sae_nb.steering._edits import Along, Change, MaskedEdit, Positions, Steps, change_atoms
@@ -311,7 +311,7 @@ def _codes(
         _require("codes of this SAE", "atoms", acts.n_atoms, sae.n_atoms)
         yield acts
         return
-    if isinstance(acts, Tensor):
+    if is_array(acts):
         x = check_matrix(acts, name="acts", d_in=sae.d_in, flatten=True)
         chunks: Iterable[Tensor] = cast("Sequence[Tensor]", torch.split(x, _CHUNK))
     else:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
-from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.checks import check_count, check_matrix, checked, is_array
 from sae_nb.classical import METHODS, Classical, fit_classical
 from sae_nb.evaluation import Report, evaluate, stability
 from sae_nb.files import check_seal, holding_folder, json_object, sealed, write_json
@@ -254,7 +254,7 @@ def _check_settings(
 def _as_activations(rows: object, name: str) -> Activations:
     if isinstance(rows, Activations):
         return rows
-    if isinstance(rows, Tensor):
+    if is_array(rows):
         return Activations.from_tensor(check_matrix(rows, name=name))
     raise TypeError(
         f"`{name}` must be Activations or a tensor of shape (n, d_in), got {type(rows).__name__}. "

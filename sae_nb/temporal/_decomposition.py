@@ -392,7 +392,7 @@ def _joined(
 
 
 def sequence_groups(
-    sae: Any, acts: Activations, rows: int
+    sae: Any, acts: Activations, rows: int, k: float | None = None
 ) -> Iterator[tuple[Int[Tensor, " m"], Tensor, SparseCodes, Tensor]]:
     """Row numbers, activations, novel codes and full reconstructions, whole sequences at a time."""
     sequences = Sequences(acts)
@@ -401,7 +401,7 @@ def sequence_groups(
         lengths = chosen.lengths
         x = padded(sae.checked_rows(chosen), lengths)
         residual = unpadded(sae.predict(x).residual, lengths)
-        codes = sae.novel_codes(residual)
+        codes = sae.novel_codes(residual, k)
         flat = unpadded(x, lengths)
         x_hat = sae.decode(codes) + (flat - sae.bias - residual)
         yield sequences.row_numbers(group), flat, codes, x_hat

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import generator_for
-from sae_nb.checks import check_count, check_matrix, checked, one_of
+from sae_nb.checks import as_tensor, check_count, check_matrix, checked, is_array, one_of
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -213,12 +213,13 @@ def _as_activations(acts: Any) -> Activations:
 
     if isinstance(acts, Activations):
         return acts
-    if not isinstance(acts, Tensor):
+    if not is_array(acts):
         raise TypeError(
             "Sequences are made of activations, or of a tensor (time, d_in) or (batch, time, d_in), got "
             f"{type(acts).__name__}. {WHY} A stream is shuffled: use capture, with store= where memory is "
             "short."
         )
+    acts = as_tensor(acts)
     rows = check_matrix(acts, name="data", flatten=True)
     time = acts.shape[-2] if acts.ndim > 1 else 1
     if time < 2:

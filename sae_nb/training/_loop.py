@@ -445,6 +445,9 @@ class Training:
 
     def results(self) -> list[TrainResult]:
         """What the training left, one result per SAE."""
+        for learner in self.learners:
+            kept = self.kept.get(learner.index, self.step)
+            learner.sae.measured = learner.history.measured(kept)
         return [
             TrainResult(
                 sae=learner.sae,

@@ -107,6 +107,13 @@ class History(list[TrainRecord]):
             rows.append(row | {f"parts.{name}": value for name, value in parts.items()})
         return pd.DataFrame(rows).set_index("step") if rows else pd.DataFrame()
 
+    def measured(self, step: int) -> dict[str, float] | None:
+        """R², L0 and share of dead atoms at the last record up to a step."""
+        for record in reversed(self):
+            if record.step <= step:
+                return {name: getattr(record, name) for name in ("r2", "l0", "dead_fraction")}
+        return None
+
     def to_pandas(self) -> pd.DataFrame:
         """`table`, as a method."""
         return self.table

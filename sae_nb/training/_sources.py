@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sae_nb.activations import Activations, ActivationSource
-from sae_nb.checks import check_finite, check_matrix, warn_caller
+from sae_nb.checks import check_finite, check_matrix, is_array, warn_caller
 from sae_nb.temporal import Sequences
 from sae_nb.training._process_group import Team
 
@@ -28,7 +28,7 @@ def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
     if isinstance(data, Sequences):
         as_source(data.acts)
         return data
-    if isinstance(data, Tensor):
+    if is_array(data):
         return Activations.from_tensor(check_matrix(data, name="data"))
     if not (hasattr(data, "d_in") and callable(getattr(data, "batches", None))):
         raise TypeError(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder, TopK
 from sae_nb.classical import Classical
 from sae_nb.files import write_manifest
@@ -182,3 +183,60 @@ def test_what_people_wrote_stays_when_an_sae_is_saved_again(folder: Path) -> Non
 def test_a_pretrained_sae_keeps_nothing_in_the_package() -> None:
     """Its folder is not for writing."""
     assert load_sae("tiny-vit/resid_post.6").folder is None
+
+
+@pytest.mark.parametrize("name", ["sae.safetensors", "sae.pt", "sae.json"])
+def test_a_files_name_is_refused(tmp_path: Path, name: str) -> None:
+    """An SAE is a folder; the message says which name to use, and nothing is written."""
+    sae = TopK(d_in=4, n_atoms=8, k=2)
+    with pytest.raises(ValueError, match=r"saved as a folder.*Use sae\.save\('sae'\)"):
+        sae.save(tmp_path / name)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_file_inside_a_folder_leads_to_the_folder(tmp_path: Path) -> None:
+    """Who passes the weights is told the folder they lie in."""
+    TopK(d_in=4, n_atoms=8, k=2).save(tmp_path / "sae")
+    with pytest.raises(FileNotFoundError, match=rf"Pass its folder, '{tmp_path}/sae'"):
+        sn.load_sae(tmp_path / "sae" / "sae.safetensors")
+
+
+def test_what_was_measured_is_kept_and_shown(tmp_path: Path) -> None:
+    """Before training nothing is said; then R², L0 and dead atoms, also after loading."""
+    x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    sae = TopK(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
+    assert repr(sae) == "TopK(d_in=4, n_atoms=8, k=2)"
+    result = sn.train(
+        sae, sn.Activations.from_tensor(x, hook_point="resid_post.6"), steps=30, progress=False
+    )
+    last = result.history[-1]
+    said = f"TopK(d_in=4, n_atoms=8, k=2) · resid_post.6 · R² {last.r2:.3f}, L0 2.0, 0 dead"
+    assert repr(sae) == said.replace(" 0.", " .")
+    sae.save(tmp_path / "sae")
+    assert repr(sn.load_sae(tmp_path / "sae")) == repr(sae)
+    card = sn.load_sae(tmp_path / "sae")._repr_html_()
+    assert "TopK: 4 → 8 atoms" in card
+    assert "resid_post.6" in card
+    assert str(tmp_path / "sae") in card
+
+
+def test_a_pretrained_sae_says_what_it_reaches() -> None:
+    """Where it reads, and what was measured on held-out samples."""
+    line = repr(sn.load_sae("tiny-vit/resid_post.6"))
+    assert line.startswith("TopK(d_in=64, n_atoms=512, k=16) · resid_post.6 of tiny-vit · R² .9")
+
+
+def test_names_in_a_card_are_text() -> None:
+    """What people type is escaped."""
+    sae = TopK(d_in=4, n_atoms=8, k=2)
+    sae.hook_point = "<script>"
+    assert "<script>" not in sae._repr_html_()
+    assert "&lt;script&gt;" in sae._repr_html_()
+
+
+def test_printing_draws_nothing() -> None:
+    """The global generator stands where it stood."""
+    sae = TopK(d_in=4, n_atoms=8, k=2)
+    before = torch.get_rng_state()
+    repr(sae), sae._repr_html_()
+    assert torch.equal(torch.get_rng_state(), before)

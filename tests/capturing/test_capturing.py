@@ -740,7 +740,7 @@ def test_unknown_hook_point_lists_near_ones(vision: LiveModel) -> None:
         ({"dtype": torch.int32}, "`dtype` must be a floating-point"),
         ({"drop_first": "yes"}, r"`drop_first` must be one of \[True, False"),
         ({"keep_special": "no"}, r"`keep_special` must be one of \[True, False"),
-        ({"hook_points": 3}, "`hook_points` must be a name or several, got 3"),
+        ({"hook_points": 3}, "Hook points are names: 'resid_post.3'.*got 3"),
         ({"inputs": []}, "at least one image"),
         ({"inputs": torch.zeros(0, 3, 32, 32)}, "at least one image"),
     ],

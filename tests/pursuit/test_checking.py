@@ -26,7 +26,7 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "width": ({"x": torch.ones(3, 5)}, ValueError, r"d_in=4, got shape \(3, 5\)"),
     "empty": ({"x": torch.ones(0, 4)}, ValueError, r"`x` must not be empty"),
     "integers": ({"x": torch.ones(3, 4, dtype=torch.int32)}, TypeError, r"`x` must hold floating"),
-    "no tensor": ({"x": [[1.0] * 4]}, TypeError, r"`x` must be a torch tensor, got list"),
+    "no numbers": ({"x": [["a"] * 4]}, TypeError, r"`x` must hold numbers.*got list"),
     "NaN": ({"x": _with(X, (1, 2), float("nan"))}, ValueError, r"`x` must be finite.*row 1"),
     "infinity": ({"x": _with(X, (2, 0), float("inf"))}, ValueError, r"`x` must be finite.*row 2"),
     "NaN atom": (

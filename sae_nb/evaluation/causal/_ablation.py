@@ -186,7 +186,7 @@ class _Trial:
             codes = sae.encode(edited.to(sae.dictionary.device))
             self.fired = np.unique(codes.atoms.cpu().numpy())
             if acts is not None:
-                codes = sae.encode(acts if isinstance(acts, Tensor) else acts.x)
+                codes = sae.encode(acts)
         self._mean = mean_strengths(codes)
 
     def without(

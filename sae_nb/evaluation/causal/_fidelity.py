@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import capture
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import as_tensor, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._attribution import Attribution, attribute
 from sae_nb.evaluation.causal._outcomes import Target, mean_strengths
@@ -127,7 +127,7 @@ def attribution_fidelity(
     generator = np.random.default_rng(seed)
     if acts is None:
         acts = capture(model, inputs, hook_point, progress=False)
-    rows = acts if isinstance(acts, Tensor) else acts.x
+    rows = as_tensor(acts, name="acts")
     with torch.no_grad():
         codes = sae.encode(rows.float().to(sae.dictionary.device))
     means = rows.double().mean(dim=0).float().cpu(), mean_strengths(codes).float()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sae_nb._lazy import here_it_is
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import check_count, checked, warn_caller
+from sae_nb.checks import check_count, checked, is_array, warn_caller
 from sae_nb.evaluation.report._atom_rows import atom_rows
 from sae_nb.evaluation.report._downstream import downstream_rows, splice_task
 from sae_nb.evaluation.report._measurement import (
@@ -251,7 +251,7 @@ def evaluate(
     (True, 'atoms')
     """
     start = time.perf_counter()
-    if isinstance(acts, Tensor) and getattr(sae, "reads_sequences", False):
+    if is_array(acts) and getattr(sae, "reads_sequences", False):
         acts = Sequences(acts).acts  # the axis before the last is time
     # Finiteness is checked chunk by chunk as the rows are read, in memory and on disk alike.
     acts = acts_for(sae, acts, finite=False)

@@ -17,6 +17,7 @@ from sae_nb_widgets.atom import _panel as atom_module
 from sae_nb_widgets.panel import descendants
 from torch import Tensor
 
+import sae_nb as sn
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import BANDS, AtomCatalogue
 from sae_nb.codes import SparseCodes
@@ -541,3 +542,30 @@ def test_a_step_is_one_message_per_part(monkeypatch, pictures) -> None:
     pictures.next()
     assert sent.count(pictures.examples.component) <= 2
     assert sum(update is not None for update in updates) == 1
+
+
+def test_a_pretrained_sae_brings_its_examples() -> None:
+    """Without activations the stored ones are shown, with what was measured; nothing is encoded."""
+    sae = sn.load_sae("tiny-vit/resid_post.6")
+    browser = sw.AtomBrowser(sae)
+    assert browser.catalogue.encoded
+    atom = sn.load_examples("tiny-vit/resid_post.6").matches[0].atom
+    assert browser.labels[atom]
+    browser.close()
+    quiz = sw.AtomQuiz(sae)
+    assert quiz.asked is not None
+    quiz.close()
+
+
+def test_another_sae_says_which_call_makes_activations() -> None:
+    """Nothing is shown of an SAE without data; where it is known, the call is spelled out."""
+    sae = sn.TopK(d_in=4, n_atoms=8, k=2)
+    with pytest.raises(
+        TypeError, match=r"`acts` must be given.*sn\.capture\(model, inputs, hook_point\)"
+    ):
+        sw.AtomBrowser(sae)
+    sae.hook_point, sae.model_name = "resid_post.6", "tiny-vit"
+    with pytest.raises(
+        TypeError, match=r"sn\.capture\(sn\.load_model\('tiny-vit'\), inputs, 'resid_post\.6'\)"
+    ):
+        sw.AtomQuiz(sae)

@@ -22,6 +22,7 @@ from sae_nb.figures import (
     format_number,
     format_percent,
 )
+from sae_nb.pretrained import examples_of
 from sae_nb.sessions import annotations_of
 from sae_nb_widgets.atom._controls import BAND_NAMES, EXAMPLES_PER_PAGE, AtomControls
 from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes, table
@@ -62,7 +63,7 @@ class AtomBrowser(Panel):
     sae
         Any sparse autoencoder.
     acts
-        Activations of its width, or a plain matrix.
+        Activations of its width, or a plain matrix. None: the examples of a pretrained SAE.
     model
         A language model, for the next tokens an atom raises.
     atom
@@ -127,16 +128,18 @@ class AtomBrowser(Panel):
     def __init__(
         self,
         sae: Any,
-        acts: Activations | Float[Tensor, "n d_in"],
+        acts: Activations | Float[Tensor, "n d_in"] | None = None,
         model: LiveModel | None = None,
         *,
         atom: int | None = None,
         labels: Labels | Mapping[int, str] | str | Path | None = None,
         catalogue: AtomCatalogue | None = None,
     ) -> None:
+        if acts is None and catalogue is None:
+            catalogue = examples_of(sae).catalogue(sae)
         # What was measured stays readable beneath what people write.
         measured = None if catalogue is None else catalogue.labels
-        self.catalogue = catalogue or AtomCatalogue(sae, acts)
+        self.catalogue = catalogue or AtomCatalogue(sae, acts)  # type: ignore[arg-type]
         self.labels = annotations_of(labels, self.catalogue.sae, measured)
         self.catalogue.labels = self.labels
         self.n_atoms = self.catalogue.n_atoms

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.checks import checked
+from sae_nb.pretrained import examples_of
 from sae_nb.sessions import Annotations, Session, annotations_of, open_session
 from sae_nb_widgets.dashboards._dashboard import Dashboard
-from sae_nb_widgets.dashboards._subject import examples_of, subject_of
+from sae_nb_widgets.dashboards._subject import subject_of
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sae_nb.activations import join_tokens
 from sae_nb.atoms import AtomCatalogue, is_special
-from sae_nb.files import identity_of
+from sae_nb.pretrained import examples_of
 from sae_nb.progress import progress_bar
 from sae_nb.sessions import annotations_of
 
@@ -94,19 +94,6 @@ def _encode(catalogue: AtomCatalogue) -> None:
         catalogue.callback = count
         _ = catalogue.codes
     catalogue.callback = None
-
-
-def examples_of(sae: Any) -> ExampleStore:
-    """Examples of a pretrained SAE, known by its fingerprint."""
-    from sae_nb.pretrained import load_examples, load_sae, shelf_folder
-
-    name = f"{getattr(sae, 'model_name', None)}/{getattr(sae, 'hook_point', None)}"
-    if shelf_folder(name) is None or not identity_of(load_sae(name)).is_same(identity_of(sae)):
-        raise TypeError(
-            "`acts` must be given for an SAE that is not pretrained, got None. Capture some with "
-            "sn.capture(model, inputs, sae.hook_point)."
-        )
-    return load_examples(name)
 
 
 def _hook_point(sae: Any, catalogue: AtomCatalogue) -> str:

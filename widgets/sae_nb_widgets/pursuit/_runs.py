@@ -26,9 +26,7 @@ def unit_atoms(dictionary: Any, normalise: bool, name: str, d_in: int | None = N
 
 def input_rows(x: Any, dictionary: Tensor, bias: Tensor) -> Tensor:
     """Return the inputs as rows without their bias: of a tensor, an array or activations."""
-    rows = x if isinstance(x, Tensor) else getattr(x, "x", x)
-    rows = torch.as_tensor(rows) if isinstance(rows, np.ndarray) else rows
-    found = check_matrix(rows, d_in=dictionary.shape[1], flatten=True).detach()
+    found = check_matrix(x, d_in=dictionary.shape[1], flatten=True).detach()
     return found - bias.to(found.device)
 
 

@@ -12,6 +12,7 @@ import traitlets as t
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import checked
 from sae_nb.figures import escape, format_count, format_number
+from sae_nb.pretrained import examples_of
 from sae_nb.summaries import QuizQuestion, QuizScore, ask_about, askable_atoms
 from sae_nb_widgets.atom import examples_view
 from sae_nb_widgets.panel import Atom, Panel, Whole, reacts
@@ -35,7 +36,7 @@ class AtomQuiz(Panel):
     sae
         Whose atoms.
     acts
-        Pictures or texts with their activations.
+        Pictures or texts with their activations. None: the examples of a pretrained SAE.
     catalogue
         The same, where it is made already.
     atoms
@@ -263,12 +264,11 @@ def _catalogue(
 ) -> AtomCatalogue:
     if catalogue is not None:
         return catalogue
-    if sae is None or acts is None:
+    if sae is None:
         raise ValueError(
-            "`sae` and `acts` must be given, or a `catalogue`, got neither. Use "
-            "sw.AtomQuiz(sae, acts)."
+            "`sae` or a `catalogue` must be given, got neither. Use AtomQuiz(sae, acts)."
         )
-    return AtomCatalogue(sae, acts)
+    return examples_of(sae).catalogue(sae) if acts is None else AtomCatalogue(sae, acts)
 
 
 def _order(
