@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ def _home(sae: SparseAutoencoder) -> str:
 
 def _measured(sae: SparseAutoencoder) -> list[str]:
     known = {} if sae.measured is None else sae.measured
-    words = {
+    words: dict[str, Callable[[float], str]] = {
         "r2": lambda r2: f"R² {r2:.3f}".replace(" 0.", " ."),
         "l0": lambda l0: f"L0 {l0:.1f}",
         "dead_fraction": lambda share: f"{round(share * sae.n_atoms)} dead",

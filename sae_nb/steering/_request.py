@@ -311,7 +311,7 @@ def _codes(
         _require("codes of this SAE", "atoms", acts.n_atoms, sae.n_atoms)
         yield acts
         return
-    if is_array(acts):
+    if isinstance(acts, Tensor) or is_array(acts):  # the first for type checkers
         x = check_matrix(acts, name="acts", d_in=sae.d_in, flatten=True)
         chunks: Iterable[Tensor] = cast("Sequence[Tensor]", torch.split(x, _CHUNK))
     else:

@@ -431,7 +431,7 @@ def test_context_is_shared_and_cannot_be_changed() -> None:
         (torch.zeros(3), r"must have shape \(n, d_in\), got \(3,\)"),
         (torch.zeros(0, 4), "must not be empty"),
         (torch.zeros(2, 2, dtype=torch.int64), "floating-point"),
-        ([["a"]], "must hold numbers.*got list"),
+        ([["a"]], "must be a torch tensor, got list"),
         (torch.tensor([[1.0], [float("nan")]]), "first is row 1"),
     ],
 )

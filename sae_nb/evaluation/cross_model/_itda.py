@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import between, check_count, check_matrix, checked, is_array
+from sae_nb.checks import between, check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
 from sae_nb.evaluation.report._row_pass import summed_atoms
@@ -105,7 +105,7 @@ def build_itda(
     4
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
-    if is_array(acts):
+    if not isinstance(acts, Activations):
         acts = Activations.from_tensor(check_matrix(acts, name="acts"))
     for name, count in (("k", k), ("max_atoms", max_atoms), ("batch_size", batch_size)):
         check_count(count, name=name)
