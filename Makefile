@@ -116,7 +116,7 @@ binder: $(STAMP) chromium ## of the tests, those of the demo as Binder serves it
 	@mkdir -p build
 	$(PYTEST) --junitxml=build/binder.xml tests/binder
 
-reliability: $(STAMP) loops ## of the tests, those of kills, damages, full disks, long use, endings (ten times each: an hour)
+reliability: $(STAMP) loops ## of the tests, those of kills, damages, full disks, long use, endings (ten times each: half an hour)
 	@mkdir -p build
 	SAE_NB_ENDINGS=10 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability
 

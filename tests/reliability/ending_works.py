@@ -20,6 +20,7 @@ from typing import Any
 
 import sae_nb_widgets as sw
 import torch
+from transformers.utils import logging
 
 import sae_nb as sn
 from sae_nb.diagnosis import doctor
@@ -30,6 +31,7 @@ STORY = "Tom and Lucy walked to the castle."
 
 @cache
 def model(name: str) -> Any:
+    logging.disable_progress_bar()  # what is said while weights load is no fault
     return sn.load_model(name.partition("/")[0])
 
 

@@ -1,7 +1,7 @@
 """A script ends as it should whatever is under way: its own exit code, nothing said, no process left.
 
 `SAE_NB_ENDINGS=10 pytest tests/reliability/test_endings.py` ends every work after each pause that often, by turns
-in every way (an hour); the default is one script for each kind of work.
+in every way (half an hour); the default is one script for each kind of work.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,16 @@ from typing import Any
 import psutil
 import pytest
 from ending_works import WORKS
+from warm_python import WarmPython
 
 REPETITIONS = int(os.environ.get("SAE_NB_ENDINGS", "0"))
-SCRIPT = Path(__file__).with_name("ending_works.py")
+CODE = f"""
+import os, sys
+os.setsid()
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import ending_works
+ending_works.main(*sys.argv[1:])
+"""
 PAUSES = ("0", ".05", ".3")
 WAYS = {"return": 0, "raise": 1, "exit": 3, "interrupt": -signal.SIGINT}
 LAST_WORDS = {"raise": "ValueError: the script's own", "interrupt": "KeyboardInterrupt"}
@@ -50,34 +55,29 @@ def in_group(group: int) -> list[int]:
     return found
 
 
-def fault(work: str, pause: str, way: str) -> str | None:
+def fault(python: WarmPython, work: str, pause: str, way: str) -> str | None:
     """What was wrong with the end of a script."""
-    quiet = os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1"}
-    script = subprocess.Popen(
-        [sys.executable, str(SCRIPT), work, pause, way],
-        env=quiet,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    _, said = script.communicate(timeout=200)
+    script = python.start(CODE, work, pause, way)
+    done = script.wait()
+    said = done.stderr
     left, lines = left_of(script.pid), said.strip().splitlines()
     expected = [LAST_WORDS[way]] if way in LAST_WORDS else []
     own = lines[-1:] == expected and said.count("Traceback") == len(expected)
-    if script.returncode == WAYS[way] and own and not left:
+    if done.returncode == WAYS[way] and own and not left:
         return None
-    return f"{work} after {pause} s by {way}: code {script.returncode}, left {left}, said {said[-2000:]}"
+    return (
+        f"{work} after {pause} s by {way}: code {done.returncode}, left {left}, said {said[-2000:]}"
+    )
 
 
 @pytest.mark.timeout(200 + 60 * REPETITIONS)
 @pytest.mark.parametrize("work", [name for name in WORKS if REPETITIONS or name not in SAY_LESS])
-def test_a_script_ends_as_it_should(work: str) -> None:
+def test_a_script_ends_as_it_should(warm_python: WarmPython, work: str) -> None:
     """Every panel and every call that works in the background, ended by turns after every pause in every way."""
     place, ways = list(WORKS).index(work), list(WAYS)
     tries = [(pause, turn + at) for turn in range(REPETITIONS) for at, pause in enumerate(PAUSES)]
     faults = [
-        fault(work, pause, ways[(place + turn) % 4])
+        fault(warm_python, work, pause, ways[(place + turn) % 4])
         for pause, turn in tries or [(PAUSES[place % 3], 0)]
     ]
     assert [one for one in faults if one] == []
