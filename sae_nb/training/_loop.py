@@ -51,10 +51,12 @@ from sae_nb.training._sources import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from sae_nb.activations import ActivationSource
     from sae_nb.architectures import SparseAutoencoder
 
-    Data = ActivationSource | Tensor
+    Data = ActivationSource | Tensor | np.ndarray
 
 INITIAL_ROWS = 8192
 """Rows that `initialise` sees: enough for a stable geometric median. Ours."""

@@ -17,8 +17,8 @@ from sae_nb.training._records import Callbacks, TrainResult
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from sae_nb.activations import ActivationSource
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.training._loop import Data
     from sae_nb.training._records import History, TrainRecord
 
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @shows_settings
 def start_training(
     sae: SparseAutoencoder | Sequence[SparseAutoencoder],
-    data: ActivationSource | Tensor,
+    data: Data,
     config: TrainConfig | None = None,
     *,
     callbacks: Callbacks = None,

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 from typing import get_type_hints
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 import torch
@@ -77,6 +78,18 @@ def test_settings_given_wrongly_are_answered_by_what_to_write(
     for call in (sn.train, sn.start_training):
         with pytest.raises(TypeError, match=words):
             call(sae, rows, config, **settings)
+
+
+def test_arrays_and_tables_are_trained_on_as_the_tensor_of_their_numbers(rows) -> None:
+    """The same rows, the same SAE, bit for bit; also in double precision, as numpy likes it."""
+
+    def trained(data: object) -> torch.Tensor:
+        sae = sn.TopK(d_in=8, n_atoms=16, k=2, generator=torch.Generator().manual_seed(0))
+        return sn.train(sae, data, steps=3, progress=False).sae.dictionary
+
+    wanted = trained(rows)
+    for data in (rows.numpy(), rows.double().numpy(), pd.DataFrame(rows.numpy())):
+        assert torch.equal(trained(data), wanted)
 
 
 def test_epochs_are_counted_in_steps_of_activations_and_never_of_a_stream(rows, sae) -> None:
