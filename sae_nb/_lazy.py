@@ -150,8 +150,12 @@ def _listed(value: str | list[str]) -> list[str]:
 
 
 def _either(options: str | list[str]) -> str:
-    *most, last = [f"`{option}`" for option in _listed(options)]
-    return f"{', '.join(most)} or {last}" if most else last
+    return _listed_with("or", _listed(options))
+
+
+def _listed_with(word: str, options: list[str]) -> str:
+    *most, last = [f"`{option}`" for option in options]
+    return f"{', '.join(most)} {word} {last}" if most else last
 
 
 # -------------------------------------------------------------------------------------------------
@@ -220,12 +224,15 @@ def _wrong_call(function: Any, called: Any, args: tuple[Any, ...], kwargs: dict[
     if len(args) > len(places):
         others = ", ".join(f"{word}=…" for word in named if word not in places)
         by_name = f" Give the others by name: {others}." if others else ""
-        most = f"at most {len(places)} arguments by place"
+        most = f"at most {len(places)} argument{'s' * (len(places) != 1)} by place"
         said.append(f"`{name}` takes {most}, got {len(args)}.{by_name}")
     if not said:
         given = {*places[: len(args)], *kwargs}
         missing = [p.name for p in parameters if _is_needed(p) and p.name not in given]
-        said = [f"`{name}` needs `{word}`. {_documented(called, word)}".strip() for word in missing]
+        about = _documented(called, missing[0]) if len(missing) == 1 else ""
+        said = (
+            [f"`{name}` needs {_listed_with('and', missing)}. {about}".strip()] if missing else []
+        )
     return " ".join(said)
 
 
@@ -241,8 +248,9 @@ def _documented(called: Any, name: str) -> str:
     lines = iter((inspect.getdoc(called) or "").splitlines())
     if not any(name in line.split(", ") for line in lines):
         return ""
-    about = itertools.takewhile(lambda line: line.startswith(" "), lines)
-    return " ".join(line.strip() for line in about).partition(". ")[0].rstrip(".") + "."
+    about = " ".join(itertools.takewhile(lambda line: line.startswith(" "), lines)).split()
+    sentence = " ".join(about).partition(". ")[0].rstrip(".")
+    return f"{sentence}." if sentence else ""
 
 
 def unknown_keyword(word: str, known: Iterable[str], *names: str) -> str:

@@ -32,7 +32,12 @@ Choice = TypeVar("Choice")
 
 def is_array(x: object) -> bool:
     """Whether these are numbers and nothing besides: a tensor, an array or a table."""
-    return isinstance(x, Tensor) or (hasattr(x, "__array__") and not hasattr(x, "batches"))
+    return isinstance(x, Tensor) or (hasattr(x, "__array__") and not _is_ours(x))
+
+
+def _is_ours(x: object) -> bool:
+    """Whether this is of a class of the toolkit, which knows more than its numbers."""
+    return type(x).__module__.startswith("sae_nb")
 
 
 def as_tensor(x: object, *, name: str = "x") -> Tensor:
@@ -41,7 +46,7 @@ def as_tensor(x: object, *, name: str = "x") -> Tensor:
     if isinstance(numbers, Tensor):
         return numbers
     try:
-        array = np.asarray(numbers)
+        array = np.asarray(None if _is_ours(numbers) else numbers)
         if array.dtype.kind in "biuf":
             # Writable and in this machine's byte order, as torch needs it.
             native = array.dtype.newbyteorder("=")
@@ -181,6 +186,17 @@ def check_text(value: object, *, name: str) -> str:
     """Return `value` if it is text."""
     if not isinstance(value, str):
         raise TypeError(f"`{name}` must be text, got {shown(value)}.")
+    return value
+
+
+def check_hook_name(value: object) -> str:
+    """Return `value` if it can be the name of a hook point."""
+    if not isinstance(value, str):
+        layer = value if isinstance(value, int) and not isinstance(value, bool) else 0
+        raise TypeError(
+            f"Hook points are names: 'resid_post.{layer}' is what block {layer} gives; got {shown(value)}. "
+            "`model.hook_points()` lists them."
+        )
     return value
 
 
@@ -525,6 +541,8 @@ def _taken(value: Any, kinds: list[_Kind], name: str, sizes: Sizes) -> Any:
             wrong = wrong or error
     if wrong is not None:
         raise wrong
+    if "hook_point" in name and not isinstance(value, Iterable):
+        check_hook_name(value)
     parts = [kind.words.partition(". ") for kind in kinds]
     alternatives = dict.fromkeys(what for what, _, _ in parts)
     for implied in ("None", "text" if "a path" in alternatives else ""):
@@ -764,11 +782,7 @@ _PLAIN: dict[str, _Kind] = {
         _unchanged,
     ),
     "device": _of(lambda value: isinstance(value, torch.device), "a device", _unchanged),
-    "Tensor": _of(
-        lambda value: isinstance(value, Tensor),
-        "a torch tensor. Use torch.as_tensor(…).",
-        _unchanged,
-    ),
+    "Tensor": _of(is_array, "a torch tensor. Use torch.as_tensor(…).", as_tensor),
 }
 """Names in annotations that are a kind of their own."""
 

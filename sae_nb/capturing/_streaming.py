@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ from sae_nb.capturing._batch_rows import (
     Layout,
     count_rows,
 )
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import check_count, check_hook_name, checked
 from sae_nb.models import Backend
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def stream(
     >>> next(source.batches(4, seed=0)).shape
     torch.Size([4, 2])
     """
+    if not isinstance(hook_point, Iterable):
+        check_hook_name(hook_point)
     if not isinstance(hook_point, str):
         raise TypeError(
             f"`hook_point` must be one name, got {hook_point!r}. Make one stream per hook point, or "

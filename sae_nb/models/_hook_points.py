@@ -14,7 +14,7 @@ from typing import Any, Literal, SupportsIndex, cast
 
 from torch import Tensor
 
-from sae_nb.checks import checked
+from sae_nb.checks import check_hook_name, checked
 
 Side = Literal["input", "output"]
 
@@ -102,13 +102,7 @@ def find_hook_point(
     A standard name wins over a module path of the same spelling; a module that is itself called
     "output" wins over the suffix.
     """
-    if not isinstance(name, str):
-        layer = name if isinstance(name, int) else 0
-        raise TypeError(
-            f"Hook points are names: 'resid_post.{layer}' is what block {layer} gives; got {name!r}. "
-            "`model.hook_points()` lists them."
-        )
-    wanted = standard_name(str(name))
+    wanted = standard_name(str(check_hook_name(name)))
     for point in points:
         if point == wanted:
             return point

@@ -208,7 +208,7 @@ class LiveModel(KnowsOtherWords):
         """
         return HookPoints(self._points)
 
-    @checked
+    @checked(leave=("name",))
     def hook_point(self, name: str) -> HookPoint:
         """Return the hook point of a standard name, TransformerLens name, or module path.
 

@@ -134,7 +134,7 @@ def test_every_keyword_that_is_answered_with_is_one(objects: dict[str, Any]) -> 
         (lambda m: sn.Temporal(d_model=64, d_sae=512, k=4), "Here it is `d_in`"),
         (lambda m: sn.capture(m, ["a"], layer=3), "Here it is `hook_points`: hook points are names"),
         (lambda m: sn.capture(m, ["a"], "embed", 3), "Give the others by name: batch_size=…"),
-        (lambda m: sn.capture(m), "`capture` needs `inputs`. Texts, token ids, images"),
+        (lambda m: sn.capture(m, hook_points="embed"), "`capture` needs `inputs`. Texts, token ids, images"),
         (lambda m: sn.steer(m, "embed", strength=4), "`steer` takes no `strength`. Here it is `by`"),
         (lambda m: sn.steer(m, "embed", model=m), "`steer` got `model` twice"),
         (lambda m: sn.load_model("tiny-gpt", torch_dtype=None), "Here it is `dtype`"),
@@ -240,3 +240,31 @@ except AttributeError as error:
     assert "load_sae" in str(error) and lazy.words.cache_info().currsize == 1
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("wrong", [3, [1, 2], None, 2.5])
+def test_hook_points_are_names(wrong: Any, objects: dict[str, Any]) -> None:
+    """A layer's number, several, or nothing: one sentence, wherever a hook point is asked for."""
+    model, sae = objects["model"], objects["sae"]
+    calls = (
+        lambda: sn.capture(model, ["a"], wrong),
+        lambda: sn.steer(model, wrong, sae, 1, 2.0),
+        lambda: sn.ablate(model, wrong, sae, 1),
+        lambda: sn.splice(model, wrong, sae),
+        lambda: sn.stream(model, ["a"], wrong),
+        lambda: model.hook_point(wrong),
+    )
+    layer = wrong if isinstance(wrong, int) else 0
+    for call in calls if not isinstance(wrong, list) else calls[:1]:
+        with pytest.raises(
+            TypeError, match=rf"Hook points are names: 'resid_post\.[{layer}1]'.*got"
+        ):
+            call()
+
+
+def test_arguments_that_are_missing_are_said_at_once() -> None:
+    """One with what it is, several by name."""
+    with pytest.raises(TypeError, match=r"^`sweep` needs `n_atoms`\. Size of the dictionaries"):
+        sn.sweep(ROWS)
+    with pytest.raises(TypeError, match=r"^`steer` needs `model` and `hook_point`\.$"):
+        sn.steer()

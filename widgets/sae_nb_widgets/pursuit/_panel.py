@@ -11,6 +11,7 @@ import traitlets as t
 
 from sae_nb.checks import check_k, checked
 from sae_nb.figures import format_count, format_number
+from sae_nb.pursuit import as_tensors
 from sae_nb.summaries import ALGORITHMS, PENALTY_SHARE, PURSUITS, SOLVER_STEPS, PursuitSteps
 from sae_nb_widgets.panel import Atom, Number, PlayingPanel, Whole, reacts, static_html
 from sae_nb_widgets.pursuit._controls import ORDERS, PursuitControls
@@ -40,7 +41,7 @@ def _fewest_atoms(panel: PursuitStepper) -> int:
     return min(len(one) for one in panel.runs.dictionaries)
 
 
-@checked(leave=("bias",))
+@checked(leave=("bias", "dictionary"))
 class PursuitStepper(PlayingPanel):
     """How does the code come about?
 
@@ -130,6 +131,7 @@ class PursuitStepper(PlayingPanel):
         labels: Mapping[int, str] | None = None,
         normalise: bool = False,
     ) -> None:
+        x, dictionary = as_tensors(x, dictionary)
         first = second = unit_atoms(dictionary, normalise, "dictionary")
         if other_dictionary is not None:
             second = unit_atoms(other_dictionary, normalise, "other_dictionary", first.shape[1])
