@@ -39,8 +39,7 @@ class Photos(Record):
     label: Int[Tensor, " n"]
     class_names: tuple[str, ...]
 
-    def __getitem__(self, rows: slice | Tensor) -> Photos:
-        return Photos(self.pixels[rows], self.label[rows], self.class_names)
+    shared = ("class_names",)
 
     @property
     def images(self) -> Float[Tensor, "n 3 32 32"]:

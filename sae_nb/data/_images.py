@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, overload
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 import torch
@@ -36,21 +36,19 @@ class PictureFolder(Record):
     class_names: tuple[str, ...]
     size: int | None = None
 
-    @overload
-    def __getitem__(self, row: int) -> Tensor: ...
+    shared = ("class_names", "size")
 
     @overload
-    def __getitem__(self, row: slice) -> PictureFolder: ...
-
-    def __getitem__(self, row: int | slice) -> Tensor | PictureFolder:
-        if isinstance(row, slice):
-            return replace(self, paths=self.paths[row], label=self.label[row])
-        path = self.paths[row]
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: Any) -> PictureFolder: ...
+    def __getitem__(self, index: Any) -> Tensor | PictureFolder:
+        chosen = self._numbers(index)
+        if chosen.ndim:
+            return self.subset(chosen)
+        path = self.paths[int(chosen)]
         with path.open("rb") as file:
             return decode_picture(file, str(path), self.size).float() / 255
-
-    def __iter__(self) -> Iterator[Float[Tensor, "3 height width"]]:
-        return (self[row] for row in range(len(self)))
 
     @property
     def images(self) -> Float[Tensor, "n 3 height width"]:

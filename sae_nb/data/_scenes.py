@@ -87,18 +87,6 @@ class Scenes(Record):
     position_names: ClassVar[tuple[str, ...]] = POSITIONS
     distractor_names: ClassVar[tuple[str, ...]] = ("no disc", "disc")
 
-    def __getitem__(self, rows: int | slice | Tensor) -> Scenes:
-        if isinstance(rows, int):
-            # One image stays a record of one; the bound ends a `for` loop over the images.
-            row = range(len(self))[rows]
-            return self.subset(slice(row, row + 1))
-        return self.subset(rows)
-
-    @checked
-    def subset(self, rows: slice | Tensor) -> Scenes:
-        """Keep some images: a slice, a boolean mask or row numbers."""
-        return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self)})
-
 
 @checked(leave=("n",))
 def scenes(n: int, seed: int = 0, split: Split = "train", *, start: int = 0) -> Scenes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sae_nb.checks import check_count, checked
-from sae_nb.data._records import Record
+from sae_nb.data._records import Record, Texts
 
 PEOPLE = (
     ("Anna", "she"), ("Ben", "he"), ("Clara", "she"), ("David", "he"), ("Emma", "she"),
@@ -159,7 +160,7 @@ class Mentions(Record):
 
 
 @dataclass(frozen=True, repr=False)
-class Stories(Record):
+class Stories(Texts):
     """Stories of three to eight sentences and their labels; characters count from 0 in each story.
 
     Parameters
@@ -194,6 +195,23 @@ class Stories(Record):
     mentions: Mentions
     boundary_story: Int[Tensor, " e"]
     boundary: Int[Tensor, " e"]
+
+    shared = ("clauses", "mentions", "boundary_story", "boundary")
+    person_names = animal_names = place_names = thing_names = ENTITIES
+
+    def subset(self, rows: Any) -> Stories:
+        """Keep some stories: a slice, a boolean mask or numbers; what refers to them is renumbered."""
+        chosen = self._numbers(rows).reshape(-1)
+        clause, of_clause = _of_stories(self.clauses.story, chosen)
+        mention, of_mention = _of_stories(self.mentions.story, chosen)
+        event, of_event = _of_stories(self.boundary_story, chosen)
+        return replace(
+            super().subset(chosen),
+            clauses=replace(self.clauses[clause], story=of_clause),
+            mentions=replace(self.mentions[mention], story=of_mention),
+            boundary_story=of_event,
+            boundary=self.boundary[event],
+        )
 
     @property
     def entities(self) -> tuple[str, ...]:
@@ -241,6 +259,15 @@ def stories(n: int, seed: int = 0, *, start: int = 0) -> Stories:
         boundary_story=boundary_story,
         boundary=boundary,
     )
+
+
+def _of_stories(
+    story: Int[Tensor, " m"], chosen: Int[Tensor, " n"]
+) -> tuple[Int[Tensor, " rows"], Int[Tensor, " rows"]]:
+    """Rows that belong to some stories, in the order of these, and the new number of their story."""
+    first, last = torch.searchsorted(story, chosen), torch.searchsorted(story, chosen, right=True)
+    rows = [torch.arange(a, b) for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+    return torch.cat([chosen[:0], *rows]), torch.arange(len(chosen)).repeat_interleave(last - first)
 
 
 def _generator(seed: int, number: int) -> random.Random:

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from sae_nb.checks import checked, one_of
 from sae_nb.data._images import visible_files
-from sae_nb.data._records import Record
+from sae_nb.data._records import Texts
 from sae_nb.files import existing_folder
 
 Split = Literal["train", "test", "all"]
@@ -27,7 +27,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+")
 
 
 @dataclass(frozen=True, repr=False)
-class Prose(Record):
+class Prose(Texts):
     """Paragraphs of one split of the Python reference, each on one line, in the order of its topics.
 
     `topic` is the title under which pydoc files each paragraph ("assert", "classes", …).
@@ -35,8 +35,8 @@ class Prose(Record):
     Example
     -------
     >>> record = prose("test")
-    >>> len(record) == len(record.texts) == len(record.topic)
-    True
+    >>> record[0] == record.texts[0], len(record[:3].topic), len([text for text in record[:3]])
+    (True, 3, 3)
     """
 
     texts: tuple[str, ...]
@@ -124,7 +124,7 @@ _BLANK_LINES = re.compile(r"\n[^\S\n]*\n")
 
 
 @dataclass(frozen=True, repr=False)
-class TextFolder(Record):
+class TextFolder(Texts):
     """Paragraphs of the texts in a folder, line breaks kept, in the order of the files' paths.
 
     `file` is the path below the folder that each paragraph comes from.

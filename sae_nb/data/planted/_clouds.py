@@ -39,6 +39,8 @@ class ConceptClouds(Record):
     centres: Float[Tensor, "concepts d_in"]
     dimensions: tuple[int, ...]
 
+    shared = ("centres", "dimensions")
+
 
 @checked
 def six_gaussians(n: int, seed: int = 0) -> ConceptClouds:
@@ -158,6 +160,8 @@ class PlantedManifolds(Record):
     directions: Float[Tensor, "n_manifolds 2 d_in"]
     n_circles: int
 
+    shared = ("directions", "n_circles")
+
     @checked
     def part(self, i: int) -> Float[Tensor, "n d_in"]:
         """What manifold i adds to each row: γ_i(θ_i) V_i, zero where it is not active."""
@@ -257,6 +261,8 @@ class PlantedHulls(Record):
     archetypes: Float[Tensor, "n_archetypes d_in"]
     tile_sizes: tuple[int, ...]
     kind: str
+
+    shared = ("archetypes", "tile_sizes", "kind")
 
 
 @checked

@@ -37,6 +37,8 @@ class PlantedDictionary(Record):
     dictionary: Float[Tensor, "n_atoms d_in"]
     codes: SparseCodes
 
+    shared = ("dictionary",)
+
 
 @checked(leave=("n",))
 def planted_dictionary(

@@ -37,6 +37,8 @@ class SlowAndFast(Record):
     slow_atoms: Float[Tensor, "n_slow d_in"]
     fast_atoms: Float[Tensor, "n_fast d_in"]
 
+    shared = ("slow_atoms", "fast_atoms")
+
 
 @checked
 def slow_and_fast(

@@ -53,6 +53,8 @@ class ConceptTree(Record):
     parent: Int[Tensor, " n_atoms"]
     correlation: float
 
+    shared = ("dictionary", "parent", "correlation")
+
 
 @checked
 def concept_tree(n: int, correlation: float = 0.1, seed: int = 0) -> ConceptTree:
