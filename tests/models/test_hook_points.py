@@ -126,7 +126,7 @@ def test_unknown_names_list_the_near_ones(wrong: str, hint: str) -> None:
 
 def test_a_name_must_be_a_string() -> None:
     """A layer number alone is no name."""
-    with pytest.raises(TypeError, match=r"resid_post\.0.*got 6"):
+    with pytest.raises(TypeError, match=r"resid_post\.6.*got 6"):
         find_hook_point(6, POINTS, PATHS)  # type: ignore[arg-type]
 
 

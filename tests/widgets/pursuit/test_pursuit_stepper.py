@@ -364,7 +364,8 @@ def test_many_starts_make_one_thread(panel: sw.PursuitStepper) -> None:
         ({"other_dictionary": torch.eye(24)}, ValueError, "other_dictionary"),
         ({"bias": torch.zeros(24)}, ValueError, r"\(25,\), got \(24,\)"),
         ({"x": DATA.x[:, :9]}, ValueError, "`x`"),
-        ({"x": [1.0, 2.0]}, TypeError, "`x`"),
+        ({"x": "rows"}, TypeError, "`x`"),
+        ({"x": [1.0, 2.0]}, ValueError, "d_in=25"),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, Any], error: type, names: str) -> None:
