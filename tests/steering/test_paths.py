@@ -305,6 +305,20 @@ def test_somebodys_trace_reads_and_edits_what_ours_made(name: str) -> None:
     torch.testing.assert_close(logits(model, raw), expected, atol=1e-6, rtol=1e-6)
 
 
+def test_blocks_and_passes_inside_the_body_of_a_trace_are_steered() -> None:
+    """A body may enter `steer` before the module runs, and ask the model for a pass of its own."""
+    model, wrapped = live("tiny-gpt"), live("tiny-gpt").nnsight
+    with edit("tiny-gpt", "direction", "nnsight"):
+        expected = model(IDS)
+    with torch.no_grad(), wrapped.trace(IDS):
+        with edit("tiny-gpt", "direction", "nnsight"):
+            own = model(IDS).save()
+            out = wrapped.output.logits.save()
+    torch.testing.assert_close(out, expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(own, expected, atol=1e-6, rtol=1e-6)
+    assert not torch.equal(model(IDS), expected)
+
+
 def test_operations_inside_a_module_are_still_traced() -> None:
     """nnsight's `source` rewrites the forward that an edit sits around, before or inside the block."""
     model = sn.wrap(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
