@@ -173,7 +173,8 @@ def test_every_architecture_named_exists() -> None:
 @pytest.mark.parametrize(
     ("acts", "options", "error", "message"),
     [
-        ([[1.0]], {}, TypeError, "`acts` must be"),
+        ("rows", {}, TypeError, "`acts` must be"),
+        ([[1.0]], {}, ValueError, "512 different rows .* got 1 among 1"),
         (torch.zeros(600, 4, dtype=torch.int64), {}, TypeError, "`acts` must"),
         (gaussian(n=100), {}, ValueError, "512 different rows .* got 100 among 100"),
         (torch.ones(600, 4), {}, ValueError, "512 different rows .* got 1 among 600"),
