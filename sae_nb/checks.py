@@ -499,7 +499,8 @@ class _Arguments:
         for p in self.signature.parameters.values():
             if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
                 continue
-            argument = _Argument(p, None if p.name in leave else _kinds(p.annotation))
+            annotation = _ANY.get(p.name, "Any") if p.annotation == "Any" else p.annotation
+            argument = _Argument(p, None if p.name in leave else _kinds(annotation))
             self.by_name[p.name] = argument
             if p.kind is not p.KEYWORD_ONLY:
                 self.in_order.append(argument)
@@ -545,9 +546,8 @@ def _taken(value: Any, kinds: list[_Kind], name: str, sizes: Sizes) -> Any:
         check_hook_name(value)
     parts = [kind.words.partition(". ") for kind in kinds]
     alternatives = dict.fromkeys(what for what, _, _ in parts)
-    for implied in ("None", "text" if "a path" in alternatives else ""):
-        if len(alternatives) > 1:
-            alternatives.pop(implied, None)
+    if len(alternatives) > 1:
+        alternatives.pop("None", None)
     rule = " or ".join(alternatives)
     do = next((f" {do}" for _, _, do in parts if do), "")
     raise TypeError(f"`{name}` must be {rule}, got {shown(value)}.{do}")
@@ -560,6 +560,8 @@ def _kinds(annotation: Any) -> list[_Kind] | None:
     # Last what is read as a tensor: activations and lists are, where nothing else takes them.
     nodes = sorted(_alternatives(ast.parse(annotation, mode="eval").body), key=_is_array)
     found = [_kind(node) for node in nodes]
+    if _PLAIN["Path"] in found:  # then text is a path too
+        found = [kind for kind in found if kind is not _PLAIN["str"]]
     return None if None in found else [kind for kind in found if kind is not None]
 
 
@@ -816,6 +818,9 @@ _CLASSES = {
     "UniversalSAE": "a UniversalSAE. Use what sn.evaluation.train_universal returns.",
     "PlantedManifolds": "planted manifolds. Use sn.data.planted_manifolds(…).",
     "SteeringRecipe": "a SteeringRecipe. Use sn.summaries.SteeringRecipe(…).",
+    "Operator": "an operator. Use one such as sn.architectures.FixedOperator(dictionary).",
+    "Encoding": "an Encoding. Use sn.interop.Encoding(…).",
+    "Origin": "an Origin. Use sn.interop.Origin(…).",
     "Paper": "a Paper. Use sn.data.Paper(…).",
     "Batch": "a batch. Use next(model.batches(inputs)).",
     "Penalty": "a penalty. Use one such as sn.architectures.SoftProx(0.1).",
@@ -823,7 +828,15 @@ _CLASSES = {
 }
 """Classes of ours that public calls take: what a message calls them, and where one gets them."""
 
+_ANY = {
+    "sae": "SparseAutoencoder | Tensor | None",
+    "small": "SparseAutoencoder",
+    "large": "SparseAutoencoder",
+}
+"""What `Any` means for an argument of that name: an SAE, one of one's own, or its atoms alone."""
+
 _LIKE = {
+    "Operator": ("adjoint",),
     "LiveModel": ("hook_points",),
     "SparseAutoencoder": ("encode", "dictionary"),
     "Activations": ("batches",),

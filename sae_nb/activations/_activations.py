@@ -23,6 +23,7 @@ from sae_nb.checks import (
     checked,
     is_array,
     row_numbers,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ class Activations(KnowsOtherWords):
             rows if isinstance(rows, Rows) else Rows.in_memory(check_matrix(rows, finite=False))
         )
         for name, index in (("sample", sample), ("position", position)):
+            if not isinstance(index, Tensor) or index.is_floating_point():
+                raise TypeError(f"`{name}` must be a tensor of integers, got {shown(index)}.")
             if index.shape != (len(self._rows),):
                 raise ValueError(
                     f"`{name}` must have one entry per row, shape ({len(self._rows)},), got "

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
-from sae_nb.checks import check_atom, check_count, check_memory, row_numbers, same_length
+from sae_nb.checks import check_atom, check_count, check_memory, checked, row_numbers, same_length
 from sae_nb.files import (
     new_folder,
     read_json,
@@ -648,6 +648,7 @@ class SparseCodes(KnowsOtherWords):
         return SparseCodes(values, self.atoms, self.offsets, self.n_atoms, shape, self.support)
 
     @classmethod
+    @checked
     def concatenate(cls, parts: Iterable[SparseCodes]) -> SparseCodes:
         """Codes of several batches of one dictionary as one, rows in order.
 
@@ -680,6 +681,7 @@ class SparseCodes(KnowsOtherWords):
 
     # Files
 
+    @checked
     def save(self, folder: str | Path, *, replace: bool = False) -> None:
         """Write the codes to a folder, which appears only when complete: safetensors, JSON, checksums.
 
@@ -695,6 +697,7 @@ class SparseCodes(KnowsOtherWords):
             write_manifest(partial, KIND)
 
     @classmethod
+    @checked
     def load(cls, folder: str | Path) -> SparseCodes:
         """Read codes written with `save`.
 

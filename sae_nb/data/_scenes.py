@@ -352,7 +352,7 @@ def raster(
     return np.round(255 * coverage).astype(np.uint8)
 
 
-@checked(leave=("coverage",))
+@checked
 def drawn_scene(coverage: UInt8[np.ndarray, "32 32"], paper: Paper | None = None) -> Drawn:
     """Return a drawing as an image like those of `scenes`, and a note if it was scaled.
 

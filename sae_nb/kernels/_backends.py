@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import one_of
+from sae_nb.checks import one_of, shown
 from sae_nb.codes import SparseCodes, Support
 
 Values = Float[Tensor, " nnz"]
@@ -162,8 +162,23 @@ def primitives_of(backend: Backend, support: Support) -> Primitives:
     return support.path or cuda.Sparse()
 
 
+def check_tensors(**given: object) -> None:
+    """Refuse what is no tensor: None stands for one that is left out."""
+    for name, value in given.items():
+        if value is not None and not (isinstance(value, Tensor) and value.layout == torch.strided):
+            raise TypeError(f"`{name}` must be a dense torch tensor, got {shown(value)}.")
+
+
+def check_codes(codes: object) -> None:
+    """Refuse what is no codes."""
+    if not isinstance(codes, SparseCodes):
+        raise TypeError(f"`codes` must be SparseCodes, got {shown(codes)}. Encode with an SAE.")
+
+
 def check_dictionary(codes: SparseCodes, dictionary: Tensor) -> None:
     """Refuse codes of another number of atoms."""
+    check_tensors(dictionary=dictionary)
+    check_codes(codes)
     if codes.n_atoms != len(dictionary):
         raise ValueError(
             f"`codes` must be codes of this dictionary with n_atoms={len(dictionary)}, got codes of "

@@ -22,8 +22,10 @@ from sae_nb.kernels._backends import (
     Entries,
     PreCodes,
     Primitives,
+    check_codes,
     check_dictionary,
     check_fit,
+    check_tensors,
     pick,
     primitives_of,
 )
@@ -190,6 +192,7 @@ def check_average_k(k: float, n_atoms: int, name: str = "k") -> float:
 def _checked(
     x: Tensor, weight: Tensor, bias: Tensor | None, centre: Tensor | None, **by_atom: Tensor
 ) -> PreCodes:
+    check_tensors(x=x, weight=weight, bias=bias, centre=centre, **by_atom)
     vectors = {name: (vector, len(weight)) for name, vector in {"bias": bias, **by_atom}.items()}
     check_fit(x, weight, vectors | {"centre": (centre, x.shape[-1])})
     return PreCodes(x.contiguous(), weight, bias, centre)
@@ -241,6 +244,7 @@ def decode(
     >>> decode(codes, torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]])).tolist()
     [[0.0, 2.0, 2.0], [1.0, 1.0, 1.0]]
     """
+    check_tensors(bias=bias)
     check_dictionary(codes, dictionary)
     check_fit(codes.values, dictionary, {"bias": (bias, dictionary.shape[1])})
     chosen = pick(backend, codes.values)
@@ -285,6 +289,7 @@ def squared_error(
     >>> error.item(), residual.tolist()
     (2.0, [[1.0, -1.0], [0.0, 0.0]])
     """
+    check_tensors(bias=bias, target=target)
     check_dictionary(codes, dictionary)
     check_fit(target, dictionary, {"bias": (bias, dictionary.shape[1])})
     chosen = pick(backend, codes.values)
@@ -336,6 +341,7 @@ def nested_squared_error(
     >>> errors.tolist()
     [1.0, 1.0]
     """
+    check_tensors(bias=bias, target=target)
     check_dictionary(codes, dictionary)
     check_fit(target, dictionary, {"bias": (bias, dictionary.shape[1])})
     ends = tuple(int(width) for width in widths)
@@ -375,6 +381,8 @@ def per_entry(
     >>> per_entry(torch.tensor([10.0, 20.0]), codes).tolist()
     [20.0, 10.0, 20.0]
     """
+    check_tensors(vector=vector)
+    check_codes(codes)
     if vector.shape != (codes.n_atoms,):
         raise ValueError(
             f"`vector` must have shape ({codes.n_atoms},), one number per atom, got "

@@ -42,7 +42,7 @@ class TileCodes:
         return len(self.mixtures)
 
 
-@checked(leave=("tile_sizes", "bias"))
+@checked(leave=("bias",))
 class BlockArchetypes:
     """Tiles of archetypes whose Minkowski sum is to hold the data; one tile is archetypal analysis.
 

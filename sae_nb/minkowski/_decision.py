@@ -166,7 +166,7 @@ def gaussian_like(
     return (middle + (drawn.to(scale) * scale) @ directions).to(rows)
 
 
-@checked(leave=("tile_sizes",))
+@checked
 def decide(
     x: Activations | Float[Tensor, "n d_in"],
     tile_sizes: Sequence[int],

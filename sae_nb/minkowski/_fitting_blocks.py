@@ -159,7 +159,7 @@ class BlockConfig:
         one_of(self.start, get_args(Start), name="start")
 
 
-@checked(leave=("tile_sizes",))
+@checked
 def fit_block_archetypes(
     x: Activations | Float[Tensor, "n d_in"],
     tile_sizes: Sequence[int],

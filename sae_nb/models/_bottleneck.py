@@ -70,7 +70,7 @@ class Bottleneck(nn.Module):
         return f"n_features={self.n_features}, n_hidden={self.n_hidden}, {trained}"
 
 
-@checked(leave=("sparsities",))
+@checked
 def train_bottlenecks(
     sparsities: Sequence[float],
     *,

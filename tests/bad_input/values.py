@@ -121,7 +121,7 @@ FUNCTION: dict[str, Maker] = {
 
 def _changed(change: Callable[[torch.Tensor], Any]) -> Maker:
     def make(valid: Any) -> Any:
-        x = valid.x if hasattr(valid, "hook_point") else valid
+        x = valid.x if hasattr(valid, "sample") else valid
         x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
         return change(x.clone() if isinstance(x, torch.Tensor) else torch.randn(6, 8))
 

@@ -202,7 +202,7 @@ def test_wrong_requests_are_refused(states: torch.Tensor) -> None:
         train_raptor(states, (0, 2, 5), progress=False)
     with pytest.raises(ValueError, match="must not both be 0"):
         RaptorConfig(steps_1=0, steps_2=0)
-    with pytest.raises(ValueError, match="three weights"):
+    with pytest.raises(ValueError, match="must hold 3 values"):
         RaptorConfig(joint_weights=(1.0, 1.0))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="forcing"):
         RaptorConfig(forcing="sometimes")  # type: ignore[arg-type]

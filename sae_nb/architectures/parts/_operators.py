@@ -143,6 +143,7 @@ def normal_rows(n: int, width: int, generator: Generator | None = None) -> Float
             f"`generator` must be a torch.Generator or None, got {generator!r}. For a seed use "
             "torch.Generator().manual_seed(seed)."
         )
+    n, width = check_count(n, name="n"), check_count(width, name="width")
     rows = torch.empty(n, width)
     if rows.is_meta:
         return rows

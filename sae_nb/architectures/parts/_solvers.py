@@ -354,7 +354,9 @@ def ista_step(
 
 
 @checked
-def ista(operator: Operator, x: Rows, prox: Penalty, **options: Unpack[Options]) -> Solved:
+def ista(
+    operator: Operator, x: Float[Tensor, "rows d_in"], prox: Penalty, **options: Unpack[Options]
+) -> Solved:
     """Z ← prox_{t g}(z + t Aᵀ(x − μ(A z + b))), t = 1 / (‖A‖² · curvature).
 
     The objective never grows. For a convex penalty it comes within ‖A‖²‖z*‖² / 2n of its minimum
@@ -398,7 +400,7 @@ def ista(operator: Operator, x: Rows, prox: Penalty, **options: Unpack[Options])
 @checked
 def fista(
     operator: Operator,
-    x: Rows,
+    x: Float[Tensor, "rows d_in"],
     prox: Penalty,
     *,
     restart: bool = True,
@@ -470,7 +472,7 @@ atoms)."""
 @checked
 def admm(
     operator: Operator,
-    x: Rows,
+    x: Float[Tensor, "rows d_in"],
     prox: Penalty,
     *,
     rho: float | None = None,
@@ -557,7 +559,9 @@ class _Ridge:
 
 
 @checked
-def cg(operator: Operator, x: Rows, prox: Penalty, **options: Unpack[Options]) -> Solved:
+def cg(
+    operator: Operator, x: Float[Tensor, "rows d_in"], prox: Penalty, **options: Unpack[Options]
+) -> Solved:
     """Solve (AᵀA + diag α) z = Aᵀ(x − b) by conjugate gradients, all rows at once.
 
     The codes are dense. Preconditioned by the diagonal ‖a_j‖² + α_j, which is the whole matrix where

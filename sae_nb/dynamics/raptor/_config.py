@@ -16,7 +16,7 @@ OWN_BUSINESS = ("checkpoint", "checkpoint_every", "log_every")
 """Settings that leave every step as it is, so a resumed run may change them."""
 
 
-@checked(leave=("joint_weights", "last_weights", "checkpoint"))
+@checked(leave=("checkpoint",))
 @dataclass(frozen=True, kw_only=True)
 class RaptorConfig:
     """How a Raptor learns its teacher's states.

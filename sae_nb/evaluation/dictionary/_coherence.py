@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix, checked, is_array
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import check_dictionary
 from sae_nb.geometry import stable_rank
@@ -305,7 +305,7 @@ def _has_earlier(near: Tensor, first: int) -> Tensor:
 
 def rows_of(dictionary: Any) -> Float[Tensor, "n_atoms d_in"]:
     """Return the checked atoms of an SAE, or of a plain dictionary."""
-    rows = dictionary if is_array(dictionary) else dictionary.dictionary
+    rows = getattr(dictionary, "dictionary", dictionary)
     return check_matrix(rows, name="dictionary").detach()
 
 

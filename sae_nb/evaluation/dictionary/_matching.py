@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_matrix, checked, is_array
+from sae_nb.checks import check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
 from sae_nb.kernels import compiled
 
@@ -230,10 +230,10 @@ def _unit_dictionaries(saes: Sequence[Any]) -> list[Tensor]:
             f"`saes` must be a list of at least two SAEs or dictionaries, got {got}. Train the same SAE "
             "with another seed."
         )
-    rows = [s if is_array(s) else s.dictionary for s in saes]
-    width = rows[0].shape[-1]
+    rows = [getattr(s, "dictionary", s) for s in saes]
+    first = check_matrix(rows[0], name="saes[0]")
     checked = [
-        check_matrix(r, name=f"saes[{i}]", d_in=width).float().to(rows[0].device)
+        check_matrix(r, name=f"saes[{i}]", d_in=first.shape[1]).float().to(first.device)
         for i, r in enumerate(rows)
     ]
     return [torch.nn.functional.normalize(r, dim=1) for r in checked]

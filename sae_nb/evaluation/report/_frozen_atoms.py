@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TRIED = 10  # steps that the cost is measured on
 
 
-@checked(leave=("config",))
+@checked
 def frozen_decoder(
     data: Activations | Tensor,
     n_atoms: int,
