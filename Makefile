@@ -118,7 +118,7 @@ binder: $(STAMP) chromium ## of the tests, those of the demo as Binder serves it
 
 reliability: $(STAMP) loops ## of the tests, those of kills, damages, full disks, long use, endings (ten times each: half an hour)
 	@mkdir -p build
-	SAE_NB_ENDINGS=10 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability
+	SAE_NB_ENDINGS=10 SAE_NB_WRONG_CALLS=50000 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability tests/bad_input
 
 check: $(STAMP) ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .

@@ -90,6 +90,8 @@ def check_matrix(
         raise ValueError(
             f"`{name}` must not be empty, got shape {tuple(x.shape)}. Pass at least one row."
         )
+    if x.layout != torch.strided:
+        raise ValueError(f"`{name}` must be dense, got layout {x.layout}. Use {name}.to_dense().")
     rows = x.reshape(-1, x.shape[-1])
     if finite:
         check_finite(rows, name=name, where=where)
@@ -829,7 +831,7 @@ _CLASSES = {
 """Classes of ours that public calls take: what a message calls them, and where one gets them."""
 
 _ANY = {
-    "sae": "SparseAutoencoder | Tensor | None",
+    "sae": 'SparseAutoencoder | Float[Tensor, "n_atoms d_in"] | None',
     "small": "SparseAutoencoder",
     "large": "SparseAutoencoder",
 }
@@ -838,7 +840,7 @@ _ANY = {
 _LIKE = {
     "Operator": ("adjoint",),
     "LiveModel": ("hook_points",),
-    "SparseAutoencoder": ("encode", "dictionary"),
+    "SparseAutoencoder": ("dictionary",),
     "Activations": ("batches",),
 }
 """What also passes for them: an object of one's own with one of these."""
