@@ -233,7 +233,7 @@ def _unit_dictionaries(saes: Sequence[Any]) -> list[Tensor]:
     rows = [getattr(s, "dictionary", s) for s in saes]
     first = check_matrix(rows[0], name="saes[0]")
     checked = [
-        check_matrix(r, name=f"saes[{i}]", d_in=first.shape[1]).float().to(first.device)
+        check_matrix(r, name=f"saes[{i}]", d_in=first.shape[1]).detach().float().to(first.device)
         for i, r in enumerate(rows)
     ]
     return [torch.nn.functional.normalize(r, dim=1) for r in checked]
