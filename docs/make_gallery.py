@@ -12,7 +12,7 @@ import html
 import io
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -30,6 +30,9 @@ from sae_nb.figures import escape, theme
 DOCS = Path(__file__).parent
 GALLERY, PICTURES = DOCS / "gallery", DOCS / "pictures"
 VISION, LANGUAGE = "tiny-vit/resid_post.6", "tiny-gpt/resid_post.3"
+SUM = "sum-of-atoms"
+"""A picture without a page."""
+
 N_ATOMS = 5
 SEVEN = [(9, 8), (22, 8), (14, 24)]
 STORY = "Tom and Lucy walked to the castle. They carried a lamp."
@@ -292,8 +295,16 @@ def _question(page: Path) -> str:
     return html.unescape(found[1])
 
 
-def take_pictures(chosen: Iterable[Entry]) -> None:
-    """Photograph pages opened from disk, with the network off."""
+def sum_of_atoms() -> Any:
+    """Return one patch of a 0 as the sum of its atoms: README's first picture."""
+    model, sae, examples, _ = material(VISION)
+    acts = sn.capture(model, sn.data.scenes(40, seed=7, split="test"), sae.hook_point)
+    patch = (acts.sample == 39) & (acts.position == model.prefix_tokens + 4 * 8 + 3)
+    return sn.summaries.sum_of_atoms(sae, acts[patch], labels=examples.labels).plot()
+
+
+def take_pictures(chosen: Iterable[Entry], figures: Mapping[str, Any]) -> None:
+    """Photograph pages and figures opened from disk, with the network off."""
     executable = find_chromium()
     if executable is None:
         print("No Chromium here: the pages are written, their pictures are left as they were.")
@@ -311,6 +322,10 @@ def take_pictures(chosen: Iterable[Entry]) -> None:
             page.add_style_tag(content="main > :is(details, .sae-nb-help) { display: none; }")
             shot = page.locator("main").screenshot()
             _keep(shot, PICTURES / f"{entry.name}.webp")
+        for name, figure in figures.items():
+            page.set_content(figure.to_html(include_plotlyjs=True, div_id=name))
+            page.wait_for_timeout(600)
+            _keep(page.locator(f"#{name}").screenshot(), PICTURES / f"{name}.webp")
         launched.close()
 
 
@@ -332,16 +347,18 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="pages to make again; none means all")
     names = parser.parse_args().names
     everything = entries()
-    unknown = set(names) - {e.name for e in everything}
+    known = [*(e.name for e in everything), SUM]
+    unknown = set(names) - set(known)
     if unknown:
-        parser.error(f"no page {sorted(unknown)}; there are {[e.name for e in everything]}")
+        parser.error(f"no page {sorted(unknown)}; there are {known}")
     for folder in (GALLERY, PICTURES):
         folder.mkdir(exist_ok=True)
     chosen = [e for e in everything if not names or e.name in names]
     write_pages(chosen, everything)
     write_index(everything)
     shown = {e.room: e.name for e in reversed(everything)}.values()
-    take_pictures(e for e in chosen if e.name in shown)
+    figures = {SUM: sum_of_atoms()} if not names or SUM in names else {}
+    take_pictures((e for e in chosen if e.name in shown), figures)
     return 0
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Rectangle as Rectangle,
         Stroke as Stroke,
     )
+    from sae_nb.figures._sums import sum_of_strips as sum_of_strips
     from sae_nb.figures._training import (
         TRAINING_CURVES as TRAINING_CURVES,
         TrainingCurve as TrainingCurve,

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
         SteeringSummary as SteeringSummary,
         summarise_steering as summarise_steering,
     )
+    from sae_nb.summaries._sum_of_atoms import (
+        SumOfAtoms as SumOfAtoms,
+        sum_of_atoms as sum_of_atoms,
+    )
     from sae_nb.summaries._superposition import (
         SelectivitySummary as SelectivitySummary,
         SuperpositionSummary as SuperpositionSummary,

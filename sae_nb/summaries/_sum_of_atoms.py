@@ -1,0 +1,170 @@
+"""One activation as a sum of atoms: the sentence that says what an SAE does, with the numbers of one row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from sae_nb.activations import Activations, acts_for
+from sae_nb.checks import check_atom, check_count
+from sae_nb.figures import format_number, format_percent, sum_of_strips
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from torch import Tensor
+
+    from sae_nb.architectures import SparseAutoencoder
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SumOfAtoms:
+    """x = bias + Σ_j z_j·d_j + error, for one row; the strongest atoms one by one.
+
+    Made by `sum_of_atoms`; `plot()` draws it.
+    """
+
+    where: str
+    """Where the row comes from, in words."""
+
+    x: Float[np.ndarray, " d_in"]
+    bias: Float[np.ndarray, " d_in"]
+    atoms: Int[np.ndarray, " n"]
+    strengths: Float[np.ndarray, " n"]
+    """The n largest |z_j|, largest first, and their atoms."""
+
+    parts: Float[np.ndarray, "n d_in"]
+    """z_j·d_j of each."""
+
+    rest: Float[np.ndarray, " d_in"]
+    n_rest: int
+    """The sum over all weaker atoms, and how many they are."""
+
+    labels: tuple[str, ...]
+    """What each atom represents, empty where nobody has said."""
+
+    image: UInt8[np.ndarray, "height width 3"] | None = None
+    box: tuple[float, float, float, float] | None = None
+    """The image it was read from, and the patch in it (left, top, right, bottom; pixels)."""
+
+    @property
+    def x_hat(self) -> Float[np.ndarray, " d_in"]:
+        """What the SAE makes of the row: the bias and all its atoms."""
+        whole: Float[np.ndarray, " d_in"] = self.bias + self.parts.sum(axis=0) + self.rest
+        return whole
+
+    @property
+    def left(self) -> float:
+        """Share of ‖x − bias‖² that no atom explains: ‖x − x̂‖² / ‖x − bias‖²."""
+        centred = float(np.square(self.x - self.bias).sum())
+        return float(np.square(self.x - self.x_hat).sum()) / centred if centred > 0 else 0.0
+
+    def __repr__(self) -> str:
+        names = [
+            f"{format_number(float(z))} × {_name(int(atom), label)}"
+            for atom, z, label in zip(self.atoms, self.strengths, self.labels, strict=True)
+        ]
+        more = f" + {self.n_rest} weaker" if self.n_rest else ""
+        return (
+            f"{self.where} = bias + {' + '.join(names)}{more}; {format_percent(self.left)} is left"
+        )
+
+    def plot(self) -> go.Figure:
+        """Draw the row, its terms, their sum and what is left as strips of one scale."""
+        strips = {"the activation": self.x, "= bias, the same for all": self.bias}
+        for atom, z, label, part in zip(
+            self.atoms, self.strengths, self.labels, self.parts, strict=True
+        ):
+            strips[f"+ {format_number(float(z))} × {_name(int(atom), label)}"] = part
+        if self.n_rest:
+            strips[f"+ {self.n_rest} weaker atoms"] = self.rest
+        strips[f"+ what is left: {format_percent(self.left)}"] = self.x - self.x_hat
+        return sum_of_strips(strips, image=self.image, box=self.box, caption=self.where)
+
+
+def _name(atom: int, label: str) -> str:
+    return f"atom {atom} ({label})" if label else f"atom {atom}"
+
+
+def sum_of_atoms(
+    sae: SparseAutoencoder,
+    acts: Activations | Float[Tensor, "n d_in"],
+    row: int = 0,
+    *,
+    n: int = 5,
+    labels: Mapping[int, Any] | None = None,
+) -> SumOfAtoms:
+    """Write one activation as the sum of atoms that an SAE makes of it.
+
+    Parameters
+    ----------
+    row
+        Which of the activations; negative ones count from the end.
+    n
+        Atoms shown one by one, the strongest first; the others are added up.
+    labels
+        What atoms represent, such as `load_examples(name).labels`.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError: If an argument does not fit, or the SAE reads sequences, whose
+        reconstruction is not a sum of atoms alone.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> sae = sn.TopK(d_in=8, n_atoms=16, k=3, generator=torch.Generator().manual_seed(0))
+    >>> sum_ = sn.summaries.sum_of_atoms(sae, torch.eye(8), row=2, n=2)
+    >>> len(sum_.atoms), sum_.n_rest, bool(abs(sum_.x - sum_.x_hat).sum() > 0)
+    (2, 1, True)
+    """
+    acts = acts_for(sae, acts)
+    check_count(n, name="n")
+    row = check_atom(row + len(acts) if row < 0 else row, len(acts), name="row")
+    if getattr(sae, "reads_sequences", False):
+        raise ValueError(
+            f"`sae` must rebuild a row from its own code, got {type(sae).__name__}, which predicts a "
+            "part from the rows before. Use sn.temporal.decompose."
+        )
+    x = acts.rows([row])
+    codes = sae.encode(x).detach()
+    x_hat = sae.decode(codes).detach()[0]
+    d = sae.dictionary[codes.atoms.long()]
+    parts = codes.values[:, None].to(d) * d
+    order = codes.values.abs().argsort(descending=True, stable=True)
+    top = order[:n]
+    atoms = codes.atoms[top].tolist()
+    image, box = _image_of(acts, row)
+    return SumOfAtoms(
+        where=acts.where(row),
+        x=x[0].float().cpu().numpy(),
+        bias=(x_hat - parts.sum(dim=0)).float().cpu().numpy(),
+        atoms=np.asarray(atoms, dtype=np.int64),
+        strengths=codes.values[top].float().cpu().numpy(),
+        parts=parts[top].float().cpu().numpy(),
+        rest=parts[order[n:]].sum(dim=0).float().cpu().numpy(),
+        n_rest=max(codes.nnz - n, 0),
+        labels=tuple(str((labels or {}).get(atom, "")) for atom in atoms),
+        image=image,
+        box=box,
+    )
+
+
+def _image_of(
+    acts: Activations, row: int
+) -> tuple[UInt8[np.ndarray, "height width 3"] | None, tuple[float, float, float, float] | None]:
+    """The image of a row and its patch in pixel edges; no box around a token without a place."""
+    context = acts.context
+    if context.pictures is None:
+        return None, None
+    image = context.pictures[int(acts.sample[row])].permute(1, 2, 0).cpu().numpy()
+    cell = int(acts.position[row]) - (context.prefix_tokens or 0)
+    if context.patch_grid is None or cell < 0:
+        return image, None
+    rows, columns = context.patch_grid
+    height, width = image.shape[0] / rows, image.shape[1] / columns
+    top, left = cell // columns * height, cell % columns * width
+    return image, (left - 0.5, top - 0.5, left + width - 0.5, top + height - 0.5)

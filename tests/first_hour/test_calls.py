@@ -1,0 +1,85 @@
+"""Every call of the first hour works, or is answered by a sentence that says what to write."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import linecache
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sae_nb_widgets as sw
+import torch
+
+import sae_nb as sn
+
+from .calls import CALLS, Call
+
+
+@pytest.fixture(scope="module")
+def at_hand(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What lies in the notebook by then: models, data, activations, an SAE, its codes and its report."""
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+
+    vit, gpt = sn.load_model("tiny-vit"), sn.load_model("tiny-gpt")
+    pictures = sn.data.scenes(16, seed=0)
+    texts = sn.data.stories(4, seed=0).texts
+    acts = sn.capture(vit, pictures, "resid_post.6", progress=False)
+    text_acts = sn.capture(gpt, texts, "resid_post.2", progress=False)
+    sae = sn.TopK(d_in=acts.d_in, n_atoms=64, k=4, generator=torch.Generator().manual_seed(0))
+    config = sn.TrainConfig(steps=30, batch_size=256)
+    result = sn.train(sae, acts, config, progress=False)
+    codes = sae.encode(acts.x)
+    return {
+        "sn": sn, "sw": sw, "np": np, "pd": pd, "torch": torch, "random": random, "Path": Path, "PCA": PCA,
+        "LogisticRegression": LogisticRegression, "vit": vit, "gpt": gpt, "pictures": pictures,
+        "texts": texts, "acts": acts, "text_acts": text_acts, "sae": sae, "result": result,
+        "codes": codes, "dense": codes.to_dense(), "report": sn.evaluate(sae, acts),
+        "pretrained": sn.load_sae("tiny-vit/resid_post.6"), "folder": tmp_path_factory.mktemp("hour"),
+    }  # fmt: skip
+
+
+def typed(code: str, names: dict[str, Any]) -> Any:
+    """Run lines as a cell does and return the value of the last one."""
+    source = [f"{line}\n" for line in code.splitlines()]
+    linecache.cache["<cell>"] = (
+        len(code),
+        None,
+        source,
+        "<cell>",
+    )  # nnsight reads a trace's source
+    *lines, last = ast.parse(code).body
+    if not isinstance(last, ast.Expr):
+        lines, last = [*lines, last], ast.Expr(ast.Constant(None))
+    exec(compile(ast.Module(lines, []), "<cell>", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.habit}: {call.code}"[:90])
+def test_a_newcomers_call_works_or_says_what_to_write(call: Call, at_hand: dict[str, Any]) -> None:
+    names, screen = dict(at_hand), io.StringIO()
+    if call.error is None:
+        with contextlib.redirect_stdout(screen):
+            names["_"] = typed(call.code, names)
+        names["printed"] = screen.getvalue
+        assert eval(call.holds, names), f"{call.code} gave {names['_']!r}"
+        return
+    with pytest.raises(call.error) as caught:
+        typed(call.code, names)
+    sentence = str(caught.value)
+    assert re.search(call.says, sentence, re.DOTALL), sentence
+    assert len(sentence) < 500, f"nobody reads {len(sentence)} characters"
+
+
+def test_there_are_ninety_calls_and_more_work_than_fail() -> None:
+    working = sum(call.error is None for call in CALLS)
+    assert len(CALLS) >= 90
+    assert working > len(CALLS) / 2
+    assert len({call.code for call in CALLS}) == len(CALLS)
