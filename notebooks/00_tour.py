@@ -18,15 +18,16 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/00_tour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/00_tour.ipynb)
 #
-# A vision transformer with twelve blocks looks at images of handwritten digits. Its residual stream
-# mixes everything it knows about a patch into 64 numbers. A **sparse autoencoder** (SAE) takes those
-# numbers apart again: into a few active *atoms* out of many, each of which can be looked at, and added
-# back to the live model to see what changes.
+# **What is a sparse autoencoder?** A neural network turns every word, or every patch of an image, into a list
+# of numbers, its *activation*; hardly any of these numbers means something by itself. A **sparse
+# autoencoder** (SAE) finds directions, its *atoms*, such that each activation is nearly a sum of a few of
+# them. Many atoms stand for something that a person can name, and an atom that is added to the running
+# network changes what it does.
 #
-# You will: load a model → capture its activations → train an SAE while watching → look at its atoms →
-# check the numbers → steer. Then the same with words: open an SAE that is trained already, and turn the
-# stories of a small language model sad with one atom. About a minute on two CPU cores; nothing is
-# downloaded.
+# Below is one activation of a small vision transformer, taken apart so by an SAE. Then you do it yourself:
+# load a model → capture its activations → train an SAE while watching → look at its atoms → check the numbers
+# → steer. Last, the same with words: one atom turns the stories of a small language model sad. About a minute
+# on two CPU cores; nothing is downloaded.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -53,9 +54,48 @@ import sae_nb_widgets as sw
 started = time.perf_counter()
 
 # %% [markdown]
+# ## One activation, taken apart
+#
+# The image shows a 0. Of the patch in the frame the network knows 64 numbers (first row of cells). The SAE
+# writes them as a sum: a part that all patches share, and 16 of its 512 atoms, the five strongest one by one.
+# Nobody told it what a digit is, and yet three of the five fire on zeros, and two where ink lies on the patch.
+
+# %%
+known = sn.load_examples("tiny-vit/resid_post.6")
+one_image = sn.data.scenes(40, seed=7, split="test")[39:]
+patches = sn.capture(sn.load_model("tiny-vit"), one_image, "resid_post.6", progress=False)
+its_sae = sn.load_sae("tiny-vit/resid_post.6")
+taken_apart = sn.summaries.sum_of_atoms(its_sae, patches, row=40, labels=known.labels)
+taken_apart.plot()
+
+# %% [markdown]
+# ## The whole job in ten lines
+#
+# Each of the next sections is one or two of these lines, and what there is to see.
+#
+# ```python
+# import sae_nb as sn
+# import sae_nb_widgets as sw
+#
+# model = sn.load_model("tiny-vit")  # or a Hugging Face model, or sn.wrap(your_module)
+# images = sn.data.scenes(300, seed=7, split="test")  # handwritten digits, in colour
+# acts = sn.capture(model, images, "resid_post.8")  # a row for every patch
+# train_acts, test_acts = acts.split(0.8, seed=0)
+#
+# sae = sn.TopK(d_in=acts.d_in, n_atoms=512, k=16)
+# sn.train(sae, train_acts, steps=300).plot()
+# report = sn.evaluate(sae, test_acts, model=model)  # can it be trusted?
+# browser = sw.AtomBrowser(sae, test_acts)  # what makes an atom fire?
+#
+# with sn.steer(model, "resid_post.8", sae, atom=17, by=4.0):  # and if it were stronger?
+#     answers = model(images[:8])
+# ```
+
+# %% [markdown]
 # ## 1 · A live model
 #
-# The next cell is the only one that says *what* we study. Replace it by a model of yours and the rest
+# A vision transformer with twelve blocks, which looks at handwritten digits; its 64 numbers for a patch are
+# its *residual stream*. The next cell is the only one that says *what* we study. Replace it by a model of yours and the rest
 # runs unchanged, for example
 #
 # ```python
@@ -82,6 +122,9 @@ acts = sn.capture(model, inputs, hook_point)
 train_acts, test_acts = acts.split(0.8, seed=0)
 acts
 
+# %%
+acts[::500].to_pandas()
+
 # %% [markdown]
 # ## 3 · A sparse autoencoder, trained in this kernel
 #
@@ -92,13 +135,13 @@ acts
 # %%
 generator = torch.Generator().manual_seed(0)
 sae = sn.TopK(d_in=acts.d_in, n_atoms=512, k=16, generator=generator)
-run = sn.start_training(sae, train_acts, sn.TrainConfig(steps=500, batch_size=1024, seed=0))
+run = sn.start_training(sae, train_acts, steps=500, batch_size=1024, seed=0)
 monitor = sw.TrainingMonitor(run)
 monitor
 
 # %%
 result = run.wait()
-result.history[-1]
+result
 
 # %% [markdown]
 # ## 4 · Can we trust it?
@@ -155,8 +198,9 @@ with sn.steer(model, hook_point, sae, atom=effect.atom, by=effect.amount):
 
 # %% tags=["closing"]
 summary = sn.summaries.summarise_session(model, acts, report, effect, started=started)
-assert report["r2"].value > report["r2"].control > report["r2"].floor
-assert report["dead_fraction"].value < 0.5
+assert taken_apart.left < 0.1, "the atoms must add up to the activation"
+assert report.r2.value > report.r2.control > report.r2.floor
+assert report.dead_fraction.value < 0.5
 assert abs(effect.effect) > effect.control_p95
 assert torch.equal(model(inputs[1:2]), before), "steering must leave no trace"
 print(summary)

@@ -14,6 +14,8 @@ import torch
 BLOCK = re.compile(r"(<!-- not run: (?P<why>.+?) -->\n)?```python\n(?P<code>.*?)^```", re.S | re.M)
 PAGES = Path(__file__).parents[2] / "docs"
 QUICK_START = PAGES / "quickstart.md"
+README = PAGES.parent / "README.md"
+TOUR = PAGES.parent / "notebooks" / "00_tour.py"
 OTHERS = sorted(
     page
     for page in [PAGES / "install.md", *PAGES.glob("howto/*.md"), *PAGES.glob("methods/*.md")]
@@ -61,6 +63,15 @@ def quick_start(offline: None) -> dict[str, object]:
 def test_the_quick_start_runs_as_shown(quick_start: dict[str, object]) -> None:
     """From nothing to a steered model and a saved SAE."""
     assert {"model", "acts", "sae", "report", "browser", "steered", "again"} <= set(quick_start)
+
+
+def test_the_readme_runs_as_shown_and_the_tour_begins_with_its_lines() -> None:
+    """The main job, and the same with panels; the tour's page shows the very same lines."""
+    names = _run(README, {})
+    assert {"model", "acts", "sae", "report", "browser", "answers", "run"} <= set(names)
+    main_job = next(BLOCK.finditer(README.read_text(encoding="utf-8")))["code"]
+    shown = "".join(f"# {line}".rstrip() + "\n" for line in main_job.splitlines())
+    assert shown in TOUR.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", OTHERS, ids=lambda page: f"{page.parent.name}-{page.stem}")
