@@ -292,22 +292,39 @@ STEERING = [
     ),
     works(
         "sae_nb",
-        "with sn.steer(vit, 'resid_post.6', sae, atom=3, by=4.0, backend='hooks'):\n    a = vit(pictures)\nwith sn.steer(vit, 'resid_post.6', sae, atom=3, by=4.0):\n    b = vit(pictures)\n(a - b).abs().max()",
+        "with sn.steer(vit, 'resid_post.6', sae, atom=3, by=4.0, backend='hooks'):\n"
+        "    a = vit(pictures)\nwith sn.steer(vit, 'resid_post.6', sae, atom=3, by=4.0):\n"
+        "    b = vit(pictures)\n(a - b).abs().max()",
         "float(_) < 1e-5",
     ),
     works(
         "torch",
-        "with sn.steer(vit, 'resid_post.6', sae, atom=3, by=4.0):\n    out = vit.module(vit.batches(pictures).__iter__().__next__().args[0])\nout",
-        "_ is not None",
+        "batch = next(iter(vit.batches(pictures)))\nplain = vit.module(*batch.args, **batch.kwargs)\n"
+        "with sn.steer(vit, 'resid_post.6', sae, atom=3, by=40.0):\n"
+        "    steered = vit.module(*batch.args, **batch.kwargs)\nplain, steered",
+        "not torch.equal(_[0], _[1])",
+    ),
+    works(
+        "Hugging Face",
+        "ids = gpt.tokenizer('One day', return_tensors='pt').input_ids\n"
+        "push = 100 * torch.ones(text_acts.d_in)\nplain = gpt.module.generate(ids, max_new_tokens=3)\n"
+        "with sn.steer(gpt, 'resid_post.2', direction=push):\n"
+        "    steered = gpt.module.generate(ids, max_new_tokens=3)\nplain, steered",
+        "not torch.equal(_[0], _[1])",
     ),
     works(
         "nnsight",
-        "with sn.steer(gpt, 'resid_post.2', direction=100 * torch.ones(text_acts.d_in)):\n    with gpt.nnsight.trace('One day'):\n        steered = gpt.nnsight.output.save()\nwith gpt.nnsight.trace('One day'):\n    plain = gpt.nnsight.output.save()\n(steered.logits - plain.logits).abs().max()",
+        "with sn.steer(gpt, 'resid_post.2', direction=100 * torch.ones(text_acts.d_in)):\n"
+        "    with gpt.nnsight.trace('One day'):\n        steered = gpt.nnsight.output.save()\n"
+        "with gpt.nnsight.trace('One day'):\n    plain = gpt.nnsight.output.save()\n"
+        "(steered.logits - plain.logits).abs().max()",
         "float(_) > 0.01",
     ),
     works(
         "Hugging Face",
-        "ids = gpt.tokenizer('One day', return_tensors='pt').input_ids\nwith sn.steer(gpt, 'resid_post.2', direction=100 * torch.ones(text_acts.d_in)):\n    a = gpt.module(ids).logits\n(a - gpt.module(ids).logits).abs().max()",
+        "ids = gpt.tokenizer('One day', return_tensors='pt').input_ids\n"
+        "with sn.steer(gpt, 'resid_post.2', direction=100 * torch.ones(text_acts.d_in)):\n"
+        "    a = gpt.module(ids).logits\n(a - gpt.module(ids).logits).abs().max()",
         "float(_) > 0.01",
     ),
     answers(
@@ -324,12 +341,14 @@ STEERING = [
     answers("sae_nb", "sn.steer(vit, 'resid_post.6', sae, 3)", Exception, r"`by`"),
     works(
         "sae_nb",
-        "with sn.ablate(vit, 'resid_post.6', sae, atom=int(codes.atoms[0])):\n    out = vit(pictures)\nout",
+        "with sn.ablate(vit, 'resid_post.6', sae, atom=int(codes.atoms[0])):\n"
+        "    out = vit(pictures)\nout",
         "_.shape == vit(pictures).shape",
     ),
     works(
         "sae_nb",
-        "with sn.steer(vit, 'resid_post.6', sae, atom=np.int64(3), by=np.float32(4)):\n    out = vit(pictures)\nout",
+        "with sn.steer(vit, 'resid_post.6', sae, atom=np.int64(3), by=np.float32(4)):\n"
+        "    out = vit(pictures)\nout",
         "_.shape[0] == len(pictures)",
     ),
 ]
@@ -361,8 +380,8 @@ DATA = [
 PANELS = [
     works(
         "sae_nb",
-        "panel = sw.AtomBrowser(pretrained)\nn = len(panel.catalogue.labels or ()) if hasattr(panel, 'catalogue') else 0\npanel.close()",
-        "True",
+        "panel = sw.AtomBrowser(pretrained)\nrows = panel.catalogue.n_rows\npanel.close()\nrows",
+        "_ == len(sn.load_examples('tiny-vit/resid_post.6').acts)",
     ),
     answers("sae_nb", "sw.AtomBrowser(sae)", Exception, r"capture|load_examples"),
     works(
