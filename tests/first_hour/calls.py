@@ -188,7 +188,7 @@ TRAINING = [
     answers("Hugging Face", "sn.TrainConfig(lr=1e-3)", TypeError, r"learning_rate"),
     answers("scikit-learn", "sn.TrainConfig(max_iter=100)", TypeError, r"steps"),
     answers(
-        "sae_nb", "sn.train(sae, acts, sn.TrainConfig(steps=5), steps=6)", TypeError, r"not both"
+        "sae_nb", "sn.train(sae, acts, sn.TrainConfig(steps=5), steps=6)", TypeError, r"got both"
     ),
     answers("sae_nb", "sn.train(acts, sae)", TypeError, r"sae"),
     answers("Hugging Face", "sn.train(sn.TopK(64, 32, 4), ['a text'])", TypeError, r"capture"),
@@ -210,7 +210,8 @@ REPORTS = [
     works("Jupyter", "report", "len(repr(_).splitlines()) <= 20"),
     works("Python", "report.all", "len(_) == len(report)"),
     answers("Python", "report['r_squared']", KeyError, r"r2"),
-    answers("scikit-learn", "report.mse", AttributeError, r"r2|has|row"),
+    works("scikit-learn", "report.mse", "_.value > 0"),
+    answers("scikit-learn", "report.explained_variance_ratio_", AttributeError, r"r2"),
     works("numpy", "sn.evaluate(sae, acts.x.numpy())", "0 <= _.r2.value <= 1"),
 ]
 
