@@ -114,7 +114,8 @@ def steer(
     sae, atom
         One atom, or several; the SAE's width must fit. Not needed with `direction`.
     by
-        How much, in `unit`s, for "scale" a factor; one number for all atoms or one each.
+        How much, in `unit`s, for "scale" a factor; one number for all atoms or one each. A `direction`
+        is added once unless said otherwise.
     direction
         A vector of your own instead of an atom, used as it is, without normalising: with
         `random_direction(d_in, seed)` the control of the same norm is one call. "set" and "scale"

@@ -120,7 +120,7 @@ def request_steering(
             raise ValueError(
                 f"`steer` takes `atom` or `direction`, not both; got atom={atom!r} too."
             )
-        by = check_amounts(by, 1)
+        by = check_amounts(1.0 if by is None and choices["mode"] == "add" else by, 1)
         recipe = Steering(atoms=None, by=by, amount=by, **choices)
         change = _direction_change(model, hook_point, direction, recipe)
         return replace(recipe, edit=MaskedEdit(where, change))
