@@ -266,13 +266,16 @@ MODELS = [
         r"load_model",
     ),
     answers(
-        "TransformerLens", "sn.capture(gpt, texts, 3)", TypeError, r"hook points? .*resid_post\.3"
+        "TransformerLens",
+        "sn.capture(gpt, texts, 3)",
+        TypeError,
+        r"^Hook points are names: 'resid_post\.3'",
     ),
     answers("Hugging Face", "sn.capture(gpt, texts, layer=3)", TypeError, r"hook_point"),
     answers(
         "Hugging Face", "sn.capture(gpt, texts, 'layer.3')", Exception, r"resid_post\.3|hook_points"
     ),
-    answers("nnsight", "sn.capture(gpt, texts, gpt.nnsight)", TypeError, r"hook point"),
+    answers("nnsight", "sn.capture(gpt, texts, gpt.nnsight)", TypeError, "^Hook points are names"),
     answers("sae_nb", "sn.capture(texts, gpt, 'resid_post.2')", TypeError, r"model"),
     answers("Hugging Face", "sn.load_model('gpt2')", Exception, r"offline|HF_HUB_OFFLINE|cache"),
     answers("Hugging Face", "sn.load_model('tiny-gpt2')", Exception, r"tiny-gpt"),
@@ -405,7 +408,8 @@ NAMES = [
         "sn.matching_pursuit(acts.x[:5].numpy(), sae.dictionary, 3)",
         "_.leading_shape == (5,)",
     ),
-    works("sae_nb", "sn.top_atoms(sae, acts[:5])", "_ is not None"),
+    works("sae_nb", "sn.top_atoms(vit, sae, pictures.images[0])", "_.top(1)[0] < 64"),
+    answers("sae_nb", "sn.top_atoms(sae, acts[:5])", TypeError, "needs `input`"),
 ]
 
 CALLS = ACTIVATIONS + CODES + SAES + TRAINING + REPORTS + MODELS + STEERING + DATA + PANELS + NAMES

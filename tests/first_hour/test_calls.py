@@ -58,8 +58,8 @@ def typed(code: str, names: dict[str, Any]) -> Any:
     *lines, last = ast.parse(code).body
     if not isinstance(last, ast.Expr):
         lines, last = [*lines, last], ast.Expr(ast.Constant(None))
-    exec(compile(ast.Module(lines, []), "<cell>", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
+    exec(compile(ast.Module(lines, []), cell, "exec"), names)
+    return eval(compile(ast.Expression(last.value), cell, "eval"), names)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.habit}: {call.code}"[:90])
