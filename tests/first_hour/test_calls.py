@@ -48,13 +48,9 @@ def at_hand(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def typed(code: str, names: dict[str, Any]) -> Any:
     """Run lines as a cell does and return the value of the last one."""
-    source = [f"{line}\n" for line in code.splitlines()]
-    linecache.cache["<cell>"] = (
-        len(code),
-        None,
-        source,
-        "<cell>",
-    )  # nnsight reads a trace's source
+    # nnsight reads a trace's source, and remembers it by the file's name.
+    cell = f"<cell {hash(code)}>"
+    linecache.cache[cell] = (len(code), None, code.splitlines(keepends=True), cell)
     *lines, last = ast.parse(code).body
     if not isinstance(last, ast.Expr):
         lines, last = [*lines, last], ast.Expr(ast.Constant(None))
