@@ -14,7 +14,6 @@ from sae_nb.checks import check_atom, check_count
 from sae_nb.figures import format_number, format_percent, sum_of_strips
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
     from torch import Tensor
 
     from sae_nb.architectures import SparseAutoencoder
@@ -72,7 +71,7 @@ class SumOfAtoms:
             f"{self.where} = bias + {' + '.join(names)}{more}; {format_percent(self.left)} is left"
         )
 
-    def plot(self) -> go.Figure:
+    def plot(self) -> Any:
         """Draw the row, its terms, their sum and what is left as strips of one scale."""
         strips = {"the activation": self.x, "= bias, the same for all": self.bias}
         for atom, z, label, part in zip(
