@@ -21,7 +21,7 @@
 # **What is a sparse autoencoder?** A neural network turns every word, or every patch of an image, into a list
 # of numbers, its *activation*; hardly any of these numbers means something by itself. A **sparse
 # autoencoder** (SAE) finds directions, its *atoms*, such that each activation is nearly a sum of a few of
-# them. Many atoms stand for something that a person can name, and an atom that is added to the running
+# them. Many atoms represent something that a person can name, and an atom that is added to the running
 # network changes what it does.
 #
 # Below is one activation of a small vision transformer, taken apart so by an SAE. Then you do it yourself:
@@ -58,7 +58,7 @@ started = time.perf_counter()
 #
 # The image shows a 0. Of the patch in the frame the network knows 64 numbers (first row of cells). The SAE
 # writes them as a sum: a part that all patches share, and 16 of its 512 atoms, the five strongest one by one.
-# Nobody told it what a digit is, and yet three of the five fire on zeros, and two where ink lies on the patch.
+# It has seen no label, and yet three of the five fire on zeros, and two where ink lies on the patch.
 
 # %%
 known = sn.load_examples("tiny-vit/resid_post.6")
