@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import nbformat
+import plotly.io
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
@@ -26,6 +27,8 @@ NOTEBOOK = Path(__file__).with_name("00_tour.ipynb")
 PANELS = ("monitor", "browser", "panel", "reader", "story_panel")
 # The page template's own scripts (mathematics, diagrams, widgets) would be fetched when it is opened.
 SCRIPT_FROM_ELSEWHERE = re.compile(r"<script[^>]*>(?:(?!</script>).)*</script>", re.DOTALL)
+MAIN = re.compile(r"<main.*</main>", re.DOTALL)
+PLOTLY = "application/vnd.plotly.v1+json"
 LANGUAGE_CELL = """\
 import pydoc_data.topics
 model = sn.load_model({folder!r})
@@ -73,7 +76,15 @@ def to_html(notebook: nbformat.NotebookNode, pages: dict[str, str]) -> str:
     config = Config()
     kinds = ["text/html", "image/svg+xml", "image/png", "text/markdown", "text/plain"]
     config.NbConvertBase.display_data_priority = kinds
+    parts = {name: MAIN.search(html)[0] for name, html in pages.items()}
     for cell in page.cells:
+        for output in cell.get("outputs", []):
+            if PLOTLY in output.get("data", {}):
+                place = f"figure-{len(parts)}"
+                parts[place] = plotly.io.to_html(
+                    output.data[PLOTLY], include_plotlyjs=False, full_html=False, validate=False
+                )
+                output.data = {"text/html": _place(place)}
         name = cell.source.rstrip().rpartition("\n")[2]
         if cell.cell_type == "code" and name in pages:
             cell.outputs[-1].data = {"text/html": _place(name)}
@@ -83,9 +94,8 @@ def to_html(notebook: nbformat.NotebookNode, pages: dict[str, str]) -> str:
     # The pages' rule for a body of their own would narrow this one.
     style = re.sub(r"\nbody {[^}]*}", "", "".join(styles))
     head = f"<style>{style}</style><script>{get_plotlyjs()}</script></head>"
-    for name, html in pages.items():
-        main = re.search(r"<main.*</main>", html, re.DOTALL)[0]
-        body = body.replace(_place(name), main)
+    for name, part in parts.items():
+        body = body.replace(_place(name), part)
     return body.replace("</head>", head, 1)
 
 
