@@ -92,7 +92,9 @@ class Task:
         Ctrl-C ends the waiting alone. (After a Ctrl-C in `Thread.join`, Python 3.11 takes the thread for
         ended.)
         """
-        return self._thread is not threading.current_thread() and self._ended.wait(timeout)
+        return self._thread is not threading.current_thread() and self._ended.wait(
+            None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+        )
 
 
 def checkpoint() -> None:

@@ -154,6 +154,15 @@ def check_count(value: object, *, name: str, at_least: int = 1, at_most: int | N
     return value
 
 
+def check_integers(values: object, *, name: str) -> tuple[int, ...]:
+    """Return whole numbers, of a list, an array or a tensor of one axis, as Python's."""
+    if isinstance(values, Tensor | np.ndarray):
+        values = values.tolist()
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping):
+        raise TypeError(f"`{name}` must be a list of integers, got {shown(values)}.")
+    return tuple(check_integer(value, name=f"{name}[{i}]") for i, value in enumerate(values))
+
+
 def check_seed(seed: object, *, name: str = "seed") -> int:
     """Return `seed` if every generator takes it: torch's, numpy's and scikit-learn's."""
     return check_count(seed, name=name, at_least=0, at_most=2**32 - 1)
@@ -786,6 +795,7 @@ _PLAIN: dict[str, _Kind] = {
         _unchanged,
     ),
     "device": _of(lambda value: isinstance(value, torch.device), "a device", _unchanged),
+    **dict.fromkeys(("Judge", "Make"), _of(callable, "a function", check_callable)),
     "Tensor": _of(is_array, "a torch tensor. Use torch.as_tensor(…).", as_tensor),
 }
 """Names in annotations that are a kind of their own."""
@@ -826,6 +836,14 @@ _CLASSES = {
     "Paper": "a Paper. Use sn.data.Paper(…).",
     "Batch": "a batch. Use next(model.batches(inputs)).",
     "Penalty": "a penalty. Use one such as sn.architectures.SoftProx(0.1).",
+    "Factor": "a factor. Use what sn.summaries.row_factors returns.",
+    "RowFacts": "RowFacts. Leave it out: they are made from the activations.",
+    "Reading": "a reading of the model. Leave it out: then it is made.",
+    "Report": "a report. Use what sn.evaluate returns.",
+    "BestEffect": "a best effect. Use what sn.best_effect returns.",
+    "LearnedAdjoint": "a learned adjoint. Use sn.architectures.LearnedAdjoint(operator).",
+    "Prox": "a penalty. Use one such as sn.architectures.SoftProx(0.1).",
+    "TopK": "a TopK SAE. Use sn.TopK(…).",
     "MatrixOperator": "an operator. Use one such as sn.architectures.DenseOperator(…).",
 }
 """Classes of ours that public calls take: what a message calls them, and where one gets them."""
@@ -842,5 +860,7 @@ _LIKE = {
     "LiveModel": ("hook_points",),
     "SparseAutoencoder": ("dictionary",),
     "Activations": ("batches",),
+    "Prox": ("of_affine",),
+    "TopK": ("dictionary",),
 }
 """What also passes for them: an object of one's own with one of these."""

@@ -20,6 +20,7 @@ from sae_nb.checks import (
     as_tensor,
     check_count,
     check_flag,
+    check_matrix,
     check_real,
     checked,
     one_of,
@@ -276,6 +277,7 @@ class Temporal(OneStep):
             Novel atoms per token; None is the SAE's own.
         """
         own = self._checked_k(None) if k is None else k
+        residual = check_matrix(residual, name="residual", d_in=self.d_in, finite=False)
         return self._encode(residual + self.bias, own)  # type: ignore[arg-type]
 
     def checked_rows(self, x: Float[Tensor, "*batch d_in"]) -> Rows:

@@ -267,9 +267,9 @@ def archetypal_analysis(
     """
     # Mixtures move with the data, so the mean can be taken off; steps may then be longer.
     x = x - x.mean(dim=0)
-    w = torch.zeros(n_atoms, len(x), dtype=x.dtype)
+    w = x.new_zeros(n_atoms, len(x))
     w[torch.arange(n_atoms), far_apart(x, n_atoms, generator)] = 1
-    z = torch.full((len(x), n_atoms), 1 / n_atoms, dtype=x.dtype)
+    z = x.new_full((len(x), n_atoms), 1 / n_atoms)
     spread = _squared_norm(x)
     errors = []
     for _ in range(n_steps):

@@ -19,7 +19,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
-from sae_nb.checks import check_atom, check_count, check_memory, checked, row_numbers, same_length
+from sae_nb.checks import (
+    as_tensor,
+    check_atom,
+    check_count,
+    check_device,
+    check_memory,
+    checked,
+    row_numbers,
+    same_length,
+    shown,
+)
 from sae_nb.files import (
     new_folder,
     read_json,
@@ -330,6 +340,12 @@ class SparseCodes(KnowsOtherWords):
     @classmethod
     def from_dense(cls, z: Float[Tensor, "*batch n_atoms"]) -> SparseCodes:
         """Keep the non-zero entries of a dense code, and its gradient."""
+        z = as_tensor(z, name="z")
+        if not z.ndim or not z.shape[-1] or z.layout != torch.strided or z.is_meta:
+            raise ValueError(
+                f"`z` must be a dense tensor of shape (…, n_atoms), got shape {tuple(z.shape)} and "
+                f"layout {z.layout}."
+            )
         rows = z.reshape(-1, z.shape[-1])
         row, atom = rows.nonzero(as_tuple=True)
         counts = torch.bincount(row, minlength=len(rows))
@@ -599,6 +615,10 @@ class SparseCodes(KnowsOtherWords):
         ------
         IndexError: If a row does not exist or a mask has the wrong length.
         """
+        if isinstance(which, Tensor) and which.layout != torch.strided:
+            raise TypeError(
+                f"`which` must be dense, got layout {which.layout}. Use which.to_dense()."
+            )
         flat = which.reshape(-1) if isinstance(which, Tensor) else which
         numbers = row_numbers(
             flat, (self.n_rows,), self.device, beyond="Leading axes are flattened."
@@ -618,6 +638,15 @@ class SparseCodes(KnowsOtherWords):
 
     def only(self, kept: Bool[Tensor, " nnz"]) -> SparseCodes:
         """The same rows with some of their entries, named by a mask, and their gradient."""
+        if not isinstance(kept, Tensor) or kept.dtype != torch.bool or kept.shape != (self.nnz,):
+            given = (
+                f"{kept.dtype} of shape {tuple(kept.shape)}"
+                if isinstance(kept, Tensor)
+                else shown(kept)
+            )
+            raise ValueError(
+                f"`kept` must be a mask with one entry per stored value, shape ({self.nnz},), got {given}."
+            )
         counts = torch.bincount(self.support.rows[kept], minlength=self.n_rows)
         parts = (self.values[kept], self.atoms[kept], offsets_of(counts))
         return SparseCodes(*parts, self.n_atoms, self.leading_shape)
@@ -632,7 +661,9 @@ class SparseCodes(KnowsOtherWords):
 
     def to(self, device: str | torch.device) -> SparseCodes:
         """The codes on another device; the same object if they are there already."""
-        if torch.device(device) == self.device:
+        if device is None:
+            raise TypeError("`device` must be a torch device such as 'cpu' or 'cuda', got None.")
+        if check_device(device) == self.device:
             return self
         values, atoms = self.values.to(device), self.atoms.to(device)
         return SparseCodes(values, atoms, self.offsets.to(device), self.n_atoms, self.leading_shape)

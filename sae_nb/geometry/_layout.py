@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_matrix, checked
+from sae_nb.checks import as_tensor, between, check_count, check_matrix, checked
 from sae_nb.files import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ def cluster_points(
     >>> cluster_points(np.concatenate((here, there + 5))).tolist() == [0] * 20 + [1] * 20
     True
     """
-    xy = np.asarray(xy, dtype=np.float64)
+    xy = as_tensor(xy, name="xy").double().numpy(force=True)
     if xy.ndim != 2 or xy.shape[1] != 2 or not np.isfinite(xy).all():
         raise ValueError(
             f"`xy` must be a finite matrix of two columns, got shape {xy.shape}"

@@ -43,7 +43,7 @@ from sae_nb.kernels import check_not_forked
 FEWEST_ROWS = 8
 """Below this there is nothing to unfold, and PCA is the layout."""
 
-Report = Callable[[str, float], None]
+Said = Callable[[str, float], None]
 """Called with a stage in words and the share of it that is done."""
 
 
@@ -53,7 +53,7 @@ def umap_layout(
     settings: LayoutSettings | None = None,
     *,
     cache: bool = True,
-    report: Report | None = None,
+    report: Said | None = None,
 ) -> Float[np.ndarray, "n 2"]:
     """Return UMAP coordinates of rows by cosine distance, computed in this process.
 
@@ -87,7 +87,7 @@ def umap_layout(
 
 
 def _fitted(
-    x: Float[Tensor, "n d"], settings: LayoutSettings, report: Report | None
+    x: Float[Tensor, "n d"], settings: LayoutSettings, report: Said | None
 ) -> Float[np.ndarray, "n 2"]:
     start = pca_layout(x)
     if len(x) < FEWEST_ROWS:
@@ -128,7 +128,7 @@ def _fitted(
 class _Bar:
     """Looks like a file to tqdm, and turns what it writes into reports."""
 
-    def __init__(self, say: Report) -> None:
+    def __init__(self, say: Said) -> None:
         self._say = say
 
     def write(self, text: str) -> None:

@@ -162,11 +162,18 @@ def primitives_of(backend: Backend, support: Support) -> Primitives:
     return support.path or cuda.Sparse()
 
 
+_MATRICES = ("x", "weight", "dictionary", "target")
+
+
 def check_tensors(**given: object) -> None:
-    """Refuse what is no tensor: None stands for one that is left out."""
+    """Refuse what is no tensor of as many axes as it should have; a bias and a centre may be left out."""
     for name, value in given.items():
-        if value is not None and not (isinstance(value, Tensor) and value.layout == torch.strided):
+        if value is None and name in ("bias", "centre"):
+            continue
+        if not isinstance(value, Tensor) or value.layout != torch.strided:
             raise TypeError(f"`{name}` must be a dense torch tensor, got {shown(value)}.")
+        if name in _MATRICES and (value.ndim != 2 or not value.shape[1]):
+            raise ValueError(f"`{name}` must have two axes, got shape {tuple(value.shape)}.")
 
 
 def check_codes(codes: object) -> None:

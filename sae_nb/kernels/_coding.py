@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_k, check_real
+from sae_nb.checks import between, check_flag, check_integers, check_k, check_real, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import _autograd as autograd, _reference as reference
 from sae_nb.kernels._backends import (
@@ -85,8 +85,10 @@ def topk_encode(
     >>> topk_encode(x, torch.eye(3), k=2, signed=True).to_dense().tolist()
     [[3.0, 0.0, -2.0], [-1.0, -1.0, 0.0]]
     """
-    k = check_k(k, len(weight))
     pre_codes = _checked(x, weight, bias, centre)
+    if not len(x):
+        raise ValueError("`x` must have at least one row, got none.")
+    k, signed = check_k(k, len(weight)), check_flag(signed, name="signed")
     if pick(backend, x) == "reference":
         return reference.topk(pre_codes.dense(), k, signed=signed)
     kept = pre_codes.detach()
@@ -132,8 +134,8 @@ def batch_topk_encode(
     >>> batch_topk_encode(x, torch.eye(3), k=1).to_dense().tolist()
     [[3.0, 2.0, 0.0], [0.0, 0.0, 0.0]]
     """
-    n_kept = max(1, round(check_average_k(k, len(weight)) * len(x)))
     pre_codes = _checked(x, weight, bias, centre)
+    n_kept = max(1, round(check_average_k(k, len(weight)) * len(x)))
     if pick(backend, x) == "reference":
         return reference.batch_topk(pre_codes.dense(), n_kept)
     kept = pre_codes.detach()
@@ -173,6 +175,9 @@ def threshold_encode(
     >>> threshold_encode(x, torch.eye(3), thresholds=torch.tensor([2.0, 1.0, 0.0])).to_dense().tolist()
     [[3.0, 0.0, 0.0], [0.0, 0.0, 0.5]]
     """
+    check_tensors(x=x, weight=weight)
+    if not isinstance(thresholds, Tensor):
+        thresholds = check_real(thresholds, name="thresholds")
     limits = torch.as_tensor(thresholds, dtype=x.dtype, device=x.device).detach()
     limits = limits.expand(len(weight)) if limits.ndim == 0 else limits
     pre_codes = _checked(x, weight, bias, centre, thresholds=limits)
@@ -292,11 +297,20 @@ def squared_error(
     check_tensors(bias=bias, target=target)
     check_dictionary(codes, dictionary)
     check_fit(target, dictionary, {"bias": (bias, dictionary.shape[1])})
+    _check_rows(codes, target)
     chosen = pick(backend, codes.values)
     if chosen == "reference":
         return reference.squared_error(codes, dictionary, bias, target)
     how = (codes.support, primitives_of(chosen, codes.support))
     return autograd.SquaredError.apply(codes.values, dictionary, bias, target.contiguous(), *how)  # type: ignore[no-untyped-call]
+
+
+def _check_rows(codes: SparseCodes, target: Tensor) -> None:
+    if len(target) != codes.n_rows:
+        raise ValueError(
+            f"`target` must have one row per row of `codes`, {codes.n_rows}, got shape "
+            f"{tuple(target.shape)}."
+        )
 
 
 def nested_squared_error(
@@ -344,7 +358,8 @@ def nested_squared_error(
     check_tensors(bias=bias, target=target)
     check_dictionary(codes, dictionary)
     check_fit(target, dictionary, {"bias": (bias, dictionary.shape[1])})
-    ends = tuple(int(width) for width in widths)
+    _check_rows(codes, target)
+    ends = check_integers(widths, name="widths")
     if not ends or ends[-1] != codes.n_atoms or any(a >= b for a, b in zip((0, *ends), ends)):
         raise ValueError(
             f"`widths` must ascend from at least 1 to n_atoms={codes.n_atoms}, got {list(ends)}. End "
@@ -395,8 +410,10 @@ def per_entry(
     return autograd.PerEntry.apply(vector, codes.support, primitives)  # type: ignore[no-untyped-call]
 
 
+@checked
 def warm_up(dtype: torch.dtype = torch.float32) -> None:
     """Compile (or load from disk) every CPU loop now, on a toy, instead of at the first batch."""
+    one_of(dtype, (torch.float32, torch.float64), name="dtype")
     x = torch.ones(2, 2, dtype=dtype)
     weight = torch.eye(2, dtype=dtype, requires_grad=True)
     codes = topk_encode(x, weight, k=1, backend="cpu")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import SimplexProx
-from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.checks import as_tensor, check_count, check_matrix, checked
 
 STEPS = 200
 """Accelerated projected gradient steps of `encode`. Ours: R² changes by less than 1e-4 after it."""
@@ -93,6 +93,7 @@ class BlockArchetypes:
                 f"`tile_sizes` must sum to the {len(points)} rows of `archetypes`, got "
                 f"{self.tile_sizes}."
             )
+        bias = as_tensor(bias, name="bias")
         if bias.shape != points.shape[1:]:
             raise ValueError(
                 f"`bias` must have shape ({points.shape[1]},) as the archetypes, got "

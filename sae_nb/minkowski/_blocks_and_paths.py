@@ -245,7 +245,7 @@ def path_support(
     k = check_count(n_neighbours, name="n_neighbours")
     generator = torch.Generator().manual_seed(seed)
     if len(rows) > MOST_ROWS:
-        rows = rows[torch.randperm(len(rows), generator=generator)[:MOST_ROWS]]
+        rows = rows[torch.randperm(len(rows), generator=generator)[:MOST_ROWS].to(rows.device)]
     if len(rows) <= k + 1:
         raise ValueError(
             f"`x` must have more than n_neighbours + 1 = {k + 1} rows, got {len(rows)}."
@@ -254,7 +254,7 @@ def path_support(
     data = _Data(rows, k, float(_kth(distance.clone().fill_diagonal_(torch.inf), k).median()))
     if data.unit == 0:
         raise ValueError("`x` must have distinct rows: half of them have n_neighbours copies.")
-    drawn = torch.randint(len(rows), (8 * n_pairs, 2), generator=generator)
+    drawn = torch.randint(len(rows), (8 * n_pairs, 2), generator=generator).to(rows.device)
     drawn = drawn[drawn[:, 0] != drawn[:, 1]]
     lengths = distance[drawn[:, 0], drawn[:, 1]]
     pairs = drawn[lengths >= lengths.median()][:n_pairs]
@@ -342,8 +342,8 @@ def _tile_paths(
     block: BlockArchetypes, first: TileCodes, last: TileCodes
 ) -> list[Float[Tensor, "points d_in"]]:
     """One tile after another: those that close, then those that stay, then those that open."""
-    sizes = torch.tensor(block.tile_sizes)
-    tile = torch.arange(len(sizes)).repeat_interleave(sizes)
+    sizes = torch.tensor(block.tile_sizes, device=block.bias.device)
+    tile = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
     paths = []
     for i in range(len(first)):
         z_first = first.mixtures[i] * first.active[i][tile]
@@ -356,7 +356,9 @@ def _tile_paths(
             stop[tile == t] = z_last[tile == t]
             stops.append(stop)
         points = block.bias + torch.stack(stops) @ block.archetypes
-        moved = torch.cat([torch.tensor([True]), points.diff(dim=0).norm(dim=1) > 1e-9])
+        moved = torch.cat(
+            [torch.tensor([True], device=points.device), points.diff(dim=0).norm(dim=1) > 1e-9]
+        )
         kept = points[moved]
         paths.append(_along(kept) if len(kept) > 1 else kept.expand(N_POINTS, -1))
     return paths

@@ -255,10 +255,10 @@ def hull_of_rows(
         )
     generator = torch.Generator().manual_seed(seed)
     if len(rows) > max_rows:
-        rows = rows[torch.randperm(len(rows), generator=generator)[:max_rows]]
+        rows = rows[torch.randperm(len(rows), generator=generator)[:max_rows].to(rows.device)]
     rows = rows.double()
     mixture, _ = archetypal_analysis(rows, n, n_steps=n_steps, generator=generator)
-    return BlockArchetypes((mixture @ rows).float(), (n,), torch.zeros(rows.shape[1]))
+    return BlockArchetypes((mixture @ rows).float(), (n,), rows.new_zeros(rows.shape[1]).float())
 
 
 @torch.enable_grad()

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.checks import as_tensor, between, check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.minkowski._atom_geometry import check_codes
 
@@ -220,6 +220,8 @@ def linear_probe(
     from sklearn.linear_model import LogisticRegression
 
     rows = check_matrix(x).detach()
+    between(strength, 0, math.inf, name="strength", ends="(]")
+    y = as_tensor(y, name="y")
     n_classes = len(torch.unique(y))
     if y.shape != (len(rows),) or n_classes < 2:
         raise ValueError(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.background import checkpoint
-from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.checks import as_tensor, between, check_count, check_matrix, checked
 from sae_nb.data import check_sparsity
 from sae_nb.progress import progress_bar
 
@@ -58,6 +58,12 @@ class Bottleneck(nn.Module):
     @checked
     def hidden(self, x: Float[Tensor, "*n n_features"]) -> Float[Tensor, "*n n_hidden"]:
         """Return the hidden activations, h = Wx."""
+        x = as_tensor(x)
+        if x.shape[-1:] != (self.n_features,) or x.dtype != self.directions.dtype:
+            raise ValueError(
+                f"`x` must have last dimension n_features={self.n_features} and type "
+                f"{self.directions.dtype}, got shape {tuple(x.shape)} and type {x.dtype}."
+            )
         return x @ self.directions
 
     def forward(self, x: Float[Tensor, "*n n_features"]) -> Float[Tensor, "*n n_features"]:
@@ -122,6 +128,7 @@ def train_bottlenecks(
         if not bool((weights > 0).all()):
             raise ValueError(f"`importance` must be positive, got a smallest of {weights.min():g}.")
     check_count(seed, name="seed", at_least=0)
+    between(learning_rate, 0, 1e3, name="learning_rate", ends="(]")
     shape = (len(chances), n_restarts, n_features, n_hidden)
     at_once = _Toys(shape, chances, weights, torch.Generator().manual_seed(seed))
     at_once.descend(steps, batch_size, learning_rate, progress)

@@ -28,6 +28,7 @@ from sae_nb.models._inputs import (
     chunks,
     described,
     empty,
+    has_numbers,
     is_many,
     pair,
     plain_index,
@@ -71,6 +72,8 @@ def picture_samples(model: LiveModel, inputs: Any) -> Samples:
         return Samples(iter([inputs]), 1)
     if isinstance(inputs, Mapping):
         return _mapping(model, inputs)
+    if isinstance(inputs, (Tensor, np.ndarray)) and not has_numbers(inputs):
+        raise _not_pictures(model, inputs)
     if isinstance(inputs, np.ndarray):
         if inputs.ndim in (3, 4) and inputs.shape[-1] == 3 and inputs.shape[-3] != 3:
             inputs = np.moveaxis(inputs, -1, -3)  # channels first

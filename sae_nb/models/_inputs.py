@@ -170,7 +170,15 @@ def is_many(inputs: Any) -> bool:
 
 
 def _is_dataset(inputs: Any) -> bool:
-    return hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
+    indexed = hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
+    return indexed and not isinstance(inputs, type)
+
+
+def has_numbers(x: Tensor | np.ndarray) -> bool:
+    """Whether a model can read it: arrays of texts or objects, sparse and meta tensors it cannot."""
+    if isinstance(x, Tensor):
+        return x.layout == torch.strided and not x.is_meta
+    return x.dtype.kind in "biufc"
 
 
 def first_of_pair(item: Any, batch_ndim: int) -> Any:
@@ -282,6 +290,8 @@ def _peeked(model: LiveModel, inputs: Iterable[Any]) -> Iterator[Any]:
 def _checked(model: LiveModel, part: Any) -> Tensor | dict[str, Tensor]:
     if isinstance(part, (tuple, list)) and part and isinstance(part[0], Tensor):
         part = part[0]
+    if isinstance(part, (Tensor, np.ndarray)) and not has_numbers(part):
+        raise _not_tensors(model, part)
     if isinstance(part, np.ndarray):
         part = torch.from_numpy(part)
     if isinstance(part, Mapping):

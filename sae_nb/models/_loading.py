@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from sae_nb.checks import check_count, check_device, checked
+from sae_nb.checks import check_count, check_device, check_path, checked
 from sae_nb.files import read_json
 from sae_nb.models import _facts as facts
 from sae_nb.models._checkpoints import (
@@ -100,7 +100,7 @@ def load_model(
         )
     if not isinstance(name, (str, os.PathLike)) or not str(name).strip():
         raise TypeError(f"`name` must be a model's name or folder, got {name!r}.")
-    text = os.fspath(name)
+    text = os.fspath(check_path(name, name="name"))
     bundled = bundled_names()
     is_bundled = text.partition("@")[0] in {known.partition("@")[0] for known in bundled}
     if check_remote(remote):

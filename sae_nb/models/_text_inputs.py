@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sae_nb.activations import describe_ids
-from sae_nb.checks import check_count, one_of
+from sae_nb.checks import LARGEST, check_count, one_of
 from sae_nb.models._inputs import (
     Batch,
     Batches,
@@ -22,6 +22,7 @@ from sae_nb.models._inputs import (
     chunks,
     described,
     empty,
+    has_numbers,
     is_many,
 )
 
@@ -127,6 +128,8 @@ def language_samples(model: LiveModel, inputs: Any) -> Samples:
         return _texts(model, [inputs.read_text(encoding="utf-8")])
     if isinstance(inputs, Mapping):
         return _mapping(model, inputs)
+    if isinstance(inputs, (Tensor, np.ndarray)) and not has_numbers(inputs):
+        raise _not_language(model, inputs)
     if isinstance(inputs, (Tensor, np.ndarray)):
         return _id_array(model, torch.as_tensor(inputs))
     texts = getattr(inputs, "texts", None)
@@ -204,6 +207,8 @@ def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
     if all(isinstance(item, str) for item in inputs):
         return _texts(model, inputs)
     if all(isinstance(item, (int, np.integer)) and not isinstance(item, bool) for item in inputs):
+        if max(abs(int(item)) for item in inputs) > LARGEST:  # torch may have no such integer
+            raise ValueError(f"Token ids must be at most {LARGEST}, got {max(inputs)}.")
         return _id_array(model, torch.tensor([int(item) for item in inputs]))
     for item in inputs:
         if not isinstance(item, (str, Path, Mapping, list, tuple, Tensor, np.ndarray)):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sae_nb.architectures import SparseAutoencoder, read_sae
-from sae_nb.checks import checked
+from sae_nb.checks import check_path, checked
 from sae_nb.files import MANIFEST, read_json, recover
 
 # -------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def _located(folder_or_name: str | Path) -> Path:
     """Return the folder of a path or a name."""
     if not isinstance(folder_or_name, str | PathLike):
         raise TypeError(f"`folder_or_name` must be a folder or a name, got {folder_or_name!r}.")
-    folder = Path(folder_or_name)
+    folder = check_path(folder_or_name, name="folder_or_name")
     recover(folder)
     if folder.is_dir():
         return folder

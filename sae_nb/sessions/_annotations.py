@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_nb.atoms import Labels
+from sae_nb.checks import check_path
 from sae_nb.files import (
     SaeIdentity,
     check_seal,
@@ -178,8 +179,8 @@ def annotations_of(labels: Any, sae: Any, given: Mapping[int, str] | None = None
     if labels is None:
         return Annotations(getattr(sae, "folder", None), sae, given=given)
     if isinstance(labels, (str, Path)):
-        return Annotations(labels, sae, given=given)
-    if isinstance(labels, Mapping):
+        return Annotations(check_path(labels, name="labels"), sae, given=given)
+    if isinstance(labels, Mapping) and all(str(atom).isdigit() for atom in labels):
         return Annotations(given=labels)
     raise TypeError(
         "`labels` must be a folder, a JSON file, a mapping from atom to text, or None, got "

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.checks import checked
+from sae_nb.checks import checked, shown
 from sae_nb.files import (
     MANIFEST,
     SaeIdentity,
@@ -61,6 +61,10 @@ class Session:
 
     def check_sae(self, sae: Any) -> None:
         """Refuse any SAE but the session's own."""
+        if not hasattr(sae, "dictionary"):
+            raise TypeError(
+                f"`sae` must be a sparse autoencoder, got {shown(sae)}. Use sn.load_sae."
+            )
         identity = identity_of(sae)
         if not self.sae.is_same(identity):
             raise ValueError(

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import check_count, check_real, checked
 from sae_nb.steering._answers import Answers
 from sae_nb.steering._edits import Where
 from sae_nb.steering._request import check_amounts, check_atoms
@@ -110,6 +110,8 @@ def calibrate_strength(
     >>> found.reached, round(found.kl, 1)
     (True, 0.1)
     """
+    if not isinstance(target_kl, float):
+        target_kl = check_real(target_kl, name="target_kl")
     target = float(target_kl)
     if not 0 < target < math.inf:
         raise ValueError(f"`target_kl` must be positive and finite, in nats, got {target_kl}.")

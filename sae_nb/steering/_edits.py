@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import one_of
+from sae_nb.checks import LARGEST, check_count, one_of
 from sae_nb.steering._modes import MODES, Mode
 
 if TYPE_CHECKING:
@@ -236,8 +236,9 @@ Chosen = tuple[int, ...] | Tensor | str | Callable[["RunState"], Tensor] | None
 
 
 def _check_chosen(chosen: Where, prefix_tokens: int) -> Chosen:
-    if chosen is None or (callable(chosen) and not isinstance(chosen, Tensor)):
-        return chosen
+    is_function = callable(chosen) and not isinstance(chosen, Tensor | type)
+    if chosen is None or is_function:
+        return chosen  # type: ignore[return-value]
     if isinstance(chosen, str):
         if chosen not in NAMED_POSITIONS:
             raise ValueError(
@@ -265,7 +266,9 @@ def _check_chosen(chosen: Where, prefix_tokens: int) -> Chosen:
             f"`positions` must be None, integers, a boolean tensor or one of {list(NAMED_POSITIONS)}"
             f", got {chosen!r}. A mask is a torch.bool tensor."
         )
-    return tuple(int(p) for p in numbers)
+    return tuple(
+        check_count(p, name="positions", at_least=-LARGEST, at_most=LARGEST) for p in numbers
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,6 +282,11 @@ class Along:
     def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
         """Return the changed activations."""
         how = MODES[self.mode]
+        if x.shape[-1] != len(self.direction):
+            raise ValueError(
+                f"`sae` must be of the width of this hook point, {x.shape[-1]}, got directions of width "
+                f"{len(self.direction)}. Train or load one for this hook point."
+            )
         if not how.reads_latents:
             return x + (how.change(0.0, self.by) * self.direction).to(x)
         d = self.direction.to(x.device, torch.promote_types(x.dtype, torch.float32))

@@ -42,7 +42,7 @@ class SessionSummary:
         return "\n".join(f"{name.ljust(width)}  {text}" for name, text in texts.items())
 
 
-@checked(leave=("model",))
+@checked
 def summarise_session(
     model: LiveModel,
     acts: Activations,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import TopK
-from sae_nb.checks import check_matrix, check_memory, checked
+from sae_nb.checks import check_matrix, check_memory, checked, same_length
 from sae_nb.codes import SparseCodes
 from sae_nb.data import sparse_features
 from sae_nb.evaluation import (
@@ -181,6 +181,7 @@ def row_factors(
     ['feature 0', 'feature 1']
     """
     called = [f"feature {i}" for i in range(present.shape[1])] if names is None else list(names)
+    same_length(called, present.shape[1], name="names", per="factor")
     columns = present.cpu().numpy().T
     return [
         Factor(name=name, per="row", truth=truth)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
-from sae_nb.checks import check_count, check_matrix, checked, is_array
+from sae_nb.checks import check_count, check_matrix, checked, is_array, shown
 from sae_nb.classical import METHODS, Classical, fit_classical
 from sae_nb.evaluation import Report, evaluate, stability
 from sae_nb.files import check_seal, holding_folder, json_object, sealed, write_json
@@ -164,7 +164,9 @@ def sweep(
     >>> len(swept.saes), list(swept.summary["k"])
     (4, [2, 4])
     """
-    wanted = list(_combinations(architectures, n_atoms, settings or {}, seeds))
+    wanted = list(
+        _combinations(architectures, n_atoms, {} if settings is None else settings, seeds)
+    )
     check_count(at_once, name="at_once")
     config = config or TrainConfig()
     if config.checkpoint is not None:
@@ -213,11 +215,13 @@ def _combinations(
     settings: Mapping[str, Sequence[Any]],
     seeds: Sequence[int],
 ) -> Iterator[Wanted]:
-    names = [one if isinstance(one, str) else one.__name__ for one in architectures]
+    names = [one if isinstance(one, str) else getattr(one, "__name__", "") for one in architectures]
     for name in names:
         if name not in ARCHITECTURES and name not in METHODS:
             among = ", ".join((*ARCHITECTURES, *METHODS))
-            raise ValueError(f"`architectures` must be among {among}, got {name!r}.")
+            raise ValueError(
+                f"`architectures` must be among {among}, got {name or architectures!r}."
+            )
     sizes = [n_atoms] if isinstance(n_atoms, int) else list(n_atoms)
     known = {
         name: {"k"} if name in METHODS else set(inspect.signature(ARCHITECTURES[name]).parameters)
@@ -238,6 +242,11 @@ def _check_settings(
     if not known or not seeds:
         raise ValueError(
             "`architectures` and `seeds` must not be empty. Name one of each at least."
+        )
+    if not isinstance(settings, Mapping):
+        raise TypeError(
+            f"`settings` must be a dict of lists by constructor argument, got {shown(settings)}. Use "
+            "{'k': [4, 8]}."
         )
     for name, values in settings.items():
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:

@@ -11,7 +11,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import generator_for
-from sae_nb.checks import as_tensor, check_count, check_matrix, checked, is_array, one_of
+from sae_nb.checks import (
+    as_tensor,
+    check_count,
+    check_integers,
+    check_matrix,
+    checked,
+    is_array,
+    one_of,
+    shown,
+)
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -153,6 +162,11 @@ class Sequences:
 
     def rows(self, chosen: Sequence[int]) -> SequenceRows:
         """The rows of some sequences, one sequence after the other."""
+        chosen = check_integers(chosen, name="chosen")
+        if not chosen or not -len(self) <= min(chosen) <= max(chosen) < len(self):
+            raise IndexError(
+                f"`chosen` must name sequences from 0 to {len(self) - 1}, got {shown(chosen)}."
+            )
         index = self.row_numbers(chosen)
         return SequenceRows.of(self.acts.rows(index), [self.lengths[i] for i in chosen])
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import as_tensor, check_count, checked
 from sae_nb.temporal._decomposition import decompose
 from sae_nb.temporal._measures import unit_directions
 
@@ -45,6 +45,7 @@ class EventGap:
 
 
 @checked(leave=("events",))
+@checked(leave=("events",))
 def event_gap(
     x: Float[Tensor, "batch time width"],
     events: Int[Tensor, "batch time"],
@@ -74,6 +75,7 @@ def event_gap(
     (1.0, -1.0, 2.0)
     """
     units = unit_directions(x, centre=centre)
+    events = as_tensor(events, name="events")
     if tuple(events.shape) != tuple(units.shape[:2]):
         raise ValueError(
             f"`events` must have one number per token, shape {tuple(units.shape[:2])}, got "

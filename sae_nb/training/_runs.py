@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from torch import Tensor
 
-from sae_nb.checks import checked
+from sae_nb.checks import check_count, checked
 from sae_nb.training._config import TrainConfig, TrainSettings, chosen_config, shows_settings
 from sae_nb.training._control import BackgroundRun
 from sae_nb.training._loop import Training
@@ -114,6 +114,7 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
     @checked
     def live(self, index: int = 0) -> dict[str, float]:
         """Numbers that `set` can change, as they are now: the peak learning rate and the SAE's own."""
+        index = self._checked(index)
         return self._training.learners[index].live()
 
     @checked
@@ -124,6 +125,7 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
         ------
         RuntimeError: If workers share the atoms, so that none has all of them.
         """
+        index = self._checked(index)
         if self.config.shard_atoms and not self._training.team.alone:
             raise RuntimeError(
                 "A snapshot must have all atoms, but with `shard_atoms` each worker has only its own. "
@@ -132,6 +134,10 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
         with self.lock:
             copy = deepcopy(self._training.saes[index])
         return copy.eval()
+
+    def _checked(self, index: int) -> int:
+        n = len(self._training.saes)
+        return check_count(index, name="index", at_least=-n, at_most=n - 1)
 
     def frequency(self, index: int = 0) -> Float[Tensor, " n_atoms"]:
         """Share of recent rows on which each atom fired, counted while training."""

@@ -277,3 +277,10 @@ def test_its_own_recipe_learns_in_a_few_hundred_steps(
     used = sae.encode(activations[0]).detach()
     assert 1 - len(used.atoms[used.values != 0].unique()) / 512 <= dead
     assert 12 <= codes.nnz / len(x) <= 20
+
+
+@pytest.mark.parametrize("name", ["TopK", "BatchTopK", "MatchingPursuit", "Temporal"])
+def test_a_dictionary_that_cannot_fit_is_refused_with_what_it_needs(name: str) -> None:
+    """Before anything is drawn."""
+    with pytest.raises(MemoryError, match=r"needs 5722\.0 GiB .* Choose a smaller `n_atoms`"):
+        ARCHITECTURES[name](d_in=768, n_atoms=10**9, k=8)

@@ -174,7 +174,11 @@ def test_a_graph_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) 
 CASES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "x": ({"x": X[:, :5]}, ValueError, r"last dimension d_in=16, got shape \(30, 5\)"),
     "nan": ({"x": X.index_fill(0, torch.tensor([4]), torch.nan)}, ValueError, "first is row 4"),
-    "dictionary": ({"dictionary": "D"}, TypeError, "`dictionary` must hold numbers"),
+    "dictionary": (
+        {"dictionary": "D"},
+        TypeError,
+        "`dictionary` must be an operator or a torch tensor",
+    ),
     "dtype": ({"x": X.double()}, ValueError, "one dtype and device, got torch.float64"),
     "bias": ({"bias": torch.zeros(3)}, ValueError, r"`bias` must have shape \(16,\), got \(3,\)"),
     "bias nan": ({"bias": torch.full((16,), torch.nan)}, ValueError, "`bias` must be finite"),

@@ -175,6 +175,13 @@ def test_divergence_is_said(states: torch.Tensor) -> None:
         )
 
 
+def test_segments_that_cannot_be_are_refused() -> None:
+    """A longest segment below the shortest: no segment would be fitted."""
+    sizes = BlockSizes(d_model=8, n_heads=2, hidden=16)
+    with pytest.raises(ValueError, match="`max_len` must be at least 3, got 2"):
+        segment_errors(torch.randn(10, 5, 3, 8), sizes, min_len=3, max_len=2)
+
+
 def test_segment_errors_find_the_planted_cut() -> None:
     """The cut where one block gives way to another leaves the least error, out of all."""
     x = planted((0, 3, 6), n=96, seed=4)

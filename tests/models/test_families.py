@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sae_nb.models import LiveModel, read_tensor, wrap
 from sae_nb.models._families import ADDITIVE, find_structure
-from sae_nb.models._hook_points import with_time_axis
+from sae_nb.models._interventions import with_time_axis
 
 CAUSAL = [
     *("gpt2", "gpt_neo", "gptj", "gpt_neox", "gpt_neox_sequential", "llama", "mistral", "mixtral"),

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from sae_nb.architectures.parts._proxes import Centre, Dense, Rows, SimplexProx, Weight
-from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.checks import check_count, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode, squared_error
 
@@ -144,12 +144,23 @@ def normal_rows(n: int, width: int, generator: Generator | None = None) -> Float
             "torch.Generator().manual_seed(seed)."
         )
     n, width = check_count(n, name="n"), check_count(width, name="width")
+    _check_fits(n, width)
     rows = torch.empty(n, width)
     if rows.is_meta:
         return rows
     if generator is None:
         return rows.normal_()
     return rows.copy_(torch.randn(n, width, generator=generator, device=generator.device))
+
+
+def _check_fits(n_atoms: int, width: int) -> None:
+    """Refuse a dictionary that would not fit beside the numbers that are drawn for it."""
+    if torch.get_default_device().type != "cpu":  # on the meta device nothing is drawn
+        return
+    needed = 2 * torch.get_default_dtype().itemsize * n_atoms * width
+    check_memory(
+        needed, f"A dictionary of {n_atoms} atoms × {width}", "Choose a smaller `n_atoms`."
+    )
 
 
 UNIT_GUARD = 1e-12
@@ -241,6 +252,9 @@ class HullOperator(MatrixOperator, nn.Module):
         delta: float,
         generator: Generator | None = None,
     ) -> None:
+        for name, size in (("d_in", d_in), ("n_atoms", n_atoms), ("n_candidates", n_candidates)):
+            check_count(size, name=name)
+        _check_fits(n_atoms, n_candidates)
         super().__init__()
         self.delta = delta
         drawn = math.sqrt(d_in) * random_unit_rows(n_candidates, d_in, generator)

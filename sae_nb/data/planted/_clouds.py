@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked, one_of
+from sae_nb.checks import check_count, check_memory, checked, one_of
 from sae_nb.data._records import Record, seeded
 
 # -------------------------------------------------------------------------------------------------
@@ -298,6 +298,9 @@ def planted_hulls(
     """
     n, d_in = check_count(n, name="n"), check_count(d_in, name="d_in")
     sizes = tuple(check_count(size, name="tile_sizes", at_least=2) for size in tile_sizes)
+    if not sizes:
+        raise ValueError("`tile_sizes` must name at least one tile, got none.")
+    check_memory(8 * n * (d_in + sum(sizes)), f"`planted_hulls(n={n})`", "Ask for fewer rows.")
     one_of(kind, get_args(Kind), name="kind")
     if not noise >= 0:
         raise ValueError(f"`noise` must be at least 0, got {noise}.")

@@ -70,6 +70,8 @@ def slow_and_fast(
     """
     check_count(n, name="n")
     check_count(time, name="time", at_least=2)
+    check_count(d_in, name="d_in")
+    check_count(n_slow, name="n_slow")
     check_k(k, check_count(n_fast, name="n_fast"))
     between(switch, 0, 1, name="switch", ends="(]")
     generator = seeded(seed)

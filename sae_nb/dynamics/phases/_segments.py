@@ -252,6 +252,7 @@ def segment_errors(
     depth = x.shape[1] - 1
     longest = depth if max_len is None else max_len
     check_fit(depth, 1, min_len, "mass")
+    check_count(longest, name="max_len", at_least=min_len)
     settings = config or RaptorConfig(steps_1=60, steps_2=0, batch_size=16, learning_rate=1e-2)
     error = np.full((depth + 1, depth + 1), np.inf)
     n_fits = 0

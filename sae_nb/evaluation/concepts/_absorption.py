@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations, acts_for, check_sae
 from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import largest_cosine
@@ -74,6 +74,7 @@ def swallowed(
     >>> swallowed(Known(), tree.x, tree.codes, tree.dictionary, tree.parent, n_bootstrap=10).value
     0.0
     """
+    check_sae(sae)
     resampling = Resampling(n_bootstrap, seed)
     rows = check_matrix(x, d_in=sae.d_in)
     children, n_concepts = np.flatnonzero(parent.numpy() >= 0), len(dictionary)

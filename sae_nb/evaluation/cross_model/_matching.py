@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count, check_memory, checked
+from sae_nb.checks import check_count, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
 
@@ -189,7 +189,7 @@ def _cosines(
     first: np.ndarray,
     second: np.ndarray,
 ) -> np.ndarray | None:
-    one, two = (torch.as_tensor(d).detach().float().cpu() for d in dictionaries)
+    one, two = (check_matrix(d, name="dictionaries").detach().float().cpu() for d in dictionaries)
     n_one, n_two = (part.n_atoms for part in codes)
     if (len(one), len(two)) != (n_one, n_two):
         raise ValueError(

@@ -13,7 +13,7 @@ from scipy.sparse import csc_matrix
 from torch import Tensor, nn
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count, check_k, check_matrix, checked
+from sae_nb.checks import between, check_count, check_k, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.cross_model._matching import check_aligned, check_same_rows
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
@@ -74,6 +74,7 @@ class UniversalSAE(nn.Module):
     @torch.no_grad()
     def encode(self, model: int, x: Float[Tensor, "n d_in"]) -> SparseCodes:
         """Return the shared code that one model's activations ask for."""
+        model = check_count(model, name="model", at_least=0, at_most=self.n_models - 1)
         x = check_matrix(x, d_in=self.encoders[model].shape[0])
         dense = (self.dense_codes(model, part) for part in torch.split(x, 4096))
         return SparseCodes.concatenate(map(SparseCodes.from_dense, dense))
@@ -81,6 +82,7 @@ class UniversalSAE(nn.Module):
     @checked
     def decode(self, model: int, codes: SparseCodes) -> Float[Tensor, "n d_in"]:
         """Return one model's activations, decoded from any model's code."""
+        model = check_count(model, name="model", at_least=0, at_most=self.n_models - 1)
         parts = [
             codes.rows(slice(start, start + 4096)).to_dense() @ self.dictionaries[model]
             for start in range(0, codes.n_rows, 4096)
@@ -137,6 +139,7 @@ def train_universal(
     """
     check_count(steps, name="steps")
     check_count(batch_size, name="batch_size")
+    between(learning_rate, 0, 1e3, name="learning_rate", ends="(]")
     sae = UniversalSAE(acts, n_atoms, k, seed=seed)
     optimiser = torch.optim.Adam(sae.parameters(), lr=learning_rate)
     generator = torch.Generator().manual_seed(seed)

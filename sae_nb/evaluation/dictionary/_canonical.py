@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import between, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.dictionary._coherence import rows_of
 from sae_nb.evaluation.dictionary._near_data import nearest_atoms
@@ -242,6 +242,7 @@ def meta_dictionary(
 
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     unit = torch.nn.functional.normalize(rows_of(sae).float().cpu(), dim=1)
+    between(ratio, 0, 1e3, name="ratio", ends="(]")
     n_meta, k = round(ratio * len(unit)), check_count(k, name="k")
     if n_meta < k:
         raise ValueError(

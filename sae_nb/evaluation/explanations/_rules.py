@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Int
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_atom, check_count, checked
+from sae_nb.checks import as_tensor, check_atom, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import check_codes
 
@@ -363,7 +362,7 @@ def _repeated(
 def _labels(labels: Mapping[str, Any], acts: Activations) -> dict[str, Bool[np.ndarray, " n"]]:
     by_row = {}
     for name, label in labels.items():
-        values = torch.as_tensor(label).cpu().numpy()
+        values = as_tensor(label, name=f"labels[{name!r}]").cpu().numpy()
         if values.dtype != bool:
             raise TypeError(
                 f"`labels` must be booleans by name, got {values.dtype} for {name!r}. Compare with a "

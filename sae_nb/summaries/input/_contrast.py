@@ -248,7 +248,7 @@ def contrast_codes(
 ) -> Contrast:
     """Return the contrast of codes that are there already; trusts its input."""
     alone = a.n_samples == b.n_samples == 1
-    unit: Unit = permute or ("positions" if alone else "samples")
+    unit: Unit = ("positions" if alone else "samples") if permute is None else permute
     one_of(unit, get_args(Unit), name="permute")
     drawn = partial(permuted_difference, n_permutations=n_permutations, seed=seed)
     strength, rate = (

@@ -208,7 +208,7 @@ class InputSummary:
         ------
         ValueError: If there is no such order, or no base rate for it.
         """
-        by = by or self.natural_order
+        by = self.natural_order if by is None else by
         one_of(by, USE_ORDERS, name="by")
         column = getattr(self.used, by.replace(" ", "_"))
         if column is None:

@@ -109,7 +109,7 @@ def open_dashboard(
         choices["examples"] = examples_of(sae)
     examples = choices.get("examples")
     measured = None if examples is None else examples.labels
-    book = annotations_of(labels or found.path, sae, measured)
+    book = annotations_of(found.path if labels is None else labels, sae, measured)
     _add_missing(book, found.labels)
     made = dashboard(model, sae, acts, labels=book, **choices)
     made.steering.wait()  # until then the unit of its strength is not known

@@ -10,7 +10,7 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.checks import checked
+from sae_nb.checks import check_count, checked
 from sae_nb.figures import escape, format_count, format_number
 from sae_nb.pretrained import examples_of
 from sae_nb.summaries import QuizQuestion, QuizScore, ask_about, askable_atoms
@@ -101,6 +101,7 @@ class AtomQuiz(Panel):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
+        check_count(n_options, name="n_options", at_least=2)
         self._catalogue = _catalogue(sae, acts, catalogue)
         self.n_atoms = self._catalogue.n_atoms
         self._sizes = {"n_examples": n_examples, "n_options": n_options}

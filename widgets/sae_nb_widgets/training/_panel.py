@@ -11,7 +11,8 @@ from typing import Any
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.checks import checked
+from sae_nb.activations import Activations
+from sae_nb.checks import checked, shown
 from sae_nb.figures import format_count, format_number
 from sae_nb.summaries import TrainingHistory, TrainingSummary
 from sae_nb_widgets.panel import Panel, Whole, figure_widget, reacts
@@ -109,6 +110,8 @@ class TrainingMonitor(Panel):
         self._turns, self._counting, self._drawn_turn = itertools.count(1), threading.Lock(), 0
         self._following = False
         self._n_changes = 0
+        if acts is not None and not isinstance(acts, Activations):
+            raise TypeError(f"`acts` must be Activations, got {shown(acts)}. Use sn.capture.")
         self._gallery = TrainingGallery(acts, picture_shape)
         super().__init__(interval=interval, chips=self._facts(), **kwargs)
         self._build()
