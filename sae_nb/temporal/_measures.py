@@ -22,7 +22,7 @@ from sae_nb.checks import between, check_count, checked
 
 
 def unit_directions(
-    x: Float[Tensor, "batch time width"], *, centre: bool = True
+    x: Float[Tensor, "*batch time width"], *, centre: bool = True
 ) -> Float[Tensor, "batch time width"]:
     """Directions of sequences from their common mean; zero where a vector is at the mean."""
     x = check_sequences(x)
@@ -32,7 +32,9 @@ def unit_directions(
 
 
 @checked
-def lag_cosine(x: Float[Tensor, "batch time width"], lag: int = 1, *, centre: bool = True) -> float:
+def lag_cosine(
+    x: Float[Tensor, "*batch time width"], lag: int = 1, *, centre: bool = True
+) -> float:
     """Mean cosine of a token and the one `lag` tokens before it.
 
     A(w) = E⟨û_t, û_{t−w}⟩. 1 for what does not move, 0 for what is new at every token.
@@ -65,7 +67,7 @@ def lag_cosine(x: Float[Tensor, "batch time width"], lag: int = 1, *, centre: bo
 
 @checked
 def autocorrelation(
-    x: Float[Tensor, "batch time width"], lags: Sequence[int], *, centre: bool = True
+    x: Float[Tensor, "*batch time width"], lags: Sequence[int], *, centre: bool = True
 ) -> dict[int, float]:
     """Mean cosine of tokens at several distances in time; parameters as for `lag_cosine`.
 
@@ -88,7 +90,7 @@ def autocorrelation(
 
 
 @checked
-def path_ratio(x: Float[Tensor, "batch time width"], *, centre: bool = True) -> float:
+def path_ratio(x: Float[Tensor, "*batch time width"], *, centre: bool = True) -> float:
     """Length of the path over the distance of its ends: 1 for a straight line.
 
     Σ_t ‖û_{t+1} − û_t‖ / ‖û_T − û_1‖, sums over sequences before dividing, so that one that ends where
@@ -120,7 +122,7 @@ def path_ratio(x: Float[Tensor, "batch time width"], *, centre: bool = True) -> 
 
 @checked
 def permuted_order(
-    x: Float[Tensor, "batch time width"], seed: int
+    x: Float[Tensor, "*batch time width"], seed: int
 ) -> Float[Tensor, "batch time width"]:
     """The same tokens in a random order, another for each sequence: the null of everything about time.
 
@@ -204,7 +206,7 @@ def dimension_by_position(
 
 @checked
 def context_projection(
-    x: Float[Tensor, "batch time width"], position: int, windows: Sequence[int]
+    x: Float[Tensor, "*batch time width"], position: int, windows: Sequence[int]
 ) -> dict[int, tuple[float, float]]:
     """Share of a token's variance in the span of the tokens before it, and in a random span.
 
@@ -284,14 +286,14 @@ class LinearForecast:
     mean: Float[Tensor, " d_in"]
 
     @checked
-    def predict(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+    def predict(self, x: Float[Tensor, "*batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
         """What it forecasts of each token from those before it."""
         centred = check_sequences(x) - self.mean
         return self.mean + _lagged(centred, len(self.weights)) @ self.weights.flatten(0, 1)
 
 
 @checked(leave=("x",))
-def fit_autoregression(x: Float[Tensor, "batch time d_in"], lags: int = 1) -> LinearForecast:
+def fit_autoregression(x: Float[Tensor, "*batch time d_in"], lags: int = 1) -> LinearForecast:
     """Fit a linear forecast of each token from the `lags` before it, by ridge regression.
 
     Raises
@@ -336,7 +338,7 @@ class AverageForecast:
     mean: Float[Tensor, " d_in"]
 
     @checked
-    def predict(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+    def predict(self, x: Float[Tensor, "*batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
         """What the average of the past forecasts of each token."""
         centred = check_sequences(x) - self.mean
         return self.mean + self.gain * past_average(centred, self.decay)
@@ -356,7 +358,7 @@ def past_average(
 
 @checked(leave=("x",))
 def fit_average(
-    x: Float[Tensor, "batch time d_in"], decays: Sequence[float] = DECAYS
+    x: Float[Tensor, "*batch time d_in"], decays: Sequence[float] = DECAYS
 ) -> AverageForecast:
     """Choose the decay and gain of an exponential average that forecast best.
 

@@ -47,7 +47,7 @@ class EventGap:
 @checked(leave=("events",))
 @checked(leave=("events",))
 def event_gap(
-    x: Float[Tensor, "batch time width"],
+    x: Float[Tensor, "*batch time width"],
     events: Int[Tensor, "batch time"],
     *,
     centre: bool = True,

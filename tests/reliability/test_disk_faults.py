@@ -228,7 +228,9 @@ def test_a_path_under_a_file_is_named(writer: Writer, tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_is_named(writer: Writer, tmp_path: Path, where: str) -> None:
     """A name that no disk takes; a folder that is a link to nothing."""
     (tmp_path / "gone").symlink_to(Path("/proc/nowhere"))
-    with pytest.raises(OSError, match=NAMED):
+    with pytest.raises(
+        (OSError, ValueError), match=rf"{NAMED.pattern}|must be short enough .*Choose"
+    ):
         writer.write(tmp_path / where, 0)
     assert [one.name for one in tmp_path.iterdir()] == ["gone"]
 

@@ -170,7 +170,10 @@ def test_names_are_data(parts: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"saes": ["x"]}, "go together"), ({"names": ["a"]}, "`names` must be one for each")],
+    [
+        ({"saes": [sn.TopK(4, 8, 2)]}, "go together"),
+        ({"names": ["a"]}, "`names` must be one for each"),
+    ],
 )
 def test_bad_input_is_refused(
     parts: SimpleNamespace, changes: dict[str, object], words: str
