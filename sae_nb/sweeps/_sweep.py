@@ -179,7 +179,8 @@ def sweep(
     else:
         test_on = _as_activations(test, "test")
     plain = {name: value for name, value in config.to_json().items() if name != "device"}
-    identity = json.loads(json.dumps({"data": fingerprint(train_on), "config": plain}))
+    identity = {"data": fingerprint(train_on), "config": plain, "test": fingerprint(test_on)}
+    identity["model"] = None if model is None else model.name
     with _alone(folder):
         store = _Store(folder, identity)
         measure = {"model": model, "inputs": inputs, "labels": labels, "n_bootstrap": 0}
@@ -318,7 +319,7 @@ class _Store:
 
     def __init__(self, folder: str | Path | None, identity: dict[str, Any]) -> None:
         self.folder = None if folder is None else Path(folder)
-        self.identity = identity
+        self.identity = json.loads(json.dumps(identity))
         self.done: dict[str, SweepRow] = {}
         if self.folder is not None and (self.folder / FILE).is_file():
             self._read(self.folder)
@@ -348,10 +349,13 @@ class _Store:
         if stated.get("kind") != KIND:
             raise ValueError(f"{str(folder / FILE)!r} must be of a sweep. Choose another folder.")
         stated = check_seal(folder / FILE, stated)
-        if stated["identity"] != self.identity:
+        same = {
+            name: self.identity.get(name) for name in stated["identity"]
+        }  # older ones name fewer
+        if stated["identity"] != same:
             raise ValueError(
-                f"{str(folder)!r} must hold a sweep of the same data and config, and holds another. "
-                "Choose a new folder."
+                f"{str(folder)!r} must hold a sweep of the same data, test rows, model and config, and "
+                "holds another. Choose a new folder."
             )
         for facts in stated["rows"]:
             name = _name(facts["architecture"], facts["settings"], facts["seed"])

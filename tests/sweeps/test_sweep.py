@@ -88,26 +88,17 @@ def test_a_stopped_sweep_goes_on_where_it_was(
 
 
 def test_a_folder_of_another_sweep_is_refused(x: Tensor, tmp_path: Path) -> None:
-    """Other data or another config are not mixed."""
-    sweep(
-        x,
-        n_atoms=16,
-        settings={"k": [2]},
-        seeds=(0,),
-        config=SHORT,
-        folder=tmp_path / "s",
-        progress=False,
-    )
-    with pytest.raises(ValueError, match="holds another"):
-        sweep(
-            x + 1,
-            n_atoms=16,
-            settings={"k": [2]},
-            seeds=(0,),
-            config=SHORT,
-            folder=tmp_path / "s",
-            progress=False,
-        )
+    """Other data, other held-out rows or another config are not mixed."""
+    same = {"n_atoms": 16, "settings": {"k": [2]}, "seeds": (0,), "config": SHORT}
+    same |= {"folder": tmp_path / "s", "progress": False}
+    sweep(x, **same)
+    for other in (
+        {"data": x + 1},
+        {"data": x, "test": x[:50]},
+        {"data": x, "config": sn.TrainConfig(steps=16, batch_size=64)},
+    ):
+        with pytest.raises(ValueError, match="holds another"):
+            sweep(**same | other)
 
 
 @pytest.mark.parametrize(
