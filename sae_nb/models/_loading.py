@@ -100,7 +100,8 @@ def load_model(
         )
     if not isinstance(name, (str, os.PathLike)) or not str(name).strip():
         raise TypeError(f"`name` must be a model's name or folder, got {name!r}.")
-    text = os.fspath(check_path(name, name="name"))
+    check_path(name, name="name")
+    text = os.fspath(name)
     bundled = bundled_names()
     is_bundled = text.partition("@")[0] in {known.partition("@")[0] for known in bundled}
     if check_remote(remote):
