@@ -179,8 +179,8 @@ def sweep(
     else:
         test_on = _as_activations(test, "test")
     plain = {name: value for name, value in config.to_json().items() if name != "device"}
-    identity = {"data": fingerprint(train_on), "config": plain, "test": fingerprint(test_on)}
-    identity["model"] = None if model is None else model.name
+    identity: dict[str, Any] = {"data": fingerprint(train_on), "config": plain}
+    identity |= {"test": fingerprint(test_on), "model": None if model is None else model.name}
     with _alone(folder):
         store = _Store(folder, identity)
         measure = {"model": model, "inputs": inputs, "labels": labels, "n_bootstrap": 0}
