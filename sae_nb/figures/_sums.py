@@ -15,9 +15,6 @@ from sae_nb.figures.theme import NOVEL, colour_scale, plot_text, scaled
 STRIP = 25
 """Height of a strip, in CSS pixels."""
 
-GAP = 0.29
-"""Between image and strips, as a share of the width: their names stand there."""
-
 
 def sum_of_strips(
     strips: Mapping[str, Float[np.ndarray, " d"]],
@@ -31,14 +28,13 @@ def sum_of_strips(
     Parameters
     ----------
     image, box
-        Shown at the left, with a rectangle (left, top, right, bottom) in pixels; None: no image.
+        Shown at the right, with a rectangle (left, top, right, bottom) in pixels; None: no image.
     caption
         Under the image; above the strips where there is none.
     """
     matrix = np.stack(list(strips.values()))
-    widths = [0.22, 0.78] if image is not None else [1.0]
-    figure = make_subplots(cols=len(widths), column_widths=widths, horizontal_spacing=GAP)
-    last = len(widths)
+    widths = [0.78, 0.22] if image is not None else [1.0]
+    figure = make_subplots(cols=len(widths), column_widths=widths, horizontal_spacing=0.03)
     end = float(np.abs(matrix).max()) or 1.0
     figure.add_heatmap(
         z=matrix,
@@ -47,18 +43,20 @@ def sum_of_strips(
         zmax=end,
         ygap=4,
         colorscale=colour_scale(signed=True),
-        colorbar={"title": {"text": "number"}, "thickness": 10},
+        showscale=False,
         hovertemplate="%{y}<br>neuron %{x}: %{z:.3g}<extra></extra>",
-        col=last,
+        col=1,
         row=1,
     )
-    margin = (210, 16, 46, 46) if image is None else (10, 16, 12, 46)
+    margin = (10, 24, 46 if image is None else 12, 46)
     dress(figure, STRIP * len(strips) + sum(margin[2:]), margin)
-    figure.update_yaxes(autorange="reversed", showgrid=False, col=last)
-    figure.update_xaxes(title_text=f"the {matrix.shape[1]} numbers of the vector", col=last)
+    # Names take the room they need, however narrow the page.
+    figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False, col=1)
+    numbers = f"the {matrix.shape[1]} numbers of the vector: orange above zero, blue below"
+    figure.update_xaxes(title_text=numbers, col=1)
     if image is None:
         return figure.update_layout(title={"text": plot_text(caption), "font_size": scaled(13)})
-    figure.add_image(z=image, hoverinfo="skip", col=1, row=1)
+    figure.add_image(z=image, hoverinfo="skip", col=2, row=1)
     if box is not None:
         left, top, right, bottom = box
         figure.add_scatter(
@@ -68,10 +66,10 @@ def sum_of_strips(
             line={"color": NOVEL, "width": 3},
             hoverinfo="skip",
             showlegend=False,
-            col=1,
+            col=2,
             row=1,
         )
-    bare = {"showticklabels": False, "showgrid": False, "ticks": "", "col": 1}
+    bare = {"showticklabels": False, "showgrid": False, "ticks": "", "col": 2}
     figure.update_xaxes(title_text=plot_text(caption), **bare)
     figure.update_yaxes(**bare)
     return figure
