@@ -14,7 +14,7 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.atoms._atom import Crops as Crops, describe_atom as describe_atom
-    from sae_nb.atoms._catalogue import ORDERS as ORDERS, Labels as Labels
+    from sae_nb.atoms._catalogue import ORDERS as ORDERS, Labels as Labels, Words as Words
     from sae_nb.atoms._examples import (
         BANDS as BANDS,
         TOKENS_AFTER as TOKENS_AFTER,

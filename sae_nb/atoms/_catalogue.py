@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
@@ -194,13 +195,21 @@ def _per_atom(
 # -------------------------------------------------------------------------------------------------
 # Labels: what people call atoms, in memory; `sae_nb.sessions` keeps them on disk.
 
+Words = dict[int, tuple[str, str]]
+"""Label and note by atom."""
+
 
 class Labels(Mapping[int, str]):
-    """Label and note of each atom somebody has read; a mapping from atom to label."""
+    """Label, note and star of each atom somebody has read; a mapping from atom to label."""
+
+    given: Mapping[int, str] = MappingProxyType({})
+    """Labels that show where nobody has written; a cleared one stays cleared."""
 
     def __init__(self, labels: Mapping[int, str] | None = None) -> None:
-        note = labels.note if isinstance(labels, Labels) else lambda _: ""
-        self._entries = {int(i): (str(text), note(i)) for i, text in (labels or {}).items()}
+        source = labels if isinstance(labels, Labels) else None
+        note = source.note if source else lambda _: ""
+        self._entries: Words = {int(i): (str(x), note(i)) for i, x in (labels or {}).items()}
+        self._stars: set[int] = set(source.starred) if source else set()
 
     def __getitem__(self, atom: int) -> str:
         return self._entries[atom][0]
@@ -219,12 +228,38 @@ class Labels(Mapping[int, str]):
         """Return the note on an atom; empty where it has none."""
         return self._entries.get(atom, ("", ""))[1]
 
+    @property
+    def starred(self) -> tuple[int, ...]:
+        """The atoms on the work list, ascending."""
+        return tuple(sorted(self._stars))
+
+    def is_starred(self, atom: int) -> bool:
+        """Return whether an atom is on the work list."""
+        return atom in self._stars
+
     def write(self, atom: int, label: str, note: str = "") -> None:
-        """Set label and note of an atom; both empty forgets the atom."""
-        if label or note:
-            self._entries[int(atom)] = (str(label), str(note))
-        else:
-            self._entries.pop(int(atom), None)
+        """Set label and note of an atom; both empty forgets them."""
+        self.write_all({int(atom): (str(label), str(note))})
+
+    def write_all(self, words: Mapping[int, tuple[str, str]], stars: Iterable[int] = ()) -> None:
+        """Set many labels and notes at once, and add stars; see `write`."""
+
+        def edit(entries: Words, starred: set[int]) -> None:
+            for atom, (label, note) in words.items():
+                if label or note or atom in self.given:
+                    entries[atom] = (label, note)
+                else:
+                    entries.pop(atom, None)
+            starred.update(stars)
+
+        self._change(edit)
+
+    def star(self, atom: int, starred: bool = True) -> None:
+        """Put an atom on the work list, or take it off; its label and note stay."""
+        self._change(lambda _, stars: (stars.add if starred else stars.discard)(int(atom)))
+
+    def _change(self, edit: Callable[[Words, set[int]], None]) -> None:
+        edit(self._entries, self._stars)
 
 
 # -------------------------------------------------------------------------------------------------

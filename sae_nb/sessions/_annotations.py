@@ -1,4 +1,4 @@
-"""Annotations: the labels and notes people give atoms, kept in one JSON file beside their SAE.
+"""Annotations: the labels, notes and stars people give atoms, in one JSON file beside their SAE.
 
 Every change is on disk before it is acknowledged. The file says which SAE it belongs to and carries
 its own checksum, so labels never end up on the atoms of another SAE and damage is noticed.
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sae_nb.atoms import Labels
+from sae_nb.atoms import Labels, Words
 from sae_nb.checks import check_path
 from sae_nb.files import (
     SaeIdentity,
@@ -31,14 +31,14 @@ FILE = "annotations.json"
 KIND = "atom annotations"
 VERSION = 1
 
-Entries = dict[int, tuple[str, str]]
+Kept = tuple[Words, set[int]]
 
 _writing = threading.RLock()
 _open_files: dict[Path, weakref.WeakSet[Annotations]] = {}
 
 
 class Annotations(Labels):
-    """Labels and notes of one SAE's atoms; a mapping from atom to label.
+    """Labels, notes and stars of one SAE's atoms; a mapping from atom to label.
 
     All annotations that are open on one file in this process show each other's changes; what another
     process wrote is read before each change of ours, so nobody's labels are lost.
@@ -69,7 +69,7 @@ class Annotations(Labels):
         self._identity = sae if isinstance(sae, SaeIdentity) else identity_of(sae)
         self._stamp: tuple[int, int] | None = None
         with _writing:
-            self._entries = self._fresh()
+            self._entries, self._stars = self._fresh()
             _open_files.setdefault(self.path, weakref.WeakSet()).add(self)
 
     # --- reading ----------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ class Annotations(Labels):
         return self._entries[atom][1] if atom in self._entries else self.given.note(atom)
 
     @property
-    def written(self) -> Entries:
+    def written(self) -> Words:
         """What people wrote here, by atom: (label, note), given labels left out."""
         return dict(self._entries)
 
@@ -106,28 +106,16 @@ class Annotations(Labels):
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def write(self, atom: int, label: str, note: str = "") -> None:
-        """Set label and note of an atom; it is on disk when this returns.
-
-        Both empty forgets the atom, a given label included. Where the file cannot be written nothing
-        changes, here or on disk.
-        """
-        self.write_all({int(atom): (str(label), str(note))})
-
-    def write_all(self, entries: Mapping[int, tuple[str, str]]) -> None:
-        """Set many labels and notes at once; see `write`."""
+    def _change(self, edit: Callable[[Words, set[int]], None]) -> None:
+        """Edit what is on disk; where the file cannot be written nothing changes, here or there."""
         with _writing:
             with _alone(self.path):
-                merged = self._fresh()
-                for atom, (label, note) in entries.items():
-                    if label or note or atom in self.given:
-                        merged[atom] = (label, note)
-                    else:
-                        merged.pop(atom, None)
+                entries, stars = self._fresh()
+                edit(entries, stars)
                 if self.path is not None and self._identity is not None:
-                    _write(self.path, self._identity, merged)
+                    _write(self.path, self._identity, entries, stars)
             for other in self._sharing():
-                other._entries = dict(merged)
+                other._entries, other._stars = dict(entries), set(stars)
         for other in self._sharing():
             other._call_back()
 
@@ -136,15 +124,15 @@ class Annotations(Labels):
         if self.path is None or _stamp(self.path) == self._stamp:
             return
         with _writing:
-            self._entries = self._fresh()
+            self._entries, self._stars = self._fresh()
 
-    def _fresh(self) -> Entries:
+    def _fresh(self) -> Kept:
         if self.path is None or self._identity is None:
-            return dict(self._entries)
+            return dict(self._entries), set(self._stars)
         stamp = _stamp(self.path)  # before reading: a later write is then noticed
-        entries = _read(self.path, self._identity)
+        kept = _read(self.path, self._identity)
         self._stamp = stamp  # only now: what could not be read is an error on every look
-        return entries
+        return kept
 
     def _sharing(self) -> list[Annotations]:
         return [self] if self.path is None else list(_open_files.get(self.path, {self}))
@@ -200,15 +188,23 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return facts.st_mtime_ns, facts.st_ino
 
 
-def _write(path: Path, identity: SaeIdentity, entries: Entries) -> None:
-    atoms = {str(a): {"label": x, "note": y} for a, (x, y) in sorted(entries.items())}
+def _write(path: Path, identity: SaeIdentity, entries: Words, stars: set[int]) -> None:
+    atoms = {
+        str(atom): _as_json(entries.get(atom), atom in stars) for atom in sorted({*entries, *stars})
+    }
     content = {"kind": KIND, "version": VERSION, "sae": identity.to_json(), "atoms": atoms}
     write_json(path, sealed(content))
 
 
-def _read(path: Path, identity: SaeIdentity) -> Entries:
+def _as_json(words: tuple[str, str] | None, starred: bool) -> dict[str, Any]:
+    """What is said of one atom: without a label and a note where only a star was given."""
+    said: dict[str, Any] = {} if words is None else {"label": words[0], "note": words[1]}
+    return {**said, "starred": True} if starred else said
+
+
+def _read(path: Path, identity: SaeIdentity) -> Kept:
     if not path.exists():
-        return {}
+        return {}, set()
     content = read_json(path)
     ours = isinstance(content, dict) and content.get("kind") == KIND
     if not ours or content.get("version") != VERSION:
@@ -226,18 +222,21 @@ def _read(path: Path, identity: SaeIdentity) -> Entries:
     return _parsed(path, content.get("atoms"), identity.n_atoms)
 
 
-def _parsed(path: Path, atoms: Any, n_atoms: int) -> Entries:
+def _parsed(path: Path, atoms: Any, n_atoms: int) -> Kept:
     try:
-        entries = {int(a): (str(one["label"]), str(one["note"])) for a, one in atoms.items()}
+        said = {int(atom): one for atom, one in atoms.items()}
+        stars = {atom for atom, one in said.items() if one.get("starred") is True}
+        worded = {atom: one for atom, one in said.items() if set(one) != {"starred"}}
+        entries = {atom: (str(one["label"]), str(one["note"])) for atom, one in worded.items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{str(path)!r} must name a label and a note for each atom, and does not ({error!r}). Put "
             "back a copy, or move it away to start anew."
         ) from error
-    beyond = [atom for atom in entries if not 0 <= atom < n_atoms]
+    beyond = [atom for atom in said if not 0 <= atom < n_atoms]
     if beyond:
         raise ValueError(f"{str(path)!r} must name atoms below {n_atoms}, got {beyond[0]}.")
-    return entries
+    return entries, stars
 
 
 @contextmanager

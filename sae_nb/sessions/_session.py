@@ -57,7 +57,7 @@ class Session:
     """Recipes of steering; the first is what the panel showed."""
 
     labels: Annotations
-    """Labels and notes people wrote; what is written to them from now on is kept in the session."""
+    """Labels, notes and stars people gave; what is written from now on is kept in the session."""
 
     def check_sae(self, sae: Any) -> None:
         """Refuse any SAE but the session's own."""
@@ -157,7 +157,7 @@ def save_session(
         write_json(partial / RECIPES, [dict(recipe) for recipe in recipes])
         # Labels go on changing after the session is saved, and carry a checksum of their own.
         write_manifest(partial, KIND, VERSION)
-        Annotations(partial, identity).write_all(_written(labels))
+        Annotations(partial, identity).write_all(_written(labels), getattr(labels, "starred", ()))
     return folder
 
 

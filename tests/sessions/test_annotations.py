@@ -14,7 +14,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.atoms import Labels
-from sae_nb.files import SaeIdentity, identity_of
+from sae_nb.files import SaeIdentity, identity_of, sealed, write_json
 from sae_nb.sessions import Annotations, annotations_of
 
 HOSTILE = "<script>alert('x')</script> & </textarea>"
@@ -133,6 +133,65 @@ def test_what_people_pass_becomes_labels(tmp_path) -> None:
         annotations_of(3, sae)
     with pytest.raises(ValueError, match="`sae` must be given with a path"):
         Annotations(tmp_path)
+
+
+# --- stars ----------------------------------------------------------------------------------------
+
+
+def test_stars_are_kept_beside_label_and_note(tmp_path) -> None:
+    """On disk when `star` returns; writing words keeps the star, taking the star off the words."""
+    book = Annotations(tmp_path, Fake())
+    book.star(5)
+    book.write(3, "three", note="a note")
+    book.star(3)
+    again = Annotations(tmp_path, Fake())
+    assert again.starred == (3, 5)
+    again.write(3, "tres")
+    again.star(5, False)
+    last = Annotations(tmp_path, Fake())
+    assert (last.starred, dict(last), last.is_starred(3)) == ((3,), {3: "tres"}, True)
+    last.star(3, False)
+    assert dict(Annotations(tmp_path, Fake())) == {3: "tres"}
+
+
+def test_a_star_does_not_hide_a_given_label(tmp_path) -> None:
+    """It says nothing about the words: what was measured goes on showing."""
+    measured = Labels({1: "digit 1"})
+    Annotations(tmp_path, Fake(), given=measured).star(1)
+    again = Annotations(tmp_path, Fake(), given=measured)
+    assert (again.label(1), again.starred, again.is_saved(1)) == ("digit 1", (1,), False)
+
+
+def test_a_file_from_before_there_were_stars_still_loads(tmp_path) -> None:
+    """Without stars a file is what it was, to the letter."""
+    atoms = {"3": {"label": "three", "note": ""}}
+    content = {"kind": "atom annotations", "version": 1, "sae": identity_of(Fake()).to_json()}
+    write_json(tmp_path / "annotations.json", sealed({**content, "atoms": atoms}))
+    before = (tmp_path / "annotations.json").read_bytes()
+    book = Annotations(tmp_path, Fake())
+    assert (dict(book), book.starred) == ({3: "three"}, ())
+    book.star(3)
+    book.star(3, False)
+    assert (tmp_path / "annotations.json").read_bytes() == before
+
+
+def test_a_star_that_cannot_be_written_is_not_shown_as_if_it_were(tmp_path) -> None:
+    """The error reaches the caller; in memory there is none either."""
+    (tmp_path / "file").write_text("")
+    book = Annotations(tmp_path / "file" / "labels.json", Fake())
+    with pytest.raises(OSError, match="file"):
+        book.star(1)
+    assert book.starred == ()
+
+
+@pytest.mark.parametrize("make", [Labels, lambda: Annotations()])
+def test_stars_are_kept_in_memory_too(make) -> None:
+    """Where no file was given."""
+    book = make()
+    book.star(7)
+    book.star(2)
+    book.star(7, False)
+    assert (book.starred, len(book)) == ((2,), 0)
 
 
 # --- damage ---------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ def saved(tmp_path) -> Path:
     sae.save(tmp_path / "sae")
     book = Annotations(given={7: "measured"})
     book.write(3, "<script>seven</script>", note="مرحبا 🙂")
+    book.star(9)
     return save_session(
         tmp_path / "monday", sae, panels=PANELS, labels=book, recipes=RECIPES,
         model_name="fake", atom=3, tab="concepts",
@@ -46,6 +47,7 @@ def test_everything_comes_back(saved) -> None:
     assert (session.atom, session.tab, session.model_name) == (3, "concepts", "fake")
     assert dict(session.labels) == {3: "<script>seven</script>"}
     assert session.labels.note(3) == "مرحبا 🙂"
+    assert session.labels.starred == (9,)
     session.check_sae(_sae())
 
 

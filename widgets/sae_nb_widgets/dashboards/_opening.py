@@ -13,6 +13,7 @@ from sae_nb_widgets.dashboards._subject import subject_of
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+    from sae_nb.atoms import Labels
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel
     from sae_nb.pretrained import ExampleStore
@@ -134,8 +135,8 @@ def _welcome(session: Session, model: LiveModel) -> str:
     return f"session {session.path.name!r} opened: {len(session.labels)} labelled atoms"
 
 
-def _add_missing(book: Any, kept: Annotations) -> None:
+def _add_missing(book: Labels, kept: Annotations) -> None:
     own = getattr(book, "written", {})
     missing = {atom: words for atom, words in kept.written.items() if atom not in own}
-    for atom, (label, note) in missing.items():
-        book.write(atom, label, note)
+    if missing or kept.starred:
+        book.write_all(missing, kept.starred)
