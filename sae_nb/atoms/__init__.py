@@ -25,6 +25,11 @@ if TYPE_CHECKING:  # for the other rooms
         build_examples as build_examples,
         text_around as text_around,
     )
+    from sae_nb.atoms._names import (
+        AtomCard as AtomCard,
+        AtomNames as AtomNames,
+        rows_in_words as rows_in_words,
+    )
     from sae_nb.atoms._tokens import (
         directed as directed,
         displayed as displayed,
@@ -32,3 +37,4 @@ if TYPE_CHECKING:  # for the other rooms
         is_special as is_special,
         spans as spans,
     )
+    from sae_nb.atoms._words import PATCHES as PATCHES, row_words as row_words

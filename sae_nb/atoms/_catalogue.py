@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from types import MappingProxyType
@@ -210,6 +211,7 @@ class Labels(Mapping[int, str]):
         note = source.note if source else lambda _: ""
         self._entries: Words = {int(i): (str(x), note(i)) for i, x in (labels or {}).items()}
         self._stars: set[int] = set(source.starred) if source else set()
+        self._callbacks: list[Callable[[], Callable[[], None] | None]] = []
 
     def __getitem__(self, atom: int) -> str:
         return self._entries[atom][0]
@@ -260,6 +262,22 @@ class Labels(Mapping[int, str]):
 
     def _change(self, edit: Callable[[Words, set[int]], None]) -> None:
         edit(self._entries, self._stars)
+        self._call_back()
+
+    def is_written(self, atom: int) -> bool:
+        """Return whether a label or note was written here."""
+        return atom in self._entries
+
+    def listen(self, callback: Callable[[], None]) -> None:
+        """Call a method after every change, for as long as the object it belongs to is alive."""
+        self._callbacks.append(weakref.WeakMethod(callback))
+
+    def _call_back(self) -> None:
+        alive = [(reference, reference()) for reference in self._callbacks]
+        self._callbacks = [reference for reference, callback in alive if callback is not None]
+        for _, callback in alive:
+            if callback is not None:
+                callback()
 
 
 # -------------------------------------------------------------------------------------------------

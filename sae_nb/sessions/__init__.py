@@ -16,5 +16,6 @@ if TYPE_CHECKING:  # for the other rooms
         Annotations as Annotations,
         annotations_of as annotations_of,
     )
+    from sae_nb.sessions._names import names_of as names_of
     from sae_nb.sessions._panels import OPENERS as OPENERS
     from sae_nb.sessions._session import Session as Session, save_session as save_session

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,6 @@ class Annotations(Labels):
         super().__init__()
         self.path = None if path is None else annotations_file(path)
         self.given = given if isinstance(given, Labels) else Labels(given)
-        self._callbacks: list[Callable[[], Callable[[], None] | None]] = []
         self._identity: SaeIdentity | None = None
         if self.path is None:
             return
@@ -136,19 +135,6 @@ class Annotations(Labels):
 
     def _sharing(self) -> list[Annotations]:
         return [self] if self.path is None else list(_open_files.get(self.path, {self}))
-
-    # --- callbacks --------------------------------------------------------------------------------
-
-    def listen(self, callback: Callable[[], None]) -> None:
-        """Call a method after every change, for as long as the object it belongs to is alive."""
-        self._callbacks.append(weakref.WeakMethod(callback))
-
-    def _call_back(self) -> None:
-        alive = [(reference, reference()) for reference in self._callbacks]
-        self._callbacks = [reference for reference, callback in alive if callback is not None]
-        for _, callback in alive:
-            if callback is not None:
-                callback()
 
 
 def annotations_file(path: str | Path) -> Path:

@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from jaxtyping import Float, Int
 
+from sae_nb.atoms import PATCHES, row_words
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
@@ -20,13 +22,6 @@ MOST_WORDS = 2
 LEAST_LIFT = 1.5
 LEAST_SHARE = 0.05
 FEWEST_LABELLED = 2
-PATCHES = "patches"
-VISIBLE_SPACE = str.maketrans({"\n": "↵", "\t": "⇥", " ": "␣"})
-ZONES = (
-    ("top left", "top", "top right"),
-    ("left", "centre", "right"),
-    ("bottom left", "bottom", "bottom right"),
-)
 
 
 def lifted_words(
@@ -76,28 +71,6 @@ def words_of_labels(
     return found
 
 
-def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]] | None:
-    """Return the token, or the place in an image, of every row, and what each is called.
-
-    Patches are named by ninths of the image: a single patch says less than "top left".
-    """
-    acts, context = catalogue.acts, catalogue.acts.context
-    tokens = acts.tokens
-    if tokens is None:
-        return None
-    known, word = np.unique(tokens.ids.cpu().numpy(), return_inverse=True)
-    if context.kind == "language":
-        texts = [context.vocabulary.get(int(i), f"<id {i}>") for i in known]
-        # White space alone is shown as signs that can be seen.
-        names = [f"“{text.strip() or text.translate(VISIBLE_SPACE)}”" for text in texts]
-    else:
-        names = [_place(int(i), context.prefix_tokens, context.patch_grid) for i in known]
-    # Words of one name get one index: all patches of a ninth, all registers.
-    index = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    merged = np.array([index[name] for name in names], np.int64)
-    return merged[word], tuple(index)
-
-
 _cache: WeakKeyDictionary[AtomCatalogue, Any] = WeakKeyDictionary()
 
 
@@ -128,16 +101,6 @@ def _weights(
         parts.append((np.abs(values), np.full(len(rows), groups[atom]), word_of_row[rows]))
     size, group, word = (np.concatenate(column) for column in zip(*parts))
     return coo_matrix((size, (group, word)), shape=shape).tocsr()
-
-
-def _place(position: int, n_prefix: int, grid: tuple[int, int] | None) -> str:
-    if position < n_prefix:
-        return "cls" if position == 0 else "registers"
-    patch = position - n_prefix
-    if grid is None or patch >= grid[0] * grid[1]:
-        return f"position {position}"
-    row, column = divmod(patch, grid[1])
-    return f"{ZONES[3 * row // grid[0]][3 * column // grid[1]]} {PATCHES}"
 
 
 def words_of_rows(

@@ -1,0 +1,182 @@
+"""AtomNames: what every atom is called, and what a person is shown of it in a glance."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sae_nb.atoms._catalogue import AtomCatalogue, Labels
+from sae_nb.atoms._words import Captions
+from sae_nb.figures import format_count, format_percent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import UInt8
+
+    from sae_nb.atoms._examples import Example
+
+CARD_EXAMPLES = 3
+LONGEST_WORDS = 60
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AtomCard:
+    """One atom in a glance: its name, how often it fires, its strongest examples."""
+
+    atom: int
+    name: str
+    words: str
+    """Number and words; the words alone, empty where nothing is known."""
+
+    source: str
+    """Where the words come from: "label", "label found automatically", "caption" or "" ."""
+
+    fires: str
+    """How often it fires and of what, in words; empty where no activations are known."""
+
+    examples: tuple[Example, ...]
+    max_strength: float
+    """The strongest firings, at most one per sample; the largest |z| of all."""
+
+
+class AtomNames:
+    """What every atom of an SAE is called: a label, or an automatic caption.
+
+    A label that somebody wrote comes first, then one that was measured, then the tokens or places on
+    which the atom's strength gathers ("after “.”", "centre patches"). Without activations an atom is
+    its number.
+
+    Parameters
+    ----------
+    catalogue
+        The SAE's codes on example activations; None where there are none.
+    labels
+        Labels and notes by atom; may change at any time.
+
+    Example
+    -------
+    >>> names = AtomNames(labels=Labels({3: "digit 7"}))
+    >>> names.name(3), names.name(4)
+    ('3 · digit 7', '4')
+    >>> names.in_text(3), names.in_text(4)
+    ('“digit 7” (atom 3)', 'atom 4')
+    """
+
+    def __init__(
+        self,
+        catalogue: AtomCatalogue | None = None,
+        labels: Labels | None = None,
+    ) -> None:
+        self.catalogue = catalogue
+        self.labels = Labels() if labels is None else labels
+        self._observers: list[Callable[[], Callable[[], None] | None]] = []
+        self._captioner: Captions | None = None
+        self._captions: dict[int, str] = {}
+        self.labels.listen(self._changed)
+
+    @property
+    def _encoded(self) -> AtomCatalogue | None:
+        catalogue = self.catalogue
+        return catalogue if catalogue is not None and catalogue.encoded else None
+
+    # --- names ------------------------------------------------------------------------------------
+
+    def words(self, atom: int) -> str:
+        """Return the label of an atom, or its caption; empty where neither is known."""
+        return _shortened(self.labels.label(atom) or self.caption(atom))
+
+    def caption(self, atom: int) -> str:
+        """Return the words made from what the atom fires on; empty without encoded activations."""
+        if atom not in self._captions:
+            catalogue = self._encoded
+            if catalogue is None or not 0 <= atom < catalogue.n_atoms:
+                return ""  # not kept: it may be encoded later
+            if self._captioner is None:
+                self._captioner = Captions(catalogue)
+            self._captions[atom] = self._captioner.caption(atom)
+        return self._captions[atom]
+
+    def name(self, atom: int) -> str:
+        """Return number and words, as rows and titles show them: "161 · after “.”"."""
+        words = self.words(atom)
+        return f"{atom} · {words}" if words else f"{atom}"
+
+    def in_text(self, atom: int) -> str:
+        """Return the name as a sentence has it: "“digit 4” (atom 474)", or "atom 161"."""
+        words = self.words(atom)
+        if not words:
+            return f"atom {atom}"
+        return f"{words if '“' in words else f'“{words}”'} (atom {atom})"
+
+    # --- a glance ---------------------------------------------------------------------------------
+
+    def fires(self, atom: int) -> str:
+        """Return how often an atom fires and of what: "8.9 % of 11 040 positions"."""
+        catalogue = self._encoded
+        if catalogue is None:
+            return ""
+        return format_percent(float(catalogue.frequency[atom]), of=rows_in_words(catalogue))
+
+    def examples(self, atom: int, n: int = CARD_EXAMPLES) -> tuple[Example, ...]:
+        """Return the strongest examples of an atom, at most one per sample."""
+        from sae_nb.atoms._examples import Choice, build_examples, choose_rows
+
+        catalogue = self._encoded
+        if catalogue is None:
+            return ()
+        chosen = choose_rows(catalogue, atom, "top")
+        return build_examples(
+            catalogue, atom, Choice(rows=chosen.rows[:n], strengths=chosen.strengths[:n])
+        )
+
+    def crop(self, atom: int) -> UInt8[np.ndarray, "3 height width"] | None:
+        """Return the patch an atom fires on most strongly, with a little around it; None for no image."""
+        from sae_nb.atoms._atom import build_crops
+
+        catalogue = self._encoded
+        if catalogue is None:
+            return None
+        crops = build_crops(catalogue, atom, "top", 1)
+        return None if crops is None else crops.pictures[0]
+
+    def card(self, atom: int) -> AtomCard:
+        """Return what is shown when somebody points at an atom."""
+        catalogue = self._encoded
+        return AtomCard(
+            atom=atom,
+            name=self.name(atom),
+            words=self.words(atom),
+            source=self._source(atom),
+            fires=self.fires(atom),
+            examples=self.examples(atom),
+            max_strength=float(catalogue.max_strength[atom]) if catalogue else 0.0,
+        )
+
+    def _source(self, atom: int) -> str:
+        if self.labels.label(atom):
+            return "label" if self.labels.is_written(atom) else "label found automatically"
+        return "caption" if self.caption(atom) else ""
+
+    # --- changes ----------------------------------------------------------------------------------
+
+    def observe(self, callback: Callable[[], None]) -> None:
+        """Call a method after every change of a label, for as long as its object is alive."""
+        self._observers.append(weakref.WeakMethod(callback))
+
+    def _changed(self) -> None:
+        for callback in [reference() for reference in self._observers]:
+            if callback is not None:
+                callback()
+
+
+def rows_in_words(catalogue: AtomCatalogue) -> str:
+    """Return how many rows a catalogue looked at, as its frequencies are counted: "11 040 positions"."""
+    context = catalogue.acts.context
+    word = "rows" if context.kind == "other" else "positions"
+    return f"{format_count(catalogue.n_rows)} {word}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_WORDS else f"{text[: LONGEST_WORDS - 1]}…"

@@ -1,0 +1,116 @@
+"""Words for where an atom fires: the token, or the place in an image, of every row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+if TYPE_CHECKING:
+    from sae_nb.atoms._catalogue import AtomCatalogue
+
+PATCHES = "patches"
+VISIBLE_SPACE = str.maketrans({"\n": "↵", "\t": "⇥", " ": "␣"})
+ZONES = (
+    ("top left", "top", "top right"),
+    ("left", "centre", "right"),
+    ("bottom left", "bottom", "bottom right"),
+)
+MOST_WORDS = 2
+LEAST_LIFT = 1.5
+LEAST_SHARE = 0.05
+# The token before explains an atom only where it says clearly more than the token itself.
+CLEARLY_MORE = 1.25
+
+
+def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]] | None:
+    """Return the token, or the place in an image, of every row, and what each is called.
+
+    Patches are named by ninths of the image: a single patch says less than "top left".
+    """
+    acts, context = catalogue.acts, catalogue.acts.context
+    tokens = acts.tokens
+    if tokens is None:
+        return None
+    known, word = np.unique(tokens.ids.cpu().numpy(), return_inverse=True)
+    if context.kind == "language":
+        texts = [context.vocabulary.get(int(i), f"<id {i}>") for i in known]
+        # White space alone is shown as signs that can be seen.
+        names = [f"“{text.strip() or text.translate(VISIBLE_SPACE)}”" for text in texts]
+    else:
+        names = [_place(int(i), context.prefix_tokens, context.patch_grid) for i in known]
+    # Words of one name get one index: all patches of a ninth, all registers.
+    index = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    merged = np.array([index[name] for name in names], np.int64)
+    return merged[word], tuple(index)
+
+
+def _place(position: int, n_prefix: int, grid: tuple[int, int] | None) -> str:
+    if position < n_prefix:
+        return "cls" if position == 0 else "registers"
+    patch = position - n_prefix
+    if grid is None or patch >= grid[0] * grid[1]:
+        return f"position {position}"
+    row, column = divmod(patch, grid[1])
+    return f"{ZONES[3 * row // grid[0]][3 * column // grid[1]]} {PATCHES}"
+
+
+class Captions:
+    """What each atom has in common with itself: the words on which its strength gathers.
+
+    A word w is scored by P(w | atom) log(P(w | atom) / P(w)), its part of the divergence of the rows
+    that the atom fires on from all rows: lift alone would choose words that occur once.
+    """
+
+    def __init__(self, catalogue: AtomCatalogue) -> None:
+        self._catalogue = catalogue
+        known = row_words(catalogue)
+        self._word, self._names = known if known is not None else (np.zeros(0, np.int64), ())
+        self._before = self._words_before() if known is not None else None
+
+    def _words_before(self) -> Int[np.ndarray, " n"] | None:
+        """The word of the row before in the same text; -1 where there is none."""
+        catalogue = self._catalogue
+        if catalogue.acts.context.kind != "language":
+            return None
+        order = np.lexsort((catalogue.positions, catalogue.samples))
+        sample, position = catalogue.samples[order], catalogue.positions[order]
+        follows = (np.diff(sample) == 0) & (np.diff(position) == 1)
+        before = np.full(len(order), -1, np.int64)
+        before[order[1:][follows]] = self._word[order[:-1][follows]]
+        return before
+
+    def caption(self, atom: int) -> str:
+        """Return the caption of an atom; empty where it never fires or rows have no words."""
+        rows, strengths = self._catalogue.strengths(atom)
+        if not len(rows) or not self._names:
+            return ""
+        size = np.abs(strengths).astype(np.float64)
+        words, score = self._typical(self._word, rows, size)
+        if self._before is None:
+            # Neighbouring ninths of an image say little more than the first of them.
+            return words[0] if words else "anywhere"
+        earlier, earlier_score = self._typical(self._before, rows, size)
+        if earlier and earlier_score > CLEARLY_MORE * score:
+            return f"after {' or '.join(earlier)}"
+        return " · ".join(words) if words else "many tokens"
+
+    def _typical(
+        self,
+        word: Int[np.ndarray, " n"],
+        rows: Int[np.ndarray, " m"],
+        size: Float[np.ndarray, " m"],
+    ) -> tuple[list[str], float]:
+        known = word[rows] >= 0
+        if not known.any():
+            return [], 0.0
+        n = len(self._names)
+        mine = np.bincount(word[rows][known], weights=size[known], minlength=n)
+        share = mine / size.sum()
+        all_rows = np.bincount(word[word >= 0], minlength=n)
+        lift = share / np.maximum(all_rows / len(word), 1e-12)
+        score = share * np.log(np.maximum(lift, 1e-12))
+        best = np.argsort(-score, kind="stable")[:MOST_WORDS]
+        best = best[(lift[best] >= LEAST_LIFT) & (share[best] >= LEAST_SHARE)]
+        return [self._names[i] for i in best], float(score[best].sum())
