@@ -1,17 +1,29 @@
-"""RowTable: a small table whose rows can be chosen with mouse or keyboard."""
+"""RowTable: a small table whose rows can be chosen and sorted with mouse or keyboard."""
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 from collections.abc import Sequence
 
 import traitlets as t
 
-from sae_nb.figures import escape
+from sae_nb.figures import THIN_SPACE, escape
 from sae_nb_widgets.components._base import Component, read_static, script, style_sheet
 
 
 class RowTable(Component):
-    """Rows of words and numbers; click one, or Enter on it, to select it."""
+    """Rows of words and numbers; click one, or Enter on it, to select it; click a header to sort.
+
+    Examples
+    --------
+    >>> table = RowTable(description="atoms")
+    >>> table.show(["atom", "label"], [["9", "tail"], ["17", "ear"]], numeric=[True, False])
+    >>> table.sorted_by = (1, False)
+    >>> table.order, table.cells[table.order[0]]
+    ([1, 0], ['17', 'ear'])
+    """
 
     _esm = script("row_table")
     _css = style_sheet("components.css", "row_table.css")
@@ -20,6 +32,13 @@ class RowTable(Component):
     cells = t.List(t.List(t.Unicode()), help="Text of every cell, row by row.").tag(sync=True)
     numeric = t.List(t.Bool(), help="Which columns are numbers, set flush right.").tag(sync=True)
     selected = t.Int(-1, help="Index of the row chosen; -1 for none.").tag(sync=True)
+    sorted_by = t.Tuple(
+        t.Int(),
+        t.Bool(),
+        default_value=(-1, False),
+        help="Column and whether it falls; -1: as given.",
+    ).tag(sync=True)
+    order = t.List(t.Int(), help="Index of each row in the order shown.").tag(sync=True)
 
     def show(
         self,
@@ -40,6 +59,9 @@ class RowTable(Component):
             self.cells = [[str(cell) for cell in row] for row in cells]
             self.numeric = [bool(flag) for flag in numeric] or [False] * len(headers)
             self.selected = -1
+            if self.sorted_by[0] >= len(headers):
+                self.sorted_by = (-1, False)
+            self._sort()
 
     @t.validate("selected")
     def _selected_exists(self, proposal: t.Bunch) -> int:
@@ -50,6 +72,42 @@ class RowTable(Component):
             )
         return int(proposal["value"])
 
+    @t.validate("sorted_by")
+    def _column_exists(self, proposal: t.Bunch) -> tuple[int, bool]:
+        column, falling = proposal["value"]
+        if not -1 <= column < len(self.headers):
+            raise t.TraitError(
+                f"`sorted_by` must name one of {len(self.headers)} columns, or -1 for the order in "
+                f"which rows were given, got {column}."
+            )
+        return int(column), bool(falling)
+
+    @t.observe("sorted_by")
+    def _sort(self, _: t.Bunch | None = None) -> None:
+        """Numbers by size and words by the alphabet; empty cells come last either way."""
+        column, falling = self.sorted_by
+        order = list(range(len(self.cells)))
+        if column >= 0:
+            key = _size if self.numeric[column] else str.casefold
+            texts = [row[column] for row in self.cells]
+            filled = [i for i in order if texts[i]]
+            filled.sort(key=lambda i: key(texts[i]), reverse=falling)
+            order = [*filled, *(i for i in order if not texts[i])]
+        self.order = order
+
+    def to_csv(self) -> str:
+        """Return what is shown as comma-separated text, a line of headers first.
+
+        Numbers are written plainly; words that a spreadsheet would take for a formula get an
+        apostrophe in front.
+        """
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(self.headers)
+        for i in self.order:
+            writer.writerow(map(_plain, self.cells[i], self.numeric))
+        return buffer.getvalue()
+
     def static_html(self) -> str:
         """Return the table as escaped HTML."""
         title = f'<div class="sae-nb-cardtitle">{escape(self.description)}</div>'
@@ -59,7 +117,7 @@ class RowTable(Component):
         head = "".join(f"<th{k}>{escape(h)}</th>" for k, h in zip(kinds, self.headers))
         rows = "".join(
             "<tr>" + "".join(f"<td{k}>{escape(c)}</td>" for k, c in zip(kinds, row)) + "</tr>"
-            for row in self.cells
+            for row in (self.cells[i] for i in self.order)
         )
         return (
             f"<style>{read_static('row_table.css')}</style>"
@@ -67,3 +125,18 @@ class RowTable(Component):
             f'<table class="sae-nb-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>'
             "</table></div></div>"
         )
+
+
+def _plain(text: str, is_number: bool) -> str:
+    if is_number:
+        return text.replace(THIN_SPACE, "").replace("−", "-")
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _size(text: str) -> float:
+    """The number a cell begins with, for sorting."""
+    number = _plain(text, True).removesuffix("%").strip()
+    try:
+        return float(number)
+    except ValueError:
+        return -math.inf

@@ -1,4 +1,4 @@
-// RowTable: a table whose rows can be chosen; text goes through textContent only.
+// RowTable: a table whose rows can be chosen and sorted; text goes through textContent only.
 function render({ model, el }) {
   const root = make("div", "sae-nb-component");
   const title = make("div", "sae-nb-cardtitle");
@@ -11,13 +11,20 @@ function render({ model, el }) {
 
   const kind = (column) => (model.get("numeric")[column] ? "sae-nb-number" : "");
 
-  function rowFor(cells, index) {
-    const node = make("tr", "", { role: "option", id: `${box.id}-${index}` });
+  const orderOf = () => {
+    const order = model.get("order");
+    const cells = model.get("cells");
+    return order.length === cells.length ? order : cells.map((_, i) => i);
+  };
+
+  function rowFor(index, place) {
+    const cells = model.get("cells")[index];
+    const node = make("tr", "", { role: "option", id: `${box.id}-${place}` });
     const headers = model.get("headers");
     node.setAttribute("aria-label", cells.map((c, i) => `${headers[i]} ${c}`).join(", "));
     node.append(...cells.map((text, i) => make("td", kind(i), { dir: "auto", title: text }, text)));
     node.addEventListener("click", () => {
-      active = index;
+      active = place;
       choose(model, index);
       mark();
     });
@@ -25,18 +32,33 @@ function render({ model, el }) {
   }
 
   function mark() {
-    rows.forEach((node, i) => {
-      const chosen = i === model.get("selected");
+    rows.forEach((node, place) => {
+      const chosen = orderOf()[place] === model.get("selected");
       node.setAttribute("aria-selected", String(chosen));
       node.classList.toggle("sae-nb-selected", chosen);
-      node.classList.toggle("sae-nb-active", i === active);
+      node.classList.toggle("sae-nb-active", place === active);
     });
+  }
+
+  // A click sorts: numbers from the largest, words from A; a second click turns it round.
+  function headerFor(name, column) {
+    const [by, falling] = model.get("sorted_by");
+    const node = make("th", kind(column), { "aria-sort": by !== column ? "none" : falling ? "descending" : "ascending" });
+    const arrow = by !== column ? "" : falling ? " ↓" : " ↑";
+    const button = make("button", "sae-nb-sort", { type: "button", title: `Sort by ${name}` }, name + arrow);
+    button.addEventListener("click", () => {
+      const next = by === column ? !falling : Boolean(model.get("numeric")[column]);
+      model.set("sorted_by", [column, next]);
+      model.save_changes();
+    });
+    node.append(button);
+    return node;
   }
 
   function build() {
     title.textContent = model.get("description");
     box.setAttribute("aria-label", model.get("description"));
-    rows = model.get("cells").map(rowFor);
+    rows = orderOf().map(rowFor);
     active = 0;
     if (!rows.length) {
       box.replaceChildren(make("div", "sae-nb-empty", {}, model.get("empty_text")));
@@ -45,7 +67,7 @@ function render({ model, el }) {
     const table = make("table", "sae-nb-table", { role: "presentation" });
     const head = make("thead");
     const line = make("tr");
-    line.append(...model.get("headers").map((name, i) => make("th", kind(i), {}, name)));
+    line.append(...model.get("headers").map(headerFor));
     head.append(line);
     const body = make("tbody");
     body.append(...rows);
@@ -55,6 +77,7 @@ function render({ model, el }) {
   }
 
   box.addEventListener("keydown", (event) => {
+    if (event.target !== box) return; // a header sorts by itself
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step !== undefined && rows.length) {
       active = Math.min(Math.max(active + step, 0), rows.length - 1);
@@ -62,14 +85,14 @@ function render({ model, el }) {
       rows[active].scrollIntoView({ block: "nearest" });
       mark();
     } else if ((event.key === "Enter" || event.key === " ") && rows.length) {
-      choose(model, active);
+      choose(model, orderOf()[active]);
     } else {
       return;
     }
     event.preventDefault();
     event.stopPropagation();
   });
-  redrawOn(model, ["headers", "cells", "numeric", "description", "empty_text"], build);
+  redrawOn(model, ["headers", "cells", "numeric", "description", "empty_text", "order", "sorted_by"], build);
   redrawOn(model, ["selected"], mark);
   build();
   return () => box.replaceChildren();
