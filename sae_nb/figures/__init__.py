@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         format_duration as format_duration,
         format_number as format_number,
         format_percent as format_percent,
+        heat_colour as heat_colour,
         plot_text as plot_text,
         scaled as scaled,
         signed_colours as signed_colours,

@@ -1,7 +1,11 @@
 """Colours, fonts, sizes and number formats of every figure and panel: the only place they are chosen.
 
-One colour means one thing everywhere: predicted is blue, novel is vermilion, strength is cividis,
-a random control is dashed grey, a selection is an outline and never a colour change.
+One colour means one thing everywhere: predicted is blue, novel is vermilion, strength is amber where
+it lies over a text or a picture and cividis where it fills a matrix, a random control is grey, dashed
+or hatched, a selection is an outline and never a colour change.
+
+Every colour that marks are drawn with has a contrast of at least 3 on white and on #1b1b1b, so that
+one colour serves light and dark pages; the browser tests compute it from what is on the screen.
 """
 
 from __future__ import annotations
@@ -18,22 +22,27 @@ from jaxtyping import Float, UInt8
 
 from sae_nb.checks import one_of
 
-PREDICTED = "#0072B2"
+PREDICTED = "#1A82C4"
 NOVEL = "#D55E00"
-CONTROL = "#8C8C8C"
+CONTROL = "#888888"
 # Counts and other bars without a meaning of their own; contrast 3.9 on white, 4.8 on
 # JupyterLab's dark background.
 NEUTRAL = "#7A818A"
 CONTROL_DASH = "dash"
+CONTROL_HATCH = {"shape": "/", "fgcolor": CONTROL, "fgopacity": 1, "size": 7, "solidity": 0.25}
+"""Of a bar or an area of a random control, in plotly's words: hatched inside a solid outline."""
+
 ALARM = "#C9252D"
 """Red: not distinguishable. Contrast 5.5 on white and 3.3 on JupyterLab's dark: never without its ✕."""
 
 OKABE_ITO = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000"
+    PREDICTED, NOVEL, "#009E73", "#CC79A7", "#B98000", "#3399D6", "#8C8C00", "#8A6FD1"
 )  # fmt: skip
-BLACK = OKABE_ITO[-1]
+"""Of categories: Okabe and Ito's hues, blue a little lighter, orange, sky and yellow darker, violet in
+place of black: theirs were chosen for white paper, and four of them vanish on it or on a dark page."""
+
 PALETTE = OKABE_ITO[:6]
-"""Black and yellow left out: each vanishes on one of the two backgrounds."""
+BLACK = "#000000"
 
 GREY = "#808080"
 MID_GREY = "#767676"
@@ -47,9 +56,8 @@ PAGE_INKS = ("#111111", "#f2f2f2")
 RINGS = ("black", "white")
 """Around what is chosen, on a light and on a dark page."""
 
-UNKNOWN = "#888"
-UNKNOWN_DOT = "rgb(160,160,160)"
-"""Of points without a category, in the legend and in images without plotly."""
+UNKNOWN = UNKNOWN_DOT = CONTROL
+"""Of points without a category."""
 
 GLOBE = "#9a9a9a"
 GLOBE_GRID = "#8a8a8a"
@@ -63,7 +71,20 @@ CIVIDIS = (
     (0, 34, 78), (18, 53, 112), (59, 73, 108), (87, 93, 109), (112, 113, 115),
     (138, 134, 120), (165, 156, 116), (195, 179, 105), (225, 204, 85), (254, 232, 56),
 )  # fmt: skip
-SIGNED = ((0, 114, 178), (255, 255, 255), (213, 94, 0))
+SIGNED = ((26, 130, 196), (255, 255, 255), (213, 94, 0))
+STRENGTH = (244, 170, 0)
+"""Of heat over tokens and patches: one hue, more of it where the atom is stronger."""
+
+WEAKEST, FAINTEST, BOLDEST = 0.15, 0.12, 0.75
+"""Heat below this share of the maximum is not painted: it would tint whole sentences; the opacities at
+that share and at the maximum, at which what lies below can still be read. Ours."""
+
+LEGEND_STOPS = {
+    "strength": (0.0, WEAKEST - 1e-6, WEAKEST, 1.0),
+    "signed": (-1.0, -WEAKEST, -WEAKEST + 1e-6, WEAKEST - 1e-6, WEAKEST, 1.0),
+}
+"""Shares of the maximum between which heat is linear."""
+
 THIN_SPACE = "\u2009"
 MINUS = "\u2212"
 
@@ -89,18 +110,19 @@ def fade(colour: str, alpha: float) -> str:
     return css_colour([int(colour[i : i + 2], 16) for i in (1, 3, 5)], alpha)
 
 
-AXIS = fade(GREY, 0.6)
+AXIS = fade(GREY, 0.9)
 GRID = fade(GREY, 0.25)
 
 # What style sheets and scripts draw with. JupyterLab's and VS Code's own colours come first.
 CSS_VARIABLES = f"""\
 .sae-nb-component, .sae-nb-panel, .sae-nb-dashboard {{
   --sae-nb-ink: var(--jp-ui-font-color1, var(--vscode-editor-foreground, #212121));
-  --sae-nb-quiet: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, #5f5f5f));
+  --sae-nb-quiet: color-mix(in srgb, var(--sae-nb-ink) 72%, transparent);
   --sae-nb-line: var(--jp-border-color2, {fade(GREY, 0.4)});
   --sae-nb-paper: var(--jp-layout-color1, var(--vscode-editor-background, #fff));
   --sae-nb-raised: var(--jp-layout-color2, {fade(GREY, 0.12)});
-  --sae-nb-bar-colour: var(--jp-ui-font-color2, #5f5f5f);
+  --sae-nb-track-colour: {fade(GREY, 0.12)};
+  --sae-nb-bar-colour: {NEUTRAL};
   --sae-nb-focus: {PREDICTED};
   --sae-nb-problem-colour: {NOVEL};
   --sae-nb-control-colour: {CONTROL};
@@ -110,16 +132,18 @@ CSS_VARIABLES = f"""\
 PAGE_COLOURS = """
 :root { color-scheme: light dark; --jp-ui-font-color1: #212121; --jp-ui-font-color2: #5f5f5f;
   --jp-border-color2: #d0d0d0; --jp-layout-color1: #fff; --jp-layout-color2: #eee; }
-@media (prefers-color-scheme: dark) { :root { --jp-ui-font-color1: #eee; --jp-ui-font-color2: #b5b5b5;
+@media (prefers-color-scheme: dark) { :root { --jp-ui-font-color1: #fff; --jp-ui-font-color2: #b5b5b5;
   --jp-border-color2: #555; --jp-layout-color1: #1b1b1b; --jp-layout-color2: #333; } }
 """
 """Of an exported page, which has no JupyterLab around it."""
 
 SCRIPT_COLOURS = {
+    "heat": {"strength": STRENGTH, "below": SIGNED[0], "above": SIGNED[-1]},
+    "opacities": {"weakest": WEAKEST, "faintest": FAINTEST, "boldest": BOLDEST},
+    "legend": LEGEND_STOPS,
     "axis": AXIS,
     "band": fade(GREY, 0.16),
     "cursor": fade(GREY, 0.8),
-    "signed": [SIGNED[0], SIGNED[-1]],
     "onLight": BLACK,
     "onDark": WHITE,
     "pad": PAD,
@@ -193,6 +217,23 @@ def signed_colours(value: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
     return _interpolate((np.asarray(value, dtype=np.float64) + 1) / 2, SIGNED)
 
 
+def heat_colour(fraction: float, signed: bool = False) -> tuple[int, int, int, float]:
+    """Red, green, blue and opacity over a text or a picture for a share of the maximum.
+
+    Nothing is painted below `WEAKEST`; a signed value is blue below zero, orange above.
+
+    >>> heat_colour(1.0), heat_colour(-1.0, signed=True)
+    ((244, 170, 0, 0.75), (26, 130, 196, 0.75))
+    >>> heat_colour(0.14)[-1], heat_colour(-1.0)[-1]
+    (0.0, 0.0)
+    """
+    share = 0.0 if math.isnan(fraction) else min(max(fraction, -1.0 if signed else 0.0), 1.0)
+    hue = SIGNED[0 if share < 0 else -1] if signed else STRENGTH
+    size = abs(share)
+    opacity = FAINTEST + (BOLDEST - FAINTEST) * (size - WEAKEST) / (1 - WEAKEST)
+    return (*hue, round(opacity, 3) if size >= WEAKEST else 0.0)
+
+
 def _interpolate(
     position: Float[np.ndarray, " n"], stops: tuple[tuple[int, int, int], ...]
 ) -> UInt8[np.ndarray, "n 3"]:
@@ -215,9 +256,9 @@ def category_style(index: int) -> tuple[str, str]:
     """Colour and marker of a category: Okabe–Ito first, then the next marker shape.
 
     >>> category_style(0)
-    ('#0072B2', 'circle')
+    ('#1A82C4', 'circle')
     >>> category_style(8)
-    ('#0072B2', 'square')
+    ('#1A82C4', 'square')
     """
     shape = MARKERS[(index // len(OKABE_ITO)) % len(MARKERS)]
     return OKABE_ITO[index % len(OKABE_ITO)], shape

@@ -12,7 +12,7 @@ import pytest
 import traitlets as t
 from PIL import Image
 from sae_nb_widgets.components import PictureGrid, Sparkbars, TokenStrip
-from sae_nb_widgets.components._base import shade
+from sae_nb_widgets.components._base import legend_html, shade
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -260,6 +260,13 @@ def test_components_show_something_without_a_browser(component) -> None:
     widget.close()
 
 
-def test_half_a_strength_is_shaded_by_the_middle_of_the_map() -> None:
-    """The colour that the figures' map has there."""
-    assert shade(0.5).startswith("rgba(125,124,118")
+def test_heat_is_one_hue_that_begins_at_a_seventh_of_the_maximum() -> None:
+    """Weak strengths paint nothing; the legend is painted from the same place on."""
+    assert shade(0.14) == shade(0.0) == shade(float("nan"))
+    assert shade(0.0).endswith(",0)")
+    hues = {shade(share).rpartition(",")[0] for share in (0.15, 0.5, 1.0)}
+    assert hues == {"rgba(244,170,0"}
+    opacities = [float(shade(x)[:-1].rpartition(",")[2]) for x in (0.15, 0.4, 0.7, 1.0)]
+    assert opacities == sorted(opacities)
+    assert opacities[0] > 0.1
+    assert f"{shade(0.15)} 15%" in legend_html(1.0)

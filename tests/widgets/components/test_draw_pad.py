@@ -78,7 +78,7 @@ def test_bars_have_their_numbers_ticks_and_colours() -> None:
     page = bars.static_html()
     assert page.count("sae-nb-control") == 1
     assert page.count("sae-nb-before") == 1
-    assert "rgb(0,114,178)" in page
+    assert "rgb(26,130,196)" in page
     assert "rgb(213,94,0)" in page
 
 

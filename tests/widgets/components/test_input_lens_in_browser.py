@@ -150,10 +150,10 @@ def test_signed_shades_are_blue_below_and_orange_above(page: Any) -> None:
     colours = page.locator(".sae-nb-token").evaluate_all(
         "ns => ns.map(n => getComputedStyle(n).backgroundColor)"
     )
-    assert colours[0] == "rgba(0, 114, 178, 0.85)"
+    assert colours[0] == "rgba(26, 130, 196, 0.75)"
     assert colours[1].endswith(", 0)")
-    assert colours[2] == "rgba(213, 94, 0, 0.85)"
-    assert json.dumps("rgba(0,114,178,0.85)")[1:-1] in strip.static_html()
+    assert colours[2] == "rgba(213, 94, 0, 0.75)"
+    assert json.dumps("rgba(26,130,196,0.75)")[1:-1] in strip.static_html()
 
 
 def test_exported_lens_needs_no_script(page: Any, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from sae_nb.figures import (
     theme,
     use_scale,
 )
+from sae_nb.figures._strokes import parse_colour
 
 
 @pytest.fixture(autouse=True)
@@ -76,14 +77,34 @@ def test_signed_map_has_white_at_zero_and_blue_below() -> None:
     assert high[0] > high[2]
 
 
+def _luminance(rgb) -> float:
+    """Of sRGB, as WCAG 2 has it."""
+    shares = np.asarray(rgb, dtype=float) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("ground", [(255, 255, 255), (27, 27, 27)])
+def test_every_colour_of_marks_is_seen_on_light_and_on_dark_pages(ground) -> None:
+    """Contrast of at least 3: categories, predicted, novel, random control, bars, axes, alarm."""
+    names = ("CONTROL", "NEUTRAL", "ALARM", "GREY", "UNKNOWN", "AXIS")
+    for colour in (*theme.OKABE_ITO, *(getattr(theme, name) for name in names)):
+        *rgb, alpha = parse_colour(colour)
+        seen = (alpha / 255) * np.array(rgb) + (1 - alpha / 255) * np.array(ground)
+        light, dark = sorted((_luminance(seen), _luminance(ground)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 3, colour
+
+
 def test_browser_and_python_share_one_colour_table() -> None:
-    """The script carries the table itself, and interpolates between the same stops."""
+    """The script carries the theme's colours of heat, and where it begins."""
     for name in ("picture_grid", "token_strip", "sparkbars"):
         text = script(name)
-        found = re.search(r"const CIVIDIS = (\[\[.*?\]\]);", text)
+        found = re.search(r"const COLOURS = (\{.*?\});\n", text)
         assert found is not None
-        assert [tuple(stop) for stop in json.loads(found[1])] == list(theme.CIVIDIS)
-        assert "__CIVIDIS__" not in text
+        colours = json.loads(found[1])
+        assert tuple(colours["heat"]["strength"]) == theme.STRENGTH
+        assert colours["opacities"]["weakest"] == theme.WEAKEST
+        assert "__COLOURS__" not in text
     assert cividis(np.array([0.5])).tolist() == [[125, 124, 118]]
 
 

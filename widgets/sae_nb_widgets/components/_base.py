@@ -12,7 +12,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.figures import cividis, css_colour, escape, format_number, theme
+from sae_nb.figures import css_colour, escape, format_number, heat_colour, theme
 
 
 @cache
@@ -24,9 +24,7 @@ def read_static(name: str) -> str:
 @cache
 def script(name: str) -> str:
     """Return the ES module of a component: the shared prelude, then the component's own file."""
-    prelude = read_static("shared.js")
-    for word, value in (("__CIVIDIS__", theme.CIVIDIS), ("__COLOURS__", theme.SCRIPT_COLOURS)):
-        prelude = prelude.replace(word, json.dumps(value))
+    prelude = read_static("shared.js").replace("__COLOURS__", json.dumps(theme.SCRIPT_COLOURS))
     return prelude + read_static(f"{name}.js")
 
 
@@ -66,18 +64,10 @@ class Component(anywidget.AnyWidget):
         return bundle
 
 
-def shade(fraction: float) -> str:
-    """CSS colour of a strength given as a fraction of the maximum; zero is transparent."""
-    clipped = float(np.clip(np.nan_to_num(fraction), 0, 1))
-    alpha = 0.2 + 0.75 * clipped if clipped > 0 else 0
-    return css_colour(cividis(np.array([clipped]))[0].tolist(), alpha)
-
-
-def signed_shade(fraction: float) -> str:
-    """CSS colour of a signed value given as a fraction of the maximum: blue below zero, orange above."""
-    clipped = float(np.clip(np.nan_to_num(fraction), -1, 1))
-    alpha = 0.15 + 0.7 * abs(clipped) if clipped else 0
-    return css_colour(theme.SIGNED[0] if clipped < 0 else theme.SIGNED[2], alpha)
+def shade(fraction: float, signed: bool = False) -> str:
+    """CSS colour of a strength, or of a signed value, given as a share of the maximum."""
+    *rgb, opacity = heat_colour(fraction, signed)
+    return css_colour(rgb, opacity)
 
 
 def bar_html(value: float, maximum: float) -> str:
@@ -90,13 +80,16 @@ def bar_html(value: float, maximum: float) -> str:
 
 def legend_html(maximum: float, unit: str = "", signed: bool = False) -> str:
     """Return the colour legend 0 … maximum, or −maximum … maximum, as HTML."""
-    stops = ",".join(shade(f) for f in (0, 0.25, 0.5, 0.75, 1))
-    top, low = escape(format_number(maximum, unit)), "0"
-    if signed:
-        stops = ",".join(signed_shade(f) for f in (-1, -0.5, 0, 0.5, 1))
-        low = escape(format_number(-maximum))
+    low = format_number(-maximum) if signed else "0"
+    stops = ",".join(
+        f"{shade(stop, signed)} {100 * ((stop + 1) / 2 if signed else stop):g}%"
+        for stop in theme.LEGEND_STOPS["signed" if signed else "strength"]
+    )
     ramp = f'<span class="sae-nb-ramp" style="background:linear-gradient(to right,{stops})"></span>'
-    return f'<span class="sae-nb-legend"><span>{low}</span>{ramp}<span>{top}</span></span>'
+    return (
+        f'<span class="sae-nb-legend"><span>{escape(low)}</span>{ramp}'
+        f"<span>{escape(format_number(maximum, unit))}</span></span>"
+    )
 
 
 def common_maximum(strengths: Float[np.ndarray, " n"], maximum: float | None) -> float:

@@ -19,7 +19,6 @@ from sae_nb_widgets.components._base import (
     legend_html,
     script,
     shade,
-    signed_shade,
 )
 
 # Above this side a picture is scaled down before it is sent: twelve of them must fit in 200 kB.
@@ -180,8 +179,8 @@ class PictureGrid(Component):
         rects = []
         for patch, value in enumerate(self.heat_maps[index].ravel().tolist()):
             row, column = divmod(patch, columns)
-            colour = signed_shade if self.signed else shade
-            fill = colour(value / self.maximum) if self.show_heat else "transparent"
+            heat = shade(value / self.maximum, self.signed)
+            fill = heat if self.show_heat else "transparent"
             shown = "not captured" if np.isnan(value) else format_number(value)
             rects.append(
                 f'<rect x="{column * width:.3g}" y="{row * height:.3g}" width="{width:.3g}" '

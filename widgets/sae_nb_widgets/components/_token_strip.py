@@ -9,16 +9,24 @@ import traitlets as t
 from jaxtyping import Float
 
 from sae_nb.atoms import directed, displayed, gathered
-from sae_nb.figures import escape, format_number, theme, visible_token
+from sae_nb.figures import (
+    css_colour,
+    escape,
+    format_number,
+    heat_colour,
+    theme,
+    visible_token,
+)
 from sae_nb_widgets.components._base import (
     Component,
     bar_html,
     common_maximum,
     legend_html,
     script,
-    shade,
-    signed_shade,
 )
+
+BLACK_FROM = 0.58
+"""Opacity of the strength's hue from which black is easier to read than white on a dark page too."""
 
 
 class TokenStrip(Component):
@@ -177,16 +185,20 @@ class TokenStrip(Component):
         classes += ["sae-nb-peak"] if self.peaks[row] == token else []
         classes += ["sae-nb-selected"] if self.selected == (row, token) else []
         shown = "not captured" if np.isnan(value) else format_number(value)
-        style = ""
-        if self.signed and value:
-            style = f' style="background-color:{signed_shade(value / self.maximum)}"'
-        elif value > 0:
-            ink = f";color:{theme.OKABE_ITO[-1]}" if value / self.maximum > 0.6 else ""
-            style = f' style="background-color:{shade(value / self.maximum)}{ink}"'
+        style = "" if np.isnan(value) else _heat_css(value / self.maximum, self.signed)
         return (
             f'<span class="{" ".join(classes)}" title="token {first + token}: {shown}"{style}>'
             f"{escape(visible_token(self.tokens[row][token]))}</span>"
         )
+
+
+def _heat_css(share: float, signed: bool) -> str:
+    """Heat behind a token as an attribute; its ink is black where a light one would be hard to read."""
+    *rgb, opacity = heat_colour(share, signed)
+    if not opacity:
+        return ""
+    ink = f";color:{theme.BLACK}" if opacity > BLACK_FROM and not signed else ""
+    return f' style="background-color:{css_colour(rgb, opacity)}{ink}"'
 
 
 def _rows_of(

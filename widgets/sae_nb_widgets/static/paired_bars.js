@@ -22,7 +22,7 @@ function render({ model, el }) {
     const [zero, end] = [percent(0), percent(value)];
     fill.style.left = `${Math.min(zero, end)}%`;
     fill.style.width = `${Math.abs(end - zero)}%`;
-    if (column.signed) fill.style.background = `rgb(${COLOURS.signed[value < 0 ? 0 : 1]})`;
+    if (column.signed) fill.style.background = `rgb(${COLOURS.heat[value < 0 ? "below" : "above"]})`;
     track.append(fill);
     for (const [name, style] of [["control", "control"], ["exact", "before"]]) {
       const at = column[name][row];

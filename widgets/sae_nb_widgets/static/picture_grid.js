@@ -61,7 +61,7 @@ function render({ model, el }) {
         context.lineTo(x + w, y);
         context.stroke();
       } else if (model.get("show_heat")) {
-        context.fillStyle = (model.get("signed") ? signedShade : shade)(values[p] / maximum);
+        context.fillStyle = shade(values[p] / maximum, model.get("signed"));
         context.fillRect(x, y, w, h);
       }
     }

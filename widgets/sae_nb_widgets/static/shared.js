@@ -1,6 +1,5 @@
 // What the small components share: colours, numbers, elements, theme changes. Text is only ever
 // written through textContent or setAttribute, so a token "<script>" stays a word.
-const CIVIDIS = __CIVIDIS__;
 const COLOURS = __COLOURS__;
 const THIN = "\u2009";
 
@@ -9,25 +8,20 @@ function initialize() {
   globalThis.__sae_nb_born__ = performance.now();
 }
 
-function cividis(t) {
-  const last = CIVIDIS.length - 1;
-  const x = Math.min(Math.max(t || 0, 0), 1) * last;
-  const i = Math.min(Math.floor(x), last - 1);
-  return CIVIDIS[i].map((c, k) => Math.round(c + (CIVIDIS[i + 1][k] - c) * (x - i)));
+// Colour of a share of the maximum over a text or a picture: red, green, blue and opacity. One hue, more of
+// it where the strength is greater; weak ones leave what is below as it is. Python's `heat_colour`.
+function heatColour(t, signed = false) {
+  const s = Math.min(Math.max(t || 0, signed ? -1 : 0), 1);
+  const { weakest, faintest, boldest } = COLOURS.opacities;
+  const hue = COLOURS.heat[signed ? (s < 0 ? "below" : "above") : "strength"];
+  const size = Math.abs(s);
+  const opacity = faintest + ((boldest - faintest) * (size - weakest)) / (1 - weakest);
+  return [...hue, size < weakest ? 0 : opacity];
 }
 
-// Strength is colour and opacity together: nothing is transparent, everything is yellow.
-function shade(t) {
-  const s = Math.min(Math.max(t || 0, 0), 1);
-  const [r, g, b] = cividis(s);
-  return `rgba(${r},${g},${b},${s > 0 ? (0.2 + 0.75 * s).toFixed(3) : 0})`;
-}
-
-// Signed values: blue below zero, orange above, nothing at zero.
-function signedShade(t) {
-  const s = Math.min(Math.max(t || 0, -1), 1);
-  const rgb = COLOURS.signed[s < 0 ? 0 : 1];
-  return `rgba(${rgb},${s ? (0.15 + 0.7 * Math.abs(s)).toFixed(3) : 0})`;
+function shade(t, signed = false) {
+  const [r, g, b, opacity] = heatColour(t, signed);
+  return `rgba(${r},${g},${b},${opacity.toFixed(3)})`;
 }
 
 function formatNumber(value) {
@@ -65,13 +59,15 @@ function bytes(view) {
   return new Uint8Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
 
-// Black or white, whichever is easier to read on the shade of a strength, over light or dark paper.
-function inkOn(fraction, element) {
+// Black or white, whichever is easier to read on the heat of a share of the maximum, over light or dark
+// paper; "" where nothing is painted.
+function inkOn(t, element, signed = false) {
+  const [r, g, b, opacity] = heatColour(t, signed);
+  if (!opacity) return "";
   const ink = (getComputedStyle(element).color.match(/[\d.]+/g) || [0, 0, 0]).map(Number);
   const paper = ink[0] + ink[1] + ink[2] > 382 ? 17 : 255;
-  const alpha = 0.2 + 0.75 * fraction;
-  const light = cividis(fraction).reduce((sum, c, i) => {
-    const s = (alpha * c + (1 - alpha) * paper) / 255;
+  const light = [r, g, b].reduce((sum, c, i) => {
+    const s = (opacity * c + (1 - opacity) * paper) / 255;
     const linear = s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4;
     return sum + [0.2126, 0.7152, 0.0722][i] * linear;
   }, 0);
@@ -115,8 +111,8 @@ function choose(model, value) {
 function legend(maximum, unit, signed = false) {
   const box = make("span", "sae-nb-legend", { "aria-hidden": "true" });
   const ramp = make("span", "sae-nb-ramp");
-  const colours = signed ? [-1, -0.5, 0, 0.5, 1].map(signedShade) : [0, 0.25, 0.5, 0.75, 1].map(shade);
-  const stops = colours.join(",");
+  const stops = COLOURS.legend[signed ? "signed" : "strength"]
+    .map((t) => `${shade(t, signed)} ${100 * (signed ? (t + 1) / 2 : t)}%`).join(",");
   ramp.style.background = `linear-gradient(to right, ${stops})`;
   const top = formatNumber(maximum) + (unit ? THIN + unit : "");
   box.append(make("span", "", {}, signed ? formatNumber(-maximum) : "0"), ramp, make("span", "", {}, top));

@@ -25,11 +25,11 @@ function render({ model, el }) {
     const maximum = model.get("maximum") || 1;
     span.classList.toggle("sae-nb-special", special);
     span.classList.toggle("sae-nb-peak", model.get("peaks")[row] === token);
+    const signed = model.get("signed");
     if (Number.isNaN(value)) span.classList.add("sae-nb-absent");
-    else if (model.get("signed")) span.style.backgroundColor = signedShade(value / maximum);
-    else if (value > 0) {
-      span.style.backgroundColor = shade(value / maximum);
-      span.style.color = inkOn(Math.min(value / maximum, 1), root);
+    else {
+      span.style.backgroundColor = shade(value / maximum, signed);
+      span.style.color = inkOn(value / maximum, root, signed);
     }
     spans[row][token] = { span, text, value, special };
     span.dataset.row = row;

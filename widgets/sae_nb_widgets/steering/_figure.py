@@ -31,7 +31,7 @@ CURVE_TRACES = range(EFFECT_BAND, KL + 1)
 
 AFTER_COLOUR = theme.OKABE_ITO[2]
 NEAREST_COLOUR = theme.OKABE_ITO[5]
-BEFORE_COLOUR = fade(theme.GREY, 0.55)
+BEFORE_COLOUR = theme.NEUTRAL
 BAND_COLOUR = fade(theme.CONTROL, 0.18)
 
 BAR = 0.26  # thickness of one of three bars, in rows
@@ -181,8 +181,9 @@ def _bar_traces() -> list[Any]:
             showlegend=True,
             mode="lines",
             fill="toself",
-            fillcolor=BAND_COLOUR,
-            line={"color": theme.CONTROL, "dash": theme.CONTROL_DASH, "width": 1.3},
+            fillcolor=theme.CLEAR,
+            fillpattern=theme.CONTROL_HATCH,
+            line={"color": theme.CONTROL, "width": 1.5},
             hoveron="points",
             hovertemplate="%{hovertext}<extra></extra>",
         ),
