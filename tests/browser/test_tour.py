@@ -65,7 +65,7 @@ def test_picking_an_atom_changes_the_pictures(tour: Any) -> None:
     browser = _panel(tour, "What makes this atom fire?")
     before = _canvases(browser)
     assert before
-    field = browser.locator("input[type=number]").first
+    field = browser.locator(".sae-nb-entry input").first
     number = int(field.input_value())
     field.fill(str((number + 1) % 512))
     field.press("Enter")

@@ -67,7 +67,7 @@ def check_a_divergence_sets_the_strength_and_atoms_combine(page: Page, stage: An
     assert abs(kl - 0.25) < 0.013
     assert strength != 2.0
     panel.get_by_role("button", name="combine").click()
-    field = panel.locator("input[type=number]").first
+    field = panel.locator(".sae-nb-entry input").first
     field.fill(str(stage.ask("vit_examples.match('digit 9').atom")))
     field.press("Enter")
     stage.says(panel, "found for KL 0.250")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import ipywidgets as ipw
 import pytest
 import traitlets as t
-from sae_nb_widgets.panel import Atom, Number, Panel, Whole, control, reacts
+from sae_nb_widgets.panel import Atom, Entry, Number, Panel, Whole, control, reacts
 
 
 class Ladder(Panel):
@@ -90,14 +90,33 @@ def test_an_error_in_a_reaction_is_a_sentence(panel: Ladder) -> None:
 
 def test_a_control_takes_its_kind_ends_and_values_from_the_trait(panel: Ladder) -> None:
     rung = control(panel, "rung", "rung", "Where one stands", 120)
-    assert isinstance(rung, ipw.BoundedIntText)
-    assert (rung.min, rung.max, rung.value) == (0, 4, 1)
-    rung.value = 3
+    assert isinstance(rung, Entry)
+    assert rung.value == "1"
+    rung.value = "3"
     assert panel.rung == 3
+    panel.rung = 2
+    assert rung.value == "2"
     kind = control(panel, "kind", "of", "What it is of", kind=ipw.ToggleButtons)
     assert list(kind.options) == ["wood", "iron"]
     panel.kind = "iron"
     assert kind.value == "iron"
+
+
+@pytest.mark.parametrize(
+    "given", ["abc", "-3", "99999", "", "1.5", "٣٫٥", "nan", "9" * 10_000, "<b>", "日本"]
+)
+def test_an_entry_says_what_it_does_not_take_and_shows_what_is_in_force(
+    panel: Ladder, given: str
+) -> None:
+    rung = control(panel, "rung", "step on the ladder", "Where one stands")
+    rung.value = given
+    assert (panel.rung, rung.value) == (1, "1")
+    assert panel.problem
+    assert panel.status.startswith("step on the ladder: whole numbers from 0 to 4; ")
+    assert panel.status.endswith("It stays at 1.")
+    assert len(panel.status) < 160
+    rung.value = " 3 "
+    assert (panel.rung, rung.value) == (3, "3")
 
 
 def test_a_menu_keeps_what_it_had_where_the_trait_has_a_value_it_does_not_offer(

@@ -25,7 +25,7 @@ def quiz(request: pytest.FixtureRequest) -> Iterator[sw.AtomQuiz]:
 def test_a_right_and_a_wrong_answer_are_counted_once(quiz: sw.AtomQuiz) -> None:
     """A second answer to a question changes nothing; the score shows its interval and chance."""
     quiz.go_on()
-    quiz.answers = []
+    quiz.takens = []
     quiz.take(quiz.asked.answer)
     quiz.take((quiz.asked.answer + 1) % 5)
     assert quiz.status.startswith("Right")
@@ -60,12 +60,12 @@ def test_keys_answer_and_go_on(quiz: sw.AtomQuiz) -> None:
     atom = quiz.atom
     quiz.press("ArrowRight")
     assert quiz.atom != atom
-    assert quiz.answer == -1
+    assert quiz.taken == -1
     quiz.press("3")
-    assert quiz.answer == 2
+    assert quiz.taken == 2
     quiz.press("ArrowRight")
     quiz.cards.view.selected = (4, 0)
-    assert quiz.answer == 4
+    assert quiz.taken == 4
     assert not quiz.problem, quiz.status
 
 
@@ -84,14 +84,14 @@ def test_atoms_that_cannot_be_asked_about_say_why(quiz: sw.AtomQuiz) -> None:
     with pytest.raises(t.TraitError, match="`atom`"):
         quiz.atom = 10**6
     with pytest.raises(t.TraitError, match="`answer`"):
-        quiz.answer = 5
+        quiz.taken = 5
 
 
 def test_score_survives_a_session(quiz: sw.AtomQuiz) -> None:
     """What is kept is the atom and every answer."""
-    quiz.answers = [[3, 1], [4, 0]]
+    quiz.takens = [[3, 1], [4, 0]]
     state = quiz.state()
-    quiz.answers = []
+    quiz.takens = []
     quiz.restore(state)
     assert quiz.score.n_right == 1
     assert quiz.record["answered"] == 2

@@ -106,7 +106,7 @@ def test_atoms_are_found_where_the_slider_stops(toys: list[Bottleneck]) -> None:
     assert np.asarray(drawn(panel, "atom").y, float) == pytest.approx(found.atom_f1, abs=1e-6)
     rings = np.stack((drawn(panel, "atoms").x, drawn(panel, "atoms").y), axis=1)[1::3]
     assert np.linalg.norm(rings.astype(float), axis=1) == pytest.approx([1.5] * 5, abs=1e-4)
-    assert "Mean F1" in panel.numbers.value
+    assert "Mean F1" in panel.readings.value
     assert not panel.problem
     panel._moved()
     assert panel.record.found is found

@@ -17,6 +17,13 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb_widgets.components._atom_card import (
+        atom_mark as atom_mark,
+        card_content as card_content,
+        icons_of as icons_of,
+        mark_atoms as mark_atoms,
+        png_address as png_address,
+    )
     from sae_nb_widgets.components._base import (
         read_static as read_static,
         script as script,

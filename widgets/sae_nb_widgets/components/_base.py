@@ -22,10 +22,10 @@ def read_static(name: str) -> str:
 
 
 @cache
-def script(name: str) -> str:
-    """Return the ES module of a component: the shared prelude, then the component's own file."""
+def script(*names: str) -> str:
+    """Return the ES module of a component: the shared prelude, then the component's own files."""
     prelude = read_static("shared.js").replace("__COLOURS__", json.dumps(theme.SCRIPT_COLOURS))
-    return prelude + read_static(f"{name}.js")
+    return prelude + "".join(read_static(f"{name}.js") for name in names)
 
 
 def style_sheet(*names: str) -> str:
@@ -49,6 +49,13 @@ class Component(anywidget.AnyWidget):
         sync=True
     )
 
+    atoms = t.List(t.Int(), help="Atom of each row; pointing at a row shows its card.").tag(
+        sync=True
+    )
+    icons = t.List(t.Unicode(), help="Address of a small image before each row's label.").tag(
+        sync=True
+    )
+
     def static_html(self) -> str:
         """Return the component as HTML that needs no script."""
         raise NotImplementedError
@@ -62,6 +69,17 @@ class Component(anywidget.AnyWidget):
         if data is not None:
             data["text/html"] = f"<style>{self._css}</style>{self.static_html()}"
         return bundle
+
+
+def tag_html(component: Component, row: int) -> str:
+    """Return the attribute that says which atom a row is, or nothing."""
+    return f' data-atom="{component.atoms[row]}"' if row < len(component.atoms) else ""
+
+
+def icon_html(component: Component, row: int) -> str:
+    """Return the small image before a row's label, or nothing."""
+    address = component.icons[row] if row < len(component.icons) else ""
+    return f'<img class="sae-nb-icon" src="{escape(address)}" alt="">' if address else ""
 
 
 def shade(fraction: float, signed: bool = False) -> str:

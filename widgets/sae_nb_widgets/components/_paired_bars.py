@@ -9,7 +9,13 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.figures import css_colour, escape, format_number, theme
-from sae_nb_widgets.components._base import Component, float_list, script
+from sae_nb_widgets.components._base import (
+    Component,
+    float_list,
+    icon_html,
+    script,
+    tag_html,
+)
 
 NEGATIVE, POSITIVE = (css_colour(theme.SIGNED[end]) for end in (0, -1))
 
@@ -62,7 +68,14 @@ class PairedBars(Component):
     selected = t.Int(-1, help="Index of the row chosen; -1 for none.").tag(sync=True)
     hovered = t.Int(-1, help="Index of the row pointed at; -1 for none.").tag(sync=True)
 
-    def show(self, labels: Sequence[str], *columns: Column, selected: int = -1) -> None:
+    def show(
+        self,
+        labels: Sequence[str],
+        *columns: Column,
+        selected: int = -1,
+        atoms: Sequence[int] = (),
+        icons: Sequence[str] = (),
+    ) -> None:
         """Replace what is shown, in one message to the browser.
 
         Parameters
@@ -73,6 +86,9 @@ class PairedBars(Component):
             Bars of each column.
         selected
             Row chosen.
+        atoms, icons
+            Atom of each row, whose card is shown when somebody points at it; an image before each
+            label.
 
         Raises
         ------
@@ -81,6 +97,7 @@ class PairedBars(Component):
         plain = [_plain(column, len(labels)) for column in columns]
         with self.hold_sync(), self.hold_trait_notifications():
             self.labels, self.columns = [str(label) for label in labels], plain
+            self.atoms, self.icons = [int(a) for a in atoms], list(icons)
             self.selected, self.hovered = selected, -1
 
     @t.validate("selected", "hovered")
@@ -112,8 +129,8 @@ class PairedBars(Component):
         cells = "".join(_cell_html(column, row) for column in self.columns)
         label = escape(self.labels[row])
         return (
-            f'<div class="sae-nb-pairrow{chosen}"><div class="sae-nb-label" dir="auto" '
-            f'title="{label}">{label}</div>{cells}</div>'
+            f'<div class="sae-nb-pairrow{chosen}"{tag_html(self, row)}><div class="sae-nb-label" dir="auto" '
+            f'title="{label}">{icon_html(self, row)}{label}</div>{cells}</div>'
         )
 
 

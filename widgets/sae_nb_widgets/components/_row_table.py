@@ -10,7 +10,13 @@ from collections.abc import Sequence
 import traitlets as t
 
 from sae_nb.figures import THIN_SPACE, escape
-from sae_nb_widgets.components._base import Component, read_static, script, style_sheet
+from sae_nb_widgets.components._base import (
+    Component,
+    read_static,
+    script,
+    style_sheet,
+    tag_html,
+)
 
 
 class RowTable(Component):
@@ -46,6 +52,7 @@ class RowTable(Component):
         cells: Sequence[Sequence[str]],
         *,
         numeric: Sequence[bool] = (),
+        atoms: Sequence[int] = (),
     ) -> None:
         """Replace what is shown, in one message to the browser."""
         wrong = next((i for i, row in enumerate(cells) if len(row) != len(headers)), None)
@@ -58,6 +65,7 @@ class RowTable(Component):
             self.headers = [str(name) for name in headers]
             self.cells = [[str(cell) for cell in row] for row in cells]
             self.numeric = [bool(flag) for flag in numeric] or [False] * len(headers)
+            self.atoms = [int(atom) for atom in atoms]
             self.selected = -1
             if self.sorted_by[0] >= len(headers):
                 self.sorted_by = (-1, False)
@@ -116,8 +124,10 @@ class RowTable(Component):
         kinds = [' class="sae-nb-number"' if flag else "" for flag in self.numeric]
         head = "".join(f"<th{k}>{escape(h)}</th>" for k, h in zip(kinds, self.headers))
         rows = "".join(
-            "<tr>" + "".join(f"<td{k}>{escape(c)}</td>" for k, c in zip(kinds, row)) + "</tr>"
-            for row in (self.cells[i] for i in self.order)
+            f"<tr{tag_html(self, i)}>"
+            + "".join(f"<td{k}>{escape(c)}</td>" for k, c in zip(kinds, self.cells[i]))
+            + "</tr>"
+            for i in self.order
         )
         return (
             f"<style>{read_static('row_table.css')}</style>"

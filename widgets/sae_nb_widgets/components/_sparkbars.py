@@ -8,7 +8,13 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.figures import escape, format_number
-from sae_nb_widgets.components._base import Component, float_list, script
+from sae_nb_widgets.components._base import (
+    Component,
+    float_list,
+    icon_html,
+    script,
+    tag_html,
+)
 
 
 class Sparkbars(Component):
@@ -49,6 +55,8 @@ class Sparkbars(Component):
         before: Sequence[float | None] | None = None,
         control: Sequence[float | None] | None = None,
         colours: Sequence[str] = (),
+        atoms: Sequence[int] = (),
+        icons: Sequence[str] = (),
         signed: bool = False,
         maximum: float = 0.0,
     ) -> None:
@@ -66,6 +74,9 @@ class Sparkbars(Component):
             Value under a random control, drawn as a dashed grey tick.
         colours
             CSS colour per bar; an empty string takes `colour`.
+        atoms, icons
+            Atom of each bar, whose card is shown when somebody points at it; an image before each
+            label.
         signed
             Draw from a zero in the middle.
         maximum
@@ -76,7 +87,7 @@ class Sparkbars(Component):
         ValueError: If a list has not one entry per label.
         """
         given = {"values": values, "notes": notes or None, "before": before, "control": control}
-        given["colours"] = colours or None
+        given |= {"colours": colours or None, "atoms": atoms or None, "icons": icons or None}
         for name, entries in given.items():
             if entries is not None and len(entries) != len(labels):
                 raise ValueError(
@@ -85,6 +96,7 @@ class Sparkbars(Component):
         with self.hold_sync(), self.hold_trait_notifications():
             self.labels, self.values = [str(x) for x in labels], float_list(values)
             self.notes, self.colours = [str(x) for x in notes], [str(c) for c in colours]
+            self.atoms, self.icons = [int(a) for a in atoms], list(icons)
             self.before, self.control = float_list(before), float_list(control)
             self.signed, self.maximum, self.selected = signed, float(maximum), -1
 
@@ -138,7 +150,7 @@ class Sparkbars(Component):
                 )
         chosen = " sae-nb-selected" if self.selected == i else ""
         return (
-            f'<div class="sae-nb-barrow{chosen}"><div class="sae-nb-label" dir="auto">'
-            f'{escape(self.labels[i])}</div><div class="sae-nb-track">{track}</div>'
+            f'<div class="sae-nb-barrow{chosen}"{tag_html(self, i)}><div class="sae-nb-label" dir="auto">'
+            f'{icon_html(self, i)}{escape(self.labels[i])}</div><div class="sae-nb-track">{track}</div>'
             f'<div class="sae-nb-number">{escape(self._note(i))}</div></div>'
         )

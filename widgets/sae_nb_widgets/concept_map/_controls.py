@@ -50,7 +50,7 @@ class ConceptMapControls:
             line(ipw.Label("edges"), edges),
             control(panel, "layout_by", "layout", layout, 160, options=panel.layouts),
             control(panel, "seed", "seed", seed, 110),
-            control(panel, "names", "names", names),
+            control(panel, "show_names", "names", names),
         )
 
     def _column(self, text: str, tip: str, trait: str, width: str) -> ipw.Dropdown:

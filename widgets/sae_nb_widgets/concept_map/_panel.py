@@ -116,13 +116,14 @@ class ConceptMap(Panel):
         "Search, selection, other colours and layouts need a running kernel and were left out; the "
         "map, the selection and the numbers shown are all here."
     )
+    renamed_traits = {"names": "show_names"}
     kept_traits = (
         "show",
         "layout_by",
         "color_by",
         "size_by",
         "edges",
-        "names",
+        "show_names",
         "compare",
         "atom",
         "selected",
@@ -148,7 +149,7 @@ class ConceptMap(Panel):
     layout_by = t.Enum(LAYOUTS, default_value="umap", help="How points are laid out.")
     seed = Whole(0, 0, LARGEST_SEED, help="Of the UMAP.")
     compare = t.Bool(False, help="Whether the second dictionary is shown.")
-    names = t.Bool(True, help="Whether clusters are named on the map.")
+    show_names = t.Bool(True, help="Whether clusters are named on the map.")
     drag = t.Enum(tuple(DRAGS), default_value="lasso", help="What dragging the mouse does.")
     opened = t.Int(-1, help="Event: atom somebody asked to open; −1 in between.")
     steered = t.Tuple(help="Event: atoms somebody asked to steer with; () in between.")
@@ -409,7 +410,7 @@ class ConceptMap(Panel):
         self._offer_columns()
         both = match_facts(self.record) if self.compare else ""
         texts = self._texts(column)
-        self.map.draw_colours(self.record, column, texts, names=self.names, matched=both)
+        self.map.draw_colours(self.record, column, texts, names=self.show_names, matched=both)
 
     def _offer_columns(self) -> None:
         """Put what there is in the menus; a column that this view lacks falls back."""
@@ -419,7 +420,7 @@ class ConceptMap(Panel):
             self.size_by = "energy" if "energy" in self.sizes else EQUAL
         self.controls.offer()
 
-    @reacts("color_by", "dark", "names", doing="colouring by {panel.color_by}")
+    @reacts("color_by", "dark", "show_names", doing="colouring by {panel.color_by}")
     def _draw_colours(self) -> None:
         self._recolour()
         self._draw_chosen()

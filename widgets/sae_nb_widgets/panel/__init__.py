@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # for the other rooms
         LARGEST_SEED as LARGEST_SEED,
         TIGHT as TIGHT,
         Atom as Atom,
+        Entry as Entry,
         Menu as Menu,
         Number as Number,
         Whole as Whole,

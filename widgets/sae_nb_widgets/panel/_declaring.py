@@ -13,6 +13,7 @@ line::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -189,7 +190,7 @@ def control(
         if isinstance(chosen, Mapping):
             chosen = [(words, value) for value, words in chosen.items()]
         made["options"] = list(chosen)
-    elif isinstance(known, _Between):
+    elif isinstance(known, _Between) and kind is not Entry:
         low, high = known.ends(panel)
         made |= {"min": low, "max": max(high, low)}
         if kind is ipw.IntSlider and high <= low:
@@ -200,16 +201,78 @@ def control(
         made |= {"tooltips": tips, "style": BUTTONS}
     if kind is ipw.Checkbox:
         made["indent"] = False
-    if kind in (ipw.Text, ipw.Textarea):
+    if issubclass(kind, ipw.Text | ipw.Textarea):
         made["continuous_update"] = False
     if not isinstance(tip, Mapping):
         made["tooltip"] = tip
     widget = kind(**{**made, **more})
-    if options is None or isinstance(known, t.Enum):
+    if kind is Entry:
+        _enter(panel, trait, widget, text)
+    elif options is None or isinstance(known, t.Enum):
         t.link((panel, trait), (widget, "value"))
     else:
         _offer(panel, trait, widget, grow)
     return widget
+
+
+class Entry(ipw.Text):
+    """A field for a number: what it does not take is said, and it shows what is in force."""
+
+
+_SIGNS = str.maketrans({"−": "-", "\u2009": "", "\u00a0": "", "\u202f": "", " ": "", "_": ""})
+
+
+def _enter(panel: Any, trait: str, entry: Entry, words: str) -> None:
+    """Link an entry to a trait that is a number: nonsense never reaches the trait, nor stays."""
+    known = panel.traits()[trait]
+    whole = isinstance(known, t.Int)
+    entry.add_class("sae-nb-entry")
+
+    def follow(_: Any = None) -> None:
+        entry.value = _written(known, getattr(panel, trait))
+
+    def take(change: t.Bunch) -> None:
+        given, now = str(change["new"]), getattr(panel, trait)
+        if given == _written(known, now):
+            return
+        try:
+            panel.set_trait(trait, _read_number(known, given, whole))
+        except (ValueError, OverflowError, t.TraitError):
+            panel.refuse(words, _rule(panel, known, whole), given, _written(known, now))
+        follow()
+
+    follow()
+    entry.observe(take, "value")
+    panel.observe(follow, trait)
+
+
+def _read_number(known: Any, given: str, whole: bool) -> float:
+    text = given.translate(_SIGNS)
+    missing = getattr(known, "_none", None)
+    if not text and missing is not None:
+        return missing  # type: ignore[no-any-return]
+    number = int(text) if whole else float(text)
+    if not math.isfinite(number):
+        raise ValueError(given)
+    return number
+
+
+def _written(known: Any, value: Any) -> str:
+    if value is None or value == getattr(known, "_none", None):
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _rule(panel: Any, known: Any, whole: bool) -> str:
+    kind = "whole numbers" if whole else "numbers"
+    if not isinstance(known, _Between):
+        return kind
+    low, high = known.ends(panel)
+    ends = f"above {low:g} and below {high:g}" if known._inside else f"from {low:g} to {high:g}"
+    if whole and not known._inside:
+        ends = f"from {low} to {high}"
+    empty = "" if known._none is None else ", or nothing"
+    return f"{kind} {ends}{empty}"
 
 
 def _kind(trait: t.TraitType[Any, Any], options: Any) -> type[ipw.Widget]:
@@ -217,7 +280,7 @@ def _kind(trait: t.TraitType[Any, Any], options: Any) -> type[ipw.Widget]:
         return Menu
     kinds = (
         (t.Bool, ipw.Checkbox),
-        (t.Int, ipw.BoundedIntText),
+        (t.Int, Entry),
         (t.Float, ipw.FloatSlider),
     )
     return next((widget for kind, widget in kinds if isinstance(trait, kind)), ipw.Text)

@@ -20,6 +20,7 @@ import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
 
+from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures import (
     FIGURE_CONFIG,
@@ -33,7 +34,7 @@ from sae_nb.figures import (
     use_scale,
 )
 from sae_nb.files import write_bytes
-from sae_nb_widgets.components import script, style_sheet
+from sae_nb_widgets.components import card_content, mark_atoms, script, style_sheet
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._background import Background
 from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
@@ -148,13 +149,14 @@ def owned_widgets(owner: Any, depth: int = 3) -> list[ipw.Widget]:
 T = TypeVar("T")
 logger = logging.getLogger("sae_nb_widgets")
 WORTH_SAYING_SECONDS = 0.2
+LONGEST_GIVEN = 40
 
 
 class PanelKeys(anywidget.AnyWidget):
-    """Invisible part of a panel: hears its keys and tells light from dark."""
+    """Invisible part of a panel: hears its keys, tells light from dark, shows the cards of atoms."""
 
-    _esm = script("panel_keys")
-    _css = style_sheet("panel.css")
+    _esm = script("atom_card", "panel_keys")
+    _css = style_sheet("components.css", "panel.css")
 
     # Not `keys`: ipywidgets keeps the list of synchronised traits under that name.
     answered = t.List(t.Unicode(), help="Keys the panel answers.").tag(sync=True)
@@ -194,7 +196,13 @@ class Panel(ipw.VBox):
     needs_kernel: ClassVar[str] = "The controls need a running kernel and were left out."
     # What a saved session keeps of this panel, in the order in which it is set again.
     kept_traits: ClassVar[tuple[str, ...]] = ()
+    # What older sessions call some of them.
+    renamed_traits: ClassVar[Mapping[str, str]] = {}
 
+    answer = t.Unicode("", help="The answer to the question, in one sentence.")
+    numbers = t.Unicode("", help="The expert's numbers behind the answer.")
+    show_numbers = t.Bool(False, help="Whether the numbers behind the answer are shown.")
+    opened = t.Int(-1, help="Atom somebody asked to open in a browser; -1 for none.")
     status = t.Unicode("", help="What happened, how long it took, or what to do.")
     problem = t.Bool(False, help="Whether the status line reports an error.")
     busy = t.Bool(False, help="Whether work is running off the main thread.")
@@ -204,6 +212,8 @@ class Panel(ipw.VBox):
 
     def __init__(self, *, chips: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         self._header = ipw.HTML()
+        self._names = AtomNames()
+        self._loading = ""
         self._style = ipw.HTML(layout=ipw.Layout(display="none"))
         self._keys = PanelKeys()
         self._key_actions: dict[str, Callable[[], None]] = {}
@@ -244,8 +254,26 @@ class Panel(ipw.VBox):
         self.observe(self._draw_status, ["status", "problem", "busy"])
         self.observe(lambda _: self._draw_header(), "chips")
         self._draw_header()
-        top = (self._style, self._keys, self._header, self._controls, self._more)
+        self._make_answer()
+        top = (
+            self._style,
+            self._keys,
+            self._header,
+            self._answer_line,
+            self._controls,
+            self._more,
+        )
         self.children = (*top, self._body, self._help, self._foot)
+
+    def _make_answer(self) -> None:
+        self._answer_text = ipw.HTML().add_class("sae-nb-answer")
+        self._numbers_text = ipw.HTML().add_class("sae-nb-numbers")
+        self._numbers_button = _small_toggle("numbers", "The measured numbers behind this sentence")
+        t.link((self, "show_numbers"), (self._numbers_button, "value"))
+        parts = [self._answer_text, self._numbers_button, self._numbers_text]
+        self._answer_line = ipw.Box(parts).add_class("sae-nb-answerline")
+        self.observe(self._draw_answer, ["answer", "numbers", "show_numbers"])
+        self._draw_answer()
 
     def _make_foot(self) -> None:
         self._status_line = ipw.HTML().add_class("sae-nb-statusline")
@@ -340,10 +368,52 @@ class Panel(ipw.VBox):
                 action()
 
     def _key_message(self, _: Any, content: Any, __: Any) -> None:
-        if isinstance(content, dict) and content.get("kind") == "key":
+        kind = content.get("kind") if isinstance(content, dict) else None
+        if kind == "key":
             self.press(str(content.get("key")))
+            return
+        atom = content.get("atom") if isinstance(content, dict) else None
+        if not isinstance(atom, int):
+            return
+        with self.guarded(f"atom {atom}"):
+            if kind == "card":
+                self._send_card(atom)
+            elif kind == "open":
+                self.open_atom(atom)
+            elif kind == "star":
+                self.star(atom, bool(content.get("starred")))
 
     # --- saying -----------------------------------------------------------------------------------
+
+    @checked
+    def conclude(self, answer: str, numbers: str = "") -> None:
+        """Answer the panel's question in one sentence under it; empty where there is no answer.
+
+        `numbers`: What an expert asks for next (norms, nats, seconds), shown on demand.
+        """
+        self._loading = ""
+        with self.hold_trait_notifications():
+            self.answer, self.numbers = answer, numbers
+        self._draw_answer()
+
+    @checked
+    def loading(self, what: str, seconds: float | None = None) -> None:
+        """Say that something is loading, and how long it takes; `conclude` ends that.
+
+        Nothing is claimed meanwhile: the answer that stood there is cleared.
+        """
+        about = "" if seconds is None else f" (about {format_duration(seconds)})"
+        self.conclude("")
+        self._loading = f"{what}{about} …"
+        self._draw_answer()
+
+    def refuse(self, control: str, rule: str, given: str, stays: str) -> None:
+        """Say that a field did not take what was typed, by which rule, and what is in force."""
+        shown = given if len(given) <= LONGEST_GIVEN else f"{given[:LONGEST_GIVEN]}…"
+        what = f"“{shown}” is not one" if shown.strip() else "it was left empty"
+        kept = f" It stays at {stays}." if stays else ""
+        with self.hold_trait_notifications():
+            self.problem, self.status = True, f"{control}: {rule}; {what}.{kept}"
 
     @checked
     def say(self, text: str) -> None:
@@ -355,6 +425,7 @@ class Panel(ipw.VBox):
         """Put an error in the status line as one sentence, and its traceback in the log."""
         what = " ".join(str(error).split()) or type(error).__name__
         logger.error("%s: %s", doing or self.stem, what, exc_info=error)
+        self._stop_loading()
         with self.hold_trait_notifications():
             self.problem, self.status = True, f"{doing}: {what}" if doing else what
 
@@ -377,8 +448,50 @@ class Panel(ipw.VBox):
         kind = "sae-nb-problem" if self.problem else ""
         self._status_line.value = (
             f'<div role="status">{spin if self.busy else ""}'
-            f'<span class="{kind}">{escape(self.status)}</span></div>'
+            f'<span class="{kind}">{mark_atoms(self.status)}</span></div>'
         )
+
+    def _draw_answer(self, _: Any = None) -> None:
+        busy = '<span class="sae-nb-busy" role="img" aria-label="loading"></span>'
+        text = f"{busy}{escape(self._loading)}" if self._loading else mark_atoms(self.answer)
+        self._answer_text.value = f'<div aria-live="polite">{text}</div>' if text else ""
+        self._numbers_text.value = escape(self.numbers)
+        show(self._answer_line, bool(text))
+        show(self._numbers_button, bool(self.numbers))
+        show(self._numbers_text, bool(self.numbers) and self.show_numbers)
+
+    # --- atoms ------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> AtomNames:
+        """What the atoms are called."""
+        return self._names
+
+    @names.setter
+    def names(self, names: AtomNames) -> None:
+        self._names = names
+        names.observe(self._forget_cards)
+
+    def _forget_cards(self) -> None:
+        if not self._closed:
+            self._keys.send({"kind": "forget cards"})
+
+    @checked
+    def open_atom(self, atom: int) -> None:
+        """Ask for an atom to be opened in a browser, as the button on its card does."""
+        self.opened = -1
+        self.opened = atom
+
+    @checked
+    def star(self, atom: int, starred: bool = True) -> None:
+        """Put an atom on the work list, or take it off."""
+        self.names.labels.star(atom, starred)
+
+    def _send_card(self, atom: int) -> None:
+        card = self.names.card(atom)
+        starred = self.names.labels.is_starred(atom)
+        content = card_content(card, starred=starred)
+        self._keys.send({"kind": "card", "atom": atom, "card": content})
 
     def _draw_header(self) -> None:
         self._header.value = exporting.header_html(self.question, self.chips)
@@ -466,6 +579,13 @@ class Panel(ipw.VBox):
     def _set_busy(self, busy: bool) -> None:
         if not self._closed:
             self.busy = busy
+            if not busy:
+                self._stop_loading()
+
+    def _stop_loading(self) -> None:
+        if self._loading:
+            self._loading = ""
+            self._draw_answer()
 
     # --- taking it away ---------------------------------------------------------------------------
 
@@ -569,6 +689,7 @@ class Panel(ipw.VBox):
         ValueError: If it names something this panel does not keep.
         traitlets.TraitError: If a value does not fit this panel (an atom that its SAE does not have).
         """
+        state = {self.renamed_traits.get(name, name): value for name, value in state.items()}
         unknown = sorted(set(state) - set(self.kept_traits))
         if unknown:
             raise ValueError(

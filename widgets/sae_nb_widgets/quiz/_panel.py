@@ -52,7 +52,7 @@ class AtomQuiz(Panel):
     Raises
     ------
     ValueError: If rows are plain vectors, or no atom can be asked about.
-    traitlets.TraitError: If `atom` or `answer` is set to what is not there.
+    traitlets.TraitError: If `atom` or `taken` is set to what is not there.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class AtomQuiz(Panel):
     >>> examples = sn.load_examples("tiny-vit/resid_post.6")
     >>> sae = sn.load_sae("tiny-vit/resid_post.6")
     >>> quiz = AtomQuiz(catalogue=examples.catalogue(sae))
-    >>> quiz.answer = quiz.asked.answer
+    >>> quiz.taken = quiz.asked.answer
     >>> quiz.score.n_right
     1
     >>> quiz.close()
@@ -80,7 +80,7 @@ class AtomQuiz(Panel):
     kept_traits = ("atom", "answers")
 
     atom = Atom(help="The atom asked about.")
-    answer = Whole(
+    taken = Whole(
         -1,
         0,
         lambda panel: panel._n_options - 1,
@@ -181,8 +181,8 @@ class AtomQuiz(Panel):
         option
             Number of the option, from 0.
         """
-        if self._asked is not None and self.answer < 0:
-            self.answer = option
+        if self._asked is not None and self.taken < 0:
+            self.taken = option
 
     def go_on(self) -> None:
         """Ask about the next atom."""
@@ -200,7 +200,7 @@ class AtomQuiz(Panel):
 
     @reacts("atom", doing="asking")
     def _ask(self) -> None:
-        self._asked, self.answer = None, -1
+        self._asked, self.taken = None, -1
         seed = self._seed + len(self.answers)
         try:
             asked = ask_about(self._catalogue, self.atom, seed=seed, **self._sizes)
@@ -218,14 +218,14 @@ class AtomQuiz(Panel):
         self._prompt.value = escape(f"And in which of these {word}s does it fire too?")
         self.say(f"Atom {self.atom}: choose one of {self._n_options}.")
 
-    @reacts("answer", doing="answering")
+    @reacts("taken", doing="answering")
     def _answered(self) -> None:
         asked = self._asked
-        if asked is None or self.answer < 0:
+        if asked is None or self.taken < 0:
             return
-        right = self.answer == asked.answer
+        right = self.taken == asked.answer
         self.answers = [*self.answers, [asked.atom, int(right)]]
-        self.cards.tell(asked.options, asked.answer, self.answer, asked.maximum)
+        self.cards.tell(asked.options, asked.answer, self.taken, asked.maximum)
         fires = asked.options[asked.answer]
         label = self._catalogue.labels.get(asked.atom, "")
         named = f"; its label is “{label}”" if label else ""

@@ -43,6 +43,7 @@ function render({ model, el }) {
     node.setAttribute("aria-label", [label, ...said].join(", "));
     node.append(make("div", "sae-nb-label", { dir: "auto", title: label }, label),
       ...columns.map((column) => cell(column, index)));
+    tagAtom(node, model.get("atoms")[index], model.get("icons")[index]);
     node.addEventListener("click", () => {
       active = index;
       choose(model, index);
@@ -91,6 +92,7 @@ function render({ model, el }) {
       active = Math.min(Math.max(active + step, 0), rows.length - 1);
       list.setAttribute("aria-activedescendant", `${list.id}-${active}`);
       rows[active].scrollIntoView({ block: "nearest" });
+      pointAtom(rows[active]);
       point(active);
       mark();
     } else if ((event.key === "Enter" || event.key === " ") && rows.length) {
@@ -103,7 +105,7 @@ function render({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   });
-  redrawOn(model, ["labels", "columns", "description", "empty_text"], build);
+  redrawOn(model, ["labels", "columns", "atoms", "icons", "description", "empty_text"], build);
   redrawOn(model, ["selected"], mark);
   build();
   return () => clearTimeout(timer);

@@ -65,6 +65,37 @@ function render({ model, el }) {
     }
   }
 
+  // Cards are asked for once and kept until a label changes.
+  const known = new Map();
+  const waiting = new Map();
+  const ask = (atom) => {
+    if (!known.has(atom)) {
+      known.set(atom, new Promise((resolve) => waiting.set(atom, resolve)));
+      model.send({ kind: "card", atom });
+    }
+    return known.get(atom);
+  };
+  function onMessage(message) {
+    if (message.kind === "forget cards") known.clear();
+    if (message.kind !== "card") return;
+    const answer = waiting.get(message.atom);
+    waiting.delete(message.atom);
+    if (answer) answer(message.card);
+  }
+  model.on("msg:custom", onMessage);
+  let cards = null;
+
+  // A whole number is stepped with the arrow keys, as in every number field.
+  function onStep(event) {
+    const field = event.target;
+    const by = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+    if (!by || !field.matches(".sae-nb-entry input") || !/^-?\d+$/.test(field.value)) return;
+    field.value = String(Number(field.value) + by);
+    field.dispatchEvent(new Event("change", { bubbles: true }));
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
   let resizes = null;
   let newcomers = null;
   function attach(tries) {
@@ -83,6 +114,15 @@ function render({ model, el }) {
       window.dispatchEvent(new Event("resize"));
     });
     resizes.observe(root);
+    root.addEventListener("keydown", onStep, true);
+    cards = atomCards(root, {
+      ask,
+      open: (atom) => model.send({ kind: "open", atom }),
+      star: (atom, starred) => {
+        known.delete(atom);
+        model.send({ kind: "star", atom, starred });
+      },
+    });
     nameControls(root);
     newcomers = new MutationObserver(() => nameControls(root));
     newcomers.observe(root, { childList: true, subtree: true });
@@ -110,6 +150,8 @@ function render({ model, el }) {
     stopTheme();
     if (resizes) resizes.disconnect();
     if (newcomers) newcomers.disconnect();
+    if (cards) cards.stop();
+    model.off("msg:custom", onMessage);
   };
 }
 export default { initialize, render };

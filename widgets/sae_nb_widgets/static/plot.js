@@ -98,6 +98,20 @@ function withNotes(model) {
   return { seen, repeat };
 }
 
+// Points of a trace whose meta names atoms show the atom's card.
+function pointAtoms(plot) {
+  const say = (atom, event) => {
+    const detail = { atom, x: event ? event.clientX : 0, y: event ? event.clientY : 0 };
+    plot.dispatchEvent(new CustomEvent("sae-nb-atom", { detail, bubbles: true }));
+  };
+  plot.on("plotly_hover", ({ points, event }) => {
+    const meta = points[0] && points[0].data.meta;
+    const atom = meta && meta.atoms ? meta.atoms[points[0].pointNumber] : undefined;
+    if (Number.isInteger(atom)) say(atom, event);
+  });
+  plot.on("plotly_unhover", () => say(-1));
+}
+
 // plotly pins the width of a figure whose height is changed, which then no longer fits its column.
 function keepFitting(el, tries = 100) {
   const plot = el.querySelector(".js-plotly-plot") || (el._fullLayout ? el : null);
@@ -112,6 +126,7 @@ function keepFitting(el, tries = 100) {
     plot._fullLayout.autosize = true;
     window.dispatchEvent(new Event("resize"));
   };
+  pointAtoms(plot);
   plot.on("plotly_relayout", unpin);
   plot.on("plotly_update", (changed) => unpin(changed && changed.layout));
 }

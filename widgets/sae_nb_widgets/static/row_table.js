@@ -23,6 +23,7 @@ function render({ model, el }) {
     const headers = model.get("headers");
     node.setAttribute("aria-label", cells.map((c, i) => `${headers[i]} ${c}`).join(", "));
     node.append(...cells.map((text, i) => make("td", kind(i), { dir: "auto", title: text }, text)));
+    tagAtom(node, model.get("atoms")[index]);
     node.addEventListener("click", () => {
       active = place;
       choose(model, index);
@@ -83,6 +84,7 @@ function render({ model, el }) {
       active = Math.min(Math.max(active + step, 0), rows.length - 1);
       box.setAttribute("aria-activedescendant", rows[active].id);
       rows[active].scrollIntoView({ block: "nearest" });
+      pointAtom(rows[active]);
       mark();
     } else if ((event.key === "Enter" || event.key === " ") && rows.length) {
       choose(model, orderOf()[active]);
@@ -92,7 +94,7 @@ function render({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   });
-  redrawOn(model, ["headers", "cells", "numeric", "description", "empty_text", "order", "sorted_by"], build);
+  redrawOn(model, ["headers", "cells", "atoms", "numeric", "description", "empty_text", "order", "sorted_by"], build);
   redrawOn(model, ["selected"], mark);
   build();
   return () => box.replaceChildren();

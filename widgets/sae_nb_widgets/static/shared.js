@@ -102,6 +102,21 @@ function redrawOn(model, names, draw) {
   return later;
 }
 
+// Marks an element as an atom, so that pointing at it shows the atom's card; a picture of it first.
+function tagAtom(node, atom, icon = "") {
+  if (Number.isInteger(atom) && atom >= 0) node.dataset.atom = atom;
+  const label = node.querySelector(".sae-nb-label");
+  if (icon && label) label.prepend(make("img", "sae-nb-icon", { src: icon, alt: "" }));
+}
+
+// Says that somebody points at an atom without a mouse, or at a drawing: the panel shows its card.
+function pointAtom(node, x = null, y = null, atom = null) {
+  const box = node.getBoundingClientRect();
+  const shown = atom === null ? Number(node.dataset.atom ?? -1) : atom;
+  const detail = { atom: shown, x: x ?? box.right, y: y ?? box.top };
+  node.dispatchEvent(new CustomEvent("sae-nb-atom", { detail, bubbles: true }));
+}
+
 function choose(model, value) {
   model.set("selected", value);
   model.save_changes();

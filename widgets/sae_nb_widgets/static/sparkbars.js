@@ -49,6 +49,7 @@ function render({ model, el }) {
     node.title = parts.join(" · ");
     node.append(make("div", "sae-nb-label", { dir: "auto" }, label), track,
       make("div", "sae-nb-number", {}, note));
+    tagAtom(node, model.get("atoms")[index], model.get("icons")[index]);
     node.addEventListener("click", () => {
       active = index;
       choose(model, index);
@@ -84,6 +85,7 @@ function render({ model, el }) {
       active = Math.min(Math.max(active + step, 0), rows.length - 1);
       list.setAttribute("aria-activedescendant", `${list.id}-${active}`);
       rows[active].scrollIntoView({ block: "nearest" });
+      pointAtom(rows[active]);
       mark();
     } else if ((event.key === "Enter" || event.key === " ") && rows.length) {
       choose(model, active);
@@ -96,7 +98,7 @@ function render({ model, el }) {
     event.stopPropagation();
   });
   redrawOn(model, ["labels", "values", "notes", "before", "control", "signed", "maximum",
-    "colour", "colours", "description", "empty_text"], build);
+    "colour", "colours", "atoms", "icons", "description", "empty_text"], build);
   redrawOn(model, ["selected"], mark);
   build();
   return () => list.replaceChildren();

@@ -186,7 +186,7 @@ class SteeringControls:
         heads = answering_heads(panel.model, panel.samples[0])
         self.head = _menu(panel, "head", "answer", "Which head of the model answers", heads)
         beside = "Which random direction stands beside"
-        seed = control(panel, "seed", "control seed", beside, 180, max=LAST_SEED)
+        seed = control(panel, "seed", "control seed", beside, 180)
         answers = [self.head] * (len(heads) > 1)
         return [self.mode, self.positions, self.hook_point, *answers, seed]
 

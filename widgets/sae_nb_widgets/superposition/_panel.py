@@ -136,8 +136,8 @@ class SuperpositionToy(Panel):
             options={level: f"{level:g}" for level in self._levels},
         )
         self.plot = figure_widget(superposition_figure([], 0), height=figure_height())
-        self.numbers = ipw.HTML()
-        self.arrange(controls=[self.slider], figure=[self.plot, self.numbers])
+        self.readings = ipw.HTML()
+        self.arrange(controls=[self.slider], figure=[self.plot, self.readings])
         self.bind_key("ArrowLeft", lambda: self.step(-1))
         self.bind_key("ArrowRight", lambda: self.step(1))
         self._draw_facts()
@@ -212,7 +212,7 @@ class SuperpositionToy(Panel):
             "sparsity": f"{self.sparsity:g}",
         }
         record = self.record
-        self.numbers.value = "" if record is None else _numbers_html(record)
+        self.readings.value = "" if record is None else _numbers_html(record)
 
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""

@@ -1,0 +1,114 @@
+"""The answer under the question, what is said while loading, and the cards of atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sae_nb_widgets import Panel
+from sae_nb_widgets.components import RowTable, Sparkbars, atom_mark, icons_of, mark_atoms
+
+from sae_nb.atoms import AtomNames, Labels
+from sae_nb.pretrained import load_sae
+from sae_nb.sessions import names_of
+
+
+class Plain(Panel):
+    """A panel with nothing in it."""
+
+    question = "Is it?"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[Any] = []
+        self._keys.send = lambda content, buffers=None: self.sent.append(content)  # type: ignore[method-assign]
+        self.arrange()
+
+    def hear(self, **content: Any) -> None:
+        """Have the page say something."""
+        self._key_message(None, content, None)
+
+
+@pytest.fixture
+def panel() -> Iterator[Plain]:
+    made = Plain()
+    yield made
+    made.close()
+
+
+def test_the_answer_stands_under_the_question_and_the_numbers_behind_it_wait(panel: Plain) -> None:
+    assert panel._answer_line.layout.display == "none"
+    panel.conclude("“digit 4” (atom 7) turns 90 % of them.", numbers="KL 2.95 nats")
+    assert 'data-atom="7"' in panel._answer_text.value
+    assert panel._numbers_text.layout.display == "none"
+    panel.show_numbers = True
+    assert panel._numbers_text.value == "KL 2.95 nats"
+    assert panel._numbers_text.layout.display is None
+    panel.conclude("")
+    assert panel._answer_line.layout.display == "none"
+
+
+def test_while_loading_nothing_is_claimed(panel: Plain) -> None:
+    panel.conclude("It is.")
+    panel.loading("Reading the drawing", 6)
+    assert panel.answer == ""
+    assert "Reading the drawing (about 6" in panel._answer_text.value
+    assert "It is." not in panel._answer_text.value
+    panel.conclude("It is.")
+    assert "Reading" not in panel._answer_text.value
+
+
+def test_loading_ends_with_the_work_even_if_that_fails(panel: Plain) -> None:
+    panel.loading("Reading")
+    panel.run_async(lambda: 1 / 0, lambda _: None, doing="reading")
+    panel.wait()
+    assert panel.problem
+    assert panel._answer_text.value == ""
+
+
+def test_words_of_data_are_escaped_in_answer_status_and_marks(panel: Plain) -> None:
+    hostile = "<img src=x onerror=alert(1)> atom 3"
+    panel.conclude(hostile, numbers=hostile)
+    panel.say(hostile)
+    for text in (panel._answer_text.value, panel._numbers_text.value, panel._status_line.value):
+        assert "<img" not in text
+    assert "<b>" not in atom_mark(1, "<b>")
+    assert mark_atoms("Atom 12 & atom 3").count("data-atom") == 2
+
+
+def test_pointing_at_an_atom_sends_its_card(panel: Plain) -> None:
+    sae = load_sae("tiny-gpt/resid_post.3")
+    panel.names = names_of(sae)
+    panel.hear(kind="card", atom=984)
+    card = panel.sent[-1]["card"]
+    assert card["name"] == "984 · bad story"
+    assert len(card["examples"]) == 3
+    assert all(example["tokens"] for example in card["examples"])
+    assert sum(peak for *_, peak in card["examples"][0]["tokens"]) == 1
+
+
+def test_the_card_s_buttons_open_and_star(panel: Plain) -> None:
+    panel.names = AtomNames(labels=Labels())
+    opened: list[int] = []
+    panel.observe(lambda change: opened.append(change["new"]), "opened")
+    panel.hear(kind="open", atom=5)
+    panel.hear(kind="open", atom=5)
+    assert opened == [5, -1, 5]
+    panel.hear(kind="star", atom=5, starred=True)
+    assert panel.names.labels.starred == (5,)
+    assert panel.sent == [{"kind": "forget cards"}]
+    for nonsense in ({"atom": "x"}, {"kind": "card"}, {"kind": "card", "atom": "<b>"}):
+        panel.hear(**nonsense)
+
+
+def test_rows_say_which_atom_they_are() -> None:
+    names = names_of(load_sae("tiny-vit/resid_post.6"))
+    bars, table = Sparkbars(), RowTable()
+    bars.show(["a", "b"], [1.0, 2.0], atoms=[3, 4], icons=icons_of(names, [3, 4]))
+    table.show(["atom"], [["3"]], atoms=[3])
+    assert 'data-atom="4"' in bars.static_html()
+    assert bars.static_html().count("data:image/png") == 2
+    assert 'data-atom="3"' in table.static_html()
+    with pytest.raises(ValueError, match="atoms"):
+        bars.show(["a"], [1.0], atoms=[1, 2])

@@ -1,0 +1,79 @@
+"""What an atom looks like in passing: a mark in a text, a small icon, the card that hovering shows."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from sae_nb.atoms import AtomCard, AtomNames, Example
+from sae_nb.figures import escape, format_number
+
+_IN_TEXT = re.compile(r"\b[Aa]tom (\d{1,9})\b")
+
+
+def atom_mark(atom: int, text: str) -> str:
+    """Return `text` as escaped HTML that shows the atom's card when it is pointed at or focused."""
+    return f'<span class="sae-nb-atom" tabindex="0" data-atom="{int(atom)}">{escape(text)}</span>'
+
+
+def mark_atoms(text: str) -> str:
+    """Return a sentence as escaped HTML in which every "atom 17" shows that atom's card."""
+    return _IN_TEXT.sub(lambda found: atom_mark(int(found[1]), found[0]), escape(text))
+
+
+def png_address(picture: UInt8[np.ndarray, "3 height width"]) -> str:
+    """Return a picture as the address of an image inside a page."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def icons_of(names: AtomNames, atoms: Sequence[int]) -> list[str]:
+    """Return the patch each atom fires on most, as addresses of images; empty for other data."""
+    crops = [names.crop(int(atom)) for atom in atoms]
+    return ["" if crop is None else png_address(crop) for crop in crops]
+
+
+def card_content(card: AtomCard, *, starred: bool = False) -> dict[str, Any]:
+    """Return a card as the page draws it, ready for JSON."""
+    top = card.max_strength or 1.0
+    return {
+        "atom": card.atom,
+        "name": card.name,
+        "source": {"caption": "named by what it fires on"}.get(card.source, card.source),
+        "fires": f"Fires on {card.fires}." if card.fires else "",
+        "starred": starred,
+        "examples": [_example(example, top) for example in card.examples],
+    }
+
+
+def _example(example: Example, top: float) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "place": example.place,
+        "strength": format_number(example.strength),
+    }
+    if example.picture is not None:
+        shown["picture"] = png_address(example.picture)
+        if example.heat is not None:
+            shares = np.nan_to_num(np.abs(example.heat) / top)
+            shown |= {"heat": shares.ravel().tolist(), "grid": list(example.heat.shape)}
+        off_grid = [f"{name} {format_number(z)}" for name, z in example.prefix if z == z and z != 0]
+        shown["beside"] = ", ".join(off_grid)
+    elif example.tokens:
+        strengths = np.zeros(len(example.tokens))
+        if example.token_strengths is not None:
+            strengths = np.nan_to_num(np.abs(example.token_strengths) / top)
+        peak = example.position - example.first_position
+        near = range(max(peak - 8, 0), min(peak + 5, len(example.tokens)))
+        shown["tokens"] = [[example.tokens[i], float(strengths[i]), i == peak] for i in near]
+    elif example.coordinates is not None and example.coordinate_values is not None:
+        pairs = zip(example.coordinates.tolist(), example.coordinate_values.tolist())
+        shown["text"] = ", ".join(f"x[{i}] {format_number(v)}" for i, v in list(pairs)[:3])
+    return shown
