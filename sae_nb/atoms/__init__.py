@@ -28,8 +28,10 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.atoms._names import (
         AtomCard as AtomCard,
         AtomNames as AtomNames,
+        row_word as row_word,
         rows_in_words as rows_in_words,
     )
+    from sae_nb.atoms._pair import AtomPair as AtomPair, compare_atoms as compare_atoms
     from sae_nb.atoms._tokens import (
         directed as directed,
         displayed as displayed,

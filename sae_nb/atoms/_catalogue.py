@@ -581,15 +581,9 @@ class AtomCatalogue(Firings):
     @cached_property
     def _near_misses(self) -> tuple[SparseCodes, Int[np.ndarray, " m"]] | str:
         """Codes with twice the k on some rows, and those rows; or why there are none."""
-        if self._r2_of_source is not None:
-            return (
-                "These examples keep codes and no activations, so what lies just below an atom's "
-                "threshold is not known. Capture activations to see it."
-            )
-        k = None if self.reads_sequences else getattr(self.sae, "k", None)
-        if not isinstance(k, int) or 2 * k > self.n_atoms:
-            kind = type(self.sae).__name__
-            return f"{kind} has no k to raise, so what lies just below its threshold is not known."
+        if self.no_near_misses:
+            return self.no_near_misses
+        k = int(self.sae.k)
         generator = np.random.default_rng(NEAR_MISS_SEED)
         n = len(self.acts)
         rows = np.arange(n)
@@ -600,6 +594,22 @@ class AtomCatalogue(Firings):
             chunk = torch.from_numpy(rows[start : start + self._batch_size])
             parts.append(self.encode_rows(chunk, k=2 * k))
         return SparseCodes.concatenate(parts), rows
+
+    @property
+    def no_near_misses(self) -> str:
+        """Why rows just below an atom's threshold cannot be found; empty where they can."""
+        if self._r2_of_source is not None:
+            return (
+                "Near-misses need raw activations, which this example set does not contain. Capture "
+                "activations to see them."
+            )
+        k = None if self.reads_sequences else getattr(self.sae, "k", None)
+        if isinstance(k, int) and 2 * k <= self.n_atoms:
+            return ""
+        return (
+            f"Near-misses are found by doubling k, and {type(self.sae).__name__} has no k that can be "
+            "doubled."
+        )
 
     @property
     def near_misses_known(self) -> bool:

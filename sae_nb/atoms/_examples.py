@@ -87,7 +87,9 @@ def choose_rows(
     if patches_only:
         rows, strengths = _patches(catalogue, rows, strengths)
     if not len(rows):
-        return Choice(rows=rows, strengths=strengths, missing=f"Atom {atom} fires nowhere here.")
+        return Choice(
+            rows=rows, strengths=strengths, missing=f"Atom {atom} never fires in the example set."
+        )
     order = _candidates(np.abs(strengths), band, np.random.default_rng([seed, atom]))
     order = _one_per_sample(order, catalogue.samples[rows])
     return Choice(rows=rows[order], strengths=strengths[order])
@@ -107,7 +109,7 @@ def _just_below(catalogue: AtomCatalogue, atom: int, patches_only: bool) -> Choi
     rows, strengths = _patches(catalogue, *near) if patches_only else near
     order = _candidates(np.abs(strengths), "top", np.random.default_rng(0))
     order = _one_per_sample(order, catalogue.samples[rows])
-    missing = "" if len(rows) else f"No row looked at comes close to firing atom {atom}."
+    missing = "" if len(rows) else f"Atom {atom} comes close to firing nowhere in the example set."
     return Choice(rows=rows[order], strengths=strengths[order], missing=missing)
 
 

@@ -173,9 +173,12 @@ class AtomNames:
 
 def rows_in_words(catalogue: AtomCatalogue) -> str:
     """Return how many rows a catalogue looked at, as its frequencies are counted: "11 040 positions"."""
-    context = catalogue.acts.context
-    word = "rows" if context.kind == "other" else "positions"
-    return f"{format_count(catalogue.n_rows)} {word}"
+    return f"{format_count(catalogue.n_rows)} {row_word(catalogue)}"
+
+
+def row_word(catalogue: AtomCatalogue) -> str:
+    """Return what the rows of a catalogue are called: positions of an image or a text, or rows."""
+    return "rows" if catalogue.acts.context.kind == "other" else "positions"
 
 
 def _shortened(text: str) -> str:

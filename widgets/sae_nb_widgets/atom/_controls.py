@@ -2,42 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as ipw
+import numpy as np
+import traitlets as t
+from jaxtyping import Float
 
-from sae_nb.atoms import AtomSummary
-from sae_nb.figures import escape, format_count
+from sae_nb.atoms import AtomSummary, Band
+from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb_widgets.panel import control, line, show, small_button
 
-EXAMPLES_PER_PAGE = 12
-BAND_NAMES = {
+BAND_NAMES: dict[Band, str] = {
     "top": "max",
     "99 %": "99 %",
     "50 %": "50 %",
     "random": "random",
     "just below": "just below",
 }
-BAND_TIPS = {
+BAND_TIPS: dict[Band, str] = {
     "top": "The strongest firings",
     "99 %": "Firings near the 99th percentile of its strengths",
     "50 %": "Firings near its median strength",
     "random": "Any of its firings, drawn with a fixed seed: maxima flatter every atom",
-    "just below": "Rows in which it would fire only if k were doubled",
+    "just below": "Near-misses: it would fire there only if k were doubled",
 }
+
+
+class BandButtons:
+    """One button per band, of which one is down; a band that cannot be had is grey and says why."""
+
+    def __init__(self, panel: Any, missing: str) -> None:
+        self._panel = panel
+        self._buttons = {
+            band: ipw.ToggleButton(description=name, tooltip=BAND_TIPS[band])
+            for band, name in BAND_NAMES.items()
+        }
+        for band, button in self._buttons.items():
+            button.add_class("sae-nb-small")
+            button.observe(lambda _, band=band: self._pressed(band), "value")
+        if missing:
+            almost = self._buttons["just below"]
+            almost.disabled, almost.tooltip = True, missing
+        self.widget = line(*self._buttons.values())
+        panel.observe(self._follow, "band")
+        self._follow()
+
+    def _pressed(self, band: Band) -> None:
+        if self._buttons[band].value:
+            self._panel.band = band
+        self._follow()
+
+    def _follow(self, _: t.Bunch | None = None) -> None:
+        for band, button in self._buttons.items():
+            button.value = band == self._panel.band
 
 
 class AtomControls:
     """The controls of `panel`: those above the figure, behind "more", and between it and examples."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: Any, per_page: int, no_near_misses: str) -> None:
         self.rank, self.page_text = ipw.HTML(), ipw.HTML()
-        stepper = line(
-            control(panel, "atom", "atom", "Row of the dictionary shown", 150),
+        self._per_page = per_page
+        self._sample = panel.catalogue.acts.context.sample_word
+        self.subject = line(
+            control(panel, "atom", "atom", "Number of the atom shown", 130),
             small_button("‹", "The atom before, in the order chosen (←)", panel.previous),
             small_button("›", "The next atom, in the order chosen (→)", panel.next),
         )
-        search = control(
+        self.search = control(
             panel,
             "search",
             "search",
@@ -46,25 +80,58 @@ class AtomControls:
             placeholder="number, label or token   ( / )",
         ).add_class("sae-nb-search")
         sort = control(panel, "sort", "sort", "Order in which ‹ and › step through the atoms", 190)
-        self.first = (stepper, self.rank, sort, search)
-        never, heat = "skip atoms that never fire", "heat over pictures"
+        self.first = (self.subject, self.rank, sort, self.search)
+        never, heat = "skip atoms that never fire", "heat over images"
         self.more = (
-            control(panel, "alive_only", never, never),
-            control(panel, "show_heat", heat, heat),
+            control(panel, "alive_only", never, "‹ and › pass over atoms that never fire here"),
+            control(panel, "show_heat", heat, "Colour each patch by the atom's strength there"),
         )
-        bands = control(panel, "band", "", BAND_TIPS, kind=ipw.ToggleButtons, options=BAND_NAMES)
         self.pages = line(
             small_button("‹", "Earlier examples of this band", panel.previous_page),
-            self.page_text,
             small_button("›", "Further examples of this band", panel.next_page),
         )
-        self.bands = line(bands, self.pages).add_class("sae-nb-apart")
+        bands = BandButtons(panel, no_near_misses)
+        self.bands = line(bands.widget, self.page_text, self.pages)
         show(self.pages, False)
 
-    def show(self, record: AtomSummary) -> None:
-        """Say which examples are shown, of how many."""
+    def show(self, record: AtomSummary, strengths: Float[np.ndarray, " uses"]) -> None:
+        """Say which examples are shown, of how many; `strengths` are all those of the atom."""
         n, shown = record.n_examples, len(record.examples)
-        first = record.page * EXAMPLES_PER_PAGE + 1
-        text = f"{format_count(first)}–{format_count(first + shown - 1)} of {format_count(n)}"
-        self.page_text.value = escape(text if shown else "")
+        first = record.page * self._per_page + 1
+        places = f"{format_count(first)}–{format_count(first + shown - 1)} of {format_count(n)}"
+        words = f"{self._sample}{'s' * (n != 1)}"
+        self.page_text.value = escape(
+            f"{places} {words}{_interval(record, strengths)}" if shown else ""
+        )
         show(self.pages, n > shown)
+
+
+def _interval(record: AtomSummary, strengths: Float[np.ndarray, " uses"]) -> str:
+    """The strengths that examples cover, and how many of the atom's firings lie there."""
+    if record.band == "just below":
+        return ""
+    if record.band == "random":
+        return f", drawn from all {format_count(record.n_fired)} firings"
+    size = np.abs(strengths)
+    shown = [abs(example.strength) for example in record.examples]
+    low, high = min(shown), max(shown)
+    inside = int(((size >= low) & (size <= high)).sum())
+    share = format_percent(inside / max(len(size), 1), of=f"{format_count(len(size))} firings")
+    return f" · strength {format_number(low)} to {format_number(high)}: {share}"
+
+
+class StarButton:
+    """A button that puts the atom shown on the work list, and shows whether it is there."""
+
+    def __init__(self, press: Callable[[], None]) -> None:
+        self.widget = small_button("☆", "", press)
+        self.show(False)
+
+    def show(self, starred: bool) -> None:
+        """Draw the star of the atom shown now."""
+        self.widget.description = "★" if starred else "☆"
+        self.widget.tooltip = (
+            "On the work list; press to take it off (s)"
+            if starred
+            else "Put this atom on the work list (s)"
+        )

@@ -1,4 +1,4 @@
-"""What stands beside an atom's histogram: facts, label and note, its neighbours, where it fires."""
+"""What stands beside an atom's histogram: label and note, next tokens, neighbours, where it fires."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.atoms import AtomSummary, Labels
+from sae_nb.atoms import AtomNames, AtomSummary, Labels, rows_in_words
 from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.sessions import Annotations
 from sae_nb_widgets.atom._controls import BAND_NAMES
@@ -18,7 +18,7 @@ from sae_nb_widgets.components import PictureGrid, Sparkbars
 from sae_nb_widgets.panel import control, show
 
 # -------------------------------------------------------------------------------------------------
-# What stands beside an atom's histogram: how often, its neighbours, where it fires, its logits.
+# What stands beside an atom's histogram: its neighbours, where it fires, its logits.
 
 
 MOST_FOUND = 8
@@ -28,24 +28,20 @@ class AtomDetail:
     """The cards of the AtomBrowser's detail column."""
 
     def __init__(
-        self, labels: ipw.Widget, name_of: Callable[[int], str], go: Callable[[int], None]
+        self, labels: ipw.Widget, names: AtomNames, rows: str, go: Callable[[int], None]
     ) -> None:
-        self._name_of, self._go = name_of, go
-        self.facts = ipw.HTML()
-        self.found = Sparkbars(description="atoms that answer to the search")
+        self._names, self._go = names, go
+        self.found = Sparkbars(description="atoms that match the search")
         self.near = Sparkbars(description="nearest atoms (cosine)")
-        self.joint = Sparkbars(description="co-active atoms (lift over chance)")
-        self.where = Sparkbars(description="where it fires (share of rows there)")
+        self.joint = Sparkbars(description="co-active atoms (× more often than by chance)")
+        self.where = Sparkbars(description=f"where it fires (share of {rows} there)")
         self.map = PictureGrid(
-            description="share of pictures in which each patch fires it",
-            titled=True,
-            bare=True,
-            unit="%",
+            description="where in the image it fires", titled=True, bare=True, unit="% of images"
         )
-        self.tokens = Sparkbars(description="next tokens it raises and lowers (direct path)")
+        self.tokens = Sparkbars(description="next tokens it raises (+) and lowers (−) directly")
         self.joint.empty_text = "No atom fires with it more often than by chance."
-        bars = (self.near, self.joint, self.where, self.map)
-        self.widgets: tuple[ipw.Widget, ...] = (self.found, self.facts, labels, *bars)
+        bars = (self.tokens, self.near, self.joint, self.where, self.map)
+        self.widgets: tuple[ipw.Widget, ...] = (self.found, labels, *bars)
         self._listed: dict[Sparkbars, Sequence[int]] = {}
         for clickable in (self.found, self.near, self.joint):
             clickable.observe(self._clicked, "selected")
@@ -67,12 +63,11 @@ class AtomDetail:
     ) -> None:
         self._listed[bars] = atoms
         signed = any(value < 0 for value in values)
-        names = [self._name_of(atom) for atom in atoms]
-        bars.show(names, values, notes=notes, signed=signed, maximum=maximum)
+        names = [self._names.name(atom) for atom in atoms]
+        bars.show(names, values, notes=notes, signed=signed, maximum=maximum, atoms=atoms)
 
     def show(self, record: AtomSummary) -> None:
         """Draw a record."""
-        self.facts.value = facts_html(record)
         cosines = record.nearest_cosines.tolist()
         notes = [format_number(cosine) for cosine in cosines]
         self._list(self.near, record.nearest_atoms.tolist(), cosines, notes, maximum=1.0)
@@ -97,51 +92,47 @@ class AtomDetail:
         if patches is not None:
             blank = np.full((1, 3, 4 * patches.shape[0], 4 * patches.shape[1]), 128, np.uint8)
             self.map.show(
-                blank, heat=100 * patches[None].astype(np.float32), captions=["share of pictures"]
+                blank, heat=100 * patches[None].astype(np.float32), captions=["share of images"]
             )
 
     def show_found(self, atoms: Sequence[int], frequency: Sequence[float]) -> None:
-        """List the atoms that answer to a search; an empty list hides the card."""
+        """List the atoms that match a search; an empty list hides the card."""
         show(self.found, bool(atoms))
         shown, often = list(atoms[:MOST_FOUND]), list(frequency[:MOST_FOUND])
         self._list(self.found, shown, often, [format_percent(f) for f in often])
 
 
-def facts_html(record: AtomSummary) -> str:
-    """Return how often and how strongly the atom fires, as HTML."""
-    if not record.n_fired:
-        return (
-            f"<p><b>Atom {record.atom} never fires</b> on these "
-            f"{escape(format_count(record.n_rows))} rows.</p>"
-        )
-    often = format_percent(record.frequency, of=f"{format_count(record.n_rows)} rows")
-    numbers = (
-        ("mean", record.mean_strength),
-        ("99 %", record.p99),
-        ("max", record.max_strength),
-    )
-    strengths = " · ".join(
-        f'<span class="sae-nb-keep">{name} <b>{escape(format_number(value))}</b></span>'
-        for name, value in numbers
-    )
-    return (
-        f'<p>Fires on <b class="sae-nb-keep">{escape(often)}</b> '
-        f'<span class="sae-nb-keep">({escape(format_count(record.n_fired))})</span>.<br>'
-        f"Strength there: {strengths}.{_never(record)}</p>"
-    )
+def answer(record: AtomSummary, names: AtomNames) -> str:
+    """Say in a sentence how often an atom fires, of what, and where."""
+    who = names.in_text(record.atom)
+    who = f"{who[0].upper()}{who[1:]}"
+    catalogue = names.catalogue
+    if not record.n_fired and catalogue is not None:
+        return f"{who} never fires on the {rows_in_words(catalogue)} of the example set."
+    where = names.caption(record.atom)
+    says_more = where not in ("", "anywhere", "many tokens", names.words(record.atom))
+    preposition = "" if where.startswith("after ") else "on "
+    tail = f", mostly {preposition}{where.replace(' · ', ' and ')}" if says_more else ""
+    return f"{who} fires on {names.fires(record.atom)} of the example set{tail}."
 
 
-def _never(record: AtomSummary) -> str:
+def numbers(record: AtomSummary) -> str:
+    """Say how strongly the atom fires where it fires, and how many atoms never do."""
     n = int(record.frequencies.marks.get("never", 0))
-    text = f"{format_count(n)} of {format_count(record.n_atoms)} atoms never fire here."
-    return f"<br>{escape(text)}" if n else ""
+    dead = f"{format_count(n)} of {format_count(record.n_atoms)} atoms never fire here"
+    strengths = (
+        f"{format_count(record.n_fired)} firings · strength there: mean "
+        f"{format_number(record.mean_strength)}, 99th percentile {format_number(record.p99)}, "
+        f"max {format_number(record.max_strength)}"
+    )
+    return " · ".join([strengths] * bool(record.n_fired) + [dead] * bool(n))
 
 
 # -------------------------------------------------------------------------------------------------
 # Label and note of the atom a panel shows: on disk before the panel says "saved".
 
 
-IN_MEMORY = "in memory only; pass labels=folder to keep it"
+IN_MEMORY = 'Not saved. Pass labels="folder" to keep labels.'
 
 
 class AtomNotes:
@@ -213,9 +204,9 @@ class AtomNotes:
         if panel.saved and path is not None:
             text = f"saved ✓ {path.parent.name}/{path.name}"
         elif not same:
-            text = "not saved; see below"
+            text = "Not saved; the line below says why."
         elif isinstance(book, Annotations) and atom in book.given and written:
-            text = "measured, not typed"
+            text = "label found automatically"
         elif written:
             text = IN_MEMORY
         else:
@@ -227,23 +218,24 @@ class AtomNotes:
 # The numbers of a record.
 
 
-def table(record: AtomSummary, labels: Labels) -> dict[str, Any]:
+def table(record: AtomSummary, names: AtomNames) -> dict[str, Any]:
     """Return the numbers of a record in reading order, for exported pages."""
+    labels, name = names.labels, names.name
     neighbours = zip(record.nearest_atoms.tolist(), record.nearest_cosines.tolist())
     together = zip(record.coactive_atoms.tolist(), record.coactive_lifts.tolist())
     return {
         "atom": record.atom,
         "label": labels.label(record.atom) or None,
         "note": labels.note(record.atom) or None,
-        "rows": record.n_rows,
-        "rows_in_which_it_fires": record.n_fired,
-        "frequency": record.frequency,
+        "name": names.words(record.atom) or None,
+        "fires_on": names.fires(record.atom) or None,
+        "firings": record.n_fired,
         "mean_strength": record.mean_strength,
         "99th_percentile": record.p99,
         "max_strength": record.max_strength,
         "examples": f"{BAND_NAMES[record.band]}: "
         + "; ".join(f"{e.place}: {format_number(e.strength)}" for e in record.examples),
-        "nearest_atoms": ", ".join(f"{a} (cos {format_number(c)})" for a, c in neighbours),
-        "co_active_atoms": ", ".join(f"{a} (lift {format_number(x)})" for a, x in together),
+        "nearest_atoms": ", ".join(f"{name(a)} (cos {format_number(c)})" for a, c in neighbours),
+        "co_active_atoms": ", ".join(f"{name(a)} (lift {format_number(x)})" for a, x in together),
         "histogram": record.histogram.counts,
     }

@@ -18,7 +18,7 @@ from sae_nb_widgets.components import Component, PictureGrid, Sparkbars, TokenSt
 # CropSheet: the patches an atom fires on, side by side, so that what they share meets the eye.
 
 
-TITLE = "the patches themselves, with one patch around each"
+TITLE = "strongest patches, close up"
 
 
 class CropSheet:
@@ -31,7 +31,7 @@ class CropSheet:
             description=TITLE,
             titled=True,
             bare=True,
-            hint="hover a patch to see where it is, click to choose it",
+            hint="Hover: where this patch is. Click: choose it.",
         )
         self.widget: ipw.Widget = self.grid
         self.grid.layout.display = "none"
@@ -78,6 +78,7 @@ class ExamplesView:
     """One component that shows examples; subclasses know how."""
 
     nothing: Any = (-1, -1)
+    per_page = 12
 
     def __init__(self, context: Context, component: Component) -> None:
         self._context = context
@@ -121,7 +122,11 @@ class PictureExamples(ExamplesView):
     """Pictures with the atom's strength at every patch."""
 
     def __init__(self, context: Context) -> None:
-        self._grid = PictureGrid(hint="hover a patch for its strength, click to choose it")
+        hint = "Under each image: where the atom is strongest, and how strongly. "
+        if context.prefix_tokens:
+            others = ", registers" if context.prefix_tokens > 1 else ""
+            hint += f"Small squares: cls{others}, which are no part of the image. "
+        self._grid = PictureGrid(hint=f"{hint}Hover: strength at this patch.")
         super().__init__(context, self._grid)
 
     def show_heat(self, shown: bool) -> None:
@@ -138,6 +143,8 @@ class PictureExamples(ExamplesView):
             captions=[self._caption(example) for example in examples],
             places=[f"{self._context.sample_word} {example.sample}" for example in examples],
             strengths=[abs(example.strength) for example in examples],
+            prefix=[[abs(z) for _, z in example.prefix] for example in examples],
+            prefix_names=[name for name, _ in examples[0].prefix] if examples else (),
             maximum=maximum,
         )
 
@@ -149,18 +156,21 @@ class PictureExamples(ExamplesView):
 
     def _caption(self, example: Example) -> str:
         if self._context.patch_grid is None and self._context.prefix_tokens == 0:
-            return f"{example.sample}"
-        place = self._context.token_name(example.position)
-        place = place.replace("register ", "reg ").removeprefix("patch ").removeprefix("cell ")
-        return f"{example.sample} · {place}"
+            return f"{self._context.sample_word} {example.sample}"
+        return self._context.token_name(example.position)
 
 
 class TextExamples(ExamplesView):
     """Texts shaded by the atom's strength at every token."""
 
+    per_page = 8
+
     def __init__(self, context: Context) -> None:
-        self._strip = TokenStrip(hint="hover a token for its strength, click to choose it")
+        self._strip = TokenStrip(
+            hint="Hover: strength at this token. Beside a text: number · token."
+        )
         super().__init__(context, self._strip)
+        self._strip.add_class("sae-nb-whole")
 
     def _draw(self, examples: tuple[Example, ...], maximum: float) -> None:
         self._strip.show(

@@ -23,8 +23,11 @@ STRENGTHS_UP_TO, FREQUENCIES_FROM = 0.6, 0.71
 """Where the first of the two pictures ends and the second begins, as shares of the width."""
 
 
-def atom_figure(record: AtomSummary | None = None) -> go.Figure:
-    """Return the histograms of an atom's strengths and of all atoms' frequencies, side by side."""
+def atom_figure(record: AtomSummary | None = None, *, rows: str = "rows") -> go.Figure:
+    """Return the histograms of an atom's strengths and of all atoms' frequencies, side by side.
+
+    `rows` says what is counted: positions of images or texts, or rows.
+    """
     bars = {"color": theme.NEUTRAL, "line": {"width": 0}}
     mark = {"symbol": "triangle-down", "color": theme.NEUTRAL, "line": {"width": 0}}
     text = {"size": current_theme().font_px}
@@ -43,13 +46,13 @@ def atom_figure(record: AtomSummary | None = None) -> go.Figure:
         showlegend=False,
         hovermode="closest",
         xaxis={
-            "title": {"text": "strength z, where the atom fires"},
+            "title": {"text": "strength z"},
             "domain": [0, STRENGTHS_UP_TO],
             "fixedrange": True,
         },
-        yaxis={"title": {"text": "rows (log)"}, "type": "log", "fixedrange": True},
+        yaxis={"title": {"text": f"{rows} (log)"}, "type": "log", "fixedrange": True},
         xaxis2={
-            "title": {"text": "% of rows (log)"},
+            "title": {"text": f"% of {rows}"},
             "domain": [FREQUENCIES_FROM, 1],
             "fixedrange": True,
             "anchor": "y2",
@@ -57,19 +60,21 @@ def atom_figure(record: AtomSummary | None = None) -> go.Figure:
         yaxis2={"title": {"text": "atoms"}, "anchor": "x2", "fixedrange": True},
     )
     if record is not None:
-        update_atom_figure(figure, record)
+        update_atom_figure(figure, record, rows=rows)
     return figure
 
 
-def update_atom_figure(figure: go.Figure, record: AtomSummary, *, dark: bool = False) -> None:
+def update_atom_figure(
+    figure: go.Figure, record: AtomSummary, *, rows: str = "rows", dark: bool = False
+) -> None:
     """Draw another atom, or another band, in one message; on a dark page its ring is white."""
     ink = theme.RINGS[dark]
     with figure.batch_update():
-        _draw_strengths(figure, record, ink)
-        _draw_frequencies(figure, record, ink)
+        _draw_strengths(figure, record, rows, ink)
+        _draw_frequencies(figure, record, rows, ink)
 
 
-def _draw_strengths(figure: go.Figure, record: AtomSummary, ink: str) -> None:
+def _draw_strengths(figure: go.Figure, record: AtomSummary, rows: str, ink: str) -> None:
     counts, edges = record.histogram.counts, record.histogram.edges
     seen = counts > 0
     top = float(counts.max(initial=1))
@@ -77,7 +82,7 @@ def _draw_strengths(figure: go.Figure, record: AtomSummary, ink: str) -> None:
     bars.x = ((edges[1:] + edges[:-1]) / 2)[seen].astype(np.float32)
     bars.width = np.diff(edges)[seen].astype(np.float32) * 0.92
     bars.y = counts[seen].astype(np.float32)
-    bars.hovertext = _bar_texts(counts[seen], edges[:-1][seen], edges[1:][seen])
+    bars.hovertext = _bar_texts(counts[seen], edges[:-1][seen], edges[1:][seen], rows)
     bars.hoverinfo = "text"
     _draw_marks(figure.data[MARKS], record, 2.2 * top, ink)
     figure.layout.xaxis.range = _strength_range(edges)
@@ -88,7 +93,7 @@ def _draw_strengths(figure: go.Figure, record: AtomSummary, ink: str) -> None:
     figure.layout.yaxis.ticktext = [format_count(tick) for tick in ticks]
 
 
-def _draw_frequencies(figure: go.Figure, record: AtomSummary, ink: str) -> None:
+def _draw_frequencies(figure: go.Figure, record: AtomSummary, rows: str, ink: str) -> None:
     # On a linear axis of logarithms: a bar on plotly's own has no width that one can choose.
     found = record.frequencies
     edges, counts = np.log10(found.edges), found.counts
@@ -97,9 +102,9 @@ def _draw_frequencies(figure: go.Figure, record: AtomSummary, ink: str) -> None:
     bars.x = ((edges[1:] + edges[:-1]) / 2).astype(np.float32)
     bars.width = np.diff(edges).astype(np.float32) * 0.92
     bars.y = counts.astype(np.float32)
-    bars.hovertext = _frequency_texts(found.counts, found.edges)
+    bars.hovertext = _frequency_texts(found.counts, found.edges, rows)
     bars.hoverinfo = "text"
-    _draw_this(figure.data[THIS], record, 1.1 * top, ink)
+    _draw_this(figure.data[THIS], record, rows, 1.1 * top, ink)
     axis = figure.layout.xaxis2
     axis.range = [float(edges[0]) - 0.15, 0.15]
     powers = list(range(0, int(np.floor(edges[0])), -1))[::-1]
@@ -111,7 +116,7 @@ def _draw_frequencies(figure: go.Figure, record: AtomSummary, ink: str) -> None:
     figure.layout.yaxis2.nticks = 4
 
 
-def _draw_this(trace: Any, record: AtomSummary, height: float, ink: str) -> None:
+def _draw_this(trace: Any, record: AtomSummary, rows: str, height: float, ink: str) -> None:
     alive = record.n_fired > 0
     at = float(np.log10(record.frequency)) if alive else 0.0
     trace.x = np.array([at] * alive, np.float32)
@@ -120,7 +125,7 @@ def _draw_this(trace: Any, record: AtomSummary, height: float, ink: str) -> None
     # Written towards the middle of the picture, where there is room for it.
     middle = float(np.log10(record.frequencies.edges[0])) / 2
     trace.textposition = "top left" if at > middle else "top right"
-    trace.hovertext = [f"this atom: {format_percent(record.frequency, of='rows')}"] * alive
+    trace.hovertext = [f"this atom: {format_percent(record.frequency, of=rows)}"] * alive
     trace.hoverinfo = "text"
     trace.cliponaxis = False
     trace.marker.line.color = ink
@@ -159,18 +164,18 @@ def _mark_texts(places: list[float], names: list[str], room: float) -> list[str]
     return texts
 
 
-def _bar_texts(counts: Any, low: Any, high: Any) -> list[str]:
+def _bar_texts(counts: Any, low: Any, high: Any, rows: str) -> list[str]:
     return [
-        f"{format_count(n)} {'row' if n == 1 else 'rows'} with z from {format_number(a)} "
+        f"{format_count(n)} {rows.removesuffix('s') if n == 1 else rows} with strength from {format_number(a)} "
         f"to {format_number(b)}"
         for n, a, b in zip(counts.tolist(), low.tolist(), high.tolist())
     ]
 
 
-def _frequency_texts(counts: Any, edges: Any) -> list[str]:
+def _frequency_texts(counts: Any, edges: Any, rows: str) -> list[str]:
     return [
         f"{format_count(n)} {'atom fires' if n == 1 else 'atoms fire'} on {format_percent(a)} to "
-        f"{format_percent(min(b, 1.0))} of rows; click to see one"
+        f"{format_percent(min(b, 1.0))} of {rows}; click to see one"
         for n, a, b in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist())
     ]
 

@@ -12,7 +12,7 @@ import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.atoms import BANDS, ORDERS, AtomCatalogue, AtomSummary, Band, Example, Labels
+from sae_nb.atoms import BANDS, ORDERS, AtomCatalogue, AtomSummary, Band, Example, Labels, row_word
 from sae_nb.checks import check_atom, checked
 from sae_nb.figures import (
     current_theme as theme,
@@ -23,9 +23,9 @@ from sae_nb.figures import (
     format_percent,
 )
 from sae_nb.pretrained import examples_of
-from sae_nb.sessions import annotations_of
-from sae_nb_widgets.atom._controls import BAND_NAMES, EXAMPLES_PER_PAGE, AtomControls
-from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes, table
+from sae_nb.sessions import names_of
+from sae_nb_widgets.atom._controls import BAND_NAMES, AtomControls
+from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes, answer, numbers, table
 from sae_nb_widgets.atom._examples import CropSheet, examples_view, place_in_words
 from sae_nb_widgets.atom._figure import (
     BARS,
@@ -97,9 +97,10 @@ class AtomBrowser(Panel):
 
     question = "What makes this atom fire?"
     explanation = (
-        "The left histogram counts how strongly the atom fires, the right one how often all atoms do; "
-        "below are the inputs behind one part of the left one, shaded by the atom's strength at every "
-        "patch or token, and the patches themselves.",
+        "The left histogram counts how strongly the atom fires, the right one how many atoms fire how "
+        "often; both count on logarithmic axes. Below are inputs from one part of the left one, coloured "
+        "by the atom's strength at every patch or token, and the strongest patches close up. A frequency "
+        "is always the share of the example set's positions (cls, registers and patches, or tokens).",
         "Examples show what goes together with the atom, not what causes it or what the model does "
         "with it: look at the random and just-below bands too, since maxima flatter every atom, and "
         "steer to see effects.",
@@ -115,12 +116,12 @@ class AtomBrowser(Panel):
     atom = Atom(help="Row of the dictionary shown.")
     sort = t.Enum(ORDERS, default_value="frequency", help="Order in which ‹ and › step.")
     band = t.Enum(BANDS, default_value="top", help="Which part of the histogram examples are from.")
-    search = t.Unicode("", help="Number, label or token; ‹ and › then step through what answers.")
+    search = t.Unicode("", help="Number, label or token; ‹ and › then step through the matches.")
     alive_only = t.Bool(True, help="Step over atoms that never fire.")
     page = t.Int(0, min=0, help="Which examples of the band.")
     show_heat = t.Bool(True, help="Draw the heat-map over pictures.")
     row = t.Int(-1, help="Row of the activations behind the example chosen; -1 for none.")
-    found = t.Tuple(help="Atoms that answer to the search, best first.")
+    found = t.Tuple(help="Atoms that match the search, best first.")
     label = t.Unicode("", help="What this atom is called.")
     note = t.Unicode("", help="Anything else about it.")
     saved = t.Bool(False, help="Whether what is written about this atom is on disk.")
@@ -137,11 +138,10 @@ class AtomBrowser(Panel):
     ) -> None:
         if acts is None and catalogue is None:
             catalogue = examples_of(sae).catalogue(sae)
-        # What was measured stays readable beneath what people write.
-        measured = None if catalogue is None else catalogue.labels
         self.catalogue = catalogue or AtomCatalogue(sae, acts)  # type: ignore[arg-type]
-        self.labels = annotations_of(labels, self.catalogue.sae, measured)
-        self.catalogue.labels = self.labels
+        # Labels that came with the catalogue stay readable beneath what people write.
+        names = names_of(self.catalogue.sae, self.catalogue, labels)
+        self.labels = self.catalogue.labels = names.labels
         self.n_atoms = self.catalogue.n_atoms
         first = None if atom is None else check_atom(atom, self.n_atoms)
         self._model = model
@@ -151,6 +151,7 @@ class AtomBrowser(Panel):
         self._chosen = False
         self._said = self._started = 0.0
         super().__init__(chips=self._chips())
+        self.names = names
         self._build()
         if first is not None:
             self.atom = first
@@ -160,13 +161,14 @@ class AtomBrowser(Panel):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.plot = figure_widget(atom_figure(), height=theme().figure_height_px)
+        self._rows = row_word(self.catalogue)
+        self.plot = figure_widget(atom_figure(rows=self._rows), height=theme().figure_height_px)
         self.examples = examples_view(self.catalogue.acts.context)
         self.crops = CropSheet(self._choose_crop)
-        self.controls = AtomControls(self)
+        self.controls = AtomControls(self, self.examples.per_page, self.catalogue.no_near_misses)
         self.notes = AtomNotes(self, self.labels, self._names_changed)
         self.cards = AtomDetail(
-            self.notes.widget, self.name_of, lambda atom: self.set_trait("atom", atom)
+            self.notes.widget, self.names, self._rows, lambda atom: self.set_trait("atom", atom)
         )
         self.arrange(
             controls=self.controls.first,
@@ -176,7 +178,6 @@ class AtomBrowser(Panel):
                 self.controls.bands,
                 self.examples.widget,
                 self.crops.widget,
-                self.cards.tokens,
             ],
             detail=self.cards.widgets,
         )
@@ -193,7 +194,10 @@ class AtomBrowser(Panel):
         acts, sae = self.catalogue.acts, self.catalogue.sae
         name = getattr(acts, "model_name", None) or getattr(sae, "model_name", None)
         facts = {"model": name, "at": acts.hook_point, "SAE": type(sae).__name__}
-        facts |= {"atoms": format_count(self.n_atoms), "rows": format_count(len(acts))}
+        facts |= {
+            "atoms": format_count(self.n_atoms),
+            row_word(self.catalogue): format_count(len(acts)),
+        }
         if self.catalogue.encoded:
             codes = self.catalogue.codes
             facts["L0"] = format_number(codes.nnz / max(codes.n_rows, 1))
@@ -210,13 +214,14 @@ class AtomBrowser(Panel):
                 self._measure()
                 self._ready(None)
             return
-        self.examples.say("Encoding the activations; the first atom appears when that is done.")
+        self.examples.say("The SAE is encoding the activations; the first atom appears after that.")
         self._started = time.perf_counter()
         self.catalogue.callback = self._progress
         self.run_async(self._measure, self._ready, doing="encoding", channel="encode")
 
     def _measure(self) -> None:
         _ = self.catalogue.frequency, self.catalogue.max_strength, self.catalogue.r2
+        self.names.caption(0)  # its words are counted once, before somebody waits for them
 
     def _progress(self, done: int, total: int) -> None:
         now = time.perf_counter()
@@ -225,7 +230,7 @@ class AtomBrowser(Panel):
         self._said = now
         left = (now - self._started) / done * (total - done)
         self.say(
-            f"encoding {format_percent(done / total, of='rows')}, {format_duration(left)} left"
+            f"encoding: {format_percent(done / total, of=self._rows)}, {format_duration(left)} left"
         )
 
     def _ready(self, _: None) -> None:
@@ -240,6 +245,7 @@ class AtomBrowser(Panel):
         """Encode again: after more training of the same SAE, say."""
         old = self.catalogue
         self.catalogue = AtomCatalogue(old.sae, old.acts, labels=self.labels)
+        self.names = names_of(old.sae, self.catalogue, self.labels)
         self._record, self._drawn, self._chosen = None, None, True
         self._encode()
 
@@ -261,12 +267,11 @@ class AtomBrowser(Panel):
     @property
     def record(self) -> dict[str, Any] | None:
         """The numbers behind the figure, for the table of exported pages."""
-        return None if self._record is None else table(self._record, self.labels)
+        return None if self._record is None else table(self._record, self.names)
 
     def static_chips(self) -> dict[str, str]:
         """Return the facts beside the question in exports, and which atom and examples these are."""
-        label = f" {self.label}" if self.label else ""
-        shown = {"atom": f"{self.atom}{label}", "examples": BAND_NAMES[self.band]}
+        shown = {"atom": self.names.name(self.atom), "examples": BAND_NAMES[self.band]}
         return {**shown, **self.chips}
 
     def export_name(self) -> str:
@@ -308,7 +313,7 @@ class AtomBrowser(Panel):
             atom,
             band,
             page=page,
-            n_examples=EXAMPLES_PER_PAGE,
+            n_examples=self.examples.per_page,
             n_neighbours=MOST_NEIGHBOURS,
             model=self._model,
         )
@@ -320,24 +325,20 @@ class AtomBrowser(Panel):
         if self.page != record.page:
             self._drawn = (record.atom, record.band, record.page)
             self.page = record.page
-        update_atom_figure(self.plot, record, dark=self.dark)
+        self.conclude(answer(record, self.names), numbers(record))
+        update_atom_figure(self.plot, record, rows=self._rows, dark=self.dark)
         self.examples.show(record.examples, record.max_strength, record.missing)
         self.crops.show(record)
         self.cards.show(record)
         self.controls.rank.value = escape(self._rank())
-        self.controls.show(record)
+        self.controls.show(record, self.catalogue.strengths(record.atom)[1])
         self.notes.show(record.atom)
         self.row = -1
 
-    @checked
-    def name_of(self, atom: int) -> str:
-        """Return the number of an atom and its label, where it has one."""
-        label = self.labels.label(atom)
-        return f"{atom} {label}" if label else f"{atom}"
-
     def _names_changed(self) -> None:
-        """Draw neighbours and matches again with the labels they have now."""
+        """Write the answer, neighbours and matches again with the names they have now."""
         if self._record is not None:
+            self.conclude(answer(self._record, self.names), numbers(self._record))
             self.cards.show(self._record)
             self._show_found()
 
@@ -351,7 +352,7 @@ class AtomBrowser(Panel):
     # --- stepping and searching -------------------------------------------------------------------
 
     def next(self) -> None:
-        """Show the next atom in the order chosen, or the next that answers to the search."""
+        """Show the next atom in the order chosen, or the next that matches the search."""
         self._step(1)
 
     def previous(self) -> None:
@@ -380,11 +381,12 @@ class AtomBrowser(Panel):
             return
         query = f"“{self.search.strip()}”"
         if not self.found:
-            self.say(f"No atom answers to {query}. Try a number, a label, or part of a token.")
+            self.say(f"No atom matches {query}. Try a number, a label, or part of a token.")
             return
         self.atom = self.found[0]
         n = len(self.found)
-        self.say(f"{format_count(n)} answer to {query}; ‹ and › step through them, Esc ends that.")
+        matches = "match" if n == 1 else "matches"
+        self.say(f"{format_count(n)} {matches} for {query}. ‹ › to step, Esc to clear.")
 
     @reacts("sort", "alive_only", doing="sorting")
     def _reorder(self) -> None:

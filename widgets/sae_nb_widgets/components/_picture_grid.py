@@ -16,6 +16,7 @@ from sae_nb_widgets.components._base import (
     Component,
     bar_html,
     common_maximum,
+    float_list,
     legend_html,
     script,
     shade,
@@ -58,6 +59,10 @@ class PictureGrid(Component):
     maximum = t.Float(1.0, help="Strength of the brightest colour and the longest bar.").tag(
         sync=True
     )
+    prefix = t.List(t.List(), help="Strengths beside the image, one row per image.").tag(sync=True)
+    prefix_names = t.List(t.Unicode(), help="What each of them is: cls, register 1, …").tag(
+        sync=True
+    )
     unit = t.Unicode("", help="Unit written in the legend.").tag(sync=True)
     hint = t.Unicode("", help="Said in the read-out while nothing is hovered.").tag(sync=True)
     signed = t.Bool(False, help="Shade blue below zero, orange above.").tag(sync=True)
@@ -77,6 +82,8 @@ class PictureGrid(Component):
         captions: Sequence[str] = (),
         places: Sequence[str] = (),
         strengths: Sequence[float] | None = None,
+        prefix: Sequence[Sequence[float]] = (),
+        prefix_names: Sequence[str] = (),
         maximum: float | None = None,
     ) -> None:
         """Replace what is shown, in one message to the browser.
@@ -93,6 +100,9 @@ class PictureGrid(Component):
             The same in words, for the read-out; the captions when empty.
         strengths
             Bar lengths; the largest of each heat-map when None.
+        prefix, prefix_names
+            Strengths at positions that are no part of the image (cls, registers), drawn as small squares
+            under it, and what they are called.
         maximum
             Strength of the brightest colour; the largest shown when None.
 
@@ -101,7 +111,7 @@ class PictureGrid(Component):
         ValueError: If the arrays disagree on the number of pictures, or pictures are not (n, 3, h, w)
             uint8.
         """
-        _check_pictures(pictures, heat, captions, strengths)
+        _check_pictures(pictures, heat, captions, strengths, prefix)
         n = len(pictures)
         maps = np.zeros((n, 0, 0), np.float32) if heat is None else heat.astype(np.float32)
         bars = _bars(maps, strengths)
@@ -112,6 +122,8 @@ class PictureGrid(Component):
             self.captions = [str(c) for c in captions] or [f"image {i}" for i in range(n)]
             self.places = [str(p) for p in places] or self.captions
             self.strengths = bars.tolist()
+            self.prefix = [float_list(row) for row in prefix]
+            self.prefix_names = [str(name) for name in prefix_names] if prefix else []
             self.maximum = common_maximum(np.append(bars, maps.ravel()), maximum)
             self.thumbnail = theme().thumbnail_px
             self.selected = (-1, -1)
@@ -151,16 +163,28 @@ class PictureGrid(Component):
         )
 
     def _picture_html(self, index: int) -> str:
-        caption, strength = self.captions[index], self.strengths[index]
+        caption, place = self.captions[index], self.places[index]
+        strength = self.strengths[index]
         chosen = "true" if self.selected[0] == index else "false"
         picture = f'<div class="sae-nb-picture" aria-selected="{chosen}">{self._svg(index)}'
         if self.bare:
             return f"{picture}</div>"
         return (
-            f'{picture}<div class="sae-nb-caption" title="{escape(caption)}">{escape(caption)}</div>'
+            f"{picture}{self._prefix_html(index)}"
+            f'<div class="sae-nb-caption" title="{escape(place)}">{escape(caption)}</div>'
             f"{bar_html(strength, self.maximum)}"
             f'<div class="sae-nb-number">{format_number(strength)}</div></div>'
         )
+
+    def _prefix_html(self, index: int) -> str:
+        if not self.prefix_names:
+            return ""
+        squares = "".join(
+            f'<span title="{escape(name)}: {format_number(value)}" '
+            f'style="background:{shade((value or 0) / self.maximum)}"></span>'
+            for name, value in zip(self.prefix_names, self.prefix[index])
+        )
+        return f'<div class="sae-nb-prefix">{squares}</div>'
 
     def _svg(self, index: int) -> str:
         width, height = self.tile
@@ -203,6 +227,7 @@ def _check_pictures(
     heat: Float[np.ndarray, "n rows columns"] | None,
     captions: Sequence[str],
     strengths: Sequence[float] | None,
+    prefix: Sequence[Sequence[float]],
 ) -> None:
     shape, dtype = np.shape(pictures), getattr(pictures, "dtype", None)
     if len(shape) != 4 or shape[1] != 3 or dtype != np.uint8:
@@ -210,6 +235,7 @@ def _check_pictures(
             f"`pictures` must be uint8 of shape (n, 3, height, width), got {dtype} {shape}."
         )
     sizes = {"heat": heat, "captions": captions or None, "strengths": strengths}
+    sizes["prefix"] = prefix or None
     for name, value in sizes.items():
         if value is not None and len(value) != shape[0]:
             raise ValueError(

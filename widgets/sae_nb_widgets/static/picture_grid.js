@@ -104,7 +104,7 @@ function render({ model, el }) {
     canvas.style.width = model.get("thumbnail") + "px";
     node.setAttribute("aria-label", describe(index, -1));
     node.append(canvas);
-    if (!model.get("bare")) node.append(...under(caption, strength, maximum));
+    if (!model.get("bare")) node.append(...prefixOf(index, maximum), ...under(caption, strength, maximum));
     canvas.addEventListener("mousemove", (event) => {
       readout.textContent = describe(index, patchAt(canvas, event));
     });
@@ -113,6 +113,20 @@ function render({ model, el }) {
       choose(model, [index, event.target === canvas ? patchAt(canvas, event) : -1]);
     });
     return { node, canvas };
+  }
+
+  // Positions that are no part of the image, as small squares under it.
+  function prefixOf(index, maximum) {
+    const names = model.get("prefix_names");
+    const values = model.get("prefix")[index] || [];
+    if (!names.length || !values.length) return [];
+    const row = make("div", "sae-nb-prefix");
+    names.forEach((name, i) => {
+      const square = make("span", "", { title: `${name}: ${formatNumber(values[i])}` });
+      square.style.background = shade(values[i] / maximum);
+      row.append(square);
+    });
+    return [row];
   }
 
   function under(caption, strength, maximum) {
@@ -176,7 +190,7 @@ function render({ model, el }) {
   grid.addEventListener("mouseleave", () => {
     readout.textContent = cells.length ? model.get("hint") : "";
   });
-  const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum"];
+  const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum", "prefix", "prefix_names"];
   redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed"], build);
   redrawOn(model, ["selected", "show_heat"], paint);
   build();
