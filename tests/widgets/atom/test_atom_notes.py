@@ -84,7 +84,7 @@ def test_saved_is_false_until_the_file_is_written(tmp_path, monkeypatch) -> None
     memory = _browser()
     memory.label = "north"
     assert not memory.saved
-    assert "in memory" in memory.notes.saved_line.value
+    assert "Pass labels=&quot;folder&quot;" in memory.notes.saved_line.value
     memory.close()
 
 
@@ -93,7 +93,7 @@ def test_measured_labels_are_shown_and_not_called_saved() -> None:
     catalogue = AtomCatalogue(Signs(), _rows(), labels={1: "measured"})
     browser = _browser(catalogue=catalogue)
     assert (browser.label, browser.saved) == ("measured", False)
-    assert "measured, not typed" in browser.notes.saved_line.value
+    assert "label found automatically" in browser.notes.saved_line.value
     browser.label = ""
     browser.atom = 2
     browser.atom = 1
@@ -111,7 +111,7 @@ def test_two_panels_on_one_file_show_the_same_words(tmp_path) -> None:
     second.atom = 0
     first.atom = 2
     first.label = "west"
-    assert "2 west" in second.cards.near.labels
+    assert "2 · west" in second.cards.near.labels
     assert second.label == ""
     book = Annotations(tmp_path, Signs())
     assert dict(book) == {1: "north", 2: "west"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as ipw
@@ -62,7 +61,7 @@ class BandButtons:
 class AtomControls:
     """The controls of `panel`: those above the figure, behind "more", and between it and examples."""
 
-    def __init__(self, panel: Any, per_page: int, no_near_misses: str) -> None:
+    def __init__(self, panel: Any, star: ipw.Widget, per_page: int, no_near_misses: str) -> None:
         self.rank, self.page_text = ipw.HTML(), ipw.HTML()
         self._per_page = per_page
         self._sample = panel.catalogue.acts.context.sample_word
@@ -70,6 +69,7 @@ class AtomControls:
             control(panel, "atom", "atom", "Number of the atom shown", 130),
             small_button("‹", "The atom before, in the order chosen (←)", panel.previous),
             small_button("›", "The next atom, in the order chosen (→)", panel.next),
+            star,
         )
         self.search = control(
             panel,
@@ -118,20 +118,3 @@ def _interval(record: AtomSummary, strengths: Float[np.ndarray, " uses"]) -> str
     inside = int(((size >= low) & (size <= high)).sum())
     share = format_percent(inside / max(len(size), 1), of=f"{format_count(len(size))} firings")
     return f" · strength {format_number(low)} to {format_number(high)}: {share}"
-
-
-class StarButton:
-    """A button that puts the atom shown on the work list, and shows whether it is there."""
-
-    def __init__(self, press: Callable[[], None]) -> None:
-        self.widget = small_button("☆", "", press)
-        self.show(False)
-
-    def show(self, starred: bool) -> None:
-        """Draw the star of the atom shown now."""
-        self.widget.description = "★" if starred else "☆"
-        self.widget.tooltip = (
-            "On the work list; press to take it off (s)"
-            if starred
-            else "Put this atom on the work list (s)"
-        )

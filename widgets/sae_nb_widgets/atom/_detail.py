@@ -15,7 +15,7 @@ from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.sessions import Annotations
 from sae_nb_widgets.atom._controls import BAND_NAMES
 from sae_nb_widgets.components import PictureGrid, Sparkbars
-from sae_nb_widgets.panel import control, show
+from sae_nb_widgets.panel import control, show, small_button
 
 # -------------------------------------------------------------------------------------------------
 # What stands beside an atom's histogram: its neighbours, where it fires, its logits.
@@ -141,18 +141,17 @@ class AtomNotes:
     Two panels on one file show each other's words as soon as they are saved.
     """
 
-    def __init__(self, panel: Any, labels: Labels, names_changed: Callable[[], None]) -> None:
-        self._panel, self._labels, self._names_changed = panel, labels, names_changed
+    def __init__(self, panel: Any, labels: Labels) -> None:
+        self._panel, self._labels = panel, labels
         self._reading, self._atom = False, -1
         self.saved_line = ipw.HTML().add_class("sae-nb-live-only")
         fields = [
             self._field("label", "what would you call it?"),
             self._field("note", "anything else"),
         ]
+        self.star = small_button("☆", "", self._press_star)
         self.widget = ipw.VBox([*fields, self.saved_line], layout=ipw.Layout(overflow="hidden"))
         panel.observe(self._words_changed, ["label", "note"])
-        if isinstance(labels, Annotations):
-            labels.listen(self._others_wrote)
 
     def _field(self, name: str, hint: str) -> ipw.Text:
         tip = f"The {name} of this atom; kept when you press Enter or leave the field"
@@ -168,6 +167,7 @@ class AtomNotes:
         with self._from_book():
             self._panel.label = self._labels.label(atom)
             self._panel.note = self._labels.note(atom)
+        self._draw_star()
         self._say_saved()
 
     @contextmanager
@@ -188,10 +188,17 @@ class AtomNotes:
             self._panel.say("")
         self._say_saved()
 
-    def _others_wrote(self) -> None:
-        if not self._panel._closed and self._atom >= 0:
-            self.show(self._atom)
-            self._names_changed()
+    def _press_star(self) -> None:
+        self._panel.star(self._atom, not self._labels.is_starred(self._atom))
+
+    def _draw_star(self) -> None:
+        starred = self._labels.is_starred(self._atom)
+        self.star.description = "★" if starred else "☆"
+        self.star.tooltip = (
+            "On the work list; press to take it off (s)"
+            if starred
+            else "Put this atom on the work list (s)"
+        )
 
     def _say_saved(self) -> None:
         """Say where the words are; "saved" only when the file holds exactly these."""
@@ -205,7 +212,7 @@ class AtomNotes:
             text = f"saved ✓ {path.parent.name}/{path.name}"
         elif not same:
             text = "Not saved; the line below says why."
-        elif isinstance(book, Annotations) and atom in book.given and written:
+        elif atom in book.given and not book.is_written(atom) and written:
             text = "label found automatically"
         elif written:
             text = IN_MEMORY

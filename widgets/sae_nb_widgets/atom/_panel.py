@@ -165,8 +165,10 @@ class AtomBrowser(Panel):
         self.plot = figure_widget(atom_figure(rows=self._rows), height=theme().figure_height_px)
         self.examples = examples_view(self.catalogue.acts.context)
         self.crops = CropSheet(self._choose_crop)
-        self.controls = AtomControls(self, self.examples.per_page, self.catalogue.no_near_misses)
-        self.notes = AtomNotes(self, self.labels, self._names_changed)
+        self.notes = AtomNotes(self, self.labels)
+        self.controls = AtomControls(
+            self, self.notes.star, self.examples.per_page, self.catalogue.no_near_misses
+        )
         self.cards = AtomDetail(
             self.notes.widget, self.names, self._rows, lambda atom: self.set_trait("atom", atom)
         )
@@ -181,6 +183,7 @@ class AtomBrowser(Panel):
             ],
             detail=self.cards.widgets,
         )
+        self.names.observe(self._names_changed)
         self.examples.on_select(self._choose_example)
         self.plot.data[BARS].on_click(self._click_bar)
         self.plot.data[MARKS].on_click(self._click_mark)
@@ -289,6 +292,11 @@ class AtomBrowser(Panel):
         self.page = 0
         self._draw()
 
+    @reacts("opened", doing="opening atom {panel.opened}")
+    def _open(self) -> None:
+        if self.opened >= 0:
+            self.atom = self.opened
+
     @reacts("dark", doing="atom {panel.atom}")
     def _change_theme(self) -> None:
         self._drawn = None
@@ -337,7 +345,8 @@ class AtomBrowser(Panel):
 
     def _names_changed(self) -> None:
         """Write the answer, neighbours and matches again with the names they have now."""
-        if self._record is not None:
+        if self._record is not None and not self._closed:
+            self.notes.show(self.atom)
             self.conclude(answer(self._record, self.names), numbers(self._record))
             self.cards.show(self._record)
             self._show_found()

@@ -335,6 +335,8 @@ class Panel(ipw.VBox):
             for widget in exporting.descendants(self)
             if getattr(widget, "tooltip", None) and getattr(widget, "description", None)
         }
+        if self.has_trait("atom"):
+            self.bind_key("s", self._star_shown)
         self._begin_to_react()
 
     def _begin_to_react(self) -> None:
@@ -484,8 +486,13 @@ class Panel(ipw.VBox):
 
     @checked
     def star(self, atom: int, starred: bool = True) -> None:
-        """Put an atom on the work list, or take it off."""
+        """Put an atom on the work list, or take it off; the key s does so with the atom shown."""
         self.names.labels.star(atom, starred)
+        self.say(f"Atom {atom} is {'' if starred else 'no longer '}on the work list.")
+
+    def _star_shown(self) -> None:
+        atom = self.atom  # type: ignore[attr-defined]
+        self.star(atom, not self.names.labels.is_starred(atom))
 
     def _send_card(self, atom: int) -> None:
         card = self.names.card(atom)
