@@ -83,7 +83,7 @@ def test_atoms_that_cannot_be_asked_about_say_why(quiz: sw.AtomQuiz) -> None:
     assert quiz.asked is not None
     with pytest.raises(t.TraitError, match="`atom`"):
         quiz.atom = 10**6
-    with pytest.raises(t.TraitError, match="`answer`"):
+    with pytest.raises(t.TraitError, match="`taken`"):
         quiz.taken = 5
 
 
