@@ -15,6 +15,10 @@ from PIL import Image
 from sae_nb.atoms import AtomCard, AtomNames, Example
 from sae_nb.figures import escape, format_number
 
+_SOURCES = {
+    "label found automatically": "Label found automatically.",
+    "caption": "Named by what it fires on.",
+}
 _IN_TEXT = re.compile(r"\b[Aa]tom (\d{1,9})\b")
 
 
@@ -47,7 +51,7 @@ def card_content(card: AtomCard, *, starred: bool = False) -> dict[str, Any]:
     return {
         "atom": card.atom,
         "name": card.name,
-        "source": {"caption": "named by what it fires on"}.get(card.source, card.source),
+        "source": _SOURCES.get(card.source, ""),
         "fires": f"Fires on {card.fires}." if card.fires else "",
         "starred": starred,
         "examples": [_example(example, top) for example in card.examples],
