@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sae_nb.atoms._catalogue import AtomCatalogue, Labels
 from sae_nb.atoms._words import Captions
@@ -83,6 +83,11 @@ class AtomNames:
 
     # --- names ------------------------------------------------------------------------------------
 
+    def knows(self, atom: int) -> bool:
+        """Return whether there are encoded activations that may hold examples of an atom."""
+        catalogue = self._encoded
+        return catalogue is not None and 0 <= atom < catalogue.n_atoms
+
     def words(self, atom: int) -> str:
         """Return the label of an atom, or its caption; empty where neither is known."""
         return _shortened(self.labels.label(atom) or self.caption(atom))
@@ -90,11 +95,10 @@ class AtomNames:
     def caption(self, atom: int) -> str:
         """Return the words made from what the atom fires on; empty without encoded activations."""
         if atom not in self._captions:
-            catalogue = self._encoded
-            if catalogue is None or not 0 <= atom < catalogue.n_atoms:
+            if not self.knows(atom):
                 return ""  # not kept: it may be encoded later
             if self._captioner is None:
-                self._captioner = Captions(catalogue)
+                self._captioner = Captions(cast(AtomCatalogue, self.catalogue))
             self._captions[atom] = self._captioner.caption(atom)
         return self._captions[atom]
 
@@ -114,7 +118,7 @@ class AtomNames:
 
     def fires(self, atom: int) -> str:
         """Return how often an atom fires and of what: "8.9 % of 11 040 positions"."""
-        catalogue = self._encoded
+        catalogue = self._encoded if self.knows(atom) else None
         if catalogue is None:
             return ""
         return format_percent(float(catalogue.frequency[atom]), of=rows_in_words(catalogue))
@@ -123,7 +127,7 @@ class AtomNames:
         """Return the strongest examples of an atom, at most one per sample."""
         from sae_nb.atoms._examples import Choice, build_examples, choose_rows
 
-        catalogue = self._encoded
+        catalogue = self._encoded if self.knows(atom) else None
         if catalogue is None:
             return ()
         chosen = choose_rows(catalogue, atom, "top")
@@ -135,7 +139,7 @@ class AtomNames:
         """Return the patch an atom fires on most strongly, with a little around it; None for no image."""
         from sae_nb.atoms._atom import build_crops
 
-        catalogue = self._encoded
+        catalogue = self._encoded if self.knows(atom) else None
         if catalogue is None:
             return None
         crops = build_crops(catalogue, atom, "top", 1)
@@ -143,7 +147,7 @@ class AtomNames:
 
     def card(self, atom: int) -> AtomCard:
         """Return what is shown when somebody points at an atom."""
-        catalogue = self._encoded
+        catalogue = self._encoded if self.knows(atom) else None
         return AtomCard(
             atom=atom,
             name=self.name(atom),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,3 +113,15 @@ def test_rows_say_which_atom_they_are() -> None:
     assert 'data-atom="3"' in table.static_html()
     with pytest.raises(ValueError, match="atoms"):
         bars.show(["a"], [1.0], atoms=[1, 2])
+
+
+def test_a_page_without_a_kernel_shows_the_cards_of_its_atoms(panel: Plain, tmp_path: Path) -> None:
+    panel.names = names_of(load_sae("tiny-gpt/resid_post.3"))
+    panel.names.labels.write(984, "</script><b>")
+    bars = Sparkbars()
+    bars.show(["one"], [1.0], atoms=[984])
+    panel.arrange(figure=bars)
+    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "const CARDS = {" in page
+    assert "984 · \\u003c/script>\\u003cb>" in page or "984 \\u00b7 \\u003c/script" in page
+    assert "</script><b>" not in page

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.components._atom_card import (
         atom_mark as atom_mark,
         card_content as card_content,
+        cards_html as cards_html,
         icons_of as icons_of,
         mark_atoms as mark_atoms,
         png_address as png_address,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -14,11 +15,14 @@ from PIL import Image
 
 from sae_nb.atoms import AtomCard, AtomNames, Example
 from sae_nb.figures import escape, format_number
+from sae_nb_widgets.components._base import script
 
 _SOURCES = {
     "label found automatically": "Label found automatically.",
     "caption": "Named by what it fires on.",
 }
+MOST_CARDS = 60
+_MARKED = re.compile(r'data-atom="(\d+)"')
 _IN_TEXT = re.compile(r"\b[Aa]tom (\d{1,9})\b")
 
 
@@ -81,3 +85,17 @@ def _example(example: Example, top: float) -> dict[str, Any]:
         pairs = zip(example.coordinates.tolist(), example.coordinate_values.tolist())
         shown["text"] = ", ".join(f"x[{i}] {format_number(v)}" for i, v in list(pairs)[:3])
     return shown
+
+
+def cards_html(body: str, names: AtomNames) -> str:
+    """Return the script that shows the cards of the atoms marked in a page without a kernel."""
+    atoms = list(dict.fromkeys(int(atom) for atom in _MARKED.findall(body)))[:MOST_CARDS]
+    if not atoms or names.catalogue is None:
+        return ""
+    cards = {atom: card_content(names.card(atom)) for atom in atoms if names.knows(atom)}
+    known = json.dumps(cards).replace("<", "\\u003c")  # nothing in it ends the script
+    return (
+        f"<script>(() => {{ const CARDS = {known};\n{script('atom_card')}\n"
+        "for (const root of document.querySelectorAll('.sae-nb-panel'))"
+        " atomCards(root, { ask: (atom) => CARDS[atom] }); })();</script>"
+    )

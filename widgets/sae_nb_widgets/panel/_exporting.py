@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
+from sae_nb.atoms import AtomNames
 from sae_nb.figures import (
     THIN_SPACE,
     current_theme,
@@ -27,7 +28,7 @@ from sae_nb.figures import (
     to_svg,
 )
 from sae_nb.files import place, write_bytes
-from sae_nb_widgets.components import Component, style_sheet
+from sae_nb_widgets.components import Component, cards_html, style_sheet
 
 SHARED_SCRIPT = "plotly.min.js"
 LONGEST_LIST = 12
@@ -71,6 +72,9 @@ class Page:
     dropped: str
     """What the page cannot do and the panel could."""
 
+    names: AtomNames | None = None
+    """What atoms are called; those marked in the page show their cards."""
+
 
 def write_page(page: Page, path: Path, *, share_script: bool = False) -> Path:
     """Write `page` to `path`, with plotly's script inside it or in one file beside it."""
@@ -97,6 +101,7 @@ def page_html(page: Page, script: str) -> str:
         f".sae-nb-panel {{ --sae-nb-font: {sizes.font_px}px; --sae-nb-title: {sizes.title_px}px; }}"
     )
     help_text = "".join(f"<p>{escape(s)}</p>" for s in page.explanation if s)
+    cards = "" if page.names is None else cards_html(page.main + page.detail, page.names)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -108,7 +113,7 @@ def page_html(page: Page, script: str) -> str:
         f"<details{'' if page.figure is not None else ' open'}><summary>The numbers behind this"
         f"</summary>{record_table(page.record)}</details>"
         f'<div class="sae-nb-help">{help_text}<p>{escape(page.dropped)}</p></div></main>'
-        f"<noscript><style>.sae-nb-live {{ display: none; }}</style></noscript></body></html>"
+        f"<noscript><style>.sae-nb-live {{ display: none; }}</style></noscript>{cards}</body></html>"
     )
 
 

@@ -654,6 +654,7 @@ class Panel(ipw.VBox):
             detail=self.static_detail(),
             record=self.record,
             dropped=self.needs_kernel,
+            names=self._names,
         )
 
     @checked
