@@ -49,10 +49,12 @@ class TrainingCurve:
 TRAINING_CURVES = (
     TrainingCurve(field="loss", title="loss", words="loss", positive=True),
     TrainingCurve(field="r2", title="R²", words="R², variance explained"),
-    TrainingCurve(field="l0", title="L0", words="L0, atoms per row", from_zero=True),
+    TrainingCurve(
+        field="l0", title="atoms used, L0", words="atoms used per row, L0", from_zero=True
+    ),
     TrainingCurve(
         field="dead_fraction",
-        title="dead",
+        title="dead atoms",
         words="dead atoms, %",
         factor=100.0,
         unit=f"{THIN_SPACE}%",

@@ -16,6 +16,10 @@ from sae_nb.checks import check_atom, check_count
 
 Z95 = 1.959964
 
+ENOUGH_ANSWERS = 10
+"""From here on a score at the level of guessing says something: at 2 of 10 its interval ends at 51 %.
+Ours."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QuizQuestion:
@@ -63,15 +67,25 @@ class QuizScore:
 
     @property
     def words(self) -> str:
-        """In one sentence."""
+        """In two short sentences."""
+        guessing = f"Guessing gives {100 * self.chance:.0f} %"
         if not self.n_answered:
-            return f"No answer yet; guessing reaches {self.chance:.0%}."
-        low, high = self.interval
-        verdict = "better than guessing" if self.better_than_chance else "guessing is not ruled out"
-        return (
-            f"{self.n_right} of {self.n_answered} right: {self.share:.0%}, 95 % {low:.0%} … {high:.0%}; "
-            f"guessing reaches {self.chance:.0%}: {verdict}."
-        )
+            return f"No answer yet. {guessing}."
+        if self.better_than_chance:
+            verdict = "you do better"
+        elif self.n_answered >= ENOUGH_ANSWERS and self.share <= self.chance:
+            verdict = "you do no better"
+        else:
+            verdict = "too few answers to tell"
+        return f"{self.n_right} of {self.n_answered} right. {guessing}; {verdict}."
+
+    @property
+    def numbers(self) -> str:
+        """Share and interval, for those who want them; empty before the first answer."""
+        if not self.n_answered:
+            return ""
+        low, high = (100 * end for end in self.interval)
+        return f"{100 * self.share:.0f} % right, 95 % interval {low:.0f} to {high:.0f} % (Wilson)"
 
 
 def wilson_interval(n_right: int, n: int) -> tuple[float, float]:

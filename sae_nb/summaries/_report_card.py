@@ -108,10 +108,15 @@ class ReportCardSummary:
         """Return what a row is."""
         return define(self.row(metric)[0].measurement.definition)
 
-    def n_not_clear(self, sae: str) -> tuple[int, int]:
-        """Return how many judged rows of an SAE are not clear, and how many are judged."""
+    def n_clear(self, sae: str) -> tuple[int, int]:
+        """Return how many judged rows of an SAE are clear, and how many are judged."""
         mine = [c.verdict for c in self.cells.values() if c.sae == sae]
-        return mine.count("not clear"), mine.count("not clear") + mine.count("clear")
+        return mine.count("clear"), mine.count("not clear") + mine.count("clear")
+
+    @property
+    def n_marked(self) -> int:
+        """How many cells are not clear: those that carry a red mark."""
+        return sum(cell.verdict == "not clear" for cell in self.cells.values())
 
 
 def summarise_report_card(
@@ -144,16 +149,16 @@ def judge(measurement: Measurement) -> tuple[Verdict, str]:
     """
     definition = define(measurement.definition)
     if math.isnan(measurement.value):
-        return "undefined", "It is not defined here: too little varies, or nothing fires."
+        return "undefined", "Not defined here: too little varies, or nothing fires."
     rivals = _rivals(measurement, definition)
     if not rivals:
-        return "description", "A description: there is no floor or control that it should beat."
+        return "description", "No good or bad direction, so there is nothing to beat."
     for name, rival in rivals.items():
         objection = _not_apart(measurement, definition, rival)
         if objection:
             return "not clear", f"Its {name} ({_short(rival)}) {objection}."
     if definition.floor.startswith("none: a description"):  # it can be blamed, and not praised
-        return "description", "Not a score: better than its control, which is no merit by itself."
+        return "description", "Better than its control, which is no merit by itself."
     beside = " and ".join(f"its {name} ({_short(rival)})" for name, rival in rivals.items())
     return "clear", f"Better than {beside}, with the whole interval."
 

@@ -221,6 +221,18 @@ COLUMNS = (
 
 _RECENT = 20  # records that the pace is taken from: few enough to follow a change of load
 
+N_STRETCHES = 20
+"""Parts of a run whose medians are compared: one batch says little."""
+
+FLAT_WITHIN = 0.05
+"""A part is level with the newest one where what it leaves unexplained differs by no more than this
+share. Ours."""
+
+FLAT_FROM = 4
+"""Parts in a row that have to be level before a curve is called flat: a fifth of the run. Ours."""
+
+Trend = Literal["unknown", "improving", "flat", "worsening"]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingSummary:
@@ -258,6 +270,14 @@ class TrainingSummary:
 
     best_step: int | None
     """Step of the highest R² recorded; None before the first."""
+
+    trend: Trend = "unknown"
+    """What R² does now, by medians over twentieths of the run: the unexplained share of the last four
+    differs by at most 5 % ("flat"), or the last is lower ("improving") or higher than that of the fifth
+    to last. "unknown" before twenty records."""
+
+    flat_since: int | None = None
+    """Step since when R² has been flat; None where it is not."""
 
     frequency: Float[np.ndarray, " n_atoms"] | None = None
     """Share of probe rows each atom is used by, in dictionary order; None without a probe."""
@@ -317,6 +337,7 @@ class TrainingHistory:
         table = self._table[: self._n]
         column = dict(zip(COLUMNS, table[_points_kept(table, max_points, axis)].T, strict=True))
         step, r2 = table[:, COLUMNS.index("step")], table[:, COLUMNS.index("r2")]
+        trend, flat_since = r2_trend(step, r2)
         r2 = np.where(np.isfinite(r2), r2, -np.inf)
         going = state in ("running", "paused")
         return TrainingSummary(
@@ -330,6 +351,8 @@ class TrainingHistory:
             seconds=_last(table, "seconds"),
             seconds_left=_seconds_left(table, self._steps) if going else None,
             best_step=int(step[r2.argmax()]) if np.isfinite(r2).any() else None,
+            trend=trend,
+            flat_since=flat_since,
             frequency=frequency,
             error=error,
             motion=motion,
@@ -348,6 +371,23 @@ def summarise_training(
     history = TrainingHistory(name)
     history.extend(records)
     return history.summary(state=state, max_points=max_points, axis=axis)
+
+
+def r2_trend(
+    step: Float[np.ndarray, " n"], r2: Float[np.ndarray, " n"]
+) -> tuple[Trend, int | None]:
+    """Return what R² does now, and since which step it has been flat: see `TrainingSummary.trend`."""
+    known = np.isfinite(r2)
+    step, unexplained = step[known], 1 - r2[known]
+    if len(step) < N_STRETCHES:
+        return "unknown", None
+    parts = np.array_split(np.arange(len(step)), N_STRETCHES)
+    medians = np.array([np.median(unexplained[part]) for part in parts])
+    level = np.abs(medians - medians[-1]) <= FLAT_WITHIN * abs(medians[-1])
+    first = N_STRETCHES - int(level[::-1].cumprod().sum())
+    if N_STRETCHES - first >= FLAT_FROM:
+        return "flat", int(step[parts[first][0]])
+    return ("improving" if medians[-1] < medians[-1 - FLAT_FROM] else "worsening"), None
 
 
 def _last(table: Float[np.ndarray, "n columns"], column: str) -> float:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_finite, check_real
+from sae_nb.checks import between, check_finite, check_k, check_real
 from sae_nb.temporal import SequenceRows
 from sae_nb.training._config import Plateau, Schedule, TrainConfig, check_number
 from sae_nb.training._process_group import Team
@@ -93,14 +93,12 @@ class Learner:
                 f"`{name}` must be a number that {type(self.sae).__name__} can change in training "
                 f"({can}). Choose one of these, or build a new SAE."
             )
-        check_number(value, name, least=0.0)
-        if isinstance(getattr(self.sae, name), int) and not isinstance(value, int):
-            raise TypeError(f"`{name}` must be an integer, got {value!r}.")
-        n_atoms = self.sae.n_atoms
-        if name == "l0":
-            between(value, 0, n_atoms, name="l0", ends="(]", high_name="n_atoms")
         if name == "k":
-            between(value, 1, n_atoms, name="k", high_name="n_atoms", do="Choose a smaller `k`.")
+            check_k(value, self.sae.n_atoms)
+        elif name == "l0":
+            between(value, 0, self.sae.n_atoms, name="l0", ends="(]", high_name="n_atoms")
+        else:
+            check_number(value, name, least=0.0)
 
     def set(self, name: str, value: float) -> None:
         """Change a live number, checked, from the next step on."""

@@ -25,7 +25,7 @@ def quiz(request: pytest.FixtureRequest) -> Iterator[sw.AtomQuiz]:
 def test_a_right_and_a_wrong_answer_are_counted_once(quiz: sw.AtomQuiz) -> None:
     """A second answer to a question changes nothing; the score shows its interval and chance."""
     quiz.go_on()
-    quiz.takens = []
+    quiz.answers = []
     quiz.take(quiz.asked.answer)
     quiz.take((quiz.asked.answer + 1) % 5)
     assert quiz.status.startswith("Right")
@@ -89,9 +89,9 @@ def test_atoms_that_cannot_be_asked_about_say_why(quiz: sw.AtomQuiz) -> None:
 
 def test_score_survives_a_session(quiz: sw.AtomQuiz) -> None:
     """What is kept is the atom and every answer."""
-    quiz.takens = [[3, 1], [4, 0]]
+    quiz.answers = [[3, 1], [4, 0]]
     state = quiz.state()
-    quiz.takens = []
+    quiz.answers = []
     quiz.restore(state)
     assert quiz.score.n_right == 1
     assert quiz.record["answered"] == 2

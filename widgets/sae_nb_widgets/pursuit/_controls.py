@@ -13,8 +13,8 @@ from sae_nb_widgets.pursuit._runs import NONE
 SPEEDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 ORDERS = {"sorted": "sorted", "dictionary": "dictionary order"}
 ORDER_TIPS = {
-    "sorted": "By correlation with the input: bars keep their places",
-    "dictionary": "By row",
+    "sorted": "By correlation with the input; bars keep their places",
+    "dictionary": "By number of the atom",
 }
 
 
@@ -26,7 +26,7 @@ class PursuitControls:
         names = line(_algorithm(panel, "algorithm_a", "A"), _algorithm(panel, "algorithm_b", "B"))
         self.first = [player, names]
         if n_rows > 1:
-            self.first.append(control(panel, "row", "input", "Which of the inputs", 100))
+            self.first.append(control(panel, "number", "input", "Which of the inputs", 100))
         self.more = [*_drawn(panel), *_asked(panel)]
 
     def _player(self, panel: Any) -> ipw.Box:
@@ -56,7 +56,7 @@ def _algorithm(panel: Any, name: str, letter: str) -> ipw.Dropdown:
     }
     if letter == "B":
         offered[NONE] = "none"
-    tip = f"Algorithm {letter}; both take their steps together"
+    tip = f"Algorithm {letter}; both step together"
     return control(panel, name, letter, tip, 160, options=offered)
 
 
@@ -72,12 +72,12 @@ def _drawn(panel: Any) -> list[ipw.Widget]:
 def _asked(panel: Any) -> list[ipw.Widget]:
     """What the algorithms may do, and how their bars are scaled."""
     return [
-        control(panel, "k", "k", "Steps that a greedy algorithm may take", 100),
+        control(panel, "k", "steps k", "Steps that a greedy algorithm may take", 120),
         control(
             panel,
             "penalty_share",
             "λ / λ_max",
-            "Penalty of ISTA and FISTA, as a share of the one that gives the zero code",
+            "Penalty of ISTA and FISTA, as a share of the one at which no atom is used",
             250,
             min=0.01,
             max=0.9,
@@ -89,12 +89,12 @@ def _asked(panel: Any) -> list[ipw.Widget]:
             panel,
             "nonnegative",
             "only positive coefficients",
-            "As in most SAEs; otherwise atoms are chosen by the size of their correlation",
+            "As in most SAEs; otherwise an atom may be subtracted too",
         ),
         control(
             panel,
             "fit_bars",
             "scale bars to the step",
-            "Late steps become readable, and heights of different steps no longer compare",
+            "Late steps become readable, but heights no longer compare between steps",
         ),
     ]

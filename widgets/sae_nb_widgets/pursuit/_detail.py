@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets as ipw
@@ -14,8 +14,8 @@ from PIL import Image
 
 from sae_nb.figures import current_theme, escape, format_number, signed_colours, theme
 from sae_nb.summaries import PursuitSteps
-from sae_nb_widgets.components import Chart, Curves, Line, PictureGrid
-from sae_nb_widgets.pursuit._figure import ALGORITHM_COLOURS, SHORT
+from sae_nb_widgets.components import Chart, Curves, Line, PictureGrid, atom_mark
+from sae_nb_widgets.pursuit._figure import ALGORITHM_COLOURS, SHORT, NameOf
 
 MOST_LISTED = 16
 THUMBNAIL_PX = 28
@@ -97,8 +97,8 @@ class Parts:
                 Chart(title=title, lines=lines, low=low, high=high, bars=len(x) <= BARS_UP_TO)
                 for title, lines in (
                     ("the input", given),
-                    ("so far", so_far),
-                    ("what is left", left),
+                    ("built so far", so_far),
+                    ("unexplained", left),
                 )
             ]
         )
@@ -107,20 +107,19 @@ class Parts:
 class Chosen:
     """The right column: how much is left after every step, and which atoms the codes are made of."""
 
-    def __init__(self, picture_shape: PictureShape | None, label_of: Callable[[int], str]) -> None:
-        self._shape, self._label_of = picture_shape, label_of
+    def __init__(
+        self, picture_shape: PictureShape | None, dictionaries: Sequence[Any], words_of: NameOf
+    ) -> None:
+        self._shape, self._words_of = picture_shape, words_of
+        self._dictionaries = dictionaries
         self._thumbnails: dict[tuple[int, int], str] = {}
         self.norms = Curves(x_name="step", height=NORM_HEIGHT, clickable=True)
-        self.norms.description = "what is left: ‖r‖ after each step"
+        self.norms.description = "unexplained after each step (norm)"
         self.atoms = ipw.HTML()
         self.widgets: tuple[ipw.Widget, ...] = (self.norms, self.atoms)
 
-    def begin(
-        self, steps: Sequence[PursuitSteps], dictionaries: Sequence[Any], last_step: int
-    ) -> None:
+    def begin(self, steps: Sequence[PursuitSteps], last_step: int) -> None:
         """Draw what stays the same for all steps."""
-        self._dictionaries = dictionaries
-        self._thumbnails = {}
         lines = [_line(one, i, _held(one, last_step)) for i, one in enumerate(steps)]
         start = max(float(one.residual_norms[0]) for one in steps)
         self.norms.show([Chart(title="", lines=lines, high=start or 1.0)], cursor=0)
@@ -133,7 +132,8 @@ class Chosen:
             self._column(i, one, step, atom=atom, top=top) for i, one in enumerate(steps)
         )
         self.atoms.value = (
-            '<div class="sae-nb-cardtitle">atoms of the code, and their coefficients</div>'
+            '<div class="sae-nb-cardtitle">atoms in use and their coefficients (tick: one step '
+            "before)</div>"
             f'<div style="display:grid;grid-template-columns:repeat({len(steps)},minmax(0,1fr));'
             f'gap:4px 12px">{columns}</div>'
         )
@@ -159,30 +159,45 @@ class Chosen:
     def _row(
         self, index: int, atom: int, value: float, was: float, *, top: float, new: bool, mark: bool
     ) -> str:
-        """Thumbnail, atom, coefficient, its bar with a tick where it was before, and its label."""
+        """Thumbnail, atom, coefficient, its bar with a tick where it was before, and its words."""
         outline = "outline:2px solid var(--sae-nb-ink);" if mark else ""
         weight = "font-weight:700;" if new else ""
-        label = escape(self._label_of(atom))
-        named = f'<div style="{_ONE_LINE};color:var(--sae-nb-quiet)">{label}</div>' if label else ""
+        words = self._words_of(atom, index)
+        named = f'<div style="{_ONE_LINE}">{escape(words)}</div>' if words else ""
+        number = (
+            atom_mark(atom, str(atom))
+            if self._dictionaries[index] is self._dictionaries[0]
+            else atom
+        )
         return (
             f'<div style="display:grid;grid-template-columns:{THUMBNAIL_PX}px minmax(0,1fr);gap:6px;'
-            f'align-items:center;margin:3px 2px;{outline}" '
-            f'title="{atom} {label}: {format_number(value)}">'
+            f'align-items:center;margin:3px 2px;{outline}">'
             f'{self._thumbnail(index, atom)}<div style="min-width:0;line-height:1.25">'
             f'<div style="display:flex;justify-content:space-between;gap:4px;{weight}">'
-            f"<span>{atom}</span>"
+            f"<span>{number}</span>"
             f'<span class="sae-nb-number">{format_number(value, digits=2)}</span></div>'
             f"{_bar(index, value / top, was / top)}{named}</div></div>"
         )
 
-    def _thumbnail(self, index: int, atom: int) -> str:
+    def picture_of(self, atom: int, index: int) -> str:
+        """An atom as an image that carries its own data; empty where inputs are no images."""
+        if self._shape is None:
+            return ""
         key = (index, atom)
         if key not in self._thumbnails:
-            vector = self._dictionaries[index][atom].detach().float().cpu().numpy()
-            self._thumbnails[key] = (
-                _spark(vector) if self._shape is None else _tag(vector, self._shape)
-            )
+            self._thumbnails[key] = _png(self._vector(index, atom), self._shape)
         return self._thumbnails[key]
+
+    def _vector(self, index: int, atom: int) -> Float[np.ndarray, " d_in"]:
+        return self._dictionaries[index][atom].detach().float().cpu().numpy()
+
+    def _thumbnail(self, index: int, atom: int) -> str:
+        if self._shape is None:
+            return _spark(self._vector(index, atom))
+        return (
+            f'<img alt="" width="{THUMBNAIL_PX}" height="{THUMBNAIL_PX}" '
+            f'style="image-rendering:pixelated" src="{self.picture_of(atom, index)}"/>'
+        )
 
 
 # --- pictures and lines ---------------------------------------------------------------------------
@@ -203,16 +218,12 @@ def picture(
     return np.stack([grey] * 3)
 
 
-def _tag(atom: Float[np.ndarray, " d_in"], shape: PictureShape) -> str:
-    """An atom as an HTML image that carries its own PNG."""
+def _png(atom: Float[np.ndarray, " d_in"], shape: PictureShape) -> str:
+    """An atom as a PNG in an address."""
     painted = picture(atom, shape, float(np.abs(atom).max()), signed=bool((atom < 0).any()))
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(painted.transpose(1, 2, 0))).save(buffer, "PNG")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return (
-        f'<img alt="" width="{THUMBNAIL_PX}" height="{THUMBNAIL_PX}" '
-        f'style="image-rendering:pixelated" src="data:image/png;base64,{data}"/>'
-    )
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _bar(index: int, share: float, before: float) -> str:

@@ -37,9 +37,20 @@ START_COLOUR = fade(theme.GREY, 0.22)
 PALEST = 0.45  # opacity of a bar of which nothing is left
 ROOM_FOR_RING = 0.16
 N_TICKS = 6
-GAP = 0.15  # between two algorithms, as a share of the height
+GAP = 0.19  # between two algorithms, as a share of the height
 PLOT_PX = 215
-SPACE_PX = 62
+SPACE_PX = 90
+PICTURE_PX = 24
+LONGEST_TICK, LONGEST_NAME = 12, 26
+"""Letters of a name under the axis, and in a heading."""
+
+NameOf = Callable[[int, int], str]
+"""What an atom is called, by its number and that of the algorithm; empty where it is not known."""
+
+
+def no_name(_: int, __: int) -> str:
+    """Know no names."""
+    return ""
 
 
 def pursuit_figure(
@@ -47,7 +58,7 @@ def pursuit_figure(
     shown: Sequence[Int[np.ndarray, " n"]] = (),
     step: int = 0,
     *,
-    name_of: Callable[[int], str] = str,
+    words_of: NameOf = no_name,
 ) -> go.Figure:
     """Bars of the correlations of one or two algorithms, one above the other; axes alone for none.
 
@@ -62,7 +73,7 @@ def pursuit_figure(
         bargap=0.04,
         hovermode="x",
         showlegend=False,
-        margin={"l": 52, "r": 18, "t": 26, "b": 40},
+        margin={"l": 52, "r": 18, "t": 26, "b": 68},
     )
     for i in (0, 1):
         y_axis = {
@@ -73,15 +84,19 @@ def pursuit_figure(
         }
         x_axis = {"anchor": f"y{number_of(i)}", "showgrid": False}
         figure.update_layout({f"xaxis{number_of(i)}": x_axis, f"yaxis{number_of(i)}": y_axis})
-    update_records(figure, steps, shown, name_of=name_of)
-    update_step(figure, steps, shown, step)
+    update_records(figure, steps, shown, words_of=words_of)
+    update_step(figure, steps, shown, step, words_of=words_of)
     return figure
 
 
 class PursuitFigure:
-    """The figure on screen, and which atoms have bars in it."""
+    """The figure on screen, and which atoms have bars in it.
 
-    def __init__(self) -> None:
+    `picture_of` gives an atom as an image that carries its own data; empty where inputs are no images.
+    """
+
+    def __init__(self, words_of: NameOf, picture_of: NameOf) -> None:
+        self._words_of, self._picture_of = words_of, picture_of
         self.plot = figure_widget(pursuit_figure())
         self.shown: list[Int[np.ndarray, " n"]] = []
 
@@ -90,17 +105,18 @@ class PursuitFigure:
         steps: Sequence[PursuitSteps],
         *,
         order: str,
-        name_of: Callable[[int], str],
         same_atoms: bool,
     ) -> None:
         """Make the bars anew: other atoms, another order, another size."""
         groups = [steps] * len(steps) if same_atoms else [(one,) for one in steps]
         self.shown = [strongest_atoms(group, order=order) for group in groups]
-        update_records(self.plot, steps, self.shown, name_of=name_of)
+        update_records(
+            self.plot, steps, self.shown, words_of=self._words_of, picture_of=self._picture_of
+        )
 
     def show_step(self, steps: Sequence[PursuitSteps], step: int, *, atom: int, fit: bool) -> None:
         """Show another step, and mark an atom (none: −1)."""
-        update_step(self.plot, steps, self.shown, step, atom=atom, fit=fit)
+        update_step(self.plot, steps, self.shown, step, atom=atom, fit=fit, words_of=self._words_of)
 
     def atom_at(self, trace: go.Bar, place: int) -> int:
         """Return the atom whose bar was clicked."""
@@ -112,9 +128,11 @@ def update_records(
     steps: Sequence[PursuitSteps],
     shown: Sequence[Int[np.ndarray, " n"]],
     *,
-    name_of: Callable[[int], str] = str,
+    words_of: NameOf = no_name,
+    picture_of: NameOf = no_name,
 ) -> None:
     """Show other algorithms, inputs or atoms in that figure; `update_step` draws the rest."""
+    pictures: list[dict[str, Any]] = []
     with figure.batch_update():
         figure.layout.height = figure_height(max(len(steps), 1))
         for i in (0, 1):
@@ -125,7 +143,9 @@ def update_records(
                 figure.layout[f"{name}{number_of(i)}"].visible = present
             if present:
                 _set_axes(figure, i, len(steps), steps[i], shown[i])
-                _start(figure, i, steps[i], shown[i], name_of)
+                pictures += _name_ticks(figure, i, steps[i], shown[i], words_of, picture_of)
+                _start(figure, i, steps[i], shown[i], words_of)
+        figure.layout.images = pictures
 
 
 def update_step(
@@ -136,6 +156,7 @@ def update_step(
     *,
     atom: int = -1,
     fit: bool = False,
+    words_of: NameOf = no_name,
 ) -> None:
     """Show another step in a figure of `pursuit_figure`; a widget sends one message."""
     if not steps:
@@ -144,10 +165,12 @@ def update_step(
     with figure.batch_update():
         for i, (record, atoms) in enumerate(zip(steps, shown, strict=True)):
             _now(figure.data, i, record, atoms, step)
-            _ring(figure.data, i, record, atoms, step)
+            _ring(figure.data, i, record, atoms, step, words_of)
             _select(figure.data, i, record, atoms, step, atom)
             figure.layout[f"yaxis{number_of(i)}"].range = ends
-        figure.layout.annotations = [_heading(i, one, step) for i, one in enumerate(steps)]
+        figure.layout.annotations = [
+            _heading(i, one, step, words_of) for i, one in enumerate(steps)
+        ]
 
 
 def figure_height(n: int) -> int:
@@ -199,14 +222,14 @@ def _start(
     index: int,
     record: PursuitSteps,
     atoms: Int[np.ndarray, " n"],
-    name_of: Callable[[int], str],
+    words_of: NameOf,
 ) -> None:
     """Draw what stays the same from step to step."""
     traces = figure.data[TRACES_PER_ALGORITHM * index :]
     places = np.arange(len(atoms), dtype=np.float32)
     traces[START].x, traces[START].y = places, _floats(record.correlations[0, atoms])
     traces[NOW].x = places
-    traces[NOW].hovertext = [plot_text(name_of(atom)) for atom in atoms.tolist()]
+    traces[NOW].hovertext = [plot_text(_named(atom, index, words_of)) for atom in atoms.tolist()]
     ends, level = [-0.8, len(atoms) - 0.2], record.penalty
     lines = [] if level is None else [level] if record.nonnegative else [level, -level]
     # A gap between the two lines of a signed code.
@@ -240,7 +263,12 @@ def _opacity(
 
 
 def _ring(
-    data: Any, index: int, record: PursuitSteps, atoms: Int[np.ndarray, " n"], step: int
+    data: Any,
+    index: int,
+    record: PursuitSteps,
+    atoms: Int[np.ndarray, " n"],
+    step: int,
+    words_of: NameOf,
 ) -> None:
     """Ring the atom that comes next, where its bar is shown."""
     ring, atom = data[TRACES_PER_ALGORITHM * index + RING], record.next_atom(step)
@@ -250,7 +278,7 @@ def _ring(
     # A label that starts near the right edge would be cut off.
     right = not len(place) or place[0] < 0.8 * len(atoms)
     ring.textposition = "middle right" if right else "middle left"
-    ring.text = [f" {atom} " for _ in place]
+    ring.text = [f" {plot_text(_named(atom, index, words_of))} " for _ in place]
 
 
 def _select(
@@ -262,9 +290,9 @@ def _select(
     mark.x, mark.y, mark.text = place.astype(np.float32), _floats(low), ["▲"] * len(place)
 
 
-def _heading(index: int, record: PursuitSteps, step: int) -> dict[str, Any]:
+def _heading(index: int, record: PursuitSteps, step: int, words_of: NameOf) -> dict[str, Any]:
     return {
-        "text": plot_text(heading(record, step)),
+        "text": plot_text(heading(record, step, index, words_of)),
         "x": 0.5,
         "y": 1.0,
         "xref": f"x{number_of(index)} domain",
@@ -275,17 +303,27 @@ def _heading(index: int, record: PursuitSteps, step: int) -> dict[str, Any]:
     }
 
 
-def heading(record: PursuitSteps, step: int) -> str:
+def heading(record: PursuitSteps, step: int, index: int = 0, words_of: NameOf = no_name) -> str:
     """Say what the step did and which atom comes next."""
     at, name = record.reached(step), SHORT[record.algorithm]
     if record.penalty is not None:
         used, _ = record.code_at(at)
         return f"{name} · {len(used)} atoms in use · dotted: λ = {format_number(record.penalty)}"
-    took = f" took atom {record.chosen[at - 1]}" if at else ""
+    took = f" took {_named(int(record.chosen[at - 1]), index, words_of)}" if at else ""
     if at < record.n_steps:
-        return f"{name}{took} · next: {record.next_atom(at)}"
+        return f"{name}{took}, next: {_named(record.next_atom(at), index, words_of)}"
     why = "nothing left to take" if record.next_atom(at) < 0 else f"{at} steps done"
-    return f"{name}{took} · {why}"
+    return f"{name}{took}, {why}"
+
+
+def _named(atom: int, index: int, words_of: NameOf) -> str:
+    """Number and words of an atom, short enough for a heading."""
+    words = words_of(atom, index)
+    return _shortened(f"{atom} · {words}", LONGEST_NAME) if words else str(atom)
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 # --- axes -----------------------------------------------------------------------------------------
@@ -320,15 +358,61 @@ def _set_axes(
     x.range = [-0.8, len(atoms) - 0.2]
     # Only the lowest axis is named: all have the same.
     x.title.text = _axis_title(record, atoms) if index == n - 1 else ""
-    places = np.linspace(0, len(atoms) - 1, min(N_TICKS, len(atoms))).round().astype(int)
-    x.tickvals = np.unique(places).tolist()
-    x.ticktext = [str(atom) for atom in atoms[np.unique(places)]]
+
+
+def _name_ticks(
+    figure: go.Figure,
+    index: int,
+    record: PursuitSteps,
+    atoms: Int[np.ndarray, " n"],
+    words_of: NameOf,
+    picture_of: NameOf,
+) -> list[dict[str, Any]]:
+    """Name the first atoms of the code under their bars; return them as images, where they are such.
+
+    Sorted bars of atoms without names have no ticks: a row of numbers would say nothing.
+    """
+    x, by_number = figure.layout[f"xaxis{number_of(index)}"], _in_dictionary_order(atoms)
+    places = _apart(record, atoms)
+    chosen = atoms[places].tolist()
+    words = [words_of(atom, index) for atom in chosen]
+    x.tickvals = places
+    x.ticktext = [
+        plot_text(_shortened(text, LONGEST_TICK)) if text else str(atom) if by_number else ""
+        for text, atom in zip(words, chosen, strict=True)
+    ]
+    across = {"xref": f"x{number_of(index)}", "yref": f"y{number_of(index)} domain"}
+    size = {"sizex": PICTURE_PX * len(atoms) / 420, "sizey": PICTURE_PX / PLOT_PX}
+    below = {"xanchor": "center", "yanchor": "top", "y": -0.02 if not any(words) else -0.12}
+    pictures = [picture_of(atom, index) for atom in chosen]
+    return [
+        {"source": picture, "x": place, **across, **size, **below}
+        for place, picture in zip(places, pictures, strict=True)
+        if picture
+    ]
+
+
+def _apart(record: PursuitSteps, atoms: Int[np.ndarray, " n"]) -> list[int]:
+    """Places of atoms of the code, the first chosen first, as far apart as their names need."""
+    code, _ = record.code_at(record.n_steps)
+    places: list[int] = []
+    for atom in code.tolist():
+        place = int(np.flatnonzero(atoms == atom)[0])
+        if all(abs(place - other) >= len(atoms) / N_TICKS for other in places):
+            places.append(place)
+    return sorted(places)
+
+
+def _in_dictionary_order(atoms: Int[np.ndarray, " n"]) -> bool:
+    return bool((np.diff(atoms) > 0).all())
 
 
 def _axis_title(record: PursuitSteps, atoms: Int[np.ndarray, " n"]) -> str:
+    """What stands along the axis; number and name of every bar are in its hover text."""
+    order = "by number" if _in_dictionary_order(atoms) else "best match with the input first"
     if len(atoms) == record.n_atoms:
-        return "atom"
-    return f"atom ({len(atoms)} of {record.n_atoms}, the strongest)"
+        return f"atoms, {order}"
+    return f"{len(atoms)} of {record.n_atoms} atoms, {order}"
 
 
 def scale_texts(figure: go.Figure) -> None:

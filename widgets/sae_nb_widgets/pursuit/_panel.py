@@ -9,9 +9,11 @@ import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
 
+from sae_nb.atoms import AtomNames, Labels
 from sae_nb.checks import check_k, checked
 from sae_nb.figures import format_count, format_number
 from sae_nb.pursuit import as_tensors
+from sae_nb.sessions import names_of
 from sae_nb.summaries import ALGORITHMS, PENALTY_SHARE, PURSUITS, SOLVER_STEPS, PursuitSteps
 from sae_nb_widgets.panel import Atom, Number, PlayingPanel, Whole, reacts, static_html
 from sae_nb_widgets.pursuit._controls import ORDERS, PursuitControls
@@ -43,7 +45,7 @@ def _fewest_atoms(panel: PursuitStepper) -> int:
 
 @checked(leave=("bias", "dictionary"))
 class PursuitStepper(PlayingPanel):
-    """How does the code come about?
+    """How is an input built from atoms, step by step?
 
     Runs one or two algorithms on one input, with the kernels' own trace, and shows every step: what
     is explained, what is left, and the correlation of every atom with it.
@@ -53,7 +55,7 @@ class PursuitStepper(PlayingPanel):
     x
         One input, rows of them, or `Activations`.
     dictionary
-        Atoms of unit norm.
+        Atoms of unit norm, or an SAE: then its atoms, with its bias and its names of them.
     algorithms
         One or two of "mp", "omp", "gp" (greedy, k steps), "ista", "fista" (proximal, 60 steps). None
         is matching pursuit beside orthogonal matching pursuit, or on both dictionaries where two are
@@ -63,7 +65,7 @@ class PursuitStepper(PlayingPanel):
     picture_shape
         (height, width) or (3, height, width) where inputs are pictures; None draws coordinates.
     bias
-        Subtracted from the inputs first, as an SAE does with its own, and added again to what is drawn.
+        Subtracted from the inputs first, and added again to what is drawn; None is an SAE's own.
     other_dictionary
         What the second algorithm uses in place of `dictionary`, of the same width.
     labels
@@ -87,13 +89,13 @@ class PursuitStepper(PlayingPanel):
     >>> panel.close()
     """
 
-    question = "How does the code come about?"
+    question = "How is this input built from atoms, step by step?"
     explanation = (
-        "Each bar is the correlation of an atom with what is left of the input; the ringed one is "
-        "taken next, and taking it shrinks the bars of all atoms that overlap with it. Pale bars are "
-        "where they began.",
-        "One input is one input, and a small residual does not say that the atoms are the true ones: "
-        "on coherent dictionaries a good fit can have a wrong support.",
+        "Each bar is the correlation of an atom with what is left of the input. The ringed atom is taken "
+        "next, which shrinks the bars of all atoms that overlap with it. Pale bars are where they began; "
+        "a dot marks an atom that is in use.",
+        "This is a single input: do not generalise from it. A small remainder does not show that these "
+        "are the true atoms: where atoms are alike, a good fit can use the wrong ones.",
         "Matching pursuit: Mallat and Zhang 1993; as an SAE's encoder: arXiv 2506.03093.",
     )
     stem = "pursuit"
@@ -102,7 +104,10 @@ class PursuitStepper(PlayingPanel):
     step = Whole(
         0, 0, lambda panel: panel.last_step, help="Which step is shown; 0 is before the first."
     )
-    row = Whole(0, 0, lambda panel: len(panel.runs.x) - 1, help="Which of the inputs.")
+    row = Whole(0, 0, lambda panel: len(panel.runs.x) - 1, help="Which of the inputs, from 0.")
+    number = Whole(
+        1, 1, lambda panel: len(panel.runs.x), help="The same, counted from 1, as on screen."
+    )
     algorithm_a = t.Enum(ALGORITHMS, default_value="mp", help="First algorithm.")
     algorithm_b = t.Enum(
         (*ALGORITHMS, NONE), default_value=NONE, help="Second algorithm; empty for none."
@@ -131,6 +136,10 @@ class PursuitStepper(PlayingPanel):
         labels: Mapping[int, str] | None = None,
         normalise: bool = False,
     ) -> None:
+        sae = dictionary if hasattr(dictionary, "dictionary") else None
+        if sae is not None:
+            bias = sae.bias if bias is None else bias
+            dictionary = sae.dictionary
         x, dictionary = as_tensors(x, dictionary)
         first = second = unit_atoms(dictionary, normalise, "dictionary")
         if other_dictionary is not None:
@@ -141,15 +150,16 @@ class PursuitStepper(PlayingPanel):
         named = algorithm_names(algorithms, two=other_dictionary is not None)
         check_k(k, min(len(first), len(second)))
         shape = checked_shape(picture_shape, first.shape[1])
-        self._labels = labels or {}
         self.steps: tuple[PursuitSteps, ...] = ()
         super().__init__()
+        self.names = names_of(sae, labels=labels) if sae is not None else _named(labels)
+        t.link((self, "row"), (self, "number"), transform=(_one_more, _one_less))
         self.k, self.algorithm_a, self.algorithm_b = k, named[0], named[1]
         self.chips = self._facts()
         self.controls = PursuitControls(self, len(self.runs.x))
-        self.figure = PursuitFigure()
         self.parts = Parts(shape, bias.cpu().numpy())
-        self.chosen = Chosen(shape, self.label_of)
+        self.chosen = Chosen(shape, self.runs.dictionaries, self.words_of)
+        self.figure = PursuitFigure(self.words_of, self.chosen.picture_of)
         self._lay_out()
         # Multiplications of a run, roughly.
         cost = max(self.last_step * one.numel() for one in self.runs.dictionaries)
@@ -192,14 +202,25 @@ class PursuitStepper(PlayingPanel):
         self.bind_key("Home", lambda: self.set_trait("step", 0))
         self.bind_key("End", lambda: self.set_trait("step", self.last_step))
         self.bind_key("Escape", lambda: self.set_trait("marked", False))
+        self.names.observe(self._renamed)
 
-    def label_of(self, atom: int) -> str:
-        """What people call an atom; empty where it has no name."""
-        return str(self._labels.get(atom, ""))
+    def _renamed(self) -> None:
+        """An atom got another label, here or in another panel."""
+        if self.ready and not self._closed:
+            with self._drawing:
+                self._draw_bars()
 
-    def name_of(self, atom: int) -> str:
-        """Number and label of an atom, in words."""
-        return f"{atom} {self.label_of(atom)}".strip()
+    def words_of(self, atom: int, algorithm: int = 0) -> str:
+        """What an atom of an algorithm's dictionary is called; empty where that is not known."""
+        return self.names.words(atom) if self._first(algorithm) else ""
+
+    def name_of(self, atom: int, algorithm: int = 0) -> str:
+        """Number and words of an atom of an algorithm's dictionary."""
+        return self.names.name(atom) if self._first(algorithm) else str(atom)
+
+    def _first(self, algorithm: int) -> bool:
+        """Whether an algorithm uses the dictionary whose atoms have names."""
+        return algorithm == 0 or not self.runs.two_dictionaries
 
     # --- what is asked ----------------------------------------------------------------------------
 
@@ -244,7 +265,7 @@ class PursuitStepper(PlayingPanel):
             first = not self.steps
             self.steps = tuple(steps)
             self.chips = self._facts()
-            self.chosen.begin(steps, self.runs.dictionaries, self.last_step)
+            self.chosen.begin(steps, self.last_step)
             self._show_records()
             self.step = min(self.step, self.last_step)
             self._draw_step()
@@ -259,7 +280,6 @@ class PursuitStepper(PlayingPanel):
         self.figure.show_records(
             self.steps,
             order=self.order,
-            name_of=self.name_of,
             same_atoms=not self.runs.two_dictionaries,
         )
 
@@ -275,7 +295,8 @@ class PursuitStepper(PlayingPanel):
         self.parts.show(self.steps, self.step)
         self.chosen.show(self.steps, self.step, marked)
         self.controls.show_step(self.step, self.last_step)
-        self.say(_sentence(self.steps, self.step))
+        self.conclude(_answer(self.steps, self.step))
+        self.say(self._what_was_taken())
 
     @reacts("atom", doing="marking the atom", early=True)
     def _mark(self) -> None:
@@ -299,8 +320,20 @@ class PursuitStepper(PlayingPanel):
         n, width = self.runs.x.shape
         facts["width"] = format_count(width)
         if n > 1:
-            facts["input"] = f"{self.row} of {format_count(n)}"
+            facts["input"] = f"{self.number} of {format_count(n)}"
         return facts
+
+    def _what_was_taken(self) -> str:
+        """Say which atoms the step on screen took, and which come next where it is the first."""
+        said = []
+        for i, one in enumerate(self.steps):
+            at = one.reached(self.step)
+            atom = int(one.chosen[at - 1]) if at else one.next_atom(0)
+            if atom < 0 or not self._first(i):
+                continue
+            verb = "took" if at else "takes next"
+            said.append(f"{SHORT[one.algorithm]} {verb} {self.names.in_text(atom)}")
+        return f"Step {self.step}: {', '.join(said)}." if said else f"Step {self.step}."
 
     # --- clicks -----------------------------------------------------------------------------------
 
@@ -341,7 +374,7 @@ class PursuitStepper(PlayingPanel):
     def record(self) -> dict[str, Any]:
         """What the step on screen says, in numbers."""
         shown: dict[str, Any] = {"step": self.step, "row": self.row}
-        for one in self.steps:
+        for i, one in enumerate(self.steps):
             at, name = one.reached(self.step), SHORT[one.algorithm]
             atoms, values = one.code_at(at)
             pairs = zip(atoms.tolist(), values.tolist(), strict=True)
@@ -349,7 +382,7 @@ class PursuitStepper(PlayingPanel):
             shown[f"{name}: residual norms"] = one.residual_norms
             shown[f"{name}: next atom"] = one.next_atom(at)
             shown[f"{name}: code"] = ", ".join(
-                f"{self.name_of(atom)}: {format_number(value)}" for atom, value in pairs
+                f"{self.name_of(atom, i)}: {format_number(value)}" for atom, value in pairs
             )
         return shown
 
@@ -366,21 +399,39 @@ class PursuitStepper(PlayingPanel):
         return f"{self.stem}_{'_'.join(self.algorithms)}_step_{self.step}"
 
 
-def _sentence(steps: Sequence[PursuitSteps], step: int) -> str:
-    """Say how much is left, and where two greedy algorithms part."""
-    parts = []
-    for one in steps:
-        whole, left = (
-            float(one.residual_norms[0]) or 1.0,
-            float(one.residual_norms[one.reached(step)]),
-        )
-        share = format_number(100 * (left / whole) ** 2)
-        parts.append(f"{SHORT[one.algorithm]} leaves {share} % of ‖x‖²")
-    text = f"Step {step}: {', '.join(parts)}"
+def _named(labels: Mapping[int, str] | None) -> AtomNames:
+    """Names of the atoms of a bare dictionary: its labels."""
+    return AtomNames(labels=Labels({int(atom): str(text) for atom, text in (labels or {}).items()}))
+
+
+def _one_more(row: int) -> int:
+    return row + 1
+
+
+def _one_less(number: int) -> int:
+    return number - 1
+
+
+def _answer(steps: Sequence[PursuitSteps], step: int) -> str:
+    """Say how much is unexplained, and where two greedy algorithms first choose differently."""
+    left = [_unexplained(one, step) for one in steps]
+    when = f"After {step} step{'s' if step != 1 else ''}" if step else "Before the first step"
+    if len(set(left)) == 1:
+        text = f"{when} {left[0]} of the input is unexplained"
+    else:
+        each = [f"{SHORT[one.algorithm]} {share}" for one, share in zip(steps, left, strict=True)]
+        text = f"{when} {' and '.join(each)} of the input is unexplained"
     first = _first_difference(steps)
-    if first is not None:
-        text += f" · they part at step {first}"
-    return text
+    if first is None:
+        return f"{text}."
+    who = " and ".join(SHORT[one.algorithm] for one in steps)
+    return f"{text}; {who} first choose differently at step {first}."
+
+
+def _unexplained(one: PursuitSteps, step: int) -> str:
+    whole = float(one.residual_norms[0]) or 1.0
+    share = 100 * (float(one.residual_norms[one.reached(step)]) / whole) ** 2
+    return f"{float(f'{share:.2g}'):g} %"
 
 
 def _first_difference(steps: Sequence[PursuitSteps]) -> int | None:

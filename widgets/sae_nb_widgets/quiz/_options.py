@@ -24,7 +24,7 @@ class OptionCards:
             ipw.Button(
                 description=str(number + 1),
                 tooltip=f"The atom fires in option {number + 1}",
-                layout=ipw.Layout(width="auto", min_width="64px", flex="0 0 auto"),
+                layout=ipw.Layout(width="auto", margin="0"),
             )
             for number in range(n)
         ]
@@ -40,27 +40,35 @@ class OptionCards:
         self.view.observe(
             lambda change: chosen(change["new"][0]) if change["new"][0] >= 0 else None, "selected"
         )
-        row = ipw.HBox(self.buttons, layout=ipw.Layout(flex_flow="row wrap"))
-        self.widget = ipw.VBox([self.view, row])
+        self._row = ipw.Box(self.buttons, layout=ipw.Layout(display="grid", padding="4px"))
+        self.widget = ipw.VBox([self.view, self._row])
+        self.fit()
+
+    def fit(self) -> None:
+        """Give pictures and buttons the size of the current scale, each button under its picture."""
+        column = "64px"
+        if isinstance(self.view, PictureGrid):
+            self.view.thumbnail = theme().thumbnail_px
+            column = f"{theme().thumbnail_px}px"
+        # As the style sheet lays out the pictures.
+        self._row.layout.grid_template_columns = f"repeat(auto-fill, minmax({column}, max-content))"
+        self._row.layout.grid_gap = "8px"
 
     def ask(self, options: Sequence[Example]) -> None:
         """Show the options without their strengths."""
         for number, button in enumerate(self.buttons):
             button.description, button.button_style = str(number + 1), ""
             button.disabled = not options
-            if isinstance(self.view, PictureGrid):
-                # As wide as the picture above it, gaps included.
-                button.layout.width = f"{theme().thumbnail_px + 4}px"
         self._draw(options, 1.0, hidden=True)
 
     def tell(self, options: Sequence[Example], answer: int, given: int, maximum: float) -> None:
-        """Show the strengths, which option fires, and which was taken."""
+        """Show the strengths, in which option it fires, and which was taken."""
         for number, button in enumerate(self.buttons):
             button.disabled = True
             if number == answer:
                 button.description, button.button_style = f"{number + 1} ✓ fires", "success"
             elif number == given:
-                button.description, button.button_style = f"{number + 1} ✕ silent", "danger"
+                button.description, button.button_style = f"{number + 1} ✕ yours", "danger"
         self._draw(options, maximum, hidden=False)
 
     def _draw(self, options: Sequence[Example], maximum: float, *, hidden: bool) -> None:

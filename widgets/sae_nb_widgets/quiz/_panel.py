@@ -11,8 +11,9 @@ import traitlets as t
 
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import check_count, checked
-from sae_nb.figures import escape, format_count, format_number
+from sae_nb.figures import escape, format_count
 from sae_nb.pretrained import examples_of
+from sae_nb.sessions import names_of
 from sae_nb.summaries import QuizQuestion, QuizScore, ask_about, askable_atoms
 from sae_nb_widgets.atom import examples_view
 from sae_nb_widgets.panel import Atom, Panel, Whole, reacts
@@ -60,7 +61,7 @@ class AtomQuiz(Panel):
     >>> examples = sn.load_examples("tiny-vit/resid_post.6")
     >>> sae = sn.load_sae("tiny-vit/resid_post.6")
     >>> quiz = AtomQuiz(catalogue=examples.catalogue(sae))
-    >>> quiz.taken = quiz.asked.answer
+    >>> quiz.take(quiz.asked.answer)
     >>> quiz.score.n_right
     1
     >>> quiz.close()
@@ -68,11 +69,11 @@ class AtomQuiz(Panel):
 
     question = "Where else does this atom fire?"
     explanation = (
-        "Some samples in which the atom fires, shaded by how strongly, and others without shades, in "
-        "exactly one of which it fires as well. Your score is the share of right answers with Wilson's "
-        "95 % interval, beside what guessing reaches.",
-        "A good score says that a person can tell where the atom fires, not that the model uses it so, "
-        "nor that the reason is the one you have in mind: other samples may break it.",
+        "First some samples in which the atom fires, shaded by how strongly. Then others without "
+        "shading: it fires in exactly one of them. Your score is the share of right answers with its "
+        "95 % interval, next to what guessing gives.",
+        "A good score shows that a person can predict where the atom fires. It does not show that the "
+        "model uses the atom that way, nor that your reason is the right one.",
         "After the intruder and detection tasks of Paulo et al., arXiv 2410.13928, asked of people.",
     )
     stem = "quiz"
@@ -110,11 +111,12 @@ class AtomQuiz(Panel):
         self._asked: QuizQuestion | None = None
         self._n_options = n_options
         super().__init__(**kwargs)
+        self.names = names_of(self._catalogue.sae, self._catalogue)
         self.atom = int(self._order[0])
         self._build()
         with self.guarded("asking"):
             self._ask()
-        self._draw_score()
+        self._score()
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -198,25 +200,35 @@ class AtomQuiz(Panel):
 
     # --- drawing ----------------------------------------------------------------------------------
 
+    def restyle(self) -> None:
+        """Redraw with the current theme's sizes."""
+        super().restyle()
+        if self._asked is not None:
+            self.examples.show(self._asked.examples, self._asked.maximum)
+            self.cards.fit()
+
     @reacts("atom", doing="asking")
     def _ask(self) -> None:
         self._asked, self.taken = None, -1
         seed = self._seed + len(self.answers)
         try:
             asked = ask_about(self._catalogue, self.atom, seed=seed, **self._sizes)
-        except ValueError as error:
+        except ValueError:
             # An atom linked from elsewhere may fire too rarely: a fact about it, and no failure.
-            self.examples.show((), 1.0, str(error))
+            name = self.names.in_text(self.atom)
+            why = f"It fires in too few samples, or in nearly all: nothing to ask about {name}."
+            self.examples.show((), 1.0, why)
             self.cards.ask(())
             self._prompt.value = ""
-            self.say(str(error))
+            self.say(f"{why} Press “next atom”.")
             return
         self._asked = asked
         self.examples.show(asked.examples, asked.maximum)
         self.cards.ask(asked.options)
         word = self._catalogue.acts.context.sample_word
-        self._prompt.value = escape(f"And in which of these {word}s does it fire too?")
-        self.say(f"Atom {self.atom}: choose one of {self._n_options}.")
+        self._prompt.value = escape(f"It also fires in one of these {word}s. In which?")
+        # Without its name, which would be the answer.
+        self.say(f"Choose one of {self._n_options}.")
 
     @reacts("taken", doing="answering")
     def _answered(self) -> None:
@@ -226,38 +238,39 @@ class AtomQuiz(Panel):
         right = self.taken == asked.answer
         self.answers = [*self.answers, [asked.atom, int(right)]]
         self.cards.tell(asked.options, asked.answer, self.taken, asked.maximum)
-        fires = asked.options[asked.answer]
-        label = self._catalogue.labels.get(asked.atom, "")
-        named = f"; its label is “{label}”" if label else ""
-        self.say(
-            f"{'Right' if right else 'No'}: atom {asked.atom} fires in option {asked.answer + 1}, "
-            f"{fires.place}, at {format_number(fires.strength)}{named}."
-        )
+        verdict = "Right, it is" if right else "No, it was"
+        name = self.names.in_text(asked.atom)
+        self.say(f"{verdict} option {asked.answer + 1} (highlighted). You saw {name}.")
 
     @reacts("answers", doing="counting")
-    def _draw_score(self) -> None:
+    def _score(self) -> None:
         score = self.score
-        low, high = score.interval
-        bar = (
-            '<div style="position:relative;height:14px;margin:6px 0;background:'
-            'color-mix(in srgb, currentColor 12%, transparent);border-radius:3px" role="img" '
-            f'aria-label="{escape(score.words)}">'
-            f'<div style="position:absolute;left:{low:.1%};width:{high - low:.1%};top:4px;height:6px;'
-            'background:currentColor;opacity:0.45;border-radius:3px"></div>'
-            + (
-                f'<div style="position:absolute;left:calc({score.share:.1%} - 2px);width:4px;top:0;'
-                'height:14px;background:currentColor"></div>'
-                if score.n_answered
-                else ""
-            )
-            + f'<div style="position:absolute;left:{score.chance:.1%};top:-2px;height:18px;'
-            'border-left:2px solid currentColor;opacity:0.7"></div></div>'
+        self.conclude(score.words, score.numbers)
+        self.score_card.value = _score_html(score)
+
+
+def _score_html(score: QuizScore) -> str:
+    """The score as a bar, with what guessing gives."""
+    low, high = score.interval
+    bar = (
+        '<div style="position:relative;height:14px;margin:6px 0;background:'
+        'color-mix(in srgb, currentColor 12%, transparent);border-radius:3px" role="img" '
+        f'aria-label="{escape(score.words)}">'
+        f'<div style="position:absolute;left:{low:.1%};width:{high - low:.1%};top:4px;height:6px;'
+        'background:currentColor;opacity:0.45;border-radius:3px"></div>'
+        + (
+            f'<div style="position:absolute;left:calc({score.share:.1%} - 2px);width:4px;top:0;'
+            'height:14px;background:currentColor"></div>'
+            if score.n_answered
+            else ""
         )
-        self.score_card.value = (
-            '<div class="sae-nb-card"><div class="sae-nb-cardtitle">Your score</div>'
-            f"{bar}<div>{escape(score.words)}</div>"
-            "<div>Thin mark: guessing. Thick mark: you, in your 95 % interval.</div></div>"
-        )
+        + f'<div style="position:absolute;left:{score.chance:.1%};top:-2px;height:18px;'
+        'border-left:2px solid currentColor;opacity:0.7"></div></div>'
+    )
+    return (
+        '<div class="sae-nb-card"><div class="sae-nb-cardtitle">Your score</div>'
+        f"{bar}<div>Thin mark: guessing. Thick mark: you, in your 95 % interval.</div></div>"
+    )
 
 
 def _catalogue(

@@ -23,15 +23,18 @@ if TYPE_CHECKING:
 
 NOTHING_CHOSEN = "Click a row, or step with ↑ ↓, to see what it is."
 NO_EXAMPLE = (
-    "Not a sum over samples, so no sample can be named: it is read off the dictionary, needs the live "
-    "model, or was measured elsewhere."
+    "No single input can be named: this number is read off the dictionary, needs the live model, or was "
+    "measured elsewhere."
 )
-NO_ROWS = "Pass the SAEs and activations, ReportCard(reports, saes=…, acts=…), to see which sample moves it."
+NO_ROWS = (
+    "Pass the SAEs and activations, ReportCard(reports, saes=…, acts=…), to see the most influential "
+    "input."
+)
 BETTER = {
     "higher": "Higher is better.",
     "lower": "Lower is better.",
     "one": "Close to 1 is better.",
-    "none": "A description: neither direction is better.",
+    "none": "No good or bad direction.",
 }
 LONGEST_TEXT = 60
 """Tokens of a text that are shown."""
@@ -71,7 +74,7 @@ class ReportCardDetail:
 
     def show_example(self, found: RowExamples | None, acts: Activations | None) -> None:
         """Show what moves the row most."""
-        title = '<div class="sae-nb-cardtitle"><b>what moves it most</b></div>'
+        title = '<div class="sae-nb-cardtitle"><b>most influential input</b></div>'
         if found is None:
             self._example.value = f"{title}<p>{escape(NO_ROWS)}</p>"
             return
@@ -111,10 +114,10 @@ def _moving_words(found: RowExamples) -> str:
     if moving is None:
         return NO_EXAMPLE
     times = abs(moving.without - moving.value) / max(moving.typical, 1e-300)
+    without, value = (format_number(v, digits=4) for v in (moving.without, moving.value))
     return (
-        f"{found.sae}: without sample {moving.sample} it would be {format_number(moving.without, digits=4)} "
-        f"instead of {format_number(moving.value, digits=4)}, {format_number(times, digits=2)} times what a "
-        f"sample usually does ({format_count(moving.n_samples)} samples)."
+        f"Sample {moving.sample}: without it {found.sae} has {without} instead of {value}, "
+        f"{format_number(times, digits=2)} times the usual effect of one sample."
     )
 
 

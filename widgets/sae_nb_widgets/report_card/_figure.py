@@ -24,6 +24,22 @@ TICK = 0.28
 """Half the height of a floor's tick, in rows."""
 
 NOT_CLEAR = "✕"
+SIGNS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "none": ""}
+"""After the name of a row: which values are better."""
+
+KEY_OF_SIGNS = "↑ higher is better<br>↓ lower, → 1 close to 1"
+PLAIN = {
+    "r2": "variance explained, R²",
+    "cosine_centred": "same direction, cosine",
+    "shrinkage_gamma": "shrinkage, γ",
+    "l0": "atoms per row, L0",
+    "dead_fraction": "dead atoms",
+    "max_cosine": "nearest atom, cosine",
+    "effective_rank": "effective rank",
+    "ood": "OOD",
+    "ce_recovered_mean": "CE recovered",
+    "delta_ce": "rise of CE",
+}
 WORDS_OF = {
     "r2": "R²",
     "fvu": "FVU",
@@ -40,15 +56,16 @@ WORDS_OF = {
 
 
 def metric_words(metric: str) -> str:
-    """Return what people call a row."""
-    return " ".join(WORDS_OF.get(word, word) for word in metric.split("_"))
+    """Return what people call a row, in plain words where there are some."""
+    words = " ".join(WORDS_OF.get(word, word) for word in metric.split("_"))
+    return PLAIN.get(metric, words)
 
 
 def report_card_figure(summary: ReportCardSummary, chosen: str = "") -> go.Figure:
     """Rows are metrics, columns SAEs; every row has one scale, on which right is better.
 
     Value (dot, red with ✕ where it is not clear), interval (whisker), floor (tick), control (dashed
-    tick), and the value in words.
+    tick), and the value in words; after a row's name, which values are better.
     """
     figure = go.Figure([*_strips(summary), *_marks(summary), *_names(summary)])
     rows, columns = max(len(summary.metrics), 1), len(summary.saes)
@@ -165,9 +182,17 @@ def _marks(summary: ReportCardSummary) -> list[go.Scatter]:
 
     n = len(summary.saes)
     return [
-        _dots("clear", those("clear"), theme.PREDICTED, "circle", n),
-        _dots(f"{NOT_CLEAR} not clear of them", those("not clear"), theme.ALARM, "x", n),
-        _dots("description", those("description", "undefined"), theme.NEUTRAL, "circle-open", n),
+        _dots("better than both", those("clear"), theme.PREDICTED, "circle", n),
+        _dots(
+            f"{NOT_CLEAR} no better than floor or control", those("not clear"), theme.ALARM, "x", n
+        ),
+        _dots(
+            "no good or bad direction",
+            those("description", "undefined"),
+            theme.NEUTRAL,
+            "circle-open",
+            n,
+        ),
         _text(
             "numbers",
             [column + WORDS for _, column, _ in cells],
@@ -179,14 +204,22 @@ def _marks(summary: ReportCardSummary) -> list[go.Scatter]:
 
 
 def _names(summary: ReportCardSummary) -> list[go.Scatter]:
-    """Names of rows and columns, inside the plot: so every way of drawing it has room for them."""
+    """Names of rows and columns, inside the plot: so every way of drawing it has room for them.
+
+    Where the two cross stands what the arrows mean.
+    """
     left = -NAMES * len(summary.saes)
     rows = list(range(len(summary.metrics)))
-    names = [plot_text(metric_words(metric)) for metric in summary.metrics]
+    names = [
+        plot_text(metric_words(metric)) + SIGNS[summary.definition(metric).better]
+        for metric in summary.metrics
+    ]
     saes = [plot_text(_shortened(name, len(summary.saes))) for name in summary.saes]
     places = [column + START for column in range(len(saes))]
     return [
-        _text("rows", [left] * len(rows), rows, names, "middle right"),
+        _text(
+            "rows", [left] * (len(rows) + 1), [*rows, -1.0], [*names, KEY_OF_SIGNS], "middle right"
+        ),
         _text("columns", places, [-1.0] * len(saes), saes, "middle right"),
     ]
 

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 
 SHOW = {
-    "key": "The rows to look at first",
-    "all": "Every row",
-    "not clear": "Rows with a red ✕ in some column",
+    "key": "The measures to look at first",
+    "all": "Every measure",
+    "not clear": "Measures with a red ✕ in some column",
 }
 """Which rows can be drawn, and what the button says of them."""
 NO_ROW = "none"
@@ -63,7 +63,7 @@ class _Material:
 
 @checked
 class ReportCard(Panel):
-    """Rows are metrics, columns SAEs; red with ✕ where floor or control would do as well.
+    """Rows are measures, columns SAEs; red with ✕ where floor or control would do as well.
 
     Parameters
     ----------
@@ -95,11 +95,12 @@ class ReportCard(Panel):
 
     question = "Can I trust this SAE?"
     explanation = (
-        "Each dot is a number of one SAE; the bar is its 95 % interval, the solid tick its floor (what the "
-        "trivial answer reaches), the dashed tick its control (what a random dictionary reaches). Right is "
-        "better where there is a better. A red ✕: floor or control would do as well, within what is known.",
-        "A number that is clear of its floor is not yet good: it says that something was learned, not what, "
-        "nor that it serves your purpose. Rows are not comparable with each other, only along a row.",
+        "Each dot is one number of one SAE, with its 95 % interval. The solid tick is the floor (what a "
+        "trivial answer reaches), the dashed tick the control (what a random dictionary of the same size "
+        "reaches). Further right is better, except in rows without an arrow. A red ✕ means that floor or "
+        "control does as well, within the uncertainty.",
+        "Beating floor and control shows that something was learned, not what, nor that it serves your "
+        "purpose. Each row has its own scale: compare SAEs along a row, not rows with each other.",
         "Controls: “Sanity checks for sparse autoencoders”, arXiv 2602.14111; definitions: docs/metrics.md.",
     )
     stem = "report-card"
@@ -139,11 +140,11 @@ class ReportCard(Panel):
             self,
             "metric",
             "row",
-            "Which metric is explained beside the figure",
+            "Which measure is explained beside the figure",
             "min(320px, 100%)",
             options=self._options(),
         )
-        about = "Key rows, all of them, or those that floor or control would reach as well"
+        about = "The key measures, all, or those with a red ✕"
         shown = control(self, "show", "show", SHOW, kind=ipw.ToggleButtons, tooltip=about)
         self._detail_view = ReportCardDetail()
         self.arrange(
@@ -159,7 +160,7 @@ class ReportCard(Panel):
         self.bind_key("Escape", lambda: self.set_trait("metric", ""))
         self._draw_detail()
         self.chips = self._facts()
-        self.say(self._sentence())
+        self.conclude(_verdicts(self._all))
 
     def _options(self) -> list[tuple[str, str]]:
         rows = self._summary.metrics
@@ -225,7 +226,7 @@ class ReportCard(Panel):
         self.run_async(
             lambda: material.examples(place, cell),
             done,
-            doing="looking for the sample that moves it most",
+            doing="looking for the most influential input",
             channel="example",
         )
 
@@ -247,13 +248,17 @@ class ReportCard(Panel):
         return facts
 
     def _sentence(self) -> str:
-        counts = []
-        for sae in self._all.saes:
-            bad, judged = self._all.n_not_clear(sae)
-            counts.append(f"{sae}: {bad} of {judged} judged rows no better than floor or control")
-        if not self._summary.metrics:
-            return "No row to show: everything that can be judged is clear."
-        return "; ".join(counts) + "."
+        """Say what of the answer is on screen: its count is of all measures, whatever is shown."""
+        shown, known = len(self._summary.metrics), len(self._all.metrics)
+        if not shown:
+            return "Nothing to show: every measure that can be judged beats floor and control."
+        text = f"{shown} of {known} measures shown"
+        hidden = self._all.n_marked - self._summary.n_marked
+        return (
+            f"{text}; {hidden} more with a red {figures.NOT_CLEAR} under “all”."
+            if hidden
+            else f"{text}."
+        )
 
     def static_main(self) -> str:
         """Return the card as an HTML table, for pages without script."""
@@ -268,6 +273,17 @@ class ReportCard(Panel):
         super().restyle()
         if getattr(self, "_plot", None) is not None:
             figures.draw_report_card(self._plot, self._summary, self.metric)
+
+
+def _verdicts(card: ReportCardSummary) -> str:
+    """Say for every SAE on how many measures it beats floor and control."""
+    counts = [(sae, *card.n_clear(sae)) for sae in card.saes]
+    judged = [(sae, clear, n) for sae, clear, n in counts if n]
+    if not judged:
+        return "Nothing here can be judged: no measure has a floor or control to beat."
+    (sae, clear, n), *others = judged
+    said = [f"{sae} beats floor and control on {clear} of {n} measures"]
+    return "; ".join([*said, *(f"{sae} on {clear} of {n}" for sae, clear, n in others)]) + "."
 
 
 class _Record(dict[str, str]):

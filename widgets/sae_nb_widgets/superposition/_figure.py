@@ -26,12 +26,15 @@ from sae_nb.summaries import SuperpositionSummary
 
 ATOM_COLOUR = theme.OKABE_ITO[5]
 """Sky blue: the first of the palette that none of five features has."""
-PLOT_PX, GAP_PX, TOP_PX, BOTTOM_PX = 262, 84, 28, 52
+PLOT_PX, GAP_PX, TOP_PX, BOTTOM_PX, LEGEND_PX = 262, 84, 28, 52, 26
 LANDMARKS = ((0.0, "0"), (0.4, "⅖"), (0.5, "½"), (1.0, "1"))
 RING_AT = 1.5
 REACH = 1.68
 LEFT, RIGHT = [0.0, 0.44], [0.56, 1.0]
 CURSOR = "cursor"
+BEST = {"neuron": "best neuron", "atom": "best atom", "random": "best random direction"}
+"""Who competes in the fourth plot, and what the legend calls them."""
+
 MOST_LABELLED = 12
 """Features that are numbered on axes and arrows; more would overlap."""
 
@@ -49,14 +52,17 @@ def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> 
     figure.update_layout(
         template=template(),
         height=figure_height(),
-        margin={"l": 54, "r": 12, "t": TOP_PX, "b": BOTTOM_PX},
+        margin={"l": 54, "r": 12, "t": TOP_PX, "b": BOTTOM_PX + scaled(LEGEND_PX)},
         legend=_legend(),
         hovermode="closest",
         barmode="group",
         bargap=0.3,
         annotations=[
-            plot_title(place, text, size=current_theme().font_px + 1)
-            for place, text in enumerate(_titles(flat))
+            *(
+                plot_title(place, text, size=current_theme().font_px + 1)
+                for place, text in enumerate(_titles(flat))
+            ),
+            _waiting(),
         ],
         **_axes(n_features, flat),
     )
@@ -67,9 +73,12 @@ def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> 
 
 
 def update_superposition_figure(
-    figure: go.Figure, sweep: Sequence[SuperpositionSummary], chosen: int
+    figure: go.Figure, sweep: Sequence[SuperpositionSummary], chosen: int, waiting: str = ""
 ) -> None:
-    """Show another toy of the same sweep, or the atoms found meanwhile."""
+    """Show another toy of the same sweep, or the atoms found meanwhile.
+
+    `waiting` stands where the bars will be, and says what they wait for.
+    """
     record = sweep[chosen]
     n_features = len(record.directions)
     with figure.batch_update():
@@ -84,17 +93,19 @@ def update_superposition_figure(
         nothing = np.full(n_features, np.nan)
         for name in ("neuron", "atom"):
             values = nothing if found is None else getattr(found, f"{name}_f1")
-            _bars(figure, name, values, f"F1 of the best {name}")
-        _draw_control(named(figure, "random"), nothing if found is None else found.random_f1)
+            _bars(figure, BEST[name], values, f"F1 of the {BEST[name]}")
+        control = nothing if found is None else found.random_f1
+        _draw_control(named(figure, BEST["random"]), control)
+        figure.layout.annotations[-1].text = waiting
 
 
 def figure_height() -> int:
     """Height in CSS pixels at the current scale."""
-    return scaled(2 * PLOT_PX + GAP_PX) + TOP_PX + BOTTOM_PX
+    return scaled(2 * PLOT_PX + GAP_PX + LEGEND_PX) + TOP_PX + BOTTOM_PX
 
 
 def scale_texts(figure: go.Figure) -> None:
-    """Give names, titles and the legend's title the size of the current scale."""
+    """Give names and titles the size of the current scale."""
     size = current_theme().font_px
     with figure.batch_update():
         for trace in figure.data:
@@ -102,24 +113,34 @@ def scale_texts(figure: go.Figure) -> None:
                 trace.textfont.size = size
         for note in figure.layout.annotations:
             note.font.size = size + 1
-        figure.layout.legend.title.font.size = size + 1
+        figure.layout.margin.b = BOTTOM_PX + scaled(LEGEND_PX)
 
 
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def _titles(flat: bool) -> tuple[str, str, str]:
-    first = "where features live (rings: atoms)" if flat else "length of each feature's direction"
-    return (first, "what row i reads of feature j", "room of each feature (½ pair, ⅖ pentagon)")
+def _titles(flat: bool) -> tuple[str, str, str, str]:
+    # Short enough for columns of 230 pixels in the lecture scale.
+    return (
+        "feature directions (rings: atoms)" if flat else "length of each direction",
+        "how much j leaks into i (WᵀW)",
+        "share of a dimension each gets",
+        "who finds the feature? (F1)",
+    )
+
+
+def _waiting() -> dict[str, Any]:
+    """A note in the middle of the fourth plot, empty at first."""
+    return plot_title(3, "", size=current_theme().font_px + 1) | {"y": 0.5, "yanchor": "middle"}
 
 
 def _traces(n_features: int, flat: bool) -> list[Any]:
     arrows = [*(_arrow(feature) for feature in range(n_features)), _rings()]
     control = {"color": theme.CONTROL, "width": 2, "dash": theme.CONTROL_DASH}
     told_apart = [
-        _bar("neuron", theme.NEUTRAL, 3),
-        _bar("atom", ATOM_COLOUR, 3),
-        _line("random", control, 3),
+        _bar(BEST["neuron"], theme.NEUTRAL, 3),
+        _bar(BEST["atom"], ATOM_COLOUR, 3),
+        _line(BEST["random"], control, 3),
     ]
     for trace in told_apart:
         trace.showlegend = True
@@ -151,7 +172,7 @@ def _gram() -> go.Heatmap:
         showscale=False,
         xgap=1,
         ygap=1,
-        hovertemplate="row %{y} reads %{z:.2f} of feature %{x}<extra></extra>",
+        hovertemplate="%{z:.2f} of feature %{x} leaks into output %{y}<extra></extra>",
         **on_axes(1),
     )
 
@@ -181,7 +202,7 @@ def _curve(feature: int) -> go.Scatter:
         line={"color": colour, "width": 1.6},
         marker={"size": 5, "color": colour},
         hovertemplate=f"feature {feature}<br>sparsity %{{customdata}}<br>"
-        "dimensionality %{y:.2f}<extra></extra>",
+        "gets %{y:.2f} of a dimension<extra></extra>",
         **on_axes(2),
     )
 
@@ -212,12 +233,12 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
         "xaxis": first | ({"title": {"text": "neuron 0"}} if flat else {}),
         "yaxis": (first if flat else {"fixedrange": True}) | up,
         "xaxis2": {"title": {"text": "feature j"}, "constrain": "domain"} | numbered,
-        "yaxis2": {"title": {"text": "row i"}, "autorange": "reversed", "scaleanchor": "x2"}
+        "yaxis2": {"title": {"text": "output i"}, "autorange": "reversed", "scaleanchor": "x2"}
         | numbered,
-        "xaxis3": {"title": {"text": "sparsity S: chance that a feature is off"}},
-        "yaxis3": {"title": {"text": "dimensionality"}, "range": [-0.03, 1.08]},
+        "xaxis3": {"title": {"text": "sparsity: chance that a feature is off"}},
+        "yaxis3": {"title": {"text": "dimensions per feature"}, "range": [-0.03, 1.08]},
         "xaxis4": plain | {"range": [-0.6, n_features - 0.4]},
-        "yaxis4": {"title": {"text": "F1 on fresh inputs"}, "range": [0, 1.02]},
+        "yaxis4": {"title": {"text": "F1 on new inputs"}, "range": [0, 1.02]},
     }
     places = ((LEFT, upper), (RIGHT, upper), (LEFT, lower), (RIGHT, lower))
     for place, (across, along) in enumerate(places):
@@ -228,17 +249,13 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
 
 
 def _legend() -> dict[str, Any]:
-    """Who is who among the bars, where the title of the fourth plot would stand."""
-    top = PLOT_PX / (2 * PLOT_PX + GAP_PX)
+    """Who is who among the bars, under all plots: above the fourth it would run into the third."""
     return {
-        "title": {
-            "text": "F1 of the best",
-            "side": "left",
-            "font": {"size": current_theme().font_px + 1},
-        },
-        "x": 0.5 * sum(RIGHT),
-        "xanchor": "center",
-        "y": top,
+        "orientation": "h",
+        "x": 1.0,
+        "xanchor": "right",
+        "y": 0.0,
+        "yref": "container",
         "yanchor": "bottom",
         "itemclick": False,
         "itemdoubleclick": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.checks import checked
-from sae_nb.figures import escape, format_count, format_number
+from sae_nb.figures import format_count, format_number
 from sae_nb.models import Bottleneck, train_bottlenecks
 from sae_nb.summaries import SuperpositionSummary, fit_atoms, summarise_superposition
 from sae_nb_widgets.panel import Panel, control, figure_widget, reacts
@@ -24,7 +25,11 @@ from sae_nb_widgets.superposition._figure import (
 SPARSITIES = (0.0, 0.3, 0.5, 0.65, 0.75, 0.83, 0.88, 0.92, 0.95, 0.97, 0.98, 0.99)
 """Where the toys are trained: closer together where arrangements change. Ours."""
 
-COLUMNS = (("neuron", "neurons"), ("atom", "atoms"), ("random", "random directions"))
+TOYS_SECONDS, ATOMS_SECONDS = 4.0, 6.0
+"""What training all toys, and the SAEs of one, took on two cores (0.02 s a toy and step, three SAEs)."""
+
+F1_NOISE = 0.02
+"""Difference of two F1 that the inputs they are judged on do not settle."""
 
 
 @checked
@@ -64,12 +69,13 @@ class SuperpositionToy(Panel):
 
     question = "How do many features share few neurons?"
     explanation = (
-        "Each arrow is where training put one feature among the neurons; WᵀW shows what is read of "
-        "the others, and the curves how much of a dimension each has to itself. The bars ask who "
-        "tells a feature apart on fresh inputs: the best neuron, or the best atom of an SAE that saw "
-        "only the hidden vectors. Grey ticks are the best of as many random directions.",
-        "Here the features are independent and their number is known. In a real model neither holds, "
-        "so that atoms are found there does not say that they are the model's own.",
+        "Each arrow is the direction that training gave one feature among the neurons. WᵀW shows how "
+        "much each feature leaks into the outputs of the others; the curves show what share of a "
+        "dimension each has to itself. The bars show who detects a feature on new inputs: the best "
+        "neuron, or the best atom of an SAE that saw only the hidden vectors. Dashed: the best of the "
+        "same number of random directions.",
+        "Here the features are independent and their number is known. Neither holds in a real model: "
+        "an SAE that finds atoms there has not shown that they are the model's own features.",
         "Elhage et al., “Toy models of superposition”, arXiv 2209.10652.",
     )
     stem = "superposition"
@@ -92,6 +98,7 @@ class SuperpositionToy(Panel):
         self._levels = [float(toy.sparsity or 0.0) for toy in self.toys] or sorted(sparsities)
         self._sweep: list[SuperpositionSummary] = []
         self._seed, self._find_atoms = seed, find_atoms
+        self._atoms_seconds = ATOMS_SECONDS
         shape = (n_features, n_hidden) if toys is None else tuple(self.toys[0].directions.shape)
         self._shape = (int(shape[0]), int(shape[1]))
         super().__init__(**kwargs)
@@ -119,7 +126,7 @@ class SuperpositionToy(Panel):
     def _nearest_level(self, proposal: t.Bunch) -> float:
         value = float(proposal["value"])
         if not 0 <= value < 1:
-            raise t.TraitError(f"`sparsity` must be in [0, 1), got {value:g}.")
+            raise t.TraitError(f"`sparsity` must be at least 0 and below 1, got {value:g}.")
         return min(self._levels, key=lambda level: abs(level - value))
 
     # --- widgets ----------------------------------------------------------------------------------
@@ -129,15 +136,14 @@ class SuperpositionToy(Panel):
         self.slider = control(
             self,
             "sparsity",
-            "sparsity S",
+            "sparsity",
             "Chance that a feature is off: how rare it is",
             "min(520px, 100%)",
             kind=ipw.SelectionSlider,
             options={level: f"{level:g}" for level in self._levels},
         )
         self.plot = figure_widget(superposition_figure([], 0), height=figure_height())
-        self.readings = ipw.HTML()
-        self.arrange(controls=[self.slider], figure=[self.plot, self.readings])
+        self.arrange(controls=[self.slider], figure=self.plot)
         self.bind_key("ArrowLeft", lambda: self.step(-1))
         self.bind_key("ArrowRight", lambda: self.step(1))
         self._draw_facts()
@@ -165,6 +171,7 @@ class SuperpositionToy(Panel):
             )
 
         self.run_async(work, self._trained, doing=what)
+        self.loading(f"{what[0].upper()}{what[1:]}", seconds=TOYS_SECONDS)
 
     def _trained(self, toys: list[Bottleneck]) -> None:
         self.toys = toys
@@ -186,12 +193,14 @@ class SuperpositionToy(Panel):
 
     def _ask_for_atoms(self, place: int) -> None:
         toy, seed = self.toys[place], self._seed
+        began = time.perf_counter()
 
         def work() -> SuperpositionSummary:
             return summarise_superposition(toy, fit_atoms(toy, seed=seed), seed=seed)
 
         def done(record: SuperpositionSummary) -> None:
             self._sweep[place] = replace(self._sweep[place], found=record.found)
+            self._atoms_seconds = time.perf_counter() - began
             self._draw()
 
         doing = f"training SAEs on the hidden vectors at sparsity {toy.sparsity:g}"
@@ -201,7 +210,9 @@ class SuperpositionToy(Panel):
 
     def _draw(self) -> None:
         if self._sweep:
-            update_superposition_figure(self.plot, self._sweep, self._place)
+            waits = self._find_atoms and self._sweep[self._place].found is None
+            waiting = f"training SAEs …<br>about {self._atoms_seconds:.0f} s" if waits else ""
+            update_superposition_figure(self.plot, self._sweep, self._place, waiting)
         self._draw_facts()
 
     def _draw_facts(self) -> None:
@@ -211,8 +222,8 @@ class SuperpositionToy(Panel):
             "neurons": format_count(n_hidden),
             "sparsity": f"{self.sparsity:g}",
         }
-        record = self.record
-        self.readings.value = "" if record is None else _numbers_html(record)
+        if self.record is not None:
+            self.conclude(*_answer(self.record))
 
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""
@@ -222,26 +233,37 @@ class SuperpositionToy(Panel):
             scale_texts(self.plot)
 
 
-def _numbers_html(record: SuperpositionSummary) -> str:
-    """The numbers behind the picture, in one or two lines."""
-    first = (
-        f"{len(record.stored)} of {len(record.directions)} features are stored; their "
-        f"dimensionalities make {format_number(float(record.dimensionality.sum()))} of "
-        f"{record.n_hidden}; mean interference {format_number(float(record.interference.mean()))}."
+def _answer(record: SuperpositionSummary) -> tuple[str, str]:
+    """Answer the question in words, with the numbers behind it."""
+    words = (
+        f"{len(record.stored)} of {len(record.directions)} features are stored in "
+        f"{record.n_hidden} neurons."
     )
+    numbers = [
+        f"together they use {format_number(float(record.dimensionality.sum()))} of "
+        f"{record.n_hidden} dimensions",
+        f"mean interference {format_number(float(record.interference.mean()))}",
+    ]
     found = record.found
     if found is None:
-        return f"<p>{escape(first)}</p>"
-    scores = ", ".join(
-        f"{words} {format_number(float(getattr(found, f'{name}_f1').mean()))}"
-        for name, words in COLUMNS
+        return words, " · ".join(numbers)
+    atom, neuron, random = (
+        float(f1.mean()) for f1 in (found.atom_f1, found.neuron_f1, found.random_f1)
     )
-    second = (
-        f"Mean F1: {scores}. Cosine of a stored feature with its atom "
-        f"{format_number(found.cosine)}, with a neuron {format_number(found.cosine_neurons)}, with "
-        f"the best of as many random directions {format_number(found.cosine_floor)}."
+    gap = atom - neuron
+    compared = (
+        "about as well as" if abs(gap) <= F1_NOISE else "better than" if gap > 0 else "worse than"
     )
-    return f"<p>{escape(first)}</p><p>{escape(second)}</p>"
+    words += (
+        f" The best atom finds a feature {compared} the best neuron: F1 {format_number(atom, digits=2)} "
+        f"against {format_number(neuron, digits=2)} (random direction {format_number(random, digits=2)})."
+    )
+    numbers.append(
+        f"cosine of a feature with its atom {format_number(found.cosine)}, with a neuron "
+        f"{format_number(found.cosine_neurons)}, with a random direction "
+        f"{format_number(found.cosine_floor)}"
+    )
+    return words, " · ".join(numbers)
 
 
 def _sorted_toys(toys: Sequence[Bottleneck]) -> list[Bottleneck]:

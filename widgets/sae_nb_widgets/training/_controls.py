@@ -13,9 +13,9 @@ from sae_nb_widgets.training._gallery import live_names, run_name, saes
 from sae_nb_widgets.training._tracking import GOING
 
 HANDS = {
-    "pause": ("pause", "Let no further step begin"),
-    "resume": ("play", "Go on after a pause"),
-    "stop": ("stop", "End after the step under way"),
+    "pause": ("pause", "Pause after this step"),
+    "resume": ("play", "Continue after a pause"),
+    "stop": ("stop", "End the training after this step"),
 }
 """What can be done to a run: sign and tip of the button."""
 
@@ -32,7 +32,7 @@ class TrainingControls:
             panel,
             "learning_rate",
             "learning rate",
-            "Peak of the schedule; acts on the running thread from its next step on",
+            "Peak of the schedule; takes effect at the next step",
             330,
             kind=ipw.FloatLogSlider,
             min=-6,
@@ -60,14 +60,14 @@ class TrainingControls:
 
 def _acts_on(panel: Any, runs: Sequence[Any]) -> ipw.Dropdown:
     named = [(run_name(run, i), i) for i, run in enumerate(runs)]
-    tip = "Which run the buttons and the learning rate act on"
-    return control(panel, "acts_on", "acts on", tip, 240, options=[("all runs", -1), *named])
+    tip = "Which run the buttons and the learning rate act on, and which is drawn atom by atom"
+    return control(panel, "acts_on", "run", tip, 240, options=[("all runs", -1), *named])
 
 
 def _map_by(panel: Any) -> ipw.Dropdown:
     meanings = {"frequency": "how often it fires", "motion": "how fast it turns"}
-    tip = "What the colours of the map of all atoms mean"
-    return control(panel, "map_by", "map of atoms by", tip, options=meanings)
+    tip = "What the colours of the map of all atoms show"
+    return control(panel, "map_by", "map shows", tip, options=meanings)
 
 
 def _live_number(panel: Any, run: Any, name: str) -> ipw.Widget:

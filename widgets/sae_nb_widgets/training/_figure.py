@@ -47,9 +47,14 @@ MOST_TEXTS = 4096
 
 WIDE = 3.2  # columns of the map for each of its rows
 MAP_TITLES = {
-    "frequency": "every atom by how often it fires (gaps: dead)",
-    "motion": "every atom by how fast it turns",
+    "frequency": ("each atom: how often it fires", "gaps: dead atoms"),
+    "motion": ("each atom: how fast it turns", "° in 100 steps"),
 }
+"""What the map is of, and what is to be known of its colours."""
+
+MOTION_TITLE = ("how fast atoms still turn", "° in 100 steps", "solid median, dotted 90 %")
+LONGEST_NAME = 24
+"""Letters of a run's name in a title: it has to fit above the map in a panel of 620 px."""
 
 
 def shared_traces(map_axes: dict[str, str], motion_axes: dict[str, str]) -> list[Any]:
@@ -72,6 +77,12 @@ def shared_traces(map_axes: dict[str, str], motion_axes: dict[str, str]) -> list
                    hovertemplate="step %{x:,}<br>nine in ten atoms turn by at most %{y:.3g}°"
                    "<extra></extra>", **line),
     ]  # fmt: skip
+
+
+def map_title(by: MapBy, run: str = "") -> str:
+    """Title over the map; `run` says which of several it is of."""
+    of = f"run {run}" if len(run) <= LONGEST_NAME else f"run {run[: LONGEST_NAME - 1]}…"
+    return "<br>".join([*MAP_TITLES[by], *([plot_text(of)] if run else [])])
 
 
 def update_shared(figure: go.Figure, summary: TrainingSummary | None, by: MapBy) -> None:
@@ -197,6 +208,9 @@ PER_RUN = N_CURVES + 5
 """Traces of one run: its curves, the best step, living and dead atoms, its way to L0 and R²."""
 
 PLOT_PX, MAP_PX, TITLE_PX, TICKS_PX, LEGEND_PX = 112, 120, 27, 46, 26
+ATOMS_TITLE_PX = 66
+"""Titles of the map and of the motion: three lines."""
+
 STRIP_TITLE = "how often each atom fires (dead: hollow)"
 
 
@@ -214,10 +228,10 @@ class Rows:
     """The map of all atoms, and how fast they turn."""
 
     @property
-    def heights(self) -> list[float]:
-        """Heights of the rows, in pixels at the normal scale."""
-        third = [PLOT_PX] * (self.strip or self.several)
-        return [PLOT_PX, PLOT_PX, *third, *([MAP_PX] * self.atoms)]
+    def heights(self) -> list[tuple[float, float]]:
+        """Heights of the title and of the plots of each row, in pixels at the normal scale."""
+        rows = [(TITLE_PX, PLOT_PX)] * (2 + (self.strip or self.several))
+        return [*rows, *([(ATOMS_TITLE_PX, MAP_PX)] * self.atoms)]
 
 
 def rows_of(summaries: Sequence[TrainingSummary]) -> Rows:
@@ -241,13 +255,13 @@ def arrange_rows(figure: go.Figure, rows: Rows) -> None:
     below = domains[2] if len(domains) > 2 else [0, 0.1]
     _arrange_third(layout, rows, below)
     last = domains[-1]
-    for place, domain in ((8, [0.0, 0.55]), (9, [0.715, 1.0])):
+    for place, domain in ((8, [0.0, 0.5]), (9, [0.67, 1.0])):
         x, y = layout[f"xaxis{number_of(place)}"], layout[f"yaxis{number_of(place)}"]
         y.visible = x.visible = rows.atoms and place == 9
         x.domain, y.domain = domain, last if rows.atoms else [0, 0.1]
-    layout.annotations[N_CURVES + 3].text = "degrees turned in 100 steps" if rows.atoms else ""
+    layout.annotations[N_CURVES + 3].text = "<br>".join(MOTION_TITLE) if rows.atoms else ""
     bar = figure.data[MAP].colorbar
-    bar.x, bar.xanchor, bar.tickfont.size = 0.56, "left", current_theme().font_px
+    bar.x, bar.xanchor, bar.tickfont.size = 0.51, "left", current_theme().font_px
     bar.y, bar.len = sum(last) / 2, last[1] - last[0]
 
 
@@ -274,7 +288,7 @@ def _set(trace: Any, name: str, value: bool) -> None:
 
 def _arrange_third(layout: Any, rows: Rows, domain: list[float]) -> None:
     """Put the strip and R² against L0 beside each other, or one of them over the whole width."""
-    titles = ((6, rows.strip, STRIP_TITLE), (7, rows.several, "R² against L0 (ringed: best)"))
+    titles = ((6, rows.strip, STRIP_TITLE), (7, rows.several, "R² by L0 (ring: best)"))
     for place, shown, title in titles:
         x, y = layout[f"xaxis{number_of(place)}"], layout[f"yaxis{number_of(place)}"]
         x.visible = y.visible = shown
@@ -290,8 +304,8 @@ def _row_domains(rows: Rows) -> list[list[float]]:
     height = figure_height(rows)
     top = height - LEGEND_PX * size * rows.several
     domains = []
-    for row, pixels in enumerate(rows.heights):
-        bottom = top - TITLE_PX * size - pixels * size
+    for row, (title, pixels) in enumerate(rows.heights):
+        bottom = top - title * size - pixels * size
         domains.append([max(bottom / height, 0.0), (bottom + pixels * size) / height])
         top = bottom - (TICKS_PX * size if row else 8.0)
     return domains
@@ -300,7 +314,7 @@ def _row_domains(rows: Rows) -> list[list[float]]:
 def figure_height(rows: Rows) -> int:
     """Height in CSS pixels at the current scale."""
     heights = rows.heights
-    pixels = sum(heights) + len(heights) * TITLE_PX + 8 + (len(heights) - 1) * TICKS_PX
+    pixels = sum(map(sum, heights)) + 8 + (len(heights) - 1) * TICKS_PX
     return scaled(pixels + LEGEND_PX * rows.several)
 
 
@@ -364,6 +378,11 @@ def update_training_figure(
     show_traces(figure, rows, len(summaries))
     points = pareto_points(summaries) if summaries else []
     _ring(figure, points)
+    # The colour of a run where there are several; by messages of their own, as in `show_traces`.
+    colour = category_style(shown)[0] if rows.several else theme.NEUTRAL
+    for trace in (figure.data[MEDIAN], figure.data[P90]):
+        if trace.line.color != colour:
+            trace.line.color = colour
     with figure.batch_update():
         arrange_rows(figure, rows)
         for run, (summary, point) in enumerate(zip(summaries, points, strict=True)):
@@ -372,7 +391,9 @@ def update_training_figure(
         chosen = summaries[shown] if 0 <= shown < len(summaries) else None
         update_shared(figure, chosen, map_by)
         _set_axes(figure, summaries, axis)
-        figure.layout.annotations[len(CURVES) + 2].text = MAP_TITLES[map_by] if rows.atoms else ""
+        run = chosen.name if chosen is not None and rows.several else ""
+        title = map_title(map_by, run) if rows.atoms else ""
+        figure.layout.annotations[len(CURVES) + 2].text = title
 
 
 def _axes() -> dict[str, Any]:
@@ -404,7 +425,7 @@ def _axes() -> dict[str, Any]:
         axes[f"xaxis{number}"] = {"anchor": f"y{number}", "title": {"text": x}, "nticks": 4}
         axes[f"yaxis{number}"] = {"anchor": f"x{number}", "title": {"text": y}, "nticks": 4}
     axes["yaxis9"]["autorange"] = "reversed"
-    axes["yaxis10"]["rangemode"] = "tozero"
+    axes["yaxis10"].update(rangemode="tozero", ticksuffix="°")
     axes["xaxis7"]["nticks"] = 6
     return axes
 
@@ -562,12 +583,13 @@ def _all_positive(values: Sequence[Float[np.ndarray, " points"]]) -> bool:
 
 
 def _title(curve: TrainingCurve, summaries: Sequence[TrainingSummary]) -> str:
-    """Name of the curve, with its newest value where there is one run."""
-    title = curve.title + (f",{curve.unit}" if curve.unit else "")
+    """Name of the curve, with its newest value where there is one run, and what its star is."""
+    name = f"{curve.title} (★ best)" if curve.field == "r2" else curve.title
+    title = name + (f",{curve.unit}" if curve.unit else "")
     if len(summaries) != 1 or not len(summaries[0].step) or not curve.says_newest:
         return title
     newest = float(getattr(summaries[0], curve.field)[-1]) * curve.factor
     if math.isnan(newest):
         return title
     value = format_count(round(newest)) if abs(newest) >= 1000 else format_number(newest)
-    return f"{curve.title}: <b>{value}{curve.unit}</b>"
+    return f"{name}: <b>{value}{curve.unit}</b>"

@@ -13,7 +13,6 @@ from sae_nb.figures import (
     format_count,
     format_duration,
     format_number,
-    format_percent,
 )
 from sae_nb.summaries import AtomGallery, Probe, TrainingSummary, gallery_of_rows
 from sae_nb_widgets.components import PictureGrid, TokenStrip
@@ -22,6 +21,7 @@ from sae_nb_widgets.training._tracking import GOING
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+    from sae_nb.atoms import AtomNames
     from sae_nb_widgets.training._tracking import Tracked
 
 
@@ -73,9 +73,9 @@ def training_sentence(summaries: Sequence[TrainingSummary]) -> str:
         return _one_sentence(summaries[0])
     going = [summary for summary in summaries if summary.state in GOING]
     if not going:
-        return f"All {len(summaries)} have ended."
+        return f"All {len(summaries)} runs finished."
     left = [summary.seconds_left for summary in going if summary.seconds_left is not None]
-    text = f"{len(going)} of {len(summaries)} going on"
+    text = f"{len(going)} of {len(summaries)} runs still going"
     return f"{text} · {format_duration(max(left))} left" if left else text
 
 
@@ -85,19 +85,68 @@ def _one_sentence(summary: TrainingSummary) -> str:
         left = summary.seconds_left
         return f"Step {step} of {steps}" + (f" · {format_duration(left)} left" if left else "")
     if summary.state == "paused":
-        return f"Paused at step {step} of {steps}. Resume goes on from there."
+        return f"Paused at step {step} of {steps}. Press resume to continue."
     if summary.state == "stopping":
         return f"Stopping at step {step} of {steps}."
     spent = format_duration(summary.seconds)
-    r2 = f" · R² {format_number(float(summary.r2[-1]))}"
-    dead_fraction = float(summary.dead_fraction[-1])
-    # A Raptor, which has no atoms, has none that are dead either.
-    dead = (
-        "" if math.isnan(dead_fraction) else f" · dead {format_percent(dead_fraction, of='atoms')}"
-    )
     if summary.last_step < summary.steps:
-        return f"Ended early, after {step} of {steps} steps in {spent}{r2}{dead}"
-    return f"Done: {steps} steps in {spent}{r2}{dead}"
+        return f"Ended early, after {step} of {steps} steps in {spent}."
+    return f"Done: {steps} steps in {spent}."
+
+
+def training_answer(summaries: Sequence[TrainingSummary]) -> tuple[str, str]:
+    """Answer "Is it learning, and what?" in words, with the numbers behind it; empty before it began."""
+    begun = [summary for summary in summaries if len(summary.step)]
+    if not begun:
+        return "", ""
+    best = max(begun, key=lambda summary: np.nan_to_num(summary.r2[-1], nan=-np.inf))
+    if len(begun) > 1:
+        others = ", ".join(f"{s.name} {_share(s.r2[-1])}" for s in begun if s is not best)
+        return f"Of {len(begun)} runs {best.name} {_learned(best)} ({others}).", _numbers(best)
+    dead = float(best.dead_fraction[-1])
+    who = "it" if math.isnan(dead) else "the SAE"  # a Raptor has no atoms
+    parts = [f"After {format_count(best.last_step)} steps {who} {_learned(best)}"]
+    if not math.isnan(dead):
+        parts.append(f"{_share(dead)} of its atoms are dead" if dead else "no atom is dead")
+    parts += [words for words in (_trend(best),) if words]
+    return "; ".join(parts) + ".", _numbers(best)
+
+
+def _learned(summary: TrainingSummary) -> str:
+    r2, l0 = float(summary.r2[-1]), float(summary.l0[-1])
+    with_atoms = "" if math.isnan(l0) else f" with {_plain(l0)} atoms at a time"
+    if not r2 > 0:
+        return f"explains none of the variance yet{with_atoms}"
+    return f"explains {_share(r2)} of the variance{with_atoms}"
+
+
+def _trend(summary: TrainingSummary) -> str:
+    words = {"improving": "still improving", "worsening": "getting worse"}
+    if summary.flat_since is not None:
+        return f"flat since step {format_count(summary.flat_since)}"
+    return words.get(summary.trend, "")
+
+
+def _numbers(summary: TrainingSummary) -> str:
+    parts = [
+        f"R² {format_number(float(summary.r2[-1]))}",
+        f"loss {format_number(float(summary.loss[-1]))}",
+    ]
+    if summary.best_step is not None:
+        parts[0] += f" (best at step {format_count(summary.best_step)})"
+    speed = float(summary.tokens_per_second[-1])
+    if not math.isnan(speed):
+        parts.append(f"{format_count(round(speed))} rows per second")
+    return " · ".join(parts)
+
+
+def _share(fraction: float) -> str:
+    return f"{_plain(100 * float(fraction))} %"
+
+
+def _plain(value: float) -> str:
+    """Two digits, and no zeros that say nothing: 93, 8, 0.4."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def failure(summary: TrainingSummary) -> str:
@@ -119,8 +168,8 @@ class TrainingGallery:
     def __init__(self, acts: Activations | None, picture_shape: tuple[int, ...] | None) -> None:
         self._probe = None if acts is None else Probe(acts)
         self._shape = picture_shape
-        self.grid = PictureGrid(description="what some atoms stand for now", titled=True)
-        self.strip = TokenStrip(description="where some atoms fire most now")
+        self.grid = PictureGrid(titled=True)
+        self.strip = TokenStrip()
         self.gallery: AtomGallery | None = None
         for widget in self.widgets:
             widget.layout.display = "none"
@@ -148,14 +197,16 @@ class TrainingGallery:
             elif self._probe is not None:
                 self.gallery = _in_eval_mode(self._probe, sae, atoms)
 
-    def draw(self) -> None:
-        """Show what was read."""
+    def draw(self, names: AtomNames, run: str = "") -> None:
+        """Show what was read; `run` says of which run, where there are several."""
         gallery = self.gallery
         if gallery is None:
             return
+        of = f"{len(gallery.atoms)} atoms{f' of run {run}' if run else ''}"
         # The number alone fits under a thumbnail; the read-out says what it is.
         captions = [str(atom) for atom in gallery.atoms]
-        words: dict[str, Any] = {"captions": captions, "places": [f"atom {c}" for c in captions]}
+        places = [names.in_text(atom) for atom in gallery.atoms]
+        words: dict[str, Any] = {"captions": captions, "places": places, "atoms": gallery.atoms}
         strengths = [float(v) for v in gallery.strengths]
         if gallery.rows is not None and self._shape is not None:
             shape: Any = self._shape
@@ -163,15 +214,19 @@ class TrainingGallery:
                 picture(row, shape, float(np.abs(row).max()), signed=bool((row < 0).any()))
                 for row in gallery.rows
             ]
+            self.grid.description = f"{of}, as pictures"
             self.grid.show(np.stack(drawn), strengths=strengths, **words)
         elif gallery.pictures is not None:
+            self.grid.description = f"{of}, each where it fires most"
             self.grid.show(gallery.pictures, heat=gallery.heat, strengths=strengths, **words)
         elif gallery.tokens:
+            self.strip.description = f"{of}, each where it fires most"
             self.strip.show(
                 gallery.tokens,
                 [np.asarray(row, dtype=np.float32) for row in gallery.token_strengths],
-                captions=captions,
+                captions=[names.name(atom) for atom in gallery.atoms],
                 strengths=strengths,
+                atoms=gallery.atoms,
             )
         self.grid.thumbnail = int(SHARE_OF_THUMBNAIL * theme().thumbnail_px)
         on_pictures = gallery.rows is not None or gallery.pictures is not None

@@ -25,6 +25,7 @@ from sae_nb_widgets.training._gallery import (
     failure,
     progress_html,
     saes,
+    training_answer,
     training_sentence,
 )
 from sae_nb_widgets.training._tracking import GOING, Redraws, Tracked, track
@@ -69,10 +70,11 @@ class TrainingMonitor(Panel):
 
     question = "Is it learning, and what?"
     explanation = (
-        "Every curve is measured on the training batch of that step; the strip shows on what share "
-        "of recent rows each atom fired, and hollow atoms did not fire at all.",
-        "Batches are small and were trained on: held-out numbers with their floors and controls come "
-        "from sn.evaluate. A falling loss does not say that the atoms mean anything.",
+        "Every curve is measured on the training batch of that step, and a star marks the best R². "
+        "The strip shows on what share of recent rows each atom fired; hollow atoms did not fire at "
+        "all. An atom that has stopped turning has been learned.",
+        "Batches are small and part of the training data: held-out numbers with floors and controls "
+        "come from sn.evaluate. A falling loss does not show that the atoms mean anything.",
         "Dead atoms and their revival: “Scaling and evaluating sparse autoencoders”, arXiv 2406.04093.",
     )
     stem = "training"
@@ -208,7 +210,7 @@ class TrainingMonitor(Panel):
                 return
             self._summaries, self._drawn, self._drawn_turn = summaries, key, turn
             self._draw_figure()
-            self._gallery.draw()
+            self._draw_gallery()
             self._follow_changes()
             self._draw_state()
 
@@ -220,6 +222,10 @@ class TrainingMonitor(Panel):
             map_by=self.map_by,
             shown=self._shown(),
         )
+
+    def _draw_gallery(self) -> None:
+        several = len(self._tracked) > 1
+        self._gallery.draw(self.names, self._tracked[self._shown()].name if several else "")
 
     def _shown(self) -> int:
         """Which curves' atoms the map and the gallery are of: those of the run that is acted on."""
@@ -329,6 +335,7 @@ class TrainingMonitor(Panel):
     # --- what the controls show -------------------------------------------------------------------
 
     def _draw_state(self) -> None:
+        self.conclude(*training_answer(self._summaries))
         states = {run.state for run in self._chosen()} if self._runs else set()
         self.controls.show(states)
         self._progress.value = progress_html(self._summaries) if self._runs else ""
@@ -393,7 +400,7 @@ class TrainingMonitor(Panel):
         if self._figure is not None:
             with self._drawing:
                 self._draw_figure()
-                self._gallery.draw()
+                self._draw_gallery()
 
     def close(self) -> None:
         """Stop following and free the panel; the training goes on."""
