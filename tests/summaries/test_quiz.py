@@ -61,9 +61,16 @@ def test_wilson_by_hand_and_the_score_in_words() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
     good = QuizScore(n_right=9, n_answered=10, chance=0.2)
     assert good.better_than_chance
-    assert "9 of 10 right: 90 %" in good.words.replace("%", " %").replace("  ", " ")
+    assert good.words == "9 of 10 right. Guessing gives 20 %; you do better."
     assert not QuizScore(n_right=2, n_answered=10, chance=0.2).better_than_chance
-    assert not QuizScore(n_right=0, n_answered=0, chance=0.2).better_than_chance
+    none = QuizScore(n_right=0, n_answered=0, chance=0.2)
+    assert not none.better_than_chance
+    assert (none.words, none.numbers) == ("No answer yet. Guessing gives 20 %.", "")
+    one = QuizScore(n_right=0, n_answered=1, chance=0.2)
+    assert one.words == "0 of 1 right. Guessing gives 20 %; too few answers to tell."
+    assert one.numbers == "0 % right, 95 % interval 0 to 79 % (Wilson)"
+    many = QuizScore(n_right=2, n_answered=20, chance=0.2)
+    assert many.words == "2 of 20 right. Guessing gives 20 %; you do no better."
 
 
 def test_wrong_input_is_named(catalogues) -> None:

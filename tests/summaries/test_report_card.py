@@ -109,7 +109,8 @@ def test_rows_that_only_one_report_has_leave_a_gap() -> None:
     assert card.cell("fldd", "one") is None
     assert card.metrics == ("r2", "fldd")
     assert summarise_report_card([one, two], show="not clear").metrics == ("r2",)
-    assert card.n_not_clear("two") == (1, 2)
+    assert card.n_clear("two") == (1, 2)
+    assert (card.n_clear("one"), card.n_marked) == ((1, 1), 1)
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,39 @@ def test_a_right_and_a_wrong_answer_are_counted_once(quiz: sw.AtomQuiz) -> None:
     quiz.take((quiz.asked.answer + 1) % 5)
     assert quiz.status.startswith("No")
     assert (quiz.score.n_right, quiz.score.n_answered) == (1, 2)
-    assert "1 of 2 right" in quiz.score_card.value
-    assert "guessing reaches 20%" in quiz.score_card.value
+    assert quiz.answer == "1 of 2 right. Guessing gives 20 %; too few answers to tell."
+    assert "95 % interval" in quiz.numbers
+
+
+def test_what_it_was_is_said_after_the_answer_and_not_before(quiz: sw.AtomQuiz) -> None:
+    """The name of an atom ("digit 7", "after “.”") would answer the question."""
+    quiz.go_on()
+    words = quiz.names.words(quiz.atom)
+    said = quiz.status + quiz._prompt.value + quiz.answer
+    assert words
+    assert words not in said
+    assert f"tom {quiz.atom}" not in said
+    quiz.take((quiz.asked.answer + 1) % 5)
+    assert quiz.status.startswith(f"No, it was option {quiz.asked.answer + 1} (highlighted).")
+    assert words in quiz.status
+    assert f"(atom {quiz.asked.atom})" in quiz.status
+
+
+def test_buttons_stand_under_their_pictures_in_every_scale() -> None:
+    """They share one grid with the pictures, also after an answer and after a change of scale."""
+    examples = sn.load_examples("tiny-vit/resid_post.6")
+    made = sw.AtomQuiz(catalogue=examples.catalogue(sn.load_sae("tiny-vit/resid_post.6")))
+    try:
+        for scale in ("lecture", "normal", "lecture"):
+            sw.theme(scale)
+            if made.taken < 0:
+                made.take(0)
+            columns = made.cards._row.layout.grid_template_columns
+            assert f"minmax({made.cards.view.thumbnail}px" in columns
+            assert made.cards.view.thumbnail == made.examples.component.thumbnail
+    finally:
+        sw.theme("normal")
+        made.close()
 
 
 def test_strengths_are_hidden_until_an_answer_is_given(quiz: sw.AtomQuiz) -> None:

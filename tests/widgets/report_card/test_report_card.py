@@ -50,15 +50,16 @@ def test_an_untrained_sae_has_no_clear_row_of_fit(card: sw.ReportCard) -> None:
     fit = [card._all.cell(m, "untrained") for m in ("r2", "fvu", "cosine_centred")]
     assert {cell.verdict for cell in fit} == {"not clear"}
     assert card._all.cell("r2", "trained").verdict == "clear"
-    bad, judged = card._all.n_not_clear("untrained")
-    assert bad == judged > 10
+    clear, judged = card._all.n_clear("untrained")
+    assert clear == 0
+    assert judged > 10
     figure = card.current_figure()
     red = next(trace for trace in figure.data if trace.marker.color == theme.ALARM)
     assert len(red.x) >= 2
     assert red.marker.symbol == "x"
     numbers = next(trace for trace in figure.data if trace.name == "numbers")
     assert sum(NOT_CLEAR in text for text in numbers.text) == len(red.x)
-    assert "untrained: " in card.status
+    assert f"untrained on 0 of {judged}." in card.answer
 
 
 def test_a_row_tells_its_definition_differences_and_example(card: sw.ReportCard) -> None:
@@ -68,11 +69,12 @@ def test_a_row_tells_its_definition_differences_and_example(card: sw.ReportCard)
     said = told(card)
     assert "r2_pooled" in said
     assert "Libraries differ" in said
-    assert "without sample" in said
+    assert "most influential input" in said
+    assert "without it trained has" in said
     assert "overcomplete.r2_score" in said
     card.metric = "effective_rank"
     card.wait()
-    assert "no sample can be named" in told(card)
+    assert "No single input can be named" in told(card)
     card.press("Escape")
     assert card.metric == ""
     assert "Click a row" in told(card)
@@ -94,7 +96,7 @@ def test_an_example_of_a_row_that_was_left_is_not_shown(
     card.press("Escape")
     release.set()
     card.wait()
-    assert "what moves it most" not in told(card)
+    assert "most influential input" not in told(card)
     assert card.status == card._sentence()
 
 
@@ -200,5 +202,6 @@ def test_any_mapping_of_measurements_is_a_column() -> None:
     )  # fmt: skip
     made = sw.ReportCard([{"v": m}], ["illusion"])
     made.metric = "v"
-    assert "not defined" in told(made)
+    assert "Not defined here" in told(made)
+    assert made.answer.startswith("Nothing here can be judged")
     made.close()

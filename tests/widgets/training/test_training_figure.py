@@ -64,8 +64,9 @@ def test_title_says_the_newest_value_of_a_lone_run() -> None:
     """And only the name where several runs would contradict each other."""
     summary = summarise_training(records(4))
     r2 = [curve.field for curve in CURVES].index("r2")
-    assert training_figure([summary]).layout.annotations[r2].text == "R²: <b>0.750</b>"
-    assert training_figure([summary, summary]).layout.annotations[r2].text == "R²"
+    alone = training_figure([summary]).layout.annotations[r2].text
+    assert alone == "R² (★ best): <b>0.750</b>"
+    assert training_figure([summary, summary]).layout.annotations[r2].text == "R² (★ best)"
 
 
 def test_still_drawing_has_every_curve() -> None:

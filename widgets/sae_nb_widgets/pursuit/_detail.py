@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from sae_nb.figures import current_theme, escape, format_number, signed_colours, theme
 from sae_nb.summaries import PursuitSteps
-from sae_nb_widgets.components import Chart, Curves, Line, PictureGrid, atom_mark
+from sae_nb_widgets.components import Chart, Curves, Line, PictureGrid, atom_mark, png_address
 from sae_nb_widgets.pursuit._figure import ALGORITHM_COLOURS, SHORT, NameOf
 
 MOST_LISTED = 16
@@ -164,11 +161,9 @@ class Chosen:
         weight = "font-weight:700;" if new else ""
         words = self._words_of(atom, index)
         named = f'<div style="{_ONE_LINE}">{escape(words)}</div>' if words else ""
-        number = (
-            atom_mark(atom, str(atom))
-            if self._dictionaries[index] is self._dictionaries[0]
-            else atom
-        )
+        # Cards are of the first dictionary's atoms.
+        first = self._dictionaries[index] is self._dictionaries[0]
+        number = atom_mark(atom, str(atom)) if first else atom
         return (
             f'<div style="display:grid;grid-template-columns:{THUMBNAIL_PX}px minmax(0,1fr);gap:6px;'
             f'align-items:center;margin:3px 2px;{outline}">'
@@ -185,7 +180,10 @@ class Chosen:
             return ""
         key = (index, atom)
         if key not in self._thumbnails:
-            self._thumbnails[key] = _png(self._vector(index, atom), self._shape)
+            vector = self._vector(index, atom)
+            limit, signed = float(np.abs(vector).max()), bool((vector < 0).any())
+            shown = picture(vector, self._shape, limit, signed=signed)
+            self._thumbnails[key] = png_address(shown)
         return self._thumbnails[key]
 
     def _vector(self, index: int, atom: int) -> Float[np.ndarray, " d_in"]:
@@ -216,14 +214,6 @@ def picture(
         return np.ascontiguousarray(painted.transpose(2, 0, 1))
     grey = (255 * np.clip(values, 0, 1)).round().astype(np.uint8)
     return np.stack([grey] * 3)
-
-
-def _png(atom: Float[np.ndarray, " d_in"], shape: PictureShape) -> str:
-    """An atom as a PNG in an address."""
-    painted = picture(atom, shape, float(np.abs(atom).max()), signed=bool((atom < 0).any()))
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(painted.transpose(1, 2, 0))).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _bar(index: int, share: float, before: float) -> str:

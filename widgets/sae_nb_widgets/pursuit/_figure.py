@@ -113,6 +113,10 @@ class PursuitFigure:
         update_records(
             self.plot, steps, self.shown, words_of=self._words_of, picture_of=self._picture_of
         )
+        # Pointing at a bar shows the card of its atom; cards are of the first dictionary's.
+        for i, atoms in enumerate(self.shown):
+            if i == 0 or same_atoms:
+                self.plot.data[TRACES_PER_ALGORITHM * i + NOW].meta = {"atoms": atoms.tolist()}
 
     def show_step(self, steps: Sequence[PursuitSteps], step: int, *, atom: int, fit: bool) -> None:
         """Show another step, and mark an atom (none: −1)."""

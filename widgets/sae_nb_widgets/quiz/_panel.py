@@ -216,7 +216,9 @@ class AtomQuiz(Panel):
         except ValueError:
             # An atom linked from elsewhere may fire too rarely: a fact about it, and no failure.
             name = self.names.in_text(self.atom)
-            why = f"It fires in too few samples, or in nearly all: nothing to ask about {name}."
+            why = (
+                f"There is no question about {name}: it fires in too few samples, or in nearly all."
+            )
             self.examples.show((), 1.0, why)
             self.cards.ask(())
             self._prompt.value = ""

@@ -118,7 +118,7 @@ class ReportCard(Panel):
         acts: Activations | None = None,
         **kwargs: Any,
     ) -> None:
-        self._reports, self._names = reports, names
+        self._reports, self._columns = reports, names
         self._summary = summarise_report_card(reports, names)
         self._all = summarise_report_card(reports, names, show="all")
         self._material = _checked(self._all, saes, acts)
@@ -194,7 +194,7 @@ class ReportCard(Panel):
 
     @reacts("show", doing="showing other rows")
     def _show_others(self) -> None:
-        found = summarise_report_card(self._reports, self._names, show=self.show)
+        found = summarise_report_card(self._reports, self._columns, show=self.show)
         kept = self.metric if self.metric in found.metrics else ""
         self._summary = found
         self._rows.options = self._options()  # which takes the menu to its first entry

@@ -206,7 +206,7 @@ class TrainingGallery:
         # The number alone fits under a thumbnail; the read-out says what it is.
         captions = [str(atom) for atom in gallery.atoms]
         places = [names.in_text(atom) for atom in gallery.atoms]
-        words: dict[str, Any] = {"captions": captions, "places": places, "atoms": gallery.atoms}
+        words: dict[str, Any] = {"captions": captions, "places": places}
         strengths = [float(v) for v in gallery.strengths]
         if gallery.rows is not None and self._shape is not None:
             shape: Any = self._shape
@@ -226,7 +226,6 @@ class TrainingGallery:
                 [np.asarray(row, dtype=np.float32) for row in gallery.token_strengths],
                 captions=[names.name(atom) for atom in gallery.atoms],
                 strengths=strengths,
-                atoms=gallery.atoms,
             )
         self.grid.thumbnail = int(SHARE_OF_THUMBNAIL * theme().thumbnail_px)
         on_pictures = gallery.rows is not None or gallery.pictures is not None
