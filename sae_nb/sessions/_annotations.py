@@ -57,7 +57,7 @@ class Annotations(Labels):
     ) -> None:
         super().__init__()
         self.path = None if path is None else annotations_file(path)
-        self.given = given if isinstance(given, Labels) else Labels(given)
+        self.given: Labels = given if isinstance(given, Labels) else Labels(given)
         self._identity: SaeIdentity | None = None
         if self.path is None:
             return

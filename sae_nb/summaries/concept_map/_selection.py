@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from sae_nb.atoms import AtomCatalogue, text_around
+from sae_nb.atoms import AtomCatalogue, row_words, text_around
 from sae_nb.summaries.concept_map._concept_map import Column
-from sae_nb.summaries.concept_map._names import row_words, words_of_labels, words_of_rows
+from sae_nb.summaries.concept_map._names import words_of_labels, words_of_rows
 
 if TYPE_CHECKING:
     import pandas as pd

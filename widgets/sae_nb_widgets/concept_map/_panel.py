@@ -151,7 +151,6 @@ class ConceptMap(Panel):
     compare = t.Bool(False, help="Whether the second dictionary is shown.")
     show_names = t.Bool(True, help="Whether clusters are named on the map.")
     drag = t.Enum(tuple(DRAGS), default_value="lasso", help="What dragging the mouse does.")
-    opened = t.Int(-1, help="Event: atom somebody asked to open; −1 in between.")
     steered = t.Tuple(help="Event: atoms somebody asked to steer with; () in between.")
     compared = t.Tuple(help="Event: atoms somebody asked to compare; () in between.")
 
@@ -586,11 +585,6 @@ class ConceptMap(Panel):
         order = list(self.selected) or list(range(self.n_atoms))
         place = order.index(self.atom) + by if self.atom in order else 0
         self.atom = int(order[place % len(order)])
-
-    def open_atom(self) -> None:
-        """Ask linked panels to open the atom: an event on `opened`."""
-        self.opened = -1
-        self.opened = self.atom
 
     def steer_atoms(self) -> None:
         """Ask for steering with the selected atoms, or with this one: an event on `steered`."""

@@ -212,7 +212,7 @@ class Panel(ipw.VBox):
 
     def __init__(self, *, chips: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         self._header = ipw.HTML()
-        self._names = AtomNames()
+        self._atom_names = AtomNames()
         self._loading = ""
         self._style = ipw.HTML(layout=ipw.Layout(display="none"))
         self._keys = PanelKeys()
@@ -467,11 +467,11 @@ class Panel(ipw.VBox):
     @property
     def names(self) -> AtomNames:
         """What the atoms are called."""
-        return self._names
+        return self._atom_names
 
     @names.setter
     def names(self, names: AtomNames) -> None:
-        self._names = names
+        self._atom_names = names
         names.observe(self._forget_cards)
 
     def _forget_cards(self) -> None:
@@ -479,10 +479,13 @@ class Panel(ipw.VBox):
             self._keys.send({"kind": "forget cards"})
 
     @checked
-    def open_atom(self, atom: int) -> None:
-        """Ask for an atom to be opened in a browser, as the button on its card does."""
+    def open_atom(self, atom: int | None = None) -> None:
+        """Ask for an atom to be opened in a browser, as the button on its card does.
+
+        `atom`: None takes the one the panel shows.
+        """
         self.opened = -1
-        self.opened = atom
+        self.opened = getattr(self, "atom", -1) if atom is None else atom
 
     @checked
     def star(self, atom: int, starred: bool = True) -> None:
@@ -491,7 +494,7 @@ class Panel(ipw.VBox):
         self.say(f"Atom {atom} is {'' if starred else 'no longer '}on the work list.")
 
     def _star_shown(self) -> None:
-        atom = self.atom  # type: ignore[attr-defined]
+        atom = self.atom
         self.star(atom, not self.names.labels.is_starred(atom))
 
     def _send_card(self, atom: int) -> None:
@@ -654,7 +657,7 @@ class Panel(ipw.VBox):
             detail=self.static_detail(),
             record=self.record,
             dropped=self.needs_kernel,
-            names=self._names,
+            names=self._atom_names,
         )
 
     @checked
