@@ -66,7 +66,8 @@ class Captions:
     def __init__(self, catalogue: AtomCatalogue) -> None:
         self._catalogue = catalogue
         known = row_words(catalogue)
-        self._word, self._names = known if known is not None else (np.zeros(0, np.int64), ())
+        nothing: tuple[np.ndarray, tuple[str, ...]] = (np.zeros(0, np.int64), ())
+        self._word, self._names = known if known is not None else nothing
         self._before = self._words_before() if known is not None else None
 
     def _words_before(self) -> Int[np.ndarray, " n"] | None:

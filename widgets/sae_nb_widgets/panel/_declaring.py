@@ -250,7 +250,7 @@ def _read_number(known: Any, given: str, whole: bool) -> float:
     text = given.translate(_SIGNS)
     missing = getattr(known, "_none", None)
     if not text and missing is not None:
-        return missing  # type: ignore[no-any-return]
+        return missing
     number = int(text) if whole else float(text)
     if not math.isfinite(number):
         raise ValueError(given)
