@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # for the other rooms
         png_address as png_address,
     )
     from sae_nb_widgets.components._base import (
+        LiveWidget as LiveWidget,
         read_static as read_static,
         script as script,
         style_sheet as style_sheet,

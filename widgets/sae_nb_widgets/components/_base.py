@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -24,8 +25,8 @@ def read_static(name: str) -> str:
 @cache
 def script(*names: str) -> str:
     """Return the ES module of a component: the shared prelude, then the component's own files."""
-    prelude = read_static("shared.js").replace("__COLOURS__", json.dumps(theme.SCRIPT_COLOURS))
-    return prelude + "".join(read_static(f"{name}.js") for name in names)
+    shared = read_static("shared.js").replace("__COLOURS__", json.dumps(theme.SCRIPT_COLOURS))
+    return "".join([read_static("hearing.js"), shared, *(read_static(f"{n}.js") for n in names)])
 
 
 def style_sheet(*names: str) -> str:
@@ -33,7 +34,23 @@ def style_sheet(*names: str) -> str:
     return theme.CSS_VARIABLES + "".join(map(read_static, names))
 
 
-class Component(anywidget.AnyWidget):
+_sending = threading.RLock()
+
+
+class LiveWidget(anywidget.AnyWidget):
+    """An anywidget that a page which was late can ask for everything again (`static/hearing.js`).
+
+    The page's question is answered on a thread of its own while a cell changes the widget: reading the
+    state and sending it are one step, or the older of two states could be the last that is sent.
+    """
+
+    def send_state(self, key: Any = None) -> None:
+        """Send the state, or a part of it, as it is at this moment."""
+        with _sending:
+            super().send_state(key)
+
+
+class Component(LiveWidget):
     """A small widget fed typed arrays; everything a mouse can do is a trait.
 
     A component can be read without a browser: `static_html` is the same picture as plain HTML, for

@@ -27,9 +27,9 @@ Lasso = Callable[[int, Int[np.ndarray, " m"]], None]
 class MapPlot(Plot):
     """A `Plot` whose lasso and box tell the points inside as one bit each; hovering tells nothing."""
 
-    _esm = read_static("plot.js").replace(
-        "export default () =>", "const plotlyWidget = () =>"
-    ) + read_static("map_plot.js")
+    _esm = Plot._esm.replace("export default () =>", "const plotlyWidget = () =>") + read_static(
+        "map_plot.js"
+    )
 
     def __init__(self, figure: go.Figure | None = None, height: int = 400) -> None:
         super().__init__(figure if figure is not None else go.Figure())

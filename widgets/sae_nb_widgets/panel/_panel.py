@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-import anywidget
 import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
@@ -34,7 +33,7 @@ from sae_nb.figures import (
     use_scale,
 )
 from sae_nb.files import write_bytes
-from sae_nb_widgets.components import card_content, mark_atoms, script, style_sheet
+from sae_nb_widgets.components import LiveWidget, card_content, mark_atoms, script, style_sheet
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._background import Background
 from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
@@ -152,7 +151,7 @@ WORTH_SAYING_SECONDS = 0.2
 LONGEST_GIVEN = 40
 
 
-class PanelKeys(anywidget.AnyWidget):
+class PanelKeys(LiveWidget):
     """Invisible part of a panel: hears its keys, tells light from dark, shows the cards of atoms."""
 
     _esm = script("atom_card", "panel_keys")

@@ -1,8 +1,8 @@
 """Plot: plotly's FigureWidget, its script sent once per kernel and loaded once per page.
 
-Each FigureWidget carries 5 MB of script in its own state, and must have read it within two seconds
-of being made or the browser drops everything sent to it. Here the script is the state of one shared
-model, and a plot answers at once with a module of 5 kB.
+Each FigureWidget carries 5 MB of script in its own state, and the browser drops what is sent to it until
+it has read them. Here the script is the state of one shared model, and a plot answers at once with a
+module of 5 kB.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import plotly
 import plotly.graph_objects as go
 import traitlets as t
 
-from sae_nb_widgets.components import read_static
+from sae_nb_widgets.components import LiveWidget, read_static
 
 # -------------------------------------------------------------------------------------------------
 # plotly's live figures, loaded without what only plotly's own `show` needs.
@@ -86,10 +86,10 @@ def shared_script() -> PlotlyScript:
     return _shared[0]
 
 
-class Plot(go.FigureWidget):
+class Plot(LiveWidget, go.FigureWidget):
     """A FigureWidget that shares plotly's script with every other on the page."""
 
-    _esm = read_static("plot.js")
+    _esm = read_static("hearing.js") + read_static("plot.js")
 
     bundle = t.Instance(ipw.Widget, help="Where the script is.").tag(
         sync=True, **ipw.widget_serialization

@@ -1,26 +1,12 @@
 // Plot: plotly's widget, with its 5 MB of script fetched once per page from a shared model.
 //
-// A widget must answer within two seconds of being made, or everything sent to it later is lost;
-// reading plotly takes longer than that on a busy machine. So this module answers at once, notes
+// Reading plotly takes half a second, far more on a busy machine. So this module answers at once, notes
 // what Python says meanwhile, and repeats it to plotly's own widget when that is there.
 const SHARED = "__sae_nb_plotly__";
 const NOTED = ["addTraces", "deleteTraces", "moveTraces", "restyle", "relayout", "update",
   "animate", "removeLayoutProps", "removeTraceProps"].map((name) => `_py2js_${name}`);
 
-// Reading plotly holds the page up for half a second, far more on a busy machine. A widget made just
-// before would miss its two seconds, so reading waits until no widget of ours was made for a while.
-const PAUSE = 400;
-const LONGEST_WAIT = 4000;
-async function pause() {
-  const asked = performance.now();
-  const quiet = () => performance.now() - (globalThis.__sae_nb_born__ || 0) > PAUSE;
-  while (!quiet() && performance.now() - asked < LONGEST_WAIT) {
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-}
-
 async function fetchScript(model) {
-  await pause();
   const id = model.get("bundle").replace("IPY_MODEL_", "");
   const bundle = await model.widget_manager.get_model(id);
   const blob = new Blob([bundle.get("source")], { type: "text/javascript" });
@@ -86,6 +72,7 @@ function withNotes(model) {
       model.on(event, handler);
     },
   };
+  const forget = () => (noted.length = 0);
   function repeat() {
     ready = true;
     for (const [name, value] of noted) {
@@ -93,9 +80,9 @@ function withNotes(model) {
       for (const handler of handlers[`change:${name}`] || []) handler();
       delete repeated[name];
     }
-    noted.length = 0;
+    forget();
   }
-  return { seen, repeat };
+  return { seen, repeat, forget };
 }
 
 // Points of a trace whose meta names atoms show the atom's card.
@@ -135,9 +122,9 @@ export default () => {
   let loaded = null;
   return {
     initialize({ model }) {
-      globalThis.__sae_nb_born__ = performance.now();
-      const { seen, repeat } = withNotes(model);
-      loaded = plotly(model).then((module) => {
+      const { seen, repeat, forget } = withNotes(model);
+      // What came anew has in it whatever was noted before.
+      loaded = Promise.all([plotly(model), hear(model, forget)]).then(([module]) => {
         const widget = module.default();
         widget.initialize({ model: seen });
         repeat();

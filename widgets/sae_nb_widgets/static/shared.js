@@ -3,9 +3,8 @@
 const COLOURS = __COLOURS__;
 const THIN = "\u2009";
 
-// When the youngest of our widgets was made: plot.js waits for a pause before it reads plotly.
-function initialize() {
-  globalThis.__sae_nb_born__ = performance.now();
+function initialize({ model }) {
+  hear(model);
 }
 
 // Colour of a share of the maximum over a text or a picture: red, green, blue and opacity. One hue, more of
