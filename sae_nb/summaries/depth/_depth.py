@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +13,13 @@ from torch import Tensor
 
 from sae_nb.checks import checked
 from sae_nb.dynamics import (
+    PhaseEvidence,
     Phases,
     Trajectories,
     check_states,
     content_tokens,
     layer_similarity,
+    phase_evidence,
     segment_phases,
     trajectories,
 )
@@ -111,7 +113,8 @@ def _token_ids(model: LiveModel, inputs: Any, most: int, notes: list[str]) -> Te
             f"`inputs` must be texts of at least 2 tokens, got one of {length}. Leave it out."
         )
     if max(lengths) > length:
-        notes.append(f"Texts are cut to {length} tokens, so that all have the same number.")
+        shortest = " (the shortest)" if min(lengths) == length else ""
+        notes.append(f"All texts cut to {length} tokens{shortest}.")
     return torch.stack([row[:length] for row in rows])
 
 
@@ -221,6 +224,8 @@ def atom_depths(
 
 SIMILARITIES = ("raw", "centred", "cka")
 SHORTEST_PHASE = 2
+EVIDENCE_DRAWS = 100
+"""Of each null that phases are compared with: p down to 0.01, in 20 ms for a dozen layers."""
 MOST_PHASES = 6
 """Phases up to which cuts are prepared; a dozen layers hold no more that could be told apart. Ours."""
 
@@ -244,6 +249,9 @@ class DepthSummary:
     """Class number of every input; None without labels."""
 
     class_names: tuple[str, ...]
+    _evidence: dict[tuple[str, int], PhaseEvidence] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @property
     def n_layers(self) -> int:
@@ -254,6 +262,16 @@ class DepthSummary:
     def most_phases(self) -> int:
         """Largest k that has cuts."""
         return max(self.phases["raw"])
+
+    def evidence(self, similarity: str, k: int) -> PhaseEvidence:
+        """The best k phases against shuffled layers and smooth bands; computed when it is first asked for."""
+        known = self._evidence.get((similarity, k))
+        if known is None:
+            matrix = torch.from_numpy(self.similarity[similarity])
+            shortest = min(SHORTEST_PHASE, self.n_layers)
+            known = phase_evidence(matrix, k, shortest, draws=EVIDENCE_DRAWS)
+            self._evidence[similarity, k] = known
+        return known
 
     def gains(self, similarity: str) -> Float[np.ndarray, " ks"]:
         """Share of all dissimilarity that lies between phases, for k = 1, 2, …."""

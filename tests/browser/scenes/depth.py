@@ -25,6 +25,7 @@ def begin(stage: Any) -> None:
     """The view as a check expects to find it."""
     stage.run(
         "depth.playing, depth.dimensions, depth.coordinates, depth.k = False, 2, 'pca', 3\n"
+        "depth.strip = 'progress'\n"
         "depth.show, depth.color_by, depth.perturb_size, depth.layer = 'pictures', 'class', 0.0, 12\n"
         "depth.wait(60)"
     )
@@ -47,28 +48,64 @@ def check_keys_move_the_one_cursor(page: Page, stage: Any) -> None:
 
 
 def check_k_cuts_the_matrix(page: Page, stage: Any) -> None:
-    """One more phase is one more square, and the status line says where."""
+    """One more phase is one more square, and the answer says where."""
     begin(stage)
+    stage.run("depth.strip = 'phases'")
     panel = stage.panel("tiny-vit")
     plot = panel.locator(".js-plotly-plot").first.element_handle()
     before = plot.evaluate(SQUARES)
     stage.run("depth.k = 4")
     page.wait_for_function(f"([plot, old]) => ({SQUARES})(plot) > old", arg=[plot, before])
-    stage.says(panel, "of the dissimilarity lies between")
+    panel.get_by_text("Four phases (blocks").wait_for()
+    stage.settle()
+    stage("phases", panel)
 
 
 def check_a_push_is_answered(page: Page, stage: Any) -> None:
     """The slider of the push starts a run of the rest of the network, drawn over the path."""
     begin(stage)
     panel = stage.panel("tiny-vit")
+    panel.get_by_role("button", name="more").click()
     handle = panel.get_by_role("slider", name="push").first
     for _ in range(20):
         handle.press("ArrowRight")
-    stage.says(panel, "Push at layer 4")
+    panel.get_by_text("A random push of").wait_for()
     stage.run("depth.wait(60)")
     stage.settle()
-    assert "if blocks ignored the push" in panel.inner_text()
+    assert "if later blocks did nothing" in panel.inner_text()
     stage("pushed", panel)
+    panel.get_by_role("button", name="more").click()
+
+
+def check_sliders_are_long_enough_to_aim_at(page: Page, stage: Any) -> None:
+    """120 pixels or more, in the lecture scale too."""
+    begin(stage)
+    panel = stage.panel("tiny-vit")
+    panel.get_by_role("button", name="more").click()
+    for scale in ("normal", "lecture"):
+        stage.run(f"sw.theme('{scale}')")
+        stage.settle()
+        lengths = panel.locator(".noUi-target").evaluate_all(
+            "all => all.map(n => n.getBoundingClientRect().width)"
+        )
+        assert len(lengths) >= 4
+        assert min(lengths) >= 120, lengths
+    stage("lecture", panel)
+    stage.run("sw.theme('normal')")
+    panel.get_by_role("button", name="more").click()
+
+
+def check_a_menu_chooses_what_is_measured(page: Page, stage: Any) -> None:
+    """Atoms over depth: one small chart each, under its name, with a card."""
+    begin(stage)
+    panel = stage.panel("tiny-vit")
+    panel.get_by_label("show", exact=True).select_option("atoms over depth")
+    panel.get_by_text("Strongest of 12 blocks").wait_for()
+    assert panel.locator("[data-atom]").count() >= 4
+    stage("atoms", panel)
+    panel.get_by_label("show", exact=True).select_option("everything (for experts)")
+    stage.settle()
+    stage("all", panel)
 
 
 def check_a_patch_is_picked(page: Page, stage: Any) -> None:

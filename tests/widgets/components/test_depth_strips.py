@@ -56,7 +56,8 @@ def test_the_page_has_bands_gaps_and_escaped_names() -> None:
     assert "nan" not in html
     assert "0.250" in html
     assert "layer 2" in html
-    assert html.count("rgba(128,128,128,0.14)") == 2
+    assert html.count("rgba(128,128,128,0.14)") == 3
+    assert "every second phase" in html
 
 
 def test_nothing_to_show_is_said() -> None:

@@ -15,9 +15,11 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.depth._figure import named
+from sae_nb_widgets.depth._views import STRIPS as DEPTH_STRIPS
 
 import sae_nb as sn
 from sae_nb.dynamics import States, capture_states
+from sae_nb.figures import format_number, theme
 
 N = 12
 
@@ -64,6 +66,7 @@ def panel(shared: tuple[Any, dict[str, Any]]) -> sw.DepthTrajectory:
     """The panel as it began."""
     made, began = shared
     made.restore(began)
+    made.say("")
     made.wait()
     assert not made.problem, made.status
     return made
@@ -109,6 +112,7 @@ def test_heads_are_where_paths_are_at_the_layer(panel: sw.DepthTrajectory) -> No
 
 def test_k_and_similarity_choose_the_phases(panel: sw.DepthTrajectory) -> None:
     """Squares, bands of the strips and the chosen point of the gain curve."""
+    panel.strip = "phases"
     for similarity in ("raw", "centred", "cka"):
         panel.similarity = similarity
         for k in (2, 4):
@@ -118,7 +122,10 @@ def test_k_and_similarity_choose_the_phases(panel: sw.DepthTrajectory) -> None:
             assert np.isfinite(drawn(panel, "phases").x).sum() == 5 * k
             assert list(drawn(panel, "k").x) == [k]
             assert drawn(panel, "k").y[0] == pytest.approx(phases.gain)
-            assert str(phases) in panel.status
+            assert (
+                f"explain {format_number(100 * phases.gain, '%', digits=2)}"
+                in (DEPTH_STRIPS["phases"].answer(panel)[0])
+            )
         heat = np.asarray(drawn(panel, "similarity").z)
         assert np.allclose(heat, panel.summary.similarity[similarity])
 
@@ -143,9 +150,9 @@ def test_clicking_a_head_chooses_its_input(panel: sw.DepthTrajectory) -> None:
 
     heads = [t for t in panel.figure.plot.data if str(t.meta).startswith("head") and t.visible]
     trace = [head for head in heads if len(head.x)][-1]
-    text = trace.text[0]
+    text = trace.hovertext[0]
     panel._on_click(trace, Points(), None)
-    assert text.startswith(f"input {panel.picture} ")
+    assert text.startswith(f"image {panel.picture} ")
 
 
 def test_a_push_is_run_and_drawn(panel: sw.DepthTrajectory) -> None:
@@ -153,15 +160,18 @@ def test_a_push_is_run_and_drawn(panel: sw.DepthTrajectory) -> None:
     panel.perturb_layer, panel.perturb_size = 4, 0.3
     panel.wait()
     assert len(drawn(panel, "pushed").x) == 13 - 4
-    lines = strip(panel, "angle to no push")
+    lines = strip(panel, "how far the push")
     assert np.isnan(lines[:, :4]).all()
-    assert lines[0, 4] == lines[1, 4] == pytest.approx(np.arctan(0.3), rel=0.1)
-    assert "Push at layer 4" in panel.status
+    assert lines[0, 4] == lines[1, 4] == pytest.approx(np.rad2deg(np.arctan(0.3)), rel=0.1)
+    assert panel.answer.startswith("A random push of ")
+    assert "at layer 4 ends as" in panel.answer
+    assert "if later blocks did nothing" in panel.answer
     panel.press("Escape")
     panel.wait()
     assert panel.pushed is None
     assert drawn(panel, "pushed").visible is False
-    assert not any(c["title"].startswith("angle to no push") for c in panel.strips.charts)
+    assert not any(c["title"].startswith("how far the push") for c in panel.strips.charts)
+    assert "push" not in panel.answer
 
 
 def test_the_newest_push_wins(panel: sw.DepthTrajectory) -> None:
@@ -203,13 +213,21 @@ def test_raptor_is_rolled_out_over_the_path(panel: sw.DepthTrajectory) -> None:
     assert np.ptp(rolled.x) == pytest.approx(0.0, abs=1e-5)
     own = panel.states[panel.picture, :, panel.token]
     expected = torch.arccos(torch.cosine_similarity(own, own[:1], dim=-1).clamp(-1, 1))
-    assert np.allclose(strip(panel, "angle of Raptor")[0], expected, atol=2e-3)
+    panel.strip = "raptor"
+    assert np.allclose(np.deg2rad(strip(panel, "angle between Raptor")[0]), expected, atol=2e-3)
+    assert panel.answer.startswith("Raptor ends ")
 
 
 def test_atoms_are_born_and_die(panel: sw.DepthTrajectory) -> None:
     """Their strips peak at 1; as coordinates they are the codes themselves."""
-    energy = strip(panel, "atoms")
-    assert energy.max(axis=1) == pytest.approx(1.0)
+    panel.strip = "atoms"
+    charts = panel.strips.charts
+    assert [chart["atom"] for chart in charts] == panel.atoms
+    for chart in charts:
+        assert chart["title"].startswith(panel.names.name(chart["atom"]))
+        assert panel.names.in_text(chart["atom"]) in panel.answer
+    energy = np.stack([panel.strips.values(row) for row in range(len(charts))])
+    assert energy.max(axis=1) == pytest.approx(100.0)
     peaks = energy.argmax(axis=1)
     assert len(set(peaks.tolist())) > 1
     panel.coordinates, panel.atoms = "atoms", panel.atoms[:2]
@@ -232,6 +250,92 @@ def test_colours_mean_class_kind_or_phase(panel: sw.DepthTrajectory) -> None:
     assert panel.figure.drawn.names == ("cls", "register", "patch")
     assert set(panel.paths.inputs) == {panel.picture}
     assert "cls" in panel.figure.legend.value
+
+
+def test_the_first_screen_is_one_strip_and_one_sentence(panel: sw.DepthTrajectory) -> None:
+    """It names the token and the class, and says how alike those of other images are: the control."""
+    assert len(panel.strips.charts) == 1
+    assert not panel.strips.cuts
+    assert drawn(panel, "similarity").visible is False
+    own, _, control = strip(panel, "similarity to its final state")
+    gamma = panel.summary.trajectories.convergence[panel.picture, :, panel.token]
+    assert np.allclose(own, 100 * gamma, atol=1e-3)
+    assert own[-1] == pytest.approx(100.0)
+    states = torch.nn.functional.normalize(panel.states[:, :, panel.token].float(), dim=-1)
+    others = [float(states[0, 5] @ states[i, -1]) for i in range(1, N)]
+    assert control[5] == pytest.approx(100 * np.mean(others), abs=1e-3)
+    settled = int(np.flatnonzero(own < 90)[-1]) + 1
+    digit = int(panel.labels[0])
+    assert panel.answer.startswith(f"The cls token of this “{digit}” settles ")
+    assert f"after block {settled}" in panel.answer
+    assert panel.answer.endswith(
+        f"(and {format_number(control[settled], '%', digits=2)} like those of other images)."
+    )
+
+
+@pytest.mark.parametrize("name", DEPTH_STRIPS)
+def test_every_strip_answers(panel: sw.DepthTrajectory, name: str) -> None:
+    """A sentence in words, with curves over the layers, and the figure that belongs to it."""
+    panel.strip = name
+    panel.wait()
+    assert not panel.problem, panel.status
+    assert panel.answer.endswith(".")
+    assert panel.strips.charts
+    shows_paths = any(
+        t.visible for t in panel.current_figure().data if str(t.meta).startswith("head")
+    )
+    assert shows_paths == (name != "phases")
+    assert drawn(panel, "similarity").visible == (name in ("phases", "all"))
+
+
+def test_what_a_strip_needs_is_said(model: Any, scenes: Any, states: States) -> None:
+    """Without labels, SAE and Raptor the menu offers less, and the trait says what to pass."""
+    panel = sw.DepthTrajectory(model, scenes.images, states=states)
+    panel.wait()
+    offered = dict(panel.controls.strip.options).values()
+    for name, needs in (("classes", "labels="), ("atoms", "sae="), ("raptor", "raptor=")):
+        assert name not in offered
+        with pytest.raises(t.TraitError, match=needs):
+            panel.strip = name
+    panel.close()
+
+
+def test_a_colour_means_one_thing_on_a_screen(panel: sw.DepthTrajectory) -> None:
+    """Where paths are coloured by class, strips have none of their colours."""
+    panel.strip, panel.perturb_size = "all", 0.2
+    panel.wait()
+    classes = set(panel.figure.drawn.colours)
+    assert classes.isdisjoint({line["colour"] for line in panel.strips.lines})
+    assert classes.isdisjoint({theme.PREDICTED, theme.NOVEL})
+    panel.color_by = "token type"
+    kinds = dict(zip(panel.figure.drawn.names, panel.figure.drawn.colours))
+    lines = {line["name"]: line["colour"] for line in panel.strips.lines}
+    assert {name: lines[name] for name in kinds} == kinds
+
+
+@pytest.mark.parametrize("typed", ["abc", "-1", "99999", "1;2", "１２, x", "9" * 10_000])
+def test_nonsense_in_the_field_of_atoms_is_refused(panel: sw.DepthTrajectory, typed: str) -> None:
+    """The field goes back to what is in force, and the rule is said by the field's name."""
+    field = next(w for w in panel.controls.more if w.description == "atoms")
+    before = field.value
+    field.value = typed
+    assert field.value == before == ", ".join(map(str, panel.atoms))
+    assert panel.problem
+    assert panel.status.startswith("atoms: whole numbers from 0 to 511")
+    assert f"It stays at {before}." in panel.status
+
+
+@pytest.mark.parametrize("typed", ["999", "-1", "one", "", "3.5", "٣ x"])
+def test_nonsense_in_the_number_of_the_input_is_refused(
+    panel: sw.DepthTrajectory, typed: str
+) -> None:
+    """Nothing is clamped in silence."""
+    panel.picture = 3
+    _, field, _ = panel._detail.children[0].children
+    field.value = typed
+    assert (panel.picture, field.value) == (3, "3")
+    assert f"from 0 to {N - 1}" in panel.status
+    assert "It stays at 3." in panel.status
 
 
 @pytest.mark.parametrize("coordinates", ["pca", "sphere"])
@@ -258,8 +362,9 @@ def test_the_picked_token_is_marked_and_shaded(panel: sw.DepthTrajectory) -> Non
     view.grid.selected = (0, 10)
     assert panel.token == 15
     assert view.name(15) == "patch 1,2"
+    assert [view.name(i) for i in range(5)] == ["cls", *(f"register {i}" for i in (1, 2, 3, 4))]
     panel.layer = 6
-    turned = panel.summary.trajectories.speed[panel.picture, 5]
+    turned = panel.summary.trajectories.speed[panel.picture, 5].rad2deg()
     assert view.grid.patch_strength(0, 10) == pytest.approx(float(turned[15]))
     view.strip.selected = (0, 2)
     assert panel.token == 2
@@ -294,6 +399,7 @@ def test_keys_step_and_play(panel: sw.DepthTrajectory) -> None:
         ("coordinates", "tsne"),
         ("dimensions", 4),
         ("color_by", "size"),
+        ("strip", "loss"),
         ("perturb_size", -0.1),
         ("perturb_layer", -1),
         ("atoms", [100000]),
@@ -329,9 +435,9 @@ def test_the_page_holds_what_was_on_screen(panel: sw.DepthTrajectory, tmp_path: 
     panel.wait()
     page = panel.to_html(tmp_path / "depth.html")
     text = page.read_text(encoding="utf-8")
-    assert "How does an input travel" in text
+    assert panel.question in text
     assert "layer 8" in text
-    assert "if blocks ignored the push" in text
+    assert "if later blocks did nothing" in text
     assert page.stat().st_size < 6_000_000
 
 
@@ -409,14 +515,16 @@ def test_umap_comes_after_pca(model: Any, scenes: Any, states: States, monkeypat
 
 
 def test_texts_travel_too() -> None:
-    """A language model: tokens, phases as colours, texts cut to one length and it is said."""
+    """A language model: tokens by their words, texts cut to one length and it is said."""
     panel = sw.DepthTrajectory(
         sn.load_model("tiny-gpt"), ["The old dog lost the key near the river.", "It was a sad day"]
     )
     panel.wait()
     assert not panel.problem, panel.status
-    assert "cut to" in panel.status
-    assert (panel.show, panel.color_by) == ("tokens", "phase")
+    assert panel.status.startswith("All texts cut to ")
+    assert panel.status.endswith(" tokens (the shortest).")
+    assert panel.answer.startswith("“The” (token 1) settles ")
+    assert (panel.show, panel.color_by) == ("tokens", "token type")
     assert set(panel.summary.trajectories.token_kinds) == {"token"}
     panel.perturb_size = 0.2
     panel.wait()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import traitlets as t
@@ -64,8 +65,20 @@ class Chart:
     high: float = 1.0
     """Value at the top."""
 
+    unit: str = ""
+    """Of its values, as they are read out."""
+
     bars: bool = False
     """Sticks from zero in place of lines, for coordinates without an order."""
+
+    atom: int = -1
+    """The atom it is of: pointing at the title shows its card; −1 for none."""
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """Everything but the curves, as a script reads it."""
+        ends = {"low": float(self.low), "high": float(self.high)}
+        return ends | {n: getattr(self, n) for n in ("title", "unit", "bars", "atom")}
 
 
 class Curves(Component):
@@ -91,10 +104,7 @@ class Curves(Component):
         stride = max(1, math.ceil((lengths[0] if lengths else 0) / MOST_POINTS))
         thinned = [_thinned(line.values, stride) for chart in charts for line in chart.lines]
         with self.hold_sync(), self.hold_trait_notifications():
-            self.charts = [
-                {"title": c.title, "low": float(c.low), "high": float(c.high), "bars": c.bars}
-                for c in charts
-            ]
+            self.charts = [chart.head for chart in charts]
             self.lines = [
                 {"chart": i, "name": line.name, "colour": line.colour, "dashed": line.dashed}
                 for i, chart in enumerate(charts)
@@ -137,15 +147,7 @@ class Curves(Component):
         )
 
     def _legend_html(self) -> str:
-        named = {line["name"]: line for line in self.lines if line["name"]}
-        entries = "".join(
-            f'<span style="margin-right:10px"><span style="display:inline-block;width:16px;'
-            f"border-top:3px {'dashed' if line['dashed'] else 'solid'} "
-            f'{escape(line["colour"] or "currentColor")};margin-right:4px;vertical-align:middle">'
-            f"</span>{escape(name)}</span>"
-            for name, line in named.items()
-        )
-        return f"<div>{entries}</div>" if len(named) > 1 else ""
+        return lines_html(self.lines)
 
     def _drawing(self, index: int) -> Drawing:
         """One chart as strokes."""
@@ -174,8 +176,22 @@ class Curves(Component):
                 if 0 <= self.cursor // self.stride < n and self.cursor >= 0:
                     x, y = points[self.cursor // self.stride]
                     strokes.append(Dot(x, y, 4, colour))
-        strokes.append(Label(right, size, format_number(chart["high"]), anchor="end", size=size))
+        high = format_number(chart["high"], chart["unit"])
+        strokes.append(Label(right, size, high, anchor="end", size=size))
         return Drawing(STATIC_WIDTH, self.height, tuple(strokes))
+
+
+def lines_html(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the lines of charts are, as HTML; empty for a single one."""
+    named = {line["name"]: line for line in lines if line["name"]}
+    entries = "".join(
+        f'<span style="margin-right:10px"><span style="display:inline-block;width:16px;'
+        f"border-top:3px {'dashed' if line['dashed'] else 'solid'} "
+        f'{escape(line["colour"] or "currentColor")};margin-right:4px;vertical-align:middle">'
+        f"</span>{escape(name)}</span>"
+        for name, line in named.items()
+    )
+    return f"<div>{entries}</div>" if len(named) > 1 else ""
 
 
 def _thinned(values: Float[np.ndarray, " n"], stride: int) -> Float[np.ndarray, " m"]:

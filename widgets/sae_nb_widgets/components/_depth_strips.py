@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import traitlets as t
@@ -22,10 +23,11 @@ from sae_nb.figures import (
     theme,
 )
 from sae_nb_widgets.components._base import Component, script
-from sae_nb_widgets.components._curves import Chart
+from sae_nb_widgets.components._curves import Chart, lines_html
 
 STATIC_WIDTH = 270
-MARGIN, SIGNS = 6, 4.1
+MARGIN, SIGNS = 6, 4.6
+BANDS = "every second phase"
 BAND, CUT = fade(theme.GREY, 0.14), fade(theme.GREY, 0.9)
 
 
@@ -35,7 +37,7 @@ class DepthStrips(Component):
     A line may have gaps (NaN): what a block does has no value at the embeddings.
     """
 
-    _esm = script("depth_strips")
+    _esm = script("depth_strips").replace("__BANDS__", BANDS)
 
     charts = t.List(t.Dict(), help="Title and ends of each chart.").tag(sync=True)
     lines = t.List(t.Dict(), help="Chart, name, colour and dash of each line.").tag(sync=True)
@@ -56,9 +58,7 @@ class DepthStrips(Component):
         values = [np.asarray(line.values, np.float32) for chart in charts for line in chart.lines]
         n_layers = max((lengths[0] if lengths else 2) - 1, 1)
         with self.hold_sync(), self.hold_trait_notifications():
-            self.charts = [
-                {"title": c.title, "low": float(c.low), "high": float(c.high)} for c in charts
-            ]
+            self.charts = [chart.head for chart in charts]
             self.lines = [
                 {"chart": i, "name": line.name, "colour": line.colour, "dashed": line.dashed}
                 for i, chart in enumerate(charts)
@@ -88,7 +88,7 @@ class DepthStrips(Component):
         if not self.lines:
             return self._empty_html()
         body = "".join(
-            f"<div>{escape(chart['title'])}{self._reading(i)}</div>{self._drawing(i).to_svg()}"
+            f"<div>{self._title(chart)}{self._reading(i)}</div>{self._drawing(i).to_svg()}"
             for i, chart in enumerate(self.charts)
         )
         label = escape(self.description)
@@ -98,22 +98,20 @@ class DepthStrips(Component):
             f"{self._legend_html()}{body}{foot}</div>"
         )
 
+    def _title(self, chart: dict[str, Any]) -> str:
+        title = escape(chart["title"])
+        return title if chart["atom"] < 0 else f'<span data-atom="{chart["atom"]}">{title}</span>'
+
     def _reading(self, chart: int) -> str:
         mine = [i for i, line in enumerate(self.lines) if line["chart"] == chart]
         mine = [i for i in mine if self.lines[i]["name"] == self.own] or mine
-        texts = [format_number(self.value(i, self.cursor)) for i in mine]
+        unit = self.charts[chart]["unit"]
+        texts = [format_number(self.value(i, self.cursor), unit) for i in mine]
         return f' <span style="opacity:0.75">{escape(" · ".join(texts))}</span>'
 
     def _legend_html(self) -> str:
-        named = {line["name"]: line for line in self.lines if line["name"]}
-        entries = "".join(
-            f'<span style="margin-right:10px"><span style="display:inline-block;width:16px;'
-            f"border-top:3px {'dashed' if line['dashed'] else 'solid'} "
-            f'{escape(line["colour"] or "currentColor")};margin-right:4px;vertical-align:middle">'
-            f"</span>{escape(name)}</span>"
-            for name, line in named.items()
-        )
-        return f"<div>{entries}</div>" if len(named) > 1 else ""
+        key = f'<span style="background:{BAND};padding:0 8px">{escape(BANDS)}</span>'
+        return lines_html(self.lines) + (f"<div>{key}</div>" if len(self.cuts) > 2 else "")
 
     def _drawing(self, index: int) -> Drawing:
         """One chart as strokes: bands, axis, lines, cursor."""
@@ -133,7 +131,7 @@ class DepthStrips(Component):
         ]
         strokes.append(Polyline([(gutter, foot), (right, foot)], theme.AXIS, 1))
         for value, at in ((chart["high"], MARGIN + 7), (chart["low"], foot + 1)):
-            label = format_number(value)
+            label = format_number(value, chart["unit"])
             strokes.append(Label(gutter - 5, at, label, anchor="end", size=current_theme().font_px))
         for row, line in enumerate(self.lines):
             if line["chart"] == index:

@@ -170,8 +170,12 @@ class TokenStrip(Component):
             side += f'<div class="sae-nb-number">{number}</div>'
         before, after = self.clipped[row] if row < len(self.clipped) else (False, False)
         text = "".join(self._token_html(row, i) for i in range(len(self.tokens[row])))
+        alone = not caption and row >= len(self.strengths)
+        kind, side = (
+            (" sae-nb-alone", "") if alone else ("", f'<div class="sae-nb-side">{side}</div>')
+        )
         return (
-            f'<div class="sae-nb-row"><div class="sae-nb-side">{side}</div>'
+            f'<div class="sae-nb-row{kind}">{side}'
             f'<div class="sae-nb-text" dir="auto">{"… " if before else ""}{text}'
             f"{' …' if after else ''}</div></div>"
         )

@@ -1,138 +1,18 @@
-"""What stands beside and under the paths: measurements over layers, and the input with its tokens."""
+"""The input that is looked at, with a token picker."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
-from sae_nb.dynamics import Quantity, SelfCorrection, Trajectories
-from sae_nb.figures import category_style, current_theme, theme
-from sae_nb.summaries import AtomDepths, DepthInputs, DepthSummary
-from sae_nb_widgets.components import Chart, Line, PictureGrid, TokenStrip
-from sae_nb_widgets.depth._figure import KIND_COLOURS
+from sae_nb.figures import current_theme, visible_token
+from sae_nb.summaries import DepthInputs
+from sae_nb_widgets.components import PictureGrid, TokenStrip
 
-# --- the strips: measurements over layers, the selected token among them ---------------------------
-
-THIS = "this one"
-ATOM_COLOURS = tuple(category_style(i)[0] for i in (5, 4, 2, 3))
-
-
-def measured_charts(summary: DepthSummary, picture: int, token: int) -> list[Chart]:
-    """Charts of everything that is measured of the states themselves."""
-    paths = summary.trajectories
-    charts = [
-        _by_kind(paths, "convergence", "direction to the end γ", picture, token),
-        _by_kind(paths, "speed", "angular speed, rad", picture, token),
-        _coherence(paths, picture),
-        _ranks(paths),
-    ]
-    if paths.basins is not None:
-        basins = paths.basins
-        lines = [
-            Line(values=basins.gap, colour=theme.PREDICTED),
-            Line(values=basins.floor, name="floor", colour=theme.CONTROL, dashed=True),
-        ]
-        title = "classes apart"
-        charts.append(_chart(title, lines, low=min(0.0, float(basins.gap.min()))))
-    return charts
-
-
-def push_chart(pushed: SelfCorrection, token: int) -> Chart:
-    """How far the push of one input's token is still felt."""
-    angles, control = (x[0, :, token].numpy().copy() for x in (pushed.angles, pushed.norm_only))
-    angles[: pushed.layer], control[: pushed.layer] = np.nan, np.nan
-    lines = [
-        Line(values=angles, name="pushed", colour=theme.NOVEL),
-        Line(values=control, name="if blocks ignored the push", colour=theme.CONTROL, dashed=True),
-    ]
-    return _chart("angle to no push, rad", lines)
-
-
-def rolled_chart(angles: Float[np.ndarray, " layers"]) -> Chart:
-    """How far Raptor's own roll-out is from the states."""
-    line = Line(values=angles, name="Raptor", colour=theme.PREDICTED, dashed=True)
-    return _chart("angle of Raptor, rad", [line])
-
-
-def atoms_chart(depths: AtomDepths, atoms: Sequence[int]) -> Chart:
-    """Energy of some atoms over depth, each as a share of its peak."""
-    shown = list(atoms)[: len(ATOM_COLOURS)]
-    lines = []
-    for atom, colour in zip(shown, ATOM_COLOURS):
-        energy = depths.energy[atom]
-        lines.append(
-            Line(
-                values=energy / max(float(energy.max()), 1e-12), name=f"atom {atom}", colour=colour
-            )
-        )
-    return _chart("atoms, share of peak", lines, high=1.0)
-
-
-def _by_kind(
-    paths: Trajectories, quantity: Quantity, title: str, picture: int, token: int
-) -> Chart:
-    lines = [
-        Line(
-            values=_from_embeddings(paths.mean(quantity, kind), paths.n_layers),
-            name=kind,
-            colour=KIND_COLOURS[kind],
-        )
-        for kind in paths.kinds
-    ]
-    own: Tensor = getattr(paths, quantity)[picture, :, token]
-    lines.append(Line(values=_from_embeddings(own, paths.n_layers), name=THIS))
-    low = min(0.0, *(float(np.nanmin(line.values)) for line in lines))
-    # A round number, so that it fits beside the chart.
-    low = float(np.floor(10 * low)) / 10
-    high = 1.0 if quantity == "convergence" else None
-    return _chart(title, lines, low=low, high=high)
-
-
-def _coherence(paths: Trajectories, picture: int) -> Chart:
-    floor = np.full(paths.n_layers + 1, paths.coherence_floor)
-    colour = KIND_COLOURS["patch" if "patch" in paths.kinds else "token"]
-    word = "patches" if "patch" in paths.kinds else "tokens"
-    lines = [
-        Line(values=paths.coherence.mean(dim=0).numpy(), colour=colour),
-        Line(values=paths.coherence[picture].numpy(), name=THIS),
-        Line(values=floor, name="floor", colour=theme.CONTROL, dashed=True),
-    ]
-    return _chart(f"coherence ρ of {word}", lines, high=1.0)
-
-
-def _ranks(paths: Trajectories) -> Chart:
-    lines = [
-        Line(
-            values=_from_embeddings(paths.update_rank.effective, paths.n_layers),
-            colour=theme.CONTROL,
-        ),
-        Line(
-            values=_from_embeddings(paths.update_rank.stable, paths.n_layers),
-            colour=theme.OKABE_ITO[5],
-        ),
-    ]
-    return _chart("update rank", lines)
-
-
-def _from_embeddings(values: Tensor, n_layers: int) -> Float[np.ndarray, " layers"]:
-    """Put what blocks do at the layer they put out."""
-    array = values.numpy().astype(np.float64)
-    return array if len(array) == n_layers + 1 else np.concatenate([[np.nan], array])
-
-
-def _chart(title: str, lines: list[Line], *, low: float = 0.0, high: float | None = None) -> Chart:
-    tops = [float(np.nanmax(line.values)) for line in lines if np.isfinite(line.values).any()]
-    top = high if high is not None else max(tops, default=1.0)
-    return Chart(title=title, lines=lines, low=low, high=max(top, low + 1e-6))
-
-
-# --- the input, with a token picker ----------------------------------------------------------------
-
+HINT = "Colour: how much the last block turned it. Click one to follow it."
 PICTURE_SHARE = 1.65
 """Side of the picture in thumbnails."""
 
@@ -152,20 +32,18 @@ class DepthInputView:
         self._others: list[int] = []
         self._grid_shape: tuple[int, int] | None = None
         self.grid = PictureGrid(
-            description="the input, patches shaded by how far the last block turned them",
-            hint="shade: turned by the last block; click a patch",
-            unit="rad",
+            description="the input, patches coloured by how far the last block turned them",
+            hint=HINT,
+            unit="°",
             bare=True,
         )
         self.strip = TokenStrip(
-            description="tokens of the input, shaded by how far the last block turned them",
-            unit="rad",
+            description="tokens of the input, coloured by how far the last block turned them",
+            unit="°",
             bare=inputs.pictures is not None,
-            hint="shade: turned by the last block; click a token",
+            hint=HINT,
         )
         self.grid.empty_text = self.strip.empty_text = "The model is running."
-        self.grid.layout.width = f"{int(PICTURE_SHARE * current_theme().thumbnail_px) + 24}px"
-        self.strip.layout.min_width = "0"
         self.grid.observe(lambda change: self._on_patch(change["new"]), "selected")
         self.strip.observe(lambda change: self._on_token(change["new"]), "selected")
 
@@ -188,14 +66,8 @@ class DepthInputView:
         """Whether it knows its tokens."""
         return bool(self._kinds)
 
-    def arranged(self, chooser: ipw.Widget) -> tuple[ipw.Widget, ...]:
-        """Return the picture, and beside it the chooser over the tokens that are no patches."""
-        beside = ipw.VBox([chooser, self.strip])
-        beside.layout.flex, beside.layout.min_width = "1 1 220px", "0"
-        return (self.grid, beside) if self._inputs.pictures is not None else (beside,)
-
     def name(self, token: int) -> str:
-        """What a token is called."""
+        """What a token is called: its place in the input."""
         kind = self._kinds[token]
         if kind == "patch" and self._grid_shape is not None:
             row, column = divmod(self._patches.index(token), self._grid_shape[1])
@@ -203,12 +75,23 @@ class DepthInputView:
         if kind == "token":
             return f"token {self._positions[token]}"
         same = [i for i, other in enumerate(self._kinds) if other == kind]
-        return kind if len(same) == 1 else f"{kind} {same.index(token)}"
+        return kind if len(same) == 1 else f"{kind} {same.index(token) + 1}"
+
+    def place(self, picture: int, token: int) -> str:
+        """The same with the word that stands there, where the input is a text."""
+        word = self.word(picture, token)
+        return f"“{word}” ({self.name(token)})" if word else self.name(token)
+
+    def word(self, picture: int, token: int) -> str:
+        """What a token of a text reads; empty for other inputs."""
+        if not self._inputs.tokens:
+            return ""
+        return visible_token(self._inputs.tokens[picture][self._positions[token]].strip(" "))
 
     def show(
         self, picture: int, token: int, values: Float[np.ndarray, " tokens"], maximum: float
     ) -> None:
-        """Show another input."""
+        """Show another input: degrees by which a block turned its tokens, and the most of any block."""
         self._filling, maximum = True, max(maximum, 1e-6)
         pictures = self._inputs.pictures
         if pictures is not None:
@@ -222,7 +105,7 @@ class DepthInputView:
                 [texts],
                 [self._strengths(values)],
                 maximum=maximum,
-                captions=["others" if pictures is not None else f"input {picture}"],
+                peaks=[-1],
             )
         self._filling = False
         self.mark(token)

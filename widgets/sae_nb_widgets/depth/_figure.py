@@ -1,4 +1,4 @@
-"""Depth as one figure: similarity of blocks with phases, gain of k phases, and paths in 2-D or 3-D."""
+"""Depth as one figure: paths in 2-D or 3-D, or the similarity of blocks with phases and their gain."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ KIND_COLOURS = {
     "cls": theme.OKABE_ITO[3],
     "register": theme.OKABE_ITO[4],
     "patch": theme.OKABE_ITO[2],
-    "token": theme.OKABE_ITO[2],
+    "token": theme.NEUTRAL,
 }
-"""Of token types. Blue and vermilion are taken: what Raptor predicts, and what a push brings."""
+"""Of token types, where there are several. Blue and vermilion are taken."""
+WHAT_IS_DRAWN = '<span style="opacity:0.8">dot: at this layer; line: the way there</span>'
 SHAPES = {"square": "", "diamond": "transform:rotate(45deg)"}
+PHASE_TRACES = ("similarity", "phases, pale", "phases", "layer", "gain", "k")
 PHASE_COLOURS = tuple(theme.OKABE_ITO[i] for i in (5, 4, 2, 3, 6, 0))
 
 
@@ -58,6 +60,9 @@ class DrawnPaths:
 
     texts: tuple[str, ...]
     """What hovering a path says."""
+
+    words: tuple[str, ...]
+    """What stands beside its head; empty for nothing."""
 
     own: int
     """Which path is selected; −1 for none."""
@@ -88,7 +93,7 @@ class DrawnPaths:
 
 def figure_height() -> int:
     """Height in CSS pixels at the current scale."""
-    return 450 if current_theme().scale == "normal" else 560
+    return 380 if current_theme().scale == "normal" else 480
 
 
 def depth_figure() -> go.Figure:
@@ -116,7 +121,28 @@ def depth_figure() -> go.Figure:
         annotations=[traces.title(i) for i in range(3)],
         **traces.axes(),
     )
+    arrange(figure, "paths")
     return figure
+
+
+def arrange(figure: go.Figure, parts: str) -> None:
+    """Give the room to the paths, to the phases, or to all."""
+    places = traces.PLACES[parts]
+    with figure.batch_update():
+        for number in ("", "2", "3"):
+            for side in "xy":
+                axis = figure.layout[f"{side}axis{number}"]
+                axis.domain = places.get(side + number, traces.HIDDEN)
+        for trace in figure.data:
+            if trace.meta in PHASE_TRACES:
+                trace.visible = parts != "paths"
+        figure.layout.scene.domain.x = places.get("x3", traces.HIDDEN)
+        figure.layout.scene.domain.y = places.get("y3", traces.HIDDEN)
+        for note, axis in zip(figure.layout.annotations, ("x", "x2", "x3")):
+            note.visible = axis in places
+        for number in ("", "2"):
+            for side in "xy":
+                figure.layout[f"{side}axis{number}"].visible = parts != "paths"
 
 
 class DepthFigure:
@@ -126,6 +152,14 @@ class DepthFigure:
         self.plot = figure_widget(depth_figure(), height=figure_height())
         self.legend = ipw.HTML()
         self.drawn: DrawnPaths | None = None
+        self.parts = "paths"
+
+    def show_parts(self, strip: str, layer: int, *, dark: bool) -> None:
+        """Show what belongs to a strip: the paths, the phases, or all."""
+        self.parts = strip if strip in traces.PLACES else "paths"
+        arrange(self.plot, self.parts)
+        self.legend.layout.display = "none" if self.parts == "phases" else None
+        self.show_layer(layer, dark=dark)
 
     def on_click(self, clicked: Any) -> None:
         """Call back with clicks on heads of paths, on the gain curve and on the matrix."""
@@ -166,7 +200,9 @@ class DepthFigure:
             gain.x, gain.y = np.arange(1, len(gains) + 1), np.asarray(gains, np.float32)
             chosen.x, chosen.y = [k], [float(gains[k - 1])]
             figure.layout.xaxis.range, figure.layout.yaxis.range = [0.5, n + 0.5], [n + 0.5, 0.5]
-            figure.layout.annotations[0].text = plot_text(f"{words}, {format_number(floor)} … 1")
+            ends = "blue, 1 orange" if signed else "dark, 1 bright"
+            said = f"{words}: {format_number(floor, digits=2)} {ends}"
+            figure.layout.annotations[0].text = plot_text(said)
 
     def show_paths(self, drawn: DrawnPaths, layer: int, *, dark: bool) -> None:
         """Show other paths."""
@@ -177,7 +213,11 @@ class DepthFigure:
         """Mark the layer on the diagonal (the embeddings are no block), and lead paths up to it."""
         mark = named(self.plot, "layer")
         mark.x, mark.y = ([layer], [layer]) if layer > 0 else ([], [])
-        if self.drawn is not None:
+        if self.parts == "phases":
+            with self.plot.batch_update():
+                hide_paths(self.plot, 2)
+                hide_paths(self.plot, 3)
+        elif self.drawn is not None:
             draw_paths(self.plot, self.drawn, layer, ink=theme.PAGE_INKS[dark])
 
 
@@ -191,7 +231,7 @@ def draw_paths(
     suffix = " 3d" if drawn.dimensions == 3 else ""
     _colour(figure, drawn, suffix, ink)
     with figure.batch_update():
-        _hide_other(figure, drawn.dimensions)
+        hide_paths(figure, 5 - drawn.dimensions)
         for group in range(MOST_GROUPS):
             _draw_group(figure, drawn, group, layer, suffix)
         _draw_overlays(figure, drawn, layer, suffix)
@@ -215,7 +255,9 @@ def _draw_group(figure: go.Figure, drawn: DrawnPaths, group: int, layer: int, su
     _put(line, _trails(drawn, group, layer))
     mine = np.flatnonzero(drawn.groups[:, layer] == group)
     _put(heads, drawn.points[mine, layer])
-    heads.text = [drawn.texts[i] for i in mine]
+    heads.hovertext = [plot_text(drawn.texts[i]) for i in mine]
+    heads.text = [plot_text(drawn.words[i]) for i in mine]
+    heads.mode = "markers+text" if any(drawn.words) else "markers"
 
 
 def _colour(figure: go.Figure, drawn: DrawnPaths, suffix: str, ink: str) -> None:
@@ -262,7 +304,7 @@ def _draw_frame(figure: go.Figure, drawn: DrawnPaths) -> None:
     rim, globe = named(figure, "rim"), named(figure, "globe")
     flat_globe = bool(drawn.rim) and drawn.dimensions == 2
     turn = np.linspace(0, 2 * np.pi, 73 if flat_globe else 0)
-    rim.x, rim.y = drawn.rim * np.cos(turn), drawn.rim * np.sin(turn)
+    rim.x, rim.y, rim.visible = drawn.rim * np.cos(turn), drawn.rim * np.sin(turn), flat_globe
     globe.visible = bool(drawn.rim) and drawn.dimensions == 3
     if drawn.dimensions == 2:
         # A map of the sphere is round; other axes fill the room there is.
@@ -270,6 +312,8 @@ def _draw_frame(figure: go.Figure, drawn: DrawnPaths) -> None:
         if drawn.rim:
             ranges = [[-1.05 * drawn.rim, 1.05 * drawn.rim]] * 2
         axes: tuple[Any, ...] = (figure.layout.xaxis3, figure.layout.yaxis3)
+        for axis in axes:
+            axis.visible = True
         texts: tuple[str, ...] = drawn.axes
     else:
         scene = figure.layout.scene
@@ -284,15 +328,17 @@ def _draw_frame(figure: go.Figure, drawn: DrawnPaths) -> None:
     figure.layout.annotations[2].text = plot_text(drawn.title)
 
 
-def _hide_other(figure: go.Figure, dimensions: int) -> None:
-    other = "" if dimensions == 3 else " 3d"
-    names = [f"{part} {g}{other}" for g in range(MOST_GROUPS) for part in ("path", "head")]
-    for name in (*names, *(one + other for one in (OWN, HEAD, PUSHED, ROLLED))):
+def hide_paths(figure: go.Figure, dimensions: int) -> None:
+    """Show nothing of the paths in the plane, or of those in space."""
+    suffix = " 3d" if dimensions == 3 else ""
+    names = [f"{part} {g}{suffix}" for g in range(MOST_GROUPS) for part in ("path", "head")]
+    frame = "globe" if dimensions == 3 else "rim"
+    for name in (*names, *(one + suffix for one in (OWN, HEAD, PUSHED, ROLLED)), frame):
         trace = named(figure, name)
         if trace.visible is not False:
             trace.visible = False
-    for axis in (figure.layout.xaxis3, figure.layout.yaxis3):
-        axis.visible = dimensions == 2
+    if dimensions == 2:
+        figure.layout.xaxis3.visible = figure.layout.yaxis3.visible = False
 
 
 def _trails(drawn: DrawnPaths, group: int, layer: int) -> Float[np.ndarray, "rows axes"]:
@@ -313,7 +359,7 @@ def _put(trace: Any, points: Float[np.ndarray, "rows axes"]) -> None:
 
 
 def _legend_html(drawn: DrawnPaths) -> str:
-    """What colours and dashes of paths mean."""
+    """What dots, lines, colours and dashes of paths mean."""
     entries = [
         f'<span class="sae-nb-keep" style="margin-right:12px"><span style="display:inline-block;'
         f"width:10px;height:10px;background:{colour};vertical-align:baseline;margin-right:5px;"
@@ -329,4 +375,4 @@ def _legend_html(drawn: DrawnPaths) -> str:
         f"</span>{name}</span>"
         for style, colour, name in lines
     ]
-    return f"<div>{''.join(entries)}</div>"
+    return f"<div>{''.join(entries)}{WHAT_IS_DRAWN}</div>"

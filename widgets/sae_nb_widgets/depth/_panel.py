@@ -1,4 +1,4 @@
-"""DepthTrajectory: how an input travels through the layers, and what becomes of a push on the way."""
+"""DepthTrajectory: how a model changes an input, layer by layer, and what becomes of a push on the way."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets as ipw
 import numpy as np
 import plotly.graph_objects as go
 import traitlets as t
@@ -14,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.dynamics import SelfCorrection, States, angles_between, token_kinds_of
-from sae_nb.figures import format_count, format_number, format_percent, to_png
+from sae_nb.dynamics import SelfCorrection, States, token_kinds_of
+from sae_nb.figures import format_count, to_png
 from sae_nb.files import write_bytes
+from sae_nb.sessions import names_of
 from sae_nb.summaries import (
     COORDINATES,
     SIMILARITIES,
@@ -27,14 +27,7 @@ from sae_nb.summaries import (
 )
 from sae_nb_widgets.components import DepthStrips
 from sae_nb_widgets.depth._controls import SIMILARITY_WORDS, DepthControls, chooser
-from sae_nb_widgets.depth._detail import (
-    THIS,
-    DepthInputView,
-    atoms_chart,
-    measured_charts,
-    push_chart,
-    rolled_chart,
-)
+from sae_nb_widgets.depth._detail import DepthInputView
 from sae_nb_widgets.depth._figure import DepthFigure, draw_paths, figure_height
 from sae_nb_widgets.depth._paths import drawn_paths, path_text
 from sae_nb_widgets.depth._runs import (
@@ -46,6 +39,7 @@ from sae_nb_widgets.depth._runs import (
     first_labels,
     labels_of,
 )
+from sae_nb_widgets.depth._views import STRIPS, THIS, answer_of, charts_of, noun
 from sae_nb_widgets.panel import LARGEST_SEED, Number, PlayingPanel, Whole, reacts
 
 if TYPE_CHECKING:
@@ -56,14 +50,17 @@ if TYPE_CHECKING:
 FIRST_PUSH_AT = 3
 """Part of the depth after which a push begins, one in so many: most of the network is then to come."""
 LARGEST_PUSH = 2.0
+STRIP_HEIGHTS, SMALL_STRIP = {1: 110, 2: 76}, 46
+"""Pixels of one chart, by how many there are."""
 
 
 @checked
 class DepthTrajectory(PlayingPanel):
-    """How does an input travel through the layers?
+    """How does the model change an input, layer by layer?
 
-    Similarity of blocks with phases, paths of token states towards where they end, measurements over
-    layers, and a push at one layer that the rest of the same network runs on, live.
+    Paths of token states towards where they end, over a strip that measures one thing from layer to
+    layer: `strip` chooses which, and with it the sentence that answers. A push at one layer is run
+    through the rest of the same network, live.
 
     Parameters
     ----------
@@ -99,13 +96,12 @@ class DepthTrajectory(PlayingPanel):
     >>> panel.close()
     """
 
-    question = "How does an input travel through the layers?"
+    question = "How does the model change an input, layer by layer?"
     explanation = (
-        "Squares on the similarity matrix are the best k phases, their gain the share of dissimilarity "
-        "between them; paths lead a token's direction to where it ends; strips measure each step "
-        "(floors: independent directions, shuffled labels; update rank: effective in grey, stable in "
-        "blue). A push is noise at one layer, and the dotted path what the rest of the same network "
-        "makes of it.",
+        "Dots are states at the layer chosen, lines the way there; black is the token you follow. The "
+        "strip under them measures one thing from layer to layer (“show” chooses what), dashed grey is "
+        "its control. “more” holds pushes (a random nudge at one layer and, dotted, what the rest of "
+        "the same network makes of it), phases, and other axes and colours of the paths.",
         "Two or three axes keep a part of the directions only (it is said above the paths), UMAP keeps "
         "neighbours and no distances, and phases that the centred similarity does not see are moves of "
         "the mean state. A push that fades may do so merely because states grow: dashed grey.",
@@ -119,6 +115,7 @@ class DepthTrajectory(PlayingPanel):
         "picture",
         "token",
         "layer",
+        "strip",
         "k",
         "similarity",
         "coordinates",
@@ -136,10 +133,11 @@ class DepthTrajectory(PlayingPanel):
         0,
         0,
         lambda panel: panel.n_layers,
-        help="The cursor every part shares: 0 embeddings, l after block l.",
+        help="The layer that every part shows: 0 embeddings, l after block l.",
     )
     picture = Whole(0, 0, lambda panel: panel.n_inputs - 1, help="Which input is looked at.")
     token = Whole(0, 0, lambda panel: panel.n_tokens - 1, help="Which of its tokens.")
+    strip = t.Enum(tuple(STRIPS), "progress", help="What is measured from layer to layer.")
     k = Whole(3, 1, lambda panel: panel.most_phases, help="How many phases are shown.")
     similarity = t.Enum(SIMILARITIES, default_value="raw", help="How blocks are compared.")
     coordinates = t.Enum(COORDINATES, default_value="pca", help="Axes of the paths.")
@@ -197,8 +195,7 @@ class DepthTrajectory(PlayingPanel):
         self.k = min(3, self.most_phases)
         self.perturb_layer = max(self.n_layers // FIRST_PUSH_AT, 1)
         if not self.has_classes:
-            self.color_by = "token type" if self.model.kind == "vision" else "phase"
-            self.show = "tokens"
+            self.color_by, self.show = "token type", "tokens"
 
     @property
     def most_phases(self) -> int:
@@ -212,6 +209,12 @@ class DepthTrajectory(PlayingPanel):
         """Whether inputs have labels."""
         return self.labels is not None
 
+    def class_of(self, picture: int) -> str:
+        """Name of an input's class; empty without labels."""
+        summary = self.summary
+        known = summary is not None and summary.classes is not None
+        return str(summary.class_names[summary.classes[picture]]) if known else ""
+
     @t.validate("atoms")
     def _atoms_exist(self, proposal: t.Bunch) -> list[int]:
         atoms = list(dict.fromkeys(int(atom) for atom in proposal["value"]))
@@ -223,6 +226,13 @@ class DepthTrajectory(PlayingPanel):
                 else "`atoms` needs an SAE. Pass sae= to the panel."
             )
         return atoms
+
+    @t.validate("strip")
+    def _strip_can_be(self, proposal: t.Bunch) -> Any:
+        strip = STRIPS[proposal["value"]]
+        if not strip.possible(self):
+            raise t.TraitError(f"`strip` {proposal['value']} needs {strip.needs}.")
+        return proposal["value"]
 
     @t.validate("coordinates")
     def _coordinates_can_be(self, proposal: t.Bunch) -> Any:
@@ -239,20 +249,31 @@ class DepthTrajectory(PlayingPanel):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.chips = {"model": self.model.name, "blocks": str(self.n_layers)}
+        self.chips = {
+            "model": self.model.name,
+            "blocks": str(self.n_layers),
+            f"{noun(self)}s": format_count(self.n_inputs),
+        }
+        if self.sae is not None:
+            self.names = names_of(self.sae)
         self.controls = DepthControls(self)
         self.figure = DepthFigure()
         self.view = DepthInputView(self._inputs, lambda token: self.set_trait("token", token))
-        self.strips = DepthStrips(description="measurements over layers", own=THIS)
+        self.strips = DepthStrips(description="measured from layer to layer", own=THIS)
         self.strips.empty_text = "The model is running."
-        looked_at = ipw.Box(self.view.arranged(chooser(self))).add_class("sae-nb-line")
-        self.arrange(
-            controls=self.controls.first,
-            more=self.controls.more,
-            figure=[self.figure.plot, self.figure.legend, looked_at],
-            detail=[self.strips],
+        choice, drawn = (
+            chooser(self, noun(self)),
+            [self.figure.plot, self.figure.legend, self.strips],
         )
-        self._body.layout.grid_template_columns = "minmax(0, 1fr) minmax(240px, 32%)"
+        if self._inputs.pictures is None:
+            figure, detail = [choice, self.view.strip, *drawn], []
+        else:
+            figure, detail = drawn, [choice, self.view.grid, self.view.strip]
+        self.arrange(
+            controls=self.controls.first, more=self.controls.more, figure=figure, detail=detail
+        )
+        if detail:
+            self._body.layout.grid_template_columns = "minmax(0, 1fr) minmax(220px, 25%)"
         self.strips.observe(lambda change: self.set_trait("layer", change["new"]), "cursor")
         self.figure.on_click(self._on_click)
         self.bind_key("]", lambda: self.step_picture(1))
@@ -269,7 +290,8 @@ class DepthTrajectory(PlayingPanel):
             with self.guarded("measuring states"):
                 self._take(self.runs.measured(given))
             return
-        doing = "measuring states" if given is not None else "running the model, all layers"
+        doing = "measuring states" if given is not None else "running the model, every layer"
+        self.loading(f"The model is reading {format_count(self.n_inputs)} {noun(self)}s")
         self.run_async(lambda: self.runs.measured(given), self._take, doing=doing)
 
     def _take(self, measured: Measured) -> None:
@@ -287,8 +309,7 @@ class DepthTrajectory(PlayingPanel):
                 self.atoms = list(self.depths.telling())
             self._draw_phases()
             self._draw_input()
-            if self._inputs.note:
-                self.say(self._inputs.note)
+            self.say(self._inputs.note)
 
     def _take_paths(self, paths: DepthPaths) -> None:
         self.paths = paths
@@ -298,7 +319,6 @@ class DepthTrajectory(PlayingPanel):
         self.pushed = pushed
         self._draw_strips()
         self._draw_paths()
-        self.say(_fading(pushed, self.token))
 
     def _take_roll(self, rolled: Tensor) -> None:
         self.rolled = rolled
@@ -332,10 +352,14 @@ class DepthTrajectory(PlayingPanel):
             return
         gains, words = summary.gains(by), SIMILARITY_WORDS[by]
         self.figure.show_similarity(summary.similarity[by], self.cuts, gains, words)
-        self.say(_phase_words(summary, by, self.k))
-        self.strips.cuts = list(self.cuts)
+        self._draw_strips()
         if self.color_by == "phase":
             self._draw_paths()
+
+    @reacts("strip", doing="measuring")
+    def _draw_strip(self) -> None:
+        self.figure.show_parts(self.strip, self.layer, dark=self.dark)
+        self._draw_strips()
 
     @reacts("picture", doing="choosing an input")
     def _draw_input(self) -> None:
@@ -353,10 +377,9 @@ class DepthTrajectory(PlayingPanel):
         if self.summary is None:
             return
         # Brightest colour: the same at all layers, the violent first block left out.
-        most = float(self.summary.trajectories.speed[self.picture, 1:].max())
+        most = float(self.summary.trajectories.speed[self.picture, 1:].max().rad2deg())
         self.view.show(self.picture, self.token, self._turned(), most)
         self._draw_strips()
-        self.chips = self._facts()
 
     @reacts("token", doing="choosing a token")
     def _draw_token(self) -> None:
@@ -368,7 +391,12 @@ class DepthTrajectory(PlayingPanel):
     def _lay_out(self) -> None:
         self.layout_of_paths.request()
 
-    @reacts("dimensions", "color_by", "dark", doing="drawing paths")
+    @reacts("color_by", doing="colouring")
+    def _draw_colours(self) -> None:
+        self._draw_strips()
+        self._draw_paths()
+
+    @reacts("dimensions", "dark", doing="drawing paths")
     def _draw_paths(self) -> None:
         if self.paths is not None:
             drawn = drawn_paths(self, self.dimensions)
@@ -400,34 +428,20 @@ class DepthTrajectory(PlayingPanel):
             self.layout_of_paths.request()
 
     def _turned(self) -> Float[np.ndarray, " tokens"]:
-        """How far the block before the cursor turned each token; nothing at the embeddings."""
+        """Degrees by which the block before the cursor turned each token; 0 at the embeddings."""
         if self.summary is None or self.layer == 0:
             return np.zeros(self.n_tokens)
-        return np.asarray(self.summary.trajectories.speed[self.picture, self.layer - 1].numpy())
+        return np.rad2deg(self.summary.trajectories.speed[self.picture, self.layer - 1].numpy())
 
     def _draw_strips(self) -> None:
         if self.summary is None:
             return
-        charts = measured_charts(self.summary, self.picture, self.token)
-        if self.pushed is not None:
-            charts.append(push_chart(self.pushed, self.token))
-        if self.rolled is not None and self.states is not None:
-            own = self.states[self.picture, :, self.token].float()
-            angles = angles_between(self.rolled[:, self.token], own)
-            charts.append(rolled_chart(np.asarray(angles.numpy())))
-        if self.depths is not None and self.atoms:
-            charts.append(atoms_chart(self.depths, self.atoms))
-        self.strips.show(charts, cuts=self.cuts)
+        charts, shows_phases = charts_of(self), self.strip in ("phases", "all")
+        self.strips.height = STRIP_HEIGHTS.get(len(charts), SMALL_STRIP)
+        phases = shows_phases or self.color_by == "phase"
+        self.strips.show(charts, cuts=self.cuts if phases else ())
         self.strips.cursor = self.layer
-
-    def _facts(self) -> dict[str, str]:
-        """What stands beside the question."""
-        return {
-            "model": self.model.name,
-            "blocks": str(self.n_layers),
-            "inputs": format_count(self.n_inputs),
-            "input": path_text(self, self.picture, self.token).removeprefix("input "),
-        }
+        self.conclude(*answer_of(self))
 
     # --- choosing ---------------------------------------------------------------------------------
 
@@ -536,7 +550,7 @@ class DepthTrajectory(PlayingPanel):
         path
             File to write as well.
         """
-        if self.dimensions == 2 or self.paths is None:
+        if self.dimensions == 2 or self.paths is None or self.strip == "phases":
             return super().to_png(path)
         with self._drawing:
             flat = go.Figure(self.figure.plot)
@@ -549,6 +563,8 @@ class DepthTrajectory(PlayingPanel):
     def static_chips(self) -> dict[str, str]:
         """Return the facts beside the question, the layer and the push."""
         facts = {**self.chips, "layer": f"{self.layer} of {self.n_layers}"}
+        if self.ready:
+            facts[noun(self)] = path_text(self, self.picture, self.token)
         if self.perturb_size > 0:
             facts["push"] = f"{self.perturb_size:g} at layer {self.perturb_layer}"
         return facts
@@ -556,22 +572,3 @@ class DepthTrajectory(PlayingPanel):
     def export_name(self) -> str:
         """Return the name, without ending, of files the export buttons write."""
         return f"{self.stem}_{self.model.name}_input_{self.picture}_layer_{self.layer}"
-
-
-def _fading(pushed: SelfCorrection, token: int) -> str:
-    """Say what became of a push."""
-    angles, control = (x[0, :, token] for x in (pushed.angles, pushed.norm_only))
-    start, end, alone = (float(v) for v in (angles[pushed.layer], angles[-1], control[-1]))
-    return (
-        f"Push at layer {pushed.layer}: {format_number(start)} rad there, {format_number(end)} at the "
-        f"end; {format_number(alone)} if later blocks ignored it."
-    )
-
-
-def _phase_words(summary: DepthSummary, similarity: str, k: int) -> str:
-    """Say what k phases explain."""
-    phases = summary.phases[similarity][k]
-    words = f"blocks {phases}: {format_percent(phases.gain)} of the dissimilarity lies between"
-    if k > 1 and np.isfinite(phases.contrast):
-        words += f"; contrast at equal distance {format_number(phases.contrast)} (0: a smooth band)"
-    return words

@@ -13,7 +13,10 @@ from sae_nb.summaries import DepthPaths, lambert
 from sae_nb_widgets.depth._controls import COORDINATE_WORDS
 from sae_nb_widgets.depth._figure import KIND_COLOURS, PHASE_COLOURS, DrawnPaths
 from sae_nb_widgets.depth._traces import MOST_GROUPS, style_of
+from sae_nb_widgets.depth._views import noun
 
+MOST_WORDS = 32
+"""Dots that have their word beside them; more words hide each other. Ours."""
 Flat = Callable[[np.ndarray], np.ndarray]
 """Turns three coordinates into those that are drawn."""
 
@@ -33,6 +36,7 @@ def drawn_paths(panel: Any, dimensions: int) -> DrawnPaths:
         colours=colours,
         symbols=symbols,
         texts=tuple(path_text(panel, i, j) for i, j in zip(paths.inputs, paths.tokens)),
+        words=_words(panel),
         own=int(np.flatnonzero(own)[0]) if own.any() else -1,
         axes=("", "", "") if paths.coordinates == "sphere" and dimensions == 2 else paths.axes,
         title=_title(panel),
@@ -45,18 +49,26 @@ def drawn_paths(panel: Any, dimensions: int) -> DrawnPaths:
 
 def path_text(panel: Any, picture: int, token: int) -> str:
     """Name a path: its input, the input's class, its token."""
-    summary, named = panel.summary, ""
-    if summary is not None and summary.classes is not None:
-        named = f" · {summary.class_names[summary.classes[picture]]}"
-    return f"input {picture}{named} · {panel.view.name(token)}"
+    known = panel.class_of(picture)
+    return " · ".join(
+        [f"{noun(panel)} {picture}", *[known] * bool(known), panel.view.place(picture, token)]
+    )
 
 
 def _title(panel: Any) -> str:
-    paths, whose = panel.paths, "all tokens"
+    paths, whose = panel.paths, f"all tokens of this {noun(panel)}"
     if panel.show == "pictures":
-        whose = f"{panel.view.name(panel.token)} of {len(paths.points)} inputs"
+        whose = f"{panel.view.name(panel.token)} of {len(paths.points)} {noun(panel)}s"
     kept = f", {100 * paths.kept:.0f} % kept" if np.isfinite(paths.kept) else ""
-    return f"{whose} · {COORDINATE_WORDS[paths.coordinates]}{kept}"
+    return f"{whose} ({COORDINATE_WORDS[paths.coordinates]}{kept})"
+
+
+def _words(panel: Any) -> tuple[str, ...]:
+    """The words of a text, where all of them are drawn and can be told apart."""
+    paths = panel.paths
+    if panel.model.kind != "language" or panel.show != "tokens" or len(paths.tokens) > MOST_WORDS:
+        return ("",) * len(paths.tokens)
+    return tuple(panel.view.word(panel.picture, token) for token in paths.tokens)
 
 
 def _groups(
@@ -82,7 +94,8 @@ def _groups(
     kinds, listed = list(summary.trajectories.token_kinds), summary.trajectories.kinds
     numbers = np.array([listed.index(kinds[token]) for token in paths.tokens])
     symbols = ("circle", "diamond", "square")[: len(listed)]
-    return _wide(numbers, layers), listed, tuple(KIND_COLOURS[kind] for kind in listed), symbols
+    names = listed if len(listed) > 1 else ("the others",)
+    return _wide(numbers, layers), names, tuple(KIND_COLOURS[kind] for kind in listed), symbols
 
 
 def _over(paths: DepthPaths, flat: Flat, states: Tensor | None) -> np.ndarray | None:

@@ -7,21 +7,28 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sae_nb.figures import category_style, colour_scale, fade, number_of, on_axes, theme
+from sae_nb.figures import colour_scale, fade, number_of, on_axes, theme
 
-N_COLOURS = 7
+CLASS_COLOURS = theme.OKABE_ITO[2:]
+"""Blue and vermilion are taken: what Raptor predicts, and what a push brings."""
 MOST_GROUPS = 10
 """Colours of paths; further classes share the last."""
-LEFT, RIGHT = (0.0, 0.36), (0.47, 1.0)
-TOP, FOOT = (0.42, 0.95), (0.0, 0.24)
-PATHS_UP = (0.0, 0.95)
+UP = (0.0, 0.95)
+HIDDEN = (0.0, 1e-3)
+PLACES = {
+    "paths": {"x3": (0.0, 1.0), "y3": UP},
+    "phases": {"x": (0.0, 0.46), "y": UP, "x2": (0.58, 1.0), "y2": UP},
+    "all": {"x": (0.0, 0.36), "y": (0.47, 0.95), "x2": (0.0, 0.36), "y2": (0.0, 0.24),
+            "x3": (0.47, 1.0), "y3": UP},
+}  # fmt: skip
+"""Where similarity (x), gain (x2) and paths (x3) lie in each arrangement; what is not named is hidden."""
 OWN, HEAD, PUSHED, ROLLED = "this one", "this one now", "pushed", "Raptor"
 
 
 def style_of(group: int) -> tuple[str, str]:
-    """Colour and marker of a class: the palette without black, which is the selected path's."""
-    row, place = divmod(group, N_COLOURS)
-    return category_style(place)[0], category_style(row * len(theme.OKABE_ITO))[1]
+    """Colour and marker of a class: the palette without the colours that mean something else."""
+    row, place = divmod(group, len(CLASS_COLOURS))
+    return CLASS_COLOURS[place], theme.MARKERS[row]
 
 
 def heatmap() -> go.Heatmap:
@@ -71,7 +78,7 @@ def gain_curve() -> go.Scatter:
         mode="lines+markers",
         line={"color": theme.CONTROL, "width": 2},
         marker={"size": 7, "color": theme.CONTROL},
-        hovertemplate="%{x} phases: %{y:.3f} of the dissimilarity lies between them"
+        hovertemplate="%{x} phases explain %{y:.0%} of the layer differences"
         "<br>click to choose<extra></extra>",
         showlegend=False,
     )
@@ -107,7 +114,8 @@ def _group(
         "meta": f"head {group}{suffix}",
         "mode": "markers",
         "marker": {"size": size, "color": colour, "symbol": symbol},
-        "hovertemplate": "%{text}<extra></extra>",
+        "hovertemplate": "%{hovertext}<extra></extra>",
+        "textposition": "top center",
     }
     return line | hidden, heads | hidden
 
@@ -200,7 +208,7 @@ def symbol_3d(symbol: str) -> str:
 def title(place: int) -> dict[str, Any]:
     """The line above similarity (0), gain (1) or paths (2)."""
     return {
-        "text": ("similarity of blocks", "gain of k phases", "paths")[place],
+        "text": ("similarity of blocks", "differences between phases", "paths")[place],
         "x": 0,
         "y": 1,
         "yshift": 3,
@@ -213,21 +221,20 @@ def title(place: int) -> dict[str, Any]:
 
 
 def axes() -> dict[str, Any]:
-    """Places of the three parts, and quiet axes for paths."""
+    """Quiet axes for paths, square ones for similarity; where they lie says `PLACES`."""
     soft = {"backgroundcolor": theme.CLEAR, "gridcolor": theme.GLOBE_GRID,
             "zerolinecolor": theme.GLOBE_GRID, "showticklabels": False,
             "showspikes": False}  # fmt: skip
     quiet = {"showticklabels": False, "ticks": "", "showgrid": True, "automargin": False}
+    square = {"constrain": "domain", "showgrid": False}
     return {
-        "xaxis": {"domain": LEFT, "anchor": "y", "constrain": "domain", "constraintoward": "left",
-                  "showgrid": False},
-        "yaxis": {"domain": TOP, "anchor": "x", "scaleanchor": "x", "constrain": "domain",
-                  "constraintoward": "top", "showgrid": False},
-        "xaxis2": {"domain": LEFT, "anchor": "y2", "title": {"text": "k"}, "dtick": 1},
-        "yaxis2": {"domain": FOOT, "anchor": "x2", "range": [-0.05, 1.05], "tickvals": [0, 0.5, 1]},
-        "xaxis3": {"domain": RIGHT, "anchor": "y3", "constrain": "domain", **quiet},
-        "yaxis3": {"domain": PATHS_UP, "anchor": "x3", "constrain": "domain", **quiet},
-        "scene": {"domain": {"x": list(RIGHT), "y": list(PATHS_UP)}, "aspectmode": "cube",
-                  "xaxis": soft, "yaxis": soft, "zaxis": soft,
+        "xaxis": {"anchor": "y", "constraintoward": "left", "title": {"text": "block"}, **square},
+        "yaxis": {"anchor": "x", "constraintoward": "top", "scaleanchor": "x", **square},
+        "xaxis2": {"anchor": "y2", "title": {"text": "phases"}, "dtick": 1},
+        "yaxis2": {"anchor": "x2", "range": [-0.05, 1.05], "tickvals": [0, 0.5, 1],
+                   "tickformat": ".0%"},
+        "xaxis3": {"anchor": "y3", "constrain": "domain", **quiet},
+        "yaxis3": {"anchor": "x3", "constrain": "domain", **quiet},
+        "scene": {"aspectmode": "cube", "xaxis": soft, "yaxis": soft, "zaxis": soft,
                   "camera": {"eye": {"x": 1.1, "y": 1.0, "z": 0.65}}},
     }  # fmt: skip

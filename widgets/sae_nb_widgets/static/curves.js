@@ -37,9 +37,11 @@ function render({ model, el }) {
     const box = make("div");
     const head = make("div");
     head.style.cssText = "display:flex;justify-content:space-between;gap:8px";
-    const top = make("span", "sae-nb-number", {}, formatNumber(chart.high));
+    const top = make("span", "sae-nb-number", {}, withUnit(chart.high, chart.unit));
     top.style.color = "var(--sae-nb-quiet)";
-    head.append(make("span", "", {}, chart.title), top);
+    const name = make("span", "", {}, chart.title);
+    if (chart.atom >= 0) name.setAttribute("data-atom", chart.atom);
+    head.append(name, top);
     const height = model.get("height");
     const svg = draw("svg", { width, height, role: "img", "aria-label": chart.title });
     svg.style.cssText = "display:block;max-width:100%";
@@ -82,7 +84,7 @@ function render({ model, el }) {
         svg.append(dot);
       }
     });
-    svg.addEventListener("mousemove", (event) => say(placeOf(event, svg, n), mine, all, n));
+    svg.addEventListener("mousemove", (event) => say(chart, placeOf(event, svg, n), mine, all, n));
     svg.addEventListener("mouseleave", () => { readout.textContent = ""; });
     svg.addEventListener("click", (event) => {
       if (model.get("clickable")) choose(model, placeOf(event, svg, n) * model.get("stride"));
@@ -108,9 +110,9 @@ function render({ model, el }) {
     return Math.min(Math.max(Math.round(share * (n - 1)), 0), n - 1);
   }
 
-  function say(i, mine, all, n) {
+  function say(chart, i, mine, all, n) {
     const parts = mine.map(({ line, row }) =>
-      `${line.name ? line.name + " " : ""}${formatNumber(all[row * n + i])}`);
+      `${line.name ? line.name + " " : ""}${withUnit(all[row * n + i], chart.unit)}`);
     readout.textContent = [`${model.get("x_name")} ${i * model.get("stride")}`.trim(), ...parts]
       .join(" · ");
   }

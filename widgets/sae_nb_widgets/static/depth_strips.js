@@ -2,7 +2,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const PAD = 6;
 const END = 12; // so that the last number fits
-const SIGNS = 4.1; // room for the values at the ends of a chart, in letters' sizes
+const SIGNS = 4.6; // room for the values at the ends of a chart, in letters' sizes
 
 function render({ model, el }) {
   const root = make("div", "sae-nb-component", { role: "group" });
@@ -39,6 +39,13 @@ function render({ model, el }) {
     return entry;
   }
 
+  function bandsEntry() {
+    const entry = make("span", "", {}, "__BANDS__");
+    entry.style.cssText = "padding:0 8px;white-space:nowrap";
+    entry.style.background = COLOURS.band;
+    return entry;
+  }
+
   function chartNode(chart, index, all) {
     const n = nLayers() + 1;
     const lines = model.get("lines").map((line, row) => ({ line, row }))
@@ -49,6 +56,7 @@ function render({ model, el }) {
     const value = make("span", "sae-nb-number");
     value.style.color = "var(--sae-nb-quiet)";
     const name = make("span", "", { title: chart.title }, chart.title);
+    if (chart.atom >= 0) name.setAttribute("data-atom", chart.atom);
     name.style.cssText = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0";
     head.append(name, value);
     const height = model.get("height");
@@ -65,7 +73,7 @@ function render({ model, el }) {
     for (const [end, at] of [[chart.high, PAD + 7], [chart.low, foot + 1]]) {
       const label = draw("text", { x: gutter - 5, y: at, "text-anchor": "end" });
       label.style.cssText = "fill:var(--sae-nb-quiet);font-size:var(--sae-nb-size)";
-      label.textContent = formatNumber(end);
+      label.textContent = withUnit(end, chart.unit);
       svg.append(label);
     }
     svg.append(draw("line", { x1: gutter, x2: width - END, y1: foot, y2: foot,
@@ -97,8 +105,9 @@ function render({ model, el }) {
       const said = hovered >= 0 ? lines : own.length ? own : lines.length < 3 ? lines : [];
       name.style.display = hovered < 0 || lines.length < 3 ? "" : "none";
       const words = hovered < 0 || lines.length < 2
-        ? said.map(({ row }) => formatNumber(all[row * n + at]))
-        : said.map(({ line, row }) => `${line.name} ${formatNumber(all[row * n + at])}`.trim());
+        ? said.map(({ row }) => withUnit(all[row * n + at], chart.unit))
+        : said.map(({ line, row }) =>
+          `${line.name} ${withUnit(all[row * n + at], chart.unit)}`.trim());
       value.textContent = words.join(" · ");
     });
     return box;
@@ -153,6 +162,7 @@ function render({ model, el }) {
     const lines = model.get("lines");
     const named = [...new Map(lines.filter((l) => l.name).map((l) => [l.name, l])).values()];
     names.replaceChildren(...(named.length > 1 ? named.map(legendEntry) : []));
+    if (model.get("cuts").length > 2) names.append(bandsEntry());
     const all = floats(model.get("data"));
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
     const charts = model.get("charts").map((chart, i) => chartNode(chart, i, all));

@@ -40,6 +40,10 @@ function formatNumber(value) {
   return (value < 0 ? "\u2212" : "") + text;
 }
 
+function withUnit(value, unit) {
+  return formatNumber(value) + (unit ? THIN + unit : "");
+}
+
 function make(tag, className, attributes = {}, text = null) {
   const node = document.createElement(tag);
   if (className) node.className = className;

@@ -15,8 +15,9 @@ function render({ model, el }) {
   const describe = (row, token) => {
     const { text, value, special } = spans[row][token];
     const shown = Number.isNaN(value) ? "not captured" : formatNumber(value);
-    const where = `${model.get("captions")[row] || `row ${row}`} · token ${
-      token + (model.get("first_positions")[row] || 0)}`;
+    const rows = model.get("captions").length || spans.length > 1;
+    const name = rows ? `${model.get("captions")[row] || `row ${row}`} · ` : "";
+    const where = `${name}token ${token + (model.get("first_positions")[row] || 0)}`;
     return `${where} “${visible(text)}”${special ? " (special)" : ""} · ${shown}`;
   };
 
@@ -57,7 +58,9 @@ function render({ model, el }) {
     tokens.forEach((token, i) =>
       text.append(tokenSpan(row, i, token, strengths[offset + i], special[offset + i] > 0)));
     if (after) text.append(make("span", "sae-nb-clip", {}, " …"));
-    node.append(side, text);
+    const alone = !caption && strength === undefined;
+    node.classList.toggle("sae-nb-alone", alone);
+    node.append(...(alone ? [text] : [side, text]));
     return node;
   }
 

@@ -1,0 +1,428 @@
+"""What can be asked of depth: for each strip over the layers, its curves and the sentence that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.dynamics import Quantity, angles_between, unit
+from sae_nb.figures import format_number, theme
+from sae_nb_widgets.components import Chart, Line
+from sae_nb_widgets.depth._figure import KIND_COLOURS
+
+THIS, CONTROL = "this one", "control"
+SETTLED, HALF = 0.9, 0.5
+"""Similarity to the last state from which a token counts as settled, and as half-way. Ours."""
+MOST_ATOMS = 4
+COUNTS = ("no", "one", "two", "three", "four", "five", "six")
+Along = Float[np.ndarray, " layers"]
+"""One value per layer, the embeddings first; NaN where there is none."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One entry of the menu."""
+
+    words: str
+    """In the menu."""
+
+    charts: Callable[[Any], list[Chart]]
+    """What is drawn, for a panel that is ready."""
+
+    answer: Callable[[Any], tuple[str, str]]
+    """The sentence that answers, and the expert's numbers behind it."""
+
+    possible: Callable[[Any], bool] = lambda _: True
+    needs: str = ""
+    """What to pass where it is not possible."""
+
+
+def charts_of(panel: Any) -> list[Chart]:
+    """The strip that is chosen, and under it what a perturbation does, where there is one."""
+    pushed = [] if panel.pushed is None else [_push_chart(panel)]
+    return [*STRIPS[panel.strip].charts(panel), *pushed]
+
+
+def answer_of(panel: Any) -> tuple[str, str]:
+    """What the view on screen says: of a perturbation, where there is one."""
+    return _fading(panel) if panel.pushed is not None else STRIPS[panel.strip].answer(panel)
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def noun(panel: Any) -> str:
+    """What an input is."""
+    return {"vision": "image", "language": "text"}.get(panel.model.kind, "input")
+
+
+def subject(panel: Any) -> str:
+    """The token that is looked at, at the beginning of a sentence."""
+    place = panel.view.place(panel.picture, panel.token)
+    if panel.model.kind == "language":
+        return str(place)
+    known = panel.class_of(panel.picture)
+    words = {"cls": "the cls token"}.get(place, place)
+    words += f" of this “{known}”" if known else f" of this {noun(panel)}"
+    return words[:1].upper() + words[1:]
+
+
+def _percent(share: float) -> str:
+    return format_number(100 * share, "%", digits=2)
+
+
+def _degrees(radians: float) -> str:
+    return f"{format_number(float(np.rad2deg(radians)), digits=2)}°"
+
+
+def _after(layer: int) -> str:
+    return f"after block {layer}" if layer else "in the embedding"
+
+
+def _from_then_on(values: Along, least: float) -> int:
+    """First layer from which values stay at `least`; the last one where they never do."""
+    below = np.flatnonzero(values[:-1] < least)
+    return int(below[-1]) + 1 if len(below) else 0
+
+
+# --- how near the final state, and how far each block turns it -------------------------------------
+
+
+def _progress(panel: Any) -> list[Chart]:
+    lines = _lines(panel, "convergence", 100.0)
+    others, title = _like_others(panel), "similarity to its final state"
+    if others is not None:
+        lines.append(_control(100 * others))
+        title += f" (control: to those of other {noun(panel)}s)"
+    # A round number, so that it fits beside the chart.
+    low = 10 * np.floor(10 * min(0.0, *(np.nanmin(line.values) / 100 for line in lines)))
+    return [_chart(title, lines, low=low, high=100.0, unit="%")]
+
+
+def _progress_answer(panel: Any) -> tuple[str, str]:
+    paths, last = panel.summary.trajectories, panel.n_layers
+    own = paths.convergence[panel.picture, :, panel.token].numpy()
+    half, settled = _from_then_on(own, HALF), _from_then_on(own, SETTLED)
+    pace = "late" if 3 * settled > 2 * last else "early" if 3 * settled < last else "half-way"
+    said = (
+        f"{subject(panel)} settles {pace}: it is {_percent(HALF)} like its final state {_after(half)}"
+        f" of {last}, {_percent(SETTLED)} {_after(settled)}"
+    )
+    others = _like_others(panel)
+    if others is not None:
+        said += f" (and {_percent(float(others[settled]))} like those of other {noun(panel)}s)"
+    norms = paths.norms[panel.picture, [0, last], panel.token].tolist()
+    return f"{said}.", (
+        f"similarity: cosine γ with the last state; ‖state‖ {format_number(norms[0])} in the "
+        f"embedding, {format_number(norms[1])} at the end"
+    )
+
+
+def _like_others(panel: Any) -> Along | None:
+    """Mean cosine with the last states of the same token in other inputs; None where there are none."""
+    if panel.n_inputs < 2:
+        return None
+    plain = panel.states.as_subclass(Tensor)
+    own = unit(plain[panel.picture, :, panel.token].float())
+    last = unit(plain[:, -1, panel.token].float())
+    cosines = own @ last.T
+    others = cosines.sum(dim=1) - cosines[:, panel.picture]
+    return np.asarray((others / (len(last) - 1)).numpy(), np.float64)
+
+
+def _turns(panel: Any) -> list[Chart]:
+    return [_chart("turn by each block", _lines(panel, "speed", 180 / np.pi), unit="°")]
+
+
+def _turns_answer(panel: Any) -> tuple[str, str]:
+    paths = panel.summary.trajectories
+    own = paths.speed[panel.picture, :, panel.token].numpy()
+    mean = paths.mean("speed", paths.token_kinds[panel.token]).numpy()
+    most = int(own.argmax())
+    said = f"Block {most + 1} turns {_inside(subject(panel))} most, by {_degrees(own[most])}"
+    said += f" (mean over all: {_degrees(mean[most])}); half of the blocks by less than "
+    return f"{said}{_degrees(float(np.median(own)))}.", (
+        f"angle between the states before and after a block; {format_number(own[most])} rad at most"
+    )
+
+
+# --- how alike tokens are, and how many directions blocks use --------------------------------------
+
+
+def _alike(panel: Any) -> list[Chart]:
+    paths = panel.summary.trajectories
+    lines = [
+        Line(values=100 * paths.coherence[panel.picture].numpy(), name=THIS),
+        _mean(panel, 100 * paths.coherence.mean(dim=0).numpy()),
+        _control(np.full(paths.n_layers + 1, 100 * paths.coherence_floor)),
+    ]
+    title = f"how alike the {_crowd(panel)} are (control: independent directions)"
+    return [_chart(title, lines, high=100.0, unit="%")]
+
+
+def _alike_answer(panel: Any) -> tuple[str, str]:
+    paths = panel.summary.trajectories
+    own = paths.coherence[panel.picture].tolist()
+    return (
+        f"The {_crowd(panel)} of this {noun(panel)} are {_percent(own[0])} alike in the embedding and "
+        f"{_percent(own[-1])} at the end (independent ones: {_percent(paths.coherence_floor)}).",
+        "alike: coherence ρ, the length of their mean direction",
+    )
+
+
+def _crowd(panel: Any) -> str:
+    return "patches" if "patch" in panel.summary.trajectories.kinds else "tokens"
+
+
+def _ranks(panel: Any) -> list[Chart]:
+    rank = panel.summary.trajectories.update_rank
+    lines = [
+        Line(values=_at_layers(panel, rank.effective), name="effective rank"),
+        Line(values=_at_layers(panel, rank.stable), name="stable rank", colour=theme.NEUTRAL),
+    ]
+    return [_chart("directions in which a block changes tokens", lines)]
+
+
+def _ranks_answer(panel: Any) -> tuple[str, str]:
+    rank = panel.summary.trajectories.update_rank
+    effective = rank.effective.numpy()
+    most, least = int(effective.argmax()), int(effective.argmin())
+    return (
+        f"Block {most + 1} changes tokens in the most directions, about "
+        f"{round(float(effective[most]))} of {panel.states.shape[-1]}; block {least + 1} in the "
+        f"fewest, about {round(float(effective[least]))}.",
+        f"effective rank of the updates; stable rank {format_number(float(rank.stable[most]))} and "
+        f"{format_number(float(rank.stable[least]))}",
+    )
+
+
+# --- classes, phases, atoms ------------------------------------------------------------------------
+
+
+def _classes(panel: Any) -> list[Chart]:
+    basins = panel.summary.trajectories.basins
+    lines = [Line(values=100 * basins.gap, name="labels"), _control(100 * basins.floor)]
+    low = min(0.0, float(100 * basins.gap.min()))
+    title = "how much more alike one class is (control: shuffled labels)"
+    return [_chart(title, lines, low=low, unit="%")]
+
+
+def _classes_answer(panel: Any) -> tuple[str, str]:
+    basins = panel.summary.trajectories.basins
+    end, half = float(basins.gap[-1]), _from_then_on(basins.gap, float(basins.gap[-1]) / 2)
+    return (
+        f"At the end {noun(panel)}s of one class are {round(100 * end)} points more alike than "
+        f"{noun(panel)}s of two (shuffled labels: {round(100 * float(basins.floor[-1]))}); half of that "
+        f"is there {_after(half)} of {panel.n_layers}.",
+        f"mean cosine within a class {format_number(float(basins.within[-1]))}, between classes "
+        f"{format_number(float(basins.between[-1]))}",
+    )
+
+
+def _phases_answer(panel: Any) -> tuple[str, str]:
+    phases = panel.summary.phases[panel.similarity][panel.k]
+    numbers = f"contrast {format_number(phases.contrast)} (0: a smooth drift)"
+    if panel.k == 1:
+        return "One phase holds every block: nothing is cut. Choose more phases.", numbers
+    blocks = ", ".join(f"{a + 1}–{b}" if b > a + 1 else f"{b}" for a, b in pairwise(phases.cuts))
+    evidence = panel.summary.evidence(panel.similarity, panel.k)
+    drift = (
+        "but a smooth drift does as well"
+        if evidence.p_banded > evidence.level or not np.isfinite(phases.contrast)
+        else "and a smooth drift does not"
+    )
+    contrast = ""
+    if np.isfinite(phases.contrast):
+        contrast = f" (contrast {format_number(phases.contrast, digits=2)})"
+    return (
+        f"{COUNTS[panel.k].capitalize()} phases (blocks {blocks}) explain {_percent(phases.gain)} of "
+        f"the layer differences, {drift}{contrast}.",
+        f"{numbers}; p {format_number(evidence.p_banded)} against a smooth drift, "
+        f"{format_number(evidence.p_shuffled)} against shuffled layers",
+    )
+
+
+def _atoms(panel: Any) -> list[Chart]:
+    return [
+        _chart(
+            f"{panel.names.name(atom)}: energy, of its peak",
+            [Line(values=100 * share, name="")],
+            high=100.0,
+            unit="%",
+            atom=atom,
+        )
+        for atom, share in _shares(panel)
+    ]
+
+
+def _atoms_answer(panel: Any) -> tuple[str, str]:
+    shares = _shares(panel)
+    if not shares:
+        return "No atom is followed. Choose some in the field “atoms”.", ""
+    peaks = [f"{panel.names.in_text(a)} {_after(int(share.argmax()))}" for a, share in shares]
+    said = ", ".join(peaks[:-1]) + " and " + peaks[-1] if len(peaks) > 1 else peaks[0]
+    return f"Strongest of {panel.n_layers} blocks: {said}.", (
+        f"mean z² over tokens, states scaled to the length after block {panel.depths.home}"
+    )
+
+
+def _shares(panel: Any) -> list[tuple[int, Along]]:
+    """Energy of the atoms followed, as shares of their peaks."""
+    energy = panel.depths.energy
+    return [(a, energy[a] / max(float(energy[a].max()), 1e-12)) for a in panel.atoms[:MOST_ATOMS]]
+
+
+# --- what is drawn over the path -------------------------------------------------------------------
+
+
+def _raptor(panel: Any) -> list[Chart]:
+    if panel.rolled is None:
+        return []
+    line = Line(
+        values=np.rad2deg(_raptor_angles(panel)), name="Raptor", colour=theme.PREDICTED, dashed=True
+    )
+    return [_chart("angle between Raptor's state and the model's", [line], unit="°")]
+
+
+def _raptor_answer(panel: Any) -> tuple[str, str]:
+    if panel.rolled is None:
+        return "", ""
+    angles = _raptor_angles(panel)
+    worst = int(angles.argmax())
+    return (
+        f"Raptor ends {_degrees(angles[-1])} from where {_inside(subject(panel))} really ends; it is "
+        f"furthest away {_after(worst)}, by {_degrees(angles[worst])} (unrelated states: 90°).",
+        "angle between the roll-out's state and the model's own",
+    )
+
+
+def _raptor_angles(panel: Any) -> Along:
+    own = panel.states[panel.picture, :, panel.token].float()
+    return np.asarray(angles_between(panel.rolled[:, panel.token], own).numpy(), np.float64)
+
+
+def _push_chart(panel: Any) -> Chart:
+    pushed, token = panel.pushed, panel.token
+    angles, alone = (
+        np.rad2deg(x[0, :, token].numpy()).astype(np.float64)
+        for x in (pushed.angles, pushed.norm_only)
+    )
+    angles[: pushed.layer], alone[: pushed.layer] = np.nan, np.nan
+    lines = [Line(values=angles, name="pushed", colour=theme.NOVEL), _control(alone)]
+    title = "how far the push is still felt (control: if later blocks did nothing)"
+    return _chart(title, lines, unit="°")
+
+
+def _fading(panel: Any) -> tuple[str, str]:
+    """What became of a perturbation."""
+    pushed = panel.pushed
+    angles, alone = (x[0, :, panel.token] for x in (pushed.angles, pushed.norm_only))
+    start, end, control = (float(v) for v in (angles[pushed.layer], angles[-1], alone[-1]))
+    return (
+        f"A random push of {_degrees(start)} at layer {pushed.layer} ends as {_degrees(end)} "
+        f"({_degrees(control)} if later blocks did nothing).",
+        f"{format_number(start)} rad, {format_number(end)} rad at the end; control: the state grows, "
+        f"the push does not ({format_number(control)} rad)",
+    )
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+
+def _lines(panel: Any, quantity: Quantity, scale: float) -> list[Line]:
+    """The token and its mean over inputs; kinds in the colours of the paths where those mean kinds."""
+    paths = panel.summary.trajectories
+    own: Tensor = getattr(paths, quantity)[panel.picture, :, panel.token]
+    lines = [Line(values=scale * _at_layers(panel, own), name=THIS)]
+    if panel.color_by == "token type" and len(paths.kinds) > 1:
+        means = {kind: paths.mean(quantity, kind) for kind in paths.kinds}
+        return lines + [
+            Line(values=scale * _at_layers(panel, mean), name=kind, colour=KIND_COLOURS[kind])
+            for kind, mean in means.items()
+        ]
+    mean = paths.mean(quantity, paths.token_kinds[panel.token])
+    return [*lines, _mean(panel, scale * _at_layers(panel, mean))]
+
+
+def _mean(panel: Any, values: Along) -> Line:
+    name = f"mean of {panel.n_inputs} {noun(panel)}s"
+    return Line(values=values, name=name, colour=theme.NEUTRAL)
+
+
+def _control(values: Along) -> Line:
+    return Line(values=values, name=CONTROL, colour=theme.CONTROL, dashed=True)
+
+
+def _at_layers(panel: Any, values: Tensor) -> Along:
+    """Put what blocks do at the layer they put out."""
+    array = values.numpy().astype(np.float64)
+    return array if len(array) == panel.n_layers + 1 else np.concatenate([[np.nan], array])
+
+
+def _chart(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    low: float = 0.0,
+    high: float | None = None,
+    unit: str = "",
+    atom: int = -1,
+) -> Chart:
+    tops = [float(np.nanmax(line.values)) for line in lines if np.isfinite(line.values).any()]
+    top = high if high is not None else max(tops, default=1.0)
+    return Chart(title=title, lines=lines, low=low, high=max(top, low + 1e-6), unit=unit, atom=atom)
+
+
+def _inside(words: str) -> str:
+    """The same inside a sentence."""
+    return words[:1].lower() + words[1:]
+
+
+# --- the menu -------------------------------------------------------------------------------------
+
+
+def _everything(panel: Any) -> list[Chart]:
+    found = [s for name, s in STRIPS.items() if name not in ("phases", "all") and s.possible(panel)]
+    return [chart for strip in found for chart in strip.charts(panel)]
+
+
+def _has_classes(panel: Any) -> bool:
+    return panel.summary is None or panel.summary.trajectories.basins is not None
+
+
+STRIPS = {
+    "progress": Strip("how near its final state", _progress, _progress_answer),
+    "turns": Strip("how far each block turns it", _turns, _turns_answer),
+    "phases": Strip("phases: which blocks act alike", _turns, _phases_answer),
+    "classes": Strip(
+        "when classes separate",
+        _classes,
+        _classes_answer,
+        lambda panel: panel.has_classes and _has_classes(panel),
+        "labels of two classes or more. Pass labels= to the panel",
+    ),
+    "alike": Strip("how alike its tokens are", _alike, _alike_answer),
+    "ranks": Strip("in how many directions blocks work", _ranks, _ranks_answer),
+    "atoms": Strip(
+        "atoms over depth",
+        _atoms,
+        _atoms_answer,
+        lambda panel: panel.n_atoms > 0,
+        "an SAE. Pass sae= to the panel",
+    ),
+    "raptor": Strip(
+        "Raptor against the model",
+        _raptor,
+        _raptor_answer,
+        lambda panel: panel.runs.raptor is not None,
+        "a surrogate. Pass raptor= to the panel",
+    ),
+    "all": Strip("everything (for experts)", _everything, _progress_answer),
+}
+"""Names of the trait `strip`, in the order of the menu."""
