@@ -17,6 +17,15 @@ texts""",
 )
 
 
+APART = """panel => {
+  const middle = node => { const box = node.getBoundingClientRect(); return box.left + box.width / 2; };
+  const grid = [...panel.querySelectorAll('.sae-nb-grid')].pop();
+  const pictures = [...grid.querySelectorAll('canvas')];
+  const buttons = [...panel.querySelectorAll('.sae-nb-main button')].slice(-pictures.length);
+  return pictures.map((picture, i) => Math.abs(middle(picture) - middle(buttons[i])) < 3);
+}"""
+
+
 def _asked_anew(panel: Locator, page: Page) -> None:
     """Go on to an atom that was not answered yet."""
     panel.get_by_role("button", name="next atom").click()
@@ -34,18 +43,35 @@ def check_a_button_answers_and_the_strengths_appear(page: Page, stage: Any) -> N
     panel.get_by_text(re.compile(r"[01] of \d+ right")).wait_for()
     panel.get_by_role("button", name="fires").wait_for()
     assert panel.get_by_role("button", name="fires").count() == 1
-    panel.get_by_text(re.compile(r"(Right|No): atom \d+ fires in option")).first.wait_for()
+    panel.get_by_text(re.compile(r"(Right, it is|No, it was) option")).first.wait_for()
     stage.settle()
     stage("answered", panel)
 
 
 def check_the_next_atom_asks_again(page: Page, stage: Any) -> None:
-    """The button goes on; the status names another atom."""
+    """The button goes on to another atom, whose name is not said before the answer."""
     panel = stage.panel("Where else does this atom fire?")
-    before = panel.locator(".sae-nb-statusline").inner_text()
+    before = stage.ask("quiz.atom")
     _asked_anew(panel, page)
     stage.settle()
-    assert panel.locator(".sae-nb-statusline").inner_text() != before
+    assert stage.ask("quiz.atom") != before
+    assert "tom" not in panel.locator(".sae-nb-statusline").inner_text()
+
+
+def check_buttons_stand_under_their_pictures(page: Page, stage: Any) -> None:
+    """In both scales, before and after an answer: the middles are less than 3 pixels apart."""
+    panel = stage.panel("Where else does this atom fire?")
+    for scale in ("normal", "lecture"):
+        stage.run(f"sw.theme('{scale}')")
+        _asked_anew(panel, page)
+        for answered in (False, True):
+            if answered:
+                panel.get_by_role("button", name="3", exact=True).click()
+                panel.get_by_role("button", name="fires").wait_for()
+            stage.settle()
+            assert panel.evaluate(APART) == [True] * 5
+        stage(f"aligned-{scale}", panel)
+    stage.run("sw.theme('normal')")
 
 
 def check_keys_answer_about_texts(page: Page, stage: Any) -> None:

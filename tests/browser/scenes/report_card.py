@@ -29,7 +29,9 @@ def check_a_random_sae_is_marked_red(page: Page, stage: Any) -> None:
     stage("start", panel)
     assert stage.ask("card._all.cell('r2', 'random').verdict") == "not clear"
     assert stage.ask("card._all.cell('r2', 'trained').verdict") == "clear"
-    assert "random" in panel.inner_text()
+    answer = panel.locator(".sae-nb-answer").inner_text()
+    assert "trained beats floor and control on" in answer
+    assert "random on 0 of" in answer
 
 
 def check_a_click_explains_the_row(page: Page, stage: Any) -> None:
@@ -43,7 +45,7 @@ def check_a_click_explains_the_row(page: Page, stage: Any) -> None:
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.wait_for_timeout(300)
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    panel.get_by_text("what moves it most").wait_for()
+    panel.get_by_text("most influential input", exact=True).wait_for()
     panel.locator("img[alt='the sample']").wait_for()
     stage("row", panel)
     assert stage.ask("card.metric") == stage.ask("card.record.metrics[0]")

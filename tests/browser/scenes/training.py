@@ -56,7 +56,7 @@ def check_atoms_are_redrawn_while_they_are_learned(page: Page, stage: Any) -> No
     for axes in ("x8y8", "x9y9", "x10y10"):
         assert panel.locator(f".js-plotly-plot .{axes}").count()
     panel.locator("select").last.select_option(label="how fast it turns")
-    panel.get_by_text("every atom by how fast it turns").wait_for()
+    panel.get_by_text("each atom: how fast it turns").wait_for()
     stage.settle()
     stage("race", panel)
     panel.locator("select").last.select_option(label="how often it fires")
@@ -75,4 +75,7 @@ def check_points_stand_where_the_record_says(page: Page, stage: Any) -> None:
         ".map(t => Array.from(t.x || []))"
     )
     assert drawn == [[2], [4], [8]]
+    titles = panel.locator(".js-plotly-plot .annotation-text").all_inner_texts()
+    assert any("run k = 2" in title for title in titles)
+    assert "Of 3 runs k = 8 explains" in panel.locator(".sae-nb-answer").inner_text()
     assert panel.locator(".js-plotly-plot .legend .traces").count() == 3

@@ -271,6 +271,8 @@ def _rule(panel: Any, known: Any, whole: bool) -> str:
     ends = f"above {low:g} and below {high:g}" if known._inside else f"from {low:g} to {high:g}"
     if whole and not known._inside:
         ends = f"from {low} to {high}"
+    if high == math.inf:
+        ends = f"of at least {low:g}"
     empty = "" if known._none is None else ", or nothing"
     return f"{kind} {ends}{empty}"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import ipywidgets as ipw
 
-from sae_nb_widgets.panel import button, control
-from sae_nb_widgets.training._gallery import live_names, run_name, saes
+from sae_nb_widgets.panel import Entry, button, control
+from sae_nb_widgets.training._gallery import run_name
 from sae_nb_widgets.training._tracking import GOING
 
 HANDS = {
@@ -18,6 +18,13 @@ HANDS = {
     "stop": ("stop", "End the training after this step"),
 }
 """What can be done to a run: sign and tip of the button."""
+
+LIVE_TIPS = {
+    "k": "Atoms that may be used at a time",
+    "l0": "Atoms that should be used at a time",
+    "sparsity": "Weight of the sparsity penalty",
+    "aux_weight": "Weight of the loss that revives dead atoms",
+}
 
 
 class TrainingControls:
@@ -48,14 +55,26 @@ class TrainingControls:
         self.first.append(control(panel, "log_x", "log steps", tip))
         if panel.has_atoms:
             self.first.append(_map_by(panel))
-        self.more = [_live_number(panel, runs[0], name) for name in live_names(runs)]
+        self.live = [
+            control(
+                panel,
+                name,
+                name,
+                f"{LIVE_TIPS.get(name, name)}; takes effect at the next step",
+                150,
+                kind=Entry,
+            )
+            for name in panel.live_numbers
+        ]
+        self.more = self.live
 
     def show(self, states: set[str]) -> None:
         """Have only those answer that can act on runs in these states."""
         self.buttons["pause"].disabled = "running" not in states
         self.buttons["resume"].disabled = "paused" not in states
         self.buttons["stop"].disabled = not states & {"running", "paused"}
-        self.rate.disabled = not states & set(GOING)
+        for field in (self.rate, *self.live):
+            field.disabled = not states & set(GOING)
 
 
 def _acts_on(panel: Any, runs: Sequence[Any]) -> ipw.Dropdown:
@@ -68,13 +87,3 @@ def _map_by(panel: Any) -> ipw.Dropdown:
     meanings = {"frequency": "how often it fires", "motion": "how fast it turns"}
     tip = "What the colours of the map of all atoms show"
     return control(panel, "map_by", "map shows", tip, options=meanings)
-
-
-def _live_number(panel: Any, run: Any, name: str) -> ipw.Widget:
-    """A box for a number that the SAEs let a running training change, such as sparsity."""
-    value = getattr(saes(run)[0], name)
-    kind = ipw.IntText if isinstance(value, int) else ipw.FloatText
-    box = kind(value=value, description=name, continuous_update=False)
-    box.tooltip = f"Change {name} of the running training from its next step on"
-    box.observe(lambda change: panel.change(name, change["new"]), "value")
-    return box

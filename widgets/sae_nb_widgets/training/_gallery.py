@@ -16,6 +16,7 @@ from sae_nb.figures import (
 )
 from sae_nb.summaries import AtomGallery, Probe, TrainingSummary, gallery_of_rows
 from sae_nb_widgets.components import PictureGrid, TokenStrip
+from sae_nb_widgets.panel import Number, Whole
 from sae_nb_widgets.pursuit import checked_shape, picture
 from sae_nb_widgets.training._tracking import GOING
 
@@ -53,6 +54,15 @@ def live_names(runs: Sequence[Any]) -> tuple[str, ...]:
         for sae in saes(run)
     ]
     return tuple(sorted(set.intersection(*named))) if named else ()
+
+
+def live_trait(name: str, sae: Any) -> Whole | Number:
+    """Return a trait for a number that a training may change, with the ends that the training checks."""
+    value, n_atoms = getattr(sae, name), int(sae.n_atoms)
+    if isinstance(value, int):
+        return Whole(value, 1, n_atoms, help=f"{name} of the running training.")
+    most = n_atoms if name == "l0" else math.inf
+    return Number(value, 0, most, help=f"{name} of the running training.")
 
 
 def progress_html(summaries: Sequence[TrainingSummary]) -> str:

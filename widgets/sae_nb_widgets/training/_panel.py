@@ -23,6 +23,8 @@ from sae_nb_widgets.training._gallery import (
     distinct,
     evenly_spaced,
     failure,
+    live_names,
+    live_trait,
     progress_html,
     saes,
     training_answer,
@@ -121,6 +123,11 @@ class TrainingMonitor(Panel):
 
     def _build(self) -> None:
         self.learning_rate = self._rate_in_force() or self.learning_rate
+        self.live_numbers = live_names(self._runs)
+        if self.live_numbers:
+            first = saes(self._runs[0])[0]
+            self.add_traits(**{name: live_trait(name, first) for name in self.live_numbers})
+            self.observe(lambda change: self._on_number(change["name"]), self.live_numbers)
         self.controls = TrainingControls(self, self._runs)
         self.buttons = self.controls.buttons
         self._progress = ipw.HTML()
@@ -319,18 +326,31 @@ class TrainingMonitor(Panel):
 
     @reacts("learning_rate", doing="changing learning_rate")
     def _on_learning_rate(self) -> None:
+        self._on_number("learning_rate")
+
+    def _on_number(self, name: str) -> None:
         if not self._following:
-            self.change("learning_rate", self.learning_rate)
+            self.change(name, getattr(self, name))
 
     def change(self, name: str, value: float) -> None:
         """Change a number off the main thread: it waits for the step under way."""
+        doing = f"changing {name.replace('_', ' ')}"
 
-        def done(_: None) -> None:
-            self.say(f"{name.replace('_', ' ')} set to {format_number(value)}")
+        def work() -> Exception | None:
+            try:
+                self.set(**{name: value})
+            except (TypeError, ValueError, RuntimeError) as error:
+                return error
+            return None
 
-        self.run_async(
-            lambda: self.set(**{name: value}), done, doing=f"changing {name}", channel=name
-        )
+        def done(refused: Exception | None) -> None:
+            if refused is None:
+                self.say(f"{name.replace('_', ' ')} set to {format_number(value)}.")
+            else:
+                self._show_numbers_in_force()
+                self.fail(refused, doing)
+
+        self.run_async(work, done, doing=doing, channel=name)
 
     # --- what the controls show -------------------------------------------------------------------
 
@@ -347,13 +367,22 @@ class TrainingMonitor(Panel):
             self.say(training_sentence(self._summaries))
 
     def _follow_changes(self) -> None:
-        """Move the slider when the learning rate was changed elsewhere."""
+        """Show numbers that were changed elsewhere."""
         n_changes = sum(len(run.changes) for run in self._runs)
-        rate = self._rate_in_force()
-        if n_changes != self._n_changes and rate is not None:
-            with self._only_following():
-                self.learning_rate = rate
+        if n_changes != self._n_changes:
+            self._show_numbers_in_force()
         self._n_changes = n_changes
+
+    @reacts("acts_on", doing="showing the numbers of the run")
+    def _show_numbers_in_force(self) -> None:
+        rate = self._rate_in_force()
+        if rate is None:
+            return
+        sae = saes(self._chosen()[0])[0]
+        with self._only_following():
+            self.learning_rate = rate
+            for name in self.live_numbers:
+                self.set_trait(name, getattr(sae, name))
 
     def _rate_in_force(self) -> float | None:
         if not self._runs:

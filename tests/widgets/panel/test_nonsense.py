@@ -1,0 +1,176 @@
+"""Nonsense in every field of every panel, as a browser sends it: a sentence, and no field that lies."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import ipywidgets as ipw
+import pytest
+import torch
+from sae_nb_widgets.panel import Entry, Panel, descendants
+
+import sae_nb as sn
+
+NONSENSE = (
+    "abc",
+    "-3",
+    "99999999999",
+    "",
+    "  ",
+    "٣٤ 中文 👩‍🔬",
+    "x" * 10_000,
+    "inf",
+    "nan",
+    "1e999",
+)
+FIELDS = (ipw.Text, ipw.Textarea, ipw.IntText, ipw.BoundedIntText, ipw.FloatText)
+FIELDS += (ipw.BoundedFloatText, ipw.Combobox)
+PYTHON = re.compile(
+    r"invalid literal|could not convert|Expecting |Traceback|object has no|not supported between|"
+    r"unexpected keyword|codec can't|\bNoneType\b|\bTraitError\b|`"
+)
+"""What Python says to programmers, and names of parameters in backticks."""
+
+
+def _grammar() -> ModuleType:
+    path = Path(__file__).with_name("test_grammar.py")
+    spec = importlib.util.spec_from_file_location("panels_to_make", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MAKERS = dict(_grammar().MAKERS)
+
+
+def _live_monitor() -> Panel:
+    """A monitor of a paused training, whose numbers can be changed."""
+    import sae_nb_widgets as sw
+
+    x = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    config = sn.TrainConfig(steps=10**6, batch_size=32, seed=0)
+    run = sn.start_training(sn.TopK(d_in=8, n_atoms=16, k=2), x, config)
+    run.pause()
+    panel = sw.TrainingMonitor(run)
+    whole = panel.close
+
+    def close() -> None:
+        whole()
+        run.stop()
+
+    panel.close = close  # type: ignore[method-assign]
+    return panel
+
+
+def _dashboard() -> Panel:
+    import sae_nb_widgets as sw
+
+    v = _grammar().vision()
+    return sw.dashboard(v.model, v.sae, v.examples.acts)
+
+
+MAKERS |= {"TrainingMonitor of a run": _live_monitor, "dashboard": _dashboard}
+
+
+@pytest.fixture
+def panel(request: pytest.FixtureRequest) -> Iterator[Panel]:
+    """A panel of its own: nonsense that it takes must not reach the next test."""
+    made = MAKERS[request.param]()
+    made.wait(120)
+    yield made
+    made.close()
+
+
+def fields(panel: Panel) -> list[ipw.Widget]:
+    """Everything that a person can type into, hidden controls included."""
+    return [one for one in descendants(panel) if isinstance(one, FIELDS) and not one.disabled]
+
+
+def sent(field: ipw.Widget, text: str) -> Any:
+    """What the page sends when `text` is typed; None where the page itself lets nothing through."""
+    if isinstance(field, ipw.Text | ipw.Textarea | ipw.Combobox):
+        return text
+    try:
+        number = float(text)
+        return int(number) if isinstance(field, ipw.IntText | ipw.BoundedIntText) else number
+    except (ValueError, OverflowError):
+        return None
+
+
+@pytest.mark.parametrize("panel", sorted(MAKERS), indirect=True)
+def test_nonsense_is_answered_in_a_sentence_and_leaves_no_lie(
+    panel: Panel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In every field: what is refused is said by the field's name and goes; what is taken is shown."""
+    complaints: list[str] = []
+    for field in fields(panel):
+        name = field.description or field.placeholder or field.tooltip or type(field).__name__
+        for text in NONSENSE:
+            value = sent(field, text)
+            if value is None:
+                continue
+            caplog.clear()
+            before, kept = panel.answer, (field.value, panel.state())
+            field.set_state({"value": value})
+            panel.wait(120)
+            where = f"{name} ← {text[:20]!r}"
+            complaints += [f"{where}: {what}" for what in wrong(panel, field, value, caplog)]
+            if field.value != value:  # refused: then nothing else has changed either
+                if (field.value, panel.state()) != kept:
+                    complaints.append(f"{where}: neither taken nor left alone")
+                if panel.answer != before:
+                    complaints.append(f"{where}: refused, and the answer became {panel.answer!r}")
+    assert not complaints, "\n".join(complaints)
+
+
+def wrong(
+    panel: Panel, field: ipw.Widget, value: Any, caplog: pytest.LogCaptureFixture
+) -> list[str]:
+    """What is wrong with a panel after `value` was typed into one of its fields."""
+    found = []
+    status, shown = panel.status, field.value
+    tracebacks = [record for record in caplog.records if record.exc_info]
+    if tracebacks and not (panel.problem and status):
+        found.append(f"an error in the log and no sentence: {tracebacks[0].getMessage()!r}")
+    if PYTHON.search(status):
+        found.append(f"the status line says {status[:120]!r}")
+    if shown != value and not (panel.problem or status):
+        found.append(f"became {str(shown)[:30]!r} without a word")
+    if isinstance(field, Entry):
+        if shown != value and field.description.lower() not in status.lower():
+            found.append(f"the status line does not name the field: {status[:120]!r}")
+        if shown and not re.fullmatch(r"[-−]?[\d.e+-]+", shown):
+            found.append(f"the field shows {shown[:30]!r}")
+    return found
+
+
+def test_every_kind_of_number_field_is_held_to_this() -> None:
+    """Fields that ipywidgets clamps without a word are used nowhere."""
+    source = Path(__file__).parents[3] / "widgets" / "sae_nb_widgets"
+    silent = re.compile(r"ipw\.(Bounded(Int|Float)Text|IntText|FloatText)\(")
+    used = [path.name for path in source.rglob("*.py") if silent.search(path.read_text("utf-8"))]
+    assert used == []
+
+
+def test_a_refused_number_is_named_with_its_rule(caplog: pytest.LogCaptureFixture) -> None:
+    """“input”: whole numbers from 1 to 3; what was typed, and what stays."""
+    with caplog.at_level(logging.ERROR):
+        made = MAKERS["PursuitStepper"]()
+        made.wait(60)
+        entry = next(one for one in fields(made) if one.description == "input")
+        entry.set_state({"value": "500"})
+        assert made.status == ("input: whole numbers from 1 to 3; “500” is not one. It stays at 1.")
+        assert (entry.value, made.row) == ("1", 0)
+        entry.set_state({"value": "3"})
+        made.wait(60)
+        assert (entry.value, made.row, made.chips["input"]) == ("3", 2, "3 of 3")
+        made.close()
+    assert not caplog.records
