@@ -16,8 +16,7 @@ candidates = torch.nn.functional.normalize(torch.randn(64, 64, generator=torch.G
 stepper = sw.PursuitStepper(strokes, candidates, k=12, picture_shape=(8, 8))
 stepper""",
     """\
-seen = sw.PursuitStepper(vit_examples.acts.x[:8] - vit_sae.bias.detach(), vit_sae.dictionary,
-    k=16, labels=dict(vit_examples.labels))
+seen = sw.PursuitStepper(vit_examples.acts.x[:8], vit_sae, k=16)
 seen""",
 )
 BARS = """plot => plot.data.map(t => ({y: Array.from(t.y || []), n: (t.x || []).length,
@@ -58,6 +57,25 @@ def check_arrow_keys_step_forth_and_back_exactly(page: Page, stage: Any) -> None
         stage.says(panel, f"Step {step}:")
     stage.settle()
     assert _bars(panel) == start
+
+
+def check_atoms_have_names_and_inputs_count_from_one(page: Page, stage: Any) -> None:
+    """Words under the bars and in the status line; "input 1 of 8", and 500 is refused in words."""
+    panel = stage.panel(which=1)
+    panel.locator(".js-plotly-plot .bars .point").first.wait_for()
+    assert "input 1 of 8" in panel.locator(".sae-nb-header").inner_text().replace("\n", " ")
+    field = panel.get_by_role("textbox", name="input")
+    field.fill("500")
+    field.press("Enter")
+    stage.says(panel, "input: whole numbers from 1 to 8; “500” is not one. It stays at 1.")
+    assert field.input_value() == "1"
+    stage.run("seen.step = 1")
+    name = stage.ask("seen.names.in_text(int(seen.steps[0].chosen[0]))")
+    stage.says(panel, f"Step 1: MP took {name}")
+    ticks = panel.locator(".js-plotly-plot .xtick text").all_text_contents()
+    assert any(len(tick.strip()) > 3 for tick in ticks), ticks
+    assert "unexplained" in panel.locator(".sae-nb-answer").inner_text()
+    stage("named", panel)
 
 
 def check_colours_survive_every_step(page: Page, stage: Any) -> None:

@@ -75,7 +75,7 @@ def check_points_stand_where_the_record_says(page: Page, stage: Any) -> None:
         ".map(t => Array.from(t.x || []))"
     )
     assert drawn == [[2], [4], [8]]
-    titles = panel.locator(".js-plotly-plot .annotation-text").all_inner_texts()
+    titles = panel.locator(".js-plotly-plot .annotation-text").all_text_contents()
     assert any("run k = 2" in title for title in titles)
-    assert "Of 3 runs k = 8 explains" in panel.locator(".sae-nb-answer").inner_text()
+    assert "Best of 3: k = 8 explains" in panel.locator(".sae-nb-answer").inner_text()
     assert panel.locator(".js-plotly-plot .legend .traces").count() == 3

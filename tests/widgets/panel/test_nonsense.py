@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import ipywidgets as ipw
 import pytest
 import torch
+from sae_nb_widgets.dashboards import _dashboard as dashboards
 from sae_nb_widgets.panel import Entry, Panel, descendants
+from torch import nn
 
 import sae_nb as sn
 
@@ -70,14 +75,47 @@ def _live_monitor() -> Panel:
     return panel
 
 
-def _dashboard() -> Panel:
+def _dashboard() -> Any:
+    """A dashboard of plain vectors: its panels with what only a dashboard adds."""
+    import sae_nb_widgets as sw
+
+    sae = sn.TopK(d_in=4, n_atoms=12, k=2, generator=torch.Generator().manual_seed(0)).eval()
+    sae.hook_point, sae.model_name = "0", "toy"
+    module = nn.Sequential(nn.Identity(), nn.Linear(4, 2))
+    rows = torch.randn(60, 4, generator=torch.Generator().manual_seed(1))
+    model = sn.wrap(module, class_names=["cat", "dog"])
+    with patch.dict(dashboards.OTHER_PANELS, {"map": lambda: None}):  # it is here on its own
+        return sw.dashboard(model, sae, rows, inputs=rows[:3])
+
+
+def _texts(kind: str) -> Panel:
+    """A panel of a language model, whose fields take texts."""
+    import sae_nb_widgets as sw
+
+    model, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    text = "Tom and Lucy walked to the castle."
+    if kind == "lens":
+        lens = sw.InputLens(model, sae, examples=sn.load_examples("tiny-gpt/resid_post.3"))
+        lens.text = text
+        return lens
+    return sw.SteeringPanel(model, sae.hook_point, sae, [text], atom=3)
+
+
+def _depth_with_atoms() -> Panel:
+    """Depth with the field that takes several atoms."""
     import sae_nb_widgets as sw
 
     v = _grammar().vision()
-    return sw.dashboard(v.model, v.sae, v.examples.acts)
+    return sw.DepthTrajectory(v.model, v.pictures, sae=v.sae)
 
 
-MAKERS |= {"TrainingMonitor of a run": _live_monitor, "dashboard": _dashboard}
+MAKERS |= {
+    "DepthTrajectory of an SAE": _depth_with_atoms,
+    "InputLens of texts": partial(_texts, "lens"),
+    "SteeringPanel of texts": partial(_texts, "steering"),
+    "TrainingMonitor of a run": _live_monitor,
+    "dashboard": _dashboard,
+}
 
 
 @pytest.fixture
@@ -118,35 +156,54 @@ def test_nonsense_is_answered_in_a_sentence_and_leaves_no_lie(
             if value is None:
                 continue
             caplog.clear()
-            before, kept = panel.answer, (field.value, panel.state())
+            before = (field.value, answers(panel), panel.state())
             field.set_state({"value": value})
             panel.wait(120)
-            where = f"{name} ← {text[:20]!r}"
-            complaints += [f"{where}: {what}" for what in wrong(panel, field, value, caplog)]
-            if field.value != value:  # refused: then nothing else has changed either
-                if (field.value, panel.state()) != kept:
-                    complaints.append(f"{where}: neither taken nor left alone")
-                if panel.answer != before:
-                    complaints.append(f"{where}: refused, and the answer became {panel.answer!r}")
+            found = wrong(panel, field, value, caplog)
+            # Refused: then nothing else has changed either.
+            if (
+                not same(field.value, value)
+                and (field.value, answers(panel), panel.state()) != before
+            ):
+                found.append("neither taken nor left alone")
+            complaints += [f"{name} ← {text[:20]!r}: {what}" for what in found]
     assert not complaints, "\n".join(complaints)
 
 
-def wrong(
-    panel: Panel, field: ipw.Widget, value: Any, caplog: pytest.LogCaptureFixture
-) -> list[str]:
+def parts(panel: Any) -> list[Any]:
+    """The panel and those inside it, which have status lines of their own."""
+    return [one for one in descendants(panel) if one is panel or isinstance(one, Panel)]
+
+
+def answers(panel: Any) -> list[str]:
+    """What is claimed under the questions."""
+    return [getattr(one, "answer", "") for one in parts(panel)]
+
+
+def same(shown: Any, typed: Any) -> bool:
+    """Whether a field shows what was typed, perhaps as the same number in other digits."""
+    try:
+        return shown == typed or math.isclose(float(shown), float(typed), rel_tol=1e-4)
+    except ValueError:
+        return False
+
+
+def wrong(panel: Any, field: ipw.Widget, value: Any, caplog: pytest.LogCaptureFixture) -> list[str]:
     """What is wrong with a panel after `value` was typed into one of its fields."""
-    found = []
-    status, shown = panel.status, field.value
+    found, shown = [], field.value
+    said = " ".join(one.status for one in parts(panel))
+    problem = any(one.problem for one in parts(panel))
+    refused = not same(shown, value)
     tracebacks = [record for record in caplog.records if record.exc_info]
-    if tracebacks and not (panel.problem and status):
+    if tracebacks and not problem:
         found.append(f"an error in the log and no sentence: {tracebacks[0].getMessage()!r}")
-    if PYTHON.search(status):
-        found.append(f"the status line says {status[:120]!r}")
-    if shown != value and not (panel.problem or status):
+    if PYTHON.search(said):
+        found.append(f"the status line says {said[:120]!r}")
+    if refused and not problem:
         found.append(f"became {str(shown)[:30]!r} without a word")
     if isinstance(field, Entry):
-        if shown != value and field.description.lower() not in status.lower():
-            found.append(f"the status line does not name the field: {status[:120]!r}")
+        if refused and field.description.lower() not in said.lower():
+            found.append(f"the status line does not name the field: {said[:120]!r}")
         if shown and not re.fullmatch(r"[-−]?[\d.e+-]+", shown):
             found.append(f"the field shows {shown[:30]!r}")
     return found
@@ -156,8 +213,28 @@ def test_every_kind_of_number_field_is_held_to_this() -> None:
     """Fields that ipywidgets clamps without a word are used nowhere."""
     source = Path(__file__).parents[3] / "widgets" / "sae_nb_widgets"
     silent = re.compile(r"ipw\.(Bounded(Int|Float)Text|IntText|FloatText)\(")
-    used = [path.name for path in source.rglob("*.py") if silent.search(path.read_text("utf-8"))]
+    used = [
+        str(path.relative_to(source))
+        for path in source.rglob("*.py")
+        if silent.search(path.read_text("utf-8"))
+    ]
     assert used == []
+
+
+@pytest.mark.parametrize("text", ["abc", "", "[1, 2]", '{"mode": 3}', "x" * 10_000])
+def test_nonsense_in_a_recipe_is_refused_in_a_sentence(text: str) -> None:
+    """The button that replays what is typed says what is wrong with it in words."""
+    made = MAKERS["SteeringPanel"]()
+    made.wait(60)
+    field = next(one for one in fields(made) if one.description == "recipe")
+    button = next(one for one in descendants(made) if getattr(one, "description", "") == "replay")
+    field.set_state({"value": text})
+    button.click()
+    made.wait(60)
+    assert made.problem
+    assert not PYTHON.search(made.status), made.status
+    assert "recipe" in made.status
+    made.close()
 
 
 def test_a_refused_number_is_named_with_its_rule(caplog: pytest.LogCaptureFixture) -> None:

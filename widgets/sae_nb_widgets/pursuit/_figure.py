@@ -20,6 +20,7 @@ from sae_nb.figures import (
     number_of,
     on_axes,
     plot_text,
+    scaled,
     template,
     theme,
 )
@@ -39,7 +40,7 @@ ROOM_FOR_RING = 0.16
 N_TICKS = 6
 GAP = 0.19  # between two algorithms, as a share of the height
 PLOT_PX = 215
-SPACE_PX = 90
+SPACE_PX, BOTTOM_PX = 98, 72
 PICTURE_PX = 24
 LONGEST_TICK, LONGEST_NAME = 12, 26
 """Letters of a name under the axis, and in a heading."""
@@ -73,7 +74,7 @@ def pursuit_figure(
         bargap=0.04,
         hovermode="x",
         showlegend=False,
-        margin={"l": 52, "r": 18, "t": 26, "b": 68},
+        margin={"l": 52, "r": 18, "t": 26, "b": BOTTOM_PX},
     )
     for i in (0, 1):
         y_axis = {
@@ -139,6 +140,7 @@ def update_records(
     pictures: list[dict[str, Any]] = []
     with figure.batch_update():
         figure.layout.height = figure_height(max(len(steps), 1))
+        figure.layout.margin.b = scaled(BOTTOM_PX)
         for i in (0, 1):
             present = i < len(steps)
             for trace in figure.data[TRACES_PER_ALGORITHM * i :][:TRACES_PER_ALGORITHM]:
@@ -380,6 +382,8 @@ def _name_ticks(
     places = _apart(record, atoms)
     chosen = atoms[places].tolist()
     words = [words_of(atom, index) for atom in chosen]
+    pictures = [picture_of(atom, index) for atom in chosen]
+    x.title.standoff = PICTURE_PX + 8 if any(pictures) else 4
     x.tickvals = places
     x.ticktext = [
         plot_text(_shortened(text, LONGEST_TICK)) if text else str(atom) if by_number else ""
@@ -388,7 +392,6 @@ def _name_ticks(
     across = {"xref": f"x{number_of(index)}", "yref": f"y{number_of(index)} domain"}
     size = {"sizex": PICTURE_PX * len(atoms) / 420, "sizey": PICTURE_PX / PLOT_PX}
     below = {"xanchor": "center", "yanchor": "top", "y": -0.02 if not any(words) else -0.12}
-    pictures = [picture_of(atom, index) for atom in chosen]
     return [
         {"source": picture, "x": place, **across, **size, **below}
         for place, picture in zip(places, pictures, strict=True)

@@ -163,8 +163,9 @@ class AtomQuiz(Panel):
         title = ipw.HTML(
             f'<div class="sae-nb-cardtitle">It fires in these {context.sample_word}s</div>'
         )
-        figure = [title, self.examples.widget, self._prompt, self.cards.widget]
-        self.arrange(controls=[self._next], figure=figure, detail=[self.score_card])
+        # Over the whole width, so that the options stand in one row.
+        asked = [title, self.examples.widget, self._prompt, self.cards.widget]
+        self.arrange(controls=[self._next], figure=[*asked, self.score_card])
         for number in range(min(self._n_options, 9)):
             self.bind_key(str(number + 1), partial(self.take, number))
         self.bind_key("ArrowRight", self.go_on)
@@ -270,7 +271,7 @@ def _score_html(score: QuizScore) -> str:
         'border-left:2px solid currentColor;opacity:0.7"></div></div>'
     )
     return (
-        '<div class="sae-nb-card"><div class="sae-nb-cardtitle">Your score</div>'
+        '<div class="sae-nb-card" style="max-width:420px"><div class="sae-nb-cardtitle">Your score</div>'
         f"{bar}<div>Thin mark: guessing. Thick mark: you, in your 95 % interval.</div></div>"
     )
 

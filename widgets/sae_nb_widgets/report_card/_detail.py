@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
 
 
-NOTHING_CHOSEN = "Click a row, or step with ↑ ↓, to see what it is."
+NOTHING_CHOSEN = "Click a row, or step with ↑ ↓, to see what it measures."
 NO_EXAMPLE = (
     "No single input can be named: this number is read off the dictionary, needs the live model, or was "
     "measured elsewhere."

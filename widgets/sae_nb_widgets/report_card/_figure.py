@@ -20,6 +20,7 @@ NAMES = 0.4
 NUMBER_PX, COLUMNS_PX = 72, 385
 """Room of a number, and of all columns in a panel of 960 px: the strip has what is left."""
 
+FLOOR, CONTROL = "floor (trivial answer)", "control (random dictionary)"
 TICK = 0.28
 """Half the height of a floor's tick, in rows."""
 
@@ -30,13 +31,13 @@ SIGNS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "none": ""}
 KEY_OF_SIGNS = "↑ higher is better<br>↓ lower, → 1 close to 1"
 PLAIN = {
     "r2": "variance explained, R²",
-    "cosine_centred": "same direction, cosine",
+    "cosine_centred": "direction, cosine",
     "shrinkage_gamma": "shrinkage, γ",
     "l0": "atoms per row, L0",
     "dead_fraction": "dead atoms",
     "max_cosine": "nearest atom, cosine",
     "effective_rank": "effective rank",
-    "ood": "OOD",
+    "ood": "distance from data",
     "ce_recovered_mean": "CE recovered",
     "delta_ce": "rise of CE",
 }
@@ -148,9 +149,9 @@ def _strips(summary: ReportCardSummary) -> list[go.Scatter]:
     kinds: Sequence[tuple[str, dict[str, object], Callable[..., tuple[float, float, float]], bool]]
     kinds = (
         ("scale", {"color": fade(theme.GREY, 0.3), "width": 1}, lambda _: (0.0, 1.0, 0.0), False),
-        ("floor", {"color": theme.NEUTRAL, "width": 2.5}, lambda c: (c.floor, c.floor, TICK), True),
+        (FLOOR, {"color": theme.NEUTRAL, "width": 2.5}, lambda c: (c.floor, c.floor, TICK), True),
         (
-            "control",
+            CONTROL,
             {"color": theme.CONTROL, "width": 2.5, "dash": theme.CONTROL_DASH},
             lambda c: (c.control, c.control, TICK),
             True,
@@ -218,7 +219,7 @@ def _names(summary: ReportCardSummary) -> list[go.Scatter]:
     places = [column + START for column in range(len(saes))]
     return [
         _text(
-            "rows", [left] * (len(rows) + 1), [*rows, -1.0], [*names, KEY_OF_SIGNS], "middle right"
+            "rows", [left] * (len(rows) + 1), [*rows, -1.2], [*names, KEY_OF_SIGNS], "middle right"
         ),
         _text("columns", places, [-1.0] * len(saes), saes, "middle right"),
     ]

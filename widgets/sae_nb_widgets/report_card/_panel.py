@@ -139,7 +139,7 @@ class ReportCard(Panel):
         self._rows = control(
             self,
             "metric",
-            "row",
+            "measure",
             "Which measure is explained beside the figure",
             "min(320px, 100%)",
             options=self._options(),

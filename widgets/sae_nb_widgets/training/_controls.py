@@ -59,7 +59,7 @@ class TrainingControls:
             control(
                 panel,
                 name,
-                name,
+                name.replace("_", " "),
                 f"{LIVE_TIPS.get(name, name)}; takes effect at the next step",
                 150,
                 kind=Entry,

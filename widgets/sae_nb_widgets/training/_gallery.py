@@ -70,7 +70,7 @@ def progress_html(summaries: Sequence[TrainingSummary]) -> str:
     known = [summary for summary in summaries if summary.steps]
     share = 100 * min((summary.last_step / summary.steps for summary in known), default=0.0)
     return (
-        f'<div class="sae-nb-progress" role="progressbar" aria-label="steps done" '
+        f'<div class="sae-nb-progress" role="progressbar" aria-label="steps done" style="max-width:none" '
         f'aria-valuenow="{share:.0f}"><div style="width:{share:.1f}%"></div></div>'
     )
 
@@ -111,8 +111,8 @@ def training_answer(summaries: Sequence[TrainingSummary]) -> tuple[str, str]:
         return "", ""
     best = max(begun, key=lambda summary: np.nan_to_num(summary.r2[-1], nan=-np.inf))
     if len(begun) > 1:
-        others = ", ".join(f"{s.name} {_share(s.r2[-1])}" for s in begun if s is not best)
-        return f"Of {len(begun)} runs {best.name} {_learned(best)} ({others}).", _numbers(best)
+        others = ", ".join(f"{s.name}: {_share(s.r2[-1])}" for s in begun if s is not best)
+        return f"Best of {len(begun)}: {best.name} {_learned(best)} ({others}).", _numbers(best)
     dead = float(best.dead_fraction[-1])
     who = "it" if math.isnan(dead) else "the SAE"  # a Raptor has no atoms
     parts = [f"After {format_count(best.last_step)} steps {who} {_learned(best)}"]
