@@ -84,8 +84,8 @@ browser
 # %% [markdown]
 # ## 3 · What happens if this were stronger?
 #
-# The model reads a 7. Strength is in multiples of the atom's own 99th percentile; *at KL* finds the
-# strength that moves the answer by so many nats instead, so that atoms are compared at the same cost.
+# The model reads a 7. Strength is in multiples of the atom's own 99th percentile; *match effect
+# size* finds the strength that moves the answer by so many nats instead, so that atoms are compared at the same cost.
 # *Combine* keeps an atom while you choose another one. The grey dashed control has to be beaten.
 
 # %%

@@ -154,7 +154,11 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.evaluation.causal._outcomes import Target as Target, outcome_name as outcome_name
+    from sae_nb.evaluation.causal._outcomes import (
+        Target as Target,
+        outcome_index as outcome_index,
+        outcome_name as outcome_name,
+    )
     from sae_nb.evaluation.causal._steering_quality import Arm as Arm
     from sae_nb.evaluation.concepts._factors import (
         Evidence as Evidence,

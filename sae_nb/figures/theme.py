@@ -311,7 +311,7 @@ def format_count(count: int) -> str:
     return f"{int(count):,}".replace(",", THIN_SPACE).replace("-", MINUS)
 
 
-def format_percent(fraction: float | None, of: str = "") -> str:
+def format_percent(fraction: float | None, of: str = "", *, digits: int = 3) -> str:
     """Write a fraction as a percentage, saying of what.
 
     >>> format_percent(0.0312, of="rows").replace(THIN_SPACE, "_")
@@ -319,7 +319,7 @@ def format_percent(fraction: float | None, of: str = "") -> str:
     """
     if fraction is None or math.isnan(fraction):
         return "–"
-    text = f"{format_number(100 * fraction)}{THIN_SPACE}%"
+    text = f"{format_number(100 * fraction, digits=digits)}{THIN_SPACE}%"
     return f"{text} of {of}" if of else text
 
 

@@ -36,11 +36,14 @@ class SteeringMode:
     """The `by` that changes nothing, where there is one."""
 
     verb: str
-    """Words before the number: "scale by" 2; then the mode in a menu."""
+    """What was done to the atom, before the number: "held at" 2; then the mode in a menu."""
 
     menu: str
     unit_words: str = ""
     """What a factor multiplies."""
+
+    verb_below: str = ""
+    """What was done where the number is below zero, of which the words then give the size."""
 
 
 MODES: dict[str, SteeringMode] = {
@@ -50,19 +53,20 @@ MODES: dict[str, SteeringMode] = {
         unit_atoms=True,
         signed=True,
         neutral=0.0,
-        verb="add",
+        verb="turned up",
+        verb_below="turned down",
         menu="add to the activation",
     ),
     "set": SteeringMode(
         change=lambda z, by: by - z,
-        verb="set",
+        verb="held at",
         menu="set the latent to",
     ),
     "scale": SteeringMode(
         change=lambda z, by: by * z - z,
         takes_p99=False,
         neutral=1.0,
-        verb="scale by",
+        verb="scaled by",
         menu="scale the latent by",
         unit_words="× its own strength",
     ),

@@ -215,7 +215,8 @@ class SteeringSummary:
     """The same under the random direction."""
 
     target: int
-    """Index, among all outcomes, of the one whose probability rises most (states: falls most)."""
+    """Index, among all outcomes, of the one asked about; else of the one whose probability rises most
+    (states: falls most)."""
 
     kl: float | None
     """KL(before‖after) in nats, over all outcomes; None for states."""
@@ -242,18 +243,26 @@ class SteeringSummary:
 
     @property
     def target_name(self) -> str:
-        """Name of the outcome that moved most."""
+        """Name of the outcome that `target` is."""
         return self.names[self._place]
+
+    @property
+    def of_target(self) -> tuple[float, float, float]:
+        """Its probability before, after, and under the random direction (states: its cosine)."""
+        place = self._place
+        return float(self.before[place]), float(self.after[place]), float(self.random[place])
 
     @property
     def effect(self) -> float:
         """What the edit adds to the target's probability (states: to its cosine)."""
-        return float(self.after[self._place] - self.before[self._place])
+        before, after, _ = self.of_target
+        return after - before
 
     @property
     def effect_random(self) -> float:
         """What the random direction adds to it."""
-        return float(self.random[self._place] - self.before[self._place])
+        before, _, random = self.of_target
+        return random - before
 
     @property
     def _place(self) -> int:
@@ -302,6 +311,7 @@ def summarise_steering(
     recipe: SteeringRecipe,
     *,
     n_shown: int = 10,
+    target: int | None = None,
     clean: Reading | None = None,
 ) -> SteeringSummary:
     """Run the model without an edit, with it, and with a random direction, on one input.
@@ -314,12 +324,15 @@ def summarise_steering(
         One sample, or its batch.
     n_shown
         Outcomes shown where there are many: the likeliest before and after, half each.
+    target
+        Class or token asked about, which is then shown too; None takes the one that rises most.
     clean
         A run without the edit on this very input, to save one.
 
     Raises
     ------
     HookPointNotFound, ValueError, TypeError, IndexError: As `steer`, before the model runs.
+    ValueError: If the model has no such `target`.
 
     Example
     -------
@@ -346,7 +359,7 @@ def summarise_steering(
     return SteeringSummary(
         recipe=recipe,
         edit_norm=float(moved[moved > 0].mean()) if (moved > 0).any() else 0.0,
-        **_outcomes(model, tokens, readings, n_shown),
+        **_outcomes(model, tokens, readings, n_shown, target),
         tokens=tokens,
         read_at=read_at,
         state_change=_relative_change(clean.later, after.later),
@@ -367,7 +380,11 @@ def _relative_change(
 
 
 def _outcomes(
-    model: LiveModel, tokens: Sequence[str], readings: Sequence[Reading], n_shown: int
+    model: LiveModel,
+    tokens: Sequence[str],
+    readings: Sequence[Reading],
+    n_shown: int,
+    target: int | None,
 ) -> dict[str, Any]:
     """What the bars show, by name of the summary's fields."""
     scores = [reading.scores for reading in readings if reading.scores is not None]
@@ -375,7 +392,12 @@ def _outcomes(
         return _state_outcomes(tokens, readings)
     clean, after, random = map(torch.from_numpy, scores)
     p, q, r = map(np.exp, scores)
-    target = int(np.argmax(q - p))
+    if target is None:
+        target = int(np.argmax(q - p))
+    elif not 0 <= target < len(p):
+        raise ValueError(
+            f"`target` must be between 0 and {len(p) - 1}, the outcomes of {model.name}, got {target}."
+        )
     if len(p) <= FEW_CLASSES:
         ids = np.arange(len(p))
     else:  # the likeliest before and after, by falling p

@@ -138,7 +138,7 @@ def test_the_panel_offers_it(plain, mode: str) -> None:
         assert panel.controls.mode.value == mode
         assert (panel.controls.strength.min < 0) is how.signed
         assert panel.unit == ("p99" if how.takes_p99 else "coefficient")
-        assert f", {how.verb}" in panel.status
+        assert f"atom 3 {how.verb} 2" in panel.answer
         assert how.unit_words in panel.controls.unit.value
     finally:
         panel.close()

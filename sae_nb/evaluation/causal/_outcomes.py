@@ -114,7 +114,7 @@ def outcome_name(model: LiveModel, index: int) -> str:
 def _index(model: LiveModel, n_outcomes: int, target: Any, otherwise: str) -> int:
     """The class or token that an id or a name means."""
     if isinstance(target, str):
-        return _index_of_name(model, target)
+        return outcome_index(model, target)
     try:
         index = operator.index(target)
     except TypeError:
@@ -131,7 +131,13 @@ def _index(model: LiveModel, n_outcomes: int, target: Any, otherwise: str) -> in
     return index
 
 
-def _index_of_name(model: LiveModel, name: str) -> int:
+def outcome_index(model: LiveModel, name: str) -> int:
+    """Return the class or token that a name means.
+
+    Raises
+    ------
+    ValueError: If there is no such class, or the text is not one token.
+    """
     if model.kind == "language" and model.tokenizer is not None:
         ids = model.tokenizer(name, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:

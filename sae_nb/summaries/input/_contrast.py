@@ -106,15 +106,12 @@ class Contrast:
     def caveat(self) -> str:
         """What the floor cannot say here; empty where there is nothing to add."""
         if self.permuted == "positions":
-            return (
-                "one input on each side: positions were permuted between them; positions of one "
-                "input are not independent, so the floor is rather too low"
-            )
+            return "Only one input per side, so the noise floor is a lower bound."
         if self.smallest_p > 0.05:
             n_a, n_b = self.n_units
             return (
-                f"{n_a} and {n_b} samples allow {self.n_permutations} arrangements: no difference "
-                "can be distinguished from chance at 5 %"
+                f"{n_a} and {n_b} samples allow only {self.n_permutations} arrangements: no difference "
+                "can be distinguished from chance at 5 %."
             )
         return ""
 

@@ -37,10 +37,48 @@ def check_drawn_seven_is_read_as_seven(page: Page, stage: Any) -> None:
     _draw(page, panel, [(9, 7), (22, 7), (14, 25)])
     panel.locator(".sae-nb-picture .sae-nb-caption", has_text="drawing").wait_for()
     stage.settle()  # one answer for each part of a stroke: the last counts
-    answer = panel.locator(".sae-nb-detail .sae-nb-barrow .sae-nb-label").first
+    answer = panel.locator(".sae-nb-lens .sae-nb-barrow .sae-nb-label").first
     assert answer.text_content() == "7"
+    sentence = panel.locator(".sae-nb-answer")
+    assert str(sentence.text_content()).startswith("The model reads it as “7” (")
+    assert sentence.locator("[data-atom]").count() == 3
+    assert panel.locator(".sae-nb-key").first.is_visible()
     assert panel.locator(".sae-nb-pairrow[role=option]").count() == 12
     stage("drawn", panel)
+
+
+def check_the_answer_stands_above_the_rows_at_every_width(page: Page, stage: Any) -> None:
+    """No empty third at 1 400 pixels; at 800 nobody scrolls past twelve rows to read what came out."""
+    panel = stage.panel()
+    for width in (1400, 800):
+        stage.resize(width)
+        stage.settle()
+        panel.scroll_into_view_if_needed()
+        sentence, answers, rows, main = (
+            panel.locator(of).first.bounding_box()
+            for of in (
+                ".sae-nb-answer",
+                ".sae-nb-lens .sae-nb-bars",
+                ".sae-nb-paired",
+                ".sae-nb-main",
+            )
+        )
+        assert sentence["y"] < answers["y"] < rows["y"]
+        assert main["x"] + main["width"] - (answers["x"] + answers["width"]) < 40
+        stage(f"at-{width}", panel)
+    stage.resize()
+
+
+def check_clear_takes_the_answer_away(page: Page, stage: Any) -> None:
+    """Neither sentence nor rows of an image that is gone; ‹ › brings the next one."""
+    panel = stage.panel()
+    panel.get_by_role("button", name="clear").click()
+    panel.locator(".sae-nb-statusline", has_text="Draw something").wait_for()
+    assert not panel.locator(".sae-nb-answer").is_visible()
+    assert panel.locator(".sae-nb-pairrow[role=option], .sae-nb-barrow").count() == 0
+    stage("cleared", panel)
+    panel.get_by_role("button", name="›").click()
+    panel.locator(".sae-nb-answer", has_text="The model reads it as").wait_for()
 
 
 def check_clicked_atom_goes_to_the_linked_browser(page: Page, stage: Any) -> None:
@@ -51,12 +89,12 @@ def check_clicked_atom_goes_to_the_linked_browser(page: Page, stage: Any) -> Non
     row = panel.locator(".sae-nb-pairrow[role=option]").nth(3)
     number = str(row.locator(".sae-nb-label").text_content()).split()[0]
     row.click()
-    field = other.locator("input[type=number]").first
+    field = other.locator(".sae-nb-entry input").first
     page.wait_for_function(
         "([field, number]) => field.value === number", arg=[field.element_handle(), number]
     )
     stage.settle()
-    panel.get_by_role("button", name="splice check").click()
+    panel.get_by_role("button", name="measure by removing it").click()
     panel.locator(".sae-nb-pairrow .sae-nb-before").first.wait_for()
     stage.settle()
     stage("spliced", panel)
@@ -76,7 +114,7 @@ def check_second_picture_turns_bars_into_differences(page: Page, stage: Any) -> 
 
 
 def check_typed_text_is_read_and_is_only_text(page: Page, stage: Any) -> None:
-    """Markup in it stays a word; an empty one is one sentence."""
+    """Markup in it stays a word; an empty one takes its answer away."""
     panel = stage.panel(which=2)
     field = panel.locator("input[type=text]").first
     field.fill("The fox <b>lost</b> the coin")
@@ -87,5 +125,6 @@ def check_typed_text_is_read_and_is_only_text(page: Page, stage: Any) -> None:
     stage("text", panel)
     field.fill("  ")
     field.press("Enter")
-    panel.locator(".sae-nb-problem", has_text="at least one word").wait_for()
+    panel.locator(".sae-nb-statusline", has_text="at least one word").wait_for()
+    assert panel.locator(".sae-nb-pairrow[role=option], .sae-nb-token").count() == 0
     stage("empty_text", panel)

@@ -33,14 +33,23 @@ def check_moving_the_slider_steers_the_model(page: Page, stage: Any) -> None:
         handle.press("ArrowRight")
     page.wait_for_function(f"([plot, old]) => ({BARS})(plot) !== old", arg=[plot, before])
     stage.settle()
+    assert "“digit 4” (atom" in str(panel.locator(".sae-nb-answer").text_content())
     stage("moved", panel)
+    for width in (1400, 800):
+        stage.resize(width)
+        stage.settle()
+        panel.scroll_into_view_if_needed()
+        stage(f"at-{width}", panel)
+    stage.resize()
 
 
 def check_the_curve_stands_beside_its_band(page: Page, stage: Any) -> None:
     """Dose–response: the atom's line, the band of random directions, the nearest atom."""
     panel = stage.panel()
+    panel.get_by_role("button", name="more").click()
     panel.get_by_role("button", name="dose–response").click()
-    stage.says(panel, "the band of 8 random directions")
+    stage.says(panel, "8 random directions")
+    panel.get_by_role("button", name="more").click()
     stage.settle()
     assert panel.locator(".js-plotly-plot .x2y2 .js-line, .js-plotly-plot .x2y2 .js-fill").count()
     stage("curve", panel)
@@ -50,8 +59,9 @@ def check_a_text_goes_on_before_and_after(page: Page, stage: Any) -> None:
     """Three columns: before, after with changed tokens marked, random direction."""
     panel = stage.panel(which=1)
     panel.get_by_role("button", name="continue the text").click()
-    panel.get_by_text("Continued,").wait_for()
-    for title in ("before", "after", "random direction"):
+    panel.get_by_text("new tokens changed").wait_for()
+    assert "“bad story” (atom" in str(panel.locator(".sae-nb-answer").text_content())
+    for title in ("before", "after", "random push of the same size"):
         assert panel.get_by_text(title, exact=True).first.is_visible()
     stage.settle()
     stage("story", panel)
@@ -61,25 +71,29 @@ def check_a_divergence_sets_the_strength_and_atoms_combine(page: Page, stage: An
     """Choosing a KL moves the slider; "combine" keeps the atom in a row while another is chosen."""
     panel = stage.panel()
     stage.run("steering.others, steering.atom, steering.strength = (), four, 2.0; steering.wait()")
-    panel.locator("select").first.select_option(label="0.25")
-    stage.says(panel, "found for KL 0.250")
+    panel.get_by_role("button", name="more").click()
+    size = panel.get_by_label("match effect size")
+    size.select_option(label="0.25")
+    stage.says(panel, "Match effect size 0.25: strength found")
     kl, strength = stage.ask("[steering.summary.kl, steering.strength]")
     assert abs(kl - 0.25) < 0.013
     assert strength != 2.0
     panel.get_by_role("button", name="combine").click()
+    panel.get_by_text("Choose another atom to change with it").wait_for()
     field = panel.locator(".sae-nb-entry input").first
     field.fill(str(stage.ask("vit_examples.match('digit 9').atom")))
     field.press("Enter")
-    stage.says(panel, "found for KL 0.250")
+    stage.says(panel, "Match effect size 0.25: strength found")
     panel.get_by_text(f"+ atom {stage.ask('four')}").wait_for()
     assert len(stage.ask("steering.recipe()['others']")) == 1
     stage.settle()
     stage("combined", panel)
     panel.get_by_role("button", name="without").click()
-    panel.locator("select").first.select_option(label="as set")
+    size.select_option(label="off")
     stage.settle()
-    assert panel.locator("select").first.evaluate("menu => menu.selectedIndex") == 0
+    assert size.evaluate("menu => menu.selectedIndex") == 0
     assert stage.ask("steering.recipe()['others']") == []
+    panel.get_by_role("button", name="more").click()
 
 
 def check_a_wrong_recipe_is_one_sentence(page: Page, stage: Any) -> None:

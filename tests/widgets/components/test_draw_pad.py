@@ -105,3 +105,28 @@ def test_rows_must_agree_and_exist() -> None:
     bars.show(["a"], Column(title="x", values=[1.0]))
     with pytest.raises(t.TraitError, match="one of 1 rows"):
         bars.selected = 1
+
+
+def test_every_mark_can_have_its_words_under_the_bars() -> None:
+    """A key of marks and words; hostile ones stay words, an unknown mark is refused."""
+    bars = PairedBars()
+    column = Column(title="effect", values=[1.0], control=[0.5], signed=True)
+    bars.show(["a"], column, key=[("control", HOSTILE), ("above", "raises"), ("", "plain")])
+    page = bars.static_html()
+    assert "sae-nb-key-control" in page
+    assert page.count("sae-nb-keyentry") == 3
+    assert HOSTILE not in page
+    with pytest.raises(ValueError, match="key"):
+        bars.show(["a"], column, key=[("star", "nothing drawn so")])
+    bars.show(["a"], column)
+    assert "sae-nb-key" not in bars.static_html()
+
+
+def test_the_row_chosen_already_can_be_chosen_again() -> None:
+    """The page says so, since the trait does not change; other messages say nothing."""
+    bars, heard = PairedBars(), []
+    bars.show(["a", "b"], Column(title="x", values=[1.0, 2.0]), selected=1)
+    bars.on_again(heard.append)
+    for content in ({"kind": "again"}, {"kind": "other"}, "again", None):
+        bars._handle_custom_msg(content, [])
+    assert heard == [1]

@@ -16,7 +16,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from PIL import Image
-from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.panel import Entry, descendants
 from torch import nn
 
 import sae_nb as sn
@@ -156,7 +156,7 @@ def test_uploads_of_any_kind_are_converted_and_said(lens: sw.InputLens) -> None:
     )
     lens.wait()
     assert lens.problem
-    assert "Pillow" in lens.status
+    assert "is not a picture I can read. Save it as PNG or JPEG" in lens.status
     assert lens.picture is before
     assert HOSTILE not in lens._status_line.value
     assert lens.sources.name("first") == "a.gif"
@@ -178,7 +178,7 @@ def test_examples_are_those_behind_the_activations(vit: Any) -> None:
     assert lens.n_examples == 2
     assert torch.equal(lens.picture, PICTURES[0])
     assert lens.summary.base.n_rows == len(acts)
-    assert "138 rows" in lens.chips["base rates"]
+    assert "138 rows" in lens.chips["usual from"]
     lens.controls.forth.click()
     assert torch.equal(lens.picture, PICTURES[1])
     lens.draw(SEVEN)
@@ -201,6 +201,104 @@ def test_pretrained_sae_needs_nothing_else(vit: Any) -> None:
 # --- what is shown --------------------------------------------------------------------------------
 
 
+def test_while_the_model_reads_nothing_else_is_claimed(vit: Any) -> None:
+    """No answer, no "draw something", no word on what the model is: what loads, and for how long."""
+    lens = sw.InputLens(vit, VIT_SAE, "resid_post.6")
+    vit.lock.acquire()
+    try:
+        lens.picture = PICTURES[0]
+        assert "The model is reading the image (about 6" in lens._answer_text.value
+        assert says_nothing(lens)
+        shown = [lens.status, lens._bars.empty_text, lens._view.grid.empty_text]
+        assert not any([*shown, lens._detail_view.answers.empty_text])
+    finally:
+        vit.lock.release()
+    lens.wait()
+    assert "reading" not in lens._answer_text.value
+    assert "The model reads it as" in lens.answer
+    lens.close()
+
+
+def test_a_model_without_answers_says_so_and_only_then(vit: Any) -> None:
+    """The sentence is said of a model without classes, after it has read, and of no other."""
+    lens = sw.InputLens(sn.wrap(vit.module, name="headless"), VIT_SAE, "resid_post.6")
+    lens.picture = PICTURES[0]
+    lens.wait()
+    words = "This model has no answer to show, only hidden states."
+    assert lens.answer.startswith(words)
+    assert lens._detail_view.answers.empty_text == words
+    lens.controls.target.value = "7"
+    assert lens.status.startswith("explain the answer: nothing, because")
+    assert lens.controls.target.value == ""
+    lens.close()
+
+
+def test_the_sentence_names_the_answer_and_what_it_hangs_on(lens: sw.InputLens) -> None:
+    """Percent of the likeliest, three atoms by the size of their effect, in the record's numbers."""
+    summary = lens.summary
+    _, name, p = summary.answers[0]
+    assert lens.answer.startswith(f"The model reads it as “{name}” ({100 * p:.0f}")
+    first, *_ = summary.top(3, "attribution")
+    assert lens.answer.split("matter most: ")[1].startswith(lens.names.in_text(first))
+    assert f"{len(summary.used)} atoms active at 69 positions" in lens.numbers
+
+
+def test_labels_reach_an_open_lens(lens: sw.InputLens) -> None:
+    """Rows, card and sentence take a new name at once; hostile ones stay words."""
+    atom = lens.summary.top(1, "attribution")[0]
+    lens.sort = "attribution"
+    lens.names.labels.write(atom, f"tail {HOSTILE}")
+    assert lens._bars.labels[0] == f"{atom} · tail {HOSTILE}"
+    assert f"“tail {HOSTILE}” (atom {atom})" in lens.answer
+    assert lens._bars.atoms == lens._atoms
+    assert "<script>" not in lens._answer_text.value
+    lens.names.labels.write(atom, "")
+    assert "tail" not in lens.answer
+
+
+def test_choosing_the_atom_that_is_shown_already_is_a_choice(lens: sw.InputLens) -> None:
+    """The page says that a chosen row was clicked again, and who follows hears of it."""
+    heard: list[int] = []
+    lens.observe(lambda change: heard.append(change["new"]), "atom")
+    assert not lens.atom_chosen
+    lens._bars._handle_custom_msg({"kind": "again"}, [])
+    assert lens.atom_chosen
+    assert heard == [lens.atom]
+
+
+def test_differences_fall_from_the_first_row(lens: sw.InputLens) -> None:
+    """Two inputs are sorted by what is on screen, in either column."""
+    lens.compare_picture = PICTURES[1]
+    lens.wait()
+    for order, column in (("total strength", 0), ("attribution", 1), ("surprise", 0)):
+        lens.sort = order
+        sizes = np.abs(np.asarray(lens._bars.columns[column]["values"], float))
+        assert (np.diff(sizes[:12]) <= 0).all()
+    assert lens.controls.sort.layout.display == "none"
+    lens.controls.sort_compared.value = "attribution"
+    assert lens.sort == "attribution"
+
+
+def test_what_a_number_field_shows_is_what_was_read(vit: Any) -> None:
+    """After a drawing the input is none of the examples."""
+    acts = sn.capture(vit, PICTURES, "resid_post.6", progress=False)
+    lens = sw.InputLens(vit, VIT_SAE, "resid_post.6", acts=acts)
+    lens.wait()
+    field = next(w for w in descendants(lens) if getattr(w, "description", "") == "input")
+    field.value = "1"
+    lens.wait()
+    assert torch.equal(lens.picture, PICTURES[1])
+    lens.draw(SEVEN)
+    assert field.value == ""
+    for nonsense in ("7", "-3", "x", "1.5", "9" * 400):
+        field.value = nonsense
+        assert lens.status.startswith("input: whole numbers from 0 to 1")
+        assert field.value == ""
+    lens.wait()
+    assert lens._view.grid.captions[0] == "drawing"
+    lens.close()
+
+
 def test_clicking_a_bar_chooses_the_atom_and_links_carry_it(lens: sw.InputLens) -> None:
     """The trait moves, the heat moves, and whoever is linked moves too."""
     follower = sw.InputLens(lens.model, VIT_SAE, "resid_post.6")
@@ -215,11 +313,14 @@ def test_clicking_a_bar_chooses_the_atom_and_links_carry_it(lens: sw.InputLens) 
 
 
 def test_chosen_atom_stays_with_the_next_input(lens: sw.InputLens) -> None:
-    """Unless nobody has chosen one; then it is the first bar."""
+    """Unless nobody has chosen one; then it is the first that has heat on the image."""
     lens.picture = PICTURES[1]
     lens.wait()
-    assert lens.atom == lens._atoms[0]
-    lens._bars.selected = 3
+    assert not lens.atom_chosen
+    assert lens.atom in lens._atoms
+    assert np.abs(lens._view.grid.heat_maps[0]).max() > 0
+    lens._bars.selected = 3 if lens.atom != lens._atoms[3] else 4
+    assert lens.atom_chosen
     chosen = lens.atom
     lens.picture = PICTURES[0]
     lens.wait()
@@ -326,7 +427,9 @@ def test_splice_check_draws_the_exact_effect(lens: sw.InputLens) -> None:
     assert check == record
     place = lens._atoms.index(lens.atom)
     assert lens._bars.columns[1]["exact"][place] == pytest.approx(check.exact)
-    assert "first order" in lens._detail_view.card.value
+    assert "Measured without this atom: the score of" in lens._detail_view.card.value
+    assert "KL" in lens.numbers
+    assert "KL" not in lens.answer
     lens.picture = PICTURES[1]
     lens.wait()
     assert lens.check is None
@@ -384,7 +487,8 @@ def test_second_input_turns_bars_into_differences_with_a_floor(lens: sw.InputLen
     column = lens._bars.columns[0]
     np.testing.assert_allclose(column["values"], found.strength.value[atoms], rtol=1e-5)
     np.testing.assert_allclose(np.abs(column["control"]), found.strength.floor[atoms], rtol=1e-5)
-    assert "positions were permuted" in lens.status
+    assert "lower bound" in lens.status
+    assert lens.answer.startswith("A is read as “")
     assert len(lens._view.grid.captions) == 2
     lens.comparing = False
     lens.wait()
@@ -419,15 +523,64 @@ def test_second_text_is_compared_on_the_first_ones_answer(reading: sw.InputLens)
 # --- bad input ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["  ", "\n"])
-def test_empty_text_is_one_sentence(reading: sw.InputLens, text: str) -> None:
-    """What was shown stays."""
-    before = reading.summary
+def says_nothing(lens: sw.InputLens) -> bool:
+    """Whether no answer, bar, heat or card of an earlier input stands on screen."""
+    view, detail = lens._view, lens._detail_view
+    heat = view.grid.captions if lens.kind == "vision" else view.strip.tokens
+    return not any(
+        (
+            lens.answer,
+            lens.numbers,
+            lens._bars.labels,
+            detail.answers.labels,
+            detail.card.value,
+            heat,
+        )
+    )
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n"])
+def test_emptied_text_takes_what_was_concluded_with_it(reading: sw.InputLens, text: str) -> None:
+    """The field is empty, and so is everything that stood there about it; another text fills it."""
+    assert "The model goes on with" in reading.answer
     reading.text = text
     reading.wait()
-    assert reading.problem
-    assert "at least one word" in reading.status
-    assert reading.summary is before
+    assert says_nothing(reading)
+    assert reading.status == "Type at least one word above."
+    with pytest.raises(RuntimeError, match="no input yet"):
+        _ = reading.summary
+    reading.text = "Anna lived near"
+    assert reading.summary.text == "Anna lived near"
+    assert not says_nothing(reading)
+
+
+def test_clear_takes_the_input_and_its_answer(lens: sw.InputLens) -> None:
+    """Whether it was drawn or chosen; so does taking back the only stroke."""
+    lens.sources.clear()
+    lens.wait()
+    assert says_nothing(lens)
+    assert lens.status.startswith("Draw something")
+    lens.draw(SEVEN)
+    assert lens.summary.answers[0][1] == "7"
+    lens.sources.pad.clear()
+    lens.wait()
+    assert lens.picture is None
+    assert says_nothing(lens)
+
+
+def test_an_answer_that_comes_after_its_input_is_gone_is_dropped(
+    lens: sw.InputLens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clearing while the model reads leaves nothing behind."""
+    from sae_nb_widgets.input_lens import _runs
+
+    read, release = _runs.top_atoms, threading.Event()
+    monkeypatch.setattr(_runs, "top_atoms", lambda *a, **k: release.wait(10) and read(*a, **k))
+    lens.picture = PICTURES[1]
+    lens.picture = None
+    release.set()
+    lens.wait()
+    assert says_nothing(lens)
 
 
 def test_long_text_and_special_tokens_are_said(reading: sw.InputLens) -> None:
@@ -462,13 +615,66 @@ def test_traits_refuse_what_cannot_be(
     assert getattr(lens, trait) is before or getattr(lens, trait) == before
 
 
-def test_unknown_answer_is_one_sentence(lens: sw.InputLens) -> None:
-    """The classes there are."""
-    lens.target = HOSTILE
+NONSENSE = ("abc", "-1", "1e99", "10000000000000000000000", "﷽", "٣x", HOSTILE, "x" * 10_000)
+
+
+@pytest.mark.parametrize("given", NONSENSE)
+def test_nonsense_in_a_field_is_refused_by_the_name_of_the_control(
+    lens: sw.InputLens, given: str
+) -> None:
+    """The field goes back to what is in force, and what was concluded stays that of the input."""
+    fields = {w.description: w for w in descendants(lens) if isinstance(w, Entry)}
+    assert {"atom", "explain the answer", "rows"} <= set(fields)
+    lens.target = "4"
+    answer = (lens.summary, lens.answer)[1]
+    for name, field in fields.items():
+        if (name, given) == ("input", "-1"):
+            continue  # which means none of the examples
+        before = field.value
+        field.value = given
+        lens.wait()
+        assert lens.problem
+        assert lens.status.startswith(f"{name}: ")
+        assert len(lens.status) < 300
+        assert "<script>" not in lens._status_line.value
+        assert field.value == before
+        assert lens.answer == answer
+
+
+def test_unknown_answer_is_refused(lens: sw.InputLens) -> None:
+    """By the trait with the classes there are; the one explained stays."""
+    with pytest.raises(t.TraitError, match="one of the classes"):
+        lens.target = HOSTILE
+    with pytest.raises(t.TraitError, match="one of the classes"):
+        lens.target = "#10"
+    assert lens.target == ""
+
+
+def test_a_text_of_another_script_or_length_is_read_or_refused_in_words(
+    reading: sw.InputLens,
+) -> None:
+    """Ten thousand characters, emoji and Arabic: the answer is of what stands in the field."""
+    for text in ("مرحبا بالعالم", "👩‍👩‍👧‍👦 🦊", "x" * 10_000, "a \x00 b"):
+        reading.controls.text.value = text
+        assert reading.summary.text == text
+        assert not reading.problem
+        assert "The model goes on with" in reading.answer
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n broken", b"\xff\xd8\xff" * 99]
+)
+def test_broken_picture_files_are_named(lens: sw.InputLens, content: bytes) -> None:
+    """The file's own name, what to do, and the picture that stays."""
+    before, answer = lens.picture, lens.answer
+    file = {"type": "image/png", "size": 1, "last_modified": _now()}
+    name = "ö" * 10_000 + ".png"
+    lens.controls.upload.value = (file | {"name": name, "content": memoryview(content)},)
     lens.wait()
     assert lens.problem
-    assert "one of the classes" in lens.status
-    assert "<script>" not in lens._status_line.value
+    assert "is not a picture I can read" in lens.status
+    assert len(lens.status) < 200
+    assert (lens.picture is before, lens.answer) == (True, answer)
 
 
 def test_splice_check_of_a_silent_atom_says_so(lens: sw.InputLens) -> None:
@@ -476,8 +682,23 @@ def test_splice_check_of_a_silent_atom_says_so(lens: sw.InputLens) -> None:
     silent = next(a for a in range(96) if lens.summary.place(a) is None)
     lens.atom = silent
     lens.splice_check()
-    assert "does not fire" in lens.status
-    assert "does not fire" in lens._detail_view.card.value
+    assert lens.status.startswith("measure by removing it: ")
+    assert "is silent on this input" in lens.status
+
+
+def test_a_linked_atom_that_is_silent_says_so_and_the_strongest_is_one_click_away(
+    lens: sw.InputLens,
+) -> None:
+    """How often it fires elsewhere is said too; the button goes to the strongest of this input."""
+    detail = lens._detail_view
+    assert detail.strongest.layout.display == "none"
+    lens.atom = next(a for a in range(96) if lens.summary.place(a) is None)
+    assert "Silent on this input. In the example set it fires on 5.00" in detail.card.value
+    assert detail.strongest.layout.display is None
+    assert detail.check.layout.display == "none"
+    detail.strongest.click()
+    assert lens.atom == lens.summary.top(1, "strength")[0]
+    assert "Active at" in detail.card.value
 
 
 def test_parts_that_do_not_fit_are_refused(vit: Any) -> None:
@@ -526,7 +747,8 @@ def test_page_without_a_kernel_has_it_all(lens: sw.InputLens, tmp_path: Path) ->
     assert "<script" not in page
     assert "sae-nb-pairrow" in page
     assert "<svg" in page
-    assert "contributes" in page
+    assert "the score of" in page
+    assert "what random directions reach" in page
     assert "&lt;script&gt;" in page
 
 

@@ -21,8 +21,9 @@ class Lens(t.HasTraits):
     text = t.Unicode("")
     atom = t.Int(0)
 
-    def __init__(self, model: Any, sae: Any, **state: Any) -> None:
+    def __init__(self, model: Any, sae: Any, *, chosen: bool = True, **state: Any) -> None:
         super().__init__(**state)
+        self.atom_chosen = chosen
         self.model, self.sae, self.hook_point = model, sae, "resid_post.6"
 
 
@@ -80,6 +81,42 @@ def test_one_atom_for_both(joined: tuple[Lens, InputSteering]) -> None:
     assert panel.summary.recipe.atom == 17
     panel.atom = 5
     assert lens.atom == 5
+
+
+def test_the_lens_keeps_its_own_atom_until_somebody_chooses(
+    parts: tuple[Any, Any, torch.Tensor],
+) -> None:
+    """So that both panels open on something to see; a new input does not re-aim the steering."""
+    model, sae, pictures = parts
+    lens = Lens(model, sae, picture=pictures[0], atom=3, chosen=False)
+    panel = InputSteering(lens, atom=17)
+    assert (panel.atom, lens.atom) == (17, 3)
+    lens.atom = 4  # what the lens chose for another input
+    assert panel.atom == 17
+    lens.atom_chosen = True
+    lens.atom = 5
+    assert panel.atom == 5
+    panel.atom = 6
+    assert lens.atom == 6
+    panel.close()
+
+
+def test_clearing_the_lens_clears_the_answer(
+    joined: tuple[Lens, InputSteering], parts: tuple[Any, Any, torch.Tensor]
+) -> None:
+    """Neither sentence, bars nor numbers of an image that is gone; the next one brings them back."""
+    (lens, panel), (_, _, pictures) = joined, parts
+    panel.wait()
+    assert panel.answer
+    lens.picture = None
+    panel.wait()
+    assert (panel.answer, panel.numbers) == ("", "")
+    assert panel.status == "There is no image. Draw or choose one above."
+    assert not any(len(trace.x) for trace in panel.current_figure().data[:4])
+    with pytest.raises(RuntimeError):
+        _ = panel.summary
+    lens.picture = pictures[1]
+    assert int(np.asarray(panel.summary.before).argmax()) == 0
 
 
 def test_a_closed_panel_lets_go(joined: tuple[Lens, InputSteering]) -> None:

@@ -11,14 +11,16 @@ from sae_nb_widgets.steering._figure import (
     CURVE_TRACES,
     EFFECT_BAND,
     RANDOM,
-    curve_words,
     mark_strength,
     steering_figure,
-    strength_words,
+    update_answer,
     update_curve,
 )
+from sae_nb_widgets.steering._scale import StrengthScale
+from sae_nb_widgets.steering._words import answer_words, curve_words, edit_words, numbers_words
 
-from sae_nb.figures import to_svg
+from sae_nb.atoms import AtomNames, Labels
+from sae_nb.figures import THIN_SPACE, to_svg
 from sae_nb.steering import DoseResponse
 from sae_nb.summaries import SteeringCurve, SteeringRecipe, SteeringSummary
 
@@ -128,24 +130,59 @@ def test_curve_comes_and_goes() -> None:
     ("effect", "verdict"), [(0.05, "inside"), (0.5, "outside"), (-0.5, "outside")]
 )
 def test_verdict_compares_with_the_random_band(effect: float, verdict: str) -> None:
-    """An effect that random directions reach as well is called that."""
+    """Points with the range of random directions; an effect that those reach as well is called chance."""
     words = curve_words(curve(effect))
-    assert f"{verdict} the band of 4 random directions" in words
+    moves = "falls" if effect < 0 else "rises"
+    assert f"P(b) {moves} by {abs(100 * effect):.2g}".rstrip("0") in words
+    assert "4 random directions: −9.0 to 9.0 points." in words
+    assert ("That is no more than chance." in words) is (verdict == "inside")
 
 
-def test_strength_words_name_unit_and_amount() -> None:
-    """Multiples, coefficients and factors read differently."""
+NAMES = AtomNames(labels=Labels({1: "digit 4"}))
+
+
+def test_an_edit_is_said_with_names_and_the_unit_it_has() -> None:
+    """Multiples, coefficients and factors read differently, and so do up and down."""
+    scale = StrengthScale()
+    scale.p99 = np.array([0.0, 3.0, 2.0])
     p99 = SteeringRecipe(hook_point="a", atom=1, strength=2.0, unit="p99", p99=3.0)
-    assert strength_words(p99) == "add 2.00 × p99 (= 6.00)"
-    assert strength_words(SteeringRecipe(hook_point="a", atom=1, strength=0.5, mode="scale")) == (
-        "scale by 0.500"
+    below = SteeringRecipe(hook_point="a", atom=2, strength=-0.35, others=((1, 9.0),))
+    factor = SteeringRecipe(hook_point="a", atom=0, strength=0.5, mode="scale")
+    nothing = SteeringRecipe(hook_point="a", atom=0, strength=0.0)
+    assert edit_words(p99, NAMES, scale) == "“digit 4” (atom 1) turned up 2×"
+    assert edit_words(below, NAMES, scale) == (
+        "atom 2 turned down 0.35 model units and “digit 4” (atom 1) turned up 3×"
     )
+    assert edit_words(factor, NAMES, scale) == "atom 0 scaled by 0.5"
+    assert edit_words(nothing, NAMES, scale) == "atom 0 left as it is"
+
+
+def test_the_answer_is_in_words_and_percent_and_the_rest_is_behind_it() -> None:
+    """What the visitor asked, with the random push; nats and units only among the numbers."""
+    found = summary(
+        recipe=SteeringRecipe(hook_point="a", atom=1, strength=3.0, unit="p99", p99=85.1)
+    )
+    sentence = answer_words(found, edit_words(found.recipe, NAMES, StrengthScale()))
+    assert sentence.replace(THIN_SPACE, " ") == (
+        "“digit 4” (atom 1) turned up 3×: P(“<script>alert(1)</script>”) 20 % → 80 % "
+        "(random push of the same size: 22 %)."
+    )
+    numbers = numbers_words(found)
+    assert all(word in numbers for word in ("KL", "nats", "3× = 255", "99th percentile"))
+
+
+def test_nothing_is_drawn_of_no_answer() -> None:
+    """Bars, words and names go with the input."""
+    figure = steering_figure(summary())
+    update_answer(figure, None)
+    assert not any(len(trace.x) for trace in figure.data[:4])
+    assert not figure.layout.yaxis.ticktext
 
 
 def test_still_drawing_has_bars_and_curves() -> None:
     """Readers without JavaScript see the same."""
     svg = to_svg(steering_figure(summary(), curve(0.5)))
     assert "not drawn here" not in svg
-    assert "random, same norm" in svg
+    assert "random push of the same size" in svg
     assert "<script" not in svg
     assert steering_figure(summary()).data[AFTER].name == "after"

@@ -14,7 +14,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.panel import Entry, descendants
 from sae_nb_widgets.steering._figure import AFTER, BEFORE, EFFECT, EFFECT_BAND, RANDOM
 from torch import Tensor, nn
 
@@ -155,10 +155,10 @@ def test_slider_that_snaps_to_its_steps_changes_nothing(panel: sw.SteeringPanel)
     assert panel.strength == slider.value
 
 
-def test_random_control_is_drawn_dashed_and_follows_its_seed(panel: sw.SteeringPanel) -> None:
-    """Its outline ends at the record's values, in dashed grey, and another seed moves it."""
+def test_random_control_is_drawn_hatched_and_follows_its_seed(panel: sw.SteeringPanel) -> None:
+    """Its outline ends at the record's values, and another seed moves it."""
     trace = panel.current_figure().data[RANDOM]
-    assert (trace.line.dash, trace.line.color) == ("dash", "#8C8C8C")
+    assert trace.fillpattern.shape == "/"
     np.testing.assert_allclose(np.asarray(trace.x).reshape(-1, 6)[:, 1], panel.summary.random)
     before = panel.summary.random
     panel.seed = 1
@@ -213,6 +213,7 @@ def test_an_atom_browser_steers_the_panel(vit: Any) -> None:
     assert summary.recipe.atom == browser.atom
     assert summary.recipe.p99 == pytest.approx(browser.catalogue.p99[browser.atom], rel=1e-5)
     assert summary.edit_norm == pytest.approx(2 * summary.recipe.p99, rel=1e-4)
+    assert made.names is browser.names
     made.close()
     browser.close()
 
@@ -226,7 +227,178 @@ def test_another_head_answers(vit: Any, panel: sw.SteeringPanel) -> None:
     np.testing.assert_allclose(bars(panel, BEFORE), expected, atol=1e-5)
 
 
+# --- names ----------------------------------------------------------------------------------------
+
+
+def test_a_label_typed_elsewhere_reaches_the_open_panel(panel: sw.SteeringPanel) -> None:
+    """Field, sentence, heat and kept recipes call the atom what people call it now."""
+    panel.keep_recipe()
+    panel.wait()
+    assert panel.answer.startswith(f"{panel.names.in_text(5)} turned up 4 model units: P(")
+    browser = sw.AtomBrowser(SAE, sn.capture(panel.model, PICTURES, "resid_post.1", progress=False))
+    browser.wait()
+    browser.names.labels.write(5, "bad story")
+    assert "bad story" in panel.controls.name.value
+    assert panel.answer.startswith("“bad story” (atom 5) turned up 4 model units: P(")
+    assert "bad story" in panel.controls.kept.options[1][0]
+    panel.seed = 3
+    panel.wait()
+    assert panel.cards.grid.captions[1] == "5 · bad story"
+    panel.names.labels.write(5, "")
+    browser.close()
+
+
 # --- strengths ------------------------------------------------------------------------------------
+
+
+def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(vit: Any) -> None:
+    """Above the safe one it goes back, with its sign, and that is said; one below stays."""
+    acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
+    made = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts, atom=5)
+    made.strength = -4.5
+    made.wait()
+    made.atom = 7
+    made.wait()
+    assert made.strength == made.summary.recipe.strength == -2.0
+    assert "Strength back to −2×: −4.5 was set for another atom" in made.status
+    made.strength = 1.5
+    made.wait()
+    assert "back to" not in made.status
+    made.atom = 8
+    made.wait()
+    assert made.strength == 1.5
+    assert "back to" not in made.status
+    recipe = made.recipe() | {"atom": 9, "strength": 4.0, "p99": float(made.scale.p99[9])}
+    made.replay(recipe)  # whoever gives both means both
+    made.wait()
+    assert (made.atom, made.strength) == (9, pytest.approx(4.0))
+    made.close()
+
+
+def test_texts_bear_less_than_classes(gpt: Any) -> None:
+    """A language panel opens at the strength that an atom reaches by itself, and returns to it."""
+    acts = sn.capture(gpt, ["the cat sat", "the dog sat"], "resid_post.0", progress=False)
+    made = sw.SteeringPanel(gpt, "resid_post.0", PlainSae(16, 32), ["the cat"], acts=acts, atom=3)
+    made.wait()
+    assert made.strength == 1.0
+    made.strength = 3.0
+    made.atom = 4
+    made.wait()
+    assert made.strength == 1.0
+    made.close()
+
+
+NONSENSE = ("abc", "−", "1e999", "9" * 30, "﷽", "<b>", "x" * 10_000, "")
+
+
+@pytest.mark.parametrize("given", NONSENSE)
+def test_nonsense_in_a_number_field_is_refused_and_leaves(
+    panel: sw.SteeringPanel, given: str
+) -> None:
+    """Every one names itself and its rule, shows what is in force, and changes no answer."""
+    fields = {w.description: w for w in descendants(panel) if isinstance(w, Entry)}
+    assert set(fields) == {"atom", "at", "input", "random seed"}
+    answer = (panel.summary, panel.answer)[1]
+    for name, field in fields.items():
+        before = field.value
+        field.value = given
+        panel.wait()
+        assert panel.problem
+        assert panel.status.startswith("strength: " if name == "at" else f"{name}: ")
+        assert len(panel.status) < 200
+        assert (field.value, panel.answer) == (before, answer)
+
+
+def test_nonsense_as_a_target_token_is_refused(talking: sw.SteeringPanel) -> None:
+    """Another script, ten thousand characters, two words; a word of the model is taken."""
+    field = next(
+        w for w in descendants(talking) if getattr(w, "description", "") == "effect on token"
+    )
+    field.value = "dog"
+    talking.wait()
+    assert talking.summary.target_name.strip() == "dog"
+    assert "P(“dog”)" in talking.answer
+    for given in ("the cat", "the " * 2500):
+        field.value = given
+        assert talking.status.startswith("effect on token: one token of small gpt")
+        assert field.value == "dog"
+
+
+# --- what is asked about --------------------------------------------------------------------------
+
+
+def test_sentence_and_curve_are_about_the_class_that_was_chosen(planted: sw.SteeringPanel) -> None:
+    """Else about the one that moves most; another choice takes the old curve away."""
+    assert planted.summary.target_name == "b"
+    menu = next(w for w in descendants(planted) if getattr(w, "description", "") == "effect on")
+    menu.value = "c"
+    assert planted.target == "c"
+    assert planted.summary.target_name == "c"
+    assert ": P(c) " in planted.answer
+    planted.dose_response([0.0, 3.0])
+    assert planted.curve.target_name == "c"
+    assert planted.curve.response.effect[1] == pytest.approx(planted.summary.effect, abs=1e-5)
+    assert "P(c) falls by" in planted.status
+    planted.target = "a"
+    assert planted.summary.target_name == "a"
+    assert planted.curve is None
+
+
+def test_combine_says_what_is_kept_until_another_atom_is_chosen(panel: sw.SteeringPanel) -> None:
+    """Also while a strength is searched for, and then what happens to both."""
+    panel.target_kl = 0.002
+    panel.wait()
+    panel.combine()
+    panel.wait()
+    assert f"Kept: {panel.names.in_text(5)} turned up" in panel.mix._kept.value
+    assert "scales both together" in panel.mix._kept.value
+    assert panel.mix.layout.display is None
+    panel.atom = 20
+    panel.wait()
+    assert panel.mix._kept.value == ""
+
+
+def test_an_emptied_text_takes_what_was_concluded_with_it(talking: sw.SteeringPanel) -> None:
+    """Sentence, bars, continuations; typing brings an answer to the new text."""
+    talking.continue_text()
+    talking.wait()
+    talking.text = "  "
+    talking.wait()
+    assert (talking.answer, talking.continuation) == ("", None)
+    assert talking.cards.texts.layout.display == "none"
+    assert talking.status == "The text is empty. Type at least one word."
+    talking.continue_text()
+    assert talking.status == "The text is empty. Type at least one word."
+    talking.text = "the dog"
+    assert talking.summary.tokens == ("the", "dog")
+    assert talking.answer
+
+
+def test_changes_that_are_alike_by_construction_are_not_shown(panel: sw.SteeringPanel) -> None:
+    """At the last hook point atom and random push move every state equally far: no table of equals."""
+    assert panel.cards.changes.layout.display is None
+    assert len(panel.cards.grid.captions) == 3
+    panel.hook_point = "resid_post.2"
+    panel.wait()
+    assert panel.summary.read_at == "resid_post.2"
+    assert panel.cards.changes.layout.display == "none"
+    assert len(panel.cards.grid.captions) == 1
+
+
+def test_a_text_can_be_picked_from_where_its_changes_are_alike(talking: sw.SteeringPanel) -> None:
+    """One plain row of tokens, without heat or legend; a click steers only there."""
+    talking.hook_point = "resid_post.1"
+    talking.wait()
+    strip = talking.cards.strip
+    assert strip.captions == ["the text"]
+    assert not np.frombuffer(strip.token_strengths, np.float32).any()
+    assert "sae-nb-legend" not in strip.static_html()
+    strip.selected = (0, 1)
+    talking.wait()
+    assert talking.positions == (1,)
+
+
+# --- the scale ------------------------------------------------------------------------------------
 
 
 def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any) -> None:
@@ -238,7 +410,7 @@ def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any) -> None:
     p99 = np.percentile(strengths[strengths > 0], 99)
     assert (made.unit, made.strength) == ("p99", 2.0)
     assert made.summary.edit_norm == pytest.approx(2 * p99, rel=1e-4)
-    assert "× p99" in made.controls.unit.value
+    assert "× its 99th percentile" in made.controls.unit.value
     made.mode = "scale"
     made.wait()
     assert made.unit == "coefficient"
@@ -260,7 +432,7 @@ def test_first_strength_without_acts_is_on_the_scale_of_the_states(vit: Any) -> 
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, atom=5)
     made.wait()
     assert made.unit == "coefficient"
-    assert "units of the model" in made.controls.unit.value
+    assert "model units" in made.controls.unit.value
     lengths = sn.capture(vit, PICTURES[:1], "resid_post.1", progress=False).x.norm(dim=1)
     assert 0.2 < made.strength / float(lengths.mean()) < 1.0
     made.close()
@@ -287,7 +459,7 @@ def test_heat_is_the_change_downstream_beside_the_random_one(panel: sw.SteeringP
     """The plain picture, and two maps over it on one scale."""
     grid = panel.cards.grid
     plain, ours, control = grid.heat_maps
-    assert grid.captions == ["the picture", "atom 5", "random"]
+    assert grid.captions == ["the image", panel.names.name(5), "random push"]
     assert not plain.any()
     np.testing.assert_allclose(ours, panel.summary.patch_change(), rtol=1e-5)
     np.testing.assert_allclose(control, panel.summary.patch_change(random=True), rtol=1e-5)
@@ -336,7 +508,8 @@ def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringP
     record = talking.continuation
     assert len(record.before) > 0
     html = talking.cards.texts.value
-    assert all(title in html for title in ("before", "after", "random direction"))
+    assert all(title in html for title in ("before", "after", "random push of the same size"))
+    assert "prove" in html
     assert "continue again" not in html
     talking.strength = 1.0
     talking.wait()
@@ -352,7 +525,7 @@ def test_a_continuation_asked_for_too_early_waits_for_the_unit(gpt: Any) -> None
     panel.wait()
     assert panel.continuation is not None
     assert panel.unit == "p99"
-    assert "× p99" in panel.cards.texts.value
+    assert "turned up 1.5×" in panel.cards.texts.value
     panel.close()
 
 
@@ -489,7 +662,7 @@ def test_bad_recipe_changes_nothing(panel: sw.SteeringPanel) -> None:
     panel.controls.recipe.value = "{not json"
     panel.controls.replay.click()
     assert panel.problem
-    assert "JSON" in panel.status
+    assert panel.status.startswith("recipe: This is not a recipe I can read (line 1, column 2)")
 
 
 # --- bad input ------------------------------------------------------------------------------------
@@ -502,7 +675,8 @@ def test_bad_recipe_changes_nothing(panel: sw.SteeringPanel) -> None:
         ("atom", -1, "-1"),
         ("hook_point", "resid_post.7", "resid_post"),
         ("positions", "everywhere", "`positions` must be"),
-        ("strength", float("nan"), "must be finite"),
+        ("strength", float("nan"), "between -10000 and 10000, got nan"),
+        ("target", "giraffe", "one of the classes"),
         ("sample", 4, "between 0 and 3, got 4"),
         ("mode", "push", "push"),
         ("max_new_tokens", 0, "between 1 and 200, got 0"),
@@ -558,7 +732,7 @@ def test_page_without_kernel_holds_answer_and_recipe(
     """Figure, pictures and numbers are in the one file."""
     page = panel.to_html(tmp_path / "steering.html", share_script=True).read_text()
     assert "What happens if this were stronger?" in page
-    assert "random direction" in page
+    assert "random push of the same size" in page
     assert "resid_post.1" in page
     assert panel.to_png().startswith(b"\x89PNG")
 
@@ -590,7 +764,8 @@ def test_combined_atoms_are_steered_together(vit: Any, panel: sw.SteeringPanel) 
         both = vit(PICTURES[:1])[0].softmax(-1).numpy()
     np.testing.assert_allclose(bars(panel, AFTER), both, atol=1e-5)
     assert np.abs(bars(panel, AFTER) - alone).max() > 1e-4
-    assert "Atoms 9 + 5" in panel.status
+    nine, five = map(panel.names.in_text, (9, 5))
+    assert panel.answer.startswith(f"{nine} turned up 3 model units and {five} turned up 4 ")
     sliders = [w for w in descendants(panel) if getattr(w, "description", "") == "+ atom 5"]
     sliders[0].value = -2.0
     panel.wait()
@@ -634,7 +809,7 @@ def test_strength_is_found_for_a_divergence(panel: sw.SteeringPanel) -> None:
     assert first == panel.summary.recipe.strength != 4.0
     assert panel.controls.strength.value == pytest.approx(first)
     assert panel.controls.target_kl.value == 0.002
-    assert "found for KL" in panel.status
+    assert "Match effect size 0.002: strength found in" in panel.status
     panel.atom = 20
     panel.wait()
     assert panel.summary.kl == pytest.approx(0.002, abs=2e-4)
@@ -642,7 +817,7 @@ def test_strength_is_found_for_a_divergence(panel: sw.SteeringPanel) -> None:
     panel.controls.strength.value = 1.0
     panel.wait()
     assert (panel.target_kl, panel.controls.target_kl.value) == (None, None)
-    assert panel.controls.target_kl.label == "as set"
+    assert panel.controls.target_kl.label == "off"
     assert panel.summary.recipe.strength == 1.0
 
 
@@ -785,7 +960,7 @@ def test_what_is_asked_while_strengths_arrive_is_not_overtaken(
     made.mode = "set"
     chosen.set()
     assert made.summary.recipe.mode == "set"
-    assert f"{sae_nb.steering.MODES['set'].verb} 1" in made.status
+    assert f"{sae_nb.steering.MODES['set'].verb} 1" in made.answer
     made.close()
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import traitlets as t
@@ -18,6 +19,8 @@ from sae_nb_widgets.components._base import (
 )
 
 NEGATIVE, POSITIVE = (css_colour(theme.SIGNED[end]) for end in (0, -1))
+MARKS = ("", "control", "before", "above", "below")
+"""Nothing, the dashed tick, the solid one, a bar above zero and one below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,9 @@ class PairedBars(Component):
     columns = t.List(t.Dict(), help="Titles, values, notes and ticks of the two columns.").tag(
         sync=True
     )
+    key = t.List(help="What the marks mean: pairs of a mark of `MARKS` and its words.").tag(
+        sync=True
+    )
     selected = t.Int(-1, help="Index of the row chosen; -1 for none.").tag(sync=True)
     hovered = t.Int(-1, help="Index of the row pointed at; -1 for none.").tag(sync=True)
 
@@ -75,6 +81,7 @@ class PairedBars(Component):
         selected: int = -1,
         atoms: Sequence[int] = (),
         icons: Sequence[str] = (),
+        key: Sequence[tuple[str, str]] = (),
     ) -> None:
         """Replace what is shown, in one message to the browser.
 
@@ -89,16 +96,30 @@ class PairedBars(Component):
         atoms, icons
             Atom of each row, whose card is shown when somebody points at it; an image before each
             label.
+        key
+            What the marks mean, written under the rows: a mark of `MARKS` and its words.
 
         Raises
         ------
-        ValueError: If a list has not one entry per label.
+        ValueError: If a list has not one entry per label, or the key names no mark.
         """
         plain = [_plain(column, len(labels)) for column in columns]
+        if unknown := {mark for mark, _ in key} - set(MARKS):
+            raise ValueError(f"`key` must name marks of {MARKS}, got {sorted(unknown)}.")
         with self.hold_sync(), self.hold_trait_notifications():
             self.labels, self.columns = [str(label) for label in labels], plain
             self.atoms, self.icons = [int(a) for a in atoms], list(icons)
+            self.key = [[mark, str(words)] for mark, words in key]
             self.selected, self.hovered = selected, -1
+
+    def on_again(self, callback: Callable[[int], None]) -> None:
+        """Call back with the row when the one that is chosen already is clicked once more."""
+
+        def heard(_: Any, content: Any, __: Any) -> None:
+            if isinstance(content, dict) and content.get("kind") == "again":
+                callback(self.selected)
+
+        self.on_msg(heard)
 
     @t.validate("selected", "hovered")
     def _row_exists(self, proposal: t.Bunch) -> int:
@@ -121,8 +142,15 @@ class PairedBars(Component):
         return (
             f'<div class="sae-nb-component"><div class="sae-nb-paired sae-nb-of{len(self.columns)}">'
             f'<div class="sae-nb-pairrow sae-nb-pairhead"><div class="sae-nb-cardtitle">'
-            f"{escape(self.description)}</div>{heads}</div>{rows}</div></div>"
+            f"{escape(self.description)}</div>{heads}</div>{rows}</div>{self._key_html()}</div>"
         )
+
+    def _key_html(self) -> str:
+        entries = "".join(
+            f'<span class="sae-nb-keyentry">{_mark_html(mark)}{escape(words)}</span>'
+            for mark, words in self.key
+        )
+        return f'<div class="sae-nb-key">{entries}</div>' if entries else ""
 
     def _row_html(self, row: int) -> str:
         chosen = " sae-nb-selected" if self.selected == row else ""
@@ -132,6 +160,12 @@ class PairedBars(Component):
             f'<div class="sae-nb-pairrow{chosen}"{tag_html(self, row)}><div class="sae-nb-label" dir="auto" '
             f'title="{label}">{icon_html(self, row)}{label}</div>{cells}</div>'
         )
+
+
+def _mark_html(mark: str) -> str:
+    colour = {"above": POSITIVE, "below": NEGATIVE}.get(mark, "")
+    style = f' style="background:{colour}"' if colour else ""
+    return f'<span class="sae-nb-keymark sae-nb-key-{mark}"{style}></span>' if mark else ""
 
 
 def _plain(column: Column, n: int) -> dict[str, object]:

@@ -158,7 +158,8 @@ class TokenStrip(Component):
     def _foot_html(self) -> str:
         if self.bare:
             return ""
-        legend = legend_html(self.maximum, self.unit, self.signed)
+        coloured = np.nan_to_num(np.frombuffer(self.token_strengths, np.float32)).any()
+        legend = legend_html(self.maximum, self.unit, self.signed) if coloured else ""
         return f'<div class="sae-nb-foot"><span></span>{legend}</div>'
 
     def _row_html(self, row: int) -> str:

@@ -13,12 +13,14 @@ from sae_nb_widgets.panel import TIGHT, control, line, show, small_button
 MOST_SHOWN = 40
 LARGEST_UPLOAD = 20_000_000
 ORDER_NAMES = {
-    "surprise": "fired unusually often",
-    "lift": "lift over base rate",
-    "strength": "strongest firing",
-    "total strength": "total strength",
-    "attribution": "mattered most",
+    "surprise": "unusually active",
+    "lift": "× usual",
+    "strength": "activation (max)",
+    "total strength": "activation (total)",
+    "attribution": "effect on the answer",
 }
+COMPARED = {"total strength": "difference in activation", "attribution": "difference in effect"}
+HEAT_NAMES = {"fired": "activation", "mattered": "effect"}
 
 
 class InputLensControls:
@@ -29,12 +31,12 @@ class InputLensControls:
             panel,
             "comparing",
             "compare",
-            "Put a second input beside it; bars become differences with a permutation floor",
+            "Show A − B, with what chance alone would give",
             kind=ipw.ToggleButton,
         )
         self.text = _text(panel, "text", "text", "What the model reads").add_class("sae-nb-search")
-        tip = "A second text; bars become differences"
-        self.compare_text = _text(panel, "compare_text", "beside", tip)
+        tip = "A second text; rows then show A − B"
+        self.compare_text = _text(panel, "compare_text", "text B", tip)
         self.slot = control(
             panel,
             "slot",
@@ -45,31 +47,35 @@ class InputLensControls:
         )
         self.upload = _upload(panel.sources)
         self.first = self._input(panel)
+        self.target = control(
+            panel,
+            "target",
+            "explain the answer",
+            "Class or token whose score the effects are on; empty for the model's top answer",
+            250,
+            rule=panel.target_rule,
+            placeholder="top answer",
+        )
         self.more = [
             control(panel, "atom", "atom", "Row of the dictionary shown over the input", 140),
-            control(
-                panel,
-                "target",
-                "why",
-                "Class or token that contributions are to; empty for the model's own top answer",
-                190,
-                placeholder="its own answer",
-            ),
-            control(panel, "n_shown", "bars", "How many atoms have bars", 110),
+            self.target,
+            control(panel, "n_shown", "rows", "How many atoms are listed", 110),
         ]
-        self.order = _order(panel)
+        self.order = self._order(panel)
         self.at_pad: list[ipw.Widget] = []
         if panel.kind == "vision":
-            tip = "Ink of drawings, one of those of scenes"
+            tip = "Colour of what you draw, one of those in the training images"
             self.at_pad = [
-                _menu(control(panel, "ink", "ink", tip, 192)),
+                _menu(control(panel, "ink", "pen colour", tip, 192)),
                 small_button("undo", "Take back a stroke (Backspace)", panel.sources.undo),
                 small_button(
-                    "clear", "Take everything off the canvas (Delete)", panel.sources.clear
+                    "clear",
+                    "Take the input away, and what was concluded from it (Delete)",
+                    panel.sources.clear,
                 ),
             ]
             self.thickness = _thickness()
-            paper = _menu(control(panel, "paper", "paper", "Texture behind drawings", 170))
+            paper = _menu(control(panel, "paper", "background", "Texture behind drawings", 210))
             self.more += [paper, self.thickness]
 
     def _input(self, panel: Any) -> list[ipw.Widget]:
@@ -77,8 +83,8 @@ class InputLensControls:
         second = self.compare_text if words else self.slot
         shown = [self.text if words else self.upload, self.comparing, second]
         if panel.n_examples:
-            self.forth = small_button("›", "The next example", lambda: panel.sources.step(1))
-            back = small_button("‹", "The example before", lambda: panel.sources.step(-1))
+            self.forth = small_button("›", "The next input", lambda: panel.sources.step(1))
+            back = small_button("‹", "The input before", lambda: panel.sources.step(-1))
             shown.insert(1 if words else 0, line(_example(panel), back, self.forth))
         return shown
 
@@ -86,6 +92,36 @@ class InputLensControls:
         """Show what is about a second input where there is one."""
         show(self.compare_text, comparing)
         show(self.slot, comparing)
+        show(self.sort, not comparing)
+        show(self.sort_compared, comparing)
+
+    def _order(self, panel: Any) -> ipw.Box:
+        """What stands over the bars: their order, and what colours the input."""
+        orders = {order: ORDER_NAMES[order] for order in USE_ORDERS}
+        self.sort = _menu(control(panel, "sort", "sort by", "Order of the rows", options=orders))
+        self.sort_compared = ipw.Dropdown(
+            options=[(words, order) for order, words in COMPARED.items()],
+            description="sort by",
+            tooltip="Which difference comes first where it is largest",
+            style=TIGHT,
+            layout=ipw.Layout(width="auto", max_width="290px"),
+        )
+        t.dlink(
+            (panel, "sort"),
+            (self.sort_compared, "value"),
+            lambda order: order if order in COMPARED else "total strength",
+        )
+        self.sort_compared.observe(
+            lambda change: self._sort_compared(panel, change["new"]), "value"
+        )
+        tip = "Colour of the input: where the atom is active, or where it moves the answer"
+        heat = control(panel, "heat", "", tip, kind=ipw.ToggleButtons, options=HEAT_NAMES)
+        coloured = line(ipw.Label("colour by"), heat)
+        return line(self.sort, self.sort_compared, coloured).add_class("sae-nb-apart")
+
+    def _sort_compared(self, panel: Any, order: str) -> None:
+        if order != (panel.sort if panel.sort in COMPARED else "total strength"):
+            panel.sort = order
 
 
 def uploaded(value: Any) -> tuple[str, bytes]:
@@ -111,34 +147,14 @@ def _upload(sources: Any) -> ipw.FileUpload:
     return upload
 
 
-def _example(panel: Any) -> ipw.BoundedIntText:
-    field = ipw.BoundedIntText(
-        min=0,
-        max=panel.n_examples - 1,
-        description="example",
-        tooltip="One of the examples",
-        layout=ipw.Layout(width="130px"),
-        style=TIGHT,
-    )
-    # The panel begins without an example, a field of numbers cannot.
-    field.observe(lambda change: panel.choose_example(change["new"]), "value")
-    t.dlink((panel, "example"), (field, "value"), lambda number: max(number, 0))
-    return field
+def _example(panel: Any) -> ipw.Widget:
+    return control(panel, "example", "input", "Number of one of the examples", 130)
 
 
 def _text(panel: Any, trait: str, name: str, tip: str) -> ipw.Text:
     field = control(panel, trait, name, tip)
     field.layout.flex, field.layout.min_width = "1 1 320px", "200px"
     return field
-
-
-def _order(panel: Any) -> ipw.Box:
-    """What stands over the bars: their order, and what is shaded in the input."""
-    orders = {order: ORDER_NAMES[order] for order in USE_ORDERS}
-    sort = _menu(control(panel, "sort", "sort", "Order of the bars", options=orders))
-    tip = "What is drawn over the input: strength, or contribution"
-    heat = control(panel, "heat", "", tip, kind=ipw.ToggleButtons)
-    return line(sort, ipw.Box([ipw.Label("shade"), heat])).add_class("sae-nb-apart")
 
 
 def _menu(menu: ipw.Dropdown) -> ipw.Dropdown:

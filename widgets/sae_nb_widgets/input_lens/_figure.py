@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb.evaluation import Difference, SpliceCheck
-from sae_nb.figures import THIN_SPACE, format_number, plot_text, template, theme
-from sae_nb.summaries import Contrast, InputSummary, Quantity, UseOrder
+from sae_nb.figures import format_number, format_percent, plot_text, template, theme
+from sae_nb.summaries import Contrast, InputSummary, UseOrder
 from sae_nb_widgets.components import NEGATIVE, POSITIVE, Column
+from sae_nb_widgets.input_lens._words import (
+    activity_words,
+    difference_words,
+    effect_words,
+    measured_words,
+    signed_number,
+    times_words,
+)
+
+if TYPE_CHECKING:
+    from sae_nb.atoms import AtomNames
 
 # -------------------------------------------------------------------------------------------------
 # The bars of an InputLens as a plotly figure, for pictures and readers without JavaScript.
@@ -41,9 +52,7 @@ def input_lens_figure(labels: Sequence[str], columns: Sequence[Mapping[str, Any]
             "showticklabels": i == 0,
             "type": "category",
         }
-    figure.update_layout(
-        template=template(), showlegend=False, height=90 + ROW_PX * max(len(labels), 1)
-    )
+    figure.update_layout(template=template(), height=90 + ROW_PX * max(len(labels), 1))
     return figure
 
 
@@ -56,16 +65,32 @@ def _add_bars(
     if column["signed"]:
         colour = [NEGATIVE if (value or 0) < 0 else POSITIVE for value in values]
     figure.add_bar(
-        x=values, y=names, orientation="h", marker={"color": colour}, name=column["title"], **where
+        x=values,
+        y=names,
+        orientation="h",
+        marker={"color": colour},
+        name=column["title"],
+        showlegend=False,
+        **where,
     )
-    for key, style in (
-        ("control", {"symbol": "line-ns-open", "color": theme.CONTROL, "size": 12}),
-        ("exact", {"symbol": "line-ns-open", "color": theme.BLACK, "size": 12}),
+    for key, words, style in (
+        (
+            "control",
+            "what chance reaches",
+            {"symbol": "line-ns-open", "color": theme.CONTROL, "size": 12},
+        ),
+        (
+            "exact",
+            "measured by removing the atom",
+            {"symbol": "line-ns-open", "color": theme.BLACK, "size": 12},
+        ),
     ):
         known = [(v, n) for v, n in zip(column[key], names) if v is not None]
         if known:
             ends, rows = zip(*known, strict=True)
-            figure.add_scatter(x=ends, y=rows, mode="markers", marker=style, name=key, **where)
+            figure.add_scatter(
+                x=ends, y=rows, mode="markers", marker=style, name=words, showlegend=True, **where
+            )
 
 
 def _short(label: str, row: int) -> str:
@@ -79,15 +104,6 @@ def _short(label: str, row: int) -> str:
 # The bars of an InputLens as plain lists: fired | mattered, or the differences of two inputs.
 
 
-COMPARED_BY: Mapping[str, Quantity] = {
-    "surprise": "strength",
-    "lift": "rate",
-    "strength": "strength",
-    "total strength": "strength",
-    "attribution": "attribution",
-}
-
-
 def shown_atoms(
     summary: InputSummary,
     contrast: Contrast | None,
@@ -97,10 +113,11 @@ def shown_atoms(
 ) -> list[int]:
     """Return the atoms that get bars; the chosen one joins at the end where it fired at all."""
     if contrast is not None:
-        of = COMPARED_BY[sort]
-        of = "strength" if of == "attribution" and contrast.attribution is None else of
-        found = contrast.difference(of)
-        atoms = [int(a) for a in contrast.order(of)[:n] if found.value[a] != 0]
+        # By the size of the differences that are on screen, so that rows fall from the first.
+        by_effect = sort == "attribution" and contrast.attribution is not None
+        found = contrast.difference("attribution" if by_effect else "strength")
+        order = np.argsort(-np.abs(found.value), kind="stable")[:n]
+        atoms = [int(a) for a in order if found.value[a] != 0]
         fired = chosen is not None and bool(found.a[chosen] or found.b[chosen])
     else:
         known = summary.base is not None or sort not in ("surprise", "lift")
@@ -116,40 +133,59 @@ def columns_of(
     used, places = summary.used, np.searchsorted(summary.used.atom, atoms)
     strength = used.strength[places].tolist()
     notes = [format_number(z) for z in strength]
-    title = "fired (strongest)"
+    title = "activation (max)"
     if used.lift is not None:
-        notes = [f"{z} · {_times(lift)}" for z, lift in zip(notes, used.lift[places], strict=True)]
-        title = "fired (strongest · × usual)"
+        lifts = used.lift[places].tolist()
+        notes = [f"{z} | {times_words(x)}" for z, x in zip(notes, lifts, strict=True)]
+        title = "activation (max) | × usual"
     effect, control = used.attribution[places].tolist(), used.control[places].tolist()
-    exact = [checks[atom].exact if atom in checks else None for atom in atoms]
+    known = [checks.get(atom) for atom in atoms]
     words = [
-        f"{signed_number(e)} to the {summary.measure}, first order; random directions ±{format_number(c)}"
-        + (f"; exact {signed_number(x)}" if x is not None else "")
-        for e, c, x in zip(effect, control, exact, strict=True)
-    ]
-    fired = [
-        f"at {n} of {len(summary.read)} positions, strongest {format_number(z)}"
-        for n, z in zip(used.n_fired[places].tolist(), strength, strict=True)
+        " ".join(
+            [effect_words(summary, place), *([measured_words(check, summary)] if check else [])]
+        )
+        for place, check in zip(places.tolist(), known, strict=True)
     ]
     return (
-        Column(title=title, values=strength, notes=notes, tips=fired),
         Column(
-            title="mattered (logit)" if summary.answers else "mattered",
+            title=title,
+            values=strength,
+            notes=notes,
+            tips=[activity_words(summary, place) for place in places.tolist()],
+        ),
+        Column(
+            title="effect on the answer (logit)" if summary.answers else "effect on the output",
             values=effect,
             notes=[signed_number(e) for e in effect],
             control=[np.copysign(c, e) for c, e in zip(control, effect, strict=True)],
-            exact=exact,
+            exact=[None if check is None else check.exact for check in known],
             signed=True,
             tips=words,
         ),
     )
 
 
+def key_of(summary: InputSummary, compared: bool, measured: bool) -> list[tuple[str, str]]:
+    """Return what every mark of the bars means: mark and words."""
+    if compared:
+        return [("control", "what chance alone would give"), ("", "A − B: right of 0 more in A")]
+    usual = [] if summary.used.lift is None else ["× usual: how often, next to the example set"]
+    return [
+        *(("", words) for words in usual),
+        ("control", "what random directions reach"),
+        *([("before", "measured by removing the atom")] * measured),
+        ("above", "raises the answer"),
+        ("below", "lowers it"),
+    ]
+
+
 def difference_columns(contrast: Contrast, atoms: list[int]) -> tuple[Column, ...]:
     """Return differences A − B with their permutation floors."""
-    columns = [_difference("fired: A − B, mean strength", contrast.strength, atoms)]
+    columns = [_difference("activation: A − B (mean)", contrast.strength, atoms)]
     if contrast.attribution is not None:
-        columns.append(_difference("mattered: A − B", contrast.attribution, atoms))
+        columns.append(
+            _difference("effect on the answer: A − B (logit)", contrast.attribution, atoms)
+        )
     return tuple(columns)
 
 
@@ -158,8 +194,8 @@ def _difference(title: str, found: Difference, atoms: list[int]) -> Column:
     ends = found.expected[atoms] + np.copysign(found.floor[atoms], value - found.expected[atoms])
     p = found.p_adjusted[atoms]
     tips = [
-        f"A {format_number(a)}, B {format_number(b)}; floor ±{format_number(f)}, p = "
-        f"{format_number(q)} corrected for all atoms"
+        f"A {format_number(a)}, B {format_number(b)}; chance alone: up to ±{format_number(f)} (p = "
+        f"{format_number(q)}, corrected for all atoms)"
         for a, b, f, q in zip(found.a[atoms], found.b[atoms], found.floor[atoms], p, strict=True)
     ]
     return Column(
@@ -173,46 +209,31 @@ def _difference(title: str, found: Difference, atoms: list[int]) -> Column:
 
 
 def record_table(
-    summary: InputSummary, other: InputSummary | None, contrast: Contrast | None, atoms: list[int]
+    summary: InputSummary,
+    other: InputSummary | None,
+    contrast: Contrast | None,
+    atoms: list[int],
+    names: AtomNames,
 ) -> dict[str, Any]:
     """Return the numbers behind the bars in reading order, for exported pages."""
-    used, places = summary.used, [summary.place(atom) for atom in atoms]
     table: dict[str, Any] = {
         "model": summary.model_name,
         "hook_point": summary.hook_point,
         "input": summary.text or f"{len(summary.tokens)} positions",
-        "answer": ", ".join(f"{name} {format_number(p)}" for _, name, p in summary.answers[:5]),
-        "contributions_are_to": summary.measure,
-        "base_rate": None if summary.base is None else summary.base.source,
+        "answer": ", ".join(f"{name} {format_percent(p)}" for _, name, p in summary.answers[:5]),
+        "effects_are_on": summary.measure,
+        "usual_is_from": None if summary.base is None else summary.base.source,
     }
-    for atom, place in zip(atoms, places, strict=True):
-        text = "does not fire in A"
-        if place is not None:
-            lift = "" if used.lift is None else f", {_times(float(used.lift[place]))} its base rate"
-            text = (
-                f"{int(used.n_fired[place])} positions, strongest "
-                f"{format_number(float(used.strength[place]))}{lift}, contributes "
-                f"{signed_number(float(used.attribution[place]))} (random ±"
-                f"{format_number(float(used.control[place]))})"
-            )
+    for atom in atoms:
+        place = summary.place(atom)
+        sentences = ["Silent in A."] if place is None else [
+            activity_words(summary, place), effect_words(summary, place)
+        ]  # fmt: skip
         if contrast is not None:
-            found = contrast.strength
-            text += (
-                f"; A − B {signed_number(float(found.value[atom]))}, floor ±"
-                f"{format_number(float(found.floor[atom]))}"
-            )
-        table[f"atom {summary.name_of(atom)}"] = text
+            sentences.append(difference_words(contrast, atom))
+        table[f"atom {names.name(atom)}"] = " ".join(sentences)
     if other is not None:
         table["second_input"] = other.text or f"{len(other.tokens)} positions"
         table["floor"] = "" if contrast is None else contrast.caveat
     notes = [*summary.notes, *(() if other is None else other.notes)]
     return {**table, "notes": "; ".join(dict.fromkeys(notes)) or None}
-
-
-def _times(lift: float) -> str:
-    return f"{format_number(lift)}{THIN_SPACE}×"
-
-
-def signed_number(value: float) -> str:
-    """Write a number with its sign."""
-    return ("+" if value > 0 else "") + format_number(value)

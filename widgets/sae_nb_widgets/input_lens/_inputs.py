@@ -87,6 +87,9 @@ class InputExamples:
 # Where an InputLens gets its inputs from: examples, files, the drawing pad; one input or two.
 
 
+DRAWING = "drawing"
+UNREADABLE = "{} is not a picture I can read. Save it as PNG or JPEG and upload it again."
+LONGEST_NAME = 60
 PICTURES = {"first": "picture", "second": "compare_picture"}
 TEXTS = {"first": "text", "second": "compare_text"}
 
@@ -119,9 +122,10 @@ class InputSources:
             self.pad.send({"kind": "undo"})
 
     def clear(self) -> None:
-        """Take everything off the pad."""
+        """Take the input away, off the pad too."""
         if self.pad is not None:
             self.pad.send({"kind": "clear"})
+            self._panel.set_trait(self._trait(self._panel.slot), None)
 
     def _trait(self, slot: str) -> str:
         return (TEXTS if self._panel.kind == "language" else PICTURES)[slot]
@@ -134,10 +138,11 @@ class InputSources:
         """Forget where an input came from, unless it was just put there."""
         if not self.putting:
             self.names[self._trait(slot)] = ""
+            self._panel.example = -1
 
     def choose(self, number: int) -> None:
         """Make an example the input."""
-        self.put(self._examples[number], f"example {number}")
+        self.put(self._examples[number], f"input {number}", number)
 
     def choose_second(self) -> None:
         """Put another example beside the first input; the same input where there is none."""
@@ -153,11 +158,11 @@ class InputSources:
         if panel.n_examples:
             panel.example = (panel.example + by) % panel.n_examples
 
-    def put(self, given: Any, source: str) -> None:
-        """Make something the input that drawing and choosing go to."""
+    def put(self, given: Any, source: str, number: int = -1) -> None:
+        """Make something the input that drawing and choosing go to; `number` of an example."""
         panel = self._panel
         name = self._trait(panel.slot)
-        if self.pad is not None and source != "drawing":
+        if self.pad is not None and source != DRAWING:
             self._following = True
             self.pad.clear()
             self._following = False
@@ -165,6 +170,7 @@ class InputSources:
         self.putting = True
         try:
             panel.set_trait(name, given)
+            panel.example = number
         except t.TraitError:
             self.names[name] = before
             raise
@@ -174,12 +180,16 @@ class InputSources:
     def take_drawing(self) -> None:
         """Read what is drawn on the pad."""
         pad, panel = self.pad, self._panel
-        if pad is None or self._following or pad.blank:
+        if pad is None or self._following:
+            return
+        if pad.blank:  # taken away again, with what was concluded from it
+            if self.name(panel.slot) == DRAWING:
+                panel.set_trait(self._trait(panel.slot), None)
             return
         with panel.guarded("drawing"):
             drawn = drawn_scene(pad.ink, Paper(ink=panel.ink, texture=panel.paper))
             self.drawn_notes = drawn.notes
-            self.put(drawn.picture, "drawing")
+            self.put(drawn.picture, DRAWING)
             self.drawn_notes = ()
 
     def draw(self, strokes: list[list[Point]], *, clear: bool) -> None:
@@ -198,7 +208,11 @@ class InputSources:
         if upload:
             with self._panel.guarded("upload"):
                 name, content = uploaded(upload)
-                self.put(content, name)
+                name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+                try:
+                    self.put(content, name)
+                except t.TraitError:
+                    raise ValueError(UNREADABLE.format(name)) from None
 
 
 def _css(colour: tuple[float, float, float]) -> str:
@@ -211,6 +225,8 @@ def _css(colour: tuple[float, float, float]) -> str:
 
 # Of the theme's thumbnail: an input is looked at closely, and two stand side by side.
 PICTURE_SHARES = (2.0, 1.6)
+SEEN_SHARE = 0.5
+"""Share of an atom's strongest firing from which its heat on the patches can be seen."""
 Pick = Callable[[int], None]
 Values = list[Float[np.ndarray, " positions"]]
 
@@ -244,6 +260,14 @@ class InputView:
         self._draw(summaries, names, values, top, heat)
         self._filling = False
 
+    def can_show(self, summary: InputSummary, atom: int) -> bool:
+        """Whether an atom's heat can be seen over an input."""
+        return summary.place(atom) is not None
+
+    def clear(self) -> None:
+        """Show no input."""
+        raise NotImplementedError
+
     def mark(self, position: int) -> None:
         """Outline a position of the first input; −1 for none."""
         self._filling = True
@@ -271,14 +295,21 @@ class InputView:
 class TextView(InputView):
     """Texts as rows of tokens."""
 
-    def __init__(self, prefix_tokens: int = 0) -> None:
-        super().__init__(prefix_tokens)
+    def __init__(self, answers: ipw.Widget) -> None:
+        super().__init__()
         self.strip = TokenStrip(
             description="the input",
-            hint="hover a token for its number, click to list its atoms",
+            hint="Hover: activation at this token. Click: atoms active there.",
         )
-        self.strip.empty_text = "Type a text above."
-        self.widget = self.strip
+        self.strip.layout = ipw.Layout(flex="2 1 420px", min_width="0")
+        row = ipw.Box([self.strip, answers])
+        self.widget = row.add_class("sae-nb-line").add_class("sae-nb-lens")
+        self.clear()
+
+    def clear(self) -> None:
+        """Show no text."""
+        self.strip.empty_text = ""
+        self.strip.show([])
 
     def _draw(
         self,
@@ -315,14 +346,15 @@ class TextView(InputView):
 class PictureView(InputView):
     """Pictures with heat, the tokens before the first patch under them, and the pad beside them."""
 
-    def __init__(self, prefix_tokens: int, pad_controls: Sequence[ipw.Widget]) -> None:
+    def __init__(
+        self, prefix_tokens: int, pad_controls: Sequence[ipw.Widget], answers: ipw.Widget
+    ) -> None:
         super().__init__(prefix_tokens)
         self.pad = DrawPad(description="canvas to draw on")
         self.grid = PictureGrid(
             description="the input",
-            hint="hover a patch for its number, click to list its atoms",
+            hint="Hover: activation at this patch. Click: atoms active there.",
         )
-        self.grid.empty_text = "Draw something, choose an example or upload a picture."
         self.prefix = TokenStrip(description="tokens that are no patches", bare=True)
         tools = ipw.Box(tuple(pad_controls)).add_class("sae-nb-line")
         pad = ipw.VBox([self.pad, tools], layout=ipw.Layout(width="200px", flex="0 0 auto"))
@@ -330,7 +362,20 @@ class PictureView(InputView):
         shown = ipw.VBox(
             [self.grid, self.prefix], layout=ipw.Layout(flex="1 1 220px", min_width="0")
         )
-        self.widget = ipw.Box([pad, shown]).add_class("sae-nb-line").add_class("sae-nb-lens")
+        row = ipw.Box([pad, shown, answers])
+        self.widget = row.add_class("sae-nb-line").add_class("sae-nb-lens")
+        self.clear()
+
+    def can_show(self, summary: InputSummary, atom: int) -> bool:
+        """Whether it fires on patches, and not at cls and registers alone."""
+        size = np.nan_to_num(np.abs(summary.strengths(atom)))
+        return bool(size[self._prefix :].max(initial=0.0) > SEEN_SHARE * size.max(initial=0.0))
+
+    def clear(self) -> None:
+        """Show no image."""
+        self.grid.empty_text = ""
+        self.grid.show(np.zeros((0, 3, 1, 1), np.uint8))
+        show(self.prefix, False)
 
     def _draw(
         self,
@@ -358,9 +403,9 @@ class PictureView(InputView):
         first = self._prefix
         show(self.prefix, first > 0)
         self.prefix.show(
-            [[_short(token) for token in s.tokens[:first]] for s in summaries],
+            [[f" {token} " for token in s.tokens[:first]] for s in summaries],
             [v[:first] for v in values],
-            captions=[name.split(" ")[0] for name in names] if len(names) > 1 else ["others"],
+            captions=[name.split(" ")[0] for name in names] if len(names) > 1 else ["other tokens"],
             maximum=top,
         )
 
@@ -386,8 +431,3 @@ class PictureView(InputView):
 
         self.grid.observe(on_patch, "selected")
         self.prefix.observe(on_token, "selected")
-
-
-def _short(token: str) -> str:
-    """Name a token that is no patch, with room around it for its shade."""
-    return f" {token.replace('register', 'reg')} "

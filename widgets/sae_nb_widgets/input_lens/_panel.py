@@ -18,6 +18,7 @@ from sae_nb.data import INKS, TEXTURES, Paper, Point
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import format_count, format_duration
 from sae_nb.models import fit_picture
+from sae_nb.sessions import names_of
 from sae_nb.summaries import (
     USE_ORDERS,
     BaseRate,
@@ -27,11 +28,11 @@ from sae_nb.summaries import (
     labels_of,
     pretrained_store,
 )
-from sae_nb_widgets.components import PairedBars
+from sae_nb_widgets.components import PairedBars, icons_of
 from sae_nb_widgets.input_lens import _figure as input_lens_bars
 from sae_nb_widgets.input_lens._controls import MOST_SHOWN, InputLensControls
 from sae_nb_widgets.input_lens._detail import InputLensDetail
-from sae_nb_widgets.input_lens._figure import input_lens_figure, signed_number
+from sae_nb_widgets.input_lens._figure import input_lens_figure
 from sae_nb_widgets.input_lens._inputs import (
     InputExamples,
     InputSources,
@@ -40,7 +41,19 @@ from sae_nb_widgets.input_lens._inputs import (
     TextView,
 )
 from sae_nb_widgets.input_lens._runs import Runs, Seen
-from sae_nb_widgets.panel import Atom, Page, Panel, Whole, check_parts, reacts, show
+from sae_nb_widgets.input_lens._words import answer_words, measured_words, numbers_words
+from sae_nb_widgets.panel import (
+    Atom,
+    Page,
+    Panel,
+    Whole,
+    check_parts,
+    or_trait_error,
+    reacts,
+    show,
+    target_of,
+    target_rule,
+)
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -52,9 +65,13 @@ SLOTS = ("first", "second")
 HEATS = ("fired", "mattered")
 
 EMPTY = {
-    "language": "Type at least one word.",
-    "vision": "Draw something, choose an example or upload a picture.",
+    "language": "Type at least one word above.",
+    "vision": "Draw something, choose an input or upload a picture.",
 }
+READING = {"language": "The model is reading the text", "vision": "The model is reading the image"}
+WAITING = "sae-nb-waiting"
+FIRST_READING_SECONDS = 6
+"""What the first answer of a kernel takes on two cores: the model's libraries are loaded with it."""
 
 
 @checked
@@ -62,8 +79,9 @@ class InputLens(Panel):
     """Which atoms does this use?
 
     Type a text; or choose, upload or draw a picture. The model runs once forwards and backwards, off
-    the main thread; then bars say which atoms fired, beside their base rate, and which mattered for
-    the answer, beside random directions. `atom` is a trait: link it with
+    the main thread; then a sentence says what it answers and which atoms that hangs on, and bars say
+    which atoms were active, next to how often they usually are, and which moved the answer, next to
+    random directions. It opens on the first atom whose heat can be seen. `atom` is a trait: link it with
     `traitlets.link((lens, "atom"), (browser, "atom"))`.
 
     Parameters
@@ -101,13 +119,13 @@ class InputLens(Panel):
 
     question = "Which atoms does this use?"
     explanation = (
-        "Bars on the left: how strongly each atom fires in this input, and how many times as often as "
-        "usual. Bars on the right: how much it contributes to the answer, gradient × activation; the "
-        "dashed tick is what random directions of the same strengths reach, and a splice check runs the "
-        "model without the atom.",
-        "A contribution is first order: where the model bends it can be wrong even in sign, so check it "
-        "by splicing. One input is one input, and the floor between two inputs permutes positions, "
-        "which are not independent.",
+        "Bars on the left: how strongly each atom is active in this input, and how many times as often as "
+        "in the example set. Bars on the right: how much it moves the score of the answer (a logit above "
+        "the mean of all), estimated by gradient × activation; the dashed tick is what random directions "
+        "of the same strengths reach, and measuring runs the model without the atom.",
+        "The estimate can be wrong even in sign where the model bends, so measure what you rely on. This "
+        "is a single input; do not generalise from it. The noise floor between two inputs permutes "
+        "positions, which are not independent.",
         "Contributions: Marks et al., “Sparse Feature Circuits”, arXiv 2403.19647; base rates, controls "
         "and floors are ours.",
     )
@@ -159,27 +177,31 @@ class InputLens(Panel):
         self.hook_point = _checked(model, sae, hook_point)
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
         store = pretrained_store(sae) if examples is None else examples
+        labels = getattr(store, "labels", None) if labels is None else labels
         examples_by_number = InputExamples(model, getattr(acts, "context", None), store)
         self.n_examples = len(examples_by_number)
-        self._labels = labels_of(
-            sae, labels if labels is not None else getattr(store, "labels", None)
-        )
         self._given_rates = next((x for x in (frequency, acts, store) if x is not None), None)
         self._base: BaseRate | None = None
         self._seen: Seen | None = None
-        self._runs = Runs(model, sae, self.hook_point, self._labels)
+        self._runs = Runs(model, sae, self.hook_point, labels_of(sae, labels))
         # Of the first input, by atom.
         self._checks: dict[int, SpliceCheck] = {}
         self._atoms: list[int] = []
         self.sources = InputSources(self, examples_by_number)
         # What was done to the pictures, by the trait that holds them.
         self._picture_notes: dict[str, tuple[str, ...]] = {}
-        self._begun = False
-        self._chosen = self._filling = False
+        self._begun = self._chosen = self._filling = self._by_itself = False
+        self._first, self._seconds = True, 0.0
         super().__init__()
+        self.names = names_of(sae, labels=labels)
         self.chips = self._facts()
         self._build()
         self._measure_base_rates()
+
+    @t.validate("target")
+    def _target_exists(self, proposal: t.Bunch) -> str:
+        or_trait_error(target_of, self.model, proposal["value"])
+        return str(proposal["value"])
 
     @t.validate("picture", "compare_picture")
     def _picture_fits(self, proposal: t.Bunch) -> Any:
@@ -203,24 +225,27 @@ class InputLens(Panel):
 
     def _build(self) -> None:
         self.controls = InputLensControls(self)
-        self._bars = PairedBars(description="atoms")
-        self._bars.empty_text = EMPTY[self.kind]
+        self._bars = PairedBars(description="atoms", empty_text="")
         self._detail_view = InputLensDetail(self._ask, self._choose_atom, self.splice_check)
         self._view: InputView
         if self.kind == "vision":
-            view = PictureView(self.model.prefix_tokens, self.controls.at_pad)
+            view = PictureView(
+                self.model.prefix_tokens, self.controls.at_pad, self._detail_view.answers
+            )
             self.sources.listen(view.pad, self.controls.thickness)
             self._view = view
         else:
-            self._view = TextView()
+            self._view = TextView(self._detail_view.answers)
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
             figure=[self._view.widget, self.controls.order, self._bars],
             detail=self._detail_view.widgets,
         )
+        self.names.observe(self._name_anew)
         self._view.on_pick(lambda position: self.set_trait("token", position))
         self._bars.observe(lambda change: self._choose_row(change["new"]), "selected")
+        self._bars.on_again(self._choose_row)
         self._bars.observe(lambda change: self._point_at(change["new"]), "hovered")
         self.bind_key("ArrowRight", lambda: self._step(1))
         self.bind_key("ArrowLeft", lambda: self._step(-1))
@@ -228,11 +253,15 @@ class InputLens(Panel):
         self.controls.fit(self.comparing)
 
     def _facts(self) -> dict[str, str]:
-        facts = {"model": self.model.name, "at": self.hook_point, "SAE": type(self.sae).__name__}
-        facts |= {"atoms": format_count(self.n_atoms)}
+        facts = {"model": self.model.name, "hook point": self.hook_point}
+        facts |= {"SAE": type(self.sae).__name__, "atoms": format_count(self.n_atoms)}
         if self._base is not None:
-            facts["base rates"] = self._base.source
+            facts["usual from"] = self._base.source
         return facts
+
+    def target_rule(self) -> str:
+        """Say which answers can be explained."""
+        return target_rule(self.model, "the top answer")
 
     # --- base rates -------------------------------------------------------------------------------
 
@@ -240,8 +269,9 @@ class InputLens(Panel):
         """Find how often atoms fire anyway; off the main thread where that means encoding."""
         given = self._given_rates
         if hasattr(given, "batches"):
+            self.loading("Counting how often each atom is usually active")
             work: Callable[[], BaseRate | None] = lambda: base_rate(self.sae, given)  # noqa: E731
-            self.run_async(work, self._begin, doing="measuring base rates")
+            self.run_async(work, self._begin)
         else:
             self._begin(base_rate(self.sae, given))
 
@@ -254,6 +284,8 @@ class InputLens(Panel):
             self._request()
         elif self.n_examples:
             self.example = 0
+        else:
+            self._clear()
 
     # --- where inputs come from -------------------------------------------------------------------
 
@@ -261,14 +293,14 @@ class InputLens(Panel):
         """Make an example the input, also one that was chosen before something else was drawn."""
         if number >= 0:
             self.example = number
-            with self.guarded(f"example {number}"):
+            with self.guarded(f"input {number}"):
                 self.sources.choose(number)
 
     def draw(self, strokes: list[list[Point]], *, clear: bool = True) -> None:
         """Draw strokes on the pad, as a pointer would, and read what is drawn."""
         self.sources.draw(strokes, clear=clear)
 
-    @reacts("example", doing="example {panel.example}", early=True)
+    @reacts("example", doing="input {panel.example}", early=True)
     def _on_example(self) -> None:
         self.choose_example(self.example)
 
@@ -300,27 +332,51 @@ class InputLens(Panel):
         self._request()
 
     def _inputs(self) -> list[Any]:
+        """The inputs there are, the first of them first; none where that one is gone."""
         if self.kind == "language":
-            given: list[Any] = [self.text, self.compare_text]
+            given: list[Any] = [
+                text if text.strip() else None for text in (self.text, self.compare_text)
+            ]
         else:
             given = [self.picture, self.compare_picture]
-        return [x for x in given if x is not None and not (isinstance(x, str) and x == "")]
+        return [] if given[0] is None else [x for x in given if x is not None]
 
     @reacts("target", doing="reading", early=True)
     def _request(self) -> None:
         """Read what is there now; an older request is dropped."""
+        if not self._begun:
+            return
         given = self._inputs()
-        if not self._begun or not given:
+        if not given:
+            self._clear()
             return
-        if self.kind == "vision" and self.picture is None:
-            return
+        if self._seen is None:
+            self.loading(READING[self.kind], FIRST_READING_SECONDS if self._first else None)
+            self._bars.add_class(WAITING)
         asked, started = self.target, time.perf_counter()
 
         def done(seen: Seen) -> None:
-            self._draw(seen, time.perf_counter() - started)
+            if self._inputs():  # else it was taken away meanwhile
+                self._draw(seen, time.perf_counter() - started)
 
         runs, base = self._runs, self._base
-        self.run_async(lambda: runs.read(given, asked, base), done, doing="reading")
+        doing = "" if self._seen is None else "reading"
+        self.run_async(lambda: runs.read(given, asked, base), done, doing=doing)
+
+    def _clear(self) -> None:
+        """Take away everything that was concluded from an input that is gone."""
+        for channel in ("main", "splice"):
+            self.forget_async(channel)
+        with self._drawing:
+            self._bars.remove_class(WAITING)
+            self._seen, self._atoms = None, []
+            self._checks.clear()
+            self._view.clear()
+            self._detail_view.clear()
+            self._bars.empty_text = ""
+            self._bars.show([])
+            self.conclude("")
+            self.say(EMPTY[self.kind])
 
     def refresh(self) -> None:
         """Run everything anew, after the model's weights changed, say."""
@@ -329,11 +385,11 @@ class InputLens(Panel):
         self._request()
 
     def splice_check(self) -> None:
-        """Run the model without the chosen atom: the exact effect beside the first-order one."""
-        with self.guarded("splice check"):
+        """Run the model without the chosen atom: the measured effect next to the estimated one."""
+        with self.guarded("measure by removing it"):
             summary, atom = self.summary, self.atom
             if summary.place(atom) is None:
-                raise ValueError(f"Atom {atom} does not fire in this input. Choose one with a bar.")
+                raise ValueError(f"Atom {atom} is silent on this input. Choose one that is listed.")
 
             def done(check: SpliceCheck) -> None:
                 if self._seen is None or self._seen.first is not summary:
@@ -341,16 +397,13 @@ class InputLens(Panel):
                 self._checks[atom] = check
                 self._show_bars()
                 self._show_atom()
-                exact, first = signed_number(check.exact), signed_number(check.first_order)
-                self.say(
-                    f"Removing atom {summary.name_of(atom)} takes {exact} from the "
-                    f"{summary.measure}; first order said {first}."
-                )
+                self._conclude()
+                self.say(f"{self.names.in_text(atom)}. {measured_words(check, summary)}")
 
             self.run_async(
                 lambda: summary.splice_check(atom),
                 done,
-                doing=f"splicing atom {atom}",
+                doing=f"measuring without atom {atom}",
                 channel="splice",
             )
 
@@ -359,11 +412,11 @@ class InputLens(Panel):
     def _draw(self, seen: Seen, seconds: float) -> None:
         if self._seen is None or self._seen.first is not seen.first:
             self._checks.clear()
-        self._seen = seen
+        self._seen, self._seconds = seen, seconds
+        self._first = False
+        self._bars.remove_class(WAITING)
         if not self._chosen:
-            top = input_lens_bars.shown_atoms(seen.first, seen.contrast, self.sort, 1)
-            self.atom = top[0] if top else self.atom
-            self._chosen = False
+            self._choose_by_itself(seen)
         if self.token >= len(seen.first.tokens):
             self.token = -1
         self._detail_view.show_answers(seen.first, seen.second)
@@ -371,18 +424,51 @@ class InputLens(Panel):
         self._show_heat(self.atom)
         self._show_atom()
         self._show_position()
-        self.say(self._sentence(seen, seconds))
+        self._conclude()
+        self.say(self._notes(seen))
 
-    def _sentence(self, seen: Seen, seconds: float) -> str:
-        first = seen.first
-        fired = f"{format_count(len(first.used))} atoms fired at {len(first.read)} positions"
-        drawn = [*self._picture_notes.get("picture", ())]
+    def _choose_by_itself(self, seen: Seen) -> None:
+        """Show the first atom whose heat can be seen, as long as nobody has chosen another."""
+        ranked = input_lens_bars.shown_atoms(seen.first, seen.contrast, self.sort, self.n_shown)
+        seen_well = (atom for atom in ranked if self._view.can_show(seen.first, atom))
+        self._by_itself = True
+        try:
+            self.atom = next(seen_well, ranked[0] if ranked else self.atom)
+        finally:
+            self._by_itself = False
+
+    @property
+    def atom_chosen(self) -> bool:
+        """Whether somebody chose the atom; else the panel shows the first one of its input."""
+        return self._chosen
+
+    def _conclude(self) -> None:
+        """Say what was found, in the names that atoms have now."""
+        seen = self._seen
+        if seen is not None:
+            check = self._checks.get(self.atom)
+            self.conclude(
+                answer_words(seen.first, seen.second, seen.contrast, self.names),
+                numbers_words(seen.first, check, format_duration(self._seconds)),
+            )
+
+    def _name_anew(self) -> None:
+        """Somebody has written a label: show it wherever an atom of it stands."""
+        if not self._closed:
+            with self._drawing, self.guarded("labels"):
+                self._show_bars()
+                self._show_atom()
+                self._show_position()
+                self._conclude()
+
+    def _notes(self, seen: Seen) -> str:
+        """What was done to the inputs, and what is not known."""
+        drawn = [*self._picture_notes.get("picture", ()), *seen.first.notes]
         if seen.second is not None:
             drawn += [*self._picture_notes.get("compare_picture", ()), *seen.second.notes]
-        notes = list(dict.fromkeys([*drawn, *first.notes]))
         if seen.contrast is not None and seen.contrast.caveat:
-            notes.append(seen.contrast.caveat)
-        return " · ".join([fired, *notes, format_duration(seconds)])
+            drawn.append(seen.contrast.caveat)
+        return " · ".join(dict.fromkeys(drawn))
 
     def _show_heat(self, atom: int) -> None:
         seen = self._seen
@@ -398,7 +484,9 @@ class InputLens(Panel):
     def _show_atom(self) -> None:
         if self._seen is not None:
             check = self._checks.get(self.atom)
-            self._detail_view.show_atom(self._seen.first, self.atom, check, self._seen.contrast)
+            self._detail_view.show_atom(
+                self._seen.first, self.atom, check, self._seen.contrast, self.names
+            )
 
     @reacts("token", doing="position {panel.token}")
     def _show_position(self) -> None:
@@ -409,12 +497,12 @@ class InputLens(Panel):
             values = self._seen.first.strengths(self.atom)
             fires = bool(np.nan_to_num(values).any())
             position = int(np.nanargmax(np.abs(values))) if fires else -1
-        self._detail_view.show_position(self._seen.first, position)
+        self._detail_view.show_position(self._seen.first, position, self.names)
         self._view.mark(self.token)
 
     @reacts("atom", doing="atom {panel.atom}", early=True)
     def _on_atom(self) -> None:
-        self._chosen = True
+        self._chosen = not self._by_itself
         self._show_heat(self.atom)
         if self.atom in self._atoms:
             self._filling = True
@@ -442,11 +530,18 @@ class InputLens(Panel):
             columns = input_lens_bars.difference_columns(seen.contrast, atoms)
         else:
             columns = input_lens_bars.columns_of(seen.first, atoms, self._checks)
-        names = [seen.first.name_of(atom) for atom in atoms]
+        measured = any(atom in self._checks for atom in atoms)
         place = atoms.index(self.atom) if self.atom in atoms else -1
         self._bars.empty_text = "No atom fires here."
         self._filling = True
-        self._bars.show(names, *columns, selected=place)
+        self._bars.show(
+            [self.names.name(atom) for atom in atoms],
+            *columns,
+            selected=place,
+            atoms=atoms,
+            icons=icons_of(self.names, atoms) if self.kind == "vision" else (),
+            key=input_lens_bars.key_of(seen.first, seen.contrast is not None, measured),
+        )
         self._filling = False
 
     # --- clicks -----------------------------------------------------------------------------------
@@ -456,7 +551,10 @@ class InputLens(Panel):
             self._choose_atom(self._atoms[row])
 
     def _choose_atom(self, atom: int) -> None:
-        self._chosen = True
+        by_hand, self._chosen = self._chosen, True
+        if atom == self.atom and not by_hand:
+            # It was shown already, and is chosen only now: who follows the choice must hear of it.
+            self.notify_change(t.Bunch(name="atom", old=atom, new=atom, owner=self, type="change"))
         self.atom = atom
 
     def _point_at(self, row: int) -> None:
@@ -464,7 +562,8 @@ class InputLens(Panel):
             self._show_heat(self._atoms[row] if 0 <= row < len(self._atoms) else self.atom)
 
     def _ask(self, answer: int) -> None:
-        self.target = f"#{answer}"
+        names = self.model.class_names
+        self.target = names[answer] if names and self.kind == "vision" else f"#{answer}"
 
     def _step(self, by: int) -> None:
         if self._seen is not None:
@@ -526,7 +625,9 @@ class InputLens(Panel):
         seen = self._seen
         if seen is None:
             return None
-        return input_lens_bars.record_table(seen.first, seen.second, seen.contrast, self._atoms)
+        return input_lens_bars.record_table(
+            seen.first, seen.second, seen.contrast, self._atoms, self.names
+        )
 
     def current_figure(self) -> go.Figure | None:
         """Return the bars as a plotly figure, for pictures; on screen they are plain elements."""
@@ -536,8 +637,7 @@ class InputLens(Panel):
 
     def static_chips(self) -> dict[str, str]:
         """Return the facts beside the question in exports, and which atom is shown over the input."""
-        name = f"{self.atom}" if self._seen is None else self._seen.first.name_of(self.atom)
-        return {"atom": name, **self.chips}
+        return {"atom": self.names.name(self.atom), **self.chips}
 
     def export_name(self) -> str:
         """Return the file name of exports: the atom shown."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.summaries import BaseRate, Contrast, InputSummary, top_atoms
+from sae_nb_widgets.panel import target_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -46,7 +47,7 @@ class Runs:
 
     def read(self, given: Sequence[Any], asked: str, base: BaseRate | None) -> Seen:
         """Return the records of one input or two; runs in a worker thread and touches no widget."""
-        first = self._run(given[0], target_of(asked), base)
+        first = self._run(given[0], target_of(self._model, asked), base)
         if len(given) == 1:
             return Seen(first)
         # Both contributions are to one answer: that of the first input.
@@ -79,10 +80,3 @@ class Runs:
         for old in list(kept)[:-RUNS_KEPT]:
             kept.pop(old, None)
         return found
-
-
-def target_of(asked: str) -> int | str | None:
-    """Turn what is asked about into a number, a name, or nothing."""
-    if asked.startswith("#") and asked[1:].isdigit():
-        return int(asked[1:])
-    return asked or None

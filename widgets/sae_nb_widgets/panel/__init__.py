@@ -58,4 +58,6 @@ if TYPE_CHECKING:  # for the other rooms
         Samples as Samples,
         check_parts as check_parts,
         check_point as check_point,
+        target_of as target_of,
+        target_rule as target_rule,
     )

@@ -170,17 +170,19 @@ def control(
     kind: Any = None,
     options: Any = None,
     grow: Callable[[Any], str] | None = None,
+    rule: Callable[[], str] | None = None,
     **more: Any,
 ) -> Any:
     """Return a widget linked to a trait of `panel`: its kind, values and ends follow from the trait.
 
     `options` are (words, value) or a mapping from value to words; of a trait that knows more values,
     the control shows the one it had last, or gets an option for it with the words that `grow` gives.
-    `tip` may be a mapping from value to tip. `more` goes to the widget.
+    `tip` may be a mapping from value to tip. `rule` says which words a trait that is a text takes: its
+    field then shows what is in force, as those of numbers do. `more` goes to the widget.
     """
     known = panel.traits()[trait]
     if kind is None:
-        kind = _kind(known, options)
+        kind = Entry if rule is not None else _kind(known, options)
     if kind is ipw.Checkbox and width == "auto":
         width = "max-content"
     # One layout and no other: each is a widget of its own, which stays until it is closed.
@@ -207,7 +209,7 @@ def control(
         made["tooltip"] = tip
     widget = kind(**{**made, **more})
     if kind is Entry:
-        _enter(panel, trait, widget, text)
+        _enter(panel, trait, widget, text, rule)
     elif options is None or isinstance(known, t.Enum):
         t.link((panel, trait), (widget, "value"))
     else:
@@ -216,14 +218,16 @@ def control(
 
 
 class Entry(ipw.Text):
-    """A field for a number: what it does not take is said, and it shows what is in force."""
+    """A field for what not every text says: what it does not take is said, and it shows what is in force."""
 
 
 _SIGNS = str.maketrans({"−": "-", "\u2009": "", "\u00a0": "", "\u202f": "", " ": "", "_": ""})
 
 
-def _enter(panel: Any, trait: str, entry: Entry, words: str) -> None:
-    """Link an entry to a trait that is a number: nonsense never reaches the trait, nor stays."""
+def _enter(
+    panel: Any, trait: str, entry: Entry, words: str, rule: Callable[[], str] | None = None
+) -> None:
+    """Link an entry to a trait: nonsense never reaches the trait, nor stays in the field."""
     known = panel.traits()[trait]
     whole = isinstance(known, t.Int)
     entry.add_class("sae-nb-entry")
@@ -236,9 +240,10 @@ def _enter(panel: Any, trait: str, entry: Entry, words: str) -> None:
         if given == _written(known, now):
             return
         try:
-            panel.set_trait(trait, _read_number(known, given, whole))
+            panel.set_trait(trait, given if rule else _read_number(known, given, whole))
         except (ValueError, OverflowError, t.TraitError):
-            panel.refuse(words, _rule(panel, known, whole), given, _written(known, now))
+            said = rule() if rule else _rule(panel, known, whole)
+            panel.refuse(words, said, given, _written(known, now))
         follow()
 
     follow()

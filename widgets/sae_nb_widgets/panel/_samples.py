@@ -1,4 +1,4 @@
-"""What a panel of a live model is given: a model and an SAE that fit, and the inputs it steps through."""
+"""What a panel of a live model is given: model and SAE that fit, inputs by number, what is asked about."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from sae_nb.evaluation import outcome_index
 from sae_nb.steering import check_hook_point, check_width
 
 if TYPE_CHECKING:
@@ -97,3 +98,40 @@ def _by_number(model: LiveModel, inputs: Any) -> Any:
         return [list(inputs)] if one_text_of_ids else list(inputs)
     # A batch of one is an input too: see `as_batch`.
     return list(itertools.islice(model.batches(inputs, batch_size=1), MOST_OF_A_STREAM))
+
+
+# --- what is asked about --------------------------------------------------------------------------
+
+
+def target_of(model: LiveModel, asked: str) -> int | None:
+    """Turn what is asked about, a name or "#" and a number, into a class or token; None for nothing.
+
+    A word is also looked for as the next one of a text, with the space before it.
+
+    Raises
+    ------
+    ValueError: If the model has no such answer.
+    """
+    if not asked:
+        return None
+    if asked.startswith("#") and asked[1:].isdecimal() and int(asked[1:]) < _n_answers(model):
+        return int(asked[1:])
+    try:
+        return outcome_index(model, asked)
+    except ValueError:
+        if model.kind != "language" or asked.startswith(" "):
+            raise
+        return outcome_index(model, f" {asked}")
+
+
+def target_rule(model: LiveModel, otherwise: str) -> str:
+    """Say what can be asked about; `otherwise`: what nothing stands for."""
+    if model.kind == "language":
+        return f"one token of {model.name}, or nothing for {otherwise}"
+    if not model.class_names:
+        return "nothing, because this model has no answers"
+    return f"one of {', '.join(map(str, model.class_names))}, or nothing for {otherwise}"
+
+
+def _n_answers(model: LiveModel) -> int:
+    return len(model.tokenizer or ()) if model.kind == "language" else len(model.class_names or ())

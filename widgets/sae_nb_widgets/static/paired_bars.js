@@ -2,7 +2,8 @@
 function render({ model, el }) {
   const root = make("div", "sae-nb-component");
   const list = make("div", "sae-nb-paired", { role: "listbox", tabindex: "0" });
-  root.append(list);
+  const key = make("div", "sae-nb-key");
+  root.append(list, key);
   el.append(root);
   let rows = [];
   let active = 0;
@@ -44,12 +45,26 @@ function render({ model, el }) {
     node.append(make("div", "sae-nb-label", { dir: "auto", title: label }, label),
       ...columns.map((column) => cell(column, index)));
     tagAtom(node, model.get("atoms")[index], model.get("icons")[index]);
-    node.addEventListener("click", () => {
-      active = index;
-      choose(model, index);
-    });
+    node.addEventListener("click", () => take(index));
     node.addEventListener("mouseenter", () => point(index));
     return node;
+  }
+
+  function entry([mark, words]) {
+    const node = make("span", "sae-nb-keyentry");
+    if (mark) {
+      const sign = make("span", `sae-nb-keymark sae-nb-key-${mark}`, { "aria-hidden": "true" });
+      if (mark in COLOURS.heat) sign.style.background = `rgb(${COLOURS.heat[mark]})`;
+      node.append(sign);
+    }
+    node.append(make("span", "", {}, words));
+    return node;
+  }
+
+  function take(index) {
+    active = index;
+    if (model.get("selected") === index) model.send({ kind: "again" });
+    else choose(model, index);
   }
 
   // A pointer that only passes over the rows asks for nothing.
@@ -81,6 +96,7 @@ function render({ model, el }) {
     rows = model.get("labels").map(rowFor);
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
     list.replaceChildren(...(rows.length ? [head, ...rows] : [empty]));
+    key.replaceChildren(...(rows.length ? model.get("key").map(entry) : []));
     active = Math.max(model.get("selected"), 0);
     mark();
   }
@@ -96,7 +112,7 @@ function render({ model, el }) {
       point(active);
       mark();
     } else if ((event.key === "Enter" || event.key === " ") && rows.length) {
-      choose(model, active);
+      take(active);
     } else if (event.key === "Escape") {
       choose(model, -1);
     } else {
@@ -105,7 +121,8 @@ function render({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   });
-  redrawOn(model, ["labels", "columns", "atoms", "icons", "description", "empty_text"], build);
+  redrawOn(model, ["labels", "columns", "atoms", "icons", "key", "description", "empty_text"],
+    build);
   redrawOn(model, ["selected"], mark);
   build();
   return () => clearTimeout(timer);

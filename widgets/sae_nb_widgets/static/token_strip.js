@@ -86,7 +86,9 @@ function render({ model, el }) {
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
     list.replaceChildren(...(rows.length ? rows : [empty]));
     readout.textContent = rows.length ? model.get("hint") : "";
-    const scale = rows.length ? [legend(model.get("maximum"), model.get("unit"), model.get("signed"))] : [];
+    // A scale belongs to colours: where nothing is coloured there is none.
+    const coloured = strengths.some((value) => value && !Number.isNaN(value));
+    const scale = rows.length && coloured ? [legend(model.get("maximum"), model.get("unit"), model.get("signed"))] : [];
     foot.replaceChildren(readout, ...scale);
     foot.style.display = model.get("bare") ? "none" : "";
     active = [0, Math.max(model.get("peaks")[0] ?? 0, 0)];

@@ -6,95 +6,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
-import numpy as np
 import traitlets as t
-from jaxtyping import Float
 
-from sae_nb.figures import escape, format_number
-from sae_nb.steering import MODES, TARGETS, Mode, Unit, strength_p99
-from sae_nb_widgets.panel import TIGHT, Menu, button, control, show
+from sae_nb.figures import escape
+from sae_nb.steering import MODES, TARGETS
+from sae_nb_widgets.components import atom_mark
+from sae_nb_widgets.panel import TIGHT, Entry, Menu, button, control, line, show
+from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
-    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
-
-
-# -------------------------------------------------------------------------------------------------
-# In which unit a strength is given, how far its slider goes, and what people call the unit.
-
-
-WIDEST = 5.0
-"""End of the slider, in multiples of the 99th percentile or as a factor."""
-
-WIDEST_LENGTHS = 2.0
-"""End of the slider where no percentile is known, in median lengths of a state."""
-
-
-class StrengthScale:
-    """Units of strength: multiples of an atom's 99th percentile where it is known."""
-
-    def __init__(self) -> None:
-        self.p99: Float[np.ndarray, " n_atoms"] | None = None
-        self.lengths: Float[np.ndarray, " n_atoms"] | None = None
-        self.length: float | None = None
-
-    def of(self, atom: int, mode: Mode = "set") -> float | None:
-        """Return an atom's percentile; None when it is not known or the atom never fires.
-
-        What "add" adds is a unit vector, so there an atom's length counts too: those of other
-        libraries' SAEs may be longer or shorter than 1.
-        """
-        if self.p99 is None:
-            return None
-        length = (
-            1.0 if self.lengths is None or not MODES[mode].unit_atoms else float(self.lengths[atom])
-        )
-        return length * float(self.p99[atom]) or None
-
-    def unit_size(self, atom: int, mode: Mode) -> float:
-        """Return one unit of strength in the model's units."""
-        return (self.of(atom, mode) or 1.0) if self.unit(atom, mode) == "p99" else 1.0
-
-    def unit(self, atom: int, mode: Mode) -> Unit:
-        """Return the unit of a strength."""
-        return "p99" if MODES[mode].takes_p99 and self.of(atom) is not None else "coefficient"
-
-    def limits(self, atom: int, mode: Mode) -> tuple[float, float]:
-        """Return the ends of the slider."""
-        high = WIDEST
-        if MODES[mode].takes_p99 and self.unit(atom, mode) == "coefficient":
-            high = one_digit(WIDEST_LENGTHS * self.length) if self.length else 10.0
-        return (-high if MODES[mode].signed else 0.0, high)
-
-    def words(self, atom: int, mode: Mode) -> str:
-        """Return what stands beside the slider."""
-        if not MODES[mode].takes_p99:
-            return MODES[mode].unit_words
-        p99 = self.of(atom, mode)
-        if p99 is not None:
-            return f"× p99 = {format_number(p99)}"
-        return "units of the model" + (" (it never fires in acts)" * (self.p99 is not None))
-
-
-def measured_p99(sae: SparseAutoencoder, acts: Any) -> Float[np.ndarray, " n_atoms"]:
-    """Return every atom's 99th percentile of non-zero strengths."""
-    counted = getattr(acts, "p99", None)
-    return np.asarray(strength_p99(sae, acts) if counted is None else counted)
-
-
-def one_digit(value: float) -> float:
-    """Round to one significant digit."""
-    return float(f"{value:.0e}") if value > 0 else 1.0
-
-
-# -------------------------------------------------------------------------------------------------
-# The controls of the SteeringPanel, each tied to one trait.
 
 
 PICKED = "picked"
 NOTHING_KEPT = ("kept recipes …", None)
-LAST_SEED = 9_999
-"""End of the field; larger seeds can be set by the trait."""
+MOST_MOVED = "what moves most"
 
 POSITIONS = {
     "vision": (
@@ -117,49 +43,72 @@ class SteeringControls:
 
     def __init__(self, panel: Any) -> None:
         self._panel = panel
-        talks = bool(panel.model.causal)
-        self.unit = ipw.HTML()
+        self.name, self.unit = ipw.HTML(), ipw.HTML()
         self.strength = strength_slider(
             "strength", "How strong the edit is; the model runs while you move it", "360px"
         )
         self.strength.observe(self._move, "value")
-        self.curve = button(
-            "dose–response",
-            "Effect and cost for many strengths, beside random directions",
-            panel.dose_response,
-        )
         self.go_on = button(
             "continue the text",
             "The text goes on before and after, token by token",
             panel.continue_text,
         )
-        self.first = [*self._edit(), *self._input(), self.curve, *([self.go_on] * talks)]
-        self.more = [*self._places(), *(self._length() if talks else ()), *self._recipes()]
+        tip = "Row of the dictionary that is made stronger"
+        self.first = [line(control(panel, "atom", "atom", tip, 140), self.name)]
+        self.strength.readout = False
+        self.exact = control(
+            panel, "strength", "strength", "The strength in force", 100, kind=Entry
+        )
+        self.exact.description = "at"  # read on from the slider
+        self.first += [line(self.strength, self.exact, self.unit)]
+        number = self._number()
+        if panel.kind == "language":
+            tip = "What the model reads; steering shows what comes next"
+            self.text = control(panel, "text", "text", tip, "min(420px, 100%)")
+            self.first.append(self.text.add_class("sae-nb-search"))
+        else:
+            self.first += number
+            number = []
+        talks = self._length() if panel.model.causal else []
+        self.more = [
+            *number, *self._effects(), *self._places(), *talks, *self._recipes(),
+        ]  # fmt: skip
 
-    def _edit(self) -> list[ipw.Widget]:
+    def _number(self) -> list[ipw.Widget]:
+        if len(self._panel.samples) < 2:
+            return []
+        self.number = control(self._panel, "sample", "input", "Which of the inputs", 140)
+        return [self.number]
+
+    def _effects(self) -> list[ipw.Widget]:
+        """How large the effect is to be, on what, with which atoms; and the curve of it."""
         panel = self._panel
         self.target_kl = _menu(
             panel,
             "target_kl",
-            "at KL",
-            "Find the strength at which the answer moves by so many nats: atoms then cost the same",
-            {None: "as set"} | {kl: f"{kl:g}" for kl in TARGETS},
+            "match effect size",
+            "Find the strength at which the whole answer shifts by so many nats of KL: atoms can then be "
+            "compared",
+            {None: "off"} | {kl: f"{kl:g}" for kl in TARGETS},
             grow="{:g}".format,
         )
-        atom = control(panel, "atom", "atom", "Row of the dictionary that is made stronger", 140)
         tip = "Keep this atom at its strength and choose another one with it"
         combine = button("combine", tip, panel.combine)
-        return [atom, self.strength, self.unit, self.target_kl, combine]
+        self.curve = button(
+            "dose–response",
+            "Effect and overall shift for many strengths, with random directions",
+            panel.dose_response,
+        )
+        tip = "What the sentence and the dose–response curve are about"
+        return [self.target_kl, combine, line(self._target(tip), self.curve)]
 
-    def _input(self) -> list[ipw.Widget]:
-        panel, shown = self._panel, []
+    def _target(self, tip: str) -> ipw.Widget:
+        panel = self._panel
         if panel.kind == "language":
-            tip = "What the model reads; steering shows what comes next"
-            text = control(panel, "text", "text", tip, "min(420px, 100%)")
-            shown.append(text.add_class("sae-nb-search"))
-        if len(panel.samples) > 1:
-            shown.append(control(panel, "sample", "sample", "Which of the inputs", 140))
-        return shown
+            more = {"rule": panel.target_rule, "placeholder": MOST_MOVED}
+            return control(panel, "target", "effect on token", tip, 260, **more)
+        names = {"": MOST_MOVED} | {name: name for name in panel.model.class_names or ()}
+        return _menu(panel, "target", "effect on", tip, names)
 
     def _places(self) -> list[ipw.Widget]:
         panel = self._panel
@@ -185,8 +134,7 @@ class SteeringControls:
         )
         heads = answering_heads(panel.model, panel.samples[0])
         self.head = _menu(panel, "head", "answer", "Which head of the model answers", heads)
-        beside = "Which random direction stands beside"
-        seed = control(panel, "seed", "control seed", beside, 180)
+        seed = control(panel, "seed", "random seed", "Which random push stands beside", 180)
         answers = [self.head] * (len(heads) > 1)
         return [self.mode, self.positions, self.hook_point, *answers, seed]
 
@@ -216,7 +164,7 @@ class SteeringControls:
         )
         self.kept.observe(self._choose_kept, "value")
         show(self.kept, False)
-        return [self.recipe, self.replay, keep, self.kept]
+        return [self.recipe, line(self.replay, keep, self.kept)]
 
     # --- what is chosen ---------------------------------------------------------------------------
 
@@ -230,7 +178,7 @@ class SteeringControls:
 
     def _choose_kept(self, change: t.Bunch) -> None:
         if change["new"] is not None:
-            with self._panel.guarded("replaying the recipe"):
+            with self._panel.guarded("kept recipes"):
                 self._panel.replay(self._panel.recipes[change["new"]])
             self.kept.value = None
 
@@ -241,6 +189,7 @@ class SteeringControls:
         atom, mode = self._panel.atom, self._panel.mode
         fit_slider(self.strength, self._panel.strength, *scale.limits(atom, mode))
         self.unit.value = unit_html(scale.words(atom, mode))
+        self.name.value = atom_mark(atom, self._panel.names.words(atom))
 
     def show_positions(self) -> None:
         """Have the menu show the positions: named ones, or what was picked by hand."""

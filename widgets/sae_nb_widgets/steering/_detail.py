@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
 from sae_nb.figures import current_theme as theme, escape, fade, format_number, visible_token
-from sae_nb.steering import CalibratedStrength, Mode
-from sae_nb.summaries import Continuation, SteeringRecipe, SteeringSummary
-from sae_nb_widgets.components import PictureGrid, TokenStrip
-from sae_nb_widgets.panel import button, show
-from sae_nb_widgets.steering._controls import StrengthScale, fit_slider, follow, strength_slider
-from sae_nb_widgets.steering._figure import AFTER_COLOUR, strength_words
+from sae_nb.steering import Mode
+from sae_nb.summaries import Continuation, SteeringSummary
+from sae_nb_widgets.components import PictureGrid, TokenStrip, atom_mark
+from sae_nb_widgets.panel import button, line, show
+from sae_nb_widgets.steering._controls import fit_slider, follow, strength_slider
+from sae_nb_widgets.steering._figure import AFTER_COLOUR
+from sae_nb_widgets.steering._scale import StrengthScale
+from sae_nb_widgets.steering._words import RANDOM_PUSH, changes_words
+
+if TYPE_CHECKING:
+    from sae_nb.atoms import AtomNames
 
 # -------------------------------------------------------------------------------------------------
 # Atoms that are changed together with the one in question: a row each, with its own slider.
@@ -29,20 +35,25 @@ class SteeringMix(ipw.Box):
     def __init__(self, changed: Callable[[tuple[tuple[int, float], ...]], None]) -> None:
         super().__init__(layout=ipw.Layout(flex_flow="row wrap", width="100%", display="none"))
         self._changed = changed
+        self._kept = ipw.HTML()
         self._sliders: dict[int, ipw.FloatSlider] = {}
         self._rows: list[ipw.Box] = []
 
-    def show(self, others: Others, scale: StrengthScale, mode: Mode) -> None:
-        """Draw the combined atoms; rows that are there already keep their sliders."""
+    def show(
+        self, others: Others, kept: str, scale: StrengthScale, mode: Mode, names: AtomNames
+    ) -> None:
+        """Draw the combined atoms, and what was `kept` until another atom is chosen."""
         if [atom for atom, _ in others] != list(self._sliders):
             for part in [part for row in self._rows for part in (*row.children, row)]:
                 part.close()
             self._sliders = {}
             self._rows = [self._row(atom, scale, mode) for atom, _ in others]
-            self.children = self._rows
-            self.layout.display = None if others else "none"
-        for atom, strength in others:
+            self.children = (*self._rows, self._kept)
+        self._kept.value = escape(kept)
+        self.layout.display = None if others or kept else "none"
+        for row, (atom, strength) in zip(self._rows, others, strict=True):
             follow(self._sliders[atom], strength)
+            row.children[1].value = atom_mark(atom, names.words(atom))
 
     def _row(self, atom: int, scale: StrengthScale, mode: Mode) -> ipw.Box:
         slider = strength_slider(
@@ -53,15 +64,13 @@ class SteeringMix(ipw.Box):
         fit_slider(slider, 0.0, *scale.limits(atom, mode))
         slider.observe(self._moved, "value")
         self._sliders[atom] = slider
-        words = scale.words(atom, mode)
+        unit = ipw.HTML(f"<span>{escape(scale.words(atom, mode))}</span>")
         away = button(
             f"without {atom}",
             f"Change atom {atom} no longer",
             lambda: self._take_away(atom),
         )
-        return ipw.Box([slider, ipw.HTML(f"<span>{escape(words)}</span>"), away]).add_class(
-            "sae-nb-line"
-        )
+        return line(slider, ipw.HTML(), unit, away)
 
     def values(self) -> tuple[tuple[int, float], ...]:
         """Every combined atom with the strength its slider shows."""
@@ -79,7 +88,9 @@ class SteeringMix(ipw.Box):
 
 
 THUMBNAIL_SHARE = 0.76  # of the theme's thumbnail: three stand side by side in the column
-CHANGE = "‖Δ‖ / ‖x‖"
+CHANGE = "relative change"
+IDENTICAL = 1e-3
+"""Relative difference below which the changes under atom and random push are one and the same."""
 
 
 class SteeringDetail:
@@ -87,14 +98,14 @@ class SteeringDetail:
 
     def __init__(self, kind: str, prefix_tokens: int) -> None:
         self._kind, self._prefix = kind, prefix_tokens
-        self._continuation: Continuation | None = None
+        self.continuation: Continuation | None = None
         self.grid = PictureGrid(description="change of each patch downstream", unit=CHANGE)
         self.strip = TokenStrip(description="change of each token downstream", unit=CHANGE)
         self.grid.hint = "Click a patch to steer only there."
         self.strip.hint = "Click a token to steer only there."
         self.changes, self.texts = ipw.HTML(), ipw.HTML()
-        self.cards = (self.grid, self.strip, self.changes)
-        for widget in (*self.cards, self.texts):
+        self.cards = (self.grid, self.strip)
+        for widget in (*self.cards, self.changes, self.texts):
             show(widget, False)
 
     def on_pick(self, pick: Callable[[int], None]) -> None:
@@ -111,62 +122,82 @@ class SteeringDetail:
         self.grid.observe(on_patch, "selected")
         self.strip.observe(on_token, "selected")
 
-    def show(self, summary: SteeringSummary) -> None:
-        """Draw another answer's pictures, tokens and changes."""
-        ours, control = summary.state_change, summary.state_change_random
-        known = ours is not None and control is not None
-        show(self.grid, summary.picture is not None)
-        show(self.strip, self._kind == "language" and known)
-        show(self.changes, known)
-        if summary.picture is not None:
-            self._show_picture(summary)
-        if ours is None or control is None:
+    def show(self, summary: SteeringSummary | None, name: str = "") -> None:
+        """Draw another answer's pictures, tokens and changes under the name of its atoms, or none."""
+        told = summary is not None and tells_them_apart(summary)
+        show(self.grid, summary is not None and summary.picture is not None)
+        show(self.strip, summary is not None and self._kind == "language")
+        show(self.changes, told)
+        if summary is None:
+            self.continuation = None
+            show(self.texts, False)
             return
-        title = f"relative change of states at {summary.read_at}"
-        self.changes.value = change_html(title, change_rows(summary))
+        if summary.picture is not None:
+            self._show_picture(summary, name, told)
         if self._kind == "language":
-            self.strip.show(
-                [summary.tokens, summary.tokens],
-                [ours, control],
-                captions=[summary.recipe.name, "random"],
-                strengths=[float(ours.mean()), float(control.mean())],
-            )
+            self._show_text(summary, name, told)
+        if told:
+            title = f"relative change of states at {summary.read_at}"
+            self.changes.value = change_html(title, change_rows(summary))
 
-    def _show_picture(self, summary: SteeringSummary) -> None:
+    def _show_text(self, summary: SteeringSummary, name: str, told: bool) -> None:
+        ours, control = summary.state_change, summary.state_change_random
+        if not told or ours is None or control is None:
+            self.strip.show([summary.tokens], captions=["the text"])
+            return
+        self.strip.show(
+            [summary.tokens, summary.tokens],
+            [ours, control],
+            captions=[name, "random push"],
+            strengths=[float(ours.mean()), float(control.mean())],
+        )
+
+    def _show_picture(self, summary: SteeringSummary, name: str, told: bool) -> None:
         ours, control = summary.patch_change(), summary.patch_change(random=True)
         if summary.picture is None:
             return
-        if ours is None or control is None:
-            self.grid.show(summary.picture[None], captions=[f"sample {summary.recipe.sample}"])
+        if not told or ours is None or control is None:
+            self.grid.show(summary.picture[None], captions=[f"input {summary.recipe.sample}"])
         else:
             self.grid.show(
                 np.stack([summary.picture] * 3),
                 heat=np.stack([np.zeros_like(ours), ours, control]),
-                captions=["the picture", summary.recipe.name, "random"],
+                captions=["the image", name, "random push"],
                 strengths=[0.0, float(ours.mean()), float(control.mean())],
             )
         self.grid.thumbnail = int(THUMBNAIL_SHARE * theme().thumbnail_px)
 
-    def show_continuation(self, record: Continuation, asked: SteeringRecipe) -> None:
-        """Draw a text's continuations side by side; say so when `asked` is no longer its recipe."""
-        self._continuation = record
-        show(self.texts, True)
-        note = f"Continued, {strength_words(record.recipe)}."
-        if record.recipe != asked:
-            note += " The settings have changed since then: continue again."
+    def show_continuation(self, edit: str, fresh: bool) -> None:
+        """Draw a text's continuations side by side under `edit`; say so when they are of another one."""
+        record = self.continuation
+        show(self.texts, record is not None)
+        if record is None:
+            return
+        note = f"{edit}. {changes_words(record)}"
+        if not fresh:
+            note = f"{edit}. The settings have changed since then: continue again."
         self.texts.value = columns_html(
             [
                 ("before", [(visible_token(token), False) for token in record.before]),
                 ("after", _marked(record.after, record.after_changed)),
-                ("random direction", _marked(record.random, record.random_changed)),
+                (RANDOM_PUSH, _marked(record.random, record.random_changed)),
             ],
             note,
         )
 
-    def mark_stale(self, asked: SteeringRecipe) -> None:
-        """Say under the continuation whether it is still of the recipe that is asked for."""
-        if self._continuation is not None:
-            self.show_continuation(self._continuation, asked)
+
+def tells_them_apart(summary: SteeringSummary) -> bool:
+    """Whether atom and random push change the states differently.
+
+    Where consequences are read at the steered hook point itself both move every state equally far, by
+    construction.
+    """
+    ours, control = summary.state_change, summary.state_change_random
+    if ours is None or control is None:
+        return False
+    return not np.allclose(
+        ours, control, rtol=IDENTICAL, atol=IDENTICAL * float(ours.max(initial=0))
+    )
 
 
 def _marked(tokens: Sequence[str], changed: Iterable[bool]) -> list[tuple[str, bool]]:
@@ -202,7 +233,7 @@ def change_html(title: str, rows: list[tuple[str, float, float]]) -> str:
     return (
         f'<div class="sae-nb-card"><div class="sae-nb-cardtitle">{escape(title)}</div>'
         '<table style="border-spacing:12px 1px;margin-left:-12px"><tr><td></td><td>atom</td>'
-        f'<td style="color:var(--sae-nb-quiet)">random</td></tr>{body}</table></div>'
+        f'<td style="color:var(--sae-nb-quiet)">random push</td></tr>{body}</table></div>'
     )
 
 
@@ -224,37 +255,3 @@ def _token(text: str, changed: bool) -> str:
     style = f"background:{fade(AFTER_COLOUR, 0.22)};border-bottom:2px solid {AFTER_COLOUR}"
     style += ";color:inherit"
     return f'<mark style="{style}">{escape(text)}</mark>'
-
-
-def sentence(summary: SteeringSummary) -> str:
-    """Say what the edit did, and what a random direction did, in one line."""
-    recipe = summary.recipe
-    place = int(np.flatnonzero(summary.ids == summary.target)[0])
-    values = (summary.before[place], summary.after[place], summary.random[place])
-    before, after, random = (format_number(float(value)) for value in values)
-    name = visible_token(summary.target_name)
-    text = f"{recipe.name.capitalize()}, {strength_words(recipe)}: "
-    if summary.kl is None or summary.kl_random is None:
-        return f"{text}“{name}” turns most, cosine {after} (random direction {random})"
-    text += f"“{name}” {before} → {after} (random direction {random})"
-    return (
-        f"{text} · KL {format_number(summary.kl)} nats (random {format_number(summary.kl_random)})"
-    )
-
-
-def cost_words(found: CalibratedStrength | None) -> str:
-    """Say what looking for a strength came to."""
-    if found is None:
-        return ""
-    if not found.reached:
-        return f" · KL {format_number(found.target_kl)} is out of reach"
-    return f" · found for KL {format_number(found.target_kl)} in {found.n_runs} runs"
-
-
-def changes_sentence(record: Continuation) -> str:
-    """Say how many of the new tokens the edit changed, and a random direction."""
-    ours, control = int(record.after_changed.sum()), int(record.random_changed.sum())
-    return (
-        f"{ours} of {len(record.after)} new tokens differ from those before "
-        f"(random direction: {control} of {len(record.random)})"
-    )

@@ -6,7 +6,7 @@ Before is filled grey, after is green, the random direction is a dashed grey out
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,18 @@ import plotly.graph_objects as go
 
 from sae_nb.figures import (
     DOTTED,
+    THIN_SPACE,
     current_theme,
     fade,
     format_number,
+    format_percent,
     plot_text,
     template,
     theme,
     visible_token,
 )
-from sae_nb.steering import MODES
 from sae_nb.summaries import SteeringCurve, SteeringRecipe, SteeringSummary
+from sae_nb_widgets.steering._words import RANDOM_PUSH, outcome_label
 
 BEFORE, AFTER, RANDOM, WORDS = range(4)
 EFFECT_BAND, EFFECT_RANDOM, EFFECT_NEAREST, EFFECT, KL_BAND, KL_RANDOM, KL = range(4, 11)
@@ -70,14 +72,19 @@ def steering_figure(
         xaxis3={"domain": [0.6, 1], "anchor": "y3", "visible": False, "matches": "x2"},
         yaxis3={"domain": [0, 0.3], "anchor": "x3", "visible": False, "rangemode": "tozero"},
     )
-    if summary is not None:
-        update_answer(figure, summary)
+    update_answer(figure, summary)
     update_curve(figure, curve)
     return figure
 
 
-def update_answer(figure: go.Figure, summary: SteeringSummary) -> None:
-    """Draw another answer into a figure of `steering_figure`; a widget sends one message."""
+def update_answer(figure: go.Figure, summary: SteeringSummary | None) -> None:
+    """Draw another answer, or none, into a figure of `steering_figure`; a widget sends one message."""
+    if summary is None:
+        with figure.batch_update():
+            for trace in (BEFORE, AFTER, RANDOM, WORDS):
+                figure.data[trace].x = figure.data[trace].y = ()
+            figure.layout.yaxis.tickvals = figure.layout.yaxis.ticktext = ()
+        return
     rows = np.arange(len(summary.names), dtype=np.float32)
     labels = [_label(name, summary.outcome) for name in summary.names]
     with figure.batch_update():
@@ -90,12 +97,14 @@ def update_answer(figure: go.Figure, summary: SteeringSummary) -> None:
         words.y, words.text = rows, _change_words(summary)
         words.textfont.size = current_theme().font_px
         outline = figure.data[RANDOM]
-        outline.x, outline.y, outline.hovertext = _outlines(summary.random, rows + BAR, labels)
+        outline.x, outline.y, outline.hovertext = _outlines(summary, rows + BAR, labels)
         _set_answer_axes(figure, summary, labels)
 
 
-def update_curve(figure: go.Figure, curve: SteeringCurve | None) -> None:
-    """Draw effect and cost below the bars, or take them away."""
+def update_curve(
+    figure: go.Figure, curve: SteeringCurve | None, name_of: Callable[[int], str] = str
+) -> None:
+    """Draw effect and cost below the bars, or take them away; `name_of` says what an atom is called."""
     with figure.batch_update():
         _share_height(figure, curve is not None)
         for index in CURVE_TRACES:
@@ -111,8 +120,10 @@ def update_curve(figure: go.Figure, curve: SteeringCurve | None) -> None:
             _set(figure.data[middle], x, _quantile(control, 0.5))
             _set(figure.data[line], x, values)
         _set(figure.data[EFFECT_NEAREST], x, curve.nearest_effect)
-        name = f"nearest atom {curve.nearest_atom} (cos {format_number(curve.nearest_cosine)})"
-        figure.data[EFFECT_NEAREST].name = name
+        nearest = plot_text(name_of(curve.nearest_atom))
+        figure.data[
+            EFFECT_NEAREST
+        ].name = f"nearest atom {nearest} (cos {format_number(curve.nearest_cosine, digits=2)})"
         _set_curve_axes(figure, curve)
 
 
@@ -122,43 +133,11 @@ def mark_strength(figure: go.Figure, strength: float | None) -> None:
     figure.layout.shapes = lines
 
 
-def strength_words(recipe: SteeringRecipe) -> str:
-    """Say how strong an edit is, in its own unit and in the model's."""
-    number = format_number(recipe.strength)
-    also = "".join(f", atom {atom} by {format_number(by)}" for atom, by in recipe.others)
-    in_units = f" × p99 (= {format_number(recipe.amount)})" if recipe.unit == "p99" else ""
-    return f"{MODES[recipe.mode].verb} {number}{in_units}{also}"
-
-
-def recipe_words(recipe: Mapping[str, Any]) -> str:
-    """Name a recipe in a few words."""
-    asked = SteeringRecipe.from_json(dict(recipe))
-    return f"{asked.name}, {strength_words(asked)} at {asked.hook_point}"
-
-
-def curve_words(curve: SteeringCurve) -> str:
-    """Say whether the effect at the recipe's strength leaves the band of random directions."""
-    response, at = curve.response, curve.recipe.strength
-    low, effect, high = (
-        float(np.interp(at, curve.strengths, values))
-        for values in (
-            _quantile(response.control, 0.05),
-            response.effect,
-            _quantile(response.control, 0.95),
-        )
-    )
-    verdict = "inside" if low <= effect <= high else "outside"
-    return (
-        f"At {format_number(at)} the change of {response.measure} is {format_number(effect)}, "
-        f"{verdict} the band of {len(response.control)} random directions "
-        f"({format_number(low)} to {format_number(high)})"
-    )
-
-
 def unit_words(recipe: SteeringRecipe) -> str:
     """Name the unit of the strength axis."""
     of = f" of atom {recipe.atom}, others in proportion" if recipe.others else ""
-    return f"strength{of}, × p99" if recipe.unit == "p99" else f"strength added{of}"
+    unit = "× 99th percentile" if recipe.unit == "p99" else "model units"
+    return f"strength{of}, {unit}"
 
 
 def figure_height(n_rows: int, *, curve: bool) -> int:
@@ -177,7 +156,7 @@ def _bar_traces() -> list[Any]:
         go.Bar(name="before", marker={"color": BEFORE_COLOUR, "line": {"width": 0}}, **shared),
         go.Bar(name="after", marker={"color": AFTER_COLOUR, "line": {"width": 0}}, **shared),
         go.Scatter(
-            name="random, same norm",
+            name=RANDOM_PUSH,
             showlegend=True,
             mode="lines",
             fill="toself",
@@ -251,15 +230,16 @@ def _band(x: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _outlines(
-    values: np.ndarray, rows: np.ndarray, labels: list[str]
+    summary: SteeringSummary, rows: np.ndarray, labels: list[str]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Rectangles from zero to each value as one line with gaps: plotly's bars know no dashes."""
+    values = summary.random
     gap = np.full(len(values), np.nan)
     zero, low, high = np.zeros(len(values)), rows - BAR / 2, rows + BAR / 2
     x = np.stack([zero, values, values, zero, zero, gap], axis=1).ravel()
     y = np.stack([low, low, high, high, low, gap], axis=1).ravel()
     text = [
-        f"{label}<br>random direction: {format_number(float(v))}"
+        f"{label}<br>{RANDOM_PUSH}: {_value(v, summary.outcome)}"
         for label, v in zip(labels, values, strict=True)
     ]
     return x.astype(np.float32), y.astype(np.float32), [one for one in text for _ in range(6)]
@@ -272,14 +252,20 @@ def _label(name: str, outcome: str) -> str:
     text = visible_token(name)
     if len(text) > LONGEST_NAME:
         text = text[: LONGEST_NAME - 1] + "…"
-    return plot_text(f"“{text}”" if outcome == "next token" else text)
+    return plot_text(outcome_label(text, outcome))
+
+
+def _value(value: float, outcome: str) -> str:
+    if outcome == "state":
+        return format_number(value, digits=2)
+    return format_percent(value, digits=2) if value >= 0.001 else f"< 0.1{THIN_SPACE}%"
 
 
 def _hover_rows(labels: list[str], summary: SteeringSummary) -> list[str]:
     triples = zip(labels, summary.before, summary.after, summary.random, strict=True)
     return [
-        f"{label}<br>before {format_number(float(b))}<br>after {format_number(float(a))}"
-        f"<br>random direction {format_number(float(r))}"
+        f"{label}<br>before {_value(b, summary.outcome)}<br>after {_value(a, summary.outcome)}"
+        f"<br>{RANDOM_PUSH} {_value(r, summary.outcome)}"
         for label, b, a, r in triples
     ]
 
@@ -287,13 +273,11 @@ def _hover_rows(labels: list[str], summary: SteeringSummary) -> list[str]:
 def _change_words(summary: SteeringSummary) -> list[str]:
     """Before → after at the end of the bars, where there is something to read."""
     return [
-        f" {_brief(float(b))} → {_brief(float(a))}" if max(a, b) >= WORTH_WRITING else ""
+        f" {_value(b, summary.outcome)} → {_value(a, summary.outcome)}"
+        if max(a, b) >= WORTH_WRITING
+        else ""
         for b, a in zip(summary.before, summary.after, strict=True)
     ]
-
-
-def _brief(value: float) -> str:
-    return format_number(value, digits=2) if abs(value) >= 0.001 else "< 0.001"
 
 
 def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[str]) -> None:
@@ -308,12 +292,18 @@ def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[s
     layout.xaxis.title.text = titles[summary.outcome]
     end = _round_up(float(shown.max(initial=0.0)))
     layout.xaxis.range = [1.05 * low, end * ROOM_FOR_WORDS]
-    layout.xaxis.tickvals = [round(end * fifth / 5, 6) for fifth in range(6)] if low == 0 else None
+    ticks = [round(end * fifth / 5, 6) for fifth in range(6)]
+    layout.xaxis.tickvals = ticks if low == 0 else None
+    layout.xaxis.ticktext = [_tick(tick, summary.outcome) for tick in ticks] if low == 0 else None
     layout.yaxis.tickvals = np.arange(len(labels), dtype=np.float32)
     layout.yaxis.ticktext = labels
     layout.yaxis.range = [len(labels) - 0.4, -0.6]
     has_curve = bool(layout.yaxis2.visible)
     layout.height = figure_height(len(labels), curve=has_curve)
+
+
+def _tick(value: float, outcome: str) -> str:
+    return f"{value:g}" if outcome == "state" else f"{100 * value:g}{THIN_SPACE}%"
 
 
 def _round_up(value: float) -> float:
@@ -336,10 +326,11 @@ def _share_height(figure: go.Figure, with_curve: bool) -> None:
 
 
 def _set_curve_axes(figure: go.Figure, curve: SteeringCurve) -> None:
-    layout, name = figure.layout, _label(curve.target_name, "next token")
+    layout = figure.layout
     log = curve.response.measure.startswith("log-probability")
-    layout.yaxis2.title.text = f"change in {'log p' if log else 'p'} of {name}"
-    layout.yaxis3.title.text = "cost: KL, nats"
+    name = _label(curve.target_name, "next token" if log else "class")
+    layout.yaxis2.title.text = f"change in {'log ' * log}P({name})"
+    layout.yaxis3.title.text = "overall shift: KL, nats"
     for axis in (layout.xaxis2, layout.xaxis3):
         axis.title.text = unit_words(curve.recipe)
     if math.isnan(float(np.nanmax(curve.response.kl, initial=math.nan))):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import traitlets as t
 from torch import Tensor
 
-from sae_nb_widgets.panel import reacts
+from sae_nb_widgets.panel import reacts, show
 from sae_nb_widgets.steering._panel import SteeringPanel
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class InputSteering(SteeringPanel):
     """What happens to this very input if the atom were stronger?
 
-    What is drawn, chosen or typed in the lens is steered here, and the atom clicked in one is the
+    What is drawn, chosen or typed in the lens is steered here, and the atom chosen in one becomes the
     atom of the other. Closing either leaves the other as it is.
 
     Parameters
@@ -30,7 +30,8 @@ class InputSteering(SteeringPanel):
     acts
         Strengths are multiples of each atom's 99th percentile on these; see `SteeringPanel`.
     atom
-        First one shown, in both panels; None keeps the lens's.
+        First one steered; until somebody chooses one, the lens shows the strongest of its input. None
+        takes the lens's.
     strength
         First strength; None chooses one that can be seen.
 
@@ -50,27 +51,39 @@ class InputSteering(SteeringPanel):
         atom: int | None = None,
         strength: float | None = None,
     ) -> None:
-        self._batch: Tensor | None = None
         if lens.model.kind == "vision" and lens.picture is None:
             raise ValueError(
                 "`lens` must show a picture to steer, and it shows none. Draw or choose one first, or "
                 "set lens.picture."
             )
-        first = lens.picture[None] if lens.model.kind == "vision" else [lens.text]
+        self._batch: Tensor | None = lens.picture[None] if lens.model.kind == "vision" else None
+        self._has_own_atom = atom is not None
         super().__init__(
             lens.model,
             lens.hook_point,
             lens.sae,
-            first,
+            [lens.text] if self._batch is None else self._batch,
             acts,
             atom=lens.atom if atom is None else atom,
             strength=strength,
         )
-        self._links = [t.link((self, "atom"), (lens, "atom"))]
-        if lens.model.kind == "language":
-            self._links.append(t.dlink((lens, "text"), (self, "text")))
-        else:
-            self._links.append(t.dlink((lens, "picture"), (self, "picture")))
+        self._lens: InputLens | None = lens
+        name = "text" if lens.model.kind == "language" else "picture"
+        self._link = t.dlink((lens, name), (self, name))
+        if name == "text":
+            show(self.controls.text, False)  # the lens has the field for it
+        lens.observe(self._follow_lens, "atom")
+
+    def _follow_lens(self, _: t.Bunch) -> None:
+        """Take the lens's atom; one that it chose by itself does not displace one that was asked for."""
+        lens = self._lens
+        if lens is not None and (lens.atom_chosen or not self._has_own_atom):
+            self.atom = lens.atom
+
+    @reacts("atom", doing="steering", early=True)
+    def _lead_lens(self) -> None:
+        if self._lens is not None:
+            self._lens.atom = self.atom
 
     @reacts("picture", doing="steering the picture", early=True)
     def _new_picture(self) -> None:
@@ -80,11 +93,17 @@ class InputSteering(SteeringPanel):
         self._show_curve(None)
         self._request()
 
+    @property
+    def _emptied(self) -> bool:
+        return super()._emptied or (self.kind == "vision" and self._batch is None)
+
     def _input(self) -> Any:
         return super()._input() if self._batch is None else self._batch
 
     def close(self) -> None:
         """Let go of the lens, then close as every panel does."""
-        for link in self.__dict__.pop("_links", ()):
-            link.unlink()
+        lens, self._lens = self.__dict__.get("_lens"), None
+        if lens is not None:
+            self._link.unlink()
+            lens.unobserve(self._follow_lens, "atom")
         super().close()

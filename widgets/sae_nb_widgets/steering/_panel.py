@@ -14,10 +14,12 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
+from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.figures import format_count, format_duration
 from sae_nb.files import SaeIdentity, identity_of, read_json, write_json
+from sae_nb.sessions import names_of
 from sae_nb.steering import MODES, Positions, Unit
 from sae_nb.summaries import (
     Continuation,
@@ -31,6 +33,7 @@ from sae_nb.summaries import (
 from sae_nb_widgets.panel import (
     LARGEST_SEED,
     Atom,
+    Number,
     Panel,
     Samples,
     Whole,
@@ -39,48 +42,51 @@ from sae_nb_widgets.panel import (
     figure_widget,
     or_trait_error,
     reacts,
+    show,
+    target_of,
+    target_rule,
 )
-from sae_nb_widgets.steering._controls import (
-    SteeringControls,
-    StrengthScale,
-    follow,
-    measured_p99,
-    one_digit,
-)
-from sae_nb_widgets.steering._detail import (
-    SteeringDetail,
-    SteeringMix,
-    changes_sentence,
-    cost_words,
-    sentence,
-)
+from sae_nb_widgets.steering._controls import MOST_MOVED, SteeringControls, follow
+from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
 from sae_nb_widgets.steering._figure import (
-    curve_words,
     mark_strength,
-    recipe_words,
     steering_figure,
     update_answer,
     update_curve,
 )
 from sae_nb_widgets.steering._runs import SteeringAnswer, SteeringRuns
+from sae_nb_widgets.steering._scale import StrengthScale, measured_p99
+from sae_nb_widgets.steering._words import (
+    answer_words,
+    curve_words,
+    edit_words,
+    numbers_words,
+    plain_number,
+    recipe_words,
+    search_words,
+    strength_words,
+)
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.atoms import AtomCatalogue
     from sae_nb.models import LiveModel
 
 
-STRENGTH_AT_FIRST = 2.0
-"""Multiples of the 99th percentile: stronger than the atom is on almost any input."""
+MOST = 10_000.0
+"""Largest strength either way, in any unit: far beyond what leaves anything of the model."""
 
 CURVE_POINTS = 11
+EMPTIED = {
+    "language": "The text is empty. Type at least one word.",
+    "vision": "There is no image. Draw or choose one above.",
+}
 STATES_HAVE_NO_CURVE = (
     "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
 )
 ASKED: tuple[str, ...] = ("atom", "strength", "mode", "positions", "hook_point")
-ASKED += ("sample", "seed", "head", "text", "others", "target_kl")
-"""Traits that make up the recipe: changing one runs the model."""
+ASKED += ("sample", "seed", "head", "text", "others", "target_kl", "target")
+"""Traits that make up what is asked: changing one runs the model."""
 
 
 @checked(leave=("acts",))
@@ -130,10 +136,11 @@ class SteeringPanel(Panel):
     question = "What happens if this were stronger?"
     explanation = (
         "The bars are the model's answer as it is, with the atom's direction added at the hook point, "
-        "and with a random direction of the same norm; the heat shows how far each position's state "
-        "moves downstream.",
-        "An effect no larger than the random direction's says nothing about the atom, and a large KL "
-        "means that the model is far from anything it was trained on; one input is one input.",
+        "and with a random push of the same size; the heat shows how far the state of each position "
+        "moves in later layers. A strength of 1× is the 99th percentile of the atom's activations.",
+        "An effect no larger than the random push's says nothing about the atom, and a large overall "
+        "shift (KL) means that the model is far from anything it was trained on. This is a single "
+        "input; do not generalise from it.",
         "Adding atoms: “Scaling Monosemanticity” (Anthropic, 2024); why controls matter: "
         "arXiv 2602.14111.",
     )
@@ -144,11 +151,14 @@ class SteeringPanel(Panel):
     )
 
     atom = Atom(help="Row of the dictionary that is made stronger.")
-    strength = t.Float(0.0, help="How much, in the panel's unit.")
+    strength = Number(0.0, -MOST, MOST, help="How much, in the panel's unit.")
     # The table itself, not a copy: a mode that is added to it can be chosen.
     mode = t.Enum(cast(Any, MODES), default_value="add", help="What is done with it.")
     positions = t.Any(None, help="None or 'all', a name such as 'cls' or 'last', or indices.")
     hook_point = t.Unicode("", help="Where in the model.")
+    target = t.Unicode(
+        "", help="Class or token that the sentence and the curve are about; empty: what moves most."
+    )
     sample = Whole(0, 0, lambda panel: len(panel.samples) - 1, help="Which of the inputs.")
     seed = Whole(0, 0, LARGEST_SEED, help="Of the random direction.")
     head = t.Unicode("", help="Which head answers; empty for the main one.")
@@ -169,13 +179,6 @@ class SteeringPanel(Panel):
         if isinstance(value, list):
             value = tuple(value)
         or_trait_error(Positions, value, prefix_tokens=self.model.prefix_tokens)
-        return value
-
-    @t.validate("strength")
-    def _strength_is_finite(self, proposal: t.Bunch) -> float:
-        value = float(proposal["value"])
-        if not np.isfinite(value):
-            raise t.TraitError(f"`strength` must be finite, got {value}.")
         return value
 
     @t.validate("others")
@@ -206,6 +209,15 @@ class SteeringPanel(Panel):
         or_trait_error(answering, self.model, proposal["value"])
         return str(proposal["value"])
 
+    @t.validate("target")
+    def _target_exists(self, proposal: t.Bunch) -> str:
+        or_trait_error(target_of, answering(self.model, self.head), proposal["value"])
+        return str(proposal["value"])
+
+    def target_rule(self) -> str:
+        """Say what sentence and curve can be about."""
+        return target_rule(self.model, MOST_MOVED)
+
     def __init__(
         self,
         model: LiveModel,
@@ -221,18 +233,21 @@ class SteeringPanel(Panel):
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
         self.samples = Samples(model, inputs, getattr(acts, "acts", acts))
         self.runs = SteeringRuns(model, sae)
-        self.scale = StrengthScale()
+        self.scale = StrengthScale(talks=bool(model.causal))
         self._acts = acts
         self._identity: SaeIdentity | None = None
         self._waiting: SteeringRecipe | None = None
         self._summary: SteeringSummary | None = None
         self._curve: SteeringCurve | None = None
-        self._continuation: Continuation | None = None
+        self._seconds = 0.0
         self._ready, self._auto, self._text_waits = False, strength is None, False
-        self._following = False
+        self._following = self._taking = False
+        # Said with the next answers: which strength was not kept for another atom.
+        self._lowered = ""
         # Counts what made earlier runs void: other weights, another picture under the same number.
         self._round = 0
         super().__init__()
+        self.names = names_of(sae, acts if isinstance(acts, AtomCatalogue) else None)
         self.set_trait("hook_point", hook_point)
         self.atom, self.text, self.strength = atom, self.samples.text(0) or "", strength or 0.0
         self._show_facts()
@@ -246,10 +261,12 @@ class SteeringPanel(Panel):
         self.mix = SteeringMix(lambda others: self.set_trait("others", others))
         self.plot = figure_widget(steering_figure())
         self.cards = SteeringDetail(self.kind, self.model.prefix_tokens)
+        show(self.controls.go_on, bool(self.model.causal))
+        self.names.observe(self._name_anew)
         self.arrange(
             controls=[*self.controls.first, self.mix],
-            more=self.controls.more,
-            figure=[self.plot, self.cards.texts],
+            more=[*self.controls.more, self.cards.changes],
+            figure=[self.plot, self.controls.go_on, self.cards.texts],
             detail=self.cards.cards,
         )
         self._fit_sliders()
@@ -260,6 +277,14 @@ class SteeringPanel(Panel):
 
     def _step_atom(self, step: int) -> None:
         self.atom = (self.atom + step) % self.n_atoms
+
+    def _name_anew(self) -> None:
+        """Somebody has written a label: show it wherever an atom of it stands."""
+        if not self._closed:
+            with self._drawing, self.guarded("labels"):
+                self._fit_sliders()
+                self._conclude()
+                self._offer_recipes()
 
     def _measure_strengths(self) -> None:
         """Find every atom's 99th percentile, off the main thread where it must be measured."""
@@ -279,7 +304,8 @@ class SteeringPanel(Panel):
             self._take(self._waiting)
             self._waiting = None
         if self._auto and self.unit == "p99":
-            self.strength = STRENGTH_AT_FIRST
+            self.strength = self.scale.safe(self.atom, self.mode) or self.strength
+        self._unit_kept = self.unit
         self._fit_sliders()
         self._request()
         if self._text_waits:
@@ -341,7 +367,36 @@ class SteeringPanel(Panel):
     def _fit_sliders(self) -> None:
         self.controls.fit(self.scale)
         others = [other for other in self.others if other[0] != self.atom]
-        self.mix.show(others, self.scale, self.mode)
+        self.mix.show(others, self._kept_words(), self.scale, self.mode, self.names)
+
+    def _kept_words(self) -> str:
+        """What "combine" has kept, until another atom is chosen; empty where nothing waits for one."""
+        strength = dict(self.others).get(self.atom)
+        if strength is None:
+            return ""
+        edit = strength_words(strength, self.unit, self.mode)
+        scaled = " “Match effect size” then scales both together." if self.target_kl else ""
+        return (
+            f"Kept: {self.names.in_text(self.atom)} {edit}. Choose another atom to change with it."
+            f"{scaled}"
+        )
+
+    @reacts("atom", doing="steering", early=True)
+    def _stay_safe(self) -> None:
+        """Keep no strength for another atom that it was not chosen for and that may break the model."""
+        same_unit, self._unit_kept = self.unit == self._unit_kept, self.unit
+        safe, set_by_hand = self.scale.safe(self.atom, self.mode), self.strength
+        if safe is None or self._auto or self._taking or self.target_kl is not None:
+            return
+        if same_unit and abs(set_by_hand) <= safe:
+            return
+        with self._only_following():
+            self.strength = float(np.copysign(safe, set_by_hand))
+        sign = "×" if self.unit == "p99" else " model units"
+        self._lowered = (
+            f"Strength back to {plain_number(self.strength)}{sign}: {plain_number(set_by_hand)} was set "
+            "for another atom and may break the model with this one."
+        )
 
     @reacts("strength", doing="steering", early=True)
     def _show_strength(self) -> None:
@@ -365,6 +420,12 @@ class SteeringPanel(Panel):
         with self._only_following():
             self.text = self.samples.text(self.sample) or ""
 
+    @reacts("head", doing="steering", early=True)
+    def _forget_target(self) -> None:
+        """Another head has other classes."""
+        with self._only_following():
+            self.target = ""
+
     @reacts("target_kl", doing="steering", early=True)
     def _add_for_target(self) -> None:
         """A divergence is only asked of what is added."""
@@ -376,6 +437,7 @@ class SteeringPanel(Panel):
     def _let_go_of_target(self) -> None:
         """No divergence is asked for once a strength or another mode is set by hand."""
         if not self._following:
+            self._lowered = ""
             with self._only_following():
                 self.target_kl = None
 
@@ -391,20 +453,43 @@ class SteeringPanel(Panel):
     def _input(self) -> Any:
         return [self.text] if self.kind == "language" and self.text else self.samples[self.sample]
 
+    @property
+    def _emptied(self) -> bool:
+        """Whether somebody took the input away."""
+        is_text = self.kind == "language" and self.samples.text(self.sample) is not None
+        return is_text and not self.text.strip()
+
     @reacts(*ASKED, doing="steering")
     def _request(self) -> None:
         """Run the model for what is asked now; an older request is dropped."""
         if not self._ready or self._following:
             return
+        if self._emptied:
+            self._clear()
+            return
         recipe, inputs = self.current, self._input()
+        target = target_of(answering(self.model, self.head), self.target)
         key = (self._round, recipe.text or recipe.sample)
         started = time.perf_counter()
 
         def done(answer: SteeringAnswer) -> None:
+            if self._emptied:  # the input was taken away meanwhile
+                return
             self._draw(answer, time.perf_counter() - started)
 
         doing = f"steering atom {recipe.atom}"
-        self.run_async(lambda: self.runs.answer(recipe, inputs, key), done, doing=doing)
+        self.run_async(lambda: self.runs.answer(recipe, inputs, key, target), done, doing=doing)
+
+    def _clear(self) -> None:
+        """Take away everything that was concluded from an input that is gone."""
+        for channel in ("main", "curve", "text"):
+            self.forget_async(channel)
+        self._summary = None
+        self._show_curve(None)
+        update_answer(self.plot, None)
+        self.cards.show(None)
+        self._conclude()
+        self.say(EMPTIED[self.kind])
 
     def refresh(self) -> None:
         """Run everything anew, after the model's weights changed, say."""
@@ -417,7 +502,6 @@ class SteeringPanel(Panel):
         """Keep the atom shown at its strength, whichever other atom is shown next."""
         kept = tuple(pair for pair in self.others if pair[0] != self.atom)
         self.others = (*kept, (self.atom, self.strength))
-        self.say(f"Atom {self.atom} stays as it is. Choose another one to change with it.")
 
     # --- drawing ----------------------------------------------------------------------------------
 
@@ -427,21 +511,48 @@ class SteeringPanel(Panel):
         if summary.recipe.target_kl is not None:
             self._follow_found(summary.recipe)
         update_answer(self.plot, summary)
-        self.cards.show(summary)
-        if self._curve is not None and _question(self._curve.recipe) != _question(summary.recipe):
+        self.cards.show(summary, self._edited())
+        if self._curve is not None and not self._is_of(self._curve, summary):
             self._show_curve(None)
         elif self._curve is not None:
             mark_strength(self.plot, summary.recipe.strength)
-        asked = self.current
         self.controls.curve.disabled = summary.outcome == "state"
-        self.controls.recipe.value = json.dumps(asked.to_json())
-        self.cards.mark_stale(asked)
-        self.say(f"{sentence(summary)}{cost_words(answer.found)} · {format_duration(seconds)}")
+        self.controls.recipe.value = json.dumps(self.current.to_json())
+        self._seconds = seconds
+        self._conclude()
+        self.say(" ".join(filter(None, (answer.note, search_words(answer.found), self._lowered))))
         if self._auto and self.unit == "coefficient":
             # Only now is it known how long the states are.
             self._fit_sliders()
-            self.strength = one_digit(self.controls.strength.max / 4)
+            self.strength = self.scale.safe(self.atom, self.mode) or self.strength
         self._auto = False
+
+    def _is_of(self, curve: SteeringCurve, summary: SteeringSummary) -> bool:
+        """Whether a curve is of what is asked now, but for the strength."""
+        about = not self.target or curve.target_name == summary.target_name
+        return about and _question(curve.recipe) == _question(summary.recipe)
+
+    def _edited(self) -> str:
+        """The atoms that are changed, by name."""
+        return " + ".join(self.names.name(atom) for atom in self.current.atoms)
+
+    def _conclude(self) -> None:
+        """Say what came out, in the names that atoms have now."""
+        summary = self._summary
+        if summary is None:
+            self.conclude("")
+            return
+        edit = edit_words(summary.recipe, self.names, self.scale)
+        spent = f"{numbers_words(summary)} · {format_duration(self._seconds)}"
+        self.conclude(answer_words(summary, edit), spent)
+        self._show_texts()
+
+    def _show_texts(self) -> None:
+        """Draw the continuations there are, and whether they are of what is asked now."""
+        record = self.cards.continuation
+        if record is not None:
+            edit = edit_words(record.recipe, self.names, self.scale)
+            self.cards.show_continuation(edit, record.recipe == self.current)
 
     def _follow_found(self, recipe: SteeringRecipe) -> None:
         """Have the traits say what was found."""
@@ -462,7 +573,7 @@ class SteeringPanel(Panel):
     def _show_curve(self, curve: SteeringCurve | None) -> None:
         self._curve = curve
         with self._drawing:
-            update_curve(self.plot, curve)
+            update_curve(self.plot, curve, self.names.name)
             mark_strength(self.plot, None if curve is None else self.strength)
 
     def restyle(self) -> None:
@@ -470,7 +581,7 @@ class SteeringPanel(Panel):
         super().restyle()
         if self._figure is not None and self._summary is not None:
             update_answer(self.plot, self._summary)
-            update_curve(self.plot, self._curve)
+            update_curve(self.plot, self._curve, self.names.name)
 
     # --- recipes ----------------------------------------------------------------------------------
 
@@ -483,8 +594,11 @@ class SteeringPanel(Panel):
         recipe = self.recipe()
         if recipe not in self.recipes:
             self.recipes = [*self.recipes, recipe]
-        self.say(f"Kept as recipe {self.recipes.index(recipe) + 1}: {recipe_words(recipe)}.")
+        self.say(f"Kept as recipe {self.recipes.index(recipe) + 1}: {self._words_of(recipe)}.")
         return recipe
+
+    def _words_of(self, recipe: Mapping[str, Any]) -> str:
+        return recipe_words(SteeringRecipe.from_json(dict(recipe)), self.names, self.scale)
 
     @checked
     def save_recipe(self, path: str | Path) -> Path:
@@ -511,6 +625,15 @@ class SteeringPanel(Panel):
 
     def _take(self, asked: SteeringRecipe) -> None:
         """Set every trait to what a recipe says."""
+        self._taking = True
+        try:
+            self._take_edit(asked)
+        finally:
+            self._taking = False
+        if asked.text is not None:  # last, because another sample brings its own
+            self.text = asked.text
+
+    def _take_edit(self, asked: SteeringRecipe) -> None:
         with self.hold_trait_notifications():
             self.hook_point, self.atom, self.mode = asked.hook_point, asked.atom, asked.mode
             self.positions, self.sample, self.seed = asked.positions, asked.sample, asked.seed
@@ -519,23 +642,22 @@ class SteeringPanel(Panel):
             size = self.scale.unit_size
             self.others = tuple((a, amount / size(a, asked.mode)) for a, amount in asked.others)
             self.strength = asked.amount / size(asked.atom, asked.mode)
-        if asked.text is not None:  # last, because another sample brings its own
-            self.text = asked.text
 
     def replay_text(self) -> None:
         """Do what the recipe in the field says."""
-        with self.guarded("replaying the recipe"):
+        with self.guarded("recipe"):
             try:
                 fields = json.loads(self.controls.recipe.value)
             except json.JSONDecodeError as error:
                 raise ValueError(
-                    f"A recipe is written in JSON, and this is not: {error}."
+                    f"This is not a recipe I can read (line {error.lineno}, column {error.colno}). "
+                    "Paste one that stood in this field, and replay it."
                 ) from None
             self.replay(fields)
 
     @reacts("recipes", early=True)
     def _offer_recipes(self) -> None:
-        self.controls.show_kept([recipe_words(one) for one in self.recipes])
+        self.controls.show_kept([self._words_of(one) for one in self.recipes])
 
     def state(self) -> dict[str, Any]:
         """Return what a saved session keeps: the recipe that is shown, and those that were kept."""
@@ -577,14 +699,18 @@ class SteeringPanel(Panel):
     def continuation(self) -> Continuation | None:
         """The continuation shown; None before `continue_text`."""
         self.wait()
-        return self._continuation
+        return self.cards.continuation
 
     @property
     def record(self) -> dict[str, Any] | None:
         """The numbers behind the figure, for the table of exported pages."""
         if self._summary is None:
             return None
-        shown = {"answer": self._summary, "curve": self._curve, "continuation": self._continuation}
+        shown = {
+            "answer": self._summary,
+            "curve": self._curve,
+            "continuation": self.cards.continuation,
+        }
         return {name: value for name, value in shown.items() if value is not None}
 
     def export_name(self) -> str:
@@ -626,12 +752,15 @@ class SteeringPanel(Panel):
         self._text_waits = not self._ready  # until then the unit of the strength is not known
         if self._text_waits:
             return
+        if self._emptied:
+            self.say(EMPTIED[self.kind])
+            return
         recipe, inputs, n_new = self.current, self._input(), self.max_new_tokens
 
         def done(record: Continuation) -> None:
-            self._continuation = record
-            self.cards.show_continuation(record, self.current)
-            self.say(changes_sentence(record))
+            self.cards.continuation = record
+            self._show_texts()
+            self.say("")
 
         self.run_async(
             lambda: summarise_continuation(

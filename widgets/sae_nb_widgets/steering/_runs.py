@@ -35,6 +35,8 @@ class SteeringAnswer:
     """Median length of a state at the hook point, without the edit."""
 
     found: CalibratedStrength | None
+    note: str = ""
+    """What was done to the input."""
 
 
 class SteeringRuns:
@@ -44,7 +46,9 @@ class SteeringRuns:
         self.model, self.sae = model, sae
         self._clean: dict[Any, Reading] = {}
 
-    def answer(self, recipe: SteeringRecipe, inputs: Any, key: Any) -> SteeringAnswer:
+    def answer(
+        self, recipe: SteeringRecipe, inputs: Any, key: Any, target: int | None = None
+    ) -> SteeringAnswer:
         """Run the model for a recipe; `key` names inputs and weights. Touches no widget."""
         model = answering(self.model, recipe.head)
         batch = as_batch(model, inputs)
@@ -62,9 +66,14 @@ class SteeringRuns:
         if recipe.target_kl is not None:
             recipe, found = self._calibrated(recipe, inputs, recipe.target_kl)
         return SteeringAnswer(
-            summary=summarise_steering(self.model, batch, self.sae, recipe, clean=clean),
+            summary=summarise_steering(
+                self.model, batch, self.sae, recipe, target=target, clean=clean
+            ),
             length=float(np.median(np.linalg.norm(clean.edited, axis=-1))),
             found=found,
+            note=f"The text was cut at {model.context_length} tokens, all the model can read."
+            if batch.truncated
+            else "",
         )
 
     def _calibrated(

@@ -1,0 +1,199 @@
+"""What an InputLens found, as sentences: words and percent for everybody, the other numbers on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sae_nb.evaluation import SpliceCheck
+from sae_nb.figures import (
+    escape,
+    format_count,
+    format_number,
+    format_percent,
+    visible_token,
+)
+from sae_nb.summaries import Contrast, InputSummary
+from sae_nb_widgets.components import atom_mark
+
+if TYPE_CHECKING:
+    from sae_nb.atoms import AtomNames
+
+NAMED = 3
+"""Atoms that the sentence names."""
+
+NO_ANSWER = "This model has no answer to show, only hidden states."
+
+
+def signed_number(value: float, digits: int = 3) -> str:
+    """Write a number with its sign."""
+    return ("+" if value > 0 else "") + format_number(value, digits=digits)
+
+
+def times_words(lift: float) -> str:
+    """Write how many times as often as usual."""
+    return f"{format_number(lift, digits=2)}×"
+
+
+def outcome_words(summary: InputSummary) -> str:
+    """Name the class or token that contributions are to; empty where they are to neither."""
+    return "" if summary.target is None else f"“{visible_token(summary.run.outcome.name)}”"
+
+
+def score_words(summary: InputSummary) -> str:
+    """Say what contributions are to."""
+    name = outcome_words(summary)
+    return f"the score of {name}" if name else "the length of the output"
+
+
+def answer_words(
+    summary: InputSummary, other: InputSummary | None, contrast: Contrast | None, names: AtomNames
+) -> str:
+    """Say what the model answers, and which atoms that hangs on."""
+    if other is None or contrast is None:
+        return f"{_reads(summary)} {_matter(summary, names)}"
+    if not summary.answers:
+        return f"{NO_ANSWER} {_differ(contrast, names)}"
+    a, b = (_likeliest(one) for one in (summary, other))
+    text = summary.kind == "language"
+    answers = f"A goes on with {a}, B with {b}" if text else f"A is read as {a}, B as {b}"
+    return f"{answers}. {_differ(contrast, names)}"
+
+
+def _likeliest(summary: InputSummary) -> str:
+    _, name, p = summary.answers[0]
+    return f"“{visible_token(name)}” ({format_percent(p, digits=2)})"
+
+
+def _reads(summary: InputSummary) -> str:
+    if not summary.answers:
+        return NO_ANSWER
+    verb = "goes on with" if summary.kind == "language" else "reads it as"
+    return f"The model {verb} {_likeliest(summary)}."
+
+
+def _matter(summary: InputSummary, names: AtomNames) -> str:
+    if not len(summary.used):
+        return "No atom fires here."
+    atoms = summary.top(NAMED, "attribution")
+    effects = summary.used.attribution[np.searchsorted(summary.used.atom, atoms)]
+    asked = summary.answers and summary.target != summary.answers[0][0]
+    what = f"matter most for {outcome_words(summary)}" if asked else "matter most"
+    return f"Atoms that {what}: {_named(atoms, effects.tolist(), names)}."
+
+
+def _differ(contrast: Contrast, names: AtomNames) -> str:
+    found = contrast.strength
+    beyond = np.flatnonzero(found.above_floor)
+    if not len(beyond):
+        return "No atom differs more than chance."
+    most = beyond[np.argsort(-np.abs(found.value[beyond]), kind="stable")][:NAMED]
+    named = _named(most.tolist(), found.value[most].tolist(), names)
+    count = "1 atom differs" if len(beyond) == 1 else f"{len(beyond)} atoms differ"
+    return f"{count} more than chance, most of all {named} in mean activation."
+
+
+def _named(atoms: Sequence[int], values: Sequence[float], names: AtomNames) -> str:
+    return ", ".join(
+        f"{names.in_text(atom)} {signed_number(value, 2)}"
+        for atom, value in zip(atoms, values, strict=True)
+    )
+
+
+def numbers_words(summary: InputSummary, check: SpliceCheck | None, seconds: str) -> str:
+    """Return what experts ask for: counts, what is measured, the divergence, the time."""
+    parts = [
+        f"{format_count(len(summary.used))} atoms active at {len(summary.read)} positions of "
+        f"{summary.hook_point}",
+        f"effects are on the {summary.measure}: gradient × activation",
+    ]
+    if check is not None and check.kl is not None:
+        parts.append(
+            f"overall shift without atom {check.atom} (KL): {format_number(check.kl)} nats"
+        )
+    return " · ".join([*parts, seconds])
+
+
+# --- one atom -------------------------------------------------------------------------------------
+
+
+def effect_words(summary: InputSummary, place: int) -> str:
+    """Say what an atom contributes, to first order, with what a random direction does."""
+    effect, control = (
+        float(values[place]) for values in (summary.used.attribution, summary.used.control)
+    )
+    verb = "Raises" if effect >= 0 else "Lowers"
+    return (
+        f"{verb} {score_words(summary)} by about {format_number(abs(effect), digits=2)} (estimate; a "
+        f"random direction: up to {format_number(control, digits=2)})."
+    )
+
+
+def activity_words(summary: InputSummary, place: int) -> str:
+    """Say where and how strongly an atom fires here, and how unusual that is."""
+    used = summary.used
+    text = f"Active at {int(used.n_fired[place])} of {format_count(len(summary.read))} positions"
+    if used.lift is not None:
+        text += f", {times_words(float(used.lift[place]))} as often as usual"
+    return f"{text}; peak {format_number(float(used.strength[place]))}."
+
+
+def silent_words(summary: InputSummary, atom: int, which: str = "this input") -> str:
+    """Say that an atom does not fire here, and how often it does elsewhere."""
+    text = f"Silent on {which}."
+    if summary.base is not None:
+        often = format_percent(float(summary.base.frequency[atom]), of="positions")
+        text += f" In the example set it fires on {often}."
+    return text
+
+
+def measured_words(check: SpliceCheck, summary: InputSummary) -> str:
+    """Say what running the model without an atom did, with the estimate."""
+    moved = "rises" if check.exact < 0 else "falls"
+    estimate = format_number(abs(check.first_order))
+    if check.exact * check.first_order < 0:
+        estimate += " the other way"
+    text = (
+        f"Measured without this atom: {score_words(summary)} {moved} by "
+        f"{format_number(abs(check.exact))} (estimate: {estimate}; random: up to "
+        f"{format_number(check.control)})."
+    )
+    if check.probability is not None:
+        before, after = (format_percent(p, digits=2) for p in check.probability)
+        text += f" Its probability {before} → {after}."
+    return text
+
+
+def difference_words(contrast: Contrast, atom: int) -> str:
+    """Say how two inputs differ in an atom, and whether chance alone would do."""
+    found = contrast.strength
+    value, floor = float(found.value[atom]), float(found.floor[atom])
+    verdict = "more than" if bool(found.above_floor[atom]) else "no more than"
+    return (
+        f"A − B in mean activation: {signed_number(value)}, {verdict} chance alone gives "
+        f"(±{format_number(floor)}; corrected p = {format_number(float(found.p_adjusted[atom]))})."
+    )
+
+
+def card_html(
+    summary: InputSummary,
+    atom: int,
+    check: SpliceCheck | None,
+    contrast: Contrast | None,
+    names: AtomNames,
+) -> str:
+    """Return what is known of an atom in this input, as escaped HTML."""
+    place = summary.place(atom)
+    if place is None:
+        sentences = [silent_words(summary, atom, "this input" if contrast is None else "A")]
+    else:
+        sentences = [activity_words(summary, place), effect_words(summary, place)]
+    if check is not None:
+        sentences.append(measured_words(check, summary))
+    if contrast is not None:
+        sentences.append(difference_words(contrast, atom))
+    text = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    title = atom_mark(atom, f"atom {names.name(atom)}")
+    return f'<div class="sae-nb-card"><div class="sae-nb-cardtitle">{title}</div>{text}</div>'

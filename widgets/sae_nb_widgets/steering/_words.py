@@ -1,0 +1,134 @@
+"""What a steering did, as sentences: words and percent for everybody, the other numbers on demand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sae_nb.figures import format_number, format_percent, visible_token
+from sae_nb.steering import MODES, CalibratedStrength, Mode
+from sae_nb.summaries import Continuation, SteeringCurve, SteeringRecipe, SteeringSummary
+from sae_nb_widgets.steering._scale import StrengthScale
+
+if TYPE_CHECKING:
+    from sae_nb.atoms import AtomNames
+
+RANDOM_PUSH = "random push of the same size"
+
+
+def plain_number(value: float) -> str:
+    """Write a number without zeros that say nothing: 3, 0.35, −2.5."""
+    text = format_number(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def strength_words(strength: float, unit: str, mode: Mode) -> str:
+    """Say what was done to an atom: "turned up 3×", "scaled by 0.5"."""
+    how = MODES[mode]
+    if strength == how.neutral:
+        return "left as it is"
+    below = strength < 0 and bool(how.verb_below)
+    number = plain_number(abs(strength) if below else strength)
+    verb = how.verb_below if below else how.verb
+    if unit == "p99":
+        return f"{verb} {number}×"
+    return f"{verb} {number}" + " model units" * how.takes_p99
+
+
+def edit_words(recipe: SteeringRecipe, names: AtomNames, scale: StrengthScale) -> str:
+    """Say which atoms were changed and how: "“digit 4” (atom 474) turned up 3×"."""
+    parts = [(recipe.atom, recipe.strength, recipe.unit)]
+    for atom, amount in recipe.others:
+        size = scale.unit_size(atom, recipe.mode)
+        parts.append((atom, amount / size, scale.unit(atom, recipe.mode)))
+    return " and ".join(
+        f"{names.in_text(atom)} {strength_words(strength, unit, recipe.mode)}"
+        for atom, strength, unit in parts
+    )
+
+
+def outcome_label(name: str, outcome: str) -> str:
+    """Write a class as it is and a token in quotes, its spaces visible."""
+    return f"“{visible_token(name)}”" if outcome == "next token" else name
+
+
+def answer_words(summary: SteeringSummary, edit: str) -> str:
+    """Say what the edit did to the answer, with what a random direction did."""
+    name = outcome_label(summary.target_name, summary.outcome)
+    if summary.outcome == "state":
+        _, after, random = (format_number(value, digits=2) for value in summary.of_target)
+        return (
+            f"{edit}: the state of {name} turns most, to a cosine of {after} with what it was "
+            f"({RANDOM_PUSH}: {random})."
+        )
+    before, after, random = (format_percent(value, digits=2) for value in summary.of_target)
+    return f"{edit}: P({name}) {before} → {after} ({RANDOM_PUSH}: {random})."
+
+
+def numbers_words(summary: SteeringSummary) -> str:
+    """Return what experts ask for: divergence, strength in the model's units, size of the change."""
+    recipe, parts = summary.recipe, []
+    if summary.kl is not None and summary.kl_random is not None:
+        parts.append(
+            f"overall shift (KL) {format_number(summary.kl)} nats, random push "
+            f"{format_number(summary.kl_random)}"
+        )
+    if recipe.unit == "p99":
+        parts.append(
+            f"{plain_number(recipe.strength)}× = {format_number(recipe.amount)}: 1× is the 99th percentile "
+            f"of the atom's activations, {format_number(recipe.p99)}"
+        )
+    parts.append(f"length of the push {format_number(summary.edit_norm)}")
+    return " · ".join(parts)
+
+
+def search_words(found: CalibratedStrength | None) -> str:
+    """Say what looking for a strength came to; empty where none was looked for."""
+    if found is None:
+        return ""
+    if not found.reached:
+        return f"Match effect size: {found.target_kl:g} nats are out of reach."
+    tries = "1 try" if found.n_runs == 1 else f"{found.n_runs} tries"
+    return f"Match effect size {found.target_kl:g}: strength found in {tries}."
+
+
+def curve_words(curve: SteeringCurve) -> str:
+    """Say how large the effect at the recipe's strength is, and what random directions reach."""
+    response, at = curve.response, curve.recipe.strength
+    low, effect, high = (
+        float(np.interp(at, curve.strengths, values))
+        for values in (
+            np.quantile(response.control, 0.05, axis=0),
+            response.effect,
+            np.quantile(response.control, 0.95, axis=0),
+        )
+    )
+    log = response.measure.startswith("log-probability")
+    name = outcome_label(curve.target_name, "next token" if log else "class")
+    what = f"the log-probability of {name}" if log else f"P({name})"
+    size, factor = ("", 1.0) if log else (" points", 100.0)
+    moves = "rises" if effect >= 0 else "falls"
+    sign = "×" if curve.recipe.unit == "p99" else " model units"
+    verdict = " That is no more than chance." if low <= effect <= high else ""
+    least, by, most = (format_number(factor * v, digits=2) for v in (low, abs(effect), high))
+    return (
+        f"At {plain_number(at)}{sign}, {what} {moves} by {by}{size}; "
+        f"{len(response.control)} random directions: {least} to {most}{size}.{verdict}"
+    )
+
+
+def recipe_words(recipe: SteeringRecipe, names: AtomNames, scale: StrengthScale) -> str:
+    """Name a recipe in a few words."""
+    return f"{edit_words(recipe, names, scale)}, at {recipe.hook_point}"
+
+
+def changes_words(record: Continuation) -> str:
+    """Say how many of the new tokens changed, also under a random push, and what that is worth."""
+    ours, control = int(record.after_changed.sum()), int(record.random_changed.sum())
+    counted = f"{ours} of {len(record.after)} new tokens changed (random push: {control})"
+    return (
+        f"{counted}, so the count alone proves nothing: read the texts."
+        if control
+        else (f"{counted}. Counts alone prove nothing: read the texts.")
+    )
