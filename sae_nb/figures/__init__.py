@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         format_percent as format_percent,
         heat_colour as heat_colour,
         plot_text as plot_text,
+        readable_cividis as readable_cividis,
         scaled as scaled,
         signed_colours as signed_colours,
         still_config as still_config,

@@ -71,6 +71,9 @@ CIVIDIS = (
     (0, 34, 78), (18, 53, 112), (59, 73, 108), (87, 93, 109), (112, 113, 115),
     (138, 134, 120), (165, 156, 116), (195, 179, 105), (225, 204, 85), (254, 232, 56),
 )  # fmt: skip
+READABLE = ((0.0, 0.6), (0.42, 1.0))
+"""Parts of cividis whose contrast is 3 on white and on #1b1b1b: single marks are coloured by these."""
+
 SIGNED = ((26, 130, 196), (255, 255, 255), (213, 94, 0))
 STRENGTH = (244, 170, 0)
 """Of heat over tokens and patches: one hue, more of it where the atom is stronger."""
@@ -206,6 +209,18 @@ def cividis(strength: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
     [[0, 34, 78], [254, 232, 56]]
     """
     return _interpolate(np.asarray(strength, dtype=np.float64), CIVIDIS)
+
+
+def readable_cividis(
+    strength: Float[np.ndarray, " n"], *, dark: bool = False
+) -> UInt8[np.ndarray, "n 3"]:
+    """Colours of marks by strengths in [0, 1]: the part of cividis that is seen on such a page.
+
+    >>> readable_cividis(np.array([0.0]), dark=False).tolist()
+    [[0, 34, 78]]
+    """
+    low, high = READABLE[dark]
+    return cividis(low + (high - low) * np.clip(np.nan_to_num(strength), 0, 1))
 
 
 def signed_colours(value: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from torch import Tensor
+
 from sae_nb.atoms import AtomNames
 from sae_nb.pretrained import examples_of
 from sae_nb.sessions._annotations import annotations_of
@@ -56,6 +58,9 @@ def _keep(sae: Any, names: AtomNames) -> AtomNames:
 
 
 def _can_be_kept(sae: Any) -> bool:
+    # Two tensors are compared number by number, which is no question of being the same one.
+    if isinstance(sae, Tensor):
+        return False
     try:
         WeakKeyDictionary({sae: None})
     except TypeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms import AtomCatalogue, AtomNames, Labels
 from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.geometry import (
     LayoutSettings,
@@ -37,7 +38,11 @@ from sae_nb.summaries.concept_map._concept_map import (
     spread,
     with_archetypes,
 )
-from sae_nb.summaries.concept_map._names import words_of_labels, words_of_rows
+from sae_nb.summaries.concept_map._names import (
+    distinct_names,
+    words_of_labels,
+    words_of_rows,
+)
 from sae_nb.summaries.concept_map._selection import (
     SelectionSummary,
     atom_columns,
@@ -60,6 +65,10 @@ if TYPE_CHECKING:
 N_NEIGHBOURS = 15
 MOST_EDGES_PER_POINT = 5
 MOST_COACTIVE = 3
+MOST_ASKED = 12
+"""Atoms of a cluster whose own words may tell it from another."""
+
+SAYS_NOTHING = ("", "anywhere", "many tokens")
 
 
 @checked
@@ -130,6 +139,9 @@ class ConceptAtlas:
             raise ValueError("`codes` must come with the `acts` they are of, got codes alone.")
         elif catalogue is None and examples is not None:
             self.catalogue = examples.catalogue(sae)
+        self.names = AtomNames(
+            self.catalogue, labels if isinstance(labels, Labels) else Labels(labels)
+        )
         self._given = given_columns(columns or {}, self.n_atoms)
         self.other = None if other is None else _dictionary_of(other, "other")
         self._xy = None if xy is None else self._checked_xy(xy)
@@ -296,8 +308,7 @@ class ConceptAtlas:
         return dict(self._once((show, "columns"), lambda: build(catalogue, ids, self.labels)))
 
     def _atom_columns(self) -> dict[str, Column]:
-        often = None if self.examples is None else self.examples.frequency
-        columns = {} if self.catalogue is None else atom_columns(self.catalogue, often)
+        columns = {} if self.catalogue is None else atom_columns(self.catalogue)
         _, distances = self.neighbours("atoms")
         if distances.shape[1]:
             nearest = distances[:, 0].astype(np.float64)
@@ -329,19 +340,56 @@ class ConceptAtlas:
         """
         n = len(self.ids(show))
         x, groups = self.vectors(show)[:n], cluster_points(xy[:n])
-        words = self._words(show, groups)
+        names = self._cluster_names(show, groups, xy[:n])
         shuffled = np.full(n, -1)
         shuffled[np.random.default_rng(self.seed).permutation(n)] = groups
         cosines = zip(mean_cosines(x, groups), mean_cosines(x, shuffled), strict=True)
         return tuple(
             Cluster(
-                name=" · ".join(words[i]) or f"cluster {i + 1}",
+                name=names[i],
                 points=np.flatnonzero(groups == i),
                 cosine=float(cosine),
                 floor=float(floor),
             )
             for i, (cosine, floor) in enumerate(cosines)
         )
+
+    def alikeness(self, show: Show, points: Int[np.ndarray, " m"]) -> tuple[float, float]:
+        """Return the mean cosine between two of some points, and that of as many at random."""
+        x = self.vectors(show)[: len(self.ids(show))]
+        shuffled = np.random.default_rng(self.seed).permutation(len(x))
+        groups = np.full(len(x), -1)
+        groups[points] = 0
+        return float(mean_cosines(x, groups)[0]), float(mean_cosines(x, groups[shuffled])[0])
+
+    def _cluster_names(
+        self, show: Show, groups: Int[np.ndarray, " n"], xy: Float[np.ndarray, "n 2"]
+    ) -> list[str]:
+        """Names made from what the points of each group have in common, no two alike."""
+        members = [np.flatnonzero(groups == i) for i in range(int(groups.max(initial=-1)) + 1)]
+        middles = [
+            int(points[np.argmin(((xy[points] - np.median(xy[points], axis=0)) ** 2).sum(axis=1))])
+            for points in members
+        ]
+        further = [self._words_of_single(show, points) for points in members]
+        called = (
+            self.point_names(show) if show != "atoms" else [f"atom {i}" for i in range(len(xy))]
+        )
+        last = [f"near {called[point]}" for point in middles]
+        return distinct_names(self._words(show, groups), further, last)
+
+    def _words_of_single(self, show: Show, points: Int[np.ndarray, " m"]) -> list[str]:
+        """Labels and captions of a group's most frequent atoms, the commonest word first."""
+        if show != "atoms":
+            return []
+        if self.catalogue is not None:
+            points = points[np.argsort(-self.catalogue.frequency[points], kind="stable")]
+        words = Counter(
+            word
+            for point in points[:MOST_ASKED].tolist()
+            for word in self.names.words(point).split(" · ")
+        )
+        return [word for word, _ in words.most_common() if word not in SAYS_NOTHING]
 
     def _words(self, show: Show, groups: Int[np.ndarray, " n"]) -> list[tuple[str, ...]]:
         if show == "atoms":

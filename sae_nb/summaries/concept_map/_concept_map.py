@@ -14,6 +14,7 @@ from torch import Tensor
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import check_count, checked
 from sae_nb.evaluation import HUNGARIAN_UP_TO, match_atoms
+from sae_nb.figures import THIN_SPACE, format_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,9 @@ class Column:
     log: bool = False
     """Whether the numbers spread over powers of ten."""
 
+    share: bool = False
+    """Whether the numbers are shares, which are written in percent."""
+
     @property
     def is_category(self) -> bool:
         """Whether the values are categories."""
@@ -54,7 +58,13 @@ class Column:
         value = self.values[point]
         if self.names is not None:
             return self.names[int(value)] if value >= 0 else ""
-        return f"{value:.3g}" if np.isfinite(value) else ""
+        return self.written(float(value)) if np.isfinite(value) else ""
+
+    def written(self, number: float, digits: int = 3) -> str:
+        """Return a number of this column as people read it: shares in percent."""
+        if self.share:
+            return f"{format_number(100 * number, digits=digits)}{THIN_SPACE}%"
+        return format_number(number, digits=digits)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +72,8 @@ class Cluster:
     """Points that lie densely together on the map."""
 
     name: str
-    """Its most lifted labels, tokens or places; "cluster 3" where nothing stands out."""
+    """Its most lifted labels, tokens or places; "near atom 17" where nothing stands out. No other
+    cluster of the map has it."""
 
     points: Int[np.ndarray, " m"]
     cosine: float

@@ -116,3 +116,33 @@ def words_of_rows(
     lifted = lifted_words(weights, words, base)
     # Neighbouring ninths of an image say little more than the first of them.
     return [named[:1] if named and named[0].endswith(PATCHES) else named for named in lifted]
+
+
+def distinct_names(
+    leading: Sequence[Sequence[str]], further: Sequence[Sequence[str]], last: Sequence[str]
+) -> list[str]:
+    """Return a name for every group, no two alike.
+
+    `leading`: The words of each group. Groups that share all of them, and those without any, get the
+    first of their `further` words that no rival has; where there is none, `last`, which differs
+    between groups.
+
+    >>> distinct_names([["cls"], ["cls"], []], [["cls", "digit 4"], ["digit 7"], []], ["a", "b", "c"])
+    ['cls · digit 4', 'cls · digit 7', 'c']
+    """
+    parts = [list(words) for words in leading]
+    alike = _alike(parts)
+    rivals = {i: [j for j in alike if j != i and set(parts[j]) == set(parts[i])] for i in alike}
+    for i in alike:
+        others = {word for j in rivals[i] for word in further[j]} | set(parts[i])
+        own = [word for word in further[i] if word not in others]
+        parts[i].append(own[0] if own else last[i])
+    for i in _alike(parts):
+        parts[i].append(last[i])
+    return [" · ".join(words) for words in parts]
+
+
+def _alike(parts: Sequence[Sequence[str]]) -> list[int]:
+    """Groups whose name is empty or also another's."""
+    count = Counter(frozenset(words) for words in parts)
+    return [i for i, words in enumerate(parts) if not words or count[frozenset(words)] > 1]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from sae_nb.atoms import AtomCatalogue, row_words, text_around
+from sae_nb.atoms import AtomCatalogue, row_words, rows_in_words, text_around
 from sae_nb.summaries.concept_map._concept_map import Column
 from sae_nb.summaries.concept_map._names import words_of_labels, words_of_rows
 
@@ -58,26 +58,26 @@ def given_columns(columns: Mapping[str, Any], n_atoms: int) -> dict[str, Column]
     return checked
 
 
-def atom_columns(
-    catalogue: AtomCatalogue, frequency: Float[np.ndarray, " n_atoms"] | None = None
-) -> dict[str, Column]:
-    """Return what codes say about every atom.
-
-    `frequency`: Measured on more rows than the catalogue has; its own when None.
-    """
-    often = catalogue.frequency if frequency is None else np.asarray(frequency, np.float64)
+def atom_columns(catalogue: AtomCatalogue) -> dict[str, Column]:
+    """Return what codes say about every atom; its frequency is the one all panels show."""
     lengths = catalogue.dictionary.double().norm(dim=1).numpy()
     squares = catalogue.values.astype(np.float64) ** 2
     energy = np.bincount(catalogue.atoms, weights=squares, minlength=catalogue.n_atoms)
     energy *= lengths**2 / catalogue.n_rows
     columns = (
-        ("frequency", "share of rows in which the atom fires", often),
+        (
+            "frequency",
+            f"share of {rows_in_words(catalogue)} at which the atom fires",
+            catalogue.frequency,
+        ),
         ("strength", "mean |z| where the atom fires", catalogue.mean_strength),
         ("energy", "mean z²‖d‖² over all rows: its part of x̂", energy),
     )
     # Over powers of ten; zero is unknown there.
     return {
-        name: Column(name, meaning, np.where(values > 0, values, np.nan), log=True)
+        name: Column(
+            name, meaning, np.where(values > 0, values, np.nan), log=True, share=name == "frequency"
+        )
         for name, meaning, values in columns
     }
 

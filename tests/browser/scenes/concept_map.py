@@ -1,4 +1,4 @@
-"""ConceptMap: a lasso fills the table, a click opens the atom, two dictionaries stand side by side."""
+"""ConceptMap: wheel, keys, lasso, key and histograms explore it; every mark is seen in light and dark."""
 
 from __future__ import annotations
 
@@ -18,168 +18,279 @@ concept_noise = torch.linspace(0, 0.25, len(gpt_sae.dictionary))[:, None]
 concept_noise = concept_noise * torch.randn(gpt_sae.dictionary.shape, generator=torch.Generator().manual_seed(0))
 concept_pair = sw.ConceptMap(
     gpt_sae, examples=gpt_examples, other=gpt_sae.dictionary + concept_noise,
-    xy=np.concatenate((gpt_examples.xy, gpt_examples.xy + np.float32(0.08))), webgl=True)
+    xy=np.concatenate((gpt_examples.xy, gpt_examples.xy + np.float32(0.08))))
 concept_pair.wait()
 concept_pair""",
 )
-# Where a point lies on the page: the plot's own axes say.
-PLACE = """(panel, [trace, point]) => {
-  const plot = panel.querySelector('.js-plotly-plot');
-  const {xaxis, yaxis} = plot._fullLayout;
-  const box = plot.querySelector('.nsewdrag').getBoundingClientRect();
-  const data = plot.data[trace];
-  return [box.x + xaxis.d2p(data.x[point]), box.y + yaxis.d2p(data.y[point])];
+# Where a point lies on the page while the whole map is seen: fitted into the canvas with a margin.
+PLACE = """(panel, [xy, point]) => {
+  const box = panel.querySelector('.sae-nb-mapstage').getBoundingClientRect();
+  const [xs, ys] = [xy.map(p => p[0]), xy.map(p => p[1])];
+  const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const scale = Math.min((box.width - 46) / (x1 - x0), (box.height - 46) / (y1 - y0));
+  return [box.x + box.width / 2 + (xy[point][0] - (x0 + x1) / 2) * scale,
+    box.y + box.height / 2 - (xy[point][1] - (y0 + y1) / 2) * scale];
 }"""
-BOX = "panel => { const b = panel.querySelector('.nsewdrag').getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; }"
-PAINTED = """panel => {
-  const canvas = panel.querySelector('.gl-canvas-focus, .gl-canvas-context');
-  const gl = canvas && (canvas.getContext('webgl2') || canvas.getContext('webgl'));
-  return Boolean(gl) && !gl.isContextLost();
+# Contrast of every colour that covers a pixel of the canvas wholly, with the paper below it.
+FAINT_MARKS = """panel => {
+  const canvas = panel.querySelector('.sae-nb-mapstage canvas');
+  const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  const light = c => c.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  let ground = [255, 255, 255];
+  for (let e = canvas; e; e = e.parentElement) {
+    const m = getComputedStyle(e).backgroundColor.match(/[\\d.]+/g).map(Number);
+    if (m.length === 3 || m[3] === 1) { ground = m.slice(0, 3); break; }
+  }
+  const colours = new Map();
+  for (let i = 0; i < pixels.length; i += 4)
+    if (pixels[i + 3] === 255) colours.set([...pixels.slice(i, i + 3)].join(), true);
+  const faint = [...colours.keys()].map(text => {
+    const [a, b] = [light(text.split(',').map(Number)), light(ground)].sort((x, y) => y - x);
+    return [(a + 0.05) / (b + 0.05), text]; }).filter(([contrast]) => contrast < 3);
+  return [colours.size, faint.slice(0, 5), ground];
 }"""
-NUMBERS, GROUPS = 2, 3
 
 
 def _shown(page: Page, panel: Any) -> None:
-    """Wait until the map is drawn, as wide as its column, with names on it."""
+    """Wait until the map has points and is as wide as its column."""
     page.wait_for_function(
-        "panel => { const p = panel.querySelector('.js-plotly-plot');"
-        " const drawn = p && p.querySelector('.main-svg');"
+        "panel => { const c = panel.querySelector('.sae-nb-mapstage canvas');"
         " const slot = panel.querySelector('.sae-nb-main');"
-        " return drawn && p.data && p.data.length === 8 && p.data[3].x.length > 0 &&"
-        " p.querySelector('.textpoint text') && "
-        " Math.abs(drawn.getBoundingClientRect().width - slot.clientWidth) < 5; }",
+        " if (!c || !c.width || Math.abs(c.clientWidth - slot.clientWidth) > 6) return false;"
+        " const p = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        " return p.some((v, i) => i % 4 === 3 && v > 0); }",
         arg=panel.element_handle(),
     )
 
 
-def check_the_map_is_painted(page: Page, stage: Any) -> None:
-    """Clusters named, one plot, a mark for every atom: few points need no WebGL."""
-    stage.run("concepts.clear_selection(); concepts.color_by = 'cluster'")
+def _until(stage: Any, holds: str) -> None:
+    """Wait until something is true in the kernel."""
+    for _ in range(100):
+        if stage.ask(f"bool({holds})"):
+            return
+        stage.page.wait_for_timeout(100)
+    raise AssertionError(holds)
+
+
+def _begin(page: Page, stage: Any) -> Any:
+    stage.run(
+        "concepts.reset(); concepts.filter = {}; concepts.drag = 'pan'; concepts.edges = 'none';"
+        " concepts.clear_selection(); concepts.color_by = 'cluster'"
+    )
     panel = stage.panel("tiny-vit")
     _shown(page, panel)
-    # Of all places with that name the first may be hidden: a list of what an earlier search found.
-    panel.get_by_text("digit 1").locator("visible=true").first.wait_for()
-    assert panel.locator(".js-plotly-plot").count() == 1
-    assert panel.locator(".scatterlayer .point").count() >= stage.ask("concepts.atlas.n_atoms")
-    assert panel.locator("canvas.gl-canvas").count() == 0
-    stage("map", panel)
+    stage.settle()
+    panel.scroll_into_view_if_needed()
+    return panel
+
+
+def _place(stage: Any, panel: Any, point: int) -> tuple[float, float]:
+    x, y = panel.evaluate(PLACE, [stage.ask("concepts.record.xy.tolist()"), point])
+    return x, y
+
+
+def _box(panel: Any) -> tuple[float, float, float, float]:
+    box = panel.locator(".sae-nb-mapstage").bounding_box()
+    return box["x"], box["y"], box["width"], box["height"]
+
+
+def _alone(stage: Any) -> int:
+    """The point that is farthest from all others."""
+    return int(
+        stage.ask(
+            "int(np.argmax(np.sort(np.linalg.norm(concepts.record.xy[:, None] - "
+            "concepts.record.xy[None], axis=2), axis=1)[:, 1]))"
+        )
+    )
+
+
+def check_the_map_is_painted(page: Page, stage: Any) -> None:
+    """Clusters named, a key, no plotly, and every mark is seen in light and dark."""
+    panel = _begin(page, stage)
+    assert panel.locator(".js-plotly-plot").count() == 0
+    assert panel.locator(".sae-nb-keyentry").count() >= 5
+    assert (
+        panel.locator(".sae-nb-answer").inner_text().startswith(("Nearest to", "No atom is close"))
+    )
+    try:
+        for dark in (False, True):
+            stage.dark(dark)
+            stage.settle(800)
+            for colour in ("cluster", "frequency"):
+                stage.run(f"concepts.color_by = {colour!r}")
+                stage.settle()
+                n_colours, faint, ground = panel.evaluate(FAINT_MARKS)
+                assert n_colours >= 5
+                assert (sum(ground) < 200) == dark
+                assert faint == []
+                stage(f"{colour}-{'dark' if dark else 'light'}", panel)
+        assert panel.locator(".sae-nb-mapramp").inner_text().count("%") >= 3
+    finally:
+        stage.dark(False)
 
 
 def check_a_click_shows_the_atom(page: Page, stage: Any) -> None:
-    """The point under the mouse becomes the atom, outlined; its facts and inputs follow."""
-    stage.run("concepts.drag = 'lasso'; concepts.clear_selection(); concepts.color_by = 'cluster'")
-    panel = stage.panel("tiny-vit")
-    _shown(page, panel)
-    stage.settle()
-    alone = stage.ask(
-        "int(np.argmax(np.sort(np.linalg.norm(concepts.record.xy[:, None] - concepts.record.xy[None],"
-        " axis=2), axis=1)[:, 1]))"
-    )
-    x, y = panel.evaluate(PLACE, [GROUPS, alone])
+    """Pointing shows the card of the atom, clicking makes it the current one."""
+    panel = _begin(page, stage)
+    alone = _alone(stage)
+    x, y = _place(stage, panel, alone)
+    page.mouse.move(x + 1, y)
     page.mouse.move(x, y)
-    page.wait_for_timeout(300)
+    page.locator(f".sae-nb-atomcard[data-shows='{alone}']").wait_for()
+    stage("card")
     page.mouse.click(x, y)
-    panel.get_by_text(f"atom {alone}", exact=True).first.wait_for()
+    panel.locator(".sae-nb-detail").get_by_text(f"atom {alone}", exact=True).first.wait_for()
     assert stage.ask("concepts.atom") == alone
+    page.mouse.move(5, 5)
     stage("clicked", panel)
 
 
-def check_a_lasso_fills_the_table(page: Page, stage: Any) -> None:
-    """Points inside are selected, listed with label and frequency, and share inputs below."""
-    stage.run("concepts.drag = 'lasso'; concepts.clear_selection(); concepts.color_by = 'cluster'")
-    panel = stage.panel("tiny-vit")
-    _shown(page, panel)
+def check_wheel_and_dragging_explore(page: Page, stage: Any) -> None:
+    """The wheel zooms where the mouse is, dragging moves, up close atoms are pictures; ⟲ shows all."""
+    panel = _begin(page, stage)
+    left, top, width, height = _box(panel)
+    page.mouse.move(left + width / 2, top + height / 2)
+    for _ in range(7):
+        page.mouse.wheel(0, -150)
+        page.wait_for_timeout(40)
+    _until(stage, "len(concepts.view) == 4 and len(concepts.map.chart.nearby) > 0")
+    before = stage.ask("list(concepts.view)")
     stage.settle()
-    left, top, width, height = panel.evaluate(BOX)
-    corners = [(0.25, 0.55), (0.75, 0.55), (0.75, 0.8), (0.25, 0.8), (0.25, 0.55)]
+    stage("close", panel)
+    assert stage.ask("len(concepts.map.chart.sprite)") > 100
+    page.mouse.down()
+    page.mouse.move(left + width / 2 + 80, top + height / 2 + 10, steps=4)
+    page.mouse.up()
+    _until(stage, f"concepts.view[0] < {before[0]}")
+    panel.get_by_role("button", name="Show the whole map").click()
+    _until(stage, "concepts.view == ()")
+    stage.run("concepts.zoom_to([concepts.atom])")
+    stage.settle()
+    page.mouse.dblclick(left + 20, top + height - 20)
+    _until(stage, "concepts.view == ()")
+
+
+def check_keys_explore(page: Page, stage: Any) -> None:
+    """Arrows move, + zooms, Enter chooses the point in the middle, 0 shows all."""
+    panel = _begin(page, stage)
+    stage.run("concepts.atom = 0")
+    chart = panel.locator(".sae-nb-mapstage")
+    chart.focus()
+    for key in ("+", "+", "+", "ArrowLeft", "ArrowUp"):
+        page.keyboard.press(key)
+    _until(stage, "len(concepts.view) == 4")
+    page.keyboard.press("Enter")
+    _until(stage, "concepts.atom != 0")
+    middle = "np.array([concepts.view[:2], concepts.view[2:]]).mean(0)"
+    nearest = f"int(np.linalg.norm(concepts.record.xy - {middle}, axis=1).argmin())"
+    assert stage.ask("concepts.atom") == stage.ask(nearest)
+    page.keyboard.press("0")
+    _until(stage, "concepts.view == ()")
+
+
+def check_a_lasso_fills_the_table(page: Page, stage: Any) -> None:
+    """Points inside are selected, head the column, are listed and sorted, and share inputs below."""
+    panel = _begin(page, stage)
+    left, top, width, height = _box(panel)
+    corners = [(0.25, 0.55), (0.75, 0.55), (0.75, 0.8), (0.25, 0.8), (0.25, 0.56)]
     path = [(left + a * width, top + b * height) for a, b in corners]
+    page.keyboard.down("Shift")
     page.mouse.move(*path[0])
     page.mouse.down()
     for x, y in path[1:]:
         page.mouse.move(x, y, steps=8)
     page.mouse.up()
-    stage.says(panel, "atoms selected")
+    page.keyboard.up("Shift")
+    panel.locator(".sae-nb-answer").get_by_text("atoms selected").wait_for()
     stage.settle()
     n = stage.ask("len(concepts.selected)")
     assert n > 5, n
     page.wait_for_function(
         "([p, n]) => p.querySelectorAll('.sae-nb-table tbody tr').length === n",
-        arg=[panel.element_handle(), min(n, 200)],
+        arg=[panel.element_handle(), n],
         timeout=20_000,
     )
+    panel.locator(".sae-nb-table th button", has_text="fires on").click()
+    _until(stage, "concepts.cards.table.sorted_by[0] == 2")
     row = panel.locator(".sae-nb-table tbody tr").nth(1)
     atom = int(row.locator("td").first.inner_text())
     row.click()
-    panel.get_by_text(f"atom {atom}", exact=True).first.wait_for()
+    _until(stage, f"concepts.atom == {atom}")
     stage.run("concepts.edges = 'nearest'")
     stage.settle()
     stage("lasso", panel)
-    panel.locator(".sae-nb-table").focus()
+    panel.locator(".sae-nb-mapstage").focus()
     page.keyboard.press("Escape")
+    _until(stage, "concepts.selected == ()")
     page.wait_for_function(
-        "panel => !panel.querySelector('.sae-nb-table')", arg=panel.element_handle()
+        "p => !p.querySelector('.sae-nb-table')?.offsetParent", arg=panel.element_handle()
     )
-    assert stage.ask("list(concepts.selected)") == []
-    page.wait_for_function(
-        "p => p.querySelectorAll('.selectionlayer path').length === 0", arg=panel.element_handle()
-    )
-    stage.run("concepts.edges = 'none'")
+
+
+def check_key_and_histogram_filter(page: Page, stage: Any) -> None:
+    """An entry of the key hides its category, dragging over a histogram keeps a range."""
+    panel = _begin(page, stage)
+    panel.locator(".sae-nb-keyentry").first.click()
+    _until(stage, "list(concepts.filter) == ['cluster']")
+    assert panel.locator(".sae-nb-keyentry").first.get_attribute("aria-pressed") == "false"
+    panel.locator(".sae-nb-keyentry").first.click()
+    _until(stage, "concepts.filter == {}")
+    box = panel.locator(".sae-nb-brush svg").first.bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 0.6 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.9 * box["width"], y, steps=6)
+    page.mouse.up()
+    _until(stage, "list(concepts.filter) == ['frequency']")
+    stage.says(panel, "atoms are shown, by frequency")
+    stage.settle()
+    stage("brushed", panel)
+    page.mouse.click(box["x"] + 0.5 * box["width"], y)
+    _until(stage, "concepts.filter == {}")
 
 
 def check_slash_searches(page: Page, stage: Any) -> None:
-    """`/` jumps to the field; what answers is selected; a link moves a browser along."""
-    stage.run("concepts.clear_selection()")
-    panel = stage.panel("tiny-vit")
-    panel.locator(".js-plotly-plot").first.wait_for()
+    """`/` jumps to the field; what matches is selected."""
+    panel = _begin(page, stage)
     panel.focus()
     page.keyboard.press("/")
     page.keyboard.type("digit 7")
     page.keyboard.press("Enter")
-    stage.says(panel, "3 answer to")
-    assert stage.ask("len(concepts.selected)") == 3
+    stage.says(panel, "matches for")
+    assert stage.ask("len(concepts.selected)") >= 3
     stage("search", panel)
-
-
-def check_numbers_have_a_scale(page: Page, stage: Any) -> None:
-    """Coloured by frequency: a colour bar with its name; the other trace is hidden."""
-    panel = stage.panel("tiny-vit")
-    panel.get_by_label("colour").select_option("frequency")
-    panel.locator(".cbtitle text").get_by_text("frequency").wait_for()
-    stage.settle()
-    stage("frequency", panel)
-    panel.get_by_label("colour").select_option("cluster")
-    stage.settle()
-    assert panel.locator(".colorbar").count() == 0
+    stage.run("concepts.clear_selection()")
 
 
 def check_two_dictionaries_side_by_side(page: Page, stage: Any) -> None:
     """The button shows the second one; the sentence says how many atoms are in both, and by chance."""
     panel = stage.panel("tiny-gpt")
     _shown(page, panel)
-    assert panel.evaluate(PAINTED)  # as a large map is drawn
     panel.get_by_role("button", name="compare").first.click()
     stage.says(panel, "atoms are in both")
     stage.settle()
     stage("compare", panel)
-    visible = panel.evaluate(
-        "p => p.querySelector('.js-plotly-plot').data.slice(0, 2).map(t => t.visible)"
-    )
-    assert visible == [True, True]
+    assert stage.ask("len(concept_pair.map.chart.lines) > 0")
     stage.run("concept_pair.compare = False")
     stage.settle()
 
 
-def check_outlines_are_white_on_dark(page: Page, stage: Any) -> None:
-    """The selection stays visible when JupyterLab turns dark."""
-    panel = stage.panel("tiny-vit")
-    stage.run("concepts.search = 'digit 0'")
-    stage.dark()
-    page.wait_for_function(
-        "p => p.querySelector('.js-plotly-plot').layout.shapes[0].line.color === 'white'",
-        arg=panel.element_handle(),
-    )
-    stage("dark", panel)
-    stage.run("concepts.clear_selection()")
+def check_it_fits_wide_and_narrow(page: Page, stage: Any) -> None:
+    """At 1 400 and at 800 pixels and in lectures the canvas is as wide as its column."""
+    panel = _begin(page, stage)
+    try:
+        for pixels in (1400, 800):
+            stage.width(panel, pixels)
+            stage.settle(600)
+            _shown(page, panel)
+            stage(f"{pixels}", panel)
+        stage.run("sw.theme('lecture')")
+        stage.settle(600)
+        _shown(page, panel)
+        stage("lecture", panel)
+    finally:
+        stage.run("sw.theme('normal')")
 
 
 def check_a_umap_that_fails_leaves_the_map(page: Page, stage: Any) -> None:

@@ -24,16 +24,15 @@ def test_an_archetypal_sae_has_a_polygon() -> None:
         assert panel.record.layout == "archetypes"
         assert panel.chips["layout"] == "archetypes"
         assert "3 archetypes of most weight among 12" in panel.status
-        assert len(panel.map.plot.data[0].x) == 4
-        assert [note.text.split()[0] for note in panel.map.plot.layout.annotations] == [
-            "archetype"
-        ] * 3
+        assert len(panel.map.chart.lines) == 3 * 16
+        corners = [text for _, _, text in panel.map.chart.words if text.startswith("archetype ")]
+        assert len(corners) == 3
         panel.color_by = "corner weight"
         assert not panel.problem
         panel.color_by, panel.layout_by = "cluster", "pca"
         panel.wait()
-        assert len(panel.map.plot.data[0].x) == 0
-        assert not panel.map.plot.layout.annotations
+        assert panel.map.chart.lines == b""
+        assert not any(text.startswith("archetype ") for _, _, text in panel.map.chart.words)
     finally:
         panel.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +13,13 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.concept_map import (
-    _figure as drawing,
-    _panel as module,
-    _runs as runs,
-    _words as concept_map_words,
-)
+from sae_nb_widgets.components import packed, unpacked
+from sae_nb_widgets.concept_map import _panel as module, _runs as runs
+from sae_nb_widgets.concept_map._figure import placed_words
 from sae_nb_widgets.panel import descendants, theme
 from torch import Tensor
 
+import sae_nb as sn
 from sae_nb.activations import Activations, Context
 from sae_nb.codes import SparseCodes
 from sae_nb.sessions import Annotations
@@ -87,31 +84,31 @@ def panel() -> Iterator[sw.ConceptMap]:
     one.close()
 
 
-def xy_of(panel: sw.ConceptMap, place: int) -> np.ndarray:
-    """Points of one trace of the figure."""
-    trace = panel.map.plot.data[place]
-    return np.stack((np.asarray(trace.x, float), np.asarray(trace.y, float)), axis=1)
+def xy_of(panel: sw.ConceptMap) -> np.ndarray:
+    """Where the points on the canvas are."""
+    return np.frombuffer(panel.map.chart.xy, np.float32).reshape(-1, 2)
 
 
-def ring_of(panel: sw.ConceptMap) -> tuple[float, float, str]:
-    """Where the ring around the current atom is, and its colour."""
-    (ring,) = panel.map.plot.layout.shapes
-    return ring.xanchor, ring.yanchor, ring.line.color
+def lines_of(panel: sw.ConceptMap) -> np.ndarray:
+    """Both ends of every line on the canvas."""
+    return np.frombuffer(panel.map.chart.lines, np.float32).reshape(-1, 2, 2)
 
 
-def lasso(panel: sw.ConceptMap, points: list[int], trace: int | None = None) -> None:
+def ringed(panel: sw.ConceptMap) -> list[int]:
+    """Points with a ring around them."""
+    return np.frombuffer(panel.map.chart.chosen, np.int32).tolist()
+
+
+def lasso(panel: sw.ConceptMap, points: list[int], *, add: bool = False) -> None:
     """What the browser sends when a lasso is closed."""
-    shown = drawing.GROUPS if panel.map.plot.data[drawing.GROUPS].visible else drawing.NUMBERS
-    bits = np.zeros(N_ATOMS, np.uint8)
-    bits[points] = 1
-    word = base64.b64encode(np.packbits(bits, bitorder="little")).decode()
-    panel.map.plot.hear({"kind": "lasso", "points": {str(shown if trace is None else trace): word}})
+    inside = np.zeros(panel.map.chart.n_points, bool)
+    inside[points] = True
+    panel.map.hear({"kind": "lasso", "add": add}, [packed(inside)])
 
 
 def click(panel: sw.ConceptMap, point: int) -> None:
-    """What plotly calls when a point is clicked."""
-    points = type("Points", (), {"point_inds": [point]})()
-    panel.map.plot.data[drawing.GROUPS]._dispatch_on_click(points, None)
+    """What the browser sends when a point is clicked."""
+    panel.map.hear({"kind": "choose", "point": point})
 
 
 def test_the_map_is_there_at_once_with_its_clusters(panel: sw.ConceptMap) -> None:
@@ -119,12 +116,15 @@ def test_the_map_is_there_at_once_with_its_clusters(panel: sw.ConceptMap) -> Non
     record = panel.record
     assert record is not None
     assert record.layout == "saved"
-    assert np.allclose(xy_of(panel, drawing.GROUPS), places())
+    assert np.allclose(xy_of(panel), places())
     assert len(record.clusters) == 4
     assert panel.color_by == "cluster"
     assert not panel.problem
     assert panel.chips["layout"] == "saved"
-    assert sum(isinstance(w, type(panel.map.plot)) for w in descendants(panel)) == 1
+    assert panel.map.chart in list(descendants(panel))
+    assert "FigureWidget" not in {
+        base.__name__ for w in descendants(panel) for base in type(w).__mro__
+    }
 
 
 def test_a_click_shows_the_atom_and_outlines_it(panel: sw.ConceptMap) -> None:
@@ -133,7 +133,7 @@ def test_a_click_shows_the_atom_and_outlines_it(panel: sw.ConceptMap) -> None:
     t.link((panel, "atom"), (other, "atom"))
     click(panel, 5)
     assert panel.atom == other.atom == 5
-    assert np.allclose(ring_of(panel)[:2], places()[5])
+    assert panel.map.chart.current == 5
     assert "sea" in panel.cards.facts.value
     expected = panel.atlas.neighbours("atoms")[0][5, :5].tolist()
     assert [int(label.split()[0]) for label in panel.cards.near.labels] == expected
@@ -150,22 +150,24 @@ def test_a_lasso_fills_the_table(panel: sw.ConceptMap) -> None:
     assert set(cells) == {"1", "3", "5"}
     assert cells["5"][1] == "sea"
     assert "%" in cells["5"][2]
-    assert len(xy_of(panel, drawing.SELECTED)) == 3
+    assert ringed(panel) == [1, 3, 5]
     assert panel.selection is not None
     assert panel.selection.shared
     panel.cards.table.selected = 0
     assert panel.atom == int(panel.cards.table.cells[0][0])
 
 
-def test_a_lasso_over_other_traces_selects_nothing(panel: sw.ConceptMap) -> None:
-    """Points of the second dictionary or of rings are no atoms."""
-    lasso(panel, [1, 2], trace=drawing.OTHER)
-    assert panel.selected == ()
-    panel.map.plot.hear({"kind": "something else"})
-    panel.map.plot.hear("nonsense")
+def test_a_lasso_with_shift_adds_and_nonsense_selects_nothing(panel: sw.ConceptMap) -> None:
+    """What is already selected stays; unknown messages and points change nothing."""
+    for nonsense in ({"kind": "something else"}, "nonsense", {"kind": "choose", "point": N_ATOMS}):
+        panel.map.hear(nonsense)
     assert panel.selected == ()
     lasso(panel, [1, 2])
-    panel.map.plot.hear({"kind": "deselect"})
+    lasso(panel, [2, 7], add=True)
+    assert panel.selected == (1, 2, 7)
+    lasso(panel, [4])
+    assert panel.selected == (4,)
+    lasso(panel, [])
     assert panel.selected == ()
 
 
@@ -184,7 +186,7 @@ def test_search_selects_what_answers(panel: sw.ConceptMap) -> None:
     assert panel.selected == ()
     assert panel.search == ""
     panel.search = "no such thing"
-    assert "No atom answers" in panel.status
+    assert "No atom matches" in panel.status
     assert not panel.problem
 
 
@@ -193,16 +195,17 @@ def test_a_column_colours_the_points() -> None:
     kinds = ["sea" if i % 2 else "land" for i in range(N_ATOMS)]
     panel = made(columns={"score": np.arange(N_ATOMS), "kind": kinds})
     panel.color_by = "score"
-    numbers, groups = (panel.map.plot.data[i] for i in (drawing.NUMBERS, drawing.GROUPS))
-    assert numbers.visible
-    assert not groups.visible
-    assert np.allclose(numbers.marker.color, np.arange(N_ATOMS))
+    styles = np.frombuffer(panel.map.chart.styles, np.uint8).astype(int)
+    assert (np.diff(styles) >= 0).all()
+    assert styles[0] < styles[-1]
+    assert panel.map.chart.bar[0] == "score"
     panel.color_by = "frequency"
-    assert numbers.marker.symbol[N_ATOMS - 1] == drawing.HOLLOW
+    assert panel.map.chart.styles[N_ATOMS - 1] == 0
+    assert panel.map.chart.palette[0]["shape"] == "ring"
+    assert all("%" in text for _, text in panel.map.chart.bar[1:])
     panel.color_by = "kind"
-    assert groups.visible
-    assert set(np.asarray(groups.marker.color).tolist()) == {1, 2}
-    assert "land" in panel.map.legend.value
+    assert set(panel.map.chart.styles) == {1, 2}
+    assert [text for _, text in panel.map.chart.legend] == ["land (20)", "sea (20)"]
     with pytest.raises(t.TraitError, match=r"`color_by` must be one of .*'score'.*got 'hue'"):
         panel.color_by = "hue"
     assert panel.color_by == "kind"
@@ -212,19 +215,19 @@ def test_a_column_colours_the_points() -> None:
 def test_sizes_follow_a_number(panel: sw.ConceptMap) -> None:
     """Area goes with energy, or all are alike."""
     energy = panel.record.columns["energy"].values
-    size = np.asarray(panel.map.plot.data[drawing.GROUPS].marker.size, float)
+    size = np.frombuffer(panel.map.chart.sizes, np.uint8)
     assert size[np.nanargmax(energy)] == size.max() > size.min()
     panel.size_by = "equal"
-    assert np.ndim(panel.map.plot.data[drawing.GROUPS].marker.size) == 0
+    assert panel.map.chart.sizes == b""
 
 
 @pytest.mark.parametrize("kind", ["nearest", "co-active"])
 def test_edges_leave_the_selection_only(panel: sw.ConceptMap, kind: str) -> None:
     """Every line begins at a selected atom; none by default."""
-    assert len(xy_of(panel, drawing.EDGES)) == 0
+    assert len(lines_of(panel)) == 0
     panel.selected = (1, 2)
     panel.edges = kind
-    lines = xy_of(panel, drawing.EDGES).reshape(-1, 3, 2)
+    lines = lines_of(panel)
     assert len(lines)
     ends = places()[[1, 2]]
     for line in lines:
@@ -240,15 +243,15 @@ def test_two_dictionaries_side_by_side() -> None:
     panel = sw.ConceptMap(first, picture_acts(), other=second, xy=np.tile(places(), (2, 1)))
     panel.wait()
     assert panel.record.match is not None
-    assert not panel.map.plot.data[drawing.OTHER].visible
+    assert panel.map.chart.others == b""
     panel.compare_atoms()
     assert panel.compare
-    assert panel.map.plot.data[drawing.OTHER].visible
-    joined = len(xy_of(panel, drawing.JOINS)) // 3
+    assert len(panel.map.chart.others) == 8 * N_ATOMS
+    joined = len(lines_of(panel))
     assert joined == panel.record.match.same.sum() >= N_ATOMS - 8
-    assert len(xy_of(panel, drawing.UNMATCHED)) == N_ATOMS - joined
+    assert len(panel.map.chart.ringed) // 4 == N_ATOMS - joined
     assert f"{joined} of {N_ATOMS} atoms are in both" in panel.status
-    assert "random" in panel.map.legend.value
+    assert "random" in panel.map.facts.value
     assert "stability" in panel.colours
     panel.close()
 
@@ -289,11 +292,11 @@ def test_samples_and_tokens_can_be_shown(panel: sw.ConceptMap, show: str) -> Non
     lasso(panel, [0, 1, 2])
     assert panel.marked == (0, 1, 2)
     assert panel.selected == ()
-    assert panel.cards.table.headers == ["atom", "label", "lift", "of rows"]
+    assert panel.cards.table.headers == ["atom", "name", "× usual", "of rows"]
     panel.color_by = "atom"
-    before = np.asarray(panel.map.plot.data[drawing.NUMBERS].marker.color).copy()
+    before = panel.map.chart.styles
     panel.atom = 9
-    assert not np.allclose(before, panel.map.plot.data[drawing.NUMBERS].marker.color)
+    assert panel.map.chart.styles != before
     panel.show = "atoms"
     panel.wait()
     assert panel.marked == ()
@@ -306,7 +309,7 @@ def test_a_dictionary_alone_is_a_map() -> None:
     panel.wait()
     assert "frequency" not in panel.colours
     panel.selected = (5, 6)
-    assert panel.cards.table.headers == ["atom", "label"]
+    assert panel.cards.table.headers == ["atom", "name"]
     assert panel.inputs.widget.layout.display == "none"
     assert panel.cards.joint.layout.display == "none"
     panel.edges = "co-active"
@@ -344,14 +347,13 @@ def test_labels_are_text_and_never_markup(panel: sw.ConceptMap, tmp_path: Path) 
     panel.color_by = "label"
     panel.selected = (3, 4)
     panel.atom = 3
-    figure = json.dumps(panel.map.plot.to_plotly_json(), default=str)
-    assert "<script" not in figure
+    assert "<script" not in json.dumps(panel.current_figure().to_plotly_json(), default=str)
     html = [w.value for w in descendants(panel) if isinstance(w, ipw.HTML)]
     assert not any("<script>" in text for text in html)
     assert "&lt;script&gt;" in panel.cards.facts.value
     page = panel.to_html(tmp_path / "map.html", share_script=True).read_text(encoding="utf-8")
     assert HOSTILE not in page
-    assert "How do concepts lie to each other?" in page
+    assert "Which atoms are alike?" in page
 
 
 class FakeProcess:
@@ -386,13 +388,13 @@ def test_umap_runs_elsewhere_while_pca_is_shown(monkeypatch: pytest.MonkeyPatch)
     panel = unfolding(monkeypatch, process)
     panel.observe(lambda change: seen.append(change["new"]), "status")
     assert panel.record.layout == "pca"
-    assert np.allclose(xy_of(panel, drawing.GROUPS), panel.atlas.pca("atoms"))
+    assert np.allclose(xy_of(panel), panel.atlas.pca("atoms"))
     while not any("40.0" in text for text in seen):
         assert panel.busy
     process.done = True
     panel.wait()
     assert panel.record.layout == "umap"
-    assert np.allclose(xy_of(panel, drawing.GROUPS), places())
+    assert np.allclose(xy_of(panel), places())
     assert process.closed
     panel.close()
 
@@ -426,7 +428,7 @@ def test_a_umap_that_fails_leaves_pca_and_says_so(monkeypatch: pytest.MonkeyPatc
     assert "No module named 'umap'" in panel.status
     assert panel.record.layout == "pca"
     panel.atom = 4
-    assert len(ring_of(panel)) == 3
+    assert panel.map.chart.current == 4
     panel.close()
 
 
@@ -437,7 +439,7 @@ def test_labels_written_elsewhere_appear() -> None:
     panel.color_by = "label"
     labels.write(7, "land")
     assert panel.record.columns["label"].text(7) == "land"
-    assert "land" in panel.map.legend.value
+    assert "land (1)" in [text for _, text in panel.map.chart.legend]
     panel.search = "land"
     assert panel.atom == 7
     panel.close()
@@ -457,32 +459,169 @@ def test_state_comes_back(panel: sw.ConceptMap) -> None:
     again.close()
 
 
-def test_dark_and_lecture_redraw(panel: sw.ConceptMap) -> None:
-    """Outlines turn white on dark pages; figure and text grow in lectures; a box can be drawn."""
-    panel.drag = "box"
-    assert panel.map.plot.layout.dragmode == "select"
-    assert ring_of(panel)[2] == "black"
-    panel.dark = True
-    assert ring_of(panel)[2] == "white"
-    before = panel.map.plot.layout.height
+def test_lectures_have_larger_maps(panel: sw.ConceptMap) -> None:
+    """The canvas and its points grow, and shrink again."""
+    before, size = panel.map.chart.height, panel.map.chart.size
     try:
         theme("lecture")
-        assert panel.map.plot.layout.height > before
-        assert panel.map.plot.data[drawing.NAMES].textfont.size == 16
+        assert panel.map.chart.height > before
+        assert panel.map.chart.size > size
     finally:
         theme("normal")
-    assert panel.map.plot.layout.height == before
+    assert panel.map.chart.height == before
+
+
+def test_every_mark_is_seen_on_light_and_on_dark_pages() -> None:
+    """Colours of categories, of numbers and of what is not known have a contrast of at least 3."""
+    panel = made(columns={"score": np.arange(N_ATOMS)})
+    for column in ("cluster", "score", "frequency"):
+        panel.color_by = column
+        for style in panel.map.chart.palette:
+            assert contrast(style["light"], (255, 255, 255)) >= 3, (column, style)
+            assert contrast(style["dark"], (27, 27, 27)) >= 3, (column, style)
+    panel.close()
+
+
+def contrast(one: Any, other: Any) -> float:
+    """WCAG 2 contrast of two colours."""
+    parts = np.array([one, other], float) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    low, high = sorted((linear @ [0.2126, 0.7152, 0.0722]).tolist())
+    return (high + 0.05) / (low + 0.05)
 
 
 def test_names_do_not_lie_over_each_other(panel: sw.ConceptMap) -> None:
-    """On the sheet they are written for, whatever the layout."""
-    names, where = concept_map_words.map_names(panel.record, panel.record.columns["cluster"])
-    assert len(names) == len(where) >= 2
-    crowded = panel.record
-    xy = np.zeros_like(crowded.xy)
-    xy[0] = 1e-3
-    packed = type(crowded)(**{**vars(crowded), "xy": xy})
-    assert len(concept_map_words.map_names(packed, crowded.columns["cluster"])[0]) == 1
+    """On the sheet of a picture without a browser, whatever the layout."""
+    words = [(*middle, f"a name {i}") for i, middle in enumerate(places()[:4].tolist())]
+    assert len(placed_words(words, places())) == 4
+    assert len(placed_words([(0, 0, "one"), (1e-4, 0, "two")], places())) == 1
+
+
+def test_no_two_clusters_have_one_name() -> None:
+    """Same words in all of them: labels of single atoms tell them apart, else where they are."""
+    panel = made(labels={i: f"label {i % 4}" for i in range(0, N_ATOMS, 8)})
+    names = [cluster.name for cluster in panel.record.clusters]
+    assert len(set(names)) == len(names) == 4
+    assert not any(name.startswith("cluster") for name in names)
+    alone = sw.ConceptMap(FakeTopK().dictionary, xy=places())
+    alone.wait()
+    names = [cluster.name for cluster in alone.record.clusters]
+    assert len(set(names)) == 4
+    assert all(name.startswith("near atom ") for name in names)
+    panel.close()
+    alone.close()
+
+
+# --- looking closer, filtering, the table ---------------------------------------------------------
+
+
+def test_zooming_in_names_the_points_and_shows_their_crops(panel: sw.ConceptMap) -> None:
+    """`zoom_to` and `reset` do what wheel and double click do; few points are named one by one."""
+    panel.zoom_to([5])
+    low, high = panel.view[:2], panel.view[2:]
+    inside = ((places() >= low) & (places() <= high)).all(axis=1)
+    assert panel.map.chart.nearby == np.flatnonzero(inside).tolist()
+    assert 5 in panel.map.chart.nearby
+    assert panel.map.chart.view == list(panel.view)
+    assert panel.map.chart.nearby_words[panel.map.chart.nearby.index(5)] == "5 · sea"
+    assert panel.map.chart.sprite.startswith(b"\x89PNG")
+    panel.reset()
+    assert panel.view == ()
+    assert panel.map.chart.view == []
+    panel.map.chart.view = [0.0, 0.0, 1.0, 1.0]  # what the wheel does
+    assert panel.view == (0.0, 0.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match="must be atoms on the map"):
+        panel.zoom_to([N_ATOMS])
+    with pytest.raises(t.TraitError, match="low x, low y, high x, high y"):
+        panel.view = (1, 0, 0, 1)
+
+
+def test_a_filter_hides_the_rest(panel: sw.ConceptMap) -> None:
+    """By numbers and by categories; a lasso, the key and the histograms follow; {} shows all."""
+    frequency = panel.atlas.catalogue.frequency
+    middle = float(np.median(frequency))
+    panel.filter = {"frequency": (middle, 1.0)}
+    kept = unpacked(panel.map.chart.shown, N_ATOMS)
+    assert kept.tolist() == (frequency >= middle).tolist()
+    assert f"{kept.sum()} of {N_ATOMS} atoms are shown, by frequency" in panel.status
+    assert panel.map.brushes["frequency"].chosen
+    assert sum(panel.map.brushes["frequency"].inside) == kept.sum()
+    panel.map.brushes["frequency"].chosen = ()
+    assert panel.filter == {}
+    assert panel.map.chart.shown == b""
+    panel.map.brushes["strength"].chosen = (0, 3)
+    assert set(panel.filter) == {"strength"}
+    panel.filter = {}
+    panel.map.chart.off = [1]
+    gone = panel.record.clusters[0]
+    assert gone.name not in panel.filter["cluster"]
+    assert np.flatnonzero(~panel.shown).tolist() == gone.points.tolist()
+    panel.map.chart.off = []
+    assert panel.shown.all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"hue": (0, 1)}, "must name columns of the map"),
+        ({"frequency": (1, 0)}, r"must be \(lowest, highest\)"),
+        ({"cluster": ["no such"]}, "names in its key"),
+    ],
+)
+def test_a_filter_that_fits_nothing_is_refused(
+    panel: sw.ConceptMap, wrong: dict[str, Any], rule: str
+) -> None:
+    """Rule and given; what was shown stays."""
+    with pytest.raises(t.TraitError, match=rule):
+        panel.filter = wrong
+    assert panel.filter == {}
+
+
+def test_the_headline_follows_the_selection(panel: sw.ConceptMap) -> None:
+    """What is selected heads the column and the answer; without a selection the atom does."""
+    panel.atom = 5
+    assert panel.answer.count("“sea” (atom 5)") == 1
+    assert "cosine" in panel.answer
+    assert panel.cards.headline.layout.display == "none"
+    lasso(panel, [1, 3, 5])
+    assert panel.answer.startswith("3 atoms selected")
+    assert "3 atoms selected" in panel.cards.headline.value
+    assert "random 3" in panel.numbers
+    panel.press("Escape")
+    assert "“sea” (atom 5)" in panel.answer
+
+
+def test_the_selection_is_a_table_that_sorts_and_leaves(
+    panel: sw.ConceptMap, tmp_path: Path
+) -> None:
+    """By a column, and as a file with every number in full."""
+    lasso(panel, [1, 3, 5])
+    table = panel.cards.table
+    table.sorted_by = (0, True)
+    assert [table.cells[i][0] for i in table.order] == ["5", "3", "1"]
+    assert set(table.atoms) == {1, 3, 5}
+    panel.export_folder = str(tmp_path)
+    panel.export_table()
+    text = (tmp_path / "concept_map.csv").read_text(encoding="utf-8")
+    header, *rows = text.splitlines()
+    assert header.startswith("atom,label,frequency,strength")
+    assert len(rows) == 3
+    assert "(3 atoms)" in panel.status
+
+
+def test_frequency_is_the_browsers(panel: sw.ConceptMap) -> None:
+    """One number and one denominator for an atom in every panel."""
+    browser = sw.AtomBrowser(FakeTopK(), picture_acts(), atom=5)
+    assert panel.record.columns["frequency"].values[5] == browser.catalogue.frequency[5]
+    panel.atom = 5
+    assert panel.names.fires(5) in panel.cards.facts.value
+    examples = sn.load_examples("tiny-vit/resid_post.6")
+    of_examples = sw.ConceptMap(sn.load_sae("tiny-vit/resid_post.6"), examples=examples)
+    of_examples.wait()
+    shown = of_examples.record.columns["frequency"].values
+    assert np.allclose(np.nan_to_num(shown), of_examples.atlas.catalogue.frequency)
+    of_examples.close()
+    browser.close()
 
 
 def test_closing_frees_everything() -> None:
@@ -503,21 +642,27 @@ def test_a_large_map_is_shown_by_a_sample_where_there_is_no_script() -> None:
     panel.wait()
     panel.color_by = "score"
     assert "600 of 1" in panel._repr_mimebundle_()["text/html"]
-    figure = panel.current_figure()
-    shown = [trace for trace in figure.data if trace.name == "numbers"]
-    assert sum(len(trace.x) for trace in shown) == n
-    assert [trace.marker.showscale for trace in shown] == [True, False, False]
+    drawn = [trace for trace in panel.current_figure().data if trace.mode == "markers"]
+    assert sum(len(trace.x) for trace in drawn) == n + 1  # the ring around the current atom
     assert "drawn" not in panel.static_chips()
     panel.close()
 
 
-def test_a_picture_without_a_browser_has_the_colours(panel: sw.ConceptMap) -> None:
-    """Exports spell colours out, for numbers and for categories; the panel is unchanged."""
+def test_an_exported_page_has_the_map_itself(panel: sw.ConceptMap, tmp_path: Path) -> None:
+    """Its script and every point, in tens of kilobytes; names are there; nothing of plotly is."""
+    page = panel.to_html(tmp_path / "map.html").read_text(encoding="utf-8")
+    assert "widget.render" in page
+    assert "5 \\u00b7 sea" in page
+    assert "<noscript" in page
+    assert "Plotly" not in page
+    assert len(page) < 400_000
+    assert panel.map.chart.names[0] == panel.atlas.point_names("atoms")[0]
+
+
+def test_a_picture_without_a_browser_has_colours_and_a_key(panel: sw.ConceptMap) -> None:
+    """For numbers and for categories."""
     for colour in ("cluster", "frequency"):
         panel.color_by = colour
-        points = panel.current_figure().data[drawing.NUMBERS : drawing.GROUPS + 1]
-        shown = [trace for trace in points if trace.visible is not False]
-        assert len(shown) == 1
-        assert all(str(colour).startswith(("#", "rgb")) for colour in shown[0].marker.color)
+        figure = panel.current_figure()
+        assert any(trace.showlegend for trace in figure.data)
         assert len(panel.to_png()) > 3000
-    assert not isinstance(panel.map.plot.data[drawing.NUMBERS].marker.color[0], str)

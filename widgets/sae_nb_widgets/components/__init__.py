@@ -31,7 +31,14 @@ if TYPE_CHECKING:  # for the other rooms
         script as script,
         style_sheet as style_sheet,
     )
+    from sae_nb_widgets.components._brush_bars import BrushBars as BrushBars
     from sae_nb_widgets.components._curves import Chart as Chart, Curves as Curves, Line as Line
     from sae_nb_widgets.components._depth_strips import DepthStrips as DepthStrips
     from sae_nb_widgets.components._paired_bars import NEGATIVE as NEGATIVE, POSITIVE as POSITIVE
-    from sae_nb_widgets.components._row_table import RowTable as RowTable
+    from sae_nb_widgets.components._point_map import (
+        PointMap as PointMap,
+        packed as packed,
+        unpacked as unpacked,
+        whole_bytes as whole_bytes,
+    )
+    from sae_nb_widgets.components._row_table import RowTable as RowTable, csv_text as csv_text

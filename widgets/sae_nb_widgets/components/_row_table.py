@@ -109,12 +109,7 @@ class RowTable(Component):
         Numbers are written plainly; words that a spreadsheet would take for a formula get an
         apostrophe in front.
         """
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self.headers)
-        for i in self.order:
-            writer.writerow(map(_plain, self.cells[i], self.numeric))
-        return buffer.getvalue()
+        return csv_text(self.headers, [self.cells[i] for i in self.order], self.numeric)
 
     def static_html(self) -> str:
         """Return the table as escaped HTML."""
@@ -135,6 +130,16 @@ class RowTable(Component):
             f'<table class="sae-nb-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>'
             "</table></div></div>"
         )
+
+
+def csv_text(headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
+    """Return a table as comma-separated text; see `RowTable.to_csv`."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(headers)
+    for row in rows:
+        writer.writerow(map(_plain, row, numeric))
+    return buffer.getvalue()
 
 
 def _plain(text: str, is_number: bool) -> str:

@@ -10,10 +10,11 @@ import traitlets as t
 from sae_nb_widgets.panel import control, line
 
 DRAGS = {
-    "lasso": "Draw around points to select them; Shift adds, double click clears",
-    "box": "Draw a box around points to select them; Shift adds, double click clears",
-    "zoom": "Draw a box to zoom into it; double click zooms out",
+    "pan": "Dragging moves the map; with Shift it draws a lasso",
+    "lasso": "Dragging draws around points to select them; Shift adds to the selection",
+    "box": "Dragging draws a box around points to select them; Shift adds to the selection",
 }
+DRAG_WORDS = {"pan": "move", "lasso": "lasso", "box": "box"}
 EDGES = {
     "none": "No lines",
     "nearest": "Join selected points to the five nearest by cosine",
@@ -26,22 +27,27 @@ class ConceptMapControls:
 
     def __init__(self, panel: Any) -> None:
         self._panel, self._offering = panel, False
-        self.colour = self._column("colour", "What the points are coloured by", "color_by", "190px")
-        self.size = self._column("size", "What the areas of the points go with", "size_by", "170px")
+        self.colour = self._column(
+            "colour",
+            "What colours mean; the key under the map hides and shows",
+            "color_by",
+            "190px",
+        )
+        self.size = self._column("size", "What the area of a point stands for", "size_by", "170px")
         search = control(
             panel,
             "search",
             "search",
-            "Select the atoms of that number, with that label, or that fire on that token",
+            "Number, label or token: the atoms that match are selected",
             250,
             placeholder="number, label or token   ( / )",
         ).add_class("sae-nb-search")
-        drag = control(panel, "drag", "", DRAGS, kind=ipw.ToggleButtons)
+        drag = control(panel, "drag", "", DRAGS, kind=ipw.ToggleButtons, options=DRAG_WORDS)
         edges = control(panel, "edges", "", EDGES, kind=ipw.ToggleButtons)
-        layout = "UMAP keeps neighbours together; PCA is linear and there at once"
+        layout = "UMAP keeps neighbours together; PCA is linear and immediate"
         if len(panel.layouts) > 2:
             layout += "; archetypes: by the weights on the three most used"
-        seed = "Another UMAP of the same points: what moves is the layout's, not theirs"
+        seed = "Another UMAP of the same points: what moves is due to the layout"
         names = "Write the names of clusters or labels on the map"
         self.first = (self.colour, search, drag)
         self.more = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,16 +12,24 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.activations import Context
+from sae_nb.atoms import AtomNames
 from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.summaries import Cluster, ConceptAtlas, ConceptMapSummary, SelectionSummary, SharedInput
-from sae_nb_widgets.components import Component, PictureGrid, RowTable, Sparkbars, TokenStrip
+from sae_nb_widgets.components import (
+    Component,
+    PictureGrid,
+    RowTable,
+    Sparkbars,
+    TokenStrip,
+    atom_mark,
+)
 from sae_nb_widgets.panel import show, small_button
 
 # -------------------------------------------------------------------------------------------------
 # Inputs that atoms share, on screen: pictures with heat, shaded texts, or rows of plain vectors.
 
 
-READ = "Σ|z| / p99 of the atoms chosen"
+READ = "summed activation of the chosen atoms (1 = 99th percentile)"
 
 
 class SharedInputs:
@@ -32,7 +41,7 @@ class SharedInputs:
         self._n_atoms = 0
         self._title = ipw.HTML()
         self.component = self._component()
-        self.component.description = "inputs that fire what is selected"
+        self.component.description = "inputs that activate what is selected"
         self.component.observe(self._clicked, "selected")
         self.widget = ipw.VBox([self._title, self.component])
         show(self.widget, context is not None)
@@ -40,9 +49,9 @@ class SharedInputs:
     def _component(self) -> Component:
         context = self._context
         if context.kind == "language" and context.token_ids is not None:
-            return TokenStrip(hint=f"hover a token: {READ}")
+            return TokenStrip(hint=f"Colour: {READ}.")
         if context.pictures is not None or context.patch_grid is not None:
-            return PictureGrid(hint=f"hover a patch: {READ}")
+            return PictureGrid(hint=f"Colour: {READ}.")
         return Sparkbars()
 
     def show(
@@ -57,7 +66,7 @@ class SharedInputs:
         n_atoms = self._n_atoms = 0 if selection is None else len(selection.atoms)
         title = "" if selection is None else escape(_inputs_title(selection, view, chosen, name))
         self._title.value = f'<div class="sae-nb-cardtitle">{title}</div>' if title else ""
-        self.component.empty_text = "No input fires the atoms chosen." if title else ""
+        self.component.empty_text = "No input activates the chosen atoms." if title else ""
         captions = [self._caption(shared, n_atoms) for shared in self._inputs]
         if isinstance(self.component, TokenStrip):
             self._show_texts(captions)
@@ -114,47 +123,51 @@ def _inputs_title(selection: SelectionSummary, view: str, chosen: Sequence[int],
     if view != "atoms":
         return f"inputs among the {view} selected"
     if len(chosen) <= 1:
-        return f"inputs that fire atom {name} most"
-    rows = format_count(selection.n_rows) if selection.n_rows else "no"
-    return f"inputs the selected atoms share ({rows} rows fire at least half of them)"
+        return f"inputs that activate {name} most"
+    rows = format_count(selection.n_rows) if selection.n_rows else "none"
+    activate = "activates" if selection.n_rows <= 1 else "activate"
+    return f"inputs that activate most of the selection ({rows} {activate} half)"
 
 
 def reading(shared: SharedInput, n_atoms: int) -> str:
     """Return an input in words: where, how many of the atoms fire, how strongly."""
     fire = f"{format_count(shared.n_atoms)} of {format_count(n_atoms)} atoms fire"
-    return f"{shared.place}: {fire}, {READ.split(' of ')[0]} = {format_number(shared.strength)}"
+    return f"{shared.place}: {fire}, {READ.split(' of ')[0]} {format_number(shared.strength)}."
 
 
 # -------------------------------------------------------------------------------------------------
 # What stands beside the map: the atom, its neighbours, buttons, and the table of the selection.
 
 
-MOST_LISTED = 200
+MOST_LISTED = 500
 MOST_BARS = 5
-SHARES = ("frequency", "share")
+MOST_SAID = 3
 LEFT_OUT = ("energy",)
 """Columns of a selection that a narrow table has no room for."""
-HEADERS = {"frequency": "rows", "share": "of rows", "strength": "|z|"}
+HEADERS = {"frequency": "fires on", "share": "of rows", "strength": "mean |z|", "lift": "× usual"}
+SHARES = ("frequency", "share")
 
 
 class ConceptDetail:
-    """The cards of the ConceptMap's detail column."""
+    """The cards of the ConceptMap's detail column: the selection above, the current atom below."""
 
     def __init__(self, panel: Any, go: Callable[[int], None]) -> None:
-        self._go = go
+        self._panel, self._go = panel, go
         self._listed: dict[Any, Sequence[int]] = {}
+        self.headline = ipw.HTML()
         self.facts = ipw.HTML()
-        self._buttons = ipw.Box(_buttons(panel)).add_class("sae-nb-line")
+        csv = small_button("⤓ csv", "Write the selected atoms as a table (CSV)", panel.export_table)
+        self._buttons = ipw.Box([*_buttons(panel), csv]).add_class("sae-nb-line")
         self._buttons.add_class("sae-nb-live-only")
         self.near = Sparkbars(description="nearest atoms (cosine)")
-        self.joint = Sparkbars(description="co-active atoms (lift over chance)")
+        self.joint = Sparkbars(description="fire together (× more than by chance)")
         self.joint.empty_text = "No atom fires with it more often than by chance."
         self.table = RowTable(description="selected atoms")
-        self.table.empty_text = "Draw around points, or search ( / ), to list atoms here."
         self.widgets: tuple[ipw.Widget, ...] = (
-            self.facts,
-            self._buttons,
+            self.headline,
             self.table,
+            self._buttons,
+            self.facts,
             self.near,
             self.joint,
         )
@@ -168,10 +181,11 @@ class ConceptDetail:
 
     def show_atom(self, atlas: ConceptAtlas, record: ConceptMapSummary, atom: int) -> None:
         """Draw one atom: what is measured of it, its nearest ones, those that fire with it."""
+        names: AtomNames = self._panel.names
         of_atoms = record
         if record.show != "atoms":
             of_atoms = replace(record, columns=atlas.columns("atoms"), clusters=())
-        self.facts.value = atom_facts(of_atoms, atom, atlas.labels.get(atom, ""))
+        self.facts.value = atom_facts(of_atoms, atom, names)
         rows, distances = atlas.neighbours("atoms")
         near, cosines = rows[atom, :MOST_BARS].tolist(), 1 - distances[atom, :MOST_BARS]
         joint, lifts = [], np.zeros(0)
@@ -184,44 +198,96 @@ class ConceptDetail:
             (self.joint, joint, lifts.tolist(), 0.0),
         ):
             self._listed[bars] = atoms
-            names = [f"{other} {atlas.labels.get(other, '')}".rstrip() for other in atoms]
-            bars.show(names, values, signed=min(values, default=0) < 0, maximum=most)
+            words = [names.name(other) for other in atoms]
+            low = min(values, default=0) < 0
+            bars.show(words, values, signed=low, maximum=most, atoms=atoms)
 
     def show_selection(
         self, selection: SelectionSummary | None, view: str, chosen: Sequence[int]
     ) -> None:
-        """List the atoms of a selection; of none where nothing is chosen."""
-        n = len(chosen)
-        if not chosen:
-            title = "selected atoms"
-        elif view == "atoms":
-            named = f": {selection.name}" if selection is not None and selection.name else ""
-            title = f"{format_count(n)} selected{named}"
-            title += f" (first {MOST_LISTED})" if n > MOST_LISTED else ""
-        else:
-            things = view.removesuffix("s") if n == 1 else view
-            title = f"atoms that fire more in {format_count(n)} {things}"
-        self._show_table(selection if chosen else None, title)
-
-    def _show_table(self, selection: SelectionSummary | None, title: str) -> None:
-        self.table.description = title
+        """Head the column by what is selected and list its atoms; nothing where nothing is chosen."""
+        selection = selection if chosen else None
+        self.headline.value = "" if selection is None else _headline(selection, view, len(chosen))
+        for widget in (self.headline, self.table):
+            show(widget, selection is not None)
+        n = 0 if selection is None else len(selection.atoms)
+        first = f"the first {MOST_LISTED} of {format_count(n)}" if n > MOST_LISTED else ""
+        title = "selected atoms" if view == "atoms" else "atoms that fire there more than elsewhere"
+        self.table.description = f"{title}, {first}" if first else title
         if selection is None:
             self._listed[self.table] = ()
             self.table.show([], [])
             return
-        atoms = selection.atoms[:MOST_LISTED]
-        self._listed[self.table] = atoms.tolist()
+        atoms = selection.atoms[:MOST_LISTED].tolist()
+        self._listed[self.table] = atoms
+        names: AtomNames = self._panel.names
         columns = {n: v for n, v in selection.columns.items() if n not in LEFT_OUT}
-        headers = ["atom", "label", *(HEADERS.get(name, name) for name in columns)]
+        headers = ["atom", "name", *(HEADERS.get(name, name) for name in columns)]
         cells = [
             [
                 str(atom),
-                selection.labels[i],
+                names.words(atom),
                 *(_cell(name, float(values[i])) for name, values in columns.items()),
             ]
-            for i, atom in enumerate(atoms.tolist())
+            for i, atom in enumerate(atoms)
         ]
-        self.table.show(headers, cells, numeric=[True, False, *[True] * len(columns)])
+        numeric = [True, False, *[True] * len(columns)]
+        self.table.show(headers, cells, numeric=numeric, atoms=atoms)
+
+
+def _headline(selection: SelectionSummary, view: str, n: int) -> str:
+    things = view.removesuffix("s") if n == 1 else view
+    named = f': <span dir="auto">{escape(selection.name)}</span>' if selection.name else ""
+    return f"<p><b>{escape(format_count(n))} {things} selected</b>{named}</p>"
+
+
+# --- the answer -------------------------------------------------------------------------------------
+
+
+def atom_answer(names: AtomNames, atlas: ConceptAtlas, atom: int) -> tuple[str, str]:
+    """Return which atoms are nearest to one, in a sentence, and the numbers behind it."""
+    rows, distances = atlas.neighbours("atoms")
+    near, cosines = rows[atom, :MOST_SAID].tolist(), 1 - distances[atom, :MOST_SAID]
+    if not near:
+        return f"{names.in_text(atom)} is the only atom.", ""
+    listed = [
+        f"{names.in_text(other).removesuffix(')')}, cosine {cosine:.2f})"
+        if names.words(other)
+        else f"{names.in_text(other)} (cosine {cosine:.2f})"
+        for other, cosine in zip(near, cosines.tolist())
+    ]
+    # The largest of n cosines between random directions: √(2 ln n / d).
+    n, d = atlas.dictionary.shape
+    chance = min(math.sqrt(2 * math.log(max(n, 2)) / d), 1.0)
+    close = "Nearest to" if cosines[0] > chance else "No atom is close to"
+    rest = ": " if cosines[0] > chance else "; the nearest are "
+    answer = f"{close} {names.in_text(atom)}{rest}{_and(listed)}."
+    return answer, (
+        f"Among {format_count(n)} random directions of width {format_count(d)} the nearest would have a "
+        f"cosine of about {chance:.2f}."
+    )
+
+
+def selection_answer(
+    names: AtomNames, selection: SelectionSummary, view: str, n: int, n_rows: int
+) -> str:
+    """Return what a selection has in common, in a sentence."""
+    things = view.removesuffix("s") if n == 1 else view
+    said = f"{format_count(n)} {things} selected"
+    if view != "atoms":
+        most = [names.in_text(atom) for atom in selection.atoms[:MOST_SAID].tolist()]
+        return f"{said}: {_and(most)} fire there more than elsewhere." if most else f"{said}."
+    named = f", most about {selection.name}" if selection.name else ""
+    if not n_rows:
+        return f"{said}{named}."
+    if not selection.n_rows:
+        return f"{said}{named}. No input activates half of them at once."
+    share = format_percent(selection.n_rows / n_rows)
+    return f"{said}{named}. At least half of them fire together on {share} of all positions."
+
+
+def _and(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _cell(name: str, value: float) -> str:
@@ -232,10 +298,14 @@ def _buttons(panel: Any) -> list[ipw.Button]:
     return [
         small_button(
             "open",
-            "Open this atom in the panels linked to the map (Enter)",
+            "Open this atom in the linked browser (Enter)",
             panel.open_atom,
         ),
-        small_button("steer", "Steer with the selected atoms, or with this one", panel.steer_atoms),
+        small_button(
+            "steer",
+            "Steer with the selected atoms, or with this one",
+            panel.steer_atoms,
+        ),
         small_button(
             "compare",
             "Compare the selected atoms, or show the second dictionary",
@@ -244,20 +314,24 @@ def _buttons(panel: Any) -> list[ipw.Button]:
     ]
 
 
-def atom_facts(record: ConceptMapSummary, atom: int, label: str) -> str:
-    """Return what is known of an atom as HTML: a line of numbers, its cluster, its partner."""
-    named = f' <span dir="auto">{escape(label)}</span>' if label else ""
-    lines = [f"<p><b>atom {atom}</b>{named}</p>"]
+def atom_facts(record: ConceptMapSummary, atom: int, names: AtomNames) -> str:
+    """Return what is known of an atom as HTML: its name, a line of numbers, its cluster, its partner."""
+    lines = [f"<p><b>{atom_mark(atom, f'atom {atom}')}</b>"]
+    words = names.words(atom)
+    lines.append(f' <span dir="auto">{escape(words)}</span></p>' if words else "</p>")
     numbers = []
     for name, column in record.columns.items():
-        if column.is_category or name == "distance":
+        if column.is_category or name in ("distance", "energy"):
             continue
         value = float(column.values[atom])
-        if name == "frequency" and np.isnan(value):
-            numbers.append("never fires")
+        if name == "frequency":
+            often = names.fires(atom) or format_percent(value)
+            numbers.append("never fires" if np.isnan(value) else f"fires on {escape(often)}")
             continue
-        text = format_percent(value, of="rows") if name == "frequency" else format_number(value)
-        numbers.append(f'{escape(name)} <b class="sae-nb-keep">{escape(text)}</b>')
+        if not np.isnan(value):
+            called = "mean strength" if name == "strength" else name
+            text = escape(column.written(value))
+            numbers.append(f'{escape(called)} <b class="sae-nb-keep">{text}</b>')
     if numbers:
         lines.append(f"<p>{' · '.join(numbers)}</p>")
     lines.append(_partner(record, atom))
@@ -277,11 +351,11 @@ def _partner(record: ConceptMapSummary, atom: int) -> str:
 
 def cluster_facts(cluster: Cluster) -> str:
     """Return how tight a cluster is among the atoms themselves, as HTML."""
+    n = escape(format_count(len(cluster.points)))
     return (
-        f'<p>cluster <b dir="auto">{escape(cluster.name)}</b> '
-        f"({escape(format_count(len(cluster.points)))}): mean cosine "
-        f"{escape(format_number(cluster.cosine, digits=2))}, "
-        f"{escape(format_number(cluster.floor, digits=2))} for as many at random</p>"
+        f'<p>cluster <b dir="auto">{escape(cluster.name)}</b>: {n} atoms, mean cosine '
+        f"{escape(format_number(cluster.cosine, digits=2))} (random {n}: "
+        f"{escape(format_number(cluster.floor, digits=2))})</p>"
     )
 
 
@@ -295,5 +369,5 @@ def match_facts(record: ConceptMapSummary) -> str:
     return (
         f"{format_count(same)} of {format_count(match.n_atoms)} atoms are in both (cosine above 0.7; "
         f"{how} matching, mean {format_number(float(match.cosines.mean()), digits=2)}, random "
-        f"{format_number(match.floor, digits=2)}). The rest is ringed; the other dictionary is faint squares."
+        f"{format_number(match.floor, digits=2)}). The rest is ringed; squares are the other dictionary."
     )

@@ -1,135 +1,298 @@
-"""The map on screen: a plot that hears a lasso, the legend under it, how a record comes to stand there."""
+"""The map on screen: the canvas, the histograms that filter it, how a record comes to stand there."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets as ipw
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
 
-from sae_nb.figures import FIGURE_CONFIG, escape, template
+from sae_nb.figures import theme
 from sae_nb.summaries import Column, ConceptMapSummary
-from sae_nb_widgets.components import read_static
-from sae_nb_widgets.concept_map import _figure as drawing
-from sae_nb_widgets.concept_map._words import draw_corners, draw_names, legend_html
-from sae_nb_widgets.panel import Plot
+from sae_nb_widgets.components import BrushBars, PointMap, packed, unpacked, whole_bytes
+from sae_nb_widgets.concept_map._figure import Word, still_figure
+from sae_nb_widgets.concept_map._styles import (
+    NONE,
+    Look,
+    Spread,
+    base_size,
+    look_of,
+    map_height,
+    point_sizes,
+    spread_of,
+)
+from sae_nb_widgets.panel import LIVE_ONLY, show
 
 MOST_IN_FALLBACK = 600
+MOST_NAMED = 4000
+"""Above this, what a point is called is not sent; pointing at it says its number."""
 
-Lasso = Callable[[int, Int[np.ndarray, " m"]], None]
+TILE = 48
+"""Side of a crop: 24 px at 2×."""
 
+BRUSHED = ("frequency", "strength", "L0")
+"""Columns that have a histogram under the map, where there are such."""
 
-class MapPlot(Plot):
-    """A `Plot` whose lasso and box tell the points inside as one bit each; hovering tells nothing."""
+HINT = "Wheel: zoom. Drag: move. Shift and drag: select. Click: details of a point."
 
-    _esm = Plot._esm.replace("export default () =>", "const plotlyWidget = () =>") + read_static(
-        "map_plot.js"
-    )
-
-    def __init__(self, figure: go.Figure | None = None, height: int = 400) -> None:
-        super().__init__(figure if figure is not None else go.Figure())
-        self.__dict__["_lasso_callbacks"] = []
-        self.__dict__["_outlined"] = False
-        self.update_layout(template=template(), autosize=True, height=height)
-        self._config: dict[str, Any] = {**self._config, **FIGURE_CONFIG}
-        self.on_msg(lambda _, content, __: self.hear(content))
-
-    def on_lasso(self, callback: Lasso) -> None:
-        """Call back with the trace and its points whenever a lasso or a box is closed."""
-        self.__dict__["_lasso_callbacks"].append(callback)
-
-    def clear_lasso(self) -> None:
-        """Take the outline of the last lasso off the plot, if there is one."""
-        if not self.__dict__["_outlined"]:
-            return
-        self.__dict__["_outlined"] = False
-        if self.layout.selections:
-            self.layout.selections = ()
-        # The browser draws its outlines whether or not Python was told of them.
-        self._send_relayout_msg({"selections": []})
-
-    def hear(self, content: Any) -> None:
-        """Take a message from the browser."""
-        if isinstance(content, dict) and content.get("kind") == "deselect":
-            self.__dict__["_outlined"] = False
-            for callback in self.__dict__["_lasso_callbacks"]:
-                callback(-1, np.zeros(0, np.int64))
-            return
-        if not isinstance(content, dict) or content.get("kind") != "lasso":
-            return
-        self.__dict__["_outlined"] = True
-        inside = content.get("points") or {}
-        if "none" in inside:  # drawn around nothing
-            inside = dict.fromkeys(map(str, range(len(self.data))), "")
-        for trace in range(len(self.data)):
-            bits = np.frombuffer(base64.b64decode(inside.get(str(trace), "")), np.uint8)
-            points = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
-            if str(trace) in inside:
-                for callback in self.__dict__["_lasso_callbacks"]:
-                    callback(trace, points.astype(np.int64))
+Shown = Mapping[str, Any]
+Lasso = Callable[[Int[np.ndarray, " m"], bool], None]
 
 
 class MapFigure:
-    """The plot of a ConceptMap with its legend."""
+    """The canvas of a ConceptMap and its histograms."""
 
-    def __init__(self, *, webgl: bool) -> None:
-        figure = drawing.concept_map_figure(webgl=webgl)
-        self.plot = MapPlot(figure, height=drawing.map_height())
-        self.legend = ipw.HTML()
+    def __init__(
+        self,
+        choose: Callable[[int], None],
+        lasso: Lasso,
+        keep: Callable[[str, Any], None],
+    ) -> None:
+        self.chart = PointMap(description="map of atoms", height=map_height(), hint=HINT)
+        self.chart.lonely = theme.NOVEL
+        self.brushes = {name: BrushBars() for name in BRUSHED}
+        self.facts = ipw.HTML()
+        row = ipw.Box(list(self.brushes.values())).add_class("sae-nb-brushes")
+        row.add_class(LIVE_ONLY)
+        self.widgets: tuple[ipw.Widget, ...] = (self.chart, row, self.facts)
+        self._look = Look(styles=np.zeros(0, np.uint8), palette=[])
+        self._column: Column | None = None
+        self._spreads: dict[str, Spread] = {}
+        self._choose, self._lasso, self._keep = choose, lasso, keep
+        self._words: list[Word] = []
+        self._settling = False
+        self.chart.on_msg(lambda _, content, buffers: self.hear(content, buffers))
+        self.chart.observe(self._switched, "off")
+        for name, bars in self.brushes.items():
+            bars.observe(lambda _, name=name: self._brushed(name), "chosen")
 
-    @property
-    def shown(self) -> int:
-        """Which of the traces of points is on screen."""
-        numbers = self.plot.data[drawing.NUMBERS].visible
-        return drawing.NUMBERS if numbers else drawing.GROUPS
+    # --- hearing ----------------------------------------------------------------------------------
 
-    def draw_points(self, record: ConceptMapSummary, texts: Sequence[str], *, both: bool) -> None:
-        """Put points where they lie, the second dictionary's too if both are shown."""
-        drawing.draw_points(self.plot, record, texts)
-        drawing.draw_comparison(self.plot, record, both)
-        draw_corners(self.plot, record.archetypes)
+    def hear(self, content: Any, buffers: Sequence[Any] = ()) -> None:
+        """Take a message from the browser: a point that was chosen, or those inside a lasso."""
+        kind = content.get("kind") if isinstance(content, dict) else None
+        n = self.chart.n_points
+        if kind == "choose" and 0 <= int(content.get("point", -1)) < n:
+            self._choose(int(content["point"]))
+        elif kind == "lasso" and buffers:
+            inside = np.flatnonzero(unpacked(bytes(buffers[0]), n))
+            self._lasso(inside, bool(content.get("add")))
+
+    def _switched(self, _: Any) -> None:
+        """An entry of the key was clicked: keep the categories that are on."""
+        column = self._column
+        if self._settling or column is None:
+            return
+        off = set(self.chart.off)
+        if column.names is None:  # only what is not known has an entry
+            every = (float(np.nanmin(column.values)), float(np.nanmax(column.values)))
+            self._keep(column.name, every if off else None)
+            return
+        on = [name for i, name in enumerate(column.names) if i + 1 not in off]
+        self._keep(column.name, (*on, *(() if 0 in off else (NONE,))) if off else None)
+
+    def _brushed(self, name: str) -> None:
+        spread, chosen = self._spreads.get(name), self.brushes[name].chosen
+        if self._settling or spread is None:
+            return
+        ends = (
+            (float(spread.edges[chosen[0]]), float(spread.edges[chosen[1] + 1])) if chosen else None
+        )
+        self._keep(name, ends)
+
+    # --- drawing ----------------------------------------------------------------------------------
+
+    def draw_points(
+        self, record: ConceptMapSummary, names: Sequence[str], lines: Float[np.ndarray, "k 4"]
+    ) -> None:
+        """Put points where they lie."""
+        chart = self.chart
+        ids = record.ids
+        plain = np.array_equal(ids, np.arange(len(ids)))
+        with chart.hold_sync():
+            chart.xy = np.ascontiguousarray(record.xy, np.float32).tobytes()
+            chart.ids = b"" if plain else whole_bytes(ids)
+            chart.word = record.show.removesuffix("s")
+            chart.description = f"map of {record.show}"
+            chart.names = list(names) if len(ids) <= MOST_NAMED else []
+            chart.lines = np.ascontiguousarray(lines, np.float32).tobytes()
+
+    def draw_comparison(self, record: ConceptMapSummary, shown: bool) -> None:
+        """Show the second dictionary, and rings around atoms that are not in it."""
+        match = record.match if shown else None
+        other = record.other_xy if shown else None
+        with self.chart.hold_sync():
+            self.chart.others = b"" if other is None else np.float32(other).tobytes()
+            self.chart.ringed = b"" if match is None else whole_bytes(match.unmatched)
 
     def draw_colours(
-        self,
-        record: ConceptMapSummary,
-        column: Column | None,
-        texts: Sequence[str],
-        *,
-        names: bool,
-        matched: str,
+        self, record: ConceptMapSummary, column: Column | None, words: Sequence[Word], facts: str
     ) -> None:
-        """Colour points by a column, name what has a name, and say what colours mean."""
-        drawing.draw_colours(self.plot, column, texts)
-        named = record if names else replace(record, clusters=(), columns={})
-        draw_names(self.plot, named, column if names else None)
-        both = f"<p>{escape(matched)}</p>" if matched else ""
-        self.legend.value = legend_html(column) + both
+        """Colour points by a column, write names, and say what colours mean."""
+        self._column, self._words = column, list(words)
+        look = self._look = look_of(column, len(record.ids))
+        self._spreads = {}
+        for name, bars in self.brushes.items():
+            known = record.columns.get(name)
+            spread = None if known is None else spread_of(known)
+            show(bars, spread is not None)
+            if spread is not None and known is not None:
+                self._spreads[name] = spread
+                bars.description = known.name
+        with self._settled(), self.chart.hold_sync():
+            self.chart.palette = look.palette
+            self.chart.styles = look.styles.tobytes()
+            self.chart.legend, self.chart.bar, self.chart.rest = look.legend, look.bar, look.rest
+            self.chart.words = [list(word) for word in words]
+        self.facts.value = facts
+
+    def draw_filter(
+        self, record: ConceptMapSummary, filters: Shown, kept: Bool[np.ndarray, " n"]
+    ) -> None:
+        """Hide what is filtered out; say it in the key and in the histograms."""
+        wanted = None if self._column is None else filters.get(self._column.name)
+        off: list[int] = []
+        if wanted is not None and self._column is not None:
+            names = self._column.names
+            if names is not None:
+                off = [i + 1 for i, name in enumerate(names) if name not in wanted]
+                off = [style for style in off if style < len(self._look.palette)]
+            if names is None or NONE not in wanted:
+                off = [0, *off]
+        with self._settled():
+            self.chart.off = off
+            self.chart.shown = b"" if kept.all() else packed(kept)
+            for name, spread in self._spreads.items():
+                column = record.columns[name]
+                ends = [column.written(float(edge), 2) for edge in spread.edges]
+                bars = self.brushes[name]
+                bars.show(spread.counts(), spread.counts(kept), ends)
+                bars.chosen = _bars_between(spread, filters.get(name))
 
     def draw_sizes(self, record: ConceptMapSummary, by: str) -> None:
         """Make areas go with a column of numbers."""
         column = record.columns.get(by)
         values = None if column is None or column.is_category else column.values
-        drawing.draw_sizes(self.plot, values, len(record.ids))
+        n = len(record.ids)
+        with self.chart.hold_sync():
+            self.chart.size, self.chart.height = base_size(n), map_height()
+            self.chart.sizes = point_sizes(values, n)
 
     def draw_selection(
         self,
         record: ConceptMapSummary,
         points: Int[np.ndarray, " m"],
-        current: Int[np.ndarray, " one"],
+        current: int,
         edges: Int[np.ndarray, "k 2"],
-        *,
-        dark: bool,
+        lines: Float[np.ndarray, "k 4"],
     ) -> None:
-        """Outline what is selected and the current atom, joined by edges."""
-        drawing.draw_selection(self.plot, record, points, current, edges, dark=dark)
+        """Ring what is selected and the current atom, joined by edges."""
+        joined = np.concatenate([record.xy[edges[:, 0]], record.xy[edges[:, 1]]], axis=1)
+        both = np.concatenate([lines, joined]) if len(edges) else lines
+        with self.chart.hold_sync():
+            self.chart.chosen = whole_bytes(points)
+            self.chart.current = current
+            self.chart.lines = np.ascontiguousarray(both, np.float32).tobytes()
 
-    def still(self, *, sample: bool) -> go.Figure:
-        """Return a plain figure, colours spelled out for images drawn without plotly."""
-        figure = go.Figure(self.plot)
-        drawing.spell_colours(figure)
-        return drawing.split_large(figure, MOST_IN_FALLBACK if sample else None)
+    def draw_close(
+        self,
+        points: Int[np.ndarray, " m"],
+        words: Sequence[str],
+        crops: Sequence[UInt8[np.ndarray, "3 height width"]],
+    ) -> None:
+        """Put names, and pictures where there are any, in place of the points that are near."""
+        with self.chart.hold_sync():
+            self.chart.nearby = points.tolist()
+            self.chart.nearby_words = list(words)
+            self.chart.sprite = _strip(crops)
+
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        """While the panel draws, what the components say is its own echo."""
+        before, self._settling = self._settling, True
+        try:
+            yield
+        finally:
+            self._settling = before
+
+    def still(
+        self, record: ConceptMapSummary, kept: Bool[np.ndarray, " n"], *, both: bool, sample: bool
+    ) -> go.Figure:
+        """Return a plain figure of what is on the canvas, of some of the points if there are many."""
+        shown = np.flatnonzero(kept)
+        if sample and len(shown) > MOST_IN_FALLBACK:
+            shown = shown[np.linspace(0, len(shown) - 1, MOST_IN_FALLBACK).astype(int)]
+        n = len(record.ids)
+        sizes = np.full(n, base_size(n))
+        if self.chart.sizes:
+            sizes = np.frombuffer(self.chart.sizes, np.uint8) / 4
+        return still_figure(
+            record,
+            self._look,
+            shown=shown,
+            sizes=sizes,
+            chosen=np.frombuffer(self.chart.chosen, np.int32),
+            current=self.chart.current,
+            words=self._words,
+            both=both,
+        )
+
+
+def _bars_between(spread: Spread, ends: Any) -> tuple[int, ...]:
+    """The first and the last bar of a range of values; () for all."""
+    if ends is None:
+        return ()
+    last = len(spread.edges) - 2
+    low, high = (
+        int(np.clip(np.searchsorted(spread.edges, ends[i], side=side) - 1, 0, last))
+        for i, side in ((0, "right"), (1, "left"))
+    )
+    return () if (low, high) == (0, last) or high < low else (low, high)
+
+
+def _strip(crops: Sequence[UInt8[np.ndarray, "3 height width"]]) -> bytes:
+    """Crops under each other, all of one size, as PNG; empty for none."""
+    if not crops:
+        return b""
+    strip = Image.new("RGB", (TILE, TILE * len(crops)))
+    for i, crop in enumerate(crops):
+        picture = Image.fromarray(np.ascontiguousarray(crop.transpose(1, 2, 0)))
+        strip.paste(picture.resize((TILE, TILE)), (0, i * TILE))
+    file = io.BytesIO()
+    strip.save(file, "PNG")
+    return file.getvalue()
+
+
+def words_on(record: ConceptMapSummary, column: Column | None) -> list[Word]:
+    """Return names and where they belong: of labelled points where labels colour, else of clusters."""
+    if column is not None and column.names is not None and column.name == "label":
+        first: dict[int, int] = {}
+        for point in np.flatnonzero(column.values >= 0).tolist():
+            first.setdefault(int(column.values[point]), point)
+        return [(*record.xy[first[i]].tolist(), column.names[i]) for i in sorted(first)]
+    corners: list[Word] = []
+    if record.archetypes is not None:
+        places = zip(record.archetypes.corners.tolist(), record.archetypes.archetypes.tolist())
+        corners = [(x, y, f"archetype {archetype}") for (x, y), archetype in places]
+    return corners + [
+        (*np.median(record.xy[cluster.points], axis=0).tolist(), cluster.name)
+        for cluster in record.clusters
+    ]
+
+
+def lines_of(record: ConceptMapSummary, both: bool) -> Float[np.ndarray, "k 4"]:
+    """Return lines that belong to the map: the polygon of archetypes, or pairs that are one atom."""
+    if record.archetypes is not None:
+        corners = record.archetypes.corners
+        return np.concatenate([corners, np.roll(corners, -1, axis=0)], axis=1)
+    match, other = record.match, record.other_xy
+    if not both or match is None or other is None:
+        return np.zeros((0, 4), np.float32)
+    same = match.same
+    return np.concatenate([record.xy[match.atoms[same]], other[match.others[same]]], axis=1)

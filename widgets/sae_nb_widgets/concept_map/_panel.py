@@ -1,4 +1,4 @@
-"""ConceptMap: how concepts lie to each other — a map of atoms, samples or tokens that answers."""
+"""ConceptMap: which atoms are alike — a map of atoms, samples or tokens that answers."""
 
 from __future__ import annotations
 
@@ -11,27 +11,44 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 import traitlets as t
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.checks import check_atom, checked
-from sae_nb.figures import format_count
-from sae_nb.sessions import Annotations, annotations_of
+from sae_nb.figures import escape, format_count, format_number, format_percent, to_svg
+from sae_nb.files import write_bytes
+from sae_nb.sessions import names_of
 from sae_nb.summaries import (
     SHOWN,
+    ArchetypePlaces,
     Column,
     ConceptAtlas,
     ConceptMapSummary,
     SelectionSummary,
     has_archetypes,
 )
-from sae_nb_widgets.concept_map import _figure as drawing
+from sae_nb_widgets.components import csv_text
 from sae_nb_widgets.concept_map._controls import DRAGS, EDGES, ConceptMapControls
-from sae_nb_widgets.concept_map._detail import ConceptDetail, SharedInputs, match_facts
-from sae_nb_widgets.concept_map._drawing import MOST_IN_FALLBACK, MapFigure
+from sae_nb_widgets.concept_map._detail import (
+    ConceptDetail,
+    SharedInputs,
+    atom_answer,
+    match_facts,
+    selection_answer,
+)
+from sae_nb_widgets.concept_map._drawing import MOST_IN_FALLBACK, MapFigure, lines_of, words_on
 from sae_nb_widgets.concept_map._runs import MapRuns
-from sae_nb_widgets.concept_map._words import corner_words
-from sae_nb_widgets.panel import LARGEST_SEED, Atom, Panel, Whole, or_trait_error, reacts
+from sae_nb_widgets.concept_map._styles import NONE
+from sae_nb_widgets.panel import (
+    LARGEST_SEED,
+    Atom,
+    Page,
+    Panel,
+    Whole,
+    or_trait_error,
+    reacts,
+    static_html,
+)
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -40,8 +57,6 @@ if TYPE_CHECKING:
     from sae_nb.pretrained import ExampleStore
 
 
-# As SVG a map of 512 atoms is on screen in half the page's CPU; at some thousand it is the other way.
-MOST_WITHOUT_WEBGL = 2000
 MOST_WITH_EDGES = 200
 ENTRIES_AT_ONCE = 500_000
 LAYOUTS = ("umap", "pca", "archetypes")
@@ -49,11 +64,16 @@ EQUAL = "equal"
 ATOM = "atom"
 CLUSTER = "cluster"
 NO_EDGES = np.zeros((0, 2), np.int64)
+MOST_CLOSE = 60
+"""Points in view of which each is named, or drawn as a picture."""
+CLOSE_CHARACTERS = 28
+AROUND_ONE = 0.06
+"""Share of the map that is seen around a single point."""
 
 
 @checked
 class ConceptMap(Panel):
-    """How do concepts lie to each other?
+    """Which atoms are alike?
 
     One point per atom, laid out by UMAP in a process of its own while PCA is shown; coordinates that
     came with the SAE, or were made before, are there at once. `atom` is a trait: link it with
@@ -83,9 +103,6 @@ class ConceptMap(Panel):
         Of the layout.
     atom
         First one shown; the most frequent when None.
-    webgl
-        Whether points are drawn by WebGL: needed for many, slower to start for few, and a page has only
-        so many such canvases. None: above 2 000 atoms.
 
     Raises
     ------
@@ -101,7 +118,7 @@ class ConceptMap(Panel):
     >>> panel.close()
     """
 
-    question = "How do concepts lie to each other?"
+    question = "Which atoms are alike?"
     explanation = (
         "Each point is an atom; points that are near each other have similar directions, and those "
         "selected share the inputs beneath the map.",
@@ -128,6 +145,8 @@ class ConceptMap(Panel):
         "atom",
         "selected",
         "marked",
+        "filter",
+        "view",
     )
 
     record: ConceptMapSummary | None = None
@@ -150,7 +169,11 @@ class ConceptMap(Panel):
     seed = Whole(0, 0, LARGEST_SEED, help="Of the UMAP.")
     compare = t.Bool(False, help="Whether the second dictionary is shown.")
     show_names = t.Bool(True, help="Whether clusters are named on the map.")
-    drag = t.Enum(tuple(DRAGS), default_value="lasso", help="What dragging the mouse does.")
+    drag = t.Enum(tuple(DRAGS), default_value="pan", help="What dragging the mouse does.")
+    filter = t.Dict(
+        help="Column to what is shown of it: (lowest, highest), or the names of categories; {} is all."
+    )
+    view = t.Tuple(help="What is seen: low x, low y, high x, high y; () is the whole map.")
     steered = t.Tuple(help="Event: atoms somebody asked to steer with; () in between.")
     compared = t.Tuple(help="Event: atoms somebody asked to compare; () in between.")
 
@@ -168,10 +191,10 @@ class ConceptMap(Panel):
         catalogue: AtomCatalogue | None = None,
         seed: int = 0,
         atom: int | None = None,
-        webgl: bool | None = None,
     ) -> None:
-        measured = None if examples is None else examples.labels
-        self.labels = annotations_of(labels, sae, measured)
+        if catalogue is None and acts is None and examples is not None:
+            catalogue = examples.catalogue(sae)
+        self.labels = names_of(sae, catalogue, labels).labels
         self.atlas = ConceptAtlas(
             sae,
             acts,
@@ -190,10 +213,9 @@ class ConceptMap(Panel):
         self._chosen = atom is not None
         if atom is not None:
             self.atom = atom
-        n = self.n_atoms + self.atlas.n_others
-        self._build(webgl=n > MOST_WITHOUT_WEBGL if webgl is None else webgl)
-        if isinstance(self.labels, Annotations):
-            self.labels.listen(self.refresh)
+        self.names = self.atlas.names = names_of(sae, self.atlas.catalogue, self.labels)
+        self._build()
+        self.names.observe(self.refresh)
         self._open_view()
 
     @property
@@ -217,6 +239,28 @@ class ConceptMap(Panel):
                 "'tokens' first."
             )
         return chosen
+
+    @t.validate("filter")
+    def _filter_fits(self, proposal: t.Bunch) -> dict[str, Any]:
+        wanted = {
+            str(name): value for name, value in proposal["value"].items() if value is not None
+        }
+        # What a session asks for before anything is measured is looked at when it is.
+        return {
+            name: or_trait_error(_checked_filter, name, value, self._columns)
+            for name, value in wanted.items()
+            if self.ready or isinstance(value, list | tuple)
+        }
+
+    @t.validate("view")
+    def _view_fits(self, proposal: t.Bunch) -> tuple[float, ...]:
+        view = tuple(float(end) for end in proposal["value"])
+        if view and not (len(view) == 4 and view[0] < view[2] and view[1] < view[3]):
+            raise t.TraitError(
+                "`view` must be (low x, low y, high x, high y), or () for the whole map, got "
+                f"{proposal['value']}. `zoom_to` finds one around atoms."
+            )
+        return view
 
     @t.validate("show")
     def _view_exists(self, proposal: t.Bunch) -> str:
@@ -282,22 +326,21 @@ class ConceptMap(Panel):
 
     # --- building ---------------------------------------------------------------------------------
 
-    def _build(self, *, webgl: bool) -> None:
+    def _build(self) -> None:
         catalogue = self.atlas.catalogue
-        self.map = MapFigure(webgl=webgl)
+        self.map = MapFigure(self._clicked, self._enclosed, self._keep)
         self.inputs = SharedInputs(None if catalogue is None else catalogue.acts.context, self.say)
         self.controls = ConceptMapControls(self)
         self.cards = ConceptDetail(self, lambda atom: self.set_trait("atom", atom))
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[self.map.plot, self.map.legend, self.inputs.widget],
+            figure=[*self.map.widgets, self.inputs.widget],
             detail=self.cards.widgets,
         )
         self.runs = MapRuns(self)
-        self.map.plot.on_lasso(self._lassoed)
-        for place in (drawing.NUMBERS, drawing.GROUPS):
-            self.map.plot.data[place].on_click(self._clicked)
+        t.link((self, "drag"), (self.map.chart, "drag"))
+        t.link((self, "view"), (self.map.chart, "view"), transform=(list, tuple))
         self.bind_key("ArrowRight", lambda: self.step(1))
         self.bind_key("ArrowLeft", lambda: self.step(-1))
         self.bind_key("Escape", self.clear_selection)
@@ -307,7 +350,7 @@ class ConceptMap(Panel):
 
     @reacts("show", doing="showing {panel.show}", early=True)
     def _change_view(self) -> None:
-        self.marked = ()
+        self.marked, self.filter, self.view = (), {}, ()
         self._open_view()
 
     @reacts("layout_by", doing="laying out", early=True)
@@ -329,8 +372,8 @@ class ConceptMap(Panel):
         xy, how = (self.atlas.pca("atoms"), "pca") if saved is None else (saved, "saved")
         record = self.record = self.atlas.bare("atoms", xy, how)
         self._draw_points()
-        drawing.draw_colours(self.map.plot, None, drawing.point_texts(record))
-        drawing.draw_sizes(self.map.plot, None, len(record.ids))
+        self.map.draw_colours(record, None, [], "")
+        self.map.draw_sizes(record, EQUAL)
 
     def _take(self, record: ConceptMapSummary) -> None:
         if record.show != self.show:
@@ -345,6 +388,7 @@ class ConceptMap(Panel):
         self._draw_points()
         self._recolour()
         self._resize()
+        self._refilter()
         self._draw_detail()
         if self.layout_by == "umap" and record.layout == "pca":
             self.runs.unfold(record.show, lambda xy: self._take_layout(record, xy))
@@ -359,6 +403,7 @@ class ConceptMap(Panel):
         record = replace(record, xy=xy[:n], other_xy=other, layout="umap", clusters=())
         self.record = record
         self.chips = self._chips()
+        self.view = ()  # it was of another layout
         self._draw_points()
         self._draw_chosen()
         self.say("")
@@ -389,27 +434,94 @@ class ConceptMap(Panel):
     # --- drawing ----------------------------------------------------------------------------------
 
     def _draw_points(self) -> None:
-        if self.record is None:
+        record = self.record
+        if record is None:
             return
-        self.map.draw_points(self.record, self._texts(None), both=self.compare)
-        places = self.record.archetypes
+        self.map.draw_points(
+            record, self.atlas.point_names(record.show), lines_of(record, self.compare)
+        )
+        self.map.draw_comparison(record, self.compare)
+        places = record.archetypes
         if places is not None:
-            self.say(corner_words(places, self.atlas.sae.mixture.shape[1]))
-
-    def _texts(self, column: Column | None) -> list[str]:
-        if self.record is None:
-            return []
-        names = self.atlas.point_names(self.record.show)
-        return drawing.point_texts(self.record, names, column)
+            self.say(_corner_words(places, self.atlas.sae.mixture.shape[1]))
 
     def _recolour(self) -> None:
-        if self.record is None:
+        record = self.record
+        if record is None:
             return
         column = self.column
         self._offer_columns()
-        both = match_facts(self.record) if self.compare else ""
-        texts = self._texts(column)
-        self.map.draw_colours(self.record, column, texts, names=self.show_names, matched=both)
+        both = match_facts(record) if self.compare else ""
+        words = words_on(record, column) if self.show_names else []
+        self.map.draw_colours(record, column, words, f"<p>{escape(both)}</p>" if both else "")
+        self._draw_filter()
+
+    @property
+    def shown(self) -> Bool[np.ndarray, " n"]:
+        """Which points `filter` leaves on the map."""
+        n = 0 if self.record is None else len(self.record.ids)
+        kept = np.ones(n, bool)
+        for name, wanted in self.filter.items():
+            column = self._columns.get(name)
+            if column is None:
+                continue
+            if column.names is None:
+                kept &= (column.values >= wanted[0]) & (column.values <= wanted[1])
+            else:
+                places = [i for i, word in enumerate(column.names) if word in wanted]
+                kept &= np.isin(column.values, [*places, *([-1] if NONE in wanted else [])])
+        return kept
+
+    def _draw_filter(self) -> None:
+        if self.record is not None:
+            self.map.draw_filter(self.record, self.filter, self.shown)
+
+    @reacts("filter", doing="filtering")
+    def _refilter(self) -> None:
+        self._draw_filter()
+        self._draw_close()
+        kept = self.shown
+        if self.filter and len(kept):
+            n, of = format_count(int(kept.sum())), format_count(len(kept))
+            columns = " and ".join(self.filter)
+            self.say(f"{n} of {of} {self.show} are shown, by {columns}; the rest is hidden.")
+        elif " are shown, by " in self.status:
+            self.say("")
+
+    @reacts("view", doing="looking closer")
+    def _draw_close(self) -> None:
+        """Name the points in view, or show what they are, where there are few."""
+        record = self.record
+        if record is None:
+            return
+        kept = self.shown
+        if self.view:
+            low, high = np.array(self.view[:2]), np.array(self.view[2:])
+            kept &= ((record.xy >= low) & (record.xy <= high)).all(axis=1)
+        points = np.flatnonzero(kept) if kept.sum() <= MOST_CLOSE else np.zeros(0, np.int64)
+        words = [_cut(word) for word in self._close_words(record, points)]
+        self.map.draw_close(points, words, self._crops(record, points))
+
+    def _close_words(self, record: ConceptMapSummary, points: Int[np.ndarray, " m"]) -> list[str]:
+        if record.show == "atoms":
+            return [self.names.name(point) for point in points.tolist()]
+        called = self.atlas.point_names(record.show) if len(points) else []
+        return [called[point] for point in points.tolist()]
+
+    def _crops(
+        self, record: ConceptMapSummary, points: Int[np.ndarray, " m"]
+    ) -> list[UInt8[np.ndarray, "3 height width"]]:
+        """What each point is a picture of; empty where they are not of pictures."""
+        if record.show == "atoms":
+            found = [self.names.crop(point) for point in points.tolist()]
+            blank = np.full((3, 1, 1), 128, np.uint8)
+            known = any(crop is not None for crop in found)
+            return [blank if crop is None else crop for crop in found] if known else []
+        catalogue = self.atlas.catalogue
+        pictures = None if catalogue is None else catalogue.acts.context.pictures
+        if record.show != "samples" or pictures is None:
+            return []
+        return [pictures[sample].cpu().numpy() for sample in record.ids[points].tolist()]
 
     def _offer_columns(self) -> None:
         """Put what there is in the menus; a column that this view lacks falls back."""
@@ -441,7 +553,7 @@ class ConceptMap(Panel):
     @reacts("compare", doing="showing the second dictionary")
     def _draw_comparison(self) -> None:
         if self.record is not None:
-            drawing.draw_comparison(self.map.plot, self.record, self.compare)
+            self._draw_points()
             facts = match_facts(self.record) if self.compare else ""
             self.say(facts.split(" (")[0] + "." if facts else "")
             self._recolour()
@@ -465,9 +577,10 @@ class ConceptMap(Panel):
         points = np.array(self.selected, np.int64)
         if not atoms:
             points = np.searchsorted(record.ids, np.array(self.marked, np.int64))
-        current = np.array([self.atom] if atoms else [], np.int64)
-        edges = self._edges_from(points if len(points) else current) if self.ready else NO_EDGES
-        self.map.draw_selection(record, points, current, edges, dark=self.dark)
+        current = self.atom if atoms else -1
+        begin = points if len(points) or not atoms else np.array([self.atom])
+        edges = self._edges_from(begin) if self.ready else NO_EDGES
+        self.map.draw_selection(record, points, current, edges, lines_of(record, self.compare))
 
     def _edges_from(self, begin: Int[np.ndarray, " m"]) -> Int[np.ndarray, "k 2"]:
         if self.edges == "none":
@@ -507,31 +620,52 @@ class ConceptMap(Panel):
         self.selection = selection
         self.cards.show_selection(selection, self.show, chosen)
         one = int(chosen[0]) if chosen else self.atom
-        self.inputs.show(selection, self.show, chosen, self.name_of(one))
+        self.inputs.show(selection, self.show, chosen, self.names.in_text(one))
+        if selection is not None and chosen:
+            catalogue = self.atlas.catalogue
+            n_rows = 0 if catalogue is None else len(catalogue.acts)
+            answer = selection_answer(self.names, selection, self.show, len(chosen), n_rows)
+            self.conclude(answer, self._cluster_numbers(chosen))
+        else:
+            self.conclude(*atom_answer(self.names, self.atlas, self.atom))
 
-    @checked
-    def name_of(self, atom: int) -> str:
-        """Return the number of an atom and its label, where it has one."""
-        return f"{atom} {self.atlas.labels.get(atom, '')}".rstrip()
+    def _cluster_numbers(self, chosen: Sequence[int]) -> str:
+        """How alike what is selected is off the map, beside as many at random."""
+        record = self.record
+        if record is None or len(chosen) < 2:
+            return ""
+        points = np.searchsorted(record.ids, np.array(chosen, np.int64))
+        cosine, floor = self.atlas.alikeness(record.show, points)
+        return (
+            f"mean cosine {format_number(cosine, digits=2)} (random {format_count(len(points))}: "
+            f"{format_number(floor, digits=2)})"
+        )
 
     # --- choosing ---------------------------------------------------------------------------------
 
-    def _clicked(self, _trace: Any, points: Any, _: Any) -> None:
+    def _clicked(self, point: int) -> None:
         record = self.record
-        if record is None or not points.point_inds:
+        if record is None:
             return
-        chosen = int(record.ids[points.point_inds[0]])
-        if record.show == "atoms":
-            self.atom = chosen
-        else:
-            self.marked = (chosen,)
+        with self.guarded("choosing a point"):
+            chosen = int(record.ids[point])
+            if record.show == "atoms":
+                self.atom = chosen
+            else:
+                self.marked = (chosen,)
 
-    def _lassoed(self, trace: int, points: Int[np.ndarray, " m"]) -> None:
+    def _enclosed(self, points: Int[np.ndarray, " m"], add: bool) -> None:
         record = self.record
-        if trace < 0:
-            self.clear_selection()
-        elif trace == self.map.shown and record is not None:
-            self.select(record.ids[points[points < len(record.ids)]].tolist())
+        if record is None:
+            return
+        with self.guarded("selecting"):
+            before = (self.selected if record.show == "atoms" else self.marked) if add else ()
+            self.select([*before, *record.ids[points].tolist()])
+
+    def _keep(self, name: str, wanted: Any) -> None:
+        """Filter by one column; None shows everything of it again."""
+        with self.guarded(f"filtering by {name}"):
+            self.filter = {**self.filter, name: wanted}
 
     @checked
     def select(self, ids: Sequence[int]) -> None:
@@ -546,15 +680,42 @@ class ConceptMap(Panel):
             self.selected = tuple(ids)
         else:
             self.marked = tuple(ids)
-        n = len(ids)
-        self.say(f"{format_count(n)} {self.show} selected; Esc clears." if n else "")
+        n = len(self.selected if self.show == "atoms" else self.marked)
+        self.say("Esc clears the selection." if n else "")
 
     def clear_selection(self) -> None:
         """Select nothing and end the search."""
         self.search = ""
         self.selected = self.marked = ()
-        self.map.plot.clear_lasso()
         self.say("")
+
+    @checked
+    def zoom_to(self, ids: Sequence[int]) -> None:
+        """Show the part of the map around atoms (samples or rows, where those are shown).
+
+        Parameters
+        ----------
+        ids
+            Atoms; samples or rows of the activations where those are shown.
+
+        Raises
+        ------
+        ValueError: If nothing is named, or something that is not on the map.
+        """
+        record = self.record
+        known = np.zeros(0, np.int64) if record is None else record.ids
+        wanted = np.asarray(list(ids), np.int64)
+        if record is None or not len(wanted) or not np.isin(wanted, known).all():
+            raise ValueError(f"`ids` must be {self.show} on the map, got {wanted[:3].tolist()}.")
+        xy = record.xy[np.searchsorted(known, wanted)]
+        least = AROUND_ONE * float(np.ptp(record.xy, axis=0).max() or 1.0)
+        middle, half = (xy.max(axis=0) + xy.min(axis=0)) / 2, 0.56 * np.ptp(xy, axis=0)
+        half = np.maximum(half, least)
+        self.view = (*(middle - half).tolist(), *(middle + half).tolist())
+
+    def reset(self) -> None:
+        """Show the whole map, as a double click does."""
+        self.view = ()
 
     @reacts("search", doing="searching", early=True)
     def _search(self) -> None:
@@ -566,12 +727,15 @@ class ConceptMap(Panel):
             return
         found = self.atlas.search(query)
         if not len(found):
-            self.say(f"No atom answers to “{query}”. Try a number, a label, or part of a token.")
+            self.say(f"No atom matches “{query}”. Try a number, a label, or part of a token.")
             return
         self.atom = int(found[0])
-        self.map.plot.clear_lasso()
         self.selected = tuple(found.tolist())
-        self.say(f"{format_count(len(found))} answer to “{query}”; ← and → step through them.")
+        if self.view:
+            self.zoom_to(found.tolist())
+        n = format_count(len(found))
+        many = "1 match" if len(found) == 1 else f"{n} matches"
+        self.say(f"{many} for “{query}”. ‹ › to step, Esc to clear.")
 
     @checked
     def step(self, by: int) -> None:
@@ -598,10 +762,6 @@ class ConceptMap(Panel):
         if self.atlas.other is not None:
             self.compare = not self.compare
 
-    @reacts("drag", doing="choosing what dragging does", early=True)
-    def _change_drag(self) -> None:
-        self.map.plot.layout.dragmode = "select" if self.drag == "box" else self.drag
-
     def refresh(self) -> None:
         """Read labels anew: somebody wrote one, here or in a linked panel."""
         record = self.record
@@ -618,9 +778,58 @@ class ConceptMap(Panel):
 
     # --- taking it away ---------------------------------------------------------------------------
 
-    def current_figure(self) -> go.Figure:
-        """Return the map as a plain figure, colours spelled out for images drawn without plotly."""
-        return self.map.still(sample=self._falling_back)
+    def current_figure(self) -> go.Figure | None:
+        """Return the map as a plain figure, for images and for readers without JavaScript."""
+        if self.record is None:
+            return None
+        return self.map.still(self.record, self.shown, both=self.compare, sample=self._falling_back)
+
+    def static_page(self) -> Page:
+        """Return what `to_html` writes: the map moves and zooms on it as it does here."""
+        return replace(super().static_page(), figure=None)
+
+    def static_main(self) -> str:
+        """Return the map with its script, a drawing of it for readers without, and what is under it."""
+        if self.record is None:
+            return ""
+        names = list(self.map.chart.names)
+        self._falling_back = True
+        try:
+            figure = self.current_figure()
+            self.map.chart.names = self._every_name(self.record)
+            live = self.map.chart.live_html()
+        finally:
+            self._falling_back = False
+            self.map.chart.names = names
+        drawing = "" if figure is None else to_svg(figure)
+        return (
+            f'<div class="sae-nb-live">{live}</div>'
+            f'<noscript><div class="sae-nb-still">{drawing}</div></noscript>'
+            f"{static_html(self._main.children)}"
+        )
+
+    def _every_name(self, record: ConceptMapSummary) -> list[str]:
+        if record.show != "atoms":
+            return self.atlas.point_names(record.show)
+        return [f"atom {self.names.name(atom)}" for atom in record.ids.tolist()]
+
+    @checked
+    def table_csv(self) -> str:
+        """Return the selected atoms (the current one, if none is) as comma-separated text."""
+        if self.selection is None:
+            return ""
+        table = self.selection.table
+        table["label"] = [self.names.words(int(atom)) for atom in table["atom"]]
+        rows = [[str(cell) for cell in row] for row in table.itertuples(index=False)]
+        return csv_text(list(table.columns), rows, [name != "label" for name in table.columns])
+
+    def export_table(self) -> None:
+        """Write `<export_folder>/<export_name>.csv` and say so."""
+        path = Path(self.export_folder) / f"{self.export_name()}.csv"
+        with self.guarded(f"writing {path.name}"):
+            write_bytes(path, self.table_csv().encode())
+            n = 0 if self.selection is None else len(self.selection.atoms)
+            self.say(f"Written: {path} ({format_count(n)} atoms).")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         # The image for readers without JavaScript is made whenever the panel is shown, and takes
@@ -643,7 +852,6 @@ class ConceptMap(Panel):
         """Redraw with the current theme's sizes."""
         super().restyle()
         if self.ready:
-            self.map.plot.layout.height = drawing.map_height()
             self._resize()
             self._recolour()
             self._draw_detail()
@@ -653,3 +861,37 @@ class ConceptMap(Panel):
         if not self._closed:
             self.runs.end()
         super().close()
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CLOSE_CHARACTERS else f"{text[: CLOSE_CHARACTERS - 1]}…"
+
+
+def _corner_words(places: ArchetypePlaces, n_candidates: int) -> str:
+    """Say how much of the atoms the corners hold."""
+    share = format_percent(float(places.held.mean()))
+    return (
+        f"The corners are the {len(places.archetypes)} archetypes of most weight among {n_candidates}; they "
+        f"hold {share} of it, and an atom lies where its weights on them balance."
+    )
+
+
+def _checked_filter(name: str, wanted: Any, columns: Mapping[str, Column]) -> tuple[Any, ...]:
+    """Return what is shown of a column: two ends, or names of categories."""
+    if columns and name not in columns:
+        raise ValueError(f"`filter` must name columns of the map, {list(columns)}, got {name!r}.")
+    column = columns.get(name)
+    if column is None:
+        return tuple(wanted)
+    if column.names is not None:
+        names = (wanted,) if isinstance(wanted, str) else tuple(str(word) for word in wanted)
+        unknown = [word for word in names if word not in (*column.names, NONE)]
+        if unknown:
+            raise ValueError(
+                f"`filter` of {name!r} must hold names in its key, got {unknown[0]!r}."
+            )
+        return names
+    ends = tuple(float(end) for end in wanted)
+    if len(ends) != 2 or not ends[0] <= ends[1]:
+        raise ValueError(f"`filter` of {name!r} must be (lowest, highest), got {wanted!r}.")
+    return ends

@@ -16,6 +16,7 @@ from sae_nb.summaries import ConceptMapSummary
 # Multiply-adds of encoding and of finding neighbours that take a laptop a fifth of a second.
 AT_ONCE = 1_500_000_000
 POLL_SECONDS = 0.1
+UMAP_SECONDS = 30
 
 Taken = Callable[[ConceptMapSummary], None]
 
@@ -100,7 +101,7 @@ class MapRuns:
             if ticket == self._ticket:
                 taken(xy)
 
-        doing = "UMAP; PCA is shown meanwhile"
+        doing = f"Computing UMAP (about {UMAP_SECONDS} s the first time). Showing PCA for now"
         self._panel.run_async(work, done, doing=doing, channel="layout")
 
     def _followed(self, process: UmapProcess) -> Float[np.ndarray, "n 2"]:
@@ -110,7 +111,7 @@ class MapRuns:
                 time.sleep(POLL_SECONDS)
                 stage, share = process.stage
                 part = f" {format_percent(share)}" if share else ""
-                text = f"UMAP, {stage}{part}; PCA is shown meanwhile …"
+                text = f"Computing UMAP: {stage}{part}. Showing PCA for now."
                 if process is self.process and text != self._panel.status:
                     self._panel.say(text)
             return process.wait()

@@ -1,0 +1,675 @@
+// PointMap: up to some hundred thousand points on a canvas, written pixel by pixel, so that it is the
+// same drawing with and without WebGL, with and without a kernel. Above it lies a second canvas with
+// what changes often: rings, lines, names, crops, the lasso.
+const MARGIN = 22;
+const REACH = 9;
+const CROWD = 6000;
+const CROP = 24;
+const MOST_NAMES = 16;
+const LONGEST_NAME = 26;
+const MOST_CLOSE = 60;
+const STEP = 0.15;
+const ZOOM = 1.35;
+const DEEPEST = 400;
+const TOLD_AFTER = 150;
+const calm = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+const cross = [[-1, -3], [1, -3], [1, -1], [3, -1], [3, 1], [1, 1], [1, 3], [-1, 3], [-1, 1], [-3, 1], [-3, -1], [-1, -1]];
+const turned = (points, angle, scale) => points.map(([x, y]) => [
+  scale * (x * Math.cos(angle) - y * Math.sin(angle)), scale * (x * Math.sin(angle) + y * Math.cos(angle))]);
+const spikes = Array.from({ length: 10 }, (_, i) => {
+  const r = i % 2 ? 0.5 : 1.15;
+  return [r * Math.sin((i * Math.PI) / 5), -r * Math.cos((i * Math.PI) / 5)];
+});
+// Outlines on a disc of radius 1; what is not named here is a circle.
+const OUTLINES = {
+  square: [[-0.85, -0.85], [0.85, -0.85], [0.85, 0.85], [-0.85, 0.85]],
+  diamond: [[0, -1.15], [1.15, 0], [0, 1.15], [-1.15, 0]],
+  "triangle-up": [[0, -1.1], [1.1, 0.9], [-1.1, 0.9]],
+  "triangle-down": [[0, 1.1], [1.1, -0.9], [-1.1, -0.9]],
+  cross: turned(cross, 0, 0.36),
+  x: turned(cross, Math.PI / 4, 0.36),
+  star: spikes,
+};
+
+function outline(context, shape, x, y, radius) {
+  context.beginPath();
+  const corners = OUTLINES[shape];
+  if (!corners) context.arc(x, y, radius, 0, 2 * Math.PI);
+  else corners.forEach(([a, b], i) => context[i ? "lineTo" : "moveTo"](x + radius * a, y + radius * b));
+  context.closePath();
+}
+
+// How much of each pixel around its middle a shape covers, 0 to 255; "ring" is hollow.
+const masks = new Map();
+function maskOf(shape, diameter) {
+  const key = `${shape}${diameter}`;
+  if (masks.has(key)) return masks.get(key);
+  const side = Math.ceil(1.2 * diameter) + 2;
+  const canvas = make("canvas", "", { width: side, height: side });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  outline(context, shape, side / 2, side / 2, diameter / 2 - (shape === "ring" ? 0.5 : 0));
+  context.lineWidth = Math.max(1, diameter / 5);
+  context[shape === "ring" ? "stroke" : "fill"]();
+  const pixels = context.getImageData(0, 0, side, side).data;
+  const mask = { side, cover: Uint8Array.from({ length: side * side }, (_, i) => pixels[4 * i + 3]) };
+  masks.set(key, mask);
+  return mask;
+}
+
+// Lays one shape over an image of straight (not premultiplied) colours.
+function stamp(image, width, height, mask, left, top, rgb, counts) {
+  const { side, cover } = mask;
+  for (let row = Math.max(0, -top); row < side && top + row < height; row++) {
+    for (let column = Math.max(0, -left); column < side && left + column < width; column++) {
+      const alpha = cover[row * side + column];
+      if (!alpha) continue;
+      const pixel = (top + row) * width + left + column;
+      const at = 4 * pixel;
+      const below = image[at + 3] * (255 - alpha);
+      const total = 255 * alpha + below;
+      for (let c = 0; c < 3; c++) image[at + c] = (255 * alpha * rgb[c] + below * image[at + c]) / total;
+      image[at + 3] = total / 255;
+      if (counts && alpha > 127 && counts[pixel] < 255) counts[pixel] += 1;
+    }
+  }
+}
+
+// Where many points lie over each other their colour goes towards the ink: density stays readable,
+// and no single point is fainter for it.
+function deepen(image, counts, ink) {
+  for (let pixel = 0; pixel < counts.length; pixel++) {
+    if (counts[pixel] < 2) continue;
+    const part = 0.8 * (1 - 4 / (3 + counts[pixel]));
+    for (let c = 0; c < 3; c++) image[4 * pixel + c] += part * (ink - image[4 * pixel + c]);
+  }
+}
+
+function insideOf(path, x, y) {
+  let inside = false;
+  for (let i = 0, j = path.length - 1; i < path.length; j = i++) {
+    const [[a, b], [c, d]] = [path[i], path[j]];
+    if (b > y !== d > y && x < ((c - a) * (y - b)) / (d - b) + a) inside = !inside;
+  }
+  return inside;
+}
+
+function wholes(view) {
+  return new Int32Array(bytes(view).buffer);
+}
+
+function render({ model, el }) {
+  const root = make("div", "sae-nb-component sae-nb-map");
+  const stage = make("div", "sae-nb-mapstage", { tabindex: "0", role: "application" });
+  const base = make("canvas", "", { "aria-hidden": "true" });
+  const over = make("canvas", "", { "aria-hidden": "true" });
+  const tools = make("div", "sae-nb-maptools");
+  const key = make("div", "sae-nb-mapkey");
+  const readout = make("div", "sae-nb-readout", { role: "status" });
+  stage.append(base, over, tools);
+  root.append(stage, key, readout);
+  el.append(root);
+
+  let xy = floats(null), styles = bytes(null), sizes = bytes(null), others = floats(null);
+  let chosen = wholes(null), ringed = wholes(null), lines = floats(null), ids = wholes(null);
+  let seen = new Uint8Array(0), order = new Uint32Array(0), n = 0;
+  let bounds = [0, 0, 1, 1];
+  let at = { x: 0, y: 0, scale: 1 };
+  let home = true, width = 1, height = 1, hovered = -1, dragged = null;
+  let told = "", telling = 0, moving = 0, queued = false, dirty = true, bitmap = null, decoding = 0;
+
+  // --- what is drawn ---------------------------------------------------------------------------
+
+  function read() {
+    xy = floats(model.get("xy"));
+    n = xy.length / 2;
+    styles = bytes(model.get("styles"));
+    sizes = bytes(model.get("sizes"));
+    others = floats(model.get("others"));
+    ids = wholes(model.get("ids"));
+    const all = [...[xy, others].filter((part) => part.length)];
+    bounds = [Infinity, Infinity, -Infinity, -Infinity];
+    for (const part of all)
+      for (let i = 0; i < part.length; i++) {
+        bounds[i % 2] = Math.min(bounds[i % 2], part[i]);
+        bounds[2 + (i % 2)] = Math.max(bounds[2 + (i % 2)], part[i]);
+      }
+    if (!all.length) bounds = [0, 0, 1, 1];
+    // Points without a category lie under the others.
+    order = Uint32Array.from({ length: n }, (_, i) => i);
+    if (styles.includes(0)) order.sort((a, b) => (styles[a] ? 1 : 0) - (styles[b] ? 1 : 0) || a - b);
+    readChosen();
+    filter();
+    if (home) goHome();
+  }
+
+  function readChosen() {
+    chosen = wholes(model.get("chosen"));
+    ringed = wholes(model.get("ringed"));
+    lines = floats(model.get("lines"));
+    queue(false);
+  }
+
+  function filter() {
+    const bits = bytes(model.get("shown"));
+    const off = new Set(model.get("off"));
+    seen = new Uint8Array(n);
+    for (let i = 0; i < n; i++)
+      seen[i] = (!bits.length || (bits[i >> 3] >> (i & 7)) & 1) && !off.has(styles[i] || 0) ? 1 : 0;
+    queue(true);
+  }
+
+  const nameOf = (point) => {
+    const names = model.get("names");
+    return names[point] || `${model.get("word")} ${ids.length ? ids[point] : point}`;
+  };
+  const idOf = (point) => (ids.length ? ids[point] : point);
+  const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+  const isDark = () => {
+    const [r, g, b] = (getComputedStyle(root).color.match(/[\d.]+/g) || [0, 0, 0]).map(Number);
+    return r + g + b > 382;
+  };
+
+  // --- where it lies ---------------------------------------------------------------------------
+
+  const placeX = (x) => (x - at.x) * at.scale + width / 2;
+  const placeY = (y) => height / 2 - (y - at.y) * at.scale;
+  const dataX = (px) => (px - width / 2) / at.scale + at.x;
+  const dataY = (py) => (height / 2 - py) / at.scale + at.y;
+
+  function fitted([x0, y0, x1, y1], margin) {
+    const room = [Math.max(width - 2 * margin, 1), Math.max(height - 2 * margin, 1)];
+    const scale = Math.min(room[0] / Math.max(x1 - x0, 1e-9), room[1] / Math.max(y1 - y0, 1e-9));
+    return { x: (x0 + x1) / 2, y: (y0 + y1) / 2, scale: Math.min(scale, 1e12) };
+  }
+  const atHome = () => fitted(bounds, MARGIN);
+  const zoomed = () => at.scale / atHome().scale;
+
+  function goHome() {
+    at = atHome();
+    home = true;
+    queue(true);
+  }
+
+  function moveTo(target, toHome) {
+    cancelAnimationFrame(moving);
+    const from = at, began = performance.now();
+    const length = calm() || document.hidden ? 0 : 260;
+    const frame = (now) => {
+      const t = length ? Math.min((now - began) / length, 1) : 1;
+      const ease = t * t * (3 - 2 * t);
+      const scale = from.scale * (target.scale / from.scale) ** ease;
+      at = { x: from.x + (target.x - from.x) * ease, y: from.y + (target.y - from.y) * ease, scale };
+      home = toHome && t === 1;
+      paint(true);
+      if (t < 1) moving = requestAnimationFrame(frame);
+    };
+    if (length) moving = requestAnimationFrame(frame);
+    else frame(began);
+  }
+
+  // Python is told of the part that is seen once it rests; () is everything.
+  function tell() {
+    clearTimeout(telling);
+    telling = setTimeout(() => {
+      const view = home ? [] : [dataX(0), dataY(height), dataX(width), dataY(0)];
+      told = JSON.stringify(view);
+      if (told === JSON.stringify(model.get("view"))) return;
+      model.set("view", view);
+      model.save_changes();
+    }, TOLD_AFTER);
+  }
+
+  function follow() {
+    const view = model.get("view");
+    if (JSON.stringify(view) === told) return;
+    told = JSON.stringify(view);
+    clearTimeout(telling);
+    if (view.length === 4) moveTo(fitted(view, 0), false);
+    else moveTo(atHome(), true);
+  }
+
+  function reset() {
+    moveTo(atHome(), true);
+    clearTimeout(telling);
+    told = "[]";
+    model.set("view", []);
+    model.save_changes();
+  }
+
+  function zoomBy(factor, px = width / 2, py = height / 2) {
+    const least = atHome().scale;
+    const scale = Math.min(Math.max(at.scale * factor, least), least * DEEPEST);
+    if (scale === least) {
+      if (home) return false;
+      goHome();
+    } else {
+      const [x, y] = [dataX(px), dataY(py)];
+      home = false;
+      at = { scale, x: x - (px - width / 2) / scale, y: y - (height / 2 - py) / scale };
+      queue(true);
+    }
+    tell();
+    return true;
+  }
+
+  function panBy(dx, dy) {
+    home = false;
+    at = { ...at, x: at.x - dx / at.scale, y: at.y + dy / at.scale };
+    queue(true);
+    tell();
+  }
+
+  // --- painting --------------------------------------------------------------------------------
+
+  function queue(points) {
+    dirty = dirty || points;
+    if (queued) return;
+    queued = true;
+    requestAnimationFrame(() => {
+      queued = false;
+      paint(dirty);
+    });
+  }
+
+  function paint(points) {
+    if (points) paintPoints();
+    dirty = false;
+    paintOver();
+  }
+
+  const diameterOf = (point) => {
+    const grown = Math.min(zoomed() ** 0.3, 2.4);
+    return (sizes.length ? sizes[point] / 4 : model.get("size")) * grown;
+  };
+
+  function paintPoints() {
+    const ratio = window.devicePixelRatio || 1;
+    const [w, h] = [base.width, base.height];
+    const pen = base.getContext("2d");
+    const palette = model.get("palette");
+    if (!w || !h || !palette.length) return;
+    const dark = isDark();
+    const image = pen.createImageData(w, h);
+    const colours = palette.map((entry) => entry[dark ? "dark" : "light"]);
+    const crowded = n > CROWD ? new Uint8Array(w * h) : null;
+    const close = new Set(bitmap ? model.get("nearby") : []);
+    const grown = ratio * Math.min(zoomed() ** 0.3, 2.4);
+    const even = model.get("size");
+    for (const i of order) {
+      if (!seen[i] || close.has(i)) continue;
+      const style = Math.min(styles[i] || 0, palette.length - 1);
+      const diameter = Math.round(2 * grown * (sizes.length ? sizes[i] / 4 : even)) / 2;
+      const mask = maskOf(palette[style].shape, Math.max(diameter, 1));
+      const left = Math.round(placeX(xy[2 * i]) * ratio - mask.side / 2);
+      const top = Math.round(placeY(xy[2 * i + 1]) * ratio - mask.side / 2);
+      if (left > w || top > h || left < -mask.side || top < -mask.side) continue;
+      stamp(image.data, w, h, mask, left, top, colours[style], crowded);
+    }
+    if (crowded) deepen(image.data, crowded, dark ? 255 : 0);
+    pen.putImageData(image, 0, 0);
+  }
+
+  function ring(pen, point, colour, thick, gap) {
+    if (!(point >= 0 && point < n)) return;
+    pen.beginPath();
+    pen.arc(placeX(xy[2 * point]), placeY(xy[2 * point + 1]), diameterOf(point) / 2 + gap, 0, 2 * Math.PI);
+    pen.lineWidth = thick;
+    pen.strokeStyle = colour;
+    pen.stroke();
+  }
+
+  function paintOver() {
+    const ratio = window.devicePixelRatio || 1;
+    const pen = over.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    const ink = css("--sae-nb-ink");
+    paintOthers(pen, ink);
+    for (const point of ringed) if (seen[point]) ring(pen, point, model.get("lonely"), 1.2, 2.5);
+    for (const point of chosen) if (seen[point]) ring(pen, point, ink, 1.6, 2.5);
+    paintCrops(pen);
+    ring(pen, model.get("current"), ink, 2.8, 4.5);
+    if (hovered >= 0) ring(pen, hovered, css("--sae-nb-focus"), 2.4, 3.5);
+    paintWords(pen, ink);
+    if (dragged && dragged.path && dragged.path.length > 1) paintLasso(pen, ink);
+  }
+
+  function paintOthers(pen, ink) {
+    pen.strokeStyle = ink;
+    pen.globalAlpha = 0.6;
+    pen.lineWidth = 1.1;
+    pen.beginPath();
+    for (let i = 0; i + 3 < lines.length; i += 4) {
+      pen.moveTo(placeX(lines[i]), placeY(lines[i + 1]));
+      pen.lineTo(placeX(lines[i + 2]), placeY(lines[i + 3]));
+    }
+    pen.stroke();
+    const side = Math.max(3, 0.8 * model.get("size"));
+    for (let i = 0; i + 1 < others.length; i += 2)
+      pen.strokeRect(placeX(others[i]) - side / 2, placeY(others[i + 1]) - side / 2, side, side);
+    pen.globalAlpha = 1;
+  }
+
+  function paintCrops(pen) {
+    if (!bitmap) return;
+    const tile = bitmap.width;
+    const palette = model.get("palette");
+    const dark = isDark();
+    model.get("nearby").forEach((point, k) => {
+      if (!seen[point]) return;
+      const [x, y] = [placeX(xy[2 * point]) - CROP / 2, placeY(xy[2 * point + 1]) - CROP / 2];
+      pen.imageSmoothingEnabled = tile > CROP;
+      pen.drawImage(bitmap, 0, k * tile, tile, tile, x, y, CROP, CROP);
+      const entry = palette[Math.min(styles[point] || 0, palette.length - 1)];
+      pen.strokeStyle = `rgb(${entry[dark ? "dark" : "light"]})`;
+      pen.lineWidth = 2;
+      pen.strokeRect(x, y, CROP, CROP);
+    });
+  }
+
+  // Names are written as far as there is room: of clusters first, then of single points up close.
+  function paintWords(pen, ink) {
+    const size = parseFloat(getComputedStyle(root).fontSize) || 13;
+    pen.textBaseline = "middle";
+    pen.textAlign = "left";
+    pen.lineJoin = "round";
+    pen.strokeStyle = css("--sae-nb-paper");
+    pen.fillStyle = ink;
+    const taken = [];
+    const write = (text, x, y, bold) => {
+      pen.font = `${bold ? 600 : 400} ${size}px ${getComputedStyle(root).fontFamily}`;
+      const long = pen.measureText(text).width;
+      const left = Math.min(Math.max(x, 3), Math.max(width - long - 3, 3));
+      const box = [left - 3, y - 0.7 * size, left + long + 3, y + 0.7 * size];
+      if (box[1] < 0 || box[3] > height) return false;
+      if (taken.some((t) => box[0] < t[2] && box[2] > t[0] && box[1] < t[3] && box[3] > t[1])) return false;
+      taken.push(box);
+      pen.lineWidth = 4;
+      pen.strokeText(text, left, y);
+      pen.fillText(text, left, y);
+      return true;
+    };
+    const within = (x, y) => x > 0 && x < width && y > 0 && y < height;
+    let left = MOST_NAMES;
+    for (const [x, y, whole] of model.get("words")) {
+      const text = whole.length > LONGEST_NAME ? `${whole.slice(0, LONGEST_NAME - 1)}…` : whole;
+      const [px, py] = [placeX(x), placeY(y)];
+      if (!left || !within(px, py)) continue;
+      pen.font = `600 ${size}px ${getComputedStyle(root).fontFamily}`;
+      left -= write(text, px - pen.measureText(text).width / 2, py, true) ? 1 : 0;
+    }
+    const [near, beside] = closeUp();
+    near.forEach((point, k) => {
+      const [px, py] = [placeX(xy[2 * point]), placeY(xy[2 * point + 1])];
+      if (!beside[k] || !seen[point] || !within(px, py)) return;
+      write(beside[k], px + (bitmap ? CROP : diameterOf(point)) / 2 + 5, py, false);
+    });
+  }
+
+  // Points that are named one by one: Python says which. A page without it knows every name.
+  function closeUp() {
+    if (!model.get("alone")) return [model.get("nearby"), model.get("nearby_words")];
+    const near = [];
+    for (let i = 0; i < n && near.length <= MOST_CLOSE; i++) {
+      const [px, py] = [placeX(xy[2 * i]), placeY(xy[2 * i + 1])];
+      if (seen[i] && px > 0 && px < width && py > 0 && py < height) near.push(i);
+    }
+    return near.length > MOST_CLOSE ? [[], []] : [near, near.map(nameOf)];
+  }
+
+  function paintLasso(pen, ink) {
+    pen.beginPath();
+    pathOf(dragged).forEach(([x, y], i) => pen[i ? "lineTo" : "moveTo"](x, y));
+    pen.closePath();
+    pen.setLineDash([5, 4]);
+    pen.lineWidth = 1.6;
+    pen.strokeStyle = ink;
+    pen.stroke();
+    pen.setLineDash([]);
+  }
+
+  // --- pointer ---------------------------------------------------------------------------------
+
+  function nearest(px, py, reach) {
+    let best = -1, least = reach * reach;
+    for (let i = 0; i < n; i++) {
+      if (!seen[i]) continue;
+      const [dx, dy] = [placeX(xy[2 * i]) - px, placeY(xy[2 * i + 1]) - py];
+      const far = dx * dx + dy * dy;
+      if (far < least) [best, least] = [i, far];
+    }
+    return best;
+  }
+
+  function hover(point) {
+    if (point === hovered) return;
+    hovered = point;
+    stage.classList.toggle("sae-nb-on", point >= 0);
+    readout.textContent = point < 0 ? model.get("hint") : nameOf(point);
+    if (model.get("word") === "atom") {
+      const box = stage.getBoundingClientRect();
+      const place = point < 0 ? [0, 0] : [box.left + placeX(xy[2 * point]), box.top + placeY(xy[2 * point + 1])];
+      pointAtom(stage, ...place, point < 0 ? -1 : idOf(point));
+    }
+    queue(false);
+  }
+
+  function choosePoint(point) {
+    if (point < 0) return;
+    if (model.get("word") === "atom") model.set("current", point);
+    queue(false);
+    model.send({ kind: "choose", point });
+  }
+
+  const pathOf = ({ path, box }) => {
+    if (!box) return path;
+    const [[a, b], [c, d]] = [path[0], path[path.length - 1]];
+    return [[a, b], [c, b], [c, d], [a, d]];
+  };
+
+  function enclose(drag) {
+    const path = pathOf(drag);
+    const bits = new Uint8Array((n + 7) >> 3);
+    for (let i = 0; i < n; i++)
+      if (seen[i] && insideOf(path, placeX(xy[2 * i]), placeY(xy[2 * i + 1]))) bits[i >> 3] |= 1 << (i & 7);
+    model.send({ kind: "lasso", add: drag.add }, undefined, [bits.buffer]);
+  }
+
+  const placeOf = (event) => {
+    const box = stage.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  };
+
+  stage.addEventListener("pointerdown", (event) => {
+    if (event.button || event.target.closest("button")) return;
+    cancelAnimationFrame(moving);
+    const mode = model.get("drag");
+    const begin = placeOf(event);
+    // Shift draws a lasso while dragging moves the map, and adds to the selection otherwise.
+    const draws = mode !== "pan" || event.shiftKey;
+    dragged = { begin, last: begin, moved: false, box: mode === "box", add: mode !== "pan" && event.shiftKey };
+    if (draws) dragged.path = [begin];
+    stage.setPointerCapture(event.pointerId);
+    stage.focus({ preventScroll: true });
+    event.preventDefault();
+  });
+  stage.addEventListener("pointermove", (event) => {
+    const here = placeOf(event);
+    if (!dragged) return hover(event.target.closest("button") ? -1 : nearest(...here, REACH));
+    const [dx, dy] = [here[0] - dragged.last[0], here[1] - dragged.last[1]];
+    if (!dragged.moved && Math.hypot(here[0] - dragged.begin[0], here[1] - dragged.begin[1]) < 4) return;
+    dragged.moved = true;
+    dragged.last = here;
+    hover(-1);
+    if (dragged.path) {
+      dragged.path.push(here);
+      queue(false);
+    } else panBy(dx, dy);
+  });
+  const release = (event) => {
+    if (!dragged) return;
+    const drag = dragged;
+    dragged = null;
+    if (event.type === "pointerup" && !drag.moved) choosePoint(nearest(...placeOf(event), REACH));
+    else if (event.type === "pointerup" && drag.path) enclose(drag);
+    queue(false);
+  };
+  stage.addEventListener("pointerup", release);
+  stage.addEventListener("pointercancel", release);
+  stage.addEventListener("pointerleave", () => dragged || hover(-1));
+  stage.addEventListener("dblclick", (event) => event.target.closest("button") || reset());
+  stage.addEventListener(
+    "wheel",
+    (event) => {
+      const lines = event.deltaMode === 1 ? 16 : 1;
+      // Zoomed out as far as can be, the wheel moves the page.
+      if (zoomBy(Math.exp(-0.0018 * lines * event.deltaY), ...placeOf(event))) event.preventDefault();
+      hover(-1);
+    },
+    { passive: false },
+  );
+
+  // --- keys ------------------------------------------------------------------------------------
+
+  // The point in the middle is the one that Enter chooses.
+  const aim = () => requestAnimationFrame(() => hover(nearest(width / 2, height / 2, Infinity)));
+  stage.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("button")) return;
+    const move = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+    if (move) panBy(STEP * width * move[0], STEP * height * move[1]);
+    else if (event.key === "+" || event.key === "=") zoomBy(ZOOM);
+    else if (event.key === "-" || event.key === "−") zoomBy(1 / ZOOM);
+    else if (event.key === "0") reset();
+    else if (event.key === "Enter") choosePoint(hovered >= 0 ? hovered : nearest(width / 2, height / 2, Infinity));
+    else return;
+    if (event.key !== "Enter" && event.key !== "0") aim();
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  // --- around the map --------------------------------------------------------------------------
+
+  for (const [sign, tip, act] of [
+    ["+", "Zoom in (wheel, or +)", () => zoomBy(ZOOM)],
+    ["−", "Zoom out (wheel, or −)", () => zoomBy(1 / ZOOM)],
+    ["⟲", "Show the whole map (double click, or 0)", reset],
+  ]) {
+    const button = make("button", "", { type: "button", title: tip, "aria-label": tip }, sign);
+    button.addEventListener("click", act);
+    tools.append(button);
+  }
+
+  function sign(entry) {
+    const canvas = make("canvas", "", { width: 28, height: 28, "aria-hidden": "true" });
+    const pen = canvas.getContext("2d");
+    outline(pen, entry.shape, 14, 14, 9);
+    pen.fillStyle = pen.strokeStyle = `rgb(${entry[isDark() ? "dark" : "light"]})`;
+    pen.lineWidth = 4;
+    pen[entry.shape === "ring" ? "stroke" : "fill"]();
+    return canvas;
+  }
+
+  function toggle(style) {
+    const off = model.get("off");
+    model.set("off", off.includes(style) ? off.filter((s) => s !== style) : [...off, style]);
+    model.save_changes();
+  }
+
+  function buildKey() {
+    const palette = model.get("palette");
+    const off = model.get("off");
+    const entries = model.get("legend").map(([style, text]) => {
+      const shown = !off.includes(style);
+      const tip = shown ? `Hide ${text}` : `Show ${text} again`;
+      const attributes = { type: "button", "aria-pressed": String(shown), title: tip, dir: "auto" };
+      const button = make("button", "sae-nb-keyentry", attributes);
+      if (palette[style]) button.append(sign(palette[style]));
+      button.append(make("span", "", {}, text));
+      button.addEventListener("click", () => toggle(style));
+      return button;
+    });
+    key.replaceChildren(...entries, ...ramp(palette));
+    const rest = model.get("rest");
+    if (rest) key.append(make("span", "sae-nb-rest", {}, rest));
+    key.style.display = key.childNodes.length ? "" : "none";
+  }
+
+  // The colour bar of a number, with a value at each tick.
+  function ramp(palette) {
+    const [title, ...ticks] = model.get("bar");
+    if (title === undefined) return [];
+    const box = make("div", "sae-nb-mapramp");
+    const strip = make("div", "sae-nb-strip-colours");
+    const shades = palette.slice(1).map((entry) => `rgb(${entry[isDark() ? "dark" : "light"]})`);
+    strip.style.background = `linear-gradient(to right,${shades.join(",")})`;
+    box.append(make("div", "", {}, title), strip);
+    for (const [share, text] of ticks) {
+      const tick = make("span", "", {}, text);
+      tick.style.left = `${100 * share}%`;
+      box.append(tick);
+    }
+    return [box];
+  }
+
+  function describe() {
+    stage.setAttribute("aria-label", `${model.get("description")}. Arrows move, + and − zoom, 0 shows all, Enter chooses.`);
+    stage.style.height = `${model.get("height")}px`;
+    if (hovered < 0) readout.textContent = model.get("hint");
+    stage.classList.toggle("sae-nb-draws", model.get("drag") !== "pan");
+    resize();
+  }
+
+  function resize() {
+    const ratio = window.devicePixelRatio || 1;
+    const [w, h] = [stage.clientWidth, stage.clientHeight];
+    if (!w || !h) return;
+    const same = w === width && h === height && base.width === Math.round(w * ratio);
+    const before = { width, height };
+    [width, height] = [w, h];
+    if (same) return;
+    for (const canvas of [base, over]) {
+      canvas.width = Math.round(w * ratio);
+      canvas.height = Math.round(h * ratio);
+    }
+    if (home) at = atHome();
+    else at = { ...at, scale: at.scale * Math.min(w / before.width, h / before.height) };
+    paint(true);
+  }
+
+  async function decode() {
+    const data = bytes(model.get("sprite"));
+    const mine = ++decoding;
+    const next = data.length ? await createImageBitmap(new Blob([data])) : null;
+    if (mine !== decoding) return;
+    bitmap = next;
+    queue(true);
+  }
+
+  const watcher = new ResizeObserver(resize);
+  watcher.observe(stage);
+  redrawOn(model, ["xy", "styles", "sizes", "others", "ids"], read);
+  redrawOn(model, ["chosen", "ringed", "lines", "current", "words", "lonely"], readChosen);
+  redrawOn(model, ["shown", "off"], filter);
+  redrawOn(model, ["palette", "size"], () => queue(true));
+  redrawOn(model, ["legend", "off", "palette", "bar", "rest"], buildKey);
+  redrawOn(model, ["description", "height", "hint", "drag"], describe);
+  redrawOn(model, ["sprite", "nearby", "nearby_words"], decode);
+  model.on("change:view", follow);
+  describe();
+  read();
+  follow();
+  buildKey();
+  decode();
+  const stopTheme = onTheme(() => setTimeout(() => {
+    buildKey();
+    queue(true);
+  }, 60));
+  return () => {
+    watcher.disconnect();
+    stopTheme();
+    clearTimeout(telling);
+    cancelAnimationFrame(moving);
+  };
+}
+export default { initialize, render };
