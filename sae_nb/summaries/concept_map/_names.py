@@ -139,7 +139,22 @@ def distinct_names(
         parts[i].append(own[0] if own else last[i])
     for i in _alike(parts):
         parts[i].append(last[i])
-    return [" · ".join(words) for words in parts]
+    return [joined(words) for words in parts]
+
+
+def joined(words: Sequence[str]) -> str:
+    """Return words as one name; patches are said once.
+
+    >>> joined(["centre patches", "top left patches", "digit 4"])
+    'centre · top left patches · digit 4'
+    """
+    follows = [*words[1:], ""]
+    return " · ".join(
+        word.removesuffix(f" {PATCHES}")
+        if word.endswith(PATCHES) and after.endswith(PATCHES)
+        else word
+        for word, after in zip(words, follows)
+    )
 
 
 def _alike(parts: Sequence[Sequence[str]]) -> list[int]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 
 from sae_nb.atoms import AtomCatalogue, row_words, rows_in_words, text_around
 from sae_nb.summaries.concept_map._concept_map import Column
-from sae_nb.summaries.concept_map._names import words_of_labels, words_of_rows
+from sae_nb.summaries.concept_map._names import joined, words_of_labels, words_of_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -268,7 +268,7 @@ def summarise_selection(
         atoms=chosen,
         labels=tuple(labels.get(int(atom), "") for atom in chosen),
         columns={name: values[chosen] for name, values in columns.items()},
-        name=" · ".join(_words(catalogue, chosen, labels)),
+        name=joined(_words(catalogue, chosen, labels)),
         n_rows=n_rows,
         shared=shared,
     )

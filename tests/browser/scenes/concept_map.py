@@ -268,7 +268,7 @@ def check_two_dictionaries_side_by_side(page: Page, stage: Any) -> None:
     panel = stage.panel("tiny-gpt")
     _shown(page, panel)
     panel.get_by_role("button", name="compare").first.click()
-    stage.says(panel, "atoms are in both")
+    panel.locator(".sae-nb-answer").get_by_text("atoms are in both").wait_for()
     stage.settle()
     stage("compare", panel)
     assert stage.ask("len(concept_pair.map.chart.lines) > 0")

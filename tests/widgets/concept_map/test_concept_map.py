@@ -250,7 +250,7 @@ def test_two_dictionaries_side_by_side() -> None:
     joined = len(lines_of(panel))
     assert joined == panel.record.match.same.sum() >= N_ATOMS - 8
     assert len(panel.map.chart.ringed) // 4 == N_ATOMS - joined
-    assert f"{joined} of {N_ATOMS} atoms are in both" in panel.status
+    assert f"{joined} of {N_ATOMS} atoms are in both" in panel.answer
     assert "random" in panel.map.facts.value
     assert "stability" in panel.colours
     panel.close()

@@ -144,7 +144,7 @@ MOST_BARS = 5
 MOST_SAID = 3
 LEFT_OUT = ("energy",)
 """Columns of a selection that a narrow table has no room for."""
-HEADERS = {"frequency": "fires on", "share": "of rows", "strength": "mean |z|", "lift": "× usual"}
+HEADERS = {"frequency": "fires on", "share": "of rows", "strength": "|z|", "lift": "× usual"}
 SHARES = ("frequency", "share")
 
 
@@ -277,7 +277,7 @@ def selection_answer(
     if view != "atoms":
         most = [names.in_text(atom) for atom in selection.atoms[:MOST_SAID].tolist()]
         return f"{said}: {_and(most)} fire there more than elsewhere." if most else f"{said}."
-    named = f", most about {selection.name}" if selection.name else ""
+    named = f", mostly about {selection.name.replace(' · ', ' and ')}" if selection.name else ""
     if not n_rows:
         return f"{said}{named}."
     if not selection.n_rows:

@@ -144,7 +144,7 @@ class MapFigure:
             show(bars, spread is not None)
             if spread is not None and known is not None:
                 self._spreads[name] = spread
-                bars.description = known.name
+                bars.description = f"{known.name}: drag to keep a range"
         with self._settled(), self.chart.hold_sync():
             self.chart.palette = look.palette
             self.chart.styles = look.styles.tobytes()

@@ -499,8 +499,12 @@ class ConceptMap(Panel):
             low, high = np.array(self.view[:2]), np.array(self.view[2:])
             kept &= ((record.xy >= low) & (record.xy <= high)).all(axis=1)
         points = np.flatnonzero(kept) if kept.sum() <= MOST_CLOSE else np.zeros(0, np.int64)
+        crops = self._crops(record, points)
+        # Those with a picture first: so many pictures there are.
+        pictured = np.array([crop is not None for crop in crops], bool)
+        points = np.concatenate([points[pictured], points[~pictured]])
         words = [_cut(word) for word in self._close_words(record, points)]
-        self.map.draw_close(points, words, self._crops(record, points))
+        self.map.draw_close(points, words, [crop for crop in crops if crop is not None])
 
     def _close_words(self, record: ConceptMapSummary, points: Int[np.ndarray, " m"]) -> list[str]:
         if record.show == "atoms":
@@ -510,17 +514,14 @@ class ConceptMap(Panel):
 
     def _crops(
         self, record: ConceptMapSummary, points: Int[np.ndarray, " m"]
-    ) -> list[UInt8[np.ndarray, "3 height width"]]:
-        """What each point is a picture of; empty where they are not of pictures."""
+    ) -> list[UInt8[np.ndarray, "3 height width"] | None]:
+        """What each point is a picture of; None where it is of none."""
         if record.show == "atoms":
-            found = [self.names.crop(point) for point in points.tolist()]
-            blank = np.full((3, 1, 1), 128, np.uint8)
-            known = any(crop is not None for crop in found)
-            return [blank if crop is None else crop for crop in found] if known else []
+            return [self.names.crop(point) for point in points.tolist()]
         catalogue = self.atlas.catalogue
         pictures = None if catalogue is None else catalogue.acts.context.pictures
         if record.show != "samples" or pictures is None:
-            return []
+            return [None] * len(points)
         return [pictures[sample].cpu().numpy() for sample in record.ids[points].tolist()]
 
     def _offer_columns(self) -> None:
@@ -554,8 +555,6 @@ class ConceptMap(Panel):
     def _draw_comparison(self) -> None:
         if self.record is not None:
             self._draw_points()
-            facts = match_facts(self.record) if self.compare else ""
-            self.say(facts.split(" (")[0] + "." if facts else "")
             self._recolour()
             self._draw_detail()
 
@@ -626,6 +625,9 @@ class ConceptMap(Panel):
             n_rows = 0 if catalogue is None else len(catalogue.acts)
             answer = selection_answer(self.names, selection, self.show, len(chosen), n_rows)
             self.conclude(answer, self._cluster_numbers(chosen))
+        elif self.compare and self.record is not None:
+            found, _, numbers = match_facts(self.record).partition(" (")
+            self.conclude(f"{found}.", numbers.split(")")[0])
         else:
             self.conclude(*atom_answer(self.names, self.atlas, self.atom))
 

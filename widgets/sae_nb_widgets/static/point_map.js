@@ -5,8 +5,8 @@ const MARGIN = 22;
 const REACH = 9;
 const CROWD = 6000;
 const CROP = 24;
-const MOST_NAMES = 16;
-const LONGEST_NAME = 26;
+const MOST_NAMES = 14;
+const LONGEST_NAME = 32;
 const MOST_CLOSE = 60;
 const STEP = 0.15;
 const ZOOM = 1.35;
@@ -293,7 +293,7 @@ function render({ model, el }) {
     const image = pen.createImageData(w, h);
     const colours = palette.map((entry) => entry[dark ? "dark" : "light"]);
     const crowded = n > CROWD ? new Uint8Array(w * h) : null;
-    const close = new Set(bitmap ? model.get("nearby") : []);
+    const close = new Set(model.get("nearby").slice(0, nCrops()));
     const grown = ratio * Math.min(zoomed() ** 0.3, 2.4);
     const even = model.get("size");
     for (const i of order) {
@@ -351,12 +351,15 @@ function render({ model, el }) {
     pen.globalAlpha = 1;
   }
 
+  // The first of the points nearby have a crop each.
+  const nCrops = () => (bitmap ? bitmap.height / bitmap.width : 0);
+
   function paintCrops(pen) {
     if (!bitmap) return;
     const tile = bitmap.width;
     const palette = model.get("palette");
     const dark = isDark();
-    model.get("nearby").forEach((point, k) => {
+    model.get("nearby").slice(0, nCrops()).forEach((point, k) => {
       if (!seen[point]) return;
       const [x, y] = [placeX(xy[2 * point]) - CROP / 2, placeY(xy[2 * point + 1]) - CROP / 2];
       pen.imageSmoothingEnabled = tile > CROP;
@@ -376,7 +379,13 @@ function render({ model, el }) {
     pen.lineJoin = "round";
     pen.strokeStyle = css("--sae-nb-paper");
     pen.fillStyle = ink;
-    const taken = [];
+    // Nothing is written under the buttons, nor over a crop.
+    const taken = [[width - 108, 0, width, 40]];
+    const [near, beside] = closeUp();
+    for (const point of near.slice(0, nCrops())) {
+      const [x, y] = [placeX(xy[2 * point]), placeY(xy[2 * point + 1])];
+      taken.push([x - CROP / 2, y - CROP / 2, x + CROP / 2, y + CROP / 2]);
+    }
     const write = (text, x, y, bold) => {
       pen.font = `${bold ? 600 : 400} ${size}px ${getComputedStyle(root).fontFamily}`;
       const long = pen.measureText(text).width;
@@ -399,11 +408,15 @@ function render({ model, el }) {
       pen.font = `600 ${size}px ${getComputedStyle(root).fontFamily}`;
       left -= write(text, px - pen.measureText(text).width / 2, py, true) ? 1 : 0;
     }
-    const [near, beside] = closeUp();
     near.forEach((point, k) => {
       const [px, py] = [placeX(xy[2 * point]), placeY(xy[2 * point + 1])];
       if (!beside[k] || !seen[point] || !within(px, py)) return;
-      write(beside[k], px + (bitmap ? CROP : diameterOf(point)) / 2 + 5, py, false);
+      const gap = (k < nCrops() ? CROP : diameterOf(point)) / 2 + 5;
+      pen.font = `400 ${size}px ${getComputedStyle(root).fontFamily}`;
+      const long = pen.measureText(beside[k]).width;
+      const fits = px + gap + long < width - 3;
+      if (fits && write(beside[k], px + gap, py, false)) return;
+      if (px - gap - long > 3) write(beside[k], px - gap - long, py, false);
     });
   }
 
