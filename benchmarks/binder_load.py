@@ -254,7 +254,7 @@ def in_browser(way: str) -> Way:
             seen.seconds["first panel"] = time.monotonic() - begun
             page.wait_for_function("document.querySelectorAll('.sae-nb-panel').length === 5")
             plot = touch(page)
-            seen.seconds["all panels, 7 read as a 4"] = time.monotonic() - begun
+            seen.seconds["all panels, 9 read as a 4"] = time.monotonic() - begun
             pulled = time.monotonic()
             pull(page, plot)
             seen.seconds["slider pulled to 0"] = time.monotonic() - pulled
@@ -272,15 +272,15 @@ def touch(page: Any) -> Any:
 
 
 def pull(page: Any, plot: Any) -> None:
-    """Pull the steering panel's slider down until the 7 is read as a 7 again."""
+    """Pull the steering panel's slider down until the 9 is read as a 9 again."""
     panel = page.locator(".sae-nb-panel").filter(has_text="What happens if").first
     slider = panel.get_by_role("slider").first
     for _ in range(400):
-        if page.evaluate(TOP, [plot, "after"]) == 7:
+        if page.evaluate(TOP, [plot, "after"]) == 9:
             break
         slider.press("ArrowLeft")
         page.wait_for_timeout(30)
-    page.wait_for_function(f"arg => ({TOP})(arg) === 7", arg=[plot, "after"])
+    page.wait_for_function(f"arg => ({TOP})(arg) === 9", arg=[plot, "after"])
 
 
 # Without a browser
@@ -303,7 +303,7 @@ with client.setup_kernel():
             first = time.monotonic() - begun
     all_cells = time.monotonic() - begun
     touched = nbformat.v4.new_code_cell(
-        "steering.strength = 0.0; steering.wait(); assert steering.summary.after.argmax() == 7")
+        "steering.strength = 0.0; steering.wait(); assert steering.summary.after.argmax() == 9")
     notebook.cells.append(touched)
     client.execute_cell(touched, len(notebook.cells) - 1)
 print(json.dumps({"first panel": first, "all cells": all_cells,

@@ -108,9 +108,6 @@ model = sn.load_model("tiny-vit")
 inputs = sn.data.scenes(1000, seed=7, split="test")
 labels, hook_point = inputs.digit, "resid_post.8"
 
-# %%
-model
-
 # %% [markdown]
 # ## 2 · Its activations
 #
@@ -120,7 +117,7 @@ model
 # %%
 acts = sn.capture(model, inputs, hook_point)
 train_acts, test_acts = acts.split(0.8, seed=0)
-acts
+print(f"{len(acts):,} rows of {acts.d_in} numbers, from {acts.context.n_samples:,} inputs")
 
 # %%
 acts[::500].to_pandas()
@@ -141,18 +138,23 @@ monitor
 
 # %%
 result = run.wait()
-result
+last = result.history[-1]
+print(f"After {result.steps} steps {last.l0:.0f} atoms a row explain {last.r2:.0%} of the")
+print(f"variance; {last.dead_fraction:.0%} of the {sae.n_atoms} atoms were never active lately.")
 
 # %% [markdown]
 # ## 4 · Can we trust it?
 #
-# Each number stands with its *floor* (what a mean predictor or a zeroed activation gets) and a
-# *control* (the same kind of SAE with random atoms). `recovered` rows splice the reconstruction into
-# the running model: what matters is whether the model still works on it.
+# The sentence under the title is the verdict. In each row below, the dot is this SAE, the solid tick its
+# *floor* (what a mean predictor or a zeroed activation gets), and the dashed tick its *control* (the same kind
+# of SAE with random atoms). Rows on what is *recovered* put the reconstruction into the running model: what
+# matters is whether the model still works on it. Click a row for its definition; *all* shows every row, and
+# `report.table` holds them.
 
 # %%
 report = sn.evaluate(sae, test_acts, model=model, labels=labels)
-report
+card = sw.ReportCard([report], saes=[sae], acts=test_acts)
+card
 
 # %% [markdown]
 # ## 5 · What makes an atom fire?
@@ -174,7 +176,9 @@ browser
 # %%
 effect = sn.best_effect(model, inputs[:24], hook_point, sae, by=2.0, unit="p99", acts=train_acts)
 browser.atom = effect.atom
-effect
+print(f"{browser.names.in_text(effect.atom)}, turned up: {effect.measure}")
+print(f"{effect.clean:.2f} → {effect.clean + effect.effect:.2f} on average over the inputs;")
+print(f"{len(effect.control)} random directions of that length: at most ±{effect.control_p95:.2f}.")
 
 # %%
 panel = sw.SteeringPanel(model, hook_point, sae, inputs=inputs[1:17], acts=train_acts)
@@ -189,7 +193,7 @@ panel
 before = model(inputs[1:2])
 with sn.steer(model, hook_point, sae, atom=effect.atom, by=effect.amount):
     after = model(inputs[1:2])
-(after - before).abs().max()
+print(f"the largest change of one of the answer's numbers: {(after - before).abs().max():.1f}")
 
 # %% [markdown]
 # ## 7 · The checked numbers
@@ -217,7 +221,9 @@ torch.set_num_threads(1)  # matrices this small are slower when two cores share 
 writer = sn.load_model("tiny-gpt")
 word_sae = sn.load_sae("tiny-gpt/resid_post.3")
 examples = sn.load_examples("tiny-gpt/resid_post.3")
-examples
+for match in examples.matches[:5]:
+    print(f"F1 {match.f1:.2f}  {examples.labels[match.atom]} (atom {match.atom})")
+print(f"{len(examples.matches)} factors are detected by one atom, {len(examples.missed)} by none")
 
 # %% tags=["words"]
 story = next(atom for atom in examples.steered if "bad" in atom.label)
@@ -259,7 +265,6 @@ trial = sn.pretrained.SentimentTrial(writer, word_sae.hook_point, beginnings, **
 shift = trial.shift(word_sae.dictionary[story.atom], story.by, sign=-1)
 directions = [sn.random_direction(word_sae.d_in, seed) for seed in range(2)]
 random_shifts = [trial.shift(direction, story.by, sign=-1).shift for direction in directions]
-shift
 
 # %% tags=["words", "closing"]
 assert shift.shift > max(0.2, *random_shifts), "the atom must do what its label says"

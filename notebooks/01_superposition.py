@@ -80,7 +80,8 @@ panel.wait(180)
 panel.sparsity = 0.97
 panel.wait(180)
 record = panel.record
-record
+print(f"{len(record.stored)} of 5 features are stored in {record.n_hidden} neurons;")
+print(f"together they use {record.dimensionality.sum():.2f} of {record.n_hidden} dimensions")
 
 # %%
 assert record.stored == (0, 1, 2, 3, 4), "rare features are all stored"
@@ -128,7 +129,7 @@ exercise("01.3").reveal()
 # sharing it costs $(1 + r)(1 - S)^2/6$. They cross at
 
 # %%
-sn.evaluation.critical_sparsity(0.3)
+print(f"sharing begins at a sparsity of {sn.evaluation.critical_sparsity(0.3):.2f}")
 
 # %% [markdown]
 # ## 3 · Who finds the directions?
@@ -148,7 +149,9 @@ shape = {"n_features": 32, "n_hidden": 10, "importance": equal, "n_restarts": 1,
 toys = [sn.models.train_bottlenecks([0.97], **shape, seed=seed)[0] for seed in seeds]
 saes = [sn.summaries.fit_atoms(toys[s], k=2, steps=300, n_starts=1, seed=s) for s in seeds]
 runs = [sn.summaries.summarise_superposition(toys[s], saes[s], seed=s) for s in seeds]
-runs
+for run in runs:
+    print(f"{len(run.stored)} of 32 features in {run.n_hidden} neurons; atoms lie on them with a")
+    print(f"cosine of {run.found.cosine:.3f} (random directions {run.found.cosine_floor:.2f})")
 
 # %% [markdown]
 # The claim, in all three: atoms lie on the features; neurons and random directions do not.
@@ -185,9 +188,6 @@ for seed in (10, 11, 12):
     some, fresh = (sn.summaries.row_factors(half, names) for half in digit.split(500))
     digits = sn.summaries.summarise_selectivity(sae, cls[:500], some, cls[500:], fresh, seed=seed)
     draws.append(digits)
-draws
-
-# %%
 draws[0].table
 
 # %% [markdown]
@@ -201,7 +201,7 @@ draws[0].table
 
 # %%
 r2 = sn.evaluate(sae, acts.split(0.15, seed=0)[0])["r2"]
-r2
+print(f"R² {r2.value:.2f}; with random directions in place of the atoms {r2.control:.2f}")
 
 # %% [markdown]
 # So an atom can be off almost everywhere, and one can look at where it is not:

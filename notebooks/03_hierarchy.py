@@ -78,7 +78,8 @@ squares = {title: found[name].atoms for name, title in names.items()}
 figure_widget(likeness_figure({"the truth": tree.dictionary, **squares}), height=230)
 
 # %%
-{names[name]: {"PC": round(one.numbers["PC"], 2)} for name, one in found.items()}
+for name, one in found.items():
+    print(f"{names[name]}: {one.numbers['PC']:.0%} of the parent in its children")
 
 # %% [markdown]
 # That was one seed and a third of the steps. The full runs, three seeds; a claim *holds* only if each
@@ -163,7 +164,8 @@ axes = {"x_title": "r", "y_title": "μ₁(r), live atoms"}
 figure_widget(curve_figure(curves, **axes), height=300)
 
 # %%
-{name: round(one.coactive, 2) for name, one in digits.items()}  # the same, of atoms used together
+for name, one in digits.items():
+    print(f"{name}: {one.coactive:.2f} among atoms used together")
 
 # %%
 steps.table("coherent globally, orthogonal locally")

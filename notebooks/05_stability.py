@@ -98,7 +98,8 @@ runs.table("alike", "stable")
 
 # %%
 live = archetypal_stability.look(seed=0)
-{name: round(float(cosines.mean()), 2) for name, cosines in live.items()}
+for name, cosines in live.items():
+    print(f"{name}: {cosines.mean():.2f}")
 
 # %% [markdown]
 # ## 3 · What the hull does give

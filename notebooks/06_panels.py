@@ -104,7 +104,8 @@ exercise("06.1").check(strength)
 # %%
 recipe = steering.recipe()
 steering.keep_recipe()
-recipe
+for name in ("hook_point", "atom", "unit", "mode"):
+    print(f"{name}: {recipe[name]}")
 
 # %% [markdown]
 # Twice its percentile makes the 7 a 4. Is that so special? Predict before you look.

@@ -79,7 +79,8 @@ for strict in (False, True):
     sae.predict(leaf).codes[0, 5].square().sum().backward()
     reached["strict" if strict else "published"] = (leaf.grad[0].norm(dim=1) > 0).int().tolist()
     leaf.grad = None
-reached
+for form, tokens in reached.items():
+    print(f"{form}: tokens {', '.join(str(i) for i, hit in enumerate(tokens) if hit)}")
 
 # %% [markdown]
 # ## 2 · Slow and fast, planted
@@ -179,7 +180,7 @@ for name, z in {"predicted": sets["predicted"], "novel": sets["novel"]}.items():
     own = z - z.mean(dim=1, keepdim=True)
     orders = {"as read": own, "order lost": sn.temporal.permuted_order(own, seed=0)}
     within[name] = {how: round(sn.temporal.lag_cosine(x), 2) for how, x in orders.items()}
-within
+    print(name, *(f"· {how} {cosine:.2f}" for how, cosine in within[name].items()))
 
 # %% [markdown]
 # ## 4 · Where documents meet
@@ -273,7 +274,8 @@ text.table("growth on text")
 # %%
 model = sn.load_model("tiny-gpt")
 surprise = garden_path_surprise(model, saes["temporal"], EXAMPLES)
-{what: "{:+.2f} ± {:.2f}".format(*surprise.effect(what)) for what in ("nats", "novel_energy")}
+for what, words in (("nats", "surprise in nats"), ("novel_energy", "novel energy")):
+    print("{}: {:+.2f} ± {:.2f}".format(words, *surprise.effect(what)))
 
 # %% [markdown]
 # Six sentences and a model that never read such: expect no effect beyond its error here. The benchmarks of

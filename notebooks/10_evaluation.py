@@ -107,11 +107,13 @@ exercise("10.3").check(is_clear)
 shifted = acts.x + torch.linspace(0, 300, 64)
 x_hat = sae(acts.x).detach() + torch.linspace(0, 300, 64)
 ids = ("r2_pooled", "r2_perdim", "r2_varratio", "r2_pertoken", "r2_scalar", "r2_uncentred")
-{id: round(sn.evaluation.explained_variance(shifted, x_hat, id), 4) for id in ids}
+for id in ids:
+    print(f"{id}: {sn.evaluation.explained_variance(shifted, x_hat, id):.4f}")
 
 # %%
 named = ("overcomplete.r2_score", "saelens.explained_variance_legacy")
-{id: round(sn.evaluation.as_published(id, x=shifted, x_hat=x_hat), 4) for id in named}
+for id in named:
+    print(f"{id}: {sn.evaluation.as_published(id, x=shifted, x_hat=x_hat):.4f}")
 
 # %%
 exercise("10.1")
@@ -132,7 +134,10 @@ pair = [sn.TopK(**config, generator=torch.Generator().manual_seed(i)) for i in (
 for seed, one in enumerate(pair):
     sn.train(one, acts, steps=120, seed=seed, progress=False)
 agreement = sn.evaluation.stability(pair)
-agreement
+print(
+    f"mean cosine of matched atoms {agreement.value:.2f}; random dictionaries {agreement.floor:.2f};"
+)
+print(f"{agreement.shared_fraction:.0%} of the pairs are above 0.7")
 
 # %% [markdown]
 # Above the floor, and far from one: much of what a training finds is this training's own. Over three seeds, on

@@ -24,7 +24,7 @@ from plotly.offline import get_plotlyjs
 from traitlets.config import Config
 
 NOTEBOOK = Path(__file__).with_name("00_tour.ipynb")
-PANELS = ("monitor", "browser", "panel", "reader", "story_panel")
+PANELS = ("monitor", "card", "browser", "panel", "reader", "story_panel")
 # The page template's own scripts (mathematics, diagrams, widgets) would be fetched when it is opened.
 SCRIPT_FROM_ELSEWHERE = re.compile(r"<script[^>]*>(?:(?!</script>).)*</script>", re.DOTALL)
 MAIN = re.compile(r"<main.*</main>", re.DOTALL)

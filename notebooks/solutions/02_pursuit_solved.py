@@ -87,7 +87,8 @@ stepper
 
 # %%
 codes, trace = sn.matching_pursuit(strokes[:1], sae.dictionary, k=12, trace=True)
-trace.atoms, trace.residual_norms
+for atom, left in zip(trace.atoms[0], trace.residual_norms[0], strict=False):
+    print(f"atom {int(atom):3d} is chosen; length left {float(left):.2f}")
 
 # %%
 exercise("02.1")

@@ -109,7 +109,8 @@ verdict
 # %%
 recipe = steering.recipe()
 steering.keep_recipe()
-recipe
+for name in ("hook_point", "atom", "unit", "mode"):
+    print(f"{name}: {recipe[name]}")
 
 # %% [markdown]
 # Twice its percentile makes the 7 a 4. Is that so special? Predict before you look.

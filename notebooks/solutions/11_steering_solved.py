@@ -62,7 +62,9 @@ test = sn.data.scenes(90, seed=31, split="test")
 others = test.images[torch.as_tensor(test.digit) != 4][:8]
 fours = test.images[torch.as_tensor(test.digit) == 4][:8]
 atom, auc = science.reading_atom(seen, seen.sae, 4)
-sn.calibrate_strength(seen.model, others, seen.point, seen.sae, atom, 0.25), round(auc, 3)
+quarter = sn.calibrate_strength(seen.model, others, seen.point, seen.sae, atom, 0.25)
+print(f"atom {atom} tells fours from others (AUC {auc:.2f}); {quarter.by[0]:.0f} times its unit")
+print(f"direction costs {quarter.kl:.2f} nats")
 
 # %%
 exercise("11.1")
@@ -85,7 +87,10 @@ curves = science.curves_of(seen, seen.sae, atom, 4, others, controls=4)
 figure_widget(figures.success_figure(curves), height=320)
 
 # %%
-curves
+success = curves["success"]
+print(f"at equal cost the {curves.measure} moves by {success.value:.1f}")
+print(f"(95 %: {success.interval[0]:.1f} to {success.interval[1]:.1f}),")
+print(f"with random directions by {success.control:.1f}")
 
 # %% [markdown]
 # The three full seeds, four digits each, a fresh SAE for every seed:
@@ -151,7 +156,8 @@ battery = sn.evaluation.fragility_battery(
 figure_widget(figures.fragility_figure(battery), height=330)
 
 # %%
-battery
+print(f"holds in {battery['robustness'].value:.0%} of {battery.effects.size} cells;")
+print(f"the sign flips in {battery['sign flips'].value:.0%}")
 
 # %%
 steering.table("fragility")
@@ -184,14 +190,19 @@ check = sn.evaluation.illusion_check(
 figure_widget(figures.illusion_figure([check], ["atom of fours"]), height=280)
 
 # %%
-check.light, check.verdict
+print(f"{check.light}: {check.verdict}")
 
 # %% [markdown]
 # And which atoms does an answer hang on? Gradient × activation, held against taking each atom out; the error of
 # the SAE is a node like any other.
 
 # %%
-sn.evaluation.attribution_fidelity(seen.model, fours[:3], seen.point, seen.sae)
+fidelity = sn.evaluation.attribution_fidelity(seen.model, fours[:3], seen.point, seen.sae)
+agreement = fidelity["agreement"]
+print(
+    f"rank agreement with taking atoms out {agreement.value:.2f} (chance {agreement.control:.2f});"
+)
+print(f"the SAE's error carries {fidelity.error_share:.0%}")
 
 # %%
 steering.table("no illusion", "attribution")

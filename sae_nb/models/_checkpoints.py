@@ -29,6 +29,7 @@ _TOKENIZER_FILES = (
     "vocab.txt",
     "spiece.model",
 )
+_LONG_TO_LOAD = 1_000_000_000  # bytes
 _HEADS = ("ForCausalLM", "ForMaskedLM", "ForSequenceClassification", "ForImageClassification")
 # Full checkpoints of two towers whose vision part loads by itself.
 _VISION_TOWERS = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel"}
@@ -107,7 +108,7 @@ def _weights(folder: Path, name: str, config: Any, dtype: torch.dtype | None) ->
     # Mismatches are let through here so that _check_complete can name them.
     options |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
-        with _without_report():
+        with _without_report(), _bar_if_long(folder):
             module, notes = factory.from_pretrained(
                 folder, dtype="auto" if dtype is None else dtype, **options
             )
@@ -133,6 +134,22 @@ def _without_report() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(keep)
+
+
+@contextmanager
+def _bar_if_long(folder: Path) -> Iterator[None]:
+    """Keep transformers' progress bar for weights that take long; elsewhere it is noise in a notebook."""
+    from transformers.utils import logging as theirs
+
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if size >= _LONG_TO_LOAD or not theirs.is_progress_bar_enabled():
+        yield
+        return
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        theirs.enable_progress_bar()
 
 
 def _check_complete(name: str, notes: dict[str, Any]) -> None:

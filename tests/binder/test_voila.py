@@ -76,7 +76,7 @@ def _wait_until_it_listens(port: int, server: Any, log: Path) -> None:
 
 
 def test_the_page_runs_by_itself_and_its_slider_answers(lab: ModuleType, address: str) -> None:
-    """Five panels, no code, nothing from elsewhere; the 7 is read as a 4, and as a 7 at slider 0."""
+    """Five panels, no code, nothing from elsewhere; the 9 is read as a 4, and as a 9 at slider 0."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -94,15 +94,15 @@ def test_the_page_runs_by_itself_and_its_slider_answers(lab: ModuleType, address
         steering = page.locator(".sae-nb-panel").filter(has_text="What happens if").first
         plot = steering.locator(".js-plotly-plot").first.element_handle()
         page.wait_for_function(f"arg => ({TOP})(arg) === 4", arg=[plot, "after"])
-        assert page.evaluate(TOP, [plot, "before"]) == 7
+        assert page.evaluate(TOP, [plot, "before"]) == 9
         assert page.get_by_text("import sae_nb").count() == 0
         slider = steering.get_by_role("slider").first
         for _ in range(400):
-            if page.evaluate(TOP, [plot, "after"]) == 7:
+            if page.evaluate(TOP, [plot, "after"]) == 9:
                 break
             slider.press("ArrowLeft")
             page.wait_for_timeout(30)
-        page.wait_for_function(f"arg => ({TOP})(arg) === 7", arg=[plot, "after"])
+        page.wait_for_function(f"arg => ({TOP})(arg) === 9", arg=[plot, "after"])
         assert errors == []
         own = (address, "data:", "blob:")
         assert [url for url in asked if not url.startswith(own)] == []

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import sae_nb_widgets as sw
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "shots" / "demo"
@@ -23,27 +24,43 @@ TOP = """([plot, name]) => {
   return String(shares.indexOf(Math.max(...shares)));
 }"""
 
+# What the demo's two lenses open on.
+ITS_ATOMS = """
+for panel, pushed, label in ((lens, steering, "digit 4"), (words, story_panel, "bad story")):
+    assert panel.atom == pushed.atom
+    assert panel.summary.place(panel.atom) is not None
+    assert label in panel.names.words(panel.atom)
+"""
+
+# How far down the notebook is scrolled.
+SCROLLED = """() => Math.max(...[...document.querySelectorAll('.jp-Notebook, .jp-Notebook *')]
+  .map(node => node.scrollTop))"""
+
 
 @pytest.fixture(scope="module")
-def demo(lab_module: ModuleType) -> Iterator[Any]:
-    """The demo as it looks after opening it and touching nothing; pictures go to build/shots."""
-    path = Path(__file__).with_name("self_running.py")
-    spec = importlib.util.spec_from_file_location("self_running", path)
+def film(lab_module: ModuleType) -> ModuleType:
+    """The camera."""
+    assert lab_module.chromium() is not None
+    path = Path(__file__).with_name("film.py")
+    spec = importlib.util.spec_from_file_location("film", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["self_running"] = module
+    sys.modules["film"] = module
     spec.loader.exec_module(module)
-    with module.SelfRunningLab(ROOT / "notebooks" / "demo.ipynb", out=SHOTS, timeout_s=240) as lab:
-        drawn = ".sae-nb-panel canvas"
-        lab.first_panel = lab.until(
-            lambda: lab.page.locator(drawn).count() > 0, "the first panel to be drawn"
-        )
-        lab.finished = lab.until(lab.all_ran, "the demo to run by itself")
+    return module
+
+
+@pytest.fixture(scope="module")
+def demo(film: ModuleType) -> Iterator[Any]:
+    """The demo as it looks after opening it and touching nothing; film and images go to build/shots."""
+    with film.FilmedLab(ROOT / "notebooks" / "demo.ipynb", out=SHOTS, timeout_s=240) as lab:
+        lab.film = film.write_film(lab, SHOTS)
+        lab.scrolled = lab.page.evaluate(SCROLLED)
         _, plot = _steering(lab)
         _wait_for(lab, plot, "after", "4")
-        lab.changed = lab.until(lambda: True, "nothing more")
         lab.first_class = lab.page.evaluate(TOP, [plot, "before"])
+        lab.page.set_viewport_size({"width": 1280, "height": 1600})
         lab.settle(2000)
         yield lab
 
@@ -55,7 +72,7 @@ def _panel(lab: Any, title: str, which: int = 0) -> Any:
 
 
 def _steering(lab: Any) -> tuple[Any, Any]:
-    panel = _panel(lab, "What happens if this were stronger?")
+    panel = _panel(lab, sw.SteeringPanel.question)
     return panel, panel.locator(".js-plotly-plot").first.element_handle()
 
 
@@ -64,15 +81,33 @@ def _wait_for(lab: Any, plot: Any, name: str, expected: str) -> None:
                                arg=[plot, name, expected])  # fmt: skip
 
 
-def test_it_runs_by_itself_without_complaint(demo: Any, record_property: Record) -> None:
+def test_it_runs_by_itself_without_complaint(
+    demo: Any, film: ModuleType, record_property: Record
+) -> None:
     """Nobody pressed anything: every cell ran, every panel is there, nothing is broken."""
-    record_property("seconds to the first panel", round(demo.first_panel, 1))
-    record_property("seconds to the last cell", round(demo.finished, 1))
-    record_property("seconds from opening to a changed class", round(demo.changed, 1))
-    assert demo.first_class == "7"
+    for name, seconds in film.seconds_of(demo.film).items():
+        record_property(f"seconds from opening to {name}", round(seconds, 1))
+    assert demo.first_class == "9"
     demo.shots_of_outputs()
     assert demo.problems() == []
     assert demo.page.locator(".sae-nb-panel").count() == 5
+
+
+def test_the_first_screen_stays_in_sight(demo: Any) -> None:
+    """Running all cells does not take the visitor to the end of the notebook."""
+    assert demo.scrolled < 10
+    assert "Demo: draw a digit, turn an atom up" in demo.film[-1].page
+
+
+def test_nothing_said_while_loading_is_taken_back(demo: Any, film: ModuleType) -> None:
+    """From opening to ready, each line of a panel stays, or is one that says what is loading."""
+    for panel in range(5):
+        assert film.taken_back(demo.film, panel) == []
+
+
+def test_the_first_atoms_are_active_and_have_names(demo: Any) -> None:
+    """Both lenses open on an atom with a label that is active in the input: there is heat to see."""
+    demo.asked(ITS_ATOMS)
 
 
 def test_the_class_changes_with_the_slider(demo: Any) -> None:
@@ -97,7 +132,7 @@ def test_the_class_changes_with_the_slider(demo: Any) -> None:
 
 def test_what_is_drawn_with_the_mouse_is_read_and_steered(demo: Any) -> None:
     """A 1 drawn on the canvas: the lens answers 1, and the steering panel follows."""
-    lens = _panel(demo, "Which atoms does this use?")
+    lens = _panel(demo, sw.InputLens.question)
     lens.get_by_role("button", name="clear").first.click()
     pad = lens.locator("canvas").first
     box = pad.bounding_box()
@@ -118,11 +153,11 @@ def test_what_is_drawn_with_the_mouse_is_read_and_steered(demo: Any) -> None:
 
 def test_a_typed_sentence_goes_on_differently(demo: Any) -> None:
     """The new beginning is read by the lens and continued twice, differently."""
-    words = _panel(demo, "Which atoms does this use?", 1)
+    words = _panel(demo, sw.InputLens.question, 1)
     field = words.locator("input[type=text], textarea").first
     field.fill("One day Tom went to the river with a dog. The dog looked at the boat.")
     field.press("Enter")
-    telling = _panel(demo, "What happens if this were stronger?", 1)
+    telling = _panel(demo, sw.SteeringPanel.question, 1)
     demo.settle()
     telling.get_by_role("button", name="continue the text").click()
     telling.get_by_text("river").first.wait_for()

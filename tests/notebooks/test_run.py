@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import nbformat
 import pytest
@@ -20,6 +21,9 @@ NOTEBOOKS = [*sorted(FOLDER.glob("[0-9]*.ipynb")), FOLDER / "demo.ipynb"]
 ELSEWHERE = re.compile(
     r"src=[\"']https?://[^\"']*|<link[^>]*href=[\"']https?://[^\"']*|import\([\"']https?://[^\"']*"
 )
+# What Python writes of an object, and a number that was not rounded.
+BARE = re.compile(r"^\s*(?:[A-Za-z_]\w*\(|[\[{(]|-?\d+\.\d{6,}|\w+\.\w+\()")
+IN_OTHER_FORM = ("text/html", "text/markdown", "application/vnd")
 Record = Callable[[str, object], None]
 
 pytestmark = [pytest.mark.timeout(600)]
@@ -36,6 +40,29 @@ def run_tour() -> ModuleType:
     return module
 
 
+def bare(cell: Any) -> list[str]:
+    """Outputs of a cell that a reader sees as Python writes an object: a record, a tensor, a dict."""
+    data = [out.data for out in cell.get("outputs", []) if "data" in out]
+    plain = [d["text/plain"] for d in data if not any(k.startswith(IN_OTHER_FORM) for k in d)]
+    return [text[:80] for text in plain if BARE.match(text)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["TrainRecord(step=500, loss=0.0446)", "tensor(4.0609)", "{'MP': 0.76}", "[1, 2]", "(1, 2)",
+     "0.6571428571428571", "array([1, 2])", "np.float64(0.5)"],
+)  # fmt: skip
+def test_a_bare_output_is_found(text: str) -> None:
+    """What the notebooks must not show; the same beside a table or a panel is never seen."""
+    output = nbformat.v4.new_output("execute_result", data={"text/plain": text})
+    cell = nbformat.v4.new_code_cell("x", outputs=[output])
+    assert bare(cell) == [text]
+    output.data["text/html"] = "<p>in words</p>"
+    assert bare(cell) == []
+    output.data = {"text/plain": "Minkowski sum accepted: R² 0.99 (null 0.98)"}
+    assert bare(cell) == []
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, record_property: Record) -> None:
     """Its own assertions hold; the seconds are recorded, not judged."""
@@ -45,6 +72,7 @@ def test_notebook_runs(path: Path, record_property: Record) -> None:
     record_property("seconds", round(time.perf_counter() - started, 1))
     ran = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     assert all(cell.execution_count for cell in ran)
+    assert [text for cell in ran for text in bare(cell)] == []
 
 
 def test_tour_runs_and_becomes_one_page(
@@ -56,7 +84,13 @@ def test_tour_runs_and_becomes_one_page(
 ) -> None:
     """The tour's assertions hold, a table is printed last, and the page needs nothing else."""
     monkeypatch.setattr(sys, "argv", ["run_tour.py", "--out", str(tmp_path / "tour.html")])
+    executed = []
+    run = run_tour.run
+    monkeypatch.setattr(
+        run_tour, "run", lambda notebook: executed.append(notebook) or run(notebook)
+    )
     assert run_tour.main() == 0
+    assert [text for cell in executed[0].cells for text in bare(cell)] == []
     table = capsys.readouterr().out
     first = ("model", "hook point", "rows captured", "R²", "L0", "floor", "random directions")
     for name in (*first, "stories that go badly", "cost in nats", "whole tour"):

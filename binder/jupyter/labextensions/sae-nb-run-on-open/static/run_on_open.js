@@ -23,12 +23,20 @@
 
   const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+  // "Run all" goes to the last cell, and a visitor would watch the end of the notebook stay empty.
+  const toTheTop = (content) => {
+    content.activeCellIndex = 0;
+    return content.scrollToItem(0);
+  };
+
   // The command acts on the notebook in front, and while a page is restored others pass in front of it.
   const run = async (app, widget) => {
     await Promise.all([widget.context.ready, widget.sessionContext.ready, widget.revealed]);
     for (let attempt = 0; attempt < 100 && !widget.isDisposed && untouched(widget); attempt += 1) {
       if (app.shell.currentWidget === widget) {
-        await app.commands.execute("notebook:run-all-cells");
+        const ran = app.commands.execute("notebook:run-all-cells");
+        await toTheTop(widget.content);
+        await ran;
       } else {
         app.shell.activateById(widget.id);
       }
