@@ -137,3 +137,18 @@ def test_the_card_says_how_to_make_it_again(card):
     text = (FOLDER / "card.md").read_text()
     assert card["command"] in text
     assert f"{card['held_out']['nats_per_token']['prose']:.3f}" in text
+
+
+def test_a_small_model_is_loaded_without_a_progress_bar(capsys):
+    """Nothing is written into the notebook, and transformers' bars are as the user had them."""
+    from transformers.utils import logging as theirs
+
+    before = theirs.is_progress_bar_enabled()
+    theirs.enable_progress_bar()
+    try:
+        load_model("tiny-gpt")
+        assert theirs.is_progress_bar_enabled()
+    finally:
+        (theirs.enable_progress_bar if before else theirs.disable_progress_bar)()
+    written = capsys.readouterr()
+    assert "Loading" not in written.out + written.err
