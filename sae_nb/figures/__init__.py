@@ -23,14 +23,35 @@ if TYPE_CHECKING:
         side_by_side as side_by_side,
         squares as squares,
     )
-    from sae_nb.figures._still import to_png as to_png, to_png_tag as to_png_tag, to_svg as to_svg
+    from sae_nb.figures._sheets import (
+        beside as beside,
+        filled as filled,
+        key as key,
+        padded as padded,
+        paragraph as paragraph,
+        random_tick as random_tick,
+        solid_tick as solid_tick,
+        stacked as stacked,
+        wrapped as wrapped,
+    )
+    from sae_nb.figures._still import (
+        draw_figure as draw_figure,
+        to_png as to_png,
+        to_png_tag as to_png_tag,
+        to_svg as to_svg,
+    )
     from sae_nb.figures._strokes import (
+        INK as INK,
         Dot as Dot,
         Drawing as Drawing,
         Label as Label,
+        Picture as Picture,
         Polyline as Polyline,
         Rectangle as Rectangle,
         Stroke as Stroke,
+        moved as moved,
+        shortened as shortened,
+        text_width as text_width,
     )
     from sae_nb.figures._sums import sum_of_strips as sum_of_strips
     from sae_nb.figures._training import (

@@ -17,7 +17,18 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from sae_nb.figures._strokes import Dot, Drawing, Label, Polyline, Rectangle, Stroke
+from sae_nb.figures._sheets import filled, key
+from sae_nb.figures._strokes import (
+    Dot,
+    Drawing,
+    Label,
+    Polyline,
+    Rectangle,
+    Stroke,
+    moved,
+    shortened,
+    text_width,
+)
 from sae_nb.figures.theme import (
     AXIS,
     GREY,
@@ -47,6 +58,8 @@ class Axis:
     log: bool
     title: str
     ticks: tuple[tuple[float, str], ...]
+    named: bool = False
+    """Whether its ticks are names of rows or columns, not places on a scale."""
 
     def place(self, values: Any) -> Float[np.ndarray, " n"]:
         """Pixel positions of data values; what a log axis cannot show is NaN."""
@@ -82,7 +95,8 @@ def read_axis(
     length = end - start
     ticks = _ticks(settings, low, high, log, categories)
     title = unescape(str(settings.title.text or ""))
-    return Axis(low, high, start + length * first, start + length * last, log, title, ticks)
+    named = bool(categories) or settings.ticktext is not None
+    return Axis(low, high, start + length * first, start + length * last, log, title, ticks, named)
 
 
 def categories_of(traces: Sequence[Any], side: str) -> list[str]:
@@ -177,6 +191,9 @@ def _ticks(
 # The traces of a still image as strokes: bars, lines and markers, heat-maps.
 
 
+BESIDE = 7.0
+"""From a point to the words beside it, in CSS pixels."""
+
 MOST_CELLS = 64
 """Along one side of a heat-map; more are thinned."""
 
@@ -256,13 +273,21 @@ def _scatter(trace: Any, x: Axis, y: Axis, colour: str, _: Beside) -> list[Strok
         if trace.fill in ("tozeroy", "toself", "tonexty"):
             closed = run if trace.fill == "toself" else [(run[0][0], y.start), *run]
             closed = closed if trace.fill == "toself" else [*closed, (run[-1][0], y.start)]
-            fill = trace.fillcolor or fade(GREY, 0.2)
-            strokes.append(Polyline(closed, "none", 0, fill=fill))
+            strokes += _area(trace, closed)
         if "lines" in mode:
             dashed = trace.line.dash not in (None, "solid")
             strokes.append(Polyline(run, line_colour, trace.line.width or 2, dashed))
     strokes += _markers(trace, points, line_colour) if "markers" in mode else []
     return strokes + (_texts(trace, points) if "text" in mode else [])
+
+
+def _area(trace: Any, corners: list[tuple[float, float]]) -> list[Stroke]:
+    """What a line encloses: a tint, or the hatching of a random control's bar."""
+    if not trace.fillpattern.shape:
+        return [Polyline(corners, "none", 0, fill=trace.fillcolor or fade(GREY, 0.2))]
+    (left, right), (top, bottom) = ((min(side), max(side)) for side in zip(*corners))
+    colour = trace.fillpattern.fgcolor or GREY
+    return [Rectangle(left, top, right - left, bottom - top, colour, hatched=True)]
 
 
 def _markers(trace: Any, points: list[tuple[float, float]], colour: str) -> list[Stroke]:
@@ -304,7 +329,9 @@ def _texts(trace: Any, points: list[tuple[float, float]]) -> list[Stroke]:
         # Text to the left of a point ends there.
         anchor = {"left": "end", "right": "start"}.get(side.split()[-1], "middle")
         size = theme().font_px - 1
-        strokes.append(Label(px, py + up, unescape(str(text)), anchor=anchor, size=size))
+        words = unescape(str(text))
+        aside = {"end": -BESIDE, "start": BESIDE}.get(anchor, 0.0)
+        strokes.append(Label(px + aside, py + up, words, anchor=anchor, size=size, halo=True))
     return strokes
 
 
@@ -376,6 +403,9 @@ DRAWN = {"bar": _bars, "scatter": _scatter, "scattergl": _scatter, "heatmap": _h
 
 WIDTH = 700
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 26, 46
+WIDEST_NAMES = 0.4
+"""Of the sheet, for the names along an upright axis; longer ones end in "…"."""
+
 STACKED = ("stack", "relative")
 
 
@@ -391,7 +421,7 @@ def to_svg(figure: go.Figure, width: int = WIDTH) -> str:
 
 
 def to_png(figure: go.Figure, width: int = WIDTH) -> bytes:
-    """Return `figure` as PNG with a transparent background."""
+    """Return `figure` as PNG on white."""
     return draw_figure(figure, width).to_png()
 
 
@@ -403,6 +433,9 @@ def to_png_tag(figure: go.Figure, width: int = WIDTH) -> str:
 
 def draw_figure(figure: go.Figure, width: int = WIDTH) -> Drawing:
     """Return the strokes of `figure` on a sheet `width` pixels wide."""
+    legend = _legend(figure, width)
+    top = max(TOP, int(figure.layout.margin.t or 0), int(legend.height) + 10)
+    below = max(BOTTOM, int(2.9 * theme().font_px))
     height = int(figure.layout.height or theme().figure_height_px)
     pairs: dict[tuple[str, str], list[tuple[int, Any]]] = {}
     unknown = []
@@ -414,25 +447,55 @@ def draw_figure(figure: go.Figure, width: int = WIDTH) -> Drawing:
             continue
         pairs.setdefault((trace.xaxis or "x", trace.yaxis or "y"), []).append((index, trace))
     strokes: list[Stroke] = []
+    sheet = (_room_for_names(figure, pairs, width), width - RIGHT), (height - below, top)
     for names, traces in pairs.items():
-        strokes += _draw_subplot(figure, names, traces, (width, height))
-    strokes += _legend(figure, width)
+        strokes += _draw_subplot(figure, names, traces, sheet)
+    # Words over marks, whichever came first.
+    strokes = [_inside(s, width) for s in sorted(strokes, key=lambda s: isinstance(s, Label))]
+    strokes += [moved(stroke, RIGHT, 4) for stroke in legend.strokes]
     if unknown:
         text = f"not drawn here: {', '.join(sorted(set(unknown)))}"
         strokes.append(Label(width - RIGHT, height - 2, text, anchor="end", size=11))
     return Drawing(width, height, tuple(strokes))
 
 
+def _room_for_names(figure: go.Figure, pairs: Any, width: int) -> float:
+    """Where the leftmost axis stands, so that the names and the title beside it are on the sheet."""
+    size, room = theme().font_px, float(LEFT)
+    for _, name in pairs:
+        settings = axis_settings(figure, name)
+        base = axis_settings(figure, f"x{name[1:]}")
+        if settings.visible is False or (base.domain or (0.0,))[0] > 0:
+            continue
+        axis = read_axis(figure, name, _drawn_against(figure, name), (0.0, 1.0))
+        widest = max((text_width(text, size - 1) for _, text in axis.ticks), default=0.0)
+        title = 1.6 * size if axis.title else 0.0
+        room = max(room, min(widest, WIDEST_NAMES * width) + title + 10)
+    return room
+
+
+def _inside(stroke: Stroke, width: float) -> Stroke:
+    """A label that would leave the sheet, moved back on it."""
+    if not isinstance(stroke, Label) or stroke.angle:
+        return stroke
+    wide = text_width(stroke.text, stroke.size)
+    left = stroke.x - {"start": 0.0, "middle": 0.5, "end": 1.0}[stroke.anchor] * wide
+    return moved(stroke, max(2 - left, 0.0) - max(left + wide - width + 2, 0.0), 0)
+
+
 def _draw_subplot(
-    figure: go.Figure, names: tuple[str, str], traces: list[tuple[int, Any]], size: tuple[int, int]
+    figure: go.Figure,
+    names: tuple[str, str],
+    traces: list[tuple[int, Any]],
+    sheet: tuple[tuple[float, float], tuple[float, float]],
 ) -> list[Stroke]:
-    ends = ((LEFT, size[0] - RIGHT), (size[1] - BOTTOM, TOP))
     x, y = (
         read_axis(figure, name, _drawn_against(figure, name), pixels)
-        for name, pixels in zip(names, ends)
+        for name, pixels in zip(names, sheet)
     )
     hidden = any(axis_settings(figure, name).visible is False for name in names)
-    strokes = [] if hidden else _frame(x, y)
+    ruled = [axis_settings(figure, name).showgrid is not False for name in names]
+    strokes = [] if hidden else _frame(x, y, ruled)
     bars = [index for index, trace in traces if trace.type == "bar"]
     mode, stacked = figure.layout.barmode, dict[float, float]()
     for index, trace in traces:
@@ -457,27 +520,35 @@ def _drawn_against(figure: go.Figure, name: str) -> list[Any]:
     ]
 
 
-def _frame(x: Axis, y: Axis) -> list[Stroke]:
+def _frame(x: Axis, y: Axis, ruled: Sequence[bool]) -> list[Stroke]:
+    """Ticks, names, titles and grid lines; where rows or columns have names, no line strikes through."""
     size = theme().font_px
     strokes: list[Stroke] = []
+    title_room = 1.6 * size if y.title else 0.0
     for value, text in y.ticks:
         at = float(y.place(value)[0])
-        strokes.append(Polyline([(x.start, at), (x.end, at)], GRID, 1))
-        strokes.append(Label(x.start - 6, at + size * 0.35, text, anchor="end", size=size - 1))
+        if ruled[1] and not y.named:
+            strokes.append(Polyline([(x.start, at), (x.end, at)], GRID, 1))
+        short = shortened(text, size - 1, max(x.start - title_room - 8, 40))
+        strokes.append(Label(x.start - 6, at + size * 0.35, short, anchor="end", size=size - 1))
     free = -1e9  # where the last name ended: names that would overlap are left out
     for value, text in x.ticks:
         at = float(x.place(value)[0])
-        strokes.append(Polyline([(at, y.start), (at, y.start + 4)], GRID, 1))
-        half = 0.3 * (size - 1) * len(text)
+        if ruled[0] and not x.named:
+            strokes.append(Polyline([(at, y.start), (at, y.end)], GRID, 1))
+        strokes.append(Polyline([(at, y.start), (at, y.start + 4)], AXIS, 1))
+        half = text_width(text, size - 1) / 2
         if at - half > free:
             strokes.append(Label(at, y.start + size + 5, text, size=size - 1))
-            free = at + half + 2
+            free = at + half + 4
     strokes.append(Polyline([(x.start, y.start), (x.end, y.start)], AXIS, 1))
     if x.title:
-        strokes.append(Label((x.start + x.end) / 2, y.start + 2.6 * size, x.title, size=size))
+        title = shortened(x.title, size, max(x.end - x.start, 120))
+        strokes.append(Label((x.start + x.end) / 2, y.start + 2.6 * size, title, size=size))
     if y.title:
-        middle = (y.start + y.end) / 2
-        strokes.append(Label(x.start - 48, middle, y.title, size=size, angle=-90))
+        widest = max((text_width(text, size - 1) for _, text in y.ticks), default=0.0)
+        left = max(x.start - 14 - widest, 0.7 * size)
+        strokes.append(Label(left, (y.start + y.end) / 2, y.title, size=size, angle=-90))
     return strokes
 
 
@@ -515,30 +586,37 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str]) -> list
             anchor = {"left": "start", "right": "end"}.get(note.xanchor, "middle")
             # Text that hangs below its point or is centred on it, as plotly's yanchor says.
             drop = {"top": 1.0, "middle": 0.35}.get(note.yanchor, -0.25) * theme().font_px
-            strokes.append(Label(at, up + drop, text, anchor, theme().font_px - 1))
+            strokes.append(Label(at, up + drop, text, anchor, theme().font_px - 1, halo=True))
     return strokes
 
 
-def _legend(figure: go.Figure, width: int) -> list[Stroke]:
-    if figure.layout.showlegend is False:
-        return []
-    named = [
-        (trace.name, colour_at(trace.marker.color, 0, PALETTE[i % 6]))
-        if trace.type == "bar"
-        else (trace.name, getattr(trace.line, "color", None) or PALETTE[i % 6])
-        for i, trace in enumerate(figure.data)
-        if trace.type in DRAWN and trace.type != "heatmap" and trace.name and trace.showlegend
+def _legend(figure: go.Figure, width: int) -> Drawing:
+    """Every named trace with the mark it is drawn with; plotly's own rule of which traces count."""
+    drawn = [
+        (index, trace)
+        for index, trace in enumerate(figure.data)
+        if trace.type in DRAWN and trace.type != "heatmap" and trace.visible is not False
     ]
-    strokes: list[Stroke] = []
-    widths = [34 + 0.56 * theme().font_px * len(str(name)) for name, _ in named]
-    to_the_right = figure.layout.legend.xanchor == "right"
-    at = max(float(LEFT), width - RIGHT - sum(widths)) if to_the_right else float(LEFT)
-    for (name, colour), length in zip(named, widths):
-        strokes += [
-            Rectangle(at, 4, 12, 12, str(colour)),
-            Label(at + 16, 15, unescape(str(name)), anchor="start", size=theme().font_px),
-        ]
-        at += length
-        if at > width - RIGHT:
-            break
-    return strokes
+    several = len(drawn) > 1 or figure.layout.showlegend is True
+    entries = [
+        (_swatch(trace, PALETTE[index % 6]), unescape(str(trace.name)).replace("<br>", " "))
+        for index, trace in drawn
+        if trace.name and (trace.showlegend or (trace.showlegend is None and several))
+    ]
+    shown = figure.layout.showlegend is not False
+    return key(entries, width - 2 * RIGHT) if shown else Drawing(width, 0)
+
+
+def _swatch(trace: Any, colour: str) -> Stroke:
+    """The mark of a trace in a legend."""
+    if trace.type == "bar":
+        return filled(colour_at(trace.marker.color, 0, colour))
+    if trace.type == "scatter" and trace.fillpattern.shape:
+        return Rectangle(1, 0, 14, 12, trace.fillpattern.fgcolor or colour, hatched=True)
+    ink = trace.line.color if isinstance(trace.line.color, str) else colour
+    if "markers" in (trace.mode or "lines"):
+        size = len(trace.x) if trace.x is not None else 0
+        strokes = _markers(trace, [(8.0, 6.0)] if size else [], ink)
+        return strokes[0] if strokes else filled(ink)
+    dashed = trace.line.dash not in (None, "solid")
+    return Polyline([(0, 6), (16, 6)], ink, trace.line.width or 2, dashed)

@@ -1,21 +1,26 @@
-"""Four strokes — rectangle, line, dot, text — drawn as SVG or as PNG without a browser."""
+"""Five strokes — rectangle, line, dot, text, picture — drawn as SVG or as PNG without a browser."""
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from sae_nb.figures.theme import BLACK, MID_GREY, RINGS, WHITE, escape
+from sae_nb.figures.theme import BLACK, PAGE_INKS, RINGS, WHITE, escape
 
 INK = "currentColor"
+"""The page's own ink in SVG, nearly black in PNG, whose ground is white."""
+
+HATCH_EVERY = 6
 FONTS = ("DejaVuSans.ttf", "Arial.ttf", "Helvetica.ttc", "LiberationSans-Regular.ttf")
+BOLD_FONTS = ("DejaVuSans-Bold.ttf", "Arial Bold.ttf", "LiberationSans-Bold.ttf")
 PLAIN = str.maketrans(
     {"\u2009": " ", "\u2212": "-", "²": "2", "–": "-", "·": "-", "…": "...", "×": "x", "≥": ">="}
 )
@@ -32,7 +37,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Rectangle:
-    """A filled box."""
+    """A filled box; hatched in its own colour, on nothing, where `hatched`."""
 
     x: float
     y: float
@@ -40,9 +45,12 @@ class Rectangle:
     height: float
     fill: str = INK
     title: str = ""
+    hatched: bool = False
 
     def svg(self) -> str:
         """As an element of SVG."""
+        if self.hatched:
+            return "".join(line.svg() for line in self._hatching())
         inner = f"<title>{escape(self.title)}</title>" if self.title else ""
         return (
             f'<rect x="{self.x:.1f}" y="{self.y:.1f}" width="{self.width:.1f}" '
@@ -51,8 +59,27 @@ class Rectangle:
 
     def paint(self, on: Sheet) -> None:
         """As pixels."""
+        if self.hatched:
+            for line in self._hatching():
+                line.paint(on)
+            return
         corners = (self.x, self.y, self.x + self.width, self.y + self.height)
-        on.draw.rectangle([on.scale * c for c in corners], fill=parse_colour(self.fill))
+        # Pillow paints the last pixel too: neighbours would share one, and where both are faint it shows.
+        left, top, right, bottom = (round(on.scale * c) for c in corners)
+        ends = [left, top, max(right - 1, left), max(bottom - 1, top)]
+        on.draw.rectangle(ends, fill=parse_colour(self.fill))
+
+    def _hatching(self) -> list[Polyline]:
+        """Its outline, and lines from the lower left to the upper right inside it."""
+        x0, y0, x1, y1 = self.x, self.y, self.x + self.width, self.y + self.height
+        lines = [Polyline([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], self.fill, 1.5)]
+        at = x0 + HATCH_EVERY
+        while at < x1 + self.height:
+            low = (at, y0) if at <= x1 else (x1, y0 + at - x1)
+            high = (at - self.height, y1) if at - self.height >= x0 else (x0, y0 + at - x0)
+            lines.append(Polyline([low, high], self.fill, 1))
+            at += HATCH_EVERY
+        return lines
 
 
 @dataclass(frozen=True)
@@ -132,7 +159,10 @@ class Dot:
 
 @dataclass(frozen=True)
 class Label:
-    """A line of text; `anchor` is start, middle or end, `angle` in degrees clockwise."""
+    """A line of text; `anchor` is start, middle or end, `angle` in degrees clockwise.
+
+    `halo` keeps what it stands on, a grid line or a bar, off its letters.
+    """
 
     x: float
     y: float
@@ -140,24 +170,32 @@ class Label:
     anchor: str = "middle"
     size: float = 13
     angle: float = 0
+    bold: bool = False
+    colour: str = INK
+    halo: bool = False
 
     def svg(self) -> str:
         """As an element of SVG."""
         x, y = f"{self.x:.1f}", f"{self.y:.1f}"
         turn = f' transform="rotate({self.angle:g} {x} {y})"' if self.angle else ""
+        weight = ' font-weight="600"' if self.bold else ""
+        halo = ' paint-order="stroke" stroke-width="4"' if self.halo else ""
+        halo += f' stroke="var(--sae-nb-paper, {WHITE})"' if self.halo else ""
         return (
             f'<text x="{x}" y="{y}" text-anchor="{self.anchor}" font-size="{self.size:g}" '
-            f'fill="currentColor"{turn}>{escape(self.text)}</text>'
+            f'fill="{escape(self.colour)}"{weight}{halo}{turn}>{escape(self.text)}</text>'
         )
 
     def paint(self, on: Sheet) -> None:
         """As pixels."""
-        font, complete = _font(round(self.size * on.scale))
+        font, complete = _font(round(self.size * on.scale), self.bold)
         text = self.text if complete else self.text.translate(PLAIN)
         anchor = {"start": "ls", "middle": "ms", "end": "rs"}[self.anchor]
         x, y = self.x * on.scale, self.y * on.scale
-        style: dict[str, Any] = {"font": font, "fill": parse_colour(MID_GREY)}
+        style: dict[str, Any] = {"font": font, "fill": parse_colour(self.colour)}
         if not self.angle:
+            if self.halo:
+                style |= {"stroke_width": 2 * on.scale, "stroke_fill": WHITE}
             on.draw.text((x, y), text, anchor=anchor, **style)
             return
         width = round(on.draw.textlength(text, font=font)) + 4
@@ -166,59 +204,112 @@ class Label:
         ImageDraw.Draw(strip).text((width / 2, height * 0.7), text, anchor="ms", **style)
         turned = strip.rotate(-self.angle, expand=True)
         corner = (round(x - turned.width * 0.7), round(y - turned.height / 2))
-        on.image.alpha_composite(turned, (max(corner[0], 0), max(corner[1], 0)))
+        on.image.paste(turned, (max(corner[0], 0), max(corner[1], 0)), turned)
 
 
-Stroke = Rectangle | Polyline | Dot | Label
+@dataclass(frozen=True)
+class Picture:
+    """An image in a box; its pixels stay square blocks unless `smooth`."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    file: bytes
+    smooth: bool = True
+
+    def svg(self) -> str:
+        """As an element of SVG."""
+        with Image.open(io.BytesIO(self.file)) as image:
+            kind = (image.format or "PNG").lower()
+        blocks = "" if self.smooth else ' style="image-rendering:pixelated"'
+        return (
+            f'<image x="{self.x:.1f}" y="{self.y:.1f}" width="{self.width:.1f}" '
+            f'height="{self.height:.1f}" preserveAspectRatio="none"{blocks} '
+            f'href="data:image/{kind};base64,{base64.b64encode(self.file).decode()}"/>'
+        )
+
+    def paint(self, on: Sheet) -> None:
+        """As pixels."""
+        size = (max(round(self.width * on.scale), 1), max(round(self.height * on.scale), 1))
+        way = Image.Resampling.LANCZOS if self.smooth else Image.Resampling.NEAREST
+        with Image.open(io.BytesIO(self.file)) as image:
+            shown = image.convert("RGBA").resize(size, way)
+        on.image.paste(shown, (round(self.x * on.scale), round(self.y * on.scale)), shown)
+
+
+Stroke = Rectangle | Polyline | Dot | Label | Picture
+
+
+def moved(stroke: Stroke, right: float, down: float) -> Stroke:
+    """Return a stroke at another place."""
+    if isinstance(stroke, Polyline):
+        return replace(stroke, points=[(x + right, y + down) for x, y in stroke.points])
+    return replace(stroke, x=stroke.x + right, y=stroke.y + down)
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """Strokes on a transparent sheet, in CSS pixels."""
+    """Strokes on a sheet, in CSS pixels: of the page's colour as SVG, white as PNG."""
 
-    width: int
-    height: int
-    strokes: tuple[Stroke, ...]
+    width: float
+    height: float
+    strokes: tuple[Stroke, ...] = ()
 
-    def to_svg(self) -> str:
-        """Return the drawing as an SVG element; text takes the colour of the page."""
+    def to_svg(self, on_white: bool = False) -> str:
+        """Return the drawing as an SVG element; text takes the colour of the page, or is dark on white."""
         body = "".join(stroke.svg() for stroke in self.strokes)
+        if on_white:
+            ground = Rectangle(0, 0, self.width, self.height, WHITE).svg()
+            body = f'<g style="color:{PAGE_INKS[0]}">{ground}{body}</g>'
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
-            f'width="{self.width}" height="{self.height}" role="img" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {self.height:g}" '
+            f'width="{self.width:g}" height="{self.height:g}" role="img" '
             f'font-family="system-ui, Arial, sans-serif">{body}</svg>'
         )
 
     def to_png(self, scale: int = 2) -> bytes:
-        """Return the drawing as PNG with a transparent background."""
-        sheet = Image.new("RGBA", (self.width * scale, self.height * scale), (0, 0, 0, 0))
+        """Return the drawing as PNG on white, whatever the theme: pictures leave for other pages."""
+        size = (round(self.width * scale), round(self.height * scale))
+        image = Image.new("RGB", size, WHITE)
+        sheet = Sheet(image, ImageDraw.Draw(image, "RGBA"), scale)
         for stroke in self.strokes:
-            colour = getattr(stroke, "fill", "") or getattr(stroke, "colour", INK)
-            faint = getattr(stroke, "opacity", 1) < 1 or parse_colour(colour)[3] < 255
-            layer = Image.new("RGBA", sheet.size, (0, 0, 0, 0)) if faint else sheet
-            stroke.paint(Sheet(layer, ImageDraw.Draw(layer), scale))
-            if layer is not sheet:
-                sheet.alpha_composite(layer)
+            stroke.paint(sheet)
         buffer = io.BytesIO()
         # Not `optimize`: four times the work for a fiftieth of the bytes, before every first paint.
-        sheet.save(buffer, "PNG")
+        image.save(buffer, "PNG")
         return buffer.getvalue()
 
 
 @cache
-def _font(size: int) -> tuple[Any, bool]:
+def _font(size: int, bold: bool = False) -> tuple[Any, bool]:
     """A font and whether it has the signs our numbers use."""
-    for name in FONTS:
+    for name in BOLD_FONTS if bold else FONTS:
         try:
             return ImageFont.truetype(name, size), True
         except OSError:
             continue
-    return ImageFont.load_default(size), False
+    return _font(size) if bold else (ImageFont.load_default(size), False)
+
+
+def text_width(text: str, size: float, bold: bool = False) -> float:
+    """Width of a line of text as `Label` paints it, in CSS pixels."""
+    font, complete = _font(round(2 * size), bold)
+    return float(font.getlength(text if complete else text.translate(PLAIN))) / 2
+
+
+def shortened(text: str, size: float, width: float) -> str:
+    """Return the text, or as much of its beginning as fits, ending in "…"."""
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(f"{text}…", size) > width:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
 
 
 @cache
 def parse_colour(colour: str) -> tuple[int, int, int, int]:
-    """Return the red, green, blue, alpha (0–255) of a CSS colour; unknown names are mid-grey."""
+    """Return the red, green, blue, alpha (0–255) of a CSS colour; unknown names are the ink."""
     text = colour.strip().lower()
     if re.fullmatch(r"#[0-9a-f]{6}", text):
         return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16), 255
@@ -229,4 +320,4 @@ def parse_colour(colour: str) -> tuple[int, int, int, int]:
     if text in ("none", "transparent", ""):
         return 0, 0, 0, 0
     named = dict(zip(RINGS, (BLACK, WHITE)))
-    return parse_colour(named.get(text, MID_GREY))
+    return parse_colour(named.get(text, PAGE_INKS[0]))

@@ -130,6 +130,7 @@ CSS_VARIABLES = f"""\
   --sae-nb-problem-colour: {NOVEL};
   --sae-nb-control-colour: {CONTROL};
   --sae-nb-on-dark: {WHITE};
+  --sae-nb-shadow: {fade(BLACK, 0.3)};
 }}
 """
 PAGE_COLOURS = """

@@ -573,7 +573,7 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         {
             "name_of": _on(atom="atom"), "select": lambda kit: {"ids": [0, 1]}, "step": lambda kit: {"by": 1},
             "to_html": lambda kit: {"path": "page.html"}, "restore": lambda kit: {"state": {}},
-            "press": lambda kit: {"key": "ArrowRight"}, "say": lambda kit: {"text": "done"},
+            "to_svg": lambda kit: {"path": "page.svg"}, "press": lambda kit: {"key": "ArrowRight"}, "say": lambda kit: {"text": "done"},
             "wait": lambda kit: {"timeout": 60.0},
         },
     ),

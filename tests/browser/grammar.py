@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page
@@ -24,85 +25,45 @@ OUT_OF_ORDER = (
     "panel => [...panel.querySelectorAll('[tabindex]')].filter(n => n.tabIndex > 0).length"
 )
 
-# Parts that stick out of the panel, figures that do not fit their column, labels cut off in them.
-STICKING_OUT = """panel => {
-  const edge = panel.getBoundingClientRect().right + 1;
-  const shown = n => n.offsetParent !== null && getComputedStyle(n).visibility !== 'hidden';
-  // what lies in a box that scrolls by itself may be wider than it
-  const scrolls = n => { for (let e = n.parentElement; e && e !== panel; e = e.parentElement)
-    if (['auto', 'scroll'].includes(getComputedStyle(e).overflowX)) return true; return false; };
-  const wide = [...panel.querySelectorAll('*')].filter(n => n instanceof HTMLElement && shown(n)
-    && n.getBoundingClientRect().right > edge && n.getBoundingClientRect().width > 0 && !scrolls(n))
-    .map(n => `sticks out: ${n.tagName} ${n.className}`);
-  const figures = [...panel.querySelectorAll('.js-plotly-plot')].filter(shown).map(n => {
-    const room = (n.closest('.sae-nb-main, .sae-nb-detail') || n.parentElement).clientWidth;
-    return Math.abs(n.querySelector('.main-svg').getBoundingClientRect().width - room); })
-    .filter(gap => gap > 4).map(gap => `a figure misses its column by ${gap} px`);
-  return [...wide.slice(0, 5), ...figures];
-}"""
-CUT_LABELS = """panel => [...panel.querySelectorAll('.js-plotly-plot')].flatMap(plot => {
-  const frame = plot.querySelector('.main-svg').getBoundingClientRect();
-  const labels = [...plot.querySelectorAll('.main-svg text')].filter(n => n.textContent.trim()
-    && n.getBoundingClientRect().width > 0 && getComputedStyle(n).opacity !== '0');
-  const cut = labels.filter(n => { const r = n.getBoundingClientRect();
-    return r.left < frame.left - 2 || r.right > frame.right + 2 || r.top < frame.top - 2
-      || r.bottom > frame.bottom + 2; }).map(n => `cut off: ${n.textContent}`);
-  const ticks = [...plot.querySelectorAll('.xaxislayer-above, .xaxislayer-below')].flatMap(layer => {
-    const boxes = [...layer.querySelectorAll('.xtick text, .x2tick text, .x3tick text')]
-      .filter(n => n.textContent.trim() && !/rotate\\((?!0)/.test(n.getAttribute('transform') || ''))
-      .map(n => [n.getBoundingClientRect(), n.textContent]).sort((a, b) => a[0].left - b[0].left);
-    return boxes.slice(1).filter(([r], i) => r.left < boxes[i][0].right - 1
-      && Math.abs(r.top - boxes[i][0].top) < r.height / 2)
-      .map(([, text]) => `overlaps: tick ${text}`); });
-  return [...cut, ...ticks];
-})"""
+# What can be reached with Tab, in the order of the page.
+STOPS = """panel => [...panel.querySelectorAll('a[href], button, input, select, textarea, [tabindex]')]
+  .filter(n => n.tabIndex >= 0 && !n.disabled && n.offsetParent !== null && n.type !== 'file'
+    && getComputedStyle(n).visibility !== 'hidden' && !n.closest('.js-plotly-plot'))"""
+# Stops that look the same with and without focus, and rows of controls that are not read as they stand.
+UNSEEN_OR_ASTRAY = f"""panel => {{
+  const stops = ({STOPS})(panel);
+  const look = n => {{ const s = getComputedStyle(n);
+    return [s.borderColor, s.boxShadow, s.backgroundColor].join() + (s.outlineStyle === 'none' ? ''
+      : s.outlineStyle + s.outlineWidth + s.outlineColor); }};
+  const had = document.activeElement;
+  const unseen = stops.filter(n => {{ document.activeElement.blur(); const before = look(n);
+    n.focus({{preventScroll: true, focusVisible: true}});
+    const inside = [...n.querySelectorAll('*')].some(c => getComputedStyle(c).outlineStyle !== 'none');
+    return look(n) === before && !inside && n.tagName !== 'CANVAS'; }})
+    .map(n => `no sign of focus: ${{n.outerHTML.slice(0, 120)}}`);
+  if (had) had.focus({{preventScroll: true}});
+  const astray = [...panel.querySelectorAll('.sae-nb-controls, .sae-nb-line, .sae-nb-foottools')]
+    .flatMap(row => {{
+      const boxes = stops.filter(n => n.parentElement.closest('.sae-nb-controls, .sae-nb-line, .sae-nb-foottools')
+        === row).map(n => [n.getBoundingClientRect(), n]);
+      return boxes.slice(1).filter(([r], i) => r.bottom <= boxes[i][0].top + 2
+        || (r.right <= boxes[i][0].left + 2 && r.top < boxes[i][0].bottom - 2))
+        .map(([, n]) => `Tab comes back to: ${{n.outerHTML.slice(0, 120)}}`); }});
+  return [...unseen, ...astray];
+}}"""
+FIRST_STOP = f"panel => {{ const stops = ({STOPS})(panel); if (stops.length) stops[0].focus(); return stops.length; }}"
+INSIDE = "panel => panel.contains(document.activeElement)"
 
-SMALL_TEXT = """(panel, least) => {
-  const walker = document.createTreeWalker(panel, NodeFilter.SHOW_TEXT);
-  const found = new Set();
-  while (walker.nextNode()) {
-    const parent = walker.currentNode.parentElement;
-    if (!walker.currentNode.textContent.trim() || parent.closest('style, script, select, i.fa')) continue;
-    const box = parent.getBoundingClientRect();
-    if (!box.width || !box.height || getComputedStyle(parent).visibility === 'hidden') continue;
-    const size = parseFloat(getComputedStyle(parent).fontSize);
-    if (size < least - 0.05) found.add(`${size}px: ${walker.currentNode.textContent.trim().slice(0, 40)}`);
-  }
-  return [...found];
-}"""
-FAINT_TEXT = """panel => {
-  // what CSS has mixed comes as color(srgb 0.7 0.3 0), in shares of one
-  const parse = c => { const whole = c.startsWith('color(srgb') ? 255 : 1;
-    const m = (c.match(/[\\d.]+/g) || []).map((v, i) => Number(v) * (i < 3 ? whole : 1));
-    return m.length >= 3 ? [m[0], m[1], m[2], m.length > 3 ? m[3] : 1] : [0, 0, 0, 0]; };
-  const over = (a, b) => [0, 1, 2].map(i => a[i] * a[3] + b[i] * (1 - a[3])).concat(1);
-  const light = c => c.slice(0, 3).map(v => v / 255)
-    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = n => { const layers = [];
-    for (let e = n; e; e = e.parentElement) {
-      const style = getComputedStyle(e);
-      if (style.backgroundImage !== 'none') return null;
-      layers.push(parse(style.backgroundColor));
-      if (layers[layers.length - 1][3] === 1) break; }
-    return layers.reduceRight((below, layer) => over(layer, below), [255, 255, 255, 1]); };
-  const walker = document.createTreeWalker(panel, NodeFilter.SHOW_TEXT);
-  const found = new Set();
-  while (walker.nextNode()) {
-    const n = walker.currentNode.parentElement;
-    if (!walker.currentNode.textContent.trim() || n.closest('style, script, .sae-nb-token, [disabled]')) continue;
-    const box = n.getBoundingClientRect(), style = getComputedStyle(n);
-    if (!box.width || !box.height || style.visibility === 'hidden' || style.opacity < 1) continue;
-    const below = ground(n);
-    if (!below) continue;
-    const ink = over(parse(n instanceof SVGElement ? style.fill : style.color), below);
-    const [a, b] = [light(ink), light(below)].sort((x, y) => y - x);
-    const contrast = (a + 0.05) / (b + 0.05);
-    if (contrast < 4.45) found.add(`${contrast.toFixed(2)}: ${walker.currentNode.textContent.trim().slice(0, 40)}`
-      + ` (${style.color} on ${below.slice(0, 3).map(Math.round)})`);
-  }
-  return [...found];
-}"""
+# What still moves where the reader asked for stillness.
+MOVING = """panel => [panel, ...panel.querySelectorAll('*')].filter(n => n.getClientRects().length).flatMap(n => {
+  const s = getComputedStyle(n), longest = t => Math.max(...t.split(',').map(parseFloat));
+  return [s.animationName !== 'none' && 'animation ' + s.animationName,
+    longest(s.transitionDuration) > 0.01 && 'transition ' + s.transitionProperty,
+    s.scrollBehavior === 'smooth' && 'smooth scrolling'].filter(Boolean)
+    .map(what => `${what}: ${n.tagName}.${n.getAttribute('class')}`); })"""
+
+# Sizes, contrast, room: see its first line.
+JUDGE = Path(__file__).with_name("grammar.js").read_text(encoding="utf-8")
 SIDEWAYS = "document.documentElement.scrollWidth > document.documentElement.clientWidth + 1"
 
 
@@ -122,19 +83,31 @@ def every_control_has_a_name_and_an_explanation(page: Page, stage: Any) -> None:
         assert panel.locator(".sae-nb-question").first.inner_text().strip().endswith("?")
 
 
+def the_keyboard_goes_through_and_nothing_moves_unasked(page: Page, stage: Any) -> None:
+    """Tab leaves the panel after its last control, each shows that it has the focus; no animation."""
+    page.emulate_media(reduced_motion="reduce")
+    try:
+        for panel in _shown(stage):
+            _soon_nothing(panel, UNSEEN_OR_ASTRAY)
+            _soon_nothing(panel, MOVING)
+            stops = panel.evaluate(FIRST_STOP)
+            # Boxes that scroll are stops of the browser's own.
+            for _ in range(2 * stops + 1):
+                page.keyboard.press("Tab")
+                if not panel.evaluate(INSIDE):
+                    break
+            else:
+                raise AssertionError(f"Tab does not leave the panel after {stops} stops")
+    finally:
+        page.emulate_media(reduced_motion="no-preference")
+
+
 def nothing_is_cut_off(page: Page, stage: Any) -> None:
-    """At 960 and at 700 pixels all parts are inside, labels are whole, nothing scrolls sideways."""
-    for pixels in (960, 700):
+    """At every width all parts are inside, texts and marks whole, apart and seen; nothing scrolls."""
+    for pixels in (1100, 800, 620):
         stage.width(stage.panel(), pixels)
         stage.settle(500)
-        for number, panel in enumerate(_shown(stage)):
-            panel.scroll_into_view_if_needed()
-            page.wait_for_timeout(150)
-            stage(f"{pixels}px-{number}", panel)
-            _soon_nothing(panel, STICKING_OUT)
-            _soon_nothing(panel, CUT_LABELS)
-            _soon_nothing(panel, SMALL_TEXT, 13)
-            _soon_nothing(panel, FAINT_TEXT)
+        _judge(page, stage, f"{pixels}px", 13)
         assert not page.evaluate(SIDEWAYS)
 
 
@@ -145,17 +118,23 @@ def dark_and_lecture_scale_redraw(page: Page, stage: Any) -> None:
     stage.run("sw.theme('lecture')")
     try:
         stage.settle(900)
-        for number, panel in enumerate(_shown(stage)):
-            panel.scroll_into_view_if_needed()
-            page.wait_for_timeout(150)
-            stage(f"dark-{number}", panel)
-            assert panel.evaluate("p => getComputedStyle(p).color") != before[number]
-            _soon_nothing(panel, FAINT_TEXT)
-            _soon_nothing(panel, SMALL_TEXT, 16)
-            _soon_nothing(panel, STICKING_OUT)
-            _soon_nothing(panel, CUT_LABELS)
+        now = [panel.evaluate("p => getComputedStyle(p).color") for panel in _shown(stage)]
+        assert not set(now) & set(before)
+        _judge(page, stage, "dark", 16)
+        stage.width(stage.panel(), 800)
+        stage.settle(500)
+        _judge(page, stage, "dark-800px", 16)
     finally:
         stage.run("sw.theme('normal')")
+
+
+def _judge(page: Page, stage: Any, name: str, least: int) -> None:
+    """Keep a picture of every panel and hold it against the rules of sizes, contrast and room."""
+    for number, panel in enumerate(_shown(stage)):
+        panel.scroll_into_view_if_needed()
+        page.wait_for_timeout(150)
+        stage(f"{name}-{number}", panel)
+        _soon_nothing(panel, JUDGE, {"least": least})
 
 
 def _soon_nothing(panel: Any, script: str, *given: Any) -> None:
@@ -185,6 +164,7 @@ CHECKS: dict[str, Callable[[Page, Any], None]] = {
     check.__name__: check
     for check in (
         every_control_has_a_name_and_an_explanation,
+        the_keyboard_goes_through_and_nothing_moves_unasked,
         nothing_is_cut_off,
         dark_and_lecture_scale_redraw,
     )

@@ -11,8 +11,16 @@ import pytest
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from sae_nb.figures import Dot, Label, Polyline, Rectangle, to_png, to_svg
-from sae_nb.figures._still import draw_figure
+from sae_nb.figures import (
+    Dot,
+    Label,
+    Polyline,
+    Rectangle,
+    draw_figure,
+    text_width,
+    to_png,
+    to_svg,
+)
 from sae_nb.figures._strokes import parse_colour
 
 
@@ -118,14 +126,13 @@ def test_arrays_of_every_kind_are_drawn() -> None:
     assert to_svg(go.Figure(go.Bar())).startswith("<svg")
 
 
-def test_png_has_the_colours_and_a_clear_background() -> None:
-    """Transparent at the corner, blue where the bar is."""
+def test_png_has_the_colours_on_white() -> None:
+    """White at the corner whatever page it comes from, blue where the bar is."""
     figure = go.Figure(go.Bar(x=[0], y=[1.0], marker_color="#0072B2"))
     picture = Image.open(io.BytesIO(to_png(figure)))
-    assert picture.mode == "RGBA"
-    assert picture.getpixel((0, 0))[3] == 0
+    assert picture.getpixel((0, 0)) == (255, 255, 255)
     colours = {colour for _, colour in picture.getcolors(100_000)}
-    assert (0, 114, 178, 255) in colours
+    assert (0, 114, 178) in colours
 
 
 def test_colours_of_css_are_understood() -> None:
@@ -133,3 +140,50 @@ def test_colours_of_css_are_understood() -> None:
     assert parse_colour("rgb(1,2,3)") == (1, 2, 3, 255)
     assert parse_colour("none")[3] == 0
     assert parse_colour("papayawhip")[3] == 255
+
+
+def test_long_names_of_rows_end_in_an_ellipsis_on_the_sheet() -> None:
+    """Short ones are whole, however long the others; none is cut by the edge."""
+    names = [
+        "<|endoftext|>",
+        "a name of a row that goes on and on and on for longer than any sheet",
+    ]
+    bars = go.Figure(go.Bar(x=[1.0, 2.0], y=names, orientation="h"))
+    labels = [label for label in of_kind(bars, Label) if label.anchor == "end"]
+    assert labels[0].text == names[0]
+    assert labels[1].text.endswith("…")
+    for label in labels:
+        assert label.x - text_width(label.text, label.size) > 0
+
+
+def test_no_grid_line_strikes_through_rows_with_names_or_through_words() -> None:
+    """Rows are separate things; words that stand on a line have white around them."""
+    trace = go.Scatter(x=[1, 2], y=["a", "b"], mode="text", text=["0.1 → 0.9", "no"])
+    strokes = draw_figure(go.Figure(trace)).strokes
+    level = [s for s in strokes if isinstance(s, Polyline) and s.points[0][1] == s.points[-1][1]]
+    assert len(level) == 1  # the axis
+    assert all(s.halo for s in strokes if isinstance(s, Label) and s.text in ("0.1 → 0.9", "no"))
+    last_line = max(i for i, s in enumerate(strokes) if isinstance(s, Polyline))
+    assert last_line < min(i for i, s in enumerate(strokes) if isinstance(s, Label))
+
+
+def test_every_named_trace_is_in_the_legend_with_its_mark() -> None:
+    """A bar as a box, a control hatched, a dashed line dashed; what says no is left out."""
+    figure = go.Figure(
+        [
+            go.Bar(name="after", x=[1], y=[1], marker_color="#009e73"),
+            go.Scatter(name="random", x=[0, 1, 1], y=[0, 0, 1], mode="lines", fill="toself",
+                       fillpattern={"shape": "/"}),
+            go.Scatter(name="floor", x=[0, 1], y=[0, 1], mode="lines", line_dash="dash"),
+            go.Scatter(name="hidden", x=[0, 1], y=[0, 1], showlegend=False),
+        ]
+    )  # fmt: skip
+    strokes = draw_figure(figure).strokes
+    words = [s.text for s in strokes if isinstance(s, Label)]
+    assert [word for word in words if word in ("after", "random", "floor", "hidden")] == [
+        "after", "random", "floor",
+    ]  # fmt: skip
+    small = [s for s in strokes if isinstance(s, Rectangle) and s.width <= 16 and s.height <= 12]
+    assert [s.hatched for s in small] == [False, True]
+    svg = to_svg(figure)
+    assert svg.count("stroke-dasharray") == 2  # the line and its entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -13,11 +14,13 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
+from PIL import Image
 from sae_nb_widgets.panel import Panel, descendants
+from sae_nb_widgets.panel._exporting import exported
 from sae_nb_widgets.panel._plot import shared_script
 
 import sae_nb as sn
-from sae_nb.figures import to_svg
+from sae_nb.figures import Label, Picture, text_width, to_svg
 
 CONTROLS = (ipw.Button, ipw.ToggleButton, ipw.Dropdown, ipw.Text, ipw.Textarea, ipw.Checkbox)
 CONTROLS += (ipw.BoundedIntText, ipw.IntText, ipw.FloatText, ipw.FloatSlider, ipw.IntSlider)
@@ -225,6 +228,36 @@ def test_pages_in_a_folder_share_one_script(panel: Panel, tmp_path: Path) -> Non
         assert page.stat().st_size < 1_500_000
     scripts = list(tmp_path.glob("*.js"))
     assert len(scripts) == (panel._figure is not None)
+
+
+@every_panel
+def test_a_picture_is_complete_on_white_and_nothing_leaves_it(panel: Panel) -> None:
+    """Question, answer, every named trace and every component; twice the size; all words on the sheet."""
+    panel._keys.dark = True
+    panel.wait(120)
+    sheet = panel._sheet()
+    image = Image.open(io.BytesIO(panel.to_png()))
+    panel._keys.dark = False
+    assert image.size == (round(2 * sheet.width), round(2 * sheet.height))
+    assert {image.getpixel(place) for place in ((0, 0), (image.width - 1, image.height - 1))} == {
+        (255, 255, 255)
+    }
+    labels = [stroke for stroke in sheet.strokes if isinstance(stroke, Label)]
+    for label in labels:
+        wide = 0 if label.angle else text_width(label.text, label.size, label.bold)
+        left = label.x - {"start": 0.0, "middle": 0.5, "end": 1.0}[label.anchor] * wide
+        assert left > 0, label
+        assert left + wide < sheet.width, label
+        assert 0 < label.y < sheet.height, label
+    said = " ".join(label.text for label in labels)
+    for text in (panel.question, panel.answer):
+        assert all(word in said for word in text.split())
+    shown = [*exported(panel.main_widgets()), *exported([panel._detail])]
+    pictures = [w for w in shown if isinstance(w, sw.PictureGrid) and w.captions]
+    drawn = [stroke for stroke in sheet.strokes if isinstance(stroke, Picture)]
+    assert len(drawn) >= sum(len(grid.captions) for grid in pictures)
+    for bars in (w for w in shown if isinstance(w, sw.Sparkbars | sw.PairedBars)):
+        assert all(label[:4].strip() in said for label in bars.labels)
 
 
 @every_panel

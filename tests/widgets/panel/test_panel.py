@@ -293,11 +293,27 @@ def test_buttons_write_where_the_panel_is_told_to(panel, tmp_path) -> None:
     assert panel.problem
 
 
-def test_a_panel_without_a_figure_has_no_picture() -> None:
-    """Rule, given."""
-    plain = sw.Panel()
-    with pytest.raises(ValueError, match="must have a figure"):
-        plain.to_png()
+def test_a_file_that_was_written_can_be_clicked(panel, tmp_path, monkeypatch) -> None:
+    """A link where the file lies in the notebook's folder; its address is the page's to give."""
+    monkeypatch.chdir(tmp_path)
+    panel.export_folder = "."
+    panel.export("png")
+    assert '<a data-file="example.png"' in panel._status_line.value
+    panel.say("Something else.")
+    assert "data-file" not in panel._status_line.value
+    panel.export_folder = str(tmp_path)
+    panel.export("png")
+    assert "data-file" not in panel._status_line.value
+
+
+def test_a_panel_without_a_figure_still_has_a_picture() -> None:
+    """Its question, its answer and what is on it."""
+    plain = sw.Panel(chips={"atoms": "16"})
+    plain.conclude("Three of them fire.", numbers="KL 0.2")
+    plain.arrange(detail=[ipw.HTML("<p>beside <b>it</b></p>")])
+    svg = plain.to_svg()
+    for words in (plain.question, "atoms 16", "Three of them fire.", "KL 0.2", ">beside<", ">it<"):
+        assert words in svg
     plain.close()
 
 

@@ -146,7 +146,7 @@ class AtomNotes:
         self._reading, self._atom = False, -1
         self.saved_line = ipw.HTML().add_class("sae-nb-live-only")
         fields = [
-            self._field("label", "what would you call it?"),
+            self._field("label", "your name for it"),
             self._field("note", "anything else"),
         ]
         self.star = small_button("☆", "", self._press_star)

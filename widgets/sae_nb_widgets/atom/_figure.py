@@ -139,7 +139,7 @@ def _draw_marks(trace: Any, record: AtomSummary, height: float, ink: str) -> Non
     chosen = [name == record.band for name in names]
     trace.x = np.array([marks[name] for name in names], np.float32)
     trace.y = np.full(len(names), height, np.float32)
-    texts = _mark_texts([marks[name] for name in names], names, 0.1 * span)
+    texts = _mark_texts([marks[name] for name in names], names, 0.17 * span)
     trace.text = texts
     trace.textposition = ["top left" if " · " in text else "top center" for text in texts]
     trace.customdata = names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from functools import cache
@@ -13,7 +14,27 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.figures import css_colour, escape, format_number, heat_colour, theme
+from sae_nb.figures import (
+    Drawing,
+    Label,
+    Picture,
+    Polyline,
+    Rectangle,
+    Stroke,
+    css_colour,
+    current_theme,
+    escape,
+    fade,
+    format_number,
+    heat_colour,
+    paragraph,
+    shortened,
+    text_width,
+    theme,
+)
+from sae_nb_widgets.components._html_drawing import html_drawing
+
+TRACK = fade(theme.GREY, 0.12)
 
 
 @cache
@@ -77,6 +98,10 @@ class Component(LiveWidget):
         """Return the component as HTML that needs no script."""
         raise NotImplementedError
 
+    def drawing(self, width: float) -> Drawing:
+        """Return the component as strokes, `width` CSS pixels wide, for pictures made without a browser."""
+        return html_drawing(self.static_html(), width)
+
     def _empty_html(self) -> str:
         return f'<div class="sae-nb-component sae-nb-empty">{escape(self.empty_text)}</div>'
 
@@ -103,6 +128,60 @@ def shade(fraction: float, signed: bool = False) -> str:
     """CSS colour of a strength, or of a signed value, given as a share of the maximum."""
     *rgb, opacity = heat_colour(fraction, signed)
     return css_colour(rgb, opacity)
+
+
+def label_strokes(
+    component: Component, row: int, text: str, y: float, width: float
+) -> list[Stroke]:
+    """Return a row's small image and its label, the line's top at `y`, no wider than `width`."""
+    size = current_theme().font_px
+    address = component.icons[row] if row < len(component.icons) else ""
+    side = 1.3 * size if address else 0.0
+    strokes: list[Stroke] = []
+    if address:
+        file = base64.b64decode(address.partition(",")[2])
+        strokes.append(Picture(0, y, side, side, file, smooth=False))
+    room = width - side - 4 * bool(side)
+    strokes.append(Label(width - room, y + size, shortened(text, size, room), "start", size))
+    return strokes
+
+
+def title_drawing(text: str, width: float) -> Drawing:
+    """Return the title of a component as a drawing."""
+    return paragraph(text, width, bold=True)
+
+
+def legend_drawing(maximum: float, width: float, unit: str = "", signed: bool = False) -> Drawing:
+    """Return the colour legend 0 … maximum, or −maximum … maximum, as a drawing."""
+    size, steps, long = current_theme().font_px, 36, 72.0
+    low = format_number(-maximum) if signed else "0"
+    top = format_number(maximum, unit)
+    left = text_width(low, size) + 6
+    strokes: list[Stroke] = [
+        Label(0, size + 4, low, anchor="start", size=size),
+        Label(left + long + 6, size + 4, top, anchor="start", size=size),
+    ]
+    for step in range(steps):
+        share = (step + 0.5) / steps
+        colour = shade(2 * share - 1 if signed else share, signed)
+        strokes.append(Rectangle(left + step * long / steps, 5, long / steps, 10, colour))
+    corners = [(left, 5), (left + long, 5), (left + long, 15), (left, 15), (left, 5)]
+    return Drawing(width, 1.6 * size, (*strokes, Polyline(corners, theme.AXIS, 1)))
+
+
+def bar_strokes(x: float, y: float, width: float, share: float, height: float = 4) -> list[Stroke]:
+    """Return a bar on its track."""
+    filled = width * float(np.clip(np.nan_to_num(share), 0, 1))
+    return [
+        Rectangle(x, y, width, height, TRACK),
+        Rectangle(x, y, filled, height, theme.NEUTRAL),
+    ]
+
+
+def tick_strokes(x: float, y: float, height: float, control: bool) -> list[Stroke]:
+    """Return a tick across a bar: dashed grey for a random control, solid ink for a value before."""
+    ends = [(x, y - 2), (x, y + height + 2)]
+    return [Polyline(ends, theme.CONTROL, 2, True) if control else Polyline(ends, width=2)]
 
 
 def bar_html(value: float, maximum: float) -> str:

@@ -12,6 +12,7 @@ import traitlets as t
 from jaxtyping import Float
 
 from sae_nb.figures import (
+    INK,
     Dot,
     Drawing,
     Label,
@@ -21,9 +22,12 @@ from sae_nb.figures import (
     current_theme,
     escape,
     format_number,
+    key,
+    paragraph,
+    stacked,
     theme,
 )
-from sae_nb_widgets.components._base import Component, script
+from sae_nb_widgets.components._base import Component, script, title_drawing
 
 MOST_POINTS = 240
 """Per line: more than a small chart has pixels."""
@@ -146,6 +150,15 @@ class Curves(Component):
             f'<div class="sae-nb-cardtitle">{label}</div>{self._legend_html()}{body}</div>'
         )
 
+    def drawing(self, width: float) -> Drawing:
+        """Return the charts as strokes under each other, with their titles and the legend."""
+        if not self.lines:
+            return paragraph(self.empty_text, width)
+        parts = [title_drawing(self.description, width), lines_key(self.lines, width)]
+        for i, chart in enumerate(self.charts):
+            parts += [paragraph(chart["title"], width), self._drawing(i)]
+        return stacked(parts, gap=4)
+
     def _legend_html(self) -> str:
         return lines_html(self.lines)
 
@@ -192,6 +205,16 @@ def lines_html(lines: Sequence[Mapping[str, Any]]) -> str:
         for name, line in named.items()
     )
     return f"<div>{entries}</div>" if len(named) > 1 else ""
+
+
+def lines_key(lines: Sequence[Mapping[str, Any]], width: float) -> Drawing:
+    """Return the legend of charts whose lines have more than one name."""
+    named = {line["name"]: line for line in lines if line["name"]}
+    marks = [
+        (Polyline([(0, 6), (16, 6)], line["colour"] or INK, 3, line["dashed"]), name)
+        for name, line in named.items()
+    ]
+    return key(marks if len(named) > 1 else [], width)
 
 
 def _thinned(values: Float[np.ndarray, " n"], stride: int) -> Float[np.ndarray, " m"]:

@@ -20,10 +20,12 @@ from sae_nb.figures import (
     escape,
     fade,
     format_number,
+    paragraph,
+    stacked,
     theme,
 )
 from sae_nb_widgets.components._base import Component, script
-from sae_nb_widgets.components._curves import Chart, lines_html
+from sae_nb_widgets.components._curves import Chart, lines_html, lines_key
 
 STATIC_WIDTH = 270
 MARGIN, SIGNS = 6, 4.6
@@ -101,6 +103,15 @@ class DepthStrips(Component):
     def _title(self, chart: dict[str, Any]) -> str:
         title = escape(chart["title"])
         return title if chart["atom"] < 0 else f'<span data-atom="{chart["atom"]}">{title}</span>'
+
+    def drawing(self, width: float) -> Drawing:
+        """Return the charts as strokes under each other, with their titles and the legend."""
+        if not self.lines:
+            return paragraph(self.empty_text, width)
+        parts = [lines_key(self.lines, width)]
+        for i, chart in enumerate(self.charts):
+            parts += [paragraph(chart["title"], width), self._drawing(i)]
+        return stacked([*parts, paragraph(f"layer {self.cursor}", width)], gap=4)
 
     def _reading(self, chart: int) -> str:
         mine = [i for i, line in enumerate(self.lines) if line["chart"] == chart]

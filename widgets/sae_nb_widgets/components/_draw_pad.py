@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from sae_nb.data import Point, raster
-from sae_nb.figures import escape, theme
+from sae_nb.figures import Drawing, Picture, escape, theme
 from sae_nb_widgets.components._base import Component, script
 
 SIZE = 32
@@ -91,11 +91,22 @@ class DrawPad(Component):
         """Return the drawing as a picture that needs no script."""
         if self.blank:
             return ""
-        buffer = io.BytesIO()
-        Image.fromarray(self.ink).save(buffer, "PNG")
-        data = base64.b64encode(buffer.getvalue()).decode()
+        data = base64.b64encode(self._file()).decode()
         return (
             f'<div class="sae-nb-component"><img alt="{escape(self.description or "a drawing")}" '
             f'width="{self.side}" style="image-rendering:pixelated" '
             f'src="data:image/png;base64,{data}"/></div>'
         )
+
+    def drawing(self, width: float) -> Drawing:
+        """Return what is drawn as a picture; nothing while the pad is blank."""
+        if self.blank:
+            return Drawing(width, 0)
+        return Drawing(
+            width, self.side, (Picture(0, 0, self.side, self.side, self._file(), False),)
+        )
+
+    def _file(self) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(self.ink).save(buffer, "PNG")
+        return buffer.getvalue()

@@ -9,13 +9,36 @@ from typing import Any
 import numpy as np
 import traitlets as t
 
-from sae_nb.figures import css_colour, escape, format_number, theme
+from sae_nb.figures import (
+    Drawing,
+    Label,
+    Polyline,
+    Rectangle,
+    Stroke,
+    beside,
+    css_colour,
+    current_theme,
+    escape,
+    filled,
+    format_number,
+    key,
+    paragraph,
+    random_tick,
+    solid_tick,
+    stacked,
+    text_width,
+    theme,
+)
 from sae_nb_widgets.components._base import (
+    TRACK,
     Component,
     float_list,
     icon_html,
+    label_strokes,
     script,
     tag_html,
+    tick_strokes,
+    title_drawing,
 )
 
 NEGATIVE, POSITIVE = (css_colour(theme.SIGNED[end]) for end in (0, -1))
@@ -152,6 +175,27 @@ class PairedBars(Component):
         )
         return f'<div class="sae-nb-key">{entries}</div>' if entries else ""
 
+    def drawing(self, width: float) -> Drawing:
+        """Return the rows as strokes, with a key of the ticks that are drawn."""
+        if not self.labels:
+            return paragraph(self.empty_text, width)
+        size = current_theme().font_px
+        icon = 1.3 * size + 4 if any(self.icons) else 0
+        names = min(0.34 * width, 10 + icon + max(text_width(x, size) for x in self.labels))
+        column = (width - names - 10 * len(self.columns)) / max(len(self.columns), 1)
+        heads = [(self.description, names), *((str(c["title"]), column) for c in self.columns)]
+        head = beside([title_drawing(text, wide) for text, wide in heads], gap=10)
+        labels = [
+            stroke
+            for i, label in enumerate(self.labels)
+            for stroke in label_strokes(self, i, label, i * 1.5 * size, names - 4)
+        ]
+        high = 1.5 * size * len(self.labels)
+        parts = [Drawing(names, high, tuple(labels))]
+        parts += [_column_drawing(c, column, len(self.labels)) for c in self.columns]
+        marks = [(_mark_stroke(mark), words) for mark, words in self.key]
+        return stacked([head, beside(parts, gap=10), key(marks, width)], gap=4)
+
     def _row_html(self, row: int) -> str:
         chosen = " sae-nb-selected" if self.selected == row else ""
         cells = "".join(_cell_html(column, row) for column in self.columns)
@@ -160,6 +204,15 @@ class PairedBars(Component):
             f'<div class="sae-nb-pairrow{chosen}"{tag_html(self, row)}><div class="sae-nb-label" dir="auto" '
             f'title="{label}">{icon_html(self, row)}{label}</div>{cells}</div>'
         )
+
+
+def _mark_stroke(mark: str) -> Stroke:
+    """The mark of an entry of the key; nothing where the words stand alone."""
+    if mark == "control":
+        return random_tick()
+    if mark == "before":
+        return solid_tick()
+    return filled({"above": POSITIVE, "below": NEGATIVE}.get(mark, theme.CLEAR))
 
 
 def _mark_html(mark: str) -> str:
@@ -183,6 +236,31 @@ def _plain(column: Column, n: int) -> dict[str, object]:
     notes = [str(note) for note in column.notes] or [format_number(v) for v in numbers["values"]]
     words = {"notes": notes, "tips": [str(tip) for tip in column.tips]}
     return {"title": column.title, "signed": column.signed, "maximum": top, **numbers, **words}
+
+
+def _column_drawing(column: dict[str, Any], width: float, rows: int) -> Drawing:
+    """Bars, ticks and numbers of one column."""
+    size = current_theme().font_px
+    long = max(width - 10 - max(text_width(note, size) for note in column["notes"]), 20)
+    low = -1.0 if column["signed"] else 0.0
+
+    def place(value: float) -> float:
+        return long * float(np.clip((value / column["maximum"] - low) / (1 - low), 0, 1))
+
+    strokes: list[Stroke] = []
+    for i in range(rows):
+        y, value = 1.5 * size * i, column["values"][i] or 0.0
+        strokes.append(Rectangle(0, y + 3, long, 12, TRACK))
+        colour = (NEGATIVE if value < 0 else POSITIVE) if column["signed"] else theme.NEUTRAL
+        zero, end = place(0.0), place(value)
+        strokes.append(Rectangle(min(zero, end), y + 3, abs(end - zero), 12, colour))
+        if column["signed"]:
+            strokes.append(Polyline([(zero, y + 3), (zero, y + 15)], theme.AXIS, 1))
+        for name in ("control", "exact"):
+            if column[name] and column[name][i] is not None:
+                strokes += tick_strokes(place(column[name][i]), y + 3, 12, name == "control")
+        strokes.append(Label(width, y + size, column["notes"][i], "end", size))
+    return Drawing(width, 1.5 * size * rows, tuple(strokes))
 
 
 def _cell_html(column: dict[str, object], row: int) -> str:

@@ -11,15 +11,32 @@ import traitlets as t
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from sae_nb.figures import current_theme as theme, escape, format_number
+from sae_nb.figures import (
+    Drawing,
+    Label,
+    Picture,
+    Polyline,
+    Rectangle,
+    Stroke,
+    beside,
+    current_theme as theme,
+    escape,
+    format_number,
+    paragraph,
+    shortened,
+    stacked,
+)
 from sae_nb_widgets.components._base import (
     Component,
     bar_html,
+    bar_strokes,
     common_maximum,
     float_list,
+    legend_drawing,
     legend_html,
     script,
     shade,
+    title_drawing,
 )
 
 # Above this side a picture is scaled down before it is sent: twelve of them must fit in 200 kB.
@@ -162,6 +179,49 @@ class PictureGrid(Component):
             f'<div class="sae-nb-foot"><span></span>{legend}</div></div>'
         )
 
+    def drawing(self, width: float) -> Drawing:
+        """Return the pictures as strokes: as many beside each other as fit, heat over each."""
+        title = title_drawing(self.description if self.titled else "", width)
+        if not self.captions:
+            return stacked([title, paragraph(self.empty_text, width)], gap=4)
+        fit = max(int((width + 8) // (self.thumbnail + 8)), 1)
+        columns = -(-len(self.captions) // -(-len(self.captions) // fit))
+        cells = [self._picture_drawing(i) for i in range(len(self.captions))]
+        rows = [beside(cells[i : i + columns], gap=8) for i in range(0, len(cells), columns)]
+        legend = legend_drawing(self.maximum, width, self.unit, self.signed)
+        heat = self.heat_shape[0] and self.show_heat
+        return stacked([title, *rows, *([legend] if heat else [])])
+
+    def _picture_drawing(self, index: int) -> Drawing:
+        side, size = float(self.thumbnail), theme().font_px
+        high = side * self.tile[1] / self.tile[0]
+        file, _ = self._file(index)
+        strokes: list[Stroke] = [Picture(0, 0, side, high, file, self.tile[0] > self.thumbnail)]
+        if self.heat_shape[0] and self.show_heat:
+            rows, columns = self.heat_shape
+            for patch, value in enumerate(self.heat_maps[index].ravel().tolist()):
+                row, column = divmod(patch, columns)
+                x, y = column * side / columns, row * high / rows
+                heat = shade(value / self.maximum, self.signed)
+                strokes.append(Rectangle(x, y, side / columns, high / rows, heat))
+        if self.selected[0] == index:
+            corners = [(0, 0), (side, 0), (side, high), (0, high), (0, 0)]
+            strokes.append(Polyline([(float(x), float(y)) for x, y in corners], width=2))
+        if self.bare:
+            return Drawing(side, high, tuple(strokes))
+        if self.prefix_names:
+            box = 0.8 * size
+            for place, value in enumerate(self.prefix[index]):
+                tint = shade((value or 0) / self.maximum)
+                strokes.append(Rectangle(place * (box + 2), high + 2, box, box, tint))
+            high += box + 2
+        caption = shortened(self.captions[index], size, side)
+        strokes.append(Label(0, high + 1.2 * size, caption, "start", size))
+        strokes += bar_strokes(0, high + 1.6 * size, side, self.strengths[index] / self.maximum)
+        number = format_number(self.strengths[index])
+        strokes.append(Label(0, high + 2.9 * size, number, "start", size))
+        return Drawing(side, high + 3.3 * size, tuple(strokes))
+
     def _picture_html(self, index: int) -> str:
         caption, place = self.captions[index], self.places[index]
         strength = self.strengths[index]
@@ -215,11 +275,15 @@ class PictureGrid(Component):
 
     def _uri(self, index: int) -> str:
         """One picture of the strip as a data address."""
+        data, kind = self._file(index)
+        return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
+
+    def _file(self, index: int) -> tuple[bytes, str]:
+        """One picture of the strip as a file, and which kind of file."""
         width, height = self.tile
         with Image.open(io.BytesIO(self.sprite)) as strip:
             one = strip.crop((0, index * height, width, (index + 1) * height))
-            data, kind = _encode_image(one, strip.format or "PNG")
-        return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
+            return _encode_image(one, strip.format or "PNG")
 
 
 def _check_pictures(

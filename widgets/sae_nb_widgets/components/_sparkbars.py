@@ -7,13 +7,32 @@ from collections.abc import Sequence
 import numpy as np
 import traitlets as t
 
-from sae_nb.figures import escape, format_number
+from sae_nb.figures import (
+    Drawing,
+    Label,
+    Rectangle,
+    Stroke,
+    current_theme,
+    escape,
+    format_number,
+    key,
+    paragraph,
+    random_tick,
+    solid_tick,
+    stacked,
+    text_width,
+    theme,
+)
 from sae_nb_widgets.components._base import (
+    TRACK,
     Component,
     float_list,
     icon_html,
+    label_strokes,
     script,
     tag_html,
+    tick_strokes,
+    title_drawing,
 )
 
 
@@ -129,6 +148,36 @@ class Sparkbars(Component):
         top = self.maximum or max(known, default=0.0) or 1.0
         low = -top if self.signed else 0.0
         return 100 * float(np.clip((value - low) / (top - low), 0, 1))
+
+    def drawing(self, width: float) -> Drawing:
+        """Return the bars as strokes, with a key of the ticks that are drawn."""
+        title = title_drawing(self.description, width)
+        if not self.labels:
+            return stacked([title, paragraph(self.empty_text, width)], gap=4)
+        size = current_theme().font_px
+        high = 1.5 * size
+        icon = 1.3 * size + 4 if any(self.icons) else 0
+        names = min(0.45 * width, 10 + icon + max(text_width(x, size) for x in self.labels))
+        number = 10 + max(text_width(self._note(i), size) for i in range(len(self.labels)))
+        long = max(width - names - number, 20)
+        strokes: list[Stroke] = []
+        for i, label in enumerate(self.labels):
+            y, foot = i * high, i * high + size
+            strokes += label_strokes(self, i, label, y, names - 8)
+            strokes.append(Rectangle(names, y + 3, long, 12, TRACK))
+            zero, end = self._percent(0.0), self._percent(self.values[i] or 0.0)
+            left, wide = names + min(zero, end) / 100 * long, abs(end - zero) / 100 * long
+            colour = (self.colours[i] if self.colours else "") or self.colour or theme.NEUTRAL
+            strokes.append(Rectangle(left, y + 3, wide, 12, colour))
+            for ticks, control in ((self.before, False), (self.control, True)):
+                if ticks and ticks[i] is not None:
+                    at = names + self._percent(ticks[i]) / 100 * long
+                    strokes += tick_strokes(at, y + 3, 12, control)
+            strokes.append(Label(width, foot, self._note(i), "end", size))
+        marks = [(solid_tick(), "before")] * any(v is not None for v in self.before)
+        marks += [(random_tick(), "random control")] * any(v is not None for v in self.control)
+        rows = Drawing(width, high * len(self.labels), tuple(strokes))
+        return stacked([title, rows, key(marks, width)], gap=4)
 
     def _row_html(self, i: int) -> str:
         value = self.values[i]

@@ -10,19 +10,31 @@ from jaxtyping import Float
 
 from sae_nb.atoms import directed, displayed, gathered
 from sae_nb.figures import (
+    Drawing,
+    Label,
+    Rectangle,
+    Stroke,
     css_colour,
+    current_theme,
     escape,
     format_number,
     heat_colour,
+    paragraph,
+    shortened,
+    stacked,
+    text_width,
     theme,
     visible_token,
 )
 from sae_nb_widgets.components._base import (
     Component,
     bar_html,
+    bar_strokes,
     common_maximum,
+    legend_drawing,
     legend_html,
     script,
+    shade,
 )
 
 BLACK_FROM = 0.58
@@ -154,6 +166,41 @@ class TokenStrip(Component):
             f'<div class="sae-nb-component" role="group" aria-label="{escape(self.description)}">'
             f'<div class="sae-nb-strip">{rows}</div>{self._foot_html()}</div>'
         )
+
+    def drawing(self, width: float) -> Drawing:
+        """Return the rows as strokes: captions and bars at the left, shaded tokens at the right."""
+        if not self.tokens:
+            return paragraph(self.empty_text, width)
+        rows = [self._row_drawing(row, width) for row in range(len(self.tokens))]
+        legend = legend_drawing(self.maximum, width, self.unit, self.signed)
+        return stacked(rows if self.bare else [*rows, legend])
+
+    def _row_drawing(self, row: int, width: float) -> Drawing:
+        size = current_theme().font_px
+        named = row < len(self.captions) and bool(self.captions[row])
+        barred = row < len(self.strengths)
+        side = 106.0 if named or barred else 0.0
+        strokes: list[Stroke] = []
+        if named:
+            strokes.append(Label(0, size, shortened(self.captions[row], size, 96), "start", size))
+        if barred:
+            strength = self.strengths[row]
+            strokes += bar_strokes(0, 1.35 * size, 96, strength / self.maximum)
+            strokes.append(Label(0, 2.6 * size, format_number(strength), "start", size))
+        before, after = self.clipped[row] if row < len(self.clipped) else (False, False)
+        tokens = [visible_token(token) for token in self.tokens[row]]
+        x, y, high = side, 0.0, 1.6 * size
+        for place, token in [(-1, "… ")] * before + [*enumerate(tokens)] + [(-1, " …")] * after:
+            bold = place >= 0 and self.peaks[row] == place
+            wide = text_width(token, size, bold)
+            if x > side and x + wide > width:
+                x, y = side, y + high
+            if place >= 0:
+                share = self.token_strength(row, place) / self.maximum
+                strokes.append(Rectangle(x, y + 2, wide, high - 4, shade(share, self.signed)))
+            strokes.append(Label(x, y + 1.1 * size, token, "start", size, bold=bold))
+            x += wide
+        return Drawing(width, max(y + high, 2.9 * size if barred else high), tuple(strokes))
 
     def _foot_html(self) -> str:
         if self.bare:

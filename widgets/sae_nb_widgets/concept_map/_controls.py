@@ -39,7 +39,7 @@ class ConceptMapControls:
             "search",
             "search",
             "Number, label or token: the atoms that match are selected",
-            250,
+            262,
             placeholder="number, label or token   ( / )",
         ).add_class("sae-nb-search")
         drag = control(panel, "drag", "", DRAGS, kind=ipw.ToggleButtons, options=DRAG_WORDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +13,7 @@ from torch import Tensor
 
 from sae_nb.checks import checked
 from sae_nb.dynamics import SelfCorrection, States, token_kinds_of
-from sae_nb.figures import format_count, to_png
-from sae_nb.files import write_bytes
+from sae_nb.figures import format_count
 from sae_nb.sessions import names_of
 from sae_nb.summaries import (
     COORDINATES,
@@ -542,23 +540,14 @@ class DepthTrajectory(PlayingPanel):
             shown["energy of atoms"] = {str(a): self.depths.energy[a] for a in self.atoms}
         return shown
 
-    def to_png(self, path: str | Path | None = None) -> bytes:
-        """Return the figure as PNG, drawn without a browser: three axes seen along the third.
-
-        Parameters
-        ----------
-        path
-            File to write as well.
-        """
-        if self.dimensions == 2 or self.paths is None or self.strip == "phases":
-            return super().to_png(path)
+    def still_figure(self) -> go.Figure | None:
+        """Return the figure with three axes seen along the third."""
+        if self.dimensions == 2 or self.paths is None:
+            return super().still_figure()
         with self._drawing:
             flat = go.Figure(self.figure.plot)
             draw_paths(flat, drawn_paths(self, 2), self.layer)
-        content = to_png(flat)
-        if path is not None:
-            write_bytes(Path(path), content)
-        return content
+        return flat
 
     def static_chips(self) -> dict[str, str]:
         """Return the facts beside the question, the layer and the push."""

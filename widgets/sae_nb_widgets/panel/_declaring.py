@@ -22,6 +22,7 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.checks import check_atom
+from sae_nb.figures import theme
 
 End = float | Callable[[Any], float]
 """A number, or what gives it for a panel."""
@@ -317,7 +318,8 @@ def _offer(panel: Any, trait: str, menu: Any, grow: Callable[[Any], str] | None)
 
 
 def _css(width: int | str) -> str:
-    return f"{width}px" if isinstance(width, int) else width
+    """A width in pixels of the normal scale, in letters' sizes so that it grows with the lecture scale."""
+    return f"{width / theme.SCALES['normal'].font_px:.4g}em" if isinstance(width, int) else width
 
 
 def wide(width: str) -> ipw.Layout:

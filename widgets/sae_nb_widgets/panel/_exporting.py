@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,16 @@ from plotly.offline import get_plotlyjs
 from sae_nb.atoms import AtomNames
 from sae_nb.figures import (
     THIN_SPACE,
+    Drawing,
+    beside,
     current_theme,
+    draw_figure,
     escape,
     format_count,
     format_number,
+    padded,
+    paragraph,
+    stacked,
     still_config,
     template,
     theme,
@@ -28,10 +34,19 @@ from sae_nb.figures import (
     to_svg,
 )
 from sae_nb.files import place, write_bytes
-from sae_nb_widgets.components import Component, cards_html, style_sheet
+from sae_nb_widgets.components import (
+    Component,
+    cards_html,
+    html_drawing,
+    mark_atoms,
+    style_sheet,
+)
 
 SHARED_SCRIPT = "plotly.min.js"
 LONGEST_LIST = 12
+MAIN_WIDTH, DETAIL_WIDTH = 700, 300
+"""Of a picture of a panel, in CSS pixels: the figure, and what stands beside it."""
+
 # Widgets with this class say something about the running session and stay out of exports.
 LIVE_ONLY = "sae-nb-live-only"
 PAGE_STYLE = """
@@ -40,6 +55,7 @@ body { background: var(--jp-layout-color1); margin: 12px auto; max-width: 1100px
 table.sae-nb-record { border-collapse: collapse; margin: 6px 0; }
 .sae-nb-record th { text-align: left; font-weight: 600; padding: 2px 14px 2px 0; vertical-align: top; }
 .sae-nb-record td { padding: 2px 0; overflow-wrap: anywhere; }
+.sae-nb-answer { font-size: var(--sae-nb-title); margin: 4px 0; }
 .sae-nb-still svg { max-width: 100%; height: auto; }
 """
 
@@ -53,6 +69,12 @@ class Page:
 
     chips: Mapping[str, str]
     """Facts beside the heading."""
+
+    answer: str = ""
+    """The sentence under the heading."""
+
+    numbers: str = ""
+    """The expert's numbers behind the sentence."""
 
     explanation: tuple[str, str, str]
     """What this shows, what it cannot show, the paper."""
@@ -101,12 +123,14 @@ def page_html(page: Page, script: str) -> str:
         f".sae-nb-panel {{ --sae-nb-font: {sizes.font_px}px; --sae-nb-title: {sizes.title_px}px; }}"
     )
     help_text = "".join(f"<p>{escape(s)}</p>" for s in page.explanation if s)
-    cards = "" if page.names is None else cards_html(page.main + page.detail, page.names)
+    answer = answer_html(page.answer, page.numbers)
+    cards = "" if page.names is None else cards_html(answer + page.main + page.detail, page.names)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(page.question)}</title><style>{style}</style>{script}</head><body>"
         f'<main class="sae-nb-panel sae-nb-{sizes.scale}">{header_html(page.question, page.chips)}'
+        f"{answer}"
         f'<div class="sae-nb-body{"" if page.detail else " sae-nb-plain"}">'
         f'<div class="sae-nb-main">{_figure_html(page.figure)}{page.main}</div>'
         f'<div class="sae-nb-detail">{page.detail}</div></div>'
@@ -128,6 +152,44 @@ def header_html(question: str, chips: Mapping[str, str]) -> str:
         f'<div class="sae-nb-header"><span class="sae-nb-question" role="heading" '
         f'aria-level="3">{escape(question)}</span><span class="sae-nb-chips">{shown}</span></div>'
     )
+
+
+def answer_html(answer: str, numbers: str) -> str:
+    """Return the answer and the numbers behind it as escaped HTML; nothing where there is none."""
+    small = f"<div>{escape(numbers)}</div>" if numbers else ""
+    return f'<div class="sae-nb-answer">{mark_atoms(answer)}</div>{small}' if answer else ""
+
+
+def sheet(page: Page, main: Drawing, detail: Drawing) -> Drawing:
+    """Return what `page` holds as one drawing: question, facts, answer, figure, what is under and beside it."""
+    sizes = current_theme()
+    width = MAIN_WIDTH + (DETAIL_WIDTH + 20 if detail.height else 0)
+    facts = " · ".join(f"{name} {text}" for name, text in page.chips.items())
+    figure = [] if page.figure is None else [draw_figure(go.Figure(page.figure), MAIN_WIDTH)]
+    left = stacked([*figure, main], gap=12)
+    return padded(
+        stacked(
+            [
+                paragraph(page.question, width, size=sizes.title_px, bold=True),
+                paragraph(facts, width),
+                paragraph(page.answer, width, size=sizes.title_px),
+                paragraph(page.numbers, width),
+                beside([replace(left, width=MAIN_WIDTH), detail] if detail.height else [left]),
+            ],
+            gap=8,
+        )
+    )
+
+
+def drawings(widgets: Iterable[ipw.Widget], width: float) -> Drawing:
+    """Return the components and HTML among `widgets` and their children under each other, as strokes."""
+    parts = []
+    for widget in exported(widgets):
+        if isinstance(widget, Component):
+            parts.append(widget.drawing(width))
+        else:
+            parts.append(html_drawing(widget.value, width))
+    return stacked(parts, gap=12)
 
 
 def _figure_html(figure: go.Figure | None) -> str:
@@ -157,21 +219,37 @@ def fallback_html(
     return f"<p><b>{escape(question)}</b> {facts}</p>{drawing}{record_table(record)}"
 
 
-def static_html(widgets: Iterable[ipw.Widget]) -> str:
-    """Return the components and HTML among `widgets` and their children, as HTML without script."""
-    parts = []
+def exported(widgets: Iterable[ipw.Widget]) -> Iterator[Any]:
+    """Yield the components and HTML that are shown among `widgets` and their children."""
     for widget in widgets:
         if isinstance(widget, go.FigureWidget) or widget.layout.display == "none":
             continue
         if LIVE_ONLY in getattr(widget, "_dom_classes", ()):
             continue
-        if isinstance(widget, Component):
-            parts.append(widget.static_html())
-        elif isinstance(widget, ipw.HTML):
-            parts.append(f"<div>{widget.value}</div>")
+        if isinstance(widget, Component | ipw.HTML):
+            yield widget
         elif isinstance(widget, ipw.Box):
-            parts.append(static_html(widget.children))
-    return "".join(parts)
+            yield from exported(widget.children)
+
+
+def static_html(widgets: Iterable[ipw.Widget]) -> str:
+    """Return the components and HTML among `widgets` and their children, as HTML without script."""
+    return "".join(
+        widget.static_html() if isinstance(widget, Component) else f"<div>{widget.value}</div>"
+        for widget in exported(widgets)
+    )
+
+
+def linked(html: str, path: Path | None) -> str:
+    """Return a sentence as HTML in which a file that was written can be clicked.
+
+    The page's script gives the address, which only the page knows (`panel_keys.js`); a file outside the
+    notebook's folder has none there and stays a name.
+    """
+    if path is None or path.is_absolute() or ".." in path.parts:
+        return html
+    name = escape(path.as_posix())
+    return html.replace(name, f'<a data-file="{name}" target="_blank" rel="noopener">{name}</a>', 1)
 
 
 def descendants(widget: ipw.Widget) -> Iterator[ipw.Widget]:

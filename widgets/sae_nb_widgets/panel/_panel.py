@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -23,13 +24,13 @@ from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures import (
     FIGURE_CONFIG,
+    Drawing,
     Scale,
     Theme,
     current_theme,
     escape,
     format_duration,
     template,
-    to_png,
     use_scale,
 )
 from sae_nb.files import write_bytes
@@ -212,6 +213,7 @@ class Panel(ipw.VBox):
     def __init__(self, *, chips: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         self._header = ipw.HTML()
         self._atom_names = AtomNames()
+        self._written: Path | None = None
         self._loading = ""
         self._style = ipw.HTML(layout=ipw.Layout(display="none"))
         self._keys = PanelKeys()
@@ -219,6 +221,7 @@ class Panel(ipw.VBox):
         self._figure: go.FigureWidget | None = None
         self._reacts = False
         self._controls = ipw.Box()
+        self._last = ipw.Box().add_class("sae-nb-together")
         self._more = ipw.Box(layout=ipw.Layout(display="none"))
         self._main = ipw.VBox()
         self._detail = ipw.VBox()
@@ -321,7 +324,9 @@ class Panel(ipw.VBox):
         # By type name along the bases: asking plotly for the class imports seconds of validation code.
         plots = (w for w in main if any(c.__name__ == "FigureWidget" for c in type(w).__mro__))
         self._figure = next(plots, None)
-        self._controls.children = (*controls, self._more_button)
+        # "more" goes to the next line with the control before it, never alone.
+        self._last.children = (*controls[-1:], self._more_button)
+        self._controls.children = (*controls[:-1], self._last)
         show(self._more_button, bool(more))
         show(self._controls, bool(controls) or bool(more))
         self._more.children = tuple(more)
@@ -447,9 +452,10 @@ class Panel(ipw.VBox):
     def _draw_status(self, _: Any = None) -> None:
         spin = '<span class="sae-nb-busy" role="img" aria-label="working"></span>'
         kind = "sae-nb-problem" if self.problem else ""
+        text = exporting.linked(mark_atoms(self.status), self._written)
         self._status_line.value = (
             f'<div role="status">{spin if self.busy else ""}'
-            f'<span class="{kind}">{mark_atoms(self.status)}</span></div>'
+            f'<span class="{kind}">{text}</span></div>'
         )
 
     def _draw_answer(self, _: Any = None) -> None:
@@ -607,13 +613,21 @@ class Panel(ipw.VBox):
         """Return the figure on screen as a plain plotly figure."""
         return None if self._figure is None else go.Figure(self._figure)
 
+    def still_figure(self) -> go.Figure | None:
+        """Return the figure as pictures show it, which have two dimensions."""
+        return self.current_figure()
+
     def static_chips(self) -> dict[str, str]:
         """Return the facts beside the question in exports; what controls say on screen included."""
         return dict(self.chips)
 
+    def main_widgets(self) -> Sequence[ipw.Widget]:
+        """Return what stands under the figure in exports."""
+        return self._main.children
+
     def static_main(self) -> str:
         """Return what is under the figure as HTML that needs no script."""
-        return exporting.static_html(self._main.children)
+        return exporting.static_html(self.main_widgets())
 
     def static_detail(self) -> str:
         """Return what is beside the figure as HTML that needs no script."""
@@ -650,6 +664,8 @@ class Panel(ipw.VBox):
         return exporting.Page(
             question=self.question,
             chips=self.static_chips(),
+            answer=self.answer,
+            numbers=self.numbers,
             explanation=self.explanation,
             figure=self.current_figure(),
             main=self.static_main(),
@@ -661,19 +677,41 @@ class Panel(ipw.VBox):
 
     @checked
     def to_png(self, path: str | Path | None = None) -> bytes:
-        """Return the figure as PNG, drawn without a browser; also write it to `path` if given.
+        """Return the view as PNG on white at twice its size, drawn without a browser.
 
-        Raises
-        ------
-        ValueError: If the panel has no figure.
+        Question, facts, answer, figure with its legend, and what is under and beside it.
+
+        Parameters
+        ----------
+        path
+            File to write as well; an existing one is replaced.
         """
-        figure = self.current_figure()
-        if figure is None:
-            raise ValueError(f"`{type(self).__name__}` must have a figure to draw, and has none.")
-        content = to_png(figure)
+        content = self._sheet().to_png()
         if path is not None:
             write_bytes(Path(path), content)
         return content
+
+    @checked
+    def to_svg(self, path: str | Path | None = None) -> str:
+        """Return the view as SVG, which scales; otherwise as `to_png`.
+
+        Parameters
+        ----------
+        path
+            File to write as well; an existing one is replaced.
+        """
+        content = self._sheet().to_svg(on_white=True)
+        if path is not None:
+            write_bytes(Path(path), content.encode())
+        return content
+
+    def _sheet(self) -> Drawing:
+        main = exporting.drawings(self.main_widgets(), exporting.MAIN_WIDTH)
+        detail = exporting.drawings([self._detail], exporting.DETAIL_WIDTH)
+        page = self.static_page()
+        if page.figure is not None:
+            page = replace(page, figure=self.still_figure())
+        return exporting.sheet(page, main, detail)
 
     def state(self) -> dict[str, Any]:
         """Return what a saved session keeps of this panel, ready for JSON.
@@ -714,13 +752,13 @@ class Panel(ipw.VBox):
                 self.set_trait(name, tuple(value) if tuples else value)
 
     def export(self, kind: str) -> None:
-        """Write `<export_folder>/<export_name>.<kind>` ("html" or "png") and say so."""
+        """Write `<export_folder>/<export_name>.<kind>` ("html" or "png") and say where, with a link."""
         name = re.sub(r"[^\w.-]+", "_", self.export_name())
         path = Path(self.export_folder) / f"{name}.{kind}"
         with self.guarded(f"writing {path.name}"):
             (self.to_html if kind == "html" else self.to_png)(path)
-            size = path.stat().st_size
-            self.say(f"Written: {path} ({exporting.format_bytes(size)}).")
+            self._written = path
+            self.say(f"Written: {path} ({exporting.format_bytes(path.stat().st_size)}).")
 
     def close(self) -> None:
         """Free the panel, its figure and its threads; closing twice is harmless.

@@ -15,7 +15,7 @@ from sae_nb.figures import format_count, format_number
 from sae_nb.pursuit import as_tensors
 from sae_nb.sessions import names_of
 from sae_nb.summaries import ALGORITHMS, PENALTY_SHARE, PURSUITS, SOLVER_STEPS, PursuitSteps
-from sae_nb_widgets.panel import Atom, Number, PlayingPanel, Whole, reacts, static_html
+from sae_nb_widgets.panel import Atom, Number, PlayingPanel, Whole, reacts
 from sae_nb_widgets.pursuit._controls import ORDERS, PursuitControls
 from sae_nb_widgets.pursuit._detail import Chosen, Parts
 from sae_nb_widgets.pursuit._figure import SHORT, PursuitFigure, scale_texts
@@ -390,9 +390,9 @@ class PursuitStepper(PlayingPanel):
         """Return the facts beside the question, and the step."""
         return {**self.chips, "step": f"{self.step} of {self.last_step}"}
 
-    def static_main(self) -> str:
-        """Return what stands left of the figure as HTML that needs no script."""
-        return static_html(self.parts.widgets)
+    def main_widgets(self) -> Sequence[ipw.Widget]:
+        """Return what stands left of the figure."""
+        return self.parts.widgets
 
     def export_name(self) -> str:
         """Return the name, without ending, of files the export buttons write."""

@@ -96,6 +96,16 @@ function render({ model, el }) {
     event.stopPropagation();
   }
 
+  // A file beside the notebook, as Jupyter's server gives it out; elsewhere the link stays a name.
+  function addressFiles(root) {
+    const folder = location.pathname.match(/\/(?:tree|notebooks)\/(.*\/)?[^/]*$/);
+    const config = document.getElementById("jupyter-config-data");
+    if (!folder || !config) return;
+    const base = JSON.parse(config.textContent).baseUrl || "/";
+    for (const link of root.querySelectorAll("a[data-file]:not([href])"))
+      link.href = `${base}files/${folder[1] || ""}${encodeURI(link.dataset.file)}`;
+  }
+
   let resizes = null;
   let newcomers = null;
   function attach(tries) {
@@ -123,8 +133,12 @@ function render({ model, el }) {
         model.send({ kind: "star", atom, starred });
       },
     });
-    nameControls(root);
-    newcomers = new MutationObserver(() => nameControls(root));
+    const dress = () => {
+      nameControls(root);
+      addressFiles(root);
+    };
+    dress();
+    newcomers = new MutationObserver(dress);
     newcomers.observe(root, { childList: true, subtree: true });
     tellTheme();
     fit(20);

@@ -155,7 +155,18 @@ function render({ model, el }) {
     readout.textContent = cells.length ? model.get("hint") : "";
     const scale = heatShape()[0] ? [legend(maximum, model.get("unit"), model.get("signed"))] : [];
     foot.replaceChildren(readout, ...(cells.length ? scale : []));
+    line();
     decode();
+  }
+
+  // Rows of one length: twelve pictures where seven would fit stand as six and six.
+  function inRow() {
+    const fit = Math.max(1, Math.floor(grid.clientWidth / (model.get("thumbnail") + 8)));
+    return Math.ceil(cells.length / Math.ceil(cells.length / fit)) || 1;
+  }
+
+  function line() {
+    if (grid.clientWidth) grid.style.setProperty("--columns", inRow());
   }
 
   async function decode() {
@@ -168,7 +179,7 @@ function render({ model, el }) {
   }
 
   function onKey(event) {
-    const columns = Math.max(1, Math.floor(grid.clientWidth / (model.get("thumbnail") + 8)));
+    const columns = inRow();
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
     if (step !== undefined && cells.length) {
       active = Math.min(Math.max(active + step, 0), cells.length - 1);
@@ -193,7 +204,13 @@ function render({ model, el }) {
   const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum", "prefix", "prefix_names"];
   redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed"], build);
   redrawOn(model, ["selected", "show_heat"], paint);
+  const resizes = new ResizeObserver(line);
+  resizes.observe(grid);
   build();
-  return onTheme(paint);
+  const stopTheme = onTheme(paint);
+  return () => {
+    resizes.disconnect();
+    stopTheme();
+  };
 }
 export default { initialize, render };

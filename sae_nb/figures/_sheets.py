@@ -1,0 +1,111 @@
+"""Drawings put together on one sheet: paragraphs, drawings under and beside each other, keys of marks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sae_nb.figures._strokes import (
+    Drawing,
+    Label,
+    Polyline,
+    Rectangle,
+    Stroke,
+    moved,
+    text_width,
+)
+from sae_nb.figures.theme import CONTROL, current_theme
+
+LEADING = 1.4
+"""Height of a line, in sizes of its letters."""
+
+SWATCH = 16
+
+
+def stacked(drawings: Iterable[Drawing], gap: float = 8) -> Drawing:
+    """Return drawings under each other, those without height left out."""
+    strokes: list[Stroke] = []
+    width = at = 0.0
+    for drawing in drawings:
+        if not drawing.height:
+            continue
+        at += gap if at else 0
+        strokes += [moved(stroke, 0, at) for stroke in drawing.strokes]
+        width, at = max(width, drawing.width), at + drawing.height
+    return Drawing(width, at, tuple(strokes))
+
+
+def beside(drawings: Iterable[Drawing], gap: float = 20) -> Drawing:
+    """Return drawings beside each other, their tops on one line."""
+    strokes: list[Stroke] = []
+    at = height = 0.0
+    for drawing in drawings:
+        at += gap if at else 0
+        strokes += [moved(stroke, at, 0) for stroke in drawing.strokes]
+        at, height = at + drawing.width, max(height, drawing.height)
+    return Drawing(at, height, tuple(strokes))
+
+
+def padded(drawing: Drawing, by: float = 16) -> Drawing:
+    """Return a drawing with white around it."""
+    strokes = tuple(moved(stroke, by, by) for stroke in drawing.strokes)
+    return Drawing(drawing.width + 2 * by, drawing.height + 2 * by, strokes)
+
+
+def wrapped(text: str, size: float, width: float, bold: bool = False) -> list[str]:
+    """Return text in lines that fit; a word longer than a line is cut into pieces."""
+    lines: list[str] = []
+    for word in text.split():
+        joined = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(joined, size, bold) <= width:
+            lines[-1] = joined
+            continue
+        while text_width(word, size, bold) > width and len(word) > 1:
+            fits = next(
+                n for n in range(len(word) - 1, 0, -1)
+                if n == 1 or text_width(word[:n], size, bold) <= width
+            )  # fmt: skip
+            lines.append(word[:fits])
+            word = word[fits:]
+        lines.append(word)
+    return lines
+
+
+def paragraph(text: str, width: float, *, size: float | None = None, bold: bool = False) -> Drawing:
+    """Return text as a drawing of that width, as many lines high as it needs."""
+    size = size or current_theme().font_px
+    lines = wrapped(text, size, width, bold)
+    strokes = [
+        Label(0, size + i * LEADING * size, line, anchor="start", size=size, bold=bold)
+        for i, line in enumerate(lines)
+    ]
+    return Drawing(width, len(lines) * LEADING * size, tuple(strokes))
+
+
+def key(entries: Sequence[tuple[Stroke, str]], width: float) -> Drawing:
+    """Return a legend: marks drawn in boxes of 16 × 12 pixels, what each means beside it."""
+    size = current_theme().font_px
+    strokes: list[Stroke] = []
+    x = y = 0.0
+    for mark, words in entries:
+        wide = SWATCH + 4 + text_width(words, size)
+        if x and x + wide > width:
+            x, y = 0.0, y + LEADING * size
+        strokes += [moved(mark, x, y + 0.35 * size - 3)]
+        strokes += [Label(x + SWATCH + 4, y + size, words, anchor="start", size=size)]
+        x += wide + 14
+    return Drawing(width, y + LEADING * size if entries else 0, tuple(strokes))
+
+
+def filled(colour: str) -> Stroke:
+    """The mark of a bar or a point in a legend."""
+    return Rectangle(2, 0, 12, 12, colour)
+
+
+def random_tick() -> Stroke:
+    """The mark of a random control: a dashed grey tick."""
+    return Polyline([(8, -2), (8, 14)], CONTROL, 2, dashed=True)
+
+
+def solid_tick() -> Stroke:
+    """The mark of a value before an edit, or measured exactly: a solid tick."""
+    return Polyline([(8, -2), (8, 14)], width=2)
