@@ -166,7 +166,7 @@ results = {name: run.wait() for name, run in runs.items()}
 monitor.refresh()
 
 # %% [markdown]
-# ## 6 · How does the code come about?
+# ## 6 · How is this input built from atoms, step by step?
 #
 # Matching pursuit next to its orthogonal variant, step by step, on one state of the vision model.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -118,3 +120,27 @@ def test_too_few_points_are_refused_with_the_number_given() -> None:
     """A curve of three points cannot keep both ends and the extremes."""
     with pytest.raises(ValueError, match=r"`max_points` must be at least 4, got 3\."):
         summarise_training([record(1)], max_points=3)
+
+
+@pytest.mark.parametrize(
+    ("r2", "trend", "since"),
+    [
+        (lambda i: 1 - 0.5 * 0.99**i, "improving", None),
+        (lambda i: 0.9, "flat", 1),
+        (lambda i: min(0.9, i / 300), "flat", 261),
+        (lambda i: 0.9 - i / 1000, "worsening", None),
+        (lambda i: 0.9 + 0.02 * (-1) ** i, "flat", 1),  # batches differ
+        (lambda i: math.nan, "unknown", None),
+    ],
+)
+def test_what_r2_does_now_by_hand(
+    r2: Callable[[int], float], trend: str, since: int | None
+) -> None:
+    """Flat is a level last fifth, by medians of twentieths; the noise of batches is no trend."""
+    summary = summarise_training([record(i, r2=r2(i)) for i in range(1, 401)])
+    assert (summary.trend, summary.flat_since) == (trend, since)
+
+
+def test_nineteen_records_are_no_trend() -> None:
+    """Too few to compare parts of a run."""
+    assert summarise_training([record(i) for i in range(1, 20)]).trend == "unknown"

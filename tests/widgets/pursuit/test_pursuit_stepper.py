@@ -415,6 +415,70 @@ def test_bias_is_taken_off_first_and_drawn_again() -> None:
     plain.close()
 
 
+def test_an_sae_brings_its_bias_and_the_names_of_its_atoms() -> None:
+    """Words under the bars, in headings, lists and status line; its own bias is taken off."""
+    sae = sn.load_sae("tiny-vit/resid_post.6")
+    x = sn.load_examples("tiny-vit/resid_post.6").acts.x[:3]
+    panel = sw.PursuitStepper(x, sae, k=4)
+    panel.wait()
+    expected = sn.matching_pursuit(x[:1] - sae.bias, sae.dictionary, 4).to_dense()[0]
+    shown = panel.steps[0].dense_code_at(4, np.arange(512))
+    np.testing.assert_allclose(shown, expected.detach(), rtol=1e-4, atol=1e-4)
+    panel.step = 1
+    atom = int(panel.steps[0].chosen[0])
+    words = panel.names.words(atom)
+    assert words
+    figure = panel.current_figure()
+    assert f"took {atom} · {words}"[:20] in figure.layout.annotations[0].text
+    assert any(text and text in words for text in figure.layout.xaxis.ticktext)
+    assert panel.names.in_text(atom) in panel.status
+    assert words in panel.chosen.atoms.value
+    assert f'data-atom="{atom}"' in panel.chosen.atoms.value
+    assert figure.data[NOW].meta["atoms"] == panel.figure.shown[0].tolist()
+    panel.names.labels.write(atom, "<i>my own</i>")
+    assert "&lt;i&gt;my own" in panel.chosen.atoms.value
+    panel.close()
+
+
+def test_bars_without_names_have_no_numbers_under_them(panel: sw.PursuitStepper) -> None:
+    """Sorted, 20, 92, 179 … would say nothing; in dictionary order the numbers are places."""
+    assert set(panel.current_figure().layout.xaxis.ticktext) == {""}
+    panel.order = "dictionary"
+    assert all(text.isdigit() for text in panel.current_figure().layout.xaxis.ticktext)
+
+
+def test_atoms_that_are_pictures_stand_under_their_bars() -> None:
+    """As images that carry their own data, at the places of their bars."""
+    made = sw.PursuitStepper(PICTURES, DATA.dictionary, k=4, picture_shape=(5, 5))
+    made.wait()
+    images = [one for one in made.current_figure().layout.images if one.xref == "x"]
+    assert images
+    assert all(one.source.startswith("data:image/png;base64,") for one in images)
+    assert [one.x for one in images] == list(made.current_figure().layout.xaxis.tickvals)
+    made.close()
+
+
+def test_the_answer_is_in_percent_and_inputs_count_from_one(panel: sw.PursuitStepper) -> None:
+    """How much is unexplained, and where the algorithms first choose differently."""
+    assert panel.answer.startswith("Before the first step 100 % of the input is unexplained")
+    panel.step = 6
+    first, second = (
+        100 * (float(one.residual_norms[6]) / float(one.residual_norms[0])) ** 2
+        for one in panel.steps
+    )
+    assert panel.answer.startswith(f"After 6 steps MP {float(f'{first:.2g}'):g} % and OMP")
+    pairs = zip(panel.steps[0].chosen.tolist(), panel.steps[1].chosen.tolist())
+    differ = next((i + 1 for i, (a, b) in enumerate(pairs) if a != b), None)
+    assert (f"first choose differently at step {differ}." in panel.answer) == (differ is not None)
+    assert panel.chips["input"] == "1 of 4"
+    panel.number = 3
+    panel.wait()
+    assert (panel.row, panel.chips["input"]) == (2, "3 of 4")
+    with pytest.raises(t.TraitError, match="`number` must be between 1 and 4"):
+        panel.number = 5
+    assert panel.number == 3
+
+
 def test_large_dictionaries_show_their_strongest_bars() -> None:
     """16 384 atoms: 200 bars, said so on the axis, and a step costs less than 200 kB."""
     generator = torch.Generator().manual_seed(0)

@@ -129,6 +129,37 @@ def test_show_changes_the_rows_and_keeps_the_choice_where_it_can(card: sw.Report
     card.wait()
 
 
+def test_the_answer_counts_all_measures_and_says_what_is_hidden(card: sw.ReportCard) -> None:
+    """Whatever is shown, the verdict stays; the marks on screen and those said to be hidden are all."""
+    answer = card.answer
+    (trained, judged), (_, others) = (card._all.n_clear(name) for name in card._all.saes)
+    assert answer == (
+        f"trained beats floor and control on {trained} of {judged} measures; untrained on 0 of {others}."
+    )
+    for show in ("key", "all", "not clear"):
+        card.show = show
+        drawn = sum(NOT_CLEAR in text for text in card.current_figure().data[7].text)
+        hidden = card._all.n_marked - drawn
+        assert (f"{hidden} more with a red" in card.status) == (hidden > 0)
+        assert card.answer == answer
+    card.wait()
+
+
+def test_a_row_says_in_which_direction_it_is_better(card: sw.ReportCard) -> None:
+    """An arrow after its name, none where neither is; what arrows mean stands beside them."""
+    card.show = "all"
+    rows = next(trace for trace in card.current_figure().data if trace.name == "rows")
+    by_metric = dict(zip(card.record.metrics, rows.text, strict=False))
+    assert by_metric["r2"].endswith("↑")
+    assert by_metric["fvu"].endswith("↓")
+    assert by_metric["shrinkage_gamma"].endswith("→ 1")
+    assert by_metric["l0"] == "atoms per row, L0"
+    assert "↑ higher is better" in rows.text[-1]
+    legend = [trace.name for trace in card.current_figure().data if trace.showlegend is not False]
+    assert f"{NOT_CLEAR} no better than floor or control" in legend
+    assert "no good or bad direction" in legend
+
+
 def test_state_comes_back(card: sw.ReportCard, parts: SimpleNamespace) -> None:
     """Which rows are drawn, and which is explained."""
     card.show, card.metric = "all", "babel"

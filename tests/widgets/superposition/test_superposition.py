@@ -114,6 +114,17 @@ def test_atoms_are_found_where_the_slider_stops(toys: list[Bottleneck]) -> None:
     panel.close()
 
 
+def test_the_empty_chart_says_what_it_waits_for(toys: list[Bottleneck]) -> None:
+    """What is trained, and how long that takes; it goes when the bars are there."""
+    panel = sw.SuperpositionToy([toys[2]])
+    panel.forget_async("atoms")  # its answer would come whenever it likes
+    assert panel.current_figure().layout.annotations[-1].text == "training SAEs …<br>about 6 s"
+    panel._ask_for_atoms(0)
+    panel.wait()
+    assert panel.current_figure().layout.annotations[-1].text == ""
+    panel.close()
+
+
 def test_toys_are_trained_when_none_are_given() -> None:
     """Off the main thread; meanwhile the panel is there and says what it does."""
     panel = sw.SuperpositionToy(sparsities=(0.5, 0.97), find_atoms=False)

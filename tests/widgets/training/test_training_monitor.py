@@ -15,7 +15,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.panel import descendants
-from sae_nb_widgets.training._figure import training_figure
+from sae_nb_widgets.training._figure import map_title, training_figure
 from sae_nb_widgets.training._tracking import SHARE_OF_TIME, Redraws, track
 
 import sae_nb as sn
@@ -336,6 +336,73 @@ def test_change_after_the_end_is_a_sentence(run: FakeRun, monitor: sw.TrainingMo
     monitor.wait()
     assert monitor.problem
     assert "this one is done" in monitor.status
+
+
+def test_a_refused_number_of_a_running_training_goes_back() -> None:
+    """Its field says the rule by its own name; what the training has is what it shows."""
+    x = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    run = sn.start_training(
+        sn.TopK(d_in=8, n_atoms=16, k=2), x, sn.TrainConfig(steps=10**6, batch_size=32)
+    )
+    panel = sw.TrainingMonitor(run)
+    panel.pause()
+    field = next(one for one in panel.controls.live if one.description == "k")
+    for typed in ("-3", "9999", "2.5", ""):
+        field.value = typed
+        assert field.value == "2"
+        assert panel.status.startswith("k: whole numbers from 1 to 16;")
+        assert panel.status.endswith("It stays at 2.")
+    field.value = "3"
+    panel.wait()
+    assert (run.sae.k, panel.k, field.value) == (3, 3, "3")
+    run.set(k=4)
+    panel.refresh()
+    assert (panel.k, field.value) == (4, "4")
+    run.stop()
+    run.wait(60)
+    panel.k = 5  # nobody listens any more
+    panel.wait()
+    assert "this one is done" in panel.status
+    assert (panel.k, run.sae.k) == (4, 4)
+    panel.close()
+
+
+def test_the_answer_says_what_was_learned_in_words() -> None:
+    """Share of the variance, atoms at a time, dead atoms, and whether it still gets better."""
+    rows = [record(i, r2=min(0.93, i / 50), l0=8.0, dead_fraction=0.02) for i in range(1, 101)]
+    panel = sw.TrainingMonitor(rows)
+    assert panel.answer == (
+        "After 100 steps the SAE explains 93 % of the variance with 8 atoms at a time; 2 % of its "
+        "atoms are dead; flat since step 46."
+    )
+    assert "R² 0.930 (best at step 47)" in panel.numbers
+    assert panel.status == "Done: 100 steps in 1.0\u2009s."
+    panel.close()
+    untrained = sw.TrainingMonitor([record(1, r2=-0.5, dead_fraction=0.0)])
+    assert "explains none of the variance yet with 16 atoms at a time" in untrained.answer
+    assert "no atom is dead" in untrained.answer
+    untrained.close()
+    waiting = sw.TrainingMonitor([])
+    assert waiting.answer == ""
+    waiting.close()
+
+
+def test_parts_that_show_one_of_several_runs_say_which() -> None:
+    """The answer names the best run; map, motion and atoms that of the run that is chosen."""
+    runs = {"small": FakeRun("TopK"), "<b>": FakeRun("ReLU")}
+    runs["small"].take(1, r2=0.4)
+    runs["<b>"].take(1, r2=0.6)
+    panel = sw.TrainingMonitor(runs)
+    assert panel.answer == (
+        "Best of 2: <b> explains 60 % of the variance with 16 atoms at a time (small: 40 %)."
+    )
+    assert "&lt;b&gt;" in panel._answer_text.value
+    title = panel.current_figure().layout.annotations[8].text
+    assert map_title("frequency", "<b>").endswith("<br>run &lt;b&gt;")
+    assert title in ("", map_title("frequency", "small"))
+    panel.acts_on = 1
+    assert panel._shown() == 1
+    panel.close()
 
 
 def test_stop_without_a_run_says_what_to_do() -> None:

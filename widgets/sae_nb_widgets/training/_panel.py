@@ -202,7 +202,8 @@ class TrainingMonitor(Panel):
     @reacts("log_x", "map_by", "n_gallery", "acts_on", doing="drawing the training")
     def refresh(self) -> None:
         """Draw the newest records now."""
-        choices = (self.log_x, self.acts_on, self.map_by, self.n_gallery)
+        n_changes = sum(len(run.changes) for run in self._runs)
+        choices = (self.log_x, self.acts_on, self.map_by, self.n_gallery, n_changes)
         with self._counting:
             turn, key = next(self._turns), ([one.key for one in self._tracked], choices)
         with self._drawing:  # a drawing of the same that is under way is waited for
