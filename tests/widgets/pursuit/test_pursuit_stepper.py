@@ -462,11 +462,14 @@ def test_the_answer_is_in_percent_and_inputs_count_from_one(panel: sw.PursuitSte
     """How much is unexplained, and where the algorithms first choose differently."""
     assert panel.answer.startswith("Before the first step 100 % of the input is unexplained")
     panel.step = 6
-    first, second = (
+    left = [
         100 * (float(one.residual_norms[6]) / float(one.residual_norms[0])) ** 2
         for one in panel.steps
+    ]
+    mp, omp = (f"{float(f'{share:.2g}'):g} %" for share in left)
+    assert panel.answer.startswith(
+        f"After 6 steps MP {mp} and OMP {omp} of the input is unexplained"
     )
-    assert panel.answer.startswith(f"After 6 steps MP {float(f'{first:.2g}'):g} % and OMP")
     pairs = zip(panel.steps[0].chosen.tolist(), panel.steps[1].chosen.tolist())
     differ = next((i + 1 for i, (a, b) in enumerate(pairs) if a != b), None)
     assert (f"first choose differently at step {differ}." in panel.answer) == (differ is not None)

@@ -360,6 +360,7 @@ def test_a_refused_number_of_a_running_training_goes_back() -> None:
     assert (panel.k, field.value) == (4, "4")
     run.stop()
     run.wait(60)
+    until(lambda: not panel.following)
     panel.k = 5  # nobody listens any more
     panel.wait()
     assert "this one is done" in panel.status

@@ -57,7 +57,7 @@ def _algorithm(panel: Any, name: str, letter: str) -> ipw.Dropdown:
     if letter == "B":
         offered[NONE] = "none"
     tip = f"Algorithm {letter}; both step together"
-    return control(panel, name, letter, tip, 160, options=offered)
+    return control(panel, name, letter, tip, 190, options=offered)
 
 
 def _drawn(panel: Any) -> list[ipw.Widget]:

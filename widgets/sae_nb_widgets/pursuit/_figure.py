@@ -37,12 +37,12 @@ SHORT = {"mp": "MP", "omp": "OMP", "gp": "GP", "ista": "ISTA", "fista": "FISTA"}
 START_COLOUR = fade(theme.GREY, 0.22)
 PALEST = 0.45  # opacity of a bar of which nothing is left
 ROOM_FOR_RING = 0.16
-N_TICKS = 6
+N_TICKS = 3
 GAP = 0.19  # between two algorithms, as a share of the height
 PLOT_PX = 215
 SPACE_PX, BOTTOM_PX = 98, 72
 PICTURE_PX = 24
-LONGEST_TICK, LONGEST_NAME = 12, 26
+LONGEST_TICK, LONGEST_NAME = 10, 26
 """Letters of a name under the axis, and in a heading."""
 
 NameOf = Callable[[int, int], str]
@@ -384,7 +384,7 @@ def _name_ticks(
     words = [words_of(atom, index) for atom in chosen]
     pictures = [picture_of(atom, index) for atom in chosen]
     x.title.standoff = PICTURE_PX + 8 if any(pictures) else 4
-    x.tickvals = places
+    x.tickvals, x.tickangle = places, 0
     x.ticktext = [
         plot_text(_shortened(text, LONGEST_TICK)) if text else str(atom) if by_number else ""
         for text, atom in zip(words, chosen, strict=True)
@@ -416,7 +416,7 @@ def _in_dictionary_order(atoms: Int[np.ndarray, " n"]) -> bool:
 
 def _axis_title(record: PursuitSteps, atoms: Int[np.ndarray, " n"]) -> str:
     """What stands along the axis; number and name of every bar are in its hover text."""
-    order = "by number" if _in_dictionary_order(atoms) else "best match with the input first"
+    order = "by number" if _in_dictionary_order(atoms) else "best match first"
     if len(atoms) == record.n_atoms:
         return f"atoms, {order}"
     return f"{len(atoms)} of {record.n_atoms} atoms, {order}"
