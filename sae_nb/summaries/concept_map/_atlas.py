@@ -357,10 +357,10 @@ class ConceptAtlas:
     def alikeness(self, show: Show, points: Int[np.ndarray, " m"]) -> tuple[float, float]:
         """Return the mean cosine between two of some points, and that of as many at random."""
         x = self.vectors(show)[: len(self.ids(show))]
-        shuffled = np.random.default_rng(self.seed).permutation(len(x))
-        groups = np.full(len(x), -1)
-        groups[points] = 0
-        return float(mean_cosines(x, groups)[0]), float(mean_cosines(x, groups[shuffled])[0])
+        drawn = np.random.default_rng(self.seed).choice(len(x), len(points), replace=False)
+        groups = np.repeat([0, 1], len(points))
+        cosine, floor = mean_cosines(x[torch.from_numpy(np.concatenate([points, drawn]))], groups)
+        return float(cosine), float(floor)
 
     def _cluster_names(
         self, show: Show, groups: Int[np.ndarray, " n"], xy: Float[np.ndarray, "n 2"]

@@ -64,8 +64,8 @@ class SharedInputs:
         """Draw the inputs that what is chosen shares; `name` is of the one atom, where it is one."""
         self._inputs = () if selection is None else tuple(selection.shared)
         n_atoms = self._n_atoms = 0 if selection is None else len(selection.atoms)
-        title = "" if selection is None else escape(_inputs_title(selection, view, chosen, name))
-        self._title.value = f'<div class="sae-nb-cardtitle">{title}</div>' if title else ""
+        title = "" if selection is None else _inputs_title(selection, view, chosen, name)
+        self._title.value = f'<div class="sae-nb-cardtitle">{escape(title)}</div>' if title else ""
         self.component.empty_text = "No input activates the chosen atoms." if title else ""
         captions = [self._caption(shared, n_atoms) for shared in self._inputs]
         if isinstance(self.component, TokenStrip):
@@ -73,6 +73,7 @@ class SharedInputs:
         elif isinstance(self.component, PictureGrid):
             self._show_pictures(captions)
         elif isinstance(self.component, Sparkbars):
+            self.component.description, self._title.value = title, ""
             places = [shared.place for shared in self._inputs]
             self.component.show(places, [shared.strength for shared in self._inputs])
 

@@ -249,10 +249,8 @@ def _bars_between(spread: Spread, ends: Any) -> tuple[int, ...]:
     if ends is None:
         return ()
     last = len(spread.edges) - 2
-    low, high = (
-        int(np.clip(np.searchsorted(spread.edges, ends[i], side=side) - 1, 0, last))
-        for i, side in ((0, "right"), (1, "left"))
-    )
+    low = int(np.clip(np.searchsorted(spread.edges, ends[0], side="right") - 1, 0, last))
+    high = int(np.clip(np.searchsorted(spread.edges, ends[1], side="left") - 1, 0, last))
     return () if (low, high) == (0, last) or high < low else (low, high)
 
 

@@ -116,7 +116,7 @@ function render({ model, el }) {
   let bounds = [0, 0, 1, 1];
   let at = { x: 0, y: 0, scale: 1 };
   let home = true, width = 1, height = 1, hovered = -1, dragged = null;
-  let told = "", telling = 0, moving = 0, queued = false, dirty = true, bitmap = null, decoding = 0;
+  let told = "[]", telling = 0, moving = 0, queued = false, dirty = true, bitmap = null, decoding = 0;
 
   // --- what is drawn ---------------------------------------------------------------------------
 
@@ -201,6 +201,7 @@ function render({ model, el }) {
       const scale = from.scale * (target.scale / from.scale) ** ease;
       at = { x: from.x + (target.x - from.x) * ease, y: from.y + (target.y - from.y) * ease, scale };
       home = toHome && t === 1;
+      if (home) at = atHome();
       paint(true);
       if (t < 1) moving = requestAnimationFrame(frame);
     };
@@ -641,6 +642,7 @@ function render({ model, el }) {
     const before = { width, height };
     [width, height] = [w, h];
     if (same) return;
+    cancelAnimationFrame(moving);
     for (const canvas of [base, over]) {
       canvas.width = Math.round(w * ratio);
       canvas.height = Math.round(h * ratio);
