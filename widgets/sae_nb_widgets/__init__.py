@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from sae_nb._lazy import door
 from sae_nb.sessions import OPENERS
+from sae_nb_widgets.panel import BROWSERS
 
 if TYPE_CHECKING:
-    from sae_nb_widgets.atom import AtomBrowser as AtomBrowser
+    from sae_nb_widgets.atom import (
+        AtomBrowser as AtomBrowser,
+        AtomComparison as AtomComparison,
+        WorkList as WorkList,
+    )
     from sae_nb_widgets.components import (
         DrawPad as DrawPad,
         PairedBars as PairedBars,
@@ -45,4 +50,11 @@ def _open(*session_and_more: Any, **choices: Any) -> Any:
     return open_dashboard(*session_and_more, **choices)
 
 
+def _browse(*panel_and_atom: Any) -> Any:
+    from sae_nb_widgets.atom import browser_below
+
+    return browser_below(*panel_and_atom)
+
+
 OPENERS.append(_open)  # for `Session.dashboard`
+BROWSERS.append(_browse)  # for "open in browser" under a panel that stands alone

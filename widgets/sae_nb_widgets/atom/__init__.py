@@ -1,4 +1,4 @@
-"""AtomBrowser: what makes an atom fire — strengths, examples, neighbours, labels."""
+"""AtomBrowser, AtomComparison, WorkList: what makes an atom fire, how two differ, which to look at again."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb_widgets.atom._comparison import AtomComparison as AtomComparison
     from sae_nb_widgets.atom._panel import AtomBrowser as AtomBrowser
+    from sae_nb_widgets.atom._work_list import WorkList as WorkList
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.atom._examples import examples_view as examples_view
+    from sae_nb_widgets.atom._panel import browser_below as browser_below

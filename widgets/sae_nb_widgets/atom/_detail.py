@@ -14,7 +14,7 @@ from sae_nb.atoms import AtomNames, AtomSummary, Labels, rows_in_words
 from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.sessions import Annotations
 from sae_nb_widgets.atom._controls import BAND_NAMES
-from sae_nb_widgets.components import PictureGrid, Sparkbars
+from sae_nb_widgets.components import PictureGrid, Sparkbars, icons_of
 from sae_nb_widgets.panel import control, show, small_button
 
 # -------------------------------------------------------------------------------------------------
@@ -64,7 +64,10 @@ class AtomDetail:
         self._listed[bars] = atoms
         signed = any(value < 0 for value in values)
         names = [self._names.name(atom) for atom in atoms]
-        bars.show(names, values, notes=notes, signed=signed, maximum=maximum, atoms=atoms)
+        bars.show(
+            names, values, notes=notes, signed=signed, maximum=maximum, atoms=atoms,
+            icons=icons_of(self._names, atoms),
+        )  # fmt: skip
 
     def show(self, record: AtomSummary) -> None:
         """Draw a record."""

@@ -151,7 +151,7 @@ class AtomBrowser(Panel):
         self._chosen = False
         self._said = self._started = 0.0
         super().__init__(chips=self._chips())
-        self.names = names
+        self.names, self.opens_below = names, False
         self._build()
         if first is not None:
             self.atom = first
@@ -459,3 +459,23 @@ class AtomBrowser(Panel):
             self.examples.show(record.examples, record.max_strength, record.missing)
             self.crops.show(record)
             self.cards.show(record)
+
+
+def browser_below(panel: Panel, atom: int, browser: AtomBrowser | None = None) -> AtomBrowser:
+    """Return a browser that shows an atom of the panel's SAE; `browser` where there is one already.
+
+    Raises
+    ------
+    ValueError: If the panel knows no example activations of its SAE.
+    """
+    if browser is None:
+        catalogue = panel.names.catalogue
+        if catalogue is None:
+            raise ValueError(
+                "There are no example activations to browse. Capture some with sn.capture, and open "
+                "sw.AtomBrowser(sae, acts)."
+            )
+        labels = panel.names.labels
+        return AtomBrowser(catalogue.sae, catalogue=catalogue, labels=labels, atom=atom)
+    browser.atom = atom
+    return browser

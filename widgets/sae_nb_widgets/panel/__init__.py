@@ -12,6 +12,7 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb_widgets.panel._browsers import BROWSERS as BROWSERS
     from sae_nb_widgets.panel._declaring import (
         LARGEST_SEED as LARGEST_SEED,
         TIGHT as TIGHT,

@@ -37,6 +37,7 @@ from sae_nb.files import write_bytes
 from sae_nb_widgets.components import LiveWidget, card_content, mark_atoms, script, style_sheet
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._background import Background
+from sae_nb_widgets.panel._browsers import BROWSERS
 from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
 from sae_nb_widgets.panel._exporting import descendants
 
@@ -203,6 +204,7 @@ class Panel(ipw.VBox):
     numbers = t.Unicode("", help="The expert's numbers behind the answer.")
     show_numbers = t.Bool(False, help="Whether the numbers behind the answer are shown.")
     opened = t.Int(-1, help="Atom somebody asked to open in a browser; -1 for none.")
+    opens_below = t.Bool(True, help="Whether that browser opens under this panel.")
     status = t.Unicode("", help="What happened, how long it took, or what to do.")
     problem = t.Bool(False, help="Whether the status line reports an error.")
     busy = t.Bool(False, help="Whether work is running off the main thread.")
@@ -265,7 +267,9 @@ class Panel(ipw.VBox):
             self._controls,
             self._more,
         )
-        self.children = (*top, self._body, self._help, self._foot)
+        self._drawer = ipw.VBox(layout=ipw.Layout(display="none")).add_class("sae-nb-drawer")
+        self.observe(self._open_below, "opened")
+        self.children = (*top, self._body, self._help, self._foot, self._drawer)
 
     def _make_answer(self) -> None:
         self._answer_text = ipw.HTML().add_class("sae-nb-answer")
@@ -491,6 +495,14 @@ class Panel(ipw.VBox):
         """
         self.opened = -1
         self.opened = getattr(self, "atom", -1) if atom is None else atom
+
+    def _open_below(self, change: t.Bunch) -> None:
+        """Show the atom in a browser under a panel that stands alone, and is none itself."""
+        if change["new"] < 0 or not self.opens_below or not BROWSERS:
+            return
+        with self.guarded(f"opening atom {change['new']}"):
+            self._drawer.children = (BROWSERS[0](self, change["new"], *self._drawer.children),)
+            show(self._drawer, True)
 
     @checked
     def star(self, atom: int, starred: bool = True) -> None:
@@ -775,6 +787,8 @@ class Panel(ipw.VBox):
             self._background.close()
             self._key_actions.clear()
             self.unobserve_all()
+            for browser in self._drawer.children:
+                browser.close()
             for child in [*exporting.descendants(self), *owned_widgets(self)]:
                 if child is not self:
                     close_whole(child)

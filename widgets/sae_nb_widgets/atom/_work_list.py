@@ -1,0 +1,285 @@
+"""WorkList: the atoms somebody starred, labelled or noted, in one table across panels and sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as ipw
+import traitlets as t
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.atoms import AtomCatalogue, Labels
+from sae_nb.checks import checked
+from sae_nb.figures import format_count, format_percent
+from sae_nb.files import write_bytes
+from sae_nb.pretrained import examples_of
+from sae_nb.sessions import Session, names_of, open_session
+from sae_nb_widgets.atom._comparison import AtomComparison
+from sae_nb_widgets.atom._detail import AtomNotes
+from sae_nb_widgets.components import RowTable
+from sae_nb_widgets.panel import Atom, Panel, control, line, reacts, show, small_button
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+
+SHOWN = ("starred", "starred or written about", "all with a label")
+HERE = "here"
+EMPTY = (
+    "No atom is on this list yet. Press ★ on the card of an atom, or s in a panel that shows one."
+)
+
+
+@checked(leave=("acts",))
+class WorkList(Panel):
+    """Which atoms deserve another look?
+
+    Every atom that somebody starred, labelled or noted, in any panel of this SAE or in saved sessions.
+    A row chosen sets `atom`; the row chosen before is `other`, so that `compare` puts the two side by
+    side.
+
+    Parameters
+    ----------
+    sae
+        Any sparse autoencoder.
+    acts
+        Activations of its width, for frequencies and automatic names. None: those another panel of
+        this SAE has, or the examples of a pretrained one.
+    sessions
+        Saved sessions of the same SAE, or their folders, whose stars and notes are listed too.
+    labels, catalogue
+        As for `AtomBrowser`.
+
+    Raises
+    ------
+    TypeError, ValueError: If the SAE and the activations do not fit, or a session is of another SAE.
+    FileNotFoundError: If there is no such session.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.codes import SparseCodes
+    >>> class Signs:
+    ...     d_in, n_atoms, dictionary = 2, 2, torch.eye(2)
+    ...     def encode(self, x, k=None):
+    ...         return SparseCodes.from_dense(x.relu())
+    >>> todo = WorkList(Signs(), torch.tensor([[1.0, -1.0], [2.0, 3.0]]))
+    >>> todo.wait()
+    >>> todo.star(1)
+    >>> print(todo.to_csv(), end="")
+    starred,atom,label,note,automatic name,fires on
+    ★,1,,,,50.0%
+    >>> todo.close()
+    """
+
+    question = "Which atoms deserve another look?"
+    explanation = (
+        "The atoms that were starred, labelled or noted in any panel of this SAE, and in the sessions "
+        "given. Stars, labels and notes are kept in one file beside the SAE, or where labels= says.",
+        "A label is what somebody called an atom, not a proof of what it does: look at its examples, "
+        "and steer with it.",
+        "Ours.",
+    )
+    stem = "work_list"
+    kept_traits = ("shown", "sorted_by", "other", "atom")
+    needs_kernel = "Sorting, comparing and editing need a running kernel; the table is all here."
+
+    atom = Atom(help="The atom of the row chosen.")
+    other = Atom(help="The atom of the row chosen before: what `compare` compares it with.")
+    shown = t.Enum(SHOWN, default_value=SHOWN[1], help="Which atoms are listed.")
+    sorted_by = t.Tuple(
+        t.Int(),
+        t.Bool(),
+        default_value=(-1, False),
+        help="Column and whether it falls; -1 for none.",
+    )
+    label = t.Unicode("", help="What the atom chosen is called.")
+    note = t.Unicode("", help="Anything else about it.")
+    saved = t.Bool(False, help="Whether what is written about it is on disk.")
+
+    def __init__(
+        self,
+        sae: Any,
+        acts: Activations | Float[Tensor, "n d_in"] | None = None,
+        *,
+        sessions: Sequence[Session | str | Path] = (),
+        labels: Labels | Mapping[int, str] | str | Path | None = None,
+        catalogue: AtomCatalogue | None = None,
+    ) -> None:
+        if catalogue is None and acts is not None:
+            catalogue = AtomCatalogue(sae, acts)
+        self.sae, self.n_atoms = sae, int(sae.n_atoms)
+        names = names_of(sae, catalogue, labels)
+        self._others = _books(sae, sessions)
+        super().__init__(chips={"SAE": type(sae).__name__, "atoms": format_count(self.n_atoms)})
+        self.names = names
+        self.comparison: AtomComparison | None = None
+        self._rows: list[tuple[int, str]] = []
+        self._build()
+        self.names.observe(self._draw)
+        for book in self._others.values():
+            book.listen(self._draw)
+        self._draw()
+        known = names.catalogue
+        if known is not None and not known.encoded:
+            self.run_async(lambda: known.frequency, lambda _: self._draw(), doing="encoding")
+
+    def _build(self) -> None:
+        self.table = RowTable(description="", empty_text=EMPTY).add_class("sae-nb-wide")
+        self.table.observe(self._choose, "selected")
+        self.notes = AtomNotes(self, self.names.labels)
+        self._below = ipw.VBox()
+        take = small_button("take over", "Copy the words of this session's row to here", self.adopt)
+        show(take, bool(self._others))
+        self.arrange(
+            controls=[
+                control(self, "shown", "list", "Which atoms are listed", 260),
+                line(
+                    control(self, "atom", "atom", "The atom chosen", 110),
+                    self.notes.star,
+                    small_button("open", "Open this atom in a browser", self.open),
+                ),
+                line(
+                    control(self, "other", "with", "The atom chosen before", 110),
+                    small_button("compare", "Show both atoms side by side", self.compare),
+                ),
+                take,
+                small_button("⤓ csv", "Write the table as comma-separated text", self._write_csv),
+            ],
+            figure=[self.table, self._below],
+            detail=[self.notes.widget],
+        )
+        t.link((self, "sorted_by"), (self.table, "sorted_by"))
+
+    # --- the table --------------------------------------------------------------------------------
+
+    def _atoms(self, book: Labels) -> list[int]:
+        starred = set(book.starred)
+        if self.shown == SHOWN[0]:
+            return sorted(starred)
+        words = {atom for atom in book if self.shown == SHOWN[2] or book.is_written(atom)}
+        return sorted(starred | words)
+
+    @reacts("shown", doing="listing")
+    def _draw(self) -> None:
+        """List the atoms anew, with the words they have now."""
+        if self._closed:
+            return
+        books = {HERE: self.names.labels, **self._others}
+        self._rows = [(atom, name) for name, book in books.items() for atom in self._atoms(book)]
+        headers = ["starred", "atom", "label", "note", "automatic name", "fires on"]
+        headers += ["session"] * bool(self._others)
+        cells = [self._cells(atom, books[name], name)[: len(headers)] for atom, name in self._rows]
+        self.table.show(
+            headers, cells, numeric=[header in ("atom", "fires on") for header in headers],
+            atoms=[atom for atom, _ in self._rows],
+        )  # fmt: skip
+        self.notes.show(self.atom)
+        n = len(self.names.labels.starred)
+        stars = f"{format_count(n)} atom{'s' * (n != 1)} starred"
+        listed = f"{format_count(len(self._rows))} listed"
+        self.conclude(f"{stars}, {listed}." if self._rows else EMPTY)
+
+    def _cells(self, atom: int, book: Labels, session: str) -> list[str]:
+        catalogue = self.names.catalogue
+        often = catalogue.frequency[atom] if catalogue is not None and catalogue.encoded else None
+        return [
+            "★" if book.is_starred(atom) else "",
+            f"{atom}",
+            book.label(atom),
+            book.note(atom),
+            self.names.caption(atom),
+            "" if often is None else format_percent(float(often)),
+            session,
+        ]
+
+    def _choose(self, change: t.Bunch) -> None:
+        if 0 <= change["new"] < len(self._rows):
+            atom = self._rows[change["new"]][0]
+            if atom != self.atom:
+                self.other, self.atom = self.atom, atom
+
+    @reacts("atom", doing="atom {panel.atom}")
+    def _show_notes(self) -> None:
+        self.notes.show(self.atom)
+
+    # --- what is done with a row ------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the atom chosen in a browser."""
+        self.open_atom(self.atom)
+
+    def compare(self) -> None:
+        """Show the atom chosen and the one chosen before side by side, under the table."""
+        with self.guarded("comparing"):
+            if self.comparison is None:
+                catalogue = self.names.catalogue or examples_of(self.sae).catalogue(self.sae)
+                self.comparison = AtomComparison(
+                    self.sae, catalogue=catalogue, labels=self.names.labels,
+                    atom=self.other, other=self.atom,
+                )  # fmt: skip
+                self.comparison.observe(self._pass_on, "opened")
+                self._below.children = (self.comparison,)
+            with self.comparison.hold_trait_notifications():
+                self.comparison.atom, self.comparison.other = self.other, self.atom
+
+    def _pass_on(self, change: t.Bunch) -> None:
+        if change["new"] >= 0:
+            self.open_atom(change["new"])
+
+    def adopt(self) -> None:
+        """Copy label, note and star of the row chosen, which is of a saved session, to here."""
+        chosen = self.table.selected
+        atom, session = self._rows[chosen] if chosen >= 0 else (-1, HERE)
+        if session == HERE:
+            self.say("take over: choose a row of a saved session first.")
+            return
+        book = self._others[session]
+        with self.guarded("taking over"):
+            stars = [atom] if book.is_starred(atom) else []
+            words = {atom: (book.label(atom), book.note(atom))} if book.is_written(atom) else {}
+            self.names.labels.write_all(words, stars)
+            self.say(f"Atom {atom} taken over from session {session}.")
+
+    @checked
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """Return the table as comma-separated text, and write it to `path` if one is given."""
+        text = self.table.to_csv()
+        if path is not None:
+            write_bytes(Path(path), text.encode())
+        return text
+
+    def _write_csv(self) -> None:
+        path = Path(self.export_folder) / f"{self.stem}.csv"
+        with self.guarded(f"writing {path.name}"):
+            self.to_csv(path)
+            self.say(f"Written: {path} ({format_count(len(self._rows))} rows).")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The table as a record, for the table of exported pages."""
+        return {
+            f"atom {row[1]}": " · ".join(x for x in (row[0], *row[2:]) if x)
+            for row in self.table.cells
+        }
+
+    def close(self) -> None:
+        """Free the panel and the comparison in it."""
+        if self.comparison is not None:
+            self.comparison.close()
+        super().close()
+
+
+def _books(sae: Any, sessions: Sequence[Session | str | Path]) -> dict[str, Labels]:
+    """The labels of each session, by a name that no two share."""
+    books: dict[str, Labels] = {}
+    for one in sessions:
+        session = one if isinstance(one, Session) else open_session(one)
+        session.check_sae(sae)
+        name = session.path.name
+        if name in (HERE, *books):
+            name = f"{session.path.parent.name}/{name}"
+        books[name] = session.labels
+    return books
