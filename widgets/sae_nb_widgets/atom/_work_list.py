@@ -98,6 +98,7 @@ class WorkList(Panel):
     label = t.Unicode("", help="What the atom chosen is called.")
     note = t.Unicode("", help="Anything else about it.")
     saved = t.Bool(False, help="Whether what is written about it is on disk.")
+    comparison: AtomComparison | None = None
 
     def __init__(
         self,
@@ -115,7 +116,6 @@ class WorkList(Panel):
         self._others = _books(sae, sessions)
         super().__init__(chips={"SAE": type(sae).__name__, "atoms": format_count(self.n_atoms)})
         self.names = names
-        self.comparison: AtomComparison | None = None
         self._rows: list[tuple[int, str]] = []
         self._build()
         self.names.observe(self._draw)
@@ -130,7 +130,7 @@ class WorkList(Panel):
         self.table = RowTable(description="", empty_text=EMPTY).add_class("sae-nb-wide")
         self.table.observe(self._choose, "selected")
         self.notes = AtomNotes(self, self.names.labels)
-        self._below = ipw.VBox()
+        self._compared = ipw.VBox()
         take = small_button("take over", "Copy the words of this session's row to here", self.adopt)
         show(take, bool(self._others))
         self.arrange(
@@ -148,7 +148,7 @@ class WorkList(Panel):
                 take,
                 small_button("⤓ csv", "Write the table as comma-separated text", self._write_csv),
             ],
-            figure=[self.table, self._below],
+            figure=[self.table, self._compared],
             detail=[self.notes.widget],
         )
         t.link((self, "sorted_by"), (self.table, "sorted_by"))
@@ -221,7 +221,7 @@ class WorkList(Panel):
                     atom=self.other, other=self.atom,
                 )  # fmt: skip
                 self.comparison.observe(self._pass_on, "opened")
-                self._below.children = (self.comparison,)
+                self._compared.children = (self.comparison,)
             with self.comparison.hold_trait_notifications():
                 self.comparison.atom, self.comparison.other = self.other, self.atom
 

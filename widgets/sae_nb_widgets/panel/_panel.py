@@ -217,6 +217,7 @@ class Panel(ipw.VBox):
         self._atom_names = AtomNames()
         self._written: Path | None = None
         self._loading = ""
+        self._below: Any = None
         self._style = ipw.HTML(layout=ipw.Layout(display="none"))
         self._keys = PanelKeys()
         self._key_actions: dict[str, Callable[[], None]] = {}
@@ -267,7 +268,7 @@ class Panel(ipw.VBox):
             self._controls,
             self._more,
         )
-        self._drawer = ipw.VBox(layout=ipw.Layout(display="none")).add_class("sae-nb-drawer")
+        self._drawer = ipw.VBox().add_class("sae-nb-drawer")
         self.observe(self._open_below, "opened")
         self.children = (*top, self._body, self._help, self._foot, self._drawer)
 
@@ -501,8 +502,18 @@ class Panel(ipw.VBox):
         if change["new"] < 0 or not self.opens_below or not BROWSERS:
             return
         with self.guarded(f"opening atom {change['new']}"):
-            self._drawer.children = (BROWSERS[0](self, change["new"], *self._drawer.children),)
-            show(self._drawer, True)
+            self._below = BROWSERS[0](self, change["new"], self._below)
+            if not self._drawer.children:
+                shut = small_button("close this browser", "Take it off the page", self.shut_below)
+                self._drawer.children = (self._below, shut)
+
+    def shut_below(self) -> None:
+        """Take the browser under this panel off the page."""
+        below, self._below = self._below, None
+        if below is not None:
+            close_whole(self._drawer.children[-1])
+            self._drawer.children = ()
+            below.close()
 
     @checked
     def star(self, atom: int, starred: bool = True) -> None:
@@ -787,8 +798,7 @@ class Panel(ipw.VBox):
             self._background.close()
             self._key_actions.clear()
             self.unobserve_all()
-            for browser in self._drawer.children:
-                browser.close()
+            self.shut_below()
             for child in [*exporting.descendants(self), *owned_widgets(self)]:
                 if child is not self:
                     close_whole(child)

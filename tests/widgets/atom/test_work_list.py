@@ -1,0 +1,251 @@
+"""The work list: stars and notes of every panel and session in one table; two atoms side by side."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import torch
+import traitlets as t
+from sae_nb_widgets.panel import descendants
+
+import sae_nb as sn
+from sae_nb.activations import Activations
+from sae_nb.atoms import AtomCatalogue, compare_atoms
+from sae_nb.sessions import Annotations, save_session
+
+HOSTILE = "<script>alert(1)</script>"
+FIELDS = ("abc", "-1", "999999999999", "1.5", "مرحبا", "x" * 10_000, "∞")
+
+
+def _sae(seed: int = 0) -> sn.TopK:
+    sae = sn.TopK(d_in=6, n_atoms=24, k=3, generator=torch.Generator().manual_seed(seed))
+    sae.hook_point, sae.model_name = "resid_post.1", "fake"
+    return sae.eval()
+
+
+def _acts(n: int = 200) -> Activations:
+    x = torch.randn(n, 6, generator=torch.Generator().manual_seed(1))
+    return Activations.from_tensor(
+        x, sample=torch.arange(n) // 5, position=torch.arange(n) % 5, hook_point="resid_post.1"
+    )
+
+
+@pytest.fixture
+def sae() -> sn.TopK:
+    """One SAE for all panels of a test."""
+    return _sae()
+
+
+@pytest.fixture
+def todo(sae):
+    """Its work list."""
+    made = sw.WorkList(sae, _acts())
+    made.wait()
+    yield made
+    made.close()
+
+
+def _rows(todo) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(todo.to_csv())))
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def test_an_atom_starred_or_noted_in_any_panel_is_listed_at_once(sae, todo) -> None:
+    """By method, by key, by typing; and gone when the star and the words are."""
+    browser = sw.AtomBrowser(sae, catalogue=todo.names.catalogue, atom=4)
+    assert _rows(todo) == []
+    browser.press("s")
+    browser.star(7)
+    browser.atom = 9
+    browser.label, browser.note = HOSTILE, "مرحبا"
+    frequency = todo.names.catalogue.frequency
+    found = {row["atom"]: row for row in _rows(todo)}
+    assert list(found) == ["4", "7", "9"]
+    assert (found["4"]["starred"], found["9"]["starred"]) == ("★", "")
+    assert (found["9"]["label"], found["9"]["note"]) == (HOSTILE, "مرحبا")
+    assert float(found["4"]["fires on"].rstrip("%")) == pytest.approx(100 * frequency[4], rel=5e-3)
+    todo.shown = "starred"
+    assert [row["atom"] for row in _rows(todo)] == ["4", "7"]
+    browser.atom = 4
+    browser.press("s")
+    assert [row["atom"] for row in _rows(todo)] == ["7"]
+    browser.close()
+
+
+def test_the_star_of_a_browser_follows_the_work_list(sae, todo) -> None:
+    """A star given elsewhere is drawn here, and the button takes it off."""
+    browser = sw.AtomBrowser(sae, catalogue=todo.names.catalogue, atom=4)
+    assert browser.notes.star.description == "☆"
+    todo.star(4)
+    assert browser.notes.star.description == "★"
+    browser.notes.star.click()
+    assert (todo.names.labels.starred, browser.notes.star.description) == ((), "☆")
+    browser.close()
+
+
+def test_words_written_in_the_list_are_in_the_browser(sae, todo) -> None:
+    """One book: a label typed anywhere shows everywhere."""
+    browser = sw.AtomBrowser(sae, catalogue=todo.names.catalogue, atom=4)
+    todo.atom = 4
+    todo.label = "four"
+    assert (browser.label, _rows(todo)[0]["label"]) == ("four", "four")
+    assert browser.answer.startswith("“four” (atom 4) fires on ")
+    browser.close()
+
+
+def test_sessions_are_listed_beside_and_taken_over(sae, todo, tmp_path) -> None:
+    """Each row says where it is from; a session of another SAE is refused before anything is built."""
+    book = Annotations()
+    book.write(3, "three", note="of monday")
+    book.star(5)
+    monday = save_session(tmp_path / "monday", sae, panels={}, labels=book)
+    listed = sw.WorkList(sae, catalogue=todo.names.catalogue, sessions=[monday])
+    assert [(row["atom"], row["session"]) for row in _rows(listed)] == [
+        ("3", "monday"),
+        ("5", "monday"),
+    ]
+    for row in (0, 2):  # what was taken over is listed first
+        listed.table.selected = row
+        listed.adopt()
+    assert listed.names.labels.label(3) == "three"
+    assert listed.names.labels.starred == (5,)
+    assert [row["session"] for row in _rows(listed)] == ["here", "here", "monday", "monday"]
+    listed.close()
+    other = save_session(tmp_path / "other", _sae(1), panels={})
+    with pytest.raises(ValueError, match="belongs to another SAE"):
+        sw.WorkList(sae, catalogue=todo.names.catalogue, sessions=[other])
+
+
+def test_a_row_chosen_sets_the_atom_and_remembers_the_one_before(todo) -> None:
+    """Two rows clicked are the two to compare."""
+    for atom in (4, 7, 9):
+        todo.star(atom)
+    for row in (0, 2):
+        todo.table.selected = row
+    assert (todo.other, todo.atom) == (4, 9)
+    todo.open()
+    assert todo.opened == 9
+
+
+def test_the_table_is_written_as_csv_and_sorted_as_on_screen(todo, tmp_path) -> None:
+    """Formulas become words."""
+    for atom in (9, 4):
+        todo.star(atom)
+    todo.atom = 4
+    todo.label = "=1+1"
+    todo.sorted_by = (1, True)
+    todo.to_csv(tmp_path / "list.csv")
+    rows = list(csv.DictReader((tmp_path / "list.csv").open(encoding="utf-8")))
+    assert [(row["atom"], row["label"]) for row in rows] == [("9", ""), ("4", "'=1+1")]
+
+
+@pytest.mark.parametrize("given", FIELDS)
+def test_fields_refuse_nonsense_by_name_and_show_what_is_in_force(todo, given: str) -> None:
+    """Both atoms; nothing is clamped."""
+    fields = {w.description: w for w in descendants(todo) if hasattr(w, "continuous_update")}
+    for name, trait in (("atom", "atom"), ("with", "other")):
+        setattr(todo, trait, 5)
+        fields[name].value = given
+        assert (getattr(todo, trait), fields[name].value) == (5, "5")
+        assert todo.problem
+        assert todo.status.startswith(f"{name}: whole numbers from 0 to 23; ")
+
+
+# --- two atoms ------------------------------------------------------------------------------------
+
+
+def test_a_comparison_counts_as_the_codes_do() -> None:
+    """Cosine, rows in which both fire, and samples that fire one and at no position the other."""
+    sae, acts = _sae(), _acts()
+    catalogue = AtomCatalogue(sae, acts)
+    order = catalogue.order(alive_only=True)
+    a, b = int(order[0]), int(order[3])
+    pair = compare_atoms(catalogue, a, b, n_examples=100)
+    fired = catalogue.codes.to_dense().numpy()[:, [a, b]] != 0
+    both = int(fired.all(axis=1).sum())
+    by_chance = fired[:, 0].sum() * fired[:, 1].sum() / len(fired)
+    assert (pair.n_both, pair.lift) == (both, pytest.approx(both / by_chance))
+    per_sample = fired.reshape(-1, 5, 2).any(axis=1)
+    only = set(np.flatnonzero(per_sample[:, 0] & ~per_sample[:, 1]).tolist())
+    assert {example.sample for example in pair.only_first} == only
+    assert pair.n_only_first == len(only) > 0
+    d = sae.dictionary.double()
+    assert pair.cosine == pytest.approx(float(d[a] @ d[b] / d[a].norm() / d[b].norm()))
+    strengths = [abs(example.strength) for example in pair.only_first]
+    assert strengths == sorted(strengths, reverse=True)
+
+
+def test_the_two_chosen_last_are_compared_under_the_list(todo) -> None:
+    """Made once, then redrawn; what is opened there is opened by the list."""
+    for atom in (4, 7, 9):
+        todo.star(atom)
+    todo.table.selected = 0
+    todo.table.selected = 1
+    todo.compare()
+    shown = todo.comparison
+    assert (shown.atom, shown.other, shown.problem) == (4, 7, False)
+    todo.table.selected = 2
+    todo.compare()
+    assert todo.comparison is shown
+    assert (shown.pair.first.atom, shown.pair.second.atom) == (7, 9)
+    shown.open_atom(11)
+    assert todo.opened == 11
+
+
+def test_a_comparison_follows_both_atoms_and_the_labels(sae, todo) -> None:
+    """Names in the sentence, in exports and in titles; hostile ones as words."""
+    both = sw.AtomComparison(sae, catalogue=todo.names.catalogue, atom=2, other=3)
+    todo.names.labels.write(3, HOSTILE)
+    assert HOSTILE in both.answer
+    page = both.static_page()
+    assert HOSTILE not in page.main
+    assert "&lt;script&gt;" in page.main
+    both.swap()
+    assert (both.pair.first.atom, both.pair.second.atom) == (3, 2)
+    with pytest.raises(t.TraitError, match="between 0 and 23"):
+        both.other = 24
+    assert both.pair.second.atom == 2
+    both.close()
+
+
+def test_a_dead_atom_can_be_compared() -> None:
+    """One sentence, no division by zero."""
+    sae = _sae()
+    catalogue = AtomCatalogue(sae, torch.randn(4, 6, generator=torch.Generator().manual_seed(2)))
+    dead = int(np.flatnonzero(~catalogue.alive)[0])
+    alive = int(np.flatnonzero(catalogue.alive)[0])
+    both = sw.AtomComparison(sae, catalogue=catalogue, atom=alive, other=dead)
+    assert not both.problem
+    assert "one of them never fires" in both.answer
+    both.close()
+
+
+# --- a browser under any panel --------------------------------------------------------------------
+
+
+def test_open_in_browser_works_from_a_panel_that_stands_alone(todo) -> None:
+    """Under the panel, once; another atom changes it; it closes by itself and with the panel."""
+    todo.open_atom(7)
+    below = [w for w in descendants(todo) if isinstance(w, sw.AtomBrowser)]
+    assert [browser.atom for browser in below] == [7]
+    todo.open_atom(9)
+    assert [w for w in descendants(todo) if isinstance(w, sw.AtomBrowser)] == below
+    assert below[0].summary.atom == 9
+    todo.shut_below()
+    assert below[0]._closed
+    assert not [w for w in descendants(todo) if isinstance(w, sw.AtomBrowser)]
+
+
+def test_a_browser_opens_an_atom_in_itself(sae, todo) -> None:
+    """No browser within a browser."""
+    browser = sw.AtomBrowser(sae, catalogue=todo.names.catalogue, atom=4)
+    browser.open_atom(8)
+    assert browser.atom == 8
+    assert [w for w in descendants(browser) if isinstance(w, sw.AtomBrowser)] == [browser]
+    browser.close()
