@@ -129,7 +129,7 @@ def test_a_row_chosen_sets_the_atom_and_remembers_the_one_before(todo) -> None:
     for row in (0, 2):
         todo.table.selected = row
     assert (todo.other, todo.atom) == (4, 9)
-    todo.open()
+    todo.open_atom()
     assert todo.opened == 9
 
 

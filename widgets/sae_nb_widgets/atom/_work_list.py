@@ -139,7 +139,7 @@ class WorkList(Panel):
                 line(
                     control(self, "atom", "atom", "The atom chosen", 110),
                     self.notes.star,
-                    small_button("open", "Open this atom in a browser", self.open),
+                    small_button("open", "Open this atom in a browser", self.open_atom),
                 ),
                 line(
                     control(self, "other", "with", "The atom chosen before", 110),
@@ -206,10 +206,6 @@ class WorkList(Panel):
         self.notes.show(self.atom)
 
     # --- what is done with a row ------------------------------------------------------------------
-
-    def open(self) -> None:
-        """Open the atom chosen in a browser."""
-        self.open_atom(self.atom)
 
     def compare(self) -> None:
         """Show the atom chosen and the one chosen before side by side, under the table."""
