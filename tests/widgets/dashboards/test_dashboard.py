@@ -91,6 +91,68 @@ def test_first_atom_may_be_chosen(model) -> None:
     made.close()
 
 
+def test_a_label_typed_anywhere_shows_everywhere_at_once(board) -> None:
+    """In the bar, the browser's sentence, the work list; hostile words stay words."""
+    board.tab = "work"
+    board.work.label = HOSTILE
+    assert board.browser.label == HOSTILE
+    assert HOSTILE in board.browser.answer
+    assert "<script>" not in board._name.value
+    assert "&lt;script&gt;" in board._name.value
+    assert HOSTILE in [row[2] for row in board.work.table.cells]
+
+
+def test_a_control_of_the_bar_is_the_panels_own(board) -> None:
+    """One field for the atom, one for the label, one search, one strength: the same widget twice shown."""
+    bar = [w for w in descendants(board) if "sae-nb-in-bar" in getattr(w, "_dom_classes", ())]
+    fields = {w.description for w in bar if getattr(w, "description", "")}
+    assert {"atom", "label", "search", "strength"} <= fields
+    for panel in board.panels.values():
+        own = [w for w in descendants(panel) if getattr(w, "description", "") == "atom"]
+        assert all("sae-nb-in-bar" in w._dom_classes for w in own)
+
+
+@pytest.mark.parametrize("given", ["abc", "-1", "99999999999999999999", "", "١٢٣x", "7" * 10_000])
+def test_the_atom_of_the_bar_refuses_nonsense_by_name(board, given: str) -> None:
+    """The field shows the atom in force, the bar says the rule, and every panel stays."""
+    board.atom = 5
+    field = next(w for w in descendants(board) if getattr(w, "description", "") == "atom")
+    field.value = given
+    assert (field.value, board.atom, board.steering.atom) == ("5", 5, 5)
+    assert board.problem
+    assert board.status.startswith("atom: whole numbers from 0 to 11; ")
+
+
+def test_an_atom_opened_in_any_panel_goes_to_the_browser(board) -> None:
+    """From the work list's tab, from steering's card: no second browser opens."""
+    board.tab = "work"
+    for panel in (board.work, board.steering):
+        board.tab = "work"
+        panel.open_atom(8)
+        assert (board.atom, board.browser.atom, board.tab) == (8, 8, "concepts")
+        browsers = [w for w in descendants(board) if isinstance(w, sw.AtomBrowser)]
+        assert browsers == [board.browser]
+        board.atom = 3
+
+
+def test_two_atoms_are_compared_on_the_work_list(board) -> None:
+    """By method, as by the map's event."""
+    board.compare(4, 7)
+    shown = board.work.comparison
+    assert (board.tab, shown.atom, shown.other) == ("work", 4, 7)
+    with pytest.raises(t.TraitError, match="between 0 and 11"):
+        board.compare(4, 99)
+
+
+def test_stars_are_saved_with_the_session(model, board, tmp_path) -> None:
+    """And are there when it is opened again."""
+    board.browser.star(6)
+    path = board.save(tmp_path / "monday")
+    again = sw.open_dashboard(path, model, _sae(), _rows(), inputs=torch.ones(3, 4))
+    assert again.subject.labels.starred == (6,)
+    again.close()
+
+
 # --- tabs -----------------------------------------------------------------------------------------
 
 
@@ -121,7 +183,7 @@ def test_a_tab_is_built_when_it_is_first_opened(model, later, monkeypatch) -> No
     """Not before, and only once; then it follows the atom."""
     monkeypatch.setattr(model, "kind", "vision")
     board = _dashboard(model)
-    assert list(board._views) == ["concepts", "depth"]
+    assert list(board._views) == ["concepts", "depth", "work"]
     assert (later.made, board.depth) == (0, None)
     board._choice.value = "depth"
     assert (later.made, board.tab) == (1, "depth")
@@ -153,8 +215,7 @@ def test_views_without_a_panel_are_left_out(model, monkeypatch) -> None:
     monkeypatch.setitem(dashboards.OTHER_PANELS, "depth", lambda: None)
     monkeypatch.setattr(model, "kind", "vision")
     board = _dashboard(model)
-    assert (list(board._views), board.map) == (["concepts"], None)
-    assert board._choice.layout.display == "none"
+    assert (list(board._views), board.map) == (["concepts", "work"], None)
     with pytest.raises(t.TraitError, match="must be one of"):
         board.tab = "depth"
     board.close()
@@ -357,6 +418,18 @@ def test_the_map_is_linked_both_ways_and_its_buttons_lead_here(real) -> None:
     real.wait()
     assert real.map.chips
     assert real.map.record.layout == "saved"
+
+
+def test_one_atom_is_told_of_once_and_a_selection_by_the_map(real) -> None:
+    """The map's own account of a single atom is left out; what a search finds is its selection."""
+    real.map.selected = ()
+    assert "sae-nb-lone" in real.map._dom_classes
+    real.browser.search = "digit 7"
+    assert len(real.browser.found) > 1
+    assert set(real.map.selected) == set(real.browser.found)
+    assert "sae-nb-lone" not in real.map._dom_classes
+    real.browser.search = ""
+    assert "sae-nb-lone" in real.map._dom_classes
 
 
 def test_a_pretrained_sae_needs_nothing_else(real) -> None:

@@ -49,6 +49,16 @@ def _atom_browser() -> Panel:
     return sw.AtomBrowser(v.sae, v.examples.acts, catalogue=v.catalogue)
 
 
+def _comparison() -> Panel:
+    v = vision()
+    return sw.AtomComparison(v.sae, catalogue=v.catalogue, atom=474, other=308)
+
+
+def _work_list() -> Panel:
+    v = vision()
+    return sw.WorkList(v.sae, catalogue=v.catalogue)
+
+
 def _quiz() -> Panel:
     return sw.AtomQuiz(catalogue=vision().catalogue)
 
@@ -114,6 +124,7 @@ def _report_card() -> Panel:
 
 MAKERS: dict[str, Callable[[], Panel]] = {
     "AtomBrowser": _atom_browser,
+    "AtomComparison": _comparison,
     "AtomQuiz": _quiz,
     "ConceptMap": _concept_map,
     "DepthTrajectory": _depth,
@@ -125,6 +136,7 @@ MAKERS: dict[str, Callable[[], Panel]] = {
     "SuperpositionToy": _toy,
     "TemporalPanel": _temporal,
     "TrainingMonitor": _monitor,
+    "WorkList": _work_list,
 }
 
 

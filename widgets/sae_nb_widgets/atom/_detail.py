@@ -41,7 +41,8 @@ class AtomDetail:
         self.tokens = Sparkbars(description="next tokens it raises (+) and lowers (−) directly")
         self.joint.empty_text = "No atom fires with it more often than by chance."
         bars = (self.tokens, self.near, self.joint, self.where, self.map)
-        self.widgets: tuple[ipw.Widget, ...] = (self.found, labels, *bars)
+        self.found_card = ipw.VBox([self.found])
+        self.widgets: tuple[ipw.Widget, ...] = (self.found_card, labels, *bars)
         self._listed: dict[Sparkbars, Sequence[int]] = {}
         for clickable in (self.found, self.near, self.joint):
             clickable.observe(self._clicked, "selected")
@@ -148,10 +149,8 @@ class AtomNotes:
         self._panel, self._labels = panel, labels
         self._reading, self._atom = False, -1
         self.saved_line = ipw.HTML().add_class("sae-nb-live-only")
-        fields = [
-            self._field("label", "your name for it"),
-            self._field("note", "anything else"),
-        ]
+        self.label = self._field("label", "your name for it")
+        fields = [self.label, self._field("note", "anything else")]
         self.star = small_button("☆", "", self._press_star)
         self.widget = ipw.VBox([*fields, self.saved_line], layout=ipw.Layout(overflow="hidden"))
         panel.observe(self._words_changed, ["label", "note"])

@@ -462,20 +462,10 @@ class AtomBrowser(Panel):
 
 
 def browser_below(panel: Panel, atom: int, browser: AtomBrowser | None = None) -> AtomBrowser:
-    """Return a browser that shows an atom of the panel's SAE; `browser` where there is one already.
-
-    Raises
-    ------
-    ValueError: If the panel knows no example activations of its SAE.
-    """
+    """Return a browser that shows an atom of the panel's SAE; `browser` where there is one already."""
     if browser is None:
-        catalogue = panel.names.catalogue
-        if catalogue is None:
-            raise ValueError(
-                "There are no example activations to browse. Capture some with sn.capture, and open "
-                "sw.AtomBrowser(sae, acts)."
-            )
-        labels = panel.names.labels
-        return AtomBrowser(catalogue.sae, catalogue=catalogue, labels=labels, atom=atom)
+        names = panel.names
+        sae = names.catalogue.sae  # type: ignore[union-attr] # it is asked for where there is one
+        return AtomBrowser(sae, catalogue=names.catalogue, labels=names.labels, atom=atom)
     browser.atom = atom
     return browser

@@ -23,6 +23,7 @@ _SOURCES = {
 }
 MOST_CARDS = 60
 _MARKED = re.compile(r'data-atom="(\d+)"')
+ICON_PIXELS = 24
 _IN_TEXT = re.compile(r"\b[Aa]tom (\d{1,9})\b")
 
 
@@ -46,7 +47,14 @@ def png_address(picture: UInt8[np.ndarray, "3 height width"]) -> str:
 def icons_of(names: AtomNames, atoms: Sequence[int]) -> list[str]:
     """Return the patch each atom fires on most, as addresses of images; empty for other data."""
     crops = [names.crop(int(atom)) for atom in atoms]
+    crops = [None if crop is None else _small(crop) for crop in crops]
     return ["" if crop is None else png_address(crop) for crop in crops]
+
+
+def _small(picture: UInt8[np.ndarray, "3 height width"]) -> UInt8[np.ndarray, "3 h w"]:
+    """A picture with as many pixels as an icon can show."""
+    step = max(1, min(picture.shape[1:]) // ICON_PIXELS)
+    return picture[:, ::step, ::step]
 
 
 def card_content(card: AtomCard, *, starred: bool = False) -> dict[str, Any]:

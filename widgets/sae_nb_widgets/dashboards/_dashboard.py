@@ -28,6 +28,7 @@ from sae_nb_widgets.panel import (
     fallback_html,
     forget_styled,
     format_bytes,
+    header_html,
     keep_styled,
     logger,
     page_html,
@@ -35,21 +36,32 @@ from sae_nb_widgets.panel import (
     small_button,
 )
 
-CONCEPTS, DEPTH, TIME = "concepts", "depth", "time"
+CONCEPTS, DEPTH, TIME, WORK = "concepts", "depth", "time", "work"
 TAB_NAMES = {
     CONCEPTS: ("concepts and steering", "The atoms, what makes them fire, and what they do"),
     DEPTH: ("through the layers", "How a picture travels through the model"),
     TIME: ("through the text", "What the past already said"),
+    WORK: ("work list", "Atoms that were starred, labelled or noted; two of them side by side"),
 }
+IN_BAR = "sae-nb-in-bar"
+"""Class of controls that the bar shows: CSS leaves them out where they stand in a panel."""
+
+FACTS = ("model", "at", "SAE", "R²")
+"""Chips of the browser that stand beside the dashboard's title."""
+
+TWICE = ("atom", "search", "strength")
+"""Controls of which every panel has its own, by their words; in the bar one serves all."""
+
 SAMPLES_IN_DEPTH = 32
 SESSION_NAME = "session"
 
 
 class Dashboard(ipw.VBox):
-    """ConceptMap and AtomBrowser side by side over the SteeringPanel, and further views in tabs.
+    """ConceptMap over SteeringPanel beside the AtomBrowser, and further views in tabs, under one bar.
 
-    Make one with `sae_nb_widgets.dashboard`. All panels show the same `atom`. A tab is built when it
-    is first opened, so a view nobody looks at costs nothing.
+    Make one with `sae_nb_widgets.dashboard`. All panels show the same `atom`; the bar, which stays in
+    view, has its number, name, star and label, a search and the strength of steering. A tab is built
+    when it is first opened, so a view nobody looks at costs nothing.
     """
 
     atom = Atom(help="Atom that all panels show.")
@@ -65,8 +77,8 @@ class Dashboard(ipw.VBox):
         self._waiting: dict[str, Mapping[str, Any]] = {}
         self._closed = False
         self._views: dict[str, ipw.Box] = {name: _view() for name in self._tabs()}
-        self._build_bar()
         self._build_concepts(atom)
+        self._build_bar()
         self._show_tab()
         self.observe(lambda _: self._show_tab(), "tab")
         self.observe(self._draw_status, ["status", "problem"])
@@ -77,7 +89,7 @@ class Dashboard(ipw.VBox):
         about = self.subject
         depth = about.model.kind == "vision" and OTHER_PANELS["depth"]() is not None
         past = about.catalogue.reads_sequences and OTHER_PANELS["time"]() is not None
-        return [CONCEPTS, *[DEPTH] * depth, *[TIME] * past]
+        return [CONCEPTS, *[DEPTH] * depth, *[TIME] * past, WORK]
 
     def _build_bar(self) -> None:
         self._folder = ipw.Text(
@@ -85,7 +97,7 @@ class Dashboard(ipw.VBox):
             description="session",
             tooltip="Folder that keeps selection, filters, labels, notes and recipes",
             continuous_update=False,
-            layout=ipw.Layout(width="240px"),
+            layout=ipw.Layout(width="160px"),
             style=TIGHT,
         )
         save = small_button(
@@ -99,7 +111,12 @@ class Dashboard(ipw.VBox):
             lambda: self._try("writing", lambda: self.to_html("dashboard.html")),
         )
         self._line = ipw.HTML().add_class("sae-nb-statusline")
-        bar = ipw.Box([self._folder, save, html, self._line]).add_class("sae-nb-bar-top")
+        self._name = ipw.HTML().add_class("sae-nb-name")
+        browser = self.browser
+        first = (browser.controls.subject, self._name, browser.notes.label, browser.controls.search)
+        for widget in (browser.controls.subject, browser.notes.label):
+            widget.add_class(IN_BAR)
+        strength = _fields(self.steering, ("strength",))
         self._style = ipw.HTML(layout=ipw.Layout(display="none"))
         self._choice = control(
             self,
@@ -109,11 +126,30 @@ class Dashboard(ipw.VBox):
             kind=ipw.ToggleButtons,
             options={name: TAB_NAMES[name][0] for name in self._views},
         ).add_class("sae-nb-tabs")
-        show(self._choice, len(self._views) > 1)
+        second = (self._choice, *strength, self._folder, save, html)
+        bar = ipw.VBox([_row(*first), _row(*second), self._line])
+        bar.add_class("sae-nb-bar-top")
         self.add_class("sae-nb-dashboard")
-        self.children = (self._style, bar, self._choice, *self._views.values())
+        facts = {name: browser.chips[name] for name in FACTS if name in browser.chips}
+        header = ipw.HTML(header_html(TITLE, facts))
+        self.children = (self._style, header, bar, *self._views.values())
+        browser.names.observe(self._draw_name)
+        self.observe(self._draw_name, "atom")
+        self._draw_name()
         self.restyle()
         keep_styled(self)
+
+    def _relay(self, change: t.Bunch) -> None:
+        """Say in the bar what a panel has refused: its own line may be out of sight."""
+        panel = change["owner"]
+        if panel.problem:
+            with self.hold_trait_notifications():
+                self.problem, self.status = True, panel.status
+        elif self.problem:
+            self.say("")
+
+    def _draw_name(self, _: Any = None) -> None:
+        self._name.value = escape(self.browser.names.words(self.atom))
 
     def _build_concepts(self, atom: int | None) -> None:
         from sae_nb_widgets.atom import AtomBrowser
@@ -134,8 +170,7 @@ class Dashboard(ipw.VBox):
         concept_map = self._concept_map(browser.atom)
         shown = [concept_map, browser, steering] if concept_map else [browser, steering]
         self._views[CONCEPTS].children = shown
-        if concept_map:
-            self._views[CONCEPTS].add_class("sae-nb-pair")
+        self._views[CONCEPTS].add_class("sae-nb-three" if concept_map else "sae-nb-two")
 
     def _concept_map(self, atom: int) -> Panel | None:
         made = OTHER_PANELS["map"]()
@@ -150,18 +185,55 @@ class Dashboard(ipw.VBox):
             atom=atom,
         )
         self._join("map", panel)
-        panel.observe(self._asked_for, ["opened", "steered"])
+        panel.observe(self._asked_for, "steered")
+        panel.observe(self._asked_to_compare, "compared")
+        panel.observe(self._draw_selection, "selected")
+        self._draw_selection()
+        # What a search finds is listed by the map, with a table that can be sorted.
+        self._links.append(t.dlink((self.browser, "found"), (panel, "selected")))
+        show(self.browser.cards.found_card, False)
         return panel
+
+    def _draw_selection(self, _: Any = None) -> None:
+        """Leave out the map's account of a single atom, which the browser gives."""
+        chosen = len(self.panels["map"].selected) > 1
+        (self.map.remove_class if chosen else self.map.add_class)("sae-nb-lone")
 
     def _asked_for(self, change: t.Bunch) -> None:
         """Show an atom that somebody asked to open or to steer with."""
         atoms = change["new"] if isinstance(change["new"], tuple) else (change["new"],)
         if atoms and atoms[0] >= 0:
             self.atom = int(atoms[0])
+            if change["name"] == "opened":
+                self.tab = CONCEPTS
+
+    def _asked_to_compare(self, change: t.Bunch) -> None:
+        """Put the first two atoms that somebody asked to compare side by side, on the work list."""
+        if len(change["new"]) > 1:
+            self.compare(*change["new"][:2])
+
+    @checked
+    def compare(self, first: int, second: int) -> None:
+        """Show two atoms side by side, under the work list.
+
+        Raises
+        ------
+        traitlets.TraitError: If there is no such atom.
+        """
+        self.tab = WORK
+        todo = self.panels[WORK]
+        todo.other, todo.atom = first, second
+        todo.compare()
 
     def _join(self, name: str, panel: Panel) -> None:
         """Keep a panel and have it show the dashboard's atom."""
         self.panels[name] = panel
+        panel.add_class("sae-nb-joined")
+        panel.opens_below = False
+        panel.observe(self._asked_for, "opened")
+        panel.observe(self._relay, ["problem", "status"])
+        for widget in _fields(panel, TWICE):
+            widget.add_class(IN_BAR)
         if panel.has_trait("atom"):
             if name == "browser":
                 self.atom = panel.atom
@@ -189,7 +261,7 @@ class Dashboard(ipw.VBox):
 
     def _build_tab(self, name: str) -> None:
         started = time.perf_counter()
-        panel = {DEPTH: self._depth_panel, TIME: self._time_panel}[name]()
+        panel = {DEPTH: self._depth_panel, TIME: self._time_panel, WORK: self._work_list}[name]()
         self._views[name].children = [panel]
         self._join(name, panel)
         self.say(f"{TAB_NAMES[name][0]}: {format_duration(time.perf_counter() - started)}")
@@ -212,6 +284,12 @@ class Dashboard(ipw.VBox):
         about = self.subject
         text = text_of(about) if about.model.kind == "language" else first_inputs(about.inputs, 1)
         return OTHER_PANELS[TIME]()(about.model, about.sae, text, hook_point=about.hook_point)
+
+    def _work_list(self) -> Panel:
+        from sae_nb_widgets.atom import WorkList
+
+        about = self.subject
+        return WorkList(about.sae, catalogue=about.catalogue, labels=about.labels)
 
     # --- the panels by name -----------------------------------------------------------------------
 
@@ -240,6 +318,11 @@ class Dashboard(ipw.VBox):
         """The TemporalPanel; None before its tab is first opened, and where there is none."""
         return self.panels.get(TIME)
 
+    @property
+    def work(self) -> Panel | None:
+        """The WorkList; None before its tab is first opened."""
+        return self.panels.get(WORK)
+
     def wait(self, timeout: float = 60.0) -> None:
         """Return when no panel is working, with every answer drawn.
 
@@ -265,7 +348,7 @@ class Dashboard(ipw.VBox):
         for name in sorted(panels, key=lambda name: name != "browser"):
             if name in self.panels:
                 self._restore_panel(name, panels[name])
-            elif name in OTHER_PANELS:
+            elif name in (*OTHER_PANELS, WORK):
                 self._waiting[name] = dict(panels[name])
 
     def _restore_panel(self, name: str, state: Mapping[str, Any]) -> None:
@@ -320,7 +403,9 @@ class Dashboard(ipw.VBox):
             The file written, with plotly's script in it once, however many panels there are.
         """
         order = [
-            name for name in ("map", "browser", "steering", DEPTH, TIME) if name in self.panels
+            name
+            for name in ("map", "browser", "steering", DEPTH, TIME, WORK)
+            if name in self.panels
         ]
         shown = [self.panels[name] for name in order]
         written = write_panels(shown, Path(path), share_script=share_script)
@@ -426,6 +511,15 @@ def _view() -> ipw.Box:
     return ipw.Box().add_class("sae-nb-view")
 
 
+def _row(*widgets: ipw.Widget) -> ipw.Box:
+    return ipw.Box(widgets).add_class("sae-nb-bar-row")
+
+
+def _fields(panel: Panel, words: Sequence[str]) -> list[ipw.Widget]:
+    """Controls of a panel by the words before them."""
+    return [one for one in descendants(panel) if getattr(one, "description", None) in words]
+
+
 # -------------------------------------------------------------------------------------------------
 # Several panels as one HTML file that needs no kernel, with plotly's script in it once.
 
@@ -450,7 +544,7 @@ def _html(panels: Sequence[Panel], script: str) -> str:
     pages = [page_html(panel.static_page(), "") for panel in panels]
     head = _between(pages[0], "<style>", "</style>")
     mains = "".join(_between(page, "<main", "</main>") for page in pages)
-    pair = " sae-nb-pair" if len(panels) > 2 else ""
+    pair = " sae-nb-pages" if len(panels) > 2 else ""
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'

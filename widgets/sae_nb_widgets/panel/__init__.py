@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # for the other rooms
         descendants as descendants,
         fallback_html as fallback_html,
         format_bytes as format_bytes,
+        header_html as header_html,
         page_html as page_html,
         static_html as static_html,
         write_page as write_page,

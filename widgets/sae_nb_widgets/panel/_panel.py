@@ -501,6 +501,9 @@ class Panel(ipw.VBox):
         """Show the atom in a browser under a panel that stands alone, and is none itself."""
         if change["new"] < 0 or not self.opens_below or not BROWSERS:
             return
+        if self.names.catalogue is None:
+            self.say("Opening an atom needs example activations; this panel knows none.")
+            return
         with self.guarded(f"opening atom {change['new']}"):
             self._below = BROWSERS[0](self, change["new"], self._below)
             if not self._drawer.children:
