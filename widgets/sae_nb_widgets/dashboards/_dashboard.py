@@ -75,7 +75,7 @@ class Dashboard(ipw.VBox):
         self.panels: dict[str, Panel] = {}
         self._links: list[t.link] = []
         self._waiting: dict[str, Mapping[str, Any]] = {}
-        self._closed = False
+        self._closed, self._relayed = False, ""
         self._views: dict[str, ipw.Box] = {name: _view() for name in self._tabs()}
         self._build_concepts(atom)
         self._build_bar()
@@ -143,9 +143,10 @@ class Dashboard(ipw.VBox):
         """Say in the bar what a panel has refused: its own line may be out of sight."""
         panel = change["owner"]
         if panel.problem:
+            self._relayed = panel.status
             with self.hold_trait_notifications():
                 self.problem, self.status = True, panel.status
-        elif self.problem:
+        elif self.problem and self.status == self._relayed:
             self.say("")
 
     def _draw_name(self, _: Any = None) -> None:
