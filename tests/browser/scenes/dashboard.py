@@ -1,4 +1,4 @@
-"""Dashboard: one atom in three panels, a session written and brought back, tabs built when opened."""
+"""Dashboard: one bar that stays in view, two columns that fit a screen, sessions, tabs built when opened."""
 
 from __future__ import annotations
 
@@ -14,90 +14,124 @@ board = sw.dashboard(vit, vit_sae, labels=board_folder)
 board.wait()
 board""",
 )
-STEERING = "What happens if this were stronger?"
-BROWSER = "What makes this atom fire?"
-MAP = "How do concepts lie to each other?"
+COLUMNS = (
+    "n => getComputedStyle(n.querySelector('.sae-nb-view')).gridTemplateColumns.split(' ').length"
+)
+TOP = "n => n.getBoundingClientRect().top"
 
 
-def _field(stage: Any, title: str) -> Any:
-    return stage.panel(title).get_by_role("spinbutton", name="atom").first
+def _bar(page: Page, name: str) -> Any:
+    return page.locator(".sae-nb-bar-top").get_by_role("textbox", name=name).first
 
 
 def _atom_everywhere(page: Page, stage: Any, atom: int) -> None:
-    for title in (BROWSER, STEERING):
-        field = _field(stage, title)
-        page.wait_for_function("([n, a]) => n.value === a", arg=[field.element_handle(), str(atom)])
+    field = _bar(page, "atom").element_handle()
+    page.wait_for_function("([n, a]) => n.value === a", arg=[field, str(atom)])
+    page.locator(".sae-nb-answer").get_by_text(f"atom {atom}").first.wait_for()
+    assert stage.ask("[p.atom for p in (board.map, board.browser, board.steering)]") == [atom] * 3
 
 
 def check_panels_follow_each_other(page: Page, stage: Any) -> None:
-    """From the browser to steering and back, and from the kernel to both."""
+    """From the bar to every panel, and from a panel and the kernel to the bar."""
     page.locator(".sae-nb-dashboard").scroll_into_view_if_needed()
     stage("opened", page.locator(".sae-nb-dashboard"))
-    field = _field(stage, BROWSER)
-    field.fill("17")
-    field.press("Enter")
+    _bar(page, "atom").fill("17")
+    _bar(page, "atom").press("Enter")
     _atom_everywhere(page, stage, 17)
-    field = _field(stage, STEERING)
-    field.fill("44")
-    field.press("Enter")
+    stage.run("board.steering.atom = 44")
     _atom_everywhere(page, stage, 44)
-    stage.run("board.map.atom = 49")
+    stage.run("board.map.open_atom(49)")
+    _atom_everywhere(page, stage, 49)
+    _bar(page, "atom").fill("99999")
+    _bar(page, "atom").press("Enter")
+    page.locator(".sae-nb-bar-top .sae-nb-problem").get_by_text("“99999” is not one").wait_for()
     _atom_everywhere(page, stage, 49)
     stage.settle()
+
+
+def check_nothing_is_shown_twice(page: Page, stage: Any) -> None:
+    """One field each for atom, label, search and strength; neighbours and top inputs stand once."""
+    whole = page.locator(".sae-nb-dashboard")
+    stage.run("board.map.selected = ()")
+    stage.settle()
+    for name in ("atom", "label", "search"):
+        shown = [
+            f for f in whole.get_by_role("textbox", name=name, exact=True).all() if f.is_visible()
+        ]
+        assert len(shown) == 1, (name, len(shown))
+    sliders = whole.get_by_role("slider", name="strength").all()
+    assert sum(slider.is_visible() for slider in sliders) == 1
+    for text in ("nearest atoms", "co-active atoms", "1–12 of"):
+        assert sum(n.is_visible() for n in whole.get_by_text(text).all()) == 1, text
 
 
 def check_a_session_is_written_and_comes_back(page: Page, stage: Any) -> None:
     """Label typed, session saved by its button, opened again in the kernel as it was."""
     stage.run("board.atom = 44")
-    label = stage.panel(BROWSER).get_by_role("textbox", name="label")
-    label.fill("six, <b>mostly</b>")
-    label.press("Enter")
-    folder = page.locator(".sae-nb-dashboard").get_by_role("textbox", name="session")
-    folder.fill(stage.ask("board_folder + '/monday'"))
-    folder.press("Enter")
+    _bar(page, "label").fill("six, <b>mostly</b>")
+    _bar(page, "label").press("Enter")
+    page.locator(".sae-nb-name").get_by_text("six, <b>mostly</b>").wait_for()
+    page.locator(".sae-nb-answer").get_by_text("six, <b>mostly</b>").first.wait_for()
+    _bar(page, "session").fill(stage.ask("board_folder + '/monday'"))
+    _bar(page, "session").press("Enter")
     page.locator(".sae-nb-bar-top").get_by_role("button", name="save").click()
-    page.locator(".sae-nb-bar-top").get_by_text("session saved ✓").wait_for()
+    page.locator(".sae-nb-bar-top").get_by_text("Session saved ✓").wait_for()
     stage("saved", page.locator(".sae-nb-dashboard"))
     again = "sn.open_session(board_folder + '/monday')"
     assert stage.ask(f"[{again}.atom, {again}.labels[44]]") == [44, "six, <b>mostly</b>"]
 
 
-def check_a_session_of_another_sae_is_refused_on_screen(page: Page, stage: Any) -> None:
-    """One sentence in the status line where the folder cannot be written."""
-    folder = page.locator(".sae-nb-dashboard").get_by_role("textbox", name="session")
-    folder.fill("/proc/nowhere")
-    folder.press("Enter")
+def check_a_folder_that_cannot_be_written_is_refused_on_screen(page: Page, stage: Any) -> None:
+    """One sentence in the bar, which names the folder and says that nothing changed."""
+    _bar(page, "session").fill("/proc/nowhere")
+    _bar(page, "session").press("Enter")
     page.locator(".sae-nb-bar-top").get_by_role("button", name="save").click()
-    page.locator(".sae-nb-bar-top .sae-nb-problem").wait_for()
-    folder.fill("session")
-    folder.press("Enter")
+    problem = page.locator(".sae-nb-bar-top .sae-nb-problem")
+    problem.get_by_text("Cannot save to /proc/nowhere").wait_for()
+    _bar(page, "session").fill("session")
+    _bar(page, "session").press("Enter")
 
 
-def check_it_is_readable_in_the_dark_and_on_narrow_pages(page: Page, stage: Any) -> None:
-    """Side by side where there is room, under each other where there is not."""
+def check_it_fits_a_screen_and_its_bar_stays_in_view(page: Page, stage: Any) -> None:
+    """Two columns in 1 000 pixels at 1 400; one column at 800; the bar at the top while scrolling."""
     whole = page.locator(".sae-nb-dashboard")
-    columns = "n => getComputedStyle(n.querySelector('.sae-nb-view')).gridTemplateColumns.split(' ').length"
-    stage.resize(1700)
-    stage.settle(800)
-    stage("wide", whole)
-    assert whole.evaluate(columns) == 2
-    stage.dark()
-    stage.settle(600)
-    stage("wide-dark", whole)
+    bar = page.locator(".sae-nb-bar-top")
+    for dark in (False, True):
+        stage.dark(dark)
+        stage.resize(1400, 1100)
+        stage.settle(800)
+        stage(f"1400{'-dark' * dark}", whole)
+        assert whole.evaluate(COLUMNS) == 2
+        assert whole.bounding_box()["height"] <= 1000
     stage.dark(False)
-    stage.resize(900)
+    stage.resize(800, 700)
     stage.settle(800)
-    assert whole.evaluate(columns) == 1
-    stage("narrow", whole)
+    stage("800", whole)
+    assert whole.evaluate(COLUMNS) == 1
     sideways = "document.documentElement.scrollWidth <= document.documentElement.clientWidth + 1"
     assert page.evaluate(sideways)
+    third = page.locator(".sae-nb-dashboard .sae-nb-panel").nth(2)
+    third.evaluate("n => n.scrollIntoView({block: 'start'})")
+    page.wait_for_timeout(300)
+    scroller = "n => { while (getComputedStyle(n).overflowY !== 'auto' && n.parentElement) n = n.parentElement;"
+    edge = third.evaluate(f"{scroller} return n.getBoundingClientRect().top; }}")
+    assert third.evaluate(TOP) < edge + 60
+    assert abs(bar.evaluate(TOP) - edge) < 60
+
+
+def check_the_work_list_compares_two_atoms(page: Page, stage: Any) -> None:
+    """A tab of its own, built when opened; two atoms beside each other."""
+    assert stage.ask("board.work is None")
+    stage.run("board.browser.star(44); board.compare(474, 308)")
+    stage.settle(1200)
+    stage("work", page.locator(".sae-nb-dashboard"))
+    page.get_by_text("How do two atoms differ?").wait_for()
+    page.get_by_role("button", name="concepts and steering").click()
+    stage.settle()
 
 
 def check_the_depth_tab_is_built_when_opened(page: Page, stage: Any) -> None:
     """Nothing before the click; then its panel, which follows the dashboard."""
-    names = stage.ask("list(board._views)")
-    if "depth" not in names:
-        return
     assert stage.ask("board.depth is None")
     page.get_by_role("button", name="through the layers").click()
     stage.settle(1500)

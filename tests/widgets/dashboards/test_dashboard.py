@@ -144,6 +144,23 @@ def test_two_atoms_are_compared_on_the_work_list(board) -> None:
         board.compare(4, 99)
 
 
+@pytest.mark.parametrize("given", ["/proc/nope/x", "", "  ", "\0", "x" * 10_000, "taken"])
+def test_a_folder_that_cannot_be_written_is_named_in_a_sentence(
+    board, tmp_path, monkeypatch, given
+) -> None:
+    """What it cannot do, why, and what became of the earlier save: nothing."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").write_text("42")
+    board._folder.value = given
+    board._press_save()
+    assert board.problem
+    assert board.status.startswith(f"Cannot save to {given[:60]}")
+    assert board.status.endswith("Your earlier save is unchanged.")
+    assert "`" not in board.status
+    assert len(board.status) < 200
+
+
 def test_stars_are_saved_with_the_session(model, board, tmp_path) -> None:
     """And are there when it is opened again."""
     board.browser.star(6)
@@ -252,7 +269,7 @@ def test_a_session_comes_back_as_it_was(model, board, tmp_path) -> None:
     board.steering.mode = "set"
     board.wait()
     path = board.save(tmp_path / "monday")
-    assert "session saved ✓" in board.status
+    assert "Session saved ✓" in board.status
     again = sn.open_session(path).dashboard(model, _sae(), _rows(), inputs=torch.ones(3, 4))
     again.wait()
     assert not again.problem, again.status

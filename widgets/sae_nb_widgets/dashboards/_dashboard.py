@@ -54,6 +54,7 @@ TWICE = ("atom", "search", "strength")
 
 SAMPLES_IN_DEPTH = 32
 SESSION_NAME = "session"
+LONGEST_NAME = 60
 
 
 class Dashboard(ipw.VBox):
@@ -103,7 +104,7 @@ class Dashboard(ipw.VBox):
         save = small_button(
             "save",
             "Write the session to this folder",
-            lambda: self._try("saving", lambda: self.save(self._folder.value)),
+            self._press_save,
         )
         html = small_button(
             "⤓ html",
@@ -384,8 +385,24 @@ class Dashboard(ipw.VBox):
             atom=self.atom,
             tab=self.tab,
         )
-        self.say(f"session saved ✓ {written}")
+        self.say(f"Session saved ✓ {written}")
         return written
+
+    def _press_save(self) -> None:
+        folder = self._folder.value
+        try:
+            self.save(folder)
+        except Exception as error:  # noqa: BLE001 - reported on screen and in the log
+            logger.error("saving to %s", folder, exc_info=error)
+            reason = "the folder cannot be created or written"
+            if isinstance(error, FileExistsError):
+                reason = "it holds something other than a session"
+            elif not folder.strip():
+                reason = "the name is empty"
+            name = folder if len(folder) <= LONGEST_NAME else f"{folder[:LONGEST_NAME]}…"
+            with self.hold_trait_notifications():
+                self.problem = True
+                self.status = f"Cannot save to {name}: {reason}. Your earlier save is unchanged."
 
     @checked
     def to_html(self, path: str | Path, share_script: bool = False) -> Path:

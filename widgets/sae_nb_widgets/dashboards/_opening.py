@@ -129,10 +129,11 @@ def open_dashboard(
 def _welcome(session: Session, model: LiveModel) -> str:
     if session.model_name not in (None, model.name):
         return (
-            f"session {session.path.name!r} was saved with the model {session.model_name}; this is "
+            f"Session “{session.path.name}” was saved with the model {session.model_name}; this is "
             f"{model.name}, so steering may do something else."
         )
-    return f"session {session.path.name!r} opened: {len(session.labels)} labelled atoms"
+    labelled, starred = len(session.labels), len(session.labels.starred)
+    return f"Session “{session.path.name}” opened: {labelled} labelled atoms, {starred} starred."
 
 
 def _add_missing(book: Labels, kept: Annotations) -> None:
