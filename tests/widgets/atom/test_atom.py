@@ -13,7 +13,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.atom import _panel as atom_module
+from sae_nb_widgets.atom import _controls as atom_controls, _panel as atom_module
 from sae_nb_widgets.panel import descendants
 from torch import Tensor
 
@@ -21,6 +21,7 @@ import sae_nb as sn
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import BANDS, AtomCatalogue
 from sae_nb.codes import SparseCodes
+from sae_nb.figures import format_count, format_percent
 
 N_ATOMS, D_IN, K = 32, 8, 3
 HOSTILE = "<script>alert(1)</script>"
@@ -569,3 +570,106 @@ def test_another_sae_says_which_call_makes_activations() -> None:
         TypeError, match=r"sn\.capture\(sn\.load_model\('tiny-vit'\), inputs, 'resid_post\.6'\)"
     ):
         sw.AtomQuiz(sae)
+
+
+# --- the answer, names, bands ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sevens():
+    """The bundled vision SAE on its stored examples, at an atom with a measured label."""
+    sae = sn.load_sae("tiny-vit/resid_post.6")
+    atom = sn.load_examples("tiny-vit/resid_post.6").match("digit 7").atom
+    made = sw.AtomBrowser(sae, atom=atom)
+    yield made
+    made.close()
+
+
+def test_the_answer_says_how_often_of_what(sevens) -> None:
+    """One frequency, the catalogue's, with its denominator; where the atom fires most."""
+    often = format_percent(float(sevens.catalogue.frequency[sevens.atom]), of="11 040 positions")
+    often = often.replace("11 040", format_count(11_040))
+    assert sevens.answer.startswith(f"“digit 7” (atom {sevens.atom}) fires on {often}")
+    assert "of the example set" in sevens.answer
+    assert "99th percentile" in sevens.numbers
+
+
+def test_neighbours_are_named_and_carry_their_atoms(sevens) -> None:
+    """A label or a caption beside every number, and the card of each on pointing at it."""
+    record = sevens.summary
+    for bars, atoms in (
+        (sevens.cards.near, record.nearest_atoms.tolist()),
+        (sevens.cards.joint, record.coactive_atoms.tolist()),
+    ):
+        assert bars.atoms == atoms
+        assert bars.labels == [sevens.names.name(atom) for atom in atoms]
+        assert any(" · " in label for label in bars.labels)
+        assert all(icon.startswith("data:image/png") for icon in bars.icons)
+    assert sevens.names.name(int(record.nearest_atoms[0])) in sevens.record["nearest_atoms"]
+
+
+def test_near_misses_that_cannot_be_had_are_grey_and_say_why(sevens, pictures) -> None:
+    """Stored examples have no activations; captured ones have."""
+    for browser, disabled in ((sevens, True), (pictures, False)):
+        buttons = {w.description: w for w in descendants(browser) if hasattr(w, "tooltip")}
+        assert buttons["just below"].disabled is disabled
+        assert ("raw activations" in buttons["just below"].tooltip) is disabled
+
+
+def test_one_band_is_down_and_says_what_it_holds(pictures) -> None:
+    """Pressing another lifts it; pressing the one that is down leaves it; the line counts firings."""
+    buttons = {w.description: w for w in descendants(pictures) if isinstance(w, ipw.ToggleButton)}
+    buttons["50 %"].value = True
+    assert pictures.band == "50 %"
+    assert [name for name in atom_controls.BAND_NAMES.values() if buttons[name].value] == ["50 %"]
+    buttons["50 %"].value = False
+    assert (pictures.band, buttons["50 %"].value) == ("50 %", True)
+    pictures.band = "top"
+    shown = [abs(example.strength) for example in pictures.summary.examples]
+    strengths = np.abs(pictures.catalogue.strengths(pictures.atom)[1])
+    inside = int(((strengths >= min(shown)) & (strengths <= max(shown))).sum())
+    share = format_percent(inside / len(strengths), of=f"{format_count(len(strengths))} firings")
+    assert share in pictures.controls.page_text.value
+    assert "of 30 images" in pictures.controls.page_text.value
+
+
+def test_cls_and_registers_have_a_place_under_each_image(pictures) -> None:
+    """Their strengths are those of the codes; the key on the panel says what the squares are."""
+    pictures.atom = 4
+    grid = pictures.examples.component
+    assert grid.prefix_names == ["cls", "register 1"]
+    dense, acts = pictures.catalogue.codes.to_dense()[:, 4], pictures.catalogue.acts
+    for row, example in zip(grid.prefix, pictures.summary.examples, strict=True):
+        here = (acts.sample == example.sample) & (acts.position < 2)
+        assert row == pytest.approx(dense[here].tolist())
+    assert "cls, registers" in grid.hint
+    assert 'title="register 1: ' in grid.static_html()
+
+
+def test_frequencies_say_positions_where_rows_are_positions(pictures) -> None:
+    """In the titles of both axes, which stay short enough for a narrow column."""
+    titles = {name: pictures.plot.layout[name].title.text for name in ("xaxis", "xaxis2", "yaxis")}
+    assert titles == {
+        "xaxis": "strength z",
+        "xaxis2": "% of positions",
+        "yaxis": "positions (log)",
+    }
+
+
+@pytest.mark.parametrize("given", ["-3", "99999999999", "🙂", HOSTILE, "x" * 10_000, "م"])
+def test_nonsense_in_the_search_finds_nothing_and_changes_nothing(texts, given: str) -> None:
+    """One sentence that names what was looked for; the atom stays."""
+    if given in (HOSTILE, "م"):
+        given = f"{given}?"
+    before = texts.atom
+    texts.search = given
+    assert (texts.atom, texts.found) == (before, ())
+    assert texts.status.startswith("No atom matches “")
+    assert len(texts.status) < 300
+    assert HOSTILE not in texts._status_line.value
+
+
+def test_a_page_of_texts_shows_every_line_of_each(texts) -> None:
+    """No inner box that cuts the last one through the middle."""
+    assert "sae-nb-whole" in texts.examples.component._dom_classes
+    assert len(texts.summary.examples) <= texts.examples.per_page == 8

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 ENCODE_AT_ONCE = 3_000_000_000
 SAY_EVERY_SECONDS = 0.25
 MOST_NEIGHBOURS = 6
+LONGEST_QUERY = 60
 HINT = "← and → step through the atoms, / searches"
 
 
@@ -388,7 +389,8 @@ class AtomBrowser(Panel):
         self._reorder()
         if not self.search.strip():
             return
-        query = f"“{self.search.strip()}”"
+        text = self.search.strip()
+        query = f"“{text if len(text) <= LONGEST_QUERY else f'{text[:LONGEST_QUERY]}…'}”"
         if not self.found:
             self.say(f"No atom matches {query}. Try a number, a label, or part of a token.")
             return
