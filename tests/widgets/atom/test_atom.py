@@ -673,3 +673,16 @@ def test_a_page_of_texts_shows_every_line_of_each(texts) -> None:
     """No inner box that cuts the last one through the middle."""
     assert "sae-nb-whole" in texts.examples.component._dom_classes
     assert len(texts.summary.examples) <= texts.examples.per_page == 8
+
+
+def test_lens_map_and_browser_tell_one_frequency_of_an_atom(sevens) -> None:
+    """The share of the same rows: two numbers for one atom would make a reader trust neither."""
+    sae, often = sevens.catalogue.sae, sevens.catalogue.frequency
+    lens = sw.InputLens(sn.load_model("tiny-vit"), sae)
+    lens.wait()
+    np.testing.assert_allclose(lens._base.frequency, often)
+    lens.close()
+    shown = sw.ConceptMap(sae, examples=sn.load_examples("tiny-vit/resid_post.6"))
+    shown.wait()
+    np.testing.assert_allclose(shown.atlas.catalogue.frequency, often)
+    shown.close()

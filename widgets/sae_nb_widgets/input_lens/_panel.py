@@ -180,7 +180,9 @@ class InputLens(Panel):
         labels = getattr(store, "labels", None) if labels is None else labels
         examples_by_number = InputExamples(model, getattr(acts, "context", None), store)
         self.n_examples = len(examples_by_number)
-        self._given_rates = next((x for x in (frequency, acts, store) if x is not None), None)
+        # Counted on the rows that browser and map count on: an atom has one frequency.
+        stored = None if store is None else store.catalogue(sae)
+        self._given_rates = next((x for x in (frequency, acts, stored) if x is not None), None)
         self._base: BaseRate | None = None
         self._seen: Seen | None = None
         self._runs = Runs(model, sae, self.hook_point, labels_of(sae, labels))
