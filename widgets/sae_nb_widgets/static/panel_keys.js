@@ -3,16 +3,18 @@
 function render({ model, el }) {
   el.style.display = "none";
   const panel = () => el.closest(".sae-nb-panel");
+  const dashboard = () => el.closest(".sae-nb-dashboard");
   const typing = (target) =>
     target.closest("input, textarea, select, [contenteditable=true], [role=slider]") !== null;
 
   function onKey(event) {
     const root = panel();
-    if (!root || !root.contains(event.target) || event.ctrlKey || event.metaKey || event.altKey)
-      return;
+    if (!root || event.ctrlKey || event.metaKey || event.altKey) return;
+    // A panel inside another one, the browser in a drawer say, has its keys to itself.
+    if (event.target.closest(".sae-nb-panel") !== root) return;
     if (typing(event.target)) return;
     if (event.key === "/") {
-      const search = root.querySelector(".sae-nb-search input");
+      const search = (dashboard() || root).querySelector(".sae-nb-search input");
       if (!search) return;
       search.focus();
     } else if (event.key === "Escape" || model.get("answered").includes(event.key)) {
@@ -139,6 +141,11 @@ function render({ model, el }) {
     };
     dress();
     newcomers = new MutationObserver(dress);
+    if (dashboard()) {
+      // The bar shows controls of its panels.
+      dashboard().setAttribute("data-lm-suppress-shortcuts", "true");
+      nameControls(dashboard());
+    }
     newcomers.observe(root, { childList: true, subtree: true });
     tellTheme();
     fit(20);
