@@ -48,6 +48,16 @@ def _atoms_of_pictures(parts: SimpleNamespace) -> Panel:
     return sw.AtomBrowser(one.sae, one.examples.acts, labels=one.labels, atom=3)
 
 
+def _two_atoms(parts: SimpleNamespace) -> Panel:
+    one = parts.language
+    return sw.AtomComparison(one.sae, _language_acts(parts), labels=one.labels, atom=2, other=3)
+
+
+def _work_list(parts: SimpleNamespace) -> Panel:
+    one = parts.language
+    return sw.WorkList(one.sae, _language_acts(parts), labels=one.labels)
+
+
 def _map(parts: SimpleNamespace) -> Panel:
     one = parts.vision
     shown = sw.ConceptMap(one.sae, examples=one.examples, labels=one.labels)
@@ -92,6 +102,8 @@ def _card(_parts: SimpleNamespace) -> Panel:
 PANELS: dict[str, Callable[[SimpleNamespace], Panel]] = {
     "atoms of texts": _atoms_of_texts,
     "atoms of pictures": _atoms_of_pictures,
+    "two atoms": _two_atoms,
+    "work list": _work_list,
     "map": _map,
     "steering": _steering,
     "lens": _lens,
