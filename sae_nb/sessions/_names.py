@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
-
-from torch import Tensor
 
 from sae_nb.atoms import AtomNames
 from sae_nb.pretrained import examples_of
@@ -14,8 +11,21 @@ from sae_nb.sessions._annotations import annotations_of
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomCatalogue
 
-# What one panel learned of an SAE, the next one shows.
-_known: WeakKeyDictionary[Any, AtomNames] = WeakKeyDictionary()
+# What one panel learned of an SAE, the next one shows: the SAE carries it, so that both end together.
+CARRIED = "_names_in_panels"
+
+
+class _Carried:
+    """The names an SAE carries; a copy of the SAE, or a pickled one, begins without."""
+
+    def __init__(self, names: AtomNames | None = None) -> None:
+        self.names = names
+
+    def __deepcopy__(self, _: Any) -> _Carried:
+        return _Carried()
+
+    def __reduce__(self) -> Any:
+        return _Carried, ()
 
 
 def names_of(sae: Any, catalogue: AtomCatalogue | None = None, labels: Any = None) -> AtomNames:
@@ -36,7 +46,7 @@ def names_of(sae: Any, catalogue: AtomCatalogue | None = None, labels: Any = Non
     >>> names_of(sae) is names_of(sae), names_of(sae).name(133)
     (True, '133 · digit 7')
     """
-    known = _known.get(sae) if _can_be_kept(sae) else None
+    known = getattr(sae, "__dict__", {}).get(CARRIED, _Carried()).names
     if known is None:
         catalogue = catalogue or _pretrained(sae)
         measured = None if catalogue is None else catalogue.labels
@@ -52,20 +62,9 @@ def names_of(sae: Any, catalogue: AtomCatalogue | None = None, labels: Any = Non
 
 
 def _keep(sae: Any, names: AtomNames) -> AtomNames:
-    if _can_be_kept(sae):
-        _known[sae] = names
+    if hasattr(sae, "__dict__") and not isinstance(sae, type):
+        object.__setattr__(sae, CARRIED, _Carried(names))
     return names
-
-
-def _can_be_kept(sae: Any) -> bool:
-    # Two tensors are compared number by number, which is no question of being the same one.
-    if isinstance(sae, Tensor):
-        return False
-    try:
-        WeakKeyDictionary({sae: None})
-    except TypeError:
-        return False
-    return True
 
 
 def _pretrained(sae: Any) -> AtomCatalogue | None:

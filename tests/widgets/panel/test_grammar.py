@@ -224,7 +224,8 @@ def test_a_page_alone_needs_nothing_else(panel: Panel, tmp_path: Path) -> None:
     has_figure = panel._figure is not None
     assert [path.name for path in tmp_path.iterdir()] == ["alone.html"]
     assert text.count(PLOTLY_STARTS) >= has_figure
-    allowed = 3 * has_figure + ("const CARDS" in text)
+    # The script of the cards names the word in a comment.
+    allowed = 3 * has_figure + 2 * ("const CARDS" in text)
     assert text.count("<script") <= allowed
     assert 'src="http' not in text
     assert len(text) < HEAVY

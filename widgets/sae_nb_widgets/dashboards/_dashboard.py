@@ -390,19 +390,23 @@ class Dashboard(ipw.VBox):
 
     def _press_save(self) -> None:
         folder = self._folder.value
-        try:
-            self.save(folder)
-        except Exception as error:  # noqa: BLE001 - reported on screen and in the log
-            logger.error("saving to %s", folder, exc_info=error)
-            reason = "the folder cannot be created or written"
-            if isinstance(error, FileExistsError):
-                reason = "it holds something other than a session"
-            elif not folder.strip():
-                reason = "the name is empty"
+        reason = self._not_saved(folder) if folder.strip() else "the name is empty"
+        if reason:
             name = folder if len(folder) <= LONGEST_NAME else f"{folder[:LONGEST_NAME]}…"
             with self.hold_trait_notifications():
                 self.problem = True
                 self.status = f"Cannot save to {name}: {reason}. Your earlier save is unchanged."
+
+    def _not_saved(self, folder: str) -> str:
+        """Save to a folder; return why that was not possible, or nothing."""
+        try:
+            self.save(folder)
+        except FileExistsError:
+            return "it holds something other than a session"
+        except Exception as error:  # noqa: BLE001 - reported on screen and in the log
+            logger.error("saving to %s", folder, exc_info=error)
+            return "the folder cannot be created or written"
+        return ""
 
     @checked
     def to_html(self, path: str | Path, share_script: bool = False) -> Path:
