@@ -164,6 +164,8 @@ def check_a_language_atom_shows_its_words(page: Page, stage: Any) -> None:
     search = panel.locator(".sae-nb-search input")
     search.fill("castle")
     search.press("Enter")
+    stage.settle()
+    assert stage.ask("teller.search") == "castle", stage.ask("[teller.search, teller.status]")
     stage.says(panel, "for “castle”")
     stage("search", panel)
     search.press("Escape")

@@ -239,7 +239,7 @@ def _figure(rows: str) -> go.Figure:
     bars = {"color": theme.NEUTRAL, "line": {"width": 0}}
     figure = go.Figure([go.Bar(marker=bars), go.Bar(marker=bars, xaxis="x2", yaxis="y2")])
     across = {"fixedrange": True, "title": {"text": "strength z"}}
-    along = {"type": "log", "fixedrange": True}
+    along = {"type": "log", "fixedrange": True, "dtick": 1}
     figure.update_layout(
         template=template(),
         height=round(0.8 * current_theme().figure_height_px),

@@ -127,7 +127,9 @@ class WorkList(Panel):
             self.run_async(lambda: known.frequency, lambda _: self._draw(), doing="encoding")
 
     def _build(self) -> None:
-        self.table = RowTable(description="", empty_text=EMPTY).add_class("sae-nb-wide")
+        self.table = RowTable(description="atoms to look at again", empty_text=EMPTY).add_class(
+            "sae-nb-wide"
+        )
         self.table.observe(self._choose, "selected")
         self.notes = AtomNotes(self, self.names.labels)
         self._compared = ipw.VBox()
@@ -148,8 +150,7 @@ class WorkList(Panel):
                 take,
                 small_button("⤓ csv", "Write the table as comma-separated text", self._write_csv),
             ],
-            figure=[self.table, self._compared],
-            detail=[self.notes.widget],
+            figure=[self.table, self.notes.widget, self._compared],
         )
         t.link((self, "sorted_by"), (self.table, "sorted_by"))
 

@@ -98,7 +98,7 @@ class Dashboard(ipw.VBox):
             description="session",
             tooltip="Folder that keeps selection, filters, labels, notes and recipes",
             continuous_update=False,
-            layout=ipw.Layout(width="160px"),
+            layout=ipw.Layout(width="150px"),
             style=TIGHT,
         )
         save = small_button(

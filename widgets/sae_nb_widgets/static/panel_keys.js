@@ -135,16 +135,18 @@ function render({ model, el }) {
         model.send({ kind: "star", atom, starred });
       },
     });
+    // The bar of a dashboard shows controls of its panels.
+    const bar = dashboard() && dashboard().querySelector(".sae-nb-bar-top");
     const dress = () => {
       nameControls(root);
+      if (bar) nameControls(bar);
       addressFiles(root);
     };
     dress();
     newcomers = new MutationObserver(dress);
-    if (dashboard()) {
-      // The bar shows controls of its panels.
+    if (bar) {
       dashboard().setAttribute("data-lm-suppress-shortcuts", "true");
-      nameControls(dashboard());
+      newcomers.observe(bar, { childList: true, subtree: true });
     }
     newcomers.observe(root, { childList: true, subtree: true });
     tellTheme();
