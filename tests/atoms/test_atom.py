@@ -130,7 +130,7 @@ def test_entries_stored_as_zero_do_not_count_as_firing() -> None:
     assert catalogue.mean_strength.tolist() == pytest.approx([2.0, 2.0, 0])
     assert catalogue.p99[0] == pytest.approx(np.quantile([1.0, 3.0], 0.99))
     assert catalogue.strengths(0)[0].tolist() == [1, 2]
-    assert catalogue.summary(2).missing.startswith("Atom 2 fires nowhere")
+    assert catalogue.summary(2).missing.startswith("Atom 2 never fires")
 
 
 def test_negative_strengths_count_by_size_and_keep_their_sign() -> None:
@@ -269,7 +269,7 @@ def test_just_below_says_why_it_is_missing() -> None:
     sae.encode = lambda x, k=None: SparseCodes.from_dense((x @ sae.dictionary.T).relu())
     record = summarise_atom(sae, vectors(50), atom=0, band="just below")
     assert record.examples == ()
-    assert "has no k to raise" in record.missing
+    assert "has no k that can be doubled" in record.missing
 
 
 def test_pages_follow_each_other_and_the_last_one_is_where_too_far_ends(catalogue) -> None:

@@ -50,4 +50,4 @@ def test_what_lies_just_below_is_not_guessed(parts) -> None:
     sae, acts, _ = parts
     record = AtomCatalogue(sae, acts).summary(0, band="just below")
     assert record.examples == ()
-    assert "not known" in record.missing
+    assert "has no k that can be doubled" in record.missing
