@@ -611,6 +611,8 @@ def test_gallery_of_pixels_is_the_dictionary_now(digits_run: Any) -> None:
     rows = digits_run.sae.dictionary[list(first.atoms)]
     np.testing.assert_allclose(first.rows, rows.detach().numpy(), atol=1e-6)
     assert len(panel._gallery.grid.captions) == 24
+    assert panel._gallery.grid.description == "24 atoms, as pictures"
+    assert panel._gallery.grid.places[0] == panel.names.in_text(first.atoms[0]) == "atom 0"
     sprite, step = panel._gallery.grid.sprite, digits_run.step
     digits_run.resume()
     until(lambda: digits_run.step > step + 20, seconds=40)

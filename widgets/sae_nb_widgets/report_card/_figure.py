@@ -10,11 +10,14 @@ import plotly.graph_objects as go
 from sae_nb.figures import current_theme, fade, format_number, plot_text, template, theme
 from sae_nb.summaries import ReportCardSummary, ReportCell
 
-ROW_PX, TOP_PX, BOTTOM_PX = 28, 34, 8
+ROW_PX, BOTTOM_PX = 28, 8
+HEAD = 1.4
+"""Room above the first row, in rows: names of columns, and what the arrows mean."""
+
 START, WORDS = 0.04, 0.98
 """Within a column of width 1: where the strip begins, and where the number ends."""
 
-NAMES = 0.4
+NAMES = 0.5
 """Room of the rows' names, as a share of that of all columns."""
 
 NUMBER_PX, COLUMNS_PX = 72, 385
@@ -30,7 +33,7 @@ SIGNS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "none": ""}
 
 KEY_OF_SIGNS = "↑ higher is better<br>↓ lower, → 1 close to 1"
 PLAIN = {
-    "r2": "variance explained, R²",
+    "r2": "variance explained R²",
     "cosine_centred": "direction, cosine",
     "shrinkage_gamma": "shrinkage, γ",
     "l0": "atoms per row, L0",
@@ -74,12 +77,12 @@ def report_card_figure(summary: ReportCardSummary, chosen: str = "") -> go.Figur
     figure.update_layout(
         template=template(),
         height=figure_height(summary),
-        margin={"l": 8, "r": 8, "t": TOP_PX, "b": BOTTOM_PX},
+        margin={"l": 8, "r": 8, "t": _legend_px(), "b": BOTTOM_PX},
         hovermode="closest",
         legend={"orientation": "h", "x": 0, "y": 1.03, "yanchor": "bottom", "yref": "paper"},
         shapes=_outline(summary, chosen),
         xaxis={"range": [-NAMES * columns, columns], "linecolor": theme.CLEAR} | nothing,
-        yaxis={"range": [rows - 0.5, -1.7], "linecolor": theme.CLEAR} | nothing,
+        yaxis={"range": [rows - 0.5, -0.5 - HEAD], "linecolor": theme.CLEAR} | nothing,
     )
     return figure
 
@@ -94,14 +97,20 @@ def draw_report_card(figure: go.Figure, summary: ReportCardSummary, chosen: str 
                     old[part] = new[part]
             if old.mode == "text":
                 old.textfont.size = current_theme().font_px
-        for part in ("height", "shapes", "yaxis", "xaxis", "legend"):
+        for part in ("height", "margin", "shapes", "yaxis", "xaxis", "legend"):
             figure.layout[part] = built.layout[part]
 
 
 def figure_height(summary: ReportCardSummary) -> int:
     """Height in CSS pixels at the current scale."""
-    scale = current_theme().font_px / 13
-    return int((TOP_PX + ROW_PX * (max(len(summary.metrics), 1) + 1.1)) * scale) + BOTTOM_PX
+    rows = max(len(summary.metrics), 1) + HEAD
+    return int(_legend_px() + ROW_PX * rows * current_theme().font_px / 13) + BOTTOM_PX
+
+
+def _legend_px() -> int:
+    """Height of the legend in a panel of 850 px: two columns, in the lecture scale only one."""
+    size = current_theme().font_px
+    return int(1.5 * size * (3 if size <= 13 else 6)) + 12
 
 
 def row_clicked(y: float, summary: ReportCardSummary) -> str:
@@ -219,7 +228,7 @@ def _names(summary: ReportCardSummary) -> list[go.Scatter]:
     places = [column + START for column in range(len(saes))]
     return [
         _text(
-            "rows", [left] * (len(rows) + 1), [*rows, -1.2], [*names, KEY_OF_SIGNS], "middle right"
+            "rows", [left] * (len(rows) + 1), [*rows, -1.25], [*names, KEY_OF_SIGNS], "middle right"
         ),
         _text("columns", places, [-1.0] * len(saes), saes, "middle right"),
     ]

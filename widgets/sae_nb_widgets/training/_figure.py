@@ -255,13 +255,13 @@ def arrange_rows(figure: go.Figure, rows: Rows) -> None:
     below = domains[2] if len(domains) > 2 else [0, 0.1]
     _arrange_third(layout, rows, below)
     last = domains[-1]
-    for place, domain in ((8, [0.0, 0.5]), (9, [0.67, 1.0])):
+    for place, domain in ((8, [0.0, 0.46]), (9, [0.68, 1.0])):
         x, y = layout[f"xaxis{number_of(place)}"], layout[f"yaxis{number_of(place)}"]
         y.visible = x.visible = rows.atoms and place == 9
         x.domain, y.domain = domain, last if rows.atoms else [0, 0.1]
     layout.annotations[N_CURVES + 3].text = "<br>".join(MOTION_TITLE) if rows.atoms else ""
     bar = figure.data[MAP].colorbar
-    bar.x, bar.xanchor, bar.tickfont.size = 0.51, "left", current_theme().font_px
+    bar.x, bar.xanchor, bar.tickfont.size = 0.47, "left", current_theme().font_px
     bar.y, bar.len = sum(last) / 2, last[1] - last[0]
 
 

@@ -14,6 +14,7 @@ import traitlets as t
 from sae_nb.activations import Activations
 from sae_nb.checks import checked, shown
 from sae_nb.figures import format_count, format_number
+from sae_nb.sessions import names_of
 from sae_nb.summaries import TrainingHistory, TrainingSummary
 from sae_nb_widgets.panel import Panel, Whole, figure_widget, reacts
 from sae_nb_widgets.training._controls import TrainingControls
@@ -232,8 +233,12 @@ class TrainingMonitor(Panel):
         )
 
     def _draw_gallery(self) -> None:
-        several = len(self._tracked) > 1
-        self._gallery.draw(self.names, self._tracked[self._shown()].name if several else "")
+        if not self._tracked:
+            return
+        one, several = self._tracked[self._shown()], len(self._tracked) > 1
+        if hasattr(one.sae, "dictionary") and names_of(one.sae) is not self.names:
+            self.names = names_of(one.sae)
+        self._gallery.draw(self.names, one.name if several else "")
 
     def _shown(self) -> int:
         """Which curves' atoms the map and the gallery are of: those of the run that is acted on."""
