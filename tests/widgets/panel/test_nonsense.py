@@ -11,14 +11,11 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest.mock import patch
 
 import ipywidgets as ipw
 import pytest
 import torch
-from sae_nb_widgets.dashboards import _dashboard as dashboards
 from sae_nb_widgets.panel import Entry, Panel, descendants
-from torch import nn
 
 import sae_nb as sn
 
@@ -76,16 +73,12 @@ def _live_monitor() -> Panel:
 
 
 def _dashboard() -> Any:
-    """A dashboard of plain vectors: its panels with what only a dashboard adds."""
+    """Linked panels, with the bar that only a dashboard has."""
     import sae_nb_widgets as sw
 
-    sae = sn.TopK(d_in=4, n_atoms=12, k=2, generator=torch.Generator().manual_seed(0)).eval()
-    sae.hook_point, sae.model_name = "0", "toy"
-    module = nn.Sequential(nn.Identity(), nn.Linear(4, 2))
-    rows = torch.randn(60, 4, generator=torch.Generator().manual_seed(1))
-    model = sn.wrap(module, class_names=["cat", "dog"])
-    with patch.dict(dashboards.OTHER_PANELS, {"map": lambda: None}):  # it is here on its own
-        return sw.dashboard(model, sae, rows, inputs=rows[:3])
+    v = _grammar().vision()
+    acts = v.examples.acts
+    return sw.dashboard(v.model, v.sae, acts.subset(acts.sample < 12))
 
 
 def _texts(kind: str) -> Panel:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from sae_nb.architectures import SparseAutoencoder
+
 
 LEFT_PX = 196
 SMALL = 100_000_000
@@ -126,7 +128,7 @@ class PursuitStepper(PlayingPanel):
     def __init__(
         self,
         x: Any,
-        dictionary: Float[Tensor, "n_atoms d_in"],
+        dictionary: Float[Tensor, "n_atoms d_in"] | SparseAutoencoder,
         *,
         algorithms: Sequence[str] | None = None,
         k: int = 16,
@@ -136,7 +138,7 @@ class PursuitStepper(PlayingPanel):
         labels: Mapping[int, str] | None = None,
         normalise: bool = False,
     ) -> None:
-        sae = dictionary if hasattr(dictionary, "dictionary") else None
+        sae: Any = dictionary if hasattr(dictionary, "dictionary") else None
         if sae is not None:
             bias = sae.bias if bias is None else bias
             dictionary = sae.dictionary

@@ -391,8 +391,8 @@ def update_training_figure(
         chosen = summaries[shown] if 0 <= shown < len(summaries) else None
         update_shared(figure, chosen, map_by)
         _set_axes(figure, summaries, axis)
-        run = chosen.name if chosen is not None and rows.several else ""
-        title = map_title(map_by, run) if rows.atoms else ""
+        whose = chosen.name if chosen is not None and rows.several else ""
+        title = map_title(map_by, whose) if rows.atoms else ""
         figure.layout.annotations[len(CURVES) + 2].text = title
 
 
