@@ -82,6 +82,9 @@ WEAKEST, FAINTEST, BOLDEST = 0.15, 0.12, 0.75
 """Heat below this share of the maximum is not painted: it would tint whole sentences; the opacities at
 that share and at the maximum, at which what lies below can still be read. Ours."""
 
+TONES = {"strength": STRENGTH, "predicted": SIGNED[0]}
+"""Hues of heat that has no sign, by what it means."""
+
 LEGEND_STOPS = {
     "strength": (0.0, WEAKEST - 1e-6, WEAKEST, 1.0),
     "signed": (-1.0, -WEAKEST, -WEAKEST + 1e-6, WEAKEST - 1e-6, WEAKEST, 1.0),
@@ -142,7 +145,7 @@ PAGE_COLOURS = """
 """Of an exported page, which has no JupyterLab around it."""
 
 SCRIPT_COLOURS = {
-    "heat": {"strength": STRENGTH, "below": SIGNED[0], "above": SIGNED[-1]},
+    "heat": {**TONES, "below": SIGNED[0], "above": SIGNED[-1]},
     "opacities": {"weakest": WEAKEST, "faintest": FAINTEST, "boldest": BOLDEST},
     "legend": LEGEND_STOPS,
     "axis": AXIS,
@@ -233,7 +236,9 @@ def signed_colours(value: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
     return _interpolate((np.asarray(value, dtype=np.float64) + 1) / 2, SIGNED)
 
 
-def heat_colour(fraction: float, signed: bool = False) -> tuple[int, int, int, float]:
+def heat_colour(
+    fraction: float, signed: bool = False, tone: str = "strength"
+) -> tuple[int, int, int, float]:
     """Red, green, blue and opacity over a text or a picture for a share of the maximum.
 
     Nothing is painted below `WEAKEST`; a signed value is blue below zero, orange above.
@@ -244,7 +249,7 @@ def heat_colour(fraction: float, signed: bool = False) -> tuple[int, int, int, f
     (0.0, 0.0)
     """
     share = 0.0 if math.isnan(fraction) else min(max(fraction, -1.0 if signed else 0.0), 1.0)
-    hue = SIGNED[0 if share < 0 else -1] if signed else STRENGTH
+    hue = SIGNED[0 if share < 0 else -1] if signed else TONES[tone]
     size = abs(share)
     opacity = FAINTEST + (BOLDEST - FAINTEST) * (size - WEAKEST) / (1 - WEAKEST)
     return (*hue, round(opacity, 3) if size >= WEAKEST else 0.0)

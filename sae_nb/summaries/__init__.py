@@ -90,6 +90,7 @@ if TYPE_CHECKING:  # for the other rooms
         summarise_dose_response as summarise_dose_response,
     )
     from sae_nb.summaries._temporal import (
+        MOST_RASTER_ATOMS as MOST_RASTER_ATOMS,
         Raster as Raster,
         TemporalSummary as TemporalSummary,
         read_in_time as read_in_time,

@@ -48,6 +48,16 @@ class Raster:
     left_out: int
     """Weaker atoms that fire and are not shown."""
 
+    def strongest(self, most: int) -> Raster:
+        """The same for fewer atoms: those of most energy, still in the order in which they first fire."""
+        energy = np.nansum(self.strengths**2, axis=1)
+        kept = np.sort(np.argsort(-energy, kind="stable")[:most])
+        return Raster(
+            atoms=self.atoms[kept],
+            strengths=self.strengths[kept],
+            left_out=self.left_out + len(self.atoms) - len(kept),
+        )
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TemporalSummary:
@@ -96,6 +106,9 @@ class TemporalSummary:
     boundaries: tuple[int, ...] = ()
     """Times at which something new begins, where that is known."""
 
+    unread: int = 0
+    """Tokens at the end that were left out, because they do not fit into the model's context."""
+
     fvu: float = math.nan
     """‖x − x̂‖² over ‖x − mean‖² of this sequence."""
 
@@ -122,6 +135,11 @@ class TemporalSummary:
     def with_layout(self, xy: Mapping[str, Float[np.ndarray, "time 2"]]) -> TemporalSummary:
         """The same with other coordinates of its codes."""
         return replace(self, xy=dict(xy))
+
+    @property
+    def most_predicted(self) -> int:
+        """The time of which the past predicts the largest share."""
+        return int(np.nanargmax(np.nan_to_num(self.shares[:, 0])))
 
     def atoms_added(self, time: int, most: int = 8) -> list[tuple[int, float]]:
         """The atoms a time adds, strongest first, with their strengths."""
@@ -228,7 +246,7 @@ def read_in_time(
         raise TypeError(
             f"`given` must be a text {model.name} can read as tokens, got {type(given).__name__}."
         )
-    return summarise_sequence(
+    record = summarise_sequence(
         sae,
         acts.x,
         names=list(tokens[: len(acts)]),
@@ -237,6 +255,9 @@ def read_in_time(
         first_position=int(acts.position[0]),
         **options,
     )
+    ids = model.tokenizer(text, verbose=False)["input_ids"] if isinstance(text, str) else text
+    last = int(acts.position[-1]) + 1
+    return replace(record, unread=max(len(ids) - last, 0))
 
 
 def _over_layers(

@@ -20,7 +20,7 @@ CELLS = (
 def check_a_click_on_a_token_shows_its_past_and_its_atoms(page: Page, stage: Any) -> None:
     """The clicked token is the trait's, its sources and atoms are listed, arcs are drawn."""
     panel = stage.panel()
-    stage.says(panel, "The past predicts")
+    panel.get_by_text("Earlier tokens predict").wait_for()
     panel.locator(".sae-nb-token").nth(9).click()
     stage.settle()
     assert stage.ask("in_time.token") == 9
@@ -30,36 +30,43 @@ def check_a_click_on_a_token_shows_its_past_and_its_atoms(page: Page, stage: Any
         "sum(t.x is not None and len(t.x) > 0 for t in in_time._plot.data if t.name.startswith('arc'))"
     )
     assert drawn == stage.ask("len(in_time.record.read_from(9))")
-    assert panel.get_by_text("read from its past").is_visible()
+    assert panel.get_by_text("predicted from (share read)").is_visible()
+    assert panel.locator(".sae-nb-barrow[data-atom]").count() == listed
     stage("token", panel)
 
 
 def check_arrows_move_the_cursor_and_the_map_replaces_the_matrices(page: Page, stage: Any) -> None:
     """Keys step in time; the lower part changes in place."""
     panel = stage.panel()
-    stage.says(panel, "The past predicts")
-    stage.run("in_time.token = 4; in_time.lower = 'similarity'")
+    panel.get_by_text("Earlier tokens predict").wait_for()
+    stage.run("in_time.token = 4")
     panel.locator(".js-plotly-plot").first.click(position={"x": 5, "y": 5})
     panel.press("ArrowRight")
     stage.settle()
     assert stage.ask("in_time.token") == 5
-    panel.get_by_role("button", name="PCA").click()
+    panel.get_by_role("button", name="more").click()
+    panel.get_by_label("below", exact=True).select_option("map of positions (PCA)")
     stage.settle()
     assert stage.ask("in_time.lower") == "PCA"
     stage("map", panel)
-    stage.run("in_time.lower = 'similarity'")
+    stage.run("in_time.lower, in_time.bands = 'similarity', 'share'")
+    stage.settle()
+    stage("everything", panel)
+    stage.run("in_time.lower = in_time.bands = 'none'")
+    panel.get_by_role("button", name="more").click()
 
 
 def check_another_text_is_read_and_an_error_is_said(page: Page, stage: Any) -> None:
     """A new text replaces the old; one too short is refused in the status line."""
     panel = stage.panel()
     stage.run("in_time.text = 'The rabbit looked at the basket and ran away.'")
-    stage.says(panel, "The past predicts")
+    panel.get_by_text("Earlier tokens predict").wait_for()
     page.wait_for_function(
         "() => [...document.querySelectorAll('.sae-nb-token')].some(t => t.textContent.includes('rab'))"
     )
     stage.run("in_time.text = 'a'")
-    stage.says(panel, "at least")
+    stage.says(panel, "text: texts of at least two tokens")
+    assert panel.get_by_label("text", exact=True).input_value().startswith("The rabbit")
     stage("refused", panel)
     stage.run("in_time.text = 'Anna lived near the library with a small fox.'")
-    stage.says(panel, "The past predicts")
+    panel.get_by_text("Earlier tokens predict").wait_for()

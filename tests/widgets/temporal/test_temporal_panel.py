@@ -11,10 +11,10 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.temporal._figure import MOST_ARCS
+from sae_nb_widgets.temporal._figure import FAINTEST, MOST_ARCS
 
 import sae_nb as sn
-from sae_nb.figures import named
+from sae_nb.figures import colour_scale, fade, format_count, format_number, named, theme
 
 TEXT = "Anna lived near the library. One day the fox ran away."
 
@@ -43,18 +43,89 @@ def panel(model: sn.LiveModel, sae: sn.Temporal) -> Iterator[sw.TemporalPanel]:
 
 
 def test_a_text_is_read_and_said(panel: sw.TemporalPanel) -> None:
-    """Tokens, bands and the sentence are of the same record."""
+    """Tokens, atoms and the sentence are of the same record; the sentence has its control beside it."""
     record = panel.record
     assert record is not None
     assert not panel.problem
-    assert "The past predicts" in panel.status
+    share, control = (
+        format_number(100 * float(x.mean()), "%", digits=2)
+        for x in (record.shares[:, 0], record.shuffled)
+    )
+    assert panel.answer == (
+        f"Earlier tokens predict {share} of the signal (shuffled order: {control}); the rest is new. "
+        "First token skipped."
+    )
+    assert "cosine of neighbours" in panel.numbers
     strip = panel._strip.tokens
     assert tuple(strip.tokens[0]) == record.names
     assert "".join(record.names) in TEXT
     np.testing.assert_allclose(named(panel._plot, "novel").y, record.shares[:, 1], rtol=1e-5)
-    assert strip.token_strength(0, 3) == pytest.approx(
-        float(record.shares[3, 1] - record.shares[3, 0]), abs=1e-5
+    assert strip.tone == "predicted"
+    assert strip.token_strength(0, 3) == pytest.approx(100 * float(record.shares[3, 0]), abs=1e-4)
+
+
+def test_the_first_screen_is_atoms_with_arcs(panel: sw.TemporalPanel) -> None:
+    """The best predicted token is looked at; bars, matrices and maps are hidden, and take no room."""
+    record = panel.record
+    assert panel.token == record.most_predicted
+    arcs = [named(panel._plot, f"arc {i}") for i in range(MOST_ARCS)]
+    assert sum(len(arc.x) > 0 for arc in arcs) == len(record.read_from(panel.token)) > 0
+    for hidden in ("novel", "shuffled order", "raw similarity", "novel map"):
+        assert named(panel._plot, hidden).visible is False
+    small = panel._plot.layout.height
+    panel.bands, panel.lower = "share", "similarity"
+    assert panel._plot.layout.height > small
+    for shown in ("novel", "shuffled order", "raw similarity"):
+        assert named(panel._plot, shown).visible
+    assert named(panel._plot, "second novel").visible is False
+    panel.bands = panel.lower = "none"
+    assert panel._plot.layout.height == small
+
+
+def test_atoms_are_rows_by_name_and_have_cards(panel: sw.TemporalPanel) -> None:
+    """Without a name an atom is called by where it is strongest here; a label typed anywhere follows."""
+    record, raster = panel.record, named(panel._plot, "raster")
+    shown = record.rasters["novel"].strongest(panel.rows)
+    assert raster.meta["atoms"] == shown.atoms.tolist()
+    assert len(shown.atoms) == 16
+    assert (
+        shown.left_out == record.rasters["novel"].left_out + len(record.rasters["novel"].atoms) - 16
     )
+    first = [np.flatnonzero(~np.isnan(row))[0] for row in shown.strengths]
+    assert first == sorted(first)
+    energy = np.nansum(shown.strengths**2, axis=1)
+    assert energy.min() >= max(
+        float(np.nansum(row**2))
+        for atom, row in zip(record.rasters["novel"].atoms, record.rasters["novel"].strengths)
+        if atom not in shown.atoms
+    )
+    atom = int(shown.atoms[3])
+    peak = record.names[int(np.nanargmax(shown.strengths[3]))].strip()
+    assert panel._plot.layout.yaxis3.ticktext[3] == f"{atom} · at “{peak}”"
+    assert f"({shown.left_out} weak ones hidden)" in panel._plot.layout.annotations[2].text
+    panel.names.labels.write(atom, "the <b>fox</b>")
+    assert panel._plot.layout.yaxis3.ticktext[3] == f"{atom} · the &lt;b&gt;fox&lt;/b&gt;"
+    assert raster.customdata[3][0] == f"{atom} · the &lt;b&gt;fox&lt;/b&gt;"
+    panel.token = int(np.nanargmax(shown.strengths[3]))
+    bars = panel._detail_view._atoms
+    assert f"{atom} · the <b>fox</b>" in bars.labels
+    assert bars.atoms == [a for a, _ in record.atoms_added(panel.token)]
+    panel.names.labels.write(atom, "")
+    panel.rows = 40
+    assert raster.z.shape[0] == min(40, len(record.rasters["novel"].atoms))
+    assert not panel._plot.layout.yaxis3.tickvals
+
+
+def test_a_colour_means_one_thing_on_a_screen(panel: sw.TemporalPanel) -> None:
+    """Atoms have the colour of their part, and matrices neither of the two."""
+    for part, colour in (("novel", theme.NOVEL), ("predicted", theme.PREDICTED)):
+        panel.part = part
+        scale = [stop[1] for stop in named(panel._plot, "raster").colorscale]
+        assert scale == [colour, fade(colour, FAINTEST), colour]
+    panel.lower = "similarity"
+    for part in ("predicted", "novel", "raw"):
+        colours = {stop[1] for stop in named(panel._plot, f"{part} similarity").colorscale}
+        assert colours == {colour for _, colour in colour_scale()}
 
 
 def test_the_table_of_its_numbers_holds_text_alone(panel: sw.TemporalPanel) -> None:
@@ -73,7 +144,9 @@ def test_a_token_shows_its_sources_and_its_atoms(panel: sw.TemporalPanel) -> Non
     drawn = [arc for arc in arcs if arc.x is not None and len(arc.x)]
     assert len(drawn) == len(record.read_from(8))
     assert drawn[0].x[-1] == pytest.approx(8)
-    assert panel._detail_view._atoms.labels == [f"atom {a}" for a, _ in record.atoms_added(8)]
+    assert [label.split(" · ")[0] for label in panel._detail_view._atoms.labels] == [
+        f"{a}" for a, _ in record.atoms_added(8)
+    ]
     panel._detail_view._atoms.selected = 0
     assert panel.atom == record.atoms_added(8)[0][0]
     panel.press("Escape")
@@ -185,6 +258,9 @@ def test_two_texts_are_in_step(panel: sw.TemporalPanel) -> None:
     panel.wait()
     second = panel.second_record
     assert second is not None
+    assert " Second text: " in panel.answer
+    assert len(panel._strip.tokens.tokens) == 2
+    panel.bands = "share"
     assert named(panel._plot, "second novel").visible
     panel.token = 2
     assert list(named(panel._plot, "second cursor").x) == [2, 2]
@@ -197,16 +273,56 @@ def test_two_texts_are_in_step(panel: sw.TemporalPanel) -> None:
 
 
 def test_what_cannot_be_read_is_said_and_the_old_record_stays(panel: sw.TemporalPanel) -> None:
-    """A text of one token has no past."""
-    before = panel.record
-    panel.text = "a"
-    panel.wait()
-    assert panel.problem
-    assert panel.record is before
+    """A text of one token has no past: boxes and answer go on saying what is shown."""
+    before, answer = panel.record, panel.answer
+    for name, control in (("text", "text"), ("second_text", "second text")):
+        panel.set_trait(name, "a")
+        panel.wait()
+        assert panel.problem
+        assert panel.status.startswith(f"{control}: texts of at least two tokens; “a” is not one.")
+        assert panel.record is before
+        assert (panel.text, panel.second_text, panel.answer) == (TEXT, "", answer)
     with pytest.raises(t.TraitError, match="`token` must be between 0 and .*, or -1 for none"):
         panel.token = 10_000
     with pytest.raises(t.TraitError, match="`atom` must be between 0 and 63 .*, got 64"):
         panel.atom = 64
+
+
+def test_an_empty_text_clears_what_was_said_of_the_old_one(panel: sw.TemporalPanel) -> None:
+    """No answer, no tokens, no atoms; the next text is read as ever."""
+    panel.text = ""
+    panel.wait()
+    assert (panel.answer, panel.record, panel._strip.tokens.tokens) == ("", None, [])
+    assert panel._detail_view._atoms.labels == []
+    assert not len(named(panel._plot, "raster").z)
+    assert panel.status == "Type at least two words."
+    panel.text = TEXT
+    panel.wait()
+    assert panel.answer.startswith("Earlier tokens predict ")
+    assert len(named(panel._plot, "raster").z)
+
+
+def test_what_does_not_fit_the_model_is_said(panel: sw.TemporalPanel) -> None:
+    """A long text is cut to the model's context, and not in silence."""
+    panel.text = "word " * 700
+    panel.wait()
+    left = len(panel.model.tokenizer(panel.text, verbose=False)["input_ids"]) - 512
+    assert panel.record.unread == left > 0
+    assert f"The last {format_count(left)} tokens do not fit the model" in panel.answer
+
+
+@pytest.mark.parametrize("typed", ["abc", "-7", "99999", "3.5", "x" * 10_000])
+def test_nonsense_in_the_fields_of_numbers_is_refused(panel: sw.TemporalPanel, typed: str) -> None:
+    """The field goes back to what is in force, and the rule is said by its name."""
+    panel.token = 4
+    last = panel.record.n_times - 1
+    for name, ends, stays in (("position", f"from 0 to {last}", 4), ("rows", "from 1 to 48", 16)):
+        field = next(w for w in panel.controls.more if w.description == name)
+        field.value = typed
+        assert field.value == str(stays)
+        assert panel.status.startswith(f"{name}: whole numbers {ends}")
+        assert f"It stays at {stays}." in panel.status
+    assert (panel.token, panel.rows) == (4, 16)
 
 
 def test_hostile_text_is_inert(panel: sw.TemporalPanel, tmp_path: Path) -> None:

@@ -124,9 +124,9 @@ def icon_html(component: Component, row: int) -> str:
     return f'<img class="sae-nb-icon" src="{escape(address)}" alt="">' if address else ""
 
 
-def shade(fraction: float, signed: bool = False) -> str:
+def shade(fraction: float, signed: bool = False, tone: str = "strength") -> str:
     """CSS colour of a strength, or of a signed value, given as a share of the maximum."""
-    *rgb, opacity = heat_colour(fraction, signed)
+    *rgb, opacity = heat_colour(fraction, signed, tone)
     return css_colour(rgb, opacity)
 
 
@@ -192,11 +192,13 @@ def bar_html(value: float, maximum: float) -> str:
     )
 
 
-def legend_html(maximum: float, unit: str = "", signed: bool = False) -> str:
+def legend_html(
+    maximum: float, unit: str = "", signed: bool = False, tone: str = "strength"
+) -> str:
     """Return the colour legend 0 … maximum, or −maximum … maximum, as HTML."""
     low = format_number(-maximum) if signed else "0"
     stops = ",".join(
-        f"{shade(stop, signed)} {100 * ((stop + 1) / 2 if signed else stop):g}%"
+        f"{shade(stop, signed, tone)} {100 * ((stop + 1) / 2 if signed else stop):g}%"
         for stop in theme.LEGEND_STOPS["signed" if signed else "strength"]
     )
     ramp = f'<span class="sae-nb-ramp" style="background:linear-gradient(to right,{stops})"></span>'

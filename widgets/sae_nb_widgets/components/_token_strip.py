@@ -74,6 +74,9 @@ class TokenStrip(Component):
     maximum = t.Float(1.0, help="Strength of the brightest colour.").tag(sync=True)
     unit = t.Unicode("", help="Unit written in the legend.").tag(sync=True)
     signed = t.Bool(False, help="Shade blue below zero, orange above.").tag(sync=True)
+    tone = t.Enum(tuple(theme.TONES), "strength", help="What shades without a sign mean.").tag(
+        sync=True
+    )
     bare = t.Bool(False, help="Leave out the read-out and the legend.").tag(sync=True)
     hint = t.Unicode("", help="Said in the read-out while nothing is hovered.").tag(sync=True)
     selected = t.Tuple(
@@ -206,7 +209,9 @@ class TokenStrip(Component):
         if self.bare:
             return ""
         coloured = np.nan_to_num(np.frombuffer(self.token_strengths, np.float32)).any()
-        legend = legend_html(self.maximum, self.unit, self.signed) if coloured else ""
+        legend = ""
+        if coloured:
+            legend = legend_html(self.maximum, self.unit, self.signed, self.tone)
         return f'<div class="sae-nb-foot"><span></span>{legend}</div>'
 
     def _row_html(self, row: int) -> str:
@@ -237,16 +242,16 @@ class TokenStrip(Component):
         classes += ["sae-nb-peak"] if self.peaks[row] == token else []
         classes += ["sae-nb-selected"] if self.selected == (row, token) else []
         shown = "not captured" if np.isnan(value) else format_number(value)
-        style = "" if np.isnan(value) else _heat_css(value / self.maximum, self.signed)
+        style = "" if np.isnan(value) else _heat_css(value / self.maximum, self.signed, self.tone)
         return (
             f'<span class="{" ".join(classes)}" title="token {first + token}: {shown}"{style}>'
             f"{escape(visible_token(self.tokens[row][token]))}</span>"
         )
 
 
-def _heat_css(share: float, signed: bool) -> str:
+def _heat_css(share: float, signed: bool, tone: str) -> str:
     """Heat behind a token as an attribute; its ink is black where a light one would be hard to read."""
-    *rgb, opacity = heat_colour(share, signed)
+    *rgb, opacity = heat_colour(share, signed, tone)
     if not opacity:
         return ""
     ink = f";color:{theme.BLACK}" if opacity > BLACK_FROM and not signed else ""

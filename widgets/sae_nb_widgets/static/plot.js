@@ -93,7 +93,8 @@ function pointAtoms(plot) {
   };
   plot.on("plotly_hover", ({ points, event }) => {
     const meta = points[0] && points[0].data.meta;
-    const atom = meta && meta.atoms ? meta.atoms[points[0].pointNumber] : undefined;
+    // Rows of a heat map are atoms: its points are numbered by row and column.
+    const atom = meta && meta.atoms ? meta.atoms[[points[0].pointNumber].flat()[0]] : undefined;
     if (Number.isInteger(atom)) say(atom, event);
   });
   plot.on("plotly_unhover", () => say(-1));

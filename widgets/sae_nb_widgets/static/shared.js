@@ -9,17 +9,17 @@ function initialize({ model }) {
 
 // Colour of a share of the maximum over a text or a picture: red, green, blue and opacity. One hue, more of
 // it where the strength is greater; weak ones leave what is below as it is. Python's `heat_colour`.
-function heatColour(t, signed = false) {
+function heatColour(t, signed = false, tone = "strength") {
   const s = Math.min(Math.max(t || 0, signed ? -1 : 0), 1);
   const { weakest, faintest, boldest } = COLOURS.opacities;
-  const hue = COLOURS.heat[signed ? (s < 0 ? "below" : "above") : "strength"];
+  const hue = COLOURS.heat[signed ? (s < 0 ? "below" : "above") : tone];
   const size = Math.abs(s);
   const opacity = faintest + ((boldest - faintest) * (size - weakest)) / (1 - weakest);
   return [...hue, size < weakest ? 0 : opacity];
 }
 
-function shade(t, signed = false) {
-  const [r, g, b, opacity] = heatColour(t, signed);
+function shade(t, signed = false, tone = "strength") {
+  const [r, g, b, opacity] = heatColour(t, signed, tone);
   return `rgba(${r},${g},${b},${opacity.toFixed(3)})`;
 }
 
@@ -64,8 +64,8 @@ function bytes(view) {
 
 // Black or white, whichever is easier to read on the heat of a share of the maximum, over light or dark
 // paper; "" where nothing is painted.
-function inkOn(t, element, signed = false) {
-  const [r, g, b, opacity] = heatColour(t, signed);
+function inkOn(t, element, signed = false, tone = "strength") {
+  const [r, g, b, opacity] = heatColour(t, signed, tone);
   if (!opacity) return "";
   const ink = (getComputedStyle(element).color.match(/[\d.]+/g) || [0, 0, 0]).map(Number);
   const paper = ink[0] + ink[1] + ink[2] > 382 ? 17 : 255;
@@ -126,11 +126,11 @@ function choose(model, value) {
 }
 
 // The colour legend: 0 … maximum, or −maximum … maximum.
-function legend(maximum, unit, signed = false) {
+function legend(maximum, unit, signed = false, tone = "strength") {
   const box = make("span", "sae-nb-legend", { "aria-hidden": "true" });
   const ramp = make("span", "sae-nb-ramp");
   const stops = COLOURS.legend[signed ? "signed" : "strength"]
-    .map((t) => `${shade(t, signed)} ${100 * (signed ? (t + 1) / 2 : t)}%`).join(",");
+    .map((t) => `${shade(t, signed, tone)} ${100 * (signed ? (t + 1) / 2 : t)}%`).join(",");
   ramp.style.background = `linear-gradient(to right, ${stops})`;
   const top = formatNumber(maximum) + (unit ? THIN + unit : "");
   box.append(make("span", "", {}, signed ? formatNumber(-maximum) : "0"), ramp, make("span", "", {}, top));

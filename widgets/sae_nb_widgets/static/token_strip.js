@@ -14,7 +14,7 @@ function render({ model, el }) {
 
   const describe = (row, token) => {
     const { text, value, special } = spans[row][token];
-    const shown = Number.isNaN(value) ? "not captured" : formatNumber(value);
+    const shown = Number.isNaN(value) ? "not captured" : withUnit(value, model.get("unit"));
     const rows = model.get("captions").length || spans.length > 1;
     const name = rows ? `${model.get("captions")[row] || `row ${row}`} · ` : "";
     const where = `${name}token ${token + (model.get("first_positions")[row] || 0)}`;
@@ -29,8 +29,8 @@ function render({ model, el }) {
     const signed = model.get("signed");
     if (Number.isNaN(value)) span.classList.add("sae-nb-absent");
     else {
-      span.style.backgroundColor = shade(value / maximum, signed);
-      span.style.color = inkOn(value / maximum, root, signed);
+      span.style.backgroundColor = shade(value / maximum, signed, model.get("tone"));
+      span.style.color = inkOn(value / maximum, root, signed, model.get("tone"));
     }
     spans[row][token] = { span, text, value, special };
     span.dataset.row = row;
@@ -88,7 +88,8 @@ function render({ model, el }) {
     readout.textContent = rows.length ? model.get("hint") : "";
     // A scale belongs to colours: where nothing is coloured there is none.
     const coloured = strengths.some((value) => value && !Number.isNaN(value));
-    const scale = rows.length && coloured ? [legend(model.get("maximum"), model.get("unit"), model.get("signed"))] : [];
+    const scale = rows.length && coloured
+      ? [legend(...["maximum", "unit", "signed", "tone"].map((name) => model.get(name)))] : [];
     foot.replaceChildren(readout, ...scale);
     foot.style.display = model.get("bare") ? "none" : "";
     active = [0, Math.max(model.get("peaks")[0] ?? 0, 0)];
@@ -140,7 +141,7 @@ function render({ model, el }) {
   list.addEventListener("keydown", onKey);
   const names = ["tokens", "token_strengths", "special", "captions", "strengths", "peaks"];
   redrawOn(model, [...names, "maximum", "clipped", "empty_text", "unit", "hint",
-    "first_positions", "signed", "bare"], build);
+    "first_positions", "signed", "tone", "bare"], build);
   redrawOn(model, ["selected"], mark);
   build();
   return onTheme(() => setTimeout(build, 50));

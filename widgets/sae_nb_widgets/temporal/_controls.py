@@ -5,28 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 import ipywidgets as ipw
-import traitlets as t
 
-from sae_nb_widgets.panel import TIGHT, control, wide
+from sae_nb_widgets.panel import control
+
+PARTS = {"novel": "atoms that are new", "predicted": "atoms that were predicted"}
+BANDS = {"none": "not shown", "share": "shares of its energy", "energy": "its energy"}
+LOWER = {
+    "none": "nothing",
+    "similarity": "similarity of positions",
+    "PCA": "map of positions (PCA)",
+    "UMAP": "map of positions (UMAP)",
+}
 
 
 class TemporalControls:
     """The controls of `panel`: those seen at once, and those behind "more"."""
 
     def __init__(self, panel: Any) -> None:
-        part = _choice(panel, "part", "codes", "Whose codes the raster shows")
-        lower = _choice(panel, "lower", "below", "Similarity between times, or a map of the codes")
-        self.first = [part, lower]
+        self.first = [_menu(panel, "part", "show", "Which atoms are rows of the figure", PARTS)]
         self.more = [
-            _choice(panel, "bands", "bands", "Shares of the energy, or the energy itself"),
-            _choice(panel, "color_by", "colour", "Points by their time, or by document"),
-            _time(panel),
+            _menu(panel, "bands", "each position", "How much of it was predicted, as bars", BANDS),
+            _menu(panel, "lower", "below", "What stands under the atoms", LOWER),
+            control(panel, "color_by", "map coloured by", "Time, or document", "16em"),
+            control(panel, "rows", "rows", "How many atoms are shown, the strongest first", "8em"),
+            control(panel, "token", "position", "Which one is looked at; empty for none", "10em"),
         ]
         if panel.text:
             tip = "What the model reads; it is taken apart when you leave the box"
             self.first.insert(0, _text(panel, "text", "text", tip))
-            tip = "Another text, shown in step under the first"
-            self.more.insert(0, _text(panel, "second_text", "second", tip))
+            tip = "Another text, aligned with the first; empty for none"
+            self.more.insert(0, _text(panel, "second_text", "second text", tip))
 
 
 def _text(panel: Any, trait: str, name: str, tip: str) -> ipw.Textarea:
@@ -35,27 +43,5 @@ def _text(panel: Any, trait: str, name: str, tip: str) -> ipw.Textarea:
     return box.add_class("sae-nb-search")
 
 
-def _choice(panel: Any, trait: str, name: str, tip: str) -> ipw.ToggleButtons:
-    return control(panel, trait, name, tip, kind=ipw.ToggleButtons)
-
-
-def _time(panel: Any) -> ipw.BoundedIntText:
-    """The cursor as a number; how far it goes is known when the sequence is read."""
-    field = ipw.BoundedIntText(
-        value=panel.token,
-        min=-1,
-        max=2**31 - 1,
-        description="time",
-        tooltip="Time under the cursor; −1 for none",
-        layout=wide("140px"),
-        style=TIGHT,
-    )
-
-    def move(change: t.Bunch) -> None:
-        if change["new"] != panel.token:
-            with panel.guarded("choosing a time"):
-                panel.token = change["new"]
-
-    t.dlink((panel, "token"), (field, "value"))
-    field.observe(move, "value")
-    return field
+def _menu(panel: Any, trait: str, name: str, tip: str, words: dict[str, str]) -> ipw.Dropdown:
+    return control(panel, trait, name, tip, "20em", options=words)

@@ -1,4 +1,4 @@
-"""Beside the bands: where a prediction was read, which atoms a token adds, how both parts move."""
+"""The sequence itself, and beside it where a prediction was read and which atoms a token adds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import numpy as np
 import traitlets as t
 from torch import Tensor
 
+from sae_nb.atoms import AtomNames
 from sae_nb.figures import escape, format_number, theme, visible_token
 from sae_nb.geometry import UmapProcess, start_umap
 from sae_nb.summaries import TemporalSummary
-from sae_nb_widgets.components import Chart, Curves, Line, Sparkbars, TokenStrip
+from sae_nb_widgets.components import Chart, Curves, Line, Sparkbars, TokenStrip, icons_of
+from sae_nb_widgets.temporal._figure import place_name, row_name
 
 # -------------------------------------------------------------------------------------------------
-# The sequence itself, over the bands: tokens or layers as a strip, a signal as traces.
+# The sequence itself, over the figure: tokens or layers as a strip, a signal as traces.
 
 
 MOST_CHANNELS = 4
@@ -25,12 +27,11 @@ MOST_CHANNELS = 4
 
 
 class TimeStrip:
-    """Tokens shaded from blue (predicted) to vermilion (novel), or a signal's strongest channels."""
+    """Tokens, the bluer the more of them was predicted; or a signal's strongest channels."""
 
     def __init__(self) -> None:
-        self.tokens = TokenStrip(description="the sequence", signed=True)
-        self.tokens.unit = "novel − predicted share"
-        self.tokens.hint = "Click a token: what its past said, and what it adds."
+        self.tokens = TokenStrip(description="the sequence", tone="predicted", unit="% predicted")
+        self.tokens.hint = "Blue: predicted by what came before. Click one to see from where."
         self.curves = Curves(
             description="the signal: its strongest channels", x_name="time", clickable=True
         )
@@ -62,12 +63,11 @@ class TimeStrip:
             self._rows = len(records)
             self.tokens.show(
                 [list(record.names) for record in records],
-                [record.shares[:, 1] - record.shares[:, 0] for record in records],
+                [100 * record.shares[:, 0] for record in records],
                 special=[record.special.tolist() for record in records],
-                captions=["first", "second"] if second is not None else [],
+                captions=["text", "second text"] if second is not None else [],
                 peaks=[-1] * len(records),
                 first_positions=[record.first_position for record in records],
-                maximum=1.0,
             )
         self._marking = False
 
@@ -135,28 +135,22 @@ class Unfolding:
 
 
 # -------------------------------------------------------------------------------------------------
-# Beside the bands: where a prediction was read, which atoms a token adds, how both parts move.
+# Beside the figure: where a prediction was read, and which atoms a token adds.
 
 
 NOTHING_CHOSEN = "Click a token, or step with ← →."
 
 
 class TemporalDetail:
-    """Three cards: sources, atoms, numbers."""
+    """What is known of one time: a sentence, its sources, its atoms."""
 
     def __init__(self) -> None:
         self._chosen = ipw.HTML()
-        self._sources = Sparkbars(description="read from its past", colour=theme.PREDICTED)
-        self._atoms = Sparkbars(description="atoms it adds", colour=theme.NOVEL)
-        self._numbers = ipw.HTML()
+        self._sources = Sparkbars(description="predicted from (share read)", colour=theme.PREDICTED)
+        self._atoms = Sparkbars(description="new atoms it adds (strength)", colour=theme.NOVEL)
         self._times: list[int] = []
         self._ids: list[int] = []
-        self.widgets: list[ipw.Widget] = [
-            self._chosen,
-            self._sources,
-            self._atoms,
-            self._numbers,
-        ]
+        self.widgets: list[ipw.Widget] = [self._chosen, self._sources, self._atoms]
 
     def on_atom(self, callback: Callable[[int], None]) -> None:
         """Call `callback` with an atom whose bar is clicked."""
@@ -168,22 +162,32 @@ class TemporalDetail:
             lambda change: _call(callback, self._times, change["new"]), "selected"
         )
 
-    def show(self, first: TemporalSummary, second: TemporalSummary | None, time: int) -> None:
-        """Show one time of the first sequence."""
-        self._numbers.value = _numbers(first, second)
-        inside = 0 <= time < first.n_times
-        self._chosen.value = _chosen(first, time) if inside else f"<p>{escape(NOTHING_CHOSEN)}</p>"
-        sources = first.read_from(time) if inside else []
-        atoms = first.atoms_added(time) if inside else []
+    def clear(self) -> None:
+        """Show nothing: there is no sequence."""
+        self._chosen.value = ""
+        self._sources.show([], [])
+        self._atoms.show([], [])
+
+    def show(self, record: TemporalSummary, time: int, names: AtomNames) -> None:
+        """Show one time."""
+        inside = 0 <= time < record.n_times
+        self._chosen.value = f"<p>{_chosen(record, time) if inside else escape(NOTHING_CHOSEN)}</p>"
+        sources = record.read_from(time) if inside else []
+        atoms = record.atoms_added(time) if inside else []
         self._times, self._ids = [s[0] for s in sources], [a[0] for a in atoms]
         self._sources.empty_text = "Nothing before it was read." if inside else NOTHING_CHOSEN
         self._sources.show(
-            [f"{i + first.first_position} {visible_token(first.names[i])}" for i in self._times],
-            [share for _, share in sources],
-            maximum=1.0,
+            [f"{i + record.first_position} {visible_token(record.names[i])}" for i in self._times],
+            [100 * share for _, share in sources],
+            notes=[format_number(100 * share, "%", digits=2) for _, share in sources],
         )
         self._atoms.empty_text = "It adds no atom." if inside else NOTHING_CHOSEN
-        self._atoms.show([f"atom {i}" for i in self._ids], [value for _, value in atoms])
+        self._atoms.show(
+            [row_name(names, i, record, "novel") for i in self._ids],
+            [value for _, value in atoms],
+            atoms=self._ids,
+            icons=icons_of(names, self._ids),
+        )
 
 
 def _call(callback: Callable[[int], None], known: list[int], place: int) -> None:
@@ -192,31 +196,9 @@ def _call(callback: Callable[[int], None], known: list[int], place: int) -> None
 
 
 def _chosen(record: TemporalSummary, time: int) -> str:
-    share, control = record.shares[time, 0], record.shuffled[time]
-    name = escape(visible_token(record.names[time]))
+    share, control = (float(x) for x in (record.shares[time, 0], record.shuffled[time]))
     return (
-        f"<p><b>{time + record.first_position} “{name}”</b>: "
-        f"{format_number(100 * float(share))} % of its energy predicted, "
-        f"{format_number(100 * float(control))} % in other orders.</p>"
+        f"<b>{escape(place_name(record, time))}</b>: "
+        f"{format_number(100 * share, '%', digits=2)} predicted by what came before it "
+        f"(shuffled order: {format_number(100 * control, '%', digits=2)}), the rest is new."
     )
-
-
-def _numbers(first: TemporalSummary, second: TemporalSummary | None) -> str:
-    columns = [first] if second is None else [first, second]
-    heads = [""] if second is None else ["first", "second"]
-    rows = {
-        "energy predicted": [float(r.shares[:, 0].mean()) for r in columns],
-        "in other orders": [float(r.shuffled.mean()) for r in columns],
-        "lag-1 cosine, predicted": [r.lag1["predicted"] for r in columns],
-        "lag-1 cosine, novel": [r.lag1["novel"] for r in columns],
-        "lag-1 cosine, raw": [r.lag1["raw"] for r in columns],
-        "error left (FVU)": [r.fvu for r in columns],
-    }
-    top = "".join(f"<th>{escape(head)}</th>" for head in ["", *heads])
-    body = "".join(
-        f"<tr><td>{escape(name)}</td>"
-        + "".join(f"<td>{format_number(v)}</td>" for v in values)
-        + "</tr>"
-        for name, values in rows.items()
-    )
-    return f'<table class="sae-nb-table">{f"<tr>{top}</tr>" if second is not None else ""}{body}</table>'

@@ -1,17 +1,18 @@
-"""A sequence's record → one figure: bands over time, raster of codes, similarity matrices or maps.
+"""A sequence's record → one figure: which atoms are used when, with arcs to where a time was read.
 
-The upper plots share their axis, which is time. Under them stand either three similarity matrices or
-two maps of the codes; both are there from the start and one is hidden, so that nothing is rebuilt.
+On request bars over time stand above them, and below three similarity matrices or two maps of the
+codes. All of these are there from the start and most are hidden, so that nothing is rebuilt.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
 
+from sae_nb.atoms import AtomNames
 from sae_nb.figures import (
     category_style,
     colour_scale,
@@ -34,18 +35,22 @@ from sae_nb.summaries import Raster, TemporalSummary
 # The empty frame of a sequence's figure: its traces, its axes, and how rows share the height.
 
 
+ARCS_PX, BANDS_PX, SECOND_PX, GAP_PX, LOWER_PX = 46, 110, 80, 29, 214
+ROW_PX, MOST_NAMED_ROWS = 18, 24
+"""Of one atom that has its name beside it, and up to how many have."""
 NAMES_PX = 88
-"""Between raster and what is under it: slanted names of times, and a title."""
-ONE = (170, 29, 200, NAMES_PX, 214)
-TWO = (120, 29, 80, 29, 141, NAMES_PX, 214)
-"""Rows and the gaps between them for one and for two sequences. The sum is the same: a shown figure
-whose height changes no longer refits its column."""
+"""Under the atoms: slanted names of times, and a title."""
+SIDE_PX = 178
+"""Left of the atoms: their names."""
+LONGEST_NAME = 24
 TOP_PX, BOTTOM_PX = 26, 44
 ARC_FOOT, ARC_TOP = 1.04, 1.5
 """Arcs start just above the bands, whose top is 1, and rise with their span."""
 MOST_ARCS = 6
 PARTS = ("predicted", "novel", "raw")
 COLOURS = {"predicted": theme.PREDICTED, "novel": theme.NOVEL}
+FAINTEST = 0.2
+"""Opacity of an atom that hardly fires: it must still be seen."""
 CURSOR = fade(theme.GREY, 0.45)
 THIRDS = ((0.0, 0.28), (0.36, 0.64), (0.72, 1.0))
 HALVES = ((0.0, 0.44), (0.56, 1.0))
@@ -56,7 +61,7 @@ def empty_figure() -> go.Figure:
     figure = go.Figure(_traces())
     figure.update_layout(
         template=template(),
-        margin={"l": 58, "r": 12, "t": TOP_PX, "b": BOTTOM_PX},
+        margin={"l": scaled(SIDE_PX), "r": 12, "t": TOP_PX, "b": BOTTOM_PX},
         barmode="stack",
         bargap=0.08,
         hovermode="closest",
@@ -66,50 +71,67 @@ def empty_figure() -> go.Figure:
             plot_title(place, "", size=current_theme().font_px, x=0.0, anchor="left")
             for place in range(8)
         ],
-        height=figure_height(),
         **_axes(),
     )
-    place_rows(figure, False)
+    place_rows(figure, False, View(), 0)
     return figure
 
 
-def figure_height() -> int:
-    """Height in CSS pixels at the current scale."""
-    return scaled(sum(ONE)) + TOP_PX + BOTTOM_PX
+def place_rows(figure: go.Figure, two: bool, view: View, n_atoms: int) -> None:
+    """Give every row that is shown its part of the height, and the figure the height of all."""
+    bands, lower = view.bands != "none", view.lower != "none"
+    atoms = ROW_PX * (min(max(n_atoms, 3), MOST_NAMED_ROWS))
+    rows = [
+        ("1", ARCS_PX + BANDS_PX * bands, GAP_PX * bands),
+        ("2", SECOND_PX * (two and bands), GAP_PX * (two and bands)),
+        ("3", atoms, NAMES_PX),
+        ("4", LOWER_PX * lower, 0),
+    ]
+    whole, above = sum(px + gap for _, px, gap in rows), 0
+    for name, px, gap in rows:
+        span = (1 - (above + px) / whole, 1 - above / whole)
+        above += px + gap
+        span = span if px else (0.0, 1e-3)
+        for number in (4, 5, 6, 7, 8) if name == "4" else (int(name),):
+            figure.layout[f"yaxis{number_of(number - 1)}"].domain = span
+    bottom = BOTTOM_PX * lower
+    figure.layout.margin.b, figure.layout.height = bottom, scaled(whole) + TOP_PX + bottom
+    _show_rows(figure, two, view)
 
 
-def place_rows(figure: go.Figure, two: bool) -> None:
-    """Give every row its part of the height; the second bands have none where there is one sequence."""
-    rows = TWO if two else ONE
-    edges = 1 - np.cumsum([0, *rows]) / sum(rows)
-    spans = [(float(edges[i + 1]), float(edges[i])) for i in range(0, len(rows), 2)]
-    first, rest = spans[0], spans[1:]
-    second = rest.pop(0) if two else (first[0], first[0] + 1e-3)
-    for axis, span in (("", first), ("2", second), ("3", rest[0])):
-        figure.layout[f"yaxis{axis}"].domain = span
-    for number in range(4, 9):
-        figure.layout[f"yaxis{number}"].domain = rest[1]
-    for side in "xy":
-        figure.layout[f"{side}axis2"].visible = two
-    for trace in figure.data:
-        if trace.xaxis == "x2":
-            trace.visible = two
+def _show_rows(figure: go.Figure, two: bool, view: View) -> None:
+    """Hide the axes, traces and titles of rows that have no part of the height."""
+    bands, matrices = view.bands != "none", view.lower == "similarity"
+    shown = {"1": bands, "2": bands and two, "3": True}
+    shown |= {str(n): matrices for n in (4, 5, 6)}
+    shown |= {str(n): view.lower in ("PCA", "UMAP") for n in (7, 8)}
+    for number, there in shown.items():
+        suffix = number_of(int(number) - 1)
+        for side in "xy":
+            figure.layout[f"{side}axis{suffix}"].visible = there
+        figure.layout.annotations[int(number) - 1].visible = there
+        for trace in figure.data:
+            if trace.yaxis == f"y{suffix}" and not trace.name.startswith("arc"):
+                trace.visible = there
+    # The title of the atoms stands above the arcs, which touch them.
+    figure.layout.annotations[2].yref = "y3 domain" if bands else "y domain"
 
 
 def _traces() -> list[Any]:
     return [
         _band("predicted", 0, theme.PREDICTED, legend=True),
         _band("novel", 0, theme.NOVEL, legend=True),
-        _control("in other orders", 0, legend=True),
+        _control("shuffled order", 0, legend=True),
+        _line("arcs: predicted from there", 0, {"color": theme.PREDICTED, "width": 2}),
         _line("boundaries", 0, {"color": theme.NEUTRAL, "width": 1.5, "dash": "dot"}),
         *(_line(f"arc {i}", 0, {"color": theme.PREDICTED, "width": 2}) for i in range(MOST_ARCS)),
         _line("cursor", 0, {"color": CURSOR, "width": 5}),
         _band("second predicted", 1, theme.PREDICTED),
         _band("second novel", 1, theme.NOVEL),
-        _control("second in other orders", 1),
+        _control("second shuffled order", 1),
         _line("second boundaries", 1, {"color": theme.NEUTRAL, "width": 1.5, "dash": "dot"}),
         _line("second cursor", 1, {"color": CURSOR, "width": 5}),
-        _heat("raster", 2, "atom %{customdata} at %{x}: %{z:.3g}<extra></extra>"),
+        _heat("raster", 2, "%{customdata}<br>at %{x}: %{z:.3g}<extra></extra>"),
         _line("raster cursor", 2, {"color": CURSOR, "width": 5}),
         *(
             _heat(f"{part} similarity", place, "%{x} and %{y}: cosine %{z:.2f}<extra></extra>")
@@ -187,7 +209,7 @@ def _axes() -> dict[str, Any]:
         "xaxis3": {"matches": "x", "showgrid": False},
         "yaxis": {"fixedrange": True, "title": {"text": "share"}},
         "yaxis2": {"fixedrange": True, "title": {"text": "share"}},
-        "yaxis3": {**quiet, "title": {"text": "atoms"}, "showticklabels": False, "ticks": ""},
+        "yaxis3": {**quiet, "ticks": ""},
     }
     for number in (4, 5, 6):
         axes[f"xaxis{number}"] = {**quiet, "constrain": "domain", "nticks": 4}
@@ -211,9 +233,11 @@ def _axes() -> dict[str, Any]:
 # A sequence's record → one figure: bands over time, raster of codes, similarity matrices or maps.
 
 
-Lower = Literal["similarity", "PCA", "UMAP"]
-Bands = Literal["share", "energy"]
+Lower = Literal["none", "similarity", "PCA", "UMAP"]
+Bands = Literal["none", "share", "energy"]
+USUAL_ROWS = 16
 
+ENDS = [0, 0.5, 1]
 MOST_NAMED = 40
 """Times that are named on the axis; more would overlap."""
 MOST_JOINED = 80
@@ -232,11 +256,17 @@ class View:
     part: str = "novel"
     """Whose codes are in the raster."""
 
-    lower: Lower = "similarity"
+    lower: Lower = "none"
     """What stands under the raster."""
 
-    bands: Bands = "share"
-    """Shares of the energy, or the energy itself."""
+    bands: Bands = "none"
+    """Shares of the energy above the raster, or the energy itself."""
+
+    rows: int = USUAL_ROWS
+    """How many atoms are in the raster, the strongest."""
+
+    names: AtomNames = field(default_factory=AtomNames)
+    """What they are called."""
 
     color_by: str = "time"
     """What colours the points of the maps: "time" or "document"."""
@@ -256,43 +286,63 @@ def draw_sequences(
 ) -> None:
     """Show other sequences in the same figure, from scratch but in place."""
     with figure.batch_update():
-        place_rows(figure, second is not None)
+        place_rows(figure, second is not None, view, _rows(record, view))
         _draw_bands(figure, "", record, view.bands)
         _draw_bands(figure, "second ", second, view.bands)
         _draw_matrices(figure, record)
         _name_times(figure, record, second)
     draw_maps(figure, record, view)
     draw_part(figure, record, view)
-    draw_lower(figure, view)
     draw_cursor(figure, record, second, view)
 
 
+def clear(figure: go.Figure) -> None:
+    """Show nothing: the sequence is gone."""
+    with figure.batch_update():
+        for trace in figure.data:
+            if trace.type == "heatmap":
+                trace.z = []
+            else:
+                trace.x = trace.y = []
+        figure.layout.xaxis3.ticktext = figure.layout.yaxis3.ticktext = []
+
+
 def draw_part(figure: go.Figure, record: TemporalSummary, view: View) -> None:
-    """Put the predicted or the novel codes in the raster."""
-    raster = record.rasters[view.part]
-    shown = named(figure, "raster")
-    signed = bool(np.nanmin(raster.strengths, initial=0.0) < 0)
+    """Put the predicted or the novel codes in the raster, in the colour of that part."""
+    raster = record.rasters[view.part].strongest(view.rows)
+    shown, n = named(figure, "raster"), len(raster.atoms)
     most = float(np.nanmax(np.abs(raster.strengths), initial=0.0)) or 1.0
+    names = [row_name(view.names, int(atom), record, view.part) for atom in raster.atoms]
+    weak, strong = fade(COLOURS[view.part], FAINTEST), COLOURS[view.part]
     with figure.batch_update():
         shown.z = raster.strengths
-        shown.customdata = np.repeat(raster.atoms[:, None], record.n_times, axis=1)
-        shown.colorscale = colour_scale(signed=signed)
-        shown.zmin, shown.zmax = (-most if signed else 0.0), most
-        figure.layout.yaxis3.range = [max(len(raster.atoms), 1) - 0.5, -0.5]
+        said = np.array([[plot_text(name)] for name in names], object).reshape(n, 1)
+        shown.customdata = np.repeat(said, record.n_times, axis=1)
+        shown.meta = {"atoms": raster.atoms.tolist()}
+        # By size: a predicted code may be negative, and hovering says so.
+        shown.colorscale = [[0, strong], [0.5, weak], [1, strong]]
+        shown.zmin, shown.zmax = -most, most
+        axis = figure.layout.yaxis3
+        axis.range = [max(n, 1) - 0.5, -0.5]
+        axis.tickvals = list(range(n)) if n <= MOST_NAMED_ROWS else []
+        axis.ticktext = [plot_text(_short(name)) for name in names]
         figure.layout.annotations[2].text = _raster_title(raster, view.part)
 
 
-def draw_lower(figure: go.Figure, view: View) -> None:
-    """Show the matrices, or the maps."""
-    with figure.batch_update():
-        for number in range(4, 9):
-            shown = (number < 7) == (view.lower == "similarity")
-            for side in "xy":
-                figure.layout[f"{side}axis{number}"].visible = shown
-            figure.layout.annotations[number - 1].visible = shown
-        for trace in figure.data:
-            if trace.xaxis in {f"x{number}" for number in range(4, 9)}:
-                trace.visible = (int(trace.xaxis[1:]) < 7) == (view.lower == "similarity")
+def row_name(names: AtomNames, atom: int, record: TemporalSummary, part: str) -> str:
+    """What an atom is called; without a name by where it is strongest in this sequence."""
+    if names.words(atom):
+        return names.name(atom)
+    time = int(record.codes[part][:, atom].abs().argmax())
+    return f"{atom} · at “{visible_token(record.names[time].strip(' '))}”"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _rows(record: TemporalSummary, view: View) -> int:
+    return min(len(record.rasters[view.part].atoms), view.rows)
 
 
 def draw_cursor(
@@ -309,7 +359,7 @@ def draw_cursor(
         ):
             line = named(figure, name)
             line.x = [view.time, view.time] if there else []
-            line.y = _cursor_ends(name, record, view.part) if there else []
+            line.y = _cursor_ends(name, record, view) if there else []
         for i in range(MOST_ARCS):
             _draw_arc(named(figure, f"arc {i}"), view.time, sources[i : i + 1], record)
         for part in COLOURS:
@@ -326,21 +376,24 @@ def _draw_bands(
     if record is None:
         return
     axis = figure.layout["yaxis2" if which else "yaxis"]
-    heights = record.shares if bands == "share" else record.energy
-    top = 1.0 if bands == "share" else float(heights.sum(axis=1).max()) or 1.0
+    shown = bands != "energy"
+    heights = record.shares if shown else record.energy
+    top = 1.0 if shown else float(heights.sum(axis=1).max()) or 1.0
     times = np.arange(record.n_times)
     for column, part in enumerate(COLOURS):
         band = named(figure, f"{which}{part}")
         band.x, band.y = times, (heights[:, column] / top).astype(np.float32)
         band.hovertext = [_hover(record, time, part, column) for time in range(record.n_times)]
-    control = named(figure, f"{which}in other orders")
-    shown = bands == "share"
+    control = named(figure, f"{which}shuffled order")
     control.x, control.y = (times, record.shuffled) if shown else ([], [])
     ends = np.array([[b - 0.5, b - 0.5, np.nan] for b in record.boundaries]).reshape(-1)
     line = named(figure, f"{which}boundaries")
     line.x, line.y = ends, np.tile([0.0, 1.0, np.nan], len(record.boundaries))
-    axis.range = [0.0, 1.02 if which else ARC_TOP]
-    axis.tickvals, axis.ticktext = [0, 0.5, 1], [format_number(top * v) for v in (0, 0.5, 1)]
+    axis.range = [ARC_FOOT if bands == "none" else 0.0, 1.02 if which else ARC_TOP]
+    ends = [
+        format_number(100 * v, "%", digits=3) if shown else format_number(top * v) for v in ENDS
+    ]
+    axis.tickvals, axis.ticktext = ENDS, ends
     axis.title.text = "share of energy" if shown else "energy"
     figure.layout.xaxis.range = [-0.5, record.n_times - 0.5]
 
@@ -348,16 +401,25 @@ def _draw_bands(
 def _hover(record: TemporalSummary, time: int, part: str, column: int) -> str:
     energy, share = record.energy[time, column], record.shares[time, column]
     return (
-        f"{_place(record, time)}<br>{part}: {format_number(100 * float(share))} % of the energy "
-        f"({format_number(float(energy))})<br>predicted in another order: "
-        f"{format_number(100 * float(record.shuffled[time]))} %"
+        f"{plot_text(place_name(record, time))}<br>{part}: "
+        f"{format_number(100 * float(share), '%')} of the energy "
+        f"({format_number(float(energy))})<br>predicted in shuffled order: "
+        f"{format_number(100 * float(record.shuffled[time]), '%')}"
     )
 
 
-def _place(record: TemporalSummary, time: int) -> str:
-    name = plot_text(visible_token(record.names[time]))
-    word = {"text": "token", "layers": "layer", "signal": "time"}[record.kind]
-    return f"{word} {time + record.first_position} “{name}”"
+def place_name(record: TemporalSummary, time: int) -> str:
+    """What a time is called: its token or its layer, and which one it is."""
+    name = (
+        visible_token(record.names[time].strip(" "))
+        if record.kind == "text"
+        else record.names[time]
+    )
+    if record.kind == "layers":
+        return name
+    word = {"text": "token", "signal": "moment"}[record.kind]
+    number = str(time + record.first_position)
+    return f"{word} {number}" if name == number else f"“{name}” ({word} {number})"
 
 
 def _draw_matrices(figure: go.Figure, record: TemporalSummary) -> None:
@@ -368,23 +430,24 @@ def _draw_matrices(figure: go.Figure, record: TemporalSummary) -> None:
         matrix.z, matrix.x, matrix.y = cosines.astype(np.float32), places, places
         away = cosines[~np.eye(len(cosines), dtype=bool)]
         most = float(np.abs(away).max(initial=0.0)) or 1.0
-        matrix.colorscale = colour_scale(signed=True)
+        # Not blue to orange: these colours mean predicted and novel here.
         matrix.zmin, matrix.zmax = -most, most
-        alike = "times alike: " if part == PARTS[0] else ""
-        figure.layout.annotations[number - 1].text = f"{alike}{part}"
+        alike = "similarity of positions: " if part == PARTS[0] else ""
+        key = " (dark unlike, bright alike)" if part == PARTS[-1] else ""
+        figure.layout.annotations[number - 1].text = f"{alike}{part}{key}"
 
 
 def draw_maps(figure: go.Figure, record: TemporalSummary, view: View) -> None:
     """Place and colour the points of both maps."""
     by_time = view.color_by == "time" or not record.boundaries
-    said = "dark = early" if by_time else "colour = document"
+    said = "dark: early, bright: late" if by_time else "colour: document"
     with figure.batch_update():
         for number, part in ((7, "predicted"), (8, "novel")):
             path = named(figure, f"{part} map")
             path.x, path.y = record.xy[part].T
             path.mode = "lines+markers" if record.n_times <= MOST_JOINED else "markers"
-            path.hovertext = [_place(record, time) for time in range(record.n_times)]
-            figure.layout.annotations[number - 1].text = f"{part} codes, {said}"
+            path.hovertext = [plot_text(place_name(record, i)) for i in range(record.n_times)]
+            figure.layout.annotations[number - 1].text = f"positions by {part} atoms ({said})"
     colours = np.arange(record.n_times)
     if not by_time:
         colours = np.array([category_style(int(d))[0] for d in record.documents])
@@ -402,17 +465,17 @@ def _name_times(figure: go.Figure, record: TemporalSummary, second: TemporalSumm
     else:
         axis.tickvals = axis.ticktext = None
         axis.tickangle = 0
-    figure.layout.annotations[1].text = "the second, in step" if second is not None else ""
+    figure.layout.annotations[1].text = "second text, aligned" if second is not None else ""
 
 
 def _raster_title(raster: Raster, part: str) -> str:
-    more = f"; {raster.left_out} weaker left out" if raster.left_out else ""
-    return f"{part} codes, first to fire on top{more}"
+    hidden = f" ({raster.left_out} weak ones hidden)" if raster.left_out else ""
+    return f"{part} atoms by first use{hidden}"
 
 
-def _cursor_ends(name: str, record: TemporalSummary, part: str) -> list[float]:
+def _cursor_ends(name: str, record: TemporalSummary, view: View) -> list[float]:
     if name == "raster cursor":
-        return [-0.5, max(len(record.rasters[part].atoms), 1) - 0.5]
+        return [-0.5, max(_rows(record, view), 1) - 0.5]
     return [0.0, 1.0]
 
 
@@ -444,6 +507,6 @@ def place_clicked(trace: Any, points: Any) -> tuple[int, int | None]:
 def restyle(figure: go.Figure) -> None:
     """Take the current theme's sizes."""
     with figure.batch_update():
-        figure.layout.height = figure_height()
+        figure.layout.margin.l = scaled(SIDE_PX)
         for note in figure.layout.annotations:
             note.font.size = current_theme().font_px

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +14,18 @@ from torch import Tensor
 
 from sae_nb.checks import checked
 from sae_nb.figures import format_count, format_number
-from sae_nb.summaries import TemporalSummary, read_in_time, summarise_sequence
+from sae_nb.sessions import names_of
+from sae_nb.summaries import (
+    MOST_RASTER_ATOMS,
+    TemporalSummary,
+    read_in_time,
+    summarise_sequence,
+)
 from sae_nb_widgets.panel import Atom, Panel, Whole, figure_widget, reacts
 from sae_nb_widgets.temporal import _figure as figures
 from sae_nb_widgets.temporal._controls import TemporalControls
 from sae_nb_widgets.temporal._detail import TemporalDetail, TimeStrip, Unfolding
-from sae_nb_widgets.temporal._figure import empty_figure, figure_height
+from sae_nb_widgets.temporal._figure import empty_figure
 
 if TYPE_CHECKING:
     from sae_nb.architectures import Temporal
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
 
 
 NO_TOKEN = -1
+logger = logging.getLogger("sae_nb_widgets")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,16 +42,35 @@ class _Seen:
 
     first: TemporalSummary
     second: TemporalSummary | None
+    asked: _Asked
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is to be read: one sequence, or two."""
+
+    given: Any
+    second: Any
+    boundaries: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """A text that cannot be read, and the field it stands in."""
+
+    control: str
+    text: str
 
 
 @checked(leave=("sae",))
 class TemporalPanel(Panel):
-    """What did the past already say?
+    """What could be predicted from the past, and what is new?
 
     The model reads a text (or a second one beside it); its activations are taken apart by a `Temporal`
-    off the main thread. Bands show the energy that the past predicts and the novel rest; a click on a
-    token shows where in its past the prediction was read and which atoms the token adds. `atom` and
-    `token` are traits: link them with `traitlets.link`.
+    off the main thread. Tokens are the bluer the more of them the past predicts; under them stand the
+    atoms that are new (`part`: or predicted). One token is looked at: arcs lead to where in its past
+    the prediction was read, and the atoms it adds are listed. `bands` and `lower` bring bars over
+    time, similarity matrices and maps. `atom` and `token` are traits: link them with `traitlets.link`.
 
     Parameters
     ----------
@@ -81,19 +108,30 @@ class TemporalPanel(Panel):
     >>> panel.close()
     """
 
-    question = "What did the past already say?"
+    question = "What could be predicted from the past, and what is new?"
     explanation = (
-        "Blue is the share of a token's energy that codes of earlier tokens predict, vermilion what the "
-        "token adds; the dashed line is the predicted share of the same token among the same tokens in "
-        "other orders. Arcs lead to where in its past a prediction was read.",
+        "Blue is what earlier tokens predict of a token, vermilion what the token adds: its new atoms, "
+        "the darker the stronger. Arcs lead to where in its past the prediction was read, thicker where "
+        "more was read. The control, dashed in the bars, is the predicted share of the same token among "
+        "the same tokens in shuffled order.",
         "In the published form the predicted part is scaled by the present token, so it is no forecast; "
-        "only the strict form is. Attention says what was read, not what mattered, and one text is one "
+        "only the strict form is. Attention says what was read, not what mattered; this is a single "
         "text.",
         "Lubana et al., “Priors in Time”, arXiv 2511.01836; the strict form and the control are ours.",
     )
     stem = "temporal"
     needs_kernel = "Other texts, tokens and codes need a running kernel and were left out."
-    kept_traits = ("text", "second_text", "part", "lower", "bands", "color_by", "token", "atom")
+    kept_traits = (
+        "text",
+        "second_text",
+        "part",
+        "rows",
+        "lower",
+        "bands",
+        "color_by",
+        "token",
+        "atom",
+    )
 
     text = t.Unicode("", help="The text that is read.")
     second_text = t.Unicode("", help="A second text, in lock-step; empty for none.")
@@ -106,11 +144,16 @@ class TemporalPanel(Panel):
     )
     atom = Atom(help="Atom chosen among those a token adds, or in the raster.")
     part = t.Enum(("novel", "predicted"), "novel", help="Whose codes the raster shows.")
+    rows = Whole(figures.USUAL_ROWS, 1, MOST_RASTER_ATOMS, help="How many atoms the raster has.")
     lower = t.Enum(
-        ("similarity", "PCA", "UMAP"), "similarity", help="What stands under the raster."
+        ("none", "similarity", "PCA", "UMAP"), "none", help="What stands under the raster."
     )
     color_by = t.Enum(("time", "document"), "time", help="What colours the points of the maps.")
-    bands = t.Enum(("share", "energy"), "share", help="Shares of the energy, or the energy itself.")
+    bands = t.Enum(
+        ("none", "share", "energy"),
+        "none",
+        help="Shares of the energy above the raster, or it itself.",
+    )
 
     def __init__(
         self,
@@ -126,8 +169,7 @@ class TemporalPanel(Panel):
     ) -> None:
         self.hook_point = _checked(model, sae, given, hook_point)
         self.model, self.sae, self.n_atoms = model, sae, int(sae.n_atoms)
-        self._given, self._second = given, second_text
-        self._options = {"boundaries": tuple(boundaries)}
+        self._asked = _Asked(given, second_text, tuple(boundaries))
         self._place, self._names = place, names
         self._seen: _Seen | None = None
         self._unfolded: tuple[_Seen | None, dict[str, Any]] = (None, {})
@@ -142,9 +184,12 @@ class TemporalPanel(Panel):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
+        self.names = names_of(self.sae)
+        self.names.observe(self._draw_names)
         self.controls = TemporalControls(self)
         self._strip = TimeStrip()
-        self._plot = figure_widget(empty_figure(), height=figure_height())
+        figure = empty_figure()
+        self._plot = figure_widget(figure, height=figure.layout.height)
         self._detail_view = TemporalDetail()
         self.arrange(
             controls=self.controls.first,
@@ -177,33 +222,66 @@ class TemporalPanel(Panel):
 
     @reacts("text", doing="taking the sequence apart", early=True)
     def _on_text(self) -> None:
-        self._given, self._options = self.text, {"boundaries": ()}
-        self._request()
+        if self.text != self._asked.given:
+            self._asked = _Asked(self.text, self._asked.second, ())
+            self._request()
 
     @reacts("second_text", doing="taking the sequence apart", early=True)
     def _on_second_text(self) -> None:
-        self._second = self.second_text or None
-        self._request()
+        if self.second_text != (self._asked.second or ""):
+            self._asked = replace(self._asked, second=self.second_text or None)
+            self._request()
 
     def _request(self) -> None:
         """Read what is there now; an older request is dropped."""
-        given, second, options = self._given, self._second, self._options
-        if isinstance(given, str) and not given:
-            self.say("Type at least two words.")
+        asked = self._asked
+        if isinstance(asked.given, str) and not asked.given:
+            self._clear()
             return
 
-        def work() -> _Seen:
-            first = self._read(given, options)
-            return _Seen(first, None if second is None else self._read(second, {}))
+        def work() -> _Seen | _Refused:
+            first = self._read("text", asked.given, {"boundaries": asked.boundaries})
+            second = None if asked.second is None else self._read("second text", asked.second, {})
+            refused = [part for part in (first, second) if isinstance(part, _Refused)]
+            return refused[0] if refused else _Seen(first, second, asked)
 
-        self.run_async(work, self._draw, doing="taking the sequence apart")
+        self.loading("The sequence is being read" if self.model is None else "The model is reading")
+        self.run_async(work, self._take, doing="taking the sequence apart")
 
-    def _read(self, given: Any, options: dict[str, Any]) -> TemporalSummary:
+    def _read(self, control: str, given: Any, options: dict[str, Any]) -> Any:
         if self.model is None:
             return summarise_sequence(self.sae, given, names=self._names, **options)
-        return read_in_time(
-            self.model, self.sae, given, self.hook_point, place=self._place, **options
-        )
+        try:
+            return read_in_time(
+                self.model, self.sae, given, self.hook_point, place=self._place, **options
+            )
+        except ValueError:
+            if not isinstance(given, str):
+                raise
+            logger.info("%s: not read", control, exc_info=True)
+            return _Refused(control, given)
+
+    def _take(self, answer: _Seen | _Refused) -> None:
+        if isinstance(answer, _Seen):
+            self._draw(answer)
+            return
+        # What is shown stays, and so the fields say what it is of.
+        seen, stays = self._seen, ""
+        if seen is not None:
+            self._asked, stays = seen.asked, "what is shown"
+            self.text, self.second_text = seen.asked.given, seen.asked.second or ""
+            self.conclude(_answer(seen), _numbers(seen))
+        self.refuse(answer.control, "texts of at least two tokens", answer.text, stays)
+
+    def _clear(self) -> None:
+        """Show nothing: there is nothing to read."""
+        self.forget_async()
+        self._seen = None
+        self._strip.tokens.show([])
+        figures.clear(self._plot)
+        self._detail_view.clear()
+        self.conclude("")
+        self.say("Type at least two words.")
 
     @property
     def ready(self) -> bool:
@@ -229,27 +307,15 @@ class TemporalPanel(Panel):
 
     def _draw(self, seen: _Seen) -> None:
         self._seen = seen
-        if self.token >= seen.first.n_times:
-            self.token = NO_TOKEN
-        signal = self._given if seen.first.kind == "signal" else None
+        if not 0 <= self.token < seen.first.n_times:
+            self.token = seen.first.most_predicted
+        signal = seen.asked.given if seen.first.kind == "signal" else None
         self._strip.show(seen.first, seen.second, signal)
         self._draw_sequences()
         self._unfold()
         self._draw_token()
-        self.chips = self._facts()
-        self.say(self._sentence(seen))
-
-    def _sentence(self, seen: _Seen) -> str:
-        first = seen.first
-        share, control = float(first.shares[:, 0].mean()), float(first.shuffled.mean())
-        said = (
-            f"The past predicts {format_number(100 * share)} % of the energy of "
-            f"{format_count(first.n_times)} {_word(first)}s; {format_number(100 * control)} % in other "
-            "orders"
-        )
-        if first.first_position:
-            said += f"; {format_count(first.first_position)} at the start were not read"
-        return f"{said}."
+        self.conclude(_answer(seen), _numbers(seen))
+        self.say("")
 
     def _view(self) -> figures.View:
         return figures.View(
@@ -258,25 +324,29 @@ class TemporalPanel(Panel):
             lower=self.lower,
             bands=self.bands,
             color_by=self.color_by,
+            rows=self.rows,
+            names=self.names,
         )
 
-    @reacts("bands", doing="drawing the bands")
+    @reacts("bands", "rows", doing="drawing the sequence")
     def _draw_sequences(self) -> None:
         seen = self._seen
         if seen is not None:
             figures.draw_sequences(self._plot, self._laid_out(seen), seen.second, self._view())
 
-    @reacts("part", doing="drawing the codes")
+    @reacts("part", doing="drawing the atoms")
     def _draw_part(self) -> None:
-        seen = self._seen
-        if seen is not None:
-            figures.draw_part(self._plot, seen.first, self._view())
-            figures.draw_cursor(self._plot, self._laid_out(seen), seen.second, self._view())
+        self._draw_sequences()
+
+    def _draw_names(self) -> None:
+        """Rows and bars follow a label that was changed anywhere."""
+        if not self._closed and self._seen is not None:
+            figures.draw_part(self._plot, self._seen.first, self._view())
+            self._detail_view.show(self._seen.first, self.token, self.names)
 
     @reacts("lower", doing="drawing the codes", early=True)
     def _draw_lower(self) -> None:
-        figures.draw_lower(self._plot, self._view())
-        self._draw_maps()
+        self._draw_sequences()
         self._unfold()
 
     @reacts("color_by", doing="drawing the codes")
@@ -317,7 +387,7 @@ class TemporalPanel(Panel):
         if seen is not None:
             figures.draw_cursor(self._plot, self._laid_out(seen), seen.second, self._view())
             self._strip.mark(self.token)
-            self._detail_view.show(seen.first, seen.second, self.token)
+            self._detail_view.show(seen.first, self.token, self.names)
 
     # --- moving about -----------------------------------------------------------------------------
 
@@ -341,7 +411,8 @@ class TemporalPanel(Panel):
         with self.guarded("choosing a time"):
             time, row = figures.place_clicked(trace, points)
             if row is not None:
-                self.atom = int(self._seen.first.rasters[self.part].atoms[row])
+                shown = self._seen.first.rasters[self.part].strongest(self.rows)
+                self.atom = int(shown.atoms[row])
             self.token = min(time, self.n_times - 1)
 
     def current_figure(self) -> go.Figure | None:
@@ -362,10 +433,45 @@ class TemporalPanel(Panel):
         super().restyle()
         if getattr(self, "_plot", None) is not None:
             figures.restyle(self._plot)
+            self._draw_sequences()
 
 
-def _word(record: TemporalSummary) -> str:
-    return {"text": "token", "layers": "layer", "signal": "moment"}[record.kind]
+_WORDS = {"text": "token", "layers": "layer", "signal": "moment"}
+
+
+def _answer(seen: _Seen) -> str:
+    """How much of the sequence the past predicts, with the control, and the same for a second one."""
+    first, second = seen.first, seen.second
+    said = f"Earlier {_WORDS[first.kind]}s predict {_shares(first, ' of the signal')}; the rest is new."
+    if second is not None:
+        said += f" Second text: {_shares(second)}."
+    skipped = first.first_position
+    if skipped:
+        said += " First token skipped." if skipped == 1 else f" First {skipped} tokens skipped."
+    if first.unread:
+        said += (
+            f" The last {format_count(first.unread)} tokens do not fit the model and were not read."
+        )
+    return said
+
+
+def _shares(record: TemporalSummary, of: str = "") -> str:
+    share, control = float(record.shares[:, 0].mean()), float(record.shuffled.mean())
+    return (
+        f"{format_number(100 * share, '%', digits=2)}{of} "
+        f"(shuffled order: {format_number(100 * control, '%', digits=2)})"
+    )
+
+
+def _numbers(seen: _Seen) -> str:
+    """What an expert asks for next."""
+    return "; second text: ".join(
+        f"R² {format_number(1 - record.fvu)}, cosine of neighbours in time: predicted "
+        f"{format_number(record.lag1['predicted'])}, novel {format_number(record.lag1['novel'])}, "
+        f"activations {format_number(record.lag1['raw'])}"
+        for record in (seen.first, seen.second)
+        if record is not None
+    )
 
 
 def _checked(model: Any, sae: Any, given: Any, hook_point: str | None) -> str | None:
