@@ -85,6 +85,13 @@ def test_nothing_is_asked_for_elsewhere(path: Path) -> None:
     assert not ELSEWHERE.search(path.read_text(encoding="utf-8"))
 
 
+PAINTED = """() => {
+  const c = document.querySelector('.sae-nb-mapstage canvas');
+  const pixels = c.width && c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+  return Boolean(pixels) && pixels.some((v, i) => i % 4 === 3 && v > 0);
+}"""
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_page_draws_and_answers_without_a_kernel(path: Path, page: Any) -> None:
@@ -94,6 +101,12 @@ def test_page_draws_and_answers_without_a_kernel(path: Path, page: Any) -> None:
         page.wait_for_selector(".js-plotly-plot .main-svg")
         marks = ".js-plotly-plot :is(.point, .js-line, .bars path, .scatterlayer path, image)"
         assert page.locator(marks).count() > 0
+    elif page.locator(".sae-nb-mapstage").count():
+        page.wait_for_function(PAINTED)
+        box = page.locator(".sae-nb-mapstage").bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.wheel(0, -300)  # and it moves
+        page.wait_for_function(PAINTED)
     else:
         # A lens has no figure: its input and its bars are plain HTML.
         assert page.locator("main :is(img, .sae-nb-token, [class*=token])").count() > 0

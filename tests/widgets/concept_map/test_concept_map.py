@@ -449,6 +449,8 @@ def test_labels_written_elsewhere_appear() -> None:
 def test_state_comes_back(panel: sw.ConceptMap) -> None:
     """By way of JSON, into a new panel of the same SAE."""
     panel.color_by, panel.edges, panel.atom, panel.selected = "frequency", "nearest", 6, (6, 7)
+    panel.filter = {"frequency": (0.01, 1.0), "cluster": [panel.record.clusters[0].name]}
+    panel.zoom_to([6])
     state = json.loads(json.dumps(panel.state()))
     again = made()
     again.restore(state)
@@ -456,6 +458,8 @@ def test_state_comes_back(panel: sw.ConceptMap) -> None:
     assert (again.color_by, again.edges, again.atom) == ("frequency", "nearest", 6)
     assert again.selected == (6, 7)
     assert len(again.cards.table.cells) == 2
+    assert again.shown.tolist() == panel.shown.tolist()
+    assert again.view == panel.view
     again.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import uuid
+import zlib
 from typing import Any
 
 import numpy as np
@@ -94,8 +94,8 @@ class PointMap(Component):
                 state[name] = {"base64": base64.b64encode(value).decode()} if packed else value
         # Nobody would hear of a lasso, and nobody says what is near.
         state |= {"drag": "pan", "alone": True, "nearby": [], "sprite": {"base64": ""}}
-        place = f"map-{uuid.uuid4().hex[:8]}"
         content = json.dumps(state).replace("</", "<\\/").replace("<!--", "<\\!--")
+        place = f"map-{zlib.crc32(content.encode()):08x}"
         module = str(self._esm).replace("export default", "const widget =")
         return (
             f'<style>{style_sheet("point_map.css")}</style><div id="{place}"></div>'

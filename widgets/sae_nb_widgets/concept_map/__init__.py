@@ -1,4 +1,4 @@
-"""ConceptMap: how concepts lie to each other — a map of atoms, samples or tokens that answers."""
+"""ConceptMap: which atoms are alike, as a map of atoms, samples or tokens that answers."""
 
 from __future__ import annotations
 

@@ -532,7 +532,7 @@ class ConceptMap(Panel):
             self.size_by = "energy" if "energy" in self.sizes else EQUAL
         self.controls.offer()
 
-    @reacts("color_by", "dark", "show_names", doing="colouring by {panel.color_by}")
+    @reacts("color_by", "show_names", doing="colouring by {panel.color_by}")
     def _draw_colours(self) -> None:
         self._recolour()
         self._draw_chosen()
@@ -880,7 +880,8 @@ def _corner_words(places: ArchetypePlaces, n_candidates: int) -> str:
 
 def _checked_filter(name: str, wanted: Any, columns: Mapping[str, Column]) -> tuple[Any, ...]:
     """Return what is shown of a column: two ends, or names of categories."""
-    if columns and name not in columns:
+    # Clusters are found last: until then their names are taken as they are given.
+    if columns and name not in (*columns, CLUSTER):
         raise ValueError(f"`filter` must name columns of the map, {list(columns)}, got {name!r}.")
     column = columns.get(name)
     if column is None:
