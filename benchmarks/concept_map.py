@@ -264,7 +264,6 @@ def _in_lab(lab: Any, n: int, xy: np.ndarray) -> list[str]:
     rows.append(_line("turn of the wheel", wheels, 0))
     lab.settle(1000)
     for name, code, done in (
-        ("coordinates to paint", "panel._take_layout(panel.record, xy + 3)", "true"),
         (
             "colour by frequency",
             "panel.color_by = 'frequency'",
