@@ -81,7 +81,7 @@ def paragraph(text: str, width: float, *, size: float | None = None, bold: bool 
     return Drawing(width, len(lines) * LEADING * size, tuple(strokes))
 
 
-def key(entries: Sequence[tuple[Stroke, str]], width: float) -> Drawing:
+def key(entries: Sequence[tuple[Stroke | Sequence[Stroke], str]], width: float) -> Drawing:
     """Return a legend: marks drawn in boxes of 16 × 12 pixels, what each means beside it."""
     size = current_theme().font_px
     strokes: list[Stroke] = []
@@ -90,7 +90,8 @@ def key(entries: Sequence[tuple[Stroke, str]], width: float) -> Drawing:
         wide = SWATCH + 4 + text_width(words, size)
         if x and x + wide > width:
             x, y = 0.0, y + LEADING * size
-        strokes += [moved(mark, x, y + 0.35 * size - 3)]
+        marks = mark if isinstance(mark, Sequence) else [mark]
+        strokes += [moved(stroke, x, y + 0.35 * size - 3) for stroke in marks]
         strokes += [Label(x + SWATCH + 4, y + size, words, anchor="start", size=size)]
         x += wide + 14
     return Drawing(width, y + LEADING * size if entries else 0, tuple(strokes))

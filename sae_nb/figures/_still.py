@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import unescape
@@ -94,7 +95,7 @@ def read_axis(
     start, end = pixels
     length = end - start
     ticks = _ticks(settings, low, high, log, categories)
-    title = unescape(str(settings.title.text or ""))
+    title = plain(settings.title.text or "")
     named = bool(categories) or settings.ticktext is not None
     return Axis(low, high, start + length * first, start + length * last, log, title, ticks, named)
 
@@ -167,7 +168,7 @@ def _ticks(
         return ()
     if settings.tickvals is not None:
         texts = settings.ticktext if settings.ticktext is not None else settings.tickvals
-        return tuple((float(v), unescape(str(s))) for v, s in zip(settings.tickvals, texts))
+        return tuple((float(v), plain(s)) for v, s in zip(settings.tickvals, texts))
     if categories:
         step = max(1, len(categories) // 12)
         return tuple((float(i), categories[i]) for i in range(0, len(categories), step))
@@ -191,8 +192,37 @@ def _ticks(
 # The traces of a still image as strokes: bars, lines and markers, heat-maps.
 
 
+def plain(text: Any) -> str:
+    """Return a label of plotly's as text in one line, without its few tags of HTML."""
+    return unescape(
+        re.sub(r"</?(?:b|i|sub|sup|span)\b[^>]*>", "", re.sub(r"<br\s*/?>", " ", str(text)))
+    )
+
+
 BESIDE = 7.0
 """From a point to the words beside it, in CSS pixels."""
+
+_ARM = 0.35  # half the width of the arms of a cross
+_PLUS = (
+    (-_ARM, -1), (_ARM, -1), (_ARM, -_ARM), (1, -_ARM), (1, _ARM), (_ARM, _ARM),
+    (_ARM, 1), (-_ARM, 1), (-_ARM, _ARM), (-1, _ARM), (-1, -_ARM), (-_ARM, -_ARM),
+)  # fmt: skip
+CORNERS: dict[str, tuple[tuple[float, float], ...]] = {
+    "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    "diamond": ((0, -1.2), (1.2, 0), (0, 1.2), (-1.2, 0)),
+    "triangle-up": ((0, -1.1), (1.1, 0.8), (-1.1, 0.8)),
+    "triangle-down": ((0, 1.1), (1.1, -0.8), (-1.1, -0.8)),
+    "cross": _PLUS,
+    "x": tuple(((a - b) * 0.75, (a + b) * 0.75) for a, b in _PLUS),
+    "star": tuple(
+        (r * math.sin(math.pi * i / 5), -r * math.cos(math.pi * i / 5))
+        for i, r in enumerate([1.3, 0.55] * 5)
+    ),
+}
+"""Of the markers that are not round, in radii."""
+
+SHADES = 8
+"""Of a heat-map's colours in the legend."""
 
 MOST_CELLS = 64
 """Along one side of a heat-map; more are thinned."""
@@ -306,8 +336,22 @@ def _markers(trace: Any, points: list[tuple[float, float]], colour: str) -> list
         edge = float(_of(edge_given, i, 2 if is_open else 0))
         # Without a colour of its own an edge has the marker's.
         outline = (ink if is_open else colour_at(edge_ink, i, ink)) if edge else ""
-        strokes.append(Dot(px, py, radius, "none" if is_open else ink, outline, edge, faint))
+        shape = str(_of(symbol, i, "circle")).removesuffix("-open")
+        if shape in CORNERS and faint == 1:
+            strokes.append(
+                _polygon(shape, px, py, radius, "none" if is_open else ink, outline, edge)
+            )
+        else:
+            strokes.append(Dot(px, py, radius, "none" if is_open else ink, outline, edge, faint))
     return strokes
+
+
+def _polygon(
+    shape: str, x: float, y: float, radius: float, fill: str, outline: str, edge: float
+) -> Stroke:
+    """A marker with corners."""
+    corners = [(x + radius * dx, y + radius * dy) for dx, dy in CORNERS[shape]]
+    return Polyline([*corners, corners[0]], outline or "none", edge, fill=fill)
 
 
 def _of(given: Any, index: int, otherwise: Any) -> Any:
@@ -329,9 +373,13 @@ def _texts(trace: Any, points: list[tuple[float, float]]) -> list[Stroke]:
         # Text to the left of a point ends there.
         anchor = {"left": "end", "right": "start"}.get(side.split()[-1], "middle")
         size = theme().font_px - 1
-        words = unescape(str(text))
         aside = {"end": -BESIDE, "start": BESIDE}.get(anchor, 0.0)
-        strokes.append(Label(px + aside, py + up, words, anchor=anchor, size=size, halo=True))
+        lines = re.split(r"<br\s*/?>", str(text))
+        # Lines above a point end there, those below begin there, others are centred on it.
+        first = {"top": 1 - len(lines), "bottom": 0}.get(side.split()[0], (1 - len(lines)) / 2)
+        for number, words in enumerate(lines):
+            at = py + up + (first + number) * 1.25 * size
+            strokes.append(Label(px + aside, at, plain(words), anchor=anchor, size=size, halo=True))
     return strokes
 
 
@@ -350,8 +398,7 @@ def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
     if not z.size or not np.isfinite(z).any():
         return []
     skip = [max(1, math.ceil(n / MOST_CELLS)) for n in z.shape]
-    low = trace.zmin if trace.zmin is not None else np.nanmin(z)
-    high = trace.zmax if trace.zmax is not None else np.nanmax(z)
+    low, high = _ends(trace, z)
     paint = signed_colours if low < 0 < high else cividis
     scaled = (z - low) / ((high - low) or 1.0)
     scaled = 2 * scaled - 1 if paint is signed_colours else scaled
@@ -582,7 +629,7 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str]) -> list
         if note.xref in ours and note.yref in ours and note.text and note.x is not None:
             at = _position(x, note.x, note.xref, (x.start, x.end))
             up = _position(y, note.y, note.yref, (y.start, y.end))
-            text = unescape(str(note.text)).replace("<br>", " ")
+            text = plain(note.text)
             anchor = {"left": "start", "right": "end"}.get(note.xanchor, "middle")
             # Text that hangs below its point or is centred on it, as plotly's yanchor says.
             drop = {"top": 1.0, "middle": 0.35}.get(note.yanchor, -0.25) * theme().font_px
@@ -592,19 +639,38 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str]) -> list
 
 def _legend(figure: go.Figure, width: int) -> Drawing:
     """Every named trace with the mark it is drawn with; plotly's own rule of which traces count."""
-    drawn = [
-        (index, trace)
-        for index, trace in enumerate(figure.data)
-        if trace.type in DRAWN and trace.type != "heatmap" and trace.visible is not False
-    ]
+    seen = [(i, t) for i, t in enumerate(figure.data) if t.type in DRAWN and t.visible is not False]
+    drawn = [(index, trace) for index, trace in seen if trace.type != "heatmap"]
     several = len(drawn) > 1 or figure.layout.showlegend is True
     entries = [
-        (_swatch(trace, PALETTE[index % 6]), unescape(str(trace.name)).replace("<br>", " "))
+        (_swatch(trace, PALETTE[index % 6]), plain(trace.name))
         for index, trace in drawn
         if trace.name and (trace.showlegend or (trace.showlegend is None and several))
     ]
-    shown = figure.layout.showlegend is not False
-    return key(entries, width - 2 * RIGHT) if shown else Drawing(width, 0)
+    entries = entries if figure.layout.showlegend is not False else []
+    bars = [_colour_bar(t) for _, t in seen if t.type == "heatmap" and t.showscale is not False]
+    return key([*entries, *bars], width - 2 * RIGHT)
+
+
+def _colour_bar(trace: Any) -> tuple[list[Stroke], str]:
+    """The colours of a heat-map from its lowest to its highest value, and what they measure."""
+    z = _matrix(trace.z)
+    low, high = _ends(trace, z) if np.isfinite(z).any() else (0.0, 1.0)
+    shares = np.linspace(0, 1, SHADES)
+    rgb = signed_colours(2 * shares - 1) if low < 0 < high else cividis(shares)
+    strokes: list[Stroke] = [
+        Rectangle(i * 16 / SHADES, 0, 16 / SHADES, 12, css_colour(colour))
+        for i, colour in enumerate(rgb.tolist())
+    ]
+    title = plain(trace.colorbar.title.text or trace.name or "")
+    return strokes, f"{title} {format_number(low)} … {format_number(high)}".strip()
+
+
+def _ends(trace: Any, z: Float[np.ndarray, "rows columns"]) -> tuple[float, float]:
+    """The values of a heat-map that have the first and the last colour."""
+    low = trace.zmin if trace.zmin is not None else np.nanmin(z)
+    high = trace.zmax if trace.zmax is not None else np.nanmax(z)
+    return float(low), float(high)
 
 
 def _swatch(trace: Any, colour: str) -> Stroke:
@@ -615,8 +681,7 @@ def _swatch(trace: Any, colour: str) -> Stroke:
         return Rectangle(1, 0, 14, 12, trace.fillpattern.fgcolor or colour, hatched=True)
     ink = trace.line.color if isinstance(trace.line.color, str) else colour
     if "markers" in (trace.mode or "lines"):
-        size = len(trace.x) if trace.x is not None else 0
-        strokes = _markers(trace, [(8.0, 6.0)] if size else [], ink)
+        strokes = _markers(trace, [(8.0, 6.0)], ink)
         return strokes[0] if strokes else filled(ink)
     dashed = trace.line.dash not in (None, "solid")
     return Polyline([(0, 6), (16, 6)], ink, trace.line.width or 2, dashed)

@@ -89,7 +89,8 @@
       const ratio = contrast(seen(ink, e, below), below);
       if (ratio < 4.45) say(`faint text, ${ratio.toFixed(2)}`, e);
     }
-    if (opacity(e) === 0) continue;
+    // Names of points lie where the data puts them, and part when one zooms.
+    if (opacity(e) === 0 || e.closest(".textpoint")) continue;
     range.selectNodeContents(node);
     for (const rect of range.getClientRects()) {
       const part = common(rect, visible(e));
@@ -122,7 +123,7 @@
     return measure.measureText(text).width;
   };
   // Words of the data may be of any length: they end in "…" where the whole is in the title.
-  const ofData = (e) => e.closest(".sae-nb-caption, .sae-nb-label, td, .sae-nb-chip") && e.closest("[title]");
+  const ofData = (e) => e.closest(".sae-nb-caption, .sae-nb-label, td, .sae-nb-chip, .sae-nb-keyentry") && e.closest("[title]");
   for (const e of panel.querySelectorAll("*")) {
     if (!(e instanceof HTMLElement) || !shown(e)) continue;
     if (e.closest(".sae-nb-said, .js-plotly-plot")) continue;

@@ -114,7 +114,7 @@ def test_every_mark_can_have_its_words_under_the_bars() -> None:
     bars.show(["a"], column, key=[("control", HOSTILE), ("above", "raises"), ("", "plain")])
     page = bars.static_html()
     assert "sae-nb-key-control" in page
-    assert page.count("sae-nb-keyentry") == 3
+    assert page.count("sae-nb-keypart") == 3
     assert HOSTILE not in page
     with pytest.raises(ValueError, match="key"):
         bars.show(["a"], column, key=[("star", "nothing drawn so")])

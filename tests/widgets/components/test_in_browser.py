@@ -145,6 +145,34 @@ def test_pictures_are_drawn_with_heat_in_the_colours_python_uses(page, grid) -> 
         np.testing.assert_allclose(_pixel(page, picture, *patch)[:3], expected, atol=2)
 
 
+def test_pictures_stand_in_rows_of_one_length_and_fit_when_the_page_narrows(page) -> None:
+    """Twelve where eight would fit are six and six; on half the page four rows of three."""
+    many = sw.PictureGrid()
+    many.show(np.zeros((12, 3, 8, 8), np.uint8))
+    rows = "ns => Object.values(Object.groupBy(ns, n => n.offsetTop)).map(row => row.length)"
+    show(page, many)
+    assert page.locator(".sae-nb-picture").evaluate_all(rows) == [6, 6]
+    page.set_viewport_size({"width": 450, "height": 700})
+    page.wait_for_function(f"({rows})([...document.querySelectorAll('.sae-nb-picture')])[0] < 6")
+    lengths = page.locator(".sae-nb-picture").evaluate_all(rows)
+    assert len(set(lengths)) == 1
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_chosen_bar_is_outlined_inside_its_row(page) -> None:
+    """A box that cuts what sticks out cuts no outline."""
+    bars = sw.Sparkbars(description="bars")
+    bars.show(["a", "b"], [1.0, 2.0])
+    bars.selected = 1
+    show(page, bars)
+    row = page.locator(".sae-nb-selected")
+    width, offset = row.evaluate(
+        "n => [getComputedStyle(n).outlineWidth, getComputedStyle(n).outlineOffset].map(parseFloat)"
+    )
+    assert width == 2
+    assert offset <= -width
+
+
 def test_hovering_a_patch_reads_its_strength_and_clicking_chooses_it(page, grid) -> None:
     """Names the row: picture, patch, value."""
     show(page, grid)

@@ -8,8 +8,18 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float, Int
 
-from sae_nb.figures import escape
-from sae_nb_widgets.components._base import Component, script, style_sheet
+from sae_nb.figures import (
+    Drawing,
+    Label,
+    Rectangle,
+    Stroke,
+    current_theme,
+    escape,
+    paragraph,
+    stacked,
+    theme,
+)
+from sae_nb_widgets.components._base import Component, script, style_sheet, title_drawing
 
 
 class BrushBars(Component):
@@ -81,3 +91,17 @@ class BrushBars(Component):
             f'<div class="sae-nb-brush-ends"><span>{escape(self.ends[0])}</span>'
             f"<span>{escape(self.ends[-1])}</span></div></div>"
         )
+
+    def drawing(self, width: float) -> Drawing:
+        """Return the bars as strokes."""
+        if not self.counts:
+            return paragraph(self.empty_text, width)
+        size, high, wide = current_theme().font_px, 40.0, width / len(self.counts)
+        strokes: list[Stroke] = [
+            Rectangle(i * wide, high * (1 - share), 0.85 * wide, high * share, theme.NEUTRAL)
+            for i, share in enumerate(self.heights().tolist())
+        ]
+        strokes.append(Label(0, high + 1.2 * size, self.ends[0], "start", size))
+        strokes.append(Label(width, high + 1.2 * size, self.ends[-1], "end", size))
+        bars = Drawing(width, high + 1.6 * size, tuple(strokes))
+        return stacked([title_drawing(self.description, width), bars], gap=4)

@@ -77,6 +77,8 @@ class Reader(HTMLParser):
             colour = given.get("fill") or _of_style(style, "fill") or given.get("stroke", "")
             if colour not in ("", "none"):
                 self._add(Word("", swatch=Rectangle(2, 0, 11, 11, colour)))
+        if "margin" in style or "sae-nb-key" in classes:
+            self._space = True
         if tag not in EMPTY:
             tint = _of_style(style, "background(?:-color)?")
             line = re.search(r"border-top:\s*[\d.]+px\s+(\w+)\s+([^;]+)", style)

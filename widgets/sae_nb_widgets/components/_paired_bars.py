@@ -170,7 +170,7 @@ class PairedBars(Component):
 
     def _key_html(self) -> str:
         entries = "".join(
-            f'<span class="sae-nb-keyentry">{_mark_html(mark)}{escape(words)}</span>'
+            f'<span class="sae-nb-keypart">{_mark_html(mark)}{escape(words)}</span>'
             for mark, words in self.key
         )
         return f'<div class="sae-nb-key">{entries}</div>' if entries else ""

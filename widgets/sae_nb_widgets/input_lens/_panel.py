@@ -637,6 +637,10 @@ class InputLens(Panel):
             return None
         return input_lens_figure(list(self._bars.labels), list(self._bars.columns))
 
+    def still_figure(self) -> go.Figure | None:
+        """Return nothing: the bars are components, with a key of their own."""
+        return None
+
     def static_chips(self) -> dict[str, str]:
         """Return the facts beside the question in exports, and which atom is shown over the input."""
         return {"atom": self.names.name(self.atom), **self.chips}

@@ -640,7 +640,7 @@ class Panel(ipw.VBox):
         return None if self._figure is None else go.Figure(self._figure)
 
     def still_figure(self) -> go.Figure | None:
-        """Return the figure as pictures show it, which have two dimensions."""
+        """Return the figure as pictures show it; None where components of the panel show all of it."""
         return self.current_figure()
 
     def static_chips(self) -> dict[str, str]:
@@ -734,9 +734,7 @@ class Panel(ipw.VBox):
     def _sheet(self) -> Drawing:
         main = exporting.drawings(self.main_widgets(), exporting.MAIN_WIDTH)
         detail = exporting.drawings([self._detail], exporting.DETAIL_WIDTH)
-        page = self.static_page()
-        if page.figure is not None:
-            page = replace(page, figure=self.still_figure())
+        page = replace(self.static_page(), figure=self.still_figure())
         return exporting.sheet(page, main, detail)
 
     def state(self) -> dict[str, Any]:

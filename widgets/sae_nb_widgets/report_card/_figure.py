@@ -31,7 +31,7 @@ NOT_CLEAR = "✕"
 SIGNS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "none": ""}
 """After the name of a row: which values are better."""
 
-KEY_OF_SIGNS = "↑ higher is better<br>↓ lower, → 1 close to 1"
+KEY_OF_SIGNS = "better: ↑ higher,<br>↓ lower, → 1 near 1"
 PLAIN = {
     "r2": "variance explained R²",
     "cosine_centred": "direction, cosine",

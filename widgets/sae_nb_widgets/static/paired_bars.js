@@ -51,7 +51,7 @@ function render({ model, el }) {
   }
 
   function entry([mark, words]) {
-    const node = make("span", "sae-nb-keyentry");
+    const node = make("span", "sae-nb-keypart");
     if (mark) {
       const sign = make("span", `sae-nb-keymark sae-nb-key-${mark}`, { "aria-hidden": "true" });
       if (mark in COLOURS.heat) sign.style.background = `rgb(${COLOURS.heat[mark]})`;

@@ -160,13 +160,14 @@ function render({ model, el }) {
   }
 
   // Rows of one length: twelve pictures where seven would fit stand as six and six.
+  const cell = () => model.get("thumbnail") + 8;
   function inRow() {
-    const fit = Math.max(1, Math.floor(grid.clientWidth / (model.get("thumbnail") + 8)));
+    const fit = Math.max(1, Math.floor(root.clientWidth / cell()));
     return Math.ceil(cells.length / Math.ceil(cells.length / fit)) || 1;
   }
 
   function line() {
-    if (grid.clientWidth) grid.style.setProperty("--columns", inRow());
+    grid.style.maxWidth = root.clientWidth ? `${inRow() * cell()}px` : "";
   }
 
   async function decode() {
@@ -205,7 +206,7 @@ function render({ model, el }) {
   redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed"], build);
   redrawOn(model, ["selected", "show_heat"], paint);
   const resizes = new ResizeObserver(line);
-  resizes.observe(grid);
+  resizes.observe(root);
   build();
   const stopTheme = onTheme(paint);
   return () => {
