@@ -440,6 +440,8 @@ def test_labels_written_elsewhere_appear() -> None:
     labels.write(7, "land")
     assert panel.record.columns["label"].text(7) == "land"
     assert "land (1)" in [text for _, text in panel.map.chart.legend]
+    assert panel.map.chart.names[7] == "atom 7 land"
+    assert "7 · land" in panel.map.chart.nearby_words
     panel.search = "land"
     assert panel.atom == 7
     panel.close()

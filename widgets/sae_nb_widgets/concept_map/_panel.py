@@ -77,7 +77,8 @@ class ConceptMap(Panel):
 
     One point per atom, laid out by UMAP in a process of its own while PCA is shown; coordinates that
     came with the SAE, or were made before, are there at once. `atom` is a trait: link it with
-    `traitlets.link((a, "atom"), (b, "atom"))`.
+    `traitlets.link((a, "atom"), (b, "atom"))`. `zoom_to`, `reset`, `view`, `filter` and `selected` do
+    what wheel, double click, dragging, histograms and lasso do.
 
     Parameters
     ----------
@@ -775,7 +776,9 @@ class ConceptMap(Panel):
             if "cluster" in record.columns:
                 columns["cluster"] = record.columns["cluster"]
             self.record = replace(record, columns=columns)
+            self._draw_points()
             self._recolour()
+            self._draw_close()
             self._draw_detail()
 
     # --- taking it away ---------------------------------------------------------------------------
