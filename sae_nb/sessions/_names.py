@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.atoms import AtomNames
 from sae_nb.pretrained import examples_of
-from sae_nb.sessions._annotations import annotations_of
+from sae_nb.sessions._annotations import Annotations, annotations_of
 
 if TYPE_CHECKING:
-    from sae_nb.atoms import AtomCatalogue
+    from sae_nb.atoms import AtomCatalogue, Labels
 
 # What one panel learned of an SAE, the next one shows: the SAE carries it, so that both end together.
 CARRIED = "_names_in_panels"
@@ -53,12 +54,18 @@ def names_of(sae: Any, catalogue: AtomCatalogue | None = None, labels: Any = Non
         return _keep(sae, AtomNames(catalogue, annotations_of(labels, sae, measured)))
     catalogue = catalogue or known.catalogue
     book = known.labels
-    if labels is not None:
+    if labels is not None and not _are_those_given(labels, book):
         measured = None if catalogue is None else catalogue.labels
         book = annotations_of(labels, sae, measured)
     if book is known.labels and catalogue is known.catalogue:
         return known
     return _keep(sae, AtomNames(catalogue, book))
+
+
+def _are_those_given(labels: Any, book: Labels) -> bool:
+    """Whether a mapping says what the book shows where nobody has written: then the book stays."""
+    plain = isinstance(labels, Mapping) and not isinstance(labels, Annotations)
+    return plain and dict(labels) == dict(book.given)
 
 
 def _keep(sae: Any, names: AtomNames) -> AtomNames:

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_sae
+from sae_nb.atoms import AtomCatalogue, rows_in_words
 from sae_nb.checks import check_count, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
@@ -342,6 +343,8 @@ def base_rate(sae: SparseAutoencoder, given: Any = None) -> BaseRate | None:
     if isinstance(given, Activations):
         acts = acts_for(sae, given, name="frequency")
         return _of(sae, encoded(sae, acts), f"{len(acts)} rows of activations")
+    if isinstance(given, AtomCatalogue):
+        return _of(sae, given, f"{rows_in_words(given)} of examples")
     name = getattr(given, "name", None)
     return _of(sae, given, f"examples of {name}" if name else "the numbers given")
 

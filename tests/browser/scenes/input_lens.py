@@ -75,7 +75,9 @@ def check_clear_takes_the_answer_away(page: Page, stage: Any) -> None:
     panel.get_by_role("button", name="clear").click()
     panel.locator(".sae-nb-statusline", has_text="Draw something").wait_for()
     assert not panel.locator(".sae-nb-answer").is_visible()
-    assert panel.locator(".sae-nb-pairrow[role=option], .sae-nb-barrow").count() == 0
+    panel.locator(".sae-nb-pairrow[role=option]").first.wait_for(state="detached")
+    stage.settle()
+    assert panel.locator(".sae-nb-barrow:visible").count() == 0
     stage("cleared", panel)
     panel.get_by_role("button", name="›").click()
     panel.locator(".sae-nb-answer", has_text="The model reads it as").wait_for()
@@ -126,5 +128,5 @@ def check_typed_text_is_read_and_is_only_text(page: Page, stage: Any) -> None:
     field.fill("  ")
     field.press("Enter")
     panel.locator(".sae-nb-statusline", has_text="at least one word").wait_for()
-    assert panel.locator(".sae-nb-pairrow[role=option], .sae-nb-token").count() == 0
+    panel.locator(".sae-nb-pairrow[role=option]").first.wait_for(state="detached")
     stage("empty_text", panel)

@@ -84,7 +84,7 @@ def shown(made: sw.InputLens) -> np.ndarray:
 def test_bars_are_the_record(vit: Any, lens: sw.InputLens) -> None:
     """Strengths, lifts, contributions and controls are those of top_atoms."""
     record = sn.top_atoms(vit, VIT_SAE, PICTURES[0], "resid_post.6", frequency=[0.05] * 96)
-    atoms = record.top(12, "surprise")
+    atoms = record.top(12, "attribution")
     assert lens._atoms == atoms
     places = [record.place(atom) for atom in atoms]
     np.testing.assert_allclose(shown(lens), record.used.strength[places], rtol=1e-5)
@@ -193,7 +193,7 @@ def test_pretrained_sae_needs_nothing_else(vit: Any) -> None:
     lens = sw.InputLens(vit, sn.load_sae("tiny-vit/resid_post.6"))
     assert lens.summary.base is not None
     assert lens.n_examples > 10
-    assert lens.sort == "surprise"
+    assert lens.sort == "attribution"
     assert any(not label.isdigit() for label in lens._bars.labels)
     lens.close()
 
@@ -343,7 +343,7 @@ def test_positions_are_chosen_by_click_and_by_keys(lens: sw.InputLens) -> None:
     """Patches, the tokens before them, ← →, Escape; the list is of that position."""
     lens._view.grid.selected = (0, 10)
     assert lens.token == 15
-    atoms = [atom for atom, _, _ in lens.summary.at(15, 6)]
+    atoms = [atom for atom, _, _ in lens.summary.at(15, 14)]
     assert lens._detail_view._atoms == atoms
     assert "patch 1,2" in lens._detail_view.here.description
     lens.press("ArrowRight")
@@ -615,6 +615,22 @@ def test_traits_refuse_what_cannot_be(
     assert getattr(lens, trait) is before or getattr(lens, trait) == before
 
 
+def test_what_cannot_be_read_leaves_no_answer_of_another_input(
+    lens: sw.InputLens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence on what went wrong, and nothing of the input before."""
+    from sae_nb_widgets.input_lens import _runs
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("out of\n luck")
+
+    monkeypatch.setattr(_runs, "top_atoms", broken)
+    lens.picture = PICTURES[1]
+    lens.wait()
+    assert lens.status == "reading: out of luck"
+    assert says_nothing(lens)
+
+
 NONSENSE = ("abc", "-1", "1e99", "10000000000000000000000", "﷽", "٣x", HOSTILE, "x" * 10_000)
 
 
@@ -789,3 +805,26 @@ def test_input_in_which_nothing_fires_is_shown(vit: Any) -> None:
     lens.wait()
     assert not lens.problem
     lens.close()
+
+
+def test_a_label_typed_in_a_browser_reaches_lens_and_steering_of_a_pretrained_sae(vit: Any) -> None:
+    """Also where the browser was given the measured labels and came last, as in the demo."""
+    sae, examples = sn.load_sae("tiny-vit/resid_post.6"), sn.load_examples("tiny-vit/resid_post.6")
+    lens = sw.InputLens(vit, sae, examples=examples)
+    lens.draw(SEVEN)
+    lens.wait()
+    atom = lens.summary.top(1, "attribution")[0]
+    steering = sw.InputSteering(lens, examples.catalogue(sae), atom=atom, strength=2.0)
+    steering.wait()
+    browser = sw.AtomBrowser(
+        sae, examples.acts, labels=examples.labels, catalogue=examples.catalogue(sae)
+    )
+    browser.wait()
+    browser.names.labels.write(atom, "a slanted stroke")
+    try:
+        assert "“a slanted stroke” (atom" in lens.answer
+        assert "“a slanted stroke” (atom" in steering.answer
+    finally:
+        browser.names.labels.write(atom, "")
+        for panel in (browser, steering, lens):
+            panel.close()

@@ -243,7 +243,7 @@ def test_a_label_typed_elsewhere_reaches_the_open_panel(panel: sw.SteeringPanel)
     assert "bad story" in panel.controls.kept.options[1][0]
     panel.seed = 3
     panel.wait()
-    assert panel.cards.grid.captions[1] == "5 · bad story"
+    assert panel.cards.grid.captions[1] == "bad story"
     panel.names.labels.write(5, "")
     browser.close()
 
@@ -353,6 +353,7 @@ def test_combine_says_what_is_kept_until_another_atom_is_chosen(panel: sw.Steeri
     assert f"Kept: {panel.names.in_text(5)} turned up" in panel.mix._kept.value
     assert "scales both together" in panel.mix._kept.value
     assert panel.mix.layout.display is None
+    assert panel.mix._kept in panel.mix.children
     panel.atom = 20
     panel.wait()
     assert panel.mix._kept.value == ""
@@ -459,7 +460,7 @@ def test_heat_is_the_change_downstream_beside_the_random_one(panel: sw.SteeringP
     """The plain picture, and two maps over it on one scale."""
     grid = panel.cards.grid
     plain, ours, control = grid.heat_maps
-    assert grid.captions == ["the image", panel.names.name(5), "random push"]
+    assert grid.captions == ["the image", panel.names.words(5) or "atom 5", "random"]
     assert not plain.any()
     np.testing.assert_allclose(ours, panel.summary.patch_change(), rtol=1e-5)
     np.testing.assert_allclose(control, panel.summary.patch_change(random=True), rtol=1e-5)
@@ -663,6 +664,11 @@ def test_bad_recipe_changes_nothing(panel: sw.SteeringPanel) -> None:
     panel.controls.replay.click()
     assert panel.problem
     assert panel.status.startswith("recipe: This is not a recipe I can read (line 1, column 2)")
+    for nonsense in ("-3", '"recipe"', "[]", "null"):
+        panel.controls.recipe.value = nonsense
+        panel.controls.replay.click()
+        assert panel.status.startswith("recipe: This is not a recipe I can read. ")
+    assert panel.recipe() == before
 
 
 # --- bad input ------------------------------------------------------------------------------------
@@ -720,6 +726,8 @@ def test_failing_model_is_a_sentence(panel: sw.SteeringPanel, vit: Any) -> None:
         handle.remove()
     assert panel.problem
     assert panel.status == "steering atom 5: out of luck"
+    assert panel.answer == ""
+    assert not any(len(trace.x) for trace in panel.current_figure().data[:4])
     assert vit.interventions == []
 
 
@@ -767,6 +775,9 @@ def test_combined_atoms_are_steered_together(vit: Any, panel: sw.SteeringPanel) 
     nine, five = map(panel.names.in_text, (9, 5))
     assert panel.answer.startswith(f"{nine} turned up 3 model units and {five} turned up 4 ")
     sliders = [w for w in descendants(panel) if getattr(w, "description", "") == "+ atom 5"]
+    sliders[0].value = -2.0123
+    panel.wait()
+    assert "−2.01 model units" in panel.mix._rows[0].children[2].value
     sliders[0].value = -2.0
     panel.wait()
     assert panel.summary.recipe.amounts == (3.0, -2.0)

@@ -287,8 +287,10 @@ def _cell_html(column: dict[str, object], row: int) -> str:
     tips = column["tips"]
     tip = escape(tips[row]) if tips else ""  # type: ignore[index]
     note = escape(column["notes"][row])  # type: ignore[index]
+    longest = max(map(len, column["notes"]))  # type: ignore[call-overload]
     zero_line = '<div class="sae-nb-zero"></div>' if column["signed"] else ""
     return (
-        f'<div class="sae-nb-paircell" title="{tip}"><div class="sae-nb-track">{zero_line}{track}'
+        f'<div class="sae-nb-paircell" style="--number-width:{longest + 1}ch" title="{tip}">'
+        f'<div class="sae-nb-track">{zero_line}{track}'
         f'</div><div class="sae-nb-number">{note}</div></div>'
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
 
 MOST_ANSWERS = 5
-MOST_HERE = 8
+MOST_HERE = 14
 
 
 class InputLensDetail:
@@ -32,7 +32,7 @@ class InputLensDetail:
         check: Callable[[], None],
     ) -> None:
         self.answers = Sparkbars(description="the model's answer")
-        self.answers.layout = ipw.Layout(flex="1 1 240px", min_width="0")
+        self.answers.layout.flex, self.answers.layout.min_width = "1 1 190px", "0"
         self.card = ipw.HTML()
         self.here = Sparkbars(description="strongest atoms there")
         self.here.empty_text = "No atom fires there."

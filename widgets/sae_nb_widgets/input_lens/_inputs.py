@@ -225,6 +225,7 @@ def _css(colour: tuple[float, float, float]) -> str:
 
 # Of the theme's thumbnail: an input is looked at closely, and two stand side by side.
 PICTURE_SHARES = (2.0, 1.6)
+ROOM_FOR_ONE, ROOM_FOR_TWO = "0 1 200px", "0 1 320px"
 SEEN_SHARE = 0.5
 """Share of an atom's strongest firing from which its heat on the patches can be seen."""
 Pick = Callable[[int], None]
@@ -301,7 +302,7 @@ class TextView(InputView):
             description="the input",
             hint="Hover: activation at this token. Click: atoms active there.",
         )
-        self.strip.layout = ipw.Layout(flex="2 1 420px", min_width="0")
+        self.strip.layout.flex, self.strip.layout.min_width = "2 1 420px", "0"
         row = ipw.Box([self.strip, answers])
         self.widget = row.add_class("sae-nb-line").add_class("sae-nb-lens")
         self.clear()
@@ -359,10 +360,9 @@ class PictureView(InputView):
         tools = ipw.Box(tuple(pad_controls)).add_class("sae-nb-line")
         pad = ipw.VBox([self.pad, tools], layout=ipw.Layout(width="200px", flex="0 0 auto"))
         pad.add_class(LIVE_ONLY)
-        shown = ipw.VBox(
-            [self.grid, self.prefix], layout=ipw.Layout(flex="1 1 220px", min_width="0")
-        )
-        row = ipw.Box([pad, shown, answers])
+        self._shown = ipw.VBox([self.grid], layout=ipw.Layout(flex=ROOM_FOR_ONE, min_width="0"))
+        self.prefix.layout.flex, self.prefix.layout.min_width = "1 1 100%", "0"
+        row = ipw.Box([pad, self._shown, answers, self.prefix])
         self.widget = row.add_class("sae-nb-line").add_class("sae-nb-lens")
         self.clear()
 
@@ -400,12 +400,13 @@ class PictureView(InputView):
         )
         share = PICTURE_SHARES[min(len(names), 2) - 1]
         self.grid.thumbnail = int(share * theme().thumbnail_px)
+        self._shown.layout.flex = ROOM_FOR_ONE if len(names) < 2 else ROOM_FOR_TWO
         first = self._prefix
         show(self.prefix, first > 0)
         self.prefix.show(
             [[f" {token} " for token in s.tokens[:first]] for s in summaries],
             [v[:first] for v in values],
-            captions=[name.split(" ")[0] for name in names] if len(names) > 1 else ["other tokens"],
+            captions=[name.split(" ")[0] for name in names] if len(names) > 1 else ["no patch"],
             maximum=top,
         )
 

@@ -156,7 +156,7 @@ class InputLens(Panel):
         none=-1,
         help="Position whose strongest atoms are listed; -1 follows the atom.",
     )
-    sort = t.Enum(USE_ORDERS, default_value="total strength", help="Order of the bars.")
+    sort = t.Enum(USE_ORDERS, default_value="attribution", help="Order of the rows.")
     heat = t.Enum(HEATS, default_value="fired", help="What is drawn over the input.")
     target = t.Unicode("", help="Class or token asked about; empty for the model's own answer.")
     n_shown = Whole(12, 1, MOST_SHOWN, help="How many atoms have bars.")
@@ -177,7 +177,8 @@ class InputLens(Panel):
         self.hook_point = _checked(model, sae, hook_point)
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
         store = pretrained_store(sae) if examples is None else examples
-        labels = getattr(store, "labels", None) if labels is None else labels
+        if labels is None and pretrained_store(sae) is None:
+            labels = getattr(store, "labels", None)
         examples_by_number = InputExamples(model, getattr(acts, "context", None), store)
         self.n_examples = len(examples_by_number)
         # Counted on the rows that browser and map count on: an atom has one frequency.
@@ -280,8 +281,6 @@ class InputLens(Panel):
     def _begin(self, base: BaseRate | None) -> None:
         self._base, self._begun = base, True
         self.chips = self._facts()
-        if base is not None:
-            self.sort = "surprise"
         if self.text or self.picture is not None:
             self._request()
         elif self.n_examples:
@@ -355,6 +354,7 @@ class InputLens(Panel):
         if self._seen is None:
             self.loading(READING[self.kind], FIRST_READING_SECONDS if self._first else None)
             self._bars.add_class(WAITING)
+            self.say("")
         asked, started = self.target, time.perf_counter()
 
         def done(seen: Seen) -> None:
@@ -363,22 +363,26 @@ class InputLens(Panel):
 
         runs, base = self._runs, self._base
         doing = "" if self._seen is None else "reading"
-        self.run_async(lambda: runs.read(given, asked, base), done, doing=doing)
+        read = lambda: runs.read(given, asked, base)  # noqa: E731
+        self.run_async(read, done, doing=doing, otherwise=self._show_nothing)
 
     def _clear(self) -> None:
         """Take away everything that was concluded from an input that is gone."""
         for channel in ("main", "splice"):
             self.forget_async(channel)
         with self._drawing:
-            self._bars.remove_class(WAITING)
-            self._seen, self._atoms = None, []
-            self._checks.clear()
-            self._view.clear()
-            self._detail_view.clear()
-            self._bars.empty_text = ""
-            self._bars.show([])
-            self.conclude("")
+            self._show_nothing()
             self.say(EMPTY[self.kind])
+
+    def _show_nothing(self) -> None:
+        self._bars.remove_class(WAITING)
+        self._seen, self._atoms = None, []
+        self._checks.clear()
+        self._view.clear()
+        self._detail_view.clear()
+        self._bars.empty_text = ""
+        self._bars.show([])
+        self.conclude("")
 
     def refresh(self) -> None:
         """Run everything anew, after the model's weights changed, say."""

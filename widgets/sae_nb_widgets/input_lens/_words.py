@@ -124,7 +124,9 @@ def effect_words(summary: InputSummary, place: int) -> str:
     effect, control = (
         float(values[place]) for values in (summary.used.attribution, summary.used.control)
     )
-    verb = "Raises" if effect >= 0 else "Lowers"
+    if not effect:
+        return f"Does not move {score_words(summary)} (estimate)."
+    verb = "Raises" if effect > 0 else "Lowers"
     return (
         f"{verb} {score_words(summary)} by about {format_number(abs(effect), digits=2)} (estimate; a "
         f"random direction: up to {format_number(control, digits=2)})."

@@ -563,6 +563,7 @@ class Panel(ipw.VBox):
         *,
         doing: str = "",
         channel: str = "main",
+        otherwise: Callable[[], None] | None = None,
     ) -> None:
         """Compute `work()` off the main thread and hand its answer to `done`; the newest wins.
 
@@ -576,6 +577,8 @@ class Panel(ipw.VBox):
             What the status line says while it runs, and how an error begins ("steering atom 17").
         channel
             Requests on different channels do not displace each other.
+        otherwise
+            Called where `work` fails, before that is said: to take away what no longer holds.
         """
         if doing:
             self._doing[channel] = f"{doing} …"
@@ -597,6 +600,8 @@ class Panel(ipw.VBox):
         def failed(error: Exception) -> None:
             with self._drawing:
                 if not self._closed:
+                    if otherwise is not None:
+                        otherwise()
                     self.fail(error, doing)
 
         self._background.submit(work, finish, failed, channel)

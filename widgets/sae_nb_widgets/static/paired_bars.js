@@ -17,6 +17,8 @@ function render({ model, el }) {
     };
     const value = column.values[row] || 0;
     const node = make("div", "sae-nb-paircell");
+    const longest = Math.max(...column.notes.map((note) => note.length));
+    node.style.setProperty("--number-width", `${longest + 1}ch`);
     const track = make("div", "sae-nb-track");
     if (column.signed) track.append(make("div", "sae-nb-zero"));
     const fill = make("div", "sae-nb-fill");

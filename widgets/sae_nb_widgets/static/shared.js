@@ -1,5 +1,5 @@
 // What the small components share: colours, numbers, elements, theme changes. Text is only ever
-// written through textContent or setAttribute, so a token "<script>" stays a word.
+// written through textContent or setAttribute, so a token of markup stays a word.
 const COLOURS = __COLOURS__;
 const THIN = "\u2009";
 

@@ -17,7 +17,7 @@ from sae_nb_widgets.panel import button, line, show
 from sae_nb_widgets.steering._controls import fit_slider, follow, strength_slider
 from sae_nb_widgets.steering._figure import AFTER_COLOUR
 from sae_nb_widgets.steering._scale import StrengthScale
-from sae_nb_widgets.steering._words import RANDOM_PUSH, changes_words
+from sae_nb_widgets.steering._words import RANDOM_PUSH, changes_words, plain_number
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
@@ -38,6 +38,7 @@ class SteeringMix(ipw.Box):
         self._kept = ipw.HTML()
         self._sliders: dict[int, ipw.FloatSlider] = {}
         self._rows: list[ipw.Box] = []
+        self.children = (self._kept,)
 
     def show(
         self, others: Others, kept: str, scale: StrengthScale, mode: Mode, names: AtomNames
@@ -53,7 +54,10 @@ class SteeringMix(ipw.Box):
         self.layout.display = None if others or kept else "none"
         for row, (atom, strength) in zip(self._rows, others, strict=True):
             follow(self._sliders[atom], strength)
-            row.children[1].value = atom_mark(atom, names.words(atom))
+            _, name, unit, _ = row.children
+            name.value = atom_mark(atom, names.words(atom))
+            # A browser shows a slider on its steps; this is what is in force.
+            unit.value = escape(f"{plain_number(strength)} {scale.words(atom, mode)}")
 
     def _row(self, atom: int, scale: StrengthScale, mode: Mode) -> ipw.Box:
         slider = strength_slider(
@@ -64,13 +68,13 @@ class SteeringMix(ipw.Box):
         fit_slider(slider, 0.0, *scale.limits(atom, mode))
         slider.observe(self._moved, "value")
         self._sliders[atom] = slider
-        unit = ipw.HTML(f"<span>{escape(scale.words(atom, mode))}</span>")
         away = button(
             f"without {atom}",
             f"Change atom {atom} no longer",
             lambda: self._take_away(atom),
         )
-        return line(slider, ipw.HTML(), unit, away)
+        slider.readout = False
+        return line(slider, ipw.HTML(), ipw.HTML(), away)
 
     def values(self) -> tuple[tuple[int, float], ...]:
         """Every combined atom with the strength its slider shows."""
@@ -104,6 +108,7 @@ class SteeringDetail:
         self.grid.hint = "Click a patch to steer only there."
         self.strip.hint = "Click a token to steer only there."
         self.changes, self.texts = ipw.HTML(), ipw.HTML()
+        self.changes.layout.width = "100%"
         self.cards = (self.grid, self.strip)
         for widget in (*self.cards, self.changes, self.texts):
             show(widget, False)
@@ -162,7 +167,7 @@ class SteeringDetail:
             self.grid.show(
                 np.stack([summary.picture] * 3),
                 heat=np.stack([np.zeros_like(ours), ours, control]),
-                captions=["the image", name, "random push"],
+                captions=["the image", name, "random"],
                 strengths=[0.0, float(ours.mean()), float(control.mean())],
             )
         self.grid.thumbnail = int(THUMBNAIL_SHARE * theme().thumbnail_px)

@@ -40,6 +40,7 @@ from sae_nb_widgets.panel import (
     check_parts,
     check_point,
     figure_widget,
+    line,
     or_trait_error,
     reacts,
     show,
@@ -81,6 +82,9 @@ EMPTIED = {
     "language": "The text is empty. Type at least one word.",
     "vision": "There is no image. Draw or choose one above.",
 }
+NO_RECIPE = (
+    "This is not a recipe I can read{}. Paste one that stood in this field, and press replay."
+)
 STATES_HAVE_NO_CURVE = (
     "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
 )
@@ -266,7 +270,7 @@ class SteeringPanel(Panel):
         self.arrange(
             controls=[*self.controls.first, self.mix],
             more=[*self.controls.more, self.cards.changes],
-            figure=[self.plot, self.controls.go_on, self.cards.texts],
+            figure=[self.plot, line(self.controls.go_on), self.cards.texts],
             detail=self.cards.cards,
         )
         self._fit_sliders()
@@ -409,7 +413,7 @@ class SteeringPanel(Panel):
 
     @reacts("hook_point", doing="steering", early=True)
     def _show_facts(self) -> None:
-        facts = {"model": self.model.name, "at": self.hook_point}
+        facts = {"model": self.model.name, "hook point": self.hook_point}
         facts |= {"SAE": type(self.sae).__name__, "atoms": format_count(self.n_atoms)}
         if self.samples.made_up:
             facts["inputs"] = "made up, none were given"
@@ -478,18 +482,26 @@ class SteeringPanel(Panel):
             self._draw(answer, time.perf_counter() - started)
 
         doing = f"steering atom {recipe.atom}"
-        self.run_async(lambda: self.runs.answer(recipe, inputs, key, target), done, doing=doing)
+        self.run_async(
+            lambda: self.runs.answer(recipe, inputs, key, target),
+            done,
+            doing=doing,
+            otherwise=self._show_nothing,
+        )
 
     def _clear(self) -> None:
         """Take away everything that was concluded from an input that is gone."""
         for channel in ("main", "curve", "text"):
             self.forget_async(channel)
+        self._show_nothing()
+        self.say(EMPTIED[self.kind])
+
+    def _show_nothing(self) -> None:
         self._summary = None
         self._show_curve(None)
         update_answer(self.plot, None)
         self.cards.show(None)
         self._conclude()
-        self.say(EMPTIED[self.kind])
 
     def refresh(self) -> None:
         """Run everything anew, after the model's weights changed, say."""
@@ -533,8 +545,8 @@ class SteeringPanel(Panel):
         return about and _question(curve.recipe) == _question(summary.recipe)
 
     def _edited(self) -> str:
-        """The atoms that are changed, by name."""
-        return " + ".join(self.names.name(atom) for atom in self.current.atoms)
+        """The atoms that are changed, as briefly as an image has room for."""
+        return " + ".join(self.names.words(atom) or f"atom {atom}" for atom in self.current.atoms)
 
     def _conclude(self) -> None:
         """Say what came out, in the names that atoms have now."""
@@ -649,10 +661,10 @@ class SteeringPanel(Panel):
             try:
                 fields = json.loads(self.controls.recipe.value)
             except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"This is not a recipe I can read (line {error.lineno}, column {error.colno}). "
-                    "Paste one that stood in this field, and replay it."
-                ) from None
+                where = f" (line {error.lineno}, column {error.colno})"
+                raise ValueError(NO_RECIPE.format(where)) from None
+            if not isinstance(fields, dict):
+                raise ValueError(NO_RECIPE.format(""))
             self.replay(fields)
 
     @reacts("recipes", early=True)
