@@ -89,6 +89,7 @@ def interactions(panel: sw.DepthTrajectory) -> list[str]:
         timed(panel, "input", [("picture", i % n) for i in range(1, 9)]),
         timed(panel, "token", [("token", i % panel.n_tokens) for i in (9, 3, 7, 0)]),
         timed(panel, "phases", [("k", k) for k in range(panel.most_phases, 0, -1)]),
+        timed(panel, "measured", [("strip", s) for s in ("turns", "alike", "phases", "progress")]),
         timed(panel, "push", [("perturb_size", size / 20) for size in range(1, 13)]),
         timed(panel, "push at", [("perturb_layer", layer) for layer in range(1, last)]),
         timed(panel, "axes", [("coordinates", kind) for kind in ("sphere", "pca") * 2]),
