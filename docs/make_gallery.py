@@ -135,8 +135,7 @@ def lens_on_text() -> Any:
 def pursuit() -> Any:
     """Return matching pursuit beside its orthogonal variant, half-way, on one state of a 7."""
     _, sae, examples, _ = material(VISION)
-    x = examples.acts.x[:1] - sae.bias.detach()
-    panel = sw.PursuitStepper(x, sae.dictionary, k=12, labels=dict(examples.labels))
+    panel = sw.PursuitStepper(examples.acts.x[:1], sae, k=12)
     panel.wait()
     panel.step = 6
     return panel

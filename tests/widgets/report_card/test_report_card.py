@@ -154,7 +154,7 @@ def test_a_row_says_in_which_direction_it_is_better(card: sw.ReportCard) -> None
     assert by_metric["fvu"].endswith("↓")
     assert by_metric["shrinkage_gamma"].endswith("→ 1")
     assert by_metric["l0"] == "atoms per row, L0"
-    assert "↑ higher is better" in rows.text[-1]
+    assert rows.text[-1].startswith("better: ↑ higher")
     legend = [trace.name for trace in card.current_figure().data if trace.showlegend is not False]
     assert f"{NOT_CLEAR} no better than floor or control" in legend
     assert "no good or bad direction" in legend

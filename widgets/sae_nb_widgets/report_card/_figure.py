@@ -17,7 +17,7 @@ HEAD = 1.4
 START, WORDS = 0.04, 0.98
 """Within a column of width 1: where the strip begins, and where the number ends."""
 
-NAMES = 0.5
+NAMES = 0.58
 """Room of the rows' names, as a share of that of all columns."""
 
 NUMBER_PX, COLUMNS_PX = 72, 385
