@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from sae_nb.figures._sheets import filled, key
 from sae_nb.figures._strokes import (
@@ -27,6 +27,7 @@ from sae_nb.figures._strokes import (
     Rectangle,
     Stroke,
     moved,
+    parse_colour,
     shortened,
     text_width,
 )
@@ -399,9 +400,6 @@ def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
         return []
     skip = [max(1, math.ceil(n / MOST_CELLS)) for n in z.shape]
     low, high = _ends(trace, z)
-    paint = signed_colours if low < 0 < high else cividis
-    scaled = (z - low) / ((high - low) or 1.0)
-    scaled = 2 * scaled - 1 if paint is signed_colours else scaled
     tops, lefts = (
         axis.place(_borders(numbers_of(trace[side], categories_of([trace], side)), n)).tolist()
         for side, n, axis in zip("yx", z.shape, (y, x))
@@ -409,7 +407,7 @@ def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
     strokes: list[Stroke] = []
     for row in range(0, z.shape[0], skip[0]):
         for column in range(0, z.shape[1], skip[1]):
-            block = scaled[row : row + skip[0], column : column + skip[1]]
+            block = z[row : row + skip[0], column : column + skip[1]]
             known = block[np.isfinite(block)]
             if not known.size:
                 continue  # a gap shows what is behind
@@ -417,7 +415,8 @@ def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
             left, right = sorted((lefts[column], lefts[ends[0]]))
             top, bottom = sorted((tops[row], tops[ends[1]]))
             # The strongest of a thinned block: a rare firing must stay visible.
-            fill = css_colour(paint(known[[np.abs(known).argmax()]])[0].tolist())
+            share = (known[[np.abs(known).argmax()]] - low) / ((high - low) or 1.0)
+            fill = css_colour(_heat_colours(trace, share, low < 0 < high)[0].tolist())
             strokes.append(Rectangle(left, top, right - left, bottom - top, fill))
     return strokes
 
@@ -656,14 +655,27 @@ def _colour_bar(trace: Any) -> tuple[list[Stroke], str]:
     """The colours of a heat-map from its lowest to its highest value, and what they measure."""
     z = _matrix(trace.z)
     low, high = _ends(trace, z) if np.isfinite(z).any() else (0.0, 1.0)
-    shares = np.linspace(0, 1, SHADES)
-    rgb = signed_colours(2 * shares - 1) if low < 0 < high else cividis(shares)
+    rgb = _heat_colours(trace, np.linspace(0, 1, SHADES), low < 0 < high)
     strokes: list[Stroke] = [
         Rectangle(i * 16 / SHADES, 0, 16 / SHADES, 12, css_colour(colour))
         for i, colour in enumerate(rgb.tolist())
     ]
     title = plain(trace.colorbar.title.text or trace.name or "")
     return strokes, f"{title} {format_number(low)} … {format_number(high)}".strip()
+
+
+def _heat_colours(
+    trace: Any, shares: Float[np.ndarray, " n"], signed: bool
+) -> UInt8[np.ndarray, "n 3"]:
+    """Colours of a heat-map from its lowest value (0) to its highest (1), over white paper."""
+    if not trace.colorscale:
+        return signed_colours(2 * shares - 1) if signed else cividis(shares)
+    table = np.array([parse_colour(colour) for _, colour in trace.colorscale], np.float64)
+    opacity = table[:, 3:] / 255
+    over_white = table[:, :3] * opacity + 255 * (1 - opacity)
+    where, at = [stop for stop, _ in trace.colorscale], np.clip(shares, 0, 1)
+    channels = [np.interp(at, where, over_white[:, c]) for c in range(3)]
+    return np.floor(np.stack(channels, axis=-1) + 0.5).astype(np.uint8)
 
 
 def _ends(trace: Any, z: Float[np.ndarray, "rows columns"]) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from sae_nb.figures import (
     Rectangle,
     draw_figure,
     text_width,
+    theme,
     to_png,
     to_svg,
 )
@@ -94,6 +95,16 @@ def test_subplots_do_not_overlap() -> None:
     figure.add_trace(go.Scatter(x=[0, 1], y=[0, 1], mode="markers"), 1, 2)
     dots = of_kind(figure, Dot)
     assert max(dot.x for dot in dots[:2]) < min(dot.x for dot in dots[2:])
+
+
+def test_heatmaps_have_the_colours_they_ask_for() -> None:
+    """A scale of its own, opacities over white; not the one that the signs of its values suggest."""
+    scale = [[0, theme.NOVEL], [0.5, theme.fade(theme.NOVEL, 0.0)], [1, theme.PREDICTED]]
+    heat = go.Heatmap(z=[[-1.0, 0.0, 1.0]], zmin=-1, zmax=1, colorscale=scale, showscale=False)
+    svg = to_svg(go.Figure(heat))
+    for colour in (theme.NOVEL, theme.WHITE, theme.PREDICTED):
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert theme.css_colour(rgb) in svg
 
 
 def test_heatmap_cells_carry_the_colours_of_the_map() -> None:
