@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.atoms import AtomNames
+from sae_nb.atoms import AtomNames, Labels
 from sae_nb.pretrained import examples_of
 from sae_nb.sessions._annotations import Annotations, annotations_of
 
 if TYPE_CHECKING:
-    from sae_nb.atoms import AtomCatalogue, Labels
+    from sae_nb.atoms import AtomCatalogue
 
 # What one panel learned of an SAE, the next one shows: the SAE carries it, so that both end together.
 CARRIED = "_names_in_panels"
@@ -54,9 +54,11 @@ def names_of(sae: Any, catalogue: AtomCatalogue | None = None, labels: Any = Non
         return _keep(sae, AtomNames(catalogue, annotations_of(labels, sae, measured)))
     catalogue = catalogue or known.catalogue
     book = known.labels
+    measured = None if catalogue is None else catalogue.labels
     if labels is not None and not _are_those_given(labels, book):
-        measured = None if catalogue is None else catalogue.labels
         book = annotations_of(labels, sae, measured)
+    elif measured and measured is not book and not book.given:
+        book.given = Labels(measured)  # the panel before had none
     if book is known.labels and catalogue is known.catalogue:
         return known
     return _keep(sae, AtomNames(catalogue, book))

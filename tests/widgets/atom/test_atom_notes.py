@@ -101,6 +101,20 @@ def test_measured_labels_are_shown_and_not_called_saved() -> None:
     browser.close()
 
 
+def test_measured_labels_show_also_where_a_panel_without_them_was_opened_before() -> None:
+    """The names of an SAE are shared, and nobody's labels are lost by the order of opening."""
+    sae = Signs()
+    first = sw.AtomBrowser(sae, _rows(), atom=1)
+    first.label = "typed"
+    measured = AtomCatalogue(sae, _rows(), labels={1: "measured", 2: "west"})
+    second = sw.AtomBrowser(sae, catalogue=measured, atom=2)
+    assert (second.label, second.names.words(1)) == ("west", "typed")
+    first.atom = 2
+    assert first.label == "west"
+    first.close()
+    second.close()
+
+
 def test_two_panels_on_one_file_show_the_same_words(tmp_path) -> None:
     """Typed in one, there in the other at once, fields and neighbours alike; both write."""
     first, second = _browser(tmp_path), _browser(tmp_path)

@@ -33,7 +33,7 @@ class AtomDetail:
         self._names, self._go = names, go
         self.found = Sparkbars(description="atoms that match the search")
         self.near = Sparkbars(description="nearest atoms (cosine)")
-        self.joint = Sparkbars(description="co-active atoms (× more often than by chance)")
+        self.joint = Sparkbars(description="co-active atoms (× as often as by chance)")
         self.where = Sparkbars(description=f"where it fires (share of {rows} there)")
         self.map = PictureGrid(
             description="where in the image it fires", titled=True, bare=True, unit="% of images"
@@ -76,8 +76,7 @@ class AtomDetail:
         notes = [format_number(cosine) for cosine in cosines]
         self._list(self.near, record.nearest_atoms.tolist(), cosines, notes, maximum=1.0)
         lifts = record.coactive_lifts.tolist()
-        counts = record.coactive_counts.tolist()
-        notes = [f"{format_number(x)} ({format_count(n)}×)" for x, n in zip(lifts, counts)]
+        notes = [f"{format_number(lift)}×" for lift in lifts]
         self._list(self.joint, record.coactive_atoms.tolist(), lifts, notes)
         tokens = [*record.logits_up, *record.logits_down[::-1]]
         show(self.tokens, bool(tokens))
