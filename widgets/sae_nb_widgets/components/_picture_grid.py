@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import traitlets as t
@@ -298,8 +299,12 @@ def _check_pictures(
         raise ValueError(
             f"`pictures` must be uint8 of shape (n, 3, height, width), got {dtype} {shape}."
         )
-    sizes = {"heat": heat, "captions": captions or None, "strengths": strengths}
-    sizes["prefix"] = prefix or None
+    sizes: dict[str, Sequence[Any] | np.ndarray | None] = {
+        "heat": heat,
+        "captions": captions or None,
+        "strengths": strengths,
+        "prefix": prefix or None,
+    }
     for name, value in sizes.items():
         if value is not None and len(value) != shape[0]:
             raise ValueError(

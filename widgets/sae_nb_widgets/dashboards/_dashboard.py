@@ -198,8 +198,8 @@ class Dashboard(ipw.VBox):
 
     def _draw_selection(self, _: Any = None) -> None:
         """Leave out the map's account of a single atom, which the browser gives."""
-        chosen = len(self.panels["map"].selected) > 1
-        (self.map.remove_class if chosen else self.map.add_class)("sae-nb-lone")
+        shown: Any = self.panels["map"]
+        (shown.remove_class if len(shown.selected) > 1 else shown.add_class)("sae-nb-lone")
 
     def _asked_for(self, change: t.Bunch) -> None:
         """Show an atom that somebody asked to open or to steer with."""
