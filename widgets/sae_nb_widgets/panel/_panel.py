@@ -257,6 +257,7 @@ class Panel(ipw.VBox):
         self._keys.on_msg(self._key_message)
         t.dlink((self._keys, "dark"), (self, "dark"))
         self.observe(self._draw_status, ["status", "problem", "busy"])
+        self._draw_status()
         self.observe(lambda _: self._draw_header(), "chips")
         self._draw_header()
         self._make_answer()
