@@ -135,19 +135,13 @@ function render({ model, el }) {
         model.send({ kind: "star", atom, starred });
       },
     });
-    // The bar of a dashboard shows controls of its panels.
-    const bar = dashboard() && dashboard().querySelector(".sae-nb-bar-top");
     const dress = () => {
       nameControls(root);
-      if (bar) nameControls(bar);
       addressFiles(root);
     };
     dress();
     newcomers = new MutationObserver(dress);
-    if (bar) {
-      dashboard().setAttribute("data-lm-suppress-shortcuts", "true");
-      newcomers.observe(bar, { childList: true, subtree: true });
-    }
+    if (dashboard()) dashboard().setAttribute("data-lm-suppress-shortcuts", "true");
     newcomers.observe(root, { childList: true, subtree: true });
     tellTheme();
     fit(20);
@@ -159,6 +153,9 @@ function render({ model, el }) {
     const plot = slot && slot.querySelector(".js-plotly-plot .main-svg");
     const drawn = plot ? plot.getBoundingClientRect().width : 0;
     if (plot && Math.abs(drawn - slot.clientWidth) > 4) window.dispatchEvent(new Event("resize"));
+    // The bar of a dashboard shows controls of its panels, and may come after them.
+    const bar = dashboard() && dashboard().querySelector(".sae-nb-bar-top");
+    if (bar) nameControls(bar);
     if (tries > 0) setTimeout(() => fit(tries - 1), 250);
   }
   const figureSlot = () => panel() && panel().querySelector(".sae-nb-main");
