@@ -61,6 +61,9 @@ def test_a_text_is_read_and_said(panel: sw.TemporalPanel) -> None:
     assert "".join(record.names) in TEXT
     np.testing.assert_allclose(named(panel._plot, "novel").y, record.shares[:, 1], rtol=1e-5)
     assert strip.tone == "predicted"
+    blue = theme.css_colour(theme.TONES["predicted"]).removesuffix(")").removeprefix("rgb(")
+    assert blue in strip.static_html()
+    assert theme.css_colour(theme.STRENGTH)[4:-1] not in strip.static_html()
     assert strip.token_strength(0, 3) == pytest.approx(100 * float(record.shares[3, 0]), abs=1e-4)
 
 

@@ -151,7 +151,9 @@ def title_drawing(text: str, width: float) -> Drawing:
     return paragraph(text, width, bold=True)
 
 
-def legend_drawing(maximum: float, width: float, unit: str = "", signed: bool = False) -> Drawing:
+def legend_drawing(
+    maximum: float, width: float, unit: str = "", signed: bool = False, tone: str = "strength"
+) -> Drawing:
     """Return the colour legend 0 … maximum, or −maximum … maximum, as a drawing."""
     size, steps, long = current_theme().font_px, 36, 72.0
     low = format_number(-maximum) if signed else "0"
@@ -163,7 +165,7 @@ def legend_drawing(maximum: float, width: float, unit: str = "", signed: bool = 
     ]
     for step in range(steps):
         share = (step + 0.5) / steps
-        colour = shade(2 * share - 1 if signed else share, signed)
+        colour = shade(2 * share - 1 if signed else share, signed, tone)
         strokes.append(Rectangle(left + step * long / steps, 5, long / steps, 10, colour))
     corners = [(left, 5), (left + long, 5), (left + long, 15), (left, 15), (left, 5)]
     return Drawing(width, 1.6 * size, (*strokes, Polyline(corners, theme.AXIS, 1)))

@@ -175,7 +175,7 @@ class TokenStrip(Component):
         if not self.tokens:
             return paragraph(self.empty_text, width)
         rows = [self._row_drawing(row, width) for row in range(len(self.tokens))]
-        legend = legend_drawing(self.maximum, width, self.unit, self.signed)
+        legend = legend_drawing(self.maximum, width, self.unit, self.signed, self.tone)
         return stacked(rows if self.bare else [*rows, legend])
 
     def _row_drawing(self, row: int, width: float) -> Drawing:
@@ -200,7 +200,8 @@ class TokenStrip(Component):
                 x, y = side, y + high
             if place >= 0:
                 share = self.token_strength(row, place) / self.maximum
-                strokes.append(Rectangle(x, y + 2, wide, high - 4, shade(share, self.signed)))
+                colour = shade(share, self.signed, self.tone)
+                strokes.append(Rectangle(x, y + 2, wide, high - 4, colour))
             strokes.append(Label(x, y + 1.1 * size, token, "start", size, bold=bold))
             x += wide
         return Drawing(width, max(y + high, 2.9 * size if barred else high), tuple(strokes))

@@ -114,7 +114,9 @@ def _show_rows(figure: go.Figure, two: bool, view: View) -> None:
             if trace.yaxis == f"y{suffix}" and not trace.name.startswith("arc"):
                 trace.visible = there
     # The title of the atoms stands above the arcs, which touch them.
-    figure.layout.annotations[2].yref = "y3 domain" if bands else "y domain"
+    place = "3" if bands else ""
+    title = figure.layout.annotations[2]
+    title.xref, title.yref = f"x{place} domain", f"y{place} domain"
 
 
 def _traces() -> list[Any]:
@@ -122,7 +124,7 @@ def _traces() -> list[Any]:
         _band("predicted", 0, theme.PREDICTED, legend=True),
         _band("novel", 0, theme.NOVEL, legend=True),
         _control("shuffled order", 0, legend=True),
-        _line("arcs: predicted from there", 0, {"color": theme.PREDICTED, "width": 2}),
+        _arc_key(),
         _line("boundaries", 0, {"color": theme.NEUTRAL, "width": 1.5, "dash": "dot"}),
         *(_line(f"arc {i}", 0, {"color": theme.PREDICTED, "width": 2}) for i in range(MOST_ARCS)),
         _line("cursor", 0, {"color": CURSOR, "width": 5}),
@@ -140,6 +142,13 @@ def _traces() -> list[Any]:
         *_map("predicted", 6),
         *_map("novel", 7),
     ]
+
+
+def _arc_key() -> go.Scatter:
+    """What the arcs are, in the legend: one entry for all of them."""
+    key = _line("arcs: predicted from there", 0, {"color": theme.PREDICTED, "width": 2})
+    key.x, key.y, key.showlegend = [None], [None], True
+    return key
 
 
 def _band(name: str, place: int, colour: str, *, legend: bool = False) -> go.Bar:
