@@ -62,7 +62,7 @@ sevens = images[vit(images).argmax(dim=-1) == 7]
 # %% [markdown]
 # ## 1 · Which atoms are alike?
 #
-# Every point is an atom. Colour by what you like; draw a lasso around a cluster and read what its atoms
+# Every point is an atom. Zoom with the wheel; hold Shift, draw around a cluster and read what its atoms
 # have in common; search a label.
 
 # %%
