@@ -96,16 +96,12 @@ class Dashboard(ipw.VBox):
         self._folder = ipw.Text(
             value=SESSION_NAME,
             description="session",
-            tooltip="Folder that keeps selection, filters, labels, notes and recipes",
+            tooltip="Folder that keeps selection, filters, labels, notes, stars and recipes",
             continuous_update=False,
             layout=ipw.Layout(width="150px"),
             style=TIGHT,
         )
-        save = small_button(
-            "save",
-            "Write the session to this folder",
-            self._press_save,
-        )
+        save = small_button("save", "Write the session to this folder", self._press_save)
         html = small_button(
             "⤓ html",
             "Write what is on screen as one HTML file that needs no kernel",

@@ -55,8 +55,8 @@ def dashboard(
     Returns
     -------
     Dashboard
-        `.map .browser .steering .depth .time`, `.atom`, `.save(path)`, `.to_html(path)`,
-        `.close()`.
+        `.map .browser .steering .depth .time .work`, `.atom`, `.compare(a, b)`, `.save(path)`,
+        `.to_html(path)`, `.close()`.
 
     Raises
     ------
