@@ -263,6 +263,8 @@ def test_two_texts_are_in_step(panel: sw.TemporalPanel) -> None:
     assert second is not None
     assert " Second text: " in panel.answer
     assert len(panel._strip.tokens.tokens) == 2
+    assert second.n_times < panel.record.n_times
+    assert panel._plot.layout.xaxis.range == (-0.5, panel.record.n_times - 0.5)
     panel.bands = "share"
     assert named(panel._plot, "second novel").visible
     panel.token = 2

@@ -298,6 +298,8 @@ def draw_sequences(
         place_rows(figure, second is not None, view, _rows(record, view))
         _draw_bands(figure, "", record, view.bands)
         _draw_bands(figure, "second ", second, view.bands)
+        longest = max(record.n_times, 0 if second is None else second.n_times)
+        figure.layout.xaxis.range = [-0.5, longest - 0.5]
         _draw_matrices(figure, record)
         _name_times(figure, record, second)
     draw_maps(figure, record, view)
@@ -404,7 +406,6 @@ def _draw_bands(
     ]
     axis.tickvals, axis.ticktext = ENDS, ends
     axis.title.text = "share of energy" if shown else "energy"
-    figure.layout.xaxis.range = [-0.5, record.n_times - 0.5]
 
 
 def _hover(record: TemporalSummary, time: int, part: str, column: int) -> str:
