@@ -129,8 +129,8 @@ def uploaded(value: Any) -> tuple[str, bytes]:
     name, content = str(value[0]["name"]), bytes(value[0]["content"])
     if len(content) > LARGEST_UPLOAD:
         raise ValueError(
-            f"An uploaded picture must have at most {LARGEST_UPLOAD} bytes, got {len(content)} in "
-            f"{name!r}. Scale it down first."
+            f"{name} is too large: a picture may have {LARGEST_UPLOAD // 1_000_000} MB. Scale it down and "
+            "upload it again."
         )
     return name, content
 

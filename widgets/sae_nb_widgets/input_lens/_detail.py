@@ -63,6 +63,7 @@ class InputLensDetail:
         self.answers.empty_text = ""
         self._ids = []
         self.answers.show([], [])
+        show(self.answers, False)
         self.card.value = ""
         show(self.buttons, False)
         show(self.here, False)
@@ -82,6 +83,7 @@ class InputLensDetail:
         quoted = summary.kind == "language"
         names = [f"“{visible_token(name)}”" if quoted else name for _, name, _ in shown]
         self.answers.empty_text = NO_ANSWER
+        show(self.answers, True)
         self.answers.description = "the model's answer" + (" (A; B as a tick)" if other else "")
         before = [there.get(index) for index in self._ids] if other else None
         notes = [format_percent(value, digits=2) for value in p]

@@ -382,6 +382,7 @@ class InputLens(Panel):
         self._detail_view.clear()
         self._bars.empty_text = ""
         self._bars.show([])
+        show(self.controls.order, False)
         self.conclude("")
 
     def refresh(self) -> None:
@@ -420,6 +421,7 @@ class InputLens(Panel):
             self._checks.clear()
         self._seen, self._seconds = seen, seconds
         self._first = False
+        show(self.controls.order, True)
         self._bars.remove_class(WAITING)
         if not self._chosen:
             self._choose_by_itself(seen)

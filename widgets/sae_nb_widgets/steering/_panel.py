@@ -471,6 +471,8 @@ class SteeringPanel(Panel):
         if self._emptied:
             self._clear()
             return
+        if self._summary is None:
+            self.loading("The model runs with and without the edit")
         recipe, inputs = self.current, self._input()
         target = target_of(answering(self.model, self.head), self.target)
         key = (self._round, recipe.text or recipe.sample)
