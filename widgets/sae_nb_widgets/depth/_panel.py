@@ -210,8 +210,9 @@ class DepthTrajectory(PlayingPanel):
     def class_of(self, picture: int) -> str:
         """Name of an input's class; empty without labels."""
         summary = self.summary
-        known = summary is not None and summary.classes is not None
-        return str(summary.class_names[summary.classes[picture]]) if known else ""
+        if summary is None or summary.classes is None:
+            return ""
+        return summary.class_names[summary.classes[picture]]
 
     @t.validate("atoms")
     def _atoms_exist(self, proposal: t.Bunch) -> list[int]:

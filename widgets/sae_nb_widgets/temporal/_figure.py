@@ -6,6 +6,7 @@ codes. All of these are there from the start and most are hidden, so that nothin
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -43,7 +44,8 @@ NAMES_PX = 88
 SIDE_PX = 178
 """Left of the atoms: their names."""
 LONGEST_NAME = 24
-TOP_PX, BOTTOM_PX = 26, 44
+TOP_PX, BOTTOM_PX = 44, 44
+"""Above the figure a line for the legend and one for the title."""
 ARC_FOOT, ARC_TOP = 1.04, 1.5
 """Arcs start just above the bands, whose top is 1, and rise with their span."""
 MOST_ARCS = 6
@@ -61,12 +63,19 @@ def empty_figure() -> go.Figure:
     figure = go.Figure(_traces())
     figure.update_layout(
         template=template(),
-        margin={"l": scaled(SIDE_PX), "r": 12, "t": TOP_PX, "b": BOTTOM_PX},
+        margin={"l": scaled(SIDE_PX), "r": 12, "t": scaled(TOP_PX), "b": BOTTOM_PX},
         barmode="stack",
         bargap=0.08,
         hovermode="closest",
         showlegend=True,
-        legend={"x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "itemclick": False},
+        legend={
+            "x": 1,
+            "xanchor": "right",
+            "y": 1.0,
+            "yanchor": "top",
+            "yref": "container",
+            "itemclick": False,
+        },
         annotations=[
             plot_title(place, "", size=current_theme().font_px, x=0.0, anchor="left")
             for place in range(8)
@@ -95,7 +104,7 @@ def place_rows(figure: go.Figure, two: bool, view: View, n_atoms: int) -> None:
         for number in (4, 5, 6, 7, 8) if name == "4" else (int(name),):
             figure.layout[f"yaxis{number_of(number - 1)}"].domain = span
     bottom = BOTTOM_PX * lower
-    figure.layout.margin.b, figure.layout.height = bottom, scaled(whole) + TOP_PX + bottom
+    figure.layout.margin.b, figure.layout.height = bottom, scaled(whole + TOP_PX) + bottom
     _show_rows(figure, two, view)
 
 
@@ -117,6 +126,8 @@ def _show_rows(figure: go.Figure, two: bool, view: View) -> None:
     place = "3" if bands else ""
     title = figure.layout.annotations[2]
     title.xref, title.yref = f"x{place} domain", f"y{place} domain"
+    # From the left edge, so that it has the whole width.
+    title.xshift = -scaled(SIDE_PX) + 4
 
 
 def _traces() -> list[Any]:
@@ -247,8 +258,8 @@ Bands = Literal["none", "share", "energy"]
 USUAL_ROWS = 16
 
 ENDS = [0, 0.5, 1]
-MOST_NAMED = 40
-"""Times that are named on the axis; more would overlap."""
+MOST_NAMED = 28
+"""Times that are named on the axis in the normal scale; more would overlap."""
 MOST_JOINED = 80
 """Times whose points on the maps are joined; more lines would hide the points."""
 CLICKABLE = ("predicted", "novel", "raster", "predicted map", "novel map")
@@ -401,10 +412,8 @@ def _draw_bands(
     line = named(figure, f"{which}boundaries")
     line.x, line.y = ends, np.tile([0.0, 1.0, np.nan], len(record.boundaries))
     axis.range = [ARC_FOOT if bands == "none" else 0.0, 1.02 if which else ARC_TOP]
-    ends = [
-        format_number(100 * v, "%", digits=3) if shown else format_number(top * v) for v in ENDS
-    ]
-    axis.tickvals, axis.ticktext = ENDS, ends
+    axis.tickvals = ENDS
+    axis.ticktext = [f"{100 * v:g} %" if shown else format_number(top * v) for v in ENDS]
     axis.title.text = "share of energy" if shown else "energy"
 
 
@@ -467,15 +476,15 @@ def draw_maps(figure: go.Figure, record: TemporalSummary, view: View) -> None:
 
 
 def _name_times(figure: go.Figure, record: TemporalSummary, second: TemporalSummary | None) -> None:
-    axis = figure.layout.xaxis3
-    if record.n_times <= MOST_NAMED:
-        axis.tickvals = list(range(record.n_times))
-        axis.ticktext = [plot_text(visible_token(name)) for name in record.names]
-        axis.tickangle = -50
-    else:
-        axis.tickvals = axis.ticktext = None
-        axis.tickangle = 0
+    axis, step = figure.layout.xaxis3, math.ceil(record.n_times / (13 * MOST_NAMED / _font()))
+    axis.tickvals = list(range(0, record.n_times, step))
+    axis.ticktext = [plot_text(visible_token(name)) for name in record.names[::step]]
+    axis.tickangle = -50
     figure.layout.annotations[1].text = "second text, aligned" if second is not None else ""
+
+
+def _font() -> int:
+    return current_theme().font_px
 
 
 def _raster_title(raster: Raster, part: str) -> str:
@@ -517,6 +526,6 @@ def place_clicked(trace: Any, points: Any) -> tuple[int, int | None]:
 def restyle(figure: go.Figure) -> None:
     """Take the current theme's sizes."""
     with figure.batch_update():
-        figure.layout.margin.l = scaled(SIDE_PX)
+        figure.layout.margin.l, figure.layout.margin.t = scaled(SIDE_PX), scaled(TOP_PX)
         for note in figure.layout.annotations:
             note.font.size = current_theme().font_px
