@@ -380,12 +380,17 @@ function render({ model, el }) {
     pen.lineJoin = "round";
     pen.strokeStyle = css("--sae-nb-paper");
     pen.fillStyle = ink;
-    // Nothing is written under the buttons, nor over a crop.
+    // Nothing is written under the buttons, nor over a crop or the current point.
     const taken = [[width - 108, 0, width, 40]];
     const [near, beside] = closeUp();
     for (const point of near.slice(0, nCrops())) {
       const [x, y] = [placeX(xy[2 * point]), placeY(xy[2 * point + 1])];
       taken.push([x - CROP / 2, y - CROP / 2, x + CROP / 2, y + CROP / 2]);
+    }
+    const current = model.get("current");
+    if (current >= 0 && current < n) {
+      const [x, y] = [placeX(xy[2 * current]), placeY(xy[2 * current + 1])];
+      taken.push([x - 12, y - 12, x + 12, y + 12]);
     }
     const write = (text, x, y, bold) => {
       pen.font = `${bold ? 600 : 400} ${size}px ${getComputedStyle(root).fontFamily}`;
