@@ -45,6 +45,8 @@ CHROMIUM_FLAGS = [
     "--disable-gpu-rasterization",
     "--disable-gpu-compositing",
 ]
+# What anywidget says of a widget on a busy page; ours come to life all the same (halves.py asks).
+WAS_LATE = "[anywidget] Failed to initialize model."
 SETTINGS = {
     # cells outside the window stay in the page, so that they can be asked about
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -203,11 +205,13 @@ class Lab:
         )
         self.page = self._browser.new_page(viewport={"width": 1280, "height": 1600})
         self.page.set_default_timeout(self.timeout_s * 1000)
-        self.page.on(
-            "console", lambda m: self.console.append(m.text) if m.type == "error" else None
-        )
-        self.page.on("pageerror", lambda e: self.console.append(f"pageerror: {e}"))
+        self.page.on("console", lambda m: self._complained(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda e: self._complained(f"pageerror: {e}"))
         self.page.on("requestfailed", self._failed)
+
+    def _complained(self, line: str) -> None:
+        if WAS_LATE not in line:
+            self.console.append(line)
 
     def _failed(self, request: Any) -> None:
         if not was_left(request):

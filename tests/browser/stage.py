@@ -101,19 +101,24 @@ def cells_of(scene: str) -> list[str]:
 
 def write_notebook(path: Path) -> dict[str, range]:
     """Write the notebook of all scenes; return which cells belong to which scene ("" is shared)."""
-    import nbformat  # late: it takes two seconds, in every process that collects tests
-
     places: dict[str, range] = {}
     sources: list[str] = []
     for name, cells in [("", list(SHARED)), *((s, cells_of(s)) for s in scene_names())]:
         places[name] = range(len(sources), len(sources) + len(cells))
         sources += cells
+    write_cells(path, sources)
+    return places
+
+
+def write_cells(path: Path, sources: list[str]) -> None:
+    """Write a notebook of code cells."""
+    import nbformat  # late: it takes two seconds, in every process that collects tests
+
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(source) for source in sources],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
     )
     nbformat.write(notebook, path)
-    return places
 
 
 class Stage:

@@ -1,0 +1,128 @@
+"""A notebook with every panel, run all in one go: each of them fills, whatever the page is busy with.
+
+`SAE_NB_RUN_ALLS=20 pytest tests/browser/test_run_all.py` does it twenty times; the default is three.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+REPETITIONS = int(os.environ.get("SAE_NB_RUN_ALLS", "3"))
+
+
+def _sibling(name: str) -> ModuleType:
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+_sibling("lab")
+stage, halves = _sibling("stage"), _sibling("halves")
+
+PANELS = (
+    "sw.InputLens(vit, vit_sae)",
+    "sw.DepthTrajectory(gpt, [story, 'Anna lived near the library with a small fox. The sun came'])",
+    """\
+time_sae = sn.Temporal(gpt_sae.d_in, 128, 8, bottleneck_factor=2, generator=torch.Generator().manual_seed(0))
+in_time = sw.TemporalPanel(gpt, time_sae, story, second_text=story[:30], hook_point="resid_post.2")
+in_time.token = 5
+in_time""",
+    """\
+rows = vit_examples.acts.x[:512]
+random_sae = sn.TopK(vit_sae.d_in, n_atoms=512, k=16, generator=torch.Generator().manual_seed(0))
+saes = [vit_sae, random_sae.eval()]
+sw.ReportCard([sn.evaluate(sae, rows, n_bootstrap=20) for sae in saes], ["trained", "random"])""",
+    "sw.AtomQuiz(catalogue=vit_catalogue, seed=2)",
+    "sw.AtomBrowser(vit_sae, vit_examples.acts, catalogue=vit_catalogue)",
+    "sw.AtomBrowser(gpt_sae, None, gpt, catalogue=gpt_catalogue)",
+    "sw.ConceptMap(gpt_sae, examples=gpt_examples)",
+    """\
+sw.PursuitStepper(vit_examples.acts.x[:8] - vit_sae.bias.detach(), vit_sae.dictionary, k=16)""",
+    """\
+fours = pictures[vit(pictures).argmax(dim=-1) == 4]
+sw.SteeringPanel(vit, vit_sae.hook_point, vit_sae, fours, vit_catalogue, atom=474)""",
+    "sw.SteeringPanel(gpt, gpt_sae.hook_point, gpt_sae, [story], gpt_catalogue, atom=984)",
+    """\
+learner = sn.TopK(vit_sae.d_in, n_atoms=64, k=8, generator=torch.Generator().manual_seed(0))
+run = sn.start_training(learner, rows, sn.TrainConfig(steps=60, batch_size=64, seed=0))
+sw.TrainingMonitor(run)""",
+    "sw.InputLens(gpt, gpt_sae, examples=gpt_examples)",
+    "sw.dashboard(vit, vit_sae)",
+)
+ALL_DONE = """
+from sae_nb_widgets.panel._panel import _on_screen
+run.wait()
+for panel in list(_on_screen):
+    panel.wait(60)
+"""
+# The page can do nothing for most of the time in which panels appear.
+BUSY = """() => {
+  let left = 5;
+  const timer = setInterval(() => {
+    if (!document.querySelector('.sae-nb-panel')) return;
+    const until = performance.now() + 2200;
+    while (performance.now() < until);
+    if (--left === 0) clearInterval(timer);
+  }, 2700);
+}"""
+# No module is there in time, however quick.
+LATE = """() => {
+  window.__timeout = AbortSignal.timeout;
+  AbortSignal.timeout = (ms) => window.__timeout.call(AbortSignal, ms === 2000 ? 0 : ms);
+}"""
+CALM = "() => { if (window.__timeout) AbortSignal.timeout = window.__timeout; }"
+WAYS = {"calm": CALM, "busy": BUSY, "late": LATE}
+CLICKED = """
+import time
+end = time.monotonic() + 20
+while in_time.token != 3 and time.monotonic() < end:
+    time.sleep(0.05)
+assert in_time.token == 3
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(lab_module: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The notebook of all panels, open and not yet run; its last cell is a second view of one."""
+    path = tmp_path_factory.mktemp("run_all") / "run_all.ipynb"
+    stage.write_cells(path, [*stage.SHARED, *PANELS, "in_time"])
+    with lab_module.Lab(path, out=stage.SCREENSHOTS, timeout_s=150) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("way", [("busy", "calm", "late")[i % 3] for i in range(REPETITIONS)])
+def test_every_panel_of_a_notebook_that_is_run_in_one_go_shows_what_it_has(
+    lab: Any, way: str
+) -> None:
+    """No component misses a word: on a busy page, a calm one, one where every module is late."""
+    lab.page.evaluate(WAYS[way])
+    lab.run_all()
+    lab.asked(ALL_DONE)
+    lab.page.evaluate(CALM)
+    assert lab.page.locator(stage.PANEL).count() > len(PANELS)
+    assert halves.differences(lab) == []
+    strips = lab.page.locator(stage.PANEL, has_text="What did the past already say?")
+    strips.first.locator(".sae-nb-token").nth(3).click()
+    lab.asked(CLICKED)
+    chosen = ".sae-nb-token.sae-nb-selected"
+    strips.nth(1).locator(chosen).first.wait_for()
+    words = [strips.nth(view).locator(chosen).first.text_content() for view in (0, 1)]
+    assert words[0] == words[1]
+    assert lab.problems() == []
+    lab.asked("in_time.close()")
+    strips.first.wait_for(state="detached", timeout=20_000)
+    lab.asked(stage.CLOSE_PANELS)
