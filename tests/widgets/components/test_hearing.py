@@ -10,6 +10,7 @@ import anywidget
 import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.components import LiveWidget
+from sae_nb_widgets.panel import Plot
 
 
 def _kinds(parent: type = anywidget.AnyWidget) -> Iterator[type[Any]]:
@@ -23,12 +24,14 @@ def test_every_widget_of_ours_listens_by_itself_from_its_first_moment() -> None:
     """Their modules begin with `hear`, their kernel halves send read and sent in one step."""
     loaded = [getattr(sw, name) for name in sw.__all__]
     assert sw.TokenStrip in loaded
+    assert issubclass(Plot, LiveWidget)
     for kind in _kinds():
         if kind.__name__ == "PlotlyScript":  # its state never changes
             continue
         assert issubclass(kind, LiveWidget), kind
         script = kind.__dict__.get("_esm")
         assert script is None or script.count("hear(model") == 2, kind  # made, and called
+        assert script is None or script.count("initialize") > 1, kind  # written, and exported
 
 
 class _Slow(sw.Sparkbars):
