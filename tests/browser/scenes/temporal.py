@@ -27,7 +27,7 @@ def check_a_click_on_a_token_shows_its_past_and_its_atoms(page: Page, stage: Any
     listed = stage.ask("len(in_time._detail_view._atoms.labels)")
     assert 0 < listed <= 8
     drawn = stage.ask(
-        "sum(t.x is not None and len(t.x) > 0 for t in in_time._plot.data if t.name.startswith('arc'))"
+        "sum(t.x is not None and len(t.x) > 0 for t in in_time._plot.data if t.name.startswith('arc '))"
     )
     assert drawn == stage.ask("len(in_time.record.read_from(9))")
     assert panel.get_by_text("predicted from (share read)").is_visible()

@@ -44,7 +44,7 @@ NAMES_PX = 88
 SIDE_PX = 178
 """Left of the atoms: their names."""
 LONGEST_NAME = 24
-TOP_PX, BOTTOM_PX = 44, 44
+TOP_PX, BOTTOM_PX = 44, 72
 """Above the figure a line for the legend and one for the title."""
 ARC_FOOT, ARC_TOP = 1.04, 1.5
 """Arcs start just above the bands, whose top is 1, and rise with their span."""
@@ -69,11 +69,12 @@ def empty_figure() -> go.Figure:
         hovermode="closest",
         showlegend=True,
         legend={
-            "x": 1,
-            "xanchor": "right",
+            "x": 0,
+            "xref": "container",
+            "xanchor": "left",
             "y": 1.0,
-            "yanchor": "top",
             "yref": "container",
+            "yanchor": "top",
             "itemclick": False,
         },
         annotations=[
@@ -451,22 +452,24 @@ def _draw_matrices(figure: go.Figure, record: TemporalSummary) -> None:
         most = float(np.abs(away).max(initial=0.0)) or 1.0
         # Not blue to orange: these colours mean predicted and novel here.
         matrix.zmin, matrix.zmax = -most, most
-        alike = "similarity of positions: " if part == PARTS[0] else ""
-        key = " (dark unlike, bright alike)" if part == PARTS[-1] else ""
-        figure.layout.annotations[number - 1].text = f"{alike}{part}{key}"
+        figure.layout.annotations[number - 1].text = part
+    key = "similarity of positions<br>(bright: alike, dark: unlike)"
+    figure.layout.xaxis5.title.text = key
 
 
 def draw_maps(figure: go.Figure, record: TemporalSummary, view: View) -> None:
     """Place and colour the points of both maps."""
     by_time = view.color_by == "time" or not record.boundaries
-    said = "dark: early, bright: late" if by_time else "colour: document"
+    said = "dark: early,<br>bright: late" if by_time else "colour: document"
     with figure.batch_update():
         for number, part in ((7, "predicted"), (8, "novel")):
             path = named(figure, f"{part} map")
             path.x, path.y = record.xy[part].T
             path.mode = "lines+markers" if record.n_times <= MOST_JOINED else "markers"
             path.hovertext = [plot_text(place_name(record, i)) for i in range(record.n_times)]
-            figure.layout.annotations[number - 1].text = f"positions by {part} atoms ({said})"
+            figure.layout.annotations[number - 1].text = part
+        figure.layout.xaxis7.title.text = "similar positions<br>lie close"
+        figure.layout.xaxis8.title.text = said
     colours = np.arange(record.n_times)
     if not by_time:
         colours = np.array([category_style(int(d))[0] for d in record.documents])
