@@ -8,12 +8,12 @@ Pages share one copy of plotly's script. Pictures (for README) are taken where a
 from __future__ import annotations
 
 import argparse
-import html
 import io
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -33,29 +33,89 @@ VISION, LANGUAGE = "tiny-vit/resid_post.6", "tiny-gpt/resid_post.3"
 SUM = "sum-of-atoms"
 """A picture without a page."""
 
-N_ATOMS = 5
+N_ATOMS = 3
 SEVEN = [(9, 8), (22, 8), (14, 24)]
-STORY = "Tom and Lucy walked to the castle. They carried a lamp."
+STROKE = 217
+"""An atom for sevens that fires along the stroke of the drawn one."""
+
+SAD = "Tom and Lucy walked to the castle with a fox. The fox ran away and did not come back. They"
 IN_TIME = "Anna lived near the library with a small fox. One day the fox ran away and Anna wept."
-LARGEST_PICTURE = 100_000
-"""Bytes: README shows several."""
+LARGEST_PICTURE = 60_000
+"""Bytes: an index shows many."""
 
-TALLEST_PICTURE = 700
-"""Pixels, of 1060 in width."""
+CARD = {"width": 320, "height": 230}
+"""What a card shows, in pixels of the page: the words in it keep their size. Taken twice as fine."""
 
+NAMES_ALONE = (
+    ".sae-nb-paircell:nth-child(3), .sae-nb-pairhead, .sae-nb-grid .sae-nb-caption, .sae-nb-number,"
+    ".sae-nb-bar, .sae-nb-side { display: none !important; }"
+    ".sae-nb-pairrow { grid-template-columns: 132px 1fr !important; }"
+)
+"""Of rows of atoms their names and how active they are; of an input the input."""
+
+NEVER_SHOWN = ".sae-nb-foot, .modebar, .sae-nb-prefix"
+"""Parts of what a crop names that no card shows."""
+
+RUN = "https://mybinder.org/v2/gh/{slug}/main?urlpath=lab/tree/notebooks/{notebook}.ipynb"
 PLOT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 STYLE = """
 nav { font: 14px/1.6 system-ui, sans-serif; margin: 0 0 12px; color: var(--jp-ui-font-color2); }
 nav a, .cards a { color: inherit; } nav b { color: var(--jp-ui-font-color1); }
+.sae-nb-help { width: fit-content; max-width: 100%; box-sizing: border-box; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 18px;
   font: 15px/1.45 system-ui, sans-serif; color: var(--jp-ui-font-color1); }
-.cards a { text-decoration: none; display: block; border: 1px solid var(--jp-border-color2);
-  border-radius: 6px; padding: 10px; }
-.cards img { width: 100%; height: 200px; object-fit: cover; object-position: top left; }
-.cards a:focus, .cards a:hover { outline: 2px solid #0072B2; }
+.cards article { border: 1px solid var(--jp-border-color2); border-radius: 6px; padding: 10px 10px 12px; }
+.cards img { width: 100%; max-width: 320px; aspect-ratio: 32 / 23; object-fit: contain;
+  object-position: top left; display: block; }
+.cards h2 { font: 600 17px/1.3 system-ui, sans-serif; margin: 10px 0 2px; }
+.cards p { margin: 2px 0 8px; font-size: 14px; }
+.cards h2 a { text-decoration: none; }
+.run { display: inline-block; border: 1px solid currentColor; border-radius: 4px; padding: 2px 10px;
+  font-size: 13px; text-decoration: none; }
+a:focus-visible, .cards a:hover { outline: 2px solid #0072B2; outline-offset: 2px; }
 h1 { font: 600 22px/1.3 system-ui, sans-serif; color: var(--jp-ui-font-color1); }
 p { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1); max-width: 46em; }
 """
+# Leaves of a page what a crop names, at the width of a card.
+CROP = """([crop, never]) => {
+  const main = document.querySelector('main');
+  const wanted = [...main.querySelectorAll(crop)].filter(n => n.getClientRects().length);
+  const keep = new Set(wanted);
+  for (const node of wanted)
+    for (let up = node.parentElement; up && up !== main; up = up.parentElement) keep.add(up);
+  for (const node of [...document.body.querySelectorAll('*')]) {
+    if (node === main || node.contains(main) || keep.has(node)) continue;
+    const inside = wanted.some(w => w.contains(node));
+    if (!inside || node.matches(never)) node.style.setProperty('display', 'none', 'important');
+  }
+  for (const node of [document.documentElement, document.body, main, ...keep])
+    Object.assign(node.style, {margin: 0, minHeight: 0});
+  document.body.style.padding = main.style.padding = 0;
+  main.style.border = 'none';
+  return wanted.length;
+}"""
+# Leaves of a figure the marks on some axes, side by side and as large as a card.
+ONLY = """async ([axes, height]) => {
+  const plot = document.querySelector('.js-plotly-plot'), full = plot._fullLayout;
+  const kept = axes.split(' '), across = kept.filter(name => name[0] === 'x');
+  const hidden = plot.data.map((t, i) => kept.includes(t.xaxis || 'x') ? -1 : i).filter(i => i >= 0);
+  if (hidden.length) await Plotly.restyle(plot, {visible: false}, hidden);
+  const wanted = {height, autosize: true, shapes: [], showlegend: false,
+    margin: {l: Math.max(44, full.margin.l), r: Math.max(24, full.margin.r), t: 30, b: 26}};
+  for (const name of Object.keys(full).filter(key => /^[xy]axis[0-9]*$/.test(key))) {
+    const short = name.replace('axis', ''), place = across.indexOf(short);
+    wanted[name + '.visible'] = full[name].visible && kept.includes(short);
+    wanted[name + '.title.text'] = '';
+    if (name[0] === 'x') Object.assign(wanted,
+      {[name + '.tickmode']: 'auto', [name + '.nticks']: 4, [name + '.tickangle']: 0});
+    if (place >= 0) wanted[name + '.domain'] =
+      [place / across.length + (place ? 0.12 : 0), (place + 1) / across.length];
+    else if (kept.includes(short)) wanted[name + '.domain'] = [0, 1];
+  }
+  wanted.annotations = (plot.layout.annotations || []).filter(
+    a => kept.includes((a.xref || '').split(' ')[0]) && kept.includes((a.yref || '').split(' ')[0]));
+  await Plotly.relayout(plot, wanted);
+}"""
 
 
 @dataclass(frozen=True)
@@ -73,6 +133,21 @@ class Entry:
 
     make: Callable[[], Any]
     """Builds the panel, ready to be shown."""
+
+    finding: str = ""
+    """What the card says under the title; the first page of a room has a card."""
+
+    crop: str = ""
+    """What of the page the card shows: a CSS selector."""
+
+    notebook: str = "06_panels"
+    """Where it runs."""
+
+    style: str = ""
+    """How the card's crop is laid out, where it is not as the page is."""
+
+    axes: str = ""
+    """Of the page's figure, the axes that the card shows alone: "x y", or "x y x2 y2" side by side."""
 
 
 @cache
@@ -94,32 +169,36 @@ def best_factors(name: str, n: int) -> list[Any]:
     return sorted(atoms[:n], key=lambda m: -m.f1)
 
 
+def browser(name: str, atom: int) -> Any:
+    """Return what makes an atom fire."""
+    model, sae, examples, catalogue = material(name)
+    return sw.AtomBrowser(
+        sae, examples.acts, model, atom=atom, labels=examples.labels, catalogue=catalogue
+    )
+
+
 def browsers(name: str, stem: str, room: str, n: int) -> list[Entry]:
     """Return pages of the atoms that stand for known factors."""
-
-    def make(atom: int) -> Any:
-        model, sae, examples, catalogue = material(name)
-        return sw.AtomBrowser(
-            sae, examples.acts, model, atom=atom, labels=examples.labels, catalogue=catalogue
-        )
-
     return [
         Entry(
             f"{stem}-{match.factor.replace(' ', '-')}",
             room,
             match.factor,
-            partial(make, match.atom),
+            partial(browser, name, match.atom),
         )
         for match in best_factors(name, n)
     ]
 
 
 def lens_on_picture() -> Any:
-    """Return which atoms a drawn 7 uses."""
+    """Return which atoms a drawn 7 uses, one of them over it."""
     model, sae, examples, _ = material(VISION)
     panel = sw.InputLens(model, sae, examples=examples)
     panel.draw([SEVEN])
     panel.sort = "attribution"
+    panel.wait()
+    # Not the first of the list, which gathers at the class token: one that lies on the stroke.
+    panel.atom = STROKE
     return panel
 
 
@@ -127,8 +206,9 @@ def lens_on_text() -> Any:
     """Return which atoms the beginning of a story uses."""
     model, sae, examples, _ = material(LANGUAGE)
     panel = sw.InputLens(model, sae, examples=examples)
-    panel.text = STORY
+    panel.text = SAD
     panel.sort = "attribution"
+    panel.atom = examples.match("bad story").atom
     return panel
 
 
@@ -165,9 +245,8 @@ def steered_text() -> Any:
     """Return a story pushed towards another mood, continued before and after."""
     model, sae, examples, catalogue = material(LANGUAGE)
     atom = examples.match("bad story").atom
-    panel = sw.SteeringPanel(
-        model, sae.hook_point, sae, [STORY], catalogue, atom=atom, strength=1.5
-    )
+    panel = sw.SteeringPanel(model, sae.hook_point, sae, [SAD], catalogue, atom=atom, strength=-2.0)
+    panel.max_new_tokens = 32
     panel.wait()
     panel.continue_text()
     return panel
@@ -215,29 +294,180 @@ def trained() -> Any:
     return panel
 
 
+def judged() -> Any:
+    """Return the report card of the pretrained SAE of the vision model, beside a random one."""
+    model, sae, _, _ = material(VISION)
+    images = sn.data.scenes(160, seed=7, split="test")
+    acts = sn.capture(model, images, sae.hook_point, progress=False)
+    report = sn.evaluate(sae, acts, model=model, labels=images.digit)
+    return sw.ReportCard([report], [sae.hook_point], saes=[sae], acts=acts)
+
+
+def quiz() -> Any:
+    """Return a question about an atom, not answered yet."""
+    _, _, examples, catalogue = material(VISION)
+    return sw.AtomQuiz(catalogue=catalogue, atoms=[examples.match("texture horizontal").atom])
+
+
+def everything_linked() -> Any:
+    """Return the dashboard of the vision model, on an atom that stands for a digit."""
+    model, sae, examples, _ = material(VISION)
+    pictures = examples.acts.context.pictures
+    sevens = pictures[model(pictures).argmax(dim=-1) == 7][:4]
+    four = examples.match("digit 4").atom
+    return sw.dashboard(model, sae, inputs=sevens, examples=examples, atom=four)
+
+
 def entries() -> list[Entry]:
-    """Return all pages, in the order of the index."""
+    """Return all pages, in the order of the index; each first page of a room has a card."""
+    more_vision = browsers(VISION, "atom-vision", "an atom for the stroke of a 7", N_ATOMS)
+    language, *more_language = browsers(
+        LANGUAGE, "atom-language", "an atom for stories that go badly", N_ATOMS
+    )
+    picture, tokens, bars = ".sae-nb-grid", ".sae-nb-strip", ".sae-nb-live"
+    atoms = "06_panels"
     return [
-        *browsers(VISION, "atom-vision", "atoms of a vision model", N_ATOMS),
-        *browsers(LANGUAGE, "atom-language", "atoms of a language model", N_ATOMS),
-        Entry("lens-vision", "a drawing read", "a drawing read", lens_on_picture),
-        Entry("lens-language", "a text read", "a text read", lens_on_text),
-        Entry("steering-vision", "a digit steered", "a digit steered", steered_picture),
-        Entry("steering-language", "a text steered", "a text steered", steered_text),
-        Entry("map", "a map of concepts", "a map of concepts", concept_map),
-        Entry("depth", "pictures through the layers", "through the layers", depth),
-        Entry("time", "a story and its past", "a story and its past", in_time),
-        Entry("pursuit", "two pursuits in lock-step", "two pursuits", pursuit),
-        Entry("superposition", "a toy of superposition", "a toy of superposition", superposition),
-        Entry("training", "an SAE in training", "an SAE in training", trained),
+        Entry(
+            "lens-vision",
+            *twice("a drawn 7, explained"),
+            lens_on_picture,
+            "The network reads a 7 because of atoms that lie along its stroke.",
+            f"{picture}, .sae-nb-pairrow",
+            "demo",
+            "main .sae-nb-main { display: grid; grid-template-columns: 120px 1fr; gap: 10px; }"
+            f".sae-nb-grid {{ zoom: 0.63; }} {NAMES_ALONE}",
+        ),
+        Entry(
+            "steering-vision",
+            *twice("a 7 turned into a 4"),
+            steered_picture,
+            "One atom turned up (green), and the network reads a 4; a random push of the same size (hatched) "
+            "leaves it a 7.",
+            bars,
+            "demo",
+            axes="x y",
+        ),
+        Entry(
+            "atom-vision-digit-7",
+            "an atom for the stroke of a 7",
+            "digit 7",
+            partial(browser, VISION, STROKE),
+            "The images on which one atom is most active are sevens; the heat shows where it fires.",
+            picture,
+        ),
+        *more_vision,
+        Entry(
+            "lens-language",
+            *twice("a sentence, explained"),
+            lens_on_text,
+            "One atom is active where the story has just gone wrong.",
+            f"{tokens}, .sae-nb-pairrow",
+            "demo",
+            NAMES_ALONE,
+        ),
+        Entry(
+            "steering-language",
+            *twice("a sad story, turned happy"),
+            steered_text,
+            "The same beginning, continued as it is and with the atom for bad stories turned down.",
+            ".sae-nb-main > div:not(.sae-nb-live)",
+            "demo",
+        ),
+        replace(
+            language,
+            finding="It is active at the words after which things go wrong.",
+            crop=tokens,
+        ),
+        *more_language,
+        Entry(
+            "report-card",
+            *twice("can this SAE be trusted?"),
+            judged,
+            "Each measure with its floor and a random control: what it beats, and what it does not.",
+            ".sae-nb-answer, .sae-nb-main .sae-nb-record",
+            "10_evaluation",
+        ),
+        Entry(
+            "quiz",
+            *twice("guess where it fires"),
+            quiz,
+            "Four images in which an atom is active. In which of five others is it, too?",
+            picture,
+            atoms,
+        ),
+        Entry(
+            "dashboard",
+            *twice("everything linked"),
+            everything_linked,
+            "Map, examples and steering are about the same atom, whichever of them it is chosen in.",
+            f".sae-nb-answer, {picture}",
+            atoms,
+        ),
+        Entry(
+            "map",
+            *twice("a map of 512 atoms"),
+            concept_map,
+            "Atoms that look alike lie together; each cluster is named by what is in it.",
+            bars,
+            atoms,
+        ),
+        Entry(
+            "depth",
+            *twice("an image through 12 layers"),
+            depth,
+            "How the network's state moves, layer by layer, towards its answer.",
+            bars,
+            "07_block_recurrence",
+        ),
+        Entry(
+            "time",
+            *twice("what a story's past predicts"),
+            in_time,
+            "Of each word's activation, the part that earlier words predict, and the part that is new.",
+            f"{tokens}, .sae-nb-answer, .sae-nb-bars",
+            "09_time",
+        ),
+        Entry(
+            "pursuit",
+            *twice("atoms chosen one by one"),
+            pursuit,
+            "Two algorithms build the same activation from atoms, step by step.",
+            bars,
+            "02_pursuit",
+            axes="x y",
+        ),
+        Entry(
+            "superposition",
+            *twice("five features in two neurons"),
+            superposition,
+            "Features that are rare enough share neurons, as the corners of a pentagon.",
+            bars,
+            "01_superposition",
+            axes="x y",
+        ),
+        Entry(
+            "training",
+            *twice("an SAE while it trains"),
+            trained,
+            "Loss, explained variance and atoms in use, live; pause it or change the learning rate.",
+            bars,
+            "00_tour",
+            axes="x y x2 y2",
+        ),
     ]
+
+
+def twice(title: str) -> tuple[str, str]:
+    """Return room and title of a page that has its room for itself."""
+    return title, title
 
 
 def write_pages(chosen: Iterable[Entry], everything: list[Entry]) -> None:
     """Write one page an entry."""
     for entry in chosen:
         panel = entry.make()
-        panel.wait()
+        if hasattr(panel, "wait"):
+            panel.wait()
         path = panel.to_html(GALLERY / f"{entry.name}.html", share_script=True)
         panel.close()
         text = PLOT_ID.sub(f"plot-{entry.name}", path.read_text(encoding="utf-8"))
@@ -248,7 +478,7 @@ def write_pages(chosen: Iterable[Entry], everything: list[Entry]) -> None:
 
 
 def navigation(entry: Entry, everything: list[Entry]) -> str:
-    """Return links to the index and to the other pages of the same room."""
+    """Return links to the index, to the other pages of the same room, and to where the panel runs."""
     others = [
         f"<b>{escape(e.title)}</b>"
         if e == entry
@@ -257,41 +487,53 @@ def navigation(entry: Entry, everything: list[Entry]) -> str:
         if e.room == entry.room
     ]
     here = f" · {escape(entry.room)}: {' · '.join(others)}" if len(others) > 1 else ""
-    return f'<nav aria-label="gallery"><a href="index.html">All panels</a>{here}</nav>'
+    return (
+        f'<nav aria-label="gallery"><a href="index.html">All panels</a>{here} · '
+        f'<a href="{run_link(entry)}">run it on Binder</a></nav>'
+    )
+
+
+@cache
+def slug() -> str:
+    """Return owner/name of the repository, which pyproject.toml alone says."""
+    text = (DOCS.parent / "pyproject.toml").read_text(encoding="utf-8")
+    address = str(tomllib.loads(text)["project"]["urls"]["Repository"])
+    return address.removeprefix("https://github.com/")
+
+
+def run_link(entry: Entry) -> str:
+    """Return where the notebook with such a panel runs without an installation."""
+    return RUN.format(slug=slug(), notebook=entry.notebook)
 
 
 def write_index(everything: list[Entry]) -> Path:
-    """Write the page that links to the first page of every room."""
+    """Write the page with a card for the first page of every room."""
     cards = []
     for room in dict.fromkeys(e.room for e in everything):
-        inside = [e for e in everything if e.room == room]
-        question = _question(GALLERY / f"{inside[0].name}.html")
-        more = f" ({len(inside)} pages)" if len(inside) > 1 else ""
+        first, *others = (e for e in everything if e.room == room)
+        more = f" ({len(others)} more)" if others else ""
+        link, finding = f"{first.name}.html", escape(first.finding)
+        image = f"../pictures/{first.name}"
         cards.append(
-            f'<a href="{inside[0].name}.html">'
-            f'<img src="../pictures/{inside[0].name}.webp" alt="{escape(question)}" loading="lazy">'
-            f"<br><b>{escape(question)}</b><br>{escape(room)}{more}</a>"
+            f'<article><a href="{link}" tabindex="-1"><picture>'
+            f'<source srcset="{image}-dark.webp" media="(prefers-color-scheme: dark)">'
+            f'<img src="{image}.webp" alt="{finding}" loading="lazy"></picture></a>'
+            f'<h2><a href="{link}">{escape(room)}</a></h2><p>{finding}{more}</p>'
+            f'<a class="run" href="{run_link(first)}">run it</a></article>'
         )
     page = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         'content="width=device-width, initial-scale=1"><title>sae_nb: the panels</title>'
         f"<style>{theme.PAGE_COLOURS}{PAGE_STYLE}{STYLE}</style></head><body>"
         "<h1>What a network's atoms look like</h1>"
-        "<p>Every panel of sae_nb as it stands in a notebook, written by its own <i>html</i> button: "
-        "hover and zoom work, what needs a live model does not. The models, the SAEs and their "
+        "<p>Snapshots of the panels. Hover and zoom work; anything that needs a running model is "
+        "switched off, and <i>run it</i> opens the notebook on Binder. The models, the SAEs and their "
         "examples come with the package.</p>"
         f'<div class="cards">{"".join(cards)}</div></body></html>'
     )
     path = GALLERY / "index.html"
     path.write_text(page, encoding="utf-8")
     return path
-
-
-def _question(page: Path) -> str:
-    found = re.search(r"<title>(.*?)</title>", page.read_text(encoding="utf-8"))
-    if found is None:
-        raise ValueError(f"{page.name} must have a title; make it again.")
-    return html.unescape(found[1])
 
 
 def sum_of_atoms() -> Any:
@@ -303,7 +545,7 @@ def sum_of_atoms() -> Any:
 
 
 def take_pictures(chosen: Iterable[Entry], figures: Mapping[str, Any]) -> None:
-    """Photograph pages and figures opened from disk, with the network off."""
+    """Photograph what cards show of the pages, light and dark, and figures; from disk, the network off."""
     executable = find_chromium()
     if executable is None:
         print("No Chromium here: the pages are written, their pictures are left as they were.")
@@ -312,15 +554,24 @@ def take_pictures(chosen: Iterable[Entry], figures: Mapping[str, Any]) -> None:
 
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        context = launched.new_context(viewport={"width": 1060, "height": 900}, offline=True)
-        page = context.new_page()
         for entry in chosen:
-            page.goto((GALLERY / f"{entry.name}.html").as_uri())
-            page.wait_for_timeout(600)
-            # The numbers and the explanation are for reading on the page.
-            page.add_style_tag(content="main > :is(details, .sae-nb-help) { display: none; }")
-            shot = page.locator("main").screenshot()
-            _keep(shot, PICTURES / f"{entry.name}.webp")
+            for scheme, ending in (("light", ""), ("dark", "-dark")):
+                page = launched.new_page(
+                    viewport=CARD, device_scale_factor=2, offline=True, color_scheme=scheme
+                )
+                page.goto((GALLERY / f"{entry.name}.html").as_uri())
+                page.wait_for_timeout(500)
+                page.add_style_tag(content=entry.style or "/* as it is */")
+                if not page.evaluate(CROP, [entry.crop, NEVER_SHOWN]):
+                    raise ValueError(
+                        f"{entry.name}.html must have what its card shows: {entry.crop}"
+                    )
+                if entry.axes:
+                    page.evaluate(ONLY, [entry.axes, CARD["height"]])
+                page.wait_for_timeout(400)
+                _keep(page.screenshot(), PICTURES / f"{entry.name}{ending}.webp")
+                page.close()
+        page = launched.new_page(viewport={"width": 1060, "height": 900}, offline=True)
         for name, figure in figures.items():
             page.set_content(figure.to_html(include_plotlyjs=True, div_id=name))
             page.wait_for_timeout(600)
@@ -329,9 +580,8 @@ def take_pictures(chosen: Iterable[Entry], figures: Mapping[str, Any]) -> None:
 
 
 def _keep(png: bytes, path: Path) -> None:
-    """Store a picture as WebP, no larger than README should load."""
+    """Store a picture as WebP, no larger than an index should load."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture = picture.crop((0, 0, picture.width, min(picture.height, TALLEST_PICTURE)))
     for quality in (88, 80, 70, 60):
         stream = io.BytesIO()
         picture.save(stream, "WEBP", quality=quality)
@@ -353,11 +603,13 @@ def main() -> int:
     for folder in (GALLERY, PICTURES):
         folder.mkdir(exist_ok=True)
     chosen = [e for e in everything if not names or e.name in names]
+    if not names:
+        for old in (*GALLERY.glob("*.html"), *PICTURES.glob("*.webp")):
+            old.unlink()
     write_pages(chosen, everything)
     write_index(everything)
-    shown = {e.room: e.name for e in reversed(everything)}.values()
     figures = {SUM: sum_of_atoms()} if not names or SUM in names else {}
-    take_pictures((e for e in chosen if e.name in shown), figures)
+    take_pictures((e for e in chosen if e.crop), figures)
     return 0
 
 

@@ -124,7 +124,7 @@ exercise("06.3").check(two_atoms)
 # %% [markdown]
 # ## 4 · Which atoms does this use?
 #
-# Draw on the canvas. Bars: how strongly an atom fired, and how much the answer hung on it.
+# Draw on the canvas. Each row is an atom: how active it is, and how much the answer depends on it.
 
 # %%
 lens = sw.InputLens(vit, sae, examples=examples)

@@ -4,8 +4,8 @@
 `{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
 `{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
 `{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ house: rooms }}`,
-`{{ methods: others }}`. One that nothing answers to stops the build, so that no page can quote a
-figure that is gone.
+`{{ methods: others }}`, `{{ gallery: all }}` (or names of cards). One that nothing answers to stops
+the build, so that no page can quote a figure that is gone.
 """
 
 from __future__ import annotations
@@ -57,6 +57,18 @@ def _idea(page: Path) -> str:
     return page.read_text(encoding="utf-8").split("\n\n")[1].strip()
 
 
+CARD = re.compile(r'<article><a href="(.+?)\.html".*?</article>')
+
+
+def gallery(names: str) -> str:
+    """Cards of the gallery's index, by the names of their pages, for a page beside its folder."""
+    index = (DOCS / "gallery" / "index.html").read_text(encoding="utf-8")
+    cards = {card[1]: card[0].replace("../pictures", "pictures") for card in CARD.finditer(index)}
+    chosen = list(cards) if names == "all" else names.split()
+    inside = "".join(re.sub(r'href="(?!https)', 'href="gallery/', cards[name]) for name in chosen)
+    return f'<div class="cards">{inside}</div>'
+
+
 # What a browser fetches without being asked; a link that waits to be clicked is none.
 ELSEWHERE = re.compile(r"""(?:src=|<link[^>]+href=|url\()["']?(https?:)?//[^"'>)]+""")
 
@@ -68,6 +80,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "claims_beyond": claims_beyond,
     "course": course,
     "errors": errors,
+    "gallery": gallery,
     "house": house,
     "methods": methods,
     "notebook": notebook,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,13 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 GALLERY = DOCS / "gallery"
 PAGES = sorted(path for path in GALLERY.glob("*.html") if path.name != "index.html")
-ELSEWHERE = re.compile(r"(?:src|href)=[\"']https?://|import\([\"']https?://")
+# A link that waits to be clicked is no request.
+ELSEWHERE = re.compile(
+    r"src=[\"']https?://|<link[^>]*href=[\"']https?://|import\([\"']https?://|url\([\"']?https?://"
+)
+RUN = re.compile(
+    r"https://mybinder\.org/v2/gh/([\w-]+/[\w-]+)/main\?urlpath=lab/tree/(notebooks/\w+\.ipynb)"
+)
 browser_test = pytest.mark.usefixtures("opened")
 
 
@@ -66,15 +73,18 @@ def test_there_is_a_page_for_every_question() -> None:
         "steering-vision",
         "steering-language",
         "training",
+        "report-card",
+        "quiz",
+        "dashboard",
     ):
         assert kind in names
 
 
 def test_the_gallery_is_small() -> None:
-    """A clone should not wait for it: 8 MB with plotly's script, which is there once."""
+    """A clone should not wait for it: 10 MB with plotly's script, which is there once, and all cards of atoms."""
     files = [p for folder in ("gallery", "pictures") for p in (DOCS / folder).iterdir()]
     sizes = {p: p.stat().st_size for p in files}
-    assert sum(sizes.values()) <= 8_000_000
+    assert sum(sizes.values()) <= 10_000_000
     assert sum(p.name == "plotly.min.js" for p in sizes) == 1
     assert max(s for p, s in sizes.items() if p.suffix in (".webp", ".png")) <= 100_000
 
@@ -108,30 +118,60 @@ def test_page_draws_and_answers_without_a_kernel(path: Path, page: Any) -> None:
         page.mouse.wheel(0, -300)  # and it moves
         page.wait_for_function(PAINTED)
     else:
-        # A lens has no figure: its input and its bars are plain HTML.
-        assert page.locator("main :is(img, .sae-nb-token, [class*=token])").count() > 0
-        assert page.get_by_text("fired (strongest").count() > 0
+        # A lens or a quiz has no figure: its inputs and bars are plain HTML.
+        assert page.locator("main :is(.sae-nb-picture, .sae-nb-token)").count() > 0
     hidden = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
     assert not page.evaluate(hidden), "the page scrolls sideways"
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_card_shows_a_finding_in_full_size(page: Any, scheme: str) -> None:
+    """Its picture came and is not scaled down, so words in it are as large as on the page; and it has words."""
+    page.emulate_media(color_scheme=scheme)
+    for width in (1060, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto((GALLERY / "index.html").as_uri())
+        pictures = page.locator(".cards img")
+        pictures.evaluate_all("nodes => nodes.forEach(n => { n.loading = 'eager'; })")
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('.cards img')].every(n => n.naturalWidth > 0)"
+        )
+        shown = pictures.evaluate_all("all => all.map(n => [n.naturalWidth / 2, n.clientWidth])")
+        assert all(drawn >= whole for whole, drawn in shown)
+        wanted = "-dark.webp" if scheme == "dark" else ".webp"
+        sources = pictures.evaluate_all("all => all.map(n => n.currentSrc)")
+        assert all(source.endswith(wanted) for source in sources)
+    for card in page.locator(".cards article").all():
+        title, finding = card.locator("h2").inner_text(), card.locator("p").inner_text()
+        assert 2 <= len(title.split()) <= 8
+        assert finding.endswith((".", "?", ")"))
+        assert card.locator("img").get_attribute("alt")
+
+
+def test_every_card_can_be_run() -> None:
+    """Its button opens a notebook that is there, in the repository that pyproject names."""
+    index = (GALLERY / "index.html").read_text(encoding="utf-8")
+    links = RUN.findall(index)
+    assert len(links) == index.count("<article>") > 12
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for slug, notebook in links:
+        assert project["urls"]["Repository"].endswith(slug)
+        assert (DOCS.parent / notebook).is_file()
+
+
+@pytest.mark.browser
 def test_every_page_is_reached_from_the_index(page: Any) -> None:
-    """Cards lead to rooms, rooms to their pages; every link and picture is a file."""
+    """Cards lead to rooms, rooms to their pages; every link is a file."""
     page.goto((GALLERY / "index.html").as_uri())
-    pictures = page.locator(".cards img")
-    pictures.evaluate_all("nodes => nodes.forEach(n => { n.loading = 'eager'; })")
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.cards img')].every(n => n.naturalWidth > 0)"
-    )
-    assert pictures.count() == page.locator(".cards a").count() > 0
     reached: set[str] = set()
-    todo = page.locator("a").evaluate_all("nodes => nodes.map(n => n.href)")
+    own = "nodes => nodes.map(n => n.href).filter(link => link.startsWith('file:'))"
+    todo = page.locator("a").evaluate_all(own)
     while todo:
         address = todo.pop()
         if address in reached:
             continue
         reached.add(address)
         page.goto(address)
-        todo += page.locator("nav a").evaluate_all("nodes => nodes.map(n => n.href)")
+        todo += page.locator("nav a").evaluate_all(own)
     assert {Path(address).name for address in reached} >= {path.name for path in PAGES}
