@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         Rectangle as Rectangle,
         Stroke as Stroke,
         moved as moved,
+        parse_colour as parse_colour,
         shortened as shortened,
         text_width as text_width,
     )

@@ -17,12 +17,12 @@ from sae_nb.figures import (
     Polyline,
     Rectangle,
     draw_figure,
+    parse_colour,
     text_width,
     theme,
     to_png,
     to_svg,
 )
-from sae_nb.figures._strokes import parse_colour
 
 
 def of_kind(figure: go.Figure, kind: type) -> list:

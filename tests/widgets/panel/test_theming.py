@@ -18,13 +18,13 @@ from sae_nb.figures import (
     escape,
     format_count,
     format_number,
+    parse_colour,
     plot_text,
     signed_colours,
     template,
     theme,
     use_scale,
 )
-from sae_nb.figures._strokes import parse_colour
 
 
 @pytest.fixture(autouse=True)
