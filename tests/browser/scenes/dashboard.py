@@ -59,7 +59,7 @@ def check_nothing_is_shown_twice(page: Page, stage: Any) -> None:
             f for f in whole.get_by_role("textbox", name=name, exact=True).all() if f.is_visible()
         ]
         assert len(shown) == 1, (name, len(shown))
-    sliders = whole.get_by_role("slider", name="strength").all()
+    sliders = whole.get_by_role("slider", name="strength", exact=True).all()
     assert len(sliders) == 1, len(sliders)  # what is hidden has no role
     for text in ("nearest atoms", "co-active atoms", "1–12 of"):
         assert sum(n.is_visible() for n in whole.get_by_text(text).all()) == 1, text
