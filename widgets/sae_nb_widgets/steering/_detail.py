@@ -33,7 +33,7 @@ class SteeringMix(ipw.Box):
     """One row per combined atom: its strength, its unit, and a button that takes it away."""
 
     def __init__(self, changed: Callable[[tuple[tuple[int, float], ...]], None]) -> None:
-        super().__init__(layout=ipw.Layout(flex_flow="row wrap", flex="0 0 100%", display="none"))
+        super().__init__(layout=ipw.Layout(flex_flow="row wrap", width="100%", display="none"))
         self._changed = changed
         self._kept = ipw.HTML()
         self._sliders: dict[int, ipw.FloatSlider] = {}

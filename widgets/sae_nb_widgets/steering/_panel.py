@@ -32,6 +32,7 @@ from sae_nb.summaries import (
 )
 from sae_nb_widgets.panel import (
     LARGEST_SEED,
+    LIVE_ONLY,
     Atom,
     Number,
     Panel,
@@ -263,14 +264,15 @@ class SteeringPanel(Panel):
     def _build(self) -> None:
         self.controls = SteeringControls(self)
         self.mix = SteeringMix(lambda others: self.set_trait("others", others))
+        self.mix.add_class(LIVE_ONLY)
         self.plot = figure_widget(steering_figure())
         self.cards = SteeringDetail(self.kind, self.model.prefix_tokens)
         show(self.controls.go_on, bool(self.model.causal))
         self.names.observe(self._name_anew)
         self.arrange(
-            controls=[*self.controls.first, self.mix],
+            controls=self.controls.first,
             more=[*self.controls.more, self.cards.changes],
-            figure=[self.plot, line(self.controls.go_on), self.cards.texts],
+            figure=[self.mix, self.plot, line(self.controls.go_on), self.cards.texts],
             detail=self.cards.cards,
         )
         self._fit_sliders()
