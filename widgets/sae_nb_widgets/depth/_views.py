@@ -39,6 +39,8 @@ class Strip:
     """The sentence that answers, and the expert's numbers behind it."""
 
     possible: Callable[[Any], bool] = lambda _: True
+    """Whether a panel has what it needs."""
+
     needs: str = ""
     """What to pass where it is not possible."""
 
