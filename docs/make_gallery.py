@@ -604,8 +604,10 @@ def main() -> int:
         folder.mkdir(exist_ok=True)
     chosen = [e for e in everything if not names or e.name in names]
     if not names:
+        here = {"index", *(stem for name in known for stem in (name, f"{name}-dark"))}
         for old in (*GALLERY.glob("*.html"), *PICTURES.glob("*.webp")):
-            old.unlink()
+            if old.stem not in here:
+                old.unlink()
     write_pages(chosen, everything)
     write_index(everything)
     figures = {SUM: sum_of_atoms()} if not names or SUM in names else {}
