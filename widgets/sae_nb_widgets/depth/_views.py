@@ -25,6 +25,11 @@ Along = Float[np.ndarray, " layers"]
 """One value per layer, the embeddings first; NaN where there is none."""
 
 
+def _always(_: Any) -> bool:
+    """Nothing is needed."""
+    return True
+
+
 @dataclass(frozen=True)
 class Strip:
     """One entry of the menu."""
@@ -38,7 +43,7 @@ class Strip:
     answer: Callable[[Any], tuple[str, str]]
     """The sentence that answers, and the expert's numbers behind it."""
 
-    possible: Callable[[Any], bool] = lambda _: True
+    possible: Callable[[Any], bool] = _always
     """Whether a panel has what it needs."""
 
     needs: str = ""

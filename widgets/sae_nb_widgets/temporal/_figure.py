@@ -127,8 +127,8 @@ def _show_rows(figure: go.Figure, two: bool, view: View) -> None:
     place = "3" if bands else ""
     title = figure.layout.annotations[2]
     title.xref, title.yref = f"x{place} domain", f"y{place} domain"
-    # From the left edge, so that it has the whole width.
-    title.xshift = -scaled(SIDE_PX) + 4
+    # From the left edge, so that it has the whole width; under bars their own title is in the way.
+    title.xshift = 0 if bands else -scaled(SIDE_PX) + 4
 
 
 def _traces() -> list[Any]:
