@@ -69,14 +69,3 @@ def check_keys_step_and_a_button_filters(page: Page, stage: Any) -> None:
     stage.settle()
     assert stage.ask("card.show") == "not clear"
     stage("not-clear", panel)
-
-
-def check_a_picture_that_was_written_is_one_click_away(page: Page, stage: Any) -> None:
-    """The status line says where it lies, as a link that the server answers with the picture."""
-    panel = stage.panel()
-    panel.get_by_role("button", name="⤓ png").click()
-    link = panel.locator(".sae-nb-statusline a[href]")
-    link.wait_for()
-    answer = page.request.get(link.evaluate("a => a.href"))
-    assert answer.ok
-    assert answer.body().startswith(b"\x89PNG")
