@@ -69,3 +69,17 @@ def check_keys_step_and_a_button_filters(page: Page, stage: Any) -> None:
     stage.settle()
     assert stage.ask("card.show") == "not clear"
     stage("not-clear", panel)
+
+
+def check_the_link_opens_what_was_written(page: Page, stage: Any) -> None:
+    """In a tab of its own, wherever the file lies."""
+    stage.run("import tempfile\ncard.export_folder = tempfile.mkdtemp()")
+    panel = stage.panel("Can I trust this SAE?")
+    panel.get_by_role("button", name="⤓ html").click()
+    link = panel.locator(".sae-nb-statusline a[data-file]")
+    link.wait_for()
+    with page.context.expect_page() as opened:
+        link.click()
+    opened.value.wait_for_load_state()
+    assert opened.value.title() == "Can I trust this SAE?"
+    opened.value.close()

@@ -293,16 +293,19 @@ def test_buttons_write_where_the_panel_is_told_to(panel, tmp_path) -> None:
     assert panel.problem
 
 
-def test_a_file_that_was_written_can_be_clicked(panel, tmp_path, monkeypatch) -> None:
-    """A link where the file lies in the notebook's folder; its address is the page's to give."""
-    monkeypatch.chdir(tmp_path)
-    panel.export_folder = "."
-    panel.export("png")
-    assert '<a data-file="example.png"' in panel._status_line.value
-    panel.say("Something else.")
-    assert "data-file" not in panel._status_line.value
+def test_a_file_that_was_written_can_be_clicked_and_no_other_is_given_out(panel, tmp_path) -> None:
+    """The link asks for what was written last; until something was, there is nothing to ask for."""
+    sent: list[object] = []
+    panel._keys.send = lambda content, buffers=None: sent.append((content, buffers))
+    panel._key_message(None, {"kind": "file", "path": "/etc/passwd"}, None)
+    assert sent == []
     panel.export_folder = str(tmp_path)
     panel.export("png")
+    assert "data-file" in panel._status_line.value
+    panel._key_message(None, {"kind": "file", "path": "/etc/passwd"}, None)
+    written = (tmp_path / "example.png").read_bytes()
+    assert sent == [({"kind": "file", "type": "image/png"}, [written])]
+    panel.say("Something else.")
     assert "data-file" not in panel._status_line.value
 
 

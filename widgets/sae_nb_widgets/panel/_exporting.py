@@ -240,16 +240,15 @@ def static_html(widgets: Iterable[ipw.Widget]) -> str:
     )
 
 
-def linked(html: str, path: Path | None) -> str:
-    """Return a sentence as HTML in which a file that was written can be clicked.
+FILE_TYPES = {"html": "text/html", "png": "image/png", "svg": "image/svg+xml"}
 
-    The page's script gives the address, which only the page knows (`panel_keys.js`); a file outside the
-    notebook's folder has none there and stays a name.
-    """
-    if path is None or path.is_absolute() or ".." in path.parts:
+
+def linked(html: str, path: Path | None) -> str:
+    """Return a sentence as HTML in which a file that was written can be clicked (`panel_keys.js`)."""
+    if path is None:
         return html
-    name = escape(path.as_posix())
-    return html.replace(name, f'<a data-file="{name}" target="_blank" rel="noopener">{name}</a>', 1)
+    name = escape(str(path))
+    return html.replace(name, f'<a href="#" data-file>{name}</a>', 1)
 
 
 def descendants(widget: ipw.Widget) -> Iterator[ipw.Widget]:

@@ -384,6 +384,9 @@ class Panel(ipw.VBox):
         if kind == "key":
             self.press(str(content.get("key")))
             return
+        if kind == "file":
+            self._send_file()
+            return
         atom = content.get("atom") if isinstance(content, dict) else None
         if not isinstance(atom, int):
             return
@@ -394,6 +397,15 @@ class Panel(ipw.VBox):
                 self.open_atom(atom)
             elif kind == "star":
                 self.star(atom, bool(content.get("starred")))
+
+    def _send_file(self) -> None:
+        """Send the page the file that was written last: no other file is ever given out."""
+        path = self._written
+        if path is None:
+            return
+        with self.guarded(f"opening {path.name}"):
+            kind = exporting.FILE_TYPES[path.suffix.removeprefix(".")]
+            self._keys.send({"kind": "file", "type": kind}, [path.read_bytes()])
 
     # --- saying -----------------------------------------------------------------------------------
 

@@ -77,7 +77,8 @@ function render({ model, el }) {
     }
     return known.get(atom);
   };
-  function onMessage(message) {
+  function onMessage(message, buffers) {
+    if (message.kind === "file") openFile(message, buffers);
     if (message.kind === "forget cards") known.clear();
     if (message.kind !== "card") return;
     const answer = waiting.get(message.atom);
@@ -98,14 +99,17 @@ function render({ model, el }) {
     event.stopPropagation();
   }
 
-  // A file beside the notebook, as Jupyter's server gives it out; elsewhere the link stays a name.
-  function addressFiles(root) {
-    const folder = location.pathname.match(/\/(?:tree|notebooks)\/(.*\/)?[^/]*$/);
-    const config = document.getElementById("jupyter-config-data");
-    if (!folder || !config) return;
-    const base = JSON.parse(config.textContent).baseUrl || "/";
-    for (const link of root.querySelectorAll("a[data-file]:not([href])"))
-      link.href = `${base}files/${folder[1] || ""}${encodeURI(link.dataset.file)}`;
+  // What was written is asked of the kernel, which has it, and opened beside the notebook.
+  function onFile(event) {
+    const link = event.target instanceof Element ? event.target.closest("a[data-file]") : null;
+    if (!link) return;
+    event.preventDefault();
+    model.send({ kind: "file" });
+  }
+  function openFile({ type }, [content]) {
+    const address = URL.createObjectURL(new Blob([content], { type }));
+    make("a", "", { href: address, target: "_blank", rel: "noopener" }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 60_000);
   }
 
   let resizes = null;
@@ -135,12 +139,9 @@ function render({ model, el }) {
         model.send({ kind: "star", atom, starred });
       },
     });
-    const dress = () => {
-      nameControls(root);
-      addressFiles(root);
-    };
-    dress();
-    newcomers = new MutationObserver(dress);
+    root.addEventListener("click", onFile);
+    nameControls(root);
+    newcomers = new MutationObserver(() => nameControls(root));
     if (dashboard()) dashboard().setAttribute("data-lm-suppress-shortcuts", "true");
     newcomers.observe(root, { childList: true, subtree: true });
     tellTheme();
