@@ -20,6 +20,8 @@ ZONES = (
 MOST_WORDS = 2
 LEAST_LIFT = 1.5
 LEAST_SHARE = 0.05
+# A caption names a word alone only where most of the strength is on it, and not at all below a fifth.
+MOSTLY, OFTEN = 0.5, 0.2
 # The token before explains an atom only where it says clearly more than the token itself.
 CLEARLY_MORE = 1.25
 
@@ -90,22 +92,22 @@ class Captions:
         size = np.abs(strengths).astype(np.float64)
         words, score = self._typical(self._word, rows, size)
         if self._before is None:
-            # Neighbouring ninths of an image say little more than the first of them.
-            return words[0] if words else "anywhere"
+            return _weighed(words, "many places")
         earlier, earlier_score = self._typical(self._before, rows, size)
         if earlier and earlier_score > CLEARLY_MORE * score:
-            return f"after {' or '.join(earlier)}"
-        return " · ".join(words) if words else "many tokens"
+            return _weighed(earlier, "many tokens", "after ")
+        return _weighed(words, "many tokens")
 
     def _typical(
         self,
         word: Int[np.ndarray, " n"],
         rows: Int[np.ndarray, " m"],
         size: Float[np.ndarray, " m"],
-    ) -> tuple[list[str], float]:
+    ) -> tuple[dict[str, float], float]:
+        """The words that stand out, with the share of the strength on each; their score."""
         known = word[rows] >= 0
         if not known.any():
-            return [], 0.0
+            return {}, 0.0
         n = len(self._names)
         mine = np.bincount(word[rows][known], weights=size[known], minlength=n)
         share = mine / size.sum()
@@ -114,4 +116,16 @@ class Captions:
         score = share * np.log(np.maximum(lift, 1e-12))
         best = np.argsort(-score, kind="stable")[:MOST_WORDS]
         best = best[(lift[best] >= LEAST_LIFT) & (share[best] >= LEAST_SHARE)]
-        return [self._names[i] for i in best], float(score[best].sum())
+        return {self._names[i]: float(share[i]) for i in best}, float(score[best].sum())
+
+
+def _weighed(words: dict[str, float], otherwise: str, before: str = "") -> str:
+    """Say the words and how much of an atom they are: two where both are needed, or that it is mixed."""
+    covered = sum(words.values())
+    if covered < OFTEN:
+        return otherwise
+    first = next(iter(words))
+    said = first if words[first] >= MOSTLY else " or ".join(words)
+    if said.count(f" {PATCHES}") > 1:
+        said = said.replace(f" {PATCHES}", "", 1)
+    return f"{'' if covered >= MOSTLY else 'often '}{before}{said}"

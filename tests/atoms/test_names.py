@@ -44,7 +44,7 @@ def test_a_caption_names_the_tokens_an_atom_fires_on() -> None:
     for atom in catalogue.order("frequency", alive_only=True)[:200].tolist():
         words = names.words(atom)
         assert words
-        if words.startswith("“") and " · " not in words:
+        if words.startswith("“") and " or " not in words:
             rows, _ = catalogue.strengths(atom)
             fired = [tokens[int(row)].strip() for row in rows]
             share = fired.count(words.strip("“”")) / len(fired)

@@ -30,8 +30,8 @@ def check_a_random_sae_is_marked_red(page: Page, stage: Any) -> None:
     assert stage.ask("card._all.cell('r2', 'random').verdict") == "not clear"
     assert stage.ask("card._all.cell('r2', 'trained').verdict") == "clear"
     answer = panel.locator(".sae-nb-answer").inner_text()
-    assert "trained beats floor and control on" in answer
-    assert "random on 0 of" in answer
+    assert "“trained” beats floor and control on" in answer
+    assert "“random” on 0 of" in answer
 
 
 def check_a_click_explains_the_row(page: Page, stage: Any) -> None:

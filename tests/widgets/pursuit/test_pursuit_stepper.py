@@ -103,10 +103,12 @@ def test_the_next_atom_is_ringed(panel: sw.PursuitStepper) -> None:
 
 
 def test_norms_are_those_of_the_trace(panel: sw.PursuitStepper) -> None:
-    """The curves on the right hold every step's norm, and a click on them goes there."""
+    """The curves on the right hold the share of ‖x‖² left at every step, and a click goes there."""
     for i, one in enumerate(panel.steps):
         np.testing.assert_allclose(
-            panel.chosen.norms.values(i)[: one.n_steps + 1], one.residual_norms
+            panel.chosen.norms.values(i)[: one.n_steps + 1],
+            100 * (one.residual_norms / one.residual_norms[0]) ** 2,
+            rtol=1e-4,
         )
     panel.chosen.norms.selected = 4
     assert panel.step == 4

@@ -59,7 +59,7 @@ def test_an_untrained_sae_has_no_clear_row_of_fit(card: sw.ReportCard) -> None:
     assert red.marker.symbol == "x"
     numbers = next(trace for trace in figure.data if trace.name == "numbers")
     assert sum(NOT_CLEAR in text for text in numbers.text) == len(red.x)
-    assert f"untrained on 0 of {judged}." in card.answer
+    assert f"“untrained” on 0 of {judged}." in card.answer
 
 
 def test_a_row_tells_its_definition_differences_and_example(card: sw.ReportCard) -> None:
@@ -134,7 +134,8 @@ def test_the_answer_counts_all_measures_and_says_what_is_hidden(card: sw.ReportC
     answer = card.answer
     (trained, judged), (_, others) = (card._all.n_clear(name) for name in card._all.saes)
     assert answer == (
-        f"trained beats floor and control on {trained} of {judged} measures; untrained on 0 of {others}."
+        f"In part: “trained” beats floor and control on {trained} of {judged} measures; “untrained” "
+        f"on 0 of {others}."
     )
     for show in ("key", "all", "not clear"):
         card.show = show

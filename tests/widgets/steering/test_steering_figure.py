@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -186,3 +187,11 @@ def test_still_drawing_has_bars_and_curves() -> None:
     assert "random push of the same size" in svg
     assert "<script" not in svg
     assert steering_figure(summary()).data[AFTER].name == "after"
+
+
+def test_the_answer_says_when_a_random_push_does_as_much() -> None:
+    """A headline never claims what its own control refutes."""
+    for of_target, chance in (((0.98, 1.7, 1.7), True), ((0.5, 0.2, 0.7), False)):
+        shares = tuple(value / 100 for value in of_target)
+        found: Any = SimpleNamespace(target_name="4", outcome="class", of_target=shares)
+        assert answer_words(found, "atom 1 turned up 3×").endswith("no more than chance.") is chance

@@ -59,8 +59,7 @@ def _title(panel: Any) -> str:
     paths, whose = panel.paths, f"all tokens of this {noun(panel)}"
     if panel.show == "pictures":
         whose = f"{panel.view.name(panel.token)} of {len(paths.points)} {noun(panel)}s"
-    kept = f", {100 * paths.kept:.0f} % kept" if np.isfinite(paths.kept) else ""
-    return f"{whose} ({COORDINATE_WORDS[paths.coordinates]}{kept})"
+    return f"{whose} ({COORDINATE_WORDS[paths.coordinates]})"
 
 
 def _words(panel: Any) -> tuple[str, ...]:

@@ -77,8 +77,13 @@ def _reads(summary: InputSummary) -> str:
 def _matter(summary: InputSummary, names: AtomNames) -> str:
     if not len(summary.used):
         return "No atom fires here."
-    atoms = summary.top(NAMED, "attribution")
-    effects = summary.used.attribution[np.searchsorted(summary.used.atom, atoms)]
+    atoms = np.asarray(summary.top(NAMED, "attribution"))
+    places = np.searchsorted(summary.used.atom, atoms)
+    effects = summary.used.attribution[places]
+    beyond = np.abs(effects) > summary.used.control[places]
+    if not beyond.any():
+        return "No atom matters more than random directions would."
+    atoms, effects = atoms[beyond].tolist(), effects[beyond]
     asked = summary.answers and summary.target != summary.answers[0][0]
     what = f"matter most for {outcome_words(summary)}" if asked else "matter most"
     return f"Atoms that {what}: {_named(atoms, effects.tolist(), names)}."

@@ -111,15 +111,14 @@ class Chosen:
         self._dictionaries = dictionaries
         self._thumbnails: dict[tuple[int, int], str] = {}
         self.norms = Curves(x_name="step", height=NORM_HEIGHT, clickable=True)
-        self.norms.description = "unexplained after each step (norm)"
+        self.norms.description = "unexplained after each step (% of ‖x‖²)"
         self.atoms = ipw.HTML()
         self.widgets: tuple[ipw.Widget, ...] = (self.norms, self.atoms)
 
     def begin(self, steps: Sequence[PursuitSteps], last_step: int) -> None:
         """Draw what stays the same for all steps."""
         lines = [_line(one, i, _held(one, last_step)) for i, one in enumerate(steps)]
-        start = max(float(one.residual_norms[0]) for one in steps)
-        self.norms.show([Chart(title="", lines=lines, high=start or 1.0)], cursor=0)
+        self.norms.show([Chart(title="", lines=lines, high=100.0)], cursor=0)
 
     def show(self, steps: Sequence[PursuitSteps], step: int, atom: int) -> None:
         """Draw a step."""
@@ -256,6 +255,7 @@ def _line(one: PursuitSteps, index: int, values: Float[np.ndarray, " n"]) -> Lin
 
 
 def _held(one: PursuitSteps, last_step: int) -> Float[np.ndarray, " n"]:
-    """Residual norms up to the player's last step; a record that ended keeps its last."""
+    """Per cent of ‖x‖² left up to the player's last step; a record that ended keeps its last."""
     wanted = np.minimum(np.arange(last_step + 1), one.n_steps)
-    return one.residual_norms[wanted]
+    whole = float(one.residual_norms[0]) or 1.0
+    return 100 * (one.residual_norms[wanted] / whole) ** 2

@@ -282,8 +282,9 @@ def _verdicts(card: ReportCardSummary) -> str:
     if not judged:
         return "Nothing here can be judged: no measure has a floor or control to beat."
     (sae, clear, n), *others = judged
-    said = [f"{sae} beats floor and control on {clear} of {n} measures"]
-    return "; ".join([*said, *(f"{sae} on {clear} of {n}" for sae, clear, n in others)]) + "."
+    trust = "Yes" if clear == n else "In part" if clear else "No"
+    said = [f"{trust}: “{sae}” beats floor and control on {clear} of {n} measures"]
+    return "; ".join([*said, *(f"“{sae}” on {clear} of {n}" for sae, clear, n in others)]) + "."
 
 
 class _Record(dict[str, str]):

@@ -62,8 +62,11 @@ def answer_words(summary: SteeringSummary, edit: str) -> str:
             f"{edit}: the state of {name} turns most, to a cosine of {after} with what it was "
             f"({RANDOM_PUSH}: {random})."
         )
+    was, ours, control = summary.of_target
     before, after, random = (format_percent(value, digits=2) for value in summary.of_target)
-    return f"{edit}: P({name}) {before} → {after} ({RANDOM_PUSH}: {random})."
+    # Both are shares of one answer: what a push of no meaning does as well is no effect of the atom.
+    verdict = " That is no more than chance." if abs(ours - was) <= abs(control - was) else ""
+    return f"{edit}: P({name}) {before} → {after} ({RANDOM_PUSH}: {random}).{verdict}"
 
 
 def numbers_words(summary: SteeringSummary) -> str:

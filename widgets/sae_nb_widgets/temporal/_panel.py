@@ -436,6 +436,8 @@ class TemporalPanel(Panel):
             self._draw_sequences()
 
 
+# The past says something as a past where it predicts at least a tenth more than the same in any order.
+ORDER_MATTERS = 1.1
 _WORDS = {"text": "token", "layers": "layer", "signal": "moment"}
 
 
@@ -443,6 +445,8 @@ def _answer(seen: _Seen) -> str:
     """How much of the sequence the past predicts, with the control, and the same for a second one."""
     first, second = seen.first, seen.second
     said = f"Earlier {_WORDS[first.kind]}s predict {_shares(first, ' of the signal')}; the rest is new."
+    if float(first.shares[:, 0].mean()) < ORDER_MATTERS * float(first.shuffled.mean()):
+        said += " Their order hardly matters."
     if second is not None:
         said += f" Second text: {_shares(second)}."
     skipped = first.first_position
