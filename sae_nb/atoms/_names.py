@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from sae_nb.atoms._catalogue import AtomCatalogue, Labels
-from sae_nb.atoms._words import Captions
+from sae_nb.atoms._words import MIXED, Captions
 from sae_nb.figures import format_count, format_percent
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class AtomNames:
     def in_text(self, atom: int) -> str:
         """Return the name as a sentence has it: "“digit 4” (atom 474)", or "atom 161"."""
         words = self.words(atom)
-        if not words:
+        if not words or words in MIXED.values():
             return f"atom {atom}"
         return f"{words if '“' in words else f'“{words}”'} (atom {atom})"
 

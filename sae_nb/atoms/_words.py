@@ -22,6 +22,9 @@ LEAST_LIFT = 1.5
 LEAST_SHARE = 0.05
 # A caption names a word alone only where most of the strength is on it, and not at all below a fifth.
 MOSTLY, OFTEN = 0.5, 0.2
+MIXED = {"vision": "many places", "language": "many tokens"}
+"""Captions that say no more than that an atom has none; by kind of data."""
+
 # The token before explains an atom only where it says clearly more than the token itself.
 CLEARLY_MORE = 1.25
 
@@ -92,11 +95,11 @@ class Captions:
         size = np.abs(strengths).astype(np.float64)
         words, score = self._typical(self._word, rows, size)
         if self._before is None:
-            return _weighed(words, "many places")
+            return _weighed(words, MIXED["vision"])
         earlier, earlier_score = self._typical(self._before, rows, size)
         if earlier and earlier_score > CLEARLY_MORE * score:
-            return _weighed(earlier, "many tokens", "after ")
-        return _weighed(words, "many tokens")
+            return _weighed(earlier, MIXED["language"], "after ")
+        return _weighed(words, MIXED["language"])
 
     def _typical(
         self,
