@@ -62,9 +62,9 @@ STYLE = """
 nav { font: 14px/1.6 system-ui, sans-serif; margin: 0 0 12px; color: var(--jp-ui-font-color2); }
 nav a, .cards a { color: inherit; } nav b { color: var(--jp-ui-font-color1); }
 .sae-nb-help { width: fit-content; max-width: 100%; box-sizing: border-box; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 18px;
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(334px, 1fr)); gap: 14px;
   font: 15px/1.45 system-ui, sans-serif; color: var(--jp-ui-font-color1); }
-.cards article { border: 1px solid var(--jp-border-color2); border-radius: 6px; padding: 10px 10px 12px; }
+.cards article { border: 1px solid var(--jp-border-color2); border-radius: 6px; padding: 6px 6px 12px; }
 .cards img { width: 100%; max-width: 320px; aspect-ratio: 32 / 23; object-fit: contain;
   object-position: top left; display: block; }
 .cards h2 { font: 600 17px/1.3 system-ui, sans-serif; margin: 10px 0 2px; }

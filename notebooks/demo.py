@@ -62,7 +62,7 @@ lens
 
 # %%
 lens.wait()  # its answer first
-four = examples.match("digit 4").atom
+lens.atom = four = examples.match("digit 4").atom
 steering = sw.InputSteering(lens, examples.catalogue(sae), atom=four, strength=3.0)
 steering
 
@@ -90,7 +90,7 @@ words
 
 # %%
 words.wait()
-bad = stories.match("bad story").atom
+words.atom = bad = stories.match("bad story").atom
 story_panel = sw.InputSteering(words, stories.catalogue(gpt_sae), atom=bad, strength=-2.0)
 story_panel.max_new_tokens = 32
 story_panel.wait()  # until it knows how strong the atom gets

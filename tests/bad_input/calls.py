@@ -571,7 +571,7 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
     "sae_nb_widgets.ConceptMap": (
         lambda kit: _panel("ConceptMap")(kit.sae, kit.acts),
         {
-            "name_of": _on(atom="atom"), "select": lambda kit: {"ids": [0, 1]}, "step": lambda kit: {"by": 1},
+            "select": lambda kit: {"ids": [0, 1]}, "step": lambda kit: {"by": 1},
             "to_html": lambda kit: {"path": "page.html"}, "restore": lambda kit: {"state": {}},
             "to_svg": lambda kit: {"path": "page.svg"}, "press": lambda kit: {"key": "ArrowRight"}, "say": lambda kit: {"text": "done"},
             "wait": lambda kit: {"timeout": 60.0},
@@ -579,7 +579,7 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
     ),
     "sae_nb_widgets.AtomBrowser": (
         lambda kit: _panel("AtomBrowser")(kit.sae, kit.acts),
-        {"name_of": _on(atom="atom"), "to_png": lambda kit: {"path": "page.png"}},
+        {"to_png": lambda kit: {"path": "page.png"}},
     ),
     "sae_nb_widgets.SteeringPanel": (
         lambda kit: _panel("SteeringPanel")(kit.model, "0", kit.sae, kit.inputs),

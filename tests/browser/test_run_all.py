@@ -115,7 +115,7 @@ def test_every_panel_of_a_notebook_that_is_run_in_one_go_shows_what_it_has(
     lab.page.evaluate(CALM)
     assert lab.page.locator(stage.PANEL).count() > len(PANELS)
     assert halves.differences(lab) == []
-    strips = lab.page.locator(stage.PANEL, has_text="What did the past already say?")
+    strips = lab.page.locator(stage.PANEL, has_text="What could be predicted from the past")
     strips.first.locator(".sae-nb-token").nth(3).click()
     lab.asked(CLICKED)
     chosen = ".sae-nb-token.sae-nb-selected"

@@ -106,7 +106,7 @@ def test_the_second_half_reads_and_steers_text(tour: Any) -> None:
     )
     assert tellers.count() == 2
     tellers.nth(1).scroll_into_view_if_needed()
-    for title in ("before", "after", "random direction"):
+    for title in ("before", "after", "random push of the same size"):
         assert tellers.nth(1).get_by_text(title, exact=True).first.is_visible()
     tour.settle()
     tour.shot("story_after", tellers.nth(1))

@@ -103,7 +103,7 @@ def test_the_catalogue_reads_stored_codes(name: str, monkeypatch: pytest.MonkeyP
     assert summary.n_fired == int((examples.codes.atoms == atom).sum())
     assert catalogue.r2 == examples.r2
     assert catalogue.near_misses_known
-    assert "no activations" in catalogue.near_misses(atom)
+    assert "raw activations" in catalogue.near_misses(atom)
     assert catalogue.labels[atom]
     with pytest.raises(ValueError, match=f"{examples.codes.n_atoms} atoms, got one with 7"):
         examples.catalogue(sn.TopK(d_in=4, n_atoms=7, k=2))

@@ -258,7 +258,8 @@ def check_slash_searches(page: Page, stage: Any) -> None:
     page.keyboard.type("digit 7")
     page.keyboard.press("Enter")
     stage.says(panel, "matches for")
-    assert stage.ask("len(concepts.selected)") >= 3
+    # Labels are those of the SAE: another scene may have renamed an atom.
+    assert stage.ask("len(concepts.selected)") >= 2
     stage("search", panel)
     stage.run("concepts.clear_selection()")
 

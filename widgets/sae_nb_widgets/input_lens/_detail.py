@@ -34,8 +34,8 @@ class InputLensDetail:
         self.answers = Sparkbars(description="the model's answer")
         self.answers.layout.flex, self.answers.layout.min_width = "1 1 190px", "0"
         self.card = ipw.HTML()
-        self.here = Sparkbars(description="strongest atoms there")
-        self.here.empty_text = "No atom fires there."
+        self.here = Sparkbars()
+        self.here.empty_text = ""
         self.check = small_button(
             "measure by removing it", "Run the model without this atom: its effect, not estimated"
         )
@@ -114,8 +114,8 @@ class InputLensDetail:
 
     def show_position(self, summary: InputSummary, position: int, names: AtomNames) -> None:
         """List the strongest atoms at a position; a negative one hides the list."""
-        show(self.here, position >= 0)
         if position < 0:
+            show(self.here, False)
             return
         found = summary.at(position, MOST_HERE)
         self._atoms = [atom for atom, _, _ in found]
@@ -131,3 +131,4 @@ class InputLensDetail:
             atoms=self._atoms,
             icons=icons_of(names, self._atoms) if summary.kind == "vision" else (),
         )
+        show(self.here, True)  # only now: nothing is said before it is known
