@@ -24,6 +24,7 @@ from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures import (
     FIGURE_CONFIG,
+    THIN_SPACE,
     Drawing,
     Scale,
     Theme,
@@ -151,6 +152,8 @@ T = TypeVar("T")
 logger = logging.getLogger("sae_nb_widgets")
 WORTH_SAYING_SECONDS = 0.2
 LONGEST_GIVEN = 40
+UNBROKEN = "\u202f"
+"""A thin space at which no line is broken: a number stays whole in a sentence."""
 
 
 class PanelKeys(LiveWidget):
@@ -479,6 +482,7 @@ class Panel(ipw.VBox):
     def _draw_answer(self, _: Any = None) -> None:
         busy = '<span class="sae-nb-busy" role="img" aria-label="loading"></span>'
         text = f"{busy}{escape(self._loading)}" if self._loading else mark_atoms(self.answer)
+        text = text.replace(THIN_SPACE, UNBROKEN)
         self._answer_text.value = f'<div aria-live="polite">{text}</div>' if text else ""
         self._numbers_text.value = escape(self.numbers)
         show(self._answer_line, bool(text))
