@@ -39,4 +39,8 @@ if TYPE_CHECKING:  # for the other rooms
         is_special as is_special,
         spans as spans,
     )
-    from sae_nb.atoms._words import PATCHES as PATCHES, row_words as row_words
+    from sae_nb.atoms._words import (
+        MIXED as MIXED,
+        PATCHES as PATCHES,
+        row_words as row_words,
+    )

@@ -10,7 +10,7 @@ import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.atoms import AtomNames, AtomSummary, Labels, rows_in_words
+from sae_nb.atoms import MIXED, AtomNames, AtomSummary, Labels, rows_in_words
 from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.sessions import Annotations
 from sae_nb_widgets.atom._controls import BAND_NAMES
@@ -112,10 +112,12 @@ def answer(record: AtomSummary, names: AtomNames) -> str:
     catalogue = names.catalogue
     if not record.n_fired and catalogue is not None:
         return f"{who} never fires on the {rows_in_words(catalogue)} of the example set."
-    where = names.caption(record.atom)
-    says_more = where not in ("", "anywhere", "many tokens", names.words(record.atom))
+    caption = names.caption(record.atom)
+    says_more = caption not in ("", *MIXED.values(), names.words(record.atom))
+    where = caption.removeprefix("often ")
+    how = "mostly" if where == caption else "often"
     preposition = "" if where.startswith("after ") else "on "
-    tail = f", mostly {preposition}{where.replace(' · ', ' and ')}" if says_more else ""
+    tail = f", {how} {preposition}{where}" if says_more else ""
     return f"{who} fires on {names.fires(record.atom)} of the example set{tail}."
 
 
