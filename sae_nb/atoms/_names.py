@@ -108,11 +108,14 @@ class AtomNames:
         return f"{atom} · {words}" if words else f"{atom}"
 
     def in_text(self, atom: int) -> str:
-        """Return the name as a sentence has it: "“digit 4” (atom 474)", or "atom 161"."""
-        words = self.words(atom)
-        if not words or words in MIXED.values():
-            return f"atom {atom}"
-        return f"{words if '“' in words else f'“{words}”'} (atom {atom})"
+        """Return the name as a sentence has it: "“digit 4” (atom 474)", "atom 161 (after “.”)"."""
+        label = _shortened(self.labels.label(atom))
+        if label:
+            return f"“{label}” (atom {atom})"
+        caption = self.caption(atom)
+        return (
+            f"atom {atom} ({caption})" if caption not in ("", *MIXED.values()) else f"atom {atom}"
+        )
 
     # --- a glance ---------------------------------------------------------------------------------
 
