@@ -122,6 +122,11 @@ def sum_of_atoms(
     """
     acts = acts_for(sae, acts)
     check_count(n, name="n")
+    if labels is not None and not isinstance(labels, Mapping):
+        raise TypeError(
+            f"`labels` must be a mapping from atom to label or None, got {type(labels).__name__}. Pass "
+            "load_examples(name).labels."
+        )
     row = check_atom(row + len(acts) if row < 0 else row, len(acts), name="row")
     if getattr(sae, "reads_sequences", False):
         raise ValueError(

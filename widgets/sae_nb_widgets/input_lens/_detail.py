@@ -35,7 +35,7 @@ class InputLensDetail:
         self.answers.layout.flex, self.answers.layout.min_width = "1 1 190px", "0"
         self.card = ipw.HTML()
         self.here = Sparkbars()
-        self.here.empty_text = ""
+        self.answers.empty_text = self.here.empty_text = ""  # until something is known
         self.check = small_button(
             "measure by removing it", "Run the model without this atom: its effect, not estimated"
         )

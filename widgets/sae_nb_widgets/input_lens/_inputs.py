@@ -356,7 +356,7 @@ class PictureView(InputView):
             description="the input",
             hint="Hover: activation at this patch. Click: atoms active there.",
         )
-        self.prefix = TokenStrip(description="tokens that are no patches", bare=True)
+        self.prefix = TokenStrip(description="tokens that are no patches", bare=True, empty_text="")
         tools = ipw.Box(tuple(pad_controls)).add_class("sae-nb-line")
         pad = ipw.VBox([self.pad, tools], layout=ipw.Layout(width="200px", flex="0 0 auto"))
         pad.add_class(LIVE_ONLY)

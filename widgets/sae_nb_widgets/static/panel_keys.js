@@ -53,6 +53,11 @@ function render({ model, el }) {
   // ipywidgets shows no tooltip on a text field, and leaves the handle of a slider, which is what
   // takes the keys, without the slider's name.
   function nameControls(root) {
+    // ipywidgets writes how many files were chosen behind "upload": one button, one word.
+    for (const button of root.querySelectorAll(".widget-upload"))
+      for (const node of button.childNodes)
+        if (node.nodeType === Node.TEXT_NODE && / ?\(\d+\)$/.test(node.data))
+          node.data = node.data.replace(/ ?\(\d+\)$/, "");
     const tips = model.get("tips");
     for (const label of root.querySelectorAll(".widget-label:not([title])")) {
       const tip = tips[label.textContent.trim()];

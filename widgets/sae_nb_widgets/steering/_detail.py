@@ -105,6 +105,7 @@ class SteeringDetail:
         self.continuation: Continuation | None = None
         self.grid = PictureGrid(description="change of each patch downstream", unit=CHANGE)
         self.strip = TokenStrip(description="change of each token downstream", unit=CHANGE)
+        self.grid.empty_text = self.strip.empty_text = ""  # until the first answer is known
         self.grid.hint = "Click a patch to steer only there."
         self.strip.hint = "Click a token to steer only there."
         self.changes, self.texts = ipw.HTML(), ipw.HTML()
