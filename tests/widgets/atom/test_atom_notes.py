@@ -10,6 +10,7 @@ import sae_nb_widgets as sw
 import torch
 from sae_nb_widgets.atom._examples import TextExamples, place_in_words
 
+import sae_nb as sn
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.codes import SparseCodes
@@ -264,4 +265,17 @@ def test_a_character_of_many_tokens_is_one_on_screen() -> None:
     assert "tokens 1–3 “😀”: strongest z = 5.00" in words_said
     assert place_in_words(example, 2, context) == words_said
     assert "token 4 “a”: z" in place_in_words(example, 4, context)
+    browser.close()
+
+
+def test_a_browser_follows_labels_after_it_has_encoded_again() -> None:
+    """What trained on is looked at anew, and a label from elsewhere still shows at once."""
+    sae = sn.load_sae("tiny-vit/resid_post.6")
+    acts = sn.load_examples("tiny-vit/resid_post.6").acts
+    browser = sw.AtomBrowser(sae, acts, atom=3)
+    browser.wait()
+    browser.refresh()
+    browser.wait()
+    browser.names.labels.write(3, "written elsewhere")
+    assert "written elsewhere" in browser.answer
     browser.close()

@@ -126,7 +126,6 @@ class AtomComparison(Panel):
             ],
             figure=[self.plot, sides],
         )
-        self.names.observe(self._names_changed)
         with self.guarded("comparing"):
             self._draw()
 
@@ -165,8 +164,9 @@ class AtomComparison(Panel):
         self._pair = compare_atoms(self.catalogue, self.atom, self.other, n_examples=EXAMPLES)
         self._show(self._pair)
 
-    def _names_changed(self) -> None:
-        if self._pair is not None and not self._closed:
+    def draw_names(self) -> None:
+        """Write both sides again with the names they have now."""
+        if self._pair is not None:
             self._show(self._pair)
 
     def _show(self, pair: AtomPair) -> None:

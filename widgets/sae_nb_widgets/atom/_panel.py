@@ -184,7 +184,6 @@ class AtomBrowser(Panel):
             ],
             detail=self.cards.widgets,
         )
-        self.names.observe(self._names_changed)
         self.examples.on_select(self._choose_example)
         self.plot.data[BARS].on_click(self._click_bar)
         self.plot.data[MARKS].on_click(self._click_mark)
@@ -344,9 +343,9 @@ class AtomBrowser(Panel):
         self.notes.show(record.atom)
         self.row = -1
 
-    def _names_changed(self) -> None:
+    def draw_names(self) -> None:
         """Write the answer, neighbours and matches again with the names they have now."""
-        if self._record is not None and not self._closed:
+        if self._record is not None:
             self.notes.show(self.atom)
             self.conclude(answer(self._record, self.names), numbers(self._record))
             self.cards.show(self._record)

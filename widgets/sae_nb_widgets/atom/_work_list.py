@@ -118,7 +118,6 @@ class WorkList(Panel):
         self.names = names
         self._rows: list[tuple[int, str]] = []
         self._build()
-        self.names.observe(self._draw)
         for book in self._others.values():
             book.listen(self._draw)
         self._draw()
@@ -164,6 +163,10 @@ class WorkList(Panel):
         return sorted(starred | words)
 
     @reacts("shown", doing="listing")
+    def draw_names(self) -> None:
+        """List the atoms anew: a label, a note or a star was changed."""
+        self._draw()
+
     def _draw(self) -> None:
         """List the atoms anew, with the words they have now."""
         if self._closed:

@@ -216,7 +216,6 @@ class ConceptMap(Panel):
             self.atom = atom
         self.names = self.atlas.names = names_of(sae, self.atlas.catalogue, self.labels)
         self._build()
-        self.names.observe(self.refresh)
         self._open_view()
 
     @property
@@ -764,6 +763,10 @@ class ConceptMap(Panel):
         self.compared = tuple(self.selected) or (self.atom,)
         if self.atlas.other is not None:
             self.compare = not self.compare
+
+    def draw_names(self) -> None:
+        """Write labels on the map and beside it as they are now."""
+        self.refresh()
 
     def refresh(self) -> None:
         """Read labels anew: somebody wrote one, here or in a linked panel."""

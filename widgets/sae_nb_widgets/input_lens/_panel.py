@@ -245,7 +245,6 @@ class InputLens(Panel):
             figure=[self._view.widget, self.controls.order, self._bars],
             detail=self._detail_view.widgets,
         )
-        self.names.observe(self._name_anew)
         self._view.on_pick(lambda position: self.set_trait("token", position))
         self._bars.observe(lambda change: self._choose_row(change["new"]), "selected")
         self._bars.on_again(self._choose_row)
@@ -460,14 +459,12 @@ class InputLens(Panel):
                 numbers_words(seen.first, check, format_duration(self._seconds)),
             )
 
-    def _name_anew(self) -> None:
-        """Somebody has written a label: show it wherever an atom of it stands."""
-        if not self._closed:
-            with self._drawing, self.guarded("labels"):
-                self._show_bars()
-                self._show_atom()
-                self._show_position()
-                self._conclude()
+    def draw_names(self) -> None:
+        """Write rows, cards and sentence again with the names they have now."""
+        self._show_bars()
+        self._show_atom()
+        self._show_position()
+        self._conclude()
 
     def _notes(self, seen: Seen) -> str:
         """What was done to the inputs, and what is not known."""

@@ -498,12 +498,20 @@ class Panel(ipw.VBox):
 
     @names.setter
     def names(self, names: AtomNames) -> None:
-        self._atom_names = names
-        names.observe(self._forget_cards)
+        if names is not self._atom_names:
+            self._atom_names = names
+            names.observe(self._labels_changed)
 
-    def _forget_cards(self) -> None:
-        if not self._closed:
-            self._keys.send({"kind": "forget cards"})
+    def _labels_changed(self) -> None:
+        if self._closed:
+            return
+        self._keys.send({"kind": "forget cards"})
+        if self._reacts and self.ready:
+            with self._drawing, self.guarded("labels"):
+                self.draw_names()
+
+    def draw_names(self) -> None:
+        """Write names anew wherever they stand: a label was changed, here or in another panel."""
 
     @checked
     def open_atom(self, atom: int | None = None) -> None:

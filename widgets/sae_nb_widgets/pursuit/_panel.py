@@ -204,13 +204,10 @@ class PursuitStepper(PlayingPanel):
         self.bind_key("Home", lambda: self.set_trait("step", 0))
         self.bind_key("End", lambda: self.set_trait("step", self.last_step))
         self.bind_key("Escape", lambda: self.set_trait("marked", False))
-        self.names.observe(self._renamed)
 
-    def _renamed(self) -> None:
-        """An atom got another label, here or in another panel."""
-        if self.ready and not self._closed:
-            with self._drawing:
-                self._draw_bars()
+    def draw_names(self) -> None:
+        """Write the names under the bars again."""
+        self._draw_bars()
 
     def words_of(self, atom: int, algorithm: int = 0) -> str:
         """What an atom of an algorithm's dictionary is called; empty where that is not known."""

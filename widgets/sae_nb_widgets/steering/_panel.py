@@ -268,7 +268,6 @@ class SteeringPanel(Panel):
         self.plot = figure_widget(steering_figure())
         self.cards = SteeringDetail(self.kind, self.model.prefix_tokens)
         show(self.controls.go_on, bool(self.model.causal))
-        self.names.observe(self._name_anew)
         self.arrange(
             controls=self.controls.first,
             more=[*self.controls.more, self.cards.changes],
@@ -284,13 +283,11 @@ class SteeringPanel(Panel):
     def _step_atom(self, step: int) -> None:
         self.atom = (self.atom + step) % self.n_atoms
 
-    def _name_anew(self) -> None:
-        """Somebody has written a label: show it wherever an atom of it stands."""
-        if not self._closed:
-            with self._drawing, self.guarded("labels"):
-                self._fit_sliders()
-                self._conclude()
-                self._offer_recipes()
+    def draw_names(self) -> None:
+        """Write sliders, sentence and recipes again with the names they have now."""
+        self._fit_sliders()
+        self._conclude()
+        self._offer_recipes()
 
     def _measure_strengths(self) -> None:
         """Find every atom's 99th percentile, off the main thread where it must be measured."""

@@ -185,7 +185,6 @@ class TemporalPanel(Panel):
 
     def _build(self) -> None:
         self.names = names_of(self.sae)
-        self.names.observe(self._draw_names)
         self.controls = TemporalControls(self)
         self._strip = TimeStrip()
         figure = empty_figure()
@@ -338,9 +337,9 @@ class TemporalPanel(Panel):
     def _draw_part(self) -> None:
         self._draw_sequences()
 
-    def _draw_names(self) -> None:
+    def draw_names(self) -> None:
         """Rows and bars follow a label that was changed anywhere."""
-        if not self._closed and self._seen is not None:
+        if self._seen is not None:
             figures.draw_part(self._plot, self._seen.first, self._view())
             self._detail_view.show(self._seen.first, self.token, self.names)
 
