@@ -120,7 +120,7 @@ binder: $(STAMP) chromium ## of the tests, those of the demo as Binder serves it
 	@mkdir -p build
 	$(PYTEST) --junitxml=build/binder.xml tests/binder
 
-reliability: $(STAMP) chromium loops ## of the tests, those of kills, damages, full disks, long use, endings, notebooks run all in one go (three quarters of an hour)
+reliability: $(STAMP) chromium loops ## of the tests, those of kills, damages, full disks, long use, endings, notebooks run all in one go, many times each
 	@mkdir -p build
 	SAE_NB_ENDINGS=10 SAE_NB_WRONG_CALLS=50000 SAE_NB_RUN_ALLS=20 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability tests/bad_input tests/browser/test_run_all.py
 
