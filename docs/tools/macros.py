@@ -3,7 +3,7 @@
 `{{ claim: experiment / name }}`, `{{ claims: experiment }}`, `{{ number: experiment / name }}`,
 `{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
 `{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
-`{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ house: rooms }}`,
+`{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ all_claims: kind }}`, `{{ house: rooms }}`,
 `{{ methods: others }}`, `{{ gallery: all }}` (or names of cards). One that nothing answers to stops
 the build, so that no page can quote a figure that is gone.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from house_picture import house
 from lessons import course, notebook
-from measured import benchmark_table, claim, claims, claims_beyond, number
+from measured import all_claims, benchmark_table, claim, claims, claims_beyond, number
 from public_names import api, settings
 from raised import errors
 
@@ -74,6 +74,7 @@ ELSEWHERE = re.compile(r"""(?:src=|<link[^>]+href=|url\()["']?(https?:)?//[^"'>)
 
 MACRO = re.compile(r"\{\{ (\w+): (.+?) \}\}")
 MACROS: dict[str, Callable[[str], str]] = {
+    "all_claims": all_claims,
     "api": api,
     "claim": claim,
     "claims": claims,

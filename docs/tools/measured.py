@@ -8,28 +8,37 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cards import card, digits
+
 ROOT = Path(__file__).parents[2]
-LOOKS = {
-    "holds": "success",
-    "partly": "warning",
-    "does not hold at this scale": "failure",
-    "shown, not asserted": "info",
-    "too few seeds": "question",
-}
-ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 
 
 def claim(argument: str) -> str:
     """One published claim with our numbers, floor, control and verdict; "experiment / name"."""
     experiment, name = _pair(argument)
     told = {one["name"]: one for one in _artefact(experiment)["claims"]}
-    return _box(_named(told, name, f"claims of {experiment}"), _artefact(experiment))
+    return card(_named(told, name, f"claims of {experiment}"), _artefact(experiment))
 
 
 def claims(experiment: str) -> str:
     """Every claim of an experiment."""
     artefact = _artefact(experiment)
-    return "\n\n".join(_box(one, artefact) for one in artefact["claims"])
+    return "\n\n".join(card(one, artefact) for one in artefact["claims"])
+
+
+def all_claims(kind: str) -> str:
+    """Every claim of a kind, folded."""
+    artefacts = [_artefact(name) for name in sorted(_experiments())]
+    found = [
+        (one, artefact)
+        for artefact in artefacts
+        if artefact["kind"] == kind
+        for one in artefact["claims"]
+    ]
+    if not found:
+        known = sorted({artefact["kind"] for artefact in artefacts})
+        raise ValueError(f"No claims are of the kind {kind!r}; there are {', '.join(known)}.")
+    return "\n\n".join(card(one, artefact, folded=True) for one, artefact in found)
 
 
 def claims_beyond(folder: str) -> str:
@@ -48,7 +57,7 @@ def number(argument: str) -> str:
     mean = sum(values) / len(values)
     # Over seeds, as the artefacts count it.
     spread = (sum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1)) ** 0.5
-    return f"{_digits(mean)} ± {_digits(spread)}"
+    return f"{digits(mean)} ± {digits(spread)}"
 
 
 def benchmark_table(argument: str) -> str:
@@ -83,48 +92,3 @@ def _named(known: dict[str, Any], name: str, what: str) -> Any:
     if name not in known:
         raise ValueError(f"{name!r} is none of the {what}: {', '.join(sorted(known))}.")
     return known[name]
-
-
-def _box(one: dict[str, Any], artefact: dict[str, Any]) -> str:
-    """An admonition in the colour of the verdict."""
-    rows = [
-        (line["label"], line, f"{line['line']} {'✓' if line['met'] else '✗ missed'}")
-        for line in one["lines"]
-    ]
-    rows += [(part["label"], part, "") for part in one["shown"]]
-    rows += [
-        (f"{kind}: {one[kind]['label']}", one[kind], "")
-        for kind in ("floor", "control")
-        if one[kind]
-    ]
-    verdict = one["verdict"]
-    lines = [
-        _source(one, artefact),
-        "",
-        "| number | measured | asked |",
-        "|---|---|---|",
-        *(
-            f"| {_cell(label)} | {_digits(part['mean'])} ± {_digits(part['sd'])} | {asked} |"
-            for label, part, asked in rows
-        ),
-    ]
-    title = one["text"].replace('"', "“")
-    verdict = verdict[0].upper() + verdict[1:]
-    body = "\n".join(f"    {line}".rstrip() for line in lines)
-    return f'!!! {LOOKS[one["verdict"]]} "{verdict}: {title}"\n\n{body}'
-
-
-def _source(one: dict[str, Any], artefact: dict[str, Any]) -> str:
-    paper = ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", one["paper"])
-    parts = [paper, f"{one['n_seeds']} seeds", f"`{artefact['experiment']}`"]
-    if one["notebook"]:
-        parts.append(f"notebook {one['notebook']}")
-    return " · ".join(parts)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("_", "\\_").replace("*", "\\*")
-
-
-def _digits(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

@@ -35,7 +35,7 @@ BANNED = re.compile("|".join(f"(?:{word})" for word in WORDS), re.IGNORECASE)
 # Names of files and of things that people type keep theirs.
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`|\]\([^)]*\)|<[^>]+>|\{\{.*?\}\}", re.S | re.M)
 # They tell of old names, are written by programs, or quote what was measured before.
-SPARED = {"upgrade.md", "metrics.md", "claims.md", "reliability.md", "interop.md", "scale.md"}
+SPARED = {"upgrade.md", "metrics.md", "reliability.md", "interop.md", "scale.md"}
 
 
 def _pages() -> Iterator[tuple[str, str]]:

@@ -1,9 +1,9 @@
-"""Published claims put to the test: one file per experiment, one artefact per run, one table of verdicts.
+"""Published claims put to the test: one file per experiment, one artefact per run, one verdict per claim.
 
 An experiment is a module in `sae_nb_lessons.reproductions.experiments` with `run(seed, **size)`, which
 returns numbers by name, and a TOML file beside it with the claims, which say what the numbers must be.
 `python -m sae_nb_lessons.reproductions NAME --seeds 0 1 2 --out docs/claims` runs it and writes what came
-out; `docs/claims.md` is made from these files alone.
+out; the pages of claims are made from these files alone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
         run_experiment as run_experiment,
         short_run as short_run,
     )
-    from sae_nb_lessons.reproductions._table import claims_table as claims_table
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 

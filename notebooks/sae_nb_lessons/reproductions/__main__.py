@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sae_nb.files import read_json, write_bytes, write_json
-from sae_nb_lessons.reproductions._artefacts import artefact_of, read_artefacts
+from sae_nb.files import read_json, write_json
+from sae_nb_lessons.reproductions._artefacts import artefact_of
 from sae_nb_lessons.reproductions._registry import experiment, experiment_names
 from sae_nb_lessons.reproductions._running import run_experiment, short_run
-from sae_nb_lessons.reproductions._table import claims_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line, run what it names, write artefacts and table."""
+    """Read the command line, run what it names, write artefacts."""
     parser = argparse.ArgumentParser(
         prog="python -m sae_nb_lessons.reproductions", description=__doc__
     )
@@ -30,12 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--short", action="store_true", help="short runs of one seed, nothing written"
     )
     parser.add_argument(
-        "--table", action="store_true", help="judge the artefacts again, write the table"
+        "--judge", action="store_true", help="judge the artefacts by the claims as now worded"
     )
     given = parser.parse_args(arguments)
     names = experiment_names() if given.all else given.names
-    if not names and not given.table:
-        parser.error("name an experiment, or pass --all or --table")
+    if not names and not given.judge:
+        parser.error("name an experiment, or pass --all or --judge")
     if given.short:
         return _short(names, given.seeds[0])
     try:
@@ -44,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run_experiment(name, given.seeds, given.out, size=sizes, fresh=given.fresh, tell=_print)
     except ValueError as error:
         parser.error(str(error))
-    write_table(given.out)
+    if given.judge:
+        judge(given.out)
     return 0
 
 
@@ -72,18 +72,13 @@ def _size(word: str) -> tuple[str, Any]:
         return name, value
 
 
-def write_table(folder: Path) -> None:
-    """Judge every artefact of a folder by the claims as they are now; write the table beside it.
-
-    `folder` of artefacts; the table is its sibling of the same name, `.md`.
-    """
+def judge(folder: Path) -> None:
+    """Judge every artefact of a folder by the claims as they are now."""
     for path in sorted(folder.glob("*.json")):
         before = read_json(path)
         now = artefact_of(experiment(path.stem), before["seeds"], before["size"])
         # The code that made the numbers stays named, not the code as it is now.
         write_json(path, now | {"code": before["code"]})
-    page = claims_table(read_artefacts(folder))
-    write_bytes(folder.with_suffix(".md"), page.encode())
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from sae_nb.files import read_json
-from sae_nb_lessons.reproductions._claims import Claim, Line, Summary, summarise
+from sae_nb_lessons.reproductions._claims import Claim, Curve, Line, Summary, summarise
 from sae_nb_lessons.reproductions._registry import Experiment
 
 PACKAGES = ("numba", "numpy", "scikit-learn", "scipy", "torch")
@@ -47,6 +48,7 @@ def artefact_of(
     return {
         "experiment": experiment.name,
         "title": experiment.title,
+        "kind": experiment.kind,
         "command": _command(experiment, seeds, size),
         "code": experiment.code,
         "size": dict(size),
@@ -79,10 +81,11 @@ def claims_of(experiment: Experiment, summaries: Mapping[str, Summary]) -> list[
     """The claims as the artefact holds them, judged by these numbers."""
     for claim in experiment.claims:
         parts = (*claim.lines, *claim.shown, claim.floor, claim.control)
-        for part in parts:
-            if part is not None and part.number not in summaries:
+        needed = [part.number for part in parts if part is not None]
+        for number in (*needed, *(claim.curve.numbers if claim.curve else ())):
+            if number not in summaries:
                 raise ValueError(
-                    f"Claim {claim.name!r} needs the number {part.number!r}, which {experiment.name!r} "
+                    f"Claim {claim.name!r} needs the number {number!r}, which {experiment.name!r} "
                     f"does not give. It gives {', '.join(sorted(summaries))}."
                 )
     return [_judged(claim, summaries) for claim in experiment.claims]
@@ -110,7 +113,21 @@ def _judged(claim: Claim, summaries: Mapping[str, Summary]) -> dict[str, Any]:
         "control": number(claim.control),
         "notebook": claim.notebook,
         "verdict": claim.verdict(summaries),
+        "why": asdict(claim.why) if claim.why else None,
+        "curve": _drawn(claim.curve, summaries) if claim.curve else None,
         "n_seeds": min(summary.n for summary in summaries.values()),
+    }
+
+
+def _drawn(curve: Curve, summaries: Mapping[str, Summary]) -> dict[str, Any]:
+    """A curve with mean and deviation at every place."""
+    found = [summaries[number] for number in curve.numbers]
+    return {
+        "label": curve.label,
+        "against": curve.against,
+        "at": list(curve.at),
+        "mean": [rounded(summary.mean) for summary in found],
+        "sd": [rounded(summary.sd) for summary in found],
     }
 
 

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sae_nb.files import filled, read_toml
 
 Verdict = Literal[
-    "holds", "partly", "does not hold at this scale", "shown, not asserted", "too few seeds"
+    "holds",
+    "partly",
+    "does not hold at this scale",
+    "undecided",
+    "shown, not asserted",
+    "too few seeds",
+]
+Kind = Literal["concepts", "codes", "stability", "geometry", "depth", "time", "use"]
+Cause = Literal[
+    "(a) set-up mended",
+    "(b) not in these networks",
+    "(b) suspected",
+    "(c) false or under-specified as stated",
+    "(d) definition or floor differs",
 ]
 
 FEWEST_SEEDS = 3
@@ -102,6 +116,77 @@ class Line(Shown):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Why:
+    """What a verdict short of "holds" comes from, and what was measured that says so.
+
+    "(b) not in these networks" needs a positive control: a network or planted data in which the same
+    measurement finds what is claimed. Without one it is "(b) suspected".
+
+    Raises
+    ------
+    ValueError: Unless exactly one of `cause` and `still_changing_at` is given.
+
+    Example
+    -------
+    >>> Why(evidence="R² rose by .1 in the last third.", still_changing_at=600).cause is None
+    True
+    """
+
+    evidence: str
+    """In a sentence or two; figures only if measured elsewhere than in this experiment."""
+
+    cause: Cause | None = None
+    """Of a claim that is judged."""
+
+    still_changing_at: int | None = None
+    """Training steps after which the curve still moves: the claim is then undecided."""
+
+    def __post_init__(self) -> None:
+        if (self.cause is None) == (self.still_changing_at is None):
+            raise ValueError(
+                "A why must have either `cause` or `still_changing_at`, got "
+                f"{self.cause!r} and {self.still_changing_at!r}."
+            )
+        if self.cause is not None and self.cause not in get_args(Cause):
+            raise ValueError(f"`cause` must be one of {get_args(Cause)}, got {self.cause!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Numbers of the experiment in a row, to be drawn: what was measured after how many steps, say.
+
+    Raises
+    ------
+    ValueError: Unless there are two places or more, in rising order, and a number for each.
+
+    Example
+    -------
+    >>> Curve(label="R²", against="steps", at=(100, 400), numbers=("R2 100", "R2 400")).at
+    (100, 400)
+    """
+
+    label: str
+    """What is measured."""
+
+    against: str
+    """What changes from place to place."""
+
+    at: Sequence[float]
+    """Its values, rising."""
+
+    numbers: Sequence[str]
+    """Names of the numbers, one for each."""
+
+    def __post_init__(self) -> None:
+        rising = all(a < b for a, b in itertools.pairwise(self.at))
+        if len(self.at) < 2 or not rising or len(self.at) != len(self.numbers):
+            raise ValueError(
+                "A curve needs two or more values of `at`, rising, and as many `numbers`, got "
+                f"{list(self.at)} and {list(self.numbers)}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A published statement, and the numbers by which this experiment judges it.
 
@@ -141,11 +226,18 @@ class Claim:
     notebook: str = ""
     """Notebook and cell that show it."""
 
+    why: Why | None = None
+    """Where the verdict is "partly" or "does not hold", or was so before the set-up was mended."""
+
+    curve: Curve | None = None
+    """Numbers to be drawn against what was changed."""
+
     def verdict(self, summaries: Mapping[str, Summary]) -> Verdict:
         """Judge the claim.
 
         It holds if every line is met with two standard deviations to spare, partly if some line is
-        met by the mean, and not at all if none is.
+        met by the mean, and not at all if none is. It is undecided, wherever the numbers stand, as
+        long as they still change with training.
 
         Parameters
         ----------
@@ -157,6 +249,8 @@ class Claim:
         judged = [(line, summaries[line.number]) for line in self.lines]
         if min(summary.n for _, summary in judged) < FEWEST_SEEDS:
             return "too few seeds"
+        if self.why is not None and self.why.still_changing_at is not None:
+            return "undecided"
         if all(line.met_by(line.gate(summary)) for line, summary in judged):
             return "holds"
         met = any(line.met_by(summary.mean) for line, summary in judged)
@@ -179,15 +273,19 @@ class Claim:
         ]
 
 
-def read_claims(package: str, name: str) -> tuple[str, tuple[Claim, ...]]:
-    """Title and claims of an experiment, from `name.toml` of a package."""
+def read_claims(package: str, name: str) -> tuple[str, Kind, tuple[Claim, ...]]:
+    """Title, kind and claims of an experiment, from `name.toml` of a package."""
     file = f"{name}.toml"
     found = read_toml(package, file)
     if not found.get("title") or not found.get("claim"):
         raise ValueError(f"{file} must have a `title` and at least one [[claim]].")
+    if found.get("kind") not in get_args(Kind):
+        raise ValueError(
+            f"`kind` of {file} must be one of {get_args(Kind)}, got {found.get('kind')!r}."
+        )
     entries = enumerate(found["claim"], start=1)
     claims = (_claim(e, f"{file}, claim {e.get('name', i)!r}") for i, e in entries)
-    return found["title"], tuple(claims)
+    return found["title"], found["kind"], tuple(claims)
 
 
 def _claim(entry: dict[str, Any], where: str) -> Claim:
@@ -195,9 +293,9 @@ def _claim(entry: dict[str, Any], where: str) -> Claim:
         "lines": tuple(_line(part, where) for part in entry.pop("lines", ())),
         "shown": tuple(filled(Shown, part, where) for part in entry.pop("shown", ())),
     }
-    for kind in ("floor", "control"):
-        if kind in entry:
-            numbers[kind] = filled(Shown, entry.pop(kind), where)
+    records = {"floor": Shown, "control": Shown, "why": Why, "curve": Curve}
+    for kind in records.keys() & entry.keys():
+        numbers[kind] = filled(records[kind], entry.pop(kind), where)
     return filled(Claim, entry, where, **numbers)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_nb_lessons.reproductions import experiments
-from sae_nb_lessons.reproductions._claims import Claim, read_claims
+from sae_nb_lessons.reproductions._claims import Claim, Kind, read_claims
 
 RENAMED = {"sae_nb.pretrained": "sae_nb.ready_made", "callbacks=": "listeners="}
 """Names of the toolkit that changed after the artefacts were made: a new name is no new code."""
@@ -36,6 +36,9 @@ class Experiment:
 
     title: str
     """What it is about."""
+
+    kind: Kind
+    """Of question, by which a reader finds it."""
 
     run: Callable[..., dict[str, float]]
     """run(seed, **size): the numbers of one seed."""
@@ -85,11 +88,12 @@ def experiment(name: str) -> Experiment:
     if name not in names:
         raise ValueError(f"No experiment {name!r}. There are {', '.join(names)}.")
     module = importlib.import_module(f".{name}", experiments.__name__)
-    title, claims = read_claims(experiments.__name__, name)
+    title, kind, claims = read_claims(experiments.__name__, name)
     defaults = inspect.signature(module.run).parameters.values()
     return Experiment(
         name=name,
         title=title,
+        kind=kind,
         run=module.run,
         claims=claims,
         size={p.name: _plain(p.default) for p in defaults if p.name != "seed"},

@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 from sae_nb_lessons.reproductions import (
     artefact_of,
-    claims_table,
     experiment,
     experiment_names,
-    read_artefacts,
 )
 
 from sae_nb.files import read_json
@@ -47,7 +45,7 @@ def test_it_was_made_by_the_code_beside_it(artefact: dict[str, Any]) -> None:
 
 
 def test_verdicts_follow_from_the_numbers_of_the_seeds(artefact: dict[str, Any]) -> None:
-    """Nothing in an artefact was written by hand; `python -m sae_nb_lessons.reproductions --table` judges anew."""
+    """Nothing in an artefact was written by hand; `python -m sae_nb_lessons.reproductions --judge` judges anew."""
     found = experiment(artefact["experiment"])
     again = artefact_of(found, _in_order(artefact["seeds"]), artefact["size"])
     assert artefact == again | {"code": artefact["code"]}
@@ -80,11 +78,6 @@ def measured(artefact: dict[str, Any]) -> str:
     facts = {key: artefact[key] for key in ("code", "numbers", "seeds", "size")}
     text = json.dumps(facts | {"claims": claims}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def test_the_table_is_up_to_date() -> None:
-    """docs/claims.md is made from docs/claims/*.json."""
-    assert (DOCS / "claims.md").read_text() == claims_table(read_artefacts(DOCS / "claims"))
 
 
 def _in_order(seeds: dict[str, Any]) -> dict[str, Any]:

@@ -15,13 +15,12 @@ from sae_nb_lessons.reproductions import (
     Line,
     Summary,
     _registry as registry,
-    claims_table,
     experiment,
     experiment_names,
     run_experiment,
     summarise,
 )
-from sae_nb_lessons.reproductions.__main__ import main, write_table
+from sae_nb_lessons.reproductions.__main__ import judge, main
 from sae_nb_lessons.reproductions._registry import fingerprint
 
 from sae_nb.files import read_json
@@ -39,6 +38,7 @@ def toy(seed: int, *, height: float = 1.0, ks: tuple[int, ...] = (1, 2)) -> dict
 LINES = (Line(number="a", label="height", at_least=0.9, short=0.5),)
 TOY = """
 title = "Toys"
+kind = "codes"
 [[claim]]
 name = "high"
 text = "a | b is high"
@@ -189,30 +189,47 @@ def test_numbers_must_be_finite_and_the_same_for_every_seed(
         run_experiment("toy", [0, 1], tmp_path)
 
 
-def test_the_table_is_made_from_artefacts(toy_experiment: Any, tmp_path: Path) -> None:
-    """One row per claim, bars escaped; claims worded anew are judged anew."""
-    out = tmp_path / "claims"
-    run_experiment("toy", [0, 1, 2], out)
-    write_table(out)
-    page = (tmp_path / "claims.md").read_text()
-    row = next(line for line in page.splitlines() if "a \\| b is high" in line)
-    assert row.count("| ") - row.count("\\| ") == 7
-    assert "height: 1.01 ± 0.01 (≥ 0.9; gate 0.99)" in row
-    assert "**holds**" in row
-    assert "## Toys" in page
-    assert page == claims_table([read_json(out / "toy.json")])
+def test_claims_worded_anew_are_judged_anew(toy_experiment: Any, tmp_path: Path) -> None:
+    """By the numbers there are; why and curve come along, and what still changes is undecided."""
+    run_experiment("toy", [0, 1, 2], tmp_path)
     texts = Path(toy_experiment.__file__).with_suffix(".toml")
-    texts.write_text(TOY.replace("≥ 0.9", "≥ 5"), encoding="utf-8")
-    write_table(out)
-    page = (tmp_path / "claims.md").read_text()
-    assert "**does not hold at this scale**" in page
-    assert "gate 0.99, missed" in page
+
+    def judged(words: str) -> dict[str, Any]:
+        texts.write_text(TOY.replace("≥ 0.9", "≥ 5") + words, encoding="utf-8")
+        judge(tmp_path)
+        return read_json(tmp_path / "toy.json")["claims"][0]
+
+    plain = judged("")
+    assert plain["verdict"] == "does not hold at this scale"
+    assert plain["why"] is plain["curve"] is None
+    told = judged('why = { cause = "(b) suspected", evidence = "e" }\n')
+    assert (told["verdict"], told["why"]["evidence"]) == ("does not hold at this scale", "e")
+    moving = judged(
+        'why = { still_changing_at = 600, evidence = "e" }\n'
+        'curve = { label = "l", against = "steps", at = [1, 2], numbers = ["floor", "a"] }\n'
+    )
+    assert moving["verdict"] == "undecided"
+    assert moving["curve"] == {
+        "label": "l",
+        "against": "steps",
+        "at": [1, 2],
+        "mean": [0, 1.01],
+        "sd": [0, 0.01],
+    }
 
 
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
         ("title =", "titel =", "toy.toml must have a `title` and at least one"),
+        ('"codes"', '"toys"', "`kind` of toy.toml must be one of ('concepts', "),
+        ("floor =", "why = { evidence = 'e' }\nfloor =", "either `cause` or `still_changing_at`"),
+        ("floor =", "why = { cause = 'x', evidence = 'e' }\nfloor =", "`cause` must be one of"),
+        (
+            "floor =",
+            "curve = { label = 'l', against = 'k', at = [2, 1], numbers = ['a', 'a'] }\nfloor =",
+            "two or more values of `at`, rising",
+        ),
         ("text =", "note =", "toy.toml, claim 'high' lacks text"),
         ("paper =", 'author = "a"\npaper =', "toy.toml, claim 'high' must not have author"),
         ("≥ 0.9", "about 1", "toy.toml, claim 'high': `line` must read as \"≥ 0.9\""),
@@ -253,12 +270,11 @@ def test_the_command_line_runs_and_refuses(
     out = str(tmp_path / "claims")
     assert main(["toy", "--seeds", "3", "--size", "height=2", "--out", out]) == 0
     assert read_json(tmp_path / "claims" / "toy.json")["numbers"]["a"]["mean"] == 2.03
-    assert (tmp_path / "claims.md").is_file()
     assert "toy, seed 3: running" in capsys.readouterr().out
     for words, message in (
         (["other"], "No experiment 'other'. There are toy."),
         (["toy", "--size", "width=2"], "must be among height, ks, got 'width'"),
-        ([], "name an experiment, or pass --all or --table"),
+        ([], "name an experiment, or pass --all or --judge"),
         (["toy", "--seeds", "-1"], "`seeds` must"),
     ):
         with pytest.raises(SystemExit):

@@ -1,0 +1,122 @@
+"""Cards of claims: verdict, why, numbers beside what was asked, curve, and how to make them again."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import Any
+
+LOOKS = {
+    "holds": "success",
+    "partly": "warning",
+    "does not hold at this scale": "failure",
+    "undecided": "question",
+    "shown, not asserted": "info",
+    "too few seeds": "question",
+}
+# What a class name can say of a cause.
+WHYS = {
+    None: "none",
+    "(a) set-up mended": "a",
+    "(b) not in these networks": "b",
+    "(b) suspected": "b-suspected",
+    "(c) false or under-specified as stated": "c",
+    "(d) definition or floor differs": "d",
+}
+ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
+WIDTH, HEIGHT, MARGIN = 240, 90, 8
+"""Of a curve, in pixels."""
+
+
+def card(one: dict[str, Any], artefact: dict[str, Any], *, folded: bool = False) -> str:
+    """An admonition in the colour of the verdict; folded, it shows only verdict and claim."""
+    parts = [_source(one, artefact), _why(one["why"]), _table(one), _curve(one["curve"])]
+    parts.append(f"<small>`{artefact['command']}`: {_seconds(artefact)} s a seed</small>")
+    body = "\n\n".join(part for part in parts if part)
+    body = "\n".join(f"    {line}".rstrip() for line in body.splitlines())
+    title = f"{_verdict(one)}: {one['text']}".replace('"', "“")
+    looks = [LOOKS[one["verdict"]], *(f"{key}-{word}" for key, word in marks(one, artefact))]
+    mark = "???" if folded else "!!!"
+    return f'{mark} {" ".join(looks)} "{title}"\n\n{body}'
+
+
+def marks(one: dict[str, Any], artefact: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a reader filters by, as parts of class names."""
+    return [("kind", artefact["kind"]), ("why", WHYS[one["why"] and one["why"]["cause"]])]
+
+
+def digits(value: float) -> str:
+    """Three of them, or a whole number."""
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _verdict(one: dict[str, Any]) -> str:
+    verdict: str = one["verdict"]
+    if verdict == "undecided":
+        verdict += f", still changing at {one['why']['still_changing_at']} steps"
+    return verdict[0].upper() + verdict[1:]
+
+
+def _source(one: dict[str, Any], artefact: dict[str, Any]) -> str:
+    paper = ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", one["paper"])
+    parts = [paper, f"{one['n_seeds']} seeds", f"`{artefact['experiment']}`"]
+    if one["notebook"]:
+        parts.append(f"notebook {one['notebook']}")
+    return " · ".join(parts)
+
+
+def _why(why: dict[str, Any] | None) -> str:
+    return f"**Why: {why['cause'] or 'still changing'}.** {why['evidence']}" if why else ""
+
+
+def _table(one: dict[str, Any]) -> str:
+    rows = [
+        (line["label"], line, f"{line['line']} {'✓' if line['met'] else '✗ missed'}")
+        for line in one["lines"]
+    ]
+    rows += [(part["label"], part, "") for part in one["shown"]]
+    rows += [
+        (f"{kind}: {one[kind]['label']}", one[kind], "")
+        for kind in ("floor", "control")
+        if one[kind]
+    ]
+    lines = [
+        f"| {_cell(label)} | {digits(part['mean'])} ± {digits(part['sd'])} | {asked} |"
+        for label, part, asked in rows
+    ]
+    return "\n".join(["| number | measured | asked |", "|---|---|---|", *lines])
+
+
+def _curve(curve: dict[str, Any] | None) -> str:
+    """Means joined by a line, a bar of one deviation to each side."""
+    if curve is None:
+        return ""
+    at, mean, sd = curve["at"], curve["mean"], curve["sd"]
+    low, high = (min(m - s for m, s in zip(mean, sd)), max(m + s for m, s in zip(mean, sd)))
+
+    def x(place: float) -> float:
+        return MARGIN + (WIDTH - 2 * MARGIN) * (place - at[0]) / (at[-1] - at[0])
+
+    def y(value: float) -> float:
+        return HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * (value - low) / ((high - low) or 1)
+
+    line = " ".join(f"{x(a):.1f},{y(m):.1f}" for a, m in zip(at, mean))
+    bars = "".join(
+        f'<path d="M{x(a):.1f},{y(m - s):.1f}V{y(m + s):.1f}"/>' for a, m, s in zip(at, mean, sd)
+    )
+    told = ", ".join(f"{digits(m)} at {digits(a)}" for a, m in zip(at, mean))
+    words = escape(f"{curve['label']} against {curve['against']}: {told}")
+    return (
+        f'<figure class="curve"><svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" '
+        f'aria-label="{words}" fill="none" stroke="currentColor"><polyline points="{line}"/>{bars}'
+        f"</svg><figcaption>{words}</figcaption></figure>"
+    )
+
+
+def _seconds(artefact: dict[str, Any]) -> str:
+    seconds = [record["seconds"] for record in artefact["seeds"].values()]
+    return f"{sum(seconds) / len(seconds):.0f}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("_", "\\_").replace("*", "\\*")
