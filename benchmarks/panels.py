@@ -53,7 +53,7 @@ class Plain:
     def _ipython_display_(self):
         display(self.box)
     def close(self):
-        from sae_nb_widgets.panel._panel import close_whole
+        from sae_nb_widgets.panel._closing import close_whole
         for part in (*self.parts, self.box):
             close_whole(part)
 """

@@ -49,7 +49,7 @@ story = "Tom and Lucy walked to the castle. They carried a lamp.\"""",
 """Models, pretrained SAEs and their examples, which every scene may use."""
 
 CLOSE_PANELS = """\
-from sae_nb_widgets.panel._panel import _on_screen
+from sae_nb_widgets.panel._theming import _on_screen
 for _panel in list(_on_screen):
     _panel.close()
 """

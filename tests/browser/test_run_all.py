@@ -64,7 +64,7 @@ sw.TrainingMonitor(run)""",
     "sw.dashboard(vit, vit_sae)",
 )
 ALL_DONE = """
-from sae_nb_widgets.panel._panel import _on_screen
+from sae_nb_widgets.panel._theming import _on_screen
 run.wait()
 for panel in list(_on_screen):
     panel.wait(60)

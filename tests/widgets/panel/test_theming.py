@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.components import read_static, script
-from sae_nb_widgets.panel import _panel as theming
+from sae_nb_widgets.panel import _theming as theming
 
 from sae_nb.figures import (
     THIN_SPACE,

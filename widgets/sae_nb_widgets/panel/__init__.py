@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb_widgets.panel._panel import Panel as Panel, theme as theme
+    from sae_nb_widgets.panel._panel import Panel as Panel
+    from sae_nb_widgets.panel._theming import theme as theme
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.panel._browsers import BROWSERS as BROWSERS
+    from sae_nb_widgets.panel._closing import close_whole as close_whole
     from sae_nb_widgets.panel._declaring import (
         LARGEST_SEED as LARGEST_SEED,
         TIGHT as TIGHT,
@@ -44,13 +46,6 @@ if TYPE_CHECKING:  # for the other rooms
         static_html as static_html,
         write_page as write_page,
     )
-    from sae_nb_widgets.panel._panel import (
-        close_whole as close_whole,
-        figure_widget as figure_widget,
-        forget_styled as forget_styled,
-        keep_styled as keep_styled,
-        logger as logger,
-    )
     from sae_nb_widgets.panel._playing import (
         PlayingPanel as PlayingPanel,
         play_button as play_button,
@@ -62,4 +57,10 @@ if TYPE_CHECKING:  # for the other rooms
         check_point as check_point,
         target_of as target_of,
         target_rule as target_rule,
+    )
+    from sae_nb_widgets.panel._saying import logger as logger
+    from sae_nb_widgets.panel._theming import (
+        figure_widget as figure_widget,
+        forget_styled as forget_styled,
+        keep_styled as keep_styled,
     )

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import re
 import sys
 import threading
 import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import ipywidgets as ipw
 import plotly.graph_objects as go
@@ -22,138 +16,19 @@ import traitlets as t
 
 from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
-from sae_nb.figures import (
-    FIGURE_CONFIG,
-    THIN_SPACE,
-    Drawing,
-    Scale,
-    Theme,
-    current_theme,
-    escape,
-    format_duration,
-    template,
-    use_scale,
-)
-from sae_nb.files import write_bytes
-from sae_nb_widgets.components import LiveWidget, card_content, mark_atoms, script, style_sheet
+from sae_nb.figures import current_theme, escape, format_duration, template
+from sae_nb_widgets.components import LiveWidget, script, style_sheet
 from sae_nb_widgets.panel import _exporting as exporting
+from sae_nb_widgets.panel._atoms import KnowsAtoms
 from sae_nb_widgets.panel._background import Background
-from sae_nb_widgets.panel._browsers import BROWSERS
+from sae_nb_widgets.panel._closing import close_whole, owned_widgets
 from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
-from sae_nb_widgets.panel._exporting import descendants
-
-# -------------------------------------------------------------------------------------------------
-# The theme on screen: open panels follow a change of scale, and figures become widgets.
-
-
-class Restylable(Protocol):
-    """Something on screen that can redraw itself in a new scale."""
-
-    def restyle(self) -> None:
-        """Redraw with the current theme."""
-
-
-_on_screen: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-@checked
-def theme(scale: Scale | None = None) -> Theme:
-    """Return the current theme, after switching to `scale` if one is given.
-
-    Parameters
-    ----------
-    scale
-        "normal" (13 px text) or "lecture" (16 px). Open panels are redrawn. None changes nothing.
-
-    Raises
-    ------
-    ValueError: If no scale has that name.
-
-    Examples
-    --------
-    >>> theme("lecture").font_px
-    16
-    >>> theme("normal").font_px
-    13
-    """
-    if scale is not None:
-        use_scale(scale)
-        for panel in list(_on_screen):
-            panel.restyle()
-    return current_theme()
-
-
-def keep_styled(panel: Restylable) -> None:
-    """Redraw `panel` whenever the scale changes, for as long as it is alive."""
-    _on_screen.add(panel)
-
-
-def forget_styled(panel: Restylable) -> None:
-    """Redraw `panel` no more."""
-    _on_screen.discard(panel)
-
-
-def figure_widget(figure: go.Figure | None = None, *, height: int | None = None) -> go.FigureWidget:
-    """Return a FigureWidget in the current theme that fills the width it is given.
-
-    Build one per panel and update it in place.
-    """
-    from sae_nb_widgets.panel._plot import Plot
-
-    widget = Plot(figure if figure is not None else go.Figure())
-    widget.update_layout(
-        template=template(),
-        autosize=True,
-        height=height or current_theme().figure_height_px,
-    )
-    widget._config = {**widget._config, **FIGURE_CONFIG}
-    return widget
-
-
-# -------------------------------------------------------------------------------------------------
-# Closing what a panel made: widgets on screen and off, their layouts and their styles.
-
-
-def close_whole(widget: ipw.Widget) -> None:
-    """Close a widget with its layout and style, which are widgets of their own."""
-    parts = [getattr(widget, name, None) for name in ("layout", "style")]
-    widget.close()
-    for part in parts:
-        if isinstance(part, ipw.Widget):
-            part.close()
-
-
-def owned_widgets(owner: Any, depth: int = 3) -> list[ipw.Widget]:
-    """Return widgets among an object's attributes, and among those of its own small objects.
-
-    Panels are left out: they close themselves.
-    """
-    found: list[ipw.Widget] = []
-    for name, value in list(vars(owner).items()):
-        if name == "_trait_values":  # holds what is shared too, such as plotly's script
-            continue
-        several = list(value.values()) if isinstance(value, dict) else value
-        for one in several if isinstance(several, list | tuple) else (value,):
-            if hasattr(type(one), "kept_traits"):
-                continue
-            if isinstance(one, ipw.Widget):
-                found += descendants(one)
-            ours = type(one).__module__.startswith("sae_nb_widgets.")
-            if depth and ours and hasattr(one, "__dict__"):
-                found += owned_widgets(one, depth - 1)
-    return found
-
-
-# -------------------------------------------------------------------------------------------------
-# Panel: the grammar every panel shares — question, controls, one figure, detail, status line.
-
+from sae_nb_widgets.panel._leaving import Leaves
+from sae_nb_widgets.panel._saying import small_toggle
+from sae_nb_widgets.panel._theming import forget_styled, keep_styled
 
 T = TypeVar("T")
-logger = logging.getLogger("sae_nb_widgets")
 WORTH_SAYING_SECONDS = 0.2
-LONGEST_GIVEN = 40
-UNBROKEN = "\u202f"
-"""A thin space at which no line is broken: a number stays whole in a sentence."""
 
 
 class PanelKeys(LiveWidget):
@@ -170,7 +45,7 @@ class PanelKeys(LiveWidget):
     )
 
 
-class Panel(ipw.VBox):
+class Panel(KnowsAtoms, Leaves, ipw.VBox):
     """One question, its controls, its figure, its detail; state is traits, drawing is reactions.
 
     A subclass sets `question`, `explanation` and `stem`, builds its widgets, and calls `arrange`;
@@ -192,35 +67,18 @@ class Panel(ipw.VBox):
     >>> panel.close()
     """
 
-    question: ClassVar[str] = "What is this?"
-    explanation: ClassVar[tuple[str, str, str]] = ("", "", "")
-    stem: ClassVar[str] = "panel"
     # True until everything is made: a panel whose constructor failed has nothing to close.
     _closed: bool = True
-    needs_kernel: ClassVar[str] = "The controls need a running kernel and were left out."
     # What a saved session keeps of this panel, in the order in which it is set again.
     kept_traits: ClassVar[tuple[str, ...]] = ()
     # What older sessions call some of them.
     renamed_traits: ClassVar[Mapping[str, str]] = {}
 
-    answer = t.Unicode("", help="The answer to the question, in one sentence.")
-    numbers = t.Unicode("", help="The expert's numbers behind the answer.")
-    show_numbers = t.Bool(False, help="Whether the numbers behind the answer are shown.")
-    opened = t.Int(-1, help="Atom somebody asked to open in a browser; -1 for none.")
-    opens_below = t.Bool(True, help="Whether that browser opens under this panel.")
-    status = t.Unicode("", help="What happened, how long it took, or what to do.")
-    problem = t.Bool(False, help="Whether the status line reports an error.")
-    busy = t.Bool(False, help="Whether work is running off the main thread.")
     dark = t.Bool(False, help="Whether JupyterLab shows a dark theme.")
-    chips = t.Dict(help="Facts beside the question: name to text.")
-    export_folder = t.Unicode(".", help="Where the html and png buttons write.")
 
     def __init__(self, *, chips: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         self._header = ipw.HTML()
         self._atom_names = AtomNames()
-        self._written: Path | None = None
-        self._loading = ""
-        self._below: Any = None
         self._style = ipw.HTML(layout=ipw.Layout(display="none"))
         self._keys = PanelKeys()
         self._key_actions: dict[str, Callable[[], None]] = {}
@@ -259,8 +117,6 @@ class Panel(ipw.VBox):
         self._make_foot()
         self._keys.on_msg(self._key_message)
         t.dlink((self._keys, "dark"), (self, "dark"))
-        self.observe(self._draw_status, ["status", "problem", "busy"])
-        self._draw_status()
         self.observe(lambda _: self._draw_header(), "chips")
         self._draw_header()
         self._make_answer()
@@ -276,20 +132,10 @@ class Panel(ipw.VBox):
         self.observe(self._open_below, "opened")
         self.children = (*top, self._body, self._help, self._foot, self._drawer)
 
-    def _make_answer(self) -> None:
-        self._answer_text = ipw.HTML().add_class("sae-nb-answer")
-        self._numbers_text = ipw.HTML().add_class("sae-nb-numbers")
-        self._numbers_button = _small_toggle("numbers", "The measured numbers behind this sentence")
-        t.link((self, "show_numbers"), (self._numbers_button, "value"))
-        parts = [self._answer_text, self._numbers_button, self._numbers_text]
-        self._answer_line = ipw.Box(parts).add_class("sae-nb-answerline")
-        self.observe(self._draw_answer, ["answer", "numbers", "show_numbers"])
-        self._draw_answer()
-
     def _make_foot(self) -> None:
-        self._status_line = ipw.HTML().add_class("sae-nb-statusline")
+        self._make_status()
         self._help = ipw.HTML(layout=ipw.Layout(display="none"))
-        self._more_button = _small_toggle("more", "Show the rest of the controls")
+        self._more_button = small_toggle("more", "Show the rest of the controls")
         self._more_button.layout.display = "none"
         self._more_button.observe(lambda change: show(self._more, change["new"]), "value")
         tools = [self._status_line, *self._tool_buttons()]
@@ -302,7 +148,7 @@ class Panel(ipw.VBox):
             lambda: self.export("html"),
         )
         png = small_button("⤓ png", "Write the figure as a picture", lambda: self.export("png"))
-        self._help_button = _small_toggle("?", "What this shows, what it cannot show, the paper")
+        self._help_button = small_toggle("?", "What this shows, what it cannot show, the paper")
         self._help_button.observe(lambda change: self._toggle_help(change["new"]), "value")
         return [html, png, self._help_button]
 
@@ -401,163 +247,7 @@ class Panel(ipw.VBox):
             elif kind == "star":
                 self.star(atom, bool(content.get("starred")))
 
-    def _send_file(self) -> None:
-        """Send the page the file that was written last: no other file is ever given out."""
-        path = self._written
-        if path is None:
-            return
-        with self.guarded(f"opening {path.name}"):
-            kind = exporting.FILE_TYPES[path.suffix.removeprefix(".")]
-            self._keys.send({"kind": "file", "type": kind}, [path.read_bytes()])
-
-    # --- saying -----------------------------------------------------------------------------------
-
-    @checked
-    def conclude(self, answer: str, numbers: str = "") -> None:
-        """Answer the panel's question in one sentence under it; empty where there is no answer.
-
-        `numbers`: What an expert asks for next (norms, nats, seconds), shown on demand.
-        """
-        self._loading = ""
-        with self.hold_trait_notifications():
-            self.answer, self.numbers = answer, numbers
-        self._draw_answer()
-
-    @checked
-    def loading(self, what: str, seconds: float | None = None) -> None:
-        """Say that something is loading, and how long it takes; `conclude` ends that.
-
-        Nothing is claimed meanwhile: the answer that stood there is cleared.
-        """
-        about = "" if seconds is None else f" (about {format_duration(seconds)})"
-        self.conclude("")
-        self._loading = f"{what}{about} …"
-        self._draw_answer()
-
-    def refuse(self, control: str, rule: str, given: str, stays: str) -> None:
-        """Say that a field did not take what was typed, by which rule, and what is in force."""
-        shown = given if len(given) <= LONGEST_GIVEN else f"{given[:LONGEST_GIVEN]}…"
-        what = f"“{shown}” is not one" if shown.strip() else "it was left empty"
-        kept = f" It stays at {stays}." if stays else ""
-        with self.hold_trait_notifications():
-            self.problem, self.status = True, f"{control}: {rule}; {what}.{kept}"
-
-    @checked
-    def say(self, text: str) -> None:
-        """Put a sentence in the status line."""
-        with self.hold_trait_notifications():
-            self.problem, self.status = False, text
-
-    def fail(self, error: BaseException, doing: str = "") -> None:
-        """Put an error in the status line as one sentence, and its traceback in the log."""
-        what = " ".join(str(error).split()) or type(error).__name__
-        logger.error("%s: %s", doing or self.stem, what, exc_info=error)
-        self._stop_loading()
-        with self.hold_trait_notifications():
-            self.problem, self.status = True, f"{doing}: {what}" if doing else what
-
-    @contextmanager
-    def guarded(self, doing: str = "") -> Iterator[None]:
-        """Turn an error inside the block into a sentence in the status line."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - reported on screen and in the log
-            self.fail(error, doing)
-
-    @contextmanager
-    def reacting(self, doing: str) -> Iterator[None]:
-        """What methods marked with `reacts` run in."""
-        with self.guarded(doing):
-            yield
-
-    def _draw_status(self, _: Any = None) -> None:
-        spin = '<span class="sae-nb-busy" role="img" aria-label="working"></span>'
-        kind = "sae-nb-problem" if self.problem else ""
-        text = exporting.linked(mark_atoms(self.status), self._written)
-        self._status_line.value = (
-            f'<div role="status">{spin if self.busy else ""}'
-            f'<span class="{kind}">{text}</span></div>'
-        )
-
-    def _draw_answer(self, _: Any = None) -> None:
-        busy = '<span class="sae-nb-busy" role="img" aria-label="loading"></span>'
-        text = f"{busy}{escape(self._loading)}" if self._loading else mark_atoms(self.answer)
-        text = text.replace(THIN_SPACE, UNBROKEN)
-        self._answer_text.value = f'<div aria-live="polite">{text}</div>' if text else ""
-        self._numbers_text.value = escape(self.numbers)
-        show(self._answer_line, bool(text))
-        show(self._numbers_button, bool(self.numbers))
-        show(self._numbers_text, bool(self.numbers) and self.show_numbers)
-
-    # --- atoms ------------------------------------------------------------------------------------
-
-    @property
-    def names(self) -> AtomNames:
-        """What the atoms are called."""
-        return self._atom_names
-
-    @names.setter
-    def names(self, names: AtomNames) -> None:
-        if names is not self._atom_names:
-            self._atom_names = names
-            names.observe(self._labels_changed)
-
-    def _labels_changed(self) -> None:
-        if self._closed:
-            return
-        self._keys.send({"kind": "forget cards"})
-        if self._reacts and self.ready:
-            with self._drawing, self.guarded("labels"):
-                self.draw_names()
-
-    def draw_names(self) -> None:
-        """Write names anew wherever they stand: a label was changed, here or in another panel."""
-
-    @checked
-    def open_atom(self, atom: int | None = None) -> None:
-        """Ask for an atom to be opened in a browser, as the button on its card does.
-
-        `atom`: None takes the one the panel shows.
-        """
-        self.opened = -1
-        self.opened = getattr(self, "atom", -1) if atom is None else atom
-
-    def _open_below(self, change: t.Bunch) -> None:
-        """Show the atom in a browser under a panel that stands alone, and is none itself."""
-        if change["new"] < 0 or not self.opens_below or not BROWSERS:
-            return
-        if self.names.catalogue is None:
-            self.say("Opening an atom needs example activations; this panel knows none.")
-            return
-        with self.guarded(f"opening atom {change['new']}"):
-            self._below = BROWSERS[0](self, change["new"], self._below)
-            if not self._drawer.children:
-                shut = small_button("close this browser", "Take it off the page", self.shut_below)
-                self._drawer.children = (self._below, shut)
-
-    def shut_below(self) -> None:
-        """Take the browser under this panel off the page."""
-        below, self._below = self._below, None
-        if below is not None:
-            close_whole(self._drawer.children[-1])
-            self._drawer.children = ()
-            below.close()
-
-    @checked
-    def star(self, atom: int, starred: bool = True) -> None:
-        """Put an atom on the work list, or take it off; the key s does so with the atom shown."""
-        self.names.labels.star(atom, starred)
-        self.say(f"Atom {atom} is {'' if starred else 'no longer '}on the work list.")
-
-    def _star_shown(self) -> None:
-        atom = self.atom
-        self.star(atom, not self.names.labels.is_starred(atom))
-
-    def _send_card(self, atom: int) -> None:
-        card = self.names.card(atom)
-        starred = self.names.labels.is_starred(atom)
-        content = card_content(card, starred=starred)
-        self._keys.send({"kind": "card", "atom": atom, "card": content})
+    # --- drawing ----------------------------------------------------------------------------------
 
     def _draw_header(self) -> None:
         self._header.value = exporting.header_html(self.question, self.chips)
@@ -653,119 +343,7 @@ class Panel(ipw.VBox):
             if not busy:
                 self._stop_loading()
 
-    def _stop_loading(self) -> None:
-        if self._loading:
-            self._loading = ""
-            self._draw_answer()
-
-    # --- taking it away ---------------------------------------------------------------------------
-
-    @property
-    def record(self) -> Any:
-        """The record that is drawn (a dataclass or a mapping), or None."""
-        return None
-
-    def current_figure(self) -> go.Figure | None:
-        """Return the figure on screen as a plain plotly figure."""
-        return None if self._figure is None else go.Figure(self._figure)
-
-    def still_figure(self) -> go.Figure | None:
-        """Return the figure as pictures show it; None where components of the panel show all of it."""
-        return self.current_figure()
-
-    def static_chips(self) -> dict[str, str]:
-        """Return the facts beside the question in exports; what controls say on screen included."""
-        return dict(self.chips)
-
-    def main_widgets(self) -> Sequence[ipw.Widget]:
-        """Return what stands under the figure in exports."""
-        return self._main.children
-
-    def static_main(self) -> str:
-        """Return what is under the figure as HTML that needs no script."""
-        return exporting.static_html(self.main_widgets())
-
-    def static_detail(self) -> str:
-        """Return what is beside the figure as HTML that needs no script."""
-        return exporting.static_html(self._detail.children)
-
-    def export_name(self) -> str:
-        """Return the name, without ending, of files the export buttons write."""
-        return self.stem
-
-    @checked
-    def to_html(self, path: str | Path, share_script: bool = False) -> Path:
-        """Write the view as one HTML file that needs no kernel, atomically.
-
-        Hover, zoom and the current selection stay; controls are dropped and the page says so. A
-        reader without JavaScript sees the same figure as a drawing, and the record as a table.
-
-        Parameters
-        ----------
-        path
-            File to write; an existing one is replaced.
-        share_script
-            Put plotly's 5 MB script in a `plotly.min.js` beside the file, where many pages share
-            it, in place of inside the file.
-
-        Returns
-        -------
-        Path
-            The file written.
-        """
-        return exporting.write_page(self.static_page(), Path(path), share_script=share_script)
-
-    def static_page(self) -> exporting.Page:
-        """Return what `to_html` writes."""
-        return exporting.Page(
-            question=self.question,
-            chips=self.static_chips(),
-            answer=self.answer,
-            numbers=self.numbers,
-            explanation=self.explanation,
-            figure=self.current_figure(),
-            main=self.static_main(),
-            detail=self.static_detail(),
-            record=self.record,
-            dropped=self.needs_kernel,
-            names=self._atom_names,
-        )
-
-    @checked
-    def to_png(self, path: str | Path | None = None) -> bytes:
-        """Return the view as PNG on white at twice its size, drawn without a browser.
-
-        Question, facts, answer, figure with its legend, and what is under and beside it.
-
-        Parameters
-        ----------
-        path
-            File to write as well; an existing one is replaced.
-        """
-        content = self._sheet().to_png()
-        if path is not None:
-            write_bytes(Path(path), content)
-        return content
-
-    @checked
-    def to_svg(self, path: str | Path | None = None) -> str:
-        """Return the view as SVG, which scales; otherwise as `to_png`.
-
-        Parameters
-        ----------
-        path
-            File to write as well; an existing one is replaced.
-        """
-        content = self._sheet().to_svg(on_white=True)
-        if path is not None:
-            write_bytes(Path(path), content.encode())
-        return content
-
-    def _sheet(self) -> Drawing:
-        main = exporting.drawings(self.main_widgets(), exporting.MAIN_WIDTH)
-        detail = exporting.drawings([self._detail], exporting.DETAIL_WIDTH)
-        page = replace(self.static_page(), figure=self.still_figure())
-        return exporting.sheet(page, main, detail)
+    # --- what a session keeps ---------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Return what a saved session keeps of this panel, ready for JSON.
@@ -805,14 +383,7 @@ class Panel(ipw.VBox):
                 tuples = isinstance(value, list) and not isinstance(self.traits()[name], t.List)
                 self.set_trait(name, tuple(value) if tuples else value)
 
-    def export(self, kind: str) -> None:
-        """Write `<export_folder>/<export_name>.<kind>` ("html" or "png") and say where, with a link."""
-        name = re.sub(r"[^\w.-]+", "_", self.export_name())
-        path = Path(self.export_folder) / f"{name}.{kind}"
-        with self.guarded(f"writing {path.name}"):
-            (self.to_html if kind == "html" else self.to_png)(path)
-            self._written = path
-            self.say(f"Written: {path} ({exporting.format_bytes(path.stat().st_size)}).")
+    # --- the end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Free the panel, its figure and its threads; closing twice is harmless.
@@ -863,7 +434,3 @@ def as_json(value: Any) -> Any:
     if callable(getattr(value, "tolist", None)):
         return as_json(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _small_toggle(text: str, tooltip: str) -> ipw.ToggleButton:
-    return ipw.ToggleButton(description=text, tooltip=tooltip).add_class("sae-nb-small")

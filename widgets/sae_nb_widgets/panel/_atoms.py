@@ -1,0 +1,104 @@
+"""What a panel does with atoms: their names, their cards, the browser beneath, the work list."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as ipw
+import traitlets as t
+
+from sae_nb.atoms import AtomNames
+from sae_nb.checks import checked
+from sae_nb_widgets.components import card_content
+from sae_nb_widgets.panel._browsers import BROWSERS
+from sae_nb_widgets.panel._closing import close_whole
+from sae_nb_widgets.panel._declaring import small_button
+from sae_nb_widgets.panel._saying import Saying
+
+
+class KnowsAtoms(Saying):
+    """Names of atoms wherever they stand; each opens its card, a browser, or goes on the work list."""
+
+    opened = t.Int(-1, help="Atom somebody asked to open in a browser; -1 for none.")
+    opens_below = t.Bool(True, help="Whether that browser opens under this panel.")
+
+    _atom_names: AtomNames
+    _below: Any = None
+    if TYPE_CHECKING:  # the panel's
+        _keys: Any
+        _drawer: ipw.VBox
+        _drawing: threading.RLock
+        _closed: bool
+        _reacts: bool
+
+        @property
+        def ready(self) -> bool: ...
+
+    @property
+    def names(self) -> AtomNames:
+        """What the atoms are called."""
+        return self._atom_names
+
+    @names.setter
+    def names(self, names: AtomNames) -> None:
+        if names is not self._atom_names:
+            self._atom_names = names
+            names.observe(self._labels_changed)
+
+    def _labels_changed(self) -> None:
+        if self._closed:
+            return
+        self._keys.send({"kind": "forget cards"})
+        if self._reacts and self.ready:
+            with self._drawing, self.guarded("labels"):
+                self.draw_names()
+
+    def draw_names(self) -> None:
+        """Write names anew wherever they stand: a label was changed, here or in another panel."""
+
+    @checked
+    def open_atom(self, atom: int | None = None) -> None:
+        """Ask for an atom to be opened in a browser, as the button on its card does.
+
+        `atom`: None takes the one the panel shows.
+        """
+        self.opened = -1
+        self.opened = getattr(self, "atom", -1) if atom is None else atom
+
+    def _open_below(self, change: t.Bunch) -> None:
+        """Show the atom in a browser under a panel that stands alone, and is none itself."""
+        if change["new"] < 0 or not self.opens_below or not BROWSERS:
+            return
+        if self.names.catalogue is None:
+            self.say("Opening an atom needs example activations; this panel knows none.")
+            return
+        with self.guarded(f"opening atom {change['new']}"):
+            self._below = BROWSERS[0](self, change["new"], self._below)
+            if not self._drawer.children:
+                shut = small_button("close this browser", "Take it off the page", self.shut_below)
+                self._drawer.children = (self._below, shut)
+
+    def shut_below(self) -> None:
+        """Take the browser under this panel off the page."""
+        below, self._below = self._below, None
+        if below is not None:
+            close_whole(self._drawer.children[-1])
+            self._drawer.children = ()
+            below.close()
+
+    @checked
+    def star(self, atom: int, starred: bool = True) -> None:
+        """Put an atom on the work list, or take it off; the key s does so with the atom shown."""
+        self.names.labels.star(atom, starred)
+        self.say(f"Atom {atom} is {'' if starred else 'no longer '}on the work list.")
+
+    def _star_shown(self) -> None:
+        atom = self.atom
+        self.star(atom, not self.names.labels.is_starred(atom))
+
+    def _send_card(self, atom: int) -> None:
+        card = self.names.card(atom)
+        starred = self.names.labels.is_starred(atom)
+        content = card_content(card, starred=starred)
+        self._keys.send({"kind": "card", "atom": atom, "card": content})

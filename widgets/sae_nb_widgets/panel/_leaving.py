@@ -1,0 +1,170 @@
+"""What leaves a panel: its record, web pages, pictures, files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import ipywidgets as ipw
+import plotly.graph_objects as go
+import traitlets as t
+
+from sae_nb.atoms import AtomNames
+from sae_nb.checks import checked
+from sae_nb.figures import Drawing
+from sae_nb.files import write_bytes
+from sae_nb_widgets.panel import _exporting as exporting
+from sae_nb_widgets.panel._saying import Saying
+
+
+class Leaves(Saying):
+    """What a panel shows, as a record, a web page or a picture.
+
+    A subclass says what is drawn (`record`) and, where needed, what differs in exports.
+    """
+
+    question: ClassVar[str] = "What is this?"
+    explanation: ClassVar[tuple[str, str, str]] = ("", "", "")
+    needs_kernel: ClassVar[str] = "The controls need a running kernel and were left out."
+
+    chips = t.Dict(help="Facts beside the question: name to text.")
+    export_folder = t.Unicode(".", help="Where the html and png buttons write.")
+
+    if TYPE_CHECKING:  # the panel's
+        _keys: Any
+        _atom_names: AtomNames
+        _figure: go.FigureWidget | None
+        _main: ipw.VBox
+        _detail: ipw.VBox
+
+    # --- what is shown ----------------------------------------------------------------------------
+
+    @property
+    def record(self) -> Any:
+        """The record that is drawn (a dataclass or a mapping), or None."""
+        return None
+
+    def current_figure(self) -> go.Figure | None:
+        """Return the figure on screen as a plain plotly figure."""
+        return None if self._figure is None else go.Figure(self._figure)
+
+    def still_figure(self) -> go.Figure | None:
+        """Return the figure as pictures show it; None where components of the panel show all of it."""
+        return self.current_figure()
+
+    def static_chips(self) -> dict[str, str]:
+        """Return the facts beside the question in exports; what controls say on screen included."""
+        return dict(self.chips)
+
+    def main_widgets(self) -> Sequence[ipw.Widget]:
+        """Return what stands under the figure in exports."""
+        return self._main.children
+
+    def static_main(self) -> str:
+        """Return what is under the figure as HTML that needs no script."""
+        return exporting.static_html(self.main_widgets())
+
+    def static_detail(self) -> str:
+        """Return what is beside the figure as HTML that needs no script."""
+        return exporting.static_html(self._detail.children)
+
+    def export_name(self) -> str:
+        """Return the name, without ending, of files the export buttons write."""
+        return self.stem
+
+    # --- files ------------------------------------------------------------------------------------
+
+    @checked
+    def to_html(self, path: str | Path, share_script: bool = False) -> Path:
+        """Write the view as one HTML file that needs no kernel, atomically.
+
+        Hover, zoom and the current selection stay; controls are dropped and the page says so. A
+        reader without JavaScript sees the same figure as a drawing, and the record as a table.
+
+        Parameters
+        ----------
+        path
+            File to write; an existing one is replaced.
+        share_script
+            Put plotly's 5 MB script in a `plotly.min.js` beside the file, where many pages share
+            it, in place of inside the file.
+
+        Returns
+        -------
+        Path
+            The file written.
+        """
+        return exporting.write_page(self.static_page(), Path(path), share_script=share_script)
+
+    def static_page(self) -> exporting.Page:
+        """Return what `to_html` writes."""
+        return exporting.Page(
+            question=self.question,
+            chips=self.static_chips(),
+            answer=self.answer,
+            numbers=self.numbers,
+            explanation=self.explanation,
+            figure=self.current_figure(),
+            main=self.static_main(),
+            detail=self.static_detail(),
+            record=self.record,
+            dropped=self.needs_kernel,
+            names=self._atom_names,
+        )
+
+    @checked
+    def to_png(self, path: str | Path | None = None) -> bytes:
+        """Return the view as PNG on white at twice its size, drawn without a browser.
+
+        Question, facts, answer, figure with its legend, and what is under and beside it.
+
+        Parameters
+        ----------
+        path
+            File to write as well; an existing one is replaced.
+        """
+        content = self._sheet().to_png()
+        if path is not None:
+            write_bytes(Path(path), content)
+        return content
+
+    @checked
+    def to_svg(self, path: str | Path | None = None) -> str:
+        """Return the view as SVG, which scales; otherwise as `to_png`.
+
+        Parameters
+        ----------
+        path
+            File to write as well; an existing one is replaced.
+        """
+        content = self._sheet().to_svg(on_white=True)
+        if path is not None:
+            write_bytes(Path(path), content.encode())
+        return content
+
+    def _sheet(self) -> Drawing:
+        main = exporting.drawings(self.main_widgets(), exporting.MAIN_WIDTH)
+        detail = exporting.drawings([self._detail], exporting.DETAIL_WIDTH)
+        page = replace(self.static_page(), figure=self.still_figure())
+        return exporting.sheet(page, main, detail)
+
+    def export(self, kind: str) -> None:
+        """Write `<export_folder>/<export_name>.<kind>` ("html" or "png") and say where, with a link."""
+        name = re.sub(r"[^\w.-]+", "_", self.export_name())
+        path = Path(self.export_folder) / f"{name}.{kind}"
+        with self.guarded(f"writing {path.name}"):
+            (self.to_html if kind == "html" else self.to_png)(path)
+            self._written = path
+            self.say(f"Written: {path} ({exporting.format_bytes(path.stat().st_size)}).")
+
+    def _send_file(self) -> None:
+        """Send the page the file that was written last: no other file is ever given out."""
+        path = self._written
+        if path is None:
+            return
+        with self.guarded(f"opening {path.name}"):
+            kind = exporting.FILE_TYPES[path.suffix.removeprefix(".")]
+            self._keys.send({"kind": "file", "type": kind}, [path.read_bytes()])

@@ -1,0 +1,145 @@
+"""What a panel says: the answer under its question, the numbers behind it, and the status line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ipywidgets as ipw
+import traitlets as t
+
+from sae_nb.checks import checked
+from sae_nb.figures import THIN_SPACE, escape, format_duration
+from sae_nb_widgets.components import mark_atoms
+from sae_nb_widgets.panel._declaring import show
+from sae_nb_widgets.panel._exporting import linked
+
+logger = logging.getLogger("sae_nb_widgets")
+LONGEST_GIVEN = 40
+UNBROKEN = "\u202f"
+"""A thin space at which no line is broken: a number stays whole in a sentence."""
+
+
+class Saying(t.HasTraits):
+    """The two places where a panel speaks: the answer line under the question, the status line."""
+
+    stem: ClassVar[str] = "panel"
+    answer = t.Unicode("", help="The answer to the question, in one sentence.")
+    numbers = t.Unicode("", help="The expert's numbers behind the answer.")
+    show_numbers = t.Bool(False, help="Whether the numbers behind the answer are shown.")
+    status = t.Unicode("", help="What happened, how long it took, or what to do.")
+    problem = t.Bool(False, help="Whether the status line reports an error.")
+    busy = t.Bool(False, help="Whether work is running off the main thread.")
+
+    _loading = ""
+    # The file an export wrote last: the status line links it.
+    _written: Path | None = None
+
+    def _make_answer(self) -> None:
+        self._answer_text = ipw.HTML().add_class("sae-nb-answer")
+        self._numbers_text = ipw.HTML().add_class("sae-nb-numbers")
+        self._numbers_button = small_toggle("numbers", "The measured numbers behind this sentence")
+        t.link((self, "show_numbers"), (self._numbers_button, "value"))
+        parts = [self._answer_text, self._numbers_button, self._numbers_text]
+        self._answer_line = ipw.Box(parts).add_class("sae-nb-answerline")
+        self.observe(self._draw_answer, ["answer", "numbers", "show_numbers"])
+        self._draw_answer()
+
+    def _make_status(self) -> None:
+        self._status_line = ipw.HTML().add_class("sae-nb-statusline")
+        self.observe(self._draw_status, ["status", "problem", "busy"])
+        self._draw_status()
+
+    # --- the answer -------------------------------------------------------------------------------
+
+    @checked
+    def conclude(self, answer: str, numbers: str = "") -> None:
+        """Answer the panel's question in one sentence under it; empty where there is no answer.
+
+        `numbers`: What an expert asks for next (norms, nats, seconds), shown on demand.
+        """
+        self._loading = ""
+        with self.hold_trait_notifications():
+            self.answer, self.numbers = answer, numbers
+        self._draw_answer()
+
+    @checked
+    def loading(self, what: str, seconds: float | None = None) -> None:
+        """Say that something is loading, and how long it takes; `conclude` ends that.
+
+        Nothing is claimed meanwhile: the answer that stood there is cleared.
+        """
+        about = "" if seconds is None else f" (about {format_duration(seconds)})"
+        self.conclude("")
+        self._loading = f"{what}{about} …"
+        self._draw_answer()
+
+    def _stop_loading(self) -> None:
+        if self._loading:
+            self._loading = ""
+            self._draw_answer()
+
+    def _draw_answer(self, _: Any = None) -> None:
+        busy = '<span class="sae-nb-busy" role="img" aria-label="loading"></span>'
+        text = f"{busy}{escape(self._loading)}" if self._loading else mark_atoms(self.answer)
+        text = text.replace(THIN_SPACE, UNBROKEN)
+        self._answer_text.value = f'<div aria-live="polite">{text}</div>' if text else ""
+        self._numbers_text.value = escape(self.numbers)
+        show(self._answer_line, bool(text))
+        show(self._numbers_button, bool(self.numbers))
+        show(self._numbers_text, bool(self.numbers) and self.show_numbers)
+
+    # --- the status line --------------------------------------------------------------------------
+
+    def refuse(self, control: str, rule: str, given: str, stays: str) -> None:
+        """Say that a field did not take what was typed, by which rule, and what is in force."""
+        shown = given if len(given) <= LONGEST_GIVEN else f"{given[:LONGEST_GIVEN]}…"
+        what = f"“{shown}” is not one" if shown.strip() else "it was left empty"
+        kept = f" It stays at {stays}." if stays else ""
+        with self.hold_trait_notifications():
+            self.problem, self.status = True, f"{control}: {rule}; {what}.{kept}"
+
+    @checked
+    def say(self, text: str) -> None:
+        """Put a sentence in the status line."""
+        with self.hold_trait_notifications():
+            self.problem, self.status = False, text
+
+    def fail(self, error: BaseException, doing: str = "") -> None:
+        """Put an error in the status line as one sentence, and its traceback in the log."""
+        what = " ".join(str(error).split()) or type(error).__name__
+        logger.error("%s: %s", doing or self.stem, what, exc_info=error)
+        self._stop_loading()
+        with self.hold_trait_notifications():
+            self.problem, self.status = True, f"{doing}: {what}" if doing else what
+
+    @contextmanager
+    def guarded(self, doing: str = "") -> Iterator[None]:
+        """Turn an error inside the block into a sentence in the status line."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - reported on screen and in the log
+            self.fail(error, doing)
+
+    @contextmanager
+    def reacting(self, doing: str) -> Iterator[None]:
+        """What methods marked with `reacts` run in."""
+        with self.guarded(doing):
+            yield
+
+    def _draw_status(self, _: Any = None) -> None:
+        spin = '<span class="sae-nb-busy" role="img" aria-label="working"></span>'
+        kind = "sae-nb-problem" if self.problem else ""
+        text = linked(mark_atoms(self.status), self._written)
+        self._status_line.value = (
+            f'<div role="status">{spin if self.busy else ""}'
+            f'<span class="{kind}">{text}</span></div>'
+        )
+
+
+def small_toggle(text: str, tooltip: str) -> ipw.ToggleButton:
+    """A small button that stays down."""
+    return ipw.ToggleButton(description=text, tooltip=tooltip).add_class("sae-nb-small")
