@@ -125,4 +125,8 @@ def test_every_panel_of_a_notebook_that_is_run_in_one_go_shows_what_it_has(
     assert lab.problems() == []
     lab.asked("in_time.close()")
     strips.first.wait_for(state="detached", timeout=20_000)
+    # Two thousand widgets in one go: none of what says so may be lost on the way.
     lab.asked(stage.CLOSE_PANELS)
+    lab.page.wait_for_function(
+        "panel => !document.querySelector(panel)", arg=stage.PANEL, timeout=20_000
+    )

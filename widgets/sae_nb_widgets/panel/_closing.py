@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as ipw
+from comm import DummyComm
 
 from sae_nb_widgets.panel._exporting import descendants
+
+# A Jupyter server passes on 3000 messages in 3 s and throws the rest away: widgets stay on the page, and
+# so does the sign that the cell has ended, which then runs for ever. A panel is 70 to 160 widgets.
+AT_ONCE, PER_SECOND = 600, 750.0
+
+
+class Pace:
+    """Lets at most `at_once` pass in one go, and `per_second` from then on."""
+
+    def __init__(
+        self,
+        at_once: int,
+        per_second: float,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._most, self._rate, self._now, self._sleep = at_once, per_second, now, sleep
+        self._room, self._seen = float(at_once), now()
+        self._one_by_one = threading.Lock()
+
+    def take(self, n: int) -> None:
+        """Return when there is room for `n` more."""
+        with self._one_by_one:
+            now = self._now()
+            self._room = min(self._most, self._room + self._rate * (now - self._seen)) - n
+            self._seen = now
+            wait = max(0.0, -self._room / self._rate)
+        if wait:
+            self._sleep(wait)
+
+
+_pace = Pace(AT_ONCE, PER_SECOND)
 
 
 def close_whole(widget: ipw.Widget) -> None:
     """Close a widget with its layout and style, which are widgets of their own."""
-    parts = [getattr(widget, name, None) for name in ("layout", "style")]
-    widget.close()
+    parts = [widget, *(getattr(widget, name, None) for name in ("layout", "style"))]
     for part in parts:
         if isinstance(part, ipw.Widget):
+            if part.comm is not None and not isinstance(part.comm, DummyComm):  # in a notebook
+                _pace.take(1)
             part.close()
 
 
