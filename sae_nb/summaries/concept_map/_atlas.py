@@ -40,6 +40,7 @@ from sae_nb.summaries.concept_map._concept_map import (
 )
 from sae_nb.summaries.concept_map._names import (
     distinct_names,
+    further_words_of_rows,
     words_of_labels,
     words_of_rows,
 )
@@ -65,10 +66,6 @@ if TYPE_CHECKING:
 N_NEIGHBOURS = 15
 MOST_EDGES_PER_POINT = 5
 MOST_COACTIVE = 3
-MOST_ASKED = 12
-"""Atoms of a cluster whose own words may tell it from another."""
-
-SAYS_NOTHING = ("", "anywhere", "many tokens")
 
 
 @checked
@@ -371,32 +368,27 @@ class ConceptAtlas:
             int(points[np.argmin(((xy[points] - np.median(xy[points], axis=0)) ** 2).sum(axis=1))])
             for points in members
         ]
-        further = [self._words_of_single(show, points) for points in members]
         called = (
             self.point_names(show) if show != "atoms" else [f"atom {i}" for i in range(len(xy))]
         )
         last = [f"near {called[point]}" for point in middles]
-        return distinct_names(self._words(show, groups), further, last)
-
-    def _words_of_single(self, show: Show, points: Int[np.ndarray, " m"]) -> list[str]:
-        """Labels and captions of a group's most frequent atoms, the commonest word first."""
         if show != "atoms":
-            return []
+            return distinct_names(self._words_of_points(show, groups), [()] * len(last), last)
+        leading: list[tuple[str, ...]] = words_of_labels(groups, self.labels)
+        further = [self._labels_in(points) for points in members]
         if self.catalogue is not None:
-            points = points[np.argsort(-self.catalogue.frequency[points], kind="stable")]
-        words = Counter(
-            word
-            for point in points[:MOST_ASKED].tolist()
-            for word in self.names.words(point).split(" · ")
-        )
-        return [word for word, _ in words.most_common() if word not in SAYS_NOTHING]
+            rows = further_words_of_rows(groups, self.catalogue)
+            typical = words_of_rows(groups, self.catalogue)
+            leading = [a or b or c[:1] for a, b, c in zip(leading, typical, rows, strict=True)]
+            further = [[*fires_on, *own] for fires_on, own in zip(rows, further, strict=True)]
+        return distinct_names(leading, further, last)
 
-    def _words(self, show: Show, groups: Int[np.ndarray, " n"]) -> list[tuple[str, ...]]:
-        if show == "atoms":
-            labelled = words_of_labels(groups, self.labels)
-            if self.catalogue is None:
-                return labelled
-            return [a or b for a, b in zip(labelled, words_of_rows(groups, self.catalogue))]
+    def _labels_in(self, points: Int[np.ndarray, " m"]) -> list[str]:
+        """Labels of a group's atoms, the commonest first."""
+        labels = Counter(label for i in points.tolist() if (label := self.labels.get(i)))
+        return [label for label, _ in labels.most_common()]
+
+    def _words_of_points(self, show: Show, groups: Int[np.ndarray, " n"]) -> list[tuple[str, ...]]:
         columns = self.columns(show)
         column = columns.get("label") or columns.get("token") or columns.get("place")
         if column is None:

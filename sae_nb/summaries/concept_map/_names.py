@@ -19,13 +19,20 @@ if TYPE_CHECKING:
 
 
 MOST_WORDS = 2
+MOST_FURTHER = 8
+"""Words of a group that may tell it from another one whose name begins alike."""
 LEAST_LIFT = 1.5
 LEAST_SHARE = 0.05
 FEWEST_LABELLED = 2
 
 
 def lifted_words(
-    weights: csr_matrix, words: Sequence[str], base: Float[np.ndarray, " words"]
+    weights: csr_matrix,
+    words: Sequence[str],
+    base: Float[np.ndarray, " words"],
+    *,
+    most: int = MOST_WORDS,
+    least_lift: float = LEAST_LIFT,
 ) -> list[tuple[str, ...]]:
     """Return the words that stand out in each group, the most characteristic first.
 
@@ -40,9 +47,9 @@ def lifted_words(
         share = weight / max(float(weight.sum()), 1e-12)
         lift = share / np.maximum(everywhere[columns], 1e-12)
         score = share * np.log(np.maximum(lift, 1e-12))
-        typical = (lift >= LEAST_LIFT) & (share >= LEAST_SHARE)
+        typical = (lift >= least_lift) & (share >= LEAST_SHARE)
         best = np.argsort(-score, kind="stable")
-        best = best[typical[best]][:MOST_WORDS]
+        best = best[typical[best]][:most]
         words_of_group.append(tuple(dict.fromkeys(words[columns[i]] for i in best)))
     return words_of_group
 
@@ -107,46 +114,63 @@ def words_of_rows(
     groups: Int[np.ndarray, " n_atoms"], catalogue: AtomCatalogue
 ) -> list[tuple[str, ...]]:
     """Return the tokens (or places) on which the atoms of a group fire more than others do."""
+    # Neighbouring ninths of an image say little more than the first of them.
+    return [
+        named[:1] if named and named[0].endswith(PATCHES) else named
+        for named in _lifted_rows(groups, catalogue)
+    ]
+
+
+def further_words_of_rows(
+    groups: Int[np.ndarray, " n_atoms"], catalogue: AtomCatalogue
+) -> list[tuple[str, ...]]:
+    """Return more of these words than make a name, also such as are hardly more frequent here."""
+    return _lifted_rows(groups, catalogue, most=MOST_FURTHER, least_lift=1.0)
+
+
+def _lifted_rows(
+    groups: Int[np.ndarray, " n_atoms"], catalogue: AtomCatalogue, **limits: Any
+) -> list[tuple[str, ...]]:
     n_groups = int(groups.max(initial=-1)) + 1
     known = _word_strengths(catalogue)
     if known is None or n_groups == 0:
         return [()] * n_groups
     word_of_row, words, base = known
     weights = _weights(catalogue, groups, word_of_row, (n_groups, len(words)))
-    lifted = lifted_words(weights, words, base)
-    # Neighbouring ninths of an image say little more than the first of them.
-    return [named[:1] if named and named[0].endswith(PATCHES) else named for named in lifted]
+    return lifted_words(weights, words, base, **limits)
 
 
 def distinct_names(
     leading: Sequence[Sequence[str]], further: Sequence[Sequence[str]], last: Sequence[str]
 ) -> list[str]:
-    """Return a name for every group, no two alike.
+    """Return a short name for every group, no two alike: its `leading` words.
 
-    `leading`: The words of each group. Groups that share all of them, and those without any, get the
-    first of their `further` words that no rival has; where there is none, `last`, which differs
-    between groups.
+    Where an earlier group has them all, the first and one of the `further` make a name; where there is
+    none left, `last`, which differs between groups.
 
-    >>> distinct_names([["cls"], ["cls"], []], [["cls", "digit 4"], ["digit 7"], []], ["a", "b", "c"])
-    ['cls · digit 4', 'cls · digit 7', 'c']
+    >>> distinct_names([["cls"], ["cls"], []], [["digit 4"], ["digit 7"], ["eye"]], ["a", "b", "c"])
+    ['cls', 'cls · digit 7', 'c']
     """
-    parts = [list(words) for words in leading]
-    alike = _alike(parts)
-    rivals = {i: [j for j in alike if j != i and set(parts[j]) == set(parts[i])] for i in alike}
-    for i in alike:
-        others = {word for j in rivals[i] for word in further[j]} | set(parts[i])
-        own = [word for word in further[i] if word not in others]
-        parts[i].append(own[0] if own else last[i])
-    for i in _alike(parts):
-        parts[i].append(last[i])
-    return [joined(words) for words in parts]
+    taken: set[frozenset[str]] = set()
+    names = []
+    for words, more, place in zip(leading, further, last, strict=True):
+        options = (
+            [tuple(words), *((words[0], word) for word in more if word not in words)]
+            if words
+            else []
+        )
+        free = [option for option in options if frozenset(option) not in taken]
+        chosen = free[0] if free else (*words[:1], place)
+        taken.add(frozenset(chosen))
+        names.append(joined(chosen))
+    return names
 
 
 def joined(words: Sequence[str]) -> str:
     """Return words as one name; patches are said once.
 
-    >>> joined(["centre patches", "top left patches", "digit 4"])
-    'centre · top left patches · digit 4'
+    >>> joined(["centre patches", "top left patches"])
+    'centre · top left patches'
     """
     follows = [*words[1:], ""]
     return " · ".join(
@@ -155,9 +179,3 @@ def joined(words: Sequence[str]) -> str:
         else word
         for word, after in zip(words, follows)
     )
-
-
-def _alike(parts: Sequence[Sequence[str]]) -> list[int]:
-    """Groups whose name is empty or also another's."""
-    count = Counter(frozenset(words) for words in parts)
-    return [i for i, words in enumerate(parts) if not words or count[frozenset(words)] > 1]

@@ -497,10 +497,24 @@ def contrast(one: Any, other: Any) -> float:
 
 
 def test_names_do_not_lie_over_each_other(panel: sw.ConceptMap) -> None:
-    """On the sheet of a picture without a browser, whatever the layout."""
+    """On the sheet of a picture without a browser: two of one place are moved apart, or one is left out."""
     words = [(*middle, f"a name {i}") for i, middle in enumerate(places()[:4].tolist())]
     assert len(placed_words(words, places())) == 4
-    assert len(placed_words([(0, 0, "one"), (1e-4, 0, "two")], places())) == 1
+    (_, one, _), (_, two, _) = placed_words([(0, 0, "one"), (1e-4, 0, "two")], places())
+    assert abs(one - two) > 0
+    crowd = placed_words([(0, 0, f"number {i}") for i in range(100)], places())
+    assert 2 < len(crowd) < 100
+
+
+def test_a_name_stands_beside_its_points() -> None:
+    """Where there is room around a cluster its name covers none of it."""
+    rng = np.random.default_rng(0)
+    blob, corners = rng.normal(0, 1, (200, 2)), np.array([[-20.0, -12.0], [20.0, 12.0]])
+    ((x, y, name),) = placed_words([(0.0, 0.0, "blob")], np.concatenate([blob, corners]))
+    scale = 760 / 40  # pixels per unit
+    apart = np.abs(blob - [x, y]) * scale
+    assert name == "blob"
+    assert not (apart < [0.3 * 13 * 4, 0.5 * 13]).all(axis=1).any()
 
 
 def test_no_two_clusters_have_one_name() -> None:
@@ -608,11 +622,19 @@ def test_the_selection_is_a_table_that_sorts_and_leaves(
     assert set(table.atoms) == {1, 3, 5}
     panel.export_folder = str(tmp_path)
     panel.export_table()
-    text = (tmp_path / "concept_map.csv").read_text(encoding="utf-8")
+    text = (tmp_path / "concept_map_3_atoms.csv").read_text(encoding="utf-8")
     header, *rows = text.splitlines()
     assert header.startswith("atom,label,frequency,strength")
     assert len(rows) == 3
     assert "(3 atoms)" in panel.status
+
+
+def test_files_are_named_after_what_they_show(panel: sw.ConceptMap) -> None:
+    """The atom, or how many are selected: two exports of one map do not overwrite each other."""
+    panel.atom = 5
+    assert panel.export_name() == "concept_map_atom_5"
+    panel.select([1, 3])
+    assert panel.export_name() == "concept_map_2_atoms"
 
 
 def test_frequency_is_the_browsers(panel: sw.ConceptMap) -> None:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import ipywidgets as ipw
 import numpy as np
 import traitlets as t
+from jaxtyping import Bool
 
 from sae_nb.activations import Context
 from sae_nb.atoms import AtomNames
 from sae_nb.figures import escape, format_count, format_number, format_percent
-from sae_nb.summaries import Cluster, ConceptAtlas, ConceptMapSummary, SelectionSummary, SharedInput
+from sae_nb.summaries import (
+    ArchetypePlaces,
+    Cluster,
+    ConceptAtlas,
+    ConceptMapSummary,
+    SelectionSummary,
+    SharedInput,
+)
 from sae_nb_widgets.components import (
     Component,
     PictureGrid,
@@ -22,6 +30,7 @@ from sae_nb_widgets.components import (
     Sparkbars,
     TokenStrip,
     atom_mark,
+    csv_text,
 )
 from sae_nb_widgets.panel import show, small_button
 
@@ -372,3 +381,42 @@ def match_facts(record: ConceptMapSummary) -> str:
         f"{how} matching, mean {format_number(float(match.cosines.mean()), digits=2)}, random "
         f"{format_number(match.floor, digits=2)}). The rest is ringed; squares are the other dictionary."
     )
+
+
+def map_facts(record: ConceptMapSummary | None, atlas: ConceptAtlas, seed: int) -> dict[str, str]:
+    """Return the facts beside the question."""
+    facts = {} if record is None else dict(record.provenance)
+    named = ("model", "at", "SAE")
+    shown: dict[str, str] = {name: facts[name] for name in named if name in facts}
+    shown["atoms"] = format_count(atlas.n_atoms)
+    if atlas.catalogue is not None:
+        shown["rows"] = format_count(len(atlas.catalogue.acts))
+    if record is not None and record.show != "atoms":
+        shown[record.show] = format_count(len(record.ids))
+    if record is not None:
+        seeded = f" seed {seed}" if record.layout == "umap" else ""
+        shown["layout"] = f"{record.layout}{seeded}"
+    return shown
+
+
+def corner_words(places: ArchetypePlaces, n_candidates: int) -> str:
+    """Say how much of the atoms the corners hold."""
+    share = format_percent(float(places.held.mean()))
+    return (
+        f"The corners are the {len(places.archetypes)} archetypes of most weight among {n_candidates}; they "
+        f"hold {share} of it, and an atom lies where its weights on them balance."
+    )
+
+
+def filter_sentence(kept: Bool[np.ndarray, " n"], show: str, columns: Iterable[str]) -> str:
+    """Say how many points a filter leaves."""
+    n, of = format_count(int(kept.sum())), format_count(len(kept))
+    return f"{n} of {of} {show} are shown, by {' and '.join(columns)}; the rest is hidden."
+
+
+def selection_csv(selection: SelectionSummary, names: AtomNames) -> str:
+    """Return the table of a selection as comma-separated text."""
+    table = selection.table
+    table["label"] = [names.words(int(atom)) for atom in table["atom"]]
+    rows = [[str(cell) for cell in row] for row in table.itertuples(index=False)]
+    return csv_text(list(table.columns), rows, [name != "label" for name in table.columns])

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
-from sae_nb.figures import theme
+from sae_nb.figures import theme, to_svg
 from sae_nb.summaries import Column, ConceptMapSummary
 from sae_nb_widgets.components import BrushBars, PointMap, packed, unpacked, whole_bytes
 from sae_nb_widgets.concept_map._figure import Word, still_figure
@@ -241,6 +241,20 @@ class MapFigure:
             current=self.chart.current,
             words=self._words,
             both=both,
+        )
+
+    def page_html(self, names: Sequence[str], still: go.Figure | None) -> str:
+        """Return the map as it moves on a page without a kernel, and a drawing for one without script."""
+        before = list(self.chart.names)
+        try:
+            self.chart.names = list(names)
+            live = self.chart.live_html()
+        finally:
+            self.chart.names = before
+        drawing = "" if still is None else to_svg(still)
+        return (
+            f'<div class="sae-nb-live">{live}</div>'
+            f'<noscript><div class="sae-nb-still">{drawing}</div></noscript>'
         )
 
 

@@ -16,9 +16,20 @@ from sae_nb_widgets.concept_map._styles import Look, base_size, map_height
 # plotly copies a trace whole for each property read: drawn without it, small ones are faster.
 PART = 512
 MOST_NAMES = 12
-NAME_CHARACTERS = 26
+NAME_CHARACTERS = 36
 NOMINAL_PX = (760, 440)
 """A little less than the sheet: names that fit here fit there."""
+AROUND = np.array(
+    [(0.0, 0.0)]
+    + [
+        (1.6 * far * np.cos(angle), far * np.sin(angle))
+        for far in (18, 34, 52, 72)
+        for angle in np.arange(12) * np.pi / 6
+    ]
+)
+"""Where a name may stand around the middle of its cluster, in pixels, the nearest first."""
+POINTS_PER_PIXEL = 0.04
+"""So many points may be covered for a name to stand so much nearer."""
 
 Word = Sequence[Any]
 
@@ -107,23 +118,25 @@ def _scatter(
 
 
 def placed_words(words: Sequence[Word], xy: Float[np.ndarray, "n 2"]) -> list[Word]:
-    """Return the names that fit on the sheet, none over another, moved inwards at the rim."""
+    """Return the names that fit on the sheet, none over another, each where it covers few points."""
     low, high = xy.min(axis=0), xy.max(axis=0)
     # Pixels per unit of a map that is drawn to one scale in both directions.
     scale = float(min(np.array(NOMINAL_PX) / np.maximum(high - low, 1e-9)))
+    points, rim = (xy - low) * scale, (high - low) * scale
     size = current_theme().font_px
     kept: list[Word] = []
     taken: list[tuple[Any, Any]] = []
-    for x, y, name in words:
+    for x, y, name in words[:MOST_NAMES]:
         text = name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 1]}…"
         half = np.array([0.3 * size * len(text) + 4, 0.75 * size])
-        inside = min(half[0], 0.5 * scale * (high - low)[0]) / scale
-        place = np.array([np.clip(x, low[0] + inside, high[0] - inside), y])
-        middle = (place - low) * scale
-        if any((np.abs(middle - m) < half + h).all() for m, h in taken):
-            continue
-        taken.append((middle, half))
-        kept.append((float(place[0]), float(place[1]), text))
-        if len(kept) == MOST_NAMES:
-            break
+        inwards = np.minimum(half, rim / 2)
+        spots = np.clip((np.array([x, y]) - low) * scale + AROUND, inwards, rim - inwards)
+        cost = POINTS_PER_PIXEL * np.linalg.norm(AROUND, axis=1)
+        cost += (np.abs(points - spots[:, None]) < half).all(axis=2).sum(axis=1)
+        for middle, other in taken:
+            cost[(np.abs(spots - middle) < half + other).all(axis=1)] = np.inf
+        best = int(cost.argmin())
+        if np.isfinite(cost[best]):
+            taken.append((spots[best], half))
+            kept.append((*(low + spots[best] / scale).tolist(), text))
     return kept

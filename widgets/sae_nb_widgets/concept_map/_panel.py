@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
 import traitlets as t
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_atom, checked
-from sae_nb.figures import escape, format_count, format_number, format_percent, to_svg
+from sae_nb.figures import escape, format_count
 from sae_nb.files import write_bytes
 from sae_nb.sessions import names_of
 from sae_nb.summaries import (
     SHOWN,
-    ArchetypePlaces,
     Column,
     ConceptAtlas,
     ConceptMapSummary,
     SelectionSummary,
     has_archetypes,
 )
-from sae_nb_widgets.components import csv_text
+from sae_nb_widgets.concept_map._checks import (
+    CLUSTER,
+    check_column,
+    check_compare,
+    check_filter,
+    check_layout,
+    check_points,
+    check_view,
+    kept_points,
+)
+from sae_nb_widgets.concept_map._close import close_up, every_name, points_in_view, view_around
 from sae_nb_widgets.concept_map._controls import DRAGS, EDGES, ConceptMapControls
 from sae_nb_widgets.concept_map._detail import (
     ConceptDetail,
     SharedInputs,
-    atom_answer,
+    corner_words,
+    filter_sentence,
+    map_facts,
     match_facts,
-    selection_answer,
+    selection_csv,
 )
 from sae_nb_widgets.concept_map._drawing import MOST_IN_FALLBACK, MapFigure, lines_of, words_on
+from sae_nb_widgets.concept_map._lookups import Lookups
 from sae_nb_widgets.concept_map._runs import MapRuns
-from sae_nb_widgets.concept_map._styles import NONE
 from sae_nb_widgets.panel import (
     LARGEST_SEED,
     Atom,
@@ -57,18 +67,9 @@ if TYPE_CHECKING:
     from sae_nb.pretrained import ExampleStore
 
 
-MOST_WITH_EDGES = 200
-ENTRIES_AT_ONCE = 500_000
 LAYOUTS = ("umap", "pca", "archetypes")
 EQUAL = "equal"
 ATOM = "atom"
-CLUSTER = "cluster"
-NO_EDGES = np.zeros((0, 2), np.int64)
-MOST_CLOSE = 60
-"""Points in view of which each is named, or drawn as a picture."""
-CLOSE_CHARACTERS = 28
-AROUND_ONE = 0.06
-"""Share of the map that is seen around a single point."""
 
 
 @checked
@@ -230,37 +231,21 @@ class ConceptMap(Panel):
 
     @t.validate("marked")
     def _points_exist(self, proposal: t.Bunch) -> tuple[int, ...]:
-        chosen = tuple(int(i) for i in dict.fromkeys(proposal["value"]))
-        known = set() if self.show == "atoms" else set(self.atlas.ids(self.show).tolist())
-        lost = [i for i in chosen if i not in known]
-        if lost:
-            raise t.TraitError(
-                f"`marked` must be {self.show} on the map, got {lost[:3]}. Set `show` to 'samples' or "
-                "'tokens' first."
-            )
-        return chosen
+        known = [] if self.show == "atoms" else self.atlas.ids(self.show).tolist()
+        return tuple(or_trait_error(check_points, proposal["value"], self.show, known))
 
     @t.validate("filter")
     def _filter_fits(self, proposal: t.Bunch) -> dict[str, Any]:
-        wanted = {
-            str(name): value for name, value in proposal["value"].items() if value is not None
-        }
         # What a session asks for before anything is measured is looked at when it is.
         return {
-            name: or_trait_error(_checked_filter, name, value, self._columns)
-            for name, value in wanted.items()
-            if self.ready or isinstance(value, list | tuple)
+            str(name): or_trait_error(check_filter, str(name), value, self._columns)
+            for name, value in proposal["value"].items()
+            if value is not None and (self.ready or isinstance(value, list | tuple))
         }
 
     @t.validate("view")
     def _view_fits(self, proposal: t.Bunch) -> tuple[float, ...]:
-        view = tuple(float(end) for end in proposal["value"])
-        if view and not (len(view) == 4 and view[0] < view[2] and view[1] < view[3]):
-            raise t.TraitError(
-                "`view` must be (low x, low y, high x, high y), or () for the whole map, got "
-                f"{proposal['value']}. `zoom_to` finds one around atoms."
-            )
-        return view
+        return tuple(or_trait_error(check_view, proposal["value"]))
 
     @t.validate("show")
     def _view_exists(self, proposal: t.Bunch) -> str:
@@ -268,33 +253,20 @@ class ConceptMap(Panel):
 
     @t.validate("color_by", "size_by")
     def _column_exists(self, proposal: t.Bunch) -> str:
-        value = str(proposal["value"])
-        known = self.colours if proposal["trait"].name == "color_by" else self.sizes
-        # What a session asks for before anything is measured is looked at when it is.
-        if self.ready and value not in known:
-            raise t.TraitError(
-                f"`{proposal['trait'].name}` must be one of {list(known)}, got {value!r}. Give more "
-                "with `columns`."
+        name, value = proposal["trait"].name, str(proposal["value"])
+        if self.ready:  # see the filter
+            or_trait_error(
+                check_column, name, value, self.colours if name == "color_by" else self.sizes
             )
         return value
 
     @t.validate("layout_by")
     def _layout_exists(self, proposal: t.Bunch) -> str:
-        if proposal["value"] not in self.layouts:
-            raise t.TraitError(
-                f"`layout_by` must be one of {list(self.layouts)} here, got {proposal['value']!r}: a map of "
-                "archetypes needs one archetypal SAE, whose atoms are mixtures of data points."
-            )
-        return str(proposal["value"])
+        return str(or_trait_error(check_layout, proposal["value"], self.layouts))
 
     @t.validate("compare")
     def _has_other(self, proposal: t.Bunch) -> bool:
-        if proposal["value"] and self.atlas.other is None:
-            raise t.TraitError(
-                "`compare` needs a second dictionary, and this map has one. Make it with "
-                "ConceptMap(sae, acts, other=second_sae)."
-            )
-        return bool(proposal["value"])
+        return bool(or_trait_error(check_compare, proposal["value"], self.atlas.other))
 
     @property
     def _columns(self) -> dict[str, Column]:
@@ -338,7 +310,7 @@ class ConceptMap(Panel):
             figure=[*self.map.widgets, self.inputs.widget],
             detail=self.cards.widgets,
         )
-        self.runs = MapRuns(self)
+        self.runs, self.looking = MapRuns(self), Lookups(self)
         t.link((self, "drag"), (self.map.chart, "drag"))
         t.link((self, "view"), (self.map.chart, "view"), transform=(list, tuple))
         self.bind_key("ArrowRight", lambda: self.step(1))
@@ -379,7 +351,7 @@ class ConceptMap(Panel):
         if record.show != self.show:
             return
         self.record = record
-        self.chips = self._chips()
+        self.chips = map_facts(self.record, self.atlas, self.seed)
         if not self._chosen and record.show == "atoms" and "frequency" in record.columns:
             often = record.columns["frequency"].values
             self.atom = int(np.argmax(np.nan_to_num(often)))
@@ -402,10 +374,10 @@ class ConceptMap(Panel):
         other = xy[n:] if record.other_xy is not None else None
         record = replace(record, xy=xy[:n], other_xy=other, layout="umap", clusters=())
         self.record = record
-        self.chips = self._chips()
+        self.chips = map_facts(self.record, self.atlas, self.seed)
         self.view = ()  # it was of another layout
         self._draw_points()
-        self._draw_chosen()
+        self.looking.draw()
         self.say("")
         self.runs.look_for_clusters(record, self._take_clusters)
 
@@ -415,21 +387,6 @@ class ConceptMap(Panel):
             self.record = replace(record, clusters=found.clusters, columns=found.columns)
             self._recolour()
             self._draw_detail()
-
-    def _chips(self) -> dict[str, str]:
-        record, atlas = self.record, self.atlas
-        facts = {} if record is None else dict(record.provenance)
-        named = ("model", "at", "SAE")
-        shown: dict[str, str] = {name: facts[name] for name in named if name in facts}
-        shown["atoms"] = format_count(atlas.n_atoms)
-        if atlas.catalogue is not None:
-            shown["rows"] = format_count(len(atlas.catalogue.acts))
-        if record is not None and record.show != "atoms":
-            shown[record.show] = format_count(len(record.ids))
-        if record is not None:
-            seeded = f" seed {self.seed}" if record.layout == "umap" else ""
-            shown["layout"] = f"{record.layout}{seeded}"
-        return shown
 
     # --- drawing ----------------------------------------------------------------------------------
 
@@ -443,7 +400,7 @@ class ConceptMap(Panel):
         self.map.draw_comparison(record, self.compare)
         places = record.archetypes
         if places is not None:
-            self.say(_corner_words(places, self.atlas.sae.mixture.shape[1]))
+            self.say(corner_words(places, self.atlas.sae.mixture.shape[1]))
 
     def _recolour(self) -> None:
         record = self.record
@@ -459,18 +416,9 @@ class ConceptMap(Panel):
     @property
     def shown(self) -> Bool[np.ndarray, " n"]:
         """Which points `filter` leaves on the map."""
-        n = 0 if self.record is None else len(self.record.ids)
-        kept = np.ones(n, bool)
-        for name, wanted in self.filter.items():
-            column = self._columns.get(name)
-            if column is None:
-                continue
-            if column.names is None:
-                kept &= (column.values >= wanted[0]) & (column.values <= wanted[1])
-            else:
-                places = [i for i, word in enumerate(column.names) if word in wanted]
-                kept &= np.isin(column.values, [*places, *([-1] if NONE in wanted else [])])
-        return kept
+        if self.record is None:
+            return np.ones(0, bool)
+        return kept_points(self.record, self.filter)
 
     def _draw_filter(self) -> None:
         if self.record is not None:
@@ -482,9 +430,7 @@ class ConceptMap(Panel):
         self._draw_close()
         kept = self.shown
         if self.filter and len(kept):
-            n, of = format_count(int(kept.sum())), format_count(len(kept))
-            columns = " and ".join(self.filter)
-            self.say(f"{n} of {of} {self.show} are shown, by {columns}; the rest is hidden.")
+            self.say(filter_sentence(kept, self.show, self.filter))
         elif " are shown, by " in self.status:
             self.say("")
 
@@ -494,35 +440,8 @@ class ConceptMap(Panel):
         record = self.record
         if record is None:
             return
-        kept = self.shown
-        if self.view:
-            low, high = np.array(self.view[:2]), np.array(self.view[2:])
-            kept &= ((record.xy >= low) & (record.xy <= high)).all(axis=1)
-        points = np.flatnonzero(kept) if kept.sum() <= MOST_CLOSE else np.zeros(0, np.int64)
-        crops = self._crops(record, points)
-        # Those with a picture first: so many pictures there are.
-        pictured = np.array([crop is not None for crop in crops], bool)
-        points = np.concatenate([points[pictured], points[~pictured]])
-        words = [_cut(word) for word in self._close_words(record, points)]
-        self.map.draw_close(points, words, [crop for crop in crops if crop is not None])
-
-    def _close_words(self, record: ConceptMapSummary, points: Int[np.ndarray, " m"]) -> list[str]:
-        if record.show == "atoms":
-            return [self.names.name(point) for point in points.tolist()]
-        called = self.atlas.point_names(record.show) if len(points) else []
-        return [called[point] for point in points.tolist()]
-
-    def _crops(
-        self, record: ConceptMapSummary, points: Int[np.ndarray, " m"]
-    ) -> list[UInt8[np.ndarray, "3 height width"] | None]:
-        """What each point is a picture of; None where it is of none."""
-        if record.show == "atoms":
-            return [self.names.crop(point) for point in points.tolist()]
-        catalogue = self.atlas.catalogue
-        pictures = None if catalogue is None else catalogue.acts.context.pictures
-        if record.show != "samples" or pictures is None:
-            return [None] * len(points)
-        return [pictures[sample].cpu().numpy() for sample in record.ids[points].tolist()]
+        points = points_in_view(record, self.view, self.shown)
+        self.map.draw_close(*close_up(record, points, self.atlas, self.names))
 
     def _offer_columns(self) -> None:
         """Put what there is in the menus; a column that this view lacks falls back."""
@@ -535,7 +454,7 @@ class ConceptMap(Panel):
     @reacts("color_by", "show_names", doing="colouring by {panel.color_by}")
     def _draw_colours(self) -> None:
         self._recolour()
-        self._draw_chosen()
+        self.looking.draw()
 
     @reacts("size_by", doing="sizing by {panel.size_by}")
     def _resize(self) -> None:
@@ -565,83 +484,8 @@ class ConceptMap(Panel):
             return
         # The cards go first: the page draws what comes first, and a large plot takes it far longer.
         self.cards.show_atom(self.atlas, self.record, self.atom)
-        self._look_up()
-        self._draw_chosen()
-
-    def _draw_chosen(self) -> None:
-        record = self.record
-        if record is None:
-            return
-        atoms = record.show == "atoms"
-        points = np.array(self.selected, np.int64)
-        if not atoms:
-            points = np.searchsorted(record.ids, np.array(self.marked, np.int64))
-        current = self.atom if atoms else -1
-        begin = points if len(points) or not atoms else np.array([self.atom])
-        edges = self._edges_from(begin) if self.ready else NO_EDGES
-        self.map.draw_selection(record, points, current, edges, lines_of(record, self.compare))
-
-    def _edges_from(self, begin: Int[np.ndarray, " m"]) -> Int[np.ndarray, "k 2"]:
-        if self.edges == "none":
-            return NO_EDGES
-        if self.edges == "co-active" and (self.show != "atoms" or self.atlas.catalogue is None):
-            why = "there are no activations" if self.show == "atoms" else f"these are {self.show}"
-            self.say(f"Co-active edges join atoms that fire together; {why}, so none are drawn.")
-            return NO_EDGES
-        if len(begin) > MOST_WITH_EDGES:
-            self.say(
-                f"Edges are drawn for the first {MOST_WITH_EDGES} of {format_count(len(begin))}."
-            )
-        return self.atlas.edges(self.show, begin[:MOST_WITH_EDGES].tolist(), self.edges)
-
-    def _look_up(self) -> None:
-        """Look up what the selection shares; the atom, if nothing is selected."""
-        atlas, view = self.atlas, self.show
-        chosen = tuple(self.selected if view == "atoms" else self.marked)
-        if view == "atoms":
-            atoms = chosen or (self.atom,)
-            work: Callable[[], SelectionSummary] = partial(atlas.select, atoms)
-            fired = None if atlas.catalogue is None else atlas.catalogue.n_fired
-            entries = 0 if fired is None else int(fired[list(atoms)].sum())
-        elif chosen:
-            work, entries = partial(atlas.select_points, view, chosen), len(chosen)
-        else:
-            self._show_selection(None, ())
-            return
-        if entries <= ENTRIES_AT_ONCE:
-            self._show_selection(work(), chosen)
-            return
-        doing = f"looking for what {format_count(len(chosen))} {view} share"
-        done = lambda selection: self._show_selection(selection, chosen)  # noqa: E731
-        self.run_async(work, done, doing=doing, channel="selection")
-
-    def _show_selection(self, selection: SelectionSummary | None, chosen: Sequence[int]) -> None:
-        self.selection = selection
-        self.cards.show_selection(selection, self.show, chosen)
-        one = int(chosen[0]) if chosen else self.atom
-        self.inputs.show(selection, self.show, chosen, self.names.in_text(one))
-        if selection is not None and chosen:
-            catalogue = self.atlas.catalogue
-            n_rows = 0 if catalogue is None else len(catalogue.acts)
-            answer = selection_answer(self.names, selection, self.show, len(chosen), n_rows)
-            self.conclude(answer, self._cluster_numbers(chosen))
-        elif self.compare and self.record is not None:
-            found, _, numbers = match_facts(self.record).partition(" (")
-            self.conclude(f"{found}.", numbers.split(")")[0])
-        else:
-            self.conclude(*atom_answer(self.names, self.atlas, self.atom))
-
-    def _cluster_numbers(self, chosen: Sequence[int]) -> str:
-        """How alike what is selected is off the map, beside as many at random."""
-        record = self.record
-        if record is None or len(chosen) < 2:
-            return ""
-        points = np.searchsorted(record.ids, np.array(chosen, np.int64))
-        cosine, floor = self.atlas.alikeness(record.show, points)
-        return (
-            f"mean cosine {format_number(cosine, digits=2)} (random {format_count(len(points))}: "
-            f"{format_number(floor, digits=2)})"
-        )
+        self.looking.look_up()
+        self.looking.draw()
 
     # --- choosing ---------------------------------------------------------------------------------
 
@@ -709,11 +553,7 @@ class ConceptMap(Panel):
         wanted = np.asarray(list(ids), np.int64)
         if record is None or not len(wanted) or not np.isin(wanted, known).all():
             raise ValueError(f"`ids` must be {self.show} on the map, got {wanted[:3].tolist()}.")
-        xy = record.xy[np.searchsorted(known, wanted)]
-        least = AROUND_ONE * float(np.ptp(record.xy, axis=0).max() or 1.0)
-        middle, half = (xy.max(axis=0) + xy.min(axis=0)) / 2, 0.56 * np.ptp(xy, axis=0)
-        half = np.maximum(half, least)
-        self.view = (*(middle - half).tolist(), *(middle + half).tolist())
+        self.view = view_around(record, np.searchsorted(known, wanted))
 
     def reset(self) -> None:
         """Show the whole map, as a double click does."""
@@ -735,8 +575,7 @@ class ConceptMap(Panel):
         self.selected = tuple(found.tolist())
         if self.view:
             self.zoom_to(found.tolist())
-        n = format_count(len(found))
-        many = "1 match" if len(found) == 1 else f"{n} matches"
+        many = "1 match" if len(found) == 1 else f"{format_count(len(found))} matches"
         self.say(f"{many} for “{query}”. ‹ › to step, Esc to clear.")
 
     @checked
@@ -800,36 +639,18 @@ class ConceptMap(Panel):
         """Return the map with its script, a drawing of it for readers without, and what is under it."""
         if self.record is None:
             return ""
-        names = list(self.map.chart.names)
         self._falling_back = True
         try:
             figure = self.current_figure()
-            self.map.chart.names = self._every_name(self.record)
-            live = self.map.chart.live_html()
         finally:
             self._falling_back = False
-            self.map.chart.names = names
-        drawing = "" if figure is None else to_svg(figure)
-        return (
-            f'<div class="sae-nb-live">{live}</div>'
-            f'<noscript><div class="sae-nb-still">{drawing}</div></noscript>'
-            f"{static_html(self._main.children)}"
-        )
-
-    def _every_name(self, record: ConceptMapSummary) -> list[str]:
-        if record.show != "atoms":
-            return self.atlas.point_names(record.show)
-        return [f"atom {self.names.name(atom)}" for atom in record.ids.tolist()]
+        live = self.map.page_html(every_name(self.record, self.atlas, self.names), figure)
+        return f"{live}{static_html(self._main.children)}"
 
     @checked
     def table_csv(self) -> str:
         """Return the selected atoms (the current one, if none is) as comma-separated text."""
-        if self.selection is None:
-            return ""
-        table = self.selection.table
-        table["label"] = [self.names.words(int(atom)) for atom in table["atom"]]
-        rows = [[str(cell) for cell in row] for row in table.itertuples(index=False)]
-        return csv_text(list(table.columns), rows, [name != "label" for name in table.columns])
+        return "" if self.selection is None else selection_csv(self.selection, self.names)
 
     def export_table(self) -> None:
         """Write `<export_folder>/<export_name>.csv` and say so."""
@@ -847,6 +668,14 @@ class ConceptMap(Panel):
             return super()._repr_mimebundle_(**kwargs)
         finally:
             self._falling_back = False
+
+    def export_name(self) -> str:
+        """Return the file name of exports: what is shown, and the atom or how many are selected."""
+        if self.show != "atoms":
+            return f"{self.stem}_{self.show}"
+        if self.selected:
+            return f"{self.stem}_{len(self.selected)}_atoms"
+        return f"{self.stem}_atom_{self.atom}"
 
     def static_chips(self) -> dict[str, str]:
         """Return the facts beside the question in exports, and what the colours and sizes are."""
@@ -869,38 +698,3 @@ class ConceptMap(Panel):
         if not self._closed:
             self.runs.end()
         super().close()
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= CLOSE_CHARACTERS else f"{text[: CLOSE_CHARACTERS - 1]}…"
-
-
-def _corner_words(places: ArchetypePlaces, n_candidates: int) -> str:
-    """Say how much of the atoms the corners hold."""
-    share = format_percent(float(places.held.mean()))
-    return (
-        f"The corners are the {len(places.archetypes)} archetypes of most weight among {n_candidates}; they "
-        f"hold {share} of it, and an atom lies where its weights on them balance."
-    )
-
-
-def _checked_filter(name: str, wanted: Any, columns: Mapping[str, Column]) -> tuple[Any, ...]:
-    """Return what is shown of a column: two ends, or names of categories."""
-    # Clusters are found last: until then their names are taken as they are given.
-    if columns and name not in (*columns, CLUSTER):
-        raise ValueError(f"`filter` must name columns of the map, {list(columns)}, got {name!r}.")
-    column = columns.get(name)
-    if column is None:
-        return tuple(wanted)
-    if column.names is not None:
-        names = (wanted,) if isinstance(wanted, str) else tuple(str(word) for word in wanted)
-        unknown = [word for word in names if word not in (*column.names, NONE)]
-        if unknown:
-            raise ValueError(
-                f"`filter` of {name!r} must hold names in its key, got {unknown[0]!r}."
-            )
-        return names
-    ends = tuple(float(end) for end in wanted)
-    if len(ends) != 2 or not ends[0] <= ends[1]:
-        raise ValueError(f"`filter` of {name!r} must be (lowest, highest), got {wanted!r}.")
-    return ends

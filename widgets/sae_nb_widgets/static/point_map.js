@@ -6,7 +6,15 @@ const REACH = 9;
 const CROWD = 6000;
 const CROP = 24;
 const MOST_NAMES = 14;
-const LONGEST_NAME = 32;
+const LONGEST_NAME = 48;
+const CELL = 6;
+// Where a name may stand around the middle of its cluster, the nearest first.
+const AROUND = [0, 18, 34, 52, 72].flatMap((far) =>
+  Array.from({ length: far ? 12 : 1 }, (_, i) => [
+    1.6 * far * Math.cos((i * Math.PI) / 6), far * Math.sin((i * Math.PI) / 6), far]));
+// So many points may be covered for a name to stand so many pixels nearer.
+const POINTS_PER_PIXEL = 0.04;
+const LEAST_LEAD = 6;
 const MOST_CLOSE = 60;
 const STEP = 0.15;
 const ZOOM = 1.35;
@@ -113,6 +121,7 @@ function render({ model, el }) {
   let xy = floats(null), styles = bytes(null), sizes = bytes(null), others = floats(null);
   let chosen = wholes(null), ringed = wholes(null), lines = floats(null), ids = wholes(null);
   let seen = new Uint8Array(0), order = new Uint32Array(0), n = 0;
+  let crowd = new Uint16Array(0), columns = 1;
   let bounds = [0, 0, 1, 1];
   let at = { x: 0, y: 0, scale: 1 };
   let home = true, width = 1, height = 1, hovered = -1, dragged = null;
@@ -274,9 +283,31 @@ function render({ model, el }) {
   }
 
   function paint(points) {
-    if (points) paintPoints();
+    if (points) {
+      paintPoints();
+      countPoints();
+    }
     dirty = false;
     paintOver();
+  }
+
+  // How many points lie in each cell of the canvas: names go where there are few.
+  function countPoints() {
+    columns = Math.ceil(width / CELL);
+    crowd = new Uint16Array(columns * Math.ceil(height / CELL));
+    for (let i = 0; i < n; i++) {
+      const [x, y] = [placeX(xy[2 * i]), placeY(xy[2 * i + 1])];
+      if (seen[i] && x >= 0 && y >= 0 && x < width && y < height)
+        crowd[Math.floor(y / CELL) * columns + Math.floor(x / CELL)] += 1;
+    }
+  }
+
+  function covered([x0, y0, x1, y1]) {
+    let count = 0;
+    for (let row = Math.floor(y0 / CELL); row <= y1 / CELL; row++)
+      for (let column = Math.floor(x0 / CELL); column <= x1 / CELL; column++)
+        count += crowd[row * columns + column] || 0;
+    return count;
   }
 
   const diameterOf = (point) => {
@@ -372,7 +403,8 @@ function render({ model, el }) {
     });
   }
 
-  // Names are written as far as there is room: of clusters first, then of single points up close.
+  // Names are written as far as there is room: of clusters first, beside their points rather than over
+  // them, then of single points up close.
   function paintWords(pen, ink) {
     const size = parseFloat(getComputedStyle(root).fontSize) || 13;
     pen.textBaseline = "middle";
@@ -392,38 +424,61 @@ function render({ model, el }) {
       const [x, y] = [placeX(xy[2 * current]), placeY(xy[2 * current + 1])];
       taken.push([x - 12, y - 12, x + 12, y + 12]);
     }
-    const write = (text, x, y, bold) => {
-      pen.font = `${bold ? 600 : 400} ${size}px ${getComputedStyle(root).fontFamily}`;
-      const long = pen.measureText(text).width;
-      const left = Math.min(Math.max(x, 3), Math.max(width - long - 3, 3));
-      const box = [left - 3, y - 0.7 * size, left + long + 3, y + 0.7 * size];
-      if (box[1] < 0 || box[3] > height) return false;
-      if (taken.some((t) => box[0] < t[2] && box[2] > t[0] && box[1] < t[3] && box[3] > t[1])) return false;
+    const dress = (bold) => (pen.font = `${bold ? 600 : 400} ${size}px ${getComputedStyle(root).fontFamily}`);
+    // The box of a text, and whether it has room.
+    const boxOf = (x, y, long) => [x - 3, y - 0.7 * size, x + long + 3, y + 0.7 * size];
+    const isFree = (box) =>
+      box[0] >= 0 && box[2] <= width && box[1] >= 0 && box[3] <= height &&
+      !taken.some((t) => box[0] < t[2] && box[2] > t[0] && box[1] < t[3] && box[3] > t[1]);
+    const write = (text, x, y, long) => {
+      const box = boxOf(x, y, long);
+      if (!isFree(box)) return false;
       taken.push(box);
       pen.lineWidth = 4;
-      pen.strokeText(text, left, y);
-      pen.fillText(text, left, y);
+      pen.strokeText(text, x, y);
+      pen.fillText(text, x, y);
       return true;
     };
     const within = (x, y) => x > 0 && x < width && y > 0 && y < height;
     let left = MOST_NAMES;
+    dress(true);
     for (const [x, y, whole] of model.get("words")) {
       const text = whole.length > LONGEST_NAME ? `${whole.slice(0, LONGEST_NAME - 1)}…` : whole;
       const [px, py] = [placeX(x), placeY(y)];
       if (!left || !within(px, py)) continue;
-      pen.font = `600 ${size}px ${getComputedStyle(root).fontFamily}`;
-      left -= write(text, px - pen.measureText(text).width / 2, py, true) ? 1 : 0;
+      const long = pen.measureText(text).width;
+      const inside = (dx) => Math.min(Math.max(px + dx - long / 2, 3), Math.max(width - long - 3, 3));
+      const spots = AROUND.map(([dx, dy, far]) => [inside(dx), py + dy, far])
+        .filter(([sx, sy]) => isFree(boxOf(sx, sy, long)))
+        .map(([sx, sy, far]) => [covered(boxOf(sx, sy, long)) + POINTS_PER_PIXEL * far, sx, sy]);
+      if (!spots.length) continue;
+      const [, sx, sy] = spots.reduce((best, spot) => (spot[0] < best[0] ? spot : best));
+      lead(pen, boxOf(sx, sy, long), px, py);
+      write(text, sx, sy, long);
+      left -= 1;
     }
+    dress(false);
     near.forEach((point, k) => {
       const [px, py] = [placeX(xy[2 * point]), placeY(xy[2 * point + 1])];
       if (!beside[k] || !seen[point] || !within(px, py)) return;
       const gap = (k < nCrops() ? CROP : diameterOf(point)) / 2 + 5;
-      pen.font = `400 ${size}px ${getComputedStyle(root).fontFamily}`;
       const long = pen.measureText(beside[k]).width;
-      const fits = px + gap + long < width - 3;
-      if (fits && write(beside[k], px + gap, py, false)) return;
-      if (px - gap - long > 3) write(beside[k], px - gap - long, py, false);
+      if (!write(beside[k], px + gap, py, long)) write(beside[k], px - gap - long, py, long);
     });
+  }
+
+  // A thin line from a name to the middle of what it names, where the two are apart.
+  function lead(pen, [x0, y0, x1, y1], x, y) {
+    const [fromX, fromY] = [Math.min(Math.max(x, x0), x1), Math.min(Math.max(y, y0), y1)];
+    if (Math.hypot(x - fromX, y - fromY) < LEAST_LEAD) return;
+    pen.beginPath();
+    pen.moveTo(fromX, fromY);
+    pen.lineTo(x, y);
+    pen.lineWidth = 1;
+    pen.save();
+    pen.strokeStyle = pen.fillStyle;
+    pen.stroke();
+    pen.restore();
   }
 
   // Points that are named one by one: Python says which. A page without it knows every name.

@@ -1,0 +1,102 @@
+"""What the traits of a ConceptMap may be: each rule with what was given and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from sae_nb.summaries import Column, ConceptMapSummary
+from sae_nb_widgets.concept_map._styles import NONE
+
+CLUSTER = "cluster"
+
+
+def check_points(chosen: Sequence[Any], show: str, known: Collection[int]) -> tuple[int, ...]:
+    """Return samples or rows, each once, that are on the map."""
+    points, there = tuple(int(i) for i in dict.fromkeys(chosen)), set(known)
+    lost = [i for i in points if i not in there]
+    if lost:
+        raise ValueError(
+            f"`marked` must be {show} on the map, got {lost[:3]}. Set `show` to 'samples' or "
+            "'tokens' first."
+        )
+    return points
+
+
+def check_view(wanted: Sequence[Any]) -> tuple[float, ...]:
+    """Return the part of the map that is seen."""
+    view = tuple(float(end) for end in wanted)
+    if view and not (len(view) == 4 and view[0] < view[2] and view[1] < view[3]):
+        raise ValueError(
+            "`view` must be (low x, low y, high x, high y), or () for the whole map, got "
+            f"{wanted}. `zoom_to` finds one around atoms."
+        )
+    return view
+
+
+def check_column(trait: str, value: str, known: Sequence[str]) -> None:
+    """Refuse a column that colours or sizes cannot go with."""
+    if value not in known:
+        raise ValueError(
+            f"`{trait}` must be one of {list(known)}, got {value!r}. Give more with `columns`."
+        )
+
+
+def check_layout(wanted: str, known: Sequence[str]) -> str:
+    """Return a layout that there is."""
+    if wanted not in known:
+        raise ValueError(
+            f"`layout_by` must be one of {list(known)} here, got {wanted!r}: a map of archetypes needs "
+            "one archetypal SAE, whose atoms are mixtures of data points."
+        )
+    return wanted
+
+
+def check_compare(wanted: bool, other: Any) -> bool:
+    """Return whether a second dictionary is shown; there has to be one."""
+    if wanted and other is None:
+        raise ValueError(
+            "`compare` needs a second dictionary, and this map has one. Make it with "
+            "ConceptMap(sae, acts, other=second_sae)."
+        )
+    return wanted
+
+
+def check_filter(name: str, wanted: Any, columns: Mapping[str, Column]) -> tuple[Any, ...]:
+    """Return what is shown of a column: two ends, or names of categories."""
+    # Clusters are found last: until then their names are taken as they are given.
+    if columns and name not in (*columns, CLUSTER):
+        raise ValueError(f"`filter` must name columns of the map, {list(columns)}, got {name!r}.")
+    column = columns.get(name)
+    if column is None:
+        return tuple(wanted)
+    if column.names is not None:
+        names = (wanted,) if isinstance(wanted, str) else tuple(str(word) for word in wanted)
+        unknown = [word for word in names if word not in (*column.names, NONE)]
+        if unknown:
+            raise ValueError(
+                f"`filter` of {name!r} must hold names in its key, got {unknown[0]!r}."
+            )
+        return names
+    ends = tuple(float(end) for end in wanted)
+    if len(ends) != 2 or not ends[0] <= ends[1]:
+        raise ValueError(f"`filter` of {name!r} must be (lowest, highest), got {wanted!r}.")
+    return ends
+
+
+def kept_points(record: ConceptMapSummary, filters: Mapping[str, Any]) -> Bool[np.ndarray, " n"]:
+    """Return which points a filter leaves on the map."""
+    kept = np.ones(len(record.ids), bool)
+    for name, wanted in filters.items():
+        column = record.columns.get(name)
+        if column is None:
+            continue
+        if column.names is None:
+            kept &= (column.values >= wanted[0]) & (column.values <= wanted[1])
+        else:
+            places = [i for i, word in enumerate(column.names) if word in wanted]
+            kept &= np.isin(column.values, [*places, *([-1] if NONE in wanted else [])])
+    return kept

@@ -1,0 +1,107 @@
+"""What goes with the points that are chosen: edges, shared inputs, the sentence that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from sae_nb.figures import format_count, format_number
+from sae_nb.summaries import SelectionSummary
+from sae_nb_widgets.concept_map._detail import atom_answer, match_facts, selection_answer
+from sae_nb_widgets.concept_map._drawing import lines_of
+
+MOST_WITH_EDGES = 200
+ENTRIES_AT_ONCE = 500_000
+NO_EDGES = np.zeros((0, 2), np.int64)
+
+
+class Lookups:
+    """Looks up what the chosen points of a ConceptMap have in common, off the main thread if it is much."""
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+
+    def draw(self) -> None:
+        """Ring what is chosen on the map, joined by edges."""
+        panel, record = self._panel, self._panel.record
+        if record is None:
+            return
+        atoms = record.show == "atoms"
+        points = np.array(panel.selected, np.int64)
+        if not atoms:
+            points = np.searchsorted(record.ids, np.array(panel.marked, np.int64))
+        current = panel.atom if atoms else -1
+        begin = points if len(points) or not atoms else np.array([panel.atom])
+        edges = self.edges(begin) if panel.ready else NO_EDGES
+        panel.map.draw_selection(record, points, current, edges, lines_of(record, panel.compare))
+
+    def edges(self, begin: Int[np.ndarray, " m"]) -> Int[np.ndarray, "k 2"]:
+        """Return the edges from some points to others."""
+        panel = self._panel
+        if panel.edges == "none":
+            return NO_EDGES
+        if panel.edges == "co-active" and (panel.show != "atoms" or panel.atlas.catalogue is None):
+            why = "there are no activations" if panel.show == "atoms" else f"these are {panel.show}"
+            panel.say(f"Co-active edges join atoms that fire together; {why}, so none are drawn.")
+            return NO_EDGES
+        if len(begin) > MOST_WITH_EDGES:
+            panel.say(
+                f"Edges are drawn for the first {MOST_WITH_EDGES} of {format_count(len(begin))}."
+            )
+        return panel.atlas.edges(panel.show, begin[:MOST_WITH_EDGES].tolist(), panel.edges)
+
+    def look_up(self) -> None:
+        """Look up what the selection shares; the atom, if nothing is selected."""
+        panel = self._panel
+        atlas, view = panel.atlas, panel.show
+        chosen = tuple(panel.selected if view == "atoms" else panel.marked)
+        if view == "atoms":
+            atoms = chosen or (panel.atom,)
+            work: Callable[[], SelectionSummary] = partial(atlas.select, atoms)
+            fired = None if atlas.catalogue is None else atlas.catalogue.n_fired
+            entries = 0 if fired is None else int(fired[list(atoms)].sum())
+        elif chosen:
+            work, entries = partial(atlas.select_points, view, chosen), len(chosen)
+        else:
+            self._show(None, ())
+            return
+        if entries <= ENTRIES_AT_ONCE:
+            self._show(work(), chosen)
+            return
+        doing = f"looking for what {format_count(len(chosen))} {view} share"
+        done = lambda selection: self._show(selection, chosen)  # noqa: E731
+        panel.run_async(work, done, doing=doing, channel="selection")
+
+    def _show(self, selection: SelectionSummary | None, chosen: Sequence[int]) -> None:
+        panel = self._panel
+        panel.selection = selection
+        panel.cards.show_selection(selection, panel.show, chosen)
+        one = int(chosen[0]) if chosen else panel.atom
+        panel.inputs.show(selection, panel.show, chosen, panel.names.in_text(one))
+        if selection is not None and chosen:
+            catalogue = panel.atlas.catalogue
+            n_rows = 0 if catalogue is None else len(catalogue.acts)
+            answer = selection_answer(panel.names, selection, panel.show, len(chosen), n_rows)
+            panel.conclude(answer, self._cluster_numbers(chosen))
+        elif panel.compare and panel.record is not None:
+            found, _, numbers = match_facts(panel.record).partition(" (")
+            panel.conclude(f"{found}.", numbers.split(")")[0])
+        else:
+            panel.conclude(*atom_answer(panel.names, panel.atlas, panel.atom))
+
+    def _cluster_numbers(self, chosen: Sequence[int]) -> str:
+        """How alike what is selected is off the map, beside as many at random."""
+        panel = self._panel
+        record = panel.record
+        if record is None or len(chosen) < 2:
+            return ""
+        points = np.searchsorted(record.ids, np.array(chosen, np.int64))
+        cosine, floor = panel.atlas.alikeness(record.show, points)
+        return (
+            f"mean cosine {format_number(cosine, digits=2)} (random {format_count(len(points))}: "
+            f"{format_number(floor, digits=2)})"
+        )
