@@ -52,8 +52,6 @@ def digits(value: float) -> str:
 
 def _verdict(one: dict[str, Any]) -> str:
     verdict: str = one["verdict"]
-    if verdict == "undecided":
-        verdict += f", still changing at {one['why']['still_changing_at']} steps"
     return verdict[0].upper() + verdict[1:]
 
 
@@ -66,7 +64,11 @@ def _source(one: dict[str, Any], artefact: dict[str, Any]) -> str:
 
 
 def _why(why: dict[str, Any] | None) -> str:
-    return f"**Why: {why['cause'] or 'still changing'}.** {why['evidence']}" if why else ""
+    if why is None:
+        return ""
+    steps = why["still_changing_at"]
+    head = f"Undecided: still changing at {steps} steps" if steps else f"Why: {why['cause']}"
+    return f"**{head}.** {why['evidence']}"
 
 
 def _table(one: dict[str, Any]) -> str:

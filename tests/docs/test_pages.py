@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -132,11 +133,30 @@ def test_a_quoted_number_is_the_artefacts(tool: Tool) -> None:
     assert len(re.findall(r"^    \| ", box, re.M)) == 1 + len(shown.table("extensible"))
 
 
+def test_the_page_of_claims_shows_each_once_with_its_why(docs: Path, tool: Tool) -> None:
+    """Folded cards with verdict, cause, evidence and the command that makes the numbers again."""
+    page = tool("macros").expand((docs / "claims.md").read_text(encoding="utf-8"))
+    cards = re.split(r"^(?=\?\?\? )", page, flags=re.M)[1:]
+    artefacts = [json.loads(path.read_text()) for path in (docs / "claims").glob("*.json")]
+    claims = [(artefact, claim) for artefact in artefacts for claim in artefact["claims"]]
+    assert len(cards) == len(claims)
+    for artefact, claim in claims:
+        title = f"{claim['verdict'].capitalize()}: {claim['text']}".replace('"', "“")
+        shown = [card for card in cards if f'"{title}"' in card]
+        assert any(f"`{artefact['command']}`" in card for card in shown), title
+        if claim["why"]:
+            why = claim["why"]
+            steps = why["still_changing_at"]
+            said = why["cause"] or f"Undecided: still changing at {steps} steps"
+            assert any(said in card and why["evidence"] in card for card in shown), title
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "{{ claim: monotone / gone }}",
         "{{ claims: gone }}",
+        "{{ all_claims: gone }}",
         "{{ number: monotone / gone }}",
         "{{ table: pursuit.py / 99 }}",
         "{{ table: gone.py / 1 }}",

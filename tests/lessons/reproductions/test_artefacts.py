@@ -51,11 +51,25 @@ def test_verdicts_follow_from_the_numbers_of_the_seeds(artefact: dict[str, Any])
     assert artefact == again | {"code": artefact["code"]}
 
 
+def test_a_verdict_short_of_holds_says_why(artefact: dict[str, Any]) -> None:
+    """A cause with its evidence, or that the numbers still change; one that holds has nothing to excuse."""
+    for claim in artefact["claims"]:
+        why, verdict = claim["why"] or {}, claim["verdict"]
+        where = f"{artefact['experiment']}, {claim['name']}: {verdict}"
+        if verdict in ("partly", "does not hold at this scale"):
+            assert why.get("cause"), f"{where} needs a [claim.why]"
+        elif verdict == "undecided":
+            assert why["still_changing_at"] > 0, where
+        else:
+            assert why.get("cause") in (None, "(a) set-up mended"), f"{where} has a why too many"
+        assert not why or len(why["evidence"]) > 20, where
+
+
 @pytest.mark.parametrize("name", read_json(DIGESTS))
 def test_wording_changes_no_number(name: str) -> None:
     """Digests of what was measured and judged, taken before the claims were worded anew.
 
-    An experiment that is run again gets a new one, `measured` of its artefact.
+    An experiment that is run again, or judged otherwise, gets a new one, `measured` of its artefact.
     """
     assert measured(read_json(DOCS / "claims" / f"{name}.json")) == read_json(DIGESTS)[name]
 
