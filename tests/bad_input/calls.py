@@ -139,7 +139,7 @@ class Kit:
 
     @property
     def raptor_config(self) -> Any:
-        return sn.dynamics.RaptorConfig(steps_1=2, steps_2=2)
+        return sn.dynamics.RaptorConfig(steps=4, batch_size=2)
 
     toy = cached_property(lambda self: sn.models.train_bottlenecks([0.9], steps=3, n_restarts=1)[0])
     hull = cached_property(lambda self: sn.minkowski.hull_of_rows(self.x, 3, n_steps=3))

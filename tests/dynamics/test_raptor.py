@@ -9,11 +9,13 @@ from sae_nb.data import scenes
 from sae_nb.dynamics import (
     BlockSizes,
     Raptor,
+    RaptorConfig,
     capture_states,
     raptor_accuracy,
     raptor_fit,
     sizes_of,
     start_from_teacher,
+    train_raptor,
 )
 from sae_nb.dynamics.raptor._loop import token_weights
 from sae_nb.models import LiveModel, load_model, wrap
@@ -128,6 +130,63 @@ def test_hugging_face_vision_transformers_have_raptors() -> None:
         assert model(pictures).shape == (2, 16)
 
 
+class _Foreign(torch.nn.Module):
+    """A vision transformer of torch's own parts, without a configuration."""
+
+    def __init__(self, *, norm_first: bool) -> None:
+        super().__init__()
+        self.patches = torch.nn.Conv2d(3, 16, 8, 8)
+        layer = torch.nn.TransformerEncoderLayer(
+            16, 2, 24, dropout=0.0, activation="gelu", batch_first=True, norm_first=norm_first
+        )
+        self.encoder = torch.nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+        self.head = torch.nn.Linear(16, 5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        return self.head(self.encoder(tokens).mean(dim=1))
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_foreign_vision_transformers_are_teachers(norm_first: bool) -> None:
+    """Anybody's module in `wrap`: sizes and kind of block read, trained from the model, put in its place."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, pictures = wrap(_Foreign(norm_first=norm_first).eval()), torch.rand(24, 3, 32, 32)
+    sizes = BlockSizes(d_model=16, n_heads=2, hidden=24, post_norm=not norm_first)
+    assert sizes_of(model) == sizes
+    settings = RaptorConfig(steps=60, batch_size=12)
+    result = train_raptor(model, (0, 3), settings, inputs=pictures, progress=False)
+    assert result.raptor.sizes == sizes
+    assert result.fit.mean_r2 > float(result.fit.floor.mean()) + 0.1
+    with result.raptor.replacing(model):
+        last = capture_states(model, pictures)[:, -1]
+    states = capture_states(model, pictures)
+    torch.testing.assert_close(last, result.raptor.roll_out(states[:, 0])[:, -1].detach())
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_a_block_is_torchs_own_layer(norm_first: bool) -> None:
+    """With its weights and gains of one, before or after the sums, it computes the same."""
+    module = _Foreign(norm_first=norm_first).eval()
+    layer, sizes = module.encoder.layers[0], sizes_of(wrap(module))
+    block = Raptor(sizes, (0, 1)).blocks[0]
+    parts = {
+        "qkv.weight": layer.self_attn.in_proj_weight,
+        "qkv.bias": layer.self_attn.in_proj_bias,
+        "gain_out.weight": torch.zeros_like(block.gain_out.weight),
+        "gain_out.bias": torch.zeros_like(block.gain_out.bias),
+        "gain_in.weight": block.gain_in.weight,
+        "gain_in.bias": block.gain_in.bias,
+    }
+    same = {"out": layer.self_attn.out_proj, "up": layer.linear1, "down": layer.linear2}
+    for name, part in (same | {"norm_1": layer.norm1, "norm_2": layer.norm2}).items():
+        parts |= {f"{name}.weight": part.weight, f"{name}.bias": part.bias}
+    block.load_state_dict(parts)
+    x = torch.randn(3, 7, 16, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(block(x, step=1), layer(x), atol=1e-5, rtol=1e-4)
+
+
 def test_a_shallower_one_stands_for_all_blocks(tied: LiveModel) -> None:
     """Its last state is what the heads read; one of another width is refused."""
     pictures, raptor = scenes(2, seed=2).images, Raptor(sizes_of(tied), (0, 1, 2, 3))
@@ -140,7 +199,11 @@ def test_a_shallower_one_stands_for_all_blocks(tied: LiveModel) -> None:
 
 
 def test_teachers_it_cannot_stand_for_are_refused() -> None:
-    """Language models, post-norm blocks, networks without blocks, cuts of another depth."""
+    """Language models, networks without blocks or attention, cuts of another depth."""
+    layers = [torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.ReLU()) for _ in range(2)]
+    convolutions = torch.nn.Sequential(torch.nn.ModuleList(layers))
+    with pytest.raises(ValueError, match="blocks with attention, and none was found"):
+        sizes_of(wrap(convolutions))
     with pytest.raises(ValueError, match="vision transformer, got tiny-gpt"):
         sizes_of(load_model("tiny-gpt"))
     with pytest.raises(ValueError, match="repeated blocks"):
@@ -155,14 +218,3 @@ def test_teachers_it_cannot_stand_for_are_refused() -> None:
         raptor_fit(Raptor(SIZES, (0, 2)), torch.zeros(1, 3, 4, 9))
     with pytest.raises(ValueError, match="own make, got tiny-gpt"):
         start_from_teacher(Raptor(SIZES, (0, 2)), load_model("tiny-gpt"))
-    with pytest.raises(ValueError, match="post-norm|follows each sum"):
-        sizes_of(_post_norm())
-
-
-def _post_norm() -> LiveModel:
-    """A live vision model that says its sums are normalised."""
-    from dataclasses import replace
-
-    model = load_model("tiny-vit")
-    model.structure = replace(model.structure, additive=False)  # type: ignore[misc]
-    return model

@@ -110,7 +110,7 @@ def stored_capture() -> Any:
 
 def raptor() -> Any:
     states = sn.dynamics.capture_states(model("tiny-vit"), sn.data.scenes(8, seed=0))
-    config = sn.dynamics.RaptorConfig(steps_1=5000)
+    config = sn.dynamics.RaptorConfig(steps=5000, batch_size=6)
     return sn.dynamics.start_raptor(states, [0, 6, 12], config)
 
 

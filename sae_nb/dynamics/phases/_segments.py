@@ -234,7 +234,7 @@ def segment_errors(
     sizes
         Of the blocks; `sizes_of(model)`.
     config
-        Stage 1 only; None: 60 steps for segments of 4.
+        Of the published schedule, stage 1 only; its steps are those of segments of 4. None: 60.
     min_len, max_len
         Shortest and longest segment fitted.
     on_fit
@@ -254,25 +254,37 @@ def segment_errors(
     check_fit(depth, 1, min_len, "mass")
     check_count(longest, name="max_len", at_least=min_len)
     settings = config or RaptorConfig(steps_1=60, steps_2=0, batch_size=16, learning_rate=1e-2)
+    of_four = settings.steps if settings.steps_1 is None else settings.steps_1
     error = np.full((depth + 1, depth + 1), np.inf)
     n_fits = 0
     for i in range(depth):
         for j in range(i + min_len, min(i + longest, depth) + 1):
-            steps = max(1, round(settings.steps_1 * 4 / (j - i)))
-            error[i, j] = _fit(x[:, i : j + 1], kinds, sizes, replace(settings, steps_1=steps))
+            steps = max(1, round(of_four * 4 / (j - i)))
+            error[i, j] = _fit(x[:, i : j + 1], kinds, sizes, settings, steps)
             n_fits += 1
             if on_fit is not None:
                 on_fit(i, j, float(error[i, j]))
     return SegmentErrors(error=error, n_fits=n_fits)
 
 
-def _fit(x: Tensor, kinds: Sequence[TokenKind], sizes: BlockSizes, config: RaptorConfig) -> float:
+def _fit(
+    x: Tensor, kinds: Sequence[TokenKind], sizes: BlockSizes, config: RaptorConfig, steps: int
+) -> float:
     raptor = Raptor(sizes, (0, x.shape[1] - 1), seed=config.seed)
     # Plain squares: token weights belong to the last block of a Raptor, not to a segment. Weights
     # in proportion to their numbers make every token count the same; "token" counts as a patch.
     cls, registers = (float(sum(kind == one for kind in kinds)) for one in ("cls", "register"))
     even = (cls, registers, len(kinds) - cls - registers)
-    settings = replace(config, steps_2=0, forcing="always", last_weights=even)
+    settings = replace(
+        config,
+        schedule="published",
+        steps=steps,
+        steps_1=steps,
+        steps_2=0,
+        forcing="always",
+        mix="losses",
+        last_weights=even,
+    )
     training = RaptorTraining(raptor, x, kinds, settings, resume=False)
     updates = _spread(x[training.train_rows])
     training.loss.scale = torch.cat((updates.new_ones(1), updates))
@@ -281,8 +293,8 @@ def _fit(x: Tensor, kinds: Sequence[TokenKind], sizes: BlockSizes, config: Rapto
     x = x[rows].float()
     # Sum over layers of the share of each update that single steps miss.
     with torch.no_grad():
-        steps = [raptor.step(x[:, layer - 1], layer) for layer in range(1, x.shape[1])]
-        missed = [(step - x[:, i]).square().mean() for i, step in enumerate(steps, start=1)]
+        forced = [raptor.step(x[:, layer - 1], layer) for layer in range(1, x.shape[1])]
+        missed = [(one - x[:, i]).square().mean() for i, one in enumerate(forced, start=1)]
     return float((torch.stack(missed) / _spread(x)).sum())
 
 

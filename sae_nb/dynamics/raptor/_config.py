@@ -5,15 +5,40 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sae_nb.checks import check_count, checked, one_of
 from sae_nb.training import check_number
 
+Schedule = Literal["joint", "published"]
 Forcing = Literal["annealed", "always", "never"]
-FORCINGS = ("annealed", "always", "never")
+Mix = Literal["states", "losses"]
+Optimiser = Literal["muon", "adamw"]
 OWN_BUSINESS = ("checkpoint", "checkpoint_every", "log_every")
 """Settings that leave every step as it is, so a resumed run may change them."""
+
+_BY_SCHEDULE: Any = None
+"""The default of what `DEFAULTS` sets by schedule."""
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "joint": {
+        "steps": 1500,
+        "batch_size": 16,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.0,
+        "mix": "states",
+        "optimiser": "muon",
+    },
+    "published": {
+        "batch_size": 48,
+        "learning_rate": 2e-3,
+        "weight_decay": 1e-4,
+        "mix": "losses",
+        "optimiser": "adamw",
+        "last_weights": (0.34, 0.33, 0.33),
+        "joint_weights": (0.45, 0.10, 0.45),
+    },
+}
 
 
 @checked(leave=("checkpoint",))
@@ -21,55 +46,77 @@ OWN_BUSINESS = ("checkpoint", "checkpoint_every", "log_every")
 class RaptorConfig:
     """How a Raptor learns its teacher's states.
 
-    Stage 1, every block by itself: λ · teacher forcing + (1 − λ) · own roll-out from the first state
-    of its phase, λ = max(0, 1 − step / (anneal_fraction · steps)). Stage 2, all blocks together: own
-    roll-out from the embeddings. Each layer's squared error is divided by that layer's variance.
+    `schedule="joint"`: all blocks together, rolled out from the embeddings. After every layer the next
+    block reads λ · teacher's state + (1 − λ) · own state, λ = max(0, 1 − step / (anneal_fraction · steps)).
+
+    `schedule="published"`: the authors' two stages. Stage 1, every block by itself: λ · error of single
+    steps from the teacher's states + (1 − λ) · error of its own roll-out from the first state of its
+    phase. Stage 2, all blocks together: own roll-out from the embeddings.
+
+    In both, each layer's squared error is divided by that layer's variance. What is marked "by schedule"
+    has one default for each; `dataclasses.replace(config, schedule=…)` keeps the values that it has.
 
     Raises
     ------
-    TypeError, ValueError: If a setting is of another type or out of range.
+    TypeError, ValueError: If a setting is of another type, out of range, or of the other schedule.
 
     Source
     ------
-    KempnerInstitute/raptor, raptor/trainer.py and runs/; sizes by our dynamics notes, experiment E2.
-    The authors take plain squares, for 312 500 steps per stage with AdamW 3e-4; divided by the
-    variance, early layers count at a few hundred steps too (`normalise=False` takes it away).
+    KempnerInstitute/raptor, raptor/trainer.py and runs/, for "published"; the authors take plain squares,
+    and 312 500 steps per stage with AdamW 3e-4. "joint" is ours: it needs 1 500 steps.
 
     Example
     -------
-    >>> RaptorConfig(steps_1=10, steps_2=20).steps
-    30
+    >>> RaptorConfig().steps, RaptorConfig(schedule="published", steps_1=10, steps_2=20).steps
+    (1500, 30)
     """
 
-    steps_1: int = 200
-    """Steps of stage 1, in which every block learns alone. Ours (E2)."""
+    schedule: Schedule = _BY_SCHEDULE
+    """"joint", or "published", which is also what `steps_1`, `steps_2` or `last_weights` imply."""
 
-    steps_2: int = 300
-    """Steps of stage 2, all blocks. Ours (E2)."""
+    steps: int = _BY_SCHEDULE
+    """Steps in all: 1 500 if joint; else `steps_1` + `steps_2`, to which `steps` alone gives 40 and 60 %."""
 
-    batch_size: int = 48
-    """Images per step; all of them when there are fewer. Ours (E2)."""
+    steps_1: int | None = None
+    """Published only: steps of stage 1, in which every block learns alone; 200 by default."""
 
-    learning_rate: float = 2e-3
-    """Peak of AdamW's one-cycle schedule, in each stage. Ours (E2)."""
+    steps_2: int | None = None
+    """Published only: steps of stage 2, all blocks; 300 by default."""
 
-    weight_decay: float = 1e-4
-    """The authors'."""
+    batch_size: int = _BY_SCHEDULE
+    """Images per step, at most those that there are: 16 if joint, 48 if published."""
+
+    optimiser: Optimiser = _BY_SCHEDULE
+    """"muon" for the matrices of attention and MLP and AdamW for the rest (joint), or "adamw" for all."""
+
+    learning_rate: float = _BY_SCHEDULE
+    """Peak of AdamW: 3e-3 if joint, with a warm-up over 10 % of the steps and then half a cosine; 2e-3 in
+    each stage if published, as one cycle."""
+
+    muon_learning_rate: float = 0.02
+    """Peak of Muon, which follows the same course."""
+
+    weight_decay: float = _BY_SCHEDULE
+    """Of AdamW: 0 if joint; the authors' 1e-4 if published. Muon has none."""
 
     gradient_clip: float = 1.0
-    """Largest norm of the gradient: of each block in stage 1, of all in stage 2. The authors'."""
+    """Largest norm of the gradient: of each block in stage 1, else of all. The authors'."""
 
     anneal_fraction: float = 0.25
-    """Share of stage 1 over which λ falls from 1 to 0. The authors'."""
+    """Share of the steps (of stage 1, if published) over which λ falls from 1 to 0. The authors'."""
 
     forcing: Forcing = "annealed"
-    """Teacher forcing in stage 1: "annealed", "always" (λ = 1) or "never" (λ = 0)."""
+    """Teacher forcing: "annealed", "always" (λ = 1) or "never" (λ = 0)."""
 
-    last_weights: tuple[float, float, float] = (0.34, 0.33, 0.33)
-    """Weights of cls, registers and patches in stage 1 at the last block. The authors'."""
+    mix: Mix = _BY_SCHEDULE
+    """What λ mixes: "states" of one roll-out if joint, "losses" of two if published."""
 
-    joint_weights: tuple[float, float, float] = (0.45, 0.10, 0.45)
-    """Weights of cls, registers and patches in stage 2. The authors'."""
+    last_weights: tuple[float, float, float] | None = None
+    """Published only: weights of cls, registers and patches in stage 1 at the last block; .34, .33, .33."""
+
+    joint_weights: tuple[float, float, float] | None = None
+    """Weights of cls, registers and patches where all blocks learn together: every token alike if joint
+    (None), the authors' .45, .10, .45 in stage 2 if published."""
 
     normalise: bool = True
     """Divide each layer's error by that layer's variance. Ours."""
@@ -90,64 +137,130 @@ class RaptorConfig:
     """Steps between two checkpoints; the last step is always one."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "log_every", "checkpoint_every"):
+        self._settle()
+        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
             check_count(getattr(self, name), name=name)
-        for name in ("steps_1", "steps_2", "seed"):
-            check_count(getattr(self, name), name=name, at_least=0)
-        if self.steps < 1:
-            raise ValueError("`steps_1` and `steps_2` must not both be 0. Ask for some steps.")
-        check_number(self.learning_rate, "learning_rate", above=0.0)
-        check_number(self.gradient_clip, "gradient_clip", above=0.0, infinite=True)
+        check_count(self.seed, name="seed", at_least=0)
+        for name in ("learning_rate", "muon_learning_rate", "gradient_clip"):
+            check_number(getattr(self, name), name, above=0.0, infinite=name == "gradient_clip")
         check_number(self.weight_decay, "weight_decay", least=0.0)
         check_number(self.anneal_fraction, "anneal_fraction", above=0.0, most=1.0)
         check_number(self.test_fraction, "test_fraction", least=0.0, most=0.9)
-        one_of(self.forcing, FORCINGS, name="forcing")
+        one_of(self.forcing, get_args(Forcing), name="forcing")
+        one_of(self.mix, get_args(Mix), name="mix")
+        one_of(self.optimiser, get_args(Optimiser), name="optimiser")
         for name in ("last_weights", "joint_weights"):
-            weights = tuple(getattr(self, name))
+            weights = getattr(self, name)
+            if weights is None:
+                continue
             if len(weights) != 3 or min(weights) < 0 or sum(weights) <= 0:
                 raise ValueError(
                     f"`{name}` must be three weights ≥ 0 (cls, registers, patches), got {weights}."
                 )
-            object.__setattr__(self, name, weights)
+            object.__setattr__(self, name, tuple(weights))
 
-    @property
-    def steps(self) -> int:
-        """Steps of both stages."""
-        return self.steps_1 + self.steps_2
+    def _settle(self) -> None:
+        """Give every setting that was left open the value of its schedule."""
+        staged = [
+            name
+            for name in ("steps_1", "steps_2", "last_weights")
+            if getattr(self, name) is not None
+        ]
+        schedule = self.schedule or ("published" if staged else "joint")
+        one_of(schedule, get_args(Schedule), name="schedule")
+        if schedule == "joint" and staged:
+            raise ValueError(
+                f"`{staged[0]}` must be left out with schedule='joint', which has one stage, got"
+                f" {getattr(self, staged[0])!r}. Pass `steps`, or schedule='published'."
+            )
+        defaults = DEFAULTS[schedule] | {"schedule": schedule}
+        if schedule == "published":
+            defaults |= self._stages()
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+
+    def _stages(self) -> dict[str, int]:
+        """Steps of both stages, and of both together."""
+        for name in ("steps_1", "steps_2"):
+            if getattr(self, name) is not None:
+                check_count(getattr(self, name), name=name, at_least=0)
+        if self.steps is not None and self.steps_1 is None and self.steps_2 is None:
+            first = round(0.4 * check_count(self.steps, name="steps"))
+            return {"steps_1": first, "steps_2": self.steps - first}
+        first = 200 if self.steps_1 is None else self.steps_1
+        second = 300 if self.steps_2 is None else self.steps_2
+        if first + second < 1:
+            raise ValueError("`steps_1` and `steps_2` must not both be 0. Ask for some steps.")
+        if self.steps not in (None, first + second):
+            raise ValueError(
+                f"`steps` must be steps_1 + steps_2 = {first + second}, got {self.steps}. Leave it out."
+            )
+        return {"steps_1": first, "steps_2": second, "steps": first + second}
 
     def to_json(self) -> dict[str, Any]:
         """Settings as plain JSON values."""
-        plain = asdict(self) | {
-            "last_weights": list(self.last_weights),
-            "joint_weights": list(self.joint_weights),
-        }
+        plain = asdict(self)
         plain["checkpoint"] = None if self.checkpoint is None else str(self.checkpoint)
+        for name in ("last_weights", "joint_weights"):
+            plain[name] = None if plain[name] is None else list(plain[name])
         return {name: "inf" if value == math.inf else value for name, value in plain.items()}
+
+    def n_test(self, n: int) -> int:
+        """Return how many of n images are kept for R² and relative error; one at least trains.
+
+        Example
+        -------
+        >>> RaptorConfig().n_test(100)
+        25
+        """
+        return min(round(self.test_fraction * n), n - 1)
 
     def stage(self, step: int) -> tuple[int, int, int]:
         """Return which stage a step (from 0) belongs to, its number there, and the stage's length.
 
+        All blocks learn together in stage 2; the joint schedule has no other.
+
         Example
         -------
-        >>> RaptorConfig(steps_1=10, steps_2=20).stage(12)
-        (2, 2, 20)
+        >>> RaptorConfig(steps_1=10, steps_2=20).stage(12), RaptorConfig(steps=30).stage(12)
+        ((2, 2, 20), (2, 12, 30))
         """
-        if step < self.steps_1:
-            return 1, step, self.steps_1
-        return 2, step - self.steps_1, self.steps_2
+        first = self.steps_1 or 0
+        return (1, step, first) if step < first else (2, step - first, self.steps - first)
 
     def forced_share(self, step: int) -> float:
-        """Return λ, the weight of teacher forcing, at a step of stage 1.
+        """Return λ, the weight of the teacher's states (or of errors from them), at a step.
 
         Example
         -------
-        >>> config = RaptorConfig(steps_1=100)
+        >>> config = RaptorConfig(steps=100)
         >>> [config.forced_share(step) for step in (0, 5, 25)]
         [1.0, 0.8, 0.0]
         """
+        stage, at, length = self.stage(step)
+        if self.schedule == "published" and stage == 2:
+            return 0.0
         if self.forcing != "annealed":
             return float(self.forcing == "always")
-        return max(0.0, 1 - step / (self.anneal_fraction * self.steps_1))
+        return max(0.0, 1 - at / (self.anneal_fraction * length))
+
+    def rate_share(self, step: int) -> float:
+        """Return the share of the peak learning rates at a step.
+
+        Example
+        -------
+        >>> config = RaptorConfig(steps=100)
+        >>> [round(config.rate_share(step), 3) for step in (0, 9, 54, 99)]
+        [0.1, 1.0, 0.5, 0.0]
+        """
+        _, at, length = self.stage(step)
+        if self.schedule == "published":
+            return one_cycle(at, length)
+        rising = max(1, round(0.1 * length))
+        if at < rising:
+            return (at + 1) / rising
+        return (1 + math.cos(math.pi * (at + 1 - rising) / max(length - rising, 1))) / 2
 
 
 def one_cycle(step: int, steps: int, *, rising: float = 0.2) -> float:

@@ -13,9 +13,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.dynamics.paths._states import TOKEN_KINDS, TokenKind, capture_states, check_states
+from sae_nb.dynamics.paths._states import (
+    TOKEN_KINDS,
+    States,
+    TokenKind,
+    capture_states,
+    check_states,
+)
 from sae_nb.dynamics.phases._phases import check_cuts
-from sae_nb.dynamics.raptor._config import OWN_BUSINESS, RaptorConfig, one_cycle
+from sae_nb.dynamics.raptor._config import OWN_BUSINESS, RaptorConfig
 from sae_nb.dynamics.raptor._raptor import BlockSizes, Raptor
 from sae_nb.dynamics.raptor._scores import RaptorFit, check_depth, raptor_fit
 from sae_nb.files import (
@@ -89,19 +95,21 @@ class RaptorLoss:
         self.variance = variance.clamp_min(1e-12)
         self.scale = self.variance if config.normalise else torch.ones_like(variance)
         self.plain = torch.full((len(kinds),), 1 / len(kinds), device=variance.device)
-        self.last = token_weights(kinds, config.last_weights).to(variance.device)
-        self.joint = token_weights(kinds, config.joint_weights).to(variance.device)
+        self.last = self._weights(kinds, config.last_weights)
+        self.joint = self._weights(kinds, config.joint_weights)
 
     def terms(self, states: Tensor, step: int) -> Iterator[tuple[str, Tensor, Errors]]:
         """Yield (name, loss, errors) of each separate graph of a step; their sum is the loss."""
-        if self.config.stage(step)[0] == 2:
-            errors = self._own(states, 0, self.raptor.n_layers)
-            yield "own roll-out", self._mean(errors, self.joint), errors
-            return
-        share = self.config.forced_share(step)
-        cuts = self.raptor.cuts
-        for block, (first, last) in enumerate(pairwise(cuts)):
-            weights = self.last if block == self.raptor.k - 1 else self.plain
+        whole, share = self.config.stage(step)[0] == 2, self.config.forced_share(step)
+        cuts = (0, self.raptor.n_layers) if whole else self.raptor.cuts
+        for first, last in pairwise(cuts):
+            weights = self.plain
+            if last == self.raptor.n_layers:
+                weights = self.joint if whole else self.last
+            if self.config.mix == "states":
+                errors = self._own(states, first, last, share)
+                yield "own roll-out", self._mean(errors, weights), errors
+                continue
             if share > 0:
                 layers = range(first + 1, last + 1)
                 forced = [self.raptor.step(states[:, layer - 1], layer) for layer in layers]
@@ -120,12 +128,17 @@ class RaptorLoss:
         ]
         return 1 - sum(shares) / len(shares)
 
-    def _own(self, states: Tensor, first: int, last: int) -> Errors:
+    def _own(self, states: Tensor, first: int, last: int, share: float = 0.0) -> Errors:
         x, own = states[:, first], []
         for layer in range(first + 1, last + 1):
             x = self.raptor.step(x, layer)
             own.append(x)
+            if share > 0:
+                x = torch.lerp(x, states[:, layer], share)
         return Errors.of(own, states, first)
+
+    def _weights(self, kinds: Sequence[TokenKind], weights: Sequence[float] | None) -> Tensor:
+        return self.plain if weights is None else token_weights(kinds, weights).to(self.plain)
 
     def _mean(self, errors: Errors, weights: Tensor) -> Tensor:
         parts = [
@@ -133,6 +146,18 @@ class RaptorLoss:
             for layer, square in zip(errors.layers, errors.squares, strict=True)
         ]
         return torch.stack(parts).mean()
+
+
+def matrices(raptor: Raptor) -> list[Tensor]:
+    """The weights of attention and MLP of every block: what Muon moves."""
+    parts = ("qkv", "out", "up", "down")
+    names = [f"blocks.{j}.{part}.weight" for j in range(raptor.k) for part in parts]
+    return [raptor.get_parameter(name) for name in names]
+
+
+def _variance(layer: Tensor) -> Tensor:
+    """Variance of a layer's states about their mean, mean over channels."""
+    return layer.float().flatten(0, 1).var(dim=0, unbiased=False).mean()
 
 
 def token_weights(kinds: Sequence[TokenKind], weights: Sequence[float]) -> Tensor:
@@ -223,17 +248,17 @@ def _moments(training: RaptorTraining) -> dict[str, Tensor]:
     return {
         f"{i}.{name}": value
         for i, parameter in enumerate(training.parameters)
-        for name, value in training.optimiser.state[parameter].items()
+        for name, value in training.optimiser_of(parameter).state[parameter].items()
     }
 
 
 def _load_moments(training: RaptorTraining, moments: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
     for key, value in moments.items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    saved = training.optimiser.state_dict()
-    training.optimiser.load_state_dict(saved | {"state": state})
+        parameter = training.parameters[int(index)]
+        # AdamW's count of steps stays on the CPU, as torch keeps it.
+        where = value.device if name == "step" else parameter.device
+        training.optimiser_of(parameter).state[parameter][name] = value.to(where)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -306,15 +331,14 @@ class RaptorTraining:
         self.folder = None if config.checkpoint is None else check_folder(config.checkpoint)
         self.states = states
         order = torch.randperm(len(states), generator=torch.Generator().manual_seed(config.seed))
-        n_test = min(round(config.test_fraction * len(states)), len(states) - 1)
+        n_test = config.n_test(len(states))
         self.train_rows, self.test_rows = order[n_test:].sort().values, order[:n_test].sort().values
-        # Variance of each layer about its mean state, mean over channels.
-        layers = [layer.float().flatten(0, 1) for layer in states[self.train_rows].unbind(1)]
-        variance = torch.stack([layer.var(dim=0, unbiased=False).mean() for layer in layers])
+        layers = (states[self.train_rows, layer] for layer in range(states.shape[1]))
+        variance = torch.stack([_variance(layer) for layer in layers])
         self.loss = RaptorLoss(raptor, config, kinds, variance)
         self.parameters = list(raptor.parameters())
         self.peak = config.learning_rate
-        self.optimiser = self._new_optimiser()
+        self.optimisers = self._new_optimisers()
         self.step, self.seconds = 0, 0.0
         self.stopped: Stopped | None = None
         self.history, self.changes = History(), list[Change]()
@@ -354,6 +378,7 @@ class RaptorTraining:
             made = raptor or _raptor_for(source, cuts, model, settings)
         x, kinds = check_states(source, token_kinds, min_layers=1)
         check_cuts(cuts, n_layers=x.shape[1] - 1)
+        _check_source(source, model, x, settings)
         if made.cuts != tuple(cuts):
             raise ValueError(
                 f"`cuts` must be those of the Raptor, {made.cuts}, got {tuple(cuts)}. Leave `raptor`"
@@ -397,18 +422,19 @@ class RaptorTraining:
         return None
 
     def _one_step(self) -> TrainRecord | None:
-        stage, at, length = self.config.stage(self.step)
+        stage, at, _ = self.config.stage(self.step)
         if stage == 2 and at == 0:
-            self.optimiser = self._new_optimiser()  # the authors start stage 2 afresh
-        rate = self.peak * one_cycle(at, length)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            self.optimisers = self._new_optimisers()  # the authors start stage 2 afresh
+        rate = self.peak * self.config.rate_share(self.step)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate * group["per_rate"]
         # Images of this step, the same for the same seed and step.
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         order = torch.randperm(len(self.train_rows), generator=generator)
         rows = self.train_rows[order[: self.config.batch_size]]
         batch = self.states[rows].to(self.parameters[0].device, self.parameters[0].dtype)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.raptor.zero_grad(set_to_none=True)
         parts: dict[str, float] = {}
         seen: list[Errors] = []
         for name, loss, errors in self.loss.terms(batch, self.step):
@@ -423,7 +449,8 @@ class RaptorTraining:
                 f"The Raptor's loss must stay finite, but at step {self.step + 1} it is {total} with"
                 f" a gradient of norm {norm}. Take a lower `learning_rate` than {self.peak:g}."
             )
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.step += 1
         if self.step in (1, self.config.steps) or self.step % self.config.log_every == 0:
             return self._record(parts, seen, norm, rate)
@@ -489,9 +516,31 @@ class RaptorTraining:
             changes=tuple(self.changes),
         )
 
-    def _new_optimiser(self) -> torch.optim.AdamW:
-        return torch.optim.AdamW(
-            self.parameters, lr=self.peak, weight_decay=self.config.weight_decay
+    def _new_optimisers(self) -> list[torch.optim.Optimizer]:
+        config = self.config
+        by_muon = matrices(self.raptor) if config.optimiser == "muon" else []
+        chosen = {id(parameter) for parameter in by_muon}
+        rest = [parameter for parameter in self.parameters if id(parameter) not in chosen]
+        # A group's rate is `per_rate` times AdamW's, so that one number changes both.
+        adamw = {"params": rest, "per_rate": 1.0}
+        made: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW([adamw], lr=self.peak, weight_decay=config.weight_decay)
+        ]
+        if by_muon:
+            muon = {
+                "params": by_muon,
+                "per_rate": config.muon_learning_rate / config.learning_rate,
+            }
+            made.append(torch.optim.Muon([muon], weight_decay=0.0))
+        return made
+
+    def optimiser_of(self, parameter: Tensor) -> torch.optim.Optimizer:
+        """The optimiser that moves a parameter."""
+        return next(
+            optimiser
+            for optimiser in self.optimisers
+            for group in optimiser.param_groups
+            if any(parameter is other for other in group["params"])
         )
 
     def _elapsed(self) -> float:
@@ -506,6 +555,27 @@ class RaptorTraining:
         if self.folder is not None:
             self.seconds = self._elapsed()
             save_raptor_checkpoint(Path(self.folder), self)
+
+
+def _check_source(
+    source: Tensor,
+    model: LiveModel | None,
+    x: Tensor,
+    settings: RaptorConfig,
+) -> None:
+    """Refuse states of another model, and fewer images than a step takes."""
+    of = source.model_name if isinstance(source, States) else None
+    if model is not None and of not in (None, model.name):
+        raise ValueError(
+            f"`source` must be states of `model`, {model.name}, got states of {of}. Use"
+            " capture_states(model, inputs)."
+        )
+    n_train = len(x) - settings.n_test(len(x))
+    if settings.batch_size > n_train:
+        raise ValueError(
+            f"`batch_size` must be at most the {n_train} images to train on, got"
+            f" {settings.batch_size}. Pass more than {len(x)} images, or a smaller `batch_size`."
+        )
 
 
 def _raptor_for(

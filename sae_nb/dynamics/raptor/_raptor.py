@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 # (τ₁, τ₂, τ₃) = 1 + MLP(t);  y = x + τ₁ ⊙ Attention(LN₁ x);  x′ = τ₃ ⊙ (y + τ₂ ⊙ MLP(LN₂ y)).
+# Post-norm:  y = LN₁(x + τ₁ ⊙ Attention(x));  x′ = τ₃ ⊙ LN₂(y + τ₂ ⊙ MLP(y)).
 
 
 GAIN_WIDTH = 16
@@ -55,6 +56,9 @@ class BlockSizes:
     layer_scale: float | None = None
     """Start of a learned scale per channel on both branches; None: there is none."""
 
+    post_norm: bool = False
+    """A norm follows each sum, as in the first transformers, instead of opening each branch."""
+
     def __post_init__(self) -> None:
         for name in ("d_model", "n_heads", "hidden"):
             if getattr(self, name) < 1:
@@ -73,7 +77,7 @@ class RaptorBlock(nn.Module):
     ------
     KempnerInstitute/raptor, raptor/block.py (arXiv 2512.19941). The authors' MLP is SwiGLU of hidden
     width 4d and their LayerScale starts at 1e-5; ours is the teacher's GELU MLP, and LayerScale is
-    off, because a few hundred steps would be spent on growing it.
+    off, because a few hundred steps would be spent on growing it. Blocks with post-norm are ours.
 
     Example
     -------
@@ -122,25 +126,27 @@ class RaptorBlock(nn.Module):
     def forward(self, x: Float[Tensor, "n tokens d"], step: int) -> Float[Tensor, "n tokens d"]:
         """Take the states one layer further, the application for layer `step` of 1 … L."""
         first, second, whole = self.gains(step)
-        attention = self._attention(self.norm_1(x))
-        if self.scale_1 is not None:
-            attention = self.scale_1 * attention
-        x = x + first * attention
-        mlp = self.down(F.gelu(self.up(self.norm_2(x))))
-        if self.scale_2 is not None:
-            mlp = self.scale_2 * mlp
-        return cast(Tensor, whole * (x + second * mlp))
+        if self.sizes.post_norm:
+            x = self.norm_1(x + first * self._attention(x))
+            return cast(Tensor, whole * self.norm_2(x + second * self._mlp(x)))
+        x = x + first * self._attention(self.norm_1(x))
+        return cast(Tensor, whole * (x + second * self._mlp(self.norm_2(x))))
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        x = self.down(F.gelu(self.up(x)))
+        return x if self.scale_2 is None else self.scale_2 * x
 
     def _attention(self, x: Tensor) -> Tensor:
         n, tokens, d = x.shape
         heads = self.sizes.n_heads
         q, k, v = self.qkv(x).view(n, tokens, 3, heads, d // heads).permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(q, k, v)
-        return cast(Tensor, self.out(mixed.transpose(1, 2).reshape(n, tokens, d)))
+        x = self.out(mixed.transpose(1, 2).reshape(n, tokens, d))
+        return x if self.scale_1 is None else self.scale_1 * x
 
 
 KIND = "raptor"
-_MLP_NAMES = ("mlp", "ffn", "feed_forward", "intermediate", "fc1")
+_MLP_NAMES = ("mlp", "ffn", "feed_forward", "intermediate", "fc1", "linear1")
 
 
 @checked
@@ -186,7 +192,7 @@ class Raptor(nn.Module):
         layer_scale: float | None = None,
         seed: int = 0,
     ) -> Raptor:
-        """Make an untrained Raptor for a pre-norm vision transformer, with blocks of its sizes.
+        """Make an untrained Raptor for a vision transformer, with blocks of its sizes.
 
         Parameters
         ----------
@@ -199,7 +205,7 @@ class Raptor(nn.Module):
 
         Raises
         ------
-        ValueError: If the model is not a pre-norm vision transformer, or the cuts do not fit its depth.
+        ValueError: If the model is no vision transformer, or the cuts do not fit its depth.
         """
         sizes = replace(sizes_of(model), layer_scale=layer_scale)
         return cls(sizes, check_cuts(cuts, n_layers=_depth(model)), seed=seed)
@@ -255,7 +261,7 @@ class Raptor(nn.Module):
 
         Raises
         ------
-        ValueError: If the model is no pre-norm vision transformer, or of another width.
+        ValueError: If the model is no vision transformer, or of another width.
 
         Example
         -------
@@ -323,7 +329,9 @@ class Raptor(nn.Module):
 
 @checked
 def sizes_of(model: LiveModel) -> BlockSizes:
-    """Read the sizes of a pre-norm vision transformer's blocks.
+    """Read the sizes of a vision transformer's blocks, and whether a norm follows their sums.
+
+    Anybody's module will do, once in `wrap`, if its blocks have attention and it reads no text.
 
     Raises
     ------
@@ -335,21 +343,27 @@ def sizes_of(model: LiveModel) -> BlockSizes:
             f"`model` must have repeated blocks, and none were found in {model.name}. A Raptor is"
             " made of layers that are alike."
         )
-    if model.kind != "vision":
+    if model.kind == "language":
         raise ValueError(
-            f"`model` must be a vision transformer, got {model.name}, which reads {model.kind}. A"
+            f"`model` must be a vision transformer, got {model.name}, which reads language. A"
             " Raptor's attention looks at all tokens, not only at earlier ones."
         )
-    if structure.additive is False:
+    if structure.attention is None:
         raise ValueError(
-            f"`model` must have pre-norm blocks, but a norm follows each sum in {model.name}. States,"
-            " similarity and phases work for it; a Raptor does not."
+            f"`model` must have blocks with attention, and none was found in those of {model.name}."
+            " A Raptor approximates a transformer."
         )
     width = model.width(f"resid_post.{structure.n_blocks - 1}")
     block = model.get_module(f"{structure.blocks}.0")
     d = width or next(p for p in block.parameters() if p.ndim == 1).shape[0]
     config = getattr(model.module, "config", None)
-    return BlockSizes(d_model=d, n_heads=_heads(config, block, d), hidden=_hidden(config, block, d))
+    return BlockSizes(
+        d_model=d,
+        n_heads=_heads(config, block, d),
+        hidden=_hidden(config, block, d),
+        # torch.nn.TransformerEncoderLayer says it of itself.
+        post_norm=structure.additive is False or getattr(block, "norm_first", True) is False,
+    )
 
 
 def _depth(model: LiveModel) -> int:

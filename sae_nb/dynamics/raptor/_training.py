@@ -36,19 +36,22 @@ def train_raptor(
 ) -> RaptorResult:
     """Fit k shared blocks to the states of a deep network.
 
+    By default all blocks learn together, in 1 500 steps of 16 images: give it the states of some
+    thousand images, in half precision. `RaptorConfig(schedule="published")` is the authors' training.
     Ctrl-C ends the training after the step under way and leaves a usable result.
 
     Parameters
     ----------
     source
-        The teacher (then with `inputs`), or its states.
+        The teacher (then with `inputs`), or its states. Any vision transformer in `wrap`, with norms
+        before its branches or after its sums.
     cuts
         Phases 0 = c_0 < … < c_k = L; `range(L + 1)` unties every block.
     inputs
         Images, where `source` is a model.
     model
         The teacher, where `source` are its states: its blocks' sizes are taken. Without it heads of
-        width 16 and an MLP of 4d are assumed.
+        width 16, an MLP of 4d and norms before the branches are assumed.
     raptor
         Goes on training this one.
     callbacks
@@ -58,7 +61,8 @@ def train_raptor(
 
     Raises
     ------
-    TypeError, ValueError: If states, cuts or a checkpoint do not fit.
+    TypeError, ValueError: If states, cuts or a checkpoint do not fit, states are another model's, or
+        there are fewer images than a step takes.
     FloatingPointError: If the loss diverges.
 
     Source
@@ -70,7 +74,7 @@ def train_raptor(
     >>> import torch
     >>> from sae_nb.dynamics import RaptorConfig
     >>> states = torch.randn(8, 4, 5, 16, generator=torch.Generator().manual_seed(0))
-    >>> settings = RaptorConfig(steps_1=2, steps_2=2)
+    >>> settings = RaptorConfig(steps=4, batch_size=4)
     >>> result = train_raptor(states, (0, 1, 3), settings, progress=False)
     >>> result.r2.shape, result.history[-1].step
     (torch.Size([3]), 4)
@@ -114,7 +118,7 @@ def start_raptor(
     >>> import torch
     >>> from sae_nb.dynamics import RaptorConfig
     >>> states = torch.randn(8, 4, 5, 16, generator=torch.Generator().manual_seed(0))
-    >>> run = start_raptor(states, (0, 1, 3), RaptorConfig(steps_1=2, steps_2=2))
+    >>> run = start_raptor(states, (0, 1, 3), RaptorConfig(steps=4, batch_size=4))
     >>> run.wait(60).steps, run.state
     (4, 'done')
     """
@@ -135,7 +139,8 @@ def start_raptor(
 class RaptorRun(BackgroundRun[RaptorTraining, RaptorResult]):
     """A training in a thread, made by `start_raptor`: the twin of `TrainingRun`.
 
-    `set(learning_rate=v)` changes the peak of both stages. Every method may be called from any thread.
+    `set(learning_rate=v)` changes AdamW's peak; Muon's keeps its ratio to it. Every method may be called
+    from any thread.
     """
 
     def __init__(self, training: RaptorTraining) -> None:
