@@ -129,6 +129,7 @@ def weights_digest(module: nn.Module) -> str:
         flat = tensor.detach().reshape(-1)
         if len(flat):
             picked = torch.linspace(0, len(flat) - 1, min(len(flat), _SAMPLED)).long()
+            picked.clamp_(max=len(flat) - 1)  # beyond 2²⁴ float32 rounds the last one up
             digest.update(tensor_bytes(flat[picked.to(flat.device)]))
     return digest.hexdigest()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sae_nb.files import _atomic as files
+from sae_nb.files import _atomic as files, weights_digest
 
 
 def test_json_comes_back(tmp_path: Path) -> None:
@@ -185,3 +185,11 @@ def test_umask_decides_who_may_read(tmp_path: Path) -> None:
     _folder(tmp_path / "f")
     assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
     assert (tmp_path / "f").stat().st_mode == (tmp_path / "plain_folder").stat().st_mode
+
+
+def test_weights_of_any_size_have_a_digest() -> None:
+    """49 152 tokens of 576 numbers, as SmolLM2 embeds them: float32 cannot count that far."""
+    n = 49_152 * 576
+    module = torch.nn.Module()
+    module.embedding = torch.nn.Parameter(torch.zeros(1).expand(n), requires_grad=False)
+    assert len(weights_digest(module)) == 32
