@@ -153,20 +153,13 @@ class Archetypal(OneStep):
         """W C + Λ in the model's units: what each atom points at, from the mean of the data."""
         return self._in_model_units(self.operator.points().detach())
 
-    @torch.no_grad()
-    def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
-        """Read scaling and candidates off the first activations, then begin as the base does.
-
-        Raises
-        ------
-        ValueError: If there are fewer rows than candidates, or too few candidates away from the mean.
-        """
-        rows = self._rows(x)
+    def _scale(self, x: Rows, generator: torch.Generator | None) -> None:
+        """Read scaling and candidates off the first activations, then begin as the base does."""
         given = self.candidates.clone()
-        self.scaling.fit_(rows)
-        points = given if bool(self.has_candidates) else self._centroids(rows, generator)
+        self.scaling.fit_(x)
+        points = given if bool(self.has_candidates) else self._centroids(x, generator)
         self._hold(points, generator)
-        super().initialise(x, generator)
+        super()._scale(x, generator)
 
     def _prox(self, k: Any) -> Prox:
         return super()._prox(k)  # type: ignore[safe-super]

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -16,10 +16,18 @@ from torch import Tensor, nn
 
 from sae_nb._lazy import no_attribute
 from sae_nb.activations import Activations
-from sae_nb.architectures.parts._operators import MatrixOperator
+from sae_nb.architectures._starting import (
+    Directions,
+    Method,
+    rows_wanted,
+    sample,
+    starting_atoms,
+)
+from sae_nb.architectures.parts._operators import DenseOperator, MatrixOperator
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import as_tensor, check_k, check_matrix, checked
+from sae_nb.checks import as_tensor, check_count, check_k, check_matrix, checked, one_of
 from sae_nb.codes import SparseCodes
+from sae_nb.pursuit import check_tolerance
 
 
 @checked
@@ -60,6 +68,9 @@ class Recipe:
 
     gradient_clip: float = 1.0
     """Largest global norm of the gradient (saprmarks/dictionary_learning, overcomplete)."""
+
+    grow_k: bool = False
+    """Whether k grows along the training, 1 → 2 → 4 … Ours; see `TrainConfig.grow_k`."""
 
     def __post_init__(self) -> None:
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
@@ -223,6 +234,10 @@ class SparseAutoencoder(nn.Module, ABC):
 
     live_numbers: ClassVar[tuple[str, ...]] = ()
     """Attributes that may change while the SAE trains."""
+
+    later_settings: ClassVar[Mapping[str, Any]] = {}
+    """Settings that came after the first files, and what a file without them means; where they say the
+    same, files leave them out."""
 
     unit_atoms: bool = True
     """Whether atoms have unit norm, so that a code is a length in the model's units. Where they have
@@ -391,21 +406,78 @@ class SparseAutoencoder(nn.Module, ABC):
         """Parameters that take a share of the learning rate; the others take all of it."""
         return {}
 
+    @checked(leave=("x", "method"))
     @torch.no_grad()
-    def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
-        """Read scaling and bias off the first activations, once, before the first step.
+    def initialise(
+        self,
+        x: Data,
+        generator: torch.Generator | None = None,
+        *,
+        method: Method | None = None,
+        levels: int = 2,
+        tolerance: float | None = None,
+    ) -> None:
+        """Read off the first activations what the SAE needs before its first step.
+
+        `train` does this itself with its first rows, unless it was done before.
+
+        Always the scaling, the bias and, where there are any, thresholds and the encoder's gain. With a
+        `method` the dictionary too, in place of random atoms.
 
         Parameters
         ----------
         x
-            The first rows; 8192 are enough.
+            Activations, (…, d_in); 8192 rows are enough. A `method` looks at a sample of that size, or
+            four rows per atom where that is more, so memory stays bounded.
         generator
-            For architectures that draw.
+            Draws; the same one gives the same start. None is torch's global generator.
+        method
+            "spread": atoms far apart, then at the centre of the rows nearest to them. "levels": also,
+            level by level, what comes only together with something else. None leaves the dictionary as
+            it is.
+        levels
+            How deep "levels" looks: 2 finds parents and their children, 3 theirs.
+        tolerance
+            A rest of at most this norm is noise to "levels". None: the SAE's own tolerance, or 0.
+
+        Raises
+        ------
+        TypeError: If `x` does not hold floating-point numbers.
+        ValueError: If `x` is empty, of the wrong width, not finite or on another device, `levels` is not
+            between 2 and n_atoms, `method` is unknown, or the atoms of this SAE cannot be set.
+
+        Source
+        ------
+        The starts are ours (docs/methods/matching-pursuit.md): they recover a tree of concepts that
+        training from random atoms does not, where parents also occur alone and `bias=False`.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> tree = sn.data.concept_tree(2000, correlation=0.8)
+        >>> sae = sn.MatchingPursuit(20, 20, k=4, tolerance=0.05, bias=False)
+        >>> sae.initialise(tree.x, torch.Generator().manual_seed(0), method="levels")
+        >>> round(float(sn.evaluation.match_atoms(tree.dictionary, sae.dictionary)[2].min()), 3)
+        1.0
         """
-        x = self._rows(x)
-        self.scaling.fit_(x)
-        centred = (x - self.scaling.mean) * self.scaling.scale
-        self.pre_bias.copy_(geometric_median(centred))
+        rows = self._first_rows(x, generator)
+        if method is not None:
+            one_of(method, get_args(Method), name="method")
+            check_count(levels, name="levels", at_least=2, at_most=max(2, self.n_atoms))
+            tolerance = check_tolerance(tolerance, "tolerance")
+            self._atoms_to_set()
+        self._scale(rows, generator)
+        if method is not None:
+            own = getattr(self, "tolerance", None)
+            atoms = starting_atoms(
+                sample(rows, rows_wanted(self.n_atoms), generator) - self.bias,
+                self.n_atoms,
+                levels=levels if method == "levels" else 1,
+                tolerance=(own if tolerance is None else tolerance) or 0.0,
+                generator=generator,
+            )
+            self._start_at(atoms)
+        self._fit_encoder(rows)
         self.initialised.fill_(True)
 
     @abstractmethod
@@ -436,6 +508,19 @@ class SparseAutoencoder(nn.Module, ABC):
 
     # For subclasses
 
+    def _scale(self, x: Rows, generator: torch.Generator | None) -> None:
+        """Read scaling and bias off the first activations."""
+        self.scaling.fit_(x)
+        centred = (x - self.scaling.mean) * self.scaling.scale
+        self.pre_bias.copy_(geometric_median(centred))
+
+    def _start_at(self, atoms: Directions) -> None:
+        """Set the dictionary."""
+        self._atoms_to_set().copy_(atoms)
+
+    def _fit_encoder(self, x: Rows) -> None:
+        """Fit what depends on scaling and dictionary: thresholds, gains."""
+
     @abstractmethod
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         """Codes of checked rows."""
@@ -455,6 +540,20 @@ class SparseAutoencoder(nn.Module, ABC):
         for start in range(0, len(acts), ROWS_AT_ONCE):
             rows = acts.rows(range(start, min(start + ROWS_AT_ONCE, len(acts))))
             yield self._rows(rows.to(self.device))
+
+    def _first_rows(self, x: Data, generator: torch.Generator | None) -> Rows:
+        """Rows in memory; of what is on disk a sample."""
+        if isinstance(x, Activations) and x.on_disk:
+            return self._rows(sample(x, rows_wanted(self.n_atoms), generator).to(self.device))
+        return self._rows(x)
+
+    def _atoms_to_set(self) -> nn.Parameter:
+        if not isinstance(self.operator, DenseOperator):
+            raise ValueError(
+                f"`method` must be None for {type(self).__name__}, whose atoms cannot be set one by one. "
+                "Leave it out: they begin at points of the data."
+            )
+        return self.operator.weight
 
     def _rows(self, x: Data) -> Rows:
         where = "Capture it at `sae.hook_point`."

@@ -71,10 +71,9 @@ class BatchTopK(OneStep):
         super().__post_init__()
         self.register_buffer("threshold", torch.zeros(()))
 
-    @torch.no_grad()
-    def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
-        """Read scaling, bias, the encoder's gain and the threshold off the first activations."""
-        super().initialise(x, generator)
+    def _fit_encoder(self, x: Rows) -> None:
+        """Read the encoder's gain and the threshold off the first activations."""
+        super()._fit_encoder(x)
         self.fit_threshold(x)
 
     @checked

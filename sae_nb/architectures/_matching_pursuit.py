@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from types import MappingProxyType
+from typing import Any, Literal, Self, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures._pursuing import PursuitAutoencoder
 from sae_nb.checks import check_flag, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.pursuit import Gradient, matching_pursuit
+
+Norms = Literal["unit", "free"]
+"""Whether training keeps atoms on the unit sphere."""
+
+OFF_THE_SPHERE = 1e-6
+"""A norm further from 1 than this is more than rounding."""
 
 
 @checked(leave=("dropout",))
@@ -45,6 +53,9 @@ class MatchingPursuit(PursuitAutoencoder):
         Whether atoms that stay dead in training are resampled from residuals of inputs.
     bias
         Whether b is learned; False is b = 0, as in the paper.
+    norms
+        "unit": atoms go back on the unit sphere after every step. "free": training leaves their norms
+        alone, as published, and its pursuit takes them as they are; outside training they have unit norm.
     gradient
         "full": through amounts and the residual chain, as published. "dictionary": codes are
         constants. Cheaper and as good for reconstruction, but it does not find a hierarchy
@@ -59,9 +70,9 @@ class MatchingPursuit(PursuitAutoencoder):
 
     Source
     ------
-    "From Flat to Hierarchical", arXiv 2506.03093 (mpsae/MP-SAE, overcomplete). Theirs has no b and
-    leaves atoms off the sphere, or corrects the norm at every forward pass; the library's version lets
-    negative codes through. Ours revives dead atoms at distinct residuals.
+    "From Flat to Hierarchical", arXiv 2506.03093. Theirs has no b; the authors' script (mpsae/MP-SAE)
+    sets the norms once and leaves them free, their library (overcomplete) divides them out at every
+    forward pass and lets negative codes through. Ours revives dead atoms at distinct residuals.
 
     Example
     -------
@@ -71,6 +82,8 @@ class MatchingPursuit(PursuitAutoencoder):
     >>> error[0] > error[1] > error[2]
     True
     """
+
+    later_settings = MappingProxyType({"norms": "unit"})
 
     def __init__(
         self,
@@ -85,10 +98,12 @@ class MatchingPursuit(PursuitAutoencoder):
         dropout: float = 0.0,
         revive: bool = True,
         bias: bool = True,
+        norms: Norms = "unit",
         gradient: Gradient = "full",
         generator: torch.Generator | None = None,
     ) -> None:
         one_of(gradient, get_args(Gradient), name="gradient")
+        one_of(norms, get_args(Norms), name="norms")
         check_flag(reselect, name="reselect")
         super().__init__(
             d_in,
@@ -102,13 +117,42 @@ class MatchingPursuit(PursuitAutoencoder):
             bias=bias,
             generator=generator,
         )
-        self.reselect = reselect
+        self.reselect, self.norms = reselect, norms
         self._training_gradient = gradient
 
     def settings(self) -> dict[str, Any]:
         """Constructor arguments that rebuild an SAE of this size."""
-        own = {"reselect": self.reselect, "gradient": self._training_gradient}
+        own = {"reselect": self.reselect, "gradient": self._training_gradient, "norms": self.norms}
         return super().settings() | own
 
+    @property
+    def dictionary(self) -> Float[Tensor, "n_atoms d_in"]:
+        """The atoms, detached, with unit norm also while training leaves it free."""
+        atoms = super().dictionary
+        return torch.nn.functional.normalize(atoms, dim=1) if self._off_the_sphere else atoms
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, or to use: then atoms have unit norm, whatever training made of it."""
+        super().train(mode)
+        if not mode and self.norms == "free" and self.device.type != "meta":
+            norms = self.operator.atoms().detach().norm(dim=1)
+            if bool(((norms - 1).abs() > OFF_THE_SPHERE).any()):
+                self.operator.project_()
+        return self
+
+    def before_optimiser_step(self) -> None:
+        """Project the dictionary's gradient on the sphere, unless norms are free."""
+        if self.norms == "unit":
+            super().before_optimiser_step()
+
+    def _project(self) -> None:
+        if self.norms == "unit":
+            super()._project()
+
+    @property
+    def _off_the_sphere(self) -> bool:
+        return self.training and self.norms == "free"
+
     def _pursue(self, x: Tensor, atoms: Tensor, k: int, **options: Any) -> SparseCodes:
-        return matching_pursuit(x, atoms, k, reselect=self.reselect, **options)
+        free = self._off_the_sphere
+        return matching_pursuit(x, atoms, k, reselect=self.reselect, any_norm=free, **options)

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from sae_nb.architectures._base import Parts, Recipe, Silence, SparseAutoencoder, TrainingLoss
 from sae_nb.architectures._revival import auxk_loss, due, push_up_loss, resampled_atoms
+from sae_nb.architectures._starting import Directions
 from sae_nb.architectures.parts._operators import DenseOperator, LearnedAdjoint
 from sae_nb.architectures.parts._proxes import Prox, Rows
-from sae_nb.checks import check_count, check_k, check_real, checked, one_of
+from sae_nb.checks import check_count, check_k, check_real, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import batch_topk_encode
 
@@ -79,16 +80,6 @@ class OneStep(SparseAutoencoder):
         """
         return Recipe(learning_rate=TURN_PER_STEP / math.sqrt(self.d_in))
 
-    @checked
-    @torch.no_grad()
-    def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
-        """Read scaling, bias and the encoder's gain off the first activations."""
-        super().initialise(x, generator)
-        rows = self._rows(x)
-        self._begin(rows)
-        x_hat = self.operator.synthesise(self._strengths(self._candidates(rows)))
-        self._rescale(best_gain(rows - self.bias, x_hat))
-
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
@@ -115,6 +106,17 @@ class OneStep(SparseAutoencoder):
     @abstractmethod
     def _prox(self, k: Any) -> Prox:
         """What makes codes of pre-codes, with another k where one was asked for."""
+
+    def _start_at(self, atoms: Directions) -> None:
+        """Set the dictionary; the encoder begins at its atoms."""
+        super()._start_at(atoms)
+        self.encoder.start_from_(atoms)
+
+    def _fit_encoder(self, x: Rows) -> None:
+        """Read thresholds and the encoder's gain off the first activations."""
+        self._begin(x)
+        x_hat = self.operator.synthesise(self._strengths(self._candidates(x)))
+        self._rescale(best_gain(x - self.bias, x_hat))
 
     def _begin(self, x: Rows) -> None:
         """Read thresholds off the first activations, before the gain is."""

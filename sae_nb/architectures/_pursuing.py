@@ -14,7 +14,7 @@ from sae_nb.architectures._base import Recipe, Silence, SparseAutoencoder, Train
 from sae_nb.architectures._revival import due, resampled_atoms
 from sae_nb.architectures.parts._operators import DenseOperator
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import check_count, check_flag, check_k, checked
+from sae_nb.checks import check_count, check_flag, check_k
 from sae_nb.codes import SparseCodes, index_dtype
 from sae_nb.pursuit import Gradient, check_tolerance
 
@@ -90,11 +90,9 @@ class PursuitAutoencoder(SparseAutoencoder):
         """
         return Recipe(learning_rate=TURN_PER_STEP / math.sqrt(self.d_in), betas=BETAS)
 
-    @checked
-    @torch.no_grad()
-    def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
+    def _scale(self, x: Rows, generator: torch.Generator | None) -> None:
         """Read scaling and bias off the first activations."""
-        super().initialise(x, generator)
+        super()._scale(x, generator)
         self.dropout_seed.random_(2**31, generator=generator)
         if not self.has_bias:
             self.scaling.mean.zero_()
@@ -119,7 +117,11 @@ class PursuitAutoencoder(SparseAutoencoder):
             atoms, directions = self.to_resample
             self.operator.weight.index_copy_(0, atoms, directions)
             self.to_resample = None
-        super().after_optimiser_step()
+        self._project()
+
+    def _project(self) -> None:
+        """Put atoms back on the sphere."""
+        self.operator.project_()
 
     def _training_codes(self, x: Tensor, step_fraction: float) -> SparseCodes:
         """Codes of a batch, with only some of the atoms where there is dropout."""

@@ -89,7 +89,7 @@ def write_sae(
     write_tensors(folder / WEIGHTS, state)
     config: dict[str, Any] = {
         "architecture": type(sae).__name__,
-        "settings": sae.settings(),
+        "settings": _settings_of(sae),
         "hook_point": None if sae.hook_point is None else str(sae.hook_point),
         "model_name": sae.model_name,
         "dtype": str(sae.dtype).removeprefix("torch."),
@@ -100,6 +100,12 @@ def write_sae(
     if known is not None:
         config[P99] = [float(f"{value:.6g}") for value in torch.as_tensor(known).tolist()]
     write_json(folder / CONFIG, config)
+
+
+def _settings_of(sae: SparseAutoencoder) -> dict[str, Any]:
+    """Settings as a file keeps them."""
+    later = sae.later_settings
+    return {n: v for n, v in sae.settings().items() if n not in later or later[n] != v}
 
 
 def _carry_over(old: Path, new: Path) -> None:

@@ -96,18 +96,15 @@ class SpaDE(SparseAutoencoder):
         return Recipe(learning_rate=2e-2, decay_fraction=0.8)
 
     @torch.no_grad()
-    def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
+    def _scale(self, x: Rows, generator: torch.Generator | None) -> None:
         """Read the scaling off the first activations; atoms and prototypes become some of them."""
-        super().initialise(x, generator)
+        super()._scale(x, generator)
         self.pre_bias.zero_()
         self.operator.unit.copy_(1 / self.scaling.scale)
-        rows = self._rows(x)
-        where = rows.device if generator is None else generator.device
-        n_drawn = math.ceil(self.n_atoms / len(rows))
-        drawn = [
-            torch.randperm(len(rows), generator=generator, device=where) for _ in range(n_drawn)
-        ]
-        chosen = rows[torch.cat(drawn)[: self.n_atoms].to(rows.device)]
+        where = x.device if generator is None else generator.device
+        n_drawn = math.ceil(self.n_atoms / len(x))
+        drawn = [torch.randperm(len(x), generator=generator, device=where) for _ in range(n_drawn)]
+        chosen = x[torch.cat(drawn)[: self.n_atoms].to(x.device)]
         self.prototypes.copy_(self._scaled(chosen))
         self.operator.weight.copy_(self.prototypes)
 

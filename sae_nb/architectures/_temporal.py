@@ -15,7 +15,7 @@ from sae_nb.activations import Activations, acts_for
 from sae_nb.architectures._base import ROWS_AT_ONCE, Data, Parts, Silence, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
-from sae_nb.architectures.parts._proxes import Prox, Rows
+from sae_nb.architectures.parts._proxes import Prox, Rows, Weight
 from sae_nb.checks import (
     as_tensor,
     check_count,
@@ -62,6 +62,12 @@ class TiedAdjoint(LearnedAdjoint):
     def weight(self) -> Tensor:  # type: ignore[override]
         """E, with its gradient."""
         return self.gain[:, None] * self._operator[0].atoms()
+
+    @torch.no_grad()
+    def start_from_(self, atoms: Weight) -> None:
+        """Begin as the transpose of the dictionary, which is `atoms` already."""
+        self.gain.fill_(1.0)
+        self.bias.zero_()
 
     @torch.no_grad()
     def rescale_(self, gain: float) -> None:

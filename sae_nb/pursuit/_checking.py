@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_finite, check_matrix, one_of
-from sae_nb.pursuit._gram import Known, known, remember
+from sae_nb.pursuit._gram import Known, Norms, known, remember
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
 Gradient = Literal["full", "dictionary"]
@@ -29,35 +29,38 @@ def as_tensors(x: object, dictionary: object) -> tuple[Tensor, Tensor]:
     return rows, atoms
 
 
-def check_dictionary(dictionary: object, *, normalise: bool) -> Known:
+def check_dictionary(
+    dictionary: object, *, normalise: bool = False, any_norm: bool = False
+) -> Known:
     """Return the facts about a dictionary of unit atoms; an unchanged one is not checked again."""
+    norms: Norms = "any" if any_norm else "scaled" if normalise else "unit"
     if isinstance(dictionary, Tensor) and dictionary.ndim == 2 and dictionary.numel():
-        facts = known(dictionary, normalised=normalise)
+        facts = known(dictionary, norms=norms)
         if facts is not None:
             return facts
     rows = check_matrix(dictionary, name="dictionary").detach()
     work = rows if rows.dtype == torch.float64 else rows.float()
-    norms = work.norm(dim=1)
-    _check_norms(norms, dictionary_dtype=rows.dtype, normalise=normalise)
-    unit = work / norms[:, None] if normalise else work
-    return remember(rows, unit.contiguous(), normalised=normalise)
+    lengths = work.norm(dim=1)
+    _check_norms(lengths, dictionary_dtype=rows.dtype, norms=norms)
+    used = work / lengths[:, None] if normalise else work
+    return remember(rows, used.contiguous(), norms=norms)
 
 
-def _check_norms(norms: Tensor, *, dictionary_dtype: torch.dtype, normalise: bool) -> None:
-    empty = int((norms == 0).sum())
+def _check_norms(lengths: Tensor, *, dictionary_dtype: torch.dtype, norms: Norms) -> None:
+    empty = int((lengths == 0).sum())
     if empty:
         raise ValueError(
-            f"`dictionary` must have no zero rows, but {empty} of {len(norms)} are zero; the first is "
-            f"row {int((norms == 0).int().argmax())}. Drop these atoms, or draw them anew."
+            f"`dictionary` must have no zero rows, but {empty} of {len(lengths)} are zero; the first is "
+            f"row {int((lengths == 0).int().argmax())}. Drop these atoms, or draw them anew."
         )
-    off = (norms - 1).abs()
+    off = (lengths - 1).abs()
     allowed = max(UNIT, torch.finfo(dictionary_dtype).eps)
-    if normalise or bool((off <= allowed).all()):
+    if norms != "unit" or bool((off <= allowed).all()):
         return
     worst = int(off.argmax())
     raise ValueError(
-        f"`dictionary` must have rows of unit norm, but {int((off > allowed).sum())} of {len(norms)} "
-        f"have not; the worst is row {worst} with norm {float(norms[worst]):.6g}. Pass normalise=True "
+        f"`dictionary` must have rows of unit norm, but {int((off > allowed).sum())} of {len(lengths)} "
+        f"have not; the worst is row {worst} with norm {float(lengths[worst]):.6g}. Pass normalise=True "
         "to have them scaled (the codes then belong to the scaled atoms)."
     )
 

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -19,6 +20,9 @@ from torch import Tensor
 
 PANEL = 1024
 """Rows of the Gram matrix per product; the part below the diagonal is copied from the one above."""
+
+Norms = Literal["unit", "scaled", "any"]
+"""What holds of the rows: unit norm, unit norm once they are scaled, or nothing."""
 
 Atoms = Float[Tensor, "n_atoms d_in"]
 Gram = Float[Tensor, "n_atoms n_atoms"]
@@ -34,7 +38,7 @@ class Known:
     version: int
     fingerprint: Tensor
     copy: Tensor | None
-    """Its rows at unit norm where they are not its own memory, which nothing here may keep alive."""
+    """Its rows as they are used, where they are not its own memory, which nothing here may keep alive."""
 
     gram: Tensor | None = None
     spare: Tensor | None = None
@@ -45,23 +49,23 @@ class Known:
     making: threading.Lock = field(default_factory=threading.Lock)
 
     def atoms(self, dictionary: Atoms) -> Atoms:
-        """The rows at unit norm, contiguous."""
+        """The rows as they are used, contiguous."""
         return dictionary.detach() if self.copy is None else self.copy
 
 
-def known(dictionary: Atoms, *, normalised: bool) -> Known | None:
+def known(dictionary: Atoms, *, norms: Norms) -> Known | None:
     """Facts that still hold for this dictionary; None the first time and after every change."""
-    entry = _KNOWN.get(_key(dictionary, normalised))
+    entry = _KNOWN.get(_key(dictionary, norms))
     if entry is None or entry.version != _version(dictionary):
         return None
     return entry if torch.equal(entry.fingerprint, _fingerprint(dictionary)) else None
 
 
-def remember(dictionary: Atoms, unit: Atoms, *, normalised: bool) -> Known:
+def remember(dictionary: Atoms, rows: Atoms, *, norms: Norms) -> Known:
     """Note that a dictionary was checked; facts about an older version of it are dropped."""
-    key = _key(dictionary, normalised)
-    own = unit.untyped_storage()._cdata == dictionary.untyped_storage()._cdata
-    entry = Known(_version(dictionary), _fingerprint(dictionary), None if own else unit)
+    key = _key(dictionary, norms)
+    own = rows.untyped_storage()._cdata == dictionary.untyped_storage()._cdata
+    entry = Known(_version(dictionary), _fingerprint(dictionary), None if own else rows)
     with _LOCK:
         old = _KNOWN.get(key)
         if old is None:
@@ -122,10 +126,10 @@ def forget() -> None:
             entry.version, entry.gram, entry.spare = -2, None, None
 
 
-def _key(dictionary: Tensor, normalised: bool) -> tuple[object, ...]:
+def _key(dictionary: Tensor, norms: Norms) -> tuple[object, ...]:
     storage = dictionary.untyped_storage()
     place = (storage._cdata, dictionary.storage_offset(), tuple(dictionary.shape))
-    return (*place, dictionary.stride(), dictionary.dtype, dictionary.device, normalised)
+    return (*place, dictionary.stride(), dictionary.dtype, dictionary.device, norms)
 
 
 def _version(dictionary: Tensor) -> int:

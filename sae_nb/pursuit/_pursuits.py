@@ -50,6 +50,7 @@ def matching_pursuit(
     relative_tolerance: float | None = None,
     reselect: bool = True,
     normalise: bool = False,
+    any_norm: bool = False,
     gradient: Gradient = "full",
     trace: bool = False,
     memory_cap: int | None = None,
@@ -82,6 +83,9 @@ def matching_pursuit(
         Whether an atom may be chosen again; its amounts are added up, so l0 ≤ k.
     normalise
         Scale the rows of the dictionary to unit norm first; codes then belong to the scaled atoms.
+    any_norm
+        Take rows as they are, of any norm; above √2 the residual may then grow. For dictionaries whose
+        norms are being learned.
     gradient
         "full": through the amounts and the residual chain into x and the dictionary (the choice of
         atoms is a constant). "dictionary": codes are constants, so only decoding has a gradient;
@@ -116,7 +120,13 @@ def matching_pursuit(
     >>> matching_pursuit(torch.tensor([[3.0, 4.0]]), dictionary, 1).to_dense().tolist()
     [[0.0, 0.0, 5.0]]
     """
-    way = _Way(backend=backend, gradient=gradient, normalise=normalise, memory_cap=memory_cap)
+    way = _Way(
+        backend=backend,
+        gradient=gradient,
+        normalise=normalise,
+        any_norm=any_norm,
+        memory_cap=memory_cap,
+    )
     stop = (tolerance, relative_tolerance)
     rules = {"nonnegative": nonnegative, "reselect": reselect, "trace": trace}
     return _run(
@@ -307,6 +317,7 @@ class _Way:
     gradient: Gradient
     normalise: bool
     memory_cap: int | None
+    any_norm: bool = False
 
 
 def _run(
@@ -323,7 +334,7 @@ def _run(
     """Check everything, choose a way, take the steps, and pack the codes."""
     one_of(way.gradient, get_args(Gradient), name="gradient")
     x, dictionary = as_tensors(x, dictionary)
-    facts = check_dictionary(dictionary, normalise=way.normalise)
+    facts = check_dictionary(dictionary, normalise=way.normalise, any_norm=way.any_norm)
     problem = Problem(
         tolerance=check_tolerance(stop[0], "tolerance"),
         relative_tolerance=check_tolerance(stop[1], "relative_tolerance"),

@@ -59,6 +59,12 @@ class TrainConfig:
     decay_fraction: float | None = None
     """Last share of the steps, over which the learning rate falls to 0. None: the recipe."""
 
+    grow_k: bool | None = None
+    """Whether k grows along the training, 1 → 2 → 4 … up to its own value, for SAEs with a k: equal shares
+    of the steps, each with its own warm-up and decay and Adam's memories empty. What occurs alone is
+    learned first, and a concept is identified at the fewest steps that reach it; long codes may lose a
+    little (docs/methods/matching-pursuit.md). None: the recipe."""
+
     gradient_clip: float | None = None
     """Largest global norm of the gradient; `math.inf` never clips. None: the recipe."""
 
@@ -109,6 +115,12 @@ class TrainConfig:
         check_number(self.sparsity, "sparsity", least=0.0)
         check_number(self.decay_fraction, "decay_fraction", least=0.0, most=1.0)
         check_flag(self.shard_atoms, name="shard_atoms")
+        grows = self.grow_k is not None and check_flag(self.grow_k, name="grow_k")
+        if grows and self.stop_on_plateau is not None:
+            raise ValueError(
+                "`stop_on_plateau` must be None with grow_k=True, where k grows after a plateau, got "
+                f"{self.stop_on_plateau}. Leave one of them out."
+            )
         if not isinstance(self.checkpoint, str | Path | None):
             raise TypeError(f"`checkpoint` must be a folder or None, got {self.checkpoint!r}.")
         one_of(self.precision, get_args(Precision), name="precision")
@@ -146,6 +158,7 @@ class TrainSettings(TypedDict, total=False):
     learning_rate: float | None
     warmup_steps: int | None
     decay_fraction: float | None
+    grow_k: bool | None
     gradient_clip: float | None
     sparsity: float | None
     dead_after_tokens: int | None
@@ -232,9 +245,21 @@ def check_number(
 # -------------------------------------------------------------------------------------------------
 # Learning-rate schedule: lr(t) = base · min(warm-up, 1, decay), linear at both ends.
 #
-# With W warm-up steps and decay over the last D of T steps, step t = 0 … T − 1 has
+# With W warm-up steps and decay over the last D of the T steps of a phase, step t = 0 … T − 1 has
 # warm-up = (t + 1) / (W + 1) and decay = (T − t) / (D + 1): neither end is ever exactly 0, so no step
 # is wasted.
+
+
+def growing(k: float) -> list[float]:
+    """The values that k takes on its way: 1, 2, 4 … and k itself.
+
+    Example
+    -------
+    >>> growing(6), growing(1), growing(1.36)
+    ([1, 2, 4, 6], [1], [1, 1.36])
+    """
+    smaller = [2**i for i in range(math.ceil(math.log2(k)))] if k > 1 else []
+    return [*smaller, k]
 
 
 @dataclass(kw_only=True)
@@ -248,6 +273,19 @@ class Schedule:
     steps: int
     warmup_steps: int
     decay_fraction: float
+    phases: int = 1
+    """Equal shares of the steps that each warm up and decay."""
+
+    def phase(self, step: int) -> int:
+        """Which share of the steps `step` is in."""
+        return step * self.phases // self.steps
+
+    def begins(self, step: int) -> bool:
+        """Whether a phase begins at `step`."""
+        return step == self._first(self.phase(step))
+
+    def _first(self, phase: int) -> int:
+        return -(-phase * self.steps // self.phases)
 
     def __call__(self, step: int) -> float:
         """Learning rate of optimiser step `step`, counted from 0."""
@@ -255,9 +293,11 @@ class Schedule:
 
     def factor(self, step: int) -> float:
         """Share of `base` that applies at `step`, in (0, 1]."""
-        decay_steps = round(self.decay_fraction * self.steps)
-        rising = (step + 1) / (self.warmup_steps + 1)
-        falling = (self.steps - step) / (decay_steps + 1)
+        phase = min(self.phase(step), self.phases - 1)
+        first, last = self._first(phase), self._first(phase + 1)
+        decay_steps = round(self.decay_fraction * (last - first))
+        rising = (step - first + 1) / (self.warmup_steps + 1)
+        falling = (last - step) / (decay_steps + 1)
         return max(min(1.0, rising, falling), 0.0)
 
 

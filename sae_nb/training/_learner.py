@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sae_nb.checks import between, check_finite, check_k, check_real
 from sae_nb.temporal import SequenceRows
-from sae_nb.training._config import Plateau, Schedule, TrainConfig, check_number
+from sae_nb.training._config import Plateau, Schedule, TrainConfig, check_number, growing
 from sae_nb.training._process_group import Team
 from sae_nb.training._records import History, TrainRecord
 from sae_nb.training._shards import Shard
@@ -26,6 +26,9 @@ DEAD_AFTER_BATCHES = 20
 
 ABSURD = 1e12
 """A parameter as large as this has diverged, whatever error it leads to. Ours."""
+
+GROWS = "k"
+"""The live number that may grow along a training."""
 
 CAUSE = (
     "Most likely the steps were too large: use a smaller `learning_rate` or more `warmup_steps`."
@@ -48,15 +51,20 @@ class Learner:
         self.sae, self.config, self.index = sae, config, index
         self.team, self.shard = team or Team(), shard
         self.parameters = [p for p in sae.parameters() if p.requires_grad]
+        recipe = sae.recipe()
+        self.ks = self._ks(grow=recipe.grow_k if config.grow_k is None else config.grow_k)
         if config.sparsity is not None:
             self.set("sparsity", config.sparsity)
-        recipe = sae.recipe()
+        phases = max(1, len(self.ks))
         warmup, decay = config.warmup_steps, config.decay_fraction
         self.schedule = Schedule(
             base=_first(config.learning_rate, recipe.learning_rate),
             steps=config.steps,
-            warmup_steps=recipe.warmup_steps(config.steps) if warmup is None else warmup,
+            warmup_steps=(
+                recipe.warmup_steps(config.steps // phases) if warmup is None else warmup
+            ),
             decay_fraction=recipe.decay_fraction if decay is None else decay,
+            phases=phases,
         )
         self.clip = _first(config.gradient_clip, recipe.gradient_clip, math.inf)
         self.optimiser = torch.optim.Adam(
@@ -73,6 +81,37 @@ class Learner:
         self.best, self.plateau = BestState(sae), Plateau()
         self.history = History()
 
+    def _ks(self, *, grow: bool) -> list[float]:
+        """Values of k along the training; none where it stays as it is."""
+        if not grow:
+            return []
+        if GROWS not in self.sae.live_numbers:
+            raise ValueError(
+                f"`grow_k` needs an SAE whose k may change in training, which {type(self.sae).__name__} "
+                "has not. Leave it out, or train a TopK, BatchTopK or MatchingPursuit."
+            )
+        ks = growing(getattr(self.sae, GROWS))
+        if self.config.steps < len(ks):
+            raise ValueError(
+                f"`steps` must be at least {len(ks)} with grow_k=True, one for each k of {ks}, got "
+                f"{self.config.steps}. Ask for more steps."
+            )
+        return ks
+
+    def enter(self, step: int) -> None:
+        """Give the SAE the k of a step; where k grows, what was known of losses and gradients is void."""
+        if not self.ks:
+            return
+        setattr(self.sae, GROWS, self.ks[self.schedule.phase(step)])
+        if step and self.schedule.begins(step):
+            self.optimiser.state.clear()
+            self.best.forget()
+
+    def leave(self) -> None:
+        """Give the SAE its own k again, however far the training came."""
+        if self.ks:
+            setattr(self.sae, GROWS, self.ks[-1])
+
     def place(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
         """Rows where the parameters are, in their precision, fit for autograd."""
         like = self.parameters[0]
@@ -86,7 +125,7 @@ class Learner:
         if name == "learning_rate":
             check_number(value, name, above=0.0)
             return
-        names = tuple(self.sae.live_numbers)
+        names = self._live_names()
         if name not in names:
             can = ", ".join(("learning_rate", *names))
             raise ValueError(
@@ -116,7 +155,11 @@ class Learner:
     def live(self) -> dict[str, float]:
         """Every live number as it is now."""
         numbers: dict[str, float] = {"learning_rate": self.schedule.base}
-        return numbers | {name: getattr(self.sae, name) for name in self.sae.live_numbers}
+        return numbers | {name: getattr(self.sae, name) for name in self._live_names()}
+
+    def _live_names(self) -> tuple[str, ...]:
+        """Numbers of the SAE that people may change; a k that grows is not one of them."""
+        return tuple(name for name in self.sae.live_numbers if not (self.ks and name == GROWS))
 
     def begin(self, x: Float[Tensor, "rows d_in"], seed: int) -> None:
         """Let the SAE look at its first rows, unless it was trained before."""
@@ -166,6 +209,7 @@ class Learner:
 
     def loss(self, x: Float[Tensor, "batch d_in"], step: int) -> TrainingLoss:
         """Loss of a batch at optimiser step `step`, with gradients cleared and the step size set."""
+        self.enter(step)
         self.optimiser.zero_grad(set_to_none=True)
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule(step) * group.get("share", 1.0)

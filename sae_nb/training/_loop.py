@@ -288,8 +288,9 @@ class Training:
             raise
         finally:
             self.seconds = self._elapsed()
-            for sae in self.saes:
-                sae.eval()
+            for learner in self.learners:
+                learner.leave()
+                learner.sae.eval()
             self.let_go()
 
     def _loop(self, bar: Any) -> Stopped | None:

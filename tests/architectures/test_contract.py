@@ -245,6 +245,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "relative_tolerance": ("1", 1.5),
     "dropout": (None, 1.0),
     "gradient": ("none",),
+    "norms": ("sphere",),
     "base": ("SpaDE", ["TopK"]),
     "delta": ("1", -1.0),
     "candidates": (3,),

@@ -265,3 +265,48 @@ def test_an_unknown_gradient_is_refused() -> None:
     """With the words there are."""
     with pytest.raises(ValueError, match="`gradient` must be one of"):
         make(MatchingPursuit, gradient="none")
+
+
+def test_free_norms_move_in_training_and_are_one_outside(x: Tensor, tmp_path: Path) -> None:
+    """`dictionary` has unit norm at any time; files keep the choice, and say nothing where there is none."""
+    sae, seen = make(MatchingPursuit, norms="free"), []
+
+    def look(_: Any) -> None:
+        seen.append((sae.operator.weight.detach().norm(dim=1), sae.dictionary.norm(dim=1)))
+
+    sn.train(sae, x, sn.TrainConfig(steps=20, log_every=5), callbacks=[look], progress=False)
+    inside, outside = (torch.stack(norms) for norms in zip(*seen, strict=True))
+    assert float((inside[-1] - 1).abs().max()) > 1e-3
+    assert float((outside - 1).abs().max()) < 1e-5
+    assert float((sae.operator.weight.detach().norm(dim=1) - 1).abs().max()) < 1e-5
+    errors = torch.stack([error_of(sae, x, k) for k in (1, 2, 4, 8)])
+    assert bool((errors.diff(dim=0) <= 1e-5 * errors[:1]).all())
+    sae.save(tmp_path / "free")
+    loaded = sn.load_sae(tmp_path / "free")
+    assert loaded.norms == "free"
+    assert torch.equal(loaded.dictionary, sae.dictionary)
+    make(MatchingPursuit).save(tmp_path / "unit")
+    assert "norms" not in (tmp_path / "unit" / "config.json").read_text()
+
+
+def test_free_norms_have_the_gradient_of_finite_differences(x: Tensor) -> None:
+    """In every direction, along the atoms too."""
+    sae = started(MatchingPursuit, x, norms="free").double()
+    x = x[:10].double()
+
+    def loss() -> Tensor:
+        silent = torch.zeros(20, dtype=torch.int64)
+        return sae.training_loss(x, silent, 100, 0.0).total
+
+    with torch.no_grad():
+        sae.operator.weight.mul_(torch.linspace(0.9, 1.1, 20, dtype=torch.float64)[:, None])
+    loss().backward()
+    weight, gradient = sae.operator.weight, sae.operator.weight.grad.clone()
+    direction = torch.randn(20, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    with torch.no_grad():
+        start, values = weight.clone(), []
+        for sign in (1, -1):
+            weight.copy_(start + sign * 1e-5 * direction)
+            values.append(float(loss()))
+    slope = (values[0] - values[1]) / 2e-5
+    assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-4)

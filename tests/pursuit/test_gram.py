@@ -117,12 +117,12 @@ def test_an_sae_finds_the_kept_gram_matrix() -> None:
     sae = sn.MatchingPursuit(8, 20, 3, generator=generator)
     sae.initialise(x, None)
     sae.encode(x)
-    facts = gram.known(sae.dictionary, normalised=False)
+    facts = gram.known(sae.dictionary, norms="unit")
     assert facts is not None
     assert facts.gram is not None
     sae.encode(x[:10], k=5)
     sn.matching_pursuit(x, sae.dictionary, 2)
-    assert gram.known(sae.operator.weight, normalised=False) is facts
+    assert gram.known(sae.operator.weight, norms="unit") is facts
     with torch.no_grad():
         sae.operator.weight.neg_()
-    assert gram.known(sae.dictionary, normalised=False) is None
+    assert gram.known(sae.dictionary, norms="unit") is None

@@ -432,6 +432,12 @@ class LearnedAdjoint(nn.Module):
         return r @ self.weight.T + self.bias / scale
 
     @torch.no_grad()
+    def start_from_(self, atoms: Weight) -> None:
+        """Begin as the transpose of a dictionary."""
+        self.weight.copy_(atoms)
+        self.bias.zero_()
+
+    @torch.no_grad()
     def rescale_(self, gain: float) -> None:
         """Multiply every pre-code by one number."""
         self.weight.mul_(gain)
