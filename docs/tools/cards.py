@@ -26,6 +26,7 @@ WHYS = {
 ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 WIDTH, HEIGHT, MARGIN = 240, 90, 8
 """Of a curve, in pixels."""
+BAR_WIDTH = 280
 
 
 def card(one: dict[str, Any], artefact: dict[str, Any], *, folded: bool = False) -> str:
@@ -38,6 +39,41 @@ def card(one: dict[str, Any], artefact: dict[str, Any], *, folded: bool = False)
     looks = [LOOKS[one["verdict"]], *(f"{key}-{word}" for key, word in marks(one, artefact))]
     mark = "???" if folded else "!!!"
     return f'{mark} {" ".join(looks)} "{title}"\n\n{body}'
+
+
+def headline(entry: dict[str, Any], one: dict[str, Any], artefact: dict[str, Any]) -> str:
+    """A claim in plain words, with its verdict and a picture that compares some of its numbers."""
+    verdict = f'<span class="verdict {LOOKS[one["verdict"]]}">{escape(_verdict(one))}</span>'
+    return (
+        f"<article>{verdict}<h3>{escape(entry['words'])}</h3>{_bars(entry, artefact)}"
+        f"<p>{ARXIV.sub(_link, escape(one['paper']))} · {one['n_seeds']} seeds · "
+        f"<code>{artefact['experiment']}</code></p></article>"
+    )
+
+
+def _link(found: re.Match[str]) -> str:
+    return f'<a href="https://arxiv.org/abs/{found[1]}">{found[0]}</a>'
+
+
+def _bars(entry: dict[str, Any], artefact: dict[str, Any]) -> str:
+    """A bar for each number, as long as its mean, a thin line of one deviation to each side."""
+    bars = [(bar, artefact["numbers"][bar["number"]]) for bar in entry["bars"]]
+    scale = BAR_WIDTH / max(found["mean"] + found["sd"] for _, found in bars)
+    drawn = []
+    for i, (bar, found) in enumerate(bars):
+        y, length, sd = 34 * i, scale * max(found["mean"], 0), scale * found["sd"]
+        drawn.append(
+            f'<text x="0" y="{y + 12}">{escape(bar["label"])}</text>'
+            f'<text x="{BAR_WIDTH}" y="{y + 12}" text-anchor="end">{digits(found["mean"])}</text>'
+            f'<rect class="{"grey" if bar.get("grey") else "ours"}" x="0" y="{y + 17}" '
+            f'width="{max(length, 1):.1f}" height="9"/>'
+            f'<path d="M{max(length - sd, 0):.1f},{y + 21.5}H{length + sd:.1f}"/>'
+        )
+    words = escape(entry["measure"])
+    return (
+        f'<figure class="bars"><svg viewBox="0 0 {BAR_WIDTH} {34 * len(bars)}" role="img" '
+        f'aria-label="{words}">{"".join(drawn)}</svg><figcaption>{words}</figcaption></figure>'
+    )
 
 
 def marks(one: dict[str, Any], artefact: dict[str, Any]) -> list[tuple[str, str]]:

@@ -3,7 +3,8 @@
 `{{ claim: experiment / name }}`, `{{ claims: experiment }}`, `{{ number: experiment / name }}`,
 `{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
 `{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
-`{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ all_claims: kind }}`, `{{ house: rooms }}`,
+`{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ all_claims: kind }}`,
+`{{ headlines: ten }}`, `{{ house: rooms }}`,
 `{{ methods: others }}`, `{{ gallery: all }}` (or names of cards). One that nothing answers to stops
 the build, so that no page can quote a figure that is gone.
 """
@@ -15,9 +16,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from equations import typeset
 from house_picture import house
 from lessons import course, notebook
-from measured import all_claims, benchmark_table, claim, claims, claims_beyond, number
+from measured import (
+    all_claims,
+    benchmark_table,
+    claim,
+    claims,
+    claims_beyond,
+    headlines,
+    number,
+)
 from public_names import api, settings
 from raised import errors
 
@@ -82,6 +92,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "course": course,
     "errors": errors,
     "gallery": gallery,
+    "headlines": headlines,
     "house": house,
     "methods": methods,
     "notebook": notebook,
@@ -117,7 +128,7 @@ def on_config(config: Any) -> Any:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """What mkdocs calls before it reads a page."""
-    return expand(markdown)
+    return typeset(expand(markdown))
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cards import card, digits
+from cards import card, digits, headline
 
 ROOT = Path(__file__).parents[2]
 
 
 def claim(argument: str) -> str:
     """One published claim with our numbers, floor, control and verdict; "experiment / name"."""
-    experiment, name = _pair(argument)
-    told = {one["name"]: one for one in _artefact(experiment)["claims"]}
-    return card(_named(told, name, f"claims of {experiment}"), _artefact(experiment))
+    return card(*_claim(argument))
 
 
 def claims(experiment: str) -> str:
@@ -39,6 +38,13 @@ def all_claims(kind: str) -> str:
         known = sorted({artefact["kind"] for artefact in artefacts})
         raise ValueError(f"No claims are of the kind {kind!r}; there are {', '.join(known)}.")
     return "\n\n".join(card(one, artefact, folded=True) for one, artefact in found)
+
+
+def headlines(_: str) -> str:
+    """The claims of docs/headlines.toml as cards with pictures."""
+    entries = tomllib.loads((ROOT / "docs" / "headlines.toml").read_text(encoding="utf-8"))
+    cards = [headline(entry, *_claim(entry["claim"])) for entry in entries["headline"]]
+    return f'<div class="cards headlines">{"".join(cards)}</div>'
 
 
 def claims_beyond(folder: str) -> str:
@@ -70,6 +76,13 @@ def benchmark_table(argument: str) -> str:
     if not 0 < int(which) <= len(tables):
         raise ValueError(f"benchmarks/RESULTS.md has no table {which} under {heading!r}.")
     return str(tables[int(which) - 1]).rstrip()
+
+
+def _claim(argument: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A claim and the artefact that holds it."""
+    experiment, name = _pair(argument)
+    told = {one["name"]: one for one in _artefact(experiment)["claims"]}
+    return _named(told, name, f"claims of {experiment}"), _artefact(experiment)
 
 
 def _pair(argument: str) -> tuple[str, str]:
