@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     )
     from sae_nb_lessons.reproductions._claims import (
         Claim as Claim,
+        Curve as Curve,
         Line as Line,
         Shown as Shown,
         Summary as Summary,
+        Why as Why,
         summarise as summarise,
     )
     from sae_nb_lessons.reproductions._committed import Recorded as Recorded, recorded as recorded
