@@ -53,6 +53,9 @@ NAMES_ALONE = (
 )
 """Of rows of atoms their names and how active they are; of an input the input."""
 
+FOUR_IN_A_ROW = ".sae-nb-grid { --thumbnail: 70px !important; }"
+"""Of a question all four examples, none cut."""
+
 NEVER_SHOWN = ".sae-nb-foot, .modebar, .sae-nb-prefix"
 """Parts of what a crop names that no card shows."""
 
@@ -394,6 +397,7 @@ def entries() -> list[Entry]:
             "Four images in which an atom is active. In which of five others is it, too?",
             picture,
             atoms,
+            FOUR_IN_A_ROW,
         ),
         Entry(
             "dashboard",

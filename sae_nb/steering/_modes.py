@@ -53,8 +53,8 @@ MODES: dict[str, SteeringMode] = {
         unit_atoms=True,
         signed=True,
         neutral=0.0,
-        verb="turned up",
-        verb_below="turned down",
+        verb="added at",
+        verb_below="subtracted at",
         menu="add to the activation",
     ),
     "set": SteeringMode(

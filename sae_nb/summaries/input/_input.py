@@ -43,6 +43,13 @@ UseOrder = Literal["surprise", "lift", "strength", "total strength", "attributio
 USE_ORDERS: tuple[UseOrder, ...] = get_args(UseOrder)
 
 
+CONTROL_SHARE = 0.95
+"""Share of random directions that stay below an atom's `control`, as `Attribution.totals` takes it."""
+
+ONE_SIDED = 1.645
+"""Standard deviations that 95 % of a normal distribution stay below."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AtomsUsed:
     """Every atom that fired in an input, ascending, and at how many positions."""
@@ -69,6 +76,25 @@ class AtomsUsed:
 
     control: Float[np.ndarray, " active"]
     """Size of contribution that 95 % of random directions of the same strengths stay below."""
+
+    @property
+    def beyond(self) -> Bool[np.ndarray, " active"]:
+        """Which contributions are larger than their control."""
+        return np.abs(self.attribution) > self.control
+
+    @property
+    def by_chance(self) -> float:
+        """How many of as many random directions would be `beyond` on average."""
+        return (1 - CONTROL_SHARE) * len(self)
+
+    @property
+    def more_than_chance(self) -> bool:
+        """Whether more atoms are `beyond` than in 95 % of draws of as many random directions.
+
+        The count of a binomial distribution, taken as normal.
+        """
+        spread = np.sqrt(CONTROL_SHARE * self.by_chance)
+        return bool(self.beyond.sum() > self.by_chance + ONE_SIDED * spread)
 
     def __len__(self) -> int:
         return len(self.atom)

@@ -59,8 +59,27 @@ def check_bands_change_the_examples(page: Page, stage: Any) -> None:
     assert panel.evaluate(PEAKS) == strongest
 
 
+def check_more_about_an_atom_is_one_press_away(page: Page, stage: Any) -> None:
+    """First examples and neighbours; then also the histograms, as wide as their column."""
+    panel = stage.panel()
+    stage.run("browser.details = False")
+    plot = panel.locator(".js-plotly-plot").first
+    plot.wait_for(state="hidden")
+    assert not panel.get_by_text("atoms that fire with it").is_visible()
+    panel.get_by_role("button", name="more about this atom").click()
+    panel.get_by_text("atoms that fire with it").wait_for()
+    plot.wait_for()
+    stage.settle(800)
+    stage("details", panel)
+    main = panel.locator(".sae-nb-main").first.bounding_box()
+    drawn = plot.locator(".main-svg").first.bounding_box()
+    assert abs(main["width"] - drawn["width"]) < 40, (main, drawn)
+    assert stage.ask("browser.details") is True
+
+
 def check_crops_name_their_patch(page: Page, stage: Any) -> None:
     """Patches side by side; hovering says where, a click chooses the row."""
+    stage.run("browser.details = True")
     panel = stage.panel()
     crops = panel.locator(".sae-nb-component", has_text="strongest patches, close up").locator(
         "canvas"
@@ -128,6 +147,7 @@ def check_an_atom_opens_under_a_panel_that_stands_alone(page: Page, stage: Any) 
 
 def check_frequencies_lead_to_atoms(page: Page, stage: Any) -> None:
     """A bar of the frequency histogram is a door to an atom that fires so often."""
+    stage.run("browser.details = True")
     panel = stage.panel()
     before = stage.ask("browser.atom")
     field = _field(panel, "atom")
@@ -158,7 +178,8 @@ def check_characters_stay_whole(page: Page, stage: Any) -> None:
 def check_a_language_atom_shows_its_words(page: Page, stage: Any) -> None:
     """Shaded words in context, next tokens raised and lowered; search by token steps through."""
     panel = stage.panel(which=2)
-    assert panel.get_by_text("next tokens it raises").is_visible()
+    stage.run("teller.details = True")
+    panel.get_by_text("next tokens it raises").wait_for()
     assert panel.locator(".sae-nb-token").count() > 50
     stage("story", panel)
     search = panel.locator(".sae-nb-search input")

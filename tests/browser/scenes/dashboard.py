@@ -17,6 +17,9 @@ board""",
 COLUMNS = (
     "n => getComputedStyle(n.querySelector('.sae-nb-view')).gridTemplateColumns.split(' ').length"
 )
+SCROLLING = """n => [...n.querySelectorAll('.sae-nb-view *')].filter(e =>
+  /auto|scroll/.test(getComputedStyle(e).overflowY) && e.scrollHeight > e.clientHeight + 1
+).map(e => e.className)"""
 TOP = "n => n.getBoundingClientRect().top"
 
 
@@ -59,10 +62,16 @@ def check_nothing_is_shown_twice(page: Page, stage: Any) -> None:
             f for f in whole.get_by_role("textbox", name=name, exact=True).all() if f.is_visible()
         ]
         assert len(shown) == 1, (name, len(shown))
+    for text in ("the nearest are", "1–8 of"):
+        assert sum(n.is_visible() for n in whole.get_by_text(text).all()) == 1, text
+    page.get_by_role("button", name="see what it does").click()
+    page.get_by_text("What happens if this were stronger?").wait_for()
     sliders = whole.get_by_role("slider", name="strength", exact=True).all()
     assert len(sliders) == 1, len(sliders)  # what is hidden has no role
-    for text in ("nearest atoms", "co-active atoms", "1–12 of"):
-        assert sum(n.is_visible() for n in whole.get_by_text(text).all()) == 1, text
+    stage.settle(800)
+    stage("steering", whole)
+    page.get_by_role("button", name="find an atom").click()
+    stage.settle()
 
 
 def check_a_session_is_written_and_comes_back(page: Page, stage: Any) -> None:
@@ -103,6 +112,7 @@ def check_it_fits_a_screen_and_its_bar_stays_in_view(page: Page, stage: Any) -> 
         stage(f"1400{'-dark' * dark}", whole)
         assert whole.evaluate(COLUMNS) == 2
         assert whole.bounding_box()["height"] <= 1000
+        assert whole.evaluate(SCROLLING) == []
     stage.dark(False)
     stage.resize(800, 700)
     stage.settle(800)
@@ -110,12 +120,12 @@ def check_it_fits_a_screen_and_its_bar_stays_in_view(page: Page, stage: Any) -> 
     assert whole.evaluate(COLUMNS) == 1
     sideways = "document.documentElement.scrollWidth <= document.documentElement.clientWidth + 1"
     assert page.evaluate(sideways)
-    third = page.locator(".sae-nb-dashboard .sae-nb-panel").nth(2)
-    third.evaluate("n => n.scrollIntoView({block: 'start'})")
+    second = page.locator(".sae-nb-dashboard .sae-nb-panel").nth(1)
+    second.evaluate("n => n.scrollIntoView({block: 'start'})")
     page.wait_for_timeout(300)
     scroller = "n => { while (getComputedStyle(n).overflowY !== 'auto' && n.parentElement) n = n.parentElement;"
-    edge = third.evaluate(f"{scroller} return n.getBoundingClientRect().top; }}")
-    assert third.evaluate(TOP) < edge + 60
+    edge = second.evaluate(f"{scroller} return n.getBoundingClientRect().top; }}")
+    assert second.evaluate(TOP) < edge + 60
     assert abs(bar.evaluate(TOP) - edge) < 60
 
 
@@ -126,7 +136,7 @@ def check_the_work_list_compares_two_atoms(page: Page, stage: Any) -> None:
     stage.settle(1200)
     stage("work", page.locator(".sae-nb-dashboard"))
     page.get_by_text("How do two atoms differ?").wait_for()
-    page.get_by_role("button", name="concepts and steering").click()
+    page.get_by_role("button", name="find an atom").click()
     stage.settle()
 
 
@@ -137,5 +147,5 @@ def check_the_depth_tab_is_built_when_opened(page: Page, stage: Any) -> None:
     stage.settle(1500)
     assert stage.ask("board.depth is not None"), stage.ask("board.status")
     stage("depth", page.locator(".sae-nb-dashboard"))
-    page.get_by_role("button", name="concepts and steering").click()
+    page.get_by_role("button", name="find an atom").click()
     stage.settle()

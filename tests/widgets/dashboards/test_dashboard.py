@@ -200,7 +200,7 @@ def test_a_tab_is_built_when_it_is_first_opened(model, later, monkeypatch) -> No
     """Not before, and only once; then it follows the atom."""
     monkeypatch.setattr(model, "kind", "vision")
     board = _dashboard(model)
-    assert list(board._views) == ["concepts", "depth", "work"]
+    assert list(board._views) == ["concepts", "steering", "depth", "work"]
     assert (later.made, board.depth) == (0, None)
     board._choice.value = "depth"
     assert (later.made, board.tab) == (1, "depth")
@@ -212,6 +212,18 @@ def test_a_tab_is_built_when_it_is_first_opened(model, later, monkeypatch) -> No
     board.atom = 4
     assert board.depth.atom == 4
     board.close()
+
+
+def test_the_strength_stands_in_the_bar_where_it_acts(board) -> None:
+    """Beside the model's answer, and nowhere else; whoever asks to steer is led there."""
+    board.tab = "concepts"
+    assert all(widget.layout.display == "none" for widget in board._strength)
+    board._asked_for(t.Bunch(name="steered", new=(3,)))
+    assert (board.tab, board.atom) == ("steering", 3)
+    assert all(widget.layout.display is None for widget in board._strength)
+    assert board._views["concepts"].layout.display == "none"
+    board._asked_for(t.Bunch(name="opened", new=5))
+    assert (board.tab, board.atom) == ("concepts", 5)
 
 
 def test_a_tab_that_cannot_be_built_says_why(model, later, monkeypatch) -> None:
@@ -232,7 +244,7 @@ def test_views_without_a_panel_are_left_out(model, monkeypatch) -> None:
     monkeypatch.setitem(dashboards.OTHER_PANELS, "depth", lambda: None)
     monkeypatch.setattr(model, "kind", "vision")
     board = _dashboard(model)
-    assert (list(board._views), board.map) == (["concepts", "work"], None)
+    assert (list(board._views), board.map) == (["concepts", "steering", "work"], None)
     with pytest.raises(t.TraitError, match="must be one of"):
         board.tab = "depth"
     board.close()

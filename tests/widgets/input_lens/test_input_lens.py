@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ipywidgets as ipw
@@ -16,11 +17,15 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from PIL import Image
+from sae_nb_widgets.input_lens._figure import shown_atoms
+from sae_nb_widgets.input_lens._words import answer_words
 from sae_nb_widgets.panel import Entry, descendants
 from torch import nn
 
 import sae_nb as sn
+from sae_nb.atoms import AtomNames
 from sae_nb.codes import SparseCodes
+from sae_nb.summaries.input._input import AtomsUsed
 
 HOSTILE = "<script>window.hurt=1</script>"
 SEVEN = [[(9, 8), (22, 8), (14, 24)]]
@@ -84,6 +89,7 @@ def shown(made: sw.InputLens) -> np.ndarray:
 def test_bars_are_the_record(vit: Any, lens: sw.InputLens) -> None:
     """Strengths, lifts, contributions and controls are those of top_atoms."""
     record = sn.top_atoms(vit, VIT_SAE, PICTURES[0], "resid_post.6", frequency=[0.05] * 96)
+    beyond = dict(zip(record.used.atom.tolist(), record.used.beyond.tolist(), strict=True))
     atoms = record.top(12, "attribution")
     assert lens._atoms == atoms
     places = [record.place(atom) for atom in atoms]
@@ -91,6 +97,7 @@ def test_bars_are_the_record(vit: Any, lens: sw.InputLens) -> None:
     mattered = lens._bars.columns[1]
     np.testing.assert_allclose(mattered["values"], record.used.attribution[places], atol=1e-6)
     np.testing.assert_allclose(np.abs(mattered["control"]), record.used.control[places], rtol=1e-4)
+    assert mattered["hollow"] == [not beyond[atom] for atom in atoms]
     assert "×" in lens._bars.columns[0]["notes"][0]
     assert lens._detail_view.answers.labels[0] == record.answers[0][1]
     assert not lens.problem
@@ -234,19 +241,72 @@ def test_a_model_without_answers_says_so_and_only_then(vit: Any) -> None:
 
 
 def test_the_sentence_names_the_answer_and_what_it_hangs_on(lens: sw.InputLens) -> None:
-    """Percent of the likeliest, three atoms by the size of their effect, in the record's numbers."""
+    """Percent of the likeliest; how many atoms do more than random pushes, in the record's numbers."""
     summary = lens.summary
     _, name, p = summary.answers[0]
     assert lens.answer.startswith(f"The model reads it as “{name}” ({100 * p:.0f}")
-    first, *_ = summary.top(3, "attribution")
-    assert lens.answer.split("matter most: ")[1].startswith(lens.names.in_text(first))
+    assert f"{summary.used.beyond.sum()} of {len(summary.used)} active" in lens.answer
+    assert f"chance gives {round(0.05 * len(summary.used))}" in lens.answer
     assert f"{len(summary.used)} atoms active at 69 positions" in lens.numbers
 
 
-def test_labels_reach_an_open_lens(lens: sw.InputLens) -> None:
+@pytest.mark.parametrize(
+    ("reach", "said"),
+    [
+        (
+            0.5,
+            "10 of 20 active atoms matter (chance gives 1), most of all: atom 19 and atom 17 raise it; "
+            "atom 18 lowers it.",
+        ),
+        (
+            0.95,
+            "No single atom stands out: 1 of 20 active ones beats a random push, chance gives 1.",
+        ),
+        (1.0, "No single atom stands out: 0 of 20 active ones beat a random push, chance gives 1."),
+    ],
+)
+def test_sentence_and_bars_agree_on_what_matters(reach: float, said: str) -> None:
+    """Solid bars are those the sentence counts, and it names none where chance gives as many."""
+    effect = np.linspace(0.05, 1.0, 20) * np.where(np.arange(20) % 2, 1, -1)
+    flat = np.ones(20)
+    used = AtomsUsed(
+        atom=np.arange(20),
+        n_fired=np.ones(20, dtype=int),
+        strength=flat,
+        total_strength=flat,
+        base_frequency=None,
+        lift=None,
+        surprise=None,
+        attribution=effect,
+        control=np.full(20, reach),
+    )
+    summary: Any = SimpleNamespace(
+        used=used, answers=[(0, "7", 0.9)], target=0, kind="vision", base=None
+    )
+    sentence = answer_words(summary, None, None, AtomNames())
+    assert said in sentence
+    if reach == 0.5:
+        assert not used.beyond[:9].any()
+
+
+def test_what_matters_stands_on_top_where_the_sentence_names_it(
+    lens: sw.InputLens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Solid bars before outlined ones; by size alone where none stands out."""
+    used = lens.summary.used
+    for named in (True, False):
+        monkeypatch.setattr(AtomsUsed, "more_than_chance", named)
+        atoms = shown_atoms(lens.summary, None, "attribution", len(used))
+        order = [bool(used.beyond[lens.summary.place(atom)]) for atom in atoms]
+        assert (order == sorted(order, reverse=True)) is named
+        assert sorted(atoms) == used.atom.tolist()
+
+
+def test_labels_reach_an_open_lens(lens: sw.InputLens, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows, card and sentence take a new name at once; hostile ones stay words."""
-    atom = lens.summary.top(1, "attribution")[0]
+    monkeypatch.setattr(AtomsUsed, "more_than_chance", True)  # the sentence names atoms
     lens.sort = "attribution"
+    atom = lens._atoms[0]
     lens.names.labels.write(atom, f"tail {HOSTILE}")
     assert lens._bars.labels[0] == f"{atom} · tail {HOSTILE}"
     assert f"“tail {HOSTILE}” (atom {atom})" in lens.answer
@@ -764,7 +824,7 @@ def test_page_without_a_kernel_has_it_all(lens: sw.InputLens, tmp_path: Path) ->
     assert "sae-nb-pairrow" in page
     assert "<svg" in page
     assert "the score of" in page
-    assert "what random directions reach" in page
+    assert "what random pushes reach" in page
     assert "&lt;script&gt;" in page
 
 

@@ -17,6 +17,7 @@ import sae_nb_widgets as sw
 import traitlets as t
 from sae_nb_widgets.panel import descendants, figure_widget
 from sae_nb_widgets.panel._exporting import record_rows
+from sae_nb_widgets.panel._glossary import words_in
 
 HOSTILE = '<script>alert("x")</script>'
 
@@ -188,11 +189,12 @@ def test_synchronised_traits_keep_clear_of_those_of_ipywidgets() -> None:
         assert state["_esm"]
 
 
-def test_help_is_three_sentences(panel) -> None:
-    """What it shows, what it cannot show, the paper."""
+def test_help_is_three_sentences_and_the_words_that_are_used(panel) -> None:
+    """What it shows, what it cannot show, the paper; then what its words mean."""
     panel._help_button.value = True
     assert panel._help.layout.display is None
-    assert panel._help.value.count("<p>") == 3
+    assert panel._help.value.count("<p>") == 4
+    assert "<b>SAE</b>: sparse autoencoder" in panel._help.value
 
 
 def test_chips_are_escaped_and_follow_the_trait(panel) -> None:
@@ -291,6 +293,19 @@ def test_buttons_write_where_the_panel_is_told_to(panel, tmp_path) -> None:
     panel.export_folder = str(tmp_path / "file")
     panel.export("html")
     assert panel.problem
+
+
+def test_words_of_the_field_are_explained_where_they_stand(panel, tmp_path) -> None:
+    """Under "?", on the fact beside the question, and on the exported page; others are left out."""
+    panel.chips = {"R²": "0.9", "logits": "<b>"}
+    panel._toggle_help(True)
+    page = panel.to_html(tmp_path / "page.html").read_text()
+    for text in (panel._help.value, page):
+        assert "<b>R²</b>: share of the variance" in text
+        assert "<b>logit</b>: the score of an answer" in text
+        assert "<b>cls</b>" not in text
+    assert "R²: 0.9 (share of the variance" in panel._header.value
+    assert words_in(["class registers", "KL-free"]).keys() == {"register", "KL"}
 
 
 def test_a_file_that_was_written_can_be_clicked_and_no_other_is_given_out(panel, tmp_path) -> None:

@@ -117,6 +117,18 @@ def test_atoms_that_cannot_be_asked_about_say_why(quiz: sw.AtomQuiz) -> None:
         quiz.taken = 5
 
 
+def test_the_score_bar_names_its_marks_and_waits_for_an_answer(quiz: sw.AtomQuiz) -> None:
+    """No bar before there is a score; then from 0 to 100 %, you, guessing and the interval by name."""
+    quiz.go_on()
+    quiz.answers = []
+    assert quiz.score_card.value == ""
+    quiz.take(quiz.asked.answer)
+    for words in ("0 %", "100 %", "you: 1 of 1", f"guessing: 1 of {quiz._n_options}", "95 %"):
+        assert words in quiz.score_card.value
+    quiz.go_on()
+    assert quiz.export_name() == f"quiz_atom_{quiz.atom}"
+
+
 def test_score_survives_a_session(quiz: sw.AtomQuiz) -> None:
     """What is kept is the atom and every answer."""
     quiz.answers = [[3, 1], [4, 0]]

@@ -149,11 +149,13 @@ def test_an_edit_is_said_with_names_and_the_unit_it_has() -> None:
     p99 = SteeringRecipe(hook_point="a", atom=1, strength=2.0, unit="p99", p99=3.0)
     below = SteeringRecipe(hook_point="a", atom=2, strength=-0.35, others=((1, 9.0),))
     factor = SteeringRecipe(hook_point="a", atom=0, strength=0.5, mode="scale")
+    once = SteeringRecipe(hook_point="a", atom=1, strength=1.0, unit="p99", p99=3.0)
     nothing = SteeringRecipe(hook_point="a", atom=0, strength=0.0)
-    assert edit_words(p99, NAMES, scale) == "“digit 4” (atom 1) turned up 2×"
+    assert edit_words(p99, NAMES, scale) == "“digit 4” (atom 1) added at 2× full strength"
     assert edit_words(below, NAMES, scale) == (
-        "atom 2 turned down 0.35 model units and “digit 4” (atom 1) turned up 3×"
+        "atom 2 subtracted at 0.35 model units and “digit 4” (atom 1) added at 3× full strength"
     )
+    assert edit_words(once, NAMES, scale) == "“digit 4” (atom 1) added at full strength"
     assert edit_words(factor, NAMES, scale) == "atom 0 scaled by 0.5"
     assert edit_words(nothing, NAMES, scale) == "atom 0 left as it is"
 
@@ -165,11 +167,13 @@ def test_the_answer_is_in_words_and_percent_and_the_rest_is_behind_it() -> None:
     )
     sentence = answer_words(found, edit_words(found.recipe, NAMES, StrengthScale()))
     assert sentence.replace(THIN_SPACE, " ") == (
-        "“digit 4” (atom 1) turned up 3×: P(“<script>alert(1)</script>”) 20 % → 80 % "
+        "“digit 4” (atom 1) added at 3× full strength: P(“<script>alert(1)</script>”) 20 % → 80 % "
         "(random push of the same size: 22 %)."
     )
     numbers = numbers_words(found)
-    assert all(word in numbers for word in ("KL", "nats", "3× = 255", "99th percentile"))
+    assert all(
+        word in numbers for word in ("KL", "nats", "255 = 3 × full strength", "99th percentile")
+    )
 
 
 def test_nothing_is_drawn_of_no_answer() -> None:
@@ -194,4 +198,7 @@ def test_the_answer_says_when_a_random_push_does_as_much() -> None:
     for of_target, chance in (((0.98, 1.7, 1.7), True), ((0.5, 0.2, 0.7), False)):
         shares = tuple(value / 100 for value in of_target)
         found: Any = SimpleNamespace(target_name="4", outcome="class", of_target=shares)
-        assert answer_words(found, "atom 1 turned up 3×").endswith("no more than chance.") is chance
+        assert (
+            answer_words(found, "atom 1 added at 3× full strength").endswith("no more than chance.")
+            is chance
+        )

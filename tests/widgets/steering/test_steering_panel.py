@@ -15,6 +15,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.panel import Entry, descendants
+from sae_nb_widgets.steering._detail import _marked
 from sae_nb_widgets.steering._figure import AFTER, BEFORE, EFFECT, EFFECT_BAND, RANDOM
 from torch import Tensor, nn
 
@@ -234,12 +235,12 @@ def test_a_label_typed_elsewhere_reaches_the_open_panel(panel: sw.SteeringPanel)
     """Field, sentence, heat and kept recipes call the atom what people call it now."""
     panel.keep_recipe()
     panel.wait()
-    assert panel.answer.startswith(f"{panel.names.in_text(5)} turned up 4 model units: P(")
+    assert panel.answer.startswith(f"{panel.names.in_text(5)} added at 4 model units: P(")
     browser = sw.AtomBrowser(SAE, sn.capture(panel.model, PICTURES, "resid_post.1", progress=False))
     browser.wait()
     browser.names.labels.write(5, "bad story")
     assert "bad story" in panel.controls.name.value
-    assert panel.answer.startswith("“bad story” (atom 5) turned up 4 model units: P(")
+    assert panel.answer.startswith("“bad story” (atom 5) added at 4 model units: P(")
     assert "bad story" in panel.controls.kept.options[1][0]
     panel.seed = 3
     panel.wait()
@@ -350,7 +351,7 @@ def test_combine_says_what_is_kept_until_another_atom_is_chosen(panel: sw.Steeri
     panel.wait()
     panel.combine()
     panel.wait()
-    assert f"Kept: {panel.names.in_text(5)} turned up" in panel.mix._kept.value
+    assert f"Kept: {panel.names.in_text(5)} added at" in panel.mix._kept.value
     assert "scales both together" in panel.mix._kept.value
     assert panel.mix.layout.display is None
     assert panel.mix._kept in panel.mix.children
@@ -411,7 +412,9 @@ def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any) -> None:
     p99 = np.percentile(strengths[strengths > 0], 99)
     assert (made.unit, made.strength) == ("p99", 2.0)
     assert made.summary.edit_norm == pytest.approx(2 * p99, rel=1e-4)
-    assert "× its 99th percentile" in made.controls.unit.value
+    unit = made.controls.unit.value
+    assert ">× full strength<" in unit
+    assert "99th percentile" in unit
     made.mode = "scale"
     made.wait()
     assert made.unit == "coefficient"
@@ -526,8 +529,24 @@ def test_a_continuation_asked_for_too_early_waits_for_the_unit(gpt: Any) -> None
     panel.wait()
     assert panel.continuation is not None
     assert panel.unit == "p99"
-    assert "turned up 1.5×" in panel.cards.texts.value
+    assert "added at 1.5× full strength" in panel.cards.texts.value
     panel.close()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "shown"),
+    [
+        ([" The", " forest", " of", " m"], " The forest of …"),
+        ([" The", " for", "est"], " The …"),
+        ([" He", " slept", "."], " He slept."),
+        ([" go", "”", "!", "”"], " go”!”"),
+        (["king", "dom"], "kingdom …"),
+        ([], ""),
+    ],
+)
+def test_a_continuation_never_ends_within_a_word(tokens: list[str], shown: str) -> None:
+    """The last word may go on where the tokens end: it is left out, and "…" says so."""
+    assert "".join(text for text, _ in _marked(tokens, [True] * len(tokens))) == shown
 
 
 def test_markup_in_tokens_is_inert(gpt: Any, talking: sw.SteeringPanel) -> None:
@@ -773,7 +792,7 @@ def test_combined_atoms_are_steered_together(vit: Any, panel: sw.SteeringPanel) 
     np.testing.assert_allclose(bars(panel, AFTER), both, atol=1e-5)
     assert np.abs(bars(panel, AFTER) - alone).max() > 1e-4
     nine, five = map(panel.names.in_text, (9, 5))
-    assert panel.answer.startswith(f"{nine} turned up 3 model units and {five} turned up 4 ")
+    assert panel.answer.startswith(f"{nine} added at 3 model units and {five} added at 4 ")
     sliders = [w for w in descendants(panel) if getattr(w, "description", "") == "+ atom 5"]
     sliders[0].value = -2.0123
     panel.wait()
@@ -971,7 +990,7 @@ def test_what_is_asked_while_strengths_arrive_is_not_overtaken(
     made.mode = "set"
     chosen.set()
     assert made.summary.recipe.mode == "set"
-    assert f"{sae_nb.steering.MODES['set'].verb} 1" in made.answer
+    assert f"{sae_nb.steering.MODES['set'].verb} full strength" in made.answer
     made.close()
 
 

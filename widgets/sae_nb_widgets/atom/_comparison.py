@@ -146,6 +146,10 @@ class AtomComparison(Panel):
         """The numbers behind the figure, for the table of exported pages."""
         return None if self._pair is None else _table(self._pair, self.names)
 
+    def export_name(self) -> str:
+        """Return the file name of exports: both atoms."""
+        return f"{self.stem}_{self.atom}_{self.other}"
+
     def static_chips(self) -> dict[str, str]:
         """Return the facts beside the question in exports: which atoms these are."""
         names = {"first": self.names.name(self.atom), "second": self.names.name(self.other)}

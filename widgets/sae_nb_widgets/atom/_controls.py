@@ -61,9 +61,9 @@ class BandButtons:
 class AtomControls:
     """The controls of `panel`: those above the figure, behind "more", and between it and examples."""
 
-    def __init__(self, panel: Any, star: ipw.Widget, per_page: int, no_near_misses: str) -> None:
+    def __init__(self, panel: Any, star: ipw.Widget, no_near_misses: str) -> None:
         self.rank, self.page_text = ipw.HTML(), ipw.HTML()
-        self._per_page = per_page
+        self._panel = panel
         self._sample = panel.catalogue.acts.context.sample_word
         self.subject = line(
             control(panel, "atom", "atom", "Number of the atom shown", 130),
@@ -80,10 +80,12 @@ class AtomControls:
             placeholder="number, label or token   ( / )",
         ).add_class("sae-nb-search")
         sort = control(panel, "sort", "sort", "Order in which ‹ and › step through the atoms", 190)
-        self.first = (self.subject, self.rank, sort, self.search)
+        self.first = (self.subject, self.search)
         never, heat = "skip atoms that never fire", "heat over images"
         self.more = (
+            line(sort, self.rank),
             control(panel, "alive_only", never, "‹ and › pass over atoms that never fire here"),
+            control(panel, "per_page", "examples", "How many examples are on a page", 130),
             control(panel, "show_heat", heat, "Colour each patch by the atom's strength there"),
         )
         self.pages = line(
@@ -92,12 +94,16 @@ class AtomControls:
         )
         bands = BandButtons(panel, no_near_misses)
         self.bands = line(bands.widget, self.page_text, self.pages)
+        tip = "How strongly and how often it fires, close-ups, where, and what fires with it"
+        self.details = control(
+            panel, "details", "more about this atom", tip, kind=ipw.ToggleButton
+        ).add_class("sae-nb-small")
         show(self.pages, False)
 
     def show(self, record: AtomSummary, strengths: Float[np.ndarray, " uses"]) -> None:
         """Say which examples are shown, of how many; `strengths` are all those of the atom."""
         n, shown = record.n_examples, len(record.examples)
-        first = record.page * self._per_page + 1
+        first = record.page * self._panel.per_page + 1
         places = f"{format_count(first)}–{format_count(first + shown - 1)} of {format_count(n)}"
         words = f"{self._sample}{'s' * (n != 1)}"
         self.page_text.value = escape(

@@ -32,17 +32,17 @@ class AtomDetail:
     ) -> None:
         self._names, self._go = names, go
         self.found = Sparkbars(description="atoms that match the search")
-        self.near = Sparkbars(description="nearest atoms (cosine)")
-        self.joint = Sparkbars(description="co-active atoms (× as often as by chance)")
+        self.near = Sparkbars(description="most similar atoms (1: same direction)")
+        self.joint = Sparkbars(description="atoms that fire with it (× as often as by chance)")
         self.where = Sparkbars(description=f"where it fires (share of {rows} there)")
         self.map = PictureGrid(
             description="where in the image it fires", titled=True, bare=True, unit="% of images"
         )
         self.tokens = Sparkbars(description="next tokens it raises (+) and lowers (−) directly")
         self.joint.empty_text = "No atom fires with it more often than by chance."
-        bars = (self.tokens, self.near, self.joint, self.where, self.map)
         self.found_card = ipw.VBox([self.found])
-        self.widgets: tuple[ipw.Widget, ...] = (self.found_card, labels, *bars)
+        self.rest = ipw.VBox([self.tokens, self.joint, self.where, self.map])
+        self.widgets: tuple[ipw.Widget, ...] = (self.found_card, labels, self.near, self.rest)
         self._listed: dict[Sparkbars, Sequence[int]] = {}
         for clickable in (self.found, self.near, self.joint):
             clickable.observe(self._clicked, "selected")

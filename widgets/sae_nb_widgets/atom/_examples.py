@@ -125,7 +125,7 @@ class PictureExamples(ExamplesView):
         hint = "Under each image: where the atom is strongest, and how strongly. "
         if context.prefix_tokens:
             others = ", registers" if context.prefix_tokens > 1 else ""
-            hint += f"Small squares: cls{others}, which are no part of the image. "
+            hint += f"Small squares: cls{others}, which belong to no patch (see ?). "
         self._grid = PictureGrid(hint=f"{hint}Hover: strength at this patch.")
         super().__init__(context, self._grid)
 

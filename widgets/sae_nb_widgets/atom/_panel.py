@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 from jaxtyping import Float
@@ -36,7 +37,7 @@ from sae_nb_widgets.atom._figure import (
     nearest_band,
     update_atom_figure,
 )
-from sae_nb_widgets.panel import Atom, Panel, figure_widget, reacts
+from sae_nb_widgets.panel import Atom, Panel, Whole, figure_widget, line, reacts, show
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 ENCODE_AT_ONCE = 3_000_000_000
 SAY_EVERY_SECONDS = 0.25
 MOST_NEIGHBOURS = 6
+MOST_EXAMPLES = 60
 LONGEST_QUERY = 60
 HINT = "← and → step through the atoms, / searches"
 
@@ -98,17 +100,17 @@ class AtomBrowser(Panel):
 
     question = "What makes this atom fire?"
     explanation = (
-        "The left histogram counts how strongly the atom fires, the right one how many atoms fire how "
-        "often; both count on logarithmic axes. Below are inputs from one part of the left one, coloured "
-        "by the atom's strength at every patch or token, and the strongest patches close up. A frequency "
-        "is always the share of the example set's positions (cls, registers and patches, or tokens).",
+        "Inputs in which the atom fires, coloured by its strength at every patch or token; the buttons "
+        "choose how strong. “More about this atom” adds two histograms (how strongly it fires, and how many "
+        "atoms fire how often), where it fires, and what fires with it. A frequency is always the share of "
+        "the example set's positions (tokens; or patches, cls and registers).",
         "Examples show what goes together with the atom, not what causes it or what the model does "
         "with it: look at the random and just-below bands too, since maxima flatter every atom, and "
         "steer to see effects.",
         "After Bricken et al., Towards Monosemanticity (2023); lift and nearest atoms are ours.",
     )
     stem = "atom"
-    kept_traits = ("sort", "alive_only", "show_heat", "search", "atom", "band", "page")
+    kept_traits = ("sort", "alive_only", "show_heat", "details", "search", "atom", "band", "page")
     needs_kernel = (
         "Other atoms, bands, search and labels need a running kernel and were left out; the figure, "
         "the examples shown and the numbers are all here."
@@ -120,7 +122,11 @@ class AtomBrowser(Panel):
     search = t.Unicode("", help="Number, label or token; ‹ and › then step through the matches.")
     alive_only = t.Bool(True, help="Step over atoms that never fire.")
     page = t.Int(0, min=0, help="Which examples of the band.")
+    per_page = Whole(12, 1, MOST_EXAMPLES, help="Examples on a page.")
     show_heat = t.Bool(True, help="Draw the heat-map over pictures.")
+    details = t.Bool(
+        False, help="Whether histograms, close-ups, places and co-active atoms are shown too."
+    )
     row = t.Int(-1, help="Row of the activations behind the example chosen; -1 for none.")
     found = t.Tuple(help="Atoms that match the search, best first.")
     label = t.Unicode("", help="What this atom is called.")
@@ -148,7 +154,7 @@ class AtomBrowser(Panel):
         self._model = model
         self._record: AtomSummary | None = None
         self._order: np.ndarray = np.arange(self.n_atoms)
-        self._drawn: tuple[int, Band, int] | None = None
+        self._drawn: tuple[int, Band, int, int] | None = None
         self._chosen = False
         self._said = self._started = 0.0
         super().__init__(chips=self._chips())
@@ -165,11 +171,11 @@ class AtomBrowser(Panel):
         self._rows = row_word(self.catalogue)
         self.plot = figure_widget(atom_figure(rows=self._rows), height=theme().figure_height_px)
         self.examples = examples_view(self.catalogue.acts.context)
+        self.per_page = self.examples.per_page
         self.crops = CropSheet(self._choose_crop)
+        self._drawn_details = ipw.VBox([self.plot, self.crops.widget])
         self.notes = AtomNotes(self, self.labels)
-        self.controls = AtomControls(
-            self, self.notes.star, self.examples.per_page, self.catalogue.no_near_misses
-        )
+        self.controls = AtomControls(self, self.notes.star, self.catalogue.no_near_misses)
         self.cards = AtomDetail(
             self.notes.widget, self.names, self._rows, lambda atom: self.set_trait("atom", atom)
         )
@@ -177,13 +183,14 @@ class AtomBrowser(Panel):
             controls=self.controls.first,
             more=self.controls.more,
             figure=[
-                self.plot,
                 self.controls.bands,
                 self.examples.widget,
-                self.crops.widget,
+                line(self.controls.details),
+                self._drawn_details,
             ],
             detail=self.cards.widgets,
         )
+        self._show_details()
         self.examples.on_select(self._choose_example)
         self.plot.data[BARS].on_click(self._click_bar)
         self.plot.data[MARKS].on_click(self._click_mark)
@@ -279,7 +286,7 @@ class AtomBrowser(Panel):
 
     def export_name(self) -> str:
         """Return the file name of exports: the atom and the band."""
-        return f"atom_{self.atom}_{self.band}"
+        return f"{self.stem}_{self.atom}_{self.band}"
 
     @property
     def ready(self) -> bool:
@@ -302,10 +309,14 @@ class AtomBrowser(Panel):
         self._drawn = None
         self._draw()
 
-    @reacts("page", doing="atom {panel.atom}")
+    @property
+    def _wanted(self) -> tuple[int, Band, int, int]:
+        return self.atom, self.band, self.page, self.per_page
+
+    @reacts("page", "per_page", doing="atom {panel.atom}")
     def _draw(self) -> None:
         """Show the record of the atom, band and page the traits ask for, unless it is shown."""
-        wanted = (self.atom, self.band, self.page)
+        wanted = self._wanted
         if not self.ready or self._closed or wanted == self._drawn:
             return
         self._drawn = wanted
@@ -316,12 +327,12 @@ class AtomBrowser(Panel):
             self._show(self._summarise())
 
     def _summarise(self) -> AtomSummary:
-        atom, band, page = self._drawn or (self.atom, self.band, self.page)
+        atom, band, page, n_examples = self._drawn or self._wanted
         return self.catalogue.summary(
             atom,
             band,
             page=page,
-            n_examples=self.examples.per_page,
+            n_examples=n_examples,
             n_neighbours=MOST_NEIGHBOURS,
             model=self._model,
         )
@@ -331,7 +342,7 @@ class AtomBrowser(Panel):
             return  # computed off the main thread for what is no longer asked for
         self._record = record
         if self.page != record.page:
-            self._drawn = (record.atom, record.band, record.page)
+            self._drawn = (record.atom, record.band, record.page, self.per_page)
             self.page = record.page
         self.conclude(answer(record, self.names), numbers(record))
         update_atom_figure(self.plot, record, rows=self._rows, dark=self.dark)
@@ -448,6 +459,11 @@ class AtomBrowser(Panel):
     @reacts("show_heat", doing="drawing the heat", early=True)
     def _show_heat(self) -> None:
         self.examples.show_heat(self.show_heat)
+
+    @reacts("details", doing="details", early=True)
+    def _show_details(self) -> None:
+        show(self._drawn_details, self.details)
+        show(self.cards.rest, self.details)
 
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""

@@ -35,7 +35,11 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.components._curves import Chart as Chart, Curves as Curves, Line as Line
     from sae_nb_widgets.components._depth_strips import DepthStrips as DepthStrips
     from sae_nb_widgets.components._html_drawing import html_drawing as html_drawing
-    from sae_nb_widgets.components._paired_bars import NEGATIVE as NEGATIVE, POSITIVE as POSITIVE
+    from sae_nb_widgets.components._paired_bars import (
+        HOLLOW_PX as HOLLOW_PX,
+        NEGATIVE as NEGATIVE,
+        POSITIVE as POSITIVE,
+    )
     from sae_nb_widgets.components._point_map import (
         PointMap as PointMap,
         packed as packed,

@@ -42,8 +42,12 @@ from sae_nb_widgets.components._base import (
 )
 
 NEGATIVE, POSITIVE = (css_colour(theme.SIGNED[end]) for end in (0, -1))
-MARKS = ("", "control", "before", "above", "below")
-"""Nothing, the dashed tick, the solid one, a bar above zero and one below it."""
+MARKS = ("", "control", "before", "above", "below", "hollow")
+"""Nothing, the dashed tick, the solid one, a bar above zero, one below it, an outlined one."""
+
+
+HOLLOW_PX = 2
+"""Line of an outlined bar, as in the style sheet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,9 @@ class Column:
 
     exact: Sequence[float | None] = ()
     """The same measured exactly: a solid tick."""
+
+    hollow: Sequence[bool] = ()
+    """Which bars are drawn as outlines: those that are no more than chance, say."""
 
     signed: bool = False
     """Draw from a zero in the middle, negative blue, positive orange."""
@@ -208,6 +215,8 @@ class PairedBars(Component):
 
 def _mark_stroke(mark: str) -> Stroke:
     """The mark of an entry of the key; nothing where the words stand alone."""
+    if mark == "hollow":
+        return _bar(2, 0, 12, theme.NEUTRAL, hollow=True)
     if mark == "control":
         return random_tick()
     if mark == "before":
@@ -223,7 +232,8 @@ def _mark_html(mark: str) -> str:
 
 def _plain(column: Column, n: int) -> dict[str, object]:
     given = {
-        name: getattr(column, name) for name in ("values", "notes", "control", "exact", "tips")
+        name: getattr(column, name)
+        for name in ("values", "notes", "control", "exact", "tips", "hollow")
     }
     for name, entries in given.items():
         if len(entries) != n and (len(entries) or name == "values"):
@@ -235,7 +245,9 @@ def _plain(column: Column, n: int) -> dict[str, object]:
     top = max(known, default=0.0) or 1.0
     notes = [str(note) for note in column.notes] or [format_number(v) for v in numbers["values"]]
     words = {"notes": notes, "tips": [str(tip) for tip in column.tips]}
-    return {"title": column.title, "signed": column.signed, "maximum": top, **numbers, **words}
+    hollow = [bool(one) for one in column.hollow] or [False] * n
+    look = {"signed": column.signed, "maximum": top, "hollow": hollow}
+    return {"title": column.title, **look, **numbers, **words}
 
 
 def _column_drawing(column: dict[str, Any], width: float, rows: int) -> Drawing:
@@ -253,7 +265,7 @@ def _column_drawing(column: dict[str, Any], width: float, rows: int) -> Drawing:
         strokes.append(Rectangle(0, y + 3, long, 12, TRACK))
         colour = (NEGATIVE if value < 0 else POSITIVE) if column["signed"] else theme.NEUTRAL
         zero, end = place(0.0), place(value)
-        strokes.append(Rectangle(min(zero, end), y + 3, abs(end - zero), 12, colour))
+        strokes.append(_bar(min(zero, end), y + 3, abs(end - zero), colour, column["hollow"][i]))
         if column["signed"]:
             strokes.append(Polyline([(zero, y + 3), (zero, y + 15)], theme.AXIS, 1))
         for name in ("control", "exact"):
@@ -261,6 +273,13 @@ def _column_drawing(column: dict[str, Any], width: float, rows: int) -> Drawing:
                 strokes += tick_strokes(place(column[name][i]), y + 3, 12, name == "control")
         strokes.append(Label(width, y + size, column["notes"][i], "end", size))
     return Drawing(width, 1.5 * size * rows, tuple(strokes))
+
+
+def _bar(x: float, y: float, width: float, colour: str, hollow: bool) -> Stroke:
+    if not hollow:
+        return Rectangle(x, y, width, 12, colour)
+    corners = [(x, y), (x + width, y), (x + width, y + 12), (x, y + 12), (x, y)]
+    return Polyline(corners, colour, HOLLOW_PX)
 
 
 def _cell_html(column: dict[str, object], row: int) -> str:
@@ -274,9 +293,10 @@ def _cell_html(column: dict[str, object], row: int) -> str:
     zero, end = percent(0.0), percent(value or 0.0)
     colour = ""
     if column["signed"]:
-        colour = f";background:{NEGATIVE if (value or 0) < 0 else POSITIVE}"
+        colour = f";--fill:{NEGATIVE if (value or 0) < 0 else POSITIVE}"
+    hollow = " sae-nb-hollow" if column["hollow"][row] else ""  # type: ignore[index]
     track = (
-        f'<div class="sae-nb-fill" style="left:{min(zero, end):.1f}%;'
+        f'<div class="sae-nb-fill{hollow}" style="left:{min(zero, end):.1f}%;'
         f'width:{abs(end - zero):.1f}%{colour}"></div>'
     )
     for name, style in (("control", "control"), ("exact", "before")):

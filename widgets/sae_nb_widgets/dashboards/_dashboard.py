@@ -36,9 +36,10 @@ from sae_nb_widgets.panel import (
     small_button,
 )
 
-CONCEPTS, DEPTH, TIME, WORK = "concepts", "depth", "time", "work"
+CONCEPTS, STEER, DEPTH, TIME, WORK = "concepts", "steering", "depth", "time", "work"
 TAB_NAMES = {
-    CONCEPTS: ("concepts and steering", "The atoms, what makes them fire, and what they do"),
+    CONCEPTS: ("find an atom", "All atoms on a map, and what makes the chosen one fire"),
+    STEER: ("see what it does", "The live model with the chosen atom made stronger"),
     DEPTH: ("through the layers", "How a picture travels through the model"),
     TIME: ("through the text", "What the past already said"),
     WORK: ("work list", "Atoms that were starred, labelled or noted; two of them side by side"),
@@ -53,16 +54,18 @@ TWICE = ("atom", "search", "strength")
 """Controls of which every panel has its own, by their words; in the bar one serves all."""
 
 SAMPLES_IN_DEPTH = 32
+EXAMPLES_BESIDE_MAP = {"vision": 8, "language": 4, "other": 8}
+"""Examples of an atom that fit beside the map, each kind at its height."""
 SESSION_NAME = "session"
 LONGEST_NAME = 60
 
 
 class Dashboard(ipw.VBox):
-    """ConceptMap over SteeringPanel beside the AtomBrowser, and further views in tabs, under one bar.
+    """ConceptMap beside the AtomBrowser; SteeringPanel and further views in tabs, under one bar.
 
     Make one with `sae_nb_widgets.dashboard`. All panels show the same `atom`; the bar, which stays in
-    view, has its number, name, star and label, a search and the strength of steering. A tab is built
-    when it is first opened, so a view nobody looks at costs nothing.
+    view, has its number, name, star and label, a search and, where it acts, the strength of steering.
+    Tabs after the second are built when first opened, so a view nobody looks at costs nothing.
     """
 
     atom = Atom(help="Atom that all panels show.")
@@ -90,7 +93,7 @@ class Dashboard(ipw.VBox):
         about = self.subject
         depth = about.model.kind == "vision" and OTHER_PANELS["depth"]() is not None
         past = about.catalogue.reads_sequences and OTHER_PANELS["time"]() is not None
-        return [CONCEPTS, *[DEPTH] * depth, *[TIME] * past, WORK]
+        return [CONCEPTS, STEER, *[DEPTH] * depth, *[TIME] * past, WORK]
 
     def _build_bar(self) -> None:
         self._folder = ipw.Text(
@@ -113,7 +116,7 @@ class Dashboard(ipw.VBox):
         first = (browser.controls.subject, self._name, browser.notes.label, browser.controls.search)
         for widget in (browser.controls.subject, browser.notes.label):
             widget.add_class(IN_BAR)
-        strength = _fields(self.steering, ("strength",))
+        self._strength = _fields(self.steering, ("strength",))
         self._style = ipw.HTML(layout=ipw.Layout(display="none"))
         self._choice = control(
             self,
@@ -123,13 +126,14 @@ class Dashboard(ipw.VBox):
             kind=ipw.ToggleButtons,
             options={name: TAB_NAMES[name][0] for name in self._views},
         ).add_class("sae-nb-tabs")
-        second = (self._choice, *strength, self._folder, save, html)
+        second = (self._choice, *self._strength, self._folder, save, html)
         bar = ipw.VBox([_row(*first), _row(*second), self._line])
         bar.add_class("sae-nb-bar-top")
         self.add_class("sae-nb-dashboard")
         facts = {name: browser.chips[name] for name in FACTS if name in browser.chips}
         header = ipw.HTML(header_html(TITLE, facts))
-        self.children = (self._style, header, bar, *self._views.values())
+        start = ipw.HTML(escape(START)).add_class("sae-nb-start")
+        self.children = (self._style, header, start, bar, *self._views.values())
         browser.names.observe(self._draw_name)
         self.observe(self._draw_name, "atom")
         self._draw_name()
@@ -166,9 +170,13 @@ class Dashboard(ipw.VBox):
         self._join("steering", steering)
         # Last: its search for clusters loads scikit-learn in a thread, which slows what is made meanwhile.
         concept_map = self._concept_map(browser.atom)
-        shown = [concept_map, browser, steering] if concept_map else [browser, steering]
-        self._views[CONCEPTS].children = shown
-        self._views[CONCEPTS].add_class("sae-nb-three" if concept_map else "sae-nb-two")
+        self._views[CONCEPTS].children = [concept_map, browser] if concept_map else [browser]
+        if concept_map:
+            self._views[CONCEPTS].add_class("sae-nb-two")
+            # What the map says already is left out; the rest then fits a screen.
+            show(browser.cards.near, False)
+            browser.per_page = min(browser.per_page, EXAMPLES_BESIDE_MAP[about.model.kind])
+        self._views[STEER].children = [steering]
 
     def _concept_map(self, atom: int) -> Panel | None:
         made = OTHER_PANELS["map"]()
@@ -190,6 +198,7 @@ class Dashboard(ipw.VBox):
         # What a search finds is listed by the map, with a table that can be sorted.
         self._links.append(t.dlink((self.browser, "found"), (panel, "selected")))
         show(self.browser.cards.found_card, False)
+        panel.inputs.widget.add_class("sae-nb-inputs")
         return panel
 
     def _draw_selection(self, _: Any = None) -> None:
@@ -202,8 +211,7 @@ class Dashboard(ipw.VBox):
         atoms = change["new"] if isinstance(change["new"], tuple) else (change["new"],)
         if atoms and atoms[0] >= 0:
             self.atom = int(atoms[0])
-            if change["name"] == "opened":
-                self.tab = CONCEPTS
+            self.tab = CONCEPTS if change["name"] == "opened" else STEER
 
     def _asked_to_compare(self, change: t.Bunch) -> None:
         """Put the first two atoms that somebody asked to compare side by side, on the work list."""
@@ -256,6 +264,8 @@ class Dashboard(ipw.VBox):
             self._try(f"opening {self.tab}", lambda: self._build_tab(self.tab))
         for name, view in self._views.items():
             show(view, name == self.tab)
+        for widget in self._strength:
+            show(widget, self.tab == STEER)
 
     def _build_tab(self, name: str) -> None:
         started = time.perf_counter()
@@ -541,6 +551,10 @@ def _fields(panel: Panel, words: Sequence[str]) -> list[ipw.Widget]:
 # -------------------------------------------------------------------------------------------------
 # Several panels as one HTML file that needs no kernel, with plotly's script in it once.
 
+START = (
+    "Click a point of the map or search: beside it stands what makes that atom fire. “See what it does” "
+    "makes it stronger in the live model."
+)
 TITLE = "What has this SAE learned, and what does it do?"
 STYLE = "body { max-width: 1500px; } main.sae-nb-panel { margin: 0; }"
 

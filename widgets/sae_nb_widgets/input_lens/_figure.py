@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from sae_nb.evaluation import Difference, SpliceCheck
 from sae_nb.figures import format_number, format_percent, plot_text, template, theme
 from sae_nb.summaries import Contrast, InputSummary, UseOrder
-from sae_nb_widgets.components import NEGATIVE, POSITIVE, Column
+from sae_nb_widgets.components import HOLLOW_PX, NEGATIVE, POSITIVE, Column
 from sae_nb_widgets.input_lens._words import (
     activity_words,
     difference_words,
@@ -61,14 +61,15 @@ def _add_bars(
 ) -> None:
     where = {"xaxis": f"x{axis}", "yaxis": f"y{axis}"}
     values = column["values"]
-    colour: Any = theme.NEUTRAL
+    colour = [theme.NEUTRAL] * len(values)
     if column["signed"]:
         colour = [NEGATIVE if (value or 0) < 0 else POSITIVE for value in values]
+    within = [theme.CLEAR if hollow else of for hollow, of in zip(column["hollow"], colour)]
     figure.add_bar(
         x=values,
         y=names,
         orientation="h",
-        marker={"color": colour},
+        marker={"color": within, "line": {"color": colour, "width": HOLLOW_PX}},
         name=column["title"],
         showlegend=False,
         **where,
@@ -76,7 +77,7 @@ def _add_bars(
     for key, words, style in (
         (
             "control",
-            "what chance reaches",
+            "what chance reaches (outlined: no more than that)",
             {"symbol": "line-ns-open", "color": theme.CONTROL, "size": 12},
         ),
         (
@@ -121,7 +122,12 @@ def shown_atoms(
         fired = chosen is not None and bool(found.a[chosen] or found.b[chosen])
     else:
         known = summary.base is not None or sort not in ("surprise", "lift")
-        atoms = summary.top(n, sort if known else None)
+        order = summary.order(sort if known else None)
+        # What the sentence names stands on top; where it names nothing, size alone decides.
+        if sort == "attribution" and summary.used.more_than_chance:
+            beyond = summary.used.beyond[np.searchsorted(summary.used.atom, order)]
+            order = order[np.argsort(~beyond, kind="stable")]
+        atoms = order[:n].tolist()
         fired = chosen is not None and summary.place(chosen) is not None
     return [*atoms, chosen] if fired and chosen is not None and chosen not in atoms else atoms
 
@@ -139,6 +145,7 @@ def columns_of(
         notes = [f"{z} | {times_words(x)}" for z, x in zip(notes, lifts, strict=True)]
         title = "activation (max) | × usual"
     effect, control = used.attribution[places].tolist(), used.control[places].tolist()
+    hollow = (~used.beyond[places]).tolist()
     known = [checks.get(atom) for atom in atoms]
     words = [
         " ".join(
@@ -154,11 +161,12 @@ def columns_of(
             tips=[activity_words(summary, place) for place in places.tolist()],
         ),
         Column(
-            title="effect on the answer (logit)" if summary.answers else "effect on the output",
+            title="effect on the answer" if summary.answers else "effect on the output",
             values=effect,
             notes=[signed_number(e) for e in effect],
             control=[np.copysign(c, e) for c, e in zip(control, effect, strict=True)],
             exact=[None if check is None else check.exact for check in known],
+            hollow=hollow,
             signed=True,
             tips=words,
         ),
@@ -168,11 +176,16 @@ def columns_of(
 def key_of(summary: InputSummary, compared: bool, measured: bool) -> list[tuple[str, str]]:
     """Return what every mark of the bars means: mark and words."""
     if compared:
-        return [("control", "what chance alone would give"), ("", "A − B: right of 0 more in A")]
+        return [
+            ("control", "what chance alone would give"),
+            ("hollow", "no more than that"),
+            ("", "A − B: right of 0 more in A"),
+        ]
     usual = [] if summary.used.lift is None else ["× usual: how often, next to the example set"]
     return [
         *(("", words) for words in usual),
-        ("control", "what random directions reach"),
+        ("control", "what random pushes reach"),
+        ("hollow", "no more than that"),
         *([("before", "measured by removing the atom")] * measured),
         ("above", "raises the answer"),
         ("below", "lowers it"),
@@ -183,9 +196,7 @@ def difference_columns(contrast: Contrast, atoms: list[int]) -> tuple[Column, ..
     """Return differences A − B with their permutation floors."""
     columns = [_difference("activation: A − B (mean)", contrast.strength, atoms)]
     if contrast.attribution is not None:
-        columns.append(
-            _difference("effect on the answer: A − B (logit)", contrast.attribution, atoms)
-        )
+        columns.append(_difference("effect on the answer: A − B", contrast.attribution, atoms))
     return tuple(columns)
 
 
@@ -203,6 +214,7 @@ def _difference(title: str, found: Difference, atoms: list[int]) -> Column:
         values=value.tolist(),
         notes=[signed_number(float(v)) for v in value],
         control=ends.tolist(),
+        hollow=(~found.above_floor[atoms]).tolist(),
         signed=True,
         tips=tips,
     )

@@ -648,10 +648,6 @@ class InputLens(Panel):
         """Return the facts beside the question in exports, and which atom is shown over the input."""
         return {"atom": self.names.name(self.atom), **self.chips}
 
-    def export_name(self) -> str:
-        """Return the file name of exports: the atom shown."""
-        return f"input_atom_{self.atom}"
-
     def static_page(self) -> Page:
         """Return what `to_html` writes: a small page that needs neither kernel nor script."""
         return replace(super().static_page(), figure=None)

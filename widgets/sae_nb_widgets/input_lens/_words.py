@@ -75,18 +75,40 @@ def _reads(summary: InputSummary) -> str:
 
 
 def _matter(summary: InputSummary, names: AtomNames) -> str:
-    if not len(summary.used):
+    used = summary.used
+    if not len(used):
         return "No atom fires here."
-    atoms = np.asarray(summary.top(NAMED, "attribution"))
-    places = np.searchsorted(summary.used.atom, atoms)
-    effects = summary.used.attribution[places]
-    beyond = np.abs(effects) > summary.used.control[places]
-    if not beyond.any():
-        return "No atom matters more than random directions would."
-    atoms, effects = atoms[beyond].tolist(), effects[beyond]
+    n, chance = int(used.beyond.sum()), format_count(round(used.by_chance))
     asked = summary.answers and summary.target != summary.answers[0][0]
-    what = f"matter most for {outcome_words(summary)}" if asked else "matter most"
-    return f"Atoms that {what}: {_named(atoms, effects.tolist(), names)}."
+    of = f" for {outcome_words(summary)}" if asked else ""
+    if not used.more_than_chance:
+        return (
+            f"No single atom stands out{of}: {format_count(n)} of {format_count(len(used))} active ones "
+            f"{'beats' if n == 1 else 'beat'} a random push, chance gives {chance}."
+        )
+    first = np.flatnonzero(used.beyond)
+    first = first[np.argsort(-np.abs(used.attribution[first]), kind="stable")][:NAMED]
+    raising, lowering = (
+        [
+            names.in_text(int(used.atom[place]))
+            for place in first
+            if sign * used.attribution[place] > 0
+        ]
+        for sign in (1, -1)
+    )
+    most = [_verb(raising, "raise"), _verb(lowering, "lower")]
+    return (
+        f"{format_count(n)} of {format_count(len(used))} active atoms matter{of} (chance gives {chance}), "
+        f"most of all: {'; '.join(filter(None, most))}."
+    )
+
+
+def _verb(atoms: list[str], verb: str) -> str:
+    """Say that atoms raise or lower the answer; nothing of no atoms."""
+    if not atoms:
+        return ""
+    named = " and ".join([", ".join(atoms[:-1]), atoms[-1]]) if len(atoms) > 1 else atoms[0]
+    return f"{named} {verb}{'s' * (len(atoms) == 1)} it"
 
 
 def _differ(contrast: Contrast, names: AtomNames) -> str:

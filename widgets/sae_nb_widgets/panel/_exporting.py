@@ -41,6 +41,7 @@ from sae_nb_widgets.components import (
     mark_atoms,
     style_sheet,
 )
+from sae_nb_widgets.panel._glossary import words_html, words_in
 
 SHARED_SCRIPT = "plotly.min.js"
 LONGEST_LIST = 12
@@ -123,6 +124,7 @@ def page_html(page: Page, script: str) -> str:
         f".sae-nb-panel {{ --sae-nb-font: {sizes.font_px}px; --sae-nb-title: {sizes.title_px}px; }}"
     )
     help_text = "".join(f"<p>{escape(s)}</p>" for s in page.explanation if s)
+    help_text += words_html((*page.explanation, *page.chips, page.main, page.detail))
     answer = answer_html(page.answer, page.numbers)
     cards = "" if page.names is None else cards_html(answer + page.main + page.detail, page.names)
     return (
@@ -144,7 +146,7 @@ def page_html(page: Page, script: str) -> str:
 def header_html(question: str, chips: Mapping[str, str]) -> str:
     """Return the question and its chips as escaped HTML."""
     shown = "".join(
-        f'<span class="sae-nb-chip" title="{escape(name)}: {escape(text)}">{escape(name)} '
+        f'<span class="sae-nb-chip" title="{escape(_chip_title(name, text))}">{escape(name)} '
         f"<b>{escape(text)}</b></span>"
         for name, text in chips.items()
     )
@@ -152,6 +154,12 @@ def header_html(question: str, chips: Mapping[str, str]) -> str:
         f'<div class="sae-nb-header"><span class="sae-nb-question" role="heading" '
         f'aria-level="3">{escape(question)}</span><span class="sae-nb-chips">{shown}</span></div>'
     )
+
+
+def _chip_title(name: str, text: str) -> str:
+    """A fact in full, with what its name means where that is a word of the field."""
+    meanings = "; ".join(words_in([name]).values())
+    return f"{name}: {text}" + (f" ({meanings})" if meanings else "")
 
 
 def answer_html(answer: str, numbers: str) -> str:

@@ -72,8 +72,8 @@ class Leaves(Saying):
         return exporting.static_html(self._detail.children)
 
     def export_name(self) -> str:
-        """Return the name, without ending, of files the export buttons write."""
-        return self.stem
+        """Return the name, without ending, of files the export buttons write; it says of which atom."""
+        return f"{self.stem}_atom_{self.atom}" if self.has_trait("atom") else self.stem
 
     # --- files ------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -23,6 +23,7 @@ from sae_nb_widgets.panel._atoms import KnowsAtoms
 from sae_nb_widgets.panel._background import Background
 from sae_nb_widgets.panel._closing import close_whole, owned_widgets
 from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
+from sae_nb_widgets.panel._glossary import words_html
 from sae_nb_widgets.panel._leaving import Leaves
 from sae_nb_widgets.panel._saying import small_toggle
 from sae_nb_widgets.panel._theming import forget_styled, keep_styled
@@ -177,7 +178,8 @@ class Panel(KnowsAtoms, Leaves, ipw.VBox):
             [] if figure is None else [figure] if isinstance(figure, ipw.Widget) else list(figure)
         )
         # By type name along the bases: asking plotly for the class imports seconds of validation code.
-        plots = (w for w in main if any(c.__name__ == "FigureWidget" for c in type(w).__mro__))
+        inside = (w for one in main for w in exporting.descendants(one))
+        plots = (w for w in inside if any(c.__name__ == "FigureWidget" for c in type(w).__mro__))
         self._figure = next(plots, None)
         # "more" goes to the next line with the control before it, never alone.
         self._last.children = (*controls[-1:], self._more_button)
@@ -254,8 +256,17 @@ class Panel(KnowsAtoms, Leaves, ipw.VBox):
 
     def _toggle_help(self, shown: bool) -> None:
         sentences = "".join(f"<p>{escape(s)}</p>" for s in self.explanation if s)
-        self._help.value = f'<div class="sae-nb-help" role="note">{sentences}</div>'
+        words = words_html(self._texts())
+        self._help.value = f'<div class="sae-nb-help" role="note">{sentences}{words}</div>'
         show(self._help, shown)
+
+    def _texts(self) -> Iterator[str]:
+        """What stands on the panel, as far as words of the glossary may be in it."""
+        yield from (*self.explanation, *self.chips)
+        for widget in exporting.descendants(self._body):
+            yield from (
+                str(getattr(widget, name, "")) for name in ("description", "hint", "tokens")
+            )
 
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""

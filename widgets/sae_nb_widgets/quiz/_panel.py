@@ -253,26 +253,30 @@ class AtomQuiz(Panel):
 
 
 def _score_html(score: QuizScore) -> str:
-    """The score as a bar, with what guessing gives."""
+    """The score between 0 and 100 %, with its interval and what guessing gives; nothing before an answer."""
+    if not score.n_answered:
+        return ""
     low, high = score.interval
-    bar = (
-        '<div style="position:relative;height:14px;margin:6px 0;background:'
-        'color-mix(in srgb, currentColor 12%, transparent);border-radius:3px" role="img" '
-        f'aria-label="{escape(score.words)}">'
-        f'<div style="position:absolute;left:{low:.1%};width:{high - low:.1%};top:4px;height:6px;'
-        'background:currentColor;opacity:0.45;border-radius:3px"></div>'
-        + (
-            f'<div style="position:absolute;left:calc({score.share:.1%} - 2px);width:4px;top:0;'
-            'height:14px;background:currentColor"></div>'
-            if score.n_answered
-            else ""
-        )
-        + f'<div style="position:absolute;left:{score.chance:.1%};top:-2px;height:18px;'
-        'border-left:2px solid currentColor;opacity:0.7"></div></div>'
+    marks = (
+        f'<div class="sae-nb-range" style="left:{low:.1%};width:{high - low:.1%}"></div>'
+        f'<div class="sae-nb-control" style="left:{score.chance:.1%}"></div>'
+        f'<div class="sae-nb-before" style="left:{score.share:.1%}"></div>'
+    )
+    keys = (
+        ("before", f"you: {score.n_right} of {score.n_answered}"),
+        ("control", f"guessing: 1 of {round(1 / score.chance)}"),
+        ("range", "where your share may lie after more answers (95 %)"),
+    )
+    key = "".join(
+        f'<span class="sae-nb-keypart"><span class="sae-nb-keymark sae-nb-key-{mark}"></span>'
+        f"{escape(words)}</span>"
+        for mark, words in keys
     )
     return (
-        '<div class="sae-nb-card" style="max-width:420px"><div class="sae-nb-cardtitle">Your score</div>'
-        f"{bar}<div>Thin mark: guessing. Thick mark: you, in your 95 % interval.</div></div>"
+        '<div class="sae-nb-card sae-nb-score"><div class="sae-nb-cardtitle">Your share of right answers'
+        f'</div><div class="sae-nb-scale"><span>0 %</span><div class="sae-nb-track" role="img" '
+        f'aria-label="{escape(score.words)}">{marks}</div><span>100 %</span></div>'
+        f'<div class="sae-nb-key">{key}</div></div>'
     )
 
 

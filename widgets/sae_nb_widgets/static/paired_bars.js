@@ -25,7 +25,10 @@ function render({ model, el }) {
     const [zero, end] = [percent(0), percent(value)];
     fill.style.left = `${Math.min(zero, end)}%`;
     fill.style.width = `${Math.abs(end - zero)}%`;
-    if (column.signed) fill.style.background = `rgb(${COLOURS.heat[value < 0 ? "below" : "above"]})`;
+    if (column.signed) {
+      fill.style.setProperty("--fill", `rgb(${COLOURS.heat[value < 0 ? "below" : "above"]})`);
+    }
+    fill.classList.toggle("sae-nb-hollow", column.hollow[row]);
     track.append(fill);
     for (const [name, style] of [["control", "control"], ["exact", "before"]]) {
       const at = column[name][row];

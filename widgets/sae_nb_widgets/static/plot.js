@@ -114,6 +114,12 @@ function keepFitting(el, tries = 100) {
     plot._fullLayout.autosize = true;
     window.dispatchEvent(new Event("resize"));
   };
+  // One that was drawn while it was hidden has not heard how wide it is.
+  let wide = el.clientWidth;
+  new ResizeObserver(() => {
+    if (!wide && el.clientWidth) window.dispatchEvent(new Event("resize"));
+    wide = el.clientWidth;
+  }).observe(el);
   pointAtoms(plot);
   plot.on("plotly_relayout", unpin);
   plot.on("plotly_update", (changed) => unpin(changed && changed.layout));

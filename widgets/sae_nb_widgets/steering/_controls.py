@@ -188,7 +188,7 @@ class SteeringControls:
         """Give the slider the range of the atom and the mode, and say in which unit it is."""
         atom, mode = self._panel.atom, self._panel.mode
         fit_slider(self.strength, self._panel.strength, *scale.limits(atom, mode))
-        self.unit.value = unit_html(scale.words(atom, mode))
+        self.unit.value = unit_html(scale.words(atom, mode), scale.explained(atom, mode))
         self.name.value = atom_mark(atom, self._panel.names.words(atom))
 
     def show_positions(self) -> None:
@@ -255,9 +255,10 @@ def snapped(slider: ipw.FloatSlider, strength: float) -> bool:
     return abs(slider.value - strength) <= 0.51 * slider.step
 
 
-def unit_html(text: str) -> str:
-    """Return the unit beside the slider."""
-    return f"<span>{escape(text)}</span>"
+def unit_html(text: str, explained: str) -> str:
+    """Return the unit beside the slider, and what it means to whoever points at it."""
+    title = f' title="{escape(explained)}"' if explained else ""
+    return f"<span{title}>{escape(text)}</span>"
 
 
 def editable(model: LiveModel, d_in: int, current: str) -> list[str]:

@@ -93,6 +93,8 @@ class SteeringMix(ipw.Box):
 
 THUMBNAIL_SHARE = 0.76  # of the theme's thumbnail: three stand side by side in the column
 CHANGE = "relative change"
+ELLIPSIS = " …"
+SENTENCE_ENDS = (".", "!", "?", "…")
 IDENTICAL = 1e-3
 """Relative difference below which the changes under atom and random push are one and the same."""
 
@@ -184,7 +186,7 @@ class SteeringDetail:
             note = f"{edit}. The settings have changed since then: continue again."
         self.texts.value = columns_html(
             [
-                ("before", [(visible_token(token), False) for token in record.before]),
+                ("before", _marked(record.before, [False] * len(record.before))),
                 ("after", _marked(record.after, record.after_changed)),
                 (RANDOM_PUSH, _marked(record.random, record.random_changed)),
             ],
@@ -207,7 +209,21 @@ def tells_them_apart(summary: SteeringSummary) -> bool:
 
 
 def _marked(tokens: Sequence[str], changed: Iterable[bool]) -> list[tuple[str, bool]]:
-    return [(visible_token(token), bool(new)) for token, new in zip(tokens, changed, strict=True)]
+    """Tokens as they are shown, and which of them are marked; no text ends within a word."""
+    marked = [(visible_token(token), bool(new)) for token, new in zip(tokens, changed, strict=True)]
+    kept = whole_words(tokens)
+    return marked if kept is None else [*marked[:kept], (ELLIPSIS, False)]
+
+
+def whole_words(tokens: Sequence[str]) -> int | None:
+    """Return how many tokens of a text that was cut off to show; None where it ends by itself.
+
+    The last word may go on, and is left out: a text ends with its sentence or with "…".
+    """
+    if not tokens or "".join(tokens).rstrip("”\"') ").endswith(SENTENCE_ENDS):
+        return None
+    begins = [i for i, token in enumerate(tokens) if i and token[:1].isspace()]
+    return begins[-1] if begins else len(tokens)
 
 
 def change_rows(summary: SteeringSummary) -> list[tuple[str, float, float]]:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import traitlets as t
 from jaxtyping import Float
 
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.checks import check_atom, checked
+from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.figures import format_count, format_duration
-from sae_nb.files import SaeIdentity, identity_of, read_json, write_json
 from sae_nb.sessions import names_of
-from sae_nb.steering import MODES, Positions, Unit
 from sae_nb.summaries import (
     Continuation,
     SteeringCurve,
@@ -31,24 +27,16 @@ from sae_nb.summaries import (
     summarise_dose_response,
 )
 from sae_nb_widgets.panel import (
-    LARGEST_SEED,
     LIVE_ONLY,
-    Atom,
-    Number,
-    Panel,
     Samples,
-    Whole,
     check_parts,
-    check_point,
     figure_widget,
     line,
-    or_trait_error,
     reacts,
     show,
     target_of,
-    target_rule,
 )
-from sae_nb_widgets.steering._controls import MOST_MOVED, SteeringControls, follow
+from sae_nb_widgets.steering._controls import SteeringControls, follow
 from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
 from sae_nb_widgets.steering._figure import (
     mark_strength,
@@ -56,6 +44,8 @@ from sae_nb_widgets.steering._figure import (
     update_answer,
     update_curve,
 )
+from sae_nb_widgets.steering._question import ASKED
+from sae_nb_widgets.steering._recipes import KeepsRecipes
 from sae_nb_widgets.steering._runs import SteeringAnswer, SteeringRuns
 from sae_nb_widgets.steering._scale import StrengthScale, measured_p99
 from sae_nb_widgets.steering._words import (
@@ -64,7 +54,6 @@ from sae_nb_widgets.steering._words import (
     edit_words,
     numbers_words,
     plain_number,
-    recipe_words,
     search_words,
     strength_words,
 )
@@ -75,27 +64,18 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 
-MOST = 10_000.0
-"""Largest strength either way, in any unit: far beyond what leaves anything of the model."""
-
 CURVE_POINTS = 11
 EMPTIED = {
     "language": "The text is empty. Type at least one word.",
     "vision": "There is no image. Draw or choose one above.",
 }
-NO_RECIPE = (
-    "This is not a recipe I can read{}. Paste one that stood in this field, and press replay."
-)
 STATES_HAVE_NO_CURVE = (
     "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
 )
-ASKED: tuple[str, ...] = ("atom", "strength", "mode", "positions", "hook_point")
-ASKED += ("sample", "seed", "head", "text", "others", "target_kl", "target")
-"""Traits that make up what is asked: changing one runs the model."""
 
 
 @checked(leave=("acts",))
-class SteeringPanel(Panel):
+class SteeringPanel(KeepsRecipes):
     """What happens if this atom were stronger?
 
     Every change runs the live model three times, off the main thread and under the model's lock:
@@ -142,7 +122,8 @@ class SteeringPanel(Panel):
     explanation = (
         "The bars are the model's answer as it is, with the atom's direction added at the hook point, "
         "and with a random push of the same size; the heat shows how far the state of each position "
-        "moves in later layers. A strength of 1× is the 99th percentile of the atom's activations.",
+        "moves in later layers. Full strength is "
+        "as strong as the atom is in the strongest 1 % of its firings (their 99th percentile).",
         "An effect no larger than the random push's says nothing about the atom, and a large overall "
         "shift (KL) means that the model is far from anything it was trained on. This is a single "
         "input; do not generalise from it.",
@@ -154,74 +135,6 @@ class SteeringPanel(Panel):
         "Moving the strength needs a running kernel and was left out; the answer, the curves and the "
         "recipe are all here."
     )
-
-    atom = Atom(help="Row of the dictionary that is made stronger.")
-    strength = Number(0.0, -MOST, MOST, help="How much, in the panel's unit.")
-    # The table itself, not a copy: a mode that is added to it can be chosen.
-    mode = t.Enum(cast(Any, MODES), default_value="add", help="What is done with it.")
-    positions = t.Any(None, help="None or 'all', a name such as 'cls' or 'last', or indices.")
-    hook_point = t.Unicode("", help="Where in the model.")
-    target = t.Unicode(
-        "", help="Class or token that the sentence and the curve are about; empty: what moves most."
-    )
-    sample = Whole(0, 0, lambda panel: len(panel.samples) - 1, help="Which of the inputs.")
-    seed = Whole(0, 0, LARGEST_SEED, help="Of the random direction.")
-    head = t.Unicode("", help="Which head answers; empty for the main one.")
-    text = t.Unicode("", help="What a language model reads.")
-    others = t.Tuple(help="Atoms changed with it: pairs of an atom and its strength, in its unit.")
-    target_kl = t.Float(None, allow_none=True, help="Divergence to find the strength for, in nats.")
-    recipes = t.List(t.Dict(), help="Recipes that were kept, ready for JSON.")
-    max_new_tokens = Whole(20, 1, 200, help="Tokens that a continuation adds.")
-
-    @t.validate("hook_point")
-    def _hook_point_fits(self, proposal: t.Bunch) -> str:
-        or_trait_error(check_point, self.model, self.sae, proposal["value"])
-        return str(proposal["value"])
-
-    @t.validate("positions")
-    def _positions_exist(self, proposal: t.Bunch) -> Any:
-        value = None if proposal["value"] == "all" else proposal["value"]
-        if isinstance(value, list):
-            value = tuple(value)
-        or_trait_error(Positions, value, prefix_tokens=self.model.prefix_tokens)
-        return value
-
-    @t.validate("others")
-    def _others_exist(self, proposal: t.Bunch) -> tuple[tuple[int, float], ...]:
-        try:
-            pairs = tuple((int(atom), float(strength)) for atom, strength in proposal["value"])
-        except (TypeError, ValueError):
-            raise t.TraitError(
-                f"`others` must be pairs of an atom and its strength, got {proposal['value']!r}."
-            ) from None
-        for atom, strength in pairs:
-            or_trait_error(check_atom, atom, self.n_atoms)
-            if not np.isfinite(strength):
-                raise t.TraitError(f"`others` must have finite strengths, got {strength}.")
-        if len({atom for atom, _ in pairs}) < len(pairs):
-            raise t.TraitError(f"`others` must name each atom once, got {pairs}.")
-        return pairs
-
-    @t.validate("target_kl")
-    def _target_is_positive(self, proposal: t.Bunch) -> float | None:
-        value = proposal["value"]
-        if value is not None and not 0 < float(value) < np.inf:
-            raise t.TraitError(f"`target_kl` must be positive and finite, in nats, got {value}.")
-        return None if value is None else float(value)
-
-    @t.validate("head")
-    def _head_exists(self, proposal: t.Bunch) -> str:
-        or_trait_error(answering, self.model, proposal["value"])
-        return str(proposal["value"])
-
-    @t.validate("target")
-    def _target_exists(self, proposal: t.Bunch) -> str:
-        or_trait_error(target_of, answering(self.model, self.head), proposal["value"])
-        return str(proposal["value"])
-
-    def target_rule(self) -> str:
-        """Say what sentence and curve can be about."""
-        return target_rule(self.model, MOST_MOVED)
 
     def __init__(
         self,
@@ -240,13 +153,10 @@ class SteeringPanel(Panel):
         self.runs = SteeringRuns(model, sae)
         self.scale = StrengthScale(talks=bool(model.causal))
         self._acts = acts
-        self._identity: SaeIdentity | None = None
-        self._waiting: SteeringRecipe | None = None
         self._summary: SteeringSummary | None = None
         self._curve: SteeringCurve | None = None
         self._seconds = 0.0
-        self._ready, self._auto, self._text_waits = False, strength is None, False
-        self._following = self._taking = False
+        self._auto, self._text_waits, self._following = strength is None, False, False
         # Said with the next answers: which strength was not kept for another atom.
         self._lowered = ""
         # Counts what made earlier runs void: other weights, another picture under the same number.
@@ -306,7 +216,8 @@ class SteeringPanel(Panel):
         if self._waiting is not None:
             self._take(self._waiting)
             self._waiting = None
-        if self._auto and self.unit == "p99":
+        # Somebody may be setting one at this moment: only what nobody has touched is chosen here.
+        if self._auto and not self.strength and self.unit == "p99":
             self.strength = self.scale.safe(self.atom, self.mode) or self.strength
         self._unit_kept = self.unit
         self._fit_sliders()
@@ -315,45 +226,6 @@ class SteeringPanel(Panel):
             self.continue_text()
 
     # --- what is asked ----------------------------------------------------------------------------
-
-    @property
-    def unit(self) -> Unit:
-        """Unit of `strength`: "p99" where the atom's percentile is known, else "coefficient"."""
-        return self.scale.unit(self.atom, self.mode)
-
-    @property
-    def identity(self) -> SaeIdentity:
-        """Which SAE the atoms are of, as recipes and sessions write it."""
-        if self._identity is None:
-            self._identity = identity_of(self.sae)
-        return self._identity
-
-    @property
-    def current(self) -> SteeringRecipe:
-        """What the panel asks for now."""
-        # Once each: another thread may change them meanwhile, and a unit belongs to a mode.
-        atom, mode, scale = self.atom, self.mode, self.scale
-        return SteeringRecipe(
-            hook_point=self.hook_point,
-            atom=atom,
-            strength=self.strength,
-            unit=scale.unit(atom, mode),
-            p99=scale.of(atom, mode),
-            others=tuple(
-                (other, strength * scale.unit_size(other, mode))
-                for other, strength in self.others
-                if other != atom  # while it is the one in question, its slider is the large one
-            ),
-            mode=mode,
-            positions=self.positions,
-            sample=self.sample,
-            seed=self.seed,
-            head=self.head,
-            text=self.text if self.kind == "language" and self.text else None,
-            model_name=self.model.name,
-            target_kl=self.target_kl,
-            sae=self.identity,
-        )
 
     @property
     def ready(self) -> bool:
@@ -387,6 +259,8 @@ class SteeringPanel(Panel):
     @reacts("atom", doing="steering", early=True)
     def _stay_safe(self) -> None:
         """Keep no strength for another atom that it was not chosen for and that may break the model."""
+        if not self._ready:
+            return
         same_unit, self._unit_kept = self.unit == self._unit_kept, self.unit
         safe, set_by_hand = self.scale.safe(self.atom, self.mode), self.strength
         if safe is None or self._auto or self._taking or self.target_kl is not None:
@@ -596,97 +470,6 @@ class SteeringPanel(Panel):
             update_answer(self.plot, self._summary)
             update_curve(self.plot, self._curve, self.names.name)
 
-    # --- recipes ----------------------------------------------------------------------------------
-
-    def recipe(self) -> dict[str, Any]:
-        """Return everything it takes to do the same again, as plain JSON values."""
-        return self.current.to_json()
-
-    def keep_recipe(self) -> dict[str, Any]:
-        """Add what is asked for now to `recipes`, and return it; one that is there stays once."""
-        recipe = self.recipe()
-        if recipe not in self.recipes:
-            self.recipes = [*self.recipes, recipe]
-        self.say(f"Kept as recipe {self.recipes.index(recipe) + 1}: {self._words_of(recipe)}.")
-        return recipe
-
-    def _words_of(self, recipe: Mapping[str, Any]) -> str:
-        return recipe_words(SteeringRecipe.from_json(dict(recipe)), self.names, self.scale)
-
-    @checked
-    def save_recipe(self, path: str | Path) -> Path:
-        """Write what is asked for now as a JSON file, atomically."""
-        write_json(Path(path), self.recipe())
-        return Path(path)
-
-    @checked
-    def replay(self, recipe: Mapping[str, Any] | str | Path) -> None:
-        """Do what a recipe says."""
-        fields = recipe if isinstance(recipe, Mapping) else read_json(Path(recipe))
-        asked = SteeringRecipe.from_json(dict(fields))
-        if asked.sae is not None and not asked.sae.is_same(self.identity):
-            raise ValueError(
-                f"`recipe` must be of the SAE that is steered, {self.identity}, and this one is of "
-                f"{asked.sae}. Open the panel with that SAE."
-            )
-        # Without an event loop the strengths' answer comes on a thread of its own: not in between.
-        with self._drawing:
-            self._auto = False
-            if not self._ready:  # until then nobody knows in which unit a strength is
-                self._waiting = asked
-            self._take(asked)
-
-    def _take(self, asked: SteeringRecipe) -> None:
-        """Set every trait to what a recipe says."""
-        self._taking = True
-        try:
-            self._take_edit(asked)
-        finally:
-            self._taking = False
-        if asked.text is not None:  # last, because another sample brings its own
-            self.text = asked.text
-
-    def _take_edit(self, asked: SteeringRecipe) -> None:
-        with self.hold_trait_notifications():
-            self.hook_point, self.atom, self.mode = asked.hook_point, asked.atom, asked.mode
-            self.positions, self.sample, self.seed = asked.positions, asked.sample, asked.seed
-            self.head, self.target_kl = asked.head, None
-            # The same coefficients, also where percentiles were measured on other activations.
-            size = self.scale.unit_size
-            self.others = tuple((a, amount / size(a, asked.mode)) for a, amount in asked.others)
-            self.strength = asked.amount / size(asked.atom, asked.mode)
-
-    def replay_text(self) -> None:
-        """Do what the recipe in the field says."""
-        with self.guarded("recipe"):
-            try:
-                fields = json.loads(self.controls.recipe.value)
-            except json.JSONDecodeError as error:
-                where = f" (line {error.lineno}, column {error.colno})"
-                raise ValueError(NO_RECIPE.format(where)) from None
-            if not isinstance(fields, dict):
-                raise ValueError(NO_RECIPE.format(""))
-            self.replay(fields)
-
-    @reacts("recipes", early=True)
-    def _offer_recipes(self) -> None:
-        self.controls.show_kept([self._words_of(one) for one in self.recipes])
-
-    def state(self) -> dict[str, Any]:
-        """Return what a saved session keeps: the recipe that is shown, and those that were kept."""
-        return {"recipe": self.recipe(), "recipes": list(self.recipes)}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state` gave."""
-        if unknown := sorted(set(state) - {"recipe", "recipes"}):
-            raise ValueError(
-                f"`state` must name what a {type(self).__name__} keeps (recipe, recipes), got "
-                f"{', '.join(unknown)}. Take it from `state()` of the same kind of panel."
-            )
-        if "recipe" in state:
-            self.replay(state["recipe"])
-        self.recipes = [dict(one) for one in state.get("recipes", self.recipes)]
-
     # --- answers ----------------------------------------------------------------------------------
 
     @property
@@ -728,7 +511,7 @@ class SteeringPanel(Panel):
 
     def export_name(self) -> str:
         """Return the file name of exports: the atom and its strength."""
-        return f"steering_{self.atom}_{self.strength:g}"
+        return f"{super().export_name()}_at_{self.strength:g}"
 
     @checked
     def dose_response(

@@ -19,6 +19,9 @@ WIDEST = 5.0
 WIDEST_LENGTHS = 2.0
 """End of the slider where no percentile is known, in median lengths of a state."""
 
+FULL_STRENGTH = "full strength"
+"""What panels call the 99th percentile of an atom's activations."""
+
 SAFE, SAFE_FOR_TEXT = 2.0, 1.0
 """Multiples of the 99th percentile that a panel chooses by itself, and above which it keeps no strength
 that was set for another atom. Of 25 atoms of the bundled tiny-gpt, added at every token, none makes a
@@ -75,10 +78,19 @@ class StrengthScale:
         """Return what stands beside the slider."""
         if not MODES[mode].takes_p99:
             return MODES[mode].unit_words
-        p99 = self.of(atom, mode)
-        if p99 is not None:
-            return f"× its 99th percentile ({format_number(p99)})"
+        if self.of(atom, mode) is not None:
+            return f"× {FULL_STRENGTH}"
         return "model units" + " (it never fires in the examples)" * (self.p99 is not None)
+
+    def explained(self, atom: int, mode: Mode) -> str:
+        """Return what the words beside the slider mean; empty where they say it themselves."""
+        p99 = self.of(atom, mode)
+        if p99 is None or not MODES[mode].takes_p99:
+            return ""
+        return (
+            f"{FULL_STRENGTH}: as strong as the atom is in the strongest 1 % of its firings "
+            f"({format_number(p99)}, their 99th percentile)"
+        )
 
 
 def measured_p99(sae: SparseAutoencoder, acts: Any) -> Float[np.ndarray, " n_atoms"]:

@@ -9,7 +9,7 @@ import numpy as np
 from sae_nb.figures import format_number, format_percent, visible_token
 from sae_nb.steering import MODES, CalibratedStrength, Mode
 from sae_nb.summaries import Continuation, SteeringCurve, SteeringRecipe, SteeringSummary
-from sae_nb_widgets.steering._scale import StrengthScale
+from sae_nb_widgets.steering._scale import FULL_STRENGTH, StrengthScale
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
@@ -24,7 +24,7 @@ def plain_number(value: float) -> str:
 
 
 def strength_words(strength: float, unit: str, mode: Mode) -> str:
-    """Say what was done to an atom: "turned up 3×", "scaled by 0.5"."""
+    """Say what was done to an atom: "added at 3× full strength", "scaled by 0.5"."""
     how = MODES[mode]
     if strength == how.neutral:
         return "left as it is"
@@ -32,12 +32,17 @@ def strength_words(strength: float, unit: str, mode: Mode) -> str:
     number = plain_number(abs(strength) if below else strength)
     verb = how.verb_below if below else how.verb
     if unit == "p99":
-        return f"{verb} {number}×"
+        return f"{verb} {times_words(number)}"
     return f"{verb} {number}" + " model units" * how.takes_p99
 
 
+def times_words(number: str) -> str:
+    """Write a multiple of full strength: "full strength", "3× full strength"."""
+    return FULL_STRENGTH if number == "1" else f"{number}× {FULL_STRENGTH}"
+
+
 def edit_words(recipe: SteeringRecipe, names: AtomNames, scale: StrengthScale) -> str:
-    """Say which atoms were changed and how: "“digit 4” (atom 474) turned up 3×"."""
+    """Say which atoms were changed and how: "“digit 4” (atom 474) added at 3× full strength"."""
     parts = [(recipe.atom, recipe.strength, recipe.unit)]
     for atom, amount in recipe.others:
         size = scale.unit_size(atom, recipe.mode)
@@ -79,8 +84,8 @@ def numbers_words(summary: SteeringSummary) -> str:
         )
     if recipe.unit == "p99":
         parts.append(
-            f"{plain_number(recipe.strength)}× = {format_number(recipe.amount)}: 1× is the 99th percentile "
-            f"of the atom's activations, {format_number(recipe.p99)}"
+            f"strength {format_number(recipe.amount)} = {plain_number(recipe.strength)} × {FULL_STRENGTH}, "
+            f"the 99th percentile of the atom's activations ({format_number(recipe.p99)})"
         )
     parts.append(f"length of the push {format_number(summary.edit_norm)}")
     return " · ".join(parts)
@@ -112,11 +117,12 @@ def curve_words(curve: SteeringCurve) -> str:
     what = f"the log-probability of {name}" if log else f"P({name})"
     size, factor = ("", 1.0) if log else (" points", 100.0)
     moves = "rises" if effect >= 0 else "falls"
-    sign = "×" if curve.recipe.unit == "p99" else " model units"
+    number = plain_number(at)
+    strength = times_words(number) if curve.recipe.unit == "p99" else f"{number} model units"
     verdict = " That is no more than chance." if low <= effect <= high else ""
     least, by, most = (format_number(factor * v, digits=2) for v in (low, abs(effect), high))
     return (
-        f"At {plain_number(at)}{sign}, {what} {moves} by {by}{size}; "
+        f"At {strength}, {what} {moves} by {by}{size}; "
         f"{len(response.control)} random directions: {least} to {most}{size}.{verdict}"
     )
 

@@ -1,0 +1,41 @@
+"""Words of the field that panels use, in plain ones: under "?" and on the facts beside the question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from sae_nb.figures import escape
+
+GLOSSARY = {
+    "atom": "a direction the SAE has learned; it fires where a state of the model has some of it",
+    "SAE": "sparse autoencoder; it writes each state of the model as a sum of few atoms",
+    "hook point": "the place in the model whose states are read or changed",
+    "token": "a piece of text, often part of a word",
+    "patch": "one of the small squares that an image is cut into",
+    "cls": "a position without a patch, which sums up the whole image",
+    "register": "a position without a patch, which the model uses as scratch space",
+    "cosine": "how alike two directions are: 1 the same, 0 unrelated, −1 opposite",
+    "logit": "the score of an answer before it becomes a probability",
+    "L0": "how many atoms are active at a position, on average",
+    "R²": "share of the variance of the states that the SAE explains",
+    "KL": "how far all answers together move, in nats",
+}
+
+
+def words_in(texts: Iterable[str]) -> dict[str, str]:
+    """Return the words of the glossary that stand in any of `texts`, with what they mean."""
+    text = " ".join(texts)
+    return {
+        word: meaning
+        for word, meaning in GLOSSARY.items()
+        if re.search(rf"(?<!\w){re.escape(word)}(?!\w)|(?<!\w){re.escape(word)}e?s(?!\w)", text)
+    }
+
+
+def words_html(texts: Iterable[str]) -> str:
+    """Return those words as one escaped paragraph; nothing where there is none."""
+    entries = "; ".join(
+        f"<b>{escape(word)}</b>: {escape(meaning)}" for word, meaning in words_in(texts).items()
+    )
+    return f"<p>{entries}.</p>" if entries else ""
