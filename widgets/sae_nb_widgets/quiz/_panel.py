@@ -258,14 +258,14 @@ def _score_html(score: QuizScore) -> str:
         return ""
     low, high = score.interval
     marks = (
-        f'<div class="sae-nb-range" style="left:{low:.1%};width:{high - low:.1%}"></div>'
+        f'<div class="sae-nb-interval" style="left:{low:.1%};width:{high - low:.1%}"></div>'
         f'<div class="sae-nb-control" style="left:{score.chance:.1%}"></div>'
         f'<div class="sae-nb-before" style="left:{score.share:.1%}"></div>'
     )
     keys = (
         ("before", f"you: {score.n_right} of {score.n_answered}"),
         ("control", f"guessing: 1 of {round(1 / score.chance)}"),
-        ("range", "where your share may lie after more answers (95 %)"),
+        ("interval", "where your share may lie after more answers (95 %)"),
     )
     key = "".join(
         f'<span class="sae-nb-keypart"><span class="sae-nb-keymark sae-nb-key-{mark}"></span>'
