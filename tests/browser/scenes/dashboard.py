@@ -17,7 +17,7 @@ board""",
 COLUMNS = (
     "n => getComputedStyle(n.querySelector('.sae-nb-view')).gridTemplateColumns.split(' ').length"
 )
-SCROLLING = """n => [...n.querySelectorAll('.sae-nb-view *')].filter(e =>
+SCROLLING = """n => [...n.querySelectorAll('.sae-nb-panel, .sae-nb-body')].filter(e =>
   /auto|scroll/.test(getComputedStyle(e).overflowY) && e.scrollHeight > e.clientHeight + 1
 ).map(e => e.className)"""
 TOP = "n => n.getBoundingClientRect().top"
