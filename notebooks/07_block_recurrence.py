@@ -23,7 +23,8 @@
 # then fall into *phases*, and a **Raptor**, a network of k shared blocks, can take the teacher's place.
 #
 # We ask it where the answer is known (`tiny-vit-tied`: three blocks, applied 4 + 4 + 4 times), where nobody
-# knows it (`tiny-vit`, its free twin), and over seeds on small digit networks. A short Raptor is trained here.
+# knows it (`tiny-vit`, its free twin), and over seeds on small digit networks. A Raptor is trained here, in about
+# a minute.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -42,6 +43,7 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 # %%
 import sae_nb as sn
 import sae_nb_widgets as sw
+import torch
 from sae_nb import dynamics
 from sae_nb_lessons import exercise, exercise_report, figures, recorded
 from sae_nb_widgets.panel import figure_widget
@@ -175,26 +177,54 @@ known.table("swap")
 # %% [markdown]
 # ## 3 · A Raptor in the teacher's place
 #
-# Stage 1: every block alone, first from the teacher's states (*teacher forcing*), soon from its own. Stage 2:
-# all blocks, on their own from the embeddings. Gains per step are all that distinguishes one application from the next.
+# All blocks learn together, rolled out from the embeddings. In the first quarter of the steps each next block reads
+# a mixture of the teacher's state and its own, ever less of the teacher's; from then on it is on its own. Gains per
+# step are all that distinguishes one application from the next.
 
 # %%
 monitor = sw.TrainingMonitor()
-config = dynamics.RaptorConfig(steps_1=110, steps_2=40, batch_size=12, learning_rate=1e-2)
+taught = dynamics.capture_states(tied, sn.data.scenes(800, seed=6), dtype=torch.float16)
+config = dynamics.RaptorConfig(steps=600)
 fitted = dynamics.train_raptor(
-    states["tied"], (0, 4, 8, 12), config, model=tied, callbacks=monitor, progress=False
+    taught, (0, 4, 8, 12), config, model=tied, callbacks=monitor, progress=False
 )
 monitor
 
+# %% [markdown]
+# The same with all of the recipe, 1 500 steps and the states of 4 000 images, was trained with three seeds and is
+# recorded. Both curves fall when the teacher's states are gone, and then rise on their own:
+
 # %%
-curves = {"Raptor, 150 steps": fitted.r2}
+longer = recorded("long_raptors")
+steps = [150 * i for i in range(1, 11)]
+whole = [longer.of(f"tied batch R2, step {step}").mean for step in steps]
+here = ([r.step for r in fitted.history[1:]], [r.r2 for r in fitted.history[1:]])
+curves = {"here, 600 steps": here, "recorded, 1 500 steps": (steps, whole)}
+axes = {"x_title": "step", "y_title": "R² of the batch"}
+figure_widget(figures.time_curves_figure(curves, **axes), height=260)
+
+# %%
+curves = {"Raptor, 600 steps": fitted.r2}
 floors = {"embeddings in every layer's place": fitted.fit.floor}
 figure_widget(figures.layers_figure(curves, floors=floors, y_title="R²"), height=290)
 
 # %% [markdown]
 # R² is about each layer's mean state, on images not trained on, and always of the Raptor's *own* roll-out. The
-# paper reports no error of its states; we do. This was a hundred and fifty steps; the authors take 625 000.
-# Over three seeds, on the digit networks:
+# paper reports no error of its states; we do. The whole recipe takes 1 500 steps; the authors take 625 000, in two
+# stages (`RaptorConfig(schedule="published")`). Over three seeds:
+
+# %%
+longer.table("three blocks", "two blocks")
+
+# %% [markdown]
+# Both **hold**: three shared blocks reconstruct the tied network, and two keep nearly all of the free one's accuracy.
+# The control has the same number of blocks, parameters and steps, but applies each block *once*:
+
+# %%
+longer.table("recurrence")
+
+# %% [markdown]
+# Digit networks, by the authors' two stages, over three seeds:
 
 # %%
 runs.table("drop helps", "two blocks", "more blocks")
@@ -208,26 +238,15 @@ runs.table("own roll-out", "which cut")
 # well than R² does.
 
 # %% [markdown]
-# The two bundled networks are harder: wider, of 69 tokens. Two hundred steps are too few for a Raptor in the
-# teacher's place. That more blocks predict more shows already:
+# On the two bundled networks, wider and of 69 tokens, the two stages reach little within two hundred steps. That
+# more blocks predict more shows already:
 
 # %%
 bundled = recorded("bundled_raptors")
 bundled.table("rises")
 
 # %% [markdown]
-# Fifteen hundred steps of eight images take it further, to about the teacher's accuracy where layers are
-# shared. The control has the same number of blocks, parameters and steps, but applies each block *once*:
-
-# %%
-longer = recorded("long_raptors")
-longer.table()
-
-# %% [markdown]
-# The targets (R² .95; .80 and 96 % of the accuracy) are **not** met at this length of training. That it is
-# recurrence which carries the answer **holds**: applied once, the same number of blocks keeps far less.
-#
-# Photographs: the same recipe on CIFAR-10, shortly trained (42 % right), gives a smooth band without phases, too,
+# Photographs: tiny-vit's recipe on CIFAR-10, shortly trained (42 % right), gives a smooth band without phases, too,
 # and two blocks reconstruct it with R² .72 (`benchmarks/cifar_depth.py`, one seed).
 #
 # The teacher's embedding and heads stay, so a Raptor can answer in its place:
@@ -294,14 +313,15 @@ assert known.verdict("swap") == "partly"
 assert every.verdict("true cut") == "holds"
 
 # %%
-# Two hundred steps are too few for the bundled networks; R² rises with k (the last rise has no room to spare).
-assert bundled.verdict("three blocks") == bundled.verdict("two blocks")
-assert bundled.verdict("two blocks") == "does not hold at this scale"
+# Trained together, the blocks reach both targets; recurrence is what carries the answer.
+assert longer.verdict("three blocks") == longer.verdict("two blocks") == "holds"
+assert longer.verdict("recurrence") == "holds"
+
+# %%
+# Two hundred steps of two stages decide nothing; R² rises with k (the last rise has no room to spare).
+assert bundled.verdict("three blocks") == bundled.verdict("two blocks") == "undecided"
 assert bundled.low("free R2 k=2 - k=1") > 0
 assert bundled.of("free R2 k=3 - k=2").mean > 0
-assert longer.low("tied R2") > 0.8
-assert longer.low("free R2") > 0.7
-assert longer.verdict("recurrence") == "holds"
 
 # %%
 # What ran here says the same.
@@ -309,7 +329,7 @@ assert evidence["tied"][1].phases.cuts == (0, 4, 8, 12)
 assert evidence["tied"][1].supported
 assert not any(found.supported for found in evidence["free"])
 assert swap.drop[0, 3] == swap.drop[4, 7] == 0
-assert fitted.fit.mean_r2 > float(fitted.fit.floor.mean()) + 0.3
+assert fitted.fit.mean_r2 > 0.8
 
 # %%
 exercise_report("07")

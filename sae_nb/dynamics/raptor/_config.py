@@ -72,7 +72,7 @@ class RaptorConfig:
     """
 
     schedule: Schedule = _BY_SCHEDULE
-    """"joint", or "published", which is also what `steps_1`, `steps_2` or `last_weights` imply."""
+    """Either "joint", or "published", which is also what `steps_1`, `steps_2` or `last_weights` imply."""
 
     steps: int = _BY_SCHEDULE
     """Steps in all: 1 500 if joint; else `steps_1` + `steps_2`, to which `steps` alone gives 40 and 60 %."""
@@ -87,7 +87,8 @@ class RaptorConfig:
     """Images per step, at most those that there are: 16 if joint, 48 if published."""
 
     optimiser: Optimiser = _BY_SCHEDULE
-    """"muon" for the matrices of attention and MLP and AdamW for the rest (joint), or "adamw" for all."""
+    """By schedule: "muon" (joint), for the matrices of attention and MLP, with AdamW for the rest; or "adamw"
+    for all (published)."""
 
     learning_rate: float = _BY_SCHEDULE
     """Peak of AdamW: 3e-3 if joint, with a warm-up over 10 % of the steps and then half a cosine; 2e-3 in
