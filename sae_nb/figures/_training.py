@@ -47,11 +47,14 @@ class TrainingCurve:
 
 
 TRAINING_CURVES = (
-    TrainingCurve(field="loss", title="loss", words="loss", positive=True),
-    TrainingCurve(field="r2", title="R²", words="R², variance explained"),
     TrainingCurve(
-        field="l0", title="atoms used, L0", words="atoms used per row, L0", from_zero=True
+        field="r2",
+        title="explained",
+        words="variance explained (R²), %",
+        factor=100.0,
+        unit=f"{THIN_SPACE}%",
     ),
+    TrainingCurve(field="loss", title="loss", words="loss", positive=True),
     TrainingCurve(
         field="dead_fraction",
         title="dead atoms",
@@ -59,6 +62,9 @@ TRAINING_CURVES = (
         factor=100.0,
         unit=f"{THIN_SPACE}%",
         from_zero=True,
+    ),
+    TrainingCurve(
+        field="l0", title="atoms used, L0", words="atoms used per row, L0", from_zero=True
     ),
     TrainingCurve(
         field="tokens_per_second", title="rows/s", words="rows per second", from_zero=True

@@ -125,17 +125,26 @@ def summarise_report_card(
     *,
     show: Shown = "key",
 ) -> ReportCardSummary:
-    """Put reports side by side, judge every number, and place it on its row's scale."""
+    """Put reports side by side, judge every number, and place it on its row's scale.
+
+    "key" are the rows to look at first and all in which the first SAE is not clear: none is hidden.
+    """
     columns = _named(reports, names)
     rows: dict[str, None] = {}
     for report in columns.values():
         rows.update(dict.fromkeys(report))
-    chosen = [name for name in rows if show != "key" or name in KEY or name not in _MORE]
     cells: dict[tuple[str, str], ReportCell] = {}
-    for metric in chosen:
+    first = next(iter(columns))
+    for metric in rows:
         row = {sae: report[metric] for sae, report in columns.items() if metric in report}
         placed = _placed(metric, row)
-        if show != "not clear" or any(cell.verdict == "not clear" for cell in placed):
+        failing = {cell.sae for cell in placed if cell.verdict == "not clear"}
+        wanted = {
+            "all": True,
+            "not clear": bool(failing),
+            "key": metric in KEY or metric not in _MORE or first in failing,
+        }
+        if wanted[show]:
             cells |= {(metric, cell.sae): cell for cell in placed}
     metrics = tuple(dict.fromkeys(metric for metric, _ in cells))
     return ReportCardSummary(metrics=metrics, saes=tuple(columns), cells=cells)

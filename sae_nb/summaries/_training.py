@@ -273,8 +273,9 @@ class TrainingSummary:
 
     trend: Trend = "unknown"
     """What R² does now, by medians over twentieths of the run: the unexplained share of the last four
-    differs by at most 5 % ("flat"), or the last is lower ("improving") or higher than that of the fifth
-    to last. "unknown" before twenty records."""
+    differs by at most 5 % ("flat"), or the last is lower than the fifth to last ("improving"), or the
+    last two are higher by more than 5 % ("worsening"), else "unknown". Before twenty records
+    "improving" if it fell by more than 5 % over the last five, else "unknown"."""
 
     flat_since: int | None = None
     """Step since when R² has been flat; None where it is not."""
@@ -380,14 +381,26 @@ def r2_trend(
     known = np.isfinite(r2)
     step, unexplained = step[known], 1 - r2[known]
     if len(step) < N_STRETCHES:
-        return "unknown", None
+        return _early_trend(unexplained), None
     parts = np.array_split(np.arange(len(step)), N_STRETCHES)
     medians = np.array([np.median(unexplained[part]) for part in parts])
     level = np.abs(medians - medians[-1]) <= FLAT_WITHIN * abs(medians[-1])
     first = N_STRETCHES - int(level[::-1].cumprod().sum())
     if N_STRETCHES - first >= FLAT_FROM:
         return "flat", int(step[parts[first][0]])
-    return ("improving" if medians[-1] < medians[-1 - FLAT_FROM] else "worsening"), None
+    before = medians[-1 - FLAT_FROM]
+    if medians[-1] < before:
+        return "improving", None
+    # One noisy part is no reason to change anything: the last two have to be clearly worse.
+    return ("worsening" if medians[-2:].min() > (1 + FLAT_WITHIN) * before else "unknown"), None
+
+
+def _early_trend(unexplained: Float[np.ndarray, " n"]) -> Trend:
+    """What R² does in a run too short for parts: only a clear gain over its last records counts."""
+    if len(unexplained) <= FLAT_FROM:
+        return "unknown"
+    now, before = unexplained[-1], unexplained[-1 - FLAT_FROM]
+    return "improving" if now < before - FLAT_WITHIN * abs(before) else "unknown"
 
 
 def _last(table: Float[np.ndarray, "n columns"], column: str) -> float:

@@ -101,6 +101,19 @@ def test_better_is_to_the_right_and_all_lies_on_one_scale() -> None:
     assert math.isnan(a.low)
 
 
+def test_what_the_first_sae_fails_is_never_hidden() -> None:
+    """FVU is no key row: it is shown where the first SAE fails it, not where another one does."""
+    good, bad = measured(0.1, 1.0, 0.7, "fvu_pooled"), measured(0.9, 1.0, 0.7, "fvu_pooled")
+    r2 = measured(0.9, 0.0, 0.3)
+    assert summarise_report_card([{"r2": r2, "fvu": bad}, {"r2": r2, "fvu": good}]).metrics == (
+        "r2",
+        "fvu",
+    )
+    assert summarise_report_card([{"r2": r2, "fvu": good}, {"r2": r2, "fvu": bad}]).metrics == (
+        "r2",
+    )
+
+
 def test_rows_that_only_one_report_has_leave_a_gap() -> None:
     """And the selection "not clear" keeps what is not clear in any column."""
     one = {"r2": measured(0.9, 0.0, 0.3)}

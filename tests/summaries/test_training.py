@@ -141,6 +141,16 @@ def test_what_r2_does_now_by_hand(
     assert (summary.trend, summary.flat_since) == (trend, since)
 
 
+def test_one_bad_part_is_not_worsening() -> None:
+    """What a person would lower the learning rate for has to last: the two newest parts are worse."""
+    for n_bad, trend in ((20, "unknown"), (40, "worsening")):
+        rows = [record(i, r2=0.8 if i > 400 - n_bad else 0.9) for i in range(1, 401)]
+        assert summarise_training(rows).trend == trend
+
+
 def test_nineteen_records_are_no_trend() -> None:
-    """Too few to compare parts of a run."""
-    assert summarise_training([record(i) for i in range(1, 20)]).trend == "unknown"
+    """Too few to compare parts of a run, unless the last five gain clearly; nothing is flat."""
+    level = summarise_training([record(i, r2=0.5) for i in range(1, 20)])
+    assert (level.trend, level.flat_since) == ("unknown", None)
+    assert summarise_training([record(i, r2=i / 20) for i in range(1, 20)]).trend == "improving"
+    assert summarise_training([record(i, r2=i / 20) for i in range(1, 5)]).trend == "unknown"

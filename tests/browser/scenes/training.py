@@ -26,7 +26,7 @@ for k in (2, 4, 8):
     small = sn.TopK(64, n_atoms=96, k=k, generator=torch.Generator().manual_seed(k))
     raced[f"k = {k}"] = sn.start_training(
         small, strokes, sn.TrainConfig(steps=400, batch_size=256, seed=0))
-race = sw.TrainingMonitor(raced, picture_shape=(8, 8))
+race = sw.TrainingMonitor(raced, picture_shape=(8, 8), everything=True)
 race""",
 )
 
@@ -55,6 +55,7 @@ def check_atoms_are_redrawn_while_they_are_learned(page: Page, stage: Any) -> No
     panel.locator(".sae-nb-grid canvas").nth(23).wait_for()
     for axes in ("x8y8", "x9y9", "x10y10"):
         assert panel.locator(f".js-plotly-plot .{axes}").count()
+    panel.get_by_role("button", name="more").click()
     panel.locator("select").last.select_option(label="how fast it turns")
     panel.get_by_text("each atom: how fast it turns").wait_for()
     stage.settle()
@@ -62,6 +63,9 @@ def check_atoms_are_redrawn_while_they_are_learned(page: Page, stage: Any) -> No
     panel.locator("select").last.select_option(label="how often it fires")
     stage.settle()
     stage("map", panel)
+    panel.locator(".sae-nb-grid .sae-nb-picture").nth(3).hover()
+    atom = stage.ask("race._gallery.grid.atoms[3]")
+    page.locator(f".sae-nb-atomcard[data-shows='{atom}']").wait_for()
 
 
 def check_points_stand_where_the_record_says(page: Page, stage: Any) -> None:

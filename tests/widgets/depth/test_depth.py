@@ -99,6 +99,21 @@ def test_every_part_shares_one_cursor(panel: sw.DepthTrajectory) -> None:
     assert len(drawn(panel, "layer").x) == 0
 
 
+def test_few_ways_are_drawn_at_first(panel: sw.DepthTrajectory) -> None:
+    """The one that is followed and three that end far apart; dots are of all, and "all" draws all."""
+    drawn = panel.figure.drawn
+    assert drawn.trailed[drawn.own]
+    assert drawn.trailed.sum() == 4
+    ends = drawn.points[drawn.trailed, -1]
+    apart = np.linalg.norm(ends[:, None] - ends, axis=2)[np.triu_indices(4, 1)]
+    among_all = np.linalg.norm(drawn.points[:, None, -1] - drawn.points[:, -1], axis=2)
+    assert apart.min() > np.median(among_all[np.triu_indices(N, 1)]) / 2
+    assert "(of 4)" in panel.figure.legend.value
+    panel.trails = "all"
+    assert panel.figure.drawn.trailed.all()
+    assert "(of" not in panel.figure.legend.value
+
+
 def test_heads_are_where_paths_are_at_the_layer(panel: sw.DepthTrajectory) -> None:
     """All classes together: every input once."""
     panel.layer = 7

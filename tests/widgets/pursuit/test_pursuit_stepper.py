@@ -472,6 +472,8 @@ def test_the_answer_is_in_percent_and_inputs_count_from_one(panel: sw.PursuitSte
     assert panel.answer.startswith(
         f"After 6 steps MP {mp} and OMP {omp} of the input is unexplained"
     )
+    # The numbers of the sentence stand over the curve that shows them.
+    assert panel.chosen.norms.description == f"unexplained after step 6: MP {mp}, OMP {omp}"
     pairs = zip(panel.steps[0].chosen.tolist(), panel.steps[1].chosen.tolist())
     differ = next((i + 1 for i, (a, b) in enumerate(pairs) if a != b), None)
     assert (f"first choose differently at step {differ}." in panel.answer) == (differ is not None)

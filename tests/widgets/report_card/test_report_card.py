@@ -146,6 +146,15 @@ def test_the_answer_counts_all_measures_and_says_what_is_hidden(card: sw.ReportC
     card.wait()
 
 
+def test_every_column_says_which_end_is_better(card: sw.ReportCard) -> None:
+    """Over the strips of each SAE stand "worse" and "better", left and right."""
+    traces = {trace.name: trace for trace in card.current_figure().data}
+    n = len(card.record.saes)
+    assert list(traces["worse"].text) == ["worse"] * n
+    assert list(traces["better"].text) == ["better"] * n
+    assert all(a < b for a, b in zip(traces["worse"].x, traces["better"].x, strict=True))
+
+
 def test_a_row_says_in_which_direction_it_is_better(card: sw.ReportCard) -> None:
     """An arrow after its name, none where neither is; what arrows mean stands beside them."""
     card.show = "all"

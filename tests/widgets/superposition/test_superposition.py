@@ -55,7 +55,7 @@ def test_the_slider_moves_the_arrows(panel: sw.SuperpositionToy, toys: list[Bott
     for chosen in (toys[1], toys[0], toys[2]):
         panel.sparsity = chosen.sparsity
         for feature, end in enumerate(chosen.directions.tolist()):
-            arrow = drawn(panel, f"feature {feature}")
+            arrow = drawn(panel, f"arrow {feature}")
             assert (arrow.x[1], arrow.y[1]) == pytest.approx(end)
         gram = np.asarray(drawn(panel, "gram").z, dtype=float)
         expected = (chosen.directions @ chosen.directions.T).detach().numpy()
@@ -92,7 +92,9 @@ def test_the_cursor_stands_at_the_chosen_sparsity(panel: sw.SuperpositionToy) ->
     """The curves show every sparsity, the band the one that is chosen."""
     panel.sparsity = 0.9
     assert list(drawn(panel, "cursor").x) == [1, 1]
-    room = np.asarray(drawn(panel, "room 0").y, dtype=float)
+    assert drawn(panel, "feature 0").showlegend
+    assert drawn(panel, "gram").showscale is not False
+    room = np.asarray(drawn(panel, "feature 0").y, dtype=float)
     assert room == pytest.approx([0.4] * 3, abs=1e-5)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.temporal._figure import FAINTEST, MOST_ARCS
+from sae_nb_widgets.temporal._panel import _answer, _Seen
 
 import sae_nb as sn
 from sae_nb.figures import colour_scale, fade, format_count, format_number, named, theme
@@ -53,8 +55,8 @@ def test_a_text_is_read_and_said(panel: sw.TemporalPanel) -> None:
     )
     assert float(record.shares[:, 0].mean()) < 1.1 * float(record.shuffled.mean())
     assert panel.answer == (
-        f"Earlier tokens predict {share} of the signal (shuffled order: {control}); the rest is new. "
-        "Their order hardly matters. First token skipped."
+        f"No better than chance: earlier tokens predict {share} of the signal (in shuffled order "
+        f"{control}); the rest is new. First token skipped."
     )
     assert "cosine of neighbours" in panel.numbers
     strip = panel._strip.tokens
@@ -66,6 +68,20 @@ def test_a_text_is_read_and_said(panel: sw.TemporalPanel) -> None:
     assert blue in strip.static_html()
     assert theme.css_colour(theme.STRENGTH)[4:-1] not in strip.static_html()
     assert strip.token_strength(0, 3) == pytest.approx(100 * float(record.shares[3, 0]), abs=1e-4)
+
+
+def test_a_past_that_predicts_more_than_shuffled_beats_chance(panel: sw.TemporalPanel) -> None:
+    """At least a tenth more; the sentence begins with that, and files say which token."""
+    record = panel.record
+    beaten = replace(record, shuffled=record.shuffled / 2)
+    assert _answer(_Seen(beaten, record, panel._seen.asked)).startswith(
+        "Better than chance: earlier tokens predict "
+    )
+    assert "Second text: no better than chance, " in _answer(
+        _Seen(beaten, record, panel._seen.asked)
+    )
+    panel.token = 3
+    assert panel.export_name() == "temporal_token_3"
 
 
 def test_the_first_screen_is_atoms_with_arcs(panel: sw.TemporalPanel) -> None:
@@ -304,7 +320,7 @@ def test_an_empty_text_clears_what_was_said_of_the_old_one(panel: sw.TemporalPan
     assert panel.status == "Type at least two words."
     panel.text = TEXT
     panel.wait()
-    assert panel.answer.startswith("Earlier tokens predict ")
+    assert "better than chance: earlier tokens predict " in panel.answer
     assert len(named(panel._plot, "raster").z)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from sae_nb_widgets.training._figure import (
     CURVES,
@@ -13,7 +15,7 @@ from sae_nb_widgets.training._figure import (
     update_training_figure,
 )
 
-from sae_nb.figures import to_svg
+from sae_nb.figures import THIN_SPACE, to_svg
 from sae_nb.summaries import summarise_training
 
 
@@ -41,7 +43,8 @@ def test_small_plots_do_not_overlap() -> None:
     """Rows and columns of axes keep apart, whatever is shown."""
     summary = summarise_training(records(20))
     for strip in (False, True):
-        figure = training_figure([summary], strip=strip)
+        frequency = np.linspace(0, 1, 8) if strip else None
+        figure = training_figure([replace(summary, frequency=frequency)], everything=True)
         layout = figure.layout
         rows = [layout.yaxis.domain, layout.yaxis4.domain]
         rows += [layout.yaxis7.domain] if strip else []
@@ -55,9 +58,9 @@ def test_small_plots_do_not_overlap() -> None:
 def test_loss_that_is_not_positive_gets_a_linear_axis() -> None:
     """A logarithm of zero is never asked for, and an axis can change back."""
     figure = training_figure([summarise_training(records(5))])
-    assert figure.layout.yaxis.type == "log"
+    assert figure.layout.yaxis2.type == "log"
     update_training_figure(figure, [summarise_training(records(5, loss=-1.0))])
-    assert figure.layout.yaxis.type == "linear"
+    assert figure.layout.yaxis2.type == "linear"
 
 
 def test_title_says_the_newest_value_of_a_lone_run() -> None:
@@ -65,8 +68,11 @@ def test_title_says_the_newest_value_of_a_lone_run() -> None:
     summary = summarise_training(records(4))
     r2 = [curve.field for curve in CURVES].index("r2")
     alone = training_figure([summary]).layout.annotations[r2].text
-    assert alone == "R² (★ best): <b>0.750</b>"
-    assert training_figure([summary, summary]).layout.annotations[r2].text == "R² (★ best)"
+    assert alone == f"explained (★ best): <b>75.0{THIN_SPACE}%</b>"
+    assert (
+        training_figure([summary, summary]).layout.annotations[r2].text
+        == f"explained (★ best),{THIN_SPACE}%"
+    )
 
 
 def test_still_drawing_has_every_curve() -> None:

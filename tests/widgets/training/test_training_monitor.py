@@ -128,10 +128,21 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 def test_curves_show_the_records(monitor: sw.TrainingMonitor) -> None:
-    """Loss, R² and dead atoms on screen are those of the records, dead atoms in percent."""
-    np.testing.assert_allclose(drawn(monitor, "y"), [1, 1 / 2, 1 / 3], rtol=1e-6)
-    np.testing.assert_allclose(drawn(monitor, "y2"), [0, 1 / 2, 2 / 3], rtol=1e-6)
-    np.testing.assert_allclose(drawn(monitor, "y4"), [25, 25, 25])
+    """R², loss and dead atoms on screen are those of the records, shares in percent."""
+    np.testing.assert_allclose(drawn(monitor, "y"), [0, 50, 200 / 3], rtol=1e-6)
+    np.testing.assert_allclose(drawn(monitor, "y2"), [1, 1 / 2, 1 / 3], rtol=1e-6)
+    np.testing.assert_allclose(drawn(monitor, "y3"), [25, 25, 25])
+
+
+def test_three_curves_at_first_sight_the_rest_when_asked_for(monitor: sw.TrainingMonitor) -> None:
+    """Speed, learning rate, strip and map are hidden until `everything` is set."""
+    layout, height = monitor._picture.layout, monitor._picture.layout.height
+    axes = [f"yaxis{i or ''}" for i in ("", *range(2, 8))]
+    assert [layout[axis].visible for axis in axes] == [True] * 3 + [False] * 4
+    assert [note.text for note in layout.annotations][3:] == [""] * 7
+    monitor.everything = True
+    assert [layout[axis].visible for axis in axes] == [True] * 7
+    assert monitor._picture.layout.height > 2 * height
 
 
 def test_new_records_are_drawn_without_being_asked(
@@ -225,7 +236,7 @@ def test_best_r2_is_marked(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
     monitor.refresh()
     scatters = (tr for tr in monitor.current_figure().data if tr.type == "scatter")
     star = next(tr for tr in scatters if tr.marker.symbol == "star")
-    assert (list(star.x), star.y[0]) == ([4], pytest.approx(0.99))
+    assert (list(star.x), star.y[0]) == ([4], pytest.approx(99))
 
 
 def test_log_steps_change_the_axis_and_nothing_else(monitor: sw.TrainingMonitor) -> None:
@@ -263,11 +274,11 @@ def test_saes_on_the_same_batches_have_curves_of_their_own() -> None:
     run = FakeRun(n_saes=2)
     run.take(1)
     panel = sw.TrainingMonitor(run)
-    assert len([tr for tr in panel.current_figure().data if tr.yaxis == "y"]) == 2
+    assert len([tr for tr in panel.current_figure().data if tr.yaxis == "y2"]) == 2
     assert len(panel.record) == 2
     panel.close()
     interleaved = sw.TrainingMonitor([record(i, sae=s) for i in (1, 2) for s in (0, 1)])
-    assert [len(tr.y) for tr in interleaved.current_figure().data if tr.yaxis == "y"] == [2, 2]
+    assert [len(tr.y) for tr in interleaved.current_figure().data if tr.yaxis == "y2"] == [2, 2]
     interleaved.close()
 
 
@@ -369,12 +380,12 @@ def test_a_refused_number_of_a_running_training_goes_back() -> None:
 
 
 def test_the_answer_says_what_was_learned_in_words() -> None:
-    """Share of the variance, atoms at a time, dead atoms, and whether it still gets better."""
+    """What the curve does and what to do; share of the variance, atoms at a time, dead atoms."""
     rows = [record(i, r2=min(0.93, i / 50), l0=8.0, dead_fraction=0.02) for i in range(1, 101)]
     panel = sw.TrainingMonitor(rows)
     assert panel.answer == (
-        "After 100 steps the SAE explains 93 % of the variance with 8 atoms at a time; 2 % of its "
-        "atoms are dead; flat since step 46."
+        "Flat since step 46: longer would hardly help. After 100 steps the SAE explains 93 % of the "
+        "variance with 8 atoms at a time; 2 % of its atoms are dead."
     )
     assert "R² 0.930 (best at step 47)" in panel.numbers
     assert panel.status == "Done: 100 steps in 1.0\u2009s."
@@ -395,7 +406,8 @@ def test_parts_that_show_one_of_several_runs_say_which() -> None:
     runs["<b>"].take(1, r2=0.6)
     panel = sw.TrainingMonitor(runs)
     assert panel.answer == (
-        "Best of 2: <b> explains 60 % of the variance with 16 atoms at a time (small: 40 %)."
+        "Best of 2: <b> explains 60 % of the variance with 16 atoms at a time (small: 40 %). No clear "
+        "trend yet: let it run on."
     )
     assert "&lt;b&gt;" in panel._answer_text.value
     title = panel.current_figure().layout.annotations[8].text
@@ -404,6 +416,24 @@ def test_parts_that_show_one_of_several_runs_say_which() -> None:
     panel.acts_on = 1
     assert panel._shown() == 1
     panel.close()
+
+
+def test_the_answer_says_what_is_to_be_done(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
+    """While it runs: wait, let it run on, stop it, or lower the learning rate."""
+    assert monitor.answer.startswith("No clear trend yet: let it run on. After 3 steps")
+    for i in range(4, 41):
+        run.take(i, r2=1 - 1 / i)
+    monitor.refresh()
+    assert monitor.answer.startswith("Still improving: let it run on. After 40 steps")
+    for i in range(41, 101):
+        run.take(i, r2=0.975)
+    monitor.refresh()
+    assert monitor.answer.startswith("Flat since step")
+    assert ": it can stop. After 100 steps" in monitor.answer
+    for i in range(101, 131):
+        run.take(i, r2=0.9 - i / 1000)
+    monitor.refresh()
+    assert monitor.answer.startswith("Getting worse: try a lower learning rate. After 130 steps")
 
 
 def test_stop_without_a_run_says_what_to_do() -> None:
@@ -447,7 +477,7 @@ def test_real_run_is_followed_to_its_end() -> None:
     until(lambda: not panel.following)
     assert panel.status.startswith("Done: 400 steps")
     assert panel.record.last_step == 400
-    np.testing.assert_allclose(drawn(panel, "y2")[-1], result.history[-1].r2, rtol=1e-5)
+    np.testing.assert_allclose(drawn(panel, "y")[-1], 100 * result.history[-1].r2, rtol=1e-5)
     assert panel.record.frequency.shape == (32,)
     panel.close()
 
@@ -611,6 +641,9 @@ def test_gallery_of_pixels_is_the_dictionary_now(digits_run: Any) -> None:
     rows = digits_run.sae.dictionary[list(first.atoms)]
     np.testing.assert_allclose(first.rows, rows.detach().numpy(), atol=1e-6)
     assert len(panel._gallery.grid.captions) == 24
+    assert panel._gallery.grid.atoms == list(
+        panel._gallery.gallery.atoms
+    )  # pointing shows the card
     assert panel._gallery.grid.description == "24 atoms, as pictures"
     assert panel._gallery.grid.places[0] == panel.names.in_text(first.atoms[0]) == "atom 0"
     sprite, step = panel._gallery.grid.sprite, digits_run.step
@@ -675,7 +708,7 @@ def test_gallery_of_an_sae_that_reads_sequences_reads_every_sample_on_its_own() 
 
 def test_runs_are_added_to_a_shown_figure_and_the_best_is_ringed() -> None:
     """Nothing is rebuilt: traces that were there stay the same objects."""
-    panel = sw.TrainingMonitor([record(1, l0=8.0, r2=0.7)])
+    panel = sw.TrainingMonitor([record(1, l0=8.0, r2=0.7)], everything=True)
     before = panel._picture.data
     other = FakeRun()
     other.take(3, l0=8.0, r2=0.5)

@@ -81,6 +81,9 @@ class PictureGrid(Component):
     prefix_names = t.List(t.Unicode(), help="What each of them is: cls, register 1, …").tag(
         sync=True
     )
+    atoms = t.List(
+        t.Int(), help="Atom that each picture is of; pointing at it shows its card."
+    ).tag(sync=True)
     unit = t.Unicode("", help="Unit written in the legend.").tag(sync=True)
     hint = t.Unicode("", help="Said in the read-out while nothing is hovered.").tag(sync=True)
     signed = t.Bool(False, help="Shade blue below zero, orange above.").tag(sync=True)
@@ -103,6 +106,7 @@ class PictureGrid(Component):
         prefix: Sequence[Sequence[float]] = (),
         prefix_names: Sequence[str] = (),
         maximum: float | None = None,
+        atoms: Sequence[int] = (),
     ) -> None:
         """Replace what is shown, in one message to the browser.
 
@@ -123,6 +127,8 @@ class PictureGrid(Component):
             under it, and what they are called.
         maximum
             Strength of the brightest colour; the largest shown when None.
+        atoms
+            What each picture is of, where it is of an atom.
 
         Raises
         ------
@@ -143,6 +149,7 @@ class PictureGrid(Component):
             self.prefix = [float_list(row) for row in prefix]
             self.prefix_names = [str(name) for name in prefix_names] if prefix else []
             self.maximum = common_maximum(np.append(bars, maps.ravel()), maximum)
+            self.atoms = [int(atom) for atom in atoms]
             self.thumbnail = theme().thumbnail_px
             self.selected = (-1, -1)
 

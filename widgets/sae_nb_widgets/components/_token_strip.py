@@ -95,6 +95,7 @@ class TokenStrip(Component):
         clipped: Sequence[tuple[bool, bool]] = (),
         first_positions: Sequence[int] = (),
         maximum: float | None = None,
+        atoms: Sequence[int] = (),
     ) -> None:
         """Replace what is shown, in one message to the browser.
 
@@ -116,6 +117,8 @@ class TokenStrip(Component):
             Position in its sample of each row's first token, for the read-out.
         maximum
             Strength of the brightest colour; the largest shown when None.
+        atoms
+            What each row is of, where it is of an atom.
 
         Raises
         ------
@@ -132,6 +135,7 @@ class TokenStrip(Component):
             self.tokens = rows
             self.token_strengths = flat.astype(np.float32).tobytes()
             self.special = np.concatenate([*marks, np.zeros(0)]).astype(np.uint8).tobytes()
+            self.atoms = [int(atom) for atom in atoms]
             self.captions = [str(c) for c in captions]
             self.strengths = [float(s) for s in strengths]
             self.peaks = tops

@@ -76,9 +76,18 @@ def _of_paths(panel: Any) -> tuple[ipw.Widget, ...]:
         "atoms of the SAE"
     )
     whose = {"pictures": "this token of all inputs", "tokens": "all tokens of this input"}
+    ways = {"few": "this one and three", "all": "all of them"}
     colours = (["class"] if panel.has_classes else []) + ["token type", "phase"]
     return (
         control(panel, "show", "paths of", "Whose paths are drawn", "21em", options=whose),
+        control(
+            panel,
+            "trails",
+            "ways",
+            "Whose way is drawn; dots are always there",
+            "16em",
+            options=ways,
+        ),
         control(panel, "color_by", "colour", "What colours of paths mean", "12em", options=colours),
         control(panel, "coordinates", "axes", tip, "10em", options=offered),
         control(

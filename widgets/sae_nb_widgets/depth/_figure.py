@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as ipw
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from sae_nb.figures import (
     colour_scale,
@@ -33,7 +33,8 @@ KIND_COLOURS = {
     "token": theme.NEUTRAL,
 }
 """Of token types, where there are several. Blue and vermilion are taken."""
-WHAT_IS_DRAWN = '<span style="opacity:0.8">dot: at this layer; line: the way there</span>'
+WHAT_IS_DRAWN = '<span style="opacity:0.8">dot: at this layer; line: the way there{of}</span>'
+OPACITY_OF_ALL, OPACITY_OF_FEW = 0.45, 0.9
 SHAPES = {"square": "", "diamond": "transform:rotate(45deg)"}
 PHASE_TRACES = ("similarity", "phases, pale", "phases", "layer", "gain", "k")
 PHASE_COLOURS = tuple(theme.OKABE_ITO[i] for i in (5, 4, 2, 3, 6, 0))
@@ -66,6 +67,9 @@ class DrawnPaths:
 
     own: int
     """Which path is selected; −1 for none."""
+
+    trailed: Bool[np.ndarray, " paths"]
+    """Of which paths the way is drawn; of the others only the dot at the layer."""
 
     axes: tuple[str, str, str]
     """What is along the axes."""
@@ -267,6 +271,7 @@ def _colour(figure: go.Figure, drawn: DrawnPaths, suffix: str, ink: str) -> None
         colour, symbol = drawn.colours[group], drawn.symbols[group]
         symbol = traces.symbol_3d(symbol) if suffix else symbol
         _change(line.line, "color", colour)
+        _change(line, "opacity", OPACITY_OF_ALL if drawn.trailed.all() else OPACITY_OF_FEW)
         _change(heads.marker, "color", colour)
         _change(heads.marker, "symbol", symbol)
         _change(heads, "name", plot_text(name))
@@ -276,7 +281,7 @@ def _colour(figure: go.Figure, drawn: DrawnPaths, suffix: str, ink: str) -> None
         _change(own.marker, "color", ink)
 
 
-def _change(part: Any, name: str, value: str) -> None:
+def _change(part: Any, name: str, value: str | float) -> None:
     if part[name] != value:
         part[name] = value
 
@@ -299,7 +304,8 @@ def _draw_frame(figure: go.Figure, drawn: DrawnPaths) -> None:
     """Ranges that hold every layer, so that playing moves points and not axes."""
     flat = drawn.points.reshape(-1, drawn.dimensions)
     low, high = flat.min(axis=0), flat.max(axis=0)
-    pad = 0.06 * np.maximum(high - low, 1e-6)
+    # Words stand over their dots: those at the top need room too.
+    pad = (0.1 if any(drawn.words) else 0.06) * np.maximum(high - low, 1e-6)
     ranges = [[float(a), float(b)] for a, b in zip(low - pad, high + pad)]
     rim, globe = named(figure, "rim"), named(figure, "globe")
     flat_globe = bool(drawn.rim) and drawn.dimensions == 2
@@ -345,7 +351,8 @@ def _trails(drawn: DrawnPaths, group: int, layer: int) -> Float[np.ndarray, "row
     """Stretches of one colour up to a layer, gaps between them."""
     gap = np.full((1, drawn.dimensions), np.nan, np.float32)
     parts: list[np.ndarray] = []
-    for path, colours in enumerate(drawn.groups[:, : layer + 1]):
+    for path in np.flatnonzero(drawn.trailed).tolist():
+        colours = drawn.groups[path, : layer + 1]
         mine = np.flatnonzero(colours[1:] == group) + 1
         if len(mine):
             # A stretch begins where the one before it ended.
@@ -375,4 +382,6 @@ def _legend_html(drawn: DrawnPaths) -> str:
         f"</span>{name}</span>"
         for style, colour, name in lines
     ]
-    return f"<div>{''.join(entries)}{WHAT_IS_DRAWN}</div>"
+    n_trailed = int(drawn.trailed.sum())
+    of = "" if n_trailed == len(drawn.trailed) else f" (of {n_trailed})"
+    return f"<div>{''.join(entries)}{WHAT_IS_DRAWN.format(of=of)}</div>"

@@ -96,10 +96,11 @@ class DepthTrajectory(PlayingPanel):
 
     question = "How does the model change an input, layer by layer?"
     explanation = (
-        "Dots are states at the layer chosen, lines the way there; black is the token you follow. The "
-        "strip under them measures one thing from layer to layer (“show” chooses what), dashed grey is "
-        "its control. “more” holds pushes (a random nudge at one layer and, dotted, what the rest of "
-        "the same network makes of it), phases, and other axes and colours of the paths.",
+        "Dots are states at the layer chosen, lines the way there: of the token you follow (black) and "
+        "of three whose ends lie far apart. The strip under them measures one thing from layer to layer "
+        "(“show” chooses what), dashed grey is its control. “more” holds all other ways, pushes (a "
+        "random nudge at one layer and, dotted, what the rest of the same network makes of it), phases, "
+        "and other axes and colours of the paths.",
         "Two or three axes keep a part of the directions only (it is said above the paths), UMAP keeps "
         "neighbours and no distances, and phases that the centred similarity does not see are moves of "
         "the mean state. A push that fades may do so merely because states grow: dashed grey.",
@@ -119,6 +120,7 @@ class DepthTrajectory(PlayingPanel):
         "coordinates",
         "dimensions",
         "show",
+        "trails",
         "color_by",
         "perturb_layer",
         "perturb_size",
@@ -144,6 +146,9 @@ class DepthTrajectory(PlayingPanel):
         ("pictures", "tokens"),
         default_value="pictures",
         help="This token of many inputs, or all of one.",
+    )
+    trails = t.Enum(
+        ("few", "all"), default_value="few", help="Whose way through the layers is drawn."
     )
     color_by = t.Enum(
         ("class", "token type", "phase"), default_value="class", help="What colours of paths mean."
@@ -395,7 +400,7 @@ class DepthTrajectory(PlayingPanel):
         self._draw_strips()
         self._draw_paths()
 
-    @reacts("dimensions", "dark", doing="drawing paths")
+    @reacts("dimensions", "trails", "dark", doing="drawing paths")
     def _draw_paths(self) -> None:
         if self.paths is not None:
             drawn = drawn_paths(self, self.dimensions)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.summaries import DepthPaths, lambert
@@ -17,6 +18,8 @@ from sae_nb_widgets.depth._views import noun
 
 MOST_WORDS = 32
 """Dots that have their word beside them; more words hide each other. Ours."""
+FEW = 3
+"""Ways drawn beside the one that is followed: more are a tangle at first sight. Ours."""
 Flat = Callable[[np.ndarray], np.ndarray]
 """Turns three coordinates into those that are drawn."""
 
@@ -26,7 +29,8 @@ def drawn_paths(panel: Any, dimensions: int) -> DrawnPaths:
     paths: DepthPaths = panel.paths
     groups, names, colours, symbols = _groups(panel)
     flat = _flattening(paths, dimensions)
-    own = (paths.inputs == panel.picture) & (paths.tokens == panel.token)
+    mine = np.flatnonzero((paths.inputs == panel.picture) & (paths.tokens == panel.token))
+    own = int(mine[0]) if len(mine) else -1
     pushed = None if panel.pushed is None else panel.pushed.states[0, :, panel.token]
     rolled = None if panel.rolled is None else panel.rolled[:, panel.token]
     return DrawnPaths(
@@ -37,7 +41,10 @@ def drawn_paths(panel: Any, dimensions: int) -> DrawnPaths:
         symbols=symbols,
         texts=tuple(path_text(panel, i, j) for i, j in zip(paths.inputs, paths.tokens)),
         words=_words(panel),
-        own=int(np.flatnonzero(own)[0]) if own.any() else -1,
+        own=own,
+        trailed=np.ones(len(paths.points), bool)
+        if panel.trails == "all"
+        else few_paths(paths.points[:, -1], own),
         axes=("", "", "") if paths.coordinates == "sphere" and dimensions == 2 else paths.axes,
         title=_title(panel),
         pushed=_over(paths, flat, pushed),
@@ -45,6 +52,15 @@ def drawn_paths(panel: Any, dimensions: int) -> DrawnPaths:
         rolled=_over(paths, flat, rolled),
         rim=2.0 if paths.coordinates == "sphere" else 0.0,
     )
+
+
+def few_paths(ends: Float[np.ndarray, "paths axes"], own: int) -> Bool[np.ndarray, " paths"]:
+    """Return the path that is followed and a few others, each ending far from those before it."""
+    chosen = [max(own, 0)]
+    while len(chosen) < min(1 + FEW, len(ends)):
+        apart = np.linalg.norm(ends[:, None] - ends[chosen], axis=2).min(axis=1)
+        chosen.append(int(apart.argmax()))
+    return np.isin(np.arange(len(ends)), chosen)
 
 
 def path_text(panel: Any, picture: int, token: int) -> str:

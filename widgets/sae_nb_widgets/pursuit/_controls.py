@@ -8,6 +8,7 @@ import ipywidgets as ipw
 
 from sae_nb.summaries import ALGORITHMS, TITLES
 from sae_nb_widgets.panel import control, icon_button, line, play_button
+from sae_nb_widgets.pursuit._figure import SHORT
 from sae_nb_widgets.pursuit._runs import NONE
 
 SPEEDS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -50,9 +51,9 @@ class PursuitControls:
 
 
 def _algorithm(panel: Any, name: str, letter: str) -> ipw.Dropdown:
+    short = {"omp": "orthogonal MP"}
     offered: dict[str, str] = {
-        name: TITLES[name].replace("orthogonal matching pursuit", "orthogonal MP")
-        for name in ALGORITHMS
+        name: f"{short.get(name, TITLES[name])} ({SHORT[name]})" for name in ALGORITHMS
     }
     if letter == "B":
         offered[NONE] = "none"

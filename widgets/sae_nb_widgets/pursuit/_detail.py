@@ -101,6 +101,13 @@ class Parts:
         )
 
 
+def unexplained(one: PursuitSteps, step: int) -> str:
+    """Return the share of ‖x‖² that is left after a step, in percent."""
+    whole = float(one.residual_norms[0]) or 1.0
+    share = 100 * (float(one.residual_norms[one.reached(step)]) / whole) ** 2
+    return f"{float(f'{share:.2g}'):g} %"
+
+
 class Chosen:
     """The right column: how much is left after every step, and which atoms the codes are made of."""
 
@@ -111,18 +118,19 @@ class Chosen:
         self._dictionaries = dictionaries
         self._thumbnails: dict[tuple[int, int], str] = {}
         self.norms = Curves(x_name="step", height=NORM_HEIGHT, clickable=True)
-        self.norms.description = "unexplained after each step (% of ‖x‖²)"
         self.atoms = ipw.HTML()
         self.widgets: tuple[ipw.Widget, ...] = (self.norms, self.atoms)
 
     def begin(self, steps: Sequence[PursuitSteps], last_step: int) -> None:
         """Draw what stays the same for all steps."""
         lines = [_line(one, i, _held(one, last_step)) for i, one in enumerate(steps)]
-        self.norms.show([Chart(title="", lines=lines, high=100.0)], cursor=0)
+        self.norms.show([Chart(title="", lines=lines, high=100.0, unit="%")], cursor=0)
 
     def show(self, steps: Sequence[PursuitSteps], step: int, atom: int) -> None:
         """Draw a step."""
         self.norms.cursor = min(step, self.norms.n_points - 1)
+        shares = ", ".join(f"{SHORT[one.algorithm]} {unexplained(one, step)}" for one in steps)
+        self.norms.description = f"unexplained after step {step}: {shares}"
         top = max((float(np.abs(one.values).max(initial=0.0)) for one in steps), default=0.0) or 1.0
         columns = "".join(
             self._column(i, one, step, atom=atom, top=top) for i, one in enumerate(steps)

@@ -17,7 +17,7 @@ from sae_nb.sessions import names_of
 from sae_nb.summaries import ALGORITHMS, PENALTY_SHARE, PURSUITS, SOLVER_STEPS, PursuitSteps
 from sae_nb_widgets.panel import Atom, Number, PlayingPanel, Whole, reacts
 from sae_nb_widgets.pursuit._controls import ORDERS, PursuitControls
-from sae_nb_widgets.pursuit._detail import Chosen, Parts
+from sae_nb_widgets.pursuit._detail import Chosen, Parts, unexplained
 from sae_nb_widgets.pursuit._figure import SHORT, PursuitFigure, scale_texts
 from sae_nb_widgets.pursuit._runs import (
     NONE,
@@ -95,7 +95,9 @@ class PursuitStepper(PlayingPanel):
     explanation = (
         "Each bar is the correlation of an atom with what is left of the input. The ringed atom is taken "
         "next, which shrinks the bars of all atoms that overlap with it. Pale bars are where they began; "
-        "a dot marks an atom that is in use.",
+        "a dot marks an atom that is in use. MP (matching pursuit) takes the best atom and keeps what it "
+        "took; OMP (orthogonal MP) adjusts all coefficients again after every step. Unexplained: share "
+        "of ‖x‖².",
         "This is a single input: do not generalise from it. A small remainder does not show that these "
         "are the true atoms: where atoms are alike, a good fit can use the wrong ones.",
         "Matching pursuit: Mallat and Zhang 1993; as an SAE's encoder: arXiv 2506.03093.",
@@ -413,7 +415,7 @@ def _one_less(number: int) -> int:
 
 def _answer(steps: Sequence[PursuitSteps], step: int) -> str:
     """Say how much is unexplained, and where two greedy algorithms first choose differently."""
-    left = [_unexplained(one, step) for one in steps]
+    left = [unexplained(one, step) for one in steps]
     when = f"After {step} step{'s' if step != 1 else ''}" if step else "Before the first step"
     if len(set(left)) == 1:
         text = f"{when} {left[0]} of the input is unexplained"
@@ -425,12 +427,6 @@ def _answer(steps: Sequence[PursuitSteps], step: int) -> str:
         return f"{text}."
     who = " and ".join(SHORT[one.algorithm] for one in steps)
     return f"{text}; {who} first choose differently at step {first}."
-
-
-def _unexplained(one: PursuitSteps, step: int) -> str:
-    whole = float(one.residual_norms[0]) or 1.0
-    share = 100 * (float(one.residual_norms[one.reached(step)]) / whole) ** 2
-    return f"{float(f'{share:.2g}'):g} %"
 
 
 def _first_difference(steps: Sequence[PursuitSteps]) -> int | None:

@@ -11,8 +11,10 @@ from sae_nb.figures import current_theme, fade, format_number, plot_text, templa
 from sae_nb.summaries import ReportCardSummary, ReportCell
 
 ROW_PX, BOTTOM_PX = 28, 8
-HEAD = 1.4
-"""Room above the first row, in rows: names of columns, and what the arrows mean."""
+HEAD = 2.1
+"""Room above the first row, in rows: names of columns, what the arrows mean, which end is better."""
+HEIGHT_OF_NAMES, HEIGHT_OF_ENDS = -1.5, -0.75
+"""Of these, in rows."""
 
 START, WORDS = 0.04, 0.98
 """Within a column of width 1: where the strip begins, and where the number ends."""
@@ -41,8 +43,9 @@ PLAIN = {
     "max_cosine": "nearest atom, cosine",
     "effective_rank": "effective rank",
     "ood": "distance from data",
-    "ce_recovered_mean": "CE recovered",
-    "delta_ce": "rise of CE",
+    "ce_recovered_mean": "loss recovered, CE",
+    "delta_ce": "rise of the loss, CE",
+    "kl": "change of predictions, KL",
 }
 WORDS_OF = {
     "r2": "R²",
@@ -228,9 +231,21 @@ def _names(summary: ReportCardSummary) -> list[go.Scatter]:
     places = [column + START for column in range(len(saes))]
     return [
         _text(
-            "rows", [left] * (len(rows) + 1), [*rows, -1.25], [*names, KEY_OF_SIGNS], "middle right"
+            "rows",
+            [left] * (len(rows) + 1),
+            [*rows, HEIGHT_OF_NAMES],
+            [*names, KEY_OF_SIGNS],
+            "middle right",
         ),
-        _text("columns", places, [-1.0] * len(saes), saes, "middle right"),
+        _text("columns", places, [HEIGHT_OF_NAMES] * len(saes), saes, "middle right"),
+        _text("worse", places, [HEIGHT_OF_ENDS] * len(saes), ["worse"] * len(saes), "middle right"),
+        _text(
+            "better",
+            [_x(column, 1.0, len(saes)) for column in range(len(saes))],
+            [HEIGHT_OF_ENDS] * len(saes),
+            ["better"] * len(saes),
+            "middle left",
+        ),
     ]
 
 

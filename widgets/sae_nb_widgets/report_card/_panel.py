@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 SHOW = {
-    "key": "The measures to look at first",
+    "key": "The measures to look at first, and all with a red ✕ in the first column",
     "all": "Every measure",
     "not clear": "Measures with a red ✕ in some column",
 }
@@ -98,7 +98,8 @@ class ReportCard(Panel):
         "Each dot is one number of one SAE, with its 95 % interval. The solid tick is the floor (what a "
         "trivial answer reaches), the dashed tick the control (what a random dictionary of the same size "
         "reaches). Further right is better, except in rows without an arrow. A red ✕ means that floor or "
-        "control does as well, within the uncertainty.",
+        "control does as well, within the uncertainty. R²: share of the variance explained; L0: atoms in "
+        "use at a time; KL, CE: change and loss of the model's predictions.",
         "Beating floor and control shows that something was learned, not what, nor that it serves your "
         "purpose. Each row has its own scale: compare SAEs along a row, not rows with each other.",
         "Controls: “Sanity checks for sparse autoencoders”, arXiv 2602.14111; definitions: docs/metrics.md.",
@@ -144,7 +145,9 @@ class ReportCard(Panel):
             "min(320px, 100%)",
             options=self._options(),
         )
-        about = "The key measures, all, or those with a red ✕"
+        about = (
+            "The key measures and those the first SAE fails, all, or those with a red ✕ anywhere"
+        )
         shown = control(self, "show", "show", SHOW, kind=ipw.ToggleButtons, tooltip=about)
         self._detail_view = ReportCardDetail()
         self.arrange(

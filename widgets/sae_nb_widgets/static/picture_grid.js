@@ -103,6 +103,7 @@ function render({ model, el }) {
     const canvas = make("canvas", "", { "aria-hidden": "true" });
     canvas.style.width = model.get("thumbnail") + "px";
     node.setAttribute("aria-label", describe(index, -1));
+    tagAtom(node, model.get("atoms")[index]);
     node.append(canvas);
     if (!model.get("bare")) node.append(...prefixOf(index, maximum), ...under(caption, strength, maximum));
     canvas.addEventListener("mousemove", (event) => {
@@ -203,7 +204,7 @@ function render({ model, el }) {
     readout.textContent = cells.length ? model.get("hint") : "";
   });
   const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum", "prefix", "prefix_names"];
-  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed"], build);
+  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed", "atoms"], build);
   redrawOn(model, ["selected", "show_heat"], paint);
   const resizes = new ResizeObserver(line);
   resizes.observe(root);

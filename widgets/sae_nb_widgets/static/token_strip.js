@@ -44,6 +44,7 @@ function render({ model, el }) {
     const side = make("div", "sae-nb-side");
     const caption = model.get("captions")[row] || "";
     side.append(make("div", "sae-nb-caption", { title: caption }, caption));
+    tagAtom(side, model.get("atoms")[row]);
     const strength = model.get("strengths")[row];
     if (strength !== undefined) {
       const bar = make("div", "sae-nb-bar");
@@ -141,7 +142,7 @@ function render({ model, el }) {
   list.addEventListener("keydown", onKey);
   const names = ["tokens", "token_strengths", "special", "captions", "strengths", "peaks"];
   redrawOn(model, [...names, "maximum", "clipped", "empty_text", "unit", "hint",
-    "first_positions", "signed", "tone", "bare"], build);
+    "first_positions", "signed", "tone", "bare", "atoms"], build);
   redrawOn(model, ["selected"], mark);
   build();
   return onTheme(() => setTimeout(build, 50));

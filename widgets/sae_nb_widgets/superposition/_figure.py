@@ -52,8 +52,9 @@ def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> 
     figure.update_layout(
         template=template(),
         height=figure_height(),
-        margin={"l": 54, "r": 12, "t": TOP_PX, "b": BOTTOM_PX + scaled(LEGEND_PX)},
-        legend=_legend(),
+        margin={"l": 54, "r": 12, "t": TOP_PX, "b": BOTTOM_PX + scaled(2 * LEGEND_PX)},
+        legend=_legend(0),
+        legend2=_legend(1),
         hovermode="closest",
         barmode="group",
         bargap=0.3,
@@ -101,7 +102,7 @@ def update_superposition_figure(
 
 def figure_height() -> int:
     """Height in CSS pixels at the current scale."""
-    return scaled(2 * PLOT_PX + GAP_PX + LEGEND_PX) + TOP_PX + BOTTOM_PX
+    return scaled(2 * PLOT_PX + GAP_PX + 2 * LEGEND_PX) + TOP_PX + BOTTOM_PX
 
 
 def scale_texts(figure: go.Figure) -> None:
@@ -113,7 +114,8 @@ def scale_texts(figure: go.Figure) -> None:
                 trace.textfont.size = size
         for note in figure.layout.annotations:
             note.font.size = size + 1
-        figure.layout.margin.b = BOTTOM_PX + scaled(LEGEND_PX)
+        figure.layout.margin.b = BOTTOM_PX + scaled(2 * LEGEND_PX)
+        figure.layout.legend2.y = _legend(1)["y"]
 
 
 # --- parts ----------------------------------------------------------------------------------------
@@ -125,7 +127,7 @@ def _titles(flat: bool) -> tuple[str, str, str, str]:
         "feature directions (rings: atoms)" if flat else "length of each direction",
         "how much j leaks into i (WᵀW)",
         "share of a dimension each gets",
-        "who finds the feature? (F1)",
+        "who finds the feature?",
     )
 
 
@@ -147,7 +149,7 @@ def _traces(n_features: int, flat: bool) -> list[Any]:
     return [
         *(arrows if flat else [_bar("lengths", theme.NEUTRAL, 0)]),
         _gram(),
-        *(_curve(feature) for feature in range(n_features)),
+        *(_curve(feature, n_features <= MOST_LABELLED) for feature in range(n_features)),
         _line(CURSOR, {"color": fade(theme.GREY, 0.4), "width": 6}, 2),
         *told_apart,
     ]
@@ -169,7 +171,7 @@ def _gram() -> go.Heatmap:
     return go.Heatmap(
         name="gram",
         colorscale=colour_scale(signed=True),
-        showscale=False,
+        colorbar={"thickness": 9, "x": 0.93, "xanchor": "left", "outlinewidth": 0, "nticks": 5},
         xgap=1,
         ygap=1,
         hovertemplate="%{z:.2f} of feature %{x} leaks into output %{y}<extra></extra>",
@@ -180,7 +182,7 @@ def _gram() -> go.Heatmap:
 def _arrow(feature: int) -> go.Scatter:
     colour, _ = category_style(feature)
     return go.Scatter(
-        name=f"feature {feature}",
+        name=f"arrow {feature}",
         mode="lines+markers+text",
         showlegend=False,
         line={"color": colour, "width": 3},
@@ -193,12 +195,13 @@ def _arrow(feature: int) -> go.Scatter:
     )
 
 
-def _curve(feature: int) -> go.Scatter:
+def _curve(feature: int, numbered: bool) -> go.Scatter:
     colour, _ = category_style(feature)
     return go.Scatter(
-        name=f"room {feature}",
+        name=f"feature {feature}",
         mode="lines+markers",
-        showlegend=False,
+        showlegend=numbered,
+        legend="legend2",
         line={"color": colour, "width": 1.6},
         marker={"size": 5, "color": colour},
         hovertemplate=f"feature {feature}<br>sparsity %{{customdata}}<br>"
@@ -238,9 +241,10 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
         "xaxis3": {"title": {"text": "sparsity: chance that a feature is off"}},
         "yaxis3": {"title": {"text": "dimensions per feature"}, "range": [-0.03, 1.08]},
         "xaxis4": plain | {"range": [-0.6, n_features - 0.4]},
-        "yaxis4": {"title": {"text": "F1 on new inputs"}, "range": [0, 1.02]},
+        "yaxis4": {"title": {"text": "F1 (1: always right)"}, "range": [0, 1.02]},
     }
-    places = ((LEFT, upper), (RIGHT, upper), (LEFT, lower), (RIGHT, lower))
+    # The key of its colours stands beside the second.
+    places = ((LEFT, upper), ([RIGHT[0], 0.91], upper), (LEFT, lower), (RIGHT, lower))
     for place, (across, along) in enumerate(places):
         suffix = number_of(place)
         axes[f"xaxis{suffix}"] |= {"domain": across, "anchor": f"y{suffix}", "fixedrange": True}
@@ -248,13 +252,13 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
     return axes
 
 
-def _legend() -> dict[str, Any]:
-    """Who is who among the bars, under all plots: above the fourth it would run into the third."""
+def _legend(row: int) -> dict[str, Any]:
+    """Who is who under all plots, above the fourth it would run into the third: bars, then features."""
     return {
         "orientation": "h",
-        "x": 1.0,
-        "xanchor": "right",
-        "y": 0.0,
+        "x": 0.0 if row else 1.0,
+        "xanchor": "left" if row else "right",
+        "y": row * scaled(LEGEND_PX) / figure_height(),
         "yref": "container",
         "yanchor": "bottom",
         "itemclick": False,
@@ -267,7 +271,7 @@ def _draw_sweep(figure: go.Figure, sweep: Sequence[SuperpositionSummary]) -> Non
     place = np.arange(len(sweep))
     words = [format_number(record.sparsity, digits=2) for record in sweep]
     for feature in range(len(sweep[0].directions)):
-        curve = named(figure, f"room {feature}")
+        curve = named(figure, f"feature {feature}")
         curve.x, curve.customdata = place, words
         curve.y = np.array([record.dimensionality[feature] for record in sweep], np.float32)
     every = max(1, round(len(sweep) / 6))
@@ -279,11 +283,13 @@ def _draw_sweep(figure: go.Figure, sweep: Sequence[SuperpositionSummary]) -> Non
     strongest = max(float(np.abs(record.gram).max()) for record in sweep)
     gram = named(figure, "gram")
     gram.zmin, gram.zmax = -strongest, strongest
+    bottom, top = figure.layout.yaxis2.domain
+    gram.colorbar.y, gram.colorbar.len = (bottom + top) / 2, top - bottom
 
 
 def _draw_arrows(figure: go.Figure, record: SuperpositionSummary) -> None:
     for feature, (across, along) in enumerate(record.directions.tolist()):
-        arrow = named(figure, f"feature {feature}")
+        arrow = named(figure, f"arrow {feature}")
         arrow.x, arrow.y = [0.0, across], [0.0, along]
         arrow.text = ["", str(feature) if feature in record.stored else ""]
         arrow.textposition = _outward(across, along)

@@ -421,6 +421,10 @@ class TemporalPanel(Panel):
         shown = self._laid_out(self._seen)
         return figures.temporal_figure(shown, self._seen.second, self._view())
 
+    def export_name(self) -> str:
+        """Return the file name of exports: the token that is looked at."""
+        return self.stem if self.token == NO_TOKEN else f"{self.stem}_token_{self.token}"
+
     def close(self) -> None:
         """Free the panel, and end a UMAP process that still runs."""
         if not self._closed:
@@ -435,19 +439,21 @@ class TemporalPanel(Panel):
             self._draw_sequences()
 
 
-# The past says something as a past where it predicts at least a tenth more than the same in any order.
+# The past predicts better than chance where it predicts at least a tenth more than in shuffled order.
 ORDER_MATTERS = 1.1
 _WORDS = {"text": "token", "layers": "layer", "signal": "moment"}
 
 
 def _answer(seen: _Seen) -> str:
-    """How much of the sequence the past predicts, with the control, and the same for a second one."""
+    """Whether the past predicts more than chance, how much, and the same for a second one."""
     first, second = seen.first, seen.second
-    said = f"Earlier {_WORDS[first.kind]}s predict {_shares(first, ' of the signal')}; the rest is new."
-    if float(first.shares[:, 0].mean()) < ORDER_MATTERS * float(first.shuffled.mean()):
-        said += " Their order hardly matters."
+    said = (
+        f"{_verdict(first)}: earlier {_WORDS[first.kind]}s predict {_shares(first, ' of the signal')}; "
+        "the rest is new."
+    )
     if second is not None:
-        said += f" Second text: {_shares(second)}."
+        verdict = _verdict(second)
+        said += f" Second text: {verdict[:1].lower()}{verdict[1:]}, {_shares(second)}."
     skipped = first.first_position
     if skipped:
         said += " First token skipped." if skipped == 1 else f" First {skipped} tokens skipped."
@@ -458,11 +464,16 @@ def _answer(seen: _Seen) -> str:
     return said
 
 
+def _verdict(record: TemporalSummary) -> str:
+    share, control = float(record.shares[:, 0].mean()), float(record.shuffled.mean())
+    return "Better than chance" if share >= ORDER_MATTERS * control else "No better than chance"
+
+
 def _shares(record: TemporalSummary, of: str = "") -> str:
     share, control = float(record.shares[:, 0].mean()), float(record.shuffled.mean())
     return (
         f"{format_number(100 * share, '%', digits=2)}{of} "
-        f"(shuffled order: {format_number(100 * control, '%', digits=2)})"
+        f"(in shuffled order {format_number(100 * control, '%', digits=2)})"
     )
 
 

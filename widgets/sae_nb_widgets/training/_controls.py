@@ -38,8 +38,8 @@ class TrainingControls:
         self.rate = control(
             panel,
             "learning_rate",
-            "learning rate",
-            "Peak of the schedule; takes effect at the next step",
+            "peak learning rate",
+            "What the learning rate climbs to while it warms up; takes effect at the next step",
             330,
             kind=ipw.FloatLogSlider,
             min=-6,
@@ -48,13 +48,11 @@ class TrainingControls:
             readout_format=".2e",
             continuous_update=False,
         )
-        self.first = [*self.buttons.values(), self.rate] if runs else []
+        self.first = list(self.buttons.values()) if runs else []
         if len(runs) > 1:
             self.first.append(_acts_on(panel, runs))
-        tip = "Draw the steps on a logarithmic axis"
-        self.first.append(control(panel, "log_x", "log steps", tip))
-        if panel.has_atoms:
-            self.first.append(_map_by(panel))
+        tip = "Every curve, how often each atom fires, and how fast atoms turn"
+        self.first.append(control(panel, "everything", "all plots", tip))
         self.live = [
             control(
                 panel,
@@ -66,7 +64,14 @@ class TrainingControls:
             )
             for name in panel.live_numbers
         ]
-        self.more = self.live
+        tip = "Draw the steps on a logarithmic axis"
+        self.more = [
+            *([self.rate] if runs else []),
+            *self.live,
+            control(panel, "log_x", "log steps", tip),
+        ]
+        if panel.has_atoms:
+            self.more.append(_map_by(panel))
 
     def show(self, states: set[str]) -> None:
         """Have only those answer that can act on runs in these states."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -211,6 +211,7 @@ PLOT_PX, MAP_PX, TITLE_PX, TICKS_PX, LEGEND_PX = 112, 120, 27, 46, 26
 ATOMS_TITLE_PX = 66
 """Titles of the map and of the motion: three lines."""
 
+R2 = [curve.field for curve in CURVES].index("r2")
 STRIP_TITLE = "how often each atom fires (dead: hollow)"
 
 
@@ -218,11 +219,17 @@ STRIP_TITLE = "how often each atom fires (dead: hollow)"
 class Rows:
     """Which rows of small plots there are under the curves."""
 
+    curves: int = 1
+    """Rows of curves: the first, or all."""
+
     strip: bool = False
     """Atoms sorted by frequency."""
 
     several: bool = False
-    """More than one run: a legend, and R² against L0 beside the strip."""
+    """More than one run: a legend."""
+
+    compared: bool = False
+    """R² against L0 of several runs, beside the strip."""
 
     atoms: bool = False
     """The map of all atoms, and how fast they turn."""
@@ -230,15 +237,20 @@ class Rows:
     @property
     def heights(self) -> list[tuple[float, float]]:
         """Heights of the title and of the plots of each row, in pixels at the normal scale."""
-        rows = [(TITLE_PX, PLOT_PX)] * (2 + (self.strip or self.several))
+        rows = [(TITLE_PX, PLOT_PX)] * (self.curves + (self.strip or self.compared))
         return [*rows, *([(ATOMS_TITLE_PX, MAP_PX)] * self.atoms)]
 
 
-def rows_of(summaries: Sequence[TrainingSummary]) -> Rows:
-    """Return which rows these runs need."""
+def rows_of(summaries: Sequence[TrainingSummary], everything: bool) -> Rows:
+    """Return which rows these runs need: one of curves, or `everything` that is known of them."""
+    several = len(summaries) > 1
+    if not everything:
+        return Rows(several=several)
     return Rows(
+        curves=N_CURVES // COLUMNS,
         strip=any(summary.frequency is not None for summary in summaries),
-        several=len(summaries) > 1,
+        several=several,
+        compared=several,
         atoms=any(has_motion(summary.motion) for summary in summaries),
     )
 
@@ -251,8 +263,11 @@ def arrange_rows(figure: go.Figure, rows: Rows) -> None:
     for place in range(N_CURVES + 4):
         layout.annotations[place].font.size = size
     for i in range(N_CURVES):
-        layout[f"yaxis{number_of(i)}"].domain = domains[i // COLUMNS]
-    below = domains[2] if len(domains) > 2 else [0, 0.1]
+        row, x, y = i // COLUMNS, layout[f"xaxis{number_of(i)}"], layout[f"yaxis{number_of(i)}"]
+        x.visible = y.visible = row < rows.curves
+        y.domain = domains[min(row, rows.curves - 1)]
+        x.showticklabels, x.title.text = row == rows.curves - 1, "step" * (row == rows.curves - 1)
+    below = domains[rows.curves] if len(domains) > rows.curves else [0, 0.1]
     _arrange_third(layout, rows, below)
     last = domains[-1]
     for place, domain in ((8, [0.0, 0.46]), (9, [0.68, 1.0])):
@@ -275,10 +290,12 @@ def show_traces(figure: go.Figure, rows: Rows, n_runs: int) -> None:
     for run in range(n_runs):
         traces = figure.data[N_SHARED + run * PER_RUN : N_SHARED + (run + 1) * PER_RUN]
         _set(traces[0], "showlegend", rows.several)
+        for trace in traces[COLUMNS:N_CURVES]:
+            _set(trace, "visible", rows.curves > 1)
         for trace in traces[-4:-2]:
             _set(trace, "visible", rows.strip)
         for trace in traces[-2:]:
-            _set(trace, "visible", rows.several)
+            _set(trace, "visible", rows.compared)
 
 
 def _set(trace: Any, name: str, value: bool) -> None:
@@ -288,13 +305,13 @@ def _set(trace: Any, name: str, value: bool) -> None:
 
 def _arrange_third(layout: Any, rows: Rows, domain: list[float]) -> None:
     """Put the strip and R² against L0 beside each other, or one of them over the whole width."""
-    titles = ((6, rows.strip, STRIP_TITLE), (7, rows.several, "R² by L0 (ring: best)"))
+    titles = ((6, rows.strip, STRIP_TITLE), (7, rows.compared, "R² by L0 (ring: best)"))
     for place, shown, title in titles:
         x, y = layout[f"xaxis{number_of(place)}"], layout[f"yaxis{number_of(place)}"]
         x.visible = y.visible = shown
         y.domain = domain
         layout.annotations[place].text = title if shown else ""
-    layout.xaxis7.domain = [0.0, 0.6 if rows.several else 1.0]
+    layout.xaxis7.domain = [0.0, 0.6 if rows.compared else 1.0]
     layout.xaxis8.domain = [0.715 if rows.strip else 0.0, 1.0]
 
 
@@ -307,14 +324,15 @@ def _row_domains(rows: Rows) -> list[list[float]]:
     for row, (title, pixels) in enumerate(rows.heights):
         bottom = top - title * size - pixels * size
         domains.append([max(bottom / height, 0.0), (bottom + pixels * size) / height])
-        top = bottom - (TICKS_PX * size if row else 8.0)
+        top = bottom - (TICKS_PX * size if row >= rows.curves - 1 else 8.0)
     return domains
 
 
 def figure_height(rows: Rows) -> int:
     """Height in CSS pixels at the current scale."""
     heights = rows.heights
-    pixels = sum(map(sum, heights)) + 8 + (len(heights) - 1) * TICKS_PX
+    within = rows.curves - 1  # gaps between rows of curves, which share their ticks
+    pixels = sum(map(sum, heights)) + 8 * within + (len(heights) - within) * TICKS_PX
     return scaled(pixels + LEGEND_PX * rows.several)
 
 
@@ -329,17 +347,15 @@ def training_figure(
     summaries: Sequence[TrainingSummary],
     *,
     axis: Axis = "linear",
-    strip: bool | None = None,
     map_by: MapBy = "frequency",
+    everything: bool = False,
 ) -> go.Figure:
-    """Loss, R², L0, dead atoms, throughput and learning rate over the steps, one colour per run.
+    """R², loss and dead atoms over the steps, one colour per run.
 
-    Below them, where the runs know their atoms: atoms sorted by frequency, R² against L0 of several
-    runs, a map of every atom, and how fast the atoms turn. `strip` says whether atoms are sorted by
-    frequency; None: when a run knows them.
+    `everything` adds L0, throughput and learning rate, and below them, where the runs know their atoms:
+    atoms sorted by frequency, R² against L0 of several runs, a map of every atom, and how fast the
+    atoms turn.
     """
-    rows = rows_of(summaries)
-    rows = rows if strip is None else replace(rows, strip=strip)
     figure = go.Figure(shared_traces(on_axes(8), on_axes(9)))
     figure.update_layout(
         annotations=[
@@ -353,7 +369,7 @@ def training_figure(
         uirevision="training",  # a redraw keeps the reader's zoom
         **_axes(),
     )
-    update_training_figure(figure, summaries, axis=axis, map_by=map_by, rows=rows)
+    update_training_figure(figure, summaries, axis=axis, map_by=map_by, everything=everything)
     return figure
 
 
@@ -364,13 +380,13 @@ def update_training_figure(
     axis: Axis = "linear",
     map_by: MapBy = "frequency",
     shown: int = 0,
-    rows: Rows | None = None,
+    everything: bool = False,
 ) -> None:
     """Give a figure made by `training_figure` the newest numbers, in one message to its browser.
 
     Runs come in the same order, new ones behind them; the map and the motion are of run `shown`.
     """
-    rows = rows or rows_of(summaries)
+    rows = rows_of(summaries, everything)
     n_drawn = (len(figure.data) - N_SHARED) // PER_RUN
     new = [t for i in range(n_drawn, len(summaries)) for t in _run_traces(i, summaries[i].name)]
     if new:
@@ -390,7 +406,7 @@ def update_training_figure(
             _set_run(figure.data[first : first + PER_RUN], summary, point)
         chosen = summaries[shown] if 0 <= shown < len(summaries) else None
         update_shared(figure, chosen, map_by)
-        _set_axes(figure, summaries, axis)
+        _set_axes(figure, summaries, axis, rows)
         whose = chosen.name if chosen is not None and rows.several else ""
         title = map_title(map_by, whose) if rows.atoms else ""
         figure.layout.annotations[len(CURVES) + 2].text = title
@@ -400,13 +416,9 @@ def _axes() -> dict[str, Any]:
     """Axes of every small plot; `arrange_rows` places them."""
     axes: dict[str, Any] = {}
     for i in range(len(CURVES)):
-        row, column = divmod(i, COLUMNS)
-        below = row == len(CURVES) // COLUMNS - 1
         axes[f"xaxis{number_of(i)}"] = {
-            "domain": _COLUMN_DOMAINS[column],
+            "domain": _COLUMN_DOMAINS[i % COLUMNS],
             "anchor": f"y{number_of(i)}",
-            "showticklabels": below,
-            "title": {"text": "step" if below else ""},
             "nticks": 4,
             "tickangle": 0,
         } | ({"matches": "x"} if i else {})
@@ -460,9 +472,9 @@ def _run_traces(run: int, name: str) -> list[Any]:
         "color": colour,
         "line": {"width": 1, "color": theme.GREY},
     }
-    hover = f"{label}<br>best R² %{{y:.3f}}<br>step %{{x:,}}<extra></extra>"
+    hover = f"{label}<br>best: %{{y:.3g}} %<br>step %{{x:,}}<extra></extra>"
     traces.append(
-        go.Scatter(**shared, mode="markers", marker=star, hovertemplate=hover, **on_axes(1))
+        go.Scatter(**shared, mode="markers", marker=star, hovertemplate=hover, **on_axes(R2))
     )
     for symbol, hover in _STRIP_KINDS:
         marker = {"color": colour, "size": 5, "symbol": symbol}
@@ -507,7 +519,8 @@ def _best(summary: TrainingSummary) -> Points:
     if summary.best_step is None:
         return [], [], None
     nearest = int(np.abs(summary.step - summary.best_step).argmin())
-    return summary.step[nearest : nearest + 1], summary.r2[nearest : nearest + 1], None
+    best = summary.r2[nearest : nearest + 1] * np.float32(CURVES[R2].factor)
+    return summary.step[nearest : nearest + 1], best, None
 
 
 def _strip(frequency: Float[np.ndarray, " n_atoms"] | None) -> tuple[Points, Points]:
@@ -526,7 +539,9 @@ def _strip(frequency: Float[np.ndarray, " n_atoms"] | None) -> tuple[Points, Poi
     )
 
 
-def _set_axes(figure: go.Figure, summaries: Sequence[TrainingSummary], axis: Axis) -> None:
+def _set_axes(
+    figure: go.Figure, summaries: Sequence[TrainingSummary], axis: Axis, rows: Rows
+) -> None:
     layout, annotations = figure.layout, figure.layout.annotations
     switched = layout.xaxis.type
     for i, curve in enumerate(CURVES):
@@ -536,7 +551,7 @@ def _set_axes(figure: go.Figure, summaries: Sequence[TrainingSummary], axis: Axi
         if curve.positive:
             values = [getattr(summary, curve.field) for summary in summaries]
             _set_log_axis(layout[f"yaxis{number_of(i)}"], values)
-        annotations[i].text = _title(curve, summaries)
+        annotations[i].text = _title(curve, summaries) if i < COLUMNS * rows.curves else ""
     if layout.yaxis7.visible:
         _set_strip_axes(layout, [s.frequency for s in summaries if s.frequency is not None])
 

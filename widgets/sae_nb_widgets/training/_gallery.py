@@ -112,14 +112,14 @@ def training_answer(summaries: Sequence[TrainingSummary]) -> tuple[str, str]:
     best = max(begun, key=lambda summary: np.nan_to_num(summary.r2[-1], nan=-np.inf))
     if len(begun) > 1:
         others = ", ".join(f"{s.name}: {_share(s.r2[-1])}" for s in begun if s is not best)
-        return f"Best of {len(begun)}: {best.name} {_learned(best)} ({others}).", _numbers(best)
+        said = f"Best of {len(begun)}: {best.name} {_learned(best)} ({others}). {_verdict(best)}"
+        return said.rstrip(), _numbers(best)
     dead = float(best.dead_fraction[-1])
     who = "it" if math.isnan(dead) else "the SAE"  # a Raptor has no atoms
     parts = [f"After {format_count(best.last_step)} steps {who} {_learned(best)}"]
     if not math.isnan(dead):
         parts.append(f"{_share(dead)} of its atoms are dead" if dead else "no atom is dead")
-    parts += [words for words in (_trend(best),) if words]
-    return "; ".join(parts) + ".", _numbers(best)
+    return f"{_verdict(best)} {'; '.join(parts)}.".lstrip(), _numbers(best)
 
 
 def _learned(summary: TrainingSummary) -> str:
@@ -130,11 +130,21 @@ def _learned(summary: TrainingSummary) -> str:
     return f"explains {_share(r2)} of the variance{with_atoms}"
 
 
-def _trend(summary: TrainingSummary) -> str:
-    words = {"improving": "still improving", "worsening": "getting worse"}
+def _verdict(summary: TrainingSummary) -> str:
+    """Say what the curve does and what is to be done; empty where nothing can be said any more."""
+    going = summary.state in GOING
     if summary.flat_since is not None:
-        return f"flat since step {format_count(summary.flat_since)}"
-    return words.get(summary.trend, "")
+        since = f"Flat since step {format_count(summary.flat_since)}"
+        return f"{since}: it can stop." if going else f"{since}: longer would hardly help."
+    if summary.trend == "improving":
+        return (
+            "Still improving: let it run on."
+            if going
+            else "Still improving at its end: train longer."
+        )
+    if summary.trend == "worsening":
+        return "Getting worse: try a lower learning rate."
+    return "No clear trend yet: let it run on." if going else ""
 
 
 def _numbers(summary: TrainingSummary) -> str:
@@ -216,7 +226,7 @@ class TrainingGallery:
         # The number alone fits under a thumbnail; the read-out says what it is.
         captions = [str(atom) for atom in gallery.atoms]
         places = [names.in_text(atom) for atom in gallery.atoms]
-        words: dict[str, Any] = {"captions": captions, "places": places}
+        words: dict[str, Any] = {"captions": captions, "places": places, "atoms": gallery.atoms}
         strengths = [float(v) for v in gallery.strengths]
         if gallery.rows is not None and self._shape is not None:
             shape: Any = self._shape
@@ -227,15 +237,16 @@ class TrainingGallery:
             self.grid.description = f"{of}, as pictures"
             self.grid.show(np.stack(drawn), strengths=strengths, **words)
         elif gallery.pictures is not None:
-            self.grid.description = f"{of}, each where it fires most"
+            self.grid.description = f"{of}, each where it fires most (bar: how strongly)"
             self.grid.show(gallery.pictures, heat=gallery.heat, strengths=strengths, **words)
         elif gallery.tokens:
-            self.strip.description = f"{of}, each where it fires most"
+            self.strip.description = f"{of}, each where it fires most (bar: how strongly)"
             self.strip.show(
                 gallery.tokens,
                 [np.asarray(row, dtype=np.float32) for row in gallery.token_strengths],
                 captions=[names.name(atom) for atom in gallery.atoms],
                 strengths=strengths,
+                atoms=gallery.atoms,
             )
         self.grid.thumbnail = int(SHARE_OF_THUMBNAIL * theme().thumbnail_px)
         on_pictures = gallery.rows is not None or gallery.pictures is not None

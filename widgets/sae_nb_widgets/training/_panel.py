@@ -73,9 +73,10 @@ class TrainingMonitor(Panel):
 
     question = "Is it learning, and what?"
     explanation = (
-        "Every curve is measured on the training batch of that step, and a star marks the best R². "
-        "The strip shows on what share of recent rows each atom fired; hollow atoms did not fire at "
-        "all. An atom that has stopped turning has been learned.",
+        "“Explained” is the share of the variance of the activations that the atoms rebuild (R²; ★: its "
+        "best); a dead atom never fires. Curves are measured on the training batch of that step. “all "
+        "plots” adds atoms in use at a time (L0), speed, the learning rate now, how often each atom "
+        "fires and how fast it turns: one that has stopped turning has been learned.",
         "Batches are small and part of the training data: held-out numbers with floors and controls "
         "come from sn.evaluate. A falling loss does not show that the atoms mean anything.",
         "Dead atoms and their revival: “Scaling and evaluating sparse autoencoders”, arXiv 2406.04093.",
@@ -87,12 +88,15 @@ class TrainingMonitor(Panel):
 
     learning_rate = t.Float(1e-3, help="Peak of the schedule; a change acts on the running thread.")
     log_x = t.Bool(False, help="Draw the steps on a logarithmic axis.")
+    everything = t.Bool(
+        False, help="Draw every curve and all atoms, not only the first three curves."
+    )
     acts_on = t.Int(-1, help="Which run the controls act on; -1 for all.")
     interval = t.Float(1.0, help="Seconds between two redraws, at least.")
     map_by = t.Enum(("frequency", "motion"), "frequency", help="What the map's colours mean.")
     n_gallery = Whole(24, 1, 200, help="Atoms in the gallery.")
 
-    kept_traits = ("log_x", "map_by")
+    kept_traits = ("everything", "log_x", "map_by")
 
     # What `close` reads, also of a monitor that was refused before it was built.
     _runs: Sequence[Any] = ()
@@ -200,11 +204,18 @@ class TrainingMonitor(Panel):
     def _running(self) -> bool:
         return any(one.state == "running" for one in self._tracked)
 
-    @reacts("log_x", "map_by", "n_gallery", "acts_on", doing="drawing the training")
+    @reacts("everything", "log_x", "map_by", "n_gallery", "acts_on", doing="drawing the training")
     def refresh(self) -> None:
         """Draw the newest records now."""
         n_changes = sum(len(run.changes) for run in self._runs)
-        choices = (self.log_x, self.acts_on, self.map_by, self.n_gallery, n_changes)
+        choices = (
+            self.everything,
+            self.log_x,
+            self.acts_on,
+            self.map_by,
+            self.n_gallery,
+            n_changes,
+        )
         with self._counting:
             turn, key = next(self._turns), ([one.key for one in self._tracked], choices)
         with self._drawing:  # a drawing of the same that is under way is waited for
@@ -230,6 +241,7 @@ class TrainingMonitor(Panel):
             axis="log" if self.log_x else "linear",
             map_by=self.map_by,
             shown=self._shown(),
+            everything=self.everything,
         )
 
     def _draw_gallery(self) -> None:
