@@ -17,7 +17,7 @@ toy""",
     'exercise("01.3").reveal()',
     'exercise_report("01")',
 )
-ARROWS = """plot => JSON.stringify(plot.data.filter(trace => /^feature/.test(trace.name))
+ARROWS = """plot => JSON.stringify(plot.data.filter(trace => /^arrow/.test(trace.name))
   .map(trace => Array.from(trace.x, Number).concat(Array.from(trace.y, Number))))"""
 
 

@@ -597,6 +597,18 @@ def test_a_filter_that_fits_nothing_is_refused(
     assert panel.filter == {}
 
 
+def test_the_answer_is_of_the_groups_until_an_atom_is_chosen(panel: sw.ConceptMap) -> None:
+    """How many atoms lie in how many groups, the largest named; then what is near the atom."""
+    groups = panel.record.clusters
+    inside = sum(len(group.points) for group in groups)
+    assert panel.answer.startswith(
+        f"{inside} of {N_ATOMS} atoms lie in {len(groups)} groups, the largest: {groups[0].name} ("
+    )
+    assert "mean cosine within a group" in panel.numbers
+    panel.atom = (panel.atom + 1) % N_ATOMS
+    assert f"atom {panel.atom}" in panel.answer
+
+
 def test_the_headline_follows_the_selection(panel: sw.ConceptMap) -> None:
     """What is selected heads the column and the answer; without a selection the atom does."""
     panel.atom = 5

@@ -278,6 +278,24 @@ def atom_answer(names: AtomNames, atlas: ConceptAtlas, atom: int) -> tuple[str, 
     )
 
 
+def groups_answer(record: ConceptMapSummary) -> tuple[str, str]:
+    """Return how many groups of points there are and the largest, and how alike their points are."""
+    clusters, inside = record.clusters, sum(len(c.points) for c in record.clusters)
+    listed = [f"{c.name} ({format_count(len(c.points))})" for c in clusters[:MOST_SAID]]
+    n = len(clusters)
+    groups = "one group" if n == 1 else f"{format_count(n)} groups, the largest"
+    weights = np.array([len(c.points) for c in clusters]) / inside
+    cosine, floor = (
+        format_number(float(weights @ values), digits=2)
+        for values in ([c.cosine for c in clusters], [c.floor for c in clusters])
+    )
+    return (
+        f"{format_count(inside)} of {format_count(len(record.ids))} {record.show} lie in {groups}: "
+        f"{_and(listed)}.",
+        f"mean cosine within a group {cosine} (random groups of these sizes: {floor})",
+    )
+
+
 def selection_answer(
     names: AtomNames, selection: SelectionSummary, view: str, n: int, n_rows: int
 ) -> str:

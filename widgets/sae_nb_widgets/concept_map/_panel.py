@@ -125,8 +125,8 @@ class ConceptMap(Panel):
         "Each point is an atom; points that are near each other have similar directions, and those "
         "selected share the inputs beneath the map.",
         "Only neighbourhoods count: distances between far groups, their sizes and the empty space "
-        "are the layout's own. A cluster's mean cosine beside that of random atoms says whether it "
-        "is one.",
+        "are the layout's own. Cosine 1 is the same direction, 0 unrelated; a cluster's mean beside "
+        "that of random atoms says whether it is one.",
         "UMAP: McInnes, Healy, Melville, arXiv 1802.03426 (2018); clusters by HDBSCAN (2013); matched "
         "atoms as in Archetypal SAE, arXiv 2502.12892.",
     )
@@ -211,6 +211,7 @@ class ConceptMap(Panel):
         )
         self.n_atoms = self.atlas.n_atoms
         self._measured = self._falling_back = False
+        self.opened_on: int | None = None  # an atom that nobody chose
         super().__init__(seed=seed)
         self._chosen = atom is not None
         if atom is not None:
@@ -354,7 +355,7 @@ class ConceptMap(Panel):
         self.chips = map_facts(self.record, self.atlas, self.seed)
         if not self._chosen and record.show == "atoms" and "frequency" in record.columns:
             often = record.columns["frequency"].values
-            self.atom = int(np.argmax(np.nan_to_num(often)))
+            self.atom = self.opened_on = int(np.argmax(np.nan_to_num(often)))
             self._chosen = True
         self._measured = True
         self._draw_points()
@@ -398,9 +399,8 @@ class ConceptMap(Panel):
             record, self.atlas.point_names(record.show), lines_of(record, self.compare)
         )
         self.map.draw_comparison(record, self.compare)
-        places = record.archetypes
-        if places is not None:
-            self.say(corner_words(places, self.atlas.sae.mixture.shape[1]))
+        if record.archetypes is not None:
+            self.say(corner_words(record.archetypes, self.atlas.sae.mixture.shape[1]))
 
     def _recolour(self) -> None:
         record = self.record

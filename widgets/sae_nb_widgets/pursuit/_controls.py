@@ -51,14 +51,11 @@ class PursuitControls:
 
 
 def _algorithm(panel: Any, name: str, letter: str) -> ipw.Dropdown:
-    short = {"omp": "orthogonal MP"}
-    offered: dict[str, str] = {
-        name: f"{short.get(name, TITLES[name])} ({SHORT[name]})" for name in ALGORITHMS
-    }
+    offered: dict[str, str] = {name: _title(name) for name in ALGORITHMS}
     if letter == "B":
         offered[NONE] = "none"
     tip = f"Algorithm {letter}; both step together"
-    return control(panel, name, letter, tip, 190, options=offered)
+    return control(panel, name, letter, tip, 220, options=offered)
 
 
 def _drawn(panel: Any) -> list[ipw.Widget]:
@@ -99,3 +96,9 @@ def _asked(panel: Any) -> list[ipw.Widget]:
             "Late steps become readable, but heights no longer compare between steps",
         ),
     ]
+
+
+def _title(name: str) -> str:
+    """An algorithm's name, and in brackets what the panel calls it."""
+    title = TITLES[name].replace("orthogonal matching pursuit", "orthogonal MP")
+    return title if title == SHORT[name] else f"{title} ({SHORT[name]})"

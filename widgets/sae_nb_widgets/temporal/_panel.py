@@ -213,8 +213,6 @@ class TemporalPanel(Panel):
             facts["at"] = self.hook_point
         facts |= {"SAE": "Temporal, strict" if self.sae.strict else "Temporal"}
         facts |= {"atoms": format_count(self.n_atoms)}
-        if self._seen is not None:
-            facts["R² here"] = format_number(1 - self._seen.first.fvu)
         return facts
 
     # --- reading ----------------------------------------------------------------------------------
