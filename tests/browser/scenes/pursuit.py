@@ -139,5 +139,5 @@ def check_choosing_another_algorithm_runs_it(page: Page, stage: Any) -> None:
     stage.settle()
     assert panel.locator(".js-plotly-plot .annotation-text").filter(has_text="λ").count() == 1
     stage("fista", panel)
-    menu.select_option(label="orthogonal MP")
+    menu.select_option(label="orthogonal MP (OMP)")
     panel.get_by_text("of 12").wait_for()

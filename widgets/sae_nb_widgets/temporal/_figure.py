@@ -259,7 +259,6 @@ Bands = Literal["none", "share", "energy"]
 USUAL_ROWS = 16
 
 ENDS = [0, 0.5, 1]
-MOST_SLANTED = 20
 MOST_NAMED = 28
 """Times that are named on the axis in the normal scale; more would overlap."""
 MOST_JOINED = 80
@@ -483,8 +482,7 @@ def _name_times(figure: go.Figure, record: TemporalSummary, second: TemporalSumm
     axis, step = figure.layout.xaxis3, math.ceil(record.n_times / (13 * MOST_NAMED / _font()))
     axis.tickvals = list(range(0, record.n_times, step))
     axis.ticktext = [plot_text(visible_token(name)) for name in record.names[::step]]
-    # Slanted names of many tokens run over each other in a narrow panel.
-    axis.tickangle = -50 if record.n_times <= MOST_SLANTED * step else -90
+    axis.tickangle = -50
     figure.layout.annotations[1].text = "second text, aligned" if second is not None else ""
 
 
