@@ -137,9 +137,7 @@ world.table("strong correlation", "limit")
 
 # %%
 left = concept_starts.look(seed=0)
-pd.DataFrame(left).T.rename(columns=lambda name: name.removeprefix("left by ")).style.format(
-    "{:.1%}"
-)
+pd.DataFrame(left).T.style.format("{:.1%}")
 
 # %% [markdown]
 # After **one** step the truth is not even good: an atom "parent + child" explains a child's rows at once. After
