@@ -127,7 +127,7 @@ acts[::500].to_pandas()
 #
 # `TopK` (Gao et al. 2024, arXiv 2406.04093) keeps the `k` largest of `n_atoms` pre-codes and rebuilds
 # the activation from them. Training runs in a thread: the panel is live, and so is the kernel. Pause it,
-# or move the learning rate.
+# or move the learning rate under *more*.
 
 # %%
 generator = torch.Generator().manual_seed(0)

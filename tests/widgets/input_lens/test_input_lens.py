@@ -214,7 +214,7 @@ def test_while_the_model_reads_nothing_else_is_claimed(vit: Any) -> None:
     vit.lock.acquire()
     try:
         lens.picture = PICTURES[0]
-        assert "The model is reading the image (about 6" in lens._answer_text.value
+        assert "The model is reading the image (about 4" in lens._answer_text.value
         assert says_nothing(lens)
         shown = [lens.status, lens._bars.empty_text, lens._view.grid.empty_text]
         assert not any([*shown, lens._detail_view.answers.empty_text])
