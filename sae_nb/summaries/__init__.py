@@ -146,4 +146,8 @@ if TYPE_CHECKING:  # for the other rooms
         labels_of as labels_of,
         pretrained_store as pretrained_store,
     )
-    from sae_nb.summaries.input._input import USE_ORDERS as USE_ORDERS, UseOrder as UseOrder
+    from sae_nb.summaries.input._input import (
+        USE_ORDERS as USE_ORDERS,
+        AtomsUsed as AtomsUsed,
+        UseOrder as UseOrder,
+    )

@@ -125,8 +125,9 @@ def test_a_result_is_drawn_and_tabulated(rows, sae) -> None:
     result = sn.train(sae, rows, steps=25, progress=False)
     figure = result.plot()
     assert isinstance(figure, go.Figure)
-    assert list(figure.data[1].x) == [1, 10, 20, 25]
-    assert list(figure.data[1].y) == [record.r2 for record in result.history]
+    explained = next(trace for trace in figure.data if trace.name == "explained")  # in percent
+    assert list(explained.x) == [1, 10, 20, 25]
+    assert list(explained.y) == [100 * record.r2 for record in result.history]
     assert result.to_pandas().equals(result.history.to_pandas())
     assert list(result.to_pandas().index) == [1, 10, 20, 25]
     assert len(repr(result).splitlines()) == 1

@@ -25,7 +25,7 @@ from torch import nn
 import sae_nb as sn
 from sae_nb.atoms import AtomNames
 from sae_nb.codes import SparseCodes
-from sae_nb.summaries.input._input import AtomsUsed
+from sae_nb.summaries import AtomsUsed
 
 HOSTILE = "<script>window.hurt=1</script>"
 SEVEN = [[(9, 8), (22, 8), (14, 24)]]

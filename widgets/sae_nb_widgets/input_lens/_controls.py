@@ -141,7 +141,8 @@ def _upload(sources: Any) -> ipw.FileUpload:
         multiple=False,
         description="upload",
         tooltip="A picture of yours, of any size and kind",
-        layout=ipw.Layout(width="auto"),
+        # until panel_keys.js has taken the number of files off it
+        layout=ipw.Layout(width="auto", visibility="hidden"),
     )
     upload.observe(lambda change: sources.take_upload(change["new"]), "value")
     return upload

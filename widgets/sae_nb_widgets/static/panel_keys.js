@@ -53,11 +53,13 @@ function render({ model, el }) {
   // ipywidgets shows no tooltip on a text field, and leaves the handle of a slider, which is what
   // takes the keys, without the slider's name.
   function nameControls(root) {
-    // ipywidgets writes how many files were chosen behind "upload": one button, one word.
-    for (const button of root.querySelectorAll(".widget-upload"))
+    // ipywidgets writes how many files were chosen behind "upload": one button, one word, seen from now on.
+    for (const button of root.querySelectorAll(".widget-upload")) {
       for (const node of button.childNodes)
         if (node.nodeType === Node.TEXT_NODE && / ?\(\d+\)$/.test(node.data))
           node.data = node.data.replace(/ ?\(\d+\)$/, "");
+      button.style.visibility = "visible";
+    }
     const tips = model.get("tips");
     for (const label of root.querySelectorAll(".widget-label:not([title])")) {
       const tip = tips[label.textContent.trim()];
