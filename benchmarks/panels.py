@@ -113,7 +113,7 @@ def show(stage: Any, name: str) -> float:
     panel = stage.page.locator(".plain-widgets" if name == "plain" else ".sae-nb-panel")
     panel.first.wait_for()
     if name not in ("InputLens", "plain"):
-        panel.first.locator(".js-plotly-plot .main-svg").first.wait_for()
+        panel.first.locator(":is(.main-svg, canvas, img):visible").first.wait_for()
     seconds = time.perf_counter() - began
     stage.lab.settle(1500)
     return seconds
