@@ -32,10 +32,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"sae_nb needs Python 3.11 or newer, got {v.major}.{v.minor}. Pass PYTHON=python3.11.")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	pins=()
-	if [ "$$($(BIN)/python -c 'import sys, platform; print(sys.version_info[:2] == (3, 11) and platform.system() == "Linux")')" = True ]; then
+	if [ "$$($(BIN)/python -c 'import sys, platform; print((3, 11, 5) <= sys.version_info < (3, 12) and platform.system() == "Linux")')" = True ]; then
 		pins=(-c constraints.txt)
 	else
-		echo "constraints.txt is written for Python 3.11 on Linux; here the ranges of pyproject.toml count."
+		echo "constraints.txt is written for Python 3.11.5 and later 3.11 on Linux; here the ranges of pyproject.toml count."
 	fi
 	device=$(DEVICE)
 	case $$device in
@@ -139,10 +139,10 @@ reproduce: $(STAMP) ## one short seed of every reproduction; checks of the commi
 	@mkdir -p build
 	$(PYTEST) -n $(JOBS) --junitxml=build/reproduce.xml tests/lessons/reproductions
 
-reproduce-full: $(STAMP) ## every reproduction over three seeds; 50 kills, 10 000 damages, 690 endings; writes docs/claims (an hour or two)
+reproduce-full: $(STAMP) ## every reproduction again into build/claims, 50 kills, 10 000 damages, 690 endings (hours); NAME=dark_matter: one of them (100 minutes at most); a killed run goes on
 	@mkdir -p build
-	SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 SAE_NB_ENDINGS=10 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability
-	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb_lessons.reproductions --all --seeds 0 1 2 --out docs/claims
+	$(if $(NAME),,SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 SAE_NB_ENDINGS=10 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability)
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb_lessons.reproductions $(or $(NAME),--all) --out build/claims
 
 bench: $(STAMP) ## every benchmark; each prints one table
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done

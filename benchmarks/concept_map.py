@@ -158,11 +158,11 @@ CELLS = (
     "sae, acts, codes, xy = bench.drawn({n_atoms}, {d_in})\n"
     "panel = sw.ConceptMap(sae, acts, codes=codes, xy=xy)\npanel.wait(600)\npanel",
 )
-# From the mouse button's release to the first change of the sentence under the question.
-AFTER_CLICK = """() => new Promise(resolve => {
+# From a gesture (button up, key down) to the first change of the sentence under the question.
+AFTER = """event => new Promise(resolve => {
   const answer = document.querySelector('.sae-nb-answer');
   let began = -1;
-  document.addEventListener('pointerup', () => { began = performance.now(); }, {capture: true, once: true});
+  document.addEventListener(event, () => { began = performance.now(); }, {capture: true, once: true});
   const watcher = new MutationObserver(() => {
     if (began < 0) return;
     watcher.disconnect();
@@ -224,6 +224,27 @@ def browser_rows(n_atoms: int, d_in: int, n: int) -> list[str]:
             )
 
 
+def on_screen(xy: np.ndarray, box: dict[str, float]) -> np.ndarray:
+    """Where a map that nobody has moved draws its points: fitted, a margin of 22 pixels, a border of 1."""
+    size = np.array([box["width"], box["height"]])
+    scale = float(min((size - 46) / np.ptp(xy, axis=0)))
+    middle = (xy.max(axis=0) + xy.min(axis=0)) / 2
+    return (xy - middle) * [scale, -scale] + size / 2 + [box["x"], box["y"]]
+
+
+def click(page: Any) -> None:
+    """Press the mouse button where the mouse is, and let it go."""
+    page.mouse.down()
+    page.mouse.up()
+
+
+def until_answer(page: Any, event: str, gesture: Callable[[], Any]) -> float:
+    """Milliseconds from the gesture's event to the panel's changed sentence; -1 after 10 s without."""
+    page.evaluate(f"event => {{ window.__w = ({AFTER})(event); }}", event)
+    gesture()
+    return float(page.evaluate("() => window.__w"))
+
+
 def _in_lab(lab: Any, n: int, xy: np.ndarray) -> list[str]:
     carried = [0]
 
@@ -240,20 +261,12 @@ def _in_lab(lab: Any, n: int, xy: np.ndarray) -> list[str]:
     stage.scroll_into_view_if_needed()
     box = stage.bounding_box()
     clicks, wheels, sizes = [], [], []
-    # The map is fitted into its canvas with a margin of 22 pixels and a border of 1.
-    room = np.array([box["width"], box["height"]]) - 46
-    scale = float(min(room / np.ptp(xy, axis=0)))
-    middle = (xy.max(axis=0) + xy.min(axis=0)) / 2
-    places = (xy - middle) * [scale, -scale] + [box["width"] / 2, box["height"] / 2]
+    places = on_screen(xy, box)
     for x, y in places[np.random.default_rng(2).choice(len(xy), n, replace=False)]:
-        lab.page.mouse.move(box["x"] + x, box["y"] + y)
+        lab.page.mouse.move(x, y)
         lab.page.wait_for_timeout(150)
         carried[0] = 0
-        waiting = lab.page.evaluate_handle(f"() => {{ window.__w = ({AFTER_CLICK})(); }}")
-        lab.page.mouse.down()
-        lab.page.mouse.up()
-        clicks.append(lab.page.evaluate("() => window.__w"))
-        waiting.dispose()
+        clicks.append(until_answer(lab.page, "pointerup", lambda: click(lab.page)))
         lab.settle(300)
         sizes.append(carried[0])
     rows = [_line("click to detail", clicks, max(sizes))]

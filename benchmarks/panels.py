@@ -4,21 +4,27 @@
 
 Runs a real JupyterLab in Chromium (see tests/browser/lab.py) on the bundled vision model and prints one
 table. Bytes are what the kernel sends to the page by the Jupyter protocol, counted at the web socket;
-plotly's script, which is sent once per kernel, is counted apart.
+plotly's script, which is sent once per kernel, is counted apart. A gesture's time runs from its last event on
+the page (key down, button up) to the panel's changed sentence there: kernel, both ways and drawing included.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import random
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import nbformat
+import numpy as np
+from concept_map import click, on_screen, until_answer
 
 ROOT = Path(__file__).parents[1]
 BROWSER = ROOT / "tests" / "browser"
@@ -64,6 +70,8 @@ ACTIONS = {
     "InputLens": "shown.atom = 17",
     "dashboard": "shown.atom = 17",
 }
+# Seconds that no median of these gestures may exceed.
+GESTURES = {"slider": 0.20, "stroke": 0.13, "row": 0.10, "map click": 0.25}
 BUDGET_FIRST_PAINT, BUDGET_INTERACTION, BUDGET_OPEN = 6e6, 200e3, 5.0
 
 
@@ -147,6 +155,93 @@ def measure(stage: Any, counter: Counter, name: str) -> dict[str, float]:
     return {"open": seconds, "paint": paint, "interaction": interaction}
 
 
+def slider(stage: Any, times: int) -> list[float]:
+    """One key on the strength slider of a SteeringPanel: the network runs again."""
+    show(stage, "SteeringPanel")
+    handle = stage.page.locator(".sae-nb-panel").get_by_role("slider").first
+    handle.focus()
+    return answers(stage, "keydown", [lambda: handle.press("ArrowRight")] * times)
+
+
+def stroke(stage: Any, times: int) -> list[float]:
+    """One short line drawn on an InputLens's pad: its picture is read again."""
+    show(stage, "InputLens")
+    pad = stage.page.locator(".sae-nb-pad canvas")
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    clear = stage.page.locator(".sae-nb-panel").get_by_role("button", name="clear").first
+    rng = random.Random(0)
+
+    def drawn() -> None:
+        stage.page.mouse.down()
+        stage.page.mouse.move(*somewhere(), steps=3)
+        stage.page.mouse.up()
+
+    def somewhere() -> tuple[float, float]:
+        x, y = rng.uniform(0.2, 0.8), rng.uniform(0.2, 0.8)
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def emptied() -> None:
+        clear.click()
+        stage.lab.settle(1000)
+        stage.page.mouse.move(*somewhere())
+
+    # Parts of a stroke are read while it is drawn, so the time runs from its first point.
+    return answers(stage, "pointerdown", [drawn] * times, before=emptied)
+
+
+def row(stage: Any, times: int) -> list[float]:
+    """A nearest atom chosen in an AtomBrowser's list."""
+    show(stage, "AtomBrowser")
+    nearest = stage.page.locator(".sae-nb-panel .sae-nb-component", has_text="most similar atoms")
+    rows = nearest.locator("[role=option]")
+
+    def chosen() -> None:
+        rows.nth(3).hover()
+        click(stage.page)
+
+    return answers(stage, "pointerup", [chosen] * times)
+
+
+def map_click(stage: Any, times: int) -> list[float]:
+    """A point of a ConceptMap clicked. Of one with 16 384 points: concept_map.py."""
+    show(stage, "ConceptMap")
+    canvas = stage.page.locator(".sae-nb-mapstage")
+    xy = np.array(stage.ask("shown.record.xy.tolist()"))
+    apart = np.sort(np.linalg.norm(xy[:, None] - xy, axis=2), axis=1)[:, 1]
+    alone = np.argsort(-apart)[
+        : 2 * times
+    ].tolist()  # else the nearest may be the one that is chosen
+    random.Random(0).shuffle(alone)
+
+    def over_a_point() -> None:
+        canvas.scroll_into_view_if_needed()
+        places = on_screen(xy, canvas.bounding_box())
+        stage.page.mouse.move(*places[alone.pop()])
+        stage.lab.settle(150)
+
+    return answers(stage, "pointerup", [lambda: click(stage.page)] * times, before=over_a_point)
+
+
+def answers(
+    stage: Any,
+    event: str,
+    gestures: Sequence[Callable[[], None]],
+    before: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """Seconds from each gesture to its answer, with a second's rest between them; then close the panel."""
+    seconds = []
+    for gesture in gestures:
+        before()
+        took = until_answer(stage.page, event, gesture)
+        if took < 0:
+            raise RuntimeError("A gesture got no answer within ten seconds.")
+        seconds.append(took / 1e3)
+        stage.lab.settle(1000)
+    hide(stage)
+    return seconds
+
+
 def growth(stage: Any, times: int, name: str) -> dict[str, float]:
     """Open and close many times; return what kernel and page hold more than after three, per time."""
     for turn in range(times):
@@ -173,6 +268,7 @@ def main() -> int:
     """Measure and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--times", type=int, default=50, help="how often to open and close")
+    parser.add_argument("--gestures", type=int, default=20, help="how often to repeat each gesture")
     parser.add_argument("--first", choices=ACTIONS, default="AtomBrowser", help="opened first")
     parser.add_argument("--first-only", action="store_true", help="measure nothing but that")
     asked = parser.parse_args()
@@ -186,7 +282,11 @@ def main() -> int:
         write_notebook(path, stage_module.SHARED)
         with counted_lab(lab.Lab, path, Path(folder), counter) as opened:
             stage = begin(opened, stage_module, counter, asked.first)
-            return 0 if asked.first_only else report(opened, stage, counter, asked.times)
+            return (
+                0
+                if asked.first_only
+                else report(opened, stage, counter, asked.times, asked.gestures)
+            )
 
 
 def counted_lab(lab: type, path: Path, out: Path, counter: Counter) -> Any:
@@ -218,7 +318,7 @@ def begin(opened: Any, stage_module: ModuleType, counter: Counter, first: str) -
     return stage
 
 
-def report(opened: Any, stage: Any, counter: Counter, times: int) -> int:
+def report(opened: Any, stage: Any, counter: Counter, times: int, gestures: int) -> int:
     """Run everything else and print it beside its budget."""
     print(f"{'panel':<15}{'opens in s':>12}{'first paint kB':>16}{'interaction kB':>16}")
     for name in ACTIONS:
@@ -229,6 +329,14 @@ def report(opened: Any, stage: Any, counter: Counter, times: int) -> int:
         )
     print(f"budget of the dashboard: {BUDGET_OPEN:g} s, {BUDGET_FIRST_PAINT / 1e3:.0f} kB, "
           f"{BUDGET_INTERACTION / 1e3:.0f} kB")  # fmt: skip
+    for (name, at_most), made in zip(
+        GESTURES.items(), (slider, stroke, row, map_click), strict=True
+    ):
+        seconds = made(stage, gestures)
+        print(
+            f"{name}: median {statistics.median(seconds):.3f} s, slowest {max(seconds):.3f} of {gestures}"
+            f" (at most {at_most:.2f})"
+        )
     # JupyterLab keeps every comm that ever was connected to its kernel's signals, and with it what was
     # drawn: the control says how much of the growth any widgets have.
     for name in ("SteeringPanel", "plain"):

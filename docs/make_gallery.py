@@ -56,6 +56,12 @@ NAMES_ALONE = (
 FOUR_IN_A_ROW = ".sae-nb-grid { --thumbnail: 70px !important; }"
 """Of a question all four examples, none cut."""
 
+ATOMS_ALONE = (
+    ".sae-nb-inuse :is(svg, .sae-nb-cardtitle) { display: none; }"
+    ".sae-nb-inuse [style*='28px'] { grid-template-columns: minmax(0, 1fr) !important; }"
+)
+"""Of atoms in use their names and coefficients."""
+
 NEVER_SHOWN = ".sae-nb-foot, .modebar, .sae-nb-prefix"
 """Parts of what a crop names that no card shows."""
 
@@ -216,7 +222,7 @@ def lens_on_text() -> Any:
 
 
 def pursuit() -> Any:
-    """Return matching pursuit beside its orthogonal variant, half-way, on one state of a 7."""
+    """Return matching pursuit beside its orthogonal variant, half-way, on one state of a 2."""
     _, sae, examples, _ = material(VISION)
     panel = sw.PursuitStepper(examples.acts.x[:1], sae, k=12)
     panel.wait()
@@ -436,9 +442,9 @@ def entries() -> list[Entry]:
             *twice("atoms chosen one by one"),
             pursuit,
             "Two algorithms build the same activation from atoms, step by step.",
-            bars,
+            ".sae-nb-answer, .sae-nb-inuse",
             "02_pursuit",
-            axes="x y",
+            ATOMS_ALONE,
         ),
         Entry(
             "superposition",

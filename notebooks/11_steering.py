@@ -91,7 +91,7 @@ print(f"with random directions by {success.control:.1f}")
 
 # %%
 steering = recorded("steering_science")
-steering.table("atoms steer", "difference of means")
+steering.table("atoms steer", "training helps to steer", "difference of means")
 
 # %%
 exercise("11.2")
@@ -213,7 +213,8 @@ assert steering.low("digits, beyond random") >= 0.75
 assert steering.low("digits, success") > 1
 assert steering.of("digits, beyond untrained").mean < 0.75
 assert steering.low("digits, untrained") > 1
-assert steering.verdict("atoms steer") == "partly"
+assert steering.verdict("atoms steer") == "holds"
+assert steering.verdict("training helps to steer") == "does not hold at this scale"
 
 # %%
 # Reading is near perfect, writing is not sure; effects spread; no illusions.

@@ -81,6 +81,7 @@ words.text = (
     "Tom and Lucy walked to the castle with a fox. The fox ran away and did not come back. They"
 )
 words.sort = "attribution"
+words.atom = bad = stories.match("bad story").atom
 words
 
 # %% [markdown]
@@ -90,10 +91,8 @@ words
 
 # %%
 words.wait()
-words.atom = bad = stories.match("bad story").atom
 story_panel = sw.InputSteering(words, stories.catalogue(gpt_sae), atom=bad, strength=-2.0)
 story_panel.max_new_tokens = 32
-story_panel.wait()  # until it knows how strong the atom gets
 story_panel.continue_text()
 story_panel
 

@@ -49,10 +49,12 @@ if TYPE_CHECKING:
         Matryoshka as Matryoshka,
         OrthogonalMatchingPursuit as OrthogonalMatchingPursuit,
         ReLU as ReLU,
+        SkipTranscoder as SkipTranscoder,
         SpaDE as SpaDE,
         SparseAutoencoder as SparseAutoencoder,
         Temporal as Temporal,
         TopK as TopK,
+        Transcoder as Transcoder,
         sparse_code as sparse_code,
     )
     from sae_nb.capturing import capture as capture, stream as stream

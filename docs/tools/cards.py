@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -29,10 +30,28 @@ WIDTH, HEIGHT, MARGIN = 240, 90, 8
 BAR_WIDTH = 280
 
 
-def card(one: dict[str, Any], artefact: dict[str, Any], *, folded: bool = False) -> str:
-    """An admonition in the colour of the verdict; folded, it shows only verdict and claim."""
-    parts = [_source(one, artefact), _why(one["why"]), _table(one), _curve(one["curve"])]
-    parts.append(f"<small>`{artefact['command']}`: {_seconds(artefact)} s a seed</small>")
+Found = tuple[dict[str, Any], dict[str, Any]]
+"""A claim, and the artefact that holds it."""
+
+
+def card(
+    one: dict[str, Any],
+    artefact: dict[str, Any],
+    *,
+    beside: Sequence[Found] = (),
+    folded: bool = False,
+) -> str:
+    """An admonition in the colour of the verdict; folded, it shows only verdict and claim.
+
+    `beside`: the same claim asked of other data, each a further column with verdict, why and command.
+    """
+    parts = [_source(one, artefact, beside), _why(one["why"])]
+    parts += [_why(other["why"], f"{where['columns'][1]}: ") for other, where in beside]
+    parts += [_table(one, beside), _curve(one["curve"])]
+    parts += [
+        f"<small>`{each['command']}`: {_seconds(each)} s a seed</small>"
+        for each in (artefact, *(where for _, where in beside))
+    ]
     body = "\n\n".join(part for part in parts if part)
     body = "\n".join(f"    {line}".rstrip() for line in body.splitlines())
     title = f"{_verdict(one)}: {one['text']}".replace('"', "“")
@@ -91,38 +110,58 @@ def _verdict(one: dict[str, Any]) -> str:
     return verdict[0].upper() + verdict[1:]
 
 
-def _source(one: dict[str, Any], artefact: dict[str, Any]) -> str:
+def _source(one: dict[str, Any], artefact: dict[str, Any], beside: Sequence[Found]) -> str:
     paper = ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", one["paper"])
-    parts = [paper, f"{one['n_seeds']} seeds", f"`{artefact['experiment']}`"]
+    parts = [paper]
+    for each, where in ((one, artefact), *beside):
+        parts.append(f"{each['n_seeds']} seeds, `{where['experiment']}`")
     if one["notebook"]:
         parts.append(f"notebook {one['notebook']}")
     return " · ".join(parts)
 
 
-def _why(why: dict[str, Any] | None) -> str:
+def _why(why: dict[str, Any] | None, of: str = "") -> str:
     if why is None:
         return ""
-    steps = why["still_changing_at"]
-    head = f"Undecided: still changing at {steps} steps" if steps else f"Why: {why['cause']}"
-    return f"**{head}.** {why['evidence']}"
+    if why["cause"]:
+        return f"**{of}Why: {why['cause']}.** {why['evidence']}"
+    return (
+        f"**{of}Undecided: still changing at {why['still_changing_at']} steps.** {why['evidence']} "
+        f"To decide it would take about {why['hours']:g} hours of one CPU core."
+    )
 
 
-def _table(one: dict[str, Any]) -> str:
-    rows = [
-        (line["label"], line, f"{line['line']} {'✓' if line['met'] else '✗ missed'}")
-        for line in one["lines"]
-    ]
-    rows += [(part["label"], part, "") for part in one["shown"]]
-    rows += [
-        (f"{kind}: {one[kind]['label']}", one[kind], "")
-        for kind in ("floor", "control")
-        if one[kind]
-    ]
+def _table(one: dict[str, Any], beside: Sequence[Found]) -> str:
+    """A row for each label and bound, a column for each data set that the claim was asked of."""
+    names = ["measured"]
+    if beside:
+        first = beside[0][1]["columns"][0]
+        names = [f"{first}: {one['verdict']}"]
+        names += [f"{where['columns'][1]}: {other['verdict']}" for other, where in beside]
+    found = [one, *(other for other, _ in beside)]
+    kinds = ("lines", "shown", "floor", "control")
+    columns = [{k: v for kind in kinds for k, v in _parts(each, kind)} for each in found]
+    rows = dict.fromkeys(k for kind in kinds for each in found for k, _ in _parts(each, kind))
     lines = [
-        f"| {_cell(label)} | {digits(part['mean'])} ± {digits(part['sd'])} | {asked} |"
-        for label, part, asked in rows
+        f"| {_cell(row[0])} | {' | '.join(_measured(column.get(row)) for column in columns)} | {row[1]} |"
+        for row in rows
     ]
-    return "\n".join(["| number | measured | asked |", "|---|---|---|", *lines])
+    head = f"| number | {' | '.join(names)} | asked |"
+    return "\n".join([head, "|---" * (len(names) + 2) + "|", *lines])
+
+
+def _parts(one: dict[str, Any], kind: str) -> list[tuple[tuple[str, str], dict[str, Any]]]:
+    """Numbers of a claim, each under the label and the bound that its row has."""
+    if kind in ("lines", "shown"):
+        return [((part["label"], part.get("line", "")), part) for part in one[kind]]
+    return [((f"{kind}: {one[kind]['label']}", ""), one[kind])] if one[kind] else []
+
+
+def _measured(part: dict[str, Any] | None) -> str:
+    if part is None:
+        return ""
+    met = {True: " ✓", False: " ✗ missed", None: ""}[part.get("met")]
+    return f"{digits(part['mean'])} ± {digits(part['sd'])}{met}"
 
 
 def _curve(curve: dict[str, Any] | None) -> str:

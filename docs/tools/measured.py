@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[2]
 
 def claim(argument: str) -> str:
     """One published claim with our numbers, floor, control and verdict; "experiment / name"."""
-    return card(*_claim(argument))
+    return _card(*_claim(argument))
 
 
 def claims(experiment: str) -> str:
-    """Every claim of an experiment."""
+    """Every claim of an experiment that has a card of its own."""
     artefact = _artefact(experiment)
-    return "\n\n".join(card(one, artefact) for one in artefact["claims"])
+    return "\n\n".join(_card(one, artefact) for one in artefact["claims"] if not one.get("beside"))
 
 
 def all_claims(kind: str) -> str:
@@ -33,11 +33,12 @@ def all_claims(kind: str) -> str:
         for artefact in artefacts
         if artefact["kind"] == kind
         for one in artefact["claims"]
+        if not one.get("beside")
     ]
     if not found:
         known = sorted({artefact["kind"] for artefact in artefacts})
         raise ValueError(f"No claims are of the kind {kind!r}; there are {', '.join(known)}.")
-    return "\n\n".join(card(one, artefact, folded=True) for one, artefact in found)
+    return "\n\n".join(_card(one, artefact, folded=True) for one, artefact in found)
 
 
 def headlines(_: str) -> str:
@@ -52,7 +53,8 @@ def claims_beyond(folder: str) -> str:
     pages = (ROOT / "docs" / folder).glob("*.md")
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     left = sorted(name for name in _experiments() if not re.search(rf"claims?: {name}\b", text))
-    return "\n\n".join(f"## {_artefact(name)['title']}\n\n{claims(name)}" for name in left)
+    told = ((_artefact(name)["title"], claims(name)) for name in left)
+    return "\n\n".join(f"## {title}\n\n{cards}" for title, cards in told if cards)
 
 
 def number(argument: str) -> str:
@@ -76,6 +78,18 @@ def benchmark_table(argument: str) -> str:
     if not 0 < int(which) <= len(tables):
         raise ValueError(f"benchmarks/RESULTS.md has no table {which} under {heading!r}.")
     return str(tables[int(which) - 1]).rstrip()
+
+
+def _card(one: dict[str, Any], artefact: dict[str, Any], *, folded: bool = False) -> str:
+    """A card with a further column for every experiment that asked the same of other data."""
+    name = f"{artefact['experiment']} / {one['name']}"
+    beside = [
+        (other, other_artefact)
+        for other_artefact in map(_artefact, sorted(_experiments()))
+        for other in other_artefact["claims"]
+        if other.get("beside") == name
+    ]
+    return card(one, artefact, beside=beside, folded=folded)
 
 
 def _claim(argument: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -88,15 +88,15 @@ verdict
 
 # %% [markdown]
 # Networks trained with *residual drop* (a branch is now and then left out) must do with fewer layers. Does
-# that make layers alike? Small digit networks, two trainings per seed:
+# that make layers alike? Small digit networks with five amounts of drop, three seeds:
 
 # %%
 runs = recorded("block_recurrence")
 runs.table("drop")
 
 # %% [markdown]
-# Neighbours become more alike in every seed. Over all pairs they do, too, but by less than the bound that was
-# set beforehand, with seeds far apart: **partly**.
+# The more drop, the more alike: neighbours, and all pairs of layers. It **holds**, and has a price: where every
+# second branch is left out, accuracy falls from 96 % to 89 %.
 #
 # ## 2 · Are there phases?
 #
@@ -121,17 +121,16 @@ for found in evidence.values():
 # the networks. `tiny-vit` has a smooth band, and no phases are claimed for it; that its best cut into three
 # is even, too, says nothing, since this cost favours phases of one length.
 #
-# Another way to ask: fit one shared block to each run of layers, and choose the cut whose blocks miss least of
-# the layers' updates. Over three sets of images:
+# Over three sets of images:
 
 # %%
 known = recorded("known_phases")
-known.table("found", "none", "errors")
+known.table("found", "none")
 
 # %% [markdown]
-# The best of many always looks good, so look at *all* of them: each admissible cut, approximated by the blocks fitted
-# to its segments. Here is every cut into two, the mean over three seeds, then where the true cut into three
-# and the cut by similarity rank:
+# Another way to ask: fit one shared block to each run of layers, and choose the cut whose blocks miss least of
+# the layers' updates. The best of many always looks good, so look at *all* of them. Here is every cut into two, the
+# mean over three seeds, then where the true cut into three and the cut by similarity rank:
 
 # %%
 every = recorded("depth_cuts")
@@ -148,8 +147,8 @@ every.table()
 
 # %% [markdown]
 # Where layers are shared, the true cut is first of 28 on every seed. Where they are free, nothing stands out: the
-# cut by similarity is about second of nine and twelfth of 28, better than the median cut, but not by two
-# standard deviations. Of the cuts into two, any near the middle is as good.
+# cut by similarity is fourth of nine and about fifth of 28, a little better than the median cut. Of the cuts into
+# two, any after layers 3 to 7 is nearly as good.
 
 # %% [markdown]
 # If a phase is one block, its layers may change places:
@@ -232,7 +231,18 @@ longer.table("three blocks", "two blocks")
 longer.table("recurrence")
 
 # %% [markdown]
-# Digit networks, by the authors' two stages, over three seeds:
+# Which of the five parts of the recipe matters? Each undone, for two blocks of the free network in 200 steps:
+
+# %%
+parts = recorded("raptor_training")
+parts.table()
+
+# %% [markdown]
+# Muon adds most, then errors as shares of each layer's variance and training all blocks together. Mixing states, not
+# losses, and having 4 000 images, not 800, change next to nothing within so few steps.
+
+# %% [markdown]
+# Digit networks, over three seeds:
 
 # %%
 runs.table("drop helps", "two blocks", "more blocks")
@@ -241,17 +251,9 @@ runs.table("drop helps", "two blocks", "more blocks")
 runs.table("own roll-out", "which cut")
 
 # %% [markdown]
-# What the paper says of training **holds** here, with four thousand times fewer steps. What it says of the cut does only
-# in part: any cut is nearly as good as the one by similarity. And on an easy task accuracy separates blocks less
-# well than R² does.
-
-# %% [markdown]
-# On the two bundled networks, wider and of 69 tokens, the two stages reach little within two hundred steps. That
-# more blocks predict more shows already:
-
-# %%
-bundled = recorded("bundled_raptors")
-bundled.table("rises")
+# Own roll-outs matter on every seed, but by half of the bound: trained together, the blocks keep 93 % of the
+# accuracy on the teacher's states alone. The cut by similarity beats the mean of four others; the best of these
+# beats it. And on an easy task accuracy separates blocks less well than R² does: one block keeps 98 %.
 
 # %% [markdown]
 # Photographs: tiny-vit's recipe on CIFAR-10, shortly trained (42 % right), gives a smooth band without phases, too,
@@ -298,30 +300,28 @@ verdict
 # `low` and `high` are the mean of three seeds less, or plus, two standard deviations.
 
 # %%
-# Drop makes neighbours alike and two blocks enough; more blocks predict more.
-assert runs.low("adjacent gained") > 0
-assert runs.verdict("drop") == "partly"
-assert runs.low("R2 gained by drop") > 0
+# Drop makes layers alike and two blocks enough; more blocks predict more.
+assert runs.verdict("drop") == runs.verdict("drop helps") == "holds"
+assert runs.low("similarity per tenth") > 0
 assert runs.low("p=.3 k=2 kept") > 0.9
 assert runs.low("R2 k=2 - k=1") > 0
 assert runs.low("R2 k=3 - k=2") > 0
 
 # %%
-# Own roll-outs matter; which cut is taken hardly does.
-assert runs.low("kept own - forced") > 0.1
-assert runs.low("last R2 stage 2 - stage 1") > 0
-assert runs.verdict("which cut") == "partly"
+# Own roll-outs help, by less than was asked; which cut is taken matters little.
+assert runs.low("kept own - forced") > 0
+assert runs.verdict("own roll-out") == "partly"
+assert runs.verdict("which cut") == "holds"
 
 # %%
-# Known phases are found, by similarity and by blocks; none are claimed where layers are free.
-assert known.verdict("found") == known.verdict("none") == known.verdict("errors") == "holds"
+# Known phases are found by similarity; none are claimed where layers are free.
+assert known.verdict("found") == known.verdict("none") == "holds"
 assert known.high("free claims") == 0
-assert known.low("error of the middling cut / of the best other") > 1
 assert known.verdict("swap") == "partly"
 
 # %%
 # Of all cuts of the tied network the true one predicts most of the layers' updates.
-assert every.verdict("true cut") == "holds"
+assert every.verdict("true cut") == every.verdict("similarity among all") == "holds"
 
 # %%
 # Trained together, the blocks reach both targets; recurrence is what carries the answer.
@@ -329,10 +329,10 @@ assert longer.verdict("three blocks") == longer.verdict("two blocks") == "holds"
 assert longer.verdict("recurrence") == "holds"
 
 # %%
-# Two hundred steps of two stages decide nothing; R² rises with k (the last rise has no room to spare).
-assert bundled.verdict("three blocks") == bundled.verdict("two blocks") == "undecided"
-assert bundled.low("free R2 k=2 - k=1") > 0
-assert bundled.of("free R2 k=3 - k=2").mean > 0
+# The joint schedule learns more in the same steps, by three of its five parts.
+assert parts.verdict("joint") == "holds"
+assert parts.low("AdamW R2 lost") > 0.1
+assert min(parts.low(f"{part} R2 lost") for part in ("two stages", "plain squares")) > 0
 
 # %%
 # What ran here says the same.

@@ -27,6 +27,12 @@ if TYPE_CHECKING:  # for the other rooms
         ragged_tokens as ragged_tokens,
     )
     from sae_nb.activations._rows import generator_for as generator_for
+    from sae_nb.activations._sites import (
+        AND as AND,
+        Pairs as Pairs,
+        beside as beside,
+        of_sites as of_sites,
+    )
     from sae_nb.activations._store import (
         KIND as KIND,
         PROGRESS as PROGRESS,

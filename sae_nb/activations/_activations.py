@@ -162,6 +162,21 @@ class Activations(KnowsOtherWords):
         return self._rows.d_in
 
     @property
+    def target(self) -> Activations:
+        """What a dictionary that reads these rows is to write: the rows themselves, unless paired."""
+        return self
+
+    @property
+    def sides(self) -> tuple[Activations, Activations]:
+        """What is read, and what is to be written."""
+        return self, self
+
+    @property
+    def joined(self) -> Activations:
+        """What a training reads: these rows, and beside them their target where that is another."""
+        return self
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Number of rows, and their width."""
         return len(self), self.d_in
@@ -427,10 +442,15 @@ def check_sae(sae: object) -> None:
 
 
 def acts_for(
-    sae: Any, acts: Activations | Tensor, *, name: str = "acts", finite: bool = True
+    sae: Any, acts: Any, *, name: str = "acts", finite: bool = True, target: bool = False
 ) -> Activations:
-    """Return activations that an SAE can read; rows of a plain tensor are samples of their own."""
+    """Return activations that an SAE can read; rows of a plain tensor are samples of their own.
+
+    With `target`, they must bring what it writes, where that is not what it reads.
+    """
     check_sae(sae)
+    if getattr(sae, "writes", None) is not None:
+        acts = _of_two_sites(sae, acts, name, target)
     place = getattr(sae, "hook_point", None)
     where = f"The SAE was trained at {place}." if place else "See `sae.hook_point`."
     if is_array(acts):
@@ -448,6 +468,25 @@ def acts_for(
         )
     if len(acts) == 0:
         raise ValueError(f"`{name}` must have at least one row, got none. Capture some.")
+    return acts
+
+
+def _of_two_sites(sae: Any, acts: Any, name: str, target: bool) -> Any:
+    """What is read, with what is written beside it where that is given or needed."""
+    from sae_nb.activations._sites import of_sites
+
+    acts = of_sites(sae, acts, name=name)
+    written = acts.target if isinstance(acts, Activations) else acts
+    if target and written is acts:
+        raise ValueError(
+            f"`{name}` must be two things for {type(sae).__name__}, what it reads and what it writes, got "
+            "one. Pass (x, y), both captured in one call: sn.capture(model, inputs, [first, second])."
+        )
+    if written is not acts and written.d_in != sae.d_out:
+        raise ValueError(
+            f"`{name}` must bring a target of width d_out={sae.d_out}, got {written.d_in}. What is read "
+            "comes first."
+        )
     return acts
 
 
@@ -479,6 +518,10 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
     if not parts:
         raise ValueError("`concatenate` needs at least one Activations, got an empty list.")
     first = parts[0]
+    if any(part.target is not part for part in parts):
+        from sae_nb.activations._sites import Pairs
+
+        return Pairs(*(concatenate([part.sides[i] for part in parts]) for i in (0, 1)))
     for name in ("d_in", "hook_point", "model_name"):
         values = {getattr(part, name) for part in parts}
         if len(values) > 1:

@@ -155,9 +155,59 @@ class Rows:
         return x.to(self.device, self.dtype)
 
 
+class JoinedRows(Rows):
+    """Rows of several sets side by side: row i is row i of each, one after the other."""
+
+    def __init__(self, parts: Sequence[Rows]) -> None:
+        self.parts = tuple(parts)
+        first = self.parts[0]
+        self.d_in = sum(part.d_in for part in self.parts)
+        self.dtype, self.device = first.dtype, first.device
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    @property
+    def tensor(self) -> None:
+        """They are never in one piece."""
+        return
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether a part of a row has to be read from a file."""
+        return any(part.on_disk for part in self.parts)
+
+    def read(self, start: int, stop: int) -> Float[Tensor, "m d_in"]:
+        """Return a run of rows."""
+        return self._joined([part.read(start, stop) for part in self.parts])
+
+    def take(self, indices: Int[Tensor, " m"]) -> Float[Tensor, "m d_in"]:
+        """Return any rows, in the order asked for; always a copy."""
+        return self._joined([part.take(indices) for part in self.parts])
+
+    def all(self) -> Float[Tensor, "n d_in"]:
+        """Return every row in one tensor."""
+        check_memory(self.n_bytes, f"All {len(self)} rows of these sites", "Use `.batches(...)`.")
+        return self._joined([part.all() for part in self.parts])
+
+    def select(self, indices: Int[Tensor, " m"]) -> Rows:
+        """Return some rows in the order asked for."""
+        return JoinedRows([part.select(indices) for part in self.parts])
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Rows:
+        """Return the same rows on another device or in another precision; disk is not touched."""
+        return JoinedRows([part.to(device, dtype) for part in self.parts])
+
+    def _joined(self, parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat([self._cast(part) for part in parts], dim=1)
+
+
 def join_rows(parts: Sequence[Rows]) -> Rows:
     """Return the rows of all parts, one after the other; those on disk stay there."""
     first = parts[0]
+    if isinstance(first, JoinedRows):
+        sides = zip(*(part.parts for part in parts if isinstance(part, JoinedRows)), strict=True)
+        return JoinedRows([join_rows(side) for side in sides])
     if any(part.on_disk for part in parts):
         pieces = [piece for part in parts for piece in part.pieces]
         return Rows(pieces, first.d_in, first.dtype, first.device)
@@ -206,9 +256,15 @@ class Shuffle:
             self._enter_group(group)
             within = offset - int(self._group_starts[group])
             taken = self._order[within : within + count]
-            parts.append(self._held[taken.to(self._held.device)])
+            parts.append(self._taken(taken))
             position, count = position + len(taken), count - len(taken)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _taken(self, order: Int[Tensor, " m"]) -> Float[Tensor, "m d_in"]:
+        """Rows of the group by their place in it; what is in memory is read where it lies."""
+        if self.whole and not self.rows.on_disk:
+            return self.rows.take(order)
+        return self._held[order.to(self._held.device)]
 
     def _enter_epoch(self, epoch: int) -> None:
         if epoch == self._epoch:
@@ -229,7 +285,8 @@ class Shuffle:
             return
         self._group = (self._epoch, group)
         if self.whole:
-            if not hasattr(self, "_held"):
+            size = self.n
+            if self.rows.on_disk and not hasattr(self, "_held"):
                 self._held = self.rows.all()
         else:
             first = group * self.chunks_per_group
@@ -237,9 +294,10 @@ class Shuffle:
             # Free the old buffer before the new one is read, so that one is held at a time.
             self._held = torch.empty(0)
             self._held = self._read_chunks((chunks * self.chunk).tolist())
+            size = len(self._held)
         # Keys (epoch, group) cannot collide with the chunk order's (epoch).
         generator = generator_for(self.seed, self._epoch, group)
-        self._order = torch.randperm(len(self._held), generator=generator)
+        self._order = torch.randperm(size, generator=generator)
 
     def _read_chunks(self, starts: Sequence[int]) -> Float[Tensor, "m d_in"]:
         stops = [min(start + self.chunk, self.n) for start in starts]

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     )
     from sae_nb.architectures._relu import ReLU as ReLU
     from sae_nb.architectures._saving import ARCHITECTURES as ARCHITECTURES
+    from sae_nb.architectures._skip_transcoder import SkipTranscoder as SkipTranscoder
     from sae_nb.architectures._spade import SpaDE as SpaDE
     from sae_nb.architectures._sparse_coding import sparse_code as sparse_code
     from sae_nb.architectures._temporal import Temporal as Temporal
     from sae_nb.architectures._topk import TopK as TopK
+    from sae_nb.architectures._transcoder import Transcoder as Transcoder
     from sae_nb.architectures.parts._operators import (
         UNIT_GUARD as UNIT_GUARD,
         ConvolutionOperator as ConvolutionOperator,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb._lazy import no_attribute
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, of_sites
 from sae_nb.architectures._starting import (
     Directions,
     Method,
@@ -196,6 +196,10 @@ def geometric_median(
 class SparseAutoencoder(nn.Module, ABC):
     """Codes z of activations x over a dictionary D: x̂ = zD + b, most of z zero.
 
+    A dictionary reads from one or several hook points and writes to one or several; an SAE reads and
+    writes the same one. A row of training data holds all of them side by side (`sites`), and `split`
+    says which of it is read and which is the target. `scaling`, `bias` and atoms are of the target.
+
     Activations enter, and codes and reconstructions leave, in the model's own units: `dictionary`
     has unit rows, so a code says how far x reaches along its atom. Inside, the bias is learned in
     scaled units (`InputScaling`): b = μ + pre_bias / s.
@@ -210,6 +214,8 @@ class SparseAutoencoder(nn.Module, ABC):
     ----------
     operator
         Holds the dictionary.
+    d_in
+        Width of what is read; None: that of an atom.
 
     Example
     -------
@@ -220,7 +226,10 @@ class SparseAutoencoder(nn.Module, ABC):
     """
 
     hook_point: str | None = None
-    """Where its activations were captured, once known."""
+    """Where the activations it reads were captured, once known."""
+
+    target_hook_point: str | None = None
+    """Where what it writes was captured; None where that is what it reads, and before it is known."""
 
     model_name: str | None = None
     """The model they came from, once known."""
@@ -243,6 +252,9 @@ class SparseAutoencoder(nn.Module, ABC):
     """Whether atoms have unit norm, so that a code is a length in the model's units. Where they have
     not, codes have no unit and atoms carry it."""
 
+    writes: tuple[int, ...] | None = None
+    """Widths of the hook points it writes; None: those that it reads."""
+
     reads_sequences: bool = False
     """Whether the axis before the last of `x` is time, so that a row depends on those before it."""
 
@@ -250,12 +262,13 @@ class SparseAutoencoder(nn.Module, ABC):
     to_resample: tuple[Tensor, Tensor] | None = None
     """Dead atoms that `after_optimiser_step` replaces, and by which directions; a step's loss decides."""
 
-    def __init__(self, operator: MatrixOperator) -> None:
+    def __init__(self, operator: MatrixOperator, d_in: int | None = None) -> None:
         super().__init__()
         self.operator = operator
-        self.d_in, self.n_atoms = operator.d_in, operator.n_atoms
-        self.scaling = InputScaling(self.d_in)
-        self.pre_bias = nn.Parameter(torch.zeros(self.d_in))
+        self.d_out, self.n_atoms = operator.d_in, operator.n_atoms
+        self.d_in = self.d_out if d_in is None else d_in
+        self.scaling = InputScaling(self.d_out)
+        self.pre_bias = nn.Parameter(torch.zeros(self.d_out))
         self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
 
     if not TYPE_CHECKING:
@@ -297,7 +310,7 @@ class SparseAutoencoder(nn.Module, ABC):
             return SparseCodes.concatenate(self._encode(rows, k) for rows in self._read(x))
         return self._encode(self._rows(x), k).reshape(*as_tensor(x).shape[:-1])
 
-    def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_in"]:
+    def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_out"]:
         """Add up the atoms of each row, and the bias.
 
         Raises
@@ -312,20 +325,37 @@ class SparseAutoencoder(nn.Module, ABC):
             )
         codes = codes.with_values(codes.values.to(self.dtype))
         x_hat = self.operator.synthesise(codes, self.bias)
-        return x_hat.reshape(*codes.leading_shape, self.d_in)
+        return x_hat.reshape(*codes.leading_shape, self.d_out)
 
-    def forward(self, x: Data) -> Float[Tensor, "*batch d_in"]:
+    def forward(self, x: Data) -> Float[Tensor, "*batch d_out"]:
         """Reconstruct activations, in their own dtype."""
         x_hat = self.decode(self.encode(x))
         return x_hat.to(x.dtype if isinstance(x, Activations) else as_tensor(x).dtype)
 
     @property
-    def dictionary(self) -> Float[Tensor, "n_atoms d_in"]:
+    def reads(self) -> tuple[int, ...]:
+        """Widths of the hook points it reads."""
+        return (self.d_in,)
+
+    @property
+    def sites(self) -> tuple[int, ...]:
+        """Widths of all hook points that a row of training data holds, side by side."""
+        return self.reads + (self.writes or ())
+
+    def split(self, rows: Rows) -> tuple[Rows, Rows]:
+        """What of training rows is read, and what is to be written: for an SAE, both are all of it."""
+        if self.writes is None:
+            return rows, rows
+        n = sum(self.reads)
+        return rows[:, :n], rows[:, n:]
+
+    @property
+    def dictionary(self) -> Float[Tensor, "n_atoms d_out"]:
         """The effective atoms, detached; rows of unit norm where `unit_atoms`."""
         return self.operator.atoms().detach()
 
     @property
-    def bias(self) -> Float[Tensor, " d_in"]:
+    def bias(self) -> Float[Tensor, " d_out"]:
         """The reconstruction of an all-zero code, in the model's units."""
         return self.scaling.mean + self.pre_bias / self.scaling.scale
 
@@ -410,7 +440,7 @@ class SparseAutoencoder(nn.Module, ABC):
     @torch.no_grad()
     def initialise(
         self,
-        x: Data,
+        x: Data | Sequence[Any],
         generator: torch.Generator | None = None,
         *,
         method: Method | None = None,
@@ -427,8 +457,8 @@ class SparseAutoencoder(nn.Module, ABC):
         Parameters
         ----------
         x
-            Activations, (…, d_in); 8192 rows are enough. A `method` looks at a sample of that size, or
-            four rows per atom where that is more, so memory stays bounded.
+            Activations, (…, d_in), or whatever `train` takes; 8192 rows are enough. A `method` looks at a
+            sample of that size, or four rows per atom where that is more, so memory stays bounded.
         generator
             Draws; the same one gives the same start. None is torch's global generator.
         method
@@ -489,7 +519,7 @@ class SparseAutoencoder(nn.Module, ABC):
         Parameters
         ----------
         x
-            Activations in the model's units, in the dtype and on the device of the SAE.
+            Training rows in the model's units, in the dtype and on the device of the SAE; see `split`.
         silent_tokens
             Rows since each atom last fired.
         dead_after
@@ -508,17 +538,18 @@ class SparseAutoencoder(nn.Module, ABC):
 
     # For subclasses
 
-    def _scale(self, x: Rows, generator: torch.Generator | None) -> None:
-        """Read scaling and bias off the first activations."""
-        self.scaling.fit_(x)
-        centred = (x - self.scaling.mean) * self.scaling.scale
+    def _scale(self, rows: Rows, generator: torch.Generator | None) -> None:
+        """Read scaling and bias off the first training rows."""
+        _, target = self.split(rows)
+        self.scaling.fit_(target)
+        centred = (target - self.scaling.mean) * self.scaling.scale
         self.pre_bias.copy_(geometric_median(centred))
 
     def _start_at(self, atoms: Directions) -> None:
         """Set the dictionary."""
         self._atoms_to_set().copy_(atoms)
 
-    def _fit_encoder(self, x: Rows) -> None:
+    def _fit_encoder(self, rows: Rows) -> None:
         """Fit what depends on scaling and dictionary: thresholds, gains."""
 
     @abstractmethod
@@ -541,11 +572,15 @@ class SparseAutoencoder(nn.Module, ABC):
             rows = acts.rows(range(start, min(start + ROWS_AT_ONCE, len(acts))))
             yield self._rows(rows.to(self.device))
 
-    def _first_rows(self, x: Data, generator: torch.Generator | None) -> Rows:
-        """Rows in memory; of what is on disk a sample."""
-        if isinstance(x, Activations) and x.on_disk:
-            return self._rows(sample(x, rows_wanted(self.n_atoms), generator).to(self.device))
-        return self._rows(x)
+    def _first_rows(self, x: Data | Sequence[Any], generator: torch.Generator | None) -> Rows:
+        """Training rows in memory; of what is on disk a sample."""
+        data, width = of_sites(self, x, name="x"), sum(self.sites)
+        if isinstance(data, Activations):
+            data = data.joined
+            if data.on_disk:
+                drawn = sample(data, rows_wanted(self.n_atoms), generator)
+                return self._rows(drawn.to(self.device), width)
+        return self._rows(data, width)
 
     def _atoms_to_set(self) -> nn.Parameter:
         if not isinstance(self.operator, DenseOperator):
@@ -555,11 +590,11 @@ class SparseAutoencoder(nn.Module, ABC):
             )
         return self.operator.weight
 
-    def _rows(self, x: Data) -> Rows:
+    def _rows(self, x: Data, width: int | None = None) -> Rows:
         where = "Capture it at `sae.hook_point`."
         if self.hook_point is not None:
             where = f"Capture it at `sae.hook_point`, {str(self.hook_point)!r}."
-        rows = check_matrix(x, d_in=self.d_in, flatten=True, where=where)
+        rows = check_matrix(x, d_in=width or self.d_in, flatten=True, where=where)
         if not isinstance(x, Tensor):
             rows = rows.to(self.device)
         if rows.device != self.device:

@@ -71,10 +71,10 @@ class BatchTopK(OneStep):
         super().__post_init__()
         self.register_buffer("threshold", torch.zeros(()))
 
-    def _fit_encoder(self, x: Rows) -> None:
-        """Read the encoder's gain and the threshold off the first activations."""
-        super()._fit_encoder(x)
-        self.fit_threshold(x)
+    def _fit_encoder(self, rows: Rows) -> None:
+        """Read the encoder's gain and the threshold off the first training rows."""
+        super()._fit_encoder(rows)
+        self.fit_threshold(self.split(rows)[0])
 
     @checked
     @torch.no_grad()

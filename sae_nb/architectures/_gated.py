@@ -89,7 +89,8 @@ class Gated(Priced):
     def _candidates(self, x: Rows) -> SparseCodes:
         """V where the gate is open; the gate itself gets no gradient on this way."""
         closed_below = -self.encoder.bias.detach() / self.scaling.scale
-        return threshold_encode(x, self.encoder.weight, thresholds=closed_below, centre=self.bias)
+        seen, centre = self._seen(x)
+        return threshold_encode(seen, self.encoder.weight, thresholds=closed_below, centre=centre)
 
     def _strengths(self, candidates: SparseCodes) -> SparseCodes:
         gain = per_entry(self.log_gain.exp(), candidates)
@@ -97,15 +98,15 @@ class Gated(Priced):
         return candidates.with_values((gain * candidates.values + offset).relu())
 
     def _terms(
-        self, x: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
+        self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
     ) -> Parts:
         gate_bias = per_entry(self.encoder.bias / self.scaling.scale, candidates)
         gates = candidates.with_values(candidates.values + gate_bias)
-        opened = gates.values.sum() / (len(x) * self.scaling.variance.sqrt())
-        price = self.price(gates, rows=len(x)) if self.training else 1.0
+        opened = gates.values.sum() / (len(target) * self.scaling.variance.sqrt())
+        price = self.price(gates, rows=len(target)) if self.training else 1.0
         atoms, bias = self.operator.atoms().detach(), self.bias.detach()
-        error, *_ = squared_error(gates, atoms, bias, x)
+        error, *_ = squared_error(gates, atoms, bias, target)
         return {
             "l1": (self.sparsity * ramp(step_fraction, RAMP) * price, opened),
-            "gate": (1.0, self._share(error, len(x))),
+            "gate": (1.0, self._share(error, len(target))),
         }

@@ -155,7 +155,7 @@ class JumpReLU(OneStep):
         return self.log_threshold.exp() / self.scaling.scale
 
     def _begin(self, x: Rows) -> None:
-        theta = first_threshold(x, self.encoder, self.bias, self.l0)  # type: ignore[arg-type]
+        theta = first_threshold(*self._seen(x), self.encoder, self.l0)  # type: ignore[arg-type]
         tiny = torch.finfo(theta.dtype).tiny
         self.log_threshold.fill_(float((theta * self.scaling.scale).clamp_min(tiny).log()))
 
@@ -182,9 +182,10 @@ class JumpReLU(OneStep):
         return candidates.with_values(jump(candidates.values, theta, self.bandwidth))
 
     def _terms(
-        self, x: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
+        self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
     ) -> Parts:
         theta = per_entry(self.thresholds, candidates)
-        active = self.over_atoms(step(candidates.values, theta, self.bandwidth).sum()) / len(x)
+        fired = self.over_atoms(step(candidates.values, theta, self.bandwidth).sum())
+        active = fired / len(target)
         missed = (active / self.l0 - 1).square()  # type: ignore[operator]
         return {"l0 target": (self.sparsity * ramp(step_fraction, RAMP), missed)}

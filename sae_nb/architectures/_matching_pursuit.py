@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures._pursuing import PursuitAutoencoder
-from sae_nb.checks import check_flag, checked, one_of
+from sae_nb.checks import checked, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit import Gradient, matching_pursuit
+from sae_nb.pursuit import RESELECT, Gradient, Reselect, matching_pursuit
 
 Norms = Literal["unit", "free"]
 """Whether training keeps atoms on the unit sphere."""
@@ -46,7 +46,8 @@ class MatchingPursuit(PursuitAutoencoder):
     nonnegative
         Only positive codes; otherwise atoms are chosen by |⟨r, d_j⟩|.
     reselect
-        Whether an atom may be chosen again.
+        Whether an atom may be chosen again. "stop": it may, and that step is the input's last, as published.
+        Where concepts are much alike, training finds them so, together with `TrainConfig(grow_k=True)`.
     dropout
         Share of the atoms, drawn anew for every batch, that training leaves out; [0, 1).
     revive
@@ -94,7 +95,7 @@ class MatchingPursuit(PursuitAutoencoder):
         tolerance: float | None = None,
         relative_tolerance: float | None = None,
         nonnegative: bool = True,
-        reselect: bool = True,
+        reselect: Reselect = True,
         dropout: float = 0.0,
         revive: bool = True,
         bias: bool = True,
@@ -104,7 +105,7 @@ class MatchingPursuit(PursuitAutoencoder):
     ) -> None:
         one_of(gradient, get_args(Gradient), name="gradient")
         one_of(norms, get_args(Norms), name="norms")
-        check_flag(reselect, name="reselect")
+        one_of(reselect, RESELECT, name="reselect")
         super().__init__(
             d_in,
             n_atoms,

@@ -108,12 +108,12 @@ class Matryoshka(BatchTopK):
         inside = codes.atoms < (0, *self.widths)[n_groups]
         return self.decode(codes.with_values(codes.values * inside))
 
-    def _reconstruction(self, x: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
+    def _reconstruction(self, target: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
         widths = self._drawn_widths() if self.random_prefixes and self.training else self.widths
         errors, x_hat, residual = nested_squared_error(
-            codes, self.operator.atoms(), self.bias, x, widths=widths
+            codes, self.operator.atoms(), self.bias, target, widths=widths
         )
-        shares = self._share(errors, len(x))
+        shares = self._share(errors, len(target))
         parts: Parts = {"reconstruction": (1 / len(widths), shares[-1])}
         if len(widths) > 1:
             parts["prefixes"] = (1 - 1 / len(widths), shares[:-1].mean())

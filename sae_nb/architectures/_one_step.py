@@ -14,8 +14,12 @@ from torch import Tensor, nn
 from sae_nb.architectures._base import Parts, Recipe, Silence, SparseAutoencoder, TrainingLoss
 from sae_nb.architectures._revival import auxk_loss, due, push_up_loss, resampled_atoms
 from sae_nb.architectures._starting import Directions
-from sae_nb.architectures.parts._operators import DenseOperator, LearnedAdjoint
-from sae_nb.architectures.parts._proxes import Prox, Rows
+from sae_nb.architectures.parts._operators import (
+    DenseOperator,
+    LearnedAdjoint,
+    MatrixOperator,
+)
+from sae_nb.architectures.parts._proxes import Centre, Prox, Rows
 from sae_nb.checks import check_count, check_k, check_real, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import batch_topk_encode
@@ -67,8 +71,8 @@ class OneStep(SparseAutoencoder):
         if self.aux_k is None:
             self.aux_k = max(1, min(self.d_in // 2, self.n_atoms))
         check_k(self.aux_k, self.n_atoms, name="aux_k")
-        super().__init__(DenseOperator(self.d_in, self.n_atoms, generator=self.generator))
-        self.encoder = LearnedAdjoint(self.operator)
+        super().__init__(self._new_operator(), self.d_in)
+        self.encoder = self._new_encoder()
         self.generator = None  # what it draws is drawn
 
     def recipe(self) -> Recipe:
@@ -84,10 +88,12 @@ class OneStep(SparseAutoencoder):
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
         """Unexplained share of variance, the terms of this architecture, and AuxK once atoms are dead."""
+        x, target = self.split(x)
         candidates = self._candidates(x)
         codes = self._strengths(candidates)
-        parts, x_hat, residual = self._reconstruction(x, codes)
-        parts |= self._terms(x, candidates, codes, step_fraction)
+        left = self._left_for_atoms(x, target)
+        parts, x_hat, residual = self._reconstruction(left, codes)
+        parts |= self._terms(left, candidates, codes, step_fraction)
         if self.revival == "resample":
             is_due = due(silent_tokens, dead_after, len(x))
             self._mark_resampled(residual, is_due & (step_fraction < LAST_RESAMPLING))
@@ -95,9 +101,25 @@ class OneStep(SparseAutoencoder):
             term = self._auxiliary(x, residual, silent_tokens >= dead_after)
             fading = self._fading(step_fraction)
             parts["auxiliary"] = (self.aux_weight * fading, term)
-        return TrainingLoss.of(parts, codes, x_hat)
+        return TrainingLoss.of(parts, codes, x_hat if left is target else target - residual)
 
     # For subclasses
+
+    def _new_operator(self) -> MatrixOperator:
+        """What holds the dictionary."""
+        return DenseOperator(self.d_in, self.n_atoms, generator=self.generator)
+
+    def _new_encoder(self) -> LearnedAdjoint:
+        """What reads: it begins as the dictionary."""
+        return LearnedAdjoint(self.operator)
+
+    def _seen(self, x: Rows) -> tuple[Rows, Centre]:
+        """What the encoder is applied to, in the units of the target, and what is taken off it first."""
+        return x, self.bias
+
+    def _left_for_atoms(self, x: Rows, target: Rows) -> Rows:
+        """What of the target the atoms are to reconstruct."""
+        return target
 
     def over_atoms(self, number: Tensor) -> Tensor:
         """A sum over the atoms here as a sum over all; a shard of a training adds other workers' atoms."""
@@ -112,14 +134,20 @@ class OneStep(SparseAutoencoder):
         super()._start_at(atoms)
         self.encoder.start_from_(atoms)
 
-    def _fit_encoder(self, x: Rows) -> None:
-        """Read thresholds and the encoder's gain off the first activations."""
+    def _fit_encoder(self, rows: Rows) -> None:
+        """Read thresholds and the encoder's gain off the first training rows."""
+        x, target = self.split(rows)
         self._begin(x)
-        x_hat = self.operator.synthesise(self._strengths(self._candidates(x)))
-        self._rescale(best_gain(x - self.bias, x_hat))
+        codes = self._strengths(self._candidates(x))
+        left = self._left_for_atoms(x, target) - self.bias
+        self._aim(codes, left)
+        self._rescale(best_gain(left, self.operator.synthesise(codes)))
 
     def _begin(self, x: Rows) -> None:
         """Read thresholds off the first activations, before the gain is."""
+
+    def _aim(self, codes: SparseCodes, left: Rows) -> None:
+        """Turn the atoms to what the first codes are about; those of an SAE are their encoder's."""
 
     def _rescale(self, gain: float) -> None:
         """Multiply pre-codes, and what they are compared with, by one number."""
@@ -136,13 +164,13 @@ class OneStep(SparseAutoencoder):
         """Codes of a batch: the candidates with their strengths, zero where one is not used."""
         return candidates
 
-    def _reconstruction(self, x: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
-        """Unexplained share of variance, with x̂ and x − x̂ as constants."""
-        error, x_hat, residual = self.operator.squared_error(codes, self.bias, x)
-        return {"reconstruction": (1.0, self._share(error, len(x)))}, x_hat, residual
+    def _reconstruction(self, target: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
+        """Unexplained share of variance, with x̂ and what it leaves of the target as constants."""
+        error, x_hat, residual = self.operator.squared_error(codes, self.bias, target)
+        return {"reconstruction": (1.0, self._share(error, len(target)))}, x_hat, residual
 
     def _terms(
-        self, x: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
+        self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
     ) -> Parts:
         """Further terms of the loss."""
         return {}
@@ -150,7 +178,8 @@ class OneStep(SparseAutoencoder):
     def _with(self, prox: Prox, x: Rows) -> SparseCodes:
         """Codes by a prox: `ista_step` from zero."""
         offset = self.encoder.bias / self.scaling.scale
-        return prox.of_affine(x, self.encoder.weight, offset, self.bias)
+        seen, centre = self._seen(x)
+        return prox.of_affine(seen, self.encoder.weight, offset, centre)
 
     def _share(self, error: Tensor, rows: int) -> Tensor:
         """A squared error as a share of what the mean alone would leave."""
@@ -160,7 +189,7 @@ class OneStep(SparseAutoencoder):
         dead = is_dead.nonzero().flatten() if self.aux_weight else is_dead[:0]
         if len(dead) == 0:
             return x.new_zeros(())
-        centre, scale = self.bias, self.scaling.scale
+        (x, centre), scale = self._seen(x), self.scaling.scale
         if self.revival == "push-up":
             return push_up_loss(x, self.encoder, dead=dead, centre=centre, scale=scale)
         return auxk_loss(
@@ -226,8 +255,8 @@ def best_gain(x: Rows, x_hat: Rows) -> float:
 @torch.no_grad()
 def first_threshold(
     x: Rows,
+    centre: Centre,
     adjoint: LearnedAdjoint,
-    centre: Float[Tensor, " d_in"],
     per_row: float,
 ) -> Float[Tensor, ""]:
     """The threshold above which an untrained encoder has `per_row` pre-codes per row, on average."""

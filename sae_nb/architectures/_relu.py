@@ -58,8 +58,8 @@ class ReLU(Priced):
     sparsity: float = SPARSITY
 
     def _terms(
-        self, x: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
+        self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
     ) -> Parts:
-        l1 = self.over_atoms(codes.values.sum()) / (len(x) * self.scaling.variance.sqrt())
-        price = self.price(codes, len(x), self.over_atoms) if self.training else 1.0
+        l1 = self.over_atoms(codes.values.sum()) / (len(target) * self.scaling.variance.sqrt())
+        price = self.price(codes, len(target), self.over_atoms) if self.training else 1.0
         return {"l1": (self.sparsity * ramp(step_fraction, RAMP) * price, l1)}

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
-from sae_nb.architectures.parts._proxes import Rows, TopKProx
+from sae_nb.architectures.parts._proxes import Centre, Rows, TopKProx
 from sae_nb.kernels import squared_error
 
 
@@ -24,7 +24,7 @@ def auxk_loss(
     *,
     dead: Int[Tensor, " n_dead"],
     aux_k: int,
-    centre: Float[Tensor, " d_in"],
+    centre: Centre,
     scale: Float[Tensor, ""],
 ) -> Float[Tensor, ""]:
     """‖e − ê‖² / Var(e) · min(n_dead / k_aux, 1), with ê = TopK_{k_aux}(u of dead atoms) D, no bias.
@@ -51,7 +51,7 @@ def push_up_loss(
     adjoint: LearnedAdjoint,
     *,
     dead: Int[Tensor, " n_dead"],
-    centre: Float[Tensor, " d_in"],
+    centre: Centre,
     scale: Float[Tensor, ""],
 ) -> Float[Tensor, ""]:
     """−mean u over rows and dead atoms, in scaled units: lifts their pre-codes until they fire.
@@ -62,7 +62,8 @@ def push_up_loss(
     Source: KempnerInstitute/overcomplete, docs/saes/dead_codes.md.
     """
     weight, bias = adjoint.weight.index_select(0, dead), adjoint.bias.index_select(0, dead)
-    mean_row = (x.mean(dim=0) - centre.detach()) * scale
+    mean = x.mean(dim=0)
+    mean_row = (mean if centre is None else mean - centre.detach()) * scale
     return -(weight @ mean_row + bias).mean()
 
 

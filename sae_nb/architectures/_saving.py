@@ -31,7 +31,7 @@ KIND = "sae"
 WEIGHTS, CONFIG = "sae.safetensors", "config.json"
 P99 = "strength_p99"
 """Attribute of an SAE that knows how strongly its atoms fire, for `steer(…, unit="p99")`."""
-MEASURED = "measured"
+MEASURED, TARGET = "measured", "target_hook_point"
 
 _OF_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".json")
 
@@ -94,6 +94,8 @@ def write_sae(
         "model_name": sae.model_name,
         "dtype": str(sae.dtype).removeprefix("torch."),
     }
+    if sae.target_hook_point is not None:
+        config[TARGET] = str(sae.target_hook_point)
     if sae.measured is not None:
         config[MEASURED] = {n: v for n, v in sae.measured.items() if math.isfinite(v)}
     known = getattr(sae, P99, None)
@@ -178,6 +180,7 @@ def _rebuild(
         # Rounding in a narrower format left rows a little off the sphere.
         sae.after_optimiser_step()
     sae.hook_point, sae.model_name = config["hook_point"], config["model_name"]
+    sae.target_hook_point = config.get(TARGET)
     sae.measured = config.get(MEASURED)
     if P99 in config:
         setattr(sae, P99, torch.tensor(config[P99]))

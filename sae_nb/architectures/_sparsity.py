@@ -86,7 +86,7 @@ class Priced(OneStep):
 
     def _begin(self, x: Rows) -> None:
         start = START * self.d_in if self.l0 is None else 2 * self.l0
-        theta = first_threshold(x, self.encoder, self.bias, min(start, self.n_atoms / 2))
+        theta = first_threshold(*self._seen(x), self.encoder, min(start, self.n_atoms / 2))
         self.encoder.bias.fill_(-float(theta * self.scaling.scale))
 
     def _prox(self, k: Any) -> Prox:

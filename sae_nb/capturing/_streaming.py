@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import generator_for, policy_text
+from sae_nb.activations import AND, generator_for, policy_text
 from sae_nb.capturing._batch_rows import (
     BatchRows,
     CaptureSettings,
@@ -37,7 +37,7 @@ class StreamEndedError(RuntimeError):
 def stream(
     model: LiveModel,
     inputs: Any,
-    hook_point: str,
+    hook_point: str | Sequence[str],
     *,
     buffer: int = 1 << 15,
     batch_size: int | None = None,
@@ -58,6 +58,9 @@ def stream(
 
     Parameters
     ----------
+    hook_point
+        One name, or those of a dictionary of several sites, what it reads before what it writes: rows then
+        hold all of them side by side, of the same tokens.
     buffer
         Rows shuffled together; what the stream keeps in memory. Fewer where one pass over the
         inputs has fewer.
@@ -77,10 +80,12 @@ def stream(
     """
     if not isinstance(hook_point, Iterable):
         check_hook_name(hook_point)
-    if not isinstance(hook_point, str):
-        raise TypeError(
-            f"`hook_point` must be one name, got {hook_point!r}. Make one stream per hook point, or "
-            "use capture for several in one pass."
+    names = [hook_point] if isinstance(hook_point, str) else list(hook_point)
+    for name in names:
+        check_hook_name(name)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(
+            f"`hook_point` must be one name or several different ones, got {hook_point!r}."
         )
     settings = CaptureSettings(
         batch_size=batch_size,
@@ -93,7 +98,7 @@ def stream(
         backend=backend,
     )
     check_count(buffer, name="buffer")
-    return ActivationStream(model, inputs, hook_point, settings=settings, buffer=buffer)
+    return ActivationStream(model, inputs, names, settings=settings, buffer=buffer)
 
 
 class ActivationStream:
@@ -103,14 +108,15 @@ class ActivationStream:
         self,
         model: LiveModel,
         inputs: Any,
-        hook_point: str,
+        hook_points: Sequence[str],
         *,
         settings: CaptureSettings,
         buffer: int,
     ) -> None:
-        point = model.hook_point(hook_point)
-        self.hook_point: str = str(point)
-        self._harvest = Harvest(model, {self.hook_point: point}, settings)
+        points = {str(point): point for point in map(model.hook_point, hook_points)}
+        self.hook_points: tuple[str, ...] = tuple(points)
+        self.hook_point: str = AND.join(points)
+        self._harvest = Harvest(model, points, settings)
         self.model_name: str = model.name
         self.buffer = buffer
         self._inputs = inputs
@@ -125,14 +131,20 @@ class ActivationStream:
         }
         self._only_reading: Batches | None = opening if self._one_shot else None
         self._first_batch: Batch | None = None
-        self._seen: tuple[Layout, int] | None = None
+        self._seen: tuple[Layout, tuple[int, ...]] | None = None
         self._n_per_buffer: int | None = None
 
     @property
+    def sites(self) -> tuple[int, ...]:
+        """Widths of its hook points; runs one batch where the model's structure does not give them."""
+        widths = [self._harvest.model.width(point) for point in self.hook_points]
+        known = tuple(width for width in widths if width is not None)
+        return known if len(known) == len(widths) else self._look()[1]
+
+    @property
     def d_in(self) -> int:
-        """Width of a row; runs one batch where the model's structure does not give it."""
-        width = self._harvest.model.width(self.hook_point)
-        return width if width is not None else self._look()[1]
+        """Width of a row, all sites together."""
+        return sum(self.sites)
 
     def __repr__(self) -> str:
         n = "" if self.n_samples is None else f" · {self.n_samples} samples"
@@ -200,18 +212,36 @@ class ActivationStream:
             inputs = in_fresh_order(self._inputs, generator, self._harvest.model.kind)
             yield from self._harvest.batches(inputs)
 
-    def _look(self) -> tuple[Layout, int]:
-        """Run the first batch, once, to learn how rows are laid out and how wide they are."""
+    def _look(self) -> tuple[Layout, tuple[int, ...]]:
+        """Run the first batch, once, to learn how rows are laid out and how wide sites are."""
         if self._seen is None:
             batch = next(self._only_reading or self._harvest.batches(self._inputs))
             self._first_batch = batch if self._one_shot else None
-            rows = self.run(batch, 0)
-            self._seen = (rows.layout, rows.x.shape[1])
+            rows = self._run(batch, 0)
+            self._seen = (rows[0].layout, tuple(site.x.shape[1] for site in rows))
         return self._seen
 
-    def run(self, batch: Batch, rows_before: int) -> BatchRows:
+    def run(self, batch: Batch, rows_before: int) -> Float[Tensor, "rows d_in"]:
         """Run one batch and return its rows."""
-        return self._harvest.rows(batch, {self.hook_point: rows_before})[self.hook_point]
+        sites = [rows.x for rows in self._run(batch, rows_before)]
+        return sites[0] if len(sites) == 1 else torch.cat(sites, dim=1)
+
+    def _run(self, batch: Batch, rows_before: int) -> list[BatchRows]:
+        """The rows of one batch at every site."""
+        before = dict.fromkeys(self.hook_points, rows_before)
+        sites = list(self._harvest.rows(batch, before).values())
+        first = sites[0]
+        for name, other in zip(self.hook_points, sites, strict=True):
+            same = (
+                torch.equal(getattr(first, at), getattr(other, at)) for at in ("sample", "position")
+            )
+            if not all(same):
+                raise ValueError(
+                    f'Row by row, sites must hold the same tokens, but "{self.hook_points[0]}" gives '
+                    f'{len(first.x)} rows of a batch and "{name}" {len(other.x)} others. Choose hook '
+                    "points with one vector per token each."
+                )
+        return sites
 
     def count(self, batch: Batch) -> int:
         """Return how many rows a batch gives, without running it."""
@@ -271,7 +301,7 @@ class _Reader:
                     self._skip -= n
                     self.n_read += n
                     continue
-            rows = self._source.run(batch, self.n_read).x
+            rows = self._source.run(batch, self.n_read)
             self.n_read += len(rows)
             if self._skipped and len(rows) != self._source.count(batch):
                 raise ValueError(

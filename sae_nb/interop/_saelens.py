@@ -401,7 +401,7 @@ def _of_matching_pursuit(sae: Any) -> Layout | None:
     facts = {
         "max_iterations": sae.k,
         "residual_threshold": sae.tolerance or 0.0,
-        "stop_on_duplicate_support": False,
+        "stop_on_duplicate_support": sae.reselect == "stop",
     }
     return Layout(architecture="matching_pursuit", tensors=_decoder(sae), facts=facts)
 

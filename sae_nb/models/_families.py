@@ -39,6 +39,8 @@ MLPS = (
     "attention.output.dense+output.dense", "mlp.dense_4h_to_h", "ffn.down_proj", "mlp", "ffn",
     "feed_forward", "block_sparse_moe", "fc2", "fc",
 )  # fmt: skip
+# The module whose input the MLP reads; BERT and OPT have none that holds all of it.
+MLP_INPUTS = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "intermediate", "fc1")
 # The norm in front of the MLP: its input is the stream between the two branches. Reading it is
 # exact; an edit there would miss the skip connection around the MLP.
 SECOND_NORMS = (
@@ -78,6 +80,9 @@ class Structure:
     attention: str | None = None
     mlp: str | None = None
     """What attention and what the MLP add to the stream, within a block."""
+
+    mlp_input: str | None = None
+    """The module that the MLP's input enters, within a block."""
 
     middle: str | None = None
     """Where the stream between the branches can be read, within a block."""
@@ -122,6 +127,7 @@ def find_structure(module: nn.Module) -> Structure | None:
         final_norm=None if post_norm else _first_upwards(module, path, FINAL_NORMS),
         attention=attention,
         mlp=mlp,
+        mlp_input=None if mlp is None else _first_part(block, MLP_INPUTS),
         middle=middle,
         middle_side=side,
         additive=additive if attention and mlp else None,
@@ -160,6 +166,9 @@ def _block_points(structure: Structure, layer: int) -> Iterator[HookPoint]:
             layer=layer,
             writable=side == "output",
         )
+    if structure.mlp_input is not None:
+        path = f"{block}.{structure.mlp_input}"
+        yield HookPoint(f"mlp_in.{layer}", path=path, side="input", layer=layer)
     if structure.mlp is not None:
         yield HookPoint(f"mlp_out.{layer}", path=f"{block}.{structure.mlp}", layer=layer)
     yield HookPoint(f"resid_post.{layer}", path=block, layer=layer)

@@ -198,9 +198,9 @@ class LiveModel(KnowsOtherWords):
         """Return the model's hook points in the order a forward pass reaches them.
 
         ``embed``; per block ``resid_pre.L`` (its input), ``attn_out.L`` and ``mlp_out.L`` (what is
-        added to the stream), ``resid_mid.L`` (the stream between them, where it can be read) and
-        ``resid_post.L`` (its output); ``final_norm``. In pre-norm families
-        resid_post = resid_pre + attn_out + mlp_out; `structure` says whether that holds here.
+        added to the stream), ``resid_mid.L`` (the stream between them, where it can be read),
+        ``mlp_in.L`` (what the MLP reads) and ``resid_post.L`` (its output); ``final_norm``. In
+        pre-norm families resid_post = resid_pre + attn_out + mlp_out; `structure` says whether that holds here.
         A network without blocks lists its modules by path.
 
         Raw module paths and TransformerLens names are accepted besides wherever a hook point is

@@ -398,7 +398,7 @@ class Cpu:
         ask, out = tile.problem, tile.steps
         inputs = (tile.c, tile.r, tile.gram, ask.dictionary)
         outputs = (out.atoms, out.places, out.amounts, out.steps, out.sizes, out.state, out.norms)
-        flags = (first, last, keep, not ask.nonnegative, ask.reselect)
+        flags = (first, last, keep, not ask.nonnegative, bool(ask.reselect))
         limits = _arrays(tile.floors, tile.limits)
         with parallel():
             matching_steps(*_arrays(*inputs), *flags, *limits, *_arrays(*outputs), _pieces(tile))

@@ -320,7 +320,7 @@ class Cuda:
         ask, out = tile.problem, tile.steps
         inputs = (tile.c, tile.r, tile.gram, ask.dictionary)
         outputs = (out.atoms, out.places, out.amounts, out.steps, out.sizes, out.state, out.norms)
-        flags = (first, last, keep, not ask.nonnegative, ask.reselect)
+        flags = (first, last, keep, not ask.nonnegative, bool(ask.reselect))
         item = tile.c.element_size()
         n_shared = min(tile.c.shape[1], SHARED_BYTES // item)
         with _device(tile.c):

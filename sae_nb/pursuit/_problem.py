@@ -19,6 +19,8 @@ from sae_nb.pursuit._small_systems import (
 )
 
 Algorithm = Literal["matching_pursuit", "orthogonal_matching_pursuit", "gradient_pursuit"]
+Reselect = bool | Literal["stop"]
+RESELECT: tuple[Reselect, ...] = (True, False, "stop")
 
 ROUNDING = 8
 """A correlation below this many units in the last place of ‖x‖ is rounding: nothing is left."""
@@ -43,8 +45,8 @@ class Problem:
     nonnegative: bool = True
     """Whether coefficients must be ≥ 0."""
 
-    reselect: bool = True
-    """Whether an atom may be chosen again."""
+    reselect: Reselect = True
+    """Whether an atom may be chosen again; "stop": once, and the row ends there."""
 
     tolerance: float | None = None
     """A row stops when ‖r‖ is at most this."""
@@ -163,6 +165,15 @@ class Steps:
 
     def _below(self, counts: Tensor) -> Tensor:
         return torch.arange(self.atoms.shape[1], device=counts.device) < counts[:, None]
+
+    def end_at_repeats(self) -> None:
+        """Forget what a row did after it first took an atom that it had already."""
+        # Until then every step adds an atom, so its place is the number of the step.
+        counts = torch.arange(self.places.shape[1], device=self.places.device, dtype=torch.int32)
+        repeats = self.taken() & (self.places != counts)
+        first = repeats.int().argmax(dim=1).int()
+        self.sizes = torch.where(repeats.any(dim=1), first, self.sizes)
+        self.steps = torch.where(repeats.any(dim=1), first + 1, self.steps)
 
     def selections(self) -> Selections:
         """The steps of matching pursuit one after the other, and where each adds."""

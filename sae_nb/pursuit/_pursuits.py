@@ -23,7 +23,7 @@ from sae_nb.pursuit._checking import (
 )
 from sae_nb.pursuit._gram import Known
 from sae_nb.pursuit._planning import Plan, Size, lost_without_gram, make_plan
-from sae_nb.pursuit._problem import Algorithm, Problem, PursuitTrace, Steps
+from sae_nb.pursuit._problem import RESELECT, Algorithm, Problem, PursuitTrace, Reselect, Steps
 
 Codes = SparseCodes | tuple[SparseCodes, PursuitTrace]
 
@@ -48,7 +48,7 @@ def matching_pursuit(
     backend: Backend = "auto",
     tolerance: float | None = None,
     relative_tolerance: float | None = None,
-    reselect: bool = True,
+    reselect: Reselect = True,
     normalise: bool = False,
     any_norm: bool = False,
     gradient: Gradient = "full",
@@ -80,7 +80,8 @@ def matching_pursuit(
     relative_tolerance
         Stop an input when ‖r‖ is at most this times ‖x‖; whichever of the two is met first.
     reselect
-        Whether an atom may be chosen again; its amounts are added up, so l0 ≤ k.
+        Whether an atom may be chosen again; its amounts are added up, so l0 ≤ k. "stop": it may, and that
+        step is the last of its input, as in mpsae/MP-SAE (the steps after it are still computed).
     normalise
         Scale the rows of the dictionary to unit norm first; codes then belong to the scaled atoms.
     any_norm
@@ -127,6 +128,7 @@ def matching_pursuit(
         any_norm=any_norm,
         memory_cap=memory_cap,
     )
+    one_of(reselect, RESELECT, name="reselect")
     stop = (tolerance, relative_tolerance)
     rules = {"nonnegative": nonnegative, "reselect": reselect, "trace": trace}
     return _run(
@@ -329,7 +331,7 @@ def _run(
     stop: tuple[float | None, float | None],
     *,
     refresh_every: int = 32,
-    **rules: bool,
+    **rules: Any,
 ) -> Codes:
     """Check everything, choose a way, take the steps, and pack the codes."""
     one_of(way.gradient, get_args(Gradient), name="gradient")
@@ -353,6 +355,8 @@ def _run(
             steps, amounts = reference.pursue(replace(problem, x=inputs, dictionary=atoms))
     else:
         steps, amounts = _by_kernels(backend, problem, facts, graph, way.memory_cap)
+    if problem.reselect == "stop":
+        steps.end_at_repeats()
     stopped = int((steps.state == 2).sum())
     if stopped:
         warn_caller(

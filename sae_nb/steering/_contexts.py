@@ -15,10 +15,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_count, checked, one_of, warn_caller
-from sae_nb.models import BACKENDS, Backend, Intervention, check_travels
-from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where
+from sae_nb.models import BACKENDS, Backend, check_travels
+from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where, replacing
 from sae_nb.steering._modes import Mode
-from sae_nb.steering._request import Recipe, Unit, check_hook_point, check_width, request_steering
+from sae_nb.steering._request import (
+    Recipe,
+    Unit,
+    check_hook_point,
+    check_width,
+    request_steering,
+    tap_of,
+)
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -36,8 +43,9 @@ class Active:
     def __init__(self, model: LiveModel, recipe: Recipe, backend: Backend = "nnsight") -> None:
         edit = cast(MaskedEdit, recipe.edit)
         self._model, self.recipe, self._edit = model, recipe, edit
-        self._intervention = Intervention(recipe.hook_point, edit, backend)
-        check_travels(model, self._intervention)
+        self._interventions = recipe.interventions(backend)
+        for intervention in self._interventions:
+            check_travels(model, intervention)
 
     def __getattr__(self, name: str) -> Any:
         """What the recipe says, and what its edit counts."""
@@ -48,7 +56,7 @@ class Active:
     def __enter__(self) -> Active:
         """Put the edit in force, after those that already are."""
         with self._model.lock:
-            self._model.interventions.append(self._intervention)
+            self._model.interventions.extend(self._interventions)
             self._model.editing.hold()
             self._n_calls = self._model.editing.n_calls
         return self
@@ -63,13 +71,14 @@ class Active:
         active = self._model.interventions
         with self._model.lock:
             # By identity, newest first: the same edit may have been entered twice.
-            places = [i for i, other in enumerate(active) if other is self._intervention]
-            if places:
-                del active[places[-1]]
+            for own in self._interventions:
+                places = [i for i, other in enumerate(active) if other is own]
+                if places:
+                    del active[places[-1]]
             self._model.editing.release()
         if kind is not None or self._edit.n_touched:
             return
-        where = f'Nothing was changed at "{self._intervention.hook_point}"'
+        where = f'Nothing was changed at "{self.recipe.hook_point}"'
         if self._edit.n_runs:
             reason = "no position of the inputs was among `positions` and `steps`."
         elif self._model.editing.n_calls > self._n_calls:
@@ -223,12 +232,15 @@ def splice(
     edit: Change,
     keep: Where = None,
     *,
+    keep_error: bool = False,
     steps: Steps = "all",
     backend: Backend = "nnsight",
 ) -> Active:
     """Make a live model run with x replaced by edit(x), inside a `with` block.
 
-    An SAE is itself such an edit: `splice(model, hook_point, sae)` runs on reconstructions.
+    An SAE is itself such an edit: `splice(model, hook_point, sae)` runs on reconstructions. A
+    transcoder takes the place of its layer: `splice(model, "mlp_out.3", transcoder)` reads what passes
+    at `transcoder.hook_point` in the same run and puts what it makes of that where the layer writes.
     `with … as splicing` gives `splicing.n_touched`, the positions replaced, and `splicing.recipe`.
 
     Parameters
@@ -237,6 +249,8 @@ def splice(
         From activations (batch, time, d_in) to others of that shape; not asked about padding.
     keep
         Positions that are replaced, as `positions` of `steer`; the others pass through untouched.
+    keep_error
+        Add x − edit(x) as a constant: the model's answer stays, and gradients go through `edit` alone.
     steps, backend
         As in `steer`.
 
@@ -258,11 +272,13 @@ def splice(
         raise TypeError(
             f"`edit` must be a function of activations, such as an SAE, got {type(edit).__name__}."
         )
-    width = getattr(edit, "d_in", None)
+    width = getattr(edit, "d_out", getattr(edit, "d_in", None))
     if width is not None:
         check_width(model, point, width, "the SAE")
     where = Positions(keep, steps=steps, prefix_tokens=model.prefix_tokens)
-    return Active(model, Recipe(hook_point=point, edit=MaskedEdit(where, edit)), backend)
+    change = replacing(edit, keep_error=keep_error)
+    masked = MaskedEdit(where, change, tap_of(model, point, edit))
+    return Active(model, Recipe(hook_point=point, edit=masked), backend)
 
 
 @checked

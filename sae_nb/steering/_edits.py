@@ -20,16 +20,44 @@ from sae_nb.steering._modes import MODES, Mode
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder, Temporal
     from sae_nb.codes import SparseCodes
-    from sae_nb.models import RunState
+    from sae_nb.models import HookPoint, RunState
 
 
 Steps = Literal["all", "prompt", "new"]
 Where = int | Sequence[int] | Tensor | str | Callable[["RunState"], Tensor] | None
-Change = Callable[[Tensor], Tensor]
-"""Activations (batch, time, d_in) → what they would be if every position were touched."""
+Change = Callable[..., Tensor]
+"""Activations (batch, time, d_in) → what they would be if every position were touched. With a `Tap`, it
+gets the activations there besides."""
 
 STEPS: tuple[Steps, ...] = get_args(Steps)
 NAMED_POSITIONS = ("last", "not_first", "cls", "registers", "patches")
+
+
+class Tap:
+    """What passes at another hook point earlier in the same run: what a dictionary of two sites reads.
+
+    It is put in force as an edit that changes nothing.
+    """
+
+    everywhere = True
+
+    def __init__(self, hook_point: HookPoint) -> None:
+        self.hook_point = hook_point
+        self._seen: dict[int, Tensor] = {}
+
+    def __call__(self, x: Float[Tensor, "batch time d_in"], state: RunState) -> Tensor:
+        """Keep what passes, by the column where it begins."""
+        self._seen[state.offset] = x.reshape(x.shape[0], -1, x.shape[-1])
+        return x
+
+    def take(self, state: RunState) -> Float[Tensor, "batch time d_in"]:
+        """What passed in this run, once."""
+        if state.offset not in self._seen:
+            raise ValueError(
+                f'"{self.hook_point}" must be reached before the hook point that is edited, and was not. '
+                "A dictionary writes at or after the place where it reads."
+            )
+        return self._seen.pop(state.offset)
 
 
 class MaskedEdit:
@@ -39,9 +67,10 @@ class MaskedEdit:
     run brings only the newest: the edit keeps those before it until the next text begins.
     """
 
-    def __init__(self, positions: Positions, change: Change) -> None:
+    def __init__(self, positions: Positions, change: Change, tap: Tap | None = None) -> None:
         self.positions = positions
         self.change = change
+        self.tap = tap
         self.n_runs = 0
         self.n_touched = 0
         self._before: tuple[Tensor, Tensor, Tensor] | None = None
@@ -67,6 +96,7 @@ class MaskedEdit:
             return self(cells, state).transpose(1, 2).reshape(x.shape)
         tokens = x.reshape(x.shape[0], -1, x.shape[-1])
         mask = self.positions.mask(tokens, state)
+        read = () if self.tap is None else (self.tap.take(state),)
         touched = int(mask.sum())
         self.n_runs += 1
         self.n_touched += touched
@@ -74,7 +104,7 @@ class MaskedEdit:
         seen = self._from_the_first(tokens, mask, state) if reads_sequences else None
         if touched == 0:
             return x
-        changed = self.change(tokens) if seen is None else _of_sequences(self.change, *seen)
+        changed = self.change(tokens, *read) if seen is None else _of_sequences(self.change, *seen)
         changed = changed.to(tokens)[:, -tokens.shape[1] :]
         if touched == mask.numel():
             return changed.reshape(x.shape)
@@ -300,6 +330,18 @@ class Along:
         return self.direction.detach(), change(1.0, self.by) - still, still
 
 
+def replacing(edit: Change, *, keep_error: bool) -> Change:
+    """What puts edit(x) in the place of x: of x itself, or of what a `Tap` saw."""
+    if getattr(edit, "writes", None) is None and not keep_error:
+        return edit  # as it is, for those that read sequences
+
+    def change(x: Tensor, read: Tensor | None = None) -> Tensor:
+        made = edit(x if read is None else read).to(x)
+        return made + (x - made).detach() if keep_error else made
+
+    return change
+
+
 def change_atoms(
     sae: SparseAutoencoder,
     atoms: tuple[int, ...],
@@ -314,10 +356,12 @@ def change_atoms(
     if keep_error and not how.reads_latents:
         return Along(how.change(0.0, torch.tensor(by).to(rows)) @ rows)
 
-    def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+    def change(
+        x: Float[Tensor, "batch time d_out"], read: Float[Tensor, "batch time d_in"] | None = None
+    ) -> Float[Tensor, "batch time d_out"]:
         d = rows.to(x.device)
         amount = torch.tensor(by, device=d.device, dtype=d.dtype)
-        tokens = x.to(d)
+        tokens = (x if read is None else read).to(d)
         z = latents(sae.encode(tokens), atoms).to(d) if how.reads_latents else 0.0
         delta = how.change(z, amount) @ d
         if keep_error:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sae_nb.checks import check_atom, check_matrix, is_array, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.models import Intervention, check_writable, edited_nnsight
-from sae_nb.steering._edits import Along, Change, MaskedEdit, Positions, Steps, change_atoms
+from sae_nb.models import Backend, Intervention, check_writable, edited_nnsight
+from sae_nb.steering._edits import Along, Change, MaskedEdit, Positions, Steps, Tap, change_atoms
 from sae_nb.steering._modes import MODES, Mode
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ class Recipe:
     hook_point: HookPoint
     edit: MaskedEdit | None = field(default=None, repr=False, compare=False)
     """What does it; its `n_touched` counts positions."""
+
+    def interventions(self, backend: Backend = "hooks") -> list[Intervention]:
+        """The edit, after what it has to see first."""
+        edit = cast(MaskedEdit, self.edit)
+        first = [] if edit.tap is None else [Intervention(edit.tap.hook_point, edit.tap, backend)]
+        return [*first, Intervention(self.hook_point, edit, backend)]
 
     def to_nnsight(self, nnsight_model: Any) -> Any:
         """Return an nnsight model that makes this edit in every trace, also after the `with` block.
@@ -63,9 +69,9 @@ class Recipe:
         >>> out
         tensor([[3., 3.]])
         """
-        return edited_nnsight(
-            nnsight_model, Intervention(self.hook_point, cast(MaskedEdit, self.edit))
-        )
+        for intervention in self.interventions():
+            nnsight_model = edited_nnsight(nnsight_model, intervention)
+        return nnsight_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +139,9 @@ def request_steering(
     by = check_amounts(by, len(atoms))
     amount = _in_coefficients(by, choices["unit"], choices["mode"], sae, atoms, acts)
     recipe = Steering(atoms=atoms, by=by, amount=amount, **choices)
-    return replace(recipe, edit=MaskedEdit(where, _atom_change(model, sae, atoms, recipe)))
+    encodes = MODES[recipe.mode].reads_latents or not recipe.keep_error
+    tap = tap_of(model, hook_point, sae) if encodes else None
+    return replace(recipe, edit=MaskedEdit(where, _atom_change(model, sae, atoms, recipe), tap))
 
 
 def check_hook_point(model: LiveModel, hook_point: str) -> HookPoint:
@@ -153,6 +161,25 @@ def check_width(model: LiveModel, point: HookPoint, width: int, what: str) -> No
         )
 
 
+def tap_of(model: LiveModel, point: HookPoint, sae: Any) -> Tap | None:
+    """Where a dictionary that is in force at a hook point reads, if that is not the same place."""
+    if getattr(sae, "writes", None) is None:
+        return None
+    if sae.hook_point is None:
+        raise ValueError(
+            f"`{type(sae).__name__}.hook_point` must say where it reads, and is None. Set it, such as "
+            't.hook_point = "mlp_in.3"; training on captured activations does.'
+        )
+    read = model.hook_point(sae.hook_point)
+    if (read.path, read.side) == (point.path, point.side):
+        raise ValueError(
+            f'`hook_point` must be where {type(sae).__name__} writes, got "{point}", where it reads. '
+            f"{'Use ' + repr(str(sae.target_hook_point)) + '.' if sae.target_hook_point else ''}".rstrip()
+        )
+    check_width(model, read, sae.d_in, "what it reads")
+    return Tap(read)
+
+
 def _check_sae(
     model: LiveModel, point: HookPoint, sae: SparseAutoencoder | None
 ) -> SparseAutoencoder:
@@ -163,7 +190,7 @@ def _check_sae(
             f"`sae` must be a sparse autoencoder, got {type(sae).__name__}. Pass a plain vector as "
             "`direction=`."
         )
-    check_width(model, point, sae.d_in, "the SAE")
+    check_width(model, point, getattr(sae, "d_out", sae.d_in), "the SAE")
     return sae
 
 

@@ -483,7 +483,10 @@ def summarise_continuation(
     for edit in (nullcontext(), edit_of(model, sae, recipe), control_of(model, sae, recipe)):
         with model.lock, edit:
             new = model.generate(prompt.cpu(), max_new_tokens, return_ids=True, echo=False)
-        parts.append(tuple(outcome_names(model, np.asarray(cast(Tensor, new).cpu()))))
+        found = np.asarray(cast(Tensor, new).cpu())
+        # The token that ends a text is no part of it.
+        found = found[:-1] if len(found) and found[-1] == model.end_of_text else found
+        parts.append(tuple(outcome_names(model, found)))
     before, after, random = parts
     return Continuation(
         recipe=recipe,

@@ -8,6 +8,7 @@ so a spike that lasts one record is never drawn away.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -303,12 +304,18 @@ class TrainingHistory:
         self._table = np.empty((64, len(COLUMNS)))
         self._n = 0
         self._steps = 0
+        self._growing = threading.Lock()
 
     def __len__(self) -> int:
         return self._n
 
     def extend(self, records: Sequence[TrainRecord]) -> None:
         """Read what is new in `records`, a list that only grows (a shorter one starts over)."""
+        # Two threads that redraw at once must not both add the same record.
+        with self._growing:
+            self._extend(records)
+
+    def _extend(self, records: Sequence[TrainRecord]) -> None:
         n_now = len(records)  # the training thread may append meanwhile
         if n_now < self._n:
             self._n = 0
@@ -335,7 +342,8 @@ class TrainingHistory:
         `max_points`: Points per curve, ≥ 4. Ours: 600 is more than a third of a panel has pixels.
         """
         check_count(max_points, name="max_points", at_least=4)
-        table = self._table[: self._n]
+        with self._growing:
+            table = self._table[: self._n]
         column = dict(zip(COLUMNS, table[_points_kept(table, max_points, axis)].T, strict=True))
         step, r2 = table[:, COLUMNS.index("step")], table[:, COLUMNS.index("r2")]
         trend, flat_since = r2_trend(step, r2)

@@ -297,9 +297,10 @@ class Learner:
         share: float = 1.0,
     ) -> TrainRecord:
         """Add a record of this step to the history; offer its weights as the best so far."""
-        mean = self.team.sum(share * x.mean(dim=0))
-        residual = (x - loss.x_hat).square().sum()
-        spread = (x - mean).square().sum()
+        target = self.sae.split(x)[1] if getattr(self.sae, "writes", None) else x
+        mean = self.team.sum(share * target.mean(dim=0))
+        residual = (target - loss.x_hat).square().sum()
+        spread = (target - mean).square().sum()
         active = share * self._over_atoms((loss.codes.values.detach() != 0).sum()) / len(x)
         parts = {name: share * part.detach() for name, part in loss.parts.items()}
         sums = self.team.sum(

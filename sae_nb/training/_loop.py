@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from sae_nb.activations import ActivationSource
     from sae_nb.architectures import SparseAutoencoder
 
-    Data = ActivationSource | Tensor | np.ndarray
+    Data = ActivationSource | Tensor | np.ndarray | Sequence[Any]
 
 INITIAL_ROWS = 8192
 """Rows that `initialise` sees: enough for a stable geometric median. Ours."""
@@ -109,7 +109,8 @@ def train(
         An SAE, or a list of them that all see the same batches. Left in eval mode.
     data
         Activations (in memory, on disk, streamed), or rows as a tensor, array or table; fewer rows
-        than a batch is fine.
+        than a batch is fine. For a dictionary of two sites, (x, y): what it reads and what it writes, of the
+        same tokens.
     config
         All settings as one object, to keep or to share; None: `settings`.
     callbacks

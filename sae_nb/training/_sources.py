@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
-from sae_nb.activations import Activations, ActivationSource
+from sae_nb.activations import AND, Activations, ActivationSource, of_sites
 from sae_nb.checks import check_finite, check_matrix, is_array, warn_caller
 from sae_nb.temporal import Sequences
 from sae_nb.training._process_group import Team
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
     """Source for what the user passed, checked."""
+    if saes and hasattr(saes[0], "sites"):
+        data = of_sites(cast("SparseAutoencoder", saes[0]), data)
     readers = [sae for sae in saes if getattr(sae, "reads_sequences", False)]
     if readers and not isinstance(data, Sequences):
         context = min(int(sae.context) for sae in readers)  # type: ignore[attr-defined]
@@ -36,8 +38,9 @@ def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
             f"shape (n, d_in), got {type(data).__name__}.{_instead(data)}"
         )
     if isinstance(data, Activations) and not data.on_disk:
-        check_matrix(data.x, name="data", finite=False)
-        check_finite(data.x, name="data", where=captured_at(data), row_name=data.where)
+        for side in dict.fromkeys(data.sides):
+            check_matrix(side.x, name="data", finite=False)
+            check_finite(side.x, name="data", where=captured_at(side), row_name=data.where)
     return data  # type: ignore[return-value]
 
 
@@ -95,18 +98,52 @@ def check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> No
                 f"`sae` must have weights that can be trained, but this {type(sae).__name__} was built "
                 "inside torch.inference_mode(). Build it outside."
             )
-        if sae.d_in != source.d_in:
-            raise ValueError(
-                f"`sae` must have the width of the data, d_in={source.d_in}, got d_in={sae.d_in}. "
-                f"{captured_at(source)} Build the SAE with d_in={source.d_in}, or capture the hook "
-                "point it is meant for.".replace("  ", " ")
-            )
+        _check_sites(sae, source)
+
+
+def _check_sites(sae: SparseAutoencoder, source: ActivationSource) -> None:
+    """Refuse data of another width, or of fewer or more hook points, than a dictionary has."""
+    given, name = sites_of(source), type(sae).__name__
+    # Anything with a loss can be trained; what does not speak of sites has one.
+    sites, writes = getattr(sae, "sites", (sae.d_in,)), getattr(sae, "writes", None)
+    if len(sites) == 1 and len(given) > 1:
+        raise ValueError(
+            f"`data` must be of one hook point for {name}, which writes what it reads, got {len(given)} of "
+            f"widths {list(given)}. Pass one of them, or train a Transcoder."
+        )
+    if writes is not None and len(given) == 1:
+        raise ValueError(
+            f"`data` must be two things for {name}, what it reads and what it writes, got one hook point "
+            f"of width {given[0]}. {captured_at(source)} Use train(t, (x, y)) with both captured in one "
+            "call: sn.capture(model, inputs, [first, second]).".replace("  ", " ")
+        )
+    if len(sites) == 1 and sae.d_in != given[0]:
+        raise ValueError(
+            f"`sae` must have the width of the data, d_in={source.d_in}, got d_in={sae.d_in}. "
+            f"{captured_at(source)} Build the SAE with d_in={source.d_in}, or capture the hook "
+            "point it is meant for.".replace("  ", " ")
+        )
+    if sum(sites) != sum(given) or (len(given) == len(sites) and given != sites):
+        raise ValueError(
+            f"`data` must have the widths of {name}, {list(sites)}, what is read first, got "
+            f"{list(given)}. Build it with these widths, or pass what it reads before what it writes."
+        )
+
+
+def sites_of(source: ActivationSource) -> tuple[int, ...]:
+    """Widths of what lies side by side in a batch of the source."""
+    sides = getattr(source, "sides", None)
+    if sides is None:
+        return tuple(getattr(source, "sites", (source.d_in,)))
+    return tuple(side.d_in for side in dict.fromkeys(sides))
 
 
 def remember_origin(sae: SparseAutoencoder, source: ActivationSource) -> None:
     """Note on the SAE where its training data come from, with a warning when that changes."""
+    read, written = _places(sae, source)
     for name, value in (
-        ("hook_point", hook_point(source)),
+        ("hook_point", read),
+        ("target_hook_point", written),
         ("model_name", getattr(source, "model_name", None)),
     ):
         before = getattr(sae, name, None)
@@ -159,6 +196,18 @@ def hook_point(source: ActivationSource) -> str | None:
     return None if name is None else str(name)
 
 
+def _places(sae: SparseAutoencoder, source: ActivationSource) -> tuple[str | None, str | None]:
+    """Hook points of what is read and, where that is another, of what is written."""
+    if getattr(sae, "writes", None) is None:
+        return hook_point(source), None
+    names = getattr(source, "hook_points", None)
+    if names is not None:
+        n = len(sae.reads)
+        return AND.join(names[:n]), AND.join(names[n:])
+    read, written = (hook_point(side) for side in source.sides)  # type: ignore[attr-defined]
+    return read, written
+
+
 def captured_at(source: ActivationSource) -> str:
     """Half a sentence for messages: where the rows come from; empty when it is not known."""
     name = hook_point(source)
@@ -179,7 +228,7 @@ def fingerprint(source: ActivationSource) -> dict[str, Any]:
     if stored is not None:
         n = len(stored)
         even = torch.linspace(0, n - 1, min(64, n), dtype=torch.float64).long()
-        picked = stored.rows(even).cpu().contiguous()
+        picked = stored.joined.rows(even).cpu().contiguous()
         facts["rows"] = n
         facts["rows_sha256"] = hashlib.sha256(
             picked.view(torch.uint8).numpy().tobytes()

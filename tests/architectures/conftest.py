@@ -11,7 +11,12 @@ import torch
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 
 D_IN, N_ATOMS, K = 12, 40, 4
-OWN: dict[str, dict[str, Any]] = {"JumpReLU": {"l0": K}}
+D_OUT = 9
+OWN: dict[str, dict[str, Any]] = {
+    "JumpReLU": {"l0": K},
+    "Transcoder": {"d_out": D_OUT},
+    "SkipTranscoder": {"d_out": D_OUT},
+}
 """Arguments of an architecture besides sizes and k, where its defaults do not suit the contract."""
 
 
@@ -25,6 +30,22 @@ def settings_of(name: str) -> dict[str, Any]:
 def build(name: str, seed: int = 0, **changes: Any) -> SparseAutoencoder:
     generator = torch.Generator().manual_seed(seed)
     return ARCHITECTURES[name](**{"generator": generator} | settings_of(name) | changes)
+
+
+def rows_of(sae: SparseAutoencoder, x: torch.Tensor) -> torch.Tensor:
+    """Training rows in which `x` is read: itself, and beside it what is to be written, where there is that."""
+    if sae.writes is None:
+        return x
+    generator = torch.Generator().manual_seed(7)
+    first = torch.randn(x.shape[1], 20, generator=generator).to(x)
+    second = torch.randn(20, sum(sae.writes), generator=generator).to(x)
+    return torch.cat([x, ((x - x.mean()) @ first).relu() @ second], dim=1)
+
+
+def data_of(sae: SparseAutoencoder, x: torch.Tensor) -> Any:
+    """The same as a person passes it to `train`."""
+    rows = rows_of(sae, x)
+    return x if sae.writes is None else sae.split(rows)
 
 
 @pytest.fixture(params=list(ARCHITECTURES))

@@ -28,11 +28,12 @@ from sae_nb.kernels import _coding as coding
 from sae_nb.pretrained import load_sae
 from sae_nb.pursuit import _pursuits as running
 from sae_nb.training import TrainConfig, train
+from tests.architectures.conftest import data_of, rows_of
 
 
 def loss_of(sae: SparseAutoencoder, x: Tensor, silent: int = 0) -> Any:
     silent_tokens = torch.full((sae.n_atoms,), silent, dtype=torch.int64)
-    return sae.training_loss(x, silent_tokens, 100, 0.5)
+    return sae.training_loss(rows_of(sae, x), silent_tokens, 100, 0.5)
 
 
 def test_codes_add_up_to_the_reconstruction(sae: SparseAutoencoder, x: Tensor) -> None:
@@ -44,7 +45,7 @@ def test_codes_add_up_to_the_reconstruction(sae: SparseAutoencoder, x: Tensor) -
         if sae.unit_atoms:
             assert torch.allclose(sae.dictionary.norm(dim=1), torch.ones(sae.n_atoms), atol=1e-5)
         assert not sae.dictionary.requires_grad
-        sae.initialise(x, torch.Generator().manual_seed(0))
+        sae.initialise(rows_of(sae, x), torch.Generator().manual_seed(0))
 
 
 def test_units_do_not_matter(make: Any, name: str, x: Tensor) -> None:
@@ -54,14 +55,19 @@ def test_units_do_not_matter(make: Any, name: str, x: Tensor) -> None:
     """
     plain, moved = make(name), make(name)
     y = 1000 * x - 5
-    plain.initialise(x, torch.Generator().manual_seed(0))
-    moved.initialise(y, torch.Generator().manual_seed(0))
+    rows = rows_of(plain, x)
+    plain.initialise(rows, torch.Generator().manual_seed(0))
+    moved.initialise(1000 * rows - 5, torch.Generator().manual_seed(0))
     assert torch.allclose(1000 * plain(x) - 5, moved(y), rtol=1e-3, atol=0.1)
     in_codes, in_atoms = (1000, 1) if plain.unit_atoms else (1, 1000)
     codes, theirs = plain.encode(x).to_dense(), moved.encode(y).to_dense()
     assert torch.allclose(in_codes * codes, theirs, rtol=1e-3, atol=1e-4 * in_codes)
     assert torch.allclose(in_atoms * plain.dictionary, moved.dictionary, rtol=1e-3, atol=1e-3)
-    losses = [loss_of(plain, x).total, loss_of(moved, y).total]
+    silent = torch.zeros(plain.n_atoms, dtype=torch.int64)
+    losses = [
+        one.training_loss(r, silent, 100, 0.5).total
+        for one, r in ((plain, rows), (moved, 1000 * rows - 5))
+    ]
     assert torch.allclose(*losses, rtol=1e-4)
 
 
@@ -74,8 +80,8 @@ def test_leading_axes_are_kept(sae: SparseAutoencoder, x: Tensor) -> None:
     assert codes.shape == (3, 4, 5, sae.n_atoms)
     fewer_axes = x.reshape(12, 5, -1) if sae.reads_sequences else x
     assert torch.equal(codes.values, sae.encode(fewer_axes).values)
-    assert sae(x.reshape(3, 4, 5, -1)).shape == (3, 4, 5, sae.d_in)
-    assert sae(x[0]).shape == (sae.d_in,)
+    assert sae(x.reshape(3, 4, 5, -1)).shape == (3, 4, 5, sae.d_out)
+    assert sae(x[0]).shape == (sae.d_out,)
     assert sae.encode(x[0]).shape == (sae.n_atoms,)
 
 
@@ -98,7 +104,7 @@ def test_gradients_are_finite_and_reach_every_parameter(
     sae: SparseAutoencoder, x: Tensor, silent: int
 ) -> None:
     """With all atoms alive, and with all of them dead."""
-    sae.initialise(x, torch.Generator().manual_seed(0))
+    sae.initialise(rows_of(sae, x), torch.Generator().manual_seed(0))
     loss = loss_of(sae, x, silent)
     loss.total.backward()
     for parameter_name, parameter in sae.named_parameters():
@@ -109,7 +115,7 @@ def test_gradients_are_finite_and_reach_every_parameter(
 
 def test_the_loss_keeps_its_promises(sae: SparseAutoencoder, x: Tensor) -> None:
     """A scalar with a gradient; constant codes, parts and reconstruction, which agree with encode."""
-    sae.initialise(x, torch.Generator().manual_seed(0))
+    sae.initialise(rows_of(sae, x), torch.Generator().manual_seed(0))
     loss = loss_of(sae, x)
     assert loss.total.shape == ()
     assert loss.total.requires_grad
@@ -124,7 +130,7 @@ def test_a_step_keeps_atoms_on_the_sphere(sae: SparseAutoencoder, x: Tensor) -> 
     """The projected gradient is tangent, and norms are 1 after the step."""
     if not isinstance(sae.operator, DenseOperator):
         pytest.skip("atoms are held by other means")
-    sae.initialise(x, torch.Generator().manual_seed(0))
+    sae.initialise(rows_of(sae, x), torch.Generator().manual_seed(0))
     optimiser = torch.optim.Adam(sae.parameters(), lr=0.1)
     loss_of(sae, x).total.backward()
     sae.before_optimiser_step()
@@ -143,7 +149,7 @@ def test_training_helps(sae: SparseAutoencoder) -> None:
     atoms = torch.nn.functional.normalize(torch.randn(20, sae.d_in, generator=generator), dim=1)
     z = torch.rand(2000, 20, generator=generator)
     x = (z * (torch.rand(2000, 20, generator=generator) < 0.1)) @ atoms
-    sae.initialise(x, generator)
+    sae.initialise(rows_of(sae, x), generator)
     recipe = sae.recipe()
     optimiser = torch.optim.Adam(sae.parameters(), lr=recipe.learning_rate, betas=recipe.betas)
     losses = []
@@ -163,7 +169,7 @@ def test_divergence_stops_and_keeps_what_was_good(sae: SparseAutoencoder, x: Ten
     """A loss that overflows names its step, its terms and a way out; every tensor is still finite."""
     config = TrainConfig(steps=40, batch_size=30, learning_rate=1e18, warmup_steps=0)
     with pytest.raises(FloatingPointError, match="learning_rate") as caught:
-        train(sae, x, config, progress=False)
+        train(sae, data_of(sae, x), config, progress=False)
     said = re.search(r"at step (\d+) for (\w+)", str(caught.value))
     assert said[2] == type(sae).__name__
     assert f"keeps the weights of step {int(said[1]) - 1}" in str(caught.value)
@@ -174,7 +180,7 @@ def test_divergence_stops_and_keeps_what_was_good(sae: SparseAutoencoder, x: Ten
 
 def test_files_give_back_the_same_bits(sae: SparseAutoencoder, x: Tensor, tmp_path: Path) -> None:
     """Every tensor, the settings, where it came from and what it computes; eval mode; no draw."""
-    sae.initialise(x, torch.Generator().manual_seed(0))
+    sae.initialise(rows_of(sae, x), torch.Generator().manual_seed(0))
     sae.hook_point, sae.model_name = "resid_post.6", "tiny-vit"
     sae.save(tmp_path / "sae")
     state = torch.get_rng_state()
@@ -198,7 +204,7 @@ def test_copies_and_state_dicts_give_the_same_codes(
     sae: SparseAutoencoder, make: Any, name: str, x: Tensor, tmp_path: Path
 ) -> None:
     """A deep copy with tensors of its own, and another object that reads what torch wrote."""
-    sae.initialise(x, torch.Generator().manual_seed(0))
+    sae.initialise(rows_of(sae, x), torch.Generator().manual_seed(0))
     torch.save(sae.state_dict(), tmp_path / "state.pt")
     other = make(name, seed=1)
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
@@ -223,12 +229,13 @@ def test_it_is_printed_with_its_settings_and_helps_with_its_arguments(
     assert settings.items() <= sae.settings().items()
     assert type(sae)(**settings).settings() == sae.settings()
     shown = list(inspect.signature(ARCHITECTURES[name]).parameters)
-    assert shown[:2] == ["d_in", "n_atoms"]
+    assert [size for size in shown if size != "d_out"][:2] == ["d_in", "n_atoms"]
     assert set(sae.settings()) >= set(shown) - {"candidates", "generator", "settings", "k"}
 
 
 WRONG: dict[str, tuple[Any, ...]] = {
     "d_in": ("12", 0, True),
+    "d_out": ("9", 0, True),
     "n_atoms": ("40", None, 2.5, 0),
     "k": ("4", 0, 41),
     "l0": ("4", 0, 41),
@@ -297,7 +304,7 @@ def test_the_cpu_gives_what_the_reference_gives(
     sae: SparseAutoencoder, x: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Codes, loss and every gradient, by compiled loops and by dense torch, in double precision."""
-    sae.double().initialise(x.double(), torch.Generator().manual_seed(0))
+    sae.double().initialise(rows_of(sae, x.double()), torch.Generator().manual_seed(0))
     found = {}
     for backend in ("cpu", "reference"):
         monkeypatch.setattr(running, "pick_backend", lambda *_, name=backend: name)
@@ -315,7 +322,7 @@ def test_the_cpu_gives_what_the_reference_gives(
 
 def test_rows_may_have_no_code(sae: SparseAutoencoder, x: Tensor) -> None:
     """A row without one comes back as the bias, its neighbours as they were; all rows may be so."""
-    sae.initialise(x, torch.Generator().manual_seed(0))
+    sae.initialise(rows_of(sae, x), torch.Generator().manual_seed(0))
     sae.eval()
     whole = sae.encode(x)
     empty = without_zeros(whole.with_values(whole.values * (whole.support.rows != 3)))
@@ -327,13 +334,13 @@ def test_rows_may_have_no_code(sae: SparseAutoencoder, x: Tensor) -> None:
     none = SparseCodes(
         whole.values[:0], whole.atoms[:0], torch.zeros_like(whole.offsets), whole.n_atoms
     )
-    assert torch.allclose(sae.decode(none), sae.bias.expand_as(x), atol=1e-5)
+    assert torch.allclose(sae.decode(none), sae.bias.expand(len(x), -1), atol=1e-5)
 
 
 def test_double_precision_works(sae: SparseAutoencoder, x: Tensor) -> None:
     """A double SAE computes, and learns, in double."""
     sae.double()
-    sae.initialise(x.double(), torch.Generator().manual_seed(0))
+    sae.initialise(rows_of(sae, x.double()), torch.Generator().manual_seed(0))
     loss = loss_of(sae, x.double(), silent=100)
     loss.total.backward()
     assert loss.total.dtype == sae.dictionary.dtype
@@ -361,7 +368,7 @@ def test_nothing_is_built_on_a_device_that_does_not_exist(sae: SparseAutoencoder
         ghost = type(sae)(**sae.settings())
     assert {parameter.device.type for parameter in ghost.parameters()} == {"meta"}
     assert {buffer.device.type for buffer in ghost.buffers()} == {"meta"}
-    assert ghost.dictionary.shape == (sae.n_atoms, sae.d_in)
+    assert ghost.dictionary.shape == (sae.n_atoms, sae.d_out)
 
 
 def test_randomness_is_an_argument(name: str, make: Any) -> None:

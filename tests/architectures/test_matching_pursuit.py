@@ -136,6 +136,21 @@ def test_every_option_survives_a_file(kind: Any, tmp_path: Path) -> None:
     assert sn.load_sae(tmp_path / "sae").settings() == sae.settings()
 
 
+def test_where_an_atom_taken_again_ends_an_input(x: Tensor, tmp_path: Path) -> None:
+    """Rows stay as they were, or end earlier; a file keeps the choice, also for SAELens."""
+    longer = started(MatchingPursuit, x, k=16)
+    sae = make(MatchingPursuit, k=16, reselect="stop")
+    sae.load_state_dict(longer.state_dict())
+    shorter = error_of(sae, x) >= error_of(longer, x) - 1e-6
+    assert bool(shorter.all())
+    assert float(sae.encode(x).l0.sum()) < float(longer.encode(x).l0.sum())
+    sae.save(tmp_path / "sae")
+    assert sn.load_sae(tmp_path / "sae").settings() == sae.settings()
+    sn.interop.write_saelens(sae, tmp_path / "saelens")
+    again = sn.load_sae(tmp_path / "saelens")
+    assert torch.allclose(again.encode(x).to_dense(), sae.encode(x).to_dense(), atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", BOTH)
 def test_dropout_leaves_atoms_out_in_training_alone(kind: Any, x: Tensor) -> None:
     """A batch uses only atoms that were kept, with their own numbers; encode uses all."""

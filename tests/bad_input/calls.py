@@ -232,6 +232,8 @@ RECIPES: dict[str, Make] = {
         "operator": sn.architectures.DenseOperator(D_IN, N_ATOMS)},
     "architectures.RidgeProx": lambda kit: {"precision": 1.0},
     "architectures.SoftProx": lambda kit: {"weight": 0.5},
+    "architectures.SkipTranscoder": _sae_made(d_out=6, k=2),
+    "architectures.Transcoder": _sae_made(d_out=6, k=2),
     "architectures.ThresholdProx": lambda kit: {"thresholds": 0.5},
     "architectures.Recipe": lambda kit: {"learning_rate": 0.001},
     "architectures.cg": lambda kit: {

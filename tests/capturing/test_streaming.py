@@ -330,7 +330,7 @@ def test_width_of_an_iterator_costs_no_sample() -> None:
     ("changes", "message"),
     [
         ({"buffer": 0}, "`buffer` must be at least 1"),
-        ({"hook_point": ["resid_post.0"]}, "`hook_point` must be one name"),
+        ({"hook_point": []}, "`hook_point` must be one name"),
         ({"hook_point": "resid_post.9"}, "No hook point"),
         ({"inputs": []}, "at least one image"),
         ({"inputs": "nothing.here"}, "must be images"),

@@ -252,10 +252,12 @@ def test_divergence_is_said(states: torch.Tensor) -> None:
 
 
 def test_segments_that_cannot_be_are_refused() -> None:
-    """A longest segment below the shortest: no segment would be fitted."""
+    """A longest segment below the shortest, where none would be fitted; fewer images than a step takes."""
     sizes = BlockSizes(d_model=8, n_heads=2, hidden=16)
     with pytest.raises(ValueError, match="`max_len` must be at least 3, got 2"):
         segment_errors(torch.randn(10, 5, 3, 8), sizes, min_len=3, max_len=2)
+    with pytest.raises(ValueError, match="at most the 8 images to train on, got 16"):
+        segment_errors(torch.randn(10, 5, 3, 8), sizes)
 
 
 def test_segment_errors_find_the_planted_cut() -> None:
@@ -265,7 +267,7 @@ def test_segment_errors_find_the_planted_cut() -> None:
     found = segment_errors(
         x,
         SIZES,
-        config(steps_1=40),
+        joint(steps=40, learning_rate=1e-2, muon_learning_rate=0.05),
         token_kinds=KINDS,
         max_len=4,
         on_fit=lambda i, j, e: calls.append((i, j, e)),
@@ -277,6 +279,15 @@ def test_segment_errors_find_the_planted_cut() -> None:
         with pytest.raises(ValueError, match=words):
             found.rank_of(cuts)
     assert found.ranking(2)[0] == (found.cuts(2), pytest.approx(found.ranking(2)[0][1]))
+
+
+def test_segments_take_settings_of_either_schedule() -> None:
+    """One block learns from the teacher's states: stages and weights of tokens make no difference."""
+    x = planted((0, 2, 4), n=32, seed=4)
+    rates = {"optimiser": "adamw", "learning_rate": 1e-2, "weight_decay": 0.0}
+    staged = config(steps_1=4, steps_2=0, last_weights=(1.0, 0.0, 0.0), **rates)
+    found = [segment_errors(x, SIZES, one).error for one in (staged, joint(steps=4, **rates))]
+    assert found[0].tolist() == found[1].tolist()
 
 
 def test_wrong_requests_are_refused(states: torch.Tensor) -> None:

@@ -19,8 +19,13 @@ from sae_nb.interop import write_saelens
 from tests.golden.golden import EXPECTED, FILES, SAE, SAELENS
 
 D_IN, N_ATOMS, K, ROWS, SEED = 8, 16, 3, 6, 0
-OWN: dict[str, dict[str, Any]] = {"JumpReLU": {"l0": float(K)}}
-NOT_IN_SAELENS = {"OrthogonalMatchingPursuit", "SpaDE", "Temporal"}
+D_OUT = 6
+OWN: dict[str, dict[str, Any]] = {
+    "JumpReLU": {"l0": float(K)},
+    "Transcoder": {"d_out": D_OUT},
+    "SkipTranscoder": {"d_out": D_OUT},
+}
+NOT_IN_SAELENS = {"OrthogonalMatchingPursuit", "SkipTranscoder", "SpaDE", "Temporal", "Transcoder"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,7 +89,8 @@ def drawn(name: str, generator: torch.Generator) -> SparseAutoencoder:
     kind = ARCHITECTURES[name]
     counts = {"k": K} if "k" in inspect.signature(kind.__init__).parameters else {}
     sae = kind(d_in=D_IN, n_atoms=N_ATOMS, generator=generator, **counts | OWN.get(name, {}))
-    sae.initialise(activations(generator, name, rows=512).reshape(-1, D_IN), generator)
+    x = activations(generator, name, rows=512).reshape(-1, D_IN)
+    sae.initialise(x if sae.writes is None else (x, x[:, :D_OUT].relu()), generator)
     for parameter in sae.parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         parameter.add_(0.05 * parameter.abs().mean().clamp_min(0.1) * noise)

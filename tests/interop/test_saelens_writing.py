@@ -12,7 +12,10 @@ from sae_nb.architectures import ARCHITECTURES
 from sae_nb.interop import Imported, read_saelens, write_saelens
 
 D, N = 8, 24
-CANNOT = {"SpaDE", "OrthogonalMatchingPursuit"}
+TWO_SITES: dict[str, dict[str, object]] = {
+    name: {"d_out": 5, "k": 3} for name in ("Transcoder", "SkipTranscoder")
+}
+CANNOT = {"SpaDE", "OrthogonalMatchingPursuit", *TWO_SITES}
 SIZES: dict[str, dict[str, object]] = {
     name: {"k": 3}
     for name in (
@@ -24,7 +27,7 @@ SIZES: dict[str, dict[str, object]] = {
         "Archetypal",
         "OrthogonalMatchingPursuit",
     )
-}
+} | TWO_SITES
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,10 @@ def test_what_saelens_cannot_compute_is_refused_and_leaves_nothing(
 ) -> None:
     """By name, before a file is made."""
     with pytest.raises(TypeError, match=f"got {name}"):
-        write_saelens(ARCHITECTURES[name](D, N, **SIZES.get(name, {})), tmp_path / "s")  # type: ignore[arg-type]
+        write_saelens(
+            ARCHITECTURES[name](d_in=D, n_atoms=N, **SIZES.get(name, {})),  # type: ignore[arg-type]
+            tmp_path / "s",
+        )
     assert not (tmp_path / "s").exists()
 
 

@@ -222,6 +222,21 @@ def test_forbidden_reselection_chooses_new_atoms(backend: str, nonnegative: bool
     assert (strict.n_steps > 4).any()
 
 
+def test_an_atom_taken_again_ends_its_input(backend: str, nonnegative: bool) -> None:
+    """With reselect="stop" the steps are those of a free pursuit up to the first repeat, which is taken."""
+    dictionary, x = 0.9 * _unit(_draw(10, 4, 0)), _draw(40, 4, 1)
+    options = {"nonnegative": nonnegative, "backend": backend, "trace": True, "any_norm": True}
+    _, free = matching_pursuit(x, dictionary, 8, **options)
+    codes, ended = matching_pursuit(x, dictionary, 8, reselect="stop", **options)
+    for row in range(40):
+        taken = free.atoms[row, : free.n_steps[row]].tolist()
+        until = next((t + 1 for t, atom in enumerate(taken) if atom in taken[:t]), len(taken))
+        assert ended.atoms[row].tolist() == taken[:until] + [-1] * (8 - until)
+        assert torch.equal(codes.to_dense()[row], free.codes_at(until).to_dense()[row])
+        assert bool((ended.residual_norms[row, until:] == free.residual_norms[row, until]).all())
+    assert (ended.n_steps < free.n_steps).any()
+
+
 def test_gradient_pursuit_lies_between(x: torch.Tensor, dictionary: torch.Tensor) -> None:
     """On average it explains more than matching and less than orthogonal pursuit."""
     left = []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +86,27 @@ def test_history_starts_over_when_the_list_was_replaced() -> None:
     history.extend([record(i) for i in range(1, 101)])
     history.extend([record(1, loss=7.0)])
     assert history.summary(state="running").loss.tolist() == [7.0]
+
+
+def test_two_threads_that_redraw_at_once_add_a_record_once() -> None:
+    """Both have seen the same new records when they begin to read them."""
+    both = threading.Barrier(2)
+
+    class Slow(SimpleNamespace):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "step":
+                with contextlib.suppress(threading.BrokenBarrierError):
+                    both.wait(0.2)
+            return super().__getattribute__(name)
+
+    records = [Slow(**vars(record(1))), *(record(i) for i in range(2, 40))]
+    history = TrainingHistory()
+    threads = [threading.Thread(target=history.extend, args=(records,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(history.summary(state="running").step, np.arange(1, 40))
 
 
 def test_time_left_is_the_recent_pace_and_ignores_a_pause() -> None:

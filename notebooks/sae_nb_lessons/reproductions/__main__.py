@@ -1,4 +1,4 @@
-"""Run experiments from a shell: `python -m sae_nb_lessons.reproductions hierarchy --seeds 0 1 2 --out docs/claims`."""
+"""Run experiments from a shell: `python -m sae_nb_lessons.reproductions hierarchy --out build/claims`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from sae_nb.files import read_json, write_json
 from sae_nb_lessons.reproductions._artefacts import artefact_of
+from sae_nb_lessons.reproductions._committed import recorded_seeds
 from sae_nb_lessons.reproductions._registry import experiment, experiment_names
 from sae_nb_lessons.reproductions._running import run_experiment, short_run
 
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("names", nargs="*", help=f"among {', '.join(experiment_names())}")
     parser.add_argument("--all", action="store_true", help="every experiment")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", help="other than those on record")
     parser.add_argument("--size", nargs="*", default=[], metavar="NAME=VALUE", help="other sizes")
     parser.add_argument("--out", type=Path, default=Path("docs/claims"))
     parser.add_argument("--fresh", action="store_true", help="forget seeds finished before")
@@ -36,11 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not names and not given.judge:
         parser.error("name an experiment, or pass --all or --judge")
     if given.short:
-        return _short(names, given.seeds[0])
+        return _short(names, (given.seeds or [0])[0])
     try:
         for name in names:
             sizes = dict(_size(word) for word in given.size)
-            run_experiment(name, given.seeds, given.out, size=sizes, fresh=given.fresh, tell=_print)
+            seeds = given.seeds or recorded_seeds(name)
+            made = run_experiment(
+                name, seeds, given.out, size=sizes, fresh=given.fresh, tell=_print
+            )
+            for claim in made["claims"]:
+                _print(f"{name}, {claim['name']}: {claim['verdict']}")
     except ValueError as error:
         parser.error(str(error))
     if given.judge:

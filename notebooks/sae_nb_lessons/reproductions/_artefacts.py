@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_nb.files import read_json
-from sae_nb_lessons.reproductions._claims import Claim, Curve, Line, Summary, summarise
+from sae_nb_lessons.reproductions._claims import Claim, Curve, Line, Summary, Why, summarise
 from sae_nb_lessons.reproductions._registry import Experiment
 
 PACKAGES = ("numba", "numpy", "scikit-learn", "scipy", "torch")
@@ -49,6 +49,7 @@ def artefact_of(
         "experiment": experiment.name,
         "title": experiment.title,
         "kind": experiment.kind,
+        **({"columns": list(experiment.columns)} if experiment.columns else {}),
         "command": _command(experiment, seeds, size),
         "code": experiment.code,
         "size": dict(size),
@@ -113,10 +114,16 @@ def _judged(claim: Claim, summaries: Mapping[str, Summary]) -> dict[str, Any]:
         "control": number(claim.control),
         "notebook": claim.notebook,
         "verdict": claim.verdict(summaries),
-        "why": asdict(claim.why) if claim.why else None,
+        "why": _why(claim.why) if claim.why else None,
         "curve": _drawn(claim.curve, summaries) if claim.curve else None,
         "n_seeds": min(summary.n for summary in summaries.values()),
+        **({"beside": claim.beside} if claim.beside else {}),
     }
+
+
+def _why(why: Why) -> dict[str, Any]:
+    """Its fields; hours of undecided claims alone."""
+    return {name: value for name, value in asdict(why).items() if name != "hours" or value}
 
 
 def _drawn(curve: Curve, summaries: Mapping[str, Summary]) -> dict[str, Any]:

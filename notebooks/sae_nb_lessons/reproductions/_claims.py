@@ -124,11 +124,12 @@ class Why:
 
     Raises
     ------
-    ValueError: Unless exactly one of `cause` and `still_changing_at` is given.
+    ValueError: Unless exactly one of `cause` and `still_changing_at` is given, the latter with `hours`.
 
     Example
     -------
-    >>> Why(evidence="R² rose by .1 in the last third.", still_changing_at=600).cause is None
+    >>> why = Why(evidence="R² rose by .1 in the last third.", still_changing_at=600, hours=2.5)
+    >>> why.cause is None
     True
     """
 
@@ -141,11 +142,20 @@ class Why:
     still_changing_at: int | None = None
     """Training steps after which the curve still moves: the claim is then undecided."""
 
+    hours: float | None = None
+    """Of one CPU core, which the claim would need to be decided: measured seconds per step, times the
+    steps after which a flat curve may be hoped for (four times as many), times three seeds."""
+
     def __post_init__(self) -> None:
         if (self.cause is None) == (self.still_changing_at is None):
             raise ValueError(
                 "A why must have either `cause` or `still_changing_at`, got "
                 f"{self.cause!r} and {self.still_changing_at!r}."
+            )
+        if (self.still_changing_at is None) != (self.hours is None):
+            raise ValueError(
+                "A why must have `hours` where it has `still_changing_at`, and only there, got "
+                f"{self.hours!r} and {self.still_changing_at!r}."
             )
         if self.cause is not None and self.cause not in get_args(Cause):
             raise ValueError(f"`cause` must be one of {get_args(Cause)}, got {self.cause!r}.")
@@ -232,6 +242,10 @@ class Claim:
     curve: Curve | None = None
     """Numbers to be drawn against what was changed."""
 
+    beside: str = ""
+    """A claim of another experiment, "experiment / name", that is asked here of other data: its card shows
+    this one as a second column."""
+
     def verdict(self, summaries: Mapping[str, Summary]) -> Verdict:
         """Judge the claim.
 
@@ -273,8 +287,8 @@ class Claim:
         ]
 
 
-def read_claims(package: str, name: str) -> tuple[str, Kind, tuple[Claim, ...]]:
-    """Title, kind and claims of an experiment, from `name.toml` of a package."""
+def read_claims(package: str, name: str) -> tuple[str, Kind, tuple[Claim, ...], tuple[str, ...]]:
+    """Title, kind, claims and columns of an experiment, from `name.toml` of a package."""
     file = f"{name}.toml"
     found = read_toml(package, file)
     if not found.get("title") or not found.get("claim"):
@@ -283,9 +297,32 @@ def read_claims(package: str, name: str) -> tuple[str, Kind, tuple[Claim, ...]]:
         raise ValueError(
             f"`kind` of {file} must be one of {get_args(Kind)}, got {found.get('kind')!r}."
         )
-    entries = enumerate(found["claim"], start=1)
-    claims = (_claim(e, f"{file}, claim {e.get('name', i)!r}") for i, e in entries)
-    return found["title"], found["kind"], tuple(claims)
+    columns = tuple(found.get("columns", ()))
+    if len(columns) != 2 * any("beside" in entry for entry in found["claim"]):
+        raise ValueError(
+            f"{file} must name two `columns` if claims of it stand `beside` others, and none if not, "
+            f"got {list(columns)}."
+        )
+    entries = [_inherited(package, entry, file) for entry in found["claim"]]
+    claims = tuple(
+        _claim(e, f"{file}, claim {e.get('name', i)!r}") for i, e in enumerate(entries, start=1)
+    )
+    return found["title"], found["kind"], claims, columns
+
+
+def _inherited(package: str, entry: dict[str, Any], file: str) -> dict[str, Any]:
+    """An entry beside another has the words of that one."""
+    if "beside" not in entry:
+        return entry
+    experiment, _, name = entry["beside"].partition(" / ")
+    others = {one.get("name"): one for one in read_toml(package, f"{experiment}.toml")["claim"]}
+    if name not in others:
+        raise ValueError(
+            f'{file}: `beside` must be a claim as "experiment / name", got {entry["beside"]!r}. '
+            f"{experiment} has {', '.join(map(str, others))}."
+        )
+    words = {key: others[name][key] for key in ("text", "paper", "notebook") if key in others[name]}
+    return {"name": entry["beside"]} | words | entry
 
 
 def _claim(entry: dict[str, Any], where: str) -> Claim:

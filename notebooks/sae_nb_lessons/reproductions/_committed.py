@@ -174,8 +174,18 @@ def recorded(name: str) -> Recorded:
     >>> bool(recorded("hierarchy").low("relu PC at 0.1") > 0.3)
     True
     """
-    folder = next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[-1])
+    folder = _folder()
     known = sorted(path.stem for path in folder.glob("*.json"))
     if name not in known:
         raise ValueError(f"`name` must be one of {', '.join(known) or 'none'}, got {name!r}.")
     return Recorded(read_json(folder / f"{name}.json"))
+
+
+def recorded_seeds(name: str) -> list[int]:
+    """Seeds of the committed numbers of an experiment; 0, 1, 2 of one that has none."""
+    file = _folder() / f"{name}.json"
+    return [int(seed) for seed in read_json(file)["seeds"]] if file.is_file() else [0, 1, 2]
+
+
+def _folder() -> Path:
+    return next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[-1])

@@ -1,12 +1,14 @@
-"""What experiments on tiny-vit's last layer share: pictures with and without digit, states, two SAEs.
+"""What experiments on a vision transformer's last layer share: images, its states, two SAEs.
 
 Rows are the outputs of the final LayerNorm, which the three linear heads read: digit and texture from
-cls, foreground from each patch. Pictures judged have handwriting that was not trained on.
+cls, foreground from each patch. tiny-vit sees drawn scenes with and without their digit, judged on
+handwriting that was not trained on; a photo ViT sees photographs, judged on those of the test split.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,7 +17,8 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.data import Scenes
+from sae_nb.data import Photos, cifar10
+from sae_nb.files import existing_folder
 from sae_nb.models import LiveModel
 
 LAST = "norm"
@@ -28,25 +31,32 @@ N_ATOMS, K = 256, 16
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """Pictures shown to tiny-vit, and the states its heads read."""
+    """Images shown to a vision transformer, and the states its heads read."""
 
     model: LiveModel
-    """tiny-vit."""
+    """The vision transformer."""
 
     train: Activations
     """Final states of the pictures trained on."""
 
-    trained_on: Scenes
-    """The pictures trained on."""
+    trained_on: Any
+    """The pictures trained on: `Scenes`, or `Photos`, of which neither masks nor textures are known."""
 
-    pictures: Scenes
-    """The pictures judged."""
+    pictures: Any
+    """The pictures judged, of the same kind."""
 
     test: Activations
     """Their final states, all tokens."""
 
-    blank: Activations
-    """The same with the digit painted over."""
+    without_digit: Activations | None = None
+    """The same with the digit painted over; None for photographs."""
+
+    @property
+    def blank(self) -> Activations:
+        """States of the pictures without their digit."""
+        if self.without_digit is None:
+            raise ValueError("`blank` needs drawn scenes: the object of a photograph is not known.")
+        return self.without_digit
 
     @property
     def patch(self) -> Bool[Tensor, " n"]:
@@ -71,7 +81,39 @@ def show_pictures(seed: int = 0, *, pictures: int = 200) -> Seen:
     train, test, gone = (
         sn.capture(model, part, LAST, progress=False) for part in (shown, fresh, blank)
     )
-    return Seen(model=model, train=train, trained_on=shown, pictures=fresh, test=test, blank=gone)
+    return Seen(
+        model=model, train=train, trained_on=shown, pictures=fresh, test=test, without_digit=gone
+    )
+
+
+def photo_networks(folder: str) -> list[LiveModel]:
+    """Every vision transformer of a folder, by name: those that `recipes.photo_vit` wrote there.
+
+    Raises
+    ------
+    FileNotFoundError: If the folder is not there, or holds none.
+    """
+    found = sorted(path.parent for path in existing_folder(folder).glob("*/card.json"))
+    if not found:
+        raise FileNotFoundError(
+            f"No vision transformers in {folder!r}. Make one with `python -m "
+            "sae_nb.models.recipes.photo_vit --photos DIR --out FOLDER`."
+        )
+    return [sn.load_model(path) for path in found]
+
+
+def show_photos(model: LiveModel, folder: str, seed: int = 0, *, pictures: int = 200) -> Seen:
+    """Show photographs of a folder, as `cifar10` reads it, to a photo ViT; as `show_pictures`."""
+    shown = some_photos(folder, "train", pictures, seed)
+    fresh = some_photos(folder, "test", max(pictures // 2, 2), seed)
+    train, test = (sn.capture(model, part, LAST, progress=False) for part in (shown, fresh))
+    return Seen(model=model, train=train, trained_on=shown, pictures=fresh, test=test)
+
+
+def some_photos(folder: str, split: Literal["train", "test"], n: int, seed: int) -> Photos:
+    """Draw photographs of a split."""
+    photos = cifar10(folder, split)
+    return photos[torch.randperm(len(photos), generator=torch.Generator().manual_seed(seed))[:n]]
 
 
 def trained_sae(

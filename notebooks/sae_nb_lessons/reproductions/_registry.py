@@ -16,8 +16,12 @@ from typing import Any
 from sae_nb_lessons.reproductions import experiments
 from sae_nb_lessons.reproductions._claims import Claim, Kind, read_claims
 
-RENAMED = {"sae_nb.pretrained": "sae_nb.ready_made", "callbacks=": "listeners="}
-"""Names of the toolkit that changed after the artefacts were made: a new name is no new code."""
+RENAMED = {
+    "sae_nb.pretrained": "sae_nb.ready_made",
+    "callbacks=": "listeners=",
+    "numbers_of_": "_",
+}
+"""Names that changed after the artefacts were made: a new name is no new code."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class Experiment:
 
     claims: tuple[Claim, ...]
     """What the numbers are to show."""
+
+    columns: tuple[str, ...]
+    """Where its claims stand beside another's: what data the other has, and what data this one."""
 
     size: dict[str, Any]
     """Full size: the keyword defaults of `run`."""
@@ -88,7 +95,7 @@ def experiment(name: str) -> Experiment:
     if name not in names:
         raise ValueError(f"No experiment {name!r}. There are {', '.join(names)}.")
     module = importlib.import_module(f".{name}", experiments.__name__)
-    title, kind, claims = read_claims(experiments.__name__, name)
+    title, kind, claims, columns = read_claims(experiments.__name__, name)
     defaults = inspect.signature(module.run).parameters.values()
     return Experiment(
         name=name,
@@ -96,6 +103,7 @@ def experiment(name: str) -> Experiment:
         kind=kind,
         run=module.run,
         claims=claims,
+        columns=columns,
         size={p.name: _plain(p.default) for p in defaults if p.name != "seed"},
         short=dict(module.SHORT),
         code=fingerprint(Path(inspect.getfile(module)).read_text(encoding="utf-8")),
@@ -120,7 +128,8 @@ def fingerprint(source: str) -> str:
         if name in parts and name not in used:
             used[name] = _text(parts[name])
             waiting += [n.id for n in ast.walk(parts[name]) if isinstance(n, ast.Name)]
-    return hashlib.sha256("\n".join(used[name] for name in sorted(used)).encode()).hexdigest()[:16]
+    in_order = sorted(used, key=_as_before)
+    return hashlib.sha256("\n".join(used[name] for name in in_order).encode()).hexdigest()[:16]
 
 
 def _names(node: ast.stmt) -> list[str]:
@@ -138,7 +147,11 @@ def _text(node: ast.stmt) -> str:
         body = getattr(inner, "body", None)
         if isinstance(body, list) and len(body) > 1 and _is_text(body[0]):
             inner.body = body[1:]  # type: ignore[attr-defined]
-    text = ast.unparse(node)
+    return _as_before(ast.unparse(node))
+
+
+def _as_before(text: str) -> str:
+    """Code, or a name, as it was when the artefacts were made."""
     for name, before in RENAMED.items():
         text = text.replace(name, before)
     return text

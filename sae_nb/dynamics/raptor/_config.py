@@ -84,7 +84,7 @@ class RaptorConfig:
     """Published only: steps of stage 2, all blocks; 300 by default."""
 
     batch_size: int = _BY_SCHEDULE
-    """Images per step, at most those that there are: 16 if joint, 48 if published."""
+    """Images per step: 16 if joint, 48 if published. Fewer to train on are refused."""
 
     optimiser: Optimiser = _BY_SCHEDULE
     """By schedule: "muon" (joint), for the matrices of attention and MLP, with AdamW for the rest; or "adamw"

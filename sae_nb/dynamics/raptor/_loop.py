@@ -563,13 +563,18 @@ def _check_source(
     x: Tensor,
     settings: RaptorConfig,
 ) -> None:
-    """Refuse states of another model, and fewer images than a step takes."""
+    """Refuse states of another model, and too few of them."""
     of = source.model_name if isinstance(source, States) else None
     if model is not None and of not in (None, model.name):
         raise ValueError(
             f"`source` must be states of `model`, {model.name}, got states of {of}. Use"
             " capture_states(model, inputs)."
         )
+    check_batch(x, settings)
+
+
+def check_batch(x: Tensor, settings: RaptorConfig) -> None:
+    """Refuse fewer images than a step takes."""
     n_train = len(x) - settings.n_test(len(x))
     if settings.batch_size > n_train:
         raise ValueError(

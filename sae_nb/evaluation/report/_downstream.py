@@ -376,7 +376,7 @@ def splice_task(
                 "given. Pass model=."
             )
         return None
-    name = hook_point or acts.hook_point or sae.hook_point
+    name = hook_point or acts.target.hook_point or written_at(sae)
     if name is None:
         raise ValueError(
             "`hook_point` must say where to splice, because neither `acts` nor `sae` carries one. "
@@ -399,6 +399,12 @@ def splice_task(
         drop_first=bool(policy.get("drop_first", model.causal)),
         keep_special=bool(policy.get("keep_special", True)),
     )
+
+
+def written_at(sae: SparseAutoencoder) -> str | None:
+    """Where a dictionary writes, as far as it knows."""
+    elsewhere = getattr(sae, "writes", None) is not None
+    return sae.target_hook_point if elsewhere else sae.hook_point
 
 
 def _inputs_and_labels(acts: Activations, inputs: Any, labels: Any) -> tuple[Any, Tensor | None]:

@@ -451,8 +451,8 @@ def random_like(sae: Any, acts: Activations, *, seed: int) -> RandomDictionary:
     codes = [codes for _, _, codes in codes_of_rows(sae, few)]
     l0 = sum(int(part.l0.sum()) for part in codes) / len(few)
     signed = any(bool((part.values < 0).any()) for part in codes)
-    rows = few.rows(torch.arange(len(few)))
+    rows = few.target.rows(torch.arange(len(few)))
     mean = rows.double().mean(dim=0).to(sae.dictionary)
     k = min(max(round(l0), 1), sae.n_atoms)
-    random = RandomDictionary(sae.d_in, sae.n_atoms, k, mean=mean, seed=seed, signed=signed)
+    random = RandomDictionary(rows.shape[1], sae.n_atoms, k, mean=mean, seed=seed, signed=signed)
     return random.fit(rows)

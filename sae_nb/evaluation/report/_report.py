@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from sae_nb._lazy import here_it_is
 from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import check_count, checked, is_array, warn_caller
 from sae_nb.evaluation.report._atom_rows import atom_rows
-from sae_nb.evaluation.report._downstream import downstream_rows, splice_task
+from sae_nb.evaluation.report._downstream import downstream_rows, splice_task, written_at
 from sae_nb.evaluation.report._measurement import (
     Measurement,
     Measurements,
@@ -192,7 +192,7 @@ def _texts(item: tuple[str, Measurement]) -> tuple[str, ...]:
 @checked(leave=("acts", "labels", "trained_on"))
 def evaluate(
     sae: SparseAutoencoder,
-    acts: Activations | Float[Tensor, "n d_in"],
+    acts: Activations | Float[Tensor, "n d_in"] | Sequence[Activations | Tensor],
     model: LiveModel | None = None,
     inputs: Any = None,
     labels: Int[Tensor, " samples"] | None = None,
@@ -217,7 +217,9 @@ def evaluate(
     Parameters
     ----------
     acts
-        Activations in the SAE's units that it was not trained on; mean ablation puts their mean in.
+        Activations in the SAE's units that it was not trained on; mean ablation puts their mean in. For
+        a dictionary that writes elsewhere, (x, y): everything is then measured on y. The random control
+        chooses its atoms by y itself, which the dictionary does not see.
     model, inputs
         Where the activations come from; what to run through it: anything that `capture` takes.
     labels
@@ -252,9 +254,9 @@ def evaluate(
     """
     start = time.perf_counter()
     if is_array(acts) and getattr(sae, "reads_sequences", False):
-        acts = Sequences(acts).acts  # the axis before the last is time
+        acts = Sequences(cast("Tensor", acts)).acts  # the axis before the last is time
     # Finiteness is checked chunk by chunk as the rows are read, in memory and on disk alike.
-    acts = acts_for(sae, acts, finite=False)
+    acts = acts_for(sae, acts, finite=False, target=True)
     check_count(batch_size, name="batch_size")
     if model_batch_size is not None:
         check_count(model_batch_size, name="model_batch_size")
@@ -283,7 +285,7 @@ def _provenance(
         "sae": type(sae).__name__,
         "dictionary": hashlib.sha256(dictionary.tobytes()).hexdigest()[:16],
         "n_atoms": sae.n_atoms,
-        "hook_point": acts.hook_point or sae.hook_point,
+        "hook_point": acts.target.hook_point or written_at(sae),
         "model": acts.model_name or sae.model_name,
         "n_rows": len(acts),
         "n_samples": len(torch.unique(acts.sample)),
@@ -407,7 +409,7 @@ def evaluation_cost(
     >>> cost.seconds > 0, cost.model
     (True, None)
     """
-    source = acts_for(sae, acts)
+    source = acts_for(sae, acts, target=True)
     if model is not None and inputs is None:
         raise ValueError("`inputs` are needed to say what the model's part costs. Pass inputs=.")
     few = source.subset(torch.arange(len(source)) < _ROWS)

@@ -142,11 +142,15 @@ class RowPass:
 def pass_over_rows(
     sae: SparseAutoencoder, acts: Activations, *, batch_size: int, seed: int
 ) -> RowPass:
-    """Read all rows twice, and a part of them once more; only codes in CSR are ever held."""
-    moments = Moments(acts.d_in)
-    for rows, x in _chunks(acts, np.arange(len(acts)), batch_size):
-        check_finite(x, name="acts", row_name=partial(_row_name, acts, rows))
-        moments.update(x)
+    """Read all rows twice, and a part of them once more; only codes in CSR are ever held.
+
+    What is compared is the target: the rows themselves, or what is written where that is another.
+    """
+    target = acts.target
+    moments = Moments(target.d_in)
+    for rows, y in _chunks(target, np.arange(len(acts)), batch_size):
+        check_finite(y, name="acts", row_name=partial(_row_name, acts, rows))
+        moments.update(y)
     group, n_groups = group_rows(acts.sample.numpy(), len(acts), seed=seed)
     recovered = ReconstructionSums(moments, n_groups)
     norms = sae.dictionary.detach().double().norm(dim=1).cpu().numpy()
@@ -155,25 +159,25 @@ def pass_over_rows(
     part, rank = order[:CONTROL_ROWS], np.argsort(order)
     kept, control_kept = CodeSample(rank), CodeSample(rank)
     with torch.no_grad():
-        for rows, x, codes, x_hat in encoded_rows(sae, acts, batch_size):
-            recovered.update(x, x_hat, group[rows])
+        for rows, y, codes, y_hat in encoded_rows(sae, acts, batch_size):
+            recovered.update(y, y_hat, group[rows])
             sparsity.update(codes, group[rows])
             kept.update(codes, rows)
     random = RandomDictionary(
-        sae.d_in,
+        target.d_in,
         sae.n_atoms,
         min(max(round(sparsity.l0), 1), sae.n_atoms),
         mean=moments.mean.to(sae.dictionary),
         seed=seed,
         signed=sparsity.signed,
     )
-    random.fit(acts.rows(torch.from_numpy(part[:_FIT_ROWS])))
+    random.fit(target.rows(torch.from_numpy(part[:_FIT_ROWS])))
     floor, control = ReconstructionSums(moments, n_groups), ReconstructionSums(moments, n_groups)
     control_sparsity = SparsitySums(sae.n_atoms, n_groups)
-    for rows, x in _chunks(acts, np.sort(part), batch_size, sae.dictionary):
-        codes = random.encode(x)
-        floor.update(x, random.mean.expand_as(x), group[rows])
-        control.update(x, random.decode(codes), group[rows])
+    for rows, y in _chunks(target, np.sort(part), batch_size, sae.dictionary):
+        codes = random.encode(y)
+        floor.update(y, random.mean.expand_as(y), group[rows])
+        control.update(y, random.decode(codes), group[rows])
         control_sparsity.update(codes, group[rows])
         control_kept.update(codes, rows)
     return RowPass(
@@ -186,7 +190,7 @@ def pass_over_rows(
         random=random,
         codes=kept,
         control_codes=control_kept,
-        near=acts.rows(torch.from_numpy(np.sort(part[:_NEAR_ROWS]))).to(sae.dictionary),
+        near=target.rows(torch.from_numpy(np.sort(part[:_NEAR_ROWS]))).to(sae.dictionary),
     )
 
 
@@ -197,7 +201,7 @@ def _row_name(acts: Activations, rows: Int[np.ndarray, " batch"], i: int) -> str
 def encoded_rows(
     sae: SparseAutoencoder, acts: Activations, size: int
 ) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor, SparseCodes, Tensor]]:
-    """Rows with their codes and reconstructions; whole sequences where the SAE reads those."""
+    """Targets with their codes and reconstructions; whole sequences where the SAE reads those."""
     if getattr(sae, "reads_sequences", False):
         for rows, x, codes, x_hat in sequence_groups(cast("Temporal", sae), acts, size):
             yield rows.numpy(), x, codes, x_hat
@@ -206,7 +210,9 @@ def encoded_rows(
         codes = sae.encode(x)
         # An SAE whose forward does more than decode its codes is run once more.
         plain = type(sae).forward is SparseAutoencoder.forward
-        yield chosen, x, codes, sae.decode(codes) if plain else sae(x)
+        x_hat = sae.decode(codes) if plain else sae(x)
+        target = x if acts.target is acts else acts.target.rows(torch.from_numpy(chosen)).to(x)
+        yield chosen, target, codes, x_hat
 
 
 @torch.no_grad()

@@ -1,11 +1,11 @@
-"""One training run of a small vision transformer: its settings, its loss, one step, its checkpoint.
-
-loss = CE(digit) + ¼ CE(texture) + ½ BCE(foreground) + ½ CE(digit read from foreground patches)
-"""
+"""What training runs of small vision transformers share: settings, batches, optimisers, card and log."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sae_nb.checks import one_of
+from sae_nb.data import cifar10
+from sae_nb.files import write_json
 from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from sae_nb.models.recipes._run import Run, check_recipe
 
@@ -24,11 +26,8 @@ VARIANTS: dict[str, VisionTransformerConfig] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecipeConfig:
-    """How one bundled vision model is trained; defaults are ours, from probes of 150 s."""
-
-    variant: str = "tiny-vit"
-    """Key of `VARIANTS`."""
+class VisionRecipe:
+    """How a vision transformer is trained; defaults are ours, from probes of 150 s."""
 
     steps: int = 3_200
     batch: int = 64
@@ -50,15 +49,26 @@ class RecipeConfig:
     """Label smoothing of every cross-entropy."""
 
     seed: int = 0
-    """Initial weights, dropped branches and renderings."""
+    """Initial weights, dropped branches, and which images a step sees."""
 
     log_every: int = 250
     n_held_out: int = 1_000
     """Steps between checkpoints, each with a line of the log on so many held-out pictures."""
 
     def __post_init__(self) -> None:
-        one_of(self.variant, VARIANTS, name="variant")
         check_recipe(self, "steps", "batch", "warmup_steps", "log_every", "n_held_out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig(VisionRecipe):
+    """How one bundled vision model is trained."""
+
+    variant: str = "tiny-vit"
+    """Key of `VARIANTS`."""
+
+    def __post_init__(self) -> None:
+        one_of(self.variant, VARIANTS, name="variant")
+        super().__post_init__()
 
 
 @dataclass(frozen=True)
@@ -79,19 +89,45 @@ class Batch:
         return Batch(self.images[rows], self.digit[rows], texture, mask)
 
 
-class TrainingState(Run):
+Stream = Callable[[int, int], Batch]  # (first image, how many) → images, always the same ones
+HeldOut = Callable[[int], Batch]  # how many → the first images of the test split
+
+
+def photo_batches(folder: Path, seed: int, *, shift: int) -> tuple[Stream, HeldOut]:
+    """CIFAR-10, each training photograph mirrored at random and moved by up to `shift` pixels."""
+    photos, test = cifar10(folder, split="train"), cifar10(folder, split="test")
+
+    def stream(start: int, n: int) -> Batch:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
+        rows = torch.randint(len(photos), (n,), generator=generator)
+        padded = F.pad(photos.pixels[rows].float() / 255, (shift,) * 4, mode="reflect")
+        moved = torch.randint(2 * shift + 1, (n, 2), generator=generator)
+        y, x = (moved[:, axis, None] + torch.arange(32) for axis in (0, 1))
+        mirrored = torch.rand(n, generator=generator) < 0.5
+        x = torch.where(mirrored[:, None], x.flip(1), x)
+        images = padded[torch.arange(n)[:, None, None], :, y[:, :, None], x[:, None, :]]
+        return Batch(images.permute(0, 3, 1, 2).contiguous(), photos.label[rows])
+
+    def held_out(n: int) -> Batch:
+        few = test[:n]
+        return Batch(few.images, few.label)
+
+    return stream, held_out
+
+
+class VisionRun(Run):
     """A vision transformer in training, with a throw-away head that is no part of the model.
 
-    It reads the digit from every foreground patch, which makes patches learn shapes early.
+    It reads the digit, or the class of a photograph, from patches: they learn shapes early.
     """
 
     settings_key = "config"
     free = frozenset({"log_every", "n_held_out"})
 
-    def __init__(self, recipe: RecipeConfig, data: str = "scenes") -> None:
+    def __init__(self, recipe: VisionRecipe, config: VisionTransformerConfig, data: str) -> None:
         super().__init__(recipe, data)
         generator = torch.Generator().manual_seed(recipe.seed)
-        self.model = VisionTransformer(VARIANTS[recipe.variant], generator=generator)
+        self.model = VisionTransformer(config, generator=generator)
         d_model, n_digits = self.model.config.d_model, self.model.config.n_digits
         self.patch_digit = nn.Linear(d_model, n_digits)
         with torch.no_grad():
@@ -104,6 +140,16 @@ class TrainingState(Run):
         rest += list(self.patch_digit.parameters())
         self.parameters = [*inside.values(), *rest]
         self._optimise(list(inside.values()), rest)
+
+
+class TrainingState(VisionRun):
+    """A bundled model in training.
+
+    loss = CE(digit) + ¼ CE(texture) + ½ BCE(foreground) + ½ CE(digit read from foreground patches)
+    """
+
+    def __init__(self, recipe: RecipeConfig, data: str = "scenes") -> None:
+        super().__init__(recipe, VARIANTS[recipe.variant], data)
 
     def _loss(self, batch: Batch) -> Tensor:
         smoothing = self.recipe.smoothing
@@ -135,3 +181,36 @@ def accuracies(model: VisionTransformer, batch: Batch) -> dict[str, float]:
     if batch.patch_mask is not None:
         right["foreground"] = (heads["foreground"] > 0) == batch.patch_mask
     return {name: round(value.float().mean().item(), 4) for name, value in right.items()}
+
+
+def progress_line(name: str, state: VisionRun, accuracy: dict[str, float]) -> str:
+    """A line of the log."""
+    seen = state.step * state.recipe.batch
+    return (
+        f"{name} step {state.step}/{state.recipe.steps}, {seen} images, loss {state.loss:.3f}, "
+        f"{' '.join(f'{head} {value:.3f}' for head, value in accuracy.items())}, "
+        f"{state.seconds / 60:.1f} min, {seen / max(state.seconds, 1e-9):.0f} images/s"
+    )
+
+
+def export_model(
+    state: VisionRun, folder: Path, held_out: Batch, *, data: tuple[str, str], command: str
+) -> dict[str, Any]:
+    """Save fp16 weights, read them back, judge what was read; `data`: trained on, judged on."""
+    state.model.save(folder)
+    loaded = VisionTransformer.from_folder(folder)
+    card: dict[str, Any] = {
+        "name": folder.name,
+        "data": data[0],
+        "pictures_seen": state.step * state.recipe.batch,
+        "held_out": {
+            "data": data[1],
+            "pictures": len(held_out),
+            "weights": "fp16 file as loaded",
+            "accuracy": accuracies(loaded, held_out),
+        },
+        **state.facts(loaded),
+        "command": f"python -m sae_nb.models.recipes.{command} --out DIR",
+    }
+    write_json(folder / "card.json", card)
+    return card

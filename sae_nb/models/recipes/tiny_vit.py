@@ -9,24 +9,26 @@ three checkpoints along the way. Every image is new: the stream of renderings ne
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sae_nb.data import Scenes, cifar10, scenes
-from sae_nb.files import write_bytes, write_json
-from sae_nb.models._vision_transformer import VisionTransformer
+from sae_nb.data import Scenes, scenes
+from sae_nb.files import write_bytes
 from sae_nb.models.recipes._run import recipe_options
 from sae_nb.models.recipes._vision_training import (
     VARIANTS,
     Batch,
+    HeldOut,
     RecipeConfig,
+    Stream,
     TrainingState,
     accuracies,
+    export_model,
+    photo_batches,
+    progress_line,
 )
 
 logger = logging.getLogger("sae_nb.recipes.tiny_vit")
@@ -36,10 +38,8 @@ N_JUDGED = 4_000
 _ABOUT_SCENES = "No picture is seen twice; the test split shows handwriting never trained on."
 _ABOUT_PHOTOS = "Mirrored and shifted at random; the digit head reads the ten classes."
 _CHUNK_STEPS = 32  # batches rendered at once
+_PHOTO_SHIFT = 3  # pixels
 _TRAIN_SEED, _TEST_SEED = 1_000, 2_000  # added to the seed: train and test never share a stream
-
-Stream = Callable[[int, int], Batch]  # (first image, how many) → images, always the same ones
-HeldOut = Callable[[int], Batch]  # how many → the first images of the test split
 
 
 def train_tiny_vit(
@@ -47,7 +47,11 @@ def train_tiny_vit(
 ) -> dict[str, Any]:
     """Train one variant and write model, card and checkpoints below a folder."""
     state = TrainingState(config, "scenes" if photos is None else "cifar10")
-    stream, held_out = _scenes(config) if photos is None else _photos(config, photos)
+    stream, held_out = (
+        _scenes(config)
+        if photos is None
+        else photo_batches(photos, config.seed, shift=_PHOTO_SHIFT)
+    )
     judged = held_out(config.n_held_out)
     chunk: Batch | None = None
 
@@ -67,7 +71,9 @@ def train_tiny_vit(
         state.train(
             batch_at,
             out / f"{config.variant}.checkpoint",
-            lambda: _log(state, accuracies(state.model, judged)),
+            lambda: logger.info(
+                progress_line(config.variant, state, accuracies(state.model, judged))
+            ),
             resume=resume,
             after=snapshot,
         )
@@ -75,26 +81,19 @@ def train_tiny_vit(
 
 
 def export(state: TrainingState, folder: Path, held_out: Batch) -> dict[str, Any]:
-    """Save fp16 weights, read them back, judge what was read, and write its card."""
-    state.model.save(folder)
-    loaded = VisionTransformer.from_folder(folder)
+    """Save fp16 weights with a card of what they were measured to do."""
     c, photos = state.recipe, state.data == "cifar10"
     options = "--data cifar10 --folder PHOTOS " if photos else ""
-    card: dict[str, Any] = {
-        "name": folder.name,
-        "data": "CIFAR-10 train" if photos else "scenes, handwriting split train",
-        "pictures_seen": state.step * c.batch,
-        "held_out": {
-            "data": "CIFAR-10 test" if photos else "scenes, handwriting split test",
-            "pictures": len(held_out),
-            "weights": "fp16 file as loaded",
-            "accuracy": accuracies(loaded, held_out),
-        },
-        **state.facts(loaded),
-        "command": f"python -m sae_nb.models.recipes.tiny_vit --variant {c.variant} {options}"
-        f"--steps {c.steps} --decay-steps {c.decay_steps} --batch {c.batch} --seed {c.seed} --out DIR",
-    }
-    write_json(folder / "card.json", card)
+    card = export_model(
+        state,
+        folder,
+        held_out,
+        data=("CIFAR-10 train", "CIFAR-10 test")
+        if photos
+        else ("scenes, handwriting split train", "scenes, handwriting split test"),
+        command=f"tiny_vit --variant {c.variant} {options}--steps {c.steps} "
+        f"--decay-steps {c.decay_steps} --batch {c.batch} --seed {c.seed}",
+    )
     write_bytes(folder / "card.md", card_text(card).encode())
     return card
 
@@ -140,43 +139,6 @@ def _scenes(config: RecipeConfig) -> tuple[Stream, HeldOut]:
         return batch(scenes(n, seed=_TEST_SEED + config.seed, split="test"))
 
     return stream, held_out
-
-
-def _photos(config: RecipeConfig, folder: Path) -> tuple[Stream, HeldOut]:
-    """CIFAR-10, mirrored and shifted by up to three pixels."""
-    photos, test = cifar10(folder, split="train"), cifar10(folder, split="test")
-
-    def stream(start: int, n: int) -> Batch:
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + start)
-        rows = torch.randint(len(photos), (n,), generator=generator)
-        padded = F.pad(photos.pixels[rows].float() / 255, (3, 3, 3, 3), mode="reflect")
-        shift = torch.randint(7, (n, 2), generator=generator)
-        y, x = (shift[:, axis, None] + torch.arange(32) for axis in (0, 1))
-        mirrored = torch.rand(n, generator=generator) < 0.5
-        x = torch.where(mirrored[:, None], x.flip(1), x)
-        images = padded[torch.arange(n)[:, None, None], :, y[:, :, None], x[:, None, :]]
-        return Batch(images.permute(0, 3, 1, 2).contiguous(), photos.label[rows])
-
-    def held_out(n: int) -> Batch:
-        few = test[:n]
-        return Batch(few.images, few.label)
-
-    return stream, held_out
-
-
-def _log(state: TrainingState, accuracy: dict[str, float]) -> None:
-    seen = state.step * state.recipe.batch
-    logger.info(
-        "%s step %d/%d, %d images, loss %.3f, %s, %.1f min, %.0f images/s",
-        state.recipe.variant,
-        state.step,
-        state.recipe.steps,
-        seen,
-        state.loss,
-        " ".join(f"{name} {value:.3f}" for name, value in accuracy.items()),
-        state.seconds / 60,
-        seen / max(state.seconds, 1e-9),
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

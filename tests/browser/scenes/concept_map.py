@@ -105,6 +105,9 @@ def _alone(stage: Any) -> int:
     )
 
 
+HIT = "place => document.elementFromPoint(...place).className"
+
+
 def check_the_map_is_painted(page: Page, stage: Any) -> None:
     """Clusters named, a key, no plotly, and every mark is seen in light and dark."""
     panel = _begin(page, stage)
@@ -137,11 +140,32 @@ def check_a_click_shows_the_atom(page: Page, stage: Any) -> None:
     page.mouse.move(x, y)
     page.locator(f".sae-nb-atomcard[data-shows='{alone}']").wait_for()
     stage("card")
+    # What lies under the card can be pointed at: no click goes to it.
+    card = page.locator(".sae-nb-atomcard:visible").bounding_box()
+    hit = page.evaluate(HIT, [card["x"] + card["width"] / 2, card["y"] + card["height"] / 2])
+    assert "sae-nb-card" not in hit
     page.mouse.click(x, y)
     panel.locator(".sae-nb-detail").get_by_text(f"atom {alone}", exact=True).first.wait_for()
     assert stage.ask("concepts.atom") == alone
     page.mouse.move(5, 5)
     stage("clicked", panel)
+
+
+def check_the_map_stays_under_the_pointer(page: Page, stage: Any) -> None:
+    """Sentences of one line and of more follow each other; the canvas does not move."""
+    panel = _begin(page, stage)
+    canvas = panel.locator(".sae-nb-mapstage")
+    for width in (1400, 800):
+        stage.resize(width)
+        heights, places = set(), set()
+        for atom in (3, 17, 41, 206, 394):
+            stage.run(f"concepts.atom = {atom}")
+            stage.settle()
+            box, top = canvas.bounding_box(), panel.bounding_box()
+            heights.add(round(panel.locator(".sae-nb-answer").bounding_box()["height"]))
+            places.add(round(box["y"] - top["y"]))
+        assert max(places) - min(places) <= 1, (width, places, heights)
+    stage.resize()
 
 
 def check_wheel_and_dragging_explore(page: Page, stage: Any) -> None:

@@ -50,6 +50,26 @@ def check_drawn_seven_is_read_as_seven(page: Page, stage: Any) -> None:
     stage("drawn", panel)
 
 
+def check_the_pad_stays_under_the_pen(page: Page, stage: Any) -> None:
+    """Emptied and drawn on, at every width: the answer goes and comes, the canvas does not move."""
+    panel = stage.panel()
+    for width in (1400, 800):
+        stage.resize(width)
+        places = []
+        for strokes in ([], [(9, 7), (22, 7), (14, 25)]):
+            panel.get_by_role("button", name="clear").first.click()
+            if strokes:
+                _draw(page, panel, strokes)
+                panel.locator(".sae-nb-answer", has_text="The model reads it").wait_for()
+            stage.settle()
+            box, top = (
+                part.bounding_box() for part in (panel.locator(".sae-nb-pad canvas"), panel)
+            )
+            places.append(box["y"] - top["y"])
+        assert abs(places[1] - places[0]) <= 1, (width, places)
+    stage.resize()
+
+
 def check_the_answer_stands_above_the_rows_at_every_width(page: Page, stage: Any) -> None:
     """No empty third at 1 400 pixels; at 800 nobody scrolls past twelve rows to read what came out."""
     panel = stage.panel()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,10 +24,12 @@ from sae_nb_lessons.reproductions import (
     summarise,
 )
 from sae_nb_lessons.reproductions.__main__ import judge, main
+from sae_nb_lessons.reproductions._committed import recorded_seeds
 from sae_nb_lessons.reproductions._registry import fingerprint
 
 from sae_nb.files import read_json
 
+ROOT = Path(__file__).parents[3]
 CALLS: list[int] = []
 
 
@@ -149,29 +154,37 @@ def test_an_artefact_tells_what_made_it_and_no_more(toy_experiment: Any, tmp_pat
 
 
 def test_a_killed_run_keeps_the_seeds_it_finished(toy_experiment: Any, tmp_path: Path) -> None:
-    """What is there is not run again; another size or other code is."""
+    """SIGKILL between two seeds: what is there is not run again; another size or other code is."""
     run_experiment("toy", [0], tmp_path)
 
     def dies(seed: int, *, height: float = 1.0, ks: tuple[int, ...] = (1, 2)) -> dict[str, float]:
         if seed == 2:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGKILL)
         return toy(seed, height=height)
 
     toy_experiment.run = dies
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment("toy", [0, 1, 2], tmp_path)
-    assert CALLS == [0, 1]
+    child = os.fork()
+    if child == 0:
+        try:
+            run_experiment("toy", [0, 1, 2], tmp_path)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert CALLS == [0]
     assert sorted(read_json(tmp_path / "toy.json")["seeds"]) == ["0", "1"]
     toy_experiment.run = toy
     run_experiment("toy", [0, 1, 2], tmp_path)
-    assert CALLS == [0, 1, 2]
+    assert CALLS == [0, 2]
+    assert sorted(read_json(tmp_path / "toy.json")["seeds"]) == ["0", "1", "2"]
     run_experiment("toy", [0], tmp_path, size={"height": 2.0})
-    assert CALLS == [0, 1, 2, 0]
+    assert CALLS == [0, 2, 0]
     Path(toy_experiment.__file__).write_text("def run(seed): return {}\n")
     run_experiment("toy", [0], tmp_path, size={"height": 2.0})
-    assert CALLS == [0, 1, 2, 0, 0]
+    assert CALLS == [0, 2, 0, 0]
     run_experiment("toy", [0], tmp_path, size={"height": 2.0}, fresh=True)
-    assert CALLS == [0, 1, 2, 0, 0, 0]
+    assert CALLS == [0, 2, 0, 0, 0]
 
 
 def test_numbers_must_be_finite_and_the_same_for_every_seed(
@@ -205,7 +218,7 @@ def test_claims_worded_anew_are_judged_anew(toy_experiment: Any, tmp_path: Path)
     told = judged('why = { cause = "(b) suspected", evidence = "e" }\n')
     assert (told["verdict"], told["why"]["evidence"]) == ("does not hold at this scale", "e")
     moving = judged(
-        'why = { still_changing_at = 600, evidence = "e" }\n'
+        'why = { still_changing_at = 600, hours = 2, evidence = "e" }\n'
         'curve = { label = "l", against = "steps", at = [1, 2], numbers = ["floor", "a"] }\n'
     )
     assert moving["verdict"] == "undecided"
@@ -224,6 +237,11 @@ def test_claims_worded_anew_are_judged_anew(toy_experiment: Any, tmp_path: Path)
         ("title =", "titel =", "toy.toml must have a `title` and at least one"),
         ('"codes"', '"toys"', "`kind` of toy.toml must be one of ('concepts', "),
         ("floor =", "why = { evidence = 'e' }\nfloor =", "either `cause` or `still_changing_at`"),
+        (
+            "floor =",
+            "why = { still_changing_at = 6, evidence = 'e' }\nfloor =",
+            "must have `hours`",
+        ),
         ("floor =", "why = { cause = 'x', evidence = 'e' }\nfloor =", "`cause` must be one of"),
         (
             "floor =",
@@ -251,6 +269,37 @@ def test_a_broken_entry_is_named(
         experiment("toy")
 
 
+def test_a_claim_beside_another_has_its_words_and_a_verdict_of_its_own(
+    toy_experiment: Any, tmp_path: Path
+) -> None:
+    """Text and paper stand once; which data each column has, too."""
+    room = Path(toy_experiment.__file__).parent
+    (room / "other.py").write_text(
+        "SHORT = {}\ndef run(seed):\n    return {'b': 0.1, 'floor': 0.0}\n"
+    )
+    other = room / "other.toml"
+    beside = TOY.replace('name = "high"\ntext = "a | b is high"\npaper = "arXiv 0000.00000"', "")
+    beside = beside.replace('number = "a"', 'number = "b"').replace("notebook", "#")
+    beside = beside.replace(
+        "[[claim]]", 'columns = ["blocks", "balls"]\n[[claim]]\nbeside = "toy / high"'
+    )
+    other.write_text(beside, encoding="utf-8")
+    artefact = run_experiment("other", (0, 1, 2), tmp_path)
+    (claim,) = artefact["claims"]
+    assert (claim["text"], claim["paper"]) == ("a | b is high", "arXiv 0000.00000")
+    assert (claim["name"], claim["beside"]) == ("toy / high", "toy / high")
+    assert (claim["verdict"], artefact["columns"]) == (
+        "does not hold at this scale",
+        ["blocks", "balls"],
+    )
+    other.write_text(beside.replace("toy / high", "toy / low"), encoding="utf-8")
+    with pytest.raises(ValueError, match="got 'toy / low'. toy has high"):
+        experiment("other")
+    other.write_text(beside.replace('columns = ["blocks", "balls"]', ""), encoding="utf-8")
+    with pytest.raises(ValueError, match="must name two `columns`"):
+        experiment("other")
+
+
 def test_short_runs_report_what_they_miss(
     toy_experiment: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,7 +319,9 @@ def test_the_command_line_runs_and_refuses(
     out = str(tmp_path / "claims")
     assert main(["toy", "--seeds", "3", "--size", "height=2", "--out", out]) == 0
     assert read_json(tmp_path / "claims" / "toy.json")["numbers"]["a"]["mean"] == 2.03
-    assert "toy, seed 3: running" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "toy, seed 3: running" in said
+    assert "toy, high: too few seeds" in said
     for words, message in (
         (["other"], "No experiment 'other'. There are toy."),
         (["toy", "--size", "width=2"], "must be among height, ks, got 'width'"),
@@ -282,6 +333,23 @@ def test_the_command_line_runs_and_refuses(
         assert message in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_run_without_seeds_takes_those_on_record(toy_experiment: Any, tmp_path: Path) -> None:
+    """0, 1, 2 where there are none."""
+    assert main(["toy", "--out", str(tmp_path / "claims")]) == 0
+    assert CALLS == [0, 1, 2]
+    found = {name: recorded_seeds(name) for name in experiment_names()}
+    assert found == {"toy": [0, 1, 2]}
+    assert recorded_seeds("absorbed_parents") == list(range(30, 38))
+
+
+@pytest.mark.parametrize(("given", "run"), [([], "--all"), (["NAME=monotone"], "monotone")])
+def test_make_runs_one_reproduction_by_name(given: list[str], run: str) -> None:
+    """At full size, into a folder of its own, where a killed run goes on."""
+    asked = ["make", "--dry-run", "--always-make", "reproduce-full", *given]
+    said = subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert f"-m sae_nb_lessons.reproductions {run} --out build/claims" in said
+
+
 def test_the_fingerprint_sees_code_and_not_words() -> None:
     """Comments, docstrings and claims may change; a number may not."""
     before = "'''A.'''\nTITLE = 'a'\nN = 1\ndef run(seed):\n    '''B.'''\n    return {'n': N}\n"
@@ -289,6 +357,10 @@ def test_the_fingerprint_sees_code_and_not_words() -> None:
     assert fingerprint(before) == fingerprint(after)
     assert fingerprint(before) != fingerprint(before.replace("N = 1", "N = 2"))
     assert fingerprint(before) != fingerprint(before.replace("'n'", "'m'"))
+    renamed = (
+        before.replace("'n': N", "'n': numbers_of_n(N)") + "def numbers_of_n(n):\n    return n\n"
+    )
+    assert fingerprint(renamed) == fingerprint(renamed.replace("numbers_of_n", "_n"))
     helped = before.replace("'n': N", "'n': f(N)") + "def f(n):\n    return n\n"
     assert fingerprint(helped) != fingerprint(helped.replace("return n\n", "return n + 1\n"))
 

@@ -13,7 +13,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sae_nb.models import VisionTransformer
 from sae_nb.models.recipes import tiny_vit
-from sae_nb.models.recipes._vision_training import Batch, RecipeConfig, TrainingState, accuracies
+from sae_nb.models.recipes._vision_training import (
+    Batch,
+    RecipeConfig,
+    TrainingState,
+    accuracies,
+    photo_batches,
+)
 from sae_nb.models.recipes.tiny_vit import main, train_tiny_vit
 
 CONFIG = RecipeConfig(
@@ -168,7 +174,7 @@ def test_photographs_are_only_mirrored_and_shifted(tmp_path):
     records[:, 1:] = generator.integers(0, 256, (1, 3072), dtype=np.uint8)
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
         (tmp_path / f"{name}.bin").write_bytes(records.tobytes())
-    stream, _ = tiny_vit._photos(CONFIG, Path(tmp_path))
+    stream, _ = photo_batches(Path(tmp_path), CONFIG.seed, shift=3)
     original = torch.from_numpy(records[0, 1:].reshape(3, 32, 32).copy()).float() / 255
     core = original[:, 3:29, 3:29]
     windows = stream(0, 6).images.unfold(2, 26, 1).unfold(3, 26, 1)

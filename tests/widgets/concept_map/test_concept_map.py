@@ -607,6 +607,9 @@ def test_the_answer_is_of_the_groups_until_an_atom_is_chosen(panel: sw.ConceptMa
     assert "mean cosine within a group" in panel.numbers
     panel.atom = (panel.atom + 1) % N_ATOMS
     assert f"atom {panel.atom}" in panel.answer
+    for atom in range(N_ATOMS):  # with a name and without one
+        panel.atom = atom
+        assert panel.answer.count("(") == panel.answer.count(")"), panel.answer
 
 
 def test_the_headline_follows_the_selection(panel: sw.ConceptMap) -> None:

@@ -470,7 +470,7 @@ def test_the_answer_is_in_percent_and_inputs_count_from_one(panel: sw.PursuitSte
     ]
     mp, omp = (f"{float(f'{share:.2g}'):g} %" for share in left)
     assert panel.answer.startswith(
-        f"After 6 steps MP {mp} and OMP {omp} of the input is unexplained"
+        f"After 6 steps MP leaves {mp} of the input unexplained and OMP {omp}"
     )
     # The numbers of the sentence stand over the curve that shows them.
     assert panel.chosen.norms.description == f"unexplained after step 6: MP {mp}, OMP {omp}"

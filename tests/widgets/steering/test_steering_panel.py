@@ -256,6 +256,7 @@ def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(vit: An
     """Above the safe one it goes back, with its sign, and that is said; one below stays."""
     acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts, atom=5)
+    made.wait()
     made.strength = -4.5
     made.wait()
     made.atom = 7
@@ -515,9 +516,14 @@ def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringP
     assert all(title in html for title in ("before", "after", "random push of the same size"))
     assert "prove" in html
     assert "continue again" not in html
+    # What comes out of it is the answer; the odds of one token are behind it.
+    assert ": the text " in talking.answer
+    assert "P(" not in talking.answer
+    assert "P(" in talking.numbers
     talking.strength = 1.0
     talking.wait()
     assert "continue again" in talking.cards.texts.value
+    assert "P(" in talking.answer
 
 
 def test_a_continuation_asked_for_too_early_waits_for_the_unit(gpt: Any) -> None:
@@ -541,6 +547,7 @@ def test_a_continuation_asked_for_too_early_waits_for_the_unit(gpt: Any) -> None
         ([" He", " slept", "."], " He slept."),
         ([" go", "”", "!", "”"], " go”!”"),
         (["king", "dom"], "kingdom …"),
+        ([" were very", " sad. The next day the hor"], " were very sad. The next day the …"),
         ([], ""),
     ],
 )

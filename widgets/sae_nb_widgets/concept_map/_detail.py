@@ -261,10 +261,10 @@ def atom_answer(names: AtomNames, atlas: ConceptAtlas, atom: int) -> tuple[str, 
     if not near:
         return f"{names.in_text(atom)} is the only atom.", ""
     listed = [
-        f"{names.in_text(other).removesuffix(')')}, cosine {cosine:.2f})"
-        if names.words(other)
-        else f"{names.in_text(other)} (cosine {cosine:.2f})"
-        for other, cosine in zip(near, cosines.tolist())
+        f"{said.removesuffix(')')}, cosine {cosine:.2f})"
+        if said.endswith(")")
+        else f"{said} (cosine {cosine:.2f})"
+        for said, cosine in zip(map(names.in_text, near), cosines.tolist())
     ]
     # The largest of n cosines between random directions: √(2 ln n / d).
     n, d = atlas.dictionary.shape

@@ -136,10 +136,10 @@ class Chosen:
             self._column(i, one, step, atom=atom, top=top) for i, one in enumerate(steps)
         )
         self.atoms.value = (
-            '<div class="sae-nb-cardtitle">atoms in use and their coefficients (tick: one step '
-            "before)</div>"
+            '<div class="sae-nb-inuse"><div class="sae-nb-cardtitle">atoms in use and their '
+            "coefficients (tick: one step before)</div>"
             f'<div style="display:grid;grid-template-columns:repeat({len(steps)},minmax(0,1fr));'
-            f'gap:4px 12px">{columns}</div>'
+            f'gap:4px 12px">{columns}</div></div>'
         )
 
     def _column(self, index: int, one: PursuitSteps, step: int, *, atom: int, top: float) -> str:

@@ -416,17 +416,19 @@ def _one_less(number: int) -> int:
 def _answer(steps: Sequence[PursuitSteps], step: int) -> str:
     """Say how much is unexplained, and where two greedy algorithms first choose differently."""
     left = [unexplained(one, step) for one in steps]
+    names = [SHORT[one.algorithm] for one in steps]
     when = f"After {step} step{'s' if step != 1 else ''}" if step else "Before the first step"
     if len(set(left)) == 1:
         text = f"{when} {left[0]} of the input is unexplained"
     else:
-        each = [f"{SHORT[one.algorithm]} {share}" for one, share in zip(steps, left, strict=True)]
-        text = f"{when} {' and '.join(each)} of the input is unexplained"
+        others = [f"{name} {share}" for name, share in zip(names[1:], left[1:], strict=True)]
+        text = (
+            f"{when} {names[0]} leaves {left[0]} of the input unexplained and {', '.join(others)}"
+        )
     first = _first_difference(steps)
     if first is None:
         return f"{text}."
-    who = " and ".join(SHORT[one.algorithm] for one in steps)
-    return f"{text}; {who} first choose differently at step {first}."
+    return f"{text}; {' and '.join(names)} first choose differently at step {first}."
 
 
 def _first_difference(steps: Sequence[PursuitSteps]) -> int | None:

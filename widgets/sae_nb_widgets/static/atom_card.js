@@ -19,18 +19,19 @@ function atomCards(root, { ask, open = null, star = null }) {
     clearTimeout(timer);
     timer = setTimeout(hide, CARD_STAYS);
   };
-  function later(atom, place, delay = CARD_AFTER) {
+  // `glance`: a card among points that can be clicked, which it must not keep from the pointer.
+  function later(atom, place, glance = false) {
     clearTimeout(timer);
     if (atom === wanted && !card.hidden) return;
     timer = setTimeout(() => {
       wanted = atom;
       Promise.resolve(ask(atom)).then((content) => {
-        if (content && wanted === atom && root.isConnected) draw(content, place);
+        if (content && wanted === atom && root.isConnected) draw(content, place, glance);
       });
-    }, delay);
+    }, CARD_AFTER);
   }
 
-  function draw(content, place) {
+  function draw(content, place, glance) {
     const paper = getComputedStyle(root);
     card.style.color = paper.color;
     card.style.setProperty("--sae-nb-font", paper.getPropertyValue("--sae-nb-font"));
@@ -41,10 +42,11 @@ function atomCards(root, { ask, open = null, star = null }) {
     parts.push(content.examples.length ? examplesOf(content.examples)
       : make("div", "sae-nb-empty", {}, "No examples are known: pass `acts` to see what it fires on."));
     const tools = make("div", "sae-nb-cardtools");
-    if (open) tools.append(tool("open in browser", () => { hide(); open(content.atom); }));
-    if (star) tools.append(starTool(content));
+    if (open && !glance) tools.append(tool("open in browser", () => { hide(); open(content.atom); }));
+    if (star && !glance) tools.append(starTool(content));
     if (tools.childElementCount) parts.push(tools);
     card.replaceChildren(...parts);
+    card.classList.toggle("sae-nb-glance", glance);
     card.dataset.shows = content.atom;
     card.hidden = false;
     put(place);
@@ -132,10 +134,10 @@ function atomCards(root, { ask, open = null, star = null }) {
       later(Number(node.dataset.atom), node.getBoundingClientRect());
   };
   const named = (event) => {
-    const { atom, x, y } = event.detail;
+    const { atom, x, y, glance } = event.detail;
     event.stopPropagation();
     if (atom < 0) leave();
-    else later(atom, { left: x - 8, right: x + 8, top: y - 8, bottom: y + 8 });
+    else later(atom, { left: x - 8, right: x + 8, top: y - 8, bottom: y + 8 }, glance);
   };
   const escaped = (event) => {
     if (event.key === "Escape" && !card.hidden) hide();

@@ -88,7 +88,7 @@ function withNotes(model) {
 // Points of a trace whose meta names atoms show the atom's card.
 function pointAtoms(plot) {
   const say = (atom, event) => {
-    const detail = { atom, x: event ? event.clientX : 0, y: event ? event.clientY : 0 };
+    const detail = { atom, x: event ? event.clientX : 0, y: event ? event.clientY : 0, glance: true };
     plot.dispatchEvent(new CustomEvent("sae-nb-atom", { detail, bubbles: true }));
   };
   plot.on("plotly_hover", ({ points, event }) => {

@@ -116,7 +116,7 @@ function tagAtom(node, atom, icon = "") {
 function pointAtom(node, x = null, y = null, atom = null) {
   const box = node.getBoundingClientRect();
   const shown = atom === null ? Number(node.dataset.atom ?? -1) : atom;
-  const detail = { atom: shown, x: x ?? box.right, y: y ?? box.top };
+  const detail = { atom: shown, x: x ?? box.right, y: y ?? box.top, glance: x !== null };
   node.dispatchEvent(new CustomEvent("sae-nb-atom", { detail, bubbles: true }));
 }
 

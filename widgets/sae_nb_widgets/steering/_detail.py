@@ -17,7 +17,7 @@ from sae_nb_widgets.panel import button, line, show
 from sae_nb_widgets.steering._controls import fit_slider, follow, strength_slider
 from sae_nb_widgets.steering._figure import AFTER_COLOUR
 from sae_nb_widgets.steering._scale import StrengthScale
-from sae_nb_widgets.steering._words import RANDOM_PUSH, changes_words, plain_number
+from sae_nb_widgets.steering._words import RANDOM_PUSH, changes_words, plain_number, whole_words
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
@@ -94,7 +94,6 @@ class SteeringMix(ipw.Box):
 THUMBNAIL_SHARE = 0.76  # of the theme's thumbnail: three stand side by side in the column
 CHANGE = "relative change"
 ELLIPSIS = " …"
-SENTENCE_ENDS = (".", "!", "?", "…")
 IDENTICAL = 1e-3
 """Relative difference below which the changes under atom and random push are one and the same."""
 
@@ -210,20 +209,9 @@ def tells_them_apart(summary: SteeringSummary) -> bool:
 
 def _marked(tokens: Sequence[str], changed: Iterable[bool]) -> list[tuple[str, bool]]:
     """Tokens as they are shown, and which of them are marked; no text ends within a word."""
-    marked = [(visible_token(token), bool(new)) for token, new in zip(tokens, changed, strict=True)]
-    kept = whole_words(tokens)
-    return marked if kept is None else [*marked[:kept], (ELLIPSIS, False)]
-
-
-def whole_words(tokens: Sequence[str]) -> int | None:
-    """Return how many tokens of a text that was cut off to show; None where it ends by itself.
-
-    The last word may go on, and is left out: a text ends with its sentence or with "…".
-    """
-    if not tokens or "".join(tokens).rstrip("”\"') ").endswith(SENTENCE_ENDS):
-        return None
-    begins = [i for i, token in enumerate(tokens) if i and token[:1].isspace()]
-    return begins[-1] if begins else len(tokens)
+    kept, cut = whole_words(tokens)
+    marked = [(visible_token(token), bool(new)) for token, new in zip(kept, changed, strict=False)]
+    return [*marked, (ELLIPSIS, False)] if cut else marked
 
 
 def change_rows(summary: SteeringSummary) -> list[tuple[str, float, float]]:

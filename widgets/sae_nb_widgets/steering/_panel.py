@@ -50,6 +50,7 @@ from sae_nb_widgets.steering._runs import SteeringAnswer, SteeringRuns
 from sae_nb_widgets.steering._scale import StrengthScale, measured_p99
 from sae_nb_widgets.steering._words import (
     answer_words,
+    continuation_words,
     curve_words,
     edit_words,
     numbers_words,
@@ -157,6 +158,7 @@ class SteeringPanel(KeepsRecipes):
         self._curve: SteeringCurve | None = None
         self._seconds = 0.0
         self._auto, self._text_waits, self._following = strength is None, False, False
+        self._telling = False
         # Said with the next answers: which strength was not kept for another atom.
         self._lowered = ""
         # Counts what made earlier runs void: other weights, another picture under the same number.
@@ -372,7 +374,7 @@ class SteeringPanel(KeepsRecipes):
         self.say(EMPTIED[self.kind])
 
     def _show_nothing(self) -> None:
-        self._summary = None
+        self._summary, self._telling = None, False
         self._show_curve(None)
         update_answer(self.plot, None)
         self.cards.show(None)
@@ -429,9 +431,16 @@ class SteeringPanel(KeepsRecipes):
         if summary is None:
             self.conclude("")
             return
+        if self._telling and not (self.answer or self.target):
+            return  # the text is on its way: the odds of its first word would be taken back
         edit = edit_words(summary.recipe, self.names, self.scale)
+        answer = answer_words(summary, edit)
         spent = f"{numbers_words(summary)} · {format_duration(self._seconds)}"
-        self.conclude(answer_words(summary, edit), spent)
+        record = self.cards.continuation
+        # Who names no token wants to read the story, not the odds of its first word.
+        if record is not None and record.recipe == self.current and not self.target:
+            answer, spent = continuation_words(record, edit), f"{answer} {spent}"
+        self.conclude(answer, spent)
         self._show_texts()
 
     def _show_texts(self) -> None:
@@ -551,12 +560,18 @@ class SteeringPanel(KeepsRecipes):
         if self._emptied:
             self.say(EMPTIED[self.kind])
             return
+        self._telling = True
         recipe, inputs, n_new = self.current, self._input(), self.max_new_tokens
 
         def done(record: Continuation) -> None:
+            self._telling = False
             self.cards.continuation = record
-            self._show_texts()
+            self._conclude()
             self.say("")
+
+        def failed() -> None:
+            self._telling = False
+            self._conclude()
 
         self.run_async(
             lambda: summarise_continuation(
@@ -564,6 +579,7 @@ class SteeringPanel(KeepsRecipes):
             ),
             done,
             doing="continuing the text",
+            otherwise=failed,
             channel="text",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from sae_nb_widgets.steering._scale import FULL_STRENGTH, StrengthScale
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
 
+SENTENCE_ENDS = (".", "!", "?", "…")
 RANDOM_PUSH = "random push of the same size"
 
 
@@ -72,6 +74,40 @@ def answer_words(summary: SteeringSummary, edit: str) -> str:
     # Both are shares of one answer: what a push of no meaning does as well is no effect of the atom.
     verdict = " That is no more than chance." if abs(ours - was) <= abs(control - was) else ""
     return f"{edit}: P({name}) {before} → {after} ({RANDOM_PUSH}: {random}).{verdict}"
+
+
+def continuation_words(record: Continuation, edit: str) -> str:
+    """Say how the text goes on, without the edit and under a random push too, in a few words of each."""
+    before, after, random = (
+        _first_words(tokens) for tokens in (record.before, record.after, record.random)
+    )
+    if after == before:
+        return f"{edit}: the text begins to go on as it would anyway, “{before}”."
+    control = "the same as without" if random == before else f"“{random}”"
+    return f"{edit}: the text goes on “{after}”; without, “{before}” ({RANDOM_PUSH}: {control})."
+
+
+def _first_words(tokens: Sequence[str], most: int = 9) -> str:
+    kept, cut = whole_words(tokens)
+    words = "".join(kept).split()
+    return " ".join(words[:most]) + " …" * (cut or len(words) > most)
+
+
+def whole_words(tokens: Sequence[str]) -> tuple[list[str], bool]:
+    """Return the tokens of a continuation without a last word that may go on, and whether it was cut off.
+
+    A text ends with its sentence or with "…"; tokens may hold several words, so one may be cut in two.
+    """
+    text = "".join(tokens)
+    if not text or text.rstrip("”\"') ").endswith(SENTENCE_ENDS):
+        return list(tokens), False
+    room = text.rstrip().rfind(" ")
+    kept: list[str] = []
+    for token in tokens:
+        if room > 0 and token[:room]:
+            kept.append(token[:room])
+        room -= len(token)
+    return kept or list(tokens), True
 
 
 def numbers_words(summary: SteeringSummary) -> str:

@@ -1,12 +1,12 @@
 """E1 and E2, on small digit transformers: does residual drop make layers alike, and alike enough to share?
 
-Twelve pre-norm blocks of width 32 read 8×8 digits (cls, 2 registers, 16 patches), trained with and
-without residual drop. Then k shared blocks learn their states: a Raptor.
+Twelve pre-norm blocks of width 32 read 8×8 digits (cls, 2 registers, 16 patches), trained with five
+amounts of residual drop. Then k shared blocks learn their states by the joint schedule: a Raptor.
 """
 
 from __future__ import annotations
 
-from itertools import combinations
+from dataclasses import replace
 from typing import cast
 import numpy as np
 import torch
@@ -23,27 +23,36 @@ from sae_nb.models import LiveModel, wrap
 from sae_nb.models import Block, VisionTransformer, VisionTransformerConfig
 
 
-SHORT = {"teacher_steps": 40, "stage_1": 8, "stage_2": 8}
-DROPS = {"p=0": 0.0, "p=.3": 0.3}
+SHORT = {"teacher_steps": 10, "steps": 4, "taught": 32}
+DROPS = {"p=0": 0.0, "p=.1": 0.1, "p=.2": 0.2, "p=.3": 0.3, "p=.5": 0.5}
+STUDIED = "p=.3"
+READINGS = ("similarity", "adjacent similarity", "centred similarity", "CKA")
 N_LAYERS = 12
 BATCH, RATE, DECAY = 100, 3e-3, 0.02
 
 
 def run(
-    seed: int, *, teacher_steps: int = 240, stage_1: int = 60, stage_2: int = 90
+    seed: int, *, teacher_steps: int = 240, steps: int = 300, taught: int = 1400
 ) -> dict[str, float]:
-    """Train both teachers and every Raptor, and take the numbers of the claims.
+    """Train the teachers and every Raptor, and take the numbers of the claims.
 
-    `teacher_steps` of 100 digits; `stage_1`, `stage_2`: steps of the Raptors' stages, 32 digits
-    each.
+    `teacher_steps` of 100 digits; `steps` of each Raptor, 16 digits each, out of `taught`.
     """
     numbers: dict[str, float] = {}
     for name, drop in DROPS.items():
         model = teacher(seed, drop, teacher_steps)
-        numbers |= {f"{name} {what}": value for what, value in looked_at(model).items()}
-        for kind, result in raptors(model, seed, stage_1, stage_2, name).items():
-            found = scored(result, model)
+        test = states_of(model, "test")
+        numbers |= {f"{name} {what}": value for what, value in looked_at(model, test).items()}
+        states = states_of(model, "train", taught)
+        for kind, result in raptors(model, states, seed, steps, name == STUDIED).items():
+            found = scored(result, model, test)
             numbers |= {f"{name} {kind} {what}": value for what, value in found.items()}
+        numbers["untrained similarity"] = untrained_similarity(model)
+    for name in ("p=0", STUDIED):
+        early = teacher(seed, DROPS[name], teacher_steps // 2)
+        numbers[f"{name} similarity, half the steps"] = looked_at(early, states_of(early, "test"))[
+            "similarity"
+        ]
     return numbers | compared(numbers)
 
 
@@ -80,79 +89,79 @@ def coloured(split: str) -> tuple[Tensor, Tensor]:
     return record.images[:, None].expand(-1, 3, -1, -1).contiguous(), record.digit.long()
 
 
-def states_of(model: LiveModel, split: str = "train") -> States:
-    """States of the digits, all the test ones or as many of the training ones."""
-    pictures, _ = coloured(split)
-    return capture_states(model, pictures[:397], batch_size=200)
+def states_of(model: LiveModel, split: str, n: int | None = None) -> States:
+    """States of the first n digits of a split, or of all."""
+    return capture_states(model, coloured(split)[0][:n], batch_size=200)
 
 
-def looked_at(model: LiveModel) -> dict[str, float]:
-    """Accuracy and similarity of layers on test digits, and the same before training."""
+def looked_at(model: LiveModel, test: States) -> dict[str, float]:
+    """Accuracy and similarity of layers on test digits."""
     pictures, label = coloured("test")
-    similarity = layer_similarity(states_of(model, "test"))
+    similarity = layer_similarity(test)
     answers = model(pictures, batch_size=200).argmax(dim=1)
-    config = cast(VisionTransformer, model.module).config
-    untrained = VisionTransformer(config, generator=torch.Generator().manual_seed(0))
-    floor = layer_similarity(states_of(wrap(untrained.eval()), "test"))
-    cuts = segment_phases(similarity, 2).cuts
     return {
         "accuracy": float((answers == label).double().mean()),
         "similarity": mean_off_diagonal(similarity.raw),
         "adjacent similarity": mean_adjacent(similarity.raw),
         "centred similarity": mean_off_diagonal(similarity.centred),
         "CKA": mean_off_diagonal(similarity.cka),
-        "untrained similarity": mean_off_diagonal(floor.raw),
-        "first cut": float(cuts[1]),
+        "first cut": float(segment_phases(similarity, 2).cuts[1]),
     }
+
+
+def untrained_similarity(model: LiveModel) -> float:
+    """Mean similarity of the layers of the same network before training."""
+    config = cast(VisionTransformer, model.module).config
+    module = VisionTransformer(config, generator=torch.Generator().manual_seed(0))
+    return mean_off_diagonal(layer_similarity(states_of(wrap(module.eval()), "test")).raw)
 
 
 def raptors(
-    model: LiveModel, seed: int, stage_1: int, stage_2: int, name: str
+    model: LiveModel, states: States, seed: int, steps: int, studied: bool
 ) -> dict[str, RaptorResult]:
-    """Every Raptor of one teacher by name: by k, and for the second teacher the controls."""
-    states = states_of(model)
+    """Two blocks, cut by similarity; of the teacher that is studied also other k, cuts and trainings."""
     similarity = layer_similarity(states)
-    dp = {k: segment_phases(similarity, k).cuts for k in (2, 3)}
+    two = segment_phases(similarity, 2).cuts
+    joint = RaptorConfig(steps=steps, test_fraction=0.0, seed=seed)
 
-    def fit(
-        cuts: tuple[int, ...], first: int, second: int, forcing: str = "annealed"
-    ) -> RaptorResult:
-        config = RaptorConfig(
-            steps_1=first,
-            steps_2=second,
-            forcing=forcing,  # type: ignore[arg-type]
-            batch_size=32,
-            learning_rate=5e-3,
-            test_fraction=0.0,
-            seed=seed,
-        )
+    def fit(cuts: tuple[int, ...], config: RaptorConfig = joint) -> RaptorResult:
         return train_raptor(states, cuts, config, model=model, progress=False)
 
-    found = {"k=2": fit(dp[2], stage_1, stage_2)}
-    if name != "p=.3":
+    found = {"k=2": fit(two)}
+    if not studied:
         return found
-    # Stage 1 costs about what stage 2 does, per step: each block runs on from its own first state.
-    whole = stage_1 + stage_2
     return found | {
-        "k=1": fit((0, N_LAYERS), stage_1, stage_2),
-        "k=3": fit(dp[3], stage_1, stage_2),
-        "untied": fit(tuple(range(N_LAYERS + 1)), stage_1, stage_2),
-        "random cut": fit(random_cut(seed, dp[2]), stage_1, stage_2),
-        "stage 1 alone": fit(dp[2], whole, 0),
-        "teacher forcing alone": fit(dp[2], whole, 0, "always"),
+        "k=1": fit((0, N_LAYERS)),
+        "k=3": fit(segment_phases(similarity, 3).cuts),
+        "untied": fit(tuple(range(N_LAYERS + 1))),
+        "teacher forcing alone": fit(two, replace(joint, forcing="always")),
+        "both stages": fit(two, published(joint, steps - steps * 2 // 5)),
+        "stage 1 alone": fit(two, published(joint, 0)),
+        **{f"other cut {i}": fit((0, c, N_LAYERS)) for i, c in enumerate(other_cuts(two), 1)},
     }
 
 
-def random_cut(seed: int, other: tuple[int, ...]) -> tuple[int, ...]:
-    """One of the other admissible cuts into two."""
-    inner = [c for (c,) in combinations(range(2, N_LAYERS - 1), 1) if c != other[1]]
-    return 0, int(np.random.default_rng(seed).choice(inner)), N_LAYERS
+def published(joint: RaptorConfig, stage_2: int) -> RaptorConfig:
+    """The authors' two stages in as many steps, the last `stage_2` of them for all blocks together."""
+    return RaptorConfig(
+        steps_1=joint.steps - stage_2,
+        steps_2=stage_2,
+        batch_size=joint.batch_size,
+        learning_rate=5e-3,
+        test_fraction=0.0,
+        seed=joint.seed,
+    )
 
 
-def scored(result: RaptorResult, model: LiveModel) -> dict[str, float]:
+def other_cuts(chosen: tuple[int, ...]) -> list[int]:
+    """Every second of the other eight cuts into two phases of two layers or more."""
+    return [cut for cut in range(2, N_LAYERS - 1) if cut != chosen[1]][::2]
+
+
+def scored(result: RaptorResult, model: LiveModel, test: States) -> dict[str, float]:
     """Layer R² on test digits, floors, and accuracy under the teacher's head."""
     pictures, label = coloured("test")
-    fit = raptor_fit(result.raptor, states_of(model, "test"))
+    fit = raptor_fit(result.raptor, test)
     accuracy = raptor_accuracy(result.raptor, model, pictures, label, batch_size=200)
     return {
         "R2": fit.mean_r2,
@@ -165,21 +174,29 @@ def scored(result: RaptorResult, model: LiveModel) -> dict[str, float]:
 
 
 def compared(numbers: dict[str, float]) -> dict[str, float]:
-    """Differences that the claims speak of."""
-    n, p = numbers, "p=.3 "
+    """Differences that the claims speak of, and what a tenth more of residual drop adds."""
+    n, p = numbers, f"{STUDIED} "
+    others = [n[f"{p}other cut {i} R2"] for i in range(1, 5)]
     return {
         "similarity gained": n[p + "similarity"] - n["p=0 similarity"],
-        "adjacent gained": n[p + "adjacent similarity"] - n["p=0 adjacent similarity"],
-        "centred gained": n[p + "centred similarity"] - n["p=0 centred similarity"],
-        "CKA gained": n[p + "CKA"] - n["p=0 CKA"],
+        "similarity gained, half the steps": n[p + "similarity, half the steps"]
+        - n["p=0 similarity, half the steps"],
+        **{f"{what} per tenth": per_tenth(n, what) for what in (*READINGS, "k=2 R2")},
         "R2 gained by drop": n[p + "k=2 R2"] - n["p=0 k=2 R2"],
         "R2 k=2 - k=1": n[p + "k=2 R2"] - n[p + "k=1 R2"],
         "R2 k=3 - k=2": n[p + "k=3 R2"] - n[p + "k=2 R2"],
         "R2 untied - k=3": n[p + "untied R2"] - n[p + "k=3 R2"],
-        "last R2 own - forced": n[p + "stage 1 alone last R2"]
-        - n[p + "teacher forcing alone last R2"],
-        "kept own - forced": n[p + "stage 1 alone kept"] - n[p + "teacher forcing alone kept"],
-        "kept stage 2 - stage 1": n[p + "k=2 kept"] - n[p + "stage 1 alone kept"],
-        "last R2 stage 2 - stage 1": n[p + "k=2 last R2"] - n[p + "stage 1 alone last R2"],
-        "R2 similarity cut - random cut": n[p + "k=2 R2"] - n[p + "random cut R2"],
+        "kept own - forced": n[p + "k=2 kept"] - n[p + "teacher forcing alone kept"],
+        "last R2 own - forced": n[p + "k=2 last R2"] - n[p + "teacher forcing alone last R2"],
+        "kept stage 2 - stage 1": n[p + "both stages kept"] - n[p + "stage 1 alone kept"],
+        "last R2 stage 2 - stage 1": n[p + "both stages last R2"] - n[p + "stage 1 alone last R2"],
+        "other cuts R2": float(np.mean(others)),
+        "best other cut R2": max(others),
+        "R2 similarity cut - other cuts": n[p + "k=2 R2"] - float(np.mean(others)),
     }
+
+
+def per_tenth(numbers: dict[str, float], what: str) -> float:
+    """Slope of a number over the amounts of residual drop, least squares, for a tenth more."""
+    values = [numbers[f"{name} {what}"] for name in DROPS]
+    return float(np.polyfit(list(DROPS.values()), values, 1)[0]) / 10

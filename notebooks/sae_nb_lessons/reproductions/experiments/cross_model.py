@@ -6,26 +6,35 @@ pictures. TopK SAEs of 512 atoms, k = 16; ITDA with k = 8, τ = 0.3; a universal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import numpy as np
 import torch
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import build_itda, compare_itda
+from sae_nb.evaluation import compare_firing
 from sae_nb.evaluation import match_latents
 from sae_nb.evaluation import train_universal
-from sae_nb.evaluation import measure_universality
+from sae_nb.evaluation import UniversalSAE, measure_universality
 
 
-SHORT = {"pictures": 40, "steps": 60}
+SHORT = {"pictures": 40, "steps": 60, "universal_steps": [120]}
 HERE, NEAR, FAR = "resid_post.5", "resid_post.6", "resid_post.10"
 N_ATOMS, K = 512, 16
 
 
-def run(seed: int, *, pictures: int = 200, steps: int = 500) -> dict[str, float]:
+def run(
+    seed: int,
+    *,
+    pictures: int = 200,
+    steps: int = 500,
+    universal_steps: Sequence[int] = (1000, 4000),
+) -> dict[str, float]:
     """Compare two near and two far layers, and two models.
 
-    `pictures`: to train on, and as many to compare on.
+    `pictures`: to train on, and as many to compare on; `universal_steps`: of the universal code, one
+    training for each.
     """
     shown = sn.data.scenes(pictures, 2 * seed + 900).images
     fresh = sn.data.scenes(pictures, 2 * seed + 901, "test").images
@@ -35,7 +44,10 @@ def run(seed: int, *, pictures: int = 200, steps: int = 500) -> dict[str, float]
     numbers = _rows_taken(test, seed) | _latents(train, test, seed, steps)
     pair = [train[NEAR], sn.capture(twin, shown, NEAR, progress=False)]
     judged = [test[NEAR], sn.capture(twin, fresh, NEAR, progress=False)]
-    return numbers | _universal(pair, judged, seed, steps)
+    universal = {n: _universal(pair, judged, seed, n) for n in universal_steps}
+    for n, found in universal.items():
+        numbers[f"universal overlap, {n} steps"] = found["universal overlap"]
+    return numbers | universal[universal_steps[-1]]
 
 
 def _rows_taken(test: dict[str, Activations], seed: int) -> dict[str, float]:
@@ -80,17 +92,34 @@ def _universal(
     pair: list[Activations], judged: list[Activations], seed: int, steps: int
 ) -> dict[str, float]:
     sae = train_universal(
-        pair, n_atoms=N_ATOMS, k=K, steps=2 * steps, batch_size=512, learning_rate=3e-3, seed=seed
+        pair, n_atoms=N_ATOMS, k=K, steps=steps, batch_size=512, learning_rate=3e-3, seed=seed
     )
     found = measure_universality(sae, judged, n_bootstrap=0, seed=seed)
     if found.r2 is None or found.r2_floor is None:
         raise ValueError("`measure_universality` must return R², and did not.")
     own, across = np.diag(found.r2), found.r2[~np.eye(2, dtype=bool)]
+    ceiling = _ceiling(sae, judged, seed)
     return {
         "universal own r2": float(own.min()),
         "universal across r2": float(across.min()),
         "universal across r2, shuffled": float(found.r2_floor[~np.eye(2, dtype=bool)].max()),
         "universal overlap": found.value,
         "universal overlap, shuffled": float(found.floor or 0.0),
+        "universal overlap, ceiling": ceiling,
+        "universal overlap over ceiling": found.value / ceiling,
+        "universal co-firing": float(np.nanmean(found.cofiring)),
         "universal entropy": float(np.nanmean(found.entropy)),
     }
+
+
+@torch.no_grad()
+def _ceiling(sae: UniversalSAE, judged: list[Activations], seed: int) -> float:
+    """Overlap of a model with itself: noise as large as the SAE's error is added to the second reading."""
+    generator, found = torch.Generator().manual_seed(seed), []
+    for number, one in enumerate(judged):
+        codes = sae.encode(number, one.x)
+        error = (one.x - sae.decode(number, codes)).square().mean().sqrt()
+        noisy = one.x + error * torch.randn(one.x.shape, generator=generator)
+        again = sae.encode(number, noisy)
+        found.append(compare_firing([codes, again], n_bootstrap=0, seed=seed).value)
+    return float(np.mean(found))

@@ -15,7 +15,7 @@ from sae_nb.dynamics import RaptorConfig
 from sae_nb.dynamics import SegmentErrors, segment_errors
 from sae_nb.dynamics import layer_similarity
 from sae_nb.models import load_model
-from sae_nb_lessons.reproductions.experiments.known_phases import RATE, TRUE, states_of
+from sae_nb_lessons.reproductions.experiments.known_phases import TRUE, states_of
 
 
 SHORT = {"pictures": 32, "steps": 1}
@@ -23,7 +23,7 @@ LONGEST = 10
 NETWORKS = {"tied": "tiny-vit-tied", "free": "tiny-vit"}
 
 
-def run(seed: int, *, pictures: int = 96, steps: int = 20) -> dict[str, float]:
+def run(seed: int, *, pictures: int = 160, steps: int = 40) -> dict[str, float]:
     """Fit a block to every segment of both networks, and rank all cuts.
 
     `pictures`: a quarter of them for testing; `steps` of a segment of four layers, 8 pictures each;
@@ -33,7 +33,9 @@ def run(seed: int, *, pictures: int = 96, steps: int = 20) -> dict[str, float]:
     for name, network in NETWORKS.items():
         model = load_model(network)
         states = states_of(model, seed, pictures)
-        config = RaptorConfig(steps_1=steps, steps_2=0, batch_size=8, learning_rate=RATE, seed=seed)
+        config = RaptorConfig(
+            steps=steps, batch_size=8, learning_rate=1e-2, muon_learning_rate=0.05, seed=seed
+        )
         errors = segment_errors(states, sizes_of(model), config, max_len=LONGEST)
         similarity = layer_similarity(states)
         for k in (2, 3):

@@ -35,14 +35,14 @@ def run(seed: int, *, teacher_steps: int = 240, n_pictures: int = 256) -> dict[s
     digits, label = (part[:n_pictures] for part in coloured("test"))
     for name, drop in DROPS.items():
         model = teacher(seed, drop, teacher_steps)
-        numbers |= _named(name, _vision(model, digits, label, seed))
+        numbers |= _named(name, numbers_of_vision(model, digits, label, seed))
     config = cast(VisionTransformer, model.module).config
     untrained = VisionTransformer(config, generator=torch.Generator().manual_seed(seed))
-    numbers |= _named("untrained", _vision(wrap(untrained.eval()), digits, label, seed))
+    numbers |= _named("untrained", numbers_of_vision(wrap(untrained.eval()), digits, label, seed))
     pictures = scenes(n_pictures, seed=seed, split="test")
     for name in BUNDLED:
         bundled = load_model(name)
-        numbers |= _named(name, _vision(bundled, pictures.images, pictures.digit, seed))
+        numbers |= _named(name, numbers_of_vision(bundled, pictures.images, pictures.digit, seed))
         if name == "tiny-vit-tied":
             numbers |= _named(name, _linear(bundled, pictures.images, seed))
     return numbers | _named("tiny-gpt", _language(seed))
@@ -52,7 +52,10 @@ def _named(name: str, found: dict[str, float]) -> dict[str, float]:
     return {f"{name} {what}": value for what, value in found.items()}
 
 
-def _vision(model: LiveModel, pictures: Tensor, label: Tensor, seed: int) -> dict[str, float]:
+def numbers_of_vision(
+    model: LiveModel, pictures: Tensor, label: Tensor, seed: int
+) -> dict[str, float]:
+    """Trajectories, basins, coherence of patches and what is left of a perturbation, of one network."""
     states = capture_states(model, pictures, backend="hooks")
     paths = trajectories(states, label, seed=seed)
     gap, coherence = paths.basins.gap, paths.coherence.mean(dim=0)  # type: ignore[union-attr]

@@ -1,7 +1,7 @@
 """Phases where the truth is known: a network of three shared blocks, 4 + 4 + 4, and its free twin.
 
-Do similarity, segment errors and layer swaps find the cuts at 4 and 8 of ``tiny-vit-tied``, and do
-they claim nothing for ``tiny-vit``, whose layers are free?
+Do similarity and layer swaps find the cuts at 4 and 8 of ``tiny-vit-tied``, and do they claim nothing for
+``tiny-vit``, whose layers are free? What shared blocks say of the cuts: `depth_cuts`.
 """
 
 from __future__ import annotations
@@ -11,34 +11,20 @@ from sae_nb.data import scenes
 from sae_nb.dynamics import swap_layers
 from sae_nb.dynamics import recursive_max_cut
 from sae_nb.dynamics import phase_evidence
-from sae_nb.dynamics import sizes_of
-from sae_nb.dynamics import RaptorConfig
-from sae_nb.dynamics import segment_errors
 from sae_nb.dynamics import layer_similarity
 from sae_nb.dynamics import States, capture_states
 from sae_nb.models import LiveModel, load_model
 
 
-SHORT = {"pictures": 48, "segment_steps": 1}
+SHORT = {"pictures": 48}
 TRUE = (0, 4, 8, 12)
-BATCH, RATE = 16, 1e-2
 
 
-def run(seed: int, *, pictures: int = 160, segment_steps: int = 32) -> dict[str, float]:
-    """Look for the phases of the tied network and of its twin.
-
-    `segment_steps`: steps of a segment of four layers; longer ones get fewer.
-    """
+def run(seed: int, *, pictures: int = 160) -> dict[str, float]:
+    """Look for the phases of the tied network and of its twin."""
     tied, free = load_model("tiny-vit-tied"), load_model("tiny-vit")
     found = {f"tied {n}": v for n, v in looked_at(tied, seed, pictures).items()}
-    found |= {f"free {n}": v for n, v in looked_at(free, seed, pictures).items()}
-    ranking = ranked(tied, seed, pictures, segment_steps)
-    rival = min(error for cuts, error in ranking if cuts != TRUE)
-    return found | {
-        "rank of the true cut": 1.0 + [cuts for cuts, _ in ranking].index(TRUE),
-        "error of the true cut / of the best other": dict(ranking)[TRUE] / rival,
-        "error of the middling cut / of the best other": ranking[len(ranking) // 2][1] / rival,
-    }
+    return found | {f"free {n}": v for n, v in looked_at(free, seed, pictures).items()}
 
 
 def states_of(model: LiveModel, seed: int, n: int) -> States:
@@ -71,14 +57,3 @@ def looked_at(model: LiveModel, seed: int, n: int) -> dict[str, float]:
         "swap across": swap.across,
         "swap contrast": swap.at_equal_distance,
     }
-
-
-def ranked(
-    model: LiveModel, seed: int, n: int, segment_steps: int
-) -> list[tuple[tuple[int, ...], float]]:
-    """All cuts into three, the one whose blocks leave the least error first; 8 pictures a step."""
-    config = RaptorConfig(
-        steps_1=segment_steps, steps_2=0, batch_size=8, learning_rate=RATE, seed=seed
-    )
-    errors = segment_errors(states_of(model, seed, n), sizes_of(model), config, max_len=8)
-    return errors.ranking(3)

@@ -56,12 +56,17 @@ def run(
     """
     seen = show_pictures(seed, pictures=pictures)
     saes = {n: trained_sae(seen, n, steps=steps, seed=seed) for n in ("TopK", "Archetypal")}
-    numbers = _hulls(_some(seen.patches(seen.train), rows, seed), fit_steps, seed)
-    numbers |= _pictures(seen, saes["TopK"], seed)
-    return numbers | _geometry(seen, saes, seed) | _positions(seen) | _heads(seen)
+    numbers = numbers_of_hulls(_some(seen.patches(seen.train), rows, seed), fit_steps, seed)
+    numbers |= numbers_of_pictures(seen, saes["TopK"], seed)
+    return (
+        numbers
+        | numbers_of_geometry(seen, saes, seed)
+        | numbers_of_positions(seen)
+        | numbers_of_heads(seen)
+    )
 
 
-def _hulls(patches: Tensor, fit_steps: int, seed: int) -> dict[str, float]:
+def numbers_of_hulls(patches: Tensor, fit_steps: int, seed: int) -> dict[str, float]:
     """The decision pair, path support and coefficient blocks, each beside a Gaussian."""
     config = BlockConfig(n_steps=fit_steps, seed=seed)
     found = decide(patches, TILES, config, n_nulls=2, topk_steps=fit_steps)
@@ -90,7 +95,7 @@ def _hulls(patches: Tensor, fit_steps: int, seed: int) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _pictures(seen: Seen, sae: SparseAutoencoder, seed: int) -> dict[str, float]:
+def numbers_of_pictures(seen: Seen, sae: SparseAutoencoder, seed: int) -> dict[str, float]:
     """Ten archetypes per picture against the SAE, and against as many tokens of many pictures."""
     x = seen.patches(seen.test).view(-1, 64, seen.test.d_in)[:N_PICTURES]
     order = torch.randperm(x.shape[0] * 64, generator=torch.Generator().manual_seed(seed))
@@ -114,7 +119,9 @@ def _some(x: Tensor, n: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def _geometry(seen: Seen, saes: dict[str, SparseAutoencoder], seed: int) -> dict[str, float]:
+def numbers_of_geometry(
+    seen: Seen, saes: dict[str, SparseAutoencoder], seed: int
+) -> dict[str, float]:
     """Statistics of every dictionary and of the floors; only atoms that fire count."""
     numbers: dict[str, float] = {}
     for name, sae in saes.items():
@@ -145,7 +152,7 @@ def _statistics(found: DictionaryGeometry, name: str) -> dict[str, float]:
     }
 
 
-def _positions(seen: Seen) -> dict[str, float]:
+def numbers_of_positions(seen: Seen) -> dict[str, float]:
     """How well row and column can be read at three depths, and in how many directions they lie."""
     points = {"first": "resid_post.0", "middle": MIDDLE, "last": LAST}
     found = sn.capture(seen.model, seen.pictures, list(points.values()), progress=False)
@@ -160,7 +167,7 @@ def _positions(seen: Seen) -> dict[str, float]:
     return numbers
 
 
-def _heads(seen: Seen) -> dict[str, float]:
+def numbers_of_heads(seen: Seen) -> dict[str, float]:
     """How much of the last layer's attention its mixtures leave over, trained and hardly trained."""
     few = seen.pictures[:32]
     numbers = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import sae_nb as sn
-from sae_nb.evaluation import absorption, meta_dictionary, stitch
+from sae_nb.evaluation import absorption, meta_dictionary
 from sae_nb_lessons.reproductions.experiments import absorption as hierarchy
 from sae_nb_lessons.reproductions.experiments import stability_evaluation as stability
 from sae_nb_lessons.reproductions._three_models import PLACES
@@ -54,17 +54,12 @@ def run(
             absorption(sae, acts, first == letter, n_bootstrap=0, seed=seed) for letter in letters
         ]
         numbers |= hierarchy._means(f"{n} atoms", found)
-    how = {"n_bootstrap": 0, "seed": seed}
-    meta = meta_dictionary(saes[LARGE], steps=meta_steps, progress=False, **how)
-    novel = stitch(saes[SMALL], saes[LARGE], acts, **how)
+    meta = meta_dictionary(saes[LARGE], steps=meta_steps, seed=seed, n_bootstrap=0, progress=False)
+    numbers |= hierarchy.stitched(saes, acts, seed, steps)
     return numbers | {
         "meta R²": meta.value,
         "meta R² of random atoms": float(meta.control or 0.0),
         "meta R² gained": meta.value - float(meta.control or 0.0),
-        "novel share": novel.value,
-        "novel share of random atoms": float(novel.control or 0.0),
-        "novel − random": novel.value - float(novel.control or 0.0),
-        "R² gained by stitching": novel.r2_stitched - novel.r2_small,
     }
 
 

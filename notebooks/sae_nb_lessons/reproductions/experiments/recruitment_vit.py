@@ -40,14 +40,14 @@ def run(seed: int, *, pictures: int = 400, steps: int = 500) -> dict[str, float]
     numbers: dict[str, float] = {}
     for name in ("TopK", "Archetypal"):
         sae = trained_sae(seen, name, steps=steps, seed=seed)
-        numbers |= {f"{name} {k}": v for k, v in _tasks(seen, sae, seed).items()}
+        numbers |= {f"{name} {k}": v for k, v in numbers_of_tasks(seen, sae, seed).items()}
         if name == "TopK":
             numbers |= _places(seen, sae)
     return numbers
 
 
 @torch.no_grad()
-def _tasks(seen: Seen, sae: SparseAutoencoder, seed: int) -> dict[str, float]:
+def numbers_of_tasks(seen: Seen, sae: SparseAutoencoder, seed: int) -> dict[str, float]:
     """Recruitment on the three heads, its exactness, and how coherent each task's atoms are."""
     x = seen.test.x
     codes = sae.encode(x)

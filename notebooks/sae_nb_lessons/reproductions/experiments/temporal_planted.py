@@ -7,14 +7,16 @@ token (`sn.data.slow_and_fast`). Which codes of a Temporal tell s, and which kno
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from collections.abc import Sequence
 import torch
+from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import Temporal
 from sae_nb.data import SlowAndFast
 from sae_nb_lessons.reproductions.experiments.temporal import (
+    BATCH,
     dense_codes,
     predicted_share,
-    trained,
     trend,
 )
 
@@ -22,73 +24,85 @@ if TYPE_CHECKING:
     from sae_nb.temporal import Decomposition
 
 
-SHORT = {"steps": 150}
+SHORT = {"steps": 150, "published_steps": [150]}
 ATOMS, K = 96, 4
 RATE = 0.006
 """Half the recipe's: where atoms learn fast, the novel part takes the slow state before attention does."""
+TRAIN, TEST = slice(0, 400), slice(400, 500)
 
 
-def run(seed: int, *, steps: int = 600) -> dict[str, float]:
+def run(
+    seed: int, *, steps: int = 600, published_steps: Sequence[int] = (150, 600, 2400)
+) -> dict[str, float]:
     """The planted process in both forms, its null, and planted growth.
 
-    `steps` of 960 tokens.
+    `steps` of 960 tokens: of the strict form, its null, and the published form whose k grows;
+    `published_steps`: of the published form, one training for each.
     """
     time = sn.temporal
     grown = sn.data.growing_rank(400, seed=seed)
     mixed = time.permuted_order(grown, seed)
-    return planted(seed, steps) | {
+    return planted(seed, steps, published_steps) | {
         "planted growth": trend(time.dimension_by_position(grown)),
         "planted growth, order lost": trend(time.dimension_by_position(mixed)),
     }
 
 
-def planted(seed: int, steps: int) -> dict[str, float]:
+def planted(seed: int, steps: int, published_steps: Sequence[int]) -> dict[str, float]:
     """Which part predicts the slow state, and which part separates events; both forms, and the null."""
     data = sn.data.slow_and_fast(500, seed=seed)
-    train, test = slice(0, 400), slice(400, 500)
-    numbers = {}
-    for name, strict in (("planted", False), ("planted strict", True)):
-        sae = trained(_planted_sae(seed, strict), data.x[train], steps, seed, learning_rate=RATE)
-        fit, held_out = (sn.temporal.decompose(sae, data.x[part]) for part in (train, test))
-        for part in ("predicted", "novel"):
-            codes, held = dense_codes(fit, part), dense_codes(held_out, part)
-            r2 = sn.temporal.readout_r2(
-                codes.flatten(0, 1),
-                data.slow[train].flatten(0, 1),
-                held.flatten(0, 1),
-                data.slow[test].flatten(0, 1),
-            )
-            numbers[f"{name} {part} slow R²"] = r2
-            gap = sn.temporal.event_gap(held, data.events[test])
-            numbers[f"{name} {part} event gap"] = gap.gap
-            numbers[f"{name} {part} matched event gap"] = gap.matched
-        for what in ("slow R²", "event gap", "matched event gap"):
-            lead = numbers[f"{name} predicted {what}"] - numbers[f"{name} novel {what}"]
-            numbers[f"{name} {what} lead"] = lead
-        numbers[f"{name} share"] = predicted_share(held_out)
-    return numbers | _planted_null(data, train, test, seed, steps)
+    saes = {"strict": _trained(data.x[TRAIN], steps, seed, strict=True)}
+    saes |= {f"{n} steps": _trained(data.x[TRAIN], n, seed) for n in published_steps}
+    saes["k grown"] = _trained(data.x[TRAIN], steps, seed, grow_k=True)
+    numbers: dict[str, float] = {}
+    for name, sae in saes.items():
+        numbers |= {f"planted {name} {k}": v for k, v in _measured(sae, data).items()}
+    return numbers | _planted_null(data, seed, steps)
 
 
-def _planted_null(
-    data: SlowAndFast, train: slice, test: slice, seed: int, steps: int
-) -> dict[str, float]:
-    """The same tokens in an order of chance: a forecast has nothing to go by."""
+def _measured(sae: Temporal, data: SlowAndFast) -> dict[str, float]:
+    """Slow R² and event gaps of both parts, on sequences that were not trained on."""
+    fit, held_out = (sn.temporal.decompose(sae, data.x[part]) for part in (TRAIN, TEST))
+    numbers = {"share": predicted_share(held_out)}
+    for part in ("predicted", "novel"):
+        codes, held = dense_codes(fit, part), dense_codes(held_out, part)
+        gap = sn.temporal.event_gap(held, data.events[TEST])
+        numbers[f"{part} slow R²"] = _slow_r2(codes, data.slow[TRAIN], held, data.slow[TEST])
+        numbers[f"{part} event gap"] = gap.gap
+        numbers[f"{part} matched event gap"] = gap.matched
+    for what in ("slow R²", "event gap", "matched event gap"):
+        numbers[f"{what} lead"] = numbers[f"predicted {what}"] - numbers[f"novel {what}"]
+    return numbers
+
+
+def _planted_null(data: SlowAndFast, seed: int, steps: int) -> dict[str, float]:
+    """The same tokens in a random order: a forecast has nothing to go by."""
     x = sn.temporal.permuted_order(data.x, seed)
     slow = sn.temporal.permuted_order(data.slow, seed)
-    sae = trained(_planted_sae(seed, strict=True), x[train], steps, seed, learning_rate=RATE)
-    fit, held_out = (sn.temporal.decompose(sae, x[part]) for part in (train, test))
-    r2 = sn.temporal.readout_r2(
-        dense_codes(fit, "predicted").flatten(0, 1),
-        slow[train].flatten(0, 1),
-        dense_codes(held_out, "predicted").flatten(0, 1),
-        slow[test].flatten(0, 1),
+    sae = _trained(x[TRAIN], steps, seed, strict=True)
+    codes, held = (
+        dense_codes(sn.temporal.decompose(sae, x[part]), "predicted") for part in (TRAIN, TEST)
     )
-    return {"planted strict permuted slow R²": r2}
+    return {"planted strict permuted slow R²": _slow_r2(codes, slow[TRAIN], held, slow[TEST])}
 
 
-def _planted_sae(seed: int, strict: bool) -> Temporal:
+def _slow_r2(codes: Tensor, slow: Tensor, held_codes: Tensor, held_slow: Tensor) -> float:
+    """R² of the slow state read from codes, token by token."""
+    read = (part.flatten(0, 1) for part in (codes, slow, held_codes, held_slow))
+    return sn.temporal.readout_r2(*read)
+
+
+def _trained(
+    x: Tensor, steps: int, seed: int, *, strict: bool = False, grow_k: bool | None = None
+) -> Temporal:
+    """A Temporal of the planted process, trained for `steps` of 960 tokens."""
     generator = torch.Generator().manual_seed(seed)
-    return sn.Temporal(32, ATOMS, K, strict, generator=generator)
+    sae = sn.Temporal(32, ATOMS, K, strict, generator=generator)
+    config = sn.TrainConfig(
+        steps=steps, batch_size=BATCH, seed=seed, learning_rate=RATE, grow_k=grow_k
+    )
+    sn.train(sae, x, config, progress=False)
+    return sae
 
 
 def look(seed: int = 0, *, steps: int = 250) -> tuple[SlowAndFast, Decomposition, Temporal]:
@@ -98,5 +112,5 @@ def look(seed: int = 0, *, steps: int = 250) -> tuple[SlowAndFast, Decomposition
     the SAE.
     """
     data = sn.data.slow_and_fast(400, seed=seed)
-    sae = trained(_planted_sae(seed, strict=True), data.x[100:], steps, seed, learning_rate=RATE)
+    sae = _trained(data.x[100:], steps, seed, strict=True)
     return data, sn.temporal.decompose(sae, data.x[:100]), sae

@@ -1,0 +1,196 @@
+"""Several hook points at once: what a dictionary reads and what it writes, row by row of the same tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.activations._activations import Activations, Index
+from sae_nb.activations._rows import JoinedRows
+from sae_nb.checks import check_matrix, checked, is_array
+
+AND = " + "
+"""Between the names of hook points that lie side by side."""
+
+
+class Pairs(Activations):
+    """Activations that a dictionary reads, with those that it is to write: `.x` and `.target`.
+
+    Made of two captures of the same tokens. What chooses or moves rows does so on both sides; batches
+    have both side by side.
+
+    Raises
+    ------
+    ValueError: If the two are of other rows; says which row first differs.
+    """
+
+    def __init__(self, x: Activations, target: Activations) -> None:
+        check_aligned([x, target])
+        super().__init__(
+            x._rows,
+            sample=x.sample,
+            position=x.position,
+            hook_point=x.hook_point,
+            model_name=x.model_name,
+            context=x.context,
+        )
+        self._read, self._target = x, target
+
+    @property
+    def target(self) -> Activations:
+        """What is to be written."""
+        return self._target
+
+    @property
+    def sides(self) -> tuple[Activations, Activations]:
+        """What is read, and what is to be written."""
+        return self._read, self._target
+
+    @property
+    def joined(self) -> Activations:
+        """Both sides in one row, what is read first."""
+        return beside([self._read, self._target])
+
+    def __repr__(self) -> str:
+        return f"Pairs({self._read!r} → {self._target!r})"
+
+    def __getitem__(self, index: Index) -> Pairs:
+        numbers = self._numbers(index)
+        return Pairs(self._read[numbers], self._target[numbers])
+
+    def batches(self, batch_size: int, **options: Any) -> Iterator[Float[Tensor, "batch both"]]:
+        """Yield shuffled batches for ever, as `Activations.batches`, what is read and written side by side."""
+        return self.joined.batches(batch_size, **options)
+
+    def to(
+        self,
+        device: str | torch.device | torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Pairs:
+        """Return the same rows on another device or in another dtype."""
+        return Pairs(self._read.to(device, dtype), self._target.to(device, dtype))
+
+    def save(self, folder: str | Path, *, replace: bool = False) -> NoReturn:  # noqa: ARG002
+        """Refuse: a folder holds one capture, and `capture(store=…)` writes several in one pass."""
+        raise TypeError(
+            "`save` writes activations of one hook point, got those of two. Save `pairs.target` and "
+            "what is read each to a folder of its own, or capture both with store=."
+        )
+
+
+def beside(parts: Sequence[Activations]) -> Activations:
+    """The same tokens at several hook points as one matrix, column block by column block."""
+    parts = list(parts)
+    check_aligned(parts)
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    names = [part.hook_point for part in parts]
+    return Activations(
+        JoinedRows([part._rows for part in parts]),
+        sample=first.sample,
+        position=first.position,
+        hook_point=None if None in names else AND.join(map(str, names)),
+        model_name=first.model_name,
+        context=first.context,
+    )
+
+
+@checked(leave=("data",))
+def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
+    """What a person passes for a dictionary of several sites, as activations; other data as they are.
+
+    Raises
+    ------
+    TypeError: If there are not as many sites as the dictionary has.
+    ValueError: If they are of other rows.
+    """
+    n_reads, writes = len(sae.reads), sae.writes
+    if writes is None:
+        return _side(data, n_reads, name) if n_reads > 1 else data
+    if not isinstance(data, tuple | list) or isinstance(data, Pairs):
+        return data
+    if len(data) != 2:
+        raise TypeError(
+            f"`{name}` must be two things for {type(sae).__name__}, what it reads and what it writes, "
+            f"({', '.join(_names(sae))}), got {len(data)}. Capture both in one call."
+        )
+    x, target = (
+        _side(part, n, f"{name}[{i}]")
+        for i, (part, n) in enumerate(zip(data, (n_reads, len(writes)), strict=True))
+    )
+    return Pairs(x, target)
+
+
+def _names(sae: Any) -> tuple[str, str]:
+    return ("x", "y") if len(sae.reads) == 1 else ("xs", "ys")
+
+
+def _side(data: Any, n: int, name: str) -> Activations:
+    if n > 1 and isinstance(data, tuple | list):
+        if len(data) != n:
+            raise ValueError(
+                f"`{name}` must have one entry per hook point, {n}, got {len(data)}. Build the "
+                "dictionary with that many widths."
+            )
+        return beside([_side(part, 1, f"{name}[{i}]") for i, part in enumerate(data)])
+    if isinstance(data, Activations):
+        return data
+    if not is_array(data):
+        raise TypeError(
+            f"`{name}` must be activations or rows of shape (n, d), got {type(data).__name__}. Capture "
+            "several hook points in one call: sn.capture(model, inputs, [first, second])."
+        )
+    return Activations.from_tensor(check_matrix(data, name=name))
+
+
+# -------------------------------------------------------------------------------------------------
+# Whether rows are of the same tokens.
+
+
+def check_aligned(parts: Sequence[Activations]) -> None:
+    """Refuse activations whose rows are not the same tokens in the same order."""
+    first = parts[0]
+    for other in parts[1:]:
+        row = _first_difference(first, other)
+        if row is not None:
+            names = [_place(part, i) for i, part in enumerate((first, other))]
+            raise ValueError(
+                f"Row by row, sites must hold the same tokens, but row {row} is "
+                f"{_row(first, row)} at {names[0]} and {_row(other, row)} at {names[1]} "
+                f"({len(first)} and {len(other)} rows in all). Capture them in one call, "
+                "sn.capture(model, inputs, [first, second]), and choose rows of both alike."
+            )
+
+
+def _place(acts: Activations, i: int) -> str:
+    return ("the first", "the other")[i] if acts.hook_point is None else f'"{acts.hook_point}"'
+
+
+def _row(acts: Activations, row: int) -> str:
+    return acts.where(row) if row < len(acts) else "missing"
+
+
+def _first_difference(a: Activations, b: Activations) -> int | None:
+    n = min(len(a), len(b))
+    differs = (a.sample[:n] != b.sample[:n]) | (a.position[:n] != b.position[:n])
+    if a.context is not b.context:
+        ids = [_token_ids(acts)[:n] for acts in (a, b)]
+        if len(ids[0]) == len(ids[1]) == n:
+            differs |= ids[0] != ids[1]
+    if bool(differs.any()):
+        return int(differs.nonzero()[0])
+    return None if len(a) == len(b) else n
+
+
+def _token_ids(acts: Activations) -> Int[Tensor, " n"]:
+    """The token of every row; none where the samples are no texts."""
+    if acts.context.token_ids is None:
+        return torch.empty(0, dtype=torch.int64)
+    ids, offsets = acts.context.token_ids
+    return ids[offsets[acts.sample] + acts.position]

@@ -1,0 +1,153 @@
+"""Transcoder: codes of what goes into a layer that reconstruct what comes out of it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+
+from sae_nb.architectures._archetypal import HOSTS
+from sae_nb.architectures._base import InputScaling
+from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures.parts._operators import (
+    UNIT_GUARD,
+    DenseOperator,
+    LearnedAdjoint,
+    MatrixOperator,
+)
+from sae_nb.architectures.parts._proxes import Centre, Prox, Rows
+from sae_nb.checks import check_count, checked, one_of
+from sae_nb.codes import SparseCodes
+from sae_nb.kernels import squared_error
+
+
+@checked
+class Transcoder(OneStep):
+    """A dictionary that reads one hook point and writes another: ŷ = zD + b, z from x.
+
+    u = (x − μ)Eᵀ + a,  z = [TopK_k(u)]₊,  ŷ = zD + b, with ‖d_j‖ = 1, trained on
+    ‖y − ŷ‖² / E‖y − μ_y‖² + α·AuxK. With x what enters an MLP and y what it adds, it stands in for the
+    MLP: each atom says when it is used (E) and what it then does (D). Codes are in the units of y, so
+    that one says how far its atom is written.
+
+    Parameters
+    ----------
+    d_in
+        Width of x.
+    d_out
+        Width of y.
+    n_atoms
+        Rows of the dictionary.
+    k
+        Of the base, where it has one.
+    base
+        The SAE whose selection and sparsity it takes: TopK, BatchTopK, JumpReLU, ReLU (the published
+        recipe: an ℓ1 penalty), Gated, AbsTopK, Matryoshka. An object is of that class too.
+    generator
+        Draws the first encoder; None is torch's global generator.
+    settings
+        Of the base.
+
+    Raises
+    ------
+    TypeError: If a size is not an integer, or a setting is none of the base's.
+    ValueError: If a size is out of range or the base is unknown.
+
+    Source
+    ------
+    Dunefsky, Chlenski and Nanda, "Transcoders find interpretable LLM feature circuits", arXiv
+    2406.11944 (ReLU and ℓ1, unit atoms: jacobdunefsky/transcoder_circuits); TopK: Paulo, Shabalin and
+    Belrose, arXiv 2501.18823 (EleutherAI/sparsify). There the decoder begins at zero. Ours begins
+    where its first step would turn it, d_j ∝ Σ_i z_ij (y_i − b), and keeps unit atoms.
+
+    Example
+    -------
+    >>> x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    >>> t = Transcoder(d_in=4, d_out=6, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
+    >>> t.initialise((x, x @ torch.ones(4, 6)))
+    >>> t(x).shape, t.encode(x).shape, t.dictionary.shape
+    (torch.Size([300, 6]), (300, 8), torch.Size([8, 6]))
+    """
+
+    def __new__(cls, *_: Any, base: str = "TopK", **__: Any) -> Transcoder:
+        """An object that is a transcoder and a base, once the base is known."""
+        if "_host" not in vars(cls):
+            cls = _over(cls, one_of(base, HOSTS, name="base"))
+        return super().__new__(cls)
+
+    def __init__(
+        self,
+        d_in: int,
+        d_out: int,
+        n_atoms: int,
+        k: float | None = None,
+        *,
+        base: str = "TopK",
+        generator: torch.Generator | None = None,
+        **settings: Any,
+    ) -> None:
+        own: dict[str, Any] = {} if k is None else {"k": k}
+        settings.setdefault("revival", "auxk")  # whatever the base prefers
+        self.d_out, self.base = check_count(d_out, name="d_out"), base
+        super().__init__(d_in, n_atoms, **own, generator=generator, **settings)
+        if self.revival == "resample":
+            raise ValueError(
+                f"`revival` must be 'auxk' or 'push-up' for {type(self).__name__}, whose atoms are in "
+                "another space than what they are read from, got 'resample'. Leave it out."
+            )
+        self.reading = InputScaling(self.d_in)
+
+    __new__.__wrapped__ = __init__  # type: ignore[attr-defined]  # help() shows these arguments
+
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild a dictionary of this kind and size."""
+        return super().settings() | {"d_out": self.d_out, "base": self.base}
+
+    @property
+    def writes(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Widths of the hook points it writes."""
+        return (self.d_out,)
+
+    def _new_operator(self) -> MatrixOperator:
+        return DenseOperator(self.d_out, self.n_atoms, generator=self.generator)
+
+    def _new_encoder(self) -> LearnedAdjoint:
+        return LearnedAdjoint(DenseOperator(self.d_in, self.n_atoms, generator=self.generator))
+
+    def _seen(self, x: Rows) -> tuple[Rows, Centre]:
+        """X around its mean, as long as the target: pre-codes come in the target's units."""
+        return (x - self.reading.mean) * (self.reading.scale / self.scaling.scale), None
+
+    def _scale(self, rows: Rows, generator: torch.Generator | None) -> None:
+        super()._scale(rows, generator)
+        self.reading.fit_(self.split(rows)[0])
+
+    def _aim(self, codes: SparseCodes, left: Rows) -> None:
+        """Each atom begins at Σ_i z_ij (y_i − b), where a decoder that began at zero would turn."""
+        atoms = torch.zeros_like(self.operator.atoms()).requires_grad_()
+        with torch.enable_grad():
+            error, *_ = squared_error(codes.detach(), atoms, None, left)
+            (slope,) = torch.autograd.grad(error, atoms)
+        norms = slope.norm(dim=1, keepdim=True)
+        moved = (norms > UNIT_GUARD * norms.max()) & (norms > 0)
+        weight = self._free_atoms()
+        weight.copy_(torch.where(moved, -slope / norms, weight))
+
+    def _prox(self, k: Any) -> Prox:
+        return super()._prox(k)  # type: ignore[safe-super]
+
+    def _atoms_to_set(self) -> torch.nn.Parameter:
+        raise ValueError(
+            f"`method` must be None for {type(self).__name__}, whose atoms begin at what the first codes "
+            "are about. Leave it out."
+        )
+
+
+@cache
+def _over(kind: type[Transcoder], base: str) -> type[Transcoder]:
+    """The class of a transcoder over a base: both, the transcoder's rules first."""
+    from sae_nb.architectures import ARCHITECTURES
+
+    body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "_host": base}
+    return type(kind.__name__, (kind, ARCHITECTURES[base]), body)

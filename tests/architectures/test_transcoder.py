@@ -1,0 +1,206 @@
+"""Dictionaries that read one hook point and write another: what they learn, and what they are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.activations import Pairs, beside
+from sae_nb.architectures import ARCHITECTURES
+from sae_nb.architectures._archetypal import HOSTS
+
+D_IN, D_OUT, N_ATOMS = 12, 9, 40
+
+
+def pair(n: int = 600, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Twenty concepts, each read in one direction and written in another; far from the origin."""
+    generator = torch.Generator().manual_seed(seed)
+    on = torch.rand(n, 20, generator=generator) < 0.1
+    z = on * (1 + torch.rand(n, 20, generator=generator))
+    shared = torch.Generator().manual_seed(99)
+    read, written = (torch.randn(20, width, generator=shared) for width in (D_IN, D_OUT))
+    return 5 + z @ read, 3 * z @ written - 7
+
+
+def build(kind: Any = sn.Transcoder, base: str = "TopK", **settings: Any) -> Any:
+    counted = {"JumpReLU": {"l0": 4}, "ReLU": {}, "Gated": {}}.get(base, {"k": 4})
+    generator = torch.Generator().manual_seed(0)
+    return kind(
+        d_in=D_IN,
+        d_out=D_OUT,
+        n_atoms=N_ATOMS,
+        base=base,
+        generator=generator,
+        **counted,
+        **settings,
+    )
+
+
+@pytest.mark.parametrize("base", HOSTS)
+@pytest.mark.parametrize("kind", [sn.Transcoder, sn.SkipTranscoder])
+def test_every_selection_can_transcode(kind: Any, base: str) -> None:
+    """An object is of both classes, keeps unit atoms, and learns what is written from what is read."""
+    t = build(kind, base)
+    assert isinstance(t, kind)
+    assert isinstance(t, ARCHITECTURES[base])
+    result = sn.train(t, pair(), steps=60, batch_size=128, progress=False)
+    assert result.history[-1].r2 > 0.5
+    assert torch.allclose(t.dictionary.norm(dim=1), torch.ones(N_ATOMS), atol=1e-5)
+
+
+def test_atoms_begin_at_what_the_first_codes_are_about() -> None:
+    """d_j ∝ Σ_i z_ij (y_i − b), for every atom that fires."""
+    t, (x, y) = build(), pair()
+    t.initialise((x, y), torch.Generator().manual_seed(0))
+    codes = t.encode(x).to_dense()
+    by_hand = torch.nn.functional.normalize(codes.T @ (y - t.bias), dim=1)
+    fires = codes.any(dim=0)
+    assert int(fires.sum()) > N_ATOMS / 2
+    torch.testing.assert_close(t.dictionary[fires], by_hand[fires], rtol=1e-3, atol=1e-4)
+
+
+def test_without_atoms_a_skip_transcoder_is_least_squares() -> None:
+    """At its start, on the rows it was started with."""
+    t, (x, y) = build(sn.SkipTranscoder), pair()
+    t.initialise((x, y))
+    straight = t(x) - t.decode(t.encode(x)) + t.bias
+    centred = x - x.mean(dim=0)
+    best = centred @ torch.linalg.lstsq(centred, y - y.mean(dim=0)).solution + y.mean(dim=0)
+    torch.testing.assert_close(straight, best, rtol=1e-2, atol=1e-2)
+
+
+def test_a_skip_transcoder_adds_its_map_to_what_atoms_write() -> None:
+    """`decode` is the atoms' part alone, the full forward has both."""
+    t, (x, y) = build(sn.SkipTranscoder), pair()
+    sn.train(t, (x, y), steps=20, batch_size=128, progress=False)
+    codes = t.encode(x)
+    torch.testing.assert_close(
+        t(x) - t.decode(codes), (x - t.reading.mean) @ t.skip, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_pairs_train_alike_from_tensors_activations_and_disk(tmp_path: Path) -> None:
+    """The same rows give the same weights to the bit, wherever they lie."""
+    x, y = pair()
+    acts = (
+        sn.Activations.from_tensor(x, hook_point="in"),
+        sn.Activations.from_tensor(y, hook_point="out"),
+    )
+    for part, name in zip(acts, "xy", strict=True):
+        part.save(tmp_path / name)
+    stored = tuple(sn.load_activations(tmp_path / name) for name in "xy")
+    found = []
+    for data in ((x, y), acts, stored, Pairs(*acts)):
+        t = build()
+        sn.train(t, data, steps=10, batch_size=64, progress=False)
+        found.append(t)
+    assert all(part.on_disk for part in stored)
+    for other in found[1:]:
+        for one, two in zip(
+            found[0].state_dict().values(), other.state_dict().values(), strict=True
+        ):
+            assert torch.equal(one, two)
+    assert (found[1].hook_point, found[1].target_hook_point) == ("in", "out")
+
+
+def test_both_sites_are_remembered_in_files(tmp_path: Path) -> None:
+    """Where it reads and where it writes."""
+    t = build()
+    t.hook_point, t.target_hook_point = "mlp_in.3", "mlp_out.3"
+    t.save(tmp_path / "t")
+    again = sn.load_sae(tmp_path / "t")
+    assert (again.hook_point, again.target_hook_point) == ("mlp_in.3", "mlp_out.3")
+
+
+@pytest.mark.parametrize("kind", [sn.Transcoder, sn.SkipTranscoder])
+def test_a_resumed_training_gives_the_same_bits(kind: Any, tmp_path: Path) -> None:
+    """Twelve steps in one go, or six and six."""
+    how: dict[str, Any] = {"batch_size": 64, "progress": False, "checkpoint_every": 6}
+    whole, cut, again = (build(kind) for _ in range(3))
+    sn.train(whole, pair(), steps=12, **how)
+
+    def stop(record: Any) -> None:
+        if record.step >= 6:
+            raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="interrupted"):
+        sn.train(
+            cut, pair(), steps=12, checkpoint=tmp_path / "c", log_every=1, callbacks=stop, **how
+        )
+    sn.train(again, pair(), steps=12, checkpoint=tmp_path / "c", log_every=1, **how)
+    for one, two in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_rows_of_pairs_are_chosen_on_both_sides() -> None:
+    """By slice, mask, split and concatenation; the two never come apart."""
+    x, y = (sn.Activations.from_tensor(part) for part in pair(50))
+    pairs = Pairs(x, y)
+    for some in (pairs[10:20], pairs[x.x[:, 0] > 5], *pairs.split(0.5, seed=0)):
+        assert torch.equal(some.target.sample, some.sample)
+        assert torch.equal(some.target.x, y.x[some.sample])
+    both = sn.concatenate([pairs[:10], pairs[10:]])
+    assert torch.equal(both.target.x, y.x)
+    batch = next(pairs.batches(8, seed=0))
+    assert batch.shape == (8, D_IN + D_OUT)
+    assert torch.equal(next(beside([x, y]).batches(8, seed=0)), batch)
+
+
+def test_what_is_written_is_what_a_report_measures() -> None:
+    """R² of y by hand, with the mean of y as floor; the control may look at y itself."""
+    t, (x, y) = build(), pair()
+    sn.train(t, (x, y), steps=60, batch_size=128, progress=False)
+    report = sn.evaluate(t, (x, y), n_bootstrap=0)
+    assert report.r2.value == pytest.approx(
+        sn.evaluation.explained_variance(y, t(x).detach()), abs=1e-6
+    )
+    assert report.r2.floor == pytest.approx(0, abs=1e-9)
+    assert report.r2.value > report.r2.control
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x, y: x, ValueError, "two things for Transcoder.*got one hook point of width 12"),
+        (lambda x, y: (x, y[:7]), ValueError, r"row 7 is sample 7 .*missing.*\(600 and 7 rows"),
+        (lambda x, y: (x, y, y), TypeError, r"two things for Transcoder.*\(x, y\), got 3"),
+        (lambda x, y: (y, x), ValueError, r"widths of Transcoder, \[12, 9\].*got \[9, 12\]"),
+        (lambda x, y: (x, "y"), TypeError, r"`data\[1\]` must be activations or rows.*got str"),
+        (lambda x, y: (x, y.index_fill(0, torch.tensor([3]), torch.nan)), ValueError, "row 3"),
+    ],
+)
+def test_data_that_are_no_pair_are_refused(change: Any, error: Any, message: str) -> None:
+    """With the rule, what was given and what to do, before any step."""
+    with pytest.raises(error, match=message):
+        sn.train(build(), change(*pair()), steps=1, progress=False)
+
+
+def test_rows_of_another_order_are_named() -> None:
+    """The first row that differs, on both sides."""
+    x, y = (sn.Activations.from_tensor(part) for part in pair(20))
+    shuffled = y[[0, 1, 2, 5, 4, 3, *range(6, 20)]]
+    with pytest.raises(
+        ValueError, match="row 3 is sample 3 at the first and sample 5 at the other"
+    ):
+        sn.train(build(), (x, shuffled), steps=1, progress=False)
+
+
+def test_a_pair_is_refused_by_what_has_one_site() -> None:
+    """An SAE says what has two."""
+    with pytest.raises(ValueError, match="one hook point for TopK.*train a Transcoder"):
+        sn.train(sn.TopK(D_IN, 8, 2), Pairs(*map(sn.Activations.from_tensor, pair())), steps=1)
+    with pytest.raises(ValueError, match="`acts` must be two things for Transcoder"):
+        sn.evaluate(build(), pair()[0])
+
+
+def test_atoms_of_two_spaces_are_not_resampled_or_set() -> None:
+    """A residual says where to write and not what to read."""
+    with pytest.raises(ValueError, match="`revival` must be 'auxk' or 'push-up' for Transcoder"):
+        build(revival="resample")
+    with pytest.raises(ValueError, match="`method` must be None for Transcoder"):
+        build().initialise(pair(), method="spread")

@@ -1,0 +1,108 @@
+"""Promises of the photo recipe: exact continuation, an honest card, and refusals before any work."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import sae_nb as sn
+from sae_nb.models.recipes import photo_vit
+from sae_nb.models.recipes._vision_training import Batch, accuracies, photo_batches
+from sae_nb.models.recipes.photo_vit import PhotoRecipe, PhotoTraining, main, train_photo_vit
+
+RECIPE = PhotoRecipe(
+    steps=6, decay_steps=3, batch=4, log_every=2, n_held_out=8, warmup_steps=2, seed=1
+)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """CIFAR-10's binary version, of noise."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    records = np.random.default_rng(0).integers(0, 10, (20, 3073), dtype=np.uint8)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        (folder / f"{name}.bin").write_bytes(records.tobytes())
+    return folder
+
+
+def test_a_killed_run_continues_bit_exactly(tmp_path, photos, monkeypatch):
+    """Killed between checkpoints and called again, the weights are those of a whole run."""
+    train_photo_vit(RECIPE, photos, tmp_path / "whole")
+    advance = PhotoTraining.advance
+
+    def killed(self: PhotoTraining, batch: Batch) -> None:
+        if self.step == 5:
+            raise KeyboardInterrupt
+        advance(self, batch)
+
+    monkeypatch.setattr(PhotoTraining, "advance", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_photo_vit(RECIPE, photos, tmp_path / "killed")
+    monkeypatch.setattr(PhotoTraining, "advance", advance)
+    checkpoint = tmp_path / "killed" / f"{RECIPE.name}.checkpoint" / "checkpoint.json"
+    assert json.loads(checkpoint.read_text())["step"] == 4
+    assert not (tmp_path / "killed" / RECIPE.name).exists()
+    train_photo_vit(RECIPE, photos, tmp_path / "killed", resume=True)
+    files = [tmp_path / run / RECIPE.name / "model.safetensors" for run in ("whole", "killed")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    with pytest.raises(ValueError, match="must continue with the recipe it was begun with"):
+        train_photo_vit(replace(RECIPE, batch=5), photos, tmp_path / "killed", resume=True)
+
+
+def test_the_card_states_what_the_file_does(tmp_path, photos):
+    """The model loads like a bundled one; its accuracy is that of the weights read back."""
+    given = ["--photos", str(photos), "--out", str(tmp_path), "--steps", "2", "--decay-steps", "1"]
+    main([*given, "--seed", "3", "--residual-drop", "0"])
+    folder = tmp_path / "photo-vit-drop0-seed3"
+    card = json.loads((folder / "card.json").read_text())
+    model = sn.load_model(folder)
+    assert (model.module.config.d_model, model.module.config.residual_drop) == (96, 0)
+    held_out = photo_batches(photos, 3, shift=photo_vit.SHIFT)[1](20)
+    assert card["held_out"]["accuracy"] == accuracies(model.module, held_out)
+    assert card["pictures_seen"] == 2 * 96
+    assert "--residual-drop 0 --steps 2 --decay-steps 1 --seed 3 --out DIR" in card["command"]
+
+
+def test_training_lowers_the_loss(photos):
+    """Twenty-five steps on one batch fit it; the heads that have no labels stay as they were drawn."""
+    state = PhotoTraining(replace(RECIPE, steps=200, batch=16))
+    batch = photo_batches(photos, 0, shift=photo_vit.SHIFT)[0](0, 16)
+    drawn, losses = state.model.texture.weight.clone(), []
+    with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
+        for _ in range(25):
+            state.advance(batch)
+            losses.append(state.loss)
+    assert losses[-1] < 0.7 * losses[0]
+    assert torch.equal(state.model.texture.weight, drawn)
+
+
+def test_the_default_recipe_is_constant_for_55_per_cent():
+    """The decay takes the rest, whatever the seed."""
+    recipe = PhotoRecipe()
+    assert recipe.decay_steps / recipe.steps == pytest.approx(0.45)
+    assert (recipe.name, replace(recipe, residual_drop=0.3).name) == (
+        "photo-vit-seed0",
+        "photo-vit-drop0.3-seed0",
+    )
+
+
+def test_bad_input_is_refused(tmp_path, capsys):
+    """Rule, what was given, what to do; before anything is written."""
+    with pytest.raises(ValueError, match=r"`residual_drop` must be in \[0, 1\), got 1"):
+        PhotoRecipe(residual_drop=1.0)
+    with pytest.raises(ValueError, match="`decay_steps` must be between 1 and steps=5, got 6"):
+        PhotoRecipe(steps=5, decay_steps=6)
+    out = tmp_path / "out"
+    with pytest.raises(FileNotFoundError, match="No CIFAR-10 train images"):
+        main(["--photos", str(tmp_path), "--out", str(out)])
+    with pytest.raises(SystemExit):
+        main(["--out", str(out)])
+    assert "--photos" in capsys.readouterr().err
+    assert not out.exists()
