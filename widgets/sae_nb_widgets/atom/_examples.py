@@ -90,8 +90,8 @@ class ExamplesView:
     def show(self, examples: tuple[Example, ...], maximum: float, missing: str = "") -> None:
         """Draw examples on a scale that ends at `maximum`; `missing` says why there are none."""
         self._examples = examples
-        self.component.empty_text = missing or "There are no examples."
         self._draw(examples, maximum)
+        self.component.empty_text = missing or "There are no examples."
 
     def say(self, text: str) -> None:
         """Show a sentence in place of examples."""

@@ -83,6 +83,7 @@ class Component(LiveWidget):
     description = t.Unicode("", help="What the component shows, read out by screen readers.").tag(
         sync=True
     )
+    # Written after the rows: a busy page reads messages one by one, and would say that there are none.
     empty_text = t.Unicode("Nothing to show yet.", help="What to say when there is nothing.").tag(
         sync=True
     )

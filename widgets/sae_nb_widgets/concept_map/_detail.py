@@ -75,7 +75,6 @@ class SharedInputs:
         n_atoms = self._n_atoms = 0 if selection is None else len(selection.atoms)
         title = "" if selection is None else _inputs_title(selection, view, chosen, name)
         self._title.value = f'<div class="sae-nb-cardtitle">{escape(title)}</div>' if title else ""
-        self.component.empty_text = "No input activates the chosen atoms." if title else ""
         captions = [self._caption(shared, n_atoms) for shared in self._inputs]
         if isinstance(self.component, TokenStrip):
             self._show_texts(captions)
@@ -85,6 +84,7 @@ class SharedInputs:
             self.component.description, self._title.value = title, ""
             places = [shared.place for shared in self._inputs]
             self.component.show(places, [shared.strength for shared in self._inputs])
+        self.component.empty_text = "No input activates the chosen atoms." if title else ""
 
     def _caption(self, shared: SharedInput, n_atoms: int) -> str:
         if n_atoms == 1:

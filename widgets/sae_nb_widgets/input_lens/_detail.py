@@ -82,12 +82,12 @@ class InputLensDetail:
         there = {index: probability for index, _, probability in other.answers} if other else {}
         quoted = summary.kind == "language"
         names = [f"“{visible_token(name)}”" if quoted else name for _, name, _ in shown]
-        self.answers.empty_text = NO_ANSWER
-        show(self.answers, True)
         self.answers.description = "the model's answer" + (" (A; B as a tick)" if other else "")
         before = [there.get(index) for index in self._ids] if other else None
         notes = [format_percent(value, digits=2) for value in p]
         self.answers.show(names, p, notes=notes, before=before, maximum=1.0)
+        self.answers.empty_text = NO_ANSWER
+        show(self.answers, True)
         if summary.target in self._ids:
             self._filling = True
             self.answers.selected = self._ids.index(summary.target)
@@ -105,12 +105,12 @@ class InputLensDetail:
         self.card.value = card_html(summary, atom, check, contrast, names)
         silent = summary.place(atom) is None
         strongest = summary.top(1, "strength") if silent else []
-        show(self.buttons, True)
-        show(self.check, not silent)
-        show(self.strongest, bool(strongest))
         if strongest:
             self.offered = strongest[0]
             self.strongest.description = f"strongest here: {names.name(self.offered)}"
+        show(self.check, not silent)
+        show(self.strongest, bool(strongest))
+        show(self.buttons, True)  # only now: those that are not meant are hidden
 
     def show_position(self, summary: InputSummary, position: int, names: AtomNames) -> None:
         """List the strongest atoms at a position; a negative one hides the list."""
@@ -122,8 +122,6 @@ class InputLensDetail:
         name = visible_token(summary.tokens[position])
         place = f"token {position} “{name}”" if summary.kind == "language" else name
         self.here.description = f"strongest atoms at {place}"
-        unread = position not in summary.read
-        self.here.empty_text = "The SAE does not read this position." if unread else "None fires."
         sizes = [abs(strength) for _, strength, _ in found]
         self.here.show(
             [names.name(atom) for atom in self._atoms],
@@ -131,4 +129,7 @@ class InputLensDetail:
             atoms=self._atoms,
             icons=icons_of(names, self._atoms) if summary.kind == "vision" else (),
         )
-        show(self.here, True)  # only now: nothing is said before it is known
+        # Only now: nothing is said before it is known.
+        unread = position not in summary.read
+        self.here.empty_text = "The SAE does not read this position." if unread else "None fires."
+        show(self.here, True)

@@ -537,7 +537,6 @@ class InputLens(Panel):
             columns = input_lens_bars.columns_of(seen.first, atoms, self._checks)
         measured = any(atom in self._checks for atom in atoms)
         place = atoms.index(self.atom) if self.atom in atoms else -1
-        self._bars.empty_text = "No atom fires here."
         self._filling = True
         self._bars.show(
             [self.names.name(atom) for atom in atoms],
@@ -547,6 +546,7 @@ class InputLens(Panel):
             icons=icons_of(self.names, atoms) if self.kind == "vision" else (),
             key=input_lens_bars.key_of(seen.first, seen.contrast is not None, measured),
         )
+        self._bars.empty_text = "No atom fires here."
         self._filling = False
 
     # --- clicks -----------------------------------------------------------------------------------

@@ -188,7 +188,8 @@ class SteeringControls:
         """Give the slider the range of the atom and the mode, and say in which unit it is."""
         atom, mode = self._panel.atom, self._panel.mode
         fit_slider(self.strength, self._panel.strength, *scale.limits(atom, mode))
-        self.unit.value = unit_html(scale.words(atom, mode), scale.explained(atom, mode))
+        if self._panel.ready:  # the unit is not known before
+            self.unit.value = unit_html(scale.words(atom, mode), scale.explained(atom, mode))
         self.name.value = atom_mark(atom, self._panel.names.words(atom))
 
     def show_positions(self) -> None:

@@ -84,7 +84,9 @@ def update_answer(figure: go.Figure, summary: SteeringSummary | None) -> None:
         with figure.batch_update():
             for trace in (BEFORE, AFTER, RANDOM, WORDS):
                 figure.data[trace].x = figure.data[trace].y = ()
-            figure.layout.yaxis.tickvals = figure.layout.yaxis.ticktext = ()
+            # Left to itself plotly numbers an axis that has nothing on it.
+            for axis in (figure.layout.xaxis, figure.layout.yaxis):
+                axis.tickvals = axis.ticktext = ()
         return
     rows = np.arange(len(summary.names), dtype=np.float32)
     labels = [_label(name, summary.outcome) for name in summary.names]

@@ -175,19 +175,19 @@ class TemporalDetail:
         sources = record.read_from(time) if inside else []
         atoms = record.atoms_added(time) if inside else []
         self._times, self._ids = [s[0] for s in sources], [a[0] for a in atoms]
-        self._sources.empty_text = "Nothing before it was read." if inside else NOTHING_CHOSEN
         self._sources.show(
             [f"{i + record.first_position} {visible_token(record.names[i])}" for i in self._times],
             [100 * share for _, share in sources],
             notes=[format_number(100 * share, "%", digits=2) for _, share in sources],
         )
-        self._atoms.empty_text = "It adds no atom." if inside else NOTHING_CHOSEN
         self._atoms.show(
             [row_name(names, i, record, "novel") for i in self._ids],
             [value for _, value in atoms],
             atoms=self._ids,
             icons=icons_of(names, self._ids),
         )
+        self._sources.empty_text = "Nothing before it was read." if inside else NOTHING_CHOSEN
+        self._atoms.empty_text = "It adds no atom." if inside else NOTHING_CHOSEN
 
 
 def _call(callback: Callable[[int], None], known: list[int], place: int) -> None:
