@@ -31,7 +31,6 @@ S = TypeVar("S", bound=SparseAutoencoder)
 # block L − 1, and before block 0 it is the embedding; so one name is enough for each place.
 
 
-_OURS = re.compile(r"(resid_pre|resid_mid|resid_post|attn_out|mlp_out)\.(\d+)")
 _BLOCKS = re.compile(r"(?:model\.|transformer\.|gpt_neox\.)?(?:layers|h|blocks)\.(\d+)")
 
 
@@ -48,14 +47,6 @@ def known_hook_point(name: str | None) -> str | None:
     if standard in ("embed_tokens", "model.embed_tokens", "transformer.wte"):
         return "embed"
     return standard
-
-
-def lens_name(hook_point: str) -> str:
-    """Return TransformerLens' name of a standard hook point; other names are returned as they are."""
-    if hook_point == "embed":
-        return "hook_embed"
-    match = _OURS.fullmatch(hook_point)
-    return f"blocks.{match[2]}.hook_{match[1]}" if match else hook_point
 
 
 # -------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 from sae_nb.atoms import AtomCatalogue, AtomSummary, Band, Example, describe_atom
 from sae_nb.checks import check_count, checked
 from sae_nb.files import new_folder, write_bytes
-from sae_nb.interop._foreign import lens_name
+from sae_nb.models import lens_name
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -24,13 +24,13 @@ from sae_nb.checks import checked
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop._foreign import (
     known_hook_point,
-    lens_name,
     named_errors,
     remember,
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Norm, Origin, Rule, assemble
 from sae_nb.interop._temporal import saelens_temporal, temporal_of_saelens
+from sae_nb.models import lens_name
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 LIBRARY = "SAELens"

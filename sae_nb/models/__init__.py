@@ -28,6 +28,7 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.models._attention import Attention as Attention, read_attention as read_attention
     from sae_nb.models._checkpoints import (
         first_line as first_line,
         is_offline as is_offline,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # for the other rooms
         Side as Side,
         check_writable as check_writable,
         first_input as first_input,
+        lens_name as lens_name,
         read_tensor as read_tensor,
         replace_tensor as replace_tensor,
         standard_name as standard_name,

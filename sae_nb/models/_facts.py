@@ -31,6 +31,16 @@ class ModelFacts:
     """Longest text, tokens; None if unlimited or unknown."""
 
 
+_HEAD_COUNTS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+
+
+def head_count(module: nn.Module) -> int | None:
+    """Return how many attention heads a layer has; None where the configuration does not say."""
+    config = config_of(module)
+    counts = [getattr(config, name, None) for name in _HEAD_COUNTS]
+    return next((count for count in counts if isinstance(count, int)), None)
+
+
 _NO_LIMIT = 10**9  # tokenizers write about 1e30 for "unlimited"
 _CONTEXT_NAMES = (
     "max_position_embeddings",

@@ -39,6 +39,13 @@ MLPS = (
     "attention.output.dense+output.dense", "mlp.dense_4h_to_h", "ffn.down_proj", "mlp", "ffn",
     "feed_forward", "block_sparse_moe", "fc2", "fc",
 )  # fmt: skip
+# The projection that mixes the heads, within a block: its input is their outputs side by side. A torch
+# `MultiheadAttention` has none that is called as a module.
+HEAD_MIXERS = (
+    "self_attn.o_proj", "self_attn.out_proj", "self_attn.dense", "attention.o_proj", "attention.output.dense",
+    "attention.dense", "attention.out_lin", "self_attention.dense", "attn.c_proj", "attn.attention.out_proj",
+    "attn.out_proj", "attn.o_proj", "attn.proj", "attn.out", "attn.Wo",
+)  # fmt: skip
 # The module whose input the MLP reads; BERT and OPT have none that holds all of it.
 MLP_INPUTS = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "intermediate", "fc1")
 # The norm in front of the MLP: its input is the stream between the two branches. Reading it is
@@ -81,6 +88,9 @@ class Structure:
     mlp: str | None = None
     """What attention and what the MLP add to the stream, within a block."""
 
+    head_mixer: str | None = None
+    """The projection that the heads' outputs enter side by side, within a block."""
+
     mlp_input: str | None = None
     """The module that the MLP's input enters, within a block."""
 
@@ -116,6 +126,11 @@ def find_structure(module: nn.Module) -> Structure | None:
     if _part(block, "post_feedforward_layernorm") is not None:
         attentions = ("post_attention_layernorm", *ATTENTIONS)
     attention = _first_part(block, attentions)
+    mixer = _first_part(block, HEAD_MIXERS)
+    if mixer is not None and isinstance(
+        _part(block, mixer.rpartition(".")[0]), nn.MultiheadAttention
+    ):
+        mixer = None
     mlp = _first_part(block, MLPS)
     additive: bool | None = True if family in ADDITIVE else None
     if post_norm or family in SCALED:
@@ -126,6 +141,7 @@ def find_structure(module: nn.Module) -> Structure | None:
         embed=_first_upwards(module, path, EMBEDDINGS) or _input_embedding(module),
         final_norm=None if post_norm else _first_upwards(module, path, FINAL_NORMS),
         attention=attention,
+        head_mixer=None if attention is None else mixer,
         mlp=mlp,
         mlp_input=None if mlp is None else _first_part(block, MLP_INPUTS),
         middle=middle,
@@ -154,6 +170,9 @@ def standard_hook_points(module: nn.Module, structure: Structure | None) -> list
 def _block_points(structure: Structure, layer: int) -> Iterator[HookPoint]:
     block = f"{structure.blocks}.{layer}"
     yield HookPoint(f"resid_pre.{layer}", path=block, side="input", layer=layer)
+    if structure.head_mixer is not None:
+        path = f"{block}.{structure.head_mixer}"
+        yield HookPoint(f"head_out.{layer}", path=path, side="input", layer=layer)
     if structure.attention is not None:
         path = f"{block}.{structure.attention}"
         yield HookPoint(f"attn_out.{layer}", path=path, layer=layer)

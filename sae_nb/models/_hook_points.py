@@ -19,7 +19,10 @@ from sae_nb.checks import check_hook_name, checked
 Side = Literal["input", "output"]
 
 _TRANSFORMER_LENS = re.compile(
-    r"blocks\.(?P<layer>\d+)\.hook_(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out)"
+    r"blocks\.(?P<layer>\d+)\.(hook_(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out)|attn\.hook_z)"
+)
+_STANDARD = re.compile(
+    r"(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out|head_out)\.(?P<layer>\d+)"
 )
 
 
@@ -87,7 +90,18 @@ def standard_name(name: str) -> str:
     if name == "hook_embed":
         return "embed"
     match = _TRANSFORMER_LENS.fullmatch(name)
-    return f"{match['kind']}.{match['layer']}" if match else name
+    return f"{match['kind'] or 'head_out'}.{match['layer']}" if match else name
+
+
+def lens_name(hook_point: str) -> str:
+    """Return TransformerLens' name of a standard hook point; other names are returned as they are."""
+    if hook_point == "embed":
+        return "hook_embed"
+    match = _STANDARD.fullmatch(hook_point)
+    if match is None:
+        return hook_point
+    end = "attn.hook_z" if match["kind"] == "head_out" else f"hook_{match['kind']}"
+    return f"blocks.{match['layer']}.{end}"
 
 
 def find_hook_point(

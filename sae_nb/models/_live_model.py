@@ -150,6 +150,11 @@ class LiveModel(KnowsOtherWords):
         """How many blocks it has; None for a network without blocks."""
         return None if self.structure is None else self.structure.n_blocks
 
+    @property
+    def n_heads(self) -> int | None:
+        """How many attention heads a layer has; None where its configuration does not say."""
+        return facts.head_count(self.module)
+
     @cached_property
     def structure(self) -> Structure | None:
         """Where its blocks and their parts are; None if it has none."""
@@ -197,7 +202,8 @@ class LiveModel(KnowsOtherWords):
     def hook_points(self) -> HookPoints:
         """Return the model's hook points in the order a forward pass reaches them.
 
-        ``embed``; per block ``resid_pre.L`` (its input), ``attn_out.L`` and ``mlp_out.L`` (what is
+        ``embed``; per block ``resid_pre.L`` (its input), ``head_out.L`` (the outputs of its attention
+        heads side by side, before they are mixed), ``attn_out.L`` and ``mlp_out.L`` (what is
         added to the stream), ``resid_mid.L`` (the stream between them, where it can be read),
         ``mlp_in.L`` (what the MLP reads) and ``resid_post.L`` (its output); ``final_norm``. In
         pre-norm families resid_post = resid_pre + attn_out + mlp_out; `structure` says whether that holds here.

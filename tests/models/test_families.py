@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sae_nb.models import LiveModel, read_tensor, wrap
+from sae_nb.models import Batch, LiveModel, read_attention, read_tensor, wrap
 from sae_nb.models._families import ADDITIVE, find_structure
 from sae_nb.models._interventions import with_time_axis
 
@@ -22,6 +22,8 @@ VISION = [
     *("dinov3_vit", "deit"),
 ]
 SUM_HOLDS = [*CAUSAL, "modernbert", *VISION]
+# Their attention is written out in matrix products, in the transformers that is pinned.
+EAGER = {"gpt_neo", "gptj", "gemma2", "bloom", "mpt"}
 EVERY = [*CAUSAL, "modernbert", "granite", *POST_NORM, *VISION]
 
 
@@ -31,11 +33,14 @@ def inputs_for(model: LiveModel) -> Tensor:
     return torch.randint(3, 64, (2, 9))
 
 
-def read_all(model: LiveModel) -> tuple[dict[str, Tensor], list[str], Tensor]:
+def read_all(
+    model: LiveModel, batch: Batch | None = None
+) -> tuple[dict[str, Tensor], list[str], Tensor]:
     """Read every hook point in one pass with plain hooks, and the order they were reached in."""
     seen: dict[str, Tensor] = {}
     handles = []
-    (batch,) = model.batches(inputs_for(model))
+    if batch is None:
+        (batch,) = model.batches(inputs_for(model))
     for point in model.hook_points():
         module = model.get_module(point.path)
 
@@ -64,7 +69,28 @@ def test_hook_points_are_listed_in_the_order_a_forward_pass_reaches_them(build, 
     _, order, _ = read_all(model)
     assert order == model.hook_points()
     kinds = {point.kind for point in model.hook_points()}
-    assert {"embed", "resid_pre", "attn_out", "mlp_out", "resid_post"} <= kinds
+    assert {"embed", "resid_pre", "head_out", "attn_out", "mlp_out", "resid_post"} <= kinds
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_heads_lie_side_by_side(build, family) -> None:
+    """head_out is what the pattern takes from the values, head by head, also where heads share values."""
+    model = wrap(build(family))
+    assert model.n_heads == 2
+    seen, _, _ = read_all(model)
+    (batch,) = model.batches(inputs_for(model)[:1])
+    if family in EAGER:
+        with pytest.raises(ValueError, match="scaled_dot_product_attention"):
+            read_attention(model, batch, 1)
+        assert seen["head_out.1"].shape[-1] == model.width("head_out.1")
+        return
+    seen, _, _ = read_all(model, batch)
+    attention = read_attention(model, batch, 1)
+    made = (attention.pattern @ attention.values).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(made, seen["head_out.1"][0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        attention.pattern.sum(dim=-1), torch.ones(made.shape[0]).expand(2, -1)
+    )
 
 
 @pytest.mark.parametrize("family", SUM_HOLDS)

@@ -14,6 +14,7 @@ from sae_nb.models import (
     HookPoint,
     HookPointNotFound,
     first_input,
+    lens_name,
     read_tensor,
     replace_tensor,
     standard_name,
@@ -65,12 +66,14 @@ def test_copies_keep_the_place(copied) -> None:
         ("blocks.2.hook_attn_out", "attn_out.2"),
         ("blocks.2.hook_mlp_out", "mlp_out.2"),
         ("hook_embed", "embed"),
-        ("blocks.2.attn.hook_z", "blocks.2.attn.hook_z"),
+        ("blocks.2.attn.hook_z", "head_out.2"),
+        ("blocks.2.attn.hook_q", "blocks.2.attn.hook_q"),
     ],
 )
 def test_transformer_lens_names_are_understood(foreign: str, ours: str) -> None:
-    """Names of the same place in TransformerLens translate; others are left alone."""
+    """Names of the same place in TransformerLens translate, there and back; others are left alone."""
     assert standard_name(foreign) == ours
+    assert lens_name(ours) == foreign
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,83 @@
+"""Attention as a model computed it: the pattern and the values of every head in one layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+if TYPE_CHECKING:
+    from sae_nb.models._inputs import Batch
+    from sae_nb.models._live_model import LiveModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention:
+    """One layer's attention on one input: the output of head h at t is Σ_s pattern[h, t, s] · values[h, s]."""
+
+    pattern: Float[Tensor, "heads time source"]
+    values: Float[Tensor, "heads source d_head"]
+    """Rows of the pattern sum to 1; heads that share values (grouped queries) have a copy each."""
+
+
+def read_attention(model: LiveModel, batch: Batch, layer: int) -> Attention:
+    """Run the model on a batch of one input and return what the heads of a layer did.
+
+    Raises
+    ------
+    ValueError: If the model does not compute attention by torch's `scaled_dot_product_attention`.
+    """
+    with _Listening() as listening:
+        model.forward(batch)
+    if len(listening.calls) != model.n_layers:
+        raise ValueError(
+            "Attention must be computed by torch's scaled_dot_product_attention, once a layer, for its "
+            f"pattern to be read: {model.name} has {model.n_layers} layers and called it "
+            f'{len(listening.calls)} times. Load it with attn_implementation="sdpa", if its class can.'
+        )
+    return _attention(*listening.calls[layer])
+
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class _Listening(TorchFunctionMode):
+    """Keeps the arguments of each call of attention, in the order of the layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.scaled_dot_product_attention:
+            self.calls.append((args, kwargs))
+        return func(*args, **kwargs)
+
+
+def _attention(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attention:
+    """The pattern and the values of a call, for the first of its batch."""
+    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+    given = dict(zip(names, args, strict=False)) | kwargs
+    query, key, value = (given[name][0].detach().float() for name in names[:3])
+    shared = len(query) // len(key)  # heads that share keys and values
+    key, value = key.repeat_interleave(shared, 0), value.repeat_interleave(shared, 0)
+    scale = given.get("scale")
+    scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    mask = given.get("attn_mask")
+    if given.get("is_causal"):
+        mask = torch.ones_like(scores, dtype=torch.bool).tril()
+    elif mask is not None:
+        mask = mask[0] if mask.ndim == 4 else mask
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    elif mask is not None:
+        scores = scores + mask.float()
+    return Attention(pattern=scores.softmax(dim=-1), values=value)
