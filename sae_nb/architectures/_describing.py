@@ -53,6 +53,7 @@ def _chosen(sae: SparseAutoencoder) -> dict[str, Any]:
     sizes = {"d_in": sae.d_in, "n_atoms": sae.n_atoms}
     try:
         settings = sae.settings()
+        sizes = {n: v for n, v in sizes.items() if n in settings}
         defaults = {n: p.default for n, p in inspect.signature(type(sae)).parameters.items()}
         empty = inspect.Parameter.empty
         given = {

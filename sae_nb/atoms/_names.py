@@ -31,7 +31,7 @@ class AtomCard:
     """Number and words; the words alone, empty where nothing is known."""
 
     source: str
-    """Where the words come from: "label", "label found automatically", "caption" or "" ."""
+    """Where the words come from: "label", "label found automatically", "row", "caption" or "" ."""
 
     fires: str
     """How often it fires and of what, in words; empty where no activations are known."""
@@ -44,8 +44,9 @@ class AtomCard:
 class AtomNames:
     """What every atom of an SAE is called: a label, or an automatic caption.
 
-    A label that somebody wrote comes first, then one that was measured, then the tokens or places on
-    which the atom's strength gathers ("after “.”", "centre patches"). Without activations an atom is
+    A label that somebody wrote comes first, then one that was measured, then the row of the data that
+    the atom is, where an SAE stores rows (`ITDA`), then the tokens or places on which the atom's strength
+    gathers ("after “.”", "centre patches"). Without activations an atom is
     its number.
 
     Parameters
@@ -90,7 +91,12 @@ class AtomNames:
 
     def words(self, atom: int) -> str:
         """Return the label of an atom, or its caption; empty where neither is known."""
-        return _shortened(self.labels.label(atom) or self.caption(atom))
+        return _shortened(self.labels.label(atom) or self.row(atom) or self.caption(atom))
+
+    def row(self, atom: int) -> str:
+        """Return which row of the data an atom is, in words; empty where atoms are no rows."""
+        stored = () if self.catalogue is None else getattr(self.catalogue.sae, "stored", ())
+        return stored[atom].words if atom < len(stored) else ""
 
     def caption(self, atom: int) -> str:
         """Return the words made from what the atom fires on; empty without encoded activations."""
@@ -112,7 +118,7 @@ class AtomNames:
         label = _shortened(self.labels.label(atom))
         if label:
             return f"“{label}” (atom {atom})"
-        caption = self.caption(atom)
+        caption = self.row(atom) or self.caption(atom)
         return (
             f"atom {atom} ({caption})" if caption not in ("", *MIXED.values()) else f"atom {atom}"
         )
@@ -164,6 +170,8 @@ class AtomNames:
     def _source(self, atom: int) -> str:
         if self.labels.label(atom):
             return "label" if self.labels.is_written(atom) else "label found automatically"
+        if self.row(atom):
+            return "row"
         return "caption" if self.caption(atom) else ""
 
     # --- changes ----------------------------------------------------------------------------------

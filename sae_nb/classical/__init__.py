@@ -1,6 +1,7 @@
-"""The factorisations people knew before SAEs, behind the same interface, to compare with.
+"""Dictionaries that are fitted, not trained, behind the interface of an SAE.
 
-They are fitted, not trained: `fit_classical(acts, "PCA", n_atoms)`.
+The factorisations people knew before SAEs, to compare with: `fit_classical(acts, "PCA", n_atoms)`. And
+`ITDA`, whose atoms are rows of the data.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from sae_nb._lazy import door
 
 if TYPE_CHECKING:
     from sae_nb.classical._fitting import METHODS as METHODS, fit_classical as fit_classical
+    from sae_nb.classical._itda import ITDA as ITDA
     from sae_nb.classical._model import Classical as Classical
 else:
     __getattr__, __dir__, __all__ = door(__name__)

@@ -86,11 +86,11 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
     """
     folder = _located(folder_or_name)
     if (folder / MANIFEST).is_file():
-        from sae_nb.classical import Classical
+        from sae_nb.classical import ITDA, Classical
         from sae_nb.interop import IMPORTED
 
         # Besides the architectures: classes that are read or fitted, never trained.
-        sae = read_sae(folder, {**IMPORTED, "Classical": Classical})
+        sae = read_sae(folder, {**IMPORTED, "Classical": Classical, "ITDA": ITDA})
     else:
         sae = _of_another_library(folder)
     if Path(folder_or_name).is_dir():

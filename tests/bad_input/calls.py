@@ -245,6 +245,7 @@ RECIPES: dict[str, Make] = {
     "architectures.admm": lambda kit: {"operator": kit.operator, "x": kit.x, "prox": kit.prox, "n_steps": 3},
     "capturing.stream": _on(model="model", inputs="x", hook_point="hook_point"),
     "classical.Classical": _sae_made(method="PCA"),
+    "classical.ITDA": lambda kit: {"d_in": D_IN, "k": 2},
     "classical.fit_classical": lambda kit: {"data": kit.x, "method": "PCA", "n_atoms": D_IN},
     "codes.SparseCodes": lambda kit: {
         "values": kit.codes.values, "atoms": kit.codes.atoms, "offsets": kit.codes.offsets,
