@@ -58,7 +58,11 @@ if TYPE_CHECKING:
         sparse_code as sparse_code,
     )
     from sae_nb.capturing import capture as capture, stream as stream
-    from sae_nb.classical import ITDA as ITDA, fit_classical as fit_classical
+    from sae_nb.classical import (
+        ITDA as ITDA,
+        fit_classical as fit_classical,
+        supervised_dictionary as supervised_dictionary,
+    )
     from sae_nb.codes import SparseCodes as SparseCodes
     from sae_nb.diagnosis import doctor as doctor
     from sae_nb.evaluation import (

@@ -246,6 +246,10 @@ RECIPES: dict[str, Make] = {
     "capturing.stream": _on(model="model", inputs="x", hook_point="hook_point"),
     "classical.Classical": _sae_made(method="PCA"),
     "classical.ITDA": lambda kit: {"d_in": D_IN, "k": 2},
+    "classical.supervised_dictionary": lambda kit: {
+        "acts": kit.x,
+        "attributes": {"odd": [i % 2 for i in range(len(kit.x))]},
+    },
     "classical.fit_classical": lambda kit: {"data": kit.x, "method": "PCA", "n_atoms": D_IN},
     "codes.SparseCodes": lambda kit: {
         "values": kit.codes.values, "atoms": kit.codes.atoms, "offsets": kit.codes.offsets,
