@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         AbsTopK as AbsTopK,
         Archetypal as Archetypal,
         BatchTopK as BatchTopK,
+        Crosscoder as Crosscoder,
         Gated as Gated,
         JumpReLU as JumpReLU,
         MatchingPursuit as MatchingPursuit,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # for the other rooms
         Pairs as Pairs,
         beside as beside,
         of_sites as of_sites,
+        side_by_side as side_by_side,
     )
     from sae_nb.activations._store import (
         KIND as KIND,

@@ -162,6 +162,11 @@ class Activations(KnowsOtherWords):
         return self._rows.d_in
 
     @property
+    def sites(self) -> tuple[int, ...]:
+        """Widths of the hook points that lie side by side in a row; one, unless several were joined."""
+        return self._rows.sites
+
+    @property
     def target(self) -> Activations:
         """What a dictionary that reads these rows is to write: the rows themselves, unless paired."""
         return self
@@ -451,6 +456,10 @@ def acts_for(
     check_sae(sae)
     if getattr(sae, "writes", None) is not None:
         acts = _of_two_sites(sae, acts, name, target)
+    elif getattr(sae, "by_site", False):
+        from sae_nb.activations._sites import side_by_side
+
+        acts = side_by_side(sae, acts, name=name)
     place = getattr(sae, "hook_point", None)
     where = f"The SAE was trained at {place}." if place else "See `sae.hook_point`."
     if is_array(acts):

@@ -74,6 +74,11 @@ class Rows:
         return int(self.starts[-1])
 
     @property
+    def sites(self) -> tuple[int, ...]:
+        """Widths of what lies side by side in a row."""
+        return (self.d_in,)
+
+    @property
     def tensor(self) -> Float[Tensor, "n d_in"] | None:
         """All rows, where they are in memory in one piece."""
         piece = self.pieces[0] if len(self.pieces) == 1 else None
@@ -166,6 +171,11 @@ class JoinedRows(Rows):
 
     def __len__(self) -> int:
         return len(self.parts[0])
+
+    @property
+    def sites(self) -> tuple[int, ...]:
+        """Widths of what lies side by side in a row."""
+        return tuple(width for part in self.parts for width in part.sites)
 
     @property
     def tensor(self) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sae_nb.activations._activations import Activations, Index
 from sae_nb.activations._rows import JoinedRows
-from sae_nb.checks import check_matrix, checked, is_array
+from sae_nb.checks import as_tensor, check_matrix, checked, is_array
 
 AND = " + "
 """Between the names of hook points that lie side by side."""
@@ -96,9 +96,15 @@ def beside(parts: Sequence[Activations]) -> Activations:
         sample=first.sample,
         position=first.position,
         hook_point=None if None in names else AND.join(map(str, names)),
-        model_name=first.model_name,
+        model_name=_one_name([part.model_name for part in parts]),
         context=first.context,
     )
+
+
+def _one_name(names: Sequence[str | None]) -> str | None:
+    """The model that all are of; several where they are of several."""
+    known = list(dict.fromkeys(name for name in names if name is not None))
+    return AND.join(known) or None
 
 
 @checked(leave=("data",))
@@ -112,7 +118,7 @@ def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
     """
     n_reads, writes = len(sae.reads), sae.writes
     if writes is None:
-        return _side(data, n_reads, name) if n_reads > 1 else data
+        return _side(data, n_reads, name) if sae.by_site else data
     if not isinstance(data, tuple | list) or isinstance(data, Pairs):
         return data
     if len(data) != 2:
@@ -127,18 +133,63 @@ def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
     return Pairs(x, target)
 
 
+def side_by_side(sae: Any, x: Any, *, name: str = "x") -> Any:
+    """What a dictionary of several sites reads, one thing per site, as one whose rows hold all of them.
+
+    What is no list has them side by side already.
+
+    Raises
+    ------
+    ValueError: If there is not one thing per site, or they are of other widths, shapes or rows.
+    """
+    if not isinstance(x, tuple | list):
+        return x
+    _check_one_each(x, len(sae.reads), name)
+    if all(isinstance(part, Activations) for part in x):
+        _check_widths(sae, [part.d_in for part in x], name)
+        return beside(x)
+    parts = [as_tensor(part, name=f"{name}[{i}]") for i, part in enumerate(x)]
+    for i, part in enumerate(parts):
+        if not part.is_floating_point():
+            check_matrix(part, name=f"{name}[{i}]", flatten=True)
+    _check_widths(sae, [part.shape[-1] if part.ndim else 0 for part in parts], name)
+    shapes = [tuple(part.shape[:-1]) for part in parts]
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            f"`{name}` must hold the same tokens at every site, but their leading shapes are "
+            f"{', '.join(map(str, shapes))}. Capture them in one call, and choose rows of all alike."
+        )
+    return torch.cat([part.to(parts[0]) for part in parts], dim=-1)
+
+
+def _check_widths(sae: Any, widths: Sequence[int], name: str) -> None:
+    if tuple(widths) != tuple(sae.reads):
+        raise ValueError(
+            f"`{name}` must have the widths of {type(sae).__name__}, {list(sae.reads)}, in this order, got "
+            f"{list(widths)}. Was one captured at a different hook point?"
+        )
+
+
 def _names(sae: Any) -> tuple[str, str]:
     return ("x", "y") if len(sae.reads) == 1 else ("xs", "ys")
 
 
 def _side(data: Any, n: int, name: str) -> Activations:
-    if n > 1 and isinstance(data, tuple | list):
-        if len(data) != n:
-            raise ValueError(
-                f"`{name}` must have one entry per hook point, {n}, got {len(data)}. Build the "
-                "dictionary with that many widths."
-            )
-        return beside([_side(part, 1, f"{name}[{i}]") for i, part in enumerate(data)])
+    if isinstance(data, tuple | list):
+        _check_one_each(data, n, name)
+        return beside([_site(part, f"{name}[{i}]") for i, part in enumerate(data)])
+    return _site(data, name)
+
+
+def _check_one_each(data: Sequence[Any], n: int, name: str) -> None:
+    if len(data) != n:
+        raise ValueError(
+            f"`{name}` must have one entry per hook point, {n}, got {len(data)}. Build the "
+            "dictionary with that many widths."
+        )
+
+
+def _site(data: Any, name: str) -> Activations:
     if isinstance(data, Activations):
         return data
     if not is_array(data):

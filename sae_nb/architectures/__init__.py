@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TrainingLoss as TrainingLoss,
     )
     from sae_nb.architectures._batch_topk import BatchTopK as BatchTopK
+    from sae_nb.architectures._crosscoder import Crosscoder as Crosscoder
     from sae_nb.architectures._gated import Gated as Gated
     from sae_nb.architectures._jump_relu import JumpReLU as JumpReLU
     from sae_nb.architectures._matching_pursuit import MatchingPursuit as MatchingPursuit
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         LearnedAdjoint as LearnedAdjoint,
         MatrixOperator as MatrixOperator,
         Operator as Operator,
+        SitesOperator as SitesOperator,
         random_unit_rows as random_unit_rows,
     )
     from sae_nb.architectures.parts._proxes import (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from functools import cache
 from typing import Any
 
 import torch
@@ -12,13 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures._base import SparseAutoencoder
+from sae_nb.architectures._hosts import HOSTS, over
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._operators import HullOperator, LearnedAdjoint, with_direction
 from sae_nb.architectures.parts._proxes import Prox, Rows
 from sae_nb.checks import check_count, check_flag, check_matrix, checked, one_of
-
-HOSTS = ("TopK", "BatchTopK", "JumpReLU", "ReLU", "Gated", "AbsTopK", "Matryoshka")
-"""Architectures with an encoder of their own, over whose codes any dictionary can be held."""
 
 MANY_CLUSTERS, MOST_ITERATIONS = 1024, 50
 """Limits of k-means (ours): 2048 centroids of 8192 rows of width 64 take 3 s on one CPU core."""
@@ -84,8 +81,8 @@ class Archetypal(OneStep):
 
     def __new__(cls, *_: Any, base: str = "TopK", **__: Any) -> Archetypal:
         """An object that is an Archetypal and a base, once the base is known."""
-        if cls is Archetypal:
-            cls = _over(one_of(base, HOSTS, name="base"))
+        if "_host" not in vars(cls):
+            cls = over(cls, one_of(base, HOSTS, name="base"))
         return super().__new__(cls)
 
     def __init__(
@@ -221,15 +218,6 @@ def centroids(x: Rows, n: int, generator: torch.Generator | None = None) -> Floa
         warnings.simplefilter("ignore", ConvergenceWarning)
         means.fit(x.detach().double().cpu().numpy())
     return torch.from_numpy(means.cluster_centers_).to(x)
-
-
-@cache
-def _over(base: str) -> type[Archetypal]:
-    """The class of an Archetypal over a base: both, the dictionary's rules first."""
-    from sae_nb.architectures import ARCHITECTURES
-
-    body = {"__doc__": Archetypal.__doc__, "__module__": Archetypal.__module__}
-    return type("Archetypal", (Archetypal, ARCHITECTURES[base]), body)
 
 
 def _checked(

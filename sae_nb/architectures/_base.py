@@ -338,6 +338,11 @@ class SparseAutoencoder(nn.Module, ABC):
         return (self.d_in,)
 
     @property
+    def by_site(self) -> bool:
+        """Whether what it reads comes as a list, one thing per hook point."""
+        return len(self.reads) > 1
+
+    @property
     def sites(self) -> tuple[int, ...]:
         """Widths of all hook points that a row of training data holds, side by side."""
         return self.reads + (self.writes or ())
@@ -500,7 +505,9 @@ class SparseAutoencoder(nn.Module, ABC):
         if method is not None:
             own = getattr(self, "tolerance", None)
             atoms = starting_atoms(
-                sample(rows, rows_wanted(self.n_atoms), generator) - self.bias,
+                self.operator.counted(
+                    sample(rows, rows_wanted(self.n_atoms), generator) - self.bias
+                ),
                 self.n_atoms,
                 levels=levels if method == "levels" else 1,
                 tolerance=(own if tolerance is None else tolerance) or 0.0,

@@ -50,10 +50,10 @@ CHOICES = ("k", "base", "novel")
 
 def _chosen(sae: SparseAutoencoder) -> dict[str, Any]:
     """Settings that say something: those without a default, and those that another choice was made for."""
-    sizes = {"d_in": sae.d_in, "n_atoms": sae.n_atoms}
+    sizes: dict[str, Any] = {"d_in": sae.d_in, "n_atoms": sae.n_atoms}
     try:
         settings = sae.settings()
-        sizes = {n: v for n, v in sizes.items() if n in settings}
+        sizes = {n: settings[n] for n in ("widths", *sizes) if n in settings}
         defaults = {n: p.default for n, p in inspect.signature(type(sae)).parameters.items()}
         empty = inspect.Parameter.empty
         given = {

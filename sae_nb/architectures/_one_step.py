@@ -141,7 +141,8 @@ class OneStep(SparseAutoencoder):
         codes = self._strengths(self._candidates(x))
         left = self._left_for_atoms(x, target) - self.bias
         self._aim(codes, left)
-        self._rescale(best_gain(left, self.operator.synthesise(codes)))
+        counted = self.operator.counted
+        self._rescale(best_gain(counted(left), counted(self.operator.synthesise(codes))))
 
     def _begin(self, x: Rows) -> None:
         """Read thresholds off the first activations, before the gain is."""
@@ -169,6 +170,10 @@ class OneStep(SparseAutoencoder):
         error, x_hat, residual = self.operator.squared_error(codes, self.bias, target)
         return {"reconstruction": (1.0, self._share(error, len(target)))}, x_hat, residual
 
+    def _prices(self, codes: SparseCodes) -> Tensor:
+        """Strengths as a price on them counts them."""
+        return codes.values
+
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
     ) -> Parts:
@@ -192,11 +197,12 @@ class OneStep(SparseAutoencoder):
         (x, centre), scale = self._seen(x), self.scaling.scale
         if self.revival == "push-up":
             return push_up_loss(x, self.encoder, dead=dead, centre=centre, scale=scale)
+        counted = self.operator.counted
         return auxk_loss(
             x,
-            residual,
+            counted(residual),
             self.encoder,
-            self.operator,
+            counted(self.operator.atoms().index_select(0, dead)),
             dead=dead,
             aux_k=self.aux_k,  # type: ignore[arg-type]  # `__post_init__` makes it a number
             centre=centre,
@@ -212,7 +218,8 @@ class OneStep(SparseAutoencoder):
     def _mark_resampled(self, residual: Tensor, is_due: Tensor) -> None:
         self._free_atoms()
         dead = is_due.nonzero().flatten()
-        self.to_resample = resampled_atoms(residual, dead) if len(dead) else None
+        counted = self.operator.counted(residual)
+        self.to_resample = resampled_atoms(counted, dead) if len(dead) else None
 
     def _free_atoms(self) -> nn.Parameter:
         if not isinstance(self.operator, DenseOperator):

@@ -60,6 +60,7 @@ class ReLU(Priced):
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
     ) -> Parts:
-        l1 = self.over_atoms(codes.values.sum()) / (len(target) * self.scaling.variance.sqrt())
+        prices = self.over_atoms(self._prices(codes).sum())
+        l1 = prices / (len(target) * self.scaling.variance.sqrt())
         price = self.price(codes, len(target), self.over_atoms) if self.training else 1.0
         return {"l1": (self.sparsity * ramp(step_fraction, RAMP) * price, l1)}

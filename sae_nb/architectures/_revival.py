@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
-from sae_nb.architectures.parts._proxes import Centre, Rows, TopKProx
+from sae_nb.architectures.parts._operators import LearnedAdjoint
+from sae_nb.architectures.parts._proxes import Centre, Rows, TopKProx, Weight
 from sae_nb.kernels import squared_error
 
 
@@ -20,7 +20,7 @@ def auxk_loss(
     x: Rows,
     residual: Rows,
     adjoint: LearnedAdjoint,
-    operator: MatrixOperator,
+    atoms: Weight,
     *,
     dead: Int[Tensor, " n_dead"],
     aux_k: int,
@@ -29,8 +29,9 @@ def auxk_loss(
 ) -> Float[Tensor, ""]:
     """‖e − ê‖² / Var(e) · min(n_dead / k_aux, 1), with ê = TopK_{k_aux}(u of dead atoms) D, no bias.
 
-    Only pre-codes of dead atoms are computed. Gradients reach dead atoms (and the centre) alone: the
-    residual e is a constant. Codes are positive even where the SAE's own have signs (see `AbsTopK`).
+    `atoms` are the dead ones. Only their pre-codes are computed. Gradients reach dead atoms (and the
+    centre) alone: the residual e is a constant. Codes are positive even where the SAE's own have signs
+    (see `AbsTopK`).
 
     Source: Gao et al., "Scaling and evaluating sparse autoencoders", arXiv 2406.04093; the factor
     min(n_dead / k_aux, 1) is EleutherAI/sparsify's and SAELens's.
@@ -38,7 +39,6 @@ def auxk_loss(
     weight = adjoint.weight.index_select(0, dead)
     bias = adjoint.bias.index_select(0, dead) / scale
     codes = TopKProx(min(aux_k, len(dead))).of_affine(x, weight, bias, centre)
-    atoms = operator.atoms().index_select(0, dead)
     error, *_ = squared_error(codes, atoms, None, residual)
     spread = (residual - residual.mean(dim=0)).square().sum()
     # A residual without spread has nothing to teach; the division would give NaN.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
 
-from sae_nb.architectures._archetypal import HOSTS
 from sae_nb.architectures._base import InputScaling
+from sae_nb.architectures._hosts import HOSTS, over
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._operators import (
     UNIT_GUARD,
@@ -73,7 +72,7 @@ class Transcoder(OneStep):
     def __new__(cls, *_: Any, base: str = "TopK", **__: Any) -> Transcoder:
         """An object that is a transcoder and a base, once the base is known."""
         if "_host" not in vars(cls):
-            cls = _over(cls, one_of(base, HOSTS, name="base"))
+            cls = over(cls, one_of(base, HOSTS, name="base"))
         return super().__new__(cls)
 
     def __init__(
@@ -142,12 +141,3 @@ class Transcoder(OneStep):
             f"`method` must be None for {type(self).__name__}, whose atoms begin at what the first codes "
             "are about. Leave it out."
         )
-
-
-@cache
-def _over(kind: type[Transcoder], base: str) -> type[Transcoder]:
-    """The class of a transcoder over a base: both, the transcoder's rules first."""
-    from sae_nb.architectures import ARCHITECTURES
-
-    body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "_host": base}
-    return type(kind.__name__, (kind, ARCHITECTURES[base]), body)

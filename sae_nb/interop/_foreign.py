@@ -186,10 +186,10 @@ def write_folder(
     `files` are its configuration and its weights, `translate` gives tensors and configuration by that
     library's names, `read` is its reader, and `metadata` more to state under that name.
     """
-    if sae.writes is not None:
+    if sae.writes is not None or sae.by_site:
         raise TypeError(
-            f"`sae` must write what it reads to be written for {library}, got {type(sae).__name__}, which "
-            "has two sites. Save it with sae.save(…)."
+            f"`sae` must read and write one site to be written for {library}, got {type(sae).__name__}, "
+            f"which has {len(sae.sites)}. Save it with sae.save(…)."
         )
     folder = Path(folder)
     original = getattr(sae, ATTRIBUTE, None)

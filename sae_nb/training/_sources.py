@@ -111,17 +111,23 @@ def _check_sites(sae: SparseAutoencoder, source: ActivationSource) -> None:
             f"`data` must be of one hook point for {name}, which writes what it reads, got {len(given)} of "
             f"widths {list(given)}. Pass one of them, or train a Transcoder."
         )
-    if writes is not None and len(given) == 1:
-        raise ValueError(
-            f"`data` must be two things for {name}, what it reads and what it writes, got one hook point "
-            f"of width {given[0]}. {captured_at(source)} Use train(t, (x, y)) with both captured in one "
-            "call: sn.capture(model, inputs, [first, second]).".replace("  ", " ")
-        )
     if len(sites) == 1 and sae.d_in != given[0]:
         raise ValueError(
             f"`sae` must have the width of the data, d_in={source.d_in}, got d_in={sae.d_in}. "
             f"{captured_at(source)} Build the SAE with d_in={source.d_in}, or capture the hook "
             "point it is meant for.".replace("  ", " ")
+        )
+    if writes is None and len(given) == 1 and sum(sites) != given[0]:
+        raise ValueError(
+            f"`data` must be a list for {name}, one thing for each of its {len(sites)} hook points of widths "
+            f"{list(sites)}, got one of width {given[0]}. {captured_at(source)} Capture them in one call: "
+            "sn.capture(model, inputs, [first, second]).".replace("  ", " ")
+        )
+    if writes is not None and len(given) == 1:
+        raise ValueError(
+            f"`data` must be two things for {name}, what it reads and what it writes, got one hook point "
+            f"of width {given[0]}. {captured_at(source)} Use train(t, (x, y)) with both captured in one "
+            "call: sn.capture(model, inputs, [first, second]).".replace("  ", " ")
         )
     if sum(sites) != sum(given) or (len(given) == len(sites) and given != sites):
         raise ValueError(
@@ -135,7 +141,7 @@ def sites_of(source: ActivationSource) -> tuple[int, ...]:
     sides = getattr(source, "sides", None)
     if sides is None:
         return tuple(getattr(source, "sites", (source.d_in,)))
-    return tuple(side.d_in for side in dict.fromkeys(sides))
+    return tuple(width for side in dict.fromkeys(sides) for width in side.sites)
 
 
 def remember_origin(sae: SparseAutoencoder, source: ActivationSource) -> None:

@@ -13,6 +13,7 @@ from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 D_IN, N_ATOMS, K = 12, 40, 4
 D_OUT = 9
 OWN: dict[str, dict[str, Any]] = {
+    "Crosscoder": {"widths": [5, 7]},
     "JumpReLU": {"l0": K},
     "Transcoder": {"d_out": D_OUT},
     "SkipTranscoder": {"d_out": D_OUT},
@@ -46,6 +47,11 @@ def data_of(sae: SparseAutoencoder, x: torch.Tensor) -> Any:
     """The same as a person passes it to `train`."""
     rows = rows_of(sae, x)
     return x if sae.writes is None else sae.split(rows)
+
+
+def whole(x_hat: Any) -> torch.Tensor:
+    """A reconstruction in one piece: sites side by side, where it is of several."""
+    return torch.cat(x_hat, dim=-1) if isinstance(x_hat, list) else x_hat
 
 
 @pytest.fixture(params=list(ARCHITECTURES))

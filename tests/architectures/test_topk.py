@@ -157,7 +157,7 @@ def test_auxk_equals_its_dense_definition(n_dead: int, aux_k: int) -> None:
                 x,
                 residual,
                 sae.encoder,
-                sae.operator,
+                sae.operator.atoms()[dead],
                 dead=dead,
                 aux_k=aux_k,
                 centre=sae.bias,
@@ -178,13 +178,17 @@ def test_auxk_moves_dead_atoms_only() -> None:
     dead = torch.tensor([3, 17, 59])
     arguments: dict[str, Any] = {"dead": dead, "aux_k": 8, "centre": sae.bias.detach()}
     arguments["scale"] = sae.scaling.scale
-    auxk_loss(x, x - sae(x).detach(), sae.encoder, sae.operator, **arguments).backward()
+    auxk_loss(
+        x, x - sae(x).detach(), sae.encoder, sae.operator.atoms()[arguments["dead"]], **arguments
+    ).backward()
     for weight in (sae.operator.weight, sae.encoder.weight):
         moved = weight.grad.abs().sum(dim=1).nonzero().flatten()
         assert set(moved.tolist()) <= set(dead.tolist())
         assert len(moved) > 0
     sae.zero_grad()
-    loss = auxk_loss(x, torch.zeros_like(x), sae.encoder, sae.operator, **arguments)
+    loss = auxk_loss(
+        x, torch.zeros_like(x), sae.encoder, sae.operator.atoms()[arguments["dead"]], **arguments
+    )
     loss.backward()
     assert loss.item() == 0
     assert bool(torch.isfinite(sae.encoder.weight.grad).all())

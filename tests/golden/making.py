@@ -21,11 +21,19 @@ from tests.golden.golden import EXPECTED, FILES, SAE, SAELENS
 D_IN, N_ATOMS, K, ROWS, SEED = 8, 16, 3, 6, 0
 D_OUT = 6
 OWN: dict[str, dict[str, Any]] = {
+    "Crosscoder": {"widths": [3, 5]},
     "JumpReLU": {"l0": float(K)},
     "Transcoder": {"d_out": D_OUT},
     "SkipTranscoder": {"d_out": D_OUT},
 }
-NOT_IN_SAELENS = {"OrthogonalMatchingPursuit", "SkipTranscoder", "SpaDE", "Temporal", "Transcoder"}
+NOT_IN_SAELENS = {
+    "Crosscoder",
+    "OrthogonalMatchingPursuit",
+    "SkipTranscoder",
+    "SpaDE",
+    "Temporal",
+    "Transcoder",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,8 +95,9 @@ def drawn(name: str, generator: torch.Generator) -> SparseAutoencoder:
         Draws everything.
     """
     kind = ARCHITECTURES[name]
-    counts = {"k": K} if "k" in inspect.signature(kind.__init__).parameters else {}
-    sae = kind(d_in=D_IN, n_atoms=N_ATOMS, generator=generator, **counts | OWN.get(name, {}))
+    taken = inspect.signature(kind.__init__).parameters
+    sizes = {n: size for n, size in {"d_in": D_IN, "k": K}.items() if n in taken}
+    sae = kind(n_atoms=N_ATOMS, generator=generator, **sizes | OWN.get(name, {}))
     x = activations(generator, name, rows=512).reshape(-1, D_IN)
     sae.initialise(x if sae.writes is None else (x, x[:, :D_OUT].relu()), generator)
     for parameter in sae.parameters():

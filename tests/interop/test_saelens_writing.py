@@ -14,7 +14,7 @@ from sae_nb.interop import Imported, read_saelens, write_saelens
 D, N = 8, 24
 TWO_SITES: dict[str, dict[str, object]] = {
     name: {"d_out": 5, "k": 3} for name in ("Transcoder", "SkipTranscoder")
-}
+} | {"Crosscoder": {"widths": [3, 5], "k": 3}}
 CANNOT = {"SpaDE", "OrthogonalMatchingPursuit", *TWO_SITES}
 SIZES: dict[str, dict[str, object]] = {
     name: {"k": 3}
@@ -66,7 +66,7 @@ def test_what_saelens_cannot_compute_is_refused_and_leaves_nothing(
     """By name, before a file is made."""
     with pytest.raises(TypeError, match=f"got {name}"):
         write_saelens(
-            ARCHITECTURES[name](d_in=D, n_atoms=N, **SIZES.get(name, {})),  # type: ignore[arg-type]
+            ARCHITECTURES[name](n_atoms=N, **({"d_in": D} | SIZES.get(name, {}))),  # type: ignore[arg-type]
             tmp_path / "s",
         )
     assert not (tmp_path / "s").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from sae_nb.architectures.parts._proxes import Centre, Dense, Rows, SimplexProx, Weight
-from sae_nb.checks import check_count, check_matrix, check_memory, checked
+from sae_nb.checks import check_count, check_integers, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode, squared_error
 
@@ -71,6 +72,10 @@ class MatrixOperator(ABC):
     ) -> tuple[Float[Tensor, ""], Rows, Rows]:
         """Σ‖target − (A z + b)‖², with A z + b and the residual as constants."""
         return squared_error(codes, self.atoms(), bias, target)
+
+    def counted(self, rows: Rows) -> Rows:
+        """Differences of rows in the units in which errors are counted: as they are, unless sites differ."""
+        return rows
 
     def forward(self, z: Dense) -> Rows:
         """A z of dense codes, inside a solver."""
@@ -199,6 +204,78 @@ class DenseOperator(MatrixOperator, nn.Module):
     def project_(self) -> None:
         """Give every atom unit norm again."""
         self.weight.div_(self.weight.norm(dim=1, keepdim=True) + UNIT_GUARD)
+
+
+@checked
+class SitesOperator(DenseOperator):
+    """Atoms over several sites side by side, each site in a unit of its own: A z = z (W · u), ‖w_j‖ = 1.
+
+    u is one number per site, in the model's units, such that every site has the same spread in units of
+    it: E‖(x_m − μ_m) / u_m‖² = d_in / M. Errors are counted in it, so that no site weighs more for being
+    wider or louder.
+
+    Parameters
+    ----------
+    widths
+        Of the sites.
+    n_atoms
+        Rows of W.
+    generator
+        Draws the first atoms, uniformly on the sphere of all sites together.
+
+    Example
+    -------
+    >>> operator = SitesOperator((2, 1), n_atoms=4)
+    >>> operator.fit_(torch.tensor([[3.0, 0.0, 0.5], [-3.0, 0.0, -0.5]]))
+    >>> operator.unit.square().tolist(), operator.site_norms().shape
+    ([6.0, 6.0, 0.1666666716337204], torch.Size([4, 2]))
+    """
+
+    unit: Tensor
+
+    def __init__(
+        self, widths: Sequence[int], n_atoms: int, *, generator: Generator | None = None
+    ) -> None:
+        self.widths = check_integers(widths, name="widths")
+        super().__init__(sum(self.widths), n_atoms, generator=generator)
+        self.register_buffer("unit", torch.ones(sum(self.widths)))
+
+    def atoms(self) -> Weight:
+        """The effective dictionary W · u, with its gradient."""
+        return self.weight * self.unit
+
+    def counted(self, rows: Rows) -> Rows:
+        """Differences of rows, each site in its own unit."""
+        return rows / self.unit
+
+    def synthesise(self, codes: SparseCodes, bias: Centre = None) -> Rows:
+        """A z + b."""
+        rows = decode(codes, self.weight) * self.unit
+        return rows if bias is None else rows + bias
+
+    def squared_error(
+        self, codes: SparseCodes, bias: Centre, target: Rows
+    ) -> tuple[Float[Tensor, ""], Rows, Rows]:
+        """Σ‖(target − (A z + b)) / u‖², with A z + b and the residual as constants, in the model's units."""
+        centre = None if bias is None else self.counted(bias)
+        error, x_hat, residual = squared_error(codes, self.weight, centre, self.counted(target))
+        return error, x_hat * self.unit, residual * self.unit
+
+    def site_norms(self) -> Float[Tensor, "n_atoms sites"]:
+        """‖w_jm‖ of each atom at each site, in the units in which errors are counted, with its gradient."""
+        parts = torch.split(self.weight, list(self.widths), dim=1)
+        return torch.stack([torch.linalg.vector_norm(part, dim=1) for part in parts], dim=1)
+
+    @torch.no_grad()
+    def fit_(self, centred: Rows) -> None:
+        """Read the units off rows around their mean."""
+        for part, unit in zip(
+            torch.split(centred, list(self.widths), dim=1),
+            torch.split(self.unit, list(self.widths)),
+            strict=True,
+        ):
+            spread = part.square().sum(dim=1).mean() * len(self.widths) / sum(self.widths)
+            unit.copy_(torch.where(spread > 0, spread.sqrt(), torch.ones_like(spread)))
 
 
 @checked

@@ -1,0 +1,237 @@
+"""Crosscoder: one code for several sites, with a dictionary for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.activations import Activations, side_by_side
+from sae_nb.architectures._base import Data, geometric_median
+from sae_nb.architectures._hosts import over
+from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
+from sae_nb.architectures.parts._proxes import Centre, Prox, Rows
+from sae_nb.checks import as_tensor, check_count, checked, one_of
+from sae_nb.codes import SparseCodes
+from sae_nb.kernels import per_entry
+
+SELECTIONS = ("BatchTopK", "TopK", "JumpReLU", "ReLU")
+"""SAEs whose selection a dictionary of several sites can take. Gated and Matryoshka count errors in a way
+of their own; with signed codes a norm is not what an atom is used for."""
+
+
+@checked(leave=("widths",))
+class Crosscoder(OneStep):
+    """One sparse code for several sites, read from all of them and written to all of them.
+
+    With x = [x_1 | … | x_M], each site around its mean in a unit u_m of its own,
+
+    z = prox(Σ_m (x_m − b_m) E_mᵀ / u_m + a),  x̂_m = z D_m + b_m,
+
+    trained on the unexplained share of variance, averaged over sites, and AuxK. Sites are layers of one
+    model, or models that read the same tokens. Atom j has a part at every site; norms of the parts, in
+    units of their sites, say where it lives (`difference`). Over all sites together atoms have unit norm
+    in these units, so codes have no unit: D_m carries it, and z D_m + b_m is in the model's.
+
+    `base="BatchTopK"` or "TopK" keep a number of atoms. `base="ReLU"` is the published recipe: with a
+    price λ Σ_j z_j Σ_m ‖d_jm‖. Because ‖d_j1‖ + ‖d_j2‖ ≥ ‖d_j‖, that price prefers atoms of one site, and
+    so makes exclusive atoms that are none, in two ways:
+
+    - complete shrinkage: a part that is there and small is driven to 0, because its own price outweighs
+      what it explains;
+    - latent decoupling: a shared concept is written by an atom of each site, which fire on the same
+      inputs.
+
+    Selection without a price (BatchTopK, TopK) does neither; compare with it before an atom is called
+    exclusive.
+
+    Parameters
+    ----------
+    widths
+        Of the sites, in the order in which their activations are given.
+    n_atoms
+        Atoms, shared by all sites.
+    k
+        Of the base, where it has one.
+    base
+        The SAE whose selection it takes: BatchTopK, TopK, JumpReLU, ReLU. An object is of that class too.
+    generator
+        Draws the first atoms; None is torch's global generator.
+    settings
+        Of the base.
+
+    Raises
+    ------
+    TypeError: If a size is not an integer, or a setting is none of the base's.
+    ValueError: If a size is out of range or the base is unknown.
+
+    Source
+    ------
+    Lindsey et al., "Sparse crosscoders for cross-layer features and model diffing", Transformer Circuits,
+    October 2024; one scale per model: ckkissane/crosscoder-model-diff-replication. The two artefacts and
+    BatchTopK: Minder et al., arXiv 2504.02922. Ours holds the norm of an atom over all sites at 1, which
+    only moves a factor between codes and atoms, and selects by codes of such atoms; theirs selects by
+    z_j Σ_m ‖d_jm‖. Every site counts alike, whatever its width.
+
+    Example
+    -------
+    >>> x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    >>> c = Crosscoder([4, 6], n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
+    >>> c.initialise([x, x @ torch.ones(4, 6)])
+    >>> codes = c.encode([x, x @ torch.ones(4, 6)])
+    >>> codes.shape, [part.shape for part in c.decode(codes)]
+    ((300, 8), [torch.Size([300, 4]), torch.Size([300, 6])])
+    >>> [d.shape for d in c.dictionaries], c.difference().shape
+    ([torch.Size([8, 4]), torch.Size([8, 6])], torch.Size([8]))
+    """
+
+    operator: SitesOperator
+    by_site = True
+    unit_atoms = False
+
+    def __new__(cls, *_: Any, base: str = "BatchTopK", **__: Any) -> Crosscoder:
+        """An object that is a crosscoder and a base, once the base is known."""
+        if "_host" not in vars(cls):
+            cls = over(cls, one_of(base, SELECTIONS, name="base"))
+        return super().__new__(cls)
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        n_atoms: int,
+        k: float | None = None,
+        *,
+        base: str = "BatchTopK",
+        generator: torch.Generator | None = None,
+        **settings: Any,
+    ) -> None:
+        own: dict[str, Any] = {} if k is None else {"k": k}
+        self.widths, self.base = check_widths(widths), base
+        super().__init__(sum(self.widths), n_atoms, **own, generator=generator, **settings)
+
+    __new__.__wrapped__ = __init__  # type: ignore[attr-defined]  # help() shows these arguments
+
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild a dictionary of this kind and size."""
+        rest = {name: value for name, value in super().settings().items() if name != "d_in"}
+        return {"widths": list(self.widths)} | rest | {"base": self.base}
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """Widths of the sites."""
+        return self.widths
+
+    @property
+    def bias(self) -> Float[Tensor, " d_in"]:
+        """The reconstruction of an all-zero code, site beside site, in the models' units."""
+        return self.scaling.mean + self.pre_bias * self.operator.unit
+
+    @property
+    def dictionaries(self) -> list[Float[Tensor, "n_atoms d_m"]]:
+        """The effective atoms at each site, detached, in the site's units: x̂_m = z D_m + b_m."""
+        return list(torch.split(self.dictionary, list(self.widths), dim=1))
+
+    @property
+    def biases(self) -> list[Float[Tensor, " d_m"]]:
+        """The reconstruction of an all-zero code at each site."""
+        return list(torch.split(self.bias, list(self.widths)))
+
+    def encode(self, x: Data | Sequence[Data], k: float | None = None) -> SparseCodes:
+        """Find the code that all sites share.
+
+        Parameters
+        ----------
+        x
+            One thing per site, each (…, d_m): activations, tensors or arrays of the same tokens in the
+            same order; or all sites side by side, (…, Σ d_m).
+        k
+            Selections per row, where the base has them; None is its own.
+
+        Raises
+        ------
+        TypeError: If a site does not hold floating-point numbers.
+        ValueError: If a site is missing, of the wrong width, not finite, or of other tokens.
+        """
+        return super().encode(side_by_side(self, x), k)  # type: ignore[arg-type]
+
+    def decode(self, codes: SparseCodes) -> list[Float[Tensor, "*batch d_m"]]:  # type: ignore[override]
+        """Add up the atoms of each row, at every site; one reconstruction per site, in order.
+
+        Raises
+        ------
+        TypeError: If they are no `SparseCodes`.
+        ValueError: If the codes are of another dictionary size or device.
+        """
+        return list(torch.split(super().decode(codes), list(self.widths), dim=-1))
+
+    def forward(self, x: Data | Sequence[Data]) -> Any:
+        """Reconstruct every site, in its own dtype: a list for a list, side by side for what is so."""
+        parts = self.decode(self.encode(x))
+        if isinstance(x, tuple | list):
+            return [part.to(_dtype(given)) for part, given in zip(parts, x, strict=True)]
+        return torch.cat(parts, dim=-1).to(_dtype(x))
+
+    def shares(self) -> Float[Tensor, "n_atoms sites"]:
+        """‖d_jm‖ / Σ_m ‖d_jm‖, with each site in units of its typical length: where an atom lives."""
+        norms = self.operator.site_norms().detach()
+        return norms / norms.sum(dim=1, keepdim=True)
+
+    def difference(self) -> Float[Tensor, " n_atoms"]:
+        """‖d_j2‖ / (‖d_j1‖ + ‖d_j2‖): 0 where an atom is of the first site alone, 1 where of the second.
+
+        Norms are taken in units of each site's typical length, so that 0.5 means that an atom matters as
+        much at both. Near 0 and 1 an ℓ1 price makes exclusives that are none (complete shrinkage, latent
+        decoupling); see the class, and `base="BatchTopK"`.
+
+        Raises
+        ------
+        ValueError: If there are not two sites.
+        """
+        if len(self.widths) != 2:
+            raise ValueError(
+                f"`difference` compares two sites, got {len(self.widths)}. Use `shares()`, one column per "
+                "site."
+            )
+        return self.shares()[:, 1]
+
+    # Sites in units of their own
+
+    def _new_operator(self) -> MatrixOperator:
+        return SitesOperator(self.widths, self.n_atoms, generator=self.generator)
+
+    def _seen(self, x: Rows) -> tuple[Rows, Centre]:
+        """Every site around its mean, in its own unit."""
+        return self.operator.counted(x - self.scaling.mean), self.pre_bias
+
+    def _scale(self, rows: Rows, generator: torch.Generator | None) -> None:
+        """Read means, units and biases off the first rows."""
+        self.scaling.mean.copy_(rows.mean(dim=0))
+        self.operator.fit_(rows - self.scaling.mean)
+        self.pre_bias.copy_(geometric_median(self.operator.counted(rows - self.scaling.mean)))
+
+    def _prices(self, codes: SparseCodes) -> Tensor:
+        """z_j Σ_m ‖d_jm‖: the norms summed, and not that of all sites together."""
+        return codes.values * per_entry(self.operator.site_norms().sum(dim=1), codes)
+
+    def _prox(self, k: Any) -> Prox:
+        return super()._prox(k)  # type: ignore[safe-super]
+
+
+def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    """Refuse widths of sites that are no list of positive whole numbers."""
+    if isinstance(widths, str) or not isinstance(widths, Sequence):
+        raise TypeError(
+            f"`widths` must be a list, one width per site, got {widths!r}. For one site use an SAE, such as "
+            "sn.TopK."
+        )
+    if not widths:
+        raise ValueError("`widths` must name at least one site, got []. Give one width per site.")
+    return tuple(check_count(size, name="widths") for size in widths)
+
+
+def _dtype(x: Any) -> torch.dtype:
+    return x.dtype if isinstance(x, Activations) else as_tensor(x).dtype

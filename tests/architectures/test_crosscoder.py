@@ -1,0 +1,289 @@
+"""One code for several sites: what is shared, what is of one site, and what a crosscoder is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.architectures import ARCHITECTURES
+from sae_nb.architectures._crosscoder import SELECTIONS
+from tests.architectures.test_one_step import Shapes
+
+D_1, D_2, N_CONCEPTS, N_ATOMS = 16, 20, 24, 32
+LOUD = 50.0
+
+
+def strengths(n: int = 2000, seed: int = 0) -> Tensor:
+    """How strongly each concept is there, in every row."""
+    generator = torch.Generator().manual_seed(seed)
+    on = torch.rand(n, N_CONCEPTS, generator=generator) < 0.06
+    return on * (1 + torch.rand(n, N_CONCEPTS, generator=generator))
+
+
+def sites(n: int = 2000, seed: int = 0) -> tuple[list[Tensor], Tensor]:
+    """Two sites of the same concepts, the second fifty times as loud; the first six are of site 1 alone,
+    the next six of site 2. And where each concept lives: 0, 1, or 0.5."""
+    z = strengths(n, seed)
+    shared = torch.Generator().manual_seed(99)
+    first, second = (
+        torch.nn.functional.normalize(torch.randn(N_CONCEPTS, width, generator=shared), dim=1)
+        for width in (D_1, D_2)
+    )
+    lives = torch.full((N_CONCEPTS,), 0.5)
+    lives[:6], lives[6:12] = 0.0, 1.0
+    first, second = first * (lives < 1)[:, None], second * (lives > 0)[:, None]
+    return [z @ first + 3, LOUD * (z @ second) - 100], lives
+
+
+def build(base: str = "BatchTopK", seed: int = 0, **settings: Any) -> Any:
+    counted = {"JumpReLU": {"l0": 2}, "ReLU": {}}.get(base, {"k": 2})
+    generator = torch.Generator().manual_seed(seed)
+    return sn.Crosscoder([D_1, D_2], N_ATOMS, base=base, generator=generator, **counted | settings)
+
+
+@pytest.mark.parametrize("base", SELECTIONS)
+def test_every_selection_can_crosscode(base: str) -> None:
+    """An object is of both classes, and reconstructs each site, however loud."""
+    c, (x, _) = build(base), sites()
+    assert isinstance(c, sn.Crosscoder)
+    assert isinstance(c, ARCHITECTURES[base])
+    sn.train(c, x, steps=150, batch_size=256, progress=False)
+    for part, rebuilt in zip(x, c(x), strict=True):
+        assert sn.evaluation.explained_variance(part, rebuilt.detach()) > 0.8
+
+
+def test_atoms_live_where_their_concepts_do() -> None:
+    """A concept of one site gets an atom near 0 or 1, a shared one near the middle, in spite of the units.
+
+    An atom in the middle may stand for two concepts that it has not yet told apart.
+    """
+    c, (x, lives) = build(), sites()
+    sn.train(c, x, steps=600, batch_size=256, progress=False, seed=0)
+    z = c.encode(x).to_dense().detach()
+    correlation = torch.corrcoef(torch.cat([strengths(), z], dim=1).T)[:N_CONCEPTS, N_CONCEPTS:]
+    best, atom = correlation.nan_to_num().max(dim=1)
+    found = best > 0.95
+    assert int(found.sum()) >= 16
+    away = (c.difference()[atom] - lives).abs()[found]
+    assert float((away < 0.1).double().mean()) > 0.85
+    assert float(away.median()) < 0.02
+    assert torch.equal(c.difference(), c.shares()[:, 1])
+
+
+def test_the_units_of_a_site_change_nothing_but_its_dictionary() -> None:
+    """Codes, shares and loss are those of the same data in other units at one site."""
+    x, _ = sites()
+    moved = [x[0], 1000 * x[1] + 5]
+    plain, other = build("TopK"), build("TopK")
+    for one, data in ((plain, x), (other, moved)):
+        one.initialise(data, torch.Generator().manual_seed(0))
+    one, two = plain.encode(x).to_dense(), other.encode(moved).to_dense()
+    torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(1000 * plain.dictionaries[1], other.dictionaries[1])
+    torch.testing.assert_close(plain.dictionaries[0], other.dictionaries[0])
+    torch.testing.assert_close(plain.difference(), other.difference())
+
+
+def test_codes_add_up_at_every_site() -> None:
+    """x̂_m = z D_m + b_m, from a list or from rows with all sites side by side, with leading axes."""
+    c, (x, _) = build(), sites(240)
+    c.initialise(x)
+    codes = c.eval().encode(x)
+    for part, d, b in zip(c.decode(codes), c.dictionaries, c.biases, strict=True):
+        torch.testing.assert_close(part, codes.to_dense() @ d + b, rtol=1e-4, atol=1e-3)
+    assert torch.equal(c.encode(torch.cat(x, dim=1)).values, codes.values)
+    shaped = [part.reshape(4, 60, -1) for part in x]
+    assert c.encode(shaped).shape == (4, 60, N_ATOMS)
+    assert [part.shape for part in c(shaped)] == [part.shape for part in shaped]
+    assert [part.dtype for part in c([x[0].double(), x[1]])] == [torch.float64, torch.float32]
+
+
+def test_with_one_site_it_is_a_relu_sae() -> None:
+    """The same loss and gradients as ReLU's, whose price is that of unit atoms."""
+    x = sites(500)[0][0]
+    ours = sn.Crosscoder([D_1], N_ATOMS, base="ReLU", generator=torch.Generator().manual_seed(0))
+    theirs = sn.ReLU(D_1, N_ATOMS, generator=torch.Generator().manual_seed(0))
+    silent = torch.zeros(N_ATOMS, dtype=torch.int64)
+    found = []
+    for sae in (ours.double(), theirs.double()):
+        sae.initialise(x.double(), torch.Generator().manual_seed(0))
+        loss = sae.training_loss(x.double(), silent, 100, 0.5)
+        loss.total.backward()
+        sae.before_optimiser_step()
+        found.append((loss, sae.operator.weight.grad))
+    for part in ("reconstruction", "l1"):
+        assert float(found[0][0].parts[part]) == pytest.approx(float(found[1][0].parts[part]))
+    torch.testing.assert_close(found[0][1], found[1][1])
+
+
+def test_the_loss_is_the_published_one() -> None:
+    """Σ_m ‖(x_m − x̂_m) / u_m‖² and λ Σ_j z_j Σ_m ‖d_jm‖ of dense codes, and every gradient."""
+    c, (x, _) = build("ReLU", sparsity=0.3), sites(300)
+    c = c.double()
+    rows = torch.cat(x, dim=1).double()
+    c.initialise(rows)
+    with torch.no_grad():
+        c.encoder.bias.add_(0.01)  # its first value lets one entry begin at exactly 0
+    silent = torch.zeros(N_ATOMS, dtype=torch.int64)
+    ours = torch.autograd.grad(c.training_loss(rows, silent, 100, 0.5).total, list(c.parameters()))
+    unit, weight = c.operator.unit, c.operator.weight
+    z = (((rows - c.bias) / unit) @ c.encoder.weight.T + c.encoder.bias).relu()
+    missed = ((rows - c.bias) / unit - z @ weight).square().sum()
+    norms = sum(part.norm(dim=1) for part in weight.split([D_1, D_2], dim=1))
+    dense = missed / (300 * (D_1 + D_2)) + 0.3 * (z * norms).sum() / (300 * (D_1 + D_2) ** 0.5)
+    for one, two in zip(ours, torch.autograd.grad(dense, list(c.parameters())), strict=True):
+        torch.testing.assert_close(one, two)
+    spread = [part.var(dim=0, unbiased=False).sum() for part in x]
+    by_site = c.operator.unit.split([D_1, D_2])
+    shares = [s / u[0].square() for s, u in zip(spread, by_site, strict=True)]
+    assert float(shares[0]) == pytest.approx(float(shares[1]), rel=1e-4)
+
+
+def test_sites_train_alike_from_tensors_activations_and_disk(tmp_path: Path) -> None:
+    """The same rows give the same weights to the bit, wherever they lie; places are remembered."""
+    x, _ = sites(600)
+    acts = [
+        sn.Activations.from_tensor(part, hook_point="resid_post.1", model_name=name)
+        for part, name in zip(x, ("base", "chat"), strict=True)
+    ]
+    for i, part in enumerate(acts):
+        part.save(tmp_path / str(i))
+    stored = [sn.load_activations(tmp_path / str(i)) for i in range(2)]
+    found = []
+    for data in (x, tuple(x), acts, stored, torch.cat(x, dim=1)):
+        c = build()
+        sn.train(c, data, steps=10, batch_size=64, progress=False)
+        found.append(c)
+    for other in found[1:]:
+        for one, two in zip(
+            found[0].state_dict().values(), other.state_dict().values(), strict=True
+        ):
+            assert torch.equal(one, two)
+    assert found[2].hook_point == "resid_post.1 + resid_post.1"
+    assert found[2].model_name == "base + chat"
+    assert torch.equal(found[0].encode(stored).values, found[0].encode(x).values)
+
+
+def test_a_resumed_training_gives_the_same_bits(tmp_path: Path) -> None:
+    """Twelve steps in one go, or six and six."""
+    how: dict[str, Any] = {"batch_size": 64, "progress": False, "checkpoint_every": 6}
+    whole, cut, again = (build() for _ in range(3))
+    x, _ = sites(600)
+    sn.train(whole, x, steps=12, **how)
+
+    def stop(record: Any) -> None:
+        if record.step >= 6:
+            raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="interrupted"):
+        sn.train(cut, x, steps=12, checkpoint=tmp_path / "c", log_every=1, callbacks=stop, **how)
+    sn.train(again, x, steps=12, checkpoint=tmp_path / "c", log_every=1, **how)
+    for one, two in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_dead_atoms_return_as_residuals_of_all_sites() -> None:
+    """In units of the sites, so that the loud one does not write them alone."""
+    c, (x, _) = build(revival="resample"), sites(300)
+    c.initialise(x)
+    silent = torch.full((N_ATOMS,), 1000, dtype=torch.int64)
+    c.training_loss(torch.cat(x, dim=1), silent, 1000, 0.1)
+    assert c.to_resample is not None
+    atoms, directions = c.to_resample
+    assert torch.allclose(directions.norm(dim=1), torch.ones(len(atoms)), atol=1e-5)
+    quiet = directions[:, :D_1].norm(dim=1)
+    assert float(quiet.median()) > 0.3
+    c.after_optimiser_step()
+    torch.testing.assert_close(c.operator.weight[atoms], directions)
+
+
+def test_atoms_can_start_at_the_data() -> None:
+    """Of both sites, unit in their units."""
+    c, (x, _) = build(), sites(600)
+    c.initialise(x, torch.Generator().manual_seed(0), method="spread")
+    assert torch.allclose(c.operator.weight.norm(dim=1), torch.ones(N_ATOMS), atol=1e-5)
+    assert float(c.shares().min(dim=1).values.mean()) > 0.2
+
+
+def test_a_training_step_builds_no_dense_code() -> None:
+    """The only (rows, n_atoms) matrix is the tile of pre-codes."""
+    rows, n_atoms = 96, 1111
+    c = sn.Crosscoder([20, 12], n_atoms, 4, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(rows, 32, generator=torch.Generator().manual_seed(0))
+    c.initialise(x)
+    silent = torch.zeros(n_atoms, dtype=torch.long)
+    c.training_loss(x, silent, 1, 0.5).total.backward()
+    with Shapes() as shapes:
+        c.training_loss(x, silent, 1, 0.5).total.backward()
+    large = {func for func, shape in shapes.made if sorted(shape) == [rows, n_atoms]}
+    assert large <= {"aten.mm.out", "aten.view.default", "aten.detach.default"}
+
+
+def test_a_report_measures_all_sites() -> None:
+    """R² of the sites side by side, by hand."""
+    c, (x, _) = build(), sites()
+    sn.train(c, x, steps=100, batch_size=128, progress=False)
+    report = sn.evaluate(c, x, n_bootstrap=0)
+    rows = torch.cat(x, dim=1)
+    assert report.r2.value == pytest.approx(
+        sn.evaluation.explained_variance(rows, c(rows).detach()), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x, y: x, ValueError, r"list for Crosscoder.*2 hook points.*\[16, 20\], got one"),
+        (lambda x, y: [x], ValueError, "one entry per hook point, 2, got 1"),
+        (lambda x, y: [x, y[:7]], ValueError, r"row 7 is sample 7 .*missing.*\(2000 and 7 rows"),
+        (lambda x, y: [y, x], ValueError, r"widths of Crosscoder, \[16, 20\].*got \[20, 16\]"),
+        (lambda x, y: [x, "y"], TypeError, r"`data\[1\]` must be activations or rows.*got str"),
+        (lambda x, y: [x, y.index_fill(0, torch.tensor([3]), torch.nan)], ValueError, "row 3"),
+    ],
+)
+def test_data_that_are_not_its_sites_are_refused(change: Any, error: Any, message: str) -> None:
+    """With the rule, what was given and what to do, before any step."""
+    with pytest.raises(error, match=message):
+        sn.train(build(), change(*sites()[0]), steps=1, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x, y: x, ValueError, r"last dimension d_in=36, got shape \(2000, 16\)"),
+        (lambda x, y: [x], ValueError, "`x` must have one entry per hook point, 2, got 1"),
+        (lambda x, y: [x, y[:7]], ValueError, r"same tokens at every site.*\(2000,\), \(7,\)"),
+        (lambda x, y: [y, x], ValueError, r"widths of Crosscoder, \[16, 20\].*got \[20, 16\]"),
+        (lambda x, y: [x, "y"], TypeError, r"`x\[1\]` must hold numbers.*got str"),
+        (lambda x, y: [x, y.int()], TypeError, "floating-point"),
+    ],
+)
+def test_what_is_not_its_sites_is_not_encoded(change: Any, error: Any, message: str) -> None:
+    """By encode and by the full forward."""
+    for call in (build().encode, build()):
+        with pytest.raises(error, match=message):
+            call(change(*sites()[0]))
+
+
+def test_sites_of_other_tokens_are_named() -> None:
+    """The first row that differs, on both sides."""
+    x, y = (sn.Activations.from_tensor(part) for part in sites(20)[0])
+    shuffled = y[[0, 1, 2, 5, 4, 3, *range(6, 20)]]
+    for call in (lambda both: sn.train(build(), both, steps=1, progress=False), build().encode):
+        with pytest.raises(ValueError, match="row 3 is sample 3 at the first and sample 5"):
+            call([x, shuffled])
+
+
+def test_one_width_and_three_sites_say_what_to_use() -> None:
+    """An SAE, or the table of shares."""
+    with pytest.raises(TypeError, match="`widths` must be a list, one width per site, got 16"):
+        sn.Crosscoder(16, N_ATOMS, 2)  # type: ignore[arg-type]
+    three = sn.Crosscoder([4, 5, 6], 8, 2)
+    with pytest.raises(ValueError, match=r"two sites, got 3. Use `shares\(\)`"):
+        three.difference()
+    assert torch.allclose(three.shares().sum(dim=1), torch.ones(8))
