@@ -64,9 +64,11 @@ def test_what_saelens_cannot_compute_is_refused_and_leaves_nothing(
     name: str, tmp_path: Path
 ) -> None:
     """By name, before a file is made."""
+    own = SIZES.get(name, {})
+    sizes = own if "widths" in own else {"d_in": D} | own
     with pytest.raises(TypeError, match=f"got {name}"):
         write_saelens(
-            ARCHITECTURES[name](n_atoms=N, **({"d_in": D} | SIZES.get(name, {}))),  # type: ignore[arg-type]
+            ARCHITECTURES[name](n_atoms=N, **sizes),  # type: ignore[arg-type]
             tmp_path / "s",
         )
     assert not (tmp_path / "s").exists()
