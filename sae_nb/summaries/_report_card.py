@@ -83,6 +83,8 @@ class ReportCell:
     high: float
     floor: float
     control: float
+    ends: tuple[float, float] = (math.nan, math.nan)
+    """Values at 0 and at 1 of the row's scale; NaN where all that is drawn is one number."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -216,6 +218,8 @@ def _placed(metric: str, row: Mapping[str, Measurement]) -> list[ReportCell]:
     span = most - least
     turned = define(next(iter(row.values())).definition).better == "lower"
 
+    ends = (most, least) if turned else (least, most)
+
     def place(value: float | None) -> float:
         if value is None or not math.isfinite(value):
             return math.nan
@@ -235,6 +239,7 @@ def _placed(metric: str, row: Mapping[str, Measurement]) -> list[ReportCell]:
             high=place(m.interval[1]),
             floor=place(m.floor),
             control=place(m.control),
+            ends=ends if span > 0 else (math.nan, math.nan),
         )
 
     return [cell(sae, m) for sae, m in row.items()]

@@ -215,8 +215,8 @@ class SteeringSummary:
     """The same under the random direction."""
 
     target: int
-    """Index, among all outcomes, of the one asked about; else of the one whose probability rises most
-    (states: falls most)."""
+    """Index, among all outcomes, of the one asked about; else of the likeliest one with the edit, the
+    model's answer (states: of the one that turns most)."""
 
     kl: float | None
     """KL(before‖after) in nats, over all outcomes; None for states."""
@@ -245,6 +245,11 @@ class SteeringSummary:
     def target_name(self) -> str:
         """Name of the outcome that `target` is."""
         return self.names[self._place]
+
+    @property
+    def answers(self) -> tuple[str, str]:
+        """Names of the likeliest outcome before and after (states: of the ones that turn least)."""
+        return self.names[int(np.argmax(self.before))], self.names[int(np.argmax(self.after))]
 
     @property
     def of_target(self) -> tuple[float, float, float]:
@@ -325,7 +330,7 @@ def summarise_steering(
     n_shown
         Outcomes shown where there are many: the likeliest before and after, half each.
     target
-        Class or token asked about, which is then shown too; None takes the one that rises most.
+        Class or token asked about, which is then shown too; None takes the answer with the edit.
     clean
         A run without the edit on this very input, to save one.
 
@@ -393,7 +398,7 @@ def _outcomes(
     clean, after, random = map(torch.from_numpy, scores)
     p, q, r = map(np.exp, scores)
     if target is None:
-        target = int(np.argmax(q - p))
+        target = int(np.argmax(q))
     elif not 0 <= target < len(p):
         raise ValueError(
             f"`target` must be between 0 and {len(p) - 1}, the outcomes of {model.name}, got {target}."

@@ -99,6 +99,8 @@ def test_better_is_to_the_right_and_all_lies_on_one_scale() -> None:
     c, d = summarise_report_card([one, two], ["one", "two"], show="all").row("fvu")
     assert (c.at, d.at, c.floor) == pytest.approx((1.0, 2 / 3, 0.0))
     assert math.isnan(a.low)
+    assert a.ends == b.ends == (0.0, 0.9)
+    assert c.ends == (1.0, 0.1)  # better, the lower, is to the right
 
 
 def test_what_the_first_sae_fails_is_never_hidden() -> None:

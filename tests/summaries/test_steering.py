@@ -165,11 +165,17 @@ def test_kl_is_that_of_the_whole_distribution(gpt: Any) -> None:
     assert summary.kl == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_target_is_the_outcome_that_rises_most(vit: Any, picture: Tensor) -> None:
-    """And effect and control are its change in probability."""
-    summary = summarise_steering(vit, picture, SAE, recipe(strength=8.0))
-    assert summary.target == int(np.argmax(summary.after - summary.before))
-    assert summary.effect == pytest.approx(max(summary.after - summary.before))
+def test_target_is_the_answer_with_the_edit(vit: Any, picture: Tensor) -> None:
+    """Not what rises most, which may be a bar that nobody sees; effect and control are its change."""
+    for strength in (0.1, 8.0):
+        summary = summarise_steering(vit, picture, SAE, recipe(strength=strength))
+        assert summary.target == int(np.argmax(summary.after))
+        assert summary.answers == (
+            str(np.argmax(summary.before)),
+            str(np.argmax(summary.after)),
+        )
+        change = summary.after - summary.before
+        assert summary.effect == pytest.approx(change[summary.target])
     assert summary.effect_random == pytest.approx(
         summary.random[summary.target] - summary.before[summary.target]
     )

@@ -113,6 +113,7 @@ def check_it_fits_a_screen_and_its_bar_stays_in_view(page: Page, stage: Any) -> 
         assert whole.evaluate(COLUMNS) == 2
         assert whole.bounding_box()["height"] <= 1000
         assert whole.evaluate(SCROLLING) == []
+        _one_line_each(page, whole)
     stage.dark(False)
     stage.resize(800, 700)
     stage.settle(800)
@@ -127,6 +128,19 @@ def check_it_fits_a_screen_and_its_bar_stays_in_view(page: Page, stage: Any) -> 
     edge = second.evaluate(f"{scroller} return n.getBoundingClientRect().top; }}")
     assert second.evaluate(TOP) < edge + 60
     assert abs(bar.evaluate(TOP) - edge) < 60
+
+
+def _one_line_each(page: Page, whole: Any) -> None:
+    """What an atom is; atom, label and search; "more" next to the bands of the examples."""
+    lines = [one for one in whole.locator(".sae-nb-atomline").all() if one.is_visible()]
+    assert len(lines) == 1
+    assert lines[0].bounding_box()["height"] < 25
+    fields = [_bar(page, name).bounding_box()["y"] for name in ("atom", "label", "search")]
+    assert max(fields) - min(fields) < 4, fields
+    browser = whole.locator(".sae-nb-panel").filter(has_text="What makes this atom fire?")
+    buttons = [browser.get_by_role("button", name=name, exact=True) for name in ("max", "more")]
+    first, more = (one.bounding_box()["y"] for one in buttons)
+    assert abs(first - more) < 4, (first, more)
 
 
 def check_the_work_list_compares_two_atoms(page: Page, stage: Any) -> None:

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import traitlets as t
 from PIL import Image
-from sae_nb_widgets.components import PictureGrid, Sparkbars, TokenStrip
+from sae_nb_widgets.components import PictureGrid, Sparkbars, TokenStrip, icons_of
 from sae_nb_widgets.components._base import legend_html, shade
+
+import sae_nb as sn
+from sae_nb.atoms import AtomNames
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -270,3 +273,17 @@ def test_heat_is_one_hue_that_begins_at_a_seventh_of_the_maximum() -> None:
     assert opacities == sorted(opacities)
     assert opacities[0] > 0.1
     assert f"{shade(0.15)} 15%" in legend_html(1.0)
+
+
+def test_an_icon_is_drawn_once_and_small() -> None:
+    """Rows come with every answer: an atom's image is not looked for again, and weighs half a kilobyte."""
+    sae = sn.load_sae("tiny-vit/resid_post.6")
+    names = AtomNames(sn.load_examples("tiny-vit/resid_post.6").catalogue(sae))
+    _ = names.catalogue.frequency
+    atoms = np.argsort(-names.catalogue.frequency)[:20].tolist()
+    first = icons_of(names, atoms)
+    assert all(address.startswith("data:image/png") for address in first)
+    assert sum(map(len, first)) / len(first) < 512
+    names.crop = None  # type: ignore[assignment, method-assign]
+    assert icons_of(names, [*atoms, *atoms]) == first + first
+    assert icons_of(AtomNames(), [1, 2]) == ["", ""]

@@ -196,6 +196,28 @@ def later(monkeypatch):
     return Later
 
 
+def test_what_an_atom_is_stands_once_and_more_is_never_alone(board, tmp_path) -> None:
+    """At the top of all panels; "more" stands in the row of the examples' buttons."""
+    shown = [w.value for w in descendants(board) if isinstance(w, ipw.HTML)]
+    assert sum('class="sae-nb-atomline"' in value for value in shown) == 1 + len(board.panels)
+    assert "sae-nb-atomline" in board.children[1].value
+    hidden = (
+        ".sae-nb-dashboard :is(.sae-nb-joined, main ~ main) .sae-nb-atomline { display: none; }"
+    )
+    assert hidden in board._style.value
+    assert board.browser.controls.band.children[-1] is board.browser._more_button
+    assert board.browser.notes.note.layout.display == "none"
+    board.browser._more_button.value = True
+    assert board.browser.notes.note.layout.display is None
+
+
+def test_the_bar_says_how_often_the_atom_fires(board) -> None:
+    """It stays in view where the panels' own sentences are scrolled away."""
+    board.atom = 5
+    often = board.browser.names.fires(5).partition(" of ")[0]
+    assert f"fires on {often}" in board._name.value
+
+
 def test_a_tab_is_built_when_it_is_first_opened(model, later, monkeypatch) -> None:
     """Not before, and only once; then it follows the atom."""
     monkeypatch.setattr(model, "kind", "vision")

@@ -90,7 +90,7 @@ def test_bars_are_the_record(vit: Any, lens: sw.InputLens) -> None:
     """Strengths, lifts, contributions and controls are those of top_atoms."""
     record = sn.top_atoms(vit, VIT_SAE, PICTURES[0], "resid_post.6", frequency=[0.05] * 96)
     beyond = dict(zip(record.used.atom.tolist(), record.used.beyond.tolist(), strict=True))
-    atoms = record.top(12, "attribution")
+    atoms = record.top(5, "attribution")
     assert lens._atoms == atoms
     places = [record.place(atom) for atom in atoms]
     np.testing.assert_allclose(shown(lens), record.used.strength[places], rtol=1e-5)
@@ -302,6 +302,31 @@ def test_what_matters_stands_on_top_where_the_sentence_names_it(
         assert sorted(atoms) == used.atom.tolist()
 
 
+def test_five_rows_at_first_and_more_where_they_are_asked_for(lens: sw.InputLens) -> None:
+    """Over the whole input and at one position; both lists grow with one number."""
+    lens.atom = lens.summary.top(1, "attribution")[0]
+    assert len(lens._bars.labels) == len(lens._detail_view.here.labels) == 5
+    lens.n_shown = 9
+    assert len(lens._bars.labels) == 9
+    position = int(np.nanargmax(np.abs(lens.summary.strengths(lens.atom))))
+    assert len(lens._detail_view.here.labels) == len(lens.summary.at(position, 9)) > 5
+
+
+def test_the_title_of_the_rows_agrees_with_the_sentence(
+    lens: sw.InputLens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are ranked also where none stands out, and then their title says so."""
+    for named, title in ((True, "matter most"), (False, "none stands out")):
+        monkeypatch.setattr(AtomsUsed, "more_than_chance", named)
+        lens.draw_names()
+        assert title in lens._bars.description
+        assert ("No single atom stands out" in lens.answer) is not named
+        lens.sort = "strength"
+        assert lens._bars.description == "atoms"
+        lens.sort = "attribution"
+    assert "none stands out" in lens._bars.static_html()
+
+
 def test_labels_reach_an_open_lens(lens: sw.InputLens, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows, card and sentence take a new name at once; hostile ones stay words."""
     monkeypatch.setattr(AtomsUsed, "more_than_chance", True)  # the sentence names atoms
@@ -333,7 +358,7 @@ def test_differences_fall_from_the_first_row(lens: sw.InputLens) -> None:
     for order, column in (("total strength", 0), ("attribution", 1), ("surprise", 0)):
         lens.sort = order
         sizes = np.abs(np.asarray(lens._bars.columns[column]["values"], float))
-        assert (np.diff(sizes[:12]) <= 0).all()
+        assert (np.diff(sizes[:5]) <= 0).all()
     assert lens.controls.sort.layout.display == "none"
     lens.controls.sort_compared.value = "attribution"
     assert lens.sort == "attribution"
@@ -403,7 +428,7 @@ def test_positions_are_chosen_by_click_and_by_keys(lens: sw.InputLens) -> None:
     """Patches, the tokens before them, ← →, Escape; the list is of that position."""
     lens._view.grid.selected = (0, 10)
     assert lens.token == 15
-    atoms = [atom for atom, _, _ in lens.summary.at(15, 14)]
+    atoms = [atom for atom, _, _ in lens.summary.at(15, 5)]
     assert lens._detail_view._atoms == atoms
     assert "patch 1,2" in lens._detail_view.here.description
     lens.press("ArrowRight")

@@ -20,7 +20,7 @@ from sae_nb_widgets.panel._exporting import exported
 from sae_nb_widgets.panel._plot import shared_script
 
 import sae_nb as sn
-from sae_nb.figures import Label, Picture, text_width, to_svg
+from sae_nb.figures import Label, Picture, escape, text_width, to_svg
 
 CONTROLS = (ipw.Button, ipw.ToggleButton, ipw.Dropdown, ipw.Text, ipw.Textarea, ipw.Checkbox)
 CONTROLS += (ipw.BoundedIntText, ipw.IntText, ipw.FloatText, ipw.FloatSlider, ipw.IntSlider)
@@ -166,6 +166,26 @@ def test_a_question_and_three_sentences(panel: Panel) -> None:
     assert len(panel.explanation) == 3
     assert all(len(sentence) > 20 for sentence in panel.explanation[:2])
     assert not panel.problem, panel.status
+
+
+WITHOUT_ATOMS = {"DepthTrajectory", "ReportCard", "SuperpositionToy", "TrainingMonitor"}
+LONGEST_LINE = 945
+"""CSS pixels of text in a panel on a page of 1 400."""
+
+
+@every_panel
+def test_a_panel_of_atoms_says_in_one_line_what_an_atom_is(panel: Panel, tmp_path: Path) -> None:
+    """Under its question, once, on screen and in what leaves; the others say nothing of atoms there."""
+    line = panel.atom_line
+    assert bool(line) == (type(panel).__name__ not in WITHOUT_ATOMS)
+    assert text_width(line, 13) < LONGEST_LINE
+    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    body = page[page.index("<body>") :]
+    for html in (panel._header.value, body):
+        assert html.count('class="sae-nb-atomline"') == bool(line)
+        assert escape(line) in html
+    drawn = " ".join(one.text for one in panel._sheet().strokes if isinstance(one, Label))
+    assert all(word in drawn for word in line.split())
 
 
 @every_panel

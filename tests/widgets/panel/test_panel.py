@@ -167,6 +167,20 @@ def test_one_figure_widget_and_a_more_button_only_where_there_is_more(panel) -> 
     plain.close()
 
 
+def test_more_goes_where_other_controls_are_and_shows_what_is_tucked_away(panel) -> None:
+    """Into a row of the figure; a widget tucked away comes and goes with the button."""
+    row, tool = ipw.Box([ipw.Button(description="max")]), ipw.HTML("a tool")
+    panel.more_into(row)
+    panel.tuck_away(tool)
+    assert row.children[-1] is panel._more_button
+    assert panel._more_button not in panel._last.children
+    assert panel._controls.layout.display == "none"
+    assert tool.layout.display == "none"
+    panel._more_button.value = True
+    assert tool.layout.display is None
+    assert panel._more.layout.display is None
+
+
 def test_keys_call_their_action_and_unknown_ones_nothing(panel) -> None:
     """What the browser sends is what `press` does; a failing action is reported."""
     pressed: list[str] = []

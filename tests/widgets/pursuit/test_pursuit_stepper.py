@@ -20,6 +20,7 @@ from sae_nb_widgets.panel import descendants
 from sae_nb_widgets.pursuit._figure import IN_CODE, NOW, RING, SELECTED, START, TRACES_PER_ALGORITHM
 
 import sae_nb as sn
+from sae_nb.figures import format_number
 
 DATA = sn.data.planted_dictionary(60, 25, 4, 4, coherence=0.3, noise=0.02, seed=3)
 PICTURES = DATA.x.relu()
@@ -415,6 +416,21 @@ def test_bias_is_taken_off_first_and_drawn_again() -> None:
     np.testing.assert_allclose(with_bias - without, bias, atol=1e-5)
     panel.close()
     plain.close()
+
+
+@pytest.mark.parametrize("algorithms", [["mp"], ["mp", "omp"]])
+def test_every_strip_says_how_long_its_own_vector_is(algorithms: list[str]) -> None:
+    """Not where their common scale ends, which would be the same number three times."""
+    panel = sw.PursuitStepper(DATA.x[:1], DATA.dictionary, algorithms=algorithms, k=3)
+    panel.wait()
+    panel.step = 2
+    given, built, left = (chart["note"] for chart in panel.parts.curves.charts)
+    assert given == f"length {format_number(float(np.linalg.norm(DATA.x[0])))}"
+    for note, vector in ((built, panel.steps[0].x_hat[2]), (left, panel.steps[0].residual_at(2))):
+        size = format_number(float(np.linalg.norm(vector)), digits=3 if len(algorithms) == 1 else 2)
+        assert note.startswith(f"length {size}" if len(algorithms) == 1 else f"MP {size}, OMP ")
+    assert panel.parts.curves.static_html().count(given) == 1
+    panel.close()
 
 
 def test_an_sae_brings_its_bias_and_the_names_of_its_atoms() -> None:

@@ -15,8 +15,8 @@ from sae_nb_widgets.report_card._figure import NOT_CLEAR, report_card_figure
 
 import sae_nb as sn
 from sae_nb.evaluation import Measurement
-from sae_nb.figures import theme
-from sae_nb.summaries import MovingSample
+from sae_nb.figures import format_number, theme
+from sae_nb.summaries import MovingSample, summarise_report_card
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,24 @@ def test_every_column_says_which_end_is_better(card: sw.ReportCard) -> None:
     assert list(traces["worse"].text) == ["worse"] * n
     assert list(traces["better"].text) == ["better"] * n
     assert all(a < b for a, b in zip(traces["worse"].x, traces["better"].x, strict=True))
+
+
+def test_every_strip_has_numbers_at_its_ends(card: sw.ReportCard, parts: SimpleNamespace) -> None:
+    """Values at worst and best, under the strip; none where three columns leave no room."""
+    traces = {trace.name: trace for trace in card.current_figure().data}
+    record, ends = card.record, traces["ends"]
+    cell, row = card._all.cell("r2", "trained"), record.metrics.index("r2")
+    here = [
+        (x, text)
+        for x, y, text in zip(ends.x, ends.y, ends.text, strict=True)
+        if row < y < row + 1 and x < 1
+    ]
+    assert [text for _, text in sorted(here)] == [
+        format_number(value, digits=2).rstrip("0") for value in cell.ends
+    ]
+    three = summarise_report_card([parts.reports[0]] * 3, ["a", "b", "c"])
+    names = {trace.name: trace for trace in report_card_figure(three).data}
+    assert not len(names["ends"].x or ())
 
 
 def test_a_row_says_in_which_direction_it_is_better(card: sw.ReportCard) -> None:

@@ -167,8 +167,9 @@ def test_the_answer_is_in_words_and_percent_and_the_rest_is_behind_it() -> None:
     )
     sentence = answer_words(found, edit_words(found.recipe, NAMES, StrengthScale()))
     assert sentence.replace(THIN_SPACE, " ") == (
-        "“digit 4” (atom 1) added at 3× full strength: P(“<script>alert(1)</script>”) 20 % → 80 % "
-        "(random push of the same size: 22 %)."
+        "“digit 4” (atom 1) added at 3× full strength: the next token changes from “ cat” to "
+        "“<script>alert(1)</script>” (“<script>alert(1)</script>”: 20 % → 80 %); a random push of the "
+        "same size does less (22 %)."
     )
     numbers = numbers_words(found)
     assert all(
@@ -197,8 +198,40 @@ def test_the_answer_says_when_a_random_push_does_as_much() -> None:
     """A headline never claims what its own control refutes."""
     for of_target, chance in (((0.98, 1.7, 1.7), True), ((0.5, 0.2, 0.7), False)):
         shares = tuple(value / 100 for value in of_target)
-        found: Any = SimpleNamespace(target_name="4", outcome="class", of_target=shares)
+        found: Any = SimpleNamespace(
+            target_name="4", answers=("4", "4"), outcome="class", of_target=shares
+        )
         assert (
             answer_words(found, "atom 1 added at 3× full strength").endswith("no more than chance.")
             is chance
         )
+
+
+@pytest.mark.parametrize(
+    ("after", "asked", "words"),
+    [
+        ([0.94, 0.01, 0.05], 0, "the answer stays 2 (96 % → 94 %); a random push of the same size"),
+        ([0.96, 0.01, 0.03], 0, "the answer stays 2 (96 %); a random push of the same size"),
+        ([0.30, 0.65, 0.05], 1, "the answer changes from 2 to 7 (7: 1.0 % → 65 %); a random push"),
+        (
+            [0.30, 0.65, 0.05],
+            0,
+            "P(2) 96 % → 30 %; a random push of the same size does less (95 %).",
+        ),
+    ],
+)
+def test_the_headline_is_about_the_bar_that_everybody_looks_at(
+    after: list[float], asked: int, words: str
+) -> None:
+    """The model's answer, changed or not; another outcome only where somebody asked about it."""
+    found = summary(
+        outcome="class",
+        names=("2", "7", "9"),
+        ids=np.arange(3),
+        before=np.array([0.96, 0.01, 0.03]),
+        after=np.array(after),
+        random=np.array([0.95, 0.02, 0.03]),
+        target=asked,
+    )
+    said = answer_words(found, "atom 1 added").replace(THIN_SPACE, " ")
+    assert said.startswith(f"atom 1 added: {words}")

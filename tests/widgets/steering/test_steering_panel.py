@@ -235,12 +235,12 @@ def test_a_label_typed_elsewhere_reaches_the_open_panel(panel: sw.SteeringPanel)
     """Field, sentence, heat and kept recipes call the atom what people call it now."""
     panel.keep_recipe()
     panel.wait()
-    assert panel.answer.startswith(f"{panel.names.in_text(5)} added at 4 model units: P(")
+    assert panel.answer.startswith(f"{panel.names.in_text(5)} added at 4 model units: the answer ")
     browser = sw.AtomBrowser(SAE, sn.capture(panel.model, PICTURES, "resid_post.1", progress=False))
     browser.wait()
     browser.names.labels.write(5, "bad story")
     assert "bad story" in panel.controls.name.value
-    assert panel.answer.startswith("“bad story” (atom 5) added at 4 model units: P(")
+    assert panel.answer.startswith("“bad story” (atom 5) added at 4 model units: the answer ")
     assert "bad story" in panel.controls.kept.options[1][0]
     panel.seed = 3
     panel.wait()
@@ -319,7 +319,7 @@ def test_nonsense_as_a_target_token_is_refused(talking: sw.SteeringPanel) -> Non
     field.value = "dog"
     talking.wait()
     assert talking.summary.target_name.strip() == "dog"
-    assert "P(“dog”)" in talking.answer
+    assert "“dog”" in talking.answer
     for given in ("the cat", "the " * 2500):
         field.value = given
         assert talking.status.startswith("effect on token: one token of small gpt")
@@ -330,7 +330,7 @@ def test_nonsense_as_a_target_token_is_refused(talking: sw.SteeringPanel) -> Non
 
 
 def test_sentence_and_curve_are_about_the_class_that_was_chosen(planted: sw.SteeringPanel) -> None:
-    """Else about the one that moves most; another choice takes the old curve away."""
+    """Else about the model's answer; another choice takes the old curve away."""
     assert planted.summary.target_name == "b"
     menu = next(w for w in descendants(planted) if getattr(w, "description", "") == "effect on")
     menu.value = "c"
@@ -518,12 +518,12 @@ def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringP
     assert "continue again" not in html
     # What comes out of it is the answer; the odds of one token are behind it.
     assert ": the text " in talking.answer
-    assert "P(" not in talking.answer
-    assert "P(" in talking.numbers
+    assert "the next token" not in talking.answer
+    assert "the next token" in talking.numbers
     talking.strength = 1.0
     talking.wait()
     assert "continue again" in talking.cards.texts.value
-    assert "P(" in talking.answer
+    assert "the next token" in talking.answer
 
 
 def test_a_continuation_asked_for_too_early_waits_for_the_unit(gpt: Any) -> None:

@@ -92,8 +92,8 @@ class AtomControls:
             small_button("‹", "Earlier examples of this band", panel.previous_page),
             small_button("›", "Further examples of this band", panel.next_page),
         )
-        bands = BandButtons(panel, no_near_misses)
-        self.bands = line(bands.widget, self.page_text, self.pages)
+        self.band = BandButtons(panel, no_near_misses).widget
+        self.bands = line(self.band, self.page_text, self.pages)
         tip = "How strongly and how often it fires, close-ups, where, and what fires with it"
         self.details = control(
             panel, "details", "more about this atom", tip, kind=ipw.ToggleButton

@@ -151,9 +151,11 @@ class AtomNotes:
         self._reading, self._atom = False, -1
         self.saved_line = ipw.HTML().add_class("sae-nb-live-only")
         self.label = self._field("label", "your name for it")
-        fields = [self.label, self._field("note", "anything else")]
+        self.note = self._field("note", "anything else")
         self.star = small_button("☆", "", self._press_star)
-        self.widget = ipw.VBox([*fields, self.saved_line], layout=ipw.Layout(overflow="hidden"))
+        self.widget = ipw.VBox(
+            [self.label, self.note, self.saved_line], layout=ipw.Layout(overflow="hidden")
+        )
         panel.observe(self._words_changed, ["label", "note"])
 
     def _field(self, name: str, hint: str) -> ipw.Text:

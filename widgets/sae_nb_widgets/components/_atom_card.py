@@ -8,12 +8,13 @@ import json
 import re
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from sae_nb.atoms import AtomCard, AtomNames, Example
+from sae_nb.atoms import AtomCard, AtomCatalogue, AtomNames, Example
 from sae_nb.figures import escape, format_number
 from sae_nb_widgets.components._base import script
 
@@ -24,7 +25,9 @@ _SOURCES = {
 }
 MOST_CARDS = 60
 _MARKED = re.compile(r'data-atom="(\d+)"')
-ICON_PIXELS = 24
+ICON_PIXELS, ICON_COLOURS = 24, 32
+"""Of an icon: it is sent with every row of every answer."""
+_icons: WeakKeyDictionary[AtomCatalogue, dict[int, str]] = WeakKeyDictionary()
 _IN_TEXT = re.compile(r"\b[Aa]tom (\d{1,9})\b")
 
 
@@ -38,18 +41,24 @@ def mark_atoms(text: str) -> str:
     return _IN_TEXT.sub(lambda found: atom_mark(int(found[1]), found[0]), escape(text))
 
 
-def png_address(picture: UInt8[np.ndarray, "3 height width"]) -> str:
-    """Return a picture as the address of an image inside a page."""
+def png_address(picture: UInt8[np.ndarray, "3 height width"], colours: int | None = None) -> str:
+    """Return a picture as the address of an image inside a page, in few colours where asked."""
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).save(file, "PNG")
+    image = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))
+    (image if colours is None else image.quantize(colours)).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def icons_of(names: AtomNames, atoms: Sequence[int]) -> list[str]:
     """Return the patch each atom fires on most, as addresses of images; empty for other data."""
-    crops = [names.crop(int(atom)) for atom in atoms]
-    crops = [None if crop is None else _small(crop) for crop in crops]
-    return ["" if crop is None else png_address(crop) for crop in crops]
+    if names.catalogue is None:
+        return [""] * len(atoms)
+    drawn = _icons.setdefault(names.catalogue, {})
+    for atom in map(int, atoms):
+        # What is not known yet is not kept: it may be encoded later.
+        if atom not in drawn and (crop := names.crop(atom)) is not None:
+            drawn[atom] = png_address(_small(crop), ICON_COLOURS)
+    return [drawn.get(int(atom), "") for atom in atoms]
 
 
 def _small(picture: UInt8[np.ndarray, "3 height width"]) -> UInt8[np.ndarray, "3 h w"]:

@@ -72,6 +72,9 @@ class Chart:
     unit: str = ""
     """Of its values, as they are read out."""
 
+    note: str = ""
+    """What stands at the right end above it; the value at the top with its unit when empty."""
+
     bars: bool = False
     """Sticks from zero in place of lines, for coordinates without an order."""
 
@@ -82,7 +85,7 @@ class Chart:
     def head(self) -> dict[str, Any]:
         """Everything but the curves, as a script reads it."""
         ends = {"low": float(self.low), "high": float(self.high)}
-        return ends | {n: getattr(self, n) for n in ("title", "unit", "bars", "atom")}
+        return ends | {n: getattr(self, n) for n in ("title", "unit", "note", "bars", "atom")}
 
 
 class Curves(Component):
@@ -189,7 +192,7 @@ class Curves(Component):
                 if 0 <= self.cursor // self.stride < n and self.cursor >= 0:
                     x, y = points[self.cursor // self.stride]
                     strokes.append(Dot(x, y, 4, colour))
-        high = format_number(chart["high"], chart["unit"])
+        high = chart["note"] or format_number(chart["high"], chart["unit"])
         strokes.append(Label(right, size, high, anchor="end", size=size))
         return Drawing(STATIC_WIDTH, self.height, tuple(strokes))
 

@@ -58,9 +58,9 @@ class MapFigure:
         self.chart.lonely = theme.NOVEL
         self.brushes = {name: BrushBars() for name in BRUSHED}
         self.facts = ipw.HTML()
-        row = ipw.Box(list(self.brushes.values())).add_class("sae-nb-brushes")
-        row.add_class(LIVE_ONLY)
-        self.widgets: tuple[ipw.Widget, ...] = (self.chart, row, self.facts)
+        self.brush_row = ipw.Box(list(self.brushes.values())).add_class("sae-nb-brushes")
+        self.brush_row.add_class(LIVE_ONLY)
+        self.widgets: tuple[ipw.Widget, ...] = (self.chart, self.brush_row, self.facts)
         self._look = Look(styles=np.zeros(0, np.uint8), palette=[])
         self._column: Column | None = None
         self._spreads: dict[str, Spread] = {}

@@ -18,6 +18,7 @@ from sae_nb.sessions import save_session
 from sae_nb_widgets.components import read_static, style_sheet
 from sae_nb_widgets.dashboards._subject import Subject, first_inputs, text_of
 from sae_nb_widgets.panel import (
+    AN_ATOM,
     SHARED_SCRIPT,
     TIGHT,
     Atom,
@@ -131,7 +132,7 @@ class Dashboard(ipw.VBox):
         bar.add_class("sae-nb-bar-top")
         self.add_class("sae-nb-dashboard")
         facts = {name: browser.chips[name] for name in FACTS if name in browser.chips}
-        header = ipw.HTML(header_html(TITLE, facts))
+        header = ipw.HTML(header_html(TITLE, facts, AN_ATOM))
         start = ipw.HTML(escape(START)).add_class("sae-nb-start")
         self.children = (self._style, header, start, bar, *self._views.values())
         browser.names.observe(self._draw_name)
@@ -151,7 +152,10 @@ class Dashboard(ipw.VBox):
             self.say("")
 
     def _draw_name(self, _: Any = None) -> None:
-        self._name.value = escape(self.browser.names.words(self.atom))
+        names = self.browser.names
+        often = names.fires(self.atom).partition(" of ")[0]
+        words = [names.words(self.atom), f"fires on {often}" if often else ""]
+        self._name.value = escape(" · ".join(filter(None, words)))
 
     def _build_concepts(self, atom: int | None) -> None:
         from sae_nb_widgets.atom import AtomBrowser
@@ -164,6 +168,9 @@ class Dashboard(ipw.VBox):
             catalogue=catalogue,
         )  # fmt: skip
         self._join("browser", browser)
+        # Which atom and the search stand in the bar: "more" would be alone.
+        browser.more_into(browser.controls.band)
+        browser.tuck_away(browser.notes.note)
         steering = SteeringPanel(
             about.model, about.hook_point, about.sae, about.inputs, catalogue, atom=browser.atom
         )
@@ -199,6 +206,7 @@ class Dashboard(ipw.VBox):
         self._links.append(t.dlink((self.browser, "found"), (panel, "selected")))
         show(self.browser.cards.found_card, False)
         panel.inputs.widget.add_class("sae-nb-inputs")
+        panel.tuck_away(panel.map.brush_row)
         return panel
 
     def _draw_selection(self, _: Any = None) -> None:

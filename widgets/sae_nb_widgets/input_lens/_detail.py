@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
 
 MOST_ANSWERS = 5
-MOST_HERE = 14
 
 
 class InputLensDetail:
@@ -112,12 +111,14 @@ class InputLensDetail:
         show(self.strongest, bool(strongest))
         show(self.buttons, True)  # only now: those that are not meant are hidden
 
-    def show_position(self, summary: InputSummary, position: int, names: AtomNames) -> None:
+    def show_position(
+        self, summary: InputSummary, position: int, names: AtomNames, n_shown: int
+    ) -> None:
         """List the strongest atoms at a position; a negative one hides the list."""
         if position < 0:
             show(self.here, False)
             return
-        found = summary.at(position, MOST_HERE)
+        found = summary.at(position, n_shown)
         self._atoms = [atom for atom, _, _ in found]
         name = visible_token(summary.tokens[position])
         place = f"token {position} “{name}”" if summary.kind == "language" else name

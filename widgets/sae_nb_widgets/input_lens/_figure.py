@@ -132,6 +132,17 @@ def shown_atoms(
     return [*atoms, chosen] if fired and chosen is not None and chosen not in atoms else atoms
 
 
+def rows_title(summary: InputSummary, contrast: Contrast | None, sort: UseOrder) -> str:
+    """Return what stands over the names of the rows: never more than the sentence above them says."""
+    if contrast is not None:
+        return "atoms that differ most"
+    if sort != "attribution":
+        return "atoms"
+    if not summary.used.more_than_chance:
+        return "largest effects: none stands out"
+    return "atoms that matter most"
+
+
 def columns_of(
     summary: InputSummary, atoms: list[int], checks: Mapping[int, SpliceCheck]
 ) -> tuple[Column, Column]:

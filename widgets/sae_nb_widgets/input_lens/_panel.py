@@ -159,7 +159,7 @@ class InputLens(Panel):
     sort = t.Enum(USE_ORDERS, default_value="attribution", help="Order of the rows.")
     heat = t.Enum(HEATS, default_value="fired", help="What is drawn over the input.")
     target = t.Unicode("", help="Class or token asked about; empty for the model's own answer.")
-    n_shown = Whole(12, 1, MOST_SHOWN, help="How many atoms have bars.")
+    n_shown = Whole(5, 1, MOST_SHOWN, help="How many atoms have bars.")
     ink = t.Enum(tuple(INKS), default_value=Paper().ink, help="Ink of drawings.")
     paper = t.Enum(TEXTURES, default_value="vertical", help="Texture behind drawings.")
 
@@ -493,7 +493,7 @@ class InputLens(Panel):
                 self._seen.first, self.atom, check, self._seen.contrast, self.names
             )
 
-    @reacts("token", doing="position {panel.token}")
+    @reacts("token", "n_shown", doing="position {panel.token}")
     def _show_position(self) -> None:
         if self._seen is None:
             return
@@ -502,7 +502,7 @@ class InputLens(Panel):
             values = self._seen.first.strengths(self.atom)
             fires = bool(np.nan_to_num(values).any())
             position = int(np.nanargmax(np.abs(values))) if fires else -1
-        self._detail_view.show_position(self._seen.first, position, self.names)
+        self._detail_view.show_position(self._seen.first, position, self.names, self.n_shown)
         self._view.mark(self.token)
 
     @reacts("atom", doing="atom {panel.atom}", early=True)
@@ -538,6 +538,7 @@ class InputLens(Panel):
         measured = any(atom in self._checks for atom in atoms)
         place = atoms.index(self.atom) if self.atom in atoms else -1
         self._filling = True
+        self._bars.description = input_lens_bars.rows_title(seen.first, seen.contrast, self.sort)
         self._bars.show(
             [self.names.name(atom) for atom in atoms],
             *columns,

@@ -14,6 +14,7 @@ from sae_nb_widgets.components import card_content
 from sae_nb_widgets.panel._browsers import BROWSERS
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import small_button
+from sae_nb_widgets.panel._glossary import AN_ATOM
 from sae_nb_widgets.panel._saying import Saying
 
 
@@ -34,6 +35,16 @@ class KnowsAtoms(Saying):
 
         @property
         def ready(self) -> bool: ...
+
+    @property
+    def has_atoms(self) -> bool:
+        """Whether the panel shows atoms."""
+        return self.has_trait("atom")
+
+    @property
+    def atom_line(self) -> str:
+        """What an atom is, in one line; empty where none is shown."""
+        return AN_ATOM if self.has_atoms else ""
 
     @property
     def names(self) -> AtomNames:

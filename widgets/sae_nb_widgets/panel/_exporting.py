@@ -71,6 +71,9 @@ class Page:
     chips: Mapping[str, str]
     """Facts beside the heading."""
 
+    atom_line: str = ""
+    """What an atom is, where the page shows some."""
+
     answer: str = ""
     """The sentence under the heading."""
 
@@ -131,8 +134,8 @@ def page_html(page: Page, script: str) -> str:
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(page.question)}</title><style>{style}</style>{script}</head><body>"
-        f'<main class="sae-nb-panel sae-nb-{sizes.scale}">{header_html(page.question, page.chips)}'
-        f"{answer}"
+        f'<main class="sae-nb-panel sae-nb-{sizes.scale}">'
+        f"{header_html(page.question, page.chips, page.atom_line)}{answer}"
         f'<div class="sae-nb-body{"" if page.detail else " sae-nb-plain"}">'
         f'<div class="sae-nb-main">{_figure_html(page.figure)}{page.main}</div>'
         f'<div class="sae-nb-detail">{page.detail}</div></div>'
@@ -143,16 +146,17 @@ def page_html(page: Page, script: str) -> str:
     )
 
 
-def header_html(question: str, chips: Mapping[str, str]) -> str:
-    """Return the question and its chips as escaped HTML."""
+def header_html(question: str, chips: Mapping[str, str], atom_line: str = "") -> str:
+    """Return the question, its chips and what an atom is as escaped HTML."""
     shown = "".join(
         f'<span class="sae-nb-chip" title="{escape(_chip_title(name, text))}">{escape(name)} '
         f"<b>{escape(text)}</b></span>"
         for name, text in chips.items()
     )
+    line = f'<span class="sae-nb-atomline">{escape(atom_line)}</span>' if atom_line else ""
     return (
         f'<div class="sae-nb-header"><span class="sae-nb-question" role="heading" '
-        f'aria-level="3">{escape(question)}</span><span class="sae-nb-chips">{shown}</span></div>'
+        f'aria-level="3">{escape(question)}</span><span class="sae-nb-chips">{shown}</span>{line}</div>'
     )
 
 
@@ -180,6 +184,7 @@ def sheet(page: Page, main: Drawing, detail: Drawing) -> Drawing:
             [
                 paragraph(page.question, width, size=sizes.title_px, bold=True),
                 paragraph(facts, width),
+                paragraph(page.atom_line, width),
                 paragraph(page.answer, width, size=sizes.title_px),
                 paragraph(page.numbers, width),
                 beside([replace(left, width=MAIN_WIDTH), detail] if detail.height else [left]),

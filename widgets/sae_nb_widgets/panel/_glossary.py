@@ -7,6 +7,12 @@ from collections.abc import Iterable
 
 from sae_nb.figures import escape
 
+AN_ATOM = (
+    "An atom is a pattern that the SAE (sparse autoencoder) found inside the model: a direction in its "
+    "activations. It fires on inputs that have it."
+)
+"""For who has never seen one: a line under the question of panels that show atoms."""
+
 GLOSSARY = {
     "atom": "a direction the SAE has learned; it fires where a state of the model has some of it",
     "SAE": "sparse autoencoder; it writes each state of the model as a sum of few atoms",

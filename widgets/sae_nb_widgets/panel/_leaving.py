@@ -104,6 +104,7 @@ class Leaves(Saying):
         return exporting.Page(
             question=self.question,
             chips=self.static_chips(),
+            atom_line=self.atom_line,
             answer=self.answer,
             numbers=self.numbers,
             explanation=self.explanation,

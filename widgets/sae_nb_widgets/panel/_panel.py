@@ -200,6 +200,20 @@ class Panel(KnowsAtoms, Leaves, ipw.VBox):
             self.bind_key("s", self._star_shown)
         self._begin_to_react()
 
+    def more_into(self, row: ipw.Box) -> None:
+        """Put "more" at the end of a row of the figure, where the controls above it are shown elsewhere."""
+        self._last.children = tuple(w for w in self._last.children if w is not self._more_button)
+        row.children = (*row.children, self._more_button)
+        show(self._controls, False)
+
+    def tuck_away(self, *widgets: ipw.Widget) -> None:
+        """Show widgets only while "more" is pressed."""
+        for widget in widgets:
+            show(widget, self._more_button.value)
+            self._more_button.observe(
+                lambda change, widget=widget: show(widget, change["new"]), "value"
+            )
+
     def _begin_to_react(self) -> None:
         if self._reacts:
             return
@@ -252,7 +266,7 @@ class Panel(KnowsAtoms, Leaves, ipw.VBox):
     # --- drawing ----------------------------------------------------------------------------------
 
     def _draw_header(self) -> None:
-        self._header.value = exporting.header_html(self.question, self.chips)
+        self._header.value = exporting.header_html(self.question, self.chips, self.atom_line)
 
     def _toggle_help(self, shown: bool) -> None:
         sentences = "".join(f"<p>{escape(s)}</p>" for s in self.explanation if s)

@@ -89,9 +89,11 @@ class Parts:
         ]
         left = [_line(one, i, one.residual_at(step)) for i, one in enumerate(steps)]
         given = [Line(values=x, colour=theme.NEUTRAL)]
+        look: dict[str, Any] = {"low": low, "high": high, "bars": len(x) <= BARS_UP_TO}
         self.curves.show(
             [
-                Chart(title=title, lines=lines, low=low, high=high, bars=len(x) <= BARS_UP_TO)
+                # All have one scale: its end, the same number three times, would say nothing.
+                Chart(title=title, lines=lines, note=_lengths(lines), **look)
                 for title, lines in (
                     ("the input", given),
                     ("built so far", so_far),
@@ -99,6 +101,15 @@ class Parts:
                 )
             ]
         )
+
+
+def _lengths(lines: Sequence[Line]) -> str:
+    """Say how long each vector is."""
+    norms = [float(np.linalg.norm(line.values)) for line in lines]
+    if len(norms) == 1:
+        return f"length {format_number(norms[0])}"
+    named = zip(lines, norms, strict=True)
+    return ", ".join(f"{line.name} {format_number(norm, digits=2)}" for line, norm in named)
 
 
 def unexplained(one: PursuitSteps, step: int) -> str:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 
 LEFT_PX = 196
+A_BUILDING_BLOCK = (
+    "An atom is a building block, a direction: the input is a sum of a few, each times a number."
+)
 SMALL = 100_000_000
 """Multiplications up to which the first run is waited for: a tenth of a second."""
 
@@ -155,6 +158,7 @@ class PursuitStepper(PlayingPanel):
         check_k(k, min(len(first), len(second)))
         shape = checked_shape(picture_shape, first.shape[1])
         self.steps: tuple[PursuitSteps, ...] = ()
+        self._from_sae = sae is not None
         super().__init__()
         self.names = names_of(sae, labels=labels) if sae is not None else _named(labels)
         t.link((self, "row"), (self, "number"), transform=(_one_more, _one_less))
@@ -173,6 +177,11 @@ class PursuitStepper(PlayingPanel):
     def algorithms(self) -> tuple[str, ...]:
         """The one or two algorithms shown."""
         return (self.algorithm_a, *([self.algorithm_b] if self.algorithm_b != NONE else []))
+
+    @property
+    def atom_line(self) -> str:
+        """What an atom is, in one line; here also one that no SAE found."""
+        return super().atom_line if self._from_sae else A_BUILDING_BLOCK
 
     @property
     def last_step(self) -> int:

@@ -10,9 +10,11 @@ import plotly.graph_objects as go
 from sae_nb.figures import current_theme, fade, format_number, plot_text, template, theme
 from sae_nb.summaries import ReportCardSummary, ReportCell
 
-ROW_PX, BOTTOM_PX = 28, 8
+ROW_PX, BOTTOM_PX = 33, 8
 HEAD = 2.1
 """Room above the first row, in rows: names of columns, what the arrows mean, which end is better."""
+FOOT = 0.2
+"""How much less than a row the last one has: half of it, and room for numbers under its strip."""
 HEIGHT_OF_NAMES, HEIGHT_OF_ENDS = -1.5, -0.75
 """Of these, in rows."""
 
@@ -22,11 +24,14 @@ START, WORDS = 0.04, 0.98
 NAMES = 0.58
 """Room of the rows' names, as a share of that of all columns."""
 
-NUMBER_PX, COLUMNS_PX = 72, 385
+NUMBER_PX, COLUMNS_PX = 84, 385
 """Room of a number, and of all columns in a panel of 960 px: the strip has what is left."""
 
+MOST_WITH_ENDS, BELOW = 2, 0.46
+"""Up to how many columns a strip has room for the numbers at its ends; how far below it they are, in rows."""
+
 FLOOR, CONTROL = "floor (trivial answer)", "control (random dictionary)"
-TICK = 0.28
+TICK = 0.22
 """Half the height of a floor's tick, in rows."""
 
 NOT_CLEAR = "✕"
@@ -85,7 +90,7 @@ def report_card_figure(summary: ReportCardSummary, chosen: str = "") -> go.Figur
         legend={"orientation": "h", "x": 0, "y": 1.03, "yanchor": "bottom", "yref": "paper"},
         shapes=_outline(summary, chosen),
         xaxis={"range": [-NAMES * columns, columns], "linecolor": theme.CLEAR} | nothing,
-        yaxis={"range": [rows - 0.5, -0.5 - HEAD], "linecolor": theme.CLEAR} | nothing,
+        yaxis={"range": [rows - FOOT, -0.5 - HEAD], "linecolor": theme.CLEAR} | nothing,
     )
     return figure
 
@@ -106,7 +111,7 @@ def draw_report_card(figure: go.Figure, summary: ReportCardSummary, chosen: str 
 
 def figure_height(summary: ReportCardSummary) -> int:
     """Height in CSS pixels at the current scale."""
-    rows = max(len(summary.metrics), 1) + HEAD
+    rows = max(len(summary.metrics), 1) + HEAD + 0.5 - FOOT
     return int(_legend_px() + ROW_PX * rows * current_theme().font_px / 13) + BOTTOM_PX
 
 
@@ -213,7 +218,26 @@ def _marks(summary: ReportCardSummary) -> list[go.Scatter]:
             [_number(cell) for _, _, cell in cells],
             "middle left",
         ),
+        _ends(cells, n),
     ]
+
+
+def _ends(cells: Sequence[tuple[int, int, ReportCell]], columns: int) -> go.Scatter:
+    """The values at both ends of every strip, under it."""
+    ended = [
+        (_x(column, place, columns), row + BELOW, _rounded(cell.ends[place]))
+        for row, column, cell in cells
+        for place in (0, 1)
+        if columns <= MOST_WITH_ENDS and not math.isnan(cell.ends[place])
+    ]
+    xs, ys, texts = zip(*ended, strict=True) if ended else ((), (), ())
+    return _text("ends", xs, ys, texts, "middle center")
+
+
+def _rounded(value: float) -> str:
+    """A number as short as it can be: 0.98, −1, 64."""
+    text = format_number(snapped(value), digits=2)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def _names(summary: ReportCardSummary) -> list[go.Scatter]:
@@ -238,13 +262,15 @@ def _names(summary: ReportCardSummary) -> list[go.Scatter]:
             "middle right",
         ),
         _text("columns", places, [HEIGHT_OF_NAMES] * len(saes), saes, "middle right"),
-        _text("worse", places, [HEIGHT_OF_ENDS] * len(saes), ["worse"] * len(saes), "middle right"),
+        _text(
+            "worse", places, [HEIGHT_OF_ENDS] * len(saes), ["worse"] * len(saes), "middle center"
+        ),
         _text(
             "better",
             [_x(column, 1.0, len(saes)) for column in range(len(saes))],
             [HEIGHT_OF_ENDS] * len(saes),
             ["better"] * len(saes),
-            "middle left",
+            "middle center",
         ),
     ]
 
@@ -330,8 +356,8 @@ def _outline(summary: ReportCardSummary, chosen: str) -> list[dict[str, object]]
             "type": "rect",
             "x0": -NAMES * len(summary.saes),
             "x1": len(summary.saes),
-            "y0": row - 0.46,
-            "y1": row + 0.46,
+            "y0": row - 0.34,
+            "y1": row + 0.67,  # the numbers under the strip are in it
             "line": {"color": theme.MID_GREY, "width": 1.5},
             "fillcolor": theme.CLEAR,
             "layer": "below",

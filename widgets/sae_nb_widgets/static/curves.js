@@ -37,7 +37,7 @@ function render({ model, el }) {
     const box = make("div");
     const head = make("div");
     head.style.cssText = "display:flex;justify-content:space-between;gap:8px";
-    const top = make("span", "sae-nb-number", {}, withUnit(chart.high, chart.unit));
+    const top = make("span", "sae-nb-number", {}, chart.note || withUnit(chart.high, chart.unit));
     top.style.color = "var(--sae-nb-quiet)";
     const name = make("span", "", {}, chart.title);
     if (chart.atom >= 0) name.setAttribute("data-atom", chart.atom);

@@ -100,6 +100,19 @@ function pointAtoms(plot) {
   plot.on("plotly_unhover", () => say(-1));
 }
 
+// Slanted names that a narrow figure would draw over one another: only every second, third, … is seen.
+function thinNames(plot) {
+  for (const axis of Object.values(plot._fullLayout || {})) {
+    if (!axis || axis._id?.[0] !== "x" || axis.tickmode !== "array" || !Number(axis.tickangle)) continue;
+    const names = [...plot.querySelectorAll(`.${axis._id}tick text`)];
+    const places = names.map((name) => axis.d2p(name.__data__.x));
+    const apart = Math.min(...places.slice(1).map((x, i) => Math.abs(x - places[i])));
+    const needed = (1.15 * axis.tickfont.size) / Math.abs(Math.sin((axis.tickangle * Math.PI) / 180));
+    const step = names.length > 1 && apart > 0 ? Math.ceil(needed / apart - 0.1) : 1;
+    names.forEach((name, i) => { name.style.display = i % step ? "none" : ""; });
+  }
+}
+
 // plotly pins the width of a figure whose height is changed, which then no longer fits its column.
 function keepFitting(el, tries = 100) {
   const plot = el.querySelector(".js-plotly-plot") || (el._fullLayout ? el : null);
@@ -121,6 +134,8 @@ function keepFitting(el, tries = 100) {
     wide = el.clientWidth;
   }).observe(el);
   pointAtoms(plot);
+  thinNames(plot);
+  plot.on("plotly_afterplot", () => thinNames(plot));
   plot.on("plotly_relayout", unpin);
   plot.on("plotly_update", (changed) => unpin(changed && changed.layout));
 }

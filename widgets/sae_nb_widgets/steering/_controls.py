@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PICKED = "picked"
 NOTHING_KEPT = ("kept recipes …", None)
-MOST_MOVED = "what moves most"
+OWN_ANSWER = "the answer"
 
 POSITIONS = {
     "vision": (
@@ -105,9 +105,9 @@ class SteeringControls:
     def _target(self, tip: str) -> ipw.Widget:
         panel = self._panel
         if panel.kind == "language":
-            more = {"rule": panel.target_rule, "placeholder": MOST_MOVED}
+            more = {"rule": panel.target_rule, "placeholder": OWN_ANSWER}
             return control(panel, "target", "effect on token", tip, 260, **more)
-        names = {"": MOST_MOVED} | {name: name for name in panel.model.class_names or ()}
+        names = {"": OWN_ANSWER} | {name: name for name in panel.model.class_names or ()}
         return _menu(panel, "target", "effect on", tip, names)
 
     def _places(self) -> list[ipw.Widget]:

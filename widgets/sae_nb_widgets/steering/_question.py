@@ -23,7 +23,7 @@ from sae_nb_widgets.panel import (
     target_of,
     target_rule,
 )
-from sae_nb_widgets.steering._controls import MOST_MOVED
+from sae_nb_widgets.steering._controls import OWN_ANSWER
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class SteeringQuestion(Panel):
     positions = t.Any(None, help="None or 'all', a name such as 'cls' or 'last', or indices.")
     hook_point = t.Unicode("", help="Where in the model.")
     target = t.Unicode(
-        "", help="Class or token that the sentence and the curve are about; empty: what moves most."
+        "", help="Class or token that the sentence and the curve are about; empty: the answer."
     )
     sample = Whole(0, 0, lambda panel: len(panel.samples) - 1, help="Which of the inputs.")
     seed = Whole(0, 0, LARGEST_SEED, help="Of the random direction.")
@@ -115,7 +115,7 @@ class SteeringQuestion(Panel):
 
     def target_rule(self) -> str:
         """Say what sentence and curve can be about."""
-        return target_rule(self.model, MOST_MOVED)
+        return target_rule(self.model, OWN_ANSWER)
 
     @property
     def unit(self) -> Unit:

@@ -71,9 +71,23 @@ def answer_words(summary: SteeringSummary, edit: str) -> str:
         )
     was, ours, control = summary.of_target
     before, after, random = (format_percent(value, digits=2) for value in summary.of_target)
+    shares = before if before == after else f"{before} → {after}"
     # Both are shares of one answer: what a push of no meaning does as well is no effect of the atom.
-    verdict = " That is no more than chance." if abs(ours - was) <= abs(control - was) else ""
-    return f"{edit}: P({name}) {before} → {after} ({RANDOM_PUSH}: {random}).{verdict}"
+    no_more = abs(ours - was) <= abs(control - was)
+    verdict = "as much" if no_more else "less"
+    chance = ", so that is no more than chance" if no_more else ""
+    return f"{edit}: {_moved(summary, name, shares)}; a {RANDOM_PUSH} does {verdict} ({random}){chance}."
+
+
+def _moved(summary: SteeringSummary, name: str, shares: str) -> str:
+    """Say what became of the model's answer; where another outcome was asked about, what became of that."""
+    old, new = (outcome_label(one, summary.outcome) for one in summary.answers)
+    if name != new:
+        return f"P({name}) {shares}"
+    answer = "the next token" if summary.outcome == "next token" else "the answer"
+    if old == new:
+        return f"{answer} stays {name} ({shares})"
+    return f"{answer} changes from {old} to {new} ({new}: {shares})"
 
 
 def continuation_words(record: Continuation, edit: str) -> str:
