@@ -416,8 +416,8 @@ def test_pointing_at_a_bar_shows_its_atom_and_leaving_returns(lens: sw.InputLens
     """A glance, not a choice."""
     kept = lens.atom
     mine = lens._view.grid.heat_maps.copy()
-    lens._bars.hovered = 6
-    other = lens.summary.patches(lens.summary.strengths(lens._atoms[6]))
+    lens._bars.hovered = 4
+    other = lens.summary.patches(lens.summary.strengths(lens._atoms[4]))
     np.testing.assert_allclose(lens._view.grid.heat_maps[0], other, rtol=1e-5)
     assert lens.atom == kept
     lens._bars.hovered = -1

@@ -418,17 +418,24 @@ def test_bias_is_taken_off_first_and_drawn_again() -> None:
     plain.close()
 
 
+def _drawn_vectors(steps: Any, step: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """What is built so far and what is left, for each algorithm."""
+    return [one.x_hat[step] for one in steps], [one.residual_at(step) for one in steps]
+
+
 @pytest.mark.parametrize("algorithms", [["mp"], ["mp", "omp"]])
 def test_every_strip_says_how_long_its_own_vector_is(algorithms: list[str]) -> None:
     """Not where their common scale ends, which would be the same number three times."""
     panel = sw.PursuitStepper(DATA.x[:1], DATA.dictionary, algorithms=algorithms, k=3)
     panel.wait()
     panel.step = 2
-    given, built, left = (chart["note"] for chart in panel.parts.curves.charts)
+    given, *others = (chart["note"] for chart in panel.parts.curves.charts)
     assert given == f"length {format_number(float(np.linalg.norm(DATA.x[0])))}"
-    for note, vector in ((built, panel.steps[0].x_hat[2]), (left, panel.steps[0].residual_at(2))):
-        size = format_number(float(np.linalg.norm(vector)), digits=3 if len(algorithms) == 1 else 2)
-        assert note.startswith(f"length {size}" if len(algorithms) == 1 else f"MP {size}, OMP ")
+    for note, vectors in zip(others, _drawn_vectors(panel.steps, 2), strict=True):
+        digits = 3 if len(algorithms) == 1 else 2
+        sizes = [format_number(float(np.linalg.norm(one)), digits=digits) for one in vectors]
+        apart = " ".join(f"{name.upper()} {size}" for name, size in zip(algorithms, sizes))
+        assert note == (f"length {sizes[0]}" if len(set(sizes)) == 1 else apart)
     assert panel.parts.curves.static_html().count(given) == 1
     panel.close()
 

@@ -108,8 +108,10 @@ def _lengths(lines: Sequence[Line]) -> str:
     norms = [float(np.linalg.norm(line.values)) for line in lines]
     if len(norms) == 1:
         return f"length {format_number(norms[0])}"
-    named = zip(lines, norms, strict=True)
-    return ", ".join(f"{line.name} {format_number(norm, digits=2)}" for line, norm in named)
+    written = [format_number(norm, digits=2) for norm in norms]
+    if len(set(written)) == 1:
+        return f"length {written[0]}"
+    return " ".join(f"{line.name} {text}" for line, text in zip(lines, written, strict=True))
 
 
 def unexplained(one: PursuitSteps, step: int) -> str:
