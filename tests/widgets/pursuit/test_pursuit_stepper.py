@@ -414,6 +414,8 @@ def test_bias_is_taken_off_first_and_drawn_again() -> None:
     np.testing.assert_allclose(panel.parts.curves.values(0), DATA.x[0], rtol=1e-6, atol=1e-6)
     with_bias, without = (made.parts.curves.values(1) for made in (panel, plain))
     np.testing.assert_allclose(with_bias - without, bias, atol=1e-5)
+    titles = [made.parts.curves.charts[1]["title"] for made in (panel, plain)]
+    assert titles == ["bias + atoms", "built so far"]
     panel.close()
     plain.close()
 

@@ -96,7 +96,8 @@ class Parts:
                 Chart(title=title, lines=lines, note=_lengths(lines), **look)
                 for title, lines in (
                     ("the input", given),
-                    ("built so far", so_far),
+                    # A bias is there before the first atom.
+                    ("bias + atoms" if self._bias.any() else "built so far", so_far),
                     ("unexplained", left),
                 )
             ]
