@@ -169,7 +169,7 @@ def test_exported_lens_needs_no_script(page: Any, tmp_path: Path) -> None:
     lens.wait()
     page.set_viewport_size({"width": 700, "height": 900})
     page.goto(f"file://{lens.to_html(tmp_path / 'lens.html')}")
-    assert page.locator(".sae-nb-pairrow").count() == 13
+    assert page.locator(".sae-nb-pairrow").count() == 6
     assert page.locator("svg image").count() == 1
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.evaluate("document.scripts.length") == 0
