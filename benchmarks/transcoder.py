@@ -1,4 +1,4 @@
-"""What a training step of a transcoder costs, beside the same step in dense autograd.
+"""What a training step of a transcoder or a crosscoder costs, beside the same step in dense autograd.
 
 Run `python benchmarks/transcoder.py`. Forward and backward of the loss, in units of one encoder product
 x Eᵀ of the same round; ours and the dense version in turn, round after round, in one process. The dense
@@ -21,23 +21,31 @@ from torch import Tensor
 import sae_nb as sn
 
 GOAL = 2.5
-KINDS: dict[str, Any] = {"Transcoder": sn.Transcoder, "SkipTranscoder": sn.SkipTranscoder}
+KINDS: dict[str, Any] = {
+    "Transcoder": sn.Transcoder,
+    "SkipTranscoder": sn.SkipTranscoder,
+    "Crosscoder": lambda d_1, d_2, n_atoms, k, generator: sn.Crosscoder(
+        [d_1, d_2], n_atoms, k, base="TopK", generator=generator
+    ),
+}
 
 
 def dense(t: Any, rows: Tensor) -> Tensor:
     x, y = t.split(rows)
-    seen, _ = t._seen(x)
-    u = seen @ t.encoder.weight.T + t.encoder.bias / t.scaling.scale
+    seen, centre = t._seen(x)
+    u = (
+        seen if centre is None else seen - centre
+    ) @ t.encoder.weight.T + t.encoder.bias / t.scaling.scale
     values, atoms = u.topk(t.k, dim=1)
     z = torch.zeros_like(u).scatter(1, atoms, values.relu())
-    y_hat = z @ t.operator.weight + t.bias
+    y_hat = z @ t.operator.atoms() + t.bias
     if isinstance(t, sn.SkipTranscoder):
         y_hat = y_hat + seen @ t.straight
-    return (y - y_hat).square().sum() / (len(y) * t.scaling.variance)
+    return t.operator.counted(y - y_hat).square().sum() / (len(y) * t.scaling.variance)
 
 
 class Case:
-    """One transcoder and one batch; ours and dense."""
+    """One dictionary of two sites and one batch; ours and dense."""
 
     def __init__(self, name: str, rows: Tensor, n_atoms: int, k: int) -> None:
         d = rows.shape[1] // 2
@@ -80,7 +88,7 @@ def main() -> None:
     print(f"{'':16}{'ours':>8}{'per site':>10}{'dense':>8}{'dense ÷ ours':>14}{'gradients':>12}")
     for name in KINDS:
         case = Case(name, rows, options.n_atoms, options.k)
-        weight = case.t.encoder.weight.detach()
+        weight = case.t.encoder.weight.detach()[:, : options.width].contiguous()  # of one site
         ways = {"x Eᵀ": lambda w=weight: x @ w.T, "ours": case.ours, "dense": case.dense}
         taken = measure(ways, options.rounds, "cpu")
         ours, slow = (
