@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         BatchTopK as BatchTopK,
         Crosscoder as Crosscoder,
         Gated as Gated,
+        GroupBiasAdaptation as GroupBiasAdaptation,
         JumpReLU as JumpReLU,
         MatchingPursuit as MatchingPursuit,
         Matryoshka as Matryoshka,

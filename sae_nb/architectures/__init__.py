@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from sae_nb.architectures._batch_topk import BatchTopK as BatchTopK
     from sae_nb.architectures._crosscoder import Crosscoder as Crosscoder
     from sae_nb.architectures._gated import Gated as Gated
+    from sae_nb.architectures._group_bias_adaptation import (
+        GroupBiasAdaptation as GroupBiasAdaptation,
+    )
     from sae_nb.architectures._jump_relu import JumpReLU as JumpReLU
     from sae_nb.architectures._matching_pursuit import MatchingPursuit as MatchingPursuit
     from sae_nb.architectures._matryoshka import Matryoshka as Matryoshka

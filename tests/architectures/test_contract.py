@@ -265,6 +265,11 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "n_layers": (-1,),
     "novel": ("Gated", ["TopK"]),
     "prescale": ("1", 0.0),
+    "n_groups": ("2", 0, 41),
+    "highest_rate": ("1", 0.0, 1.0),
+    "ratio": ("1", 0.0, 1.5),
+    "every": ("1", 0),
+    "step": ("1", 0.0, 1.0),
     "context": (1,),
 } | dict.fromkeys(
     ("strict", "tied", "encoder_bias", "nonnegative", "reselect", "revive", "bias"), ("False", 1)
