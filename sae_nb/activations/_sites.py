@@ -118,7 +118,8 @@ def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
     """
     n_reads, writes = len(sae.reads), sae.writes
     if writes is None:
-        return _side(data, n_reads, name) if sae.by_site else data
+        listed = sae.by_site and isinstance(data, tuple | list)
+        return _side(data, n_reads, name) if listed else data
     if not isinstance(data, tuple | list) or isinstance(data, Pairs):
         return data
     if len(data) != 2:

@@ -169,6 +169,18 @@ def test_sites_train_alike_from_tensors_activations_and_disk(tmp_path: Path) -> 
     assert torch.equal(found[0].encode(stored).values, found[0].encode(x).values)
 
 
+def test_it_trains_from_the_live_model() -> None:
+    """A stream of its hook points, as sides of one row; streams of other widths are refused."""
+    model = sn.load_model("tiny-gpt")
+    prose = [str(text) for text in sn.data.prose()][:12]
+    stream = sn.stream(model, prose, ["resid_post.1", "resid_post.3"], buffer=500)
+    c = sn.Crosscoder([128, 128], 64, 4, generator=torch.Generator().manual_seed(0))
+    result = sn.train(c, stream, steps=10, batch_size=128, progress=False)
+    assert result.history[-1].r2 > 0.2
+    with pytest.raises(ValueError, match=r"widths of Crosscoder, \[16, 20\].*got \[128, 128\]"):
+        sn.train(build(), stream, steps=1, progress=False)
+
+
 def test_a_resumed_training_gives_the_same_bits(tmp_path: Path) -> None:
     """Twelve steps in one go, or six and six."""
     how: dict[str, Any] = {"batch_size": 64, "progress": False, "checkpoint_every": 6}
