@@ -290,6 +290,7 @@ RECIPES: dict[str, Make] = {
         "sae": kit.sae, "acts": kit.many, "attribute": kit.many[:, 0] > 0},
     "evaluation.as_published": _on(formula="formula", x="x", x_hat="x_hat"),
     "evaluation.atom_stability": lambda kit: {"sae": kit.sae, "others": [kit.sae, kit.dictionary]},
+    "evaluation.head_shares": lambda kit: {"sae": kit.sae, "n_heads": 2},
     "evaluation.attribute": lambda kit: {
         "model": kit.model, "batch": next(kit.model.batches(kit.inputs)), "hook_point": "0", "sae": kit.sae},
     "evaluation.babel": lambda kit: {"dictionary": kit.dictionary, "sizes": [1, 2]},
