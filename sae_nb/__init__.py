@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         MatchingPursuit as MatchingPursuit,
         Matryoshka as Matryoshka,
         OrthogonalMatchingPursuit as OrthogonalMatchingPursuit,
+        PolySAE as PolySAE,
         ReLU as ReLU,
         SkipTranscoder as SkipTranscoder,
         SpaDE as SpaDE,

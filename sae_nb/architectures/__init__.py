@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures._orthogonal_matching_pursuit import (
         OrthogonalMatchingPursuit as OrthogonalMatchingPursuit,
     )
+    from sae_nb.architectures._poly import PolySAE as PolySAE
     from sae_nb.architectures._relu import ReLU as ReLU
     from sae_nb.architectures._saving import ARCHITECTURES as ARCHITECTURES
     from sae_nb.architectures._skip_transcoder import SkipTranscoder as SkipTranscoder

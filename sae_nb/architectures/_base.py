@@ -252,6 +252,10 @@ class SparseAutoencoder(nn.Module, ABC):
     """Whether atoms have unit norm, so that a code is a length in the model's units. Where they have
     not, codes have no unit and atoms carry it."""
 
+    additive: bool = True
+    """Whether a reconstruction is the sum of its atoms and the bias, so that an atom writes the same
+    whatever its company."""
+
     writes: tuple[int, ...] | None = None
     """Widths of the hook points it writes; None: those that it reads."""
 

@@ -339,7 +339,7 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
 def saelens_layout(sae: SparseAutoencoder) -> Layout:
     """The SAE in SAELens' terms: what other writers start from, too."""
     translate = next((of for kind, of in _LAYOUTS.items() if isinstance(sae, kind)), None)
-    layout = None if translate is None else translate(sae)
+    layout = None if translate is None or not sae.additive else translate(sae)
     if layout is not None:
         return layout
     raise TypeError(

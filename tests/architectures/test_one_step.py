@@ -42,7 +42,15 @@ def rows() -> Tensor:
 def test_every_one_step_architecture_is_listed_here() -> None:
     """A new one is tested by being listed."""
     kinds = {name for name, kind in ARCHITECTURES.items() if issubclass(kind, OneStep)}
-    own_files = {"Archetypal", "Crosscoder", "SkipTranscoder", "Temporal", "Transcoder"}
+    own_files = {
+        "Archetypal",
+        "Crosscoder",
+        "GroupBiasAdaptation",
+        "PolySAE",
+        "SkipTranscoder",
+        "Temporal",
+        "Transcoder",
+    }
     assert kinds - own_files == set(COUNTS)
 
 

@@ -29,6 +29,7 @@ OWN: dict[str, dict[str, Any]] = {
 NOT_IN_SAELENS = {
     "Crosscoder",
     "OrthogonalMatchingPursuit",
+    "PolySAE",
     "SkipTranscoder",
     "SpaDE",
     "Temporal",

@@ -15,7 +15,7 @@ D, N = 8, 24
 TWO_SITES: dict[str, dict[str, object]] = {
     name: {"d_out": 5, "k": 3} for name in ("Transcoder", "SkipTranscoder")
 } | {"Crosscoder": {"widths": [3, 5], "k": 3}}
-CANNOT = {"SpaDE", "OrthogonalMatchingPursuit", *TWO_SITES}
+CANNOT = {"SpaDE", "OrthogonalMatchingPursuit", "PolySAE", *TWO_SITES}
 SIZES: dict[str, dict[str, object]] = {
     name: {"k": 3}
     for name in (
@@ -26,6 +26,7 @@ SIZES: dict[str, dict[str, object]] = {
         "MatchingPursuit",
         "Archetypal",
         "OrthogonalMatchingPursuit",
+        "PolySAE",
     )
 } | TWO_SITES
 
