@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sae_nb.activations import Activations, acts_for
 from sae_nb.architectures import DenseOperator, SparseAutoencoder, Untrained
-from sae_nb.checks import between, check_count, check_flag, checked
+from sae_nb.checks import between, check_count, check_flag, checked, shown
 from sae_nb.codes import SparseCodes
 from sae_nb.progress import progress_bar
 from sae_nb.pursuit import matching_pursuit
@@ -109,6 +109,11 @@ class ITDA(Untrained, SparseAutoencoder):
         nonnegative: bool = False,
         stored: Sequence[tuple[int, int, str]] = (),
     ) -> None:
+        if any(len(row) != len(StoredRow._fields) for row in stored):
+            raise ValueError(
+                f"`stored` must have (sample, position, words) for each atom, got {shown(stored)}. "
+                "`fit` sets it."
+            )
         rows = tuple(StoredRow(*row) for row in stored)
         super().__init__(_StoredAtoms(check_count(d_in, name="d_in"), len(rows)))
         self.k = check_count(k, name="k")

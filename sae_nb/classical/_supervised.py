@@ -180,6 +180,11 @@ def supervised_dictionary(
     """
     rows = acts.x if isinstance(acts, Activations) else check_matrix(acts, name="acts")
     one_of(method, ("least squares", "mean"), name="method")
+    if not isinstance(attributes, Mapping):
+        raise TypeError(
+            f"`attributes` must be a mapping from name to labels, got {type(attributes).__name__}. Pass "
+            '{"digit": pictures.digit}, say.'
+        )
     if not attributes:
         raise ValueError("`attributes` must name at least one attribute, got none.")
     labels = {name: _per_row(name, some, acts, len(rows)) for name, some in attributes.items()}

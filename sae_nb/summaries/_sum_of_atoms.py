@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import check_atom, check_count
+from sae_nb.checks import check_atom, check_count, check_integer
 from sae_nb.figures import format_number, format_percent, sum_of_strips
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def sum_of_atoms(
             f"`labels` must be a mapping from atom to label or None, got {type(labels).__name__}. Pass "
             "load_examples(name).labels."
         )
+    row = check_integer(row, name="row")
     row = check_atom(row + len(acts) if row < 0 else row, len(acts), name="row")
     if getattr(sae, "reads_sequences", False):
         raise ValueError(

@@ -248,11 +248,12 @@ def test_a_checkpoint_outlives_a_divergence(name: str, tmp_path: Path) -> None:
 
 
 # After 300 steps of their own recipe: least R² on held-out rows, and largest share of atoms that no row of
-# the training data uses. Mean less, or plus, two standard deviations of seeds 0, 1, 2, rounded outwards.
+# the training data uses. Mean less, or plus, two standard deviations of seeds 0, 1, 2 (of the first three: 0 to 5),
+# rounded outwards.
 LEARNS = {
-    "TopK": ({"k": 16}, 0.92, 0.03),
+    "TopK": ({"k": 16}, 0.92, 0.05),
     "BatchTopK": ({"k": 16}, 0.92, 0.04),
-    "Matryoshka": ({"k": 16}, 0.93, 0.07),
+    "Matryoshka": ({"k": 16}, 0.93, 0.08),
     "AbsTopK": ({"k": 16}, 0.92, 0.24),
     "JumpReLU": ({"l0": 16.0}, 0.92, 0.18),
     "ReLU": ({}, 0.84, 0.05),

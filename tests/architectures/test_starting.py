@@ -62,7 +62,8 @@ def x() -> Tensor:
 
 
 def made(name: str) -> Any:
-    sizes = {} if name in ("Gated", "ReLU", "JumpReLU", "SpaDE") else {"k": 2}
+    without_k = ("Gated", "GroupBiasAdaptation", "ReLU", "JumpReLU", "SpaDE")
+    sizes = {} if name in without_k else {"k": 2}
     return ARCHITECTURES[name](8, 12, generator=SEEDED(0), **sizes)
 
 

@@ -28,7 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 OURS = ("sae_nb", "sae_nb_widgets")
-SECONDS = 5.0
+SECONDS = 30.0
 """Of processor time that a call may take: on a busy machine a clock would blame the neighbours."""
 
 MEMORY_BYTES = 24 * 2**30

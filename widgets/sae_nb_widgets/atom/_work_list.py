@@ -11,6 +11,7 @@ import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb.activations import check_sae
 from sae_nb.atoms import AtomCatalogue, Labels
 from sae_nb.checks import checked
 from sae_nb.figures import format_count, format_percent
@@ -109,6 +110,7 @@ class WorkList(Panel):
         labels: Labels | Mapping[int, str] | str | Path | None = None,
         catalogue: AtomCatalogue | None = None,
     ) -> None:
+        check_sae(sae)
         if catalogue is None and acts is not None:
             catalogue = AtomCatalogue(sae, acts)
         self.sae, self.n_atoms = sae, int(sae.n_atoms)
