@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
     """Source for what the user passed, checked."""
-    if saes and hasattr(saes[0], "sites"):
+    if saes and hasattr(saes[0], "reads"):
         data = of_sites(cast("SparseAutoencoder", saes[0]), data)
     readers = [sae for sae in saes if getattr(sae, "reads_sequences", False)]
     if readers and not isinstance(data, Sequences):

@@ -20,6 +20,7 @@ from sae_nb.evaluation.report._measurement import Measurement, Resampling, measu
 # Columns of the per-group table.
 _N, _SSE, _SST, _COSINE, _CENTRED, _RATIO, _X_HAT2, _INNER = range(8)
 _TOP_NORM_FRACTION = 0.001
+_ROUNDING = 1e-6  # of a row in single precision
 _DIM_GROUPS = 128  # coarser groups for sums per dimension: (128, d_in) instead of (4096, d_in)
 
 ExplainedVariance = Literal[
@@ -83,12 +84,15 @@ class ReconstructionSums:
         norm, norm_hat = x.norm(dim=1), x_hat.norm(dim=1)
         sse, sst = squared.sum(dim=1), deviation.sum(dim=1)
         inner = (x * x_hat).sum(dim=1)
+        length_hat = centred_hat.norm(dim=1)
+        # Rounding alone parts x̂ from μ there: its direction says nothing.
+        length_hat[length_hat < _ROUNDING * norm_hat] = 0.0
         columns = (
             torch.ones_like(norm),
             sse,
             sst,
             _ratio(inner, norm * norm_hat),
-            _ratio((centred * centred_hat).sum(dim=1), sst.sqrt() * centred_hat.norm(dim=1)),
+            _ratio((centred * centred_hat).sum(dim=1), sst.sqrt() * length_hat),
             _ratio(norm_hat, norm),
             norm_hat.square(),
             inner,

@@ -246,7 +246,7 @@ def test_the_sentence_names_the_answer_and_what_it_hangs_on(lens: sw.InputLens) 
     _, name, p = summary.answers[0]
     assert lens.answer.startswith(f"The model reads it as “{name}” ({100 * p:.0f}")
     assert f"{summary.used.beyond.sum()} of {len(summary.used)} active" in lens.answer
-    assert f"chance gives {round(0.05 * len(summary.used))}" in lens.answer
+    assert f"by luck about {round(0.05 * len(summary.used))} would" in lens.answer
     assert f"{len(summary.used)} atoms active at 69 positions" in lens.numbers
 
 
@@ -255,14 +255,17 @@ def test_the_sentence_names_the_answer_and_what_it_hangs_on(lens: sw.InputLens) 
     [
         (
             0.5,
-            "10 of 20 active atoms matter (chance gives 1), most of all: atom 19 and atom 17 raise it; "
+            "10 of 20 active atoms matter (by luck about 1 would), most of all: atom 19 and atom 17 raise it; "
             "atom 18 lowers it.",
         ),
         (
             0.95,
-            "No single atom stands out: 1 of 20 active ones beats a random push, chance gives 1.",
+            "No single atom stands out: 1 of 20 active ones beats a random push; by luck about 1 would.",
         ),
-        (1.0, "No single atom stands out: 0 of 20 active ones beat a random push, chance gives 1."),
+        (
+            1.0,
+            "No single atom stands out: 0 of 20 active ones beat a random push; by luck about 1 would.",
+        ),
     ],
 )
 def test_sentence_and_bars_agree_on_what_matters(reach: float, said: str) -> None:

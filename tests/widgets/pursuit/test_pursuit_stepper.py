@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -420,24 +421,25 @@ def test_bias_is_taken_off_first_and_drawn_again() -> None:
     plain.close()
 
 
-def _drawn_vectors(steps: Any, step: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """What is built so far and what is left, for each algorithm."""
-    return [one.x_hat[step] for one in steps], [one.residual_at(step) for one in steps]
-
-
 @pytest.mark.parametrize("algorithms", [["mp"], ["mp", "omp"]])
 def test_every_strip_says_how_long_its_own_vector_is(algorithms: list[str]) -> None:
-    """Not where their common scale ends, which would be the same number three times."""
+    """Not where their common scale ends, the same number three times; what is left in the headline's unit."""
     panel = sw.PursuitStepper(DATA.x[:1], DATA.dictionary, algorithms=algorithms, k=3)
     panel.wait()
     panel.step = 2
-    given, *others = (chart["note"] for chart in panel.parts.curves.charts)
+    given, built, left = (chart["note"] for chart in panel.parts.curves.charts)
     assert given == f"length {format_number(float(np.linalg.norm(DATA.x[0])))}"
-    for note, vectors in zip(others, _drawn_vectors(panel.steps, 2), strict=True):
-        digits = 3 if len(algorithms) == 1 else 2
-        sizes = [format_number(float(np.linalg.norm(one)), digits=digits) for one in vectors]
-        apart = " ".join(f"{name.upper()} {size}" for name, size in zip(algorithms, sizes))
-        assert note == (f"length {sizes[0]}" if len(set(sizes)) == 1 else apart)
+    digits = 3 if len(algorithms) == 1 else 2
+    lengths = [float(np.linalg.norm(one.x_hat[2])) for one in panel.steps]
+    sizes = [format_number(length, digits=digits) for length in lengths]
+    apart = " ".join(f"{name.upper()} {size}" for name, size in zip(algorithms, sizes))
+    assert built == (f"length {sizes[0]}" if len(set(sizes)) == 1 else apart)
+    whole = float(np.sum(DATA.x[0] ** 2))
+    shares = [100 * float(np.sum(one.residual_at(2) ** 2)) / whole for one in panel.steps]
+    assert [float(number) for number in re.findall(r"([\d.]+) %", left)] == pytest.approx(
+        shares[: left.count("%")], rel=0.05
+    )
+    assert all(share.strip() in panel.answer for share in re.findall(r"[\d.]+ %", left))
     assert panel.parts.curves.static_html().count(given) == 1
     panel.close()
 
@@ -563,14 +565,16 @@ def test_labels_are_text(tmp_path: Path) -> None:
 
 
 def test_pictures_are_drawn_and_exported(tmp_path: Path) -> None:
-    """Input, reconstructions and what is left as pictures; the page holds them, bars and numbers."""
+    """Input, reconstructions and what is left as pictures; their numbers are those of the headline."""
     panel = sw.PursuitStepper(PICTURES, DATA.dictionary, k=4, picture_shape=(5, 5))
     panel.wait()
     panel.step = 2
     assert len(panel.parts.given.captions) == 1
     assert panel.parts.so_far.captions == ["MP so far", "OMP so far", "MP left", "OMP left"]
-    norms = [float(one.residual_norms[one.reached(2)]) for one in panel.steps]
-    np.testing.assert_allclose(panel.parts.so_far.strengths[2:], norms, rtol=1e-6)
+    left = [one.residual_norms[one.reached(2)] / one.residual_norms[0] for one in panel.steps]
+    shares = [100 * float(share) ** 2 for share in left]
+    np.testing.assert_allclose(panel.parts.so_far.strengths[2:], shares, rtol=1e-6)
+    assert panel.parts.given.strengths == [100.0]
     page = panel.to_html(tmp_path / "page.html", share_script=True).read_text(encoding="utf-8")
     for part in ("MP so far", "2 of 4", "MP: residual norm", "needs a running kernel"):
         assert part in page

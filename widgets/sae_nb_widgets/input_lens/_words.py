@@ -84,7 +84,7 @@ def _matter(summary: InputSummary, names: AtomNames) -> str:
     if not used.more_than_chance:
         return (
             f"No single atom stands out{of}: {format_count(n)} of {format_count(len(used))} active ones "
-            f"{'beats' if n == 1 else 'beat'} a random push, chance gives {chance}."
+            f"{'beats' if n == 1 else 'beat'} a random push; by luck about {chance} would."
         )
     first = np.flatnonzero(used.beyond)
     first = first[np.argsort(-np.abs(used.attribution[first]), kind="stable")][:NAMED]
@@ -98,8 +98,8 @@ def _matter(summary: InputSummary, names: AtomNames) -> str:
     )
     most = [_verb(raising, "raise"), _verb(lowering, "lower")]
     return (
-        f"{format_count(n)} of {format_count(len(used))} active atoms matter{of} (chance gives {chance}), "
-        f"most of all: {'; '.join(filter(None, most))}."
+        f"{format_count(n)} of {format_count(len(used))} active atoms matter{of} (by luck about {chance} "
+        f"would), most of all: {'; '.join(filter(None, most))}."
     )
 
 

@@ -43,7 +43,7 @@ class Parts:
             (self.curves,) if picture_shape is None else (self.given, self.so_far)
         )
         without = " without the bias" if bias.any() else ""
-        self.so_far.hint = f"Bars and numbers: norms{without}."
+        self.so_far.hint = f"Bars and numbers: per cent of the input's squared length{without}."
         # Under each other in a narrow column, beside each other where the panel is one column.
         self.curves.layout.width = "100%"
         self.given.layout.flex, self.so_far.layout.flex = "0 0 100px", "1 1 186px"
@@ -65,15 +65,13 @@ class Parts:
                 vector = one.residual_at(step) if residual else so_far
                 parts.append(picture(vector, shape, limit, signed=residual or has_signs))
                 captions.append(f"{SHORT[one.algorithm]} {what}")
-        norms = [float(np.linalg.norm(one.x_hat[one.reached(step)])) for one in steps]
-        norms += [float(one.residual_norms[one.reached(step)]) for one in steps]
-        whole = float(steps[0].residual_norms[0])
+        # In the unit of the sentence above, so that its number is found again here.
+        shares = [_share(one, float(np.linalg.norm(one.x_hat[one.reached(step)]))) for one in steps]
+        shares += [_share(one, float(one.residual_norms[one.reached(step)])) for one in steps]
         given = picture(x, shape, limit, signed=has_signs)
-        self.given.show(
-            given[None], captions=["the input"], strengths=[whole], maximum=whole or 1.0
-        )
+        self.given.show(given[None], captions=["the input"], strengths=[100.0], maximum=100.0)
         self.so_far.show(
-            np.stack(parts), captions=captions, strengths=norms, maximum=max(whole, *norms) or 1.0
+            np.stack(parts), captions=captions, strengths=shares, maximum=max(100.0, *shares)
         )
         for grid in (self.given, self.so_far):
             grid.thumbnail = int(0.88 * current_theme().thumbnail_px)
@@ -93,12 +91,16 @@ class Parts:
         self.curves.show(
             [
                 # All have one scale: its end, the same number three times, would say nothing.
-                Chart(title=title, lines=lines, note=_lengths(lines), **look)
-                for title, lines in (
-                    ("the input", given),
+                Chart(title=title, lines=lines, note=note, **look)
+                for title, lines, note in (
+                    ("the input", given, _lengths(given)),
                     # A bias is there before the first atom.
-                    ("bias + atoms" if self._bias.any() else "built so far", so_far),
-                    ("unexplained", left),
+                    (
+                        "bias + atoms" if self._bias.any() else "built so far",
+                        so_far,
+                        _lengths(so_far),
+                    ),
+                    ("unexplained", left, _each(left, [unexplained(one, step) for one in steps])),
                 )
             ]
         )
@@ -110,16 +112,25 @@ def _lengths(lines: Sequence[Line]) -> str:
     if len(norms) == 1:
         return f"length {format_number(norms[0])}"
     written = [format_number(norm, digits=2) for norm in norms]
+    return _each(lines, written) if len(set(written)) > 1 else f"length {written[0]}"
+
+
+def _each(lines: Sequence[Line], written: Sequence[str]) -> str:
+    """What is written of each line by its name; once, where all have the same."""
     if len(set(written)) == 1:
-        return f"length {written[0]}"
+        return written[0]
     return " ".join(f"{line.name} {text}" for line, text in zip(lines, written, strict=True))
 
 
 def unexplained(one: PursuitSteps, step: int) -> str:
     """Return the share of ‖x‖² that is left after a step, in percent."""
-    whole = float(one.residual_norms[0]) or 1.0
-    share = 100 * (float(one.residual_norms[one.reached(step)]) / whole) ** 2
+    share = _share(one, float(one.residual_norms[one.reached(step)]))
     return f"{float(f'{share:.2g}'):g} %"
+
+
+def _share(one: PursuitSteps, norm: float) -> float:
+    """A vector's squared length in percent of the input's."""
+    return 100 * (norm / (float(one.residual_norms[0]) or 1.0)) ** 2
 
 
 class Chosen:
