@@ -434,8 +434,8 @@ def test_every_strip_says_how_long_its_own_vector_is(algorithms: list[str]) -> N
     sizes = [format_number(length, digits=digits) for length in lengths]
     apart = " ".join(f"{name.upper()} {size}" for name, size in zip(algorithms, sizes))
     assert built == (f"length {sizes[0]}" if len(set(sizes)) == 1 else apart)
-    whole = float(np.sum(DATA.x[0] ** 2))
-    shares = [100 * float(np.sum(one.residual_at(2) ** 2)) / whole for one in panel.steps]
+    whole = float((DATA.x[0] ** 2).sum())
+    shares = [100 * float((one.residual_at(2) ** 2).sum()) / whole for one in panel.steps]
     assert [float(number) for number in re.findall(r"([\d.]+) %", left)] == pytest.approx(
         shares[: left.count("%")], rel=0.05
     )
