@@ -159,7 +159,8 @@ grid.table("growing", "parts")
 # The best of these ways, without a bias, on trees that it was not chosen on:
 
 # %%
-recorded("concept_winner").table("fresh", "closer")
+winner = recorded("concept_winner")
+winner.table("fresh", "closer")
 
 # %% [markdown]
 # At ρ = 0.1 and 0.5 that finds every concept exactly, on all trees. Without the rule it does not; with all steps from
@@ -252,7 +253,7 @@ assert (
     > 0.9
     > starts.high("published least cosine at 0.8")
 )
-assert starts.verdict("levels") == grid.verdict("growing") == "holds"
+assert starts.verdict("levels") == winner.verdict("fresh") == "holds"
 truth, _, learned = left.values()
 assert truth["left by k 2"] < 1e-6 < 0.01 < learned["left by k 2"]
 
