@@ -183,7 +183,7 @@ def supervised_dictionary(
     if not isinstance(attributes, Mapping):
         raise TypeError(
             f"`attributes` must be a mapping from name to labels, got {type(attributes).__name__}. Pass "
-            '{"digit": pictures.digit}.'
+            '{"digit": data.digit}.'
         )
     if not attributes:
         raise ValueError("`attributes` must name at least one attribute, got none.")
