@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Archetypal as Archetypal,
         BatchTopK as BatchTopK,
         Crosscoder as Crosscoder,
+        FeatureChoice as FeatureChoice,
         Gated as Gated,
         GroupBiasAdaptation as GroupBiasAdaptation,
         JumpReLU as JumpReLU,

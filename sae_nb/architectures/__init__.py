@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from sae_nb.architectures._batch_topk import BatchTopK as BatchTopK
     from sae_nb.architectures._crosscoder import Crosscoder as Crosscoder
+    from sae_nb.architectures._feature_choice import FeatureChoice as FeatureChoice
     from sae_nb.architectures._gated import Gated as Gated
     from sae_nb.architectures._group_bias_adaptation import (
         GroupBiasAdaptation as GroupBiasAdaptation,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures.parts._proxes import (
         AbsTopKProx as AbsTopKProx,
         BatchTopKProx as BatchTopKProx,
+        ColumnTopKProx as ColumnTopKProx,
         GroupProx as GroupProx,
         HardProx as HardProx,
         IdentityProx as IdentityProx,

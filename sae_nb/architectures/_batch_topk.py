@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -96,17 +97,23 @@ class BatchTopK(OneStep):
         ValueError: If `x` does not fit the SAE or k is out of range.
         """
         k = self.k if k is None else check_average_k(k, self.n_atoms)
-        codes = self._with(BatchTopKProx(k), self._rows(x))
+        rows, chooser = self._rows(x), self._chooser(k)
+        codes = self._with(chooser, rows)
         if codes.nnz:
             # A hair below the smallest kept: the product of another batch shape rounds otherwise.
-            self.threshold.copy_(codes.values.min() * (1 - 1e-5))
-        return float(self.threshold)
+            self.threshold.copy_(self._smallest_kept(codes, chooser) * (1 - 1e-5))
+        return float(self.threshold.mean())
 
     def _candidates(self, x: Rows) -> SparseCodes:
-        codes = self._with(self._training_prox(), x)
+        chooser = self._training_prox()
+        codes = self._with(chooser, x)
         if codes.nnz:
-            self._remember(codes.values.detach().min())
+            self._remember(self._smallest_kept(codes.detach(), chooser))
         return codes
+
+    def _smallest_kept(self, codes: SparseCodes, chooser: Any) -> Tensor:
+        """The smallest pre-code that was kept: what was left out lies below."""
+        return codes.values.min()
 
     def _remember(self, smallest: Tensor) -> None:
         """Move the threshold towards the smallest pre-code that a training batch kept."""
@@ -115,8 +122,12 @@ class BatchTopK(OneStep):
             finite = torch.where(smallest.isfinite(), smallest, self.threshold)
             self.threshold.lerp_(finite.to(self.threshold.dtype), 1 - MEMORY)
 
+    def _chooser(self, k: float) -> Prox:
+        """What chooses k entries per row of one call, on average."""
+        return BatchTopKProx(k)
+
     def _training_prox(self) -> Prox:
-        return BatchTopKProx(self.k)
+        return self._chooser(self.k)
 
     def _checked_k(self, k: float | None) -> int | None:
         # Left out, k does not decide in eval mode: the threshold does.
@@ -124,7 +135,7 @@ class BatchTopK(OneStep):
 
     def _prox(self, k: float | None) -> Prox:
         if k is not None:
-            return BatchTopKProx(k)
+            return self._chooser(k)
         if self.training:
             return self._training_prox()
         if bool(self.initialised):

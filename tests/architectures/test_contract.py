@@ -276,6 +276,8 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "every": ("1", 0),
     "step": ("1", 0.0, 1.0),
     "context": (1,),
+    "exponent": ("1", -1.0, math.inf),
+    "offset": ("1", -1.0, math.nan),
 } | dict.fromkeys(
     ("strict", "tied", "encoder_bias", "nonnegative", "reselect", "revive", "bias"), ("False", 1)
 )

@@ -45,6 +45,7 @@ def test_every_one_step_architecture_is_listed_here() -> None:
     own_files = {
         "Archetypal",
         "Crosscoder",
+        "FeatureChoice",
         "GroupBiasAdaptation",
         "PolySAE",
         "SkipTranscoder",

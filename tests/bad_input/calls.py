@@ -226,6 +226,7 @@ RECIPES: dict[str, Make] = {
     "activations.load_activations": lambda kit: {"folder": kit.read_only("acts", kit.acts)},
     "architectures.Archetypal": _sae_made(k=2),
     "architectures.ConvolutionOperator": lambda kit: {"kernels": _draws(3, 4), "n_samples": 12},
+    "architectures.ColumnTopKProx": lambda kit: {"rates": torch.full((N_ATOMS,), 0.25)},
     "architectures.Crosscoder": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS, "k": 2},
     "architectures.SitesOperator": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS},
     "architectures.GroupProx": lambda kit: {"groups": torch.arange(N_ATOMS) // 4, "weight": 0.5},

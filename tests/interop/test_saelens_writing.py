@@ -21,6 +21,7 @@ SIZES: dict[str, dict[str, object]] = {
     for name in (
         "TopK",
         "BatchTopK",
+        "FeatureChoice",
         "AbsTopK",
         "Matryoshka",
         "MatchingPursuit",

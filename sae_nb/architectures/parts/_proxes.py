@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb import kernels
 from sae_nb.checks import checked
-from sae_nb.codes import SparseCodes, index_dtype, offsets_of
+from sae_nb.codes import SparseCodes, Support, index_dtype, offsets_of
 from sae_nb.kernels import Entries, PreCodes, above, batch_topk, chosen, pick, primitives_of, topk
 
 _Numbers = TypeVar("_Numbers", float, Tensor, float | Tensor)
@@ -308,6 +308,90 @@ class BatchTopKProx:
     def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
         """The largest positive pre-codes of all rows together, in tiles."""
         return kernels.batch_topk_encode(x, weight, bias, k=self.k, centre=centre)
+
+
+@checked
+@dataclass(frozen=True, eq=False)
+class ColumnTopKProx:
+    """Projection of a batch on the non-negative codes in which atom j has rows · p_j entries.
+
+    Atoms choose rows where in `TopKProx` rows choose atoms: each keeps the rows with its largest
+    positive pre-codes. It is a prox of the batch, not of its rows: who shares a batch competes.
+
+    Source
+    ------
+    Ayonrinde, "Adaptive Sparse Allocation with Mutual Choice & Feature Choice Sparse Autoencoders",
+    arXiv 2411.02124.
+
+    Example
+    -------
+    >>> prox = ColumnTopKProx(torch.tensor([0.5, 0.5]))
+    >>> prox(torch.tensor([[1.0, 3.0], [2.0, 4.0]])).to_dense().tolist()
+    [[0.0, 0.0], [2.0, 4.0]]
+    """
+
+    rates: Float[Tensor, " n_atoms"]
+    """p_j, share of the rows that atom j keeps."""
+
+    def counts(self, rows: int) -> Int[Tensor, " n_atoms"]:
+        """m_j, entries of each atom in a batch: rows · p_j, rounded so that sums are; at least one."""
+        ends = (self.rates.cumsum(0) * rows).round()
+        return ends.diff(prepend=ends.new_zeros(1)).long().clamp(1, rows)
+
+    def __call__(self, pre_codes: Dense) -> SparseCodes:
+        """The m_j largest positive entries of each column; of equals those in earlier rows."""
+        counts = self.counts(len(pre_codes)).to(pre_codes.device)
+        strength = pre_codes.detach()
+        order = strength.argsort(dim=0, descending=True, stable=True)
+        place = order.argsort(dim=0)
+        kept = (place < counts) & (strength > 0)
+        return SparseCodes.from_dense(torch.where(kept, pre_codes, 0.0))
+
+    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
+        """The m_j largest positive pre-codes of each column, in tiles, with sparse gradients."""
+        backend = pick("auto", x)
+        if backend == "reference":
+            return self(affine(x, weight, bias, centre))
+        pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
+        with torch.no_grad():
+            entries = _largest_of_columns(pre_codes.detach(), self.counts(len(x)).to(x.device))
+        support = Support(entries.atoms, entries.offsets, len(weight))
+        return chosen(primitives_of(backend, support), pre_codes, entries)
+
+
+def _largest_of_columns(pre_codes: PreCodes, counts: Int[Tensor, " n_atoms"]) -> Entries:
+    """Of each atom its m_j largest positive pre-codes, by the selection of rows with the roles exchanged.
+
+    uᵀ = (E ‖ a)((x − c) ‖ 1)ᵀ. One selection keeps one number of entries, so atoms are taken together by
+    the power of four below their m_j; less than four times of what is kept is ever looked at.
+    """
+    rows = torch.cat([pre_codes.centred(), pre_codes.x.new_ones(len(pre_codes), 1)], dim=1)
+    bias = counts.new_zeros(len(counts)) if pre_codes.bias is None else pre_codes.bias
+    columns = torch.cat([pre_codes.weight, bias[:, None].to(rows.dtype)], dim=1)
+    power = (counts.double().log2() / 2).floor()
+    groups = [(power == four).nonzero().flatten() for four in sorted(set(power.tolist()))]
+    parts = [
+        _at_most(
+            kernels.topk_encode(columns[group], rows, k=int(counts[group].max())), counts[group]
+        )
+        for group in groups
+    ]
+    by_column = SparseCodes.concatenate(parts)
+    by_row = by_column.by_atom()
+    atoms = torch.cat(groups)[by_row.rows.long()]
+    return Entries(by_row.values, atoms.to(index_dtype(len(counts))), by_row.offsets)
+
+
+def _at_most(codes: SparseCodes, counts: Int[Tensor, " rows"]) -> SparseCodes:
+    """The largest entries of each row, a number of its own."""
+    if not bool((codes.l0 > counts).any()):
+        return codes
+    order = codes.values.argsort(descending=True, stable=True)
+    order = order[codes.support.rows[order].argsort(stable=True)]
+    rows = codes.support.rows  # ascending, so the same before and after
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device) - codes.offsets[rows]
+    return codes.only(place < counts[rows])
 
 
 @checked
