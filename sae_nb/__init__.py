@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         JumpReLU as JumpReLU,
         MatchingPursuit as MatchingPursuit,
         Matryoshka as Matryoshka,
+        MutualChoice as MutualChoice,
         OrthogonalMatchingPursuit as OrthogonalMatchingPursuit,
         PolySAE as PolySAE,
         ReLU as ReLU,

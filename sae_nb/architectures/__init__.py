@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures._jump_relu import JumpReLU as JumpReLU
     from sae_nb.architectures._matching_pursuit import MatchingPursuit as MatchingPursuit
     from sae_nb.architectures._matryoshka import Matryoshka as Matryoshka
+    from sae_nb.architectures._mutual_choice import MutualChoice as MutualChoice
     from sae_nb.architectures._orthogonal_matching_pursuit import (
         OrthogonalMatchingPursuit as OrthogonalMatchingPursuit,
     )

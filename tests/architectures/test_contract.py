@@ -276,6 +276,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "every": ("1", 0),
     "step": ("1", 0.0, 1.0),
     "context": (1,),
+    "aux_zipf": ("1", -0.5, 1.5),
     "exponent": ("1", -1.0, math.inf),
     "offset": ("1", -1.0, math.nan),
 } | dict.fromkeys(

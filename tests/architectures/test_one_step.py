@@ -47,6 +47,7 @@ def test_every_one_step_architecture_is_listed_here() -> None:
         "Crosscoder",
         "FeatureChoice",
         "GroupBiasAdaptation",
+        "MutualChoice",
         "PolySAE",
         "SkipTranscoder",
         "Temporal",

@@ -22,6 +22,7 @@ SIZES: dict[str, dict[str, object]] = {
         "TopK",
         "BatchTopK",
         "FeatureChoice",
+        "MutualChoice",
         "AbsTopK",
         "Matryoshka",
         "MatchingPursuit",
