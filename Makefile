@@ -99,7 +99,7 @@ film: $(STAMP) chromium ## the demo's first minute: images every 250 ms, the wor
 loops: $(STAMP)
 	@$(BIN)/python tests/compiled_loops.py
 
-NOT_HERE := --ignore=tests/notebooks/test_run.py --ignore=tests/notebooks/test_solutions.py --ignore=tests/lessons/reproductions
+NOT_HERE := --ignore=tests/notebooks/test_run.py --ignore=tests/lessons/reproductions
 
 test: $(STAMP) chromium loops ## the tests, browser included
 	@mkdir -p build
@@ -133,7 +133,7 @@ check: $(STAMP) ## format, lint, types, import contract
 notebooks: $(STAMP) ## execute every notebook in a fresh kernel
 	@mkdir -p build
 	# One thread each: kernels with two threads wait for each other's as soon as anything else runs.
-	$(PYTEST) -n $(JOBS) --junitxml=build/notebooks.xml tests/notebooks/test_run.py tests/notebooks/test_solutions.py
+	$(PYTEST) -n $(JOBS) --junitxml=build/notebooks.xml tests/notebooks/test_run.py
 
 reproduce: $(STAMP) ## one short seed of every reproduction; checks of the committed artefacts
 	@mkdir -p build

@@ -183,14 +183,14 @@ known.table("swap")
 # %%
 monitor = sw.TrainingMonitor()
 taught = dynamics.capture_states(tied, sn.data.scenes(800, seed=6), dtype=torch.float16)
-config = dynamics.RaptorConfig(steps=600)
+config = dynamics.RaptorConfig(steps=600, batch_size=8)
 fitted = dynamics.train_raptor(
     taught, (0, 4, 8, 12), config, model=tied, callbacks=monitor, progress=False
 )
 monitor
 
 # %% [markdown]
-# The same with all of the recipe, 1 500 steps and the states of 4 000 images, was trained with three seeds and is
+# The same with all of the recipe, 1 500 steps of 16 images out of 4 000, was trained with three seeds and is
 # recorded. Both curves fall when the teacher's states are gone, and then rise on their own:
 
 # %%

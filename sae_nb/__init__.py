@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from sae_nb.capturing import capture as capture, stream as stream
     from sae_nb.classical import (
         ITDA as ITDA,
+        SemiNMF as SemiNMF,
         fit_classical as fit_classical,
         supervised_dictionary as supervised_dictionary,
     )

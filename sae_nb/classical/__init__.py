@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sae_nb.classical._fitting import METHODS as METHODS, fit_classical as fit_classical
     from sae_nb.classical._itda import ITDA as ITDA
     from sae_nb.classical._model import Classical as Classical
+    from sae_nb.classical._semi_nmf import SemiNMF as SemiNMF
     from sae_nb.classical._supervised import (
         SupervisedDictionary as SupervisedDictionary,
         supervised_dictionary as supervised_dictionary,

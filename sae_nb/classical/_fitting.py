@@ -14,11 +14,17 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import SimplexProx, centroids
 from sae_nb.checks import check_count, check_matrix, checked, one_of
 from sae_nb.classical._model import Classical, Method
+from sae_nb.classical._semi_nmf import (
+    FLOOR,
+    GUARD,
+    MOST_ROWS,
+    SemiNMF,
+    lower_error,
+    memberships,
+    parts,
+)
 
 METHODS: tuple[Method, ...] = get_args(Method)
-MOST_ROWS = 4096
-"""Rows that methods on n × n numbers look at, drawn at random from more."""
-
 Fitted = tuple[Tensor, Tensor | None]
 
 
@@ -83,6 +89,9 @@ def fit_classical(
     check_count(max_rows, name="max_rows")
     _check_size(method, n_atoms, min(max_rows, len(rows)), rows.shape[1])
     check_count(n_steps, name="n_steps")
+    if method == "SemiNMF":
+        free = SemiNMF(rows.shape[1], n_atoms, kept=1.0, k=k)
+        return free.fit(data, n_steps=n_steps, max_rows=max_rows, seed=seed)
     model = Classical(rows.shape[1], n_atoms, method=method, k=k)
     generator = torch.Generator().manual_seed(seed)
     dictionary, bias = _FITS[method](_drawn(rows, max_rows, generator), n_atoms, n_steps, generator)
@@ -139,18 +148,8 @@ def _nmf(x: Tensor, n_atoms: int, n_steps: int, generator: torch.Generator) -> F
     return torch.from_numpy(found.components_), None
 
 
-def _memberships(x: Tensor, n_atoms: int, generator: torch.Generator) -> Tensor:
-    centres = centroids(x, n_atoms, generator)
-    nearest = torch.cdist(x, centres).argmin(dim=1)
-    return torch.nn.functional.one_hot(nearest, n_atoms).to(x)
-
-
-def _semi_nmf(x: Tensor, n_atoms: int, n_steps: int, generator: torch.Generator) -> Fitted:
-    return semi_nmf(x, _memberships(x, n_atoms, generator), n_steps)[0], None
-
-
 def _convex_nmf(x: Tensor, n_atoms: int, n_steps: int, generator: torch.Generator) -> Fitted:
-    mixture, _ = convex_nmf(x, _memberships(x, n_atoms, generator), n_steps)
+    mixture, _ = convex_nmf(x, memberships(x, n_atoms, generator), n_steps)
     return mixture @ x, None
 
 
@@ -163,44 +162,14 @@ _FITS: dict[str, Callable[[Tensor, int, int, torch.Generator], Any]] = {
     "PCA": _pca,
     "KMeans": _kmeans,
     "NMF": _nmf,
-    "SemiNMF": _semi_nmf,
     "ConvexNMF": _convex_nmf,
     "ArchetypalAnalysis": _archetypes,
 }
 
 
 # -------------------------------------------------------------------------------------------------
-# Semi-NMF and convex NMF: codes ≥ 0, signed data, by multiplicative steps that never get worse.
-#
-# Semi-NMF: X ≈ Z D with Z ≥ 0. Convex NMF: the same with D = W X, W ≥ 0, so every atom is a
-# non-negative mixture of data points. Both alternate a step in D (or W) with
-# Z ← Z ⊙ √((A⁺ + Z B⁻) / (A⁻ + Z B⁺)),  A = X Dᵀ, B = D Dᵀ, M⁺ and M⁻ the parts of M = M⁺ − M⁻.
-
-
-GUARD = 1e-9
-"""Added to denominators (and, times the mean diagonal, to ZᵀZ before inverting)."""
-
-FLOOR = 0.2
-"""Added to cluster memberships at the start, so that no code begins at an absorbing zero (Ding et al.)."""
-
-
-@torch.no_grad()
-def semi_nmf(
-    x: Float[Tensor, "n d_in"], start: Float[Tensor, "n n_atoms"], n_steps: int
-) -> tuple[Float[Tensor, "n_atoms d_in"], list[float]]:
-    """Find a signed dictionary with non-negative codes.
-
-    Source: Ding, Li and Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI
-    2010, eqs. 9–10.
-    """
-    z = start + FLOOR
-    errors = []
-    dictionary = _least_squares(x, z)
-    for _ in range(n_steps):
-        z = _step(z, x @ dictionary.T, dictionary @ dictionary.T)
-        dictionary = _least_squares(x, z)
-        errors.append(float((x - z @ dictionary).square().sum()))
-    return dictionary, errors
+# Convex NMF: X ≈ Z W X with Z, W ≥ 0, so every atom is a non-negative mixture of rows; as semi-NMF, with a
+# step in W where that has one in D.
 
 
 @torch.no_grad()
@@ -212,7 +181,7 @@ def convex_nmf(
     Source: Ding, Li and Jordan 2010, eqs. 24 and 28, with the roles of rows and columns exchanged.
     """
     gram = x @ x.T
-    positive, negative = _parts(gram)
+    positive, negative = parts(gram)
     z = start + FLOOR
     w = (z / z.sum(dim=0)).T.contiguous()
     errors = []
@@ -220,25 +189,9 @@ def convex_nmf(
         up = z.T @ positive + z.T @ z @ w @ negative
         down = z.T @ negative + z.T @ z @ w @ positive
         w = w * (up / (down + GUARD)).sqrt()
-        z = _step(z, gram @ w.T, w @ gram @ w.T)
+        z = lower_error(z, gram @ w.T, w @ gram @ w.T)
         errors.append(float((x - z @ (w @ x)).square().sum()))
     return w, errors
-
-
-def _step(z: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    a_up, a_down = _parts(a)
-    b_up, b_down = _parts(b)
-    return z * ((a_up + z @ b_down) / (a_down + z @ b_up + GUARD)).sqrt()
-
-
-def _parts(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    return matrix.clamp_min(0), (-matrix).clamp_min(0)
-
-
-def _least_squares(x: Tensor, z: Tensor) -> Tensor:
-    gram = z.T @ z
-    guard = GUARD * gram.diagonal().mean() * torch.eye(len(gram), dtype=z.dtype, device=z.device)
-    return torch.linalg.solve(gram + guard, z.T @ x)
 
 
 # -------------------------------------------------------------------------------------------------

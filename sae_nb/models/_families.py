@@ -46,6 +46,13 @@ HEAD_MIXERS = (
     "attention.dense", "attention.out_lin", "self_attention.dense", "attn.c_proj", "attn.attention.out_proj",
     "attn.out_proj", "attn.o_proj", "attn.proj", "attn.out", "attn.Wo",
 )  # fmt: skip
+# The projection back to the stream, within a block: its input are the MLP's neurons, gated where they are. In
+# a mixture of experts each expert has its own.
+NEURON_MIXERS = (
+    "mlp.down_proj", "mlp.c_proj", "mlp.fc2", "mlp.dense_4h_to_h", "mlp.fc_out", "mlp.weights_out", "mlp.down",
+    "mlp.Wo", "mlp.w2", "mlp.3", "ffn.lin2", "ffn.down_proj", "feed_forward.w2", "feed_forward.down_proj",
+    "attention.output.dense+output.dense", "linear2", "fc2",
+)  # fmt: skip
 # The module whose input the MLP reads; BERT and OPT have none that holds all of it.
 MLP_INPUTS = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "intermediate", "fc1")
 # The norm in front of the MLP: its input is the stream between the two branches. Reading it is
@@ -90,6 +97,9 @@ class Structure:
 
     head_mixer: str | None = None
     """The projection that the heads' outputs enter side by side, within a block."""
+
+    neuron_mixer: str | None = None
+    """The projection that the MLP's neurons enter, within a block."""
 
     mlp_input: str | None = None
     """The module that the MLP's input enters, within a block."""
@@ -143,6 +153,7 @@ def find_structure(module: nn.Module) -> Structure | None:
         attention=attention,
         head_mixer=None if attention is None else mixer,
         mlp=mlp,
+        neuron_mixer=None if mlp is None else _first_part(block, NEURON_MIXERS),
         mlp_input=None if mlp is None else _first_part(block, MLP_INPUTS),
         middle=middle,
         middle_side=side,
@@ -188,6 +199,9 @@ def _block_points(structure: Structure, layer: int) -> Iterator[HookPoint]:
     if structure.mlp_input is not None:
         path = f"{block}.{structure.mlp_input}"
         yield HookPoint(f"mlp_in.{layer}", path=path, side="input", layer=layer)
+    if structure.neuron_mixer is not None:
+        path = f"{block}.{structure.neuron_mixer}"
+        yield HookPoint(f"mlp_post.{layer}", path=path, side="input", layer=layer)
     if structure.mlp is not None:
         yield HookPoint(f"mlp_out.{layer}", path=f"{block}.{structure.mlp}", layer=layer)
     yield HookPoint(f"resid_post.{layer}", path=block, layer=layer)

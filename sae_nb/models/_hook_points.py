@@ -19,10 +19,12 @@ from sae_nb.checks import check_hook_name, checked
 Side = Literal["input", "output"]
 
 _TRANSFORMER_LENS = re.compile(
-    r"blocks\.(?P<layer>\d+)\.(hook_(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out)|attn\.hook_z)"
+    r"blocks\.(?P<layer>\d+)\."
+    r"(hook_(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out)|(?P<part>attn\.hook_z|mlp\.hook_post))"
 )
+_OF_PARTS = {"attn.hook_z": "head_out", "mlp.hook_post": "mlp_post"}
 _STANDARD = re.compile(
-    r"(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out|head_out)\.(?P<layer>\d+)"
+    r"(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out|head_out|mlp_post)\.(?P<layer>\d+)"
 )
 
 
@@ -90,7 +92,9 @@ def standard_name(name: str) -> str:
     if name == "hook_embed":
         return "embed"
     match = _TRANSFORMER_LENS.fullmatch(name)
-    return f"{match['kind'] or 'head_out'}.{match['layer']}" if match else name
+    if match is None:
+        return name
+    return f"{match['kind'] or _OF_PARTS[match['part']]}.{match['layer']}"
 
 
 def lens_name(hook_point: str) -> str:
@@ -100,7 +104,8 @@ def lens_name(hook_point: str) -> str:
     match = _STANDARD.fullmatch(hook_point)
     if match is None:
         return hook_point
-    end = "attn.hook_z" if match["kind"] == "head_out" else f"hook_{match['kind']}"
+    parts = {kind: part for part, kind in _OF_PARTS.items()}
+    end = parts.get(match["kind"], f"hook_{match['kind']}")
     return f"blocks.{match['layer']}.{end}"
 
 

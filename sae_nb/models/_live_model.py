@@ -205,7 +205,8 @@ class LiveModel(KnowsOtherWords):
         ``embed``; per block ``resid_pre.L`` (its input), ``head_out.L`` (the outputs of its attention
         heads side by side, before they are mixed), ``attn_out.L`` and ``mlp_out.L`` (what is
         added to the stream), ``resid_mid.L`` (the stream between them, where it can be read),
-        ``mlp_in.L`` (what the MLP reads) and ``resid_post.L`` (its output); ``final_norm``. In
+        ``mlp_in.L`` (what the MLP reads), ``mlp_post.L`` (its neurons, which its last projection reads)
+        and ``resid_post.L`` (the block's output); ``final_norm``. In
         pre-norm families resid_post = resid_pre + attn_out + mlp_out; `structure` says whether that holds here.
         A network without blocks lists its modules by path.
 
@@ -592,7 +593,9 @@ _WIDTH_NAMES = ("hidden_size", "d_model", "n_embd", "dim", "embed_dim")
 def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -> int | None:
     """Return the width at a hook point; None if that is known only from running the model."""
     part = module.get_submodule(point.path)
-    side_names = ("in_features",) if point.side == "input" else ("out_features", "embedding_dim")
+    # `nx` and `nf` are GPT-2's.
+    reads, writes = ("in_features", "nx"), ("out_features", "nf", "embedding_dim")
+    side_names = reads if point.side == "input" else writes
     for name in side_names:
         width = getattr(part, name, None)
         if isinstance(width, int):
@@ -600,7 +603,7 @@ def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -
     shape = getattr(part, "normalized_shape", None)
     if shape:
         return int(shape[-1])
-    on_stream = structure is not None and point.kind != str(point)
+    on_stream = structure is not None and point.kind not in (str(point), "mlp_post")
     if not on_stream and str(point) not in ("embed", "final_norm"):
         return None
     config: Any = getattr(module, "config", None)

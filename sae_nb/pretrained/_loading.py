@@ -86,11 +86,13 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
     """
     folder = _located(folder_or_name)
     if (folder / MANIFEST).is_file():
-        from sae_nb.classical import ITDA, Classical
+        from sae_nb.classical import ITDA, Classical, SemiNMF
         from sae_nb.interop import IMPORTED
 
         # Besides the architectures: classes that are read or fitted, never trained.
-        sae = read_sae(folder, {**IMPORTED, "Classical": Classical, "ITDA": ITDA})
+        sae = read_sae(
+            folder, {**IMPORTED, **{cls.__name__: cls for cls in (Classical, ITDA, SemiNMF)}}
+        )
     else:
         sae = _of_another_library(folder)
     if Path(folder_or_name).is_dir():

@@ -249,6 +249,7 @@ RECIPES: dict[str, Make] = {
     "capturing.stream": _on(model="model", inputs="x", hook_point="hook_point"),
     "classical.Classical": _sae_made(method="PCA"),
     "classical.ITDA": lambda kit: {"d_in": D_IN, "k": 2},
+    "classical.SemiNMF": lambda kit: {"d_in": D_IN, "n_atoms": 4},
     "classical.supervised_dictionary": lambda kit: {
         "acts": kit.x,
         "attributes": {"odd": [i % 2 for i in range(len(kit.x))]},

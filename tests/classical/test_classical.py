@@ -10,7 +10,8 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.classical import METHODS, Classical, archetypal_analysis, fit_classical
-from sae_nb.classical._fitting import convex_nmf, semi_nmf
+from sae_nb.classical._fitting import convex_nmf
+from sae_nb.classical._semi_nmf import semi_nmf
 
 N, D = 300, 8
 

@@ -24,6 +24,8 @@ VISION = [
 SUM_HOLDS = [*CAUSAL, "modernbert", *VISION]
 # Their attention is written out in matrix products, in the transformers that is pinned.
 EAGER = {"gpt_neo", "gptj", "gemma2", "bloom", "mpt"}
+# Each expert has neurons of its own.
+EXPERTS = {"mixtral"}
 EVERY = [*CAUSAL, "modernbert", "granite", *POST_NORM, *VISION]
 
 
@@ -91,6 +93,24 @@ def test_heads_lie_side_by_side(build, family) -> None:
     torch.testing.assert_close(
         attention.pattern.sum(dim=-1), torch.ones(made.shape[0]).expand(2, -1)
     )
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_neurons_are_what_the_last_projection_reads(build, family) -> None:
+    """mlp_post is wider than the stream, comes after what the MLP reads, and silencing it leaves no more than a bias."""
+    model = wrap(build(family))
+    seen, order, _ = read_all(model)
+    if family in EXPERTS:
+        assert "mlp_post.1" not in order
+        return
+    neurons, added = seen["mlp_post.1"], seen["mlp_out.1"]
+    assert neurons.shape[:-1] == added.shape[:-1]
+    assert neurons.shape[-1] > added.shape[-1]
+    assert order.index("mlp_post.1") < order.index("mlp_out.1")
+    mixer = model.get_module(model.hook_point("mlp_post.1").path)
+    constant = mixer(torch.zeros_like(neurons))
+    assert torch.equal(constant, constant[:1, :1].expand_as(constant))
+    assert mixer(neurons).shape == added.shape
 
 
 @pytest.mark.parametrize("family", SUM_HOLDS)

@@ -67,6 +67,7 @@ def test_copies_keep_the_place(copied) -> None:
         ("blocks.2.hook_mlp_out", "mlp_out.2"),
         ("hook_embed", "embed"),
         ("blocks.2.attn.hook_z", "head_out.2"),
+        ("blocks.2.mlp.hook_post", "mlp_post.2"),
         ("blocks.2.attn.hook_q", "blocks.2.attn.hook_q"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 import time
@@ -15,8 +14,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-FOLDER = Path(__file__).parents[2] / "notebooks"
-NOTEBOOKS = [*sorted(FOLDER.glob("[0-9]*.ipynb")), FOLDER / "demo.ipynb"]
+from tests.notebooks.exercised import FOLDER, SOLVE, left_then_answered, read, script
+
+WITH_EXERCISES = SOLVE.with_exercises()
+EVERY = [*sorted(FOLDER.glob("[0-9]*.ipynb")), FOLDER / "demo.ipynb"]
+TOUR, *OTHERS = [path for path in EVERY if path not in WITH_EXERCISES]
 # A link that waits to be clicked is no request.
 ELSEWHERE = re.compile(
     r"src=[\"']https?://[^\"']*|<link[^>]*href=[\"']https?://[^\"']*|import\([\"']https?://[^\"']*"
@@ -32,12 +34,7 @@ pytestmark = [pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def run_tour() -> ModuleType:
     """The script behind `make tour`."""
-    spec = importlib.util.spec_from_file_location("run_tour", FOLDER / "run_tour.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("run_tour")
 
 
 def bare(cell: Any) -> list[str]:
@@ -63,16 +60,36 @@ def test_a_bare_output_is_found(text: str) -> None:
     assert bare(cell) == []
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)
-def test_notebook_runs(path: Path, record_property: Record) -> None:
-    """Its own assertions hold; the seconds are recorded, not judged."""
-    notebook = nbformat.read(path, as_version=4)
+def run(notebook: Any, record_property: Record) -> None:
+    """Execute in a fresh kernel; the seconds are recorded, not judged."""
     started = time.perf_counter()
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}}).execute()
     record_property("seconds", round(time.perf_counter() - started, 1))
     ran = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     assert all(cell.execution_count for cell in ran)
     assert [text for cell in ran for text in bare(cell)] == []
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
+def test_notebook_runs(path: Path, record_property: Record) -> None:
+    """Its own assertions hold."""
+    run(read(path), record_property)
+
+
+@pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
+def test_notebook_runs_with_each_exercise_left_and_then_answered(
+    path: Path, record_property: Record
+) -> None:
+    """No blank raises or passes, each has its own message; every answer passes, and the claims hold."""
+    notebook = left_then_answered(path)
+    run(notebook, record_property)
+    for (number, method), cell, _ in SOLVE.exercise_cells(notebook):
+        text = "".join(str(out.get("data", {}).get("text/plain", "")) for out in cell.outputs)
+        if cell.metadata["asked"] == "left":
+            assert re.match(rf"\[{number}\] ", text)
+            assert ("Predict first" if method == "reveal" else "Not answered yet") in text
+        else:
+            assert any(word in text for word in ("Right.", "Noted.", "You predicted"))
 
 
 def test_tour_runs_and_becomes_one_page(
@@ -104,7 +121,7 @@ def test_tour_runs_and_becomes_one_page(
 
 def test_a_model_of_ones_own_gets_the_first_half(run_tour: ModuleType) -> None:
     """The cells on the bundled language model are left out, and nothing before them."""
-    whole = nbformat.read(FOLDER / "00_tour.ipynb", as_version=4)
+    whole = read(TOUR)
     n_cells = len(whole.cells)
     first = run_tour.without_words(run_tour.with_material(whole, "model = None"))
     assert 10 < len(first.cells) < n_cells

@@ -22,6 +22,7 @@ from sae_nb.dynamics.paths._states import (
 )
 from sae_nb.dynamics.phases._phases import check_cuts
 from sae_nb.dynamics.raptor._config import OWN_BUSINESS, RaptorConfig
+from sae_nb.dynamics.raptor._muon import Muon
 from sae_nb.dynamics.raptor._raptor import BlockSizes, Raptor
 from sae_nb.dynamics.raptor._scores import RaptorFit, check_depth, raptor_fit
 from sae_nb.files import (
@@ -531,7 +532,7 @@ class RaptorTraining:
                 "params": by_muon,
                 "per_rate": config.muon_learning_rate / config.learning_rate,
             }
-            made.append(torch.optim.Muon([muon], weight_decay=0.0))
+            made.append(Muon([muon], weight_decay=0.0))
         return made
 
     def optimiser_of(self, parameter: Tensor) -> torch.optim.Optimizer:

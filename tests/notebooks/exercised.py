@@ -1,0 +1,67 @@
+"""What the tests of notebooks share: the script that solves them, and what may stand in an exercise."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nbformat
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+
+
+def script(name: str) -> ModuleType:
+    """One of the scripts beside the notebooks, as a module."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SOLVE = script("solve")
+
+
+def read(path: Path) -> Any:
+    """A notebook from disk."""
+    return nbformat.read(path, as_version=4)
+
+
+def solved_copy(path: Path) -> Any:
+    """The notebook with its answers."""
+    return read(SOLVE.solution_of(path).with_suffix(".ipynb"))
+
+
+def left_then_answered(path: Path) -> Any:
+    """The solved copy with each exercise's blank cells before its first answer; tagged by which they are."""
+    blanks: dict[str, list[Any]] = {}
+    for (number, _), cell, _ in SOLVE.exercise_cells(read(path)):
+        cell.metadata["asked"] = "left"
+        blanks.setdefault(number, []).append(cell)
+    both = solved_copy(path)
+    for (number, _), cell, _ in list(SOLVE.exercise_cells(both)):
+        cell.metadata["asked"] = "answered"
+        at = next(at for at, other in enumerate(both.cells) if other is cell)
+        both.cells[at:at] = blanks.pop(number, [])
+    return both
+
+
+def names_of(source: str) -> tuple[set[str], set[str]]:
+    """Names that a cell binds, and names that it reads."""
+    lines = (
+        "pass" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n")
+    )
+    bound: set[str] = set()
+    used: set[str] = set()
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            used.add(node.target.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            bound.add(node.name)
+    return bound, used
