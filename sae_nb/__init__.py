@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         Crosscoder as Crosscoder,
         FeatureChoice as FeatureChoice,
         Gated as Gated,
+        GradientSAE as GradientSAE,
         GroupBiasAdaptation as GroupBiasAdaptation,
         JumpReLU as JumpReLU,
         MatchingPursuit as MatchingPursuit,

@@ -29,7 +29,9 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.activations._rows import generator_for as generator_for
     from sae_nb.activations._sites import (
         AND as AND,
+        HOW_TO_GET_GRADIENTS as HOW_TO_GET_GRADIENTS,
         Pairs as Pairs,
+        WithGradient as WithGradient,
         beside as beside,
         of_sites as of_sites,
         side_by_side as side_by_side,

@@ -81,6 +81,8 @@ class Activations(KnowsOtherWords):
         Index of each row in its sample's token sequence; row-major cell of a convolution's map.
     context
         The samples themselves, and what was dropped or cut.
+    gradient
+        Of a loss of the model by each row, where it was captured; see `capture(gradient_of=…)`.
 
     Example
     -------
@@ -100,6 +102,7 @@ class Activations(KnowsOtherWords):
         hook_point: str | None = None,
         model_name: str | None = None,
         context: Context | None = None,
+        gradient: Rows | Float[Tensor, "n d_in"] | None = None,
     ) -> None:
         self._rows = (
             rows if isinstance(rows, Rows) else Rows.in_memory(check_matrix(rows, finite=False))
@@ -112,6 +115,15 @@ class Activations(KnowsOtherWords):
                     f"`{name}` must have one entry per row, shape ({len(self._rows)},), got "
                     f"{tuple(index.shape)}."
                 )
+        if isinstance(gradient, Tensor):
+            gradient = Rows.in_memory(check_matrix(gradient, name="gradient", finite=False))
+        if gradient is not None and (len(gradient), gradient.d_in) != self.shape:
+            raise ValueError(
+                f"`gradient` must have one row per row of activations, shape {self.shape}, got "
+                f"({len(gradient)}, {gradient.d_in}). Capture both in one call, with gradient_of=."
+            )
+        self._gradient_rows = gradient
+        self._gradient: Tensor | None = None
         self._x: Tensor | None = None
         self._tokens: Tokens | None = None
         self.sample = sample
@@ -131,9 +143,12 @@ class Activations(KnowsOtherWords):
         hook_point: str | None = None,
         model_name: str | None = None,
         context: Context | None = None,
+        gradient: Float[Tensor, "n d_in"] | None = None,
     ) -> Activations:
         """Wrap a matrix; without `sample` every row is a sample of its own."""
         x = check_matrix(x).detach()
+        if gradient is not None:
+            gradient = check_matrix(gradient, name="gradient").detach()
         index = torch.arange(len(x))
         return cls(
             x,
@@ -142,6 +157,7 @@ class Activations(KnowsOtherWords):
             hook_point=hook_point,
             model_name=model_name,
             context=context,
+            gradient=gradient,
         )
 
     @property
@@ -155,6 +171,21 @@ class Activations(KnowsOtherWords):
         if self._x is None:
             self._x = self._rows.all()
         return self._x
+
+    @property
+    def gradient(self) -> Float[Tensor, "n d_in"] | None:
+        """Of the loss that was asked for by each row of `.x`; None where none was captured.
+
+        Read once and kept when it is on disk.
+        """
+        if self._gradient is None and self._gradient_rows is not None:
+            self._gradient = self._gradient_rows.all()
+        return self._gradient
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether rows bring a gradient; reads none."""
+        return self._gradient_rows is not None
 
     @property
     def d_in(self) -> int:
@@ -231,6 +262,7 @@ class Activations(KnowsOtherWords):
         facts.append(f"{n} {word}{'s' if n != 1 else ''}")
         size = _size(self._rows.n_bytes)
         facts.append(f"{size} on disk" if self.on_disk else f"{size} in memory")
+        facts += ["with gradients"] * self.has_gradient
         policy = policy_text(self.context.policy)
         return f"Activations({' · '.join(facts + [policy] * bool(policy))})"
 
@@ -241,7 +273,9 @@ class Activations(KnowsOtherWords):
 
     def __getitem__(self, index: Index) -> Activations:
         numbers = self._numbers(index)
-        return self._with(self._rows.select(numbers), self.sample[numbers], self.position[numbers])
+        gradient = None if self._gradient_rows is None else self._gradient_rows.select(numbers)
+        places = self.sample[numbers], self.position[numbers]
+        return self._with(self._rows.select(numbers), *places, gradient)
 
     def __iter__(self) -> Iterator[Activations]:
         return (self[row] for row in range(len(self)))
@@ -405,7 +439,11 @@ class Activations(KnowsOtherWords):
         if isinstance(device, torch.dtype):
             device, dtype = None, device
         target = self.device if device is None else check_device(device)
-        return self._with(self._rows.to(target, dtype or self.dtype), self.sample, self.position)
+        gradient = self._gradient_rows
+        if gradient is not None:  # as precise as it is: half precision would round it to nothing
+            gradient = gradient.to(target, torch.promote_types(dtype or self.dtype, gradient.dtype))
+        rows = self._rows.to(target, dtype or self.dtype)
+        return self._with(rows, self.sample, self.position, gradient)
 
     @checked
     def save(self, folder: str | Path, *, replace: bool = False) -> None:
@@ -423,7 +461,9 @@ class Activations(KnowsOtherWords):
         width = "A coordinate of all rows is `acts.x[:, i]`."
         return row_numbers(index, (len(self),), CPU, beyond=width).reshape(-1)
 
-    def _with(self, rows: Rows, sample: Tensor, position: Tensor) -> Activations:
+    def _with(
+        self, rows: Rows, sample: Tensor, position: Tensor, gradient: Rows | None
+    ) -> Activations:
         return Activations(
             rows,
             sample=sample,
@@ -431,6 +471,7 @@ class Activations(KnowsOtherWords):
             hook_point=self.hook_point,
             model_name=self.model_name,
             context=self.context,
+            gradient=gradient,
         )
 
 
@@ -538,6 +579,11 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
                 f"`concatenate` needs activations of one {name}, got {sorted(map(str, values))}. "
                 "Join the tensors yourself with torch.cat([a.x, b.x]) if that is what you mean."
             )
+    if len({part.has_gradient for part in parts}) > 1:
+        raise ValueError(
+            "`concatenate` needs activations that all bring gradients, or none that does, got some of "
+            "each. Capture all of them with gradient_of=."
+        )
     kinds = {part.context.kind for part in parts}
     if len(kinds) > 1:
         raise ValueError(f"`concatenate` needs samples of one kind, got {sorted(kinds)}.")
@@ -555,6 +601,9 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
         hook_point=first.hook_point,
         model_name=first.model_name,
         context=context,
+        gradient=join_rows([part._gradient_rows for part in parts if part._gradient_rows])
+        if first.has_gradient
+        else None,
     )
 
 

@@ -22,11 +22,12 @@ CHUNKS_PER_BUFFER = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Piece:
-    """One run of rows: a tensor in memory, or the tensor "x" of a file; `picked` selects of it."""
+    """One run of rows: a tensor in memory, or the tensor `key` of a file; `picked` selects of it."""
 
     n: int
     tensor: Tensor | None = None
     file: Path | None = None
+    key: str = "x"
     picked: Int[Tensor, " n"] | None = None
 
     def read(self, index: slice | Int[Tensor, " m"]) -> Float[Tensor, "m d_in"]:
@@ -35,19 +36,19 @@ class Piece:
             index = self.picked[index]
         if self.tensor is not None:
             return self.tensor[index]
-        return _read_rows(self.file, index)
+        return _read_rows(self.file, self.key, index)
 
 
-def _read_rows(file: Path | None, index: slice | Int[Tensor, " m"]) -> Tensor:
+def _read_rows(file: Path | None, key: str, index: slice | Int[Tensor, " m"]) -> Tensor:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(file), framework="pt") as opened:
             if isinstance(index, slice):
                 # A copy, so that no mapped page keeps a deleted store alive.
-                return opened.get_slice("x")[index].clone()
+                return opened.get_slice(key)[index].clone()
             # The file is mapped, so only the pages of these rows are read.
-            return opened.get_tensor("x")[index]
+            return opened.get_tensor(key)[index]
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{str(file)!r} must be a complete shard of activations, but it cannot be read "
@@ -168,6 +169,8 @@ class JoinedRows(Rows):
         first = self.parts[0]
         self.d_in = sum(part.d_in for part in self.parts)
         self.dtype, self.device = first.dtype, first.device
+        for part in self.parts:  # half precision would round the gradients beside it to nothing
+            self.dtype = torch.promote_types(self.dtype, part.dtype)
 
     def __len__(self) -> int:
         return len(self.parts[0])

@@ -101,6 +101,29 @@ def beside(parts: Sequence[Activations]) -> Activations:
     )
 
 
+class WithGradient(Activations):
+    """The same rows with the gradient of each beside it: what a training reads that selects by it."""
+
+    def __init__(self, acts: Activations) -> None:
+        gradient = acts._gradient_rows
+        if gradient is None:
+            raise ValueError(f"`acts` must bring gradients, got none. {HOW_TO_GET_GRADIENTS}")
+        super().__init__(
+            JoinedRows([acts._rows, gradient]),
+            sample=acts.sample,
+            position=acts.position,
+            hook_point=acts.hook_point,
+            model_name=acts.model_name,
+            context=acts.context,
+        )
+
+
+HOW_TO_GET_GRADIENTS = (
+    'Capture them: acts = sn.capture(model, inputs, hook_point, gradient_of="next_token"), or bring '
+    "your own: sn.Activations.from_tensor(x, gradient=g)."
+)
+
+
 def _one_name(names: Sequence[str | None]) -> str | None:
     """The model that all are of; several where they are of several."""
     known = list(dict.fromkeys(name for name in names if name is not None))

@@ -1,6 +1,7 @@
 """Activations in a folder: shards of rows, the samples behind them, and a manifest with checksums.
 
-`rows-00003-0.safetensors` holds `x`, `sample` and `position` of one shard of the first hook point,
+`rows-00003-0.safetensors` holds `x`, `sample` and `position` of one shard of the first hook point, and
+`gradient` where one was asked for,
 `samples.safetensors` the token ids, `pictures.safetensors` the pictures.
 """
 
@@ -58,9 +59,12 @@ class StoredPoint:
     """Kind, grid and policy; token ids and pictures lie in files of their own."""
 
 
-def row_tensors(x: Tensor, sample: Tensor, position: Tensor) -> dict[str, Tensor]:
+def row_tensors(
+    x: Tensor, sample: Tensor, position: Tensor, gradient: Tensor | None = None
+) -> dict[str, Tensor]:
     """Return what one shard holds."""
-    return {"x": x, "sample": sample, "position": position}
+    beside = {} if gradient is None else {"gradient": gradient}
+    return {"x": x, "sample": sample, "position": position} | beside
 
 
 def size_and_checksum(path: Path) -> dict[str, Any]:
@@ -178,10 +182,16 @@ def _read_point(
     samples: Mapping[str, Any],
 ) -> Activations:
     shards = [read_tensors(folder / name) for name in point["files"]]
-    pieces = [Piece(n=n, file=folder / name) for name, n in zip(point["files"], point["rows"])]
-    x = shards[0]["x"]
+
+    def stored(key: str) -> Rows:
+        files = zip(point["files"], point["rows"], strict=True)
+        pieces = [Piece(n=n, file=folder / name, key=key) for name, n in files]
+        like = shards[0][key]
+        return Rows(pieces, like.shape[1], like.dtype, torch.device("cpu"))
+
     return Activations(
-        Rows(pieces, x.shape[1], x.dtype, torch.device("cpu")),
+        stored("x"),
+        gradient=stored("gradient") if "gradient" in shards[0] else None,
         sample=torch.cat([shard["sample"] for shard in shards]),
         position=torch.cat([shard["position"] for shard in shards]),
         hook_point=point["hook_point"],
@@ -200,7 +210,8 @@ def save_activations(acts: Activations, folder: str | Path, *, replace: bool = F
             rows = torch.arange(start, min(start + step, len(acts)))
             names.append(f"rows-{number:05d}-0.safetensors")
             sizes.append(len(rows))
-            tensors = row_tensors(acts.rows(rows), acts.sample[rows], acts.position[rows])
+            some = acts[rows]
+            tensors = row_tensors(some.x, some.sample, some.position, some.gradient)
             write_tensors(partial / names[-1], tensors)
         if context.token_ids is not None:
             write_tensors(partial / SAMPLES, context.token_ids._asdict())

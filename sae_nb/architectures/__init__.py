@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures._crosscoder import Crosscoder as Crosscoder
     from sae_nb.architectures._feature_choice import FeatureChoice as FeatureChoice
     from sae_nb.architectures._gated import Gated as Gated
+    from sae_nb.architectures._gradient import GradientSAE as GradientSAE
     from sae_nb.architectures._group_bias_adaptation import (
         GroupBiasAdaptation as GroupBiasAdaptation,
     )

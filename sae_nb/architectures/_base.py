@@ -262,6 +262,9 @@ class SparseAutoencoder(nn.Module, ABC):
     reads_sequences: bool = False
     """Whether the axis before the last of `x` is time, so that a row depends on those before it."""
 
+    reads_gradient: bool = False
+    """Whether a training row holds, beside the activation, the gradient of a loss of the model by it."""
+
     initialised: Tensor
     to_resample: tuple[Tensor, Tensor] | None = None
     """Dead atoms that `after_optimiser_step` replaces, and by which directions; a step's loss decides."""
@@ -577,11 +580,11 @@ class SparseAutoencoder(nn.Module, ABC):
             )
         return check_k(k, self.n_atoms)
 
-    def _read(self, acts: Activations) -> Iterator[Rows]:
-        """Rows from disk, some at a time."""
+    def _read(self, acts: Activations, width: int | None = None) -> Iterator[Rows]:
+        """Rows from disk, some at a time; `width` of them where that is not `d_in`."""
         for start in range(0, len(acts), ROWS_AT_ONCE):
             rows = acts.rows(range(start, min(start + ROWS_AT_ONCE, len(acts))))
-            yield self._rows(rows.to(self.device))
+            yield self._rows(rows.to(self.device), width)
 
     def _first_rows(self, x: Data | Sequence[Any], generator: torch.Generator | None) -> Rows:
         """Training rows in memory; of what is on disk a sample."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sae_nb.activations import Context, describe_ids, ragged_tokens
 from sae_nb.capturing._forward_pass import read_batch
+from sae_nb.capturing._gradients import Loss, Probes
 from sae_nb.checks import check_count, one_of
 from sae_nb.models import BACKENDS, Backend, HookPoint
 from sae_nb.progress import progress_bar
@@ -78,9 +79,14 @@ class Harvest:
     """One capture: a model, where it is read (by names as given), and how activations become rows."""
 
     def __init__(
-        self, model: LiveModel, points: Mapping[str, HookPoint], settings: CaptureSettings
+        self,
+        model: LiveModel,
+        points: Mapping[str, HookPoint],
+        settings: CaptureSettings,
+        loss: Loss | None = None,
     ) -> None:
-        self.model, self.points, self.settings = model, points, settings
+        self.model, self.points, self.settings, self.loss = model, points, settings, loss
+        self._probes = None if loss is None else Probes(model, points, loss, settings.backend)
         self.row_policy = RowPolicy.for_model(
             model, drop_first=settings.drop_first, keep_special=settings.keep_special
         )
@@ -89,12 +95,18 @@ class Harvest:
         """What decides the rows as plain values: two captures that agree read alike."""
         stated = asdict(self.settings) | {"drop_first": self.row_policy.drop_first}
         dtype = stated["dtype"]
-        return stated | {"dtype": None if dtype is None else str(dtype)}
+        stated |= {"dtype": None if dtype is None else str(dtype)}
+        return stated if self.loss is None else stated | self.loss.stated()
 
     def batches(self, inputs: Any) -> Batches:
         """Return the model's batches of these inputs."""
         names = ("batch_size", "context_length", "pack", "add_bos")
-        return self.model.batches(inputs, **{name: getattr(self.settings, name) for name in names})
+        batches = self.model.batches(
+            inputs, **{name: getattr(self.settings, name) for name in names}
+        )
+        if self.loss is not None:
+            self.loss.check(batches)
+        return batches
 
     def rows(
         self, batch: Batch, row_counts: Mapping[str, int], copy: CopyRows | None = None
@@ -109,16 +121,32 @@ class Harvest:
             live = batch_rows(value, batch, self.row_policy, self.points[name])
             rows[name] = replace(live, x=(copy or to_cpu)(name, live.x))
 
-        read_batch(self.model, batch, self.points, take, backend=self.settings.backend)
+        def take_both(name: str, value: Tensor, gradient: Tensor) -> None:
+            take(name, value)
+            beside = batch_rows(gradient, batch, self.row_policy, self.points[name]).x
+            # As precise as it comes: half precision would round most of it to nothing.
+            rows[name] = replace(rows[name], gradient=beside.to("cpu", copy=True))
+
+        if self._probes is None:
+            read_batch(self.model, batch, self.points, take, backend=self.settings.backend)
+        else:
+            self._probes.read(batch, take_both)
         for name, taken in rows.items():
             self._check_rows(batch, taken, self.points[name], row_counts.get(name, 0))
         return {name: rows[name] for name in self.points}
 
     def _check_rows(self, batch: Batch, rows: BatchRows, point: str, rows_before: int) -> None:
+        self._check_finite(batch, rows, rows.x, "Activations", point, rows_before)
+        if rows.gradient is not None:
+            self._check_finite(batch, rows, rows.gradient, "Gradients", point, rows_before)
+
+    def _check_finite(
+        self, batch: Batch, rows: BatchRows, x: Tensor, what: str, point: str, rows_before: int
+    ) -> None:
         # A sum is finite only if every entry is (up to overflow): one pass in the common case.
-        if bool(torch.isfinite(rows.x.sum(dtype=torch.float32))):
+        if bool(torch.isfinite(x.sum(dtype=torch.float32))):
             return
-        bad = (~torch.isfinite(rows.x).all(dim=1)).nonzero().flatten()
+        bad = (~torch.isfinite(x).all(dim=1)).nonzero().flatten()
         if not len(bad):
             return
         row = int(bad[0])
@@ -132,9 +160,9 @@ class Harvest:
             token_id = int(batch.token_ids.cpu()[here][0])
         token = context.token_name(position, token_id)
         raise ValueError(
-            f"Activations at `{point}` must be finite, but row {rows_before + row} holds NaN or "
+            f"{what} at `{point}` must be finite, but row {rows_before + row} holds NaN or "
             f"infinity ({context.sample_word} {sample}, position {position}, token {token!r}; {len(bad)} "
-            f"such rows in this batch). Look at the model's weights and dtype ({rows.x.dtype}; float16 "
+            f"such rows in this batch). Look at the model's weights and dtype ({x.dtype}; float16 "
             "overflows at 65504), or leave this sample out."
         )
 
@@ -153,7 +181,7 @@ class Harvest:
             "max_rows": settings.max_rows,
             "batch_size": settings.batch_size,
             "interventions": [str(edit.hook_point) for edit in self.model.interventions],
-        }
+        } | ({} if self.loss is None else {"gradient_of": self.loss.name})
 
 
 class ContextBuilder:
@@ -329,13 +357,15 @@ class BatchRows:
     sample: Int[Tensor, " m"]
     position: Int[Tensor, " m"]
     layout: Layout
+    gradient: Float[Tensor, "m d_in"] | None = None
     dropped: Counter[str] = field(default_factory=Counter)
     """How many vectors were left out, by reason."""
 
     def first(self, n: int | None) -> BatchRows:
         """Return only the first `n` rows; None: all."""
         x, sample, position = self.x[:n], self.sample[:n], self.position[:n]
-        return replace(self, x=x, sample=sample, position=position)
+        gradient = None if self.gradient is None else self.gradient[:n]
+        return replace(self, x=x, sample=sample, position=position, gradient=gradient)
 
 
 def batch_rows(x: Float[Tensor, "n ..."], batch: Batch, policy: RowPolicy, point: str) -> BatchRows:

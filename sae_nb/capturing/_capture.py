@@ -21,6 +21,7 @@ from sae_nb.capturing._batch_rows import (
     check_any_rows,
     reporting,
 )
+from sae_nb.capturing._gradients import GradientOf, chosen_loss
 from sae_nb.checks import check_memory, checked, warn_caller
 from sae_nb.models import Backend, HookPoint
 
@@ -42,6 +43,8 @@ class CaptureKeywords(TypedDict, total=False):
     max_rows: int | None
     backend: Backend
     shard_rows: int | None
+    gradient_of: GradientOf | None
+    labels: Any
     progress: bool | Callable[[Any], Any]
 
 
@@ -53,7 +56,7 @@ def capture(
 def capture(
     model: LiveModel, inputs: Any, hook_points: Iterable[str], **options: Unpack[CaptureKeywords]
 ) -> dict[str, Activations]: ...
-@checked(leave=("hook_points", "drop_first", "keep_special"))
+@checked(leave=("hook_points", "drop_first", "keep_special", "gradient_of"))
 def capture(
     model: LiveModel,
     inputs: Any,
@@ -70,6 +73,8 @@ def capture(
     max_rows: int | None = None,
     backend: Backend = "nnsight",
     shard_rows: int | None = None,
+    gradient_of: GradientOf | None = None,
+    labels: Any = None,
     progress: bool | Callable[[Any], Any] = True,
 ) -> Activations | dict[str, Activations]:
     """Run a live model over inputs and return its activations, one row per token or patch.
@@ -110,6 +115,14 @@ def capture(
         your own make of an output, nnsight sees from the next module on, "hooks" at once.)
     shard_rows
         Rows per file of a store; None: 32 MiB worth.
+    gradient_of
+        A loss of the model: `acts.gradient` is then its gradient by each row of `acts.x`, read in the same
+        forward pass and one backward pass, in the model's precision. "next_token": −log p of each next
+        token (decoders of language); "labels": −log p of `labels`; or a function that turns the model's
+        answers to a batch into one number. All are sums over samples and tokens, in nats, so that a row's
+        gradient is the same in whatever batch it is. Needs no trainable weights.
+    labels
+        With gradient_of="labels", the class of each sample, for the model's answer; or {head: classes}.
     progress
         Show a bar; or a function that gets a `CaptureRecord` after every batch.
 
@@ -117,7 +130,8 @@ def capture(
     ------
     HookPointNotFound: If the model has no such hook point; the near names are listed.
     ValueError: If inputs are empty, an activation holds NaN or infinity (hook point, row and token are
-        named), or `store` holds another capture.
+        named), `store` holds another capture, or there is no gradient: the hook point comes after the loss,
+        or the model was made in inference mode.
     MemoryError: If the rows would not fit in memory.
 
     Example
@@ -127,10 +141,14 @@ def capture(
     >>> acts = capture(model, torch.ones(4, 3), "0", progress=False)
     >>> acts.x.shape, acts.hook_point
     (torch.Size([4, 2]), '0')
+    >>> acts = capture(model, torch.ones(4, 3), "0", gradient_of=torch.sum, progress=False)
+    >>> torch.equal(acts.gradient, (acts.x > 0).float())  # of a sum behind a ReLU
+    True
     """
     from sae_nb.capturing._resumable import capture_to_store
 
     several = isinstance(hook_points, Iterable) and not isinstance(hook_points, str)
+    loss = chosen_loss(model, gradient_of, labels) if hasattr(model, "hook_point") else None
     points = _resolved(model, hook_points if several else [hook_points])  # type: ignore[list-item]
     settings = CaptureSettings(
         batch_size=batch_size,
@@ -143,7 +161,7 @@ def capture(
         max_rows=max_rows,
         backend=backend,
     )
-    harvest = Harvest(model, points, settings)
+    harvest = Harvest(model, points, settings, loss)
     # Never in inference mode, even when called there: no SAE could be trained on such tensors.
     with torch.inference_mode(False):
         if store is None:
@@ -177,9 +195,10 @@ class Collector:
     Rows are copied once, from the model's tensor to their final place.
     """
 
-    def __init__(self, n_samples: int | None, max_rows: int | None, n_points: int) -> None:
-        self._n_samples, self._max_rows, self._n_points = n_samples, max_rows, n_points
+    def __init__(self, n_samples: int | None, max_rows: int | None, n_blocks: int) -> None:
+        self._n_samples, self._max_rows, self._n_blocks = n_samples, max_rows, n_blocks
         self._x: Tensor | None = None
+        self._gradient: list[Tensor] = []
         self._sample: list[Tensor] = []
         self._position: list[Tensor] = []
         self.n = 0
@@ -201,8 +220,8 @@ class Collector:
         if self._max_rows is not None:
             size = max(end, min(size, self._max_rows))
         check_memory(
-            size * width * dtype.itemsize * self._n_points,
-            f"Capturing {size} rows at {self._n_points} hook point{'s' * (self._n_points > 1)}",
+            size * width * dtype.itemsize * self._n_blocks,
+            f"Capturing {size} rows {self._n_blocks} time{'s' * (self._n_blocks > 1)} (hook points, gradients)",
             "Pass store=<folder> to write them to disk, dtype=torch.float16 to halve them, or "
             "max_rows=.",
         )
@@ -213,20 +232,23 @@ class Collector:
 
     def add(self, rows: BatchRows) -> None:
         """Count in the rows of one batch, which have been placed."""
+        if rows.gradient is not None:
+            self._gradient.append(rows.gradient)
         self._sample.append(rows.sample)
         self._position.append(rows.position)
         self.n += len(rows.x)
         self.dropped.update(rows.dropped)
         self.grid = rows.layout.grid
 
-    def join(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (x, sample, position) of all rows."""
+    def join(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Return (x, sample, position, gradient) of all rows."""
         block = cast(Tensor, self._x)
         x = block[: self.n]
         if len(block) > 1.1 * self.n:
             # A view would keep, copy and pickle much that holds nothing.
             x = x.clone()
-        return x, torch.cat(self._sample), torch.cat(self._position)
+        gradient = torch.cat(self._gradient) if self._gradient else None
+        return x, torch.cat(self._sample), torch.cat(self._position), gradient
 
 
 def capture_in_memory(
@@ -240,7 +262,8 @@ def capture_in_memory(
     """
     builder, points = ContextBuilder(harvest.model), harvest.points
     batches, max_rows = harvest.batches(inputs), harvest.settings.max_rows
-    collectors = {name: Collector(batches.n_samples, max_rows, len(points)) for name in points}
+    n_blocks = len(points) * (1 if harvest.loss is None else 2)
+    collectors = {name: Collector(batches.n_samples, max_rows, n_blocks) for name in points}
     interrupted = False
 
     def copy(name: str, x: Tensor) -> Tensor:
@@ -291,11 +314,12 @@ def _assemble(
         key = (collector.grid, tuple(sorted(collector.dropped.items())))
         if key not in contexts:
             contexts[key] = builder.build(collector.grid, policies[name], taken)
-        x, sample, position = collector.join()
+        x, sample, position, gradient = collector.join()
         acts[name] = Activations(
             x,
             sample=sample,
             position=position,
+            gradient=gradient,
             hook_point=str(harvest.points[name]),
             model_name=harvest.model.name,
             context=contexts[key],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -220,6 +220,7 @@ class StoreWriter:
                 torch.cat([part.x for part in parts]),
                 torch.cat([part.sample for part in parts]),
                 torch.cat([part.position for part in parts]),
+                _gradients(parts),
             )
         samples = builder.take()
         if samples:
@@ -287,6 +288,12 @@ class StoreWriter:
             (self.folder / name).unlink(missing_ok=True)
 
 
+def _gradients(parts: Sequence[BatchRows]) -> Tensor | None:
+    """The gradients of all rows, where they were asked for."""
+    known = [part.gradient for part in parts if part.gradient is not None]
+    return torch.cat(known) if known else None
+
+
 def _rows_file(shard: int, point: int) -> str:
     return f"rows-{shard:05d}-{point}.safetensors"
 
@@ -349,13 +356,13 @@ def check_same(
 ) -> None:
     """Refuse a call that differs from the one a store holds."""
     differences = []
-    for name in call:
-        if stored.get(name) == call[name]:
+    for name in {**call, **stored}:  # some facts are there only where they were asked for
+        if stored.get(name) == call.get(name):
             continue
         if name in _UNREADABLE:
             differences.append(f"{_UNREADABLE[name]} differ")
         else:
-            differences.append(f"{name} was {stored.get(name)!r} and is now {call[name]!r}")
+            differences.append(f"{name} was {stored.get(name)!r} and is now {call.get(name)!r}")
     if differences:
         raise ValueError(
             f"`store` must be new or hold this very capture, but {str(folder)!r} holds a {state} one "

@@ -89,6 +89,10 @@ class Batch:
         position = torch.arange(n_tokens, device=self.sample.device)
         return self.sample.expand(-1, n_tokens), position.expand(self.n, -1)
 
+    def has_next(self) -> Bool[Tensor, "batch time_minus_1"]:
+        """Return which tokens predict one of the same text: `sample` is −1 at padding."""
+        return (self.sample[:, 1:] >= 0) & (self.sample[:, 1:] == self.sample[:, :-1])
+
     def first_tokens(self, begin_id: int | None) -> Bool[Tensor, "batch time"]:
         """Return where attention begins: at the first token of every text and row, and at every BOS.
 

@@ -50,6 +50,7 @@ class Learner:
     ) -> None:
         self.sae, self.config, self.index = sae, config, index
         self.team, self.shard = team or Team(), shard
+        self.width = sum(sae.sites) if hasattr(sae, "sites") else None
         self.parameters = [p for p in sae.parameters() if p.requires_grad]
         recipe = sae.recipe()
         self.ks = self._ks(grow=recipe.grow_k if config.grow_k is None else config.grow_k)
@@ -115,6 +116,8 @@ class Learner:
     def place(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
         """Rows where the parameters are, in their precision, fit for autograd."""
         like = self.parameters[0]
+        if self.width is not None and x.shape[1] > self.width:
+            x = x[:, : self.width]  # beside it lies what another SAE of this training reads
         placed = x.detach().to(device=like.device, dtype=like.dtype, non_blocking=True)
         placed = placed.clone() if placed.is_inference() else placed
         return SequenceRows.of(placed, x.lengths) if isinstance(x, SequenceRows) else placed
@@ -297,7 +300,7 @@ class Learner:
         share: float = 1.0,
     ) -> TrainRecord:
         """Add a record of this step to the history; offer its weights as the best so far."""
-        target = self.sae.split(x)[1] if getattr(self.sae, "writes", None) else x
+        target = self.sae.split(x)[1] if hasattr(self.sae, "split") else x
         mean = self.team.sum(share * target.mean(dim=0))
         residual = (target - loss.x_hat).square().sum()
         spread = (target - mean).square().sum()

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from sae_nb.activations import AND, Activations, ActivationSource, of_sites
+from sae_nb.activations import (
+    AND,
+    HOW_TO_GET_GRADIENTS,
+    Activations,
+    ActivationSource,
+    WithGradient,
+    of_sites,
+)
 from sae_nb.checks import check_finite, check_matrix, is_array, warn_caller
 from sae_nb.temporal import Sequences
 from sae_nb.training._process_group import Team
@@ -31,7 +38,7 @@ def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
         as_source(data.acts)
         return data
     if is_array(data):
-        return Activations.from_tensor(check_matrix(data, name="data"))
+        data = Activations.from_tensor(check_matrix(data, name="data"))
     if not (hasattr(data, "d_in") and callable(getattr(data, "batches", None))):
         raise TypeError(
             "`data` must be activations (from `capture`, `stream` or `load_activations`) or rows of "
@@ -41,7 +48,24 @@ def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
         for side in dict.fromkeys(data.sides):
             check_matrix(side.x, name="data", finite=False)
             check_finite(side.x, name="data", where=captured_at(side), row_name=data.where)
+    if any(getattr(sae, "reads_gradient", False) for sae in saes):
+        return _with_gradient(data, saes)
     return data  # type: ignore[return-value]
+
+
+def _with_gradient(data: object, saes: Sequence[object]) -> ActivationSource:
+    """The gradient of each row beside it, checked like the rows."""
+    name = next(type(sae).__name__ for sae in saes if getattr(sae, "reads_gradient", False))
+    if not isinstance(data, Activations) or not data.has_gradient:
+        raise ValueError(
+            f"`data` must bring the gradient of each row for {name}, got {type(data).__name__} without. "
+            f"{HOW_TO_GET_GRADIENTS}"
+        )
+    if not data.on_disk and data.gradient is not None:
+        check_finite(
+            data.gradient, name="data.gradient", where=captured_at(data), row_name=data.where
+        )
+    return WithGradient(data)
 
 
 def _instead(data: object) -> str:
@@ -104,6 +128,8 @@ def check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> No
 def _check_sites(sae: SparseAutoencoder, source: ActivationSource) -> None:
     """Refuse data of another width, or of fewer or more hook points, than a dictionary has."""
     given, name = sites_of(source), type(sae).__name__
+    if isinstance(source, WithGradient) and not getattr(sae, "reads_gradient", False):
+        given = given[:1]
     # Anything with a loss can be trained; what does not speak of sites has one.
     sites, writes = getattr(sae, "sites", (sae.d_in,)), getattr(sae, "writes", None)
     if len(sites) == 1 and len(given) > 1:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 
 D_IN, N_ATOMS, K = 12, 40, 4
@@ -45,6 +46,8 @@ def rows_of(sae: SparseAutoencoder, x: torch.Tensor) -> torch.Tensor:
 
 def data_of(sae: SparseAutoencoder, x: torch.Tensor) -> Any:
     """The same as a person passes it to `train`."""
+    if sae.reads_gradient:
+        return Activations.from_tensor(x, gradient=x.roll(1, dims=0) / 10)
     rows = rows_of(sae, x)
     return x if sae.writes is None else sae.split(rows)
 

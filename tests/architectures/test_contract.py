@@ -275,6 +275,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "ratio": ("1", 0.0, 1.5),
     "every": ("1", 0),
     "step": ("1", 0.0, 1.0),
+    "gradient_weight": (None, math.nan),
     "context": (1,),
     "aux_zipf": ("1", -0.5, 1.5),
     "exponent": ("1", -1.0, math.inf),

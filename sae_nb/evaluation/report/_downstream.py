@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Ragged
@@ -78,7 +78,7 @@ def _next_token(
 ) -> tuple[Float[Tensor, " rows"], Sums]:
     """−log p of each real next token, and KL from the clean prediction, in fp32."""
     reference = clean.float().log_softmax(dim=-1)
-    scored, ids = _has_next(batch), cast(Tensor, batch.token_ids)
+    scored, ids = batch.has_next(), cast(Tensor, batch.token_ids)
 
     def sums(output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
         parts: dict[str, list[Tensor]] = {"ce": [], "kl": [], "agreement": []}
@@ -150,12 +150,6 @@ _SCORES = {
     "classes": _classes,
     "vectors": _vectors,
 }
-
-
-def _has_next(batch: Batch) -> Bool[Tensor, "rows time_minus_1"]:
-    """Which tokens predict one of the same text: sample is −1 at padding, so one comparison is enough."""
-    sample = batch.sample
-    return (sample[:, 1:] >= 0) & (sample[:, 1:] == sample[:, :-1])
 
 
 def _kl(log_clean: Float[Tensor, "n v"], log_p: Float[Tensor, "n v"]) -> Float[Tensor, " n"]:
@@ -528,7 +522,7 @@ def token_costs(
 
 def _of_text(batch: Batch, row: int, clean: Tensor, spliced: Tensor) -> dict[str, np.ndarray]:
     """The costs of one row of a batch; padding and borders between texts left out."""
-    where, ids = _has_next(batch)[row].nonzero().flatten(), cast(Tensor, batch.token_ids)[row]
+    where, ids = batch.has_next()[row].nonzero().flatten(), cast(Tensor, batch.token_ids)[row]
     log_p, log_q = (out[where].float().log_softmax(dim=-1) for out in (clean, spliced))
     following = ids[where + 1][:, None]
     columns = {

@@ -1,0 +1,255 @@
+"""Gradients of a loss of the model by its activations, in the pass that reads them: one forward, one backward.
+
+A zero is added to each activation, x + 0; the gradient of the loss by that zero is the gradient by x,
+whatever x itself hangs on and whether or not the weights are frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from sae_nb.checks import as_tensor, same_length, shown
+from sae_nb.files import tensor_bytes
+from sae_nb.models import Backend, HookPoint, Intervention, RunState, check_writable
+
+if TYPE_CHECKING:
+    from sae_nb.models import Batch, Batches, LiveModel
+
+Named = Literal["next_token", "labels"]
+GradientOf = Named | Callable[[Tensor], Tensor]
+"""A loss of the model by name, or a function from its answers to one number."""
+
+TakeBoth = Callable[[str, Tensor, Tensor], None]
+"""Gets a hook point's name, the activations there and their gradients."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loss:
+    """What is differentiated: a sum over a batch, so that a row's gradient is the same in any batch."""
+
+    name: str
+    of: Callable[[Any, Batch], Tensor]
+    """(raw output of the model, batch) → one number."""
+
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+    """Class of each sample, by head; "" is the model's own answer."""
+
+    @property
+    def method(self) -> str:
+        """Which method of the module is run."""
+        return "__call__" if set(self.labels) <= {""} else "forward_heads"
+
+    def check(self, batches: Batches) -> None:
+        """Refuse labels of another number of samples, where that is known."""
+        for labels in self.labels.values():
+            if batches.n_samples is not None:
+                same_length(labels, batches.n_samples, name="labels", per="sample of `inputs`")
+
+    def stated(self) -> dict[str, Any]:
+        """What decides the gradients, as plain values."""
+        import hashlib
+
+        digests = {
+            head: hashlib.sha256(tensor_bytes(labels)).hexdigest()
+            for head, labels in self.labels.items()
+        }
+        return {"gradient_of": self.name} | ({"labels": digests} if digests else {})
+
+
+def chosen_loss(model: LiveModel, gradient_of: Any, labels: Any) -> Loss | None:
+    """The loss that was asked for, checked against the model; None where none was."""
+    if gradient_of is None:
+        if labels is not None:
+            raise ValueError(
+                '`labels` must be None without gradient_of="labels", got some. Leave them out.'
+            )
+        return None
+    _check_can_differentiate(model)
+    named = gradient_of if isinstance(gradient_of, str) else None
+    if labels is not None and named != "labels":
+        raise ValueError(
+            f'`labels` must be None unless gradient_of="labels", got some with {shown(gradient_of)}. '
+            "Leave them out."
+        )
+    if named == "next_token":
+        return _next_token(model)
+    if named == "labels":
+        return _of_labels(model, labels)
+    if not callable(gradient_of):
+        raise ValueError(
+            f"`gradient_of` must be {' or '.join(map(repr, get_args(Named)))}, or a function of the "
+            f"model's answers that gives one number, got {shown(gradient_of)}."
+        )
+    return _own(model, gradient_of)
+
+
+def _check_can_differentiate(model: LiveModel) -> None:
+    if model.remote:
+        raise ValueError(
+            f"`gradient_of` must be None for {model.name!r}, which runs remotely. Load it here."
+        )
+    if any(weight.is_inference() for weight in model.module.parameters()):
+        raise ValueError(
+            f"`gradient_of` needs a model whose weights autograd may use, but {model.name!r} was made "
+            "inside torch.inference_mode(). Load it outside."
+        )
+
+
+def _next_token(model: LiveModel) -> Loss:
+    if model.kind != "language" or not model.causal:
+        raise ValueError(
+            f'`gradient_of="next_token"` needs a decoder of language, got {model.name!r}. Use '
+            'gradient_of="labels" with labels=, or a function of its answers.'
+        )
+
+    def of(raw: Any, batch: Batch) -> Tensor:
+        logits, where = model.main_output(raw), batch.has_next()
+        ids = cast(Tensor, batch.token_ids)[:, 1:]
+        return cross_entropy(logits[:, :-1][where].float(), ids[where], reduction="sum")
+
+    return Loss(name="next_token", of=of)
+
+
+def _of_labels(model: LiveModel, labels: Any) -> Loss:
+    if labels is None:
+        raise ValueError(
+            '`gradient_of="labels"` needs `labels`, the class of each sample, or {head: classes}, got '
+            "none. Pass labels=."
+        )
+    given = labels if isinstance(labels, Mapping) else {"": labels}
+    by_head = {str(head): _classes(part) for head, part in given.items()}
+    if not by_head or ("" not in by_head and not hasattr(model.module, "forward_heads")):
+        raise ValueError(
+            f"`labels` must be the class of each sample for {model.name!r}, which has no heads, got "
+            f"{list(by_head)}. Pass one tensor."
+        )
+
+    def of(raw: Any, batch: Batch) -> Tensor:
+        parts = []
+        for head, classes in by_head.items():
+            logits = model.main_output(raw) if head == "" else _head(raw, head)
+            mine = classes[batch.first_sample : batch.first_sample + batch.n].to(logits.device)
+            same_length(mine, batch.n, name="labels", per="sample of `inputs`")
+            _check_logits(logits, mine)
+            parts.append(cross_entropy(logits.float(), mine, reduction="sum"))
+        return torch.stack(parts).sum()
+
+    return Loss(name="labels", of=of, labels=by_head)
+
+
+def _classes(labels: Any) -> Tensor:
+    classes = as_tensor(labels, name="labels")
+    if (
+        classes.ndim != 1
+        or classes.is_floating_point()
+        or not len(classes)
+        or int(classes.min()) < 0
+    ):
+        raise ValueError(
+            f"`labels` must be classes from 0, one per sample, got {shown(classes)}. Number them."
+        )
+    return classes.long()
+
+
+def _head(raw: Mapping[str, Tensor], head: str) -> Tensor:
+    if head not in raw:
+        raise ValueError(f"`labels` must name heads of the model, {list(raw)}, got {head!r}.")
+    return raw[head]
+
+
+def _check_logits(logits: Tensor, classes: Tensor) -> None:
+    if logits.ndim != 2 or int(classes.max()) >= logits.shape[1]:
+        raise ValueError(
+            f"`labels` must be classes that the model scores, an output of shape {tuple(logits.shape)}, "
+            f"got {int(classes.max())}. Pass a function of its answers where they are no classes."
+        )
+
+
+def _own(model: LiveModel, function: Callable[[Tensor], Tensor]) -> Loss:
+    def of(raw: Any, _batch: Batch) -> Tensor:
+        value = function(model.main_output(raw))
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise ValueError(
+                "`gradient_of` as a function must turn the answers to a batch into one number, got "
+                f"{shown(value)}. Sum over the batch, so that a row's gradient is the same in any batch."
+            )
+        return value.reshape(())
+
+    return Loss(name=getattr(function, "__qualname__", type(function).__qualname__), of=of)
+
+
+class Probes:
+    """Zeros that are added to a model's activations, and by which a loss is differentiated."""
+
+    def __init__(
+        self, model: LiveModel, points: Mapping[str, HookPoint], loss: Loss, backend: Backend
+    ) -> None:
+        self.model, self.loss = model, loss
+        self._seen: dict[str, tuple[Tensor, Tensor]] = {}
+        for point in points.values():
+            check_writable(point)
+        self._edits = [
+            Intervention(hook_point=point, edit=self._probe(name), backend=backend)
+            for name, point in points.items()
+        ]
+
+    def _probe(self, name: str) -> Callable[[Tensor, RunState], Tensor]:
+        def add_zero(x: Float[Tensor, "batch time d_in"], _state: RunState) -> Tensor:
+            if name in self._seen:  # a module that runs several times is read at its first run
+                return x
+            zero = torch.zeros_like(x, requires_grad=True)
+            self._seen[name] = (x.detach(), zero)
+            return x + zero
+
+        return add_zero
+
+    @contextmanager
+    def _in_place(self) -> Iterator[None]:
+        # After all others, so that what they make of an activation is what is read.
+        active = self.model.interventions
+        active.extend(self._edits)
+        try:
+            yield
+        finally:
+            active[:] = [edit for edit in active if all(edit is not own for own in self._edits)]
+            self._seen = {}
+
+    def read(self, batch: Batch, take: TakeBoth) -> None:
+        """Run a batch forwards and backwards, and hand on activations with their gradients."""
+        batch = batch.to(self.model.device)
+        with self.model.lock, torch.inference_mode(False), torch.enable_grad(), self._in_place():
+            raw = self.model.forward(batch, grad=True, method=self.loss.method)
+            value = self.loss.of(raw, batch)
+            names = [str(edit.hook_point) for edit in self._edits]
+            if len(self._seen) < len(names) or not value.requires_grad:
+                raise _no_gradient(self.model, names)
+            zeros = [zero for _, zero in self._seen.values()]
+            gradients = torch.autograd.grad(value, zeros, allow_unused=True)
+            found = dict(zip(self._seen, gradients, strict=True))
+            lost = [name for name, gradient in found.items() if gradient is None]
+            if lost:
+                raise _no_gradient(self.model, lost)
+            for name, (x, _) in self._seen.items():
+                take(name, _as_it_was(x), _as_it_was(found[name]))
+
+
+def _as_it_was(x: Tensor) -> Tensor:
+    """Edits see pooled vectors with a time axis of one; rows are made of vectors."""
+    return x[:, 0] if x.ndim == 3 and x.shape[1] == 1 else x
+
+
+def _no_gradient(model: LiveModel, names: list[str]) -> ValueError:
+    return ValueError(
+        f"`gradient_of` must hang on what is read at {', '.join(map(repr, names))}, but no gradient of "
+        f"it gets there in {model.name!r}: the hook point comes after the loss or beside it, or the "
+        "model's forward switches gradients off. Choose an earlier hook point; "
+        "`model.hook_points()` lists them."
+    )

@@ -1,0 +1,187 @@
+"""GradientSAE: selection by strength and gradient, against the dense definition."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.activations import Activations
+from sae_nb.architectures import GradientSAE
+from sae_nb.architectures.parts import _proxes as proxes
+from sae_nb.training import TrainConfig, train
+
+D, N, K = 12, 40, 4
+
+
+def drawn(n: int = 200, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Activations off the origin, and gradients of a size of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    return 3 + torch.randn(n, D, generator=generator), 0.01 * torch.randn(n, D, generator=generator)
+
+
+def started(**settings: float) -> GradientSAE:
+    """Initialised on the rows above, gradients included."""
+    sae = GradientSAE(D, N, K, generator=torch.Generator().manual_seed(1), **settings)  # type: ignore[arg-type]
+    x, g = drawn()
+    sae.initialise(Activations.from_tensor(x, gradient=g), torch.Generator().manual_seed(2))
+    return sae
+
+
+def by_definition(sae: GradientSAE, x: Tensor, g: Tensor) -> Tensor:
+    """Dense: s = u (1 + β |g Dᵀ| / γ); the k largest by s, of strength u."""
+    u = (x - sae.bias) @ sae.encoder.weight.T + sae.encoder.bias / sae.scaling.scale
+    s = u * (1 + sae.gradient_weight * (g @ sae.dictionary.T).abs() / sae.gradient_scale)
+    kept = torch.zeros_like(u).scatter(1, s.topk(K, dim=1).indices, 1.0)
+    return (u * kept).clamp_min(0).detach()
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0, 30.0])
+def test_it_is_its_definition(weight: float) -> None:
+    """Which atoms, and with TopK's strengths; the scale is the gradient's root mean square."""
+    sae, (x, g) = started(gradient_weight=weight), drawn(seed=3)
+    assert float(sae.gradient_scale) == pytest.approx(float(drawn()[1].square().mean().sqrt()))
+    expected = by_definition(sae, x, g)
+    assert torch.allclose(sae.encode(x, gradient=g).to_dense(), expected, atol=1e-5)
+    acts = Activations.from_tensor(x, gradient=g)
+    assert torch.allclose(sae.encode(acts).to_dense(), expected, atol=1e-5)
+    assert torch.allclose(sae(acts), expected @ sae.dictionary + sae.bias, atol=1e-4)
+
+
+def test_without_a_gradient_it_is_topk_and_says_so_once() -> None:
+    """β = 0, a gradient of zero and no gradient are TopK; only the last is a surprise."""
+    sae, (x, g) = started(), drawn()
+    topk = sn.TopK(D, N, K)
+    state = {k: v for k, v in sae.state_dict().items() if k != "gradient_scale"}
+    topk.load_state_dict(state)
+    expected = topk.encode(x).to_dense()
+    assert torch.allclose(sae.encode(x, gradient=torch.zeros_like(g)).to_dense(), expected)
+    with pytest.warns(UserWarning, match="as TopK does") as said:
+        codes = sae.encode(x)
+        sae.encode(x)
+    assert len(said) == 1
+    assert torch.equal(codes.to_dense(), expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        without = started(gradient_weight=0.0)
+        without.load_state_dict(sae.state_dict())
+        assert torch.equal(without.encode(x, gradient=g).to_dense(), expected)
+        assert torch.equal(without.encode(x).to_dense(), expected)
+
+
+def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores are of a few rows at a time; no dense code of the batch is made."""
+    sae, (x, g) = started(), drawn()
+    whole = sae.encode(x, gradient=g)
+    seen = []
+    monkeypatch.setattr(proxes, "TILE_ENTRIES", 7 * N)
+    monkeypatch.setattr(
+        proxes, "row_tiles", lambda n, m, tiles=proxes.row_tiles: tiles(n, m, 7 * N)
+    )
+    affine = proxes.affine
+
+    def watched(x: Tensor, *rest: Tensor) -> Tensor:
+        seen.append(len(x))
+        return affine(x, *rest)
+
+    monkeypatch.setattr(proxes, "affine", watched)
+    tiled = sae.encode(x, gradient=g)
+    assert max(seen) == 7
+    assert torch.allclose(tiled.to_dense(), whole.to_dense(), atol=1e-6)
+
+
+def test_the_loss_is_that_of_the_codes_it_selects() -> None:
+    """x̂ of the loss is what encode and decode give with the same gradients."""
+    sae, (x, g) = started(), drawn()
+    loss = sae.training_loss(torch.cat([x, g], 1), torch.zeros(N, dtype=torch.int64), 100, 0.5)
+    codes = sae.encode(x, gradient=g)
+    assert torch.equal(loss.codes.to_dense(), codes.to_dense().detach())
+    assert torch.allclose(loss.x_hat, sae.decode(codes).detach(), atol=1e-4)
+
+
+def test_units_of_the_loss_do_not_matter() -> None:
+    """A loss in bits, or summed otherwise, selects the same atoms."""
+    codes = []
+    for unit in (1.0, 1000.0):
+        sae = GradientSAE(D, N, K, generator=torch.Generator().manual_seed(1))
+        x, g = drawn()
+        acts = Activations.from_tensor(x, gradient=unit * g)
+        sae.initialise(acts, torch.Generator().manual_seed(2))
+        codes.append(sae.encode(acts).to_dense())
+    assert torch.allclose(*codes, atol=1e-5)
+
+
+def test_training_takes_the_gradient_along(tmp_path: Path) -> None:
+    """From memory and from disk alike, to the bit; shuffled gradients train another SAE."""
+    x, g = drawn(300)
+    acts = Activations.from_tensor(x, gradient=g)
+    acts.save(tmp_path / "acts")
+    stored = sn.load_activations(tmp_path / "acts")
+    assert isinstance(stored, Activations)
+    wrong = Activations.from_tensor(x, gradient=g.roll(1, dims=0))
+    states = []
+    for data in (acts, stored, wrong):
+        sae = GradientSAE(D, N, K, generator=torch.Generator().manual_seed(1))
+        train(sae, data, TrainConfig(steps=12, batch_size=64), progress=False)
+        states.append(sae.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["operator.weight"], states[2]["operator.weight"])
+
+
+def test_a_resumed_training_goes_on_to_the_bit(tmp_path: Path) -> None:
+    """From a checkpoint of its middle, gradients shuffled along with their rows."""
+    x, g = drawn(300)
+    acts = Activations.from_tensor(x, gradient=g)
+
+    def trained(folder: Path, stop_at: int | None = None) -> dict[str, Tensor]:
+        sae = GradientSAE(D, N, K, generator=torch.Generator().manual_seed(1))
+        config = TrainConfig(
+            steps=20, batch_size=64, checkpoint=folder, checkpoint_every=5, log_every=1
+        )
+
+        def stop(record: object) -> None:
+            if getattr(record, "step", 0) == stop_at:
+                raise KeyboardInterrupt
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            train(sae, acts, config, callbacks=stop, progress=False)
+        return sae.state_dict()
+
+    whole = trained(tmp_path / "whole")
+    trained(tmp_path / "cut", stop_at=10)
+    resumed = trained(tmp_path / "cut")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_it_trains_beside_others_on_the_same_batches() -> None:
+    """Others get the rows without the gradients, and become what they become alone."""
+    x, g = drawn(300)
+    acts = Activations.from_tensor(x, gradient=g)
+    config = TrainConfig(steps=8, batch_size=64)
+
+    def topk() -> sn.TopK:
+        return sn.TopK(D, N, K, generator=torch.Generator().manual_seed(1))
+
+    alone, beside, sae = topk(), topk(), started()
+    train(alone, x, config, progress=False)
+    train([beside, sae], acts, config, progress=False)
+    assert torch.equal(alone.dictionary, beside.dictionary)
+
+
+def test_what_has_no_gradients_is_refused_before_any_work() -> None:
+    """With the call that captures them; a gradient that is not finite, by its row."""
+    x, g = drawn()
+    for data in (x, Activations.from_tensor(x)):
+        with pytest.raises(ValueError, match=r"must bring the gradient.*gradient_of="):
+            train(GradientSAE(D, N, K), data, steps=2, progress=False)
+    with pytest.raises(ValueError, match=r"`gradient` must have n=200"):
+        Activations.from_tensor(x, gradient=g[:100])
+    with pytest.raises(ValueError, match=r"`gradient` must have the shape of `x`"):
+        started().encode(x, gradient=g[:5])
+    with pytest.raises(ValueError, match="d_in=12"):
+        started().encode(Activations.from_tensor(x[:, :5], gradient=g[:, :5]))
