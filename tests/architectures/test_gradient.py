@@ -62,6 +62,8 @@ def test_without_a_gradient_it_is_topk_and_says_so_once() -> None:
     assert torch.allclose(sae.encode(x, gradient=torch.zeros_like(g)).to_dense(), expected)
     with pytest.warns(UserWarning, match="as TopK does") as said:
         codes = sae.encode(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         sae.encode(x)
     assert len(said) == 1
     assert torch.equal(codes.to_dense(), expected)
