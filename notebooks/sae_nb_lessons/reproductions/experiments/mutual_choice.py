@@ -12,7 +12,7 @@ import torch
 import sae_nb as sn
 from sae_nb_lessons.reproductions.experiments.feature_choice import measured, settle
 
-SHORT = {"steps": 80, "n_images": 60}
+SHORT = {"steps": 72, "n_images": 40}
 K, N_ATOMS, PLACE, BATCH = 16, 512, "resid_post.6", 512
 RARE = 0.1  # of the mean rate
 
