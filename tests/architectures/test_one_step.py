@@ -46,6 +46,7 @@ def test_every_one_step_architecture_is_listed_here() -> None:
         "Archetypal",
         "Crosscoder",
         "FeatureChoice",
+        "GradientSAE",
         "GroupBiasAdaptation",
         "MutualChoice",
         "PolySAE",
