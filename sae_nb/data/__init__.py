@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.data._captions import captions as captions
     from sae_nb.data._cifar10 import Photos as Photos, cifar10 as cifar10
     from sae_nb.data._digits import Digits as Digits, digits as digits
     from sae_nb.data._images import PictureFolder as PictureFolder, pictures as pictures
@@ -49,6 +50,7 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.data._captions import caption_words as caption_words
     from sae_nb.data._images import (
         IMAGE_SUFFIXES as IMAGE_SUFFIXES,
         visible_files as visible_files,

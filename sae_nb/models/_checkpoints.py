@@ -88,7 +88,7 @@ def _model_class(config: Any) -> Any:
     for head in _HEADS:
         if named.endswith(head):
             return getattr(transformers, f"AutoModel{head}")
-    if hasattr(transformers, named) and named.endswith("VisionModel"):
+    if hasattr(transformers, named) and named.endswith(("VisionModel", "ModelWithProjection")):
         return getattr(transformers, named)
     if getattr(config, "is_encoder_decoder", False):
         raise ValueError(

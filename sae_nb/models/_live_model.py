@@ -372,15 +372,15 @@ class LiveModel(KnowsOtherWords):
     def main_output(self, raw: Any) -> Tensor:
         """Return the tensor that counts in a raw output.
 
-        Logits if there are any; for vision backbones the pooled state, else the last hidden state;
-        for encoders without a head the last hidden state.
+        Logits if there are any; for one of two towers its embedding; for vision backbones the pooled
+        state, else the last hidden state; for encoders without a head the last hidden state.
         """
         return main_tensor(raw, prefer_pooled=self.kind == "vision")
 
     @checked
     @answers_wrong_calls
     def __call__(self, inputs: Any, *, batch_size: int | None = None) -> Float[Tensor, "n ..."]:
-        """Return the model's answer to all inputs: next-token logits, class logits, or states.
+        """Return the model's answer to all inputs: next-token logits, class logits, embeddings or states.
 
         Texts of different lengths are aligned at their first token; positions after a text's end are
         NaN, so that reading one by mistake shows.
@@ -628,13 +628,13 @@ def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -
 def main_tensor(raw: Any, *, prefer_pooled: bool = False) -> Tensor:
     """Return the tensor that counts in a raw output.
 
-    A tensor is itself. Of a record: the logits; else, if preferred, the pooled output; else the
-    last hidden state; else the first tensor.
+    A tensor is itself. Of a record: the logits; else the embedding of one of two towers; else, if
+    preferred, the pooled output; else the last hidden state; else the first tensor.
     """
     if isinstance(raw, Tensor):
         return raw
     named = named_outputs(raw)
-    wanted = ["logits", "pooler_output", "last_hidden_state"]
+    wanted = ["logits", "image_embeds", "text_embeds", "pooler_output", "last_hidden_state"]
     if not prefer_pooled:
         wanted.remove("pooler_output")
     for name in wanted:
