@@ -65,6 +65,14 @@ if TYPE_CHECKING:
         LatentMatches as LatentMatches,
         match_latents as match_latents,
     )
+    from sae_nb.evaluation.cross_model._modalities import (
+        Bridge as Bridge,
+        ModalityGap as ModalityGap,
+        SplitDictionary as SplitDictionary,
+        bridge_score as bridge_score,
+        modality_gap as modality_gap,
+        modality_scores as modality_scores,
+    )
     from sae_nb.evaluation.cross_model._universal import (
         Universality as Universality,
         UniversalSAE as UniversalSAE,

@@ -228,6 +228,7 @@ RECIPES: dict[str, Make] = {
     "architectures.ConvolutionOperator": lambda kit: {"kernels": _draws(3, 4), "n_samples": 12},
     "architectures.ColumnTopKProx": lambda kit: {"rates": torch.full((N_ATOMS,), 0.25)},
     "architectures.Crosscoder": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS, "k": 2},
+    "architectures.GroupSparse": lambda kit: {"d_image": 4, "d_text": D_IN - 4, "n_atoms": N_ATOMS, "k": 2},
     "architectures.SitesOperator": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS},
     "architectures.GroupProx": lambda kit: {"groups": torch.arange(N_ATOMS) // 4, "weight": 0.5},
     "architectures.HardProx": lambda kit: {"weight": 0.5},
@@ -258,6 +259,7 @@ RECIPES: dict[str, Make] = {
     "codes.SparseCodes": lambda kit: {
         "values": kit.codes.values, "atoms": kit.codes.atoms, "offsets": kit.codes.offsets,
         "n_atoms": N_ATOMS},
+    "data.captions": lambda kit: {"scenes": sn.data.scenes(3)},
     "data.cifar10": lambda kit: {"folder": _kept("cifar10")},
     "data.drawn_scene": lambda kit: {"coverage": np.full((32, 32), 200, dtype=np.uint8)},
     "data.pictures": lambda kit: {"folder": _picture_folder()},
@@ -296,6 +298,7 @@ RECIPES: dict[str, Make] = {
     "evaluation.attribute": lambda kit: {
         "model": kit.model, "batch": next(kit.model.batches(kit.inputs)), "hook_point": "0", "sae": kit.sae},
     "evaluation.babel": lambda kit: {"dictionary": kit.dictionary, "sizes": [1, 2]},
+    "evaluation.bridge_score": lambda kit: {"codes": [kit.codes, kit.truth], "dictionary": kit.dictionary},
     "evaluation.compare_firing": lambda kit: {"codes": [kit.codes, kit.truth]},
     "evaluation.compare_itda": _on(first="itda", second="itda"),
     "evaluation.critical_sparsity": lambda kit: {},
@@ -308,6 +311,8 @@ RECIPES: dict[str, Make] = {
     "evaluation.measure_universality": lambda kit: {"sae": kit.universal, "acts": [kit.acts, kit.acts]},
     "evaluation.meta_dictionary": lambda kit: {"sae": kit.dictionary, "k": 2, "steps": 3},
     "evaluation.probe": lambda kit: {"sae": kit.sae, "acts": kit.x, "labels": kit.on, "ks": (1,)},
+    "evaluation.modality_gap": lambda kit: {"embeddings": [kit.x, kit.x]},
+    "evaluation.modality_scores": lambda kit: {"codes": [kit.codes, kit.truth]},
     "evaluation.RandomDictionary": _sae_made(k=2, mean=torch.zeros(D_IN)),
     "evaluation.Report": lambda kit: {"measurements": dict(kit.report.items())},
     "evaluation.score_explanations": lambda kit: {
