@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Gated as Gated,
         GradientSAE as GradientSAE,
         GroupBiasAdaptation as GroupBiasAdaptation,
+        GroupSparse as GroupSparse,
         JumpReLU as JumpReLU,
         MatchingPursuit as MatchingPursuit,
         Matryoshka as Matryoshka,

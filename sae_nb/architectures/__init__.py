@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures._group_bias_adaptation import (
         GroupBiasAdaptation as GroupBiasAdaptation,
     )
+    from sae_nb.architectures._group_sparse import GroupSparse as GroupSparse
     from sae_nb.architectures._jump_relu import JumpReLU as JumpReLU
     from sae_nb.architectures._matching_pursuit import MatchingPursuit as MatchingPursuit
     from sae_nb.architectures._matryoshka import Matryoshka as Matryoshka

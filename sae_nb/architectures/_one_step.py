@@ -94,14 +94,25 @@ class OneStep(SparseAutoencoder):
         left = self._left_for_atoms(x, target)
         parts, x_hat, residual = self._reconstruction(left, codes)
         parts |= self._terms(left, candidates, codes, step_fraction)
+        self._revive(parts, x, residual, silent_tokens, dead_after, step_fraction)
+        return TrainingLoss.of(parts, codes, x_hat if left is target else target - residual)
+
+    def _revive(
+        self,
+        parts: Parts,
+        x: Rows,
+        residual: Tensor,
+        silent_tokens: Silence,
+        dead_after: int,
+        step_fraction: float,
+    ) -> None:
+        """Mark dead atoms for resampling, or add the term of the loss that brings them back."""
         if self.revival == "resample":
             is_due = due(silent_tokens, dead_after, len(x))
             self._mark_resampled(residual, is_due & (step_fraction < LAST_RESAMPLING))
         else:
             term = self._auxiliary(x, residual, silent_tokens >= dead_after)
-            fading = self._fading(step_fraction)
-            parts["auxiliary"] = (self.aux_weight * fading, term)
-        return TrainingLoss.of(parts, codes, x_hat if left is target else target - residual)
+            parts["auxiliary"] = (self.aux_weight * self._fading(step_fraction), term)
 
     # For subclasses
 

@@ -15,6 +15,7 @@ D_IN, N_ATOMS, K = 12, 40, 4
 D_OUT = 9
 OWN: dict[str, dict[str, Any]] = {
     "Crosscoder": {"widths": [5, 7]},
+    "GroupSparse": {"d_image": 5, "d_text": 7},
     "JumpReLU": {"l0": K},
     "Transcoder": {"d_out": D_OUT},
     "SkipTranscoder": {"d_out": D_OUT},

@@ -234,14 +234,18 @@ def test_it_is_printed_with_its_settings_and_helps_with_its_arguments(
     assert settings.items() <= sae.settings().items()
     assert type(sae)(**settings).settings() == sae.settings()
     shown = list(inspect.signature(ARCHITECTURES[name]).parameters)
-    assert shown[0] in ("d_in", "widths")
-    assert [size for size in shown if size != "d_out"][1] == "n_atoms"
+    assert shown[0] in ("d_in", "d_image", "widths")
+    assert [size for size in shown if size not in ("d_out", "d_text")][1] == "n_atoms"
     assert set(sae.settings()) >= set(shown) - {"candidates", "generator", "settings", "k"}
 
 
 WRONG: dict[str, tuple[Any, ...]] = {
     "d_in": ("12", 0, True),
     "d_out": ("9", 0, True),
+    "d_image": ("5", 0, True),
+    "d_text": ("7", 0, True),
+    "penalty": ("1", -1.0, math.inf),
+    "mask": ("1", -0.1, 1.5),
     "widths": ("12", 0, 12, [], [5, 0], [5, 2.5], [5, True]),
     "n_atoms": ("40", None, 2.5, 0),
     "k": ("4", 0, 41),

@@ -48,6 +48,7 @@ def test_every_one_step_architecture_is_listed_here() -> None:
         "FeatureChoice",
         "GradientSAE",
         "GroupBiasAdaptation",
+        "GroupSparse",
         "MutualChoice",
         "PolySAE",
         "SkipTranscoder",

@@ -22,12 +22,14 @@ D_IN, N_ATOMS, K, ROWS, SEED = 8, 16, 3, 6, 0
 D_OUT = 6
 OWN: dict[str, dict[str, Any]] = {
     "Crosscoder": {"widths": [3, 5]},
+    "GroupSparse": {"d_image": 3, "d_text": 5},
     "JumpReLU": {"l0": float(K)},
     "Transcoder": {"d_out": D_OUT},
     "SkipTranscoder": {"d_out": D_OUT},
 }
 NOT_IN_SAELENS = {
     "Crosscoder",
+    "GroupSparse",
     "OrthogonalMatchingPursuit",
     "PolySAE",
     "SkipTranscoder",

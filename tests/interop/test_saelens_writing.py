@@ -14,7 +14,7 @@ from sae_nb.interop import Imported, read_saelens, write_saelens
 D, N = 8, 24
 TWO_SITES: dict[str, dict[str, object]] = {
     name: {"d_out": 5, "k": 3} for name in ("Transcoder", "SkipTranscoder")
-} | {"Crosscoder": {"widths": [3, 5], "k": 3}}
+} | {"Crosscoder": {"widths": [3, 5], "k": 3}, "GroupSparse": {"d_image": 3, "d_text": 5, "k": 3}}
 CANNOT = {"SpaDE", "OrthogonalMatchingPursuit", "PolySAE", *TWO_SITES}
 SIZES: dict[str, dict[str, object]] = {
     name: {"k": 3}
@@ -68,7 +68,7 @@ def test_what_saelens_cannot_compute_is_refused_and_leaves_nothing(
 ) -> None:
     """By name, before a file is made."""
     own = SIZES.get(name, {})
-    sizes = own if "widths" in own else {"d_in": D} | own
+    sizes = own if {"widths", "d_image"} & own.keys() else {"d_in": D} | own
     with pytest.raises(TypeError, match=f"got {name}"):
         write_saelens(
             ARCHITECTURES[name](n_atoms=N, **sizes),  # type: ignore[arg-type]
