@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         Temporal as Temporal,
         TopK as TopK,
         Transcoder as Transcoder,
+        VariationalSAE as VariationalSAE,
         sparse_code as sparse_code,
     )
     from sae_nb.capturing import capture as capture, stream as stream

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures._temporal import Temporal as Temporal
     from sae_nb.architectures._topk import TopK as TopK
     from sae_nb.architectures._transcoder import Transcoder as Transcoder
+    from sae_nb.architectures._variational import VariationalSAE as VariationalSAE
     from sae_nb.architectures.parts._operators import (
         UNIT_GUARD as UNIT_GUARD,
         ConvolutionOperator as ConvolutionOperator,

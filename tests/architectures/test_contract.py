@@ -280,6 +280,8 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "every": ("1", 0),
     "step": ("1", 0.0, 1.0),
     "gradient_weight": (None, math.nan),
+    "noise": (None, -1.0),
+    "divergence_weight": (None, math.inf),
     "context": (1,),
     "aux_zipf": ("1", -0.5, 1.5),
     "exponent": ("1", -1.0, math.inf),
