@@ -54,6 +54,7 @@ def test_every_one_step_architecture_is_listed_here() -> None:
         "SkipTranscoder",
         "Temporal",
         "Transcoder",
+        "VariationalSAE",
     }
     assert kinds - own_files == set(COUNTS)
 
