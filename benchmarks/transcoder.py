@@ -1,5 +1,8 @@
 """What a training step of a transcoder or a crosscoder costs, beside the same step in dense autograd.
 
+With `--layers 6`: a cross-layer transcoder of six layers, its cost in encoder products of one layer, and what
+each way keeps for the backward pass, parameters aside, in units of the batch it was given.
+
 Run `python benchmarks/transcoder.py`. Forward and backward of the loss, in units of one encoder product
 x Eᵀ of the same round; ours and the dense version in turn, round after round, in one process. The dense
 version is what the field's libraries do: all pre-codes, a dense code, a dense decoder, torch's autograd.
@@ -30,6 +33,44 @@ KINDS: dict[str, Any] = {
 }
 
 
+def dense_layers(c: Any, rows: Tensor) -> Tensor:
+    """The loss of a cross-layer transcoder as dense codes and one dense decoder per pair of layers."""
+    x, y = c.split(rows)
+    widths = list(c.widths)
+    target = ((y - c.scaling.mean) / c.operator.unit).split(widths, dim=1)
+    biases, codes, error = c.pre_bias.split(widths), [], 0.0
+    for at, part in enumerate(x.split(widths, dim=1)):
+        layer = c.layers[at]
+        u = layer._seen(part)[0] @ layer.encoder.weight.T + layer.encoder.bias
+        values, atoms = u.topk(int(c.k), dim=1)
+        codes.append(torch.zeros_like(u).scatter(1, atoms, values.relu()))
+        written = biases[at].expand_as(part)
+        for a in range(at + 1):
+            written = (
+                written + codes[a] @ c.layers[a].operator.weight.split(widths[a:], dim=1)[at - a]
+            )
+        error = error + (target[at] - written).square().sum()
+    return error / (len(x) * c.scaling.variance)
+
+
+def kept(work: Any, case: Case) -> float:
+    """What a forward pass keeps for its gradient, in units of the batch; parameters are not counted."""
+    own = {p.untyped_storage().data_ptr() for p in case.t.parameters()}
+    storages: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        place = tensor.untyped_storage()
+        if place.data_ptr() not in own:
+            storages[place.data_ptr()] = place.nbytes()
+        held.append(tensor)
+        return tensor
+
+    held: list[Tensor] = []  # so that no place is used twice
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        work()
+    return sum(storages.values()) / (case.rows.numel() * case.rows.element_size())
+
+
 def dense(t: Any, rows: Tensor) -> Tensor:
     x, y = t.split(rows)
     seen, centre = t._seen(x)
@@ -49,9 +90,15 @@ class Case:
 
     def __init__(self, name: str, rows: Tensor, n_atoms: int, k: int) -> None:
         d = rows.shape[1] // 2
-        self.t = KINDS[name](d, d, n_atoms, k, generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        if name in KINDS:
+            self.t, self.in_full = KINDS[name](d, d, n_atoms, k, generator=generator), dense
+        else:
+            widths = [d // int(name)] * int(name)
+            self.t = sn.CrossLayerTranscoder(widths, n_atoms, k, generator=generator)
+            self.in_full = dense_layers
         self.t.initialise(rows)
-        self.rows, self.silent = rows, torch.zeros(n_atoms, dtype=torch.int64)
+        self.rows, self.silent = rows, torch.zeros(self.t.n_atoms, dtype=torch.int64)
 
     def ours(self) -> object:
         self.t.zero_grad()
@@ -59,7 +106,7 @@ class Case:
 
     def dense(self) -> object:
         self.t.zero_grad()
-        return dense(self.t, self.rows).backward()
+        return self.in_full(self.t, self.rows).backward()
 
     def difference(self, rows: int = 256) -> float:
         """Largest relative difference of a parameter's gradient, ours against dense, in fp64."""
@@ -76,7 +123,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, value in {"rows": 2048, "width": 768, "n-atoms": 8192, "k": 32, "rounds": 5}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument(
+        "--layers", type=int, nargs="*", default=[], help="of cross-layer transcoders"
+    )
     options = parser.parse_args()
+    if options.layers:
+        return across_layers(options)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(options.rows, options.width, generator=generator)
     y = x.relu() @ torch.randn(options.width, options.width, generator=generator)
@@ -102,6 +154,35 @@ def main() -> None:
         )
         if ours / 2 > GOAL:
             print(f"{name} takes more than {GOAL} products per site.")
+
+
+def across_layers(options: argparse.Namespace) -> None:
+    """One line for each number of layers: cost in CPU time, and what is kept for the backward pass."""
+    print(
+        f"B {options.rows}, d {options.width} per layer, n {options.n_atoms} per layer, k {options.k} · "
+        f"{torch.get_num_threads()} threads · torch {torch.__version__}"
+    )
+    print(
+        f"{'layers':8}{'ours':>8}{'per layer':>11}{'dense':>8}{'dense ÷ ours':>14}{'kept':>8}"
+        f"{'kept, dense':>13}{'gradients':>12}"
+    )
+    for n in options.layers:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(options.rows, n * options.width, generator=generator)
+        y = x.relu() @ torch.randn(x.shape[1], x.shape[1], generator=generator)
+        case = Case(str(n), torch.cat([x, y], dim=1), options.n_atoms, options.k)
+        one, weight = x[:, : options.width].contiguous(), case.t.layers[0].encoder.weight.detach()
+        ways = {"x Eᵀ": lambda x=one, w=weight: x @ w.T, "ours": case.ours, "dense": case.dense}
+        taken = measure(ways, options.rounds, "cpu")
+        ours, slow = (
+            statistics.median(a[1] / b[1] for a, b in zip(taken[way], taken["x Eᵀ"], strict=True))
+            for way in ("ours", "dense")
+        )
+        print(
+            f"{n:<8}{ours:8.2f}{ours / n:11.2f}{slow:8.2f}{slow / ours:14.1f}"
+            f"{kept(case.ours, case):8.2f}{kept(case.dense, case):13.2f}{case.difference():12.1e}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Archetypal as Archetypal,
         BatchTopK as BatchTopK,
         Crosscoder as Crosscoder,
+        CrossLayerTranscoder as CrossLayerTranscoder,
         FeatureChoice as FeatureChoice,
         Gated as Gated,
         GradientSAE as GradientSAE,

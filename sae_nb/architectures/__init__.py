@@ -20,6 +20,9 @@ if TYPE_CHECKING:
         TrainingLoss as TrainingLoss,
     )
     from sae_nb.architectures._batch_topk import BatchTopK as BatchTopK
+    from sae_nb.architectures._cross_layer_transcoder import (
+        CrossLayerTranscoder as CrossLayerTranscoder,
+    )
     from sae_nb.architectures._crosscoder import Crosscoder as Crosscoder
     from sae_nb.architectures._feature_choice import FeatureChoice as FeatureChoice
     from sae_nb.architectures._gated import Gated as Gated

@@ -604,11 +604,13 @@ class SparseAutoencoder(nn.Module, ABC):
             )
         return self.operator.weight
 
+    def _where(self) -> str:
+        """Where to find what it reads, for messages about another width."""
+        known = "" if self.hook_point is None else f", {str(self.hook_point)!r}"
+        return f"Capture it at `sae.hook_point`{known}."
+
     def _rows(self, x: Data, width: int | None = None) -> Rows:
-        where = "Capture it at `sae.hook_point`."
-        if self.hook_point is not None:
-            where = f"Capture it at `sae.hook_point`, {str(self.hook_point)!r}."
-        rows = check_matrix(x, d_in=width or self.d_in, flatten=True, where=where)
+        rows = check_matrix(x, d_in=width or self.d_in, flatten=True, where=self._where())
         if not isinstance(x, Tensor):
             rows = rows.to(self.device)
         if rows.device != self.device:

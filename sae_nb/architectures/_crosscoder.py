@@ -170,10 +170,7 @@ class Crosscoder(OneStep):
 
     def forward(self, x: Data | Sequence[Data]) -> Any:
         """Reconstruct every site, in its own dtype: a list for a list, side by side for what is so."""
-        parts = self.decode(self.encode(x))
-        if isinstance(x, tuple | list):
-            return [part.to(_dtype(given)) for part, given in zip(parts, x, strict=True)]
-        return torch.cat(parts, dim=-1).to(_dtype(x))
+        return as_given(self.decode(self.encode(x)), x)
 
     def shares(self) -> Float[Tensor, "n_atoms sites"]:
         """‖d_jm‖ / Σ_m ‖d_jm‖, with each site in units of its typical length: where an atom lives."""
@@ -231,6 +228,13 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
     if not widths:
         raise ValueError("`widths` must name at least one site, got []. Give one width per site.")
     return tuple(check_count(size, name="widths") for size in widths)
+
+
+def as_given(parts: list[Tensor], x: Data | Sequence[Data]) -> Any:
+    """Reconstructions in the form and dtype of what was read: a list, or side by side."""
+    if isinstance(x, tuple | list):
+        return [part.to(_dtype(given)) for part, given in zip(parts, x, strict=True)]
+    return torch.cat(parts, dim=-1).to(_dtype(x))
 
 
 def _dtype(x: Any) -> torch.dtype:

@@ -124,9 +124,9 @@ class Transcoder(OneStep):
 
     def _aim(self, codes: SparseCodes, left: Rows) -> None:
         """Each atom begins at Σ_i z_ij (y_i − b), where a decoder that began at zero would turn."""
-        atoms = torch.zeros_like(self.operator.atoms()).requires_grad_()
+        atoms = torch.zeros_like(self._free_atoms()).requires_grad_()
         with torch.enable_grad():
-            error, *_ = squared_error(codes.detach(), atoms, None, left)
+            error, *_ = squared_error(codes.detach(), atoms, None, self.operator.counted(left))
             (slope,) = torch.autograd.grad(error, atoms)
         norms = slope.norm(dim=1, keepdim=True)
         moved = (norms > UNIT_GUARD * norms.max()) & (norms > 0)

@@ -12,6 +12,7 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.codes._blocks import blocks as blocks, joined as joined
     from sae_nb.codes._sparse_codes import (
         Support as Support,
         index_dtype as index_dtype,

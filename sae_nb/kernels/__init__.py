@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         nested_squared_error as nested_squared_error,
         per_entry as per_entry,
         squared_error as squared_error,
+        tails_squared_error as tails_squared_error,
         threshold_encode as threshold_encode,
         topk_encode as topk_encode,
         warm_up as warm_up,

@@ -137,6 +137,57 @@ class SquaredError(torch.autograd.Function):
         return grad_values, grad_dictionary, grad_bias, grad_target, None, None
 
 
+class TailsSquaredError(torch.autograd.Function):
+    """Several codes, each written to the last columns of one target: the residual is the gradient of all.
+
+    r = t − b − Σ_l [0 | z_l D_l]. One residual is kept, whatever the number of codes; its last columns
+    are looked at code by code.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        bias: Tensor | None,
+        target: Tensor,
+        supports: tuple[Support, ...],
+        primitives: tuple[Primitives, ...],
+        *tensors: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        values, dictionaries = tensors[: len(supports)], tensors[len(supports) :]
+        residual = target.clone() if bias is None else target - bias
+        for v, d, support, p in zip(values, dictionaries, supports, primitives, strict=True):
+            _tail(residual, d).sub_(p.sum_atoms(v, support, d))
+        error = torch.vdot(residual.flatten(), residual.flatten())
+        ctx.save_for_backward(residual, *tensors)
+        ctx.supports, ctx.primitives = supports, primitives  # type: ignore[attr-defined]
+        ctx.mark_non_differentiable(y_hat := target - residual, residual)
+        return error, y_hat, residual
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_error: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        residual, *tensors = ctx.saved_tensors
+        need_bias, need_target, _, _, *needed = ctx.needs_input_grad
+        n, slope = len(ctx.supports), -2 * grad_error
+        grads: list[Tensor | None] = [None] * (2 * n)
+        for i, (support, primitives) in enumerate(zip(ctx.supports, ctx.primitives, strict=True)):
+            values, dictionary = tensors[i], tensors[n + i]
+            left = _tail(residual, dictionary).contiguous()
+            if needed[i]:
+                grads[i] = primitives.scaled(primitives.dots(left, support, dictionary), slope)
+            if needed[n + i]:
+                scaled = primitives.scaled(values, slope)
+                grads[n + i] = primitives.sum_inputs(scaled, support, left)
+        grad_bias = residual.sum(dim=0) * slope if need_bias else None
+        grad_target = residual * -slope if need_target else None
+        return grad_bias, grad_target, None, None, *grads
+
+
+def _tail(rows: Tensor, dictionary: Tensor) -> Tensor:
+    """The last columns of some rows, as many as an atom is wide."""
+    return rows[:, rows.shape[1] - dictionary.shape[1] :]
+
+
 class PerEntry(torch.autograd.Function):
     """A vector over atoms, read at the atoms of the entries."""
 

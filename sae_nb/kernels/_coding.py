@@ -305,6 +305,69 @@ def squared_error(
     return autograd.SquaredError.apply(codes.values, dictionary, bias, target.contiguous(), *how)  # type: ignore[no-untyped-call]
 
 
+def tails_squared_error(
+    codes: Sequence[SparseCodes],
+    dictionaries: Sequence[Float[Tensor, "n_atoms d_m"]],
+    bias: Float[Tensor, " d_out"] | None,
+    target: Float[Tensor, "rows d_out"],
+    *,
+    backend: Backend = "auto",
+) -> tuple[Float[Tensor, ""], Float[Tensor, "rows d_out"], Float[Tensor, "rows d_out"]]:
+    """Decode several codes into one target and compare: Σ‖target − ŷ‖², ŷ = b + Σ_m [0 | z_m D_m].
+
+    Dictionary m writes the last columns of the target, as many as it is wide. Memory holds one residual,
+    whatever the number of codes.
+
+    Parameters
+    ----------
+    codes, dictionaries
+        One code of the same rows for each dictionary.
+    bias, target, backend
+        As in `squared_error`.
+
+    Returns
+    -------
+    tuple
+        The squared error, with gradients; ŷ and target − ŷ, both constants.
+
+    Raises
+    ------
+    ValueError: If there is not one code per dictionary, shapes or dtypes do not fit, or the backend cannot
+        run here.
+
+    Example
+    -------
+    >>> codes = SparseCodes.from_dense(torch.tensor([[2.0]]))
+    >>> wide, narrow = torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0]])
+    >>> error, y_hat, _ = tails_squared_error([codes, codes], [wide, narrow], None, torch.zeros(1, 2))
+    >>> error.item(), y_hat.tolist()
+    (20.0, [[2.0, 4.0]])
+    """
+    check_tensors(bias=bias, target=target)
+    codes, dictionaries = list(codes), list(dictionaries)
+    if not codes or len(codes) != len(dictionaries):
+        raise ValueError(
+            f"`codes` must be one for each of `dictionaries`, {len(dictionaries)}, got {len(codes)}."
+        )
+    for one, dictionary in zip(codes, dictionaries, strict=True):
+        check_dictionary(one, dictionary)
+        _check_rows(one, target)
+        if dictionary.shape[1] > target.shape[1]:
+            raise ValueError(
+                f"`dictionaries` must be at most as wide as `target`, {target.shape[1]}, got one of "
+                f"width {dictionary.shape[1]}."
+            )
+        check_fit(target[:, -dictionary.shape[1] :], dictionary, {})
+    check_fit(target, target, {"bias": (bias, target.shape[1])})
+    chosen = pick(backend, codes[0].values)
+    if chosen == "reference":
+        return reference.tails_squared_error(codes, dictionaries, bias, target)
+    supports = tuple(one.support for one in codes)
+    how = (supports, tuple(primitives_of(chosen, support) for support in supports))
+    values = [one.values for one in codes]
+    return autograd.TailsSquaredError.apply(bias, target, *how, *values, *dictionaries)  # type: ignore[no-untyped-call]
+
+
 def _check_rows(codes: SparseCodes, target: Tensor) -> None:
     if len(target) != codes.n_rows:
         raise ValueError(

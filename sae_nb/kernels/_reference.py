@@ -5,7 +5,10 @@ Slow and hungry on purpose; the other backends are tested against it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -67,6 +70,18 @@ def squared_error(
     x_hat = decode(codes, dictionary, bias)
     residual = target - x_hat
     return residual.square().sum(), x_hat.detach(), residual.detach()
+
+
+def tails_squared_error(
+    codes: Sequence[SparseCodes], dictionaries: Sequence[Atoms], bias: Row | None, target: Rows
+) -> tuple[Float[Tensor, ""], Rows, Rows]:
+    """Σ‖target − ŷ‖² with every dictionary writing to the last columns; ŷ and target − ŷ as constants."""
+    y_hat = target.new_zeros(target.shape) if bias is None else bias.expand_as(target)
+    for one, dictionary in zip(codes, dictionaries, strict=True):
+        written = decode(one, dictionary, None)
+        y_hat = y_hat + F.pad(written, (target.shape[1] - written.shape[1], 0))
+    residual = target - y_hat
+    return residual.square().sum(), y_hat.detach(), residual.detach()
 
 
 def nested_squared_error(

@@ -26,6 +26,7 @@ from sae_nb.steering._request import (
     request_steering,
     tap_of,
 )
+from sae_nb.steering._several import named, splices
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -228,7 +229,7 @@ def ablate(
 @checked
 def splice(
     model: LiveModel,
-    hook_point: str,
+    hook_point: str | Sequence[str],
     edit: Change,
     keep: Where = None,
     *,
@@ -241,10 +242,15 @@ def splice(
     An SAE is itself such an edit: `splice(model, hook_point, sae)` runs on reconstructions. A
     transcoder takes the place of its layer: `splice(model, "mlp_out.3", transcoder)` reads what passes
     at `transcoder.hook_point` in the same run and puts what it makes of that where the layer writes.
+    A dictionary of several layers takes the place of all of them, layer by layer as the model runs:
+    `splice(model, c.target_hook_point, c)` for a CrossLayerTranscoder.
     `with … as splicing` gives `splicing.n_touched`, the positions replaced, and `splicing.recipe`.
 
     Parameters
     ----------
+    hook_point
+        A name; or several, in the order in which the model reaches them, in a list or joined by " + ".
+        `edit` then gets them side by side, zero where the model has not been yet.
     edit
         From activations (batch, time, d_in) to others of that shape; not asked about padding.
     keep
@@ -267,15 +273,20 @@ def splice(
     tensor([[0., 0.]])
     """
     one_of(backend, BACKENDS, name="backend")
-    point = check_hook_point(model, hook_point)
     if not callable(edit):
         raise TypeError(
             f"`edit` must be a function of activations, such as an SAE, got {type(edit).__name__}."
         )
+    where, names = (
+        Positions(keep, steps=steps, prefix_tokens=model.prefix_tokens),
+        named(hook_point),
+    )
+    if len(names) > 1:
+        return Active(model, splices(model, names, edit, where, keep_error=keep_error), backend)
+    point = check_hook_point(model, names[0])
     width = getattr(edit, "d_out", getattr(edit, "d_in", None))
     if width is not None:
         check_width(model, point, width, "the SAE")
-    where = Positions(keep, steps=steps, prefix_tokens=model.prefix_tokens)
     change = replacing(edit, keep_error=keep_error)
     masked = MaskedEdit(where, change, tap_of(model, point, edit))
     return Active(model, Recipe(hook_point=point, edit=masked), backend)

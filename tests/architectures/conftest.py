@@ -16,6 +16,7 @@ D_OUT = 9
 OWN: dict[str, dict[str, Any]] = {
     "Crosscoder": {"widths": [5, 7]},
     "GroupSparse": {"d_image": 5, "d_text": 7},
+    "CrossLayerTranscoder": {"widths": [5, 7]},
     "JumpReLU": {"l0": K},
     "Transcoder": {"d_out": D_OUT},
     "SkipTranscoder": {"d_out": D_OUT},

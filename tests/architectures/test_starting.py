@@ -67,7 +67,15 @@ def made(name: str) -> Any:
     return ARCHITECTURES[name](8, 12, generator=SEEDED(0), **sizes)
 
 
-ELSEWHERE = ("SpaDE", "Archetypal", "Crosscoder", "GroupSparse", "Transcoder", "SkipTranscoder")
+ELSEWHERE = (
+    "SpaDE",
+    "Archetypal",
+    "Crosscoder",
+    "CrossLayerTranscoder",
+    "GroupSparse",
+    "Transcoder",
+    "SkipTranscoder",
+)
 STARTING = [name for name in ARCHITECTURES if name not in ELSEWHERE]
 
 

@@ -229,6 +229,8 @@ RECIPES: dict[str, Make] = {
     "architectures.ColumnTopKProx": lambda kit: {"rates": torch.full((N_ATOMS,), 0.25)},
     "architectures.Crosscoder": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS, "k": 2},
     "architectures.GroupSparse": lambda kit: {"d_image": 4, "d_text": D_IN - 4, "n_atoms": N_ATOMS, "k": 2},
+    "architectures.CrossLayerTranscoder": lambda kit: {
+        "widths": [4, D_IN - 4], "n_atoms": N_ATOMS, "k": 2},
     "architectures.SitesOperator": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS},
     "architectures.GroupProx": lambda kit: {"groups": torch.arange(N_ATOMS) // 4, "weight": 0.5},
     "architectures.HardProx": lambda kit: {"weight": 0.5},

@@ -23,11 +23,13 @@ D_OUT = 6
 OWN: dict[str, dict[str, Any]] = {
     "Crosscoder": {"widths": [3, 5]},
     "GroupSparse": {"d_image": 3, "d_text": 5},
+    "CrossLayerTranscoder": {"widths": [3, 5]},
     "JumpReLU": {"l0": float(K)},
     "Transcoder": {"d_out": D_OUT},
     "SkipTranscoder": {"d_out": D_OUT},
 }
 NOT_IN_SAELENS = {
+    "CrossLayerTranscoder",
     "Crosscoder",
     "GroupSparse",
     "OrthogonalMatchingPursuit",
@@ -102,13 +104,26 @@ def drawn(name: str, generator: torch.Generator) -> SparseAutoencoder:
     sizes = {n: size for n, size in {"d_in": D_IN, "k": K}.items() if n in taken}
     sae = kind(n_atoms=N_ATOMS, generator=generator, **sizes | OWN.get(name, {}))
     x = activations(generator, name, rows=512).reshape(-1, D_IN)
-    sae.initialise(x if sae.writes is None else (x, x[:, :D_OUT].relu()), generator)
+    sae.initialise(x if sae.writes is None else torch.cat([x, target_of(sae, x)], 1), generator)
     for parameter in sae.parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         parameter.add_(0.05 * parameter.abs().mean().clamp_min(0.1) * noise)
     sae.after_optimiser_step()
     sae.hook_point, sae.model_name = "resid_post.1", "golden"
     return sae.eval()
+
+
+def target_of(sae: SparseAutoencoder, x: torch.Tensor) -> torch.Tensor:
+    """What is to be written, of the width that it has.
+
+    Parameters
+    ----------
+    sae
+        What it is for.
+    x
+        What is read.
+    """
+    return x[:, : sum(sae.writes or ())].relu()
 
 
 def activations(generator: torch.Generator, name: str, *, rows: int = ROWS) -> torch.Tensor:

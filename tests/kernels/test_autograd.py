@@ -19,6 +19,7 @@ from sae_nb.kernels import (
     nested_squared_error,
     per_entry,
     squared_error,
+    tails_squared_error,
     threshold_encode,
     topk_encode,
 )
@@ -220,3 +221,34 @@ def test_numbers_per_atom_are_read_at_the_entries(backend: Any) -> None:
     assert vector.grad.tolist() == [2.0, 5.0, 0.0]
     with pytest.raises(ValueError, match=r"shape \(3,\), one number per atom, got \(2,\)"):
         per_entry(torch.ones(2), codes)
+
+
+def test_several_codes_into_one_target_give_the_gradients_of_dense_autograd() -> None:
+    """Values, dictionaries, bias and target, each dictionary writing to the last columns."""
+    generator = torch.Generator().manual_seed(0)
+    codes = [
+        topk_encode(torch.randn(40, 6, generator=generator), torch.eye(9, 6), k=k)
+        for k in (2, 1, 3)
+    ]
+    draws = [(9, 12), (9, 7), (9, 4), (12,), (40, 12)]
+    leaves = [torch.randn(*shape, generator=generator).double() for shape in draws]
+    leaves = [
+        leaf.requires_grad_() for leaf in (*leaves, *(code.values.double() for code in codes))
+    ]
+    found = []
+    for backend in ("cpu", "reference"):
+        *dictionaries, bias, target = leaves[:5]
+        made = [c.with_values(v) for c, v in zip(codes, leaves[5:], strict=True)]
+        error, *rest = tails_squared_error(made, dictionaries, bias, target, backend=backend)
+        found.append((error.detach(), *rest, *torch.autograd.grad(error, leaves)))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_codes_that_do_not_fit_their_dictionaries_are_refused() -> None:
+    """One too few, and a dictionary wider than the target."""
+    codes = SparseCodes.from_dense(torch.ones(2, 3))
+    with pytest.raises(ValueError, match="one for each of `dictionaries`, 2, got 1"):
+        tails_squared_error([codes], [torch.ones(3, 2)] * 2, None, torch.ones(2, 2))
+    with pytest.raises(ValueError, match="at most as wide as `target`, 2, got one of width 4"):
+        tails_squared_error([codes], [torch.ones(3, 4)], None, torch.ones(2, 2))

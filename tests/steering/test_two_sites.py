@@ -113,3 +113,50 @@ def test_a_place_before_the_one_it_reads_is_refused(gpt: sn.LiveModel, transcode
         pytest.raises(ValueError, match=r'"mlp_in\.1" must be reached before'),
     ):
         gpt(TEXTS[0])
+
+
+@pytest.fixture(scope="module")
+def all_layers(gpt: sn.LiveModel) -> sn.CrossLayerTranscoder:
+    """All four MLPs, hardly trained."""
+    names = [f"{side}.{i}" for side in ("mlp_in", "mlp_out") for i in range(4)]
+    acts = list(sn.capture(gpt, TEXTS, names, drop_first=False, progress=False).values())
+    c = sn.CrossLayerTranscoder([128] * 4, 32, 4, generator=torch.Generator().manual_seed(0))
+    sn.train(c, (acts[:4], acts[4:]), steps=3, progress=False)
+    return c
+
+
+@pytest.mark.parametrize("backend", ["nnsight", "hooks"])
+def test_all_mlps_are_replaced_at_once(gpt: sn.LiveModel, all_layers: Any, backend: Any) -> None:
+    """Each layer writes what the dictionary makes of what then entered this and all before it."""
+    names = [f"{side}.{i}" for side in ("mlp_in", "mlp_out") for i in range(4)]
+    with sn.splice(gpt, all_layers.target_hook_point, all_layers, backend=backend) as splicing:
+        seen = sn.capture(gpt, TEXTS, names, drop_first=False, progress=False)
+        gpt.generate(TEXTS[0], max_new_tokens=2)
+    parts = [one.x for one in seen.values()]
+    for made, expected in zip(parts[4:], all_layers(parts[:4]), strict=True):
+        torch.testing.assert_close(made, expected.detach(), rtol=1e-3, atol=1e-3)
+    assert splicing.n_touched > 0
+
+
+def test_with_every_error_kept_the_answer_stays(gpt: sn.LiveModel, all_layers: Any) -> None:
+    """And without it, it changes; an edit that is no dictionary gets all sites side by side."""
+    plain, names = gpt(TEXTS[0]), [f"mlp_out.{i}" for i in range(4)]
+    with sn.splice(gpt, names, all_layers, keep_error=True):
+        torch.testing.assert_close(gpt(TEXTS[0]), plain, rtol=1e-4, atol=1e-3)
+    with sn.splice(gpt, names, all_layers):
+        assert float((gpt(TEXTS[0]) - plain).abs().max()) > 1e-2
+    with sn.splice(gpt, names, lambda x: x):
+        torch.testing.assert_close(gpt(TEXTS[0]), plain)
+
+
+def test_hook_points_that_do_not_fit_are_refused(gpt: sn.LiveModel, all_layers: Any) -> None:
+    """Too few, those where it reads, and an order in which the model does not run."""
+    with pytest.raises(ValueError, match="one hook point for each of 4.*got 2"):
+        sn.splice(gpt, ["mlp_out.0", "mlp_out.1"], all_layers)
+    with pytest.raises(ValueError, match="must be where CrossLayerTranscoder writes"):
+        sn.splice(gpt, all_layers.hook_point, all_layers)
+    with (
+        sn.splice(gpt, ["mlp_out.1", "mlp_out.0"], lambda x: x),
+        pytest.raises(ValueError, match="in the order in which the model reaches them"),
+    ):
+        gpt(TEXTS[0])

@@ -1,0 +1,135 @@
+"""A splice of several hook points at once: each is replaced with what can be known when it is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.activations import AND
+from sae_nb.models import Backend, Intervention
+from sae_nb.steering._edits import Change, MaskedEdit, Positions, Tap, replacing
+from sae_nb.steering._request import Recipe, check_hook_point, check_width
+
+if TYPE_CHECKING:
+    from sae_nb.models import HookPoint, LiveModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splices(Recipe):
+    """What is being done to a model at several hook points; positions are counted at the first."""
+
+    parts: tuple[Recipe, ...]
+
+    def interventions(self, backend: Backend = "hooks") -> list[Intervention]:
+        """Those of all hook points, in order."""
+        return [one for part in self.parts for one in part.interventions(backend)]
+
+
+def named(hook_point: str | Sequence[str]) -> list[str]:
+    """The names of one hook point or of several, in a list or joined as activations of several have them."""
+    names = hook_point.split(AND) if isinstance(hook_point, str) else [str(n) for n in hook_point]
+    if not names:
+        raise ValueError("`hook_point` must name at least one hook point, got an empty list.")
+    return names
+
+
+def splices(
+    model: LiveModel, names: Sequence[str], edit: Change, where: Positions, *, keep_error: bool
+) -> Splices:
+    """Replace what passes at several hook points with what one edit makes of all of them.
+
+    The edit gets its sites side by side. Where the model is still at an earlier one, later ones are
+    zero: an edit may use, for each of its parts, only what was read before.
+    """
+    points = [check_hook_point(model, name) for name in names]
+    widths = _widths(model, points, edit)
+    running = _Running(edit, widths, names)
+    parts = []
+    for i, (point, tap) in enumerate(zip(points, _taps(model, points, edit), strict=True)):
+        site = _Site(running, i, writes=None if tap is None else widths)
+        change = replacing(site, keep_error=keep_error)
+        parts.append(Recipe(hook_point=point, edit=MaskedEdit(where, change, tap)))
+    return Splices(hook_point=points[0], edit=parts[0].edit, parts=tuple(parts))
+
+
+def _widths(model: LiveModel, points: list[HookPoint], edit: Any) -> list[int]:
+    """Width of each site, checked against those that a dictionary writes."""
+    written = getattr(edit, "writes", None) or getattr(edit, "reads", None)
+    if written is None:
+        found = [model.width(point) for point in points]
+        if None in found:
+            raise ValueError(
+                f"`hook_point` must have known widths where there are several, got {found}. Splice one "
+                "after the other."
+            )
+        return [int(width) for width in found if width is not None]
+    if len(written) != len(points):
+        raise ValueError(
+            f"`hook_point` must name one hook point for each of {len(written)} that "
+            f"{type(edit).__name__} writes, got {len(points)}. See `target_hook_point`."
+        )
+    for point, width in zip(points, written, strict=True):
+        check_width(model, point, width, "what it writes there")
+    return list(written)
+
+
+def _taps(model: LiveModel, points: list[HookPoint], edit: Any) -> list[Tap | None]:
+    """Where a dictionary reads, for each place where it writes; none for an edit that reads where it writes."""
+    if getattr(edit, "writes", None) is None:
+        return [None] * len(points)
+    if edit.hook_point is None:
+        raise ValueError(
+            f"`{type(edit).__name__}.hook_point` must say where it reads, and is None. Set it, such as "
+            f'c.hook_point = "mlp_in.0{AND}mlp_in.1"; training on captured activations does.'
+        )
+    read = [model.hook_point(name) for name in named(edit.hook_point)]
+    same = {(one.path, one.side) for one in read} & {(one.path, one.side) for one in points}
+    if len(read) != len(points) or same:
+        raise ValueError(
+            f"`hook_point` must be where {type(edit).__name__} writes, one for each of {len(read)} that "
+            f"it reads, got {', '.join(map(str, points))}. It reads {edit.hook_point}."
+        )
+    for point, width in zip(read, edit.reads, strict=True):
+        check_width(model, point, width, "what it reads there")
+    return [Tap(point) for point in read]
+
+
+class _Running:
+    """One run of a model through the sites of an edit, from the first to the last."""
+
+    def __init__(self, edit: Any, widths: list[int], names: Sequence[str]) -> None:
+        self.edit, self.widths, self.names = edit, widths, names
+        self.seen: list[Any] = []
+
+    def at(self, i: int, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_out"]:
+        """What the edit makes of site i, from what passed until then."""
+        if len(self.seen) < i:
+            raise ValueError(
+                f"`hook_point` must name hook points in the order in which the model reaches them, but "
+                f'"{self.names[i]}" was reached before "{self.names[len(self.seen)]}".'
+            )
+        del self.seen[i:]
+        layer_by_layer = getattr(self.edit, "write_at", None)
+        if layer_by_layer is not None:
+            written: Tensor = layer_by_layer(x, self.seen)
+            return written
+        self.seen.append(x)
+        later = x.new_zeros(*x.shape[:-1], sum(self.widths[i + 1 :]))
+        made = self.edit(torch.cat([*self.seen, later], dim=-1))
+        return torch.split(made, self.widths, dim=-1)[i]
+
+
+class _Site:
+    """The edit of one of several sites."""
+
+    def __init__(self, running: _Running, i: int, *, writes: Any) -> None:
+        self.running, self.i, self.writes = running, i, writes
+
+    def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_out"]:
+        """What takes the place of x."""
+        return self.running.at(self.i, x)
