@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         nested_squared_error as nested_squared_error,
         per_entry as per_entry,
         squared_error as squared_error,
-        tails_squared_error as tails_squared_error,
         threshold_encode as threshold_encode,
         topk_encode as topk_encode,
         warm_up as warm_up,
@@ -40,7 +39,10 @@ if TYPE_CHECKING:  # for the other rooms
         precision as precision,
         primitives_of as primitives_of,
     )
-    from sae_nb.kernels._coding import check_average_k as check_average_k
+    from sae_nb.kernels._coding import (
+        check_average_k as check_average_k,
+        tails_squared_error as tails_squared_error,
+    )
     from sae_nb.kernels._reference import above as above, batch_topk as batch_topk, topk as topk
     from sae_nb.kernels._threads import (
         check_not_forked as check_not_forked,

@@ -103,7 +103,7 @@ def test_loss_and_gradients_are_those_of_dense_autograd(all_dead: bool) -> None:
         spread = (rest - rest.mean(dim=0)).square().sum()
         dead.append((rest - z @ layer.operator.weight).square().sum() / spread)
     dense = (target - y_hat).square().sum() / (80 * sum(WIDTHS))
-    by_layer = (target - y_hat).square().split(WIDTHS, dim=1)
+    by_layer = (target - y_hat).detach().square().split(WIDTHS, dim=1)
     shares = [
         float(part.sum() / t.square().sum()) for part, t in zip(by_layer, target.split(WIDTHS, 1))
     ]
