@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from sae_nb.activations import (
         Activations as Activations,
+        align as align,
         concatenate as concatenate,
         load_activations as load_activations,
     )
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         Temporal as Temporal,
         TopK as TopK,
         Transcoder as Transcoder,
+        UniversalSAE as UniversalSAE,
         VariationalSAE as VariationalSAE,
         sparse_code as sparse_code,
     )

@@ -827,7 +827,7 @@ _CLASSES = {
     "AtomCatalogue": "an AtomCatalogue. Use sn.atoms.AtomCatalogue(sae, acts).",
     "ExampleStore": "examples. Use sn.load_examples(…).",
     "Itda": "an Itda. Use what sn.evaluation.build_itda returns.",
-    "UniversalSAE": "a UniversalSAE. Use what sn.evaluation.train_universal returns.",
+    "UniversalSAE": "a UniversalSAE. Make one with sn.UniversalSAE([d_1, d_2], …).",
     "PlantedManifolds": "planted manifolds. Use sn.data.planted_manifolds(…).",
     "SteeringRecipe": "a SteeringRecipe. Use sn.summaries.SteeringRecipe(…).",
     "Operator": "an operator. Use one such as sn.architectures.FixedOperator(dictionary).",

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
         concatenate as concatenate,
         load_activations as load_activations,
     )
+    from sae_nb.activations._aligning import Alignment as Alignment, align as align
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.activations._activations import acts_for as acts_for, check_sae as check_sae
+    from sae_nb.activations._aligning import first_difference as first_difference
     from sae_nb.activations._context import (
         Context as Context,
         Ragged as Ragged,

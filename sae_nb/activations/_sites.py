@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations._activations import Activations, Index
+from sae_nb.activations._aligning import first_difference
 from sae_nb.activations._rows import JoinedRows
 from sae_nb.checks import as_tensor, check_matrix, checked, is_array
 
@@ -232,14 +233,15 @@ def check_aligned(parts: Sequence[Activations]) -> None:
     """Refuse activations whose rows are not the same tokens in the same order."""
     first = parts[0]
     for other in parts[1:]:
-        row = _first_difference(first, other)
+        row = first_difference(first, other)
         if row is not None:
             names = [_place(part, i) for i, part in enumerate((first, other))]
             raise ValueError(
                 f"Row by row, sites must hold the same tokens, but row {row} is "
                 f"{_row(first, row)} at {names[0]} and {_row(other, row)} at {names[1]} "
                 f"({len(first)} and {len(other)} rows in all). Capture them in one call, "
-                "sn.capture(model, inputs, [first, second]), and choose rows of both alike."
+                "sn.capture(model, inputs, [first, second]), and choose rows of both alike; of two models, "
+                "sn.align([x, y]) chooses them."
             )
 
 
@@ -249,23 +251,3 @@ def _place(acts: Activations, i: int) -> str:
 
 def _row(acts: Activations, row: int) -> str:
     return acts.where(row) if row < len(acts) else "missing"
-
-
-def _first_difference(a: Activations, b: Activations) -> int | None:
-    n = min(len(a), len(b))
-    differs = (a.sample[:n] != b.sample[:n]) | (a.position[:n] != b.position[:n])
-    if a.context is not b.context:
-        ids = [_token_ids(acts)[:n] for acts in (a, b)]
-        if len(ids[0]) == len(ids[1]) == n:
-            differs |= ids[0] != ids[1]
-    if bool(differs.any()):
-        return int(differs.nonzero()[0])
-    return None if len(a) == len(b) else n
-
-
-def _token_ids(acts: Activations) -> Int[Tensor, " n"]:
-    """The token of every row; none where the samples are no texts."""
-    if acts.context.token_ids is None:
-        return torch.empty(0, dtype=torch.int64)
-    ids, offsets = acts.context.token_ids
-    return ids[offsets[acts.sample] + acts.position]

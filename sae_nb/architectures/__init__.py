@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures._temporal import Temporal as Temporal
     from sae_nb.architectures._topk import TopK as TopK
     from sae_nb.architectures._transcoder import Transcoder as Transcoder
+    from sae_nb.architectures._universal import UniversalSAE as UniversalSAE
     from sae_nb.architectures._variational import VariationalSAE as VariationalSAE
     from sae_nb.architectures.parts._operators import (
         UNIT_GUARD as UNIT_GUARD,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         HullOperator as HullOperator,
         LearnedAdjoint as LearnedAdjoint,
         MatrixOperator as MatrixOperator,
+        ModelsOperator as ModelsOperator,
         Operator as Operator,
         SitesOperator as SitesOperator,
         random_unit_rows as random_unit_rows,

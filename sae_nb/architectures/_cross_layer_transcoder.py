@@ -21,8 +21,8 @@ from sae_nb.architectures._base import (
     TrainingLoss,
     geometric_median,
 )
-from sae_nb.architectures._crosscoder import as_given, check_widths
 from sae_nb.architectures._one_step import TURN_PER_STEP, check_weight
+from sae_nb.architectures._several_sites import as_given, check_widths
 from sae_nb.architectures._transcoder import Transcoder
 from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
 from sae_nb.architectures.parts._proxes import Centre, Rows, Weight

@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, side_by_side
+from sae_nb.activations import side_by_side
 from sae_nb.architectures._base import Data, geometric_median
 from sae_nb.architectures._hosts import over
 from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures._several_sites import SeveralSites, as_given, check_widths
 from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
 from sae_nb.architectures.parts._proxes import Centre, Prox, Rows
-from sae_nb.checks import as_tensor, check_count, checked, one_of
+from sae_nb.checks import checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import per_entry
 
@@ -25,7 +26,7 @@ of their own; with signed codes a norm is not what an atom is used for."""
 
 
 @checked(leave=("widths",))
-class Crosscoder(OneStep):
+class Crosscoder(SeveralSites, OneStep):
     """One sparse code for several sites, read from all of them and written to all of them.
 
     With x = [x_1 | … | x_M], each site around its mean in a unit u_m of its own,
@@ -90,8 +91,6 @@ class Crosscoder(OneStep):
     """
 
     operator: SitesOperator
-    by_site = True
-    unit_atoms = False
 
     def __new__(cls, *_: Any, base: str = "BatchTopK", **__: Any) -> Crosscoder:
         """An object that is a crosscoder and a base, once the base is known."""
@@ -121,24 +120,9 @@ class Crosscoder(OneStep):
         return {"widths": list(self.widths)} | rest | {"base": self.base}
 
     @property
-    def reads(self) -> tuple[int, ...]:
-        """Widths of the sites."""
-        return self.widths
-
-    @property
     def bias(self) -> Float[Tensor, " d_in"]:
         """The reconstruction of an all-zero code, site beside site, in the models' units."""
         return self.scaling.mean + self.pre_bias * self.operator.unit
-
-    @property
-    def dictionaries(self) -> list[Float[Tensor, "n_atoms d_m"]]:
-        """The effective atoms at each site, detached, in the site's units: x̂_m = z D_m + b_m."""
-        return list(torch.split(self.dictionary, list(self.widths), dim=1))
-
-    @property
-    def biases(self) -> list[Float[Tensor, " d_m"]]:
-        """The reconstruction of an all-zero code at each site."""
-        return list(torch.split(self.bias, list(self.widths)))
 
     def encode(self, x: Data | Sequence[Data], k: float | None = None) -> SparseCodes:
         """Find the code that all sites share.
@@ -157,16 +141,6 @@ class Crosscoder(OneStep):
         ValueError: If a site is missing, of the wrong width, not finite, or of other tokens.
         """
         return super().encode(side_by_side(self, x), k)  # type: ignore[arg-type]
-
-    def decode(self, codes: SparseCodes) -> list[Float[Tensor, "*batch d_m"]]:  # type: ignore[override]
-        """Add up the atoms of each row, at every site; one reconstruction per site, in order.
-
-        Raises
-        ------
-        TypeError: If they are no `SparseCodes`.
-        ValueError: If the codes are of another dictionary size or device.
-        """
-        return list(torch.split(super().decode(codes), list(self.widths), dim=-1))
 
     def forward(self, x: Data | Sequence[Data]) -> Any:
         """Reconstruct every site, in its own dtype: a list for a list, side by side for what is so."""
@@ -216,26 +190,3 @@ class Crosscoder(OneStep):
 
     def _prox(self, k: Any) -> Prox:
         return super()._prox(k)  # type: ignore[safe-super]
-
-
-def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
-    """Refuse widths of sites that are no list of positive whole numbers."""
-    if isinstance(widths, str) or not isinstance(widths, Sequence):
-        raise TypeError(
-            f"`widths` must be a list, one width per site, got {widths!r}. For one site use an SAE, such as "
-            "sn.TopK."
-        )
-    if not widths:
-        raise ValueError("`widths` must name at least one site, got []. Give one width per site.")
-    return tuple(check_count(size, name="widths") for size in widths)
-
-
-def as_given(parts: list[Tensor], x: Data | Sequence[Data]) -> Any:
-    """Reconstructions in the form and dtype of what was read: a list, or side by side."""
-    if isinstance(x, tuple | list):
-        return [part.to(_dtype(given)) for part, given in zip(parts, x, strict=True)]
-    return torch.cat(parts, dim=-1).to(_dtype(x))
-
-
-def _dtype(x: Any) -> torch.dtype:
-    return x.dtype if isinstance(x, Activations) else as_tensor(x).dtype

@@ -75,10 +75,8 @@ if TYPE_CHECKING:
     )
     from sae_nb.evaluation.cross_model._universal import (
         Universality as Universality,
-        UniversalSAE as UniversalSAE,
         compare_firing as compare_firing,
         measure_universality as measure_universality,
-        train_universal as train_universal,
     )
     from sae_nb.evaluation.dark_matter._dark_matter import (
         ErrorSplit as ErrorSplit,

@@ -172,9 +172,16 @@ def restore(path: Path, state: dict[str, Any], learners: list[Learner]) -> None:
     for i, (learner, facts) in enumerate(zip(learners, state["learners"], strict=True)):
         learner.sae.load_state_dict(read_tensors(path / f"sae-{i}.safetensors"))
         moments: dict[int, dict[str, Tensor]] = {}
+        # Adam counts parameters group by group, files in the order of the SAE.
+        groups = learner.optimiser.param_groups
+        place_of = {p: n for n, p in enumerate(p for group in groups for p in group["params"])}
         for key, moment in read_tensors(path / f"optimiser-{i}.safetensors").items():
             index, name = key.split(".", 1)
-            moments.setdefault(int(index), {})[name] = moment
+            parameter = learner.parameters[int(index)]
+            if moment.shape == parameter.shape:
+                # In its parameter's layout: the fused step goes through memory, not through indices.
+                moment = torch.empty_like(parameter, requires_grad=False).copy_(moment)
+            moments.setdefault(place_of[parameter], {})[name] = moment
         learner.optimiser.load_state_dict(learner.optimiser.state_dict() | {"state": moments})
         learner.dead.load(read_tensors(path / f"dead-{i}.safetensors"))
         learner.history[:] = load_history(facts["history"])

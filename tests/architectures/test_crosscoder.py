@@ -12,6 +12,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import ARCHITECTURES
 from sae_nb.architectures._crosscoder import SELECTIONS
+from tests.architectures.conftest import in_one_go_and_in_two
 from tests.architectures.test_one_step import Shapes
 
 D_1, D_2, N_CONCEPTS, N_ATOMS = 16, 20, 24, 32
@@ -183,20 +184,9 @@ def test_it_trains_from_the_live_model() -> None:
 
 def test_a_resumed_training_gives_the_same_bits(tmp_path: Path) -> None:
     """Twelve steps in one go, or six and six."""
-    how: dict[str, Any] = {"batch_size": 64, "progress": False, "checkpoint_every": 6}
-    whole, cut, again = (build() for _ in range(3))
-    x, _ = sites(600)
-    sn.train(whole, x, steps=12, **how)
-
-    def stop(record: Any) -> None:
-        if record.step >= 6:
-            raise KeyboardInterrupt
-
-    with pytest.warns(UserWarning, match="interrupted"):
-        sn.train(cut, x, steps=12, checkpoint=tmp_path / "c", log_every=1, callbacks=stop, **how)
-    sn.train(again, x, steps=12, checkpoint=tmp_path / "c", log_every=1, **how)
-    for one, two in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
-        assert torch.equal(one, two)
+    whole, again = in_one_go_and_in_two(build, sites(600)[0], tmp_path)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
 
 
 def test_dead_atoms_return_as_residuals_of_all_sites() -> None:

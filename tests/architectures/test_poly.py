@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 from sae_nb.architectures import PolySAE, TopK
 from sae_nb.architectures._poly import orthonormal, strongest_pairs
 from sae_nb.training import TrainConfig, train
+from tests.architectures.conftest import in_one_go_and_in_two
 
 
 def poly(d_in: int = 12, n_atoms: int = 30, k: int = 4, **settings: Any) -> PolySAE:
@@ -129,3 +131,10 @@ def test_impossible_ranks_are_refused() -> None:
         poly(rank=31)
     assert PolySAE(4, 8, 2).rank == 8
     assert PolySAE(4, 100, 2).rank == 64
+
+
+def test_a_resumed_training_gives_the_same_bits(x: Tensor, tmp_path: Path) -> None:
+    """Every parameter gets its own memories of Adam again, U's in its layout."""
+    whole, again = in_one_go_and_in_two(poly, x, tmp_path)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name

@@ -75,6 +75,7 @@ ELSEWHERE = (
     "GroupSparse",
     "Transcoder",
     "SkipTranscoder",
+    "UniversalSAE",
 )
 STARTING = [name for name in ARCHITECTURES if name not in ELSEWHERE]
 

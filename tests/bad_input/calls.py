@@ -149,11 +149,7 @@ class Kit:
     reports = cached_property(lambda self: [self.report])
     itda = cached_property(lambda self: sn.evaluation.build_itda(self.x, k=2, n_bootstrap=0))
     planted = cached_property(lambda self: sn.data.planted_manifolds(ROWS))
-    universal = cached_property(
-        lambda self: sn.evaluation.train_universal(
-            [self.acts, self.acts], n_atoms=N_ATOMS, k=2, steps=3
-        )
-    )
+    universal = cached_property(lambda self: sn.UniversalSAE([D_IN, D_IN], N_ATOMS, 2))
     examples = cached_property(lambda self: sn.load_examples("tiny-gpt/resid_post.3"))
     mask = cached_property(lambda self: sn.data.scenes(2).mask)
     catalogue = cached_property(lambda self: sn.atoms.AtomCatalogue(self.sae, self.acts))
@@ -222,6 +218,7 @@ def _written(name: str) -> Make:
 RECIPES: dict[str, Make] = {
     "activations.Activations": lambda kit: {
         "rows": kit.x, "sample": torch.arange(ROWS), "position": torch.zeros(ROWS, dtype=torch.int64)},
+    "activations.align": lambda kit: {"acts": [kit.acts, kit.acts]},
     "activations.concatenate": lambda kit: {"parts": [kit.acts, kit.acts]},
     "activations.load_activations": lambda kit: {"folder": kit.read_only("acts", kit.acts)},
     "architectures.Archetypal": _sae_made(k=2),
@@ -231,6 +228,8 @@ RECIPES: dict[str, Make] = {
     "architectures.GroupSparse": lambda kit: {"d_image": 4, "d_text": D_IN - 4, "n_atoms": N_ATOMS, "k": 2},
     "architectures.CrossLayerTranscoder": lambda kit: {
         "widths": [4, D_IN - 4], "n_atoms": N_ATOMS, "k": 2},
+    "architectures.UniversalSAE": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS, "k": 2},
+    "architectures.ModelsOperator": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS},
     "architectures.SitesOperator": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS},
     "architectures.GroupProx": lambda kit: {"groups": torch.arange(N_ATOMS) // 4, "weight": 0.5},
     "architectures.HardProx": lambda kit: {"weight": 0.5},
@@ -332,9 +331,6 @@ RECIPES: dict[str, Make] = {
     "evaluation.token_lift": lambda kit: {
         "acts": kit.gpt_acts, "codes": kit.gpt_sae.encode(kit.gpt_acts.x), "min_count": 1,
         "atom": int(kit.gpt_sae.encode(kit.gpt_acts.x).atoms.mode().values)},
-    "evaluation.train_universal": lambda kit: {
-        "acts": [kit.acts, kit.acts], "n_atoms": N_ATOMS, "k": 2, "steps": 3},
-    "evaluation.UniversalSAE": lambda kit: {"acts": [kit.acts, kit.acts], "n_atoms": N_ATOMS, "k": 2},
     "evaluation.frozen_decoder": _on(data="x", n_atoms="n_atoms", k="k", config="config"),
     "evaluation.frozen_decoder_cost": _on(data="x", n_atoms="n_atoms", k="k", config="config"),
     "evaluation.which_sae": _on(acts="many"),
@@ -532,10 +528,6 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
     "evaluation.RandomDictionary": (
         lambda kit: sn.evaluation.RandomDictionary(D_IN, N_ATOMS, 2, mean=kit.mean),
         {"fit": _on(x="x"), "encode": _on(x="x"), "decode": _on(codes="codes")},
-    ),
-    "evaluation.UniversalSAE": (
-        lambda kit: kit.universal,
-        {"encode": lambda kit: {"model": 0, "x": kit.x}, "decode": lambda kit: {"model": 0, "codes": kit.codes}},
     ),
     "evaluation.Attribution": (
         lambda kit: sn.evaluation.attribute(kit.model, next(kit.model.batches(kit.inputs)), "0", kit.sae),

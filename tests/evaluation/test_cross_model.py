@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
@@ -15,7 +16,6 @@ from sae_nb.evaluation import (
     define,
     match_latents,
     measure_universality,
-    train_universal,
 )
 
 
@@ -119,8 +119,9 @@ def test_overlap_of_identical_codes_is_one_and_of_shuffled_ones_chance() -> None
 
 def test_a_universal_sae_finds_shared_factors(planted) -> None:
     """One model's code reconstructs the other; shuffled rows do not."""
-    sae = train_universal(planted, n_atoms=24, k=3, steps=250, batch_size=128, learning_rate=1e-2)
-    found = measure_universality(sae, planted)
+    sae = sn.UniversalSAE([12, 20], 24, 3, generator=torch.Generator().manual_seed(0))
+    sn.train(sae, planted, steps=250, batch_size=128, progress=False)
+    found = measure_universality(sae, planted, n_bootstrap=0)
     across = found.r2[~np.eye(2, dtype=bool)]
     assert np.diag(found.r2).min() > 0.6
     assert across.min() > 0.5
@@ -163,10 +164,11 @@ def test_wrong_input_is_named(planted) -> None:
     """Unaligned samples, other rows, other dictionaries, silence, equal rows."""
     x = planted[0].x
     late = Activations.from_tensor(x, sample=torch.arange(len(x)).roll(1))
+    sae = sn.UniversalSAE([12, 12], 4, 2)
     with pytest.raises(ValueError, match="row 0 is 'sample 0' at place 0"):
-        train_universal([planted[0], late], n_atoms=4, k=2, steps=1)
+        measure_universality(sae, [planted[0], late])
     with pytest.raises(ValueError, match="2000 rows at place 0 and 10 at place 1"):
-        train_universal([planted[0], planted[1].subset(range(10))], n_atoms=4, k=2, steps=1)
+        measure_universality(sae, [planted[0], planted[0].subset(range(10))])
     some = SparseCodes.from_dense(torch.ones(4, 3))
     with pytest.raises(ValueError, match=r"of the same rows, got \[4, 5\] rows"):
         match_latents(some, SparseCodes.from_dense(torch.ones(5, 3)))

@@ -27,6 +27,7 @@ OWN: dict[str, dict[str, Any]] = {
     "JumpReLU": {"l0": float(K)},
     "Transcoder": {"d_out": D_OUT},
     "SkipTranscoder": {"d_out": D_OUT},
+    "UniversalSAE": {"widths": [3, 5]},
 }
 NOT_IN_SAELENS = {
     "CrossLayerTranscoder",
@@ -38,6 +39,7 @@ NOT_IN_SAELENS = {
     "SpaDE",
     "Temporal",
     "Transcoder",
+    "UniversalSAE",
 }
 
 

@@ -14,7 +14,10 @@ from sae_nb.interop import Imported, read_saelens, write_saelens
 D, N = 8, 24
 TWO_SITES: dict[str, dict[str, object]] = {
     name: {"d_out": 5, "k": 3} for name in ("Transcoder", "SkipTranscoder")
-} | {name: {"widths": [3, 5], "k": 3} for name in ("Crosscoder", "CrossLayerTranscoder")}
+} | {
+    name: {"widths": [3, 5], "k": 3}
+    for name in ("Crosscoder", "CrossLayerTranscoder", "UniversalSAE")
+}
 TWO_SITES["GroupSparse"] = {"d_image": 3, "d_text": 5, "k": 3}
 CANNOT = {"SpaDE", "OrthogonalMatchingPursuit", "PolySAE", *TWO_SITES}
 SIZES: dict[str, dict[str, object]] = {

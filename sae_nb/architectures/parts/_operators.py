@@ -206,8 +206,33 @@ class DenseOperator(MatrixOperator, nn.Module):
         self.weight.div_(self.weight.norm(dim=1, keepdim=True) + UNIT_GUARD)
 
 
+class _InUnits(nn.Module):
+    """Several sites side by side, each in a unit u of its own: differences of rows are counted in it."""
+
+    unit: Tensor
+    widths: tuple[int, ...]
+
+    def _add_units(self) -> None:
+        self.register_buffer("unit", torch.ones(sum(self.widths)))
+
+    def counted(self, rows: Rows) -> Rows:
+        """Differences of rows, each site in its own unit."""
+        return rows / self.unit
+
+    @torch.no_grad()
+    def fit_(self, centred: Rows) -> None:
+        """Read the units off rows around their mean."""
+        for part, unit in zip(
+            torch.split(centred, list(self.widths), dim=1),
+            torch.split(self.unit, list(self.widths)),
+            strict=True,
+        ):
+            spread = part.square().sum(dim=1).mean() * len(self.widths) / sum(self.widths)
+            unit.copy_(torch.where(spread > 0, spread.sqrt(), torch.ones_like(spread)))
+
+
 @checked
-class SitesOperator(DenseOperator):
+class SitesOperator(_InUnits, DenseOperator):
     """Atoms over several sites side by side, each site in a unit of its own: A z = z (W · u), ‖w_j‖ = 1.
 
     u is one number per site, in the model's units, such that every site has the same spread in units of
@@ -231,22 +256,16 @@ class SitesOperator(DenseOperator):
     ([2.449, 2.449, 0.408], torch.Size([4, 2]))
     """
 
-    unit: Tensor
-
     def __init__(
         self, widths: Sequence[int], n_atoms: int, *, generator: Generator | None = None
     ) -> None:
         self.widths = check_integers(widths, name="widths")
         super().__init__(sum(self.widths), n_atoms, generator=generator)
-        self.register_buffer("unit", torch.ones(sum(self.widths)))
+        self._add_units()
 
     def atoms(self) -> Weight:
         """The effective dictionary W · u, with its gradient."""
         return self.weight * self.unit
-
-    def counted(self, rows: Rows) -> Rows:
-        """Differences of rows, each site in its own unit."""
-        return rows / self.unit
 
     def synthesise(self, codes: SparseCodes, bias: Centre = None) -> Rows:
         """A z + b."""
@@ -266,16 +285,65 @@ class SitesOperator(DenseOperator):
         parts = torch.split(self.weight, list(self.widths), dim=1)
         return torch.stack([torch.linalg.vector_norm(part, dim=1) for part in parts], dim=1)
 
+
+NEAR_ONE = 1e-6
+"""A norm this close to 1 is 1: what has not moved stays as it is, to the bit."""
+
+
+@checked
+class ModelsOperator(_InUnits, MatrixOperator):
+    """A dictionary for each of several models, side by side: A z = z [W_1 u_1 | … | W_M u_M], ‖w_mj‖ = 1.
+
+    Each W_m is a parameter of its own, so that one may learn while the others stay. u as in
+    `SitesOperator`.
+
+    Parameters
+    ----------
+    widths
+        Of the models' activations.
+    n_atoms
+        Rows of every W_m.
+    generator
+        Draws the first atoms, uniformly on the sphere of each model.
+
+    Example
+    -------
+    >>> operator = ModelsOperator((2, 3), n_atoms=4)
+    >>> operator.atoms().shape, [part.norm(dim=1).sum().round().item() for part in operator.weights]
+    (torch.Size([4, 5]), [4.0, 4.0])
+    """
+
+    def __init__(
+        self, widths: Sequence[int], n_atoms: int, *, generator: Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.widths = check_integers(widths, name="widths")
+        self.of_models: Sequence[DenseOperator] = nn.ModuleList(  # type: ignore[assignment]
+            DenseOperator(width, n_atoms, generator=generator) for width in self.widths
+        )
+        self._add_units()
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """W_m of each model."""
+        return [one.weight for one in self.of_models]
+
+    def atoms(self) -> Weight:
+        """The effective dictionaries W_m u_m side by side, with their gradient."""
+        return torch.cat(self.weights, dim=1) * self.unit
+
+    def project_gradient_(self) -> None:
+        """Remove from each gradient the part along its atom, which would only change its norm."""
+        for one in self.of_models:
+            one.project_gradient_()
+
     @torch.no_grad()
-    def fit_(self, centred: Rows) -> None:
-        """Read the units off rows around their mean."""
-        for part, unit in zip(
-            torch.split(centred, list(self.widths), dim=1),
-            torch.split(self.unit, list(self.widths)),
-            strict=True,
-        ):
-            spread = part.square().sum(dim=1).mean() * len(self.widths) / sum(self.widths)
-            unit.copy_(torch.where(spread > 0, spread.sqrt(), torch.ones_like(spread)))
+    def project_(self) -> None:
+        """Give every model's part of an atom unit norm again; what has not moved keeps its bits."""
+        for weight in self.weights:
+            norms = weight.norm(dim=1, keepdim=True)
+            moved = (norms - 1).abs() > NEAR_ONE
+            weight.copy_(torch.where(moved, weight / (norms + UNIT_GUARD), weight))
 
 
 @checked

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, first_difference
 from sae_nb.checks import check_count, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
@@ -45,9 +45,8 @@ def check_aligned(acts: Sequence[Activations], *, at_least: int = 2) -> None:
                 f"`acts` must be aligned, row by row, got {len(first)} rows at place 0 and {len(one)} "
                 f"at place {number}. Pool both to samples, or keep the same positions."
             )
-        moved = (one.sample != first.sample) | (one.position != first.position)
-        if bool(moved.any()):
-            row = int(moved.nonzero()[0])
+        row = first_difference(first, one)
+        if row is not None:
             raise ValueError(
                 f"`acts` must be aligned, row by row, but row {row} is {first.where(row)!r} at place 0 "
                 f"and {one.where(row)!r} at place {number}. Capture the same inputs in the same order."

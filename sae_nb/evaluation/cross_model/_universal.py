@@ -10,154 +10,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.sparse import csc_matrix
-from torch import Tensor, nn
 
 from sae_nb.activations import Activations
-from sae_nb.checks import between, check_count, check_k, check_matrix, checked
+from sae_nb.architectures import UniversalSAE
+from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.cross_model._matching import check_aligned, check_same_rows
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
 from sae_nb.evaluation.report._reconstruction import explained_variance
-
-# -------------------------------------------------------------------------------------------------
-# A universal SAE: one code for several models on the same inputs, each with its own encoder and decoder.
-#
-# z = TopK(relu((x_i − μ_i) W_i / s_i + b_i)) from a model i drawn for each batch, and
-# Σ_j ‖x_j − x̂_j(z)‖² / ‖x_j − μ_j‖² over all models j is what is minimised.
-
-
-@checked
-class UniversalSAE(nn.Module):
-    """Encoders and decoders of several models around one dictionary of shared codes.
-
-    Widths, means and scales are read from the aligned activations, and the first atoms are rows of
-    them, drawn by `seed`.
-
-    Raises
-    ------
-    TypeError, ValueError: If activations are not aligned, or counts do not fit.
-    """
-
-    def __init__(self, acts: Sequence[Activations], n_atoms: int, k: int, *, seed: int = 0) -> None:
-        super().__init__()
-        check_aligned(acts)
-        self.n_atoms = check_count(n_atoms, name="n_atoms")
-        self.k = check_k(k, n_atoms)
-        self.n_models = len(acts)
-        generator = torch.Generator().manual_seed(seed)
-        rows = torch.randint(len(acts[0]), (n_atoms,), generator=generator)
-        self.encoders, self.dictionaries = nn.ParameterList(), nn.ParameterList()
-        for number, one in enumerate(acts):
-            x = one.x.detach().float()
-            mean = x.mean(dim=0)
-            scale = (x - mean).square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
-            self.register_buffer(f"mean_{number}", mean)
-            self.register_buffer(f"scale_{number}", scale)
-            noise = 0.1 * torch.randn(n_atoms, x.shape[1], generator=generator) / x.shape[1] ** 0.5
-            start = (x[rows] - mean) / scale + noise
-            start = start / start.norm(dim=1, keepdim=True).clamp_min(1e-12)
-            self.dictionaries.append(nn.Parameter(start.clone()))
-            self.encoders.append(nn.Parameter(start.T.clone()))
-        self.bias = nn.ParameterList(nn.Parameter(torch.zeros(n_atoms)) for _ in acts)
-
-    def standardised(self, model: int, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
-        """Return (x − μ) / s of one model, by its place in the list."""
-        return (x.float() - self.get_buffer(f"mean_{model}")) / self.get_buffer(f"scale_{model}")
-
-    def dense_codes(self, model: int, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n n_atoms"]:
-        """Return the shared code that one model's activations ask for, zeros included."""
-        pre = (self.standardised(model, x) @ self.encoders[model] + self.bias[model]).relu()
-        values, atoms = pre.topk(self.k, dim=1)
-        return torch.zeros_like(pre).scatter(1, atoms, values)
-
-    @checked
-    @torch.no_grad()
-    def encode(self, model: int, x: Float[Tensor, "n d_in"]) -> SparseCodes:
-        """Return the shared code that one model's activations ask for."""
-        model = check_count(model, name="model", at_least=0, at_most=self.n_models - 1)
-        x = check_matrix(x, d_in=self.encoders[model].shape[0])
-        dense = (self.dense_codes(model, part) for part in torch.split(x, 4096))
-        return SparseCodes.concatenate(map(SparseCodes.from_dense, dense))
-
-    @checked
-    def decode(self, model: int, codes: SparseCodes) -> Float[Tensor, "n d_in"]:
-        """Return one model's activations, decoded from any model's code."""
-        model = check_count(model, name="model", at_least=0, at_most=self.n_models - 1)
-        parts = [
-            codes.rows(slice(start, start + 4096)).to_dense() @ self.dictionaries[model]
-            for start in range(0, codes.n_rows, 4096)
-        ]
-        scale = self.get_buffer(f"scale_{model}")
-        return torch.cat(parts) * scale + self.get_buffer(f"mean_{model}")
-
-    def loss(self, model: int, x: Sequence[Float[Tensor, "n d_in"]]) -> Float[Tensor, ""]:
-        """Return the mean over models of the share of energy missed by the code of one, given all their x."""
-        z = self.dense_codes(model, x[model])
-        missed = [
-            (self.standardised(j, rows) - z @ self.dictionaries[j]).square().sum(dim=1).mean()
-            for j, rows in enumerate(x)
-        ]
-        return torch.stack(missed).mean()
-
-    @torch.no_grad()
-    def normalise(self) -> None:
-        """Scale each atom, over all models together, to norm √M; a model's own part may be zero."""
-        squares = torch.stack([d.square().sum(dim=1) for d in self.dictionaries]).mean(dim=0)
-        for dictionary in self.dictionaries:
-            dictionary /= squares.sqrt().clamp_min(1e-12)[:, None]
-
-
-@checked
-def train_universal(
-    acts: Sequence[Activations],
-    *,
-    n_atoms: int,
-    k: int,
-    steps: int = 1000,
-    batch_size: int = 256,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-) -> UniversalSAE:
-    """Train shared codes for several models on aligned activations: the same rows of each.
-
-    Each step of Adam encodes with one model, drawn at random, and decodes to all.
-
-    Raises
-    ------
-    TypeError, ValueError: If activations are not aligned, or counts do not fit.
-
-    Source
-    ------
-    Thasarathan et al., "Universal sparse autoencoders", arXiv 2502.03714.
-
-    Example
-    -------
-    >>> x = torch.randn(128, 4, generator=torch.Generator().manual_seed(0))
-    >>> acts = [Activations.from_tensor(x), Activations.from_tensor(x @ torch.ones(4, 3))]
-    >>> train_universal(acts, n_atoms=8, k=2, steps=3).n_models
-    2
-    """
-    check_count(steps, name="steps")
-    check_count(batch_size, name="batch_size")
-    between(learning_rate, 0, 1e3, name="learning_rate", ends="(]")
-    sae = UniversalSAE(acts, n_atoms, k, seed=seed)
-    optimiser = torch.optim.Adam(sae.parameters(), lr=learning_rate)
-    generator = torch.Generator().manual_seed(seed)
-    x = [one.x.detach().float() for one in acts]
-    with torch.enable_grad():
-        for _ in range(steps):
-            rows = torch.randint(len(x[0]), (batch_size,), generator=generator)
-            model = int(torch.randint(len(x), (), generator=generator))
-            optimiser.zero_grad()
-            loss = sae.loss(model, [one[rows] for one in x])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            sae.normalise()
-    return sae.eval()
-
-
-# -------------------------------------------------------------------------------------------------
-# Are atoms shared? Firing entropy, co-firing over the true union, and reconstruction across models.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -265,28 +125,29 @@ def measure_universality(
 
     Example
     -------
-    >>> from sae_nb.evaluation import train_universal
     >>> x = torch.randn(128, 4, generator=torch.Generator().manual_seed(0))
     >>> acts = [Activations.from_tensor(x), Activations.from_tensor(2 * x)]
-    >>> found = measure_universality(train_universal(acts, n_atoms=8, k=2, steps=3), acts)
-    >>> found.r2.shape
+    >>> u = UniversalSAE([4, 4], n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
+    >>> u.initialise(acts)
+    >>> measure_universality(u, acts).r2.shape
     (2, 2)
     """
     check_aligned(acts)
-    if len(acts) != sae.n_models:
+    if tuple(one.d_in for one in acts) != sae.widths:
         raise ValueError(
-            f"`acts` must be of the {sae.n_models} models of the SAE, in order, got {len(acts)}."
+            f"`acts` must be of the models of the SAE, of widths {list(sae.widths)} in this order, got "
+            f"{[one.d_in for one in acts]}. Capture each at its hook point."
         )
-    codes = [sae.encode(i, one.x) for i, one in enumerate(acts)]
-    found = compare_firing(codes, n_bootstrap=n_bootstrap, seed=seed)
-    order = torch.randperm(len(acts[0]), generator=torch.Generator().manual_seed(seed))
     r2, floor = np.zeros((2, len(acts), len(acts)))
+    order = torch.randperm(len(acts[0]), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
+        codes = [sae.encode(one, reads=i) for i, one in enumerate(acts)]
         for i, one in enumerate(codes):
-            for j, target in enumerate(acts):
-                x, x_hat = target.x.float(), sae.decode(j, one)
+            for j, (target, x_hat) in enumerate(zip(acts, sae.decode(one), strict=True)):
+                x = target.x.to(x_hat)
                 r2[i, j] = explained_variance(x, x_hat)
-                floor[i, j] = explained_variance(x, x_hat[order])
+                floor[i, j] = explained_variance(x, x_hat[order.to(x_hat.device)])
+    found = compare_firing(codes, n_bootstrap=n_bootstrap, seed=seed)
     return replace(found, r2=r2, r2_floor=floor)
 
 

@@ -1,0 +1,283 @@
+"""One code that any of several models gives: whose turn it is, what moves then, and what is shared after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from tests.architectures.conftest import in_one_go_and_in_two
+from tests.architectures.test_crosscoder import sites
+from tests.architectures.test_one_step import Shapes
+
+WIDTHS, N_ATOMS, K = (16, 20), 32, 2
+SILENT, ALIVE = torch.full((N_ATOMS,), 1000), torch.zeros(N_ATOMS, dtype=torch.int64)
+
+
+def build(seed: int = 0, **settings: Any) -> sn.UniversalSAE:
+    generator = torch.Generator().manual_seed(seed)
+    return sn.UniversalSAE(WIDTHS, N_ATOMS, K, generator=generator, **settings)
+
+
+def begun(x: list[Tensor], seed: int = 0, **settings: Any) -> sn.UniversalSAE:
+    u = build(**settings)
+    u.initialise(x, torch.Generator().manual_seed(seed))
+    return u
+
+
+def of_model(u: sn.UniversalSAE, i: int) -> dict[str, Tensor]:
+    """Everything that belongs to one model, by name."""
+    parts = (f"of_models.{i}.", f"encoders.{i}.", f"pre_biases.{i}")
+    return {n: p for n, p in u.named_parameters() if any(part in n for part in parts)}
+
+
+def test_a_step_moves_the_drawn_model_alone() -> None:
+    """Over steps, with and without dead atoms: every parameter of the others keeps its bits."""
+    x, _ = sites(300)
+    u, turns = begun(x), set()
+    optimiser = torch.optim.Adam(u.parameters(), lr=0.01)
+    for step in range(8):
+        turn = u.turn
+        turns.add(turn)
+        before = {i: {n: p.clone() for n, p in of_model(u, i).items()} for i in range(2)}
+        optimiser.zero_grad()
+        silent = ALIVE if step % 2 else SILENT
+        u.training_loss(torch.cat(x, dim=1), silent, 100, 0.5).total.backward()
+        u.before_optimiser_step()
+        optimiser.step()
+        u.after_optimiser_step()
+        for i in range(2):
+            same = [torch.equal(p, before[i][n]) for n, p in of_model(u, i).items()]
+            assert len(same) == 4
+            assert not any(same) if i == turn else all(same)
+    assert turns == {0, 1}
+
+
+def test_training_keeps_adams_memories_of_each_model_apart() -> None:
+    """Of twelve steps, Adam counts those of each model's turns, and no others."""
+    x, _ = sites(300)
+    u = begun(x, seed=3)
+    expected = [0, 0]
+    for _ in range(12):
+        expected[u.turn] += 1
+        u.draws[1] += 1
+    u.draws[1] = 0
+    training = sn.training._loop.Training(
+        u, x, sn.TrainConfig(steps=12, batch_size=64), callbacks=None
+    )
+    training.run()
+    state = training.learners[0].optimiser.state
+    for i, count in enumerate(expected):
+        assert {int(state[p]["step"]) for p in of_model(u, i).values()} == {count}
+    assert min(expected) > 0
+
+
+@pytest.mark.parametrize("update", ["turns", "joint"])
+def test_the_loss_is_that_of_dense_codes(update: str) -> None:
+    """1/M Σ_m ‖x_m − x̂_m‖² over the spread of x_m, and every gradient that a step has."""
+    x, _ = sites(200)
+    x = [part.double() for part in x]
+    u = build(update=update).double()
+    u.initialise(x, torch.Generator().manual_seed(0))
+    rows, turn = torch.cat(x, dim=1), u.turn
+    loss = u.training_loss(rows, ALIVE, 100, 0.5)
+    units = u.operator.unit.split(list(WIDTHS))
+    means = u.scaling.mean.split(list(WIDTHS))
+    seen = [(part - m) / unit for part, m, unit in zip(x, means, units, strict=True)]
+    encoder = u.encoders[turn]
+    pre = (seen[turn] - u.pre_biases[turn]) @ encoder.weight.T + encoder.bias
+    top = pre.topk(K, dim=1)
+    z = torch.zeros_like(pre).scatter(1, top.indices, top.values.relu())
+    missed = torch.zeros(())
+    for m, part in enumerate(seen):
+        own = update == "joint" or m == turn
+        weight, bias = u.operator.weights[m], u.pre_biases[m]
+        x_hat = z @ (weight if own else weight.detach()) + (bias if own else bias.detach())
+        spread = part.square().sum(dim=1).mean()
+        missed = missed + (part - x_hat).square().sum(dim=1).mean() / spread / 2
+    assert float(loss.total.detach()) == pytest.approx(float(missed.detach()), rel=1e-9)
+    named = dict(u.named_parameters())
+    ours = torch.autograd.grad(loss.total, list(named.values()), allow_unused=True)
+    theirs = torch.autograd.grad(missed, list(named.values()), allow_unused=True)
+    for one, two in zip(ours, theirs, strict=True):
+        assert (one is None) == (two is None)
+        if one is not None:
+            torch.testing.assert_close(one, two)
+
+
+def test_models_are_drawn_alike_from_one_seed_and_take_equal_turns() -> None:
+    """Whatever the global generator does; another seed draws otherwise."""
+
+    def turns(seed: int, n: int = 600) -> list[int]:
+        u, drawn = begun(sites(50)[0], seed), []
+        for _ in range(n):
+            drawn.append(u.turn)
+            u.draws[1] += 1
+        return drawn
+
+    first = turns(0)
+    torch.manual_seed(5)
+    assert turns(0) == first
+    assert turns(1, 40) != first[:40]
+    assert 0.4 < np.mean(first) < 0.6
+    assert 0.4 < np.mean(np.diff(first) != 0) < 0.6
+
+
+def test_three_models_take_turns() -> None:
+    """Each gives a code of its own, decoded to all."""
+    x, _ = sites(100)
+    u = sn.UniversalSAE([16, 20, 16], 24, 2, generator=torch.Generator().manual_seed(0))
+    data = [*x, x[0] * 2]
+    sn.train(u, data, steps=12, batch_size=32, progress=False)
+    for i, part in enumerate(data):
+        codes = u.encode(part, reads=i)
+        assert [p.shape[1] for p in u.decode(codes)] == [16, 20, 16]
+
+
+def test_a_resumed_training_draws_the_same_models(tmp_path: Path) -> None:
+    """Twelve steps in one go, or six and six: the same bits, though the global generator has moved."""
+    whole, again = in_one_go_and_in_two(build, sites(600)[0], tmp_path)
+    assert whole.draws[1] == 12
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_what_is_shared_is_found_and_shuffled_rows_share_nothing() -> None:
+    """R² of each model from a code of the other; the floor is a training on shuffled rows."""
+    x, _ = sites(1200)
+    order = torch.randperm(1200, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for name, data in (("aligned", x), ("shuffled", [x[0], x[1][order]])):
+        u = build()
+        sn.train(u, data, steps=250, batch_size=256, progress=False)
+        acts = [sn.Activations.from_tensor(part) for part in x]
+        found[name] = sn.evaluation.measure_universality(u, acts, n_bootstrap=0)
+    across = ~np.eye(2, dtype=bool)
+    assert np.diag(found["aligned"].r2).min() > 0.6
+    assert found["aligned"].r2[across].min() > 0.35
+    assert found["shuffled"].r2[across].max() < 0.1
+    assert found["aligned"].value > 4 * found["aligned"].floor
+
+
+def test_one_model_is_enough_to_read() -> None:
+    """Alone, in a list or side by side: the same code; lists in, lists out, leading axes kept."""
+    x, _ = sites(120)
+    u = begun(x).eval()
+    for i, part in enumerate(x):
+        codes = u.encode(part, reads=i)
+        for other in (x, torch.cat(x, dim=1)):
+            assert torch.equal(u.encode(other, reads=i).values, codes.values)
+        for x_hat, d, b in zip(u.decode(codes), u.dictionaries, u.biases, strict=True):
+            torch.testing.assert_close(x_hat, codes.to_dense() @ d + b, rtol=1e-4, atol=1e-3)
+        assert u.encode(part.reshape(4, 30, -1), reads=i).shape == (4, 30, N_ATOMS)
+    assert [part.shape[1] for part in u(x, reads=1)] == list(WIDTHS)
+    assert u(x[1], reads=1).shape == (120, sum(WIDTHS))
+
+
+def test_models_train_alike_from_tensors_activations_and_disk(tmp_path: Path) -> None:
+    """The same rows give the same weights to the bit, wherever they lie; places are remembered."""
+    x, _ = sites(400)
+    acts = [
+        sn.Activations.from_tensor(part, hook_point="resid_post.1", model_name=name)
+        for part, name in zip(x, ("base", "chat"), strict=True)
+    ]
+    for i, part in enumerate(acts):
+        part.save(tmp_path / str(i))
+    stored = [sn.load_activations(tmp_path / str(i)) for i in range(2)]
+    found = []
+    for data in (x, acts, stored, torch.cat(x, dim=1)):
+        u = build()
+        sn.train(u, data, steps=6, batch_size=64, progress=False)
+        found.append(u)
+    for other in found[1:]:
+        for one, two in zip(
+            found[0].state_dict().values(), other.state_dict().values(), strict=True
+        ):
+            assert torch.equal(one, two)
+    assert (found[1].hook_point, found[1].model_name) == (
+        "resid_post.1 + resid_post.1",
+        "base + chat",
+    )
+    assert torch.equal(
+        found[0].encode(stored[1], reads=1).values, found[0].encode(x[1], reads=1).values
+    )
+
+
+def test_it_trains_from_the_live_model() -> None:
+    """A stream of two hook points of one model."""
+    model = sn.load_model("tiny-gpt")
+    prose = [str(text) for text in sn.data.prose()][:8]
+    stream = sn.stream(model, prose, ["resid_post.1", "resid_post.3"], buffer=500)
+    u = sn.UniversalSAE([128, 128], 64, 4, generator=torch.Generator().manual_seed(0))
+    assert sn.train(u, stream, steps=10, batch_size=128, progress=False).history[-1].r2 > 0
+
+
+def test_atoms_can_start_at_the_data() -> None:
+    """The parts of an atom come from the same rows of each model, and have length 1 in its unit."""
+    x, _ = sites(300)
+    u = build()
+    u.initialise(x, torch.Generator().manual_seed(0), method="spread")
+    for weight, encoder in zip(u.operator.weights, u.encoders, strict=True):
+        torch.testing.assert_close(weight.norm(dim=1), torch.ones(N_ATOMS))
+        cosines = torch.nn.functional.cosine_similarity(weight, encoder.weight, dim=1)
+        torch.testing.assert_close(cosines, torch.ones(N_ATOMS))
+    acts = [sn.Activations.from_tensor(part) for part in x]
+    r2 = sn.evaluation.measure_universality(u, acts, n_bootstrap=0).r2
+    assert r2[~np.eye(2, dtype=bool)].min() > 0.2  # before any step
+
+
+def test_wider_models_take_smaller_steps() -> None:
+    """So that atoms turn by one angle: 0.08 / √d of each."""
+    u = sn.UniversalSAE([4, 16], 8, 2)
+    shares = u.learning_rate_shares()
+    rate = u.recipe().learning_rate
+    assert len(shares) == len(list(u.parameters())) == 8
+    for i, width in enumerate((4, 16)):
+        for parameter in of_model(u, i).values():
+            assert rate * shares[parameter] == pytest.approx(0.08 / width**0.5)
+
+
+def test_a_training_step_builds_no_dense_code() -> None:
+    """The only (rows, n_atoms) matrix is the tile of pre-codes."""
+    rows, n_atoms = 96, 1111
+    u = sn.UniversalSAE([20, 12], n_atoms, 4, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(rows, 32, generator=torch.Generator().manual_seed(0))
+    u.initialise(x)
+    silent = torch.zeros(n_atoms, dtype=torch.long)
+    u.training_loss(x, silent, 1, 0.5).total.backward()
+    with Shapes() as shapes:
+        u.training_loss(x, silent, 1, 0.5).total.backward()
+    large = {func for func, shape in shapes.made if sorted(shape) == [rows, n_atoms]}
+    assert large <= {"aten.mm.out", "aten.view.default", "aten.detach.default"}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda u, x, y: u.encode(y), ValueError, r"d_in=16, got shape \(60, 20\)"),
+        (lambda u, x, y: u.encode(x, reads=2), ValueError, "`reads` must be"),
+        (lambda u, x, y: u.encode(x, reads="0"), TypeError, "`reads` must be"),
+        (lambda u, x, y: u.encode([y, x]), ValueError, r"widths of UniversalSAE, \[16, 20\]"),
+        (lambda u, x, y: u.encode([x]), ValueError, "one entry per hook point, 2, got 1"),
+        (lambda u, x, y: u.encode(x, k=33), ValueError, "`k` must"),
+        (lambda u, x, y: u(x.int()), TypeError, "floating-point"),
+        (lambda u, x, y: sn.train(u, x, steps=1), ValueError, "list for UniversalSAE"),
+        (lambda u, x, y: sn.train(u, [x, y[:7]], steps=1), ValueError, "row 7 is sample 7 "),
+        (
+            lambda u, x, y: sn.evaluation.measure_universality(
+                u, [sn.Activations.from_tensor(part) for part in (y, x)]
+            ),
+            ValueError,
+            r"widths \[16, 20\] in this order, got \[20, 16\]",
+        ),
+    ],
+)
+def test_what_is_not_its_models_is_refused(call: Any, error: Any, message: str) -> None:
+    """With the rule, what was given and what to do, before any work."""
+    with pytest.raises(error, match=message):
+        call(build(), *sites(60)[0])
