@@ -511,9 +511,10 @@ class SparseAutoencoder(nn.Module, ABC):
         self._scale(rows, generator)
         if method is not None:
             own = getattr(self, "tolerance", None)
+            target = self.split(rows)[1]
             atoms = starting_atoms(
                 self.operator.counted(
-                    sample(rows, rows_wanted(self.n_atoms), generator) - self.bias
+                    sample(target, rows_wanted(self.n_atoms), generator) - self.bias
                 ),
                 self.n_atoms,
                 levels=levels if method == "levels" else 1,

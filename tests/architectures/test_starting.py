@@ -91,7 +91,8 @@ def test_every_dictionary_can_start_at_the_data(name: str, x: Tensor) -> None:
     assert not torch.isclose(first.dictionary, before).any(dim=1).all()
     assert float((first.dictionary.norm(dim=1) - 1).abs().max()) < 1e-5
     start = first.dictionary.clone()
-    sn.train(first, x, steps=1, learning_rate=1e-6, progress=False)
+    data = sn.Activations.from_tensor(x, gradient=x.flip(0)) if first.reads_gradient else x
+    sn.train(first, data, steps=1, learning_rate=1e-6, progress=False)
     assert torch.allclose(first.dictionary, start, atol=1e-4)
 
 

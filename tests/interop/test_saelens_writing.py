@@ -33,6 +33,8 @@ SIZES: dict[str, dict[str, object]] = {
         "Archetypal",
         "OrthogonalMatchingPursuit",
         "PolySAE",
+        "GradientSAE",
+        "VariationalSAE",
     )
 } | TWO_SITES
 
@@ -46,7 +48,8 @@ def x() -> Tensor:
 def trained(name: str, x: Tensor) -> sn.SparseAutoencoder:
     """A few steps, so that every part has moved."""
     sae = ARCHITECTURES[name](D, N, **SIZES.get(name, {}))  # type: ignore[arg-type]
-    sn.train(sae, x, sn.TrainConfig(steps=20, batch_size=50), progress=False)
+    data = sn.Activations.from_tensor(x, gradient=x.flip(0)) if sae.reads_gradient else x
+    sn.train(sae, data, sn.TrainConfig(steps=20, batch_size=50), progress=False)
     sae.model_name, sae.hook_point = "tiny-gpt", "resid_post.2"
     return sae
 
