@@ -109,7 +109,10 @@ class ITDA(Untrained, SparseAutoencoder):
         nonnegative: bool = False,
         stored: Sequence[tuple[int, int, str]] = (),
     ) -> None:
-        if any(len(row) != len(StoredRow._fields) for row in stored):
+        fields = len(StoredRow._fields)
+        if not isinstance(stored, Sequence) or any(
+            not isinstance(row, Sequence) or len(row) != fields for row in stored
+        ):
             raise ValueError(
                 f"`stored` must have (sample, position, words) for each atom, got {shown(stored)}. "
                 "`fit` sets it."

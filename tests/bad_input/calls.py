@@ -608,6 +608,7 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
 
 OUTSIDE: dict[str, str] = {
     "activations.ActivationSource": "a protocol",
+    "activations.Alignment": "made by align",
     "architectures.IdentityProx": "takes nothing",
     "architectures.MatrixOperator": "abstract",
     "architectures.Operator": "a protocol",

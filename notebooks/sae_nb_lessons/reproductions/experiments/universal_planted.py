@@ -52,7 +52,7 @@ def run(seed: int, *, steps: int = 1000) -> dict[str, float]:
         ("untrained", "turns", rows),
     ):
         start = torch.Generator().manual_seed(1000 + seed)
-        u = sn.UniversalSAE(WIDTHS, N_CONCEPTS, L0, update=update, generator=start)
+        u = sn.UniversalSAE(WIDTHS, N_CONCEPTS, L0, update=update, generator=start)  # type: ignore[arg-type]
         if name == "untrained":
             u.initialise(data, start)
         else:
@@ -77,8 +77,8 @@ def measured(u: Any, concepts: list[Tensor], rows: list[Tensor]) -> dict[str, fl
         "shared": share(shared[BOTH]),
         "faint": share(shared[FAINT]),
         "own": share(torch.cat([near[0].any(dim=1)[FIRST], near[1].any(dim=1)[SECOND]])),
-        "own r2": float(np.diag(found.r2).min()),
-        "across r2": float(found.r2[ACROSS].min()),
+        "own r2": float(np.diag(found.r2).min()),  # type: ignore[arg-type]
+        "across r2": float(found.r2[ACROSS].min()),  # type: ignore[index]
         "overlap": found.value,
         "entropy": float(np.nanmean(found.entropy)),
     }
