@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.interop._circuit_tracer import read_circuit_tracer as read_circuit_tracer
     from sae_nb.interop._detection import IMPORTED as IMPORTED
     from sae_nb.interop._dictionary_learning import (
         read_dictionary_learning as read_dictionary_learning,

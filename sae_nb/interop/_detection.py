@@ -8,6 +8,7 @@ from pathlib import Path
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.files import MANIFEST
 from sae_nb.interop import (
+    _circuit_tracer as circuit_tracer,
     _dictionary_learning as dictionary_learning,
     _gemma_scope as gemma_scope,
     _openai as openai,
@@ -45,6 +46,8 @@ _LAYOUTS: tuple[tuple[str, tuple[str, ...], Reader], ...] = (
 def reader_of(path: Path) -> Reader | None:
     """Return the reader of a folder or file of another library; None if it is of none."""
     if path.is_file():
+        if circuit_tracer.is_transcoder(path):
+            return circuit_tracer.read_circuit_tracer
         return openai.read_openai if path.suffix == ".pt" else None
     for _, names, reader in _LAYOUTS:
         if all((path / name).is_file() for name in names):
@@ -54,7 +57,8 @@ def reader_of(path: Path) -> Reader | None:
 
 def known_layouts() -> str:
     """Return a sentence part that lists the layouts, for messages."""
-    return ", ".join(f"{library} ({' and '.join(names)})" for library, names, _ in _LAYOUTS)
+    folders = ", ".join(f"{library} ({' and '.join(names)})" for library, names, _ in _LAYOUTS)
+    return f"{folders}; of {circuit_tracer.LIBRARY} a file, layer_0.safetensors"
 
 
 def hub_sae(name: str) -> Path:

@@ -49,6 +49,16 @@ def known_hook_point(name: str | None) -> str | None:
     return standard
 
 
+_MLP = re.compile(r"(?:.+\.)?(?:layers|h|blocks|layer)\.(\d+)\.(?:mlp|feed_forward|ffn)")
+
+
+def sites_of(module: str) -> tuple[str, str]:
+    """Where a transcoder of a module reads and writes: its input, its output."""
+    if mlp := _MLP.fullmatch(module):
+        return f"mlp_in.{mlp[1]}", f"mlp_out.{mlp[1]}"
+    return f"{module}.input", f"{module}.output"
+
+
 # -------------------------------------------------------------------------------------------------
 # Strangers: a reader of another library's files meets whatever is in them with a named error.
 
@@ -138,6 +148,23 @@ def _leaves(value: Any, at: tuple[str, ...], path: Path) -> list[tuple[str, Any]
     return [leaf for name, inner in value.items() for leaf in _leaves(inner, (*at, name), path)]
 
 
+_LINE = re.compile(r"^(?P<indent>\s*)(?P<name>[\w.-]+)\s*:\s*(?P<value>[^#]*)")
+
+
+def flat_yaml(path: Path) -> dict[str, str]:
+    """Two levels of plain `name: value` lines, which is all these files use."""
+    facts: dict[str, str] = {}
+    section = ""
+    for line in existing(path).read_text("utf-8").splitlines():
+        if match := _LINE.match(line):
+            value = match["value"].strip().strip("'\"")
+            if not match["indent"]:
+                section = match["name"]
+            if value:
+                facts[f"{section}.{match['name']}" if match["indent"] else section] = value
+    return facts
+
+
 # -------------------------------------------------------------------------------------------------
 # Originals. Reading changes numbers: norms are divided out, logarithms taken, maps merged. None of it
 # can be undone to the last bit, and some of it not at all (which data points an archetypal dictionary
@@ -156,8 +183,8 @@ class Original:
     """By that library's names, in its shapes and dtypes; views of the SAE's own where they are the same."""
 
     config: dict[str, Any]
-    place: tuple[str | None, str | None] = (None, None)
-    """What its JSON file says; hook point and model at the time, which must not change: a file names
+    place: tuple[str | None, ...] = (None, None, None)
+    """What its JSON file says; hook points and model at the time, which must not change: a file names
     them."""
 
 
@@ -165,10 +192,14 @@ def remember(sae: S, library: str, tensors: Mapping[str, Tensor], config: Mappin
     """Let an SAE remember the file it was read from; returns the SAE."""
     own = [tensor.detach() for tensor in (*sae.parameters(), *sae.buffers())]
     shared = {name: _shared(tensor, own) for name, tensor in tensors.items()}
-    place = (sae.hook_point, sae.model_name)
+    place = _place(sae)
     original = Original(library=library, tensors=shared, config=dict(config), place=place)
     setattr(sae, ATTRIBUTE, original)
     return sae
+
+
+def _place(sae: SparseAutoencoder) -> tuple[str | None, ...]:
+    return (sae.hook_point, sae.target_hook_point, sae.model_name)
 
 
 def write_folder(
@@ -180,20 +211,22 @@ def write_folder(
     translate: Callable[[SparseAutoencoder], tuple[dict[str, Tensor], dict[str, Any]]],
     read: Callable[[Path], SparseAutoencoder],
     metadata: Mapping[str, Any] | None = None,
+    transcoders: bool = False,
 ) -> Path:
     """Write a new folder of another library: what was read, if the SAE is still that, else a translation.
 
     `files` are its configuration and its weights, `translate` gives tensors and configuration by that
-    library's names, `read` is its reader, and `metadata` more to state under that name.
+    library's names, `read` is its reader, `metadata` more to state under that name, and `transcoders`
+    whether it has them.
     """
-    if sae.writes is not None or sae.by_site:
+    if sae.by_site or len(sae.sites) > (2 if transcoders else 1):
         raise TypeError(
             f"`sae` must read and write one site to be written for {library}, got {type(sae).__name__}, "
             f"which has {len(sae.sites)}. Save it with sae.save(…)."
         )
     folder = Path(folder)
     original = getattr(sae, ATTRIBUTE, None)
-    now = (library, (sae.hook_point, sae.model_name))
+    now = (library, _place(sae))
     with new_folder(folder) as partial:
 
         def store(tensors: dict[str, Tensor], config: dict[str, Any]) -> None:

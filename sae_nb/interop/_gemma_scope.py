@@ -31,7 +31,8 @@ def read_gemma_scope(folder: str | Path) -> Imported:
     """Read a JumpReLU SAE of Gemma Scope or Gemma Scope 2.
 
     Layer and stated L0 are read from the folder's name ("layer_12/width_16k/average_l0_82"), and
-    whether it is of the MLP ("…-pt-mlp"); of attention and of transcoders the hook point stays None.
+    whether it is of the MLP ("…-pt-mlp"); of attention and of transcoders the hook point stays None. A
+    transcoder reads its MLP's input after the norm and without that norm's gain.
 
     Parameters
     ----------
@@ -54,12 +55,14 @@ def read_gemma_scope(folder: str | Path) -> Imported:
     check_holds(arrays, _NAMES, folder, f"Is it of {LIBRARY}?")
     config = read_json(folder / CONFIG) if newer and (folder / CONFIG).is_file() else {}
     skip = arrays.get("affine_skip_connection")
+    site = _SITE.match(str(folder))
     return assemble(
         arrays["w_dec"],
         arrays["b_dec"],
         encoding=Encoding(rule="jumprelu", pre_bias=False),
         origin=_origin(folder, config),
         hook_point=_hook_point(str(folder)),
+        transcodes=skip is not None or (site is not None and site[1].startswith("transcoder")),
         encoder=arrays["w_enc"].T,
         encoder_bias=arrays["b_enc"],
         threshold=arrays["threshold"],

@@ -1,7 +1,7 @@
 """Imported: another library's SAE, giving the codes and reconstructions that library gives.
 
 u = (norm(x) − p·b)Eᵀ + a,  z = select(u),  x̂ = denorm(zD + b) + xWᵀ, where p says whether the bias
-is taken off first and W is the skip connection some have.
+is taken off first and W is the skip connection some have. A transcoder's D, b and W are where it writes.
 """
 
 from __future__ import annotations
@@ -226,8 +226,12 @@ class Imported(FromFile, SparseAutoencoder):
 
     Parameters
     ----------
+    d_in, n_atoms
+        Sizes.
     encoding, origin
         The rule, an `Encoding`, and where the SAE comes from, an `Origin`; or their fields.
+    d_out
+        For a transcoder, the width of what it writes; None: an SAE, which writes what it reads.
     parts
         Names of the optional tensors it has: "encoder", "encoder_bias", "threshold", "gate_bias",
         "magnitude", "skip".
@@ -240,6 +244,7 @@ class Imported(FromFile, SparseAutoencoder):
     """
 
     unit_atoms = False
+    later_settings = {"d_out": None}
 
     encoder: Tensor
     encoder_bias: Tensor
@@ -256,12 +261,15 @@ class Imported(FromFile, SparseAutoencoder):
         encoding: Encoding | dict[str, Any],
         origin: Origin | dict[str, Any],
         parts: tuple[str, ...] = ("encoder", "encoder_bias"),
+        d_out: int | None = None,
     ) -> None:
-        super().__init__(DenseOperator(d_in, n_atoms))
+        width = d_in if d_out is None else d_out
+        super().__init__(DenseOperator(width, n_atoms), d_in)
+        self.writes = None if d_out is None else (d_out,)
         self.encoding = encoding if isinstance(encoding, Encoding) else Encoding(**encoding)
         self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
         self.parts = tuple(parts)
-        shapes = part_shapes(d_in, n_atoms)
+        shapes = part_shapes(d_in, n_atoms, width)
         for name in self.parts:
             self.register_parameter(name, nn.Parameter(torch.zeros(shapes[name])))
 
@@ -278,9 +286,10 @@ class Imported(FromFile, SparseAutoencoder):
             "encoding": asdict(self.encoding),
             "origin": asdict(self.origin),
             "parts": list(self.parts),
+            "d_out": None if self.writes is None else self.d_out,
         }
 
-    def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_in"]:
+    def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_out"]:
         """Add up the atoms of each row, and the bias.
 
         Where activations are normalised (`encoding.norm`), this is in normalised units, and `sae(x)`
@@ -288,15 +297,15 @@ class Imported(FromFile, SparseAutoencoder):
         """
         return super().decode(codes)
 
-    def forward(self, x: Data) -> Float[Tensor, "*batch d_in"]:
-        """Reconstruct activations, in their own dtype."""
+    def forward(self, x: Data) -> Float[Tensor, "*batch d_out"]:
+        """Reconstruct activations, or what a transcoder writes, in the dtype of x."""
         rows, x = self._rows(x), as_tensor(x)
         x_hat = self.decode(self._encode(rows, self.k))
         centre, scale = self._norm(rows)
         x_hat = x_hat * scale + centre
         if "skip" in self.parts:
             x_hat = x_hat + rows @ self.skip.T
-        return x_hat.reshape(x.shape).to(x.dtype)
+        return x_hat.reshape(*x.shape[:-1], self.d_out).to(x.dtype)
 
     def _norm(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
         if self.encoding.norm == "layer_norm":
@@ -379,7 +388,7 @@ def group_maxima(
     return SparseCodes(values[order], atoms[order].to(index_dtype(n_atoms)), offsets, n_atoms)
 
 
-def part_shapes(d_in: int, n_atoms: int) -> dict[str, tuple[int, ...]]:
+def part_shapes(d_in: int, n_atoms: int, d_out: int) -> dict[str, tuple[int, ...]]:
     """Shapes of the optional tensors."""
     return {
         "encoder": (n_atoms, d_in),
@@ -387,38 +396,53 @@ def part_shapes(d_in: int, n_atoms: int) -> dict[str, tuple[int, ...]]:
         "threshold": (n_atoms,),
         "gate_bias": (n_atoms,),
         "magnitude": (n_atoms,),
-        "skip": (d_in, d_in),
+        "skip": (d_out, d_in),
     }
 
 
 def assemble(
-    dictionary: Float[Tensor, "n_atoms d_in"],
-    bias: Float[Tensor, " d_in"] | None,
+    dictionary: Float[Tensor, "n_atoms d_out"],
+    bias: Float[Tensor, " d_out"] | None,
     *,
     encoding: Encoding,
     origin: Origin,
     hook_point: str | None,
+    target_hook_point: str | None = None,
+    transcodes: bool = False,
     **parts: Tensor | None,
 ) -> Imported:
-    """Put an imported SAE together from its tensors, in eval mode."""
+    """Put an imported SAE, or a transcoder, together from its tensors, in eval mode."""
     if dictionary.ndim != 2 or 0 in dictionary.shape:
         raise ValueError(
             "The dictionary in the file must be a matrix with a row per atom, got shape "
             f"{tuple(dictionary.shape)}. The file may be damaged, or of another kind."
         )
-    n_atoms, d_in = dictionary.shape
+    n_atoms, d_out = dictionary.shape
     given = {name: tensor for name, tensor in parts.items() if tensor is not None}
+    d_in = given["encoder"].shape[-1] if transcodes else d_out
+    if transcodes and encoding.pre_bias:
+        raise ValueError(
+            "A transcoder's bias must not be taken off what it reads, because it is of what it writes, and "
+            "this file says that it is. Save it with apply_b_dec_to_input=False."
+        )
+    facts: dict[str, Any] = {
+        "encoding": encoding,
+        "origin": origin,
+        "d_out": d_out if transcodes else None,
+    }
     with torch.device("meta"):
-        sae = Imported(d_in, n_atoms, encoding=encoding, origin=origin, parts=tuple(given))
-    shapes = {"dictionary": (n_atoms, d_in), "bias": (d_in,), **part_shapes(d_in, n_atoms)}
-    zero = torch.zeros(d_in)
+        sae = Imported(d_in, n_atoms, parts=tuple(given), **facts)
+    own = {"dictionary": (n_atoms, d_out), "bias": (d_out,)}
+    shapes = own | part_shapes(d_in, n_atoms, d_out)
+    zero = torch.zeros(d_out)
     given |= {"dictionary": dictionary, "bias": zero if bias is None else bias}
     ready = {name: _checked(name, value, shapes[name]) for name, value in given.items()}
     state = {"operator.weight": ready.pop("dictionary"), "pre_bias": ready.pop("bias"), **ready}
-    state |= {f"scaling.{name}": v for name, v in InputScaling(d_in).state_dict().items()}
+    state |= {f"scaling.{name}": v for name, v in InputScaling(d_out).state_dict().items()}
     state["initialised"] = torch.tensor(data=True)
     sae.load_state_dict(state, assign=True)
     sae.hook_point, sae.model_name = hook_point, origin.model_name
+    sae.target_hook_point = target_hook_point
     return sae.eval()
 
 

@@ -122,7 +122,7 @@ def _encoding(rule: str, k: int | None, threshold: float | None) -> Encoding:
 
 def _encoder(
     tensors: Mapping[str, Tensor], encoding: Encoding, threshold: float | None
-) -> dict[str, Tensor]:
+) -> dict[str, Any]:
     if encoding.rule in ("matching", "orthogonal"):
         return {}
     blocks = [

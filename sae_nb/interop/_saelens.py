@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,10 +15,12 @@ from sae_nb.architectures import (
     Gated,
     MatchingPursuit,
     OneStep,
+    SkipTranscoder,
     SparseAutoencoder,
     Temporal,
     ThresholdProx,
     TopKProx,
+    Transcoder,
 )
 from sae_nb.checks import checked
 from sae_nb.files import read_json, read_tensors
@@ -43,6 +45,8 @@ _NORMS: dict[str, Norm] = {
 }
 _JUMPS = ("jumprelu", "jumprelu_transcoder", "jumprelu_skip_transcoder")
 _PLAIN = ("standard", "transcoder", "skip_transcoder")
+_TRANSCODER = "transcoder"
+"""What the architectures that write elsewhere end with."""
 _KNOWN = (*_PLAIN, *_JUMPS, "topk", "abstopk", "gated", "matching_pursuit", "batchtopk", "temporal")
 
 Turn = Callable[[Tensor], Tensor]
@@ -125,11 +129,6 @@ def _of(
         )
     if architecture == "temporal":
         return temporal_of_saelens(config, tensors, origin_of(config))
-    if config.get("d_out", config.get("d_in")) != config.get("d_in"):
-        raise ValueError(
-            f"A transcoder must have d_out = d_in={config.get('d_in')} to be used here, got "
-            f"d_out={config.get('d_out')}."
-        )
     return _assembled(config, tensors, scale)
 
 
@@ -138,7 +137,8 @@ def _assembled(config: dict[str, Any], tensors: dict[str, Tensor], scale: float 
     dictionary = tensors["W_dec"]
     parts = _parts(architecture, config, tensors)
     bias = tensors["b_dec"]
-    pre_bias = bool(config.get("apply_b_dec_to_input", True))
+    transcodes = architecture.endswith(_TRANSCODER)
+    pre_bias = bool(config.get("apply_b_dec_to_input", not transcodes))
     if architecture == "matching_pursuit" and not pre_bias:
         bias = torch.zeros_like(bias)  # tied: added back only where it was taken off
     if architecture in ("topk", "abstopk") and config.get("rescale_acts_by_decoder_norm"):
@@ -157,6 +157,8 @@ def _assembled(config: dict[str, Any], tensors: dict[str, Tensor], scale: float 
         encoding=_encoding(architecture, config, pre_bias=pre_bias),
         origin=origin_of(config),
         hook_point=known_hook_point(config["metadata"].get("hook_name")),
+        target_hook_point=known_hook_point(config["metadata"].get("hook_name_out")),
+        transcodes=transcodes,
         **parts,
     )
 
@@ -279,7 +281,8 @@ def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -
     ----------
     sae
         TopK, BatchTopK, Matryoshka, ReLU, JumpReLU, AbsTopK, Gated or MatchingPursuit, a Temporal of
-        the published form with novel="TopK" and encoder_bias=False, or one that was read from another
+        the published form with novel="TopK" and encoder_bias=False, a Transcoder or SkipTranscoder whose
+        atoms have thresholds (base="ReLU", "JumpReLU", "BatchTopK"), or one that was read from another
         library.
     folder
         Gets `cfg.json` and `sae_weights.safetensors`; must not exist, and appears only when complete.
@@ -309,17 +312,25 @@ def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -
         translate=_as_theirs,
         read=read_saelens,
         metadata=metadata,
+        transcoders=True,
     )
 
 
 def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
     layout = saelens_layout(sae)
+    there: dict[str, Any] = {}
+    if sae.writes is not None:
+        layout = _as_transcoder(sae, layout)
+        target = sae.target_hook_point
+        layout.facts["d_out"] = sae.d_out
+        there = {"hook_name_out": None if target is None else lens_name(str(target))}
     metadata = {
         "sae_lens_version": VERSION,
         "sae_lens_training_version": None,
         "model_name": sae.model_name,
         "hook_name": None if sae.hook_point is None else lens_name(str(sae.hook_point)),
         "training_architecture": type(sae).__name__,
+        **there,
     }
     config = {
         "architecture": layout.architecture,
@@ -334,6 +345,18 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
         **layout.facts,
     }
     return layout.tensors, config
+
+
+def _as_transcoder(sae: SparseAutoencoder, layout: Layout) -> Layout:
+    """Under the name that SAELens gives a transcoder of these codes."""
+    known = {"standard": "", "jumprelu": "jumprelu_"}
+    if layout.architecture not in known:
+        raise TypeError(
+            f"`sae` must select atoms by thresholds to be a transcoder of SAELens, got a {type(sae).__name__} "
+            f"of {layout.architecture!r}. Use write_sparsify, or sae.save(…)."
+        )
+    skip = "skip_" if "W_skip" in layout.tensors else ""
+    return replace(layout, architecture=f"{known[layout.architecture]}{skip}{_TRANSCODER}")
 
 
 def saelens_layout(sae: SparseAutoencoder) -> Layout:
@@ -359,20 +382,35 @@ def _of_one_step(sae: Any) -> Layout | None:
         "W_enc": sae.encoder.weight.float().T,
         "b_enc": (sae.encoder.bias / sae.scaling.scale).float(),
     }
+    facts: dict[str, Any] = {}
+    if isinstance(sae, Transcoder):
+        tensors |= _of_what_is_read(sae, tensors)
+        facts["apply_b_dec_to_input"] = False
     was_training = sae.training
     prox = sae.eval()._prox(None)
     sae.train(was_training)
     if isinstance(prox, (TopKProx, AbsTopKProx)):
         kind = "topk" if isinstance(prox, TopKProx) else "abstopk"
-        facts = {"k": prox.k, "rescale_acts_by_decoder_norm": False}
+        facts |= {"k": prox.k, "rescale_acts_by_decoder_norm": False}
         return Layout(architecture=kind, tensors=tensors, facts=facts)
     if isinstance(prox, ThresholdProx):
         limits = torch.as_tensor(prox.thresholds, dtype=torch.float32).detach()
         if not bool(limits.any()):
-            return Layout(architecture="standard", tensors=tensors)
+            return Layout(architecture="standard", tensors=tensors, facts=facts)
         tensors["threshold"] = limits.expand(sae.n_atoms)
-        return Layout(architecture="jumprelu", tensors=tensors)
+        return Layout(architecture="jumprelu", tensors=tensors, facts=facts)
     return None
+
+
+def _of_what_is_read(t: Transcoder, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A transcoder's maps with its input's mean and unit folded in: theirs begin at x itself."""
+    mean, unit = t.reading.mean.float(), (t.reading.scale / t.scaling.scale).float()
+    into = tensors["W_enc"] * unit
+    folded = {"W_enc": into, "b_enc": tensors["b_enc"] - mean @ into}
+    if isinstance(t, SkipTranscoder):
+        skip = t.skip.float()
+        folded |= {"W_skip": skip.T, "b_dec": tensors["b_dec"] - mean @ skip}
+    return folded
 
 
 @torch.no_grad()
@@ -417,7 +455,7 @@ _RULES = {
 
 def _of_imported(sae: Any) -> Layout | None:
     encoding = sae.encoding
-    if "skip" in sae.parts or encoding.keeps_equal:
+    if encoding.keeps_equal:
         return None
     facts: dict[str, Any] = {
         "apply_b_dec_to_input": encoding.pre_bias,
@@ -434,6 +472,10 @@ def _of_imported(sae: Any) -> Layout | None:
     if encoding.rule not in _RULES:
         return None
     names: tuple[str, ...] = _GATED if encoding.rule == "gated" else _LINEAR
+    if "skip" in sae.parts:
+        if sae.writes is None:
+            return None
+        names = (*names, "W_skip")
     if encoding.rule == "jumprelu":
         names = (*names, "threshold")
     tensors |= {name: PARTS[name][2](getattr(sae, PARTS[name][0]).detach()) for name in names}

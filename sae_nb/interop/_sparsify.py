@@ -16,6 +16,7 @@ from sae_nb.interop._foreign import (
     known_hook_point,
     named_errors,
     remember,
+    sites_of,
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
@@ -31,6 +32,8 @@ _NAMES = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", 
 @named_errors
 def read_sparsify(folder: str | Path) -> Imported:
     """Read an SAE or transcoder that sparsify saved; the folder's name is its hook point.
+
+    A transcoder reads what enters the module of that name, and writes what leaves it.
 
     Parameters
     ----------
@@ -58,18 +61,21 @@ def read_sparsify(folder: str | Path) -> Imported:
     check_holds(
         tensors, tuple(_NAMES.values()), folder / WEIGHTS, "Was it saved without its decoder?"
     )
-    place = folder.name
+    place, transcodes = folder.name, bool(config.get("transcode"))
+    reads, writes = sites_of(place) if transcodes else (known_hook_point(place), None)
     if config.get("signed") and rule == "topk":
         rule = "abstopk"
     sae = assemble(
-        encoding=Encoding(rule=rule, k=config["k"], pre_bias=not config.get("transcode", False)),
+        encoding=Encoding(rule=rule, k=config["k"], pre_bias=not transcodes),
         origin=Origin(
             library=LIBRARY,
-            architecture="transcoder" if config.get("transcode") else rule,
+            architecture="transcoder" if transcodes else rule,
             hook_name=place,
             stated={"l0": config["k"]},
         ),
-        hook_point=known_hook_point(place),
+        hook_point=reads,
+        target_hook_point=writes,
+        transcodes=transcodes,
         **ours(as_saelens(tensors, _NAMES)),
         skip=tensors.get("W_skip"),
     )
@@ -85,8 +91,8 @@ def write_sparsify(sae: SparseAutoencoder, folder: str | Path) -> Path:
     Parameters
     ----------
     sae
-        TopK, or one read from another library that keeps the k largest codes of an input; sparsify has
-        no other.
+        TopK, a Transcoder or SkipTranscoder that selects by TopK and writes as wide as it reads, or one
+        read from another library that keeps the k largest codes of an input; sparsify has no other.
     folder
         Gets `cfg.json` and `sae.safetensors`; must not exist, and appears only when complete. Its name is
         what sparsify takes for the hook point.
@@ -111,17 +117,23 @@ def write_sparsify(sae: SparseAutoencoder, folder: str | Path) -> Path:
     True
     """
     return write_folder(
-        sae, folder, LIBRARY, (CONFIG, WEIGHTS), translate=_as_theirs, read=read_sparsify
+        sae,
+        folder,
+        LIBRARY,
+        (CONFIG, WEIGHTS),
+        translate=_as_theirs,
+        read=read_sparsify,
+        transcoders=True,
     )
 
 
 def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
     layout = saelens_layout(sae)
     plain = layout.facts.get("normalize_activations", "none") == "none"
-    if layout.architecture != "topk" or not plain:
+    if layout.architecture != "topk" or not plain or sae.d_out != sae.d_in:
         raise TypeError(
-            f"`sae` must keep the k largest codes of each input to be written for sparsify, got a "
-            f"{type(sae).__name__}. Use write_saelens."
+            f"`sae` must keep the k largest codes of each input, and write as wide as it reads, to be "
+            f"written for sparsify, got a {type(sae).__name__}. Use write_saelens."
         )
     config = {
         "activation": "topk",
@@ -130,8 +142,9 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
         "num_latents": sae.n_atoms,
         "k": layout.facts["k"],
         "multi_topk": False,
-        "skip_connection": False,
+        "skip_connection": "W_skip" in layout.tensors,
         "transcode": not layout.facts.get("apply_b_dec_to_input", True),
         "d_in": sae.d_in,
     }
-    return from_saelens(layout.tensors, _NAMES), config
+    skip = {name: layout.tensors[name] for name in ("W_skip",) if name in layout.tensors}
+    return from_saelens(layout.tensors, _NAMES) | skip, config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +12,8 @@ from torch import Tensor
 
 from sae_nb.architectures import Temporal
 from sae_nb.checks import checked
-from sae_nb.files import existing, read_tensors
-from sae_nb.interop._foreign import check_holds, known_hook_point, named_errors
+from sae_nb.files import read_tensors
+from sae_nb.interop._foreign import check_holds, flat_yaml, known_hook_point, named_errors
 from sae_nb.interop._imported import FromFile, Origin
 
 CONFIG, WEIGHTS = "conf.yaml", "latest_ckpt.safetensors"
@@ -151,7 +150,7 @@ def read_temporal(folder: str | Path) -> ImportedTemporal:
     Lubana et al., "Priors in Time", arXiv 2511.01836; layout as in eslubana/TemporalFeatureAnalysis.
     """
     folder = Path(folder)
-    facts = _flat_yaml(folder / CONFIG)
+    facts = flat_yaml(folder / CONFIG)
     tensors = read_tensors(folder / WEIGHTS)
     check_holds(tensors, ("D", "b"), folder / WEIGHTS, "Is it of that library?")
     tied = facts.get("sae.tied_weights", "true").lower() == "true"
@@ -200,20 +199,3 @@ def _assembled(
     sae.hook_point = known_hook_point(sae.origin.hook_name)
     sae.model_name = sae.origin.model_name
     return sae.eval()
-
-
-_LINE = re.compile(r"^(?P<indent>\s*)(?P<name>[\w.-]+)\s*:\s*(?P<value>[^#]*)")
-
-
-def _flat_yaml(path: Path) -> dict[str, str]:
-    """Two levels of plain `name: value` lines, which is all these files use."""
-    facts: dict[str, str] = {}
-    section = ""
-    for line in existing(path).read_text("utf-8").splitlines():
-        if match := _LINE.match(line):
-            value = match["value"].strip().strip("'\"")
-            if not match["indent"]:
-                section = match["name"]
-            if value:
-                facts[f"{section}.{match['name']}" if match["indent"] else section] = value
-    return facts

@@ -109,7 +109,7 @@ def _located(folder_or_name: str | Path) -> Path:
         raise TypeError(f"`folder_or_name` must be a folder or a name, got {folder_or_name!r}.")
     folder = check_path(folder_or_name, name="folder_or_name")
     recover(folder)
-    if folder.is_dir():
+    if folder.is_dir() or _is_one_file(folder):
         return folder
     if isinstance(folder_or_name, str) and folder_or_name.startswith("hf:"):
         from sae_nb.interop import hub_sae
@@ -119,6 +119,15 @@ def _located(folder_or_name: str | Path) -> Path:
     if shelved is None:
         _refuse_file(folder)
     return shelved
+
+
+def _is_one_file(path: Path) -> bool:
+    """Whether a file is a whole SAE by the rules of its library, and no pickle."""
+    if not path.is_file() or path.suffix in _PICKLES:
+        return False
+    from sae_nb.interop import reader_of
+
+    return reader_of(path) is not None
 
 
 def _of_another_library(folder: Path) -> SparseAutoencoder:

@@ -346,6 +346,7 @@ RECIPES: dict[str, Make] = {
     "interop.Imported": _sae_made(
         encoding={"rule": "topk", "k": 2}, origin={"library": "sparsify", "architecture": "topk"}),
     "interop.Origin": lambda kit: {"library": "sparsify", "architecture": "topk"},
+    "interop.read_circuit_tracer": lambda kit: {"file": "layer_0.safetensors"},
     "interop.read_dictionary_learning": _written("dictionary_learning"),
     "interop.read_saelens": _written("saelens"),
     "interop.read_sparsify": _written("sparsify"),
@@ -638,7 +639,7 @@ OUTSIDE: dict[str, str] = {
 """What is not called by people, and why."""
 
 NO_VALID_FILES = {
-    "data.cifar10", "interop.read_gemma_scope", "interop.read_openai", "interop.read_overcomplete", "interop.read_temporal",
+    "data.cifar10", "interop.read_circuit_tracer", "interop.read_gemma_scope", "interop.read_openai", "interop.read_overcomplete", "interop.read_temporal",
 }  # fmt: skip
 """Readers of files that nothing of ours writes: only what is wrong can be tried."""
 

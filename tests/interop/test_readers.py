@@ -15,6 +15,7 @@ from sae_nb.interop import (
     Encoding,
     Imported,
     Origin,
+    read_circuit_tracer,
     read_dictionary_learning,
     read_gemma_scope,
     read_openai,
@@ -116,17 +117,99 @@ def test_files_older_than_version_six_are_understood(tmp_path: Path, x: Tensor) 
     assert int(sae.encode(x).l0.max()) <= 3
 
 
-def test_a_skip_transcoder_adds_the_skip(tmp_path: Path, x: Tensor) -> None:
-    """x̂ gains x Wᵀ; another output width is refused."""
-    t = standard() | {"W_skip": draw(D, D, seed=5)}
-    facts = {"architecture": "skip_transcoder", "apply_b_dec_to_input": False, "d_out": D}
-    sae = read_saelens(saelens(tmp_path / "s", t, **facts))
-    z = torch.relu(x @ t["W_enc"] + t["b_enc"])
+@pytest.mark.parametrize("skips", [False, True])
+@pytest.mark.parametrize("jumps", [False, True])
+def test_a_transcoder_writes_elsewhere(tmp_path: Path, x: Tensor, skips: bool, jumps: bool) -> None:
+    """Another width than it reads; codes of x, with thresholds or not, and xWᵀ beside them."""
+    width, theta = D + 2, draw(N, seed=6).abs()
+    t = standard() | {"W_dec": draw(N, width, seed=3), "b_dec": draw(width, seed=4)}
+    t |= {"W_skip": draw(width, D, seed=5)} if skips else {}
+    t |= {"threshold": theta} if jumps else {}
+    names = {"hook_name": "blocks.2.hook_resid_mid", "hook_name_out": "blocks.2.hook_mlp_out"}
+    sae = read_saelens(
+        saelens(
+            tmp_path / "s",
+            t,
+            architecture="_".join(["jumprelu"] * jumps + ["skip"] * skips + ["transcoder"]),
+            apply_b_dec_to_input=False,
+            d_out=width,
+            metadata={"sae_lens_version": "6.0.0", **names},
+        )
+    )
+    u = x @ t["W_enc"] + t["b_enc"]
+    z = u * (u > theta) if jumps else torch.relu(u)
+    expected = z @ t["W_dec"] + t["b_dec"] + (x @ t["W_skip"].T if skips else 0)
+    assert torch.allclose(sae(x), expected, atol=1e-5)
+    assert (sae.d_in, sae.d_out, sae.writes) == (D, width, (width,))
+    assert (sae.hook_point, sae.target_hook_point) == ("resid_mid.2", "mlp_out.2")
+    report = sn.evaluate(sae, (x, expected))
+    assert report["r2"].value == pytest.approx(1, abs=1e-4)
+    sae.save(tmp_path / "own")
+    again = sn.load_sae(tmp_path / "own")
+    assert torch.equal(again(x), sae(x))
+    assert (again.writes, again.target_hook_point) == ((width,), "mlp_out.2")
+
+
+def test_a_transcoder_whose_bias_is_taken_off_its_input_is_refused(tmp_path: Path) -> None:
+    """It is of another place."""
+    folder = saelens(tmp_path / "s", standard(), architecture="transcoder", d_out=D)
+    with pytest.raises(ValueError, match="apply_b_dec_to_input=False"):
+        read_saelens(folder)
+
+
+@pytest.mark.parametrize("rule", ["relu", "topk", "jumprelu"])
+def test_a_layer_of_circuit_tracer(tmp_path: Path, x: Tensor, rule: str) -> None:
+    """Against its formulas; places from the configuration, which may be missing; `load_sae` takes the file."""
+    t = {
+        "W_enc": draw(N, D, seed=1),
+        "W_dec": draw(N, D, seed=2),
+        "b_enc": draw(N, seed=3),
+        "b_dec": draw(D, seed=4),
+        "W_skip": draw(D, D, seed=5),
+    }
+    u = x @ t["W_enc"].T + t["b_enc"]
+    z = torch.relu(u)
+    if rule == "jumprelu":
+        t["activation_function.threshold"] = draw(N, seed=6).abs()
+        z = u * (u > t["activation_function.threshold"])
+    if rule == "topk":
+        t["k"] = torch.tensor(3)
+        top = u.topk(3, dim=1)
+        z = torch.zeros_like(u).scatter(1, top.indices, top.values.relu())
+    file = tmp_path / "layer_7.safetensors"
+    save_file(t, file)
+    assert (sn.load_sae(file).hook_point, sn.load_sae(file).target_hook_point) == (None, None)
+    places = {"feature_input_hook": "mlp.hook_in", "feature_output_hook": "mlp.hook_out"}
+    lines = [f'{name}: "{value}"' for name, value in places.items()]
+    (tmp_path / "config.yaml").write_text("\n".join(["model_kind: transcoder_set", *lines]))
+    sae = sn.load_sae(file)
+    assert torch.allclose(sae.encode(x).to_dense(), z, atol=1e-5)
     expected = z @ t["W_dec"] + t["b_dec"] + x @ t["W_skip"].T
     assert torch.allclose(sae(x), expected, atol=1e-5)
-    wide = saelens(tmp_path / "w", t, **{**facts, "d_out": D + 1})
-    with pytest.raises(ValueError, match="d_out = d_in=6"):
-        read_saelens(wide)
+    assert (sae.hook_point, sae.target_hook_point) == ("mlp_in.7", "mlp_out.7")
+    other = tmp_path / "W_enc_0.safetensors"
+    save_file({"W_enc_0": t["W_enc"]}, other)
+    with pytest.raises(ValueError, match=r"must be called layer_0\.safetensors"):
+        read_circuit_tracer(other)
+
+
+def test_transcoders_of_gemma_scope_write_elsewhere(tmp_path: Path, x: Tensor) -> None:
+    """By the folder's name; places are ours to give."""
+    folder = tmp_path / "gemma-scope-2b-pt-transcoders" / "layer_3" / "width_16k"
+    folder.mkdir(parents=True)
+    w_enc, w_dec, theta = draw(D, N, seed=1), draw(N, D, seed=2), draw(N, seed=5).abs()
+    arrays = {
+        "w_enc": w_enc,
+        "w_dec": w_dec,
+        "b_enc": draw(N),
+        "b_dec": draw(D),
+        "threshold": theta,
+    }
+    np.savez(folder / "params.npz", **{k: v.numpy() for k, v in arrays.items()})
+    sae = sn.load_sae(folder)
+    u = x @ w_enc + arrays["b_enc"]
+    assert torch.allclose(sae(x), (u * (u > theta)) @ w_dec + arrays["b_dec"], atol=1e-5)
+    assert (sae.writes, sae.hook_point, sae.target_hook_point) == ((D,), None, None)
 
 
 def test_an_unknown_architecture_lists_the_known_ones(tmp_path: Path) -> None:

@@ -76,12 +76,38 @@ def test_what_saelens_cannot_compute_is_refused_and_leaves_nothing(
     """By name, before a file is made."""
     own = SIZES.get(name, {})
     sizes = own if {"widths", "d_image"} & own.keys() else {"d_in": D} | own
-    with pytest.raises(TypeError, match=f"got {name}"):
+    with pytest.raises(TypeError, match=f"got (a )?{name}"):
         write_saelens(
             ARCHITECTURES[name](n_atoms=N, **sizes),  # type: ignore[arg-type]
             tmp_path / "s",
         )
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("name", ["Transcoder", "SkipTranscoder"])
+@pytest.mark.parametrize("base", ["ReLU", "JumpReLU", "BatchTopK"])
+def test_transcoders_survive_the_way_through_saelens_files(
+    name: str, base: str, x: Tensor, tmp_path: Path
+) -> None:
+    """Codes, what is written and both places, with a target of another width and unit."""
+    y = 40 * torch.randn(D, 5, generator=torch.Generator().manual_seed(1)) + x.mean()
+    pair = (x, x @ y)
+    t = ARCHITECTURES[name](
+        d_in=D, d_out=5, n_atoms=N, base=base, **({"k": 3} if base == "BatchTopK" else {})
+    )  # type: ignore[call-arg]
+    sn.train(t, pair, sn.TrainConfig(steps=20, batch_size=50), progress=False)
+    t.hook_point, t.target_hook_point = "resid_mid.2", "mlp_out.2"
+    again = read_saelens(write_saelens(t, tmp_path / "s"))
+    torch.testing.assert_close(
+        again.encode(x).to_dense(), t.encode(x).to_dense(), rtol=1e-3, atol=1e-2
+    )
+    torch.testing.assert_close(again(x), t(x), rtol=1e-3, atol=1e-1)
+    assert (again.hook_point, again.target_hook_point) == ("resid_mid.2", "mlp_out.2")
+    config = json.loads((tmp_path / "s" / "cfg.json").read_text())
+    assert config["architecture"].endswith(
+        "skip_transcoder" if name == "SkipTranscoder" else "transcoder"
+    )
+    assert (config["d_out"], config["apply_b_dec_to_input"]) == (5, False)
 
 
 def temporal(x: Tensor, **settings: object) -> sn.Temporal:

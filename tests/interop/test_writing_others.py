@@ -12,6 +12,7 @@ from sae_nb.interop import (
     read_dictionary_learning,
     read_sparsify,
     write_dictionary_learning,
+    write_saelens,
     write_sparsify,
 )
 from tests.golden import golden
@@ -74,3 +75,25 @@ def test_codes_they_cannot_compute_are_refused_before_a_file_is_made(
         with pytest.raises(TypeError, match=r"`sae` must"):
             write(sae, tmp_path / "sae")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_transcoders_survive_the_way_through_sparsify_folders(skips: bool, tmp_path: Path) -> None:
+    """Codes and what is written; it reads its module's input and writes its output; other widths are refused."""
+    generator = torch.Generator().manual_seed(0)
+    x = 3 * torch.randn(200, 6, generator=generator) + 5
+    y = torch.relu(x @ torch.randn(6, 6, generator=generator)) + 40
+    kind = sn.SkipTranscoder if skips else sn.Transcoder
+    t = kind(6, 6, n_atoms=12, k=3)
+    sn.train(t, (x, y), sn.TrainConfig(steps=20, batch_size=50), progress=False)
+    again = read_sparsify(write_sparsify(t, tmp_path / "model.layers.3.mlp"))
+    codes = again.encode(x).to_dense(), t.encode(x).to_dense()
+    torch.testing.assert_close(*codes, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(again(x), t(x), rtol=1e-3, atol=1e-2)
+    assert (again.hook_point, again.target_hook_point) == ("mlp_in.3", "mlp_out.3")
+    with pytest.raises(TypeError, match="write as wide as it reads"):
+        write_sparsify(kind(6, 5, n_atoms=12, k=3), tmp_path / "wide")
+    with pytest.raises(TypeError, match="thresholds to be a transcoder of SAELens.*write_sparsify"):
+        write_saelens(t, tmp_path / "topk")
+    with pytest.raises(TypeError, match="must read and write one site"):
+        write_dictionary_learning(t, tmp_path / "dl")
