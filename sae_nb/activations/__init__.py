@@ -18,7 +18,11 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.activations._activations import acts_for as acts_for, check_sae as check_sae
+    from sae_nb.activations._activations import (
+        acts_for as acts_for,
+        check_one_place as check_one_place,
+        check_sae as check_sae,
+    )
     from sae_nb.activations._aligning import first_difference as first_difference
     from sae_nb.activations._context import (
         Context as Context,
@@ -34,6 +38,7 @@ if TYPE_CHECKING:  # for the other rooms
         HOW_TO_GET_GRADIENTS as HOW_TO_GET_GRADIENTS,
         Pairs as Pairs,
         WithGradient as WithGradient,
+        as_one as as_one,
         beside as beside,
         of_sites as of_sites,
         side_by_side as side_by_side,

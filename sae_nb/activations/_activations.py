@@ -487,6 +487,17 @@ def check_sae(sae: object) -> None:
         )
 
 
+def check_one_place(sae: Any, *, name: str = "sae") -> None:
+    """Refuse a dictionary whose reconstruction is not of the one place that it reads."""
+    check_sae(sae)
+    if getattr(sae, "writes", None) is not None or getattr(sae, "by_site", False):
+        raise ValueError(
+            f"`{name}` must read and reconstruct one place here, got {type(sae).__name__}, which has "
+            f"{len(sae.sites)}. Use an SAE, such as sn.TopK; sn.evaluate, "
+            "AtomBrowser and ConceptMap take this one, too."
+        )
+
+
 def acts_for(
     sae: Any, acts: Any, *, name: str = "acts", finite: bool = True, target: bool = False
 ) -> Activations:

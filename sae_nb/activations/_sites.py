@@ -102,6 +102,13 @@ def beside(parts: Sequence[Activations]) -> Activations:
     )
 
 
+def as_one(
+    x_hat: Float[Tensor, "*batch d_out"] | Sequence[Tensor],
+) -> Float[Tensor, "*batch d_out"]:
+    """Reconstructions of several sites side by side, as their activations are; of one site as they are."""
+    return x_hat if isinstance(x_hat, Tensor) else torch.cat(list(x_hat), dim=-1)
+
+
 class WithGradient(Activations):
     """The same rows with the gradient of each beside it: what a training reads that selects by it."""
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations, acts_for, as_one
 from sae_nb.checks import check_atom, check_count, checked, one_of
 from sae_nb.codes import SparseCodes
 
@@ -428,6 +428,8 @@ class AtomCatalogue(Firings):
     def r2(self) -> float | None:
         """Share of the variance explained on at most 4096 rows spread evenly; None without decode.
 
+        Of a dictionary that writes another place, of what is there: None where that is not given.
+
         R² = 1 − Σ‖x − x̂‖² / Σ‖x − μ‖², summed over rows before dividing, μ their mean.
         """
         if self._r2_of_source is not None:
@@ -438,15 +440,22 @@ class AtomCatalogue(Firings):
                 for _ in self._encoded_sequences():
                     continue
             return self._r2_on_the_way
-        if not hasattr(self.sae, "decode"):
+        target = self.acts.target
+        elsewhere = getattr(self.sae, "writes", None) is not None
+        if not hasattr(self.sae, "decode") or (elsewhere and target is self.acts):
             return None
         rows = torch.arange(0, len(self.acts), max(1, len(self.acts) // R2_ROWS))[:R2_ROWS]
-        x = self.acts.rows(rows).double().cpu()
+        x = target.rows(rows).double().cpu()
         with torch.no_grad():
-            x_hat = self.sae.decode(self.codes.rows(rows).to(str(self._device)))
+            x_hat = self._x_hat(rows)
         spread = (x - x.mean(dim=0)).square().sum()
         missed = (x - x_hat.double().cpu()).square().sum()
         return float(1 - missed / spread) if spread > 0 else None
+
+    def _x_hat(self, rows: Int[Tensor, " m"]) -> Float[Tensor, "m d_out"]:
+        if getattr(self.sae, "writes", None) is not None:  # what a linear map adds has no code
+            return as_one(self.sae(self.acts.rows(rows).to(self._device, self._dtype)))
+        return as_one(self.sae.decode(self.codes.rows(rows).to(str(self._device))))
 
     # --- what the codes say -----------------------------------------------------------------------
 

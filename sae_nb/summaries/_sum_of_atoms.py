@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations, acts_for, as_one
 from sae_nb.checks import check_atom, check_count, check_integer
 from sae_nb.figures import format_number, format_percent, sum_of_strips
 
@@ -120,7 +120,7 @@ def sum_of_atoms(
     >>> len(sum_.atoms), sum_.n_rest, bool(abs(sum_.x - sum_.x_hat).sum() > 0)
     (2, 1, True)
     """
-    acts = acts_for(sae, acts)
+    acts = acts_for(sae, acts, target=getattr(sae, "writes", None) is not None)
     check_count(n, name="n")
     if labels is not None and not isinstance(labels, Mapping):
         raise TypeError(
@@ -134,9 +134,9 @@ def sum_of_atoms(
             f"`sae` must rebuild a row from its own code, got {type(sae).__name__}, which predicts a "
             "part from the rows before. Use sn.temporal.decompose."
         )
-    x = acts.rows([row])
-    codes = sae.encode(x).detach()
-    x_hat = sae.decode(codes).detach()[0]
+    x = acts.target.rows([row])
+    codes = sae.encode(acts.rows([row])).detach()
+    x_hat = as_one(sae.decode(codes)).detach()[0]
     d = sae.dictionary[codes.atoms.long()]
     parts = codes.values[:, None].to(d) * d
     order = codes.values.abs().argsort(descending=True, stable=True)

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.activations import check_one_place
 from sae_nb.capturing import BatchRows, RowPolicy, batch_rows
 from sae_nb.checks import check_atom, check_count, check_finite, checked
 from sae_nb.codes import SparseCodes
@@ -210,6 +211,7 @@ def attribute(
     >>> abs(check.exact - check.first_order) < 1e-5  # a linear model: first order is exact
     True
     """
+    check_one_place(sae)
     point = check_hook_point(model, hook_point)
     check_width(model, point, int(sae.d_in), "the SAE")
     batch = batch.to(model.device)

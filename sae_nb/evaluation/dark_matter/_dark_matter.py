@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations, acts_for, check_one_place
 from sae_nb.checks import check_count, checked
 from sae_nb.evaluation.report._downstream import SpliceTask, splice_task
 from sae_nb.evaluation.report._measurement import (
@@ -101,7 +101,7 @@ class ErrorSplit(Measurement):
         )
 
 
-@checked
+@checked(leave=("acts",))
 def split_error(
     sae: SparseAutoencoder,
     acts: Activations | Float[Tensor, "n d_in"],
@@ -233,6 +233,7 @@ def _halves(
     sae: SparseAutoencoder, acts: Activations | Tensor, fraction: float, max_rows: int, seed: int
 ) -> tuple[Activations, Activations]:
     """Rows to fit on and rows to judge on, by sample."""
+    check_one_place(sae)
     acts = acts_for(sae, acts)
     if getattr(sae, "reads_sequences", False):
         raise ValueError(

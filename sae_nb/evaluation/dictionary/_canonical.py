@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, check_one_place
 from sae_nb.checks import between, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.dictionary._coherence import rows_of
@@ -60,7 +60,7 @@ class Stitching(Measurement):
         return np.asarray(self.change < 0)
 
 
-@checked
+@checked(leave=("acts",))
 def stitch(
     small: Any,
     large: Any,
@@ -100,6 +100,8 @@ def stitch(
     ([True, True, True], 1.0)
     """
     start = time.perf_counter()
+    for name, sae in (("small", small), ("large", large)):
+        check_one_place(sae, name=name)
     source = acts if isinstance(acts, Activations) else Activations.from_tensor(acts)
     resampling = Resampling(n_bootstrap, seed)
     for name, sae in (("small", small), ("large", large)):

@@ -68,7 +68,7 @@ MOST_EDGES_PER_POINT = 5
 MOST_COACTIVE = 3
 
 
-@checked
+@checked(leave=("acts",))
 class ConceptAtlas:
     """Everything a concept map shows, computed when first asked for and kept.
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.activations import check_sae
+from sae_nb.activations import check_one_place
 from sae_nb.checks import check_atom, check_count, checked, one_of
 from sae_nb.evaluation import Attribution, SpliceCheck, Target, attribute, outcome_name
 from sae_nb.steering import check_hook_point, check_width
@@ -498,7 +498,7 @@ def _checked_point(model: Any, sae: Any, hook_point: str | None) -> str:
             f"`model` must be a live model, got {type(model).__name__}. Make one with sn.load_model "
             "or sn.wrap."
         )
-    check_sae(sae)
+    check_one_place(sae)
     name = hook_point or getattr(sae, "hook_point", None)
     if name is None:
         raise ValueError(

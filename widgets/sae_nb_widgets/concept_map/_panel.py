@@ -72,7 +72,7 @@ EQUAL = "equal"
 ATOM = "atom"
 
 
-@checked
+@checked(leave=("acts",))
 class ConceptMap(Panel):
     """Which atoms are alike?
 

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import traitlets as t
 from torch import Tensor
 
+from sae_nb.activations import check_one_place
 from sae_nb.checks import checked
 from sae_nb.data import INKS, TEXTURES, Paper, Point
 from sae_nb.evaluation import SpliceCheck
@@ -656,6 +657,8 @@ class InputLens(Panel):
 
 def _checked(model: Any, sae: Any, hook_point: str | None) -> str:
     """Refuse what is no readable model, no SAE, or no pair of the two; return the hook point."""
+    if hasattr(sae, "dictionary"):
+        check_one_place(sae)
     name = hook_point or getattr(sae, "hook_point", None)
     if name is None and hasattr(sae, "dictionary"):
         raise ValueError(
