@@ -25,7 +25,7 @@ STEPS = 500
 
 TOLERANCE, PATIENCE = 1e-4, 25
 """A fit ends when so many alternations lower the error by less than this share of it. The released code has
-1e-4 and 100; ours saw no error fall further in the steps between."""
+1e-4 and 100; the shorter wait is ours, and was not compared with it."""
 
 GUARD = 1e-9
 """Added to denominators (and, times the mean diagonal, to ZᵀZ before inverting)."""

@@ -13,7 +13,7 @@ from torch import Tensor
 class Muon(torch.optim.Muon):
     """torch's optimiser and its state; only the orthogonal step is taken in the gradient's precision.
 
-    On a processor without bfloat16 that step takes a twelfth of the time.
+    On a processor without bfloat16 that step takes about a tenth of the time.
 
     Source
     ------
