@@ -21,6 +21,7 @@ NOTEBOOKS = {
     "09": "time",
     "10": "evaluation",
     "11": "steering",
+    "12": "crosscoders",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
 

@@ -8,6 +8,9 @@ from sae_nb._lazy import door
 
 if TYPE_CHECKING:
     from sae_nb_lessons.figures._concept_regions import region_figure as region_figure
+    from sae_nb_lessons.figures._crosscoder_studies import (
+        difference_figure as difference_figure,
+    )
     from sae_nb_lessons.figures._depth_studies import (
         evidence_figure as evidence_figure,
         layers_figure as layers_figure,

@@ -1,0 +1,69 @@
+"""Exercises of notebook 12: what is recovered, where an atom lives, and what a price makes of a faint part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from sae_nb_lessons.exercises._answers import function, number, tensor
+from sae_nb_lessons.exercises._kit import Answer, tasks
+
+CLOSE = 0.005
+
+
+def _judge_recovered(answer: float) -> str | None:
+    if abs(answer - 0.9) <= CLOSE:
+        return None
+    if abs(answer - 0.1) <= CLOSE:
+        return "That is the share which is lost. How much is recovered?"
+    if abs(answer - 1.2 / 1.25) <= CLOSE or abs(answer - 1.25 / 1.2) <= CLOSE:
+        return "That compares with the model as it is alone. What is the MLP worth: 1.70 − 1.20."
+    if abs(answer - 0.45) <= CLOSE:
+        return "That is in nats. Which share is it of what the MLP is worth?"
+    return f"The MLP is worth 0.5 nats, of which 0.05 are missing; not {answer:g}."
+
+
+def difference(first: Tensor, second: Tensor, first_unit: float, second_unit: float) -> Tensor:
+    """Return ‖d_2j‖ / (‖d_1j‖ + ‖d_2j‖), norms in units of their models."""
+    a, b = first.norm(dim=1) / first_unit, second.norm(dim=1) / second_unit
+    return b / (a + b)
+
+
+_A = torch.tensor([[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]])
+_B = torch.tensor([[5.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0]])
+_CASES: dict[str, tuple[Tensor, Tensor, float, float]] = {
+    "one unit for both": (_A, _B, 1.0, 1.0),
+    "a second model that is ten times as loud": (_A, 10 * _B, 1.0, 10.0),
+    "a first model in units of 4": (_A, _B, 4.0, 1.0),
+}
+
+
+def _judge_difference(mine: Callable[[Tensor, Tensor, float, float], Tensor]) -> str | None:
+    for name, (first, second, *units) in _CASES.items():
+        answer = mine(first.clone(), second.clone(), units[0], units[1])
+        expected = difference(first, second, units[0], units[1])
+        if not torch.allclose(answer.double(), expected.double(), atol=CLOSE):
+            got, want = ([round(v, 2) for v in values.tolist()] for values in (answer, expected))
+            return f"For {name} yours gives {got}, and it is {want}."
+    return None
+
+
+@cache
+def shrunk() -> float:
+    """Share of faint shared concepts with an exclusive atom under the ℓ1 price; over recorded seeds."""
+    from sae_nb_lessons.reproductions import recorded
+
+    return recorded("crosscoder_planted").of("relu shrunk").mean
+
+
+TASKS = tasks(
+    "crosscoders",
+    {
+        "12.1": Answer(number(), judge=_judge_recovered),
+        "12.2": Answer(function(tensor("n"), takes="D₁, D₂, u₁ and u₂"), judge=_judge_difference),
+        "12.3": Answer(number(0, 1), measure=shrunk),
+    },
+)
