@@ -41,7 +41,9 @@ if TYPE_CHECKING:  # for the other rooms
         as_one as as_one,
         beside as beside,
         of_sites as of_sites,
+        parts_of as parts_of,
         side_by_side as side_by_side,
+        site_names as site_names,
     )
     from sae_nb.activations._store import (
         KIND as KIND,

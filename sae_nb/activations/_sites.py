@@ -202,6 +202,70 @@ def _check_widths(sae: Any, widths: Sequence[int], name: str) -> None:
         )
 
 
+def parts_of(sae: Any, data: Any) -> list[Activations]:
+    """What a person passed for a dictionary of several sites, as activations of each site, in order.
+
+    Where only what is read was passed, what is written is missing at the end.
+    """
+    read, written = data, None
+    if isinstance(data, Pairs):
+        read, written = data.sides
+    elif sae.writes is not None and isinstance(data, tuple | list):
+        read, written = data
+    parts = _parts(read, sae.reads)
+    return parts if written is None else parts + _parts(written, sae.writes)
+
+
+def _parts(side: Any, widths: Sequence[int]) -> list[Activations]:
+    if isinstance(side, tuple | list):
+        return [_site(part, f"data[{i}]") for i, part in enumerate(side)]
+    acts = _site(side, "data")
+    if len(widths) == 1:
+        return [acts]
+    rows = acts._rows
+    joined = isinstance(rows, JoinedRows) and rows.sites == tuple(widths)
+    own = rows.parts if joined else torch.split(acts.x, list(widths), dim=1)  # type: ignore[attr-defined]
+    return [
+        Activations(
+            part,
+            sample=acts.sample,
+            position=acts.position,
+            model_name=acts.model_name,
+            context=acts.context,
+        )
+        for part in own
+    ]
+
+
+def site_names(sae: Any, parts: Sequence[Activations]) -> tuple[str, ...]:
+    """What the sites of a dictionary are called: by hook point, by model where they are of several.
+
+    No two alike; "site 1", "site 2" where nothing is known of them. What reads one place and writes
+    another says which it does.
+    """
+    n, n_reads = len(sae.sites), len(sae.reads)
+    models, points = (
+        [getattr(part, name) for part in parts] for name in ("model_name", "hook_point")
+    )
+    several = len(set(models)) > 1
+    known = [
+        " · ".join(word for word in (model if several else None, point) if word)
+        for model, point in zip(models, points, strict=True)
+    ]
+    if several and None not in models and len(set(models)) == n:
+        known = list(models)  # the model says which
+    known += [""] * (n - len(known))
+    if sae.writes is None:
+        named = all(known) and len(set(known)) == n
+        return tuple(known) if named else tuple(f"site {i + 1}" for i in range(n))
+    sides = (("reads", known[:n_reads]), ("writes", known[n_reads:]))
+    return tuple(
+        f"{verb} {name or ('' if len(names) == 1 else i + 1)}".strip()
+        for verb, names in sides
+        for i, name in enumerate(names if len(set(names)) == len(names) else [""] * len(names))
+    )
+
+
 def _names(sae: Any) -> tuple[str, str]:
     return ("x", "y") if len(sae.reads) == 1 else ("xs", "ys")
 

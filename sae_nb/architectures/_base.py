@@ -354,6 +354,17 @@ class SparseAutoencoder(nn.Module, ABC):
         """Widths of all hook points that a row of training data holds, side by side."""
         return self.reads + (self.writes or ())
 
+    @property
+    def at_sites(self) -> list[Float[Tensor, "n_atoms d_m"]]:
+        """Directions of the atoms at each of `sites`, detached.
+
+        What an atom adds there; where the dictionary only reads, what it looks for.
+        """
+        return [self.dictionary]
+
+    reads_alone = False
+    """Whether `encode(x, reads=m)` finds a code from site m alone."""
+
     def split(self, rows: Rows) -> tuple[Rows, Rows]:
         """What of training rows is read, and what is to be written: for an SAE, both are all of it."""
         if self.writes is None:

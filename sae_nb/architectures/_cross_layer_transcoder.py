@@ -268,6 +268,23 @@ class CrossLayerTranscoder(SparseAutoencoder):
         ]
         return torch.cat(parts)
 
+    @property
+    def at_sites(self) -> list[Float[Tensor, "all_atoms d_l"]]:
+        """What the atoms look for at each MLP's input, then what they add to each output; detached.
+
+        Rows are zero where an atom does not read or write.
+        """
+        layers, n = list(self._each()), self.per_layer
+        last = len(layers) - 1
+        read = [
+            F.pad(layer.encoder.weight.detach(), (0, 0, i * n, (last - i) * n))
+            for i, layer in enumerate(layers)
+        ]
+        written = [
+            torch.cat([self.written(i, at) for i in range(at + 1)]) for at in range(last + 1)
+        ]
+        return read + [F.pad(part, (0, 0, 0, self.n_atoms - len(part))) for part in written]
+
     # For the training loop
 
     def recipe(self) -> Recipe:

@@ -85,6 +85,7 @@ class GroupSparse(Crosscoder):
     """
 
     live_numbers = ("k", "aux_weight", "penalty", "mask")
+    reads_alone = True
     masking_seed: Tensor
 
     def __new__(cls, *_: Any, **__: Any) -> GroupSparse:

@@ -34,6 +34,11 @@ class SeveralSites(SparseAutoencoder):
         return list(torch.split(self.dictionary, list(self.widths), dim=1))
 
     @property
+    def at_sites(self) -> list[Float[Tensor, "n_atoms d_m"]]:
+        """Directions of the atoms at each site: `dictionaries`."""
+        return self.dictionaries
+
+    @property
     def biases(self) -> list[Float[Tensor, " d_m"]]:
         """The reconstruction of an all-zero code at each site."""
         return list(torch.split(self.bias, list(self.widths)))

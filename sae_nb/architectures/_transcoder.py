@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from sae_nb.architectures._base import InputScaling
 from sae_nb.architectures._hosts import HOSTS, over
@@ -107,6 +109,11 @@ class Transcoder(OneStep):
     def writes(self) -> tuple[int, ...]:  # type: ignore[override]
         """Widths of the hook points it writes."""
         return (self.d_out,)
+
+    @property
+    def at_sites(self) -> list[Float[Tensor, "n_atoms d_m"]]:
+        """What the atoms look for in x, and what they add to y; detached."""
+        return [self.encoder.weight.detach(), self.dictionary]
 
     def _new_operator(self) -> MatrixOperator:
         return DenseOperator(self.d_out, self.n_atoms, generator=self.generator)

@@ -96,6 +96,7 @@ class UniversalSAE(SeveralSites):
     draws: Tensor
 
     live_numbers = ("k", "aux_weight")
+    reads_alone = True
 
     def __init__(
         self,

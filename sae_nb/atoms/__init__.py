@@ -14,7 +14,12 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.atoms._atom import Crops as Crops, describe_atom as describe_atom
-    from sae_nb.atoms._catalogue import ORDERS as ORDERS, Labels as Labels, Words as Words
+    from sae_nb.atoms._catalogue import (
+        ORDERS as ORDERS,
+        Labels as Labels,
+        Words as Words,
+        directions_of as directions_of,
+    )
     from sae_nb.atoms._examples import (
         BANDS as BANDS,
         TOKENS_AFTER as TOKENS_AFTER,
@@ -32,6 +37,7 @@ if TYPE_CHECKING:  # for the other rooms
         rows_in_words as rows_in_words,
     )
     from sae_nb.atoms._pair import AtomPair as AtomPair, compare_atoms as compare_atoms
+    from sae_nb.atoms._sites import SiteExamples as SiteExamples
     from sae_nb.atoms._tokens import (
         directed as directed,
         displayed as displayed,

@@ -21,6 +21,7 @@ from sae_nb.atoms._examples import (
     build_examples,
     choose_rows,
 )
+from sae_nb.atoms._sites import SiteExamples, examples_at_sites
 from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.models import HookPointNotFound, no_weights
 
@@ -330,6 +331,9 @@ class AtomSummary:
     logits_down: Effects = ()
     """Next tokens it raises and lowers most, directly, and how much; language models only."""
 
+    sites: tuple[SiteExamples, ...] = ()
+    """Examples of every site, where sites have some of their own."""
+
 
 @checked(leave=("acts",))
 def summarise_atom(
@@ -393,7 +397,12 @@ def describe_atom(
     check_count(page, name="page", at_least=0)
     check_count(n_neighbours, name="n_neighbours", at_least=0)
     choice = choose_rows(catalogue, atom, band, seed=seed)
-    page = min(page, max(-(-len(choice.rows) // n_examples) - 1, 0))
+    beside: tuple[SiteExamples, ...] = ()
+    if catalogue.side_by_side:
+        each = -(-n_examples // len(catalogue.side_by_side))
+        beside, page = examples_at_sites(catalogue, atom, band, page=page, n=each, seed=seed)
+    else:
+        page = min(page, max(-(-len(choice.rows) // n_examples) - 1, 0))
     near, cosines = catalogue.nearest(atom, n_neighbours)
     joint, lifts, counts = catalogue.coactive(atom, n_neighbours)
     up, down = ((), ()) if model is None else logit_effects(model, catalogue.dictionary[atom])
@@ -425,4 +434,5 @@ def describe_atom(
         crops=build_crops(catalogue, atom, band, N_CROPS, seed=seed),
         logits_up=up,
         logits_down=down,
+        sites=beside,
     )

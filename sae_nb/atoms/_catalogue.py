@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for, as_one
+from sae_nb.activations import Activations, acts_for, as_one, parts_of, site_names
 from sae_nb.checks import check_atom, check_count, checked, one_of
 from sae_nb.codes import SparseCodes
 
@@ -280,6 +280,23 @@ class Labels(Mapping[int, str]):
                 callback()
 
 
+def share_explained(x: Float[Tensor, "m d"], x_hat: Float[Tensor, "m d"]) -> float | None:
+    """Return R² of some rows around their mean; None where they are all alike."""
+    x, x_hat = x.double().cpu(), x_hat.double().cpu()
+    spread = (x - x.mean(dim=0)).square().sum()
+    return float(1 - (x - x_hat).square().sum() / spread) if spread > 0 else None
+
+
+# -------------------------------------------------------------------------------------------------
+# Where atoms are: one place, or several.
+
+
+def directions_of(sae: Any) -> list[Float[Tensor, "n_atoms d_m"]]:
+    """Directions of the atoms at each site of a dictionary, detached; of an SAE, its atoms."""
+    found = getattr(sae, "at_sites", None)
+    return [sae.dictionary.detach()] if found is None else found
+
+
 # -------------------------------------------------------------------------------------------------
 # AtomCatalogue: activations encoded once, then asked about any atom, sparse from start to end.
 
@@ -343,9 +360,10 @@ class AtomCatalogue(Firings):
         r2_of_source: float | None = None,
     ) -> None:
         self.acts = acts_for(sae, acts)
-        self.sae = sae
+        self.sae, self.given = sae, acts
         self.n_rows, self.n_atoms = len(self.acts), int(sae.n_atoms)
         self.labels: Mapping[int, str] = labels if labels is not None else {}
+        self._at: dict[str, AtomCatalogue] = {}
         if codes is not None and (codes.n_rows, codes.n_atoms) != (len(self.acts), self.n_atoms):
             raise ValueError(
                 f"`codes` must be of the {len(self.acts)} rows and {self.n_atoms} atoms given, got "
@@ -368,6 +386,55 @@ class AtomCatalogue(Firings):
         self._device, self._dtype = dictionary.device, dictionary.dtype
         # A copy: an SAE that is trained on meanwhile would no longer match its codes.
         self.dictionary: Float[Tensor, "n_atoms d_in"] = dictionary.cpu().clone()
+
+    # --- several places ---------------------------------------------------------------------------
+
+    @cached_property
+    def sites(self) -> tuple[str, ...]:
+        """Names of the hook points or models of a dictionary of several, in order; none for an SAE."""
+        return () if len(directions_of(self.sae)) < 2 else site_names(self.sae, self.parts)
+
+    @cached_property
+    def parts(self) -> list[Activations]:
+        """Activations at each site; what is written is missing where it was not given."""
+        return parts_of(self.sae, self.given)
+
+    @checked
+    def at(self, site: str) -> AtomCatalogue:
+        """Return the same atoms at one of `sites`: their directions and inputs there.
+
+        Codes are of that site alone where the dictionary can read it alone (a UniversalSAE, a
+        GroupSparse); elsewhere they are the same.
+
+        Raises
+        ------
+        ValueError: If there is no such site.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+        >>> both = sn.Crosscoder([4, 2], n_atoms=8, k=2)
+        >>> both.initialise([x, x[:, :2]])
+        >>> catalogue = AtomCatalogue(both, [x, x[:, :2]])
+        >>> catalogue.sites, catalogue.at("site 2").dictionary.shape
+        (('site 1', 'site 2'), torch.Size([8, 2]))
+        """
+        from sae_nb.atoms._sites import SiteCatalogue
+
+        one_of(site, self.sites, name="site")
+        if site not in self._at:
+            self._at[site] = SiteCatalogue(self, self.sites.index(site))
+        return self._at[site]
+
+    @cached_property
+    def side_by_side(self) -> tuple[AtomCatalogue, ...]:
+        """What is seen at each site, where sites have examples of their own: other models, other codes."""
+        if not self.sites:
+            return ()
+        models = {part.model_name for part in self.parts}
+        own = getattr(self.sae, "reads_alone", False) or len(models) > 1
+        return tuple(self.at(site) for site in self.sites) if own else ()
 
     # --- encoding ---------------------------------------------------------------------------------
 
@@ -444,14 +511,14 @@ class AtomCatalogue(Firings):
         elsewhere = getattr(self.sae, "writes", None) is not None
         if not hasattr(self.sae, "decode") or (elsewhere and target is self.acts):
             return None
-        rows = torch.arange(0, len(self.acts), max(1, len(self.acts) // R2_ROWS))[:R2_ROWS]
-        x = target.rows(rows).double().cpu()
-        with torch.no_grad():
-            x_hat = self._x_hat(rows)
-        spread = (x - x.mean(dim=0)).square().sum()
-        missed = (x - x_hat.double().cpu()).square().sum()
-        return float(1 - missed / spread) if spread > 0 else None
+        rows = self._spread_rows
+        return share_explained(target.rows(rows), self._x_hat(rows))
 
+    @property
+    def _spread_rows(self) -> Int[Tensor, " m"]:
+        return torch.arange(0, len(self.acts), max(1, len(self.acts) // R2_ROWS))[:R2_ROWS]
+
+    @torch.no_grad()
     def _x_hat(self, rows: Int[Tensor, " m"]) -> Float[Tensor, "m d_out"]:
         if getattr(self.sae, "writes", None) is not None:  # what a linear map adds has no code
             return as_one(self.sae(self.acts.rows(rows).to(self._device, self._dtype)))
@@ -504,6 +571,12 @@ class AtomCatalogue(Firings):
     def positions(self) -> Int[np.ndarray, " n"]:
         """Position of every row in its sample."""
         return self.acts.position.cpu().numpy()
+
+    @cached_property
+    def of_whole_samples(self) -> bool:
+        """Whether every row is of a whole sample, as an embedding is, and not of one of its tokens."""
+        one_each = len(np.unique(self.samples)) == self.n_rows
+        return one_each and not self.positions.any()
 
     @cached_property
     def rows_at_position(self) -> Int[np.ndarray, " length"]:

@@ -21,6 +21,8 @@ QUANTILES: dict[str, float] = {"99 %": 0.99, "50 %": 0.5}
 # Enough to fill many pages with different samples, few enough to sort within a click.
 MOST_CANDIDATES = 20_000
 TOKENS_BEFORE, TOKENS_AFTER = 24, 12
+WHOLE_TEXT = 60
+"""Tokens shown of a text that is one row."""
 LARGEST_COORDINATES = 8
 
 
@@ -166,6 +168,8 @@ def _place(catalogue: AtomCatalogue, row: int) -> str:
     context = catalogue.acts.context
     sample, position = int(catalogue.samples[row]), int(catalogue.positions[row])
     where = f"{context.sample_word} {sample}"
+    if catalogue.of_whole_samples:
+        return where
     if context.kind == "language":
         return f"{where}, token {position}"
     if context.patch_grid is None and context.prefix_tokens == 0:
@@ -179,6 +183,8 @@ def _picture(catalogue: AtomCatalogue, atom: int, row: int) -> dict[str, Any]:
     length = n_prefix + (grid[0] * grid[1] if grid is not None else 0)
     z = catalogue.sample_strengths(atom, sample, length)
     pictures = context.pictures
+    if catalogue.of_whole_samples and pictures is not None:
+        return {"picture": pictures[sample].cpu().numpy()}
     return {
         "picture": None if pictures is None else pictures[sample].cpu().numpy(),
         "heat": None if grid is None else z[n_prefix:].reshape(grid),
@@ -190,14 +196,21 @@ def _text(catalogue: AtomCatalogue, atom: int, row: int) -> dict[str, Any]:
     context, sample = catalogue.acts.context, int(catalogue.samples[row])
     position = int(catalogue.positions[row])
     ids = context.token_ids.sample(sample).tolist() if context.token_ids is not None else []
+    if catalogue.of_whole_samples:  # no token of it is where the atom fires
+        return text_around(context, ids, 0, np.full(len(ids), np.nan), reach=WHOLE_TEXT)
     return text_around(context, ids, position, catalogue.sample_strengths(atom, sample, len(ids)))
 
 
 def text_around(
-    context: Context, ids: list[int], position: int, strengths: Float[np.ndarray, " tokens"]
+    context: Context,
+    ids: list[int],
+    position: int,
+    strengths: Float[np.ndarray, " tokens"],
+    *,
+    reach: int = TOKENS_AFTER,
 ) -> dict[str, Any]:
-    """Return the tokens around one of a text, from the beginning of a character on."""
-    first, last = max(position - TOKENS_BEFORE, 0), min(position + TOKENS_AFTER + 1, len(ids))
+    """Return the tokens around one of a text, from the beginning of a character on; `reach` after it."""
+    first, last = max(position - TOKENS_BEFORE, 0), min(position + reach + 1, len(ids))
     # A character at the edge of the window may begin, or go on, outside it.
     start, stop = max(first - REACH, 0), min(last + REACH, len(ids))
     names = [context.token_name(i, ids[i]) for i in range(start, stop)]
@@ -206,12 +219,24 @@ def text_around(
         first -= 1
     shown = slice(first - start, last - start)
     return {
-        "tokens": tuple(texts[shown]),
+        "tokens": tuple(_spaced(texts[shown], context)),
         "special": tuple(is_special(name) for name in names[shown]),
         "token_strengths": strengths[first:last],
         "first_position": first,
         "clipped": (first > 0, last < len(ids)),
     }
+
+
+def _spaced(texts: list[str], context: Context) -> list[str]:
+    """Words of a tokenizer that keeps no white space, with a space before each."""
+    if any(character.isspace() for name in context.vocabulary.values() for character in name):
+        return texts
+    return [
+        text.removeprefix("##")
+        if i == 0 or text.startswith("##") or text == CONTINUED or is_special(text)
+        else f" {text}"
+        for i, text in enumerate(texts)
+    ]
 
 
 def _vector(catalogue: AtomCatalogue, _: int, row: int) -> dict[str, Any]:

@@ -192,8 +192,14 @@ def rows_in_words(catalogue: AtomCatalogue) -> str:
 
 
 def row_word(catalogue: AtomCatalogue) -> str:
-    """Return what the rows of a catalogue are called: positions of an image or a text, or rows."""
-    return "rows" if catalogue.acts.context.kind == "other" else "positions"
+    """Return what the rows of a catalogue are called: positions of an image or a text, images, pairs, rows."""
+    context = catalogue.acts.context
+    if context.kind == "other":
+        return "rows"
+    if not catalogue.of_whole_samples:
+        return "positions"
+    kinds = {site.acts.context.kind for site in catalogue.side_by_side}
+    return "pairs" if len(kinds) > 1 else f"{context.sample_word}s"
 
 
 def _shortened(text: str) -> str:

@@ -274,6 +274,12 @@ class Imported(FromFile, SparseAutoencoder):
             self.register_parameter(name, nn.Parameter(torch.zeros(shapes[name])))
 
     @property
+    def at_sites(self) -> list[Float[Tensor, "n_atoms d_m"]]:
+        """What a transcoder's atoms look for and what they add; of an SAE, the atoms."""
+        seeks = [self.encoder.detach()] if "encoder" in self.parts else []
+        return [self.dictionary] if self.writes is None else [*seeks, self.dictionary]
+
+    @property
     def k(self) -> int | None:
         """Entries, groups or steps per row; None where the rule has no such number."""
         return self.encoding.k

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.atoms import AtomCatalogue, AtomNames, Labels
-from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.activations import site_names
+from sae_nb.atoms import AtomCatalogue, AtomNames, Labels, directions_of
+from sae_nb.checks import check_count, check_matrix, checked, one_of
 from sae_nb.geometry import (
     LayoutSettings,
     cache_file,
@@ -126,6 +128,9 @@ class ConceptAtlas:
         self.seed = check_count(seed, name="seed", at_least=0)
         self._lock = threading.RLock()
         self._computed: dict[tuple[str, ...], Any] = {}
+        self.site: str | None = None
+        self._whole = self
+        self._at: dict[str, ConceptAtlas] = {}
         if labels is None:
             labels = {} if examples is None else examples.labels
         self.labels: Mapping[int, str] = labels
@@ -149,6 +154,47 @@ class ConceptAtlas:
             )
         if self._xy is None and examples is not None and self.other is None:
             self._xy = self._checked_xy(examples.xy)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Names of the hook points or models of a dictionary of several, where one alone can be shown."""
+        if self.other is not None or isinstance(self.sae, Tensor):
+            return ()
+        if self.catalogue is not None:
+            return self.catalogue.sites
+        n = len(directions_of(self.sae))
+        return () if n < 2 else site_names(self.sae, [])
+
+    def at(self, site: str) -> ConceptAtlas:
+        """Return the map of the same atoms at one of `sites`, by their directions there.
+
+        Raises
+        ------
+        ValueError: If there is no such site.
+        """
+        one_of(site, self.sites, name="site")
+        if site not in self._at:
+            atlas = self._at[site] = copy(self)
+            atlas.site, atlas._at, atlas._xy, atlas._computed = site, {}, None, {}
+            own = directions_of(self.sae)[self.sites.index(site)]
+            atlas.dictionary = own.cpu().float().clone()
+            if self.catalogue is not None:
+                atlas.catalogue = self.catalogue.at(site)
+        return self._at[site]
+
+    @property
+    def difference(self) -> Column | None:
+        """Where each atom lives, of two sites that a crosscoder compares; None of anything else."""
+        sites = self._whole.sites
+        if len(sites) != 2 or not hasattr(self.sae, "difference"):
+            return None
+        meaning = f"0: only {sites[0]}, 1: only {sites[1]}"
+        return Column("difference", meaning, self.sae.difference().double().cpu().numpy())
+
+    @property
+    def there(self) -> Bool[np.ndarray, " n_atoms"]:
+        """Which atoms have a direction: at one site of several, some may have none."""
+        return np.asarray((self.dictionary != 0).any(dim=1).numpy())
 
     def _checked_xy(self, xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Coordinates as float32, one row per atom of both dictionaries."""
@@ -310,6 +356,8 @@ class ConceptAtlas:
         if distances.shape[1]:
             nearest = distances[:, 0].astype(np.float64)
             columns["distance"] = Column("distance", "cosine distance to the nearest atom", nearest)
+        if self.difference is not None:
+            columns["difference"] = self.difference
         if self.match is not None:
             meaning = "cosine of the atom matched in the other dictionary"
             cosines = self.match.cosine_of_atom
@@ -419,6 +467,7 @@ class ConceptAtlas:
         if self.catalogue is not None:
             acts = self.catalogue.acts
             facts |= {"model": acts.model_name or "", "at": acts.hook_point or ""}
+            facts |= {"site": self.site} if self.site else {}
             facts["rows"] = str(len(acts))
         if self.examples is not None:
             facts["examples"] = self.examples.name

@@ -191,7 +191,7 @@ class SharedInput:
     """How many of the chosen atoms fire in that row."""
 
     strength: float
-    """Σ|z| / p99 over them: 1 is one atom at its 99th percentile."""
+    """Of one atom |z|; of several Σ|z| / p99 over them: 1 is one atom at its 99th percentile."""
 
     place: str
     picture: UInt8[np.ndarray, "3 height width"] | None = None
@@ -277,13 +277,17 @@ def summarise_selection(
 def joint_strength(
     catalogue: AtomCatalogue, atoms: Int[np.ndarray, " m"]
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Return, for every row, how many of the atoms fire and Σ|z| / p99 over them."""
+    """Return, for every row, how many of the atoms fire and how strongly.
+
+    Of one atom |z|, as everywhere; of several Σ|z| / p99, since their strengths have no unit in common.
+    """
     n, p99 = len(catalogue.acts), catalogue.p99
     count, strength = np.zeros(n, np.int64), np.zeros(n)
     for atom in atoms.tolist():
         rows, values = catalogue.strengths(atom)  # a row occurs once
         count[rows] += 1
-        strength[rows] += np.abs(values) / max(float(p99[atom]), 1e-12)
+        unit = 1.0 if len(atoms) == 1 else max(float(p99[atom]), 1e-12)
+        strength[rows] += np.abs(values) / unit
     return count, strength
 
 

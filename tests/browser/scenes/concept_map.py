@@ -21,6 +21,16 @@ concept_pair = sw.ConceptMap(
     xy=np.concatenate((gpt_examples.xy, gpt_examples.xy + np.float32(0.08))))
 concept_pair.wait()
 concept_pair""",
+    """\
+tuned_rows = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+tuned_acts = [sn.Activations.from_tensor(rows, model_name=name) for name, rows in
+              (("base", tuned_rows), ("tuned", tuned_rows.relu() - tuned_rows.roll(1, 1)))]
+tuned_cross = sn.Crosscoder([8, 8], 48, 4, generator=torch.Generator().manual_seed(0))
+sn.train(tuned_cross, tuned_acts, steps=30, batch_size=100, progress=False)
+differences = sw.ConceptMap(tuned_cross, tuned_acts)
+differences.layout_by = "pca"
+differences.wait()
+differences""",
 )
 # Where a point lies on the page while the whole map is seen: fitted into the canvas with a margin.
 PLACE = """(panel, [xy, point]) => {
@@ -338,3 +348,34 @@ def check_a_umap_that_fails_leaves_the_map(page: Page, stage: Any) -> None:
     finally:
         stage.run("concept_map_module.start_umap = concept_start; concepts.layout_by = 'pca'")
         stage.settle()
+
+
+def check_a_range_of_differences_selects_and_a_site_is_shown(page: Page, stage: Any) -> None:
+    """Dragging over the histogram of two models selects atoms; the menu shows one of the models."""
+    panel = stage.panel("tuned")
+    _shown(page, panel)
+    bars = panel.locator(".sae-nb-brush", has_text="only tuned").locator("svg")
+    bars.scroll_into_view_if_needed()
+    box = bars.bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 0.3 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.62 * box["width"], y, steps=6)
+    page.mouse.up()
+    _until(stage, "len(differences.difference) == 2 and len(differences.selected) > 0")
+    low, high = stage.ask("list(differences.difference)")
+    inside = f"((tuned_cross.difference() >= {low}) & (tuned_cross.difference() <= {high}))"
+    assert stage.ask("list(differences.selected)") == stage.ask(
+        f"{inside}.nonzero().flatten().tolist()"
+    )
+    panel.locator(".sae-nb-answer").get_by_text("selected").wait_for()
+    stage.settle()
+    stage("difference", panel)
+    panel.get_by_label("site").select_option("tuned")
+    _until(stage, "differences.site == 'tuned' and differences.ready")
+    stage.settle()
+    stage("site", panel)
+    assert stage.ask("differences.chips['site']") == "tuned"
+    panel.focus()
+    page.keyboard.press("Escape")
+    _until(stage, "differences.difference == () and differences.selected == ()")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from html.parser import HTMLParser
+from pathlib import Path
 
 import ipywidgets as ipw
 import numpy as np
@@ -689,3 +690,38 @@ def test_lens_map_and_browser_tell_one_frequency_of_an_atom(sevens) -> None:
     shown.wait()
     np.testing.assert_allclose(shown.atlas.catalogue.frequency, often)
     shown.close()
+
+
+def test_the_share_of_each_attention_head_stands_on_the_card() -> None:
+    """Of an SAE where heads lie side by side; without its model the card says what is missing."""
+    gpt = sn.load_model("tiny-gpt")
+    texts = ["The dog ran home. The dog slept."] * 3
+    acts = sn.capture(gpt, texts, "head_out.2", progress=False)
+    sae = sn.TopK(d_in=acts.d_in, n_atoms=12, k=2)
+    sae.initialise(acts.x)
+    browser = sw.AtomBrowser(sae, acts, gpt)
+    shares = sn.evaluation.head_shares(sae, gpt.n_heads)[browser.atom]
+    assert browser.cards.heads.values == pytest.approx(shares.tolist())
+    assert browser.cards.heads.layout.display is None
+    assert "alike: 25" in browser.cards.heads.description
+    assert browser.record["attention_heads"] == pytest.approx(shares)
+    browser.close()
+    without = sw.AtomBrowser(sae, acts)
+    assert "Pass model=" in without.cards.heads.empty_text
+    assert without.cards.heads.layout.display is None
+    without.close()
+    elsewhere = sw.AtomBrowser(sae, acts.x, gpt)
+    assert elsewhere.cards.heads.layout.display == "none"
+    elsewhere.close()
+
+
+def test_the_last_tick_has_room_and_no_tools_lie_over_the_mark(tmp_path: Path) -> None:
+    """Half of "100" stands right of its axis' end; plotly's buttons have nothing to zoom here."""
+    x = torch.eye(4).repeat(5, 1)
+    sae = sn.TopK(d_in=4, n_atoms=4, k=1)
+    sae.initialise(x)
+    browser = sw.AtomBrowser(sae, x)
+    assert browser.plot.layout.xaxis2.domain[1] < 0.98
+    page = browser.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert '"displayModeBar": false' in page
+    browser.close()

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 from sae_nb_widgets import AtomBrowser, ConceptMap, InputLens
+from sae_nb_widgets.panel import descendants
 from torch import Tensor
+from traitlets import TraitError
 
 import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue
@@ -95,3 +97,223 @@ def test_what_needs_one_place_names_it(trained: tuple[Any, Any]) -> None:
     ):
         with pytest.raises(ValueError, match="must read and reconstruct one place here, got "):
             call()
+
+
+# --- which place is shown ---------------------------------------------------------------------------
+
+
+def test_each_place_can_be_shown_alone(trained: tuple[Any, Any]) -> None:
+    """Its directions, its width, its R²; the name is kept by a session and stands in what leaves."""
+    sae, data = trained
+    browser, panel = AtomBrowser(sae, data), ConceptMap(sae, data)
+    panel.layout_by = "pca"  # at once; a UMAP is a process of its own
+    assert browser.sites == panel.sites
+    assert len(browser.sites) == len(sae.sites)
+    for i, site in enumerate(browser.sites):
+        browser.site = panel.site = site
+        assert torch.equal(browser.catalogue.dictionary, sae.at_sites[i].cpu())
+        assert torch.equal(panel.atlas.dictionary, sae.at_sites[i].float().cpu())
+        assert (
+            browser.summary.nearest_atoms.tolist()
+            == browser.catalogue.nearest(browser.atom, 6)[0].tolist()
+        )
+        assert browser.static_chips()["site"] == panel.chips["site"] == site
+        assert not browser.problem
+        assert not panel.problem
+    for one in (browser, panel):
+        state = one.state()
+        assert state["site"] == browser.sites[-1]
+        one.site = "all"
+        one.restore(state)
+        assert one.site == browser.sites[-1]
+        one.close()
+
+
+def test_the_parts_of_r2_are_those_of_the_places(trained: tuple[Any, Any]) -> None:
+    """Of a place that is written what `decode` gives there; none where the dictionary only reads."""
+    sae, data = trained
+    whole = AtomCatalogue(sae, data)
+    written = [data] if sae.writes is None else [data[1]]
+    targets = list(written[0]) if isinstance(written[0], list | tuple) else written
+    got = [whole.at(site).r2 for site in whole.sites]
+    skipped = len(got) - len(targets)
+    assert got[:skipped] == [None] * skipped
+    for site, r2, x in zip(whole.sites[skipped:], got[skipped:], targets, strict=True):
+        at = whole.at(site)
+        if sae.writes is None:
+            parts = sae.decode(at.codes)
+            x_hat = parts[whole.sites.index(site)]
+        else:
+            x_hat = sae(data[0])
+            x_hat = x_hat[whole.sites.index(site) - skipped] if isinstance(x_hat, list) else x_hat
+        assert r2 == pytest.approx(sn.evaluation.explained_variance(x, x_hat), abs=1e-4)
+
+
+def test_a_model_read_alone_has_codes_of_its_own(trained: tuple[Any, Any]) -> None:
+    """A universal code differs with the model that gives it; a crosscoder has one for all."""
+    sae, data = trained
+    whole = AtomCatalogue(sae, data)
+    for i, site in enumerate(whole.sites):
+        at = whole.at(site)
+        if sae.reads_alone:
+            wanted = sae.encode(data[i], reads=i).detach()
+            assert torch.equal(at.codes.to_dense(), wanted.to_dense())
+        else:
+            assert at.codes is whole.codes
+    assert len(whole.side_by_side) == (2 if sae.reads_alone else 0)
+
+
+def test_an_unknown_place_is_refused_and_one_place_has_no_control() -> None:
+    """The rule names the places; an SAE has none to choose from."""
+    x, y = pair()
+    both = sn.Crosscoder([D, D_OUT], ATOMS, K)
+    both.initialise([x, y])
+    sae = sn.TopK(D, ATOMS, K)
+    sae.initialise(x)
+    for made in (AtomBrowser, ConceptMap):
+        panel = made(both, [x, y])
+        with pytest.raises(TraitError, match=r"one of \['all', 'site 1', 'site 2'\], got 'third'"):
+            panel.site = "third"
+        assert "site" in {getattr(w, "description", "") for w in descendants(panel)}
+        panel.close()
+        panel = made(sae, x)
+        assert panel.sites == ()
+        assert "site" not in {getattr(w, "description", "") for w in descendants(panel)}
+        panel.close()
+
+
+def test_an_atom_is_said_to_be_what_it_is(trained: tuple[Any, Any]) -> None:
+    """The line under the question does not call a transcoder an SAE."""
+    sae, data = trained
+    for panel in (AtomBrowser(sae, data), ConceptMap(sae, data)):
+        line = panel._header.value
+        word = "transcoder" if sae.writes is not None else type(sae).__name__
+        assert f"pattern that the {word} found" in line
+        assert "SAE (sparse autoencoder)" not in line
+        panel.close()
+
+
+# --- examples of several models, side by side ---------------------------------------------------------
+
+
+def at_two_models(kind: Any, **settings: Any) -> tuple[Any, list[sn.Activations]]:
+    """The same rows in two models, of which the second sees them twice as large."""
+    x, y = pair()
+    acts = [
+        sn.Activations.from_tensor(rows, model_name=name)
+        for rows, name in ((x, "one"), (2 * y, "two"))
+    ]
+    sae = kind(D, D_OUT, ATOMS, K) if kind is sn.GroupSparse else kind([D, D_OUT], ATOMS, K)
+    sn.train(sae, acts, steps=10, batch_size=50, progress=False)
+    return sae, acts
+
+
+@pytest.mark.parametrize("kind", [sn.UniversalSAE, sn.Crosscoder, sn.GroupSparse])
+def test_two_models_stand_side_by_side(kind: Any) -> None:
+    """Each with its own strongest rows; of one shared code, with the part that is written there."""
+    sae, acts = at_two_models(kind)
+    browser = AtomBrowser(sae, acts)
+    assert browser.sites == ("one", "two")
+    found = browser.summary.sites
+    for i, side in enumerate(found):
+        if sae.reads_alone:
+            z = sae.encode(acts[i], reads=i).detach().to_dense()[:, browser.atom]
+        else:
+            z = (
+                sae.encode(acts).detach().to_dense()[:, browser.atom]
+                * sae.shares()[browser.atom, i]
+            )
+        best = z.sort(descending=True).values[: len(side.examples)]
+        assert [e.strength for e in side.examples] == pytest.approx(best.tolist(), rel=1e-5)
+        assert side.n_fired == int((z != 0).sum())
+    assert len({side.max_strength for side in found}) == (2 if sae.reads_alone else 1)
+    shown = browser.static_main()
+    assert 'class="sae-nb-sides"' in shown
+    assert all(f">{name}: fires on" in shown for name in browser.sites)
+    browser.site = "two"
+    assert 'class="sae-nb-sides"' not in browser.static_main()
+    browser.close()
+
+
+def test_an_atom_of_two_towers_shows_images_and_captions() -> None:
+    """A caption is read whole, word by word apart, and no word of it is said to fire the atom."""
+    image, text = (sn.load_model(f"two-towers@{name}", "cpu") for name in ("image", "text"))
+    scenes = sn.data.scenes(24, seed=0)
+    words = sn.data.captions(scenes, 0)
+    acts = [
+        sn.capture(image, scenes.images, "visual_projection", progress=False),
+        sn.capture(text, words, "text_projection", drop_first=False, progress=False),
+    ]
+    sae = sn.GroupSparse(64, 64, ATOMS, K)
+    sn.train(sae, acts, steps=5, batch_size=24, progress=False)
+    browser = AtomBrowser(sae, acts)
+    pictures, captions = browser.summary.sites
+    for example in pictures.examples:
+        assert example.place == f"image {example.sample}"
+        assert torch.equal(
+            torch.from_numpy(example.picture), acts[0].context.pictures[example.sample]
+        )
+        assert example.heat is None
+    for example in captions.examples:
+        written = "".join(example.tokens).replace("<s>", "").replace("</s>", "")
+        assert written.strip() == words[example.sample]
+        assert bool(torch.tensor(example.token_strengths).isnan().all())
+    assert " pairs of the example set" in browser.answer
+    browser.site = browser.sites[1]
+    assert " texts of the example set" in browser.answer
+    browser.close()
+
+
+# --- where the atoms of a crosscoder live -------------------------------------------------------------
+
+
+def test_a_range_of_differences_selects_atoms() -> None:
+    """By trait as by the histogram; Esc takes it away, a session keeps it, nonsense is refused."""
+    sae, acts = at_two_models(sn.Crosscoder)
+    panel = ConceptMap(sae, acts)
+    panel.layout_by = "pca"
+    difference = sae.difference()
+    low, high = 0.25, 0.5
+    inside = ((difference >= low) & (difference <= high)).nonzero().flatten().tolist()
+    panel.difference = (low, high)
+    assert list(panel.selected) == inside
+    bars = panel.map.difference
+    assert sum(bars.counts) == ATOMS
+    assert sum(bars.inside) == len(inside)
+    assert "0: only one, 1: only two" in bars.description
+    bars.chosen = (0, len(bars.counts) - 2)
+    assert panel.difference[0] == 0
+    assert set(panel.selected) >= set(inside)
+    kept = panel.state()
+    panel.press("Escape")
+    assert (panel.difference, panel.selected) == ((), ())
+    panel.restore(kept)
+    assert panel.difference == tuple(kept["difference"])
+    assert list(panel.selected) == kept["selected"]
+    with pytest.raises(TraitError, match=r"between 0 and 1, or \(\) for no range, got \(0.5, 2\)"):
+        panel.difference = (0.5, 2)
+    panel.close()
+    plain = ConceptMap(torch.eye(4))
+    with pytest.raises(TraitError, match="Make the map of an sn.Crosscoder of two"):
+        plain.difference = (0, 1)
+    plain.close()
+
+
+# --- one unit of strength -----------------------------------------------------------------------------
+
+
+def test_both_panels_show_strength_in_one_unit(trained: tuple[Any, Any]) -> None:
+    """The strongest input of an atom is as strong on the map as in the browser; of several it says in what."""
+    sae, data = trained
+    catalogue = AtomCatalogue(sae, data)
+    panel = ConceptMap(sae, catalogue=catalogue)
+    panel.layout_by = "pca"
+    top = catalogue.max_strength[panel.atom]
+    assert panel.selection.shared[0].strength == pytest.approx(top)
+    atoms = catalogue.order()[:2].tolist()
+    panel.select(atoms)
+    best = panel.selection.shared[0]
+    row = catalogue.codes.to_dense()[best.row].abs().numpy()
+    wanted = sum(row[atom] / catalogue.p99[atom] for atom in atoms)
+    assert best.strength == pytest.approx(wanted, rel=1e-5)
+    panel.close()

@@ -34,9 +34,9 @@ from sae_nb.figures import (
 )
 from sae_nb.pretrained import examples_of
 from sae_nb.sessions import names_of
-from sae_nb_widgets.atom._examples import examples_view
+from sae_nb_widgets.atom._examples import card_title, examples_view
 from sae_nb_widgets.components import Sparkbars, atom_mark, icons_of
-from sae_nb_widgets.panel import Atom, Panel, control, figure_widget, reacts, small_button
+from sae_nb_widgets.panel import COLUMNS, Atom, Panel, control, figure_widget, reacts, small_button
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -117,7 +117,7 @@ class AtomComparison(Panel):
         self._sides = [Side(self, catalogue) for _ in SIDES]
         self.plot = figure_widget(_figure(row_word(catalogue)))
         self.atom, self.other = first, second
-        sides = ipw.Box([side.widget for side in self._sides]).add_class("sae-nb-sides")
+        sides = ipw.Box([side.widget for side in self._sides]).add_class(COLUMNS)
         self.arrange(
             controls=[
                 control(self, "atom", "first atom", "Number of the atom on the left", 160),
@@ -198,11 +198,11 @@ class Side:
         names, top = self._panel.names, record.max_strength
         name = atom_mark(record.atom, names.name(record.atom))
         fires = escape(names.fires(record.atom))
-        self.title.value = _card_title(f"{name}: fires on {fires}")
+        self.title.value = card_title(f"{name}: fires on {fires}")
         self.examples.show(record.examples, top, record.missing)
         words = f"{format_count(n)} {self._word}{'s' * (n != 1)}"
         without = atom_mark(other, names.name(other))
-        self.alone_title.value = _card_title(f"{words} fire it and not {without}")
+        self.alone_title.value = card_title(f"{words} fire it and not {without}")
         self.alone.show(alone, top, f"Every {self._word} that fires it fires the other one too.")
         atoms = record.nearest_atoms.tolist()
         cosines = record.nearest_cosines.tolist()
@@ -211,10 +211,6 @@ class Side:
             icons=icons_of(names, atoms), notes=[format_number(cosine) for cosine in cosines],
             signed=any(cosine < 0 for cosine in cosines),
         )  # fmt: skip
-
-
-def _card_title(html: str) -> str:
-    return f'<div class="sae-nb-cardtitle">{html}</div>'
 
 
 def _answer(pair: AtomPair, names: AtomNames) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from sae_nb.atoms import AtomSummary, Band
 from sae_nb.figures import escape, format_count, format_number, format_percent
-from sae_nb_widgets.panel import control, line, show, small_button
+from sae_nb_widgets.panel import control, line, show, site_menu, small_button
 
 BAND_NAMES: dict[Band, str] = {
     "top": "max",
@@ -80,7 +80,7 @@ class AtomControls:
             placeholder="number, label or token   ( / )",
         ).add_class("sae-nb-search")
         sort = control(panel, "sort", "sort", "Order in which ‹ and › step through the atoms", 190)
-        self.first = (self.subject, self.search)
+        self.first = (self.subject, *site_menu(panel), self.search)
         never, heat = "skip atoms that never fire", "heat over images"
         self.more = (
             line(sort, self.rank),
@@ -102,6 +102,9 @@ class AtomControls:
 
     def show(self, record: AtomSummary, strengths: Float[np.ndarray, " uses"]) -> None:
         """Say which examples are shown, of how many; `strengths` are all those of the atom."""
+        if record.sites:
+            self._show_pages(record)
+            return
         n, shown = record.n_examples, len(record.examples)
         first = record.page * self._panel.per_page + 1
         places = f"{format_count(first)}–{format_count(first + shown - 1)} of {format_count(n)}"
@@ -109,6 +112,16 @@ class AtomControls:
         self.page_text.value = escape(
             f"{places} {words}{_interval(record, strengths)}" if shown else ""
         )
+        show(self.pages, n > shown)
+
+    def _show_pages(self, record: AtomSummary) -> None:
+        """Say which examples of each site are shown, of the most that one has."""
+        n, shown = (
+            max(each) for each in zip(*((x.n_examples, len(x.examples)) for x in record.sites))
+        )
+        first = record.page * -(-self._panel.per_page // len(record.sites)) + 1
+        places = f"{format_count(first)}–{format_count(first + shown - 1)} of {format_count(n)}"
+        self.page_text.value = escape(f"{places} at each site" if shown else "")
         show(self.pages, n > shown)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import ipywidgets as ipw
 import numpy as np
 import traitlets as t
+from jaxtyping import Float
 
-from sae_nb.atoms import MIXED, AtomNames, AtomSummary, Labels, rows_in_words
+from sae_nb.atoms import MIXED, AtomCatalogue, AtomNames, AtomSummary, Labels, rows_in_words
 from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.sessions import Annotations
 from sae_nb_widgets.atom._controls import BAND_NAMES
@@ -39,14 +40,22 @@ class AtomDetail:
             description="where in the image it fires", titled=True, bare=True, unit="% of images"
         )
         self.tokens = Sparkbars(description="next tokens it raises (+) and lowers (−) directly")
+        self.heads = Sparkbars()
+        self.heads.empty_text = "Pass model= to see which attention heads write it."
         self.joint.empty_text = "No atom fires with it more often than by chance."
         self.found_card = ipw.VBox([self.found])
         self.rest = ipw.VBox([self.tokens, self.joint, self.where, self.map])
-        self.widgets: tuple[ipw.Widget, ...] = (self.found_card, labels, self.near, self.rest)
+        self.widgets: tuple[ipw.Widget, ...] = (
+            self.found_card,
+            labels,
+            self.near,
+            self.heads,
+            self.rest,
+        )
         self._listed: dict[Sparkbars, Sequence[int]] = {}
         for clickable in (self.found, self.near, self.joint):
             clickable.observe(self._clicked, "selected")
-        for widget in (self.found, self.where, self.map, self.tokens):
+        for widget in (self.found, self.where, self.map, self.tokens, self.heads):
             show(widget, False)
 
     def _clicked(self, change: t.Bunch) -> None:
@@ -98,6 +107,17 @@ class AtomDetail:
                 blank, heat=100 * patches[None].astype(np.float32), captions=["share of images"]
             )
 
+    def show_heads(self, shares: Float[np.ndarray, " heads"] | None, known: bool) -> None:
+        """Draw the share of each attention head; hidden where atoms are not read side by side from heads."""
+        show(self.heads, known)
+        found = [] if shares is None else shares.tolist()
+        self.heads.description = "attention heads (share of its length)"
+        if found:
+            even = format_percent(1 / len(found))
+            self.heads.description = f"attention heads (share of its length; alike: {even} each)"
+        names = [f"head {head}" for head in range(len(found))]
+        self.heads.show(names, found, notes=[format_percent(share) for share in found], maximum=1.0)
+
     def show_found(self, atoms: Sequence[int], frequency: Sequence[float]) -> None:
         """List the atoms that match a search; an empty list hides the card."""
         show(self.found, bool(atoms))
@@ -105,20 +125,21 @@ class AtomDetail:
         self._list(self.found, shown, often, [format_percent(f) for f in often])
 
 
-def answer(record: AtomSummary, names: AtomNames) -> str:
+def answer(record: AtomSummary, names: AtomNames, catalogue: AtomCatalogue) -> str:
     """Say in a sentence how often an atom fires, of what, and where."""
     who = names.in_text(record.atom)
     who = f"{who[0].upper()}{who[1:]}"
-    catalogue = names.catalogue
-    if not record.n_fired and catalogue is not None:
-        return f"{who} never fires on the {rows_in_words(catalogue)} of the example set."
+    rows = rows_in_words(catalogue)
+    if not record.n_fired:
+        return f"{who} never fires on the {rows} of the example set."
     caption = names.caption(record.atom)
     says_more = caption not in ("", *MIXED.values(), names.words(record.atom))
     where = caption.removeprefix("often ")
     how = "mostly" if where == caption else "often"
     preposition = "" if where.startswith("after ") else "on "
     tail = f", {how} {preposition}{where}" if says_more else ""
-    return f"{who} fires on {names.fires(record.atom)} of the example set{tail}."
+    often = format_percent(record.frequency, of=rows)
+    return f"{who} fires on {often} of the example set{tail}."
 
 
 def numbers(record: AtomSummary) -> str:
@@ -230,7 +251,7 @@ class AtomNotes:
 # The numbers of a record.
 
 
-def table(record: AtomSummary, names: AtomNames) -> dict[str, Any]:
+def table(record: AtomSummary, names: AtomNames, rows: str) -> dict[str, Any]:
     """Return the numbers of a record in reading order, for exported pages."""
     labels, name = names.labels, names.name
     neighbours = zip(record.nearest_atoms.tolist(), record.nearest_cosines.tolist())
@@ -240,14 +261,23 @@ def table(record: AtomSummary, names: AtomNames) -> dict[str, Any]:
         "label": labels.label(record.atom) or None,
         "note": labels.note(record.atom) or None,
         "name": names.words(record.atom) or None,
-        "fires_on": names.fires(record.atom) or None,
+        "fires_on": format_percent(record.frequency, of=rows),
         "firings": record.n_fired,
         "mean_strength": record.mean_strength,
         "99th_percentile": record.p99,
         "max_strength": record.max_strength,
-        "examples": f"{BAND_NAMES[record.band]}: "
-        + "; ".join(f"{e.place}: {format_number(e.strength)}" for e in record.examples),
+        **_examples(record),
         "nearest_atoms": ", ".join(f"{name(a)} (cos {format_number(c)})" for a, c in neighbours),
         "co_active_atoms": ", ".join(f"{name(a)} (lift {format_number(x)})" for a, x in together),
         "histogram": record.histogram.counts,
+    }
+
+
+def _examples(record: AtomSummary) -> dict[str, str]:
+    """Where the examples shown are, and how strong: of every site, where they stand side by side."""
+    shown = {f"examples_at_{one.site}": one.examples for one in record.sites}
+    return {
+        name: f"{BAND_NAMES[record.band]}: "
+        + "; ".join(f"{e.place}: {format_number(e.strength)}" for e in examples)
+        for name, examples in (shown or {"examples": record.examples}).items()
     }

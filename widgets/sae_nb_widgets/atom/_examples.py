@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import ipywidgets as ipw
@@ -10,9 +11,25 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.activations import Context
-from sae_nb.atoms import AtomSummary, Crops, Example, gathered, spans
-from sae_nb.figures import THIN_SPACE, current_theme as theme, format_number
+from sae_nb.atoms import (
+    AtomCatalogue,
+    AtomSummary,
+    Crops,
+    Example,
+    SiteExamples,
+    gathered,
+    rows_in_words,
+    spans,
+)
+from sae_nb.figures import (
+    THIN_SPACE,
+    current_theme as theme,
+    escape,
+    format_number,
+    format_percent,
+)
 from sae_nb_widgets.components import Component, PictureGrid, Sparkbars, TokenStrip
+from sae_nb_widgets.panel import COLUMNS, close_whole, descendants, show
 
 # -------------------------------------------------------------------------------------------------
 # CropSheet: the patches an atom fires on, side by side, so that what they share meets the eye.
@@ -62,6 +79,77 @@ class CropSheet:
 
 
 # -------------------------------------------------------------------------------------------------
+# Examples of an atom at several sites: the models, or kinds of inputs, side by side.
+
+
+class SiteColumns:
+    """A column for each site that has examples of its own; empty for an SAE."""
+
+    def __init__(
+        self, catalogue: AtomCatalogue, chosen: Callable[[Example | None, int, Context], None]
+    ) -> None:
+        self._catalogues = catalogue.side_by_side
+        self._titles = [ipw.HTML() for _ in self._catalogues]
+        self.views = [examples_view(site.acts.context) for site in self._catalogues]
+        for view, site in zip(self.views, self._catalogues):
+            view.on_select(partial(_in_context, chosen, site.acts.context))
+        columns = [ipw.VBox([title, view.widget]) for title, view in zip(self._titles, self.views)]
+        self.widget = ipw.Box(columns).add_class(COLUMNS)
+        show(self.widget, False)
+
+    def show(self, record: AtomSummary) -> None:
+        """Draw the examples of every site, headed by where it is and how often the atom fires there."""
+        for found, title, view, site in zip(
+            record.sites, self._titles, self.views, self._catalogues
+        ):
+            title.value = card_title(escape(_site_title(found, site)))
+            if isinstance(view.component, PictureGrid | TokenStrip):
+                view.component.unit = "z × share" if found.scaled else "z"
+            view.show(found.examples, found.max_strength, found.missing)
+
+    def show_heat(self, shown: bool) -> None:
+        """Draw or hide the heat over pictures."""
+        for view in self.views:
+            view.show_heat(shown)
+
+    def clear(self) -> None:
+        """Choose nothing."""
+        for view in self.views:
+            view.clear()
+
+    def close(self) -> None:
+        """Free the components: others take their place."""
+        _close(self.widget)
+
+
+def _in_context(
+    chosen: Callable[[Example | None, int, Context], None],
+    context: Context,
+    example: Example | None,
+    part: int,
+) -> None:
+    chosen(example, part, context)
+
+
+def _close(box: ipw.Widget) -> None:
+    for widget in list(descendants(box)):
+        close_whole(widget)
+
+
+def _site_title(found: SiteExamples, site: AtomCatalogue) -> str:
+    fires = f"fires on {format_percent(found.frequency, of=rows_in_words(site))}"
+    if not found.n_fired:
+        fires = "never fires"
+    share = "" if found.share is None else f", {format_percent(found.share)} of the atom’s length"
+    return f"{found.site}: {fires}{share}"
+
+
+def card_title(html: str) -> str:
+    """What heads a card."""
+    return f'<div class="sae-nb-cardtitle">{html}</div>'
+
+
+# -------------------------------------------------------------------------------------------------
 # Examples of an atom on screen: pictures with heat, shaded texts, or rows of plain vectors.
 
 
@@ -105,6 +193,10 @@ class ExamplesView:
         """Choose nothing."""
         self.component.selected = self.nothing
 
+    def close(self) -> None:
+        """Free the components: others take their place."""
+        _close(self.widget)
+
     def show_heat(self, shown: bool) -> None:
         """Draw or hide the heat over pictures; other examples have none."""
 
@@ -126,7 +218,7 @@ class PictureExamples(ExamplesView):
         if context.prefix_tokens:
             others = ", registers" if context.prefix_tokens > 1 else ""
             hint += f"Small squares: cls{others}, which belong to no patch (see ?). "
-        self._grid = PictureGrid(hint=f"{hint}Hover: strength at this patch.")
+        self._grid = PictureGrid(hint=f"{hint}Hover: strength at this patch.", unit="z")
         super().__init__(context, self._grid)
 
     def show_heat(self, shown: bool) -> None:
@@ -155,9 +247,8 @@ class PictureExamples(ExamplesView):
         return np.full((3, rows * 4, columns * 4), 128, np.uint8)
 
     def _caption(self, example: Example) -> str:
-        if self._context.patch_grid is None and self._context.prefix_tokens == 0:
-            return f"{self._context.sample_word} {example.sample}"
-        return self._context.token_name(example.position)
+        whole = f"{self._context.sample_word} {example.sample}"
+        return whole if example.place == whole else self._context.token_name(example.position)
 
 
 class TextExamples(ExamplesView):
@@ -167,7 +258,7 @@ class TextExamples(ExamplesView):
 
     def __init__(self, context: Context) -> None:
         self._strip = TokenStrip(
-            hint="Hover: strength at this token. Beside a text: number · token."
+            hint="Hover: strength at this token. Beside a text: number · token.", unit="z"
         )
         super().__init__(context, self._strip)
         self._strip.add_class("sae-nb-whole")
@@ -177,13 +268,23 @@ class TextExamples(ExamplesView):
             [example.tokens for example in examples],
             [np.abs(_strengths_of(example)) for example in examples],
             special=[example.special for example in examples],
-            captions=[f"{e.sample}{THIN_SPACE}·{THIN_SPACE}{e.position}" for e in examples],
+            captions=[_text_caption(example) for example in examples],
             strengths=[abs(example.strength) for example in examples],
-            peaks=[_first_of(e.tokens, e.position - e.first_position) for e in examples],
+            peaks=[_peak_of(example) for example in examples],
             clipped=[example.clipped for example in examples],
             first_positions=[example.first_position for example in examples],
             maximum=maximum,
         )
+
+
+def _text_caption(example: Example) -> str:
+    """Number of the text, and of its token where the example is one."""
+    whole = "token" not in example.place
+    return (
+        f"{example.sample}"
+        if whole
+        else f"{example.sample}{THIN_SPACE}·{THIN_SPACE}{example.position}"
+    )
 
 
 class VectorExamples(ExamplesView):
@@ -221,6 +322,13 @@ class VectorExamples(ExamplesView):
 def _strengths_of(example: Example) -> np.ndarray:
     values = example.token_strengths
     return np.zeros(len(example.tokens)) if values is None else values
+
+
+def _peak_of(example: Example) -> int:
+    """The token that is drawn bold; none where a whole text is one row."""
+    if np.isnan(_strengths_of(example)).all():
+        return -1
+    return _first_of(example.tokens, example.position - example.first_position)
 
 
 def _first_of(tokens: Sequence[str], token: int) -> int:

@@ -19,8 +19,9 @@ from sae_nb.figures import (
 
 BARS, MARKS, OFTEN, THIS = 0, 1, 2, 3
 MARK_NAMES: dict[str, str] = {"50 %": "50 %", "99 %": "99 %", "top": "max"}
-STRENGTHS_UP_TO, FREQUENCIES_FROM = 0.6, 0.71
-"""Where the first of the two pictures ends and the second begins, as shares of the width."""
+STRENGTHS_UP_TO, FREQUENCIES_FROM, FREQUENCIES_UP_TO = 0.6, 0.71, 0.975
+"""Where the first of the two pictures ends and where the second begins and ends, as shares of the width:
+half of its last number stands beyond its end."""
 
 
 def atom_figure(record: AtomSummary | None = None, *, rows: str = "rows") -> go.Figure:
@@ -53,7 +54,7 @@ def atom_figure(record: AtomSummary | None = None, *, rows: str = "rows") -> go.
         yaxis={"title": {"text": f"{rows} (log)"}, "type": "log", "fixedrange": True},
         xaxis2={
             "title": {"text": f"% of {rows}"},
-            "domain": [FREQUENCIES_FROM, 1],
+            "domain": [FREQUENCIES_FROM, FREQUENCIES_UP_TO],
             "fixedrange": True,
             "anchor": "y2",
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,19 @@ import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.atoms import BANDS, ORDERS, AtomCatalogue, AtomSummary, Band, Example, Labels, row_word
+from sae_nb.atoms import (
+    BANDS,
+    ORDERS,
+    AtomCatalogue,
+    AtomSummary,
+    Band,
+    Example,
+    Labels,
+    row_word,
+    rows_in_words,
+)
 from sae_nb.checks import check_atom, checked
+from sae_nb.evaluation import head_shares
 from sae_nb.figures import (
     current_theme as theme,
     escape,
@@ -27,7 +39,7 @@ from sae_nb.pretrained import examples_of
 from sae_nb.sessions import names_of
 from sae_nb_widgets.atom._controls import BAND_NAMES, AtomControls
 from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes, answer, numbers, table
-from sae_nb_widgets.atom._examples import CropSheet, examples_view, place_in_words
+from sae_nb_widgets.atom._examples import CropSheet, SiteColumns, examples_view, place_in_words
 from sae_nb_widgets.atom._figure import (
     BARS,
     MARKS,
@@ -37,10 +49,20 @@ from sae_nb_widgets.atom._figure import (
     nearest_band,
     update_atom_figure,
 )
-from sae_nb_widgets.panel import Atom, Panel, Whole, figure_widget, line, reacts, show
+from sae_nb_widgets.panel import (
+    EVERYWHERE,
+    Atom,
+    Panel,
+    Site,
+    Whole,
+    figure_widget,
+    line,
+    reacts,
+    show,
+)
 
 if TYPE_CHECKING:
-    from sae_nb.activations import Activations
+    from sae_nb.activations import Activations, Context
     from sae_nb.models import LiveModel
 
 
@@ -51,6 +73,7 @@ SAY_EVERY_SECONDS = 0.25
 MOST_NEIGHBOURS = 6
 MOST_EXAMPLES = 60
 LONGEST_QUERY = 60
+HEADS = "head_out"
 HINT = "← and → step through the atoms, / searches"
 
 
@@ -61,12 +84,17 @@ class AtomBrowser(Panel):
     The activations are encoded once, off the main thread where that takes long; then every atom is
     one click. `atom` is a trait: link it with `traitlets.link((a, "atom"), (b, "atom"))`.
 
+    A dictionary of several places has one more, `site`: a hook point, a model or a kind of inputs, by the
+    names in `sites`. Neighbours, tokens raised, R² and examples are then of that one; with "all", examples
+    of several models, or of images and their captions, stand side by side.
+
     Parameters
     ----------
     sae
-        Any sparse autoencoder.
+        Any sparse autoencoder, or a dictionary of several places (a transcoder, a crosscoder).
     acts
-        Activations of its width, or a plain matrix. None: the examples of a pretrained SAE.
+        Activations of its width, or a plain matrix; of several places what training takes. None: the
+        examples of a pretrained SAE.
     model
         A language model, for the next tokens an atom raises.
     atom
@@ -110,13 +138,16 @@ class AtomBrowser(Panel):
         "After Bricken et al., Towards Monosemanticity (2023); lift and nearest atoms are ours.",
     )
     stem = "atom"
-    kept_traits = ("sort", "alive_only", "show_heat", "details", "search", "atom", "band", "page")
+    kept_traits = (
+        "site", "sort", "alive_only", "show_heat", "details", "search", "atom", "band", "page",
+    )  # fmt: skip
     needs_kernel = (
         "Other atoms, bands, search and labels need a running kernel and were left out; the figure, "
         "the examples shown and the numbers are all here."
     )
 
     atom = Atom(help="Row of the dictionary shown.")
+    site = Site(help="Which of several places is shown; “all” shows all of them together.")
     sort = t.Enum(ORDERS, default_value="frequency", help="Order in which ‹ and › step.")
     band = t.Enum(BANDS, default_value="top", help="Which part of the histogram examples are from.")
     search = t.Unicode("", help="Number, label or token; ‹ and › then step through the matches.")
@@ -145,7 +176,8 @@ class AtomBrowser(Panel):
     ) -> None:
         if acts is None and catalogue is None:
             catalogue = examples_of(sae).catalogue(sae)
-        self.catalogue = catalogue or AtomCatalogue(sae, acts)  # type: ignore[arg-type]
+        self.catalogue = self._whole = catalogue or AtomCatalogue(sae, acts)  # type: ignore[arg-type]
+        self.sites = self._whole.sites
         # Labels that came with the catalogue stay readable beneath what people write.
         names = names_of(self.catalogue.sae, self.catalogue, labels)
         self.labels = self.catalogue.labels = names.labels
@@ -168,10 +200,12 @@ class AtomBrowser(Panel):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self._rows = row_word(self.catalogue)
+        self._rows = row_word(self._whole)
         self.plot = figure_widget(atom_figure(rows=self._rows), height=theme().figure_height_px)
-        self.examples = examples_view(self.catalogue.acts.context)
+        self.examples = examples_view(self._whole.acts.context)
         self.per_page = self.examples.per_page
+        self.beside = SiteColumns(self._whole, self._choose_example)
+        self._examples = ipw.VBox([self.examples.widget, self.beside.widget])
         self.crops = CropSheet(self._choose_crop)
         self._drawn_details = ipw.VBox([self.plot, self.crops.widget])
         self.notes = AtomNotes(self, self.labels)
@@ -184,14 +218,14 @@ class AtomBrowser(Panel):
             more=self.controls.more,
             figure=[
                 self.controls.bands,
-                self.examples.widget,
+                self._examples,
                 line(self.controls.details),
                 self._drawn_details,
             ],
             detail=self.cards.widgets,
         )
         self._show_details()
-        self.examples.on_select(self._choose_example)
+        self._listen_to_examples()
         self.plot.data[BARS].on_click(self._click_bar)
         self.plot.data[MARKS].on_click(self._click_mark)
         self.plot.data[OFTEN].on_click(self._click_often)
@@ -200,10 +234,21 @@ class AtomBrowser(Panel):
         self.bind_key("Escape", self.clear_selection)
         self.say(HINT)
 
+    @property
+    def dictionary_shown(self) -> Any:
+        """Whose atoms these are."""
+        return self._whole.sae
+
+    def _listen_to_examples(self) -> None:
+        context = self.catalogue.acts.context
+        self.examples.on_select(lambda example, part: self._choose_example(example, part, context))
+
     def _chips(self) -> dict[str, str]:
         acts, sae = self.catalogue.acts, self.catalogue.sae
         name = getattr(acts, "model_name", None) or getattr(sae, "model_name", None)
         facts = {"model": name, "at": acts.hook_point, "SAE": type(sae).__name__}
+        if self.site != EVERYWHERE:
+            facts["site"] = self.site
         facts |= {
             "atoms": format_count(self.n_atoms),
             row_word(self.catalogue): format_count(len(acts)),
@@ -230,7 +275,9 @@ class AtomBrowser(Panel):
         self.run_async(self._measure, self._ready, doing="encoding", channel="encode")
 
     def _measure(self) -> None:
-        _ = self.catalogue.frequency, self.catalogue.max_strength, self.catalogue.r2
+        for one in (self.catalogue, *self.catalogue.side_by_side):
+            _ = one.frequency, one.max_strength
+        _ = self.catalogue.r2
         self.names.caption(0)  # its words are counted once, before somebody waits for them
 
     def _progress(self, done: int, total: int) -> None:
@@ -253,11 +300,36 @@ class AtomBrowser(Panel):
 
     def refresh(self) -> None:
         """Encode again: after more training of the same SAE, say."""
-        old = self.catalogue
-        self.catalogue = AtomCatalogue(old.sae, old.acts, labels=self.labels)
-        self.names = names_of(old.sae, self.catalogue, self.labels)
+        old = self._whole
+        self._whole = AtomCatalogue(old.sae, old.given, labels=self.labels)
+        self.__dict__.pop("head_shares", None)
+        self.names = names_of(old.sae, self._whole, self.labels)
+        self._take_site()
+        old_columns, self.beside = self.beside, SiteColumns(self._whole, self._choose_example)
+        self._examples.children = (self.examples.widget, self.beside.widget)
+        old_columns.close()
         self._record, self._drawn, self._chosen = None, None, True
         self._encode()
+
+    # --- several places ---------------------------------------------------------------------------
+
+    @reacts("site", doing="showing {panel.site}", early=True)
+    def _change_site(self) -> None:
+        before = self.catalogue.acts.context
+        self._take_site()
+        if self.catalogue.acts.context is not before:
+            old, self.examples = self.examples, examples_view(self.catalogue.acts.context)
+            self._listen_to_examples()
+            self.examples.show_heat(self.show_heat)
+            self._examples.children = (self.examples.widget, self.beside.widget)
+            old.close()
+        self._record, self._drawn, self._chosen = None, None, True
+        self._encode()
+
+    def _take_site(self) -> None:
+        everywhere = self.site == EVERYWHERE
+        self.catalogue = self._whole if everywhere else self._whole.at(self.site)
+        self.catalogue.labels = self.labels
 
     # --- what is shown ----------------------------------------------------------------------------
 
@@ -277,7 +349,13 @@ class AtomBrowser(Panel):
     @property
     def record(self) -> dict[str, Any] | None:
         """The numbers behind the figure, for the table of exported pages."""
-        return None if self._record is None else table(self._record, self.names)
+        rows = rows_in_words(self.catalogue)
+        if self._record is None:
+            return None
+        found = table(self._record, self.names, rows)
+        if self.head_shares is not None:
+            found["attention_heads"] = self.head_shares[self._record.atom]
+        return found
 
     def static_chips(self) -> dict[str, str]:
         """Return the facts beside the question in exports, and which atom and examples these are."""
@@ -344,23 +422,50 @@ class AtomBrowser(Panel):
         if self.page != record.page:
             self._drawn = (record.atom, record.band, record.page, self.per_page)
             self.page = record.page
-        self.conclude(answer(record, self.names), numbers(record))
+        self.conclude(answer(record, self.names, self.catalogue), numbers(record))
         update_atom_figure(self.plot, record, rows=self._rows, dark=self.dark)
-        self.examples.show(record.examples, record.max_strength, record.missing)
+        self._show_examples(record)
         self.crops.show(record)
         self.cards.show(record)
+        heads = self.head_shares
+        self.cards.show_heads(None if heads is None else heads[record.atom], self._at_heads)
         self.controls.rank.value = escape(self._rank())
         self.controls.show(record, self.catalogue.strengths(record.atom)[1])
         self.notes.show(record.atom)
         self.row = -1
 
+    def _show_examples(self, record: AtomSummary) -> None:
+        """Draw examples, those of several sites side by side."""
+        several = bool(record.sites)
+        show(self.examples.widget, not several)
+        show(self.beside.widget, several)
+        if several:
+            self.beside.show(record)
+        else:
+            self.examples.show(record.examples, record.max_strength, record.missing)
+
     def draw_names(self) -> None:
         """Write the answer, neighbours and matches again with the names they have now."""
         if self._record is not None:
             self.notes.show(self.atom)
-            self.conclude(answer(self._record, self.names), numbers(self._record))
+            said = answer(self._record, self.names, self.catalogue)
+            self.conclude(said, numbers(self._record))
             self.cards.show(self._record)
             self._show_found()
+
+    @property
+    def _at_heads(self) -> bool:
+        """Whether atoms are read where the outputs of attention heads lie side by side."""
+        place = self._whole.acts.hook_point or getattr(self._whole.sae, "hook_point", None)
+        return not self.sites and str(place).partition(".")[0] == HEADS
+
+    @cached_property
+    def head_shares(self) -> Float[np.ndarray, "n_atoms n_heads"] | None:
+        """Share of every head in every atom, of an SAE at `head_out.L`; None elsewhere, or without a model."""
+        n_heads = None if self._model is None else self._model.n_heads
+        if n_heads is None or not self._at_heads:
+            return None
+        return head_shares(self._whole.sae, n_heads)
 
     def _rank(self) -> str:
         places = np.flatnonzero(self._order == self.atom)
@@ -427,6 +532,7 @@ class AtomBrowser(Panel):
     def clear_selection(self) -> None:
         """Choose no example and end the search."""
         self.examples.clear()
+        self.beside.clear()
         self.search = ""
         self.say("")
 
@@ -451,14 +557,15 @@ class AtomBrowser(Panel):
         self.row = row
         self.say(words)
 
-    def _choose_example(self, example: Example | None, part: int) -> None:
+    def _choose_example(self, example: Example | None, part: int, context: Context) -> None:
         self.row = -1 if example is None else example.row
         if example is not None:
-            self.say(place_in_words(example, part, self.catalogue.acts.context))
+            self.say(place_in_words(example, part, context))
 
     @reacts("show_heat", doing="drawing the heat", early=True)
     def _show_heat(self) -> None:
         self.examples.show_heat(self.show_heat)
+        self.beside.show_heat(self.show_heat)
 
     @reacts("details", doing="details", early=True)
     def _show_details(self) -> None:
@@ -473,7 +580,7 @@ class AtomBrowser(Panel):
             self.plot.layout.height = theme().figure_height_px
             for trace in (MARKS, THIS):
                 self.plot.data[trace].textfont.size = theme().font_px
-            self.examples.show(record.examples, record.max_strength, record.missing)
+            self._show_examples(record)
             self.crops.show(record)
             self.cards.show(record)
 

@@ -100,3 +100,20 @@ def kept_points(record: ConceptMapSummary, filters: Mapping[str, Any]) -> Bool[n
             places = [i for i, word in enumerate(column.names) if word in wanted]
             kept &= np.isin(column.values, [*places, *([-1] if NONE in wanted else [])])
     return kept
+
+
+def check_difference(wanted: Sequence[Any], column: Column | None) -> tuple[float, ...]:
+    """Return the range of differences between two sites whose atoms are selected."""
+    ends = tuple(float(end) for end in wanted)
+    if not ends:
+        return ()
+    if column is None:
+        raise ValueError(
+            "`difference` needs a dictionary with a difference of two places, and this one has none. Make "
+            "the map of an sn.Crosscoder of two."
+        )
+    if len(ends) != 2 or not 0 <= ends[0] <= ends[1] <= 1:
+        raise ValueError(
+            f"`difference` must be (lowest, highest) between 0 and 1, or () for no range, got {wanted!r}."
+        )
+    return ends

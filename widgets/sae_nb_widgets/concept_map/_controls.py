@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb_widgets.panel import control, line
+from sae_nb_widgets.panel import control, line, site_menu
 
 DRAGS = {
     "pan": "Dragging moves the map; with Shift it draws a lasso",
@@ -49,7 +49,7 @@ class ConceptMapControls:
             layout += "; archetypes: by the weights on the three most used"
         seed = "Another UMAP of the same points: what moves is due to the layout"
         names = "Write the names of clusters or labels on the map"
-        self.first = (self.colour, search, drag)
+        self.first = (self.colour, *site_menu(panel), search, drag)
         self.more = (
             control(panel, "show", "show", "What the points are", 160, options=panel.atlas.views),
             self.size,

@@ -32,13 +32,18 @@ from sae_nb_widgets.components import (
     atom_mark,
     csv_text,
 )
-from sae_nb_widgets.panel import show, small_button
+from sae_nb_widgets.panel import close_whole, descendants, show, small_button
 
 # -------------------------------------------------------------------------------------------------
 # Inputs that atoms share, on screen: pictures with heat, shaded texts, or rows of plain vectors.
 
 
-READ = "summed activation of the chosen atoms (1 = 99th percentile)"
+READ = {
+    True: "strength z of the atom",
+    False: "summed strength of the chosen atoms, each in units of its 99th percentile",
+}
+"""What shades mean: of one atom, and of several, whose strengths have no unit in common."""
+UNITS = {True: "z", False: "× 99th percentile, summed"}
 
 
 class SharedInputs:
@@ -58,9 +63,9 @@ class SharedInputs:
     def _component(self) -> Component:
         context = self._context
         if context.kind == "language" and context.token_ids is not None:
-            return TokenStrip(hint=f"Colour: {READ}.")
+            return TokenStrip()
         if context.pictures is not None or context.patch_grid is not None:
-            return PictureGrid(hint=f"Colour: {READ}.")
+            return PictureGrid()
         return Sparkbars()
 
     def show(
@@ -76,6 +81,9 @@ class SharedInputs:
         title = "" if selection is None else _inputs_title(selection, view, chosen, name)
         self._title.value = f'<div class="sae-nb-cardtitle">{escape(title)}</div>' if title else ""
         captions = [self._caption(shared, n_atoms) for shared in self._inputs]
+        if isinstance(self.component, TokenStrip | PictureGrid):
+            self.component.hint = f"Colour: {READ[n_atoms == 1]}."
+            self.component.unit = UNITS[n_atoms == 1]
         if isinstance(self.component, TokenStrip):
             self._show_texts(captions)
         elif isinstance(self.component, PictureGrid):
@@ -122,6 +130,11 @@ class SharedInputs:
         rows, columns = self._context.patch_grid or (1, 1)
         return np.full((3, rows * 4, columns * 4), 128, np.uint8)
 
+    def close(self) -> None:
+        """Free the component: another takes its place."""
+        for widget in list(descendants(self.widget)):
+            close_whole(widget)
+
     def _clicked(self, change: dict[str, object]) -> None:
         new = change["new"]
         index = new[0] if isinstance(new, tuple) else new
@@ -141,8 +154,11 @@ def _inputs_title(selection: SelectionSummary, view: str, chosen: Sequence[int],
 
 def reading(shared: SharedInput, n_atoms: int) -> str:
     """Return an input in words: where, how many of the atoms fire, how strongly."""
+    if n_atoms == 1:
+        return f"{shared.place}: z = {format_number(shared.strength)}."
     fire = f"{format_count(shared.n_atoms)} of {format_count(n_atoms)} atoms fire"
-    return f"{shared.place}: {fire}, {READ.split(' of ')[0]} {format_number(shared.strength)}."
+    strength = format_number(shared.strength)
+    return f"{shared.place}: {fire}, summed strength {strength} × 99th percentile."
 
 
 # -------------------------------------------------------------------------------------------------
@@ -231,7 +247,8 @@ class ConceptDetail:
         atoms = selection.atoms[:MOST_LISTED].tolist()
         self._listed[self.table] = atoms
         names: AtomNames = self._panel.names
-        columns = {n: v for n, v in selection.columns.items() if n not in LEFT_OUT}
+        less = (*LEFT_OUT, "strength") if "difference" in selection.columns else LEFT_OUT
+        columns = {n: v for n, v in selection.columns.items() if n not in less}
         headers = ["atom", "name", *(HEADERS.get(name, name) for name in columns)]
         cells = [
             [
@@ -404,7 +421,7 @@ def match_facts(record: ConceptMapSummary) -> str:
 def map_facts(record: ConceptMapSummary | None, atlas: ConceptAtlas, seed: int) -> dict[str, str]:
     """Return the facts beside the question."""
     facts = {} if record is None else dict(record.provenance)
-    named = ("model", "at", "SAE")
+    named = ("model", "at", "site", "SAE")
     shown: dict[str, str] = {name: facts[name] for name in named if name in facts}
     shown["atoms"] = format_count(atlas.n_atoms)
     if atlas.catalogue is not None:
@@ -430,6 +447,12 @@ def filter_sentence(kept: Bool[np.ndarray, " n"], show: str, columns: Iterable[s
     """Say how many points a filter leaves."""
     n, of = format_count(int(kept.sum())), format_count(len(kept))
     return f"{n} of {of} {show} are shown, by {' and '.join(columns)}; the rest is hidden."
+
+
+def there_sentence(kept: Bool[np.ndarray, " n"], site: str) -> str:
+    """Say how many atoms have a direction at a site."""
+    n, of = format_count(int(kept.sum())), format_count(len(kept))
+    return f"{n} of {of} atoms have a direction at {site} and are shown."
 
 
 def selection_csv(selection: SelectionSummary, names: AtomNames) -> str:

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
-from sae_nb.figures import theme, to_svg
+from sae_nb.figures import format_number, theme, to_svg
 from sae_nb.summaries import Column, ConceptMapSummary
 from sae_nb_widgets.components import BrushBars, PointMap, packed, unpacked, whole_bytes
 from sae_nb_widgets.concept_map._figure import Word, still_figure
@@ -53,12 +53,18 @@ class MapFigure:
         choose: Callable[[int], None],
         lasso: Lasso,
         keep: Callable[[str, Any], None],
+        between: Callable[[tuple[float, ...]], None],
     ) -> None:
         self.chart = PointMap(description="map of atoms", height=map_height(), hint=HINT)
         self.chart.lonely = theme.NOVEL
         self.brushes = {name: BrushBars() for name in BRUSHED}
+        self.difference = BrushBars()
+        self._difference: Spread | None = None
+        show(self.difference, False)
         self.facts = ipw.HTML()
-        self.brush_row = ipw.Box(list(self.brushes.values())).add_class("sae-nb-brushes")
+        self.brush_row = ipw.Box([*self.brushes.values(), self.difference]).add_class(
+            "sae-nb-brushes"
+        )
         self.brush_row.add_class(LIVE_ONLY)
         self.widgets: tuple[ipw.Widget, ...] = (self.chart, self.brush_row, self.facts)
         self._look = Look(styles=np.zeros(0, np.uint8), palette=[])
@@ -71,6 +77,7 @@ class MapFigure:
         self.chart.observe(self._switched, "off")
         for name, bars in self.brushes.items():
             bars.observe(lambda _, name=name: self._brushed(name), "chosen")
+        self.difference.observe(lambda _: self._between(between), "chosen")
 
     # --- hearing ----------------------------------------------------------------------------------
 
@@ -106,7 +113,28 @@ class MapFigure:
         )
         self._keep(name, ends)
 
+    def _between(self, take: Callable[[tuple[float, ...]], None]) -> None:
+        spread, chosen = self._difference, self.difference.chosen
+        if self._settling or spread is None:
+            return
+        take((float(spread.edges[chosen[0]]), float(spread.edges[chosen[1] + 1])) if chosen else ())
+
     # --- drawing ----------------------------------------------------------------------------------
+
+    def draw_difference(
+        self, column: Column | None, ends: Sequence[float], selected: Sequence[int]
+    ) -> None:
+        """Show how atoms are spread between two sites, and which of them are selected."""
+        spread = self._difference = None if column is None else spread_of(column, (0.0, 1.0))
+        show(self.difference, spread is not None)
+        if spread is None or column is None:
+            return
+        with self._settled():
+            self.difference.description = f"difference ({column.meaning}): drag to select"
+            words = [format_number(float(edge), digits=2) for edge in spread.edges]
+            chosen = np.array(selected, np.int64) if len(selected) else slice(None)
+            self.difference.show(spread.counts(), spread.counts(chosen), words)
+            self.difference.chosen = _bars_between(spread, ends or None)
 
     def draw_points(
         self, record: ConceptMapSummary, names: Sequence[str], lines: Float[np.ndarray, "k 4"]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ipywidgets as ipw
 import numpy as np
 import plotly.graph_objects as go
 import traitlets as t
@@ -29,6 +30,7 @@ from sae_nb_widgets.concept_map._checks import (
     CLUSTER,
     check_column,
     check_compare,
+    check_difference,
     check_filter,
     check_layout,
     check_points,
@@ -45,15 +47,18 @@ from sae_nb_widgets.concept_map._detail import (
     map_facts,
     match_facts,
     selection_csv,
+    there_sentence,
 )
 from sae_nb_widgets.concept_map._drawing import MOST_IN_FALLBACK, MapFigure, lines_of, words_on
 from sae_nb_widgets.concept_map._lookups import Lookups
 from sae_nb_widgets.concept_map._runs import MapRuns
 from sae_nb_widgets.panel import (
+    EVERYWHERE,
     LARGEST_SEED,
     Atom,
     Page,
     Panel,
+    Site,
     Whole,
     or_trait_error,
     reacts,
@@ -79,14 +84,16 @@ class ConceptMap(Panel):
     One point per atom, laid out by UMAP in a process of its own while PCA is shown; coordinates that
     came with the SAE, or were made before, are there at once. `atom` is a trait: link it with
     `traitlets.link((a, "atom"), (b, "atom"))`. `zoom_to`, `reset`, `view`, `filter` and `selected` do
-    what wheel, double click, dragging, histograms and lasso do.
+    what wheel, double click, dragging, histograms and lasso do. Of a dictionary of several places, `site`
+    shows one of them, by its name in `sites`; of a crosscoder of two models, `difference` selects the
+    atoms between two values of it, as dragging over its histogram does.
 
     Parameters
     ----------
     sae
-        Any sparse autoencoder, or a plain (n_atoms, d_in) dictionary.
+        Any sparse autoencoder or dictionary of several places, or a plain (n_atoms, d_in) dictionary.
     acts
-        Activations of its width; without them atoms have neighbours but no frequency.
+        Activations of its width, or what training takes; without them atoms have neighbours but no frequency.
     codes
         Their codes, where they have been computed already.
     labels
@@ -137,6 +144,7 @@ class ConceptMap(Panel):
     )
     renamed_traits = {"names": "show_names"}
     kept_traits = (
+        "site",
         "show",
         "layout_by",
         "color_by",
@@ -145,6 +153,7 @@ class ConceptMap(Panel):
         "show_names",
         "compare",
         "atom",
+        "difference",
         "selected",
         "marked",
         "filter",
@@ -160,6 +169,7 @@ class ConceptMap(Panel):
     atom = Atom(help="Row of the dictionary shown in detail; link it with an AtomBrowser's.")
     selected = t.Tuple(help="Atoms chosen by lasso, box or search.")
     marked = t.Tuple(help="Samples or rows chosen where those are shown.")
+    site = Site(help="Which of several places is shown; “all” shows all of them together.")
     show = t.Enum(SHOWN, default_value="atoms", help="What the points are.")
     color_by = t.Unicode(CLUSTER, help="Column the points are coloured by.")
     size_by = t.Unicode("energy", help='Column the areas of points go with; "equal" for none.')
@@ -174,6 +184,10 @@ class ConceptMap(Panel):
     drag = t.Enum(tuple(DRAGS), default_value="pan", help="What dragging the mouse does.")
     filter = t.Dict(
         help="Column to what is shown of it: (lowest, highest), or the names of categories; {} is all."
+    )
+    difference = t.Tuple(
+        help="Lowest and highest difference between two models (0: only the first, 1: only the second) of "
+        "the atoms selected; () for no range."
     )
     view = t.Tuple(help="What is seen: low x, low y, high x, high y; () is the whole map.")
     steered = t.Tuple(help="Event: atoms somebody asked to steer with; () in between.")
@@ -209,6 +223,7 @@ class ConceptMap(Panel):
             catalogue=catalogue,
             seed=seed,
         )
+        self._whole, self.sites = self.atlas, self.atlas.sites
         self.n_atoms = self.atlas.n_atoms
         self._measured = self._falling_back = False
         self.opened_on: int | None = None  # an atom that nobody chose
@@ -247,6 +262,10 @@ class ConceptMap(Panel):
     @t.validate("view")
     def _view_fits(self, proposal: t.Bunch) -> tuple[float, ...]:
         return tuple(or_trait_error(check_view, proposal["value"]))
+
+    @t.validate("difference")
+    def _difference_fits(self, proposal: t.Bunch) -> tuple[float, ...]:
+        return tuple(or_trait_error(check_difference, proposal["value"], self.atlas.difference))
 
     @t.validate("show")
     def _view_exists(self, proposal: t.Bunch) -> str:
@@ -300,15 +319,15 @@ class ConceptMap(Panel):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        catalogue = self.atlas.catalogue
-        self.map = MapFigure(self._clicked, self._enclosed, self._keep)
-        self.inputs = SharedInputs(None if catalogue is None else catalogue.acts.context, self.say)
+        self.map = MapFigure(self._clicked, self._enclosed, self._keep, self._between)
+        self.inputs = self._shared_inputs()
+        self._under_map = ipw.VBox([self.inputs.widget])
         self.controls = ConceptMapControls(self)
         self.cards = ConceptDetail(self, lambda atom: self.set_trait("atom", atom))
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[*self.map.widgets, self.inputs.widget],
+            figure=[*self.map.widgets, self._under_map],
             detail=self.cards.widgets,
         )
         self.runs, self.looking = MapRuns(self), Lookups(self)
@@ -319,12 +338,30 @@ class ConceptMap(Panel):
         self.bind_key("Escape", self.clear_selection)
         self.bind_key("Enter", self.open_atom)
 
+    def _shared_inputs(self) -> SharedInputs:
+        catalogue = self.atlas.catalogue
+        return SharedInputs(None if catalogue is None else catalogue.acts.context, self.say)
+
     # --- opening a view: drawn at once as far as can be, then measured, laid out, clustered ---------
 
     @reacts("show", doing="showing {panel.show}", early=True)
     def _change_view(self) -> None:
         self.marked, self.filter, self.view = (), {}, ()
         self._open_view()
+
+    @reacts("site", doing="showing {panel.site}", early=True)
+    def _change_site(self) -> None:
+        before = self.inputs
+        self.atlas = self._whole if self.site == EVERYWHERE else self._whole.at(self.site)
+        self.inputs = self._shared_inputs()
+        self._under_map.children = (self.inputs.widget,)
+        before.close()
+        self._change_view()
+
+    @property
+    def dictionary_shown(self) -> Any:
+        """Whose atoms these are."""
+        return self._whole.sae
 
     @reacts("layout_by", doing="laying out", early=True)
     def _open_view(self) -> None:
@@ -418,7 +455,8 @@ class ConceptMap(Panel):
         """Which points `filter` leaves on the map."""
         if self.record is None:
             return np.ones(0, bool)
-        return kept_points(self.record, self.filter)
+        kept = kept_points(self.record, self.filter)
+        return kept & self.atlas.there if self.record.show == "atoms" else kept
 
     def _draw_filter(self) -> None:
         if self.record is not None:
@@ -431,6 +469,8 @@ class ConceptMap(Panel):
         kept = self.shown
         if self.filter and len(kept):
             self.say(filter_sentence(kept, self.show, self.filter))
+        elif self.show == "atoms" and not kept.all():
+            self.say(there_sentence(kept, self.site))
         elif " are shown, by " in self.status:
             self.say("")
 
@@ -484,6 +524,8 @@ class ConceptMap(Panel):
             return
         # The cards go first: the page draws what comes first, and a large plot takes it far longer.
         self.cards.show_atom(self.atlas, self.record, self.atom)
+        column = self.atlas.difference if self.show == "atoms" else None
+        self.map.draw_difference(column, self.difference, self.selected)
         self.looking.look_up()
         self.looking.draw()
 
@@ -513,6 +555,22 @@ class ConceptMap(Panel):
         with self.guarded(f"filtering by {name}"):
             self.filter = {**self.filter, name: wanted}
 
+    def _between(self, ends: tuple[float, ...]) -> None:
+        with self.guarded("selecting by difference"):
+            self.difference = ends
+
+    @reacts("difference", doing="selecting by difference", early=True)
+    def _select_between(self) -> None:
+        """Select the atoms of a range of the histogram; none where the range was taken away."""
+        column = self.atlas.difference
+        if column is None or self.show != "atoms":
+            return
+        low, high = self.difference or (2.0, 2.0)
+        inside = (column.values >= low) & (column.values <= high)
+        self.selected = tuple(np.flatnonzero(inside).tolist())
+        if self.difference and not inside.any():
+            self.say(f"No atom has a difference from {low:.2g} to {high:.2g}.")
+
     @checked
     def select(self, ids: Sequence[int]) -> None:
         """Select atoms, or what the points are: what a lasso does.
@@ -523,6 +581,7 @@ class ConceptMap(Panel):
             Atoms; samples or rows of the activations where those are shown.
         """
         if self.show == "atoms":
+            self.difference = ()
             self.selected = tuple(ids)
         else:
             self.marked = tuple(ids)
@@ -532,6 +591,7 @@ class ConceptMap(Panel):
     def clear_selection(self) -> None:
         """Select nothing and end the search."""
         self.search = ""
+        self.difference = ()
         self.selected = self.marked = ()
         self.say("")
 

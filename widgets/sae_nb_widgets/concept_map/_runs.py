@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from sae_nb.figures import format_duration, format_percent
 from sae_nb.geometry import FEWEST_ROWS, UmapProcess, start_umap
-from sae_nb.summaries import ConceptMapSummary
+from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
 
 # Multiply-adds of encoding and of finding neighbours that take a laptop a fifth of a second.
 AT_ONCE = 1_500_000_000
@@ -25,9 +25,13 @@ class MapRuns:
     """The work behind a ConceptMap; the newest request wins."""
 
     def __init__(self, panel: Any) -> None:
-        self._panel, self._atlas = panel, panel.atlas
+        self._panel = panel
         self.process: UmapProcess | None = None
         self._ticket, self._said = 0, 0.0
+
+    @property
+    def _atlas(self) -> ConceptAtlas:
+        return self._panel.atlas
 
     def measure(self, taken: Taken) -> None:
         """Measure what the panel shows."""

@@ -163,9 +163,16 @@ class Spread:
         return np.bincount(inside[inside >= 0], minlength=len(self.edges) - 1)
 
 
-def spread_of(column: Column) -> Spread | None:
-    """Return the histogram of a column of numbers; None where there is nothing to spread."""
+def spread_of(column: Column, span: tuple[float, float] | None = None) -> Spread | None:
+    """Return the histogram of a column of numbers, from end to end of a span if one is given.
+
+    None where there is nothing to spread.
+    """
     values = column.values.astype(np.float64)
+    if span is not None:
+        edges = np.linspace(*span, N_BARS + 1)
+        places = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, N_BARS - 1)
+        return Spread(edges=edges, bar_of=np.where(np.isfinite(values), places, -1))
     known = np.isfinite(values) & ((values > 0) | (not column.log))
     if not known.any() or values[known].min() == values[known].max():
         return None

@@ -16,12 +16,14 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.panel._browsers import BROWSERS as BROWSERS
     from sae_nb_widgets.panel._closing import close_whole as close_whole
     from sae_nb_widgets.panel._declaring import (
+        EVERYWHERE as EVERYWHERE,
         LARGEST_SEED as LARGEST_SEED,
         TIGHT as TIGHT,
         Atom as Atom,
         Entry as Entry,
         Menu as Menu,
         Number as Number,
+        Site as Site,
         Whole as Whole,
         button as button,
         control as control,
@@ -30,10 +32,12 @@ if TYPE_CHECKING:  # for the other rooms
         or_trait_error as or_trait_error,
         reacts as reacts,
         show as show,
+        site_menu as site_menu,
         small_button as small_button,
         wide as wide,
     )
     from sae_nb_widgets.panel._exporting import (
+        COLUMNS as COLUMNS,
         LIVE_ONLY as LIVE_ONLY,
         PAGE_STYLE as PAGE_STYLE,
         SHARED_SCRIPT as SHARED_SCRIPT,

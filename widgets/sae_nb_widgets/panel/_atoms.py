@@ -14,7 +14,7 @@ from sae_nb_widgets.components import card_content
 from sae_nb_widgets.panel._browsers import BROWSERS
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import small_button
-from sae_nb_widgets.panel._glossary import AN_ATOM
+from sae_nb_widgets.panel._glossary import an_atom
 from sae_nb_widgets.panel._saying import Saying
 
 
@@ -44,7 +44,13 @@ class KnowsAtoms(Saying):
     @property
     def atom_line(self) -> str:
         """What an atom is, in one line; empty where none is shown."""
-        return AN_ATOM if self.has_atoms else ""
+        return an_atom(self.dictionary_shown) if self.has_atoms else ""
+
+    @property
+    def dictionary_shown(self) -> Any:
+        """Whose atoms these are; None where that is not known."""
+        catalogue = self.names.catalogue
+        return None if catalogue is None else catalogue.sae
 
     @property
     def names(self) -> AtomNames:

@@ -100,6 +100,35 @@ class Atom(Whole):
         return or_trait_error(check_atom, value, panel.n_atoms)
 
 
+EVERYWHERE = "all"
+"""All places of a dictionary of several, together."""
+
+
+class Site(t.Unicode[str, str]):
+    """One of the `sites` of a panel: places that its dictionary reads or writes; "all" of them together."""
+
+    def __init__(self, **about: Any) -> None:
+        super().__init__(EVERYWHERE, **about)
+
+    def _cross_validate(self, panel: Any, value: Any) -> Any:
+        value = super()._cross_validate(panel, value)
+        known = (EVERYWHERE, *panel.sites)
+        if value not in known:
+            raise t.TraitError(
+                f"`{self.name}` must be one of {list(known)}, got {value!r}. They are the places that the "
+                "dictionary reads and writes."
+            )
+        return value
+
+
+def site_menu(panel: Any) -> list[ipw.Widget]:
+    """The control of a panel's `site`; none where there is one place."""
+    if not panel.sites:
+        return []
+    tip = "Which place (hook point, model, kind of inputs) is shown; all: together, or side by side"
+    return [control(panel, "site", "site", tip, 230, options=[EVERYWHERE, *panel.sites])]
+
+
 def or_trait_error(check: Any, *given: Any, **choices: Any) -> Any:
     """Call `check`; what it refuses becomes an error of the trait."""
     try:

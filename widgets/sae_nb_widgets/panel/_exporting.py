@@ -16,6 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from sae_nb.atoms import AtomNames
 from sae_nb.figures import (
+    FIGURE_CONFIG,
     THIN_SPACE,
     Drawing,
     beside,
@@ -50,6 +51,8 @@ MAIN_WIDTH, DETAIL_WIDTH = 700, 300
 
 # Widgets with this class say something about the running session and stay out of exports.
 LIVE_ONLY = "sae-nb-live-only"
+COLUMNS = "sae-nb-sides"
+"""Class of a box whose children stand side by side, in exports too."""
 PAGE_STYLE = """
 body { background: var(--jp-layout-color1); margin: 12px auto; max-width: 1100px; padding: 0 8px; }
 .sae-nb-panel > details, .sae-nb-panel > .sae-nb-help { margin-top: 10px; }
@@ -210,11 +213,14 @@ def _figure_html(figure: go.Figure | None) -> str:
         return ""
     figure = go.Figure(figure)
     figure.update_layout(template=template(), autosize=True)
+    # plotly's buttons zoom; where no axis can be zoomed they only lie over what is drawn.
+    axes = [*figure.select_xaxes(), *figure.select_yaxes()]
+    fixed = bool(axes) and all(axis.fixedrange for axis in axes)
     live = pio.to_html(
         figure,
         full_html=False,
         include_plotlyjs=False,
-        config=still_config(),
+        config=FIGURE_CONFIG if fixed else still_config(),
         default_height=f"{figure.layout.height or current_theme().figure_height_px}px",
     )
     return (
@@ -232,25 +238,38 @@ def fallback_html(
     return f"<p><b>{escape(question)}</b> {facts}</p>{drawing}{record_table(record)}"
 
 
-def exported(widgets: Iterable[ipw.Widget]) -> Iterator[Any]:
-    """Yield the components and HTML that are shown among `widgets` and their children."""
+def exported(widgets: Iterable[ipw.Widget], *, columns: bool = False) -> Iterator[Any]:
+    """Yield the components and HTML that are shown among `widgets` and their children.
+
+    With `columns`, boxes whose children stand side by side come whole.
+    """
     for widget in widgets:
         if isinstance(widget, go.FigureWidget) or widget.layout.display == "none":
             continue
         if LIVE_ONLY in getattr(widget, "_dom_classes", ()):
             continue
-        if isinstance(widget, Component | ipw.HTML):
+        side_by_side = columns and COLUMNS in getattr(widget, "_dom_classes", ())
+        if isinstance(widget, Component | ipw.HTML) or side_by_side:
             yield widget
         elif isinstance(widget, ipw.Box):
-            yield from exported(widget.children)
+            yield from exported(widget.children, columns=columns)
 
 
 def static_html(widgets: Iterable[ipw.Widget]) -> str:
     """Return the components and HTML among `widgets` and their children, as HTML without script."""
     return "".join(
-        widget.static_html() if isinstance(widget, Component) else f"<div>{widget.value}</div>"
-        for widget in exported(widgets)
+        _columns_html(widget)
+        if isinstance(widget, ipw.Box)
+        else widget.static_html()
+        if isinstance(widget, Component)
+        else f"<div>{widget.value}</div>"
+        for widget in exported(widgets, columns=True)
     )
+
+
+def _columns_html(box: ipw.Box) -> str:
+    columns = "".join(f"<div>{static_html([child])}</div>" for child in box.children)
+    return f'<div class="{COLUMNS}">{columns}</div>'
 
 
 FILE_TYPES = {"html": "text/html", "png": "image/png", "svg": "image/svg+xml"}

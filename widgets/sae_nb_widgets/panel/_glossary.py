@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from sae_nb.figures import escape
 
@@ -12,6 +13,25 @@ AN_ATOM = (
     "activations. It fires on inputs that have it."
 )
 """For who has never seen one: a line under the question of panels that show atoms."""
+
+WRITTEN_ELSEWHERE = (
+    "An atom is a pattern that the transcoder found: it fires on inputs that have it at one place of the "
+    "model, and adds a direction at another."
+)
+SEVERAL_PLACES = (
+    "An atom is a pattern that the {kind} found: one direction at each of {n} places, of one model or of "
+    "several. It fires on inputs that have it."
+)
+
+
+def an_atom(sae: Any) -> str:
+    """Return what an atom of this dictionary is, in a line."""
+    if getattr(sae, "writes", None) is not None:
+        return WRITTEN_ELSEWHERE
+    if getattr(sae, "by_site", False):
+        return SEVERAL_PLACES.format(kind=type(sae).__name__, n=len(sae.sites))
+    return AN_ATOM
+
 
 GLOSSARY = {
     "atom": "a direction the SAE has learned; it fires where a state of the model has some of it",
