@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         sweeps as sweeps,
         temporal as temporal,
         training as training,
+        uses as uses,
     )
     from sae_nb.activations import (
         Activations as Activations,

@@ -844,6 +844,7 @@ _CLASSES = {
     "LearnedAdjoint": "a learned adjoint. Use sn.architectures.LearnedAdjoint(operator).",
     "Prox": "a penalty. Use one such as sn.architectures.SoftProx(0.1).",
     "TopK": "a TopK SAE. Use sn.TopK(…).",
+    "Documents": "documents. Use what sn.uses.documents returns.",
     "MatrixOperator": "an operator. Use one such as sn.architectures.DenseOperator(…).",
 }
 """Classes of ours that public calls take: what a message calls them, and where one gets them."""

@@ -32,6 +32,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.figures",
         "sae_nb.geometry",
         "sae_nb.summaries",
+        "sae_nb.uses",
     ),
     "depth": ("sae_nb.dynamics", "sae_nb.minkowski", "sae_nb.temporal"),
     "data": ("sae_nb.data",),

@@ -15,8 +15,13 @@ else:
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.capturing._batch_rows import (
         BatchRows as BatchRows,
+        CaptureSettings as CaptureSettings,
+        ContextBuilder as ContextBuilder,
+        Harvest as Harvest,
         RowPolicy as RowPolicy,
         batch_rows as batch_rows,
+        check_any_rows as check_any_rows,
+        reporting as reporting,
     )
     from sae_nb.capturing._forward_pass import run_hooked as run_hooked
     from sae_nb.capturing._streaming import StreamEndedError as StreamEndedError

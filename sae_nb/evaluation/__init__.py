@@ -180,6 +180,7 @@ if TYPE_CHECKING:  # for the other rooms
         Difference as Difference,
         n_arrangements as n_arrangements,
         permuted_difference as permuted_difference,
+        wilson_interval as wilson_interval,
     )
     from sae_nb.evaluation.concepts._probe_fits import SAE as SAE
     from sae_nb.evaluation.dictionary._matching import (

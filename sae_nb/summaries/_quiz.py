@@ -13,8 +13,7 @@ from jaxtyping import Int
 
 from sae_nb.atoms import TOKENS_AFTER, TOKENS_BEFORE, AtomCatalogue, Choice, Example, build_examples
 from sae_nb.checks import check_atom, check_count
-
-Z95 = 1.959964
+from sae_nb.evaluation import wilson_interval
 
 ENOUGH_ANSWERS = 10
 """From here on a score at the level of guessing says something: at 2 of 10 its interval ends at 51 %.
@@ -58,7 +57,8 @@ class QuizScore:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the share."""
-        return wilson_interval(self.n_right, self.n_answered)
+        low, high = wilson_interval(self.n_right, self.n_answered)
+        return float(low), float(high)
 
     @property
     def better_than_chance(self) -> bool:
@@ -86,18 +86,6 @@ class QuizScore:
             return ""
         low, high = (100 * end for end in self.interval)
         return f"{100 * self.share:.0f} % right, 95 % interval {low:.0f} to {high:.0f} % (Wilson)"
-
-
-def wilson_interval(n_right: int, n: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share; all of [0, 1] where nothing was counted.
-
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    if n == 0:
-        return 0.0, 1.0
-    p, z2 = n_right / n, Z95**2 / n
-    centre, half = p + z2 / 2, Z95 * np.sqrt(p * (1 - p) / n + z2 / (4 * n))
-    return float(max((centre - half) / (1 + z2), 0.0)), float(min((centre + half) / (1 + z2), 1.0))
 
 
 def ask_about(

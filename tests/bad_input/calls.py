@@ -104,6 +104,9 @@ class Kit:
     vit_acts = cached_property(
         lambda self: sn.capture(self.vit, self.pictures, "resid_post.6", progress=False)
     )
+    docs = cached_property(
+        lambda self: sn.uses.documents(self.model, self.sae, self.x, "0", progress=False)
+    )
     codes = cached_property(lambda self: self.sae.encode(self.x))
     truth = cached_property(lambda self: self.sae.encode(self.x + 0.1))
     without = cached_property(lambda self: self.codes)
@@ -432,6 +435,8 @@ RECIPES: dict[str, Make] = {
     "training.TrainConfig": lambda kit: {},
     "training.train": _on(sae="sae", data="x", config="config"),
     "training.start_training": _on(sae="sae", data="x", config="config"),
+    "uses.diff": _on(docs_a="docs", docs_b="docs"),
+    "uses.documents": _on(model="model", sae="sae", texts_or_images="x", hook_point="hook_point"),
     "sae_nb_widgets.AtomBrowser": _on(sae="sae", acts="acts"),
     "sae_nb_widgets.AtomQuiz": _on(sae="sae", acts="acts"),
     "sae_nb_widgets.ConceptMap": _on(sae="sae", acts="acts"),
@@ -580,6 +585,8 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         {"wait": lambda kit: {"timeout": 5.0}, "live": lambda kit: {"index": 0}, "snapshot": lambda kit: {"index": 0},
          "add_callback": lambda kit: {"callback": print}},
     ),
+    "uses.Documents": (
+        lambda kit: kit.docs, {"subset": lambda kit: {"rows": [0, 1]}, "top": _on(atom="atom")}),
     "sae_nb_widgets.ConceptMap": (
         lambda kit: _panel("ConceptMap")(kit.sae, kit.acts),
         {

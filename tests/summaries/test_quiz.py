@@ -8,8 +8,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue
+from sae_nb.evaluation import wilson_interval
 from sae_nb.summaries import QuizScore, ask_about, askable_atoms
-from sae_nb.summaries._quiz import wilson_interval
 
 
 @pytest.fixture(scope="module")

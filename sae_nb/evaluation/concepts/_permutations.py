@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,3 +145,23 @@ def _columns(chosen: np.ndarray, n_units: int) -> Float[np.ndarray, "units m"]:
     columns = np.zeros((n_units, len(chosen)))
     columns[chosen, np.arange(len(chosen))[:, None]] = 1.0
     return columns
+
+
+# -------------------------------------------------------------------------------------------------
+# The interval of a share.
+
+Z95 = 1.959964
+
+
+def wilson_interval(
+    count: int | Int[np.ndarray, " m"], n: int
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    """Return Wilson's 95 % interval of each share count / n; all of [0, 1] where nothing was counted.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    if n == 0:
+        return np.zeros(np.shape(count)), np.ones(np.shape(count))
+    p, z2 = np.asarray(count) / n, Z95**2 / n
+    centre, half = p + z2 / 2, Z95 * np.sqrt(p * (1 - p) / n + z2 / (4 * n))
+    return np.maximum((centre - half) / (1 + z2), 0.0), np.minimum((centre + half) / (1 + z2), 1.0)
