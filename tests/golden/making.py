@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
+from sae_nb.classical import SemiNMF
 from sae_nb.files import write_tensors
 from sae_nb.interop import write_saelens
 from tests.golden.golden import EXPECTED, FILES, SAE, SAELENS
@@ -29,15 +30,21 @@ OWN: dict[str, dict[str, Any]] = {
     "SkipTranscoder": {"d_out": D_OUT},
     "UniversalSAE": {"widths": [3, 5]},
 }
+FITTED = {"SemiNMF": lambda: SemiNMF(D_IN, 6, kept=0.5)}
+"""What is fitted rather than trained. Fewer atoms than dimensions: then only one code is the best."""
+
+NAMES = sorted([*ARCHITECTURES, *FITTED])
 NOT_IN_SAELENS = {
     "CrossLayerTranscoder",
     "Crosscoder",
     "GroupSparse",
     "OrthogonalMatchingPursuit",
     "PolySAE",
+    "SemiNMF",
     "SkipTranscoder",
     "SpaDE",
     "Temporal",
+    "TopAFA",
     "Transcoder",
     "UniversalSAE",
 }
@@ -55,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, nargs="?", default=FILES)
     parser.add_argument("--all", action="store_true", help="write those that are there again")
     asked = parser.parse_args(arguments)
-    for name in ARCHITECTURES:
+    for name in NAMES:
         if asked.all or not (asked.folder / name).exists():
             write_golden(name, asked.folder / name)
     return 0
@@ -101,18 +108,34 @@ def drawn(name: str, generator: torch.Generator) -> SparseAutoencoder:
     generator
         Draws everything.
     """
-    kind = ARCHITECTURES[name]
-    taken = inspect.signature(kind.__init__).parameters
-    sizes = {n: size for n, size in {"d_in": D_IN, "k": K}.items() if n in taken}
-    sae = kind(n_atoms=N_ATOMS, generator=generator, **sizes | OWN.get(name, {}))
-    x = activations(generator, name, rows=512).reshape(-1, D_IN)
-    sae.initialise(x if sae.writes is None else torch.cat([x, target_of(sae, x)], 1), generator)
+    sae = started(name, generator)
     for parameter in sae.parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         parameter.add_(0.05 * parameter.abs().mean().clamp_min(0.1) * noise)
     sae.after_optimiser_step()
     sae.hook_point, sae.model_name = "resid_post.1", "golden"
     return sae.eval()
+
+
+def started(name: str, generator: torch.Generator) -> SparseAutoencoder:
+    """An SAE whose sizes and scales are those of the activations.
+
+    Parameters
+    ----------
+    name
+        Of the architecture, or of what is fitted.
+    generator
+        Draws everything.
+    """
+    if name in FITTED:
+        return FITTED[name]().fit(activations(generator, name, rows=512), n_steps=20)
+    kind = ARCHITECTURES[name]
+    taken = inspect.signature(kind.__init__).parameters
+    sizes = {n: size for n, size in {"d_in": D_IN, "k": K}.items() if n in taken}
+    sae = kind(n_atoms=N_ATOMS, generator=generator, **sizes | OWN.get(name, {}))
+    x = activations(generator, name, rows=512).reshape(-1, D_IN)
+    sae.initialise(x if sae.writes is None else torch.cat([x, target_of(sae, x)], 1), generator)
+    return sae
 
 
 def target_of(sae: SparseAutoencoder, x: torch.Tensor) -> torch.Tensor:
