@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         SpaDE as SpaDE,
         SparseAutoencoder as SparseAutoencoder,
         Temporal as Temporal,
+        TopAFA as TopAFA,
         TopK as TopK,
         Transcoder as Transcoder,
         UniversalSAE as UniversalSAE,

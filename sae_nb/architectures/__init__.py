@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures._spade import SpaDE as SpaDE
     from sae_nb.architectures._sparse_coding import sparse_code as sparse_code
     from sae_nb.architectures._temporal import Temporal as Temporal
+    from sae_nb.architectures._top_afa import TopAFA as TopAFA
     from sae_nb.architectures._topk import TopK as TopK
     from sae_nb.architectures._transcoder import Transcoder as Transcoder
     from sae_nb.architectures._universal import UniversalSAE as UniversalSAE
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
         GroupProx as GroupProx,
         HardProx as HardProx,
         IdentityProx as IdentityProx,
+        NormProx as NormProx,
         Penalty as Penalty,
         Prox as Prox,
         RidgeProx as RidgeProx,

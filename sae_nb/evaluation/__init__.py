@@ -113,6 +113,10 @@ if TYPE_CHECKING:
         ood_score as ood_score,
         plausibility as plausibility,
     )
+    from sae_nb.evaluation.dictionary._quasi_orthogonality import (
+        QuasiOrthogonality as QuasiOrthogonality,
+        quasi_orthogonality as quasi_orthogonality,
+    )
     from sae_nb.evaluation.dictionary._stability_trials import (
         StabilityTrial as StabilityTrial,
         stability_trial as stability_trial,

@@ -25,6 +25,7 @@ COUNTS: dict[str, dict[str, Any]] = {
     "JumpReLU": {"l0": 3},
     "ReLU": {},
     "Gated": {},
+    "TopAFA": {},
 }
 
 

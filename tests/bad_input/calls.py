@@ -234,6 +234,7 @@ RECIPES: dict[str, Make] = {
     "architectures.UniversalSAE": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS, "k": 2},
     "architectures.ModelsOperator": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS},
     "architectures.SitesOperator": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS},
+    "architectures.NormProx": lambda kit: {"k_max": 2},
     "architectures.GroupProx": lambda kit: {"groups": torch.arange(N_ATOMS) // 4, "weight": 0.5},
     "architectures.HardProx": lambda kit: {"weight": 0.5},
     "architectures.LearnedAdjoint": lambda kit: {

@@ -428,12 +428,74 @@ def _at_most(codes: SparseCodes, counts: Int[Tensor, " rows"]) -> SparseCodes:
     """The largest entries of each row, a number of its own."""
     if not bool((codes.l0 > counts).any()):
         return codes
-    order = codes.values.argsort(descending=True, stable=True)
-    order = order[codes.support.rows[order].argsort(stable=True)]
+    return codes.only(_places(codes) < counts[codes.support.rows])
+
+
+def _places(codes: SparseCodes) -> Int[Tensor, " nnz"]:
+    """Of each entry, how many of its row are larger; of equal ones the first is counted as larger."""
+    order = codes.values.detach().argsort(descending=True, stable=True)
     rows = codes.support.rows  # ascending, so the same before and after
+    order = order[rows[order].argsort(stable=True)]
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device) - codes.offsets[rows]
-    return codes.only(place < counts[rows])
+    return place
+
+
+@checked
+@dataclass(frozen=True, eq=False)
+class NormProx:
+    """The largest positive pre-codes of each row, until the code is as long as the row's input.
+
+    k(x) = argmin_k |‖z_{1…k}‖ − ‖x − c‖| with z from the largest on, 1 ≤ k ≤ k_max. Atoms count as of
+    norm 1. A row that keeps k_max entries may be shorter than its input.
+
+    Source
+    ------
+    "Evaluating and Designing Sparse Autoencoders by Approximating Quasi-Orthogonality", arXiv 2503.24277.
+
+    Example
+    -------
+    >>> x, atoms = torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    >>> NormProx(2).of_affine(x, atoms[:2], None, None).to_dense().tolist()
+    [[3.0, 4.0]]
+    >>> NormProx(3).of_affine(x, atoms, None, None).atoms.tolist()
+    [2]
+    """
+
+    k_max: int
+    """Most entries per row."""
+
+    lengths: PerRow | None = None
+    """‖x − c‖ of each row; None: of the rows that `of_affine` is given."""
+
+    def __call__(self, pre_codes: Dense) -> SparseCodes:
+        """The same of dense pre-codes, whose inputs' lengths are given."""
+        if self.lengths is None:
+            raise ValueError(
+                "`lengths` must be given where pre-codes are dense, got None. Give the norm of each input, or "
+                "use of_affine, which measures it."
+            )
+        return _until_as_long(topk(pre_codes, self.k_max), self.lengths)
+
+    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
+        """The same of (x − centre) weightᵀ + bias, in tiles, with sparse gradients."""
+        largest = kernels.topk_encode(x, weight, bias, k=self.k_max, centre=centre)
+        lengths = self.lengths
+        if lengths is None:
+            lengths = (x if centre is None else x - centre).detach().norm(dim=1)
+        return _until_as_long(largest, lengths)
+
+
+def _until_as_long(codes: SparseCodes, lengths: PerRow) -> SparseCodes:
+    """Of each row the largest entries whose norm is nearest to a length; one at least."""
+    if not codes.nnz:
+        return codes
+    rows, place = codes.support.rows, _places(codes)
+    # As wide as the longest row, not as the dictionary.
+    table = codes.values.new_zeros(codes.n_rows, int(codes.l0.max()))
+    table[rows, place] = codes.values.detach().square()
+    missed = (table.cumsum(dim=1).sqrt() - lengths[:, None]).abs()
+    return codes.only(place <= missed.argmin(dim=1)[rows])
 
 
 @checked

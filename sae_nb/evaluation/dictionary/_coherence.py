@@ -38,6 +38,9 @@ class AtomGeometry:
     max_cosine: Float[np.ndarray, " n_atoms"]
     """max_{j≠i} |⟨d_i, d_j⟩| of each atom."""
 
+    mean_cosine: float
+    """Mean of |⟨d_i, d_j⟩| over all pairs i ≠ j."""
+
     babel: float
     """max_i of the sum of the m largest |⟨d_i, d_j⟩|."""
 
@@ -95,8 +98,8 @@ def atom_geometry(dictionary: Any, *, m: int = 1) -> AtomGeometry:
     Example
     -------
     >>> found = atom_geometry(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]))
-    >>> round(found.coherence, 3), found.max_cosine.round(3).tolist()
-    (0.8, [0.6, 0.8, 0.8])
+    >>> round(found.coherence, 3), round(found.mean_cosine, 3), found.max_cosine.round(3).tolist()
+    (0.8, 0.467, [0.6, 0.8, 0.8])
     """
     unit = _unit(dictionary)
     if len(unit) < 2:
@@ -104,16 +107,19 @@ def atom_geometry(dictionary: Any, *, m: int = 1) -> AtomGeometry:
     m = check_count(m, name="m")
     if m >= len(unit):
         raise ValueError(f"`m` must be below n_atoms={len(unit)}, got {m}.")
-    best, sums, alike = [], [], []
+    best, sums, alike, total = [], [], [], 0.0
     for first, cosines in _tiles(unit):
         alike.append(_has_earlier(cosines > ALIKE, first).cpu())
-        largest = _others(cosines, first).topk(m, dim=1).values
+        others = _others(cosines, first)
+        total += float(others.sum(dim=1).double().sum())
+        largest = others.topk(m, dim=1).values
         best.append(largest[:, 0].cpu())
         sums.append(float(largest.double().sum(dim=1).max()))
     sigma = torch.linalg.svdvals(unit.double())
     p = sigma / sigma.sum()
     return AtomGeometry(
         max_cosine=torch.cat(best).double().numpy(),
+        mean_cosine=total / (len(unit) * (len(unit) - 1)),
         babel=max(sums),
         alike=torch.cat(alike).double().numpy(),
         stable_rank=stable_rank(unit),
