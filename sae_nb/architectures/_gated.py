@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from sae_nb.architectures._base import Parts, ramp
-from sae_nb.architectures._one_step import Revival, without_zeros
+from sae_nb.architectures._one_step import without_zeros
 from sae_nb.architectures._sparsity import RAMP, Priced
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import checked
@@ -66,7 +67,7 @@ class Gated(Priced):
 
     _: KW_ONLY
     sparsity: float = SPARSITY
-    revival: Revival = "resample"
+    revival: Literal["auxk", "push-up", "resample"] = "resample"
 
     def __post_init__(self) -> None:
         super().__post_init__()

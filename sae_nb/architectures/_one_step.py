@@ -51,7 +51,8 @@ class OneStep(SparseAutoencoder):
     _: KW_ONLY
     aux_k: int | None = None
     aux_weight: float = 1 / 32
-    revival: Revival = "auxk"
+    # Written out, as in `Revival`: arguments are checked against annotations as they are written.
+    revival: Literal["auxk", "push-up", "resample"] = "auxk"
     generator: torch.Generator | None = None
 
     live_numbers: ClassVar[tuple[str, ...]] = ("aux_weight",)
