@@ -826,7 +826,10 @@ _CLASSES = {
     "TileCodes": "TileCodes. Use what the archetypes' encode returns.",
     "AtomCatalogue": "an AtomCatalogue. Use sn.atoms.AtomCatalogue(sae, acts).",
     "ExampleStore": "examples. Use sn.load_examples(…).",
-    "Itda": "an Itda. Use what sn.evaluation.build_itda returns.",
+    "SupervisedDictionary": (
+        "a SupervisedDictionary. Make one with sn.supervised_dictionary(acts, attributes)."
+    ),
+    "ITDA": "an ITDA. Make one with sn.ITDA(d_in, k).fit(acts).",
     "UniversalSAE": "a UniversalSAE. Make one with sn.UniversalSAE([d_1, d_2], …).",
     "PlantedManifolds": "planted manifolds. Use sn.data.planted_manifolds(…).",
     "SteeringRecipe": "a SteeringRecipe. Use sn.summaries.SteeringRecipe(…).",

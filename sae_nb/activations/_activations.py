@@ -487,13 +487,19 @@ def check_sae(sae: object) -> None:
         )
 
 
-def check_one_place(sae: Any, *, name: str = "sae") -> None:
-    """Refuse a dictionary whose reconstruction is not of the one place that it reads."""
+def check_one_place(sae: Any, *, name: str = "sae", may_write: bool = False) -> None:
+    """Refuse a dictionary whose reconstruction is not of the one place that it reads.
+
+    With `may_write`, it may read one place and write another one.
+    """
     check_sae(sae)
-    if getattr(sae, "writes", None) is not None or getattr(sae, "by_site", False):
+    writes = getattr(sae, "writes", None)
+    if getattr(sae, "by_site", False) or (writes is not None and not may_write):
+        what = "read one place and write one" if may_write else "read and reconstruct one place"
+        use = "an SAE, such as sn.TopK" + ", or a Transcoder" * may_write
         raise ValueError(
-            f"`{name}` must read and reconstruct one place here, got {type(sae).__name__}, which has "
-            f"{len(sae.sites)}. Use an SAE, such as sn.TopK; sn.evaluate, "
+            f"`{name}` must {what} here, got {type(sae).__name__}, which has "
+            f"{len(sae.sites)}. Use {use}; sn.evaluate, "
             "AtomBrowser and ConceptMap take this one, too."
         )
 

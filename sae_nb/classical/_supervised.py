@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_matrix, checked, one_of
+from sae_nb.checks import check_matrix, checked, one_of, shown
+from sae_nb.codes import SparseCodes, index_dtype
 
 Labels = Sequence[Any] | np.ndarray | Tensor
 
@@ -48,11 +49,45 @@ class SupervisedDictionary:
         one_of(attribute, tuple(self.values), name="attribute")
         known = self.values[attribute]
         plain = _plain(value)
-        if plain not in known:
+        if not isinstance(plain, Hashable) or isinstance(plain, Tensor) or plain not in known:
             raise ValueError(
-                f"`value` must be one of {list(known)} for {attribute}, got {value!r}."
+                f"`value` must be one of {list(known)} for {attribute}, got {shown(value)}."
             )
         return self._first(attribute) + known.index(plain)
+
+    @checked
+    def codes(self, attributes: Mapping[str, Labels]) -> SparseCodes:
+        """Return the code that labels give: one atom per attribute, of strength 1.
+
+        Raises
+        ------
+        ValueError: If an attribute is missing or unknown, lengths differ, or a value was not seen.
+
+        Example
+        -------
+        >>> x = torch.tensor([[0.0, 1], [2, 1], [0, 3], [2, 3]])
+        >>> s = supervised_dictionary(x, {"side": ["left", "right"] * 2, "up": [0, 0, 1, 1]})
+        >>> s.codes({"side": ["right"], "up": [0]}).atoms.tolist()
+        [1, 2]
+        """
+        if set(attributes) != set(self.values):
+            raise ValueError(
+                f"`attributes` must name {sorted(self.values)}, got {sorted(attributes)}. Leave none out."
+            )
+        columns = [_listed(attributes[name]) for name in self.values]
+        lengths = [len(labels) for labels in columns]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"`attributes` must have one length, got {lengths}.")
+        atoms = torch.tensor(
+            [
+                self.atom(name, label)
+                for row in zip(*columns, strict=True)
+                for name, label in zip(self.values, row, strict=True)
+            ]
+        ).to(index_dtype(len(self.dictionary)))
+        offsets = torch.arange(0, len(atoms) + 1, len(columns), dtype=torch.int64)
+        values = torch.ones(len(atoms), dtype=self.dictionary.dtype)
+        return SparseCodes(values, atoms, offsets, len(self.dictionary))
 
     @checked
     def reconstruct(self, attributes: Mapping[str, Labels]) -> Float[Tensor, "n d_in"]:
@@ -62,16 +97,7 @@ class SupervisedDictionary:
         ------
         ValueError: If an attribute is missing or unknown, lengths differ, or a value was not seen.
         """
-        if set(attributes) != set(self.values):
-            raise ValueError(
-                f"`attributes` must name {sorted(self.values)}, got {sorted(attributes)}. Leave none out."
-            )
-        n = len(next(iter(attributes.values())))
-        rows = self.mean.expand(n, -1).clone()
-        for name, labels in attributes.items():
-            if len(labels) != n:
-                raise ValueError(f"`attributes` must have one length, got {n} and {len(labels)}.")
-            rows += self.dictionary[[self.atom(name, label) for label in _listed(labels)]]
+        rows: Tensor = self.mean + self.codes(attributes) @ self.dictionary
         return rows
 
     @checked
@@ -112,7 +138,7 @@ class SupervisedDictionary:
         """
         rows = check_matrix(x, name="x")
         new = self.atom(attribute, value)
-        before = self.read(rows, attribute) if was is None else _listed(was)
+        before = self.read(rows, attribute) if was is None else _listed(was, name="was")
         if len(before) != len(rows):
             raise ValueError(f"`was` must have one value per row ({len(rows)}), got {len(before)}.")
         old = [self.atom(attribute, one) for one in before]
@@ -244,13 +270,18 @@ def _one_hot(labels: list[Any], known: tuple[Any, ...]) -> Tensor:
     return torch.eye(len(known), dtype=torch.float64)[[place[one] for one in labels]]
 
 
-def _listed(labels: Labels) -> list[Any]:
+def _listed(labels: Labels, *, name: str = "attributes") -> list[Any]:
     """Labels as Python's own values."""
+    readable = not isinstance(labels, Tensor) or (
+        labels.layout == torch.strided and not labels.is_meta
+    )
+    if not isinstance(labels, Iterable) or not readable or getattr(labels, "ndim", 1) == 0:
+        raise TypeError(f"`{name}` must be labels in a list or an array, got {shown(labels)}.")
     return [_plain(one) for one in (labels.tolist() if hasattr(labels, "tolist") else labels)]
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
 def _sorting(value: Any) -> tuple[str, Any]:

@@ -44,6 +44,13 @@ if TYPE_CHECKING:
         IllusionCheck as IllusionCheck,
         illusion_check as illusion_check,
     )
+    from sae_nb.evaluation.causal._task import (
+        SparseControl as SparseControl,
+        edit_success as edit_success,
+        necessity as necessity,
+        sparse_control as sparse_control,
+        sufficiency as sufficiency,
+    )
     from sae_nb.evaluation.concepts._absorption import (
         Absorption as Absorption,
         absorption as absorption,
@@ -56,11 +63,7 @@ if TYPE_CHECKING:
         identifiability as identifiability,
     )
     from sae_nb.evaluation.concepts._probing import ProbeStudy as ProbeStudy, probe as probe
-    from sae_nb.evaluation.cross_model._itda import (
-        Itda as Itda,
-        build_itda as build_itda,
-        compare_itda as compare_itda,
-    )
+    from sae_nb.evaluation.cross_model._itda import compare_itda as compare_itda
     from sae_nb.evaluation.cross_model._matching import (
         LatentMatches as LatentMatches,
         match_latents as match_latents,

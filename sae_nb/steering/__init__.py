@@ -59,4 +59,5 @@ if TYPE_CHECKING:  # for the other rooms
         check_hook_point as check_hook_point,
         check_width as check_width,
         strength_p99 as strength_p99,
+        tap_of as tap_of,
     )

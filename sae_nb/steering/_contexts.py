@@ -100,10 +100,11 @@ def steer(
     direction: Float[Tensor, " d_in"] | None = None,
     mode: Mode = "add",
     unit: Unit = "coefficient",
-    acts: Activations | Tensor | SparseCodes | None = None,
+    acts: Activations | Tensor | SparseCodes | Sequence[Any] | None = None,
     positions: Where = None,
     steps: Steps = "all",
     keep_error: bool = True,
+    site: int | None = None,
     backend: Backend = "nnsight",
 ) -> Active:
     """Make a live model run with atoms stronger, weaker or fixed, inside a `with` block.
@@ -132,7 +133,7 @@ def steer(
         then act on its coefficient ⟨x, d⟩ / ⟨d, d⟩.
     unit, acts
         "p99" multiplies `by` by the atom's 99th percentile of non-zero strengths on these activations
-        or codes; by default it is `sae.strength_p99`.
+        or codes; by default it is `sae.strength_p99`. Of several sites, activations of each in a list.
     positions
         None: all. Integers (negative from the end of the prompt), "last", "not_first", "cls",
         "registers", "patches", or a boolean mask. They count a sample's own tokens, as
@@ -141,6 +142,10 @@ def steer(
         "all"; "prompt": only the prompt's tokens; "new": only generated ones.
     keep_error
         Keep x − x̂, so that the edit is all that changes.
+    site
+        Of a dictionary of several sites: which of them is edited, by its place in `widths`. None finds it
+        by its hook point and model. A UniversalSAE takes every mode; a Crosscoder, whose code is of all
+        sites, "set" and "scale" only where the others come earlier in the same model.
     backend
         "nnsight": `model(…)` and `model.generate(…)` run as nnsight traces, with every active edit
         written in them. "hooks": the edit sits in the module; the same numbers, to 1e-6.
@@ -177,6 +182,7 @@ def steer(
         mode=mode,
         unit=unit,
         keep_error=keep_error,
+        site=site,
     )
     return Active(model, recipe, backend)
 
@@ -192,6 +198,7 @@ def ablate(
     positions: Where = None,
     steps: Steps = "all",
     keep_error: bool = True,
+    site: int | None = None,
     backend: Backend = "nnsight",
 ) -> Active:
     """Make a live model run without some atoms: x − Σ_j z_j·d_j, inside a `with` block.
@@ -222,6 +229,7 @@ def ablate(
         positions=positions,
         steps=steps,
         keep_error=keep_error,
+        site=site,
         backend=backend,
     )
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder, Temporal
     from sae_nb.codes import SparseCodes
     from sae_nb.models import HookPoint, RunState
+    from sae_nb.steering._one_site import OneSite, Taps
 
 
 Steps = Literal["all", "prompt", "new"]
@@ -43,6 +44,7 @@ class Tap:
 
     def __init__(self, hook_point: HookPoint) -> None:
         self.hook_point = hook_point
+        self.parts = (self,)
         self._seen: dict[int, Tensor] = {}
 
     def __call__(self, x: Float[Tensor, "batch time d_in"], state: RunState) -> Tensor:
@@ -67,7 +69,7 @@ class MaskedEdit:
     run brings only the newest: the edit keeps those before it until the next text begins.
     """
 
-    def __init__(self, positions: Positions, change: Change, tap: Tap | None = None) -> None:
+    def __init__(self, positions: Positions, change: Change, tap: Tap | Taps | None = None) -> None:
         self.positions = positions
         self.change = change
         self.tap = tap
@@ -343,7 +345,7 @@ def replacing(edit: Change, *, keep_error: bool) -> Change:
 
 
 def change_atoms(
-    sae: SparseAutoencoder,
+    sae: SparseAutoencoder | OneSite,
     atoms: tuple[int, ...],
     rows: Float[Tensor, "chosen d_in"],
     *,
@@ -352,7 +354,7 @@ def change_atoms(
     keep_error: bool,
 ) -> Change:
     """Return the change that moves some latents of an SAE's code from z to z'."""
-    how = MODES[mode]
+    how, reading = MODES[mode], getattr(sae, "seen", _seen)
     if keep_error and not how.reads_latents:
         return Along(how.change(0.0, torch.tensor(by).to(rows)) @ rows)
 
@@ -361,7 +363,7 @@ def change_atoms(
     ) -> Float[Tensor, "batch time d_out"]:
         d = rows.to(x.device)
         amount = torch.tensor(by, device=d.device, dtype=d.dtype)
-        tokens = (x if read is None else read).to(d)
+        tokens = reading(x, read).to(d)
         z = latents(sae.encode(tokens), atoms).to(d) if how.reads_latents else 0.0
         delta = how.change(z, amount) @ d
         if keep_error:
@@ -370,6 +372,11 @@ def change_atoms(
 
     reads_sequences = getattr(sae, "reads_sequences", False)  # anything that encodes will do
     return AtomsOfSequences(change) if reads_sequences else change
+
+
+def _seen(x: Tensor, read: Tensor | None) -> Tensor:
+    """What an SAE reads: what passes, or what passed where it reads."""
+    return x if read is None else read
 
 
 @dataclass(frozen=True, eq=False)

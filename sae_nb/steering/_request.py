@@ -17,6 +17,7 @@ from sae_nb.codes import SparseCodes
 from sae_nb.models import Backend, Intervention, check_writable, edited_nnsight
 from sae_nb.steering._edits import Along, Change, MaskedEdit, Positions, Steps, Tap, change_atoms
 from sae_nb.steering._modes import MODES, Mode
+from sae_nb.steering._one_site import OneSite, Taps, one_site
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -39,7 +40,8 @@ class Recipe:
     def interventions(self, backend: Backend = "hooks") -> list[Intervention]:
         """The edit, after what it has to see first."""
         edit = cast(MaskedEdit, self.edit)
-        first = [] if edit.tap is None else [Intervention(edit.tap.hook_point, edit.tap, backend)]
+        taps = () if edit.tap is None else edit.tap.parts
+        first = [Intervention(tap.hook_point, tap, backend) for tap in taps]
         return [*first, Intervention(self.hook_point, edit, backend)]
 
     def to_nnsight(self, nnsight_model: Any) -> Any:
@@ -113,8 +115,9 @@ def request_steering(
     by: float | Sequence[float] | None,
     *,
     direction: Float[Tensor, " d_in"] | None,
-    acts: Activations | Tensor | SparseCodes | None,
+    acts: Activations | Tensor | SparseCodes | Sequence[Any] | None,
     where: Positions,
+    site: int | None = None,
     **choices: Any,
 ) -> Steering:
     """Check a request and return its record, with the edit that carries it out."""
@@ -122,15 +125,17 @@ def request_steering(
     one_of(choices["unit"], UNITS, name="unit")
     choices |= {"hook_point": hook_point, "positions": where.stated(), "steps": where.steps}
     if direction is not None:
-        if atom is not None:
-            raise ValueError(
-                f"`steer` takes `atom` or `direction`, not both; got atom={atom!r} too."
-            )
+        given = {"atom": atom, "site": site}
+        for name, value in given.items():
+            if value is not None:
+                raise ValueError(
+                    f"`steer` takes `{name}` or `direction`, not both; got {name}={value!r} too."
+                )
         by = check_amounts(1.0 if by is None and choices["mode"] == "add" else by, 1)
         recipe = Steering(atoms=None, by=by, amount=by, **choices)
         change = _direction_change(model, hook_point, direction, recipe)
         return replace(recipe, edit=MaskedEdit(where, change))
-    sae = _check_sae(model, hook_point, sae)
+    sae = _check_sae(model, hook_point, sae, site)
     if atom is None:
         raise TypeError(
             f"`atom` must be one of the SAE's {sae.n_atoms} atoms or several, got None."
@@ -140,7 +145,7 @@ def request_steering(
     amount = _in_coefficients(by, choices["unit"], choices["mode"], sae, atoms, acts)
     recipe = Steering(atoms=atoms, by=by, amount=amount, **choices)
     encodes = MODES[recipe.mode].reads_latents or not recipe.keep_error
-    tap = tap_of(model, hook_point, sae) if encodes else None
+    tap = _tap(model, hook_point, sae) if encodes else None
     return replace(recipe, edit=MaskedEdit(where, _atom_change(model, sae, atoms, recipe), tap))
 
 
@@ -180,9 +185,14 @@ def tap_of(model: LiveModel, point: HookPoint, sae: Any) -> Tap | None:
     return Tap(read)
 
 
+def _tap(model: LiveModel, point: HookPoint, sae: Any) -> Tap | Taps | None:
+    """Where what a code needs passes, if that is not the place that is edited alone."""
+    return sae.taps(model, point) if isinstance(sae, OneSite) else tap_of(model, point, sae)
+
+
 def _check_sae(
-    model: LiveModel, point: HookPoint, sae: SparseAutoencoder | None
-) -> SparseAutoencoder:
+    model: LiveModel, point: HookPoint, sae: SparseAutoencoder | None, site: int | None
+) -> Any:
     if sae is None:
         raise TypeError("`steer` needs `sae` and `atom`, or `direction`; got neither.")
     if not hasattr(sae, "dictionary"):
@@ -190,8 +200,9 @@ def _check_sae(
             f"`sae` must be a sparse autoencoder, got {type(sae).__name__}. Pass a plain vector as "
             "`direction=`."
         )
-    check_width(model, point, getattr(sae, "d_out", sae.d_in), "the SAE")
-    return sae
+    steered = one_site(model, point, sae, site)
+    check_width(model, point, getattr(steered, "d_out", sae.d_in), "the SAE")
+    return steered
 
 
 def check_atoms(atom: int | Sequence[int], n_atoms: int) -> tuple[int, ...]:
@@ -226,9 +237,9 @@ def _in_coefficients(
     by: tuple[float, ...],
     unit: Unit,
     mode: Mode,
-    sae: SparseAutoencoder,
+    sae: Any,
     atoms: tuple[int, ...],
-    acts: Activations | Tensor | SparseCodes | None,
+    acts: Activations | Tensor | SparseCodes | Sequence[Any] | None,
 ) -> tuple[float, ...]:
     if unit == "coefficient":
         return by
@@ -237,7 +248,8 @@ def _in_coefficients(
             f'`unit="p99"` has no meaning with mode="{mode}", whose `by` is a factor. Leave `unit` out.'
         )
     rows = list(atoms)
-    strengths = torch.as_tensor(strength_p99(sae, acts)[rows], dtype=torch.float64)
+    of: Any = sae.acts(acts) if isinstance(sae, OneSite) else acts
+    strengths = torch.as_tensor(strength_p99(sae, of)[rows], dtype=torch.float64)
     if MODES[mode].unit_atoms:
         # What is added is a unit vector; atoms of other libraries' SAEs may be longer or shorter.
         strengths = strengths * sae.dictionary[rows].detach().norm(dim=1).double().cpu()

@@ -150,4 +150,5 @@ if TYPE_CHECKING:  # for the other rooms
         USE_ORDERS as USE_ORDERS,
         AtomsUsed as AtomsUsed,
         UseOrder as UseOrder,
+        where_written as where_written,
     )

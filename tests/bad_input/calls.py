@@ -69,6 +69,17 @@ class Kit:
     acts = cached_property(lambda self: sn.capture(self.model, self.x, "0", progress=False))
     data = cached_property(lambda self: self.acts)
 
+    supervised = cached_property(lambda self: sn.supervised_dictionary(self.x, {"even": self.on}))
+
+    @cached_property
+    def task(self) -> dict[str, Any]:
+        """What a dictionary is asked about answers: those that the model gives."""
+        logits = self.model(self.inputs)
+        return {
+            "model": self.model, "inputs": self.inputs, "hook_point": "0", "dictionary": self.sae,
+            "answers": logits.argmax(1).tolist(), "others": logits.argmin(1).tolist(), "positions": None,
+        }  # fmt: skip
+
     @cached_property
     def model(self) -> Any:
         torch.manual_seed(0)
@@ -150,7 +161,7 @@ class Kit:
     prox = cached_property(lambda self: sn.architectures.SoftProx(1.0))
     report = cached_property(lambda self: sn.evaluate(self.sae, self.x, n_bootstrap=5))
     reports = cached_property(lambda self: [self.report])
-    itda = cached_property(lambda self: sn.evaluation.build_itda(self.x, k=2, n_bootstrap=0))
+    itda = cached_property(lambda self: sn.ITDA(D_IN, 2).fit(self.x, progress=False))
     planted = cached_property(lambda self: sn.data.planted_manifolds(ROWS))
     universal = cached_property(lambda self: sn.UniversalSAE([D_IN, D_IN], N_ATOMS, 2))
     examples = cached_property(lambda self: sn.load_examples("tiny-gpt/resid_post.3"))
@@ -305,7 +316,7 @@ RECIPES: dict[str, Make] = {
     "evaluation.babel": lambda kit: {"dictionary": kit.dictionary, "sizes": [1, 2]},
     "evaluation.bridge_score": lambda kit: {"codes": [kit.codes, kit.truth], "dictionary": kit.dictionary},
     "evaluation.compare_firing": lambda kit: {"codes": [kit.codes, kit.truth]},
-    "evaluation.compare_itda": _on(first="itda", second="itda"),
+    "evaluation.compare_itda": _on(first="itda", second="itda", acts="x"),
     "evaluation.critical_sparsity": lambda kit: {},
     "evaluation.identifiability": lambda kit: {"sae": kit.sae, "acts": kit.acts, "truth": kit.x[:, :2] > 0},
     "evaluation.illusion_check": lambda kit: {
@@ -323,6 +334,14 @@ RECIPES: dict[str, Make] = {
     "evaluation.score_explanations": lambda kit: {
         "sae": sn.load_sae("tiny-gpt/resid_post.3"), "acts": kit.examples.acts, "codes": kit.examples.codes,
         "n_atoms": 1, "n_bootstrap": 0},
+    "evaluation.edit_success": lambda kit: {
+        "model": kit.model, "inputs": kit.inputs, "hook_point": "0", "dictionary": kit.supervised,
+        "attribute": "even", "value": True, "answers": 0, "positions": None},
+    "evaluation.necessity": lambda kit: kit.task,
+    "evaluation.sparse_control": lambda kit: {
+        "model": kit.model, "inputs": kit.inputs, "targets": -kit.inputs, "hook_point": "0",
+        "dictionary": kit.sae, "positions": None},
+    "evaluation.sufficiency": lambda kit: kit.task,
     "evaluation.stability": lambda kit: {"saes": [kit.sae, kit.dictionary]},
     "evaluation.stability_trial": lambda kit: {
         "make": lambda seed: sn.TopK(D_IN, N_ATOMS, 2), "data": kit.x, "config": kit.config, "seeds": (0, 1)},
@@ -531,7 +550,6 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         lambda kit: sn.dynamics.States(kit.states, token_kinds=["cls", "patch", "patch"]),
         {"of_kind": lambda kit: {"kind": "cls"}, "take": lambda kit: {"samples": [0, 1]}},
     ),
-    "evaluation.Itda": (lambda kit: kit.itda, {"encode": _on(x="x"), "decode": lambda kit: {"codes": kit.itda.encode(kit.x)}}),
     "evaluation.RandomDictionary": (
         lambda kit: sn.evaluation.RandomDictionary(D_IN, N_ATOMS, 2, mean=kit.mean),
         {"fit": _on(x="x"), "encode": _on(x="x"), "decode": _on(codes="codes")},

@@ -112,6 +112,81 @@ def test_splice_removes_the_atom_and_keeps_the_error(bent: Any) -> None:
     assert check.exact != pytest.approx(check.first_order, abs=1e-4)
 
 
+@pytest.fixture(params=["Transcoder", "SkipTranscoder"])
+def transcoder(request: pytest.FixtureRequest) -> Any:
+    """From the first layer to the second of `three`."""
+    generator = torch.Generator().manual_seed(0)
+    t = getattr(sn, request.param)(6, 5, 8, 2, generator=generator)
+    x = torch.randn(50, 6, generator=generator)
+    t.initialise((x, x @ torch.randn(6, 5, generator=generator)))
+    t.hook_point, t.target_hook_point = "0", "1"
+    return t
+
+
+@pytest.fixture
+def three() -> Any:
+    """A network of three linear layers."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3))
+    return sn.wrap(module, class_names=["a", "b", "c"], name="three")
+
+
+def test_a_transcoder_is_read_in_one_place_and_met_by_the_gradient_in_another(
+    three: Any, transcoder: Any
+) -> None:
+    """z from x, d and the gradient at y; with bias, linear map and error they add up to ⟨y, g⟩."""
+    found = attribute(three, next(three.batches(INPUT)), "1", transcoder)
+    x = three.module[0](INPUT).detach()
+    y = three.module[1](x).detach()
+    codes, g = transcoder.encode(x), torch.from_numpy(found.gradient)[0]
+    assert torch.equal(found.codes.atoms, codes.atoms)
+    expected = codes.values * (transcoder.dictionary[codes.atoms.long()] @ g)
+    np.testing.assert_allclose(found.effects, expected.detach().numpy(), atol=1e-6)
+    torch.testing.assert_close(found.x, y)
+    rest = (y - transcoder(x)).detach()[0] @ g
+    assert float(found.error[0]) == pytest.approx(float(rest), abs=1e-5)
+    written = transcoder(x).detach()[0] @ g - found.effects.sum()
+    beside = transcoder(x) - codes @ transcoder.dictionary  # bias and linear map
+    assert float(written) == pytest.approx(float((beside.detach() @ g)[0]), abs=1e-5)
+
+
+def test_a_transcoder_s_atom_and_its_control_are_removed_where_it_writes(
+    three: Any, transcoder: Any
+) -> None:
+    """y − z_j d_j and y − z_j u, by hand; a linear network, so first order is exact."""
+    found = attribute(three, next(three.batches(INPUT)), "1", transcoder, target=1)
+    y = three.module[1](three.module[0](INPUT)).detach()
+    control = sn.steering.random_direction(5, 7)
+
+    def lost(z: float, direction: Tensor) -> float:
+        logits, fewer = (three.module[2](v).detach()[0] for v in (y, y - z * direction))
+        return float((logits - fewer)[1] - (logits - fewer).mean())
+
+    for atom, z in zip(found.codes.atoms.tolist(), found.codes.values.tolist(), strict=True):
+        check = found.splice(atom, n_controls=1, seed=7)
+        assert check.exact == pytest.approx(lost(z, transcoder.dictionary[atom]), abs=1e-5)
+        assert check.exact == pytest.approx(check.first_order, abs=1e-5)
+        assert check.control == pytest.approx(abs(lost(z, control)), abs=1e-5)
+
+
+def test_a_transcoder_is_asked_for_where_it_writes(three: Any, transcoder: Any) -> None:
+    """Not where it reads; `top_atoms` finds the place by itself."""
+    batch = next(three.batches(INPUT))
+    with pytest.raises(ValueError, match=r"where \w+ writes, got \"0\", where it reads. Use '1'"):
+        attribute(three, batch, "0", transcoder)
+    seen = sn.top_atoms(three, transcoder, INPUT)
+    assert seen.hook_point == "1"
+    assert seen.used.atom.tolist() == sorted(
+        transcoder.encode(three.module[0](INPUT)).atoms.tolist()
+    )
+    transcoder.hook_point = None
+    with pytest.raises(ValueError, match="must say where it reads"):
+        attribute(three, batch, "1", transcoder)
+    transcoder.target_hook_point = None
+    with pytest.raises(ValueError, match=r"must say where the SAE writes.*mlp_out\.0"):
+        sn.top_atoms(three, transcoder, INPUT)
+
+
 def test_model_is_as_before(bent: Any) -> None:
     """Neither attribution nor splicing leaves an edit or a gradient behind."""
     before = bent(INPUT)

@@ -10,7 +10,6 @@ import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
-    build_itda,
     compare_firing,
     compare_itda,
     define,
@@ -41,52 +40,36 @@ def planted() -> list[Activations]:
 # --- ITDA ------------------------------------------------------------------------------------------
 
 
-def test_one_row_of_each_kind_is_taken() -> None:
-    """By hand: three directions, each many times and at many lengths, need three rows, R² 1."""
-    axes = torch.eye(3).repeat_interleave(20, dim=0)
-    x = torch.cat([axes, -axes]) * torch.linspace(1, 2, 20).repeat(6)[:, None]
-    found = build_itda(x, k=3, threshold=0.1)
-    assert found.n_atoms == 3
-    assert found.value == pytest.approx(1, abs=1e-5)
+def _itda(x: torch.Tensor, k: int = 2, threshold: float = 0.7) -> sn.ITDA:
+    return sn.ITDA(x.shape[1], k, threshold=threshold).fit(x, progress=False)
 
 
-def test_itda_beats_as_many_random_rows_and_errs_below_its_threshold() -> None:
-    """Rare kinds are taken too; most rows miss less than τ of their energy."""
-    generator = torch.Generator().manual_seed(0)
-    kinds = torch.randn(40, 24, generator=generator)
-    weights = 1.0 / torch.arange(1, 41).float()
-    which = torch.multinomial(weights, 1500, replacement=True, generator=generator)
-    x = kinds[which] + 0.05 * torch.randn(1500, 24, generator=generator)
-    found = build_itda(x, k=2, threshold=0.2)
-    assert found.value > found.control
-    assert found.value > 0.8
-    assert found.n_atoms < 60  # 40 kinds, some of them sums of others
-    x_hat = found.decode(found.encode(x))
-    assert 1 - float((x - x_hat).square().sum() / (x - x.mean(0)).square().sum()) == pytest.approx(
-        found.value, abs=1e-5
-    )
-
-
-def test_a_rotated_model_takes_the_same_rows_and_an_unrelated_one_does_not() -> None:
-    """J = 1 under a rotation and a scale; near its floor for independent activations."""
+def test_a_rotated_model_stores_the_same_rows_and_an_unrelated_one_does_not() -> None:
+    """J = 1 under a rotation and a scale; for independent activations little but the first rows."""
     x = torch.randn(400, 12, generator=torch.Generator().manual_seed(3))
-    one = build_itda(x, k=2, threshold=0.7)
-    turned = build_itda(4 * x @ _orthogonal(5), k=2, threshold=0.7)
-    assert compare_itda(one, turned).value > 0.95
+    one, turned = _itda(x), _itda(4 * x @ _orthogonal(5))
+    found = compare_itda(one, turned, x)
+    assert found.value > 0.95
+    assert found.value == one.jaccard(turned)
     other = torch.randn(400, 12, generator=torch.Generator().manual_seed(9))
-    strange = compare_itda(one, build_itda(other, k=2, threshold=0.7))
+    strange = compare_itda(one, _itda(other), x)
     assert strange.value < 0.3
-    assert abs(strange.value - strange.floor) < 0.1
+    assert strange.floor < 0.1
 
 
-def test_the_chance_of_an_overlap_by_hand() -> None:
-    """All rows against all rows overlap fully, whatever was meant."""
-    axes = torch.eye(4).repeat(5, 1)
-    found = build_itda(axes, k=4, threshold=0.05, n_bootstrap=0)
-    both = compare_itda(found, found, n_bootstrap=50)
+def test_the_overlap_and_its_chance_by_hand() -> None:
+    """One row stored by both of 2 and 2 of 10: J = 1/3; two draws of two share none, one or two."""
+    x = torch.eye(10)[[0, 1, 0, 1, 0, 1, 0, 1, 0, 1]]
+    y = torch.eye(10)[[0, 0, 1, 1, 1, 1, 1, 1, 1, 1]]
+    first, second = _itda(x, 1, 0.1), _itda(y, 1, 0.1)
+    assert [row.sample for row in first.stored] == [0, 1]
+    assert [row.sample for row in second.stored] == [0, 2]
+    found = compare_itda(first, second, x, n_bootstrap=50)
+    assert found.value == pytest.approx(1 / 3)
+    assert 0 < found.floor < 1 / 3
+    both = compare_itda(first, first, x, n_bootstrap=50)
     assert both.value == 1
     assert both.interval == (1.0, 1.0)
-    assert both.floor < 0.5
 
 
 # --- Universal -------------------------------------------------------------------------------------
@@ -178,21 +161,22 @@ def test_wrong_input_is_named(planted) -> None:
         compare_firing([some, SparseCodes.from_dense(torch.ones(4, 7))])
     with pytest.raises(ValueError, match="at least 10 rows, got at most 4 of 4"):
         match_latents(some, some)
-    with pytest.raises(ValueError, match="all 9 rows are the same"):
-        build_itda(torch.ones(9, 3))
-    with pytest.raises(ValueError, match="built from the same rows, got 40 and 30"):
-        compare_itda(build_itda(x[:40]), build_itda(x[:30]))
-    with pytest.raises(ValueError, match="threshold"):
-        build_itda(x, threshold=1.0)
+    stored = _itda(x)
+    with pytest.raises(
+        ValueError, match=r"`acts` must be what `first` was .* 3 rows without sample"
+    ):
+        compare_itda(stored, stored, x[:3])
+    with pytest.raises(ValueError, match="`second` must be fitted first"):
+        compare_itda(stored, sn.ITDA(x.shape[1], 2), x)
 
 
 def test_every_number_names_its_formula(planted) -> None:
     """As all measurements do."""
     codes = SparseCodes.from_dense(_sparse())
-    one = build_itda(planted[0].x[:100], n_bootstrap=0)
+    x = planted[0].x[:100]
+    one = _itda(x)
     for found in (
-        one,
-        compare_itda(one, one),
+        compare_itda(one, one, x),
         compare_firing([codes] * 2),
         match_latents(codes, codes),
     ):

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.activations import check_one_place
 from sae_nb.checks import check_atom, check_count, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import (
@@ -132,6 +133,7 @@ def ablation_effects(
     >>> found.effects.shape, sorted(found)
     ((2, 3), [0, 1])
     """
+    check_one_place(sae)
     several = atoms if isinstance(atoms, Iterable) else [atoms]
     chosen = tuple(check_atom(atom, sae.n_atoms, name="atoms") for atom in several)
     if not chosen:

@@ -2,6 +2,7 @@
 
 With x_t = Σ_j z_tj·d_j + b + e_t and the error e_t held as it is, removing atom j at position t
 changes a measure m of the answer, to first order, by m(x) − m(x − z_tj·d_j) ≈ z_tj ⟨d_j, ∂m/∂x_t⟩.
+Of a transcoder x is what it writes, and z_tj comes from what it reads.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from sae_nb.evaluation.causal._outcomes import (
     OutcomeKind,
     Target,
     answer_of,
+    edited,
     largest_cosine,
     outcome_of,
     removing,
 )
 from sae_nb.evaluation.report._row_pass import without_zeros
 from sae_nb.steering import (
-    Change,
     ablate,
     check_hook_point,
     check_width,
     kl,
     random_direction,
-    splice,
+    tap_of,
 )
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Attribution:
     hook_point: str
     outcome: Outcome
     kind: OutcomeKind
-    """Where, what is measured, and what the answer is."""
+    """Where atoms are written (and read, but for a transcoder's), what is measured, what the answer is."""
 
     value: float
     answer: Float[Tensor, " outcomes"]
@@ -92,9 +93,9 @@ class Attribution:
     error: Float[np.ndarray, " rows"]
     """⟨e_t, ∂m/∂x_t⟩: what hangs on the part of the activation that the SAE does not explain."""
 
-    x: Float[Tensor, "rows d_in"]
-    gradient: Float[np.ndarray, "rows d_in"]
-    """The activations of the rows, and ∂m/∂x_t."""
+    x: Float[Tensor, "rows d_out"]
+    gradient: Float[np.ndarray, "rows d_out"]
+    """The activations of the rows where atoms are written, and ∂m/∂x_t."""
 
     model: LiveModel
     sae: SparseAutoencoder
@@ -118,7 +119,7 @@ class Attribution:
         """Run the model without an atom, and without random directions of its strengths.
 
         The atom is removed at every position the SAE reads, and nowhere else. The directions that
-        the quantile is over are `random_direction(d_in, seed)`, …
+        the quantile is over are `random_direction(d, seed)`, …, of the width of what is written
 
         Raises
         ------
@@ -134,8 +135,8 @@ class Attribution:
         model, point, sae, index = self.model, self.hook_point, self.sae, self.outcome.index
         where = self._mask()
         without, exact = lost(ablate(model, point, sae, atom, positions=where))
-        drawn = (random_direction(sae.d_in, seed + i) for i in range(n_controls))
-        edits = (splice(model, point, removing(sae, atom, u), where) for u in drawn)
+        drawn = (random_direction(self.x.shape[1], seed + i) for i in range(n_controls))
+        edits = (edited(model, point, sae, removing(sae, atom, u), where) for u in drawn)
         controls = [abs(lost(edit)[1]) for edit in edits]
         probability: tuple[float, float] | None = None
         if self.kind != "vector" and index is not None:
@@ -178,10 +179,15 @@ def attribute(
 ) -> Attribution:
     """Run the model forwards and backwards on one input and split the answer among latents.
 
+    A transcoder's codes are read where it reads (`sae.hook_point`) and its atoms met by the gradient
+    where it writes; the linear map of a SkipTranscoder is nobody's latent and not in the error.
+
     Parameters
     ----------
     model, batch
         Its lock is held meanwhile; one sample, from `model.batches`.
+    hook_point, sae
+        Where the SAE reads; for a transcoder, where it writes.
     target
         What is measured of the answer: a class or token id or its name, a function, or None for the
         model's own top answer. A logit is measured above the mean of all logits.
@@ -211,12 +217,15 @@ def attribute(
     >>> abs(check.exact - check.first_order) < 1e-5  # a linear model: first order is exact
     True
     """
-    check_one_place(sae)
+    check_one_place(sae, may_write=True)
     point = check_hook_point(model, hook_point)
-    check_width(model, point, int(sae.d_in), "the SAE")
+    tap_of(model, point, sae)  # refuses what cannot be read, before the model runs
+    check_width(model, point, int(getattr(sae, "d_out", sae.d_in)), "the SAE")
     batch = batch.to(model.device)
     with torch.inference_mode(False):
-        x, gradient, answer, kind, outcome, value = _forward_backward(model, batch, point, target)
+        x, read, gradient, answer, kind, outcome, value = _forward_backward(
+            model, batch, point, sae, target
+        )
         policy = RowPolicy.for_model(
             model, drop_first="auto" if drop_first is None else drop_first, keep_special=True
         )
@@ -227,7 +236,11 @@ def attribute(
                 f"first token is an attention sink that SAEs at {point} are not trained on. Pass a "
                 "longer text."
             )
-        codes, effects, error = _split(sae, x, gradient, rows, str(point))
+        for name, some in ((point, x), (getattr(sae, "hook_point", None), read)):
+            check_finite(
+                some[0], name=f"activations at {name}", where="The model itself made them."
+            )
+        codes, effects, error = _split(sae, read, gradient, rows)
     return Attribution(
         hook_point=str(point),
         outcome=outcome,
@@ -248,18 +261,20 @@ def attribute(
 
 
 def _forward_backward(
-    model: LiveModel, batch: Batch, point: HookPoint, target: Target
-) -> tuple[Tensor, Tensor, Tensor, OutcomeKind, Outcome, float]:
-    """Return x and ∂m/∂x at the hook point, and the answer."""
+    model: LiveModel, batch: Batch, point: HookPoint, sae: SparseAutoencoder, target: Target
+) -> tuple[Tensor, Tensor, Tensor, Tensor, OutcomeKind, Outcome, float]:
+    """Return x at the hook point, what the SAE reads, ∂m/∂x, and the answer."""
     seen: list[Tensor] = []
 
-    def probe(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+    def probe(
+        x: Float[Tensor, "batch time d_out"], read: Float[Tensor, "batch time d_in"] | None = None
+    ) -> Float[Tensor, "batch time d_out"]:
         # A constant that is zero: its gradient is that of x, whatever x itself hangs on.
         seen[:] = [x.detach(), torch.zeros_like(x, requires_grad=True)]
+        seen.append(seen[0] if read is None else read.detach())
         return x + seen[1]
 
-    change: Change = probe
-    with model.lock, splice(model, str(point), change):
+    with model.lock, edited(model, str(point), sae, probe):
         raw = model.forward(batch, grad=True)
     with torch.enable_grad():
         answer, kind = answer_of(model, batch, raw)
@@ -267,20 +282,18 @@ def _forward_backward(
         value = outcome.measure(answer)
         (gradient,) = torch.autograd.grad(value, seen[1])
     answer, number = answer.detach().cpu(), float(value.detach())
-    return seen[0], gradient.float().cpu(), answer, kind, outcome, number
+    return seen[0], seen[2], gradient.float().cpu(), answer, kind, outcome, number
 
 
 def _split(
     sae: SparseAutoencoder,
-    x: Float[Tensor, "1 time d_in"],
-    gradient: Float[Tensor, "1 time d_in"],
+    read: Float[Tensor, "1 time d_in"],
+    gradient: Float[Tensor, "1 time d_out"],
     rows: BatchRows,
-    point: str,
 ) -> tuple[SparseCodes, Float[np.ndarray, " nnz"], Float[np.ndarray, " rows"]]:
     """Return the codes of the rows, and the effect of every entry and of every error."""
-    check_finite(x[0], name=f"activations at {point}", where="The model itself made them.")
     with torch.no_grad():
-        codes = sae.encode(x.float())  # the whole sequence: some SAEs look at the past
+        codes = sae.encode(read.float())  # the whole sequence: some SAEs look at the past
     active = without_zeros(codes.rows(rows.position))
     values = active.values.detach().requires_grad_(True)
     towards = gradient[0][rows.position].to(values.device)
@@ -288,6 +301,9 @@ def _split(
         # ∂⟨x̂, g⟩/∂z_tj = ⟨d_j, g_t⟩, by the SAE's own decoder: sparse, and exact for a linear one.
         x_hat = sae.decode(active.with_values(values))
         (slope,) = torch.autograd.grad((x_hat.float() * towards).sum(), values)
+    if getattr(sae, "writes", None) is not None:
+        with torch.no_grad():  # with what a SkipTranscoder adds to its atoms
+            x_hat = sae(read.float())[0][rows.position.to(read.device)]
     missed = rows.x.float() - x_hat.detach().float().cpu()
     error = (missed * towards.cpu()).sum(dim=-1).numpy()
     return active.detach().to("cpu"), (values.detach() * slope).float().cpu().numpy(), error

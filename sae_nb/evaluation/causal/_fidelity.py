@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
 from sae_nb.checks import as_tensor, check_count, checked
 from sae_nb.codes import SparseCodes
@@ -118,6 +119,7 @@ def attribution_fidelity(
     >>> float(abs(found.first_order - found.exact).max()) < 1e-4  # a linear model
     True
     """
+    check_one_place(sae)
     resampling = Resampling(n_bootstrap, seed)
     check_count(n_checked, name="n_checked", at_least=2)
     rising = tuple(sorted(float(share) for share in shares))

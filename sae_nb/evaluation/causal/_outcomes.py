@@ -32,6 +32,7 @@ from sae_nb.steering import (
     check_width,
     latents,
     log_odds,
+    tap_of,
 )
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def outcome_of(
     index = (
         int(answer.detach().argmax())
         if target is None
-        else _index(model, len(answer), target, "a function of the answer")
+        else index_of(model, len(answer), target, "a function of the answer")
     )
     name = outcome_name(model, index)
     above = " above the mean logit" if kind != "vector" else " of the output above their mean"
@@ -111,27 +112,29 @@ def outcome_name(model: LiveModel, index: int) -> str:
     return str(names[index]) if index < len(names) else f"{index}"
 
 
-def _index(model: LiveModel, n_outcomes: int, target: Any, otherwise: str) -> int:
-    """The class or token that an id or a name means."""
+def index_of(
+    model: LiveModel, n_outcomes: int, target: Any, otherwise: str, *, name: str = "target"
+) -> int:
+    """Return the class or token that an id or a name means."""
     if isinstance(target, str):
-        return outcome_index(model, target)
+        return outcome_index(model, target, argument=name)
     try:
         index = operator.index(target)
     except TypeError:
         index = None
     if index is None or isinstance(target, bool):
         raise TypeError(
-            f"`target` must be a class or token id, its name, or {otherwise}, got {target!r}."
+            f"`{name}` must be a class or token id, its name, or {otherwise}, got {target!r}."
         )
     if not 0 <= index < n_outcomes:
         raise ValueError(
-            f"`target` must be between 0 and {n_outcomes - 1}, the outcomes of {model.name}, got "
+            f"`{name}` must be between 0 and {n_outcomes - 1}, the outcomes of {model.name}, got "
             f"{index}."
         )
     return index
 
 
-def outcome_index(model: LiveModel, name: str) -> int:
+def outcome_index(model: LiveModel, name: str, *, argument: str = "target") -> int:
     """Return the class or token that a name means.
 
     Raises
@@ -143,14 +146,14 @@ def outcome_index(model: LiveModel, name: str) -> int:
         if len(ids) != 1:
             pieces = model.tokenizer.convert_ids_to_tokens(ids)
             raise ValueError(
-                f"`target` as a text must be one token of {model.name}, got {name!r}, which is "
+                f"`{argument}` as a text must be one token of {model.name}, got {name!r}, which is "
                 f"{len(ids)}: {pieces[:6]}. Mind the leading space, or pass a token id."
             )
         return int(ids[0])
     names = [str(known) for known in model.class_names or ()]
     if name not in names:
         raise ValueError(
-            f"`target` must be one of the classes {names} of {model.name}, got {name!r}."
+            f"`{argument}` must be one of the classes {names} of {model.name}, got {name!r}."
         )
     return names.index(name)
 
@@ -223,7 +226,7 @@ def answers_to(
 
 def _indices(model: LiveModel, n_outcomes: int, target: Targets) -> tuple[int, ...]:
     named = target if isinstance(target, Sequence) and not isinstance(target, str) else [target]
-    ids = {_index(model, n_outcomes, one, "several of them") for one in named}
+    ids = {index_of(model, n_outcomes, one, "several of them") for one in named}
     if not 0 < len(ids) < n_outcomes:
         raise ValueError(
             f"`target` must name some of the {n_outcomes} outcomes of {model.name}, and not all, got "
@@ -261,15 +264,30 @@ def read_positions(runs: Answers) -> list[tuple[Tensor, Tensor]]:
 
 
 def removing(
-    sae: SparseAutoencoder, atom: int, u: Float[Tensor, " d_in"], stays: float = 0.0
+    sae: SparseAutoencoder, atom: int, u: Float[Tensor, " d_out"], stays: float = 0.0
 ) -> Change:
-    """Return the change that takes u away as strongly as an atom fires, above what stays of it."""
+    """Return the change that takes u away as strongly as an atom fires, above what stays of it.
 
-    def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-        z = latents(sae.encode(x.float()), (atom,)).detach()
+    The atom fires by what is read, if that is not what is written.
+    """
+
+    def change(
+        x: Float[Tensor, "batch time d_out"], read: Float[Tensor, "batch time d_in"] | None = None
+    ) -> Float[Tensor, "batch time d_out"]:
+        z = latents(sae.encode((x if read is None else read).float()), (atom,)).detach()
         return x - ((z - stays) * u.to(z)).to(x)
 
     return change
+
+
+def edited(
+    model: LiveModel, hook_point: str, sae: SparseAutoencoder, change: Change, where: Where = None
+) -> Active:
+    """Return the edit that makes change(x) of x; for a transcoder change(y, x), of what it reads, too."""
+    point = check_hook_point(model, hook_point)
+    positions = Positions(where, prefix_tokens=model.prefix_tokens)
+    edit = MaskedEdit(positions, change, tap_of(model, point, sae))
+    return Active(model, Recipe(hook_point=point, edit=edit))
 
 
 def mean_strengths(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:

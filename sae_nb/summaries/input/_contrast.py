@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for, check_sae
+from sae_nb.activations import Activations, acts_for, check_sae, of_sites
 from sae_nb.atoms import AtomCatalogue, rows_in_words
 from sae_nb.checks import check_count, checked, one_of
 from sae_nb.codes import SparseCodes
@@ -340,6 +340,8 @@ def base_rate(sae: SparseAutoencoder, given: Any = None) -> BaseRate | None:
     if given is None:
         store = pretrained_store(sae)
         return None if store is None else base_rate(sae, store)
+    if isinstance(given, tuple):  # what a transcoder reads and writes
+        given = of_sites(sae, given, name="frequency")
     if isinstance(given, Activations):
         acts = acts_for(sae, given, name="frequency")
         return _of(sae, encoded(sae, acts), f"{len(acts)} rows of activations")

@@ -106,7 +106,7 @@ class InputSummary:
 
     model_name: str
     hook_point: str
-    """Where the SAE reads."""
+    """Where the SAE reads; for a transcoder, where it writes."""
 
     kind: str
     """What the model reads: "language", "vision" or "other"."""
@@ -369,7 +369,8 @@ def top_atoms(
         One text or its token ids; one image (tensor, array, PIL image, file); for other models one
         tensor with a first axis of 1.
     hook_point
-        Where the SAE reads; None takes the SAE's own.
+        Where the SAE reads; None takes the SAE's own. For a transcoder, where it writes: codes are read
+        where it reads, contributions where its atoms arrive.
     k
         Atoms shown overall and per position unless asked otherwise.
     frequency
@@ -492,21 +493,27 @@ def _text_notes(model: LiveModel, given: Any, batch: Batch) -> list[str]:
     return notes
 
 
+def where_written(sae: Any, hook_point: str | None) -> str:
+    """Return the hook point where a dictionary's atoms are written: as given, or its own."""
+    check_one_place(sae, may_write=True)
+    writes = getattr(sae, "writes", None) is not None
+    name = hook_point or getattr(sae, "target_hook_point" if writes else "hook_point", None)
+    if name is None:
+        raise ValueError(
+            f"`hook_point` must say where the SAE {'writes' if writes else 'reads'}, because the SAE "
+            f'itself does not. Pass hook_point="{"mlp_out.0" if writes else "resid_post.0"}", say.'
+        )
+    return name
+
+
 def _checked_point(model: Any, sae: Any, hook_point: str | None) -> str:
     if not hasattr(model, "hook_points"):
         raise TypeError(
             f"`model` must be a live model, got {type(model).__name__}. Make one with sn.load_model "
             "or sn.wrap."
         )
-    check_one_place(sae)
-    name = hook_point or getattr(sae, "hook_point", None)
-    if name is None:
-        raise ValueError(
-            "`hook_point` must say where the SAE reads, because the SAE itself does not. Pass "
-            'hook_point="resid_post.0", say.'
-        )
-    point = check_hook_point(model, name)
-    check_width(model, point, int(sae.d_in), "the SAE")
+    point = check_hook_point(model, where_written(sae, hook_point))
+    check_width(model, point, int(getattr(sae, "d_out", sae.d_in)), "the SAE")
     if sae.dictionary.device.type != model.device.type:
         raise ValueError(
             f"`sae` must be on the model's device, {model.device}, got {sae.dictionary.device}. Use "

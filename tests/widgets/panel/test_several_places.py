@@ -91,11 +91,23 @@ def test_what_needs_one_place_names_it(trained: tuple[Any, Any]) -> None:
     for call in (
         lambda: sn.evaluation.split_error(sae, data),
         lambda: sn.evaluation.stitch(sae, sae, data),
+        lambda: sn.evaluation.ablation_effects(model, torch.ones(1, sae.d_in), "0", sae, 0),
+        lambda: sn.evaluation.attribution_fidelity(model, torch.ones(1, sae.d_in), "0", sae),
+    ):
+        with pytest.raises(ValueError, match="must read and reconstruct one place here, got "):
+            call()
+    for call in (
         lambda: sn.evaluation.attribute(model, batch, "0", sae),
         lambda: sn.top_atoms(model, sae, torch.ones(1, sae.d_in)),
         lambda: InputLens(model, sae),
     ):
-        with pytest.raises(ValueError, match="must read and reconstruct one place here, got "):
+        if isinstance(sae, sn.Transcoder):
+            rule = "hook_point` must"
+        else:
+            rule = (
+                f"must read one place and write one here, got {type(sae).__name__}.*or a Transcoder"
+            )
+        with pytest.raises(ValueError, match=rule):
             call()
 
 
@@ -317,3 +329,21 @@ def test_both_panels_show_strength_in_one_unit(trained: tuple[Any, Any]) -> None
     wanted = sum(row[atom] / catalogue.p99[atom] for atom in atoms)
     assert best.strength == pytest.approx(wanted, rel=1e-5)
     panel.close()
+
+
+def test_the_lens_shows_what_a_transcoder_reads_and_writes() -> None:
+    """Its codes where it reads, its place as both; base rates from either or both sides."""
+    gpt, text = sn.load_model("tiny-gpt"), "One day Tom went to the forest."
+    x, y = sn.capture(gpt, [text], ["mlp_in.1", "mlp_out.1"], progress=False).values()
+    t = sn.Transcoder(128, 128, ATOMS, K, generator=torch.Generator().manual_seed(0))
+    sn.train(t, (x, y), steps=3, progress=False)
+    lens = InputLens(gpt, t, acts=(x, y))
+    lens.text = text
+    assert lens.chips["hook point"] == "mlp_in.1 → mlp_out.1"
+    assert lens.summary.hook_point == "mlp_out.1"
+    codes = t.encode(x)
+    atom = int(codes.atoms[0])
+    seen = torch.from_numpy(lens.summary.strengths(atom))[lens.summary.read]
+    torch.testing.assert_close(seen, codes.to_dense()[:, atom].detach(), rtol=1e-4, atol=1e-4)
+    assert lens.summary.used.base_frequency is not None
+    lens.close()

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 import traitlets as t
 from torch import Tensor
 
-from sae_nb.activations import check_one_place
+from sae_nb.activations import of_sites
 from sae_nb.checks import checked
 from sae_nb.data import INKS, TEXTURES, Paper, Point
 from sae_nb.evaluation import SpliceCheck
@@ -28,6 +28,7 @@ from sae_nb.summaries import (
     base_rate,
     labels_of,
     pretrained_store,
+    where_written,
 )
 from sae_nb_widgets.components import PairedBars, icons_of
 from sae_nb_widgets.input_lens import _figure as input_lens_bars
@@ -92,9 +93,10 @@ class InputLens(Panel):
     sae
         Whose atoms.
     hook_point
-        Where the SAE reads; None takes the SAE's own.
+        Where the SAE reads; None takes the SAE's own. For a transcoder, where it writes.
     acts
-        Activations: base rates are measured on them, and their texts or pictures are the examples.
+        Activations: base rates are measured on them, and their texts or pictures are the examples. For a
+        transcoder what it reads, or (what it reads, what it writes).
     frequency
         Base rates, as in `top_atoms`, where they are known already.
     labels
@@ -170,13 +172,14 @@ class InputLens(Panel):
         sae: SparseAutoencoder,
         hook_point: str | None = None,
         *,
-        acts: Activations | None = None,
+        acts: Activations | tuple[Any, ...] | None = None,
         frequency: Any = None,
         labels: Mapping[int, str] | None = None,
         examples: Any = None,
     ) -> None:
         self.hook_point = _checked(model, sae, hook_point)
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
+        acts = None if acts is None else of_sites(sae, acts, name="acts")
         store = pretrained_store(sae) if examples is None else examples
         if labels is None and pretrained_store(sae) is None:
             labels = getattr(store, "labels", None)
@@ -256,7 +259,10 @@ class InputLens(Panel):
         self.controls.fit(self.comparing)
 
     def _facts(self) -> dict[str, str]:
-        facts = {"model": self.model.name, "hook point": self.hook_point}
+        place = self.hook_point
+        if getattr(self.sae, "writes", None) is not None:
+            place = f"{self.sae.hook_point} → {place}"
+        facts = {"model": self.model.name, "hook point": place}
         facts |= {"SAE": type(self.sae).__name__, "atoms": format_count(self.n_atoms)}
         if self._base is not None:
             facts["usual from"] = self._base.source
@@ -657,14 +663,7 @@ class InputLens(Panel):
 
 def _checked(model: Any, sae: Any, hook_point: str | None) -> str:
     """Refuse what is no readable model, no SAE, or no pair of the two; return the hook point."""
-    if hasattr(sae, "dictionary"):
-        check_one_place(sae)
-    name = hook_point or getattr(sae, "hook_point", None)
-    if name is None and hasattr(sae, "dictionary"):
-        raise ValueError(
-            "`hook_point` must say where the SAE reads, because the SAE itself does not. Pass "
-            'hook_point="resid_post.0", say.'
-        )
+    name = where_written(sae, hook_point) if hasattr(sae, "dictionary") else hook_point
     check_parts(model, sae, str(name))
     if model.kind not in ("language", "vision"):
         raise TypeError(

@@ -34,7 +34,9 @@ def check_parts(model: Any, sae: Any, hook_point: str) -> None:
 
 def check_point(model: LiveModel, sae: SparseAutoencoder, name: str) -> None:
     """Refuse a hook point that does not exist, cannot be edited, or has another width."""
-    check_width(model, check_hook_point(model, name), int(sae.d_in), "the SAE")
+    check_width(
+        model, check_hook_point(model, name), int(getattr(sae, "d_out", sae.d_in)), "the SAE"
+    )
 
 
 MOST_OF_A_STREAM = 64

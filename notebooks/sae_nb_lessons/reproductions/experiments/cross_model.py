@@ -1,8 +1,7 @@
-"""What layers and models share: rows that dictionaries take, latents that fire alike, one universal code.
+"""What layers and models share: latents that fire alike, one universal code.
 
 tiny-vit at resid_post.5, .6 and .10, and its twin without residual drop at resid_post.6, on the same
-pictures. TopK SAEs of 512 atoms, k = 16; ITDA with k = 8, τ = 0.3; a universal SAE of 512 atoms, k = 16,
-trained by turns.
+pictures. TopK SAEs of 512 atoms, k = 16; a universal SAE of 512 atoms, k = 16, trained by turns.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import torch
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import build_itda, compare_itda
 from sae_nb.evaluation import compare_firing
 from sae_nb.evaluation import match_latents
 from sae_nb.evaluation import measure_universality
@@ -41,7 +39,7 @@ def run(
     model, twin = sn.load_model("tiny-vit"), sn.load_model("tiny-vit-plain")
     train = sn.capture(model, shown, [HERE, NEAR, FAR], progress=False)
     test = sn.capture(model, fresh, [HERE, NEAR, FAR], progress=False)
-    numbers = _rows_taken(test, seed) | _latents(train, test, seed, steps)
+    numbers = _latents(train, test, seed, steps)
     pair = [train[NEAR], sn.capture(twin, shown, NEAR, progress=False)]
     judged = [test[NEAR], sn.capture(twin, fresh, NEAR, progress=False)]
     universal = {n: _universal(pair, judged, seed, n) for n in universal_steps}
@@ -54,23 +52,6 @@ def run(
     )
     numbers["universal across r2, trained on shuffled rows"] = alone["universal across r2"]
     return numbers | universal[universal_steps[-1]]
-
-
-def _rows_taken(test: dict[str, Activations], seed: int) -> dict[str, float]:
-    built = {
-        place: build_itda(test[place], n_bootstrap=0, seed=seed) for place in (HERE, NEAR, FAR)
-    }
-    near = compare_itda(built[HERE], built[NEAR], n_bootstrap=0, seed=seed)
-    far = compare_itda(built[HERE], built[FAR], n_bootstrap=0, seed=seed)
-    return {
-        "itda near": near.value,
-        "itda far": far.value,
-        "itda by chance": float(near.floor or 0.0),
-        "itda near − far": near.value - far.value,
-        "itda near − chance": near.value - float(near.floor or 0.0),
-        "itda r2": built[HERE].value,
-        "itda r2 of random rows": float(built[HERE].control or 0.0),
-    }
 
 
 def _latents(

@@ -1,0 +1,165 @@
+"""Dictionaries of several sites steered at one of them: the edit is the formula, and what cannot be is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import sae_nb as sn
+
+TEXTS = ["One day Tom went to the forest.", "The cat sat in the garden."]
+SITES = ["resid_post.0", "resid_post.2"]
+NAMES = ("Crosscoder", "UniversalSAE", "GroupSparse")
+
+
+@pytest.fixture(scope="module")
+def gpt() -> sn.LiveModel:
+    return sn.load_model("tiny-gpt")
+
+
+@pytest.fixture(scope="module")
+def captured(gpt: sn.LiveModel) -> list[sn.Activations]:
+    return list(sn.capture(gpt, TEXTS, SITES, drop_first=False, progress=False).values())
+
+
+def made(name: str, acts: list[sn.Activations]) -> Any:
+    """A dictionary of both sites, hardly trained."""
+    widths, generator = [one.d_in for one in acts], torch.Generator().manual_seed(0)
+    sizes = widths if name == "GroupSparse" else [widths]
+    sae = getattr(sn, name)(*sizes, 32, 4, generator=generator)
+    sn.train(sae, acts, steps=3, progress=False)
+    return sae
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def sae(request: pytest.FixtureRequest, captured: list[sn.Activations]) -> Any:
+    return made(request.param, captured)
+
+
+def rows(gpt: sn.LiveModel, point: str) -> torch.Tensor:
+    """What passes at a hook point now."""
+    return sn.capture(gpt, TEXTS, point, drop_first=False, progress=False).x
+
+
+def code_at(sae: Any, site: int, acts: list[sn.Activations]) -> sn.SparseCodes:
+    """The code that an edit of a site reads: of all sites, or of that one."""
+    return (
+        sae.encode(acts)
+        if type(sae).__name__ == "Crosscoder"
+        else sae.encode(acts[site], reads=site)
+    )
+
+
+@pytest.mark.parametrize("site", [0, 1])
+def test_adding_adds_the_unit_part_of_the_atom_at_that_site(
+    gpt: sn.LiveModel, sae: Any, captured: list[sn.Activations], site: int
+) -> None:
+    """x + by · d_mj / ‖d_mj‖, to 1e-6; the site is known by its hook point, or by its number."""
+    d = sae.dictionaries[site][5]
+    expected = captured[site].x + 3.0 * d / d.norm()
+    for chosen in ({}, {"site": site}):
+        with sn.steer(gpt, SITES[site], sae, atom=5, by=3.0, **chosen) as steering:
+            seen = rows(gpt, SITES[site])
+        assert steering.atoms == (5,)
+        torch.testing.assert_close(seen, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["nnsight", "hooks"])
+def test_latents_are_read_and_moved_at_the_last_site(
+    gpt: sn.LiveModel, sae: Any, captured: list[sn.Activations], backend: Any
+) -> None:
+    """x + (z' − z_j) d_mj for set, ablate and scale; a reconstruction without its error."""
+    codes = code_at(sae, 1, captured)
+    atom, x = int(codes.atoms[0]), captured[1].x
+    z, d = codes.to_dense()[:, [atom]].detach(), sae.dictionaries[1][atom]
+    assert float(z.abs().max()) > 0
+    edits = {
+        "set": (
+            sn.steer(gpt, SITES[1], sae, atom, 0.5, mode="set", backend=backend),
+            x + (0.5 - z) * d,
+        ),
+        "scale": (
+            sn.steer(gpt, SITES[1], sae, atom, 3.0, mode="scale", backend=backend),
+            x + 2 * z * d,
+        ),
+        "ablate": (sn.ablate(gpt, SITES[1], sae, atom, backend=backend), x - z * d),
+        "no error": (
+            sn.ablate(gpt, SITES[1], sae, atom, keep_error=False, backend=backend),
+            sae.decode(codes)[1].detach() - z * d,
+        ),
+    }
+    for edit, expected in edits.values():
+        with edit:
+            seen = rows(gpt, SITES[1])
+        torch.testing.assert_close(seen, expected, rtol=1e-5, atol=1e-6 * float(x.abs().max()))
+
+
+def test_the_first_site_gives_a_code_alone_or_none(
+    gpt: sn.LiveModel, sae: Any, captured: list[sn.Activations]
+) -> None:
+    """A crosscoder's later site has not been reached: refused by name before anything runs."""
+    if type(sae).__name__ == "Crosscoder":
+        with pytest.raises(
+            ValueError, match=r'Crosscoder reads a code at all.*"resid_post\.2" is not reached'
+        ):
+            sn.ablate(gpt, SITES[0], sae, 5)
+        return
+    codes = sae.encode(captured[0], reads=0)
+    atom = int(codes.atoms[0])
+    with sn.ablate(gpt, SITES[0], sae, atom):
+        seen = rows(gpt, SITES[0])
+    z = codes.to_dense()[:, [atom]].detach()
+    expected = captured[0].x - z * sae.dictionaries[0][atom]
+    torch.testing.assert_close(seen, expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
+
+
+def test_percentiles_are_of_the_dictionary_s_own_codes(
+    gpt: sn.LiveModel, sae: Any, captured: list[sn.Activations]
+) -> None:
+    """By × p99 × ‖d_mj‖, from activations of all sites."""
+    codes = code_at(sae, 1, captured)
+    atom = int(codes.atoms[0])
+    strengths = codes.values[codes.atoms == atom].detach().abs().double()
+    with sn.steer(gpt, SITES[1], sae, atom, 2.0, unit="p99", acts=captured) as steering:
+        pass
+    expected = 2 * strengths.quantile(0.99) * sae.dictionaries[1][atom].norm()
+    assert steering.amount[0] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_site_that_cannot_be_known_is_refused_by_name(
+    gpt: sn.LiveModel, captured: list[sn.Activations]
+) -> None:
+    """No hook points, two sites of one name, none of this name, another model, a site of an SAE."""
+    c = made("UniversalSAE", captured)
+    with pytest.raises(ValueError, match=r"must be a site of UniversalSAE.*got \"resid_post\.1\""):
+        sn.steer(gpt, "resid_post.1", c, 0, 1.0)
+    with pytest.raises(ValueError, match="`site` must be at most 1"):
+        sn.steer(gpt, SITES[0], c, 0, 1.0, site=2)
+    c.hook_point = None
+    with pytest.raises(ValueError, match="does not know its hook points. Pass site=0"):
+        sn.steer(gpt, SITES[0], c, 0, 1.0)
+    c.hook_point = "resid_post.2 + resid_post.2"
+    with pytest.raises(ValueError, match="because 2 of .* could be. Pass site=0"):
+        sn.steer(gpt, SITES[1], c, 0, 1.0)
+    c.model_name = "tiny-gpt + other"
+    sn.steer(gpt, SITES[1], c, 0, 1.0)
+    c.hook_point = "resid_post.0 + resid_post.2"
+    with pytest.raises(ValueError, match="resid_post.2 of other, got"):
+        sn.steer(gpt, SITES[1], c, 0, 1.0)
+    with pytest.raises(ValueError, match="`site` is for dictionaries of several sites, got TopK"):
+        sn.steer(gpt, SITES[1], sn.TopK(128, 16, 2), 0, 1.0, site=0)
+
+
+def test_a_crosscoder_of_two_models_adds_and_reads_no_code(
+    gpt: sn.LiveModel, captured: list[sn.Activations]
+) -> None:
+    """Nor does a dictionary that writes several layers know one place."""
+    c = made("Crosscoder", captured)
+    c.model_name = "other + tiny-gpt"
+    sn.steer(gpt, SITES[1], c, 0, 1.0)
+    with pytest.raises(ValueError, match=r'"resid_post\.0" is not in tiny-gpt. Add the atom'):
+        sn.steer(gpt, SITES[1], c, 0, 1.0, mode="scale")
+    with pytest.raises(ValueError, match="CrossLayerTranscoder, which writes 2.*with sn.splice"):
+        sn.steer(gpt, "mlp_out.1", sn.CrossLayerTranscoder([128, 128], 8, 2), 0, 1.0)
