@@ -1,4 +1,4 @@
-"""What SAEs are for: whole texts and images by their atoms, and corpora compared by them."""
+"""What SAEs are for: whole texts and images by their atoms: compared, grouped, found, counted, chosen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,22 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.uses._benchmarks import (
+        Redundancy as Redundancy,
+        Selection as Selection,
+        footprint as footprint,
+        overlap as overlap,
+        redundancy as redundancy,
+        select as select,
+    )
+    from sae_nb.uses._cluster import Clusters as Clusters, cluster as cluster
+    from sae_nb.uses._cooccurrence import (
+        Cooccurrence as Cooccurrence,
+        cooccurrence as cooccurrence,
+    )
     from sae_nb.uses._diff import Diff as Diff, diff as diff
     from sae_nb.uses._documents import Documents as Documents, documents as documents
+    from sae_nb.uses._or_rule import OrRule as OrRule, or_rule as or_rule
+    from sae_nb.uses._retrieve import Retrieval as Retrieval, retrieve as retrieve
 else:
     __getattr__, __dir__, __all__ = door(__name__)

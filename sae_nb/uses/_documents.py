@@ -127,6 +127,11 @@ class Documents:
         """Documents in which each atom fires."""
         return np.bincount(self.matrix.indices, minlength=self.n_atoms)
 
+    def shares(self, rows: Any = slice(None)) -> Float[np.ndarray, " n_atoms"]:
+        """Share of some documents, by default of all, in which each atom fires; 0 of none."""
+        some = self.present[rows]
+        return np.asarray(some.sum(axis=0), np.float64).ravel() / max(some.shape[0], 1)
+
     @checked(leave=("rows",))
     def subset(self, rows: Any) -> Documents:
         """Keep some documents: a slice, a mask or their numbers.
