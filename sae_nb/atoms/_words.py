@@ -36,7 +36,7 @@ def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[st
     """
     acts, context = catalogue.acts, catalogue.acts.context
     tokens = acts.tokens
-    if tokens is None:
+    if tokens is None or catalogue.of_whole_samples:  # a whole image or text has no place in itself
         return None
     known, word = np.unique(tokens.ids.cpu().numpy(), return_inverse=True)
     if context.kind == "language":
