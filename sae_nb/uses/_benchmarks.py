@@ -63,6 +63,19 @@ def redundancy(docs: Documents) -> Redundancy:
     Raises
     ------
     ValueError: If there are fewer than two documents, or no atom fires in any.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.models import wrap
+    >>> from sae_nb.architectures import TopK
+    >>> from sae_nb.uses import documents
+    >>> model = wrap(torch.nn.Sequential(torch.nn.Identity()))
+    >>> sae = TopK(4, 8, 1, generator=torch.Generator().manual_seed(0))
+    >>> rows = torch.eye(4)[torch.arange(40) // 10] * 2  # four kinds of documents, ten of each
+    >>> docs = documents(model, sae, rows, "0", progress=False)
+    >>> bool(redundancy(docs).value > 0.8)  # ten copies of each
+    True
     """
     import pandas as pd
 
@@ -186,6 +199,19 @@ def select(docs: Documents, n: int) -> Selection:
     Raises
     ------
     ValueError: If there are fewer than two documents or fewer than n, or no atom fires.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.models import wrap
+    >>> from sae_nb.architectures import TopK
+    >>> from sae_nb.uses import documents
+    >>> model = wrap(torch.nn.Sequential(torch.nn.Identity()))
+    >>> sae = TopK(4, 8, 1, generator=torch.Generator().manual_seed(0))
+    >>> rows = torch.eye(4)[torch.arange(40) // 10] * 2  # four kinds of documents, ten of each
+    >>> docs = documents(model, sae, rows, "0", progress=False)
+    >>> float(select(docs, 4).table["coverage"].iloc[-1])  # one of each kind
+    1.0
     """
     import pandas as pd
 

@@ -85,6 +85,19 @@ def cluster(
     ------
     ValueError: If there are fewer documents than groups, no label fits the words, `attribute` is of another
         length or the same for all, or too few documents have one of the atoms.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.models import wrap
+    >>> from sae_nb.architectures import TopK
+    >>> from sae_nb.uses import documents
+    >>> model = wrap(torch.nn.Sequential(torch.nn.Identity()))
+    >>> sae = TopK(4, 8, 1, generator=torch.Generator().manual_seed(0))
+    >>> rows = torch.eye(4)[torch.arange(40) // 10] * 2  # four kinds of documents, ten of each
+    >>> docs = documents(model, sae, rows, "0", progress=False)
+    >>> cluster(docs, 2, attribute=torch.arange(40) // 20, method="kmeans").labels.shape
+    (40,)
     """
     check_count(n_clusters, name="n_clusters", at_least=2)
     check_count(seed, name="seed", at_least=0)

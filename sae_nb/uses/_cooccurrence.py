@@ -74,6 +74,19 @@ def cooccurrence(
     Raises
     ------
     ValueError: If there are fewer than two documents, or a number is out of range.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.models import wrap
+    >>> from sae_nb.architectures import TopK
+    >>> from sae_nb.uses import documents
+    >>> model = wrap(torch.nn.Sequential(torch.nn.Identity()))
+    >>> sae = TopK(4, 8, 1, generator=torch.Generator().manual_seed(0))
+    >>> rows = torch.eye(4)[torch.arange(40) // 10] * 2  # four kinds of documents, ten of each
+    >>> docs = documents(model, sae, rows, "0", progress=False)
+    >>> len(cooccurrence(docs).table)  # of one atom a document, none meet
+    0
     """
     check_several(docs)
     check_count(n, name="n")

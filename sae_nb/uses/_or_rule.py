@@ -70,6 +70,20 @@ def or_rule(
     ------
     ValueError: If `labels` are of another length or all the same, one kind has fewer than four documents, or
         a number is out of range.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.models import wrap
+    >>> from sae_nb.architectures import TopK
+    >>> from sae_nb.uses import documents
+    >>> model = wrap(torch.nn.Sequential(torch.nn.Identity()))
+    >>> sae = TopK(4, 8, 1, generator=torch.Generator().manual_seed(0))
+    >>> rows = torch.eye(4)[torch.arange(40) // 10] * 2  # four kinds of documents, ten of each
+    >>> docs = documents(model, sae, rows, "0", progress=False)
+    >>> rule = or_rule(docs, torch.arange(40) < 10, ks=(1, 2))
+    >>> rule.table["method"].tolist()
+    ['or of 1', 'or of 2', 'activations', 'always yes']
     """
     check_several(docs, at_least=8)
     kind = one_per_document(np.asarray(labels, bool), docs, "labels").astype(bool)

@@ -68,6 +68,19 @@ def retrieve(
     IndexError: If the SAE has no such atom.
     ValueError: If no label holds a word of the query (near ones are named), there are fewer than two
         documents, or `relevant` is of another length or the same for all.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.models import wrap
+    >>> from sae_nb.architectures import TopK
+    >>> from sae_nb.uses import documents
+    >>> model = wrap(torch.nn.Sequential(torch.nn.Identity()))
+    >>> sae = TopK(4, 8, 1, generator=torch.Generator().manual_seed(0))
+    >>> rows = torch.eye(4)[torch.arange(40) // 10] * 2  # four kinds of documents, ten of each
+    >>> docs = documents(model, sae, rows, "0", progress=False)
+    >>> retrieve(docs, int(docs.matrix.indices[0])).order[:3].tolist()
+    [0, 1, 2]
     """
     check_several(docs)
     weights = _weights(docs, query)
