@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         temporal as temporal,
         training as training,
         uses as uses,
+        vision as vision,
     )
     from sae_nb.activations import (
         Activations as Activations,

@@ -33,6 +33,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.geometry",
         "sae_nb.summaries",
         "sae_nb.uses",
+        "sae_nb.vision",
     ),
     "depth": ("sae_nb.dynamics", "sae_nb.minkowski", "sae_nb.temporal"),
     "data": ("sae_nb.data",),

@@ -170,6 +170,7 @@ class Kit:
     atlas = cached_property(lambda self: sn.summaries.ConceptAtlas(self.sae, self.acts))
     factors = cached_property(lambda self: sn.summaries.row_factors(self.x > 0))
     session = cached_property(lambda self: self._session())
+    answer = cached_property(lambda self: lambda codes: codes.sum(dim=-1))
     settings = cached_property(lambda self: sn.geometry.LayoutSettings(n_neighbours=5, n_epochs=5))
 
     def _session(self) -> Path:
@@ -465,6 +466,13 @@ RECIPES: dict[str, Make] = {
     "uses.redundancy": _on(docs="docs"),
     "uses.retrieve": lambda kit: {"docs": kit.docs, "query": 1},
     "uses.select": _on(docs="docs", n="n"),
+    "vision.concept_curves": lambda kit: {
+        "head": kit.answer, "codes": kit.x.abs(), "importance": torch.ones(D_IN), "n_random": 2},
+    "vision.concept_head": lambda kit: {
+        "model": kit.vit, "sae": kit.vit_sae, "images": kit.pictures, "hook_point": "resid_post.9", "n_concepts": 2},
+    "vision.craft": lambda kit: {
+        "model": kit.vit, "images": kit.pictures, "hook_point": "resid_post.9", "n_concepts": 2},
+    "vision.sobol": lambda kit: {"head": kit.answer, "codes": kit.x.abs(), "n_designs": 4},
     "sae_nb_widgets.AtomBrowser": _on(sae="sae", acts="acts"),
     "sae_nb_widgets.AtomQuiz": _on(sae="sae", acts="acts"),
     "sae_nb_widgets.ConceptMap": _on(sae="sae", acts="acts"),
@@ -661,6 +669,7 @@ OUTSIDE: dict[str, str] = {
     "training.History": "a list",
     "training.TrainingRun": "made by start_training",
     "training.workers": "starts a process group",
+    "vision.ConceptHead": "made by craft and concept_head",
     "sae_nb_widgets.Dashboard": "made by dashboard",
     "sae_nb_widgets.DrawPad": "a part of panels",
     "sae_nb_widgets.InputSteering": "made by InputLens",

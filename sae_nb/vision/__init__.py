@@ -1,0 +1,18 @@
+"""What a vision model sees: concepts, where they are, and which of them its answer depends on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.vision._craft import Craft as Craft, craft as craft
+    from sae_nb.vision._curves import (
+        ConceptCurves as ConceptCurves,
+        concept_curves as concept_curves,
+    )
+    from sae_nb.vision._heads import ConceptHead as ConceptHead, concept_head as concept_head
+    from sae_nb.vision._sobol import SobolIndices as SobolIndices, sobol as sobol
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

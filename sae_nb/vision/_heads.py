@@ -1,0 +1,249 @@
+"""The rest of a model as a function of concepts: what it answers when some are turned down at a hook point.
+
+Everything else there (error, bias, other atoms, class and register tokens) stays as the input had it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.activations import check_one_place
+from sae_nb.capturing import run_hooked
+from sae_nb.checks import check_count, checked
+from sae_nb.models import check_writable, first_input, replace_tensor
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import Batch, HookPoint, LiveModel
+
+MOST_VARIANTS = 128
+"""Variants of one input in one pass: what follows the hook point stays in the processor's caches."""
+
+
+class Split:
+    """A model cut at a hook point: what each input has there, and the rest of the model as a function of it.
+
+    The rest runs alone: before the hook point the model sees the one input, behind it all its variants.
+    """
+
+    def __init__(self, model: LiveModel, images: Any, hook_point: str) -> None:
+        if model.kind == "language":
+            raise ValueError(
+                f"`model` must read images, {model.name} reads text. For texts see sn.evaluation.attribute."
+            )
+        self.model, self.point = model, model.hook_point(hook_point)
+        check_writable(self.point)
+        self.batches: list[Batch] = list(model.batches(images, batch_size=1))
+        self.states = [
+            run_hooked(model, batch, [hook_point], backend="hooks")[hook_point]
+            for batch in self.batches
+        ]
+        if len({state.shape for state in self.states}) > 1:
+            raise ValueError("`images` must have one size for concepts. Resize them to one.")
+        self.n_prefix = model.prefix_tokens if self.states[0].ndim == 3 else 0
+
+    @property
+    def places(self) -> Float[Tensor, "n places d_in"]:
+        """Activations at the patches (or pixels of a convolution's map), class and register tokens left out."""
+        return torch.cat([by_place(state) for state in self.states])[:, self.n_prefix :]
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of places; None where they are not known."""
+        shape = self.states[0].shape
+        return (shape[2], shape[3]) if len(shape) == 4 else self.model.patch_grid
+
+    def answer(self, i: int, x: Float[Tensor, "m places d_in"]) -> Float[Tensor, "m outcomes"]:
+        """What the model answers to input i with other activations at its places."""
+        state = self.states[i]
+        whole = by_place(state).expand(len(x), -1, -1)
+        whole = torch.cat((whole[:, : self.n_prefix], x.to(whole)), dim=1)
+        with self.model.lock, put_in(self.model, self.point, like_state(whole, state)):
+            raw = self.model.forward(self.batches[i])
+        return self.model.main_output(raw)
+
+
+def by_place(state: Tensor) -> Float[Tensor, "m places d_in"]:
+    """Activations with one axis of places: tokens, the pixels of a map, or one place alone."""
+    if state.ndim == 4:
+        return state.flatten(2).transpose(1, 2)
+    return state[:, None] if state.ndim == 2 else state
+
+
+def like_state(x: Float[Tensor, "m places d_in"], state: Tensor) -> Tensor:
+    """Places in the form that a state has."""
+    if state.ndim == 4:
+        return x.transpose(1, 2).reshape(len(x), *state.shape[1:])
+    return x[:, 0] if state.ndim == 2 else x
+
+
+@contextmanager
+def put_in(model: LiveModel, point: HookPoint, new: Tensor) -> Iterator[None]:
+    """Other activations at a hook point, also more of them than there are inputs."""
+
+    def output(_module: Any, _args: Any, value: Any) -> Any:
+        return replace_tensor(value, new, point)
+
+    def entry(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        where = first_input(args, kwargs, point)
+        if isinstance(where, int):
+            return (new, *args[1:]), kwargs
+        return args, {**kwargs, where: new}
+
+    module = model.get_module(point.path)
+    if point.side == "input":
+        handle = module.register_forward_pre_hook(entry, with_kwargs=True)
+    else:
+        handle = module.register_forward_hook(output)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class ConceptHead:
+    """From codes of concepts to a logit of each image: what follows a hook point, the rest held.
+
+    Called with codes (n, m, places, n_concepts), m variants of each of the n images, it gives the logits
+    (n, m) of `outcomes`. `sobol` and `concept_curves` call it.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        codes: Float[Tensor, "n places n_concepts"],
+        directions: Float[Tensor, "n_concepts d_in"],
+        *,
+        atoms: tuple[int, ...],
+        outcome: int | None,
+    ) -> None:
+        self.codes, self.directions, self.atoms = codes, directions, atoms
+        self.hook_point = str(split.point)
+        self._split = split
+        self._held = split.places - codes @ directions
+        clean = torch.cat([split.answer(i, x[None]) for i, x in enumerate(split.places)])
+        if clean.ndim != 2:
+            raise ValueError(
+                f"`model` must answer with one row of logits per image, got shape {tuple(clean.shape)}. "
+                "Wrap a classifier."
+            )
+        if outcome is not None:
+            check_count(outcome, name="outcome", at_least=0, at_most=clean.shape[1] - 1)
+        own = clean.argmax(dim=1)
+        self.outcomes = own if outcome is None else torch.full_like(own, outcome)
+        """Which logit is read, per image."""
+
+        self.clean = clean.gather(1, self.outcomes[:, None])[:, 0]
+        """That logit with every concept as it is."""
+
+        off = torch.cat([split.answer(i, x[None] * 0) for i, x in enumerate(split.places)])
+        if torch.equal(off, clean):
+            raise ValueError(
+                f"`hook_point` must be one whose patches the rest of {split.model.name} reads, and behind "
+                f"{split.point} nothing does. Split earlier, at {_earlier(split)}."
+            )
+
+    @torch.no_grad()
+    def __call__(self, codes: Float[Tensor, "n m places n_concepts"]) -> Float[Tensor, "n m"]:
+        """Logits for m variants of the codes of every image."""
+        if codes.shape[:1] + codes.shape[2:] != self.codes.shape:
+            raise ValueError(
+                f"`codes` must have shape ({len(self.codes)}, m, {self.codes.shape[1]}, "
+                f"{self.codes.shape[2]}), got {tuple(codes.shape)}. Use codes[:, None] for one variant."
+            )
+        return torch.stack([self._of(i, variants) for i, variants in enumerate(codes)])
+
+    def _of(self, i: int, variants: Float[Tensor, "m places n_concepts"]) -> Float[Tensor, " m"]:
+        logits = [
+            self._split.answer(i, self._held[i] + some @ self.directions)[:, self.outcomes[i]]
+            for some in torch.split(variants, MOST_VARIANTS)
+        ]
+        return torch.cat(logits)
+
+    def __repr__(self) -> str:
+        n, places, r = self.codes.shape
+        return f"ConceptHead({r} concepts at {self.hook_point}, {n} images of {places} places)"
+
+
+def _earlier(split: Split) -> str:
+    layer = split.point.layer
+    return f"resid_post.{layer - 1}" if layer else "an earlier layer"
+
+
+@checked
+@torch.no_grad()
+def concept_head(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    images: Any,
+    hook_point: str,
+    *,
+    n_concepts: int = 25,
+    outcome: int | None = None,
+) -> ConceptHead:
+    """Return the rest of a model as a function of the atoms that an SAE finds strongest in some images.
+
+    Parameters
+    ----------
+    images
+        As the model reads them; all together choose the atoms.
+    hook_point
+        Where the SAE reads; patches are changed there, class and register tokens are not.
+    n_concepts
+        Atoms, by their summed strength over all patches; fewer where fewer fire.
+    outcome
+        Which logit; None: of each image the one that the model finds likeliest.
+
+    Returns
+    -------
+    ConceptHead
+        `.codes` (n, places, n_concepts) and `.atoms`; call it with codes, or give both to `sobol`.
+
+    Raises
+    ------
+    TypeError, ValueError: If the model reads text, the SAE is not a sum of atoms at one place or of another
+        width, no atom fires, or nothing behind the hook point reads the patches.
+
+    Source
+    ------
+    Ours, after CRAFT, arXiv 2211.10154: the strongest latents in the place of concepts, the error held.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
+    >>> head = concept_head(model, sae, sn.data.scenes(1).images, "resid_post.6", n_concepts=3)
+    >>> head.codes.shape, bool((head(head.codes[:, None])[:, 0] - head.clean).abs().max() < 1e-4)
+    (torch.Size([1, 64, 3]), True)
+    """
+    check_one_place(sae)
+    if not sae.additive:
+        raise ValueError(
+            f"`sae` must write the sum of its atoms, and {type(sae).__name__} writes products too. Use "
+            "another architecture."
+        )
+    check_count(n_concepts, name="n_concepts", at_most=sae.n_atoms)
+    split = Split(model, images, hook_point)
+    places = split.places
+    if places.shape[-1] != sae.d_in:
+        raise ValueError(
+            f"`sae` must read d_in={places.shape[-1]} numbers at {hook_point}, got {sae.d_in}. Was it "
+            "trained at another hook point?"
+        )
+    codes = sae.encode(places.flatten(0, 1)).to_scipy().tocsc()
+    norms = sae.dictionary.norm(dim=1).cpu().numpy()
+    strength = torch.from_numpy(abs(codes).sum(axis=0).A1 * norms)
+    atoms = [i for i in strength.argsort(descending=True)[:n_concepts].tolist() if strength[i] > 0]
+    if not atoms:
+        raise ValueError(
+            "`sae` must have an atom that fires on `images`, got none. Pass more images."
+        )
+    some = torch.from_numpy(codes[:, atoms].toarray()).to(places).view(*places.shape[:2], -1)
+    directions = sae.dictionary[atoms].to(places)
+    return ConceptHead(split, some, directions, atoms=tuple(atoms), outcome=outcome)
