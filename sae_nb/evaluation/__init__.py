@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.evaluation._comparing import (
+        ComparedDictionary as ComparedDictionary,
+        Comparison as Comparison,
+        compare_dictionaries as compare_dictionaries,
+    )
     from sae_nb.evaluation._which import which_sae as which_sae
     from sae_nb.evaluation.causal._ablation import (
         AblationEffects as AblationEffects,
@@ -172,6 +177,7 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.evaluation._comparing import held_out as held_out
     from sae_nb.evaluation.causal._outcomes import (
         Target as Target,
         outcome_index as outcome_index,

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
-from sae_nb.checks import check_count, check_matrix, checked, is_array, shown
+from sae_nb.checks import check_count, checked, shown
 from sae_nb.classical import METHODS, Classical, fit_classical
-from sae_nb.evaluation import Report, evaluate, stability
+from sae_nb.evaluation import Report, evaluate, held_out, stability
 from sae_nb.files import check_seal, holding_folder, json_object, sealed, write_json
 from sae_nb.pretrained import load_sae
 from sae_nb.training import TrainConfig, fingerprint, train
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 KIND, FILE = "sweep", "sweep.json"
 SHOWN = ("r2", "l0", "dead_fraction", "ce_recovered", "accuracy_recovered")
-SPLIT_SEED, TRAIN_SHARE = 0, 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,11 +172,7 @@ def sweep(
         raise ValueError(
             "`config.checkpoint` must be None in a sweep, which keeps its own. Use folder=…"
         )
-    train_on = _as_activations(data, "data")
-    if test is None:
-        train_on, test_on = train_on.split(TRAIN_SHARE, seed=SPLIT_SEED)
-    else:
-        test_on = _as_activations(test, "test")
+    train_on, test_on = held_out(data, test)
     plain = {name: value for name, value in config.to_json().items() if name != "device"}
     identity: dict[str, Any] = {"data": fingerprint(train_on), "config": plain}
     identity |= {"test": fingerprint(test_on), "model": None if model is None else model.name}
@@ -262,17 +257,6 @@ def _check_settings(
             raise ValueError(
                 f"`settings` must name constructor arguments of {', '.join(known)}, got {name!r}."
             )
-
-
-def _as_activations(rows: object, name: str) -> Activations:
-    if isinstance(rows, Activations):
-        return rows
-    if is_array(rows):
-        return Activations.from_tensor(check_matrix(rows, name=name))
-    raise TypeError(
-        f"`{name}` must be Activations or a tensor of shape (n, d_in), got {type(rows).__name__}. "
-        "Streams cannot be held out; capture first."
-    )
 
 
 def _built(

@@ -344,6 +344,9 @@ RECIPES: dict[str, Make] = {
         "dictionary": kit.sae, "positions": None},
     "evaluation.sufficiency": lambda kit: kit.task,
     "evaluation.stability": lambda kit: {"saes": [kit.sae, kit.dictionary]},
+    "evaluation.compare_dictionaries": lambda kit: {
+        "dictionaries": {"TopK": lambda seed: sn.TopK(D_IN, N_ATOMS, 2)}, "data": kit.x, "config": kit.config,
+        "l0": 2.0, "seeds": (0,)},
     "evaluation.stability_trial": lambda kit: {
         "make": lambda seed: sn.TopK(D_IN, N_ATOMS, 2), "data": kit.x, "config": kit.config, "seeds": (0, 1)},
     "evaluation.stitch": _on(small="sae", large="sae", acts="x"),

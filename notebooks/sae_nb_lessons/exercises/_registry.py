@@ -22,6 +22,7 @@ NOTEBOOKS = {
     "10": "evaluation",
     "11": "steering",
     "12": "crosscoders",
+    "13": "choosing",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
 

@@ -107,7 +107,7 @@ def stability_trial(
     for seed in runs:
         rows = source if subset == 1 else source.split(subset, seed)[0]
         sae = make(seed)
-        first.append(_begun(sae, rows, seed))
+        first.append(begun(sae, rows, seed))
         train(sae, rows, replace(config or TrainConfig(), seed=seed), progress=progress)
         saes.append(sae)
     how = {"signed": signed, "n_bootstrap": n_bootstrap}
@@ -131,7 +131,7 @@ def stability_trial(
 
 
 @torch.no_grad()
-def _begun(sae: SparseAutoencoder, rows: Activations, seed: int) -> Tensor:
+def begun(sae: SparseAutoencoder, rows: Activations, seed: int) -> Tensor:
     """Let an SAE look at its first rows, as training would, and return its atoms."""
     if not bool(sae.initialised):
         chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
