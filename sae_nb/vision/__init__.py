@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.vision._complexity import (
+        FeatureComplexity as FeatureComplexity,
+        complexity_of as complexity_of,
+        feature_complexity as feature_complexity,
+    )
     from sae_nb.vision._craft import Craft as Craft, craft as craft
     from sae_nb.vision._curves import (
         ConceptCurves as ConceptCurves,

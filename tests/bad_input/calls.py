@@ -469,6 +469,9 @@ RECIPES: dict[str, Make] = {
     "uses.redundancy": _on(docs="docs"),
     "uses.retrieve": lambda kit: {"docs": kit.docs, "query": 1},
     "uses.select": _on(docs="docs", n="n"),
+    "vision.complexity_of": lambda kit: {"layers": [kit.x], "features": kit.x[:, :2].contiguous()},
+    "vision.feature_complexity": lambda kit: {
+        "model": kit.vit, "sae": kit.vit_sae, "images": sn.data.scenes(6).images, "hook_point": "resid_post.2"},
     "vision.concept_curves": lambda kit: {
         "head": kit.answer, "codes": kit.x.abs(), "importance": torch.ones(D_IN), "n_random": 2},
     "vision.concept_head": lambda kit: {
