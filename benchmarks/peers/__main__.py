@@ -13,7 +13,7 @@ import argparse
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from sae_nb.interop import (
     write_sparsify,
 )
 from tests.golden import golden
+from tests.golden.making import write_golden
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "interop.md"
@@ -42,6 +43,9 @@ class Peer:
     requirement: str
     architectures: tuple[str, ...]
     write: Callable[[Any, Path], object]
+    transcoders: Mapping[str, Any] | None = None
+    """Settings under which it has our Transcoder and SkipTranscoder; None: it has none."""
+
     theirs: tuple[str, ...] = ()
     """Classes of its own that we only read: its script makes one each, with drawn weights."""
 
@@ -64,8 +68,15 @@ PEERS = (
             "MatchingPursuit",
         ),
         write_saelens,
+        transcoders={"base": "BatchTopK"},
     ),
-    Peer("sparsify", "eai-sparsify==1.3.3", ("TopK",), write_sparsify),
+    Peer(
+        "sparsify",
+        "eai-sparsify==1.3.3",
+        ("TopK",),
+        write_sparsify,
+        transcoders={"base": "TopK", "d_out": 8},
+    ),
     Peer(
         "dictionary_learning",
         "dictionary-learning==0.1.0",
@@ -117,13 +128,18 @@ def rows(peer: Peer, build: Path) -> list[str]:
     python = environment(peer, build / peer.name)
     files = build / f"{peer.name}-files"
     subprocess.run(["rm", "-rf", str(files)], check=True)
-    for name in peer.architectures:
-        recorded = golden.read(name)
+    asked = {name: golden.read(name) for name in peer.architectures}
+    if peer.transcoders is not None:
+        for name in ("Transcoder", "SkipTranscoder"):
+            folder = build / f"{peer.name}-drawn" / name
+            write_golden(name, folder, **peer.transcoders)
+            asked[name] = golden.at(folder)
+    for name, recorded in asked.items():
         peer.write(sn.load_sae(recorded.folder), files / name / "ours")
         write_tensors(files / name / "x.safetensors", {"x": recorded.x.reshape(-1, 8)})
     script = HERE / f"in_{peer.name}.py"
     subprocess.run([str(python), str(script), str(files), *peer.theirs], check=True)
-    made = [_row(peer, name, files / name) for name in peer.architectures]
+    made = [_row(peer, recorded, files / name) for name, recorded in asked.items()]
     return made + [_row_of_theirs(peer, name, files / name) for name in peer.theirs]
 
 
@@ -141,16 +157,16 @@ def environment(peer: Peer, folder: Path) -> Path:
     return python
 
 
-def _row(peer: Peer, name: str, folder: Path) -> str:
-    recorded, found = golden.read(name), read_tensors(folder / "found.safetensors")
+def _row(peer: Peer, recorded: golden.Golden, folder: Path) -> str:
+    found = read_tensors(folder / "found.safetensors")
     codes = _apart(found["codes"], recorded.codes.to_dense().reshape(found["codes"].shape))
     x_hat = _apart(found["x_hat"], recorded.x_hat.reshape(found["x_hat"].shape))
     sae = sn.load_sae(folder / "again")
     again = "same codes" if not recorded.differences(sae) else "**differs**"
     verdict = "same" if max(codes, x_hat) < 1e-5 else "**differs**"
     return (
-        f"| {peer.requirement.replace('==', ' ')} | {name} | {verdict} | {codes:.1e} | {x_hat:.1e} | "
-        f"{again} |"
+        f"| {peer.requirement.replace('==', ' ')} | {recorded.name} | {verdict} | {codes:.1e} | "
+        f"{x_hat:.1e} | {again} |"
     )
 
 
@@ -177,10 +193,11 @@ _HEAD = """# Other libraries, round trip
 
 Written by `make peers`: SAEs of ours (`sn.golden`) written for a library, opened by that library itself
 in an environment of its own, run there on fixed inputs, saved there with its own call and read again
-here. Largest differences of codes and reconstructions from ours; "same" is below 1e-5. overcomplete has
-no file format: its classes load our `state_dict.pt`, and inputs and reconstructions are moved by the centre
-that `about.json` names. Rows "read here" go the other way: an SAE the library made, its codes, and ours from
-its file. A library without a row was not run.
+here. Largest differences of codes and reconstructions from ours; "same" is below 1e-5. Transcoders have
+thresholds for sae-lens, and for sparsify the width that they read. overcomplete has no file format: its classes
+load our `state_dict.pt`, and inputs and reconstructions are moved by the centre that `about.json` names. Rows
+"read here" go the other way: an SAE the library made, its codes, and ours from its file.
+A library without a row was not run.
 
 | library | architecture | its codes | codes apart by | x̂ apart by | saved there, read here |
 | --- | --- | --- | --- | --- | --- |

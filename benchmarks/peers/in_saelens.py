@@ -12,7 +12,8 @@ for folder in sorted(Path(sys.argv[1]).iterdir()):
     sae = SAE.load_from_disk(str(folder / "ours"), device="cpu")
     with torch.no_grad():
         codes = sae.encode(x)
-        x_hat = sae.decode(codes)
+        # A linear map beside the atoms is a part of what a whole pass gives, and of no decoder.
+        x_hat = sae(x) if hasattr(sae, "W_skip") else sae.decode(codes)
     codes = codes.to_dense() if codes.is_sparse else codes
     save_file(
         {"codes": codes.contiguous(), "x_hat": x_hat.contiguous()}, folder / "found.safetensors"

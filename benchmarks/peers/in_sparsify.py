@@ -16,6 +16,8 @@ for folder in sorted(Path(sys.argv[1]).iterdir()):
             1, found.top_indices.long(), found.top_acts
         )
         x_hat = sae.decode(found.top_acts, found.top_indices)
+        if sae.W_skip is not None:  # as its own whole pass does
+            x_hat = x_hat + x @ sae.W_skip.mT
     save_file(
         {"codes": codes.contiguous(), "x_hat": x_hat.contiguous()}, folder / "found.safetensors"
     )

@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # for the other rooms
         as_one as as_one,
         beside as beside,
         of_sites as of_sites,
+        one_of_sites as one_of_sites,
         parts_of as parts_of,
         side_by_side as side_by_side,
         site_names as site_names,

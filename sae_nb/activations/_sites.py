@@ -102,6 +102,19 @@ def beside(parts: Sequence[Activations]) -> Activations:
     )
 
 
+def one_of_sites(acts: Activations, site: int) -> Activations:
+    """One of several that lie side by side: only it is read from disk. All of them, if they do not."""
+    rows = acts._rows
+    if not isinstance(rows, JoinedRows) or len(rows.parts) != len(rows.sites):
+        return acts
+    return Activations(
+        rows.parts[site],
+        sample=acts.sample,
+        position=acts.position,
+        context=acts.context,
+    )
+
+
 def as_one(
     x_hat: Float[Tensor, "*batch d_out"] | Sequence[Tensor],
 ) -> Float[Tensor, "*batch d_out"]:
@@ -127,8 +140,8 @@ class WithGradient(Activations):
 
 
 HOW_TO_GET_GRADIENTS = (
-    'Capture them: acts = sn.capture(model, inputs, hook_point, gradient_of="next_token"), or bring '
-    "your own: sn.Activations.from_tensor(x, gradient=g)."
+    'Capture them: acts = sn.capture(model, inputs, hook_point, gradient_of="next_token"), stream them, or '
+    "bring your own: sn.Activations.from_tensor(x, gradient=g)."
 )
 
 

@@ -110,6 +110,14 @@ if TYPE_CHECKING:  # for the other rooms
         read_sae as read_sae,
         write_sae as write_sae,
     )
+    from sae_nb.architectures._several_layers import (
+        Layers as Layers,
+        SeveralLayers as SeveralLayers,
+    )
+    from sae_nb.architectures._several_sites import (
+        SharedCode as SharedCode,
+        check_widths as check_widths,
+    )
     from sae_nb.architectures.parts._proxes import (
         row_tiles as row_tiles,
         simplex_threshold as simplex_threshold,

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import side_by_side
-from sae_nb.architectures._base import Data, geometric_median
+from sae_nb.architectures._base import geometric_median
 from sae_nb.architectures._hosts import over
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures._several_sites import SeveralSites, as_given, check_widths
+from sae_nb.architectures._several_sites import SharedCode, check_widths
 from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
 from sae_nb.architectures.parts._proxes import Centre, Prox, Rows
 from sae_nb.checks import checked, one_of
@@ -26,7 +24,7 @@ of their own; with signed codes a norm is not what an atom is used for."""
 
 
 @checked(leave=("widths",))
-class Crosscoder(SeveralSites, OneStep):
+class Crosscoder(SharedCode, OneStep):
     """One sparse code for several sites, read from all of them and written to all of them.
 
     With x = [x_1 | … | x_M], each site around its mean in a unit u_m of its own,
@@ -90,8 +88,6 @@ class Crosscoder(SeveralSites, OneStep):
     ([torch.Size([8, 4]), torch.Size([8, 6])], torch.Size([8]))
     """
 
-    operator: SitesOperator
-
     def __new__(cls, *_: Any, base: str = "BatchTopK", **__: Any) -> Crosscoder:
         """An object that is a crosscoder and a base, once the base is known."""
         if "_host" not in vars(cls):
@@ -118,56 +114,6 @@ class Crosscoder(SeveralSites, OneStep):
         """Constructor arguments that rebuild a dictionary of this kind and size."""
         rest = {name: value for name, value in super().settings().items() if name != "d_in"}
         return {"widths": list(self.widths)} | rest | {"base": self.base}
-
-    @property
-    def bias(self) -> Float[Tensor, " d_in"]:
-        """The reconstruction of an all-zero code, site beside site, in the models' units."""
-        return self.scaling.mean + self.pre_bias * self.operator.unit
-
-    def encode(self, x: Data | Sequence[Data], k: float | None = None) -> SparseCodes:
-        """Find the code that all sites share.
-
-        Parameters
-        ----------
-        x
-            One thing per site, each (…, d_m): activations, tensors or arrays of the same tokens in the
-            same order; or all sites side by side, (…, Σ d_m).
-        k
-            Selections per row, where the base has them; None is its own.
-
-        Raises
-        ------
-        TypeError: If a site does not hold floating-point numbers.
-        ValueError: If a site is missing, of the wrong width, not finite, or of other tokens.
-        """
-        return super().encode(side_by_side(self, x), k)  # type: ignore[arg-type]
-
-    def forward(self, x: Data | Sequence[Data]) -> Any:
-        """Reconstruct every site, in its own dtype: a list for a list, side by side for what is so."""
-        return as_given(self.decode(self.encode(x)), x)
-
-    def shares(self) -> Float[Tensor, "n_atoms sites"]:
-        """‖d_jm‖ / Σ_m ‖d_jm‖, with each site in units of its typical length: where an atom lives."""
-        norms = self.operator.site_norms().detach()
-        return norms / norms.sum(dim=1, keepdim=True)
-
-    def difference(self) -> Float[Tensor, " n_atoms"]:
-        """‖d_j2‖ / (‖d_j1‖ + ‖d_j2‖): 0 where an atom is of the first site alone, 1 where of the second.
-
-        Norms are taken in units of each site's typical length, so that 0.5 means that an atom matters as
-        much at both. Near 0 and 1 an ℓ1 price makes exclusives that are none (complete shrinkage, latent
-        decoupling); see the class, and `base="BatchTopK"`.
-
-        Raises
-        ------
-        ValueError: If there are not two sites.
-        """
-        if len(self.widths) != 2:
-            raise ValueError(
-                f"`difference` compares two sites, got {len(self.widths)}. Use `shares()`, one column per "
-                "site."
-            )
-        return self.shares()[:, 1]
 
     # Sites in units of their own
 

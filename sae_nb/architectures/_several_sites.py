@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, side_by_side
 from sae_nb.architectures._base import Data, SparseAutoencoder
+from sae_nb.architectures.parts._operators import SitesOperator
 from sae_nb.checks import as_tensor, check_count
 from sae_nb.codes import SparseCodes
 
@@ -52,6 +53,62 @@ class SeveralSites(SparseAutoencoder):
         ValueError: If the codes are of another dictionary size or device.
         """
         return list(torch.split(super().decode(codes), list(self.widths), dim=-1))
+
+
+class SharedCode(SeveralSites):
+    """One code that is read from all sites at once: x̂_m = z D_m + b_m."""
+
+    operator: SitesOperator
+
+    @property
+    def bias(self) -> Float[Tensor, " d_in"]:
+        """The reconstruction of an all-zero code, site beside site, in the models' units."""
+        return self.scaling.mean + self.pre_bias * self.operator.unit
+
+    def encode(self, x: Data | Sequence[Data], k: float | None = None) -> SparseCodes:
+        """Find the code that all sites share.
+
+        Parameters
+        ----------
+        x
+            One thing per site, each (…, d_m): activations, tensors or arrays of the same tokens in the
+            same order; or all sites side by side, (…, Σ d_m).
+        k
+            Selections per row, where the base has them; None is its own.
+
+        Raises
+        ------
+        TypeError: If a site does not hold floating-point numbers.
+        ValueError: If a site is missing, of the wrong width, not finite, or of other tokens.
+        """
+        return super().encode(side_by_side(self, x), k)  # type: ignore[arg-type]
+
+    def forward(self, x: Data | Sequence[Data]) -> Any:
+        """Reconstruct every site, in its own dtype: a list for a list, side by side for what is so."""
+        return as_given(self.decode(self.encode(x)), x)
+
+    def shares(self) -> Float[Tensor, "n_atoms sites"]:
+        """‖d_jm‖ / Σ_m ‖d_jm‖, with each site in units of its typical length: where an atom lives."""
+        norms = self.operator.site_norms().detach()
+        return norms / norms.sum(dim=1, keepdim=True)
+
+    def difference(self) -> Float[Tensor, " n_atoms"]:
+        """‖d_j2‖ / (‖d_j1‖ + ‖d_j2‖): 0 where an atom is of the first site alone, 1 where of the second.
+
+        Norms are taken in units of each site's typical length, so that 0.5 means that an atom matters as
+        much at both. Near 0 and 1 an ℓ1 price makes exclusives that are none (complete shrinkage, latent
+        decoupling); see the class, and `base="BatchTopK"`.
+
+        Raises
+        ------
+        ValueError: If there are not two sites.
+        """
+        if len(self.widths) != 2:
+            raise ValueError(
+                f"`difference` compares two sites, got {len(self.widths)}. Use `shares()`, one column per "
+                "site."
+            )
+        return self.shares()[:, 1]
 
 
 def check_widths(widths: Sequence[int]) -> tuple[int, ...]:

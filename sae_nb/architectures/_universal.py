@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.activations import Activations, side_by_side
+from sae_nb.activations import Activations, one_of_sites, side_by_side
 from sae_nb.architectures._base import Data, Recipe, Silence, TrainingLoss, geometric_median
 from sae_nb.architectures._one_step import TURN_PER_STEP, best_gain, check_weight
 from sae_nb.architectures._revival import auxk_loss
@@ -169,6 +169,8 @@ class UniversalSAE(SeveralSites):
         reads = check_count(reads, name="reads", at_least=0, at_most=len(self.widths) - 1)
         k = self._checked_k(k)
         given: Data = side_by_side(self, x)
+        if isinstance(given, Activations) and given.d_in == self.d_in:
+            given = one_of_sites(given, reads)
         width = self._width(given, reads)
         if isinstance(given, Activations) and given.on_disk:
             parts = (self._encode(rows, k, reads) for rows in self._read(given, width))

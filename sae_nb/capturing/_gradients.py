@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sae_nb.checks import as_tensor, same_length, shown
@@ -88,7 +89,24 @@ def chosen_loss(model: LiveModel, gradient_of: Any, labels: Any) -> Loss | None:
             f"`gradient_of` must be {' or '.join(map(repr, get_args(Named)))}, or a function of the "
             f"model's answers that gives one number, got {shown(gradient_of)}."
         )
+    _check_takes_answers(gradient_of)
     return _own(model, gradient_of)
+
+
+def _check_takes_answers(function: Callable[..., Any]) -> None:
+    """Refuse a function that cannot be called with one thing."""
+    try:
+        parameters = signature(function.forward if isinstance(function, nn.Module) else function)
+    except (ValueError, TypeError):  # built-in functions need not say what they take
+        return
+    try:
+        parameters.bind(None)
+    except TypeError as error:
+        raise ValueError(
+            "`gradient_of` as a function must take one thing, the model's answers to a batch, got "
+            f"{shown(function)} with parameters {parameters} ({error}). Wrap it: "
+            "gradient_of=lambda y: f(y, …)."
+        ) from error
 
 
 def _check_can_differentiate(model: LiveModel) -> None:

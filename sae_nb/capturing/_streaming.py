@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from sae_nb.capturing._batch_rows import (
     Layout,
     count_rows,
 )
+from sae_nb.capturing._gradients import Loss, chosen_loss
 from sae_nb.checks import check_count, check_hook_name, checked
 from sae_nb.models import Backend
 
@@ -33,7 +34,7 @@ class StreamEndedError(RuntimeError):
     """A one-shot iterator of inputs has come to its end."""
 
 
-@checked(leave=("hook_point", "drop_first", "keep_special"))
+@checked(leave=("hook_point", "drop_first", "keep_special", "gradient_of"))
 def stream(
     model: LiveModel,
     inputs: Any,
@@ -48,6 +49,7 @@ def stream(
     keep_special: bool = True,
     dtype: torch.dtype | None = None,
     backend: Backend = "nnsight",
+    gradient_of: Literal["next_token"] | Callable[[Tensor], Tensor] | None = None,
 ) -> ActivationStream:
     """Return activations that are computed as `train` asks for them; nothing is stored.
 
@@ -64,6 +66,10 @@ def stream(
     buffer
         Rows shuffled together; what the stream keeps in memory. Fewer where one pass over the
         inputs has fewer.
+    gradient_of
+        As in `capture`: rows then hold, beside each activation of the one hook point, its gradient, as
+        `GradientSAE` is trained on. Not "labels": samples come in a fresh order in every pass, and labels
+        would be of others.
 
     Raises
     ------
@@ -87,6 +93,7 @@ def stream(
         raise ValueError(
             f"`hook_point` must be one name or several different ones, got {hook_point!r}."
         )
+    loss = _loss_of_stream(model, gradient_of, names)
     settings = CaptureSettings(
         batch_size=batch_size,
         drop_first=drop_first,
@@ -98,7 +105,23 @@ def stream(
         backend=backend,
     )
     check_count(buffer, name="buffer")
-    return ActivationStream(model, inputs, names, settings=settings, buffer=buffer)
+    return ActivationStream(model, inputs, names, settings=settings, buffer=buffer, loss=loss)
+
+
+def _loss_of_stream(model: LiveModel, gradient_of: Any, names: Sequence[str]) -> Loss | None:
+    """The loss that was asked for, if a stream can keep its rows and gradients together."""
+    if isinstance(gradient_of, str) and gradient_of == "labels":
+        raise ValueError(
+            '`gradient_of` must be "next_token" or a function of the model\'s answers in a stream, whose '
+            'samples come in a fresh order in every pass, got "labels". Capture them: '
+            'sn.capture(model, inputs, hook_point, gradient_of="labels", labels=…).'
+        )
+    if gradient_of is not None and len(names) > 1:
+        raise ValueError(
+            f"`hook_point` must be one name with gradient_of=, got {len(names)}. Stream one at a time, or "
+            "capture them in one call."
+        )
+    return chosen_loss(model, gradient_of, None) if hasattr(model, "hook_point") else None
 
 
 class ActivationStream:
@@ -112,11 +135,12 @@ class ActivationStream:
         *,
         settings: CaptureSettings,
         buffer: int,
+        loss: Loss | None = None,
     ) -> None:
         points = {str(point): point for point in map(model.hook_point, hook_points)}
         self.hook_points: tuple[str, ...] = tuple(points)
         self.hook_point: str = AND.join(points)
-        self._harvest = Harvest(model, points, settings)
+        self._harvest = Harvest(model, points, settings, loss)
         self.model_name: str = model.name
         self.buffer = buffer
         self._inputs = inputs
@@ -135,11 +159,17 @@ class ActivationStream:
         self._n_per_buffer: int | None = None
 
     @property
+    def has_gradient(self) -> bool:
+        """Whether rows hold a gradient beside each activation."""
+        return self._harvest.loss is not None
+
+    @property
     def sites(self) -> tuple[int, ...]:
-        """Widths of its hook points; runs one batch where the model's structure does not give them."""
+        """Widths of what lies side by side in a row; runs a batch where the model's structure does not say."""
         widths = [self._harvest.model.width(point) for point in self.hook_points]
         known = tuple(width for width in widths if width is not None)
-        return known if len(known) == len(widths) else self._look()[1]
+        known = known if len(known) == len(widths) else self._look()[1]
+        return known * 2 if self.has_gradient else known
 
     @property
     def d_in(self) -> int:
@@ -151,7 +181,8 @@ class ActivationStream:
         policy = policy_text(self.policy)
         return (
             f"ActivationStream({self.d_in} wide at {self.hook_point} of {self.model_name}{n} · buffer "
-            f"of {self.buffer} rows{' · ' + policy if policy else ''})"
+            f"of {self.buffer} rows{' · with gradients' * self.has_gradient}"
+            f"{' · ' + policy if policy else ''})"
         )
 
     def batches(
@@ -223,7 +254,10 @@ class ActivationStream:
 
     def run(self, batch: Batch, rows_before: int) -> Float[Tensor, "rows d_in"]:
         """Run one batch and return its rows."""
-        sites = [rows.x for rows in self._run(batch, rows_before)]
+        found = self._run(batch, rows_before)
+        # As precise as it comes: half precision would round most of a gradient to nothing.
+        beside = [rows.gradient for rows in found if rows.gradient is not None]
+        sites = [rows.x for rows in found] + beside
         return sites[0] if len(sites) == 1 else torch.cat(sites, dim=1)
 
     def _run(self, batch: Batch, rows_before: int) -> list[BatchRows]:

@@ -218,7 +218,8 @@ class SparseCodes(KnowsOtherWords):
                     f"`{name}` must be a tensor, got {type(part).__name__}. Use torch.as_tensor({name}), "
                     "or SparseCodes.from_dense(z) for a matrix."
                 )
-            if name != "values" and (part.is_floating_point() or part.dtype == torch.bool):
+            counts = not (part.is_floating_point() or part.is_complex() or part.dtype == torch.bool)
+            if name != "values" and not counts:
                 raise TypeError(
                     f"`{name}` must hold whole numbers, got {part.dtype}. Use {name}.long()."
                 )
@@ -660,10 +661,21 @@ class SparseCodes(KnowsOtherWords):
         return self.with_values(self.values.detach())
 
     def to(self, device: str | torch.device) -> SparseCodes:
-        """The codes on another device; the same object if they are there already."""
+        """The codes on another device; the same object if they are there already.
+
+        Raises
+        ------
+        ValueError: If there is no such device, or it keeps no numbers ("meta").
+        """
         if device is None:
             raise TypeError("`device` must be a torch device such as 'cpu' or 'cuda', got None.")
-        if check_device(device) == self.device:
+        wanted = check_device(device)
+        if wanted.type == "meta":
+            raise ValueError(
+                "`device` must keep the numbers of the codes, such as 'cpu' or 'cuda', got 'meta', which "
+                "keeps shapes alone. Use codes.shape for these."
+            )
+        if wanted == self.device:
             return self
         values, atoms = self.values.to(device), self.atoms.to(device)
         return SparseCodes(values, atoms, self.offsets.to(device), self.n_atoms, self.leading_shape)

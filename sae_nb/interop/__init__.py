@@ -30,6 +30,10 @@ if TYPE_CHECKING:
         write_overcomplete as write_overcomplete,
     )
     from sae_nb.interop._saelens import read_saelens as read_saelens, write_saelens as write_saelens
+    from sae_nb.interop._several import (
+        ImportedCrosscoder as ImportedCrosscoder,
+        ImportedCrossLayerTranscoder as ImportedCrossLayerTranscoder,
+    )
     from sae_nb.interop._sparsify import (
         read_sparsify as read_sparsify,
         write_sparsify as write_sparsify,

@@ -1,19 +1,25 @@
-"""circuit-tracer: folders with one `layer_{i}.safetensors` per layer's transcoder, and a `config.yaml`."""
+"""circuit-tracer: `layer_{i}.safetensors` per layer's transcoder, or folders whose layers share atoms."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from sae_nb.checks import checked
+from torch import Tensor
+
+from sae_nb.checks import checked, warn_caller
 from sae_nb.files import existing, read_tensors
 from sae_nb.interop._foreign import check_holds, flat_yaml, named_errors, remember
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
 from sae_nb.interop._saelens import ours
+from sae_nb.interop._several import ImportedCrossLayerTranscoder, cross_layer_transcoder
 
 CONFIG = "config.yaml"
+FIRST = ("W_enc_0.safetensors", "W_dec_0.safetensors")
+"""Files of the first layer of a cross-layer transcoder."""
 LIBRARY = "circuit-tracer"
 _FILE = re.compile(r"layer_(\d+)\.safetensors")
+_ENCODER = re.compile(r"W_enc_\d+\.safetensors")
 _THRESHOLD = "activation_function.threshold"
 _PLACES = {
     "mlp.hook_in": "mlp_in",
@@ -31,41 +37,47 @@ def is_transcoder(file: Path) -> bool:
 
 @checked
 @named_errors
-def read_circuit_tracer(file: str | Path) -> Imported:
-    """Read one layer's transcoder of a set that circuit-tracer saved.
+def read_circuit_tracer(path: str | Path) -> Imported | ImportedCrossLayerTranscoder:
+    """Read one layer's transcoder of a set that circuit-tracer saved, or a cross-layer transcoder.
 
     Where it reads and writes is in `config.yaml` beside it, if there is one; a place that we have no name
     for stays None, and is given where the transcoder is used.
 
     Parameters
     ----------
-    file
-        `layer_{i}.safetensors`.
+    path
+        A file `layer_{i}.safetensors`; or the folder with `W_enc_{i}.safetensors` and
+        `W_dec_{i}.safetensors` for every layer of a cross-layer transcoder.
 
     Raises
     ------
-    FileNotFoundError: If there is no such file.
-    ValueError: If it is called otherwise, holds other tensors, or is of layers that share atoms
-        (`W_enc_{i}.safetensors`), which is not read.
+    FileNotFoundError: If there is no such file or folder, or a layer is missing.
+    ValueError: If a file is called otherwise, or holds other tensors.
 
     Source
     ------
-    safety-research/circuit-tracer, transcoder/single_layer_transcoder.py. Of TopK's k largest entries, it
-    also keeps negative ones; codes here are positive.
+    decoderesearch/circuit-tracer, transcoder/single_layer_transcoder.py and cross_layer_transcoder.py. Of
+    TopK's k largest entries, and of a JumpReLU with a negative threshold, it also keeps negative ones;
+    codes here are positive.
     """
-    file = existing(Path(file))
+    path = Path(path)
+    return _several_layers(path) if path.is_dir() else _one_layer(path)
+
+
+def _one_layer(file: Path) -> Imported:
+    file = existing(file)
     layer = _FILE.fullmatch(file.name)
     if layer is None:
         raise ValueError(
             f"{file.name!r} must be called layer_0.safetensors or so, as {LIBRARY} saves the transcoder of a "
-            "layer. Pass such a file; a cross-layer transcoder of it is not read."
+            f"layer. Pass such a file, or for a cross-layer transcoder the folder, {str(file.parent)!r}."
         )
-    config = flat_yaml(file.parent / CONFIG) if (file.parent / CONFIG).is_file() else {}
+    config = _config(file.parent)
     tensors = read_tensors(file)
     check_holds(tensors, ("W_enc", "W_dec", "b_enc", "b_dec"), file, f"Is it of {LIBRARY}?")
     k = int(tensors["k"]) if "k" in tensors else int(config.get("k", 0))
     rule = "jumprelu" if _THRESHOLD in tensors else "topk" if k else "relu"
-    reads, writes = (config.get(f"feature_{side}_hook") for side in ("input", "output"))
+    reads, writes = _hooks(config)
     parts = ours(tensors, [name for name in ("W_skip",) if name in tensors])
     if rule == "jumprelu":
         parts["threshold"] = tensors[_THRESHOLD].flatten()
@@ -88,6 +100,59 @@ def read_circuit_tracer(file: str | Path) -> Imported:
         **parts,
     )
     return remember(sae, LIBRARY, tensors, dict(config))
+
+
+def _several_layers(folder: Path) -> ImportedCrossLayerTranscoder:
+    n_layers = len(
+        [file for file in folder.glob("W_enc_*.safetensors") if _ENCODER.fullmatch(file.name)]
+    )
+    if not n_layers:
+        raise FileNotFoundError(
+            f"{str(folder)!r} must hold W_enc_0.safetensors and so on, as {LIBRARY} saves a cross-layer "
+            "transcoder, and does not. Pass its folder, or a file layer_0.safetensors."
+        )
+    layers, config = [_layer(folder, i) for i in range(n_layers)], _config(folder)
+    if any(bool((layer["threshold"] < 0).any()) for layer in layers if "threshold" in layer):
+        warn_caller(
+            f"Some thresholds are negative, for which {LIBRARY} keeps negative codes; these are left out."
+        )
+    reads, writes = _hooks(config)
+    return cross_layer_transcoder(
+        layers,
+        encoding=Encoding(rule="jumprelu" if "threshold" in layers[0] else "relu", pre_bias=False),
+        origin=Origin(
+            library=LIBRARY,
+            architecture="cross_layer_transcoder",
+            model_name=config.get("model_name"),
+            hook_name=reads,
+            hook_name_out=writes,
+        ),
+        places=(_PLACES.get(reads or ""), _PLACES.get(writes or "")),
+    )
+
+
+def _layer(folder: Path, i: int) -> dict[str, Tensor]:
+    """The tensors of one layer by our names."""
+    files = [folder / f"W_{side}_{i}.safetensors" for side in ("enc", "dec")]
+    tensors = {name: value for file in files for name, value in read_tensors(file).items()}
+    needed = [f"{name}_{i}" for name in ("W_enc", "b_enc", "b_dec", "W_dec")]
+    check_holds(tensors, needed, files[0], f"Is it of {LIBRARY}?")
+    names = zip(("encoder", "encoder_bias", "bias", "dictionary"), needed, strict=True)
+    layer = {own: tensors[theirs] for own, theirs in names}
+    if f"W_skip_{i}" in tensors:
+        layer["skip"] = tensors[f"W_skip_{i}"]
+    if f"threshold_{i}" in tensors:
+        layer["threshold"] = tensors[f"threshold_{i}"].flatten()
+    return layer
+
+
+def _config(folder: Path) -> dict[str, str]:
+    return flat_yaml(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+
+
+def _hooks(config: dict[str, str]) -> tuple[str | None, str | None]:
+    """What it calls the places that it reads and writes."""
+    return config.get("feature_input_hook"), config.get("feature_output_hook")
 
 
 def _place(name: str | None, layer: str) -> str | None:

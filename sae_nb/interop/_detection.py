@@ -18,11 +18,14 @@ from sae_nb.interop import (
     _temporal as temporal,
 )
 from sae_nb.interop._imported import Imported
+from sae_nb.interop._several import ImportedCrosscoder, ImportedCrossLayerTranscoder
 from sae_nb.models import first_line, is_offline, snapshot
 
 IMPORTED: dict[str, type[SparseAutoencoder]] = {
     "Imported": Imported,
     "ImportedTemporal": temporal.ImportedTemporal,
+    "ImportedCrosscoder": ImportedCrosscoder,
+    "ImportedCrossLayerTranscoder": ImportedCrossLayerTranscoder,
 }
 """Classes of imported SAEs by their saved name."""
 
@@ -36,8 +39,15 @@ _LAYOUTS: tuple[tuple[str, tuple[str, ...], Reader], ...] = (
         (dictionary_learning.CONFIG, dictionary_learning.WEIGHTS),
         dictionary_learning.read_dictionary_learning,
     ),
+    (
+        dictionary_learning.LIBRARY,
+        (dictionary_learning.CONFIG, dictionary_learning.HUB_WEIGHTS),
+        dictionary_learning.read_dictionary_learning,
+    ),
     (gemma_scope.LIBRARY, (gemma_scope.ARRAYS,), gemma_scope.read_gemma_scope),
     (gemma_scope.LIBRARY, (gemma_scope.TENSORS,), gemma_scope.read_gemma_scope),
+    (gemma_scope.LIBRARY, (gemma_scope.LAYERS.format(0),), gemma_scope.read_gemma_scope),
+    (circuit_tracer.LIBRARY, circuit_tracer.FIRST, circuit_tracer.read_circuit_tracer),
     (temporal.LIBRARY, (temporal.CONFIG, temporal.WEIGHTS), temporal.read_temporal),
     (overcomplete.LIBRARY, (overcomplete.WEIGHTS,), overcomplete.read_overcomplete),
 )

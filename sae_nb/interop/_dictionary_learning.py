@@ -1,4 +1,4 @@
-"""dictionary_learning: folders with `config.json` and a state dict `ae.pt`, read and written."""
+"""dictionary_learning: folders with `config.json` and a state dict, read and written; crosscoders, read."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
-from sae_nb.files import read_json
-from sae_nb.interop._foreign import named_errors, read_tensors_and_facts, remember, write_folder
+from sae_nb.files import read_json, read_tensors as read_safetensors
+from sae_nb.interop._foreign import (
+    check_holds,
+    named_errors,
+    read_tensors_and_facts,
+    remember,
+    write_folder,
+)
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
 from sae_nb.interop._saelens import as_saelens, from_saelens, ours, saelens_layout
+from sae_nb.interop._several import crosscoder
 
-CONFIG, WEIGHTS = "config.json", "ae.pt"
+CONFIG, WEIGHTS, HUB_WEIGHTS = "config.json", "ae.pt", "model.safetensors"
 LIBRARY = "dictionary_learning"
 _LINEAR = {"W_enc": "encoder.weight", "W_dec": "decoder.weight"}
 _TOPK = {**_LINEAR, "b_enc": "encoder.bias", "b_dec": "b_dec"}
@@ -40,17 +48,28 @@ _WRITTEN = {
     "gated": "GatedAutoEncoder",
 }
 """The class that SAELens' architecture is written as."""
+_CROSSCODERS = ("CrossCoder", "BatchTopKCrossCoder")
+_CROSSCODER_TENSORS = ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias")
+_COMPILED = "_orig_mod."
+_ALPHAS = (("sae", 1.0), ("cc", 0.1))
+"""Weights of the two norms in MIXED, and the library's defaults."""
+_NORMALISATIONS = ("CROSSCODER", "SAE", "MIXED", "NONE", "DECOUPLED")
+"""By which norm of its atoms a crosscoder's codes are compared with the threshold, by their number less 1."""
 
 
 @checked
 @named_errors
 def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> Imported:
-    """Read an SAE that dictionary_learning saved.
+    """Read an SAE that dictionary_learning saved, or a crosscoder of its forks.
+
+    A crosscoder's sites are in the order of the file; which places and models these are is not in it:
+    `hook_point` stays None.
 
     Parameters
     ----------
     folder
-        A `trainer_…` folder with `config.json` and `ae.pt`; `ae.pt` may be a whole training backup.
+        A `trainer_…` folder with `config.json` and `ae.pt`; `ae.pt` may be a whole training backup. Or one
+        with `config.json` and `model.safetensors`, as crosscoders are on the hub.
     pre_bias
         For JumpReLU only: whether the bias is subtracted before encoding. The library does not store
         it; its default is False.
@@ -58,20 +77,26 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
     Raises
     ------
     FileNotFoundError: If a file is missing.
-    ValueError: If the class is unknown, or weights are cut short, of other shapes, or not all tensors.
+    ValueError: If the class is unknown, or weights are cut short, of other shapes, or not all tensors; or
+        a crosscoder has a code for each of its sites, others that it writes than it reads, or no threshold
+        yet.
 
     Source
     ------
-    saprmarks/dictionary_learning, dictionary.py and trainers/*.py.
+    saprmarks/dictionary_learning, dictionary.py and trainers/*.py. Crosscoders: Minder et al.,
+    arXiv 2504.02922, science-of-finetuning/dictionary_learning, dictionary.py.
     """
     folder = Path(folder)
     config = read_json(folder / CONFIG)
-    trainer = config.get("trainer") if isinstance(config, Mapping) else None
-    name = trainer.get("dict_class") if isinstance(trainer, Mapping) else None
+    config = config if isinstance(config, Mapping) else {}
+    trainer = config.get("trainer")
+    name = trainer.get("dict_class") if isinstance(trainer, Mapping) else config.get("dict_class")
+    if name in _CROSSCODERS or (name is None and not (folder / WEIGHTS).is_file()):
+        return _crosscoder(folder, config, name)
     if not isinstance(trainer, Mapping) or name not in _CLASSES:
         raise ValueError(
             f"{str(folder / CONFIG)!r} must name a `trainer.dict_class` out of "
-            f"{', '.join(_CLASSES)}, got {name!r}."
+            f"{', '.join((*_CLASSES, *_CROSSCODERS))}, got {name!r}."
         )
     tensors = _state(folder / WEIGHTS)
     try:
@@ -88,6 +113,86 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
         **parts,
     )
     return sae if pre_bias else remember(sae, LIBRARY, tensors, config)
+
+
+# -------------------------------------------------------------------------------------------------
+# Crosscoders: u = Σ_m (x_m − μ_m) s_m E_m + a, z = relu(u); with thresholds, entries with n_j z_j > θ.
+
+
+def _crosscoder(folder: Path, config: Mapping[str, Any], name: str | None) -> Imported:
+    weights = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else HUB_WEIGHTS)
+    state = _state(weights) if weights.suffix == ".pt" else read_safetensors(weights)
+    tensors = {name.removeprefix(_COMPILED): tensor for name, tensor in state.items()}
+    check_holds(tensors, _CROSSCODER_TENSORS, weights, f"Is it a crosscoder of {LIBRARY}?")
+    encoders, encoder_bias, decoders, biases = (tensors[name] for name in _CROSSCODER_TENSORS)
+    stated = config.get("trainer")
+    trainer = stated if isinstance(stated, Mapping) else config
+    if trainer.get("encoder_layers") is not None or len(encoders) != len(decoders):
+        raise ValueError(
+            f"{str(weights)!r} must read the sites that it writes, got {len(encoders)} and {len(decoders)}, "
+            f"encoder_layers={trainer.get('encoder_layers')}. Such a crosscoder is not read."
+        )
+    jumps = "threshold" in tensors
+    name = name or _CROSSCODERS[jumps]
+    means, units, fold = _normaliser(tensors)
+    return crosscoder(
+        encoders * fold[:, None, None],
+        encoder_bias,
+        decoders,
+        biases,
+        encoding=Encoding(rule="jumprelu" if jumps else "relu", pre_bias=False),
+        origin=_origin({"trainer": trainer, "buffer": config.get("buffer")}, name),
+        threshold=_limits(tensors, trainer, weights) if jumps else None,
+        means=means,
+        units=units,
+    )
+
+
+def _normaliser(tensors: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None, Tensor]:
+    """Mean and unit of each site, and what the encoder is multiplied by, if activations are normalised."""
+    mean, std = (tensors.get(f"activation_{name}") for name in ("mean", "std"))
+    none = torch.ones(len(tensors["encoder.weight"]))
+    if mean is None or std is None or bool(mean.isnan().any() | std.isnan().any()):
+        return None, None, none
+    scale = tensors["activation_global_scale"].float()
+    # On the way in it multiplies by s, on the way out it divides by s + 1e-8; the unit is of the way out.
+    units = 1 / (scale + 1e-8)
+    return mean, units, scale * units
+
+
+def _limits(
+    tensors: Mapping[str, Tensor], trainer: Mapping[str, Any], path: Path
+) -> Float[Tensor, " n_atoms"]:
+    """The threshold of each atom's code: θ / n_j, with the norm n_j by which the library compares it."""
+    number = int(tensors["code_normalization_id"]) if "code_normalization_id" in tensors else 1
+    kind = _NORMALISATIONS[number - 1] if 1 <= number <= len(_NORMALISATIONS) else None
+    if kind is None or kind == "DECOUPLED":
+        raise ValueError(
+            f"{str(path)!r} must give one code for all sites, got `code_normalization_id` {number}"
+            f"{f' ({kind}: one for each site)' if kind else ''}. Such a crosscoder is not read."
+        )
+    threshold = float(tensors["threshold"])
+    if threshold < 0:
+        raise ValueError(
+            f"{str(path)!r} must have a threshold, got {threshold:g}: it was saved before training set it, "
+            "and its codes are dense. Use a later checkpoint."
+        )
+    decoders = tensors["decoder.weight"].float()
+    each, whole = decoders.norm(dim=2).sum(dim=0), decoders.norm(dim=(0, 2))
+    stated = [(trainer.get(f"code_normalization_alpha_{of}"), usual) for of, usual in _ALPHAS]
+    shares = [usual if share is None else float(share) for share, usual in stated]
+    norms = {
+        "CROSSCODER": each,
+        "SAE": whole,
+        "MIXED": shares[0] * whole + shares[1] * each,
+        "NONE": torch.ones_like(each),
+    }[kind]
+    # An atom of norm 0 never is above: the largest number stays finite.
+    return torch.where(norms > 0, threshold / norms, torch.finfo(torch.float32).max)
+
+
+# -------------------------------------------------------------------------------------------------
+# What both kinds of files share.
 
 
 def _state(path: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Gemma Scope 1 (`params.npz`) and 2 (`params.safetensors` and `config.json`): JumpReLU SAEs."""
+"""Gemma Scope 1 (`params.npz`) and 2 (`params.safetensors`, or one for each layer): JumpReLU SAEs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sae_nb.checks import checked
+from sae_nb.checks import checked, warn_caller
 from sae_nb.files import existing, read_json, read_tensors
 from sae_nb.interop._foreign import check_holds, named_errors
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
+from sae_nb.interop._several import ImportedCrossLayerTranscoder, cross_layer_transcoder
 
 ARRAYS, TENSORS, CONFIG = "params.npz", "params.safetensors", "config.json"
+LAYERS = "params_layer_{}.safetensors"
 LIBRARY = "Gemma Scope"
 _NAMES = ("w_enc", "w_dec", "b_enc", "b_dec", "threshold")
 _LAYER = re.compile(r"layer_(\d+)")
@@ -27,8 +29,8 @@ _SITE = re.compile(r".*(?<![a-z])(mlp|attn?|transcoders?)(?![a-z])")
 
 @checked
 @named_errors
-def read_gemma_scope(folder: str | Path) -> Imported:
-    """Read a JumpReLU SAE of Gemma Scope or Gemma Scope 2.
+def read_gemma_scope(folder: str | Path) -> Imported | ImportedCrossLayerTranscoder:
+    """Read a JumpReLU SAE of Gemma Scope or Gemma Scope 2, or a cross-layer transcoder of the latter.
 
     Layer and stated L0 are read from the folder's name ("layer_12/width_16k/average_l0_82"), and
     whether it is of the MLP ("…-pt-mlp"); of attention and of transcoders the hook point stays None. A
@@ -37,18 +39,24 @@ def read_gemma_scope(folder: str | Path) -> Imported:
     Parameters
     ----------
     folder
-        Holds `params.npz`, or `params.safetensors` and `config.json`.
+        Holds `params.npz`, or `params.safetensors` and `config.json`; or `params_layer_0.safetensors` and
+        so on, the layers of a cross-layer transcoder.
 
     Raises
     ------
     FileNotFoundError: If a file is missing.
-    ValueError: If an array is missing or of another shape, or the file would need unpickling.
+    ValueError: If an array is missing or of another shape, the file would need unpickling, or the folder
+        holds a crosscoder, which has a code for each of its sites.
 
     Source
     ------
-    Lieberum et al., "Gemma Scope", arXiv 2408.05147; layout as read by SAELens 6.54.
+    Lieberum et al., "Gemma Scope", arXiv 2408.05147; layout as read by SAELens 6.54. Cross-layer: as read
+    by decoderesearch/circuit-tracer, transcoder/cross_layer_transcoder.py, which leaves out what atoms
+    write at layers before their own.
     """
     folder = Path(folder)
+    if (folder / LAYERS.format(0)).is_file():
+        return _several_layers(folder)
     newer = (folder / TENSORS).is_file()
     arrays = read_tensors(folder / TENSORS) if newer else _read_arrays(folder / ARRAYS)
     arrays = {name.lower(): value for name, value in arrays.items()}
@@ -68,6 +76,50 @@ def read_gemma_scope(folder: str | Path) -> Imported:
         threshold=arrays["threshold"],
         skip=None if skip is None else skip.T,
     )
+
+
+def _several_layers(folder: Path) -> ImportedCrossLayerTranscoder:
+    if "crosscoder" in str(folder).lower():
+        raise ValueError(
+            f"{str(folder)!r} must be a cross-layer transcoder, and by its name is a crosscoder of {LIBRARY}, "
+            "whose atoms are read at one site each and written to all; it is not read. Choose one of clt/."
+        )
+    n_layers = len(list(folder.glob(LAYERS.format("*"))))
+    layers = [_layer(folder / LAYERS.format(i), n_layers) for i in range(n_layers)]
+    early = [str(i) for i, layer in enumerate(layers) if bool(layer["dictionary"][:, :i].any())]
+    if early:
+        warn_caller(
+            f"Atoms of layers {', '.join(early)} also write at layers before their own, which a running "
+            "model has left by then; that part is left out."
+        )
+    for i, layer in enumerate(layers):
+        layer["dictionary"] = layer["dictionary"][:, i:]
+    return cross_layer_transcoder(
+        layers,
+        encoding=Encoding(rule="jumprelu", pre_bias=False),
+        origin=Origin(library=LIBRARY, architecture="jump_relu_multi_layer", prepend_bos=True),
+    )
+
+
+def _layer(file: Path, n_layers: int) -> dict[str, Tensor]:
+    """The tensors of one layer by our names."""
+    arrays = {name.lower(): value for name, value in read_tensors(file).items()}
+    check_holds(arrays, _NAMES, file, f"Is it of {LIBRARY}?")
+    atoms = arrays["w_dec"]
+    if atoms.ndim != 3 or atoms.shape[1] != n_layers:
+        raise ValueError(
+            f"`w_dec` in {str(file)!r} must have axes (atoms, {n_layers} layers, width), got shape "
+            f"{tuple(atoms.shape)}. Are all its layers there?"
+        )
+    layer = {
+        "encoder": arrays["w_enc"].T,
+        "encoder_bias": arrays["b_enc"],
+        "threshold": arrays["threshold"],
+        "dictionary": atoms,
+        "bias": arrays["b_dec"],
+    }
+    skip = arrays.get("affine_skip_connection")
+    return layer if skip is None else layer | {"skip": skip}
 
 
 def _read_arrays(path: Path) -> dict[str, Tensor]:

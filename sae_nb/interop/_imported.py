@@ -6,6 +6,7 @@ is taken off first and W is the skip connection some have. A transcoder's D, b a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from sae_nb.architectures import (
     Data,
     DenseOperator,
-    InputScaling,
+    MatrixOperator,
     SparseAutoencoder,
     Untrained,
     row_tiles,
@@ -264,7 +265,7 @@ class Imported(FromFile, SparseAutoencoder):
         d_out: int | None = None,
     ) -> None:
         width = d_in if d_out is None else d_out
-        super().__init__(DenseOperator(width, n_atoms), d_in)
+        super().__init__(self._new_operator(width, n_atoms), d_in)
         self.writes = None if d_out is None else (d_out,)
         self.encoding = encoding if isinstance(encoding, Encoding) else Encoding(**encoding)
         self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
@@ -272,6 +273,9 @@ class Imported(FromFile, SparseAutoencoder):
         shapes = part_shapes(d_in, n_atoms, width)
         for name in self.parts:
             self.register_parameter(name, nn.Parameter(torch.zeros(shapes[name])))
+
+    def _new_operator(self, width: int, n_atoms: int) -> MatrixOperator:
+        return DenseOperator(width, n_atoms)
 
     @property
     def at_sites(self) -> list[Float[Tensor, "n_atoms d_m"]]:
@@ -438,18 +442,28 @@ def assemble(
     }
     with torch.device("meta"):
         sae = Imported(d_in, n_atoms, parts=tuple(given), **facts)
-    own = {"dictionary": (n_atoms, d_out), "bias": (d_out,)}
-    shapes = own | part_shapes(d_in, n_atoms, d_out)
-    zero = torch.zeros(d_out)
-    given |= {"dictionary": dictionary, "bias": zero if bias is None else bias}
-    ready = {name: _checked(name, value, shapes[name]) for name, value in given.items()}
-    state = {"operator.weight": ready.pop("dictionary"), "pre_bias": ready.pop("bias"), **ready}
-    state |= {f"scaling.{name}": v for name, v in InputScaling(d_out).state_dict().items()}
-    state["initialised"] = torch.tensor(data=True)
-    sae.load_state_dict(state, assign=True)
+    given |= {"operator.weight": dictionary} | ({} if bias is None else {"pre_bias": bias})
+    fill(sae, given)
     sae.hook_point, sae.model_name = hook_point, origin.model_name
     sae.target_hook_point = target_hook_point
     return sae.eval()
+
+
+_IN_FILES = {"operator.weight": "dictionary", "pre_bias": "bias"}
+"""What messages call tensors of ours."""
+
+
+def fill(sae: SparseAutoencoder, given: Mapping[str, Tensor]) -> None:
+    """Give an SAE that was made without memory its tensors, those of a file in the shapes that it has."""
+    state = {}
+    for name, empty in sae.state_dict().items():
+        if name in given:
+            state[name] = _checked(_IN_FILES.get(name, name), given[name], tuple(empty.shape))
+        else:
+            # Units, scales and flags are 1; sums and biases that a file has not are 0.
+            ones = name.endswith((".scale", ".unit", "initialised"))
+            state[name] = torch.full(empty.shape, ones, dtype=empty.dtype)
+    sae.load_state_dict(state, assign=True)
 
 
 def _checked(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:

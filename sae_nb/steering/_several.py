@@ -46,6 +46,7 @@ def splices(
     The edit gets its sites side by side. Where the model is still at an earlier one, later ones are
     zero: an edit may use, for each of its parts, only what was read before.
     """
+    _check_can_wait(edit)
     points = [check_hook_point(model, name) for name in names]
     widths = _widths(model, points, edit)
     running = _Running(edit, widths, names)
@@ -55,6 +56,17 @@ def splices(
         change = replacing(site, keep_error=keep_error)
         parts.append(Recipe(hook_point=point, edit=MaskedEdit(where, change, tap)))
     return Splices(hook_point=points[0], edit=parts[0].edit, parts=tuple(parts))
+
+
+def _check_can_wait(edit: Any) -> None:
+    """Refuse a dictionary whose one code is of all sites: at the first, a model has not reached the others."""
+    if getattr(edit, "by_site", False) and not hasattr(edit, "write_at"):
+        raise ValueError(
+            f"`edit` must be able to write a hook point before later ones are reached, and a code of "
+            f"{type(edit).__name__} is of all its {len(edit.reads)} sites. Splice an SAE, a transcoder or a "
+            "CrossLayerTranscoder, or add a part of an atom: steer(model, hook_point, "
+            "direction=c.dictionaries[site][atom])."
+        )
 
 
 def _widths(model: LiveModel, points: list[HookPoint], edit: Any) -> list[int]:

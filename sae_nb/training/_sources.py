@@ -56,11 +56,13 @@ def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
 def _with_gradient(data: object, saes: Sequence[object]) -> ActivationSource:
     """The gradient of each row beside it, checked like the rows."""
     name = next(type(sae).__name__ for sae in saes if getattr(sae, "reads_gradient", False))
-    if not isinstance(data, Activations) or not data.has_gradient:
+    if not getattr(data, "has_gradient", False):
         raise ValueError(
             f"`data` must bring the gradient of each row for {name}, got {type(data).__name__} without. "
             f"{HOW_TO_GET_GRADIENTS}"
         )
+    if not isinstance(data, Activations):  # a stream, whose rows hold both
+        return cast("ActivationSource", data)
     if not data.on_disk and data.gradient is not None:
         check_finite(
             data.gradient, name="data.gradient", where=captured_at(data), row_name=data.where
@@ -128,7 +130,7 @@ def check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> No
 def _check_sites(sae: SparseAutoencoder, source: ActivationSource) -> None:
     """Refuse data of another width, or of fewer or more hook points, than a dictionary has."""
     given, name = sites_of(source), type(sae).__name__
-    if isinstance(source, WithGradient) and not getattr(sae, "reads_gradient", False):
+    if _brings_gradient(source) and not getattr(sae, "reads_gradient", False):
         given = given[:1]
     # Anything with a loss can be trained; what does not speak of sites has one.
     sites, writes = getattr(sae, "sites", (sae.d_in,)), getattr(sae, "writes", None)
@@ -160,6 +162,12 @@ def _check_sites(sae: SparseAutoencoder, source: ActivationSource) -> None:
             f"`data` must have the widths of {name}, {list(sites)}, what is read first, got "
             f"{list(given)}. Build it with these widths, or pass what it reads before what it writes."
         )
+
+
+def _brings_gradient(source: ActivationSource) -> bool:
+    """Whether rows hold a gradient beside each activation: activations that were made so, or a stream."""
+    streams = not isinstance(source, Activations) and getattr(source, "has_gradient", False)
+    return isinstance(source, WithGradient) or bool(streams)
 
 
 def sites_of(source: ActivationSource) -> tuple[int, ...]:

@@ -281,3 +281,29 @@ def test_what_is_not_its_models_is_refused(call: Any, error: Any, message: str) 
     """With the rule, what was given and what to do, before any work."""
     with pytest.raises(error, match=message):
         call(build(), *sites(60)[0])
+
+
+def test_only_the_model_that_is_asked_is_read_from_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a list and side by side; the codes are those of what is in memory."""
+    x, _ = sites(60)
+    u = begun(x)
+    for i, part in enumerate(x):
+        sn.Activations.from_tensor(part).save(tmp_path / str(i))
+    stored = [sn.load_activations(tmp_path / str(i)) for i in range(2)]
+    read: set[str] = set()
+    rows = sn.activations._rows
+    plainly = rows._read_rows
+
+    def noted(file: Path, key: str, index: Any) -> Tensor:
+        read.add(file.relative_to(tmp_path).parts[0])
+        return plainly(file, key, index)
+
+    monkeypatch.setattr(rows, "_read_rows", noted)
+    for i in range(2):
+        for given in (stored, sn.activations.beside(stored)):
+            read.clear()
+            codes = u.encode(given, reads=i)
+            assert read == {str(i)}
+            assert torch.allclose(codes.to_dense(), u.encode(x, reads=i).to_dense(), atol=1e-6)

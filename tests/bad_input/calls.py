@@ -373,7 +373,13 @@ RECIPES: dict[str, Make] = {
     "interop.Imported": _sae_made(
         encoding={"rule": "topk", "k": 2}, origin={"library": "sparsify", "architecture": "topk"}),
     "interop.Origin": lambda kit: {"library": "sparsify", "architecture": "topk"},
-    "interop.read_circuit_tracer": lambda kit: {"file": "layer_0.safetensors"},
+    "interop.ImportedCrosscoder": lambda kit: {
+        "widths": [4, D_IN - 4], "n_atoms": N_ATOMS, "encoding": {"rule": "relu", "pre_bias": False},
+        "origin": {"library": "dictionary_learning", "architecture": "CrossCoder"}},
+    "interop.ImportedCrossLayerTranscoder": lambda kit: {
+        "widths": [4, D_IN - 4], "n_atoms": N_ATOMS, "encoding": {"rule": "relu", "pre_bias": False},
+        "origin": {"library": "circuit-tracer", "architecture": "cross_layer_transcoder"}},
+    "interop.read_circuit_tracer": lambda kit: {"path": "layer_0.safetensors"},
     "interop.read_dictionary_learning": _written("dictionary_learning"),
     "interop.read_saelens": _written("saelens"),
     "interop.read_sparsify": _written("sparsify"),

@@ -176,3 +176,58 @@ def test_a_gradient_that_does_not_exist_is_named(language: LiveModel) -> None:
     with pytest.raises(ValueError, match="one number"):
         capture(language, TEXTS, "resid_post.1", gradient_of=lambda y: y, progress=False)
     assert not language.interventions
+
+
+@pytest.mark.parametrize(
+    "function", [lambda: torch.zeros(()), lambda y, target: (y - target).sum(), torch.nn.MSELoss()]
+)
+def test_a_loss_of_other_parameters_is_named_before_any_work(
+    language: LiveModel, function: Any
+) -> None:
+    """Rule, what it takes, and what to do; not the function's own TypeError from inside a pass."""
+    with pytest.raises(ValueError, match="must take one thing, the model's answers"):
+        capture(language, TEXTS, "resid_post.1", gradient_of=function, progress=False)
+
+
+@pytest.mark.parametrize("function", [torch.sum, lambda y, scale=2.0: scale * y.sum()])
+def test_a_loss_that_can_be_called_with_one_thing_is_taken(
+    language: LiveModel, function: Any
+) -> None:
+    """Built-in functions, and further parameters with defaults."""
+    assert capture(
+        language, TEXTS, "resid_post.1", gradient_of=function, progress=False
+    ).has_gradient
+
+
+def test_a_stream_brings_them_beside_its_rows(language: LiveModel) -> None:
+    """Each activation with its own gradient, however rows are shuffled; `GradientSAE` trains on both."""
+    acts = capture(language, TEXTS, "resid_post.1", gradient_of="next_token", progress=False)
+    source = sn.stream(language, TEXTS, "resid_post.1", buffer=6, gradient_of="next_token")
+    d = acts.d_in
+    assert (source.has_gradient, source.sites, source.d_in) == (True, (d, d), 2 * d)
+    assert "with gradients" in repr(source)
+    rows = next(source.batches(len(acts), seed=0))
+    both = torch.cat([acts.x, acts.gradient], dim=1)  # type: ignore[list-item]
+    apart = torch.cdist(rows, both, compute_mode="donot_use_mm_for_euclid_dist")
+    assert float(apart.min(dim=1).values.max()) < 1e-4
+    config = sn.TrainConfig(steps=2, batch_size=4)
+    sae = sn.GradientSAE(d, 8, 2, generator=torch.Generator().manual_seed(0))
+    sn.train(sae, source, config, progress=False)
+    assert (float(sae.gradient_scale) != 1.0, sae.hook_point) == (True, "resid_post.1")
+    plain = sn.TopK(d, 8, 2, generator=torch.Generator().manual_seed(0))
+    sn.train(plain, source, config, progress=False)
+    twin = sn.TopK(d, 8, 2, generator=torch.Generator().manual_seed(0))
+    sn.train(twin, sn.stream(language, TEXTS, "resid_post.1", buffer=6), config, progress=False)
+    assert torch.allclose(plain.dictionary, twin.dictionary, atol=1e-5)
+    with pytest.raises(ValueError, match="`data` must be two things for Transcoder"):
+        sn.train(sn.Transcoder(d, d, 8, 2), source, config, progress=False)
+    with pytest.raises(ValueError, match=r"must bring the gradient of each row for GradientSAE"):
+        sn.train(sae, sn.stream(language, TEXTS, "resid_post.1"), config, progress=False)
+
+
+def test_what_a_stream_cannot_keep_together_is_refused(language: LiveModel) -> None:
+    """Labels, which are of samples in an order of their own; and several hook points."""
+    with pytest.raises(ValueError, match="in a stream, whose samples come in a fresh order"):
+        sn.stream(language, TEXTS, "resid_post.1", gradient_of="labels")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="one name with gradient_of=, got 2"):
+        sn.stream(language, TEXTS, ["resid_post.0", "resid_post.1"], gradient_of="next_token")

@@ -219,3 +219,10 @@ def test_importing_codes_does_not_import_numba() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.stdout.split() == ["False", "False"], result.stderr
+
+
+def test_codes_are_not_moved_where_numbers_are_lost() -> None:
+    """The meta device keeps shapes alone."""
+    codes = SparseCodes.from_dense(torch.eye(2))
+    with pytest.raises(ValueError, match="`device` must keep the numbers.*got 'meta'"):
+        codes.to("meta")

@@ -118,12 +118,22 @@ def read(name: str) -> Golden:
     """
     if name not in names():
         raise ValueError(f"`name` must be one of {', '.join(names())}, got {name!r}.")
-    folder = FILES / name
+    return at(FILES / name)
+
+
+def at(folder: Path) -> Golden:
+    """Open the golden files of a folder.
+
+    Parameters
+    ----------
+    folder
+        Written by `tests.golden.making.write_golden`.
+    """
     expected = read_tensors(folder / EXPECTED)
     x = expected["x"]
     parts = (expected["values"], expected["atoms"], expected["offsets"])
     return Golden(
-        name=name,
+        name=folder.name,
         folder=folder / SAE,
         saelens=folder / SAELENS if (folder / SAELENS).is_dir() else None,
         x=x,

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write_golden(name: str, folder: Path) -> None:
+def write_golden(name: str, folder: Path, **settings: Any) -> None:
     """Draw an SAE, save it, and record what it gives.
 
     Parameters
@@ -79,7 +79,7 @@ def write_golden(name: str, folder: Path) -> None:
         Gets its files.
     """
     generator = torch.Generator().manual_seed(SEED)
-    sae = drawn(name, generator)
+    sae = drawn(name, generator, **settings)
     sae.save(folder / SAE)
     if name not in NOT_IN_SAELENS:
         write_saelens(sae, folder / SAELENS)
@@ -98,7 +98,7 @@ def write_golden(name: str, folder: Path) -> None:
 
 
 @torch.no_grad()
-def drawn(name: str, generator: torch.Generator) -> SparseAutoencoder:
+def drawn(name: str, generator: torch.Generator, **settings: Any) -> SparseAutoencoder:
     """An SAE none of whose parameters is where it starts, so that each of them matters.
 
     Parameters
@@ -108,7 +108,7 @@ def drawn(name: str, generator: torch.Generator) -> SparseAutoencoder:
     generator
         Draws everything.
     """
-    sae = started(name, generator)
+    sae = started(name, generator, **settings)
     for parameter in sae.parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         parameter.add_(0.05 * parameter.abs().mean().clamp_min(0.1) * noise)
@@ -117,7 +117,7 @@ def drawn(name: str, generator: torch.Generator) -> SparseAutoencoder:
     return sae.eval()
 
 
-def started(name: str, generator: torch.Generator) -> SparseAutoencoder:
+def started(name: str, generator: torch.Generator, **settings: Any) -> SparseAutoencoder:
     """An SAE whose sizes and scales are those of the activations.
 
     Parameters
@@ -132,7 +132,7 @@ def started(name: str, generator: torch.Generator) -> SparseAutoencoder:
     kind = ARCHITECTURES[name]
     taken = inspect.signature(kind.__init__).parameters
     sizes = {n: size for n, size in {"d_in": D_IN, "k": K}.items() if n in taken}
-    sae = kind(n_atoms=N_ATOMS, generator=generator, **sizes | OWN.get(name, {}))
+    sae = kind(n_atoms=N_ATOMS, generator=generator, **sizes | OWN.get(name, {}) | settings)
     x = activations(generator, name, rows=512).reshape(-1, D_IN)
     sae.initialise(x if sae.writes is None else torch.cat([x, target_of(sae, x)], 1), generator)
     return sae

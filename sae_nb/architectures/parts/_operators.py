@@ -280,6 +280,14 @@ class SitesOperator(_InUnits, DenseOperator):
         error, x_hat, residual = squared_error(codes, self.weight, centre, self.counted(target))
         return error, x_hat * self.unit, residual * self.unit
 
+    def part(self, site: int) -> Float[Tensor, "n_atoms d_m"]:
+        """The effective atoms at one site, with their gradient."""
+        weight, unit = (
+            torch.split(whole, list(self.widths), dim=-1)[site]
+            for whole in (self.weight, self.unit)
+        )
+        return weight * unit
+
     def site_norms(self) -> Float[Tensor, "n_atoms sites"]:
         """‖w_jm‖ of each atom at each site, in the units in which errors are counted, with its gradient."""
         parts = torch.split(self.weight, list(self.widths), dim=1)
