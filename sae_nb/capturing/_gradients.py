@@ -193,7 +193,15 @@ def _check_logits(logits: Tensor, classes: Tensor) -> None:
 
 def _own(model: LiveModel, function: Callable[[Tensor], Tensor]) -> Loss:
     def of(raw: Any, _batch: Batch) -> Tensor:
-        value = function(model.main_output(raw))
+        answers = model.main_output(raw)
+        try:
+            value: Any = function(answers)
+        except Exception as error:
+            raise ValueError(
+                "`gradient_of` as a function must turn the answers to a batch into one number, but "
+                f"{shown(function)} raised {type(error).__name__} on answers of shape "
+                f"{tuple(answers.shape)}: {error} Call it on model(inputs) to see where."
+            ) from error
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise ValueError(
                 "`gradient_of` as a function must turn the answers to a batch into one number, got "

@@ -23,7 +23,7 @@ from sae_nb.architectures import (
     row_tiles,
     without_zeros,
 )
-from sae_nb.checks import as_tensor, checked
+from sae_nb.checks import as_tensor, checked, one_of
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.kernels import per_entry, threshold_encode, topk_encode
 
@@ -272,6 +272,7 @@ class Imported(FromFile, SparseAutoencoder):
         self.parts = tuple(parts)
         shapes = part_shapes(d_in, n_atoms, width)
         for name in self.parts:
+            one_of(name, shapes, name="parts")
             self.register_parameter(name, nn.Parameter(torch.zeros(shapes[name])))
 
     def _new_operator(self, width: int, n_atoms: int) -> MatrixOperator:
