@@ -77,6 +77,8 @@ def write_golden(name: str, folder: Path, **settings: Any) -> None:
         Of the architecture.
     folder
         Gets its files.
+    settings
+        In place of those that the shipped files have.
     """
     generator = torch.Generator().manual_seed(SEED)
     sae = drawn(name, generator, **settings)
@@ -107,6 +109,8 @@ def drawn(name: str, generator: torch.Generator, **settings: Any) -> SparseAutoe
         Of the architecture.
     generator
         Draws everything.
+    settings
+        In place of those that the shipped files have.
     """
     sae = started(name, generator, **settings)
     for parameter in sae.parameters():
@@ -126,6 +130,8 @@ def started(name: str, generator: torch.Generator, **settings: Any) -> SparseAut
         Of the architecture, or of what is fitted.
     generator
         Draws everything.
+    settings
+        In place of those that the shipped files have.
     """
     if name in FITTED:
         return FITTED[name]().fit(activations(generator, name, rows=512), n_steps=20)
