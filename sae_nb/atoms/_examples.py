@@ -228,8 +228,9 @@ def text_around(
 
 
 def _spaced(texts: list[str], context: Context) -> list[str]:
-    """Words of a tokenizer that keeps no white space, with a space before each."""
-    if any(character.isspace() for name in context.vocabulary.values() for character in name):
+    """Words of a tokenizer that keeps no white space, with a space before each; bytes are no words."""
+    keeps = (character.isspace() for name in context.vocabulary.values() for character in name)
+    if CONTINUED in texts or any(keeps):
         return texts
     return [
         text.removeprefix("##")

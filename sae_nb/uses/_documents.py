@@ -411,10 +411,7 @@ def documents(
             f"`sae` must encode row by row, got {type(sae).__name__}, whose codes depend on the rows "
             "before. Use an SAE such as sn.TopK."
         )
-    names = {
-        check_atom(atom, sae.n_atoms, name="a label's atom"): text
-        for atom, text in (labels or {}).items()
-    }
+    names = _named(labels, sae.n_atoms)
     if strongest is not None:
         check_count(strongest, name="strongest")
     settings = CaptureSettings(batch_size=batch_size, keep_special=keep_special)
@@ -437,6 +434,18 @@ def _check_place(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> s
             f"`hook_point` must be where the SAE was trained, {str(trained_at)!r}, got {hook_point!r}."
         )
     return point
+
+
+def _named(labels: Mapping[int, str] | None, n_atoms: int) -> dict[int, str]:
+    if not isinstance(labels, Mapping | None):
+        raise TypeError(
+            f"`labels` must be a mapping of atoms to words, got {type(labels).__name__}. Pass "
+            '{17: "bad story"} or sn.load_examples(name).labels.'
+        )
+    return {
+        check_atom(atom, n_atoms, name="a label's atom"): text
+        for atom, text in (labels or {}).items()
+    }
 
 
 class _Pooled(NamedTuple):

@@ -62,7 +62,7 @@ def x() -> Tensor:
 
 
 def made(name: str) -> Any:
-    without_k = ("Gated", "GroupBiasAdaptation", "ReLU", "JumpReLU", "SpaDE")
+    without_k = ("Gated", "GroupBiasAdaptation", "ReLU", "JumpReLU", "SpaDE", "TopAFA")
     sizes = {} if name in without_k else {"k": 2}
     return ARCHITECTURES[name](8, 12, generator=SEEDED(0), **sizes)
 

@@ -34,12 +34,16 @@ SAE = '''"""HalfTopK: TopK whose k grows with the dictionary, so that it has non
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
-from sae_nb.architectures._one_step import OneStep, Revival
+from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import Prox, TopKProx
+from sae_nb.checks import checked
 
 
+@checked
 class HalfTopK(OneStep):
     """z = [TopK_k(u)]₊ with k an eighth of the atoms.
 
@@ -60,7 +64,7 @@ class HalfTopK(OneStep):
         *,
         aux_k: int | None = None,
         aux_weight: float = 1 / 32,
-        revival: Revival = "auxk",
+        revival: Literal["auxk", "push-up", "resample"] = "auxk",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(
@@ -149,6 +153,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / folder, to / folder, ignore=ignored)
     for room in AS_THEY_ARE:
         shutil.rmtree(to / "sae_nb" / room)
+    (to / "notebooks").mkdir()
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):  # pages link to them
+        shutil.copy(notebook, to / "notebooks")
     for name in ("pyproject.toml", "mkdocs.yml", "tests/conftest.py"):
         shutil.copy(ROOT / name, to / name)
     for name in ("tests/warm_python.py", "tests/slow_tests.py", "tests/slow_tests.txt"):
