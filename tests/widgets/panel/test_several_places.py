@@ -119,6 +119,7 @@ def test_each_place_can_be_shown_alone(trained: tuple[Any, Any]) -> None:
     sae, data = trained
     browser, panel = AtomBrowser(sae, data), ConceptMap(sae, data)
     panel.layout_by = "pca"  # at once; a UMAP is a process of its own
+    panel.wait()
     assert browser.sites == panel.sites
     assert len(browser.sites) == len(sae.sites)
     for i, site in enumerate(browser.sites):
@@ -284,6 +285,7 @@ def test_a_range_of_differences_selects_atoms() -> None:
     sae, acts = at_two_models(sn.Crosscoder)
     panel = ConceptMap(sae, acts)
     panel.layout_by = "pca"
+    panel.wait()  # what is drawn late answers no drag
     difference = sae.difference()
     low, high = 0.25, 0.5
     inside = ((difference >= low) & (difference <= high)).nonzero().flatten().tolist()
@@ -320,6 +322,7 @@ def test_both_panels_show_strength_in_one_unit(trained: tuple[Any, Any]) -> None
     catalogue = AtomCatalogue(sae, data)
     panel = ConceptMap(sae, catalogue=catalogue)
     panel.layout_by = "pca"
+    panel.wait()
     top = catalogue.max_strength[panel.atom]
     assert panel.selection.shared[0].strength == pytest.approx(top)
     atoms = catalogue.order()[:2].tolist()
