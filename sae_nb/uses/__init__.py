@@ -21,8 +21,9 @@ if TYPE_CHECKING:
         cooccurrence as cooccurrence,
     )
     from sae_nb.uses._diff import Diff as Diff, diff as diff
-    from sae_nb.uses._documents import Documents as Documents, documents as documents
+    from sae_nb.uses._documents import Documents as Documents
     from sae_nb.uses._or_rule import OrRule as OrRule, or_rule as or_rule
+    from sae_nb.uses._reading import documents as documents
     from sae_nb.uses._retrieve import Retrieval as Retrieval, retrieve as retrieve
 else:
     __getattr__, __dir__, __all__ = door(__name__)
