@@ -27,3 +27,9 @@ if TYPE_CHECKING:
     from sae_nb.uses._retrieve import Retrieval as Retrieval, retrieve as retrieve
 else:
     __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.uses._documents import (
+        check_same_kind as check_same_kind,
+        check_several as check_several,
+    )

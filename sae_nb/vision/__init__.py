@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.vision._blindspots import Blindspots as Blindspots, blindspots as blindspots
     from sae_nb.vision._complexity import (
         FeatureComplexity as FeatureComplexity,
         complexity_of as complexity_of,

@@ -475,6 +475,7 @@ RECIPES: dict[str, Make] = {
     "uses.redundancy": _on(docs="docs"),
     "uses.retrieve": lambda kit: {"docs": kit.docs, "query": 1},
     "uses.select": _on(docs="docs", n="n"),
+    "vision.blindspots": lambda kit: {"docs_a": kit.docs, "docs_b": kit.docs, "n_permutations": 20},
     "vision.complexity_of": lambda kit: {"layers": [kit.x], "features": kit.x[:, :2].contiguous()},
     "vision.feature_complexity": lambda kit: {
         "model": kit.vit, "sae": kit.vit_sae, "images": sn.data.scenes(6).images, "hook_point": "resid_post.2"},
@@ -634,6 +635,8 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
     ),
     "uses.Documents": (
         lambda kit: kit.docs, {"subset": lambda kit: {"rows": [0, 1]}, "top": _on(atom="atom")}),
+    "vision.Blindspots": (
+        lambda kit: sn.vision.blindspots(kit.docs, kit.docs, n_permutations=20), {"examples": _on(atom="atom")}),
     "sae_nb_widgets.ConceptMap": (
         lambda kit: _panel("ConceptMap")(kit.sae, kit.acts),
         {
