@@ -182,6 +182,8 @@ if TYPE_CHECKING:  # for the other rooms
         Target as Target,
         outcome_index as outcome_index,
         outcome_name as outcome_name,
+        repeated_share as repeated_share,
+        surprise as surprise,
     )
     from sae_nb.evaluation.causal._steering_quality import Arm as Arm
     from sae_nb.evaluation.concepts._factors import (

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Cooccurrence as Cooccurrence,
         cooccurrence as cooccurrence,
     )
+    from sae_nb.uses._debug import Debugged as Debugged, debug as debug
     from sae_nb.uses._diff import Diff as Diff, diff as diff
     from sae_nb.uses._documents import Documents as Documents
     from sae_nb.uses._or_rule import OrRule as OrRule, or_rule as or_rule

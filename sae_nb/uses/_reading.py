@@ -99,7 +99,7 @@ def documents(
             f"`sae` must encode row by row, got {type(sae).__name__}, whose codes depend on the rows "
             "before. Use an SAE such as sn.TopK."
         )
-    names = _named(labels, sae.n_atoms)
+    names = check_labels(labels, sae.n_atoms)
     if strongest is not None:
         check_count(strongest, name="strongest")
     settings = CaptureSettings(batch_size=batch_size, keep_special=keep_special)
@@ -124,7 +124,8 @@ def _check_place(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> s
     return point
 
 
-def _named(labels: Mapping[int, str] | None, n_atoms: int) -> dict[int, str]:
+def check_labels(labels: Mapping[int, str] | None, n_atoms: int) -> dict[int, str]:
+    """Return what people call atoms, if it is a mapping of atoms that are there."""
     if not isinstance(labels, Mapping | None):
         raise TypeError(
             f"`labels` must be a mapping of atoms to words, got {type(labels).__name__}. Pass "

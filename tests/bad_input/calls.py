@@ -467,6 +467,8 @@ RECIPES: dict[str, Make] = {
     "training.start_training": _on(sae="sae", data="x", config="config"),
     "uses.cluster": lambda kit: {"docs": kit.docs, "n_clusters": 2},
     "uses.cooccurrence": _on(docs="docs"),
+    "uses.debug": lambda kit: {
+        "model": kit.gpt, "sae": kit.gpt_sae, "prompt": "The cat", "hook_point": "resid_post.1", "max_new_tokens": 2},
     "uses.diff": _on(docs_a="docs", docs_b="docs"),
     "uses.documents": _on(model="model", sae="sae", texts_or_images="x", hook_point="hook_point"),
     "uses.footprint": _on(docs="docs"),

@@ -1,0 +1,144 @@
+"""What uses of a model that writes share: token ids, log-probabilities, strengths, changes of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.activations import check_one_place, describe_ids
+from sae_nb.steering import Where, check_hook_point, check_width, latents, splice
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import HookPoint, LiveModel
+    from sae_nb.steering import Active
+
+READ: Where = "not_first"
+"""Positions whose codes mean something: a decoder's first token is an attention sink that no SAE learned."""
+
+
+def check_writer(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> HookPoint:
+    """Refuse a model that writes no text, and an SAE that does not read one place of it, row by row."""
+    if model.kind != "language" or not model.causal:
+        raise TypeError(
+            f"`model` must be a decoder of language, got {model.name}, a {model.kind} model that does not "
+            "predict next tokens. Load one such as sn.load_model('tiny-gpt')."
+        )
+    check_one_place(sae)
+    if getattr(sae, "reads_sequences", False):
+        raise ValueError(
+            f"`sae` must encode row by row, got {type(sae).__name__}, whose codes depend on the rows "
+            "before. Use an SAE such as sn.TopK."
+        )
+    point = check_hook_point(model, hook_point)
+    check_width(model, point, sae.d_in, "the SAE")
+    return point
+
+
+def prompt_ids(model: LiveModel, prompt: Any, *, name: str = "prompt") -> Int[Tensor, " n"]:
+    """Return one text, or one sequence of ids, as the ids that the model reads, its first token included."""
+    batches = [*model.batches(prompt)]
+    if len(batches) != 1 or batches[0].n != 1:
+        raise ValueError(
+            f"`{name}` must be one text, got {sum(b.n for b in batches)}. Call once each."
+        )
+    batch = batches[0]
+    ids = cast(Tensor, batch.token_ids)[0]
+    return ids if batch.keep is None else ids[batch.keep[0]]
+
+
+def output_ids(model: LiveModel, output: Any, *, name: str) -> Int[Tensor, " n"]:
+    """Return the ids of a continuation: a text without special tokens, or ids as they are."""
+    if isinstance(output, str):
+        if model.tokenizer is None:
+            raise TypeError(f"`{name}` must be token ids: {model.name} has no tokenizer. Pass ids.")
+        output = model.tokenizer(output, add_special_tokens=False)["input_ids"]
+    ids = torch.as_tensor(output)
+    if ids.ndim != 1 or not len(ids) or ids.is_floating_point():
+        raise ValueError(
+            f"`{name}` must be a text of at least one token, or its ids, got {output!r}. Pass what the "
+            "model wrote after the prompt."
+        )
+    return ids.long()
+
+
+def check_length(model: LiveModel, n_tokens: int, what: str) -> None:
+    """Refuse more tokens than the model can read."""
+    if model.context_length is not None and n_tokens > model.context_length:
+        raise ValueError(
+            f"{what} must fit in the {model.context_length} tokens that {model.name} can read, got "
+            f"{n_tokens}. Shorten one of them."
+        )
+
+
+def text_of(model: LiveModel, ids: Int[Tensor, " n"]) -> str:
+    """Return tokens as text; ids joined by spaces where there is no tokenizer."""
+    if model.tokenizer is None:
+        return " ".join(map(str, ids.tolist()))
+    return str(model.tokenizer.decode(ids.tolist(), skip_special_tokens=True))
+
+
+def token_names(model: LiveModel, ids: Int[Tensor, " n"]) -> tuple[str, ...]:
+    """Return each token by its text, or by its number where there is no tokenizer."""
+    listed = ids.tolist()
+    if model.tokenizer is None:
+        return tuple(map(str, listed))
+    names = describe_ids(model.tokenizer, set(listed))
+    return tuple(names[i] for i in listed)
+
+
+class Along:
+    """x − s·‖w_t‖·û_t with w_t = Σ_j z_tj d_j: what some atoms wrote there, or something of that length.
+
+    `along` replaces each d_j (another atom, in the same proportion), or is one direction for all; what comes
+    of it is brought to the length of w_t, so that every control changes each position by just so much.
+    """
+
+    def __init__(
+        self,
+        sae: SparseAutoencoder,
+        atoms: Sequence[int],
+        strength: float,
+        along: Float[Tensor, "n d_in"] | Float[Tensor, " d_in"] | None = None,
+    ) -> None:
+        self.sae, self.atoms, self.strength, self.along = sae, tuple(atoms), strength, along
+        self.rows = sae.dictionary[list(atoms)].detach()
+
+    def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        """Subtract it."""
+        with torch.no_grad():
+            z = latents(self.sae.encode(x.to(self.rows)), self.atoms)
+            written = z @ self.rows
+            if self.along is not None:
+                size = written.norm(dim=-1, keepdim=True)
+                other = z @ self.along if self.along.ndim == 2 else self.along.expand_as(written)
+                written = torch.nn.functional.normalize(other.to(written), dim=-1) * size
+        return x - (self.strength * written).to(x)
+
+
+def subtracting(
+    model: LiveModel, hook_point: str, change: Along, positions: Where = READ
+) -> Active:
+    """Return the edit that makes a change wherever codes mean something."""
+    return splice(model, hook_point, change, positions, backend="hooks")
+
+
+def other_atoms(
+    n_atoms: int, chosen: Sequence[int], n_draws: int, seed: int, among: np.ndarray | None = None
+) -> list[list[int]]:
+    """Draw the same number of atoms, `n_draws` times, of those that may be drawn where they are enough.
+
+    A dictionary with too few others has some of them twice.
+    """
+    pool = np.setdiff1d(np.arange(n_atoms) if among is None else among, chosen)
+    if len(pool) < len(chosen):
+        pool = np.setdiff1d(np.arange(n_atoms), chosen)
+    pool = pool if len(pool) else np.arange(n_atoms)
+    generator = np.random.default_rng(seed)
+    twice = len(pool) < len(chosen)
+    return [generator.choice(pool, len(chosen), replace=twice).tolist() for _ in range(n_draws)]
