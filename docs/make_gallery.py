@@ -312,6 +312,17 @@ def judged() -> Any:
     return sw.ReportCard([report], [sae.hook_point], saes=[sae], acts=acts)
 
 
+def corpora() -> Any:
+    """Return sad stories against glad ones, on the atom that differs most."""
+    model, sae, examples, _ = material(LANGUAGE)
+    stories = sn.data.stories(200, seed=0)
+    docs = sn.uses.documents(
+        model, sae, stories.texts, sae.hook_point, labels=examples.labels, progress=False
+    )
+    sad = (stories.sentiment == 0).numpy()
+    return sw.CorpusPanel(docs.subset(sad), docs.subset(~sad), ("sad stories", "glad stories"))
+
+
 def quiz() -> Any:
     """Return a question about an atom, not answered yet."""
     _, _, examples, catalogue = material(VISION)
@@ -395,6 +406,15 @@ def entries() -> list[Entry]:
             "Each measure with its floor and a random control: what it beats, and what it does not.",
             ".sae-nb-answer, .sae-nb-main .sae-nb-record",
             "10_evaluation",
+        ),
+        Entry(
+            "corpora",
+            *twice("sad stories against glad ones"),
+            corpora,
+            "Which atoms are in more of the sad stories, which in more of the glad ones, and how sure that is.",
+            bars,
+            "06_panels",
+            axes="x y",
         ),
         Entry(
             "quiz",

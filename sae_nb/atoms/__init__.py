@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # for the other rooms
         Choice as Choice,
         Example as Example,
         build_examples as build_examples,
+        place_in as place_in,
         text_around as text_around,
     )
     from sae_nb.atoms._names import (

@@ -165,11 +165,15 @@ def build_examples(catalogue: AtomCatalogue, atom: int, choice: Choice) -> tuple
 
 
 def _place(catalogue: AtomCatalogue, row: int) -> str:
-    context = catalogue.acts.context
-    sample, position = int(catalogue.samples[row]), int(catalogue.positions[row])
-    where = f"{context.sample_word} {sample}"
+    context, sample = catalogue.acts.context, int(catalogue.samples[row])
     if catalogue.of_whole_samples:
-        return where
+        return f"{context.sample_word} {sample}"
+    return place_in(context, sample, int(catalogue.positions[row]))
+
+
+def place_in(context: Context, sample: int, position: int) -> str:
+    """Return a position of a sample in words: "text 3, token 7", "image 3, patch 2,5"."""
+    where = f"{context.sample_word} {sample}"
     if context.kind == "language":
         return f"{where}, token {position}"
     if context.patch_grid is None and context.prefix_tokens == 0:

@@ -61,6 +61,12 @@ if TYPE_CHECKING:
         TrainingCurve as TrainingCurve,
         training_curves as training_curves,
     )
+    from sae_nb.figures._volcano import (
+        Volcano as Volcano,
+        draw_volcano as draw_volcano,
+        ring_volcano as ring_volcano,
+        volcano as volcano,
+    )
     from sae_nb.figures.theme import (
         FIGURE_CONFIG as FIGURE_CONFIG,
         THIN_SPACE as THIN_SPACE,

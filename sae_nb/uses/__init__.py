@@ -30,6 +30,13 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.uses._corpora import (
+        MIN_COUNT as MIN_COUNT,
+        NAMES as NAMES,
+        CorpusSummary as CorpusSummary,
+        summarise_corpora as summarise_corpora,
+        with_simpler as with_simpler,
+    )
     from sae_nb.uses._documents import (
         check_same_kind as check_same_kind,
         check_several as check_several,

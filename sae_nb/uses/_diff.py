@@ -88,16 +88,20 @@ def diff(
     check_several(docs_b, name="docs_b")
     check_same_kind(docs_a, docs_b)
     check_count(min_count, name="min_count")
+    table = compared_atoms(docs_a, docs_b, min_count)
+    simpler = beside_words(table, docs_a, docs_b, min_count)
+    if simpler is None:
+        simpler = channels(docs_a, docs_b)
     n_a, n_b = len(docs_a), len(docs_b)
-    table = _compared(docs_a.counts, docs_b.counts, n_a, n_b, min_count)
+    return Diff(table=_ordered(table, by), simpler=_ordered(simpler, by), n_a=n_a, n_b=n_b)
+
+
+def compared_atoms(docs_a: Documents, docs_b: Documents, min_count: int) -> DataFrame:
+    """Every atom of enough documents, without what words say."""
+    table = _compared(docs_a.counts, docs_b.counts, len(docs_a), len(docs_b), min_count)
     table.insert(0, "atom", table.pop("place"))
     table.insert(1, "label", [docs_a.label(j) or docs_b.label(j) for j in table["atom"]])
-    words = _words(docs_a, docs_b, min_count)
-    if words is not None:
-        _beside_words(table, words, docs_a, docs_b)
-        words = words[words.pop("count") >= min_count]
-    simpler = _channels(docs_a, docs_b) if words is None else words
-    return Diff(table=_ordered(table, by), simpler=_ordered(simpler, by), n_a=n_a, n_b=n_b)
+    return table
 
 
 def _compared(
@@ -111,8 +115,11 @@ def _compared(
     k_a, k_b = in_a[place], in_b[place]
     a, b = k_a / n_a, k_b / n_b
     (low_a, high_a), (low_b, high_b) = wilson_interval(k_a, n_a), wilson_interval(k_b, n_b)
-    chance = hypergeom(n_a + n_b, k_a + k_b, n_a)
-    p = np.minimum(1.0, 2 * np.minimum(chance.cdf(k_a), chance.sf(k_a - 1)))
+    # Thousands of atoms share a few hundred pairs of counts.
+    pairs, which = np.unique(k_a * (n_b + 1) + k_b, return_inverse=True)
+    in_first, in_second = np.divmod(pairs, n_b + 1)
+    chance = hypergeom(n_a + n_b, in_first + in_second, n_a)
+    p = np.minimum(1.0, 2 * np.minimum(chance.cdf(in_first), chance.sf(in_first - 1)))[which]
     return pd.DataFrame(
         {
             "place": place,
@@ -165,16 +172,25 @@ def _words(docs_a: Documents, docs_b: Documents, min_count: int) -> DataFrame | 
     return table
 
 
-def _beside_words(table: DataFrame, words: DataFrame, docs_a: Documents, docs_b: Documents) -> None:
-    """Add to each atom the word at which it peaks, and how that word differs."""
+def beside_words(
+    table: DataFrame, docs_a: Documents, docs_b: Documents, min_count: int
+) -> DataFrame | None:
+    """Add to each atom the word at which it peaks and how that word differs; return the words tested.
+
+    Of images nothing is added, and None returned.
+    """
+    words = _words(docs_a, docs_b, min_count)
+    if words is None:
+        return None
     more_in_a = (table["a"] >= table["b"]).to_numpy()
     sides = [docs_a if more else docs_b for more in more_in_a]
     table["word"] = [docs.peak_word(int(j)) for docs, j in zip(sides, table["atom"])]
     differences = dict(zip(words["word"], words["difference"]))
     table["word_difference"] = [differences.get(word, np.nan) for word in table["word"]]
+    return words[words.pop("count") >= min_count]
 
 
-def _channels(docs_a: Documents, docs_b: Documents) -> DataFrame:
+def channels(docs_a: Documents, docs_b: Documents) -> DataFrame:
     """Every channel of the mean activations: Welch's t-test."""
     import pandas as pd
     from scipy.stats import ttest_ind

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sae_nb._lazy import near
 from sae_nb.activations import Context, join_tokens
-from sae_nb.atoms import is_special
+from sae_nb.atoms import Example, is_special, place_in, text_around
 from sae_nb.checks import check_atom, check_count, checked, row_numbers
 from sae_nb.files import SaeIdentity
 
@@ -143,12 +143,8 @@ class Documents:
         """
         import pandas as pd
 
-        atom = check_atom(atom, self.n_atoms)
-        rows, entries = self._of_atom(atom)
-        best = np.argsort(-np.abs(self.matrix.data[entries]), kind="stable")[
-            : check_count(n, name="n")
-        ]
-        rows, entries = rows[best], entries[best]
+        atom, n = check_atom(atom, self.n_atoms), check_count(n, name="n")
+        rows, entries = self._strongest(atom, n)
         columns = {
             "document": rows,
             "sample": self.sample[rows],
@@ -158,6 +154,61 @@ class Documents:
             "text": [self.text(int(i)) for i in rows],
         }
         return pd.DataFrame(columns)
+
+    @checked
+    def examples(self, atom: int, n: int = 5) -> tuple[Example, ...]:
+        """Return the documents in which an atom is strongest, as cards of examples draw them.
+
+        Of each, one strength is known: at the position of the maximum. Those of other tokens and patches
+        are NaN.
+
+        Raises
+        ------
+        IndexError: If the SAE has no such atom.
+        """
+        atom, n = check_atom(atom, self.n_atoms), check_count(n, name="n")
+        return tuple(
+            self._example(int(i), float(self.matrix.data[entry]), int(self.position[entry]))
+            for i, entry in zip(*self._strongest(atom, n))
+        )
+
+    def _example(self, document: int, value: float, position: int) -> Example:
+        context, sample = self.context, int(self.sample[document])
+        around: dict[str, Any] = {}
+        if context.kind == "language" and context.token_ids is not None:
+            ids = context.token_ids.sample(sample).tolist()
+            strengths = np.full(len(ids), np.nan)
+            strengths[position] = value
+            around = text_around(context, ids, position, strengths)
+        elif context.pictures is not None or context.patch_grid is not None:
+            around = self._on_picture(sample, value, position)
+        return Example(
+            row=document,
+            sample=sample,
+            position=position,
+            strength=value,
+            place=place_in(context, sample, position),
+            **around,
+        )
+
+    def _on_picture(self, sample: int, value: float, position: int) -> dict[str, Any]:
+        """The image, and the one strength that is known on the grid of its patches."""
+        context, heat = self.context, None
+        if context.patch_grid is not None:
+            heat = np.full(context.patch_grid, np.nan)
+            if 0 <= (patch := position - context.prefix_tokens) < heat.size:
+                heat.flat[patch] = value
+        pictures = context.pictures
+        return {
+            "picture": None if pictures is None else pictures[sample].cpu().numpy(),
+            "heat": heat,
+        }
+
+    def _strongest(self, atom: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The n documents in which an atom is strongest, and their entries."""
+        rows, entries = self._of_atom(atom)
+        best = np.argsort(-np.abs(self.matrix.data[entries]), kind="stable")[:n]
+        return rows[best], entries[best]
 
     @cached_property
     def _by_atom(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -222,9 +273,8 @@ class Documents:
         """Return the word at which an atom most often peaks, in the five texts where it is strongest."""
         if not self.has_texts:
             return ""
-        documents, entries = self._of_atom(atom)
-        best = np.argsort(-np.abs(self.matrix.data[entries]), kind="stable")[:_PEAKS]
-        places = zip(documents[best].tolist(), self.position[entries[best]].tolist())
+        documents, entries = self._strongest(atom, _PEAKS)
+        places = zip(documents.tolist(), self.position[entries].tolist())
         words = Counter(self.word_at(*place) for place in places)
         return words.most_common(1)[0][0] if words else ""
 
@@ -312,6 +362,8 @@ def check_same_kind(first: Documents, other: Documents) -> None:
     facts = (
         ("model", first.model_name, other.model_name),
         ("hook point", first.hook_point, other.hook_point),
+        ("kind of documents", first.context.sample_word, other.context.sample_word),
+        ("number of atoms", first.n_atoms, other.n_atoms),
         ("pool", first.pool, other.pool),
     )
     for what, here, there in facts:
@@ -320,10 +372,21 @@ def check_same_kind(first: Documents, other: Documents) -> None:
                 f"Corpora are compared by one {what}, got {here!r} and {there!r}. Make both by the same "
                 "call of sn.uses.documents."
             )
+    _check_tokenizer(first.context.vocabulary, other.context.vocabulary)
     if not first.identity.is_same(other.identity):
         raise ValueError(
             f"Corpora are compared by one SAE, got {first.identity} and {other.identity}. Make both by "
             "the same SAE."
+        )
+
+
+def _check_tokenizer(first: Mapping[int, str], other: Mapping[int, str]) -> None:
+    """Refuse texts in which one token id is two texts."""
+    differs = next((i for i in first.keys() & other.keys() if first[i] != other[i]), None)
+    if differs is not None:
+        raise ValueError(
+            f"Corpora are compared by one tokenizer, got token {differs} as {first[differs]!r} and as "
+            f"{other[differs]!r}. Read both with the same model."
         )
 
 

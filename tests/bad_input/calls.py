@@ -491,6 +491,7 @@ RECIPES: dict[str, Make] = {
     "sae_nb_widgets.AtomBrowser": _on(sae="sae", acts="acts"),
     "sae_nb_widgets.AtomQuiz": _on(sae="sae", acts="acts"),
     "sae_nb_widgets.ConceptMap": _on(sae="sae", acts="acts"),
+    "sae_nb_widgets.CorpusPanel": _on(docs_a="docs", docs_b="docs"),
     "sae_nb_widgets.DepthTrajectory": _on(model="vit", inputs="pictures"),
     "sae_nb_widgets.InputLens": lambda kit: {"model": kit.vit, "sae": kit.vit_sae, "hook_point": "resid_post.6"},
     "sae_nb_widgets.PursuitStepper": _on(x="x", dictionary="dictionary"),
@@ -636,7 +637,9 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
          "add_callback": lambda kit: {"callback": print}},
     ),
     "uses.Documents": (
-        lambda kit: kit.docs, {"subset": lambda kit: {"rows": [0, 1]}, "top": _on(atom="atom")}),
+        lambda kit: kit.docs,
+        {"subset": lambda kit: {"rows": [0, 1]}, "top": _on(atom="atom"), "examples": _on(atom="atom")},
+    ),
     "vision.Blindspots": (
         lambda kit: sn.vision.blindspots(kit.docs, kit.docs, n_permutations=20), {"examples": _on(atom="atom")}),
     "sae_nb_widgets.ConceptMap": (
@@ -648,6 +651,8 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
             "wait": lambda kit: {"timeout": 60.0},
         },
     ),
+    "sae_nb_widgets.CorpusPanel": (
+        lambda kit: _panel("CorpusPanel")(kit.docs, kit.docs), {"to_csv": lambda kit: {"path": "atoms.csv"}}),
     "sae_nb_widgets.AtomBrowser": (
         lambda kit: _panel("AtomBrowser")(kit.sae, kit.acts),
         {"to_png": lambda kit: {"path": "page.png"}},

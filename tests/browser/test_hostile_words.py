@@ -58,6 +58,16 @@ def _work_list(parts: SimpleNamespace) -> Panel:
     return sw.WorkList(one.sae, _language_acts(parts), labels=one.labels)
 
 
+def _corpora(parts: SimpleNamespace) -> Panel:
+    one = parts.language
+    texts = [f"Lily said {HOSTILE} and was sad.", "Tom was happy."] * 3
+    docs = sn.uses.documents(
+        one.model, one.sae, texts, one.sae.hook_point, labels=dict(one.labels), progress=False
+    )
+    odd, even = docs.subset(slice(0, None, 2)), docs.subset(slice(1, None, 2))
+    return sw.CorpusPanel(odd, even, (HOSTILE, "b"), min_count=1)
+
+
 def _map(parts: SimpleNamespace) -> Panel:
     one = parts.vision
     shown = sw.ConceptMap(one.sae, examples=one.examples, labels=one.labels)
@@ -104,6 +114,7 @@ PANELS: dict[str, Callable[[SimpleNamespace], Panel]] = {
     "atoms of pictures": _atoms_of_pictures,
     "two atoms": _two_atoms,
     "work list": _work_list,
+    "corpora": _corpora,
     "map": _map,
     "steering": _steering,
     "lens": _lens,

@@ -120,12 +120,19 @@ def umap() -> Any:
     return start_umap(torch.randn(60, 8))
 
 
+def corpora() -> Any:
+    images, at = sn.data.scenes(8, seed=0), "resid_post.6"
+    docs = sn.uses.documents(model("tiny-vit"), sae(VISION), images, at, progress=False)
+    return sw.CorpusPanel(docs.subset(slice(4)), docs.subset(slice(4, 8)))
+
+
 WORKS: dict[str, Callable[[], Any]] = {
     "TrainingMonitor": lambda: sw.TrainingMonitor(training()),
     "AtomBrowser": lambda: sw.AtomBrowser(sae(VISION), examples(VISION).acts, model(VISION)),
     "InputLens": lambda: sw.InputLens(model(VISION), sae(VISION), "resid_post.6"),
     "ConceptMap": lambda: sw.ConceptMap(sae(VISION), examples=examples(VISION)),
     "ConceptMap, UMAP": unseen_map,
+    "CorpusPanel": corpora,
     "SteeringPanel": lambda: steering(VISION, sn.data.scenes(2, seed=0)),
     "SteeringPanel, dose": dose_response,
     "SteeringPanel, story": steered_story,

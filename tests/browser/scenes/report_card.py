@@ -1,4 +1,5 @@
-"""ReportCard: red marks where a random SAE is, a click and keys explain a row, rows are filtered."""
+"""ReportCard: red marks where a random SAE is, a click and keys explain a row, rows are filtered. CorpusPanel: a
+click, keys and a search choose an atom, of which documents of both sides are shown."""
 
 from __future__ import annotations
 
@@ -16,6 +17,14 @@ card_reports = [sn.evaluate(sae, card_acts, n_bootstrap=200) for sae in card_sae
     """\
 card = sw.ReportCard(card_reports, ["trained", "random"], saes=card_saes, acts=card_acts)
 card""",
+    """\
+differ_stories = sn.data.stories(24, seed=0)
+differ_docs = sn.uses.documents(
+    gpt, gpt_sae, differ_stories.texts, gpt_sae.hook_point, labels=gpt_examples.labels, progress=False)
+differ_sad = (differ_stories.sentiment == 0).numpy()
+differ = sw.CorpusPanel(
+    differ_docs.subset(differ_sad), differ_docs.subset(~differ_sad), ("sad", "glad"))
+differ""",
 )
 
 
@@ -83,3 +92,39 @@ def check_the_link_opens_what_was_written(page: Page, stage: Any) -> None:
     opened.value.wait_for_load_state()
     assert opened.value.title() == "Can I trust this SAE?"
     opened.value.close()
+
+
+def check_documents_of_both_corpora_follow_the_atom(page: Page, stage: Any) -> None:
+    """A click on a point, a key, a search; the token of the peak is shaded; all atoms are written."""
+    stage.run("import tempfile\ndiffer.export_folder = tempfile.mkdtemp()\ndiffer.atom = 0")
+    panel = stage.panel("How do these two corpora differ?")
+    point = panel.locator(".js-plotly-plot .scatterlayer .trace").nth(1).locator(".point").first
+    point.wait_for()
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_timeout(300)
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    stage.settle()
+    chosen = stage.ask("differ.atom")
+    assert chosen != 0
+    assert stage.ask("float(differ.summary.table.at[differ.atom, 'difference'])") > 0
+    panel.locator(f".sae-nb-main [data-atom='{chosen}']").first.wait_for()
+    assert panel.locator(".sae-nb-strip .sae-nb-peak").count() > 0
+    stage("corpora", panel)
+    search = panel.get_by_label("search")
+    search.fill("bad story")
+    search.press("Enter")
+    stage.settle()
+    found = stage.ask("list(differ.found)")
+    assert stage.ask("differ.atom") == found[0]
+    panel.locator(".sae-nb-question").click()
+    panel.get_by_role("button", name="relative").focus()
+    page.keyboard.press("ArrowRight")
+    stage.settle()
+    assert stage.ask("differ.atom") == found[1]
+    panel.get_by_role("button", name="more", exact=True).click()
+    panel.get_by_role("button", name="⤓ csv").click()
+    panel.get_by_text("atoms).").wait_for()
+    stage("corpora-more", panel)

@@ -67,6 +67,13 @@ def _concept_map() -> Panel:
     return sw.ConceptMap(vision().sae, examples=vision().examples)
 
 
+def _corpora() -> Panel:
+    v = vision()
+    images = v.examples.acts.context.pictures[:24]
+    docs = sn.uses.documents(v.model, v.sae, images, v.sae.hook_point, progress=False)
+    return sw.CorpusPanel(docs.subset(slice(12)), docs.subset(slice(12, 24)), min_count=2)
+
+
 def _lens() -> Panel:
     lens = sw.InputLens(vision().model, vision().sae, examples=vision().examples)
     lens.draw([[(9, 8), (22, 8), (14, 24)]])
@@ -127,6 +134,7 @@ MAKERS: dict[str, Callable[[], Panel]] = {
     "AtomComparison": _comparison,
     "AtomQuiz": _quiz,
     "ConceptMap": _concept_map,
+    "CorpusPanel": _corpora,
     "DepthTrajectory": _depth,
     "InputLens": _lens,
     "InputSteering": _input_steering,

@@ -46,4 +46,8 @@ if TYPE_CHECKING:  # for the other rooms
         unpacked as unpacked,
         whole_bytes as whole_bytes,
     )
-    from sae_nb_widgets.components._row_table import RowTable as RowTable, csv_text as csv_text
+    from sae_nb_widgets.components._row_table import (
+        RowTable as RowTable,
+        csv_text as csv_text,
+        plain_cell as plain_cell,
+    )

@@ -88,6 +88,9 @@ class Component(LiveWidget):
         sync=True
     )
 
+    absent = t.Unicode("not captured", help="Said of a token or patch without a number.").tag(
+        sync=True
+    )
     atoms = t.List(t.Int(), help="Atom of each row; pointing at a row shows its card.").tag(
         sync=True
     )

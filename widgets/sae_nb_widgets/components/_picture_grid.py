@@ -26,6 +26,7 @@ from sae_nb.figures import (
     paragraph,
     shortened,
     stacked,
+    theme as colours,
 )
 from sae_nb_widgets.components._base import (
     Component,
@@ -43,6 +44,8 @@ from sae_nb_widgets.components._base import (
 # Above this side a picture is scaled down before it is sent: twelve of them must fit in 200 kB.
 LARGEST_SIDE = 128
 JPEG_FROM = 64
+OUTLINE = ((colours.BLACK, 4.5), (colours.WHITE, 1.5))
+"""Around a patch: colour and width of two strokes, so that one is seen on whatever lies beneath."""
 
 
 class PictureGrid(Component):
@@ -90,6 +93,9 @@ class PictureGrid(Component):
     show_heat = t.Bool(True, help="Draw the heat-map over the pictures.").tag(sync=True)
     bare = t.Bool(False, help="Leave out captions, bars and numbers.").tag(sync=True)
     titled = t.Bool(False, help="Write the description above the pictures.").tag(sync=True)
+    outlined = t.Bool(
+        False, help="Outline the patches that have a number, in place of shades; leave the others."
+    ).tag(sync=True)
     thumbnail = t.Int(88, help="Side of one picture in CSS pixels.").tag(sync=True)
     selected = t.Tuple(
         t.Int(), t.Int(), default_value=(-1, -1), help="Picture and patch; -1 for none."
@@ -180,7 +186,8 @@ class PictureGrid(Component):
         title = f'<div class="sae-nb-cardtitle">{escape(self.description)}</div>'
         title = title if self.titled else ""
         figures = "".join(self._picture_html(i) for i in range(len(self.captions)))
-        legend = legend_html(self.maximum, self.unit, self.signed) if self.heat_shape[0] else ""
+        shaded = self.heat_shape[0] and not self.outlined
+        legend = legend_html(self.maximum, self.unit, self.signed) if shaded else ""
         return (
             f'<div class="sae-nb-component" role="group" aria-label="{escape(self.description)}">'
             f'{title}<div class="sae-nb-grid" style="--thumbnail:{self.thumbnail}px">{figures}</div>'
@@ -197,7 +204,7 @@ class PictureGrid(Component):
         cells = [self._picture_drawing(i) for i in range(len(self.captions))]
         rows = [beside(cells[i : i + columns], gap=8) for i in range(0, len(cells), columns)]
         legend = legend_drawing(self.maximum, width, self.unit, self.signed)
-        heat = self.heat_shape[0] and self.show_heat
+        heat = self.heat_shape[0] and self.show_heat and not self.outlined
         return stacked([title, *rows, *([legend] if heat else [])])
 
     def _picture_drawing(self, index: int) -> Drawing:
@@ -210,6 +217,10 @@ class PictureGrid(Component):
             for patch, value in enumerate(self.heat_maps[index].ravel().tolist()):
                 row, column = divmod(patch, columns)
                 x, y = column * side / columns, row * high / rows
+                if self.outlined:
+                    if np.isfinite(value):
+                        strokes += _outline(x, y, side / columns, high / rows)
+                    continue
                 heat = shade(value / self.maximum, self.signed)
                 strokes.append(Rectangle(x, y, side / columns, high / rows, heat))
         if self.selected[0] == index:
@@ -268,18 +279,26 @@ class PictureGrid(Component):
     def _patch_rects(self, index: int) -> list[str]:
         rows, columns = self.heat_shape
         width, height = self.tile[0] / columns, self.tile[1] / rows
-        rects = []
+        rects, outlines = [], ""
         for patch, value in enumerate(self.heat_maps[index].ravel().tolist()):
             row, column = divmod(patch, columns)
             heat = shade(value / self.maximum, self.signed)
-            fill = heat if self.show_heat else "transparent"
-            shown = "not captured" if np.isnan(value) else format_number(value)
-            rects.append(
-                f'<rect x="{column * width:.3g}" y="{row * height:.3g}" width="{width:.3g}" '
-                f'height="{height:.3g}" fill="{fill}">'
-                f"<title>patch {row},{column}: {shown}</title></rect>"
+            fill = heat if self.show_heat and not self.outlined else "transparent"
+            shown = escape(self.absent) if np.isnan(value) else format_number(value)
+            place = (
+                f'x="{column * width:.3g}" y="{row * height:.3g}" width="{width:.3g}" '
+                f'height="{height:.3g}"'
             )
-        return rects
+            rects.append(
+                f'<rect {place} fill="{fill}"><title>patch {row},{column}: {shown}</title></rect>'
+            )
+            if self.outlined and np.isfinite(value):
+                outlines += "".join(
+                    f'<rect {place} fill="none" pointer-events="none" stroke="{colour}" '
+                    f'stroke-width="{px}" vector-effect="non-scaling-stroke"/>'
+                    for colour, px in OUTLINE
+                )
+        return [*rects, outlines]
 
     def _uri(self, index: int) -> str:
         """One picture of the strip as a data address."""
@@ -292,6 +311,11 @@ class PictureGrid(Component):
         with Image.open(io.BytesIO(self.sprite)) as strip:
             one = strip.crop((0, index * height, width, (index + 1) * height))
             return _encode_image(one, strip.format or "PNG")
+
+
+def _outline(x: float, y: float, width: float, height: float) -> list[Stroke]:
+    corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
+    return [Polyline(corners, colour, px) for colour, px in OUTLINE]
 
 
 def _check_pictures(

@@ -138,11 +138,12 @@ def csv_text(headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: Seq
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(headers)
     for row in rows:
-        writer.writerow(map(_plain, row, numeric))
+        writer.writerow(map(plain_cell, row, numeric))
     return buffer.getvalue()
 
 
-def _plain(text: str, is_number: bool) -> str:
+def plain_cell(text: str, is_number: bool) -> str:
+    """Return a cell as a spreadsheet may read it: a number without our signs, words that are no formula."""
     if is_number:
         return text.replace(THIN_SPACE, "").replace("−", "-")
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
@@ -150,7 +151,7 @@ def _plain(text: str, is_number: bool) -> str:
 
 def _size(text: str) -> float:
     """The number a cell begins with, for sorting."""
-    number = _plain(text, True).removesuffix("%").strip()
+    number = plain_cell(text, True).removesuffix("%").strip()
     try:
         return float(number)
     except ValueError:

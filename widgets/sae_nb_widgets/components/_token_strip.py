@@ -246,7 +246,7 @@ class TokenStrip(Component):
         classes += ["sae-nb-special"] if special else []
         classes += ["sae-nb-peak"] if self.peaks[row] == token else []
         classes += ["sae-nb-selected"] if self.selected == (row, token) else []
-        shown = "not captured" if np.isnan(value) else format_number(value)
+        shown = escape(self.absent) if np.isnan(value) else format_number(value)
         style = "" if np.isnan(value) else _heat_css(value / self.maximum, self.signed, self.tone)
         return (
             f'<span class="{" ".join(classes)}" title="token {first + token}: {shown}"{style}>'

@@ -31,7 +31,7 @@ function render({ model, el }) {
     if (patch < 0) return `${caption} · ${formatNumber(model.get("strengths")[index])}`;
     const value = heatOf(floats(model.get("heat")), index)[patch];
     const where = `patch ${Math.floor(patch / columns)},${patch % columns}`;
-    return `${caption} · ${where} · ${Number.isNaN(value) ? "not captured" : formatNumber(value)}`;
+    return `${caption} · ${where} · ${Number.isNaN(value) ? model.get("absent") : formatNumber(value)}`;
   };
   const patchAt = (canvas, event) => {
     const [rows, columns] = heatShape();
@@ -49,12 +49,21 @@ function render({ model, el }) {
     const heat = floats(model.get("heat"));
     if (!rows || heat.length < (index + 1) * rows * columns) return;
     const values = heatOf(heat, index);
+    const outlined = model.get("outlined");
+    const thin = Math.max(1.5 * (window.devicePixelRatio || 1), 1);
     for (let p = 0; p < values.length; p++) {
       const x = Math.round(((p % columns) * side) / columns);
       const y = Math.round((Math.floor(p / columns) * height) / rows);
       const w = Math.round((((p % columns) + 1) * side) / columns) - x;
       const h = Math.round(((Math.floor(p / columns) + 1) * height) / rows) - y;
-      if (Number.isNaN(values[p])) {
+      if (outlined) {
+        if (Number.isNaN(values[p])) continue;
+        for (const [colour, width] of [[COLOURS.onLight, 3 * thin], [COLOURS.onDark, thin]]) {
+          context.strokeStyle = colour;
+          context.lineWidth = width;
+          context.strokeRect(x, y, w, h);
+        }
+      } else if (Number.isNaN(values[p])) {
         context.strokeStyle = COLOURS.axis;
         context.beginPath();
         context.moveTo(x, y + h);
@@ -154,7 +163,7 @@ function render({ model, el }) {
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
     grid.replaceChildren(...(cells.length ? cells.map((cell) => cell.node) : [empty]));
     readout.textContent = cells.length ? model.get("hint") : "";
-    const scale = heatShape()[0] ? [legend(maximum, model.get("unit"), model.get("signed"))] : [];
+    const scale = heatShape()[0] && !model.get("outlined") ? [legend(maximum, model.get("unit"), model.get("signed"))] : [];
     foot.replaceChildren(readout, ...(cells.length ? scale : []));
     line();
     decode();
@@ -204,7 +213,7 @@ function render({ model, el }) {
     readout.textContent = cells.length ? model.get("hint") : "";
   });
   const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum", "prefix", "prefix_names"];
-  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed", "atoms"], build);
+  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed", "outlined", "atoms"], build);
   redrawOn(model, ["selected", "show_heat"], paint);
   const resizes = new ResizeObserver(line);
   resizes.observe(root);

@@ -14,7 +14,7 @@ function render({ model, el }) {
 
   const describe = (row, token) => {
     const { text, value, special } = spans[row][token];
-    const shown = Number.isNaN(value) ? "not captured" : withUnit(value, model.get("unit"));
+    const shown = Number.isNaN(value) ? model.get("absent") : withUnit(value, model.get("unit"));
     const rows = model.get("captions").length || spans.length > 1;
     const name = rows ? `${model.get("captions")[row] || `row ${row}`} · ` : "";
     const where = `${name}token ${token + (model.get("first_positions")[row] || 0)}`;

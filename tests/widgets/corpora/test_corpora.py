@@ -1,0 +1,253 @@
+"""CorpusPanel: what is compared, chosen, listed, searched, written and refused; two corpora with known answers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import torch
+import traitlets as t
+from sae_nb_widgets.corpora import CorpusPanel
+
+import sae_nb as sn
+from sae_nb.figures import volcano
+from sae_nb.figures._volcano import FIRST, SECOND, UNSURE
+from sae_nb.uses import Documents, documents
+
+ALL, MORE_A, MORE_B, RARE_A, ONCE = range(5)
+"""Atoms: in every document, in more of A, in more of B, in few of A alone, in one document."""
+HOSTILE = "=<b>x</b>"
+
+
+class _Axes:
+    """An SAE whose codes are its input."""
+
+    d_in = n_atoms = 6
+    dictionary = torch.eye(6)
+
+    def encode(self, x: torch.Tensor) -> sn.SparseCodes:
+        return sn.SparseCodes.from_dense(x)
+
+
+def planted(share_of: dict[int, float], n: int = 40, **more: object) -> Documents:
+    """Documents of one position; atom j fires in the first so many, ever more strongly."""
+    x = torch.zeros(n, 6)
+    for atom, share in share_of.items():
+        k = round(share * n)
+        x[:k, atom] = torch.arange(1.0, k + 1)
+    model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
+    return documents(model, _Axes(), x, "0", progress=False, **more)
+
+
+@pytest.fixture(scope="module")
+def corpora() -> tuple[Documents, Documents]:
+    """Forty documents of each kind."""
+    first = {ALL: 1.0, MORE_A: 0.9, MORE_B: 0.1, RARE_A: 0.25, ONCE: 1 / 40}
+    labels = {MORE_A: "tail", MORE_B: HOSTILE}
+    return planted(first, labels=labels), planted({ALL: 1.0, MORE_A: 0.2, MORE_B: 0.85})
+
+
+@pytest.fixture
+def panel(corpora: tuple[Documents, Documents]) -> Iterator[CorpusPanel]:
+    """A panel of them with everything counted."""
+    made = CorpusPanel(*corpora, ("old", "new"))
+    made.wait()
+    yield made
+    made.close()
+
+
+def test_atoms_are_compared_as_diff_compares_them(
+    panel: CorpusPanel, corpora: tuple[Documents, Documents]
+) -> None:
+    """Shares, intervals and q of what was tested; the answer names the largest difference."""
+    wanted = sn.uses.diff(*corpora).table.set_index("atom")
+    found = panel.summary.table.loc[wanted.index]
+    for column in ("a", "b", "difference", "relative", "low", "high", "q"):
+        assert found[column].to_numpy() == pytest.approx(wanted[column].to_numpy())
+    assert panel.summary.tested.tolist() == [True, True, True, True, False, False]
+    assert panel.atom == MORE_B
+    assert panel.answer.startswith("3 of 4 atoms differ (q ≤ 0.05). Most: “=<b>x</b>” (atom 2)")
+
+
+def test_points_are_coloured_by_side_and_a_click_chooses(panel: CorpusPanel) -> None:
+    """Sure ones at the right or the left, the rest grey; a click sets the trait, the ring follows."""
+    assert [part.tolist() for part in panel._points] == [[ALL], [MORE_A, RARE_A], [MORE_B]]
+    panel._click(FIRST, None, SimpleNamespace(point_inds=[1]), None)
+    assert panel.atom == RARE_A
+    (ring,) = [trace for trace in panel.plot.data if trace.name == "chosen"]
+    assert ring.x == pytest.approx([0.25])
+    panel.atom = ONCE  # too rare to be tested: it has no place in the figure, but documents
+    assert len(ring.x) == 0
+    assert "too few to test" in panel._heading.value
+    assert not panel.problem
+
+
+def test_documents_of_both_sides_are_the_strongest(panel: CorpusPanel) -> None:
+    """In falling strength, on one scale; a side without any says so."""
+    panel.n_examples = 3
+    panel.atom = MORE_A
+    shown = [view.component for view in panel.views]
+    assert [one.strength for one in panel.docs[0].examples(MORE_A, 3)] == [36.0, 35.0, 34.0]
+    assert shown[0].maximum == shown[1].maximum == 36.0
+    panel.atom = RARE_A
+    assert shown[1].empty_text == "The atom is in no sample of new."
+
+
+def test_limits_choose_what_is_listed(panel: CorpusPanel) -> None:
+    """Largest difference first; a q, a share, and relative differences, of which rare atoms have most."""
+    assert panel.table.atoms == [MORE_B, MORE_A, RARE_A]
+    panel.by = "relative"
+    assert panel.table.atoms == [RARE_A, MORE_B, MORE_A]
+    panel.min_share = 0.5
+    assert panel.table.atoms == [MORE_B, MORE_A]
+    panel.max_q = 1e-10
+    assert panel.table.atoms == [MORE_B]
+    panel.max_q = 0.0
+    assert panel.table.atoms == []
+    assert panel.answer.startswith("No atom differs surely")
+    with pytest.raises(t.TraitError):
+        panel.max_q = 1.5
+    assert not panel.problem
+
+
+def test_list_and_atom_follow_each_other(panel: CorpusPanel) -> None:
+    """A row sets the atom, the atom marks its row; arrows step in the order shown."""
+    panel.table.selected = 1
+    assert panel.atom == MORE_A
+    panel.atom = MORE_B
+    assert panel.table.selected == 0
+    panel.sorted_by = (0, True)  # by number, falling: 3, 2, 1
+    panel.press("ArrowRight")
+    assert panel.atom == MORE_A
+    panel.press("ArrowRight")
+    assert panel.atom == MORE_A
+    panel.previous()
+    assert panel.atom == MORE_B
+
+
+def test_search_finds_numbers_and_labels(panel: CorpusPanel) -> None:
+    """The first match is shown; what is not there leaves the atom and says so; Escape ends it."""
+    panel.search = "TAI"
+    assert (panel.found, panel.atom) == ((MORE_A,), MORE_A)
+    panel.search = "3"
+    assert panel.atom == RARE_A
+    panel.search = "giraffe"
+    assert (panel.found, panel.atom) == ((), RARE_A)
+    assert "No atom matches “giraffe”" in panel.status
+    panel.press("Escape")
+    assert panel.search == ""
+
+
+def test_the_file_has_every_atom(panel: CorpusPanel, tmp_path: object) -> None:
+    """Tested or not; numbers read back exactly enough; a label is no formula."""
+    panel.export_folder = str(tmp_path)
+    panel._write_csv()
+    assert "6 atoms" in panel.status
+    rows = list(csv.DictReader(io.StringIO(panel.to_csv())))
+    assert [int(row["atom"]) for row in rows] == list(range(6))
+    assert [float(row["share of old"]) for row in rows] == [1.0, 0.9, 0.1, 0.25, 0.025, 0.0]
+    assert float(rows[MORE_A]["q"]) == pytest.approx(panel.summary.table.at[MORE_A, "q"], rel=1e-5)
+    assert rows[ONCE]["q"] == ""
+    assert rows[MORE_B]["label"] == f"'{HOSTILE}"
+
+
+def test_labels_are_words_and_not_markup(panel: CorpusPanel) -> None:
+    """In the heading, in what pointing says, in names in the figure."""
+    assert "<b>x</b>" not in panel._heading.value
+    texts = [text for trace in panel.plot.data for text in (trace.text or ())]
+    assert any("&lt;b&gt;x" in text for text in texts)
+    assert not any("<b>x" in text for text in texts)
+
+
+def test_a_panel_opens_as_it_was_left(
+    panel: CorpusPanel, corpora: tuple[Documents, Documents]
+) -> None:
+    """Limits, order, search and atom."""
+    panel.by, panel.min_share, panel.search, panel.atom = "relative", 0.2, "tail", MORE_B
+    other = CorpusPanel(*corpora, ("old", "new"), atom=ALL)
+    assert other.atom == ALL
+    other.restore(panel.state())
+    assert other.state() == panel.state()
+    assert other.table.cells == panel.table.cells
+    other.close()
+
+
+# --- texts ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def texts() -> tuple[Documents, Documents]:
+    """Short stories about a storm and about a song, three of each, twice."""
+    storm = ["The storm ruined the gate.", "A storm came and he wept.", "The storm burned down."]
+    song = ["She sang a song.", "A cheerful song was sung.", "The song made her glad."]
+    model, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    docs = documents(model, sae, [*storm * 2, *song * 2], "resid_post.3", progress=False)
+    return docs.subset(slice(6)), docs.subset(slice(6, 12))
+
+
+def test_words_are_set_beside_the_atoms(texts: tuple[Documents, Documents]) -> None:
+    """As diff counts them; the token of the peak alone is shaded, and pointing elsewhere says why."""
+    panel = sw.CorpusPanel(*texts, ("storm", "song"), min_count=3)
+    panel.wait()
+    assert not panel.problem, panel.status
+    wanted = sn.uses.diff(*texts, min_count=3)
+    found = panel.summary.table.loc[wanted.table["atom"]]
+    assert found["word"].tolist() == wanted.table["word"].tolist()
+    assert len(panel.summary.simpler) == len(wanted.simpler)
+    assert "words differ by the same limit" in panel.numbers
+    panel.search = "storm"
+    assert panel.summary.table.loc[list(panel.found), "word"].eq("storm").all()
+    assert panel.table.headers[-2:] == ["word at peak", "word differs"]
+    assert "Counting words instead: “storm”" in panel._heading.value
+    strip = panel.views[0].component
+    known = np.isfinite(np.frombuffer(strip.token_strengths, np.float32))
+    assert known.sum() == len(strip.tokens)
+    assert "not kept (only the peak is)" in strip.static_html()
+    panel.close()
+
+
+def test_corpora_that_do_not_belong_together_are_refused(
+    corpora: tuple[Documents, Documents], texts: tuple[Documents, Documents]
+) -> None:
+    """Another model, hook point, tokenizer, pool or number of atoms; too few; names that are one."""
+    a, b = texts
+    for other, what in (
+        (corpora[0], "model"),
+        (replace(b, hook_point="resid_post.1"), "hook point"),
+        (replace(b, pool="mean"), "pool"),
+        (replace(b, matrix=b.matrix[:, :-1]), "number of atoms"),
+        (b.subset([0]), "at least 2 documents"),
+        (b.subset([]), "at least 2 documents"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            CorpusPanel(a, other)
+    token = next(iter(b.context.vocabulary))
+    renamed = replace(b.context, vocabulary={token: "another"})
+    with pytest.raises(ValueError, match="one tokenizer"):
+        CorpusPanel(a, replace(b, context=renamed))
+    for names in (("a", "a"), ("a",), ("a", " ")):
+        with pytest.raises(ValueError, match="two different names"):
+            CorpusPanel(*corpora, names)
+    with pytest.raises(IndexError):
+        CorpusPanel(*corpora, atom=6)
+
+
+# --- the figure ---------------------------------------------------------------------------------------
+
+
+def test_points_of_one_place_are_drawn_once_and_counted() -> None:
+    """Sixteen thousand alike are one point; what is no number is none; names lie over nothing."""
+    x = np.concatenate([np.zeros(16_000), [0.5, -0.5, np.nan, 0.3]])
+    q = np.concatenate([np.ones(16_000), [1e-9, 1e-6, 1e-9, np.nan]])
+    drawn = volcano(x, q, max_q=0.05, sides=("A", "B"), x="difference", names={16_000: "<b>"})
+    assert [part.tolist() for part in drawn.points] == [[0], [16_000], [16_001]]
+    hidden = drawn.figure.data[UNSURE].text[0]
+    assert hidden.endswith("and 15999 more at this place")
+    assert drawn.figure.data[SECOND].y == pytest.approx([6.0])
+    assert [text.strip("\u2002") for text in drawn.figure.data[4].text] == ["&lt;b&gt;"]

@@ -1,0 +1,12 @@
+"""CorpusPanel: how two corpora differ, atom by atom, with examples of both sides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.corpora._panel import CorpusPanel as CorpusPanel
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
