@@ -1,9 +1,12 @@
 """What a test set covers, repeats and shares with another, by the atoms that fire in it.
 
-Footprint F: the atoms that fire in at least one document. Source: Qwen-Scope, arXiv 2605.11887, which takes
-what is active at the last token; ours is what fires anywhere in a document. Its c_n, the expected share of F
-in n random documents, has a closed form, Σ_{j∈F} 1 − C(N − m_j, n) / C(N, n) over #F for atoms of m_j
-documents, and so has the mean over n, (N + 1) / N · mean_{j∈F} m_j / (m_j + 1): nothing is drawn.
+Footprint F: the atoms that at least one document has among its strongest. Source: Qwen-Scope, arXiv
+2605.11887, which takes the k atoms that are active at the last token; ours takes the strongest of the whole
+document, by the size of their pooled strength. Not all that fire: a text of sixty tokens has half of the atoms
+of a small SAE somewhere, so that all test sets have all atoms, and none repeats more than another. Its c_n,
+the expected share of F in n random documents, has a closed form, Σ_{j∈F} 1 − C(N − m_j, n) / C(N, n) over #F
+for atoms of m_j documents, and so has the mean over n, (N + 1) / N · mean_{j∈F} m_j / (m_j + 1): nothing is
+drawn.
 """
 
 from __future__ import annotations
@@ -17,13 +20,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.checks import check_count, checked
-from sae_nb.uses._documents import Documents, check_same_kind, check_several
+from sae_nb.uses._documents import Documents, check_same_kind, check_several, strongest_entries
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from scipy.sparse import csr_matrix
 
 _POINTS = 50
+STRONGEST = 32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -46,23 +50,52 @@ class Redundancy:
 
 
 @checked
-def footprint(docs: Documents, *, min_count: int = 1) -> Int[np.ndarray, " m"]:
-    """Return the atoms that fire in at least `min_count` documents, ascending.
+def footprint(
+    docs: Documents, *, min_count: int = 1, strongest: int | None = STRONGEST
+) -> Int[np.ndarray, " m"]:
+    """Return the atoms that at least `min_count` documents have among their strongest, ascending.
+
+    Parameters
+    ----------
+    strongest
+        Atoms of each document that count, by |pooled strength|; None: all that fire.
 
     Raises
     ------
-    ValueError: If `min_count` is not at least 1.
+    ValueError: If `min_count` or `strongest` is not at least 1.
     """
-    return np.flatnonzero(docs.counts >= check_count(min_count, name="min_count"))
+    check_count(min_count, name="min_count")
+    return np.flatnonzero(_n_with(_marked(docs, strongest)) >= min_count)
+
+
+def _marked(docs: Documents, strongest: int | None) -> csr_matrix:
+    """1 where an atom is among the strongest of a document, (n, n_atoms)."""
+    from scipy.sparse import csr_matrix
+
+    if strongest is None:
+        return docs.present
+    check_count(strongest, name="strongest")
+    lengths = np.diff(docs.matrix.indptr)
+    owner = np.repeat(np.arange(len(docs)), lengths)
+    kept = strongest_entries(owner, docs.matrix.data, strongest)
+    indptr = np.concatenate([[0], np.cumsum(np.minimum(lengths, strongest))])
+    ones = np.ones(len(kept), np.float32)
+    return csr_matrix((ones, docs.matrix.indices[kept], indptr), shape=docs.matrix.shape)
 
 
 @checked
-def redundancy(docs: Documents) -> Redundancy:
+def redundancy(docs: Documents, *, strongest: int | None = STRONGEST) -> Redundancy:
     """Say how much of a test set random parts of it already cover.
+
+    Parameters
+    ----------
+    strongest
+        Atoms of each document that count, by |pooled strength|; None: all that fire, which says little of
+        texts that have a large share of all atoms each.
 
     Raises
     ------
-    ValueError: If there are fewer than two documents, or no atom fires in any.
+    ValueError: If there are fewer than two documents, no atom fires in any, or `strongest` is not at least 1.
 
     Example
     -------
@@ -81,12 +114,12 @@ def redundancy(docs: Documents) -> Redundancy:
 
     check_several(docs)
     _check_any(docs, "docs")
-    n = len(docs)
+    n, counts = len(docs), _n_with(_marked(docs, strongest))
     sizes = np.unique(np.linspace(1, n, min(n, _POINTS)).round().astype(int))
-    rows = [_repeated("atoms", docs.counts, n)]
+    rows = [_repeated("atoms", counts, n)]
     if docs.has_texts:
         rows.append(_repeated("words", _n_with(docs.words[0]), n))
-    coverage = [expected_coverage(docs.counts, n, int(size)) for size in sizes]
+    coverage = [expected_coverage(counts, n, int(size)) for size in sizes]
     return Redundancy(
         value=float(rows[0]["redundancy"]),
         curve=pd.DataFrame({"n": sizes, "coverage": coverage}),
@@ -124,16 +157,26 @@ def _check_any(docs: Documents, name: str) -> None:
 
 
 @checked
-def overlap(test_sets: Mapping[str, Documents], *, min_count: int = 1) -> DataFrame:
+def overlap(
+    test_sets: Mapping[str, Documents],
+    *,
+    min_count: int = 1,
+    strongest: int | None = STRONGEST,
+) -> DataFrame:
     """Return how much of each test set's footprint lies in each other's.
 
     A row per ordered pair: a, b, overlap #(F_a ∩ F_b) / #F_a, of_smaller (over the smaller footprint), and
     words, the same of the words of texts (NaN of images), which is what a simpler method says.
 
+    Parameters
+    ----------
+    min_count, strongest
+        As in `footprint`.
+
     Raises
     ------
-    ValueError: If there are fewer than two test sets, one is empty, or they are of different places, SAEs or
-        pools.
+    ValueError: If there are fewer than two test sets, one is empty, they are of different places, SAEs or
+        pools, or a number is out of range.
     """
     import pandas as pd
 
@@ -146,7 +189,8 @@ def overlap(test_sets: Mapping[str, Documents], *, min_count: int = 1) -> DataFr
         check_same_kind(first, docs)
         _check_any(docs, name)
     prints = {
-        name: set(footprint(docs, min_count=min_count).tolist()) for name, docs in test_sets.items()
+        name: set(footprint(docs, min_count=min_count, strongest=strongest).tolist())
+        for name, docs in test_sets.items()
     }
     words = {name: set(d.words[1]) if d.has_texts else set() for name, d in test_sets.items()}
     rows = []
@@ -190,15 +234,23 @@ class Selection:
 
 
 @checked
-def select(docs: Documents, n: int) -> Selection:
+def select(docs: Documents, n: int, *, strongest: int | None = STRONGEST) -> Selection:
     """Choose n documents that together have as much of the footprint as greedy steps reach.
 
     Each step takes the document with the most atoms not covered yet, which reaches at least 1 − 1/e of the best
     choice (Nemhauser, Wolsey and Fisher, 1978). A document that would add nothing is still taken.
 
+    Parameters
+    ----------
+    n
+        Documents to choose.
+    strongest
+        As in `footprint`.
+
     Raises
     ------
-    ValueError: If there are fewer than two documents or fewer than n, or no atom fires.
+    ValueError: If there are fewer than two documents or fewer than n, no atom fires, or `strongest` is not at
+        least 1.
 
     Example
     -------
@@ -218,15 +270,16 @@ def select(docs: Documents, n: int) -> Selection:
     check_several(docs)
     check_count(n, name="n", at_most=len(docs))
     _check_any(docs, "docs")
-    chosen = _greedy(docs.present, n)
-    size = max(int((docs.counts > 0).sum()), 1)
+    marked = _marked(docs, strongest)
+    counts = _n_with(marked)
+    chosen, size = _greedy(marked, n), max(int((counts > 0).sum()), 1)
     columns = {
         "n": np.arange(1, n + 1),
-        "coverage": _covered(docs.present, chosen) / size,
-        "random": [expected_coverage(docs.counts, len(docs), i) for i in range(1, n + 1)],
+        "coverage": _covered(marked, chosen) / size,
+        "random": [expected_coverage(counts, len(docs), i) for i in range(1, n + 1)],
     }
     if docs.has_texts:
-        columns["words"] = _covered(docs.present, _greedy(docs.words[0], n)) / size
+        columns["words"] = _covered(marked, _greedy(docs.words[0], n)) / size
     return Selection(chosen=chosen, table=pd.DataFrame(columns))
 
 

@@ -155,6 +155,31 @@ def test_redundancy_rises_with_copies_and_overlap_is_not_symmetric() -> None:
     assert sn.uses.footprint(a).tolist() == [0, 1]
 
 
+def test_what_fires_everywhere_does_not_hide_copies() -> None:
+    """Every document has every atom a little: only its strongest two are its own."""
+    own = torch.eye(20).repeat_interleave(2, dim=1)  # document i has atoms 2i and 2i + 1
+    values = {
+        strongest: [
+            sn.uses.redundancy(
+                planted((0.1 + own)[torch.arange(20) % n]), strongest=strongest
+            ).value
+            for n in (20, 5)
+        ]
+        for strongest in (2, None)
+    }
+    assert values[2][0] == pytest.approx(21 / 40)  # no two share an atom
+    assert values[2][1] == pytest.approx(21 / 20 * 4 / 5)  # each of four
+    assert values[None][0] == values[None][1] == pytest.approx(1.0)
+    docs = planted(0.1 + own)
+    assert sn.uses.footprint(docs, strongest=2, min_count=2).tolist() == []
+    assert sn.uses.select(docs, 3, strongest=2).table.coverage.tolist() == pytest.approx(
+        [0.05, 0.1, 0.15]
+    )
+    halves = {"a": docs.subset(slice(10)), "b": docs.subset(slice(10, 20))}
+    assert sn.uses.overlap(halves, strongest=2).overlap.tolist() == [0.0, 0.0]
+    assert sn.uses.overlap(halves, strongest=None).overlap.tolist() == [1.0, 1.0]
+
+
 def test_greedy_choice_takes_what_adds_most() -> None:
     """By brute force at every step; random parts cover less."""
     x = drawn(25, 30, 0.2, seed=4)
