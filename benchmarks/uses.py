@@ -1,6 +1,7 @@
-"""What whole documents cost: `documents` against capture and encode of the same rows, and large corpora compared.
+"""What whole documents cost: `documents` against capture and encode of the same rows, and large corpora.
 
-Run `python benchmarks/uses.py`. The first table is in CPU seconds, alternating, the median of ratios; goal 1.15.
+Run `python benchmarks/uses.py`. The first table is in CPU seconds, alternating, the median of ratios; goal
+1.15.
 The second is of a planted corpus that never saw a model: 50 000 documents of at most 64 of 65 536 atoms, and of
 64 words, drawn by Zipf's law; goals 10 s for `diff` and for `cooccurrence`.
 """
