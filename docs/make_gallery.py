@@ -411,10 +411,9 @@ def entries() -> list[Entry]:
             "corpora",
             *twice("sad stories against glad ones"),
             corpora,
-            "Which atoms are in more of the sad stories, which in more of the glad ones, and how sure that is.",
-            bars,
-            "06_panels",
-            axes="x y",
+            "Of each atom that differs, the stories of both kinds in which it is strongest, its peak marked.",
+            ".sae-nb-sides",
+            atoms,
         ),
         Entry(
             "quiz",
