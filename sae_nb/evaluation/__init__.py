@@ -197,7 +197,7 @@ if TYPE_CHECKING:  # for the other rooms
         permuted_difference as permuted_difference,
         wilson_interval as wilson_interval,
     )
-    from sae_nb.evaluation.concepts._probe_fits import SAE as SAE
+    from sae_nb.evaluation.concepts._probe_fits import SAE as SAE, auroc as auroc
     from sae_nb.evaluation.dictionary._matching import (
         HUNGARIAN_UP_TO as HUNGARIAN_UP_TO,
         auction as auction,

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
         concept_curves as concept_curves,
     )
     from sae_nb.vision._heads import ConceptHead as ConceptHead, concept_head as concept_head
+    from sae_nb.vision._robustness import (
+        Robustness as Robustness,
+        corrupt as corrupt,
+        robustness as robustness,
+    )
     from sae_nb.vision._sobol import SobolIndices as SobolIndices, sobol as sobol
 else:
     __getattr__, __dir__, __all__ = door(__name__)

@@ -331,7 +331,7 @@ def feature_complexity(
     codes = sae.encode(here).to_scipy().tocsc()
     sample = here.sample.cpu()
     n = int(sample.max()) + 1
-    pool = _averages(sample, n)
+    pool = averages(sample, n)
     if chosen is None:
         fires = np.asarray((abs(pool) @ abs(codes) > 0).sum(axis=0)).ravel()
         chosen = [
@@ -377,7 +377,7 @@ def _before(model: LiveModel, point: Any) -> list[str]:
     return first + [str(p) for p in points if p.kind == "resid_post" and p.layer < point.layer]
 
 
-def _averages(sample: Tensor, n: int) -> Any:
+def averages(sample: Tensor, n: int) -> Any:
     """(n, rows) sparse: the mean over each sample's rows."""
     from scipy.sparse import csr_matrix
 

@@ -487,6 +487,10 @@ RECIPES: dict[str, Make] = {
         "model": kit.vit, "sae": kit.vit_sae, "images": kit.pictures, "hook_point": "resid_post.9", "n_concepts": 2},
     "vision.craft": lambda kit: {
         "model": kit.vit, "images": kit.pictures, "hook_point": "resid_post.9", "n_concepts": 2},
+    "vision.corrupt": lambda kit: {"images": kit.pictures, "kind": "blur", "strength": 0.5},
+    "vision.robustness": lambda kit: {
+        "model": kit.vit, "sae": kit.vit_sae, "images": sn.data.scenes(10).images, "hook_point": "resid_post.2",
+        "reference": sn.data.scenes(10).images, "corruptions": ["noise"], "strengths": [0.5], "n_bootstrap": 2},
     "vision.sobol": lambda kit: {"head": kit.answer, "codes": kit.x.abs(), "n_designs": 4},
     "sae_nb_widgets.AtomBrowser": _on(sae="sae", acts="acts"),
     "sae_nb_widgets.AtomQuiz": _on(sae="sae", acts="acts"),
