@@ -132,7 +132,7 @@ def blindspots_real(
     numbers = {}
     for factor in FACTORS:
         rows = [
-            removed(real, other, *(getattr(s, factor).numpy() == v for s in drawn), seed)
+            removed(real, other, *(getattr(s, factor).numpy() == v for s in drawn), seed)  # type: ignore[call-arg]
             for v in range(n_values)
         ]
         for name in rows[0]:
