@@ -236,8 +236,13 @@ class Documents:
 
     def _tokens(self, document: int) -> list[str]:
         ids = self.context.token_ids.sample(int(self.sample[document])).tolist()  # type: ignore[union-attr]
-        names = [self.context.vocabulary.get(one, "") for one in ids]
-        return ["" if is_special(name) else name for name in names]
+        return [self._names.get(one, "") for one in ids]
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        """The text of every token id; empty of special ones."""
+        vocabulary = self.context.vocabulary
+        return {one: "" if is_special(name) else name for one, name in vocabulary.items()}
 
     @cached_property
     def words(self) -> tuple[csr_matrix, tuple[str, ...]]:
