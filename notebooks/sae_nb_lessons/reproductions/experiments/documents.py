@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 import sae_nb as sn
 from sae_nb.uses import Documents
 
-SHORT = {"n": 100, "draws": 2, "size": 20}
+SHORT = {"n": 120, "draws": 2, "size": 40}
 POINT = "resid_post.3"
 SAD = {"70 against 30 %": 0.7, "60 against 40 %": 0.6, "55 against 45 %": 0.55}
 KINDS = (1.0, 0.8, 0.6, 0.4, 0.25, 0.15, 0.1, 0.05)
