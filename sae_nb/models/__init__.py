@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # for the other rooms
         is_offline as is_offline,
         snapshot as snapshot,
     )
+    from sae_nb.models._generation import step_by_step as step_by_step
     from sae_nb.models._hook_points import (
         Side as Side,
         check_writable as check_writable,

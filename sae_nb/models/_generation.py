@@ -6,7 +6,7 @@ lengths are padded on the left, so that every row's last column is its newest to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,30 @@ def continue_texts(
             f"Prompt and new tokens must fit in the {limit} tokens {model.name} can read, got "
             f"{longest} + {max_new_tokens}. Shorten the prompt or lower `max_new_tokens`."
         )
+    new = _continued(model, prompts, max_new_tokens, _choice(temperature, seed), use_cache)
+    if return_ids or model.tokenizer is None:
+        ids = [torch.cat((p, n)) if echo else n for p, n in zip(prompts, new, strict=True)]
+        return ids[0] if single else ids
+    texts = [_text(model, p, n, echo) for p, n in zip(prompts, new, strict=True)]
+    return texts[0] if single else texts
+
+
+def step_by_step(
+    model: LiveModel, prompt: Any, n_new: int, temperature: float = 0.0, seed: int | None = None
+) -> Iterator[int]:
+    """Continue one prompt as `continue_texts` does, a forward pass whenever the next token is asked for.
+
+    Interventions may come and go between two tokens; what fits in the context is the caller's to check.
+    """
+    _check_generates(model)
+    (ids,), _ = _prompt_ids(model, prompt)
+    text = _left_padded(model, [ids])
+    for chosen in _steps(model, text, n_new, _choice(temperature, seed), True):
+        yield int(chosen[0])
+
+
+def _choice(temperature: float, seed: int | None) -> Choice:
+    """The likeliest token, or one that is drawn."""
     # On the CPU, so that a seed gives the same text on every device.
     generator = None if seed is None else torch.Generator().manual_seed(seed)
 
@@ -60,12 +84,7 @@ def continue_texts(
         chances = torch.softmax(logits.float().cpu() / temperature, dim=-1)
         return torch.multinomial(chances, 1, generator=generator)[:, 0].to(logits.device)
 
-    new = _continued(model, prompts, max_new_tokens, choose, use_cache)
-    if return_ids or model.tokenizer is None:
-        ids = [torch.cat((p, n)) if echo else n for p, n in zip(prompts, new, strict=True)]
-        return ids[0] if single else ids
-    texts = [_text(model, p, n, echo) for p, n in zip(prompts, new, strict=True)]
-    return texts[0] if single else texts
+    return choose
 
 
 def _check_generates(model: LiveModel) -> None:
@@ -180,22 +199,32 @@ def _left_padded(model: LiveModel, prompts: list[Tensor]) -> _Text:
 
 
 def _grow(model: LiveModel, text: _Text, n_new: int, choose: Choice, use_cache: bool) -> None:
+    with model.lock:
+        for _ in _steps(model, text, n_new, choose, use_cache):
+            pass
+
+
+def _steps(
+    model: LiveModel, text: _Text, n_new: int, choose: Choice, use_cache: bool
+) -> Iterator[Tensor]:
+    """Append a token to every row and yield them, again and again; the lock is held for a step only."""
     names = facts.forward_names(model.module)
     cached = use_cache and not model.remote and {"past_key_values", "use_cache"} <= names
     ends = torch.tensor(
         sorted(facts.end_token_ids(model.module, model.tokenizer)), device=text.ids.device
     )
     cache: Any = None
-    with model.lock, torch.no_grad():
-        for step in range(n_new):
-            states = [text.state(s) for s in ([step] if cached else range(step + 1))]
+    for step in range(n_new):
+        states = [text.state(s) for s in ([step] if cached else range(step + 1))]
+        with model.lock, torch.no_grad():
             raw = run_edited(model, *_arguments(text, states, names, cached, cache), states)
-            cache = getattr(raw, "past_key_values", None)
-            chosen = choose(model.main_output(raw)[:, -1])
-            chosen = torch.where(text.alive, chosen, model.pad_id)
-            text.append(chosen, text.alive & ~torch.isin(chosen, ends.to(chosen.dtype)))
-            if not bool(text.alive.any()):
-                return
+        cache = getattr(raw, "past_key_values", None)
+        chosen = choose(model.main_output(raw)[:, -1])
+        chosen = torch.where(text.alive, chosen, model.pad_id)
+        text.append(chosen, text.alive & ~torch.isin(chosen, ends.to(chosen.dtype)))
+        yield chosen
+        if not bool(text.alive.any()):
+            return
 
 
 def _arguments(

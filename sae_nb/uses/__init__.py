@@ -24,8 +24,17 @@ if TYPE_CHECKING:
     from sae_nb.uses._diff import Diff as Diff, diff as diff
     from sae_nb.uses._documents import Documents as Documents
     from sae_nb.uses._or_rule import OrRule as OrRule, or_rule as or_rule
+    from sae_nb.uses._penalty import Penalty as Penalty, penalty as penalty
     from sae_nb.uses._reading import documents as documents
+    from sae_nb.uses._repetition import Repetition as Repetition, repetition as repetition
     from sae_nb.uses._retrieve import Retrieval as Retrieval, retrieve as retrieve
+    from sae_nb.uses._rise import (
+        Rise as Rise,
+        RiseEffect as RiseEffect,
+        rise as rise,
+        rise_effect as rise_effect,
+    )
+    from sae_nb.uses._watch import Moment as Moment, watch as watch
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import check_one_place, describe_ids
+from sae_nb.checks import as_tensor
 from sae_nb.steering import Where, check_hook_point, check_width, latents, splice
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def output_ids(model: LiveModel, output: Any, *, name: str) -> Int[Tensor, " n"]
         if model.tokenizer is None:
             raise TypeError(f"`{name}` must be token ids: {model.name} has no tokenizer. Pass ids.")
         output = model.tokenizer(output, add_special_tokens=False)["input_ids"]
-    ids = torch.as_tensor(output)
+    ids = as_tensor(output, name=name)
     if ids.ndim != 1 or not len(ids) or ids.is_floating_point():
         raise ValueError(
             f"`{name}` must be a text of at least one token, or its ids, got {output!r}. Pass what the "

@@ -118,6 +118,11 @@ class Kit:
     docs = cached_property(
         lambda self: sn.uses.documents(self.model, self.sae, self.x, "0", progress=False)
     )
+    rise = cached_property(
+        lambda self: sn.uses.rise(
+            self.gpt, self.gpt_sae, ["A cat. It sat. It ran."], "resid_post.1", {"sat": "sat"}
+        )
+    )
     codes = cached_property(lambda self: self.sae.encode(self.x))
     truth = cached_property(lambda self: self.sae.encode(self.x + 0.1))
     without = cached_property(lambda self: self.codes)
@@ -474,9 +479,21 @@ RECIPES: dict[str, Make] = {
     "uses.footprint": _on(docs="docs"),
     "uses.or_rule": _on(docs="docs", labels="on"),
     "uses.overlap": lambda kit: {"test_sets": {"a": kit.docs, "b": kit.docs}},
+    "uses.penalty": lambda kit: {
+        "model": kit.gpt, "sae": kit.gpt_sae, "atoms": [1, 2], "hook_point": "resid_post.1"},
     "uses.redundancy": _on(docs="docs"),
+    "uses.repetition": lambda kit: {
+        "model": kit.gpt, "sae": kit.gpt_sae, "texts": ["a cat a cat a cat a cat"], "hook_point": "resid_post.1"},
     "uses.retrieve": lambda kit: {"docs": kit.docs, "query": 1},
+    "uses.rise": lambda kit: {
+        "model": kit.gpt, "sae": kit.gpt_sae, "texts": ["A cat. It sat."], "hook_point": "resid_post.1",
+        "rules": {"sat": "sat"}},
+    "uses.rise_effect": lambda kit: {
+        "model": kit.gpt, "sae": kit.gpt_sae, "found": kit.rise, "prompts": ["A cat."], "behaviour": "sat",
+        "max_new_tokens": 2},
     "uses.select": _on(docs="docs", n="n"),
+    "uses.watch": lambda kit: {
+        "model": kit.gpt, "sae": kit.gpt_sae, "prompt": "The cat", "hook_point": "resid_post.1", "atoms": [1]},
     "vision.blindspots": lambda kit: {"docs_a": kit.docs, "docs_b": kit.docs, "n_permutations": 20},
     "vision.complexity_of": lambda kit: {"layers": [kit.x], "features": kit.x[:, :2].contiguous()},
     "vision.feature_complexity": lambda kit: {
@@ -640,6 +657,7 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         {"wait": lambda kit: {"timeout": 5.0}, "live": lambda kit: {"index": 0}, "snapshot": lambda kit: {"index": 0},
          "add_callback": lambda kit: {"callback": print}},
     ),
+    "uses.Rise": (lambda kit: kit.rise, {"atoms_of": lambda kit: {"behaviour": "sat"}, "plot": lambda kit: {"n": 1}}),
     "uses.Documents": (
         lambda kit: kit.docs,
         {"subset": lambda kit: {"rows": [0, 1]}, "top": _on(atom="atom"), "examples": _on(atom="atom")},

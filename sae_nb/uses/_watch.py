@@ -1,0 +1,147 @@
+"""Watch atoms while a model writes: the strength of each at every token, as soon as it has been read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.checks import check_atom, check_count, check_real, check_seed, checked
+from sae_nb.models import step_by_step
+from sae_nb.steering import latents, splice
+from sae_nb.uses._writing import check_length, check_writer, prompt_ids, token_names
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import LiveModel
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Moment:
+    """One token of a text, and how strongly each watched atom fires there; `watch` yields them."""
+
+    position: int
+    """Within the text; the prompt's first token is 0."""
+
+    token_id: int
+    token: str
+    """Its text, or its number where there is no tokenizer."""
+
+    new: bool
+    """Whether the model wrote it, and not the prompt."""
+
+    strengths: Float[np.ndarray, " watched"]
+    """NaN at the first token, an attention sink that no SAE has learned."""
+
+
+@checked(leave=("prompt",))
+def watch(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    prompt: Any,
+    hook_point: str,
+    atoms: int | Sequence[int],
+    *,
+    max_new_tokens: int = 40,
+    temperature: float = 0.0,
+    seed: int | None = None,
+) -> Iterator[Moment]:
+    """Let a model write and yield, token by token, how strongly some atoms fire.
+
+    Nothing runs before a token is asked for and nothing but the newest is kept, so stopping early costs
+    nothing. Edits in force when a token is asked for hold for that token: what is read is what passes after
+    them, and atoms may be suppressed in the middle of a text. The model is free between two tokens.
+
+    Parameters
+    ----------
+    prompt
+        One text, or token ids; its tokens come first.
+    atoms
+        Those to watch, in the order of `strengths`.
+    max_new_tokens, temperature, seed
+        As in `model.generate`, which writes the same text. The text ends before an end-of-text token.
+
+    Raises
+    ------
+    TypeError: If the model writes no text.
+    ValueError: If prompt and new tokens do not fit in the context, or the SAE cannot be read row by row.
+    HookPointNotFound, IndexError: If there is no such hook point or atom.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> model, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    >>> moments = watch(model, sae, "The list of", "resid_post.3", [454, 25], max_new_tokens=5)
+    >>> "".join(moment.token for moment in moments if moment.new)
+    ' the lists of the'
+    """
+    check_writer(model, sae, hook_point)
+    if model.remote:
+        raise ValueError(
+            f"`watch` reads token by token, and {model.name!r} runs remotely. Load it here, or capture "
+            "what it wrote."
+        )
+    listed = [atoms] if isinstance(atoms, int) else list(atoms)
+    watched = [check_atom(atom, sae.n_atoms) for atom in listed]
+    if not watched:
+        raise ValueError("`atoms` must name at least one atom, got none.")
+    check_count(max_new_tokens, name="max_new_tokens")
+    if not 0 <= check_real(temperature, name="temperature") < float("inf"):
+        raise ValueError(f"`temperature` must be at least 0, got {temperature}.")
+    seed = None if seed is None else check_seed(seed)
+    ids = prompt_ids(model, prompt)
+    check_length(model, len(ids) + max_new_tokens, "Prompt and new tokens")
+    # Made here, so that what is wrong is said at the call and not at the first token.
+    reader = _Reader(sae, watched)
+    # One pass more than there are new tokens: a token is read in the pass after the one that chose it.
+    steps = step_by_step(model, ids, max_new_tokens + 1, temperature, seed)
+    return _moments(model, hook_point, reader, steps, ids)
+
+
+class _Reader:
+    """Strengths of the watched atoms in the columns that passed last; changes nothing."""
+
+    def __init__(self, sae: SparseAutoencoder, atoms: Sequence[int]) -> None:
+        self.sae, self.atoms = sae, atoms
+        self.columns = torch.empty(1, 0, sae.d_in)
+
+    def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        """Keep what passes."""
+        self.columns = x.detach()
+        return x
+
+    def take(self, n: int) -> Float[np.ndarray, "n watched"]:
+        """Strengths in the last `n` columns; a model without a cache shows all of them every time."""
+        rows = self.columns[0, -n:].to(self.sae.dictionary)
+        with torch.no_grad():
+            return latents(self.sae.encode(rows), self.atoms).float().cpu().numpy()
+
+
+def _moments(
+    model: LiveModel,
+    hook_point: str,
+    reader: _Reader,
+    steps: Iterator[int],
+    ids: Int[Tensor, " n"],
+) -> Iterator[Moment]:
+    position = 0
+    n_prompt = len(ids)
+    while True:
+        with model.lock, splice(model, hook_point, reader, backend="hooks"):
+            chosen = next(steps, None)
+        if chosen is None:
+            return
+        strengths = reader.take(len(ids))
+        for token_id, name, row in zip(ids.tolist(), token_names(model, ids), strengths):
+            if position == 0:
+                row = np.full_like(row, np.nan)
+            yield Moment(
+                position=position, token_id=token_id, token=name, new=position >= n_prompt, strengths=row
+            )  # fmt: skip
+            position += 1
+        ids = torch.tensor([chosen])
