@@ -179,9 +179,12 @@ else:
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.evaluation._comparing import held_out as held_out
     from sae_nb.evaluation.causal._outcomes import (
+        Outcome as Outcome,
         Target as Target,
+        answer_of as answer_of,
         outcome_index as outcome_index,
         outcome_name as outcome_name,
+        outcome_of as outcome_of,
         repeated_share as repeated_share,
         surprise as surprise,
     )

@@ -1,4 +1,4 @@
-"""Geometry of atoms and rows: layouts in the plane, local dimension, nested directions."""
+"""Geometry of atoms and rows: layouts in the plane, local dimension, nested directions, cones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.geometry._cones import Containment as Containment, containment as containment
     from sae_nb.geometry._dimension import (
         direction_dimension as direction_dimension,
         effective_rank as effective_rank,

@@ -34,6 +34,11 @@ if TYPE_CHECKING:  # for the other rooms
         is_offline as is_offline,
         snapshot as snapshot,
     )
+    from sae_nb.models._freezing import (
+        Frozen as Frozen,
+        check_frozen as check_frozen,
+        intervening as intervening,
+    )
     from sae_nb.models._generation import step_by_step as step_by_step
     from sae_nb.models._hook_points import (
         Side as Side,

@@ -64,20 +64,30 @@ class _Listening(TorchFunctionMode):
 
 def _attention(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attention:
     """The pattern and the values of a call, for the first of its batch."""
-    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-    given = dict(zip(names, args, strict=False)) | kwargs
-    query, key, value = (given[name][0].detach().float() for name in names[:3])
-    shared = len(query) // len(key)  # heads that share keys and values
-    key, value = key.repeat_interleave(shared, 0), value.repeat_interleave(shared, 0)
+    value = _given(args, kwargs)["value"][0].detach().float()
+    pattern = attention_pattern(args, kwargs)[0]
+    return Attention(pattern=pattern, values=value.repeat_interleave(len(pattern) // len(value), 0))
+
+
+def attention_pattern(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Float[Tensor, "batch heads time source"]:
+    """Return what a call of torch's attention multiplies its values by; no gradient, fp32."""
+    given = _given(args, kwargs)
+    query, key = given["query"].detach().float(), given["key"].detach().float()
+    key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)  # heads that share keys
     scale = given.get("scale")
     scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
     mask = given.get("attn_mask")
     if given.get("is_causal"):
-        mask = torch.ones_like(scores, dtype=torch.bool).tril()
-    elif mask is not None:
-        mask = mask[0] if mask.ndim == 4 else mask
+        mask = torch.ones_like(scores[0, 0], dtype=torch.bool).tril()
     if mask is not None and mask.dtype == torch.bool:
         scores = scores.masked_fill(~mask, -torch.inf)
     elif mask is not None:
         scores = scores + mask.float()
-    return Attention(pattern=scores.softmax(dim=-1), values=value)
+    return scores.softmax(dim=-1)
+
+
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+    return dict(zip(names, args, strict=False)) | kwargs

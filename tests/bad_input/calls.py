@@ -270,6 +270,11 @@ RECIPES: dict[str, Make] = {
     "architectures.sparse_code": lambda kit: {"x": kit.x, "dictionary": kit.dictionary, "weight": 1.0, "n_steps": 3},
     "architectures.admm": lambda kit: {"operator": kit.operator, "x": kit.x, "prox": kit.prox, "n_steps": 3},
     "capturing.stream": _on(model="model", inputs="x", hook_point="hook_point"),
+    "circuits.attribution_graph": lambda kit: {
+        "model": kit.gpt, "transcoders": {"resid_post.1": kit.gpt_sae}, "inputs": kit.texts[0], "max_nodes": 2},
+    "circuits.load_graph": lambda kit: {"folder": kit.read_only("graph", sn.circuits.attribution_graph(
+        kit.gpt, {"resid_post.1": kit.gpt_sae}, kit.texts[0], max_nodes=0))},
+    "circuits.AtomTarget": lambda kit: {"hook_point": "mlp_out.1", "position": 1, "atom": 2},
     "classical.Classical": _sae_made(method="PCA"),
     "classical.ITDA": lambda kit: {"d_in": D_IN, "k": 2},
     "classical.SemiNMF": lambda kit: {"d_in": D_IN, "n_atoms": 4},
@@ -368,6 +373,7 @@ RECIPES: dict[str, Make] = {
     "evaluation.which_sae": _on(acts="many"),
     "evaluation.check_fit": lambda kit: {"model": kit.vit, "sae": sn.load_sae("tiny-vit/resid_post.6"), "splice": False},
     "geometry.cluster_points": _on(xy="xy"),
+    "geometry.containment": lambda kit: {"directions": kit.x[:3], "dictionary": kit.x[3:9], "steps": (1, 2)},
     "geometry.mean_cosines": lambda kit: {"x": kit.x, "clusters": np.arange(ROWS) % 3},
     "geometry.manifold_capture": lambda kit: {"codes": kit.codes, "planted": kit.planted, "n_atoms": 4},
     "geometry.UmapProcess": lambda kit: {

@@ -1,0 +1,16 @@
+"""Circuits: which atoms make which others, and through them the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.circuits._attributing import attribution_graph as attribution_graph
+    from sae_nb.circuits._faithfulness import Faithfulness as Faithfulness, Flow as Flow
+    from sae_nb.circuits._files import load_graph as load_graph
+    from sae_nb.circuits._graph import AttributionGraph as AttributionGraph
+    from sae_nb.circuits._passes import AtomTarget as AtomTarget
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

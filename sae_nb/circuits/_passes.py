@@ -1,0 +1,268 @@
+"""The forward pass of a graph, with attention and norms held, and the backward passes from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.capturing import RowPolicy, batch_rows
+from sae_nb.checks import check_atom
+from sae_nb.evaluation import Outcome, answer_of, outcome_of
+from sae_nb.models import Frozen, Intervention, check_frozen, intervening
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.codes import SparseCodes
+    from sae_nb.models import Batch, HookPoint, LiveModel, RunState
+
+
+@dataclass(frozen=True)
+class AtomTarget:
+    """An atom of one of the dictionaries, at a position, as what a graph explains."""
+
+    hook_point: str
+    """That its dictionary writes, such as "mlp_out.3"."""
+
+    position: int
+    atom: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer:
+    """One place that dictionaries write, or an MLP that has none."""
+
+    read: HookPoint | None
+    write: HookPoint
+    sae: SparseAutoencoder | None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it reads where it writes."""
+        return self.sae is not None and self.sae.writes is None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Written:
+    """What one place's atoms read and write on the input; no entry where there is no dictionary."""
+
+    position: Int[Tensor, " entries"]
+    atom: Int[Tensor, " entries"]
+    strength: Float[Tensor, " entries"]
+
+    slopes: Float[Tensor, "entries d_in"]
+    """∂z/∂x of each entry, by the SAE's own encoder."""
+
+    atoms: Float[Tensor, "entries d_out"]
+    """z·d of each entry."""
+
+    error: Float[Tensor, "time d_out"]
+    bias: Float[Tensor, "time d_out"]
+    """What atoms and the dictionary's bias miss, and that bias where the dictionary is in force."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Passes:
+    """The live model, its dictionaries in order, and the input."""
+
+    model: LiveModel
+    layers: tuple[Layer, ...]
+    batch: Batch
+    start: HookPoint
+    """The stream before the first block: what tokens write."""
+
+    written: tuple[Written, ...] = ()
+    """What each place's atoms do on the input."""
+
+    measures: tuple[Callable[[Tensor], Tensor], ...] = ()
+    """Of the answer, a target each; none of an atom."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Wanted:
+    """A target of a graph."""
+
+    name: str
+    weight: float
+    value: Float[Tensor, ""]
+    """With its graph."""
+
+    measure: Callable[[Tensor], Tensor] | None
+    """Of an answer; None for an atom."""
+
+
+class Trace:
+    """One forward pass with everything held, and the backward passes from it."""
+
+    def __init__(self, passes: Passes, drop_first: bool | None) -> None:
+        self.passes, model = passes, passes.model
+        self.exact = all(str(layer.write).startswith("mlp_out.") for layer in passes.layers)
+        self.policy = RowPolicy.for_model(
+            model, drop_first="auto" if drop_first is None else drop_first, keep_special=True
+        )
+        frozen = Frozen()
+        raw, self.leaves, self.reads = self._run(frozen)
+        check_frozen(frozen, model)
+        with torch.enable_grad():
+            self.answer, self.kind = answer_of(model, passes.batch, raw)
+        self.written = tuple(self._written(i) for i in range(len(passes.layers)))
+        self.empty_answer, self.empty_reads = self._with_nothing(frozen)
+
+    def _run(
+        self, frozen: Frozen, leaves: Sequence[Tensor] | None = None
+    ) -> tuple[Any, list[Tensor], list[Tensor]]:
+        """Run the model with what each place writes exchanged for a leaf; the leaves, what each reads."""
+        passes = self.passes
+        cut: dict[int, Tensor] = {}
+        seen: dict[int, Tensor] = {}
+
+        def note(i: int, x: Tensor, _: RunState) -> Tensor:
+            seen[i] = x
+            return x
+
+        def exchange(i: int, x: Tensor, _: RunState) -> Tensor:
+            if i > 0 and (passes.layers[i - 1].read is None or passes.layers[i - 1].is_plain):
+                seen[i - 1] = x
+            new = x.detach() if leaves is None else leaves[i].to(x)[None]
+            cut[i] = new.clone().requires_grad_()
+            return cut[i]
+
+        edits = [
+            Intervention(layer.read, partial(note, i))
+            for i, layer in enumerate(passes.layers)
+            if layer.read is not None and not layer.is_plain
+        ]
+        for i, place in enumerate([passes.start, *(layer.write for layer in passes.layers)]):
+            edits.append(Intervention(place, partial(exchange, i)))
+        with intervening(passes.model, edits), frozen:
+            raw = passes.model.forward(passes.batch, grad=True)
+        return raw, [cut[i] for i in range(len(cut))], [seen[i] for i in range(len(seen))]
+
+    def _with_nothing(self, frozen: Frozen) -> tuple[Tensor, list[Tensor]]:
+        """The answer, and what each place reads, where only biases write."""
+        leaves = [torch.zeros_like(self.leaves[0][0]), *(layer.bias for layer in self.written)]
+        raw, _, reads = self._run(Frozen(frozen.constants), leaves)
+        answer = answer_of(self.passes.model, self.passes.batch, raw)[0]
+        return answer.detach(), [x.detach()[0].float() for x in reads]
+
+    def _written(self, i: int) -> Written:
+        layer, y = self.passes.layers[i], self.leaves[i + 1].detach()[0].float()
+        if layer.sae is None:
+            return _nothing(y)
+        x = self.reads[i].detach()
+        rows = batch_rows(x.cpu(), self.passes.batch, self.policy, str(layer.read)).position
+        rows = rows.to(y.device)
+        read = x[0, rows].float().requires_grad_()
+        with torch.enable_grad():
+            codes = layer.sae.encode(read)
+            slopes = _slopes(codes, read)
+        with torch.no_grad():
+            error, bias = y.clone(), torch.zeros_like(y)
+            error[rows] -= layer.sae.decode(codes.detach()).float()
+            bias[rows] = layer.sae.bias.detach().float()
+            keep = codes.values != 0
+            z, atom = codes.values.detach()[keep].float(), codes.atoms[keep].long()
+            return Written(
+                position=rows[codes.support.rows[keep]],
+                atom=atom,
+                strength=z,
+                slopes=slopes[keep],
+                atoms=z[:, None] * layer.sae.dictionary[atom].float(),
+                error=error,
+                bias=bias,
+            )
+
+    # --- targets ----------------------------------------------------------------------------------
+
+    def outcome(self, name: Any) -> Outcome:
+        """What is measured of the answer; a logit is above the mean of all."""
+        return outcome_of(self.passes.model, self.answer, self.kind, name)
+
+    def of_answer(self, name: str, weight: float, measure: Callable[[Tensor], Tensor]) -> Wanted:
+        """A target that is a number of the answer."""
+        with torch.enable_grad():
+            return Wanted(name=name, weight=weight, value=measure(self.answer), measure=measure)
+
+    def of_atom(self, target: AtomTarget) -> Wanted:
+        """A target that is the strength of an atom, which must fire there."""
+        place = str(self.passes.model.hook_point(target.hook_point))
+        found = [i for i, layer in enumerate(self.passes.layers) if str(layer.write) == place]
+        sae = self.passes.layers[found[0]].sae if found else None
+        if sae is None:
+            raise ValueError(f"`target` must be of a place that has a dictionary, got {place!r}.")
+        written = self.written[found[0]]
+        atom = check_atom(target.atom, sae.n_atoms)
+        here = (written.position == target.position) & (written.atom == atom)
+        if not bool(here.any()):
+            raise ValueError(
+                f"`target` must be an atom that fires, and atom {atom} of {place} does not at position "
+                f"{target.position} of this input."
+            )
+        entry = int(here.nonzero()[0])
+        with torch.enable_grad():
+            value = (self.reads[found[0]][0, target.position].float() * written.slopes[entry]).sum()
+        name = atom_name(place, atom, target.position)
+        return Wanted(name=name, weight=1.0, value=value, measure=None)
+
+    # --- edges ------------------------------------------------------------------------------------
+
+    def into(self, layer: int, entries: Int[Tensor, " b"]) -> list[list[Tensor]]:
+        """Slopes of some entries of a layer by every place before it."""
+        written, read = self.written[layer], self.reads[layer]
+        towards = torch.zeros(len(entries), *read.shape, dtype=read.dtype, device=read.device)
+        at = torch.arange(len(entries), device=read.device)
+        towards[at, 0, written.position[entries]] = written.slopes[entries].to(read)
+        return self.slope(read, towards, layer)
+
+    def slope(self, of: Tensor, towards: Tensor | None, layer: int) -> list[list[Tensor]]:
+        """∂/∂ what each place writes, (time, d) each; of a scalar, or along each of several directions."""
+        several = towards is not None
+        found = torch.autograd.grad(
+            of,
+            self.leaves[: layer + 1] if several else self.leaves,
+            towards,
+            retain_graph=True,
+            allow_unused=True,
+            is_grads_batched=several,
+        )
+        if towards is None:
+            return [[g[0].float() if g is not None else torch.zeros(0) for g in found]]
+        return [
+            [g[b, 0].float() if g is not None else torch.zeros(0) for g in found]
+            for b in range(len(towards))
+        ]
+
+
+def _nothing(y: Float[Tensor, "time d_out"]) -> Written:
+    """Of an MLP without a dictionary: all of it is missed."""
+    none = torch.zeros(0, dtype=torch.int64, device=y.device)
+    return Written(
+        position=none,
+        atom=none,
+        strength=y.new_zeros(0),
+        slopes=y.new_zeros(0, y.shape[1]),
+        atoms=y.new_zeros(0, y.shape[1]),
+        error=y,
+        bias=torch.zeros_like(y),
+    )
+
+
+def _slopes(codes: SparseCodes, x: Float[Tensor, "rows d_in"]) -> Float[Tensor, "nnz d_in"]:
+    """∂z/∂x of every entry, a backward pass for the first of every row, the second, …"""
+    rows = codes.support.rows
+    rank = torch.arange(codes.nnz, device=x.device) - codes.offsets[rows]
+    slopes = x.new_zeros(codes.nnz, x.shape[1])
+    for r in range(int(rank.max()) + 1 if codes.nnz else 0):
+        here = rank == r
+        (slope,) = torch.autograd.grad(codes.values[here].sum(), x, retain_graph=True)
+        slopes[here] = slope[rows[here]]
+    return slopes
+
+
+def atom_name(place: str, atom: int, position: int) -> str:
+    return f"atom {atom} of {place} at {position}"

@@ -1,0 +1,124 @@
+"""A forward pass in which attention patterns and norms' scales are constants: linear between its MLPs.
+
+Whatever computes the two goes through few functions of torch, in every family: attention through
+`scaled_dot_product_attention` or a softmax, norms through `layer_norm`, `rms_norm` or `rsqrt`. There the
+pattern and the scale are held, and only what they multiply keeps its gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from sae_nb.models._attention import attention_pattern
+
+if TYPE_CHECKING:
+    from sae_nb.models._interventions import Intervention
+    from sae_nb.models._live_model import LiveModel
+
+_SOFTMAX = (functional.softmax, torch.softmax, Tensor.softmax)
+_RSQRT = (torch.rsqrt, Tensor.rsqrt)
+
+
+class Frozen(TorchFunctionMode):
+    """Holds attention patterns and norms' scales: as they come, or as another pass had them.
+
+    Parameters
+    ----------
+    constants
+        Of an earlier pass over the same input; None: what this pass computes, kept in `constants`.
+    """
+
+    def __init__(self, constants: Sequence[Tensor] | None = None) -> None:
+        super().__init__()
+        self.n_patterns = 0
+        """Attention patterns that were held."""
+
+        self.constants: list[Tensor] = []
+        """In the order in which they were computed."""
+
+        self._given = None if constants is None else iter(constants)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.scaled_dot_product_attention:
+            return self._attention(args, kwargs)
+        if func in _SOFTMAX:
+            self.n_patterns += 1
+            return self._held(lambda: func(*args, **kwargs))
+        if func is functional.layer_norm:
+            return self._layer_norm(*args, **kwargs)
+        if func is functional.rms_norm:
+            return self._rms_norm(*args, **kwargs)
+        if func in _RSQRT:
+            return self._held(lambda: func(*args, **kwargs))
+        return func(*args, **kwargs)
+
+    def _held(self, compute: Callable[[], Tensor]) -> Tensor:
+        constant = compute().detach() if self._given is None else next(self._given)
+        self.constants.append(constant)
+        return constant
+
+    def _attention(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        self.n_patterns += 1
+        value = args[2] if len(args) > 2 else kwargs["value"]
+        pattern = self._held(lambda: attention_pattern(args, kwargs).to(value.dtype))
+        return pattern @ value.repeat_interleave(pattern.shape[-3] // value.shape[-3], -3)
+
+    def _layer_norm(
+        self,
+        x: Tensor,
+        shape: Sequence[int],
+        weight: Any = None,
+        bias: Any = None,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        axes = tuple(range(-len(tuple(shape)), 0))
+        x = x - x.mean(dim=axes, keepdim=True)
+        x = x * self._held(lambda: (x.square().mean(dim=axes, keepdim=True) + eps).rsqrt())
+        x = x if weight is None else x * weight
+        return x if bias is None else x + bias
+
+    def _rms_norm(
+        self, x: Tensor, shape: Sequence[int], weight: Any = None, eps: float | None = None
+    ) -> Tensor:
+        axes = tuple(range(-len(tuple(shape)), 0))
+        least = torch.finfo(x.dtype).eps if eps is None else eps
+        x = x * self._held(lambda: (x.square().mean(dim=axes, keepdim=True) + least).rsqrt())
+        return x if weight is None else x * weight
+
+
+def check_frozen(frozen: Frozen, model: LiveModel) -> None:
+    """Raise unless a pass held a pattern in every layer.
+
+    Raises
+    ------
+    ValueError: If attention went another way.
+    """
+    layers = model.n_layers or 0
+    if frozen.n_patterns < layers:
+        raise ValueError(
+            "Attention must be computed by torch's scaled_dot_product_attention or a softmax, at least "
+            f"once a layer, to be frozen: {model.name} has {layers} layers, and {frozen.n_patterns} "
+            'were seen. Load it with attn_implementation="sdpa", if its class can.'
+        )
+
+
+@contextmanager
+def intervening(model: LiveModel, edits: Sequence[Intervention]) -> Iterator[None]:
+    """Have edits in force, after those that already are, for the passes inside the block."""
+    with model.lock:
+        model.interventions.extend(edits)
+        try:
+            yield
+        finally:
+            for edit in edits:
+                model.interventions.remove(edit)
