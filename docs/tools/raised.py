@@ -28,6 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "steering": ("sae_nb.steering",),
     "evaluation": (
         "sae_nb.atoms",
+        "sae_nb.circuits",
         "sae_nb.evaluation",
         "sae_nb.figures",
         "sae_nb.geometry",

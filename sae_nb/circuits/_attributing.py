@@ -73,9 +73,10 @@ def attribution_graph(
     >>> import sae_nb as sn
     >>> gpt = sn.load_model("tiny-gpt")
     >>> acts = sn.capture(gpt, ["One day Tom was sad."], ["mlp_in.2", "mlp_out.2"], progress=False)
-    >>> t = sn.Transcoder(acts.d_in, acts.d_in, n_atoms=16, k=4)
+    >>> width = gpt.width("mlp_out.2")
+    >>> t = sn.Transcoder(width, width, n_atoms=16, k=4)
     >>> _ = sn.train(t, (acts["mlp_in.2"], acts["mlp_out.2"]), steps=2, batch_size=4, progress=False)
-    >>> graph = attribution_graph(gpt, [t], "One day Mia was", target=" sad")
+    >>> graph = attribution_graph(gpt, [t], "One day Mia was", target=" the")
     >>> set(graph.nodes.kind) == {"token", "atom", "error", "target"}
     True
     """

@@ -101,6 +101,7 @@ class Nodes:
         return weights
 
     def graph_of(self, rows: Mapping[int, Any]) -> AttributionGraph:
+        """The graph of the rows that are known so far."""
         from scipy.sparse import csr_matrix, vstack
 
         empty = csr_matrix((1, self.n), dtype=np.float32)

@@ -265,4 +265,5 @@ def _slopes(codes: SparseCodes, x: Float[Tensor, "rows d_in"]) -> Float[Tensor, 
 
 
 def atom_name(place: str, atom: int, position: int) -> str:
+    """What people call an atom that fires."""
     return f"atom {atom} of {place} at {position}"

@@ -357,6 +357,7 @@ def strongest_entries(
 
 
 def csr_of(data: np.ndarray, atoms: np.ndarray, indptr: np.ndarray, n_atoms: int) -> csr_matrix:
+    """Documents × atoms, from the parts of a CSR matrix."""
     from scipy.sparse import csr_matrix
 
     return csr_matrix((data, atoms, indptr), shape=(len(indptr) - 1, n_atoms))
