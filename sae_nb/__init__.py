@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         architectures as architectures,
         atoms as atoms,
         capturing as capturing,
+        circuits as circuits,
         classical as classical,
         data as data,
         dynamics as dynamics,

@@ -225,7 +225,10 @@ def test_what_cannot_be_is_refused() -> None:
         (lambda: sn.uses.or_rule(docs, [True] * 20), "at least two different values"),
         (lambda: sn.uses.select(docs, 21), "at most 20, got 21"),
         (lambda: sn.uses.overlap({"a": docs}), "at least two, got 1"),
-        (lambda: sn.uses.overlap({"a": docs, "b": planted(drawn(20, 7))}), "one number of atoms, got 6 and 7"),
+        (
+            lambda: sn.uses.overlap({"a": docs, "b": planted(drawn(20, 7))}),
+            "one number of atoms, got 6 and 7",
+        ),
     ]
     for call, words in calls:
         with pytest.raises(ValueError, match=words):
