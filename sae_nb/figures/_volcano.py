@@ -156,10 +156,10 @@ def _points(
 ) -> go.Scatter:
     """The points of one side, or of neither."""
     if style == UNSURE:
-        marker = {"color": fade(CONTROL, 0.45), "size": 4}
+        marker = {"color": CONTROL, "size": 3}
     else:
         colour, _ = category_style(style - 1)
-        marker = {"color": fade(colour, 0.8), "size": 8, "symbol": ("circle", "diamond")[style - 1]}
+        marker = {"color": colour, "size": 8, "symbol": ("circle", "diamond")[style - 1]}
     texts = []
     for i in part.tolist():
         here = f"\nand {more[i]} more at this place" if i in more else ""

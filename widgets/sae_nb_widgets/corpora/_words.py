@@ -21,8 +21,8 @@ from sae_nb.figures import (
 from sae_nb.uses import CorpusSummary, Documents
 from sae_nb_widgets.components import atom_mark, plain_cell
 
-SIGNS = ("●", "◆")
-"""Of the two corpora, as the markers of the figure."""
+SIGNS = ('<circle cx="5" cy="5" r="4"/>', '<path d="M5 0 10 5 5 10 0 5Z"/>')
+"""Of the two corpora, as the markers of the figure: drawn, since as letters their colours would be faint."""
 
 UNITS = {"max": "z", "mean": "mean z", "count": "positions"}
 CARD_EXAMPLES = 3
@@ -193,7 +193,8 @@ def side_title(summary: CorpusSummary, atom: int, side: int, docs: Documents) ->
         f"{docs.context.sample_word}s, {format_percent(row[key])}"
     )
     return (
-        f'<div class="sae-nb-cardtitle"><span style="color:{colour}">{SIGNS[side]}</span> '
+        f'<div class="sae-nb-cardtitle"><svg width="10" height="10" fill="{colour}" aria-hidden="true">'
+        f"{SIGNS[side]}</svg> "
         f'{escape(text)} <span class="sae-nb-cardfacts">({escape(ends)})</span></div>'
     )
 
