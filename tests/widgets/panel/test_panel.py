@@ -140,7 +140,7 @@ def test_busy_shows_while_work_runs(panel) -> None:
     release.set()
     panel.wait()
     assert not panel.busy
-    assert panel.status == ""
+    assert "…" not in panel.status  # nothing, or how long it took where the machine was slow
 
 
 def test_what_done_says_stays(panel) -> None:

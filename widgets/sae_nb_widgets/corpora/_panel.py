@@ -92,7 +92,7 @@ class CorpusPanel(Panel):
     >>> panel = CorpusPanel(docs.subset(slice(20)), docs.subset(slice(20, 40)))
     >>> panel.wait()
     >>> panel.summary.n_sure(panel.max_q), len(panel.to_csv().splitlines())
-    (4, 9)
+    (2, 9)
     >>> panel.close()
     """
 
