@@ -254,7 +254,9 @@ assert (
     > 0.9
     > starts.high("published least cosine at 0.8")
 )
-assert starts.verdict("levels") == winner.verdict("fresh") == "holds"
+assert starts.verdict("levels") == "holds"
+assert winner.verdict("fresh") == "partly"
+assert winner.high("best |PP − ρ| at 0.1") < 1e-3
 truth, _, learned = left.values()
 assert truth["left by k 2"] < 1e-6 < 0.01 < learned["left by k 2"]
 
