@@ -266,14 +266,14 @@ assert (
     > starts.high("published least cosine at 0.8")
 )
 assert starts.verdict("levels") == "holds"
-assert winner.verdict("fresh") == "partly"
-assert winner.high("best |PP − ρ| at 0.1") < 1e-3
 truth, _, learned = left.values()
 assert truth["left by k 2"] < 1e-6 < 0.01 < learned["left by k 2"]
 
 # %%
 # From random atoms too, where concepts are less alike and inputs end at an atom taken again.
 assert grid.low("whole least cosine at 0.5") > grid.high("going on least cosine at 0.5")
+assert winner.verdict("fresh") == "partly"
+assert winner.high("best |PP − ρ| at 0.1") < 1e-3
 
 # %%
 # ReLU absorbs, BatchTopK in the mean; without a hierarchy it does not. Matryoshka loses likeness.
