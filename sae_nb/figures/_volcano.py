@@ -17,8 +17,8 @@ SMALLEST_Q = 1e-300
 CELLS = (320, 160)
 """Across and up: points of one cell would hide each other, and are drawn as one."""
 
-WIDTH, HEIGHT = 860, 340
-"""Of the plot, in CSS pixels, by which names are kept apart; height of the figure."""
+WIDTH, HEIGHT = 680, 340
+"""Of the narrowest plot, in CSS pixels, by which names are kept apart and inside; height of the figure."""
 
 MOST_NAMES, LONGEST_NAME, NAME_PX, APART = 5, 170, 12, 12
 """Names on each side; the longest of them, the size of their letters and how far apart lines are, in pixels."""

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations import Context, describe_ids
-from sae_nb.models import Batch, Intervention
+from sae_nb.models import Batch, Intervention, intervening
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel, RunState
@@ -102,18 +102,13 @@ def read_answer(
         seen[name] = states[0].detach().float().cpu()
         return x
 
-    with model.lock:
-        # Last in the list, so that they see what every edit has made.
-        reads = [
-            Intervention(model.hook_point(name), partial(note, name))
-            for name in {hook_point, read_at or hook_point}
-        ]
-        model.interventions.extend(reads)
-        try:
-            output = model.main_output(model.forward(batch)).detach().float().cpu()
-        finally:
-            for read in reads:
-                model.interventions.remove(read)
+    # Last in the list, so that they see what every edit has made.
+    reads = [
+        Intervention(model.hook_point(name), partial(note, name))
+        for name in {hook_point, read_at or hook_point}
+    ]
+    with intervening(model, reads):
+        output = model.main_output(model.forward(batch)).detach().float().cpu()
     real = slice(None) if batch.keep is None else batch.keep[0].cpu()
     states = {name: value[real].numpy() for name, value in seen.items()}
     answer = output[0]
