@@ -258,12 +258,42 @@ def _listen(module: nn.Module, place: Place, pass_: ForwardPass) -> Any:
         if pass_.complete:
             raise _Enough
 
-    if place[1] == "output":
+    return _heard(module, pass_.places[place][0][1], see)
+
+
+def _heard(module: nn.Module, point: HookPoint, see: Callable[[Any], None]) -> Any:
+    """Hand on what a module gives, or gets, whenever it runs."""
+    if point.side == "output":
         return module.register_forward_hook(lambda _module, _args, output: see(output))
     return module.register_forward_pre_hook(
-        lambda _module, args, kwargs: see(_module_input(args, kwargs, pass_.places[place][0][1])),
-        with_kwargs=True,
+        lambda _module, args, kwargs: see(_module_input(args, kwargs, point)), with_kwargs=True
     )
+
+
+def run_with_gradient(model: LiveModel, batch: Batch, hook_point: str) -> Tensor:
+    """Run one batch as far as a hook point and return the activations there, their graph kept.
+
+    A gradient goes back to whatever the batch was computed from. Edits that are active are applied.
+    """
+    point = model.hook_point(hook_point)
+    batch = batch.to(model.device)
+    found: list[Tensor] = []
+
+    def see(value: Any) -> None:
+        found.append(read_tensor(value, point))
+        raise _Enough
+
+    module = model.get_module(point.path)
+    with model.lock, torch.inference_mode(False), torch.enable_grad():
+        with installed(model, batch.state()):
+            handle = _heard(module, point, see)
+            try:
+                model.module(*batch.args, **batch.kwargs)
+            except _Enough:
+                return found[0]
+            finally:
+                handle.remove()
+    raise _never_ran([str(point)])
 
 
 # -------------------------------------------------------------------------------------------------

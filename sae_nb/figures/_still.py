@@ -7,6 +7,7 @@ draw and nothing more; a trace of another kind is left out and named under the d
 from __future__ import annotations
 
 import base64
+import io
 import math
 import re
 from collections.abc import Sequence
@@ -17,12 +18,14 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, UInt8
+from PIL import Image
 
 from sae_nb.figures._sheets import filled, key
 from sae_nb.figures._strokes import (
     Dot,
     Drawing,
     Label,
+    Picture,
     Polyline,
     Rectangle,
     Stroke,
@@ -105,10 +108,15 @@ def categories_of(traces: Sequence[Any], side: str) -> list[str]:
     """Return the names along one side ("x" or "y") of traces, in order; none where it is numbers."""
     names: dict[str, None] = {}
     for trace in traces:
-        values = trace[side]
+        values = _along(trace, side)
         if values is not None and not isinstance(values, dict):
             names |= dict.fromkeys(value for value in values if isinstance(value, str))
     return list(names)
+
+
+def _along(trace: Any, side: str) -> Any:
+    """Where a trace lies along one side; an image has no such list: its axes say how far they go."""
+    return None if trace.type == "image" else trace[side]
 
 
 def numbers_of(values: Any, categories: list[str]) -> Float[np.ndarray, " n"]:
@@ -133,7 +141,7 @@ def _decoded(array: dict[str, Any]) -> Float[np.ndarray, " n"]:
 def _values_along(traces: Sequence[Any], side: str, categories: list[str]) -> Any:
     parts = [np.zeros(0)]
     for trace in traces:
-        values = numbers_of(trace[side], categories)
+        values = numbers_of(_along(trace, side), categories)
         if trace.type == "heatmap":
             sizes = _matrix(trace.z).shape
             n = sizes["yx".index(side)] if len(sizes) == 2 else 0
@@ -439,7 +447,22 @@ def _borders(centres: Float[np.ndarray, " m"], n: int) -> Float[np.ndarray, " n_
     return np.concatenate(([first], middles, [last]))
 
 
-DRAWN = {"bar": _bars, "scatter": _scatter, "scattergl": _scatter, "heatmap": _heatmap}
+def _image(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
+    pixels = np.asarray(trace.z, dtype=np.uint8)
+    rows, columns = pixels.shape[:2]
+    left, right = sorted(x.place([-0.5, columns - 0.5]).tolist())
+    top, bottom = sorted(y.place([-0.5, rows - 0.5]).tolist())
+    side = min(right - left, bottom - top)  # pixels are square, and the image in the middle
+    across, down = side * min(1, columns / rows), side * min(1, rows / columns)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    corner = ((left + right - across) / 2, (top + bottom - down) / 2)
+    return [Picture(*corner, across, down, file.getvalue(), smooth=max(rows, columns) > MOST_CELLS)]
+
+
+DRAWN = {
+    "bar": _bars, "scatter": _scatter, "scattergl": _scatter, "heatmap": _heatmap, "image": _image,
+}  # fmt: skip
 """How each kind of trace is drawn."""
 
 

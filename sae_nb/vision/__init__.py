@@ -8,6 +8,7 @@ from sae_nb._lazy import door
 
 if TYPE_CHECKING:
     from sae_nb.vision._blindspots import Blindspots as Blindspots, blindspots as blindspots
+    from sae_nb.vision._bridge import BridgeView as BridgeView, bridge_view as bridge_view
     from sae_nb.vision._complexity import (
         FeatureComplexity as FeatureComplexity,
         complexity_of as complexity_of,
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
         ConceptCurves as ConceptCurves,
         concept_curves as concept_curves,
     )
+    from sae_nb.vision._fidelity import (
+        PixelFidelity as PixelFidelity,
+        pixel_fidelity as pixel_fidelity,
+    )
     from sae_nb.vision._heads import ConceptHead as ConceptHead, concept_head as concept_head
+    from sae_nb.vision._maximise import (
+        Coordinated as Coordinated,
+        Maximised as Maximised,
+        maximise as maximise,
+    )
     from sae_nb.vision._robustness import (
         Robustness as Robustness,
         corrupt as corrupt,

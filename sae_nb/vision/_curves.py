@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_callable, check_count, checked, one_of
@@ -166,7 +167,7 @@ def concept_curves(
     filler = torch.zeros_like(codes[:1])
     if baseline == "mean":
         filler = codes.flatten(0, -2).mean(dim=0).expand_as(filler)
-    curves = np.stack([_both(head, codes, filler, order) for order in orders])
+    curves = np.stack([walk(head, codes, filler, order) for order in orders])
     own = curves[0]  # (2, n, steps)
     counts = resamples(n, n_bootstrap, seed) / n
     names = ("insertion", "deletion")
@@ -184,16 +185,26 @@ def concept_curves(
     )
 
 
-def _both(
-    head: Head, codes: Tensor, filler: Tensor, order: Tensor
+Filler = Tensor | Callable[[Tensor], Tensor]
+"""What is put in the place of what is left out: one thing for all, or a function of what is kept."""
+
+
+def walk(
+    head: Head,
+    codes: Float[Tensor, "n ... r"],
+    filler: Filler,
+    order: Int[Tensor, "n r"],
+    counts: Int[Tensor, " steps"] | None = None,
 ) -> Float[np.ndarray, "2 n steps"]:
-    """Answers with the first k concepts of an order alone, then without them."""
+    """Answers with the first k concepts of an order alone, then without them; k: all, or some `counts`."""
     n, r = order.shape
     rank = order.argsort(dim=1)  # place of each concept in the order
-    there = rank[:, None, :] < torch.arange(r + 1)[None, :, None]
-    there = there.view(n, r + 1, *[1] * (codes.ndim - 2), r).to(codes.device)
+    steps = torch.arange(r + 1) if counts is None else counts
+    there = rank[:, None, :] < steps[None, :, None]
+    there = there.view(n, len(steps), *[1] * (codes.ndim - 2), r).to(codes.device)
     both = []
     for kept in (there, ~there):
-        variants = torch.where(kept, codes[:, None], filler[:, None])
+        fill = filler(kept) if callable(filler) else filler[:, None]
+        variants = torch.where(kept, codes[:, None], fill)
         both.append(ask(head, variants).double().numpy())
     return np.stack(both)

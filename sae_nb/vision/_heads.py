@@ -159,6 +159,23 @@ class ConceptHead:
             )
         return torch.stack([self._of(i, variants) for i, variants in enumerate(codes)])
 
+    @torch.no_grad()
+    def masked(self, masks: Float[Tensor, "runs n_concepts"]) -> Float[Tensor, "n runs"]:
+        """Logits of every image with its codes multiplied by each mask, one mask at all places.
+
+        What a concept's mask is does not matter to an image that lacks it: masks that differ there alone are
+        run once.
+        """
+        found = []
+        for i, codes in enumerate(self.codes):
+            there = (codes != 0).any(dim=0)
+            distinct, place = torch.unique(masks.to(codes) * there, dim=0, return_inverse=True)
+            parts = [
+                self._of(i, codes * some[:, None]) for some in torch.split(distinct, MOST_VARIANTS)
+            ]
+            found.append(torch.cat(parts)[place])
+        return torch.stack(found)
+
     def _of(self, i: int, variants: Float[Tensor, "m places n_concepts"]) -> Float[Tensor, " m"]:
         logits = [
             self._split.answer(i, self._held[i] + some @ self.directions)[:, self.outcomes[i]]

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_callable, check_count, check_matrix, checked
+from sae_nb.vision._heads import ConceptHead
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,6 +203,11 @@ def ask(head: Head, variants: Float[Tensor, "n m ... r"]) -> Float[Tensor, "n m"
         raise ValueError(
             f"`head` must take codes of shape {tuple(variants.shape)}, and it failed on them: {error}"
         ) from error
+    return checked_answers(y, n, m)
+
+
+def checked_answers(y: object, n: int, m: int) -> Float[Tensor, "n m"]:
+    """An answer of a head, on the CPU, if it is one per input and variant."""
     if not isinstance(y, Tensor):
         raise TypeError(f"`head` must return a tensor, got {type(y).__name__}.")
     if y.shape != (n, m):
@@ -233,6 +239,8 @@ def answers(
     head: Head, codes: Float[Tensor, "n ... r"], masks: Float[Tensor, "runs r"]
 ) -> Float[Tensor, "n runs"]:
     """What a head answers to codes under each mask, as many masks at a time as fit."""
+    if isinstance(head, ConceptHead) and torch.equal(head.codes, codes):
+        return checked_answers(head.masked(masks), len(codes), len(masks))
     places = [1] * (codes.ndim - 2)
     size = max(MOST_NUMBERS // codes.numel(), 1)
     parts = [

@@ -514,6 +514,13 @@ RECIPES: dict[str, Make] = {
     "vision.robustness": lambda kit: {
         "model": kit.vit, "sae": kit.vit_sae, "images": sn.data.scenes(10).images, "hook_point": "resid_post.2",
         "reference": sn.data.scenes(10).images, "corruptions": ["noise"], "strengths": [0.5], "n_bootstrap": 2},
+    "vision.bridge_view": lambda kit: {"codes": [kit.codes, kit.truth], "dictionary": kit.dictionary},
+    "vision.maximise": lambda kit: {
+        "model": kit.vit, "sae": kit.vit_sae, "atom": 1, "hook_point": "resid_post.0", "images": kit.pictures,
+        "n_steps": 1, "n_crops": 1},
+    "vision.pixel_fidelity": lambda kit: {
+        "model": kit.vit, "images": kit.pictures, "maps": {"bright": kit.pictures.mean(dim=1)},
+        "baselines": ["zero"], "n_steps": 1, "n_masks": 3, "n_bootstrap": 1},
     "vision.sobol": lambda kit: {"head": kit.answer, "codes": kit.x.abs(), "n_designs": 4},
     "sae_nb_widgets.AtomBrowser": _on(sae="sae", acts="acts"),
     "sae_nb_widgets.AtomQuiz": _on(sae="sae", acts="acts"),

@@ -140,3 +140,18 @@ def test_figures_are_drawn_from_the_records(two_colours: tuple[sn.LiveModel, Ten
     indices = sn.vision.sobol(found.head, found.codes, n_designs=8)
     curves = sn.vision.concept_curves(found.head, found.codes, indices.total, n_random=2)
     assert [len(one.plot().data) for one in (indices, curves, found)] == [2, 4, 2]
+
+
+def test_masks_that_an_image_does_not_feel_are_run_once() -> None:
+    """The same answers as one by one, also where an image lacks a concept; fewer runs."""
+    model, images = sn.load_model("tiny-vit"), sn.data.scenes(2).images
+    head = sn.vision.craft(model, images, "resid_post.10", n_concepts=3).head
+    head.codes[0, :, 1] = 0
+    masks = torch.rand(6, 3, generator=torch.Generator().manual_seed(0))
+    masks[3:] = masks[:3]
+    masks[3:, 1] = 0.5  # differs where the first image has nothing
+    found = head.masked(masks)
+    each = head(head.codes[:, None] * masks[None, :, None])
+    assert torch.allclose(found, each, atol=1e-4)
+    assert torch.equal(found[0, :3], found[0, 3:])
+    assert not torch.equal(found[1, :3], found[1, 3:])

@@ -1,0 +1,92 @@
+"""Images as a model reads them, in one unit for models and people: 0 is black and 1 white."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.models import Batch, Preprocess
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pixels:
+    """Some images in [0, 1], and the way from there to the values that a model reads."""
+
+    model: LiveModel
+    x: Float[Tensor, "n channels height width"]
+    low: Float[Tensor, "1 channels 1 1"]
+    high: Float[Tensor, "1 channels 1 1"]
+    """What the model reads for black and for white; where its preprocessing is a function of the user's own,
+    the least and the greatest value of these images."""
+
+    @classmethod
+    def of(cls, model: LiveModel, images: Any) -> Pixels:
+        """Images of one size, prepared as the model prepares them.
+
+        Raises
+        ------
+        ValueError: If the model reads no images or runs remotely, or sizes differ.
+        """
+        if model.kind == "language":
+            raise ValueError(
+                f"`model` must read images, {model.name} reads text. For texts see sn.evaluation.attribute."
+            )
+        if model.remote:
+            raise ValueError(
+                f"`model` must be here, and {model.name!r} runs remotely. Load it without remote=."
+            )
+        parts = [read_by(batch).detach() for batch in model.batches(images)]
+        if len({part.shape[1:] for part in parts}) > 1 or parts[0].ndim != 4:
+            raise ValueError(
+                "`images` must have one size and shape (n, channels, height, width), got "
+                f"{sorted({tuple(part.shape[1:]) for part in parts})}. Resize them to one."
+            )
+        values = torch.cat(parts).float()
+        low, high = _ends(model, values)
+        return cls(model=model, x=(values - low) / (high - low), low=low, high=high)
+
+    def batch(self, x: Float[Tensor, "n channels height width"]) -> Batch:
+        """What the model is given for images in [0, 1]; their gradient goes through."""
+        values = (self.low + x * (self.high - self.low)).to(self.model.dtype)
+        args, kwargs = self.model.picture_arguments(values)
+        index = torch.arange(len(x))[:, None]
+        position = torch.zeros_like(index)
+        return Batch(
+            args=args, kwargs=kwargs, n=len(x), first_sample=0, sample=index, position=position
+        )
+
+    def answers(self, x: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n outcomes"]:
+        """Logits for images in [0, 1]."""
+        logits = self.model.main_output(self.model.forward(self.batch(x)))
+        if logits.ndim != 2:
+            raise ValueError(
+                f"`model` must answer with one row of logits per image, got shape {tuple(logits.shape)}. "
+                "Wrap a classifier."
+            )
+        return logits.float()
+
+
+def _ends(model: LiveModel, values: Float[Tensor, "n channels h w"]) -> tuple[Tensor, Tensor]:
+    """What the model reads for black and for white."""
+    channels = values.shape[1]
+    black, white = torch.zeros(1, channels, 1, 1), torch.ones(1, channels, 1, 1)
+    if isinstance(model.preprocess, Preprocess):
+        black, white = (model.preprocess.normalised(end) for end in (black, white))
+    elif model.preprocess is not None or values.amin() < 0 or values.amax() > 1:
+        by_channel = values.transpose(0, 1).flatten(1)
+        black = by_channel.amin(dim=1).view(1, -1, 1, 1)
+        white = torch.maximum(by_channel.amax(dim=1).view(1, -1, 1, 1), black + 1e-6)
+    return black.to(values), white.to(values)
+
+
+def read_by(batch: Batch) -> Tensor:
+    """The pixel values in a batch."""
+    held = [value for value in (*batch.args, *batch.kwargs.values()) if isinstance(value, Tensor)]
+    return held[0]
