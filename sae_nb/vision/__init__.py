@@ -24,11 +24,8 @@ if TYPE_CHECKING:
         pixel_fidelity as pixel_fidelity,
     )
     from sae_nb.vision._heads import ConceptHead as ConceptHead, concept_head as concept_head
-    from sae_nb.vision._maximise import (
-        Coordinated as Coordinated,
-        Maximised as Maximised,
-        maximise as maximise,
-    )
+    from sae_nb.vision._maximise import maximise as maximise
+    from sae_nb.vision._maximised import Coordinated as Coordinated, Maximised as Maximised
     from sae_nb.vision._robustness import (
         Robustness as Robustness,
         corrupt as corrupt,

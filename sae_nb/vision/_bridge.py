@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from sae_nb.evaluation import Bridge, SplitDictionary
 
-MOST_WIDTH = 7.0
-"""Of the strongest bridge's line, CSS pixels."""
+MOST_WIDTH, LEAST_WIDTH = 7.0, 1.5
+"""Of the strongest bridge's line and of very weak ones', CSS pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -43,14 +43,16 @@ class BridgeView:
         from sae_nb.figures import framed, line, theme
 
         rows = self.table
-        sides = [list(dict.fromkeys(rows[name])) for name in ("first", "second")]
-        places = [dict(zip(side, np.linspace(1, 0, len(side) + 2)[1:-1])) for side in sides]
+        # Each atom where it is first in the table, so that the bridge of a shared atom is level.
+        places = [_first_rows(rows[name]) for name in ("first", "second")]
         inks = {"shared": theme.PREDICTED, "split": theme.NOVEL, "mixed": theme.CONTROL}
         named: set[str] = set()
         traces = []
         for row in rows.itertuples():
             ends = [places[0][row.first], places[1][row.second]]
-            width = max(MOST_WIDTH * row.score / max(float(rows["score"].max()), 1e-12), 0.5)
+            width = max(
+                MOST_WIDTH * row.score / max(float(rows["score"].max()), 1e-12), LEAST_WIDTH
+            )
             hover = f"{row.first} – {row.second}: {row.score:.3g}"
             trace = line(row.kind, [0, 1], ends, colour=inks[row.kind], width=width, hover=hover)
             traces.append(trace.update(showlegend=row.kind not in named, legendgroup=row.kind))
@@ -61,9 +63,9 @@ class BridgeView:
             )
             dots.update(mode="markers+text", text=[str(a) for a in side], textposition=words)
             traces.append(dots.update(showlegend=False))
-        bare = {"showticklabels": False, "showgrid": False, "zeroline": False}
-        figure = framed(traces, height=26 * max(map(len, sides)) + 90)
-        figure.update_yaxes(range=[0, 1], **bare)
+        bare = {"showticklabels": False, "showgrid": False, "zeroline": False, "ticks": ""}
+        figure = framed(traces, height=26 * len(rows) + 90)
+        figure.update_yaxes(range=[len(rows), -1], **bare)
         ticks = {"tickvals": [0, 1], "ticktext": [f"atoms of {name}s" for name in self.modalities]}
         return figure.update_xaxes(range=[-0.3, 1.3], showgrid=False, zeroline=False, **ticks)
 
@@ -141,6 +143,14 @@ def bridge_view(
         table=pd.DataFrame({name: column[order] for name, column in columns.items()}),
         n_split=int(apart.sum()),
     )
+
+
+def _first_rows(atoms: Sequence[int]) -> dict[int, int]:
+    """The row in which each atom is first."""
+    found: dict[int, int] = {}
+    for row, atom in enumerate(atoms):
+        found.setdefault(int(atom), row)
+    return found
 
 
 def _shown(

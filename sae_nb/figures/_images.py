@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Float
+from plotly.subplots import make_subplots
 from torch import Tensor
+
+from sae_nb.figures._frames import plot_title
+from sae_nb.figures.theme import plot_text, scaled, template
 
 Titled = tuple[str, Float[Tensor, "channels height width"]]
 
@@ -14,12 +18,8 @@ SIDE = 150
 """Of a small image on the sheet, CSS pixels."""
 
 
-def sheet(rows: Sequence[Sequence[Titled]]) -> Any:
+def image_sheet(rows: Sequence[Sequence[Titled]]) -> Any:
     """Draw images in [0, 1], a list of titled ones per row."""
-    from plotly.subplots import make_subplots
-
-    from sae_nb.figures import plot_text, plot_title, scaled, template
-
     n = max(len(row) for row in rows)
     figure = make_subplots(
         rows=len(rows), cols=n, horizontal_spacing=0.03, vertical_spacing=0.16 / len(rows)
