@@ -54,12 +54,12 @@ class Settings:
     seed: int
 
 
-@checked(leave=("model", "atom", "hook_point", "crop"))
+@checked(leave=("atom", "crop"))
 def maximise(
-    model: Any,
+    model: LiveModel | Sequence[LiveModel],
     sae: SparseAutoencoder,
     atom: Any,
-    hook_point: Any,
+    hook_point: str | Sequence[str],
     *,
     images: Any = None,
     n_steps: int = 128,
