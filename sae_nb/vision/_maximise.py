@@ -146,8 +146,8 @@ def maximise(
         pool=one_of(pool, get_args(Pool), name="pool"),
         seed=seed,
     )
-    several = isinstance(model, list | tuple)
-    models = list(model) if several else [model]
+    several = isinstance(model, Sequence)
+    models = list(model) if isinstance(model, Sequence) else [model]
     points = [hook_point] * len(models) if isinstance(hook_point, str) else list(hook_point)
     atoms = _checked_atoms(atom, sae.n_atoms, several)
     readers = _readers(models, sae, points, images, several)
