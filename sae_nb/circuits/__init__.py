@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sae_nb.circuits._faithfulness import Faithfulness as Faithfulness, Flow as Flow
     from sae_nb.circuits._files import load_graph as load_graph
     from sae_nb.circuits._graph import AttributionGraph as AttributionGraph
+    from sae_nb.circuits._observable import Observable as Observable, observable as observable
     from sae_nb.circuits._passes import AtomTarget as AtomTarget
 else:
     __getattr__, __dir__, __all__ = door(__name__)

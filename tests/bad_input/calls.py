@@ -274,6 +274,7 @@ RECIPES: dict[str, Make] = {
         "model": kit.gpt, "transcoders": {"resid_post.1": kit.gpt_sae}, "inputs": kit.texts[0], "max_nodes": 2},
     "circuits.load_graph": lambda kit: {"folder": kit.read_only("graph", sn.circuits.attribution_graph(
         kit.gpt, {"resid_post.1": kit.gpt_sae}, kit.texts[0], max_nodes=0))},
+    "circuits.observable": lambda kit: {"model": kit.gpt, "first": 5, "second": 6},
     "circuits.AtomTarget": lambda kit: {"hook_point": "mlp_out.1", "position": 1, "atom": 2},
     "classical.Classical": _sae_made(method="PCA"),
     "classical.ITDA": lambda kit: {"d_in": D_IN, "k": 2},
