@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         local_dimensions as local_dimensions,
         participation_ratio as participation_ratio,
         stable_rank as stable_rank,
+        tree_dimension as tree_dimension,
         two_nn_dimension as two_nn_dimension,
     )
     from sae_nb.geometry._layout import (

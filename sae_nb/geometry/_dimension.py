@@ -1,4 +1,4 @@
-"""How many directions rows use: effective ranks, local dimensions, two neighbours, halves of coordinates."""
+"""How many directions rows use: effective ranks, local dimensions, neighbours, trees, halves."""
 
 from __future__ import annotations
 
@@ -214,6 +214,79 @@ def two_nn_dimension(x: Float[Tensor, "n d_in"], *, dropped: float = DROPPED) ->
     share = torch.arange(1, kept + 1, dtype=torch.float64) / (len(logs) + 1)
     heights, logs = -torch.log1p(-share), logs[:kept]
     return float((heights * logs).sum() / logs.square().sum())
+
+
+# -------------------------------------------------------------------------------------------------
+# Intrinsic dimension from how a shortest tree grows: E(n) ∝ n^(1 − 1/d) for the edges of n rows.
+
+
+@checked
+@torch.no_grad()
+def tree_dimension(
+    x: Float[Tensor, "n d_in"], *, n_sizes: int = 8, n_subsets: int = 5, seed: int = 0
+) -> float:
+    """Intrinsic dimension by persistent homology of degree 0: 1 / (1 − s), s the slope of log E on log n.
+
+    E(n) is the total length of the minimum spanning tree of n rows, averaged over random subsets. Few rows
+    suffice, as of one text; the result is low where dimensions are many: 4.6 for a ball of 5 with 400 rows.
+
+    Parameters
+    ----------
+    x
+        Rows, at least 40 of them distinct; copies are left out.
+    n_sizes, n_subsets
+        How many n, from a quarter of the rows to all, and subsets of each; of all rows there is one.
+
+    Returns
+    -------
+    float
+        Infinite if the tree grows as fast as the number of rows.
+
+    Raises
+    ------
+    TypeError, ValueError: If fewer than 40 distinct rows are left, or a count is below 2 sizes or 1 subset.
+
+    Source
+    ------
+    Tulchinskii et al., "Intrinsic Dimension Estimation for Robust Detection of AI-Generated Texts", arXiv
+    2306.04723, with their exponent of 1. Theirs takes sizes from 40 on, and the median of repetitions.
+
+    Example
+    -------
+    >>> flat = torch.rand(300, 2, generator=torch.Generator().manual_seed(0)) @ torch.eye(2, 10)
+    >>> round(tree_dimension(flat))
+    2
+    """
+    check_count(n_sizes, name="n_sizes", at_least=2)
+    check_count(n_subsets, name="n_subsets")
+    rows = torch.unique(check_matrix(x).double(), dim=0)
+    if len(rows) < 40:
+        raise ValueError(f"`x` must have at least 40 distinct rows, got {len(rows)}.")
+    exact = "donot_use_mm_for_euclid_dist"
+    distance = torch.cdist(rows, rows, compute_mode=exact).cpu().numpy()
+    draws = np.random.default_rng(seed)
+    sizes = np.linspace(len(rows) / 4, len(rows), n_sizes).round().astype(int)
+    lengths = [
+        np.mean([_tree_length(distance, draws.permutation(len(rows))[:n]) for _ in range(repeats)])
+        for n, repeats in zip(sizes, [n_subsets] * (n_sizes - 1) + [1], strict=True)
+    ]
+    slope = float(np.polyfit(np.log(sizes), np.log(lengths), 1)[0])
+    return 1 / (1 - slope) if slope < 1 else float("inf")
+
+
+def _tree_length(distance: Float[np.ndarray, "n n"], chosen: np.ndarray) -> float:
+    """Total length of the minimum spanning tree of some rows (Prim)."""
+    among = distance[np.ix_(chosen, chosen)]
+    nearest, total = among[0].copy(), 0.0
+    nearest[0] = np.inf
+    outside = np.ones(len(chosen), bool)
+    outside[0] = False
+    for _ in range(len(chosen) - 1):
+        i = int(np.argmin(nearest))
+        total += float(nearest[i])
+        outside[i] = False
+        nearest = np.where(outside, np.minimum(nearest, among[i]), np.inf)
+    return total
 
 
 # -------------------------------------------------------------------------------------------------

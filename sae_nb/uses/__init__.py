@@ -34,6 +34,10 @@ if TYPE_CHECKING:
         rise as rise,
         rise_effect as rise_effect,
     )
+    from sae_nb.uses._text_dimension import (
+        TextDimension as TextDimension,
+        text_dimension as text_dimension,
+    )
     from sae_nb.uses._watch import Moment as Moment, watch as watch
 else:
     __getattr__, __dir__, __all__ = door(__name__)
@@ -50,3 +54,4 @@ if TYPE_CHECKING:  # for the other rooms
         check_same_kind as check_same_kind,
         check_several as check_several,
     )
+    from sae_nb.uses._text_dimension import column_correlations as column_correlations

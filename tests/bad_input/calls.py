@@ -123,6 +123,11 @@ class Kit:
             self.gpt, self.gpt_sae, ["A cat. It sat. It ran."], "resid_post.1", {"sat": "sat"}
         )
     )
+    gpt_docs = cached_property(
+        lambda self: sn.uses.documents(
+            self.gpt, self.gpt_sae, [" ".join(self.texts) * 6], "resid_post.1", progress=False
+        )
+    )
     codes = cached_property(lambda self: self.sae.encode(self.x))
     truth = cached_property(lambda self: self.sae.encode(self.x + 0.1))
     without = cached_property(lambda self: self.codes)
@@ -502,6 +507,7 @@ RECIPES: dict[str, Make] = {
     "uses.watch": lambda kit: {
         "model": kit.gpt, "sae": kit.gpt_sae, "prompt": "The cat", "hook_point": "resid_post.1", "atoms": [1]},
     "vision.blindspots": lambda kit: {"docs_a": kit.docs, "docs_b": kit.docs, "n_permutations": 20},
+    "uses.text_dimension": lambda kit: {"model": kit.gpt, "texts": [" ".join(kit.texts) * 6], "length": 40},
     "vision.complexity_of": lambda kit: {"layers": [kit.x], "features": kit.x[:, :2].contiguous()},
     "vision.feature_complexity": lambda kit: {
         "model": kit.vit, "sae": kit.vit_sae, "images": sn.data.scenes(6).images, "hook_point": "resid_post.2"},
@@ -672,6 +678,10 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
          "add_callback": lambda kit: {"callback": print}},
     ),
     "uses.Rise": (lambda kit: kit.rise, {"atoms_of": lambda kit: {"behaviour": "sat"}, "plot": lambda kit: {"n": 1}}),
+    "uses.TextDimension": (
+        lambda kit: sn.uses.text_dimension(kit.gpt, [" ".join(kit.texts) * 6], length=40, progress=False),
+        {"atoms": lambda kit: {"docs": kit.gpt_docs, "min_count": 1}},
+    ),
     "uses.Documents": (
         lambda kit: kit.docs,
         {"subset": lambda kit: {"rows": [0, 1]}, "top": _on(atom="atom"), "examples": _on(atom="atom")},

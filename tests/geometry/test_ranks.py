@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from sae_nb.geometry import (
     effective_rank,
     participation_ratio,
     stable_rank,
+    tree_dimension,
     two_nn_dimension,
 )
 
@@ -88,9 +90,34 @@ def test_a_ball_of_five_dimensions_is_a_little_low() -> None:
     assert 4.2 < two_nn_dimension(ball) < 5.4
 
 
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_a_tree_grows_with_the_dimension(d: int) -> None:
+    """A cube of d dimensions, in ten coordinates; size, place and copies of rows change nothing."""
+    cube = torch.rand(200, d, generator=torch.Generator().manual_seed(d)).double()
+    x = cube @ torch.linalg.qr(draws(10, d).double()).Q.T
+    value = tree_dimension(x)
+    assert abs(value - d) < 0.15 * d
+    # Powers of two, so that no distance is rounded otherwise and the order of rows stays.
+    assert tree_dimension(torch.cat([x, x[:20]]) * 8) == pytest.approx(value, rel=1e-9)
+
+
+def test_the_length_of_a_tree_is_scipys() -> None:
+    """Of forty points in the plane."""
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
+    from sae_nb.geometry._dimension import _tree_length
+
+    x = draws(40, 2).double()
+    distance = torch.cdist(x, x).numpy()
+    wanted = minimum_spanning_tree(distance).sum()
+    assert _tree_length(distance, np.arange(40)) == pytest.approx(float(wanted))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: tree_dimension(torch.ones(60, 2)), "40 distinct rows, got 1"),
+        (lambda: tree_dimension(draws(60, 2), n_sizes=1), "n_sizes.*at least 2, got 1"),
         (lambda: stable_rank(torch.zeros(3, 2)), "not be all zero"),
         (lambda: effective_rank(torch.ones(3)), "shape"),
         (lambda: direction_dimension(torch.ones(1, 3)), "two rows or more"),
