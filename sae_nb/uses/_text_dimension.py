@@ -243,7 +243,7 @@ def _measured(
                 yield {
                     "tokens": int(own.sum()),
                     "dimension": measure(x) if whole else np.nan,
-                    "distinct": len(ids.unique()) / length if whole else np.nan,
+                    "distinct": len(set(ids.tolist())) / length if whole else np.nan,
                 }
             n_rows += len(rows.x)
             report(n_rows, first + batch.n)

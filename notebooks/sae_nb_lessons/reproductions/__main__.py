@@ -42,12 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in names:
             sizes = dict(_size(word) for word in given.size)
             seeds = given.seeds or recorded_seeds(name)
-            made = run_experiment(
-                name, seeds, given.out, size=sizes, fresh=given.fresh, tell=_print
-            )
+            try:
+                made = run_experiment(
+                    name, seeds, given.out, size=sizes, fresh=given.fresh, tell=_print
+                )
+            except FileNotFoundError as error:
+                if not given.all:
+                    raise
+                _print(f"{name}: skipped, what it reads is not here ({error})")
+                continue
             for claim in made["claims"]:
                 _print(f"{name}, {claim['name']}: {claim['verdict']}")
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
     if given.judge:
         judge(given.out)

@@ -32,9 +32,12 @@ def fitted(
     sae = sn.TopK(x.shape[1], n_atoms, k, generator=draws)
     config = sn.TrainConfig(steps=steps, batch_size=batch_size, seed=seed)
     sn.train(sae, x, config, progress=False)
-    sizes = {"PCA": min(n_atoms, x.shape[1]), "NMF": n_atoms}
-    classical = {name: sn.fit_classical(x, name, n, k=k, seed=seed) for name, n in sizes.items()}
-    return {"SAE": sae.eval(), **classical, "random": untrained.eval()}
+    return {
+        "SAE": sae.eval(),
+        "PCA": sn.fit_classical(x, "PCA", min(n_atoms, x.shape[1]), k=k, seed=seed),
+        "NMF": sn.fit_classical(x, "NMF", n_atoms, k=k, seed=seed),
+        "random": untrained.eval(),
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -333,6 +333,26 @@ def test_the_command_line_runs_and_refuses(
         assert message in " ".join(capsys.readouterr().err.split())
 
 
+def test_an_experiment_without_its_data_is_skipped_among_all(
+    toy_experiment: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And says so; asked for by name, it is refused."""
+
+    def run(seed: int, *, height: float = 1.0) -> dict[str, float]:
+        raise FileNotFoundError("No file 'recordings.npz'.")
+
+    toy_experiment.run = run
+    out = str(tmp_path / "claims")
+    assert main(["--all", "--out", out]) == 0
+    assert "toy: skipped, what it reads is not here (No file 'recordings.npz'.)" in (
+        capsys.readouterr().out
+    )
+    assert not (tmp_path / "claims" / "toy.json").exists()
+    with pytest.raises(SystemExit):
+        main(["toy", "--out", out])
+    assert "No file 'recordings.npz'." in capsys.readouterr().err
+
+
 def test_a_run_without_seeds_takes_those_on_record(toy_experiment: Any, tmp_path: Path) -> None:
     """0, 1, 2 where there are none."""
     assert main(["toy", "--out", str(tmp_path / "claims")]) == 0
