@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.capturing import CaptureSettings, Harvest, reporting
-from sae_nb.checks import check_count, check_seed, checked
+from sae_nb.checks import check_count, check_seed, checked, same_length
 from sae_nb.geometry import local_dimensions, tree_dimension, two_nn_dimension
 from sae_nb.uses._diff import adjusted
 from sae_nb.uses._documents import Documents
@@ -81,7 +81,8 @@ class TextDimension:
 
         Raises
         ------
-        ValueError: If there are other texts in `docs`, or no atom fires in enough of them.
+        ValueError: If there are other texts in `docs`, fewer than 3 that are long enough, or no atom fires
+            in enough of them.
         """
         import pandas as pd
         from scipy.stats import rankdata, t as student
@@ -92,6 +93,11 @@ class TextDimension:
                 "Pass the same texts to sn.uses.documents."
             )
         there = ~np.isnan(self.dimension)
+        if there.sum() < 3:
+            raise ValueError(
+                f"A correlation must have at least 3 texts of {self.length} tokens, got {there.sum()}. "
+                "Measure more texts."
+            )
         matrix = docs.matrix[there]
         counts = np.bincount(matrix.indices, minlength=docs.n_atoms)
         often = np.flatnonzero(counts >= check_count(min_count, name="min_count"))
@@ -131,7 +137,7 @@ def column_correlations(
     return np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 1e-12)
 
 
-@checked(leave=("texts", "hook_point", "groups"))
+@checked(leave=("texts", "hook_point"))
 def text_dimension(
     model: LiveModel,
     texts: Sequence[Any],
@@ -142,7 +148,7 @@ def text_dimension(
     estimator: Literal["tree", "two_nn", "local"] = "tree",
     batch_size: int | None = None,
     seed: int = 0,
-    progress: bool | Callable[[Any], Any] = True,
+    progress: bool = True,
 ) -> TextDimension:
     """Estimate the intrinsic dimension of the activations of each text's first tokens.
 
@@ -192,10 +198,8 @@ def text_dimension(
         )
     check_count(length, name="length", at_least=_FEWEST)
     check_seed(seed)
-    if groups is not None and len(groups) != len(texts):
-        raise ValueError(
-            f"`groups` must name one group for each of the {len(texts)} texts, got {len(groups)}."
-        )
+    if groups is not None:
+        same_length(groups, len(texts), name="groups", per="text")
     point = hook_point if hook_point is not None else f"resid_post.{(model.n_layers or 1) - 1}"
     measure = _ESTIMATORS[estimator]
     harvest = Harvest(
@@ -225,7 +229,7 @@ def _measured(
     point: str,
     length: int,
     measure: Callable[[Tensor], float],
-    progress: bool | Callable[[Any], Any],
+    progress: bool,
 ) -> Iterator[dict[str, Any]]:
     """Dimension of each text, how many tokens it has and how many different ones were read."""
     batches, n_rows = harvest.batches(texts), 0

@@ -123,9 +123,10 @@ class Kit:
             self.gpt, self.gpt_sae, ["A cat. It sat. It ran."], "resid_post.1", {"sat": "sat"}
         )
     )
+    long_texts = cached_property(lambda self: [" ".join(self.texts) * n for n in (6, 7, 8)])
     gpt_docs = cached_property(
         lambda self: sn.uses.documents(
-            self.gpt, self.gpt_sae, [" ".join(self.texts) * 6], "resid_post.1", progress=False
+            self.gpt, self.gpt_sae, self.long_texts, "resid_post.1", progress=False
         )
     )
     codes = cached_property(lambda self: self.sae.encode(self.x))
@@ -507,7 +508,7 @@ RECIPES: dict[str, Make] = {
     "uses.watch": lambda kit: {
         "model": kit.gpt, "sae": kit.gpt_sae, "prompt": "The cat", "hook_point": "resid_post.1", "atoms": [1]},
     "vision.blindspots": lambda kit: {"docs_a": kit.docs, "docs_b": kit.docs, "n_permutations": 20},
-    "uses.text_dimension": lambda kit: {"model": kit.gpt, "texts": [" ".join(kit.texts) * 6], "length": 40},
+    "uses.text_dimension": lambda kit: {"model": kit.gpt, "texts": kit.long_texts, "length": 40},
     "vision.complexity_of": lambda kit: {"layers": [kit.x], "features": kit.x[:, :2].contiguous()},
     "vision.feature_complexity": lambda kit: {
         "model": kit.vit, "sae": kit.vit_sae, "images": sn.data.scenes(6).images, "hook_point": "resid_post.2"},
@@ -679,7 +680,7 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
     ),
     "uses.Rise": (lambda kit: kit.rise, {"atoms_of": lambda kit: {"behaviour": "sat"}, "plot": lambda kit: {"n": 1}}),
     "uses.TextDimension": (
-        lambda kit: sn.uses.text_dimension(kit.gpt, [" ".join(kit.texts) * 6], length=40, progress=False),
+        lambda kit: sn.uses.text_dimension(kit.gpt, kit.long_texts, length=40, progress=False),
         {"atoms": lambda kit: {"docs": kit.gpt_docs, "min_count": 1}},
     ),
     "uses.Documents": (

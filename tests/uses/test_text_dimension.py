@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -90,8 +91,16 @@ def test_bad_input_is_refused_by_name() -> None:
     model = sn.load_model("tiny-gpt")
     with pytest.raises(ValueError, match="at least 40, got 3"):
         text_dimension(model, texts(), length=3)
-    with pytest.raises(ValueError, match="each of the 9 texts, got 1"):
+    with pytest.raises(ValueError, match="one entry per text, 9, got 1"):
         text_dimension(model, texts(), groups=["a"])
+    with pytest.raises(TypeError, match="`groups` must be a list, got 3"):
+        text_dimension(model, texts(), groups=cast(Any, 3))
+    one = text_dimension(model, texts()[:1], length=LENGTH, progress=False)
+    docs = sn.uses.documents(
+        model, sn.load_sae("tiny-gpt/resid_post.3"), texts()[:1], "resid_post.3", progress=False
+    )
+    with pytest.raises(ValueError, match="at least 3 texts of 40 tokens, got 1"):
+        one.atoms(docs, min_count=1)
     with pytest.raises(ValueError, match="length=40 .* got at most"):
         text_dimension(model, ["A cat.", "A dog."], length=40, progress=False)
     with pytest.raises(ValueError, match="must read texts"):
