@@ -13,5 +13,6 @@ if TYPE_CHECKING:
     from sae_nb.circuits._graph import AttributionGraph as AttributionGraph
     from sae_nb.circuits._observable import Observable as Observable, observable as observable
     from sae_nb.circuits._passes import AtomTarget as AtomTarget
+    from sae_nb.circuits._patching import Patching as Patching, patch_atoms as patch_atoms
 else:
     __getattr__, __dir__, __all__ = door(__name__)

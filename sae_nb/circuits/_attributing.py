@@ -14,6 +14,7 @@ import torch
 
 from sae_nb.activations import check_one_place
 from sae_nb.checks import check_count, checked, shown
+from sae_nb.circuits._asked import asked
 from sae_nb.circuits._graph import AttributionGraph
 from sae_nb.circuits._nodes import traced
 from sae_nb.circuits._passes import AtomTarget, Layer, Passes, Trace, Wanted
@@ -163,11 +164,8 @@ def _targets(trace: Trace, target: Any) -> list[Wanted]:
     if isinstance(target, AtomTarget):
         return [trace.of_atom(target)]
     if isinstance(target, tuple):
-        if len(target) != 2:
-            raise ValueError(f"`target` as a tuple must be a pair, got {len(target)} of them.")
-        one, other = (trace.outcome(name) for name in target)
-        words = f"{one.name} − {other.name}"
-        return [trace.of_answer(words, 1.0, lambda z: one.measure(z) - other.measure(z))]
+        words, measure = asked(trace.passes.model, trace.answer, trace.kind, target)
+        return [trace.of_answer(words, 1.0, measure)]
     if target is None and trace.kind != "vector":
         chances = trace.answer.detach().softmax(dim=-1)
         order = chances.argsort(descending=True)[:MOST_TARGETS]

@@ -20,7 +20,8 @@ from torch.nn.functional import normalize
 
 from sae_nb.activations import check_one_place
 from sae_nb.checks import check_atom, check_count, check_real, checked, one_of
-from sae_nb.evaluation import Outcome, answer_of, largest_cosine, outcome_of
+from sae_nb.circuits._asked import Measure, asked
+from sae_nb.evaluation import answer_of, largest_cosine
 from sae_nb.models import Frozen, Intervention, check_frozen, intervening
 from sae_nb.steering import Answers, check_width
 
@@ -47,14 +48,13 @@ class Observable:
     """Such as “ she” − “ he”."""
 
     paths: Paths
-    _outcomes: tuple[Outcome, ...] = field(repr=False)
+    _measure: Measure = field(repr=False)
     _batches: tuple[Batch, ...] = field(repr=False)
     """At which the norms' scales, the patterns and the MLPs' slopes are taken."""
 
     def of(self, answer: Float[Tensor, " outcomes"]) -> Float[Tensor, ""]:
         """Return the difference in an answer: of logits, or of the first above their mean."""
-        first, *second = (outcome.measure(answer) for outcome in self._outcomes)
-        return first - second[0] if second else first
+        return self._measure(answer)
 
     @checked
     def at(self, hook_point: str) -> Float[Tensor, " d"]:
@@ -270,12 +270,8 @@ def observable(
             f"`model` must answer with next tokens or classes, and {model.name} answers with "
             f"{len(answer)} numbers. Wrap it with class_names=."
         )
-    asked = [first] if second is None else [first, second]
-    outcomes = tuple(outcome_of(model, answer, kind, one) for one in asked)
-    if len({outcome.index for outcome in outcomes}) < len(outcomes):
-        raise ValueError(f"`second` must be another answer than `first`, got {second!r} for both.")
-    name = " − ".join(f"“{outcome.name}”" for outcome in outcomes)
-    return Observable(model=model, name=name, paths=paths, _outcomes=outcomes, _batches=batches)
+    name, measure = asked(model, answer, kind, first if second is None else (first, second))
+    return Observable(model=model, name=name, paths=paths, _measure=measure, _batches=batches)
 
 
 def _reference(model: LiveModel, first: Any, inputs: Any) -> Iterator[Batch]:

@@ -97,6 +97,12 @@ class Kit:
         return sn.TopK(D_IN, N_ATOMS, 2, generator=torch.Generator().manual_seed(0)).eval()
 
     @property
+    def gpt_sae_of_a_place(self) -> sn.TopK:
+        sae = self.gpt_sae
+        sae.hook_point = "resid_post.1"
+        return sae
+
+    @property
     def gpt_sae(self) -> sn.TopK:
         width = self.gpt.width("resid_post.1")
         return sn.TopK(width, N_ATOMS, 2, generator=torch.Generator().manual_seed(0)).eval()
@@ -281,6 +287,9 @@ RECIPES: dict[str, Make] = {
     "circuits.load_graph": lambda kit: {"folder": kit.read_only("graph", sn.circuits.attribution_graph(
         kit.gpt, {"resid_post.1": kit.gpt_sae}, kit.texts[0], max_nodes=0))},
     "circuits.observable": lambda kit: {"model": kit.gpt, "first": 5, "second": 6},
+    "circuits.patch_atoms": lambda kit: {
+        "model": kit.gpt, "sae": kit.gpt_sae_of_a_place, "clean": "One day she went", "corrupted": "One day he went",
+        "target": 5, "n": 1, "n_random": 1},
     "circuits.AtomTarget": lambda kit: {"hook_point": "mlp_out.1", "position": 1, "atom": 2},
     "classical.Classical": _sae_made(method="PCA"),
     "classical.ITDA": lambda kit: {"d_in": D_IN, "k": 2},
