@@ -1,4 +1,4 @@
-"""The toolkit's own commands: `python -m sae_nb doctor` prints what this machine can do."""
+"""The toolkit's own commands: `doctor` prints what this machine can do, `bench` measures an SAE."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,8 +16,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = commands.add_parser("doctor", help="what this machine can do, and how to fix the rest")
     asked.add_argument("checks", nargs="*", help="only these; none means all")
     asked.add_argument("--json", action="store_true", help="print plain data, for a bug report")
+    asked = commands.add_parser(
+        "bench", help="eight benchmarks of an SAE, to bench.json and bench.html"
+    )
+    asked.add_argument("folder", help="the SAE's folder, or the name of a pretrained one")
+    asked.add_argument("--model", help="where it reads: a name or folder; else what the SAE says")
+    asked.add_argument("--rows", help="only these, separated by commas; else all eight")
+    asked.add_argument("--out", help="folder for the files; else the SAE's own, or the working one")
     parsed = parser.parse_args(arguments)
+    if parsed.command == "bench":
+        return _bench(parsed.folder, parsed.model, parsed.rows, parsed.out)
     return _doctor(parsed.checks, as_json=parsed.json)
+
+
+def _bench(folder: str, model: str | None, rows: str | None, out: str | None) -> int:
+    from sae_nb.pretrained import load_sae
+    from sae_nb.uses import bench
+
+    where = Path(out or (folder if Path(folder).is_dir() else "."))
+    try:
+        if not where.is_dir():
+            raise FileNotFoundError(
+                f"`--out` must be a folder that exists, got {out!r}. Make it first."
+            )
+        wanted = None if rows is None else [name.strip() for name in rows.split(",")]
+        result = bench(load_sae(folder), model, wanted)
+        result.save(where)
+    except (OSError, ValueError, TypeError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(result)
+    print(f"\n{where / 'bench.json'}, {where / 'bench.html'}")
+    return 0
 
 
 def _doctor(checks: Sequence[str], *, as_json: bool) -> int:

@@ -190,6 +190,7 @@ if TYPE_CHECKING:  # for the other rooms
         surprise as surprise,
     )
     from sae_nb.evaluation.causal._steering_quality import Arm as Arm
+    from sae_nb.evaluation.causal._unlearning import unlearning as unlearning
     from sae_nb.evaluation.concepts._factors import (
         Evidence as Evidence,
         Factor as Factor,
@@ -202,6 +203,14 @@ if TYPE_CHECKING:  # for the other rooms
         wilson_interval as wilson_interval,
     )
     from sae_nb.evaluation.concepts._probe_fits import SAE as SAE, auroc as auroc
+    from sae_nb.evaluation.concepts._targeted import (
+        NotMeasurableError as NotMeasurableError,
+        Pooled as Pooled,
+        attribute_exchange as attribute_exchange,
+        label_pairs as label_pairs,
+        shortcut_removal as shortcut_removal,
+        targeted_perturbation as targeted_perturbation,
+    )
     from sae_nb.evaluation.dictionary._matching import (
         HUNGARIAN_UP_TO as HUNGARIAN_UP_TO,
         auction as auction,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.uses._bench import Bench as Bench, bench as bench
+    from sae_nb.uses._bench_tasks import BenchTasks as BenchTasks
     from sae_nb.uses._benchmarks import (
         Redundancy as Redundancy,
         Selection as Selection,
@@ -43,6 +45,9 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.uses._bench import BROKEN as BROKEN, N_INPUTS as N_INPUTS
+    from sae_nb.uses._bench_rows import BENCH_ROWS as BENCH_ROWS, score_of as score_of
+    from sae_nb.uses._bench_tasks import Material as Material, bundled_tasks as bundled_tasks
     from sae_nb.uses._corpora import (
         MIN_COUNT as MIN_COUNT,
         NAMES as NAMES,

@@ -93,7 +93,7 @@ def documents(
     ((5, 8), 10, 2)
     """
     check_one_place(sae)
-    point = _check_place(model, sae, hook_point)
+    point = check_reads(model, sae, hook_point)
     if getattr(sae, "reads_sequences", False):
         raise ValueError(
             f"`sae` must encode row by row, got {type(sae).__name__}, whose codes depend on the rows "
@@ -108,7 +108,8 @@ def documents(
         return _read(harvest, sae, texts_or_images, point, pool, strongest, names, progress)
 
 
-def _check_place(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> str:
+def check_reads(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> str:
+    """Refuse an SAE that does not read at a hook point; return the hook point's own name."""
     point = str(model.hook_point(hook_point))
     width = model.width(hook_point)
     if width is not None and width != sae.d_in:

@@ -129,6 +129,11 @@ class Kit:
             self.gpt, self.gpt_sae, ["A cat. It sat. It ran."], "resid_post.1", {"sat": "sat"}
         )
     )
+    bench_tasks = cached_property(
+        lambda self: sn.uses.BenchTasks(
+            inputs=self.many[:48], labels={"third": torch.arange(48) % 3}
+        )
+    )
     long_texts = cached_property(lambda self: [" ".join(self.texts) * n for n in (6, 7, 8)])
     gpt_docs = cached_property(
         lambda self: sn.uses.documents(
@@ -492,6 +497,8 @@ RECIPES: dict[str, Make] = {
     "training.TrainConfig": lambda kit: {},
     "training.train": _on(sae="sae", data="x", config="config"),
     "training.start_training": _on(sae="sae", data="x", config="config"),
+    "uses.bench": lambda kit: {"sae": kit.sae, "model": kit.model, "rows": ["tpp"], "hook_point": "0", "tasks": kit.bench_tasks},
+    "uses.BenchTasks": lambda kit: {"inputs": kit.many[:48], "labels": {"third": torch.arange(48) % 3}},
     "uses.cluster": lambda kit: {"docs": kit.docs, "n_clusters": 2},
     "uses.cooccurrence": _on(docs="docs"),
     "uses.debug": lambda kit: {
