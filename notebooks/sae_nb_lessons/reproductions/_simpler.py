@@ -47,6 +47,16 @@ class Read:
     codes: csr_matrix
     r2: float
 
+    def of_samples(self, sample: np.ndarray) -> csr_matrix:
+        """Mean strength of every atom over the rows of a sample, (samples, n_atoms).
+
+        `sample`: the number of each row's sample, 0 to n − 1.
+        """
+        n = int(sample.max()) + 1
+        share = 1 / np.bincount(sample, minlength=n)[sample]
+        averages = csr_matrix((share, (sample, np.arange(len(sample)))), shape=(n, len(sample)))
+        return averages @ self.codes
+
 
 @torch.no_grad()
 def read(method: SparseAutoencoder, x: Tensor) -> Read:

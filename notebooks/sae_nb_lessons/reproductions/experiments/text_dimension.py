@@ -1,0 +1,152 @@
+"""The dimension of texts by kind, at one length, and what the share of different tokens says of it.
+
+Four kinds: reference texts (what CPython says about itself, bundled), an encyclopaedia, drama and film reviews.
+Texts are cut to the same number of tokens before anything is measured, and read by all-MiniLM-L6-v2, a folder.
+Kinds that are not bundled are files of a folder, `NAME.txt`, cut into pieces; the recorded numbers are from
+WikiText-2 (validation, without its marks for unknown words and hyphens), Shakespeare and film reviews. A short
+run takes tiny-gpt and stories that come with the package in the place of drama.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.decomposition import NMF
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import sae_nb as sn
+from sae_nb.models import LiveModel
+from sae_nb.uses import TextDimension, text_dimension
+from sae_nb_lessons.reproductions._simpler import read
+
+SHORT = {"model": "tiny-gpt", "folder": "", "n": 4, "length": 40, "steps": 20}
+KINDS = ("encyclopaedia", "drama", "reviews")
+ESTIMATORS = ("tree", "two_nn", "local")
+N_ATOMS, ACTIVE, TOPICS = 256, 8, 12
+PIECE = 140  # words: more than enough for the length, fewer than MiniLM's 512 tokens
+
+
+def run(
+    seed: int,
+    *,
+    n: int = 24,
+    length: int = 128,
+    steps: int = 400,
+    model: str = "minilm",
+    folder: str = "genres",
+) -> dict[str, float]:
+    """Measure `n` texts of each kind, drawn by the seed, with every estimator.
+
+    `length` of each in tokens; `steps` of the SAE whose atoms are asked; `folder`: with the kinds' texts.
+    """
+    live = sn.load_model(model)
+    texts, kinds = drawn(folder, n, seed)
+    point = f"resid_post.{(live.n_layers or 1) - 1}"
+    results = {
+        estimator: text_dimension(
+            live,
+            texts,
+            point,
+            length=length,
+            groups=kinds,
+            estimator=estimator,  # type: ignore[arg-type]
+            progress=False,
+        )
+        for estimator in ESTIMATORS
+    }
+    numbers = {
+        f"{kind}, {name}": value
+        for name, result in results.items()
+        for kind, value in zip(result.groups["group"], result.groups["dimension"], strict=True)
+    }
+    result = results["tree"]
+    by_kind = result.groups.set_index("group")
+    numbers |= {f"distinct, {kind}": float(by_kind["distinct"][kind]) for kind in by_kind.index}
+    numbers |= orders(result, seed)
+    return numbers | explained(live, texts, result, point, steps, seed)
+
+
+def drawn(folder: str, n: int, seed: int) -> tuple[list[str], list[str]]:
+    """Pieces of each kind, long enough, and their kinds."""
+    draws = np.random.default_rng(seed)
+    sources = {"reference": " ".join(sn.data.prose().texts)}
+    if folder:
+        sources |= {kind: (Path(folder) / f"{kind}.txt").read_text("utf-8") for kind in KINDS}
+    else:
+        sources["drama"] = " ".join(sn.data.stories(300, seed=seed).texts)
+    texts, kinds = [], []
+    for kind, source in sources.items():
+        words = source.split()
+        starts = draws.permutation(len(words) // PIECE)[:n] * PIECE
+        texts += [" ".join(words[start : start + PIECE]) for start in starts]
+        kinds += [kind] * len(starts)
+    return texts, kinds
+
+
+def orders(result: TextDimension, seed: int) -> dict[str, float]:
+    """Differences between kinds, what is left of them once distinct tokens are held, and shuffled kinds."""
+    held = result.table.dropna()
+    dimension, distinct = held["dimension"].to_numpy(), held["distinct"].to_numpy()
+    slope, level = np.polyfit(distinct, dimension, 1)
+    left = dimension - slope * distinct - level
+    kinds = held["group"].to_numpy()
+    shuffled = np.random.default_rng(seed).permutation(kinds)
+    pairs = [("reference", "encyclopaedia"), ("encyclopaedia", "drama"), ("reference", "drama")]
+    numbers = {"rho with distinct": float(result.simpler["rho"][0])}
+    for low, high in pairs:
+        if low in kinds and high in kinds:
+            for name, values, labels in (
+                ("", dimension, kinds), (", distinct held", left, kinds), (", shuffled", dimension, shuffled),
+            ):  # fmt: skip
+                numbers[f"{high} minus {low}{name}"] = float(
+                    values[labels == high].mean() - values[labels == low].mean()
+                )
+    return numbers
+
+
+def explained(
+    live: LiveModel, texts: list[str], result: TextDimension, point: str, steps: int, seed: int
+) -> dict[str, float]:
+    """How much of the dimension is explained on held-out texts, by atoms, components, topics and distinct tokens."""
+    acts = sn.capture(live, texts, point, progress=False)
+    draws = torch.Generator().manual_seed(seed)
+    sae = sn.TopK(acts.d_in, N_ATOMS, ACTIVE, generator=draws)
+    sn.train(sae, acts, steps=steps, seed=seed, progress=False)
+    pca = sn.fit_classical(acts, "PCA", min(N_ATOMS, acts.d_in), k=ACTIVE)
+    there = ~np.isnan(result.dimension)
+    sample = acts.sample.numpy()
+    counts = CountVectorizer().fit_transform(texts)
+    topics = NMF(min(TOPICS, len(texts)), init="nndsvda", max_iter=300, tol=1e-3).fit_transform(
+        counts.astype(float)
+    )
+    codes = {
+        "SAE": read(sae.eval(), acts.x).of_samples(sample).toarray(),
+        "PCA": read(pca, acts.x).of_samples(sample).toarray(),
+        "NMF": topics,
+        "distinct": result.table[["distinct"]].to_numpy(),
+    }
+    numbers = {
+        f"R2 of dimension, {name}": held_out_r2(code[there], result.dimension[there], seed)
+        for name, code in codes.items()
+    }
+    shuffled = np.random.default_rng(seed).permutation(result.dimension[there])
+    numbers["R2 of dimension, shuffled"] = held_out_r2(codes["SAE"][there], shuffled, seed)
+    for rival in ("PCA", "NMF", "distinct"):
+        numbers[f"R2 of dimension, SAE ahead of {rival}"] = (
+            numbers["R2 of dimension, SAE"] - numbers[f"R2 of dimension, {rival}"]
+        )
+    return numbers
+
+
+def held_out_r2(codes: np.ndarray, dimension: np.ndarray, seed: int) -> float:
+    """Of a ridge regression, over four folds."""
+    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 6)))
+    folds = KFold(4, shuffle=True, random_state=seed)
+    made = cross_val_predict(model, codes, dimension, cv=folds)
+    return float(1 - ((dimension - made) ** 2).sum() / ((dimension - dimension.mean()) ** 2).sum())
