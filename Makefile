@@ -156,6 +156,7 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 	done
 	$(BIN)/python -m sae_nb.models.recipes.tiny_gpt --out build/models/tiny-gpt
 	$(BIN)/python -m sae_nb.models.recipes.two_towers --out build/models/two-towers
+	$(BIN)/python -m sae_nb.models.recipes.known_circuits --out build/models
 	# The cards of the bundled ones, on all pictures they name.
 	SAE_NB_CARD_PICTURES=4000 $(PYTEST) tests/models/test_bundled_vits.py -k card_can
 	$(BIN)/python benchmarks/trigram.py --write build/models/tiny-gpt/tiny-gpt

@@ -28,7 +28,11 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.models._attention import Attention as Attention, read_attention as read_attention
+    from sae_nb.models._attention import (
+        Attention as Attention,
+        attention_patterns as attention_patterns,
+        read_attention as read_attention,
+    )
     from sae_nb.models._checkpoints import (
         first_line as first_line,
         is_offline as is_offline,
@@ -75,3 +79,8 @@ if TYPE_CHECKING:  # for the other rooms
         token_ids as token_ids,
     )
     from sae_nb.models.recipes._language_training import card_text as card_text
+    from sae_nb.models.recipes._tasks import (
+        NOT_ASKED as NOT_ASKED,
+        TASKS as TASKS,
+        Rows as Rows,
+    )

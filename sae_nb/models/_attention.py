@@ -32,6 +32,22 @@ def read_attention(model: LiveModel, batch: Batch, layer: int) -> Attention:
     ------
     ValueError: If the model does not compute attention by torch's `scaled_dot_product_attention`.
     """
+    return _attention(*_calls(model, batch)[layer])
+
+
+def attention_patterns(
+    model: LiveModel, batch: Batch
+) -> list[Float[Tensor, "batch heads time source"]]:
+    """Run the model on a batch and return what the heads of every layer attended to.
+
+    Raises
+    ------
+    ValueError: If the model does not compute attention by torch's `scaled_dot_product_attention`.
+    """
+    return [attention_pattern(*call) for call in _calls(model, batch)]
+
+
+def _calls(model: LiveModel, batch: Batch) -> list[Call]:
     with _Listening() as listening:
         model.forward(batch)
     if len(listening.calls) != model.n_layers:
@@ -40,7 +56,7 @@ def read_attention(model: LiveModel, batch: Batch, layer: int) -> Attention:
             f"pattern to be read: {model.name} has {model.n_layers} layers and called it "
             f'{len(listening.calls)} times. Load it with attn_implementation="sdpa", if its class can.'
         )
-    return _attention(*listening.calls[layer])
+    return listening.calls
 
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]

@@ -295,6 +295,7 @@ RECIPES: dict[str, Make] = {
     "circuits.patch_atoms": lambda kit: {
         "model": kit.gpt, "sae": kit.gpt_sae_of_a_place, "clean": "One day she went", "corrupted": "One day he went",
         "target": 5, "n": 1, "n_random": 1},
+    "circuits.known_circuit": lambda kit: {"model": sn.load_model("tiny-induction"), "n": 2},
     "circuits.AtomTarget": lambda kit: {"hook_point": "mlp_out.1", "position": 1, "atom": 2},
     "classical.Classical": _sae_made(method="PCA"),
     "classical.ITDA": lambda kit: {"d_in": D_IN, "k": 2},
@@ -579,6 +580,10 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
             "split": _on(fraction="fraction"), "subset": lambda kit: {"rows": kit.on},
             "to": lambda kit: {"dtype": torch.float64}, "save": _on(folder="folder"),
         },
+    ),
+    "circuits.KnownCircuit": (
+        lambda kit: sn.circuits.known_circuit(sn.load_model("tiny-induction"), n=2),
+        {"auc": lambda kit: {"scores": list(range(8))}},
     ),
     "architectures.TopK": (
         lambda kit: kit.sae,

@@ -1,0 +1,243 @@
+"""Circuits that are known: which parts of a small model do its task, by a definition that is not a tracer.
+
+tiny-induction: attention of a head of block 0 to the token before, of a head of block 1 to the token after the
+earlier copy (Olsson et al., "In-context Learning and Induction Heads", 2022). In the circuit: half or more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sae_nb.checks import as_tensor, check_count, check_finite, check_seed, checked
+from sae_nb.models import (
+    NOT_ASKED,
+    TASKS,
+    Intervention,
+    Rows,
+    attention_patterns,
+    intervening,
+)
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from sae_nb.models import Batch, LiveModel
+
+HALF = 0.5
+"""Share of a head's attention at the place that its role names, from which it is in the circuit. Ours."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class KnownCircuit:
+    """Which parts of a model do its task; made by `known_circuit`."""
+
+    model_name: str
+
+    components: DataFrame
+    """A row per component: kind (head), layer, index (within the layer), hook_point (where it is written: heads
+    side by side), role (what it is measured for), score, in_circuit."""
+
+    inputs: tuple[str, ...]
+    answers: tuple[str, ...]
+    """Texts that the model answers, one of each row measured on, and the next word that is right."""
+
+    accuracy: float
+    """Share of right answers of the whole model."""
+
+    without: float
+    alone: float
+    """The same with the circuit, and with everything else, held at its mean over the rows."""
+
+    chance: float
+    """Of a guess."""
+
+    def __repr__(self) -> str:
+        return (
+            f"KnownCircuit({self.model_name}: {int(self.components.in_circuit.sum())} of {len(self)} "
+            f"components; right answers {self.accuracy:.3f}, without them {self.without:.3f}, by them alone "
+            f"{self.alone:.3f}, by chance {self.chance:.3f})"
+        )
+
+    def __len__(self) -> int:
+        return len(self.components)
+
+    @checked
+    def auc(self, scores: Any) -> float:
+        """Return how well scores of the components find the circuit: the area under their ROC curve.
+
+        1: every component of the circuit has more than every other; 0.5: as if drawn.
+
+        Parameters
+        ----------
+        scores
+            One number per row of `components`, larger where more is said to depend on it; of effects
+            with a sign, their size.
+
+        Raises
+        ------
+        ValueError: If there are not as many as components, or one is not finite.
+        """
+        from sklearn.metrics import roc_auc_score
+
+        numbers = as_tensor(scores, name="scores").detach()
+        if numbers.is_meta or numbers.shape != (len(self),):
+            raise ValueError(
+                f"`scores` must have one number per component, ({len(self)},), got "
+                f"{tuple(numbers.shape)}{' without values' if numbers.is_meta else ''}. Their order is "
+                "that of `components`."
+            )
+        check_finite(numbers, name="scores")
+        inside = self.components.in_circuit.to_numpy()
+        return float(roc_auc_score(inside, numbers.double().cpu().numpy()))
+
+
+@checked
+def known_circuit(model: LiveModel, *, n: int = 200, seed: int = 0) -> KnownCircuit:
+    """Measure which parts of a bundled model do its task.
+
+    By definition and not by tracing (see the page on following a circuit), and checked by ablation: held at
+    its mean over the rows, position by position, the circuit takes the answers with it, all the rest
+    does not.
+
+    Parameters
+    ----------
+    model
+        `load_model` of "tiny-induction".
+    n, seed
+        Rows that are drawn, and from which seed.
+
+    Raises
+    ------
+    ValueError: If the circuit of this model is not known.
+
+    Source
+    ------
+    Olsson et al., "In-context Learning and Induction Heads", 2022 (arXiv 2209.11895).
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> model = sn.load_model("tiny-induction")
+    >>> circuit = known_circuit(model)
+    >>> circuit.auc(circuit.components.score)
+    1.0
+    """
+    if model.name not in _MEASURES:
+        raise ValueError(
+            f"`model` must be one whose circuit is known ({', '.join(_MEASURES)}), got {model.name!r}. "
+            f'Use sn.load_model("{next(iter(_MEASURES))}").'
+        )
+    check_count(n, name="n", at_least=2)
+    rows = TASKS[model.name].draw(n, np.random.default_rng(check_seed(seed)), True)
+    batch = next(iter(model.batches(rows.ids, batch_size=len(rows))))
+    components = _MEASURES[model.name](model, batch, rows)
+    circuit = components.in_circuit.to_numpy()
+    accuracy = partial(_accuracy, model, batch, rows, components)
+    inputs, answers = _asked(rows, TASKS[model.name].vocabulary, seed)
+    return KnownCircuit(
+        model_name=model.name,
+        components=components,
+        inputs=inputs,
+        answers=answers,
+        accuracy=accuracy(np.zeros_like(circuit)),
+        without=accuracy(circuit),
+        alone=accuracy(~circuit),
+        chance=TASKS[model.name].chance,
+    )
+
+
+# -------------------------------------------------------------------------------------------------
+# What each model's circuit is.
+
+
+def _induction(model: LiveModel, batch: Batch, rows: Rows) -> DataFrame:
+    """Heads of the first block that look one back, and of the second where an earlier copy went on."""
+    first, second = attention_patterns(model, batch)
+    asked = rows.targets != NOT_ASKED
+    back = first.diagonal(-1, 2, 3)[:, :, 1:].mean(dim=(0, 2))  # from the second word on
+    earlier = (rows.ids[:, :, None] == rows.ids[:, None, :]).tril(-1)
+    after = (second[..., 1:] * earlier[:, None, :, :-1]).sum(dim=-1)
+    onward = after.transpose(0, 1)[:, asked].mean(dim=1)
+    return _joined(
+        _table("head", 0, "previous token", back, back >= HALF),
+        _table("head", 1, "induction", onward, onward >= HALF),
+    )
+
+
+_MEASURES: dict[str, Callable[[LiveModel, Batch, Rows], DataFrame]] = {"tiny-induction": _induction}
+
+_HOOK_POINTS = {"head": "head_out"}
+
+
+def _table(
+    kind: str, layer: int, role: str, score: Float[Tensor, " n"], inside: Bool[Tensor, " n"]
+) -> DataFrame:
+    """Components of one kind in one layer."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "kind": kind,
+            "layer": layer,
+            "index": range(len(score)),
+            "hook_point": f"{_HOOK_POINTS[kind]}.{layer}",
+            "role": role,
+            "score": score.double().cpu().numpy(),
+            "in_circuit": inside.cpu().numpy(),
+        }
+    )
+
+
+def _joined(*tables: DataFrame) -> DataFrame:
+    import pandas as pd
+
+    return pd.concat(tables, ignore_index=True)
+
+
+# -------------------------------------------------------------------------------------------------
+# The check: some components held at their mean.
+
+
+def _accuracy(
+    model: LiveModel, batch: Batch, rows: Rows, components: DataFrame, held: Bool[np.ndarray, " n"]
+) -> float:
+    """Share of right answers while some components are at their mean over the rows, position by position."""
+    edits = []
+    for name, part in components[held].groupby("hook_point"):
+        point = model.hook_point(str(name))
+        n = int((components.hook_point == name).sum())
+        width = (model.width(str(name)) or n) // n
+        columns = np.add.outer(part["index"].to_numpy() * width, np.arange(width)).ravel()
+        edits.append(Intervention(point, partial(_at_mean, torch.from_numpy(columns))))
+    with intervening(model, edits), torch.no_grad():
+        answer = model.main_output(model.forward(batch))
+    asked = rows.targets != NOT_ASKED
+    found = answer.argmax(dim=-1).cpu()
+    return float((found == rows.targets)[asked].float().mean())
+
+
+def _at_mean(columns: Tensor, x: Float[Tensor, "batch time d"], _: Any) -> Tensor:
+    held = x.clone()
+    held[..., columns] = x[..., columns].mean(dim=0, keepdim=True)
+    return held
+
+
+def _asked(rows: Rows, words: Sequence[str], seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of each row the words up to one place at which something is asked, and the answer."""
+    generator = np.random.default_rng(seed)
+    inputs, answers = [], []
+    for ids, targets in zip(rows.ids.tolist(), rows.targets.tolist(), strict=True):
+        places = [t for t, target in enumerate(targets) if target != NOT_ASKED]
+        if places:
+            place = int(generator.choice(places))
+            inputs.append(" ".join(words[i] for i in ids[1 : place + 1]))
+            answers.append(words[targets[place]])
+    return tuple(inputs), tuple(answers)

@@ -1,0 +1,125 @@
+"""What the models with known circuits learn: words, rows of them, and which next words are asked for."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from numpy.random import Generator
+from torch import Tensor
+
+START, UNKNOWN = "<s>", "<unk>"
+NOT_ASKED = -100
+"""Where nothing is asked for; PyTorch's cross-entropy leaves it out."""
+
+_FIRST = 2  # of the words: before them are START and UNKNOWN
+_STRETCH = (2, 8)  # letters that come again, at least and at most
+_MOST_BETWEEN = 8  # letters between both
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one task."""
+
+    ids: Int[Tensor, "n time"]
+    targets: Int[Tensor, "n time"]
+    """The token after each position, where it is asked for, else NOT_ASKED."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One small task, whose rows are drawn anew."""
+
+    words: tuple[str, ...]
+    length: int
+    """Tokens of a row, the start among them."""
+
+    draw: Callable[[int, Generator, bool], Rows]
+    """So many rows by a generator; of those that are held out, or of the others."""
+
+    chance: float
+    """Share of right answers of a guess."""
+
+    about: str
+    data: str
+    """A sentence on the task, and one on its rows."""
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Start, unknown word, words."""
+        return (START, UNKNOWN, *self.words)
+
+
+def repeated_letters(n: int, generator: Generator, held_out: bool = False) -> Rows:
+    """Different letters in stretches that come again, at once or later; asked for is how they go on.
+
+    Sizes and distances are drawn, so that only the letters say where to look.
+    """
+    del held_out  # no row comes twice
+    length = REPEATED_LENGTH - 1
+    letters = generator.random((n, len(LETTERS))).argsort(axis=1)[:, :length] + _FIRST
+    asked = np.zeros_like(letters, dtype=bool)
+    for row, again in zip(letters, asked, strict=True):
+        begin = 0
+        while (room := length - begin) >= 2 * _STRETCH[0]:
+            least, most = _STRETCH
+            size = int(generator.integers(least, min(most, room // 2), endpoint=True))
+            gap = int(generator.integers(0, min(_MOST_BETWEEN, room - 2 * size), endpoint=True))
+            copy = begin + size + gap
+            row[copy : copy + size] = row[begin : begin + size]
+            again[copy : copy + size - 1] = True
+            begin = copy + size
+    return _rows(letters, np.where(asked, np.roll(letters, -1, axis=1), NOT_ASKED))
+
+
+def _rows(words: Int[np.ndarray, "n time"], targets: Int[np.ndarray, "n time"]) -> Rows:
+    """Rows with the start before them, of which nothing is asked."""
+    ids = np.pad(words, ((0, 0), (1, 0)))
+    asked = np.pad(targets, ((0, 0), (1, 0)), constant_values=NOT_ASKED)
+    return Rows(torch.from_numpy(ids).long(), torch.from_numpy(asked).long())
+
+
+LETTERS = tuple(string.ascii_lowercase)
+REPEATED_LENGTH = 27
+
+TASKS = {
+    "tiny-induction": Task(
+        words=LETTERS,
+        length=REPEATED_LENGTH,
+        draw=repeated_letters,
+        chance=1 / len(LETTERS),
+        about="It goes on as a stretch of letters went on when it came before: after "
+        "“q k e f q k e” comes “f”.",
+        data="rows of different letters in stretches of 2 to 8 that come again, up to 8 letters later; "
+        "asked for is each letter of the second stretch but its first",
+    ),
+}
+"""By the model's name."""
+
+
+def new_tokenizer(task: Task) -> Any:
+    """One token per word between spaces, after a start."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: i for i, word in enumerate(task.vocabulary)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A", special_tokens=[(START, words[START])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=START,
+        eos_token=START,
+        unk_token=UNKNOWN,
+        model_max_length=task.length,
+    )

@@ -1,0 +1,129 @@
+"""Models with known circuits: they do their task, by the parts that the circuit names, and not by others."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+import sae_nb as sn
+import sae_nb.models
+from sae_nb.circuits import KnownCircuit, known_circuit
+from sae_nb.models import TASKS
+
+WEIGHTS = Path(sae_nb.models.__path__[0]) / "weights"
+MOST_BYTES = 0.3 * 2**20
+NAMES = sorted(TASKS)
+every_model = pytest.mark.parametrize("name", NAMES)
+
+
+@cache
+def model(name: str) -> Any:
+    """As it is bundled."""
+    return sn.load_model(name, device="cpu")
+
+
+@cache
+def circuit(name: str) -> KnownCircuit:
+    """On rows of a seed that nobody used."""
+    return known_circuit(model(name), seed=77)
+
+
+def card(name: str) -> dict[str, Any]:
+    """For machines."""
+    return json.loads((WEIGHTS / name / "card.json").read_text())
+
+
+@every_model
+def test_files_are_fp16_small_and_complete(name: str) -> None:
+    """At most 0.3 MiB with the tokenizer and both cards; every tensor half precision, the card's count."""
+    folder = WEIGHTS / name
+    assert sum(path.stat().st_size for path in folder.iterdir()) < MOST_BYTES
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        tensors = [file.get_tensor(key) for key in file.keys()]  # noqa: SIM118
+    assert {tensor.dtype for tensor in tensors} == {torch.float16}
+    assert sum(tensor.numel() for tensor in tensors) == card(name)["parameters"]
+    assert model(name).card == card(name)
+
+
+@every_model
+def test_the_card_says_how_to_make_it_again(name: str) -> None:
+    """Data, steps, loss, seed, date and command are all there, also for people."""
+    own, text = card(name), (WEIGHTS / name / "card.md").read_text()
+    assert {"data", "date", "minutes", "recipe", "seed", "torch"} <= set(own)
+    assert own["command"] in text
+    assert f"{own['held_out']['accuracy']:.4f}" in text
+    assert own["minutes"] <= 3
+
+
+@every_model
+def test_fresh_rows_are_answered_as_the_card_says(name: str) -> None:
+    """Rows of another seed, within three standard errors; and the texts of the circuit, one by one."""
+    promised, known = card(name)["held_out"]["accuracy"], circuit(name)
+    assert promised >= 0.98
+    assert known.accuracy > promised - 3 * (promised * (1 - promised) / 200) ** 0.5 - 1e-3
+    words = model(name).tokenizer.get_vocab()
+    right = [
+        int(model(name)([text])[0, -1].argmax()) == words[answer]
+        for text, answer in list(zip(known.inputs, known.answers, strict=True))[:10]
+    ]
+    assert sum(right) >= 9
+
+
+@every_model
+def test_the_circuit_is_needed_and_enough(name: str) -> None:
+    """Held at its mean it takes the answers with it; with all the rest so held, they stay."""
+    known = circuit(name)
+    assert 0 < known.components.in_circuit.sum() < len(known)
+    assert known.without < known.chance + (known.accuracy - known.chance) / 3
+    assert known.alone > known.accuracy - 0.05
+
+
+@every_model
+def test_a_ranking_is_judged_by_the_circuit(name: str) -> None:
+    """1 for the circuit itself, 0 for its opposite, a half for no opinion; scores of other sizes are refused."""
+    known = circuit(name)
+    inside = known.components.in_circuit.to_numpy(float)
+    assert known.auc(inside) == 1
+    assert known.auc(torch.from_numpy(-inside)) == 0
+    assert known.auc(np.zeros(len(known))) == 0.5
+    with pytest.raises(ValueError, match=r"one number per component"):
+        known.auc(inside[:-1])
+    with pytest.raises(ValueError, match="finite"):
+        known.auc(np.full(len(known), np.nan))
+
+
+@every_model
+def test_the_circuit_is_the_same_on_other_rows(name: str) -> None:
+    """Its definition does not hang on what was drawn."""
+    other = known_circuit(model(name), n=60, seed=3)
+    assert (other.components.in_circuit == circuit(name).components.in_circuit).all()
+
+
+def test_a_model_without_a_known_circuit_is_refused() -> None:
+    """With those that have one."""
+    with pytest.raises(ValueError, match=r"tiny-induction.*got 'tiny-gpt'"):
+        known_circuit(sn.load_model("tiny-gpt", device="cpu"))
+
+
+def test_induction_goes_on_as_before() -> None:
+    """A text as people type it; attention of both kinds of heads, by hand."""
+    induction = model("tiny-induction")
+    assert induction.generate("q k e f q k e", max_new_tokens=1).split()[-1] == "f"
+    from sae_nb.models import attention_patterns
+
+    batch = next(iter(induction.batches(["q k e f q k e"])))
+    patterns = attention_patterns(induction, batch)
+    table = circuit("tiny-induction").components.set_index(["layer", "index"])
+    for (layer, head), row in table[table.in_circuit].iterrows():
+        at = 6 if layer == 0 else 4  # the k before; the f after the earlier e
+        assert float(patterns[layer][0, head, -1, at]) > 0.5, row.role
+    out = sn.capture(induction, ["q k e f"], ["mlp_out.0", "mlp_out.1"], progress=False)
+    assert not out["mlp_out.0"].x.any()
+    assert not out["mlp_out.1"].x.any()

@@ -1,0 +1,76 @@
+"""Promises of the recipe of models with known circuits: exact continuation, rows that ask what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sae_nb.models.recipes._tasks import NOT_ASKED, TASKS, Rows, new_tokenizer
+from sae_nb.models.recipes.known_circuits import (
+    RECIPES,
+    CircuitRecipe,
+    CircuitTraining,
+    rows_at,
+    train_one,
+)
+
+RECIPE = CircuitRecipe(
+    name="tiny-induction", n_blocks=2, d_model=8, n_heads=2,
+    steps=4, rows=4, decay_steps=2, warmup_steps=2, log_every=2, seed=1,
+)  # fmt: skip
+
+
+def rows(name: str, n: int = 50, *, held_out: bool = False) -> Rows:
+    """Of one seed."""
+    return TASKS[name].draw(n, np.random.default_rng(0), held_out)
+
+
+def test_a_killed_run_continues_bit_exactly(tmp_path, monkeypatch) -> None:
+    """Killed between checkpoints and called again, the file is that of a whole run."""
+    train_one(RECIPE, tmp_path / "whole")
+    advance = CircuitTraining.advance
+
+    def killed(self, batch):
+        if self.step == 3:
+            raise KeyboardInterrupt
+        advance(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CircuitTraining, "advance", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_one(RECIPE, tmp_path / "killed")
+    train_one(RECIPE, tmp_path / "killed", resume=True)
+    file = "tiny-induction/model.safetensors"
+    assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
+
+
+def test_mlps_without_neurons_stay_zero() -> None:
+    """After steps too: attention only."""
+    training = CircuitTraining(RECIPE)
+    for step in range(2):
+        training.advance(rows_at(RECIPE, step))
+    for block in training.model.transformer.h:
+        assert not block.mlp.c_proj.weight.any()
+        assert not block.mlp.c_proj.bias.any()
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_rows_are_texts_that_people_can_type(name) -> None:
+    """Every word has a token of its own; the start comes first, and something is asked."""
+    task, drawn = TASKS[name], rows(name)
+    tokenizer = new_tokenizer(task)
+    assert drawn.ids.shape == drawn.targets.shape == (50, task.length)
+    assert tokenizer.decode(drawn.ids[3]).split() == [task.vocabulary[i] for i in drawn.ids[3]]
+    assert tokenizer(" ".join(task.words))["input_ids"] == [0, *range(2, len(task.vocabulary))]
+    assert ((drawn.targets != NOT_ASKED).sum(dim=1) > 0).all()
+
+
+def test_what_is_asked_follows_the_earlier_copy() -> None:
+    """The one earlier place of the letter is followed by the answer, and the answer comes next."""
+    drawn = rows("tiny-induction")
+    for row, t in (drawn.targets != NOT_ASKED).nonzero().tolist():
+        ids = drawn.ids[row]
+        (before,) = (ids[:t] == ids[t]).nonzero().ravel().tolist()
+        assert ids[before + 1] == ids[t + 1] == drawn.targets[row, t]
+    assert torch.unique(drawn.ids, dim=0).shape[0] == 50
