@@ -291,6 +291,7 @@ RECIPES: dict[str, Make] = {
         "model": kit.gpt, "transcoders": {"resid_post.1": kit.gpt_sae}, "inputs": kit.texts[0], "max_nodes": 2},
     "circuits.load_graph": lambda kit: {"folder": kit.read_only("graph", sn.circuits.attribution_graph(
         kit.gpt, {"resid_post.1": kit.gpt_sae}, kit.texts[0], max_nodes=0))},
+    "circuits.head_contributions": lambda kit: {"model": kit.gpt, "inputs": kit.texts[:1], "target": 5},
     "circuits.observable": lambda kit: {"model": kit.gpt, "first": 5, "second": 6},
     "circuits.patch_atoms": lambda kit: {
         "model": kit.gpt, "sae": kit.gpt_sae_of_a_place, "clean": "One day she went", "corrupted": "One day he went",
