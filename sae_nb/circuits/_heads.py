@@ -239,7 +239,7 @@ def _at_mean(
 
     def change(x: Tensor, _: RunState) -> Tensor:
         x = x.clone()
-        split = x.unflatten(-1, (n_heads, -1))
+        split = x.reshape(*x.shape[:-1], n_heads, -1)
         for head, row in enumerate(rows):
             split[row, ..., head, :] = mean.reshape(n_heads, -1)[head].to(x)
         return split.flatten(-2)

@@ -75,7 +75,7 @@ def outcome_of(
     model: LiveModel, answer: Float[Tensor, " outcomes"], kind: OutcomeKind, target: Target = None
 ) -> Outcome:
     """Return what is measured of an answer."""
-    if callable(target) and not isinstance(target, torch.nn.Module):
+    if callable(target) and not isinstance(target, type | torch.nn.Module):
         name = getattr(target, "__name__", "measure").replace("_", " ")
         return Outcome(index=None, name=name, words=name, measure=_one_number(target))
     if target is None and kind == "vector":
