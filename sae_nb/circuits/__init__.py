@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from sae_nb.circuits._faithfulness import Faithfulness as Faithfulness, Flow as Flow
     from sae_nb.circuits._files import load_graph as load_graph
     from sae_nb.circuits._graph import AttributionGraph as AttributionGraph
-    from sae_nb.circuits._known import KnownCircuit as KnownCircuit, known_circuit as known_circuit
     from sae_nb.circuits._heads import (
         HeadContributions as HeadContributions,
         head_contributions as head_contributions,
     )
+    from sae_nb.circuits._known import KnownCircuit as KnownCircuit, known_circuit as known_circuit
     from sae_nb.circuits._observable import Observable as Observable, observable as observable
     from sae_nb.circuits._passes import AtomTarget as AtomTarget
     from sae_nb.circuits._patching import Patching as Patching, patch_atoms as patch_atoms
