@@ -1,0 +1,47 @@
+"""What `uses.bench` shows beside its scores is what the experiment measured, seed by seed."""
+
+from __future__ import annotations
+
+import math
+from importlib.resources import files
+from pathlib import Path
+
+from sae_nb_lessons.reproductions.experiments.bench_references import (
+    LEFT_OUT,
+    PLACES,
+    ROWS,
+    references,
+)
+
+from sae_nb.files import read_json
+from sae_nb.uses import BROKEN, N_INPUTS
+
+ARTEFACT = Path(__file__).parents[3] / "docs" / "claims" / "bench_references.json"
+
+
+def test_references_are_those_of_the_artefact() -> None:
+    """Nothing is written by hand, and nothing that is shown is NaN; made with the inputs that `bench` takes."""
+    artefact = read_json(ARTEFACT)
+    kept = read_json(Path(str(files("sae_nb.uses") / "bench_references.json")))
+    assert kept == references(artefact["numbers"])
+    assert artefact["size"]["n_inputs"] == N_INPUTS
+    assert set(kept) == set(PLACES)
+    for place, of_place in kept.items():
+        name = place.partition("/")[0]
+        assert set(of_place) == {row for row in ROWS if f"{name} {row}" not in LEFT_OUT}
+        for beside in of_place.values():
+            assert set(BROKEN) <= set(beside)
+            assert all(math.isfinite(value) for value in beside.values())
+
+
+def test_what_no_seed_measured_is_left_out() -> None:
+    """Without a spread of trained SAEs there is no noise to show, and a mean of 0 has none either."""
+    numbers = {
+        "tiny-vit tpp oracle": {"mean": 0.5, "sd": 0.1},
+        "tiny-vit scr trained": {"mean": 0.0, "sd": 0.1},
+        "tiny-vit ravel trained": {"mean": -0.5, "sd": 0.1},
+    }
+    found = references(numbers)["tiny-vit/resid_post.6"]
+    assert found["tpp"] == {"oracle": 0.5}
+    assert "scr" not in found
+    assert found["ravel"] == {"reseed_cv": 0.2}
