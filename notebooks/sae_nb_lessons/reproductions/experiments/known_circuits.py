@@ -8,6 +8,7 @@ other sequences.
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +18,11 @@ from sae_nb.circuits import KnownCircuit, head_contributions, known_circuit
 from sae_nb.models import Intervention, intervening
 
 SHORT = {"n_texts": 3, "n_rows": 20}
-METHODS = ("contextual", "ablation", "gradient")
+METHODS: tuple[Literal["contextual", "ablation", "gradient"], ...] = (
+    "contextual",
+    "ablation",
+    "gradient",
+)
 
 
 def run(seed: int, *, n_texts: int = 40, n_rows: int = 200) -> dict[str, float]:
@@ -63,7 +68,7 @@ def output_sizes(model: sn.models.LiveModel, texts: list[str]) -> np.ndarray:
     found = []
     for name in names:
         x = torch.cat(rows[name]).double()
-        by_head = (x - x.mean(dim=0)).reshape(len(x), model.n_heads, -1)
+        by_head = (x - x.mean(dim=0)).reshape(len(x), model.n_heads or 1, -1)
         found.append(by_head.square().sum(dim=2).mean(dim=0).sqrt())
     return torch.cat(found).numpy()
 
