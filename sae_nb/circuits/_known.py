@@ -2,6 +2,12 @@
 
 tiny-induction: attention of a head of block 0 to the token before, of a head of block 1 to the token after the
 earlier copy (Olsson et al., "In-context Learning and Induction Heads", 2022). In the circuit: half or more.
+
+tiny-modular: heads of whose attention at "=" half or more is at the two numbers; neurons made of the key
+frequencies, those that the embedding of the numbers is made of. A neuron at "=" is a function n(a, b); of its
+variance a frequency k explains what the products of {1, cos, sin}(2πka/p) and {1, cos, sin}(2πkb/p), without
+1 · 1, do (Nanda et al., arXiv 2301.05217, section 4.2). In the circuit: half or more by all key frequencies
+together. They ask for 85 % by one; here a neuron is made of several.
 """
 
 from __future__ import annotations
@@ -18,10 +24,12 @@ from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_count, check_finite, check_seed, checked
 from sae_nb.models import (
+    MODULUS,
     NOT_ASKED,
     TASKS,
     Intervention,
     Rows,
+    all_sums,
     attention_patterns,
     intervening,
 )
@@ -32,7 +40,12 @@ if TYPE_CHECKING:
     from sae_nb.models import Batch, LiveModel
 
 HALF = 0.5
-"""Share of a head's attention at the place that its role names, from which it is in the circuit. Ours."""
+"""Share of a head's attention at the place that its role names, or of a neuron's variance, from which it is in
+the circuit. Ours."""
+
+KEY = 0.05
+"""Share of the variance of the numbers' embedding from which a frequency is a key one. Ours: in the bundled
+model key ones have 0.18 and more, others at most 0.01."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -42,8 +55,8 @@ class KnownCircuit:
     model_name: str
 
     components: DataFrame
-    """A row per component: kind (head), layer, index (within the layer), hook_point (where it is written: heads
-    side by side), role (what it is measured for), score, in_circuit."""
+    """A row per component: kind (head, neuron), layer, index (within the layer), hook_point (where it is
+    written: heads side by side, neurons a column each), role (what it is measured for), score, in_circuit."""
 
     inputs: tuple[str, ...]
     answers: tuple[str, ...]
@@ -110,7 +123,7 @@ def known_circuit(model: LiveModel, *, n: int = 200, seed: int = 0) -> KnownCirc
     Parameters
     ----------
     model
-        `load_model` of "tiny-induction".
+        `load_model` of "tiny-induction" or "tiny-modular".
     n, seed
         Rows that are drawn, and from which seed.
 
@@ -120,7 +133,8 @@ def known_circuit(model: LiveModel, *, n: int = 200, seed: int = 0) -> KnownCirc
 
     Source
     ------
-    Olsson et al., "In-context Learning and Induction Heads", 2022 (arXiv 2209.11895).
+    Olsson et al., "In-context Learning and Induction Heads", 2022 (arXiv 2209.11895); Nanda et al.,
+    "Progress measures for grokking via mechanistic interpretability", 2023 (arXiv 2301.05217).
 
     Example
     -------
@@ -172,9 +186,55 @@ def _induction(model: LiveModel, batch: Batch, rows: Rows) -> DataFrame:
     )
 
 
-_MEASURES: dict[str, Callable[[LiveModel, Batch, Rows], DataFrame]] = {"tiny-induction": _induction}
+def _modular(model: LiveModel, batch: Batch, rows: Rows) -> DataFrame:
+    """Neurons that are functions of key frequencies, and heads that look at the numbers."""
+    del batch, rows  # what a neuron is a function of shows over all pairs
+    everything = next(iter(model.batches(all_sums().ids, batch_size=MODULUS**2)))
+    kept: list[Tensor] = []
 
-_HOOK_POINTS = {"head": "head_out"}
+    def keep(x: Float[Tensor, "batch time d"], _: Any) -> Tensor:
+        kept.append(x[:, -1].detach().cpu())
+        return x
+
+    with intervening(model, [Intervention(model.hook_point("mlp_post.0"), keep)]):
+        (pattern,) = attention_patterns(model, everything)
+    shares = frequency_shares(kept[0].T.reshape(-1, MODULUS, MODULUS))
+    score = shares[:, key_frequencies(model)].sum(dim=1)
+    numbers = pattern[:, :, -1, [1, 3]].sum(dim=2).mean(dim=0)
+    return _joined(
+        _table("head", 0, "looks at the numbers", numbers, numbers >= HALF),
+        _table("neuron", 0, "key frequencies", score, score >= HALF),
+    )
+
+
+def frequency_shares(
+    functions: Float[Tensor, "n p p"],
+) -> Float[Tensor, "n frequencies"]:
+    """Share of each function's variance over all (a, b) that frequency 1, 2, … explains; 0 of a constant."""
+    power = torch.fft.fft2(functions.double()).abs().square()
+    power[:, 0, 0] = 0
+    p = functions.shape[-1]
+    frequencies = torch.arange(1, (p - 1) // 2 + 1)
+    own = torch.stack([torch.zeros_like(frequencies), frequencies, p - frequencies], dim=1)
+    found = power[:, own[:, :, None], own[:, None, :]].sum(dim=(2, 3))
+    total = power.sum(dim=(1, 2))[:, None]
+    return torch.where(total > 0, found / total.clamp(min=1e-30), 0)
+
+
+def key_frequencies(model: LiveModel) -> Bool[Tensor, " frequencies"]:
+    """Frequencies that have at least a twentieth of the variance of the numbers' embedding."""
+    words = model.get_module(model.hook_point("embed").path).get_parameter("weight").detach()
+    first = len(TASKS["tiny-modular"].vocabulary) - len(TASKS["tiny-modular"].words)
+    power = torch.fft.rfft(words[first : first + MODULUS].double(), dim=0).abs().square().sum(1)[1:]
+    return (power >= KEY * power.sum()).cpu()
+
+
+_MEASURES: dict[str, Callable[[LiveModel, Batch, Rows], DataFrame]] = {
+    "tiny-induction": _induction,
+    "tiny-modular": _modular,
+}
+
+_HOOK_POINTS = {"head": "head_out", "neuron": "mlp_post"}
 
 
 def _table(

@@ -80,7 +80,9 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.models.recipes._language_training import card_text as card_text
     from sae_nb.models.recipes._tasks import (
+        MODULUS as MODULUS,
         NOT_ASKED as NOT_ASKED,
         TASKS as TASKS,
         Rows as Rows,
+        all_sums as all_sums,
     )

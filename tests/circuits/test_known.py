@@ -15,6 +15,7 @@ from safetensors import safe_open
 import sae_nb as sn
 import sae_nb.models
 from sae_nb.circuits import KnownCircuit, known_circuit
+from sae_nb.circuits._known import _accuracy, frequency_shares, key_frequencies
 from sae_nb.models import TASKS
 
 WEIGHTS = Path(sae_nb.models.__path__[0]) / "weights"
@@ -127,3 +128,59 @@ def test_induction_goes_on_as_before() -> None:
     out = sn.capture(induction, ["q k e f"], ["mlp_out.0", "mlp_out.1"], progress=False)
     assert not out["mlp_out.0"].x.any()
     assert not out["mlp_out.1"].x.any()
+
+
+def test_sums_are_modulo_a_prime() -> None:
+    """Texts as people type them; every number has its own token."""
+    modular = model("tiny-modular")
+    for text, answer in (("40 + 20 =", "7"), ("3 + 5 =", "8"), ("52 + 52 =", "51")):
+        assert modular.generate(text, max_new_tokens=1).split()[-1] == answer
+
+
+def test_shares_of_frequencies_are_those_of_functions_made_of_them() -> None:
+    """One frequency in sums and products; two, half each; a constant; one number's noise."""
+    p = 53
+    a, b = torch.meshgrid(torch.arange(p), torch.arange(p), indexing="ij")
+    angle = 2 * torch.pi / p
+
+    def wave(k: int, x: torch.Tensor) -> torch.Tensor:
+        return (angle * k * x).cos()
+
+    functions = torch.stack(
+        [1 + wave(3, a) * wave(3, b), wave(5, a) + wave(7, a + b), torch.ones(p, p)]
+    )
+    shares = frequency_shares(functions)
+    assert shares.shape == (3, 26)
+    assert float(shares[0, 2]) == pytest.approx(1)
+    assert shares[1, [4, 6]].tolist() == pytest.approx([0.5, 0.5])
+    assert not shares[2].any()
+    noise = torch.randn(8, p, p, generator=torch.Generator().manual_seed(0))
+    assert float(frequency_shares(noise).max()) < 0.05
+
+
+def test_the_embedding_of_numbers_has_few_frequencies() -> None:
+    """Fewer than a quarter of all, and they have nearly all of its variance."""
+    words = model("tiny-modular").module.get_input_embeddings().weight.detach()[2:55].double()
+    power = torch.fft.rfft(words, dim=0).abs().square().sum(dim=1)[1:]
+    key = key_frequencies(model("tiny-modular"))
+    assert 2 <= int(key.sum()) <= 6
+    assert float(power[key].sum() / power.sum()) > 0.9
+
+
+def test_neurons_of_the_circuit_carry_the_sums_and_the_others_do_not() -> None:
+    """The neurons alone, heads as they are: those of the circuit, the others, the same number of random ones."""
+    modular, table = model("tiny-modular"), circuit("tiny-modular").components
+    rows = TASKS["tiny-modular"].draw(200, np.random.default_rng(5), True)
+    batch = next(iter(modular.batches(rows.ids, batch_size=200)))
+    neuron, inside = (table.kind == "neuron").to_numpy(), table.in_circuit.to_numpy()
+    circuit_neurons = neuron & inside
+    drawn = np.zeros(len(table), bool)
+    generator = np.random.default_rng(0)
+    drawn[generator.choice(np.flatnonzero(neuron), circuit_neurons.sum(), replace=False)] = True
+    without, alone, random = (
+        _accuracy(modular, batch, rows, table, held)
+        for held in (circuit_neurons, neuron & ~inside, drawn)
+    )
+    assert alone > 0.97
+    assert without < 0.33
+    assert without < random - 0.1

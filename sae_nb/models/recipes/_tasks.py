@@ -42,6 +42,9 @@ class Task:
     length: int
     """Tokens of a row, the start among them."""
 
+    room: int = 0
+    """Tokens that can be written after a whole row."""
+
     draw: Callable[[int, Generator, bool], Rows]
     """So many rows by a generator; of those that are held out, or of the others."""
 
@@ -80,6 +83,27 @@ def repeated_letters(n: int, generator: Generator, held_out: bool = False) -> Ro
     return _rows(letters, np.where(asked, np.roll(letters, -1, axis=1), NOT_ASKED))
 
 
+def sums(n: int, generator: Generator, held_out: bool = False) -> Rows:
+    """Pairs drawn from those that are held out, a fifth of all, or from the others."""
+    order = np.random.default_rng(MODULUS).permutation(MODULUS**2)
+    n_out = MODULUS**2 // 5
+    return _sums(generator.choice(order[:n_out] if held_out else order[n_out:], n))
+
+
+def all_sums() -> Rows:
+    """Every pair once, a by a."""
+    return _sums(np.arange(MODULUS**2))
+
+
+def _sums(pairs: Int[np.ndarray, " n"]) -> Rows:
+    a, b = pairs // MODULUS, pairs % MODULUS
+    plus, equal = np.full_like(a, MODULUS), np.full_like(a, MODULUS + 1)
+    words = np.stack([a, plus, b, equal], axis=1) + _FIRST
+    targets = np.full_like(words, NOT_ASKED)
+    targets[:, -1] = (a + b) % MODULUS + _FIRST
+    return _rows(words, targets)
+
+
 def _rows(words: Int[np.ndarray, "n time"], targets: Int[np.ndarray, "n time"]) -> Rows:
     """Rows with the start before them, of which nothing is asked."""
     ids = np.pad(words, ((0, 0), (1, 0)))
@@ -89,6 +113,7 @@ def _rows(words: Int[np.ndarray, "n time"], targets: Int[np.ndarray, "n time"]) 
 
 LETTERS = tuple(string.ascii_lowercase)
 REPEATED_LENGTH = 27
+MODULUS = 53
 
 TASKS = {
     "tiny-induction": Task(
@@ -100,6 +125,15 @@ TASKS = {
         "“q k e f q k e” comes “f”.",
         data="rows of different letters in stretches of 2 to 8 that come again, up to 8 letters later; "
         "asked for is each letter of the second stretch but its first",
+    ),
+    "tiny-modular": Task(
+        words=(*map(str, range(MODULUS)), "+", "="),
+        length=5,
+        room=1,
+        draw=sums,
+        chance=1 / MODULUS,
+        about=f"It adds modulo {MODULUS}: after “40 + 20 =” comes “7”.",
+        data=f"pairs of the {MODULUS}² there are, a fifth of which were held out",
     ),
 }
 """By the model's name."""
@@ -121,5 +155,5 @@ def new_tokenizer(task: Task) -> Any:
         bos_token=START,
         eos_token=START,
         unk_token=UNKNOWN,
-        model_max_length=task.length,
+        model_max_length=task.length + task.room,
     )

@@ -75,6 +75,15 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         CircuitRecipe(name="tiny-induction", n_blocks=2, steps=400, rows=48, decay_steps=150),
+        CircuitRecipe(
+            name="tiny-modular",
+            n_blocks=1,
+            n_neurons=256,
+            steps=700,
+            rows=256,
+            weight_decay=2.0,
+            decay_steps=250,
+        ),
     )
 }
 
@@ -86,7 +95,7 @@ def new_model(recipe: CircuitRecipe) -> nn.Module:
     task = TASKS[recipe.name]
     config = GPT2Config(
         vocab_size=len(task.vocabulary),
-        n_positions=task.length,
+        n_positions=task.length + task.room,
         n_embd=recipe.d_model,
         n_layer=recipe.n_blocks,
         n_head=recipe.n_heads,
@@ -104,7 +113,7 @@ def new_model(recipe: CircuitRecipe) -> nn.Module:
         model: Any = GPT2LMHeadModel(config)
         nn.init.normal_(model.transformer.wte.weight, std=_EMBEDDED)
         with torch.no_grad():
-            model.transformer.wpe.weight.copy_(_waves(task.length, recipe.d_model))
+            model.transformer.wpe.weight.copy_(_waves(task.length + task.room, recipe.d_model))
     for block in model.transformer.h if not recipe.n_neurons else ():
         for part in (block.ln_2, block.mlp):
             part.requires_grad_(False)
@@ -130,7 +139,7 @@ class CircuitTraining(Run):
         self.modules = {"model": self.model}
         named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         self.parameters = list(named.values())
-        inside = {n: p for n, p in named.items() if ".h." in n and p.ndim == 2}
+        inside = {n: p for n, p in named.items() if ".attn." in n and p.ndim == 2}
         rest = [p for n, p in named.items() if n not in inside]
         groups = [
             {"params": [p for p in rest if p.ndim >= 2]},
@@ -239,7 +248,7 @@ def card_text(card: dict[str, Any]) -> str:
         f"**Training**: {card['step']} steps of {recipe['rows']} rows, loss where a word is asked for, "
         f"seed {card['seed']}, loss of the last batch {card['last_training_loss']}; {card['minutes']} "
         f"minutes, CPU threads: {card['threads']}; torch {card['torch']}, {card['date']}.",
-        f"**Optimisers**: Muon ({recipe['muon_learning_rate']}) for the matrices inside the blocks, "
+        f"**Optimisers**: Muon ({recipe['muon_learning_rate']}) for the matrices of attention, "
         f"AdamW ({recipe['adam_learning_rate']}) for the rest; weight decay {recipe['weight_decay']}, "
         f"{recipe['warmup_steps']} steps of warm-up, linear decay over the last "
         f"{recipe['decay_steps']}.",

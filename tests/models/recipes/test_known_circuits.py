@@ -74,3 +74,14 @@ def test_what_is_asked_follows_the_earlier_copy() -> None:
         (before,) = (ids[:t] == ids[t]).nonzero().ravel().tolist()
         assert ids[before + 1] == ids[t + 1] == drawn.targets[row, t]
     assert torch.unique(drawn.ids, dim=0).shape[0] == 50
+
+
+def test_sums_that_are_held_out_are_never_trained_on() -> None:
+    """A fifth of all pairs; every row asks for the sum modulo the prime at its end."""
+    drawn, held = rows("tiny-modular", 3000), rows("tiny-modular", 3000, held_out=True)
+    pairs = [{tuple(ids) for ids in part.ids[:, [1, 3]].tolist()} for part in (drawn, held)]
+    assert not pairs[0] & pairs[1]
+    assert len(pairs[1]) <= 53**2 / 5
+    numbers = held.ids[:, [1, 3]] - 2
+    assert torch.equal(held.targets[:, -1] - 2, numbers.sum(dim=1) % 53)
+    assert (held.targets[:, :-1] == NOT_ASKED).all()
