@@ -247,7 +247,7 @@ def patch_atoms(
     -------
     >>> import sae_nb as sn
     >>> gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
-    >>> found = patch_atoms(gpt, sae, "Tom was very happy", "Tom was very sad", target=(".", ","), n=3)
+    >>> found = patch_atoms(gpt, sae, "One day she was", "One day he was", target=" her", n=3)
     >>> found.table.columns.tolist()
     ['atom', 'estimated', 'measured', 'chosen']
     """

@@ -20,6 +20,9 @@ CELLS = (320, 160)
 WIDTH, HEIGHT = 680, 340
 """Of the narrowest plot, in CSS pixels, by which names are kept apart and inside; height of the figure."""
 
+PLOT_HEIGHT = 230
+"""What of that height is left for points, below the key and above the axis."""
+
 MOST_NAMES, LONGEST_NAME, NAME_PX, APART = 5, 170, 12, 12
 """Names on each side; the longest of them, the size of their letters and how far apart lines are, in pixels."""
 
@@ -195,7 +198,7 @@ def _names(
     top: float,
 ) -> go.Scatter:
     """Names beside their points, where they lie over no other point and no other name."""
-    across, up = (x / wide + 1) / 2 * WIDTH, y / top * HEIGHT
+    across, up = (x / wide + 1) / 2 * WIDTH, y / top * PLOT_HEIGHT
     boxes = [(px - 5, px + 5, py) for px, py in zip(across[points], up[points])]
     written: list[tuple[int, str, str]] = []
     on_side = [0, 0]

@@ -168,17 +168,21 @@ class Oracle:
 
     @property
     def n_atoms(self) -> int:
+        """An atom per value of an attribute."""
         return len(self.dictionary)
 
     @property
     def d_in(self) -> int:
+        """Width of the rows."""
         return self.dictionary.shape[1]
 
     def encode(self, x: torch.Tensor) -> sn.SparseCodes:
+        """Codes of rows that it was made for."""
         rows = [self.place[row.tobytes()] for row in x.detach().numpy()]
         return self.codes.rows(torch.tensor(rows))
 
     def decode(self, codes: sn.SparseCodes) -> torch.Tensor:
+        """The mean and what the atoms add to it."""
         return codes @ self.dictionary.to(codes.values) + self.mean
 
 
