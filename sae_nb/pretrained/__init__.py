@@ -37,7 +37,14 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.pretrained._examples import (
+        SAMPLES_AT_ONCE as SAMPLES_AT_ONCE,
+        captured_for as captured_for,
         examples_of as examples_of,
         write_examples as write_examples,
+        write_facts as write_facts,
     )
-    from sae_nb.pretrained._loading import shelf_folder as shelf_folder
+    from sae_nb.pretrained._loading import (
+        shelf_folder as shelf_folder,
+        shelf_name as shelf_name,
+        transcoder_places as transcoder_places,
+    )

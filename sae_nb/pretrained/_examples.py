@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, Context, Ragged
+from sae_nb.activations import Activations, Context, Ragged, acts_for
 from sae_nb.architectures import KIND
 from sae_nb.atoms import Labels
 from sae_nb.checks import checked
@@ -25,11 +27,14 @@ from sae_nb.files import (
     write_json,
     write_tensors,
 )
-from sae_nb.pretrained._loading import FACTS, load_sae, near_names, shelf_folder
+from sae_nb.pretrained._loading import FACTS, load_sae, near_names, shelf_folder, shelf_name
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms import AtomCatalogue
+    from sae_nb.models import LiveModel
+
+SAMPLES_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +64,8 @@ class ExampleStore:
     """Samples, codes and readings that come with a pretrained SAE.
 
     The activations themselves are not kept: `acts.x` is the SAE's own reconstruction, x̂ = zD + b,
-    which leaves out what the SAE misses (`r2` says how much). Capture again where that matters.
+    which leaves out what the SAE misses (`r2` says how much). Capture again where that matters. Of a
+    transcoder nothing is kept: its live model runs on the samples anew, and `acts` are what it reads.
 
     Example
     -------
@@ -98,12 +104,17 @@ class ExampleStore:
 
     def __repr__(self) -> str:
         context = self.acts.context
+        kept = "drawn anew" if self.is_drawn else "x is the SAE's own reconstruction"
         return (
             f"ExampleStore({self.name!r}: {len(self.acts)} rows of {context.n_samples} "
             f"{context.sample_word}s, {self.codes.n_atoms} atoms, {len(self.labels)} labelled; "
-            f"{len(self.matches)} factors found, {len(self.missed)} missed; x is the SAE's own reconstruction, "
-            f"R² {self.r2:.3f})"
+            f"{len(self.matches)} factors found, {len(self.missed)} missed; {kept}, R² {self.r2:.3f})"
         )
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the live model ran on the samples anew, so that `acts` are activations."""
+        return self.acts.target is not self.acts
 
     @checked
     def match(self, factor: str) -> FactorMatch:
@@ -144,14 +155,16 @@ class ExampleStore:
                 f"`sae` must be {self.name!r} with {self.codes.n_atoms} atoms, got one with "
                 f"{sae.n_atoms}. Use sn.load_sae({self.name!r})."
             )
-        return AtomCatalogue(
-            sae, self.acts, codes=self.codes, labels=self.labels, r2_of_source=self.r2
-        )
+        r2 = None if self.is_drawn else self.r2
+        return AtomCatalogue(sae, self.acts, codes=self.codes, labels=self.labels, r2_of_source=r2)
 
 
 @checked
 def load_examples(name: str) -> ExampleStore:
-    """Open the examples of a pretrained SAE (`sn.pretrained_names()` lists them); no model is needed.
+    """Open the examples of a pretrained SAE; `sn.pretrained_names()` lists them.
+
+    No model is needed, but for a transcoder ("tiny-gpt/mlp.2"), whose bundled model runs on a few hundred
+    samples: a second or two.
 
     Raises
     ------
@@ -179,9 +192,9 @@ def examples_of(sae: Any) -> ExampleStore:
     ------
     TypeError: If it is none; says which call makes activations.
     """
-    model, place = getattr(sae, "model_name", None), getattr(sae, "hook_point", None)
-    name = f"{model}/{place}"
+    name = shelf_name(sae)
     if shelf_folder(name) is None or not identity_of(load_sae(name)).is_same(identity_of(sae)):
+        model, place = getattr(sae, "model_name", None), getattr(sae, "hook_point", None)
         load = f"sn.load_model({model!r})" if model else "model"
         where = repr(str(place)) if place else "hook_point"
         raise TypeError(
@@ -195,16 +208,8 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
     """Open an example store that lies in a folder together with its SAE."""
     read_manifest(folder, KIND)
     sae = load_sae(folder)
-    arrays, context, facts = read_examples(folder)
-    codes = unpack_codes(arrays)
-    acts = Activations(
-        reconstruct(codes, sae),
-        sample=arrays["sample"].long(),
-        position=arrays["position"].long(),
-        hook_point=sae.hook_point,
-        model_name=sae.model_name,
-        context=context,
-    )
+    arrays, facts = read_tensors(folder / ARRAYS), read_json(folder / FACTS)
+    acts, codes = _stored(sae, arrays, facts) if "level" in arrays else _drawn(sae, facts)
     labels = Labels()
     for match in facts["read"]:
         scores = "F1 {f1:.2f} (precision {precision:.2f}, recall {recall:.2f})"
@@ -235,6 +240,48 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
         r2=float(facts["r2"]),
         facts=facts,
     )
+
+
+def _stored(
+    sae: SparseAutoencoder, arrays: dict[str, Tensor], facts: dict[str, Any]
+) -> tuple[Activations, SparseCodes]:
+    """Return the rows that were kept: codes, and what they add up to."""
+    codes = unpack_codes(arrays)
+    acts = Activations(
+        reconstruct(codes, sae),
+        sample=arrays["sample"].long(),
+        position=arrays["position"].long(),
+        hook_point=sae.hook_point,
+        model_name=sae.model_name,
+        context=read_context(arrays, facts["context"]),
+    )
+    return acts, codes
+
+
+@torch.no_grad()
+def _drawn(sae: SparseAutoencoder, facts: dict[str, Any]) -> tuple[Activations, SparseCodes]:
+    """Run the live model on the samples that the recipe names, and encode them."""
+    from sae_nb.models import load_model
+    from sae_nb.pretrained.making._material import SHOW, Sizes, material
+
+    model, plan = load_model(str(sae.model_name), device="cpu"), facts["plan"]
+    acts = captured_for(
+        sae, model, material(model, SHOW, Sizes(**plan["sizes"]), plan["seed"]).inputs
+    )
+    return acts, sae.encode(acts.x)
+
+
+def captured_for(sae: SparseAutoencoder, model: LiveModel, inputs: Any) -> Activations:
+    """Return what an SAE reads of a model's activations, and for a transcoder what it is to write."""
+    from sae_nb.capturing import capture
+
+    if sae.writes is None:
+        return capture(
+            model, inputs, str(sae.hook_point), batch_size=SAMPLES_AT_ONCE, progress=False
+        )
+    places = [str(sae.hook_point), str(sae.target_hook_point)]
+    acts = capture(model, inputs, places, batch_size=SAMPLES_AT_ONCE, progress=False)
+    return acts_for(sae, tuple(acts[place] for place in places), target=True)
 
 
 @torch.no_grad()
@@ -303,31 +350,38 @@ def write_examples(
     if context.token_ids is not None:
         arrays["ids"] = _narrow(context.token_ids.ids)
         arrays["id_offsets"] = context.token_ids.offsets.to(torch.int32)
-    arrays |= {name: torch.from_numpy(np.asarray(a, np.float32)) for name, a in per_atom.items()}
     stated = {
         **context.stated(),
         "n_samples": context.n_samples,
         "vocabulary": {str(i): text for i, text in context.vocabulary.items()},
     }
-    write_tensors(folder / ARRAYS, arrays)
-    write_json(folder / FACTS, {**facts, "context": stated})
+    write_facts(folder, per_atom, {**facts, "context": stated}, arrays)
 
 
-def read_examples(folder: Path) -> tuple[dict[str, Tensor], Context, dict[str, Any]]:
-    """Return the arrays, the samples and the facts of an example store."""
-    arrays, facts = read_tensors(folder / ARRAYS), read_json(folder / FACTS)
-    stated = facts["context"]
+def write_facts(
+    folder: Path,
+    per_atom: dict[str, np.ndarray],
+    facts: dict[str, Any],
+    arrays: Mapping[str, Tensor] = MappingProxyType({}),
+) -> None:
+    """Write the two files of a store: without `arrays` of samples, they are drawn when it is opened."""
+    numbers = {name: torch.from_numpy(np.asarray(a, np.float32)) for name, a in per_atom.items()}
+    write_tensors(folder / ARRAYS, {**arrays, **numbers})
+    write_json(folder / FACTS, facts)
+
+
+def read_context(arrays: dict[str, Tensor], stated: dict[str, Any]) -> Context:
+    """Return the samples of an example store."""
     ragged = None
     if "ids" in arrays:
         ragged = Ragged(arrays["ids"].long(), arrays["id_offsets"].long())
-    context = Context.read(
+    return Context.read(
         stated,
         n_samples=stated["n_samples"],
         pictures=arrays.get("pictures"),
         token_ids=ragged,
         vocabulary={int(i): text for i, text in stated["vocabulary"].items()},
     )
-    return arrays, context, facts
 
 
 def _narrow(numbers: Tensor) -> Tensor:

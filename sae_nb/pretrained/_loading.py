@@ -27,6 +27,8 @@ _MEASURED = ("r2", "l0", "dead_fraction")
 def pretrained_names() -> list[str]:
     """Return the names of the SAEs that ship with the toolkit, for `load_sae` and `load_examples`.
 
+    "model/hook point" is an SAE, "model/mlp.L" the transcoder of block L's MLP.
+
     Example
     -------
     >>> "tiny-vit/resid_post.6" in pretrained_names()
@@ -41,13 +43,29 @@ def shelf_folder(name: str) -> Path | None:
     return SHELF / name if name in pretrained_names() else None
 
 
+def shelf_name(sae: object) -> str:
+    """Return what an SAE of a bundled model is called if it is pretrained: "model/place"."""
+    place = str(getattr(sae, "hook_point", None))
+    if getattr(sae, "writes", None) is not None:
+        place = place.replace("mlp_in.", "mlp.")
+    return f"{getattr(sae, 'model_name', None)}/{place}"
+
+
+def transcoder_places(place: str) -> tuple[str, str] | None:
+    """Return what a transcoder "mlp.L" reads and writes; None for a hook point."""
+    kind, _, layer = place.partition(".")
+    return (f"mlp_in.{layer}", f"mlp_out.{layer}") if kind == "mlp" else None
+
+
 def near_names(name: str) -> str:
     """Return, in words, the pretrained SAEs whose names are nearest to one that is none."""
     from difflib import get_close_matches
 
     known = pretrained_names()
     near = get_close_matches(name, known, n=N_NEAR, cutoff=0.0)
-    return ", ".join(repr(other) for other in [*near, *(k for k in known if k not in near)])
+    others = len(known) - len(near)
+    listed = ", ".join(repr(other) for other in near)
+    return f"{listed} or {others} more: sn.pretrained_names()" if others > 0 else listed
 
 
 # -------------------------------------------------------------------------------------------------

@@ -37,7 +37,12 @@ def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
     assert {"sae_nb_widgets/__init__.py", "sae_nb_widgets/py.typed"} <= names
     for model in ("tiny-vit", "tiny-vit-tied", "tiny-gpt", "two-towers@image", "tiny-modular"):
         assert f"sae_nb/models/weights/{model}/model.safetensors" in names
-    for sae in ("tiny-vit/resid_post.6", "tiny-gpt/resid_post.3"):
+    for sae in (
+        "tiny-vit/resid_post.6",
+        "tiny-gpt/resid_post.3",
+        "tiny-gpt/mlp.0",
+        "tiny-vit/mlp.11",
+    ):
         for file in ("sae.safetensors", "examples.safetensors", "README.md"):
             assert f"sae_nb/pretrained/saes/{sae}/{file}" in names
     for text in (

@@ -17,7 +17,7 @@ from sae_nb.pretrained import neutral_beginnings
 from sae_nb.pretrained.making import ClassTrial, SentimentTrial
 from sae_nb.pretrained.making._material import Sizes, material
 
-NAMES = sn.pretrained_names()
+NAMES = [name for name in sn.pretrained_names() if "/mlp." not in name]
 GPT = next(name for name in NAMES if name.startswith("tiny-gpt"))
 VIT = "tiny-vit/resid_post.6"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import torch
 import sae_nb as sn
 from sae_nb.pretrained import _loading as shelf
 
-NAMES = sn.pretrained_names()
+NAMES = [name for name in sn.pretrained_names() if "/mlp." not in name]
+TRANSCODERS = [name for name in sn.pretrained_names() if "/mlp." in name]
 LARGEST = 3_000_000  # bytes of all pretrained SAEs together
+LARGEST_TRANSCODERS = 4 * 2**20  # of all transcoders together; their weights are within 3 MiB
 
 
 def test_the_promised_saes_are_there() -> None:
@@ -25,8 +28,12 @@ def test_the_promised_saes_are_there() -> None:
 
 
 def test_all_together_are_small() -> None:
-    """SAEs, examples, coordinates, labels and cards."""
-    assert sum(f.stat().st_size for f in shelf.SHELF.rglob("*") if f.is_file()) <= LARGEST
+    """SAEs, examples, coordinates, labels and cards; transcoders bring no examples."""
+    for names, largest in ((NAMES, LARGEST), (TRANSCODERS, LARGEST_TRANSCODERS)):
+        files = [f for name in names for f in (shelf.SHELF / name).iterdir()]
+        assert sum(f.stat().st_size for f in files) <= largest
+    weights = [shelf.SHELF / name / "sae.safetensors" for name in TRANSCODERS]
+    assert sum(f.stat().st_size for f in weights) <= 3 * 2**20
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,6 +116,70 @@ def test_the_catalogue_reads_stored_codes(name: str, monkeypatch: pytest.MonkeyP
         examples.catalogue(sn.TopK(d_in=4, n_atoms=7, k=2))
 
 
+def test_every_mlp_has_a_transcoder() -> None:
+    """Of tiny-gpt and tiny-vit; each knows what it reads and writes, and which model's it is."""
+    for model_name in ("tiny-gpt", "tiny-vit"):
+        model = sn.load_model(model_name)
+        names = [f"{model_name}/mlp.{layer}" for layer in range(model.n_layers)]
+        assert {name for name in TRANSCODERS if name.startswith(model_name)} == set(names)
+        for layer, name in enumerate(names):
+            sae = sn.load_sae(name)
+            assert isinstance(sae, sn.Transcoder)
+            assert (sae.n_atoms, sae.model_name) == (512, model_name)
+            assert (sae.hook_point, sae.target_hook_point) == (
+                f"mlp_in.{layer}",
+                f"mlp_out.{layer}",
+            )
+            assert len(sae.strength_p99) == 512
+
+
+@pytest.mark.parametrize("name", TRANSCODERS)
+def test_a_transcoder_keeps_what_the_model_does(name: str) -> None:
+    """What was measured with it in the MLP's place: cross-entropy kept, or right answers lost.
+
+    Most MLPs of tiny-vit can be left out at little cost, so a share of that cost says nothing of them.
+    """
+    facts = json.loads((shelf.SHELF / name / "examples.json").read_text(encoding="utf-8"))
+    report = {row: m.get("value") for row, m in facts["report"].items()}
+    if name.startswith("tiny-gpt"):
+        assert report["ce_recovered_mean"] >= 0.95
+    else:
+        assert report["accuracy"] >= report["accuracy_clean"] - 0.02
+    assert report["r2"] >= 0.95
+    card = (shelf.SHELF / name / "README.md").read_text(encoding="utf-8")
+    for word in (
+        "transcoder",
+        "reads mlp_in",
+        "writes mlp_out",
+        "Data",
+        "steps",
+        "R²",
+        "drawn",
+        "seed",
+    ):
+        assert word in card, word
+    assert f"sae_nb.pretrained.making {name}" in card
+
+
+@pytest.mark.parametrize("name", ["tiny-gpt/mlp.1", "tiny-vit/mlp.9"])
+def test_examples_of_a_transcoder_are_drawn(name: str) -> None:
+    """The live model reads the samples: what goes in, what comes out, and codes of that; R² as measured."""
+    sae, examples = sn.load_sae(name), sn.load_examples(name)
+    assert examples.is_drawn
+    assert "drawn anew" in repr(examples)
+    x, y = examples.acts.x, examples.acts.target.x
+    assert torch.equal(examples.codes.values, sae.encode(x).values)
+    with torch.no_grad():
+        missed = (y - sae.decode(examples.codes)).square().sum() / (
+            y - y.mean(dim=0)
+        ).square().sum()
+    assert 1 - float(missed) == pytest.approx(examples.r2, abs=0.05)
+    assert examples.xy.shape == (sae.n_atoms, 2)
+    atom = int(examples.codes.atoms.mode().values)
+    assert examples.catalogue(sae).summary(atom).n_fired > 0
+    assert not examples.steered
+
+
 def test_what_is_no_name_is_refused() -> None:
     """Before a path is made of it."""
     with pytest.raises(TypeError, match="`folder_or_name` must be a folder or a name, got 5"):
@@ -164,7 +235,7 @@ def test_opening_imports_nothing_heavy() -> None:
     """Neither umap, scikit-learn, nnsight, transformers nor compiled kernels."""
     code = (
         "import sys, sae_nb as sn\n"
-        "for name in sn.pretrained_names():\n"
+        f"for name in {NAMES}:\n"
         "    sae, examples = sn.load_sae(name), sn.load_examples(name)\n"
         "    examples.catalogue(sae).summary(examples.matches[0].atom)\n"
         "heavy = {'umap', 'sklearn', 'nnsight', 'transformers', 'numba', 'pandas'}\n"

@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from sae_nb.pretrained import transcoder_places
+
 _ROWS = {
     "r2": "R²",
     "cosine": "cosine of x and x̂",
@@ -27,10 +29,14 @@ def card_text(facts: dict[str, Any]) -> str:
     """Return a card in Markdown."""
     plan, training = facts["plan"], facts["training"]
     model, _, hook_point = facts["name"].partition("/")
+    places = transcoder_places(hook_point)
+    kind, what = "TopK SAE", f"on the activations of {model} at {hook_point}"
+    if places is not None:
+        kind, what = "transcoder", f"that reads {places[0]} of {model} and writes {places[1]}"
     about = (
-        f"A TopK SAE of {plan['n_atoms']} atoms, {plan['k']} per row, on the activations of {model} at "
-        f"{hook_point}, trained by this project to be opened in lessons and demos. Weights are fp16 "
-        "on disk; every number here is measured on them as loaded."
+        f"A {kind} of {plan['n_atoms']} atoms, {plan['k']} per row, {what}, trained by this project to be "
+        "opened in lessons and demos. Weights are fp16 on disk; every number here is measured on them as "
+        "loaded."
     )
     parts = [
         f"# {facts['name']}",
@@ -47,14 +53,16 @@ def card_text(facts: dict[str, Any]) -> str:
 
 
 def _made(facts: dict[str, Any], plan: dict[str, Any], training: dict[str, Any]) -> list[str]:
+    drawn = transcoder_places(facts["name"].partition("/")[2]) is not None
+    examples = "Examples, drawn when they are opened" if drawn else "Examples in the store"
+    kept = "" if drawn else " **Strengths** in the store: 8 bits."
     texts = [
-        f"**Data**: {training['rows']} rows of {training['data']}. Examples in the store: "
-        f"{facts['shown']}.",
+        f"**Data**: {training['rows']} rows of {training['data']}. {examples}: {facts['shown']}.",
         f"**Training**: {plan['steps']} steps, {training['rows_seen']} rows, seed {plan['seed']}; "
         f"{training['seconds']:.0f} s on CPU threads: {training['threads']}; torch "
         f"{facts['torch']}, {facts['date']}. {training['silent_fraction']:.1%} of the atoms never "
         "fire on the training rows.",
-        "**Coordinates**: UMAP of the atoms by cosine, seeded. **Strengths** in the store: 8 bits.",
+        f"**Coordinates**: UMAP of the atoms by cosine, seeded.{kept}",
         "**Licence**: that of this project.",
     ]
     return [*(_filled(text, "- ") for text in texts), f"- **Command**: `{facts['command']}`"]

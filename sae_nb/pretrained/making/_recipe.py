@@ -19,15 +19,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from sae_nb.activations import Activations
-from sae_nb.architectures import KIND, SparseAutoencoder, TopK, write_sae
+from sae_nb.activations import Activations, acts_for
+from sae_nb.architectures import KIND, SparseAutoencoder, TopK, Transcoder, write_sae
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.capturing import capture
 from sae_nb.evaluation import Evidence, FactorMatch, Measurement, evaluate, match_factors
 from sae_nb.files import new_folder, write_bytes, write_manifest
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
-from sae_nb.pretrained import load_sae, write_examples
+from sae_nb.pretrained import (
+    SAMPLES_AT_ONCE,
+    captured_for,
+    load_sae,
+    transcoder_places,
+    write_examples,
+    write_facts,
+)
 from sae_nb.pretrained.making._card import card_text
 from sae_nb.pretrained.making._material import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material
 from sae_nb.pretrained.making._steering import measure_steering
@@ -35,7 +42,6 @@ from sae_nb.training import TrainConfig, train
 
 CARD = "README.md"
 STORED_AS = torch.float16
-SAMPLES_AT_ONCE = 64
 logger = logging.getLogger(__name__)
 
 
@@ -63,12 +69,17 @@ PLANS = {
 }
 """What the shipped SAEs were made with, by model."""
 
+TRANSCODER_ATOMS, TRANSCODER_STEPS = 512, 4000
+"""Of each MLP's transcoder."""
+
 
 def plan_for(name: str) -> Plan:
     """Return the plan of a name: that of its model, or of the model it is a variant of."""
     for model, plan in PLANS.items():
         if name.startswith(model):
-            return plan
+            if transcoder_places(name.partition("/")[2]) is None:
+                return plan
+            return replace(plan, n_atoms=TRANSCODER_ATOMS, steps=TRANSCODER_STEPS)
     raise ValueError(f"`name` must begin with one of {', '.join(PLANS)}, got {name!r}.")
 
 
@@ -77,7 +88,8 @@ def make(name: str, plan: Plan, folder: Path, *, command: str = "") -> None:
     model_name, _, hook_point = name.partition("/")
     if not hook_point:
         raise ValueError(
-            f"`name` must be model/hook point, such as tiny-vit/resid_post.6, got {name!r}."
+            "`name` must be model/hook point, such as tiny-vit/resid_post.6, or model/mlp.L for a transcoder, "
+            f"got {name!r}."
         )
     model = load_model(model_name)
     sae, per_atom, training = _trained(model, hook_point, plan)
@@ -92,7 +104,10 @@ def make(name: str, plan: Plan, folder: Path, *, command: str = "") -> None:
         **_judged(model, sae, plan),
     }
     read = [FactorMatch(**match) for match in facts["read"]]
-    facts["steering"] = measure_steering(model, sae, read, per_atom["p99"], plan.seed)
+    steered = sae.writes is None  # trials add what is read where it is read
+    facts["steering"] = (
+        measure_steering(model, sae, read, per_atom["p99"], plan.seed) if steered else []
+    )
     _write(folder, model, sae, plan, per_atom, facts)
 
 
@@ -101,11 +116,20 @@ def _trained(
 ) -> tuple[SparseAutoencoder, dict[str, np.ndarray], dict[str, Any]]:
     """Return the SAE as it will be shipped, its rates on the training rows, and what was done."""
     source = material(model, TRAIN, plan.sizes, plan.seed)
-    acts = capture(model, source.inputs, hook_point, batch_size=SAMPLES_AT_ONCE, progress=False)
-    logger.info("captured %d rows of %s", len(acts), source.words)
     generator = torch.Generator().manual_seed(plan.seed)
-    sae = TopK(acts.d_in, plan.n_atoms, plan.k, generator=generator)
+    places = transcoder_places(hook_point)
+    acts: Any = capture(
+        model, source.inputs, places or hook_point, batch_size=SAMPLES_AT_ONCE, progress=False
+    )
+    sae: SparseAutoencoder
+    if places is None:
+        sae = TopK(acts.d_in, plan.n_atoms, plan.k, generator=generator)
+    else:
+        x, y = acts = tuple(acts[place] for place in places)
+        sae = Transcoder(x.d_in, y.d_in, plan.n_atoms, plan.k, generator=generator)
     result = train(sae, acts, TrainConfig(steps=plan.steps, seed=plan.seed), progress=False)
+    acts = acts_for(sae, acts)
+    logger.info("trained on %d rows of %s", len(acts), source.words)
     last = result.history[-1]
     logger.info("trained %d steps: R² %.4f on the last batch", last.step, last.r2)
     # As its files give it back: whatever is measured, is measured on that.
@@ -151,9 +175,7 @@ def _encoded(
     model: LiveModel, sae: SparseAutoencoder, plan: Plan, purpose: int
 ) -> tuple[Evidence, Activations, Material]:
     source = material(model, purpose, plan.sizes, plan.seed)
-    acts = capture(
-        model, source.inputs, str(sae.hook_point), batch_size=SAMPLES_AT_ONCE, progress=False
-    )
+    acts = captured_for(sae, model, source.inputs)
     codes = AtomCatalogue(sae, acts).codes
     sample = acts.sample.numpy()
     return Evidence(codes=codes, sample=sample, factors=source.factors(acts)), acts, source
@@ -173,11 +195,17 @@ def _write(
     per_atom: dict[str, np.ndarray],
     facts: dict[str, Any],
 ) -> None:
-    shown, acts, source = _encoded(model, sae, plan, SHOW)
-    facts["shown"] = source.words
     with new_folder(folder, replace=folder.is_dir()) as partial:
         write_sae(sae, partial, matrices_as=STORED_AS)
-        write_examples(partial, acts, shown.codes, per_atom, facts)
+        if sae.writes is None:
+            shown, acts, source = _encoded(model, sae, plan, SHOW)
+            facts["shown"] = source.words
+            write_examples(partial, acts, shown.codes, per_atom, facts)
+        else:
+            facts["shown"] = (
+                f"drawn when opened: {material(model, SHOW, plan.sizes, plan.seed).words}"
+            )
+            write_facts(partial, per_atom, facts)
         write_bytes(partial / CARD, card_text(facts).encode())
         write_manifest(partial, KIND, architecture=type(sae).__name__)
     size = sum(file.stat().st_size for file in folder.iterdir())

@@ -392,9 +392,9 @@ def pretrained_store(sae: SparseAutoencoder) -> Any:
 
     Compared by name and by dictionary, since an SAE trained anew at the same place has other atoms.
     """
-    from sae_nb.pretrained import pretrained_names
+    from sae_nb.pretrained import pretrained_names, shelf_name
 
-    name = f"{getattr(sae, 'model_name', None)}/{getattr(sae, 'hook_point', None)}"
+    name = shelf_name(sae)
     if name not in pretrained_names():
         return None
     twin, store = _pretrained(name)
