@@ -18,12 +18,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sae_nb.activations import check_one_place
 from sae_nb.checks import check_atom, check_count, check_real, checked, one_of
-from sae_nb.circuits._asked import Measure, asked
+from sae_nb.circuits._asked import Measure, asked, written_at
 from sae_nb.evaluation import answer_of, largest_cosine
 from sae_nb.models import Frozen, Intervention, check_frozen, intervening
-from sae_nb.steering import Answers, check_width
+from sae_nb.steering import Answers
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -101,7 +100,7 @@ class Observable:
 
         if n is not None:
             check_count(n, name="n")
-        y = self.at(_written_at(sae, self.model)).cpu()
+        y = self.at(str(written_at(sae, self.model, may_write=True))).cpu()
         atoms = sae.dictionary.detach().float().cpu()
         effect = atoms @ y
         cosine = normalize(atoms, dim=1) @ normalize(y, dim=0)
@@ -158,7 +157,7 @@ class Observable:
         """
         import pandas as pd
 
-        place = _written_at(sae, self.model)
+        place = str(written_at(sae, self.model, may_write=True))
         chosen = [check_atom(atom, sae.n_atoms, name="atoms") for atom in atoms]
         if not chosen:
             raise ValueError("`atoms` must hold at least one atom, got none.")
@@ -295,17 +294,3 @@ def _plain_input(model: LiveModel, first: Any) -> Any:
 
 def _held(x: Tensor, _: RunState) -> Tensor:
     return x.detach()
-
-
-def _written_at(sae: SparseAutoencoder, model: LiveModel) -> str:
-    """Where an SAE's atoms are written."""
-    check_one_place(sae, may_write=True)
-    place = getattr(sae, "target_hook_point", None) or sae.hook_point
-    if place is None:
-        raise ValueError(
-            f"`sae.hook_point` must say where {type(sae).__name__} was trained, and is None. Set it, such "
-            'as sae.hook_point = "resid_post.3".'
-        )
-    point = model.hook_point(str(place))
-    check_width(model, point, sae.dictionary.shape[1], "the SAE")
-    return str(point)

@@ -16,13 +16,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import check_one_place
 from sae_nb.capturing import RowPolicy, batch_rows
 from sae_nb.checks import check_count, check_seed, checked
-from sae_nb.circuits._asked import Measure, asked
+from sae_nb.circuits._asked import Measure, asked, written_at
 from sae_nb.evaluation import answer_of
 from sae_nb.models import Intervention, intervening
-from sae_nb.steering import check_width
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -254,7 +252,7 @@ def patch_atoms(
     check_count(n, name="n")
     check_count(n_random, name="n_random", at_least=0)
     rng = np.random.default_rng(check_seed(seed))
-    runs = _Runs(model, sae, _place(model, sae))
+    runs = _Runs(model, sae, written_at(sae, model))
     batches = [_batches(model, inputs) for inputs in (clean, corrupted)]
     if len(batches[0]) != len(batches[1]):
         raise ValueError(
@@ -315,18 +313,6 @@ def _target(target: Any, clean: Tensor, corrupted: Tensor, kind: Any) -> Any:
             f"answer to both is {tops[0]}. Pass a target, such as a pair of outcomes."
         )
     return tops
-
-
-def _place(model: LiveModel, sae: SparseAutoencoder) -> HookPoint:
-    check_one_place(sae)
-    if sae.hook_point is None:
-        raise ValueError(
-            f"`sae.hook_point` must say where {type(sae).__name__} was trained, and is None. Set it, such "
-            'as sae.hook_point = "resid_post.3".'
-        )
-    place = model.hook_point(str(sae.hook_point))
-    check_width(model, place, sae.d_in, "the SAE")
-    return place
 
 
 def _batches(model: LiveModel, inputs: Any) -> Sequence[Batch]:
