@@ -22,7 +22,7 @@ STAMP := .venv/.installed
 JOBS ?= 3
 SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # Bytecode is kept, whatever the shell says: some hundred processes would compile every source anew.
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest -q -ra --durations=15 $(PYTEST_FLAGS)
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest -q -ra --durations=15 --disable-warnings $(PYTEST_FLAGS)
 PACKAGES := -e ".[dev]"
 
 help: ## list the targets

@@ -1,16 +1,29 @@
-"""Add up the junit files of a folder and print one pytest-like closing line."""
+"""Print what failed in the junit files of a folder, then one pytest-like closing line for them all."""
 
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+LINES_EACH = 30
+"""Lines of a failure that are printed: the last ones, where the error is."""
+
+
+def print_failures(file: Path, root: ElementTree.Element) -> None:
+    """Print every failed test of a file with the end of its traceback."""
+    for case in root.iter("testcase"):
+        for child in (*case.iter("failure"), *case.iter("error")):
+            print(f"{'_' * 10} {file.stem}: {case.get('classname')}::{case.get('name')} {'_' * 10}")
+            print("\n".join((child.text or "").splitlines()[-LINES_EACH:]))
+
 
 def main(folder: str) -> int:
-    """Print the sum; return 1 when anything failed or nothing ran."""
+    """Print the failures and the sum; return 1 when anything failed or nothing ran."""
     total = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
     seconds = 0.0
     for file in sorted(Path(folder).glob("*.xml")):
-        for suite in ElementTree.parse(file).getroot().iter("testsuite"):  # noqa: S314 - our own file
+        root = ElementTree.parse(file).getroot()  # noqa: S314 - our own file
+        print_failures(file, root)
+        for suite in root.iter("testsuite"):
             for name in total:
                 total[name] += int(suite.get(name, 0))
             seconds += float(suite.get("time", 0))
