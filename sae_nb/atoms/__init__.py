@@ -13,7 +13,11 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.atoms._atom import Crops as Crops, describe_atom as describe_atom
+    from sae_nb.atoms._atom import (
+        Crops as Crops,
+        describe_atom as describe_atom,
+        logit_effects as logit_effects,
+    )
     from sae_nb.atoms._catalogue import (
         ORDERS as ORDERS,
         Labels as Labels,

@@ -19,5 +19,9 @@ if TYPE_CHECKING:
     from sae_nb.circuits._observable import Observable as Observable, observable as observable
     from sae_nb.circuits._passes import AtomTarget as AtomTarget
     from sae_nb.circuits._patching import Patching as Patching, patch_atoms as patch_atoms
+    from sae_nb.circuits._probing import (
+        PromptGroups as PromptGroups,
+        probe_prompts as probe_prompts,
+    )
 else:
     __getattr__, __dir__, __all__ = door(__name__)

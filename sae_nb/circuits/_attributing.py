@@ -97,7 +97,7 @@ def attribution_graph(
 
 def _layers(model: LiveModel, transcoders: Any) -> tuple[Layer, ...]:
     """Every place that is written, in the order of the model."""
-    given = _by_place(model, transcoders)
+    given = dictionaries_by_place(model, transcoders)
     order = [str(point) for point in model.hook_points()]
     exact = all(name.startswith("mlp_out.") for name in given)
     places = [name for name in order if name in given or (exact and name.startswith("mlp_out."))]
@@ -112,7 +112,8 @@ def _layers(model: LiveModel, transcoders: Any) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-def _by_place(model: LiveModel, transcoders: Any) -> dict[str, SparseAutoencoder]:
+def dictionaries_by_place(model: LiveModel, transcoders: Any) -> dict[str, SparseAutoencoder]:
+    """Return the dictionaries by the hook point that each one writes; every one is checked."""
     pairs: list[tuple[Any, Any]]
     if isinstance(transcoders, Mapping):
         pairs = list(transcoders.items())

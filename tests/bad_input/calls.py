@@ -296,6 +296,9 @@ RECIPES: dict[str, Make] = {
     "circuits.patch_atoms": lambda kit: {
         "model": kit.gpt, "sae": kit.gpt_sae_of_a_place, "clean": "One day she went", "corrupted": "One day he went",
         "target": 5, "n": 1, "n_random": 1},
+    "circuits.probe_prompts": lambda kit: {
+        "model": kit.gpt, "transcoders": {"resid_post.1": kit.gpt_sae},
+        "prompts": ["She sat", "He sat", "It sat"], "min_share": 0.5},
     "circuits.known_circuit": lambda kit: {"model": sn.load_model("tiny-induction"), "n": 2},
     "circuits.AtomTarget": lambda kit: {"hook_point": "mlp_out.1", "position": 1, "atom": 2},
     "classical.Classical": _sae_made(method="PCA"),
