@@ -37,7 +37,7 @@ def run(seed: int, *, n_prompts: int = 3, sentences: int = 4) -> dict[str, float
     """Group the atoms of a few sentences and judge the groups; `n_prompts` make them, as many judge them."""
     rng = np.random.default_rng(seed)
     model = sn.load_model("tiny-gpt")
-    transcoders = [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(model.n_layers)]
+    transcoders = [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(model.n_layers)]  # type: ignore[arg-type]  # it has blocks
     chosen = [SENTENCES[i] for i in rng.choice(len(SENTENCES), sentences, replace=False)]
     drawn = [families(model, sentence, n_prompts, rng) for sentence in chosen]
     whole = [grouped(model, transcoders, pair, seed) for pair in drawn]
