@@ -145,6 +145,10 @@ if TYPE_CHECKING:
         TokenLift as TokenLift,
         token_lift as token_lift,
     )
+    from sae_nb.evaluation.explanations._planted import (
+        PlantedFunctions as PlantedFunctions,
+        planted_functions as planted_functions,
+    )
     from sae_nb.evaluation.explanations._rules import Rule as Rule, induce_rule as induce_rule
     from sae_nb.evaluation.report._compatibility import (
         PublishedFormula as PublishedFormula,

@@ -118,6 +118,11 @@ class Kit:
     gpt_acts = cached_property(
         lambda self: sn.capture(self.gpt, self.texts, "resid_post.1", progress=False)
     )
+    prose_acts = cached_property(
+        lambda self: sn.capture(
+            self.gpt, sn.data.prose().texts[:30], "resid_post.0", progress=False
+        )
+    )
     vit_acts = cached_property(
         lambda self: sn.capture(self.vit, self.pictures, "resid_post.6", progress=False)
     )
@@ -343,6 +348,7 @@ RECIPES: dict[str, Make] = {
     "dynamics.segment_phases": lambda kit: {"S": kit.S, "k": 2},
     "dynamics.phase_evidence": lambda kit: {"S": kit.S, "k": 2},
     "dynamics.RaptorBlock": _on(sizes="sizes"),
+    "evaluation.planted_functions": lambda kit: {"acts": kit.prose_acts, "n_each": 1},
     "evaluation.absorption": lambda kit: {
         "sae": kit.sae, "acts": kit.many, "attribute": kit.many[:, 0] > 0},
     "evaluation.as_published": _on(formula="formula", x="x", x_hat="x_hat"),

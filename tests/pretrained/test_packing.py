@@ -11,8 +11,9 @@ from hypothesis import given, strategies as st
 
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.codes import SparseCodes
+from sae_nb.files import read_json, read_tensors
 from sae_nb.pretrained import write_examples
-from sae_nb.pretrained._examples import pack_codes, read_examples, unpack_codes
+from sae_nb.pretrained._examples import ARRAYS, FACTS, pack_codes, read_context, unpack_codes
 
 
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 40))
@@ -59,7 +60,8 @@ def test_texts_and_pictures_come_back(tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         write_examples(folder, acts, codes, {"p99": np.array([3.0, 2.0])}, {"name": "x"})
-        arrays, back, facts = read_examples(folder)
+        arrays, facts = read_tensors(folder / ARRAYS), read_json(folder / FACTS)
+        back = read_context(arrays, facts["context"])
         assert "x" not in arrays
         assert facts["name"] == "x"
         assert torch.equal(arrays["sample"].long(), sample)
