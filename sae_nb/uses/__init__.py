@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from sae_nb.uses._debug import Debugged as Debugged, debug as debug
     from sae_nb.uses._diff import Diff as Diff, diff as diff
     from sae_nb.uses._documents import Documents as Documents
-    from sae_nb.uses._or_rule import OrRule as OrRule, or_rule as or_rule
+    from sae_nb.uses._or_rule import (
+        OrRule as OrRule,
+        or_rule as or_rule,
+        or_rule_by_layer as or_rule_by_layer,
+    )
     from sae_nb.uses._penalty import Penalty as Penalty, penalty as penalty
     from sae_nb.uses._reading import documents as documents
     from sae_nb.uses._repetition import Repetition as Repetition, repetition as repetition

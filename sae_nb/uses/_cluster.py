@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Int
+from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count, checked, same_length
 from sae_nb.uses._documents import Documents, check_several
@@ -127,9 +128,18 @@ def chosen_atoms(docs: Documents, atoms: str | Sequence[int] | None) -> Int[np.n
     return np.array([check_atom(atom, docs.n_atoms) for atom in atoms])
 
 
-def one_per_document(values: Any, docs: Documents, name: str) -> Int[np.ndarray, " n"]:
-    """Numbers of the values of what is known of each document, of which there must be two or more."""
-    array = np.asarray(values)
+def one_per_document(
+    values: Any, docs: Documents, name: str, *, truth: bool = False
+) -> Int[np.ndarray, " n"]:
+    """Numbers of the values of what is known of each document, of which there must be two or more.
+
+    `truth`: values are yes or no, and 1 is yes.
+    """
+    if isinstance(values, Tensor):
+        if values.is_meta:
+            raise TypeError(f"`{name}` must hold values, got a tensor without data (device meta).")
+        values = values.detach().to_dense().cpu().numpy()
+    array = np.asarray(values, bool) if truth else np.asarray(values)
     same_length(array.reshape(-1), len(docs), name=name, per="document")
     there, numbers = np.unique(array.reshape(-1), return_inverse=True)
     if len(there) < 2:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from sae_nb.checks import between, check_count, check_integers, checked
+from sae_nb.checks import between, check_count, check_integers, checked, shown
 from sae_nb.uses._cluster import one_per_document, tfidf
 from sae_nb.uses._documents import Documents, check_several
 
@@ -86,7 +86,7 @@ def or_rule(
     ['or of 1', 'or of 2', 'activations', 'always yes']
     """
     check_several(docs, at_least=8)
-    kind = one_per_document(np.asarray(labels, bool), docs, "labels").astype(bool)
+    kind = one_per_document(labels, docs, "labels", truth=True).astype(bool)
     if min(kind.sum(), (~kind).sum()) < 4:
         raise ValueError(
             f"`labels` must hold at least 4 documents of each kind, got {int(kind.sum())} and "
@@ -98,9 +98,91 @@ def or_rule(
     counts = [
         check_count(k, name="ks", at_most=docs.n_atoms) for k in check_integers(ks, name="ks")
     ]
+    if not counts:
+        raise ValueError("`ks` must hold at least one number, got none.")
     check_count(seed, name="seed", at_least=0)
     train, test = _split(kind, test_share, seed)
     return _measured(docs, kind, train, test, counts, shares)
+
+
+@checked(leave=("docs", "labels"))
+def or_rule_by_layer(
+    docs: Sequence[Documents],
+    labels: Any,
+    *,
+    ks: Sequence[int] = (1, 2, 5, 10),
+    test_share: float = 0.3,
+    seed: int = 0,
+) -> DataFrame:
+    """Make the rule of `or_rule` at several places, and say which one should be used.
+
+    Parameters
+    ----------
+    docs
+        The same documents, at a hook point each. The other arguments are those of `or_rule`.
+
+    Returns
+    -------
+    DataFrame
+        A row per place, in the order given: hook_point, delta (the largest Δ), or_f1 (on unseen documents, K
+        chosen on the others), activations_f1 (logistic regression there), chosen (the largest Δ of all, which
+        asks no unseen document).
+
+    Raises
+    ------
+    ValueError, TypeError: As in `or_rule`, or if the documents are not as many at every place, or a place
+        comes twice.
+
+    Source
+    ------
+    The choice by the largest Δ: Qwen-Scope, arXiv 2605.11887.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> gpt, stories = sn.load_model("tiny-gpt"), sn.data.stories(40, seed=0)
+    >>> docs = []
+    >>> for layer in (1, 3):
+    ...     sae = sn.load_sae(f"tiny-gpt/mlp.{layer}")
+    ...     place = str(sae.hook_point)
+    ...     docs.append(sn.uses.documents(gpt, sae, stories.texts, place, progress=False))
+    >>> int(or_rule_by_layer(docs, stories.sentiment == 0).chosen.sum())
+    1
+    """
+    import pandas as pd
+
+    several = _same_documents(docs)
+    rows = []
+    for one in several:
+        rule = or_rule(one, labels, ks=ks, test_share=test_share, shares=(1.0,), seed=seed)
+        at_end = rule.curve.iloc[-1]
+        rows.append(
+            {
+                "hook_point": one.hook_point,
+                "delta": rule.atoms.delta.iloc[0],
+                "or_f1": at_end.or_f1,
+                "activations_f1": at_end.activations_f1,
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.assign(chosen=np.arange(len(table)) == table.delta.argmax())
+
+
+def _same_documents(docs: Any) -> list[Documents]:
+    """Several records of as many documents, each of another place."""
+    given = list(docs) if isinstance(docs, Sequence) else []
+    if len(given) < 2 or not all(isinstance(one, Documents) for one in given):
+        raise TypeError(
+            f"`docs` must be a list of documents of two places or more, got {shown(docs)}. Make them with "
+            "sn.uses.documents, one call a hook point."
+        )
+    places, sizes = [one.hook_point for one in given], [len(one) for one in given]
+    if len(set(places)) < len(places) or len(set(sizes)) > 1:
+        raise ValueError(
+            "`docs` must hold the same documents at different hook points, got "
+            f"{', '.join(f'{n} at {place}' for n, place in zip(sizes, places, strict=True))}."
+        )
+    return given
 
 
 def _split(

@@ -92,7 +92,7 @@ def documents(
     >>> docs.matrix.shape, docs.matrix.nnz, len(docs.subset(slice(2)))
     ((5, 8), 10, 2)
     """
-    check_one_place(sae)
+    check_one_place(sae, may_write=True)
     point = check_reads(model, sae, hook_point)
     if getattr(sae, "reads_sequences", False):
         raise ValueError(

@@ -84,9 +84,7 @@ def retrieve(
     """
     check_several(docs)
     weights = _weights(docs, query)
-    wanted = (
-        None if relevant is None else one_per_document(np.asarray(relevant, bool), docs, "relevant")
-    )
+    wanted = None if relevant is None else one_per_document(relevant, docs, "relevant", truth=True)
     atoms, weight = np.array(list(weights)), np.array(list(weights.values()))
     table = docs.matrix[:, atoms]
     largest = np.maximum(np.asarray(abs(table).max(axis=0).todense()).ravel(), 1e-12)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -518,6 +518,8 @@ RECIPES: dict[str, Make] = {
     "uses.documents": _on(model="model", sae="sae", texts_or_images="x", hook_point="hook_point"),
     "uses.footprint": _on(docs="docs"),
     "uses.or_rule": _on(docs="docs", labels="on"),
+    "uses.or_rule_by_layer": lambda kit: {
+        "docs": [kit.docs, replace(kit.docs, hook_point="1")], "labels": kit.on},
     "uses.overlap": lambda kit: {"test_sets": {"a": kit.docs, "b": kit.docs}},
     "uses.penalty": lambda kit: {
         "model": kit.gpt, "sae": kit.gpt_sae, "atoms": [1, 2], "hook_point": "resid_post.1"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -207,6 +208,22 @@ def test_the_or_rule_finds_two_causes() -> None:
     assert table.f1["or of 2"] == 1.0
     assert table.f1["or of 1"] < 0.9
     assert {"activations", "always yes"} <= set(table.index)
+
+
+def test_the_layer_is_chosen_without_unseen_documents() -> None:
+    """The place whose atom tells the kinds apart; the other one's atoms are noise."""
+    kind = np.arange(80) % 2 == 0
+    told, noise = drawn(80, 20, 0.2, seed=6), drawn(80, 20, 0.2, seed=7)
+    told[:, 3] = torch.from_numpy(kind.astype(np.float32))
+    docs = [replace(planted(x), hook_point=place) for x, place in ((noise, "0"), (told, "1"))]
+    table = sn.uses.or_rule_by_layer(docs, kind, ks=(1, 2)).set_index("hook_point")
+    assert table.chosen.tolist() == [False, True]
+    assert table.delta["1"] == table.or_f1["1"] == 1.0
+    assert table.or_f1["0"] < 0.9
+    with pytest.raises(ValueError, match="different hook points, got 80 at 0, 80 at 0"):
+        sn.uses.or_rule_by_layer([docs[0], docs[0]], kind)
+    with pytest.raises(TypeError, match="documents of two places or more"):
+        sn.uses.or_rule_by_layer([docs[0]], kind)
 
 
 def test_what_cannot_be_is_refused() -> None:
