@@ -23,6 +23,7 @@ NOTEBOOKS = {
     "11": "steering",
     "12": "crosscoders",
     "13": "choosing",
+    "14": "corpora",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
 
