@@ -117,6 +117,11 @@ if TYPE_CHECKING:
         match_atoms as match_atoms,
         stability as stability,
     )
+    from sae_nb.evaluation.dictionary._merging import (
+        MergedDictionary as MergedDictionary,
+        Merging as Merging,
+        merge as merge,
+    )
     from sae_nb.evaluation.dictionary._near_data import (
         ood_score as ood_score,
         plausibility as plausibility,

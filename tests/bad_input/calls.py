@@ -90,6 +90,8 @@ class Kit:
     vit = cached_property(lambda self: sn.load_model("tiny-vit"))
     texts = cached_property(lambda self: ["The cat sat in the garden.", "Tom walked home."])
     pictures = cached_property(lambda self: sn.data.scenes(2).images)
+    merging = cached_property(lambda self: sn.evaluation.merge(self.sae, self.x, n_random=1))
+    maps = cached_property(lambda self: sn.vision.attribution(self.vit, self.pictures, "gradient"))
     vit_states = cached_property(lambda self: sn.dynamics.capture_states(self.vit, self.pictures))
 
     @property
@@ -368,6 +370,7 @@ RECIPES: dict[str, Make] = {
         "acts": kit.acts, "codes": kit.codes, "atom": 1, "labels": {"even": kit.on}},
     "evaluation.match_latents": lambda kit: {"codes": kit.codes, "other": kit.truth, "min_firings": 1},
     "evaluation.measure_universality": lambda kit: {"sae": kit.universal, "acts": [kit.acts, kit.acts]},
+    "evaluation.merge": lambda kit: {"sae": kit.sae, "acts": kit.x, "n_random": 1},
     "evaluation.meta_dictionary": lambda kit: {"sae": kit.dictionary, "k": 2, "steps": 3},
     "evaluation.probe": lambda kit: {"sae": kit.sae, "acts": kit.x, "labels": kit.on, "ks": (1,)},
     "evaluation.modality_gap": lambda kit: {"embeddings": [kit.x, kit.x]},
@@ -657,6 +660,9 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         lambda kit: sn.dynamics.States(kit.states, token_kinds=["cls", "patch", "patch"]),
         {"of_kind": lambda kit: {"kind": "cls"}, "take": lambda kit: {"samples": [0, 1]}},
     ),
+    "evaluation.Merging": (lambda kit: kit.merging, {
+        "needed": lambda kit: {"share": 0.9}, "simpler": lambda kit: {"share": 0.9},
+        "groups": lambda kit: {"n_atoms": int(kit.merging.left[-1])}, "sae": lambda kit: {"n_atoms": int(kit.merging.left[-1])}}),
     "evaluation.RandomDictionary": (
         lambda kit: sn.evaluation.RandomDictionary(D_IN, N_ATOMS, 2, mean=kit.mean),
         {"fit": _on(x="x"), "encode": _on(x="x"), "decode": _on(codes="codes")},
@@ -765,6 +771,7 @@ OUTSIDE: dict[str, str] = {
     "architectures.Penalty": "abstract",
     "architectures.Prox": "a protocol",
     "dynamics.RaptorRun": "made by start_raptor",
+    "evaluation.MergedDictionary": "made by Merging.sae",
     "interop.ImportedTemporal": "made by read_temporal",
     "kernels.Backend": "a type",
     "models.LiveModel": "made by load_model and wrap",
