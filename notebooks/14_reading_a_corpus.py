@@ -16,6 +16,8 @@
 # %% [markdown]
 # # Reading a corpus: what is in these texts, and how do they differ from those?
 #
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/14_reading_a_corpus.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/14_reading_a_corpus.ipynb)
+#
 # Nobody reads ten thousand texts. An SAE makes of each one sparse row: which atoms fired in it, how strongly, and
 # where. Rows can be compared, grouped, searched and counted.
 #
@@ -24,6 +26,20 @@
 #
 # The texts are stories of a small grammar, so that the right answers are known, and at the end the reference manual of
 # Python, where they are not. About a minute, live; claims were measured over three seeds.
+
+# %% jupyter={"source_hidden": true} tags=["colab"]
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
+    from pathlib import Path
+    from subprocess import run
+    import torch
+    from google.colab import output
+
+    Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
+    package = "sae-nb @ git+https://github.com/sae-nb/sae_nb"
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", package], check=True)
+    output.enable_custom_widget_manager()
 
 # %%
 import pandas as pd

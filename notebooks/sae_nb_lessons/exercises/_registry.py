@@ -24,6 +24,7 @@ NOTEBOOKS = {
     "12": "crosscoders",
     "13": "choosing",
     "14": "corpora",
+    "15": "behaviour",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb_lessons.figures._behaviour_studies import watched_figure as watched_figure
     from sae_nb_lessons.figures._comparison_studies import trade_off_figure as trade_off_figure
     from sae_nb_lessons.figures._concept_regions import region_figure as region_figure
     from sae_nb_lessons.figures._crosscoder_studies import (

@@ -1,4 +1,4 @@
-"""Small studies that notebooks look at: encoders, supports, pursuits."""
+"""Small studies that notebooks look at: encoders, supports, pursuits, a price on atoms."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from sae_nb_lessons.studies._encoder_study import (
         EncoderStudy as EncoderStudy,
         study_encoders as study_encoders,
+    )
+    from sae_nb_lessons.studies._penalty_study import (
+        PenaltyStudy as PenaltyStudy,
+        study_penalty as study_penalty,
     )
     from sae_nb_lessons.studies._pursuit_checks import (
         PursuitChecks as PursuitChecks,
