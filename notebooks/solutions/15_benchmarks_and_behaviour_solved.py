@@ -125,7 +125,7 @@ documents.table("chosen documents", "better examples")
 # ## 3 · A classifier without training
 #
 # The most tempting use: find the atoms that fire more often in sad stories, say yes where *any of them* fires. No
-# training, two numbers to choose. First, what could go wrong?
+# training, and one number to choose: how many atoms. First, what could go wrong?
 
 # %%
 exercise("15.1")
@@ -194,7 +194,7 @@ figure_widget(result.plot(), height=300)
 
 # %%
 references = recorded("bench_references")
-references.table("scr order", "tpp order", "ravel order")
+references.table("tpp order", "ravel order")
 
 # %% [markdown]
 # ## 5 · Who wrote this?
@@ -229,8 +229,8 @@ risen = sn.uses.repetition(gpt, sae, loop, hook_point)
 risen.table.head(5)
 
 # %% [markdown]
-# The atom that rises most rises *more* at tokens that come again without their four: being later in a text does that. So
-# look at both columns. `watch` yields the strengths token by token while the model writes; edits may begin and end between
+# The atom that rises most rises *more* at tokens that come again without their four: being later in a text may be enough.
+# So look at both columns. `watch` yields the strengths token by token while the model writes; edits may begin and end between
 # two tokens. This atom, and the first that `debug` blamed, as a strip (the prompt ends at the dotted line):
 
 # %%

@@ -25,6 +25,7 @@ NOTEBOOKS = {
     "13": "choosing",
     "14": "corpora",
     "15": "behaviour",
+    "16": "vision",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
 
