@@ -29,8 +29,10 @@ def test_references_are_those_of_the_artefact() -> None:
     for place, of_place in kept.items():
         name = place.partition("/")[0]
         assert set(of_place) == {row for row in ROWS if f"{name} {row}" not in LEFT_OUT}
-        for beside in of_place.values():
-            assert set(BROKEN) <= set(beside)
+        for row, beside in of_place.items():
+            # Atoms that fire everywhere have no description to be scored.
+            described = row != "autointerp" or name == "tiny-vit"
+            assert set(BROKEN) - set(beside) == (set() if described else {"collapsed"})
             assert all(math.isfinite(value) for value in beside.values())
 
 
