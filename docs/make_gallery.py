@@ -38,6 +38,7 @@ SEVEN = [(9, 8), (22, 8), (14, 24)]
 STROKE = 217
 """An atom for sevens that fires along the stroke of the drawn one."""
 
+GOES = "One day she went to the"
 SAD = "Tom and Lucy walked to the castle with a fox. The fox ran away and did not come back. They"
 IN_TIME = "Anna lived near the library with a small fox. One day the fox ran away and Anna wept."
 LARGEST_PICTURE = 60_000
@@ -323,6 +324,16 @@ def corpora() -> Any:
     return sw.CorpusPanel(docs.subset(sad), docs.subset(~sad), ("sad stories", "glad stories"))
 
 
+def circuit() -> Any:
+    """Return which atoms say that she goes on with a place, the strongest of them cut."""
+    model = material(LANGUAGE)[0]
+    transcoders = [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(model.n_layers)]
+    graph = sn.circuits.attribution_graph(model, transcoders, GOES, target=" forest")
+    panel = sw.CircuitPanel(graph, threshold=0.6)
+    panel.wait(120)
+    return panel
+
+
 def quiz() -> Any:
     """Return a question about an atom, not answered yet."""
     _, _, examples, catalogue = material(VISION)
@@ -414,6 +425,13 @@ def entries() -> list[Entry]:
             "Of each atom that differs, the stories of both kinds in which it is strongest, its peak marked.",
             ".sae-nb-sides",
             atoms,
+        ),
+        Entry(
+            "circuit",
+            *twice("an answer, followed back"),
+            circuit,
+            "Which atoms, over which words, made the model go on with “forest”; the strongest one is cut.",
+            ".sae-nb-answer, .sae-nb-main .sae-nb-bars",
         ),
         Entry(
             "quiz",

@@ -25,3 +25,12 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the panel
+    from sae_nb.circuits._summary import (
+        Circuit as Circuit,
+        CircuitAnswer as CircuitAnswer,
+        CircuitSummary as CircuitSummary,
+        place_words as place_words,
+        summarise_flow as summarise_flow,
+    )

@@ -7,7 +7,7 @@ z_t = Σ_s A_ts + bias_t, A_ts = ⟨what s writes, ∂z_t/∂(where s writes)⟩
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +21,7 @@ from sae_nb.circuits._passes import AtomTarget, Layer, Passes, Trace, Wanted
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.evaluation import Outcome
     from sae_nb.models import Batch, LiveModel
 
 MOST_TARGETS, MASS = 10, 0.95
@@ -82,8 +83,8 @@ def attribution_graph(
     True
     """
     check_count(max_nodes, name="max_nodes", at_least=0)
-    layers = _layers(model, transcoders)
-    batch = _one(model, inputs)
+    layers = places_of(model, transcoders)
+    batch = one_input(model, inputs)
     start = model.hook_point("resid_pre.0")
     passes = Passes(model=model, layers=layers, batch=batch, start=start)
     with torch.inference_mode(False), model.lock:
@@ -95,7 +96,7 @@ def attribution_graph(
 # What is asked for.
 
 
-def _layers(model: LiveModel, transcoders: Any) -> tuple[Layer, ...]:
+def places_of(model: LiveModel, transcoders: Any) -> tuple[Layer, ...]:
     """Every place that is written, in the order of the model."""
     given = dictionaries_by_place(model, transcoders)
     order = [str(point) for point in model.hook_points()]
@@ -153,7 +154,8 @@ def _check_dictionary(sae: Any, name: Any) -> None:
         )
 
 
-def _one(model: LiveModel, inputs: Any) -> Batch:
+def one_input(model: LiveModel, inputs: Any) -> Batch:
+    """Return the one input, as the model reads it."""
     batches = list(model.batches([inputs] if isinstance(inputs, str) else inputs, batch_size=1))
     if len(batches) != 1:
         raise ValueError(f"`inputs` must be one input, got {len(batches)}. A graph is of one.")
@@ -166,7 +168,7 @@ def _targets(trace: Trace, target: Any) -> list[Wanted]:
         return [trace.of_atom(target)]
     if isinstance(target, tuple):
         words, measure = asked(trace.passes.model, trace.answer, trace.kind, target)
-        return [trace.of_answer(words, 1.0, measure)]
+        return [trace.of_answer(words, 1.0, measure, _indices(trace.outcome(t) for t in target))]
     if target is None and trace.kind != "vector":
         chances = trace.answer.detach().softmax(dim=-1)
         order = chances.argsort(descending=True)[:MOST_TARGETS]
@@ -180,4 +182,13 @@ def _targets(trace: Trace, target: Any) -> list[Wanted]:
     if not wanted:
         raise ValueError("`target` must name at least one outcome, got none.")
     outcomes = [(trace.outcome(name), weight) for name, weight in wanted.items()]
-    return [trace.of_answer(outcome.name, weight, outcome.measure) for outcome, weight in outcomes]
+    return [
+        trace.of_answer(outcome.name, weight, outcome.measure, _indices([outcome]))
+        for outcome, weight in outcomes
+    ]
+
+
+def _indices(outcomes: Iterable[Outcome]) -> tuple[int, ...] | None:
+    """Classes or tokens by number; None where one is a function."""
+    found = [outcome.index for outcome in outcomes]
+    return None if None in found else tuple(i for i in found if i is not None)

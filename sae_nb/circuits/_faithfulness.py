@@ -49,11 +49,11 @@ class Faithfulness:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Flow:
-    """One atom changed in the running model; made by `AttributionGraph.intervene`."""
+    """Atoms changed in the running model; made by `AttributionGraph.intervene`."""
 
     name: str
     factor: float
-    """The atom, and what its strength was multiplied by."""
+    """The atoms, and what their strength was multiplied by."""
 
     effect: float
     """What that changed of the targets' measure, weighted: the model run again, nothing held."""
@@ -65,11 +65,14 @@ class Flow:
     """Of that, over edges straight to the targets."""
 
     controls: Float[np.ndarray, " n_random"]
-    """What random directions of the same size changed, at the same place and position."""
+    """What random directions of the same size changed, at the same places and positions."""
 
     before: Float[Tensor, " outcomes"]
     after: Float[Tensor, " outcomes"]
     """The answers: logits, or a vector."""
+
+    controlled: Float[Tensor, "n_random outcomes"]
+    """The answers under those random directions."""
 
     def __repr__(self) -> str:
         size = np.abs(self.controls).mean() if len(self.controls) else float("nan")
@@ -115,64 +118,71 @@ def faithfulness(graph: AttributionGraph, *, n_random: int, seed: int) -> Faithf
     )
 
 
-@checked(leave=("graph",))
+@checked(leave=("graph", "node"))
 def intervene(
-    graph: AttributionGraph, node: int, factor: float, *, n_random: int, seed: int
+    graph: AttributionGraph, node: int | Sequence[int], factor: float, *, n_random: int, seed: int
 ) -> Flow:
     """See `AttributionGraph.intervene`."""
     check_real(factor, name="factor")
     check_count(n_random, name="n_random", at_least=0)
     rng = np.random.default_rng(check_seed(seed))
+    nodes = _several(node)
+    rows = [_atom_row(graph, one) for one in nodes]
     passes, measure = live(graph)
-    row = _atom_row(graph, node)
-    place, entry = _entry(passes, graph.places.index(row.place), row)
-    delta = (factor - 1) * place.atoms[entry]
-    at, position = graph.places.index(row.place), int(row.position)
+    deltas = [(factor - 1) * _written_by(graph, passes, row) for row in rows]
 
-    def after(direction: Float[Tensor, " d_out"]) -> Float[Tensor, " outcomes"]:
-        changes: list[Tensor | None] = [None] * len(passes.layers)
-        moved = torch.zeros_like(place.error)
-        moved[position] = direction
-        changes[at] = moved
-        return answer(passes, changes)
+    def after(directions: Sequence[Float[Tensor, " d_out"]]) -> Float[Tensor, " outcomes"]:
+        return answer(passes, _moved(graph, passes, rows, directions))
+
+    def drawn(delta: Float[Tensor, " d_out"]) -> Float[Tensor, " d_out"]:
+        random = torch.from_numpy(rng.standard_normal(len(delta))).to(delta)
+        return random * (delta.norm() / random.norm())
 
     before = answer(passes, [None] * len(passes.layers))
-    changed = after(delta)
-    controls = []
-    for _ in range(n_random):
-        drawn = torch.from_numpy(rng.standard_normal(len(delta))).to(delta)
-        controls.append(measure(after(drawn * (delta.norm() / drawn.norm()))) - measure(before))
-    predicted, direct = foreseen(graph, node, factor)
+    changed = after(deltas)
+    controlled = [after([drawn(delta) for delta in deltas]) for _ in range(n_random)]
+    predicted, direct = foreseen(graph, nodes, factor)
+    was = measure(before)
     return Flow(
-        name=str(row["name"]),
+        name=" + ".join(str(row["name"]) for row in rows),
         factor=float(factor),
-        effect=measure(changed) - measure(before),
+        effect=measure(changed) - was,
         predicted=predicted,
         direct=direct,
-        controls=np.array(controls),
+        controls=np.array([measure(one) - was for one in controlled]),
         before=before,
         after=changed,
+        controlled=torch.stack(controlled) if controlled else before.new_zeros(0, len(before)),
     )
 
 
-def foreseen(graph: AttributionGraph, node: int, factor: float) -> tuple[float, float]:
-    """What a change of one atom does to the targets, over all paths and straight; weighted.
+def foreseen(
+    graph: AttributionGraph, nodes: int | Sequence[int], factor: float
+) -> tuple[float, float]:
+    """What a change of some nodes does to the targets, over all paths and straight; weighted."""
+    chosen = _several(nodes)
+    straight = graph.nodes.weight.to_numpy() @ graph.matrix[:, chosen]
+    over_all = effects(graph)[chosen]
+    return (factor - 1) * float(over_all.sum()), (factor - 1) * float(np.sum(straight))
+
+
+def effects(graph: AttributionGraph) -> Float[np.ndarray, " n"]:
+    """What each node adds to the targets over all its paths, every atom on the way answering in proportion.
 
     With r_s the relative change of a node: r_t = Σ_s A_ts r_s / z_t for atoms, none of tokens and errors.
     """
-    kind = graph.nodes.kind.to_numpy()
-    values, weights = graph.nodes.value.to_numpy(float), graph.nodes.weight.to_numpy()
-    atoms = (kind == "atom") & (values != 0)
-    start = np.zeros(len(kind))
-    start[node] = factor - 1
-    direct = float(weights @ (graph.matrix @ start))
-    relative, term = start.copy(), start
-    for _ in range(len(kind)):
-        term = np.divide(graph.matrix @ term, values, out=np.zeros(len(kind)), where=atoms)
+    values, kinds = graph.nodes.value.to_numpy(float), graph.nodes.kind.to_numpy()
+    answering = (kinds == "atom") & (values != 0)
+    per_strength = np.divide(1.0, values, out=np.zeros(len(values)), where=answering)
+    backwards = graph.matrix.T.tocsr()
+    term = backwards @ graph.nodes.weight.to_numpy()
+    found = term.copy()
+    for _ in range(len(values)):
+        term = backwards @ (term * per_strength)
         if not term.any():
             break
-        relative += term
-    return float(weights @ (graph.matrix @ relative)), direct
+        found += term
+    return found
 
 
 def live(graph: AttributionGraph) -> tuple[Passes, Any]:
@@ -186,12 +196,12 @@ def live(graph: AttributionGraph) -> tuple[Passes, Any]:
     if passes is None:
         raise ValueError(
             "The graph must know its live model to be asked, and one from a file does not. Make it anew "
-            "with `attribution_graph`."
+            "with `attribution_graph`, or use `graph.with_model(model, transcoders)`."
         )
     if not passes.measures:
         raise ValueError(
-            "The graph must explain an answer to be asked, and its target is an atom. Make one with a "
-            "class or token as `target`."
+            "The graph must explain an answer to be asked, and its target is an atom, or a function that no "
+            "file keeps. Make one with a class or token as `target`."
         )
     weights = graph.nodes.weight[graph.nodes.kind == "target"].to_numpy()
 
@@ -236,15 +246,40 @@ def _entries(graph: AttributionGraph, passes: Passes) -> list[Int[np.ndarray, " 
     return found
 
 
+def _several(nodes: int | Sequence[int]) -> list[int]:
+    """One node or several, each once."""
+    given = list(nodes) if isinstance(nodes, Sequence | np.ndarray) else [nodes]
+    if not given:
+        raise ValueError("`node` must be an atom, or several, got none.")
+    return list(dict.fromkeys(given))
+
+
 def _atom_row(graph: AttributionGraph, node: int) -> Any:
-    check_count(node, name="node", at_least=0, at_most=len(graph) - 1)
-    row = graph.nodes.iloc[node]
+    row = graph.nodes.iloc[check_count(node, name="node", at_least=0, at_most=len(graph) - 1)]
     if row.kind != "atom":
         raise ValueError(f"`node` must be an atom, got {node}, which is a {row.kind}.")
     return row
 
 
-def _entry(passes: Passes, place: int, row: Any) -> tuple[Any, int]:
-    written = passes.written[place]
+def _written_by(graph: AttributionGraph, passes: Passes, row: Any) -> Float[Tensor, " d_out"]:
+    """What an atom writes on the input, z·d."""
+    written = passes.written[graph.places.index(row.place)]
     here = (written.position == int(row.position)) & (written.atom == int(row.atom))
-    return written, int(here.nonzero()[0])
+    return written.atoms[int(here.nonzero()[0])]
+
+
+def _moved(
+    graph: AttributionGraph,
+    passes: Passes,
+    rows: Sequence[Any],
+    directions: Sequence[Float[Tensor, " d_out"]],
+) -> list[Tensor | None]:
+    """What is added at each place, where something is."""
+    changes: list[Tensor | None] = [None] * len(passes.layers)
+    for row, direction in zip(rows, directions, strict=True):
+        at = graph.places.index(row.place)
+        moved = changes[at]
+        moved = torch.zeros_like(passes.written[at].error) if moved is None else moved
+        moved[int(row.position)] += direction
+        changes[at] = moved
+    return changes

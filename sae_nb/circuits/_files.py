@@ -38,12 +38,16 @@ def save_graph(graph: AttributionGraph, folder: str | Path) -> None:
         "tokens": graph.tokens,
         "places": graph.places,
         "exact": graph.exact,
+        "grid": graph.grid,
+        "outcomes": graph.outcomes,
     }
     with new_folder(folder, replace=True) as partial:
         words = {name: graph.nodes[name].tolist() for name in _WORDS}
         write_json(partial / NODES, {**facts, "nodes": words})
         tensors = {name: torch.tensor(graph.nodes[name].to_numpy(float)) for name in _NUMBERS}
         tensors |= {name: torch.tensor(getattr(matrix, name)) for name in _EDGES}
+        if graph.inputs is not None:
+            tensors["inputs"] = graph.inputs.contiguous()
         write_tensors(partial / MATRIX, tensors)
         write_manifest(partial, KIND)
 
@@ -51,6 +55,8 @@ def save_graph(graph: AttributionGraph, folder: str | Path) -> None:
 @checked
 def load_graph(folder: str | Path) -> AttributionGraph:
     """Read a graph that was saved. It knows no live model: it can be looked at and pruned, not asked.
+
+    `graph.with_model(model, transcoders)` gives it back what it was made with.
 
     Raises
     ------
@@ -72,6 +78,9 @@ def load_graph(folder: str | Path) -> AttributionGraph:
         tokens=tuple(record["tokens"]),
         places=tuple(record["places"]),
         exact=bool(record["exact"]),
+        inputs=tensors.get("inputs"),
+        grid=None if (grid := record.get("grid")) is None else (grid[0], grid[1], grid[2]),
+        outcomes=tuple(None if one is None else tuple(one) for one in record.get("outcomes", ())),
     )
 
 

@@ -7,9 +7,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -19,9 +21,11 @@ from sae_nb.checks import between, checked
 if TYPE_CHECKING:
     from pandas import DataFrame
     from scipy.sparse import csr_matrix
+    from torch import Tensor
 
     from sae_nb.circuits._faithfulness import Faithfulness, Flow
     from sae_nb.circuits._passes import Passes
+    from sae_nb.models import LiveModel
 
 KINDS = ("token", "atom", "error", "target")
 
@@ -49,8 +53,17 @@ class AttributionGraph:
     """Whether the model between the dictionaries is linear here: every MLP is a node. False where
     dictionaries of the residual stream have MLPs between them, of which the slope is taken."""
 
+    inputs: Tensor | None = None
+    """What the model read, (1, …): token ids, an image of 0 to 255, or a row; None in older files."""
+
+    grid: tuple[int, int, int] | None = None
+    """Of images: tokens before the first patch, then rows and columns of patches."""
+
+    outcomes: tuple[tuple[int, ...] | None, ...] = ()
+    """Of each target the class or token, or the two whose difference it is; None for functions and atoms."""
+
     passes: Passes | None = None
-    """The live model and its dictionaries; None for a graph that was read from a file."""
+    """The live model and its dictionaries; None for a graph that was read from a file, see `with_model`."""
 
     def __repr__(self) -> str:
         kinds = self.nodes.kind.value_counts()
@@ -91,7 +104,7 @@ class AttributionGraph:
         total = np.asarray(size.sum(axis=1)).ravel()
         return diags(np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)) @ size
 
-    @property
+    @cached_property
     def influence(self) -> Float[np.ndarray, " n"]:
         """ι of each node: its share in the targets over all paths; targets themselves have none."""
         return influence_of(self.shares, self.nodes.weight.to_numpy())
@@ -128,21 +141,7 @@ class AttributionGraph:
         """
         between(nodes, 0.0, 1.0, name="nodes", ends="(]")
         between(edges, 0.0, 1.0, name="edges", ends="(]")
-        ends = self.nodes.kind.isin(["token", "target"]).to_numpy()
-        small = self._kept(ends | _carrying(self.influence, nodes))
-        weights = small.influence + small.nodes.weight.to_numpy()
-        found = small.shares.tocoo()
-        keep = _carrying(found.data * weights[found.row], edges)
-        small = small._with_edges(found.row[keep], found.col[keep])
-        while True:
-            fixed = small.nodes.kind.isin(["token", "target"]).to_numpy()
-            used = np.bincount(small.matrix.indices, minlength=len(small)) > 0
-            made = (small.nodes.kind != "atom").to_numpy() | (np.diff(small.matrix.indptr) > 0)
-            # An atom that was never looked into has no edges into it, and is no dead end.
-            made |= ~small.nodes.read.to_numpy()
-            if (fixed | (used & made)).all():
-                return small
-            small = small._kept(fixed | (used & made))
+        return pruned(self, nodes, edges)[0]
 
     def path(self, source: int, target: int) -> list[int]:
         """Return the nodes of the strongest path from one node to another, by the product of shares.
@@ -178,16 +177,38 @@ class AttributionGraph:
         return faithfulness(self, n_random=n_random, seed=seed)
 
     def intervene(
-        self, node: int, factor: float = 0.0, *, n_random: int = 5, seed: int = 0
+        self,
+        node: int | Sequence[int],
+        factor: float = 0.0,
+        *,
+        n_random: int = 5,
+        seed: int = 0,
     ) -> Flow:
-        """Change the strength of one atom in the running model, and say what the graph foresaw.
+        """Change the strength of one atom, or of several, in the running model, and say what the graph foresaw.
 
-        See `Flow`; `factor` 0 removes the atom, 2 doubles it. Beside it are as many random directions of
+        See `Flow`; `factor` 0 removes the atom, 2 doubles it. Beside it are `n_random` random directions of
         the same size at the same place.
         """
         from sae_nb.circuits._faithfulness import intervene
 
         return intervene(self, node, factor, n_random=n_random, seed=seed)
+
+    @checked(leave=("transcoders",))
+    def with_model(self, model: LiveModel, transcoders: Any) -> AttributionGraph:
+        """Return a graph that was read from a file with its live model, so that it can be asked again.
+
+        Parameters
+        ----------
+        model, transcoders
+            Those that the graph was made with, as for `attribution_graph`.
+
+        Raises
+        ------
+        ValueError: If they are not those: another name, other places, atoms that do not fire as in the graph.
+        """
+        from sae_nb.circuits._reviving import revived
+
+        return revived(self, model, transcoders)
 
     @checked
     def save(self, folder: str | Path) -> None:
@@ -232,6 +253,30 @@ class AttributionGraph:
         return replace(self, matrix=self.matrix.multiply(kept).tocsr())
 
 
+def pruned(
+    graph: AttributionGraph, nodes: float, edges: float
+) -> tuple[AttributionGraph, Int[np.ndarray, " m"]]:
+    """Return what `AttributionGraph.prune` does, and which node of the graph each one that is left is."""
+    rows = np.arange(len(graph))
+    ends = graph.nodes.kind.isin(["token", "target"]).to_numpy()
+    keep = ends | carrying(graph.influence, nodes)
+    small, rows = graph._kept(keep), rows[keep]
+    weights = small.influence + small.nodes.weight.to_numpy()
+    found = small.shares.tocoo()
+    strong = carrying(found.data * weights[found.row], edges)
+    small = small._with_edges(found.row[strong], found.col[strong])
+    while True:
+        fixed = small.nodes.kind.isin(["token", "target"]).to_numpy()
+        used = np.bincount(small.matrix.indices, minlength=len(small)) > 0
+        made = (small.nodes.kind != "atom").to_numpy() | (np.diff(small.matrix.indptr) > 0)
+        # An atom that was never looked into has no edges into it, and is no dead end.
+        made |= ~small.nodes.read.to_numpy()
+        keep = fixed | (used & made)
+        if keep.all():
+            return small, rows
+        small, rows = small._kept(keep), rows[keep]
+
+
 def influence_of(shares: csr_matrix, weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """ι = w(Ã + Ã² + …); a graph without circles ends after as many terms as its longest path."""
     found, term = np.zeros(len(weights)), np.asarray(weights, float)
@@ -243,7 +288,7 @@ def influence_of(shares: csr_matrix, weights: Float[np.ndarray, " n"]) -> Float[
     return found
 
 
-def _carrying(amounts: Float[np.ndarray, " n"], share: float) -> Bool[np.ndarray, " n"]:
+def carrying(amounts: Float[np.ndarray, " n"], share: float) -> Bool[np.ndarray, " n"]:
     """The fewest that together have a share of the whole; none of those that have nothing."""
     order = np.argsort(-amounts, kind="stable")
     before = np.cumsum(amounts[order]) - amounts[order]

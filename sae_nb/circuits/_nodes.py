@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from scipy.sparse import csr_matrix
 
+    from sae_nb.models import Batch
+
 BLOCK = 128
 """Backward passes that are made together."""
 
@@ -34,7 +36,8 @@ def traced(trace: Trace, targets: Sequence[Wanted], max_nodes: int) -> Attributi
                 rows[nodes.node_of(layer, int(entry))] = nodes.row(row)
     measures = tuple(target.measure for target in targets if target.measure is not None)
     passes = replace(trace.passes, written=trace.written, measures=measures)
-    return replace(nodes.graph_of(rows), passes=passes)
+    outcomes = tuple(target.outcomes for target in targets)
+    return replace(nodes.graph_of(rows), passes=passes, outcomes=outcomes)
 
 
 class Nodes:
@@ -114,6 +117,8 @@ class Nodes:
             tokens=self.tokens,
             places=tuple(str(layer.write) for layer in layers),
             exact=self.trace.exact,
+            inputs=_read_by(self.trace.passes.batch),
+            grid=None if model.patch_grid is None else (model.prefix_tokens, *model.patch_grid),
         )
 
     @cached_property
@@ -125,16 +130,14 @@ class Nodes:
 
             names = describe_ids(model.tokenizer, set(ids[0].tolist()))
             return tuple(names[int(i)] for i in ids[0])
-        before = model.prefix_tokens
         if model.patch_grid is None:
             return tuple(f"{p}" for p in range(self.time))
-        columns = model.patch_grid[1]
-        return tuple(
-            f"token {p}"
-            if p < before
-            else f"patch {(p - before) // columns}, {(p - before) % columns}"
-            for p in range(self.time)
+        from sae_nb.activations import Context
+
+        places = Context(
+            kind=model.kind, patch_grid=model.patch_grid, prefix_tokens=model.prefix_tokens
         )
+        return places.position_names(self.time)
 
     def _table(self, read: np.ndarray, matrix: Any) -> DataFrame:
         import pandas as pd
@@ -181,6 +184,14 @@ class Nodes:
                 else float(target.measure(self.trace.empty_answer))
             )
         return np.where(read, found, np.nan)
+
+
+def _read_by(batch: Batch) -> Tensor:
+    """What the model read, so that it can be read again: token ids, an image, or a row."""
+    for read in (batch.token_ids, batch.pictures):
+        if read is not None:
+            return read.cpu()
+    return next(iter((*batch.args, *batch.kwargs.values()))).cpu()
 
 
 def _part(

@@ -95,6 +95,9 @@ class Wanted:
     measure: Callable[[Tensor], Tensor] | None
     """Of an answer; None for an atom."""
 
+    outcomes: tuple[int, ...] | None = None
+    """The class or token, or the two whose difference it is; None for an atom or a function."""
+
 
 class Trace:
     """One forward pass with everything held, and the backward passes from it."""
@@ -183,10 +186,17 @@ class Trace:
         """What is measured of the answer; a logit is above the mean of all."""
         return outcome_of(self.passes.model, self.answer, self.kind, name)
 
-    def of_answer(self, name: str, weight: float, measure: Callable[[Tensor], Tensor]) -> Wanted:
+    def of_answer(
+        self,
+        name: str,
+        weight: float,
+        measure: Callable[[Tensor], Tensor],
+        outcomes: tuple[int, ...] | None,
+    ) -> Wanted:
         """A target that is a number of the answer."""
         with torch.enable_grad():
-            return Wanted(name=name, weight=weight, value=measure(self.answer), measure=measure)
+            value = measure(self.answer)
+        return Wanted(name=name, weight=weight, value=value, measure=measure, outcomes=outcomes)
 
     def of_atom(self, target: AtomTarget) -> Wanted:
         """A target that is the strength of an atom, which must fire there."""

@@ -104,6 +104,17 @@ class Kit:
         sae.hook_point = "resid_post.1"
         return sae
 
+    @cached_property
+    def graph(self) -> sn.circuits.AttributionGraph:
+        saes = {"resid_post.1": self.gpt_sae}
+        return sn.circuits.attribution_graph(self.gpt, saes, self.texts[0], max_nodes=0)
+
+    @cached_property
+    def circuit(self) -> Any:
+        made = _panel("CircuitPanel")(self.graph)
+        made.group([2], "two")
+        return made
+
     @property
     def gpt_sae(self) -> sn.TopK:
         width = self.gpt.width("resid_post.1")
@@ -296,8 +307,7 @@ RECIPES: dict[str, Make] = {
     "capturing.stream": _on(model="model", inputs="x", hook_point="hook_point"),
     "circuits.attribution_graph": lambda kit: {
         "model": kit.gpt, "transcoders": {"resid_post.1": kit.gpt_sae}, "inputs": kit.texts[0], "max_nodes": 2},
-    "circuits.load_graph": lambda kit: {"folder": kit.read_only("graph", sn.circuits.attribution_graph(
-        kit.gpt, {"resid_post.1": kit.gpt_sae}, kit.texts[0], max_nodes=0))},
+    "circuits.load_graph": lambda kit: {"folder": kit.read_only("graph", kit.graph)},
     "circuits.head_contributions": lambda kit: {"model": kit.gpt, "inputs": kit.texts[:1], "target": 5},
     "circuits.observable": lambda kit: {"model": kit.gpt, "first": 5, "second": 6},
     "circuits.patch_atoms": lambda kit: {
@@ -564,6 +574,7 @@ RECIPES: dict[str, Make] = {
     "vision.sobol": lambda kit: {"head": kit.answer, "codes": kit.x.abs(), "n_designs": 4},
     "sae_nb_widgets.AtomBrowser": _on(sae="sae", acts="acts"),
     "sae_nb_widgets.AtomQuiz": _on(sae="sae", acts="acts"),
+    "sae_nb_widgets.CircuitPanel": lambda kit: {"graph": kit.graph, "node": -1, "threshold": 0.5},
     "sae_nb_widgets.ConceptMap": _on(sae="sae", acts="acts"),
     "sae_nb_widgets.CorpusPanel": _on(docs_a="docs", docs_b="docs"),
     "sae_nb_widgets.DepthTrajectory": _on(model="vit", inputs="pictures"),
@@ -735,6 +746,14 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
             "to_html": lambda kit: {"path": "page.html"}, "restore": lambda kit: {"state": {}},
             "to_svg": lambda kit: {"path": "page.svg"}, "press": lambda kit: {"key": "ArrowRight"}, "say": lambda kit: {"text": "done"},
             "wait": lambda kit: {"timeout": 60.0},
+        },
+    ),
+    "sae_nb_widgets.CircuitPanel": (
+        lambda kit: kit.circuit,
+        {
+            "intervene": lambda kit: {"factor": 0.5}, "pin": lambda kit: {"node": 1}, "unpin": lambda kit: {"node": 1},
+            "group": lambda kit: {"nodes": [1], "name": "one"}, "ungroup": lambda kit: {"name": "two"},
+            "path": lambda kit: {name: int(kit.graph.edges[name].iloc[0]) for name in ("source", "target")},
         },
     ),
     "sae_nb_widgets.CorpusPanel": (

@@ -68,6 +68,17 @@ def _corpora(parts: SimpleNamespace) -> Panel:
     return sw.CorpusPanel(odd, even, (HOSTILE, "b"), min_count=1)
 
 
+def _circuit(parts: SimpleNamespace) -> Panel:
+    model, sae = parts.language.model, parts.language.sae
+    graph = sn.circuits.attribution_graph(
+        model, {sae.hook_point: sae}, f"Once {HOSTILE[:12]} he", target=" a", max_nodes=4
+    )
+    panel = sw.CircuitPanel(graph)
+    atoms = graph.nodes.index[graph.nodes.kind == "atom"]
+    panel.group([int(atoms[0])], HOSTILE)
+    return panel
+
+
 def _map(parts: SimpleNamespace) -> Panel:
     one = parts.vision
     shown = sw.ConceptMap(one.sae, examples=one.examples, labels=one.labels)
@@ -115,6 +126,7 @@ PANELS: dict[str, Callable[[SimpleNamespace], Panel]] = {
     "two atoms": _two_atoms,
     "work list": _work_list,
     "corpora": _corpora,
+    "circuit": _circuit,
     "map": _map,
     "steering": _steering,
     "lens": _lens,

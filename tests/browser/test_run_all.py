@@ -50,6 +50,9 @@ sw.ReportCard([sn.evaluate(sae, rows, n_bootstrap=20) for sae in saes], ["traine
     """\
 halves = sn.uses.documents(vit, vit_sae, pictures[:24], vit_sae.hook_point, progress=False)
 sw.CorpusPanel(halves.subset(slice(12)), halves.subset(slice(12, 24)), min_count=2)""",
+    """\
+last = sn.load_sae("tiny-gpt/mlp.3")
+sw.CircuitPanel(sn.circuits.attribution_graph(gpt, last, "One day she went", target=" to", max_nodes=40))""",
     "sw.AtomBrowser(vit_sae, vit_examples.acts, catalogue=vit_catalogue)",
     "sw.AtomBrowser(gpt_sae, None, gpt, catalogue=gpt_catalogue)",
     "sw.ConceptMap(gpt_sae, examples=gpt_examples)",

@@ -15,7 +15,7 @@ from torch import nn
 
 import sae_nb as sn
 from sae_nb.circuits import AtomTarget, AttributionGraph, attribution_graph, load_graph
-from sae_nb.circuits._attributing import _layers, _one
+from sae_nb.circuits._attributing import one_input, places_of
 from sae_nb.circuits._passes import Passes, Trace
 from sae_nb.models import Frozen
 
@@ -63,8 +63,8 @@ def trace_of(model: Any, dictionaries: Any, inputs: Any) -> Trace:
     """The passes of a graph."""
     passes = Passes(
         model=model,
-        layers=_layers(model, dictionaries),
-        batch=_one(model, inputs),
+        layers=places_of(model, dictionaries),
+        batch=one_input(model, inputs),
         start=model.hook_point("resid_pre.0"),
     )
     return Trace(passes, None)
@@ -93,7 +93,7 @@ def test_so_they_do_for_an_image() -> None:
     assert sums == pytest.approx(values, rel=1e-3, abs=1e-3)
     assert found.places == tuple(f"mlp_out.{layer}" for layer in range(12))
     assert found.nodes[found.nodes.kind == "atom"].layer.isin([9, 10]).all()
-    assert found.tokens[5] == "patch 0, 0"
+    assert found.tokens[4:6] == ("register 4", "patch 0,0")
 
 
 def test_edges_equal_finite_differences() -> None:

@@ -126,6 +126,11 @@ def corpora() -> Any:
     return sw.CorpusPanel(docs.subset(slice(4)), docs.subset(slice(4, 8)))
 
 
+def circuit() -> Any:
+    gpt, last = model("tiny-gpt"), sae("tiny-gpt/mlp.3")
+    return sw.CircuitPanel(sn.circuits.attribution_graph(gpt, last, "She saw", target=" a"))
+
+
 WORKS: dict[str, Callable[[], Any]] = {
     "TrainingMonitor": lambda: sw.TrainingMonitor(training()),
     "AtomBrowser": lambda: sw.AtomBrowser(sae(VISION), examples(VISION).acts, model(VISION)),
@@ -133,6 +138,7 @@ WORKS: dict[str, Callable[[], Any]] = {
     "ConceptMap": lambda: sw.ConceptMap(sae(VISION), examples=examples(VISION)),
     "ConceptMap, UMAP": unseen_map,
     "CorpusPanel": corpora,
+    "CircuitPanel": circuit,
     "SteeringPanel": lambda: steering(VISION, sn.data.scenes(2, seed=0)),
     "SteeringPanel, dose": dose_response,
     "SteeringPanel, story": steered_story,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         AtomComparison as AtomComparison,
         WorkList as WorkList,
     )
+    from sae_nb_widgets.circuit import CircuitPanel as CircuitPanel
     from sae_nb_widgets.components import (
         DrawPad as DrawPad,
         PairedBars as PairedBars,
@@ -51,10 +52,10 @@ def _open(*session_and_more: Any, **choices: Any) -> Any:
     return open_dashboard(*session_and_more, **choices)
 
 
-def _browse(*panel_and_atom: Any) -> Any:
+def _browse(*names_and_atom: Any) -> Any:
     from sae_nb_widgets.atom import browser_below
 
-    return browser_below(*panel_and_atom)
+    return browser_below(*names_and_atom)
 
 
 OPENERS.append(_open)  # for `Session.dashboard`

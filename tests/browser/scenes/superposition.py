@@ -1,4 +1,5 @@
-"""SuperpositionToy and exercise cards: the slider moves the arrows, exercises speak, blanks wait."""
+"""SuperpositionToy and exercise cards: the slider moves the arrows, exercises speak, blanks wait. CircuitPanel: a
+click chooses an atom, the slider changes it, the answer follows."""
 
 from __future__ import annotations
 
@@ -16,6 +17,11 @@ toy""",
     'exercise("01.2").check(...)',
     'exercise("01.3").reveal()',
     'exercise_report("01")',
+    """\
+circuit_graph = sn.circuits.attribution_graph(
+    gpt, [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in (2, 3)], "One day she went", target=" to", max_nodes=200)
+circuit = sw.CircuitPanel(circuit_graph, threshold=0.6)
+circuit""",
 )
 ARROWS = """plot => JSON.stringify(plot.data.filter(trace => /^arrow/.test(trace.name))
   .map(trace => Array.from(trace.x, Number).concat(Array.from(trace.y, Number))))"""
@@ -59,3 +65,33 @@ def check_exercises_show_themselves_as_cards(page: Page, stage: Any) -> None:
     assert sum("Predict first" in text for text in shown) == 1
     assert "0 of 4 exercises solved" in shown[-1]
     assert page.locator(".jp-OutputArea-output div[role=note]").count() >= 1
+
+
+def check_a_clicked_atom_is_changed_in_the_live_model(page: Page, stage: Any) -> None:
+    """Its examples and neighbours come, a key of the slider runs the model, three bars stand side by side."""
+    stage.run("circuit.node = -1")
+    panel = stage.panel("Which atoms caused this answer")
+    points = panel.locator(".js-plotly-plot .scatterlayer .trace .points path.point")
+    points.first.wait_for()
+    place = "circuit._points[14][0]"  # of atoms that add to the answer
+    stage("whole", panel)
+    wanted = stage.ask(f"int(circuit.summary.nodes.node[{place}])")
+    traces = panel.locator(".js-plotly-plot .scatterlayer .trace").filter(
+        has=page.locator(".point")
+    )
+    boxes = [traces.nth(i).locator(".point").first.bounding_box() for i in range(traces.count())]
+    box = boxes[1]
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_timeout(300)
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    stage.settle()
+    assert stage.ask("circuit.node") == wanted
+    panel.get_by_text("live model", exact=True).wait_for()
+    panel.locator(".sae-nb-strip .sae-nb-token").first.wait_for()
+    before = panel.locator(".sae-nb-answer").inner_text()
+    panel.get_by_role("slider", name="strength ×").press("ArrowRight")
+    stage.settle()
+    assert stage.ask("circuit.strength") > 0
+    assert panel.locator(".sae-nb-answer").inner_text() != before
+    stage("changed", panel)

@@ -74,6 +74,12 @@ def _corpora() -> Panel:
     return sw.CorpusPanel(docs.subset(slice(12)), docs.subset(slice(12, 24)), min_count=2)
 
 
+def _circuit() -> Panel:
+    gpt, last = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/mlp.3")
+    last.model_name = None  # so that no examples are drawn
+    return sw.CircuitPanel(sn.circuits.attribution_graph(gpt, last, "She saw", target=" a"))
+
+
 def _lens() -> Panel:
     lens = sw.InputLens(vision().model, vision().sae, examples=vision().examples)
     lens.draw([[(9, 8), (22, 8), (14, 24)]])
@@ -133,6 +139,7 @@ MAKERS: dict[str, Callable[[], Panel]] = {
     "AtomBrowser": _atom_browser,
     "AtomComparison": _comparison,
     "AtomQuiz": _quiz,
+    "CircuitPanel": _circuit,
     "ConceptMap": _concept_map,
     "CorpusPanel": _corpora,
     "DepthTrajectory": _depth,

@@ -18,6 +18,7 @@ from sae_nb.atoms import (
     BANDS,
     ORDERS,
     AtomCatalogue,
+    AtomNames,
     AtomSummary,
     Band,
     Example,
@@ -585,10 +586,9 @@ class AtomBrowser(Panel):
             self.cards.show(record)
 
 
-def browser_below(panel: Panel, atom: int, browser: AtomBrowser | None = None) -> AtomBrowser:
-    """Return a browser that shows an atom of the panel's SAE; `browser` where there is one already."""
+def browser_below(names: AtomNames, atom: int, browser: AtomBrowser | None = None) -> AtomBrowser:
+    """Return a browser that shows an atom of the SAE of these names; `browser` where there is one already."""
     if browser is None:
-        names = panel.names
         sae = names.catalogue.sae  # type: ignore[union-attr] # it is asked for where there is one
         return AtomBrowser(sae, catalogue=names.catalogue, labels=names.labels, atom=atom)
     browser.atom = atom

@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # for the other rooms
         static_html as static_html,
         write_page as write_page,
     )
-    from sae_nb_widgets.panel._glossary import AN_ATOM as AN_ATOM
+    from sae_nb_widgets.panel._glossary import AN_ATOM as AN_ATOM, an_atom as an_atom
     from sae_nb_widgets.panel._playing import (
         PlayingPanel as PlayingPanel,
         play_button as play_button,

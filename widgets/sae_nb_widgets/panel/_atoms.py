@@ -26,6 +26,7 @@ class KnowsAtoms(Saying):
 
     _atom_names: AtomNames
     _below: Any = None
+    _below_names: Any = None
     if TYPE_CHECKING:  # the panel's
         _keys: Any
         _drawer: ipw.VBox
@@ -63,6 +64,10 @@ class KnowsAtoms(Saying):
             self._atom_names = names
             names.observe(self._labels_changed)
 
+    def whose(self, atom: int) -> tuple[AtomNames, int]:
+        """Return whose atom this is, and its number there: panels of several dictionaries number anew."""
+        return self.names, atom
+
     def _labels_changed(self) -> None:
         if self._closed:
             return
@@ -87,11 +92,14 @@ class KnowsAtoms(Saying):
         """Show the atom in a browser under a panel that stands alone, and is none itself."""
         if change["new"] < 0 or not self.opens_below or not BROWSERS:
             return
-        if self.names.catalogue is None:
+        names, atom = self.whose(change["new"])
+        if names.catalogue is None:
             self.say("Opening an atom needs example activations; this panel knows none.")
             return
-        with self.guarded(f"opening atom {change['new']}"):
-            self._below = BROWSERS[0](self, change["new"], self._below)
+        with self.guarded(f"opening atom {atom}"):
+            if self._below is not None and self._below_names is not names:
+                self.shut_below()
+            self._below, self._below_names = BROWSERS[0](names, atom, self._below), names
             if not self._drawer.children:
                 shut = small_button("close this browser", "Take it off the page", self.shut_below)
                 self._drawer.children = (self._below, shut)
@@ -107,7 +115,8 @@ class KnowsAtoms(Saying):
     @checked
     def star(self, atom: int, starred: bool = True) -> None:
         """Put an atom on the work list, or take it off; the key s does so with the atom shown."""
-        self.names.labels.star(atom, starred)
+        names, atom = self.whose(atom)
+        names.labels.star(atom, starred)
         self.say(f"Atom {atom} is {'' if starred else 'no longer '}on the work list.")
 
     def _star_shown(self) -> None:
@@ -116,6 +125,6 @@ class KnowsAtoms(Saying):
 
     def _send_card(self, atom: int) -> None:
         card = self.names.card(atom)
-        starred = self.names.labels.is_starred(atom)
-        content = card_content(card, starred=starred)
+        names, own = self.whose(atom)
+        content = card_content(card, starred=names.labels.is_starred(own))
         self._keys.send({"kind": "card", "atom": atom, "card": content})

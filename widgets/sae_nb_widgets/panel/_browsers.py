@@ -9,4 +9,4 @@ from collections.abc import Callable
 from typing import Any
 
 BROWSERS: list[Callable[..., Any]] = []
-"""Takes a panel, an atom and the browser that is there already, if any; returns one that shows the atom."""
+"""Takes names, an atom and the browser that is there already, if any; returns one that shows the atom."""

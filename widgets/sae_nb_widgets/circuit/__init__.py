@@ -1,0 +1,12 @@
+"""CircuitPanel: which atoms caused an answer, through which path, and what happens when one is changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.circuit._panel import CircuitPanel as CircuitPanel
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,309 @@
+"""A circuit as one plotly figure: inputs below, a row for each place, targets above.
+
+Atoms and edges that add to the answer are orange, those that take from it blue; a node's size is its share of
+the influence, an edge's width the share that runs through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Bool, Int
+
+from sae_nb.circuits import CircuitSummary
+from sae_nb.figures import (
+    broken,
+    css_colour,
+    current_theme,
+    fade,
+    framed,
+    line,
+    plot_text,
+    shortened,
+    text_width,
+    theme,
+)
+
+SIGNS = (theme.SIGNED[-1], theme.SIGNED[0])
+POSITIVE, NEGATIVE = map(css_colour, SIGNS)
+WIDTHS, ENDS = (1.0, 2.2, 4.5), (0.12, 0.4)
+"""Of lines, in CSS pixels, and the shares of the strongest edge at which they change."""
+
+FAINT, BACK, STRONG = 0.16, 0.55, 0.95
+"""Opacities of edges: of others while a node is chosen, of all while none is, of the chosen one's."""
+
+N_EDGES = 2 * len(WIDTHS)
+CHOSEN_EDGES, PATH = N_EDGES, 2 * N_EDGES
+TOKENS, FOR, AGAINST, ERRORS, GROUPS, TARGETS, PINS, RING, LABELS = range(PATH + 1, PATH + 10)
+POINTS = (TOKENS, FOR, AGAINST, ERRORS, GROUPS, TARGETS)
+"""Places of the traces; each width has a trace for what adds and one for what takes."""
+
+STYLES = (
+    ("input", theme.NEUTRAL, "square"),
+    ("atom, for the answer", POSITIVE, "circle"),
+    ("atom, against it", NEGATIVE, "circle"),
+    ("missed by the atoms", theme.CONTROL, "x"),
+    ("group", theme.OKABE_ITO[2], "diamond"),
+    ("answer", theme.NEUTRAL, "triangle-up"),
+)
+SMALLEST, LARGEST = 6.0, 17.0
+ROW_PX, FEWEST_PX, AROUND_PX = 92, 52, 120
+"""Height of a row, where there are few and where there are many, and of what stands around all."""
+
+PLOT_PX, LONGEST_LABEL, LONGEST_TOKEN, APART, MARGIN = 640, 160, 70, 14, 0.6
+"""Width of the narrowest plot, by which words are cut, the longest of them, and how far lines are apart, in CSS
+pixels; what is left free at both sides, in units of the axis."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """What of a drawing is marked; rows of the summary's nodes."""
+
+    chosen: int = -1
+    pinned: Collection[int] = ()
+    path: Sequence[int] = ()
+    names: Mapping[int, str] | None = None
+    """Written beside their nodes."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drawn:
+    """A figure, and which rows of the summary's nodes the points of its traces are."""
+
+    figure: go.Figure
+    points: Mapping[int, Int[np.ndarray, " m"]]
+
+
+def circuit_figure(
+    summary: CircuitSummary, marks: Marks, hover: Sequence[str], tokens: Sequence[str]
+) -> Drawn:
+    """Draw a circuit; `hover` has a text for every node, `tokens` a name for every column."""
+    nodes, points = summary.nodes, _points(summary)
+    x, y = nodes.x.to_numpy(), nodes.y.to_numpy()
+    size = _sizes(summary)
+    traces: list[Any] = [*_edges(summary, marks), _path(marks, x, y)]
+    for (name, colour, symbol), part in zip(STYLES, points, strict=True):
+        traces.append(
+            go.Scatter(
+                name=name,
+                x=x[part],
+                y=y[part],
+                mode="markers",
+                marker={
+                    "color": colour,
+                    "symbol": symbol,
+                    "size": size[part].tolist(),
+                    "opacity": 1,
+                },
+                text=[plot_text(hover[i]).replace("\n", "<br>") for i in part],
+                hovertemplate="%{text}<extra></extra>",
+                showlegend=bool(len(part)),
+                meta={"atoms": nodes.node.to_numpy()[part].tolist()} if symbol == "circle" else {},
+            )
+        )
+    pinned = [i for i in marks.pinned if i >= 0]
+    chosen = [marks.chosen] if marks.chosen >= 0 else []
+    traces += [
+        _ring("pinned", pinned, x, y, size + 7, 1.2),
+        _ring("chosen", chosen, x, y, size + 10, 2.5),
+    ]
+    traces.append(_labels(summary, marks, x, y))
+    return Drawn(
+        figure=_framed(traces, summary, tokens), points=dict(zip(POINTS, points, strict=True))
+    )
+
+
+def draw_circuit(figure: go.Figure, drawn: Drawn) -> None:
+    """Show another drawing in a figure that is there."""
+    with figure.batch_update():
+        for old, new in zip(figure.data, drawn.figure.data, strict=True):
+            for part in ("x", "y", "text", "textposition", "showlegend"):
+                old[part] = new[part]
+            if new.mode == "markers":
+                old.marker.size = new.marker.size
+                old.meta = new.meta  # whose card is shown when somebody points at it
+            elif new.mode == "lines":
+                old.line.color = new.line.color
+        for part in ("xaxis", "yaxis"):
+            for name in ("range", "tickvals", "ticktext", "tickangle"):
+                figure.layout[part][name] = drawn.figure.layout[part][name]
+        figure.layout.height = drawn.figure.layout.height
+        figure.layout.margin = drawn.figure.layout.margin
+
+
+def _points(summary: CircuitSummary) -> list[Int[np.ndarray, " m"]]:
+    """Rows of each trace of nodes."""
+    nodes = summary.nodes
+    kind, grouped = nodes.kind.to_numpy(), (nodes.group != "").to_numpy()
+    adds = nodes.adds.to_numpy() >= 0
+    parts: list[Bool[np.ndarray, " n"]] = [
+        (kind == "token") & ~grouped,
+        (kind == "atom") & adds & ~grouped,
+        (kind == "atom") & ~adds & ~grouped,
+        (kind == "error") & ~grouped,
+        grouped,
+        kind == "target",
+    ]
+    return [np.flatnonzero(part) for part in parts]
+
+
+def _sizes(summary: CircuitSummary) -> np.ndarray:
+    """Areas by influence; targets alike."""
+    influence = summary.nodes.influence.to_numpy()
+    inner = summary.nodes.kind.isin(["atom", "error", "token"]).to_numpy()
+    top = influence[inner].max(initial=0) or 1.0
+    size = SMALLEST + (LARGEST - SMALLEST) * np.sqrt(np.clip(influence / top, 0, 1))
+    return np.where(inner, size, 11.0)
+
+
+def _edges(summary: CircuitSummary, marks: Marks) -> list[go.Scatter]:
+    """Lines by sign and width: all, then those of the chosen node."""
+    edges, nodes = summary.edges, summary.nodes
+    x, y = nodes.x.to_numpy(), nodes.y.to_numpy()
+    source, target = edges.source.to_numpy(), edges.target.to_numpy()
+    share = edges.share.to_numpy()
+    bins = np.digitize(share / (share.max(initial=0) or 1.0), ENDS)
+    positive = edges.weight.to_numpy() >= 0
+    mine = (source == marks.chosen) | (target == marks.chosen)
+    some = marks.chosen >= 0
+    traces = []
+    for shown, opacity in ((~mine, FAINT if some else BACK), (mine, STRONG)):
+        for sign, name in enumerate(("adds", "takes away")):
+            for width in range(len(WIDTHS)):
+                here = np.flatnonzero(shown & (bins == width) & (positive != bool(sign)))
+                ends = zip(x[source[here]], y[source[here]], x[target[here]], y[target[here]])
+                across, up = broken([(a, b), (c, d)] for a, b, c, d in ends)
+                key = width == len(WIDTHS) - 1 and opacity == STRONG
+                traces.append(
+                    line(
+                        name,
+                        # A trace without points is left out of the key.
+                        across or [None],
+                        up or [None],
+                        colour=css_colour(SIGNS[sign], opacity),
+                        width=WIDTHS[width],
+                        hoverinfo="skip",
+                        showlegend=key,
+                        legendrank=1100,
+                    )
+                )
+    return traces
+
+
+def _path(marks: Marks, x: np.ndarray, y: np.ndarray) -> go.Scatter:
+    at = list(marks.path)
+    return line(
+        "strongest path",
+        x[at],
+        y[at],
+        colour=fade(theme.GREY, 0.8),
+        width=6,
+        hoverinfo="skip",
+        showlegend=bool(at),
+    )
+
+
+def _ring(
+    name: str, at: list[int], x: np.ndarray, y: np.ndarray, size: np.ndarray, width: float
+) -> go.Scatter:
+    return go.Scatter(
+        name=name,
+        x=x[at],
+        y=y[at],
+        mode="markers",
+        hoverinfo="skip",
+        showlegend=bool(at),
+        marker={
+            "symbol": "circle-open",
+            "size": size[at].tolist(),
+            "color": theme.GREY,
+            "opacity": 1,
+            "line": {"width": width},
+        },
+    )
+
+
+def _labels(summary: CircuitSummary, marks: Marks, x: np.ndarray, y: np.ndarray) -> go.Scatter:
+    """Words beside nodes, where they lie over no other words and no other node; targets have them above."""
+    kinds, size = summary.nodes.kind.to_numpy(), current_theme().font_px
+    across, up = x / _wide(summary) * PLOT_PX, y * _row_px(summary)
+    taken = [(px - 8, px + 8, py) for px, py in zip(across, up)]
+    wide = PLOT_PX / max((kinds == "target").sum(), 1)
+    written: list[tuple[int, str, str]] = []
+    for i, name in (marks.names or {}).items():
+        if kinds[i] == "target":
+            written.append((i, shortened(name, size, wide - 6), "top center"))
+            continue
+        text = shortened(name, size, LONGEST_LABEL)
+        long, others = text_width(text, size), taken[:i] + taken[i + 1 :]
+        for side in ("right", "left"):
+            left = across[i] + 16 if side == "right" else across[i] - 16 - long
+            box = (left, left + long, up[i])
+            if left > 0 and left + long < PLOT_PX and _free(box, others):
+                taken.append(box)
+                written.append((i, text, f"middle {side}"))
+                break
+    # plotly ends a text at its point: spaces keep the marker free.
+    spaced = {"left": "{}\u2003\u2002", "right": "\u2003\u2002{}", "center": "{}"}
+    at = [i for i, _, _ in written]
+    return go.Scatter(
+        name="names",
+        x=x[at],
+        y=y[at],
+        mode="text",
+        text=[spaced[to.split()[-1]].format(plot_text(text)) for _, text, to in written],
+        textposition=[to for _, _, to in written],
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _free(box: tuple[float, float, float], others: Sequence[tuple[float, float, float]]) -> bool:
+    return all(
+        box[1] < other[0] or box[0] > other[1] or abs(box[2] - other[2]) > APART for other in others
+    )
+
+
+def _wide(summary: CircuitSummary) -> float:
+    """Width of the plot in units of its axis."""
+    return max(float(summary.nodes.x.max()), 1.0) + 2 * MARGIN
+
+
+def _row_px(summary: CircuitSummary) -> int:
+    """Height of a row: less where there are many."""
+    return int(np.clip(ROW_PX * 6 / len(summary.rows), FEWEST_PX, ROW_PX))
+
+
+def _framed(traces: list[Any], summary: CircuitSummary, tokens: Sequence[str]) -> go.Figure:
+    """Rows named at the left, inputs below; slanted where they would touch."""
+    n_rows, wide, row = len(summary.rows), _wide(summary), _row_px(summary)
+    size = current_theme().font_px
+    cut = [shortened(token.strip() or "␣", size, LONGEST_TOKEN) for token in tokens]
+    centres = summary.columns.x.to_numpy()
+    room = np.diff(centres).min(initial=wide) * PLOT_PX / wide
+    slanted = max((text_width(token, size) for token in cut), default=0) > room - 6
+    return framed(
+        traces,
+        height=AROUND_PX + row * (n_rows - 1) + 40 * slanted,
+        margin=(62, 12, 62, 30 + 40 * slanted),
+        hovermode="closest",
+        legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
+        xaxis={
+            "range": [-MARGIN, wide - MARGIN],
+            "showgrid": False,
+            "zeroline": False,
+            "tickvals": centres.tolist(),
+            "ticktext": [plot_text(token) for token in cut],
+            "tickangle": -45 if slanted else 0,
+        },
+        yaxis={
+            "range": [-0.45, n_rows - 0.6],
+            "zeroline": False,
+            "tickvals": list(range(n_rows)),
+            "ticktext": [plot_text(name) for name in summary.rows],
+        },
+    )

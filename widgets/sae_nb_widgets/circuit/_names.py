@@ -1,0 +1,103 @@
+"""What the nodes of a graph are called: atoms of several dictionaries, inputs, errors, targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sae_nb.atoms import AtomCard, AtomNames, Example
+from sae_nb.circuits import AttributionGraph, place_words
+from sae_nb.figures import visible_token
+from sae_nb.sessions import names_of
+
+
+class NodeNames(AtomNames):
+    """Names by node; the words of an atom are those of its dictionary, once its examples are open."""
+
+    def __init__(self, graph: AttributionGraph, saes: Mapping[str, Any]) -> None:
+        super().__init__()
+        columns = ("kind", "place", "position", "atom", "name")
+        self._rows = list(zip(*(graph.nodes[name].tolist() for name in columns), strict=True))
+        self._graph, self._saes = graph, saes
+        self._books: dict[str, AtomNames] = {}
+
+    # --- dictionaries -----------------------------------------------------------------------------
+
+    def is_open(self, node: int) -> bool:
+        """Whether all that is known of a node is there: examples of a bundled transcoder are drawn first."""
+        kind, place, *_ = self._rows[node]
+        return kind != "atom" or place not in self._saes or place in self._books
+
+    def open(self, node: int) -> None:
+        """Read the names and examples of a node's dictionary: seconds, the first time, for a bundled one."""
+        place = self._rows[node][1]
+        if not self.is_open(node):
+            self._books[place] = names_of(self._saes[place])
+            self._books[place].observe(self._changed)
+
+    def book(self, node: int) -> tuple[AtomNames, int] | None:
+        """Return the names of a node's dictionary and its atom there; None for what is no atom, or not open."""
+        kind, place, _, atom, _ = self._rows[node]
+        return (self._books[place], atom) if kind == "atom" and place in self._books else None
+
+    # --- names ------------------------------------------------------------------------------------
+
+    def short(self, node: int) -> str:
+        """Return an atom as block/number ("2/161"), an input as its token, and so on."""
+        kind, place, position, atom, name = self._rows[node]
+        token = visible_token(self._graph.tokens[position]).strip() or "␣"
+        if kind == "atom":
+            return f"{place.rpartition('.')[2]}/{atom}"
+        if kind == "token":
+            return f"“{token}”" if self._graph.grid is None else token
+        if kind == "error":
+            return f"missed by {place_words(place)}"
+        return name if name.startswith("“") else f"“{visible_token(name).strip()}”"
+
+    def words(self, node: int) -> str:
+        """Return the label or caption of an atom; empty where neither is known."""
+        book = self.book(node)
+        return "" if book is None else book[0].words(book[1])
+
+    def caption(self, atom: int) -> str:
+        """Return the same: no difference is made here between a label and a caption."""
+        return self.words(atom)
+
+    def name(self, atom: int) -> str:
+        """Return number and words: "2/161 · after “.”"."""
+        words = self.words(atom)
+        return f"{self.short(atom)} · {words}" if words else self.short(atom)
+
+    def in_text(self, atom: int) -> str:
+        """Return the name as a sentence has it: "2/161 (after “.”)"."""
+        words = self.words(atom)
+        return f"{self.short(atom)} ({words})" if words else self.short(atom)
+
+    def where(self, node: int) -> str:
+        """Return at which input a node is: "at “ she”"."""
+        kind, _, position, _, _ = self._rows[node]
+        if kind == "target":
+            return ""
+        token = visible_token(self._graph.tokens[position]).strip() or "␣"
+        return f"at “{token}” ({position})" if self._graph.grid is None else f"at {token}"
+
+    def full(self, node: int) -> str:
+        """Return name and place of a node: "2/161 · after “.” at “ she” (3)"."""
+        name = self.name(node)
+        is_input = self._rows[node][0] == "token" and self._graph.grid is not None
+        return name if is_input else f"{name} {self.where(node)}".strip()
+
+    # --- a glance ---------------------------------------------------------------------------------
+
+    def examples(self, atom: int, n: int = 3) -> tuple[Example, ...]:
+        """Return the strongest examples of a node's atom."""
+        book = self.book(atom)
+        return () if book is None else book[0].examples(book[1], n)
+
+    def card(self, atom: int) -> AtomCard:
+        """Return what is shown when somebody points at a node."""
+        book = self.book(atom)
+        if book is None:
+            return super().card(atom)
+        return replace(book[0].card(book[1]), atom=atom, name=self.full(atom))
