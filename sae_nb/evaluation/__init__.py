@@ -224,7 +224,10 @@ if TYPE_CHECKING:  # for the other rooms
         HUNGARIAN_UP_TO as HUNGARIAN_UP_TO,
         auction as auction,
     )
-    from sae_nb.evaluation.report._measurement import definition_families as definition_families
+    from sae_nb.evaluation.report._measurement import (
+        definition_families as definition_families,
+        random_like as random_like,
+    )
     from sae_nb.evaluation.report._row_pass import (
         codes_of as codes_of,
         codes_of_rows as codes_of_rows,

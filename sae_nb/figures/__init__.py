@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         side_by_side as side_by_side,
         squares as squares,
     )
-    from sae_nb.figures._images import image_sheet as image_sheet
+    from sae_nb.figures._images import image_and_maps as image_and_maps, image_sheet as image_sheet
     from sae_nb.figures._lengths import lengths_of_codes as lengths_of_codes
     from sae_nb.figures._sheets import (
         beside as beside,

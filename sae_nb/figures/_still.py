@@ -22,6 +22,7 @@ from PIL import Image
 
 from sae_nb.figures._sheets import filled, key
 from sae_nb.figures._strokes import (
+    INK,
     Dot,
     Drawing,
     Label,
@@ -655,7 +656,9 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str]) -> list
             anchor = {"left": "start", "right": "end"}.get(note.xanchor, "middle")
             # Text that hangs below its point or is centred on it, as plotly's yanchor says.
             drop = {"top": 1.0, "middle": 0.35}.get(note.yanchor, -0.25) * theme().font_px
-            strokes.append(Label(at, up + drop, text, anchor, theme().font_px - 1, halo=True))
+            colour = note.font.color or INK
+            size = theme().font_px - 1
+            strokes.append(Label(at, up + drop, text, anchor, size, colour=colour, halo=True))
     return strokes
 
 

@@ -63,4 +63,5 @@ if TYPE_CHECKING:  # for the other rooms
         check_same_kind as check_same_kind,
         check_several as check_several,
     )
+    from sae_nb.uses._reading import check_labels as check_labels, check_reads as check_reads
     from sae_nb.uses._text_dimension import column_correlations as column_correlations

@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.vision._annotate import Annotations as Annotations, annotate as annotate
+    from sae_nb.vision._attribution import (
+        AttributionStability as AttributionStability,
+        PixelAttribution as PixelAttribution,
+        attribution as attribution,
+        attribution_stability as attribution_stability,
+    )
     from sae_nb.vision._blindspots import Blindspots as Blindspots, blindspots as blindspots
     from sae_nb.vision._bridge import BridgeView as BridgeView, bridge_view as bridge_view
     from sae_nb.vision._complexity import (
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
         ConceptCurves as ConceptCurves,
         concept_curves as concept_curves,
     )
+    from sae_nb.vision._discovery import Discovery as Discovery, discover as discover
     from sae_nb.vision._fidelity import (
         PixelFidelity as PixelFidelity,
         pixel_fidelity as pixel_fidelity,

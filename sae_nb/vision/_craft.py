@@ -170,7 +170,7 @@ def craft(
         )
     signed = bool((x < 0).any())
     a = torch.cat((x.clamp_min(0), (-x).clamp_min(0)), dim=1) if signed else x
-    halves, codes = _factorised(a.numpy(), n_concepts, seed)
+    halves, codes = factorised(a.numpy(), n_concepts, seed)
     concepts = _joined(halves, signed)
     drawn = np.abs(np.random.default_rng(seed).standard_normal(halves.shape))
     random_codes = _coded(a.numpy(), drawn)
@@ -196,13 +196,15 @@ def _joined(halves: Float[np.ndarray, "r width"], signed: bool) -> Float[Tensor,
     return up - down
 
 
-def _factorised(a: np.ndarray, r: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """W from some rows, U of all of them."""
+def factorised(
+    a: np.ndarray, r: int, seed: int, *, learn_on: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """W from some rows (of those in a mask, if there is one), U of all of them."""
     from sklearn.decomposition import NMF
 
-    rows = a
-    if len(a) > MOST_ROWS:
-        rows = a[np.random.default_rng(seed).choice(len(a), MOST_ROWS, replace=False)]
+    rows = a if learn_on is None else a[learn_on]
+    if len(rows) > MOST_ROWS:
+        rows = rows[np.random.default_rng(seed).choice(len(rows), MOST_ROWS, replace=False)]
     start = "nndsvda" if r <= min(rows.shape) else "random"
     model = NMF(r, init=start, random_state=seed, max_iter=200, tol=1e-3)
     with warnings.catch_warnings():  # a few more steps would change nothing that is reported

@@ -22,7 +22,7 @@ from sae_nb.vision._complexity import spearman
 from sae_nb.vision._curves import area, walk
 from sae_nb.vision._fillers import Baseline, Filling, filling
 from sae_nb.vision._heads import by_place
-from sae_nb.vision._pixels import Pixels
+from sae_nb.vision._pixels import AT_ONCE, PixelHead, Pixels
 from sae_nb.vision._sobol import resamples
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ GRID, SUBSET = 9, 0.2
 """Cells along a side, and the share of them that μFidelity takes away at a time. As xplique has it."""
 
 RANDOM = "random"
-AT_ONCE = 128
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -144,14 +143,14 @@ class PixelFidelity:
         return f"PixelFidelity({said}; orders agree by {agree:.2f})"
 
 
-@checked(leave=("maps",))
+@checked(leave=("maps", "outcome"))
 @torch.no_grad()
 def pixel_fidelity(
     model: LiveModel,
     images: Any,
     maps: Mapping[str, Float[Tensor, "n rows columns"]],
     *,
-    outcome: int | None = None,
+    outcome: int | Sequence[int] | None = None,
     baselines: Sequence[str] = ("zero", "mean", "blur", "noise", "inpaint"),
     features: str | None = None,
     n_steps: int = 10,
@@ -172,7 +171,7 @@ def pixel_fidelity(
     maps
         Attributions by name, one number per pixel, or per cell of a coarser grid that divides the image.
     outcome
-        Which logit; None: of each image the one that the model finds likeliest.
+        Which logit, for all or for each image; None: of each image the one that the model finds likeliest.
     baselines
         Of "zero", "mean" (colour), "blur", "noise", "inpaint" (ROAD's noisy linear imputation).
     features
@@ -266,33 +265,6 @@ def _checked_maps(maps: Any, x: Tensor) -> dict[str, Float[Tensor, "n pixels"]]:
             tensor = tensor.repeat_interleave(size[axis] // tensor.shape[axis + 1], dim=axis + 1)
         found[str(name)] = tensor.flatten(1)
     return found
-
-
-class PixelHead:
-    """From pixels (n, m, channels, h·w), m variants of each image, to the logits (n, m) of one outcome each."""
-
-    def __init__(self, pixels: Pixels, x: Tensor, outcome: int | None) -> None:
-        self._pixels, self._size = pixels, x.shape[1:]
-        logits = self.logits(x.flatten(2)[:, None])[:, 0]
-        if outcome is not None:
-            check_count(outcome, name="outcome", at_least=0, at_most=logits.shape[1] - 1)
-        own = logits.argmax(dim=1)
-        self.outcomes = own if outcome is None else torch.full_like(own, outcome)
-        self.clean = logits.gather(1, self.outcomes[:, None])[:, 0]
-
-    def images(self, x: Float[Tensor, "n m channels pixels"]) -> Tensor:
-        """Variants in one row, as images."""
-        return x.reshape(-1, *self._size)
-
-    def logits(self, x: Float[Tensor, "n m channels pixels"]) -> Float[Tensor, "n m outcomes"]:
-        """Of every outcome."""
-        parts = [self._pixels.answers(some).cpu() for some in torch.split(self.images(x), AT_ONCE)]
-        return torch.cat(parts).view(*x.shape[:2], -1)
-
-    def __call__(self, x: Float[Tensor, "n m channels pixels"]) -> Float[Tensor, "n m"]:
-        """Of each image's own outcome."""
-        every = self.logits(x)
-        return every.gather(2, self.outcomes[:, None, None].expand(-1, x.shape[1], 1))[..., 0]
 
 
 def _last(model: LiveModel) -> str | None:

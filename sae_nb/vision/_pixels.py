@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.checks import check_count, check_integers, same_length
 from sae_nb.models import Batch, Preprocess
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
+
+AT_ONCE = 128
+"""Images in one pass: more are taken in several."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,9 +68,11 @@ class Pixels:
             args=args, kwargs=kwargs, n=len(x), first_sample=0, sample=index, position=position
         )
 
-    def answers(self, x: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n outcomes"]:
-        """Logits for images in [0, 1]."""
-        logits = self.model.main_output(self.model.forward(self.batch(x)))
+    def answers(
+        self, x: Float[Tensor, "n channels height width"], *, grad: bool = False
+    ) -> Float[Tensor, "n outcomes"]:
+        """Logits for images in [0, 1]; `grad` keeps the way back to the images."""
+        logits = self.model.main_output(self.model.forward(self.batch(x), grad=grad))
         if logits.ndim != 2:
             raise ValueError(
                 f"`model` must answer with one row of logits per image, got shape {tuple(logits.shape)}. "
@@ -90,3 +98,48 @@ def read_by(batch: Batch) -> Tensor:
     """The pixel values in a batch."""
     held = [value for value in (*batch.args, *batch.kwargs.values()) if isinstance(value, Tensor)]
     return held[0]
+
+
+class PixelHead:
+    """From pixels (n, m, channels, h·w), m variants of each image, to the logits (n, m) of one outcome each."""
+
+    def __init__(self, pixels: Pixels, x: Tensor, outcome: int | Sequence[int] | None) -> None:
+        self._pixels, self._size = pixels, x.shape[1:]
+        self.answered = self.logits(x.flatten(2)[:, None])[:, 0]
+        """Logits of every outcome for the images as they are."""
+
+        self.outcomes = _outcomes(self.answered, outcome)
+        """Which logit is read, per image."""
+
+        self.clean = self.answered.gather(1, self.outcomes[:, None])[:, 0]
+
+    def images(self, x: Float[Tensor, "n m channels pixels"]) -> Tensor:
+        """Variants in one row, as images."""
+        return x.reshape(-1, *self._size)
+
+    def logits(self, x: Float[Tensor, "n m channels pixels"]) -> Float[Tensor, "n m outcomes"]:
+        """Of every outcome."""
+        parts = [self._pixels.answers(some).cpu() for some in torch.split(self.images(x), AT_ONCE)]
+        return torch.cat(parts).view(*x.shape[:2], -1)
+
+    def __call__(self, x: Float[Tensor, "n m channels pixels"]) -> Float[Tensor, "n m"]:
+        """Of each image's own outcome."""
+        every = self.logits(x)
+        return every.gather(2, self.outcomes[:, None, None].expand(-1, x.shape[1], 1))[..., 0]
+
+
+def _outcomes(
+    logits: Float[Tensor, "n outcomes"], outcome: int | Sequence[int] | None
+) -> Int[Tensor, " n"]:
+    """The likeliest outcome of each image, one for all, or one for each."""
+    own = logits.argmax(dim=1)
+    if outcome is None:
+        return own
+    last = logits.shape[1] - 1
+    if not isinstance(outcome, Sequence | Tensor | np.ndarray) or getattr(outcome, "ndim", 1) == 0:
+        return torch.full_like(own, check_count(outcome, name="outcome", at_least=0, at_most=last))
+    each = check_integers(outcome, name="outcome")
+    same_length(each, len(logits), name="outcome", per="image")
+    for one in each:
+        check_count(one, name="outcome", at_least=0, at_most=last)
+    return torch.tensor(each).to(own)

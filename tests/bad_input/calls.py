@@ -549,6 +549,14 @@ RECIPES: dict[str, Make] = {
     "uses.select": _on(docs="docs", n="n"),
     "uses.watch": lambda kit: {
         "model": kit.gpt, "sae": kit.gpt_sae, "prompt": "The cat", "hook_point": "resid_post.1", "atoms": [1]},
+    "vision.annotate": lambda kit: {
+        "images": kit.pictures, "model": kit.vit, "sae": kit.vit_sae, "hook_point": "resid_post.2"},
+    "vision.discover": lambda kit: {
+        "images": sn.data.scenes(4).images, "model": kit.vit, "sae": kit.vit_sae, "hook_point": "resid_post.2",
+        "factors": {"digit": sn.data.scenes(4).mask}, "methods": ["neurons"]},
+    "vision.attribution": lambda kit: {"model": kit.vit, "image": kit.pictures, "method": "gradient"},
+    "vision.attribution_stability": lambda kit: {
+        "one": kit.maps, "other": kit.maps, "n_shuffles": 1, "n_bootstrap": 1},
     "vision.blindspots": lambda kit: {"docs_a": kit.docs, "docs_b": kit.docs, "n_permutations": 20},
     "uses.text_dimension": lambda kit: {"model": kit.gpt, "texts": kit.long_texts, "length": 40},
     "vision.complexity_of": lambda kit: {"layers": [kit.x], "features": kit.x[:, :2].contiguous()},
@@ -737,6 +745,11 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         lambda kit: kit.docs,
         {"subset": lambda kit: {"rows": [0, 1]}, "top": _on(atom="atom"), "examples": _on(atom="atom")},
     ),
+    "vision.Annotations": (
+        lambda kit: sn.vision.annotate(kit.pictures, kit.vit, kit.vit_sae, "resid_post.2"),
+        {"plot": lambda kit: {"image": 0}}),
+    "vision.PixelAttribution": (lambda kit: kit.maps, {
+        "on_grid": lambda kit: {"rows": 2, "columns": 2}, "plot": lambda kit: {"image": 0}}),
     "vision.Blindspots": (
         lambda kit: sn.vision.blindspots(kit.docs, kit.docs, n_permutations=20), {"examples": _on(atom="atom")}),
     "sae_nb_widgets.ConceptMap": (
