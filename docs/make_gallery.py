@@ -38,7 +38,7 @@ SEVEN = [(9, 8), (22, 8), (14, 24)]
 STROKE = 217
 """An atom for sevens that fires along the stroke of the drawn one."""
 
-GOES = "One day she went to the"
+LOST = "Anna lost her hat. She was very"
 SAD = "Tom and Lucy walked to the castle with a fox. The fox ran away and did not come back. They"
 IN_TIME = "Anna lived near the library with a small fox. One day the fox ran away and Anna wept."
 LARGEST_PICTURE = 60_000
@@ -325,10 +325,10 @@ def corpora() -> Any:
 
 
 def circuit() -> Any:
-    """Return which atoms say that she goes on with a place, the strongest of them cut."""
+    """Return which atoms make the story go on with the beginning of “sad”, the strongest of them cut."""
     model = material(LANGUAGE)[0]
     transcoders = [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(model.n_layers)]
-    graph = sn.circuits.attribution_graph(model, transcoders, GOES, target=" forest")
+    graph = sn.circuits.attribution_graph(model, transcoders, LOST, target=" s")
     panel = sw.CircuitPanel(graph, threshold=0.6)
     panel.wait(120)
     return panel
@@ -430,7 +430,7 @@ def entries() -> list[Entry]:
             "circuit",
             *twice("an answer, followed back"),
             circuit,
-            "Which atoms, over which words, made the model go on with “forest”; the strongest one is cut.",
+            "Which atoms made a story go on with “s”, as in “sad”; with the strongest cut, it is less sure.",
             ".sae-nb-answer, .sae-nb-main .sae-nb-bars",
         ),
         Entry(
