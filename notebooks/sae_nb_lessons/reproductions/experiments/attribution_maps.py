@@ -18,7 +18,7 @@ from torch import Tensor
 import sae_nb as sn
 
 
-SHORT = {"n": 3, "n_designs": 2, "n_steps": 2, "methods": ("sobol", "gradient")}
+SHORT = {"n": 2, "n_designs": 2, "n_steps": 2, "methods": ("sobol", "gradient")}
 MODELS = ("tiny-vit", "tiny-vit-tied", "tiny-vit-plain")
 METHODS = ("sobol", "occlusion", "gradient", "integrated", "smooth")
 BASELINES = ("mean", "blur")
