@@ -49,6 +49,7 @@ from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.precision = 3
+pd.options.display.max_colwidth = 80
 
 # %% [markdown]
 # ## 1 · Concepts, and where they are
@@ -64,7 +65,7 @@ craft = sn.vision.craft(vit, fours, "resid_post.5", n_concepts=8, outcome=4)
 print(f"R² {craft.r2:.2f}, with random directions {craft.random_r2:.2f}")
 
 # %% [markdown]
-# The first image, and where its strongest concepts are in it:
+# Six of them, and where the strongest concepts of the first one are:
 
 # %%
 sheet = image_sheet([[(f"image {i}", image) for i, image in enumerate(fours[:6])]])
@@ -74,7 +75,7 @@ figure_widget(sheet, height=sheet.layout.height)
 figure_widget(craft.plot(image=0), height=240)
 
 # %% [markdown]
-# A concept is where it is. Does the answer depend on it?
+# A map says where a concept is. Does the answer depend on it?
 #
 # ## 2 · Which concepts matter?
 #
