@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # for the other rooms
         check_frozen as check_frozen,
         intervening as intervening,
     )
-    from sae_nb.models._generation import step_by_step as step_by_step
+    from sae_nb.models._generation import Choice as Choice, Stream as Stream
     from sae_nb.models._hook_points import (
         Side as Side,
         check_writable as check_writable,

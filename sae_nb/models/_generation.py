@@ -6,11 +6,13 @@ lengths are padded on the left, so that every row's last column is its newest to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_real
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 
 Generated = str | Tensor | list[str] | list[Tensor]
-Choice = Callable[[Tensor], Tensor]
-"""Next-token logits → one token id per row."""
 
 
 def continue_texts(
@@ -50,7 +50,7 @@ def continue_texts(
             f"Prompt and new tokens must fit in the {limit} tokens {model.name} can read, got "
             f"{longest} + {max_new_tokens}. Shorten the prompt or lower `max_new_tokens`."
         )
-    new = _continued(model, prompts, max_new_tokens, _choice(temperature, seed), use_cache)
+    new = _continued(model, prompts, max_new_tokens, Choice(temperature, seed), use_cache)
     if return_ids or model.tokenizer is None:
         ids = [torch.cat((p, n)) if echo else n for p, n in zip(prompts, new, strict=True)]
         return ids[0] if single else ids
@@ -58,33 +58,219 @@ def continue_texts(
     return texts[0] if single else texts
 
 
-def step_by_step(
-    model: LiveModel, prompt: Any, n_new: int, temperature: float = 0.0, seed: int | None = None
-) -> Iterator[int]:
-    """Continue one prompt as `continue_texts` does, a forward pass whenever the next token is asked for.
+class Stream:
+    """Texts that grow by one token a row whenever `step` is called, as `continue_texts` writes them.
 
-    Interventions may come and go between two tokens; what fits in the context is the caller's to check.
+    Each step is one forward pass: it reads what was not read yet, the prompt at first, and appends the token
+    that comes next. Interventions may come and go between two steps, and a step that fails leaves everything
+    as it was. `forked` goes on from an earlier token another way, without reading what is before it again.
+    What fits in the context is the caller's to check.
+
+    Parameters
+    ----------
+    rows
+        Token ids of texts of any lengths.
+    choose
+        From `Choice`; the likeliest token when None.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> model = sn.load_model("tiny-gpt")
+    >>> stream = Stream.of(model, "The list of")
+    >>> new = [int(stream.step()[0]) for _ in range(3)]
+    >>> new == model.generate("The list of", 3, return_ids=True, echo=False).tolist()
+    True
     """
-    _check_generates(model)
-    (ids,), _ = _prompt_ids(model, prompt)
-    text = _left_padded(model, [ids])
-    for chosen in _steps(model, text, n_new, _choice(temperature, seed), True):
-        yield int(chosen[0])
+
+    def __init__(
+        self,
+        model: LiveModel,
+        rows: Sequence[Tensor],
+        choose: Choice | None = None,
+        *,
+        use_cache: bool = True,
+    ) -> None:
+        self._model, self._text = model, _left_padded(model, rows)
+        self._choose = Choice() if choose is None else choose
+        self._names = facts.forward_names(model.module)
+        self._cached = (
+            use_cache and not model.remote and {"past_key_values", "use_cache"} <= self._names
+        )
+        ends = sorted(facts.end_token_ids(model.module, model.tokenizer))
+        self._ends = torch.tensor(ends, device=model.device, dtype=torch.int64)
+        self._cache: Any = None
+        self._n_cached = 0
+        # Of the generator before each draw, by the column that was drawn.
+        self._drawn: dict[int, Tensor | None] = {}
+
+    @classmethod
+    def of(
+        cls, model: LiveModel, prompt: Any, temperature: float = 0.0, seed: int | None = None
+    ) -> Stream:
+        """Return the stream of one prompt."""
+        _check_generates(model)
+        (ids,), _ = _prompt_ids(model, prompt)
+        return cls(model, [ids], Choice(temperature, seed))
+
+    @property
+    def ids(self) -> Int[Tensor, "rows columns"]:
+        """Every token there is, those chosen last included, which no pass has read yet."""
+        return self._text.ids
+
+    @property
+    def keep(self) -> Bool[Tensor, "rows columns"]:
+        """False at padding and after a text's end."""
+        return self._text.keep
+
+    @property
+    def alive(self) -> Bool[Tensor, " rows"]:
+        """Which texts have not ended; the token that ends one is its last."""
+        return self._text.alive
+
+    def step(self) -> Int[Tensor, " rows"]:
+        """Append one token to every row and return them; the lock is held for this step only."""
+        model, text = self._model, self._text
+        n_columns, before = text.ids.shape[1], self._choose.state
+        states = text.states(self._n_cached)
+        try:
+            with model.lock, torch.no_grad():
+                raw = run_edited(model, *self._arguments(states), states)
+            chosen = self._choose(model.main_output(raw)[:, -1])
+        except BaseException:
+            self._take_back(before)
+            raise
+        # A model that was asked for a cache and gives none reads the whole text every time.
+        self._cache = getattr(raw, "past_key_values", None) if self._cached else None
+        self._n_cached = n_columns if self._cache is not None else 0
+        self._drawn[n_columns] = before
+        chosen = torch.where(text.alive, chosen, model.pad_id)
+        text.append(chosen, text.alive & ~torch.isin(chosen, self._ends.to(chosen.dtype)))
+        return chosen
+
+    def _arguments(self, states: Sequence[RunState]) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        text, names, first = self._text, self._names, states[0].offset
+        ids = text.ids[:, first:]
+        args: tuple[Tensor, ...] = () if "input_ids" in names else (ids,)
+        offered: dict[str, Any] = {
+            "input_ids": ids,
+            "attention_mask": text.keep.long(),
+            "position_ids": text.position()[:, first:].clamp(min=0),
+            "use_cache": self._cached,
+            "logits_to_keep": 1,
+        }
+        if self._cached:
+            offered["past_key_values"] = self._cache
+        return args, {name: value for name, value in offered.items() if name in names}
+
+    def _take_back(self, before: Tensor | None) -> None:
+        """Forget what a step that was cut short has put in the cache, in some layers perhaps, and drawn."""
+        if self._cache is not None:
+            self._cache = _shortened(self._cache, self._n_cached)
+            self._n_cached = 0 if self._cache is None else self._n_cached
+        if before is not None:
+            self._choose.go_back(before)
+
+    def forked(self, n_columns: int, row: int = 0, n_rows: int = 1) -> Stream:
+        """Return a stream that goes on from the first columns of a row, several times over.
+
+        All its rows draw with the same random numbers, those that this one drew with. The last of these
+        columns is read again, so that interventions may hold for it; what is before it is taken from the
+        cache, or read again where the cache does not go back that far (a sliding window).
+
+        Parameters
+        ----------
+        n_columns
+            At least 1; in a text without padding.
+        """
+        made = copy.copy(self)
+        made._text = self._text.first(n_columns, row, n_rows)
+        # From within the prompt nothing was drawn: there it begins with the first draw.
+        first = next(iter(self._drawn.values()), None)
+        made._choose = self._choose.alike(self._drawn.get(n_columns, first))
+        made._drawn = {column: s for column, s in self._drawn.items() if column < n_columns}
+        made._cache, made._n_cached = None, 0
+        if self._cache is not None and n_columns > 1:
+            cache = _shortened(copy.deepcopy(self._cache), n_columns - 1)
+            if cache is not None:
+                cache.batch_select_indices(torch.tensor([row], device=self._text.ids.device))
+                cache.batch_repeat_interleave(n_rows)
+                made._cache, made._n_cached = cache, n_columns - 1
+        return made
 
 
-def _choice(temperature: float, seed: int | None) -> Choice:
-    """The likeliest token, or one that is drawn."""
-    # On the CPU, so that a seed gives the same text on every device.
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
+def _shortened(cache: Any, n_columns: int) -> Any:
+    """Return a cache with the first columns only, layer by layer; None where one does not go back so far."""
+    layers = getattr(cache, "layers", None)
+    if layers is None:
+        return None
+    for layer in layers:
+        surplus = int(layer.get_seq_length()) - n_columns
+        try:
+            if surplus > 0:
+                layer.crop(-surplus)
+        except (RuntimeError, ValueError, AttributeError, NotImplementedError):
+            return None
+        if getattr(layer, "is_initialized", True) and layer.get_seq_length() != n_columns:
+            return None
+    return cache
 
-    def choose(logits: Tensor) -> Tensor:
-        """Return one token id per row of next-token logits."""
-        if temperature == 0:
+
+class Choice:
+    """The likeliest token of every row, or one that is drawn: next-token logits → token ids.
+
+    Parameters
+    ----------
+    temperature
+        0 takes the likeliest.
+    seed
+        Of the draws; None uses torch's global generator.
+    """
+
+    def __init__(self, temperature: float = 0.0, seed: int | None = None) -> None:
+        self.temperature, self._alike = temperature, False
+        # On the CPU, so that a seed gives the same text on every device.
+        self._generator = None if seed is None else torch.Generator().manual_seed(seed)
+
+    @property
+    def state(self) -> Tensor | None:
+        """What the next draw depends on; None where nothing is drawn by a seed."""
+        if self.temperature == 0 or self._generator is None:
+            return None
+        return self._generator.get_state()
+
+    def go_back(self, state: Tensor) -> None:
+        """Draw again as it did when that was the state."""
+        if self._generator is not None:
+            self._generator.set_state(state)
+
+    def alike(self, state: Tensor | None) -> Choice:
+        """Return a choice that draws with the same random numbers in every row, from such a state on."""
+        made = Choice(self.temperature)
+        made._alike = True
+        if self._generator is not None:
+            made._generator = torch.Generator()
+            made.go_back(self._generator.get_state() if state is None else state)
+        return made
+
+    def __call__(self, logits: Float[Tensor, "rows vocabulary"]) -> Int[Tensor, " rows"]:
+        """Return one token id per row."""
+        if self.temperature == 0:
             return logits.argmax(dim=-1)
-        chances = torch.softmax(logits.float().cpu() / temperature, dim=-1)
-        return torch.multinomial(chances, 1, generator=generator)[:, 0].to(logits.device)
+        chances = torch.softmax(logits.float().cpu() / self.temperature, dim=-1)
+        if not self._alike:
+            return self._draw(chances).to(logits.device)
+        # The global generator where there is no other: its state is set back and moved on all the same.
+        generator = torch.default_generator if self._generator is None else self._generator
+        before = generator.get_state()
+        drawn = []
+        for row in range(len(chances)):
+            generator.set_state(before)
+            drawn.append(self._draw(chances[row : row + 1]))
+        return torch.cat(drawn).to(logits.device)
 
-    return choose
+    def _draw(self, chances: Tensor) -> Tensor:
+        return torch.multinomial(chances, 1, generator=self._generator)[:, 0]
 
 
 def _check_generates(model: LiveModel) -> None:
@@ -147,19 +333,37 @@ class _Text:
         self.keep = torch.cat((self.keep, self.alive[:, None]), dim=1)
         self.alive = alive
 
-    def state(self, step: int) -> RunState:
-        first = 0 if step == 0 else self.n_prompt + step - 1
-        last = self.n_prompt + step
+    def states(self, first: int) -> list[RunState]:
+        """Where the columns from `first` on are: those of the prompt together, then each new one."""
+        n_columns = self.ids.shape[1]
+        ends = [self.n_prompt] if first < self.n_prompt else []
+        ends += range(max(self.n_prompt, first) + 1, n_columns + 1)
+        position = self.position()
+        return [self._state(position, start, end) for start, end in zip([first, *ends[:-1]], ends)]
+
+    def _state(self, position: Tensor, first: int, last: int) -> RunState:
         keep = self.keep[:, first:last]
         row = torch.arange(len(self.ids), device=self.ids.device)[:, None]
         return RunState(
-            step=step,
+            step=max(0, first - self.n_prompt + 1),
             offset=first,
             keep=keep,
             token_ids=self.ids[:, first:last],
-            position=self.position()[:, first:last],
+            position=position[:, first:last],
             prompt_length=self.prompt_length,
             sample=row.expand_as(keep).masked_fill(~keep, -1),
+        )
+
+    def first(self, n_columns: int, row: int, n_rows: int) -> _Text:
+        """The first columns of a row without padding, several times over."""
+        ids = self.ids[row : row + 1, :n_columns].repeat(n_rows, 1)
+        n_prompt = min(self.n_prompt, n_columns)
+        return _Text(
+            ids,
+            torch.ones_like(ids, dtype=torch.bool),
+            torch.full((n_rows,), n_prompt, device=ids.device),
+            n_prompt,
+            torch.ones(n_rows, dtype=torch.bool, device=ids.device),
         )
 
 
@@ -177,15 +381,21 @@ def _continued(
         groups.setdefault(0 if model.takes_mask else len(ids), []).append(row)
     out: list[Tensor | None] = [None] * len(prompts)
     for rows in groups.values():
-        text = _left_padded(model, [prompts[row] for row in rows])
-        _grow(model, text, n_new, choose, use_cache)
+        given = [prompts[row] for row in rows]
+        stream = Stream(model, given, choose, use_cache=use_cache)
+        with model.lock:
+            for _ in range(n_new):
+                if not bool(stream.alive.any()):
+                    break
+                stream.step()
+        longest = max(len(ids) for ids in given)
         for place, row in enumerate(rows):
-            new = text.ids[place, text.n_prompt :]
-            out[row] = new[text.keep[place, text.n_prompt :]].cpu()
+            new = stream.ids[place, longest:]
+            out[row] = new[stream.keep[place, longest:]].cpu()
     return [ids for ids in out if ids is not None]
 
 
-def _left_padded(model: LiveModel, prompts: list[Tensor]) -> _Text:
+def _left_padded(model: LiveModel, prompts: Sequence[Tensor]) -> _Text:
     longest = max(len(ids) for ids in prompts)
     ids = torch.full((len(prompts), longest), model.pad_id)
     keep = torch.zeros(len(prompts), longest, dtype=torch.bool)
@@ -196,50 +406,3 @@ def _left_padded(model: LiveModel, prompts: list[Tensor]) -> _Text:
     ids, keep = ids.to(device), keep.to(device)
     alive = torch.ones(len(prompts), dtype=torch.bool, device=device)
     return _Text(ids, keep, keep.sum(dim=1), longest, alive)
-
-
-def _grow(model: LiveModel, text: _Text, n_new: int, choose: Choice, use_cache: bool) -> None:
-    with model.lock:
-        for _ in _steps(model, text, n_new, choose, use_cache):
-            pass
-
-
-def _steps(
-    model: LiveModel, text: _Text, n_new: int, choose: Choice, use_cache: bool
-) -> Iterator[Tensor]:
-    """Append a token to every row and yield them, again and again; the lock is held for a step only."""
-    names = facts.forward_names(model.module)
-    cached = use_cache and not model.remote and {"past_key_values", "use_cache"} <= names
-    ends = torch.tensor(
-        sorted(facts.end_token_ids(model.module, model.tokenizer)), device=text.ids.device
-    )
-    cache: Any = None
-    for step in range(n_new):
-        states = [text.state(s) for s in ([step] if cached else range(step + 1))]
-        with model.lock, torch.no_grad():
-            raw = run_edited(model, *_arguments(text, states, names, cached, cache), states)
-        cache = getattr(raw, "past_key_values", None)
-        chosen = choose(model.main_output(raw)[:, -1])
-        chosen = torch.where(text.alive, chosen, model.pad_id)
-        text.append(chosen, text.alive & ~torch.isin(chosen, ends.to(chosen.dtype)))
-        yield chosen
-        if not bool(text.alive.any()):
-            return
-
-
-def _arguments(
-    text: _Text, states: list[RunState], names: frozenset[str], cached: bool, cache: Any
-) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-    first = states[0].offset
-    ids = text.ids[:, first:]
-    args: tuple[Tensor, ...] = () if "input_ids" in names else (ids,)
-    offered: dict[str, Any] = {
-        "input_ids": ids,
-        "attention_mask": text.keep.long(),
-        "position_ids": text.position()[:, first:].clamp(min=0),
-        "use_cache": cached,
-        "logits_to_keep": 1,
-    }
-    if cached:
-        offered["past_key_values"] = cache
-    return args, {name: value for name, value in offered.items() if name in names}

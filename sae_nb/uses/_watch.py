@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float
 
 from sae_nb.checks import check_atom, check_count, check_real, check_seed, checked
-from sae_nb.models import step_by_step
-from sae_nb.steering import latents, splice
+from sae_nb.models import Intervention, Stream, intervening
+from sae_nb.steering import latents
+from sae_nb.uses._generation import Reader
 from sae_nb.uses._writing import check_length, check_writer, prompt_ids, token_names
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import LiveModel
+    from sae_nb.models import HookPoint, LiveModel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,46 +96,28 @@ def watch(
     ids = prompt_ids(model, prompt)
     check_length(model, len(ids) + max_new_tokens, "Prompt and new tokens")
     # Made here, so that what is wrong is said at the call and not at the first token.
-    reader = _Reader(sae, watched)
+    stream = Stream.of(model, ids, temperature, seed)
+    point = model.hook_point(hook_point)
     # One pass more than there are new tokens: a token is read in the pass after the one that chose it.
-    steps = step_by_step(model, ids, max_new_tokens + 1, temperature, seed)
-    return _moments(model, hook_point, reader, steps, ids)
-
-
-class _Reader:
-    """Strengths of the watched atoms in the columns that passed last; changes nothing."""
-
-    def __init__(self, sae: SparseAutoencoder, atoms: Sequence[int]) -> None:
-        self.sae, self.atoms = sae, atoms
-        self.columns = torch.empty(1, 0, sae.d_in)
-
-    def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-        """Keep what passes."""
-        self.columns = x.detach()
-        return x
-
-    def take(self, n: int) -> Float[np.ndarray, "n watched"]:
-        """Strengths in the last `n` columns; a model without a cache shows all of them every time."""
-        rows = self.columns[0, -n:].to(self.sae.dictionary)
-        with torch.no_grad():
-            return latents(self.sae.encode(rows), self.atoms).float().cpu().numpy()
+    return _moments(stream, model, point, Reader(sae), watched, max_new_tokens + 1)
 
 
 def _moments(
+    stream: Stream,
     model: LiveModel,
-    hook_point: str,
-    reader: _Reader,
-    steps: Iterator[int],
-    ids: Int[Tensor, " n"],
+    point: HookPoint,
+    reader: Reader,
+    atoms: Sequence[int],
+    n_passes: int,
 ) -> Iterator[Moment]:
-    position = 0
-    n_prompt = len(ids)
-    while True:
-        with model.lock, splice(model, hook_point, reader, backend="hooks"):
-            chosen = next(steps, None)
-        if chosen is None:
+    position, n_prompt = 0, stream.ids.shape[1]
+    for _ in range(n_passes):
+        if not bool(stream.alive.any()):
             return
-        strengths = reader.take(len(ids))
+        ids = stream.ids[0, position:]
+        with intervening(model, [Intervention(point, reader)]):
+            stream.step()
+        strengths = latents(reader.codes(len(ids)), atoms)[0].float().cpu().numpy()
         for token_id, name, row in zip(ids.tolist(), token_names(model, ids), strengths):
             if position == 0:
                 row = np.full_like(row, np.nan)
@@ -144,4 +125,3 @@ def _moments(
                 position=position, token_id=token_id, token=name, new=position >= n_prompt, strengths=row
             )  # fmt: skip
             position += 1
-        ids = torch.tensor([chosen])

@@ -586,6 +586,8 @@ RECIPES: dict[str, Make] = {
     "sae_nb_widgets.ConceptMap": _on(sae="sae", acts="acts"),
     "sae_nb_widgets.CorpusPanel": _on(docs_a="docs", docs_b="docs"),
     "sae_nb_widgets.DepthTrajectory": _on(model="vit", inputs="pictures"),
+    "sae_nb_widgets.GenerationLens": lambda kit: {
+        "model": kit.gpt, "sae": kit.gpt_sae, "hook_point": "resid_post.1", "prompt": "A cat sat."},
     "sae_nb_widgets.InputLens": lambda kit: {"model": kit.vit, "sae": kit.vit_sae, "hook_point": "resid_post.6"},
     "sae_nb_widgets.PursuitStepper": _on(x="x", dictionary="dictionary"),
     "sae_nb_widgets.ReportCard": _on(reports="reports"),
@@ -771,6 +773,10 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
     ),
     "sae_nb_widgets.CorpusPanel": (
         lambda kit: _panel("CorpusPanel")(kit.docs, kit.docs), {"to_csv": lambda kit: {"path": "atoms.csv"}}),
+    "sae_nb_widgets.GenerationLens": (
+        lambda kit: _panel("GenerationLens")(kit.gpt, kit.gpt_sae, "resid_post.1", "A cat sat."),
+        {"step": lambda kit: {"n": 1}, "go_on": lambda kit: {"n": 1}, "wait": lambda kit: {"timeout": 60.0}},
+    ),
     "sae_nb_widgets.AtomBrowser": (
         lambda kit: _panel("AtomBrowser")(kit.sae, kit.acts),
         {"to_png": lambda kit: {"path": "page.png"}},

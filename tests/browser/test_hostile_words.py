@@ -79,6 +79,17 @@ def _circuit(parts: SimpleNamespace) -> Panel:
     return panel
 
 
+def _writing(parts: SimpleNamespace) -> Panel:
+    one = parts.language
+    lens = sw.GenerationLens(
+        one.model, one.sae, prompt=f"Lily said {HOSTILE}", labels=one.labels, pinned=[2, 3]
+    )
+    lens.step(2)
+    lens.token = 5
+    lens.go_on(2)
+    return lens
+
+
 def _map(parts: SimpleNamespace) -> Panel:
     one = parts.vision
     shown = sw.ConceptMap(one.sae, examples=one.examples, labels=one.labels)
@@ -127,6 +138,7 @@ PANELS: dict[str, Callable[[SimpleNamespace], Panel]] = {
     "work list": _work_list,
     "corpora": _corpora,
     "circuit": _circuit,
+    "writing": _writing,
     "map": _map,
     "steering": _steering,
     "lens": _lens,

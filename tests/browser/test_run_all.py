@@ -53,6 +53,10 @@ sw.CorpusPanel(halves.subset(slice(12)), halves.subset(slice(12, 24)), min_count
     """\
 last = sn.load_sae("tiny-gpt/mlp.3")
 sw.CircuitPanel(sn.circuits.attribution_graph(gpt, last, "One day she went", target=" to", max_nodes=40))""",
+    """\
+writing = sw.GenerationLens(gpt, gpt_sae, prompt=story, pinned=[161])
+writing.step(3)
+writing""",
     "sw.AtomBrowser(vit_sae, vit_examples.acts, catalogue=vit_catalogue)",
     "sw.AtomBrowser(gpt_sae, None, gpt, catalogue=gpt_catalogue)",
     "sw.ConceptMap(gpt_sae, examples=gpt_examples)",

@@ -131,6 +131,10 @@ def circuit() -> Any:
     return sw.CircuitPanel(sn.circuits.attribution_graph(gpt, last, "She saw", target=" a"))
 
 
+def generation() -> Any:
+    return sw.GenerationLens(model(LANGUAGE), sae(LANGUAGE), prompt=STORY, pinned=[1])
+
+
 WORKS: dict[str, Callable[[], Any]] = {
     "TrainingMonitor": lambda: sw.TrainingMonitor(training()),
     "AtomBrowser": lambda: sw.AtomBrowser(sae(VISION), examples(VISION).acts, model(VISION)),
@@ -139,6 +143,7 @@ WORKS: dict[str, Callable[[], Any]] = {
     "ConceptMap, UMAP": unseen_map,
     "CorpusPanel": corpora,
     "CircuitPanel": circuit,
+    "GenerationLens, playing": partial(playing, generation),
     "SteeringPanel": lambda: steering(VISION, sn.data.scenes(2, seed=0)),
     "SteeringPanel, dose": dose_response,
     "SteeringPanel, story": steered_story,

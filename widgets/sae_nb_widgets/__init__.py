@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         open_dashboard as open_dashboard,
     )
     from sae_nb_widgets.depth import DepthTrajectory as DepthTrajectory
+    from sae_nb_widgets.generation import GenerationLens as GenerationLens
     from sae_nb_widgets.input_lens import InputLens as InputLens
     from sae_nb_widgets.panel import Panel as Panel, theme as theme
     from sae_nb_widgets.pursuit import PursuitStepper as PursuitStepper

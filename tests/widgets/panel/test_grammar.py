@@ -80,6 +80,17 @@ def _circuit() -> Panel:
     return sw.CircuitPanel(sn.circuits.attribution_graph(gpt, last, "She saw", target=" a"))
 
 
+def _generation() -> Panel:
+    """A text with a branch, a pinned atom and a token that is explained."""
+    model, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    lens = sw.GenerationLens(model, sae, prompt="The list of", pinned=[25])
+    lens.speed, lens.n_new = 1000.0, 3
+    lens.step(4)
+    lens.go_on(3)
+    lens.token = 6
+    return lens
+
+
 def _lens() -> Panel:
     lens = sw.InputLens(vision().model, vision().sae, examples=vision().examples)
     lens.draw([[(9, 8), (22, 8), (14, 24)]])
@@ -143,6 +154,7 @@ MAKERS: dict[str, Callable[[], Panel]] = {
     "ConceptMap": _concept_map,
     "CorpusPanel": _corpora,
     "DepthTrajectory": _depth,
+    "GenerationLens": _generation,
     "InputLens": _lens,
     "InputSteering": _input_steering,
     "PursuitStepper": _stepper,

@@ -11,3 +11,17 @@ if TYPE_CHECKING:
     from sae_nb_widgets.steering._panel import SteeringPanel as SteeringPanel
 else:
     __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb_widgets.steering._controls import (
+        fit_slider as fit_slider,
+        snapped as snapped,
+        strength_slider as strength_slider,
+        unit_html as unit_html,
+    )
+    from sae_nb_widgets.steering._scale import (
+        FULL_STRENGTH as FULL_STRENGTH,
+        StrengthScale as StrengthScale,
+        measured_p99 as measured_p99,
+    )
+    from sae_nb_widgets.steering._words import strength_words as strength_words

@@ -1,0 +1,271 @@
+"""GenerationLens: what is written, named, pinned, explained, gone on with, kept and refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import ipywidgets as ipw
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import traitlets as t
+from sae_nb_widgets.generation import GenerationLens
+
+import sae_nb as sn
+from sae_nb.uses import RANDOM, STEERED, UNSTEERED
+
+PLACE, PROMPT = "resid_post.3", "The list of"
+
+
+@pytest.fixture(scope="module")
+def gpt() -> Any:
+    """The bundled language model."""
+    return sn.load_model("tiny-gpt")
+
+
+@pytest.fixture(scope="module")
+def sae() -> Any:
+    """Its SAE."""
+    return sn.load_sae(f"tiny-gpt/{PLACE}")
+
+
+@pytest.fixture
+def lens(gpt: Any, sae: Any) -> Iterator[GenerationLens]:
+    """A lens that has read a prompt."""
+    made = GenerationLens(gpt, sae, prompt=PROMPT, pinned=[25])
+    made.speed = 1000.0
+    made.wait()
+    assert not made.problem, made.status
+    yield made
+    made.close()
+
+
+def strengths(strip: sw.TokenStrip) -> np.ndarray:
+    """Of all tokens of a strip."""
+    return np.frombuffer(strip.token_strengths, np.float32)
+
+
+def test_tokens_come_one_by_one_with_their_atoms(lens: GenerationLens, gpt: Any, sae: Any) -> None:
+    """The model's own text, the strongest and rarest atoms by name, strips that fill."""
+    assert [len(row) for row in lens.views.text.tokens] == [4]
+    lens.step()
+    lens.step(4)
+    assert lens.written == gpt.generate(PROMPT, 5, echo=False)
+    assert [len(row) for row in lens.views.text.tokens] == [4, 5]
+    assert list(lens.views.text.captions) == ["prompt", "written"]
+    codes = sae.encode(sn.capture(gpt, [PROMPT + lens.written], PLACE, progress=False)).to_dense()
+    wanted = codes[:, 25].detach().numpy() / float(sae.strength_p99[25])
+    (pinned,) = lens.views.pins.tokens
+    assert "".join(pinned).endswith(lens.written)
+    assert strengths(lens.views.pins)[1:] == pytest.approx(wanted, abs=1e-3)
+    shown = lens._now.notable(8, 3)
+    assert [atom for atom, _ in shown] == lens.views.here_atoms[: len(shown)]
+    assert all(lens.names.in_text(atom) in lens.answer for atom, _ in shown[:2])
+    assert all(f'data-atom="{atom}"' in lens.views.log.value for atom, _ in shown)
+
+
+def test_play_and_pause_lose_nothing(lens: GenerationLens, gpt: Any) -> None:
+    """It pauses after so many tokens; what was written stays, and goes on as without a pause."""
+    lens.n_new, lens.speed = 12, 10.0
+    lens.play()
+    until = time.monotonic() + 20
+    while lens.n_tokens < 7 and time.monotonic() < until:
+        time.sleep(0.005)
+    lens.pause()
+    lens._player.wait(5)
+    half = lens.n_tokens
+    assert 7 <= half < 16
+    lens.step()
+    lens.speed, lens.playing = 1000.0, True
+    lens.wait()
+    assert not lens.playing
+    # What was left of the stretch is written, the step between comes on top.
+    assert lens.n_tokens == 4 + 12 + 1
+    assert lens.written == gpt.generate(PROMPT, 13, echo=False)
+    assert "Paused" in lens.status
+
+
+def test_a_token_is_explained_as_in_the_input_lens(
+    lens: GenerationLens, gpt: Any, sae: Any
+) -> None:
+    """By what came before it, for that very token; atoms are chosen in the bars."""
+    lens.step(6)
+    lens.token = 6
+    found = lens.summary
+    ids = lens.generation.branches[0].text.ids
+    wanted = sn.top_atoms(gpt, sae, ids[:6], PLACE, target=ids[6])
+    assert found is not None
+    assert found.target == ids[6]
+    assert found.attribution == pytest.approx(wanted.attribution, abs=1e-4)
+    assert lens.views.text.selected == (1, 2)
+    lens.views.why.selected = 0
+    assert lens.atom == lens.views.why_atoms[0]
+    lens.views.here.selected = 1
+    assert lens.atom == lens.views.here_atoms[1]
+    lens.views.text.selected = (0, 1)
+    assert (lens.token, lens.summary) == (1, None)
+    assert "no token before it" in lens.views.why_words.value
+    lens.press("Escape")
+    assert lens.token == -1
+    assert lens.views.why.layout.display == "none"
+
+
+def test_the_text_goes_on_another_way(lens: GenerationLens, gpt: Any, sae: Any) -> None:
+    """Three rows from one state; the unsteered one is what the text was; the list, back, undo."""
+    lens.step(8)
+    before = lens.written
+    lens.token, lens.atom, lens.strength = 4, 25, -2.0
+    lens.go_on(4)
+    assert (lens.branch, lens.token, lens.problem) == (1, -1, False)
+    made = lens.generation.branches[1]
+    by = -2.0 * float(sae.strength_p99[25]) * float(sae.dictionary[25].norm())
+    assert made.fork.by == pytest.approx(by, rel=1e-5)
+    texts = [lens.generation.new_text(1, row) for row in (STEERED, UNSTEERED, RANDOM)]
+    first = lens.generation.tokens(0)[4]
+    assert before.startswith(first + texts[UNSTEERED])
+    assert texts[STEERED] != texts[UNSTEERED]
+    assert lens.views.text.captions == ["so far", "steered", "not steered", "random"]
+    assert [len(row) for row in lens.views.text.tokens] == [5, 4, 4, 4]
+    assert "random direction of the same size" in lens.answer
+    assert [row[0] for row in lens.views.table.cells] == ["0", "1"]
+    lens.token = 6  # a steered token is explained as it was written, steered
+    assert lens.summary is not None
+    lens.token = -1
+    lens.views.table.selected = 0
+    assert lens.written == before
+    lens.n_new = 3
+    lens.branch = 1
+    lens.token = 7
+    lens.go_on()
+    lens.wait()
+    assert lens.n_branches == 3
+    assert lens.generation.branches[2].fork.branch == 1
+    lens.undo()
+    assert (lens.branch, lens.token, lens.n_branches) == (1, 7, 2)
+    lens.undo()
+    lens.undo()
+    assert (lens.branch, lens.n_branches) == (0, 1)
+    assert lens.written == before
+    lens.step(2)
+    assert lens.written == gpt.generate(PROMPT, 10, echo=False)
+    assert not gpt.interventions
+
+
+def test_keys_go_from_token_to_token(lens: GenerationLens) -> None:
+    """→ writes at the end, ← goes back; a click on a row that is no text says so."""
+    lens.press("ArrowRight")
+    assert (lens.n_tokens, lens.token) == (5, -1)
+    lens.press("ArrowLeft")
+    lens.press("ArrowLeft")
+    assert lens.token == 2
+    lens.press("ArrowRight")
+    assert (lens.token, lens.n_tokens) == (3, 5)
+    lens.go_on(2)
+    lens.views.text.selected = (2, 0)
+    assert "branch 0" in lens.status
+    assert lens.token == -1
+
+
+def test_what_changes_the_text_begins_anew(lens: GenerationLens, gpt: Any) -> None:
+    """Prompt, temperature, seed; an empty prompt empties the panel; sampled as generate samples."""
+    lens.step(2)
+    lens.go_on(1)
+    lens.temperature, lens.seed = 1.0, 3
+    lens.step(6)
+    assert (lens.branch, lens.n_branches) == (0, 1)
+    assert lens.written == gpt.generate(PROMPT, 6, echo=False, temperature=1.0, seed=3)
+    lens.prompt = "  "
+    assert (lens.views.text.tokens, lens.answer) == ([], "")
+    assert "Type a prompt" in lens.status
+    with pytest.raises(RuntimeError, match="no text yet"):
+        lens.step()
+    lens.play()
+    lens.wait()
+    assert not lens.playing
+    lens.prompt = "word " * 600
+    lens.wait()
+    assert lens.problem
+    assert "must fit in the 512" in lens.status
+    lens.prompt = "Anna"
+    lens.wait()
+    assert not lens.problem
+
+
+def test_pinned_atoms_and_what_a_session_keeps(lens: GenerationLens, gpt: Any, sae: Any) -> None:
+    """Pinned by the button too; each once; a panel opens with what was set."""
+    lens.atom = 3
+    lens.pin()
+    assert lens.pinned == [25, 3]
+    assert len(lens.views.pins.tokens) == 2
+    lens.pin()
+    assert lens.pinned == [25]
+    for wrong in ([1, 1], [sae.n_atoms]):
+        with pytest.raises(t.TraitError):
+            lens.pinned = wrong
+    lens.strength, lens.n_named = 0.5, 2
+    other = GenerationLens(gpt, sae)
+    other.restore(lens.state())
+    other.wait()
+    assert other.state() == lens.state()
+    other.close()
+
+
+def test_it_leaves_without_a_kernel(lens: GenerationLens, tmp_path: Any) -> None:
+    """Page, drawing and table with all three texts."""
+    lens.step(3)
+    lens.token = 5
+    assert lens.summary is not None
+    page = lens.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "why" in page
+    assert "go on with an atom" not in page
+    lens.go_on(3)
+    page = lens.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert all(name in page for name in ("so far", "not steered", "branch 1, random"))
+    assert lens.to_png()[:4] == b"\x89PNG"
+    assert {"prompt", "written", "branch 1, steered"} <= set(lens.record)
+
+
+def test_without_base_rates_strengths_are_in_model_units(gpt: Any) -> None:
+    """Of an SAE nobody knows; with activations its percentiles are measured."""
+    plain = sn.TopK(gpt.width(PLACE), 32, 2).eval()
+    lens = GenerationLens(gpt, plain, PLACE, PROMPT)
+    lens.step(2)
+    lens.go_on(1)
+    assert lens.generation.branches[1].fork.by == 1.0
+    assert "model units" in lens.controls.unit.value
+    lens.close()
+    acts = sn.capture(gpt, ["Anna lived near the river."], PLACE, progress=False)
+    lens = GenerationLens(gpt, plain, PLACE, PROMPT, acts=acts)
+    lens.wait()
+    assert "usual from" in lens.chips
+    assert lens.scale.p99 is not None
+    lens.close()
+
+
+def test_what_writes_no_text_is_refused(gpt: Any, sae: Any) -> None:
+    """By rule, what was given, and what to do."""
+    vit, vit_sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
+    with pytest.raises(TypeError, match=r"decoder of language.*tiny-vit.*Load one"):
+        GenerationLens(vit, vit_sae)
+    with pytest.raises(TypeError, match="live model"):
+        GenerationLens(3, sae)
+    with pytest.raises(ValueError, match="width"):
+        GenerationLens(gpt, vit_sae, PLACE)
+    with pytest.raises(t.TraitError):
+        GenerationLens(gpt, sae, pinned=[-1])
+
+
+def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
+    """Closing while it writes ends the writing."""
+    before = len(ipw.widgets.widget._instances)
+    lens = GenerationLens(gpt, sae, prompt=PROMPT)
+    lens.wait()
+    lens.speed = 20.0
+    lens.play()
+    lens.close()
+    lens._player.wait(5)
+    assert not lens._player.alive
+    assert not gpt.interventions
+    assert len(ipw.widgets.widget._instances) <= before

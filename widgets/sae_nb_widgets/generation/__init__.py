@@ -1,0 +1,12 @@
+"""GenerationLens: which atoms fire while a model writes, and how its text goes on with one of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.generation._panel import GenerationLens as GenerationLens
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,648 @@
+"""GenerationLens: which atoms fire while a model writes, and how its text goes on with one of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import traitlets as t
+
+from sae_nb.checks import check_atom, check_count, checked
+from sae_nb.figures import format_count, format_number
+from sae_nb.sessions import names_of
+from sae_nb.summaries import BaseRate, InputSummary, base_rate, top_atoms, where_written
+from sae_nb.uses import Generation, check_writer
+from sae_nb_widgets.generation import _words as words
+from sae_nb_widgets.generation._controls import GenerationControls
+from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
+from sae_nb_widgets.input_lens import answer_words
+from sae_nb_widgets.panel import (
+    LARGEST_SEED,
+    Atom,
+    Number,
+    PlayingPanel,
+    Whole,
+    check_parts,
+    or_trait_error,
+    reacts,
+    show,
+)
+from sae_nb_widgets.steering import StrengthScale, measured_p99, strength_words
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import LiveModel
+
+MOST_NEW, MOST_NAMED, MOST_PINNED, MOST_ADDED = 4096, 12, 12, 10_000
+FASTEST = 1000.0
+"""Tokens a second at which the player hardly waits."""
+
+
+@checked(leave=("model", "acts", "frequency"))
+class GenerationLens(PlayingPanel):
+    """Which atoms fire while the model writes?
+
+    Type a prompt and let the model write, or go token by token. Each token comes with the atoms that fire at
+    it, strong and rare ones first; `pinned` atoms have strips that fill. A chosen token is explained as in
+    `InputLens`: what fired before it, and what mattered for it. With an atom and a strength the text goes on
+    from there: steered, unsteered, and along a random direction of the same size, from the same state and
+    with the same random numbers. Every such branch stays in a list.
+
+    Parameters
+    ----------
+    model
+        A decoder of language, from `load_model` or `wrap`.
+    sae
+        Whose atoms; read row by row.
+    hook_point
+        Where the SAE reads; None takes the SAE's own.
+    prompt
+        What the model reads first.
+    acts
+        Activations, codes or a catalogue: base rates and 99th percentiles are measured on them. None takes
+        those of the pretrained SAE, where this is one.
+    frequency
+        Base rates, as in `top_atoms`, where they are known already.
+    labels
+        What atoms are called.
+    pinned
+        Atoms that have a strip from the start.
+
+    Raises
+    ------
+    TypeError: If the model writes no text: it is one of vision, say.
+    ValueError, HookPointNotFound: If model, SAE and hook point do not fit together.
+    traitlets.TraitError: If an atom that is pinned does not exist.
+
+    Examples
+    --------
+    >>> import sae_nb as sn
+    >>> model, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    >>> lens = GenerationLens(model, sae, prompt="The list of", pinned=[25])
+    >>> lens.step(5)
+    >>> lens.written
+    ' the lists of the'
+    >>> lens.token, lens.atom, lens.strength = 4, 25, -1.0
+    >>> lens.go_on(3)
+    >>> lens.branch, len(lens.generation.branches[1].rows)
+    (1, 3)
+    >>> lens.close()
+    """
+
+    question = "Which atoms fire while the model writes?"
+    explanation = (
+        "Each token comes with the atoms that fire at it: first what is strong (next to its 99th percentile) "
+        "and rare (by how often it fires in the examples). Strips show pinned atoms. Choose a token to see "
+        "which atoms before it moved its score (gradient × activation; the dashed tick is what random "
+        "directions reach). “go on from here” adds the chosen atom from that token on, beside the text "
+        "without it and beside a random direction of the same size; all three draw with the same random "
+        "numbers. Strengths are read before anything is added.",
+        "An atom that fires at a token need not have caused it; the estimate can be wrong even in sign. That a "
+        "steered text differs proves nothing where the random direction’s text differs too. One text is one "
+        "text: do not generalise from it.",
+        "Contributions: Marks et al., “Sparse Feature Circuits”, arXiv 2403.19647; adding atoms: “Scaling "
+        "Monosemanticity” (Anthropic, 2024); the control and the order are ours.",
+    )
+    stem = "generation"
+    kept_traits = (
+        "prompt", "temperature", "seed", "n_new", "n_named", "speed", "pinned", "atom", "strength",
+    )  # fmt: skip
+    needs_kernel = (
+        "Writing on, other tokens and other atoms need a running kernel and were left out; the text, its "
+        "strips, the explanation of the chosen token and the list of branches are all here."
+    )
+
+    prompt = t.Unicode("", help="What the model reads first.")
+    atom = Atom(help="The atom whose strength shades the text, and which is added.")
+    token = Whole(
+        -1, 0, lambda panel: panel.n_tokens - 1, none=-1, help="Token explained; -1: the newest."
+    )
+    pinned = t.List(t.Int(), help="Atoms that have a strip.")
+    strength = Number(
+        1.0, -MOST_ADDED, MOST_ADDED, help="How much is added, × the 99th percentile."
+    )
+    branch = Whole(
+        0, 0, lambda panel: panel.n_branches - 1, help="Which branch is shown; 0 is the first text."
+    )
+    temperature = Number(0.0, 0.0, 100.0, help="0 takes the likeliest token; above, drawn ones.")
+    seed = Whole(0, 0, LARGEST_SEED, help="Of the draws, and of the random direction.")
+    n_new = Whole(40, 1, MOST_NEW, help="Tokens it writes before it pauses by itself.")
+    n_named = Whole(3, 1, MOST_NAMED, help="Atoms listed at each token.")
+    speed = Number(10.0, 0.1, FASTEST, help="Tokens per second while it writes.")
+
+    def __init__(
+        self,
+        model: LiveModel,
+        sae: SparseAutoencoder,
+        hook_point: str | None = None,
+        prompt: str = "",
+        *,
+        acts: Activations | Any = None,
+        frequency: Any = None,
+        labels: Mapping[int, str] | None = None,
+        pinned: Sequence[int] = (),
+    ) -> None:
+        name = where_written(sae, hook_point) if hasattr(sae, "dictionary") else str(hook_point)
+        check_parts(model, sae, name)
+        check_writer(model, sae, name)
+        self.model, self.sae, self.hook_point = model, sae, name
+        self.n_atoms = int(sae.n_atoms)
+        self._acts, self._frequency = acts, acts if frequency is None else frequency
+        self.scale = StrengthScale(talks=True)
+        self._base: BaseRate | None = None
+        self._generation: Generation | None = None
+        self._why: InputSummary | None = None
+        self._chosen = False
+        # Tokens left until it pauses; tokens and seconds of the last stretch of writing.
+        self._left, self._spent, self._n_spent = 0, 0.0, 0
+        # Strengths as they were chosen, by branch.
+        self._strengths: list[tuple[float, str]] = []
+        super().__init__()
+        self.names = names_of(sae, labels=labels)
+        self.pinned = list(pinned)
+        self.chips = self._facts()
+        self._build()
+        self._measure()
+        self.prompt = prompt
+
+    @t.validate("pinned")
+    def _atoms_exist(self, proposal: t.Bunch) -> list[int]:
+        atoms = [or_trait_error(check_atom, atom, self.n_atoms) for atom in proposal["value"]]
+        if len(set(atoms)) < len(atoms) or len(atoms) > MOST_PINNED:
+            raise t.TraitError(
+                f"`pinned` must name at most {MOST_PINNED} atoms, each once, got {proposal['value']}."
+            )
+        return atoms
+
+    # --- building ---------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.controls = GenerationControls(self)
+        self.views = GenerationViews()
+        self.arrange(
+            controls=self.controls.first,
+            more=self.controls.more,
+            figure=self.views.main,
+            detail=[self.views.here, self.controls.steering],
+        )
+        self.views.text.observe(self._pick, "selected")
+        self.views.here.observe(
+            lambda change: self._choose(self.views.here_atoms, change["new"]), "selected"
+        )
+        self.views.why.observe(
+            lambda change: self._choose(self.views.why_atoms, change["new"]), "selected"
+        )
+        self.views.table.observe(self._choose_branch, "selected")
+        self.bind_key("ArrowRight", self.right)
+        self.bind_key("ArrowLeft", self.back)
+        self.bind_key("Escape", lambda: self.set_trait("token", -1))
+        self._show_nothing()
+
+    def _facts(self) -> dict[str, str]:
+        facts = {"model": self.model.name, "hook point": self.hook_point}
+        facts |= {"SAE": type(self.sae).__name__, "atoms": format_count(self.n_atoms)}
+        if self._base is not None:
+            facts["usual from"] = self._base.source
+        return facts
+
+    def _measure(self) -> None:
+        """Find how often and how strongly atoms fire elsewhere; off the main thread where that is encoding."""
+        sae, acts, frequency = self.sae, self._acts, self._frequency
+
+        def work() -> tuple[BaseRate | None, Any]:
+            known = acts is not None or getattr(sae, "strength_p99", None) is not None
+            return base_rate(sae, frequency), measured_p99(sae, acts) if known else None
+
+        if acts is None and not hasattr(frequency, "batches"):
+            self._take_measures(work())
+        else:
+            self.loading("Measuring how often and how strongly each atom fires")
+            self.run_async(work, self._take_measures, channel="usual")
+
+    def _take_measures(self, found: tuple[BaseRate | None, Any]) -> None:
+        self._base, self.scale.p99 = found
+        self.scale.lengths = self.sae.dictionary.detach().float().norm(dim=1).cpu().numpy()
+        self.chips = self._facts()
+        self.controls.fit(self.scale)
+        self._draw()
+
+    # --- what is there ----------------------------------------------------------------------------
+
+    @property
+    def generation(self) -> Generation:
+        """The text with its codes and branches; waits until the prompt has been read.
+
+        Raises
+        ------
+        RuntimeError: If there is none, because there is no prompt or reading it failed.
+        """
+        if self._generation is None:
+            super().wait()
+        if self._generation is None:
+            raise RuntimeError(f"There is no text yet: {self.status or EMPTY}")
+        return self._generation
+
+    @property
+    def ready(self) -> bool:
+        """Whether the prompt has been read."""
+        return self._generation is not None
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the text that is shown; many before there is one."""
+        return 2**31 if self._generation is None else len(self._shown_text.ids)
+
+    @property
+    def n_branches(self) -> int:
+        """The first text and every branch."""
+        return 1 if self._generation is None else len(self._generation.branches)
+
+    @property
+    def written(self) -> str:
+        """What the model has written in the branch that is shown, after the prompt or after the fork."""
+        return self.generation.new_text(self.branch)
+
+    @property
+    def summary(self) -> InputSummary | None:
+        """Why the chosen token was written, as `sn.top_atoms` says it; None where none is chosen."""
+        super().wait()
+        return self._why
+
+    @property
+    def _shown_text(self) -> Any:
+        return self.generation.branches[self.branch].text
+
+    @property
+    def _newest(self) -> int:
+        return self.n_tokens - 1
+
+    # --- the prompt -------------------------------------------------------------------------------
+
+    @reacts("prompt", "temperature", "seed", doing="reading the prompt", early=True)
+    def _begin(self) -> None:
+        """Read the prompt anew; what was written and every branch is gone."""
+        self.playing = False
+        self.forget_async("why")
+        given = {"temperature": self.temperature, "seed": self.seed}
+        prompt = self.prompt
+        self._show_nothing()
+        if not prompt.strip():
+            self.forget_async("main")
+            self.conclude("")
+            self.say(EMPTY)
+            return
+        self.loading("The model is reading the prompt")
+        self.say("")
+        self.run_async(
+            lambda: Generation(self.model, self.sae, prompt, self.hook_point, **given),
+            self._take,
+            otherwise=self._show_nothing,
+        )
+
+    def refresh(self) -> None:
+        """Read the prompt anew, after the model's weights changed, say."""
+        self._begin()
+
+    def _show_nothing(self) -> None:
+        self._generation, self._why = None, None
+        with self.hold_trait_notifications():
+            self.branch, self.token = 0, -1
+        self._strengths = []
+        self.views.clear("" if self.prompt.strip() else EMPTY)
+        self.controls.show_undo(False)
+        show(self.controls.steering, False)
+
+    def _take(self, generation: Generation) -> None:
+        self._generation, self._strengths = generation, [(0.0, "p99")]
+        self._left = 0
+        if not self._chosen:
+            shown = self._now.notable(self._newest, 1)
+            if shown:
+                with self.views.fill():
+                    self.atom = shown[0][0]
+        show(self.controls.steering, True)
+        if self.token > self._newest:
+            self.token = -1
+        self._draw()
+        self._ask_why()
+        if not self.playing:
+            self.say("")
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    @property
+    def at_end(self) -> bool:
+        """Whether it pauses here: so many tokens were written, or the text has ended."""
+        if self._generation is None:
+            return not self.prompt.strip() or self.problem
+        return self._left <= 0 or self._generation.ended(self.branch)
+
+    def to_start(self) -> None:
+        """Let it write so many tokens more; what was written stays."""
+        self._left = self.n_new
+        if not self.prompt.strip():
+            self.say(EMPTY)
+
+    def forth(self) -> None:
+        """Write one token more; at the end of the text nothing happens."""
+        if self._generation is not None:
+            self._left -= 1
+            self._write()
+            if self.at_end:
+                self._say_why_it_stops()
+
+    def back(self) -> None:
+        """Choose the token before."""
+        if self.ready:
+            self.token = max(self._now.place - 1, 0)
+
+    def right(self) -> None:
+        """Choose the next token; after the last one, write one more."""
+        if self.ready and 0 <= self.token < self._newest:
+            self.token += 1
+        elif self.ready:
+            self.token = -1
+            self.step()
+
+    @checked
+    def step(self, n: int = 1) -> None:
+        """Write `n` tokens more and wait for them; fewer where the text ends.
+
+        Raises
+        ------
+        RuntimeError: If there is no prompt.
+        """
+        check_count(n, name="n")
+        self.generation  # noqa: B018 - waits until the prompt has been read
+        with self._drawing:
+            for _ in range(n):
+                if not self._write():
+                    self.say("The text has ended.")
+                    break
+
+    def one_more(self) -> None:
+        """Write one token more, as the button does."""
+        with self.guarded("one token more"):
+            self.step()
+
+    def play(self) -> None:
+        """Let the model write until `n_new` tokens are there; pressing space does so too."""
+        self.playing = True
+
+    def pause(self) -> None:
+        """Stop after the token that is being written; everything stays as it is."""
+        self.playing = False
+
+    @checked
+    def wait(self, timeout: float = 60.0) -> None:
+        """Return when no work is running and nothing is being written any more.
+
+        Raises
+        ------
+        TimeoutError: If that takes longer than `timeout` seconds.
+        """
+        until = time.monotonic() + timeout
+        super().wait(timeout)
+        if self._player is not None and self.playing:
+            self._player.wait(max(until - time.monotonic(), 0.0))
+            if self.playing:
+                raise TimeoutError(
+                    f"The text must be written within {timeout:g} s, and the model still writes. Call "
+                    "wait(timeout=…) with more time, or pause()."
+                )
+        super().wait(max(until - time.monotonic(), 0.01))
+
+    def _write(self) -> bool:
+        started = time.perf_counter()
+        wrote = self.generation.step(self.branch)
+        if wrote:
+            self._draw()
+            self._spent += time.perf_counter() - started
+            self._n_spent += 1
+        return wrote
+
+    def _say_why_it_stops(self) -> None:
+        ended = self.generation.ended(self.branch)
+        rate = format_number(self._n_spent / max(self._spent, 1e-9), digits=2)
+        why = "The text has ended" if ended else "Paused; ▶ goes on"
+        self.say(f"{why}. {self._n_spent} tokens, at {rate} a second with everything drawn.")
+        self._spent, self._n_spent = 0.0, 0
+
+    # --- another way ------------------------------------------------------------------------------
+
+    @checked
+    def go_on(self, n: int | None = None) -> None:
+        """Let the text go on from the chosen token with the atom added, without it, and along chance.
+
+        A new branch is shown: three rows of one batch, which share the cache of what is before and the
+        random numbers.
+
+        Parameters
+        ----------
+        n
+            Tokens to write and wait for; None plays.
+        """
+        if n is not None:
+            check_count(n, name="n")
+        with self.guarded("go on from here"):
+            generation = self.generation
+            if not self.strength:
+                raise ValueError("strength must not be 0, which adds nothing. Move the slider.")
+            self.playing = False
+            with self._drawing:
+                unit = self.scale.unit(self.atom, "add")
+                by = self.strength * self.scale.unit_size(self.atom, "add")
+                made = generation.fork(
+                    self._now.place, self.atom, by, branch=self.branch, seed=self.seed
+                )
+                self._strengths.append((self.strength, unit))
+                with self.hold_trait_notifications():
+                    self.branch, self.token = made, -1
+            if n is None:
+                self._left = self.n_new
+                self.playing = True
+            else:
+                self.step(n)
+
+    def undo(self) -> None:
+        """Take the newest branch away."""
+        with self.guarded("undo"), self._drawing:
+            generation, last = self.generation, self.n_branches - 1
+            if last == 0:
+                self.say("There is no branch to take away.")
+                return
+            self.playing = False
+            fork = generation.branches[last].fork
+            if self.branch == last and fork is not None:
+                with self.hold_trait_notifications():
+                    self.branch, self.token = fork.branch, fork.position
+            generation.undo()
+            self._strengths.pop()
+            self._draw()
+
+    def pin(self) -> None:
+        """Give the atom shown a strip, or take its strip away."""
+        with self.guarded("pin"):
+            others = [atom for atom in self.pinned if atom != self.atom]
+            self.pinned = others if self.atom in self.pinned else [*others, self.atom]
+
+    # --- drawing ----------------------------------------------------------------------------------
+
+    @property
+    def _now(self) -> Now:
+        """What is on screen."""
+        return Now(
+            generation=self.generation,
+            branch=self.branch,
+            token=self.token,
+            atom=self.atom,
+            pinned=self.pinned,
+            n_named=self.n_named,
+            names=self.names,
+            scale=self.scale,
+            base=self._base,
+            strengths=self._strengths,
+        )
+
+    def draw_names(self) -> None:
+        """Write names anew: a label was changed."""
+        self.controls.fit(self.scale)
+        self._draw()
+        if self._why is not None:
+            self.views.explain(self._now, self._why)
+
+    @reacts("branch", doing="branch {panel.branch}")
+    def _on_branch(self) -> None:
+        """Show another branch; a token that it does not have is not chosen any more."""
+        if self.token > self._newest:
+            self.token = -1
+        self._draw()
+        self._ask_why()
+
+    @reacts("n_named", doing="drawing the text")
+    def _draw(self) -> None:
+        """Draw what a new token changes."""
+        if self._generation is not None:
+            self.views.draw(self._now)
+            self.controls.show_undo(self.n_branches > 1)
+            self._conclude()
+
+    @reacts("atom", doing="atom {panel.atom}")
+    def _draw_atom(self) -> None:
+        self.views.draw_text(self._now)
+
+    @reacts("pinned", doing="pinned atoms", early=True)
+    def _draw_pins(self) -> None:
+        self.controls.fit(self.scale)
+        if self.ready:
+            self.views.draw_pins(self._now)
+
+    @reacts("token", doing="token {panel.token}")
+    def _on_token(self) -> None:
+        self.views.mark_token(self._now)
+        self.views.draw_token(self._now)
+        self._conclude()
+        self._ask_why()
+
+    def _conclude(self) -> None:
+        generation = self._generation
+        if generation is None:
+            return
+        said = ""
+        if self.token < 0:
+            strength, unit = self._strengths[self.branch]
+            said = words.branch_answer(generation, self.branch, self.names, strength, unit)
+        elif self._why is not None:
+            said = answer_words(self._why, None, None, self.names)
+        if not said:
+            now = self._now
+            found = now.notable(now.place, self.n_named)
+            said = words.token_answer(now.tokens, now.place, found, self.names)
+        numbers = words.numbers_words(generation, self.branch, self._spent, self._n_spent)
+        self.conclude(said, numbers)
+
+    # --- why --------------------------------------------------------------------------------------
+
+    def _ask_why(self) -> None:
+        """Find which atoms before the chosen token moved its score, off the main thread."""
+        self._why = None
+        self.views.explain(None, None)
+        place, branch, generation = self.token, self.branch, self.generation
+        if place < 0:
+            self.forget_async("why")
+            return
+        if place < 2:
+            self.forget_async("why")
+            self.views.say_of_why("There is no token before it that atoms read.")
+            return
+        ids = generation.branches[branch].text.ids
+        before, target, base = torch.tensor(ids[:place]), ids[place], self._base
+
+        def work() -> InputSummary:
+            with generation.steered(branch):
+                return top_atoms(
+                    self.model, self.sae, before, self.hook_point, frequency=base, target=target
+                )
+
+        def done(found: InputSummary) -> None:
+            if (self.token, self.branch) == (place, branch) and self._generation is generation:
+                self._why = found
+                self.views.explain(self._now, found)
+                self._conclude()
+
+        self.run_async(work, done, doing=f"explaining token {place}", channel="why")
+
+    # --- clicks -----------------------------------------------------------------------------------
+
+    def _pick(self, change: t.Bunch) -> None:
+        if self.views.filling or not self.ready:
+            return
+        row, column = change["new"]
+        if row > 1:
+            self.say("The text goes on from the steered row; choose branch 0 to go on without.")
+            self.views.mark_token(self._now)
+        else:
+            self.token = -1 if row < 0 else column if row == 0 else self._now.start + column
+
+    def _choose(self, atoms: Sequence[int], place: int) -> None:
+        if 0 <= place < len(atoms) and not self.views.filling:
+            self.atom = atoms[place]
+
+    @reacts("atom", "strength", doing="atom {panel.atom}", early=True)
+    def _follow(self) -> None:
+        self._chosen = self._chosen or not self.views.filling
+        self.controls.fit(self.scale)
+
+    def _choose_branch(self, change: t.Bunch) -> None:
+        if change["new"] >= 0 and not self.views.filling:
+            with self.hold_trait_notifications():
+                self.branch, self.token = change["new"], -1
+
+    # --- taking it away ---------------------------------------------------------------------------
+
+    @property
+    def record(self) -> dict[str, str] | None:
+        """The texts and what is added in each, for the table of exported pages."""
+        generation = self._generation
+        if generation is None:
+            return None
+        table = {"prompt": self.prompt}
+        for number, one in enumerate(generation.branches):
+            name = "written" if one.fork is None else f"branch {number}"
+            if one.fork is not None:
+                edit = strength_words(*self._strengths[number], "add")
+                table[name] = (
+                    f"from token {one.fork.position} of branch {one.fork.branch}, "
+                    f"{self.names.in_text(one.fork.atom)} {edit}"
+                )
+            for row in range(len(one.rows)):
+                row_name = f"{name}, {words.ROW_NAMES[row]}" if one.fork is not None else name
+                table[row_name] = generation.new_text(number, row)
+        return table
+
+    def static_chips(self) -> dict[str, str]:
+        """Return the facts beside the question in exports, and which atom shades the text."""
+        return {"atom": self.names.name(self.atom), **self.chips}

@@ -1,0 +1,260 @@
+"""What a GenerationLens shows: the text, strips of pinned atoms, newest tokens, one token, why, branches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import ipywidgets as ipw
+import numpy as np
+from jaxtyping import Float
+
+from sae_nb.atoms import is_special
+from sae_nb.figures import escape, format_number
+from sae_nb.summaries import BaseRate, InputSummary
+from sae_nb.uses import STEERED, Branch, Generation, Written, notable
+from sae_nb_widgets.components import PairedBars, RowTable, Sparkbars, TokenStrip
+from sae_nb_widgets.generation import _words as words
+from sae_nb_widgets.input_lens import columns_of, key_of, shown_atoms
+from sae_nb_widgets.panel import show
+from sae_nb_widgets.steering import FULL_STRENGTH, StrengthScale
+
+if TYPE_CHECKING:
+    from sae_nb.atoms import AtomNames
+
+EMPTY = "Type a prompt above: at least one word."
+TEXT_HINT = "Click a token: why was it written? The text can go on from it another way."
+PINS_HINT = "Pinned atoms, token by token."
+LOG_ROWS, PINNED_TOKENS, WHY_ROWS, HERE_ROWS = 5, 40, 5, 6
+
+Strengths = Float[np.ndarray, "*tokens"]
+Found = Sequence[tuple[int, float]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Now:
+    """What is on screen: which text, which token, which atoms, and what is known of them elsewhere."""
+
+    generation: Generation
+    branch: int
+    token: int
+    """−1 follows the newest."""
+
+    atom: int
+    pinned: Sequence[int]
+    n_named: int
+    names: AtomNames
+    scale: StrengthScale
+    base: BaseRate | None
+    strengths: Sequence[tuple[float, str]]
+    """How much each branch adds, as it was chosen."""
+
+    @property
+    def shown(self) -> Branch:
+        """The branch."""
+        return self.generation.branches[self.branch]
+
+    @property
+    def text(self) -> Written:
+        """Its text."""
+        return self.shown.text
+
+    @property
+    def tokens(self) -> list[str]:
+        """The text's tokens."""
+        return self.generation.tokens(self.branch)
+
+    @property
+    def place(self) -> int:
+        """The token that is chosen, or the newest."""
+        return len(self.text.ids) - 1 if self.token < 0 else self.token
+
+    @property
+    def start(self) -> int:
+        """How many tokens stand in the first row: the prompt, or what was there at the fork."""
+        fork = self.shown.fork
+        return self.generation.n_prompt if fork is None else fork.position + 1
+
+    @property
+    def unit(self) -> str:
+        """What strengths are shown in; empty where nobody knows how strong atoms usually are."""
+        return "" if self.scale.p99 is None else f"× {FULL_STRENGTH}"
+
+    def share(self, atom: int, strengths: Strengths) -> Strengths:
+        """Strengths as shares of the atom's 99th percentile; 1 for one that never fired elsewhere."""
+        if self.scale.p99 is None:
+            return strengths
+        usual = self.scale.of(atom, "set")
+        return np.sign(strengths) if usual is None else strengths / usual
+
+    def notable(self, position: int, n: int) -> list[tuple[int, float]]:
+        """The first atoms at a token, strong and rare ones first, and their shares."""
+        frequency = None if self.base is None else self.base.at_least
+        codes = self.text.codes[position]
+        found = notable(codes, n, p99=self.scale.p99, frequency=frequency)
+        return [(atom, float(self.share(atom, np.array(z)))) for atom, z in found]
+
+
+class GenerationViews:
+    """The components of a GenerationLens; what they report while they are filled is nobody's doing."""
+
+    def __init__(self) -> None:
+        self.filling = False
+        self.text = TokenStrip(description="the text", empty_text=EMPTY, hint=TEXT_HINT)
+        self.pins = TokenStrip(description="pinned atoms", empty_text="", hint=PINS_HINT)
+        self.title, self.log, self.why_words = ipw.HTML(), ipw.HTML(), ipw.HTML()
+        self.here = Sparkbars(description="atoms at this token", empty_text="")
+        self.why = PairedBars(description="atoms that mattered for it", empty_text="")
+        self.table = RowTable(description="branches").add_class("sae-nb-wide")
+        self.here_atoms: list[int] = []
+        self.why_atoms: list[int] = []
+        self.main = [
+            self.title, self.text, self.why_words, self.why, self.pins, self.log, self.table,
+        ]  # fmt: skip
+
+    @contextmanager
+    def fill(self) -> Iterator[None]:
+        """Fill components."""
+        before, self.filling = self.filling, True
+        try:
+            yield
+        finally:
+            self.filling = before
+
+    def clear(self, empty_text: str = EMPTY) -> None:
+        """Show nothing; `empty_text` is said in place of the text."""
+        with self.fill():
+            self.text.empty_text = empty_text
+            for strip in (self.text, self.pins):
+                strip.show([])
+            self.here.show([], [])
+        self.log.value = self.title.value = ""
+        for widget in (self.here, self.table, self.pins):
+            show(widget, False)
+        self.explain(None, None)
+
+    def draw(self, now: Now) -> None:
+        """Draw what a new token changes."""
+        self.draw_text(now)
+        self.draw_pins(now)
+        self._draw_log(now)
+        self.draw_token(now)
+        self._draw_branches(now)
+
+    def draw_text(self, now: Now) -> None:
+        """The prompt or what was there, then what follows: one row, or three."""
+        start, fork = now.start, now.shown.fork
+        rows = [now.generation.tokens(now.branch, row) for row in range(len(now.shown.rows))]
+        shades = [now.share(now.atom, row.strengths(now.atom)) for row in now.shown.rows]
+        shown = [(rows[STEERED][:start], shades[STEERED][:start], 0)]
+        names = ["prompt" if fork is None else "so far"]
+        for number, (row, shade) in enumerate(zip(rows, shades)):
+            if len(row) > start:
+                shown.append((row[start:], shade[start:], start))
+                names.append("written" if fork is None else words.ROW_NAMES[number])
+        self.title.value = words.text_title(now.atom, now.names)
+        self.text.description = f"the text, shaded by atom {now.names.name(now.atom)}"
+        self.text.unit = now.unit
+        with self.fill():
+            self.text.show(
+                [row for row, _, _ in shown],
+                [shade for _, shade, _ in shown],
+                captions=names,
+                peaks=[-1] * len(shown),
+                first_positions=[first for _, _, first in shown],
+                special=[_specials(row) for row, _, _ in shown],
+                maximum=1.0 if now.unit else None,
+            )
+        self.mark_token(now)
+
+    def mark_token(self, now: Now) -> None:
+        """Outline the chosen token; none where the newest is followed."""
+        place, start = now.token, now.start
+        where = (-1, -1) if place < 0 else (0, place) if place < start else (1, place - start)
+        with self.fill():
+            self.text.selected = where
+
+    def draw_pins(self, now: Now) -> None:
+        """One row for each pinned atom: the last tokens of the text, shaded by it."""
+        show(self.pins, bool(now.pinned))
+        tokens = now.tokens
+        first = max(len(tokens) - PINNED_TOKENS, 0)
+        n, row = len(now.pinned), tokens[first:]
+        self.pins.unit = now.unit
+        self.pins.show(
+            [row] * n,
+            [now.share(atom, now.text.strengths(atom))[first:] for atom in now.pinned],
+            captions=[now.names.name(atom) for atom in now.pinned],
+            peaks=[-1] * n,
+            clipped=[(first > 0, False)] * n,
+            first_positions=[first] * n,
+            special=[_specials(row)] * n,
+            maximum=1.0 if now.unit else None,
+            atoms=now.pinned,
+        )
+
+    def _draw_log(self, now: Now) -> None:
+        tokens = now.tokens
+        newest = range(len(tokens) - 1, max(len(tokens) - 1 - LOG_ROWS, -1), -1)
+        rows = [(place, tokens[place], now.notable(place, now.n_named)) for place in newest]
+        self.log.value = words.log_html(rows, now.names, now.unit)
+
+    def draw_token(self, now: Now) -> None:
+        """The atoms at the chosen token, or at the newest."""
+        place = now.place
+        found = now.notable(place, HERE_ROWS)
+        self.here_atoms = [atom for atom, _ in found]
+        token = words.quoted(now.tokens[place])
+        self.here.description = f"atoms at {token} (token {place}){now.unit and f', {now.unit}'}"
+        with self.fill():
+            self.here.show(
+                [now.names.name(atom) for atom in self.here_atoms],
+                [abs(share) for _, share in found],
+                notes=[format_number(share) for _, share in found],
+                atoms=self.here_atoms,
+            )
+            if now.atom in self.here_atoms:
+                self.here.selected = self.here_atoms.index(now.atom)
+        self.here.empty_text = "None fires." if place else "A first token is read by no atom."
+        show(self.here, True)
+
+    def _draw_branches(self, now: Now) -> None:
+        several = len(now.generation.branches) > 1
+        show(self.table, several)
+        if several:
+            with self.fill():
+                cells = words.branch_cells(now.generation, now.names, now.strengths)
+                self.table.show(words.BRANCH_COLUMNS, cells)
+                self.table.selected = now.branch
+
+    def explain(self, now: Now | None, found: InputSummary | None) -> None:
+        """Show which atoms before the chosen token moved its score; nothing where that is not known."""
+        for widget in (self.why_words, self.why):
+            show(widget, found is not None)
+        self.why_words.value, self.why_atoms = "", []
+        if found is None or now is None:
+            return
+        title = f"why {words.quoted(now.tokens[now.token])}? The atoms before it that moved its score most"
+        self.why_words.value = (
+            f'<div class="sae-nb-cardtitle" style="margin-top:8px">{escape(title)}</div>'
+        )
+        atoms = self.why_atoms = shown_atoms(found, None, "attribution", WHY_ROWS)
+        with self.fill():
+            self.why.show(
+                [now.names.name(atom) for atom in atoms],
+                *columns_of(found, atoms, {}),
+                selected=atoms.index(now.atom) if now.atom in atoms else -1,
+                atoms=atoms,
+                key=key_of(found, False, False),
+            )
+
+    def say_of_why(self, text: str) -> None:
+        """Say why there is no explanation."""
+        self.why_words.value = f"<div>{escape(text)}</div>"
+        show(self.why_words, True)
+
+
+def _specials(tokens: Sequence[str]) -> list[bool]:
+    return [is_special(token) for token in tokens]

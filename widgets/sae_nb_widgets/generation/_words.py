@@ -1,0 +1,140 @@
+"""What a GenerationLens says: its answer, the list of tokens with their atoms, the list of branches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sae_nb.figures import escape, format_count, format_number, visible_token
+from sae_nb.uses import RANDOM, STEERED, UNSTEERED, Generation
+from sae_nb_widgets.components import atom_mark
+from sae_nb_widgets.steering import strength_words
+
+if TYPE_CHECKING:
+    from sae_nb.atoms import AtomNames
+
+NAMED = 2
+"""Atoms that the sentence names."""
+
+LONGEST_TEXT = 60
+ROW_NAMES = {STEERED: "steered", UNSTEERED: "not steered", RANDOM: "random"}
+Shown = Sequence[tuple[int, float]]
+
+
+def quoted(token: str) -> str:
+    """Write a token in quotes, its line breaks visible."""
+    return f"“{visible_token(token)}”"
+
+
+def token_answer(tokens: Sequence[str], position: int, atoms: Shown, names: AtomNames) -> str:
+    """Say which atoms come with a token."""
+    if position == 0:
+        return (
+            f"{quoted(tokens[0])} begins the text: a first token is read by no atom. Let the model write "
+            "(space), or one token at a time (→)."
+        )
+    named = [names.in_text(atom) for atom, _ in atoms[:NAMED]]
+    if not named:
+        return f"No atom fires at {quoted(tokens[position])} (token {position})."
+    fire = "fires" if len(named) == 1 else "fire"
+    return f"At {quoted(tokens[position])} (token {position}) {' and '.join(named)} {fire}."
+
+
+def branch_answer(
+    generation: Generation, branch: int, names: AtomNames, strength: float, unit: str
+) -> str:
+    """Say how a text goes on with an atom, without, and along a random direction."""
+    fork = generation.branches[branch].fork
+    if fork is None:
+        return ""
+    start = fork.position + 1
+    rows = [row.ids[start:] for row in generation.branches[branch].rows]
+    token = quoted(generation.tokens(branch)[fork.position])
+    edit = f"From {token} on, {names.in_text(fork.atom)} {strength_words(strength, unit, 'add')}"
+    if not any(rows):
+        return f"{edit}: nothing has been written yet."
+    if rows[STEERED] == rows[UNSTEERED]:
+        return f"{edit}: the text goes on as it would anyway."
+    same, control = (_shared(rows[UNSTEERED], rows[row]) for row in (STEERED, RANDOM))
+    chance = "along a random direction of the same size"
+    if rows[RANDOM] == rows[UNSTEERED]:
+        other = f"{chance} it does not change"
+    elif control <= same:
+        sooner = "just as soon" if control == same else "even sooner"
+        other = f"{chance} {sooner}, so that it changes says nothing: read the texts"
+    else:
+        other = f"{chance} {_after(control)}"
+    return f"{edit}: the text changes {_after(same)}; {other}."
+
+
+def _shared(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two continuations begin with alike."""
+    pairs = enumerate(zip(first, second))
+    ends = min(len(first), len(second))
+    return next((place for place, (a, b) in pairs if a != b), ends)
+
+
+def _after(n: int) -> str:
+    return "at once" if n == 0 else f"after {n} token{'s' * (n > 1)}"
+
+
+def numbers_words(generation: Generation, branch: int, seconds: float, n: int) -> str:
+    """Return what experts ask for: how much was read, what is added, how fast."""
+    one = generation.branches[branch]
+    parts = [f"{format_count(one.n_tokens)} tokens read"]
+    if one.fork is not None:
+        parts.append(f"added: {format_number(one.fork.by)} model units, seed {one.fork.seed}")
+    if n:
+        parts.append(f"{format_number(n / seconds, digits=2)} tokens a second when it wrote last")
+    return " · ".join(parts)
+
+
+def log_html(rows: Sequence[tuple[int, str, Shown]], names: AtomNames, unit: str) -> str:
+    """Return the newest tokens, each with its atoms by name and their strengths, as escaped HTML."""
+    lines = "".join(
+        f'<tr><td class="sae-nb-number">{position}</td><td style="white-space:pre">'
+        f"{escape(quoted(token))}</td><td>{_atoms_html(atoms, names) if position else '–'}</td></tr>"
+        for position, token, atoms in rows
+    )
+    title = f"newest tokens and their atoms, first what is strong and rare{unit and f' ({unit})'}"
+    return (
+        f'<div class="sae-nb-card" style="margin-top:8px"><div class="sae-nb-cardtitle">{escape(title)}</div>'
+        f'<table style="border-spacing:12px 2px;margin-left:-12px">{lines}</table></div>'
+    )
+
+
+def _atoms_html(atoms: Shown, names: AtomNames) -> str:
+    if not atoms:
+        return "none fires"
+    return ", ".join(
+        f"{atom_mark(atom, names.name(atom))}&nbsp;<span style='color:var(--sae-nb-quiet)'>"
+        f"{format_number(share, digits=2)}</span>"
+        for atom, share in atoms
+    )
+
+
+def text_title(atom: int, names: AtomNames) -> str:
+    """Return what stands over the text: what its colour is, as escaped HTML."""
+    mark = atom_mark(atom, names.name(atom))
+    return f'<div class="sae-nb-cardtitle">the text; colour: strength of atom {mark}</div>'
+
+
+BRANCH_COLUMNS = ("branch", "from", "adds", "strength", "goes on")
+
+
+def branch_cells(
+    generation: Generation, names: AtomNames, strengths: Sequence[tuple[float, str]]
+) -> list[list[str]]:
+    """Return a row of the list for every branch: where it begins, what is added, how its text goes on."""
+    cells = []
+    for number, (one, (strength, unit)) in enumerate(zip(generation.branches, strengths)):
+        row = [str(number), "the prompt", "nothing", ""]
+        if one.fork is not None:
+            token = quoted(generation.tokens(number)[one.fork.position])
+            amount = f"{strength:g}{'×' if unit == 'p99' else ''}".replace("-", "−")
+            where = f"{one.fork.branch}, token {one.fork.position} {token}"
+            row = [str(number), where, names.name(one.fork.atom), amount]
+        text = visible_token(generation.new_text(number))
+        short = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+        cells.append([*row, short])
+    return cells
