@@ -25,7 +25,7 @@ from concept_map import SENT, CountingComm
 
 import sae_nb as sn
 
-PROMPT = "The list of all the things that the little fox found in the garden was"
+PROMPT = "Once upon a time there was a small fox who"
 PRETRAINED = {"tiny-gpt": "tiny-gpt/resid_post.3"}
 
 
@@ -51,17 +51,22 @@ def seconds(work: Callable[[], Any]) -> float:
 
 def measured(model: Any, sae: Any, point: str, n: int) -> dict[str, float]:
     """Tokens a second of each row, once."""
-    found = {"generate": n / seconds(lambda: model.generate(PROMPT, n))}
+    spent = seconds(lambda: model.generate(PROMPT, n))
     lens = sw.GenerationLens(model, sae, point, PROMPT, pinned=[1, 2])
     lens.wait(600)
     SENT.clear()
-    found["lens"] = n / seconds(lambda: lens.step(n))
-    found["kB a token"] = sum(SENT) / 1e3 / n
-    lens.token, lens.strength = lens.generation.n_prompt, 1e-3
+    before = lens.n_tokens
+    drawn = seconds(lambda: lens.step(n))
+    written = lens.n_tokens - before
+    found = {"generate": written / spent, "lens": written / drawn}
+    found["kB a token"] = sum(SENT) / 1e3 / written
+    lens.token, lens.strength = lens.generation.n_prompt, 1e-6
     lens.go_on(1)
-    found["three rows"] = (n - 1) / seconds(lambda: lens.step(n - 1))
-    if lens.problem:
-        raise RuntimeError(lens.status)
+    before = lens.n_tokens
+    drawn = seconds(lambda: lens.step(n - 2))
+    found["three rows"] = (lens.n_tokens - before) / drawn
+    if lens.problem or min(written, lens.n_tokens - before) < n // 2:
+        raise RuntimeError(f"{written} tokens: {lens.status or 'the text ends early'}")
     lens.close()
     return found
 

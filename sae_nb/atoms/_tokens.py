@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -89,6 +90,7 @@ def spans(texts: Sequence[str]) -> list[tuple[int, int]]:
 # --- bytes ----------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=4096)
 def _incomplete(token: str) -> bytes | None:
     """Bytes of a token that is no text of its own; None for one that is."""
     byte = _BYTE.fullmatch(token)

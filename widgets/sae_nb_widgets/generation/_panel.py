@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 MOST_NEW, MOST_NAMED, MOST_PINNED, MOST_ADDED = 4096, 12, 12, 10_000
+FRAME_SECONDS = 0.04
+"""Between two drawings while it writes: more tokens than eyes can follow are drawn together."""
+
 FASTEST = 1000.0
 """Tokens a second at which the player hardly waits."""
 
@@ -155,7 +158,8 @@ class GenerationLens(PlayingPanel):
         self._base: BaseRate | None = None
         self._generation: Generation | None = None
         self._why: InputSummary | None = None
-        self._chosen = False
+        self._chosen = self._undrawn = False
+        self._drawn_at = 0.0
         # Tokens left until it pauses; tokens and seconds of the last stretch of writing.
         self._left, self._spent, self._n_spent = 0, 0.0, 0
         # Strengths as they were chosen, by branch.
@@ -342,7 +346,7 @@ class GenerationLens(PlayingPanel):
 
     def to_start(self) -> None:
         """Let it write so many tokens more; what was written stays."""
-        self._left = self.n_new
+        self._left, self._spent, self._n_spent = self.n_new, 0.0, 0
         if not self.prompt.strip():
             self.say(EMPTY)
 
@@ -352,6 +356,7 @@ class GenerationLens(PlayingPanel):
             self._left -= 1
             self._write()
             if self.at_end:
+                self._draw_rest()
                 self._say_why_it_stops()
 
     def back(self) -> None:
@@ -378,10 +383,12 @@ class GenerationLens(PlayingPanel):
         check_count(n, name="n")
         self.generation  # noqa: B018 - waits until the prompt has been read
         with self._drawing:
+            self._spent, self._n_spent = 0.0, 0
             for _ in range(n):
                 if not self._write():
                     self.say("The text has ended.")
                     break
+            self._draw_rest()
 
     def one_more(self) -> None:
         """Write one token more, as the button does."""
@@ -416,20 +423,28 @@ class GenerationLens(PlayingPanel):
         super().wait(max(until - time.monotonic(), 0.01))
 
     def _write(self) -> bool:
+        """Write one token more; say whether there was one."""
         started = time.perf_counter()
         wrote = self.generation.step(self.branch)
         if wrote:
-            self._draw()
+            self._undrawn = True
+            if started - self._drawn_at >= FRAME_SECONDS:
+                self._draw()
             self._spent += time.perf_counter() - started
             self._n_spent += 1
         return wrote
+
+    @reacts("playing", doing="drawing the text")
+    def _draw_rest(self) -> None:
+        """Draw what was written since the last frame, once it has stopped."""
+        if self._undrawn and (not self.playing or self.at_end):
+            self._draw()
 
     def _say_why_it_stops(self) -> None:
         ended = self.generation.ended(self.branch)
         rate = format_number(self._n_spent / max(self._spent, 1e-9), digits=2)
         why = "The text has ended" if ended else "Paused; ▶ goes on"
         self.say(f"{why}. {self._n_spent} tokens, at {rate} a second with everything drawn.")
-        self._spent, self._n_spent = 0.0, 0
 
     # --- another way ------------------------------------------------------------------------------
 
@@ -462,7 +477,7 @@ class GenerationLens(PlayingPanel):
                 with self.hold_trait_notifications():
                     self.branch, self.token = made, -1
             if n is None:
-                self._left = self.n_new
+                self.to_start()
                 self.playing = True
             else:
                 self.step(n)
@@ -526,6 +541,7 @@ class GenerationLens(PlayingPanel):
     def _draw(self) -> None:
         """Draw what a new token changes."""
         if self._generation is not None:
+            self._undrawn, self._drawn_at = False, time.perf_counter()
             self.views.draw(self._now)
             self.controls.show_undo(self.n_branches > 1)
             self._conclude()
@@ -542,6 +558,8 @@ class GenerationLens(PlayingPanel):
 
     @reacts("token", doing="token {panel.token}")
     def _on_token(self) -> None:
+        if self._undrawn:
+            self._draw()
         self.views.mark_token(self._now)
         self.views.draw_token(self._now)
         self._conclude()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
 
 EMPTY = "Type a prompt above: at least one word."
-TEXT_HINT = "Click a token: why was it written? The text can go on from it another way."
+TEXT_HINT = "Click a token to explain it, or to go on from it another way."
 PINS_HINT = "Pinned atoms, token by token."
 LOG_ROWS, PINNED_TOKENS, WHY_ROWS, HERE_ROWS = 5, 40, 5, 6
 

@@ -119,7 +119,7 @@ def text_title(atom: int, names: AtomNames) -> str:
     return f'<div class="sae-nb-cardtitle">the text; colour: strength of atom {mark}</div>'
 
 
-BRANCH_COLUMNS = ("branch", "from", "adds", "strength", "goes on")
+BRANCH_COLUMNS = ("branch", "goes on", "from", "adds", "strength")
 
 
 def branch_cells(
@@ -128,13 +128,13 @@ def branch_cells(
     """Return a row of the list for every branch: where it begins, what is added, how its text goes on."""
     cells = []
     for number, (one, (strength, unit)) in enumerate(zip(generation.branches, strengths)):
-        row = [str(number), "the prompt", "nothing", ""]
+        begins = ["the prompt", "nothing", ""]
         if one.fork is not None:
             token = quoted(generation.tokens(number)[one.fork.position])
             amount = f"{strength:g}{'×' if unit == 'p99' else ''}".replace("-", "−")
             where = f"{one.fork.branch}, token {one.fork.position} {token}"
-            row = [str(number), where, names.name(one.fork.atom), amount]
+            begins = [where, names.name(one.fork.atom), amount]
         text = visible_token(generation.new_text(number))
         short = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
-        cells.append([*row, short])
+        cells.append([str(number), short, *begins])
     return cells
