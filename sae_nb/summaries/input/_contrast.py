@@ -365,11 +365,11 @@ def _of(sae: SparseAutoencoder, given: Any, words: str) -> BaseRate:
         n_rows = given.n_rows
         words = f"{n_rows} rows of codes" if words == "the numbers given" else words
     frequency = getattr(given, "frequency", given)
-    if isinstance(frequency, Tensor):
-        frequency = frequency.detach().cpu()
     try:
+        if isinstance(frequency, Tensor):
+            frequency = frequency.detach().cpu()
         shares = np.asarray(frequency, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, NotImplementedError):  # the last of a tensor without numbers
         raise TypeError(
             "`frequency` must be one share per atom, codes or activations, got "
             f"{type(given).__name__}."

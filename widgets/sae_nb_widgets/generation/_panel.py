@@ -44,7 +44,7 @@ FASTEST = 1000.0
 """Tokens a second at which the player hardly waits."""
 
 
-@checked(leave=("model", "acts", "frequency"))
+@checked
 class GenerationLens(PlayingPanel):
     """Which atoms fire while the model writes?
 
