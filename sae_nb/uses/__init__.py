@@ -63,7 +63,6 @@ if TYPE_CHECKING:  # for the other rooms
         check_same_kind as check_same_kind,
         check_several as check_several,
     )
-    from sae_nb.uses._reading import check_labels as check_labels, check_reads as check_reads
     from sae_nb.uses._generation import (
         RANDOM as RANDOM,
         STEERED as STEERED,
@@ -73,5 +72,6 @@ if TYPE_CHECKING:  # for the other rooms
         Written as Written,
         notable as notable,
     )
+    from sae_nb.uses._reading import check_labels as check_labels, check_reads as check_reads
     from sae_nb.uses._text_dimension import column_correlations as column_correlations
     from sae_nb.uses._writing import check_writer as check_writer
