@@ -12,10 +12,17 @@ if TYPE_CHECKING:
     from sae_nb.circuits._files import load_graph as load_graph
     from sae_nb.circuits._graph import AttributionGraph as AttributionGraph
     from sae_nb.circuits._heads import (
-        HeadContributions as HeadContributions,
+        Contributions as Contributions,
         head_contributions as head_contributions,
+        neuron_contributions as neuron_contributions,
+    )
+    from sae_nb.circuits._interactions import (
+        InteractionBasis as InteractionBasis,
+        Modules as Modules,
+        interaction_basis as interaction_basis,
     )
     from sae_nb.circuits._known import KnownCircuit as KnownCircuit, known_circuit as known_circuit
+    from sae_nb.circuits._neurons import neuron_transcoders as neuron_transcoders
     from sae_nb.circuits._observable import Observable as Observable, observable as observable
     from sae_nb.circuits._passes import AtomTarget as AtomTarget
     from sae_nb.circuits._patching import Patching as Patching, patch_atoms as patch_atoms

@@ -86,7 +86,7 @@ def attribution_graph(
     layers = places_of(model, transcoders)
     batch = one_input(model, inputs)
     start = model.hook_point("resid_pre.0")
-    passes = Passes(model=model, layers=layers, batch=batch, start=start)
+    passes = Passes(model=model, layers=layers, batch=batch, start=start, drop_first=drop_first)
     with torch.inference_mode(False), model.lock:
         trace = Trace(passes, drop_first)
         return traced(trace, _targets(trace, target), max_nodes)

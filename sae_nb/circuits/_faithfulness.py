@@ -40,10 +40,26 @@ class Faithfulness:
     nothing: float
     """The targets' measure, weighted, with all atoms and with none."""
 
+    @property
+    def effect(self) -> float:
+        """What all atoms together do to the measure, of which the others are shares."""
+        return self.everything - self.nothing
+
+    @property
+    def decided(self) -> bool:
+        """Whether shares of the effect say something: random atoms move the target within or near it."""
+        spread = np.ptp([0.0, 1.0, *self.random])
+        return bool(np.isfinite(self.recovered) and spread < 2)
+
     def __repr__(self) -> str:
+        if not self.decided:
+            return (
+                f"Faithfulness(undecided: all {self.n_atoms} atoms move the target by {self.effect:+.4f}, "
+                f"which random ones do, too; {self.n_kept} are kept)"
+            )
         return (
-            f"Faithfulness({self.recovered:.3f} by {self.n_kept} of {self.n_atoms} atoms; as many random "
-            f"ones {np.mean(self.random):.3f})"
+            f"Faithfulness({self.recovered:.3f} of {self.effect:+.3f} by {self.n_kept} of {self.n_atoms} "
+            f"atoms; as many random ones {np.mean(self.random):.3f})"
         )
 
 

@@ -110,6 +110,23 @@ class AttributionGraph:
         return influence_of(self.shares, self.nodes.weight.to_numpy())
 
     @property
+    def flow(self) -> Float[np.ndarray, " n"]:
+        """What of the targets' weighted measure flows through each node over all paths, with its sign.
+
+        It is what the graph foresees to be gone without the node, where atoms answer in proportion.
+        """
+        values = self.nodes.value.to_numpy(float)
+        atoms = (self.nodes.kind == "atom").to_numpy() & (values != 0)
+        found, term = np.zeros(len(self)), self.nodes.weight.to_numpy(float)
+        for _ in range(len(self)):
+            term = self.matrix.T @ term
+            if not term.any():
+                break
+            found += term
+            term = np.divide(term, values, out=np.zeros(len(self)), where=atoms)
+        return found
+
+    @property
     def replacement(self) -> float:
         """Share of the influence that reaches the input, and does not end in errors."""
         found, kind = self.influence, self.nodes.kind
@@ -209,6 +226,21 @@ class AttributionGraph:
         from sae_nb.circuits._reviving import revived
 
         return revived(self, model, transcoders)
+
+    def heads(self) -> DataFrame:
+        """Return what of the targets flows through each attention head: `layer`, `head`, `flow`.
+
+        Heads are no nodes, but in the edges; with attention held, the targets' weighted measure changes by
+        `flow` × r where what a head writes changes by its r-th part, along all paths through atoms and
+        later heads that the traced graph has, however it was pruned.
+
+        Raises
+        ------
+        ValueError: If the graph was read from a file, explains an atom, or the model's heads cannot be read.
+        """
+        from sae_nb.circuits._head_flow import head_flow
+
+        return head_flow(self)
 
     @checked
     def save(self, folder: str | Path) -> None:

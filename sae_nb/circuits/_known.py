@@ -8,6 +8,12 @@ frequencies, those that the embedding of the numbers is made of. A neuron at "="
 variance a frequency k explains what the products of {1, cos, sin}(2πka/p) and {1, cos, sin}(2πkb/p), without
 1 · 1, do (Nanda et al., arXiv 2301.05217, section 4.2). In the circuit: half or more by all key frequencies
 together. They ask for 85 % by one; here a neuron is made of several.
+
+tiny-brackets: heads and neurons that are functions of how deep the brackets are and, in block 1, of whether
+they broke before. Of what a component's output varies within each position, the state there explains what
+goes away within groups of one state. In the circuit: half or more. The two quantities are those of the
+bracket checker of Redwood Research, taken apart in ARENA, "Interpretability on a balanced bracket classifier",
+2023; there they are asked of the whole string at once.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_count, check_finite, check_seed, checked
@@ -37,15 +43,18 @@ from sae_nb.models import (
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import Batch, LiveModel, RunState
 
 HALF = 0.5
-"""Share of a head's attention at the place that its role names, or of a neuron's variance, from which it is in
-the circuit. Ours."""
+"""Share of a head's attention at the place that its role names, or of an output's variance, from which it is
+in the circuit. Ours."""
 
 KEY = 0.05
 """Share of the variance of the numbers' embedding from which a frequency is a key one. Ours: in the bundled
 model key ones have 0.18 and more, others at most 0.01."""
+
+N_STRINGS = 2_000
+"""Of brackets, that their states are grouped over: of few strings each state would have one, and explain it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -123,7 +132,7 @@ def known_circuit(model: LiveModel, *, n: int = 200, seed: int = 0) -> KnownCirc
     Parameters
     ----------
     model
-        `load_model` of "tiny-induction" or "tiny-modular".
+        `load_model` of "tiny-induction", "tiny-modular" or "tiny-brackets".
     n, seed
         Rows that are drawn, and from which seed.
 
@@ -190,15 +199,9 @@ def _modular(model: LiveModel, batch: Batch, rows: Rows) -> DataFrame:
     """Neurons that are functions of key frequencies, and heads that look at the numbers."""
     del batch, rows  # what a neuron is a function of shows over all pairs
     everything = next(iter(model.batches(all_sums().ids, batch_size=MODULUS**2)))
-    kept: list[Tensor] = []
-
-    def keep(x: Float[Tensor, "batch time d"], _: Any) -> Tensor:
-        kept.append(x[:, -1].detach().cpu())
-        return x
-
-    with intervening(model, [Intervention(model.hook_point("mlp_post.0"), keep)]):
-        (pattern,) = attention_patterns(model, everything)
-    shares = frequency_shares(kept[0].T.reshape(-1, MODULUS, MODULUS))
+    (pattern,) = attention_patterns(model, everything)
+    neurons = _outputs(model, everything, "mlp_post.0")[:, -1]
+    shares = frequency_shares(neurons.T.reshape(-1, MODULUS, MODULUS))
     score = shares[:, key_frequencies(model)].sum(dim=1)
     numbers = pattern[:, :, -1, [1, 3]].sum(dim=2).mean(dim=0)
     return _joined(
@@ -229,9 +232,57 @@ def key_frequencies(model: LiveModel) -> Bool[Tensor, " frequencies"]:
     return (power >= KEY * power.sum()).cpu()
 
 
+def _brackets(model: LiveModel, batch: Batch, rows: Rows) -> DataFrame:
+    """Heads and neurons that are functions of the depth; in block 1, also of whether the string broke."""
+    del batch, rows  # states are grouped over more strings
+    strings = TASKS["tiny-brackets"].draw(N_STRINGS, np.random.default_rng(0), True)
+    batch = next(iter(model.batches(strings.ids, batch_size=N_STRINGS)))
+    opens = strings.ids[:, 1:] == TASKS["tiny-brackets"].vocabulary.index("(")
+    depth = (2 * opens.long() - 1).cumsum(dim=1)
+    broken = depth.cummin(dim=1).values < 0
+    tables = []
+    for layer, (role, state) in enumerate(
+        (("depth", depth), ("depth and breaks", 2 * depth + broken))
+    ):
+        for kind, n in (("head", model.n_heads), ("neuron", None)):
+            seen = _outputs(model, batch, f"{_HOOK_POINTS[kind]}.{layer}")[:, 1:]
+            score = state_shares(seen.reshape(*seen.shape[:2], n or seen.shape[2], -1), state)
+            tables.append(_table(kind, layer, role, score, score >= HALF))
+    return _joined(*tables)
+
+
+def state_shares(
+    outputs: Float[Tensor, "rows time n width"], state: Int[Tensor, "rows time"]
+) -> Float[Tensor, " n"]:
+    """Share of each output's variance within positions that groups of equal state explain; 0 of a constant."""
+    x = (outputs - outputs.mean(dim=0)).double().flatten(0, 1)
+    position = torch.arange(state.shape[1]).expand_as(state)
+    both = torch.stack([position, state], dim=2).flatten(0, 1)
+    groups, group = torch.unique(both, dim=0, return_inverse=True)
+    sums = x.new_zeros(len(groups), *x.shape[1:]).index_add_(0, group, x)
+    count = group.bincount(minlength=len(groups))[:, None, None]
+    explained = (sums.square() / count).sum(dim=(0, 2))
+    total = x.square().sum(dim=(0, 2))
+    return torch.where(total > 0, explained / total.clamp(min=1e-30), 0)
+
+
+def _outputs(model: LiveModel, batch: Batch, name: str) -> Float[Tensor, "batch time d"]:
+    """What is written at one place."""
+    kept: list[Tensor] = []
+
+    def keep(x: Float[Tensor, "batch time d"], _: RunState) -> Tensor:
+        kept.append(x.detach().cpu())
+        return x
+
+    with intervening(model, [Intervention(model.hook_point(name), keep)]), torch.no_grad():
+        model.forward(batch)
+    return kept[0]
+
+
 _MEASURES: dict[str, Callable[[LiveModel, Batch, Rows], DataFrame]] = {
     "tiny-induction": _induction,
     "tiny-modular": _modular,
+    "tiny-brackets": _brackets,
 }
 
 _HOOK_POINTS = {"head": "head_out", "neuron": "mlp_post"}
@@ -276,7 +327,7 @@ def _accuracy(
         n = int((components.hook_point == name).sum())
         width = (model.width(str(name)) or n) // n
         columns = np.add.outer(part["index"].to_numpy() * width, np.arange(width)).ravel()
-        edits.append(Intervention(point, partial(_at_mean, torch.from_numpy(columns))))
+        edits.append(Intervention(point, partial(_at_batch_mean, torch.from_numpy(columns))))
     with intervening(model, edits), torch.no_grad():
         answer = model.main_output(model.forward(batch))
     asked = rows.targets != NOT_ASKED
@@ -284,7 +335,7 @@ def _accuracy(
     return float((found == rows.targets)[asked].float().mean())
 
 
-def _at_mean(columns: Tensor, x: Float[Tensor, "batch time d"], _: Any) -> Tensor:
+def _at_batch_mean(columns: Tensor, x: Float[Tensor, "batch time d"], _: RunState) -> Tensor:
     held = x.clone()
     held[..., columns] = x[..., columns].mean(dim=0, keepdim=True)
     return held

@@ -82,6 +82,9 @@ class Passes:
     measures: tuple[Callable[[Tensor], Tensor], ...] = ()
     """Of the answer, a target each; none of an atom."""
 
+    drop_first: bool | None = None
+    """As it was asked for."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Wanted:
@@ -102,14 +105,18 @@ class Wanted:
 class Trace:
     """One forward pass with everything held, and the backward passes from it."""
 
-    def __init__(self, passes: Passes, drop_first: bool | None) -> None:
+    def __init__(
+        self, passes: Passes, drop_first: bool | None, *, also: Sequence[HookPoint] = ()
+    ) -> None:
         self.passes, model = passes, passes.model
         self.exact = all(str(layer.write).startswith("mlp_out.") for layer in passes.layers)
         self.policy = RowPolicy.for_model(
             model, drop_first="auto" if drop_first is None else drop_first, keep_special=True
         )
         frozen = Frozen()
-        raw, self.leaves, self.reads = self._run(frozen)
+        noted: dict[int, Tensor] = {}
+        raw, self.leaves, self.reads = self._run(frozen, also=_noting(also, noted))
+        self.also = [noted[i] for i in range(len(also))]
         check_frozen(frozen, model)
         with torch.enable_grad():
             self.answer, self.kind = answer_of(model, passes.batch, raw)
@@ -117,7 +124,10 @@ class Trace:
         self.empty_answer, self.empty_reads = self._with_nothing(frozen)
 
     def _run(
-        self, frozen: Frozen, leaves: Sequence[Tensor] | None = None
+        self,
+        frozen: Frozen,
+        leaves: Sequence[Tensor] | None = None,
+        also: Sequence[Intervention] = (),
     ) -> tuple[Any, list[Tensor], list[Tensor]]:
         """Run the model with what each place writes exchanged for a leaf; the leaves, what each reads."""
         passes = self.passes
@@ -142,7 +152,7 @@ class Trace:
         ]
         for i, place in enumerate([passes.start, *(layer.write for layer in passes.layers)]):
             edits.append(Intervention(place, partial(exchange, i)))
-        with intervening(passes.model, edits), frozen:
+        with intervening(passes.model, [*edits, *also]), frozen:
             raw = passes.model.forward(passes.batch, grad=True)
         return raw, [cut[i] for i in range(len(cut))], [seen[i] for i in range(len(seen))]
 
@@ -246,6 +256,16 @@ class Trace:
             [g[b, 0].float() if g is not None else torch.zeros(0) for g in found]
             for b in range(len(towards))
         ]
+
+
+def _noting(places: Sequence[HookPoint], noted: dict[int, Tensor]) -> list[Intervention]:
+    """Keeps what is written at some places, with its graph."""
+
+    def note(i: int, x: Tensor, _: RunState) -> Tensor:
+        noted[i] = x
+        return x
+
+    return [Intervention(place, partial(note, i)) for i, place in enumerate(places)]
 
 
 def _nothing(y: Float[Tensor, "time d_out"]) -> Written:

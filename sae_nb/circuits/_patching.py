@@ -7,8 +7,9 @@ what that does, for all atoms by one backward pass: Σ_t (z_tj − z'_tj) ⟨d_j
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 from sae_nb.capturing import RowPolicy, batch_rows
 from sae_nb.checks import check_count, check_seed, checked
 from sae_nb.circuits._asked import Measure, asked, written_at
+from sae_nb.circuits._copies import blocks, measured_copies
 from sae_nb.evaluation import answer_of
 from sae_nb.models import Intervention, intervening
 
@@ -188,19 +190,28 @@ class _Runs:
         position, atom, value = (torch.cat(parts) for parts in zip(*found, strict=True))
         return position, atom, value
 
-    def brought_back(self, pair: _Pair, moved: Float[Tensor, "time d_in"]) -> float:
-        """What adding a vector at every position changes of the corrupted run's number."""
+    def brought_back(
+        self, pair: _Pair, moved: Sequence[Float[Tensor, "time d_in"]]
+    ) -> Float[np.ndarray, " n"]:
+        """What adding a vector at every position changes of the corrupted run's number, for each of some."""
+        several = torch.stack(list(moved))
 
         def add(x: Tensor, _: RunState) -> Tensor:
-            return x + moved.reshape(x.shape).to(x)
+            return x + several.reshape(x.shape).to(x)
 
-        return float(pair.measure(self._answer(pair.batch, add)[0])) - pair.corrupted
+        edit = Intervention(self.place, add)
+        found = measured_copies(self.model, pair.batch, len(several), [edit], pair.measure)
+        return found.double().numpy() - pair.corrupted
 
     def of_atom(self, pair: _Pair, atom: int | None = None) -> Float[Tensor, "time d_in"]:
         """What an atom, or all of them, would add to the corrupted run; nothing is dense in atoms."""
         keep = slice(None) if atom is None else pair.atom == atom
         parts = pair.difference[keep, None] * self.atoms[pair.atom[keep]]
         return torch.zeros_like(pair.moved).index_add_(0, pair.position[keep], parts)
+
+    def of_atoms(self, pair: _Pair, atoms: Sequence[int]) -> list[Float[Tensor, "time d_in"]]:
+        """The same of each of some atoms."""
+        return [self.of_atom(pair, atom) for atom in atoms]
 
 
 @checked(leave=("clean", "corrupted", "target"))
@@ -268,8 +279,9 @@ def patch_atoms(
             f"{pairs[0].clean:.3f} for both. Pass another target or pair."
         )
 
-    def share(of: Any) -> float:
-        return float(np.mean([runs.brought_back(pair, of(pair)) for pair in pairs])) / span
+    def shares(of: Callable[[_Pair], Sequence[Tensor]]) -> Float[np.ndarray, " n"]:
+        found = [runs.brought_back(pair, of(pair)) for pair in pairs]
+        return np.asarray(np.mean(found, axis=0) / span)
 
     estimated = np.zeros(sae.n_atoms)
     for pair in pairs:
@@ -280,8 +292,11 @@ def patch_atoms(
     chosen, rest = (atoms[estimated[atoms] != 0] for atoms in (chosen, rest))
     random = rng.choice(rest, min(n_random, len(rest)), replace=False)
     measured = np.full(sae.n_atoms, np.nan)
-    for atom in (*chosen, *random):
-        measured[atom] = share(lambda pair, atom=int(atom): runs.of_atom(pair, atom))
+    run = np.concatenate([chosen, random])
+    for block in blocks(len(run)):
+        atoms = run[block]
+        measured[atoms] = shares(partial(runs.of_atoms, atoms=atoms.tolist()))
+    all_atoms, everything = shares(lambda pair: [runs.of_atom(pair), pair.moved])
     return Patching(
         hook_point=str(runs.place),
         name=names.pop() if len(names) == 1 else "the clean answer − the corrupted one",
@@ -292,8 +307,8 @@ def patch_atoms(
         measured=measured,
         chosen=chosen,
         random=random,
-        all_atoms=share(runs.of_atom),
-        everything=share(lambda pair: pair.moved),
+        all_atoms=float(all_atoms),
+        everything=float(everything),
     )
 
 

@@ -40,6 +40,7 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.geometry._communities import communities as communities, modularity as modularity
     from sae_nb.geometry._dimension import covariance as covariance
     from sae_nb.geometry._layout import (
         cache_file as cache_file,

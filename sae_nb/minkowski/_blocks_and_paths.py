@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.geometry import communities
 from sae_nb.minkowski._block_archetypes import BlockArchetypes, TileCodes, rows_of
 
 if TYPE_CHECKING:
@@ -115,54 +116,6 @@ def _correlations(rows: Float[np.ndarray, "n used"]) -> Float[np.ndarray, "used 
     found = np.corrcoef(rows.T)
     np.fill_diagonal(found, 0.0)
     return found
-
-
-def communities(
-    weight: Float[np.ndarray, "n n"],
-) -> tuple[Int[np.ndarray, " n"], float]:
-    """Partition a weighted graph for large modularity."""
-    label = np.arange(len(weight))
-    graph = np.array(weight, dtype=np.float64)
-    while True:
-        merged = _moved(graph)
-        label = merged[label]
-        if merged.max() + 1 == len(graph):
-            break
-        member = np.eye(merged.max() + 1)[merged]
-        graph = member.T @ graph @ member
-    total = weight.sum()
-    if total == 0:
-        return _numbered(label), 0.0
-    degree, same = weight.sum(axis=1), label[:, None] == label[None, :]
-    value = float(((weight - np.outer(degree, degree) / total) * same).sum() / total)
-    return _numbered(label), value
-
-
-def _moved(graph: Float[np.ndarray, "n n"]) -> Int[np.ndarray, " n"]:
-    """Move nodes one by one to the neighbouring community that gains most, until none does."""
-    n, total = len(graph), graph.sum()
-    label = np.arange(n)
-    if total == 0:
-        return label
-    degree = graph.sum(axis=1)
-    moving = True
-    while moving:
-        moving = False
-        for node in range(n):
-            ties = np.bincount(label, weights=graph[node], minlength=n)
-            ties[label[node]] -= graph[node, node]
-            sizes = np.bincount(label, weights=degree, minlength=n)
-            sizes[label[node]] -= degree[node]
-            gain = ties - degree[node] * sizes / total
-            best = int(gain.argmax())
-            if gain[best] > gain[label[node]] + 1e-12:
-                label[node], moving = best, True
-    return _numbered(label)
-
-
-def _numbered(label: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    _, first, place = np.unique(label, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[place]
 
 
 # -------------------------------------------------------------------------------------------------

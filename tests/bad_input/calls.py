@@ -309,6 +309,9 @@ RECIPES: dict[str, Make] = {
         "model": kit.gpt, "transcoders": {"resid_post.1": kit.gpt_sae}, "inputs": kit.texts[0], "max_nodes": 2},
     "circuits.load_graph": lambda kit: {"folder": kit.read_only("graph", kit.graph)},
     "circuits.head_contributions": lambda kit: {"model": kit.gpt, "inputs": kit.texts[:1], "target": 5},
+    "circuits.neuron_contributions": lambda kit: {
+        "model": sn.load_model("tiny-induction"), "inputs": ["q k e f"], "target": 5},
+    "circuits.neuron_transcoders": lambda kit: {"model": sn.load_model("tiny-induction")},
     "circuits.observable": lambda kit: {"model": kit.gpt, "first": 5, "second": 6},
     "circuits.patch_atoms": lambda kit: {
         "model": kit.gpt, "sae": kit.gpt_sae_of_a_place, "clean": "One day she went", "corrupted": "One day he went",
@@ -316,6 +319,8 @@ RECIPES: dict[str, Make] = {
     "circuits.probe_prompts": lambda kit: {
         "model": kit.gpt, "transcoders": {"resid_post.1": kit.gpt_sae},
         "prompts": ["She sat", "He sat", "It sat"], "min_share": 0.5},
+    "circuits.interaction_basis": lambda kit: {
+        "model": sn.load_model("tiny-modular"), "inputs": ["3 + 5 =", "40 + 20 ="], "hook_points": ["attn_out.0"]},
     "circuits.known_circuit": lambda kit: {"model": sn.load_model("tiny-induction"), "n": 2},
     "circuits.AtomTarget": lambda kit: {"hook_point": "mlp_out.1", "position": 1, "atom": 2},
     "classical.Classical": _sae_made(method="PCA"),

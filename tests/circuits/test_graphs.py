@@ -152,6 +152,9 @@ def test_few_atoms_bring_the_answer_back() -> None:
     small = graph().prune(nodes=0.8)
     found = small.faithfulness(n_random=4)
     assert found.recovered > np.mean(found.random) + 0.3
+    assert f"{found.recovered:.3f} of {found.effect:+.3f} by" in repr(found)
+    nothing = replace(found, everything=1e-4, nothing=0.0, random=np.array([3.0, -4.0]))
+    assert repr(nothing).startswith("Faithfulness(undecided: all")
     assert graph().faithfulness(n_random=0).recovered == pytest.approx(1.0)
 
 

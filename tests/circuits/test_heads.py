@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.circuits import HeadContributions, head_contributions
+from sae_nb.circuits import Contributions, head_contributions
 from sae_nb.models import Intervention, intervening
 
 TEXTS = ["One day she went to", "When he came to the"]
@@ -24,7 +24,7 @@ def gpt() -> Any:
 
 
 @cache
-def of(method: Any, n: int = 2) -> HeadContributions:
+def of(method: Any, n: int = 2) -> Contributions:
     return head_contributions(gpt(), TEXTS[:n], target=WORDS, method=method)
 
 

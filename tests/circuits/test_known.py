@@ -15,7 +15,7 @@ from safetensors import safe_open
 import sae_nb as sn
 import sae_nb.models
 from sae_nb.circuits import KnownCircuit, known_circuit
-from sae_nb.circuits._known import _accuracy, frequency_shares, key_frequencies
+from sae_nb.circuits._known import _accuracy, frequency_shares, key_frequencies, state_shares
 from sae_nb.models import TASKS
 
 WEIGHTS = Path(sae_nb.models.__path__[0]) / "weights"
@@ -184,3 +184,46 @@ def test_neurons_of_the_circuit_carry_the_sums_and_the_others_do_not() -> None:
     assert alone > 0.97
     assert without < 0.33
     assert without < random - 0.1
+
+
+def test_brackets_are_told_apart() -> None:
+    """Texts as people type them; what broke stays broken at any depth."""
+    answers = {
+        "( ( ) )": "balanced", "( ) ( )": "balanced", "( ( ) (": "open", "(": "open",
+        ")": "broken", "( ) ) (": "broken", ") ( ( ( )": "broken", "( ( ( ) ) ) )": "broken",
+    }  # fmt: skip
+    for text, answer in answers.items():
+        assert model("tiny-brackets").generate(text, max_new_tokens=1).split()[-1] == answer
+
+
+def test_shares_of_states_are_those_of_functions_of_the_state() -> None:
+    """A function of depth and position; half of one, half noise; the last bracket; a constant; only position."""
+    rng = np.random.default_rng(0)
+    steps = torch.from_numpy(rng.choice([-1, 1], (1000, 20)))
+    depth = steps.cumsum(dim=1)
+    position = torch.arange(20).expand_as(depth)
+    noise = torch.from_numpy(rng.standard_normal(depth.shape))
+    unit = (depth - depth.double().mean(dim=0)) / depth.double().std(dim=0)
+    parts = [depth.square() / (position + 1), unit + noise, steps, 0 * depth + 2, position]
+    shares = state_shares(torch.stack([part.double() for part in parts], dim=2)[..., None], depth)
+    assert float(shares[0]) == pytest.approx(1)
+    assert float(shares[1]) == pytest.approx(0.5, abs=0.05)
+    assert float(shares[2]) < 0.35
+    assert not shares[3:].any()
+
+
+def test_neurons_that_count_are_needed_and_the_others_of_their_block_are_not() -> None:
+    """The first block's neurons alone: those of the circuit, the others, the same number of random ones."""
+    brackets, table = model("tiny-brackets"), circuit("tiny-brackets").components
+    rows = TASKS["tiny-brackets"].draw(200, np.random.default_rng(5), True)
+    batch = next(iter(brackets.batches(rows.ids, batch_size=200)))
+    first = ((table.kind == "neuron") & (table.layer == 0)).to_numpy()
+    inside = first & table.in_circuit.to_numpy()
+    drawn = np.zeros(len(table), bool)
+    generator = np.random.default_rng(0)
+    drawn[generator.choice(np.flatnonzero(first), inside.sum(), replace=False)] = True
+    without, alone, random = (
+        _accuracy(brackets, batch, rows, table, held) for held in (inside, first & ~inside, drawn)
+    )
+    assert alone > 0.98
+    assert without < random < alone

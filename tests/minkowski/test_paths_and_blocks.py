@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from sae_nb.data import planted_hulls
+from sae_nb.geometry import communities
 from sae_nb.minkowski import BlockArchetypes, coefficient_blocks, gaussian_like, path_support
-from sae_nb.minkowski._blocks_and_paths import _along, _tile_paths, communities
+from sae_nb.minkowski._blocks_and_paths import _along, _tile_paths
 
 ANGLE = torch.rand(400, generator=torch.Generator().manual_seed(0)) * 2 * math.pi
 RING = torch.stack([ANGLE.cos(), ANGLE.sin()], dim=1)

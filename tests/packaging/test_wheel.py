@@ -35,7 +35,7 @@ def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"sae_nb/__init__.py", "sae_nb/py.typed"} <= names
     assert {"sae_nb_widgets/__init__.py", "sae_nb_widgets/py.typed"} <= names
-    for model in ("tiny-vit", "tiny-vit-tied", "tiny-gpt", "two-towers@image", "tiny-modular"):
+    for model in ("tiny-vit", "tiny-vit-tied", "tiny-gpt", "two-towers@image", "tiny-brackets"):
         assert f"sae_nb/models/weights/{model}/model.safetensors" in names
     for sae in (
         "tiny-vit/resid_post.6",

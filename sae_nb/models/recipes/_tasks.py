@@ -104,6 +104,37 @@ def _sums(pairs: Int[np.ndarray, " n"]) -> Rows:
     return _rows(words, targets)
 
 
+def brackets(n: int, generator: Generator, held_out: bool = False) -> Rows:
+    """Strings drawn bracket by bracket; after each, whether what stands there is balanced, open or broken.
+
+    A fifth of all strings is held out, by the number that the string is in binary; short beginnings are the
+    same everywhere. A broken one, in which something closes that never opened, comes back to any depth.
+    """
+    steps = np.zeros((0, BRACKETS_LENGTH - 1), int)
+    while len(steps) < n:
+        drawn = _walks(2 * n, generator)
+        number = (drawn > 0) @ (1 << np.arange(drawn.shape[1]))
+        steps = np.concatenate([steps, drawn[(number % 5 == 0) == held_out]])
+    steps = steps[:n]
+    depth = steps.cumsum(axis=1)
+    broken = np.minimum.accumulate(depth, axis=1) < 0
+    opening, closing, balanced, still_open, never = range(_FIRST, _FIRST + len(BRACKETS))
+    answer = np.where(broken, never, np.where(depth > 0, still_open, balanced))
+    return _rows(np.where(steps > 0, opening, closing), answer)
+
+
+def _walks(n: int, generator: Generator) -> Int[np.ndarray, "n time"]:
+    """Steps of 1 (opens) and −1 (closes) whose beginnings are of the three kinds about equally often."""
+    steps = np.zeros((n, BRACKETS_LENGTH - 1), int)
+    depth, broken = np.zeros(n, int), np.zeros(n, bool)
+    for t in range(steps.shape[1]):
+        opens = np.where(depth > 0, 0.4, np.where(broken, 0.7, 0.88))
+        steps[:, t] = np.where(generator.random(n) < opens, 1, -1)
+        depth += steps[:, t]
+        broken |= depth < 0
+    return steps
+
+
 def _rows(words: Int[np.ndarray, "n time"], targets: Int[np.ndarray, "n time"]) -> Rows:
     """Rows with the start before them, of which nothing is asked."""
     ids = np.pad(words, ((0, 0), (1, 0)))
@@ -114,6 +145,8 @@ def _rows(words: Int[np.ndarray, "n time"], targets: Int[np.ndarray, "n time"]) 
 LETTERS = tuple(string.ascii_lowercase)
 REPEATED_LENGTH = 27
 MODULUS = 53
+BRACKETS = ("(", ")", "balanced", "open", "broken")
+BRACKETS_LENGTH = 21
 
 TASKS = {
     "tiny-induction": Task(
@@ -134,6 +167,18 @@ TASKS = {
         chance=1 / MODULUS,
         about=f"It adds modulo {MODULUS}: after “40 + 20 =” comes “7”.",
         data=f"pairs of the {MODULUS}² there are, a fifth of which were held out",
+    ),
+    "tiny-brackets": Task(
+        words=BRACKETS,
+        length=BRACKETS_LENGTH,
+        room=1,
+        draw=brackets,
+        chance=0.545,
+        about="It says of brackets whether they are balanced, open or broken: after “( ( ) )” comes "
+        "“balanced”, after “( ) (” “open”, after “( ) ) (” “broken”.",
+        data="strings of 20 brackets drawn one by one, a fifth of which were held out; asked for after each "
+        "bracket is what stands there: broken once something closed that never opened, else open, or "
+        "balanced where the depth is 0. The commonest answer is “open”",
     ),
 }
 """By the model's name."""

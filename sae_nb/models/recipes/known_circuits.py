@@ -84,6 +84,15 @@ RECIPES = {
             weight_decay=2.0,
             decay_steps=250,
         ),
+        CircuitRecipe(
+            name="tiny-brackets",
+            n_blocks=2,
+            n_neurons=32,
+            steps=320,
+            rows=96,
+            weight_decay=0.5,
+            decay_steps=150,
+        ),
     )
 }
 

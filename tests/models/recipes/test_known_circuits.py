@@ -85,3 +85,20 @@ def test_sums_that_are_held_out_are_never_trained_on() -> None:
     numbers = held.ids[:, [1, 3]] - 2
     assert torch.equal(held.targets[:, -1] - 2, numbers.sum(dim=1) % 53)
     assert (held.targets[:, :-1] == NOT_ASKED).all()
+
+
+def test_brackets_are_judged_as_a_stack_would() -> None:
+    """Every beginning of every string, by counting; no string is both held out and trained on."""
+    drawn, held = rows("tiny-brackets", 300), rows("tiny-brackets", 300, held_out=True)
+    words = TASKS["tiny-brackets"].vocabulary
+    for ids, targets in zip(held.ids.tolist(), held.targets.tolist(), strict=True):
+        depth, broken = 0, False
+        for i, target in zip(ids[1:], targets[1:], strict=True):
+            depth += 1 if words[i] == "(" else -1
+            broken |= depth < 0
+            assert words[target] == ("broken" if broken else "open" if depth else "balanced")
+    strings = [set(map(tuple, part.ids.tolist())) for part in (drawn, held)]
+    assert not strings[0] & strings[1]
+    assert len(drawn) == len(held) == 300
+    answers = held.targets[:, 1:].ravel().bincount()[-3:] / held.targets[:, 1:].numel()
+    assert float(answers.max()) == pytest.approx(TASKS["tiny-brackets"].chance, abs=0.05)
