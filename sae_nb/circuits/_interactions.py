@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_seed, checked, one_of
+from sae_nb.checks import between, check_count, check_seed, checked, one_of, shown
 from sae_nb.geometry import communities, modularity
 from sae_nb.models import Intervention, intervening
 
@@ -257,8 +257,11 @@ def interaction_basis(
     check_count(n_steps, name="n_steps")
     if isinstance(hook_points, str):
         hook_points = [hook_points]
-    if not hook_points:
-        raise ValueError("`hook_points` must name at least one place, got none.")
+    if not isinstance(hook_points, Sequence) or not len(hook_points):
+        raise ValueError(
+            f"`hook_points` must be a list of at least one place, got {shown(hook_points)}. "
+            "`model.hook_points()` lists what there is."
+        )
     with torch.inference_mode(False), model.lock:
         maps = _Maps(model, inputs, hook_points, position)
         bases = _bases(maps, kind, tolerance)
