@@ -41,9 +41,10 @@ def revived(graph: AttributionGraph, model: LiveModel, transcoders: Any) -> Attr
             f"`transcoders` must write {list(graph.places)}, as those of the graph, got {list(places)}."
         )
     start, batch = model.hook_point("resid_pre.0"), one_input(model, graph.inputs)
-    passes = Passes(model=model, layers=layers, batch=batch, start=start)
+    drop_first = _drops_first(graph)
+    passes = Passes(model=model, layers=layers, batch=batch, start=start, drop_first=drop_first)
     with torch.inference_mode(False), model.lock:
-        trace = Trace(passes, _drops_first(graph))
+        trace = Trace(passes, drop_first)
         _check_alike(graph, trace)
         measures = _measures(graph, trace)
     return replace(graph, passes=replace(passes, written=trace.written, measures=measures))
