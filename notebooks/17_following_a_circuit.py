@@ -91,7 +91,9 @@ measured.table("foreseen")
 # %%
 small = graph.prune(nodes=0.8)
 alone = small.faithfulness(n_random=5)
-print(f"{alone.n_kept} of {alone.n_atoms} atoms bring back {alone.recovered:.0%} of what all atoms do;")
+print(
+    f"{alone.n_kept} of {alone.n_atoms} atoms bring back {alone.recovered:.0%} of what all atoms do;"
+)
 print(f"the same number of random ones {alone.random.mean():.0%}")
 
 # %% [markdown]

@@ -46,7 +46,7 @@ def planted(seed: int, n_rows: int, shares: list[float]) -> dict[str, float]:
     generator = torch.Generator().manual_seed(1000 + seed)
     net, turns = two_tasks(generator)
     model, x = sn.wrap(net), torch.randn(n_rows, 2 * WIDTH, generator=generator)
-    numbers = {}
+    numbers = {}  # type: ignore[var-annotated]
     for kind in KINDS:
         basis = interaction_basis(model, x, ["0", "3"], kind=kind)  # type: ignore[arg-type]
         task, purity = tasks_of(basis, turns)
@@ -75,8 +75,8 @@ def two_tasks(generator: torch.Generator) -> tuple[nn.Module, list[Tensor]]:
     turns = [torch.linalg.qr(drawn(2 * WIDTH, 2 * WIDTH))[0] for _ in range(3)]
     parts: list[nn.Module] = [nn.Identity()]
     for i in range(2):
-        into = torch.block_diag(drawn(NEURONS, WIDTH), drawn(NEURONS, WIDTH))
-        out = torch.block_diag(drawn(WIDTH, NEURONS), drawn(WIDTH, NEURONS))
+        into = torch.block_diag(drawn(NEURONS, WIDTH), drawn(NEURONS, WIDTH))  # type: ignore[no-untyped-call]
+        out = torch.block_diag(drawn(WIDTH, NEURONS), drawn(WIDTH, NEURONS))  # type: ignore[no-untyped-call]
         parts += [linear(into @ turns[i].T), nn.ReLU(), linear(turns[i + 1] @ out)]
     return nn.Sequential(*parts), turns
 
@@ -118,7 +118,7 @@ def modular(seed: int, n_sums: int, n_steps: int, shares: list[float]) -> dict[s
     def wrong(answers: Tensor) -> float:
         return float((answers.argmax(dim=1).cpu() != right).double().mean())
 
-    numbers = {}
+    numbers = {}  # type: ignore[var-annotated]
     for kind in KINDS:
         basis = interaction_basis(
             model,

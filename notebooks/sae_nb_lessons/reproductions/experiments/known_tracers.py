@@ -37,7 +37,7 @@ Scores = Float[np.ndarray, " components"]
 
 def run(seed: int, *, n_texts: int = 20, n_rows: int = 200) -> dict[str, float]:
     """Ask every tracer for every component, on `n_texts` inputs; circuits are measured on `n_rows`."""
-    numbers = {}
+    numbers = {}  # type: ignore[var-annotated]
     for name in MODELS:
         model = sn.load_model(name)
         circuit = known_circuit(model, n=n_rows, seed=seed)
