@@ -848,6 +848,7 @@ _CLASSES = {
     "Prox": "a penalty. Use one such as sn.architectures.SoftProx(0.1).",
     "TopK": "a TopK SAE. Use sn.TopK(…).",
     "Documents": "documents. Use what sn.uses.documents returns.",
+    "PixelAttribution": "maps. Use what sn.vision.attribution returns.",
     "AttributionGraph": "a graph. Use what sn.circuits.attribution_graph returns.",
     "MatrixOperator": "an operator. Use one such as sn.architectures.DenseOperator(…).",
 }

@@ -13,7 +13,15 @@ from torch import Tensor
 
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
-from sae_nb.checks import between, check_atom, check_count, check_matrix, checked, same_length
+from sae_nb.checks import (
+    between,
+    check_atom,
+    check_count,
+    check_integers,
+    check_matrix,
+    checked,
+    same_length,
+)
 from sae_nb.vision._sobol import resamples
 
 if TYPE_CHECKING:
@@ -317,7 +325,11 @@ def feature_complexity(
         raise ValueError(
             f"`layers` must lie before {hook_point!r}, got it among them. Leave it out."
         )
-    chosen = None if atoms is None else [check_atom(i, sae.n_atoms, name="atoms") for i in atoms]
+    chosen = (
+        None
+        if atoms is None
+        else [check_atom(i, sae.n_atoms, name="atoms") for i in check_integers(atoms, name="atoms")]
+    )
     # A dict, because there are two points at least.
     read: Any = capture(
         model,
