@@ -39,9 +39,11 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
+import torch
+
 import sae_nb as sn
 import sae_nb_widgets as sw
-from sae_nb_lessons import recorded
+from sae_nb_lessons import exercise, exercise_report, recorded
 
 # %% [markdown]
 # ## 1 · A word, followed back
@@ -77,7 +79,17 @@ print(f"random directions of the same size: at most {abs(cut.random).max():.2f}"
 
 # %% [markdown]
 # The sign is right and the size is not: later norms give back what the atom took, and later MLPs do not answer in
-# proportion. That is so in general, and was measured:
+# proportion. Is that so of most atoms?
+
+# %%
+exercise("17.1")
+
+# %% tags=["exercise"]
+guess = ...
+exercise("17.1").predict(guess)
+
+# %% tags=["exercise"]
+exercise("17.1").reveal()
 
 # %%
 measured = recorded("attribution_graphs")
@@ -135,7 +147,64 @@ digit = seen.intervene(0.0)
 print(seen.answer)
 
 # %% [markdown]
-# ## 6 · The checked numbers
+# ## 6 · Where the circuit is known
+#
+# Is a graph right? One can only say where the answer is known. `tiny-induction` has two layers of attention and goes on with
+# patterns that it has never seen: after "q k e f q k e" it says "f". The heads that do it are known by where they look.
+
+# %%
+exercise("17.2")
+
+
+# %% tags=["exercise"]
+def score(attention, period):
+    return ...
+
+
+exercise("17.2").check(score)
+
+# %%
+induction = sn.load_model("tiny-induction")
+circuit = sn.circuits.known_circuit(induction)
+circuit.components
+
+# %% [markdown]
+# In the circuit are the heads that look, for half of their attention or more, where their role says. What are they worth?
+
+# %%
+exercise("17.3")
+
+# %% tags=["exercise"]
+guess = ...
+exercise("17.3").predict(guess)
+
+# %% tags=["exercise"]
+exercise("17.3").reveal()
+
+# %%
+print(circuit)
+
+# %% [markdown]
+# Now a tracer is asked, without knowing: how much does the answer lose when one head at a time is held at its mean? An AUC of
+# 1 puts all heads of the circuit before all others, ½ is a draw.
+
+# %%
+heads = sn.circuits.head_contributions(induction, list(circuit.inputs)[:8], method="ablation")
+found = circuit.auc(abs(heads.values).ravel())
+print(f"AUC {found:.2f}")
+
+# %% [markdown]
+# And the others, on this model and on two more, over three seeds:
+
+# %%
+tracers = recorded("known_tracers")
+tracers.table()
+
+# %% [markdown]
+# Graphs and patching find induction whole. Sums and brackets they find worse than a look at which parts *write most*
+# (the control): where the circuit is most of the network, a tracer has little to show.
+#
+# ## 7 · The checked numbers
 
 # %%
 assert cut.effect * cut.predicted > 0, "the sign was foreseen"
@@ -145,3 +214,9 @@ assert measured.verdict("foreseen") == "partly"
 assert measured.verdict("which atoms").startswith("does not hold")
 assert digit.factor == 0.0
 assert not gpt.interventions, "what was cut must leave no trace"
+assert circuit.without < 0.2 < 0.9 < circuit.alone
+assert found > 0.8
+assert tracers.verdict("known") == "holds"
+
+# %%
+exercise_report("17")

@@ -26,6 +26,7 @@ NOTEBOOKS = {
     "14": "corpora",
     "15": "behaviour",
     "16": "vision",
+    "17": "circuits",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
 

@@ -1,0 +1,235 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# > The solved copy, written by `notebooks/solve.py`. Edit only the answers here, and everything else in the notebook itself.
+#
+# # Following a circuit: which atoms said that, and what if one is cut?
+#
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/17_following_a_circuit.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/17_following_a_circuit.ipynb)
+#
+# A model goes on with a word. Which of its atoms caused that, and what caused them? Here an answer is followed back, through
+# a transcoder of every MLP, to the words of the text, and to the patches of an image. The drawing is a hypothesis: so each
+# time one atom is **cut in the running model**, beside what the graph foresaw and beside random directions of the same size.
+#
+# Nothing is trained: `tiny-gpt` and `tiny-vit` come with a transcoder of each MLP. About half a minute.
+
+# %% jupyter={"source_hidden": true} tags=["colab"]
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
+    from pathlib import Path
+    from subprocess import run
+    import torch
+    from google.colab import output
+
+    Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
+    package = "sae-nb @ git+https://github.com/sae-nb/sae_nb"
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", package], check=True)
+    output.enable_custom_widget_manager()
+
+# %%
+import torch
+
+import sae_nb as sn
+import sae_nb_widgets as sw
+from sae_nb_lessons import exercise, exercise_report, recorded
+
+# %% [markdown]
+# ## 1 · A word, followed back
+#
+# Attention patterns and the scales of the norms are held as this text had them; then every atom is exactly a sum of what
+# earlier atoms, the words, and what the transcoders miss add to it.
+
+# %%
+gpt = sn.load_model("tiny-gpt")
+transcoders = [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(gpt.n_layers)]
+text = "Anna lost her hat. She was very"
+graph = sn.circuits.attribution_graph(gpt, transcoders, text, target=" s")
+print(graph)
+
+# %% [markdown]
+# Hundreds of nodes: the panel draws those that carry most of the influence. Words stand below, the answer above, each atom
+# over the word at which it fires. Click one: its examples, what made it, what it makes; the slider changes it in the model.
+
+# %%
+panel = sw.CircuitPanel(graph, threshold=0.6)
+panel.wait()
+panel
+
+# %% [markdown]
+# ## 2 · Predict, then cut
+#
+# Before you read on: the next token is “s”, as in “sad”. How far does its score fall when the chosen atom is taken out?
+
+# %%
+cut = panel.intervene(0.0)
+print(f"live model {cut.effect:+.2f}, the graph foresaw {cut.predicted:+.2f};")
+print(f"random directions of the same size: at most {abs(cut.random).max():.2f}")
+
+# %% [markdown]
+# The sign is right and the size is not: later norms give back what the atom took, and later MLPs do not answer in
+# proportion. Is that so of most atoms?
+
+# %%
+exercise("17.1")
+
+# %% tags=["exercise"]
+guess = 0.5
+verdict = exercise("17.1").predict(guess)
+assert verdict.state == "noted", verdict.message
+verdict
+
+# %% tags=["exercise"]
+verdict = exercise("17.1").reveal()
+assert verdict.passed, verdict.message
+verdict
+
+# %%
+measured = recorded("attribution_graphs")
+measured.table("foreseen")
+
+# %% [markdown]
+# ## 3 · Is this *the* circuit?
+#
+# The atoms of the pruned graph alone, all others taken out of the running model:
+
+# %%
+small = graph.prune(nodes=0.8)
+alone = small.faithfulness(n_random=5)
+print(
+    f"{alone.n_kept} of {alone.n_atoms} atoms bring back {alone.recovered:.0%} of what all atoms do;"
+)
+print(f"the same number of random ones {alone.random.mean():.0%}")
+
+# %% [markdown]
+# But random atoms mostly lack the right position. Before you call such a set *the* circuit, compare it with the strongest
+# atoms of the same positions:
+
+# %%
+measured.table("which atoms")
+
+# %% [markdown]
+# ## 4 · Through which path?
+
+# %%
+words = graph.nodes[graph.nodes.kind == "token"]
+strongest = int(graph.influence[words.index].argmax())
+answer = int(graph.nodes.index[graph.nodes.kind == "target"][0])
+path = panel.path(strongest, answer)
+print(" → ".join(graph.nodes["name"].iloc[path]))
+
+# %% [markdown]
+# ## 5 · Why this digit?
+#
+# The same with an image: the inputs are its patches, cls and registers.
+
+# %%
+vit = sn.load_model("tiny-vit")
+mlps = [sn.load_sae(f"tiny-vit/mlp.{layer}") for layer in range(vit.n_layers)]
+image = sn.data.scenes(1, seed=3, split="test").images
+why = sn.circuits.attribution_graph(vit, mlps, image, max_nodes=400)
+print(why)
+
+# %%
+seen = sw.CircuitPanel(why.prune(nodes=0.8))
+seen.wait()
+seen
+
+# %%
+digit = seen.intervene(0.0)
+print(seen.answer)
+
+# %% [markdown]
+# ## 6 · Where the circuit is known
+#
+# Is a graph right? One can only say where the answer is known. `tiny-induction` has two layers of attention and goes on with
+# patterns that it has never seen: after "q k e f q k e" it says "f". The heads that do it are known by where they look.
+
+# %%
+exercise("17.2")
+
+
+# %% tags=["exercise"]
+def score(attention, period):
+    now = torch.arange(period, len(attention))
+    return float(attention[now, now - period + 1].mean())
+
+
+verdict = exercise("17.2").check(score)
+assert verdict.passed, verdict.message
+verdict
+
+# %%
+induction = sn.load_model("tiny-induction")
+circuit = sn.circuits.known_circuit(induction)
+circuit.components
+
+# %% [markdown]
+# In the circuit are the heads that look, for half of their attention or more, where their role says. What are they worth?
+
+# %%
+exercise("17.3")
+
+# %% tags=["exercise"]
+guess = 0.5
+verdict = exercise("17.3").predict(guess)
+assert verdict.state == "noted", verdict.message
+verdict
+
+# %% tags=["exercise"]
+verdict = exercise("17.3").reveal()
+assert verdict.passed, verdict.message
+verdict
+
+# %%
+print(circuit)
+
+# %% [markdown]
+# Now a tracer is asked, without knowing: how much does the answer lose when one head at a time is held at its mean? An AUC of
+# 1 puts all heads of the circuit before all others, ½ is a draw.
+
+# %%
+heads = sn.circuits.head_contributions(induction, list(circuit.inputs)[:8], method="ablation")
+found = circuit.auc(abs(heads.values).ravel())
+print(f"AUC {found:.2f}")
+
+# %% [markdown]
+# And the others, on this model and on two more, over three seeds:
+
+# %%
+tracers = recorded("known_tracers")
+tracers.table()
+
+# %% [markdown]
+# Graphs and patching find induction whole. Sums and brackets they find worse than a look at which parts *write most*
+# (the control): where the circuit is most of the network, a tracer has little to show.
+#
+# ## 7 · The checked numbers
+
+# %%
+assert cut.effect * cut.predicted > 0, "the sign was foreseen"
+assert abs(cut.effect) > abs(cut.random).max(), "more than luck does"
+assert alone.recovered > alone.random.mean() + 0.3
+assert measured.verdict("foreseen") == "partly"
+assert measured.verdict("which atoms").startswith("does not hold")
+assert digit.factor == 0.0
+assert not gpt.interventions, "what was cut must leave no trace"
+assert circuit.without < 0.2 < 0.9 < circuit.alone
+assert found > 0.8
+assert tracers.verdict("known") == "holds"
+
+# %%
+exercise_report("17")
