@@ -40,6 +40,10 @@ if TYPE_CHECKING:
         rise as rise,
         rise_effect as rise_effect,
     )
+    from sae_nb.uses._spatial import (
+        SpatialAutocorrelation as SpatialAutocorrelation,
+        spatial_autocorrelation as spatial_autocorrelation,
+    )
     from sae_nb.uses._text_dimension import (
         TextDimension as TextDimension,
         text_dimension as text_dimension,

@@ -563,6 +563,10 @@ RECIPES: dict[str, Make] = {
     "vision.attribution_stability": lambda kit: {
         "one": kit.maps, "other": kit.maps, "n_shuffles": 1, "n_bootstrap": 1},
     "vision.blindspots": lambda kit: {"docs_a": kit.docs, "docs_b": kit.docs, "n_permutations": 20},
+    "uses.spatial_autocorrelation": lambda kit: {
+        "docs": kit.docs, "latitude": torch.linspace(-60, 60, len(kit.docs)),
+        "longitude": torch.linspace(0, 90, len(kit.docs)), "n_neighbours": 2, "n_permutations": 19,
+        "min_count": 1},
     "uses.text_dimension": lambda kit: {"model": kit.gpt, "texts": kit.long_texts, "length": 40},
     "vision.complexity_of": lambda kit: {"layers": [kit.x], "features": kit.x[:, :2].contiguous()},
     "vision.feature_complexity": lambda kit: {
