@@ -479,7 +479,7 @@ class _Merger:
             i = int(np.argmin(cost))
             if partner[i] >= 0:
                 return i, int(partner[i])
-            self._look_again(i)
+            self._look_again(i, cost, partner)
 
     def weakest(self) -> tuple[int, int]:
         """The atom that writes least."""
@@ -517,9 +517,7 @@ class _Merger:
         costs[0, i] = np.inf
         return costs[0]
 
-    def _look_again(self, i: int) -> None:
-        assert self.best is not None  # noqa: S101  (only the loop over the best comes here)
-        cost, partner = self.best
+    def _look_again(self, i: int, cost: np.ndarray, partner: np.ndarray) -> None:
         row = self._row(i)
         partner[i], cost[i] = row.argmin(), row.min()
 
@@ -567,7 +565,7 @@ class _Merger:
         self.slot[theirs] = i
         self._gone(j)
         if self.best is not None:
-            self._settle(i, j)
+            self._settle(i, j, *self.best)
         return (float(part[0]), float(part[1])), change, energy
 
     def _drop(self, j: int) -> tuple[tuple[float, float], float, float]:
@@ -598,10 +596,8 @@ class _Merger:
         self.columns[j] = (np.zeros(0, dtype=np.int64), np.zeros(0))
         self.moments[j] = 0.0
 
-    def _settle(self, i: int, j: int) -> None:
+    def _settle(self, i: int, j: int, cost: np.ndarray, partner: np.ndarray) -> None:
         """Best partners after i took in j: its own, and of those to whom it is now the best."""
-        assert self.best is not None  # noqa: S101  (only the cheapest pair comes here)
-        cost, partner = self.best
         cost[j], partner[j] = np.inf, -1
         row = self._row(i)
         partner[(partner == i) | (partner == j)] = -1
