@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from sae_nb.data.planted._clouds import (
         ConceptClouds as ConceptClouds,
         PlantedHulls as PlantedHulls,
-        PlantedManifolds as PlantedManifolds,
         planted_hulls as planted_hulls,
-        planted_manifolds as planted_manifolds,
         six_gaussians as six_gaussians,
         uneven_dimensions as uneven_dimensions,
     )
@@ -39,6 +37,11 @@ if TYPE_CHECKING:
         planted_dictionary as planted_dictionary,
         planted_families as planted_families,
         sparse_features as sparse_features,
+    )
+    from sae_nb.data.planted._manifolds import (
+        SHAPES as SHAPES,
+        PlantedManifolds as PlantedManifolds,
+        planted_manifolds as planted_manifolds,
     )
     from sae_nb.data.planted._processes import (
         SlowAndFast as SlowAndFast,

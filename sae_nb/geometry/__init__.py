@@ -25,9 +25,12 @@ if TYPE_CHECKING:
         nearest_by_cosine as nearest_by_cosine,
         pca_layout as pca_layout,
     )
-    from sae_nb.geometry._structure import (
+    from sae_nb.geometry._manifolds import (
         ManifoldCapture as ManifoldCapture,
         manifold_capture as manifold_capture,
+    )
+    from sae_nb.geometry._receptive_fields import Regime as Regime
+    from sae_nb.geometry._structure import (
         nested_directions as nested_directions,
         nested_fraction as nested_fraction,
     )

@@ -433,7 +433,7 @@ RECIPES: dict[str, Make] = {
     "geometry.cluster_points": _on(xy="xy"),
     "geometry.containment": lambda kit: {"directions": kit.x[:3], "dictionary": kit.x[3:9], "steps": (1, 2)},
     "geometry.mean_cosines": lambda kit: {"x": kit.x, "clusters": np.arange(ROWS) % 3},
-    "geometry.manifold_capture": lambda kit: {"codes": kit.codes, "planted": kit.planted, "n_atoms": 4},
+    "geometry.manifold_capture": lambda kit: {"codes": kit.codes, "manifolds": kit.planted, "n_atoms": 4},
     "geometry.UmapProcess": lambda kit: {
         "x": kit.x, "settings": kit.settings, "file": Path("layout")},
     "geometry.umap_layout": lambda kit: {"x": kit.x[:4]},
@@ -690,7 +690,9 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
             "load": lambda kit: {"folder": kit.read_only("codes", kit.codes)},
         },
     ),
-    "data.PlantedManifolds": (lambda kit: kit.planted, {"part": lambda kit: {"i": 1}}),
+    "data.PlantedManifolds": (lambda kit: kit.planted, {
+        "part": lambda kit: {"i": 1}, "place": lambda kit: {"i": 1},
+    }),
     "data.PlantedShortcuts": (lambda kit: sn.data.planted_shortcuts(6), {
         "bias": lambda kit: {"answers": torch.arange(6) % 2}, "on_grid": lambda kit: {"n": 3}}),
     "data.Scenes": (lambda kit: sn.data.scenes(3), {"subset": lambda kit: {"rows": [0, 1]}}),
