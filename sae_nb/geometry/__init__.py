@@ -44,7 +44,10 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.geometry._communities import communities as communities, modularity as modularity
-    from sae_nb.geometry._dimension import covariance as covariance
+    from sae_nb.geometry._dimension import (
+        covariance as covariance,
+        dimension_of_distances as dimension_of_distances,
+    )
     from sae_nb.geometry._layout import (
         cache_file as cache_file,
         cached_layout as cached_layout,

@@ -153,8 +153,13 @@ def local_dimensions(x: Float[Tensor, "n d_in"], n_neighbours: int = 20) -> Floa
         )
     distance = torch.cdist(rows, rows)
     near = distance.topk(n_neighbours + 1, dim=1, largest=False).values[:, 1:]
+    return dimension_of_distances(near)
+
+
+def dimension_of_distances(near: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+    """Intrinsic dimension around rows, of their distances to k neighbours, rising; see `local_dimensions`."""
     logs = (near[:, -1:] / near[:, :-1].clamp_min(1e-300)).log()
-    return (n_neighbours - 2) / logs.sum(dim=1).clamp_min(1e-12)
+    return (near.shape[1] - 2) / logs.sum(dim=1).clamp_min(1e-12)
 
 
 # -------------------------------------------------------------------------------------------------

@@ -115,6 +115,11 @@ if TYPE_CHECKING:  # for the other rooms
         Column as Column,
         has_archetypes as has_archetypes,
     )
+    from sae_nb.summaries.concept_map._overlays import (
+        DIMENSION as DIMENSION,
+        Cone as Cone,
+        Cones as Cones,
+    )
     from sae_nb.summaries.concept_map._selection import (
         SelectionSummary as SelectionSummary,
         SharedInput as SharedInput,

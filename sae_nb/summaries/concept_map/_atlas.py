@@ -46,6 +46,7 @@ from sae_nb.summaries.concept_map._names import (
     words_of_labels,
     words_of_rows,
 )
+from sae_nb.summaries.concept_map._overlays import FEWEST_NEIGHBOURS, dimension_column
 from sae_nb.summaries.concept_map._selection import (
     SelectionSummary,
     atom_columns,
@@ -234,7 +235,7 @@ class ConceptAtlas:
             if seed == self.seed:
                 return
             self.seed, self._xy = seed, None
-            seeded = ("ids", "vectors", "neighbours", "columns", "pca", "key")
+            seeded = ("ids", "vectors", "neighbours", "columns", "dimension", "pca", "key")
             for key in [key for key in self._computed if key[-1] in seeded and key[0] != "atoms"]:
                 del self._computed[key]
             self._computed.pop(("atoms", "key"), None)
@@ -377,6 +378,20 @@ class ConceptAtlas:
             of = "its largest strength" if show == "samples" else "its strength"
             meaning = f"atom {atom}: {of} in each {show.removesuffix('s')}"
         return Column("atom", meaning, values)
+
+    def has_dimension(self, show: Show) -> bool:
+        """Whether there are points enough to ask of how many dimensions they are around each."""
+        return len(self.ids(show)) > FEWEST_NEIGHBOURS
+
+    def dimension(self, show: Show) -> Column:
+        """How many dimensions the points around each point spread into."""
+
+        def measure() -> Column:
+            _, distances = self.neighbours(show)
+            x = self.vectors(show)[: len(distances)]
+            return dimension_column(x, distances, show, self.seed)
+
+        return self._once((show, "dimension"), measure)
 
     def clusters(self, show: Show, xy: Float[np.ndarray, "n 2"]) -> tuple[Cluster, ...]:
         """Dense groups of a layout, named by what their points have in common, largest first.

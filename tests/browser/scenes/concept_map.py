@@ -31,6 +31,11 @@ differences = sw.ConceptMap(tuned_cross, tuned_acts)
 differences.layout_by = "pca"
 differences.wait()
 differences""",
+    """\
+concept_cones = sw.ConceptMap(gpt_sae, xy=gpt_examples.xy, cones={
+    "two atoms": 2 * gpt_sae.dictionary[11] + gpt_sae.dictionary[40], "one atom": gpt_sae.dictionary[5]})
+concept_cones.wait()
+concept_cones""",
 )
 # Where a point lies on the page while the whole map is seen: fitted into the canvas with a margin.
 PLACE = """(panel, [xy, point]) => {
@@ -379,3 +384,31 @@ def check_a_range_of_differences_selects_and_a_site_is_shown(page: Page, stage: 
     panel.focus()
     page.keyboard.press("Escape")
     _until(stage, "differences.difference == () and differences.selected == ()")
+
+
+def check_a_cone_is_drawn_and_taken_away(page: Page, stage: Any) -> None:
+    """The menu answers to keys; lines, card and sentence come, seen in light and dark, and go again."""
+    panel = stage.panel("one atom")
+    _shown(page, panel)
+    menu = panel.get_by_label("cone")
+    menu.focus()
+    page.keyboard.type("two")
+    _until(stage, "concept_cones.overlays.cone is not None")
+    panel.locator(".sae-nb-answer").get_by_text("is built of").wait_for()
+    assert stage.ask("concept_cones.overlays.cone.atoms[:2].tolist()") == [11, 40]
+    try:
+        for dark in (False, True):
+            stage.dark(dark)
+            stage.settle(800)
+            assert panel.evaluate(FAINT_MARKS)[1] == []
+            stage(f"cone-{'dark' if dark else 'light'}", panel)
+    finally:
+        stage.dark(False)
+    panel.get_by_role("button", name="select its atoms").click()
+    _until(stage, "{11, 40} <= set(concept_cones.selected)")
+    stage.run("concept_cones.clear_selection()")
+    panel.get_by_label("colour").select_option("local dimension")
+    panel.locator(".sae-nb-mapramp").get_by_text("random atoms").wait_for()
+    stage("dimension", panel)
+    menu.select_option("none")
+    _until(stage, "concept_cones.overlays.cone is None and not concept_cones.map.chart.widths")

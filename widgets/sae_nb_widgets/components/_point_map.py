@@ -47,6 +47,9 @@ class PointMap(Component):
         sync=True
     )
     lines = t.Bytes(b"", help="float32 x, y, x, y of every line.").tag(sync=True)
+    widths = t.List(t.Float(), help="Pixels of the first lines; the others are thin.").tag(
+        sync=True
+    )
     chosen = t.Bytes(b"", help="int32 points with a ring around them.").tag(sync=True)
     ringed = t.Bytes(b"", help="int32 points with a ring of the colour `lonely`.").tag(sync=True)
     lonely = t.Unicode("", help="Colour of those rings.").tag(sync=True)

@@ -117,3 +117,12 @@ def check_difference(wanted: Sequence[Any], column: Column | None) -> tuple[floa
             f"`difference` must be (lowest, highest) between 0 and 1, or () for no range, got {wanted!r}."
         )
     return ends
+
+
+def check_cone(wanted: str, known: Sequence[str]) -> str:
+    """Return the name of a direction whose cone is drawn, or "" for none."""
+    if wanted and wanted not in known:
+        there = f"one of {list(known)}, or " if known else ""
+        more = "" if known else " Name directions with ConceptMap(sae, cones={name: direction})."
+        raise ValueError(f"`cone` must be {there}'' for none, got {wanted!r}.{more}")
+    return wanted

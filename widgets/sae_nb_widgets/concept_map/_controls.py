@@ -49,7 +49,7 @@ class ConceptMapControls:
             layout += "; archetypes: by the weights on the three most used"
         seed = "Another UMAP of the same points: what moves is due to the layout"
         names = "Write the names of clusters or labels on the map"
-        self.first = (self.colour, *site_menu(panel), search, drag)
+        self.first = (self.colour, *site_menu(panel), *_cone_menu(panel), search, drag)
         self.more = (
             control(panel, "show", "show", "What the points are", 160, options=panel.atlas.views),
             self.size,
@@ -91,3 +91,12 @@ class ConceptMapControls:
                     menu.value = value if value in options else None
         finally:
             self._offering = False
+
+
+def _cone_menu(panel: Any) -> list[ipw.Widget]:
+    """The control of a panel's `cone`; none where no direction is named."""
+    if panel.cones is None:
+        return []
+    tip = "Join the atoms that build this direction by adding; thicker lines for more weight"
+    options = {"": "none", **{name: name for name in panel.cones.names}}
+    return [control(panel, "cone", "cone", tip, 190, options=options)]

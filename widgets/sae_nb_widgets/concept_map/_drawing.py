@@ -72,6 +72,7 @@ class MapFigure:
         self._spreads: dict[str, Spread] = {}
         self._choose, self._lasso, self._keep = choose, lasso, keep
         self._words: list[Word] = []
+        self._spokes: Float[np.ndarray, "s 4"] = np.zeros((0, 4), np.float32)
         self._settling = False
         self.chart.on_msg(lambda _, content, buffers: self.hear(content, buffers))
         self.chart.observe(self._switched, "off")
@@ -150,6 +151,7 @@ class MapFigure:
             chart.description = f"map of {record.show}"
             chart.names = list(names) if len(ids) <= MOST_NAMED else []
             chart.lines = np.ascontiguousarray(lines, np.float32).tobytes()
+            chart.widths = []
 
     def draw_comparison(self, record: ConceptMapSummary, shown: bool) -> None:
         """Show the second dictionary, and rings around atoms that are not in it."""
@@ -219,11 +221,14 @@ class MapFigure:
         current: int,
         edges: Int[np.ndarray, "k 2"],
         lines: Float[np.ndarray, "k 4"],
+        spokes: tuple[Float[np.ndarray, "s 4"], Float[np.ndarray, " s"]],
     ) -> None:
-        """Ring what is selected and the current atom, joined by edges."""
+        """Ring what is selected and the current atom, joined by edges; draw a cone's spokes by width."""
         joined = np.concatenate([record.xy[edges[:, 0]], record.xy[edges[:, 1]]], axis=1)
-        both = np.concatenate([lines, joined]) if len(edges) else lines
+        self._spokes, widths = spokes
+        both = np.concatenate([self._spokes, lines, joined])
         with self.chart.hold_sync():
+            self.chart.widths = widths.tolist()
             self.chart.chosen = whole_bytes(points)
             self.chart.current = current
             self.chart.lines = np.ascontiguousarray(both, np.float32).tobytes()
@@ -268,6 +273,7 @@ class MapFigure:
             chosen=np.frombuffer(self.chart.chosen, np.int32),
             current=self.chart.current,
             words=self._words,
+            spokes=list(zip(self._spokes.tolist(), self.chart.widths)),
             both=both,
         )
 

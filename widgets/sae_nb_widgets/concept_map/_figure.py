@@ -43,13 +43,15 @@ def still_figure(
     chosen: Int[np.ndarray, " m"],
     current: int,
     words: Sequence[Word],
+    spokes: Sequence[tuple[Sequence[float], float]],
     both: bool,
 ) -> go.Figure:
-    """Return the points `shown`, what is chosen ringed, names where there is room, and a key."""
+    """Return the points `shown`, what is chosen ringed, a cone's lines and widths, names, and a key."""
     figure = go.Figure()
     if record.archetypes is not None:
         corners = record.archetypes.corners
-        _line(figure, np.concatenate([corners, corners[:1]]))
+        thin = {"color": theme.NEUTRAL, "width": 1.2}
+        _line(figure, np.concatenate([corners, corners[:1]]), thin)
     if both and record.other_xy is not None:
         faint = {"size": 4, "symbol": "square", "color": theme.CONTROL}
         _scatter(figure, record.other_xy, faint, "other dictionary")
@@ -68,6 +70,9 @@ def still_figure(
                 "size": sizes[some].tolist(),
             }
             _scatter(figure, record.xy[some], marker, told.get(style, "") if start == 0 else "")
+    for (x, y, to_x, to_y), width in spokes:
+        ends = np.array([(x, y), (to_x, to_y)])
+        _line(figure, ends, {"color": theme.RINGS[0], "width": width})
     ring = {"symbol": "circle-open", "color": theme.RINGS[0], "size": base_size(len(sizes)) + 6}
     for start in range(0, len(chosen), PART):
         _scatter(figure, record.xy[chosen[start : start + PART]], {**ring, "line": {"width": 1.6}})
@@ -95,10 +100,9 @@ def still_figure(
     return figure
 
 
-def _line(figure: go.Figure, xy: Float[np.ndarray, "n 2"]) -> None:
-    colour = {"color": theme.NEUTRAL, "width": 1.2}
+def _line(figure: go.Figure, xy: Float[np.ndarray, "n 2"], look: dict[str, Any]) -> None:
     figure.add_scatter(
-        x=xy[:, 0].tolist(), y=xy[:, 1].tolist(), mode="lines", line=colour, showlegend=False
+        x=xy[:, 0].tolist(), y=xy[:, 1].tolist(), mode="lines", line=look, showlegend=False
     )
 
 

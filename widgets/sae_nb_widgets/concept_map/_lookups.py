@@ -42,7 +42,9 @@ class Lookups:
         current = panel.atom if atoms else -1
         begin = points if len(points) or not atoms else np.array([panel.atom])
         edges = self.edges(begin) if panel.ready else NO_EDGES
-        panel.map.draw_selection(record, points, current, edges, lines_of(record, panel.compare))
+        lines = lines_of(record, panel.compare)
+        spokes = panel.overlays.spokes(record)
+        panel.map.draw_selection(record, points, current, edges, lines, spokes)
 
     def edges(self, begin: Int[np.ndarray, " m"]) -> Int[np.ndarray, "k 2"]:
         """Return the edges from some points to others."""
@@ -92,6 +94,8 @@ class Lookups:
             n_rows = 0 if catalogue is None else len(catalogue.acts)
             answer = selection_answer(panel.names, selection, panel.show, len(chosen), n_rows)
             panel.conclude(answer, self._cluster_numbers(chosen))
+        elif panel.overlays.cone is not None:
+            panel.conclude(*panel.overlays.answer())
         elif panel.compare and panel.record is not None:
             found, _, numbers = match_facts(panel.record).partition(" (")
             panel.conclude(f"{found}.", numbers.split(")")[0])

@@ -11,32 +11,26 @@ import ipywidgets as ipw
 import numpy as np
 import plotly.graph_objects as go
 import traitlets as t
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import check_atom, checked
+from sae_nb.checks import checked
 from sae_nb.figures import escape, format_count
 from sae_nb.files import write_bytes
 from sae_nb.sessions import names_of
 from sae_nb.summaries import (
+    DIMENSION,
     SHOWN,
     Column,
     ConceptAtlas,
     ConceptMapSummary,
+    Cones,
     SelectionSummary,
     has_archetypes,
 )
-from sae_nb_widgets.concept_map._checks import (
-    CLUSTER,
-    check_column,
-    check_compare,
-    check_difference,
-    check_filter,
-    check_layout,
-    check_points,
-    check_view,
-    kept_points,
-)
+from sae_nb_widgets.concept_map import _traits as traits
+from sae_nb_widgets.concept_map._checks import CLUSTER, kept_points
+from sae_nb_widgets.concept_map._choosing import Choosing
 from sae_nb_widgets.concept_map._close import close_up, every_name, points_in_view, view_around
 from sae_nb_widgets.concept_map._controls import DRAGS, EDGES, ConceptMapControls
 from sae_nb_widgets.concept_map._detail import (
@@ -51,6 +45,7 @@ from sae_nb_widgets.concept_map._detail import (
 )
 from sae_nb_widgets.concept_map._drawing import MOST_IN_FALLBACK, MapFigure, lines_of, words_on
 from sae_nb_widgets.concept_map._lookups import Lookups
+from sae_nb_widgets.concept_map._overlays import ConceptOverlays
 from sae_nb_widgets.concept_map._runs import MapRuns
 from sae_nb_widgets.panel import (
     EVERYWHERE,
@@ -60,7 +55,6 @@ from sae_nb_widgets.panel import (
     Panel,
     Site,
     Whole,
-    or_trait_error,
     reacts,
     static_html,
 )
@@ -69,6 +63,7 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.atoms import AtomCatalogue, Labels
     from sae_nb.codes import SparseCodes
+    from sae_nb.geometry import Containment
     from sae_nb.pretrained import ExampleStore
 
 
@@ -77,7 +72,7 @@ EQUAL = "equal"
 ATOM = "atom"
 
 
-@checked(leave=("acts",))
+@checked(leave=("acts", "cones"))
 class ConceptMap(Panel):
     """Which atoms are alike?
 
@@ -86,7 +81,8 @@ class ConceptMap(Panel):
     `traitlets.link((a, "atom"), (b, "atom"))`. `zoom_to`, `reset`, `view`, `filter` and `selected` do
     what wheel, double click, dragging, histograms and lasso do. Of a dictionary of several places, `site`
     shows one of them, by its name in `sites`; of a crosscoder of two models, `difference` selects the
-    atoms between two values of it, as dragging over its histogram does.
+    atoms between two values of it, as dragging over its histogram does. With `color_by="local dimension"`
+    points take the number of directions that those around them spread into.
 
     Parameters
     ----------
@@ -104,6 +100,9 @@ class ConceptMap(Panel):
         A second SAE or dictionary to compare with.
     xy
         Coordinates of the atoms.
+    cones
+        Directions that mean something, by name (or a matrix, a direction a row), or what
+        `sn.geometry.containment` found of them: `cone` chooses one, and the atoms that build it are joined.
     examples
         An `ExampleStore` of a pretrained SAE, in place of what is not given.
     catalogue
@@ -135,7 +134,8 @@ class ConceptMap(Panel):
         "are the layout's own. Cosine 1 is the same direction, 0 unrelated; a cluster's mean beside "
         "that of random atoms says whether it is one.",
         "UMAP: McInnes, Healy, Melville, arXiv 1802.03426 (2018); clusters by HDBSCAN (2013); matched "
-        "atoms as in Archetypal SAE, arXiv 2502.12892.",
+        "atoms as in Archetypal SAE, arXiv 2502.12892; cones: arXiv 2512.07355; local dimension by maximum "
+        "likelihood (Levina and Bickel, 2004).",
     )
     stem = "concept_map"
     needs_kernel = (
@@ -149,6 +149,7 @@ class ConceptMap(Panel):
         "layout_by",
         "color_by",
         "size_by",
+        "cone",
         "edges",
         "show_names",
         "compare",
@@ -167,29 +168,51 @@ class ConceptMap(Panel):
     """Table and shared inputs of what is selected; of the atom, if nothing is."""
 
     atom = Atom(help="Row of the dictionary shown in detail; link it with an AtomBrowser's.")
-    selected = t.Tuple(help="Atoms chosen by lasso, box or search.")
-    marked = t.Tuple(help="Samples or rows chosen where those are shown.")
+    selected = traits.Chosen(traits.atoms_on_map, help="Atoms chosen by lasso, box or search.")
+    marked = traits.Chosen(
+        traits.points_on_map, help="Samples or rows chosen where those are shown."
+    )
     site = Site(help="Which of several places is shown; “all” shows all of them together.")
-    show = t.Enum(SHOWN, default_value="atoms", help="What the points are.")
-    color_by = t.Unicode(CLUSTER, help="Column the points are coloured by.")
-    size_by = t.Unicode("energy", help='Column the areas of points go with; "equal" for none.')
+    show = traits.Choice(
+        traits.view_there_is, SHOWN, default_value="atoms", help="What the points are."
+    )
+    color_by = traits.Named(
+        traits.column_of_map, CLUSTER, help="Column the points are coloured by."
+    )
+    size_by = traits.Named(
+        traits.column_of_map,
+        "energy",
+        help='Column the areas of points go with; "equal" for none.',
+    )
+    cone = traits.Named(
+        traits.cone_of_map, "", help="Direction of `cones` whose atoms are joined; “” for none."
+    )
     edges = t.Enum(
         tuple(EDGES), default_value="none", help="What joins the selected points to others."
     )
     search = t.Unicode("", help="Number, label or token; what answers is selected.")
-    layout_by = t.Enum(LAYOUTS, default_value="umap", help="How points are laid out.")
+    layout_by = traits.Choice(
+        traits.layout_of_map, LAYOUTS, default_value="umap", help="How points are laid out."
+    )
     seed = Whole(0, 0, LARGEST_SEED, help="Of the UMAP.")
-    compare = t.Bool(False, help="Whether the second dictionary is shown.")
+    compare = traits.Switch(
+        traits.second_dictionary, False, help="Whether the second dictionary is shown."
+    )
     show_names = t.Bool(True, help="Whether clusters are named on the map.")
     drag = t.Enum(tuple(DRAGS), default_value="pan", help="What dragging the mouse does.")
-    filter = t.Dict(
-        help="Column to what is shown of it: (lowest, highest), or the names of categories; {} is all."
+    filter = traits.Filters(
+        traits.filters_of_columns,
+        help="Column to what is shown of it: (lowest, highest), or the names of categories; {} is all.",
     )
-    difference = t.Tuple(
+    difference = traits.Chosen(
+        traits.range_of_differences,
         help="Lowest and highest difference between two models (0: only the first, 1: only the second) of "
-        "the atoms selected; () for no range."
+        "the atoms selected; () for no range.",
     )
-    view = t.Tuple(help="What is seen: low x, low y, high x, high y; () is the whole map.")
+    view = traits.Chosen(
+        traits.part_of_map,
+        help="What is seen: low x, low y, high x, high y; () is the whole map.",
+    )
     steered = t.Tuple(help="Event: atoms somebody asked to steer with; () in between.")
     compared = t.Tuple(help="Event: atoms somebody asked to compare; () in between.")
 
@@ -203,6 +226,7 @@ class ConceptMap(Panel):
         columns: Mapping[str, Any] | None = None,
         other: Any = None,
         xy: Float[np.ndarray, "n 2"] | None = None,
+        cones: Containment | Mapping[str, Any] | Float[Tensor, "n d_in"] | None = None,
         examples: ExampleStore | None = None,
         catalogue: AtomCatalogue | None = None,
         seed: int = 0,
@@ -225,6 +249,8 @@ class ConceptMap(Panel):
         )
         self._whole, self.sites = self.atlas, self.atlas.sites
         self.n_atoms = self.atlas.n_atoms
+        self.cones = None if cones is None else Cones(cones, self.atlas.dictionary)
+        self.choosing = Choosing(self)
         self._measured = self._falling_back = False
         self.opened_on: int | None = None  # an atom that nobody chose
         super().__init__(seed=seed)
@@ -239,54 +265,6 @@ class ConceptMap(Panel):
     def ready(self) -> bool:
         """Whether what is shown has been measured."""
         return self._measured
-
-    @t.validate("selected")
-    def _atoms_exist(self, proposal: t.Bunch) -> tuple[int, ...]:
-        atoms = dict.fromkeys(proposal["value"])
-        return tuple(or_trait_error(check_atom, atom, self.n_atoms) for atom in atoms)
-
-    @t.validate("marked")
-    def _points_exist(self, proposal: t.Bunch) -> tuple[int, ...]:
-        known = [] if self.show == "atoms" else self.atlas.ids(self.show).tolist()
-        return tuple(or_trait_error(check_points, proposal["value"], self.show, known))
-
-    @t.validate("filter")
-    def _filter_fits(self, proposal: t.Bunch) -> dict[str, Any]:
-        # What a session asks for before anything is measured is looked at when it is.
-        return {
-            str(name): or_trait_error(check_filter, str(name), value, self._columns)
-            for name, value in proposal["value"].items()
-            if value is not None and (self.ready or isinstance(value, list | tuple))
-        }
-
-    @t.validate("view")
-    def _view_fits(self, proposal: t.Bunch) -> tuple[float, ...]:
-        return tuple(or_trait_error(check_view, proposal["value"]))
-
-    @t.validate("difference")
-    def _difference_fits(self, proposal: t.Bunch) -> tuple[float, ...]:
-        return tuple(or_trait_error(check_difference, proposal["value"], self.atlas.difference))
-
-    @t.validate("show")
-    def _view_exists(self, proposal: t.Bunch) -> str:
-        return str(or_trait_error(self.atlas.check_view, proposal["value"]))
-
-    @t.validate("color_by", "size_by")
-    def _column_exists(self, proposal: t.Bunch) -> str:
-        name, value = proposal["trait"].name, str(proposal["value"])
-        if self.ready:  # see the filter
-            or_trait_error(
-                check_column, name, value, self.colours if name == "color_by" else self.sizes
-            )
-        return value
-
-    @t.validate("layout_by")
-    def _layout_exists(self, proposal: t.Bunch) -> str:
-        return str(or_trait_error(check_layout, proposal["value"], self.layouts))
-
-    @t.validate("compare")
-    def _has_other(self, proposal: t.Bunch) -> bool:
-        return bool(or_trait_error(check_compare, proposal["value"], self.atlas.other))
 
     @property
     def _columns(self) -> dict[str, Column]:
@@ -308,7 +286,8 @@ class ConceptMap(Panel):
     @property
     def colours(self) -> tuple[str, ...]:
         """What points can be coloured by."""
-        return tuple(dict.fromkeys((CLUSTER, *self._columns, ATOM)))
+        further = (DIMENSION,) if self.atlas.has_dimension(self.show) else ()
+        return tuple(dict.fromkeys((CLUSTER, *self._columns, *further, ATOM)))
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -319,16 +298,17 @@ class ConceptMap(Panel):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.map = MapFigure(self._clicked, self._enclosed, self._keep, self._between)
+        choosing = self.choosing
+        self.map = MapFigure(choosing.click, choosing.enclose, choosing.keep, choosing.between)
         self.inputs = self._shared_inputs()
         self._under_map = ipw.VBox([self.inputs.widget])
-        self.controls = ConceptMapControls(self)
+        self.controls, self.overlays = ConceptMapControls(self), ConceptOverlays(self)
         self.cards = ConceptDetail(self, lambda atom: self.set_trait("atom", atom))
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
             figure=[*self.map.widgets, self._under_map],
-            detail=self.cards.widgets,
+            detail=(self.overlays.card, *self.cards.widgets),
         )
         self.runs, self.looking = MapRuns(self), Lookups(self)
         t.link((self, "drag"), (self.map.chart, "drag"))
@@ -422,9 +402,13 @@ class ConceptMap(Panel):
     def _take_clusters(self, found: ConceptMapSummary) -> None:
         record = self.record
         if record is not None and record.xy is found.xy:
-            self.record = replace(record, clusters=found.clusters, columns=found.columns)
-            self._recolour()
-            self._draw_detail()
+            columns = {**record.columns, **found.columns}
+            self.record = replace(record, clusters=found.clusters, columns=columns)
+            self._redraw()
+
+    def _redraw(self) -> None:
+        self._recolour()
+        self._draw_detail()
 
     # --- drawing ----------------------------------------------------------------------------------
 
@@ -443,11 +427,14 @@ class ConceptMap(Panel):
         record = self.record
         if record is None:
             return
+        if self.color_by == DIMENSION:
+            self.overlays.measure_dimension(record, self._redraw)
         column = self.column
         self._offer_columns()
-        both = match_facts(record) if self.compare else ""
+        both = f"<p>{escape(match_facts(record))}</p>" if self.compare else ""
         words = words_on(record, column) if self.show_names else []
-        self.map.draw_colours(record, column, words, f"<p>{escape(both)}</p>" if both else "")
+        words = [*self.overlays.words(record), *words]
+        self.map.draw_colours(record, column, words, both + self.overlays.key())
         self._draw_filter()
 
     @property
@@ -510,6 +497,16 @@ class ConceptMap(Panel):
                 self._recolour()
             self._draw_detail()
 
+    @reacts("cone", doing="the cone of {panel.cone}", early=True)
+    def _choose_cone(self) -> None:
+        self.overlays.ask(self._draw_cone)
+
+    def _draw_cone(self) -> None:
+        if self.ready:
+            self._recolour()
+            self.looking.look_up()
+            self.looking.draw()
+
     @reacts("compare", doing="showing the second dictionary")
     def _draw_comparison(self) -> None:
         if self.record is not None:
@@ -531,45 +528,9 @@ class ConceptMap(Panel):
 
     # --- choosing ---------------------------------------------------------------------------------
 
-    def _clicked(self, point: int) -> None:
-        record = self.record
-        if record is None:
-            return
-        with self.guarded("choosing a point"):
-            chosen = int(record.ids[point])
-            if record.show == "atoms":
-                self.atom = chosen
-            else:
-                self.marked = (chosen,)
-
-    def _enclosed(self, points: Int[np.ndarray, " m"], add: bool) -> None:
-        record = self.record
-        if record is None:
-            return
-        with self.guarded("selecting"):
-            before = (self.selected if record.show == "atoms" else self.marked) if add else ()
-            self.select([*before, *record.ids[points].tolist()])
-
-    def _keep(self, name: str, wanted: Any) -> None:
-        """Filter by one column; None shows everything of it again."""
-        with self.guarded(f"filtering by {name}"):
-            self.filter = {**self.filter, name: wanted}
-
-    def _between(self, ends: tuple[float, ...]) -> None:
-        with self.guarded("selecting by difference"):
-            self.difference = ends
-
     @reacts("difference", doing="selecting by difference", early=True)
     def _select_between(self) -> None:
-        """Select the atoms of a range of the histogram; none where the range was taken away."""
-        column = self.atlas.difference
-        if column is None or self.show != "atoms":
-            return
-        low, high = self.difference or (2.0, 2.0)
-        inside = (column.values >= low) & (column.values <= high)
-        self.selected = tuple(np.flatnonzero(inside).tolist())
-        if self.difference and not inside.any():
-            self.say(f"No atom has a difference from {low:.2g} to {high:.2g}.")
+        self.choosing.select_between()
 
     @checked
     def select(self, ids: Sequence[int]) -> None:
@@ -622,21 +583,8 @@ class ConceptMap(Panel):
     @reacts("search", doing="searching", early=True)
     def _search(self) -> None:
         query = self.search.strip()
-        if not query:
-            return
-        if not self.ready:
-            self.say("The atoms are being measured; search again when that is done.")
-            return
-        found = self.atlas.search(query)
-        if not len(found):
-            self.say(f"No atom matches “{query}”. Try a number, a label, or part of a token.")
-            return
-        self.atom = int(found[0])
-        self.selected = tuple(found.tolist())
-        if self.view:
-            self.zoom_to(found.tolist())
-        many = "1 match" if len(found) == 1 else f"{format_count(len(found))} matches"
-        self.say(f"{many} for “{query}”. ‹ › to step, Esc to clear.")
+        if query:
+            self.choosing.search(query)
 
     @checked
     def step(self, by: int) -> None:
@@ -675,8 +623,8 @@ class ConceptMap(Panel):
         with self.guarded("reading labels"):
             self.atlas.forget_labels()
             columns = self.atlas.columns(record.show)
-            if "cluster" in record.columns:
-                columns["cluster"] = record.columns["cluster"]
+            found = (CLUSTER, DIMENSION)  # what is no column of the atlas
+            columns |= {name: record.columns[name] for name in found if name in record.columns}
             self.record = replace(record, columns=columns)
             self._draw_points()
             self._recolour()
@@ -740,6 +688,7 @@ class ConceptMap(Panel):
     def static_chips(self) -> dict[str, str]:
         """Return the facts beside the question in exports, and what the colours and sizes are."""
         facts = {"colour": self.color_by, "size": self.size_by, **self.chips}
+        facts |= {"cone": self.cone} if self.cone else {}
         n = 0 if self.record is None else len(self.record.ids)
         if self._falling_back and n > MOST_IN_FALLBACK:
             facts["drawn"] = f"{format_count(MOST_IN_FALLBACK)} of {format_count(n)}"

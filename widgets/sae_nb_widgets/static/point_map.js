@@ -372,11 +372,21 @@ function render({ model, el }) {
     pen.globalAlpha = 0.6;
     pen.lineWidth = 1.1;
     pen.beginPath();
-    for (let i = 0; i + 3 < lines.length; i += 4) {
+    const widths = model.get("widths");
+    for (let i = 4 * widths.length; i + 3 < lines.length; i += 4) {
       pen.moveTo(placeX(lines[i]), placeY(lines[i + 1]));
       pen.lineTo(placeX(lines[i + 2]), placeY(lines[i + 3]));
     }
     pen.stroke();
+    pen.lineCap = "round";
+    widths.slice(0, lines.length / 4).forEach((wide, k) => {
+      pen.lineWidth = wide;
+      pen.beginPath();
+      pen.moveTo(placeX(lines[4 * k]), placeY(lines[4 * k + 1]));
+      pen.lineTo(placeX(lines[4 * k + 2]), placeY(lines[4 * k + 3]));
+      pen.stroke();
+    });
+    pen.lineWidth = 1.1;
     const side = Math.max(3, 0.8 * model.get("size"));
     for (let i = 0; i + 1 < others.length; i += 2)
       pen.strokeRect(placeX(others[i]) - side / 2, placeY(others[i + 1]) - side / 2, side, side);
@@ -724,7 +734,7 @@ function render({ model, el }) {
   const watcher = new ResizeObserver(resize);
   watcher.observe(stage);
   redrawOn(model, ["xy", "styles", "sizes", "others", "ids"], read);
-  redrawOn(model, ["chosen", "ringed", "lines", "current", "words", "lonely"], readChosen);
+  redrawOn(model, ["chosen", "ringed", "lines", "widths", "current", "words", "lonely"], readChosen);
   redrawOn(model, ["shown", "off"], filter);
   redrawOn(model, ["palette", "size"], () => queue(true));
   redrawOn(model, ["legend", "off", "palette", "bar", "rest"], buildKey);

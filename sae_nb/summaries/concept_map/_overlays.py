@@ -1,0 +1,166 @@
+"""What can be laid over the map: the cones that build named directions, and the dimension around points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.checks import as_tensor, check_matrix, one_of
+from sae_nb.figures import format_number
+from sae_nb.geometry import (
+    Containment,
+    containment,
+    dimension_of_distances,
+    nearest_by_cosine,
+)
+from sae_nb.summaries.concept_map._concept_map import Column
+
+STEPS = (1, 2, 4, 8)
+DIMENSION = "local dimension"
+FEWEST_NEIGHBOURS = 5
+"""Fewer do not say of how many dimensions they are."""
+SAME = 1e-6
+"""Cosine distance below which two points coincide: nothing is known of the dimension there."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Cone:
+    """Which atoms build one direction by adding, and how well beside random directions."""
+
+    name: str
+    atoms: Int[np.ndarray, " m"]
+    """The strongest first."""
+
+    weights: Float[np.ndarray, " m"]
+    """Above zero, of atoms and a direction of length one."""
+
+    steps: tuple[int, ...]
+    r: Float[np.ndarray, " steps"]
+    """Share of the direction's length that so many atoms leave."""
+
+    random_directions: Float[np.ndarray, " steps"]
+    """The mean of random directions and these atoms."""
+
+    random_atoms: Float[np.ndarray, " steps"]
+    """The mean of all directions compared and random atoms."""
+
+    held: bool
+    """Whether it is built better than nineteen of twenty random directions."""
+
+    def place(self, xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " 2"]:
+        """Where its name stands on a map: the mean of its atoms' places, by weight."""
+        if not len(self.atoms):
+            return np.asarray(xy.mean(axis=0))
+        return np.average(xy[self.atoms], axis=0, weights=self.weights)
+
+
+class Cones:
+    """Named directions of a concept map, and the cones that build them, found when first asked for.
+
+    `given` is a `Containment`, a name to direction mapping, or a matrix with a direction a row.
+    """
+
+    def __init__(self, given: Any, dictionary: Float[Tensor, "n_atoms d_in"]) -> None:
+        self._dictionary = dictionary
+        self._found: Containment | None = None
+        self._directions: dict[str, Tensor] = {}
+        if isinstance(given, Containment):
+            self._found, names = given, given.names
+            if given.codes.n_atoms != len(dictionary):
+                raise ValueError(
+                    f"`cones` must be of the {len(dictionary)} atoms of the map, got cones of "
+                    f"{given.codes.n_atoms}. Make them by containment(directions, sae.dictionary)."
+                )
+        else:
+            self._directions = _named(given, dictionary.shape[1])
+            names = tuple(self._directions)
+        self.names: tuple[str, ...] = names
+        if len(set(names)) < len(names) or "" in names:
+            raise ValueError(f"`cones` must have names that differ, got {list(names)[:8]}.")
+
+    def check(self, name: str) -> str:
+        """Return the name of a direction, or "" for none."""
+        return one_of(name, ("", *self.names), name="cone")
+
+    def of(self, name: str) -> Cone:
+        """Return the cone of one direction."""
+        found, i = self._containment(), self.names.index(name)
+        row = found.codes[i]
+        order = row.values.double().argsort(descending=True)
+        return Cone(
+            name=name,
+            atoms=row.atoms[order].cpu().numpy(),
+            weights=row.values[order].double().cpu().numpy(),
+            steps=found.steps,
+            r=found.r[i],
+            random_directions=found.random_directions.mean(axis=0),
+            random_atoms=found.random_atoms.mean(axis=0),
+            held=bool(found.held[i]),
+        )
+
+    def _containment(self) -> Containment:
+        if self._found is None:
+            steps = tuple(s for s in STEPS if s <= len(self._dictionary))
+            directions = torch.stack(list(self._directions.values()))
+            names = list(self._directions)
+            self._found = containment(directions, self._dictionary, steps, names=names)
+        return self._found
+
+
+def _named(given: Any, d_in: int) -> dict[str, Float[Tensor, " d_in"]]:
+    """Directions by name, each as long as an atom; a matrix names its rows by number."""
+    if not isinstance(given, Mapping):
+        rows = check_matrix(given, name="cones", d_in=d_in)
+        given = dict(enumerate(rows))
+    named = {}
+    for name, direction in given.items():
+        row = as_tensor(direction, name=f"cones[{name!r}]")
+        if row.shape != (d_in,):
+            raise ValueError(
+                f"`cones[{name!r}]` must be a direction of width {d_in}, got shape {tuple(row.shape)}."
+            )
+        named[str(name)] = row.detach().cpu().float()
+    if not named:
+        raise ValueError("`cones` must name a direction, got none. Leave it out.")
+    check_matrix(torch.stack(list(named.values())), name="cones")
+    return named
+
+
+# -------------------------------------------------------------------------------------------------
+# The dimension around each point, of its nearest neighbours by cosine.
+
+
+def dimension_column(
+    x: Float[Tensor, "n d"], distances: Float[np.ndarray, "n k"], what: str, seed: int
+) -> Column:
+    """Return the dimension of the unit rows around each point, with that of random directions said.
+
+    `distances` are the cosine distances 1 − cos to the nearest of `x`; of unit rows the Euclidean distance is
+    √(2 (1 − cos)). A point that coincides with another has none.
+    """
+    values = _dimensions(distances)
+    rng = np.random.default_rng(
+        seed
+    )  # not torch's: it may have drawn the very atoms from this seed
+    strangers = torch.from_numpy(rng.standard_normal(tuple(x.shape)).astype(np.float32))
+    control = _dimensions(nearest_by_cosine(strangers, distances.shape[1])[1])
+    here, there = (
+        format_number(float(np.nanmedian(some)) if np.isfinite(some).any() else np.nan, digits=2)
+        for some in (values, control)
+    )
+    meaning = (
+        f"directions that the nearest {what} spread into (median {here}; random {what} {there})"
+    )
+    return Column(DIMENSION, meaning, values, log=True)
+
+
+def _dimensions(distances: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " n"]:
+    chords = torch.from_numpy(distances).double().mul(2).sqrt()
+    values = dimension_of_distances(chords).numpy()
+    return np.where(distances[:, 0] > SAME, values, np.nan)

@@ -1,0 +1,79 @@
+"""What choosing points does: a click, a lasso, an entry of the key, a histogram, a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from sae_nb.figures import format_count
+
+
+class Choosing:
+    """Makes what somebody does on the map of `panel` a value of its traits."""
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+
+    def click(self, point: int) -> None:
+        """Show an atom, or mark a sample or row."""
+        panel, record = self._panel, self._panel.record
+        if record is None:
+            return
+        with panel.guarded("choosing a point"):
+            chosen = int(record.ids[point])
+            if record.show == "atoms":
+                panel.atom = chosen
+            else:
+                panel.marked = (chosen,)
+
+    def enclose(self, points: Int[np.ndarray, " m"], add: bool) -> None:
+        """Select what a lasso encloses, besides what is selected or in its place."""
+        panel, record = self._panel, self._panel.record
+        if record is None:
+            return
+        with panel.guarded("selecting"):
+            before = (panel.selected if record.show == "atoms" else panel.marked) if add else ()
+            panel.select([*before, *record.ids[points].tolist()])
+
+    def keep(self, name: str, wanted: Any) -> None:
+        """Filter by one column; None shows everything of it again."""
+        panel = self._panel
+        with panel.guarded(f"filtering by {name}"):
+            panel.filter = {**panel.filter, name: wanted}
+
+    def between(self, ends: Sequence[float]) -> None:
+        """Select the atoms of a range of differences."""
+        with self._panel.guarded("selecting by difference"):
+            self._panel.difference = tuple(ends)
+
+    def select_between(self) -> None:
+        """Select the atoms of the range that is set; none where it was taken away."""
+        panel = self._panel
+        column = panel.atlas.difference
+        if column is None or panel.show != "atoms":
+            return
+        low, high = panel.difference or (2.0, 2.0)
+        inside = (column.values >= low) & (column.values <= high)
+        panel.selected = tuple(np.flatnonzero(inside).tolist())
+        if panel.difference and not inside.any():
+            panel.say(f"No atom has a difference from {low:.2g} to {high:.2g}.")
+
+    def search(self, query: str) -> None:
+        """Select what answers to a number, a label or a token."""
+        panel = self._panel
+        if not panel.ready:
+            panel.say("The atoms are being measured; search again when that is done.")
+            return
+        found = panel.atlas.search(query)
+        if not len(found):
+            panel.say(f"No atom matches “{query}”. Try a number, a label, or part of a token.")
+            return
+        panel.atom = int(found[0])
+        panel.selected = tuple(found.tolist())
+        if panel.view:
+            panel.zoom_to(found.tolist())
+        many = "1 match" if len(found) == 1 else f"{format_count(len(found))} matches"
+        panel.say(f"{many} for “{query}”. ‹ › to step, Esc to clear.")
