@@ -88,7 +88,7 @@ class ConceptOverlays:
             [f"{s} atom" if s == 1 else f"{s} atoms" for s in cone.steps],
             cone.r.tolist(),
             notes=[
-                f"{format_percent(here)} ({format_percent(there)})"
+                f"{_percent(here)} ({_percent(there)})"
                 for here, there in zip(cone.r.tolist(), cone.random_directions.tolist())
             ],
             control=cone.random_directions.tolist(),
@@ -142,8 +142,8 @@ class ConceptOverlays:
         s = format_count(cone.steps[-1])
         return (
             f"“{cone.name}” is built of {', '.join(most)}{rest}, and "
-            f"{format_percent(float(cone.r[-1]))} of it is left; of random directions "
-            f"{format_percent(float(cone.random_directions[-1]))}.{verdict}",
+            f"{_percent(cone.r[-1])} of it is left; of random directions "
+            f"{_percent(cone.random_directions[-1])}.{verdict}",
             f"r({s}), the share of the length that the best {s} atoms leave, found greedily: "
             f"{format_number(float(cone.r[-1]))}; random directions "
             f"{format_number(float(cone.random_directions[-1]))}, random atoms "
@@ -166,3 +166,8 @@ class ConceptOverlays:
 
         work = partial(panel.atlas.dimension, record.show)
         panel.run_async(work, take, doing="measuring the local dimension", channel="dimension")
+
+
+def _percent(share: float) -> str:
+    """A share in whole percent: what is left of a direction is an upper bound anyway."""
+    return format_percent(round(float(share), 2))
