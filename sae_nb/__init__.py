@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         figures as figures,
         geometry as geometry,
         interop as interop,
+        labelling as labelling,
         minkowski as minkowski,
         models as models,
         pretrained as pretrained,
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
         which_sae as which_sae,
     )
     from sae_nb.interop import published as published
+    from sae_nb.labelling import labels as labels
     from sae_nb.models import (
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,

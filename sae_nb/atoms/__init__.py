@@ -9,6 +9,7 @@ from sae_nb._lazy import door
 if TYPE_CHECKING:
     from sae_nb.atoms._atom import AtomSummary as AtomSummary, summarise_atom as summarise_atom
     from sae_nb.atoms._catalogue import AtomCatalogue as AtomCatalogue
+    from sae_nb.atoms._evidence import LabelEvidence as LabelEvidence
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # for the other rooms
         Words as Words,
         directions_of as directions_of,
     )
+    from sae_nb.atoms._evidence import Badge as Badge, By as By, badge as badge
     from sae_nb.atoms._examples import (
         BANDS as BANDS,
         TOKENS_AFTER as TOKENS_AFTER,

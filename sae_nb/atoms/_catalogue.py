@@ -21,6 +21,7 @@ from sae_nb.codes import SparseCodes
 
 if TYPE_CHECKING:
     from sae_nb.atoms._atom import AtomSummary, Histogram
+    from sae_nb.atoms._evidence import LabelEvidence
     from sae_nb.atoms._examples import Band
 
 
@@ -210,6 +211,10 @@ class Labels(Mapping[int, str]):
         source = labels if isinstance(labels, Labels) else None
         note = source.note if source else lambda _: ""
         self._entries: Words = {int(i): (str(x), note(i)) for i, x in (labels or {}).items()}
+        # Of any mapping that knows some: what was read from a file is no `Labels`.
+        measured = getattr(labels, "evidence", lambda _: None)
+        found = {i: measured(i) for i in self._entries}
+        self._evidence = {i: (self._entries[i][0], one) for i, one in found.items() if one}
         self._stars: set[int] = set(source.starred) if source else set()
         self._callbacks: list[Callable[[], Callable[[], None] | None]] = []
 
@@ -229,6 +234,11 @@ class Labels(Mapping[int, str]):
     def note(self, atom: int) -> str:
         """Return the note on an atom; empty where it has none."""
         return self._entries.get(atom, ("", ""))[1]
+
+    def evidence(self, atom: int) -> LabelEvidence | None:
+        """Return what was measured of an atom's label; None where nothing, or the label was changed."""
+        text, found = self._evidence.get(atom, ("", None))
+        return found if text == self.label(atom) else None
 
     @property
     def starred(self) -> tuple[int, ...]:

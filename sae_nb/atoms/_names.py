@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from sae_nb.atoms._catalogue import AtomCatalogue, Labels
+from sae_nb.atoms._evidence import Badge, badge
 from sae_nb.atoms._words import MIXED, Captions
 from sae_nb.figures import format_count, format_percent
 
@@ -39,6 +40,9 @@ class AtomCard:
     examples: tuple[Example, ...]
     max_strength: float
     """The strongest firings, at most one per sample; the largest |z| of all."""
+
+    badge: Badge | None = None
+    """What was measured of the label, in a few words; None where nothing was."""
 
 
 class AtomNames:
@@ -165,7 +169,12 @@ class AtomNames:
             fires=self.fires(atom),
             examples=self.examples(atom),
             max_strength=float(catalogue.max_strength[atom]) if catalogue else 0.0,
+            badge=self.badge(atom),
         )
+
+    def badge(self, atom: int) -> Badge | None:
+        """Return what was measured of the label that an atom shows, as a badge."""
+        return badge(self.labels.evidence(atom))
 
     def _source(self, atom: int) -> str:
         if self.labels.label(atom):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sae_nb.atoms import Labels, Words
+from sae_nb.atoms import LabelEvidence, Labels, Words
 from sae_nb.checks import check_path
 from sae_nb.files import (
     SaeIdentity,
@@ -93,6 +93,10 @@ class Annotations(Labels):
     def note(self, atom: int) -> str:
         """Return the note on an atom; empty where it has none."""
         return self._entries[atom][1] if atom in self._entries else self.given.note(atom)
+
+    def evidence(self, atom: int) -> LabelEvidence | None:
+        """Return what was measured of an atom's label; None where nothing, or somebody wrote another."""
+        return self.given.evidence(atom) if self.label(atom) == self.given.label(atom) else None
 
     @property
     def written(self) -> Words:

@@ -456,6 +456,8 @@ RECIPES: dict[str, Make] = {
     "interop.read_overcomplete": _written("overcomplete"),
     "interop.write_saelens": _on(sae="sae", folder="folder"),
     "interop.write_neuronpedia": lambda kit: {"sae": kit.gpt_sae, "acts": kit.gpt_acts, "folder": kit.folder},
+    "labelling.AtomLabels": lambda kit: {"entries": {1: sn.labelling.AtomLabel(atom=1, text="a")}},
+    "labelling.labels": lambda kit: {"file_or_source": {"1": "a"}, "sae": kit.sae},
     "kernels.nested_squared_error": lambda kit: {
         "codes": kit.codes, "dictionary": kit.dictionary, "bias": None, "target": kit.x, "widths": (4, N_ATOMS)},
     "kernels.squared_error": lambda kit: {

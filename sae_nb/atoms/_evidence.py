@@ -1,0 +1,101 @@
+"""LabelEvidence: how far a label may be trusted, and the badge that says so wherever the label stands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+By = Literal["rule", "attribute", "words", "judge", ""]
+Standing = Literal["holds", "open", "fails"]
+
+_HOW: dict[By, str] = {
+    "rule": "The label is a rule, applied to the letter.",
+    "attribute": "The label is an attribute of the data, known for every row.",
+    "words": "Without a judge the label was looked for by its words alone: a low score says little "
+    "against a label that names no word of the text.",
+    "judge": "A language model read the label and said where the atom fires.",
+    "": "",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelEvidence:
+    """What was measured of one label: whether it says where its atom fires, and whether the atom returns.
+
+    Example
+    -------
+    >>> found = LabelEvidence(by="rule", detection=0.9, control=0.55, n=40, returns=2, n_sisters=3)
+    >>> badge(found).text
+    'detects 0.90 · another’s 0.55 · returns 2 of 3'
+    """
+
+    by: By = ""
+    """Who guessed from the label: its rule, an attribute of the data, its words, or a judge."""
+
+    detection: float = math.nan
+    """Balanced accuracy: is this a window in which the atom fires? ½ by chance; NaN where nobody asked."""
+
+    control: float = math.nan
+    """The same windows, guessed from labels of other atoms, mean."""
+
+    n: int = 0
+    """Windows, about half of them firing; none was seen by the one who wrote a label here."""
+
+    returns: int | None = None
+    n_sisters: int = 0
+    """In how many trainings from other seeds an atom of the same direction is found, and of how many."""
+
+    why: str = ""
+    """Why there is no detection score, where there is none."""
+
+    @property
+    def standing(self) -> Standing:
+        """Whether the label beats another atom's by two standard errors: "holds", "open" or "fails".
+
+        A balanced accuracy over n windows has a standard error of at most 1 / (2√n).
+        """
+        if not math.isfinite(self.detection) or not self.n:
+            return "open"
+        least = self.control if math.isfinite(self.control) else 0.5
+        if self.detection - max(least, 0.5) > 1 / math.sqrt(self.n):
+            return "holds"
+        return "open" if self.by == "words" else "fails"
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """A badge, ready to be drawn: its words, the sentences behind them, how the label stands."""
+
+    text: str
+    title: str
+    standing: Standing
+
+
+def badge(evidence: LabelEvidence | None) -> Badge | None:
+    """Return the badge of a label; None where nothing was measured."""
+    if evidence is None:
+        return None
+    parts, said = [], []
+    if math.isfinite(evidence.detection):
+        by_words = "by words " * (evidence.by == "words")
+        parts.append(f"detects {by_words}{evidence.detection:.2f}")
+        said.append(
+            f"From the label, {100 * evidence.detection:.0f} % of {evidence.n} windows were sorted rightly "
+            "into those where the atom fires and those where it does not (both kinds count alike; 50 % by "
+            "chance)."
+        )
+    if math.isfinite(evidence.control):
+        parts.append(f"another’s {evidence.control:.2f}")
+        said.append(f"Labels of other atoms: {100 * evidence.control:.0f} %.")
+    if not math.isfinite(evidence.detection):
+        parts.append("not scored")
+        said.append(evidence.why)
+    if evidence.returns is not None:
+        parts.append(f"returns {evidence.returns} of {evidence.n_sisters}")
+        said.append(
+            f"An atom of this direction is in {evidence.returns} of {evidence.n_sisters} trainings from other "
+            "seeds."
+        )
+    said.append(_HOW[evidence.by])
+    return Badge(" · ".join(parts), " ".join(filter(None, said)), evidence.standing)

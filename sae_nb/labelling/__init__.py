@@ -1,0 +1,13 @@
+"""Labels of atoms, each with its evidence: read from other people's files, or written, and judged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.labelling._reading import labels as labels
+    from sae_nb.labelling._records import AtomLabel as AtomLabel, AtomLabels as AtomLabels
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,75 @@
+"""The file of labels beside an SAE: sealed, of one SAE, replaced as a whole by every write."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sae_nb.files import check_seal, json_object, sealed, write_json
+from sae_nb.labelling._records import AtomLabels, from_json, to_json
+
+FILE = "labels.json"
+KIND = "atom labels"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What a file of labels holds."""
+
+    labels: AtomLabels
+    sae: Mapping[str, Any]
+    """The identity of the SAE."""
+
+    made: Mapping[str, Any] = field(default_factory=dict)
+    """With what they were made and judged: another run with the same goes on from here."""
+
+
+def write_kept(path: Path, kept: Kept) -> None:
+    """Write a file of labels."""
+    labels = kept.labels
+    content = {
+        "kind": KIND,
+        "version": VERSION,
+        "sae": dict(kept.sae),
+        "made": dict(kept.made),
+        "n_atoms": labels.n_atoms,
+        "model": labels.model,
+        "place": labels.place,
+        "floor": labels.floor if math.isfinite(labels.floor) else None,
+        "counts": dict(labels.counts),
+        "atoms": {str(atom): to_json(entry) for atom, entry in labels.entries.items()},
+    }
+    write_json(path, sealed(content))
+
+
+def read_kept(path: Path) -> Kept:
+    """Read a file of labels that `write_kept` wrote."""
+    content = json_object(path)
+    if content.get("kind") != KIND or content.get("version") != VERSION:
+        raise ValueError(
+            f"{str(path)!r} must be a file of {KIND}, version {VERSION}, and is something else. Move it away, "
+            "or pass another path."
+        )
+    content = check_seal(path, content)
+    try:
+        entries = {int(a): from_json(int(a), said) for a, said in content["atoms"].items()}
+        floor = content["floor"]
+        labels = AtomLabels(
+            entries=dict(sorted(entries.items())),
+            n_atoms=content["n_atoms"],
+            model=str(content["model"]),
+            place=str(content["place"]),
+            path=str(path),
+            floor=math.nan if floor is None else float(floor),
+            counts={str(name): int(n) for name, n in content["counts"].items()},
+        )
+        return Kept(labels=labels, sae=dict(content["sae"]), made=dict(content["made"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{str(path)!r} must hold labels by atom, and does not ({error!r}). Put back a copy, or move it "
+            "away to start anew."
+        ) from error
