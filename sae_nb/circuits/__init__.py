@@ -9,6 +9,11 @@ from sae_nb._lazy import door
 if TYPE_CHECKING:
     from sae_nb.circuits._attributing import attribution_graph as attribution_graph
     from sae_nb.circuits._decomposing import Decomposition as Decomposition
+    from sae_nb.circuits._dissociating import (
+        Dissociation as Dissociation,
+        Task as Task,
+        dissociate as dissociate,
+    )
     from sae_nb.circuits._faithfulness import Faithfulness as Faithfulness, Flow as Flow
     from sae_nb.circuits._files import load_graph as load_graph
     from sae_nb.circuits._graph import AttributionGraph as AttributionGraph

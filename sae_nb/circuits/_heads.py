@@ -209,7 +209,7 @@ def _ablated(run: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"
     values = []
     for place, mean in zip(run.places, means, strict=True):
         for parts in blocks(run.n_parts(mean)):
-            edit = Intervention(place, _at_mean(range(len(parts)), parts, mean, run.n_parts(mean)))
+            edit = Intervention(place, at_mean(range(len(parts)), parts, mean, run.n_parts(mean)))
             values.append(-run.changes(len(parts), [edit]))
     return torch.cat(values).reshape(len(means), -1)
 
@@ -250,7 +250,7 @@ def _contextual(run: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers par
         for parts in blocks(run.n_parts(mean)):
             m = len(parts)
             rest, part = list(range(2, 2 + m)), list(range(2 + m, 2 + 2 * m))
-            edits = [Intervention(place, _at_mean(rest, parts, mean, run.n_parts(mean)))]
+            edits = [Intervention(place, at_mean(rest, parts, mean, run.n_parts(mean)))]
             # A neuron writes through the projection of its own MLP, which is linear.
             first = i + 1 if run.part == "neuron" else i
             for layer in range(first, run.model.n_layers or 0):
@@ -282,7 +282,7 @@ def _split(
     ]
 
 
-def _at_mean(
+def at_mean(
     rows: Sequence[int], parts: Sequence[int], mean: Float[Tensor, " d"], n_parts: int
 ) -> Callable[[Tensor, RunState], Tensor]:
     """Exchange one part for its mean in each of some rows."""

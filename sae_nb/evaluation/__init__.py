@@ -191,6 +191,7 @@ if TYPE_CHECKING:  # for the other rooms
         Outcome as Outcome,
         Target as Target,
         answer_of as answer_of,
+        index_of as index_of,
         largest_cosine as largest_cosine,
         outcome_index as outcome_index,
         outcome_name as outcome_name,

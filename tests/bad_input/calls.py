@@ -115,6 +115,12 @@ class Kit:
         return sn.circuits.attribution_graph(self.gpt, saes, self.texts[0], max_nodes=0)
 
     @cached_property
+    def doable(self) -> sn.circuits.Task:
+        """A task of answers that the model gives."""
+        tops = [int(self.gpt(text)[0, -1].argmax()) for text in self.texts * 2]
+        return sn.circuits.Task(inputs=self.texts * 2, answers=tops)
+
+    @cached_property
     def circuit(self) -> Any:
         made = _panel("CircuitPanel")(self.graph)
         made.group([2], "two")
@@ -329,6 +335,9 @@ RECIPES: dict[str, Make] = {
         "prompts": ["She sat", "He sat", "It sat"], "min_share": 0.5},
     "circuits.interaction_basis": lambda kit: {
         "model": sn.load_model("tiny-modular"), "inputs": ["3 + 5 =", "40 + 20 ="], "hook_points": ["attn_out.0"]},
+    "circuits.Task": lambda kit: {"inputs": kit.texts * 2, "answers": [5] * 4, "wrong": [6] * 4},
+    "circuits.dissociate": lambda kit: {
+        "model": kit.gpt, "task_a": kit.doable, "task_b": kit.doable, "n_random": 1, "n_bootstrap": 20},
     "circuits.known_circuit": lambda kit: {"model": sn.load_model("tiny-induction"), "n": 2},
     "circuits.AtomTarget": lambda kit: {"hook_point": "mlp_out.1", "position": 1, "atom": 2},
     "classical.Classical": _sae_made(method="PCA"),
