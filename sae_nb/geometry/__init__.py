@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.geometry._classes import (
+        ClassGeometry as ClassGeometry,
+        class_geometry as class_geometry,
+    )
     from sae_nb.geometry._cones import Containment as Containment, containment as containment
     from sae_nb.geometry._dimension import (
+        Dimensions as Dimensions,
+        dimensions as dimensions,
         direction_dimension as direction_dimension,
         effective_rank as effective_rank,
-        feature_split_stability as feature_split_stability,
         local_dimensions as local_dimensions,
         participation_ratio as participation_ratio,
         stable_rank as stable_rank,
@@ -30,6 +35,10 @@ if TYPE_CHECKING:
         manifold_capture as manifold_capture,
     )
     from sae_nb.geometry._receptive_fields import Regime as Regime
+    from sae_nb.geometry._stability import (
+        GeometricStability as GeometricStability,
+        geometric_stability as geometric_stability,
+    )
     from sae_nb.geometry._structure import (
         nested_directions as nested_directions,
         nested_fraction as nested_fraction,

@@ -1,13 +1,19 @@
-"""How many directions rows use: effective ranks, local dimensions, neighbours, trees, halves."""
+"""How many directions rows use: effective ranks, local dimensions, neighbours, trees, all at once."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_matrix, checked
+from sae_nb.checks import between, check_count, check_matrix, checked, one_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 # -------------------------------------------------------------------------------------------------
 # Effective ranks: how many directions rows use, counted in three ways.
@@ -295,75 +301,110 @@ def _tree_length(distance: Float[np.ndarray, "n n"], chosen: np.ndarray) -> floa
 
 
 # -------------------------------------------------------------------------------------------------
-# Is a geometry in all coordinates, or in a few? Two halves of the coordinates, their distances compared.
-# ρ = mean over splits of Spearman(RDM(X_A), RDM(X_B)), RDM the cosine distances of all pairs of rows.
+# All of them at once, with what each counts and how many rows it had.
+
+SPECTRUM_ROWS, NEIGHBOUR_ROWS, TREE_ROWS = 10, 2000, 400
+"""Rows per direction below which a spectrum is biased (ours); most rows of neighbours and of a tree."""
+
+SHARE = 0.9
+"""Of the variance, for which principal components are counted."""
 
 
-MOST_ROWS = 1600
-"""Rows compared pair by pair, drawn at random from more."""
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
+class Dimensions:
+    """How many directions rows use, by every measure; made by `dimensions`."""
+
+    table: DataFrame
+    """A measure per row: measure, dimension, counts (what of), centred (or None where it does not matter),
+    n (rows it had), warning (empty where there are rows enough)."""
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{row.measure} {row.dimension:.1f}" for row in self.table.itertuples())
+        warned = int((self.table.warning != "").sum())
+        return f"Dimensions({found}{f'; {warned} with too few rows' if warned else ''})"
+
+    @checked
+    def __getitem__(self, measure: str) -> float:
+        """Return the dimension by one measure."""
+        names = self.table["measure"].tolist()
+        return float(
+            self.table["dimension"].iloc[names.index(one_of(measure, names, name="measure"))]
+        )
 
 
 @checked
 @torch.no_grad()
-def feature_split_stability(
-    x: Float[Tensor, "n d_in"], *, n_splits: int = 30, seed: int = 0
-) -> float:
-    """How alike the distances are that two random halves of the coordinates give.
+def dimensions(x: Float[Tensor, "n d_in"], *, seed: int = 0) -> Dimensions:
+    """Count the directions that rows use in every way, in one table.
 
-    1 if every half gives the same geometry, 0 for coordinates that share nothing. Rows, not
-    coordinates, must not be split: distances of two different sets of rows have no common pairs.
+    Spectra count directions that share variance, wherever rows lie in them; neighbours count how rows fill
+    their surroundings, so that a Swiss roll has three of the first and two of the second. A warning says
+    where there are too few rows: fewer than ten per direction for a spectrum, which is then biased low; for
+    neighbours a dimension above 2 log₁₀ n, more than n rows can show (Eckmann and Ruelle 1992).
 
     Parameters
     ----------
     x
-        Rows, with four coordinates or more; 1600 of them are looked at.
+        Rows, at least 40 of them distinct, none of them zero. Neighbours are looked for among 2000, the tree
+        grows on 400.
+    seed
+        Of the rows that these look at.
 
     Raises
     ------
-    TypeError, ValueError: If there are fewer than three rows or four coordinates, or a half of them is zero
-        in a row.
+    TypeError, ValueError: If the rows are not a finite matrix, all alike, or fewer than 40 distinct.
 
     Source
     ------
-    Shesha's feature split (shesha-geometry 0.2.22), the one of its splits whose pairs correspond.
+    Of each measure, in the function of its name; Levina and Bickel's is averaged as MacKay and Ghahramani
+    do, over inverses.
 
     Example
     -------
-    >>> draws = torch.Generator().manual_seed(0)
-    >>> low_rank = torch.randn(80, 3, generator=draws) @ torch.randn(3, 200, generator=draws)
-    >>> feature_split_stability(low_rank, n_splits=5) > 0.9
-    True
+    >>> flat = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0)) @ torch.eye(2, 10)
+    >>> found = dimensions(flat)
+    >>> round(found["effective rank"]), round(found["two nearest neighbours"])
+    (2, 2)
     """
-    from scipy.stats import spearmanr
-
     rows = check_matrix(x).double()
-    n_splits = check_count(n_splits, name="n_splits")
-    generator = torch.Generator().manual_seed(seed)
-    if len(rows) > MOST_ROWS:
-        rows = rows[torch.randperm(len(rows), generator=generator)[:MOST_ROWS]]
-    n, d = rows.shape
-    if n < 3 or d < 4:
-        raise ValueError(
-            f"`x` must have three rows and four coordinates at least, got {n} and {d}."
-        )
-    upper = torch.triu_indices(n, n, offset=1)
-    correlations = []
-    for _ in range(n_splits):
-        order = torch.randperm(d, generator=generator)
-        halves = (
-            _distances(rows[:, part])[tuple(upper)].numpy()
-            for part in (order[: d // 2], order[d // 2 :])
-        )
-        correlations.append(float(spearmanr(*halves).statistic))
-    return float(np.mean(correlations))
+    distinct = len(torch.unique(rows, dim=0))
+    if distinct < 40:
+        raise ValueError(f"`x` must have at least 40 distinct rows, got {distinct}.")
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    near, tree = (rows[order[:most].sort().values] for most in (NEIGHBOUR_ROWS, TREE_ROWS))
+    centred = rows - rows.mean(dim=0)
+    eigenvalues = torch.linalg.eigvalsh(covariance(rows)).flip(0).clamp_min(0)
+    enough = int((eigenvalues.cumsum(0) < SHARE * eigenvalues.sum()).sum()) + 1
+    spectra = [
+        ("effective rank", effective_rank(centred), "variance", True),
+        ("participation ratio", participation_ratio(rows), "variance", True),
+        (f"components for {SHARE:.0%}", float(enough), "variance", True),
+        ("stable rank", stable_rank(rows), "squared length", False),
+        ("direction dimension", direction_dimension(rows), "directions", False),
+    ]
+    local = float(1 / (1 / local_dimensions(near)).mean())
+    neighbours = [
+        ("two nearest neighbours", two_nn_dimension(near), near),
+        ("Levina–Bickel", local, near),
+        ("tree", tree_dimension(tree, seed=seed), tree),
+    ]
+    return Dimensions(table=_table(spectra, neighbours, len(rows)))
 
 
-def _distances(x: Tensor) -> Tensor:
-    norms = x.norm(dim=1, keepdim=True)
-    if bool((norms == 0).any()):
-        raise ValueError(
-            "`x` must have no row that is zero in half of its coordinates: it has no direction there. "
-            "Leave such rows out."
-        )
-    unit = x / norms
-    return 1 - unit @ unit.T
+def _table(
+    spectra: list[tuple[str, float, str, bool]], neighbours: list[tuple[str, float, Tensor]], n: int
+) -> DataFrame:
+    import pandas as pd
+
+    lines: list[dict[str, Any]] = []
+    for measure, value, counts, centred in spectra:
+        few = f"biased low: {n} rows are fewer than {SPECTRUM_ROWS} per direction"
+        warning = few if n < SPECTRUM_ROWS * value else ""
+        lines.append({"measure": measure, "dimension": value, "counts": counts, "centred": centred})
+        lines[-1] |= {"n": n, "warning": warning}
+    for measure, value, used in neighbours:
+        most = 2 * np.log10(len(used))
+        few = f"{len(used)} rows can show at most {most:.1f}"
+        lines.append({"measure": measure, "dimension": value, "counts": "neighbours"})
+        lines[-1] |= {"centred": None, "n": len(used), "warning": few if value > most else ""}
+    return pd.DataFrame(lines)

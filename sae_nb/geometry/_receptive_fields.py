@@ -59,8 +59,8 @@ def measured(
     """All numbers of one manifold, by the names of the record."""
     own = _own(one, z)
     weights = z[one.on][:, own].toarray()
-    fields = _receptive_fields(np.abs(weights), one)
-    spread = _median(fields) if len(own) else float("nan")
+    none = float("nan")
+    spread = _median(_receptive_fields(np.abs(weights), one)) if len(own) else none
     width = spread / _half_axis(one)
     most = max(1, int(fitted.sum()) // 10)
     own_r2 = _r2(z[:, own[:most]].toarray(), one.target, fitted) if len(own) else 0.0

@@ -442,6 +442,8 @@ RECIPES: dict[str, Make] = {
     "geometry.cluster_points": _on(xy="xy"),
     "geometry.containment": lambda kit: {"directions": kit.x[:3], "dictionary": kit.x[3:9], "steps": (1, 2)},
     "geometry.mean_cosines": lambda kit: {"x": kit.x, "clusters": np.arange(ROWS) % 3},
+    "geometry.class_geometry": lambda kit: {"x": kit.x, "labels": torch.arange(ROWS) % 3},
+    "geometry.geometric_stability": lambda kit: {"x": kit.x, "labels": torch.arange(ROWS) % 3, "other": kit.x},
     "geometry.manifold_capture": lambda kit: {"codes": kit.codes, "manifolds": kit.planted, "n_atoms": 4},
     "geometry.UmapProcess": lambda kit: {
         "x": kit.x, "settings": kit.settings, "file": Path("layout")},
