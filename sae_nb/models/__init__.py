@@ -87,3 +87,7 @@ if TYPE_CHECKING:  # for the other rooms
         Rows as Rows,
         all_sums as all_sums,
     )
+    from sae_nb.models.recipes.known_circuits import (
+        CIRCUIT_RECIPES as CIRCUIT_RECIPES,
+        train_circuit as train_circuit,
+    )

@@ -71,7 +71,7 @@ class CircuitRecipe:
         check_recipe(self, "steps", "rows", "warmup_steps", "log_every")
 
 
-RECIPES = {
+CIRCUIT_RECIPES = {
     recipe.name: recipe
     for recipe in (
         CircuitRecipe(name="tiny-induction", n_blocks=2, steps=400, rows=48, decay_steps=150),
@@ -182,7 +182,7 @@ def accuracy(model: Any, rows: Rows) -> float:
     return float((found == rows.targets)[asked].float().mean())
 
 
-def train_one(recipe: CircuitRecipe, out: Path, *, resume: bool = False) -> dict[str, Any]:
+def train_circuit(recipe: CircuitRecipe, out: Path, *, resume: bool = False) -> dict[str, Any]:
     """Train one model and write it, its tokenizer, card and checkpoint below a folder."""
     training, judged = CircuitTraining(recipe), judged_rows(recipe)
 
@@ -283,16 +283,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for everything written")
     parser.add_argument(
-        "--only", choices=sorted(RECIPES), help="one model; without it, all of them"
+        "--only", choices=sorted(CIRCUIT_RECIPES), help="one model; without it, all of them"
     )
     parser.add_argument("--seed", type=int)
     parser.add_argument("--resume", action="store_true", help="continue what --out holds")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    for recipe in [RECIPES[given.only]] if given.only else RECIPES.values():
+    for recipe in [CIRCUIT_RECIPES[given.only]] if given.only else CIRCUIT_RECIPES.values():
         if given.seed is not None:
             recipe = replace(recipe, seed=given.seed)
-        train_one(recipe, given.out, resume=given.resume)
+        train_circuit(recipe, given.out, resume=given.resume)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ import torch
 
 from sae_nb.models.recipes._tasks import NOT_ASKED, TASKS, Rows, new_tokenizer
 from sae_nb.models.recipes.known_circuits import (
-    RECIPES,
+    CIRCUIT_RECIPES,
     CircuitRecipe,
     CircuitTraining,
     rows_at,
-    train_one,
+    train_circuit,
 )
 
 RECIPE = CircuitRecipe(
@@ -28,7 +28,7 @@ def rows(name: str, n: int = 50, *, held_out: bool = False) -> Rows:
 
 def test_a_killed_run_continues_bit_exactly(tmp_path, monkeypatch) -> None:
     """Killed between checkpoints and called again, the file is that of a whole run."""
-    train_one(RECIPE, tmp_path / "whole")
+    train_circuit(RECIPE, tmp_path / "whole")
     advance = CircuitTraining.advance
 
     def killed(self, batch):
@@ -39,8 +39,8 @@ def test_a_killed_run_continues_bit_exactly(tmp_path, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(CircuitTraining, "advance", killed)
         with pytest.raises(KeyboardInterrupt):
-            train_one(RECIPE, tmp_path / "killed")
-    train_one(RECIPE, tmp_path / "killed", resume=True)
+            train_circuit(RECIPE, tmp_path / "killed")
+    train_circuit(RECIPE, tmp_path / "killed", resume=True)
     file = "tiny-induction/model.safetensors"
     assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
 
@@ -55,7 +55,7 @@ def test_mlps_without_neurons_stay_zero() -> None:
         assert not block.mlp.c_proj.bias.any()
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES))
+@pytest.mark.parametrize("name", sorted(CIRCUIT_RECIPES))
 def test_rows_are_texts_that_people_can_type(name) -> None:
     """Every word has a token of its own; the start comes first, and something is asked."""
     task, drawn = TASKS[name], rows(name)
