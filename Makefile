@@ -166,7 +166,7 @@ peers: $(STAMP) ## other libraries read what we wrote, each in an environment of
 
 sync: $(STAMP) ## refresh each notebook's links, its .ipynb from its .py, and the course's exercises
 	@$(BIN)/python notebooks/badges.py
-	$(BIN)/jupytext --sync notebooks/[0-9]*.py notebooks/demo.py
+	$(BIN)/jupytext --sync notebooks/[0-9]*.py notebooks/lab_*.py notebooks/demo.py
 	$(BIN)/python notebooks/solve.py
 	$(BIN)/python docs/tools/lessons.py
 

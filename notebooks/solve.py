@@ -23,7 +23,7 @@ import nbformat
 
 FOLDER = Path(__file__).parent
 CALL = re.compile(
-    r'^(?:verdict = )?(?P<call>exercise\("(?P<id>[\d.]+)"\)\.(?P<method>\w+)\(.*)$',
+    r'^(?:verdict = )?(?P<call>exercise\("(?P<id>[\w.]+)"\)\.(?P<method>\w+)\(.*)$',
     re.MULTILINE,
 )
 NOTE = (
@@ -85,7 +85,7 @@ def solve(path: Path) -> list[str]:
 
 def with_exercises() -> list[Path]:
     """Notebooks that have some."""
-    every = sorted(FOLDER.glob("[0-9]*.ipynb"))
+    every = sorted(FOLDER.glob("*_*.ipynb"))
     return [p for p in every if any(exercise_cells(nbformat.read(p, as_version=4)))]
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         figures as figures,
         geometry as geometry,
         interop as interop,
+        lab as lab,
         labelling as labelling,
         minkowski as minkowski,
         models as models,

@@ -32,6 +32,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.evaluation",
         "sae_nb.figures",
         "sae_nb.geometry",
+        "sae_nb.lab",
         "sae_nb.summaries",
         "sae_nb.uses",
         "sae_nb.vision",

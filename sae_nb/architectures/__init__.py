@@ -101,8 +101,13 @@ if TYPE_CHECKING:  # for the other rooms
         Parts as Parts,
         Untrained as Untrained,
     )
+    from sae_nb.architectures._memberships import (
+        Memberships as Memberships,
+        distance_to_used as distance_to_used,
+    )
     from sae_nb.architectures._one_step import (
         OneStep as OneStep,
+        check_weight as check_weight,
         without_zeros as without_zeros,
     )
     from sae_nb.architectures._publishing import Upload as Upload

@@ -10,18 +10,18 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._base import Parts, Recipe, Silence, SparseAutoencoder, TrainingLoss
+from sae_nb.architectures._base import Parts, Recipe, Silence, TrainingLoss
+from sae_nb.architectures._memberships import Memberships, distance_to_used
 from sae_nb.architectures._one_step import check_weight
 from sae_nb.architectures.parts._operators import FreeOperator
 from sae_nb.architectures.parts._proxes import Rows, SimplexProx
 from sae_nb.checks import check_count, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import decode
 
 
 @checked
 @dataclass(eq=False, repr=False)
-class SpaDE(SparseAutoencoder):
+class SpaDE(Memberships):
     """A sparse autoencoder whose latents are regions around prototypes.
 
     z = sparsemax(−λ‖x − a_j‖²),  x̂ = μ + zD. Codes are ≥ 0 and sum to 1, so that they carry no
@@ -60,7 +60,6 @@ class SpaDE(SparseAutoencoder):
     """
 
     operator: FreeOperator = field(init=False)
-    unit_atoms = False
     live_numbers = ("sparsity",)
 
     d_in: int
@@ -73,11 +72,8 @@ class SpaDE(SparseAutoencoder):
         check_count(self.d_in, name="d_in")
         check_count(self.n_atoms, name="n_atoms")
         self.sparsity = check_weight(self.sparsity, "sparsity")
-        super().__init__(FreeOperator(self.d_in, self.n_atoms, generator=self.generator))
+        self._make_atoms(self.d_in, self.n_atoms, self.generator)
         self.generator = None  # what it draws is drawn
-        # Memberships sum to 1, so atoms carry any offset: there is no bias to learn beside μ.
-        del self.pre_bias
-        self.register_buffer("pre_bias", torch.zeros(self.d_in))
         self.prototypes = nn.Parameter(self.operator.weight.detach().clone())
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(math.expm1(1 / (2 * self.d_in)))))
 
@@ -99,14 +95,7 @@ class SpaDE(SparseAutoencoder):
     def _scale(self, x: Rows, generator: torch.Generator | None) -> None:
         """Read the scaling off the first activations; atoms and prototypes become some of them."""
         super()._scale(x, generator)
-        self.pre_bias.zero_()
-        self.operator.unit.copy_(1 / self.scaling.scale)
-        where = x.device if generator is None else generator.device
-        n_drawn = math.ceil(self.n_atoms / len(x))
-        drawn = [torch.randperm(len(x), generator=generator, device=where) for _ in range(n_drawn)]
-        chosen = x[torch.cat(drawn)[: self.n_atoms].to(x.device)]
-        self.prototypes.copy_(self._scaled(chosen))
-        self.operator.weight.copy_(self.prototypes)
+        self.prototypes.copy_(self.operator.weight)
 
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
@@ -115,22 +104,13 @@ class SpaDE(SparseAutoencoder):
         codes = self._encode(x, None)
         error, x_hat, _ = self.operator.squared_error(codes, self.bias, x)
         reconstruction = error / (len(x) * self.scaling.variance)
-        distance = self._distances(self._scaled(x), codes) / (len(x) * self.d_in)
+        spread = distance_to_used(self._scaled(x), codes, self.prototypes)
+        distance = spread / (len(x) * self.d_in)
         parts: Parts = {
             "reconstruction": (1.0, reconstruction),
             "distance": (self.sparsity, distance),
         }
         return TrainingLoss.of(parts, codes, x_hat)
-
-    def _distances(self, x: Tensor, codes: SparseCodes) -> Tensor:
-        """Σ_ij z_ij ‖x_i − a_j‖² of scaled rows, from what the codes touch alone."""
-        centre = decode(codes, self.prototypes)
-        norms = self.prototypes.square().sum(dim=1)
-        spread = (codes.values * norms[codes.atoms.long()]).sum()
-        return x.square().sum() - 2 * (x * centre).sum() + spread
-
-    def _scaled(self, x: Tensor) -> Tensor:
-        return (x - self.scaling.mean) * self.scaling.scale
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         sharpness = self.sharpness

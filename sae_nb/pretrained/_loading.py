@@ -124,11 +124,11 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
     if (folder / MANIFEST).is_file():
         from sae_nb.classical import ITDA, Classical, SemiNMF
         from sae_nb.interop import IMPORTED
+        from sae_nb.lab import DICTIONARIES
 
-        # Besides the architectures: classes that are read or fitted, never trained.
-        sae = read_sae(
-            folder, {**IMPORTED, **{cls.__name__: cls for cls in (Classical, ITDA, SemiNMF)}}
-        )
+        # Besides the architectures: classes that are read or fitted, and those of the lab.
+        fitted = {cls.__name__: cls for cls in (Classical, ITDA, SemiNMF)}
+        sae = read_sae(folder, {**IMPORTED, **fitted, **DICTIONARIES})
     else:
         sae = _of_another_library(folder)
     if Path(folder_or_name).is_dir():

@@ -22,7 +22,7 @@ def course() -> str:
 def test_every_notebook_is_on_the_path(course: str) -> None:
     """With the question it asks, its minutes and its seconds."""
     path = course.partition("## The path")[2].partition("##")[0]
-    for notebook in [*FOLDER.glob("[0-9]*.ipynb"), FOLDER / "demo.ipynb"]:
+    for notebook in [*FOLDER.glob("*_*.ipynb"), FOLDER / "demo.ipynb"]:
         row = re.search(rf"^\| \[[^\]]+\]\({notebook.name}\) \|.*$", path, re.M)
         assert row, f"{notebook.name} is not on the path of notebooks/README.md"
         assert re.search(r"\| \d+ min \| \d+ s \|", row[0]), row[0]

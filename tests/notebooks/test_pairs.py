@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-NOTEBOOKS = [*sorted(FOLDER.glob("[0-9]*.ipynb")), FOLDER / "demo.ipynb"]
+NOTEBOOKS = [*sorted(FOLDER.glob("*_*.ipynb")), FOLDER / "demo.ipynb"]
 
 
 def _read(path: Path) -> Any:

@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 from tests.notebooks.exercised import FOLDER, SOLVE, left_then_answered, read, script
 
 WITH_EXERCISES = SOLVE.with_exercises()
-EVERY = [*sorted(FOLDER.glob("[0-9]*.ipynb")), FOLDER / "demo.ipynb"]
+EVERY = [*sorted(FOLDER.glob("*_*.ipynb")), FOLDER / "demo.ipynb"]
 TOUR, *OTHERS = [path for path in EVERY if path not in WITH_EXERCISES]
 # A link that waits to be clicked is no request.
 ELSEWHERE = re.compile(

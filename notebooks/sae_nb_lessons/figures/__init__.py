@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         elsewhere_figure as elsewhere_figure,
         maps_figure as maps_figure,
     )
+    from sae_nb_lessons.figures._one_at_a_time import one_at_a_time as one_at_a_time
     from sae_nb_lessons.figures._pursuit_studies import (
         encoder_figure as encoder_figure,
         support_figure as support_figure,

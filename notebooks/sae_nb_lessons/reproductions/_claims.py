@@ -19,7 +19,7 @@ Verdict = Literal[
     "shown, not asserted",
     "too few seeds",
 ]
-Kind = Literal["concepts", "codes", "stability", "geometry", "depth", "time", "use"]
+Kind = Literal["concepts", "codes", "stability", "geometry", "depth", "time", "use", "lab"]
 Cause = Literal[
     "(a) set-up mended",
     "(b) not in these networks",

@@ -1,0 +1,21 @@
+"""Other systems on the same sparse-coding core: not SAEs, but cousins that teach what one could be.
+
+Each is a file of its own: an operator, a link, a prox and a solver that `sae_nb.architectures` already has,
+with what is learned around them. Dictionaries among them train, save, load and are looked at as SAEs are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.lab._kds import KDS as KDS, WLSC as WLSC
+    from sae_nb.lab._local_map import LocalMap as LocalMap, local_map as local_map
+    from sae_nb.lab._table import names as names
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.lab._table import DICTIONARIES as DICTIONARIES

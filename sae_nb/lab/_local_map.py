@@ -1,0 +1,176 @@
+"""LocalMap: data, landmarks, and the ties between landmarks that share inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from sae_nb.architectures import Data, SparseAutoencoder
+from sae_nb.checks import as_tensor, check_classes, check_count, checked, same_length
+from sae_nb.geometry import pca_layout
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+UNUSED = -1
+MOST_POINTS = 2000
+"""Points that a figure shows."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
+class LocalMap:
+    """Where landmarks lie and which of them share inputs; made by `local_map`."""
+
+    points: Float[np.ndarray, "n d_in"]
+    """The data."""
+
+    landmarks: Float[np.ndarray, "n_atoms d_in"]
+    """The atoms, placed among the data: the reconstruction of an input that is one of them alone."""
+
+    ties: csr_matrix
+    """(n_atoms, n_atoms): Σ_i z_ij z_il, how much two atoms share inputs; nothing on the diagonal."""
+
+    atom_labels: Int[np.ndarray, " n_atoms"]
+    """Group of each atom by spectral clustering of the ties; −1 for an atom that no input uses."""
+
+    labels: Int[np.ndarray, " n"]
+    """Group of each point: that of its strongest atom; −1 for a point without a code."""
+
+    l0: float
+    """Atoms per point, in the mean."""
+
+    def __repr__(self) -> str:
+        sizes = np.bincount(self.labels[self.labels != UNUSED]).tolist()
+        return f"LocalMap({len(self.points)} points in groups of {sizes}, L0 {self.l0:.1f})"
+
+    @checked(leave=("truth",))
+    def accuracy(self, truth: Any) -> float:
+        """Share of points whose group is theirs, groups named in the way that suits best.
+
+        Parameters
+        ----------
+        truth
+            One label per point.
+
+        Raises
+        ------
+        ValueError: If they are not one per point.
+
+        Source
+        ------
+        Best matching by Kuhn 1955, scipy's `linear_sum_assignment`.
+        """
+        from scipy.optimize import linear_sum_assignment
+        from sklearn.metrics.cluster import contingency_matrix
+
+        classes = check_classes(truth, name="truth")
+        same_length(classes, len(self.labels), name="truth", per="point")
+        counts = contingency_matrix(classes.numpy(), self.labels)
+        rows, columns = linear_sum_assignment(counts, maximize=True)
+        return float(counts[rows, columns].sum() / len(self.labels))
+
+    def figure(self) -> Any:
+        """Draw points, landmarks and ties; of more than two coordinates the two leading principal ones."""
+        from sae_nb.figures import broken, fade, framed, line, theme
+
+        n = len(self.points)
+        plane = np.concatenate([self.points, self.landmarks])
+        plane = plane if plane.shape[1] == 2 else pca_layout(torch.from_numpy(plane))
+        shown = np.linspace(0, n - 1, min(n, MOST_POINTS)).astype(int)
+        atoms, pairs = plane[n:], self.ties.tocoo()
+        once = pairs.row < pairs.col
+        ends = zip(atoms[pairs.row[once]], atoms[pairs.col[once]], strict=True)
+        marks = (
+            ("points", plane[shown], fade(theme.GREY, 0.5), 3),
+            ("landmarks", atoms, theme.PALETTE[1], 8),
+        )
+        data, landmarks = (
+            line(name, *at.T, colour=colour, symbol="circle", size=size).update(mode="markers")
+            for name, at, colour, size in marks
+        )
+        ties = broken((tuple(a), tuple(b)) for a, b in ends)
+        shared = line("share inputs", *ties, colour=fade(theme.PALETTE[0], 0.6), width=1.2)
+        return framed([data, shared, landmarks], height=380)
+
+
+@checked
+def local_map(sae: SparseAutoencoder, x: Data, n_clusters: int = 2, *, seed: int = 0) -> LocalMap:
+    """Lay data and atoms out with the atoms' ties, and group both by the ties.
+
+    Two atoms are tied as much as they share inputs, Σ_i z_ij z_il. Spectral clustering cuts the graph of the
+    ties into groups, and a point goes with its strongest atom.
+
+    Parameters
+    ----------
+    sae
+        A dictionary whose codes are ≥ 0: `KDS`, `WLSC`, `SpaDE`, or any other.
+    x
+        Points, as for `sae.encode`.
+    n_clusters
+        Groups to cut the graph of atoms into.
+    seed
+        Of the spectral clustering.
+
+    Raises
+    ------
+    TypeError, ValueError: As `sae.encode` does; if codes are negative, or fewer atoms are in use than groups.
+
+    Source
+    ------
+    "K-Deep Simplex", arXiv 2012.02134: codes give the graph. That a point goes with its strongest atom is our
+    simplification.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> x = torch.tensor([[0.0, 0.0], [0.1, 0.0], [5.0, 5.0], [5.1, 5.0]])
+    >>> kds = sn.lab.KDS(2, 4, generator=torch.Generator().manual_seed(0)).fit(x, steps=1)
+    >>> sn.lab.local_map(kds, x, n_clusters=2).accuracy([0, 0, 1, 1])
+    1.0
+    """
+    check_count(n_clusters, name="n_clusters", at_least=2)
+    with torch.no_grad():
+        codes = sae.encode(x)
+    z = codes.to_scipy().astype(np.float64)  # squares of large codes fit
+    if not np.isfinite(z.data).all():
+        raise ValueError(
+            "`x` must have finite codes, got infinity or NaN: its squares are beyond the numbers of the SAE's "
+            "dtype. Scale it down."
+        )
+    if z.nnz and z.data.min() < 0:
+        raise ValueError(
+            f"`sae` must have codes ≥ 0, got {z.data.min():.3g}. Use one whose atoms are only added."
+        )
+    ties = (z.T @ z).tocsr()
+    ties.setdiag(0)
+    ties.eliminate_zeros()
+    used = np.asarray((z > 0).sum(axis=0)).ravel() > 0
+    atom_labels = _groups(ties, used, n_clusters, seed)
+    strongest = np.asarray(z.argmax(axis=1)).ravel()
+    return LocalMap(
+        points=as_tensor(x).detach().reshape(-1, sae.d_in).cpu().numpy(),
+        landmarks=(sae.dictionary + sae.bias.detach()).cpu().numpy(),
+        ties=ties,
+        atom_labels=atom_labels,
+        labels=np.where(codes.l0.cpu().numpy() > 0, atom_labels[strongest], UNUSED),
+        l0=float(codes.l0.float().mean()),
+    )
+
+
+def _groups(ties: csr_matrix, used: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
+    from sklearn.cluster import SpectralClustering
+
+    if used.sum() < n_clusters:
+        raise ValueError(
+            f"`n_clusters` must be at most the number of atoms in use, {used.sum()}, got {n_clusters}. "
+            "Ask for fewer groups."
+        )
+    labels = np.full(len(used), UNUSED)
+    graph = ties[used][:, used].toarray()
+    spectral = SpectralClustering(n_clusters, affinity="precomputed", random_state=seed)
+    labels[used] = spectral.fit_predict(graph)
+    return labels

@@ -1,0 +1,44 @@
+"""The systems of the lab: what each one is in terms of the core."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb.lab._kds import KDS, WLSC
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+DICTIONARIES = {cls.__name__: cls for cls in (KDS, WLSC)}
+"""Those that are saved and read back as SAEs, by the name they are saved under."""
+
+_SYSTEMS = (
+    ("KDS", "dense", "Gaussian", "simplex, cost by distance", "FISTA", "2012.02134"),
+    (
+        "WLSC",
+        "dense, unit atoms",
+        "Gaussian",
+        "soft ≥ 0, weight by distance",
+        "FISTA",
+        "2402.10213",
+    ),
+)
+_COLUMNS = ("system", "operator", "link", "prox", "solver", "arXiv")
+
+
+def names() -> DataFrame:
+    """Say which systems there are, and what each is made of.
+
+    Returns
+    -------
+    DataFrame
+        One row per system: system, operator, link, prox, solver, arXiv.
+
+    Example
+    -------
+    >>> names()["system"].tolist()
+    ['KDS', 'WLSC']
+    """
+    import pandas as pd
+
+    return pd.DataFrame(_SYSTEMS, columns=list(_COLUMNS))
