@@ -149,6 +149,9 @@ claims = recorded("lab_kds")
 claims.table()
 
 # %% [markdown]
+# SpaDE itself parts the moons, too: it learns how sharp its one step is, where the step above had to take what ‖W‖² gave it. On
+# digits fifteen steps are ahead of its one on every seed, and ahead of k-means on two of three.
+#
 # The same idea without the constraint that codes sum to one is WLSC: a ReLU with a threshold of its own for each input and
 # atom. The last claim above is about it, on patches of photographs.
 #
