@@ -111,6 +111,7 @@ if TYPE_CHECKING:
         encoder_cosines as encoder_cosines,
         welch_bound as welch_bound,
     )
+    from sae_nb.evaluation.dictionary._distances import distances_kept as distances_kept
     from sae_nb.evaluation.dictionary._matching import (
         Stability as Stability,
         atom_stability as atom_stability,

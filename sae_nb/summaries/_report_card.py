@@ -56,9 +56,9 @@ _MORE = (
     "fvu", "mse", "cosine", "norm_ratio", "r2_per_dimension", "fvu_token_median", "fvu_trimmed",
     "l1", "hoyer", "l0_p5", "l0_p50", "l0_p95", "dense_fraction", "rare_fraction", "density_median",
     "coherence", "max_cosine_p95", "babel", "stable_rank", "duplicate_fraction", "encoder_cosine",
-    "connectivity", "negative_interference", "npmi_top", "ce_recovered", "ce", "ce_clean", "ce_zero",
-    "accuracy_recovered", "accuracy_recovered_mean", "accuracy_clean", "accuracy_zero", "kl_score",
-    "output_cosine", "cosine_recovered",
+    "connectivity", "negative_interference", "npmi_top", "distances_kept", "ce_recovered",
+    "ce", "ce_clean", "ce_zero", "accuracy_recovered", "accuracy_recovered_mean", "accuracy_clean",
+    "accuracy_zero", "kl_score", "output_cosine", "cosine_recovered",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from sae_nb.evaluation.dictionary._coactivation import LEAST_ROWS, Coactivation, coactivation
 from sae_nb.evaluation.dictionary._coherence import AtomGeometry, atom_geometry, encoder_cosines
+from sae_nb.evaluation.dictionary._distances import MOST_ROWS, distances_row
 from sae_nb.evaluation.dictionary._near_data import distances_to_data
 from sae_nb.evaluation.report._measurement import (
     UNKNOWN,
@@ -39,7 +40,7 @@ def atom_rows(
         moments = rows.reconstruction.moments
         variance = float(moments.m2.sum()) / moments.n  # mean squared distance from the mean
         found |= _use(own, chance, variance, resampling)
-    return found
+    return found | _distances(rows, resampling)
 
 
 def _geometry(
@@ -93,6 +94,12 @@ def _near(sae: SparseAutoencoder, rows: RowPass, resampling: Resampling) -> dict
     away = distances_to_data(sae.dictionary.detach(), rows.near, rows.mean)
     chance = distances_to_data(rows.random.dictionary, rows.near, rows.mean).mean()
     return {"ood": resampling.mean("ood_score", away, floor=chance, control=chance, unit="atoms")}
+
+
+def _distances(rows: RowPass, resampling: Resampling) -> dict[str, Measurement]:
+    which, x, codes, chance = rows.drawn(MOST_ROWS)
+    kept = distances_row(x - rows.mean, codes, chance, rows.group[which], resampling)
+    return {} if kept is None else {"distances_kept": kept}
 
 
 def _use(

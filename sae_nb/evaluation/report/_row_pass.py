@@ -109,6 +109,7 @@ class CodeSample:
         self.rank = rank
         self.most: int | None = None
         self._parts: list[SparseCodes] = []
+        self._rows: list[Int[np.ndarray, " kept"]] = []
 
     def update(self, codes: SparseCodes, rows: Int[np.ndarray, " batch"]) -> None:
         """Take in a chunk; how many rows are kept in all is decided by the first one's L0."""
@@ -117,10 +118,17 @@ class CodeSample:
             self.most = min(CONTROL_ROWS, max(int(_PAIRS / max(pairs, 1.0)), 64))
         kept = np.flatnonzero(self.rank[rows] < self.most)
         self._parts.append(codes.detach().rows(torch.from_numpy(kept).to(codes.device)).to("cpu"))
+        self._rows.append(rows[kept])
 
     def codes(self) -> SparseCodes:
         """Return all that was kept."""
         return SparseCodes.concatenate(self._parts)
+
+    def of(self, rows: Int[np.ndarray, " some"]) -> SparseCodes:
+        """Return those of some rows among them, in their order."""
+        held = np.concatenate(self._rows)
+        order = np.argsort(held)
+        return self.codes().rows(torch.from_numpy(order[np.searchsorted(held[order], rows)]))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,6 +145,18 @@ class RowPass:
     codes: CodeSample
     control_codes: CodeSample  # codes of a part of the rows, for what atoms do together
     near: Float[Tensor, "rows d_in"]  # a part of the rows themselves
+    order: Int[np.ndarray, " n"]  # in which rows are drawn, the same for codes, control and `near`
+    group: Int[np.ndarray, " n"]  # of the bootstrap, of each row
+
+    def drawn(
+        self, most: int
+    ) -> tuple[Int[np.ndarray, " m"], Float[Tensor, "m d_in"], SparseCodes, SparseCodes]:
+        """Return rows, at most so many: which, as they are, coded, and coded by the random dictionary."""
+        for held in (self.codes.most, self.control_codes.most, len(self.near)):
+            most = min(most, held or 0)
+        rows, near = (np.sort(self.order[:size]) for size in (most, len(self.near)))
+        x = self.near[torch.from_numpy(np.searchsorted(near, rows))]
+        return rows, x, self.codes.of(rows), self.control_codes.of(rows)
 
 
 def pass_over_rows(
@@ -191,6 +211,8 @@ def pass_over_rows(
         codes=kept,
         control_codes=control_kept,
         near=target.rows(torch.from_numpy(np.sort(part[:_NEAR_ROWS]))).to(sae.dictionary),
+        order=order,
+        group=group,
     )
 
 
