@@ -27,6 +27,7 @@ NOTEBOOKS = {
     "15": "behaviour",
     "16": "vision",
     "17": "circuits",
+    "18": "shapes",
     "lab_01": "landmarks",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
