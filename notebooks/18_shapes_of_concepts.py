@@ -200,20 +200,18 @@ near = {layer: sn.geometry.two_nn_dimension(x) for layer, x in layers.items()}
 # Beside it rows drawn at random with the same covariance: they have no shape but the spread.
 
 # %%
-shapeless = {
-    layer: sn.geometry.two_nn_dimension(
-        torch.distributions.MultivariateNormal(
-            x.mean(0), torch.cov(x.T) + 1e-4 * torch.eye(64)
-        ).sample((1500,))
-    )
-    for layer, x in layers.items()
-}
+torch.manual_seed(0)
+small = 1e-4 * torch.eye(sae.d_in)
+even = torch.distributions.MultivariateNormal
+clouds = {n: even(x.mean(0), torch.cov(x.T) + small).sample((1500,)) for n, x in layers.items()}
+shapeless = {layer: sn.geometry.two_nn_dimension(cloud) for layer, cloud in clouds.items()}
 dimensions = pd.DataFrame({"spread": spread, "near": near, "near, no shape": shapeless})
 dimensions.round(1).rename_axis("layer")
 
 # %% [markdown]
-# With depth the spread trebles and the dimension falls: patches lie on something thin that winds through ever more
-# directions. The same can be asked around each atom. What has a low dimension here lies among others as on a line or sheet.
+# With depth the variance spreads over almost three times the directions, and the dimension falls: patches lie on something
+# thin that winds through ever more of the space. The same can be asked around each atom, of its nearest: the key has what
+# random atoms would show.
 
 # %%
 panel.color_by = "local dimension"

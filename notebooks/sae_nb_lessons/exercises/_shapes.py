@@ -35,7 +35,10 @@ def width(angles: Tensor, strengths: Tensor) -> float:
 
 _ROUND = torch.arange(64) * 2 * torch.pi / 64
 _CASES: dict[str, tuple[Tensor, Tensor]] = {
-    "an atom that fires at one angle": (torch.tensor([1.0, 4.0]), torch.tensor([2.0, 0.0])),
+    "an atom that fires at angles next to each other": (
+        torch.tensor([1.0, 1.4, 4.0]),
+        torch.tensor([2.0, 1.0, 0.0]),
+    ),
     "an atom that fires everywhere alike": (_ROUND, torch.ones(64)),
     "half an axis, max(0, cos θ)": (_ROUND, 3 * _ROUND.cos().relu()),
     "an atom that fires on both sides of zero": (

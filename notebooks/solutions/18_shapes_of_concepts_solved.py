@@ -1,0 +1,265 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# > The solved copy, written by `notebooks/solve.py`. Edit only the answers here, and everything else in the notebook itself.
+#
+# # Shapes of concepts: an arrow, a cone, a circle?
+#
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/18_shapes_of_concepts.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/18_shapes_of_concepts.ipynb)
+#
+# An atom is a direction. A concept need not be one: it may take several atoms to build (a **cone**), or come in degrees or go
+# round (a **manifold**); and activations wind through more directions than they have dimensions. Each shape is measured here
+# beside what random directions, shuffled rows or random atoms reach.
+#
+# Three small SAEs are trained on a circle, everything else is bundled. About a minute.
+
+# %% jupyter={"source_hidden": true} tags=["colab"]
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
+    from pathlib import Path
+    from subprocess import run
+    import torch
+    from google.colab import output
+
+    Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
+    package = "sae-nb @ git+https://github.com/sae-nb/sae_nb"
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", package], check=True)
+    output.enable_custom_widget_manager()
+
+# %%
+import pandas as pd
+import torch
+
+import sae_nb as sn
+import sae_nb_widgets as sw
+from sae_nb_lessons import exercise, exercise_report, recorded
+
+# %% [markdown]
+# ## 1 · Cones
+#
+# Is the direction of a digit one atom? Half way up `tiny-vit`: the mean of all tokens of images with a 4, less the mean of
+# those without, and so for each digit.
+
+# %%
+vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
+scenes = sn.data.scenes(150, seed=0, split="test")
+acts = sn.capture(vit, scenes.images, "resid_post.6", progress=False)
+digit = torch.as_tensor(scenes.digit)[acts.sample]
+means = [acts.x[digit == i].mean(0) - acts.x[digit != i].mean(0) for i in range(10)]
+
+# %% [markdown]
+# Atoms are added up, never subtracted, one after the other: r(s) is the share of the direction's length that the best s of
+# them leave. But 512 atoms in a space of 64 reach a good deal of *any* direction. How much?
+
+# %%
+exercise("18.1")
+
+# %% tags=["exercise"]
+guess = 0.65
+verdict = exercise("18.1").predict(guess)
+assert verdict.state == "noted", verdict.message
+verdict
+
+# %% tags=["exercise"]
+verdict = exercise("18.1").reveal()
+assert verdict.passed, verdict.message
+verdict
+
+# %%
+names = [f"digit {i}" for i in range(10)]
+cones = sn.geometry.containment(torch.stack(means), sae.dictionary, names=names)
+cones.scores
+
+# %% [markdown]
+# Digits are built far better than random directions are, and better than random atoms would build them. `alignment` is the
+# cosine with the best single atom: none of the digits *is* one, most are a cone of two to four.
+
+# %%
+cones.table.drop(columns="atoms")
+
+# %% [markdown]
+# On the map of all atoms: lines join those that build the chosen digit, thicker for more weight. Choose another under
+# “cone”. Are they neighbours? The map puts similar directions together, and what is similar need not be added up.
+
+# %%
+examples = sn.load_examples("tiny-vit/resid_post.6")
+panel = sw.ConceptMap(sae, examples=examples, cones=cones)
+panel.wait()
+panel.cone = "digit 4"
+panel.wait()
+panel
+
+# %% [markdown]
+# Does this hold of whatever one calls the direction of a concept? No: three seeds, with the weights of linear heads in the
+# place of differences of means.
+
+# %%
+recorded("cones").table("inside")[["number", "measured", "verdict"]]
+
+# %% [markdown]
+# ## 2 · A circle, captured, tiled, diluted
+#
+# Rows on a planted circle. Nothing about it is an arrow; what does an SAE make of it? Three of them, from few atoms to many:
+
+# %%
+circle = sn.data.planted_manifolds(3000, shapes=("circle",), n_active=1, d_in=16)
+sizes = {"few": (8, 2), "one at a time": (32, 1), "many": (64, 16)}
+saes = {}
+for name, (n_atoms, k) in sizes.items():
+    saes[name] = sn.TopK(16, n_atoms, k, generator=torch.Generator().manual_seed(0))
+    sn.train(saes[name], circle.x, steps=300, batch_size=256, progress=False)
+
+# %%
+held = {
+    name: sn.geometry.manifold_capture(one.encode(circle.x), circle) for name, one in saes.items()
+}
+shapes = pd.concat([found.table for found in held.values()], keys=list(held)).droplevel(1)
+shapes[["regime", "own r2", "shuffled", "support", "width"]]
+
+# %% [markdown]
+# All three explain the circle, and an R² would not distinguish them. Few atoms, each with half of it, **capture** it: they are
+# its axes. Many that fire one at a time **tile** it: each is a piece. Many that fire together **dilute** it: each has much of
+# it, none is needed. How wide is a piece?
+
+# %%
+exercise("18.2")
+
+
+# %% tags=["exercise"]
+def width(angles, strengths):
+    share = strengths / strengths.sum()
+    return 1 - torch.hypot((share * angles.cos()).sum(), (share * angles.sin()).sum())
+
+
+verdict = exercise("18.2").check(width)
+assert verdict.passed, verdict.message
+verdict
+
+# %%
+held["one at a time"].figure("circle")
+
+# %%
+held["few"].figure("circle")
+
+# %% [markdown]
+# ## 3 · A surface that nobody planted
+#
+# Where a patch is in the image is a coordinate that `tiny-vit` must keep. How do its atoms hold it, and what would an SAE do
+# that has learned nothing?
+
+# %%
+patch = acts.position - vit.prefix_tokens
+place = torch.stack([patch // 8, patch % 8], dim=1).float()
+place[patch < 0] = torch.nan  # cls and registers are nowhere
+untrained = sn.TopK(sae.d_in, sae.n_atoms, sae.k, generator=torch.Generator().manual_seed(0))
+codes = {"trained": sae.encode(acts), "untrained": untrained.encode(acts.x)}
+
+# %%
+place_held = {
+    name: sn.geometry.manifold_capture(one, {"place": place}, acts.x) for name, one in codes.items()
+}
+surface = pd.concat([found.table for found in place_held.values()], keys=list(codes)).droplevel(1)
+surface[["regime", "r2", "shuffled", "components", "support", "width"]]
+
+# %% [markdown]
+# A few atoms have pieces of the image of their own; together they do not make a whole, yet eight latents explain more of the
+# place than eight principal components. An SAE before training has none.
+
+# %%
+place_held["trained"].figure("place")
+
+# %% [markdown]
+# ## 4 · How many dimensions?
+#
+# Two ways to count: over how many directions the variance is spread, and in how many directions a patch can move to its
+# nearest neighbours.
+
+# %%
+exercise("18.3")
+
+# %% tags=["exercise"]
+guess = 4
+verdict = exercise("18.3").predict(guess)
+assert verdict.state == "noted", verdict.message
+verdict
+
+# %% tags=["exercise"]
+verdict = exercise("18.3").reveal()
+assert verdict.passed, verdict.message
+verdict
+
+# %%
+states = sn.dynamics.capture_states(vit, scenes.images)[:, :, vit.prefix_tokens :]
+drawn = torch.randperm(states.shape[0] * 64, generator=torch.Generator().manual_seed(0))[:1500]
+layers = {layer: states[:, layer].flatten(0, 1)[drawn] for layer in range(0, 13, 3)}
+spread = {layer: sn.geometry.participation_ratio(x) for layer, x in layers.items()}
+near = {layer: sn.geometry.two_nn_dimension(x) for layer, x in layers.items()}
+
+# %% [markdown]
+# Beside it rows drawn at random with the same covariance: they have no shape but the spread.
+
+# %%
+torch.manual_seed(0)
+small = 1e-4 * torch.eye(sae.d_in)
+even = torch.distributions.MultivariateNormal
+clouds = {n: even(x.mean(0), torch.cov(x.T) + small).sample((1500,)) for n, x in layers.items()}
+shapeless = {layer: sn.geometry.two_nn_dimension(cloud) for layer, cloud in clouds.items()}
+dimensions = pd.DataFrame({"spread": spread, "near": near, "near, no shape": shapeless})
+dimensions.round(1).rename_axis("layer")
+
+# %% [markdown]
+# With depth the variance spreads over almost three times the directions, and the dimension falls: patches lie on something
+# thin that winds through ever more of the space. The same can be asked around each atom, of its nearest: the key has what
+# random atoms would show.
+
+# %%
+panel.color_by = "local dimension"
+panel.wait()
+panel
+
+# %% [markdown]
+# ## 5 · Do codes keep the shape?
+#
+# What reads codes in the place of activations (retrieval, clusters, this very map of samples) needs what is near to stay near.
+
+# %%
+kept = sn.evaluation.distances_kept(sae, acts)
+kept
+
+# %% [markdown]
+# The order of distances survives mostly, with random atoms (`control`) nearly as well: a random projection keeps distances,
+# too. What training adds is the difference, not the value.
+#
+# ## 6 · The checked numbers
+
+# %%
+scores = cones.scores.iloc[2]  # four atoms
+assert cones.held.all(), "every digit is built better than random directions"
+assert scores["r"] < 0.7 * min(scores["random directions"], scores["random atoms"])
+assert recorded("cones").verdict("inside").startswith("does not hold")
+assert list(shapes["regime"]) == ["capture", "tiling", "dilution"]
+assert shapes["own r2"].min() > 0.9 > 0.1 > shapes["shuffled"].max()
+assert surface["r2"]["trained"] > surface["components"]["trained"] > surface["r2"]["untrained"]
+
+# %%
+assert dimensions["spread"].iloc[-1] > 2 * dimensions["spread"].iloc[0]
+assert dimensions["near"].iloc[-1] < dimensions["near"].iloc[0]
+assert (dimensions["near"] < dimensions["near, no shape"]).iloc[1:].all()
+assert kept.interval[0] > kept.control > kept.floor + 0.3
+
+# %%
+exercise_report("18")
