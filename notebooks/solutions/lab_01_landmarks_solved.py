@@ -71,8 +71,8 @@ ties = sn.lab.local_map(kds, x, n_clusters=2)
 figure_widget(ties.figure(), height=380)
 
 # %% [markdown]
-# An orange landmark is tied to those with which it shares inputs. No tie leads from one moon to the other: half-way between the
-# moons there is nothing that would have to be a mixture of both.
+# An orange landmark is tied to those with which it shares inputs, the more the thicker. Between the moons ties are few and thin:
+# half-way there is next to nothing that would have to be a mixture of both.
 #
 # ## 2 · Move λ
 #

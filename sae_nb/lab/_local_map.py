@@ -20,6 +20,12 @@ UNUSED = -1
 MOST_POINTS = 2000
 """Points that a figure shows."""
 
+_STRONG = (0.05, 0.25)
+"""Shares of the strongest tie from which a tie is drawn thicker."""
+
+_WIDTHS = ((0.5, 0.35), (1.2, 0.6), (2.4, 0.9))
+"""Pixels and opacity of a tie."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
 class LocalMap:
@@ -74,27 +80,42 @@ class LocalMap:
         return float(counts[rows, columns].sum() / len(self.labels))
 
     def figure(self) -> Any:
-        """Draw points, landmarks and ties; of more than two coordinates the two leading principal ones."""
-        from sae_nb.figures import broken, fade, framed, line, theme
+        """Draw points, landmarks and ties, the stronger the thicker; beyond two dimensions by principal ones."""
+        from sae_nb.figures import fade, framed, line, theme
 
         n = len(self.points)
         plane = np.concatenate([self.points, self.landmarks])
         plane = plane if plane.shape[1] == 2 else pca_layout(torch.from_numpy(plane))
         shown = np.linspace(0, n - 1, min(n, MOST_POINTS)).astype(int)
-        atoms, pairs = plane[n:], self.ties.tocoo()
-        once = pairs.row < pairs.col
-        ends = zip(atoms[pairs.row[once]], atoms[pairs.col[once]], strict=True)
         marks = (
             ("points", plane[shown], fade(theme.GREY, 0.5), 3),
-            ("landmarks", atoms, theme.PALETTE[1], 8),
+            ("landmarks", plane[n:], theme.PALETTE[1], 8),
         )
         data, landmarks = (
             line(name, *at.T, colour=colour, symbol="circle", size=size).update(mode="markers")
             for name, at, colour, size in marks
         )
-        ties = broken((tuple(a), tuple(b)) for a, b in ends)
-        shared = line("share inputs", *ties, colour=fade(theme.PALETTE[0], 0.6), width=1.2)
-        return framed([data, shared, landmarks], height=380)
+        return framed([data, *self._tie_lines(plane[n:]), landmarks], height=380)
+
+    def _tie_lines(self, at: Float[np.ndarray, "n_atoms 2"]) -> list[Any]:
+        """Ties in three widths: strong ones, middling ones, and the rest."""
+        from sae_nb.figures import broken, fade, line, theme
+
+        pairs = self.ties.tocoo()
+        once = pairs.row < pairs.col
+        ends = np.stack([at[pairs.row[once]], at[pairs.col[once]]], axis=1)
+        share = pairs.data[once] / max(pairs.data.max(initial=0.0), 1e-30)
+        width = np.digitize(share, _STRONG)
+        return [
+            line(
+                "share inputs",
+                *broken([(tuple(a), tuple(b)) for a, b in ends[width == i]]),
+                colour=fade(theme.PALETTE[0], opacity),
+                width=pixels,
+                showlegend=i == len(_STRONG),
+            )
+            for i, (pixels, opacity) in enumerate(_WIDTHS)
+        ]
 
 
 @checked
