@@ -43,7 +43,11 @@ if TYPE_CHECKING:  # for the other rooms
         check_frozen as check_frozen,
         intervening as intervening,
     )
-    from sae_nb.models._generation import Choice as Choice, Stream as Stream
+    from sae_nb.models._generation import (
+        Choice as Choice,
+        Stream as Stream,
+        prompt_row as prompt_row,
+    )
     from sae_nb.models._hook_points import (
         Side as Side,
         check_writable as check_writable,

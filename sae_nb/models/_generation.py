@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sae_nb.activations import ROLES
 from sae_nb.checks import check_count, check_real
 from sae_nb.models import _facts as facts
 from sae_nb.models._chat import Conversation, is_conversation, is_message
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
 
 
+ASSISTANT = ROLES.index("assistant")
 Generated = str | Tensor | list[str] | list[Tensor]
 
 
@@ -44,14 +46,15 @@ def continue_texts(
     _check_generates(model)
     if not 0 <= check_real(temperature, name="temperature") < float("inf"):
         raise ValueError(f"`temperature` must be at least 0, got {temperature}.")
-    prompts, single = _prompt_ids(model, prompt)
+    rows, single = prompt_rows(model, prompt)
+    prompts = [row.ids for row in rows]
     longest, limit = max(len(ids) for ids in prompts), model.context_length
     if limit is not None and longest + max_new_tokens > limit:
         raise ValueError(
             f"Prompt and new tokens must fit in the {limit} tokens {model.name} can read, got "
             f"{longest} + {max_new_tokens}. Shorten the prompt or lower `max_new_tokens`."
         )
-    new = _continued(model, prompts, max_new_tokens, Choice(temperature, seed), use_cache)
+    new = _continued(model, rows, max_new_tokens, Choice(temperature, seed), use_cache)
     if return_ids or model.tokenizer is None:
         ids = [torch.cat((p, n)) if echo else n for p, n in zip(prompts, new, strict=True)]
         return ids[0] if single else ids
@@ -70,7 +73,7 @@ class Stream:
     Parameters
     ----------
     rows
-        Token ids of texts of any lengths.
+        Token ids of texts of any lengths, or conversations.
     choose
         From `Choice`; the likeliest token when None.
 
@@ -87,7 +90,7 @@ class Stream:
     def __init__(
         self,
         model: LiveModel,
-        rows: Sequence[Tensor],
+        rows: Sequence[Tensor | Conversation],
         choose: Choice | None = None,
         *,
         use_cache: bool = True,
@@ -111,8 +114,7 @@ class Stream:
     ) -> Stream:
         """Return the stream of one prompt."""
         _check_generates(model)
-        (ids,), _ = _prompt_ids(model, prompt)
-        return cls(model, [ids], Choice(temperature, seed))
+        return cls(model, [prompt_row(model, prompt)], Choice(temperature, seed))
 
     @property
     def ids(self) -> Int[Tensor, "rows columns"]:
@@ -148,6 +150,21 @@ class Stream:
         chosen = torch.where(text.alive, chosen, model.pad_id)
         text.append(chosen, text.alive & ~torch.isin(chosen, self._ends.to(chosen.dtype)))
         return chosen
+
+    def instead(self, tokens: Int[Tensor, " rows"]) -> None:
+        """Put other tokens in the place of those chosen last, which no pass has read yet.
+
+        Parameters
+        ----------
+        tokens
+            One for each row; −1 ends a row here. Rows that had ended before stay as they are.
+        """
+        text = self._text
+        written, given = text.keep[:, -1], tokens.to(text.ids)
+        chosen = torch.where(given < 0, self._model.pad_id, given)
+        last = torch.where(written, chosen, text.ids[:, -1])
+        text.ids = torch.cat((text.ids[:, :-1], last[:, None]), dim=1)
+        text.alive = written & (given >= 0) & ~torch.isin(last, self._ends.to(last.dtype))
 
     def _arguments(self, states: Sequence[RunState]) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         text, names, first = self._text, self._names, states[0].offset
@@ -288,7 +305,11 @@ def _check_generates(model: LiveModel) -> None:
         )
 
 
-def _prompt_ids(model: LiveModel, prompt: Any) -> tuple[list[Tensor], bool]:
+def prompt_rows(model: LiveModel, prompt: Any) -> tuple[list[Conversation], bool]:
+    """Return prompts as they are continued, with roles −1 in texts; and whether it is one alone.
+
+    A conversation ends where the assistant would begin its answer, unless it has the last word.
+    """
     samples = language_samples(model, prompt, asks=True)
     rows = []
     for item in samples.items:
@@ -298,11 +319,25 @@ def _prompt_ids(model: LiveModel, prompt: Any) -> tuple[list[Tensor], bool]:
         ids = torch.as_tensor(ids, dtype=torch.int64)
         if ids.numel() == 0:
             raise ValueError(f"`prompt` must have at least one token, got {item!r}.")
-        rows.append(ids)
+        rows.append(item if isinstance(item, Conversation) else _nobodys(ids))
     is_tensor = isinstance(prompt, Tensor) and prompt.ndim == 1
     is_ids = isinstance(prompt, Sequence) and bool(prompt) and isinstance(prompt[0], int)
     is_chat = is_message(prompt) or is_conversation(prompt)
     return rows, isinstance(prompt, str) or is_tensor or is_ids or is_chat
+
+
+def prompt_row(model: LiveModel, prompt: Any, *, name: str = "prompt") -> Conversation:
+    """Return one prompt, as `prompt_rows` does."""
+    rows, _ = prompt_rows(model, prompt)
+    if len(rows) != 1:
+        raise ValueError(f"`{name}` must be one text, got {len(rows)}. Call once each.")
+    return rows[0]
+
+
+def _nobodys(ids: Int[Tensor, " time"]) -> Conversation:
+    """A text, which no role has written."""
+    nobody = torch.full_like(ids, -1)
+    return Conversation(ids, nobody, nobody)
 
 
 def _text(model: LiveModel, prompt: Tensor, new: Tensor, echo: bool) -> str:
@@ -325,6 +360,8 @@ class _Text:
     prompt_length: Tensor
     n_prompt: int
     alive: Tensor
+    role: Tensor
+    """−1 throughout where no row is a conversation."""
 
     def position(self) -> Tensor:
         position: Tensor = self.keep.long().cumsum(dim=1) - 1
@@ -333,6 +370,8 @@ class _Text:
     def append(self, chosen: Tensor, alive: Tensor) -> None:
         self.ids = torch.cat((self.ids, chosen[:, None]), dim=1)
         self.keep = torch.cat((self.keep, self.alive[:, None]), dim=1)
+        answers = torch.where((self.role >= 0).any(dim=1) & self.alive, ASSISTANT, -1)
+        self.role = torch.cat((self.role, answers[:, None]), dim=1)
         self.alive = alive
 
     def states(self, first: int) -> list[RunState]:
@@ -354,6 +393,7 @@ class _Text:
             position=position[:, first:last],
             prompt_length=self.prompt_length,
             sample=row.expand_as(keep).masked_fill(~keep, -1),
+            role=self.role[:, first:last] if bool((self.role >= 0).any()) else None,
         )
 
     def first(self, n_columns: int, row: int, n_rows: int) -> _Text:
@@ -366,12 +406,13 @@ class _Text:
             torch.full((n_rows,), n_prompt, device=ids.device),
             n_prompt,
             torch.ones(n_rows, dtype=torch.bool, device=ids.device),
+            self.role[row : row + 1, :n_columns].repeat(n_rows, 1),
         )
 
 
 def _continued(
     model: LiveModel,
-    prompts: list[Tensor],
+    prompts: list[Conversation],
     n_new: int,
     choose: Choice,
     use_cache: bool,
@@ -379,8 +420,8 @@ def _continued(
     """Return the new tokens of every prompt, up to and with its end-of-text token."""
     # Without an attention mask padding would be read as text: only equal lengths go together.
     groups: dict[int, list[int]] = {}
-    for row, ids in enumerate(prompts):
-        groups.setdefault(0 if model.takes_mask else len(ids), []).append(row)
+    for row, prompt in enumerate(prompts):
+        groups.setdefault(0 if model.takes_mask else len(prompt.ids), []).append(row)
     out: list[Tensor | None] = [None] * len(prompts)
     for rows in groups.values():
         given = [prompts[row] for row in rows]
@@ -390,21 +431,23 @@ def _continued(
                 if not bool(stream.alive.any()):
                     break
                 stream.step()
-        longest = max(len(ids) for ids in given)
+        longest = max(len(prompt.ids) for prompt in given)
         for place, row in enumerate(rows):
             new = stream.ids[place, longest:]
             out[row] = new[stream.keep[place, longest:]].cpu()
     return [ids for ids in out if ids is not None]
 
 
-def _left_padded(model: LiveModel, prompts: Sequence[Tensor]) -> _Text:
-    longest = max(len(ids) for ids in prompts)
+def _left_padded(model: LiveModel, rows: Sequence[Tensor | Conversation]) -> _Text:
+    prompts = [row if isinstance(row, Conversation) else _nobodys(row) for row in rows]
+    longest = max(len(prompt.ids) for prompt in prompts)
     ids = torch.full((len(prompts), longest), model.pad_id)
     keep = torch.zeros(len(prompts), longest, dtype=torch.bool)
+    role = torch.full((len(prompts), longest), -1)
     for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :] = prompt
-        keep[row, longest - len(prompt) :] = True
+        start = longest - len(prompt.ids)
+        ids[row, start:], role[row, start:], keep[row, start:] = prompt.ids, prompt.role, True
     device = model.device
-    ids, keep = ids.to(device), keep.to(device)
+    ids, keep, role = ids.to(device), keep.to(device), role.to(device)
     alive = torch.ones(len(prompts), dtype=torch.bool, device=device)
-    return _Text(ids, keep, keep.sum(dim=1), longest, alive)
+    return _Text(ids, keep, keep.sum(dim=1), longest, alive, role)

@@ -119,6 +119,7 @@ class Batch:
             position=self.position if known else None,
             prompt_length=None if self.keep is None else self.keep.sum(dim=1),
             sample=self.sample if known else None,
+            role=self.role,
         )
 
 

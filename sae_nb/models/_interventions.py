@@ -62,6 +62,9 @@ class RunState:
     sample: Int[Tensor, "batch time"] | None = None
     """Running index of the sample each column belongs to; −1 at padding."""
 
+    role: Int[Tensor, "batch time"] | None = None
+    """Who wrote each column's token, an index into ``activations.ROLES``; −1 in texts, None where all are."""
+
     @property
     def n_columns(self) -> int | None:
         """How many columns this state describes; None where the model decides (images)."""

@@ -138,7 +138,8 @@ def steer(
     positions
         None: all. Integers (negative from the end of the prompt), "last", "not_first", "cls",
         "registers", "patches", or a boolean mask. They count a sample's own tokens, as
-        `acts.position`; padding is never touched.
+        `acts.position`; padding is never touched. Of conversations "assistant", with what the model is
+        writing, "user", "system", "tool": what they wrote, as `acts.roles` says it.
     steps
         "all"; "prompt": only the prompt's tokens; "new": only generated ones.
     keep_error

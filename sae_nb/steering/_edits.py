@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sae_nb.activations import ROLES
 from sae_nb.checks import LARGEST, check_count, one_of
 from sae_nb.steering._modes import MODES, Mode
 
@@ -31,7 +32,10 @@ Change = Callable[..., Tensor]
 gets the activations there besides."""
 
 STEPS: tuple[Steps, ...] = get_args(Steps)
-NAMED_POSITIONS = ("last", "not_first", "cls", "registers", "patches")
+ROLE_POSITIONS = ("assistant", "user", "system", "tool")
+"""Of conversations: who wrote a token."""
+
+NAMED_POSITIONS = ("last", "not_first", "cls", "registers", "patches", *ROLE_POSITIONS)
 
 
 class Tap:
@@ -163,6 +167,11 @@ class Positions:
         """Whether every position is chosen."""
         return self.chosen is None and self.steps == "all"
 
+    @property
+    def of_role(self) -> bool:
+        """Whether it depends on who wrote a token, which token ids alone do not say."""
+        return isinstance(self.chosen, str) and self.chosen in ROLE_POSITIONS
+
     def stated(self) -> str | list[Any] | None:
         """Return the choice as plain numbers and strings; a function by its name."""
         chosen = self.chosen
@@ -201,6 +210,8 @@ class Positions:
             wanted = torch.tensor(chosen, device=position.device)
             wanted = torch.where(wanted < 0, wanted + prompt_length, wanted)
             return (position[:, :, None] == wanted[:, None, :]).any(dim=-1)
+        if self.of_role:
+            return _written_by(chosen, position, state)
         named = {
             "last": position >= prompt_length - 1,
             "not_first": position > 0,
@@ -209,6 +220,19 @@ class Positions:
             "patches": position >= self.prefix_tokens,
         }
         return named[chosen]
+
+
+def _written_by(
+    role: str, position: Int[Tensor, "batch time"], state: RunState
+) -> Bool[Tensor, "batch time"]:
+    """The tokens that a role wrote; those of a model's answer are the assistant's."""
+    if state.role is None:
+        raise ValueError(
+            f'`positions="{role}"` needs conversations run by the live model itself, got inputs whose roles '
+            'are not known. Pass lists of messages, {"role": …, "content": …}, to model(…), '
+            "model.generate(…) or sn.capture."
+        )
+    return state.role.to(position.device) == ROLES.index(role)
 
 
 def _own_positions(

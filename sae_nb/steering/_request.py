@@ -151,6 +151,12 @@ class Recipe:
                 "`model.module`."
             )
         self._check_device(module)
+        positions = cast(MaskedEdit, self.edit).positions
+        if positions.of_role:
+            raise ValueError(
+                f"`to_hooks` edits plain modules, which are given token ids and not who wrote them, got "
+                f"positions={positions.stated()!r}. Name the positions as integers, or steer the live model."
+            )
         return Hooks(module, self.interventions())
 
     def _check_device(self, module: torch.nn.Module) -> None:

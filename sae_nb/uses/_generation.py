@@ -6,9 +6,9 @@ vector u: three rows of one batch from one state, which draw with the same rando
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +17,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import describe_ids
-from sae_nb.checks import check_atom, check_count, check_real, check_seed
-from sae_nb.models import Intervention, Stream, intervening
+from sae_nb.checks import LARGEST, check_atom, check_count, check_real, check_seed, shown
+from sae_nb.models import Choice, Intervention, Stream, intervening, prompt_row
 from sae_nb.steering import combined_direction, random_direction
-from sae_nb.uses._writing import check_length, check_writer, prompt_ids, text_of
+from sae_nb.uses._writing import check_length, check_writer, text_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 STEERED, UNSTEERED, RANDOM = range(3)
 """The rows of a branch that was forked; the first branch has one row, the text itself."""
 
+_FORK = {"branch", "position", "atom", "by", "seed"}
 Codes = tuple[Int[np.ndarray, " active"], Float[np.ndarray, " active"]]
 """The atoms that fire at a token and how strongly."""
 
@@ -192,7 +193,7 @@ class Generation:
     Parameters
     ----------
     prompt
-        One text, or token ids; read at once.
+        One text, list of messages, or token ids; read at once.
     temperature, seed
         As in `model.generate`, which writes the same text.
 
@@ -233,12 +234,12 @@ class Generation:
             )
         if not 0 <= check_real(temperature, name="temperature") < float("inf"):
             raise ValueError(f"`temperature` must be at least 0, got {temperature}.")
-        ids = prompt_ids(model, prompt)
-        check_length(model, len(ids) + 1, "Prompt and a new token")
-        self.model, self.sae, self.n_prompt = model, sae, len(ids)
+        row = prompt_row(model, prompt)
+        check_length(model, len(row.ids) + 1, "Prompt and a new token")
+        self.model, self.sae, self.n_prompt = model, sae, len(row.ids)
         self._point = model.hook_point(hook_point)
         self._names: dict[int, str] = {}
-        stream = Stream.of(model, ids, temperature, check_seed(seed))
+        stream = Stream(model, [row], Choice(temperature, check_seed(seed)))
         root = Branch(stream, [Written()])
         self._read(root)
         self.branches = [root]
@@ -320,6 +321,40 @@ class Generation:
         self.branches.pop()
         return True
 
+    def saved(self) -> list[dict[str, Any]]:
+        """Every branch in plain numbers: ids written in each row, and where it leaves another."""
+        found = []
+        for one in self.branches:
+            start = self.n_prompt if one.fork is None else one.fork.position + 1
+            fork = None if one.fork is None else asdict(one.fork)
+            found.append({"rows": [row.ids[start:] for row in one.rows], "fork": fork})
+        return found
+
+    def resume(self, saved: Sequence[Mapping[str, Any]]) -> Generation:
+        """Write again what `saved` gave, token by token, after the prompt; return itself.
+
+        Ids are those that were saved, also where this machine's numbers would choose others; codes are read
+        anew. Each branch then goes on as it would have.
+
+        Raises
+        ------
+        ValueError: If that is not what `saved` gives, or does not fit the model.
+        IndexError: If a branch leaves one, or is steered by an atom, that is not there.
+        """
+        for number, one in enumerate(saved):
+            rows, fork = _checked_branch(self.model, one, number)
+            if fork is not None:
+                self.fork(**fork)
+            self._write_again(self.branches[number], rows)
+        return self
+
+    def _write_again(self, branch: Branch, rows: Sequence[Sequence[int]]) -> None:
+        check_length(self.model, branch.n_tokens + max(map(len, rows)), "Texts that were kept")
+        for column in range(max(map(len, rows))):
+            ids = [row[column] if column < len(row) else -1 for row in rows]
+            branch.stream.instead(torch.tensor(ids))
+            self._read(branch)
+
     @contextmanager
     def steered(self, branch: int) -> Iterator[None]:
         """Run the model as it ran for the text of a branch, for passes over that text alone."""
@@ -350,3 +385,24 @@ class Generation:
         ids = one.rows[row].ids
         before, whole = (text_of(self.model, torch.tensor(some)) for some in (ids[:start], ids))
         return whole[len(before) :] if whole.startswith(before) else whole
+
+
+def _checked_branch(
+    model: LiveModel, one: Any, number: int
+) -> tuple[list[list[int]], dict[str, Any] | None]:
+    """Rows of ids, and what `fork` takes, of a branch that was saved; the first has no fork, and one row."""
+    rows, fork = (one.get(name) if isinstance(one, Mapping) else None for name in ("rows", "fork"))
+    listed = rows if isinstance(rows, list | tuple) else []
+    several = all(isinstance(row, list | tuple) for row in listed)
+    forks = fork is None if number == 0 else isinstance(fork, Mapping) and fork.keys() == _FORK
+    if not several or len(listed) != (1 if number == 0 else RANDOM + 1) or not forks:
+        raise ValueError(
+            "Branches must be as they were kept, first the text itself, then each with its fork and three "
+            f"rows, got {shown(one)} for branch {number}. Take them from the state of a panel."
+        )
+    n = model.vocabulary_size or LARGEST
+    ids = [
+        [check_count(i, name="a token id", at_least=0, at_most=n - 1) for i in row]
+        for row in listed
+    ]
+    return ids, None if fork is None else dict(fork)

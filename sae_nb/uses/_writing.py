@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sae_nb.activations import check_one_place, describe_ids
 from sae_nb.checks import as_tensor
+from sae_nb.models import prompt_row
 from sae_nb.steering import Where, check_hook_point, check_width, latents, splice
 
 if TYPE_CHECKING:
@@ -42,15 +43,8 @@ def check_writer(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> H
 
 
 def prompt_ids(model: LiveModel, prompt: Any, *, name: str = "prompt") -> Int[Tensor, " n"]:
-    """Return one text, or one sequence of ids, as the ids that the model reads, its first token included."""
-    batches = [*model.batches(prompt)]
-    if len(batches) != 1 or batches[0].n != 1:
-        raise ValueError(
-            f"`{name}` must be one text, got {sum(b.n for b in batches)}. Call once each."
-        )
-    batch = batches[0]
-    ids = cast(Tensor, batch.token_ids)[0]
-    return ids if batch.keep is None else ids[batch.keep[0]]
+    """Return one text, conversation or sequence of ids as the ids that `model.generate` continues."""
+    return prompt_row(model, prompt, name=name).ids
 
 
 def output_ids(model: LiveModel, output: Any, *, name: str) -> Int[Tensor, " n"]:

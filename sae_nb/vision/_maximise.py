@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args, overload
 
 import numpy as np
 import torch
@@ -54,6 +54,36 @@ class Settings:
     seed: int
 
 
+class MaximiseKeywords(TypedDict, total=False):
+    """The keywords of `maximise`, for its two overloads."""
+
+    images: Any
+    n_steps: int
+    n_crops: int
+    crop: tuple[float, float]
+    jitter: float
+    noise: float
+    learning_rate: float
+    pool: Pool
+    seed: int
+
+
+@overload
+def maximise(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    atom: int | Sequence[int] | np.ndarray | Tensor,
+    hook_point: str,
+    **options: Unpack[MaximiseKeywords],
+) -> Maximised: ...
+@overload
+def maximise(
+    model: Sequence[LiveModel],
+    sae: SparseAutoencoder,
+    atom: int,
+    hook_point: str | Sequence[str],
+    **options: Unpack[MaximiseKeywords],
+) -> Coordinated: ...
 @checked(leave=("atom", "crop"))
 def maximise(
     model: LiveModel | Sequence[LiveModel],
@@ -70,7 +100,7 @@ def maximise(
     learning_rate: float = 0.1,
     pool: Pool = "max",
     seed: int = 0,
-) -> Any:
+) -> Maximised | Coordinated:
     """Make an image that maximises an atom, and measure whether any natural image does more.
 
     MACO: image = squash(μ + C irfft2(m e^{iφ})), m the mean magnitude of the natural images' spectra. Each

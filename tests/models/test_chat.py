@@ -128,3 +128,44 @@ def test_without_a_template_or_roles_it_is_said(gpt: Any) -> None:
     plain.tokenizer.chat_template = "{{ messages | length }}" + TEMPLATE
     with pytest.raises(ValueError, match="must write a message alike whatever comes after it"):
         captured(plain, CHAT)
+
+
+def test_steering_reaches_what_a_role_wrote(gpt: Any) -> None:
+    """Only the assistant's tokens move, in a pass, in a batch beside a text, and in the answer it writes."""
+    direction = torch.ones(gpt.width(POINT))
+    before = captured(gpt, [CHAT, "A fox ran."], drop_first=False)
+    with sn.steer(gpt, POINT, direction=direction, positions="assistant"):
+        after = captured(gpt, [CHAT, "A fox ran."], drop_first=False)
+    moved = (after.x - before.x).abs().amax(dim=1) > 0.5
+    assert torch.equal(moved, torch.from_numpy(before.roles == "assistant"))
+    asked = gpt.tokenizer.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
+    prompt = gpt.tokenizer(asked, add_special_tokens=False)["input_ids"]
+    states: list[Any] = []
+
+    def looked(state: Any) -> torch.Tensor:
+        states.append(state)
+        return torch.zeros_like(state.position, dtype=torch.bool)
+
+    with pytest.warns(UserWarning, match="no position"):
+        with sn.steer(gpt, POINT, direction=direction, positions=looked):
+            gpt.generate(CHAT, 3)
+    assert states[0].role.shape[1] == len(prompt)
+    assert all((state.role == 2 + 1).all() for state in states[1:])
+    how = {"max_new_tokens": 5, "echo": False}
+    strong = 30 * direction
+    with sn.steer(gpt, POINT, direction=strong, positions="assistant", steps="new"):
+        by_role = gpt.generate(CHAT, **how)
+    with sn.steer(gpt, POINT, direction=strong, steps="new"):
+        assert by_role == gpt.generate(CHAT, **how)
+
+
+def test_roles_that_nobody_knows_are_refused(gpt: Any) -> None:
+    """Of texts, of the module's own calls, and in a plain module."""
+    with sn.steer(gpt, POINT, direction=torch.ones(gpt.width(POINT)), positions="user") as steering:
+        with pytest.raises(ValueError, match='`positions="user"` needs conversations'):
+            captured(gpt, "A fox ran.")
+        with pytest.raises(ValueError, match='`positions="user"` needs conversations'):
+            gpt.module(torch.tensor([[1, 2]]))
+        captured(gpt, CHAT)
+        with pytest.raises(ValueError, match="`to_hooks` edits plain modules"):
+            steering.recipe.to_hooks(gpt.module)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ import sae_nb as sn
 from sae_nb.figures import to_svg
 from sae_nb.vision._phases import Spectrum, random_crops
 
-SHORT = {"n_steps": 12, "n_crops": 2}
+SHORT: Any = {"n_steps": 12, "n_crops": 2}
 
 
 class Blobs(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import ipywidgets as ipw
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
+import torch
 import traitlets as t
 from sae_nb_widgets.generation import GenerationLens
 
@@ -210,6 +212,104 @@ def test_pinned_atoms_and_what_a_session_keeps(lens: GenerationLens, gpt: Any, s
     other.wait()
     assert other.state() == lens.state()
     other.close()
+
+
+def test_a_session_keeps_every_branch(lens: GenerationLens, gpt: Any, sae: Any) -> None:
+    """Texts, forks, strengths and place come back by way of JSON, and go on as they would have."""
+    lens.temperature, lens.seed = 0.8, 5
+    lens.step(6)
+    lens.token, lens.atom, lens.strength = 5, 25, -1.5
+    lens.go_on(4)
+    lens.token, lens.atom, lens.strength = 7, 3, 0.5
+    lens.go_on(3)
+    lens.branch, lens.token = 1, 6
+    state = json.loads(json.dumps(lens.state()))
+    other = GenerationLens(gpt, sae)
+    other.restore(state)
+    other.wait()
+    assert not other.problem, other.status
+    assert other.state() == state
+    assert other.record == lens.record
+    assert other.answer == lens.answer
+    for panel in (lens, other):
+        panel.branch = 2
+        panel.step(3)
+        panel.undo()
+        panel.branch = 0
+        panel.step(2)
+    assert other.record == lens.record
+    known = lens.generation.branches[1].text.codes
+    for (atoms, values), (again, anew) in zip(known, other.generation.branches[1].text.codes):
+        assert set(atoms) == set(again)
+        assert np.sort(values) == pytest.approx(np.sort(anew), abs=1e-3)
+    other.close()
+
+
+def test_kept_texts_are_those_that_were_kept(lens: GenerationLens, gpt: Any) -> None:
+    """Also where the model would have written otherwise; what is no branch of this model is refused."""
+    lens.step(3)
+    state = lens.state()
+    ids = gpt.tokenizer(" a dog and a fox", add_special_tokens=False)["input_ids"]
+    state["branches"][0]["rows"] = [ids]
+    lens.restore(state)
+    lens.wait()
+    assert lens.written == " a dog and a fox"
+    begun = gpt.tokenizer(PROMPT)["input_ids"]
+    lens.step(2)
+    wanted = gpt.generate(begun + ids, 2, return_ids=True)[-2:].tolist()
+    assert lens.generation.branches[0].text.ids[-2:] == wanted
+    with pytest.raises(ValueError, match="`branches` must be a list of branches"):
+        lens.restore({"branches": [3]})
+    for wrong in ([{"rows": [[10**9]], "fork": None}], [{"rows": 3, "fork": None}], [{}] * 2):
+        lens.restore({"branches": wrong})
+        lens.wait()
+        assert lens.problem
+    lens.restore(state)
+    lens.wait()
+    assert not lens.problem
+
+
+def test_a_conversation_is_answered(gpt: Any, sae: Any) -> None:
+    """Rendered by the template up to the answer; the box holds the user's next message."""
+    chat = [
+        {"role": "user", "content": "Where is the fox?"},
+        {"role": "assistant", "content": "In the forest."},
+        {"role": "user", "content": "And Anna?"},
+    ]
+    model = sn.load_model("tiny-gpt")
+    model.tokenizer.chat_template = (
+        "{% for m in messages %}{{ '[' + m.role + '] ' + m.content + eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '[assistant]' }}{% endif %}"
+    )
+    lens = GenerationLens(model, sae, prompt=chat)
+    assert (lens.messages, lens.prompt) == (chat[:2], "And Anna?")
+    lens.step(4)
+    assert lens.written == model.generate(chat, 4, echo=False)
+    assert lens.record["message 1, assistant"] == "In the forest."
+    direction = torch.ones(sae.d_in)
+    with sn.steer(model, PLACE, direction=direction, by=30.0, positions="assistant"):
+        lens.refresh()
+        lens.step(4)
+        assert lens.written == model.generate(chat, 4, echo=False)
+    state = lens.state()
+    lens.prompt = "And Tom?"
+    lens.step(2)
+    assert lens.written == model.generate(
+        [*chat[:2], {**chat[2], "content": "And Tom?"}], 2, echo=False
+    )
+    other = GenerationLens(model, sae)
+    other.restore(state)
+    other.wait()
+    assert other.record is not None
+    assert other.record["prompt"] == "And Anna?"
+    with pytest.raises(t.TraitError, match="role and a content"):
+        other.messages = [{"role": "user"}]
+    other.close()
+    lens.close()
+    lens = GenerationLens(gpt, sae, prompt=chat)
+    lens.wait()
+    assert "chat template" in lens.status
+    lens.close()
 
 
 def test_it_leaves_without_a_kernel(lens: GenerationLens, tmp_path: Any) -> None:

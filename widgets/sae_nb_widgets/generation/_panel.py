@@ -16,6 +16,13 @@ from sae_nb.summaries import BaseRate, InputSummary, base_rate, top_atoms, where
 from sae_nb.uses import Generation, check_writer
 from sae_nb_widgets.generation import _words as words
 from sae_nb_widgets.generation._controls import GenerationControls
+from sae_nb_widgets.generation._keeping import (
+    NOTHING_KEPT,
+    Kept,
+    kept_branches,
+    split_prompt,
+    whole_message,
+)
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
 from sae_nb_widgets.input_lens import answer_words
 from sae_nb_widgets.panel import (
@@ -63,7 +70,9 @@ class GenerationLens(PlayingPanel):
     hook_point
         Where the SAE reads; None takes the SAE's own.
     prompt
-        What the model reads first.
+        What the model reads first: a text, or a list of messages, `{"role": …, "content": …}`, which the
+        tokenizer's chat template renders up to where the assistant answers. The last message, if the user's,
+        stands in the box, those before in `messages`.
     acts
         Activations, codes or a catalogue: base rates and 99th percentiles are measured on them. None takes
         those of the pretrained SAE, where this is one.
@@ -111,14 +120,17 @@ class GenerationLens(PlayingPanel):
     )
     stem = "generation"
     kept_traits = (
-        "prompt", "temperature", "seed", "n_new", "n_named", "speed", "pinned", "atom", "strength",
+        "messages", "prompt", "temperature", "seed", "n_new", "n_named", "speed", "pinned", "atom", "strength",
     )  # fmt: skip
     needs_kernel = (
         "Writing on, other tokens and other atoms need a running kernel and were left out; the text, its "
         "strips, the explanation of the chosen token and the list of branches are all here."
     )
 
-    prompt = t.Unicode("", help="What the model reads first.")
+    prompt = t.Unicode(
+        "", help="What the model reads first; after `messages`, the user's next one."
+    )
+    messages = t.List(t.Dict(), help="Messages before the prompt: role and content of each.")
     atom = Atom(help="The atom whose strength shades the text, and which is added.")
     token = Whole(
         -1, 0, lambda panel: panel.n_tokens - 1, none=-1, help="Token explained; -1: the newest."
@@ -141,7 +153,7 @@ class GenerationLens(PlayingPanel):
         model: LiveModel,
         sae: SparseAutoencoder,
         hook_point: str | None = None,
-        prompt: str = "",
+        prompt: str | Sequence[Mapping[str, str]] = "",
         *,
         acts: Activations | Any = None,
         frequency: Any = None,
@@ -170,7 +182,12 @@ class GenerationLens(PlayingPanel):
         self.chips = self._facts()
         self._build()
         self._measure()
-        self.prompt = prompt
+        with self.hold_trait_notifications():
+            self.messages, self.prompt = split_prompt(prompt)
+
+    @t.validate("messages")
+    def _messages_are_whole(self, proposal: t.Bunch) -> list[dict[str, str]]:
+        return [or_trait_error(whole_message, message) for message in proposal["value"]]
 
     @t.validate("pinned")
     def _atoms_exist(self, proposal: t.Bunch) -> list[int]:
@@ -285,15 +302,27 @@ class GenerationLens(PlayingPanel):
 
     # --- the prompt -------------------------------------------------------------------------------
 
-    @reacts("prompt", "temperature", "seed", doing="reading the prompt", early=True)
+    @property
+    def _asked(self) -> str | list[dict[str, str]]:
+        """The prompt, after the messages before it if there are any; empty where there is nothing to read."""
+        said = self.prompt.strip()
+        if not self.messages:
+            return self.prompt if said else ""
+        return [*self.messages, *([{"role": "user", "content": self.prompt}] if said else [])]
+
+    @reacts("prompt", "messages", "temperature", "seed", doing="reading the prompt", early=True)
     def _begin(self) -> None:
         """Read the prompt anew; what was written and every branch is gone."""
+        self._read_prompt()
+
+    def _read_prompt(self, kept: Kept = NOTHING_KEPT) -> None:
+        """Read the prompt, and what was written after it when it was kept."""
         self.playing = False
         self.forget_async("why")
         given = {"temperature": self.temperature, "seed": self.seed}
-        prompt = self.prompt
+        prompt = self._asked
         self._show_nothing()
-        if not prompt.strip():
+        if not prompt:
             self.forget_async("main")
             self.conclude("")
             self.say(EMPTY)
@@ -301,8 +330,10 @@ class GenerationLens(PlayingPanel):
         self.loading("The model is reading the prompt")
         self.say("")
         self.run_async(
-            lambda: Generation(self.model, self.sae, prompt, self.hook_point, **given),
-            self._take,
+            lambda: Generation(self.model, self.sae, prompt, self.hook_point, **given).resume(
+                kept.branches
+            ),
+            lambda generation: self._take(generation, kept),
             otherwise=self._show_nothing,
         )
 
@@ -315,13 +346,18 @@ class GenerationLens(PlayingPanel):
         with self.hold_trait_notifications():
             self.branch, self.token = 0, -1
         self._strengths = []
-        self.views.clear("" if self.prompt.strip() else EMPTY)
+        self.views.clear("" if self._asked else EMPTY)
         self.controls.show_undo(False)
         show(self.controls.steering, False)
 
-    def _take(self, generation: Generation) -> None:
-        self._generation, self._strengths = generation, [(0.0, "p99")]
+    def _take(self, generation: Generation, kept: Kept) -> None:
+        self._generation, self._strengths = generation, list(kept.strengths)
         self._left = 0
+        if kept.branches:
+            branch, token = kept.shown
+            last = len(generation.branches[branch].text.ids) - 1
+            with self.hold_trait_notifications():
+                self.branch, self.token = branch, min(token, last)
         if not self._chosen:
             shown = self._now.notable(self._newest, 1)
             if shown:
@@ -341,13 +377,13 @@ class GenerationLens(PlayingPanel):
     def at_end(self) -> bool:
         """Whether it pauses here: so many tokens were written, or the text has ended."""
         if self._generation is None:
-            return not self.prompt.strip() or self.problem
+            return not self._asked or self.problem
         return self._left <= 0 or self._generation.ended(self.branch)
 
     def to_start(self) -> None:
         """Let it write so many tokens more; what was written stays."""
         self._left, self._spent, self._n_spent = self.n_new, 0.0, 0
-        if not self.prompt.strip():
+        if not self._asked:
             self.say(EMPTY)
 
     def forth(self) -> None:
@@ -639,6 +675,39 @@ class GenerationLens(PlayingPanel):
             with self.hold_trait_notifications():
                 self.branch, self.token = change["new"], -1
 
+    # --- what a session keeps ---------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return what a saved session keeps: settings, and every branch as it was written.
+
+        Returns
+        -------
+        dict
+            The traits named in `kept_traits`; `branches`, token ids and forks in plain numbers; `shown`, branch
+            and token.
+        """
+        state = super().state()
+        with self._drawing:
+            generation = self._generation
+            if generation is not None:
+                state["branches"] = kept_branches(generation, self._strengths)
+                state["shown"] = [self.branch, self.token]
+        return state
+
+    @checked
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave; every branch is written again, token by token, in the background.
+
+        Raises
+        ------
+        ValueError: If it names something this panel does not keep, or branches are not as they were kept.
+        traitlets.TraitError: If a value does not fit this panel (an atom that its SAE does not have).
+        """
+        kept = Kept.of(state)
+        super().restore({k: v for k, v in state.items() if k not in ("branches", "shown")})
+        if kept.branches:
+            self._read_prompt(kept)
+
     # --- taking it away ---------------------------------------------------------------------------
 
     @property
@@ -647,7 +716,10 @@ class GenerationLens(PlayingPanel):
         generation = self._generation
         if generation is None:
             return None
-        table = {"prompt": self.prompt}
+        table = {
+            f"message {i}, {one['role']}": one["content"] for i, one in enumerate(self.messages)
+        }
+        table["prompt"] = self.prompt
         for number, one in enumerate(generation.branches):
             name = "written" if one.fork is None else f"branch {number}"
             if one.fork is not None:

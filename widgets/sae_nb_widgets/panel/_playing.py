@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -98,6 +98,11 @@ class PlayingPanel(Panel):
     def toggle(self) -> None:
         """Play, or pause."""
         self.playing = not self.playing
+
+    def notify_change(self, change: t.Bunch) -> None:
+        """Let everyone hear that it plays before its first step, which may already be its last."""
+        with self._drawing if change["name"] == "playing" else nullcontext():
+            super().notify_change(change)
 
     def _on_playing(self, change: t.Bunch) -> None:
         if self._player is None or not change["new"]:
