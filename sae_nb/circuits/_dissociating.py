@@ -17,7 +17,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_memory, check_seed, check_text, checked, shown
+from sae_nb.checks import (
+    answered,
+    as_tensor,
+    check_count,
+    check_memory,
+    check_seed,
+    check_text,
+    checked,
+    shown,
+)
 from sae_nb.circuits._copies import blocks, measured_copies
 from sae_nb.circuits._heads import at_mean, places_of
 from sae_nb.evaluation import answer_of, index_of
@@ -370,7 +379,7 @@ def _measure(model: LiveModel, task: Task, i: int, n_outcomes: int) -> Measure:
 
 
 def _by_metric(metric: Callable[[Tensor], Tensor], answer: Tensor) -> Tensor:
-    value = torch.as_tensor(metric(answer))
+    value = as_tensor(answered(metric, answer, name="metric"), name="metric(answer)")
     if value.numel() != 1 or not bool(torch.isfinite(value)):
         raise ValueError(
             f"`metric` must turn an answer of shape {tuple(answer.shape)} into one finite number, got "

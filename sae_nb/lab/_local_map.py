@@ -80,7 +80,7 @@ class LocalMap:
         return float(counts[rows, columns].sum() / len(self.labels))
 
     def figure(self) -> Any:
-        """Draw points, landmarks and ties, the stronger the thicker; beyond two dimensions by principal ones."""
+        """Draw points, landmarks and ties, the stronger the thicker; beyond two dimensions, principal ones."""
         from sae_nb.figures import fade, framed, line, theme
 
         n = len(self.points)
