@@ -258,6 +258,11 @@ def test_kept_texts_are_those_that_were_kept(lens: GenerationLens, gpt: Any) -> 
     lens.step(2)
     wanted = gpt.generate(begun + ids, 2, return_ids=True)[-2:].tolist()
     assert lens.generation.branches[0].text.ids[-2:] == wanted
+    lens.restore(state | {"shown": [0, 5]})
+    lens.wait()
+    assert (lens.token, lens.problem) == (5, False), lens.status
+    with pytest.raises(ValueError, match="`shown` must be a branch and a token"):
+        lens.restore(state | {"shown": 3})
     with pytest.raises(ValueError, match="`branches` must be a list of branches"):
         lens.restore({"branches": [3]})
     for wrong in ([{"rows": [[10**9]], "fork": None}], [{"rows": 3, "fork": None}], [{}] * 2):

@@ -38,8 +38,12 @@ class Kept:
             )
         if not branches:
             return NOTHING_KEPT
-        last = len(branches) - 1
-        branch, token = (*state.get("shown", ()), 0, -1)[:2]
+        last, place = len(branches) - 1, state.get("shown", (0, -1))
+        if not isinstance(place, list | tuple) or len(place) != 2:
+            raise ValueError(
+                f"`shown` must be a branch and a token, got {shown(place)}. Take it from the state of a panel."
+            )
+        branch, token = place
         return cls(
             branches=[{k: one.get(k) for k in ("rows", "fork")} for one in branches],
             strengths=[_strength(one) for one in branches],

@@ -356,8 +356,9 @@ class GenerationLens(PlayingPanel):
         if kept.branches:
             branch, token = kept.shown
             last = len(generation.branches[branch].text.ids) - 1
-            with self.hold_trait_notifications():
-                self.branch, self.token = branch, min(token, last)
+            self.branch = branch
+            self._draw()  # a token is marked in what is drawn
+            self.token = min(token, last)
         if not self._chosen:
             shown = self._now.notable(self._newest, 1)
             if shown:
