@@ -89,7 +89,7 @@ if TYPE_CHECKING:
         which_sae as which_sae,
     )
     from sae_nb.interop import published as published
-    from sae_nb.labelling import labels as labels
+    from sae_nb.labelling import label as label, labels as labels
     from sae_nb.models import (
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,

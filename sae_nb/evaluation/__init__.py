@@ -226,6 +226,19 @@ if TYPE_CHECKING:  # for the other rooms
         HUNGARIAN_UP_TO as HUNGARIAN_UP_TO,
         auction as auction,
     )
+    from sae_nb.evaluation.explanations._detection import (
+        CountedJudge as CountedJudge,
+        Desk as Desk,
+        Judge as Judge,
+        JudgeGuesser as JudgeGuesser,
+        Window as Window,
+        balanced as balanced,
+        shown as shown,
+    )
+    from sae_nb.evaluation.explanations._rules import (
+        Predicate as Predicate,
+        RowFacts as RowFacts,
+    )
     from sae_nb.evaluation.report._fit import POOR as POOR
     from sae_nb.evaluation.report._measurement import (
         definition_families as definition_families,

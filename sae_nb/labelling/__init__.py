@@ -9,5 +9,9 @@ from sae_nb._lazy import door
 if TYPE_CHECKING:
     from sae_nb.labelling._reading import labels as labels
     from sae_nb.labelling._records import AtomLabel as AtomLabel, AtomLabels as AtomLabels
+    from sae_nb.labelling._writing import label as label
 else:
     __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.labelling._keeping import found_labels as found_labels

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sae_nb.files import check_seal, json_object, sealed, write_json
+from sae_nb.files import SaeIdentity, check_seal, identity_of, json_object, sealed, write_json
 from sae_nb.labelling._records import AtomLabels, from_json, to_json
 
 FILE = "labels.json"
@@ -73,3 +73,33 @@ def read_kept(path: Path) -> Kept:
             f"{str(path)!r} must hold labels by atom, and does not ({error!r}). Put back a copy, or move it "
             "away to start anew."
         ) from error
+
+
+# -------------------------------------------------------------------------------------------------
+# What an SAE knows of its labels: what was just found, else the file beside it.
+
+_FOUND = "_labels_found"
+
+
+def carry(sae: Any, kept: Kept) -> None:
+    """Let an SAE know its labels until Python ends; those without a folder have no other place."""
+    if hasattr(sae, "__dict__") and not isinstance(sae, type):
+        object.__setattr__(sae, _FOUND, (None, kept))
+
+
+def found_labels(sae: Any) -> AtomLabels | None:
+    """Return the labels of an SAE, of this process or of the file beside it; None where there are none.
+
+    Labels of other atoms, as after more training, are no labels of this SAE.
+    """
+    stamp, kept = getattr(sae, "__dict__", {}).get(_FOUND, (None, None))
+    folder = getattr(sae, "folder", None)
+    path = None if folder is None else Path(folder) / FILE
+    if path is not None and path.is_file():
+        now = path.stat().st_mtime_ns, path.stat().st_ino
+        if stamp != now:
+            kept = read_kept(path)
+            object.__setattr__(sae, _FOUND, (now, kept))
+    if kept is None or not SaeIdentity.from_json(dict(kept.sae)).is_same(identity_of(sae)):
+        return None
+    return kept.labels

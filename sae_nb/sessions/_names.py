@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.atoms import AtomNames, Labels
+from sae_nb.labelling import AtomLabels, found_labels
 from sae_nb.pretrained import examples_of
 from sae_nb.sessions._annotations import Annotations, annotations_of
 
@@ -19,8 +20,8 @@ CARRIED = "_names_in_panels"
 class _Carried:
     """The names an SAE carries; a copy of the SAE, or a pickled one, begins without."""
 
-    def __init__(self, names: AtomNames | None = None) -> None:
-        self.names = names
+    def __init__(self, names: AtomNames | None = None, found: AtomLabels | None = None) -> None:
+        self.names, self.found = names, found
 
     def __deepcopy__(self, _: Any) -> _Carried:
         return _Carried()
@@ -47,32 +48,55 @@ def names_of(sae: Any, catalogue: AtomCatalogue | None = None, labels: Any = Non
     >>> names_of(sae) is names_of(sae), names_of(sae).name(133)
     (True, '133 · digit 7')
     """
-    known = getattr(sae, "__dict__", {}).get(CARRIED, _Carried()).names
+    carried = getattr(sae, "__dict__", {}).get(CARRIED, _Carried())
+    known, found = carried.names, found_labels(sae)
     if known is None:
         catalogue = catalogue or _pretrained(sae)
-        measured = None if catalogue is None else catalogue.labels
-        return _keep(sae, AtomNames(catalogue, annotations_of(labels, sae, measured)))
+        measured = _with_found(None if catalogue is None else catalogue.labels, found)
+        return _keep(sae, AtomNames(catalogue, annotations_of(labels, sae, measured)), found)
     catalogue = catalogue or known.catalogue
     book = known.labels
     measured = None if catalogue is None else catalogue.labels
     if labels is not None and not _are_those_given(labels, book):
-        book = annotations_of(labels, sae, measured)
+        book = annotations_of(labels, sae, _with_found(measured, found))
+    elif found is not None and found is not carried.found:
+        book.given = Labels(_with_found(book.given, found))  # `sn.label` was called since
     elif measured and measured is not book and not book.given:
         book.given = Labels(measured)  # the panel before had none
     if book is known.labels and catalogue is known.catalogue:
+        carried.found = found
         return known
-    return _keep(sae, AtomNames(catalogue, book))
+    return _keep(sae, AtomNames(catalogue, book), found)
+
+
+def _with_found(
+    measured: Mapping[int, str] | None, found: AtomLabels | None
+) -> Mapping[int, str] | None:
+    """Labels that came with the SAE, then those that `sn.label` found; evidence where texts are the same."""
+    if found is None:
+        return measured
+    if isinstance(measured, Annotations):
+        measured.given = Labels(_with_found(measured.given, found))
+        return measured
+    merged = Labels(found)
+    if measured:
+        note = getattr(measured, "note", lambda _: "")
+        merged.write_all({atom: (text, note(atom)) for atom, text in measured.items()})
+    return merged
 
 
 def _are_those_given(labels: Any, book: Labels) -> bool:
     """Whether a mapping says what the book shows where nobody has written: then the book stays."""
-    plain = isinstance(labels, Mapping) and not isinstance(labels, Annotations)
-    return plain and dict(labels) == dict(book.given)
+    if not isinstance(labels, Mapping) or isinstance(labels, Annotations):
+        return False
+    given, known = Labels(labels), Labels(book.given)
+    same = (given.evidence(atom) == known.evidence(atom) for atom in given)
+    return dict(given) == dict(known) and all(same)
 
 
-def _keep(sae: Any, names: AtomNames) -> AtomNames:
+def _keep(sae: Any, names: AtomNames, found: AtomLabels | None = None) -> AtomNames:
     if hasattr(sae, "__dict__") and not isinstance(sae, type):
-        object.__setattr__(sae, CARRIED, _Carried(names))
+        object.__setattr__(sae, CARRIED, _Carried(names, found))
     return names
 
 

@@ -468,6 +468,9 @@ RECIPES: dict[str, Make] = {
     "interop.write_saelens": _on(sae="sae", folder="folder"),
     "interop.write_neuronpedia": lambda kit: {"sae": kit.gpt_sae, "acts": kit.gpt_acts, "folder": kit.folder},
     "labelling.AtomLabels": lambda kit: {"entries": {1: sn.labelling.AtomLabel(atom=1, text="a")}},
+    "labelling.label": lambda kit: {
+        "sae": kit.sae, "acts": kit.many, "attributes": {"even": torch.arange(600) % 2 == 0}, "n_examples": 8,
+        "progress": False},
     "labelling.labels": lambda kit: {"file_or_source": {"1": "a"}, "sae": kit.sae},
     "kernels.nested_squared_error": lambda kit: {
         "codes": kit.codes, "dictionary": kit.dictionary, "bias": None, "target": kit.x, "widths": (4, N_ATOMS)},

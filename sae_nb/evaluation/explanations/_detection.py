@@ -274,10 +274,10 @@ class Desk:
     def guesser(self, atom: int, explain: Explain, text: str | None) -> Guesser:
         """Return who guesses for an atom, having seen the first half alone."""
         if self.judge is not None:
-            return JudgeGuesser(self.judge, text or self._written(atom, self.judge), self.facts)
+            return JudgeGuesser(self.judge, text or self.written(atom, self.judge), self.facts)
         if explain == "exemplars":
             return self._exemplars(atom)
-        rule = self.rules[atom] = induce_rule(*self._train, atom, facts=self._train_facts)
+        rule = self.rules[atom] = self.rule(atom)
         return RowGuesser(rule.text, rule.holds(self.facts))
 
     def scores(
@@ -287,8 +287,7 @@ class Desk:
         generator = np.random.default_rng((self.seed, atom))
         active, strength = fires_in(self.codes, atom), self._strength(atom)
         held = active & ~self.first
-        firing = self.windows.firing(held, strength, self.n, self.reach, generator)
-        silent = self.windows.silent(active | self.first, self.n, self.reach, generator)
+        firing, silent = self.trials(atom, generator)
         widest = self.reach or WHOLE_SAMPLE
         wide = self.windows.firing(held, strength, self.n, widest, generator)
         marked = self._marked(wide, active, generator)
@@ -306,7 +305,24 @@ class Desk:
                 scores["fuzzing"] = balanced(right, [one.fits(w, no) for w, _, no in marked])
         return {name: mine[name] for name in sorted(mine)}, theirs
 
-    def _written(self, atom: int, judge: CountedJudge) -> str:
+    def trials(
+        self, atom: int, generator: np.random.Generator | None = None
+    ) -> tuple[list[Window], list[Window]]:
+        """Return windows of the second half in which an atom fires, and some in which it does not."""
+        generator = generator or np.random.default_rng((self.seed, atom))
+        active = fires_in(self.codes, atom)
+        held, strength = active & ~self.first, self._strength(atom)
+        return (
+            self.windows.firing(held, strength, self.n, self.reach, generator),
+            self.windows.silent(active | self.first, self.n, self.reach, generator),
+        )
+
+    def rule(self, atom: int) -> Rule:
+        """Return a rule made on the first half."""
+        return induce_rule(*self._train, atom, facts=self._train_facts)
+
+    def written(self, atom: int, judge: CountedJudge) -> str:
+        """Return what a judge says an atom fires on, who sees examples of the first half."""
         active, strength = fires_in(self.codes, atom), self._strength(atom)
         generator = np.random.default_rng((self.seed, atom, 1))
         windows = self.windows.firing(active & self.first, strength, 10, self.reach, generator)

@@ -1,0 +1,164 @@
+"""Who writes labels and guesses from them: rules, attributes, words, or a language model that may fail."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from sae_nb.atoms import By
+from sae_nb.checks import answered, check_callable
+from sae_nb.evaluation import CountedJudge, Judge, JudgeGuesser, Predicate, RowFacts, Window, shown
+from sae_nb.labelling._records import AtomLabel, Terms, clean
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
+
+NEW_TOKENS = 48
+"""Of an answer of a local model: a label has twenty words at most."""
+
+MOST_WORDS = 60
+READABLE = 0.5
+"""Words of an answer that may still be a label; share of answers that must be a yes or a no."""
+
+_WORD = re.compile(r"[^\W_]+")
+_REFUSAL = re.compile(
+    r"(i'?m sorry|sorry|i can(no|')t|as an ai|i am unable|i'm unable)\b", re.IGNORECASE
+)
+# Words of labels that speak of texts, not in them.
+_NO_CONTENT = """
+a about after all an and any are as at be before by concept concepts context contexts especially
+feature fires for from in indicating into is it its like mention mentions of often on or phrase
+phrases reference references referring related relating sentence specific such term terms text
+that the their these this to token tokens usually various when where which with word words
+"""
+_OF_LABELS = frozenset(_NO_CONTENT.split())
+
+
+class NoAnswerError(Exception):
+    """A judge raised, or said nothing that can be used."""
+
+
+class AskedJudge(CountedJudge):
+    """A judge whose failures and nonsense are counted, and end the label at hand alone."""
+
+    def __init__(self, judge: Judge, counts: Counter[str]) -> None:
+        super().__init__(judge)
+        self.counts = counts
+
+    def answer(self, prompt: str) -> str:
+        """Return the answer in words; NoAnswerError where the judge raised or gave no text."""
+        self.n_calls += 1
+        self.counts["calls"] += 1
+        try:
+            said = _text_of(answered(self._judge, prompt, name="judge"))
+        except TypeError as error:
+            self.counts["failed"] += 1
+            raise NoAnswerError(f"The judge failed: {error.__cause__ or error}.") from error
+        return said.strip()
+
+    def label(self, answer: str) -> str:
+        """Return a label from an answer; NoAnswerError where it is none."""
+        text = clean(answer).strip("\"'“”* ")
+        if not _WORD.search(text) or len(text.split()) > MOST_WORDS or _REFUSAL.match(text):
+            self.counts["nonsense"] += 1
+            raise NoAnswerError(f"The judge gave no label: {text[:60]!r}.")
+        return text
+
+
+def _text_of(said: Any) -> str:
+    """The text of an answer, also as a pipeline of transformers gives it."""
+    if isinstance(said, list) and len(said) == 1 and isinstance(said[0], dict):
+        said = said[0].get("generated_text")
+    if not isinstance(said, str):
+        raise TypeError(f"it answered with {type(said).__name__} and not with text")
+    return said
+
+
+def judge_of(judge: Any) -> tuple[Judge | None, str]:
+    """Return what answers prompts, and what it is called."""
+    if judge is None:
+        return None, ""
+    if hasattr(judge, "hook_points"):
+        return _local(judge), str(judge.name)
+    check_callable(judge, name="judge")
+    return judge, str(getattr(judge, "__qualname__", type(judge).__name__))
+
+
+def _local(model: LiveModel) -> Judge:
+    """A language model on this machine, asked as its chat template asks."""
+    if model.kind != "language" or model.tokenizer is None:
+        raise ValueError(
+            f"`judge` must be a language model with a tokenizer, got {model.name}, of kind {model.kind!r}."
+        )
+    chats = bool(getattr(model.tokenizer, "chat_template", None))
+
+    def answer(prompt: str) -> str:
+        asked: Any = [{"role": "user", "content": prompt}] if chats else prompt
+        return cast(str, model.generate(asked, NEW_TOKENS, echo=False))
+
+    return answer
+
+
+# --- what a label says of windows -----------------------------------------------------------------
+
+
+def terms_of(rule: Sequence[Predicate]) -> Terms:
+    """The statements of a rule as plain values."""
+    return tuple((term.kind, term.values) for term in rule)
+
+
+Reader = tuple[By, Callable[[Sequence[Window]], list[bool]]]
+
+
+def reader_of(entry: AtomLabel, facts: RowFacts, judge: AskedJudge | None) -> Reader | str:
+    """Return who says, from a label alone, in which windows the atom fires; or why nobody can."""
+    if judge is not None:
+        return "judge", lambda windows: _by_judge(entry.text, windows, facts, judge)
+    if entry.rule:
+        return "rule", lambda windows: _by_rule(entry.rule, windows, facts)
+    if entry.text in facts.labels:
+        truth = facts.labels[entry.text]
+        return "attribute", lambda windows: [bool(truth[w.rows].any()) for w in windows]
+    if facts.kind != "language":
+        return "Nobody reads this label: pass attributes= with a truth of its name."
+    words = content_words(entry.text)
+    if not words:
+        return "The label names no word that could be looked for, and there is no judge."
+    return "words", lambda windows: [bool(words & _words_in(shown(w, facts))) for w in windows]
+
+
+def content_words(label: str) -> set[str]:
+    """The words of a label that may stand in a text."""
+    return _words_in(label) - _OF_LABELS
+
+
+def _words_in(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower()))
+
+
+def _by_rule(terms: Terms, windows: Sequence[Window], facts: RowFacts) -> list[bool]:
+    """Whether a rule names a row of each window."""
+    there = facts.at(np.concatenate([window.rows for window in windows]))
+    named = np.ones(len(there), dtype=bool)
+    for kind, values in terms:
+        named &= Predicate(cast(Any, kind), values).holds(there)
+    ends = np.cumsum([len(window.rows) for window in windows])
+    return [bool(part.any()) for part in np.split(named, ends[:-1])]
+
+
+def _by_judge(
+    text: str, windows: Sequence[Window], facts: RowFacts, judge: AskedJudge
+) -> list[bool]:
+    guesser, before = JudgeGuesser(judge, text, facts), judge.n_unreadable
+    said = [guesser.fires(window) for window in windows]
+    unread = judge.n_unreadable - before
+    if unread > (1 - READABLE) * len(windows):
+        judge.counts["nonsense"] += 1
+        raise NoAnswerError(
+            f"The judge said neither yes nor no of {unread} in {len(windows)} windows."
+        )
+    return said
