@@ -9,6 +9,7 @@ from typing import Literal
 By = Literal["rule", "attribute", "words", "judge", ""]
 Standing = Literal["holds", "open", "fails"]
 
+_SIGNS: dict[Standing, str] = {"holds": "✓", "open": "?", "fails": "✗"}
 _HOW: dict[By, str] = {
     "rule": "The label is a rule, applied to the letter.",
     "attribute": "The label is an attribute of the data, known for every row.",
@@ -27,7 +28,7 @@ class LabelEvidence:
     -------
     >>> found = LabelEvidence(by="rule", detection=0.9, control=0.55, n=40, returns=2, n_sisters=3)
     >>> badge(found).text
-    'detects 0.90 · another’s 0.55 · returns 2 of 3'
+    '✓ detects 0.90 · another’s 0.55 · returns 2 of 3'
     """
 
     by: By = ""
@@ -98,4 +99,5 @@ def badge(evidence: LabelEvidence | None) -> Badge | None:
             "seeds."
         )
     said.append(_HOW[evidence.by])
-    return Badge(" · ".join(parts), " ".join(filter(None, said)), evidence.standing)
+    text = f"{_SIGNS[evidence.standing]} {' · '.join(parts)}"
+    return Badge(text, " ".join(filter(None, said)), evidence.standing)

@@ -106,9 +106,12 @@ def _local(model: LiveModel) -> Judge:
 # --- what a label says of windows -----------------------------------------------------------------
 
 
+_EVERYWHERE: Terms = (("everywhere", ()),)
+
+
 def terms_of(rule: Sequence[Predicate]) -> Terms:
-    """The statements of a rule as plain values."""
-    return tuple((term.kind, term.values) for term in rule)
+    """The statements of a rule as plain values; one without any says "everywhere"."""
+    return tuple((term.kind, term.values) for term in rule) or _EVERYWHERE
 
 
 Reader = tuple[By, Callable[[Sequence[Window]], list[bool]]]
@@ -144,7 +147,7 @@ def _by_rule(terms: Terms, windows: Sequence[Window], facts: RowFacts) -> list[b
     """Whether a rule names a row of each window."""
     there = facts.at(np.concatenate([window.rows for window in windows]))
     named = np.ones(len(there), dtype=bool)
-    for kind, values in terms:
+    for kind, values in () if terms == _EVERYWHERE else terms:
         named &= Predicate(cast(Any, kind), values).holds(there)
     ends = np.cumsum([len(window.rows) for window in windows])
     return [bool(part.any()) for part in np.split(named, ends[:-1])]

@@ -13,6 +13,8 @@ import torch
 from sae_nb_widgets.panel import Panel
 
 import sae_nb as sn
+from sae_nb.atoms import LabelEvidence
+from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.sessions import Annotations
 
 pytestmark = [pytest.mark.browser]
@@ -25,7 +27,10 @@ def parts() -> SimpleNamespace:
     made = SimpleNamespace()
     for kind, shelf in (("vision", "tiny-vit/resid_post.6"), ("language", "tiny-gpt/resid_post.3")):
         examples, sae = sn.load_examples(shelf), sn.load_sae(shelf)
-        book = Annotations(given=dict.fromkeys(range(0, sae.n_atoms, 2), HOSTILE))
+        worth = LabelEvidence(why=HOSTILE, returns=1, n_sisters=2)
+        every = range(0, sae.n_atoms, 2)
+        read = {a: AtomLabel(atom=a, text=HOSTILE, source=HOSTILE, evidence=worth) for a in every}
+        book = Annotations(given=AtomLabels(entries=read))
         book.write(3, HOSTILE, note=HOSTILE)
         model = sn.load_model(shelf.split("/")[0])
         setattr(made, kind, SimpleNamespace(model=model, sae=sae, examples=examples, labels=book))

@@ -12,12 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import sae_nb as sn
 from sae_nb.atoms import badge
-from sae_nb.labelling import AtomLabels, _judging as judging, _writing as writing
+from sae_nb.evaluation import RowFacts, Window
+from sae_nb.labelling import AtomLabel, AtomLabels, _judging as judging, _writing as writing
 from sae_nb.sessions import names_of
 
 TRUTH = {0: "cat dog", 1: "undone untied", 2: "the", 3: "Paris"}
@@ -115,6 +117,15 @@ def test_atoms_return_in_the_sisters_that_have_them_and_random_directions_do_not
         label(sae, rows, sisters=[SimpleNamespace(d_in=7, n_atoms=5, dictionary=torch.eye(7)[:5])])
 
 
+def test_a_rule_that_says_everywhere_is_a_rule(rows, sae) -> None:
+    """It names every window, and so scores a half."""
+    entry = AtomLabel(atom=3, text="everywhere", source="rule", rule=judging.terms_of(()))
+    facts = RowFacts.of(rows[0])
+    by, says = judging.reader_of(entry, facts, None)
+    assert by == "rule"
+    assert says([Window(np.arange(4), 2), Window(np.arange(4, 6), 5)]) == [True, True]
+
+
 # --- judges ---------------------------------------------------------------------------------------
 
 
@@ -168,7 +179,7 @@ def test_a_judge_that_says_neither_yes_nor_no_gives_no_score(rows, sae) -> None:
     assert found[0] == "animals"
     assert math.isnan(found.evidence(0).detection)
     assert "neither yes nor no" in found.evidence(0).why
-    assert badge(found.evidence(0)).text == "not scored"
+    assert badge(found.evidence(0)).text == "? not scored"
 
 
 def test_a_dead_judge_is_not_asked_for_every_atom(rows, sae, monkeypatch) -> None:

@@ -15,7 +15,7 @@ from sae_nb.atoms import MIXED, AtomCatalogue, AtomNames, AtomSummary, Labels, r
 from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.sessions import Annotations
 from sae_nb_widgets.atom._controls import BAND_NAMES
-from sae_nb_widgets.components import PictureGrid, Sparkbars, icons_of
+from sae_nb_widgets.components import PictureGrid, Sparkbars, badge_html, icons_of
 from sae_nb_widgets.panel import control, show, small_button
 
 # -------------------------------------------------------------------------------------------------
@@ -171,11 +171,13 @@ class AtomNotes:
         self._panel, self._labels = panel, labels
         self._reading, self._atom = False, -1
         self.saved_line = ipw.HTML().add_class("sae-nb-live-only")
+        self.worth = ipw.HTML()
         self.label = self._field("label", "your name for it")
         self.note = self._field("note", "anything else")
         self.star = small_button("☆", "", self._press_star)
         self.widget = ipw.VBox(
-            [self.label, self.note, self.saved_line], layout=ipw.Layout(overflow="hidden")
+            [self.label, self.worth, self.note, self.saved_line],
+            layout=ipw.Layout(overflow="hidden"),
         )
         panel.observe(self._words_changed, ["label", "note"])
 
@@ -244,6 +246,8 @@ class AtomNotes:
             text = IN_MEMORY
         else:
             text = ""
+        self.worth.value = badge_html(panel.names, atom)
+        show(self.worth, bool(self.worth.value))
         self.saved_line.value = f'<span title="{escape(path or text)}">{escape(text)}</span>'
 
 
@@ -253,12 +257,13 @@ class AtomNotes:
 
 def table(record: AtomSummary, names: AtomNames, rows: str) -> dict[str, Any]:
     """Return the numbers of a record in reading order, for exported pages."""
-    labels, name = names.labels, names.name
+    labels, name, worth = names.labels, names.name, names.badge(record.atom)
     neighbours = zip(record.nearest_atoms.tolist(), record.nearest_cosines.tolist())
     together = zip(record.coactive_atoms.tolist(), record.coactive_lifts.tolist())
     return {
         "atom": record.atom,
         "label": labels.label(record.atom) or None,
+        "label_evidence": None if worth is None else worth.text,
         "note": labels.note(record.atom) or None,
         "name": names.words(record.atom) or None,
         "fires_on": format_percent(record.frequency, of=rows),

@@ -19,6 +19,7 @@ else:
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.components._atom_card import (
         atom_mark as atom_mark,
+        badge_html as badge_html,
         card_content as card_content,
         cards_html as cards_html,
         icons_of as icons_of,

@@ -41,6 +41,17 @@ def mark_atoms(text: str) -> str:
     return _IN_TEXT.sub(lambda found: atom_mark(int(found[1]), found[0]), escape(text))
 
 
+def badge_html(names: AtomNames, atom: int) -> str:
+    """Return the badge of the label that an atom shows, as escaped HTML; empty where nothing was measured."""
+    found = names.badge(atom)
+    if found is None:
+        return ""
+    return (
+        f'<span class="sae-nb-badge" data-standing="{found.standing}" title="{escape(found.title)}">'
+        f"{escape(found.text)}</span>"
+    )
+
+
 def png_address(picture: UInt8[np.ndarray, "3 height width"], colours: int | None = None) -> str:
     """Return a picture as the address of an image inside a page, in few colours where asked."""
     file = io.BytesIO()
@@ -75,6 +86,9 @@ def card_content(card: AtomCard, *, starred: bool = False) -> dict[str, Any]:
         "name": card.name,
         "source": _SOURCES.get(card.source, ""),
         "fires": f"Fires on {card.fires}." if card.fires else "",
+        "badge": None
+        if card.badge is None
+        else {"text": card.badge.text, "title": card.badge.title},
         "starred": starred,
         "examples": [_example(example, top) for example in card.examples],
     }

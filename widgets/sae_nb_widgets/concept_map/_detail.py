@@ -30,6 +30,7 @@ from sae_nb_widgets.components import (
     Sparkbars,
     TokenStrip,
     atom_mark,
+    badge_html,
     csv_text,
 )
 from sae_nb_widgets.panel import close_whole, descendants, show, small_button
@@ -364,6 +365,7 @@ def atom_facts(record: ConceptMapSummary, atom: int, names: AtomNames) -> str:
     lines = [f"<p><b>{atom_mark(atom, f'atom {atom}')}</b>"]
     words = names.words(atom)
     lines.append(f' <span dir="auto">{escape(words)}</span></p>' if words else "</p>")
+    lines.append(badge_html(names, atom))
     numbers = []
     for name, column in record.columns.items():
         if column.is_category or name in ("distance", "energy"):

@@ -16,7 +16,7 @@ from sae_nb.figures import (
     visible_token,
 )
 from sae_nb.summaries import Contrast, InputSummary
-from sae_nb_widgets.components import atom_mark
+from sae_nb_widgets.components import atom_mark, badge_html
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
@@ -225,4 +225,7 @@ def card_html(
         sentences.append(difference_words(contrast, atom))
     text = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
     title = atom_mark(atom, f"atom {names.name(atom)}")
-    return f'<div class="sae-nb-card"><div class="sae-nb-cardtitle">{title}</div>{text}</div>'
+    worth = badge_html(names, atom)
+    return (
+        f'<div class="sae-nb-card"><div class="sae-nb-cardtitle">{title}</div>{worth}{text}</div>'
+    )

@@ -37,6 +37,7 @@ function atomCards(root, { ask, open = null, star = null }) {
     card.style.setProperty("--sae-nb-font", paper.getPropertyValue("--sae-nb-font"));
     const head = make("div", "sae-nb-cardtitle", { dir: "auto" }, content.name);
     const parts = [head];
+    if (content.badge) parts.push(make("div", "sae-nb-badge", { title: content.badge.title }, content.badge.text));
     const facts = [content.fires, content.source].filter(Boolean).join(" ");
     if (facts) parts.push(make("div", "sae-nb-cardfacts", {}, facts));
     parts.push(content.examples.length ? examplesOf(content.examples)
