@@ -876,6 +876,7 @@ _CLASSES = {
     "Documents": "documents. Use what sn.uses.documents returns.",
     "PixelAttribution": "maps. Use what sn.vision.attribution returns.",
     "AttributionGraph": "a graph. Use what sn.circuits.attribution_graph returns.",
+    "Algorithm": "an algorithm. Use sn.circuits.Algorithm(inputs=…, variables=…, read=…, answer=…).",
     "Task": "a task. Use sn.circuits.Task(inputs=…, answers=…).",
     "MatrixOperator": "an operator. Use one such as sn.architectures.DenseOperator(…).",
 }

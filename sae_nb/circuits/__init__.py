@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.circuits._aligning import (
+        Algorithm as Algorithm,
+        Alignment as Alignment,
+        align as align,
+    )
     from sae_nb.circuits._attributing import attribution_graph as attribution_graph
     from sae_nb.circuits._decomposing import Decomposition as Decomposition
     from sae_nb.circuits._dissociating import (

@@ -314,7 +314,7 @@ class _Maps:
         self.model, self.position = model, position
         self.points = [model.hook_point(str(point)) for point in hook_points]
         self.names = tuple(str(point) for point in self.points)
-        self.batch = _one_batch(model, inputs)
+        self.batch = one_batch(model, inputs)
         self.clean: list[Float[Tensor, "n d"]] = []
         """Activations of each place, and the answers."""
 
@@ -370,7 +370,7 @@ class _Maps:
         return found[:, self.position]
 
 
-def _one_batch(model: LiveModel, inputs: Any) -> Batch:
+def one_batch(model: LiveModel, inputs: Any) -> Batch:
     size = len(inputs) if hasattr(inputs, "__len__") and not isinstance(inputs, str) else 1
     if size < 2:
         raise ValueError(f"`inputs` must be at least two inputs, got {size}.")

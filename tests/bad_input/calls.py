@@ -114,6 +114,12 @@ class Kit:
         saes = {"resid_post.1": self.gpt_sae}
         return sn.circuits.attribution_graph(self.gpt, saes, self.texts[0], max_nodes=0)
 
+    signs = cached_property(
+        lambda self: sn.circuits.Algorithm(
+            inputs=self.x, variables=("sign",), read=lambda x: bool(x[0] > 0), answer=int
+        )
+    )
+
     @cached_property
     def doable(self) -> sn.circuits.Task:
         """A task of answers that the model gives."""
@@ -336,6 +342,10 @@ RECIPES: dict[str, Make] = {
     "circuits.interaction_basis": lambda kit: {
         "model": sn.load_model("tiny-modular"), "inputs": ["3 + 5 =", "40 + 20 ="], "hook_points": ["attn_out.0"]},
     "circuits.Task": lambda kit: {"inputs": kit.texts * 2, "answers": [5] * 4, "wrong": [6] * 4},
+    "circuits.Algorithm": lambda kit: {
+        "inputs": kit.x, "variables": ("sign",), "read": lambda x: bool(x[0] > 0), "answer": int},
+    "circuits.align": lambda kit: {
+        "model": kit.model, "algorithm": kit.signs, "hook_point": "0", "steps": 2, "n_pairs": 5, "n_bootstrap": 5},
     "circuits.dissociate": lambda kit: {
         "model": kit.gpt, "task_a": kit.doable, "task_b": kit.doable, "n_random": 1, "n_bootstrap": 20},
     "circuits.known_circuit": lambda kit: {"model": sn.load_model("tiny-induction"), "n": 2},
