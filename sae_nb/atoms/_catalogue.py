@@ -215,6 +215,8 @@ class Labels(Mapping[int, str]):
         measured = getattr(labels, "evidence", lambda _: None)
         found = {i: measured(i) for i in self._entries}
         self._evidence = {i: (self._entries[i][0], one) for i, one in found.items() if one}
+        is_made = getattr(labels, "is_made", lambda _: True)
+        self._read = {i: self._entries[i][0] for i in self._entries if not is_made(i)}
         self._stars: set[int] = set(source.starred) if source else set()
         self._callbacks: list[Callable[[], Callable[[], None] | None]] = []
 
@@ -239,6 +241,10 @@ class Labels(Mapping[int, str]):
         """Return what was measured of an atom's label; None where nothing, or the label was changed."""
         text, found = self._evidence.get(atom, ("", None))
         return found if text == self.label(atom) else None
+
+    def is_made(self, atom: int) -> bool:
+        """Return whether an atom's label was measured or made here: False for one that a file had."""
+        return self._read.get(atom) != self.label(atom) or not self.label(atom)
 
     @property
     def starred(self) -> tuple[int, ...]:

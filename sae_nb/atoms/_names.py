@@ -32,7 +32,7 @@ class AtomCard:
     """Number and words; the words alone, empty where nothing is known."""
 
     source: str
-    """Where the words come from: "label", "label found automatically", "row", "caption" or "" ."""
+    """Where the words come from: "label", "label found automatically", "label read", "row", "caption", ""."""
 
     fires: str
     """How often it fires and of what, in words; empty where no activations are known."""
@@ -178,7 +178,9 @@ class AtomNames:
 
     def _source(self, atom: int) -> str:
         if self.labels.label(atom):
-            return "label" if self.labels.is_written(atom) else "label found automatically"
+            if self.labels.is_written(atom):
+                return "label"
+            return "label found automatically" if self.labels.is_made(atom) else "label read"
         if self.row(atom):
             return "row"
         return "caption" if self.caption(atom) else ""

@@ -103,6 +103,10 @@ class AtomLabels(Mapping[int, str]):
         entry = self.entries.get(atom)
         return None if entry is None else entry.evidence
 
+    def is_made(self, atom: int) -> bool:
+        """Return whether `sn.label` wrote an atom's label, and not somebody whose file was read."""
+        return self.entries[atom].source in ("rule", "judge")
+
     @property
     def unlabelled(self) -> dict[int, str]:
         """Atoms that were looked at and have no label, with the reason."""

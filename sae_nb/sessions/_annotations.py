@@ -98,6 +98,10 @@ class Annotations(Labels):
         """Return what was measured of an atom's label; None where nothing, or somebody wrote another."""
         return self.given.evidence(atom) if self.label(atom) == self.given.label(atom) else None
 
+    def is_made(self, atom: int) -> bool:
+        """Return whether an atom's label was measured or made here: False for one that a file had."""
+        return self.given.is_made(atom)
+
     @property
     def written(self) -> Words:
         """What people wrote here, by atom: (label, note), given labels left out."""

@@ -13,7 +13,7 @@ from sae_nb_widgets.components import badge_html, card_content, cards_html
 import sae_nb as sn
 from sae_nb.atoms import AtomNames, LabelEvidence, Labels, badge
 from sae_nb.labelling import AtomLabel, AtomLabels
-from sae_nb.sessions import names_of
+from sae_nb.sessions import Annotations, names_of
 
 PIECES = (
     '"', "'", "<", ">", "&", "&lt;", "</span>", "</script>", "<script>alert(1)</script>", "<!--", "-->",
@@ -83,6 +83,19 @@ def test_a_badge_says_whether_the_label_beats_anothers(evidence: LabelEvidence, 
     assert shown.text in badge_html(names, 9)
     assert card_content(names.card(9))["badge"]["title"] == shown.title
     assert shown.title
+
+
+def test_a_card_says_whether_a_label_was_made_here_or_read() -> None:
+    """A rule was found automatically; a label of a file was not; somebody's own says nothing."""
+    entries = {
+        9: AtomLabel(atom=9, text="a rule", source="rule"),
+        10: AtomLabel(atom=10, text="theirs", source="oai_token-act-pair"),
+    }
+    names = AtomNames(labels=Annotations(given=AtomLabels(entries=entries)))
+    assert card_content(names.card(9))["source"] == "Label found automatically."
+    assert card_content(names.card(10))["source"] == "Label read from elsewhere."
+    names.labels.write(10, "mine")
+    assert card_content(names.card(10))["source"] == ""
 
 
 def test_without_evidence_there_is_no_badge() -> None:

@@ -20,6 +20,7 @@ from sae_nb_widgets.components._base import script
 
 _SOURCES = {
     "label found automatically": "Label found automatically.",
+    "label read": "Label read from elsewhere.",
     "caption": "Named by what it fires on.",
     "row": "Named by the row of the data that it is.",
 }
