@@ -13,6 +13,10 @@ if TYPE_CHECKING:
         align as align,
     )
     from sae_nb.circuits._attributing import attribution_graph as attribution_graph
+    from sae_nb.circuits._deciding import (
+        DecisionPredictions as DecisionPredictions,
+        predict_decisions as predict_decisions,
+    )
     from sae_nb.circuits._decomposing import Decomposition as Decomposition
     from sae_nb.circuits._dissociating import (
         Dissociation as Dissociation,

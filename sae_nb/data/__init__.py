@@ -38,6 +38,11 @@ if TYPE_CHECKING:
         planted_families as planted_families,
         sparse_features as sparse_features,
     )
+    from sae_nb.data.planted._hidden_rules import (
+        DecisionRule as DecisionRule,
+        HiddenRules as HiddenRules,
+        hidden_rules as hidden_rules,
+    )
     from sae_nb.data.planted._manifolds import (
         SHAPES as SHAPES,
         PlantedManifolds as PlantedManifolds,
@@ -88,4 +93,5 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.data.planted._clouds import Kind as Kind
     from sae_nb.data.planted._dictionaries import check_sparsity as check_sparsity
+    from sae_nb.data.planted._hidden_rules import REASON as REASON, Explanation as Explanation
     from sae_nb.data.planted._trees import N_CONCEPTS as N_CONCEPTS

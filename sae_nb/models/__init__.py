@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         wrap as wrap,
     )
     from sae_nb.models._preprocessing import Preprocess as Preprocess
+    from sae_nb.models.recipes._hidden_rules import train_hidden_rule as train_hidden_rule
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 

@@ -212,6 +212,7 @@ class Kit:
     def raptor_config(self) -> Any:
         return sn.dynamics.RaptorConfig(steps=4, batch_size=2)
 
+    hidden_rules = cached_property(lambda self: sn.data.hidden_rules(12))
     toy = cached_property(lambda self: sn.models.train_bottlenecks([0.9], steps=3, n_restarts=1)[0])
     hull = cached_property(lambda self: sn.minkowski.hull_of_rows(self.x, 3, n_steps=3))
     operator = cached_property(lambda self: sn.architectures.FixedOperator(self.dictionary))
@@ -328,6 +329,9 @@ RECIPES: dict[str, Make] = {
     "circuits.graph_features": lambda kit: {"graphs": [kit.graph]},
     "circuits.predict_correctness": lambda kit: {
         "graphs": [kit.graph] * 4, "correct": [True, False, True, False], "n_folds": 2},
+    "circuits.predict_decisions": lambda kit: {
+        "model": sn.load_model("tiny-gpt"), "labelled": kit.hidden_rules[:6], "held_out": kit.hidden_rules[6:],
+        "n_pairs": 4, "n_draws": 1},
     "circuits.head_contributions": lambda kit: {"model": kit.gpt, "inputs": kit.texts[:1], "target": 5},
     "circuits.neuron_contributions": lambda kit: {
         "model": sn.load_model("tiny-induction"), "inputs": ["q k e f"], "target": 5},
@@ -506,6 +510,7 @@ RECIPES: dict[str, Make] = {
     "models.HookPoint": lambda kit: {"name": "resid_post.0", "path": "blocks.0"},
     "models.load_model": lambda kit: {"name": "tiny-vit"},
     "models.wrap": lambda kit: {"module_or_nnsight_model": nn.Sequential(nn.Linear(4, 3))},
+    "models.train_hidden_rule": lambda kit: {"steps": 1},
     "models.train_bottlenecks": lambda kit: {"sparsities": [0.9], "steps": 3},
     "models.Preprocess": lambda kit: {},
     "pretrained.ClassTrial": lambda kit: {
@@ -719,6 +724,8 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
     "data.PlantedManifolds": (lambda kit: kit.planted, {
         "part": lambda kit: {"i": 1}, "place": lambda kit: {"i": 1},
     }),
+    "data.DecisionRule": (lambda kit: kit.hidden_rules.rule, {"decide": lambda kit: {"values": kit.hidden_rules.values}}),
+    "data.HiddenRules": (lambda kit: kit.hidden_rules, {"subset": lambda kit: {"rows": [0, 1]}}),
     "data.PlantedShortcuts": (lambda kit: sn.data.planted_shortcuts(6), {
         "bias": lambda kit: {"answers": torch.arange(6) % 2}, "on_grid": lambda kit: {"n": 3}}),
     "data.Scenes": (lambda kit: sn.data.scenes(3), {"subset": lambda kit: {"rows": [0, 1]}}),

@@ -18,6 +18,7 @@ from sae_nb.files import read_json, read_tensors, write_json, write_tensors
 from sae_nb.kernels import Muon
 
 CHECKPOINT_FILE = "checkpoint.json"
+_PEAKS = {"muon": "muon_learning_rate", "adamw": "adam_learning_rate"}
 
 
 def check_recipe(recipe: Any, *counts: str) -> None:
@@ -86,10 +87,9 @@ class Run(ABC):
         torch.manual_seed(r.seed * 1_000_003 + self.step)
         rise = min(1.0, (self.step + 1) / r.warmup_steps)
         fall = min(1.0, (r.steps - self.step) / r.decay_steps)
-        peaks = {"muon": r.muon_learning_rate, "adamw": r.adam_learning_rate}
         for name, optimiser in self.optimisers.items():
             for group in optimiser.param_groups:
-                group["lr"] = peaks[name] * rise * fall
+                group["lr"] = getattr(r, _PEAKS[name]) * rise * fall
         loss = self._loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
