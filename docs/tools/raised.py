@@ -24,7 +24,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.pursuit",
     ),
     "training": ("sae_nb.training", "sae_nb.sweeps", "sae_nb.progress"),
-    "files": ("sae_nb.files", "sae_nb.sessions", "sae_nb.pretrained", "sae_nb.interop"),
+    "files": (
+        "sae_nb.files",
+        "sae_nb.sessions",
+        "sae_nb.pretrained",
+        "sae_nb.interop",
+        "sae_nb.labelling",
+    ),
     "steering": ("sae_nb.steering",),
     "evaluation": (
         "sae_nb.atoms",
