@@ -1,0 +1,172 @@
+"""Does a network hold an algorithm's variables, or does the map that looks for them? Trained networks and random ones.
+
+Equality of two equalities, (a = b) = (c = d), in networks that are trained here, and the letter that comes next in
+tiny-induction. Units as they are, rotations and invertible networks are learned so that exchanging a variable does what
+the algorithm says, and the same for a twin that learned nothing. The network asked first reads each pair by itself and
+turns what it read, so that its variables are there, askew; a plain MLP that sees all four objects stands beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import sae_nb as sn
+from sae_nb.circuits import Algorithm, align
+from sae_nb.models import TASKS
+
+SHORT = {"steps": {"identity": 1, "linear": 150, "mlp": 20}, "training": 800, "n_letters": 200}
+N_OBJECTS, WIDTH = 8, 16
+PLACES = {"equality": "turned", "plain": "3", "induction": "resid_post.1"}
+SIZES = {"equality": 8, "plain": 32, "induction": 16}
+"""Coordinates of a variable."""
+
+STEPS = {"identity": 1, "linear": 600, "mlp": 1500}
+FEWER = 6
+"""Times that steps are fewer for maps of tiny-induction: the model is run in each of them."""
+
+
+def run(
+    seed: int, *, steps: dict[str, int] = STEPS, training: int = 1500, n_letters: int = 1000
+) -> dict[str, float]:
+    """Learn the maps for `steps`, the networks for `training`; `n_letters` inputs of tiny-induction."""
+    task = equalities(seed)
+    asked: list[Any] = [
+        (
+            name,
+            kind,
+            sn.wrap(trained(seed, training, plain=plain)),
+            sn.wrap(other),
+            task,
+            steps[kind],
+        )
+        for name, plain, kinds in (("equality", False, steps), ("plain", True, ("linear",)))
+        for other in (fresh(1000 + seed, plain=plain),)
+        for kind in kinds
+    ]
+    induction, next_letter = sn.load_model("tiny-induction", "cpu"), letters(seed, n_letters)
+    asked += [
+        ("induction", kind, induction, None, next_letter, -(-n // FEWER))
+        for kind, n in steps.items()
+    ]
+    numbers: dict[str, float] = {}
+    for name, kind, model, twin, algorithm, n in asked:
+        found = align(
+            model, algorithm, PLACES[name], map=kind, size=SIZES[name], twin=twin, steps=n, seed=seed
+        )  # fmt: skip
+        rows = found.accuracy
+        numbers |= {
+            f"{name}, {kind}": found.interchange,
+            f"{name}, {kind}, low": float(rows.low.iloc[0]),
+            f"{name}, {kind}, twin": found.twin,
+            f"{name}, {kind}, beyond twin": found.interchange - found.twin,
+            f"{name}, {kind}, twin fitted": float(rows.fitted.iloc[1]),
+            f"{name}, right": float(rows.clean.iloc[0]),
+            f"{name}, twin right": float(rows.clean.iloc[1]),
+            f"{name}, nothing exchanged": found.unchanged,
+        }
+    return numbers
+
+
+# Two equalities.
+
+
+class Pairs(nn.Module):
+    """Each pair of objects read by an MLP of its own copy, both answers turned by a fixed rotation, and an MLP."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.read = nn.Sequential(
+            nn.Linear(2 * N_OBJECTS, 64), nn.ReLU(), nn.Linear(64, WIDTH // 2)
+        )
+        drawn = torch.randn(WIDTH, WIDTH, generator=generator)
+        self.turned = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.turned.weight = nn.Parameter(torch.linalg.qr(drawn)[0], requires_grad=False)
+        self.decide = nn.Sequential(nn.Linear(WIDTH, 64), nn.ReLU(), nn.Linear(64, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Objects side by side → the logits of no and yes."""
+        return self.decide(self.turned(self.read(x.reshape(len(x), 2, -1)).flatten(1)))
+
+
+def fresh(seed: int, *, plain: bool = False) -> nn.Module:
+    """A network of which `seed` draws the weights; plain: an MLP that sees all four objects at once."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if not plain:
+            return Pairs(torch.Generator().manual_seed(seed)).eval()
+        sizes = (4 * N_OBJECTS, 64, 64, 64)
+        layers: list[nn.Module] = []
+        for i in range(3):
+            layers += [nn.Linear(sizes[i], sizes[i + 1]), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(64, 2)).eval()
+
+
+def objects(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows a, b, c, d in which each equality holds half of the time."""
+    drawn = rng.integers(N_OBJECTS, size=(n, 4))
+    for first in (0, 2):
+        alike = rng.random(n) < 0.5
+        drawn[alike, first + 1] = drawn[alike, first]
+        shift = rng.integers(1, N_OBJECTS, size=n)
+        other = (drawn[:, first] + shift) % N_OBJECTS
+        drawn[~alike, first + 1] = other[~alike]
+    return drawn
+
+
+def shown(rows: np.ndarray) -> torch.Tensor:
+    return nn.functional.one_hot(torch.from_numpy(rows), N_OBJECTS).flatten(1).float()
+
+
+def trained(seed: int, steps: int, *, plain: bool = False) -> nn.Module:
+    """The network, trained on rows drawn anew at each step."""
+    net, rng = fresh(seed, plain=plain), np.random.default_rng(seed)
+    learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learned, lr=2e-3, weight_decay=0.01)
+    for _ in range(steps):
+        rows = objects(256, rng)
+        right = (rows[:, 0] == rows[:, 1]) == (rows[:, 2] == rows[:, 3])
+        loss = nn.functional.cross_entropy(net(shown(rows)), torch.from_numpy(right.astype(int)))
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return net
+
+
+def equalities(seed: int) -> Algorithm:
+    """Different rows, each as four objects side by side."""
+    rows = np.unique(objects(1500, np.random.default_rng(500 + seed)), axis=0)
+
+    def read(x: torch.Tensor) -> tuple[bool, bool]:
+        a, b, c, d = x.reshape(4, N_OBJECTS).argmax(dim=1).tolist()
+        return a == b, c == d
+
+    return Algorithm(
+        inputs=shown(rows),
+        variables=("first", "second"),
+        read=read,
+        answer=lambda first, second: int(first == second),
+        name="equality",
+    )
+
+
+# The next letter.
+
+
+def letters(seed: int, n: int) -> Algorithm:
+    """Rows cut after a letter that stood before, all of one length; the variable is the letter that followed it."""
+    task, cut = TASKS["tiny-induction"], 16
+    rows = task.draw(40 * n, np.random.default_rng(500 + seed), True)
+    asked = rows.targets[:, cut - 1] >= 0
+    ids, targets = rows.ids[asked][:n, :cut], rows.targets[asked][:n, cut - 1]
+    right = {tuple(row): int(word) for row, word in zip(ids.tolist(), targets, strict=True)}
+    return Algorithm(
+        inputs=ids,
+        variables=("next letter",),
+        read=lambda row: right[tuple(row.tolist())],
+        answer=int,
+        name="induction",
+    )
