@@ -120,7 +120,8 @@ def predict_decisions(
     Methods see the labelled stories alone. Gradient × input and relevance are of the difference of the two
     answers' logits, summed over the words of a field; the logit lens reads the same difference from the stream
     after every block, above the mean of the text; the probe is a logistic regression on the atoms (largest
-    strength in the text), whose weights go to fields by the correlation of atom and field; a graph gives the
+    strength in the text), whose weights go to fields by the correlation of atom and
+    field over all labelled stories; a graph gives the
     influence of the tokens.
     Prompting asks for the reason: fields that are named count 1, others 0, all 1 if none is named.
 
