@@ -706,6 +706,7 @@ class GenerationLens(PlayingPanel):
         """
         kept = Kept.of(state)
         super().restore({k: v for k, v in state.items() if k not in ("branches", "shown")})
+        self._chosen = self._chosen or "atom" in state
         if kept.branches:
             self._read_prompt(kept)
 
