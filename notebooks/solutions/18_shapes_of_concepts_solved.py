@@ -255,7 +255,7 @@ pd.concat(tables, axis=1)
 stable = sn.geometry.geometric_stability(
     images[:, 6], scenes.digit, other=images[:, 12], n_splits=10
 )
-stable
+stable.table
 
 # %% [markdown]
 # ## 6 · Do codes keep the shape?
@@ -264,7 +264,7 @@ stable
 
 # %%
 kept = sn.evaluation.distances_kept(sae, acts)
-kept
+print(kept)
 
 # %% [markdown]
 # The order of distances survives mostly, with random atoms (`control`) nearly as well: a random projection keeps distances,
