@@ -43,6 +43,7 @@ class Manifold(NamedTuple):
 def components(
     rows: Float[np.ndarray, "n d_in"], fitted: Bool[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n rank"]:
+    """Principal components of the fitted rows, for all rows."""
     centred = rows - rows[fitted].mean(axis=0)
     axes = np.linalg.eigh(np.atleast_2d(centred[fitted].T @ centred[fitted]))[1]
     return centred @ axes

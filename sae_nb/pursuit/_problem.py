@@ -18,7 +18,7 @@ from sae_nb.pursuit._small_systems import (
     NON_NEGATIVE_GRADIENT,
 )
 
-Algorithm = Literal["matching_pursuit", "orthogonal_matching_pursuit", "gradient_pursuit"]
+PursuitName = Literal["matching_pursuit", "orthogonal_matching_pursuit", "gradient_pursuit"]
 Reselect = bool | Literal["stop"]
 RESELECT: tuple[Reselect, ...] = (True, False, "stop")
 
@@ -39,7 +39,7 @@ class Problem:
     k: int
     """Most steps per row."""
 
-    algorithm: Algorithm
+    algorithm: PursuitName
     """Who chooses the coefficients."""
 
     nonnegative: bool = True

@@ -23,7 +23,7 @@ from sae_nb.pursuit._checking import (
 )
 from sae_nb.pursuit._gram import Known
 from sae_nb.pursuit._planning import Plan, Size, lost_without_gram, make_plan
-from sae_nb.pursuit._problem import RESELECT, Algorithm, Problem, PursuitTrace, Reselect, Steps
+from sae_nb.pursuit._problem import RESELECT, Problem, PursuitName, PursuitTrace, Reselect, Steps
 
 Codes = SparseCodes | tuple[SparseCodes, PursuitTrace]
 
@@ -266,7 +266,7 @@ def explain_plan(
     dictionary: Float[Tensor, "n_atoms d_in"],
     k: int,
     *,
-    algorithm: Algorithm = "matching_pursuit",
+    algorithm: PursuitName = "matching_pursuit",
     memory_cap: int | None = None,
     trace: bool = False,
     normalise: bool = False,
@@ -297,7 +297,7 @@ def explain_plan(
     >>> plan.strategy, plan.tile_rows, plan.bytes["Gram matrix"]
     ('gram', 100, 1024)
     """
-    one_of(algorithm, get_args(Algorithm), name="algorithm")
+    one_of(algorithm, get_args(PursuitName), name="algorithm")
     x, dictionary = as_tensors(x, dictionary)
     facts = check_dictionary(dictionary, normalise=normalise)
     problem = Problem(
@@ -323,7 +323,7 @@ class _Way:
 
 
 def _run(
-    algorithm: Algorithm,
+    algorithm: PursuitName,
     x: Tensor,
     dictionary: Tensor,
     k: int,

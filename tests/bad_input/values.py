@@ -166,7 +166,7 @@ KINDS: list[tuple[str, dict[str, Maker]]] = [
     (r"\bint\b", WHOLE),
     (r"\bfloat\b", REAL),
     (r"\bbool\b", FLAG),
-    (r"\bstr\b|Literal|Name\b|Mode\b|Split\b|Kind\b|Unit\b|Method\b|Algorithm\b|Backend\b", TEXT),
+    (r"\bstr\b|Literal|Name\b|Mode\b|Split\b|Kind\b|Unit\b|Method\b|Backend\b", TEXT),
     (r"\bPath|PathLike", FILE),
     (r"Sequence|Iterable|tuple|list|Where|Labels|labels|Any|Targets?\b|Steps\b", SEQUENCE),
     (r"Mapping|dict", MAPPING),

@@ -118,6 +118,7 @@ def objects(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def shown(rows: np.ndarray) -> torch.Tensor:
+    """Objects as the network sees them: one-hot, side by side."""
     return nn.functional.one_hot(torch.from_numpy(rows), N_OBJECTS).flatten(1).float()
 
 

@@ -161,6 +161,7 @@ def task(model: sn.LiveModel, asked: Sequence[Asked], name: str) -> Task:
 
 
 def first_token(model: sn.LiveModel, word: str) -> int:
+    """Number of the token that a word begins with."""
     tokenizer: Any = model.tokenizer
     return int(tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0])
 
