@@ -301,12 +301,20 @@ def same_length(values: Sized, n: int, *, name: str, per: str) -> None:
         raise ValueError(f"`{name}` must have one entry per {per}, {n}, got {len(values)}.")
 
 
+def check_data(x: Tensor, *, name: str, what: str = "numbers") -> Tensor:
+    """Return a tensor that is not on the meta device, where there are shapes alone."""
+    if x.is_meta:
+        raise TypeError(f"`{name}` must hold {what}, got a tensor without data (device meta).")
+    return x
+
+
 def check_classes(labels: object, *, name: str = "labels") -> Tensor:
     """Return classes from 0, one per sample, as a tensor (n,) of whole numbers."""
-    classes = as_tensor(labels, name=name)
+    classes = check_data(as_tensor(labels, name=name), name=name, what="classes")
     if (
         classes.ndim != 1
         or classes.is_floating_point()
+        or classes.is_complex()
         or not len(classes)
         or int(classes.min()) < 0
     ):

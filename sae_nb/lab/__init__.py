@@ -12,6 +12,10 @@ from sae_nb._lazy import door
 
 if TYPE_CHECKING:
     from sae_nb.lab._kds import KDS as KDS, WLSC as WLSC
+    from sae_nb.lab._kernel_similarity import (
+        KernelSimilarity as KernelSimilarity,
+        MatchedSimilarity as MatchedSimilarity,
+    )
     from sae_nb.lab._local_map import LocalMap as LocalMap, local_map as local_map
     from sae_nb.lab._table import names as names
 else:

@@ -22,6 +22,14 @@ _SYSTEMS = (
         "FISTA",
         "2402.10213",
     ),
+    (
+        "KernelSimilarity",
+        "implicit, D = ΦPᵀ",
+        "Gaussian, in features",
+        "soft ≥ 0",
+        "ADMM",
+        "2503.00655",
+    ),
 )
 _COLUMNS = ("system", "operator", "link", "prox", "solver", "arXiv")
 
@@ -37,7 +45,7 @@ def names() -> DataFrame:
     Example
     -------
     >>> names()["system"].tolist()
-    ['KDS', 'WLSC']
+    ['KDS', 'WLSC', 'KernelSimilarity']
     """
     import pandas as pd
 

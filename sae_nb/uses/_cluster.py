@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count, checked, same_length
+from sae_nb.checks import check_atom, check_count, check_data, checked, same_length
 from sae_nb.uses._documents import Documents, check_several
 
 if TYPE_CHECKING:
@@ -136,8 +136,7 @@ def one_per_document(
     `truth`: values are yes or no, and 1 is yes.
     """
     if isinstance(values, Tensor):
-        if values.is_meta:
-            raise TypeError(f"`{name}` must hold values, got a tensor without data (device meta).")
+        check_data(values, name=name, what="values")
         values = values.detach().to_dense().cpu().numpy()
     array = np.asarray(values, bool) if truth else np.asarray(values)
     same_length(array.reshape(-1), len(docs), name=name, per="document")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.checks import as_tensor, check_count, check_seed, checked, same_length
+from sae_nb.checks import as_tensor, check_count, check_data, check_seed, checked, same_length
 from sae_nb.uses._diff import adjusted
 from sae_nb.uses._documents import Documents, check_several
 
@@ -126,8 +126,7 @@ def spatial_autocorrelation(
 
 def _degrees(values: Any, n: int, name: str, most: float) -> Float[np.ndarray, " n"]:
     given = as_tensor(values, name=name)
-    if given.is_meta:
-        raise TypeError(f"`{name}` must hold degrees, got a tensor without data (device meta).")
+    check_data(given, name=name, what="degrees")
     degrees = given.detach().to_dense().cpu().double().reshape(-1).numpy()
     same_length(degrees, n, name=name, per="document")
     wrong = np.flatnonzero(~(np.abs(degrees) <= most))

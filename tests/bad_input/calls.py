@@ -768,6 +768,22 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         lambda kit: kit.hull,
         {"encode": _on(x="x"), "decode": lambda kit: {"codes": kit.hull.encode(kit.x)}, "vertices": lambda kit: {}},
     ),
+    "lab.KDS": (
+        lambda kit: sn.lab.KDS(D_IN, N_ATOMS),
+        {"fit": lambda kit: {"x": kit.x, "steps": 2}, "steps": lambda kit: {"x": kit.x[:2]}},
+    ),
+    "lab.KernelSimilarity": (
+        lambda kit: sn.lab.KernelSimilarity(4, n_steps=3),
+        {"fit": lambda kit: {"x": kit.x}},
+    ),
+    "lab.LocalMap": (
+        lambda kit: sn.lab.local_map(sn.lab.KDS(D_IN, N_ATOMS).fit(kit.x, steps=2), kit.x),
+        {"accuracy": lambda kit: {"truth": np.arange(ROWS) % 2}},
+    ),
+    "lab.MatchedSimilarity": (
+        lambda kit: sn.lab.KernelSimilarity(4, n_steps=3).fit(kit.x),
+        {"encode": lambda kit: {"x": kit.x[:3]}, "tuning": lambda kit: {"along": kit.x[:, 0]}},
+    ),
     "pretrained.ExampleStore": (
         lambda kit: kit.examples,
         {"match": lambda kit: {"factor": "thing key"},
@@ -899,7 +915,7 @@ NO_VALID_FILES = {
 
 MADE_BY_HAND = {
     "architectures.Recipe", "codes.SparseCodes", "data.Paper", "dynamics.BlockSizes", "dynamics.RaptorConfig",
-    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "minkowski.BlockConfig",
+    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.KDS", "lab.KernelSimilarity", "lab.WLSC", "minkowski.BlockConfig",
     "models.Preprocess", "training.TrainConfig",
 }  # fmt: skip
 """Data classes that people fill in; the others are what calls return."""

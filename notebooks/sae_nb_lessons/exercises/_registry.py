@@ -29,6 +29,7 @@ NOTEBOOKS = {
     "17": "circuits",
     "18": "shapes",
     "lab_01": "landmarks",
+    "lab_02": "similarity",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
 
