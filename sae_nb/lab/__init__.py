@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     )
     from sae_nb.lab._local_map import LocalMap as LocalMap, local_map as local_map
     from sae_nb.lab._table import names as names
+    from sae_nb.lab._waves import (
+        Ringing as Ringing,
+        Waves as Waves,
+        square_fundamental as square_fundamental,
+    )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 

@@ -30,6 +30,7 @@ _SYSTEMS = (
         "ADMM",
         "2503.00655",
     ),
+    ("Waves", "five-point Laplacian", "none", "none", "steps of time", "2502.06034"),
 )
 _COLUMNS = ("system", "operator", "link", "prox", "solver", "arXiv")
 
@@ -45,7 +46,7 @@ def names() -> DataFrame:
     Example
     -------
     >>> names()["system"].tolist()
-    ['KDS', 'WLSC', 'KernelSimilarity']
+    ['KDS', 'WLSC', 'KernelSimilarity', 'Waves']
     """
     import pandas as pd
 

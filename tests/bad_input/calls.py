@@ -784,6 +784,15 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         lambda kit: sn.lab.KernelSimilarity(4, n_steps=3).fit(kit.x),
         {"encode": lambda kit: {"x": kit.x[:3]}, "tuning": lambda kit: {"along": kit.x[:, 0]}},
     ),
+    "lab.Ringing": (
+        lambda kit: sn.lab.Waves(n_steps=20).run(torch.eye(6, dtype=torch.bool)[None]),
+        {"features": lambda kit: {"readout": "last"}, "figure": lambda kit: {"shape": 0},
+         "listen": lambda kit: {"shape": 0, "row": 1, "column": 1}},
+    ),
+    "lab.Waves": (
+        lambda kit: sn.lab.Waves(n_steps=3),
+        {"run": lambda kit: {"shapes": torch.eye(6, dtype=torch.bool)[None]}},
+    ),
     "pretrained.ExampleStore": (
         lambda kit: kit.examples,
         {"match": lambda kit: {"factor": "thing key"},
@@ -915,7 +924,7 @@ NO_VALID_FILES = {
 
 MADE_BY_HAND = {
     "architectures.Recipe", "codes.SparseCodes", "data.Paper", "dynamics.BlockSizes", "dynamics.RaptorConfig",
-    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.KDS", "lab.KernelSimilarity", "lab.WLSC", "minkowski.BlockConfig",
+    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.KDS", "lab.KernelSimilarity", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
     "models.Preprocess", "training.TrainConfig",
 }  # fmt: skip
 """Data classes that people fill in; the others are what calls return."""

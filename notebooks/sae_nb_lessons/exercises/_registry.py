@@ -30,6 +30,7 @@ NOTEBOOKS = {
     "18": "shapes",
     "lab_01": "landmarks",
     "lab_02": "similarity",
+    "lab_03": "waves",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
 
