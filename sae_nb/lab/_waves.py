@@ -17,6 +17,7 @@ from sae_nb.checks import (
     check_count,
     check_data,
     check_integer,
+    check_integers,
     check_memory,
     check_real,
     checked,
@@ -163,14 +164,18 @@ class Ringing:
         Raises
         ------
         IndexError: If there is no such drum or step.
+        TypeError, ValueError: If `moments` are no whole numbers, or none.
         """
         from sae_nb.figures import heatmaps
 
         n, n_steps = self.states.shape[:2]
         _check_below(shape, n, "shape")
-        for moment in moments:
+        chosen = check_integers(moments, name="moments")
+        if not chosen:
+            raise ValueError("`moments` must name one step or more, got none.")
+        for moment in chosen:
             _check_below(moment, n_steps, "moments")
-        frames = {f"step {t + 1}": self.states[shape, t].cpu().numpy() for t in moments}
+        frames = {f"step {t + 1}": self.states[shape, t].cpu().numpy() for t in chosen}
         most = max(float(np.abs(frame).max()) for frame in frames.values())
         return heatmaps(
             frames,

@@ -454,6 +454,7 @@ RECIPES: dict[str, Make] = {
     "evaluation.which_sae": _on(acts="many"),
     "evaluation.check_fit": lambda kit: {"model": kit.vit, "sae": sn.load_sae("tiny-vit/resid_post.6"), "splice": False},
     "geometry.cluster_points": _on(xy="xy"),
+    "lab.square_fundamental": lambda kit: {"side": 5},
     "geometry.containment": lambda kit: {"directions": kit.x[:3], "dictionary": kit.x[3:9], "steps": (1, 2)},
     "geometry.mean_cosines": lambda kit: {"x": kit.x, "clusters": np.arange(ROWS) % 3},
     "geometry.class_geometry": lambda kit: {"x": kit.x, "labels": torch.arange(ROWS) % 3},
