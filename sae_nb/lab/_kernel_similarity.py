@@ -267,6 +267,7 @@ class MatchedSimilarity:
                 at,
                 unit[order].cpu().numpy(),
                 colour=theme.PALETTE[i % len(theme.PALETTE)],
+                showlegend=False,  # more units than colours: hovering names them
             )
             for i, unit in enumerate(self.z)
         ]
