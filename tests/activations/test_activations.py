@@ -13,7 +13,6 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from sae_nb import checks
 from sae_nb.activations import (
     Activations,
     ActivationSource,
@@ -373,7 +372,7 @@ def test_all_rows_are_refused_where_they_do_not_fit(
     stored: Activations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`.x` says how much it needs and what would do; `.batches` still works."""
-    monkeypatch.setattr(checks, "available_memory", lambda: 100)
+    monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 100)
     with pytest.raises(MemoryError, match=r"All 97 rows.*`\.batches\(\.\.\.\)`"):
         _ = stored.x
     assert next(stored.batches(5, buffer_rows=10)).shape == (5, 2)

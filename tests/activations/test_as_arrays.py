@@ -13,7 +13,6 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 from torch.utils.data import DataLoader, random_split
 
-from sae_nb import checks
 from sae_nb.activations import Activations, Context, Ragged, load_activations
 
 
@@ -148,7 +147,7 @@ def test_rows_on_disk_that_do_not_fit_are_refused(
     acts: Activations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before they are read, whoever asks for all of them; some rows are still read."""
-    monkeypatch.setattr(checks, "available_memory", lambda: 100)
+    monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 100)
     for convert in (np.asarray, torch.as_tensor, torch.from_dlpack, PCA(1).fit):
         with pytest.raises(MemoryError, match=r"All 12 rows .* `\.batches"):
             convert(acts)

@@ -1,0 +1,49 @@
+"""Checks of user input, made once at the public call: rule, given, do.
+
+`checked` above a public function checks every argument against its annotation, by the functions of
+`_values`; what no annotation can say (a range, what fits together) stands in the first lines of the function.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.checks._annotations import checked as checked
+    from sae_nb.checks._machine import (
+        available_memory as available_memory,
+        check_device as check_device,
+        check_memory as check_memory,
+    )
+    from sae_nb.checks._values import (
+        LARGEST as LARGEST,
+        answered as answered,
+        as_tensor as as_tensor,
+        between as between,
+        check_atom as check_atom,
+        check_callable as check_callable,
+        check_classes as check_classes,
+        check_count as check_count,
+        check_data as check_data,
+        check_finite as check_finite,
+        check_flag as check_flag,
+        check_hook_name as check_hook_name,
+        check_integer as check_integer,
+        check_integers as check_integers,
+        check_k as check_k,
+        check_matrix as check_matrix,
+        check_path as check_path,
+        check_real as check_real,
+        check_seed as check_seed,
+        check_text as check_text,
+        is_array as is_array,
+        one_of as one_of,
+        row_numbers as row_numbers,
+        same_length as same_length,
+        shown as shown,
+        warn_caller as warn_caller,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,415 @@
+"""What an annotation says of an argument, checked before the call: kinds, shapes, what goes together."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sae_nb.checks._classes import ANY, CLASSES, LIKE
+from sae_nb.checks._values import (
+    LARGEST,
+    as_tensor,
+    check_callable,
+    check_count,
+    check_finite,
+    check_flag,
+    check_hook_name,
+    check_integer,
+    check_path,
+    check_real,
+    check_seed,
+    check_text,
+    is_array,
+    one_of,
+    shown,
+)
+
+Checked = TypeVar("Checked", bound=Callable[..., Any])
+
+
+@overload
+def checked(call: Checked) -> Checked: ...
+@overload
+def checked(*, leave: Collection[str]) -> Callable[[Checked], Checked]: ...
+def checked(call: Any = None, *, leave: Collection[str] = ()) -> Any:
+    """Check each argument of a public function, or of a class's making, by its annotation, before any work.
+
+    Numbers of numpy become Python's. What the function checks itself, because its rule is another, is
+    named by `leave`; so is left what an annotation does not say in words known here.
+
+    >>> @checked
+    ... def repeat(text: str, n: int = 2) -> str:
+    ...     return text * n
+    >>> repeat("ab", n=2.5)
+    Traceback (most recent call last):
+    ...
+    TypeError: `n` must be an integer, got 2.5.
+    """
+    if call is None:
+        return lambda made: _with_checks(made, frozenset(leave))
+    return _with_checks(call, frozenset(leave))
+
+
+def _with_checks(call: Any, leave: frozenset[str]) -> Any:
+    if isinstance(call, type):
+        own = "__init__" if "__init__" in vars(call) else "__new__"
+        setattr(call, own, _with_checks(vars(call)[own], leave))
+        return call
+
+    @functools.wraps(call)
+    def with_checks(*args: Any, **kwargs: Any) -> Any:
+        arguments = _arguments(call, leave)
+        try:
+            placed, named = arguments.taken(args, kwargs)
+        except (TypeError, ValueError):
+            if arguments.fit(args, kwargs):
+                raise
+            placed, named = args, kwargs  # of a call that does not fit, that is said first
+        return call(*placed, **named)
+
+    return with_checks
+
+
+class _OtherKindError(TypeError):
+    """The value is of another kind; what it should be is told by whoever tries the kinds."""
+
+
+Sizes = dict[str, tuple[int, str]]
+Take = Callable[[Any, str, Sizes], Any]
+"""Value, its argument's name, axes met so far → the value to go on with, or an error."""
+
+
+class _Kind:
+    """One alternative of an annotation: its words, and what takes a value of it."""
+
+    def __init__(self, words: str, take: Take) -> None:
+        self.words, self.take = words, take
+
+
+class _Argument:
+    """Name, default and kinds of an argument."""
+
+    def __init__(self, parameter: inspect.Parameter, kinds: list[_Kind] | None) -> None:
+        self.name, self.default, self.kinds = parameter.name, parameter.default, kinds
+
+    def taken(self, value: Any, sizes: Sizes) -> Any:
+        if self.kinds is None or value is self.default:
+            return value
+        return _taken(value, self.kinds, self.name, sizes)
+
+
+class _Arguments:
+    """What a function takes, by place and by name."""
+
+    def __init__(self, call: Callable[..., Any], leave: Collection[str]) -> None:
+        self.signature = inspect.signature(call)
+        self.in_order: list[_Argument] = []
+        self.by_name: dict[str, _Argument] = {}
+        for p in self.signature.parameters.values():
+            if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                continue
+            annotation = ANY.get(p.name, "Any") if p.annotation == "Any" else p.annotation
+            argument = _Argument(p, None if p.name in leave else _kinds(annotation))
+            self.by_name[p.name] = argument
+            if p.kind is not p.KEYWORD_ONLY:
+                self.in_order.append(argument)
+
+    def taken(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        sizes: Sizes = {}
+        n, by_name = len(self.in_order), self.by_name
+        placed = [a.taken(value, sizes) for a, value in zip(self.in_order, args, strict=False)]
+        named = {
+            name: by_name[name].taken(value, sizes) if name in by_name else value
+            for name, value in kwargs.items()
+        }
+        return (*placed, *args[n:]), named
+
+    def fit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError:
+            return False
+        return True
+
+
+@functools.cache
+def _arguments(call: Callable[..., Any], leave: frozenset[str]) -> _Arguments:
+    """What a function takes, read at its first call: importing it stays cheap."""
+    return _Arguments(call, leave)
+
+
+def _taken(value: Any, kinds: list[_Kind], name: str, sizes: Sizes) -> Any:
+    wrong: Exception | None = None
+    for kind in kinds:
+        try:
+            return kind.take(value, name, sizes)
+        except _OtherKindError:
+            continue
+        except (TypeError, ValueError) as error:
+            wrong = wrong or error
+    if wrong is not None:
+        raise wrong
+    if "hook_point" in name and not isinstance(value, Iterable):
+        check_hook_name(value)
+    parts = [kind.words.partition(". ") for kind in kinds]
+    alternatives = dict.fromkeys(what for what, _, _ in parts)
+    if len(alternatives) > 1:
+        alternatives.pop("None", None)
+    rule = " or ".join(alternatives)
+    do = next((f" {do}" for _, _, do in parts if do), "")
+    raise TypeError(f"`{name}` must be {rule}, got {shown(value)}.{do}")
+
+
+def _kinds(annotation: Any) -> list[_Kind] | None:
+    """Return the alternatives of an annotation as written, or None if one of them is not known here."""
+    if not isinstance(annotation, str):
+        return None
+    # Last what is read as a tensor: activations and lists are, where nothing else takes them.
+    nodes = sorted(_alternatives(ast.parse(annotation, mode="eval").body), key=_is_array)
+    found = [_kind(node) for node in nodes]
+    if _PLAIN["Path"] in found:  # then text is a path too
+        found = [kind for kind in found if kind is not _PLAIN["str"]]
+    return None if None in found else [kind for kind in found if kind is not None]
+
+
+def _alternatives(node: ast.expr) -> Iterator[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        yield from _alternatives(node.left)
+        yield from _alternatives(node.right)
+    else:
+        yield node
+
+
+def _is_array(node: ast.expr) -> bool:
+    return isinstance(node, ast.Subscript) and _SUBSCRIPTED.get(ast.unparse(node.value)) is _array
+
+
+def _kind(node: ast.expr) -> _Kind | None:
+    if isinstance(node, ast.Subscript):
+        head = ast.unparse(node.value).rpartition(".")[2]
+        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        return _SUBSCRIPTED[head](head, inner) if head in _SUBSCRIPTED else None
+    written = ast.unparse(node).rpartition(".")[2]
+    return _instance(written) if written in CLASSES else _PLAIN.get(written)
+
+
+def _of(matches: Callable[[Any], bool], words: str, check: Callable[..., Any]) -> _Kind:
+    """A kind that a checker above takes where the type fits."""
+
+    def take(value: Any, name: str, _: Sizes) -> Any:
+        if not matches(value):
+            raise _OtherKindError
+        return check(value, name=name)
+
+    return _Kind(words, take)
+
+
+def _is(check: Callable[..., Any]) -> Callable[[Any], bool]:
+    """Whether a checker finds nothing wrong with the type."""
+
+    def matches(value: Any) -> bool:
+        try:
+            check(value, name="")
+        except TypeError:
+            return False
+        except ValueError:
+            return True
+        return True
+
+    return matches
+
+
+def _whole(value: Any, *, name: str) -> int:
+    if "seed" in name:
+        return check_seed(value, name=name)
+    most = None if "memory" in name or "bytes" in name else LARGEST
+    return check_count(value, name=name, at_least=-LARGEST, at_most=most)
+
+
+def _unchanged(value: Any, **_: str) -> Any:
+    return value
+
+
+def _path(value: Any, *, name: str) -> Any:
+    check_path(value, name=name)
+    return value
+
+
+def _instance(written: str) -> _Kind:
+    """A class of ours, by its name: this module stands below all of them."""
+
+    def matches(value: Any) -> bool:
+        if any(written == cls.__name__ for cls in type(value).__mro__):
+            return True
+        if isinstance(value, type):
+            return False
+        return any(hasattr(value, name) for name in LIKE.get(written, ()))
+
+    return _of(matches, CLASSES[written], _unchanged)
+
+
+def _choice(choices: tuple[Any, ...]) -> _Kind:
+    def take(value: Any, name: str, _: Sizes) -> Any:
+        return one_of(value, choices, name=name)
+
+    return _Kind(" or ".join(map(repr, choices)), take)
+
+
+def _several(head: str, inner: list[ast.expr]) -> _Kind:
+    """A sequence: `Sequence[int]`, `tuple[float, float]`, `Iterable[str]`."""
+    fixed = head == "tuple" and not any(ast.unparse(node) == "..." for node in inner)
+    kinds = [_kinds(ast.unparse(node)) for node in inner]
+    words = f"a list of {len(kinds)} values" if fixed else "a list"
+
+    def take(value: Any, name: str, _: Sizes) -> Any:
+        ordered = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | set)
+        one_shot = isinstance(value, Iterator) and head != "Iterable"
+        if not ordered or one_shot or getattr(value, "ndim", 1) == 0:
+            raise _OtherKindError
+        entries = list(value)
+        if fixed and len(entries) != len(kinds):
+            raise ValueError(f"`{name}` must hold {len(kinds)} values, got {len(entries)}.")
+        each = kinds if fixed else [kinds[0]] * len(entries)
+        made = [
+            entry if kind is None else _taken(entry, kind, f"{name}[{i}]", {})
+            for i, (entry, kind) in enumerate(zip(entries, each, strict=True))
+        ]
+        if isinstance(value, Iterator):
+            return made
+        same = all(a is b for a, b in zip(made, entries, strict=True))
+        return value if same else tuple(made)
+
+    return _Kind(words, take)
+
+
+def _mapped(_: str, inner: list[ast.expr]) -> _Kind:
+    keys, values = (_kinds(ast.unparse(node)) for node in inner)
+
+    def take(value: Any, name: str, _: Sizes) -> Any:
+        if not isinstance(value, Mapping):
+            raise _OtherKindError
+        for key, entry in value.items():
+            if keys is not None:
+                _taken(key, keys, f"a key of {name}", {})
+            if values is not None:
+                _taken(entry, values, f"{name}[{shown(key)}]", {})
+        return value
+
+    return _Kind("a dict", take)
+
+
+def _array(head: str, inner: list[ast.expr]) -> _Kind:
+    """A tensor or array with the axes that jaxtyping's annotation names: `Float[Tensor, "n d_in"]`."""
+    where, axes = ast.unparse(inner[0]), ast.literal_eval(inner[1]).split()
+    wants_tensor = where.endswith("Tensor")
+    words = "a torch tensor. Use torch.as_tensor(…)." if wants_tensor else "a numpy array"
+
+    def take(value: Any, name: str, sizes: Sizes) -> Any:
+        if wants_tensor and not isinstance(value, Tensor):
+            try:
+                value = as_tensor(value, name=name)
+            except TypeError:
+                raise _OtherKindError from None
+        if not isinstance(value, Tensor if wants_tensor else np.ndarray):
+            raise _OtherKindError
+        _check_entries(value, head, name)
+        _check_axes(value, axes, name, sizes)
+        return value
+
+    return _Kind(words, take)
+
+
+def _check_entries(value: Any, head: str, name: str) -> None:
+    """Refuse a tensor without values, or with values of another sort than `Float`, `Int`, `Bool`."""
+    dtype = str(value.dtype).removeprefix("torch.")
+    sort = (
+        "Float"
+        if "float" in dtype
+        else "Bool"
+        if dtype == "bool"
+        else "Int"
+        if "int" in dtype
+        else ""
+    )
+    if isinstance(value, Tensor) and (value.layout != torch.strided or value.device.type == "meta"):
+        what = "on the meta device" if value.device.type == "meta" else f"of layout {value.layout}"
+        raise ValueError(f"`{name}` must be a dense tensor with values, got one {what}.")
+    wanted = {"UInt8": "Int", "Float": "Float", "Int": "Int", "Bool": "Bool"}[head]
+    if sort != wanted and not (wanted == "Int" and sort == "Bool"):
+        rule = {"Float": "floating-point numbers", "Int": "integers", "Bool": "True and False"}[
+            wanted
+        ]
+        do = f" Use {name}.float()." if wanted == "Float" and sort else ""
+        raise TypeError(f"`{name}` must hold {rule}, got {value.dtype}.{do}")
+    if isinstance(value, Tensor) and wanted == "Float" and value.ndim and value.numel():
+        check_finite(value, name=name)
+
+
+def _check_axes(value: Any, axes: list[str], name: str, sizes: Sizes) -> None:
+    """Refuse a tensor with other axes than named, empty, or unlike another argument's of the same name."""
+    free = any(axis.startswith(("*", "...")) for axis in axes)
+    if value.ndim < len(axes) - free or (value.ndim > len(axes) and not free):
+        raise ValueError(f"`{name}` must have shape ({', '.join(axes)}), got {tuple(value.shape)}.")
+    if axes and 0 in value.shape:
+        raise ValueError(
+            f"`{name}` must not be empty, got shape {tuple(value.shape)}. Pass at least one row."
+        )
+    if free:
+        axes, lengths = axes[1:], value.shape[value.ndim - len(axes) + 1 :]
+    else:
+        lengths = value.shape
+    for axis, length in zip(axes, lengths, strict=True):
+        if axis.isdigit() and length != int(axis):
+            raise ValueError(
+                f"`{name}` must have shape ({', '.join(axes)}), got {tuple(value.shape)}."
+            )
+        if axis.isdigit():
+            continue
+        there, other = sizes.setdefault(axis, (length, name))
+        if length != there:
+            raise ValueError(
+                f"`{name}` must have {axis}={there} like `{other}`, got shape {tuple(value.shape)}."
+            )
+
+
+_PLAIN: dict[str, _Kind] = {
+    "int": _of(_is(check_integer), "an integer", _whole),
+    "float": _of(_is(check_real), "a number", check_real),
+    "bool": _of(_is(check_flag), "True or False", check_flag),
+    "str": _of(_is(check_text), "text", check_text),
+    "Path": _of(_is(check_path), "a path", _path),
+    "None": _of(lambda value: value is None, "None", _unchanged),
+    "slice": _of(lambda value: isinstance(value, slice), "a slice", _unchanged),
+    "Generator": _of(
+        lambda value: isinstance(value, torch.Generator),
+        "a torch generator. Use torch.Generator().manual_seed(0).",
+        _unchanged,
+    ),
+    "dtype": _of(
+        lambda value: isinstance(value, torch.dtype),
+        "a torch dtype. Use one such as torch.float32.",
+        _unchanged,
+    ),
+    "device": _of(lambda value: isinstance(value, torch.device), "a device", _unchanged),
+    **dict.fromkeys(("Judge", "Make"), _of(callable, "a function", check_callable)),
+    "Tensor": _of(is_array, "a torch tensor. Use torch.as_tensor(…).", as_tensor),
+}
+"""Names in annotations that are a kind of their own."""
+
+_SUBSCRIPTED: dict[str, Callable[[str, list[ast.expr]], _Kind]] = {
+    **dict.fromkeys(("Sequence", "Iterable", "list", "tuple"), _several),
+    **dict.fromkeys(("Mapping", "dict"), _mapped),
+    **dict.fromkeys(("Float", "Int", "Bool", "UInt8"), _array),
+    "Callable": lambda *_: _of(callable, "a function", check_callable),
+    "PathLike": lambda *_: _PLAIN["Path"],
+    "Literal": lambda _, inner: _choice(tuple(ast.literal_eval(node) for node in inner)),
+}
