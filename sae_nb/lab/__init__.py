@@ -17,6 +17,12 @@ if TYPE_CHECKING:
         MatchedSimilarity as MatchedSimilarity,
     )
     from sae_nb.lab._local_map import LocalMap as LocalMap, local_map as local_map
+    from sae_nb.lab._patch_mosaic import (
+        Mosaics as Mosaics,
+        PatchDictionary as PatchDictionary,
+        PatchMosaic as PatchMosaic,
+        ScoreCost as ScoreCost,
+    )
     from sae_nb.lab._table import names as names
     from sae_nb.lab._waves import (
         Ringing as Ringing,

@@ -31,6 +31,7 @@ _SYSTEMS = (
         "2503.00655",
     ),
     ("Waves", "five-point Laplacian", "none", "none", "steps of time", "2502.06034"),
+    ("PatchMosaic", "patches, shared by all pixels", "Gaussian", "softmax", "DDIM", "2412.20292"),
 )
 _COLUMNS = ("system", "operator", "link", "prox", "solver", "arXiv")
 
@@ -46,7 +47,7 @@ def names() -> DataFrame:
     Example
     -------
     >>> names()["system"].tolist()
-    ['KDS', 'WLSC', 'KernelSimilarity', 'Waves']
+    ['KDS', 'WLSC', 'KernelSimilarity', 'Waves', 'PatchMosaic']
     """
     import pandas as pd
 

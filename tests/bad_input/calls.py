@@ -31,6 +31,10 @@ def _draws(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def _mosaic() -> Any:
+    return sn.lab.PatchMosaic(3, n_steps=2).fit(_draws(2, 1, 5, 5))
+
+
 class Kit:
     """Valid values by the name of the argument; what a call may change is made anew."""
 
@@ -785,6 +789,16 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         lambda kit: sn.lab.KernelSimilarity(4, n_steps=3).fit(kit.x),
         {"encode": lambda kit: {"x": kit.x[:3]}, "tuning": lambda kit: {"along": kit.x[:, 0]}},
     ),
+    "lab.Mosaics": (lambda kit: _mosaic().sample(2), {"figure": lambda kit: {"n": 1}}),
+    "lab.PatchDictionary": (
+        lambda kit: _mosaic(),
+        {"cost": lambda kit: {"n": 1}, "found": lambda kit: {"images": torch.zeros(1, 1, 5, 5), "size": 3},
+         "sample": lambda kit: {"n": 1},
+         "score": lambda kit: {"x": torch.zeros(1, 1, 5, 5), "time": 0.5}},
+    ),
+    "lab.PatchMosaic": (
+        lambda kit: sn.lab.PatchMosaic(3, n_steps=2), {"fit": lambda kit: {"images": _draws(2, 1, 5, 5)}},
+    ),
     "lab.Ringing": (
         lambda kit: sn.lab.Waves(n_steps=20).run(torch.eye(6, dtype=torch.bool)[None]),
         {"features": lambda kit: {"readout": "last"}, "figure": lambda kit: {"shape": 0},
@@ -925,7 +939,7 @@ NO_VALID_FILES = {
 
 MADE_BY_HAND = {
     "architectures.Recipe", "codes.SparseCodes", "data.Paper", "dynamics.BlockSizes", "dynamics.RaptorConfig",
-    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.KDS", "lab.KernelSimilarity", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
+    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.KDS", "lab.KernelSimilarity", "lab.PatchMosaic", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
     "models.Preprocess", "training.TrainConfig",
 }  # fmt: skip
 """Data classes that people fill in; the others are what calls return."""
