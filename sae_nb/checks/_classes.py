@@ -32,6 +32,7 @@ CLASSES = {
     "Origin": "an Origin. Use sn.interop.Origin(…).",
     "Paper": "a Paper. Use sn.data.Paper(…).",
     "Batch": "a batch. Use next(model.batches(inputs)).",
+    "SolverTrace": "a SolverTrace. Use the second of what sparse_code(…, trace=True) returns.",
     "Penalty": "a penalty. Use one such as sn.architectures.SoftProx(0.1).",
     "Factor": "a factor. Use what sn.summaries.row_factors returns.",
     "RowFacts": "RowFacts. Leave it out: they are made from the activations.",

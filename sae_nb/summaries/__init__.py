@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sae_nb.summaries._pursuit import (
         PursuitSteps as PursuitSteps,
         summarise_pursuit as summarise_pursuit,
+        summarise_trace as summarise_trace,
     )
     from sae_nb.summaries._session import (
         SessionSummary as SessionSummary,
@@ -57,11 +58,14 @@ else:
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.summaries._pursuit import (
         ALGORITHMS as ALGORITHMS,
+        OWN as OWN,
         PENALTY_SHARE as PENALTY_SHARE,
         PURSUITS as PURSUITS,
+        SHORT as SHORT,
         SOLVER_STEPS as SOLVER_STEPS,
         TITLES as TITLES,
         check_algorithm as check_algorithm,
+        check_trace as check_trace,
         strongest_atoms as strongest_atoms,
     )
     from sae_nb.summaries._quiz import (

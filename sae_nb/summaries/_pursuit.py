@@ -1,8 +1,9 @@
 """One input's code step by step: what is chosen, what is left, and every correlation with it.
 
-At step t the code is z_t, the reconstruction z_t D, the residual r_t = x − z_t D, and the correlations
-r_t Dᵀ. Codes and residual norms are the kernel's own trace; the rest is computed anew from them, so
-going back is as exact as going forward.
+Greedy algorithms and solvers are run here; what another solver did is read from its trace. At step t
+the code is z_t, the reconstruction z_t D, the residual r_t = x − z_t D, and the correlations r_t Dᵀ.
+Codes and residual norms are the kernel's own trace; the rest is computed anew from them, so going back
+is as exact as going forward.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ from torch import Tensor
 from sae_nb.checks import between, check_count, check_k, check_matrix, check_memory, checked, one_of
 
 if TYPE_CHECKING:
+    from sae_nb.architectures import SolverTrace
     from sae_nb.codes import SparseCodes
 
 
-AlgorithmName = Literal["mp", "omp", "gp", "ista", "fista"]
+AlgorithmName = Literal["mp", "omp", "gp", "ista", "fista", "admm", "cg"]
 ALGORITHMS: tuple[AlgorithmName, ...] = get_args(AlgorithmName)
+
+OWN: Literal["own"] = "own"
+"""In place of an algorithm: steps that were taken elsewhere, by whatever solver."""
 
 TITLES: dict[str, str] = {
     "mp": "matching pursuit",
@@ -31,6 +36,17 @@ TITLES: dict[str, str] = {
     "gp": "gradient pursuit",
     "ista": "ISTA",
     "fista": "FISTA",
+    "admm": "ADMM",
+    "cg": "conjugate gradients",
+}
+SHORT = {
+    "mp": "MP",
+    "omp": "OMP",
+    "gp": "GP",
+    "ista": "ISTA",
+    "fista": "FISTA",
+    "admm": "ADMM",
+    "cg": "CG",
 }
 PURSUITS = {
     "mp": "matching_pursuit",
@@ -38,7 +54,7 @@ PURSUITS = {
     "gp": "gradient_pursuit",
 }
 SOLVER_STEPS = 60
-"""Iterations of ISTA and FISTA that are kept. Then FISTA's objective is at most 3 % above its limit and
+"""Iterations of a solver that are kept. Then FISTA's objective is at most 3 % above its limit and
 ISTA's 33 % (40 inputs: planted atoms of mean cosine 0.3, and tiny-vit's SAE): its slowness shows."""
 
 PENALTY_SHARE = 0.1
@@ -58,7 +74,7 @@ class PursuitSteps:
     A step past the last one is the last one, so that two records can be read in lock-step.
     """
 
-    algorithm: AlgorithmName
+    algorithm: AlgorithmName | Literal["own"]
     row: int
     nonnegative: bool
     """Whether coefficients are ≥ 0."""
@@ -92,10 +108,26 @@ class PursuitSteps:
     penalty: float | None
     """Weight λ of the l1 penalty; None where there is none."""
 
+    objective: Float[np.ndarray, " n_steps_plus_1"] | None = None
+    """What a solver makes small, as it measured it; None where an algorithm is greedy."""
+
+    solver: str = ""
+    """Whose steps these are, where they were taken elsewhere."""
+
     @property
     def title(self) -> str:
         """The algorithm in words."""
-        return TITLES[self.algorithm]
+        return self.solver or TITLES[self.algorithm]
+
+    @property
+    def short(self) -> str:
+        """The algorithm in letters."""
+        return self.solver or SHORT[self.algorithm]
+
+    @property
+    def greedy(self) -> bool:
+        """Whether every step chooses one atom."""
+        return self.objective is None
 
     @checked
     def reached(self, step: int) -> int:
@@ -160,12 +192,13 @@ def summarise_pursuit(
     dictionary
         Atoms of unit norm.
     algorithm
-        "mp", "omp" or "gp": greedy, k steps. "ista" or "fista": proximal gradient steps on
-        ½‖x − zD‖² + λ‖z‖₁.
+        "mp", "omp" or "gp": greedy, k steps. "ista", "fista" or "admm": steps of a solver on
+        ½‖x − zD‖² + λ‖z‖₁. "cg": conjugate gradients on ½‖x − zD‖² + ½ λ‖z‖², which is not sparse.
     nonnegative
-        Only coefficients ≥ 0.
+        Only coefficients ≥ 0; "cg" does not know that.
     penalty_share
-        λ as a share of max_j ⟨x, d_j⟩, above which the code is zero; in (0, 1).
+        λ as a share of max_j ⟨x, d_j⟩, above which the code is zero; in (0, 1). For "cg" λ itself, a
+        share of ‖d‖² = 1.
 
     Raises
     ------
@@ -175,8 +208,8 @@ def summarise_pursuit(
 
     Source
     ------
-    Greedy: Mallat and Zhang 1993; Rubinstein et al. 2008; Blumensath and Davies 2008. Proximal: Beck
-    and Teboulle, "A fast iterative shrinkage-thresholding algorithm", 2009.
+    Greedy: Mallat and Zhang 1993; Rubinstein et al. 2008; Blumensath and Davies 2008. Solvers: Beck
+    and Teboulle, "A fast iterative shrinkage-thresholding algorithm", 2009; Boyd et al. 2011 (ADMM).
 
     Example
     -------
@@ -193,26 +226,80 @@ def summarise_pursuit(
     taken = k if algorithm in PURSUITS else n_steps
     needed = 8 * (taken + 1) * (len(dictionary) + dictionary.shape[1])
     check_memory(needed, f"the correlations of {taken} steps", "Take fewer steps.")
-    atoms, penalty = dictionary.detach(), None
+    atoms = dictionary.detach()
     if algorithm in PURSUITS:
         from sae_nb import pursuit
 
         run = getattr(pursuit, PURSUITS[algorithm])
         _codes, trace = run(one, atoms, k, nonnegative=nonnegative, trace=True)
+        found = _steps(one, atoms, trace, sort=False) | {"penalty": None}
     else:
-        from sae_nb.architectures import sparse_code
+        signed = not nonnegative or algorithm == "cg"
+        nonnegative = not signed
+        found = _solved(one, atoms, algorithm, n_steps, signed=signed, share=penalty_share)
+    return PursuitSteps(algorithm=algorithm, row=row, nonnegative=nonnegative, **found)
 
-        penalty = _penalty(one, atoms, nonnegative, penalty_share)
-        prox = "soft+" if nonnegative else "soft"
-        solver = {"weight": penalty, "solver": algorithm, "n_steps": n_steps}
-        _codes, trace = sparse_code(one, atoms, prox=prox, trace=True, **solver)
+
+@checked
+def summarise_trace(
+    x: Float[Tensor, "*batch d_in"],
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    trace: SolverTrace,
+    *,
+    row: int = 0,
+    solver: str = "solver",
+) -> PursuitSteps:
+    """Compute what each step of a solver that ran elsewhere looked like, for one of its inputs.
+
+    Parameters
+    ----------
+    x
+        The inputs it ran on, without their bias, in the units of the dictionary.
+    dictionary
+        Its atoms, of any norms: z D is the reconstruction.
+    trace
+        What `sparse_code(…, trace=True)` or `KDS.steps` returned beside the codes.
+    row
+        Which of the inputs.
+    solver
+        What figures call it.
+
+    Raises
+    ------
+    TypeError, ValueError: If x, dictionary and trace do not fit, or there is no such row.
+
+    Example
+    -------
+    >>> from sae_nb.architectures import sparse_code
+    >>> x, dictionary = torch.tensor([[3.0, 4.0]]), torch.eye(2)
+    >>> _, trace = sparse_code(x, dictionary, weight=1.0, n_steps=2, trace=True)
+    >>> steps = summarise_trace(x, dictionary, trace)
+    >>> steps.objective.tolist(), steps.dense_code_at(1, np.arange(2)).tolist()
+    ([12.5, 6.0, 6.0], [2.0, 3.0])
+    """
+    one = _checked_row(x, dictionary, row)
+    check_trace(trace, len(x) if x.ndim > 1 else 1, len(dictionary))
+    found = _steps(one, dictionary.detach(), trace, sort=True, row=row)
+    # The solver may have measured in other units, and through another link.
+    norms = np.linalg.norm(found["x"] - found["x_hat"], axis=1)
     return PursuitSteps(
-        algorithm=algorithm,
+        algorithm=OWN,
         row=row,
-        nonnegative=nonnegative,
-        penalty=penalty,
-        **_steps(one, atoms, trace, sort=penalty is not None),
+        nonnegative=bool((found["values"] >= 0).all()),
+        penalty=None,
+        solver=solver or "solver",
+        **(found | {"residual_norms": norms}),
     )
+
+
+def check_trace(trace: SolverTrace, n_rows: int, n_atoms: int) -> None:
+    """Refuse the steps of other inputs or of another dictionary."""
+    given = (len(trace.n_steps), trace.n_atoms)
+    if given != (n_rows, n_atoms):
+        raise ValueError(
+            f"`trace` must be of {n_rows} rows of x and {n_atoms} atoms, got one of {given[0]} rows and "
+            f"{given[1]} atoms. Give the inputs and the dictionary that the solver was given."
+        )
 
 
 def check_algorithm(name: object) -> AlgorithmName:
@@ -252,12 +339,46 @@ def _penalty(x: Tensor, dictionary: Tensor, nonnegative: bool, share: float) -> 
     return share * (top if top > 0 else float(x.norm()) or 1.0)
 
 
+def _solved(
+    x: Float[Tensor, "1 d_in"],
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    algorithm: AlgorithmName,
+    n_steps: int,
+    *,
+    signed: bool,
+    share: float,
+) -> dict[str, Any]:
+    """The steps of a solver, and its penalty where that is a threshold for correlations."""
+    from sae_nb.architectures import sparse_code
+
+    penalty = _penalty(x, dictionary, not signed, share)
+    prox: Any = "ridge" if algorithm == "cg" else "soft" if signed else "soft+"
+    _codes, trace = sparse_code(
+        x,
+        dictionary,
+        prox=prox,
+        weight=share if algorithm == "cg" else penalty,
+        solver=cast(Any, algorithm),
+        # Conjugate gradients end after as many steps as there are atoms.
+        n_steps=min(n_steps, len(dictionary)) if algorithm == "cg" else n_steps,
+        trace=True,
+    )
+    found = _steps(x, dictionary, trace, sort=True)
+    return found | {"penalty": None if algorithm == "cg" else penalty}
+
+
 def _steps(
-    x: Float[Tensor, "1 d_in"], dictionary: Float[Tensor, "n_atoms d_in"], trace: Any, *, sort: bool
+    x: Float[Tensor, "1 d_in"],
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    trace: Any,
+    *,
+    sort: bool,
+    row: int = 0,
 ) -> dict[str, Any]:
     """What each step looked like, by name of the record's fields; `sort` where none chose an atom."""
-    n_steps = int(torch.as_tensor(trace.n_steps).max())  # counted for each row, or for all
-    codes = [_strongest_first(trace.codes_at(t), sort) for t in range(n_steps + 1)]
+    # Counted for each row, or for all.
+    n_steps = int(torch.as_tensor(trace.n_steps).reshape(-1)[row if sort else 0])
+    codes = [_code(trace.codes_at(t), row, sort) for t in range(n_steps + 1)]
     x_hat = torch.stack([values.double() @ dictionary[atoms].double() for atoms, values in codes])
     residuals = (x.double() - x_hat).to(x.dtype)
     chosen = torch.full((n_steps,), -1) if sort else trace.atoms[0, :n_steps]
@@ -269,13 +390,16 @@ def _steps(
         "step_offsets": np.cumsum([0, *(len(atoms) for atoms, _ in codes)]),
         "atoms": _array(torch.cat([atoms for atoms, _ in codes])).astype(np.int64),
         "values": _array(torch.cat([values for _, values in codes])),
-        "residual_norms": _array(trace.residual_norms[0, : n_steps + 1]),
+        "residual_norms": _array(trace.residual_norms[row, : n_steps + 1]),
+        "objective": _array(trace.objective[row, : n_steps + 1]) if sort else None,
         "x_hat": _array(x_hat.to(x.dtype)),
         "correlations": _array(residuals @ dictionary.to(x.dtype).T),
     }
 
 
-def _strongest_first(codes: SparseCodes, sort: bool) -> tuple[Tensor, Tensor]:
+def _code(codes: SparseCodes, row: int, sort: bool) -> tuple[Tensor, Tensor]:
+    """Atoms and coefficients of one row, strongest first where that is asked for."""
+    codes = codes.rows(slice(row, row + 1)) if sort else codes
     used: Bool[Tensor, " nnz"] = codes.values != 0
     atoms, values = codes.atoms[used].long(), codes.values[used].detach()
     # A pursuit's trace has its atoms in the order they were chosen, which is worth keeping.

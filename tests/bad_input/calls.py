@@ -544,6 +544,9 @@ RECIPES: dict[str, Make] = {
     "summaries.row_factors": lambda kit: {"present": kit.x > 0},
     "summaries.summarise_concepts": lambda kit: {"sae": kit.sae, "layout": "pca"},
     "summaries.summarise_pursuit": lambda kit: {"x": kit.x[0], "dictionary": kit.dictionary, "k": 2},
+    "summaries.summarise_trace": lambda kit: {
+        "x": kit.x, "dictionary": kit.dictionary,
+        "trace": sn.architectures.sparse_code(kit.x, kit.dictionary, n_steps=2, trace=True)[1]},
     "summaries.summarise_selectivity": lambda kit: {
         "sae": kit.sae, "acts": kit.x, "factors": kit.factors, "fresh_acts": kit.x, "fresh_factors": kit.factors},
     "summaries.summarise_session": _on(model="model", acts="acts", report="report"),

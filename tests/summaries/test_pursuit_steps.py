@@ -11,7 +11,14 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import sparse_code
-from sae_nb.summaries import ALGORITHMS, PURSUITS, PursuitSteps, strongest_atoms, summarise_pursuit
+from sae_nb.summaries import (
+    ALGORITHMS,
+    PURSUITS,
+    PursuitSteps,
+    strongest_atoms,
+    summarise_pursuit,
+    summarise_trace,
+)
 
 DATA = sn.data.planted_dictionary(48, 24, 6, 4, coherence=0.3, noise=0.02, seed=1)
 SIGNED = sn.data.planted_dictionary(48, 24, 6, 4, coherence=0.3, nonnegative=False, seed=2)
@@ -45,7 +52,7 @@ def test_last_code_is_the_kernels_own(algorithm: str, nonnegative: bool) -> None
     assert n == int(trace.n_steps[0]) > 2
 
 
-@pytest.mark.parametrize("algorithm", ["ista", "fista"])
+@pytest.mark.parametrize("algorithm", ["ista", "fista", "admm"])
 def test_last_code_is_the_solvers_own(algorithm: str) -> None:
     """ISTA and FISTA are `sparse_code` with the recorded penalty, step for step."""
     steps = record(algorithm, n_steps=20)
@@ -114,6 +121,43 @@ def test_solvers_end_at_the_penalty() -> None:
     assert steps.correlations[400].max() <= steps.penalty + 1e-3
     start = float((DATA.x[2] @ DATA.dictionary.T).max())
     assert steps.penalty == pytest.approx(0.1 * start)
+
+
+def test_conjugate_gradients_end_at_the_ridge() -> None:
+    """The last code solves (DDᵀ + λ)z = Dx, λ the share itself, after at most as many steps as atoms."""
+    steps = record("cg", penalty_share=0.3, n_steps=400)
+    dictionary, x = DATA.dictionary.double(), DATA.x[2].double()
+    ridge = dictionary @ dictionary.T + 0.3 * torch.eye(len(dictionary))
+    expected = torch.linalg.solve(ridge, dictionary @ x)
+    shown = steps.dense_code_at(steps.n_steps, np.arange(len(dictionary)))
+    np.testing.assert_allclose(shown, expected, atol=1e-5)
+    assert steps.n_steps <= len(dictionary)
+    assert (steps.nonnegative, steps.penalty, steps.greedy) == (False, None, False)
+
+
+@pytest.mark.parametrize("solver", ["ista", "fista", "admm", "cg"])
+def test_a_trace_is_read_as_it_was_made(solver: Any) -> None:
+    """Codes, residuals and objective of every step of the row asked for, whatever the solver."""
+    prox: Any = "ridge" if solver == "cg" else "soft"
+    settings: dict[str, Any] = {"prox": prox, "weight": 0.2, "solver": solver, "n_steps": 12}
+    # Atoms of any norms: only pursuits need unit ones.
+    _, trace = sparse_code(DATA.x, 2 * DATA.dictionary, trace=True, **settings)
+    steps = summarise_trace(DATA.x, 2 * DATA.dictionary, trace, row=3, solver=solver)
+    for at in (0, 1, 7, 12):
+        shown = steps.dense_code_at(at, np.arange(len(DATA.dictionary)))
+        np.testing.assert_array_equal(shown, trace.codes_at(at).to_dense()[3])
+    np.testing.assert_allclose(steps.residual_norms, trace.residual_norms[3], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(steps.objective, trace.objective[3])
+    assert (steps.short, steps.row, steps.greedy) == (solver, 3, False)
+
+
+def test_a_trace_of_something_else_is_refused() -> None:
+    """By rows and atoms, before anything is drawn."""
+    _, trace = sparse_code(DATA.x[:2], DATA.dictionary, n_steps=2, trace=True)
+    with pytest.raises(ValueError, match=r"`trace` must be of 4 rows .* got one of 2 rows"):
+        summarise_trace(DATA.x[:4], DATA.dictionary, trace)
+    with pytest.raises(ValueError, match="`trace` must be of 2 rows of x and 9 atoms"):
+        summarise_trace(DATA.x[:2], DATA.dictionary[:9], trace)
 
 
 def test_signed_codes_choose_by_size() -> None:

@@ -18,9 +18,11 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.pursuit._detail import GOAL_TITLE
 from sae_nb_widgets.pursuit._figure import IN_CODE, NOW, RING, SELECTED, START, TRACES_PER_ALGORITHM
 
 import sae_nb as sn
+from sae_nb.architectures import sparse_code
 from sae_nb.figures import format_number
 
 DATA = sn.data.planted_dictionary(60, 25, 4, 4, coherence=0.3, noise=0.02, seed=3)
@@ -302,6 +304,89 @@ def test_atom_is_shared_with_another_panel(panel: sw.PursuitStepper) -> None:
     other.close()
 
 
+# --- solvers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["ista", "fista", "admm", "cg"])
+def test_a_solver_shows_what_it_makes_small(algorithm: str) -> None:
+    """Under the residuals, in per cent of where it began; pursuits beside it have no such curve."""
+    panel = sw.PursuitStepper(DATA.x, DATA.dictionary, algorithms=["mp", algorithm], k=6)
+    panel.wait()
+    assert not panel.problem, panel.status
+    record = panel.steps[1]
+    assert [chart["title"] for chart in panel.chosen.norms.charts] == ["", GOAL_TITLE]
+    drawn = panel.chosen.norms.values(2)[: record.n_steps + 1]
+    np.testing.assert_allclose(drawn, 100 * record.objective / record.objective[0], rtol=1e-4)
+    assert record.objective[-1] < record.objective[0]
+    panel.step = 9
+    assert panel.record[f"{algorithm.upper()}: objective"] == record.objective[9]
+    assert "MP: objective" not in panel.record
+    used = len(record.code_at(9)[0])
+    assert f"{algorithm.upper()} uses {used} atoms" in panel.status
+    panel.algorithm_b = "omp"
+    panel.wait()
+    assert [chart["title"] for chart in panel.chosen.norms.charts] == [""]
+    panel.close()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_solver_that_ran_elsewhere_is_stepped_through(whole: bool) -> None:
+    """What sparse_code returned, or its trace alone: every code and objective, of every input."""
+    solved = sparse_code(DATA.x, DATA.dictionary, solver="admm", n_steps=25, trace=True)
+    panel = sw.PursuitStepper(DATA.x, DATA.dictionary, trace=solved if whole else solved[1])
+    panel.wait()
+    assert (panel.algorithms, panel.last_step) == (("own",), 25)
+    panel.row = 2
+    panel.wait()
+    assert panel.steps[0].row == 2
+    for step in (0, 4, 25, 4):
+        panel.step = step
+        shown = panel.steps[0].dense_code_at(step, np.arange(60))
+        np.testing.assert_array_equal(shown, solved[1].codes_at(step).to_dense()[2])
+        assert panel.record["solver: objective"] == float(solved[1].objective[2, step])
+    panel.algorithm_b = "mp"
+    panel.wait()
+    assert not panel.problem, panel.status
+    panel.close()
+
+
+def test_a_model_that_is_a_solver_shows_its_own_steps() -> None:
+    """KDS, input by input: its last step is its code, and an objective without a value is not drawn."""
+    kds = sn.lab.KDS(25, 12, generator=torch.Generator().manual_seed(0)).fit(DATA.x, steps=5)
+    panel = sw.PursuitStepper(DATA.x, kds)
+    panel.wait()
+    assert panel.algorithms == ("own",)
+    for row in (0, 3):
+        panel.row = row
+        panel.wait()
+        panel.step = panel.last_step
+        shown = panel.steps[0].dense_code_at(panel.step, np.arange(12))
+        expected = kds.encode(DATA.x[row : row + 1]).to_dense()[0].detach()
+        np.testing.assert_allclose(shown, expected, atol=1e-5)
+        left = DATA.x[row] - kds(DATA.x[row : row + 1])[0].detach()
+        assert panel.record["KDS: residual norm"] == pytest.approx(float(left.norm()), rel=1e-3)
+    assert panel.steps[0].objective is not None
+    assert np.isinf(panel.steps[0].objective[0])
+    assert np.isfinite(panel.chosen.norms.values(1)).all()
+    panel.close()
+
+
+def test_steps_that_nobody_gave_are_refused() -> None:
+    """Own steps need a trace or such a model, and are of the first dictionary."""
+    with pytest.raises(ValueError, match="'mp', 'omp'"):
+        sw.PursuitStepper(DATA.x, DATA.dictionary, algorithms=["own"])
+    _, trace = sparse_code(DATA.x, DATA.dictionary, n_steps=2, trace=True)
+    panel = sw.PursuitStepper(DATA.x, DATA.dictionary, algorithms=["mp"])
+    with pytest.raises(t.TraitError, match="there are no steps"):
+        panel.algorithm_a = "own"
+    panel.close()
+    panel = sw.PursuitStepper(DATA.x, DATA.dictionary, other_dictionary=torch.eye(25), trace=trace)
+    panel.wait()
+    with pytest.raises(t.TraitError, match="of the first dictionary"):
+        panel.algorithm_b = "own"
+    panel.close()
+
+
 # --- playing --------------------------------------------------------------------------------------
 
 
@@ -370,6 +455,8 @@ def test_many_starts_make_one_thread(panel: sw.PursuitStepper) -> None:
         ({"x": DATA.x[:, :9]}, ValueError, "`x`"),
         ({"x": "rows"}, TypeError, "`x`"),
         ({"x": [1.0, 2.0]}, ValueError, "d_in=25"),
+        ({"trace": "steps"}, TypeError, "`trace`"),
+        ({"trace": sparse_code(DATA.x[:2], DATA.dictionary, trace=True)}, ValueError, "`trace`"),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, Any], error: type, names: str) -> None:

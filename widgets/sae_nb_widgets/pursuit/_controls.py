@@ -6,9 +6,8 @@ from typing import Any
 
 import ipywidgets as ipw
 
-from sae_nb.summaries import ALGORITHMS, TITLES
+from sae_nb.summaries import ALGORITHMS, OWN, SHORT, TITLES
 from sae_nb_widgets.panel import control, icon_button, line, play_button
-from sae_nb_widgets.pursuit._figure import SHORT
 from sae_nb_widgets.pursuit._runs import NONE
 
 SPEEDS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -52,6 +51,8 @@ class PursuitControls:
 
 def _algorithm(panel: Any, name: str, letter: str) -> ipw.Dropdown:
     offered: dict[str, str] = {name: _title(name) for name in ALGORITHMS}
+    if panel.runs.own is not None:
+        offered = {OWN: f"{panel.runs.own_name}: its own"} | offered
     if letter == "B":
         offered[NONE] = "none"
     tip = f"Algorithm {letter}; both step together"
@@ -75,7 +76,7 @@ def _asked(panel: Any) -> list[ipw.Widget]:
             panel,
             "penalty_share",
             "λ / λ_max",
-            "Penalty of ISTA and FISTA, as a share of the one at which no atom is used",
+            "Penalty of ISTA, FISTA and ADMM, as a share of the one at which no atom is used; ridge of CG",
             250,
             min=0.01,
             max=0.9,

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from sae_nb.figures import current_theme, escape, format_number, signed_colours, theme
 from sae_nb.summaries import PursuitSteps
 from sae_nb_widgets.components import Chart, Curves, Line, PictureGrid, atom_mark, png_address
-from sae_nb_widgets.pursuit._figure import ALGORITHM_COLOURS, SHORT, NameOf
+from sae_nb_widgets.pursuit._figure import ALGORITHM_COLOURS, NameOf
 
 MOST_LISTED = 16
 THUMBNAIL_PX = 28
@@ -25,6 +25,7 @@ WORTH_A_TICK = 0.005
 
 _ONE_LINE = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
 NORM_HEIGHT, VECTOR_HEIGHT = 116, 72
+GOAL_TITLE = "objective of the solver"
 
 PictureShape = tuple[int, ...]
 
@@ -64,7 +65,7 @@ class Parts:
                 so_far = one.x_hat[one.reached(step)] + self._bias
                 vector = one.residual_at(step) if residual else so_far
                 parts.append(picture(vector, shape, limit, signed=residual or has_signs))
-                captions.append(f"{SHORT[one.algorithm]} {what}")
+                captions.append(f"{one.short} {what}")
         # In the unit of the sentence above, so that its number is found again here.
         shares = [_share(one, float(np.linalg.norm(one.x_hat[one.reached(step)]))) for one in steps]
         shares += [_share(one, float(one.residual_norms[one.reached(step)])) for one in steps]
@@ -149,12 +150,19 @@ class Chosen:
     def begin(self, steps: Sequence[PursuitSteps], last_step: int) -> None:
         """Draw what stays the same for all steps."""
         lines = [_line(one, i, _held(one, last_step)) for i, one in enumerate(steps)]
-        self.norms.show([Chart(title="", lines=lines, high=100.0, unit="%")], cursor=0)
+        charts = [Chart(title="", lines=lines, high=100.0, unit="%")]
+        if goals := [
+            _line(one, i, _goal(one, last_step))
+            for i, one in enumerate(steps)
+            if one.objective is not None
+        ]:
+            charts.append(Chart(title=GOAL_TITLE, lines=goals, high=100.0, unit="%"))
+        self.norms.show(charts, cursor=0)
 
     def show(self, steps: Sequence[PursuitSteps], step: int, atom: int) -> None:
         """Draw a step."""
         self.norms.cursor = min(step, self.norms.n_points - 1)
-        shares = ", ".join(f"{SHORT[one.algorithm]} {unexplained(one, step)}" for one in steps)
+        shares = ", ".join(f"{one.short} {unexplained(one, step)}" for one in steps)
         self.norms.description = f"unexplained after step {step}: {shares}"
         top = max((float(np.abs(one.values).max(initial=0.0)) for one in steps), default=0.0) or 1.0
         columns = "".join(
@@ -182,7 +190,7 @@ class Chosen:
         colour = ALGORITHM_COLOURS[index]
         return (
             f'<div style="min-width:0"><div style="border-top:3px solid {colour};font-weight:600">'
-            f"{SHORT[one.algorithm]} · {len(atoms)}</div>{empty}{''.join(rows)}{note}</div>"
+            f"{one.short} · {len(atoms)}</div>{empty}{''.join(rows)}{note}</div>"
         )
 
     def _row(
@@ -281,7 +289,7 @@ def _spark(atom: Float[np.ndarray, " d_in"]) -> str:
 def _line(one: PursuitSteps, index: int, values: Float[np.ndarray, " n"]) -> Line:
     return Line(
         values=values,
-        name=SHORT[one.algorithm],
+        name=one.short,
         colour=ALGORITHM_COLOURS[index],
         dashed=index > 0,
     )
@@ -292,3 +300,11 @@ def _held(one: PursuitSteps, last_step: int) -> Float[np.ndarray, " n"]:
     wanted = np.minimum(np.arange(last_step + 1), one.n_steps)
     whole = float(one.residual_norms[0]) or 1.0
     return 100 * (one.residual_norms[wanted] / whole) ** 2
+
+
+def _goal(one: PursuitSteps, last_step: int) -> Float[np.ndarray, " n"]:
+    """Per cent of the objective's first value, likewise."""
+    values = np.asarray(one.objective)[np.minimum(np.arange(last_step + 1), one.n_steps)]
+    first = next((float(value) for value in values if np.isfinite(value)), 1.0) or 1.0
+    # Where the penalty does not allow the first code, the curve begins where it begins to count.
+    return np.clip(100 * np.where(np.isfinite(values), values / first, 1.0), 0, 100)

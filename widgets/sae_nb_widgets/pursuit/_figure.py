@@ -6,6 +6,7 @@ more of them has gone. Atoms in the code carry a dot, the one that comes next is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,7 +34,6 @@ TRACES_PER_ALGORITHM = 6
 ALGORITHM_COLOURS = (theme.OKABE_ITO[2], theme.OKABE_ITO[3])
 """First and second algorithm; blue and vermilion mean something else in other panels."""
 
-SHORT = {"mp": "MP", "omp": "OMP", "gp": "GP", "ista": "ISTA", "fista": "FISTA"}
 START_COLOUR = fade(theme.GREY, 0.22)
 PALEST = 0.45  # opacity of a bar of which nothing is left
 ROOM_FOR_RING = 0.16
@@ -311,15 +311,28 @@ def _heading(index: int, record: PursuitSteps, step: int, words_of: NameOf) -> d
 
 def heading(record: PursuitSteps, step: int, index: int = 0, words_of: NameOf = no_name) -> str:
     """Say what the step did and which atom comes next."""
-    at, name = record.reached(step), SHORT[record.algorithm]
-    if record.penalty is not None:
+    at, name = record.reached(step), record.short
+    if record.objective is not None:
         used, _ = record.code_at(at)
-        return f"{name} · {len(used)} atoms in use · dotted: λ = {format_number(record.penalty)}"
+        level = record.penalty
+        more = f"dotted: λ = {format_number(level)}" if level is not None else _goal(record, at)
+        return f"{name} · {counted(len(used))} in use · {more}"
     took = f" took {_named(int(record.chosen[at - 1]), index, words_of)}" if at else ""
     if at < record.n_steps:
         return f"{name}{took}, next: {_named(record.next_atom(at), index, words_of)}"
     why = "nothing left to take" if record.next_atom(at) < 0 else f"{at} steps done"
     return f"{name}{took}, {why}"
+
+
+def counted(n: int) -> str:
+    """So many atoms, in words."""
+    return f"{n} atom{'s' if n != 1 else ''}"
+
+
+def _goal(record: PursuitSteps, at: int) -> str:
+    """What the solver makes small, in words."""
+    value = float(record.objective[at]) if record.objective is not None else math.inf
+    return f"objective {format_number(value)}" if math.isfinite(value) else "not allowed yet"
 
 
 def _named(atom: int, index: int, words_of: NameOf) -> str:

@@ -14,11 +14,11 @@ from sae_nb.checks import check_k, checked
 from sae_nb.figures import format_count, format_number
 from sae_nb.pursuit import as_tensors
 from sae_nb.sessions import names_of
-from sae_nb.summaries import ALGORITHMS, PENALTY_SHARE, PURSUITS, SOLVER_STEPS, PursuitSteps
+from sae_nb.summaries import ALGORITHMS, OWN, PENALTY_SHARE, PURSUITS, SOLVER_STEPS, PursuitSteps
 from sae_nb_widgets.panel import Atom, Number, PlayingPanel, Whole, reacts
 from sae_nb_widgets.pursuit._controls import ORDERS, PursuitControls
 from sae_nb_widgets.pursuit._detail import Chosen, Parts, unexplained
-from sae_nb_widgets.pursuit._figure import SHORT, PursuitFigure, scale_texts
+from sae_nb_widgets.pursuit._figure import PursuitFigure, counted, scale_texts
 from sae_nb_widgets.pursuit._runs import (
     NONE,
     PursuitRuns,
@@ -26,6 +26,7 @@ from sae_nb_widgets.pursuit._runs import (
     checked_bias,
     checked_shape,
     input_rows,
+    own_steps,
     unit_atoms,
 )
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.architectures import SolverTrace, SparseAutoencoder
+    from sae_nb.codes import SparseCodes
 
 
 LEFT_PX = 196
@@ -48,12 +50,13 @@ def _fewest_atoms(panel: PursuitStepper) -> int:
     return min(len(one) for one in panel.runs.dictionaries)
 
 
-@checked(leave=("bias", "dictionary"))
+@checked(leave=("bias", "dictionary", "trace"))
 class PursuitStepper(PlayingPanel):
     """How is an input built from atoms, step by step?
 
     Runs one or two algorithms on one input, with the kernels' own trace, and shows every step: what
-    is explained, what is left, and the correlation of every atom with it.
+    is explained, what is left, and the correlation of every atom with it; of a solver also what it
+    makes small.
 
     Parameters
     ----------
@@ -62,9 +65,10 @@ class PursuitStepper(PlayingPanel):
     dictionary
         Atoms of unit norm, or an SAE: then its atoms, with its bias and its names of them.
     algorithms
-        One or two of "mp", "omp", "gp" (greedy, k steps), "ista", "fista" (proximal, 60 steps). None
-        is matching pursuit beside orthogonal matching pursuit, or on both dictionaries where two are
-        given.
+        One or two of "mp", "omp", "gp" (greedy, k steps), "ista", "fista", "admm", "cg" (solvers, 60
+        steps), and "own" where there is a trace, or a model such as `sn.lab.KDS` whose encoder is a
+        solver. None is "own" there; else matching pursuit beside orthogonal matching pursuit, or on
+        both dictionaries where two are given.
     k
         Steps of a greedy algorithm.
     picture_shape
@@ -77,6 +81,9 @@ class PursuitStepper(PlayingPanel):
         What people call atoms, by number.
     normalise
         Scale the atoms to unit norm first; coefficients then belong to the scaled atoms.
+    trace
+        Steps that a solver took on x without the bias: what `sparse_code(x, dictionary, trace=True)`
+        returns, whole or its second part.
 
     Raises
     ------
@@ -92,6 +99,15 @@ class PursuitStepper(PlayingPanel):
     >>> panel.record["MP: residual norm"], panel.steps[0].next_atom(1)
     (3.0, 0)
     >>> panel.close()
+
+    >>> from sae_nb.architectures import sparse_code
+    >>> x, atoms = torch.tensor([[3.0, 4.0]]), torch.eye(2)
+    >>> solved = sparse_code(x, atoms, solver="admm", weight=1.0, n_steps=30, trace=True)
+    >>> panel = PursuitStepper(x, atoms, trace=solved)
+    >>> panel.wait()
+    >>> panel.steps[0].short, panel.last_step, round(float(panel.steps[0].objective[-1]), 3)
+    ('solver', 30, 6.0)
+    >>> panel.close()
     """
 
     question = "How is this input built from atoms, step by step?"
@@ -99,8 +115,8 @@ class PursuitStepper(PlayingPanel):
         "Each bar is the correlation of an atom with what is left of the input. The ringed atom is taken "
         "next, which shrinks the bars of all atoms that overlap with it. Pale bars are where they began; "
         "a dot marks an atom that is in use. MP (matching pursuit) takes the best atom and keeps what it "
-        "took; OMP (orthogonal MP) adjusts all coefficients again after every step. Unexplained: share "
-        "of ‖x‖².",
+        "took; OMP (orthogonal MP) adjusts all coefficients again after every step; a solver changes many "
+        "in each step. Unexplained: share of ‖x‖².",
         "This is a single input: do not generalise from it. A small remainder does not show that these "
         "are the true atoms: where atoms are alike, a good fit can use the wrong ones.",
         "Matching pursuit: Mallat and Zhang 1993; as an SAE's encoder: arXiv 2506.03093.",
@@ -115,13 +131,13 @@ class PursuitStepper(PlayingPanel):
     number = Whole(
         1, 1, lambda panel: len(panel.runs.x), help="The same, counted from 1, as on screen."
     )
-    algorithm_a = t.Enum(ALGORITHMS, default_value="mp", help="First algorithm.")
+    algorithm_a = t.Enum((*ALGORITHMS, OWN), default_value="mp", help="First algorithm.")
     algorithm_b = t.Enum(
-        (*ALGORITHMS, NONE), default_value=NONE, help="Second algorithm; empty for none."
+        (*ALGORITHMS, OWN, NONE), default_value=NONE, help="Second algorithm; empty for none."
     )
     k = Whole(16, 1, _fewest_atoms, help="Steps of a greedy algorithm.")
     penalty_share = Number(
-        PENALTY_SHARE, 0, 1, inside=True, help="λ of ISTA and FISTA as a share of the largest."
+        PENALTY_SHARE, 0, 1, inside=True, help="λ of a solver as a share of the largest."
     )
     nonnegative = t.Bool(True, help="Only coefficients ≥ 0.")
     order = t.Enum(tuple(ORDERS), default_value="sorted", help="Order of the bars.")
@@ -142,6 +158,7 @@ class PursuitStepper(PlayingPanel):
         other_dictionary: Float[Tensor, "other_atoms d_in"] | None = None,
         labels: Mapping[int, str] | None = None,
         normalise: bool = False,
+        trace: SolverTrace | tuple[SparseCodes, SolverTrace] | None = None,
     ) -> None:
         sae: Any = dictionary if hasattr(dictionary, "dictionary") else None
         if sae is not None:
@@ -152,17 +169,23 @@ class PursuitStepper(PlayingPanel):
         if other_dictionary is not None:
             second = unit_atoms(other_dictionary, normalise, "other_dictionary", first.shape[1])
         bias = checked_bias(bias, first)
-        self.runs = PursuitRuns(input_rows(x, first, bias), (first, second))
+        rows = input_rows(x, first, bias)
+        own, own_name = own_steps(sae, trace, x, len(rows), len(first))
+        self.runs = PursuitRuns(rows, (first, second), own, own_name)
         self.n_atoms = len(first)
-        named = algorithm_names(algorithms, two=other_dictionary is not None)
-        check_k(k, min(len(first), len(second)))
+        two = other_dictionary is not None
+        named = algorithm_names(algorithms, two=two, own=own is not None)
+        fewest = min(len(first), len(second))
+        # Nobody who steps through a solver has to know how many atoms a pursuit could take.
+        k = check_k(k, fewest if own is None else max(k, fewest))
         shape = checked_shape(picture_shape, first.shape[1])
         self.steps: tuple[PursuitSteps, ...] = ()
-        self._from_sae = sae is not None
+        # Where the encoder is a solver, atoms need not be of a model's activations.
+        self._from_sae = sae is not None and not own_name
         super().__init__()
         self.names = names_of(sae, labels=labels) if sae is not None else _named(labels)
         t.link((self, "row"), (self, "number"), transform=(_one_more, _one_less))
-        self.k, self.algorithm_a, self.algorithm_b = k, named[0], named[1]
+        self.k, self.algorithm_a, self.algorithm_b = min(k, fewest), named[0], named[1]
         self.chips = self._facts()
         self.controls = PursuitControls(self, len(self.runs.x))
         self.parts = Parts(shape, bias.cpu().numpy())
@@ -232,6 +255,22 @@ class PursuitStepper(PlayingPanel):
         """Whether an algorithm uses the dictionary whose atoms have names."""
         return algorithm == 0 or not self.runs.two_dictionaries
 
+    @t.validate("algorithm_a", "algorithm_b")
+    def _can_run(self, proposal: t.Bunch) -> str:
+        """Refuse steps that were not given, or that are of the other dictionary."""
+        name, trait = str(proposal["value"]), proposal["trait"].name
+        if name == OWN and self.runs.own is None:
+            raise t.TraitError(
+                f"`{trait}` must be an algorithm, got {OWN!r}, for which there are no steps. Give "
+                "`trace`, or a model whose encoder is a solver."
+            )
+        if name == OWN and trait == "algorithm_b" and self.runs.two_dictionaries:
+            raise t.TraitError(
+                f"`{trait}` must be an algorithm, got {OWN!r}, whose steps are of the first dictionary. "
+                "Set `algorithm_a`."
+            )
+        return name
+
     # --- what is asked ----------------------------------------------------------------------------
 
     @reacts(
@@ -262,7 +301,7 @@ class PursuitStepper(PlayingPanel):
                 self._take([answer[run] for run in asked])
             runs.keep(answer)
 
-        doing = f"running {' and '.join(SHORT[name] for name in self.algorithms)}"
+        doing = f"running {' and '.join(map(runs.title, self.algorithms))}"
         if at_once:
             with self.guarded(doing):
                 done(runs.compute(asked))
@@ -334,15 +373,16 @@ class PursuitStepper(PlayingPanel):
         return facts
 
     def _what_was_taken(self) -> str:
-        """Say which atoms the step on screen took, and which come next where it is the first."""
+        """Say which atoms the step on screen took or uses, and which come next where it is the first."""
         said = []
         for i, one in enumerate(self.steps):
             at = one.reached(self.step)
             atom = int(one.chosen[at - 1]) if at else one.next_atom(0)
-            if atom < 0 or not self._first(i):
-                continue
-            verb = "took" if at else "takes next"
-            said.append(f"{SHORT[one.algorithm]} {verb} {self.names.in_text(atom)}")
+            if not one.greedy:
+                said.append(f"{one.short} uses {counted(len(one.code_at(at)[0]))}")
+            elif atom >= 0 and self._first(i):
+                verb = "took" if at else "takes next"
+                said.append(f"{one.short} {verb} {self.names.in_text(atom)}")
         return f"Step {self.step}: {', '.join(said)}." if said else f"Step {self.step}."
 
     # --- clicks -----------------------------------------------------------------------------------
@@ -385,11 +425,14 @@ class PursuitStepper(PlayingPanel):
         """What the step on screen says, in numbers."""
         shown: dict[str, Any] = {"step": self.step, "row": self.row}
         for i, one in enumerate(self.steps):
-            at, name = one.reached(self.step), SHORT[one.algorithm]
+            at, name = one.reached(self.step), one.short
             atoms, values = one.code_at(at)
             pairs = zip(atoms.tolist(), values.tolist(), strict=True)
             shown[f"{name}: residual norm"] = float(one.residual_norms[at])
             shown[f"{name}: residual norms"] = one.residual_norms
+            if one.objective is not None:
+                shown[f"{name}: objective"] = float(one.objective[at])
+                shown[f"{name}: objectives"] = one.objective
             shown[f"{name}: next atom"] = one.next_atom(at)
             shown[f"{name}: code"] = ", ".join(
                 f"{self.name_of(atom, i)}: {format_number(value)}" for atom, value in pairs
@@ -425,7 +468,7 @@ def _one_less(number: int) -> int:
 def _answer(steps: Sequence[PursuitSteps], step: int) -> str:
     """Say how much is unexplained, and where two greedy algorithms first choose differently."""
     left = [unexplained(one, step) for one in steps]
-    names = [SHORT[one.algorithm] for one in steps]
+    names = [one.short for one in steps]
     when = f"After {step} step{'s' if step != 1 else ''}" if step else "Before the first step"
     if len(set(left)) == 1:
         text = f"{when} {left[0]} of the input is unexplained"
@@ -442,7 +485,7 @@ def _answer(steps: Sequence[PursuitSteps], step: int) -> str:
 
 def _first_difference(steps: Sequence[PursuitSteps]) -> int | None:
     """First step at which two greedy algorithms choose different atoms."""
-    if len(steps) < 2 or any(one.penalty is not None for one in steps):
+    if len(steps) < 2 or not all(one.greedy for one in steps):
         return None
     pairs = zip(steps[0].chosen.tolist(), steps[1].chosen.tolist())
     return next((i + 1 for i, (a, b) in enumerate(pairs) if a != b), None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from torch import Tensor
 
+from sae_nb.architectures import SolverTrace
 from sae_nb.checks import check_matrix
-from sae_nb.summaries import PURSUITS, PursuitSteps, check_algorithm, summarise_pursuit
+from sae_nb.summaries import (
+    OWN,
+    PURSUITS,
+    SHORT,
+    PursuitSteps,
+    check_algorithm,
+    check_trace,
+    summarise_pursuit,
+    summarise_trace,
+)
 
 NONE = ""
 """Value of `algorithm_b` that leaves the second algorithm out."""
@@ -43,13 +54,17 @@ def checked_bias(bias: Any, dictionary: Tensor) -> Tensor:
     return bias.detach().float()
 
 
-def algorithm_names(algorithms: Sequence[str] | None, *, two: bool) -> tuple[str, str]:
+def algorithm_names(
+    algorithms: Sequence[str] | None, *, two: bool, own: bool = False
+) -> tuple[str, str]:
     """Return both algorithms by name; the second is empty where there is one."""
-    given = list(algorithms) if algorithms is not None else ["mp", "mp" if two else "omp"]
+    usual = [OWN] if own else ["mp", "mp" if two else "omp"]
+    given = list(algorithms) if algorithms is not None else usual
     if not 1 <= len(given) <= 2:
         raise ValueError(f"`algorithms` must name one or two, got {given}.")
     for name in given:
-        check_algorithm(name)
+        if name != OWN or not own:
+            check_algorithm(name)
     return given[0], given[1] if len(given) > 1 else NONE
 
 
@@ -66,6 +81,30 @@ def checked_shape(shape: tuple[int, ...] | None, d_in: int) -> tuple[int, ...] |
     return size
 
 
+OwnSteps = Callable[[int], tuple[Any, int]]
+"""A trace that was made elsewhere, and the row in it, of one input."""
+
+
+def own_steps(
+    sae: Any, trace: Any, x: Any, n_rows: int, n_atoms: int
+) -> tuple[OwnSteps | None, str]:
+    """Return the steps of the solver that was given, or of the model's own, and its name."""
+    if trace is not None:
+        # `sparse_code(…, trace=True)` and `KDS.steps` return codes and trace together.
+        given = trace[1] if isinstance(trace, tuple) and len(trace) == 2 else trace
+        if not isinstance(given, SolverTrace):
+            raise TypeError(
+                "`trace` must be the steps of a solver, as sn.architectures.sparse_code(…, trace=True) "
+                f"returns them, got {type(given).__name__}."
+            )
+        check_trace(given, n_rows, n_atoms)
+        return (lambda row: (given, row)), "solver"
+    if callable(getattr(sae, "steps", None)):
+        rows = check_matrix(x, flatten=True).detach()
+        return (lambda row: (sae.steps(rows[row : row + 1])[1], 0)), type(sae).__name__
+    return None, ""
+
+
 # -------------------------------------------------------------------------------------------------
 # The runs.
 
@@ -79,8 +118,15 @@ Run = tuple[Any, ...]
 class PursuitRuns:
     """Inputs and dictionaries, and what algorithms made of them."""
 
-    def __init__(self, x: Tensor, dictionaries: tuple[Tensor, Tensor]) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        dictionaries: tuple[Tensor, Tensor],
+        own: OwnSteps | None = None,
+        own_name: str = "",
+    ) -> None:
         self.x, self.dictionaries = x, dictionaries
+        self.own, self.own_name = own, own_name
         self._known: OrderedDict[Run, PursuitSteps] = OrderedDict()
 
     @property
@@ -95,8 +141,8 @@ class PursuitRuns:
                 name,
                 panel.row,
                 i if self.two_dictionaries else 0,
-                panel.nonnegative,
-                panel.k if name in PURSUITS else panel.penalty_share,
+                # Steps that were taken elsewhere are what they are.
+                *((panel.nonnegative, _size(panel, name)) if name != OWN else (None, None)),
             )
             for i, name in enumerate(panel.algorithms)
         ]
@@ -113,12 +159,29 @@ class PursuitRuns:
     def _compute(
         self, name: Any, row: int, which: int, nonnegative: bool, number: Any
     ) -> PursuitSteps:
+        if self.own is not None and name == OWN:
+            return self._of_own(self.own, row)
         size = {"k" if name in PURSUITS else "penalty_share": number}
         atoms = self.dictionaries[which]
         return summarise_pursuit(self.x, atoms, name, row=row, nonnegative=nonnegative, **size)
+
+    def _of_own(self, own: OwnSteps, row: int) -> PursuitSteps:
+        trace, at = own(row)
+        x = self.x[row - at :][: len(trace.n_steps)]
+        record = summarise_trace(x, self.dictionaries[0], trace, row=at, solver=self.own_name)
+        return replace(record, row=row)
+
+    def title(self, name: str) -> str:
+        """What an algorithm is called in a few letters."""
+        return self.own_name if name == OWN else SHORT[name]
 
     def keep(self, records: Mapping[Run, PursuitSteps]) -> None:
         """Keep records; the oldest go where there are too many."""
         self._known.update(records)
         while len(self._known) > RECORDS_KEPT:
             self._known.popitem(last=False)
+
+
+def _size(panel: Any, name: str) -> int | float:
+    """What says how far an algorithm goes."""
+    return panel.k if name in PURSUITS else panel.penalty_share
