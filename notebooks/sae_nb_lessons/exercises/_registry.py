@@ -28,6 +28,7 @@ NOTEBOOKS = {
     "16": "vision",
     "17": "circuits",
     "18": "shapes",
+    "19": "talking",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",

@@ -1,0 +1,282 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A model that talks: watch it, steer it, take the steering with you
+#
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/19_a_model_that_talks.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/19_a_model_that_talks.ipynb)
+#
+# Press play and see which atoms fire at each word; turn one up in the middle of a sentence; ask what its label is worth; and
+# leave with a file that plain Hugging Face code reads. The model is `tiny-gpt`, which is bundled, so that nothing is
+# downloaded; with another name every cell is the same for a model that you know. About a minute.
+
+# %% jupyter={"source_hidden": true} tags=["colab"]
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
+    from pathlib import Path
+    from subprocess import run
+    import torch
+    from google.colab import output
+
+    Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
+    package = "sae-nb @ git+https://github.com/sae-nb/sae_nb"
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", package], check=True)
+    output.enable_custom_widget_manager()
+
+# %%
+import json
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pandas as pd
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM
+
+import sae_nb as sn
+import sae_nb_widgets as sw
+from sae_nb_lessons import exercise, exercise_report
+
+# %% [markdown]
+# ## 1 · Press play
+#
+# ▶ lets the model write, → writes one token. Under the text stand the newest tokens, each with the atoms that fire at it:
+# first what is strong and rare, for an atom that fires everywhere is no news. The strip belongs to atom 984, “bad story”.
+
+# %%
+gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+story = "Tom and Lucy walked to the castle. They carried"
+lens = sw.GenerationLens(gpt, sae, prompt=story, pinned=[984])
+lens.step(12)
+lens
+
+# %% [markdown]
+# The panel reads and does not touch: the text is the one that the model writes by itself.
+
+# %%
+print(lens.written)
+assert lens.written == gpt.generate(story, 12, echo=False)
+
+# %% [markdown]
+# A click on a token asks why it was written. An atom that fires *at* a token may have nothing to do with it; the bars show
+# atoms before it that moved its score, each with what random directions reach.
+
+# %%
+lens.token = lens.n_tokens - 1
+print(lens.summary)
+
+# %% [markdown]
+# ## 2 · Go on from here, with more of one atom
+#
+# From the end of the prompt on, the direction of atom 984 is added, half as strong again as it fires in its strongest hundredth. Beside it, from
+# the same state: nothing, and a random direction of the same size.
+
+# %%
+lens.token = lens.generation.n_prompt - 1
+lens.atom, lens.strength = 984, 1.45
+lens.go_on(20)
+for row in ("steered", "not steered", "random"):
+    print(f"{row:>12} | {lens.record[f'branch 1, {row}']}")
+
+# %% [markdown]
+# The text differs. Is that the atom's doing?
+
+# %%
+exercise("19.1")
+
+# %% tags=["exercise"]
+guess = ...
+exercise("19.1").predict(guess)
+
+# %% tags=["exercise"]
+exercise("19.1").reveal()
+
+# %% [markdown]
+# So the question is *how* it differs. Measured when the SAE was made, on stories that nobody had chosen anything on: the share
+# of stories whose next event became a good (or a bad) one, and the largest change by random directions of the same size.
+
+# %%
+examples = sn.load_examples("tiny-gpt/resid_post.3")
+steered = pd.DataFrame([vars(atom) for atom in examples.steered])
+steered[["label", "atom", "by_p99", "effect", "random"]].round(2)
+
+# %% [markdown]
+# One effect is clear of its control, the other is not. Move the strength, and go on again (or set it here):
+
+# %%
+lens.strength = 0.5
+lens.branch = 0
+lens
+
+# %% [markdown]
+# ## 3 · What is a label worth?
+#
+# A label is a claim: *this* is where the atom fires. Without a judge `sn.label` writes small rules from one half of the samples,
+# offline, and asks on the other half: from the label alone, does the atom fire in this window of text? Beside the score
+# stands that of other atoms' labels on the same windows.
+
+# %%
+rules = sn.label(sae, examples.acts, codes=examples.codes, atoms=range(8, 20), progress=False)
+rules.table[["label", "detection", "control", "windows"]]
+
+# %% [markdown]
+# The score is a balanced accuracy. Why not plain accuracy?
+
+# %%
+exercise("19.2")
+
+
+# %% tags=["exercise"]
+def detection(said, fires):
+    return ...
+
+
+exercise("19.2").check(detection)
+
+# %% [markdown]
+# Labels of other people are judged like our own. Here is a table of two labels, of which one is right:
+
+# %%
+folder = Path(mkdtemp())
+(folder / "labels.csv").write_text("atom,label\n12,good\n13,forest\n")
+theirs = sn.label(
+    sae, examples.acts, codes=examples.codes, labels=sn.labels(folder / "labels.csv", sae),
+    atoms=[12, 13], progress=False,
+)  # fmt: skip
+theirs.table[["label", "source", "by", "detection", "control"]]
+
+# %% [markdown]
+# In a panel the evidence is a badge beside the label: hover over atom 12. A label that somebody published gets the same one.
+
+# %%
+judged = sw.GenerationLens(gpt, sae, prompt="The fox had a", labels=theirs, pinned=[12, 13])
+judged.step(8)
+judged
+
+# %% [markdown]
+# ## 4 · Take it with you
+#
+# Steering that only works in a notebook is a demonstration. The recipe leaves as ordinary torch hooks for any module of that
+# class; here a checkpoint in a folder, opened by transformers, which knows nothing of this library.
+
+# %%
+with sn.steer(gpt, "resid_post.3", sae, atom=984, by=1.45, unit="p99") as steering:
+    recipe = steering.recipe
+    here = gpt([story])
+    text = gpt.generate(story, 12)
+gpt.module.save_pretrained(folder / "checkpoint")
+plain = AutoModelForCausalLM.from_pretrained(folder / "checkpoint").eval()
+
+# %%
+ids = torch.tensor([gpt.tokenizer(story)["input_ids"]])
+with recipe.to_hooks(plain), torch.no_grad():
+    there = plain(ids).logits
+    new = plain.generate(ids, max_new_tokens=12, do_sample=False)[0]
+print(gpt.tokenizer.decode(new))
+assert torch.equal(here, there), "the same logits, to the bit"
+
+# %% [markdown]
+# For a server there is a file of vectors with a header that says where and how much, and for lm_eval's `steered` model a file
+# of its own.
+
+# %%
+recipe.to_vectors(folder / "atom-984.safetensors")
+recipe.to_lm_eval(folder / "atom-984.pt")
+with safe_open(folder / "atom-984.safetensors", "pt") as file:
+    about = json.loads(file.metadata()["steering"])["vectors"]["resid_post.3"]
+    vector = file.get_tensor("resid_post.3")
+print({name: about[name] for name in ("module", "side", "mode", "gain", "constant")})
+
+# %% [markdown]
+# Every mode is one formula. What must the server compute?
+
+# %%
+exercise("19.3")
+
+
+# %% tags=["exercise"]
+def edited(x, v, gain, constant):
+    return ...
+
+
+exercise("19.3").check(edited)
+
+# %%
+with sn.steer(gpt, "resid_post.3", direction=vector, by=about["constant"]):
+    again = gpt([story])
+print(f"largest difference of logits: {(again - here).abs().max():.1e}")
+
+# %% [markdown]
+# ## 5 · What does it cost?
+#
+# Before it leaves: what else does it do to the model? `effect` is the change of the token that the recipe raises most, `loss`
+# what it adds to the loss of the next token. Both controls are added until the predictions have moved as far (the same KL).
+
+# %%
+texts = [text[:200] for text in sn.data.stories(6, seed=1).texts]
+cost = sn.steering_cost(gpt, recipe, texts, strengths=[0.5, 1.45], n_controls=2)
+print(cost)
+cost.plot()
+
+# %%
+full = cost.table[cost.table.strength == 1.45].groupby("edit")[["kl", "effect", "loss"]].mean()
+full.round(3)
+
+# %% [markdown]
+# At an equal KL the atom does more than random directions. The difference of mean activations, which needs no SAE, is the
+# control that an atom has to beat to have been needed: here the two are close.
+#
+# ## 6 · Models and SAEs that people know
+#
+# `sn.load_model("gpt2")`, or a folder, or with `bits=4` and `device_map="auto"` one that is larger than the memory; and an SAE
+# by its published name. The table ships with the library, so it can be looked at without a network:
+
+# %%
+known = sn.published("gpt2-small-res-jb")
+known[["name", "hook_point", "width", "l0", "readable", "neuronpedia"]].head(3)
+
+# %%
+every = sn.published()
+every.groupby("format")["readable"].agg(SAEs="size", readable="mean").sort_values("SAEs")
+
+# %% [markdown]
+# With a network, or where the hub's cache has it, the cells above are then, word for word:
+#
+# ```python
+# gpt, sae = sn.load_model("gpt2"), sn.load_sae("gpt2-small-res-jb/blocks.8.hook_resid_pre")
+# labels = sn.labels("gpt2-small/8-res-jb", sae)  # Neuronpedia's; sn.label(…, labels=labels) judges them
+# sw.GenerationLens(gpt, sae, prompt="When Mary and John went to the store,", labels=labels)
+# ```
+#
+# ## 7 · The checked numbers
+
+# %%
+by_label = steered.set_index("label")
+assert by_label.effect["bad story"] > 3 * abs(by_label.random["bad story"])
+scores = rules.table
+assert scores.detection.mean() > scores.control.mean() + 0.15
+assert abs(scores.control.mean() - 0.5) < 0.1
+assert theirs.evidence(12).standing == "holds", "“good” says where atom 12 fires"
+assert theirs.evidence(13).standing != "holds", "“forest” does not say where atom 13 does"
+
+# %%
+assert gpt.tokenizer.decode(new, skip_special_tokens=True).endswith(text)
+assert torch.allclose(again, here, atol=1e-4)
+assert full.effect["recipe"] > full.effect["random direction"]
+assert (every["format"].isin(every["format"][every.readable])).mean() > 0.9
+
+# %%
+exercise_report("19")
