@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures.parts._operators import (
         UNIT_GUARD as UNIT_GUARD,
         ConvolutionOperator as ConvolutionOperator,
+        CosineOperator as CosineOperator,
         DenseOperator as DenseOperator,
         FixedOperator as FixedOperator,
         FreeOperator as FreeOperator,
@@ -128,3 +129,4 @@ if TYPE_CHECKING:  # for the other rooms
         row_tiles as row_tiles,
         simplex_threshold as simplex_threshold,
     )
+    from sae_nb.architectures.parts._solvers import conjugate_gradients as conjugate_gradients

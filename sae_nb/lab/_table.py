@@ -31,6 +31,14 @@ _SYSTEMS = (
         "2503.00655",
     ),
     ("Waves", "five-point Laplacian", "none", "none", "steps of time", "2502.06034"),
+    (
+        "SparseBayes",
+        "any; masked cosines",
+        "Gaussian",
+        "ridge, learned per coefficient",
+        "CG",
+        "2306.03249",
+    ),
     ("PatchMosaic", "patches, shared by all pixels", "Gaussian", "softmax", "DDIM", "2412.20292"),
 )
 _COLUMNS = ("system", "operator", "link", "prox", "solver", "arXiv")
@@ -47,7 +55,7 @@ def names() -> DataFrame:
     Example
     -------
     >>> names()["system"].tolist()
-    ['KDS', 'WLSC', 'KernelSimilarity', 'Waves', 'PatchMosaic']
+    ['KDS', 'WLSC', 'KernelSimilarity', 'Waves', 'SparseBayes', 'PatchMosaic']
     """
     import pandas as pd
 

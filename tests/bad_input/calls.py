@@ -299,6 +299,7 @@ RECIPES: dict[str, Make] = {
     "activations.concatenate": lambda kit: {"parts": [kit.acts, kit.acts]},
     "activations.load_activations": lambda kit: {"folder": kit.read_only("acts", kit.acts)},
     "architectures.Archetypal": _sae_made(k=2),
+    "architectures.CosineOperator": lambda kit: {"mask": torch.tensor([True, False, True])},
     "architectures.ConvolutionOperator": lambda kit: {"kernels": _draws(3, 4), "n_samples": 12},
     "architectures.ColumnTopKProx": lambda kit: {"rates": torch.full((N_ATOMS,), 0.25)},
     "architectures.Crosscoder": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS, "k": 2},
@@ -458,6 +459,7 @@ RECIPES: dict[str, Make] = {
     "evaluation.which_sae": _on(acts="many"),
     "evaluation.check_fit": lambda kit: {"model": kit.vit, "sae": sn.load_sae("tiny-vit/resid_post.6"), "splice": False},
     "geometry.cluster_points": _on(xy="xy"),
+    "lab.SparseBayes": lambda kit: {"noise": 0.1, "n_clusters": 2, "n_iterations": 1},
     "lab.square_fundamental": lambda kit: {"side": 5},
     "geometry.containment": lambda kit: {"directions": kit.x[:3], "dictionary": kit.x[3:9], "steps": (1, 2)},
     "geometry.mean_cosines": lambda kit: {"x": kit.x, "clusters": np.arange(ROWS) % 3},
@@ -807,6 +809,15 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         {"features": lambda kit: {"readout": "last"}, "figure": lambda kit: {"shape": 0},
          "listen": lambda kit: {"shape": 0, "row": 1, "column": 1}},
     ),
+    "lab.Posterior": (
+        lambda kit: sn.lab.SparseBayes(noise=0.1, n_iterations=1).fit(kit.x[:2], kit.x[:4]),
+        {"steps": lambda kit: {"row": 0}, "clusters": lambda kit: {},
+         "figure": lambda kit: {"row": 0, "truth": torch.zeros(4)}},
+    ),
+    "lab.SparseBayes": (
+        lambda kit: sn.lab.SparseBayes(noise=0.1, n_iterations=1),
+        {"fit": lambda kit: {"x": kit.x[:2], "dictionary": kit.x[:4]}},
+    ),
     "lab.Waves": (
         lambda kit: sn.lab.Waves(n_steps=3),
         {"run": lambda kit: {"shapes": torch.eye(6, dtype=torch.bool)[None]}},
@@ -942,7 +953,7 @@ NO_VALID_FILES = {
 
 MADE_BY_HAND = {
     "architectures.Recipe", "codes.SparseCodes", "data.Paper", "dynamics.BlockSizes", "dynamics.RaptorConfig",
-    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.KDS", "lab.KernelSimilarity", "lab.PatchMosaic", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
+    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.KDS", "lab.KernelSimilarity", "lab.PatchMosaic", "lab.SparseBayes", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
     "models.Preprocess", "training.TrainConfig",
 }  # fmt: skip
 """Data classes that people fill in; the others are what calls return."""

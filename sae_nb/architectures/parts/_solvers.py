@@ -604,21 +604,52 @@ def _cg(inference: Inference) -> Iterator[Tensor]:
     operator, alpha = inference.operator, inference.prox.precision  # type: ignore[attr-defined]
     with torch.set_grad_enabled(inference.differentiable):
         diagonal = operator.energy() + alpha
-        z = inference.start
-        r = operator.adjoint(inference.residual(z)) - alpha * z
+        r = operator.adjoint(inference.residual(inference.start)) - alpha * inference.start
+    steps = conjugate_gradients(
+        lambda p: operator.adjoint(operator.forward(p)) + alpha * p, r, diagonal, inference.start
+    )
+    for found in steps:
+        yield found.z
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CGStep:
+    """Where conjugate gradients are after a step, and how they went there: the numbers of Lanczos."""
+
+    z: Dense
+    """The solutions."""
+
+    residual: Dense
+    """What is left of the right-hand sides."""
+
+    length: Float[Tensor, "rows 1"]
+    """a of z ← z + a p; 0 where a row is solved."""
+
+    turn: Float[Tensor, "rows 1"]
+    """b of the next direction p ← M⁻¹r + b p."""
+
+
+def conjugate_gradients(
+    matrix: Callable[[Dense], Dense], r: Dense, diagonal: Dense, z: Dense
+) -> Iterator[CGStep]:
+    """Every step towards the solutions of a system with one right-hand side per row, without end.
+
+    From `z`, which leaves `r`; preconditioned by `diagonal`, and by 1 where that is 0.
+    """
     diagonal = torch.where(diagonal > 0, diagonal, torch.ones_like(diagonal))
     y = r / diagonal
     p, power = y, (r * y).sum(dim=1, keepdim=True)
-    # At rounding, directions are noise; following them where AᵀA is singular would diverge.
+    # At rounding, directions are noise; following them where the matrix is singular would diverge.
     floor = power.detach() * (10 * torch.finfo(r.dtype).eps) ** 2
     while True:
-        q = operator.adjoint(operator.forward(p)) + alpha * p
-        step = _ratio(power, (p * q).sum(dim=1, keepdim=True)) * (power > floor)
-        z, r = z + step * p, r - step * q
+        q = matrix(p)
+        length = _ratio(power, (p * q).sum(dim=1, keepdim=True)) * (power > floor)
+        z, r = z + length * p, r - length * q
         y = r / diagonal
         last, power = power, (r * y).sum(dim=1, keepdim=True)
-        p = y + _ratio(power, last) * p
-        yield z
+        turn = _ratio(power, last)
+        p = y + turn * p
+        yield CGStep(z, r, length, turn)
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import scipy.fft
 import torch
 from torch import Tensor
 
 from sae_nb.architectures import (
     ConvolutionOperator,
+    CosineOperator,
     DenseOperator,
     FixedOperator,
     MatrixOperator,
@@ -22,11 +24,16 @@ def kernels(n: int = 3, length: int = 5) -> Tensor:
     return torch.randn(n, length, generator=torch.Generator().manual_seed(2)).double()
 
 
+SOME = torch.tensor([1, 0, 1, 1, 0, 0, 1, 0, 1, 1], dtype=torch.bool)
+
 OPERATORS: dict[str, Any] = {
     "dense": lambda: DenseOperator(7, 11).double(),
     "fixed": lambda: FixedOperator(3 * torch.randn(11, 7).double()),
     "tall": lambda: FixedOperator(torch.randn(4, 7).double()),
     "convolution": lambda: ConvolutionOperator(kernels(), n_samples=12),
+    "cosines": lambda: CosineOperator(SOME, torch.float64),
+    "cosines, odd": lambda: CosineOperator(SOME[:9], torch.float64),
+    "cosines, all": lambda: CosineOperator(torch.ones(6, dtype=torch.bool), torch.float64),
 }
 
 
@@ -88,3 +95,21 @@ def test_gradients_reach_kernels() -> None:
     operator = ConvolutionOperator(h, n_samples=8)
     (operator.forward(z).square().sum() + operator.adjoint(r).square().sum()).backward()
     assert bool((h.grad != 0).all())
+
+
+def test_cosines_are_scipys() -> None:
+    """All samples of a code are its inverse DCT-II, and the adjoint is the transform."""
+    signal = torch.randn(3, 10, generator=torch.Generator().manual_seed(0)).double()
+    whole = CosineOperator(torch.ones(10, dtype=torch.bool), torch.float64)
+    by_scipy = torch.from_numpy(scipy.fft.dct(signal.numpy(), norm="ortho"))
+    assert torch.allclose(whole.adjoint(signal), by_scipy)
+    assert torch.allclose(whole.forward(by_scipy), signal)
+    assert torch.allclose(CosineOperator(SOME, torch.float64).forward(by_scipy), signal[:, SOME])
+
+
+def test_cosines_without_a_sample_are_refused() -> None:
+    """By name, as are numbers that are no floats."""
+    with pytest.raises(ValueError, match="`mask` must take a sample"):
+        CosineOperator(torch.zeros(4, dtype=torch.bool))
+    with pytest.raises(TypeError, match="`dtype`"):
+        CosineOperator(SOME, torch.int64)
