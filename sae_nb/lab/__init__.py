@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         MatchedSimilarity as MatchedSimilarity,
     )
     from sae_nb.lab._local_map import LocalMap as LocalMap, local_map as local_map
+    from sae_nb.lab._momentum import Momentum as Momentum, MomentumModel as MomentumModel
     from sae_nb.lab._patch_mosaic import (
         Mosaics as Mosaics,
         PatchDictionary as PatchDictionary,

@@ -39,6 +39,7 @@ _SYSTEMS = (
         "CG",
         "2306.03249",
     ),
+    ("Momentum", "attention of 1 + γ(1 − shift)", "categorical", "none", "none", "2602.04902"),
     ("PatchMosaic", "patches, shared by all pixels", "Gaussian", "softmax", "DDIM", "2412.20292"),
 )
 _COLUMNS = ("system", "operator", "link", "prox", "solver", "arXiv")
@@ -55,7 +56,7 @@ def names() -> DataFrame:
     Example
     -------
     >>> names()["system"].tolist()
-    ['KDS', 'WLSC', 'KernelSimilarity', 'Waves', 'SparseBayes', 'PatchMosaic']
+    ['KDS', 'WLSC', 'KernelSimilarity', 'Waves', 'SparseBayes', 'Momentum', 'PatchMosaic']
     """
     import pandas as pd
 

@@ -794,6 +794,18 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         lambda kit: sn.lab.KernelSimilarity(4, n_steps=3).fit(kit.x),
         {"encode": lambda kit: {"x": kit.x[:3]}, "tuning": lambda kit: {"along": kit.x[:, 0]}},
     ),
+    "lab.Momentum": (
+        lambda kit: sn.lab.Momentum(n_heads=1, d_model=4),
+        {"apply": lambda kit: {"x": kit.x}, "response": lambda kit: {"frequencies": kit.x[0]},
+         "fit": lambda kit: {"data": "pairs", "steps": 2, "batch_size": 2}},
+    ),
+    "lab.MomentumModel": (
+        lambda kit: sn.lab.Momentum(n_heads=1, d_model=4).fit(steps=2, batch_size=2),
+        {"rows": lambda kit: {"n": 2}, "accuracy": lambda kit: {"n": 2}, "scores": lambda kit: {"n": 2},
+         "logits": lambda kit: {"ids": torch.ones(2, 5, dtype=torch.long)},
+         "patterns": lambda kit: {"ids": torch.ones(2, 5, dtype=torch.long)},
+         "figure": lambda kit: {"row": 1}},
+    ),
     "lab.Mosaics": (lambda kit: _mosaic().sample(2), {"figure": lambda kit: {"n": 1}}),
     "lab.PatchDictionary": (
         lambda kit: _mosaic(),
@@ -953,7 +965,7 @@ NO_VALID_FILES = {
 
 MADE_BY_HAND = {
     "architectures.Recipe", "codes.SparseCodes", "data.Paper", "dynamics.BlockSizes", "dynamics.RaptorConfig",
-    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.KDS", "lab.KernelSimilarity", "lab.PatchMosaic", "lab.SparseBayes", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
+    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.KDS", "lab.KernelSimilarity", "lab.Momentum", "lab.PatchMosaic", "lab.SparseBayes", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
     "models.Preprocess", "training.TrainConfig",
 }  # fmt: skip
 """Data classes that people fill in; the others are what calls return."""
