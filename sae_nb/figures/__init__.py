@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from sae_nb.figures._images import image_and_maps as image_and_maps, image_sheet as image_sheet
     from sae_nb.figures._lengths import lengths_of_codes as lengths_of_codes
+    from sae_nb.figures._null import null_distribution as null_distribution
     from sae_nb.figures._sheets import (
         beside as beside,
         filled as filled,

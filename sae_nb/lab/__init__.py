@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         PatchMosaic as PatchMosaic,
         ScoreCost as ScoreCost,
     )
+    from sae_nb.lab._sparker import AnomalyTest as AnomalyTest, SparKer as SparKer
     from sae_nb.lab._sparse_bayes import Posterior as Posterior, SparseBayes as SparseBayes
     from sae_nb.lab._table import names as names
     from sae_nb.lab._waves import (

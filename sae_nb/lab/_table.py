@@ -31,6 +31,7 @@ _SYSTEMS = (
         "2503.00655",
     ),
     ("Waves", "five-point Laplacian", "none", "none", "steps of time", "2502.06034"),
+    ("SparKer", "Gaussian kernels", "Poisson", "bound", "Adam", "2511.03095"),
     (
         "SparseBayes",
         "any; masked cosines",
@@ -56,7 +57,7 @@ def names() -> DataFrame:
     Example
     -------
     >>> names()["system"].tolist()
-    ['KDS', 'WLSC', 'KernelSimilarity', 'Waves', 'SparseBayes', 'Momentum', 'PatchMosaic']
+    ['KDS', 'WLSC', 'KernelSimilarity', 'Waves', 'SparKer', 'SparseBayes', 'Momentum', 'PatchMosaic']
     """
     import pandas as pd
 

@@ -39,6 +39,21 @@ class SpatialAutocorrelation:
 
     n_documents: int
 
+    def figure(self) -> Any:
+        """Draw the largest I of any atom among those of places dealt out at random.
+
+        Raises
+        ------
+        ValueError: If no atom fires in enough documents.
+        """
+        from sae_nb.figures import null_distribution
+
+        if not len(self.table):
+            raise ValueError(
+                "`figure` needs an atom that fires in `min_count` documents, and none does. Lower `min_count`."
+            )
+        return null_distribution(self.luck, self.table.moran.max(), x="largest I of any atom")
+
     def __repr__(self) -> str:
         best = self.table.moran.max() if len(self.table) else float("nan")
         simple = self.simpler.groupby("method").moran.max()

@@ -821,6 +821,15 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         {"features": lambda kit: {"readout": "last"}, "figure": lambda kit: {"shape": 0},
          "listen": lambda kit: {"shape": 0, "row": 1, "column": 1}},
     ),
+    "lab.SparKer": (
+        lambda kit: sn.lab.SparKer(2, n_steps=2),
+        {"fit": lambda kit: {"reference": kit.x, "data": kit.x[:4] + 1, "n_toys": 19}},
+    ),
+    "lab.AnomalyTest": (
+        lambda kit: sn.lab.SparKer(2, n_steps=2).fit(kit.x, kit.x[:4] + 1, n_toys=19),
+        {"figure": lambda kit: {"step": 1}, "nearest": lambda kit: {"n": 2},
+         "log_ratio": lambda kit: {"x": kit.x}, "rejects": lambda kit: {"level": 0.05}},
+    ),
     "lab.Posterior": (
         lambda kit: sn.lab.SparseBayes(noise=0.1, n_iterations=1).fit(kit.x[:2], kit.x[:4]),
         {"steps": lambda kit: {"row": 0}, "clusters": lambda kit: {},
@@ -965,7 +974,7 @@ NO_VALID_FILES = {
 
 MADE_BY_HAND = {
     "architectures.Recipe", "codes.SparseCodes", "data.Paper", "dynamics.BlockSizes", "dynamics.RaptorConfig",
-    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.KDS", "lab.KernelSimilarity", "lab.Momentum", "lab.PatchMosaic", "lab.SparseBayes", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
+    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.KDS", "lab.KernelSimilarity", "lab.Momentum", "lab.PatchMosaic", "lab.SparKer", "lab.SparseBayes", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
     "models.Preprocess", "training.TrainConfig",
 }  # fmt: skip
 """Data classes that people fill in; the others are what calls return."""

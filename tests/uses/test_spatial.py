@@ -83,6 +83,18 @@ def test_the_region_is_found_and_the_rest_is_luck() -> None:
     assert 3 not in set(found.table.atom)  # too few documents
 
 
+def test_luck_is_drawn_with_the_largest() -> None:
+    """All permutations as bars, the largest I as a line with its p; without any atom there is nothing to draw."""
+    docs, latitude, longitude = planted()
+    found = spatial_autocorrelation(docs, latitude, longitude)
+    bars, observed, _ = found.figure().data
+    assert sum(bars.y) == 199
+    assert observed.x[0] == found.table.moran.max()
+    assert observed.name == "observed, p = 0.005"
+    with pytest.raises(ValueError, match="`min_count`"):
+        spatial_autocorrelation(docs, latitude, longitude, min_count=1000).figure()
+
+
 def test_components_and_neurons_stand_beside() -> None:
     """The activations of this SAE are its codes, so that its neurons say the same."""
     docs, latitude, longitude = planted()
