@@ -167,6 +167,8 @@ class ExamplesView:
 
     nothing: Any = (-1, -1)
     per_page = 12
+    atom = 0
+    """Atom whose examples these are."""
 
     def __init__(self, context: Context, component: Component) -> None:
         self._context = context

@@ -40,7 +40,13 @@ from sae_nb.pretrained import examples_of
 from sae_nb.sessions import names_of
 from sae_nb_widgets.atom._controls import BAND_NAMES, AtomControls
 from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes, answer, numbers, table
-from sae_nb_widgets.atom._examples import CropSheet, SiteColumns, examples_view, place_in_words
+from sae_nb_widgets.atom._examples import (
+    CropSheet,
+    ExamplesView,
+    SiteColumns,
+    examples_view,
+    place_in_words,
+)
 from sae_nb_widgets.atom._figure import (
     BARS,
     MARKS,
@@ -50,6 +56,7 @@ from sae_nb_widgets.atom._figure import (
     nearest_band,
     update_atom_figure,
 )
+from sae_nb_widgets.atom._itself import AtomItself, AtomsAs, DrawnExamples, drawn_as
 from sae_nb_widgets.panel import (
     EVERYWHERE,
     Atom,
@@ -105,10 +112,16 @@ class AtomBrowser(Panel):
         mapping to begin with. None takes the folder the SAE knows (`sae.folder`), else memory.
     catalogue
         An `AtomCatalogue` of the same SAE and activations, to encode only once for many panels.
+    atoms_as
+        How to draw the atom itself, and plain inputs in which it fires: (height, width) or (3, height,
+        width) for images, "line" for a course over time, "point" for a place among data of two
+        coordinates. None: as the dictionary says (`sae.atoms_as`), or not at all. Where the dictionary
+        has `orbits`, a number for each atom, the others of the atom's orbit stand beside it.
 
     Raises
     ------
-    TypeError, ValueError: If the SAE and the activations do not fit, or `atom` is none of its atoms.
+    TypeError, ValueError: If the SAE and the activations do not fit, `atom` is none of its atoms, or atoms
+        cannot be drawn so.
 
     Example
     -------
@@ -174,6 +187,7 @@ class AtomBrowser(Panel):
         atom: int | None = None,
         labels: Labels | Mapping[int, str] | str | Path | None = None,
         catalogue: AtomCatalogue | None = None,
+        atoms_as: AtomsAs | None = None,
     ) -> None:
         if acts is None and catalogue is None:
             catalogue = examples_of(sae).catalogue(sae)
@@ -184,6 +198,7 @@ class AtomBrowser(Panel):
         self.labels = self.catalogue.labels = names.labels
         self.n_atoms = self.catalogue.n_atoms
         first = None if atom is None else check_atom(atom, self.n_atoms)
+        self._way = drawn_as(atoms_as, self._whole)
         self._model = model
         self._record: AtomSummary | None = None
         self._order: np.ndarray = np.arange(self.n_atoms)
@@ -203,8 +218,9 @@ class AtomBrowser(Panel):
     def _build(self) -> None:
         self._rows = row_word(self._whole)
         self.plot = figure_widget(atom_figure(rows=self._rows), height=theme().figure_height_px)
-        self.examples = examples_view(self._whole.acts.context)
+        self.examples = self._examples_view()
         self.per_page = self.examples.per_page
+        self.itself = AtomItself(self._whole, self._way, lambda atom: self.set_trait("atom", atom))
         self.beside = SiteColumns(self._whole, self._choose_example)
         self._examples = ipw.VBox([self.examples.widget, self.beside.widget])
         self.crops = CropSheet(self._choose_crop)
@@ -223,7 +239,7 @@ class AtomBrowser(Panel):
                 line(self.controls.details),
                 self._drawn_details,
             ],
-            detail=self.cards.widgets,
+            detail=[self.itself.widget, *self.cards.widgets],
         )
         self._show_details()
         self._listen_to_examples()
@@ -234,6 +250,14 @@ class AtomBrowser(Panel):
         self.bind_key("ArrowLeft", self.previous)
         self.bind_key("Escape", self.clear_selection)
         self.say(HINT)
+
+    def _examples_view(self) -> ExamplesView:
+        """How inputs are shown: as what they are, and plain vectors as the atoms are drawn."""
+        context = self.catalogue.acts.context
+        plain = context.kind not in ("language", "vision") and context.pictures is None
+        if plain and self._way is not None and self._way != "point":
+            return DrawnExamples(self.catalogue, self._way)
+        return examples_view(context)
 
     @property
     def dictionary_shown(self) -> Any:
@@ -319,7 +343,7 @@ class AtomBrowser(Panel):
         before = self.catalogue.acts.context
         self._take_site()
         if self.catalogue.acts.context is not before:
-            old, self.examples = self.examples, examples_view(self.catalogue.acts.context)
+            old, self.examples = self.examples, self._examples_view()
             self._listen_to_examples()
             self.examples.show_heat(self.show_heat)
             self._examples.children = (self.examples.widget, self.beside.widget)
@@ -427,6 +451,7 @@ class AtomBrowser(Panel):
         update_atom_figure(self.plot, record, rows=self._rows, dark=self.dark)
         self._show_examples(record)
         self.crops.show(record)
+        self.itself.show(record.atom)
         self.cards.show(record)
         heads = self.head_shares
         self.cards.show_heads(None if heads is None else heads[record.atom], self._at_heads)
@@ -443,6 +468,7 @@ class AtomBrowser(Panel):
         if several:
             self.beside.show(record)
         else:
+            self.examples.atom = record.atom
             self.examples.show(record.examples, record.max_strength, record.missing)
 
     def draw_names(self) -> None:
@@ -583,6 +609,7 @@ class AtomBrowser(Panel):
                 self.plot.data[trace].textfont.size = theme().font_px
             self._show_examples(record)
             self.crops.show(record)
+            self.itself.show(record.atom)
             self.cards.show(record)
 
 

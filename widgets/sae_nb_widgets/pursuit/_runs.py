@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from torch import Tensor
 
 from sae_nb.architectures import SolverTrace
-from sae_nb.checks import check_matrix
+from sae_nb.checks import check_integer, check_matrix
 from sae_nb.summaries import (
     OWN,
     PURSUITS,
@@ -68,14 +68,16 @@ def algorithm_names(
     return given[0], given[1] if len(given) > 1 else NONE
 
 
-def checked_shape(shape: tuple[int, ...] | None, d_in: int) -> tuple[int, ...] | None:
+def checked_shape(
+    shape: tuple[int, ...] | None, d_in: int, *, name: str = "picture_shape"
+) -> tuple[int, ...] | None:
     """Return the picture shape as plain numbers."""
     if shape is None:
         return None
-    size = tuple(int(n) for n in shape)
+    size = tuple(check_integer(n, name=name) for n in shape)
     if len(size) not in (2, 3) or (len(size) == 3 and size[0] != 3) or np.prod(size) != d_in:
         raise ValueError(
-            f"`picture_shape` must be (height, width) or (3, height, width) with d_in={d_in} numbers, "
+            f"`{name}` must be (height, width) or (3, height, width) with d_in={d_in} numbers, "
             f"got {tuple(shape)}. Leave it out where inputs are no pictures."
         )
     return size
