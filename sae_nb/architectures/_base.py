@@ -521,6 +521,13 @@ class SparseAutoencoder(nn.Module, ABC):
 
     # For the training loop
 
+    def trained_as(self) -> SparseAutoencoder:
+        """What a training works on: itself, unless the SAE is of another library."""
+        return self
+
+    def take_from(self, trained: SparseAutoencoder) -> None:
+        """Take over what a training of `trained_as()` has learned; nothing to do where that is itself."""
+
     @abstractmethod
     def recipe(self) -> Recipe:
         """Defaults for training an SAE of this kind and size."""

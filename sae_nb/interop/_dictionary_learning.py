@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from sae_nb.architectures import SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
 from sae_nb.files import read_json, read_tensors as read_safetensors
 from sae_nb.interop._foreign import (
+    Contents,
+    Original,
     check_holds,
     named_errors,
     read_tensors_and_facts,
@@ -21,7 +24,7 @@ from sae_nb.interop._foreign import (
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
-from sae_nb.interop._saelens import as_saelens, from_saelens, ours, saelens_layout
+from sae_nb.interop._saelens import as_saelens, as_stated, from_saelens, ours, saelens_layout
 from sae_nb.interop._several import crosscoder
 
 CONFIG, WEIGHTS, HUB_WEIGHTS = "config.json", "ae.pt", "model.safetensors"
@@ -112,7 +115,30 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
         hook_point=_hook_point(trainer, config.get("buffer") or {}),
         **parts,
     )
-    return sae if pre_bias else remember(sae, LIBRARY, tensors, config)
+    return remember(
+        sae,
+        LIBRARY,
+        tensors,
+        config,
+        restate=partial(_restated, name=str(name)),
+        read=partial(read_dictionary_learning, pre_bias=pre_bias),
+    )
+
+
+def _restated(sae: Imported, original: Original, *, name: str) -> Contents:
+    """`_translated` backwards."""
+    names = _CLASSES[name][1]
+    new = from_saelens(as_stated(sae, names), names)
+    if name == "AutoEncoder":
+        norms = original.tensors["decoder.weight"].to(torch.float32).norm(dim=0)
+        new["encoder.weight"] = new["encoder.weight"] / norms[:, None]
+        new["encoder.bias"] = new["encoder.bias"] / norms
+        new["decoder.weight"] = new["decoder.weight"] * norms
+    if "threshold" in sae.parts:
+        new["threshold"] = sae.threshold
+    if sae.k is not None and "k" in original.tensors:
+        new["k"] = torch.tensor(sae.k)
+    return new, {}
 
 
 # -------------------------------------------------------------------------------------------------
@@ -257,9 +283,13 @@ def _translated(
             "are kept instead."
         )
         return parts, Encoding(rule="topk", k=k)
+    learned: dict[str, Any] = {}
     if rule == "jumprelu":
         parts["threshold"] = tensors["threshold"]
-    return parts, Encoding(rule=rule, pre_bias=name != "AutoEncoderNew")
+        sizes = tensors.get("group_sizes")
+        groups = None if sizes is None else tuple(int(size) for size in sizes)
+        learned = {"batch_k": float(tensors["k"]), "groups": groups}
+    return parts, Encoding(rule=rule, pre_bias=name != "AutoEncoderNew", **learned)
 
 
 @checked

@@ -188,15 +188,62 @@ class Original:
     """What its JSON file says; hook points and model at the time, which must not change: a file names
     them."""
 
+    restate: Restate | None = None
+    """What its tensors and its configuration are for the SAE as it is now, in any dtype: the way that the
+    reader took, backwards."""
 
-def remember(sae: S, library: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> S:
+    read: Callable[[Path], SparseAutoencoder] | None = None
+    """The reader, with the arguments that it was given."""
+
+
+Contents = tuple[Mapping[str, Tensor], Mapping[str, Any]]
+Restate = Callable[[Any, Original], Contents]
+
+
+def remember(
+    sae: S,
+    library: str,
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    *,
+    restate: Restate | None = None,
+    read: Callable[[Path], SparseAutoencoder] | None = None,
+) -> S:
     """Let an SAE remember the file it was read from; returns the SAE."""
     own = [tensor.detach() for tensor in (*sae.parameters(), *sae.buffers())]
-    shared = {name: _shared(tensor, own) for name, tensor in tensors.items()}
-    place = _place(sae)
-    original = Original(library=library, tensors=shared, config=dict(config), place=place)
+    original = Original(
+        library=library,
+        tensors={name: _shared(tensor, own) for name, tensor in tensors.items()},
+        config=dict(config),
+        place=_place(sae),
+        restate=restate,
+        read=read,
+    )
     setattr(sae, ATTRIBUTE, original)
     return sae
+
+
+def restated(
+    sae: SparseAutoencoder, original: Original
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The file of an SAE that has learned since: its own names, shapes, dtypes and configuration."""
+    if original.restate is None:
+        return dict(original.tensors), original.config
+    with torch.no_grad():
+        tensors, config = original.restate(sae, original)
+    as_there = {
+        name: _like(tensors[name], tensor) if name in tensors else tensor
+        for name, tensor in original.tensors.items()
+    }
+    return as_there, original.config | dict(config)
+
+
+def _like(value: Tensor, there: Tensor) -> Tensor:
+    """A tensor in the shape and dtype of another; of equal numbers one, where the other is one."""
+    value = value.detach()
+    if there.numel() == 1 and value.numel() > 1:
+        value = value.flatten()[0]
+    return value.reshape(there.shape).to(there.dtype)
 
 
 def _place(sae: SparseAutoencoder) -> tuple[str | None, ...]:
@@ -244,11 +291,16 @@ def write_folder(
             write_json(facts, config)
 
         if isinstance(original, Original) and (original.library, original.place) == now:
-            store(original.tensors, original.config)
-            if _same(read(partial), sae):
-                return folder
-            for file in partial.iterdir():
-                file.unlink()
+            again = original.read or read
+            for contents, is_it in (
+                ((original.tensors, original.config), _same),
+                (restated(sae, original), _near),
+            ):
+                store(*contents)
+                if is_it(again(partial), sae):
+                    return folder
+                for file in partial.iterdir():
+                    file.unlink()
         store(*translate(sae))
     return folder
 
@@ -260,6 +312,30 @@ def _shared(tensor: Tensor, own: list[Tensor]) -> Tensor:
 
 
 def _same(a: SparseAutoencoder, b: SparseAutoencoder) -> bool:
+    return _agree(a, b, _equal_bits)
+
+
+def _near(a: SparseAutoencoder, b: SparseAutoencoder) -> bool:
+    """Whether what a file holds is an SAE up to the rounding of the file's dtype."""
+    dtypes = {tensor.dtype for tensor in getattr(a, ATTRIBUTE).tensors.values()}
+    coarsest = max((torch.finfo(d).eps for d in dtypes if d.is_floating_point), default=0.0)
+
+    def close(one: Tensor, other: Tensor) -> bool:
+        if one.shape != other.shape or not one.is_floating_point():
+            return torch.equal(one, other)
+        most = NEAR_ROUNDINGS * coarsest * float(other.abs().max())
+        return bool(((one - other.to(one)).abs() <= most).all())
+
+    return _agree(a, b, close)
+
+
+NEAR_ROUNDINGS = 32
+"""Roundings that a number may be off by on its way to a file and back: norms, factors and logarithms."""
+
+
+def _agree(
+    a: SparseAutoencoder, b: SparseAutoencoder, are: Callable[[Tensor, Tensor], bool]
+) -> bool:
     # Where it is from is compared as `place`: a folder that is being written has another name.
     facts, others = (
         {name: value for name, value in sae.settings().items() if name != "origin"}
@@ -270,7 +346,7 @@ def _same(a: SparseAutoencoder, b: SparseAutoencoder) -> bool:
         type(a) is type(b)
         and facts == others
         and first.keys() == second.keys()
-        and all(_equal_bits(tensor, second[name]) for name, tensor in first.items())
+        and all(are(tensor, second[name]) for name, tensor in first.items())
     )
 
 

@@ -19,6 +19,7 @@ from sae_nb.architectures import (
     Data,
     DenseOperator,
     MatrixOperator,
+    Recipe,
     SparseAutoencoder,
     Untrained,
     row_tiles,
@@ -221,6 +222,14 @@ class Encoding:
     keeps_equal: bool = False
     """Whether an entry equal to its threshold stays."""
 
+    batch_k: float | None = None
+    """Of a threshold that is one number for all atoms because batches were cut to k codes per row: that k,
+    for which the rows of a batch compete in training; 0 where the file does not state it. None: it was not
+    learned so."""
+
+    groups: tuple[int, ...] | None = None
+    """Sizes of nested dictionaries that must each reconstruct in training; None: only the whole must."""
+
 
 class FromFile(Untrained):
     """What every SAE from another library has: an origin, and what it answers when it is to be trained."""
@@ -230,9 +239,14 @@ class FromFile(Untrained):
     """Called once with the SAE and the first captured activations that it reads."""
 
     no_training = (
-        "An SAE read from another library must be used as it is: its recipe is not in the file. Train "
-        "one of sae_nb's architectures instead, such as sn.TopK(d_in=…, n_atoms=…, k=…)."
+        "An SAE read from another library must read and write one site without time to be trained here, and "
+        "this one does not. Use it as it is, or train one of sae_nb's architectures, such as sn.Crosscoder "
+        "or sn.Temporal."
     )
+
+    def trained_as(self) -> SparseAutoencoder:
+        """Refuse: it is used as it is."""
+        raise TypeError(self.no_training)
 
     def _rows(self, x: Any, width: int | None = None) -> Tensor:
         rows = super()._rows(x, width)  # type: ignore[misc]  # of the architecture it is mixed into
@@ -245,11 +259,14 @@ class FromFile(Untrained):
 
 @checked
 class Imported(FromFile, SparseAutoencoder):
-    """Another library's SAE, read by `sae_nb.interop`; for use, not for training.
+    """Another library's SAE, read by `sae_nb.interop`, to use or to go on training.
 
     Codes, reconstructions and `dictionary` are that library's to rounding. So, unlike our own
     architectures, atoms need not have unit norm: a code counts in lengths of its atom. Made by the
     readers, not by hand.
+
+    `sn.train(sae, acts)` goes on from it, with the loss and the recipe of our architecture of the same rule,
+    and the writer of its library then saves it in the form in which it came.
 
     Parameters
     ----------
@@ -273,6 +290,7 @@ class Imported(FromFile, SparseAutoencoder):
     unit_atoms = False
     later_settings = {"d_out": None}
 
+    operator: DenseOperator
     encoder: Tensor
     encoder_bias: Tensor
     threshold: Tensor
@@ -293,7 +311,7 @@ class Imported(FromFile, SparseAutoencoder):
         width = d_in if d_out is None else d_out
         super().__init__(self._new_operator(width, n_atoms), d_in)
         self.writes = None if d_out is None else (d_out,)
-        self.encoding = encoding if isinstance(encoding, Encoding) else Encoding(**encoding)
+        self.encoding = encoding if isinstance(encoding, Encoding) else _encoding(encoding)
         self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
         self.parts = tuple(parts)
         shapes = part_shapes(d_in, n_atoms, width)
@@ -326,6 +344,20 @@ class Imported(FromFile, SparseAutoencoder):
             "d_out": None if self.writes is None else self.d_out,
         }
 
+    def trained_as(self) -> SparseAutoencoder:
+        """What a training works on: one of our architectures with the same codes."""
+        from sae_nb.interop._going_on import trainee
+
+        return trainee(self)
+
+    def take_from(self, trained: SparseAutoencoder) -> None:
+        """Take over what a training of `trained_as()` has learned."""
+        trained.give_back(self)  # type: ignore[operator]
+
+    def recipe(self) -> Recipe:
+        """Defaults for training on from here: those of our architecture of the same rule."""
+        return self.trained_as().recipe()
+
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_out"]:
         """Add up the atoms of each row, and the bias.
 
@@ -345,19 +377,10 @@ class Imported(FromFile, SparseAutoencoder):
         return x_hat.reshape(*x.shape[:-1], self.d_out).to(x.dtype)
 
     def _norm(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        if self.encoding.norm == "layer_norm":
-            # SAELens divides by std + 1e-5 on the way in and multiplies by std on the way out.
-            return x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True)
-        if self.encoding.norm == "constant_norm":
-            return 0.0, x.norm(dim=1, keepdim=True) / self.d_in**0.5
-        if self.encoding.norm == "centre":
-            return x.mean(dim=1, keepdim=True), 1.0
-        return 0.0, 1.0
+        return norm_of(x, self.encoding.norm)
 
     def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
-        centre, scale = self._norm(x)
-        guard = 1e-5 if self.encoding.norm == "layer_norm" else 0.0
-        x = (x - centre) / (scale + guard)
+        x = normalised(x, self.encoding.norm)
         if self.encoding.pre_bias:
             x = x - self.bias
         if self.encoding.rule in ("matching", "orthogonal"):
@@ -401,6 +424,30 @@ class Imported(FromFile, SparseAutoencoder):
             # The kernels keep what is above a limit: above the next float below θ is θ and more.
             limits = limits.nextafter(torch.full_like(limits, -torch.inf))
         return limits.clamp_min(0.0)  # these libraries apply a ReLU as well
+
+
+def norm_of(x: Float[Tensor, "rows d_in"], norm: Norm) -> tuple[Tensor | float, Tensor | float]:
+    """Centre and length of each row, which a reconstruction gets back."""
+    if norm == "layer_norm":
+        # SAELens divides by std + 1e-5 on the way in and multiplies by std on the way out.
+        return x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True)
+    if norm == "constant_norm":
+        return 0.0, x.norm(dim=1, keepdim=True) / x.shape[1] ** 0.5
+    if norm == "centre":
+        return x.mean(dim=1, keepdim=True), 1.0
+    return 0.0, 1.0
+
+
+def normalised(x: Float[Tensor, "rows d_in"], norm: Norm) -> Float[Tensor, "rows d_in"]:
+    """Rows as an SAE with a norm sees them."""
+    centre, scale = norm_of(x, norm)
+    return (x - centre) / (scale + (1e-5 if norm == "layer_norm" else 0.0))
+
+
+def _encoding(facts: Mapping[str, Any]) -> Encoding:
+    """From what a file of ours holds, where tuples are lists."""
+    groups = facts.get("groups")
+    return Encoding(**{**facts, "groups": None if groups is None else tuple(groups)})
 
 
 def group_maxima(
@@ -473,6 +520,8 @@ def assemble(
         sae = Imported(d_in, n_atoms, parts=tuple(given), **facts)
     given |= {"operator.weight": dictionary} | ({} if bias is None else {"pre_bias": bias})
     fill(sae, given)
+    if bias is None:
+        sae.pre_bias.requires_grad_(False)  # its file has no place for one
     sae.hook_point, sae.model_name = hook_point, origin.model_name
     sae.target_hook_point = target_hook_point
     return sae.eval()

@@ -13,7 +13,14 @@ from torch import Tensor
 from sae_nb.architectures import BatchTopK, SparseAutoencoder
 from sae_nb.checks import checked
 from sae_nb.files import read_json
-from sae_nb.interop._foreign import named_errors, read_tensors_only, remember, write_folder
+from sae_nb.interop._foreign import (
+    Contents,
+    Original,
+    named_errors,
+    read_tensors_only,
+    remember,
+    write_folder,
+)
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
 from sae_nb.interop._saelens import Layout, saelens_layout
 
@@ -101,7 +108,45 @@ def read_overcomplete(
     given = {"class": kind, "running_threshold": threshold, "delta": delta}
     given["k" if kind in ("MpSAE", "OMPSAE") else "top_k"] = k
     missing = {name: fact for name, fact in given.items() if fact is not None and name not in about}
-    return remember(sae, LIBRARY, tensors, about | missing)
+    if "dictionary.W" in tensors:
+        sae.operator.weight.requires_grad_(
+            False
+        )  # mixtures of data points, of which few are any atom
+    return remember(sae, LIBRARY, tensors, about | missing, restate=_restated)
+
+
+def _restated(sae: Imported, original: Original) -> Contents:
+    theirs, about = original.tensors, original.config
+    new: dict[str, Tensor] = {}
+    facts: dict[str, Any] = {}
+    if "dictionary._weights" in theirs:
+        atoms = sae.dictionary
+        lengths = theirs["dictionary._weights"].to(torch.float32).norm(dim=1, keepdim=True)
+        if about.get("normalization", "l2") == "identity":
+            lengths = atoms.norm(dim=1, keepdim=True) / theirs["dictionary.multiplier"].exp()
+        new["dictionary._weights"] = torch.nn.functional.normalize(atoms, dim=1) * lengths
+    if "encoder" in sae.parts:
+        new |= _unfolded(sae, theirs)
+    if "thresholds" in theirs:
+        new["thresholds"] = sae.threshold.log()
+    elif "threshold" in sae.parts:
+        facts["running_threshold"] = float(sae.threshold[0])
+    if sae.k is not None:
+        facts["k" if "k" in about else "top_k"] = sae.k
+    if "center" in about:
+        facts["center"] = sae.bias.tolist()
+    return new, facts
+
+
+def _unfolded(sae: Imported, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`_encoder` backwards: the linear map before batch normalisation."""
+    norm = {n.rpartition(".")[2]: t for n, t in theirs.items() if ".final_block.1." in n}
+    weight, bias = sae.encoder, sae.encoder_bias
+    if "running_var" in norm:
+        ones = torch.ones(sae.n_atoms, 1)
+        gain, shift = _folded(ones, torch.zeros(sae.n_atoms), norm)
+        weight, bias = weight / gain, (bias - shift) / gain[:, 0]
+    return {"encoder.final_block.0.weight": weight, "encoder.final_block.0.bias": bias}
 
 
 def _encoding(rule: str, k: int | None, threshold: float | None) -> Encoding:
@@ -111,7 +156,8 @@ def _encoding(rule: str, k: int | None, threshold: float | None) -> Encoding:
                 "`threshold` must be given for a BatchTopKSAE, whose running threshold is not in its "
                 "state dict. Pass sae.running_threshold."
             )
-        return Encoding(rule="jumprelu", pre_bias=False, keeps_equal=True)
+        # Its top_k counts a whole batch, whose size is not stated.
+        return Encoding(rule="jumprelu", pre_bias=False, keeps_equal=True, batch_k=0.0)
     chosen = cast(Rule, rule)
     if rule not in ("topk", "matching", "orthogonal"):
         return Encoding(rule=chosen, pre_bias=False, nonnegative=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ from sae_nb.architectures import (
 from sae_nb.checks import checked
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop._foreign import (
+    Contents,
+    Original,
     known_hook_point,
     named_errors,
     remember,
@@ -56,6 +59,8 @@ _JUMPS = ("jumprelu", "jumprelu_transcoder", "jumprelu_skip_transcoder")
 _PLAIN = ("standard", "transcoder", "skip_transcoder")
 _TRANSCODER = "transcoder"
 """What the architectures that write elsewhere end with."""
+_COMPETING, _RESCALES = ("topk", "abstopk"), "rescale_acts_by_decoder_norm"
+"""Architectures that choose by size, and whether the size is in units of the atom's norm."""
 _KNOWN = (*_PLAIN, *_JUMPS, "topk", "abstopk", "gated", "matching_pursuit", "batchtopk", "temporal")
 
 Turn = Callable[[Tensor], Tensor]
@@ -94,6 +99,11 @@ def ours(tensors: Mapping[str, Tensor], names: Iterable[str] | None = None) -> d
     if names is None:
         names = [name for name in PARTS if name in tensors]
     return {PARTS[name][0]: PARTS[name][1](tensors[name]) for name in names}
+
+
+def as_stated(sae: Imported, names: Iterable[str]) -> dict[str, Tensor]:
+    """Tensors of an imported SAE by SAELens' names."""
+    return {name: PARTS[name][2](getattr(sae, PARTS[name][0]).detach()) for name in names}
 
 
 def as_saelens(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
@@ -138,8 +148,7 @@ def read_saelens(folder: str | Path, *, scale: float | None = None) -> SparseAut
     written = read_json(folder / CONFIG)
     config, tensors = modern(written), read_tensors(folder / WEIGHTS)
     sae = _of(config, tensors, folder, scale)
-    # With a factor given from outside, the file alone is no longer this SAE.
-    return sae if scale is not None else remember(sae, LIBRARY, tensors, written)
+    return _remembering(sae, tensors, written, config, scale, partial(read_saelens, scale=scale))
 
 
 @named_errors
@@ -153,10 +162,50 @@ def read_published(
     config = modern({**written, **overrides, "metadata": metadata})
     tensors = read_tensors(folder / WEIGHTS)
     asks = config.get("normalize_activations") == "expected_average_only_in"
-    sae: Any = _of(config, tensors, folder, factor if asks else None)
-    if asks and factor is not None:
+    factor = factor if asks else None
+    sae: Any = _of(config, tensors, folder, factor)
+    if factor is not None:
         sae.origin = replace(sae.origin, notes=[noted_factor(factor)])
-    return sae if asks or overrides else remember(sae, LIBRARY, tensors, written)
+    again = partial(read_published, overrides=overrides, factor=factor)
+    return _remembering(sae, tensors, written, config, factor, again)
+
+
+def _remembering(
+    sae: SparseAutoencoder,
+    tensors: dict[str, Tensor],
+    written: Any,
+    config: dict[str, Any],
+    scale: float | None,
+    read: Callable[[Path], SparseAutoencoder],
+) -> SparseAutoencoder:
+    """The SAE with what its file held; `config` is what that means in version 6, `scale` what was folded."""
+    can = isinstance(sae, Imported)
+    restate = partial(_restated, settings=config, scale=_scale(config, scale)) if can else None
+    return remember(sae, LIBRARY, tensors, written, restate=restate, read=read)
+
+
+def _restated(
+    sae: Imported, original: Original, *, settings: Mapping[str, Any], scale: float
+) -> Contents:
+    """`_assembled` backwards: the factor and the norms that it folded in are taken out."""
+    theirs = original.tensors
+    new = as_stated(sae, (name for name in PARTS if name in theirs))
+    if "W_enc" in new:
+        new["W_enc"] = new["W_enc"] / scale
+    new |= {name: new[name] * scale for name in ("W_dec", "b_dec")}
+    if settings.get("architecture") in _COMPETING and settings.get(_RESCALES):
+        norms = theirs["W_dec"].to(torch.float32).norm(dim=1)
+        new |= {"W_enc": new["W_enc"] / norms, "b_enc": new["b_enc"] / norms}
+        new["W_dec"] = new["W_dec"] * norms[:, None]
+    if not sae.pre_bias.requires_grad:
+        new["b_dec"] = theirs["b_dec"]
+    if "threshold" in sae.parts:
+        new |= {"log_threshold": sae.threshold.log(), "topk_threshold": sae.threshold}
+    k = sae.encoding.k
+    names = {"matching_pursuit": "max_iterations"}
+    stated = names.get(str(settings.get("architecture")), "k")
+    changed = k is not None and stated in original.config and original.config[stated] != k
+    return new, {stated: k} if changed else {}
 
 
 def _of(
@@ -176,12 +225,12 @@ def _assembled(config: dict[str, Any], tensors: dict[str, Tensor], scale: float 
     architecture = config.get("architecture", "standard")
     dictionary = tensors["W_dec"]
     parts = _parts(architecture, config, tensors)
-    bias = tensors["b_dec"]
+    bias: Tensor | None = tensors["b_dec"]
     transcodes = architecture.endswith(_TRANSCODER)
     pre_bias = bool(config.get("apply_b_dec_to_input", not transcodes))
     if architecture == "matching_pursuit" and not pre_bias:
-        bias = torch.zeros_like(bias)  # tied: added back only where it was taken off
-    if architecture in ("topk", "abstopk") and config.get("rescale_acts_by_decoder_norm"):
+        bias = None  # tied: added back only where it was taken off
+    if architecture in _COMPETING and config.get(_RESCALES):
         # topk(u·‖d‖) decoded by d/‖d‖ is a top-k SAE with scaled encoder and unit atoms.
         norms = dictionary.norm(dim=1)
         parts["encoder"] = parts["encoder"] * norms[:, None]
@@ -190,7 +239,7 @@ def _assembled(config: dict[str, Any], tensors: dict[str, Tensor], scale: float 
     scale = _scale(config, scale)
     if scale != 1:
         parts["encoder"] = parts["encoder"] * scale
-        dictionary, bias = dictionary / scale, bias / scale
+        dictionary, bias = dictionary / scale, None if bias is None else bias / scale
     return assemble(
         dictionary,
         bias,
@@ -243,6 +292,8 @@ def _encoding(architecture: str, config: Mapping[str, Any], *, pre_bias: bool) -
         rule = "gated"
     elif architecture in (*_JUMPS, "batchtopk"):
         rule = "jumprelu"
+    if architecture == "batchtopk":
+        facts = {"batch_k": float(config.get("k") or 0)}
     return Encoding(rule=rule, pre_bias=pre_bias, norm=norm, **facts)
 
 
@@ -537,7 +588,7 @@ def _of_imported(sae: Any) -> Layout | None:
         names = (*names, "W_skip")
     if encoding.rule == "jumprelu":
         names = (*names, "threshold")
-    tensors |= {name: PARTS[name][2](getattr(sae, PARTS[name][0]).detach()) for name in names}
+    tensors |= as_stated(sae, names)
     if encoding.k is not None and encoding.rule != "gated":
         facts |= {"k": encoding.k, "rescale_acts_by_decoder_norm": False}
     return Layout(architecture=_RULES[encoding.rule], tensors=tensors, facts=facts)

@@ -12,6 +12,8 @@ from sae_nb.architectures import SparseAutoencoder
 from sae_nb.checks import checked
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop._foreign import (
+    Contents,
+    Original,
     check_holds,
     known_hook_point,
     named_errors,
@@ -20,7 +22,7 @@ from sae_nb.interop._foreign import (
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
-from sae_nb.interop._saelens import as_saelens, from_saelens, ours, saelens_layout
+from sae_nb.interop._saelens import as_saelens, as_stated, from_saelens, ours, saelens_layout
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 LIBRARY = "sparsify"
@@ -79,7 +81,14 @@ def read_sparsify(folder: str | Path) -> Imported:
         **ours(as_saelens(tensors, _NAMES)),
         skip=tensors.get("W_skip"),
     )
-    return remember(sae, LIBRARY, tensors, config)
+    return remember(sae, LIBRARY, tensors, config, restate=_restated)
+
+
+def _restated(sae: Imported, _: Original) -> Contents:
+    new = from_saelens(as_stated(sae, _NAMES), _NAMES)
+    if "skip" in sae.parts:
+        new["W_skip"] = sae.skip
+    return new, {"k": sae.k}
 
 
 @checked

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import between, check_finite, check_k, check_real
+from sae_nb.kernels import check_average_k
 from sae_nb.temporal import SequenceRows
 from sae_nb.training._config import Plateau, Schedule, TrainConfig, check_number, growing
 from sae_nb.training._process_group import Team
@@ -135,7 +136,9 @@ class Learner:
                 f"`{name}` must be a number that {type(self.sae).__name__} can change in training "
                 f"({can}). Choose one of these, or build a new SAE."
             )
-        if name == "k":
+        if name == "k" and isinstance(self.sae.k, float):
+            check_average_k(value, self.sae.n_atoms)
+        elif name == "k":
             check_k(value, self.sae.n_atoms)
         elif name == "l0":
             between(value, 0, self.sae.n_atoms, name="l0", ends="(]", high_name="n_atoms")

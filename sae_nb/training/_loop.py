@@ -58,6 +58,12 @@ if TYPE_CHECKING:
 
     Data = ActivationSource | Tensor | np.ndarray | Sequence[Any]
 
+
+def _trained_as(sae: SparseAutoencoder) -> SparseAutoencoder:
+    """What is trained in the place of an SAE; anything with a loss is trained itself."""
+    return sae.trained_as() if hasattr(sae, "trained_as") else sae
+
+
 INITIAL_ROWS = 8192
 """Rows that `initialise` sees: enough for a stable geometric median. Ours."""
 
@@ -172,9 +178,10 @@ class Training:
         callbacks: Callbacks = None,
         resume: bool = True,
     ) -> None:
-        self.saes = list(sae) if isinstance(sae, Sequence) else [sae]
-        self.source = as_source(data, self.saes)
-        check_fit(self.saes, self.source)
+        self.given = list(sae) if isinstance(sae, Sequence) else [sae]
+        self.saes = self.given  # what is trained in their place, once it is made
+        self.source = as_source(data, self.given)
+        check_fit(self.given, self.source)
         self.config, self.control = config, Control()
         self.team = check_team(current_team(), self.source, config.batch_size)
         # One worker speaks for all.
@@ -188,7 +195,7 @@ class Training:
         self.kept: dict[int, int] = {}  # by SAE: the step whose weights were put back
         self._lock: Lock | None = None  # on the folder, held by the first worker
         self._torn = False  # whether a step was cut short between its first and its last line
-        claim(self.saes)
+        claim(self.given)
         try:
             with torch.inference_mode(False):
                 self._prepare(resume)
@@ -198,7 +205,7 @@ class Training:
 
     def let_go(self) -> None:
         """Free the SAEs and the checkpoints for another training."""
-        release(self.saes)
+        release(self.given)
         if self._lock is not None:
             self._lock.release()
 
@@ -206,11 +213,17 @@ class Training:
         if self.folder is not None and self.team.is_first:
             self._lock = hold_checkpoints(self.folder)
         if self.config.device is not None:
-            for sae in self.saes:
+            for sae in self.given:
                 sae.to(self.config.device)
+        self.saes = [_trained_as(sae) for sae in self.given]
         self.identity = identity(self.saes, self.source)
         rows = min(self.config.batch_size, rows_known(self.source) or self.config.batch_size)
         by_atoms = self.config.shard_atoms and not self.team.alone
+        if by_atoms and self.saes != self.given:
+            raise ValueError(
+                "`shard_atoms` must be False for an SAE from another library, whose atoms have lengths of "
+                "their own. Leave it out: workers then share the rows."
+            )
         team = Team() if by_atoms else self.team
         shards = [Shard(sae, self.team) if by_atoms else None for sae in self.saes]
         self.learners = [
@@ -221,7 +234,7 @@ class Training:
             with self.team.first_before_others():
                 self._resume(self.folder)
         self._agree()
-        for sae in self.saes:
+        for sae in self.given:
             remember_origin(sae, self.source)
 
     def _resume(self, folder: Path) -> None:
@@ -292,7 +305,15 @@ class Training:
             for learner in self.learners:
                 learner.leave()
                 learner.sae.eval()
+            for i, sae in enumerate(self.given):
+                self.hand_over(i, sae)
             self.let_go()
+
+    def hand_over(self, index: int, sae: SparseAutoencoder) -> None:
+        """Give an SAE that was passed, or a copy of it, what was learned in its place; in eval mode."""
+        if self.given[index] is not self.saes[index] and self.step:
+            sae.take_from(self.saes[index])
+        sae.eval()
 
     def _loop(self, bar: Any) -> Stopped | None:
         try:
@@ -451,10 +472,10 @@ class Training:
         """What the training left, one result per SAE."""
         for learner in self.learners:
             kept = self.kept.get(learner.index, self.step)
-            learner.sae.measured = learner.history.measured(kept)
+            self.given[learner.index].measured = learner.history.measured(kept)
         return [
             TrainResult(
-                sae=learner.sae,
+                sae=self.given[learner.index],
                 history=learner.history,
                 config=self.config,
                 steps=self.step,

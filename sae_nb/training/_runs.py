@@ -93,8 +93,11 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
 
     @property
     def sae(self) -> SparseAutoencoder | list[SparseAutoencoder]:
-        """What was passed. While it trains its weights change under you: see `snapshot`."""
-        return list(self._training.saes) if self._several else self._training.saes[0]
+        """What was passed. While it trains its weights change under you: see `snapshot`.
+
+        One of another library changes when the training ends.
+        """
+        return list(self._training.given) if self._several else self._training.given[0]
 
     @property
     def config(self) -> TrainConfig:
@@ -132,8 +135,9 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
                 "Wait for the end, or read a checkpoint."
             )
         with self.lock:
-            copy = deepcopy(self._training.saes[index])
-        return copy.eval()
+            copy = deepcopy(self._training.given[index])
+            self._training.hand_over(index, copy)
+        return copy
 
     def _checked(self, index: int) -> int:
         n = len(self._training.saes)
@@ -145,5 +149,5 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
             return self._training.learners[index].dead.frequency
 
     def __repr__(self) -> str:
-        names = ", ".join(type(sae).__name__ for sae in self._training.saes)
+        names = ", ".join(type(sae).__name__ for sae in self._training.given)
         return f"TrainingRun({names}, {self.state}, step {self.step} of {self.config.steps})"

@@ -413,15 +413,6 @@ def test_load_sae_recognises_other_libraries_folders(tmp_path: Path, x: Tensor) 
     assert torch.equal(load_sae(folder)(x), read_saelens(folder)(x))
 
 
-def test_an_imported_sae_is_not_trained(tmp_path: Path, x: Tensor) -> None:
-    """Its recipe is not in the file, and the message says what to do."""
-    from sae_nb.training import TrainConfig, train
-
-    sae = read_saelens(saelens(tmp_path / "s", standard(), architecture="standard"))
-    with pytest.raises(TypeError, match="Train one of sae_nb's architectures"):
-        train(sae, x, TrainConfig(steps=1), progress=False)
-
-
 def test_places_are_told_in_our_words() -> None:
     """The stream before a block is the one after its predecessor."""
     names = {

@@ -414,6 +414,8 @@ def test_they_are_written_by_us_alone(tmp_path: Path) -> None:
         for write in (write_saelens, write_sparsify, write_dictionary_learning):
             with pytest.raises(TypeError, match="must read and write one site"):
                 write(sae, tmp_path / "new")
-        with pytest.raises(TypeError, match="must be used as it is"):
+        with pytest.raises(
+            TypeError, match="must read and write one site without time to be trained"
+        ):
             sae.recipe()
     assert not (tmp_path / "new").exists()
