@@ -125,6 +125,12 @@ if TYPE_CHECKING:  # for the other rooms
         SharedCode as SharedCode,
         check_widths as check_widths,
     )
+    from sae_nb.architectures.parts._links import (
+        BinomialLink as BinomialLink,
+        GaussianLink as GaussianLink,
+        Link as Link,
+        PoissonLink as PoissonLink,
+    )
     from sae_nb.architectures.parts._proxes import (
         row_tiles as row_tiles,
         simplex_threshold as simplex_threshold,

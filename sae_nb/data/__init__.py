@@ -38,6 +38,10 @@ if TYPE_CHECKING:
         planted_families as planted_families,
         sparse_features as sparse_features,
     )
+    from sae_nb.data.planted._events import (
+        PlantedEvents as PlantedEvents,
+        planted_events as planted_events,
+    )
     from sae_nb.data.planted._hidden_rules import (
         DecisionRule as DecisionRule,
         HiddenRules as HiddenRules,

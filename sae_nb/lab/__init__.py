@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.lab._deconvolution import Deconvolution as Deconvolution, Recovery as Recovery
+    from sae_nb.lab._dunl import DUNL as DUNL
     from sae_nb.lab._kds import KDS as KDS, WLSC as WLSC
     from sae_nb.lab._kernel_similarity import (
         KernelSimilarity as KernelSimilarity,

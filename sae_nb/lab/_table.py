@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sae_nb.lab._dunl import DUNL
 from sae_nb.lab._kds import KDS, WLSC
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-DICTIONARIES = {cls.__name__: cls for cls in (KDS, WLSC)}
+DICTIONARIES = {cls.__name__: cls for cls in (KDS, WLSC, DUNL)}
 """Those that are saved and read back as SAEs, by the name they are saved under."""
 
 _SYSTEMS = (
@@ -31,6 +32,14 @@ _SYSTEMS = (
         "2503.00655",
     ),
     ("Waves", "five-point Laplacian", "none", "none", "steps of time", "2502.06034"),
+    (
+        "DUNL",
+        "convolution, baseline",
+        "Gaussian, Poisson, binomial",
+        "soft, groups of neurons, top k",
+        "FISTA",
+        "none",
+    ),
     ("SparKer", "Gaussian kernels", "Poisson", "bound", "Adam", "2511.03095"),
     (
         "SparseBayes",
@@ -57,7 +66,7 @@ def names() -> DataFrame:
     Example
     -------
     >>> names()["system"].tolist()
-    ['KDS', 'WLSC', 'KernelSimilarity', 'Waves', 'SparKer', 'SparseBayes', 'Momentum', 'PatchMosaic']
+    ['KDS', 'WLSC', 'KernelSimilarity', 'Waves', 'DUNL', 'SparKer', 'SparseBayes', 'Momentum', 'PatchMosaic']
     """
     import pandas as pd
 

@@ -459,6 +459,7 @@ RECIPES: dict[str, Make] = {
     "evaluation.which_sae": _on(acts="many"),
     "evaluation.check_fit": lambda kit: {"model": kit.vit, "sae": sn.load_sae("tiny-vit/resid_post.6"), "splice": False},
     "geometry.cluster_points": _on(xy="xy"),
+    "lab.DUNL": lambda kit: {"n_kernels": 2, "length": 5},
     "lab.SparseBayes": lambda kit: {"noise": 0.1, "n_clusters": 2, "n_iterations": 1},
     "lab.square_fundamental": lambda kit: {"side": 5},
     "geometry.containment": lambda kit: {"directions": kit.x[:3], "dictionary": kit.x[3:9], "steps": (1, 2)},
@@ -778,6 +779,15 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         lambda kit: kit.hull,
         {"encode": _on(x="x"), "decode": lambda kit: {"codes": kit.hull.encode(kit.x)}, "vertices": lambda kit: {}},
     ),
+    "lab.DUNL": (
+        lambda kit: sn.lab.DUNL(2, 5, n_steps=2),
+        {"fit": lambda kit: {"x": _draws(3, 12), "steps": 1}, "deconvolve": lambda kit: {"x": _draws(3, 12)}},
+    ),
+    "lab.Deconvolution": (
+        lambda kit: sn.lab.DUNL(2, 5, n_steps=2).deconvolve(_draws(3, 12)),
+        {"compare": lambda kit: {"kernels": _draws(2, 5), "events": torch.ones(3, 2, 8, dtype=torch.bool)},
+         "explain": lambda kit: {"trial": 1}},
+    ),
     "lab.KDS": (
         lambda kit: sn.lab.KDS(D_IN, N_ATOMS),
         {"fit": lambda kit: {"x": kit.x, "steps": 2}, "steps": lambda kit: {"x": kit.x[:2]}},
@@ -974,7 +984,7 @@ NO_VALID_FILES = {
 
 MADE_BY_HAND = {
     "architectures.Recipe", "codes.SparseCodes", "data.Paper", "dynamics.BlockSizes", "dynamics.RaptorConfig",
-    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.KDS", "lab.KernelSimilarity", "lab.Momentum", "lab.PatchMosaic", "lab.SparKer", "lab.SparseBayes", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
+    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.DUNL", "lab.KDS", "lab.KernelSimilarity", "lab.Momentum", "lab.PatchMosaic", "lab.SparKer", "lab.SparseBayes", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
     "models.Preprocess", "training.TrainConfig",
 }  # fmt: skip
 """Data classes that people fill in; the others are what calls return."""

@@ -35,6 +35,7 @@ SETS: dict[str, Callable[[], Any]] = {
     "planted_hulls": lambda: data.planted_hulls(12),
     "planted_manifolds": lambda: data.planted_manifolds(12),
     "slow_and_fast": lambda: data.slow_and_fast(12),
+    "planted_events": lambda: data.planted_events(12),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Generator, Tensor, nn
 
 from sae_nb.architectures.parts._proxes import Centre, Dense, Rows, SimplexProx, Weight
@@ -487,6 +487,11 @@ def with_direction(candidates: Float[Tensor, "n d_in"]) -> Int[Tensor, " n_direc
     return (norms > AT_THE_CENTRE * typical).nonzero().flatten()
 
 
+LONG = 4096
+"""Samples from which a convolution goes by FFT: with 40 samples a kernel and 150 000 of a recording, five
+times faster than directly (one core), and never by much slower from here on."""
+
+
 @checked
 class ConvolutionOperator:
     """Kernels h_k at every place of a recording; each kernel at each place is an atom.
@@ -546,16 +551,26 @@ class ConvolutionOperator:
     def forward(self, z: Dense) -> Rows:
         """Every kernel at every place, as strong as the code says."""
         placed = z.reshape(len(z), len(self.kernels), self.n_places)
-        return F.conv_transpose1d(placed, self.kernels[:, None])[:, 0]
+        if self.n_samples < LONG:
+            return F.conv_transpose1d(placed, self.kernels[:, None])[:, 0]
+        # A kernel ends where the recording does, so nothing goes round the circle of the FFT.
+        product = torch.fft.rfft(placed, n=self.n_samples) * self._spectrum(self.kernels)
+        return torch.fft.irfft(product.sum(dim=1), n=self.n_samples)
 
     def adjoint(self, r: Rows) -> Dense:
         """Correlation of a recording with every kernel at every place."""
-        return F.conv1d(r[:, None], self.kernels[:, None]).flatten(1)
+        if self.n_samples < LONG:
+            return F.conv1d(r[:, None], self.kernels[:, None]).flatten(1)
+        product = torch.fft.rfft(r)[:, None] * self._spectrum(self.kernels).conj()
+        return torch.fft.irfft(product, n=self.n_samples)[..., : self.n_places].flatten(1)
 
     def lipschitz(self) -> float:
         """max_ω Σ_k |ĥ_k(ω)|², by one FFT."""
-        spectrum = torch.fft.rfft(self.kernels.detach(), n=self.n_samples)
+        spectrum = self._spectrum(self.kernels.detach())
         return float(spectrum.abs().square().sum(dim=0).max())
+
+    def _spectrum(self, kernels: Weight) -> Complex[Tensor, "n_kernels frequencies"]:
+        return torch.fft.rfft(kernels, n=self.n_samples)
 
     def energy(self) -> Float[Tensor, " n_atoms"]:
         """‖h_k‖² of each kernel, at all its places."""

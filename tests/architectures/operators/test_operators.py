@@ -73,6 +73,19 @@ def test_the_fft_bound_is_nearly_tight_on_long_recordings() -> None:
     assert operator.lipschitz() == pytest.approx(on_a_circle, rel=1e-9)
 
 
+def test_long_recordings_go_by_fft_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Synthesis, its adjoint and the gradient of the kernels, whichever way is taken."""
+    z, r, results = torch.randn(2, 3 * 36).double(), torch.randn(2, 40).double(), []
+    for from_here in (10, 10**6):
+        monkeypatch.setattr("sae_nb.architectures.parts._operators.LONG", from_here)
+        h = kernels().requires_grad_()
+        operator = ConvolutionOperator(h, n_samples=40)
+        forward, adjoint = operator.forward(z), operator.adjoint(r)
+        (forward.square().sum() + adjoint.pow(3).sum()).backward()  # type: ignore[no-untyped-call]
+        results.append((forward, adjoint, h.grad))
+    assert all(torch.allclose(a, b) for a, b in zip(*results, strict=True))
+
+
 def test_sparse_and_dense_synthesis_agree() -> None:
     """With a bias, in fp32."""
     operator = DenseOperator(7, 11)
