@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         KernelSimilarity as KernelSimilarity,
         MatchedSimilarity as MatchedSimilarity,
     )
+    from sae_nb.lab._likelihood_gradient import likelihood_gradient as likelihood_gradient
     from sae_nb.lab._local_map import LocalMap as LocalMap, local_map as local_map
     from sae_nb.lab._momentum import Momentum as Momentum, MomentumModel as MomentumModel
     from sae_nb.lab._patch_mosaic import (

@@ -17,10 +17,25 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures import Operator, conjugate_gradients
-from sae_nb.checks import check_memory
+from sae_nb.checks import check_memory, check_real
 
 Solver = Literal["cg", "exact", "woodbury"]
 Precisions = Float[Tensor, "profiles n_atoms"]
+
+
+LOUDEST = 1e100
+"""Largest σ: its square is still a number, and so is one over it."""
+
+
+def checked_noise(noise: object) -> float:
+    """A standard deviation that is above 0, so that there is a posterior."""
+    value = float(check_real(noise, name="noise"))
+    if not 1 / LOUDEST <= value <= LOUDEST:
+        raise ValueError(
+            f"`noise` must be above 0 and at most {LOUDEST:g}, got {noise}. Without noise use "
+            "sn.architectures.sparse_code."
+        )
+    return value
 
 
 @dataclass(frozen=True, eq=False)

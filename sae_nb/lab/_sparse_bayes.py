@@ -24,7 +24,7 @@ from sae_nb.checks import (
     warn_caller,
 )
 from sae_nb.codes import SparseCodes
-from sae_nb.lab._posterior import Moments, Problem, Solver, check_fits, moments
+from sae_nb.lab._posterior import Moments, Problem, Solver, check_fits, checked_noise, moments
 
 SYMMETRY = 1e-5
 """Spread of the first precisions, without which clusters would stay alike (al5250/multics)."""
@@ -102,10 +102,9 @@ class SparseBayes:
         if self.n_clusters is not None:
             check_count(self.n_clusters, name="n_clusters")
         one_of(self.solver, get_args(Solver), name="solver")
-        for name in ("noise", "tolerance"):
-            value = check_real(getattr(self, name), name=name)
-            if not value > 0:
-                raise ValueError(f"`{name}` must be above 0, got {value}.")
+        checked_noise(self.noise)
+        if not check_real(self.tolerance, name="tolerance") > 0:
+            raise ValueError(f"`tolerance` must be above 0, got {self.tolerance}.")
 
     @checked
     def fit(
@@ -155,7 +154,7 @@ class SparseBayes:
         return Problem(
             operator=operator,
             x=rows,
-            variance=self.noise**2,
+            variance=float(self.noise) ** 2,
             row=numbers if k is None else numbers.repeat(k),
             profile=numbers if k is None else numbers[:k].repeat_interleave(len(rows)),
             n_probes=self.n_probes,
@@ -293,7 +292,7 @@ class Posterior:
         return cg(
             self.operator,
             self.x[row : row + 1],
-            RidgeProx(ridge * self.settings.noise**2),
+            RidgeProx(ridge * float(self.settings.noise) ** 2),
             n_steps=self.settings.max_steps,
             tolerance=math.sqrt(self.settings.tolerance),
             trace=True,

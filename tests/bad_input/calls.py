@@ -460,6 +460,7 @@ RECIPES: dict[str, Make] = {
     "evaluation.check_fit": lambda kit: {"model": kit.vit, "sae": sn.load_sae("tiny-vit/resid_post.6"), "splice": False},
     "geometry.cluster_points": _on(xy="xy"),
     "lab.DUNL": lambda kit: {"n_kernels": 2, "length": 5},
+    "lab.likelihood_gradient": lambda kit: {"x": kit.x[:3], "dictionary": kit.x[3:6], "noise": 0.1, "n_samples": 1},
     "lab.SparseBayes": lambda kit: {"noise": 0.1, "n_clusters": 2, "n_iterations": 1},
     "lab.square_fundamental": lambda kit: {"side": 5},
     "geometry.containment": lambda kit: {"directions": kit.x[:3], "dictionary": kit.x[3:9], "steps": (1, 2)},
