@@ -43,7 +43,7 @@ def kernels_over_rows(found: AnomalyTest, step: int) -> Any:
     strong = np.abs(amplitudes) >= np.abs(amplitudes).max() / 2
     parts = (
         ("more rows", amplitudes >= 0, "solid", theme.NOVEL),
-        ("fewer rows", amplitudes < 0, "dot", theme.BLACK),
+        ("fewer rows", amplitudes < 0, "dot", theme.NEUTRAL),
     )
     kernels = [
         line(
@@ -73,5 +73,6 @@ def _plane(
     if d_in <= 2:
         eye = torch.eye(d_in, 2, dtype=rows.dtype, device=rows.device)
         return torch.zeros_like(mean), eye
-    _, vectors = torch.linalg.eigh(torch.cov(rows.T))
-    return mean, vectors[:, [-1, -2]]
+    # numpy's in float64: torch's gives up on covariances of codes, of which many eigenvalues are as good as 0.
+    _, vectors = np.linalg.eigh(np.cov(rows.double().cpu().numpy().T))
+    return mean, torch.from_numpy(vectors[:, [-1, -2]]).to(rows)

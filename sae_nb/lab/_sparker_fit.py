@@ -136,14 +136,14 @@ def gradients(
 
 
 def spread(rows: Rows) -> float:
-    """Root mean square distance of an entry from its mean."""
-    size = float((rows - rows.mean(dim=0)).double().square().mean().sqrt())
-    if not size > 1e-6 * float(rows.double().abs().max()):
+    """Root of the mean variance of entries, weighted by itself: atoms that never fire do not count."""
+    variances = (rows - rows.mean(dim=0)).double().square().mean(dim=0)
+    if not float(variances.sum().sqrt()) > 1e-6 * float(rows.double().abs().max()):
         raise ValueError(
             "`reference` and `data` must hold rows that differ, got the same row everywhere. There is "
             "nothing to compare."
         )
-    return size
+    return float((variances.square().sum() / variances.sum()).sqrt())
 
 
 def distance_quantiles(rows: Rows, generator: torch.Generator) -> tuple[float, float]:

@@ -150,6 +150,15 @@ def test_units_do_not_matter() -> None:
     assert torch.allclose(there.centres, 1000 * here.centres + 5e4)
 
 
+def test_entries_that_are_always_0_do_not_matter() -> None:
+    """As those of atoms that never fire: the same statistic, however many there are."""
+    one, two = drawn(200, 0).double(), drawn(80, 1, n_odd=10).double()
+    kernels = SparKer(3, widths=WIDTHS, n_steps=30)
+    here = kernels.fit(one, two, n_toys=0)
+    wide = [torch.cat([rows, torch.zeros(len(rows), 9)], dim=1) for rows in (one, two)]
+    assert kernels.fit(*wide, n_toys=0).statistic == pytest.approx(here.statistic, rel=1e-6)
+
+
 def test_the_same_seed_gives_the_same_test() -> None:
     """Toys, first centres and so the statistic; another seed deals otherwise."""
     kernels = SparKer(2, n_steps=5)
@@ -211,6 +220,14 @@ def test_a_figure_of_many_dimensions_is_a_projection() -> None:
         (circle,) = (t for t in fit.figure().data if t.name in ("more rows", "fewer rows") and t.x)
         xs = [x for x in circle.x if x is not None]
         assert max(xs) - min(xs) == pytest.approx(2 * float(fit.widths[-1]), rel=1e-2)
+
+
+def test_codes_that_hardly_vary_are_drawn() -> None:
+    """Many atoms of one activation each: a covariance with hundreds of eigenvalues that are one."""
+    codes = torch.zeros(300, 256)
+    codes[torch.arange(300), torch.arange(300) % 256] = 40.0
+    fit = SparKer(2, n_steps=1).fit(codes[:200], codes[200:], n_toys=0)
+    assert len(fit.figure().data) >= 3
 
 
 @pytest.mark.parametrize(("level", "needed"), [(0.05, 19), (0.01, 99), (0.001, 999)])
