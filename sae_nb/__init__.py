@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         pretrained as pretrained,
         pursuit as pursuit,
         sessions as sessions,
+        site as site,
         steering as steering,
         summaries as summaries,
         sweeps as sweeps,

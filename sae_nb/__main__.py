@@ -1,4 +1,4 @@
-"""The toolkit's own commands: `doctor` prints what this machine can do, `bench` measures an SAE."""
+"""The toolkit's own commands: `doctor` is about this machine, `bench` measures an SAE, `site` shows it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked.add_argument("--model", help="where it reads: a name or folder; else what the SAE says")
     asked.add_argument("--rows", help="only these, separated by commas; else all eight")
     asked.add_argument("--out", help="folder for the files; else the SAE's own, or the working one")
+    asked = commands.add_parser("site", help="an SAE's atoms as a folder for any web server")
+    asked.add_argument("name", help="the name of a pretrained SAE, or an SAE's folder")
+    asked.add_argument("--out", required=True, help="the folder to make")
+    asked.add_argument("--acts", help="folder of activations; a pretrained SAE brings examples")
+    asked.add_argument("--model", help="name or folder of the live model; else what the SAE says")
+    asked.add_argument("--title", default="", help="heading of the page")
+    asked.add_argument("--overwrite", action="store_true", help="replace a site of that name")
     parsed = parser.parse_args(arguments)
+    if parsed.command == "site":
+        return _site(parsed)
     if parsed.command == "bench":
         return _bench(parsed.folder, parsed.model, parsed.rows, parsed.out)
     return _doctor(parsed.checks, as_json=parsed.json)
@@ -47,6 +57,31 @@ def _bench(folder: str, model: str | None, rows: str | None, out: str | None) ->
         return 2
     print(result)
     print(f"\n{where / 'bench.json'}, {where / 'bench.html'}")
+    return 0
+
+
+def _site(asked: argparse.Namespace) -> int:
+    from sae_nb.activations import load_activations
+    from sae_nb.models import load_model
+    from sae_nb.pretrained import load_sae
+    from sae_nb.site import write_site
+
+    try:
+        sae = load_sae(asked.name)
+        model = asked.model or getattr(sae, "model_name", None)
+        acts: Any = None if asked.acts is None else load_activations(asked.acts)
+        site = write_site(
+            asked.out,
+            sae,
+            acts,
+            model=None if model is None else load_model(model),
+            title=asked.title,
+            overwrite=asked.overwrite,
+        )
+    except (OSError, ValueError, TypeError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(site)
     return 0
 
 

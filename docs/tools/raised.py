@@ -30,6 +30,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.pretrained",
         "sae_nb.interop",
         "sae_nb.labelling",
+        "sae_nb.site",
     ),
     "steering": ("sae_nb.steering",),
     "evaluation": (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import UInt8
 
-    from sae_nb.atoms._examples import Example
+    from sae_nb.atoms._examples import Band, Example
 
 CARD_EXAMPLES = 3
 LONGEST_WORDS = 60
@@ -136,14 +136,16 @@ class AtomNames:
             return ""
         return format_percent(float(catalogue.frequency[atom]), of=rows_in_words(catalogue))
 
-    def examples(self, atom: int, n: int = CARD_EXAMPLES) -> tuple[Example, ...]:
-        """Return the strongest examples of an atom, at most one per sample."""
+    def examples(
+        self, atom: int, n: int = CARD_EXAMPLES, band: Band = "top"
+    ) -> tuple[Example, ...]:
+        """Return examples of an atom, at most one per sample: the strongest, or those of another band."""
         from sae_nb.atoms._examples import Choice, build_examples, choose_rows
 
         catalogue = self._encoded if self.knows(atom) else None
         if catalogue is None:
             return ()
-        chosen = choose_rows(catalogue, atom, "top")
+        chosen = choose_rows(catalogue, atom, band)
         return build_examples(
             catalogue, atom, Choice(rows=chosen.rows[:n], strengths=chosen.strengths[:n])
         )

@@ -21,8 +21,8 @@ from torch import nn
 
 import sae_nb as sn
 
-TOOLS = {"sae_nb.figures", "sae_nb.files"}
-"""Rooms whose door is for other rooms: what draws, and what writes files."""
+TOOLS = {"sae_nb.checks", "sae_nb.figures", "sae_nb.files"}
+"""Rooms whose door is for other rooms: what checks, what draws, and what writes files."""
 
 D_IN, N_ATOMS, ROWS, CLASSES = 8, 16, 60, 3
 
@@ -489,6 +489,7 @@ RECIPES: dict[str, Make] = {
     "interop.read_sparsify": _written("sparsify"),
     "interop.read_overcomplete": _written("overcomplete"),
     "interop.write_saelens": _on(sae="sae", folder="folder"),
+    "site.write_site": lambda kit: {"sae": kit.sae, "acts": kit.x, "folder": kit.folder},
     "interop.write_neuronpedia": lambda kit: {"sae": kit.gpt_sae, "acts": kit.gpt_acts, "folder": kit.folder},
     "labelling.AtomLabels": lambda kit: {"entries": {1: sn.labelling.AtomLabel(atom=1, text="a")}},
     "labelling.label": lambda kit: {

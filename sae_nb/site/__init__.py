@@ -1,0 +1,15 @@
+"""An SAE as a folder of files that any web server gives out: every atom's card, search, the map, no kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.site._write import Site as Site, write_site as write_site
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the panels
+    from sae_nb.site._write import site_of as site_of

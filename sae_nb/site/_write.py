@@ -1,0 +1,252 @@
+"""`write_site`: an SAE's atoms as a folder of static files, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.atoms import AtomCatalogue, AtomNames, rows_in_words
+from sae_nb.checks import checked
+from sae_nb.figures import format_count, theme
+from sae_nb.files import new_folder, write_manifest
+from sae_nb.pretrained import examples_of
+from sae_nb.progress import progress_bar
+from sae_nb.sessions import annotations_of
+from sae_nb.site._cards import Cards
+from sae_nb.site._chunks import write_chunk
+from sae_nb.site._search import NAMES_AT_ONCE, name_pages, token_pages
+from sae_nb.summaries import ConceptAtlas
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.codes import SparseCodes
+    from sae_nb.models import LiveModel
+    from sae_nb.pretrained import ExampleStore
+
+FIRST_ATOMS = 200
+"""In the list before anything is searched: those that fire most often."""
+
+FEWEST_ON_A_MAP = 15
+"""Neighbours that a UMAP asks for; fewer atoms are laid out by PCA."""
+
+PAGE = ("index.html", "site.css", "site.js")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A site that was written: where it is, and how large."""
+
+    folder: Path
+    n_atoms: int
+    n_files: int
+    n_bytes: int
+    first_paint: int
+    """Bytes that a browser reads before it shows the first atom, its chunk included."""
+
+    largest_chunk: int
+    """Bytes of the largest atom's chunk."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Site({str(self.folder)!r}: {format_count(self.n_atoms)} atoms in "
+            f"{format_count(self.n_files)} files, {self.n_bytes / 1e6:.1f} MB; first paint "
+            f"{self.first_paint / 1e3:.0f} kB, largest atom {self.largest_chunk / 1e3:.0f} kB)"
+        )
+
+
+@checked(leave=("acts", "labels"))
+def write_site(
+    folder: str | Path,
+    sae: Any,
+    acts: Activations | Float[Tensor, "n d_in"] | None = None,
+    *,
+    codes: SparseCodes | None = None,
+    examples: ExampleStore | None = None,
+    model: LiveModel | None = None,
+    labels: Mapping[int, str] | str | Path | None = None,
+    title: str = "",
+    overwrite: bool = False,
+) -> Site:
+    """Write the atoms of an SAE as a folder that any web server gives out, for readers without Python.
+
+    Every atom has a card (examples of three bands, histogram, neighbours, the next tokens it raises), a
+    link (`index.html#atom=17`), and a place on the map; names and tokens are searched in the page.
+    Nothing is loaded from anywhere else. Cards are written one by one, so memory does not grow with
+    their number.
+
+    Parameters
+    ----------
+    folder
+        Made whole or not at all; an existing one is left alone.
+    sae
+        Any sparse autoencoder.
+    acts
+        Activations of its width; None takes the examples of a pretrained SAE.
+    codes
+        Codes of `acts`, where they have been computed already.
+    examples
+        From `load_examples`, in place of `acts`.
+    model
+        A language model, for the tokens that an atom raises.
+    labels
+        Labels and notes by atom, or the folder that keeps them.
+    title
+        Heading of the page; model and hook point where it is empty.
+    overwrite
+        Replace a site of that name.
+
+    Returns
+    -------
+    Site
+        `.folder`, `.n_bytes`, `.first_paint`, `.largest_chunk` (bytes).
+
+    Raises
+    ------
+    FileExistsError: If the folder exists and `overwrite` is not set, or it holds files that are not ours.
+    TypeError, ValueError: If SAE and activations do not fit together, or there are none.
+
+    Example
+    -------
+    >>> import tempfile, torch
+    >>> import sae_nb as sn
+    >>> x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    >>> sae = sn.TopK(4, 8, k=2, generator=torch.Generator().manual_seed(0))
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     site = write_site(f"{place}/site", sae, x)
+    ...     site.n_atoms, (site.folder / "index.html").is_file()
+    (8, True)
+    """
+    if acts is None and examples is None:
+        examples = examples_of(sae)
+    catalogue = (
+        AtomCatalogue(sae, acts, codes=codes)  # type: ignore[arg-type]
+        if examples is None
+        else examples.catalogue(sae)
+    )
+    names = AtomNames(catalogue, annotations_of(labels, sae, catalogue.labels))
+    xy = None if examples is None else examples.xy
+    return site_of(folder, names, model=model, xy=xy, title=title, overwrite=overwrite)
+
+
+def site_of(
+    folder: str | Path,
+    names: AtomNames,
+    *,
+    model: LiveModel | None = None,
+    xy: Float[np.ndarray, "n_atoms 2"] | None = None,
+    title: str = "",
+    overwrite: bool = False,
+) -> Site:
+    """Write the site of atoms whose names and activations are known."""
+    catalogue = names.catalogue
+    if catalogue is None:
+        raise ValueError(
+            "A site must have examples, got an SAE without activations. Pass `acts`, what sn.capture "
+            "returns."
+        )
+    _ = catalogue.codes  # before anything is written
+    with new_folder(folder, replace=overwrite) as made:
+        sizes = _write_page(made)
+        sizes["start"] = write_chunk(made, "start", _start(catalogue, names, title))
+        largest, first_atom = 0, int(catalogue.order("frequency")[0])
+        cards = Cards(made, catalogue, names, model)
+        with progress_bar(catalogue.n_atoms, "site", "atom", enabled=True) as bar:
+            for atom in range(catalogue.n_atoms):
+                size = write_chunk(made, f"atoms/{atom}", cards.card(atom))
+                largest = max(largest, size)
+                if atom == first_atom:
+                    sizes["atom"] = size
+                bar.update(1)
+        for name, page in name_pages(names, catalogue):
+            write_chunk(made, name, page)
+        letters = []
+        for name, page in token_pages(catalogue):
+            write_chunk(made, name, page)
+            letters.append(name.rpartition("/")[2])
+        write_chunk(made, "tokens/letters", letters)
+        write_chunk(made, "map", _map(catalogue, names, xy))
+        write_manifest(made, "site", n_atoms=catalogue.n_atoms)
+    written = [path for path in Path(folder).rglob("*") if path.is_file()]
+    return Site(
+        folder=Path(folder),
+        n_atoms=catalogue.n_atoms,
+        n_files=len(written),
+        n_bytes=sum(path.stat().st_size for path in written),
+        first_paint=sum(sizes.values()),
+        largest_chunk=largest,
+    )
+
+
+def _write_page(made: Path) -> dict[str, int]:
+    """Write page, style and script; return their bytes."""
+    sizes = {}
+    for name in PAGE:
+        content = files("sae_nb.site").joinpath("static", name).read_bytes()
+        if name == "site.css":
+            content = _colours().encode() + content
+        (made / name).write_bytes(content)
+        sizes[name] = len(content)
+    return sizes
+
+
+def _colours() -> str:
+    """Return the colours of the page as CSS variables: light, dark, and whichever was chosen."""
+    light = f"--ink: #212121; --paper: {theme.WHITE}; --quiet: #5f5f5f; --raised: #f0f0f0; --line: #d0d0d0;"
+    dark = (
+        "--ink: #ffffffde; --paper: #1b1b1b; --quiet: #b5b5b5; --raised: #2d2d2d; --line: #555555;"
+    )
+    own = f"--link: {theme.PREDICTED}; --bar: {theme.NEUTRAL}; --problem: {theme.NOVEL};"
+    return (
+        f":root {{ color-scheme: light; {light} {own} }}\n"
+        f"@media (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) "
+        f"{{ color-scheme: dark; {dark} }} }}\n"
+        f":root[data-theme=dark] {{ color-scheme: dark; {dark} }}\n"
+    )
+
+
+def _start(catalogue: AtomCatalogue, names: AtomNames, title: str) -> dict[str, Any]:
+    """Return what the page needs at once: its heading, facts, and the atoms that fire most often."""
+    acts, sae = catalogue.acts, catalogue.sae
+    where = " · ".join(str(part) for part in (acts.model_name, acts.hook_point) if part)
+    first = catalogue.order("frequency")[:FIRST_ATOMS].tolist()
+    r2 = catalogue.r2
+    facts = {
+        "SAE": type(sae).__name__,
+        "atoms": format_count(catalogue.n_atoms),
+        "read from": where,
+        "examples": rows_in_words(catalogue),
+        "R²": "" if r2 is None else f"{r2:.3f}",
+    }
+    return {
+        "title": title or (f"Atoms of {where}" if where else "Atoms of an SAE"),
+        "facts": [[name, value] for name, value in facts.items() if value],
+        "n_atoms": catalogue.n_atoms,
+        "names_at_once": NAMES_AT_ONCE,
+        "first": [[atom, names.words(atom), catalogue.frequency[atom]] for atom in first],
+        "largest": max(float(catalogue.frequency.max(initial=0.0)), 1e-9),
+        "signed": bool((catalogue.values < 0).any()),
+        "weakest": theme.WEAKEST,
+        "strength": theme.STRENGTH,
+        "below": theme.SIGNED[0],
+        "opacities": [theme.FAINTEST, theme.BOLDEST],
+        "scale": theme.CIVIDIS,
+    }
+
+
+def _map(
+    catalogue: AtomCatalogue, names: AtomNames, xy: Float[np.ndarray, "n_atoms 2"] | None
+) -> dict[str, Any]:
+    """Return where each atom lies, from 0 to 4095 on both axes, and how the places were found."""
+    atlas = ConceptAtlas(catalogue.sae, catalogue=catalogue, labels=names.labels, xy=xy)
+    few = catalogue.n_atoms <= FEWEST_ON_A_MAP and xy is None
+    places, how = atlas.coordinates("atoms", "pca" if few else "umap")
+    low, high = places.min(axis=0), places.max(axis=0)
+    grid = np.round(4095 * (places - low) / np.maximum(high - low, 1e-12)).astype(int)
+    return {"x": grid[:, 0], "y": grid[:, 1], "layout": "PCA" if how == "pca" else "UMAP"}

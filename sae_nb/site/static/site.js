@@ -1,0 +1,406 @@
+// A site of atoms. Words are data: textContent only. Chunks are scripts that call saeNb.give(name, data).
+"use strict";
+const saeNb = (() => {
+  const here = (id) => document.getElementById(id);
+  const make = (tag, attributes = {}, ...parts) => {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    node.append(...parts);
+    return node;
+  };
+
+  // --- chunks --------------------------------------------------------------------------------------
+  const promised = new Map();
+  const given = new Map();
+  const give = (name, data) => given.set(name, data);
+  function load(name) {
+    if (!promised.has(name)) {
+      promised.set(name, new Promise((done, failed) => {
+        const script = make("script", { src: `${name}.js` });
+        script.onload = () => (given.has(name) ? done(given.get(name)) : failed(new Error(`${name}.js holds no data.`)));
+        script.onerror = () => failed(new Error(`${name}.js cannot be read. Is the folder whole?`));
+        document.head.append(script);
+        script.addEventListener("load", () => script.remove());
+      }));
+    }
+    return promised.get(name);
+  }
+
+  // --- numbers and colours -------------------------------------------------------------------------
+  const spaced = (whole) => String(whole).replace(/\B(?=(\d{3})+$)/g, "\u2009");
+  const number = (value) => {
+    if (value === null) return "–";
+    const short = Math.abs(value) >= 1000 ? spaced(Math.round(value)) : String(Number(value.toPrecision(3)));
+    return short.replace("-", "−");
+  };
+  const percent = (share) => `${number(100 * share)} %`;
+  const heat = (share) => {
+    const size = Math.min(Math.abs(share), 1);
+    if (!(size >= start.weakest)) return "";
+    const [faint, bold] = start.opacities;
+    const rgb = share < 0 ? start.below : start.strength;
+    return `rgba(${rgb.join(",")},${(faint + (bold - faint) * (size - start.weakest) / (1 - start.weakest)).toFixed(3)})`;
+  };
+  const visible = (token) => token.replace(/\r\n|\n|\r/g, "↵").replace(/\t/g, "⇥") || "∅";
+
+  let start = null;
+  let atom = -1;
+
+  // --- one atom ------------------------------------------------------------------------------------
+  const nameOf = (number, words) => (words ? `${number} · ${words}` : `${number}`);
+  const chip = (other, words, more) => {
+    const node = make("button", { type: "button" }, nameOf(other, words), " ");
+    node.append(make("small", { class: "quiet" }, more));
+    node.addEventListener("click", () => open(other));
+    return node;
+  };
+
+  function histogram(card) {
+    const space = "http://www.w3.org/2000/svg";
+    const svg = document.createElementNS(space, "svg");
+    const [width, height, most] = [400, 90, Math.max(...card.counts, 1)];
+    svg.setAttribute("viewBox", `0 0 ${width} ${height + 18}`);
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label",
+      `Histogram of strengths from ${number(card.edges[0])} to ${number(card.edges[1])}, ${card.fired} rows`);
+    const put = (tag, attributes, text = "") => {
+      const node = document.createElementNS(space, tag);
+      for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+      node.textContent = text;
+      svg.append(node);
+    };
+    const bar = width / card.counts.length;
+    card.counts.forEach((count, i) => {
+      const tall = count ? Math.max(height * count / most, 1) : 0;
+      put("rect", { x: i * bar, y: height - tall, width: bar - 1, height: tall });
+    });
+    put("text", { x: 0, y: height + 14 }, number(card.edges[0]));
+    put("text", { x: width, y: height + 14, "text-anchor": "end" }, `strength ${number(card.edges[1])}`);
+    return svg;
+  }
+
+  function textOf(example, largest) {
+    const node = make("p", { class: "text", dir: "auto", title: `${example.place} · strength ${number(example.z)}` });
+    const special = new Set(example.special);
+    if (example.cut[0]) node.append("… ");
+    example.tokens.forEach((token, i) => {
+      const value = example.values[i];
+      const span = make("span", { title: `“${visible(token)}” ${number(value)}` }, special.has(i) ? visible(token) : token);
+      if (special.has(i)) span.classList.add("special");
+      if (i === example.at) span.classList.add("at");
+      if (value !== null) span.style.backgroundColor = heat(value / largest);
+      node.append(span);
+    });
+    if (example.cut[1]) node.append(" …");
+    return node;
+  }
+
+  function imageOf(example, largest) {
+    const frame = make("div", { class: "frame" });
+    frame.append(make("img", { src: example.image, alt: example.place, loading: "lazy" }));
+    if (example.heat) {
+      const [rows, columns] = [example.heat.length, example.heat[0].length];
+      const canvas = make("canvas", { width: columns, height: rows, "aria-hidden": "true" });
+      const pen = canvas.getContext("2d");
+      example.heat.forEach((line, y) => line.forEach((value, x) => {
+        pen.fillStyle = (value !== null && heat(value / largest)) || "rgba(0,0,0,0)";
+        pen.fillRect(x, y, 1, 1);
+      }));
+      frame.append(canvas);
+      frame.title = "The more amber, the more strongly it fires there";
+    }
+    const words = `${example.place} · ${number(example.z)}`;
+    return make("figure", {}, frame, make("figcaption", {}, words));
+  }
+
+  function vectorOf(example) {
+    const words = (example.coordinates || []).map(([i, value]) => `x${i} ${number(value)}`).join(", ");
+    return make("p", { class: "text" }, `${example.place} · strength ${number(example.z)}`, make("br"), words);
+  }
+
+  const TITLES = { top: "Strongest", "50 %": "Around the median", random: "At random" };
+  function examplesOf(card) {
+    const parts = [];
+    for (const [band, examples] of Object.entries(card.bands)) {
+      if (!examples.length) continue;
+      parts.push(make("h3", {}, TITLES[band] || band));
+      const box = make("div", examples[0].image ? { class: "images" } : {});
+      for (const example of examples) {
+        box.append(example.tokens ? textOf(example, card.max) : example.image ? imageOf(example, card.max) : vectorOf(example));
+      }
+      parts.push(box);
+    }
+    return parts.length ? parts : [make("p", { class: "quiet" }, card.missing)];
+  }
+
+  const table = (title, pairs) => {
+    const body = make("table");
+    for (const [token, value] of pairs) {
+      body.append(make("tr", {}, make("td", {}, visible(token)), make("td", { class: "number" }, number(value))));
+    }
+    return make("div", {}, make("h3", {}, title), body);
+  };
+
+  async function show(wanted) {
+    const card = await load(`atoms/${wanted}`);
+    if (wanted !== atom) return; // somebody went on meanwhile
+    const pages = await names();
+    if (wanted !== atom) return;
+    const article = here("card");
+    const head = make("h2", { id: "name", tabindex: "-1" }, `Atom ${nameOf(card.atom, card.words)}`);
+    const parts = [head];
+    if (card.badge) {
+      const [text, title, standing] = card.badge;
+      parts.push(make("p", {}, make("span", { class: `badge ${standing}`, title }, text)));
+    } else if (card.source) parts.push(make("p", { class: "quiet" }, `Words: ${card.source}.`));
+    if (card.note) parts.push(make("p", {}, card.note));
+    parts.push(make("p", {}, `Fires on ${card.fires}; mean strength ${number(card.mean)}, largest ${number(card.max)}.`));
+    if (card.fired) parts.push(histogram(card));
+    if (card.up.length) {
+      parts.push(make("div", { class: "columns" }, table("Raises the next token", card.up), table("Lowers", card.down)));
+    }
+    parts.push(...examplesOf(card));
+    const near = make("div", { class: "chips" }, ...card.near.map(([other, cosine]) =>
+      chip(other, pages.words[other], `cosine ${number(cosine)}`)));
+    parts.push(make("h3", {}, "Nearest directions"), near);
+    if (card.together.length) {
+      const joint = make("div", { class: "chips" }, ...card.together.map(([other, lift, count]) =>
+        chip(other, pages.words[other], `${number(lift)} × chance, ${count} rows`)));
+      parts.push(make("h3", {}, "Fire together"), joint);
+    }
+    article.replaceChildren(...parts);
+    document.title = `${nameOf(card.atom, card.words)} — ${start.title}`;
+    document.documentElement.dataset.shown = String(wanted);
+  }
+
+  function open(wanted) {
+    if (Number.isInteger(wanted) && wanted >= 0 && wanted < start.n_atoms) location.hash = `atom=${wanted}`;
+  }
+
+  function follow() {
+    const asked = /^#atom=(\d+)$/.exec(location.hash);
+    const wanted = asked ? Number(asked[1]) : start.first[0][0];
+    if (wanted >= start.n_atoms) {
+      problem(`This SAE has ${start.n_atoms} atoms, numbered from 0. The link asks for ${wanted}.`);
+      return;
+    }
+    atom = wanted;
+    for (const button of here("list").querySelectorAll("button")) {
+      button.setAttribute("aria-current", String(Number(button.dataset.atom) === atom));
+    }
+    drawMap();
+    show(atom).catch((error) => problem(error.message));
+  }
+
+  const problem = (words) => here("card").replaceChildren(make("p", { class: "problem", role: "alert" }, words));
+
+  // --- names, list, search -------------------------------------------------------------------------
+  let everyName = null;
+  function names() {
+    everyName = everyName || (async () => {
+      const n = Math.ceil(start.n_atoms / start.names_at_once);
+      const pages = await Promise.all(Array.from({ length: n }, (_, i) => load(`names/${i}`)));
+      return { words: pages.flatMap((page) => page.words), frequency: pages.flatMap((page) => page.frequency) };
+    })();
+    return everyName;
+  }
+
+  const item = ([number, words, share, why]) => {
+    const button = make("button", { type: "button", "data-atom": number }, nameOf(number, words));
+    button.setAttribute("aria-current", String(number === atom));
+    if (why) button.append(make("br"), make("small", {}, why));
+    const rate = make("span", { class: "rate", "aria-hidden": "true" });
+    rate.style.width = `${Math.max(100 * Math.sqrt(share / start.largest), 1)}%`;
+    button.append(rate);
+    button.title = `fires on ${percent(share)} of the rows`;
+    button.addEventListener("click", () => open(number));
+    return make("li", {}, button);
+  };
+
+  let shown = 0;
+  async function more() {
+    const { words, frequency } = await names();
+    const order = frequency.map((_, i) => i).sort((a, b) => frequency[b] - frequency[a] || a - b);
+    here("list").append(...order.slice(shown, shown + 200).map((i) => item([i, words[i], frequency[i]])));
+    shown = Math.min(shown + 200, order.length);
+    here("more").hidden = shown >= order.length;
+    here("found").textContent = `${shown} of ${start.n_atoms}, the most frequent first`;
+  }
+
+  function listFirst() {
+    here("list").replaceChildren(...start.first.map(item));
+    shown = start.first.length;
+    here("more").hidden = shown >= start.n_atoms;
+    here("found").textContent = `${shown} of ${start.n_atoms}, the most frequent first`;
+  }
+
+  const MOST_FOUND = 200;
+  async function search(query) {
+    const text = query.trim().toLowerCase();
+    const { words, frequency } = await names();
+    const found = new Map();
+    const asNumber = /^#?\s*(\d+)$/.exec(text);
+    if (asNumber && Number(asNumber[1]) < start.n_atoms) found.set(Number(asNumber[1]), "");
+    words.forEach((label, i) => {
+      if (label.toLowerCase().includes(text) && found.size < MOST_FOUND) found.set(i, "");
+    });
+    const letters = await load("tokens/letters");
+    const letter = text.codePointAt(0).toString(16);
+    if (letters.includes(letter)) {
+      const tokens = await load(`tokens/${letter}`);
+      const hits = Object.entries(tokens).filter(([token]) => token.startsWith(text))
+        .flatMap(([token, atoms]) => atoms.map(([i, share]) => [i, share, token]));
+      hits.sort((a, b) => b[1] - a[1]);
+      for (const [i, share, token] of hits) {
+        if (found.size >= MOST_FOUND) break;
+        if (!found.has(i)) found.set(i, `${percent(share)} of its strength on “${token}”`);
+      }
+    }
+    return [...found].map(([i, why]) => [i, words[i], frequency[i], why]);
+  }
+
+  let asked = 0;
+  async function find() {
+    const query = here("query").value;
+    const mine = ++asked;
+    if (!query.trim()) return listFirst();
+    const hits = await search(query);
+    if (mine !== asked) return; // somebody typed on
+    here("list").replaceChildren(...hits.map(item));
+    here("more").hidden = true;
+    here("found").textContent = hits.length ? `${hits.length} found` : "None found. Try a number, a label or the beginning of a token.";
+    document.documentElement.dataset.found = query;
+  }
+
+  // --- map -----------------------------------------------------------------------------------------
+  const view = { x: 2048, y: 2048, scale: 0, map: null, frequency: null };
+  const toScreen = (canvas, i) => [
+    (view.map.x[i] - view.x) * view.scale + canvas.clientWidth / 2,
+    (view.y - view.map.y[i]) * view.scale + canvas.clientHeight / 2,
+  ];
+
+  function drawMap() {
+    const canvas = here("map");
+    if (!view.map || !canvas.clientWidth) return;
+    const ratio = window.devicePixelRatio || 1;
+    canvas.width = canvas.clientWidth * ratio;
+    canvas.height = canvas.clientHeight * ratio;
+    const pen = canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    const n = view.map.x.length;
+    const size = n > 5000 ? 1.5 : n > 1000 ? 2.5 : 4;
+    const low = Math.log10(Math.max(Math.min(...view.positive), 1e-6));
+    const span = Math.max(Math.log10(start.largest) - low, 1e-6);
+    for (let i = 0; i < n; i++) {
+      const [x, y] = toScreen(canvas, i);
+      const share = view.frequency[i];
+      const place = share > 0 ? Math.min(0.6, 0.6 * (Math.log10(share) - low) / span) : 0;
+      const rgb = start.scale[4 + Math.round(place / 0.6 * 5)];
+      pen.fillStyle = share > 0 ? `rgb(${rgb.join(",")})` : "rgba(136,136,136,.5)";
+      pen.fillRect(x - size / 2, y - size / 2, size, size);
+    }
+    if (atom >= 0 && atom < n) {
+      const [x, y] = toScreen(canvas, atom);
+      pen.lineWidth = 2;
+      pen.strokeStyle = getComputedStyle(document.body).color;
+      pen.beginPath();
+      pen.arc(x, y, 8, 0, 7);
+      pen.stroke();
+    }
+  }
+
+  function nearest(event) {
+    const canvas = here("map");
+    const box = canvas.getBoundingClientRect();
+    let [best, least] = [-1, 14 * 14];
+    for (let i = 0; i < view.map.x.length; i++) {
+      const [x, y] = toScreen(canvas, i);
+      const far = (x - event.clientX + box.left) ** 2 + (y - event.clientY + box.top) ** 2;
+      if (far < least) [best, least] = [i, far];
+    }
+    return best;
+  }
+
+  async function listenToMap() {
+    const [map, known] = [await load("map"), await names()];
+    const canvas = here("map");
+    Object.assign(view, { map, frequency: known.frequency, scale: Math.min(canvas.clientWidth, canvas.clientHeight) / 4500 });
+    view.positive = known.frequency.filter((share) => share > 0).slice(0, 60000);
+    if (!view.positive.length) view.positive = [start.largest];
+    here("where").textContent = `Near dots are alike (${map.layout}). Brighter: fires more often; grey: never.`;
+    let from = null;
+    let moved = 0;
+    canvas.addEventListener("pointerdown", (event) => { from = [event.clientX, event.clientY]; moved = 0; canvas.setPointerCapture(event.pointerId); });
+    canvas.addEventListener("pointermove", (event) => {
+      if (from) {
+        const [dx, dy] = [event.clientX - from[0], event.clientY - from[1]];
+        moved += Math.abs(dx) + Math.abs(dy);
+        view.x -= dx / view.scale;
+        view.y += dy / view.scale;
+        from = [event.clientX, event.clientY];
+        drawMap();
+        return;
+      }
+      const i = nearest(event);
+      canvas.title = i < 0 ? "" : nameOf(i, known.words[i]);
+    });
+    canvas.addEventListener("pointerup", (event) => {
+      from = null;
+      const i = moved < 4 ? nearest(event) : -1;
+      if (i >= 0) open(i);
+    });
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      view.scale *= event.deltaY < 0 ? 1.2 : 1 / 1.2;
+      drawMap();
+    }, { passive: false });
+    window.addEventListener("resize", drawMap);
+    drawMap();
+    document.documentElement.dataset.map = "drawn";
+  }
+
+  // --- the page ------------------------------------------------------------------------------------
+  const THEMES = ["", "light", "dark"];
+  const remember = {
+    get: () => { try { return localStorage.getItem("sae-nb-theme") || ""; } catch { return ""; } },
+    set: (theme) => { try { localStorage.setItem("sae-nb-theme", theme); } catch { /* a page from a disk may keep nothing */ } },
+  };
+  function dress(theme) {
+    document.documentElement.dataset.theme = theme;
+    here("theme").textContent = theme ? `${theme} page` : "light / dark";
+    drawMap();
+  }
+
+  function listen() {
+    here("theme").addEventListener("click", () => {
+      const next = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length];
+      remember.set(next);
+      dress(next);
+    });
+    here("query").addEventListener("input", () => find().catch((error) => problem(error.message)));
+    here("more").addEventListener("click", () => more().catch((error) => problem(error.message)));
+    window.addEventListener("hashchange", follow);
+    document.addEventListener("keydown", (event) => {
+      if (event.altKey || event.ctrlKey || event.metaKey) return;
+      const typing = event.target.tagName === "INPUT" || event.target.tagName === "TEXTAREA" || event.target.tagName === "CANVAS";
+      if (event.key === "/" && !typing) { event.preventDefault(); here("query").focus(); }
+      else if (event.key === "Escape" && event.target === here("query")) { here("query").value = ""; listFirst(); }
+      else if (event.key === "ArrowRight" && !typing) open((atom + 1) % start.n_atoms);
+      else if (event.key === "ArrowLeft" && !typing) open((atom - 1 + start.n_atoms) % start.n_atoms);
+    });
+  }
+
+  async function begin() {
+    start = await load("start");
+    document.title = start.title;
+    here("title").textContent = start.title;
+    start.facts.forEach(([name, value], i) => here("facts").append(i ? " · " : "", `${name} `, make("b", {}, value)));
+    dress(remember.get());
+    listFirst();
+    listen();
+    follow();
+    await listenToMap();
+  }
+  return { give, begin, load, make, number };
+})();
+saeNb.begin().catch((error) => { document.getElementById("card").textContent = error.message; });

@@ -1,0 +1,173 @@
+"""A site in Chromium: from a server and from a disk, searched, linked, on a phone, printed, with hostile words."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.site import write_site
+
+pytestmark = [pytest.mark.browser]
+HOSTILE = '"><img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>words'
+POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """A plain server with the strict policy that a careful school has."""
+
+    def end_headers(self) -> None:
+        self.send_header("Content-Security-Policy", POLICY)
+        super().end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site of a bundled SAE, and one of texts in which an atom has a hostile label."""
+    folder = tmp_path_factory.mktemp("sites")
+    write_site(folder / "vision", sn.load_sae("tiny-vit/resid_post.6"))
+    acts = sn.load_examples("tiny-gpt/resid_post.3").acts
+    sae = sn.TopK(acts.d_in, 64, k=4, generator=torch.Generator().manual_seed(0))
+    sae.initialise(acts.x)
+    write_site(
+        folder / "language",
+        sae,
+        acts,
+        model=sn.load_model("tiny-gpt"),
+        labels={3: HOSTILE},
+        title=HOSTILE,
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(sites: Path) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=str(sites))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def opened(lab_module: ModuleType) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=lab_module.chromium(), args=lab_module.CHROMIUM_FLAGS
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(opened: Any, address: str) -> Iterator[Any]:
+    """A page that may ask its own address alone, and must stay free of complaints."""
+    made = opened.new_page(viewport={"width": 1280, "height": 900})
+    complaints: list[str] = []
+    made.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    made.on("pageerror", lambda error: complaints.append(str(error)))
+    own = (address, "file:", "data:")
+    made.on("request", lambda r: None if r.url.startswith(own) else complaints.append(r.url))
+    yield made
+    hurt = made.evaluate("window.hurt")
+    made.close()
+    assert complaints == []
+    assert hurt is None
+
+
+def shown(page: Any, atom: int) -> str:
+    """What the card says, once it is this atom's."""
+    page.wait_for_selector(f"html[data-shown='{atom}']")
+    return str(page.inner_text("#card"))
+
+
+def test_a_link_opens_its_atom_with_pythons_numbers(page: Any, address: str) -> None:
+    """The numbers on the card are the catalogue's; reloading a link shows the same card."""
+    catalogue = sn.load_examples("tiny-vit/resid_post.6").catalogue(
+        sn.load_sae("tiny-vit/resid_post.6")
+    )
+    for atom in (17, 132):
+        page.goto(f"{address}/vision/index.html#atom={atom}")
+        page.reload()
+        card = shown(page, atom)
+        near, _ = catalogue.nearest(atom, 3)
+        assert f"mean strength {catalogue.mean_strength[atom]:.3g}" in card
+        assert f"largest {catalogue.max_strength[atom]:.3g}" in card
+        assert all(f"{other}" in card for other in near)
+        given = page.evaluate(f"saeNb.load('atoms/{atom}').then((card) => card.mean)")
+        assert given == pytest.approx(catalogue.mean_strength[atom], abs=1e-5)
+        assert page.locator("#card figure img").count() >= 10
+
+
+def test_keys_search_and_map_lead_to_atoms(page: Any, address: str) -> None:
+    """Arrow keys go on, `/` searches numbers, labels and tokens, a click on the map opens its dot."""
+    page.goto(f"{address}/language/index.html#atom=3")
+    shown(page, 3)
+    page.keyboard.press("ArrowRight")
+    shown(page, 4)
+    page.keyboard.press("/")
+    for query, wanted in (("17", "17"), ("he", "he")):
+        page.fill("#query", query)
+        page.wait_for_selector(f"html[data-found='{query}']")
+        assert wanted in page.inner_text("#list").casefold()
+    page.locator("#list button").first.click()
+    first = page.url.rpartition("=")[2]
+    shown(page, int(first))
+    page.go_back()
+    shown(page, 4)
+    page.wait_for_selector("html[data-map='drawn']")
+    box = page.locator("#map").bounding_box()
+    for across in (0.3, 0.5, 0.7):
+        page.mouse.click(box["x"] + across * box["width"], box["y"] + 0.5 * box["height"])
+    page.wait_for_selector("html:not([data-shown='4'])")
+    shown(page, int(page.url.rpartition("=")[2]))
+
+
+def test_words_are_words(page: Any, address: str) -> None:
+    """A hostile label and title are shown to the letter, in card, list, heading and search."""
+    page.goto(f"{address}/language/index.html#atom=3")
+    assert "<script>window.hurt=1" in shown(page, 3)
+    assert page.inner_text("#title") == HOSTILE
+    page.fill("#query", "window.hurt")
+    page.wait_for_selector("html[data-found='window.hurt']")
+    assert "onerror=window.hurt" in page.inner_text("#list")
+
+
+def test_it_opens_from_a_disk_and_fits_a_phone(page: Any, sites: Path) -> None:
+    """Without a server the cards are there; on a phone nothing is wider than the screen."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    for name in ("vision", "language"):
+        page.goto((sites / name / "index.html").as_uri() + "#atom=5")
+        assert "Atom 5" in shown(page, 5)
+        wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(wider) <= 0
+
+
+def test_paper_shows_the_card_alone(page: Any, address: str) -> None:
+    """In print, list, map and buttons are gone."""
+    page.goto(f"{address}/vision/index.html#atom=17")
+    shown(page, 17)
+    page.emulate_media(media="print")
+    seen = [page.locator(name).is_visible() for name in ("nav", "#place", "#theme", "#card")]
+    assert seen == [False, False, False, True]
+
+
+def test_a_link_to_no_atom_says_so(page: Any, address: str) -> None:
+    """A number beyond the last atom is answered with how many there are."""
+    page.goto(f"{address}/vision/index.html#atom=512")
+    page.wait_for_selector("#card .problem")
+    assert "has 512 atoms" in page.inner_text("#card")

@@ -1,0 +1,196 @@
+"""A site says what the catalogue says, for every atom; it is there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import torch
+
+import sae_nb as sn
+from sae_nb import __main__ as command
+from sae_nb.atoms import AtomCatalogue, AtomNames
+from sae_nb.site import Site, write_site
+
+N_ATOMS = 24
+
+
+def chunk(folder: Path, name: str) -> Any:
+    """The data of a chunk, read as JSON: nothing but `saeNb.give(name, data)` may stand around them."""
+    words = (folder / f"{name}.js").read_text("utf-8")
+    found = re.fullmatch(r'saeNb\.give\("([^"]+)",(.*)\);\n', words, re.DOTALL)
+    assert found is not None
+    assert found[1] == name
+    return json.loads(found[2])
+
+
+@pytest.fixture(scope="module")
+def x() -> torch.Tensor:
+    return torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def sae(x: torch.Tensor) -> Any:
+    made = sn.TopK(6, N_ATOMS, k=3, generator=torch.Generator().manual_seed(0))
+    made.initialise(x)
+    return made
+
+
+@pytest.fixture(scope="module")
+def texts() -> tuple[Any, Any]:
+    """A SAE and activations of texts of the bundled language model."""
+    model = sn.load_model("tiny-gpt")
+    acts = sn.capture(
+        model,
+        ["One day Anna and Max went to the farm.", "Tom was sad. He saw a duck."],
+        "resid_post.3",
+        progress=False,
+    )
+    made = sn.TopK(acts.d_in, N_ATOMS, k=3, generator=torch.Generator().manual_seed(1))
+    made.initialise(acts.x)
+    return made, acts
+
+
+@pytest.fixture(scope="module")
+def site(texts: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> Site:
+    sae, acts = texts
+    model = sn.load_model("tiny-gpt")
+    return write_site(tmp_path_factory.mktemp("sites") / "made", sae, acts, model=model)
+
+
+def test_every_atom_has_the_numbers_of_the_catalogue(site: Site, texts: tuple[Any, Any]) -> None:
+    """Rates, strengths, neighbours and examples equal Python's to 1e-6 of their size."""
+    catalogue = AtomCatalogue(*texts)
+    for atom in range(N_ATOMS):
+        card = chunk(site.folder, f"atoms/{atom}")
+        record = catalogue.summary(atom, n_examples=6, model=sn.load_model("tiny-gpt"))
+        assert card["fired"] == record.n_fired
+        for name, value in (
+            ("frequency", record.frequency),
+            ("mean", record.mean_strength),
+            ("max", record.max_strength),
+        ):
+            assert card[name] == pytest.approx(value, rel=1e-6)
+        assert card["counts"] == record.histogram.counts.tolist()
+        assert [other for other, _ in card["near"]] == record.nearest_atoms.tolist()
+        assert [z for _, z in card["near"]] == pytest.approx(
+            record.nearest_cosines.tolist(), rel=1e-6
+        )
+        assert [token for token, _ in card["up"]] == [token for token, _ in record.logits_up]
+        shown = card["bands"]["top"]
+        assert [example["z"] for example in shown] == pytest.approx(
+            [example.strength for example in record.examples], rel=1e-6
+        )
+        for example, known in zip(shown, record.examples, strict=True):
+            assert example["tokens"] == list(known.tokens)
+            assert example["values"][example["at"]] == pytest.approx(known.strength, rel=1e-6)
+
+
+def test_a_word_finds_the_atoms_whose_strength_falls_on_it(
+    site: Site, texts: tuple[Any, Any]
+) -> None:
+    """Shares are those of a dense sum, and only atoms above twice their chance are named."""
+    sae, acts = texts
+    z = sae.encode(acts.x).to_dense().detach().abs().numpy()
+    names = [acts.context.vocabulary[int(i)].strip().casefold() for i in acts.tokens.ids]
+    found = 0
+    for word in set(names):
+        rows = np.array([name == word for name in names])
+        share = z[rows].sum(axis=0) / np.maximum(z.sum(axis=0), 1e-12)
+        expected = {a: share[a] for a in np.flatnonzero(share > 2 * rows.mean())}
+        letter = f"{ord(word[0]):x}"
+        listed = dict(chunk(site.folder, f"tokens/{letter}").get(word, []))
+        best = sorted(expected, key=lambda a: -expected[a])[:24]
+        assert set(listed) == set(best)
+        for atom, value in listed.items():
+            assert value == pytest.approx(expected[atom], rel=1e-5)
+            found += 1
+    assert found > N_ATOMS
+
+
+def test_a_site_is_small(site: Site) -> None:
+    """The first paint is at most 300 kB, an atom at most 30 kB, and every file is counted."""
+    assert site.first_paint <= 300_000
+    assert site.largest_chunk <= 30_000
+    assert site.n_bytes == sum(p.stat().st_size for p in site.folder.rglob("*") if p.is_file())
+    assert site.largest_chunk == max(p.stat().st_size for p in site.folder.glob("atoms/*.js"))
+
+
+def test_what_is_not_finite_is_nothing(sae: Any, x: torch.Tensor, tmp_path: Path) -> None:
+    """A dead atom, labels with quotes and lone surrogates: every chunk is JSON still."""
+    sae = sn.TopK(6, N_ATOMS, k=3, generator=torch.Generator().manual_seed(0))
+    labels = {0: '"</script>\\', 1: "\ud800 half", 2: "\u2028"}
+    site = write_site(tmp_path / "site", sae, x, labels=labels)
+    for path in site.folder.rglob("*.js"):
+        if path.name != "site.js":
+            chunk(site.folder, path.relative_to(site.folder).with_suffix("").as_posix())
+    assert chunk(site.folder, "names/0")["words"][0] == labels[0]
+
+
+def test_an_interrupted_build_leaves_nothing(
+    sae: Any, x: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the middle of the cards, there is no folder, not even a temporary one."""
+    whole = AtomNames.card
+
+    def stop(names: AtomNames, atom: int) -> Any:
+        if atom == 5:
+            raise KeyboardInterrupt
+        return whole(names, atom)
+
+    monkeypatch.setattr(AtomNames, "card", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_site(tmp_path / "site", sae, x)
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_only_a_site_is_replaced(sae: Any, x: torch.Tensor, tmp_path: Path) -> None:
+    """An existing folder is left alone; `overwrite` replaces a site, never files that are not ours."""
+    write_site(tmp_path / "site", sae, x, title="first")
+    with pytest.raises(FileExistsError, match="must not exist"):
+        write_site(tmp_path / "site", sae, x)
+    write_site(tmp_path / "site", sae, x, title="second", overwrite=True)
+    assert chunk(tmp_path / "site", "start")["title"] == "second"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="not ours"):
+        write_site(tmp_path / "mine", sae, x, overwrite=True)
+    assert (tmp_path / "mine" / "thesis.txt").is_file()
+
+
+def test_an_sae_without_examples_is_refused(sae: Any, tmp_path: Path) -> None:
+    """What is missing is said before anything is written."""
+    with pytest.raises(TypeError, match="`acts` must be given"):
+        write_site(tmp_path / "site", sae)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_panels_write_the_site_with_their_labels(sae: Any, x: torch.Tensor, tmp_path: Path) -> None:
+    """A label written in a panel is on the card; a panel without atoms says what to use."""
+    panel = sw.AtomBrowser(sae, x, labels={3: "three"})
+    panel.to_site(tmp_path / "site")
+    assert chunk(tmp_path / "site", "atoms/3")["words"] == "three"
+    panel.close()
+    toy = sw.SuperpositionToy()
+    with pytest.raises(ValueError, match="must be made from a panel of atoms"):
+        toy.to_site(tmp_path / "other")
+    toy.close()
+
+
+def test_the_command_writes_a_site(
+    sae: Any, x: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m sae_nb site` reads an SAE and its activations from folders; errors are one sentence."""
+    sae.save(tmp_path / "sae")
+    sn.Activations.from_tensor(x).save(tmp_path / "acts")
+    call = ["site", str(tmp_path / "sae"), "--out", str(tmp_path / "site")]
+    assert command.main(call) == 2
+    assert "`acts` must be given" in capsys.readouterr().err
+    assert command.main([*call, "--acts", str(tmp_path / "acts")]) == 0
+    assert f"{N_ATOMS} atoms" in capsys.readouterr().out
+    assert len(list((tmp_path / "site" / "atoms").iterdir())) == N_ATOMS
