@@ -190,25 +190,10 @@ def _write_page(made: Path) -> dict[str, int]:
     for name in PAGE:
         content = files("sae_nb.site").joinpath("static", name).read_bytes()
         if name == "site.css":
-            content = _colours().encode() + content
+            content = theme.SITE_COLOURS.encode() + content
         (made / name).write_bytes(content)
         sizes[name] = len(content)
     return sizes
-
-
-def _colours() -> str:
-    """Return the colours of the page as CSS variables: light, dark, and whichever was chosen."""
-    light = f"--ink: #212121; --paper: {theme.WHITE}; --quiet: #5f5f5f; --raised: #f0f0f0; --line: #d0d0d0;"
-    dark = (
-        "--ink: #ffffffde; --paper: #1b1b1b; --quiet: #b5b5b5; --raised: #2d2d2d; --line: #555555;"
-    )
-    own = f"--link: {theme.PREDICTED}; --bar: {theme.NEUTRAL}; --problem: {theme.NOVEL};"
-    return (
-        f":root {{ color-scheme: light; {light} {own} }}\n"
-        f"@media (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) "
-        f"{{ color-scheme: dark; {dark} }} }}\n"
-        f":root[data-theme=dark] {{ color-scheme: dark; {dark} }}\n"
-    )
 
 
 def _start(catalogue: AtomCatalogue, names: AtomNames, title: str) -> dict[str, Any]:
