@@ -144,8 +144,14 @@ PAGE_COLOURS = """
 """
 """Of an exported page, which has no JupyterLab around it."""
 
-_LIGHT = "color-scheme: light; --ink: #212121; --paper: #fff; --quiet: #5f5f5f; --raised: #f0f0f0; --line: #d0d0d0;"
-_DARK = "color-scheme: dark; --ink: #f2f2f2; --paper: #1b1b1b; --quiet: #b5b5b5; --raised: #2d2d2d; --line: #555;"
+_LIGHT = (
+    "color-scheme: light; --ink: #212121; --paper: #fff; --quiet: #5f5f5f; "
+    "--raised: #f0f0f0; --line: #d0d0d0;"
+)
+_DARK = (
+    "color-scheme: dark; --ink: #f2f2f2; --paper: #1b1b1b; --quiet: #b5b5b5; "
+    "--raised: #2d2d2d; --line: #555;"
+)
 SITE_COLOURS = f"""\
 :root {{ {_LIGHT} --link: {PREDICTED}; --bar: {NEUTRAL}; --problem: {NOVEL}; }}
 @media (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ {_DARK} }} }}
