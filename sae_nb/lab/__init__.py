@@ -13,6 +13,11 @@ from sae_nb._lazy import door
 if TYPE_CHECKING:
     from sae_nb.lab._deconvolution import Deconvolution as Deconvolution, Recovery as Recovery
     from sae_nb.lab._dunl import DUNL as DUNL
+    from sae_nb.lab._group_network import (
+        GroupAction as GroupAction,
+        GroupNetwork as GroupNetwork,
+        learn_action as learn_action,
+    )
     from sae_nb.lab._kds import KDS as KDS, WLSC as WLSC
     from sae_nb.lab._kernel_similarity import (
         KernelSimilarity as KernelSimilarity,

@@ -2,88 +2,40 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures import (
-    Data,
     DenseOperator,
-    FixedOperator,
     FreeOperator,
     Memberships,
     Parts,
     Penalty,
-    Recipe,
     SimplexProx,
     SoftProx,
-    SolverTrace,
-    SparseAutoencoder,
     TrainingLoss,
     check_weight,
     distance_to_used,
-    fista,
-    row_tiles,
 )
 from sae_nb.checks import check_count, check_flag, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.training import train
+from sae_nb.lab._unrolled import UnitAtoms, Unrolled
 
 Rows = Float[Tensor, "rows d_in"]
 Costs = Float[Tensor, "rows n_atoms"]
 
 
-class _Local(SparseAutoencoder):
+class _Local(Unrolled):
     """min_z ½‖x − zW‖² + λ Σ_j z_j c_j(x), c_j(x) = ‖x − w_j‖², by steps of FISTA from zero."""
 
     operator: FreeOperator | DenseOperator
     locality: float
-    n_steps: int
     live_numbers = ("locality",)
-
-    def fit(self, x: Data, *, steps: int = 200, batch_size: int = 128, seed: int = 0) -> Self:
-        """Learn the atoms in place, through all steps of the solver; `sn.train` for small data.
-
-        Parameters
-        ----------
-        x
-            Points, one per row, or activations.
-        steps
-            Of Adam.
-        batch_size
-            Rows per step.
-        seed
-            Draws first atoms and batches.
-
-        Raises
-        ------
-        TypeError, ValueError: As `sn.train` does.
-        """
-        train(self, x, steps=steps, batch_size=batch_size, seed=seed, progress=False)
-        return self
-
-    def steps(self, x: Data) -> tuple[SparseCodes, SolverTrace]:
-        """Codes and every step of the solver on the way, for a few inputs: what `PursuitStepper` shows.
-
-        Parameters
-        ----------
-        x
-            Rows in the model's units; `trace.residual_norms` are in units of the atoms' scale.
-
-        Raises
-        ------
-        TypeError, ValueError: As `encode` does.
-        """
-        return self._solve(self._scaled_rows(self._rows(x)), trace=True)
-
-    def recipe(self) -> Recipe:
-        """The rate of the published code's size of problem: hundreds of steps over points in scaled units."""
-        return Recipe(learning_rate=2e-2)
 
     def training_loss(
         self, x: Rows, silent_tokens: Tensor, dead_after: int, step_fraction: float
@@ -97,30 +49,18 @@ class _Local(SparseAutoencoder):
         }
         return TrainingLoss.of(parts, codes, x_hat)
 
-    def _encode(self, x: Rows, k: int | None) -> SparseCodes:
-        scaled = self._scaled_rows(x)
-        tiles = row_tiles(len(x), self.n_atoms)
-        return self._in_units(SparseCodes.concatenate(self._solve(scaled[rows]) for rows in tiles))
+    def _atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+        return self.operator.weight
 
-    def _solve(self, scaled: Rows, **options: Any) -> Any:
-        atoms = self.operator.weight
-        penalty = self._penalty(self.locality * self._costs(scaled, atoms))
-        return fista(FixedOperator(atoms), scaled, penalty, n_steps=self.n_steps, **options)
+    def _penalty(self, scaled: Rows, atoms: Float[Tensor, "n_atoms d_in"]) -> Penalty:
+        return self._prox(self.locality * self._costs(scaled, atoms))
 
     def _costs(self, scaled: Rows, atoms: Float[Tensor, "n_atoms d_in"]) -> Costs:
         return squared_distances(scaled, atoms)
 
     @abstractmethod
-    def _penalty(self, costs: Costs) -> Penalty:
+    def _prox(self, costs: Costs) -> Penalty:
         """The penalty of a tile of rows, given λ c."""
-
-    @abstractmethod
-    def _scaled_rows(self, x: Rows) -> Rows:
-        """Rows in the units in which atoms are kept."""
-
-    @abstractmethod
-    def _in_units(self, codes: SparseCodes) -> SparseCodes:
-        """Codes in the model's units."""
 
     @abstractmethod
     def _distance(self, x: Rows, codes: SparseCodes) -> Float[Tensor, ""]:
@@ -200,7 +140,7 @@ class KDS(_Local, Memberships):
         """The atoms as points among the data: `dictionary` counts from the mean."""
         return self.dictionary + self.bias
 
-    def _penalty(self, costs: Costs) -> Penalty:
+    def _prox(self, costs: Costs) -> Penalty:
         return SimplexProx(costs)
 
     def _scaled_rows(self, x: Rows) -> Rows:
@@ -215,7 +155,7 @@ class KDS(_Local, Memberships):
 
 @checked
 @dataclass(eq=False, repr=False)
-class WLSC(_Local):
+class WLSC(UnitAtoms, _Local):
     """Weighted sparse coding: codes ≥ 0 whose threshold rises with the distance from the input to the atom.
 
     z = argmin over z ≥ 0 of ½‖x − zD‖² + λ Σ_j z_j ‖x − d_j‖² with ‖d_j‖ = 1, for x around its mean in
@@ -268,37 +208,15 @@ class WLSC(_Local):
     def __post_init__(self) -> None:
         _check_sizes(self)
         check_flag(self.weighted, name="weighted")
-        super().__init__(DenseOperator(self.d_in, self.n_atoms, generator=self.generator))
-        del self.pre_bias  # the mean is all the bias there is, as distances are counted from it
-        self.register_buffer("pre_bias", torch.zeros(self.d_in))
+        self._begin(DenseOperator(self.d_in, self.n_atoms, generator=self.generator))
         self.generator = None  # what it draws is drawn
-
-    def recipe(self) -> Recipe:
-        """A smaller rate than for landmarks: entries of unit atoms are small."""
-        return Recipe(learning_rate=5e-3)
-
-    @property
-    def _unit(self) -> Float[Tensor, ""]:
-        """Root mean square of ‖x − μ‖, in the model's units."""
-        return math.sqrt(self.d_in) / self.scaling.scale
-
-    @torch.no_grad()
-    def _scale(self, x: Rows, generator: torch.Generator | None) -> None:
-        super()._scale(x, generator)
-        self.pre_bias.zero_()
 
     def _costs(self, scaled: Rows, atoms: Float[Tensor, "n_atoms d_in"]) -> Costs:
         distances = super()._costs(scaled, atoms)
         return distances if self.weighted else torch.ones_like(distances)
 
-    def _penalty(self, costs: Costs) -> Penalty:
+    def _prox(self, costs: Costs) -> Penalty:
         return SoftProx(costs, nonnegative=True)
-
-    def _scaled_rows(self, x: Rows) -> Rows:
-        return (x - self.scaling.mean) / self._unit
-
-    def _in_units(self, codes: SparseCodes) -> SparseCodes:
-        return codes.with_values(codes.values * self._unit)
 
     def _distance(self, x: Rows, codes: SparseCodes) -> Float[Tensor, ""]:
         codes = codes.with_values(codes.values / self._unit)

@@ -18,6 +18,7 @@ from sae_nb.checks import (
     as_tensor,
     check_count,
     check_integer,
+    check_memory,
     check_real,
     check_seed,
     checked,
@@ -114,9 +115,9 @@ class Momentum:
         TypeError, ValueError: If `x` holds no numbers, or has fewer than two axes.
         """
         x = as_tensor(x)
-        if x.ndim < 2 or not x.is_floating_point():
+        if x.ndim < 2 or not x.is_floating_point() or x.layout != torch.strided:
             raise ValueError(
-                f"`x` must hold real numbers of shape (…, time, d), got {x.dtype} {tuple(x.shape)}."
+                f"`x` must hold real numbers of shape (…, time, d), dense, got {x.dtype} {tuple(x.shape)}."
             )
         return _sheared(x, self.gamma)
 
@@ -181,6 +182,7 @@ class Momentum:
         """
         one_of(data, DATA, name="data")
         steps = check_count(steps, name="steps")
+        check_memory(8 * steps, f"The losses of {steps} steps", "Take fewer.")
         batch_size = check_count(batch_size, name="batch_size")
         seed = check_seed(seed)
         with torch.random.fork_rng(devices=[]):
@@ -413,6 +415,7 @@ def _train(network: _Network, steps: int, draw: Callable[[], Rows]) -> Float[Ten
 
 def _drawn(data: Data, n: int, generator: np.random.Generator) -> Rows:
     """So many rows by a generator."""
+    check_memory(64 * n * TASK.length, f"{n} rows", "Ask for fewer.")
     if data == "stretches":
         return TASK.draw(n, generator, False)
     first = len(TASK.vocabulary) - len(TASK.words)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sae_nb.architectures import SparseAutoencoder
 from sae_nb.lab._dunl import DUNL
+from sae_nb.lab._group_network import GroupNetwork
 from sae_nb.lab._kds import KDS, WLSC
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-DICTIONARIES = {cls.__name__: cls for cls in (KDS, WLSC, DUNL)}
+DICTIONARIES: dict[str, type[SparseAutoencoder]] = {
+    cls.__name__: cls for cls in (KDS, WLSC, DUNL, GroupNetwork)
+}
 """Those that are saved and read back as SAEs, by the name they are saved under."""
 
 _SYSTEMS = (
@@ -51,6 +55,7 @@ _SYSTEMS = (
     ),
     ("Momentum", "attention of 1 + γ(1 − shift)", "categorical", "none", "none", "2602.04902"),
     ("Signatures", "features; affine movements", "Gaussian", "none", "eigenvectors", "2412.04441"),
+    ("GroupNetwork", "orbits b, Ab, A²b, …", "Gaussian", "soft ≥ 0", "FISTA", "2305.18552"),
     ("PatchMosaic", "patches, shared by all pixels", "Gaussian", "softmax", "DDIM", "2412.20292"),
 )
 _COLUMNS = ("system", "operator", "link", "prox", "solver", "arXiv")

@@ -469,6 +469,8 @@ RECIPES: dict[str, Make] = {
     "lab.likelihood_gradient": lambda kit: {"x": kit.x[:3], "dictionary": kit.x[3:6], "noise": 0.1, "n_samples": 1},
     "lab.Signatures": lambda kit: {"model": kit.vit, "hook_points": "embed", "n_generators": 1},
     "lab.SparseBayes": lambda kit: {"noise": 0.1, "n_clusters": 2, "n_iterations": 1},
+    "lab.GroupNetwork": lambda kit: {"d_in": D_IN, "n_orbits": 2, "order": 3},
+    "lab.learn_action": lambda kit: {"x": kit.x, "y": kit.x, "steps": 2},
     "lab.square_fundamental": lambda kit: {"side": 5},
     "geometry.containment": lambda kit: {"directions": kit.x[:3], "dictionary": kit.x[3:9], "steps": (1, 2)},
     "geometry.mean_cosines": lambda kit: {"x": kit.x, "clusters": np.arange(ROWS) % 3},
@@ -797,6 +799,15 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         {"compare": lambda kit: {"kernels": _draws(2, 5), "events": torch.ones(3, 2, 8, dtype=torch.bool)},
          "explain": lambda kit: {"trial": 1}},
     ),
+    "lab.GroupAction": (
+        lambda kit: sn.lab.GroupNetwork(D_IN, 2, 3).action(),
+        {"closure": lambda kit: {"order": 3}, "distance": lambda kit: {"other": torch.eye(D_IN)}},
+    ),
+    "lab.GroupNetwork": (
+        lambda kit: sn.lab.GroupNetwork(D_IN, 2, 3),
+        {"action": lambda kit: {"orbit": 1}, "fit": lambda kit: {"x": kit.x, "steps": 2},
+         "steps": lambda kit: {"x": kit.x[:2]}},
+    ),
     "lab.KDS": (
         lambda kit: sn.lab.KDS(D_IN, N_ATOMS),
         {"fit": lambda kit: {"x": kit.x, "steps": 2}, "steps": lambda kit: {"x": kit.x[:2]}},
@@ -1003,7 +1014,7 @@ NO_VALID_FILES = {
 
 MADE_BY_HAND = {
     "architectures.Recipe", "codes.SparseCodes", "data.Paper", "dynamics.BlockSizes", "dynamics.RaptorConfig",
-    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.DUNL", "lab.KDS", "lab.KernelSimilarity", "lab.Momentum", "lab.PatchMosaic", "lab.Signatures", "lab.SparKer", "lab.SparseBayes", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
+    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.DUNL", "lab.GroupNetwork", "lab.KDS", "lab.KernelSimilarity", "lab.Momentum", "lab.PatchMosaic", "lab.Signatures", "lab.SparKer", "lab.SparseBayes", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
     "models.Preprocess", "training.TrainConfig",
 }  # fmt: skip
 """Data classes that people fill in; the others are what calls return."""
