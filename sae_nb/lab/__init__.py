@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from sae_nb.lab._likelihood_gradient import likelihood_gradient as likelihood_gradient
     from sae_nb.lab._local_map import LocalMap as LocalMap, local_map as local_map
     from sae_nb.lab._momentum import Momentum as Momentum, MomentumModel as MomentumModel
+    from sae_nb.lab._parity import (
+        ParityPosterior as ParityPosterior,
+        parity_posterior as parity_posterior,
+    )
     from sae_nb.lab._patch_mosaic import (
         Mosaics as Mosaics,
         PatchDictionary as PatchDictionary,
@@ -40,6 +44,10 @@ if TYPE_CHECKING:
     from sae_nb.lab._sparker import AnomalyTest as AnomalyTest, SparKer as SparKer
     from sae_nb.lab._sparse_bayes import Posterior as Posterior, SparseBayes as SparseBayes
     from sae_nb.lab._table import names as names
+    from sae_nb.lab._wavelet_score import (
+        WaveletScore as WaveletScore,
+        wavelet_score as wavelet_score,
+    )
     from sae_nb.lab._waves import (
         Ringing as Ringing,
         Waves as Waves,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float, Int
@@ -19,6 +20,7 @@ from sae_nb.checks import (
     check_integers,
     check_memory,
     check_real,
+    check_seed,
     checked,
     one_of,
     warn_caller,
@@ -259,8 +261,7 @@ class PatchDictionary:
         self._check_memory()
         if cost.seconds > LONG:
             warn_caller(f"{n} samples take {cost}.")
-        generator = torch.Generator().manual_seed(seed)
-        x = torch.randn(n, *self.images.shape[1:], generator=generator).to(self.images)
+        x = white_noise((n, *self.images.shape[1:]), check_seed(seed)).to(self.images)
         sides, n_steps = self.settings.sides, self.settings.n_steps
         attention = _Attention(self, sides[0])
         with progress_bar(n_steps, "steps from noise to image", enabled=progress) as bar:
@@ -355,19 +356,17 @@ class Mosaics:
         from sae_nb.figures import image_sheet, theme
 
         known, count = self.dictionary.images, len(self.dictionary.images)
-        used = torch.bincount(self.sources.flatten(), minlength=count).argsort(descending=True)
-        names = dict(zip(used.tolist(), theme.PALETTE, strict=False))
+        most = torch.bincount(self.sources.flatten(), minlength=count).argsort(descending=True)
+        used = sorted(most[: len(theme.PALETTE)].tolist())
+        names = dict(zip(used, theme.PALETTE, strict=False))
         colours = torch.stack([_channels(names.get(i, theme.GREY)) for i in range(count)])
         low, high = float(known.min()), float(known.max())
         shown = list(range(min(check_count(n, name="n"), len(self.images))))
-        made = [(f"sample {i}", self._tinted(i, colours, low, high)) for i in shown]
+        made = [(f"sample {i}, by source", self._tinted(i, colours, low, high)) for i in shown]
         plain = [(f"sample {i}", _scaled(self.images[i].cpu(), low, high)) for i in shown]
         trained = [
-            (
-                f"training image {i}",
-                _tint(_scaled(known[i].cpu(), low, high), colours[i][:, None, None]),
-            )
-            for i in used[:6].tolist()
+            (f"training {i}", _tint(_scaled(known[i].cpu(), low, high), colours[i][:, None, None]))
+            for i in used
         ]
         return image_sheet([trained, plain, made])
 
@@ -427,6 +426,11 @@ def _scales(time: float) -> tuple[float, float]:
     """What is left of the image, and the standard deviation of the noise."""
     a = math.cos(math.pi * time / (2 * HALF_PERIOD))
     return a, math.sqrt(1 - a**2)
+
+
+def white_noise(shape: Sequence[int], seed: int) -> Float[Tensor, "*shape"]:
+    """Standard Gaussian noise that no images drawn by torch with the same seed are made of."""
+    return torch.from_numpy(np.random.default_rng([seed, 2412]).standard_normal(tuple(shape)))
 
 
 def _windows(images: Tensor, size: int, wraps: bool) -> Float[Tensor, "n places pixels"]:

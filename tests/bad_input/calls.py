@@ -471,6 +471,8 @@ RECIPES: dict[str, Make] = {
     "lab.SparseBayes": lambda kit: {"noise": 0.1, "n_clusters": 2, "n_iterations": 1},
     "lab.GroupNetwork": lambda kit: {"d_in": D_IN, "n_orbits": 2, "order": 3},
     "lab.learn_action": lambda kit: {"x": kit.x, "y": kit.x, "steps": 2},
+    "lab.parity_posterior": lambda kit: {"y": _draws(3, 4), "sigma": 1.0},
+    "lab.wavelet_score": lambda kit: {"patches": _draws(20, 8, 8), "sigma": 0.5},
     "lab.square_fundamental": lambda kit: {"side": 5},
     "geometry.containment": lambda kit: {"directions": kit.x[:3], "dictionary": kit.x[3:9], "steps": (1, 2)},
     "geometry.mean_cosines": lambda kit: {"x": kit.x, "clusters": np.arange(ROWS) % 3},
@@ -845,6 +847,13 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
     ),
     "lab.PatchMosaic": (
         lambda kit: sn.lab.PatchMosaic(3, n_steps=2), {"fit": lambda kit: {"images": _draws(2, 1, 5, 5)}},
+    ),
+    "lab.ParityPosterior": (lambda kit: sn.lab.parity_posterior(_draws(3, 4), 1.0), {"figure": lambda kit: {}}),
+    "lab.WaveletScore": (
+        lambda kit: sn.lab.wavelet_score(_draws(20, 8, 8), 0.5),
+        {"denoise": lambda kit: {"x": _draws(2, 8, 8)}, "figure": lambda kit: {"band": "vertical 1"},
+         "score": lambda kit: {"x": _draws(2, 8, 8)}, "shrinkage": lambda kit: {"y": _draws(5)},
+         "threshold": lambda kit: {"band": "mean"}},
     ),
     "lab.Ringing": (
         lambda kit: sn.lab.Waves(n_steps=20).run(torch.eye(6, dtype=torch.bool)[None]),

@@ -203,6 +203,14 @@ def test_figure_has_samples_below_their_sources(made: Mosaics) -> None:
     assert len(set(first.tolist())) > 1  # a colour, not grey
 
 
+def test_noise_is_not_that_of_images_with_the_same_seed() -> None:
+    """Images that torch draws with a seed leave no trace in samples of that seed."""
+    drawn = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    known = PatchMosaic(1, n_steps=1).fit(torch.stack([drawn[0] * 0, drawn[0] * 0 + 1]))
+    made = known.sample(4).images  # one step, one pixel at a time: larger where the noise is
+    assert abs(float(torch.corrcoef(torch.stack([made.flatten(), drawn.flatten()]))[0, 1])) < 0.15
+
+
 def test_seed_decides(made: Mosaics) -> None:
     """The same noise, the same mosaic; another, another."""
     again: PatchDictionary = made.dictionary

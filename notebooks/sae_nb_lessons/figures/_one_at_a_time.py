@@ -45,7 +45,9 @@ def one_at_a_time(figures: Mapping[str, go.Figure], name: str) -> go.Figure:
         legend={"orientation": "h", "y": 1.08},
     )
     for axis in ("x", "y"):
-        both.update_layout({f"{axis}axis": {"range": _range(traces, axis)}})
+        placed = [trace for trace in traces if axis in trace]  # images have no coordinates
+        if placed:
+            both.update_layout({f"{axis}axis": {"range": _range(placed, axis)}})
     return both
 
 

@@ -1,0 +1,177 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Lab 10 · Mosaics: why does diffusion make new images?
+#
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_10_mosaics.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_10_mosaics.ipynb)
+#
+# The score that fits its training images perfectly leads back to them: nothing new is ever made. A network that sees k × k pixels at a
+# time cannot have that score. What it has instead puts images together from patches, and the smaller the patch, the newer the image.
+#
+# After Kamb & Ganguli (arXiv 2412.20292): the scores, the noise and the sampler are theirs. Where each pixel comes from, the measures and
+# the images are ours. Wavelets are after arXiv 2606.08309, parity after 2605.10019, of which we had the abstracts.
+
+# %% jupyter={"source_hidden": true} tags=["colab"]
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
+    from pathlib import Path
+    from subprocess import run
+    import torch
+    from google.colab import output
+
+    Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
+    package = "sae-nb @ git+https://github.com/sae-nb/sae_nb"
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", package], check=True)
+    output.enable_custom_widget_manager()
+
+# %%
+import pandas as pd
+import torch
+from sklearn.datasets import load_sample_image
+
+import sae_nb as sn
+from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons.figures import one_at_a_time
+from sae_nb_widgets.panel import figure_widget
+
+pd.options.display.precision = 3
+
+# %% [markdown]
+# ## 1 · Attention over patches
+#
+# An image x became $a x + b\,\varepsilon$. The best guess of a clean pixel, by its noisy neighbourhood $x_i$ alone, asks every patch p of the
+# training images how well it fits:
+#
+# $$\hat x_i = \sum_p w_p\, p_{\mathrm{centre}} \qquad w = \mathrm{softmax}_p\left(-\frac{\|x_i - a p\|^2}{2 b^2}\right)$$
+#
+# Query $x_i$, keys p, values their centres, temperature b²: softmax attention over a dictionary of patches, a soft version of the step in
+# which matching pursuit takes the nearest atom. Write it.
+
+# %%
+exercise("lab_10.1")
+
+
+# %% tags=["exercise"]
+def guess(query, patches, centres, a, b):
+    return ...
+
+
+exercise("lab_10.1").check(guess)
+
+# %% [markdown]
+# ## 2 · Four images, and what is made of them
+#
+# Smooth random fields, black and white, that wrap around. What a sample takes is known before it is made:
+
+# %%
+f = torch.fft.fftfreq(16)
+low = torch.exp(-(f[:, None] ** 2 + f**2) / (2 * 0.09**2))
+noise = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+images = torch.fft.ifft2(torch.fft.fft2(noise) * low).real.sign()
+known = {k: sn.lab.PatchMosaic(k).fit(images) for k in (3, 5, 7, 9, 15)}
+print(known[5])
+print(sn.lab.PatchMosaic(5).fit(torch.zeros(4, 1, 64, 64)))
+
+# %%
+exercise("lab_10.2")
+
+# %% tags=["exercise"]
+times = ...
+exercise("lab_10.2").check(times)
+
+# %% [markdown]
+# Move the patch size k. Above the training images, in a colour each; in the middle samples from the same noise; below the samples, every
+# pixel in the colour of the image whose patch weighed most. In black and white small patches are the same in many images: the first of
+# them is drawn.
+
+# %%
+made = {k: fitted.sample(4) for k, fitted in known.items()}
+figure_widget(one_at_a_time({str(k): m.figure() for k, m in made.items()}, "k"), height=760)
+
+# %% [markdown]
+# How many images is a sample of, and which share of its patches of 7 × 7 occurs in a training image? A share of 1 at 16 × 16 is a copy,
+# shifted or not.
+
+# %%
+rows = {k: {"images in one": m.n_sources().float().mean().item()} for k, m in made.items()}
+for k, m in made.items():
+    shares = {
+        f"{size} × {size} found": known[k].found(m.images, size).mean().item() for size in (7, 16)
+    }
+    rows[k] |= shares
+pd.DataFrame(rows).T.rename_axis("k")
+
+# %% [markdown]
+# Small patches in black and white are alike by chance. So the same is asked of four fields that were held out:
+
+# %%
+exercise("lab_10.3")
+
+# %% tags=["exercise"]
+share = ...
+exercise("lab_10.3").predict(share)
+
+# %% tags=["exercise"]
+exercise("lab_10.3").reveal()
+
+# %% [markdown]
+# ## 3 · In wavelets: a threshold that nobody set
+#
+# Haar coefficients of photographs are mostly small and sometimes large. A score of each noisy coefficient y, made of y and of gates
+# $y\,e^{-y^2/2\tau^2}$, has weights in closed form (Stein's identity). What it leaves of y is a soft threshold, ISTA's, learned from
+# moments; and beside loud neighbours, where there is an edge, it lets everything pass.
+
+# %%
+grey = torch.tensor(load_sample_image("china.jpg")).float().mean(dim=2)
+grey = (grey - grey.mean()) / grey.std()
+patches = grey.unfold(0, 16, 4).unfold(1, 16, 4).flatten(0, 1)
+score = sn.lab.wavelet_score(patches, sigma=0.1)
+print(score.moments)
+figure_widget(score.figure(), height=380)
+
+# %% [markdown]
+# ## 4 · A rule that noise hides
+#
+# Bits of ±1 with an even number of −1. What the others say of a bit is the product of $\tanh(y_j/\sigma^2)$, every factor below 1. Move from
+# two bits to eight: with eight the best denoiser there can be does not see the rule at this noise.
+
+# %%
+bits = torch.randint(0, 2, (400, 8), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+groups = {
+    n: torch.cat([bits[:, 1:n], bits[:, 1:n].prod(dim=1, keepdim=True)], dim=1) for n in (2, 4, 8)
+}
+errors = torch.randn(400, 8, generator=torch.Generator().manual_seed(1))
+found = {n: sn.lab.parity_posterior(x + errors[:, :n], sigma=1.0) for n, x in groups.items()}
+figure_widget(one_at_a_time({str(n): p.figure() for n, p in found.items()}, "bits"), height=460)
+
+# %% [markdown]
+# ## 5 · The checked numbers
+
+# %%
+claims = recorded("lab_patch_mosaic")
+claims.table()
+
+# %%
+assert claims.of("copies of ideal").mean == 1 > claims.of("copies of 5").mean
+assert claims.of("7 × 7 of 3").mean < claims.of("7 × 7 of 9").mean < 1
+assert known[15].found(made[15].images, 16).mean() > known[3].found(made[3].images, 16).mean()
+assert claims.of("photos, gated / linear").mean < claims.of("random phases, gated / linear").mean
+assert score.moments["kurtosis"].iloc[0] > 8
+assert found[8].product.abs().mean() < found[2].product.abs().mean() / 3
+
+# %%
+exercise_report("lab_10")
