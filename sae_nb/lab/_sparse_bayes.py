@@ -32,6 +32,9 @@ SYMMETRY = 1e-5
 FLOOR = 1e-12
 """Smallest E z² as a share of the largest: a precision is at most so many times the smallest one (ours)."""
 
+SHOWN = 0.05
+"""Size an atom must be expected to have, as a share of the largest, to be in the figure of clusters."""
+
 
 @checked
 @dataclass(frozen=True, eq=False)
@@ -335,10 +338,11 @@ class Posterior:
             raise ValueError(
                 f"`truth` must have one entry per atom, {len(mean)}, got {len(truth)}."
             )
+        there = truth.detach().cpu()
         true = line(
-            "truth",
-            atoms,
-            truth.detach().cpu().numpy(),
+            "truth, where it is not 0",
+            there.nonzero().flatten().tolist(),
+            there[there != 0].numpy(),
             colour=theme.CONTROL,
             symbol="x-thin-open",
             size=7,
@@ -349,6 +353,8 @@ class Posterior:
     @checked
     def clusters(self, names: Sequence[str] | None = None) -> Any:
         """Draw |mean| of every row, sorted by profile, beside what size each profile expects.
+
+        Atoms are those that a profile expects to be of a twentieth of the largest size or more.
 
         Parameters
         ----------
@@ -367,8 +373,10 @@ class Posterior:
             raise ValueError(
                 f"`names` must have one entry per row, {len(self.x)}, got {len(given)}."
             )
-        sizes = self.mean[order].abs().cpu().numpy()
-        expected = self.precisions.rsqrt().cpu().numpy()
+        scale = self.precisions.rsqrt()
+        atoms = (scale.amax(dim=0) >= SHOWN * scale.max()).nonzero().flatten()
+        sizes = self.mean[order][:, atoms].abs().cpu().numpy()
+        expected = scale[:, atoms].cpu().numpy()
         figure = heatmaps(
             {"atom (|mean| of each row)": sizes, "atom (size each profile expects)": expected},
             ends=(0.0, float(max(sizes.max(), expected.max()))),
@@ -380,6 +388,8 @@ class Posterior:
         )
         figure.data[0].y = [given[i] for i in order.tolist()]
         figure.data[1].y = [f"profile {k}" for k in range(len(expected))]
+        figure.update_traces(x=[str(atom) for atom in atoms.tolist()])
+        figure.update_xaxes(type="category")
         return figure.update_yaxes(autorange="reversed")
 
     def convergence(self) -> Any:
@@ -408,7 +418,7 @@ class Posterior:
             for i, left in enumerate(self.residuals.cpu().numpy())
         ]
         figure = framed(lines, x="step", y="share of the right-hand side left", height=320)
-        return figure.update_yaxes(type="log", exponentformat="power")
+        return figure.update_yaxes(type="log", exponentformat="power", dtick=1)
 
     def __repr__(self) -> str:
         rows, n_atoms = self.mean.shape

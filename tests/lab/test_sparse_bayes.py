@@ -210,10 +210,12 @@ def test_figures(seen: tuple[CosineOperator, Tensor, Tensor]) -> None:
     found = SparseBayes(noise=NOISE, n_iterations=3, n_clusters=1).fit(x, operator)
     bars, truth = found.figure(0, truth=z[0]).data
     assert torch.allclose(torch.tensor(bars.error_y.array), 2 * found.sd[0])
-    assert list(truth.y) == z[0].tolist()
+    assert list(truth.y) == z[0][z[0] != 0].tolist()
     rows, profiles = found.clusters(["a signal"]).data
     assert list(rows.y) == ["a signal"]
-    assert profiles.z.shape == (1, 96)
+    sizes = found.precisions[0].rsqrt()
+    assert list(profiles.x) == [str(i) for i in range(96) if sizes[i] >= 0.05 * sizes.max()]
+    assert profiles.z.shape == (1, len(profiles.x))
     assert len(found.convergence().data) == 11
     with pytest.raises(ValueError, match="`truth`"):
         found.figure(0, truth=z[0, :3])

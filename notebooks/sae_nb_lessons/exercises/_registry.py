@@ -32,6 +32,7 @@ NOTEBOOKS = {
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",
+    "lab_06": "error_bars",
     "lab_10": "mosaics",
 }
 """Number of a notebook → module here that holds its `TASKS`."""

@@ -350,6 +350,19 @@ def test_a_solver_that_ran_elsewhere_is_stepped_through(whole: bool) -> None:
     panel.close()
 
 
+def test_codes_of_more_atoms_than_bars_are_stepped_through() -> None:
+    """Conjugate gradients leave no atom at zero: the strongest have bars, and names among them."""
+    signal = torch.randn(1, 128, generator=torch.Generator().manual_seed(0))
+    operator = sn.architectures.CosineOperator(torch.ones(128, dtype=torch.bool))
+    found = sn.lab.SparseBayes(noise=0.1, n_iterations=2).fit(signal, operator)
+    panel = sw.PursuitStepper(found.x, operator.atoms(), trace=found.steps())
+    panel.wait()
+    panel.step = panel.last_step
+    assert not panel.problem, panel.status
+    assert len(panel.steps[0].code_at(panel.step)[0]) == 128
+    panel.close()
+
+
 def test_a_model_that_is_a_solver_shows_its_own_steps() -> None:
     """KDS, input by input: its last step is its code, and an objective without a value is not drawn."""
     kds = sn.lab.KDS(25, 12, generator=torch.Generator().manual_seed(0)).fit(DATA.x, steps=5)

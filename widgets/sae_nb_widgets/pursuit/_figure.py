@@ -413,13 +413,16 @@ def _name_ticks(
 
 
 def _apart(record: PursuitSteps, atoms: Int[np.ndarray, " n"]) -> list[int]:
-    """Places of atoms of the code, the first chosen first, as far apart as their names need."""
+    """Places of atoms of the code, the first chosen first, as far apart as their names need.
+
+    A code may use more atoms than there are bars: those without one have no place.
+    """
     code, _ = record.code_at(record.n_steps)
     places: list[int] = []
     for atom in code.tolist():
-        place = int(np.flatnonzero(atoms == atom)[0])
-        if all(abs(place - other) >= len(atoms) / N_TICKS for other in places):
-            places.append(place)
+        for place in np.flatnonzero(atoms == atom).tolist():
+            if all(abs(place - other) >= len(atoms) / N_TICKS for other in places):
+                places.append(place)
     return sorted(places)
 
 
