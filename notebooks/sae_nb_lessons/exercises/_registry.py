@@ -33,6 +33,7 @@ NOTEBOOKS = {
     "lab_02": "similarity",
     "lab_03": "waves",
     "lab_06": "error_bars",
+    "lab_09": "signatures",
     "lab_10": "mosaics",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
