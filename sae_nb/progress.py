@@ -27,3 +27,12 @@ def progress_bar(
         mininterval=0.5,
         dynamic_ncols=True,
     )
+
+
+def note(line: str) -> None:
+    """One line about long work that is about to begin, where its bar will be."""
+    import sys
+
+    from tqdm.auto import tqdm
+
+    tqdm.write(line, file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import importlib.util
 import json
+import math
 import os
 import platform
 import shutil
@@ -15,9 +16,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sae_nb.checks import checked
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 State = Literal["ok", "warn", "cannot"]
 
@@ -331,6 +335,61 @@ def cuda_kernels() -> Seen:
     return "ok", f"agree with the definition to {difference:.0e}", ""
 
 
+SAME_ANSWER = 1e-2
+"""How far logits may be off, in units of their spread: a hundred times what float32's rounding leaves."""
+
+
+def accelerator() -> Seen:
+    """Run a bundled model on each accelerator and on the CPU, and compare its answers."""
+    places = _accelerators()
+    if not places:
+        return "ok", "none; models run on the CPU", ""
+    expected = _answer("cpu")
+    bad, good = [], []
+    for place in places:
+        try:
+            off = _distance(_answer(place), expected)
+        except (RuntimeError, NotImplementedError) as error:
+            bad.append(f"{place} cannot run a model ({str(error).partition(chr(10))[0]})")
+            continue
+        line = f"{place} answers as the CPU does to {off:.0e} of the logits' spread"
+        differs = f"{place} differs from the CPU by {off:.0e} of the logits' spread"
+        (good if off <= SAME_ANSWER else bad).append(line if off <= SAME_ANSWER else differs)
+    if bad:
+        unusable = " and ".join(text.partition(" ")[0] for text in bad)
+        fix = f"Do not use {unusable}: sn.load_model(…, device='cpu'). Or try another version of torch."
+        return "cannot", "; ".join((*bad, *good)), fix
+    return "ok", f"{'; '.join(good)}: use it", ""
+
+
+def _accelerators() -> list[str]:
+    """Devices of this machine beside the CPU."""
+    import torch
+
+    mps = torch.backends.mps.is_available()
+    return ["cuda"] * torch.cuda.is_available() + ["mps"] * mps
+
+
+def _answer(device: str) -> Tensor:
+    """Logits of the bundled language model on a sentence, from one forward pass on a device."""
+    import torch
+
+    from sae_nb.models import load_model
+
+    model = load_model("tiny-gpt", device="cpu")
+    ids = torch.arange(8, 72)[None]
+    with torch.inference_mode():
+        logits = model.module.to(device)(ids.to(device)).logits
+    answer: Tensor = logits.float().cpu()
+    return answer
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    """The largest difference in units of the spread; infinite where one is not finite."""
+    off = float((a - b).abs().max() / b.std())
+    return off if math.isfinite(off) else math.inf
+
+
 def _difference(backend: str, device: str) -> float:
     import torch
 
@@ -457,6 +516,7 @@ CHECKS = {
     "numba": numba_layer,
     "kernels": cpu_kernels,
     "cuda kernels": cuda_kernels,
+    "accelerator": accelerator,
     "nnsight": nnsight,
     "widgets": widgets,
     "jupyterlab": lab,

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
         load_model as load_model,
         wrap as wrap,
     )
+    from sae_nb.models._memory import (
+        MemoryNeeded as MemoryNeeded,
+        memory_needed as memory_needed,
+    )
     from sae_nb.models._preprocessing import Preprocess as Preprocess
     from sae_nb.models.recipes._hidden_rules import train_hidden_rule as train_hidden_rule
 else:

@@ -6,10 +6,11 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -20,6 +21,10 @@ from sae_nb.models._hook_points import near_names
 from sae_nb.models._inputs import pair, vision_layout
 from sae_nb.models._live_model import LiveModel
 from sae_nb.models._preprocessing import family_preprocess, read_preprocess
+from sae_nb.progress import note
+
+if TYPE_CHECKING:
+    from sae_nb.models._placing import Placing
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -36,7 +41,12 @@ _VISION_TOWERS = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel"}
 
 
 def load_folder(
-    folder: Path, *, name: str, device: torch.device, dtype: torch.dtype | None
+    folder: Path,
+    *,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    placing: Placing | None = None,
 ) -> LiveModel:
     """Load a local checkpoint folder; nothing is fetched."""
     if not (folder / "config.json").is_file():
@@ -46,9 +56,14 @@ def load_folder(
         )
     check_weight_files(folder, name)
     wanted = torch.float32 if dtype is None and device.type == "cpu" else dtype
-    check_room(folder, name, wanted, device)
+    bits = None if placing is None else placing.bits
+    if placing is None or placing.device_map is None:
+        check_room(folder, name, wanted, device, bits)
+    _say_memory(folder, name, wanted, placing)
     config = read_config(folder, name)
-    module = _weights(folder, name, config, wanted).to(device).eval()
+    options = {} if placing is None else placing.options(device, wanted)
+    module = _weights(folder, name, config, wanted, options)
+    module = (module.to(device) if not options or "device_map" not in options else module).eval()
     if facts.reads_pictures(module):
         return _vision(folder, name, module)
     return LiveModel(
@@ -59,6 +74,21 @@ def load_folder(
         tokenizer=read_tokenizer(folder, name),
         class_names=facts.class_names(module),
     )
+
+
+def _say_memory(
+    folder: Path, name: str, dtype: torch.dtype | None, placing: Placing | None
+) -> None:
+    """Say what a model will take before it is loaded, where that takes long or was made to fit."""
+    from sae_nb.models._memory import memory_needed
+
+    plain = placing is None or placing.plain
+    if plain and sum(size for _, _, size in stored_tensors(folder)) < _LONG_TO_LOAD:
+        return
+    bits, places = (None, None) if placing is None else (placing.bits, placing.device_map)
+    known = places if isinstance(places, Mapping) else None
+    needed = memory_needed(folder, dtype=dtype, bits=bits, device_map=known)
+    note(str(replace(needed, name=name)))
 
 
 def read_config(folder: Path, name: str) -> Any:
@@ -98,7 +128,9 @@ def _model_class(config: Any) -> Any:
     return transformers.AutoModel
 
 
-def _weights(folder: Path, name: str, config: Any, dtype: torch.dtype | None) -> nn.Module:
+def _weights(
+    folder: Path, name: str, config: Any, dtype: torch.dtype | None, more: dict[str, Any]
+) -> nn.Module:
     from safetensors import SafetensorError
 
     factory = _model_class(config)
@@ -110,9 +142,14 @@ def _weights(folder: Path, name: str, config: Any, dtype: torch.dtype | None) ->
     try:
         with _without_report(), _bar_if_long(folder):
             module, notes = factory.from_pretrained(
-                folder, dtype="auto" if dtype is None else dtype, **options
+                folder, dtype="auto" if dtype is None else dtype, **options, **more
             )
-    except (SafetensorError, OSError, RuntimeError) as error:
+    except (SafetensorError, OSError, RuntimeError, ImportError) as error:
+        if more and not isinstance(error, SafetensorError | OSError):
+            raise ValueError(
+                f"{name!r} must load with {', '.join(more)}, but: {first_line(error)} Load it without, or do "
+                "it yourself and use wrap(module)."
+            ) from error
         raise ValueError(
             f"The weights of {name!r} must be whole and belong to its config.json, but: "
             f"{first_line(error)} Copy or download them again."
@@ -245,10 +282,18 @@ def weight_names(folder: Path) -> list[str]:
         raise ValueError(_broken(index)) from error
 
 
-def check_room(folder: Path, name: str, dtype: torch.dtype | None, device: torch.device) -> None:
+def check_room(
+    folder: Path,
+    name: str,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    bits: int | None = None,
+) -> None:
     """Refuse to load weights that would not fit where they are to run."""
-    count, stored = count_parameters(folder)
-    needed = stored if dtype is None else count * dtype.itemsize
+    from sae_nb.models._memory import weight_bytes
+
+    count, _ = count_parameters(folder)
+    needed = weight_bytes(folder, dtype, bits)
     smaller = dtype is None or dtype.itemsize > 2
     instead = "Use dtype='bfloat16', which halves it." if smaller else "Use a smaller model."
     what = f"{name!r} with {count / 1e6:.4g} M parameters"
@@ -265,13 +310,17 @@ def check_room(folder: Path, name: str, dtype: torch.dtype | None, device: torch
 
 def count_parameters(folder: Path) -> tuple[int, int]:
     """Return how many numbers the safetensors of a folder hold, and their bytes; reads headers only."""
-    count = stored = 0
+    tensors = list(stored_tensors(folder))
+    return sum(math.prod(shape) for _, shape, _ in tensors), sum(size for _, _, size in tensors)
+
+
+def stored_tensors(folder: Path) -> Iterator[tuple[str, tuple[int, ...], int]]:
+    """Name, shape and bytes of each tensor in the safetensors of a folder; reads headers only."""
     for file_name in weight_names(folder):
         for name, entry in _header(folder / file_name).items():
             if name != "__metadata__":
-                count += math.prod(entry["shape"])
-                stored += entry["data_offsets"][1] - entry["data_offsets"][0]
-    return count, stored
+                first, end = entry["data_offsets"]
+                yield name, tuple(entry["shape"]), end - first
 
 
 def _header(path: Path) -> dict[str, dict[str, list[int]]]:

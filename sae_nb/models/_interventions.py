@@ -171,6 +171,7 @@ def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]
     Vectors without a time axis are shown to the edit as (batch, 1, d), and rows of a flattened
     batch (OPT's MLP) as (batch, time, d); what comes back has the shape of `x`.
     """
+    _check_editable(x, intervention)
     tokens = with_time_axis(x, stretches)
     if len(stretches) == 1:
         new = _checked(intervention.edit(tokens, stretches[0]), tokens, intervention)
@@ -182,6 +183,16 @@ def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]
         ]
         new = torch.cat(parts, dim=1)
     return new.reshape(x.shape)
+
+
+def _check_editable(x: Tensor, intervention: Intervention) -> None:
+    """Refuse activations to which nothing can be added: integers of a quantised module."""
+    if x.is_quantized or not x.is_floating_point():
+        raise TypeError(
+            f'An edit at "{intervention.hook_point}" must meet floating-point activations, got {x.dtype} of a '
+            "quantised module. Steer at a hook point whose output is dequantised, such as the block's, or load "
+            "the model with weights quantised only."
+        )
 
 
 def with_time_axis(x: Tensor, stretches: Sequence[RunState]) -> Tensor:

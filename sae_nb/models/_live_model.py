@@ -29,6 +29,7 @@ from sae_nb.models._hook_points import (
 from sae_nb.models._image_inputs import picture_batches
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, pair, plain_batches
 from sae_nb.models._interventions import Editing, Intervention, run_edited
+from sae_nb.models._placing import device_of
 from sae_nb.models._text_inputs import AddBos, text_batches
 
 if TYPE_CHECKING:
@@ -116,9 +117,9 @@ class LiveModel(KnowsOtherWords):
 
     @property
     def device(self) -> torch.device:
-        """Where its first parameter is; the CPU for a model that runs remotely."""
-        tensor = next(self.module.parameters(), None)
-        return torch.device("cpu") if tensor is None or self.remote else tensor.device
+        """Where its inputs go: to its first parameter; the CPU for a model that runs remotely."""
+        place = None if self.remote else device_of(self.module)
+        return torch.device("cpu") if place is None else place
 
     @property
     def dtype(self) -> torch.dtype:

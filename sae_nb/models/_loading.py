@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +25,7 @@ from sae_nb.models._checkpoints import (
 from sae_nb.models._hook_points import near_names
 from sae_nb.models._inputs import TokenLayout, pair, vision_layout
 from sae_nb.models._live_model import Kind, LiveModel
+from sae_nb.models._placing import Placing, is_spread
 from sae_nb.models._preprocessing import Preprocess
 from sae_nb.models._vision_transformer import CONFIG_FILE, MODEL_TYPE, VisionTransformer
 
@@ -55,6 +56,9 @@ def load_model(
     revision: str | None = None,
     *,
     remote: bool | str = False,
+    device_map: str | Mapping[str, Any] | None = None,
+    bits: int | None = None,
+    offload_folder: str | os.PathLike[str] | None = None,
 ) -> LiveModel:
     """Load a live model: bundled, from a folder, or from the Hugging Face hub.
 
@@ -80,11 +84,21 @@ def load_model(
         ask only one you trust. "local": nnsight's dry run of that, on this machine. An address: another
         server. What runs the module itself needs the weights and says so. Nothing is contacted before
         the first of these calls, but the hub for an id that is not cached.
+    device_map
+        For a model that does not fit on one device: "auto", "balanced", "sequential", or a dictionary from
+        modules to devices, "cpu" and "disk" among them; needs accelerate. `memory_needed` says what it takes.
+    bits
+        8 or 4: the matrices of its blocks are quantised while they are loaded; needs torchao (8) or
+        bitsandbytes (8, 4). Captures and steering are of the quantised model.
+    offload_folder
+        Where accelerate keeps what `device_map` puts on the disk.
 
     Raises
     ------
     TypeError: If `name` is a model already: `wrap` makes a module a live model.
     ValueError: If the device is not there, the dtype unknown, or the checkpoint unusable.
+    ModuleNotFoundError: If the package that `device_map` or `bits` needs is not installed; says which.
+    MemoryError: If the weights do not fit; says how much they need.
     FileNotFoundError: If nothing of that name is found here or can be reached; says what is cached.
 
     Example
@@ -104,6 +118,10 @@ def load_model(
     text = os.fspath(name)
     bundled = bundled_names()
     is_bundled = text.partition("@")[0] in {known.partition("@")[0] for known in bundled}
+    offload = None if offload_folder is None else check_path(offload_folder, name="offload_folder")
+    placing = Placing(device_map=device_map, bits=bits, offload_folder=offload)
+    if not placing.plain or offload is not None:
+        _check_placed(placing, device, is_bundled or bool(remote), text)
     if check_remote(remote):
         _check_nothing_local(device, dtype, text, is_bundled)
         return load_remote(text, remote, revision)
@@ -118,11 +136,29 @@ def load_model(
                 f"`revision` is for hub ids and bundled models, got {revision!r} with the folder "
                 f"{text!r}. Leave it out."
             )
-        load = load_own if is_own(folder) else load_folder
-        return load(folder, name=folder.resolve().name, device=place, dtype=number_format)
+        own_name = folder.resolve().name
+        if is_own(folder):
+            return load_own(folder, name=own_name, device=place, dtype=number_format)
+        return load_folder(
+            folder, name=own_name, device=place, dtype=number_format, placing=placing
+        )
     _check_hub_id(text, isinstance(name, os.PathLike), bundled)
     folder = hub_folder(text, revision)
-    return load_folder(folder, name=text, device=place, dtype=number_format)
+    return load_folder(folder, name=text, device=place, dtype=number_format, placing=placing)
+
+
+def _check_placed(placing: Placing, device: object, is_small: bool, name: str) -> None:
+    if is_small:
+        raise ValueError(
+            f"`device_map`, `bits` and `offload_folder` must be None for a bundled model, which is small, and "
+            f"for one that runs remotely, got them with {name!r}. Leave them out."
+        )
+    placing.check(device)
+
+
+def as_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """Return the torch dtype of a name; None stays None."""
+    return _dtype(dtype)
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
@@ -395,7 +431,7 @@ def _unwrapped(given: Any) -> tuple[nn.Module, Any]:
             f"{_in_place_of(given)}"
         )
     for path, parameter in given.named_parameters():
-        if parameter.is_meta:
+        if parameter.is_meta and not is_spread(given):
             raise ValueError(
                 f"The module's weights must be loaded, but {path} is on the meta device. Load it "
                 "first; for nnsight pass dispatch=True."

@@ -22,6 +22,7 @@ from sae_nb.models._interventions import (
     state_of_call,
     write_edits,
 )
+from sae_nb.models._placing import is_spread
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
@@ -43,7 +44,7 @@ def edited_nnsight(wrapped: Any, intervention: Intervention) -> Any:
     envoy = next(envoy for envoy in wrapped.modules() if envoy._module is part)
     if getattr(intervention.edit, "everywhere", False) and _plain(intervention) is not None:
         write = _writer(envoy, intervention.hook_point.side, [_travelling(intervention, None)])
-    elif any(parameter.is_meta for parameter in wrapped._module.parameters()):
+    elif not is_spread(wrapped._module) and any(p.is_meta for p in wrapped._module.parameters()):
         write = _refusal(_not_everywhere(intervention))
     else:
         write = _follower(wrapped, envoy, intervention)

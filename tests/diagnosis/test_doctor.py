@@ -38,7 +38,7 @@ def test_every_check_of_this_machine_is_answered() -> None:
     """All checks run here; the essential ones pass, and every complaint comes with a cure."""
     checkup = sn.doctor()
     assert checkup.usable, str(checkup)
-    assert len({f.name for f in checkup}) == len(checkup) == 14
+    assert len({f.name for f in checkup}) == len(checkup) == 15
     assert all(f.fix for f in checkup if f.state != "ok")
     assert {"ok"} == {checkup[name].state for name in ("torch", "kernels", "nnsight", "widgets")}
 
@@ -273,3 +273,48 @@ def test_what_is_shown_in_a_notebook_is_escaped() -> None:
     """Driver names and errors are data."""
     finding = Finding(name="gpu", state="ok", what="<script>alert(1)</script>")
     assert "<script>" not in Checkup((finding,))._repr_html_()
+
+
+def _with_device(patch: Patch, answer: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """A stand-in for an accelerator, which makes something of the CPU's logits."""
+    real = machine._answer
+    patch.setattr(machine, "_accelerators", lambda: ["mps"])
+    patch.setattr(
+        machine, "_answer", lambda device: real("cpu") if device == "cpu" else answer(real("cpu"))
+    )
+
+
+def test_an_accelerator_that_answers_as_the_cpu_is_to_be_used(monkeypatch: Patch) -> None:
+    """Rounding is no difference."""
+    _with_device(monkeypatch, lambda logits: logits * (1 + 1e-6))
+    found = sn.doctor("accelerator")["accelerator"]
+    assert (found.state, found.fix) == ("ok", "")
+    assert found.what.startswith("mps answers as the CPU does")
+    assert found.what.endswith("use it")
+
+
+def _fails(_: torch.Tensor) -> torch.Tensor:
+    raise NotImplementedError("aten::x is not implemented for MPS\nmore")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [lambda logits: logits.roll(1, 1), lambda logits: logits * torch.nan, _fails],
+    ids=["other places", "nan", "not implemented"],
+)
+def test_an_accelerator_that_answers_otherwise_is_not(
+    monkeypatch: Patch, answer: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """Wrong numbers, numbers that are none, and passes that do not run: each is named, with what to do."""
+    _with_device(monkeypatch, answer)
+    found = sn.doctor("accelerator")["accelerator"]
+    assert found.state == "cannot"
+    assert found.fix.startswith("Do not use mps: sn.load_model(…, device='cpu')")
+    assert "more" not in found.what
+
+
+def test_without_an_accelerator_nothing_is_run(monkeypatch: Patch) -> None:
+    """Nothing to compare is no fault."""
+    monkeypatch.setattr(machine, "_accelerators", list)
+    monkeypatch.setattr(machine, "_answer", _fails)
+    assert sn.doctor("accelerator")["accelerator"].what == "none; models run on the CPU"

@@ -1,0 +1,144 @@
+"""Models that do not fit as they are: spread over devices and disk by accelerate, or quantised on loading."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+DeviceMap = str | Mapping[str, Any] | None
+MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""Ways in which accelerate spreads a model by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placing:
+    """How a checkpoint is to be placed, as it was asked for."""
+
+    device_map: DeviceMap = None
+    bits: int | None = None
+    offload_folder: Path | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing special was asked for."""
+        return self.device_map is None and self.bits is None
+
+    def check(self, device: object) -> None:
+        """Refuse what cannot be, before anything is loaded."""
+        check_bits(self.bits)
+        if self.offload_folder is not None and self.device_map is None:
+            raise ValueError(
+                "`offload_folder` must come with a `device_map` that puts parts on the disk, got none. Use "
+                'device_map="auto", or leave it out.'
+            )
+        if self.device_map is not None:
+            self._check_map(device)
+        if self.bits is not None:
+            self._check_quantiser(torch.device("cpu" if device is None else str(device)))
+
+    def _check_map(self, device: object) -> None:
+        if device is not None:
+            raise ValueError(
+                f"`device` must be None where `device_map` says where parts go, got {device!r}. Leave one of "
+                "them out."
+            )
+        given = self.device_map
+        if not isinstance(given, Mapping) and given not in MAPS:
+            raise ValueError(
+                f"`device_map` must be one of {', '.join(MAPS)}, or a dictionary from modules to devices, got "
+                f"{given!r}. For one device use `device`."
+            )
+        _need(
+            "accelerate",
+            "`device_map`",
+            "Leave `device_map` out, and use `dtype='bfloat16'` to halve it",
+        )
+
+    def _check_quantiser(self, device: torch.device) -> None:
+        if self.bits == 4 or (device.type == "cuda" and _has("bitsandbytes")):
+            _need(
+                "bitsandbytes",
+                f"`bits={self.bits}`",
+                "Use bits=8 with torchao, or dtype='bfloat16'",
+            )
+        elif not _has("bitsandbytes"):
+            _need(
+                "torchao",
+                "`bits=8`",
+                "Use dtype='bfloat16', or quantise it yourself and wrap(module)",
+            )
+
+    def options(self, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
+        """What transformers' `from_pretrained` is given besides."""
+        options: dict[str, Any] = {}
+        if self.device_map is not None:
+            given = self.device_map
+            options["device_map"] = dict(given) if isinstance(given, Mapping) else given
+        if self.offload_folder is not None:
+            options["offload_folder"] = str(self.offload_folder)
+        if self.bits is not None:
+            options["quantization_config"] = self._quantiser(device, dtype)
+        return options
+
+    def _quantiser(self, device: torch.device, dtype: torch.dtype | None) -> Any:
+        import transformers
+
+        if (
+            self.bits == 8
+            and _has("torchao")
+            and not (device.type == "cuda" and _has("bitsandbytes"))
+        ):
+            from torchao.quantization import Int8WeightOnlyConfig
+
+            return transformers.TorchAoConfig(Int8WeightOnlyConfig())
+        if self.bits == 8:
+            return transformers.BitsAndBytesConfig(load_in_8bit=True)
+        return transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=dtype or torch.bfloat16,
+        )
+
+
+def check_bits(bits: int | None) -> None:
+    """Refuse widths that no quantiser here has."""
+    if bits not in (None, 4, 8):
+        raise ValueError(
+            f"`bits` must be 4, 8 or None, got {bits!r}. None loads the weights as they are."
+        )
+
+
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _need(package: str, what: str, instead: str) -> None:
+    if not _has(package):
+        raise ModuleNotFoundError(
+            f"{what} must have the package {package!r}, which is not installed. Install it (python -m pip "
+            f"install {package}). {instead}.",
+            name=package,
+        )
+
+
+def is_spread(module: nn.Module) -> bool:
+    """Whether accelerate brings this module's weights when they are needed, so that some lie elsewhere."""
+    return vars(module).get("hf_device_map") is not None
+
+
+def device_of(module: nn.Module) -> torch.device | None:
+    """Where the inputs of a module go: its first weight, or where accelerate runs it; None without weights."""
+    first = next(module.parameters(), None)
+    if first is None or not (first.is_meta or is_spread(module)):
+        return None if first is None else first.device
+    for part in module.modules():
+        place = getattr(getattr(part, "_hf_hook", None), "execution_device", None)
+        if place is not None:
+            return torch.device(f"cuda:{place}" if isinstance(place, int) else place)
+    return torch.device("cpu") if first.is_meta else first.device
