@@ -345,7 +345,8 @@ def accelerator() -> Seen:
     if not places:
         return "ok", "none; models run on the CPU", ""
     expected = _answer("cpu")
-    bad, good = [], []
+    bad: list[str] = []
+    good: list[str] = []
     for place in places:
         try:
             off = _distance(_answer(place), expected)

@@ -36,7 +36,7 @@ def _quantised(module: nn.Module) -> nn.Module:
     """A copy whose linear maps are in 8 bits, by torch's own dynamic quantisation."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made: nn.Module = torch.ao.quantization.quantize_dynamic(
+        made: nn.Module = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
             copy.deepcopy(module), {nn.Linear}, dtype=torch.qint8
         )
     return made
@@ -52,11 +52,11 @@ def quantised(plain: Any) -> Any:
     return wrap(_quantised(plain.module), plain.tokenizer, name="tiny-gpt in 8 bits")
 
 
-class _PeakOfOutputs(TorchDispatchMode):
+class _PeakOfOutputs(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The most bytes that tensors made inside the block hold at a time."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.held: dict[int, int] = {}
         self.peak = 0
 
@@ -254,7 +254,7 @@ def test_with_the_packages_a_model_is_placed_read_and_steered(
     """Half of the blocks on the disk, or weights in 8 bits; memory is said first. Skipped without them."""
     folder = _copied(tmp_path)
     if package == "accelerate":
-        blocks = plain.structure.path
+        blocks = plain.structure.blocks
         names = dict(plain.module.named_children())
         place: dict[str, str] = dict.fromkeys(names, "cpu")
         inner = blocks.partition(".")[0]
