@@ -292,8 +292,10 @@ def check_room(
     """Refuse to load weights that would not fit where they are to run."""
     from sae_nb.models._memory import weight_bytes
 
-    count, _ = count_parameters(folder)
-    needed = weight_bytes(folder, dtype, bits)
+    count, stored = count_parameters(folder)
+    needed = stored if dtype is None else count * dtype.itemsize
+    if bits is not None:
+        needed = weight_bytes(folder, dtype, bits)
     smaller = dtype is None or dtype.itemsize > 2
     instead = "Use dtype='bfloat16', which halves it." if smaller else "Use a smaller model."
     what = f"{name!r} with {count / 1e6:.4g} M parameters"
