@@ -1,5 +1,4 @@
-"""TemporalPanel: a click on a token shows its sources and atoms; another text is read at once. GenerationLens: it
-plays, a token is explained, and the text goes on from there another way."""
+"""TemporalPanel: a click on a token shows its sources and atoms; another text is read at once."""
 
 from __future__ import annotations
 
@@ -15,8 +14,6 @@ CELLS = (
     "in_time = sw.TemporalPanel(gpt, time_sae, 'Anna lived near the library with a small fox. One day "
     "the fox ran away and Anna wept.', second_text='Anna lived near the library with a small fox. One "
     "day the fox came back and Anna laughed.', boundaries=[12])\nin_time",
-    "writing = sw.GenerationLens(gpt, gpt_sae, prompt='Tom and Lucy walked to the castle. They carried', pinned=[883, 161])\n"
-    "writing.step(6)\nwriting.go_on(6)\nwriting.branch, writing.token = 0, 12\nwriting",
 )
 
 
@@ -94,32 +91,3 @@ def check_another_text_is_read_and_an_error_is_said(page: Page, stage: Any) -> N
     stage("refused", panel)
     stage.run("in_time.text = 'Anna lived near the library with a small fox.'")
     panel.get_by_text("Earlier tokens predict").wait_for()
-
-
-def check_a_text_is_written_explained_and_goes_on_another_way(page: Page, stage: Any) -> None:
-    """Space writes token by token; a click explains a token; the button makes three texts; undo takes them away."""
-    stage.run("writing.prompt = 'The list of'; writing.wait(); writing.n_new = 8")
-    panel = stage.panel("Which atoms fire while the model writes?")
-    strip = panel.locator(".sae-nb-strip").first
-    strip.locator(".sae-nb-token").nth(3).wait_for()
-    panel.locator(".sae-nb-question").click()
-    page.keyboard.press(" ")
-    stage.says(panel, "Paused; ▶ goes on. 8 tokens")
-    assert strip.locator(".sae-nb-token").count() == 12
-    strip.locator(".sae-nb-token").nth(7).click()
-    panel.get_by_text("The atoms before it that moved its score most").wait_for()
-    stage.settle()
-    assert stage.ask("writing.token") == 7
-    panel.locator(".sae-nb-detail .sae-nb-barrow[data-atom]").nth(1).click()
-    stage.settle()
-    assert stage.ask("writing.atom") == stage.ask("writing.views.here_atoms[1]")
-    stage("why", panel)
-    panel.get_by_role("button", name="go on from here").click()
-    stage.says(panel, "Paused; ▶ goes on. 8 tokens")
-    stage.settle()
-    assert strip.get_by_text("not steered", exact=True).count() == 1
-    assert stage.ask("writing.n_branches") == 2
-    stage("branch", panel)
-    panel.get_by_role("button", name="undo").click()
-    stage.settle()
-    assert stage.ask("(writing.branch, writing.token, writing.n_branches)") == [0, 7, 1]

@@ -232,6 +232,7 @@ class TokenStrip(Component):
         kind, side = (
             (" sae-nb-alone", "") if alone else ("", f'<div class="sae-nb-side">{side}</div>')
         )
+        kind += " sae-nb-named" * (row < len(self.atoms))
         return (
             f'<div class="sae-nb-row{kind}">{side}'
             f'<div class="sae-nb-text" dir="auto">{"… " if before else ""}{text}'

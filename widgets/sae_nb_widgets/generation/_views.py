@@ -107,7 +107,9 @@ class GenerationViews:
         self.title, self.log, self.why_words = ipw.HTML(), ipw.HTML(), ipw.HTML()
         self.here = Sparkbars(description="atoms at this token", empty_text="")
         self.why = PairedBars(description="atoms that mattered for it", empty_text="")
-        self.table = RowTable(description="branches").add_class("sae-nb-wide")
+        self.table = (
+            RowTable(description="branches").add_class("sae-nb-wide").add_class("sae-nb-wrapped")
+        )
         self.here_atoms: list[int] = []
         self.why_atoms: list[int] = []
         self.main = [

@@ -61,6 +61,7 @@ function render({ model, el }) {
     if (after) text.append(make("span", "sae-nb-clip", {}, " …"));
     const alone = !caption && strength === undefined;
     node.classList.toggle("sae-nb-alone", alone);
+    node.classList.toggle("sae-nb-named", Number.isInteger(model.get("atoms")[row]));
     node.append(...(alone ? [text] : [side, text]));
     return node;
   }

@@ -1,0 +1,102 @@
+"""GenerationLens: it plays, a token is explained, the text goes on from there another way; a conversation; badges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Page
+
+CELLS = (
+    "found = sn.label(gpt_sae, gpt_examples.acts, codes=gpt_examples.codes, atoms=range(8, 20), progress=False)",
+    "writing = sw.GenerationLens(gpt, gpt_sae, prompt='Tom and Lucy walked to the castle. They carried', "
+    "labels=found, pinned=[883, 12])\n"
+    "writing.step(6)\nwriting.go_on(6)\nwriting.branch, writing.token = 0, 12\nwriting",
+    """\
+talker = sn.load_model("tiny-gpt")
+talker.tokenizer.chat_template = (
+    "{% for m in messages %}{{ m.role + ': ' + m.content + '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
+)
+chat = [
+    {"role": "user", "content": "Where is the fox?"},
+    {"role": "assistant", "content": "In the forest."},
+    {"role": "user", "content": "And Anna?"},
+]
+talking = sw.GenerationLens(talker, gpt_sae, prompt=chat, pinned=[883])
+talking.step(8)""",
+    "talking",
+)
+CHAT = 1
+"""Which panel holds the conversation."""
+
+
+def check_a_text_is_written_explained_and_goes_on_another_way(page: Page, stage: Any) -> None:
+    """Space writes token by token; a click explains a token; the button makes three texts; undo takes them away."""
+    stage.run("writing.prompt = 'The list of'; writing.wait(); writing.n_new = 8")
+    panel = stage.panel("Which atoms fire while the model writes?")
+    strip = panel.locator(".sae-nb-strip").first
+    strip.locator(".sae-nb-token").nth(3).wait_for()
+    panel.locator(".sae-nb-question").click()
+    page.keyboard.press(" ")
+    stage.says(panel, "Paused; ▶ goes on. 8 tokens")
+    assert strip.locator(".sae-nb-token").count() == 12
+    strip.locator(".sae-nb-token").nth(7).click()
+    panel.get_by_text("The atoms before it that moved its score most").wait_for()
+    stage.settle()
+    assert stage.ask("writing.token") == 7
+    panel.locator(".sae-nb-detail .sae-nb-barrow[data-atom]").nth(1).click()
+    stage.settle()
+    assert stage.ask("writing.atom") == stage.ask("writing.views.here_atoms[1]")
+    stage("why", panel)
+    panel.get_by_role("button", name="go on from here").click()
+    stage.says(panel, "Paused; ▶ goes on. 8 tokens")
+    stage.settle()
+    assert strip.get_by_text("not steered", exact=True).count() == 1
+    assert stage.ask("writing.n_branches") == 2
+    stage("branch", panel)
+    panel.get_by_role("button", name="undo").click()
+    stage.settle()
+    assert stage.ask("(writing.branch, writing.token, writing.n_branches)") == [0, 7, 1]
+
+
+def check_it_plays_token_by_token(page: Page, stage: Any) -> None:
+    """While it writes the button pauses, tokens come one after the other, strips and log follow."""
+    stage.run(
+        "writing.prompt = 'Tom and Lucy walked to the castle. They'; writing.wait(); writing.n_new = 30"
+    )
+    panel = stage.panel()
+    tokens = panel.locator(".sae-nb-strip").first.locator(".sae-nb-token")
+    stage.settle()
+    begun = tokens.count()
+    panel.locator(".sae-nb-question").click()
+    page.keyboard.press(" ")
+    tokens.nth(begun + 5).wait_for()
+    stage("playing", panel)
+    stage.run("writing.pause()")
+    stage.settle()
+    n = stage.ask("writing.n_tokens")
+    assert begun < n == tokens.count()
+    assert panel.locator(".sae-nb-strip").nth(1).locator(".sae-nb-token").count() >= n
+
+
+def check_a_conversation_says_who_speaks(page: Page, stage: Any) -> None:
+    """The messages before stand above, the user's last one in the box; another one is answered anew."""
+    panel = stage.panel(which=CHAT)
+    stage("conversation", panel)
+    stage.run("talking.prompt = 'And the dog?'; talking.wait(); talking.step(4)")
+    stage.settle()
+    strip = panel.locator(".sae-nb-strip").first
+    said = "".join(strip.locator(".sae-nb-token").all_inner_texts())
+    assert "dog" in said
+    assert "forest" in said
+    stage("conversation-on", panel)
+
+
+def check_a_badge_stands_in_the_hover_card(page: Page, stage: Any) -> None:
+    """Over a pinned atom with a judged label a card opens, which has the evidence."""
+    panel = stage.panel()
+    panel.locator("[data-atom='12']").first.hover()
+    card = page.locator(".sae-nb-badge").first
+    card.wait_for()
+    assert "detects" in str(card.text_content())
+    stage("badge")
