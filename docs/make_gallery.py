@@ -673,7 +673,11 @@ def main() -> int:
         folder.mkdir(exist_ok=True)
     chosen = [e for e in everything if not names or e.name in names]
     if not names:
-        here = {"index", *(stem for name in known for stem in (name, f"{name}-dark"))}
+        here = {
+            "index",
+            "lens-playing",
+            *(stem for name in known for stem in (name, f"{name}-dark")),
+        }
         for old in (*GALLERY.glob("*.html"), *PICTURES.glob("*.webp")):
             if old.stem not in here:
                 old.unlink()

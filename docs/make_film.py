@@ -1,0 +1,113 @@
+"""Write docs/pictures/lens-playing.webp, README's first image: a model writes, and its atoms with it.
+
+    python docs/make_film.py
+
+Every token is a page of the panel, as `to_html` writes it, taken by a Chromium without a network; Pillow joins
+them.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import sae_nb_widgets as sw
+from PIL import Image
+
+import sae_nb as sn
+from sae_nb.diagnosis import find_chromium
+
+FILM = Path(__file__).parent / "pictures" / "lens-playing.webp"
+LARGEST = 600_000
+BEGINNING = "Tom and Lucy walked to the castle. They carried"
+ANIMAL, BAD = "any animal", "bad story"
+N_WRITTEN, N_STEERED, STRENGTH = 14, 14, 1.45
+WINDOW = {"width": 900, "height": 560}
+A_TOKEN_MS, A_PAUSE_MS = 260, 2600
+QUALITIES = (60, 40, 25)
+STYLE = """
+body { margin: 0 !important; overflow: hidden; }
+body > :not(.sae-nb-panel):not(style):not(script) { max-width: none !important; }
+"""
+
+
+def lens() -> Any:
+    """Return the panel before its first token, with strips of two atoms that have names."""
+    model, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    examples = sn.load_examples("tiny-gpt/resid_post.3")
+    atoms = {atom.label: atom.atom for atom in examples.steered}
+    panel = sw.GenerationLens(
+        model, sae, prompt=BEGINNING, acts=examples.acts, labels=examples.labels,
+        pinned=[examples.match(ANIMAL).atom, atoms[BAD]],
+    )  # fmt: skip
+    panel.wait()
+    panel.atom, panel.strength = panel.pinned[0], STRENGTH
+    return panel
+
+
+def frames(panel: Any, page: Any, folder: Path) -> list[tuple[Image.Image, int]]:
+    """Return images and how long each is shown: the text token by token, then how it goes on another way."""
+    taken = [(shot(panel, page, folder), A_TOKEN_MS)]
+
+    def write(n: int) -> None:
+        for _ in range(n):
+            panel.step(1)
+            taken.append((shot(panel, page, folder), A_TOKEN_MS))
+        taken[-1] = (taken[-1][0], A_PAUSE_MS)
+
+    write(N_WRITTEN)
+    panel.token, panel.atom = panel.generation.n_prompt - 1, panel.pinned[1]
+    panel.go_on(1)
+    write(N_STEERED)
+    return taken
+
+
+def shot(panel: Any, page: Any, folder: Path) -> Image.Image:
+    """Return the panel as it is now."""
+    panel.wait()
+    path = panel.to_html(folder / "frame.html")
+    page.goto(Path(path).as_uri())
+    page.add_style_tag(content=STYLE)
+    page.wait_for_timeout(150)
+    return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+
+
+def join(taken: list[tuple[Image.Image, int]]) -> bytes:
+    """Return an animated WebP, no larger than README should load."""
+    images, durations = [image for image, _ in taken], [ms for _, ms in taken]
+    # Key frames only at the start: between tokens little changes.
+    for quality in QUALITIES:
+        stream = io.BytesIO()
+        images[0].save(
+            stream, "WEBP", save_all=True, append_images=images[1:], duration=durations, loop=0,
+            quality=quality, method=3, kmin=500, kmax=501,
+            allow_mixed=True,
+        )  # fmt: skip
+        if stream.tell() <= LARGEST:
+            return stream.getvalue()
+    raise ValueError(f"The film must have at most {LARGEST} bytes, got {stream.tell()}.")
+
+
+def main() -> int:
+    """Let the model write, take every token, join."""
+    executable = find_chromium()
+    if executable is None:
+        print("No Chromium here: the film is left as it was.")
+        return 0
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright, TemporaryDirectory() as folder:
+        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        page = launched.new_page(viewport=WINDOW, offline=True)
+        content = join(frames(lens(), page, Path(folder)))
+        launched.close()
+    FILM.write_bytes(content)
+    print(f"{FILM.name}: {len(content) / 1000:.0f} kB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
