@@ -242,6 +242,13 @@ class Labels(Mapping[int, str]):
         text, found = self._evidence.get(atom, ("", None))
         return found if text == self.label(atom) else None
 
+    def take_evidence(self, labels: Mapping[int, str]) -> None:
+        """Take what is known of labels that are the same here."""
+        measured = getattr(labels, "evidence", lambda _: None)
+        for atom, text in labels.items():
+            if text == self.label(atom) and (found := measured(atom)) is not None:
+                self._evidence[atom] = (text, found)
+
     def is_made(self, atom: int) -> bool:
         """Return whether an atom's label was measured or made here: False for one that a file had."""
         return self._read.get(atom) != self.label(atom) or not self.label(atom)

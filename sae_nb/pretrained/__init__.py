@@ -37,6 +37,7 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.pretrained._examples import (
+        LABELS as LABELS,
         SAMPLES_AT_ONCE as SAMPLES_AT_ONCE,
         captured_for as captured_for,
         examples_of as examples_of,

@@ -27,6 +27,7 @@ from sae_nb.files import (
     write_json,
     write_tensors,
 )
+from sae_nb.labelling import labels as read_labels
 from sae_nb.pretrained._loading import FACTS, load_sae, near_names, shelf_folder, shelf_name
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 SAMPLES_AT_ONCE = 64
+
+LABELS = "labels.json"
+"""The evidence of the labels, in the form of `sn.label`; `python -m sae_nb.pretrained.making … --evidence`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +87,7 @@ class ExampleStore:
     """UMAP coordinates of the atoms (cosine)."""
 
     labels: Labels
-    """What atoms represent, by the factor they detect best; kept in memory."""
+    """What atoms represent, by the factor they detect best, with the evidence (`labels.evidence(17)`)."""
 
     matches: list[FactorMatch]
     missed: list[str]
@@ -214,6 +218,8 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
     for match in facts["read"]:
         scores = "F1 {f1:.2f} (precision {precision:.2f}, recall {recall:.2f})"
         labels.write(match["atom"], match["factor"], scores.format(**match))
+    if (folder / LABELS).is_file():
+        labels.take_evidence(read_labels(folder, sae))
     steered = [
         SteeredAtom(
             label=one["label"],

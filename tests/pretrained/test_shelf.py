@@ -14,6 +14,9 @@ import torch
 
 import sae_nb as sn
 from sae_nb.pretrained import _loading as shelf
+from sae_nb.pretrained.making._evidence import add_evidence
+from sae_nb.pretrained.making._material import Sizes
+from sae_nb.pretrained.making._recipe import Plan
 
 NAMES = [name for name in sn.pretrained_names() if "/mlp." not in name]
 TRANSCODERS = [name for name in sn.pretrained_names() if "/mlp." in name]
@@ -244,3 +247,30 @@ def test_opening_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["tiny-gpt/resid_post.3", "tiny-vit/resid_post.6"])
+def test_every_label_of_a_bundled_sae_has_its_evidence(name: str) -> None:
+    """Detection, another label's score, returns of three sisters; the file is one that `sn.labels` reads."""
+    examples, sae = sn.load_examples(name), sn.load_sae(name)
+    read = sn.labels(shelf.SHELF / name, sae)
+    assert dict(read) == dict(examples.labels)
+    for atom in examples.labels:
+        found = examples.labels.evidence(atom)
+        assert found == read.evidence(atom)
+        assert found.by == "attribute"
+        assert 0 <= found.detection <= 1
+        assert 0.3 < found.control < 0.7
+        assert 0 <= found.returns <= found.n_sisters == 3
+    assert read.floor < 0.01
+
+
+def test_evidence_is_put_beside_an_sae_and_its_folder_stays_whole(tmp_path: Path) -> None:
+    """On few samples, with sisters of two steps: nothing returns, every label is judged, the seal holds."""
+    name, folder = "tiny-vit/resid_post.6", tmp_path / "sae"
+    shutil.copytree(shelf.SHELF / name, folder)
+    plan = Plan(n_atoms=32, k=4, steps=2, sizes=Sizes(samples=(4, 4, 60, 4)))
+    found = add_evidence(name, plan, folder)
+    assert set(found.entries) == set(sn.load_examples(name).labels)
+    assert all(found.evidence(atom).returns == 0 for atom in found)
+    assert dict(sn.labels(folder, sn.load_sae(folder))) == dict(found)

@@ -36,6 +36,7 @@ from sae_nb.pretrained import (
     write_facts,
 )
 from sae_nb.pretrained.making._card import card_text
+from sae_nb.pretrained.making._evidence import add_evidence
 from sae_nb.pretrained.making._material import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material
 from sae_nb.pretrained.making._steering import measure_steering
 from sae_nb.training import TrainConfig, train
@@ -221,10 +222,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     for option in ("n-atoms", "k", "steps", "seed"):
         parser.add_argument(f"--{option}", type=int)
+    parser.add_argument(
+        "--evidence", action="store_true", help="judge the labels of the SAE that is in the folder"
+    )
     choices = vars(parser.parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     name, folder = choices.pop("name"), choices.pop("out")
+    evidence = choices.pop("evidence")
     plan = replace(plan_for(name), **{n: v for n, v in choices.items() if v is not None})
+    if evidence:
+        add_evidence(name, plan, folder)
+        return 0
     words = sys.argv[1:] if arguments is None else arguments
     shown = ["DIR" if before == "--out" else w for before, w in zip(["", *words], words)]
     command = shlex.join(["python", "-m", "sae_nb.pretrained.making", *shown])
