@@ -168,7 +168,8 @@ class DUNL(Untrained, SparseAutoencoder):
         """Learn the kernels in place, through the steps of the solver, by Adam.
 
         Where events are unknown, a kernel may lie anywhere in its window and move its events the other way;
-        after a quarter and a half of the steps each is moved to the middle, so that none is cut off (ours).
+        after a quarter and a half of the steps each is moved to the middle, so that none is cut off. Where codes
+        have either sign, kernels are turned so that most are positive (both ours).
 
         Parameters
         ----------
@@ -211,6 +212,8 @@ class DUNL(Untrained, SparseAutoencoder):
             self.before_optimiser_step()
             adam.step()
             self.after_optimiser_step()
+        if not self.nonnegative:
+            self._orient(given)
         self.initialised.fill_(True)
         return self
 
@@ -313,6 +316,12 @@ class DUNL(Untrained, SparseAutoencoder):
         moved = self.operator.weight.gather(1, later.clamp(0, self.length - 1)) * inside
         self.operator.weight.copy_(moved)
         self.operator.project_()
+
+    @torch.no_grad()
+    def _orient(self, given: _Given) -> None:
+        """Turn kernels so that codes are positive on the whole, where either sign explains the same."""
+        total = sum(codes.sum(axis=0) for codes, _ in self._solved(given, self.k))
+        self.operator.weight.mul_(torch.where(torch.as_tensor(total) < 0, -1.0, 1.0)[:, None])
 
     # --- inference ----------------------------------------------------------------------------------
 

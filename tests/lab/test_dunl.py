@@ -159,6 +159,8 @@ def test_kernels_are_learned_from_known_events() -> None:
     seen = dunl.deconvolve(planted.x, planted.events).compare(planted.kernels, planted.events)
     assert float(seen.correlation.min()) > 0.97
     assert seen.shift.tolist() == [0, 0]
+    codes = dunl.deconvolve(planted.x, planted.events).codes
+    assert bool((codes.sum(axis=0) > 0).all())  # and neither upside down
 
 
 def test_displaced_kernels_are_matched_with_their_events(planted: PlantedEvents) -> None:

@@ -32,6 +32,7 @@ NOTEBOOKS = {
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",
+    "lab_04": "events",
     "lab_06": "error_bars",
     "lab_09": "signatures",
     "lab_10": "mosaics",
