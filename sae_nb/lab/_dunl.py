@@ -168,8 +168,8 @@ class DUNL(Untrained, SparseAutoencoder):
         """Learn the kernels in place, through the steps of the solver, by Adam.
 
         Where events are unknown, a kernel may lie anywhere in its window and move its events the other way;
-        after a quarter and a half of the steps each is moved to the middle, so that none is cut off. Where codes
-        have either sign, kernels are turned so that most are positive (both ours).
+        after a quarter and a half of the steps each is moved to the middle, so that none is cut off. Where
+        codes have either sign, kernels are turned so that most are positive (both ours).
 
         Parameters
         ----------

@@ -13,7 +13,7 @@ from sae_nb_lessons.exercises._answers import function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
 
 CLOSE = 1e-4
-LEVEL, SIZE, WEIGHT = -0.5, 0.1, 0.3
+LEVEL, SIZE, WEIGHT = -0.5, 0.1, 2.0
 
 
 def step(z: Tensor, x: Tensor, h: Tensor, b: float, size: float, weight: float) -> Tensor:
@@ -35,6 +35,7 @@ def _judge_step(
 ) -> str | None:
     generator = torch.Generator().manual_seed(0)
     h, z = torch.tensor([0.2, 0.8, 0.5]), torch.rand(10, generator=generator)
+    z[::2] = 0  # where a step may lead below it
     x = torch.poisson(torch.full((12,), 2.0), generator=generator)
     answer = mine(z.clone(), x.clone(), h.clone(), LEVEL, SIZE, WEIGHT).float()
     if answer.shape != z.shape:
