@@ -94,6 +94,16 @@ def test_an_orbit_stands_beside_its_atom() -> None:
     panel.close()
 
 
+def test_a_group_network_shows_its_orbits() -> None:
+    """Orbit after orbit, as the dictionary has them."""
+    made = sn.lab.GroupNetwork(64, n_orbits=3, order=4, generator=torch.Generator().manual_seed(0))
+    assert orbit_of(made, 6) == [6, 4, 5, 7]
+    panel = sw.AtomBrowser(made, DIGITS, atoms_as=(8, 8), atom=6)
+    assert not panel.problem, panel.status
+    assert panel.itself.grid.atoms == [6, 4, 5, 7]
+    panel.close()
+
+
 @pytest.mark.parametrize("system", ["KDS", "WLSC"])
 def test_atoms_of_the_lab_are_images(system: str) -> None:
     """Learned on digits: the atom and the inputs it fires on are drawn as 8 × 8 images."""

@@ -139,6 +139,8 @@ def orbit_of(sae: Any, atom: int) -> list[int]:
     if orbits is None:
         return [atom]
     of_atom = torch.as_tensor(orbits)
+    if of_atom.ndim > 1:  # the atoms themselves, (n_orbits, order, d_in), orbit after orbit
+        of_atom = torch.arange(len(of_atom)).repeat_interleave(of_atom.shape[1])
     others = torch.nonzero(of_atom == of_atom[atom]).flatten().tolist()
     return [atom, *(other for other in others if other != atom)]
 

@@ -116,7 +116,8 @@ class AtomBrowser(Panel):
         How to draw the atom itself, and plain inputs in which it fires: (height, width) or (3, height,
         width) for images, "line" for a course over time, "point" for a place among data of two
         coordinates. None: as the dictionary says (`sae.atoms_as`), or not at all. Where the dictionary
-        has `orbits`, a number for each atom, the others of the atom's orbit stand beside it.
+        has `orbits` (a number for each atom, or the atoms orbit by orbit, as in `sn.lab.GroupNetwork`), the
+        others of the atom's orbit stand beside it.
 
     Raises
     ------
