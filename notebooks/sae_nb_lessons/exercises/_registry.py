@@ -34,6 +34,8 @@ NOTEBOOKS = {
     "lab_03": "waves",
     "lab_04": "events",
     "lab_06": "error_bars",
+    "lab_07": "momentum",
+    "lab_08": "orbits",
     "lab_09": "signatures",
     "lab_10": "mosaics",
 }
