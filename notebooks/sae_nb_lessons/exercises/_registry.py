@@ -32,6 +32,7 @@ NOTEBOOKS = {
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",
+    "lab_05": "anomalies",
     "lab_04": "events",
     "lab_06": "error_bars",
     "lab_07": "momentum",
