@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import os
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
@@ -21,6 +24,9 @@ from sae_nb.steering._leaving import COLUMNS
 POINT = "resid_post.3"
 TEXT = "The list of names is empty."
 PADDED = [[5, 6, 7, 8, 9], [9, 10], [11, 12, 13]]
+ROOT = Path(__file__).parents[2]
+LM_EVAL = Path(os.environ.get("LM_EVAL_PYTHON", ROOT / "build/peers/lm_eval/bin/python"))
+"""The Python of an environment with lm_eval, as `make peers` makes it."""
 
 
 @cache
@@ -329,3 +335,21 @@ def test_what_vectors_cannot_say_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must end in .safetensors, got 'v.pt'"):
         recipe.to_vectors(tmp_path / "v.pt")
     assert not list(tmp_path.iterdir())
+
+
+def test_lm_eval_itself_reads_the_numbers_of_steer(tmp_path: Path) -> None:
+    """The library, in an environment of its own, gives our logits to the bit with the file of an atom."""
+    if not LM_EVAL.is_file():
+        pytest.skip("No lm_eval here: `make peers` makes build/peers/lm_eval.")
+    gpt().module.save_pretrained(tmp_path / "checkpoint")
+    gpt().tokenizer.save_pretrained(tmp_path / "checkpoint")
+    ids = torch.tensor([PADDED[0]])
+    save_file({"ids": ids}, tmp_path / "ids.safetensors")
+    with steering("add", POINT) as steered:
+        expected = gpt()(ids)
+    steered.recipe.to_lm_eval(tmp_path / "s.pt")
+    script = ROOT / "benchmarks" / "peers" / "in_lm_eval.py"
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([LM_EVAL, script, tmp_path], check=True, env=bare, capture_output=True)
+    with safe_open(tmp_path / "found.safetensors", "pt") as file:
+        assert torch.equal(file.get_tensor("s").reshape(expected.shape), expected)
