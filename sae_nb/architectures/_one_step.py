@@ -19,7 +19,7 @@ from sae_nb.architectures.parts._operators import (
     LearnedAdjoint,
     MatrixOperator,
 )
-from sae_nb.architectures.parts._proxes import Centre, Prox, Rows
+from sae_nb.architectures.parts._proxes import Centre, Penalty, Prox, Rows, ThresholdProx, affine
 from sae_nb.checks import check_count, check_k, check_real, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import batch_topk_encode
@@ -168,6 +168,23 @@ class OneStep(SparseAutoencoder):
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         return self._with(self._prox(k), x)
+
+    def dense_codes(self, x: Rows) -> Tensor:
+        """Return the codes of rows as a matrix, by plain torch operations alone: what can be exported.
+
+        Raises
+        ------
+        NotImplementedError: If the rule that chooses codes looks at several rows at once.
+        """
+        prox = self._prox(None)
+        if not isinstance(prox, Penalty | ThresholdProx):
+            raise NotImplementedError(
+                f"Codes must be chosen row by row to be written densely, got {type(prox).__name__}. "
+                "Use encode(x)."
+            )
+        seen, centre = self._seen(x)
+        offset = self.encoder.bias / self.scaling.scale
+        return prox.dense(affine(seen, self.encoder.weight, offset, centre))
 
     def _candidates(self, x: Rows) -> SparseCodes:
         """Entries of a batch that the loss may look at."""

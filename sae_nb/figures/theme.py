@@ -153,7 +153,8 @@ _DARK = (
     "--raised: #2d2d2d; --line: #555;"
 )
 SITE_COLOURS = f"""\
-:root {{ {_LIGHT} --link: {PREDICTED}; --bar: {NEUTRAL}; --problem: {NOVEL}; }}
+:root {{ {_LIGHT} --link: {PREDICTED}; --bar: {NEUTRAL}; --problem: {NOVEL};
+  --pad-ink: {PAD["ink"]}; --pad-paper: {PAD["paper"]}; }}
 @media (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ {_DARK} }} }}
 :root[data-theme=dark] {{ {_DARK} }}
 @media print {{ :root:root:root {{ {_LIGHT} }} }}

@@ -21,6 +21,7 @@ from sae_nb.progress import progress_bar
 from sae_nb.sessions import annotations_of
 from sae_nb.site._cards import Cards
 from sae_nb.site._chunks import write_chunk
+from sae_nb.site._live import NotLiveError, live_graph, write_live
 from sae_nb.site._search import NAMES_AT_ONCE, name_pages, token_pages
 from sae_nb.summaries import ConceptAtlas
 
@@ -72,6 +73,7 @@ def write_site(
     model: LiveModel | None = None,
     labels: Mapping[int, str] | str | Path | None = None,
     title: str = "",
+    live: bool | None = None,
     overwrite: bool = False,
 ) -> Site:
     """Write the atoms of an SAE as a folder that any web server gives out, for readers without Python.
@@ -94,11 +96,15 @@ def write_site(
     examples
         From `load_examples`, in place of `acts`.
     model
-        A language model, for the tokens that an atom raises.
+        The live model: for the tokens that an atom raises, and for the live part.
     labels
         Labels and notes by atom, or the folder that keeps them.
     title
         Heading of the page; model and hook point where it is empty.
+    live
+        Whether the page answers live, by ONNX in the browser; None: where it can, else the page says why
+        not. Needs the extra `site`, an SAE of one step, and a bundled model or one like them: a
+        classifier of images of one size, a language model with a byte-level BPE; 11 MB at most.
     overwrite
         Replace a site of that name.
 
@@ -110,7 +116,7 @@ def write_site(
     Raises
     ------
     FileExistsError: If the folder exists and `overwrite` is not set, or it holds files that are not ours.
-    TypeError, ValueError: If SAE and activations do not fit together, or there are none.
+    TypeError, ValueError: If SAE and activations do not fit together, there are none, or `live` cannot be.
 
     Example
     -------
@@ -132,7 +138,7 @@ def write_site(
     )
     names = AtomNames(catalogue, annotations_of(labels, sae, catalogue.labels))
     xy = None if examples is None else examples.xy
-    return site_of(folder, names, model=model, xy=xy, title=title, overwrite=overwrite)
+    return site_of(folder, names, model=model, xy=xy, title=title, live=live, overwrite=overwrite)
 
 
 def site_of(
@@ -142,6 +148,7 @@ def site_of(
     model: LiveModel | None = None,
     xy: Float[np.ndarray, "n_atoms 2"] | None = None,
     title: str = "",
+    live: bool | None = None,
     overwrite: bool = False,
 ) -> Site:
     """Write the site of atoms whose names and activations are known."""
@@ -152,9 +159,12 @@ def site_of(
             "returns."
         )
     _ = catalogue.codes  # before anything is written
+    graph, about = _live(model, catalogue, live)
     with new_folder(folder, replace=overwrite) as made:
         sizes = _write_page(made)
-        sizes["start"] = write_chunk(made, "start", _start(catalogue, names, title))
+        sizes["start"] = write_chunk(
+            made, "start", _start(catalogue, names, title) | {"live": about}
+        )
         largest, first_atom = 0, int(catalogue.order("frequency")[0])
         cards = Cards(made, catalogue, names, model)
         with progress_bar(catalogue.n_atoms, "site", "atom", enabled=True) as bar:
@@ -172,6 +182,8 @@ def site_of(
             letters.append(name.rpartition("/")[2])
         write_chunk(made, "tokens/letters", letters)
         write_chunk(made, "map", _map(catalogue, names, xy))
+        if graph is not None:
+            write_live(made, graph)
         write_manifest(made, "site", n_atoms=catalogue.n_atoms)
     written = [path for path in Path(folder).rglob("*") if path.is_file()]
     return Site(
@@ -182,6 +194,22 @@ def site_of(
         first_paint=sum(sizes.values()),
         largest_chunk=largest,
     )
+
+
+def _live(
+    model: LiveModel | None, catalogue: AtomCatalogue, wanted: bool | None
+) -> tuple[bytes | None, dict[str, Any]]:
+    """Return the graph of the live part and what the page must know, or why there is none."""
+    if wanted is False:
+        return None, {"why": ""}
+    try:
+        if model is None:
+            raise NotLiveError("no live model was given: pass `model`")
+        return live_graph(model, catalogue.sae, catalogue.acts.hook_point)
+    except NotLiveError as reason:
+        if wanted:
+            raise ValueError(f"`live` must be possible to be True, but {reason}.") from reason
+        return None, {"why": f"Nothing can be tried live here: {reason}."}
 
 
 def _write_page(made: Path) -> dict[str, int]:

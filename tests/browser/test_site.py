@@ -36,10 +36,12 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site of a bundled SAE, and one of texts in which an atom has a hostile label."""
     folder = tmp_path_factory.mktemp("sites")
-    write_site(folder / "vision", sn.load_sae("tiny-vit/resid_post.6"))
+    vit = sn.load_model("tiny-vit")
+    write_site(folder / "vision", sn.load_sae("tiny-vit/resid_post.6"), model=vit, live=True)
     acts = sn.load_examples("tiny-gpt/resid_post.3").acts
     sae = sn.TopK(acts.d_in, 64, k=4, generator=torch.Generator().manual_seed(0))
     sae.initialise(acts.x)
+    sae.save(folder / "sae")
     write_site(
         folder / "language",
         sae,
@@ -47,6 +49,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model=sn.load_model("tiny-gpt"),
         labels={3: HOSTILE},
         title=HOSTILE,
+        live=True,
     )
     return folder
 
@@ -87,6 +90,137 @@ def page(opened: Any, address: str) -> Iterator[Any]:
     made.close()
     assert complaints == []
     assert hurt is None
+
+
+RUN = """async ([kind, givens, edits]) => {
+  const found = [];
+  for (const given of givens) {
+    const { logits, codes } = await saeNb.live.run(saeNb.live[kind](given), saeNb.live.strengthsOf(edits));
+    found.push([Array.from(logits), Array.from(codes)]);
+  }
+  return found;
+}"""
+TOKENIZE = """async (texts) => {
+  const { tokenizerOf } = await import("./live/live.mjs");
+  const { encode, decode } = tokenizerOf((await saeNb.load("start")).live.tokenizer);
+  return texts.map((text) => [encode(text), decode(encode(text))]);
+}"""
+
+
+def live(page: Any, address: str, name: str, atom: int) -> None:
+    page.goto(f"{address}/{name}/index.html#atom={atom}")
+    page.wait_for_selector("html[data-live='ready']", timeout=60_000)
+
+
+def same(page_numbers: Any, numbers: torch.Tensor) -> None:
+    """Equal to 1e-5 of the largest."""
+    found = torch.tensor(page_numbers).reshape(numbers.shape)
+    assert (found - numbers).abs().max() <= 1e-5 * max(1.0, float(numbers.abs().max()))
+
+
+def test_images_are_answered_as_by_python(page: Any, address: str) -> None:
+    """Logits with an atom added, and the codes of every token, of 100 images."""
+    model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
+    images = torch.randint(0, 256, (100, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    pixels = images.to(torch.uint8)
+    live(page, address, "vision", 17)
+    found = page.evaluate(RUN, ["image", images.flatten(1).tolist(), {"17": 20.0}])
+    with sn.steer(model, "resid_post.6", sae=sae, atom=17, by=20.0):
+        logits = model(pixels).detach()
+    x = sn.capture(model, pixels, "resid_post.6", drop_first=False, progress=False).x
+    with torch.no_grad():
+        codes = sae.encode(x).to_dense().reshape(100, -1)
+    for i, (answer, fired) in enumerate(found):
+        same(answer, logits[i])
+        same(fired, codes[i])
+
+
+def test_texts_are_answered_as_by_python(page: Any, address: str, sites: Path) -> None:
+    """Next-token logits with an atom added, and the codes of every token, of 100 texts of many lengths."""
+    model, sae = sn.load_model("tiny-gpt"), sn.load_sae(sites / "sae")
+    random = torch.Generator().manual_seed(0)
+    texts = [
+        torch.randint(1, 1024, (1, int(n)), generator=random)
+        for n in torch.randint(2, 60, (100,), generator=random)
+    ]
+    live(page, address, "language", 3)
+    found = page.evaluate(RUN, ["text", [ids[0].tolist() for ids in texts], {"5": -4.0}])
+    point = model.hook_point("resid_post.3")
+    atom = torch.nn.functional.normalize(sae.dictionary.detach(), dim=1)[5]
+    seen: list[torch.Tensor] = []
+
+    def edit(_: Any, __: Any, output: Any) -> Any:
+        x = output if isinstance(output, torch.Tensor) else output[0]
+        seen.append(x)
+        return x - 4.0 * atom if isinstance(output, torch.Tensor) else (x - 4.0 * atom, *output[1:])
+
+    handle = model.get_module(point.path).register_forward_hook(edit)
+    for ids, (answer, fired) in zip(texts, found, strict=True):
+        with torch.no_grad():
+            same(answer, model.module(input_ids=ids).logits[0, -1])
+            same(fired, sae.encode(seen.pop()[0]).to_dense().flatten())
+    handle.remove()
+
+
+def test_texts_become_the_tokens_that_python_makes(page: Any, address: str) -> None:
+    """The page's tokenizer and the model's, on 200 strings of many scripts, spaces and special words."""
+    pieces = [
+        "One day", " Anna's", " and", "  ", "\n", "\t", " don't", "12", " 3.5", "é", "ß", "猫", " 🦆", "👩‍👩‍👧",
+        "<|endoftext|>", "<|end", "العربية", " ", "…", "—x", "_", "'ll", " 'tis", "ﬁ", "\u00a0", "A\u0301", "\r\n",
+    ]  # fmt: skip
+    random = torch.Generator().manual_seed(0)
+    texts = [""] + [
+        "".join(pieces[int(i)] for i in torch.randint(0, len(pieces), (int(n),), generator=random))
+        for n in torch.randint(1, 12, (200,), generator=random)
+    ]
+    live(page, address, "language", 3)
+    tokenizer = sn.load_model("tiny-gpt").tokenizer
+    for text, (ids, back) in zip(texts, page.evaluate(TOKENIZE, texts), strict=True):
+        assert ids == tokenizer(text).input_ids, repr(text)
+        assert back == tokenizer.decode(ids), repr(text)
+
+
+def test_drawing_typing_and_the_slider_change_the_answer(page: Any, address: str) -> None:
+    """A stroke, a word and the slider each bring another answer; an example goes to the model by a key."""
+
+    def answers(act: Any) -> str:
+        before = page.inner_text("#live .columns")
+        act()
+        for _ in range(100):
+            if page.inner_text("#live .columns") != before:
+                break
+            page.wait_for_timeout(100)
+        return str(page.inner_text("#live .columns"))
+
+    live(page, address, "language", 3)
+    first = page.inner_text("#live .columns")
+    typed = answers(lambda: page.fill("#live textarea", "Tom was"))
+    steered = answers(lambda: page.locator("#live input[type=range]").fill("100"))
+    assert len({first, typed, steered}) == 3
+    live(page, address, "vision", 132)
+    clear = page.inner_text("#live .columns")
+    page.locator("#live canvas").scroll_into_view_if_needed()
+    box = page.locator("#live canvas").bounding_box()
+
+    def draw() -> None:
+        page.mouse.move(box["x"] + 60, box["y"] + 60)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 160, box["y"] + 60, steps=4)
+        page.mouse.move(box["x"] + 90, box["y"] + 180, steps=4)
+        page.mouse.up()
+
+    drawn = answers(draw)
+    example = page.locator("#card figure button").first
+    example.focus()
+    shown = answers(lambda: page.keyboard.press("Enter"))
+    assert len({clear, drawn, shown}) == 3
+
+
+def test_a_disk_says_what_the_live_part_needs(page: Any, sites: Path) -> None:
+    """Opened without a server, everything else is there, and a sentence stands in its place."""
+    page.goto((sites / "vision" / "index.html").as_uri())
+    page.wait_for_selector("#live p")
+    assert "needs a web server" in page.inner_text("#live")
 
 
 def shown(page: Any, atom: int) -> str:

@@ -116,6 +116,10 @@ class ThresholdProx:
     thresholds: Float[Tensor, " n_atoms"] | float
     """θ, one number or one per atom, in the units of the pre-codes; constants."""
 
+    def dense(self, v: Dense) -> Dense:
+        """The entries above their threshold, others 0."""
+        return torch.where(v > self.thresholds, v, 0.0)
+
     def __call__(self, pre_codes: Dense) -> SparseCodes:
         """The entries above their threshold."""
         return above(pre_codes, torch.as_tensor(self.thresholds, dtype=pre_codes.dtype))

@@ -95,6 +95,7 @@ const saeNb = (() => {
     return node;
   }
 
+  let takeExample = null;
   function imageOf(example, largest) {
     const frame = make("div", { class: "frame" });
     frame.append(make("img", { src: example.image, alt: example.place, loading: "lazy" }));
@@ -110,7 +111,10 @@ const saeNb = (() => {
       frame.title = "The more amber, the more strongly it fires there";
     }
     const words = `${example.place} · ${number(example.z)}`;
-    return make("figure", {}, frame, make("figcaption", {}, words));
+    if (!takeExample) return make("figure", {}, frame, make("figcaption", {}, words));
+    const button = make("button", { type: "button", class: "plain", title: "Show it to the model" }, frame);
+    button.addEventListener("click", () => takeExample(frame.querySelector("img")));
+    return make("figure", {}, button, make("figcaption", {}, words));
   }
 
   function vectorOf(example) {
@@ -400,6 +404,32 @@ const saeNb = (() => {
     listen();
     follow();
     await listenToMap();
+    await mountLive();
+  }
+
+  // --- the live part: loaded after everything else -------------------------------------------------
+  function onExample(take) {
+    takeExample = take;
+    if (atom >= 0) show(atom).catch((error) => problem(error.message)); // its examples become buttons
+  }
+
+  async function mountLive() {
+    const box = here("live");
+    const about = start.live;
+    if (about.why === "") return;
+    box.hidden = false;
+    let why = about.why;
+    if (!why && location.protocol === "file:") why = "The live part needs a web server: a page from a disk may not run it. Try python -m http.server in this folder.";
+    if (!why && typeof WebAssembly === "undefined") why = "The live part needs WebAssembly, which this browser does not have.";
+    if (why) { box.replaceChildren(make("p", { class: "quiet" }, why)); return; }
+    box.replaceChildren(make("p", { class: "quiet" }, "The model is loading …"));
+    try {
+      const { mount } = await import("./live/live.mjs");
+      saeNb.live = await mount(box, about, { atom: () => atom, chip, names, largest: () => (given.get(`atoms/${atom}`) || {}).max, onExample });
+      document.documentElement.dataset.live = "ready";
+    } catch (error) {
+      box.replaceChildren(make("p", { class: "problem" }, `The live part cannot run here: ${error.message}`));
+    }
   }
   return { give, begin, load, make, number };
 })();
