@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sae_nb.atoms import AtomCard, AtomNames, Example
+from sae_nb.atoms import AtomCard, AtomNames, Band, Example
 from sae_nb.circuits import AttributionGraph, place_words
 from sae_nb.figures import visible_token
 from sae_nb.sessions import names_of
@@ -90,10 +90,10 @@ class NodeNames(AtomNames):
 
     # --- a glance ---------------------------------------------------------------------------------
 
-    def examples(self, atom: int, n: int = 3) -> tuple[Example, ...]:
-        """Return the strongest examples of a node's atom."""
+    def examples(self, atom: int, n: int = 3, band: Band = "top") -> tuple[Example, ...]:
+        """Return examples of a node's atom."""
         book = self.book(atom)
-        return () if book is None else book[0].examples(book[1], n)
+        return () if book is None else book[0].examples(book[1], n, band)
 
     def card(self, atom: int) -> AtomCard:
         """Return what is shown when somebody points at a node."""

@@ -62,7 +62,11 @@ def one_signal(seed: int, n_atoms: int, n_iterations: int, repeats: int) -> dict
         for _ in range(repeats):
             for solver in wanted:
                 started = time.process_time()
-                model = sn.lab.SparseBayes(noise=NOISE, solver=solver, n_iterations=n_iterations)
+                model = sn.lab.SparseBayes(
+                    noise=NOISE,
+                    solver=solver,  # type: ignore[arg-type]  # of the list above
+                    n_iterations=n_iterations,
+                )
                 found = model.fit(seen, operator, seed=seed)
                 seconds[solver] = min(seconds[solver], time.process_time() - started)
                 numbers[f"error, {solver}{suffix}"] = error(found.mean, z)
