@@ -64,6 +64,10 @@ def load_folder(
     options = {} if placing is None else placing.options(device, wanted)
     module = _weights(folder, name, config, wanted, options)
     module = (module.to(device) if not options or "device_map" not in options else module).eval()
+    if bits is not None:
+        from sae_nb.models._placing import give_back_memory
+
+        give_back_memory()
     if facts.reads_pictures(module):
         return _vision(folder, name, module)
     return LiveModel(

@@ -21,39 +21,17 @@ from sae_nb.evaluation.explanations._detection import (
     shown,
 )
 from sae_nb.evaluation.explanations._rules import Predicate, RowFacts, fires_in
+from tests.random_texts import N_TEXTS, random_texts
 
-WORDS = (" the", " cat", " dog", " sat", " undone", " untied", " ran", " Paris", ".", " blue")
-LENGTH, N_TEXTS, N_ATOMS = 12, 120, 4
+N_ATOMS = 4
 
 
 @pytest.fixture(scope="module")
 def texts():
     """Random words, and four atoms: animals; "un…"; "the" before a word; chance."""
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(len(WORDS), (N_TEXTS, LENGTH), generator=generator)
-    context = Context(
-        kind="language",
-        n_samples=N_TEXTS,
-        token_ids=Ragged(ids.flatten(), torch.arange(0, N_TEXTS * LENGTH + 1, LENGTH)),
-        vocabulary=dict(enumerate(WORDS)),
-    )
-    n = N_TEXTS * LENGTH
-    acts = Activations.from_tensor(
-        torch.randn(n, 6, generator=generator),
-        sample=torch.arange(N_TEXTS).repeat_interleave(LENGTH),
-        position=torch.arange(LENGTH).repeat(N_TEXTS),
-        context=context,
-    )
-    before = torch.cat([torch.full((N_TEXTS, 1), -1), ids[:, :-1]], dim=1)
-    on = torch.stack(
-        [
-            torch.isin(ids, torch.tensor([1, 2])).flatten(),
-            torch.isin(ids, torch.tensor([4, 5])).flatten(),
-            (before == 0).flatten(),
-            torch.rand(n, generator=generator) < 0.1,
-        ],
-        dim=1,
-    )
+    acts, planted, generator = random_texts()
+    n = len(acts)
+    on = torch.cat([planted, torch.rand(n, 1, generator=generator) < 0.1], dim=1)
     strength = 0.5 + torch.rand(n, N_ATOMS, generator=generator)
     codes = SparseCodes.from_dense(on * strength)
     sae = SimpleNamespace(d_in=6, n_atoms=N_ATOMS, dictionary=torch.eye(6)[:N_ATOMS], encode=None)

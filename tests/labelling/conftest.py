@@ -8,41 +8,19 @@ from typing import Any
 import pytest
 import torch
 
-from sae_nb.activations import Activations, Context, Ragged
+from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
+from tests.random_texts import random_texts
 
-WORDS = (" the", " cat", " dog", " sat", " undone", " untied", " ran", " Paris", ".", " blue")
-LENGTH, N_TEXTS, N_ATOMS = 12, 120, 5
+N_ATOMS = 5
 
 
 def made() -> tuple[Activations, SparseCodes]:
     """Random words; atoms for animals, for “un…”, after “the”, of chance, and one that is dead."""
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(len(WORDS), (N_TEXTS, LENGTH), generator=generator)
-    context = Context(
-        kind="language",
-        n_samples=N_TEXTS,
-        token_ids=Ragged(ids.flatten(), torch.arange(0, N_TEXTS * LENGTH + 1, LENGTH)),
-        vocabulary=dict(enumerate(WORDS)),
-    )
-    n = N_TEXTS * LENGTH
-    acts = Activations.from_tensor(
-        torch.randn(n, 6, generator=generator),
-        sample=torch.arange(N_TEXTS).repeat_interleave(LENGTH),
-        position=torch.arange(LENGTH).repeat(N_TEXTS),
-        context=context,
-    )
-    before = torch.cat([torch.full((N_TEXTS, 1), -1), ids[:, :-1]], dim=1)
-    on = torch.stack(
-        [
-            torch.isin(ids, torch.tensor([1, 2])).flatten(),
-            torch.isin(ids, torch.tensor([4, 5])).flatten(),
-            (before == 0).flatten(),
-            torch.rand(n, generator=generator) < 0.05,
-            torch.zeros(n, dtype=torch.bool),
-        ],
-        dim=1,
-    )
+    acts, planted, generator = random_texts()
+    n = len(acts)
+    chance = torch.rand(n, 1, generator=generator) < 0.05
+    on = torch.cat([planted, chance, torch.zeros(n, 1, dtype=torch.bool)], dim=1)
     strength = 0.5 + torch.rand(n, N_ATOMS, generator=generator)
     return acts, SparseCodes.from_dense(on * strength)
 

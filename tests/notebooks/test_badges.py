@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
@@ -125,7 +126,7 @@ def test_readme_shows_the_same_cell_and_links(badges: ModuleType) -> None:
 
 
 def test_readme_links_lead_somewhere() -> None:
-    """Every relative link and picture is a file of the repository, and pictures are small."""
+    """Every relative link and picture is a file of the repository; stills are small, the film is one."""
     readme = (ROOT / "README.md").read_text()
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)|<img[^>]* src=\"([^\"]+)\"", readme)
     files = [ROOT / (one or other) for one, other in targets]
@@ -133,4 +134,7 @@ def test_readme_links_lead_somewhere() -> None:
     assert [file for file in files if not file.exists()] == []
     pictures = [file for file in files if file.suffix in (".webp", ".png")]
     assert pictures
-    assert max(file.stat().st_size for file in pictures) <= 100_000
+    films = [file for file in pictures if Image.open(file).n_frames > 1]
+    assert len(films) == 1
+    assert films[0].stat().st_size <= 600_000
+    assert max(file.stat().st_size for file in pictures if file not in films) <= 100_000
