@@ -260,7 +260,8 @@ _STEERING = """
 ## Recipes that leave
 
 Logits of tiny-gpt under lm_eval's `steered` model with the `.pt` that a recipe wrote, from ours; "same" is
-below 1e-4. Compared with an lm_eval of its own environment beside torch and transformers as they are pinned here.
+below 1e-4. Compared with an lm_eval of its own environment, beside torch and transformers as they are
+pinned here.
 
 | library | recipe | its logits | apart by |
 | --- | --- | --- | --- |

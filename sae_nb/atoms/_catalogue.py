@@ -556,6 +556,15 @@ class AtomCatalogue(Firings):
 
         return frequency_histogram(self)
 
+    def _rows_of_dictionary(self) -> Iterator[Float[Tensor, "m d_in"]]:
+        """Atoms in float32, some at a time."""
+        for start in range(0, self.n_atoms, DICTIONARY_CHUNK):
+            yield self.dictionary[start : start + DICTIONARY_CHUNK].float()
+
+    @cached_property
+    def _lengths(self) -> Float[Tensor, " n_atoms"]:
+        return torch.cat([rows.norm(dim=1) for rows in self._rows_of_dictionary()]).clamp_min(1e-12)
+
     @checked
     def nearest(
         self, atom: int, n: int = 8
@@ -565,13 +574,9 @@ class AtomCatalogue(Firings):
         The cosines of one atom are computed when asked for; the n_atoms × n_atoms matrix never is.
         """
         atom = check_atom(atom, self.n_atoms)
-        cosine = torch.empty(self.n_atoms)
         direction = self.dictionary[atom].float()
-        length = direction.norm().clamp_min(1e-12)
-        for start in range(0, self.n_atoms, DICTIONARY_CHUNK):
-            rows = self.dictionary[start : start + DICTIONARY_CHUNK].float()
-            scale = rows.norm(dim=1).clamp_min(1e-12) * length
-            cosine[start : start + len(rows)] = rows @ direction / scale
+        cosine = torch.cat([rows @ direction for rows in self._rows_of_dictionary()])
+        cosine /= self._lengths * self._lengths[atom]
         cosine[atom] = -torch.inf
         best = cosine.topk(min(n, self.n_atoms - 1))
         return best.indices.numpy(), best.values.numpy()

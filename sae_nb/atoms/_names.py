@@ -167,7 +167,7 @@ class AtomNames:
             atom=atom,
             name=self.name(atom),
             words=self.words(atom),
-            source=self._source(atom),
+            source=self.source(atom),
             fires=self.fires(atom),
             examples=self.examples(atom),
             max_strength=float(catalogue.max_strength[atom]) if catalogue else 0.0,
@@ -178,7 +178,8 @@ class AtomNames:
         """Return what was measured of the label that an atom shows, as a badge."""
         return badge(self.labels.evidence(atom))
 
-    def _source(self, atom: int) -> str:
+    def source(self, atom: int) -> str:
+        """Return where the words of an atom come from, as its card says it; empty where there are none."""
         if self.labels.label(atom):
             if self.labels.is_written(atom):
                 return "label"

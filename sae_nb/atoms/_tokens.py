@@ -38,6 +38,7 @@ _NON_JOINER = "\u200c"
 _FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 
 
+@lru_cache(maxsize=4096)
 def is_special(token: str) -> bool:
     """Return whether a token represents no text."""
     return SPECIAL.fullmatch(token) is not None
@@ -155,6 +156,8 @@ def _shared_out(text: str, lengths: Sequence[int]) -> list[str]:
 
 def _with_characters_joined(texts: Sequence[str], special: Sequence[bool]) -> list[str]:
     out = list(texts)
+    if all(map(str.isascii, texts)):  # nothing of ASCII joins what comes before it
+        return out
     home, before = -1, ""
     for i, text in enumerate(texts):
         if special[i] or not text or text == CONTINUED:

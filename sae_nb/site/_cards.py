@@ -43,15 +43,15 @@ class Cards:
         return {**self._facts(atom, record), "bands": bands}
 
     def _facts(self, atom: int, record: AtomSummary) -> dict[str, Any]:
-        known = self._names.card(atom)
-        mark = known.badge
+        names = self._names
+        mark = names.badge(atom)
         return {
             "atom": atom,
-            "words": known.words,
-            "source": known.source,
-            "note": self._names.labels.note(atom),
+            "words": names.words(atom),
+            "source": names.source(atom),
+            "note": names.labels.note(atom),
             "badge": None if mark is None else [mark.text, mark.title, mark.standing],
-            "fires": known.fires,
+            "fires": names.fires(atom),
             "fired": record.n_fired,
             "frequency": record.frequency,
             "mean": record.mean_strength,

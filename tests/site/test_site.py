@@ -136,14 +136,14 @@ def test_an_interrupted_build_leaves_nothing(
     sae: Any, x: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in the middle of the cards, there is no folder, not even a temporary one."""
-    whole = AtomNames.card
+    whole = AtomNames.badge
 
     def stop(names: AtomNames, atom: int) -> Any:
         if atom == 5:
             raise KeyboardInterrupt
         return whole(names, atom)
 
-    monkeypatch.setattr(AtomNames, "card", stop)
+    monkeypatch.setattr(AtomNames, "badge", stop)
     with pytest.raises(KeyboardInterrupt):
         write_site(tmp_path / "site", sae, x)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
