@@ -60,7 +60,7 @@ def check_a_text_goes_on_before_and_after(page: Page, stage: Any) -> None:
     panel = stage.panel(which=1)
     panel.get_by_role("button", name="continue the text").click()
     panel.get_by_text("new tokens changed").wait_for()
-    assert "“bad story” (atom" in str(panel.locator(".sae-nb-answer").text_content())
+    panel.locator(".sae-nb-answer").get_by_text("“bad story” (atom").first.wait_for()
     for title in ("before", "after", "random push of the same size"):
         assert panel.get_by_text(title, exact=True).first.is_visible()
     stage.settle()

@@ -316,7 +316,7 @@ def heading(record: PursuitSteps, step: int, index: int = 0, words_of: NameOf = 
         used, _ = record.code_at(at)
         level = record.penalty
         more = f"dotted: λ = {format_number(level)}" if level is not None else _goal(record, at)
-        return f"{name} · {counted(len(used))} in use · {more}"
+        return f"{name} · {counted(len(used))} · {more}"
     took = f" took {_named(int(record.chosen[at - 1]), index, words_of)}" if at else ""
     if at < record.n_steps:
         return f"{name}{took}, next: {_named(record.next_atom(at), index, words_of)}"
@@ -330,9 +330,9 @@ def counted(n: int) -> str:
 
 
 def _goal(record: PursuitSteps, at: int) -> str:
-    """What the solver makes small, in words."""
+    """What the solver makes small, in words; infinite while the codes are none that the prox allows."""
     value = float(record.objective[at]) if record.objective is not None else math.inf
-    return f"objective {format_number(value)}" if math.isfinite(value) else "not allowed yet"
+    return f"objective {format_number(value) if math.isfinite(value) else '∞'}"
 
 
 def _named(atom: int, index: int, words_of: NameOf) -> str:
