@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -42,3 +44,22 @@ def lab_module(request: pytest.FixtureRequest) -> ModuleType:
             pytest.fail(reason)
         pytest.skip(reason)
     return module
+
+
+@pytest.fixture(scope="module")
+def chromium(lab_module: ModuleType) -> Iterator[Any]:
+    """A Chromium without JupyterLab, for pages that need no kernel."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=lab_module.chromium(), args=lab_module.CHROMIUM_FLAGS
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def opened(chromium: Any) -> Any:
+    """A context of it without network."""
+    return chromium.new_context(viewport={"width": 1060, "height": 900}, offline=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,23 +17,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def opened(lab_module: ModuleType) -> Iterator[Any]:
-    """A Chromium without network."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=lab_module.chromium(), args=lab_module.CHROMIUM_FLAGS
-        )
-        yield launched
-        launched.close()
-
-
 @pytest.fixture(params=["light", "dark"])
-def page(opened: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+def page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A page that must stay free of complaints and of requests beyond the disk."""
-    made = opened.new_page(offline=True, color_scheme=request.param)
+    made = chromium.new_page(offline=True, color_scheme=request.param)
     complaints: list[str] = []
     made.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     made.on("pageerror", lambda error: complaints.append(str(error)))

@@ -24,19 +24,6 @@ RUN = re.compile(
 browser_test = pytest.mark.usefixtures("opened")
 
 
-@pytest.fixture(scope="module")
-def opened(lab_module: ModuleType) -> Iterator[Any]:
-    """A Chromium without network."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=lab_module.chromium(), args=lab_module.CHROMIUM_FLAGS
-        )
-        yield launched.new_context(viewport={"width": 1060, "height": 900}, offline=True)
-        launched.close()
-
-
 @pytest.fixture
 def page(lab_module: ModuleType, opened: Any) -> Iterator[Any]:
     """A fresh page that must stay free of complaints and of requests beyond the disk."""

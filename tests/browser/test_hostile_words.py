@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -151,19 +151,6 @@ PANELS: dict[str, Callable[[SimpleNamespace], Panel]] = {
     "depth": _depth,
     "card": _card,
 }
-
-
-@pytest.fixture(scope="module")
-def opened(lab_module: ModuleType) -> Iterator[Any]:
-    """A Chromium without network."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=lab_module.chromium(), args=lab_module.CHROMIUM_FLAGS
-        )
-        yield launched.new_context(viewport={"width": 1060, "height": 900}, offline=True)
-        launched.close()
 
 
 @pytest.mark.parametrize("name", PANELS)

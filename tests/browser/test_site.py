@@ -7,7 +7,6 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -64,22 +63,10 @@ def address(sites: Path) -> Iterator[str]:
     server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def opened(lab_module: ModuleType) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=lab_module.chromium(), args=lab_module.CHROMIUM_FLAGS
-        )
-        yield launched
-        launched.close()
-
-
 @pytest.fixture
-def page(opened: Any, address: str) -> Iterator[Any]:
+def page(chromium: Any, address: str) -> Iterator[Any]:
     """A page that may ask its own address alone, and must stay free of complaints."""
-    made = opened.new_page(viewport={"width": 1280, "height": 900})
+    made = chromium.new_page(viewport={"width": 1280, "height": 900})
     complaints: list[str] = []
     made.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     made.on("pageerror", lambda error: complaints.append(str(error)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +23,13 @@ from sae_nb.interop import (
     read_overcomplete,
     read_saelens,
     read_sparsify,
-    write_dictionary_learning,
-    write_overcomplete,
     write_saelens,
-    write_sparsify,
 )
 from sae_nb.interop._foreign import read_tensors_only
 from sae_nb.interop._imported import assemble
+from tests.interop.test_written_back import WAYS
 
 D = 16
-WAYS: dict[str, tuple[Callable[..., Any], Callable[..., Path], str, str]] = {
-    "saelens": (read_saelens, write_saelens, "sae_weights.safetensors", "cfg.json"),
-    "sparsify": (read_sparsify, write_sparsify, "sae.safetensors", "cfg.json"),
-    "dictionary_learning": (
-        read_dictionary_learning,
-        write_dictionary_learning,
-        "ae.pt",
-        "config.json",
-    ),
-    "overcomplete": (read_overcomplete, write_overcomplete, "state_dict.pt", "about.json"),
-}
 TRAINED = {
     "saelens": "abstopk batchtopk_trained gated jumprelu matching_pursuit matryoshka_trained standard topk "
     "topk_trained",
