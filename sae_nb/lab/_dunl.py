@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sae_nb.activations import Activations
 from sae_nb.architectures import (
     ConvolutionOperator,
     Data,
@@ -25,6 +26,7 @@ from sae_nb.architectures import (
     fista,
     row_tiles,
 )
+from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import (
     as_tensor,
     between,
@@ -246,6 +248,44 @@ class DUNL(Untrained, SparseAutoencoder):
             codes=codes.reshape(*lead, given.x.shape[-1] - self.length + 1),
             baseline=torch.cat([level for _, level in tiles]).reshape(lead),
         )
+
+    @checked(leave=("x",))
+    def catalogue(self, x: Data) -> AtomCatalogue:
+        """Return the kernels with the windows of recordings that they begin, which `AtomBrowser` shows.
+
+        A row is a window as wide as a kernel; its sample is the trial (of a neuron), its position the
+        bin. R² is of the whole recordings: in a window other events go on.
+
+        Parameters
+        ----------
+        x
+            Recordings, as in `fit`.
+
+        Raises
+        ------
+        TypeError, ValueError: As `deconvolve` does.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> planted = sn.data.planted_events(3, seed=0)
+        >>> catalogue = DUNL(2, 16, k=2).catalogue(planted.x)
+        >>> catalogue.acts.shape, catalogue.n_atoms
+        ((405, 16), 2)
+        """
+        found = self.deconvolve(x)
+        recorded = found.x.reshape(-1, found.x.shape[-1]).cpu()
+        left = (found.x - found.rate).square().sum()
+        spread = (found.x - found.x.mean()).square().sum().clamp_min(1e-12)
+        windows = recorded.unfold(1, self.length, 1)
+        n, places = windows.shape[:2]
+        acts = Activations.from_tensor(
+            windows.reshape(-1, self.length),
+            sample=torch.arange(n).repeat_interleave(places),
+            position=torch.arange(places).repeat(n),
+        )
+        codes = found.codes.reshape(n * places)
+        return AtomCatalogue(self, acts, codes=codes, r2_of_source=float(1 - left / spread))
 
     def encode(self, x: Data, k: int | None = None) -> SparseCodes:
         """Find the events of recordings, (…, bins): codes of shape (…, places, n_kernels).
