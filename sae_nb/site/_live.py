@@ -105,16 +105,17 @@ def live_graph(model: LiveModel, sae: Any, hook_point: str | None) -> tuple[byte
 
 def _check_encoder(sae: Any) -> None:
     """Refuse an SAE whose codes plain operations do not give, as the loops of a pursuit do not."""
+    reason = f"the codes of {type(sae).__name__} are not one step of plain operations"
+    if not hasattr(sae, "dense_codes"):
+        raise NotLiveError(reason)
     x = torch.randn(16, sae.d_in, generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():
             dense, codes = sae.dense_codes(x), sae.encode(x).to_dense()
-    except (AttributeError, NotImplementedError):
-        dense, codes = torch.zeros(1), torch.full((1,), torch.inf)
+    except NotImplementedError as error:
+        raise NotLiveError(reason) from error
     if dense.shape != codes.shape or not torch.allclose(dense, codes, rtol=1e-4, atol=1e-5):
-        raise NotLiveError(
-            f"the codes of {type(sae).__name__} are not one step of plain operations"
-        )
+        raise NotLiveError(reason)
 
 
 def _facts(model: LiveModel) -> dict[str, Any]:

@@ -201,7 +201,8 @@ def check_a_language_atom_shows_its_words(page: Page, stage: Any) -> None:
 
 def check_an_atom_that_can_be_drawn_is_drawn(page: Page, stage: Any) -> None:
     """As an image, beside the inputs it fires on."""
-    panel = stage.panel("the atom itself")  # another browser may be open under the work list
+    panel = stage.panel(which=-1)  # the last: another browser may be open under the work list
+    panel.get_by_text("the atom itself").first.wait_for()
     stage.settle()
     stage("drawn", panel)
     assert stage.ask("drawn.itself.grid.atoms == [drawn.atom]")
