@@ -112,6 +112,10 @@ if TYPE_CHECKING:  # for the other rooms
         without_zeros as without_zeros,
     )
     from sae_nb.architectures._publishing import Upload as Upload
+    from sae_nb.architectures._revival import (
+        due as due,
+        resampled_atoms as resampled_atoms,
+    )
     from sae_nb.architectures._saving import (
         KIND as KIND,
         read_sae as read_sae,

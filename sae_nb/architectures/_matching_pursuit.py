@@ -12,7 +12,7 @@ from torch import Tensor
 from sae_nb.architectures._pursuing import PursuitAutoencoder
 from sae_nb.checks import checked, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit import RESELECT, Gradient, Reselect, matching_pursuit
+from sae_nb.pursuit import RESELECT, Gradient, Problem, Reselect, matching_pursuit
 
 Norms = Literal["unit", "free"]
 """Whether training keeps atoms on the unit sphere."""
@@ -153,6 +153,19 @@ class MatchingPursuit(PursuitAutoencoder):
     @property
     def _off_the_sphere(self) -> bool:
         return self.training and self.norms == "free"
+
+    def pursuit_problem(self, x: Tensor, atoms: Tensor) -> Problem:
+        """What the pursuit of centred rows over some atoms is asked for, by this SAE's rules."""
+        return Problem(
+            x=x,
+            dictionary=atoms,
+            k=self.k,
+            algorithm="matching_pursuit",
+            nonnegative=self.nonnegative,
+            reselect=self.reselect,
+            tolerance=self.tolerance,
+            relative_tolerance=self.relative_tolerance,
+        )
 
     def _pursue(self, x: Tensor, atoms: Tensor, k: int, **options: Any) -> SparseCodes:
         free = self._off_the_sphere

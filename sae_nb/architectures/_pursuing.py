@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from sae_nb.architectures._base import Recipe, Silence, SparseAutoencoder, TrainingLoss
 from sae_nb.architectures._revival import due, resampled_atoms
@@ -118,6 +118,10 @@ class PursuitAutoencoder(SparseAutoencoder):
             self.operator.weight.index_copy_(0, atoms, directions)
             self.to_resample = None
         self._project()
+
+    def atom_parameters(self) -> list[nn.Parameter]:
+        """Parameters with one row per atom."""
+        return [self.operator.weight]
 
     def _project(self) -> None:
         """Put atoms back on the sphere."""

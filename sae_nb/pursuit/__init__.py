@@ -33,4 +33,8 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.pursuit._cuda import SHARED_BYTES as SHARED_BYTES, Cuda as Cuda
     from sae_nb.pursuit._engine import Tile as Tile
     from sae_nb.pursuit._gram import forget as forget
-    from sae_nb.pursuit._problem import RESELECT as RESELECT, Reselect as Reselect
+    from sae_nb.pursuit._problem import (
+        RESELECT as RESELECT,
+        Problem as Problem,
+        Reselect as Reselect,
+    )

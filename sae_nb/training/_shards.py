@@ -9,12 +9,13 @@ so one sum of rows · d_in numbers is all a worker needs to differentiate the wh
 it takes ‖(x − what the others add) − z_w D_w − b‖², whose value and gradient are those of the whole. Which
 entries are the k largest is settled by an exchange of every worker's own k largest; codes never leave
 their worker. Only the bias is in every worker: its gradient is a sum, the decoder's part counted once.
+Matching pursuit asks all workers at each of its steps: `sharded_pursuit`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -23,9 +24,16 @@ from torch import Tensor, nn
 from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.kernels import decode, squared_error
 from sae_nb.training._process_group import Team
+from sae_nb.training._sharded_pursuit import pursuit_loss
 
 if TYPE_CHECKING:
-    from sae_nb.architectures import OneStep, Parts, SparseAutoencoder, TrainingLoss
+    from sae_nb.architectures import (
+        MatchingPursuit,
+        OneStep,
+        Parts,
+        SparseAutoencoder,
+        TrainingLoss,
+    )
 
 
 class Shard:
@@ -36,7 +44,12 @@ class Shard:
     """
 
     def __init__(self, sae: SparseAutoencoder, team: Team) -> None:
-        self.sae: OneStep = check_can_shard(sae, team)
+        from sae_nb.architectures import MatchingPursuit
+
+        found = check_can_shard(sae, team)
+        self.pursuit = found if isinstance(found, MatchingPursuit) else None
+        # The two have in common what is used of both.
+        self.sae = cast("OneStep", found)
         self.team = team
         self.mine = team.part(sae.n_atoms)
         self.is_cut = False
@@ -115,6 +128,9 @@ class Shard:
         """
         from sae_nb.architectures import TrainingLoss
 
+        if self.pursuit is not None:
+            own = (silent_tokens, dead_after, step_fraction)
+            return self._alike(pursuit_loss(self.pursuit, self.mine, self.team, x, *own))
         sae = self.sae
         candidates = self._candidates(x)
         codes = sae._strengths(candidates)
@@ -124,8 +140,13 @@ class Shard:
         parts |= sae._terms(x, candidates, codes, step_fraction)
         auxiliary = self._auxiliary(x, x - x_hat, silent_tokens >= dead_after)
         parts["auxiliary"] = (sae.aux_weight * sae._fading(step_fraction), auxiliary)
-        loss = TrainingLoss.of(parts, codes, x_hat)
-        # Workers round differently; what is decided by the loss must be decided alike.
+        return self._alike(TrainingLoss.of(parts, codes, x_hat))
+
+    def _alike(self, loss: TrainingLoss) -> TrainingLoss:
+        """The loss with one value in all workers.
+
+        They round differently; what is decided by the loss must be decided alike.
+        """
         own = loss.total.detach()
         return replace(loss, total=loss.total + (self.team.sum(own) / self.team.size - own))
 
@@ -245,20 +266,20 @@ class Shard:
         return self._largest_by_row(own, k)
 
 
-def check_can_shard(sae: SparseAutoencoder, team: Team) -> OneStep:
+def check_can_shard(sae: SparseAutoencoder, team: Team) -> OneStep | MatchingPursuit:
     """Return the SAE if its atoms can be spread over workers."""
-    from sae_nb.architectures import BatchTopK, JumpReLU, ReLU, TopK
+    from sae_nb.architectures import BatchTopK, JumpReLU, MatchingPursuit, ReLU, TopK
 
     name = type(sae).__name__
-    can = (TopK, BatchTopK, ReLU, JumpReLU)
+    can = (TopK, BatchTopK, ReLU, JumpReLU, MatchingPursuit)
     # Not by isinstance alone: a subclass may compare codes with x in a way of its own.
     if not isinstance(sae, can) or type(sae) not in can:
         raise ValueError(
             f"`shard_atoms` must be False for {name}: only "
-            f"{', '.join(one.__name__ for one in can)} choose their codes in one exchange a step. Leave "
+            f"{', '.join(one.__name__ for one in can)} find their codes by exchanging candidates. Leave "
             "it out, and the workers share the rows of each batch instead."
         )
-    if sae.revival == "resample":
+    if not isinstance(sae, MatchingPursuit) and sae.revival == "resample":
         raise ValueError(
             "`revival` must be 'auxk' or 'push-up' with `shard_atoms`, got 'resample', which draws new "
             "atoms for all workers from one residual. Build the SAE with revival='auxk'."

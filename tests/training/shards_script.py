@@ -37,6 +37,21 @@ def saes(rank: int) -> dict[str, sn.SparseAutoencoder]:
         "batch": sn.BatchTopK(16, N_ATOMS, 3, generator=made),
         "relu": sn.ReLU(16, N_ATOMS, l0=4, aux_weight=0.1, generator=made),
         "jump": sn.JumpReLU(16, N_ATOMS, l0=3, generator=made),
+        "pursuit": sn.MatchingPursuit(16, N_ATOMS, 1, generator=made),
+        "once": sn.MatchingPursuit(
+            16,
+            N_ATOMS,
+            4,
+            reselect=False,
+            nonnegative=False,
+            bias=False,
+            dropout=0.3,
+            generator=made,
+        ),
+        "published": sn.MatchingPursuit(
+            16, N_ATOMS, 3, reselect="stop", norms="free", relative_tolerance=0.5, generator=made
+        ),
+        "constants": sn.MatchingPursuit(16, N_ATOMS, 1, gradient="dictionary", generator=made),
     }
 
 
@@ -66,7 +81,7 @@ def main(folder: Path, mode: str) -> None:
                 "r2": [record.r2 for record in result.history],
                 "l0": [record.l0 for record in result.history],
                 "dead": [record.dead_fraction for record in result.history],
-                "auxiliary": [record.parts["auxiliary"] for record in result.history],
+                "auxiliary": [record.parts.get("auxiliary", 0.0) for record in result.history],
                 "apart": difference,
                 "bytes": held[i],
             }

@@ -23,7 +23,10 @@ from sae_nb.training._shards import Shard, check_can_shard
 
 SCRIPT = Path(__file__).with_name("shards_script.py")
 pytestmark = pytest.mark.timeout(900)  # the first test waits for all runs, on a crowded machine
-NAMES = ("topk", "push-up", "batch", "relu", "jump")
+ONE_STEP = ("topk", "push-up", "batch", "relu", "jump")
+PURSUITS = ("pursuit", "once", "published", "constants")
+NAMES = ONE_STEP + PURSUITS
+RESAMPLED = ("pursuit", "once", "constants")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,12 @@ def test_shards_have_the_curve_of_one_process(runs: dict[str, Any], mode: str) -
 
 def test_auxiliary_losses_were_at_work(runs: dict[str, Any]) -> None:
     """Otherwise the comparison would say nothing about them."""
-    assert all(max(sae["auxiliary"]) > 0.01 for sae in runs["alone"][1].values())
+    assert all(max(runs["alone"][1][name]["auxiliary"]) > 0.01 for name in ONE_STEP)
+
+
+def test_atoms_of_pursuits_died_and_were_resampled(runs: dict[str, Any]) -> None:
+    """Otherwise the comparison would say nothing about resampling, which must be shared out."""
+    assert all(max(runs["alone"][1][name]["dead"]) > 0 for name in RESAMPLED)
 
 
 @pytest.mark.parametrize("mode", ["two", "three"])
@@ -211,7 +219,12 @@ def test_what_is_exchanged_does_not_grow_with_the_atoms(n_atoms: int) -> None:
 
 @pytest.mark.parametrize(
     "sae",
-    [sn.MatchingPursuit(4, 8, 2), sn.Matryoshka(4, 8, 2), sn.AbsTopK(4, 8, 2), sn.Gated(4, 8)],
+    [
+        sn.OrthogonalMatchingPursuit(4, 8, 2),
+        sn.Matryoshka(4, 8, 2),
+        sn.AbsTopK(4, 8, 2),
+        sn.Gated(4, 8),
+    ],
     ids=lambda sae: type(sae).__name__,
 )
 def test_other_architectures_are_refused_by_name(sae: sn.SparseAutoencoder) -> None:
