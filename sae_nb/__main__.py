@@ -62,11 +62,13 @@ def _bench(folder: str, model: str | None, rows: str | None, out: str | None) ->
 
 def _site(asked: argparse.Namespace) -> int:
     from sae_nb.activations import load_activations
+    from sae_nb.files import free_folder
     from sae_nb.models import load_model
     from sae_nb.pretrained import load_sae
     from sae_nb.site import write_site
 
     try:
+        free_folder(asked.out, replace=asked.overwrite)
         sae = load_sae(asked.name)
         model = asked.model or getattr(sae, "model_name", None)
         acts: Any = None if asked.acts is None else load_activations(asked.acts)

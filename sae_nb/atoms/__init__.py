@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for the other rooms
         crop_patch as crop_patch,
         describe_atom as describe_atom,
         logit_effects as logit_effects,
+        strength_histogram as strength_histogram,
     )
     from sae_nb.atoms._catalogue import (
         ORDERS as ORDERS,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # for the other rooms
         Choice as Choice,
         Example as Example,
         build_examples as build_examples,
+        choose_rows as choose_rows,
         place_in as place_in,
         text_around as text_around,
     )
@@ -45,6 +47,7 @@ if TYPE_CHECKING:  # for the other rooms
         rows_in_words as rows_in_words,
     )
     from sae_nb.atoms._pair import AtomPair as AtomPair, compare_atoms as compare_atoms
+    from sae_nb.atoms._searching import names_of_rows as names_of_rows, preferring as preferring
     from sae_nb.atoms._sites import SiteExamples as SiteExamples
     from sae_nb.atoms._tokens import (
         directed as directed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -649,42 +648,9 @@ class AtomCatalogue(Firings):
         fire on tokens (or patches: "cls", "register", "patch 3,4") whose name contains it, by the
         share of their strength that falls there. Case does not matter.
         """
-        text = query.strip()
-        if not text:
-            return np.zeros(0, np.int64)
-        number = re.fullmatch(r"#?\s*(\d+)", text)
-        atoms = [int(number[1])] if number and int(number[1]) < self.n_atoms else []
-        lowered = text.casefold()
-        atoms += [atom for atom in sorted(self.labels) if lowered in self.labels[atom].casefold()]
-        atoms += self._firing_on(lowered).tolist()
-        return np.array(list(dict.fromkeys(atoms)), np.int64)[:limit]
+        from sae_nb.atoms._searching import answering
 
-    def _firing_on(self, text: str) -> Int[np.ndarray, " m"]:
-        matching = self._rows_named(text)
-        if not len(matching):
-            return np.zeros(0, np.int64)
-        entries = self.entries_of(matching)
-        size = np.abs(self.values[entries])
-        there = np.bincount(self.atoms[entries], weights=size, minlength=self.n_atoms)
-        everywhere = self.mean_strength * self.n_fired
-        share = there / np.maximum(everywhere, 1e-12)
-        # What fires there no more than on any other row does not answer the query.
-        answers = share > 2 * len(matching) / len(self.acts)
-        order = np.argsort(-share, kind="stable")
-        return order[answers[order]]
-
-    def _rows_named(self, text: str) -> Int[np.ndarray, " m"]:
-        tokens, context = self.acts.tokens, self.acts.context
-        if tokens is None:
-            return np.zeros(0, np.int64)
-        ids = tokens.ids.cpu().numpy()
-        known = np.unique(ids)
-        if context.kind == "language":
-            names = [context.vocabulary.get(int(i), "") for i in known]
-        else:
-            names = [context.token_name(int(i)) for i in known]
-        chosen = known[[text in name.casefold() for name in names]]
-        return np.flatnonzero(np.isin(ids, chosen))
+        return answering(self, query)[:limit]
 
     # --- what almost fires ------------------------------------------------------------------------
 

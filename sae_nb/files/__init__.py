@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         existing as existing,
         existing_folder as existing_folder,
         filled as filled,
+        free_folder as free_folder,
         json_object as json_object,
         new_folder as new_folder,
         read_json as read_json,

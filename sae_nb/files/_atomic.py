@@ -259,12 +259,8 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
-    """Give a temporary folder that becomes `path` when the block ends well, and vanishes otherwise.
-
-    With `replace` an existing folder of that name is removed, if it holds a manifest of ours.
-    """
+def free_folder(path: str | Path, *, replace: bool = False) -> Path:
+    """Return the place of `new_folder`, or refuse it: long work asks before it begins."""
     path = place(path)
     recover(path)
     if path.exists():
@@ -272,11 +268,21 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
             raise FileExistsError(
                 f"{str(path)!r} must not exist yet. Choose another name or remove it first."
             )
-        if not (path / MANIFEST).is_file() and any(path.iterdir()):
+        if not path.is_dir() or (not (path / MANIFEST).is_file() and any(path.iterdir())):
             raise FileExistsError(
                 f"{str(path)!r} holds files that are not ours (no {MANIFEST}), so it is not "
                 "replaced. Choose another name."
             )
+    return path
+
+
+@contextmanager
+def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give a temporary folder that becomes `path` when the block ends well, and vanishes otherwise.
+
+    With `replace` an existing folder of that name is removed, if it holds a manifest of ours.
+    """
+    path = free_folder(path, replace=replace)
     with named_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _tidy_partials(path)

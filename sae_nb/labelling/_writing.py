@@ -20,9 +20,15 @@ from sae_nb.activations import Activations, acts_for
 from sae_nb.atoms import LabelEvidence
 from sae_nb.checks import check_atom, check_count, check_path, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Desk, RowFacts, balanced, codes_of, match_atoms
+from sae_nb.evaluation import Desk, Judge, RowFacts, balanced, codes_of, match_atoms
 from sae_nb.files import SaeIdentity, identity_of, place
-from sae_nb.labelling._judging import AskedJudge, NoAnswerError, judge_of, reader_of, terms_of
+from sae_nb.labelling._judging import (
+    AskedJudge,
+    NoAnswerError,
+    judge_of,
+    reader_of,
+    terms_of,
+)
 from sae_nb.labelling._keeping import FILE, Kept, carry, read_kept, write_kept
 from sae_nb.labelling._records import AtomLabel, AtomLabels, clean, to_json
 from sae_nb.progress import progress_bar
@@ -127,49 +133,49 @@ def label(
     codes = codes_of(sae, acts, codes)
     check_count(n_examples, name="n_examples", at_least=FEWEST_WINDOWS)
     check_count(n_tries, name="n_tries")
+    asked, who = _judge_for(acts, judge)
+    given = _given(labels, sae.n_atoms)
+    check_sisters(sae, sisters)
+    facts = RowFacts.of(acts, attributes)
+    desk = Desk(acts, codes, facts, None, n_examples // 2, 3, seed)
+    every = _every(atoms, sae.n_atoms)
+    enough = set(desk.choose(every, len(every))[0])
+    made = {
+        "acts": _digest(acts, codes), "judge": who, "given": _digest_of_labels(given), "seed": seed,
+        "n_examples": n_examples, "attributes": sorted(facts.labels),
+    }  # fmt: skip
+    book = Book(_path_of(sae, file), identity_of(sae), made, sae.n_atoms)
+    book.start(labels, replace_file=replace_file)
+    counted = None if asked is None else AskedJudge(asked, book.counts)
+    work = Work(desk, facts, counted, enough, given, book, n_tries)
+    try:
+        work.go_through(every, progress=progress)
+        _count_returns(book, sae, sisters, every, seed)
+    finally:  # what was done before somebody pressed stop is done
+        book.keep(now=True)
+    carry(sae, book.kept)
+    return book.labels
+
+
+# --- what is asked for ----------------------------------------------------------------------------
+
+
+def _judge_for(acts: Activations, judge: Any) -> tuple[Judge | None, str]:
+    """Who writes and reads labels of these rows, and what to call them."""
     asked, who = judge_of(judge)
     if asked is not None and acts.context.kind != "language":
         raise ValueError(
             f"`judge` reads text, and these are samples of kind {acts.context.kind!r}. Leave it out, and pass "
             "attributes=."
         )
-    given = _given(labels, sae.n_atoms)
-    check_sisters(sae, sisters)
-    facts = RowFacts.of(acts, attributes)
-    desk = Desk(acts, codes, facts, None, n_examples // 2, 3, seed)
-    every = (
-        range(sae.n_atoms)
-        if atoms is None
-        else sorted(check_atom(a, sae.n_atoms) for a in set(atoms))
-    )
-    enough = set(desk.choose(list(every), len(every))[0])
-    made = {
-        "acts": _digest(acts, codes), "judge": who, "given": _digest_of_labels(given), "seed": seed,
-        "n_examples": n_examples, "attributes": sorted(facts.labels),
-    }  # fmt: skip
-    path = _path_of(sae, file)
-    book = Book(path, identity_of(sae), made, sae.n_atoms)
-    book.start(replace_file=replace_file)
-    if isinstance(labels, AtomLabels):
-        book.model, book.place = labels.model, labels.place
-    counted = None if asked is None else AskedJudge(asked, book.counts)
-    work = Work(desk, facts, counted, enough, given, book, n_tries)
-    try:
-        with progress_bar(2 * len(every), "labels", "atom", enabled=progress) as bar:
-            for step in (work.name_atom, work.judge_label):
-                for atom in every:
-                    step(atom)
-                    book.keep()
-                    bar.update()
-        _count_returns(book, sae, sisters, every, seed)
-    finally:  # what was done before somebody pressed stop is done
-        book.keep(now=True)
-    found = book.labels
-    carry(sae, Kept(labels=found, sae=book.identity.to_json(), made=made))
-    return found
+    return asked, who
 
 
-# --- what is asked for ----------------------------------------------------------------------------
+def _every(atoms: Sequence[int] | None, n_atoms: int) -> list[int]:
+    """The atoms that are asked for, in order."""
+    if atoms is None:
+        return list(range(n_atoms))
+    return sorted(check_atom(a, n_atoms) for a in set(atoms))
 
 
 def _given(labels: Mapping[int, str] | None, n_atoms: int) -> dict[int, AtomLabel]:
@@ -244,8 +250,10 @@ class Book:
     _changed: bool = False
     _next: float = 0.0
 
-    def start(self, *, replace_file: bool) -> None:
+    def start(self, given: Mapping[int, str] | None, *, replace_file: bool) -> None:
         """Go on from the file, or begin it; nothing is changed where it is another's."""
+        if isinstance(given, AtomLabels):
+            self.model, self.place = given.model, given.place
         if self.path is None or not self.path.exists():
             return
         kept = read_kept(self.path)
@@ -277,9 +285,14 @@ class Book:
         start = time.monotonic()
         if self.path is None or not (now or (self._changed and start >= self._next)):
             return
-        write_kept(self.path, Kept(labels=self.labels, sae=self.identity.to_json(), made=self.made))
+        write_kept(self.path, self.kept)
         took = time.monotonic() - start
         self._changed, self._next = False, start + took + max(PAUSE, took / SHARE_OF_WRITING)
+
+    @property
+    def kept(self) -> Kept:
+        """What the file holds."""
+        return Kept(labels=self.labels, sae=self.identity.to_json(), made=self.made)
 
     @property
     def labels(self) -> AtomLabels:
@@ -310,6 +323,15 @@ class Work:
     book: Book
     n_tries: int
     _silent: int = 0  # atoms in a row without an answer
+
+    def go_through(self, atoms: Sequence[int], *, progress: bool) -> None:
+        """Name every atom, then judge every label, and keep what is new on the way."""
+        with progress_bar(2 * len(atoms), "labels", "atom", enabled=progress) as bar:
+            for step in (self.name_atom, self.judge_label):
+                for atom in atoms:
+                    step(atom)
+                    self.book.keep()
+                    bar.update()
 
     def name_atom(self, atom: int) -> None:
         """Give an atom its label, unless it has one."""

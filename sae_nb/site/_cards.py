@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from sae_nb.atoms import describe_atom
+from sae_nb.atoms import choose_rows, logit_effects, strength_histogram
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
-    from sae_nb.atoms import AtomCatalogue, AtomNames, AtomSummary, Band, Example
+    from sae_nb.atoms import AtomCatalogue, AtomNames, Band, Example
     from sae_nb.models import LiveModel
 
 BANDS: dict[Band, int] = {"top": 6, "50 %": 4, "random": 4}
@@ -35,14 +35,13 @@ class Cards:
 
     def card(self, atom: int) -> dict[str, Any]:
         """Return the card of an atom; images that it shows are written when first met."""
-        record = describe_atom(self._catalogue, atom, n_examples=1, model=self._model)
         bands = {
             band: [self._example(example) for example in self._names.examples(atom, n, band)]
             for band, n in BANDS.items()
         }
-        return {**self._facts(atom, record), "bands": bands}
+        return {**self._names_of(atom), **self._numbers(atom), "bands": bands}
 
-    def _facts(self, atom: int, record: AtomSummary) -> dict[str, Any]:
+    def _names_of(self, atom: int) -> dict[str, Any]:
         names = self._names
         mark = names.badge(atom)
         return {
@@ -52,24 +51,29 @@ class Cards:
             "note": names.labels.note(atom),
             "badge": None if mark is None else [mark.text, mark.title, mark.standing],
             "fires": names.fires(atom),
-            "fired": record.n_fired,
-            "frequency": record.frequency,
-            "mean": record.mean_strength,
-            "max": record.max_strength,
-            "edges": [record.histogram.edges[0], record.histogram.edges[-1]],
-            "counts": record.histogram.counts,
-            "near": list(zip(record.nearest_atoms, record.nearest_cosines, strict=True)),
-            "together": list(
-                zip(
-                    record.coactive_atoms,
-                    record.coactive_lifts,
-                    record.coactive_counts,
-                    strict=True,
-                )
-            ),
-            "up": record.logits_up,
-            "down": record.logits_down,
-            "missing": record.missing,
+        }
+
+    def _numbers(self, atom: int) -> dict[str, Any]:
+        """What `describe_atom` says of an atom, without the examples that no card shows."""
+        catalogue = self._catalogue
+        histogram = strength_histogram(catalogue.strengths(atom)[1])
+        up, down = (
+            ((), ())
+            if self._model is None
+            else logit_effects(self._model, catalogue.dictionary[atom])
+        )
+        return {
+            "fired": catalogue.n_fired[atom],
+            "frequency": catalogue.frequency[atom],
+            "mean": catalogue.mean_strength[atom],
+            "max": catalogue.max_strength[atom],
+            "edges": [histogram.edges[0], histogram.edges[-1]],
+            "counts": histogram.counts,
+            "near": list(zip(*catalogue.nearest(atom), strict=True)),
+            "together": list(zip(*catalogue.coactive(atom), strict=True)),
+            "up": up,
+            "down": down,
+            "missing": choose_rows(catalogue, atom, "top").missing,
         }
 
     def _example(self, example: Example) -> dict[str, Any]:

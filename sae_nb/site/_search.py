@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sae_nb.atoms import names_of_rows, preferring
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
@@ -54,41 +56,13 @@ def atoms_on_tokens(
 ) -> Iterator[tuple[str, Int[np.ndarray, " m"], Float[np.ndarray, " m"]]]:
     """Yield every word (a token without spaces around it, in small letters) with the atoms that prefer it.
 
-    An atom answers where more than twice as much of its strength falls on the word as on any row: the
-    rule of `AtomCatalogue.search`.
+    Which those are: the rule of `AtomCatalogue.search`.
     """
-    from scipy.sparse import csr_matrix
-
-    words, of_row = _words_of_rows(catalogue)
-    if not words:
-        return
-    offsets = catalogue.codes.offsets.numpy()
-    of_entry = np.repeat(of_row, np.diff(offsets))
-    there = csr_matrix(
-        (np.abs(catalogue.values), (of_entry, catalogue.atoms)),
-        shape=(len(words), catalogue.n_atoms),
-    )
-    everywhere = np.maximum(catalogue.mean_strength * catalogue.n_fired, 1e-12)
-    expected = 2 * np.bincount(of_row, minlength=len(words)) / catalogue.n_rows
-    for i, word in enumerate(words):
-        entries = slice(there.indptr[i], there.indptr[i + 1])
-        atoms = there.indices[entries]
-        share = there.data[entries] / everywhere[atoms]
-        order = np.argsort(-share, kind="stable")
-        order = order[share[order] > expected[i]][:MOST_ATOMS]
-        if len(order) and word:
-            yield word, atoms[order], share[order]
-
-
-def _words_of_rows(catalogue: AtomCatalogue) -> tuple[list[str], Int[np.ndarray, " n"]]:
-    """Return the different words of all rows, and which of them each row is."""
-    tokens, context = catalogue.acts.tokens, catalogue.acts.context
-    if tokens is None:
-        return [], np.zeros(0, np.int64)
-    known, of_row = np.unique(tokens.ids.cpu().numpy(), return_inverse=True)
-    if context.kind == "language":
-        names = [context.vocabulary.get(int(i), "") for i in known]
-    else:
-        names = [context.token_name(int(i)) for i in known]
-    words, of_name = np.unique([name.strip().casefold() for name in names], return_inverse=True)
-    return words.tolist(), of_name[of_row.reshape(-1)]
+    names, of_row = names_of_rows(catalogue)
+    words, of_name = np.unique([name.strip() for name in names], return_inverse=True)
+    groups = of_name.reshape(-1)[of_row]
+    for word, (atoms, shares) in zip(
+        words.tolist(), preferring(catalogue, groups, len(words)), strict=True
+    ):
+        if word and len(atoms):
+            yield word, atoms[:MOST_ATOMS], shares[:MOST_ATOMS]

@@ -15,7 +15,7 @@ from torch import Tensor
 from sae_nb.atoms import AtomCatalogue, AtomNames, rows_in_words
 from sae_nb.checks import checked
 from sae_nb.figures import format_count, theme
-from sae_nb.files import new_folder, write_manifest
+from sae_nb.files import free_folder, new_folder, write_manifest
 from sae_nb.pretrained import examples_of
 from sae_nb.progress import progress_bar
 from sae_nb.sessions import annotations_of
@@ -129,6 +129,7 @@ def write_site(
     ...     site.n_atoms, (site.folder / "index.html").is_file()
     (8, True)
     """
+    free_folder(folder, replace=overwrite)
     if acts is None and examples is None:
         examples = examples_of(sae)
     catalogue = (
@@ -152,6 +153,7 @@ def site_of(
     overwrite: bool = False,
 ) -> Site:
     """Write the site of atoms whose names and activations are known."""
+    free_folder(folder, replace=overwrite)  # before seconds of work
     catalogue = names.catalogue
     if catalogue is None:
         raise ValueError(

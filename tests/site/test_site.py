@@ -163,6 +163,35 @@ def test_only_a_site_is_replaced(sae: Any, x: torch.Tensor, tmp_path: Path) -> N
     assert (tmp_path / "mine" / "thesis.txt").is_file()
 
 
+def test_a_folder_that_is_taken_costs_no_work(
+    sae: Any,
+    x: torch.Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where the folder cannot be had, nothing is encoded, loaded or named, whoever asks."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    (tmp_path / "file").write_text("a file")
+    panel = sw.AtomBrowser(sae, x)
+
+    def asked(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the atoms were asked before the folder")
+
+    monkeypatch.setattr(AtomNames, "words", asked)
+    monkeypatch.setattr(AtomCatalogue, "codes", property(asked))
+    for name in ("mine", "file"):
+        for overwrite in (False, True):
+            with pytest.raises(FileExistsError, match="must not exist|not ours"):
+                write_site(tmp_path / name, sae, x, overwrite=overwrite)
+            with pytest.raises(FileExistsError, match="must not exist|not ours"):
+                panel.to_site(tmp_path / name, overwrite=overwrite)
+    panel.close()
+    assert command.main(["site", "no such SAE", "--out", str(tmp_path / "mine")]) == 2
+    assert "must not exist" in capsys.readouterr().err
+
+
 def test_an_sae_without_examples_is_refused(sae: Any, tmp_path: Path) -> None:
     """What is missing is said before anything is written."""
     with pytest.raises(TypeError, match="`acts` must be given"):

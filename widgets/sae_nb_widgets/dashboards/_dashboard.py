@@ -15,15 +15,16 @@ from sae_nb.checks import checked
 from sae_nb.figures import current_theme as theme, escape, format_duration
 from sae_nb.files import place, write_bytes
 from sae_nb.sessions import save_session
-from sae_nb.site import Site, site_of
 from sae_nb_widgets.components import read_static, style_sheet
 from sae_nb_widgets.dashboards._subject import Subject, first_inputs, text_of
 from sae_nb_widgets.panel import (
     AN_ATOM,
     SHARED_SCRIPT,
     TIGHT,
+    AsSite,
     Atom,
     Panel,
+    SiteSubject,
     close_whole,
     control,
     descendants,
@@ -62,7 +63,7 @@ SESSION_NAME = "session"
 LONGEST_NAME = 60
 
 
-class Dashboard(ipw.VBox):
+class Dashboard(AsSite, ipw.VBox):
     """ConceptMap beside the AtomBrowser; SteeringPanel and further views in tabs, under one bar.
 
     Make one with `sae_nb_widgets.dashboard`. All panels show the same `atom`; the bar, which stays in
@@ -449,34 +450,11 @@ class Dashboard(ipw.VBox):
         self.say(f"Written: {written} ({format_bytes(written.stat().st_size)}).")
         return written
 
-    @checked
-    def to_site(self, folder: str | Path, title: str = "", overwrite: bool = False) -> Site:
-        """Write every atom as a folder of pages that any web server gives out; otherwise as a panel's.
-
-        Parameters
-        ----------
-        folder
-            Made whole or not at all.
-        title
-            Heading of the page; model and hook point where it is empty.
-        overwrite
-            Replace a site of that name.
-
-        Raises
-        ------
-        FileExistsError: If the folder exists already.
-        """
+    def site_subject(self) -> SiteSubject:
+        """Return the atoms with their places on the map, where those are known."""
         examples = self.subject.examples
-        written = site_of(
-            folder,
-            self.browser.names,
-            model=self.subject.model,
-            xy=None if examples is None else examples.xy,
-            title=title,
-            overwrite=overwrite,
-        )
-        self.say(f"Written: {written.folder / 'index.html'}.")
-        return written
+        xy = None if examples is None else examples.xy
+        return SiteSubject(self.browser.names, self.subject.model, xy)
 
     # --- saying, ending ---------------------------------------------------------------------------
 

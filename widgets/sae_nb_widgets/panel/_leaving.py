@@ -16,12 +16,12 @@ from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures import Drawing
 from sae_nb.files import write_bytes
-from sae_nb.site import Site, site_of
 from sae_nb_widgets.panel import _exporting as exporting
+from sae_nb_widgets.panel._as_site import AsSite, SiteSubject
 from sae_nb_widgets.panel._saying import Saying
 
 
-class Leaves(Saying):
+class Leaves(AsSite, Saying):
     """What a panel shows, as a record, a web page or a picture.
 
     A subclass says what is drawn (`record`) and, where needed, what differs in exports.
@@ -100,29 +100,8 @@ class Leaves(Saying):
         """
         return exporting.write_page(self.static_page(), Path(path), share_script=share_script)
 
-    @checked
-    def to_site(self, folder: str | Path, title: str = "", overwrite: bool = False) -> Site:
-        """Write every atom of the panel's SAE as a folder of pages that any web server gives out.
-
-        Parameters
-        ----------
-        folder
-            Made whole or not at all.
-        title
-            Heading of the page; model and hook point where it is empty.
-        overwrite
-            Replace a site of that name.
-
-        Returns
-        -------
-        Site
-            Where it is, and how large.
-
-        Raises
-        ------
-        ValueError: If the panel shows no atoms, or has no activations to take examples from.
-        FileExistsError: If the folder exists already.
-        """
+    def site_subject(self) -> SiteSubject:
+        """Return the panel's atoms, if it shows some whose activations are known."""
         names = self._atom_names
         if names is None or names.catalogue is None:
             raise ValueError(
@@ -130,11 +109,7 @@ class Leaves(Saying):
                 "Use sae_nb_widgets.AtomBrowser(sae, acts).to_site(folder), or to_html(path) for this "
                 "panel alone."
             )
-        written = site_of(
-            folder, names, model=getattr(self, "model", None), title=title, overwrite=overwrite
-        )
-        self.say(f"Written: {written.folder / 'index.html'}.")
-        return written
+        return SiteSubject(names, getattr(self, "model", None))
 
     def static_page(self) -> exporting.Page:
         """Return what `to_html` writes."""

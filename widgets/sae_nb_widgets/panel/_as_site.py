@@ -1,0 +1,70 @@
+"""What panels and the dashboard share: their atoms leave as a site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jaxtyping import Float
+
+from sae_nb.atoms import AtomNames
+from sae_nb.checks import checked
+from sae_nb.site import Site, site_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class SiteSubject(NamedTuple):
+    """What a site is written of: the names of atoms, the live model, the atoms' places on the map."""
+
+    names: AtomNames
+    model: Any = None
+    xy: Float[np.ndarray, "n_atoms 2"] | None = None
+
+
+class AsSite:
+    """Has atoms that can be written as a site."""
+
+    if TYPE_CHECKING:
+
+        def say(self, text: str) -> None: ...
+
+    def site_subject(self) -> SiteSubject:
+        """Return whose atoms are written."""
+        raise NotImplementedError
+
+    @checked
+    def to_site(self, folder: str | Path, title: str = "", overwrite: bool = False) -> Site:
+        """Write every atom of the SAE as a folder of pages that any web server gives out.
+
+        Parameters
+        ----------
+        folder
+            Made whole or not at all.
+        title
+            Heading of the page; model and hook point where it is empty.
+        overwrite
+            Replace a site of that name.
+
+        Returns
+        -------
+        Site
+            Where it is, and how large.
+
+        Raises
+        ------
+        ValueError: If it shows no atoms, or has no activations to take examples from.
+        FileExistsError: If the folder exists and `overwrite` is not set, or it holds files that are not ours.
+        """
+        subject = self.site_subject()
+        written = site_of(
+            folder,
+            subject.names,
+            model=subject.model,
+            xy=subject.xy,
+            title=title,
+            overwrite=overwrite,
+        )
+        self.say(f"Written: {written.folder / 'index.html'}.")
+        return written
