@@ -1,7 +1,7 @@
 """The stage of the panel scenes: one notebook, one server, one page; each scene runs its own cells.
 
 A scene is a file in `scenes/`: `CELLS`, the sources of its cells, and functions `check(page, stage)`
-or `check_<what>(page, stage)`, each of which is one test. The cells of `SHARED` have run before.
+or `check_<what>(page, stage)`, each of which is one test. `SHARED` and `AS_LOADED` have run before.
 """
 
 from __future__ import annotations
@@ -36,17 +36,21 @@ import sae_nb as sn
 import sae_nb_widgets as sw
 
 torch.set_num_threads(1)
-vit, vit_sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
+vit = sn.load_model("tiny-vit")
 vit_examples = sn.load_examples("tiny-vit/resid_post.6")
-vit_catalogue = vit_examples.catalogue(vit_sae)
 pictures = vit_examples.acts.context.pictures""",
     """\
-gpt, gpt_sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+gpt = sn.load_model("tiny-gpt")
 gpt_examples = sn.load_examples("tiny-gpt/resid_post.3")
-gpt_catalogue = gpt_examples.catalogue(gpt_sae)
 story = "Tom and Lucy walked to the castle. They carried a lamp.\"""",
 )
-"""Models, pretrained SAEs and their examples, which every scene may use."""
+"""Models and examples of the pretrained SAEs, which every scene may use."""
+
+AS_LOADED = """\
+vit_sae, gpt_sae = sn.load_sae("tiny-vit/resid_post.6"), sn.load_sae("tiny-gpt/resid_post.3")
+vit_catalogue, gpt_catalogue = vit_examples.catalogue(vit_sae), gpt_examples.catalogue(gpt_sae)
+"""
+"""The SAEs, anew for each scene: one carries the labels that the panels before have brought."""
 
 CLOSE_PANELS = """\
 from sae_nb_widgets.panel._theming import _on_screen
@@ -154,6 +158,7 @@ class Stage:
         if not self._ready:
             self._run("")
             self._ready = True
+        self.run(AS_LOADED)
         self._module = load_scene(scene)
         self.scene = scene
         self._run(scene)

@@ -109,7 +109,7 @@ assert in_time.token == 3
 def lab(lab_module: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The notebook of all panels, open and not yet run; its last cell is a second view of one."""
     path = tmp_path_factory.mktemp("run_all") / "run_all.ipynb"
-    stage.write_cells(path, [*stage.SHARED, *PANELS, "in_time"])
+    stage.write_cells(path, [*stage.SHARED, stage.AS_LOADED, *PANELS, "in_time"])
     with lab_module.Lab(path, out=stage.SCREENSHOTS, timeout_s=150) as opened:
         yield opened
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,26 @@ def test_a_page_without_a_kernel_shows_the_cards_of_its_atoms(panel: Plain, tmp_
     assert "const CARDS = {" in page
     assert "984 · \\u003c/script>\\u003cb>" in page or "984 \\u00b7 \\u003c/script" in page
     assert "</script><b>" not in page
+
+
+def test_whoever_draws_the_answer_last_has_read_it_last(
+    panel: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that is held up while it draws an older answer does not write it over a newer one."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(text: str) -> str:
+        if threading.current_thread() is drawing:
+            begun.set()
+            go_on.wait(10)
+        return mark_atoms(text)
+
+    monkeypatch.setattr("sae_nb_widgets.panel._saying.mark_atoms", slow)
+    panel._loading = "Reading …"
+    drawing = threading.Thread(target=panel._stop_loading)
+    drawing.start()
+    assert begun.wait(10)
+    threading.Timer(0.2, go_on.set).start()
+    panel.conclude("It is.")
+    drawing.join(10)
+    assert "It is." in panel._answer_text.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,8 @@ class Saying(t.HasTraits):
     _written: Path | None = None
 
     def _make_answer(self) -> None:
+        # Two threads may speak: whoever writes last has read last.
+        self._answering = threading.RLock()
         self._answer_text = ipw.HTML().add_class("sae-nb-answer")
         self._numbers_text = ipw.HTML().add_class("sae-nb-numbers")
         self._numbers_button = small_toggle("numbers", "The measured numbers behind this sentence")
@@ -83,14 +86,15 @@ class Saying(t.HasTraits):
             self._draw_answer()
 
     def _draw_answer(self, _: Any = None) -> None:
-        busy = '<span class="sae-nb-busy" role="img" aria-label="loading"></span>'
-        text = f"{busy}{escape(self._loading)}" if self._loading else mark_atoms(self.answer)
-        text = text.replace(THIN_SPACE, UNBROKEN)
-        self._answer_text.value = f'<div aria-live="polite">{text}</div>' if text else ""
-        self._numbers_text.value = escape(self.numbers)
-        show(self._answer_line, bool(text))
-        show(self._numbers_button, bool(self.numbers))
-        show(self._numbers_text, bool(self.numbers) and self.show_numbers)
+        with self._answering:
+            busy = '<span class="sae-nb-busy" role="img" aria-label="loading"></span>'
+            text = f"{busy}{escape(self._loading)}" if self._loading else mark_atoms(self.answer)
+            text = text.replace(THIN_SPACE, UNBROKEN)
+            self._answer_text.value = f'<div aria-live="polite">{text}</div>' if text else ""
+            self._numbers_text.value = escape(self.numbers)
+            show(self._answer_line, bool(text))
+            show(self._numbers_button, bool(self.numbers))
+            show(self._numbers_text, bool(self.numbers) and self.show_numbers)
 
     # --- the status line --------------------------------------------------------------------------
 
