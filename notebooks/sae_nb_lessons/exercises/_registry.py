@@ -29,6 +29,7 @@ NOTEBOOKS = {
     "17": "circuits",
     "18": "shapes",
     "19": "talking",
+    "20": "sharing",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",
