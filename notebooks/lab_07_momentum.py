@@ -99,10 +99,10 @@ print(f"with: {momentum.accuracy(300):.2f}, without: {plain.accuracy(300):.2f}")
 # Where does each head look? A row of the map is a position that asks, the open circle is where its answer stands:
 
 # %%
-figure_widget(momentum.figure(1), height=300)
+figure_widget(momentum.figure(1), height=460)
 
 # %%
-figure_widget(plain.figure(1), height=300)
+figure_widget(plain.figure(1), height=460)
 
 # %% [markdown]
 # ## 4 · How much can a layer without momentum do?

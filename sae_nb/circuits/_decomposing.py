@@ -113,7 +113,7 @@ class Decomposition:
 
     def plot(self) -> Any:
         """Draw how many atoms are kept of each place and position."""
-        from sae_nb.figures import heatmaps, visible_token
+        from sae_nb.figures import heatmaps, named_ticks, visible_token
 
         counts = self.table.groupby(["place", "position"]).size()
         tokens, places = self.graph.tokens, self.graph.places
@@ -124,9 +124,8 @@ class Decomposition:
         frame: dict[str, Any] = {"y": "", "height": 120 + 30 * len(places)}
         hover = "%{z} atoms, position %{x}, row %{y}"
         figure = heatmaps({"token": drawn}, ends=ends, hover=hover, bar="atoms", **frame)
-        words = [visible_token(token) for token in tokens]
-        figure.update_xaxes(tickvals=list(range(len(tokens))), ticktext=words)
-        return figure.update_yaxes(tickvals=list(range(len(places))), ticktext=list(places))
+        figure.update_xaxes(named_ticks(map(visible_token, tokens)))
+        return figure.update_yaxes(named_ticks(places))
 
     def __repr__(self) -> str:
         return (

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         heatmaps as heatmaps,
         line as line,
         named as named,
+        named_ticks as named_ticks,
         number_of as number_of,
         on_axes as on_axes,
         plot_title as plot_title,

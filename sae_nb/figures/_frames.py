@@ -11,7 +11,15 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from plotly.subplots import make_subplots
 
-from sae_nb.figures.theme import CONTROL, CONTROL_DASH, GREY, colour_scale, scaled, template
+from sae_nb.figures.theme import (
+    CONTROL,
+    CONTROL_DASH,
+    GREY,
+    colour_scale,
+    plot_text,
+    scaled,
+    template,
+)
 
 DOTTED = {"color": GREY, "width": 1.2, "dash": "dot"}
 """A place that the data itself does not have: where training was, where an event begins."""
@@ -76,24 +84,51 @@ def heatmaps(
     gap: float = 0.04,
     **frame: Any,
 ) -> go.Figure:
-    """One heat-map per title, on one scale of colours with one bar; `over` holds what lies on each."""
-    figure = side_by_side(list(matrices), gap=gap, **frame)
+    """One heat-map per title, on one scale of colours with one bar; `over` holds what lies on each.
+
+    Cells that hold no number stay empty. Titles are text, whatever they hold.
+    """
+    figure = side_by_side([plot_text(title) for title in matrices], gap=gap, **frame)
     for column, (title, matrix) in enumerate(matrices.items(), start=1):
+        name = plot_text(title)
         figure.add_heatmap(
-            z=matrix,
+            z=_cells(matrix),
             zmin=ends[0],
             zmax=ends[1],
             colorscale=colour_scale(signed=signed),
             showscale=column == len(matrices),
             colorbar={"title": {"text": bar}, "thickness": 10},
-            name=title,
-            hovertemplate=f"{hover}<extra>{title}</extra>",
+            name=name,
+            hovertemplate=f"{hover}<extra>{name}</extra>",
             row=1,
             col=column,
         )
         for trace in (over or {}).get(title, ()):
             figure.add_trace(trace, row=1, col=column)
     return figure
+
+
+def _cells(matrix: Float[np.ndarray, "rows columns"]) -> Any:
+    """The numbers, with nothing where there is none: NaN is no JSON, and a kernel warns of it."""
+    finite = np.isfinite(matrix)
+    if finite.all():
+        return matrix
+    cells = np.asarray(matrix, dtype=object).copy()
+    cells[~finite] = None
+    return cells
+
+
+def named_ticks(
+    names: Iterable[object], at: Iterable[float] | None = None, **axis: Any
+) -> dict[str, Any]:
+    """Settings of an axis with a name at 0, 1, 2 … or at given places: text, whatever it holds.
+
+    >>> named_ticks(["<s>", "a"])
+    {'tickvals': [0, 1], 'ticktext': ['&lt;s&gt;', 'a']}
+    """
+    text = [plot_text(name) for name in names]
+    places = list(range(len(text))) if at is None else list(at)
+    return {"tickvals": places, "ticktext": text, **axis}
 
 
 def line(
@@ -109,17 +144,29 @@ def line(
     hover: str = "",
     **more: Any,
 ) -> go.Scatter:
-    """A line, with markers where a symbol is given; hovering says `hover` and whose line it is."""
+    """A line, with markers where a symbol is given; hovering says `hover` and whose line it is.
+
+    Its name, and places that are words, are text, whatever they hold.
+    """
+    name = plot_text(name)
     return go.Scatter(
         name=name,
-        x=x,
-        y=y,
+        x=_places(x),
+        y=_places(y),
         mode="lines+markers" if symbol else "lines",
         line={"color": colour, "width": width, "dash": dash},
         marker={"color": colour, "symbol": symbol, "size": size} if symbol else None,
         hovertemplate=f"{hover}<extra>{name}</extra>" if hover else None,
         **more,
     )
+
+
+def _places(along: Any) -> Any:
+    """Numbers as they are, words as text."""
+    values = np.asarray(along)
+    if values.dtype.kind not in "OU":
+        return along
+    return [plot_text(value) if isinstance(value, str) else value for value in values.tolist()]
 
 
 def dress(figure: go.Figure, height: float | None, margin: Margin) -> None:

@@ -170,7 +170,7 @@ class GroupNetwork(UnitAtoms):
 
         Atoms of square width are drawn as images, others as one row of numbers.
         """
-        from sae_nb.figures import heatmaps
+        from sae_nb.figures import heatmaps, named_ticks
 
         side = math.isqrt(self.d_in)
         shape = (side, side) if side**2 == self.d_in else (1, self.d_in)
@@ -186,10 +186,10 @@ class GroupNetwork(UnitAtoms):
         )
         high, wide = tiles.shape[2:]
         powers = ["b", "Ab", *(f"A{_raised(g)}b" for g in range(2, self.order))][: self.order]
-        figure.update_xaxes(tickvals=_middles(self.order, wide), ticktext=powers)
+        figure.update_xaxes(named_ticks(powers, _middles(self.order, wide)))
         names = [f"orbit {k}" for k in range(self.n_orbits)]
         return figure.update_yaxes(
-            tickvals=_middles(self.n_orbits, high), ticktext=names, autorange="reversed"
+            named_ticks(names, _middles(self.n_orbits, high), autorange="reversed")
         )
 
     def training_loss(

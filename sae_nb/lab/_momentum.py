@@ -282,7 +282,7 @@ class MomentumModel:
         IndexError: If there is no such layer.
         TypeError, ValueError: If `row` is no number from 0.
         """
-        from sae_nb.figures import heatmaps
+        from sae_nb.figures import heatmaps, named_ticks
 
         block = check_integer(block, name="block")
         if not 0 <= block < self.settings.n_blocks:
@@ -300,11 +300,11 @@ class MomentumModel:
             hover="from %{y} to %{x}: %{z:.2f}",
             bar="attention",
             over={title: [answers] for title in titles},
-            height=280,
+            height=90 + 14 * len(ids[0]),
         )
         letters = [TASK.vocabulary[i] for i in ids[0].tolist()]
-        ticks = {"tickvals": list(range(len(letters))), "ticktext": letters, "tickangle": 0}
-        return figure.update_yaxes(ticks | {"autorange": "reversed"}).update_xaxes(tickvals=[])
+        ticks = named_ticks(letters, tickangle=0, autorange="reversed")
+        return figure.update_yaxes(ticks).update_xaxes(tickvals=[])
 
     @property
     def _device(self) -> torch.device:

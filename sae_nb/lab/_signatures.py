@@ -276,18 +276,15 @@ class SignatureDistances:
     @checked
     def figure(self, part: Part = "distance") -> Any:
         """Draw the distances of all pairs, artists in their order."""
-        from sae_nb.figures import heatmaps
+        from sae_nb.figures import heatmaps, named_ticks
 
         apart = self._part(part)
         ends = (0.0, float(apart.max()) or 1.0)
         drawn = heatmaps(
             {part: apart}, ends=ends, hover="%{y} and %{x}: %{z:.3f}", bar="distance", height=420
         )
-        return drawn.update_xaxes(
-            ticktext=self.names, tickvals=[*range(len(self.names))]
-        ).update_yaxes(
-            ticktext=self.names, tickvals=[*range(len(self.names))], autorange="reversed"
-        )
+        drawn.update_xaxes(named_ticks(self.names))
+        return drawn.update_yaxes(named_ticks(self.names, autorange="reversed"))
 
     def _part(self, part: str) -> Pairs:
         return np.asarray(

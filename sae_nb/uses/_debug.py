@@ -77,7 +77,7 @@ class Debugged:
 
     def plot(self) -> Any:
         """Draw where along the output the chosen atoms were active."""
-        from sae_nb.figures import heatmaps, plot_text, visible_token
+        from sae_nb.figures import heatmaps, named_ticks, visible_token
 
         top = float(np.abs(self.strengths).max(initial=0.0)) or 1.0
         figure = heatmaps(
@@ -88,10 +88,8 @@ class Debugged:
             bar="strength",
             height=120 + 26 * len(self.strengths),
         )
-        names = [plot_text(visible_token(token)) for token in self.tokens]
-        figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names, tickangle=-60)
-        atoms = [f"atom {atom}" for atom in self.chosen]
-        return figure.update_yaxes(tickvals=list(range(len(atoms))), ticktext=atoms)
+        figure.update_xaxes(named_ticks(map(visible_token, self.tokens), tickangle=-60))
+        return figure.update_yaxes(named_ticks(f"atom {atom}" for atom in self.chosen))
 
     def __repr__(self) -> str:
         before, without, *_ = self.table["logp"]

@@ -94,7 +94,7 @@ class Blindspots:
 
     def plot(self) -> Any:
         """Draw δ against how sure it is, a point per concept, the published cuts dashed."""
-        from sae_nb.figures import category_style, framed, line, theme
+        from sae_nb.figures import category_style, framed, line, plot_text, theme
 
         traces = []
         kinds = (*KINDS, "")
@@ -113,7 +113,9 @@ class Blindspots:
                 hover="%{text}<br>δ %{x:.3f}, |z| %{y:.1f}",
             )
             names = zip(some["atom"], some["label"])
-            points.update(mode="markers", text=[f"atom {i} {label}" for i, label in names])
+            points.update(
+                mode="markers", text=[plot_text(f"atom {i} {label}") for i, label in names]
+            )
             traces.append(points)
         figure = framed(traces, x="δ (0: only in a, 1: only in b)", y="|z|", height=340)
         figure.update_xaxes(range=[-0.02, 1.02])

@@ -40,7 +40,7 @@ class BridgeView:
 
     def plot(self) -> Any:
         """Draw atoms of both modalities and the bridges between them; wider, the stronger."""
-        from sae_nb.figures import framed, line, theme
+        from sae_nb.figures import framed, line, named_ticks, theme
 
         rows = self.table
         # Each atom where it is first in the table, so that the bridge of a shared atom is level.
@@ -66,7 +66,7 @@ class BridgeView:
         bare = {"showticklabels": False, "showgrid": False, "zeroline": False, "ticks": ""}
         figure = framed(traces, height=26 * len(rows) + 90)
         figure.update_yaxes(range=[len(rows), -1], **bare)
-        ticks = {"tickvals": [0, 1], "ticktext": [f"atoms of {name}s" for name in self.modalities]}
+        ticks = named_ticks(f"atoms of {name}s" for name in self.modalities)
         return figure.update_xaxes(range=[-0.3, 1.3], showgrid=False, zeroline=False, **ticks)
 
     def __repr__(self) -> str:

@@ -148,7 +148,7 @@ def test_pairs_do_not_say_what_inputs_lack() -> None:
 def test_figures(network: GroupNetwork) -> None:
     """Atoms as tiles, a row per orbit; the matrix; eigenvalues with the unit circle."""
     (sheet,) = network.figure().data
-    tiles = torch.tensor(sheet.z).reshape(2, 4, 3, 4)[:, :3, :, :3].transpose(1, 2)
+    tiles = torch.tensor(sheet.z.astype(float)).reshape(2, 4, 3, 4)[:, :3, :, :3].transpose(1, 2)
     assert torch.equal(tiles.reshape(2, 3, 9), network.orbits)
     action = network.action(1)
     assert torch.equal(torch.tensor(action.figure().data[0].z), action.matrix)

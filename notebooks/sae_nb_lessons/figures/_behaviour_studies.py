@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from sae_nb.figures import DOTTED, heatmaps, plot_text, visible_token
+from sae_nb.figures import DOTTED, heatmaps, named_ticks, visible_token
 from sae_nb.uses import Moment
 
 ROW_PX, AXES_PX = 30, 120
@@ -32,10 +32,10 @@ def watched_figure(moments: Sequence[Moment], names: Mapping[int, str]) -> go.Fi
         bar="strength",
         height=AXES_PX + ROW_PX * len(strengths),
     )
-    tokens = [plot_text(visible_token(moment.token)) for moment in moments]
-    figure.update_xaxes(tickvals=list(range(len(tokens))), ticktext=tokens, tickangle=-60)
-    rows = [plot_text(f"{name} ({atom})") for atom, name in names.items()]
-    figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=rows, autorange="reversed")
+    tokens = (visible_token(moment.token) for moment in moments)
+    figure.update_xaxes(named_ticks(tokens, tickangle=-60))
+    rows = (f"{name} ({atom})" for atom, name in names.items())
+    figure.update_yaxes(named_ticks(rows, autorange="reversed"))
     n_prompt = sum(not moment.new for moment in moments)
     figure.add_vline(x=n_prompt - 0.5, line=DOTTED)
     return figure

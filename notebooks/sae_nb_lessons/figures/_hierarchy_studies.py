@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from sae_nb.figures import DOTTED, SYMBOLS, category_style, framed, heatmaps, line
+from sae_nb.figures import DOTTED, SYMBOLS, category_style, framed, heatmaps, line, named_ticks
 
 HEIGHT_PX = 250
 
@@ -70,7 +70,7 @@ def curve_figure(
     ]
     ticks = sorted({value for x, _ in curves.values() for value in x})
     figure = framed(traces, x=x_title, y=y_title, height=HEIGHT_PX, yaxis_range=y_range)
-    figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{value:g}" for value in ticks])
+    figure.update_xaxes(named_ticks((f"{value:g}" for value in ticks), ticks, type="log"))
     if trained_at is not None:
         figure.add_vline(x=trained_at, line=DOTTED)
     return figure

@@ -78,7 +78,8 @@ def decision_figure(
                 showlegend=column == 1,
                 line={"color": colour},  # no line is drawn; a still picture takes its key from it
                 marker={"color": colour, "symbol": shape, "size": 9},
-                hovertemplate="1 − R² %{x:.2g}, off-support %{y:.2f}<extra>" + model + "</extra>",
+                hovertemplate="1 − R² %{x:.2g}, off-support %{y:.2f}"
+                f"<extra>{plot_text(model)}</extra>",
                 **place,
             )
     return figure
@@ -99,7 +100,7 @@ def cosines_figure(geometries: Mapping[str, DictionaryGeometry]) -> go.Figure:
         if name not in floors:
             look |= {"colour": theme.OKABE_ITO[next(learned) % len(theme.OKABE_ITO)], "width": 2}
         trace = line(
-            plot_text(name),
+            name,
             (found.edges[1:] + found.edges[:-1]) / 2,
             np.where(share > 0, share, np.nan),
             hover="cosine %{x:.2f}: %{y:.2g} of pairs",
@@ -163,12 +164,11 @@ def maps_figure(
 ) -> go.Figure:
     """Strengths over the patches of a picture, side by side on one scale; dots mark the object."""
     most = max(max(float(np.max(m)) for m in maps.values()), 1e-12)
-    named = {plot_text(title): strength for title, strength in maps.items()}
     over = {}
     if mask is not None:
-        over = {t: [_dots(*np.nonzero(mask), legend=i == 0)] for i, t in enumerate(named)}
+        over = {t: [_dots(*np.nonzero(mask), legend=i == 0)] for i, t in enumerate(maps)}
     figure = heatmaps(
-        named,
+        maps,
         ends=(0, most),
         hover="row %{y}, column %{x}: %{z:.2f}",
         bar="strength",

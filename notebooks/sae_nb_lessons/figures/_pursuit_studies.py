@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from sae_nb.figures import DOTTED, FLOOR, framed, line, side_by_side, theme
+from sae_nb.figures import DOTTED, FLOOR, framed, line, named_ticks, side_by_side, theme
 from sae_nb_lessons.studies import ENCODERS, METHODS, EncoderStudy, SupportStudy
 
 STYLES: dict[str, tuple[str, str]] = {
@@ -78,7 +78,7 @@ def encoder_figure(study: EncoderStudy) -> go.Figure:
         yaxis_range=[-0.1, 1.04],
         **LEGEND,
     )
-    figure.update_xaxes(type="log", tickvals=list(study.ks), ticktext=[str(k) for k in study.ks])
+    figure.update_xaxes(named_ticks(study.ks, study.ks, type="log"))
     if study.trained_k is not None:
         figure.add_vline(x=study.trained_k, line=DOTTED)
     return figure

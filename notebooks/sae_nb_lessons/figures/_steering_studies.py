@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb.evaluation import Arm, Fragility, IllusionCheck, SteeringCurves
-from sae_nb.figures import broken, framed, line, theme
+from sae_nb.figures import broken, framed, line, named_ticks, theme
 
 COLOURS = {
     "atom": theme.NOVEL,
@@ -90,7 +90,7 @@ def fragility_figure(found: Fragility) -> go.Figure:
         showlegend=True,
     )
     figure = framed([*traces, inputs], y=CHANGE, margin=MARGIN)
-    return figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names, tickangle=-30)
+    return figure.update_xaxes(named_ticks(names, tickangle=-30))
 
 
 def illusion_figure(checks: Sequence[IllusionCheck], names: Sequence[str]) -> go.Figure:
@@ -116,6 +116,4 @@ def illusion_figure(checks: Sequence[IllusionCheck], names: Sequence[str]) -> go
         barmode="group",
         bargap=0.25,
     )
-    return figure.update_xaxes(
-        tickvals=list(range(len(keys))), ticktext=[BARS[key] for key in keys]
-    )
+    return figure.update_xaxes(named_ticks(BARS[key] for key in keys))
