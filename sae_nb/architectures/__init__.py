@@ -118,6 +118,7 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.architectures._saving import (
         KIND as KIND,
+        check_mappable as check_mappable,
         read_sae as read_sae,
         write_sae as write_sae,
     )

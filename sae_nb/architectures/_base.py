@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args
@@ -27,6 +27,7 @@ from sae_nb.architectures.parts._operators import DenseOperator, MatrixOperator
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import as_tensor, check_count, check_k, check_matrix, checked, one_of
 from sae_nb.codes import SparseCodes
+from sae_nb.files import MappedMatrix
 from sae_nb.pursuit import check_tolerance
 
 if TYPE_CHECKING:
@@ -268,6 +269,12 @@ class SparseAutoencoder(nn.Module, ABC):
     reads_gradient: bool = False
     """Whether a training row holds, beside the activation, the gradient of a loss of the model by it."""
 
+    not_mapped: str = "its encoder needs the whole dictionary at once"
+    """Why its weights cannot stay in their file (`load_sae(…, mmap=True)`); empty where they can."""
+
+    kept_as: torch.dtype | None = None
+    """Precision that the file states whose matrices it reads from; None: they are in memory."""
+
     initialised: Tensor
     to_resample: tuple[Tensor, Tensor] | None = None
     """Dead atoms that `after_optimiser_step` replaces, and by which directions; a step's loss decides."""
@@ -289,6 +296,18 @@ class SparseAutoencoder(nn.Module, ABC):
             except AttributeError:
                 pass
             return no_attribute(self, name)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SparseAutoencoder:
+        """What `to`, `double` and `cuda` do to every weight; those in a file stay as they are."""
+        if not self.is_mapped:
+            return super()._apply(fn, recurse)
+        moved = fn(torch.empty(0, dtype=self.dtype))
+        if (moved.dtype, moved.device) != (self.dtype, self.device):
+            raise ValueError(
+                f"An SAE whose weights stay in their file must stay {self.dtype} on the CPU, got {moved.dtype} "
+                f"on {moved.device}. Load it without mmap."
+            )
+        return self
 
     # For people
 
@@ -384,6 +403,11 @@ class SparseAutoencoder(nn.Module, ABC):
     def bias(self) -> Float[Tensor, " d_out"]:
         """The reconstruction of an all-zero code, in the model's units."""
         return self.scaling.mean + self.pre_bias / self.scaling.scale
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether encoder and dictionary stay in their file, as `load_sae(…, mmap=True)` leaves them."""
+        return any(isinstance(part, MappedMatrix) for part in self.parameters())
 
     @property
     def dtype(self) -> torch.dtype:

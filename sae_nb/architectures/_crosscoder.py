@@ -88,6 +88,8 @@ class Crosscoder(SharedCode, OneStep):
     ([torch.Size([8, 4]), torch.Size([8, 6])], torch.Size([8]))
     """
 
+    not_mapped = "its atoms lie at several hook points, in units of their own"
+
     def __new__(cls, *_: Any, base: str = "BatchTopK", **__: Any) -> Crosscoder:
         """An object that is a crosscoder and a base, once the base is known."""
         if "_host" not in vars(cls):

@@ -66,6 +66,8 @@ class GradientSAE(OneStep):
     [1]
     """
 
+    not_mapped = "it may choose atoms by a gradient, of all of them at once"
+
     k: int
     _: KW_ONLY
     gradient_weight: float = 1.0

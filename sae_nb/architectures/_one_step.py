@@ -61,6 +61,8 @@ class OneStep(SparseAutoencoder):
     """Length of a resampled encoder row, as a share of the others' mean. Ours: where atoms compete for k
     places, a short row never wins one, and dies again."""
 
+    not_mapped = ""
+
     resampled: Tensor | None = field(default=None, init=False)
     """Atoms that were resampled in the last step."""
 

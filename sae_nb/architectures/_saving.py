@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor, nn
 
 from sae_nb import architectures
 from sae_nb.architectures._base import SparseAutoencoder
+from sae_nb.architectures.parts._operators import UNIT_GUARD
 from sae_nb.files import (
     MANIFEST,
+    MappedMatrix,
     holding_folder,
+    in_memory,
+    is_mapping,
     new_folder,
     place,
     read_json,
@@ -83,7 +88,10 @@ def write_sae(
     sae: SparseAutoencoder, folder: Path, *, matrices_as: torch.dtype | None = None
 ) -> None:
     """Write the two files of an SAE into a folder that the caller seals with a manifest."""
-    state = sae.state_dict()
+    state, dtype = sae.state_dict(), sae.dtype
+    if sae.kept_as is not None:  # as its file has them
+        dtype = sae.kept_as
+        state = {n: _as_kept(t, dtype) for n, t in state.items()}
     if matrices_as is not None:
         state = {name: t.to(matrices_as) if t.ndim > 1 else t for name, t in state.items()}
     write_tensors(folder / WEIGHTS, state)
@@ -92,7 +100,7 @@ def write_sae(
         "settings": _settings_of(sae),
         "hook_point": None if sae.hook_point is None else str(sae.hook_point),
         "model_name": sae.model_name,
-        "dtype": str(sae.dtype).removeprefix("torch."),
+        "dtype": str(dtype).removeprefix("torch."),
     }
     if sae.target_hook_point is not None:
         config[TARGET] = str(sae.target_hook_point)
@@ -102,6 +110,12 @@ def write_sae(
     if known is not None:
         config[P99] = [float(f"{value:.6g}") for value in torch.as_tensor(known).tolist()]
     write_json(folder / CONFIG, config)
+
+
+def _as_kept(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    if isinstance(tensor, MappedMatrix):
+        return tensor.unscaled()
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _settings_of(sae: SparseAutoencoder) -> dict[str, Any]:
@@ -168,6 +182,10 @@ def _rebuild(
         ) from error
     stored = read_tensors(folder / WEIGHTS)
     dtype = _dtype_of(config, folder)
+    if is_mapping():
+        check_mappable(sae)
+        sae.kept_as, dtype = dtype, torch.promote_types(dtype, torch.float32)
+        stored = {n: t if sae.n_atoms in t.shape else in_memory(t) for n, t in stored.items()}
     tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in stored.items()}
     try:
         sae.load_state_dict(tensors, assign=True)
@@ -176,7 +194,9 @@ def _rebuild(
             f"{str(folder / WEIGHTS)!r} must hold the tensors of a {architecture.__name__} with "
             f"{config['settings']}, and does not ({error}). Save the SAE again."
         ) from error
-    if any(tensors[name].dtype != stored[name].dtype for name in stored):
+    if sae.kept_as is not None:
+        _settle(sae)
+    elif any(tensors[name].dtype != stored[name].dtype for name in stored):
         # Rounding in a narrower format left rows a little off the sphere.
         sae.after_optimiser_step()
     sae.hook_point, sae.model_name = config["hook_point"], config["model_name"]
@@ -185,6 +205,24 @@ def _rebuild(
     if P99 in config:
         setattr(sae, P99, torch.tensor(config[P99]))
     return sae.eval()
+
+
+def _settle(sae: SparseAutoencoder) -> None:
+    """Let an SAE be used whose matrices stay in their file."""
+    operator: Any = sae.operator
+    weight = operator.weight
+    if sae.unit_atoms and weight.held.stored.dtype != sae.kept_as:
+        operator.weight = nn.Parameter(weight.unit_rows(UNIT_GUARD), requires_grad=False)
+    sae.requires_grad_(False)
+
+
+def check_mappable(sae: SparseAutoencoder) -> None:
+    """Refuse an SAE that cannot be used without its weights in memory."""
+    why = sae.not_mapped
+    if why:
+        raise ValueError(
+            f"`mmap` must be False for a {type(sae).__name__}: {why}. Load it without mmap."
+        )
 
 
 def _dtype_of(config: dict[str, Any], folder: Path) -> torch.dtype:

@@ -138,6 +138,8 @@ class Temporal(OneStep):
     ((3, 5, 8), False, 'Temporal')
     """
 
+    not_mapped = "its attention and its atoms are learned and used together"
+
     reads_sequences = True
 
     longest_trained: Tensor

@@ -31,6 +31,7 @@ from sae_nb.checks import (
     shown,
 )
 from sae_nb.files import (
+    MappedMatrix,
     new_folder,
     read_json,
     read_manifest,
@@ -499,6 +500,9 @@ class SparseCodes(KnowsOtherWords):
     def _weighted_rows(
         chosen: Tensor, first: Tensor, weights: Tensor, table: Tensor
     ) -> Float[Tensor, "..."]:
+        if isinstance(table, MappedMatrix):  # of which only the rows in use are read
+            used, chosen = torch.unique(chosen.long(), return_inverse=True)
+            table = table.rows(used if len(used) else chosen.new_zeros(1, dtype=torch.long))
         dtype = torch.promote_types(weights.dtype, table.dtype)
         columns = table.reshape(len(table), -1).to(weights.device, dtype)
         product = torch.nn.functional.embedding_bag(

@@ -48,5 +48,15 @@ if TYPE_CHECKING:
         hold_folder as hold_folder,
         holding_folder as holding_folder,
     )
+    from sae_nb.files._mapped import (
+        CompressedError as CompressedError,
+        MappedMatrix as MappedMatrix,
+        all_finite as all_finite,
+        in_memory as in_memory,
+        is_mapping as is_mapping,
+        mapped_arrays as mapped_arrays,
+        mapping as mapping,
+        row_bytes as row_bytes,
+    )
 else:
     __getattr__, __dir__, __all__ = door(__name__)

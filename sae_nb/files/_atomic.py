@@ -226,19 +226,26 @@ def write_tensors(
     """Write named tensors as one safetensors file under `path`, atomically."""
     from safetensors.torch import save
 
+    from sae_nb.files._mapped import MappedMatrix, write_streamed
+
+    if any(isinstance(tensor, MappedMatrix) for tensor in tensors.values()):
+        write_streamed(place(path), tensors, metadata)
+        return
     # One storage may back several tensors (tied weights, views); safetensors stores each apart.
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_bytes(path, save(ready, metadata=metadata))
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read a safetensors file onto the CPU."""
+    """Read a safetensors file onto the CPU; within `mapping()`, its matrices stay in it."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from sae_nb.files._mapped import is_mapping, mapped_safetensors
+
     path = existing(path)
     try:
-        return load_file(path)
+        return mapped_safetensors(path) if is_mapping() else load_file(path)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         if not path.is_file():
             raise FileNotFoundError(

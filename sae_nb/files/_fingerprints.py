@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sae_nb.files._mapped import row_bytes
+
 N_PROJECTIONS = 16
 UNITS = 1000
 TOLERANCE = 3
@@ -121,8 +123,10 @@ def _projections(fingerprint: str) -> np.ndarray:
 
 def dictionary_digest(dictionary: Tensor) -> str:
     """Sixteen hexadecimal digits that a dictionary has, and no other, also none that is only rounded."""
-    atoms = np.ascontiguousarray(dictionary.detach().float().cpu().numpy())
-    return hashlib.sha256(atoms.tobytes()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for atoms in row_bytes(dictionary):
+        digest.update(atoms)
+    return digest.hexdigest()[:16]
 
 
 _SAMPLED = 256  # values looked at per tensor: training moves all of them, so a few give it away

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, between, check_count, check_matrix, checked
-from sae_nb.files import read_tensors, write_tensors
+from sae_nb.files import MappedMatrix, read_tensors, row_bytes, write_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -101,12 +101,16 @@ def pca_layout(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n 2"]:
     >>> pca_layout(torch.tensor([[2.0, 0.0], [0.0, 1.0]])).shape
     (2, 2)
     """
-    x = check_matrix(x).detach().cpu().double()
+    x = check_matrix(x).detach().cpu()
+    if not isinstance(x, MappedMatrix):  # which goes by tiles, in its own precision
+        x = x.double()
     unit = torch.nn.functional.normalize(x, dim=1)
-    centred = unit - unit.mean(dim=0)
+    mean = unit.mean(dim=0)
     # The d × d product: the rows may be many, their width is not.
-    _, vectors = torch.linalg.eigh(centred.T @ centred)
-    xy = centred @ vectors.flip(1)[:, :2]
+    square = (unit.T @ unit).double() - len(x) * torch.outer(mean, mean).double()
+    _, vectors = torch.linalg.eigh(square)
+    first = vectors.flip(1)[:, :2].to(mean)
+    xy = unit @ first - mean @ first
     xy = torch.nn.functional.pad(xy, (0, 2 - xy.shape[1]))
     largest = xy.gather(0, xy.abs().argmax(dim=0, keepdim=True))
     return (xy * torch.where(largest < 0, -1.0, 1.0)).float().numpy()
@@ -122,7 +126,8 @@ def layout_key(x: Float[Tensor, "n d"], settings: LayoutSettings) -> str:
         made_by = "absent"  # saved coordinates open without it
     stated = f"{tuple(x.shape)} {asdict(settings)} umap-learn {made_by}"
     digest = hashlib.sha256(stated.encode())
-    digest.update(x.detach().cpu().float().contiguous().numpy().tobytes())
+    for rows in row_bytes(x):
+        digest.update(rows)
     return digest.hexdigest()[:32]
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.files import existing, new_folder, write_json, write_tensors
+from sae_nb.files import existing, is_mapping, new_folder, write_json, write_tensors
 from sae_nb.models import standard_name
 
 P = ParamSpec("P")
@@ -128,6 +128,11 @@ def read_tensors_and_facts(path: str | Path) -> tuple[dict[str, Tensor], dict[st
 
 
 def _unpickled(path: Path) -> Any:
+    if is_mapping():
+        raise ValueError(
+            f"`mmap` must be False for {str(path)!r}, a pickled file: only safetensors and uncompressed .npz "
+            "can be memory-mapped. Load it without mmap."
+        )
     try:
         return torch.load(existing(path), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
@@ -209,7 +214,9 @@ def remember(
     restate: Restate | None = None,
     read: Callable[[Path], SparseAutoencoder] | None = None,
 ) -> S:
-    """Let an SAE remember the file it was read from; returns the SAE."""
+    """Let an SAE remember the file it was read from, unless it reads from it; returns the SAE."""
+    if is_mapping():
+        return sae
     own = [tensor.detach() for tensor in (*sae.parameters(), *sae.buffers())]
     original = Original(
         library=library,

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from sae_nb.checks import checked, warn_caller
-from sae_nb.files import existing, read_json, read_tensors
+from sae_nb.files import (
+    CompressedError,
+    existing,
+    is_mapping,
+    mapped_arrays,
+    read_json,
+    read_tensors,
+)
 from sae_nb.interop._foreign import check_holds, named_errors
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
 from sae_nb.interop._several import ImportedCrossLayerTranscoder, cross_layer_transcoder
@@ -129,8 +136,12 @@ def _layer(file: Path, n_layers: int) -> dict[str, Tensor]:
 def _read_arrays(path: Path) -> dict[str, Tensor]:
     path = existing(path)
     try:
+        if is_mapping():
+            return mapped_arrays(path)
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except CompressedError:
+        raise
     except (ValueError, zipfile.BadZipFile, OSError, EOFError, TypeError) as error:
         raise ValueError(
             f"{str(path)!r} must be a complete file of number arrays, and is not ({error}). Nothing in "

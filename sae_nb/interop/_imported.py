@@ -22,11 +22,13 @@ from sae_nb.architectures import (
     Recipe,
     SparseAutoencoder,
     Untrained,
+    check_mappable,
     row_tiles,
     without_zeros,
 )
 from sae_nb.checks import as_tensor, checked, one_of
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
+from sae_nb.files import all_finite, in_memory, is_mapping
 from sae_nb.kernels import per_entry, threshold_encode, topk_encode
 
 # -------------------------------------------------------------------------------------------------
@@ -288,6 +290,7 @@ class Imported(FromFile, SparseAutoencoder):
     """
 
     unit_atoms = False
+    not_mapped = ""
     later_settings = {"d_out": None}
 
     operator: DenseOperator
@@ -534,14 +537,20 @@ _IN_FILES = {"operator.weight": "dictionary", "pre_bias": "bias"}
 def fill(sae: SparseAutoencoder, given: Mapping[str, Tensor]) -> None:
     """Give an SAE that was made without memory its tensors, those of a file in the shapes that it has."""
     state = {}
+    if is_mapping():
+        check_mappable(sae)
     for name, empty in sae.state_dict().items():
         if name in given:
             state[name] = _checked(_IN_FILES.get(name, name), given[name], tuple(empty.shape))
+            if sae.n_atoms not in empty.shape:
+                state[name] = in_memory(state[name])
         else:
             # Units, scales and flags are 1; sums and biases that a file has not are 0.
             ones = name.endswith((".scale", ".unit", "initialised"))
             state[name] = torch.full(empty.shape, ones, dtype=empty.dtype)
     sae.load_state_dict(state, assign=True)
+    if is_mapping():
+        sae.requires_grad_(False)
 
 
 def _checked(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -553,7 +562,7 @@ def _checked(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
             f"{tuple(value.shape)}. The file may be damaged, or of another kind."
         )
     value = value.to(torch.float32)
-    if not bool(torch.isfinite(value).all()):
+    if not all_finite(value):
         raise ValueError(
             f"`{name}` in the file must be finite, got NaN or infinity. Download it again."
         )

@@ -11,7 +11,7 @@ import torch
 
 from sae_nb.architectures import SparseAutoencoder, read_sae
 from sae_nb.checks import check_path, checked, warn_caller
-from sae_nb.files import MANIFEST, read_json, recover
+from sae_nb.files import MANIFEST, mapping, read_json, recover
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -82,7 +82,7 @@ _PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
 
 
 @checked(leave=("folder_or_name",))
-def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
+def load_sae(folder_or_name: str | Path, *, mmap: bool = False) -> SparseAutoencoder:
     """Read an SAE of any architecture, in eval mode, on the CPU.
 
     Parameters
@@ -97,6 +97,13 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
         else goes to the network. A published SAE is in the units and at the hook point of the model
         that `load_model` gives; `sae.origin.notes` says what was done for that. The first
         captured activations that it reads are looked at, and a warning says when they do not fit.
+    mmap
+        Leave encoder and dictionary in their file, memory-mapped, for SAEs that do not fit in memory or hardly.
+        `encode` then reads a tile of atoms at a time, and decoding and steering only the rows they use;
+        codes are the same. Half-precision numbers stay so in the file and are computed in float32. What needs
+        the whole dictionary is refused above 128 MiB, and so are training, other devices, compressed
+        `.npz`, pickled `.pt` and encoders that do not go by tiles, such as MatchingPursuit. Checksums are
+        compared at loading, as without.
 
     Raises
     ------
@@ -113,6 +120,17 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
     >>> load_sae(folder).settings()["n_atoms"]
     8
     """
+    with mapping(mmap):
+        sae = _loaded(folder_or_name)
+    if mmap and not sae.is_mapped:
+        raise ValueError(
+            f"`mmap` must be False for {str(folder_or_name)!r}, a {type(sae).__name__} whose weights cannot "
+            "stay in their file. Load it without mmap."
+        )
+    return sae
+
+
+def _loaded(folder_or_name: str | Path) -> SparseAutoencoder:
     folder = _located(folder_or_name)
     if folder is None:
         from sae_nb.interop import FromFile, published_sae

@@ -1,0 +1,672 @@
+"""Matrices that stay in their file: opened memory-mapped, read by tiles or by row, never whole.
+
+Numbers in half precision stay so in the file and are float32 where they are read. After a tile its pages
+are given back to the system, so that what is resident does not grow with the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import os
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.files._atomic import existing, replacing
+
+TILE_BYTES = 32 * 2**20
+"""Most bytes of a tile in the precision in which it is computed. Ours: 2048 atoms of width 4096 in float32;
+larger ones are no faster on two cores."""
+
+ROWS_AT_ONCE = 32
+"""Rows picked before their pages are given back: the system maps up to megabytes around each."""
+
+WHOLE_BYTES = 128 * 2**20
+"""A mapped matrix up to this size is read whole where an operation needs that; a larger one refuses."""
+
+_ST_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+_ST_NAMES = {dtype: name for name, dtype in _ST_DTYPES.items()} | {
+    torch.bool: "BOOL",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+}
+
+_MAPPING: ContextVar[bool] = ContextVar("mapping", default=False)
+
+
+@contextmanager
+def mapping(wanted: bool = True) -> Iterator[None]:
+    """Let the readers of tensors give matrices that stay in their files, for a while."""
+    before = _MAPPING.set(wanted)
+    try:
+        yield
+    finally:
+        _MAPPING.reset(before)
+
+
+def is_mapping() -> bool:
+    """Whether tensors are to be opened memory-mapped."""
+    return _MAPPING.get()
+
+
+# -------------------------------------------------------------------------------------------------
+# A file in memory, and the numbers in it.
+
+
+class MappedFile:
+    """A file opened memory-mapped, read-only; it notices when the file is changed in place."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = existing(path)
+        with self.path.open("rb") as file:
+            self._descriptor = os.dup(file.fileno())
+        self.map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+        self._state = self._now()
+        self._begins = self.matrix(0, torch.uint8, (1,)).data_ptr()
+
+    def __del__(self) -> None:
+        descriptor = getattr(self, "_descriptor", None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _now(self) -> tuple[int, int]:
+        state = os.fstat(self._descriptor)
+        return state.st_size, state.st_mtime_ns
+
+    def check_unchanged(self) -> None:
+        """Refuse a file that was written to or cut short since: reading what is gone would end Python."""
+        if self._now() != self._state:
+            raise ValueError(
+                f"{str(self.path)!r} must stay as it is while an SAE reads from it, and was changed or cut "
+                "short since it was opened. Load the SAE again."
+            )
+
+    def matrix(self, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+        """Numbers of the file, as they lie there."""
+        with warnings.catch_warnings():
+            # That it cannot be written to is what is wanted.
+            warnings.filterwarnings("ignore", message="The given buffer is not writable")
+            flat = torch.frombuffer(self.map, dtype=dtype, count=math.prod(shape), offset=offset)
+        return flat.reshape(shape)
+
+    def give_back(self, numbers: Tensor) -> None:
+        """Let the system take back the memory pages of some numbers; they are read again when needed."""
+        if not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        start = numbers.data_ptr() - self._begins
+        first = start // mmap.PAGESIZE * mmap.PAGESIZE
+        spans = ((n - 1) * s for n, s in zip(numbers.shape, numbers.stride(), strict=True))
+        end = start + (sum(spans) + 1) * numbers.element_size()
+        self.map.madvise(mmap.MADV_DONTNEED, first, min(end, len(self.map)) - first)
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """What a mapped matrix is: numbers of a file, perhaps transposed, times a factor per row and column."""
+
+    file: MappedFile
+    stored: Tensor
+    """The numbers as they lie in the file, or a part of them."""
+
+    turned: bool = False
+    row_factor: Tensor | None = None
+    column_factor: Tensor | None = None
+    dtype: torch.dtype = field(default=torch.float32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.stored.shape
+        return (columns, rows) if self.turned else (rows, columns)
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows of a tile."""
+        return max(1, TILE_BYTES // (self.dtype.itemsize * self.shape[1]))
+
+    def transposed(self) -> _Held:
+        """The same with rows and columns exchanged."""
+        return replace(
+            self,
+            turned=not self.turned,
+            row_factor=self.column_factor,
+            column_factor=self.row_factor,
+        )
+
+    def part(self, rows: slice) -> _Held:
+        """Some rows that follow each other, still in the file."""
+        stored = self.stored[:, rows] if self.turned else self.stored[rows]
+        factor = None if self.row_factor is None else self.row_factor[rows]
+        return replace(self, stored=stored, row_factor=factor)
+
+    def times(self, factor: Tensor, axis: int) -> _Held:
+        """Rows (axis 0) or columns (1) times numbers of their own, or all times one."""
+        factor = factor.detach().to(self.dtype).reshape(-1).expand(self.shape[axis])
+        before = self.column_factor if axis else self.row_factor
+        factor = factor if before is None else before * factor
+        return replace(self, column_factor=factor) if axis else replace(self, row_factor=factor)
+
+    def read(self) -> Tensor:
+        """The numbers themselves, in memory."""
+        self.file.check_unchanged()
+        numbers = self.stored.T if self.turned else self.stored
+        out = torch.empty(self.shape, dtype=self.dtype)
+        out.copy_(numbers)
+        self.file.give_back(self.stored)
+        return self._scaled(out, self.row_factor)
+
+    def picked(self, rows: Int[Tensor, " m"]) -> Tensor:
+        """Some rows, in memory."""
+        self.file.check_unchanged()
+        out = torch.empty(len(rows), self.shape[1], dtype=self.dtype)
+        factor = None if self.row_factor is None else self.row_factor[rows]
+        if not self.turned:
+            for first in range(0, len(rows), ROWS_AT_ONCE):
+                some = slice(first, first + ROWS_AT_ONCE)
+                out[some] = self.stored.index_select(0, rows[some])
+                self.file.give_back(self.stored)
+            return self._scaled(out, factor)
+        # A row is a column of the file: some of its lines at a time.
+        size = max(1, TILE_BYTES // max(1, self.dtype.itemsize * self.shape[0]))
+        for first in range(0, self.shape[1], size):
+            lines = self.stored[first : first + size]
+            out[:, first : first + size] = lines.index_select(1, rows).T
+            self.file.give_back(lines)
+        return self._scaled(out, factor)
+
+    def _scaled(self, out: Tensor, row_factor: Tensor | None) -> Tensor:
+        if row_factor is not None:
+            out.mul_(row_factor[:, None])
+        return out if self.column_factor is None else out.mul_(self.column_factor)
+
+
+# -------------------------------------------------------------------------------------------------
+# The matrix as a tensor.
+
+
+class MappedMatrix(Tensor):
+    """A matrix in a file that is asked like a tensor: by row, by tile, by product, never changed.
+
+    Rows that are picked are plain tensors. Slices, transposes, copies and products with a number per row
+    or column stay in the file; products with other matrices and norms go by tiles. What needs all numbers
+    at once reads them where they are few, and is refused where they are many.
+    """
+
+    held: _Held
+
+    @staticmethod
+    def __new__(cls, held: _Held) -> MappedMatrix:
+        made: Any = Tensor._make_wrapper_subclass(cls, held.shape, dtype=held.dtype)
+        made.held = held
+        return made
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows of a tile."""
+        return self.held.rows_at_once
+
+    def tiles(self) -> Iterator[slice]:
+        """Slices of rows that are read together."""
+        n, size = self.shape[0], self.rows_at_once
+        for first in range(0, n, size):
+            yield slice(first, min(first + size, n))
+
+    def block(self, rows: slice) -> Float[Tensor, "m d"]:
+        """Some rows that follow each other, in memory."""
+        return self.held.part(rows).read()
+
+    def rows(self, rows: Int[Tensor, " m"]) -> Float[Tensor, "m d"]:
+        """Some rows, in memory."""
+        rows = rows.long()
+        return self.held.picked(torch.where(rows < 0, rows + self.shape[0], rows))
+
+    def whole(self) -> Float[Tensor, "n d"]:
+        """All of it, in memory, where that is little."""
+        size = self.numel() * self.held.dtype.itemsize
+        if size > WHOLE_BYTES:
+            raise ValueError(
+                f"This needs a matrix of {self.shape[0]} × {self.shape[1]} whole in memory, "
+                f"{size / 2**20:.0f} MiB, and the SAE was loaded with mmap=True, which leaves it in "
+                f"{str(self.held.file.path)!r}. Load the SAE without mmap."
+            )
+        return self.held.read()
+
+    def by_tiles(self, of_tile: Callable[[Tensor], Tensor]) -> Tensor:
+        """A function of rows, tile by tile, end to end."""
+        return torch.cat([of_tile(self.block(rows)) for rows in self.tiles()])
+
+    def unscaled(self) -> MappedMatrix:
+        """The numbers as the file has them, in its precision."""
+        held, dtype = self.held, self.held.stored.dtype
+        return MappedMatrix(replace(held, row_factor=None, column_factor=None, dtype=dtype))
+
+    def unit_rows(self, guard: float) -> MappedMatrix:
+        """The same with rows of norm 1."""
+        norms = torch.linalg.vector_norm(self, dim=1)
+        return MappedMatrix(self.held.times(1 / (norms + guard), 0))
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:  # noqa: ARG002 - as torch has it
+        """All numbers, where they are few."""
+        return self.whole().numpy()
+
+    def tolist(self) -> list[Any]:
+        """All numbers, where they are few."""
+        return self.whole().tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.whole().numpy(), dtype)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MappedMatrix:
+        return self  # nothing can change it
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise ValueError(
+            f"A matrix that stays in its file cannot be pickled, got one of {str(self.held.file.path)!r}. "
+            "Load the SAE without mmap, or load it again where it is needed."
+        )
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        rows, columns = self.shape
+        stored = str(self.held.stored.dtype).removeprefix("torch.")
+        return f"MappedMatrix({rows} × {columns} in {stored}, {str(self.held.file.path)!r})"
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        own = _BY_TILES.get(func)
+        if own is not None:
+            found = own(*args, **kwargs)
+            if found is not NotImplemented:
+                return found
+        if func._schema.is_mutable and any(isinstance(a, MappedMatrix) for a in args[:1]):
+            path = args[0].held.file.path
+            raise ValueError(
+                f"A matrix that stays in its file must not be changed, got {func} on {str(path)!r}. Load "
+                "the SAE without mmap."
+            )
+        plain = (_plain(value) for value in args)
+        return func(*plain, **{name: _plain(value) for name, value in kwargs.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(one) for one in value)
+    return value.whole() if isinstance(value, MappedMatrix) else value
+
+
+def in_memory(tensor: Tensor) -> Tensor:
+    """A tensor that is no longer in a file: for the small ones among the large."""
+    return tensor.held.read() if isinstance(tensor, MappedMatrix) else tensor
+
+
+def row_bytes(matrix: Tensor) -> Iterator[bytes]:
+    """The rows of a matrix in float32 as bytes; of one that stays in its file tile by tile."""
+    tiles = matrix.tiles() if isinstance(matrix, MappedMatrix) else [slice(None)]
+    for rows in tiles:
+        part = matrix.block(rows) if isinstance(matrix, MappedMatrix) else matrix.detach().cpu()
+        yield np.ascontiguousarray(part.float().numpy()).tobytes()
+
+
+def all_finite(matrix: Tensor) -> bool:
+    """Whether a tensor holds no NaN and no infinity; one that stays in its file is read by tiles."""
+    if not isinstance(matrix, MappedMatrix):
+        return bool(torch.isfinite(matrix).all())
+    # As it lies in the file, where reading along is fast.
+    as_stored = MappedMatrix(
+        replace(matrix.held, turned=False, row_factor=None, column_factor=None)
+    )
+    return all(bool(torch.isfinite(as_stored.block(rows)).all()) for rows in as_stored.tiles())
+
+
+# -------------------------------------------------------------------------------------------------
+# Operations that do without the whole; NotImplemented where one does not apply.
+
+_aten = torch.ops.aten
+
+
+def _itself(matrix: MappedMatrix, *_: Any, **__: Any) -> MappedMatrix:
+    return MappedMatrix(matrix.held)
+
+
+def _transposed(matrix: MappedMatrix, *axes: Any) -> MappedMatrix:
+    axes = tuple(axes[0]) if axes and isinstance(axes[0], (list, tuple)) else axes
+    if axes and [axis % 2 for axis in axes] == ([0, 1] if len(axes) == 2 else []):
+        return _itself(matrix)
+    return MappedMatrix(matrix.held.transposed())
+
+
+def _exchanged(matrix: MappedMatrix, a: int, b: int) -> MappedMatrix:
+    return _itself(matrix) if a % 2 == b % 2 else MappedMatrix(matrix.held.transposed())
+
+
+def _slice(
+    matrix: MappedMatrix, axis: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Any:
+    if step != 1:
+        return NotImplemented
+    rows = slice(*slice(start, end).indices(matrix.shape[axis])[:2])
+    if axis % 2 == 1:
+        return MappedMatrix(matrix.held.transposed().part(rows).transposed())
+    return MappedMatrix(matrix.held.part(rows))
+
+
+def _split(matrix: MappedMatrix, size: int, axis: int = 0) -> list[Any]:
+    firsts = range(0, matrix.shape[axis], size)
+    return [_slice(matrix, axis, first, first + size) for first in firsts]
+
+
+def _select(matrix: MappedMatrix, axis: int, number: int) -> Any:
+    one = matrix if axis % 2 == 0 else _exchanged(matrix, 0, 1)
+    return one.rows(torch.tensor([number]))[0]
+
+
+def _index_select(matrix: MappedMatrix, axis: int, index: Tensor) -> Any:
+    return matrix.rows(index) if axis % 2 == 0 else _exchanged(matrix, 0, 1).rows(index).T
+
+
+def _index(matrix: MappedMatrix, index: list[Tensor | None]) -> Any:
+    first, *rest = index
+    if first is None or any(one is not None for one in rest):
+        return NotImplemented
+    if first.dtype == torch.bool:
+        if first.ndim != 1:
+            return NotImplemented
+        first = first.nonzero().flatten()
+    n = matrix.shape[0]
+    if first.numel() and not -n <= int(first.min()) <= int(first.max()) < n:
+        raise IndexError(f"index {int(first.max())} is out of bounds for {n} rows")
+    return matrix.rows(first.reshape(-1)).reshape(*first.shape, matrix.shape[1])
+
+
+def _mm(a: Tensor, b: Tensor) -> Any:
+    # By `held` alone: torch's own views of a mapped matrix are plain tensors in here.
+    if isinstance(a, MappedMatrix) and not isinstance(b, MappedMatrix):
+        return _mm(b.T, _exchanged(a, 0, 1)).T
+    if not isinstance(b, MappedMatrix):
+        return NotImplemented
+    if isinstance(a, MappedMatrix) or not b.held.turned:
+        return _summed(a, b)
+    # Along what lies together in the file: its rows are columns here.
+    columns = _exchanged(b, 0, 1)
+    out = a.new_empty(a.shape[0], columns.shape[0])
+    for rows in columns.tiles():
+        out[:, rows] = a @ columns.block(rows).T
+    return out
+
+
+def _summed(a: Tensor, b: MappedMatrix) -> Tensor:
+    """A product, tile by tile of the axis that is summed over."""
+    out = torch.zeros(a.shape[0], b.shape[1], dtype=b.dtype)
+    for rows in b.tiles():
+        if isinstance(a, MappedMatrix):
+            left = _exchanged(a, 0, 1).block(rows).T
+        else:
+            left = a[:, rows]
+        out.addmm_(left, b.block(rows))
+    return out
+
+
+def _addmm(bias: Tensor, a: Tensor, b: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Any:
+    return beta * bias + alpha * _mm(a, b)
+
+
+def _mv(matrix: Any, vector: Tensor) -> Any:
+    if not isinstance(matrix, MappedMatrix):
+        return NotImplemented
+    return _mm(matrix, vector[:, None])[:, 0]
+
+
+def _norm(
+    matrix: MappedMatrix, order: Any = 2, axes: Any = None, keepdim: bool = False, **_: Any
+) -> Any:
+    if order not in (2, None):
+        return NotImplemented
+    axes = [axes] if isinstance(axes, int) else axes
+    if axes is None or len(axes) in (0, 2):
+        squares = [
+            float(matrix.block(rows).square().sum(dtype=torch.float64)) for rows in matrix.tiles()
+        ]
+        norm = torch.tensor(math.sqrt(sum(squares)), dtype=matrix.dtype)
+        return norm.reshape(1, 1) if keepdim else norm
+    if axes[0] % 2 == 0:
+        return _sum(matrix, [0], keepdim, of=torch.square).sqrt()
+    return matrix.by_tiles(lambda tile: torch.linalg.vector_norm(tile, dim=1, keepdim=keepdim))
+
+
+def _sum(
+    matrix: MappedMatrix,
+    axes: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    of: Callable[[Tensor], Tensor] = Tensor.detach,
+) -> Any:
+    if dtype is not None or axes is None or len(axes) != 1:
+        return NotImplemented
+    if axes[0] % 2 == 1:
+        return matrix.by_tiles(lambda tile: of(tile).sum(dim=1, keepdim=keepdim))
+    total = torch.zeros(matrix.shape[1], dtype=torch.float64)
+    for rows in matrix.tiles():
+        total += of(matrix.block(rows)).sum(dim=0, dtype=torch.float64)
+    total = total.to(matrix.dtype)
+    return total[None] if keepdim else total
+
+
+def _total(matrix: MappedMatrix, *, dtype: Any = None) -> Tensor:
+    sums = [matrix.block(rows).sum(dtype=torch.float64) for rows in matrix.tiles()]
+    return torch.stack(sums).sum().to(dtype or matrix.dtype)
+
+
+def _viewed(matrix: MappedMatrix, shape: Any, **_: Any) -> Any:
+    whole = tuple(n if given == -1 else given for given, n in zip(shape, matrix.shape))
+    return _itself(matrix) if len(shape) == 2 and whole == tuple(matrix.shape) else NotImplemented
+
+
+def _mean(
+    matrix: MappedMatrix, axes: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Any:
+    total = _sum(matrix, axes, keepdim, dtype=dtype)
+    return total if total is NotImplemented else total / matrix.shape[axes[0]]
+
+
+def _times(matrix: Any, other: Any) -> Any:
+    """A product with one number, or one per row or column; still in the file."""
+    if not isinstance(matrix, MappedMatrix):
+        matrix, other = other, matrix
+    found = _factor(matrix, other)
+    return found if found is NotImplemented else MappedMatrix(matrix.held.times(*found))
+
+
+def _over(matrix: Any, other: Any) -> Any:
+    found = _factor(matrix, other) if isinstance(matrix, MappedMatrix) else NotImplemented
+    if found is NotImplemented:
+        return found
+    factor, axis = found
+    return MappedMatrix(matrix.held.times(1 / factor, axis))
+
+
+def _factor(matrix: MappedMatrix, other: Any) -> Any:
+    """Numbers that are one for each row (0) or column (1), and which of the two."""
+    if isinstance(other, MappedMatrix):
+        return NotImplemented
+    factor = torch.as_tensor(other, dtype=matrix.dtype)
+    if factor.numel() == 1:
+        return factor, 0
+    spread = factor.expand(matrix.shape)
+    if spread.stride(1) == 0:
+        return spread[:, 0].contiguous(), 0
+    if spread.stride(0) == 0:
+        return spread[0].contiguous(), 1
+    return NotImplemented
+
+
+_BY_TILES: dict[Any, Callable[..., Any]] = {
+    _aten.detach.default: _itself,
+    _aten.alias.default: _itself,
+    _aten.clone.default: _itself,
+    _aten.lift_fresh.default: _itself,
+    _aten.t.default: _transposed,
+    _aten.permute.default: _transposed,
+    _aten.transpose.int: _exchanged,
+    _aten.slice.Tensor: _slice,
+    _aten.split.Tensor: _split,
+    _aten.select.int: _select,
+    _aten.index_select.default: _index_select,
+    _aten.index.Tensor: _index,
+    _aten.mm.default: _mm,
+    _aten.addmm.default: _addmm,
+    _aten.mv.default: _mv,
+    _aten.linalg_vector_norm.default: _norm,
+    _aten.norm.ScalarOpt_dim: _norm,
+    _aten.sum.dim_IntList: _sum,
+    _aten.sum.default: _total,
+    _aten.view.default: _viewed,
+    _aten._unsafe_view.default: _viewed,
+    _aten.expand.default: _viewed,
+    _aten.mean.dim: _mean,
+    _aten.mul.Tensor: _times,
+    _aten.div.Tensor: _over,
+}
+
+
+# -------------------------------------------------------------------------------------------------
+# Files: safetensors and npz.
+
+
+def mapped_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; matrices stay in it."""
+    from safetensors import safe_open
+
+    tensors: dict[str, Tensor] = {}
+    with safe_open(path, framework="pt") as plain:  # which checks lengths and offsets
+        file = MappedFile(path)
+        length = int.from_bytes(file.map[:8], "little")
+        entries: dict[str, Any] = json.loads(file.map[8 : 8 + length])
+        entries.pop("__metadata__", None)
+        for name, entry in entries.items():
+            dtype, shape = _ST_DTYPES.get(entry["dtype"]), tuple(entry["shape"])
+            if len(shape) == 2 and 0 not in shape and dtype is not None:
+                start = 8 + length + entry["data_offsets"][0]
+                tensors[name] = _matrix(file, file.matrix(start, dtype, shape))
+            else:
+                tensors[name] = plain.get_tensor(name).clone()
+    return tensors
+
+
+def mapped_arrays(path: Path) -> dict[str, Tensor]:
+    """Arrays of an `.npz`; matrices stay in it, which they can only where it is not compressed."""
+    file = MappedFile(path)
+    tensors: dict[str, Tensor] = {}
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged!r} is wrong")
+        for entry in archive.infolist():
+            name = entry.filename.removesuffix(".npy")
+            with archive.open(entry) as member:
+                shape, fortran, kind = _array_header(member)
+                begins = member.tell()
+                if len(shape) != 2 or 0 in shape:
+                    member.seek(0)
+                    array = np.lib.format.read_array(member, allow_pickle=False)
+                    tensors[name] = torch.from_numpy(array)
+                    continue
+            tensors[name] = _of_archive(file, entry, begins, shape, fortran, kind)
+    return tensors
+
+
+def _array_header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(member)
+    read = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
+    return read(member)
+
+
+def _of_archive(
+    file: MappedFile,
+    entry: zipfile.ZipInfo,
+    begins: int,
+    shape: tuple[int, ...],
+    fortran: bool,
+    kind: np.dtype[Any],
+) -> Tensor:
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise CompressedError(
+            f"Arrays of {str(file.path)!r} must lie uncompressed to be memory-mapped, got "
+            f"{entry.filename!r} compressed. Write it with np.savez, or load it without mmap."
+        )
+    # A member begins after its local header, whose lengths may differ from those of the directory.
+    header = entry.header_offset
+    name, extra = (
+        int.from_bytes(file.map[header + at : header + at + 2], "little") for at in (26, 28)
+    )
+    dtype = torch.from_numpy(np.zeros(1, kind)).dtype
+    stored = file.matrix(
+        header + 30 + name + extra + begins, dtype, shape[::-1] if fortran else shape
+    )
+    return _matrix(file, stored, turned=fortran)
+
+
+class CompressedError(ValueError):
+    """An archive that cannot be mapped, as its message says."""
+
+
+def _matrix(file: MappedFile, stored: Tensor, *, turned: bool = False) -> MappedMatrix:
+    dtype = torch.promote_types(stored.dtype, torch.float32)
+    return MappedMatrix(_Held(file, stored, turned=turned, dtype=dtype))
+
+
+def write_streamed(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file tile by tile: matrices that stay in another file never come whole."""
+    header: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
+    end = 0
+    # Wide numbers first, as safetensors does: each lies at a multiple of its size.
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    for name in order:
+        tensor = tensors[name]
+        dtype = tensor.dtype
+        start, end = end, end + tensor.numel() * dtype.itemsize
+        entry = {"dtype": _ST_NAMES[dtype], "shape": list(tensor.shape)}
+        header[name] = entry | {"data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            _write(file, tensors[name])
+
+
+def _write(file: BinaryIO, tensor: Tensor) -> None:
+    from sae_nb.files._fingerprints import tensor_bytes
+
+    if not isinstance(tensor, MappedMatrix):
+        file.write(tensor_bytes(tensor))
+        return
+    for rows in tensor.tiles():
+        file.write(tensor_bytes(tensor.block(rows)))

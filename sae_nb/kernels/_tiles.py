@@ -1,0 +1,137 @@
+"""The same choices and sums for matrices that stay in their file: tile of atoms by tile, or row by row.
+
+A tile is read, its pre-codes are chosen from as always, and what was chosen competes with what earlier
+tiles left. So neither rows × n_atoms nor the matrix is ever whole; of equal pre-codes the lower atom wins,
+as elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.codes import SparseCodes, index_dtype, offsets_of
+from sae_nb.files import MappedMatrix
+from sae_nb.kernels._autograd import chosen
+from sae_nb.kernels._backends import Entries, PreCodes, primitives_of
+
+Choose = Callable[[Tensor, Tensor | None, slice], SparseCodes]
+"""(weights of a tile, their biases, which atoms) → codes of the tile."""
+
+
+def topk(pre_codes: PreCodes, k: int, signed: bool, choose: Choose) -> SparseCodes:
+    """The k largest of each row, of the largest of every tile."""
+    best: SparseCodes | None = None
+    for found, first in _by_tile(pre_codes, choose):
+        best = beside([] if best is None else [best], [(found, first)], pre_codes.n_atoms)
+        best = _largest_of_rows(best, k, signed=signed)
+    return _with_gradient(pre_codes, best)
+
+
+def batch_topk(pre_codes: PreCodes, n_kept: int, choose: Choose) -> SparseCodes:
+    """The largest of all rows together, of the largest of every tile."""
+    best: SparseCodes | None = None
+    for found, first in _by_tile(pre_codes, choose):
+        best = beside([] if best is None else [best], [(found, first)], pre_codes.n_atoms)
+        kept = torch.zeros(best.nnz, dtype=torch.bool)
+        # Entries lie by row and atom: of equal ones the earlier row, then the lower atom, stays.
+        kept[best.values.argsort(descending=True, stable=True)[:n_kept]] = True
+        best = best.only(kept)
+    return _with_gradient(pre_codes, best)
+
+
+def above(pre_codes: PreCodes, choose: Choose) -> SparseCodes:
+    """What is above its threshold, of every tile."""
+    return _with_gradient(
+        pre_codes, beside([], list(_by_tile(pre_codes, choose)), pre_codes.n_atoms)
+    )
+
+
+@torch.no_grad()
+def _by_tile(pre_codes: PreCodes, choose: Choose) -> Iterator[tuple[SparseCodes, int]]:
+    weight = pre_codes.weight
+    assert isinstance(weight, MappedMatrix)  # noqa: S101 - the caller asked
+    for atoms in weight.tiles():
+        bias = None if pre_codes.bias is None else pre_codes.bias[atoms]
+        yield choose(weight.block(atoms), bias, atoms), atoms.start
+
+
+def beside(
+    before: list[SparseCodes], parts: list[tuple[SparseCodes, int]], n_atoms: int
+) -> SparseCodes:
+    """Codes of the same rows over neighbouring atoms, each with its first atom, as codes over all."""
+    every = [(codes, 0) for codes in before] + parts
+    rows = torch.cat([codes.support.rows for codes, _ in every])
+    order = rows.argsort(stable=True)  # parts stay in order, and so do the atoms of a row
+    atoms = torch.cat([codes.atoms.long() + first for codes, first in every])
+    values = torch.cat([codes.values for codes, _ in every])
+    offsets = offsets_of(torch.bincount(rows, minlength=every[0][0].n_rows))
+    return SparseCodes(values[order], atoms[order].to(index_dtype(n_atoms)), offsets, n_atoms)
+
+
+def _largest_of_rows(codes: SparseCodes, k: int, *, signed: bool) -> SparseCodes:
+    """At most k entries of each row; of equal ones the lower atoms."""
+    if not bool((codes.l0 > k).any()):
+        return codes
+    size = codes.values.abs() if signed else codes.values
+    order = size.argsort(descending=True, stable=True)
+    rows = codes.support.rows
+    order = order[rows[order].argsort(stable=True)]
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order)) - codes.offsets[rows]
+    return codes.only(place < k)
+
+
+def _with_gradient(pre_codes: PreCodes, codes: SparseCodes | None) -> SparseCodes:
+    """The codes, and where one is wanted a gradient through the rows that were chosen."""
+    assert codes is not None  # noqa: S101 - there is one tile at least
+    if not pre_codes.trains:
+        return codes
+    used, place = _used(codes)
+    weight = _rows(pre_codes.weight, used)
+    bias = None if pre_codes.bias is None else pre_codes.bias[used]
+    narrow = PreCodes(pre_codes.x, weight, bias, pre_codes.centre)
+    support = SparseCodes(codes.values, place, codes.offsets, len(used)).support
+    entries = Entries(codes.values, place, codes.offsets)
+    return codes.with_values(chosen(primitives_of("cpu", support), narrow, entries).values)
+
+
+def _used(codes: SparseCodes) -> tuple[Int[Tensor, " used"], Int[Tensor, " nnz"]]:
+    used, place = torch.unique(codes.atoms.long(), return_inverse=True)
+    if not len(used):
+        used = used.new_zeros(1)
+    return used, place.to(index_dtype(len(used)))
+
+
+def _rows(weight: Tensor, atoms: Int[Tensor, " m"]) -> Float[Tensor, "m d"]:
+    assert isinstance(weight, MappedMatrix)  # noqa: S101 - the caller asked
+    return weight.rows(atoms)
+
+
+def decode(
+    codes: SparseCodes,
+    dictionary: MappedMatrix,
+    bias: Tensor | None,
+    decoded: Callable[[SparseCodes, Tensor, Tensor | None], Tensor],
+) -> Float[Tensor, "rows d"]:
+    """The sum of each row's atoms, of which only those in use are read, a tile's number at a time."""
+    used, place = _used(codes)
+    size = dictionary.rows_at_once
+    total: Tensor | None = None
+    for first in range(0, len(used), size):
+        atoms = used[first : first + size]
+        here = codes
+        if len(used) > size:
+            within = (place >= first) & (place < first + size)
+            here = codes.only(within)
+        local = (place if here is codes else place[within]) - first
+        narrow = SparseCodes(
+            here.values, local.to(index_dtype(len(atoms))), here.offsets, len(atoms)
+        )
+        part = decoded(narrow, dictionary.rows(atoms), bias if first == 0 else None)
+        total = part if total is None else total + part
+    assert total is not None  # noqa: S101 - one atom at least is looked at
+    return total
