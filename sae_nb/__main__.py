@@ -68,7 +68,7 @@ def _site(asked: argparse.Namespace) -> int:
     from sae_nb.site import write_site
 
     try:
-        free_folder(asked.out, replace=asked.overwrite)
+        free_folder(asked.out, replace=asked.overwrite, kind="site")
         sae = load_sae(asked.name)
         model = asked.model or getattr(sae, "model_name", None)
         acts: Any = None if asked.acts is None else load_activations(asked.acts)

@@ -266,8 +266,11 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def free_folder(path: str | Path, *, replace: bool = False) -> Path:
-    """Return the place of `new_folder`, or refuse it: long work asks before it begins."""
+def free_folder(path: str | Path, *, replace: bool = False, kind: str | None = None) -> Path:
+    """Return the place of `new_folder`, or refuse it: long work asks before it begins.
+
+    With `kind` only a folder whose manifest says so is replaced.
+    """
     path = place(path)
     recover(path)
     if path.exists():
@@ -280,6 +283,13 @@ def free_folder(path: str | Path, *, replace: bool = False) -> Path:
                 f"{str(path)!r} holds files that are not ours (no {MANIFEST}), so it is not "
                 "replaced. Choose another name."
             )
+        if kind is not None and (path / MANIFEST).is_file():
+            found = json_object(path / MANIFEST).get("kind")
+            if found != kind:
+                raise FileExistsError(
+                    f"{str(path)!r} must be a folder of kind {kind!r} to be replaced, got {found!r}. "
+                    "Choose another name."
+                )
     return path
 
 

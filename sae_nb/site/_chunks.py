@@ -46,6 +46,8 @@ def _short(value: float) -> float | int | None:
 def write_chunk(folder: Path, name: str, data: Any) -> int:
     """Write the chunk of that name under a folder that is being made; return its bytes."""
     content = json.dumps(plain(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    # As a plain key it would set the object's prototype; within a string quotes are escaped.
+    content = content.replace('"__proto__":', '["__proto__"]:')
     script = f"saeNb.give({json.dumps(name)},{content});\n".encode("utf-8", "replace")
     path = folder / f"{name}.js"
     path.parent.mkdir(parents=True, exist_ok=True)

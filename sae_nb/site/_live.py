@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 from importlib.resources import files
 from importlib.util import find_spec
@@ -121,11 +122,12 @@ def _check_encoder(sae: Any) -> None:
 def _facts(model: LiveModel) -> dict[str, Any]:
     if model.kind == "language":
         return {"kind": "language", "longest": LONGEST, "tokenizer": _tokenizer(model)}
-    if model.preprocess is None or model.preprocess.required is None or not model.class_names:
+    size = getattr(model.preprocess, "required", None)  # a function of the user's own has none
+    if size is None or not model.class_names:
         raise NotLiveError("the model is no classifier of images of one size")
     return {
         "kind": "vision",
-        "size": list(model.preprocess.required),
+        "size": list(size),
         "classes": list(model.class_names),
     }
 
@@ -179,16 +181,22 @@ def _exported(live: _Live, facts: dict[str, Any]) -> bytes:
             # Not `.save`: nnsight gives every object a method of that name.
             graph: bytes = program.model_proto.SerializeToString()  # type: ignore[union-attr]
     except (torch.onnx.OnnxExporterError, torch.onnx.errors.UnsupportedOperatorError) as error:
-        raise NotLiveError(
-            f"its operators cannot be written as ONNX: {_first_line(error)}"
-        ) from error
+        raise NotLiveError(_what_is_missing(error)) from error
     finally:
         noisy.setLevel(level)
     return graph
 
 
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _what_is_missing(error: BaseException) -> str:
+    """Name the operator that ONNX does not have, or what of the model torch cannot follow."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    operator = re.search(r"OpOverload\(op='([\w.]+)'", str(error))
+    if operator is not None:
+        return f"the model or its SAE computes {operator[1]}, an operator that ONNX does not have"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0] if lines else type(error).__name__
+    return f"what the model computes cannot be written as ONNX: {said.rstrip('.')}"
 
 
 def write_live(made: Path, graph: bytes) -> int:

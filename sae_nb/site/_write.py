@@ -37,6 +37,7 @@ FIRST_ATOMS = 200
 FEWEST_ON_A_MAP = 15
 """Neighbours that a UMAP asks for; fewer atoms are laid out by PCA."""
 
+KIND = "site"
 PAGE = ("index.html", "site.css", "site.js")
 
 
@@ -106,7 +107,7 @@ def write_site(
         not. Needs the extra `site`, an SAE of one step, and a bundled model or one like them: a
         classifier of images of one size, a language model with a byte-level BPE; 11 MB at most.
     overwrite
-        Replace a site of that name.
+        Replace a site of that name; never another folder, be it an SAE's.
 
     Returns
     -------
@@ -115,7 +116,7 @@ def write_site(
 
     Raises
     ------
-    FileExistsError: If the folder exists and `overwrite` is not set, or it holds files that are not ours.
+    FileExistsError: If the folder exists and `overwrite` is not set, or it holds something else than a site.
     TypeError, ValueError: If SAE and activations do not fit together, there are none, or `live` cannot be.
 
     Example
@@ -129,7 +130,7 @@ def write_site(
     ...     site.n_atoms, (site.folder / "index.html").is_file()
     (8, True)
     """
-    free_folder(folder, replace=overwrite)
+    free_folder(folder, replace=overwrite, kind=KIND)
     if acts is None and examples is None:
         examples = examples_of(sae)
     catalogue = (
@@ -153,7 +154,7 @@ def site_of(
     overwrite: bool = False,
 ) -> Site:
     """Write the site of atoms whose names and activations are known."""
-    free_folder(folder, replace=overwrite)  # before seconds of work
+    free_folder(folder, replace=overwrite, kind=KIND)  # before seconds of work
     catalogue = names.catalogue
     if catalogue is None:
         raise ValueError(
@@ -186,7 +187,7 @@ def site_of(
         write_chunk(made, "map", _map(catalogue, names, xy))
         if graph is not None:
             write_live(made, graph)
-        write_manifest(made, "site", n_atoms=catalogue.n_atoms)
+        write_manifest(made, KIND, n_atoms=catalogue.n_atoms)
     written = [path for path in Path(folder).rglob("*") if path.is_file()]
     return Site(
         folder=Path(folder),

@@ -1,4 +1,4 @@
-"""What is killed: a capture to disk, a training of several SAEs, and an SAE and its session saved again."""
+"""What is killed: a capture to disk, a training of several SAEs, an SAE and its session saved again, a site."""
 
 from __future__ import annotations
 
@@ -162,8 +162,29 @@ def look_at_saves(folder: Path) -> int:
     return known
 
 
+# --- a site ---------------------------------------------------------------------------------------
+
+
+def site(folder: Path) -> None:
+    """A site, written over the one before."""
+    from sae_nb.site import write_site
+
+    x = torch.randn(60, 4, generator=_drawn(0))
+    sae = sn.TopK(4, 8, k=2, generator=_drawn(1))
+    for title in ("one", "two"):
+        write_site(folder / "site", sae, x, title=title, overwrite=True)
+
+
+def look_at_site(folder: Path) -> int:
+    """Under its name the site is whole, and never gone again."""
+    if not (folder / "site").exists():
+        return 0
+    return int(read_manifest(folder / "site", "site")["n_atoms"])
+
+
 WORKS = {
     "capture": Work("capture", capture, look_at_store, every_byte),
     "training": Work("training", training, look_at_checkpoints, all_but_times),
     "saving": Work("saving", saving, look_at_saves, every_byte),
+    "site": Work("site", site, look_at_site, every_byte),
 }

@@ -1,4 +1,4 @@
-"""Captures, trainings and saves that are killed again and again end as if nothing had been.
+"""Captures, trainings, saves and sites that are killed again and again end as if nothing had been.
 
 `SAE_NB_KILLS=50 pytest tests/reliability/test_killed_processes.py` kills each that often; the default is 10.
 """
@@ -29,7 +29,7 @@ def series(work: str, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(60 + 60 * KILLS)
-@pytest.mark.parametrize("work", ["capture", "training", "saving"])
+@pytest.mark.parametrize("work", ["capture", "training", "saving", "site"])
 def test_killed_at_drawn_moments_it_ends_the_same(work: str, tmp_path: Path) -> None:
     """After each kill a reader finds whole things or none, and never less than before; the next start goes
     on; every run that ends is equal to an unbroken one byte for byte, with nothing temporary left."""

@@ -31,13 +31,13 @@ export function tokenizerOf({ vocabulary, merges, added, before }) {
       if (at < 0) break;
       parts = [...parts.slice(0, at), parts[at] + parts[at + 1], ...parts.slice(at + 2)];
     }
-    const ids = parts.map((part) => vocabulary[part]).filter((id) => id !== undefined);
+    const ids = parts.filter((part) => Object.hasOwn(vocabulary, part)).map((part) => vocabulary[part]);
     known.set(word, ids);
     return ids;
   }
 
   const encode = (text) => [...before, ...(split ? text.split(split) : [text]).flatMap((part) =>
-    part in added ? [added[part]] : (part.match(words) || []).flatMap(merged))];
+    Object.hasOwn(added, part) ? [added[part]] : (part.match(words) || []).flatMap(merged))];
   const special = new Set(Object.values(added));
   const decode = (ids) => {
     const raw = [];
