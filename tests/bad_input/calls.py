@@ -968,7 +968,7 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
     ),
     "sae_nb_widgets.AtomBrowser": (
         lambda kit: _panel("AtomBrowser")(kit.sae, kit.acts),
-        {"to_png": lambda kit: {"path": "page.png"}},
+        {"to_png": lambda kit: {"path": "page.png"}, "show": lambda kit: {"beside": True}},
     ),
     "sae_nb_widgets.SteeringPanel": (
         lambda kit: _panel("SteeringPanel")(kit.model, "0", kit.sae, kit.inputs),
@@ -979,7 +979,8 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         lambda kit: _panel("AtomQuiz")(kit.sae, kit.acts), {"take": lambda kit: {"option": 0}}),
     "sae_nb_widgets.Dashboard": (
         lambda kit: _panel("dashboard")(kit.vit, kit.vit_sae, kit.vit_acts),
-        {"save": lambda kit: {"path": "session"}, "to_html": lambda kit: {"path": "page.html"}},
+        {"save": lambda kit: {"path": "session"}, "to_html": lambda kit: {"path": "page.html"},
+         "show": lambda kit: {"beside": "sidebar"}},
     ),
 }  # fmt: skip
 """Class → an object of it, and the arguments of its methods."""

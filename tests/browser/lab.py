@@ -53,8 +53,10 @@ SETTINGS = {
     "docmanager-extension/plugin": {"autosave": False},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
+# The notebook itself: a click into a panel beside it makes that the current widget.
+NOTEBOOK = "[...window.jupyterapp.shell.widgets('main')].find(w => w.sessionContext && w.content)"
 STATE = """() => {
-  const panel = window.jupyterapp && window.jupyterapp.shell.currentWidget;
+  const panel = window.jupyterapp && NOTEBOOK;
   if (!panel || !panel.sessionContext || !panel.content || !panel.content.model) return null;
   const kernel = panel.sessionContext.session && panel.sessionContext.session.kernel;
   const cells = [...panel.content.model.cells].filter(c => c.type === 'code').map(c => ({
@@ -64,16 +66,16 @@ STATE = """() => {
       .filter(o => o.output_type === 'error').map(o => o.ename + ': ' + o.evalue),
   }));
   return {kernel: kernel ? kernel.status : 'none', cells};
-}"""
+}""".replace("NOTEBOOK", NOTEBOOK)
 
 ASK = """async ([code, expression]) => {
-  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  const kernel = NOTEBOOK.sessionContext.session.kernel;
   const asked = kernel.requestExecute({code, silent: false, store_history: false,
     user_expressions: expression ? {answer: expression} : {}});
   const content = (await asked.done).content;
   if (content.status !== 'ok') return {error: content.ename + ': ' + content.evalue};
   return expression ? content.user_expressions.answer : {};
-}"""
+}""".replace("NOTEBOOK", NOTEBOOK)
 
 
 def chromium() -> str | None:

@@ -24,6 +24,7 @@ from sae_nb_widgets.panel import (
     AsSite,
     Atom,
     Panel,
+    ShowsBeside,
     SiteSubject,
     close_whole,
     control,
@@ -63,7 +64,7 @@ SESSION_NAME = "session"
 LONGEST_NAME = 60
 
 
-class Dashboard(AsSite, ipw.VBox):
+class Dashboard(AsSite, ShowsBeside, ipw.VBox):
     """ConceptMap beside the AtomBrowser; SteeringPanel and further views in tabs, under one bar.
 
     Make one with `sae_nb_widgets.dashboard`. All panels show the same `atom`; the bar, which stays in
@@ -488,6 +489,7 @@ class Dashboard(AsSite, ipw.VBox):
         if self._closed:
             return
         self._closed = True
+        self.leave_page()
         forget_styled(self)
         for link in self._links:
             link.unlink()

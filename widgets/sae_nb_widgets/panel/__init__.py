@@ -14,6 +14,7 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.panel._as_site import AsSite as AsSite, SiteSubject as SiteSubject
+    from sae_nb_widgets.panel._beside import ShowsBeside as ShowsBeside
     from sae_nb_widgets.panel._browsers import BROWSERS as BROWSERS
     from sae_nb_widgets.panel._closing import close_whole as close_whole
     from sae_nb_widgets.panel._declaring import (

@@ -21,6 +21,7 @@ from sae_nb_widgets.components import LiveWidget, script, style_sheet
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._atoms import KnowsAtoms
 from sae_nb_widgets.panel._background import Background
+from sae_nb_widgets.panel._beside import ShowsBeside
 from sae_nb_widgets.panel._closing import close_whole, owned_widgets
 from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
 from sae_nb_widgets.panel._glossary import words_html
@@ -46,7 +47,7 @@ class PanelKeys(LiveWidget):
     )
 
 
-class Panel(KnowsAtoms, Leaves, ipw.VBox):
+class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
     """One question, its controls, its figure, its detail; state is traits, drawing is reactions.
 
     A subclass sets `question`, `explanation` and `stem`, builds its widgets, and calls `arrange`;
@@ -421,6 +422,7 @@ class Panel(KnowsAtoms, Leaves, ipw.VBox):
             return
         with self._drawing:  # what another thread is drawing is drawn to its end
             self._closed = True
+            self.leave_page()
             forget_styled(self)
             self._background.close()
             self._key_actions.clear()
