@@ -141,7 +141,7 @@ def test_plainly_shown_is_the_panel_itself(panel: Any, shown: list[Any]) -> None
     """Without the argument nothing stands around the panel; a wrong one is refused."""
     panel.show()
     assert shown == [panel]
-    for wrong in ("left", 1, None, float("nan")):
+    for wrong in ("left", 2, None, float("nan")):
         with pytest.raises((TypeError, ValueError), match="`beside` must be"):
             panel.show(beside=wrong)
     assert shown == [panel]

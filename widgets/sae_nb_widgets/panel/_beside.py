@@ -40,7 +40,7 @@ class ShowsBeside:
     _closed: bool
 
     @checked
-    def show(self, beside: bool | Literal["sidebar"] = False) -> None:
+    def show(self, beside: Literal[True, False, "sidebar"] = False) -> None:
         """Show it under the cell, or beside the notebook, where it stays in view while you scroll.
 
         The side panel is JupyterLab's and needs the package `sidecar` (`pip install 'sae-nb[sidecar]'`).
@@ -88,7 +88,7 @@ class ShowsBeside:
 
 def page_will_answer() -> bool:
     """Whether a page shows the cell: it says so by the cell's name, which no run without a page sends."""
-    asked = getattr(get_ipython(), "get_parent", dict)()
+    asked: dict[str, Any] = getattr(get_ipython(), "get_parent", dict)()
     return "cellId" in asked.get("metadata", {})
 
 
@@ -118,7 +118,7 @@ class CellOutput(ipw.VBox):
         if self._side is None and not page_will_answer():
             self._stay("")
         elif self._side is None:
-            self.children = (self._page,)
+            self._hold(self._page)
 
     def _hears(self, _: Any, content: Any, __: Any) -> None:
         if not self._asked or not isinstance(content, dict) or content.get("kind") != "page":
@@ -137,7 +137,7 @@ class CellOutput(ipw.VBox):
             return
         self._take_away()
         self._say(AT_THE_SIDE)
-        self.children = (self._page, self._line)
+        self._hold(self._page, self._line)
         shown = {
             "output_type": "display_data",
             "data": {
@@ -153,7 +153,10 @@ class CellOutput(ipw.VBox):
     def _stay(self, why: str) -> None:
         self._take_away()
         self._say(why)
-        self.children = (self._page, self._line, self._panel)
+        self._hold(self._page, self._line, self._panel)
+
+    def _hold(self, *parts: ipw.Widget) -> None:
+        self.children = parts
 
     def _say(self, sentence: str) -> None:
         text = escape(sentence.format(name=self._name))
@@ -168,7 +171,7 @@ class CellOutput(ipw.VBox):
     def close(self) -> None:
         """Take the panel away from the side and this from under the cell; the panel itself is left."""
         self._take_away()
-        self.children = ()
+        self._hold()
         for part in (self._page, self._line):
             close_whole(part)
         self.layout.close()
