@@ -154,9 +154,10 @@ def test_texts_become_the_tokens_that_python_makes(page: Any, address: str) -> N
     pieces = [
         "One day", " Anna's", " and", "  ", "\n", "\t", " don't", "12", " 3.5", "é", "ß", "猫", " 🦆", "👩‍👩‍👧",
         "<|endoftext|>", "<|end", "العربية", " ", "…", "—x", "_", "'ll", " 'tis", "ﬁ", "\u00a0", "A\u0301", "\r\n",
+        "\x00", "\u2028", "\ufeff", "\x85", "\u202e", "__proto__", "constructor",
     ]  # fmt: skip
     random = torch.Generator().manual_seed(0)
-    texts = [""] + [
+    texts = ["", "constructor", "__proto__", "toString"] + [
         "".join(pieces[int(i)] for i in torch.randint(0, len(pieces), (int(n),), generator=random))
         for n in torch.randint(1, 12, (200,), generator=random)
     ]

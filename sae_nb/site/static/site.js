@@ -103,7 +103,7 @@ const saeNb = (() => {
       const [rows, columns] = [example.heat.length, example.heat[0].length];
       const canvas = make("canvas", { width: columns, height: rows, "aria-hidden": "true" });
       const pen = canvas.getContext("2d");
-      example.heat.forEach((line, y) => line.forEach((value, x) => {
+      if (pen) example.heat.forEach((line, y) => line.forEach((value, x) => {
         pen.fillStyle = (value !== null && heat(value / largest)) || "rgba(0,0,0,0)";
         pen.fillRect(x, y, 1, 1);
       }));
@@ -290,6 +290,7 @@ const saeNb = (() => {
     canvas.width = canvas.clientWidth * ratio;
     canvas.height = canvas.clientHeight * ratio;
     const pen = canvas.getContext("2d");
+    if (!pen) throw new Error("this browser draws on no canvas.");
     pen.scale(ratio, ratio);
     const n = view.map.x.length;
     const size = n > 5000 ? 1.5 : n > 1000 ? 2.5 : 4;
@@ -403,7 +404,11 @@ const saeNb = (() => {
     listFirst();
     listen();
     follow();
-    await listenToMap();
+    // Where a map cannot be drawn the rest stays.
+    await listenToMap().catch((error) => {
+      view.map = null;
+      here("where").textContent = `The map cannot be drawn here: ${error.message}`;
+    });
     await mountLive();
   }
 
