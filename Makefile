@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor docs gallery tour loops test test-fast slow browser binder reliability check bench bench-gpu notebooks reproduce reproduce-full models peers chromium film sync clean ci
+.PHONY: help lab demo doctor docs sites gallery tour loops test test-fast slow browser binder reliability check bench bench-gpu notebooks reproduce reproduce-full models peers chromium film sync clean ci
 
 # Any Python ≥ 3.11; it is used once, to make .venv.
 PYTHON ?= python3
@@ -74,6 +74,9 @@ doctor: $(STAMP) ## what this machine can do, and how to fix the rest
 docs: $(STAMP) ## the documentation, in build/site; a warning is an error
 	@OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	echo "Open build/site/index.html."
+
+sites: $(STAMP) ## write docs/atoms: the bundled SAEs as sites that answer live; `make docs` takes them with it
+	@OMP_NUM_THREADS=2 $(BIN)/python docs/tools/sites.py
 
 gallery: $(STAMP) chromium ## write docs/gallery: every panel as a page without a kernel
 	@OMP_NUM_THREADS=2 $(BIN)/python docs/make_gallery.py

@@ -68,6 +68,9 @@ NEVER_SHOWN = ".sae-nb-foot, .modebar, .sae-nb-prefix"
 """Parts of what a crop names that no card shows."""
 
 RUN = "https://mybinder.org/v2/gh/{slug}/main?urlpath=lab/tree/notebooks/{notebook}.ipynb"
+NEW_TAB = ' target="_blank" rel="noopener"'
+"""Who waits for Binder keeps the gallery."""
+
 PLOT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 STYLE = """
 nav { font: 14px/1.6 system-ui, sans-serif; margin: 0 0 12px; color: var(--jp-ui-font-color2); }
@@ -558,7 +561,7 @@ def navigation(entry: Entry, everything: list[Entry]) -> str:
     here = f" · {escape(entry.room)}: {' · '.join(others)}" if len(others) > 1 else ""
     return (
         f'<nav aria-label="gallery"><a href="index.html">All panels</a>{here} · '
-        f'<a href="{run_link(entry)}">run it on Binder</a></nav>'
+        f'<a href="{run_link(entry)}"{NEW_TAB}>run it on Binder</a></nav>'
     )
 
 
@@ -575,6 +578,22 @@ def run_link(entry: Entry) -> str:
     return RUN.format(slug=slug(), notebook=entry.notebook)
 
 
+def live_atoms() -> str:
+    """Return links to the sites of docs/tools/sites.py, and what to do where they lead nowhere."""
+    four, bad = (
+        material(VISION)[2].match("digit 4").atom,
+        material(LANGUAGE)[2].match("bad story").atom,
+    )
+    return (
+        "<p><b>Atoms that answer live</b>, in the page, without Python: "
+        f'<a href="../atoms/tiny-vit/index.html#atom={four}">of a vision model</a> (draw a digit) and '
+        f'<a href="../atoms/tiny-gpt/index.html#atom={bad}">of a language model</a> (begin a story). Both are '
+        "too large to be kept with these pages: where a link finds nothing, <code>make sites</code> writes "
+        "them. They need a web server to run their model, <code>python -m http.server --directory "
+        "docs</code>.</p>"
+    )
+
+
 def write_index(everything: list[Entry]) -> Path:
     """Write the page with a card for the first page of every room."""
     cards = []
@@ -588,7 +607,7 @@ def write_index(everything: list[Entry]) -> Path:
             f'<source srcset="{image}-dark.webp" media="(prefers-color-scheme: dark)">'
             f'<img src="{image}.webp" alt="{finding}" loading="lazy"></picture></a>'
             f'<h2><a href="{link}">{escape(room)}</a></h2><p>{finding}{more}</p>'
-            f'<a class="run" href="{run_link(first)}">run it</a></article>'
+            f'<a class="run" href="{run_link(first)}"{NEW_TAB}>run it</a></article>'
         )
     page = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
@@ -597,7 +616,7 @@ def write_index(everything: list[Entry]) -> Path:
         "<h1>What a network's atoms look like</h1>"
         "<p>Snapshots of the panels. Hover and zoom work; anything that needs a running model is "
         "switched off, and <i>run it</i> opens the notebook on Binder. The models, the SAEs and their "
-        "examples come with the package.</p>"
+        f"examples come with the package.</p>{live_atoms()}"
         f'<div class="cards">{"".join(cards)}</div></body></html>'
     )
     path = GALLERY / "index.html"

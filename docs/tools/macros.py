@@ -6,8 +6,8 @@
 `{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ all_claims: kind }}`,
 `{{ headlines: ten }}`, `{{ house: rooms }}`,
 `{{ methods: others }}`, `{{ gallery: all }}` (or names of cards),
-`{{ releases: published }}`. One that nothing answers to stops the build, so that no page can quote a
-figure that is gone.
+`{{ releases: published }}`, `{{ atoms: names of sites }}`. One that nothing answers to stops the build,
+so that no page can quote a figure that is gone.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from measured import (
 from public_names import api, settings
 from raised import errors
 from releases import releases
+from sites import live_atoms
 
 DOCS = Path(__file__).parents[1]
 # Pages that other commands write: they join the contents once they are there.
@@ -88,6 +89,7 @@ MACRO = re.compile(r"\{\{ (\w+): (.+?) \}\}")
 MACROS: dict[str, Callable[[str], str]] = {
     "all_claims": all_claims,
     "api": api,
+    "atoms": live_atoms,
     "claim": claim,
     "claims": claims,
     "claims_beyond": claims_beyond,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -74,6 +75,7 @@ def write_site(
     model: LiveModel | None = None,
     labels: Mapping[int, str] | str | Path | None = None,
     title: str = "",
+    back: tuple[str, str] | None = None,
     live: bool | None = None,
     overwrite: bool = False,
 ) -> Site:
@@ -102,6 +104,9 @@ def write_site(
         Labels and notes by atom, or the folder that keeps them.
     title
         Heading of the page; model and hook point where it is empty.
+    back
+        Address and words of a link above the heading, such as `("../index.html", "All SAEs")`: relative,
+        or beginning with http:// or https://.
     live
         Whether the page answers live, by ONNX in the browser; None: where it can, else the page says why
         not. Needs the extra `site`, an SAE of one step, and a bundled model or one like them: a
@@ -117,7 +122,7 @@ def write_site(
     Raises
     ------
     FileExistsError: If the folder exists and `overwrite` is not set, or it holds something else than a site.
-    TypeError, ValueError: If SAE and activations do not fit together, there are none, or `live` cannot be.
+    TypeError, ValueError: If SAE and activations do not fit, there are none, or `live` or `back` cannot be.
 
     Example
     -------
@@ -130,6 +135,7 @@ def write_site(
     ...     site.n_atoms, (site.folder / "index.html").is_file()
     (8, True)
     """
+    _check_link(back)
     free_folder(folder, replace=overwrite, kind=KIND)
     if acts is None and examples is None:
         examples = examples_of(sae)
@@ -140,7 +146,9 @@ def write_site(
     )
     names = AtomNames(catalogue, annotations_of(labels, sae, catalogue.labels))
     xy = None if examples is None else examples.xy
-    return site_of(folder, names, model=model, xy=xy, title=title, live=live, overwrite=overwrite)
+    return site_of(
+        folder, names, model=model, xy=xy, title=title, back=back, live=live, overwrite=overwrite
+    )
 
 
 def site_of(
@@ -150,6 +158,7 @@ def site_of(
     model: LiveModel | None = None,
     xy: Float[np.ndarray, "n_atoms 2"] | None = None,
     title: str = "",
+    back: tuple[str, str] | None = None,
     live: bool | None = None,
     overwrite: bool = False,
 ) -> Site:
@@ -166,7 +175,7 @@ def site_of(
     with new_folder(folder, replace=overwrite) as made:
         sizes = _write_page(made)
         sizes["start"] = write_chunk(
-            made, "start", _start(catalogue, names, title) | {"live": about}
+            made, "start", _start(catalogue, names, title) | {"live": about, "back": back}
         )
         largest, first_atom = 0, int(catalogue.order("frequency")[0])
         cards = Cards(made, catalogue, names, model)
@@ -197,6 +206,24 @@ def site_of(
         first_paint=sum(sizes.values()),
         largest_chunk=largest,
     )
+
+
+def _check_link(back: tuple[str, str] | None) -> None:
+    """Refuse an address that a click would run, or that leaves no words to click at."""
+    if back is None:
+        return
+    address, words = back
+    # Browsers read an address without the blanks and control signs in it.
+    scheme = re.match(r"([a-zA-Z][\w+.-]*):", re.sub(r"[\x00-\x20]", "", address))
+    if not address.strip() or not words.strip():
+        raise ValueError(
+            f"`back` must have an address and words, got {back!r}. Pass, say, ('../index.html', 'All SAEs')."
+        )
+    if scheme and scheme[1].lower() not in ("http", "https"):
+        raise ValueError(
+            f"`back` must lead to a page, got the address {address!r}. Pass one that is relative, or begins "
+            "with http:// or https://."
+        )
 
 
 def _live(

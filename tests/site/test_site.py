@@ -199,6 +199,21 @@ def test_an_sae_without_examples_is_refused(sae: Any, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_site_leads_back_to_a_page_and_to_nothing_else(
+    sae: Any, x: torch.Tensor, tmp_path: Path
+) -> None:
+    """Address and words stand in the start; one that a click would run is refused before any work."""
+    back = ("../gallery/index.html", "All panels")
+    write_site(tmp_path / "site", sae, x, back=back)
+    assert chunk(tmp_path / "site", "start")["back"] == list(back)
+    for address in ("javascript:alert(1)", " java\tscript:alert(1)", "data:text/html,x", "file:///etc"):
+        with pytest.raises(ValueError, match="must lead to a page"):
+            write_site(tmp_path / "other", sae, x, back=(address, "words"))
+    with pytest.raises(ValueError, match="an address and words"):
+        write_site(tmp_path / "other", sae, x, back=("index.html", " "))
+    assert not (tmp_path / "other").exists()
+
+
 def test_panels_write_the_site_with_their_labels(sae: Any, x: torch.Tensor, tmp_path: Path) -> None:
     """A label written in a panel is on the card; a panel without atoms says what to use."""
     panel = sw.AtomBrowser(sae, x, labels={3: "three"})

@@ -399,6 +399,7 @@ const saeNb = (() => {
     start = await load("start");
     document.title = start.title;
     here("title").textContent = start.title;
+    if (start.back) here("title").before(make("p", { id: "back" }, make("a", { href: start.back[0], target: "_top" }, start.back[1])));
     start.facts.forEach(([name, value], i) => here("facts").append(i ? " · " : "", `${name} `, make("b", {}, value)));
     dress(remember.get());
     listFirst();
