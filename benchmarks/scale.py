@@ -45,6 +45,11 @@ TOKENS, SIZES = 1_000_000_000, ((768, 1_000_000), (4096, 1_000_000))
 ROWS, K, WORKERS = 8192, 32, (8, 64)
 """Of the predictions: global batch, atoms per input, processes."""
 
+GPUS = 8
+PRODUCT, MEMORY, LINK, DISK = 0.5 * 495e12, 3.35e12, 450e9, 2e9
+"""Assumed of each GPU, a calculation's only source: half of an H100's dense TF32 products a second (data
+sheet), bytes a second of its memory, of NVLink in one direction, and of a disk that all share."""
+
 
 def main() -> None:
     """Measure every point and write what was found, or predict from it."""
@@ -304,7 +309,51 @@ def report(found: dict[str, Any]) -> str:
             ),
         ]
     lines += [f"| {name} | " + " | ".join(shown(c) for c in cases) + " |" for name, shown in rows]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *on_paper(known["units"])])
+
+
+def calculated(sae: str, d_in: int, n_atoms: int, units: float) -> dict[str, str]:
+    """What a step takes on `GPUS` GPUs that share the atoms, if all is as assumed; nothing was run.
+
+    `units`: A TopK step in units of its encoder product, measured on a core.
+    """
+    weights = n_atoms * d_in * (2 if sae == "TopK" else 1)
+    product = 2.0 * ROWS * d_in * n_atoms / GPUS / PRODUCT
+    ring, others = 2 * (GPUS - 1) / GPUS, GPUS - 1
+    if sae == "TopK":
+        computed, sent = units * product, 4 * ROWS * (ring * d_in + others * K)
+    else:
+        # K searches; each exchanges a score (4 bytes) and an atom (8), sums d + 1 there and 2 d back.
+        computed = K * product
+        sent = K * ROWS * (ring * 4 * (3 * d_in + 1) + others * 12)
+    # Weights, gradient and two moments read; weights, moments, gradient and the next zeros written.
+    adam = 4 * 9 * weights / GPUS / MEMORY
+    step = computed + adam + sent / LINK
+    return {
+        "state of a GPU": _size(20 * weights / GPUS),
+        "the whole SAE, which each worker makes at the start": _size(4 * weights),
+        "the Gram matrix, if there were one": _size(4.0 * n_atoms**2),
+        "products of a step": f"{1000 * computed:.3g} ms",
+        "Adam": f"{1000 * adam:.3g} ms",
+        "sent a step by a GPU": _size(sent),
+        "for which the links take": f"{1000 * sent / LINK:.3g} ms",
+        "10⁹ tokens": f"{step * TOKENS / ROWS / 3600:.3g} h",
+        "a checkpoint on disk": _size(12 * weights),
+        "which takes": f"{12 * weights / DISK:.3g} s",
+    }
+
+
+def on_paper(units: float) -> list[str]:
+    """The table of what was calculated."""
+    cases = [(sae, d, n) for d, n in SIZES for sae in ("TopK", "MatchingPursuit")]
+    columns = [calculated(*case, units) for case in cases]
+    head = " | ".join(f"{sae}, d_in {d}" for sae, d, _ in cases)
+    lines = [f"| calculated: 10⁶ atoms on {GPUS} GPUs, batch {ROWS}, k {K} | {head} |"]
+    lines.append("| --- " * (len(cases) + 1) + "|")
+    return lines + [
+        f"| {name} | " + " | ".join(column[name] for column in columns) + " |"
+        for name in columns[0]
+    ]
 
 
 def _size(n_bytes: float) -> str:

@@ -117,9 +117,13 @@ if TYPE_CHECKING:  # for the other rooms
         resampled_atoms as resampled_atoms,
     )
     from sae_nb.architectures._saving import (
+        CONFIG as CONFIG,
         KIND as KIND,
+        WEIGHTS as WEIGHTS,
         check_mappable as check_mappable,
+        place_to_save as place_to_save,
         read_sae as read_sae,
+        save_sae as save_sae,
         write_sae as write_sae,
     )
     from sae_nb.architectures._several_layers import (

@@ -18,6 +18,7 @@ from sae_nb.architectures.parts._operators import UNIT_GUARD
 from sae_nb.files import (
     MANIFEST,
     MappedMatrix,
+    Stream,
     holding_folder,
     in_memory,
     is_mapping,
@@ -29,6 +30,7 @@ from sae_nb.files import (
     write_bytes,
     write_json,
     write_manifest,
+    write_streams,
     write_tensors,
 )
 
@@ -60,24 +62,37 @@ ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {sae.__name__: sae for sae i
 """Every architecture by the name it is saved under: the SAEs that the door of this room names."""
 
 
-def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
-    """Write an SAE to a folder, replacing an SAE that was saved there before."""
+def place_to_save(folder: str | Path) -> Path:
+    """Return the folder if an SAE may be saved there."""
     folder = place(folder)
     if folder.suffix in _OF_FILES and not folder.is_dir():
         raise ValueError(
             f"An SAE is saved as a folder: weights, settings, and labels beside them. Got "
             f"{folder.name!r}, the name of a file. Use sae.save({folder.stem!r})."
         )
-    replace = folder.is_dir()
-    if replace and any(folder.iterdir()):
+    if folder.is_dir() and any(folder.iterdir()):
         _check_is_sae(folder)
+    return folder
+
+
+def save_sae(
+    sae: SparseAutoencoder,
+    folder: str | Path,
+    tensors: Mapping[str, Tensor | Stream] | None = None,
+) -> None:
+    """Write an SAE to a folder, replacing an SAE that was saved there before.
+
+    `tensors`: In place of those it has, where it has but a part of them.
+    """
+    folder = place_to_save(folder)
+    replace = folder.is_dir()
     # Held, so that a label another kernel writes meanwhile goes to the old folder before its labels are
     # carried over, or to the new one.
     with (
         holding_folder(folder) if replace else nullcontext(),
         new_folder(folder, replace=replace) as partial,
     ):
-        write_sae(sae, partial)
+        write_sae(sae, partial, tensors=tensors)
         write_manifest(partial, KIND, architecture=type(sae).__name__)
         # After the manifest: labels go on changing, and are not part of it.
         _carry_over(folder, partial)
@@ -85,7 +100,11 @@ def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
 
 
 def write_sae(
-    sae: SparseAutoencoder, folder: Path, *, matrices_as: torch.dtype | None = None
+    sae: SparseAutoencoder,
+    folder: Path,
+    *,
+    matrices_as: torch.dtype | None = None,
+    tensors: Mapping[str, Tensor | Stream] | None = None,
 ) -> None:
     """Write the two files of an SAE into a folder that the caller seals with a manifest."""
     state, dtype = sae.state_dict(), sae.dtype
@@ -94,7 +113,10 @@ def write_sae(
         state = {n: _as_kept(t, dtype) for n, t in state.items()}
     if matrices_as is not None:
         state = {name: t.to(matrices_as) if t.ndim > 1 else t for name, t in state.items()}
-    write_tensors(folder / WEIGHTS, state)
+    if tensors is None:
+        write_tensors(folder / WEIGHTS, state)
+    else:
+        write_streams(folder / WEIGHTS, tensors)
     config: dict[str, Any] = {
         "architecture": type(sae).__name__,
         "settings": _settings_of(sae),

@@ -156,6 +156,7 @@ if TYPE_CHECKING:
         planted_functions as planted_functions,
     )
     from sae_nb.evaluation.explanations._rules import Rule as Rule, induce_rule as induce_rule
+    from sae_nb.evaluation.report._by_tiles import evaluate_saved as evaluate_saved
     from sae_nb.evaluation.report._compatibility import (
         PublishedFormula as PublishedFormula,
         as_published as as_published,

@@ -58,5 +58,13 @@ if TYPE_CHECKING:
         mapping as mapping,
         row_bytes as row_bytes,
     )
+    from sae_nb.files._streams import (
+        Stream as Stream,
+        file_order as file_order,
+        in_portions as in_portions,
+        portion_rows as portion_rows,
+        read_parts as read_parts,
+        write_streams as write_streams,
+    )
 else:
     __getattr__, __dir__, __all__ = door(__name__)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # for the other rooms
         Learner as Learner,
     )
     from sae_nb.training._loop import Training as Training
+    from sae_nb.training._process_group import current_team as current_team
     from sae_nb.training._records import (
         Callbacks as Callbacks,
         Stopped as Stopped,
@@ -54,4 +55,5 @@ if TYPE_CHECKING:  # for the other rooms
         load_history as load_history,
         tell as tell,
     )
+    from sae_nb.training._sharded_pursuit import pursue as pursue
     from sae_nb.training._sources import fingerprint as fingerprint

@@ -10,6 +10,7 @@ removed, so a process killed at any moment leaves a checkpoint that can be read.
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +19,20 @@ from torch import Tensor
 
 from sae_nb.files import (
     Lock,
+    Stream,
     hold_folder,
     json_object,
     new_folder,
     place,
     read_json,
     read_manifest,
+    read_parts,
     read_tensors,
     recover,
     remove_folder,
     write_json,
     write_manifest,
+    write_streams,
     write_tensors,
 )
 from sae_nb.training._config import OWN_BUSINESS, TrainConfig
@@ -75,12 +79,12 @@ def save_checkpoint(
     folder: Path,
     state: dict[str, Any],
     learners: list[Learner],
-    tensors: list[dict[str, dict[str, Tensor]]],
+    tensors: list[dict[str, dict[str, Tensor | Stream]]],
 ) -> None:
     """Write one checkpoint, then remove the one before it."""
     name = f"step-{state['step']:08d}"
     state = state | {"config": without_place(state["config"])}
-    with new_folder(folder / name, replace=True) as partial:
+    with new_folder(folder / name, replace=True) as unfinished:
         facts = [
             {
                 "live": learner.live(),
@@ -90,22 +94,27 @@ def save_checkpoint(
             }
             for learner in learners
         ]
-        write_json(partial / "state.json", state | {"learners": facts})
+        write_json(unfinished / "state.json", state | {"learners": facts})
         for i, groups in enumerate(tensors):
             for group, held in groups.items():
-                write_tensors(partial / f"{group}-{i}.safetensors", held)
+                path = unfinished / f"{group}-{i}.safetensors"
+                here = {name: t for name, t in held.items() if not isinstance(t, Stream)}
+                if len(here) == len(held):
+                    write_tensors(path, here)
+                else:
+                    write_streams(path, held)
         devices = {learner.parameters[0].device for learner in learners}
         generators = {"cpu": torch.get_rng_state()}
         generators |= {str(d): torch.cuda.get_rng_state(d) for d in devices if d.type == "cuda"}
-        write_tensors(partial / "rng.safetensors", generators)
-        write_manifest(partial, KIND, step=state["step"])
+        write_tensors(unfinished / "rng.safetensors", generators)
+        write_manifest(unfinished, KIND, step=state["step"])
     write_json(folder / POINTER, {"kind": KIND, "latest": name})
     _tidy(folder, name)
 
 
 def without_place(config: dict[str, Any]) -> dict[str, Any]:
     """Settings as they are kept: where a folder lies says something about a machine, and it may move."""
-    return config | {"checkpoint": None}
+    return config | {name: None for name in ("checkpoint", "save_to") if name in config}
 
 
 def load_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -167,15 +176,24 @@ def check_same_run(
         )
 
 
+def _of_learner(path: Path, i: int, learner: Learner, group: str) -> dict[str, Tensor]:
+    """Tensors of one SAE; of a worker that shares its atoms, that worker's rows."""
+    file = path / f"{group}-{i}.safetensors"
+    if learner.shard is None:
+        return read_tensors(file)
+    return read_parts(file, partial(learner.rows_of, group))
+
+
 def restore(path: Path, state: dict[str, Any], learners: list[Learner]) -> None:
     """Put a checkpoint's tensors and numbers back into SAEs, optimisers and trackers."""
     for i, (learner, facts) in enumerate(zip(learners, state["learners"], strict=True)):
-        learner.sae.load_state_dict(read_tensors(path / f"sae-{i}.safetensors"))
+        saved = partial(_of_learner, path, i, learner)
+        learner.sae.load_state_dict(saved("sae"))
         moments: dict[int, dict[str, Tensor]] = {}
         # Adam counts parameters group by group, files in the order of the SAE.
         groups = learner.optimiser.param_groups
         place_of = {p: n for n, p in enumerate(p for group in groups for p in group["params"])}
-        for key, moment in read_tensors(path / f"optimiser-{i}.safetensors").items():
+        for key, moment in saved("optimiser").items():
             index, name = key.split(".", 1)
             parameter = learner.parameters[int(index)]
             if moment.shape == parameter.shape:
@@ -183,7 +201,7 @@ def restore(path: Path, state: dict[str, Any], learners: list[Learner]) -> None:
                 moment = torch.empty_like(parameter, requires_grad=False).copy_(moment)
             moments.setdefault(place_of[parameter], {})[name] = moment
         learner.optimiser.load_state_dict(learner.optimiser.state_dict() | {"state": moments})
-        learner.dead.load(read_tensors(path / f"dead-{i}.safetensors"))
+        learner.dead.load(saved("dead"))
         learner.history[:] = load_history(facts["history"])
         for name, value in facts["live"].items():
             learner.set(name, value)

@@ -16,13 +16,13 @@ from sae_nb.kernels import Precision
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 OWN_BUSINESS = (
-    "checkpoint", "checkpoint_every", "device", "log_every", "shard_atoms", "steps",
+    "checkpoint", "checkpoint_every", "device", "log_every", "save_to", "shard_atoms", "steps",
     "stop_on_plateau",
 )  # fmt: skip
 """Settings that leave every optimiser step as it is, so a resumed run may change them."""
 
 
-@checked(leave=("checkpoint",))
+@checked(leave=("checkpoint", "save_to"))
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How long, how fast, and when an atom counts as dead.
@@ -98,7 +98,13 @@ class TrainConfig:
     """Whether several workers (`workers`) cut the dictionary by atoms and each see the whole batch, in
     place of each having the whole dictionary and a part of the batch. For dictionaries whose weights,
     gradients and moments outgrow one worker. While it trains, an SAE holds its worker's atoms only; at the
-    end every worker has all of them, and checkpoints always do."""
+    end every worker has all of them (unless `save_to` takes them), and checkpoints always do."""
+
+    save_to: str | Path | None = None
+    """Folder in which the trained SAE is saved at the end, as `sae.save` does. With `shard_atoms` its atoms
+    go there portion by portion, no worker ever has all of them, and the SAE that was passed is left without
+    weights, on the device "meta": `load_sae(folder)` reads it, `sn.evaluation.evaluate_saved(folder, x)`
+    measures it without holding it. One SAE only. None: it is not saved."""
 
     device: str | None = None
     """Where to train; the SAE stays there. None: where the SAE is."""
@@ -121,8 +127,9 @@ class TrainConfig:
                 "`stop_on_plateau` must be None with grow_k=True, where k grows after a plateau, got "
                 f"{self.stop_on_plateau}. Leave one of them out."
             )
-        if not isinstance(self.checkpoint, str | Path | None):
-            raise TypeError(f"`checkpoint` must be a folder or None, got {self.checkpoint!r}.")
+        for name in ("checkpoint", "save_to"):
+            if not isinstance(getattr(self, name), str | Path | None):
+                raise TypeError(f"`{name}` must be a folder or None, got {getattr(self, name)!r}.")
         one_of(self.precision, get_args(Precision), name="precision")
         if self.device is not None:
             object.__setattr__(self, "device", str(check_device(self.device)))
@@ -130,7 +137,8 @@ class TrainConfig:
     def to_json(self) -> dict[str, Any]:
         """Settings as plain JSON values; `math.inf` becomes the string "inf"."""
         plain = asdict(self)
-        plain["checkpoint"] = None if self.checkpoint is None else str(self.checkpoint)
+        for name in ("checkpoint", "save_to"):
+            plain[name] = None if plain[name] is None else str(plain[name])
         return {name: "inf" if value == math.inf else value for name, value in plain.items()}
 
     @classmethod
@@ -168,6 +176,7 @@ class TrainSettings(TypedDict, total=False):
     checkpoint_every: int
     precision: Precision
     shard_atoms: bool
+    save_to: str | Path | None
     device: str | None
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import between, check_finite, check_k, check_real
+from sae_nb.files import Stream, file_order
 from sae_nb.kernels import check_average_k
 from sae_nb.temporal import SequenceRows
 from sae_nb.training._config import Plateau, Schedule, TrainConfig, check_number, growing
@@ -176,23 +177,62 @@ class Learner:
             self.team.share(self.sae)
 
     @torch.no_grad()
-    def cut(self) -> None:
+    def cut(self, *, share: bool = True) -> None:
         """Keep this worker's atoms only, with what Adam and the count of silence know of them."""
-        if self.shard is None:
+        if self.shard is None or self.is_cut:
             return
         for parameter in self.shard.sae.atom_parameters():
             for name, moment in self.optimiser.state.get(parameter, {}).items():
                 if moment.shape == parameter.shape:
                     self.optimiser.state[parameter][name] = self.shard.part(moment)
-        self.shard.cut()
+        self.shard.cut(share=share)
         counts = self.dead.state()
         mine = {name: self.shard.part(counts[name]) for name in DeadAtoms.BY_ATOM}
         self.dead = DeadAtoms(self.shard.n_atoms, self.dead_after, self.parameters[0].device)
         self.dead.load(counts | mine)
 
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """What a checkpoint keeps, of all atoms in the first worker; every worker must call it."""
-        groups = {
+    @property
+    def is_cut(self) -> bool:
+        """Whether the SAE has this worker's atoms only."""
+        return self.shard is not None and self.shard.is_cut
+
+    def tensors(self) -> dict[str, dict[str, Tensor | Stream]]:
+        """What a checkpoint keeps, of all atoms; the other workers must `hand_over` theirs."""
+        return {
+            group: {
+                name: self.shard.stream(tensor)
+                if self.shard and self._is_part(group, name)
+                else tensor
+                for name, tensor in held.items()
+            }
+            for group, held in self._held().items()
+        }
+
+    def hand_over(self, *only: str) -> None:
+        """Give the first worker this one's rows of all groups, or of some."""
+        for group, held in self._held().items():
+            for name in file_order(held):
+                if self.shard and self._is_part(group, name) and group in (only or (group,)):
+                    self.shard.hand_over(held[name])
+
+    def rows_of(self, group: str, name: str) -> slice | None:
+        """Which rows of a tensor of a checkpoint are this worker's; None: all."""
+        return self.shard.mine if self.shard and self._is_part(group, name) else None
+
+    def _is_part(self, group: str, name: str) -> bool:
+        """Whether this worker has a tensor's rows of its own atoms alone."""
+        if self.shard is None or not self.is_cut:
+            return False
+        if group == "dead":
+            return name in DeadAtoms.BY_ATOM
+        own = set(self.shard.sae.atom_parameters())
+        if group == "sae":
+            return any(name == known and p in own for known, p in self.sae.named_parameters())
+        index, moment = name.split(".", 1)
+        return self.parameters[int(index)] in own and moment != "step"
+
+    def _held(self) -> dict[str, dict[str, Tensor]]:
+        return {
             "sae": self.sae.state_dict(),
             "optimiser": {
                 f"{i}.{name}": value
@@ -201,17 +241,6 @@ class Learner:
             },
             "dead": self.dead.state(),
         }
-        if self.shard is None or not self.shard.is_cut:
-            return groups
-        own = set(self.shard.sae.atom_parameters())
-        by_atom = set(DeadAtoms.BY_ATOM) | {n for n, p in self.sae.named_parameters() if p in own}
-        by_atom |= {
-            f"{i}.{name}"
-            for i, parameter in enumerate(self.parameters)
-            for name, value in self.optimiser.state[parameter].items()
-            if parameter in own and value.shape == parameter.shape
-        }
-        return {name: self.shard.at_first(group, by_atom) for name, group in groups.items()}
 
     def loss(self, x: Float[Tensor, "batch d_in"], step: int) -> TrainingLoss:
         """Loss of a batch at optimiser step `step`, with gradients cleared and the step size set."""

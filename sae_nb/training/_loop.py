@@ -195,6 +195,7 @@ class Training:
         self.kept: dict[int, int] = {}  # by SAE: the step whose weights were put back
         self._lock: Lock | None = None  # on the folder, held by the first worker
         self._torn = False  # whether a step was cut short between its first and its last line
+        self.saved_to = None if config.save_to is None else self._check_save_to(config.save_to)
         claim(self.given)
         try:
             with torch.inference_mode(False):
@@ -202,6 +203,17 @@ class Training:
         except BaseException:
             self.let_go()
             raise
+
+    def _check_save_to(self, folder: str | Path) -> Path:
+        """Return the folder of the trained SAE, refused before any work."""
+        from sae_nb.architectures import place_to_save
+
+        if len(self.given) > 1:
+            raise ValueError(
+                f"`save_to` must be None for several SAEs, which would share one folder, got {len(self.given)} "
+                "SAEs. Leave it out, and save each: `result.sae.save(folder)`."
+            )
+        return place_to_save(folder)
 
     def let_go(self) -> None:
         """Free the SAEs and the checkpoints for another training."""
@@ -231,18 +243,20 @@ class Training:
             for i, (sae, shard) in enumerate(zip(self.saes, shards, strict=True))
         ]
         if self.folder is not None and resume:
-            with self.team.first_before_others():
-                self._resume(self.folder)
+            self._resume(self.folder)
         self._agree()
         for sae in self.given:
             remember_origin(sae, self.source)
 
     def _resume(self, folder: Path) -> None:
-        found = load_checkpoint(folder)
+        with self.team.first_before_others():
+            found = load_checkpoint(folder)
         if found is None:
             return
         path, state = found
         check_same_run(state, self.identity, self.config, path)
+        for learner in self.learners:
+            learner.cut(share=False)  # each worker reads its own atoms
         restore(path, state, self.learners)
         self.identity = state["identity"]
         self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
@@ -263,8 +277,9 @@ class Training:
                 f"Workers must resume from one checkpoint, but stand at steps {steps}. Give them a "
                 "`checkpoint` folder that all of them see."
             )
-        for sae in self.saes:
-            self.team.share(sae)
+        for learner in self.learners:
+            if not learner.is_cut:
+                self.team.share(learner.sae)
 
     def set(self, **numbers: float) -> None:
         """Change live numbers of every SAE between two steps: all of them, or none on an error."""
@@ -295,7 +310,11 @@ class Training:
                 if self.stopped is not None:
                     with self.control.lock:
                         self._cut_short()
-                self._make_whole()
+                apart = self.saved_to if self.learners[0].is_cut else None
+                if apart is None:
+                    self._make_whole()
+                else:
+                    self._save_shards(self.learners[0], apart)
         except FloatingPointError:
             # Met by all workers alike. After any other error the others would wait here in vain.
             self._make_whole()
@@ -308,6 +327,11 @@ class Training:
             for i, sae in enumerate(self.given):
                 self.hand_over(i, sae)
             self.let_go()
+        for learner in self.learners:
+            kept = self.kept.get(learner.index, self.step)
+            self.given[learner.index].measured = learner.history.measured(kept)
+        if self.saved_to is not None and apart is None and self.team.is_first:
+            self.given[0].save(self.saved_to)
 
     def hand_over(self, index: int, sae: SparseAutoencoder) -> None:
         """Give an SAE that was passed, or a copy of it, what was learned in its place; in eval mode."""
@@ -447,17 +471,37 @@ class Training:
             | {name: fact for name, fact in self.identity.items() if name.endswith(" tensors")},
             "changes": [asdict(change) for change in self.changes],
         }
-        tensors = [learner.tensors() for learner in self.learners]
         if self.team.is_first:
+            tensors = [learner.tensors() for learner in self.learners]
             save_checkpoint(self.folder, state, self.learners, tensors)
+        else:
+            for learner in self.learners:
+                learner.hand_over()
         self.team.wait()
         self._saved = self.step
 
     def _make_whole(self) -> None:
         """Every worker gets all atoms, when all of them come here."""
         for learner in self.learners:
-            if learner.shard is not None and learner.shard.is_cut:
+            if learner.shard is not None and learner.is_cut:
                 learner.shard.make_whole()
+
+    def _save_shards(self, learner: Learner, folder: Path) -> None:
+        """Save an SAE of which no worker has all atoms; then none has any."""
+        from sae_nb.architectures import save_sae
+
+        learner.leave()
+        learner.sae.eval()
+        if self.team.is_first:
+            kept = self.kept.get(learner.index, self.step)
+            learner.sae.measured = learner.history.measured(kept)
+            save_sae(learner.sae, folder, learner.tensors()["sae"])
+        else:
+            learner.hand_over("sae")
+            learner.sae.folder = folder
+        self.team.wait()
+        if learner.shard is not None:
+            learner.shard.let_go()
 
     def _cut_short(self) -> None:
         """Keep what counts of a run that did not reach its last step."""
@@ -470,9 +514,6 @@ class Training:
 
     def results(self) -> list[TrainResult]:
         """What the training left, one result per SAE."""
-        for learner in self.learners:
-            kept = self.kept.get(learner.index, self.step)
-            self.given[learner.index].measured = learner.history.measured(kept)
         return [
             TrainResult(
                 sae=self.given[learner.index],

@@ -19,8 +19,9 @@ take none. The Gram matrix, of n_atoms² numbers, would save products; of k step
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,10 +72,10 @@ class Walk:
 
 
 Tiles = Iterator[tuple[int, Float[Tensor, "tile d_in"]]]
-"""Some atoms after the others: the number of the first, and the atoms."""
+"""This worker's atoms, some after the others: how many were before, and the atoms."""
 
 
-def tiles(atoms: Float[Tensor, "n d_in"], rows: int) -> Tiles:
+def tiles_of(atoms: Float[Tensor, "n d_in"], rows: int) -> Tiles:
     """Atoms in such portions that their correlations with so many rows fit."""
     size = max(1, TILE_ENTRIES // max(rows, 1))
     for first in range(0, len(atoms), size):
@@ -83,19 +84,23 @@ def tiles(atoms: Float[Tensor, "n d_in"], rows: int) -> Tiles:
 
 @torch.no_grad()
 def pursue(
-    problem: Problem, mine: slice, team: Team, kept: Bool[Tensor, " n"] | None = None
+    problem: Problem,
+    tiles: Callable[[], Tiles],
+    mine: slice,
+    team: Team,
+    kept: Bool[Tensor, " n"] | None = None,
 ) -> Walk:
-    """Walk all rows over the atoms of all workers, `problem.dictionary` being those `mine`.
+    """Walk all rows over the atoms of all workers; `tiles` gives those `mine`, the dictionary is not read.
 
     `kept`: Which of mine may be chosen; None: all.
     """
-    x, k, atoms = problem.x, problem.k, problem.dictionary
+    x, k = problem.x, problem.k
     floors, limits, r = problem.floors(), problem.limits(), x.clone()
     chosen = torch.full((len(x), k), -1, dtype=torch.int64, device=x.device)
     amounts, running = x.new_zeros(len(x), k), torch.ones_like(floors, dtype=torch.bool)
     for step in range(k):
         used = None if problem.reselect else chosen[:, :step] - mine.start
-        score, best = _search(problem, r, used, kept)
+        score, best, atoms = _search(problem, tiles(), r, used, kept)
         scores = torch.stack(team.exchange(score))
         everywhere = torch.stack(team.exchange(best + mine.start))
         top, winner = scores.max(dim=0)
@@ -103,7 +108,7 @@ def pursue(
         if not bool(running.any()):
             break
         rows = (running & (winner == team.rank)).nonzero().flatten()
-        taken = atoms[best[rows]]
+        taken = atoms[rows]
         amount = (r[rows] * taken).sum(dim=1, keepdim=True)
         added = x.new_zeros(len(x), x.shape[1] + 1)
         added[rows] = torch.cat([amount * taken, amount], dim=1)
@@ -119,11 +124,12 @@ def pursue(
 
 
 def _search(
-    problem: Problem, r: Tensor, used: Tensor | None, kept: Tensor | None
-) -> tuple[Float[Tensor, " rows"], Int[Tensor, " rows"]]:
-    """The best score of each row among this worker's atoms, and the lowest atom that has it."""
+    problem: Problem, tiles: Tiles, r: Tensor, used: Tensor | None, kept: Tensor | None
+) -> tuple[Float[Tensor, " rows"], Int[Tensor, " rows"], Float[Tensor, "rows d_in"]]:
+    """The best score of each row among this worker's atoms, the lowest atom that has it, and itself."""
     top, best = r.new_zeros(len(r)), torch.zeros(len(r), dtype=torch.int64, device=r.device)
-    for first, atoms in tiles(problem.dictionary, len(r)):
+    atoms_of_rows = torch.zeros_like(r)
+    for first, atoms in tiles:
         scores = r @ atoms.T
         scores = scores if problem.nonnegative else scores.abs_()
         if kept is not None:
@@ -134,7 +140,8 @@ def _search(
         score, place = scores.max(dim=1)
         better = score > top
         top, best = torch.where(better, score, top), torch.where(better, place + first, best)
-    return top, best
+        atoms_of_rows[better] = atoms[place[better]]
+    return top, best, atoms_of_rows
 
 
 class _Unexplained(torch.autograd.Function):
@@ -190,7 +197,7 @@ def pursuit_loss(
         every[sae._kept(step_fraction)] = True
         kept = every[mine]
         problem = replace(problem, k=min(problem.k, int(every.sum())))
-    walk = pursue(problem, mine, team, kept)
+    walk = pursue(problem, partial(tiles_of, atoms.detach(), len(x)), mine, team, kept)
     # Every worker has the whole gradient of the bias; it counts once.
     bias = sae.bias if team.is_first else sae.bias.detach() + 0 * sae.bias
     error = _Unexplained.apply(x - bias, atoms, walk, mine, team, sae._training_gradient)  # type: ignore[no-untyped-call]

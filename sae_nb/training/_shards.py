@@ -14,6 +14,7 @@ Matching pursuit asks all workers at each of its steps: `sharded_pursuit`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb.codes import SparseCodes, offsets_of
+from sae_nb.files import Stream, in_portions, portion_rows
 from sae_nb.kernels import decode, squared_error
 from sae_nb.training._process_group import Team
 from sae_nb.training._sharded_pursuit import pursuit_loss
@@ -62,9 +64,10 @@ class Shard:
     # Cutting and joining
 
     @torch.no_grad()
-    def cut(self) -> None:
-        """Keep this worker's rows of the first worker's SAE, and let go of the others."""
-        self.team.share(self.sae)
+    def cut(self, *, share: bool = True) -> None:
+        """Keep this worker's rows of the first worker's SAE (or of its own), and let go of the others."""
+        if share:
+            self.team.share(self.sae)
         for parameter in self.sae.atom_parameters():
             parameter.grad, parameter.data = None, self.part(parameter)
         self.sae.over_atoms = self.whole  # type: ignore[method-assign]
@@ -79,6 +82,12 @@ class Shard:
         self.is_cut = False
         self.team.share(self.sae)
 
+    def let_go(self) -> None:
+        """Leave the SAE without weights: its atoms are elsewhere, and what it has is a part of it."""
+        del self.sae.over_atoms
+        self.is_cut = False
+        self.sae.to("meta")
+
     def part(self, rows: Tensor) -> Tensor:
         """Copy the rows of this worker's atoms."""
         return rows.detach()[self.mine].clone()
@@ -92,26 +101,28 @@ class Shard:
             self.team.send(rows, source=rank)
         return whole
 
-    @torch.no_grad()
-    def at_first(self, tensors: dict[str, Tensor], by_atom: set[str]) -> dict[str, Tensor]:
-        """The same tensors with the rows of all atoms in the first worker; all workers must call it.
+    def stream(self, part: Tensor) -> Stream:
+        """The rows of all atoms, of which this worker, the first, has a part; it asks for the others'.
 
-        The others get theirs back as they are.
+        They must `hand_over` theirs, in the order in which the streams are read.
         """
-        return {
-            name: self._at_first(tensor) if name in by_atom else tensor
-            for name, tensor in tensors.items()
-        }
+        shape = (self.sae.n_atoms, *part.shape[1:])
+        return Stream(shape, part.dtype, lambda: self._portions(part.detach()))
 
-    def _at_first(self, part: Tensor) -> Tensor:
-        if not self.team.is_first:
-            self.team.hand_over(part.contiguous())
-            return part
-        whole = part.new_empty(self.sae.n_atoms, *part.shape[1:])
-        whole[self.mine] = part
+    def _portions(self, part: Tensor) -> Iterator[Tensor]:
+        yield from in_portions(part)
         for rank in range(1, self.team.size):
-            self.team.receive(whole[Team(rank, self.team.size).part(len(whole))], rank)
-        return whole
+            of_rank = Team(rank, self.team.size).part(self.sae.n_atoms)
+            n, at_once = of_rank.stop - of_rank.start, portion_rows(part)
+            for first in range(0, n, at_once):
+                portion = part.new_empty(min(at_once, n - first), *part.shape[1:])
+                self.team.receive(portion, rank)
+                yield portion
+
+    def hand_over(self, part: Tensor) -> None:
+        """Give this worker's rows to the first one, which reads their stream."""
+        for portion in in_portions(part.detach()):
+            self.team.hand_over(portion.contiguous())
 
     # A step
 

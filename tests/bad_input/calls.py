@@ -460,6 +460,7 @@ RECIPES: dict[str, Make] = {
     "evaluation.token_lift": lambda kit: {
         "acts": kit.gpt_acts, "codes": kit.gpt_sae.encode(kit.gpt_acts.x), "min_count": 1,
         "atom": int(kit.gpt_sae.encode(kit.gpt_acts.x).atoms.mode().values)},
+    "evaluation.evaluate_saved": _on(folder="saved", acts="x"),
     "evaluation.frozen_decoder": _on(data="x", n_atoms="n_atoms", k="k", config="config"),
     "evaluation.frozen_decoder_cost": _on(data="x", n_atoms="n_atoms", k="k", config="config"),
     "evaluation.which_sae": _on(acts="many"),

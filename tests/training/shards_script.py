@@ -15,6 +15,7 @@ from sae_nb.training import Learner
 
 torch.set_num_threads(1)
 STEPS = 40
+SAVED = ("topk", "published")
 N_ATOMS = 97
 """Odd, so that the shards differ in size."""
 
@@ -93,6 +94,28 @@ def main(folder: Path, mode: str) -> None:
             for name, sae in trained.items():
                 sae.save(folder / mode / name)
             (folder / f"{mode}.json").write_text(json.dumps([team.size, report]))
+        if mode != "killed":
+            left = {
+                name: str(saved(team.rank, name, folder / f"saved-{mode}").device) for name in SAVED
+            }
+            (folder / f"left-{mode}-{team.rank}.json").write_text(json.dumps(left))
+
+
+def saved(rank: int, name: str, folder: Path) -> sn.SparseAutoencoder:
+    """The same training of one SAE, which ends in a folder."""
+    sae = saes(rank)[name]
+    sn.train(
+        sae,
+        rows(),
+        steps=STEPS,
+        batch_size=130,
+        dead_after_tokens=400,
+        gradient_clip=0.5,
+        shard_atoms=True,
+        save_to=folder / name,
+        progress=False,
+    )
+    return sae
 
 
 def apart(team: sn.training.Team, sae: sn.SparseAutoencoder) -> float:

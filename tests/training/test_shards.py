@@ -119,6 +119,34 @@ def test_a_checkpoint_of_shards_is_whole(runs: dict[str, Any]) -> None:
     torch.testing.assert_close(trained[0].dictionary, whole.dictionary, rtol=0, atol=0.1)
 
 
+@pytest.mark.parametrize("mode", ["alone", "two", "three"])
+def test_saved_from_shards_is_what_was_saved_whole(runs: dict[str, Any], mode: str) -> None:
+    """Byte for byte, though no worker had all atoms after the first step; and what was passed has none."""
+    for name in _script().SAVED:
+        whole, streamed = (runs["folder"] / at / name for at in (mode, f"saved-{mode}"))
+        for file in ("sae.safetensors", "config.json"):
+            assert (streamed / file).read_bytes() == (whole / file).read_bytes()
+        assert sn.load_sae(streamed).measured == sn.load_sae(whole).measured
+        for rank in range(runs[mode][0]):
+            left = json.loads((runs["folder"] / f"left-{mode}-{rank}.json").read_text())
+            assert left[name] == ("cpu" if mode == "alone" else "meta")
+
+
+def test_where_an_sae_cannot_be_saved_is_found_before_any_work(tmp_path: Path) -> None:
+    """Several SAEs, the name of a file, a folder of other files; what is no folder at all."""
+    sae, x = sn.TopK(4, 8, 2), torch.randn(20, 4)
+    (tmp_path / "notes.txt").write_text("mine")
+    for given, saes, error, words in (
+        (tmp_path / "new", [sae, sn.TopK(4, 8, 2)], ValueError, "None for several SAEs"),
+        (tmp_path / "sae.safetensors", sae, ValueError, "saved as a folder"),
+        (tmp_path, sae, FileExistsError, "must be new or hold an SAE"),
+        (3, sae, TypeError, "`save_to` must be a path, got 3"),
+    ):
+        with pytest.raises(error, match=words):
+            sn.train(saes, x, steps=1, save_to=given, progress=False)
+    assert not bool(sae.initialised)
+
+
 def _script() -> SimpleNamespace:
     """What the workers' script defines."""
     threads = torch.get_num_threads()

@@ -1,0 +1,132 @@
+"""A saved SAE measured tile by tile has the report of the whole one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.evaluation import evaluate_saved
+
+ROWS = ("r2", "fvu", "mse", "cosine", "l0", "l1", "l0_p95", "dead_fraction", "density_median")
+SAES: dict[str, tuple[type[sn.SparseAutoencoder], dict[str, Any]]] = {
+    "topk": (sn.TopK, {"k": 5}),
+    "few": (sn.TopK, {"k": 20}),
+    "batch": (sn.BatchTopK, {"k": 3}),
+    "relu": (sn.ReLU, {"l0": 4}),
+    "jump": (sn.JumpReLU, {"l0": 3}),
+    "pursuit": (sn.MatchingPursuit, {"k": 4}),
+    "signed": (
+        sn.MatchingPursuit,
+        {"k": 4, "nonnegative": False, "reselect": False, "relative_tolerance": 0.2},
+    ),
+    "stop": (sn.MatchingPursuit, {"k": 6, "reselect": "stop"}),
+}
+
+
+def rows() -> Tensor:
+    """Rows that are 3-sparse in 24 hidden atoms."""
+    generator = torch.Generator().manual_seed(0)
+    atoms = torch.nn.functional.normalize(torch.randn(24, 12, generator=generator), dim=1)
+    picked = torch.rand(700, 24, generator=generator).topk(3, dim=1).indices
+    strengths = 1 + torch.rand(700, 3, generator=generator)
+    return torch.zeros(700, 24).scatter(1, picked, strengths) @ atoms
+
+
+def made(name: str) -> sn.SparseAutoencoder:
+    """An SAE of a few steps, so that biases, thresholds and scaling are not those of the start."""
+    kind, settings = SAES[name]
+    sae = kind(12, 37, generator=torch.Generator().manual_seed(1), **settings)
+    sn.train(sae, rows(), steps=5, batch_size=128, progress=False)
+    return sae
+
+
+@pytest.mark.parametrize("name", SAES)
+def test_tiles_have_the_report_of_the_whole(name: str, tmp_path: Path) -> None:
+    """Values and floors to 1e-5 whatever the tiles, those with fewer atoms than a row takes included."""
+    sae, x = made(name), rows()
+    sae.save(tmp_path / "sae")
+    whole = sn.evaluate(sae, x, n_bootstrap=20)
+    for tile in (1, 7, 16, 100):
+        tiled = evaluate_saved(tmp_path / "sae", x, tile_atoms=tile, batch_size=150, n_bootstrap=20)
+        for row in ROWS:
+            one, other = whole[row], tiled[row]
+            assert other.value == pytest.approx(one.value, rel=1e-5, abs=1e-5)
+            assert (one.floor is None) == (other.floor is None)
+            if one.floor is not None:
+                assert other.floor == pytest.approx(one.floor, rel=1e-5, abs=1e-5)
+            assert other.interval == pytest.approx(one.interval, rel=1e-4, abs=1e-4, nan_ok=True)
+
+
+def test_the_control_is_of_random_atoms_and_does_not_depend_on_tiles(tmp_path: Path) -> None:
+    """Near that of `evaluate`, which draws other atoms, and below the SAE."""
+    sae = made("topk")
+    sae.save(tmp_path / "sae")
+    one, other = (
+        evaluate_saved(tmp_path / "sae", rows(), tile_atoms=tile, n_bootstrap=0).r2
+        for tile in (5, 64)
+    )
+    whole = sn.evaluate(sae, rows(), n_bootstrap=0).r2
+    assert one.control == other.control
+    assert one.control is not None
+    assert one.control < one.value
+    assert one.control == pytest.approx(whole.control, abs=0.1)
+
+
+MEASURE = """
+import sys, torch, sae_nb as sn
+from pathlib import Path
+from sae_nb.evaluation import evaluate_saved
+folder, way = Path(sys.argv[1]), sys.argv[2]
+x = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
+def run(at):
+    if way == "tiles":
+        return evaluate_saved(at, x, tile_atoms=1024, batch_size=64, n_bootstrap=0)
+    return sn.load_sae(at)(x)
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+run(folder.parent / "warm")
+before = peak()
+run(folder)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="VmHWM is Linux's")
+def test_what_is_held_is_a_tile(tmp_path: Path) -> None:
+    """A pursuit over 64 MiB of atoms adds less than a third of them to the peak; loaded, more than all."""
+    for name, n_atoms in (("warm", 2048), ("big", 65_536)):
+        sae = sn.MatchingPursuit(256, n_atoms, 2, generator=torch.Generator().manual_seed(0))
+        sae.initialise(torch.randn(64, 256, generator=torch.Generator().manual_seed(1)))
+        sae.save(tmp_path / name)
+    added = {}
+    for way in ("tiles", "whole"):
+        command = [sys.executable, "-c", MEASURE, str(tmp_path / "big"), way]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        added[way] = float(done.stdout)
+    assert added["tiles"] < 22
+    assert added["whole"] > 64
+
+
+def test_what_cannot_be_measured_so_is_refused(tmp_path: Path) -> None:
+    """Another architecture by name, rows of another width or not finite, sizes that are none."""
+    sn.Matryoshka(12, 8, 2).save(tmp_path / "nested")
+    sn.TopK(12, 8, 2).save(tmp_path / "sae")
+    with pytest.raises(ValueError, match="can be found tile by tile, got 'Matryoshka'"):
+        evaluate_saved(tmp_path / "nested", rows())
+    with pytest.raises(FileNotFoundError):
+        evaluate_saved(tmp_path / "none", rows())
+    with pytest.raises(ValueError, match="12"):
+        evaluate_saved(tmp_path / "sae", torch.ones(5, 13))
+    with pytest.raises(ValueError, match=r"finite|NaN"):
+        evaluate_saved(tmp_path / "sae", torch.full((5, 12), torch.nan))
+    for sizes in ({"tile_atoms": 0}, {"batch_size": 0}):
+        with pytest.raises(ValueError, match="at least 1"):
+            evaluate_saved(tmp_path / "sae", rows(), **sizes)
