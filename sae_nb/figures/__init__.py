@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         FLOOR as FLOOR,
         SYMBOLS as SYMBOLS,
         broken as broken,
+        cells as cells,
         framed as framed,
         heatmaps as heatmaps,
         line as line,

@@ -92,7 +92,7 @@ def heatmaps(
     for column, (title, matrix) in enumerate(matrices.items(), start=1):
         name = plot_text(title)
         figure.add_heatmap(
-            z=_cells(matrix),
+            z=cells(matrix),
             zmin=ends[0],
             zmax=ends[1],
             colorscale=colour_scale(signed=signed),
@@ -108,7 +108,7 @@ def heatmaps(
     return figure
 
 
-def _cells(matrix: Float[np.ndarray, "rows columns"]) -> Any:
+def cells(matrix: Float[np.ndarray, "rows columns"]) -> Any:
     """The numbers, with nothing where there is none: NaN is no JSON, and a kernel warns of it."""
     finite = np.isfinite(matrix)
     if finite.all():

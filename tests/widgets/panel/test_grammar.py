@@ -14,6 +14,8 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
+from ipywidgets.widgets.widget import _remove_buffers
+from jupyter_client.jsonutil import json_default
 from PIL import Image
 from sae_nb_widgets.panel import Panel, descendants
 from sae_nb_widgets.panel._exporting import exported
@@ -242,6 +244,16 @@ def test_state_survives_json(panel: Panel) -> None:
     panel.wait(120)
     assert json.loads(json.dumps(panel.state())) == state
     assert not panel.problem, panel.status
+
+
+@every_panel
+def test_what_the_page_is_sent_is_json(panel: Panel) -> None:
+    """NaN and infinity are none: a kernel warns of them, in red, above the panel."""
+    panel.wait(120)
+    for widget in descendants(panel):
+        if widget is not shared_script():
+            state, *_ = _remove_buffers(widget.get_state())
+            json.dumps(state, allow_nan=False, default=json_default)
 
 
 @every_panel

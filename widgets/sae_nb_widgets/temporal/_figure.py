@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from sae_nb.atoms import AtomNames
 from sae_nb.figures import (
     category_style,
+    cells,
     colour_scale,
     current_theme,
     fade,
@@ -338,7 +339,7 @@ def draw_part(figure: go.Figure, record: TemporalSummary, view: View) -> None:
     names = [row_name(view.names, int(atom), record, view.part) for atom in raster.atoms]
     weak, strong = fade(COLOURS[view.part], FAINTEST), COLOURS[view.part]
     with figure.batch_update():
-        shown.z = raster.strengths
+        shown.z = cells(raster.strengths)
         said = np.array([[plot_text(name)] for name in names], object).reshape(n, 1)
         shown.customdata = np.repeat(said, record.n_times, axis=1)
         shown.meta = {"atoms": raster.atoms.tolist()}
@@ -447,7 +448,7 @@ def _draw_matrices(figure: go.Figure, record: TemporalSummary) -> None:
         cosines = record.similarity[part]
         matrix = named(figure, f"{part} similarity")
         places = np.arange(len(cosines)) * record.stride
-        matrix.z, matrix.x, matrix.y = cosines.astype(np.float32), places, places
+        matrix.z, matrix.x, matrix.y = cells(cosines.astype(np.float32)), places, places
         away = cosines[~np.eye(len(cosines), dtype=bool)]
         most = float(np.abs(away).max(initial=0.0)) or 1.0
         # Not blue to orange: these colours mean predicted and novel here.
