@@ -107,7 +107,7 @@ print("atom 267:", first.evidence(267).standing)
 assert first.evidence(267).standing == "fails", "on new images twos say nothing about atom 267"
 
 # %% [markdown]
-# The twos were drawn on diagonal stripes; perhaps it is those. The next try:
+# Two of the twos stand on diagonal stripes; the rest is waves and checks, which have slanting edges as well. The next try:
 
 # %%
 judged = ask(acts, labels={267: "diagonal", 308: "digit 4"})
