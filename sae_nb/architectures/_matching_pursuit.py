@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures._pursuing import PursuitAutoencoder
+from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.pursuit import RESELECT, Gradient, Problem, Reselect, matching_pursuit
@@ -19,6 +20,9 @@ Norms = Literal["unit", "free"]
 
 OFF_THE_SPHERE = 1e-6
 """A norm further from 1 than this is more than rounding."""
+
+MOST_STEPS = 32
+"""Of a pursuit that is written out for export: each reads the dictionary twice. Ours."""
 
 
 @checked(leave=("dropout",))
@@ -166,6 +170,36 @@ class MatchingPursuit(PursuitAutoencoder):
             tolerance=self.tolerance,
             relative_tolerance=self.relative_tolerance,
         )
+
+    def dense_codes(self, x: Rows) -> Tensor:
+        """Return the codes of rows as a matrix, by k steps of plain torch operations: what can be exported.
+
+        Raises
+        ------
+        NotImplementedError: If there are more steps than are written out, or `reselect` is "stop".
+        """
+        if self.k > MOST_STEPS or self.reselect == "stop":
+            raise NotImplementedError(
+                f"A pursuit is written out for at most {MOST_STEPS} steps and without "
+                f'reselect="stop", got k={self.k} and reselect={self.reselect!r}. Use encode(x).'
+            )
+        atoms, left = self.dictionary, x - self.bias
+        limit = left.norm(dim=1, keepdim=True) * (self.relative_tolerance or 0.0)
+        limit = limit.clamp_min(self.tolerance or 0.0)
+        number = torch.arange(self.n_atoms, device=x.device)
+        codes = x.new_zeros(len(x), self.n_atoms)
+        for _ in range(self.k):
+            products = left @ atoms.T
+            score = products if self.nonnegative else products.abs()
+            if not self.reselect:
+                score = score.masked_fill(codes != 0, -torch.inf)
+            best = score.argmax(dim=1, keepdim=True)
+            amount = products.gather(1, best)
+            amount = amount.clamp_min(0) if self.nonnegative else amount
+            amount = torch.where(left.norm(dim=1, keepdim=True) > limit, amount, 0.0)
+            codes = codes + amount * (number == best)
+            left = left - amount * atoms[best[:, 0]]
+        return codes
 
     def _pursue(self, x: Tensor, atoms: Tensor, k: int, **options: Any) -> SparseCodes:
         free = self._off_the_sphere

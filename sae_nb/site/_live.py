@@ -105,8 +105,8 @@ def live_graph(model: LiveModel, sae: Any, hook_point: str | None) -> tuple[byte
 
 
 def _check_encoder(sae: Any) -> None:
-    """Refuse an SAE whose codes plain operations do not give, as the loops of a pursuit do not."""
-    reason = f"the codes of {type(sae).__name__} are not one step of plain operations"
+    """Refuse an SAE whose codes plain operations do not give, as the refits of a pursuit do not."""
+    reason = f"the codes of this {type(sae).__name__} are not written as plain operations"
     if not hasattr(sae, "dense_codes"):
         raise NotLiveError(reason)
     x = torch.randn(16, sae.d_in, generator=torch.Generator().manual_seed(0))

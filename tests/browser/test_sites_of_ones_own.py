@@ -106,6 +106,17 @@ def own(folder: Path) -> tuple[Any, Any, Any]:
 
 
 @pytest.fixture(scope="module")
+def pursuit(folder: Path, own: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    """The site of a pursuit of four steps on the same model."""
+    model = own[0]
+    images = torch.randint(0, 256, (60, 3, 16, 16), dtype=torch.uint8)
+    acts = sn.capture(model, images, "blocks.0", drop_first=False, progress=False)
+    sae = sn.MatchingPursuit(acts.d_in, N_ATOMS, k=4, generator=torch.Generator().manual_seed(0))
+    sn.train(sae, acts, steps=20, batch_size=64, progress=False)
+    return model, sae, write_site(folder / "pursuit", sae, acts, model=model, live=True)
+
+
+@pytest.fixture(scope="module")
 def texts(folder: Path) -> None:
     """A site of texts whose tokens are hostile words."""
     acts = sn.capture(
@@ -222,14 +233,16 @@ def test_a_model_of_ones_own_is_searched_and_linked_without_webgl(page: Any, add
     assert page.url.endswith("#atom=14")
 
 
+@pytest.mark.parametrize("name", ["own", "pursuit"])
 def test_a_model_of_ones_own_answers_as_in_python(
-    page: Any, address: str, own: tuple[Any, Any, Any]
+    name: str, page: Any, address: str, request: pytest.FixtureRequest
 ) -> None:
-    """Logits with an atom added and codes of every token, to 1e-5 of the largest; the slider changes what is shown."""
-    model, sae, _ = own
+    """Logits with an atom added and codes of every token, to 1e-5 of the largest, of one step and of a pursuit; the
+    slider changes what is shown."""
+    model, sae, _ = request.getfixturevalue(name)
     images = torch.randint(0, 256, (5, 3, 16, 16), generator=torch.Generator().manual_seed(1))
     images = images.to(torch.uint8)
-    page.goto(f"{address}/own/index.html#atom=12")
+    page.goto(f"{address}/{name}/index.html#atom=12")
     page.wait_for_selector("html[data-live='ready']", timeout=60_000)
     with sn.steer(model, "blocks.0", sae=sae, atom=12, by=5.0):
         logits = model(images).detach()

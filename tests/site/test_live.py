@@ -31,11 +31,13 @@ def acts() -> Any:
         sn.JumpReLU(6, 20),
         sn.BatchTopK(6, 20, k=3),
         sn.Matryoshka(6, 20, k=3),
+        sn.MatchingPursuit(6, 20, k=4),
+        sn.MatchingPursuit(6, 20, k=4, nonnegative=False, reselect=False, relative_tolerance=0.5),
     ],
     ids=lambda sae: type(sae).__name__,
 )
-def test_dense_codes_are_the_codes(sae: OneStep) -> None:
-    """What is exported gives what `encode` gives, for every SAE whose codes are one step."""
+def test_dense_codes_are_the_codes(sae: OneStep | sn.MatchingPursuit) -> None:
+    """What is exported gives what `encode` gives, for every SAE whose codes are plain operations."""
     x = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
     sae.initialise(x)
     sae.eval()
@@ -47,11 +49,13 @@ def test_the_page_says_why_nothing_is_live(acts: Any, tmp_path: Path) -> None:
     """Without a model, and for a pursuit, the site is there and names the reason."""
     d, generator = acts.d_in, torch.Generator().manual_seed(0)
     topk = sn.TopK(d, 16, k=2, generator=generator)
-    pursuit = sn.MatchingPursuit(d, 16, k=2, generator=generator)
+    pursuit = sn.OrthogonalMatchingPursuit(d, 16, k=2, generator=generator)
+    many = sn.MatchingPursuit(d, 40, k=33, generator=generator)
     model = sn.load_model("tiny-gpt")
     for name, sae, given, reason in (
         ("one", topk, None, "no live model"),
-        ("two", pursuit, model, "not one step"),
+        ("two", pursuit, model, "not written as plain operations"),
+        ("three", many, model, "not written as plain operations"),
     ):
         site = write_site(tmp_path / name, sae, acts, model=given)
         assert reason in chunk(site.folder, "start")["live"]["why"]
@@ -60,7 +64,7 @@ def test_the_page_says_why_nothing_is_live(acts: Any, tmp_path: Path) -> None:
 
 def test_a_live_part_that_was_asked_for_and_cannot_be_is_refused(acts: Any, tmp_path: Path) -> None:
     """With `live=True` the reason is an error, before anything is written."""
-    sae = sn.MatchingPursuit(acts.d_in, 16, k=2, generator=torch.Generator().manual_seed(0))
+    sae = sn.OrthogonalMatchingPursuit(acts.d_in, 16, k=2)
     with pytest.raises(ValueError, match="`live` must be possible"):
         write_site(tmp_path / "site", sae, acts, model=sn.load_model("tiny-gpt"), live=True)
     large = sn.TopK(acts.d_in, 16_384, k=2, generator=torch.Generator().manual_seed(0))
