@@ -566,6 +566,7 @@ def _draw_subplot(
     hidden = any(axis_settings(figure, name).visible is False for name in names)
     ruled = [axis_settings(figure, name).showgrid is not False for name in names]
     strokes = [] if hidden else _frame(x, y, ruled)
+    strokes += _placed_images(figure, x, y, names, below=True)
     bars = [index for index, trace in traces if trace.type == "bar"]
     mode, stacked = figure.layout.barmode, dict[float, float]()
     for index, trace in traces:
@@ -628,11 +629,16 @@ def _position(axis: Axis, value: Any, reference: str | None, along: tuple[float,
     return float(axis.place(value)[0])
 
 
-def _placed_images(figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str]) -> list[Stroke]:
-    """Images that the axes place by their centres, as large as they fit into their boxes."""
+def _placed_images(
+    figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str], *, below: bool = False
+) -> list[Stroke]:
+    """Images that the axes place by their centres, as large as they fit into their boxes.
+
+    Over the traces, or those that belong `below` them.
+    """
     strokes: list[Stroke] = []
     for image in figure.layout.images:
-        if (image.xref, image.yref) != names:
+        if (image.xref, image.yref) != names or (image.layer == "below") != below:
             continue
         file = base64.b64decode(image.source.partition(",")[2])
         with Image.open(io.BytesIO(file)) as opened:
@@ -641,10 +647,12 @@ def _placed_images(figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str]) 
             axis.place([at - size / 2, at + size / 2])
             for axis, at, size in ((x, image.x, image.sizex), (y, image.y, image.sizey))
         )
-        scale = min(abs(right - left) / wide, abs(down - up) / high)
-        wide, high = scale * wide, scale * high
+        across, along = abs(right - left) / wide, abs(down - up) / high
+        if image.sizing != "stretch":
+            across = along = min(across, along)
+        wide, high = across * wide, along * high
         corner = float((left + right - wide) / 2), float((up + down - high) / 2)
-        strokes.append(Picture(*corner, float(wide), float(high), file, smooth=False))
+        strokes.append(Picture(*corner, float(wide), float(high), file, smooth=below))
     return strokes
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sae_nb.checks import as_tensor, between, check_count, check_matrix, checked
 from sae_nb.files import MappedMatrix, read_tensors, row_bytes, write_tensors
+from sae_nb.geometry._placing import WHOLE_UP_TO, sample_rows
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,13 @@ class LayoutSettings:
     seed: int = 0
     """Of everything random; the layout is bit-identical for one seed on one machine."""
 
+    sample: int | None = None
+    """Rows that UMAP lays out, drawn by the seed; the others are placed beside the nearest of them. None:
+    all of up to 50 000 rows, 20 000 of more."""
+
     def __post_init__(self) -> None:
+        if self.sample is not None:
+            check_count(self.sample, name="sample", at_least=16)
         check_count(self.n_neighbours, name="n_neighbours", at_least=2)
         check_count(self.seed, name="seed", at_least=0)
         if self.n_epochs is not None:
@@ -90,7 +97,8 @@ def nearest_by_cosine(
 def pca_layout(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n 2"]:
     """Return the two leading principal coordinates of unit rows: the view that is there at once.
 
-    Each axis points so that its largest coordinate is positive.
+    Each axis points so that its largest coordinate is positive. Above 50 000 rows the axes are those of
+    50 000 drawn at random.
 
     Raises
     ------
@@ -102,18 +110,26 @@ def pca_layout(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n 2"]:
     (2, 2)
     """
     x = check_matrix(x).detach().cpu()
-    if not isinstance(x, MappedMatrix):  # which goes by tiles, in its own precision
-        x = x.double()
-    unit = torch.nn.functional.normalize(x, dim=1)
+    mapped = isinstance(x, MappedMatrix)  # which goes by tiles, in its own precision
+    chosen = None if mapped else sample_rows(len(x), min(len(x), WHOLE_UP_TO), seed=0)
+    some = x if chosen is None else x[torch.from_numpy(chosen)]
+    unit = torch.nn.functional.normalize(some, dim=1) if mapped else _unit(some)
     mean = unit.mean(dim=0)
     # The d × d product: the rows may be many, their width is not.
-    square = (unit.T @ unit).double() - len(x) * torch.outer(mean, mean).double()
+    square = (unit.T @ unit).double() - len(some) * torch.outer(mean, mean).double()
     _, vectors = torch.linalg.eigh(square)
     first = vectors.flip(1)[:, :2].to(mean)
-    xy = unit @ first - mean @ first
+    if chosen is None:
+        xy = unit @ first - mean @ first
+    else:
+        xy = torch.cat([_unit(rows) @ first for rows in torch.split(x, WHOLE_UP_TO)]) - mean @ first
     xy = torch.nn.functional.pad(xy, (0, 2 - xy.shape[1]))
     largest = xy.gather(0, xy.abs().argmax(dim=0, keepdim=True))
     return (xy * torch.where(largest < 0, -1.0, 1.0)).float().numpy()
+
+
+def _unit(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    return torch.nn.functional.normalize(x.double(), dim=1)
 
 
 def layout_key(x: Float[Tensor, "n d"], settings: LayoutSettings) -> str:
@@ -124,7 +140,10 @@ def layout_key(x: Float[Tensor, "n d"], settings: LayoutSettings) -> str:
         made_by = version("umap-learn")
     except PackageNotFoundError:
         made_by = "absent"  # saved coordinates open without it
-    stated = f"{tuple(x.shape)} {asdict(settings)} umap-learn {made_by}"
+    given = {name: value for name, value in asdict(settings).items() if name != "sample"}
+    chosen = sample_rows(len(x), settings.sample, settings.seed)
+    given |= {} if chosen is None else {"sample": len(chosen)}
+    stated = f"{tuple(x.shape)} {given} umap-learn {made_by}"
     digest = hashlib.sha256(stated.encode())
     for rows in row_bytes(x):
         digest.update(rows)
@@ -238,13 +257,17 @@ def mean_cosines(
     >>> mean_cosines(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), np.array([0, 0, -1])).tolist()
     [1.0]
     """
-    unit = torch.nn.functional.normalize(x.detach().cpu().double(), dim=1)
-    inside = torch.from_numpy(clusters >= 0)
+    inside = torch.from_numpy(np.flatnonzero(clusters >= 0))
     group = torch.from_numpy(clusters)[inside].long()
     n_clusters = int(clusters.max(initial=-1)) + 1
-    sums = torch.zeros(n_clusters, x.shape[1], dtype=torch.double).index_add(0, group, unit[inside])
-    # A zero row stays zero, and adds nothing to the squares.
-    squares = unit[inside].square().sum(dim=1)
-    diagonal = torch.zeros(n_clusters, dtype=torch.double).index_add(0, group, squares)
+    sums = torch.zeros(n_clusters, x.shape[1], dtype=torch.double)
+    diagonal = torch.zeros(n_clusters, dtype=torch.double)
+    for rows, own in zip(
+        torch.split(inside, WHOLE_UP_TO), torch.split(group, WHOLE_UP_TO), strict=True
+    ):
+        unit = _unit(x[rows].detach().cpu())
+        sums.index_add_(0, own, unit)
+        # A zero row stays zero, and adds nothing to the squares.
+        diagonal.index_add_(0, own, unit.square().sum(dim=1))
     sizes = torch.bincount(group, minlength=n_clusters).double()
     return ((sums.square().sum(dim=1) - diagonal) / (sizes * (sizes - 1))).numpy()

@@ -38,6 +38,7 @@ from sae_nb.geometry._layout import (
     nearest_by_cosine,
     pca_layout,
 )
+from sae_nb.geometry._placing import place_rest, sample_rows
 from sae_nb.kernels import check_not_forked
 
 FEWEST_ROWS = 8
@@ -57,7 +58,9 @@ def umap_layout(
 ) -> Float[np.ndarray, "n 2"]:
     """Return UMAP coordinates of rows by cosine distance, computed in this process.
 
-    Neighbours are exact; the start is PCA, so that the image people saw meanwhile unfolds.
+    Neighbours are exact; the start is PCA, so that the image people saw meanwhile unfolds. Of more than
+    50 000 rows UMAP lays out a sample of 20 000 (`settings.sample`), and each of the others is placed
+    beside the nearest of those; memory grows by two coordinates a row.
 
     `cache`: whether a layout made before is read, and a new one kept; `report` hears how far it is.
 
@@ -80,19 +83,29 @@ def umap_layout(
     file = cache_file(x, settings) if cache else None
     xy = None if file is None else cached_layout(file, len(x))
     if xy is None:
-        xy = _fitted(x, settings, report)
+        xy = _laid_out(x, settings, report)
         if file is not None:
             keep_layout(file, xy)
     return xy
 
 
-def _fitted(
+def _laid_out(
     x: Float[Tensor, "n d"], settings: LayoutSettings, report: Said | None
+) -> Float[np.ndarray, "n 2"]:
+    say = report or (lambda _stage, _share: None)
+    sample = sample_rows(len(x), settings.sample, settings.seed)
+    if sample is None:
+        return _fitted(x, settings, say)
+    xy = _fitted(x[torch.from_numpy(sample)], settings, say)
+    return place_rest(x, sample, xy, seed=settings.seed, say=say)
+
+
+def _fitted(
+    x: Float[Tensor, "n d"], settings: LayoutSettings, say: Said
 ) -> Float[np.ndarray, "n 2"]:
     start = pca_layout(x)
     if len(x) < FEWEST_ROWS:
         return start
-    say = report or (lambda _stage, _share: None)
     n_neighbours = min(settings.n_neighbours, len(x) - 1)
     say("finding neighbours", 0.0)
     rows, distances = nearest_by_cosine(x, n_neighbours - 1)
@@ -286,6 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--min-dist", type=float, default=defaults.min_dist)
     parser.add_argument("--n-epochs", type=int)
     parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--sample", type=int, help="rows laid out; the others are placed")
     parser.add_argument(
         "--until-eof", action="store_true", help="end when standard input does: with who started it"
     )

@@ -17,11 +17,11 @@ from torch import Tensor
 from sae_nb.activations import site_names
 from sae_nb.atoms import AtomCatalogue, AtomNames, Labels, directions_of
 from sae_nb.checks import check_count, check_matrix, checked, one_of
+from sae_nb.files import in_memory
 from sae_nb.geometry import (
     LayoutSettings,
     cache_file,
     cached_layout,
-    cluster_points,
     layout_key,
     mean_cosines,
     nearest_by_cosine,
@@ -40,6 +40,13 @@ from sae_nb.summaries.concept_map._concept_map import (
     spread,
     with_archetypes,
 )
+from sae_nb.summaries.concept_map._many import (
+    MOST_AT_ONCE,
+    dense_groups,
+    label_column,
+    lengths_of,
+    nearest_to,
+)
 from sae_nb.summaries.concept_map._names import (
     distinct_names,
     further_words_of_rows,
@@ -52,7 +59,6 @@ from sae_nb.summaries.concept_map._selection import (
     atom_columns,
     atom_in_rows,
     atom_in_samples,
-    category,
     given_columns,
     row_columns,
     sample_columns,
@@ -195,7 +201,9 @@ class ConceptAtlas:
     @property
     def there(self) -> Bool[np.ndarray, " n_atoms"]:
         """Which atoms have a direction: at one site of several, some may have none."""
-        return np.asarray((self.dictionary != 0).any(dim=1).numpy())
+        rows = torch.split(self.dictionary, 2**16)
+        have = lambda: torch.cat([(in_memory(some) != 0).any(dim=1) for some in rows]).numpy()  # noqa: E731
+        return np.asarray(self._once(("there",), have))
 
     def _checked_xy(self, xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Coordinates as float32, one row per atom of both dictionaries."""
@@ -259,8 +267,7 @@ class ConceptAtlas:
     def vectors(self, show: Show) -> Float[Tensor, "n d"]:
         """Rows that are laid out: dictionaries end to end, mean codes of samples, or activations."""
         if show == "atoms" or self.catalogue is None:
-            parts = [self.dictionary, *([] if self.other is None else [self.other])]
-            return torch.cat(parts)
+            return self.dictionary if self.other is None else self._both
         catalogue, ids = self.catalogue, self.ids(show)
 
         def rows() -> Float[Tensor, "n d"]:
@@ -269,6 +276,11 @@ class ConceptAtlas:
             return catalogue.acts.rows(torch.from_numpy(ids)).detach().cpu().float()
 
         return self._once((show, "vectors"), rows)
+
+    @property
+    def _both(self) -> Float[Tensor, "n d"]:
+        parts = [self.dictionary, *([] if self.other is None else [self.other])]
+        return self._once(("both",), lambda: torch.cat(parts))
 
     def pca(self, show: Show) -> Float[np.ndarray, "n 2"]:
         """The layout that is there at once."""
@@ -316,15 +328,36 @@ class ConceptAtlas:
     # --- what is known of points ------------------------------------------------------------------
 
     def neighbours(self, show: Show) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-        """Points nearest to each point of the view (of the first dictionary), and distances."""
+        """Points nearest to each point of the view (of the first dictionary), and distances.
+
+        None, above 30 000 points: `nearest` finds those of one point then.
+        """
 
         def search() -> tuple[np.ndarray, np.ndarray]:
             x = self.vectors(show)[: len(self.ids(show))]
-            if len(x) < 2:
+            if not 2 <= len(x) <= MOST_AT_ONCE:
                 return np.zeros((len(x), 0), np.int64), np.zeros((len(x), 0), np.float32)
             return nearest_by_cosine(x, min(N_NEIGHBOURS, len(x) - 1))
 
         return self._once((show, "neighbours"), search)
+
+    def nearest(
+        self, show: Show, point: int
+    ) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+        """Points nearest to one point of the view, and distances; of many, looked up when asked."""
+        n = len(self.ids(show))
+        if n <= MOST_AT_ONCE:
+            rows, distances = self.neighbours(show)
+            return rows[point], distances[point]
+        x = self.vectors(show)[:n]
+        lengths = self._once((show, "lengths"), lambda: lengths_of(x))
+        key = (show, "nearest")
+        with self._lock:
+            last, found = self._computed.get(key, (-1, None))
+            if last != point:  # the card, the sentence and the edges ask one after the other
+                found = nearest_to(x, lengths, point, N_NEIGHBOURS)
+                self._computed[key] = (point, found)
+            return found
 
     @property
     def match(self) -> ConceptMatch | None:
@@ -343,9 +376,8 @@ class ConceptAtlas:
         """
         if show == "atoms" or self.catalogue is None:
             columns = dict(self._once(("atoms", "columns"), self._atom_columns))
-            if any(self.labels.get(atom) for atom in self.labels):
-                words = [self.labels.get(atom, "") for atom in range(self.n_atoms)]
-                columns["label"] = category("label", "what people call the atom", words)
+            named = label_column(self.labels, self.n_atoms)
+            columns |= {} if named is None else {"label": named}
             return {**columns, **self._given}
         catalogue, ids = self.catalogue, self.ids(show)
         build = sample_columns if show == "samples" else row_columns
@@ -369,8 +401,9 @@ class ConceptAtlas:
         """How strongly one atom fires in every sample or token; its cosine with every atom."""
         ids, catalogue = self.ids(show), self.catalogue
         if show == "atoms" or catalogue is None:
-            unit = torch.nn.functional.normalize(self.dictionary, dim=1)
-            values = (unit @ unit[atom]).double().numpy()
+            lengths = self._once(("atoms", "lengths"), lambda: lengths_of(self.dictionary))
+            direction = self.dictionary[atom] / lengths[atom]
+            values = (self.dictionary @ direction / lengths).double().numpy()
             meaning = f"cosine with atom {atom}"
         else:
             read = atom_in_samples if show == "samples" else atom_in_rows
@@ -381,7 +414,7 @@ class ConceptAtlas:
 
     def has_dimension(self, show: Show) -> bool:
         """Whether there are points enough to ask of how many dimensions they are around each."""
-        return len(self.ids(show)) > FEWEST_NEIGHBOURS
+        return FEWEST_NEIGHBOURS < len(self.ids(show)) <= MOST_AT_ONCE
 
     def dimension(self, show: Show) -> Column:
         """How many dimensions the points around each point spread into."""
@@ -399,7 +432,7 @@ class ConceptAtlas:
         Each has the mean cosine of its own vectors, and that of a random group of its size.
         """
         n = len(self.ids(show))
-        x, groups = self.vectors(show)[:n], cluster_points(xy[:n])
+        x, groups = self.vectors(show)[:n], dense_groups(xy[:n], self.seed)
         names = self._cluster_names(show, groups, xy[:n])
         shuffled = np.full(n, -1)
         shuffled[np.random.default_rng(self.seed).permutation(n)] = groups
@@ -431,10 +464,11 @@ class ConceptAtlas:
             int(points[np.argmin(((xy[points] - np.median(xy[points], axis=0)) ** 2).sum(axis=1))])
             for points in members
         ]
-        called = (
-            self.point_names(show) if show != "atoms" else [f"atom {i}" for i in range(len(xy))]
-        )
-        last = [f"near {called[point]}" for point in middles]
+        if show == "atoms":
+            last = [f"near atom {point}" for point in middles]
+        else:
+            called = self.point_names(show)
+            last = [f"near {called[point]}" for point in middles]
         if show != "atoms":
             return distinct_names(self._words_of_points(show, groups), [()] * len(last), last)
         leading: list[tuple[str, ...]] = words_of_labels(groups, self.labels)
@@ -584,7 +618,7 @@ class ConceptAtlas:
 
     def _ends(self, show: Show, point: int, kind: str) -> list[int]:
         if kind == "nearest":
-            return [int(i) for i in self.neighbours(show)[0][point, :MOST_EDGES_PER_POINT]]
+            return [int(i) for i in self.nearest(show, point)[0][:MOST_EDGES_PER_POINT]]
         if kind != "co-active":
             return []
         if show != "atoms" or self.catalogue is None:

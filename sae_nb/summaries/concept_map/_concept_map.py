@@ -174,7 +174,8 @@ class ConceptMapSummary:
     """What points can be coloured by."""
 
     neighbours: Int[np.ndarray, "n k"]
-    """Points nearest to each by cosine, itself left out; by their place in the record."""
+    """Points nearest to each by cosine, itself left out; by their place in the record. None above 30 000
+    points: `ConceptAtlas.nearest` finds those of one."""
 
     distances: Float[np.ndarray, "n k"]
     """Their distances 1 − cos."""

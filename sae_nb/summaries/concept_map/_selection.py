@@ -177,6 +177,8 @@ def _label_column(
 
 MOST_SHARED = 6
 MOST_LIFTED = 12
+MOST_ONE_BY_ONE = 2000
+"""Atoms whose rows are looked up one atom after the other."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -282,6 +284,8 @@ def joint_strength(
     Of one atom |z|, as everywhere; of several Σ|z| / p99, since their strengths have no unit in common.
     """
     n, p99 = len(catalogue.acts), catalogue.p99
+    if len(atoms) > MOST_ONE_BY_ONE:
+        return _joint_of_many(catalogue, atoms)
     count, strength = np.zeros(n, np.int64), np.zeros(n)
     for atom in atoms.tolist():
         rows, values = catalogue.strengths(atom)  # a row occurs once
@@ -289,6 +293,21 @@ def joint_strength(
         unit = 1.0 if len(atoms) == 1 else max(float(p99[atom]), 1e-12)
         strength[rows] += np.abs(values) / unit
     return count, strength
+
+
+def _joint_of_many(
+    catalogue: AtomCatalogue, atoms: Int[np.ndarray, " m"]
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """The same by one pass over all entries."""
+    n = len(catalogue.acts)
+    unit = np.zeros(catalogue.n_atoms)
+    unit[atoms] = 1 / np.maximum(catalogue.p99[atoms], 1e-12)
+    offsets = catalogue.codes.offsets.numpy()
+    rows = np.repeat(np.arange(n), np.diff(offsets))
+    mine = np.flatnonzero((unit[catalogue.atoms] > 0) & (catalogue.values != 0))
+    strength = np.abs(catalogue.values[mine]) * unit[catalogue.atoms[mine]]
+    count = np.bincount(rows[mine], minlength=n)
+    return count, np.bincount(rows[mine], weights=strength, minlength=n)
 
 
 def _shared_inputs(

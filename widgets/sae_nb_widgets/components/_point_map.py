@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class PointMap(Component):
     (2, [True, False])
     """
 
-    _esm = script("point_map")
+    _esm = script("point_crowd", "point_map")
     _css = style_sheet("components.css", "point_map.css")
 
     xy = t.Bytes(b"", help="float32 x, y of every point.").tag(sync=True)
@@ -86,8 +87,11 @@ class PointMap(Component):
             )
         return view
 
-    def live_html(self) -> str:
-        """Return the map as HTML with its script and its points: it moves and zooms without a kernel."""
+    def live_html(self, names: Sequence[str] | Mapping[int, str] = ()) -> str:
+        """Return the map as HTML with its script and its points: it moves and zooms without a kernel.
+
+        `names` are what pointing at each point says, or at some, in place of those sent to a notebook.
+        """
         left_out = {"layout", "tabbable", "tooltip"}
         state: dict[str, Any] = {}
         for name in self.trait_names(sync=True):
@@ -95,6 +99,8 @@ class PointMap(Component):
             if not name.startswith("_") and name not in left_out:
                 packed = isinstance(value, bytes)
                 state[name] = {"base64": base64.b64encode(value).decode()} if packed else value
+        if names:
+            state["names"] = dict(names) if isinstance(names, Mapping) else list(names)
         # Nobody would hear of a lasso, and nobody says what is near.
         state |= {"drag": "pan", "alone": True, "nearby": [], "sprite": {"base64": ""}}
         content = json.dumps(state).replace("</", "<\\/").replace("<!--", "<\\!--")

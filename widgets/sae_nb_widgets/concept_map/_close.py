@@ -13,6 +13,8 @@ from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
 MOST_CLOSE = 60
 """Points in view of which each is named, or drawn as a picture."""
 CLOSE_CHARACTERS = 28
+MOST_NAMED_ON_PAGES = 30_000
+"""Points of which each has its name on an exported page."""
 AROUND_ONE = 0.06
 """Share of the map that is seen around a single point."""
 
@@ -52,10 +54,14 @@ def view_around(record: ConceptMapSummary, points: Int[np.ndarray, " m"]) -> tup
     return (*(middle - half).tolist(), *(middle + half).tolist())
 
 
-def every_name(record: ConceptMapSummary, atlas: ConceptAtlas, names: AtomNames) -> list[str]:
-    """Return what every point is called, for a page that cannot ask."""
+def every_name(
+    record: ConceptMapSummary, atlas: ConceptAtlas, names: AtomNames
+) -> list[str] | dict[int, str]:
+    """Return what every point is called, for a page that cannot ask; of very many, those with a label."""
     if record.show != "atoms":
         return atlas.point_names(record.show)
+    if len(record.ids) > MOST_NAMED_ON_PAGES:
+        return {i: f"atom {i} {atlas.labels[i]}" for i in atlas.labels if 0 <= i < len(record.ids)}
     return [f"atom {names.name(atom)}" for atom in record.ids.tolist()]
 
 

@@ -213,8 +213,8 @@ class ConceptDetail:
         if record.show != "atoms":
             of_atoms = replace(record, columns=atlas.columns("atoms"), clusters=())
         self.facts.value = atom_facts(of_atoms, atom, names)
-        rows, distances = atlas.neighbours("atoms")
-        near, cosines = rows[atom, :MOST_BARS].tolist(), 1 - distances[atom, :MOST_BARS]
+        rows, distances = atlas.nearest("atoms", atom)
+        near, cosines = rows[:MOST_BARS].tolist(), 1 - distances[:MOST_BARS]
         joint, lifts = [], np.zeros(0)
         if atlas.catalogue is not None:
             found, lifts, _ = atlas.catalogue.coactive(atom, MOST_BARS)
@@ -274,8 +274,8 @@ def _headline(selection: SelectionSummary, view: str, n: int) -> str:
 
 def atom_answer(names: AtomNames, atlas: ConceptAtlas, atom: int) -> tuple[str, str]:
     """Return which atoms are nearest to one, in a sentence, and the numbers behind it."""
-    rows, distances = atlas.neighbours("atoms")
-    near, cosines = rows[atom, :MOST_SAID].tolist(), 1 - distances[atom, :MOST_SAID]
+    rows, distances = atlas.nearest("atoms", atom)
+    near, cosines = rows[:MOST_SAID].tolist(), 1 - distances[:MOST_SAID]
     if not near:
         return f"{names.in_text(atom)} is the only atom.", ""
     listed = [
@@ -284,9 +284,8 @@ def atom_answer(names: AtomNames, atlas: ConceptAtlas, atom: int) -> tuple[str, 
         else f"{said} (cosine {cosine:.2f})"
         for said, cosine in zip(map(names.in_text, near), cosines.tolist())
     ]
-    # The largest of n cosines between random directions: √(2 ln n / d).
     n, d = atlas.dictionary.shape
-    chance = min(math.sqrt(2 * math.log(max(n, 2)) / d), 1.0)
+    chance = _largest_by_chance(n, d)
     close = "Nearest to" if cosines[0] > chance else "No atom is close to"
     rest = ": " if cosines[0] > chance else "; the nearest are "
     answer = f"{close} {names.in_text(atom)}{rest}{_and(listed)}."
@@ -294,6 +293,14 @@ def atom_answer(names: AtomNames, atlas: ConceptAtlas, atom: int) -> tuple[str, 
         f"Among {format_count(n)} random directions of width {format_count(d)} the nearest would have a "
         f"cosine of about {chance:.2f}."
     )
+
+
+def _largest_by_chance(n: int, d: int) -> float:
+    """The cosine that one of n random directions exceeds: n P(cos > c) = 1, about √(2 ln n / d) for many d."""
+    from scipy.special import betaincinv
+
+    # P(cos > c) = I(1 − c²; (d − 1) / 2, 1/2) / 2.
+    return math.sqrt(1 - betaincinv((d - 1) / 2, 0.5, min(2 / n, 1.0))) if d > 1 else 1.0
 
 
 def groups_answer(record: ConceptMapSummary) -> tuple[str, str]:

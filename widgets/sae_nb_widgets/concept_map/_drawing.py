@@ -17,6 +17,7 @@ from sae_nb.figures import format_number, theme, to_svg
 from sae_nb.summaries import Column, ConceptMapSummary
 from sae_nb_widgets.components import BrushBars, PointMap, packed, unpacked, whole_bytes
 from sae_nb_widgets.concept_map._figure import Word, still_figure
+from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS
 from sae_nb_widgets.concept_map._styles import (
     NONE,
     Look,
@@ -30,6 +31,7 @@ from sae_nb_widgets.concept_map._styles import (
 from sae_nb_widgets.panel import LIVE_ONLY, show
 
 MOST_IN_FALLBACK = 600
+MOST_RINGS = 500
 MOST_NAMED = 4000
 """Above this, what a point is called is not sent; pointing at it says its number."""
 
@@ -149,7 +151,7 @@ class MapFigure:
             chart.ids = b"" if plain else whole_bytes(ids)
             chart.word = record.show.removesuffix("s")
             chart.description = f"map of {record.show}"
-            chart.names = list(names) if len(ids) <= MOST_NAMED else []
+            chart.names = list(names)
             chart.lines = np.ascontiguousarray(lines, np.float32).tobytes()
             chart.widths = []
 
@@ -259,7 +261,7 @@ class MapFigure:
     ) -> go.Figure:
         """Return a plain figure of what is on the canvas, of some of the points if there are many."""
         shown = np.flatnonzero(kept)
-        if sample and len(shown) > MOST_IN_FALLBACK:
+        if sample and MOST_IN_FALLBACK < len(shown) <= MOST_AS_MARKS:
             shown = shown[np.linspace(0, len(shown) - 1, MOST_IN_FALLBACK).astype(int)]
         n = len(record.ids)
         sizes = np.full(n, base_size(n))
@@ -270,26 +272,26 @@ class MapFigure:
             self._look,
             shown=shown,
             sizes=sizes,
-            chosen=np.frombuffer(self.chart.chosen, np.int32),
+            chosen=_some(np.frombuffer(self.chart.chosen, np.int32)),
             current=self.chart.current,
             words=self._words,
             spokes=list(zip(self._spokes.tolist(), self.chart.widths)),
             both=both,
         )
 
-    def page_html(self, names: Sequence[str], still: go.Figure | None) -> str:
+    def page_html(self, names: Sequence[str] | Mapping[int, str], still: go.Figure | None) -> str:
         """Return the map as it moves on a page without a kernel, and a drawing for one without script."""
-        before = list(self.chart.names)
-        try:
-            self.chart.names = list(names)
-            live = self.chart.live_html()
-        finally:
-            self.chart.names = before
+        live = self.chart.live_html(names)
         drawing = "" if still is None else to_svg(still)
         return (
             f'<div class="sae-nb-live">{live}</div>'
             f'<noscript><div class="sae-nb-still">{drawing}</div></noscript>'
         )
+
+
+def _some(points: Int[np.ndarray, " m"]) -> Int[np.ndarray, " few"]:
+    """Some of very many chosen points, evenly: those that have a ring."""
+    return points[np.linspace(0, len(points) - 1, min(len(points), MOST_RINGS)).astype(int)]
 
 
 def _bars_between(spread: Spread, ends: Any) -> tuple[int, ...]:

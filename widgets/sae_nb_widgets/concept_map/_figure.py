@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from sae_nb.figures import css_colour, current_theme, plot_text, template, theme
 from sae_nb.summaries import ConceptMapSummary
+from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS, placed_raster
 from sae_nb_widgets.concept_map._styles import Look, base_size, map_height
 
 # plotly copies a trace whole for each property read: drawn without it, small ones are faster.
@@ -59,8 +60,13 @@ def still_figure(
     if look.bar:
         title, *ticks = look.bar
         told |= {1: f"{title.split(':')[0]} {ticks[0][1]}", len(look.palette) - 1: ticks[-1][1]}
+    many = len(shown) > MOST_AS_MARKS
+    if many:
+        figure.add_layout_image(placed_raster(record.xy, look, shown))
     for style, entry in enumerate(look.palette):
         points = shown[look.styles[shown] == style]
+        if many:  # one that the key and the axes go by
+            points = points[[0]] if len(points) and told.get(style) else points[:0]
         for start in range(0, len(points), PART):
             some = points[start : start + PART]
             symbol = "circle-open" if entry["shape"] == "ring" else entry["shape"]
@@ -126,7 +132,9 @@ def placed_words(words: Sequence[Word], xy: Float[np.ndarray, "n 2"]) -> list[Wo
     low, high = xy.min(axis=0), xy.max(axis=0)
     # Pixels per unit of a map that is drawn to one scale in both directions.
     scale = float(min(np.array(NOMINAL_PX) / np.maximum(high - low, 1e-9)))
-    points, rim = (xy - low) * scale, (high - low) * scale
+    some = xy[:: -(-len(xy) // MOST_AS_MARKS)]
+    each = len(xy) / len(some)
+    points, rim = (some - low) * scale, (high - low) * scale
     size = current_theme().font_px
     kept: list[Word] = []
     taken: list[tuple[Any, Any]] = []
@@ -136,7 +144,7 @@ def placed_words(words: Sequence[Word], xy: Float[np.ndarray, "n 2"]) -> list[Wo
         inwards = np.minimum(half, rim / 2)
         spots = np.clip((np.array([x, y]) - low) * scale + AROUND, inwards, rim - inwards)
         cost = POINTS_PER_PIXEL * np.linalg.norm(AROUND, axis=1)
-        cost += (np.abs(points - spots[:, None]) < half).all(axis=2).sum(axis=1)
+        cost += each * (np.abs(points - spots[:, None]) < half).all(axis=2).sum(axis=1)
         for middle, other in taken:
             cost[(np.abs(spots - middle) < half + other).all(axis=1)] = np.inf
         best = int(cost.argmin())

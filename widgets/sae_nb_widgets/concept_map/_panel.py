@@ -43,9 +43,16 @@ from sae_nb_widgets.concept_map._detail import (
     selection_csv,
     there_sentence,
 )
-from sae_nb_widgets.concept_map._drawing import MOST_IN_FALLBACK, MapFigure, lines_of, words_on
+from sae_nb_widgets.concept_map._drawing import (
+    MOST_IN_FALLBACK,
+    MOST_NAMED,
+    MapFigure,
+    lines_of,
+    words_on,
+)
 from sae_nb_widgets.concept_map._lookups import Lookups
 from sae_nb_widgets.concept_map._overlays import ConceptOverlays
+from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS
 from sae_nb_widgets.concept_map._runs import MapRuns
 from sae_nb_widgets.panel import (
     EVERYWHERE,
@@ -79,10 +86,11 @@ class ConceptMap(Panel):
     One point per atom, laid out by UMAP in a process of its own while PCA is shown; coordinates that
     came with the SAE, or were made before, are there at once. `atom` is a trait: link it with
     `traitlets.link((a, "atom"), (b, "atom"))`. `zoom_to`, `reset`, `view`, `filter` and `selected` do
-    what wheel, double click, dragging, histograms and lasso do. Of a dictionary of several places, `site`
-    shows one of them, by its name in `sites`; of a crosscoder of two models, `difference` selects the
-    atoms between two values of it, as dragging over its histogram does. With `color_by="local dimension"`
-    points take the number of directions that those around them spread into.
+    what wheel, double click, dragging, histograms and lasso do. Up to a million atoms: of more than 60 000 a
+    sample is painted while the map moves, and every atom is searched, enclosed, filtered and clicked. Of a
+    dictionary of several places, `site` shows one of them, by its name in `sites`; of a crosscoder of two
+    models, `difference` selects the atoms between two values of it, as dragging over its histogram does. With
+    `color_by="local dimension"` points take the number of directions that those around them spread into.
 
     Parameters
     ----------
@@ -416,9 +424,9 @@ class ConceptMap(Panel):
         record = self.record
         if record is None:
             return
-        self.map.draw_points(
-            record, self.atlas.point_names(record.show), lines_of(record, self.compare)
-        )
+        named = len(record.ids) <= MOST_NAMED
+        names = self.atlas.point_names(record.show) if named else []
+        self.map.draw_points(record, names, lines_of(record, self.compare))
         self.map.draw_comparison(record, self.compare)
         if record.archetypes is not None:
             self.say(corner_words(record.archetypes, self.atlas.sae.mixture.shape[1]))
@@ -689,8 +697,8 @@ class ConceptMap(Panel):
         """Return the facts beside the question in exports, and what the colours and sizes are."""
         facts = {"colour": self.color_by, "size": self.size_by, **self.chips}
         facts |= {"cone": self.cone} if self.cone else {}
-        n = 0 if self.record is None else len(self.record.ids)
-        if self._falling_back and n > MOST_IN_FALLBACK:
+        n = len(self.shown)
+        if self._falling_back and MOST_IN_FALLBACK < n <= MOST_AS_MARKS:
             facts["drawn"] = f"{format_count(MOST_IN_FALLBACK)} of {format_count(n)}"
         return facts
 

@@ -17,6 +17,8 @@ from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
 AT_ONCE = 1_500_000_000
 POLL_SECONDS = 0.1
 UMAP_SECONDS = 30
+UMAP_OF_ALL = 50_000
+"""Points up to which UMAP lays out each; of more it lays out some, and the others are placed."""
 
 Taken = Callable[[ConceptMapSummary], None]
 
@@ -105,7 +107,9 @@ class MapRuns:
             if ticket == self._ticket:
                 taken(xy)
 
-        doing = f"Computing UMAP (about {UMAP_SECONDS} s the first time). Showing PCA for now"
+        few = len(self._atlas.vectors(show)) <= UMAP_OF_ALL
+        takes = f"about {UMAP_SECONDS} s" if few else "minutes"
+        doing = f"Computing UMAP ({takes} the first time). Showing PCA for now"
         self._panel.run_async(work, done, doing=doing, channel="layout")
 
     def _followed(self, process: UmapProcess) -> Float[np.ndarray, "n 2"]:

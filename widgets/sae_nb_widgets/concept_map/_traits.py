@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import traitlets as t
 
 from sae_nb.checks import check_atom
 from sae_nb_widgets.concept_map import _checks
 from sae_nb_widgets.panel import or_trait_error
+
+MOST_ONE_BY_ONE = 1000
+"""Atoms that are checked one by one; of more their ends are, and each only where those are wrong."""
 
 
 class _Ruled:
@@ -54,7 +58,12 @@ class Filters(_Ruled, t.Dict):
 
 def atoms_on_map(panel: Any, _: str, atoms: Sequence[Any]) -> tuple[int, ...]:
     """Return atoms that there are, each once."""
-    return tuple(check_atom(atom, panel.n_atoms) for atom in dict.fromkeys(atoms))
+    wanted = tuple(dict.fromkeys(atoms))
+    if len(wanted) > MOST_ONE_BY_ONE:
+        array = np.asarray(wanted)
+        if array.dtype.kind == "i" and array.min() >= 0 and array.max() < panel.n_atoms:
+            return tuple(array.tolist())
+    return tuple(check_atom(atom, panel.n_atoms) for atom in wanted)
 
 
 def points_on_map(panel: Any, _: str, points: Sequence[Any]) -> tuple[int, ...]:

@@ -1,5 +1,5 @@
-// PointMap: up to some hundred thousand points on a canvas, written pixel by pixel, so that it is the
-// same drawing with and without WebGL, with and without a kernel. Above it lies a second canvas with
+// PointMap: up to a million points on a canvas, written pixel by pixel, so that it is the same drawing
+// with and without WebGL, with and without a kernel (of very many see `point_crowd.js`). Above it lies a second canvas with
 // what changes often: rings, lines, names, crops, the lasso.
 const MARGIN = 22;
 const REACH = 9;
@@ -65,30 +65,35 @@ function maskOf(shape, diameter) {
   return mask;
 }
 
-// Lays one shape over an image of straight (not premultiplied) colours.
-function stamp(image, width, height, mask, left, top, rgb, counts) {
+// Lays one shape over an image of straight (not premultiplied) colours; `whole` is its colour as one
+// number, for pixels that it covers wholly.
+function stamp(image, words, width, height, mask, left, top, rgb, whole, counts, most) {
   const { side, cover } = mask;
-  for (let row = Math.max(0, -top); row < side && top + row < height; row++) {
-    for (let column = Math.max(0, -left); column < side && left + column < width; column++) {
+  const rows = Math.min(side, height - top), columns = Math.min(side, width - left);
+  for (let row = Math.max(0, -top); row < rows; row++) {
+    for (let column = Math.max(0, -left); column < columns; column++) {
       const alpha = cover[row * side + column];
       if (!alpha) continue;
       const pixel = (top + row) * width + left + column;
-      const at = 4 * pixel;
-      const below = image[at + 3] * (255 - alpha);
-      const total = 255 * alpha + below;
-      for (let c = 0; c < 3; c++) image[at + c] = (255 * alpha * rgb[c] + below * image[at + c]) / total;
-      image[at + 3] = total / 255;
-      if (counts && alpha > 127 && counts[pixel] < 255) counts[pixel] += 1;
+      if (alpha === 255) words[pixel] = whole;
+      else {
+        const at = 4 * pixel;
+        const below = image[at + 3] * (255 - alpha);
+        const total = 255 * alpha + below;
+        for (let c = 0; c < 3; c++) image[at + c] = (255 * alpha * rgb[c] + below * image[at + c]) / total;
+        image[at + 3] = total / 255;
+      }
+      if (counts && alpha > 127 && counts[pixel] < most) counts[pixel] += 1;
     }
   }
 }
 
 // Where many points lie over each other their colour goes towards the ink: density stays readable,
-// and no single point is fainter for it.
-function deepen(image, counts, ink) {
+// and no single point is fainter for it. With `middle` points, less one, it is nearly half of the way.
+function deepen(image, counts, ink, middle = 4) {
   for (let pixel = 0; pixel < counts.length; pixel++) {
     if (counts[pixel] < 2) continue;
-    const part = 0.8 * (1 - 4 / (3 + counts[pixel]));
+    const part = 0.8 * (1 - middle / (middle - 1 + counts[pixel]));
     for (let c = 0; c < 3; c++) image[4 * pixel + c] += part * (ink - image[4 * pixel + c]);
   }
 }
@@ -121,7 +126,8 @@ function render({ model, el }) {
   let xy = floats(null), styles = bytes(null), sizes = bytes(null), others = floats(null);
   let chosen = wholes(null), ringed = wholes(null), lines = floats(null), ids = wholes(null);
   let seen = new Uint8Array(0), order = new Uint32Array(0), n = 0;
-  let crowd = new Uint16Array(0), columns = 1;
+  let shuffle = new Uint32Array(0), places = new Float32Array(0), packedXy = null, resting = 0;
+  let crowd = new Float32Array(0), columns = 1;
   let bounds = [0, 0, 1, 1];
   let at = { x: 0, y: 0, scale: 1 };
   let home = true, width = 1, height = 1, hovered = -1, dragged = null;
@@ -130,8 +136,7 @@ function render({ model, el }) {
   // --- what is drawn ---------------------------------------------------------------------------
 
   function read() {
-    xy = floats(model.get("xy"));
-    n = xy.length / 2;
+    readPlaces();
     styles = bytes(model.get("styles"));
     sizes = bytes(model.get("sizes"));
     others = floats(model.get("others"));
@@ -145,11 +150,24 @@ function render({ model, el }) {
       }
     if (!all.length) bounds = [0, 0, 1, 1];
     // Points without a category lie under the others.
-    order = Uint32Array.from({ length: n }, (_, i) => i);
-    if (styles.includes(0)) order.sort((a, b) => (styles[a] ? 1 : 0) - (styles[b] ? 1 : 0) || a - b);
+    order = new Uint32Array(n);
+    let next = 0;
+    for (const above of [false, true])
+      for (let i = 0; i < n; i++) if ((styles[i] > 0) === above) order[next++] = i;
     readChosen();
     filter();
     if (home) goHome();
+  }
+
+  function readPlaces() {
+    const given = model.get("xy");
+    if (given === packedXy) return;
+    packedXy = given;
+    xy = floats(given);
+    n = xy.length / 2;
+    if (n <= MOST_MOVING) return;
+    if (shuffle.length !== n) shuffle = shuffled(n);
+    places = inOrder(shuffle, xy);
   }
 
   function readChosen() {
@@ -283,22 +301,20 @@ function render({ model, el }) {
   }
 
   function paint(points) {
-    if (points) {
-      paintPoints();
-      countPoints();
-    }
+    if (points) paintPoints();
     dirty = false;
     paintOver();
   }
 
-  // How many points lie in each cell of the canvas: names go where there are few.
-  function countPoints() {
+  // How many points lie in each cell of the canvas, of a sample how many would: names go where there
+  // are few, and do not move when the hand rests.
+  function countPoints(points, share) {
     columns = Math.ceil(width / CELL);
-    crowd = new Uint16Array(columns * Math.ceil(height / CELL));
-    for (let i = 0; i < n; i++) {
+    crowd = new Float32Array(columns * Math.ceil(height / CELL));
+    for (const i of points) {
       const [x, y] = [placeX(xy[2 * i]), placeY(xy[2 * i + 1])];
       if (seen[i] && x >= 0 && y >= 0 && x < width && y < height)
-        crowd[Math.floor(y / CELL) * columns + Math.floor(x / CELL)] += 1;
+        crowd[Math.floor(y / CELL) * columns + Math.floor(x / CELL)] += 1 / share;
     }
   }
 
@@ -315,31 +331,84 @@ function render({ model, el }) {
     return (sizes.length ? sizes[point] / 4 : model.get("size")) * grown;
   };
 
+  // What is seen of the plane, with a rim in which a point may still reach into it.
+  const partSeen = (rim = 0) => [dataX(-rim), dataY(height + rim), dataX(width + rim), dataY(-rim)];
+
   function paintPoints() {
+    clearTimeout(resting);
+    const brush = brushFor();
+    if (!brush) return;
+    if (n <= MOST_MOVING) {
+      for (const i of order) brush.put(i);
+      brush.finish(1);
+      return countPoints(order, 1);
+    }
+    const { points, share } = sampleOf(shuffle, places, seen, partSeen(REACH), MOST_MOVING);
+    for (const i of points) if (!styles[i]) brush.put(i);
+    for (const i of points) if (styles[i]) brush.put(i);
+    brush.finish(share);
+    countPoints(points, share);
+    base.dataset.painted = String(points.length);
+    base.dataset.whole = String(share === 1);
+    if (share < 1) resting = setTimeout(paintAll, RESTS_AFTER);
+  }
+
+  // All points, a slice at a time beside the canvas, which changes when the last is there.
+  function paintAll() {
+    const brush = brushFor();
+    let next = 0;
+    const slice = () => {
+      const until = performance.now() + SLICE;
+      while (next < n && performance.now() < until)
+        for (const stop = Math.min(next + AT_A_TIME, n); next < stop; next++) brush.put(order[next]);
+      if (next < n) resting = setTimeout(slice);
+      else {
+        brush.finish(1);
+        base.dataset.whole = "true";
+      }
+    };
+    if (brush) slice();
+  }
+
+  // Paints points into an image of their own; `finish` shows it.
+  function brushFor() {
     const ratio = window.devicePixelRatio || 1;
     const [w, h] = [base.width, base.height];
     const pen = base.getContext("2d");
     const palette = model.get("palette");
-    if (!w || !h || !palette.length) return;
+    if (!w || !h || !palette.length) return null;
     const dark = isDark();
     const image = pen.createImageData(w, h);
     const colours = palette.map((entry) => entry[dark ? "dark" : "light"]);
-    const crowded = n > CROWD ? new Uint8Array(w * h) : null;
+    const words = new Uint32Array(image.data.buffer);
+    const wholes = new Uint32Array(new Uint8ClampedArray(colours.flatMap((rgb) => [...rgb, 255])).buffer);
+    const crowded = n > CROWD ? new (n > MOST_MOVING ? Uint16Array : Uint8Array)(w * h) : null;
     const close = new Set(model.get("nearby").slice(0, nCrops()));
     const grown = ratio * Math.min(zoomed() ** 0.3, 2.4);
     const even = model.get("size");
-    for (const i of order) {
-      if (!seen[i] || close.has(i)) continue;
+    const most = n > MOST_MOVING ? 65535 : 255;
+    const put = (i) => {
+      if (!seen[i] || close.has(i)) return;
       const style = Math.min(styles[i] || 0, palette.length - 1);
       const diameter = Math.round(2 * grown * (sizes.length ? sizes[i] / 4 : even)) / 2;
+      const x = placeX(xy[2 * i]) * ratio, y = placeY(xy[2 * i + 1]) * ratio;
+      if (x < -2 * diameter || y < -2 * diameter || x > w + 2 * diameter || y > h + 2 * diameter) return;
       const mask = maskOf(palette[style].shape, Math.max(diameter, 1));
-      const left = Math.round(placeX(xy[2 * i]) * ratio - mask.side / 2);
-      const top = Math.round(placeY(xy[2 * i + 1]) * ratio - mask.side / 2);
-      if (left > w || top > h || left < -mask.side || top < -mask.side) continue;
-      stamp(image.data, w, h, mask, left, top, colours[style], crowded);
-    }
-    if (crowded) deepen(image.data, crowded, dark ? 255 : 0);
-    pen.putImageData(image, 0, 0);
+      const left = Math.round(x - mask.side / 2);
+      const top = Math.round(y - mask.side / 2);
+      if (left > w || top > h || left < -mask.side || top < -mask.side) return;
+      stamp(image.data, words, w, h, mask, left, top, colours[style], wholes[style], crowded, most);
+    };
+    const finish = (share) => {
+      const ink = dark ? 255 : 0;
+      if (crowded && n <= MOST_MOVING) deepen(image.data, crowded, ink);
+      else if (crowded) {
+        const all = share < 1 ? estimated(crowded, w, share) : crowded;
+        deepen(image.data, all, ink, middleOf(all, crowded));
+      }
+      pen.putImageData(image, 0, 0);
+    };
+    return { put, finish };
   }
 
   function ring(pen, point, colour, thick, gap) {
@@ -351,6 +420,14 @@ function render({ model, el }) {
     pen.stroke();
   }
 
+  // Those of some points that are seen; of very many some, evenly.
+  function inView(points) {
+    const [x0, y0, x1, y1] = partSeen(CROP);
+    const there = points.filter((i) =>
+      seen[i] && xy[2 * i] >= x0 && xy[2 * i] <= x1 && xy[2 * i + 1] >= y0 && xy[2 * i + 1] <= y1);
+    return atMost(there, MOST_RINGS);
+  }
+
   function paintOver() {
     const ratio = window.devicePixelRatio || 1;
     const pen = over.getContext("2d");
@@ -358,8 +435,8 @@ function render({ model, el }) {
     pen.clearRect(0, 0, width, height);
     const ink = css("--sae-nb-ink");
     paintOthers(pen, ink);
-    for (const point of ringed) if (seen[point]) ring(pen, point, model.get("lonely"), 1.2, 2.5);
-    for (const point of chosen) if (seen[point]) ring(pen, point, ink, 1.6, 2.5);
+    for (const point of inView(ringed)) ring(pen, point, model.get("lonely"), 1.2, 2.5);
+    for (const point of inView(chosen)) ring(pen, point, ink, 1.6, 2.5);
     paintCrops(pen);
     ring(pen, model.get("current"), ink, 2.8, 4.5);
     if (hovered >= 0) ring(pen, hovered, css("--sae-nb-focus"), 2.4, 3.5);
@@ -516,12 +593,15 @@ function render({ model, el }) {
   // --- pointer ---------------------------------------------------------------------------------
 
   function nearest(px, py, reach) {
-    let best = -1, least = reach * reach;
+    const x = dataX(px), y = dataY(py);
+    let best = -1, least = (reach / at.scale) ** 2;
     for (let i = 0; i < n; i++) {
-      if (!seen[i]) continue;
-      const [dx, dy] = [placeX(xy[2 * i]) - px, placeY(xy[2 * i + 1]) - py];
+      const dx = xy[2 * i] - x, dy = xy[2 * i + 1] - y;
       const far = dx * dx + dy * dy;
-      if (far < least) [best, least] = [i, far];
+      if (far < least && seen[i]) {
+        best = i;
+        least = far;
+      }
     }
     return best;
   }
@@ -555,8 +635,14 @@ function render({ model, el }) {
   function enclose(drag) {
     const path = pathOf(drag);
     const bits = new Uint8Array((n + 7) >> 3);
-    for (let i = 0; i < n; i++)
-      if (seen[i] && insideOf(path, placeX(xy[2 * i]), placeY(xy[2 * i + 1]))) bits[i >> 3] |= 1 << (i & 7);
+    const ends = (axis, end) => end(...path.map((corner) => corner[axis]));
+    const [x0, x1] = [ends(0, Math.min), ends(0, Math.max)];
+    const [y0, y1] = [ends(1, Math.min), ends(1, Math.max)];
+    for (let i = 0; i < n; i++) {
+      const x = placeX(xy[2 * i]), y = placeY(xy[2 * i + 1]);
+      if (x < x0 || x > x1 || y < y0 || y > y1 || !seen[i]) continue;
+      if (insideOf(path, x, y)) bits[i >> 3] |= 1 << (i & 7);
+    }
     model.send({ kind: "lasso", add: drag.add }, undefined, [bits.buffer]);
   }
 
@@ -754,6 +840,7 @@ function render({ model, el }) {
     watcher.disconnect();
     stopTheme();
     clearTimeout(telling);
+    clearTimeout(resting);
     cancelAnimationFrame(moving);
   };
 }

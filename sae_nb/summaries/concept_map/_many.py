@@ -1,0 +1,69 @@
+"""What a concept map does where points are very many: nearest ones of one at a time, groups of a sample."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.files import in_memory
+from sae_nb.geometry import cluster_points
+from sae_nb.summaries.concept_map._concept_map import Column
+
+MOST_AT_ONCE = 30_000
+"""Points up to which the nearest of every one are found, and dense groups among all of them."""
+
+CLUSTERED = 20_000
+"""Points among which dense groups are looked for where there are more: HDBSCAN takes n²."""
+
+_ROWS = 2**16
+
+
+def lengths_of(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """Lengths of rows; 1 for a zero row, whose cosines are zero."""
+    lengths = torch.cat([in_memory(rows).norm(dim=1) for rows in torch.split(x, _ROWS)])
+    return lengths.where(lengths > 0, torch.ones(()))
+
+
+def nearest_to(
+    x: Float[Tensor, "n d"], lengths: Float[Tensor, " n"], point: int, k: int
+) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Return the rows nearest to one, itself left out, and their distances 1 − cos: one pass over all."""
+    cosines = (x @ (x[point] / lengths[point])).div_(lengths)
+    cosines[point] = -torch.inf
+    best = cosines.topk(min(k, len(x) - 1))
+    return best.indices.numpy(), (1 - best.values).clamp_min(0).numpy()
+
+
+def dense_groups(xy: Float[np.ndarray, "n 2"], seed: int) -> Int[np.ndarray, " n"]:
+    """Return the dense group of every point; of many, those of a sample, which its nearest points join.
+
+    Points are drawn without regard to where they lie, so what is dense among all is dense among them.
+    """
+    if len(xy) <= MOST_AT_ONCE:
+        return cluster_points(xy)
+    from scipy.spatial import cKDTree
+
+    drawn = np.random.default_rng(seed).choice(len(xy), CLUSTERED, replace=False)
+    # A third of √n of all points, as where all are looked at, is this number of the sample.
+    fewest = max(5, round(CLUSTERED / math.sqrt(len(xy)) / 3))
+    groups = cluster_points(xy[drawn], min_cluster_size=fewest)
+    return groups[cKDTree(xy[drawn]).query(xy)[1]]
+
+
+def label_column(labels: Mapping[int, str], n_atoms: int) -> Column | None:
+    """Return what people call the atoms as categories, the commonest first; None without labels."""
+    known = {i: str(label) for i, label in labels.items() if label and 0 <= i < n_atoms}
+    if not known:
+        return None
+    counts = Counter(known.values())
+    names = tuple(sorted(counts, key=lambda word: (-counts[word], word)))
+    place = {word: i for i, word in enumerate(names)}
+    values = np.full(n_atoms, -1)
+    values[list(known)] = [place[word] for word in known.values()]
+    return Column("label", "what people call the atom", values, names)
