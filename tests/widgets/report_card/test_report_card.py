@@ -156,7 +156,7 @@ def test_every_column_says_which_end_is_better(card: sw.ReportCard) -> None:
 
 
 def test_every_strip_has_numbers_at_its_ends(card: sw.ReportCard, parts: SimpleNamespace) -> None:
-    """Values at worst and best, under the strip; none where three columns leave no room."""
+    """Values at worst and best, under the strip; where three columns leave no room, "better" is enough."""
     traces = {trace.name: trace for trace in card.current_figure().data}
     record, ends = card.record, traces["ends"]
     cell, row = card._all.cell("r2", "trained"), record.metrics.index("r2")
@@ -171,6 +171,11 @@ def test_every_strip_has_numbers_at_its_ends(card: sw.ReportCard, parts: SimpleN
     three = summarise_report_card([parts.reports[0]] * 3, ["a", "b", "c"])
     names = {trace.name: trace for trace in report_card_figure(three).data}
     assert not len(names["ends"].x or ())
+    assert set(names["worse"].text) == {""}
+    assert set(names["better"].text) == {"better"}
+    assert not any(
+        "0.00" in text and len(text.split("0.00")[1]) > 4 for text in names["numbers"].text
+    )
 
 
 def test_a_row_says_in_which_direction_it_is_better(card: sw.ReportCard) -> None:

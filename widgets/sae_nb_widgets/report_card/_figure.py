@@ -18,7 +18,7 @@ FOOT = 0.2
 HEIGHT_OF_NAMES, HEIGHT_OF_ENDS = -1.5, -0.75
 """Of these, in rows."""
 
-START, WORDS = 0.04, 0.98
+START, WORDS = 0.04, 0.95
 """Within a column of width 1: where the strip begins, and where the number ends."""
 
 NAMES = 0.58
@@ -28,7 +28,8 @@ NUMBER_PX, COLUMNS_PX = 84, 385
 """Room of a number, and of all columns in a panel of 960 px: the strip has what is left."""
 
 MOST_WITH_ENDS, BELOW = 2, 0.46
-"""Up to how many columns a strip has room for the numbers at its ends; how far below it they are, in rows."""
+"""Up to how many columns a strip has room for numbers and words at both ends; how far below the numbers
+are, in rows."""
 
 FLOOR, CONTROL = "floor (trivial answer)", "control (random dictionary)"
 TICK = 0.22
@@ -215,7 +216,7 @@ def _marks(summary: ReportCardSummary) -> list[go.Scatter]:
             "numbers",
             [column + WORDS for _, column, _ in cells],
             [row for row, _, _ in cells],
-            [_number(cell) for _, _, cell in cells],
+            [_number(cell, n) for _, _, cell in cells],
             "middle left",
         ),
         _ends(cells, n),
@@ -253,6 +254,7 @@ def _names(summary: ReportCardSummary) -> list[go.Scatter]:
     ]
     saes = [plot_text(_shortened(name, len(summary.saes))) for name in summary.saes]
     places = [column + START for column in range(len(saes))]
+    worse = ["worse" if len(saes) <= MOST_WITH_ENDS else ""] * len(saes)
     return [
         _text(
             "rows",
@@ -262,9 +264,7 @@ def _names(summary: ReportCardSummary) -> list[go.Scatter]:
             "middle right",
         ),
         _text("columns", places, [HEIGHT_OF_NAMES] * len(saes), saes, "middle right"),
-        _text(
-            "worse", places, [HEIGHT_OF_ENDS] * len(saes), ["worse"] * len(saes), "middle center"
-        ),
+        _text("worse", places, [HEIGHT_OF_ENDS] * len(saes), worse, "middle center"),
         _text(
             "better",
             [_x(column, 1.0, len(saes)) for column in range(len(saes))],
@@ -318,9 +318,11 @@ def _dots(
     )
 
 
-def _number(cell: ReportCell) -> str:
+def _number(cell: ReportCell, columns: int) -> str:
     value = cell.measurement.value
-    text = "undefined" if math.isnan(value) else format_number(snapped(value))
+    # "0.00179" would reach into the next of three columns.
+    digits = 2 if columns > MOST_WITH_ENDS and abs(value) < 0.01 else 3
+    text = "undefined" if math.isnan(value) else format_number(snapped(value), digits=digits)
     return f"{NOT_CLEAR} {text}" if cell.verdict == "not clear" else text
 
 
