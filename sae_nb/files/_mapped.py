@@ -237,14 +237,18 @@ class MappedMatrix(Tensor):
         rows = rows.long()
         return self.held.picked(torch.where(rows < 0, rows + self.shape[0], rows))
 
+    @property
+    def is_small(self) -> bool:
+        """Whether all of it may be read into memory."""
+        return self.numel() * self.held.dtype.itemsize <= WHOLE_BYTES
+
     def whole(self) -> Float[Tensor, "n d"]:
         """All of it, in memory, where that is little."""
-        size = self.numel() * self.held.dtype.itemsize
-        if size > WHOLE_BYTES:
+        if not self.is_small:
             raise ValueError(
                 f"This needs a matrix of {self.shape[0]} × {self.shape[1]} whole in memory, "
-                f"{size / 2**20:.0f} MiB, and the SAE was loaded with mmap=True, which leaves it in "
-                f"{str(self.held.file.path)!r}. Load the SAE without mmap."
+                f"{self.numel() * self.held.dtype.itemsize / 2**20:.0f} MiB, and the SAE was loaded with "
+                f"mmap=True, which leaves it in {str(self.held.file.path)!r}. Load the SAE without mmap."
             )
         return self.held.read()
 

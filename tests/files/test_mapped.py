@@ -315,3 +315,68 @@ def test_peak_memory_does_not_grow_with_the_number_of_atoms(tmp_path: Path) -> N
         float, subprocess.run(run, capture_output=True, check=True, text=True).stdout.split()
     )
     assert large - small < 16
+
+
+# -------------------------------------------------------------------------------------------------
+# Panels.
+
+
+@pytest.fixture
+def nothing_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine in which no mapped matrix may be read whole, and a tile is eight rows."""
+    monkeypatch.setattr(_mapped, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(_mapped, "TILE_BYTES", 4 * 128 * 8)
+
+
+@pytest.mark.usefixtures("nothing_whole")
+def test_the_atom_browsers_numbers_need_no_whole_dictionary() -> None:
+    """Cards, neighbours and lengths of a mapped SAE are those of the SAE in memory."""
+    name = "tiny-vit/resid_post.6"
+    x = sn.load_examples(name).acts.x[:300].float()
+    here, mapped = (sn.atoms.AtomCatalogue(sn.load_sae(name, mmap=m), x) for m in (False, True))
+    assert (mapped.order("frequency") == here.order("frequency")).all()
+    for atom in (3, 17):
+        (near, cosines), (expected, sizes) = mapped.nearest(atom), here.nearest(atom)
+        assert near.tolist() == expected.tolist()
+        assert cosines == pytest.approx(sizes, abs=1e-5)
+    assert mapped.r2 == pytest.approx(here.r2, abs=1e-5)
+    assert mapped.summary(17).atom == 17
+
+
+@pytest.mark.usefixtures("nothing_whole")
+def test_steering_and_the_input_lens_need_no_whole_dictionary() -> None:
+    """An edit by a mapped SAE changes the model as the SAE in memory does, and atoms of an input are the same."""
+    model, name = sn.load_model("tiny-gpt"), "tiny-gpt/resid_post.3"
+    outs, used = [], []
+    for sae in (sn.load_sae(name), sn.load_sae(name, mmap=True)):
+        with sn.steer(model, "resid_post.3", sae, atom=17, by=4.0):
+            outs.append(model("The fox was glad"))
+        with sn.ablate(model, "resid_post.3", sae, atom=17):
+            outs.append(model("The fox was glad"))
+        used.append(sn.top_atoms(model, sae, "The fox was glad", "resid_post.3").used)
+    assert torch.allclose(outs[0], outs[2], atol=1e-5)
+    assert torch.allclose(outs[1], outs[3], atol=1e-4)
+    assert used[0].atom.tolist() == used[1].atom.tolist()
+    assert used[0].strength == pytest.approx(used[1].strength, abs=1e-4)
+
+
+@pytest.mark.usefixtures("nothing_whole")
+def test_the_map_of_a_mapped_dictionary_lays_out_a_sketch_and_says_so() -> None:
+    """Cosines of the sketch are the atoms' own within what it promises; the record names the projection."""
+    name = "tiny-gpt/resid_post.3"
+    atlas = sn.summaries.ConceptAtlas(sn.load_sae(name, mmap=True))
+    unit = torch.nn.functional.normalize(sn.load_sae(name).dictionary[:100], dim=1)
+    sketch = torch.nn.functional.normalize(atlas.dictionary[:100], dim=1)
+    off = (sketch @ sketch.T - unit @ unit.T)[~torch.eye(100, dtype=torch.bool)]
+    assert off.square().mean().sqrt() < 2 / atlas.dictionary.shape[1] ** 0.5
+    record = atlas.summary("atoms", atlas.pca("atoms"), "pca", clusters=False)
+    assert "random projection" in record.provenance["cosines"]
+    with pytest.raises(ValueError, match=r"`other` must be None.*without mmap"):
+        sn.summaries.ConceptAtlas(sn.load_sae(name, mmap=True), other=sn.load_sae(name))
+
+
+@pytest.mark.usefixtures("nothing_whole")
+def test_principal_components_of_a_mapped_matrix_are_those_of_the_tensor(tmp_path: Path) -> None:
+    """The layout that goes by tiles agrees with the one in double precision."""
+    d, m = a_pair(tmp_path)
+    assert sn.geometry.pca_layout(m) == pytest.approx(sn.geometry.pca_layout(d), abs=1e-4)

@@ -17,7 +17,7 @@ from torch import Tensor
 from sae_nb.activations import site_names
 from sae_nb.atoms import AtomCatalogue, AtomNames, Labels, directions_of
 from sae_nb.checks import check_count, check_matrix, checked, one_of
-from sae_nb.files import in_memory
+from sae_nb.files import MappedMatrix, in_memory
 from sae_nb.geometry import (
     LayoutSettings,
     cache_file,
@@ -154,6 +154,8 @@ class ConceptAtlas:
         self._given = given_columns(columns or {}, self.n_atoms)
         self.other = None if other is None else _dictionary_of(other, "other")
         self._xy = None if xy is None else self._checked_xy(xy)
+        if self.other is not None and isinstance(getattr(sae, "dictionary", None), MappedMatrix):
+            self._check_both_whole(sae.dictionary)
         if self.other is not None and self.other.shape[1] != self.dictionary.shape[1]:
             raise ValueError(
                 f"`other` must have width d_in={self.dictionary.shape[1]} to be compared, got "
@@ -161,6 +163,14 @@ class ConceptAtlas:
             )
         if self._xy is None and examples is not None and self.other is None:
             self._xy = self._checked_xy(examples.xy)
+
+    def _check_both_whole(self, rows: MappedMatrix) -> None:
+        """Refuse to compare with a second dictionary what is looked at through a sketch."""
+        if not rows.is_small:
+            raise ValueError(
+                "`other` must be None for an SAE loaded with mmap=True that is too large to be read whole, "
+                f"got {rows.shape[0]} atoms × {rows.shape[1]}. Load it without mmap to compare two."
+            )
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -522,6 +532,10 @@ class ConceptAtlas:
             facts["examples"] = self.examples.name
             if show == "tokens":
                 facts["vectors"] = "the SAE's own reconstructions"
+        rows = getattr(self.sae, "dictionary", None)
+        if show == "atoms" and isinstance(rows, MappedMatrix) and not rows.is_small:
+            width = self.dictionary.shape[1]
+            facts["cosines"] = f"of a random projection to {width} of {rows.shape[1]} dimensions"
         facts |= {"show": show, "layout": layout, "seed": str(self.seed)}
         return {name: text for name, text in facts.items() if text}
 
@@ -640,5 +654,23 @@ def _dictionary_of(sae: Any, name: str) -> Float[Tensor, "n_atoms d_in"]:
             f"`{name}` must be a sparse autoencoder or a (n_atoms, d_in) dictionary, got "
             f"{type(sae).__name__}. Load one with sn.load_sae."
         )
+    if isinstance(rows, MappedMatrix):
+        return in_memory(rows) if rows.is_small else sketched(rows)
     # A copy: training goes on while the map is looked at.
     return check_matrix(rows.detach(), name=name).cpu().float().clone()
+
+
+SKETCHED = 256
+"""Width of a sketch. A cosine of it is within 1 / √256 = 0.06 of the atoms' own, two times in three."""
+
+
+def sketched(rows: MappedMatrix) -> Float[Tensor, "n_atoms width"]:
+    """Unit rows of a dictionary that stays in its file, projected at random to a width that is held easily.
+
+    Source: Johnson and Lindenstrauss, 1984: cosines stay, up to 1 / √width.
+    """
+    unit = torch.nn.functional.normalize(rows, dim=1)
+    width = min(SKETCHED, rows.shape[1])
+    generator = torch.Generator().manual_seed(rows.shape[1])
+    directions = torch.randn(rows.shape[1], width, generator=generator) / width**0.5
+    return unit @ directions.to(rows.dtype)

@@ -23,6 +23,7 @@ from sae_nb.evaluation import (
     n_arrangements,
     permuted_difference,
 )
+from sae_nb.files import MappedMatrix, in_memory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -387,6 +388,13 @@ def _of(sae: SparseAutoencoder, given: Any, words: str) -> BaseRate:
     return BaseRate(frequency=shares, n_rows=n_rows, source=words)
 
 
+def _is_twin(twin: Tensor, mine: Tensor) -> bool:
+    """Whether two dictionaries of one shape are one; what stays in a file is scaled by another rounding."""
+    if isinstance(mine, MappedMatrix):
+        return torch.allclose(twin, in_memory(mine).to(twin), rtol=0, atol=1e-6)
+    return torch.equal(twin, mine.to(twin))
+
+
 def pretrained_store(sae: SparseAutoencoder) -> Any:
     """Return the example store of the pretrained SAE that this one is; None if it is none.
 
@@ -399,7 +407,7 @@ def pretrained_store(sae: SparseAutoencoder) -> Any:
         return None
     twin, store = _pretrained(name)
     mine = sae.dictionary.detach().cpu()
-    same = twin.shape == mine.shape and torch.equal(twin, mine.to(twin))
+    same = twin.shape == mine.shape and _is_twin(twin, mine)
     return store() if same else None
 
 
