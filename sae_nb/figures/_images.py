@@ -20,6 +20,9 @@ Titled = tuple[str, Float[Tensor, "channels height width"]]
 SIDE = 150
 """Of a small image on the sheet, CSS pixels."""
 
+ROOM = 840
+"""Of all columns: what a notebook beside the file browser shows without scrolling."""
+
 
 def image_sheet(rows: Sequence[Sequence[Titled]]) -> Any:
     """Draw images in [0, 1], a list of titled ones per row."""
@@ -95,10 +98,11 @@ def _sheet(rows: int, columns: int) -> Any:
     )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
+    column = min(scaled(SIDE + 40), ROOM / columns)
     return figure.update_layout(
         template=template(),
-        height=scaled(SIDE + 28) * rows + 20,
-        width=scaled(SIDE + 40) * columns,
+        height=(column * SIDE / (SIDE + 40) + scaled(28)) * rows + 20,
+        width=column * columns,
         margin={"l": 8, "r": 8, "t": 30, "b": 8},
     )
 

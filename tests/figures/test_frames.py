@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
+import torch
 
-from sae_nb.figures import heatmaps, line, named_ticks
+from sae_nb.figures import heatmaps, image_sheet, line, named_ticks
 
 HOSTILE = "<s>"
 
@@ -43,3 +45,11 @@ def test_ticks_are_where_they_are_asked_for() -> None:
     assert named_ticks("ab") == {"tickvals": [0, 1], "ticktext": ["a", "b"]}
     ticks = named_ticks(["x"], [0.5], tickangle=-60)
     assert ticks == {"tickvals": [0.5], "ticktext": ["x"], "tickangle": -60}
+
+
+@pytest.mark.parametrize("n", [1, 4, 5, 12])
+def test_a_row_of_images_fits_a_notebook(n: int) -> None:
+    """However many there are, none is cut off at the right; few are not blown up."""
+    layout = image_sheet([[("", torch.zeros(3, 8, 8))] * n]).layout
+    assert layout.width <= min(190 * n, 840)
+    assert layout.width >= min(150 * n, 800)
