@@ -61,13 +61,13 @@ def check_a_click_finds_an_atom_among_all(page: Page, stage: Any) -> None:
 
 
 def check_it_moves_by_a_sample_and_rests_with_all(page: Page, stage: Any) -> None:
-    """The wheel paints at most sixty thousand; when it rests nothing is left out."""
+    """The wheel paints at most forty thousand; when it rests nothing is left out."""
     panel = _panel(page, stage)
     box = panel.locator(".sae-nb-mapstage").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.wheel(0, -60)
     page.wait_for_timeout(50)
-    assert 0 < panel.evaluate(PAINTED) <= 60_000
+    assert 0 < panel.evaluate(PAINTED) <= 40_000
     page.wait_for_function(IS_WHOLE, arg=panel.element_handle(), timeout=60_000)
     _until(stage, "crowd.view != ()")
     stage("closer", panel)

@@ -2,6 +2,7 @@
 // stay dense; when it rests, all of them, a slice between two frames. What is near the mouse, inside a
 // lasso or hidden is always asked of all points, not of the sample.
 const MOST_MOVING = 60000;
+const SAMPLED = 40000;
 const RESTS_AFTER = 140;
 const SLICE = 20;
 const AT_A_TIME = 2048;

@@ -343,7 +343,7 @@ function render({ model, el }) {
       brush.finish(1);
       return countPoints(order, 1);
     }
-    const { points, share } = sampleOf(shuffle, places, seen, partSeen(REACH), MOST_MOVING);
+    const { points, share } = sampleOf(shuffle, places, seen, partSeen(REACH), SAMPLED);
     for (const i of points) if (!styles[i]) brush.put(i);
     for (const i of points) if (styles[i]) brush.put(i);
     brush.finish(share);
@@ -355,6 +355,11 @@ function render({ model, el }) {
 
   // All points, a slice at a time beside the canvas, which changes when the last is there.
   function paintAll() {
+    // A slow machine may take longer for a frame than a hand rests.
+    if (dragged && dragged.moved && !dragged.path) {
+      resting = setTimeout(paintAll, RESTS_AFTER);
+      return;
+    }
     const brush = brushFor();
     let next = 0;
     const slice = () => {
