@@ -19,7 +19,7 @@ from sae_nb.figures import format_count, theme
 from sae_nb.files import free_folder, new_folder, write_manifest
 from sae_nb.pretrained import examples_of
 from sae_nb.progress import progress_bar
-from sae_nb.sessions import annotations_of
+from sae_nb.sessions import annotations_of, names_of
 from sae_nb.site._cards import Cards
 from sae_nb.site._chunks import write_chunk
 from sae_nb.site._live import NotLiveError, live_graph, write_live
@@ -101,7 +101,8 @@ def write_site(
     model
         The live model: for the tokens that an atom raises, and for the live part.
     labels
-        Labels and notes by atom, or the folder that keeps them.
+        Labels and notes by atom, or the folder that keeps them; None: what panels show of this SAE, what
+        `sn.label` found included.
     title
         Heading of the page; model and hook point where it is empty.
     back
@@ -145,7 +146,12 @@ def write_site(
         if examples is None
         else examples.catalogue(sae)
     )
-    names = AtomNames(catalogue, annotations_of(labels, sae, catalogue.labels))
+    # What is given for this site alone is not carried to the panels.
+    names = (
+        names_of(sae, catalogue)
+        if labels is None
+        else AtomNames(catalogue, annotations_of(labels, sae, catalogue.labels))
+    )
     xy = None if examples is None else examples.xy
     return site_of(
         folder, names, model=model, xy=xy, title=title, back=back, live=live, overwrite=overwrite

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 import sae_nb as sn
 from sae_nb import __main__ as command
 from sae_nb.atoms import AtomCatalogue, AtomNames
+from sae_nb.sessions import names_of
 from sae_nb.site import Site, write_site
 
 N_ATOMS = 24
@@ -206,7 +208,12 @@ def test_a_site_leads_back_to_a_page_and_to_nothing_else(
     back = ("../gallery/index.html", "All panels")
     write_site(tmp_path / "site", sae, x, back=back)
     assert chunk(tmp_path / "site", "start")["back"] == list(back)
-    for address in ("javascript:alert(1)", " java\tscript:alert(1)", "data:text/html,x", "file:///etc"):
+    for address in (
+        "javascript:alert(1)",
+        " java\tscript:alert(1)",
+        "data:text/html,x",
+        "file:///etc",
+    ):
         with pytest.raises(ValueError, match="must lead to a page"):
             write_site(tmp_path / "other", sae, x, back=(address, "words"))
     with pytest.raises(ValueError, match="an address and words"):
@@ -224,6 +231,20 @@ def test_panels_write_the_site_with_their_labels(sae: Any, x: torch.Tensor, tmp_
     with pytest.raises(ValueError, match="must be made from a panel of atoms"):
         toy.to_site(tmp_path / "other")
     toy.close()
+
+
+def test_what_was_labelled_is_on_the_cards_with_its_evidence(
+    sae: Any, x: torch.Tensor, tmp_path: Path
+) -> None:
+    """A site says what `sn.label` found; labels given to one site stay with that one."""
+    sae = deepcopy(sae)
+    write_site(tmp_path / "given", sae, x, labels={3: "mine"})
+    sn.label(sae, x, labels={3: "three"}, atoms=[3], n_examples=8, progress=False)
+    write_site(tmp_path / "site", sae, x)
+    given, card = (chunk(tmp_path / name, "atoms/3") for name in ("given", "site"))
+    assert (given["words"], given["badge"]) == ("mine", None)
+    assert card["words"] == "three"
+    assert card["badge"][0] == names_of(sae).badge(3).text
 
 
 def test_the_command_writes_a_site(
