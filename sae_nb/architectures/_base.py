@@ -300,7 +300,7 @@ class SparseAutoencoder(nn.Module, ABC):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SparseAutoencoder:
         """What `to`, `double` and `cuda` do to every weight; those in a file stay as they are."""
         if not self.is_mapped:
-            return super()._apply(fn, recurse)
+            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         moved = fn(torch.empty(0, dtype=self.dtype))
         if (moved.dtype, moved.device) != (self.dtype, self.device):
             raise ValueError(
