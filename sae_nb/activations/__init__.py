@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for the other rooms
         acts_for as acts_for,
         check_one_place as check_one_place,
         check_sae as check_sae,
+        check_varies as check_varies,
     )
     from sae_nb.activations._aligning import first_difference as first_difference
     from sae_nb.activations._context import (

@@ -514,6 +514,15 @@ def check_sae(sae: object) -> None:
         )
 
 
+def check_varies(acts: Activations) -> None:
+    """Refuse rows that are all the same, of which nothing can be learned, explained or answered."""
+    if bool((acts.x == acts.x[:1]).all()):
+        raise ValueError(
+            f"`acts` must vary, but all {len(acts)} rows are the same. Capture other inputs, or another "
+            "hook point."
+        )
+
+
 def check_one_place(sae: Any, *, name: str = "sae", may_write: bool = False) -> None:
     """Refuse a dictionary whose reconstruction is not of the one place that it reads.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin
 
 import numpy as np
 import torch
@@ -1058,7 +1058,8 @@ def doors() -> dict[str, Any]:
         module = import_module(room)
         for name in getattr(module, "__all__", ()):
             thing = getattr(module, name)
-            if callable(thing) and not inspect.ismodule(thing):
+            # A Literal that says which words may come back can be called, to no end.
+            if callable(thing) and not inspect.ismodule(thing) and get_origin(thing) is not Literal:
                 found.setdefault(id(thing), (f"{room.removeprefix('sae_nb.')}.{name}", thing))
     return dict(sorted(found.values()))
 

@@ -166,5 +166,7 @@ def test_bad_input_is_refused() -> None:
     one = Planted(sae.codes * (torch.arange(13) == 2), sae.dictionary)
     with pytest.raises(ValueError, match="two atoms that fire"):
         sn.evaluation.merge(one, one.x)
+    with pytest.raises(ValueError, match="all 3 rows are the same"):
+        sn.evaluation.merge(sae, sae.x[:1].expand(3, -1))
     with pytest.raises(ValueError, match="writes products"):
         sn.evaluation.merge(sn.PolySAE(12, 8, 2), sae.x)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations, acts_for, check_varies
 from sae_nb.checks import as_tensor, between, check_count, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.concepts._probe_fits import (
@@ -378,11 +378,7 @@ def probe(
     if shifted is not None:
         _, tested = units_of(acts, shifted, max_units=max_units, seed=seed, name="shifted")
     split, unlabelled = divided(units, tasks, n_labels=n_labels, shifted=tested, seed=seed)
-    if float((acts.x - acts.x[0]).abs().max()) == 0:
-        raise ValueError(
-            f"`acts` must vary, but all {len(acts)} rows are the same. Capture other inputs, or another "
-            "hook point."
-        )
+    check_varies(acts)
     arms = arms_for(acts, codes, units, unlabelled, pool, seed=seed)
     columns: list[Columns] = [*(k for k in ks if k <= min(acts.d_in, sae.n_atoms)), "all"]
     fitted_on = {n: noisy(task, label_noise, tasks, split, seed=seed) for n, task in tasks.items()}

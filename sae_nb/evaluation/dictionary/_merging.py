@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for, check_one_place
+from sae_nb.activations import Activations, acts_for, check_one_place, check_varies
 from sae_nb.checks import between, check_count, checked
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.evaluation.report._downstream import SpliceTask, splice_task
@@ -324,6 +324,7 @@ def merge(
             "another architecture."
         )
     source = acts_for(sae, acts)
+    check_varies(source)
     check_count(n_random, name="n_random")
     check_count(n_answers, name="n_answers", at_least=2)
     task = splice_task(sae, source, model, inputs, labels, hook_point)
