@@ -49,14 +49,16 @@ if TYPE_CHECKING:
         holding_folder as holding_folder,
     )
     from sae_nb.files._mapped import (
-        CompressedError as CompressedError,
         MappedMatrix as MappedMatrix,
         all_finite as all_finite,
         in_memory as in_memory,
         is_mapping as is_mapping,
-        mapped_arrays as mapped_arrays,
         mapping as mapping,
         row_bytes as row_bytes,
+    )
+    from sae_nb.files._mapped_files import (
+        CompressedError as CompressedError,
+        mapped_arrays as mapped_arrays,
     )
     from sae_nb.files._streams import (
         Stream as Stream,

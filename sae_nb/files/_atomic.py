@@ -226,10 +226,11 @@ def write_tensors(
     """Write named tensors as one safetensors file under `path`, atomically."""
     from safetensors.torch import save
 
-    from sae_nb.files._mapped import MappedMatrix, write_streamed
+    from sae_nb.files._mapped import MappedMatrix
+    from sae_nb.files._streams import write_streams
 
     if any(isinstance(tensor, MappedMatrix) for tensor in tensors.values()):
-        write_streamed(place(path), tensors, metadata)
+        write_streams(path, tensors, metadata)
         return
     # One storage may back several tensors (tied weights, views); safetensors stores each apart.
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -241,7 +242,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from sae_nb.files._mapped import is_mapping, mapped_safetensors
+    from sae_nb.files._mapped import is_mapping
+    from sae_nb.files._mapped_files import mapped_safetensors
 
     path = existing(path)
     try:

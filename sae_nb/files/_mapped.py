@@ -6,25 +6,23 @@ are given back to the system, so that what is resident does not grow with the fi
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 import os
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.files._atomic import existing, replacing
+from sae_nb.files._atomic import existing
 
 TILE_BYTES = 32 * 2**20
 """Most bytes of a tile in the precision in which it is computed. Ours: 2048 atoms of width 4096 in float32;
@@ -35,19 +33,6 @@ ROWS_AT_ONCE = 32
 
 WHOLE_BYTES = 128 * 2**20
 """A mapped matrix up to this size is read whole where an operation needs that; a larger one refuses."""
-
-_ST_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-}
-_ST_NAMES = {dtype: name for name, dtype in _ST_DTYPES.items()} | {
-    torch.bool: "BOOL",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.uint8: "U8",
-}
 
 _MAPPING: ContextVar[bool] = ContextVar("mapping", default=False)
 
@@ -119,7 +104,7 @@ class MappedFile:
 
 
 @dataclass(frozen=True, eq=False)
-class _Held:
+class Held:
     """What a mapped matrix is: numbers of a file, perhaps transposed, times a factor per row and column."""
 
     file: MappedFile
@@ -141,7 +126,7 @@ class _Held:
         """Rows of a tile."""
         return max(1, TILE_BYTES // (self.dtype.itemsize * self.shape[1]))
 
-    def transposed(self) -> _Held:
+    def transposed(self) -> Held:
         """The same with rows and columns exchanged."""
         return replace(
             self,
@@ -150,13 +135,13 @@ class _Held:
             column_factor=self.row_factor,
         )
 
-    def part(self, rows: slice) -> _Held:
+    def part(self, rows: slice) -> Held:
         """Some rows that follow each other, still in the file."""
         stored = self.stored[:, rows] if self.turned else self.stored[rows]
         factor = None if self.row_factor is None else self.row_factor[rows]
         return replace(self, stored=stored, row_factor=factor)
 
-    def times(self, factor: Tensor, axis: int) -> _Held:
+    def times(self, factor: Tensor, axis: int) -> Held:
         """Rows (axis 0) or columns (1) times numbers of their own, or all times one."""
         factor = factor.detach().to(self.dtype).reshape(-1).expand(self.shape[axis])
         before = self.column_factor if axis else self.row_factor
@@ -209,10 +194,10 @@ class MappedMatrix(Tensor):
     at once reads them where they are few, and is refused where they are many.
     """
 
-    held: _Held
+    held: Held
 
     @staticmethod
-    def __new__(cls, held: _Held) -> MappedMatrix:
+    def __new__(cls, held: Held) -> MappedMatrix:
         made: Any = Tensor._make_wrapper_subclass(cls, held.shape, dtype=held.dtype)
         made.held = held
         return made
@@ -298,7 +283,10 @@ class MappedMatrix(Tensor):
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        own = _BY_TILES.get(func)
+        # Which knows this class.
+        from sae_nb.files._mapped_operations import BY_TILES
+
+        own = BY_TILES.get(func)
         if own is not None:
             found = own(*args, **kwargs)
             if found is not NotImplemented:
@@ -341,336 +329,3 @@ def all_finite(matrix: Tensor) -> bool:
         replace(matrix.held, turned=False, row_factor=None, column_factor=None)
     )
     return all(bool(torch.isfinite(as_stored.block(rows)).all()) for rows in as_stored.tiles())
-
-
-# -------------------------------------------------------------------------------------------------
-# Operations that do without the whole; NotImplemented where one does not apply.
-
-_aten = torch.ops.aten
-
-
-def _itself(matrix: MappedMatrix, *_: Any, **__: Any) -> MappedMatrix:
-    return MappedMatrix(matrix.held)
-
-
-def _transposed(matrix: MappedMatrix, *axes: Any) -> MappedMatrix:
-    axes = tuple(axes[0]) if axes and isinstance(axes[0], (list, tuple)) else axes
-    if axes and [axis % 2 for axis in axes] == ([0, 1] if len(axes) == 2 else []):
-        return _itself(matrix)
-    return MappedMatrix(matrix.held.transposed())
-
-
-def _exchanged(matrix: MappedMatrix, a: int, b: int) -> MappedMatrix:
-    return _itself(matrix) if a % 2 == b % 2 else MappedMatrix(matrix.held.transposed())
-
-
-def _slice(
-    matrix: MappedMatrix, axis: int = 0, start: Any = None, end: Any = None, step: int = 1
-) -> Any:
-    if step != 1:
-        return NotImplemented
-    rows = slice(*slice(start, end).indices(matrix.shape[axis])[:2])
-    if axis % 2 == 1:
-        return MappedMatrix(matrix.held.transposed().part(rows).transposed())
-    return MappedMatrix(matrix.held.part(rows))
-
-
-def _split(matrix: MappedMatrix, size: int, axis: int = 0) -> list[Any]:
-    firsts = range(0, matrix.shape[axis], size)
-    return [_slice(matrix, axis, first, first + size) for first in firsts]
-
-
-def _select(matrix: MappedMatrix, axis: int, number: int) -> Any:
-    one = matrix if axis % 2 == 0 else _exchanged(matrix, 0, 1)
-    return one.rows(torch.tensor([number]))[0]
-
-
-def _index_select(matrix: MappedMatrix, axis: int, index: Tensor) -> Any:
-    return matrix.rows(index) if axis % 2 == 0 else _exchanged(matrix, 0, 1).rows(index).T
-
-
-def _index(matrix: MappedMatrix, index: list[Tensor | None]) -> Any:
-    first, *rest = index
-    if first is None or any(one is not None for one in rest):
-        return NotImplemented
-    if first.dtype == torch.bool:
-        if first.ndim != 1:
-            return NotImplemented
-        first = first.nonzero().flatten()
-    n = matrix.shape[0]
-    if first.numel() and not -n <= int(first.min()) <= int(first.max()) < n:
-        raise IndexError(f"index {int(first.max())} is out of bounds for {n} rows")
-    return matrix.rows(first.reshape(-1)).reshape(*first.shape, matrix.shape[1])
-
-
-def _mm(a: Tensor, b: Tensor) -> Any:
-    # By `held` alone: torch's own views of a mapped matrix are plain tensors in here.
-    if isinstance(a, MappedMatrix) and not isinstance(b, MappedMatrix):
-        return _mm(b.T, _exchanged(a, 0, 1)).T
-    if not isinstance(b, MappedMatrix):
-        return NotImplemented
-    if isinstance(a, MappedMatrix) or not b.held.turned:
-        return _summed(a, b)
-    # Along what lies together in the file: its rows are columns here.
-    columns = _exchanged(b, 0, 1)
-    out = a.new_empty(a.shape[0], columns.shape[0])
-    for rows in columns.tiles():
-        out[:, rows] = a @ columns.block(rows).T
-    return out
-
-
-def _summed(a: Tensor, b: MappedMatrix) -> Tensor:
-    """A product, tile by tile of the axis that is summed over."""
-    out = torch.zeros(a.shape[0], b.shape[1], dtype=b.dtype)
-    for rows in b.tiles():
-        if isinstance(a, MappedMatrix):
-            left = _exchanged(a, 0, 1).block(rows).T
-        else:
-            left = a[:, rows]
-        out.addmm_(left, b.block(rows))
-    return out
-
-
-def _addmm(bias: Tensor, a: Tensor, b: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Any:
-    return beta * bias + alpha * _mm(a, b)
-
-
-def _mv(matrix: Any, vector: Tensor) -> Any:
-    if not isinstance(matrix, MappedMatrix):
-        return NotImplemented
-    return _mm(matrix, vector[:, None])[:, 0]
-
-
-def _norm(
-    matrix: MappedMatrix, order: Any = 2, axes: Any = None, keepdim: bool = False, **_: Any
-) -> Any:
-    if order not in (2, None):
-        return NotImplemented
-    axes = [axes] if isinstance(axes, int) else axes
-    if axes is None or len(axes) in (0, 2):
-        squares = [
-            float(matrix.block(rows).square().sum(dtype=torch.float64)) for rows in matrix.tiles()
-        ]
-        norm = torch.tensor(math.sqrt(sum(squares)), dtype=matrix.dtype)
-        return norm.reshape(1, 1) if keepdim else norm
-    if axes[0] % 2 == 0:
-        return _sum(matrix, [0], keepdim, of=torch.square).sqrt()
-    return matrix.by_tiles(lambda tile: torch.linalg.vector_norm(tile, dim=1, keepdim=keepdim))
-
-
-def _sum(
-    matrix: MappedMatrix,
-    axes: Any = None,
-    keepdim: bool = False,
-    *,
-    dtype: Any = None,
-    of: Callable[[Tensor], Tensor] = Tensor.detach,
-) -> Any:
-    if dtype is not None or axes is None or len(axes) != 1:
-        return NotImplemented
-    if axes[0] % 2 == 1:
-        return matrix.by_tiles(lambda tile: of(tile).sum(dim=1, keepdim=keepdim))
-    total = torch.zeros(matrix.shape[1], dtype=torch.float64)
-    for rows in matrix.tiles():
-        total += of(matrix.block(rows)).sum(dim=0, dtype=torch.float64)
-    total = total.to(matrix.dtype)
-    return total[None] if keepdim else total
-
-
-def _total(matrix: MappedMatrix, *, dtype: Any = None) -> Tensor:
-    sums = [matrix.block(rows).sum(dtype=torch.float64) for rows in matrix.tiles()]
-    return torch.stack(sums).sum().to(dtype or matrix.dtype)
-
-
-def _viewed(matrix: MappedMatrix, shape: Any, **_: Any) -> Any:
-    whole = tuple(n if given == -1 else given for given, n in zip(shape, matrix.shape))
-    return _itself(matrix) if len(shape) == 2 and whole == tuple(matrix.shape) else NotImplemented
-
-
-def _mean(
-    matrix: MappedMatrix, axes: Any = None, keepdim: bool = False, *, dtype: Any = None
-) -> Any:
-    total = _sum(matrix, axes, keepdim, dtype=dtype)
-    return total if total is NotImplemented else total / matrix.shape[axes[0]]
-
-
-def _times(matrix: Any, other: Any) -> Any:
-    """A product with one number, or one per row or column; still in the file."""
-    if not isinstance(matrix, MappedMatrix):
-        matrix, other = other, matrix
-    found = _factor(matrix, other)
-    return found if found is NotImplemented else MappedMatrix(matrix.held.times(*found))
-
-
-def _over(matrix: Any, other: Any) -> Any:
-    found = _factor(matrix, other) if isinstance(matrix, MappedMatrix) else NotImplemented
-    if found is NotImplemented:
-        return found
-    factor, axis = found
-    return MappedMatrix(matrix.held.times(1 / factor, axis))
-
-
-def _factor(matrix: MappedMatrix, other: Any) -> Any:
-    """Numbers that are one for each row (0) or column (1), and which of the two."""
-    if isinstance(other, MappedMatrix):
-        return NotImplemented
-    factor = torch.as_tensor(other, dtype=matrix.dtype)
-    if factor.numel() == 1:
-        return factor, 0
-    spread = factor.expand(matrix.shape)
-    if spread.stride(1) == 0:
-        return spread[:, 0].contiguous(), 0
-    if spread.stride(0) == 0:
-        return spread[0].contiguous(), 1
-    return NotImplemented
-
-
-_BY_TILES: dict[Any, Callable[..., Any]] = {
-    _aten.detach.default: _itself,
-    _aten.alias.default: _itself,
-    _aten.clone.default: _itself,
-    _aten.lift_fresh.default: _itself,
-    _aten.t.default: _transposed,
-    _aten.permute.default: _transposed,
-    _aten.transpose.int: _exchanged,
-    _aten.slice.Tensor: _slice,
-    _aten.split.Tensor: _split,
-    _aten.select.int: _select,
-    _aten.index_select.default: _index_select,
-    _aten.index.Tensor: _index,
-    _aten.mm.default: _mm,
-    _aten.addmm.default: _addmm,
-    _aten.mv.default: _mv,
-    _aten.linalg_vector_norm.default: _norm,
-    _aten.norm.ScalarOpt_dim: _norm,
-    _aten.sum.dim_IntList: _sum,
-    _aten.sum.default: _total,
-    _aten.view.default: _viewed,
-    _aten._unsafe_view.default: _viewed,
-    _aten.expand.default: _viewed,
-    _aten.mean.dim: _mean,
-    _aten.mul.Tensor: _times,
-    _aten.div.Tensor: _over,
-}
-
-
-# -------------------------------------------------------------------------------------------------
-# Files: safetensors and npz.
-
-
-def mapped_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; matrices stay in it."""
-    from safetensors import safe_open
-
-    tensors: dict[str, Tensor] = {}
-    with safe_open(path, framework="pt") as plain:  # which checks lengths and offsets
-        file = MappedFile(path)
-        length = int.from_bytes(file.map[:8], "little")
-        entries: dict[str, Any] = json.loads(file.map[8 : 8 + length])
-        entries.pop("__metadata__", None)
-        for name, entry in entries.items():
-            dtype, shape = _ST_DTYPES.get(entry["dtype"]), tuple(entry["shape"])
-            if len(shape) == 2 and 0 not in shape and dtype is not None:
-                start = 8 + length + entry["data_offsets"][0]
-                tensors[name] = _matrix(file, file.matrix(start, dtype, shape))
-            else:
-                tensors[name] = plain.get_tensor(name).clone()
-    return tensors
-
-
-def mapped_arrays(path: Path) -> dict[str, Tensor]:
-    """Arrays of an `.npz`; matrices stay in it, which they can only where it is not compressed."""
-    file = MappedFile(path)
-    tensors: dict[str, Tensor] = {}
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"the checksum of {damaged!r} is wrong")
-        for entry in archive.infolist():
-            name = entry.filename.removesuffix(".npy")
-            with archive.open(entry) as member:
-                shape, fortran, kind = _array_header(member)
-                begins = member.tell()
-                if len(shape) != 2 or 0 in shape:
-                    member.seek(0)
-                    array = np.lib.format.read_array(member, allow_pickle=False)
-                    tensors[name] = torch.from_numpy(array)
-                    continue
-            tensors[name] = _of_archive(file, entry, begins, shape, fortran, kind)
-    return tensors
-
-
-def _array_header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(member)
-    read = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
-    return read(member)
-
-
-def _of_archive(
-    file: MappedFile,
-    entry: zipfile.ZipInfo,
-    begins: int,
-    shape: tuple[int, ...],
-    fortran: bool,
-    kind: np.dtype[Any],
-) -> Tensor:
-    if entry.compress_type != zipfile.ZIP_STORED:
-        raise CompressedError(
-            f"Arrays of {str(file.path)!r} must lie uncompressed to be memory-mapped, got "
-            f"{entry.filename!r} compressed. Write it with np.savez, or load it without mmap."
-        )
-    # A member begins after its local header, whose lengths may differ from those of the directory.
-    header = entry.header_offset
-    name, extra = (
-        int.from_bytes(file.map[header + at : header + at + 2], "little") for at in (26, 28)
-    )
-    dtype = torch.from_numpy(np.zeros(1, kind)).dtype
-    stored = file.matrix(
-        header + 30 + name + extra + begins, dtype, shape[::-1] if fortran else shape
-    )
-    return _matrix(file, stored, turned=fortran)
-
-
-class CompressedError(ValueError):
-    """An archive that cannot be mapped, as its message says."""
-
-
-def _matrix(file: MappedFile, stored: Tensor, *, turned: bool = False) -> MappedMatrix:
-    dtype = torch.promote_types(stored.dtype, torch.float32)
-    return MappedMatrix(_Held(file, stored, turned=turned, dtype=dtype))
-
-
-def write_streamed(
-    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
-) -> None:
-    """Write a safetensors file tile by tile: matrices that stay in another file never come whole."""
-    header: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
-    end = 0
-    # Wide numbers first, as safetensors does: each lies at a multiple of its size.
-    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
-    for name in order:
-        tensor = tensors[name]
-        dtype = tensor.dtype
-        start, end = end, end + tensor.numel() * dtype.itemsize
-        entry = {"dtype": _ST_NAMES[dtype], "shape": list(tensor.shape)}
-        header[name] = entry | {"data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with replacing(path) as partial, partial.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
-            _write(file, tensors[name])
-
-
-def _write(file: BinaryIO, tensor: Tensor) -> None:
-    from sae_nb.files._fingerprints import tensor_bytes
-
-    if not isinstance(tensor, MappedMatrix):
-        file.write(tensor_bytes(tensor))
-        return
-    for rows in tensor.tiles():
-        file.write(tensor_bytes(tensor.block(rows)))

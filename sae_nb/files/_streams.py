@@ -37,9 +37,14 @@ class Stream:
 
 
 def in_portions(tensor: Tensor) -> Iterator[Tensor]:
-    """Consecutive rows of a tensor, as many at a time as `portion_rows` says."""
+    """Consecutive rows of a tensor: as many at a time as `portion_rows` says, or tiles of one in its file."""
     import torch
 
+    from sae_nb.files._mapped import MappedMatrix
+
+    if isinstance(tensor, MappedMatrix):
+        yield from (tensor.block(rows) for rows in tensor.tiles())
+        return
     yield from torch.split(tensor, portion_rows(tensor)) if tensor.ndim else (tensor,)
 
 
@@ -49,13 +54,17 @@ def portion_rows(tensor: Tensor) -> int:
     return max(1, PORTION_BYTES // max(row_bytes, 1))
 
 
-def write_streams(path: str | Path, tensors: Mapping[str, Tensor | Stream]) -> None:
+def write_streams(
+    path: str | Path,
+    tensors: Mapping[str, Tensor | Stream],
+    metadata: dict[str, str] | None = None,
+) -> None:
     """Write tensors as one safetensors file, atomically, with one portion in memory at a time.
 
     Byte for byte what `write_tensors` writes of the same tensors.
     """
     order = file_order(tensors)
-    header: dict[str, Any] = {}
+    header: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
     end = 0
     for name in order:
         kind, shape = tensors[name].dtype, list(tensors[name].shape)
