@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from playwright.sync_api import Page
@@ -62,7 +63,7 @@ def check_nothing_is_shown_twice(page: Page, stage: Any) -> None:
             f for f in whole.get_by_role("textbox", name=name, exact=True).all() if f.is_visible()
         ]
         assert len(shown) == 1, (name, len(shown))
-    for text in ("the nearest are", "1–8 of"):
+    for text in (re.compile("Nearest to|the nearest are"), "1–8 of"):
         assert sum(n.is_visible() for n in whole.get_by_text(text).all()) == 1, text
     page.get_by_role("button", name="see what it does").click()
     page.get_by_text("What happens if this were stronger?").wait_for()
