@@ -286,7 +286,7 @@ def _in_lab(lab: Any, n: int, xy: np.ndarray) -> list[str]:
     lab._until(lab._idle, "the notebook again")
     lab.run_all(600)
     stage = lab.page.locator(".sae-nb-mapstage")
-    stage.wait_for()
+    stage.wait_for(timeout=300_000)  # a million atoms take their time on a busy machine
     lab.settle(3000)
     stage.scroll_into_view_if_needed()
     box = stage.bounding_box()

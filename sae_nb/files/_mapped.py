@@ -118,6 +118,7 @@ class Held:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Of the matrix as it is read."""
         rows, columns = self.stored.shape
         return (columns, rows) if self.turned else (rows, columns)
 
