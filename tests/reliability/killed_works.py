@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from pathlib import Path
 from typing import Any
 
 import torch
 from killing import Work
+from tqdm import tqdm
 
 import sae_nb as sn
 from sae_nb.files import read_json, read_manifest, read_tensors
@@ -15,6 +17,9 @@ from sae_nb.models import VisionTransformer, VisionTransformerConfig
 from sae_nb.training import KIND, POINTER
 
 torch.set_num_threads(1)
+# tqdm's lock is shared by forked processes: one that is killed while its bar is drawn holds up all others.
+tqdm.set_lock(threading.RLock())
+tqdm.monitor_interval = 0
 TIMES = {"seconds", "tokens_per_second"}
 SAVES = 12
 

@@ -15,4 +15,4 @@ function extensions() {
   }
 }
 
-export default { render };
+export default { initialize, render };
