@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 import sae_nb as sn
+from sae_nb.evaluation import evaluate_saved
 from sae_nb.training import Learner
 
 torch.set_num_threads(1)
@@ -99,6 +100,15 @@ def main(folder: Path, mode: str) -> None:
                 name: str(saved(team.rank, name, folder / f"saved-{mode}").device) for name in SAVED
             }
             (folder / f"left-{mode}-{team.rank}.json").write_text(json.dumps(left))
+            reports = {
+                name: evaluate_saved(folder / f"saved-{mode}" / name, rows(), n_bootstrap=0)
+                for name in SAVED
+            }
+            measured = {
+                name: {row: measurement.value for row, measurement in report.items()}
+                for name, report in reports.items()
+            }
+            (folder / f"measured-{mode}-{team.rank}.json").write_text(json.dumps(measured))
 
 
 def saved(rank: int, name: str, folder: Path) -> sn.SparseAutoencoder:

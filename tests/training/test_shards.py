@@ -132,6 +132,19 @@ def test_saved_from_shards_is_what_was_saved_whole(runs: dict[str, Any], mode: s
             assert left[name] == ("cpu" if mode == "alone" else "meta")
 
 
+@pytest.mark.parametrize("mode", ["alone", "two", "three"])
+def test_workers_measure_a_saved_sae_as_one_process_does(runs: dict[str, Any], mode: str) -> None:
+    """Each reads its share of the atoms, and each gets the whole report."""
+    for name in ("topk", "published"):
+        sae = sn.load_sae(runs["folder"] / f"saved-{mode}" / name)
+        whole = sn.evaluate(sae, _script().rows(), n_bootstrap=0)
+        for rank in range(runs[mode][0]):
+            found = json.loads((runs["folder"] / f"measured-{mode}-{rank}.json").read_text())[name]
+            assert "r2" in found
+            for row, value in found.items():
+                assert value == pytest.approx(whole[row].value, rel=1e-5, abs=1e-5, nan_ok=True)
+
+
 def test_where_an_sae_cannot_be_saved_is_found_before_any_work(tmp_path: Path) -> None:
     """Several SAEs, the name of a file, a folder of other files; what is no folder at all."""
     sae, x = sn.TopK(4, 8, 2), torch.randn(20, 4)
