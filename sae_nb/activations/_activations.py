@@ -123,7 +123,7 @@ class Activations(KnowsOtherWords):
                     f"`{name}` must have one entry per row, shape ({len(self._rows)},), got "
                     f"{tuple(index.shape)}."
                 )
-        if isinstance(gradient, Tensor):
+        if gradient is not None and not isinstance(gradient, Rows):
             gradient = Rows.in_memory(check_matrix(gradient, name="gradient", finite=False))
         if gradient is not None and (len(gradient), gradient.d_in) != self.shape:
             raise ValueError(
