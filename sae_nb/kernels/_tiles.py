@@ -8,6 +8,7 @@ as elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -52,8 +53,7 @@ def above(pre_codes: PreCodes, choose: Choose) -> SparseCodes:
 
 @torch.no_grad()
 def _by_tile(pre_codes: PreCodes, choose: Choose) -> Iterator[tuple[SparseCodes, int]]:
-    weight = pre_codes.weight
-    assert isinstance(weight, MappedMatrix)  # noqa: S101 - the caller asked
+    weight = cast("MappedMatrix", pre_codes.weight)  # the caller asked
     for atoms in weight.tiles():
         bias = None if pre_codes.bias is None else pre_codes.bias[atoms]
         yield choose(weight.block(atoms), bias, atoms), atoms.start
@@ -87,7 +87,7 @@ def _largest_of_rows(codes: SparseCodes, k: int, *, signed: bool) -> SparseCodes
 
 def _with_gradient(pre_codes: PreCodes, codes: SparseCodes | None) -> SparseCodes:
     """The codes, and where one is wanted a gradient through the rows that were chosen."""
-    assert codes is not None  # noqa: S101 - there is one tile at least
+    codes = cast("SparseCodes", codes)  # there is one tile at least
     if not pre_codes.trains:
         return codes
     used, place = _used(codes)
@@ -107,8 +107,7 @@ def _used(codes: SparseCodes) -> tuple[Int[Tensor, " used"], Int[Tensor, " nnz"]
 
 
 def _rows(weight: Tensor, atoms: Int[Tensor, " m"]) -> Float[Tensor, "m d"]:
-    assert isinstance(weight, MappedMatrix)  # noqa: S101 - the caller asked
-    return weight.rows(atoms)
+    return cast("MappedMatrix", weight).rows(atoms)  # the caller asked
 
 
 def decode(
@@ -133,5 +132,4 @@ def decode(
         )
         part = decoded(narrow, dictionary.rows(atoms), bias if first == 0 else None)
         total = part if total is None else total + part
-    assert total is not None  # noqa: S101 - one atom at least is looked at
-    return total
+    return cast("Tensor", total)  # one atom at least is looked at
