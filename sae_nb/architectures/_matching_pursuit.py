@@ -13,7 +13,7 @@ from sae_nb.architectures._pursuing import PursuitAutoencoder
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import checked, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit import RESELECT, Gradient, Problem, Reselect, matching_pursuit
+from sae_nb.pursuit import RESELECT, Gradient, Reselect, matching_pursuit
 
 Norms = Literal["unit", "free"]
 """Whether training keeps atoms on the unit sphere."""
@@ -157,19 +157,6 @@ class MatchingPursuit(PursuitAutoencoder):
     @property
     def _off_the_sphere(self) -> bool:
         return self.training and self.norms == "free"
-
-    def pursuit_problem(self, x: Tensor, atoms: Tensor) -> Problem:
-        """What the pursuit of centred rows over some atoms is asked for, by this SAE's rules."""
-        return Problem(
-            x=x,
-            dictionary=atoms,
-            k=self.k,
-            algorithm="matching_pursuit",
-            nonnegative=self.nonnegative,
-            reselect=self.reselect,
-            tolerance=self.tolerance,
-            relative_tolerance=self.relative_tolerance,
-        )
 
     def dense_codes(self, x: Rows) -> Tensor:
         """Return the codes of rows as a matrix, by k steps of plain torch operations: what can be exported.

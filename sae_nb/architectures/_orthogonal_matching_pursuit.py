@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sae_nb.architectures._pursuing import PursuitAutoencoder
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit import Gradient, orthogonal_matching_pursuit
+from sae_nb.pursuit import Gradient, PursuitName, Reselect, orthogonal_matching_pursuit
 
 
 class OrthogonalMatchingPursuit(PursuitAutoencoder):
@@ -50,6 +50,8 @@ class OrthogonalMatchingPursuit(PursuitAutoencoder):
     """
 
     _training_gradient: Gradient = "dictionary"
+    algorithm: PursuitName = "orthogonal_matching_pursuit"
+    reselect: Reselect = False
 
     def _pursue(self, x: Tensor, atoms: Tensor, k: int, **options: Any) -> SparseCodes:
         return orthogonal_matching_pursuit(x, atoms, k, **options)

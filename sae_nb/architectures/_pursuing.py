@@ -16,7 +16,7 @@ from sae_nb.architectures.parts._operators import DenseOperator
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import check_count, check_flag, check_k
 from sae_nb.codes import SparseCodes, index_dtype
-from sae_nb.pursuit import Gradient, check_tolerance
+from sae_nb.pursuit import Gradient, Problem, PursuitName, Reselect, check_tolerance
 
 TURN_PER_STEP = 0.15
 """Radians an atom may turn in one Adam step. Ours: best of 0.016 … 0.3 over 300 steps of 256 rows on
@@ -152,6 +152,22 @@ class PursuitAutoencoder(SparseAutoencoder):
 
     _training_gradient: Gradient = "full"
     """Which gradient of the codes the loss needs."""
+
+    algorithm: PursuitName = "matching_pursuit"
+    reselect: Reselect = True
+
+    def pursuit_problem(self, x: Tensor, atoms: Tensor) -> Problem:
+        """What the pursuit of centred rows over some atoms is asked for, by this SAE's rules."""
+        return Problem(
+            x=x,
+            dictionary=atoms,
+            k=self.k,
+            algorithm=self.algorithm,
+            nonnegative=self.nonnegative,
+            reselect=self.reselect,
+            tolerance=self.tolerance,
+            relative_tolerance=self.relative_tolerance,
+        )
 
     def _codes(self, x: Rows, atoms: Tensor, k: int, gradient: Gradient) -> SparseCodes:
         """Codes of rows over some unit atoms."""

@@ -36,5 +36,7 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.pursuit._problem import (
         RESELECT as RESELECT,
         Problem as Problem,
+        PursuitName as PursuitName,
         Reselect as Reselect,
     )
+    from sae_nb.pursuit._refitting import Refitting as Refitting

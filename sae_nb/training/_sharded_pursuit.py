@@ -1,20 +1,24 @@
-"""Matching pursuit over shards: no Gram matrix, and no worker with more than its own atoms.
+"""Pursuits over shards: no Gram matrix, and no worker with more than its own atoms.
 
 Every worker has the rows and their residuals r. A step is
 
     each worker:   c = r D_wᵀ in tiles, its best atom of each row and the score of that
     an exchange:   rows scores and rows atoms from each; the best counts, of equal ones the lowest atom
-    a sum:         rows · (d_in + 1) numbers, a d_j and a = ⟨r, d_j⟩ from the worker that has the atom
-    each worker:   r ← r − a d_j
+    a sum:         rows · d_in numbers, d_j from the worker that has the atom
+    each worker:   r ← r − a d_j,  a = ⟨r, d_j⟩
 
-Only one worker adds to a row of the sum, so residuals are the same to the bit in all of them. With the
-last one, r_T = (x − b) − zD, the loss is ‖r_T‖². Back through r_{t+1} = r_t − ⟨r_t, d⟩ d, with
-ρ = ∂L/∂r_{t+1}:
+A worker in whose eyes a row has ended scores below 0 there: what goes on is settled by what was exchanged,
+in all of them alike. With the last residual, r_T = (x − b) − zD, the loss is ‖r_T‖². Back through
+r_{t+1} = r_t − ⟨r_t, d⟩ d, with ρ = ∂L/∂r_{t+1}:
 
     s = −⟨ρ, d⟩,   ∂d += s r_t − a ρ,   ρ ← ρ + s d,   r_t = r_{t+1} + a d,
 
 which takes a sum of 2 · rows · d_in numbers a step; codes that are constants (`gradient="dictionary"`)
 take none. The Gram matrix, of n_atoms² numbers, would save products; of k steps, k are made here.
+
+Orthogonal matching pursuit refits after each choice. Every worker keeps the atoms that its rows took,
+rows · k · d_in numbers, and solves the same small systems; r = (x − b) − zD. The coefficients minimise
+‖r‖², so the gradient through them is zero: ∂d_j = −2 Σ z_j r, and nothing is sent on the way back.
 """
 
 from __future__ import annotations
@@ -30,10 +34,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
-from sae_nb.pursuit import Problem
+from sae_nb.pursuit import Problem, Refitting
 
 if TYPE_CHECKING:
-    from sae_nb.architectures import MatchingPursuit, TrainingLoss
+    from sae_nb.architectures import (
+        MatchingPursuit,
+        OrthogonalMatchingPursuit,
+        TrainingLoss,
+    )
     from sae_nb.training._process_group import Team
 
 TILE_ENTRIES = 2**24
@@ -45,10 +53,11 @@ class Walk:
     """The steps of all rows, the same in every worker."""
 
     atoms: Int[Tensor, "rows k"]
-    """Atom of each step, counted over all workers; −1 where the row had stopped."""
+    """Atom of each step, counted over all workers; −1 where the row had stopped or let it go again."""
 
     amounts: Float[Tensor, "rows k"]
-    """What each step added to its atom's coefficient; 0 where the row had stopped."""
+    """What each step added to its atom's coefficient, or what it is in the end, where all are refitted;
+    0 where the row had stopped."""
 
     residual: Float[Tensor, "rows d_in"]
     """What is left after the last step."""
@@ -95,32 +104,67 @@ def pursue(
     `kept`: Which of mine may be chosen; None: all.
     """
     x, k = problem.x, problem.k
-    floors, limits, r = problem.floors(), problem.limits(), x.clone()
+    floors, limits = problem.floors(), problem.limits()
+    path = _Refitted(problem) if problem.refits else _Matched(problem)
     chosen = torch.full((len(x), k), -1, dtype=torch.int64, device=x.device)
-    amounts, running = x.new_zeros(len(x), k), torch.ones_like(floors, dtype=torch.bool)
+    running = torch.ones_like(floors, dtype=torch.bool)
     for step in range(k):
         used = None if problem.reselect else chosen[:, :step] - mine.start
-        score, best, atoms = _search(problem, tiles(), r, used, kept)
+        score, best, atoms = _search(problem, tiles(), path.residual, used, kept)
+        score[~running | (path.residual.square().sum(dim=1) <= limits)] = -1
         scores = torch.stack(team.exchange(score))
         everywhere = torch.stack(team.exchange(best + mine.start))
         top, winner = scores.max(dim=0)
-        running = running & (top > floors) & (r.square().sum(dim=1) > limits)
+        running = top > floors
         if not bool(running.any()):
             break
-        rows = (running & (winner == team.rank)).nonzero().flatten()
-        taken = atoms[rows]
-        amount = (r[rows] * taken).sum(dim=1, keepdim=True)
-        added = x.new_zeros(len(x), x.shape[1] + 1)
-        added[rows] = torch.cat([amount * taken, amount], dim=1)
-        added = team.sum(added)
-        r -= added[:, :-1]
-        amounts[:, step] = added[:, -1]
+        taken = team.sum(atoms * (running & (winner == team.rank))[:, None])
+        running = path.take(step, running, taken)
         atom = everywhere.gather(0, winner[None])[0]
         repeats = (chosen[:, :step] == atom[:, None]).any(dim=1)
         chosen[running, step] = atom[running]
         if problem.reselect == "stop":
             running = running & ~repeats
-    return Walk(atoms=chosen, amounts=amounts, residual=r)
+    amounts = path.amounts
+    return Walk(atoms=chosen.where(amounts != 0, -1), amounts=amounts, residual=path.residual)
+
+
+class _Matched:
+    """Rows of matching pursuit: a step adds to one coefficient."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.residual = problem.x.clone()
+        self.amounts = problem.x.new_zeros(len(problem.x), problem.k)
+
+    def take(self, step: int, running: Tensor, atoms: Tensor) -> Tensor:
+        """Let the rows that go on take an atom each; return those that did."""
+        amount = (self.residual * atoms).sum(dim=1) * running
+        self.residual -= amount[:, None] * atoms
+        self.amounts[:, step] = amount
+        return running
+
+
+class _Refitted:
+    """Rows of orthogonal matching pursuit: a step changes all coefficients."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._refitting = Refitting(problem)
+
+    @property
+    def residual(self) -> Tensor:
+        """What the coefficients leave."""
+        return self._refitting.residual
+
+    @property
+    def amounts(self) -> Tensor:
+        """Coefficients of the atoms in the order in which they were taken."""
+        return self._refitting.coefficients
+
+    def take(self, _step: int, running: Tensor, atoms: Tensor) -> Tensor:
+        """Let the rows that go on take an atom each; those whose atom adds nothing do not."""
+        rows = running.nonzero().flatten()
+        entered = self._refitting.take(rows, atoms[rows])
+        return running.index_put((rows,), entered)
 
 
 def _search(
@@ -178,7 +222,7 @@ class _Unexplained(torch.autograd.Function):
 
 
 def pursuit_loss(
-    sae: MatchingPursuit,
+    sae: MatchingPursuit | OrthogonalMatchingPursuit,
     mine: slice,
     team: Team,
     x: Float[Tensor, "rows d_in"],

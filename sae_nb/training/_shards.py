@@ -9,7 +9,7 @@ so one sum of rows · d_in numbers is all a worker needs to differentiate the wh
 it takes ‖(x − what the others add) − z_w D_w − b‖², whose value and gradient are those of the whole. Which
 entries are the k largest is settled by an exchange of every worker's own k largest; codes never leave
 their worker. Only the bias is in every worker: its gradient is a sum, the decoder's part counted once.
-Matching pursuit asks all workers at each of its steps: `sharded_pursuit`.
+Pursuits ask all workers at each of their steps: `sharded_pursuit`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures import (
         MatchingPursuit,
         OneStep,
+        OrthogonalMatchingPursuit,
         Parts,
         SparseAutoencoder,
         TrainingLoss,
@@ -46,10 +47,10 @@ class Shard:
     """
 
     def __init__(self, sae: SparseAutoencoder, team: Team) -> None:
-        from sae_nb.architectures import MatchingPursuit
+        from sae_nb.architectures import OneStep
 
         found = check_can_shard(sae, team)
-        self.pursuit = found if isinstance(found, MatchingPursuit) else None
+        self.pursuit = None if isinstance(found, OneStep) else found
         # The two have in common what is used of both.
         self.sae = cast("OneStep", found)
         self.team = team
@@ -277,12 +278,22 @@ class Shard:
         return self._largest_by_row(own, k)
 
 
-def check_can_shard(sae: SparseAutoencoder, team: Team) -> OneStep | MatchingPursuit:
+def check_can_shard(
+    sae: SparseAutoencoder, team: Team
+) -> OneStep | MatchingPursuit | OrthogonalMatchingPursuit:
     """Return the SAE if its atoms can be spread over workers."""
-    from sae_nb.architectures import BatchTopK, JumpReLU, MatchingPursuit, ReLU, TopK
+    from sae_nb.architectures import (
+        BatchTopK,
+        JumpReLU,
+        MatchingPursuit,
+        OneStep,
+        OrthogonalMatchingPursuit,
+        ReLU,
+        TopK,
+    )
 
     name = type(sae).__name__
-    can = (TopK, BatchTopK, ReLU, JumpReLU, MatchingPursuit)
+    can = (TopK, BatchTopK, ReLU, JumpReLU, MatchingPursuit, OrthogonalMatchingPursuit)
     # Not by isinstance alone: a subclass may compare codes with x in a way of its own.
     if not isinstance(sae, can) or type(sae) not in can:
         raise ValueError(
@@ -290,7 +301,7 @@ def check_can_shard(sae: SparseAutoencoder, team: Team) -> OneStep | MatchingPur
             f"{', '.join(one.__name__ for one in can)} find their codes by exchanging candidates. Leave "
             "it out, and the workers share the rows of each batch instead."
         )
-    if not isinstance(sae, MatchingPursuit) and sae.revival == "resample":
+    if isinstance(sae, OneStep) and sae.revival == "resample":
         raise ValueError(
             "`revival` must be 'auxk' or 'push-up' with `shard_atoms`, got 'resample', which draws new "
             "atoms for all workers from one residual. Build the SAE with revival='auxk'."

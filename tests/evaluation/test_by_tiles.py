@@ -27,6 +27,7 @@ SAES: dict[str, tuple[type[sn.SparseAutoencoder], dict[str, Any]]] = {
         {"k": 4, "nonnegative": False, "reselect": False, "relative_tolerance": 0.2},
     ),
     "stop": (sn.MatchingPursuit, {"k": 6, "reselect": "stop"}),
+    "refitted": (sn.OrthogonalMatchingPursuit, {"k": 4}),
 }
 
 

@@ -16,7 +16,7 @@ from sae_nb.training import Learner
 
 torch.set_num_threads(1)
 STEPS = 40
-SAVED = ("topk", "published")
+SAVED = ("topk", "published", "refitted")
 N_ATOMS = 97
 """Odd, so that the shards differ in size."""
 
@@ -54,6 +54,10 @@ def saes(rank: int) -> dict[str, sn.SparseAutoencoder]:
             16, N_ATOMS, 3, reselect="stop", norms="free", relative_tolerance=0.5, generator=made
         ),
         "constants": sn.MatchingPursuit(16, N_ATOMS, 1, gradient="dictionary", generator=made),
+        "refitted": sn.OrthogonalMatchingPursuit(16, N_ATOMS, 3, generator=made),
+        "refitted signed": sn.OrthogonalMatchingPursuit(
+            16, N_ATOMS, 4, nonnegative=False, relative_tolerance=0.3, dropout=0.2, generator=made
+        ),
     }
 
 

@@ -6,6 +6,7 @@ import json
 import runpy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 from types import SimpleNamespace
@@ -18,13 +19,14 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import BatchTopKProx, TopKProx
 from sae_nb.codes import SparseCodes
-from sae_nb.training import Team
+from sae_nb.pursuit import Problem
+from sae_nb.training import Team, pursue
 from sae_nb.training._shards import Shard, check_can_shard
 
 SCRIPT = Path(__file__).with_name("shards_script.py")
 pytestmark = pytest.mark.timeout(900)  # the first test waits for all runs, on a crowded machine
 ONE_STEP = ("topk", "push-up", "batch", "relu", "jump")
-PURSUITS = ("pursuit", "once", "published", "constants")
+PURSUITS = ("pursuit", "once", "published", "constants", "refitted", "refitted signed")
 NAMES = ONE_STEP + PURSUITS
 RESAMPLED = ("pursuit", "once", "constants")
 
@@ -135,7 +137,7 @@ def test_saved_from_shards_is_what_was_saved_whole(runs: dict[str, Any], mode: s
 @pytest.mark.parametrize("mode", ["alone", "two", "three"])
 def test_workers_measure_a_saved_sae_as_one_process_does(runs: dict[str, Any], mode: str) -> None:
     """Each reads its share of the atoms, and each gets the whole report."""
-    for name in ("topk", "published"):
+    for name in _script().SAVED:
         sae = sn.load_sae(runs["folder"] / f"saved-{mode}" / name)
         whole = sn.evaluate(sae, _script().rows(), n_bootstrap=0)
         for rank in range(runs[mode][0]):
@@ -215,6 +217,43 @@ def _in_threads(pre_codes: Tensor, k: int, size: int, kind: str) -> Tensor:
         return torch.cat(list(pool.map(work, range(size))), dim=1)
 
 
+@pytest.mark.parametrize("nonnegative", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_atoms_that_arrive_one_by_one_are_refitted_as_from_a_dictionary(
+    nonnegative: bool, dtype: torch.dtype
+) -> None:
+    """Tile by tile, with rows of zeros, repeated atoms and more steps than there are dimensions."""
+    generator = torch.Generator().manual_seed(1)
+    atoms = torch.nn.functional.normalize(
+        torch.randn(40, 6, generator=generator, dtype=dtype), dim=1
+    )
+    atoms[30:] = atoms[:10]
+    x = torch.randn(50, 6, generator=generator, dtype=dtype)
+    x[3] = 0
+    whole = sn.pursuit.orthogonal_matching_pursuit(x, atoms, 8, nonnegative=nonnegative)
+    problem = Problem(
+        x=x,
+        dictionary=atoms[:1],
+        k=8,
+        algorithm="orthogonal_matching_pursuit",
+        nonnegative=nonnegative,
+        reselect=False,
+    )
+    tiles = [(first, atoms[first : first + 7]) for first in range(0, 40, 7)]
+    walk = pursue(problem, lambda: iter(tiles), slice(0, 40), Team())
+    codes = walk.codes(slice(0, 40)).to_dense()
+    assert bool((whole.l0 > 2).any())
+    torch.testing.assert_close(walk.residual, x - whole.to_dense() @ atoms, rtol=0, atol=2e-6)
+    torch.testing.assert_close(codes @ atoms, whole.to_dense() @ atoms, rtol=0, atol=2e-6)
+    early = sn.pursuit.orthogonal_matching_pursuit(x, atoms, 3, nonnegative=nonnegative)
+    walk = pursue(replace(problem, k=3), lambda: iter(tiles), slice(0, 40), Team())
+    found, expected = (one.to_dense() for one in (walk.codes(slice(0, 40)), early))
+    for dense in (found, expected):
+        # Which of two equal atoms is taken is a matter of rounding.
+        dense[:, :10] += dense[:, 30:]
+    torch.testing.assert_close(found[:, :30], expected[:, :30], rtol=1e-4, atol=1e-5)
+
+
 class Counting(Team):
     """One of two workers, the other silent, that counts the numbers it passes on."""
 
@@ -261,7 +300,6 @@ def test_what_is_exchanged_does_not_grow_with_the_atoms(n_atoms: int) -> None:
 @pytest.mark.parametrize(
     "sae",
     [
-        sn.OrthogonalMatchingPursuit(4, 8, 2),
         sn.Matryoshka(4, 8, 2),
         sn.AbsTopK(4, 8, 2),
         sn.Gated(4, 8),

@@ -33,8 +33,10 @@ from sae_nb.training import Team, current_team, pursue
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
 
-CAN = ("TopK", "BatchTopK", "ReLU", "JumpReLU", "MatchingPursuit")
+CAN = ("TopK", "BatchTopK", "ReLU", "JumpReLU", "MatchingPursuit", "OrthogonalMatchingPursuit")
 """Architectures whose codes over all atoms follow from those over tiles of them."""
+
+PURSUITS = (architectures.MatchingPursuit, architectures.OrthogonalMatchingPursuit)
 
 _FIT_ROWS = 4096  # rows the random dictionary's one gain is fitted on, as in `evaluate`
 _DRAWN_ATOMS = (
@@ -64,8 +66,8 @@ def evaluate_saved(
     Parameters
     ----------
     folder
-        As `sae.save` or `TrainConfig(save_to=…)` wrote it: a TopK, BatchTopK, ReLU, JumpReLU or
-        MatchingPursuit.
+        As `sae.save` or `TrainConfig(save_to=…)` wrote it: a TopK, BatchTopK, ReLU, JumpReLU,
+        MatchingPursuit or OrthogonalMatchingPursuit.
     acts
         Activations in the SAE's units that it was not trained on.
     tile_atoms, batch_size
@@ -253,7 +255,7 @@ class _Saved:
 
     def reconstruct(self, x: Tensor) -> tuple[SparseCodes, Tensor]:
         """Codes over all atoms, and what they reconstruct."""
-        if self.architecture is architectures.MatchingPursuit:
+        if self.architecture in PURSUITS:
             problem = self.head.pursuit_problem(x - self.head.bias, self.head.dictionary)
             problem = replace(problem, k=self.settings["k"])
             walk = pursue(problem, self._atoms, self.mine, self.team)
