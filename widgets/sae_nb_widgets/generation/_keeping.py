@@ -89,3 +89,11 @@ def split_prompt(prompt: str | Sequence[Mapping[str, str]]) -> tuple[list[dict[s
     if messages and messages[-1].get("role") == "user" and messages[-1].get("content"):
         return messages[:-1], messages[-1]["content"]
     return messages, ""
+
+
+def whole_prompt(messages: list[dict[str, str]], box: str) -> str | list[dict[str, str]]:
+    """Return messages and box as a prompt; the box alone without messages, "" where there is nothing."""
+    said = box.strip()
+    if not messages:
+        return box if said else ""
+    return [*messages, *([{"role": "user", "content": box}] if said else [])]

@@ -6,15 +6,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 import traitlets as t
 
 from sae_nb.checks import check_atom, check_count, checked
-from sae_nb.figures import format_count, format_number
+from sae_nb.figures import format_count
 from sae_nb.sessions import names_of
-from sae_nb.summaries import BaseRate, InputSummary, base_rate, top_atoms, where_written
+from sae_nb.summaries import BaseRate, InputSummary, base_rate, where_written
 from sae_nb.uses import Generation, check_writer
 from sae_nb_widgets.generation import _words as words
+from sae_nb_widgets.generation._branching import Branching
 from sae_nb_widgets.generation._controls import GenerationControls
 from sae_nb_widgets.generation._keeping import (
     NOTHING_KEPT,
@@ -22,8 +22,11 @@ from sae_nb_widgets.generation._keeping import (
     kept_branches,
     split_prompt,
     whole_message,
+    whole_prompt,
 )
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
+from sae_nb_widgets.generation._why import Why
+from sae_nb_widgets.generation._writing import Writing
 from sae_nb_widgets.input_lens import answer_words
 from sae_nb_widgets.panel import (
     LARGEST_SEED,
@@ -36,7 +39,7 @@ from sae_nb_widgets.panel import (
     reacts,
     show,
 )
-from sae_nb_widgets.steering import StrengthScale, measured_p99, strength_words
+from sae_nb_widgets.steering import StrengthScale, measured_p99
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -44,9 +47,6 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 MOST_NEW, MOST_NAMED, MOST_PINNED, MOST_ADDED = 4096, 12, 12, 10_000
-FRAME_SECONDS = 0.04
-"""Between two drawings while it writes: more tokens than eyes can follow are drawn together."""
-
 FASTEST = 1000.0
 """Tokens a second at which the player hardly waits."""
 
@@ -169,13 +169,8 @@ class GenerationLens(PlayingPanel):
         self.scale = StrengthScale(talks=True)
         self._base: BaseRate | None = None
         self._generation: Generation | None = None
-        self._why: InputSummary | None = None
-        self._chosen = self._undrawn = False
-        self._drawn_at = 0.0
-        # Tokens left until it pauses; tokens and seconds of the last stretch of writing.
-        self._left, self._spent, self._n_spent = 0, 0.0, 0
-        # Strengths as they were chosen, by branch.
-        self._strengths: list[tuple[float, str]] = []
+        self._chosen = False
+        self._writing, self._branching, self._why = Writing(self), Branching(self), Why(self)
         super().__init__()
         self.names = names_of(sae, labels=labels)
         self.pinned = list(pinned)
@@ -290,7 +285,7 @@ class GenerationLens(PlayingPanel):
     def summary(self) -> InputSummary | None:
         """Why the chosen token was written, as `sn.top_atoms` says it; None where none is chosen."""
         super().wait()
-        return self._why
+        return self._why.found
 
     @property
     def _shown_text(self) -> Any:
@@ -304,11 +299,7 @@ class GenerationLens(PlayingPanel):
 
     @property
     def _asked(self) -> str | list[dict[str, str]]:
-        """The prompt, after the messages before it if there are any; empty where there is nothing to read."""
-        said = self.prompt.strip()
-        if not self.messages:
-            return self.prompt if said else ""
-        return [*self.messages, *([{"role": "user", "content": self.prompt}] if said else [])]
+        return whole_prompt(self.messages, self.prompt)
 
     @reacts("prompt", "messages", "temperature", "seed", doing="reading the prompt", early=True)
     def _begin(self) -> None:
@@ -318,7 +309,6 @@ class GenerationLens(PlayingPanel):
     def _read_prompt(self, kept: Kept = NOTHING_KEPT) -> None:
         """Read the prompt, and what was written after it when it was kept."""
         self.playing = False
-        self.forget_async("why")
         given = {"temperature": self.temperature, "seed": self.seed}
         prompt = self._asked
         self._show_nothing()
@@ -342,17 +332,18 @@ class GenerationLens(PlayingPanel):
         self._begin()
 
     def _show_nothing(self) -> None:
-        self._generation, self._why = None, None
+        self._generation = None
+        self._why.forget()
         with self.hold_trait_notifications():
             self.branch, self.token = 0, -1
-        self._strengths = []
+        self._branching.forget()
         self.views.clear("" if self._asked else EMPTY)
         self.controls.show_undo(False)
         show(self.controls.steering, False)
 
     def _take(self, generation: Generation, kept: Kept) -> None:
-        self._generation, self._strengths = generation, list(kept.strengths)
-        self._left = 0
+        self._generation, self._writing.left = generation, 0
+        self._branching.take(kept.strengths)
         if kept.branches:
             branch, token = kept.shown
             last = len(generation.branches[branch].text.ids) - 1
@@ -368,7 +359,7 @@ class GenerationLens(PlayingPanel):
         if self.token > self._newest:
             self.token = -1
         self._draw()
-        self._ask_why()
+        self._why.ask()
         if not self.playing:
             self.say("")
 
@@ -379,22 +370,18 @@ class GenerationLens(PlayingPanel):
         """Whether it pauses here: so many tokens were written, or the text has ended."""
         if self._generation is None:
             return not self._asked or self.problem
-        return self._left <= 0 or self._generation.ended(self.branch)
+        return self._writing.left <= 0 or self._generation.ended(self.branch)
 
     def to_start(self) -> None:
         """Let it write so many tokens more; what was written stays."""
-        self._left, self._spent, self._n_spent = self.n_new, 0.0, 0
+        self._writing.begin(self.n_new)
         if not self._asked:
             self.say(EMPTY)
 
     def forth(self) -> None:
         """Write one token more; at the end of the text nothing happens."""
-        if self._generation is not None:
-            self._left -= 1
-            self._write()
-            if self.at_end:
-                self._draw_rest()
-                self._say_why_it_stops()
+        if self.ready:
+            self._writing.forth()
 
     def back(self) -> None:
         """Choose the token before."""
@@ -419,13 +406,7 @@ class GenerationLens(PlayingPanel):
         """
         check_count(n, name="n")
         self.generation  # noqa: B018 - waits until the prompt has been read
-        with self._drawing:
-            self._spent, self._n_spent = 0.0, 0
-            for _ in range(n):
-                if not self._write():
-                    self.say("The text has ended.")
-                    break
-            self._draw_rest()
+        self._writing.step(n)
 
     def one_more(self) -> None:
         """Write one token more, as the button does."""
@@ -459,29 +440,10 @@ class GenerationLens(PlayingPanel):
                 )
         super().wait(max(until - time.monotonic(), 0.01))
 
-    def _write(self) -> bool:
-        """Write one token more; say whether there was one."""
-        started = time.perf_counter()
-        wrote = self.generation.step(self.branch)
-        if wrote:
-            self._undrawn = True
-            if started - self._drawn_at >= FRAME_SECONDS:
-                self._draw()
-            self._spent += time.perf_counter() - started
-            self._n_spent += 1
-        return wrote
-
     @reacts("playing", doing="drawing the text")
     def _draw_rest(self) -> None:
         """Draw what was written since the last frame, once it has stopped."""
-        if self._undrawn and (not self.playing or self.at_end):
-            self._draw()
-
-    def _say_why_it_stops(self) -> None:
-        ended = self.generation.ended(self.branch)
-        rate = format_number(self._n_spent / max(self._spent, 1e-9), digits=2)
-        why = "The text has ended" if ended else "Paused; ▶ goes on"
-        self.say(f"{why}. {self._n_spent} tokens, at {rate} a second with everything drawn.")
+        self._writing.draw_rest()
 
     # --- another way ------------------------------------------------------------------------------
 
@@ -500,19 +462,7 @@ class GenerationLens(PlayingPanel):
         if n is not None:
             check_count(n, name="n")
         with self.guarded("go on from here"):
-            generation = self.generation
-            if not self.strength:
-                raise ValueError("strength must not be 0, which adds nothing. Move the slider.")
-            self.playing = False
-            with self._drawing:
-                unit = self.scale.unit(self.atom, "add")
-                by = self.strength * self.scale.unit_size(self.atom, "add")
-                made = generation.fork(
-                    self._now.place, self.atom, by, branch=self.branch, seed=self.seed
-                )
-                self._strengths.append((self.strength, unit))
-                with self.hold_trait_notifications():
-                    self.branch, self.token = made, -1
+            self._branching.fork()
             if n is None:
                 self.to_start()
                 self.playing = True
@@ -522,18 +472,7 @@ class GenerationLens(PlayingPanel):
     def undo(self) -> None:
         """Take the newest branch away."""
         with self.guarded("undo"), self._drawing:
-            generation, last = self.generation, self.n_branches - 1
-            if last == 0:
-                self.say("There is no branch to take away.")
-                return
-            self.playing = False
-            fork = generation.branches[last].fork
-            if self.branch == last and fork is not None:
-                with self.hold_trait_notifications():
-                    self.branch, self.token = fork.branch, fork.position
-            generation.undo()
-            self._strengths.pop()
-            self._draw()
+            self._branching.undo()
 
     def pin(self) -> None:
         """Give the atom shown a strip, or take its strip away."""
@@ -556,15 +495,14 @@ class GenerationLens(PlayingPanel):
             names=self.names,
             scale=self.scale,
             base=self._base,
-            strengths=self._strengths,
+            strengths=self._branching.strengths,
         )
 
     def draw_names(self) -> None:
         """Write names anew: a label was changed."""
         self.controls.fit(self.scale)
         self._draw()
-        if self._why is not None:
-            self.views.explain(self._now, self._why)
+        self._why.draw()
 
     @reacts("branch", doing="branch {panel.branch}")
     def _on_branch(self) -> None:
@@ -572,13 +510,13 @@ class GenerationLens(PlayingPanel):
         if self.token > self._newest:
             self.token = -1
         self._draw()
-        self._ask_why()
+        self._why.ask()
 
     @reacts("n_named", doing="drawing the text")
     def _draw(self) -> None:
         """Draw what a new token changes."""
         if self._generation is not None:
-            self._undrawn, self._drawn_at = False, time.perf_counter()
+            self._writing.drawn()
             self.views.draw(self._now)
             self.controls.show_undo(self.n_branches > 1)
             self._conclude()
@@ -595,12 +533,12 @@ class GenerationLens(PlayingPanel):
 
     @reacts("token", doing="token {panel.token}")
     def _on_token(self) -> None:
-        if self._undrawn:
+        if self._writing.undrawn:
             self._draw()
         self.views.mark_token(self._now)
         self.views.draw_token(self._now)
         self._conclude()
-        self._ask_why()
+        self._why.ask()
 
     def _conclude(self) -> None:
         generation = self._generation
@@ -608,47 +546,18 @@ class GenerationLens(PlayingPanel):
             return
         said = ""
         if self.token < 0:
-            strength, unit = self._strengths[self.branch]
+            strength, unit = self._branching.strengths[self.branch]
             said = words.branch_answer(generation, self.branch, self.names, strength, unit)
-        elif self._why is not None:
-            said = answer_words(self._why, None, None, self.names)
+        elif self._why.found is not None:
+            said = answer_words(self._why.found, None, None, self.names)
         if not said:
             now = self._now
             found = now.notable(now.place, self.n_named)
             said = words.token_answer(now.tokens, now.place, found, self.names)
-        numbers = words.numbers_words(generation, self.branch, self._spent, self._n_spent)
+        numbers = words.numbers_words(
+            generation, self.branch, self._writing.seconds, self._writing.n
+        )
         self.conclude(said, numbers)
-
-    # --- why --------------------------------------------------------------------------------------
-
-    def _ask_why(self) -> None:
-        """Find which atoms before the chosen token moved its score, off the main thread."""
-        self._why = None
-        self.views.explain(None, None)
-        place, branch, generation = self.token, self.branch, self.generation
-        if place < 0:
-            self.forget_async("why")
-            return
-        if place < 2:
-            self.forget_async("why")
-            self.views.say_of_why("There is no token before it that atoms read.")
-            return
-        ids = generation.branches[branch].text.ids
-        before, target, base = torch.tensor(ids[:place]), ids[place], self._base
-
-        def work() -> InputSummary:
-            with generation.steered(branch):
-                return top_atoms(
-                    self.model, self.sae, before, self.hook_point, frequency=base, target=target
-                )
-
-        def done(found: InputSummary) -> None:
-            if (self.token, self.branch) == (place, branch) and self._generation is generation:
-                self._why = found
-                self.views.explain(self._now, found)
-                self._conclude()
-
-        self.run_async(work, done, doing=f"explaining token {place}", channel="why")
 
     # --- clicks -----------------------------------------------------------------------------------
 
@@ -691,7 +600,7 @@ class GenerationLens(PlayingPanel):
         with self._drawing:
             generation = self._generation
             if generation is not None:
-                state["branches"] = kept_branches(generation, self._strengths)
+                state["branches"] = kept_branches(generation, self._branching.strengths)
                 state["shown"] = [self.branch, self.token]
         return state
 
@@ -722,18 +631,7 @@ class GenerationLens(PlayingPanel):
             f"message {i}, {one['role']}": one["content"] for i, one in enumerate(self.messages)
         }
         table["prompt"] = self.prompt
-        for number, one in enumerate(generation.branches):
-            name = "written" if one.fork is None else f"branch {number}"
-            if one.fork is not None:
-                edit = strength_words(*self._strengths[number], "add")
-                table[name] = (
-                    f"from token {one.fork.position} of branch {one.fork.branch}, "
-                    f"{self.names.in_text(one.fork.atom)} {edit}"
-                )
-            for row in range(len(one.rows)):
-                row_name = f"{name}, {words.ROW_NAMES[row]}" if one.fork is not None else name
-                table[row_name] = generation.new_text(number, row)
-        return table
+        return table | words.written_rows(generation, self.names, self._branching.strengths)
 
     def static_chips(self) -> dict[str, str]:
         """Return the facts beside the question in exports, and which atom shades the text."""

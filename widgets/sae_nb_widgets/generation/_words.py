@@ -138,3 +138,22 @@ def branch_cells(
         short = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
         cells.append([str(number), short, *begins])
     return cells
+
+
+def written_rows(
+    generation: Generation, names: AtomNames, strengths: Sequence[tuple[float, str]]
+) -> dict[str, str]:
+    """Return the texts and what is added in each, for the table of exported pages."""
+    table: dict[str, str] = {}
+    for number, branch in enumerate(generation.branches):
+        fork = branch.fork
+        if fork is None:
+            table["written"] = generation.new_text(number, 0)
+            continue
+        edit = strength_words(*strengths[number], "add")
+        table[f"branch {number}"] = (
+            f"from token {fork.position} of branch {fork.branch}, {names.in_text(fork.atom)} {edit}"
+        )
+        for row in range(len(branch.rows)):
+            table[f"branch {number}, {ROW_NAMES[row]}"] = generation.new_text(number, row)
+    return table

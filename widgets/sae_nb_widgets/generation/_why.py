@@ -1,0 +1,64 @@
+"""Why a token of a GenerationLens was written: which atoms before it moved its score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sae_nb.summaries import InputSummary, top_atoms
+
+CHANNEL = "why"
+FIRST_READ = 2
+"""Atoms read no first token, so the second has nothing before it that explains it."""
+
+
+class Why:
+    """The explanation of the chosen token of `panel`, found off the main thread."""
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+        self.found: InputSummary | None = None
+
+    def forget(self) -> None:
+        """No token is explained; one that is being explained is not any more."""
+        self.found = None
+        self._panel.forget_async(CHANNEL)
+
+    def draw(self) -> None:
+        """Show what was found, with names as they are now."""
+        if self.found is not None:
+            self._panel.views.explain(self._panel._now, self.found)
+
+    def ask(self) -> None:
+        """Find which atoms before the chosen token moved its score."""
+        panel = self._panel
+        self.found = None
+        panel.views.explain(None, None)
+        if panel.token < FIRST_READ:
+            panel.forget_async(CHANNEL)
+            if panel.token >= 0:
+                panel.views.say_of_why("There is no token before it that atoms read.")
+            return
+        self._explain(panel.token, panel.branch)
+
+    def _explain(self, place: int, branch: int) -> None:
+        panel = self._panel
+        generation, base = panel.generation, panel._base
+        ids = generation.branches[branch].text.ids
+        before, target = torch.tensor(ids[:place]), ids[place]
+
+        def work() -> InputSummary:
+            with generation.steered(branch):
+                return top_atoms(
+                    panel.model, panel.sae, before, panel.hook_point, frequency=base, target=target
+                )
+
+        def done(found: InputSummary) -> None:
+            asked = (panel.token, panel.branch) == (place, branch)
+            if asked and panel.ready and panel.generation is generation:
+                self.found = found
+                self.draw()
+                panel._conclude()
+
+        panel.run_async(work, done, doing=f"explaining token {place}", channel=CHANNEL)

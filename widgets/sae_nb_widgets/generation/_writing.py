@@ -1,0 +1,82 @@
+"""How a GenerationLens writes on: token by token, in no more frames than eyes can follow."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sae_nb.figures import format_number
+
+FRAME_SECONDS = 0.04
+"""Between two drawings while it writes: more tokens than eyes can follow are drawn together."""
+
+
+class Writing:
+    """Writes token by token for `panel`, and knows how many are left until it pauses."""
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+        self.left = 0
+        """Tokens until it pauses."""
+
+        self.seconds, self.n = 0.0, 0
+        """How long the last stretch of writing took, and its tokens."""
+
+        self.undrawn = False
+        """Whether something was written since the last frame."""
+
+        self._drawn_at = 0.0
+
+    def begin(self, n: int) -> None:
+        """Count a stretch of writing anew, of `n` tokens."""
+        self.left = n
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        self.seconds, self.n = 0.0, 0
+
+    def forth(self) -> None:
+        """Write one token more of the stretch; at its end say why it stops."""
+        self.left -= 1
+        self._one_more()
+        if self._panel.at_end:
+            self.draw_rest()
+            self._say_why_it_stops()
+
+    def step(self, n: int) -> None:
+        """Write `n` tokens more, fewer where the text ends, and draw them."""
+        with self._panel._drawing:
+            self._count_anew()
+            for _ in range(n):
+                if not self._one_more():
+                    self._panel.say("The text has ended.")
+                    break
+            self.draw_rest()
+
+    def _one_more(self) -> bool:
+        """Write one token more; say whether there was one."""
+        started = time.perf_counter()
+        wrote: bool = self._panel.generation.step(self._panel.branch)
+        if wrote:
+            self.undrawn = True
+            if started - self._drawn_at >= FRAME_SECONDS:
+                self._panel._draw()
+            self.seconds += time.perf_counter() - started
+            self.n += 1
+        return wrote
+
+    def drawn(self) -> None:
+        """Note that everything written is on screen."""
+        self.undrawn, self._drawn_at = False, time.perf_counter()
+
+    def draw_rest(self) -> None:
+        """Draw what was written since the last frame, once it has stopped."""
+        if self.undrawn and (not self._panel.playing or self._panel.at_end):
+            self._panel._draw()
+
+    def _say_why_it_stops(self) -> None:
+        panel = self._panel
+        rate = format_number(self.n / max(self.seconds, 1e-9), digits=2)
+        ended = panel.generation.ended(panel.branch)
+        why = "The text has ended" if ended else "Paused; ▶ goes on"
+        panel.say(f"{why}. {self.n} tokens, at {rate} a second with everything drawn.")
