@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sae_nb.figures import format_count
+from sae_nb_widgets.concept_map._close import view_around
 
 
 class Choosing:
@@ -60,6 +61,28 @@ class Choosing:
         panel.selected = tuple(np.flatnonzero(inside).tolist())
         if panel.difference and not inside.any():
             panel.say(f"No atom has a difference from {low:.2g} to {high:.2g}.")
+
+    def select(self, ids: Sequence[int]) -> None:
+        """Select or mark what is named, and say how to end that."""
+        panel = self._panel
+        if panel.show == "atoms":
+            panel.difference = ()
+            panel.selected = tuple(ids)
+        else:
+            panel.marked = tuple(ids)
+        n = len(panel.selected if panel.show == "atoms" else panel.marked)
+        panel.say("Esc clears the selection." if n else "")
+
+    def view_of(self, ids: Sequence[int]) -> tuple[float, ...]:
+        """Return the part of the map around what is named."""
+        record = self._panel.record
+        known = np.zeros(0, np.int64) if record is None else record.ids
+        wanted = np.asarray(list(ids), np.int64)
+        if record is None or not len(wanted) or not np.isin(wanted, known).all():
+            raise ValueError(
+                f"`ids` must be {self._panel.show} on the map, got {wanted[:3].tolist()}."
+            )
+        return view_around(record, np.searchsorted(known, wanted))
 
     def search(self, query: str) -> None:
         """Select what answers to a number, a label or a token."""

@@ -49,52 +49,13 @@ def still_figure(
 ) -> go.Figure:
     """Return the points `shown`, what is chosen ringed, a cone's lines and widths, names, and a key."""
     figure = go.Figure()
-    if record.archetypes is not None:
-        corners = record.archetypes.corners
-        thin = {"color": theme.NEUTRAL, "width": 1.2}
-        _line(figure, np.concatenate([corners, corners[:1]]), thin)
-    if both and record.other_xy is not None:
-        faint = {"size": 4, "symbol": "square", "color": theme.CONTROL}
-        _scatter(figure, record.other_xy, faint, "other dictionary")
-    told = dict(look.legend)
-    if look.bar:
-        title, *ticks = look.bar
-        told |= {1: f"{title.split(':')[0]} {ticks[0][1]}", len(look.palette) - 1: ticks[-1][1]}
-    many = len(shown) > MOST_AS_MARKS
-    if many:
-        figure.add_layout_image(placed_raster(record.xy, look, shown))
-    for style, entry in enumerate(look.palette):
-        points = shown[look.styles[shown] == style]
-        if many:  # one that the key and the axes go by
-            points = points[[0]] if len(points) and told.get(style) else points[:0]
-        for start in range(0, len(points), PART):
-            some = points[start : start + PART]
-            symbol = "circle-open" if entry["shape"] == "ring" else entry["shape"]
-            marker = {
-                "color": css_colour(entry["light"]),
-                "symbol": symbol,
-                "size": sizes[some].tolist(),
-            }
-            _scatter(figure, record.xy[some], marker, told.get(style, "") if start == 0 else "")
+    _draw_others(figure, record, both)
+    _draw_points(figure, record.xy, look, shown, sizes)
     for (x, y, to_x, to_y), width in spokes:
         ends = np.array([(x, y), (to_x, to_y)])
         _line(figure, ends, {"color": theme.RINGS[0], "width": width})
-    ring = {"symbol": "circle-open", "color": theme.RINGS[0], "size": base_size(len(sizes)) + 6}
-    for start in range(0, len(chosen), PART):
-        _scatter(figure, record.xy[chosen[start : start + PART]], {**ring, "line": {"width": 1.6}})
-    if 0 <= current < len(record.xy):
-        thick = {**ring, "size": base_size(len(sizes)) + 9, "line": {"width": 2.6}}
-        _scatter(figure, record.xy[[current]], thick)
-    names = placed_words(words, record.xy)
-    figure.add_scatter(
-        x=[x for x, _, _ in names],
-        y=[y for _, y, _ in names],
-        text=[plot_text(text) for _, _, text in names],
-        mode="text",
-        textfont={"size": current_theme().font_px},
-        showlegend=False,
-        hoverinfo="skip",
-    )
+    _draw_rings(figure, record.xy, base_size(len(sizes)), chosen, current)
+    _draw_names(figure, placed_words(words, record.xy))
     hidden = {"visible": False, "showgrid": False, "zeroline": False}
     figure.update_layout(
         template=template(),
@@ -104,6 +65,77 @@ def still_figure(
         yaxis={**hidden, "scaleanchor": "x"},
     )
     return figure
+
+
+def _draw_others(figure: go.Figure, record: ConceptMapSummary, both: bool) -> None:
+    """What lies under the atoms: the corners they are mixtures of, the second dictionary."""
+    if record.archetypes is not None:
+        corners = record.archetypes.corners
+        thin = {"color": theme.NEUTRAL, "width": 1.2}
+        _line(figure, np.concatenate([corners, corners[:1]]), thin)
+    if both and record.other_xy is not None:
+        faint = {"size": 4, "symbol": "square", "color": theme.CONTROL}
+        _scatter(figure, record.other_xy, faint, "other dictionary")
+
+
+def _draw_points(
+    figure: go.Figure,
+    xy: Float[np.ndarray, "n 2"],
+    look: Look,
+    shown: Int[np.ndarray, " shown"],
+    sizes: Float[np.ndarray, " n"],
+) -> None:
+    """The points, style by style with the words of the key; very many as one raster."""
+    words = _key_words(look)
+    many = len(shown) > MOST_AS_MARKS
+    if many:
+        figure.add_layout_image(placed_raster(xy, look, shown))
+    for style, entry in enumerate(look.palette):
+        points = shown[look.styles[shown] == style]
+        if many:  # one that the key and the axes go by
+            points = points[[0]] if len(points) and words.get(style) else points[:0]
+        symbol = "circle-open" if entry["shape"] == "ring" else entry["shape"]
+        marker = {"color": css_colour(entry["light"]), "symbol": symbol}
+        for start in range(0, len(points), PART):
+            some = points[start : start + PART]
+            name = words.get(style, "") if start == 0 else ""
+            _scatter(figure, xy[some], {**marker, "size": sizes[some].tolist()}, name)
+
+
+def _key_words(look: Look) -> dict[int, str]:
+    """What the key says of a style; of a scale, its ends."""
+    words = dict(look.legend)
+    if look.bar:
+        title, *ticks = look.bar
+        words |= {1: f"{title.split(':')[0]} {ticks[0][1]}", len(look.palette) - 1: ticks[-1][1]}
+    return words
+
+
+def _draw_rings(
+    figure: go.Figure,
+    xy: Float[np.ndarray, "n 2"],
+    size: float,
+    chosen: Int[np.ndarray, " m"],
+    current: int,
+) -> None:
+    """A ring around each point that is chosen, a thick one around the current one."""
+    ring = {"symbol": "circle-open", "color": theme.RINGS[0], "size": size + 6}
+    for start in range(0, len(chosen), PART):
+        _scatter(figure, xy[chosen[start : start + PART]], {**ring, "line": {"width": 1.6}})
+    if 0 <= current < len(xy):
+        _scatter(figure, xy[[current]], {**ring, "size": size + 9, "line": {"width": 2.6}})
+
+
+def _draw_names(figure: go.Figure, names: Sequence[Word]) -> None:
+    figure.add_scatter(
+        x=[x for x, _, _ in names],
+        y=[y for _, y, _ in names],
+        text=[plot_text(text) for _, _, text in names],
+        mode="text",
+        textfont={"size": current_theme().font_px},
+        showlegend=False,
+        hoverinfo="skip",
+    )
 
 
 def _line(figure: go.Figure, xy: Float[np.ndarray, "n 2"], look: dict[str, Any]) -> None:

@@ -99,7 +99,7 @@ class Lookups:
         elif panel.compare and panel.record is not None:
             found, _, numbers = match_facts(panel.record).partition(" (")
             panel.conclude(f"{found}.", numbers.split(")")[0])
-        elif panel.atom == panel.opened_on and panel.record.clusters:
+        elif panel.atom == panel.opening.opened_on and panel.record.clusters:
             panel.conclude(*groups_answer(panel.record))
         else:
             panel.conclude(*atom_answer(panel.names, panel.atlas, panel.atom))

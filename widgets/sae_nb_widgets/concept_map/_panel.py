@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.figures import escape, format_count
+from sae_nb.figures import format_count
 from sae_nb.files import write_bytes
 from sae_nb.sessions import names_of
 from sae_nb.summaries import (
@@ -31,27 +31,14 @@ from sae_nb.summaries import (
 from sae_nb_widgets.concept_map import _traits as traits
 from sae_nb_widgets.concept_map._checks import CLUSTER, kept_points
 from sae_nb_widgets.concept_map._choosing import Choosing
-from sae_nb_widgets.concept_map._close import close_up, every_name, points_in_view, view_around
+from sae_nb_widgets.concept_map._close import every_name
 from sae_nb_widgets.concept_map._controls import DRAGS, EDGES, ConceptMapControls
-from sae_nb_widgets.concept_map._detail import (
-    ConceptDetail,
-    SharedInputs,
-    corner_words,
-    filter_sentence,
-    map_facts,
-    match_facts,
-    selection_csv,
-    there_sentence,
-)
-from sae_nb_widgets.concept_map._drawing import (
-    MOST_IN_FALLBACK,
-    MOST_NAMED,
-    MapFigure,
-    lines_of,
-    words_on,
-)
+from sae_nb_widgets.concept_map._detail import ConceptDetail, SharedInputs, selection_csv
+from sae_nb_widgets.concept_map._drawing import MOST_IN_FALLBACK, MapFigure
 from sae_nb_widgets.concept_map._lookups import Lookups
+from sae_nb_widgets.concept_map._opening import Opening
 from sae_nb_widgets.concept_map._overlays import ConceptOverlays
+from sae_nb_widgets.concept_map._painting import ATOM, EQUAL, Painting
 from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS
 from sae_nb_widgets.concept_map._runs import MapRuns
 from sae_nb_widgets.panel import (
@@ -75,8 +62,6 @@ if TYPE_CHECKING:
 
 
 LAYOUTS = ("umap", "pca", "archetypes")
-EQUAL = "equal"
-ATOM = "atom"
 
 
 @checked(leave=("acts", "cones"))
@@ -258,11 +243,10 @@ class ConceptMap(Panel):
         self._whole, self.sites = self.atlas, self.atlas.sites
         self.n_atoms = self.atlas.n_atoms
         self.cones = None if cones is None else Cones(cones, self.atlas.dictionary)
-        self.choosing = Choosing(self)
-        self._measured = self._falling_back = False
-        self.opened_on: int | None = None  # an atom that nobody chose
+        self.choosing, self.painting, self.opening = Choosing(self), Painting(self), Opening(self)
+        self._falling_back = False
         super().__init__(seed=seed)
-        self._chosen = atom is not None
+        self.opening.chosen = atom is not None
         if atom is not None:
             self.atom = atom
         self.names = self.atlas.names = names_of(sae, self.atlas.catalogue, self.labels)
@@ -272,7 +256,7 @@ class ConceptMap(Panel):
     @property
     def ready(self) -> bool:
         """Whether what is shown has been measured."""
-        return self._measured
+        return self.opening.measured
 
     @property
     def _columns(self) -> dict[str, Column]:
@@ -330,7 +314,7 @@ class ConceptMap(Panel):
         catalogue = self.atlas.catalogue
         return SharedInputs(None if catalogue is None else catalogue.acts.context, self.say)
 
-    # --- opening a view: drawn at once as far as can be, then measured, laid out, clustered ---------
+    # --- opening a view ---------------------------------------------------------------------------
 
     @reacts("show", doing="showing {panel.show}", early=True)
     def _change_view(self) -> None:
@@ -353,97 +337,14 @@ class ConceptMap(Panel):
 
     @reacts("layout_by", doing="laying out", early=True)
     def _open_view(self) -> None:
-        self.runs.end()
-        self._measured = False
-        if self.show == "atoms" and not self.runs.quick:
-            with self.guarded("showing atoms"):
-                self._draw_bare()
-        self.runs.measure(self._take)
+        self.opening.begin()
 
     @reacts("seed", doing="laying out", early=True)
     def _reseed(self) -> None:
         self.atlas.reseed(self.seed)
         self._open_view()
 
-    def _draw_bare(self) -> None:
-        saved = self.atlas.saved("atoms") if self.layout_by == "umap" else None
-        xy, how = (self.atlas.pca("atoms"), "pca") if saved is None else (saved, "saved")
-        record = self.record = self.atlas.bare("atoms", xy, how)
-        self._draw_points()
-        self.map.draw_colours(record, None, [], "")
-        self.map.draw_sizes(record, EQUAL)
-
-    def _take(self, record: ConceptMapSummary) -> None:
-        if record.show != self.show:
-            return
-        self.record = record
-        self.chips = map_facts(self.record, self.atlas, self.seed)
-        if not self._chosen and record.show == "atoms" and "frequency" in record.columns:
-            often = record.columns["frequency"].values
-            self.atom = self.opened_on = int(np.argmax(np.nan_to_num(often)))
-            self._chosen = True
-        self._measured = True
-        self._draw_points()
-        self._recolour()
-        self._resize()
-        self._refilter()
-        self._draw_detail()
-        if self.layout_by == "umap" and record.layout == "pca":
-            self.runs.unfold(record.show, lambda xy: self._take_layout(record, xy))
-        else:
-            self.runs.look_for_clusters(record, self._take_clusters)
-
-    def _take_layout(self, record: ConceptMapSummary, xy: Float[np.ndarray, "n 2"]) -> None:
-        if self.record is not record:
-            return
-        n = len(record.ids)
-        other = xy[n:] if record.other_xy is not None else None
-        record = replace(record, xy=xy[:n], other_xy=other, layout="umap", clusters=())
-        self.record = record
-        self.chips = map_facts(self.record, self.atlas, self.seed)
-        self.view = ()  # it was of another layout
-        self._draw_points()
-        self.looking.draw()
-        self.say("")
-        self.runs.look_for_clusters(record, self._take_clusters)
-
-    def _take_clusters(self, found: ConceptMapSummary) -> None:
-        record = self.record
-        if record is not None and record.xy is found.xy:
-            columns = {**record.columns, **found.columns}
-            self.record = replace(record, clusters=found.clusters, columns=columns)
-            self._redraw()
-
-    def _redraw(self) -> None:
-        self._recolour()
-        self._draw_detail()
-
     # --- drawing ----------------------------------------------------------------------------------
-
-    def _draw_points(self) -> None:
-        record = self.record
-        if record is None:
-            return
-        named = len(record.ids) <= MOST_NAMED
-        names = self.atlas.point_names(record.show) if named else []
-        self.map.draw_points(record, names, lines_of(record, self.compare))
-        self.map.draw_comparison(record, self.compare)
-        if record.archetypes is not None:
-            self.say(corner_words(record.archetypes, self.atlas.sae.mixture.shape[1]))
-
-    def _recolour(self) -> None:
-        record = self.record
-        if record is None:
-            return
-        if self.color_by == DIMENSION:
-            self.overlays.measure_dimension(record, self._redraw)
-        column = self.column
-        self._offer_columns()
-        both = f"<p>{escape(match_facts(record))}</p>" if self.compare else ""
-        words = words_on(record, column) if self.show_names else []
-        words = [*self.overlays.words(record), *words]
-        self.map.draw_colours(record, column, words, both + self.overlays.key())
-        self._draw_filter()
 
     @property
     def shown(self) -> Bool[np.ndarray, " n"]:
@@ -453,57 +354,30 @@ class ConceptMap(Panel):
         kept = kept_points(self.record, self.filter)
         return kept & self.atlas.there if self.record.show == "atoms" else kept
 
-    def _draw_filter(self) -> None:
-        if self.record is not None:
-            self.map.draw_filter(self.record, self.filter, self.shown)
-
     @reacts("filter", doing="filtering")
     def _refilter(self) -> None:
-        self._draw_filter()
-        self._draw_close()
-        kept = self.shown
-        if self.filter and len(kept):
-            self.say(filter_sentence(kept, self.show, self.filter))
-        elif self.show == "atoms" and not kept.all():
-            self.say(there_sentence(kept, self.site))
-        elif " are shown, by " in self.status:
-            self.say("")
+        self.painting.filtered()
 
     @reacts("view", doing="looking closer")
-    def _draw_close(self) -> None:
-        """Name the points in view, or show what they are, where there are few."""
-        record = self.record
-        if record is None:
-            return
-        points = points_in_view(record, self.view, self.shown)
-        self.map.draw_close(*close_up(record, points, self.atlas, self.names))
-
-    def _offer_columns(self) -> None:
-        """Put what there is in the menus; a column that this view lacks falls back."""
-        if self.color_by not in self.colours:
-            self.color_by = CLUSTER
-        if self.size_by not in self.sizes:
-            self.size_by = "energy" if "energy" in self.sizes else EQUAL
-        self.controls.offer()
+    def _look_closer(self) -> None:
+        self.painting.near()
 
     @reacts("color_by", "show_names", doing="colouring by {panel.color_by}")
     def _draw_colours(self) -> None:
-        self._recolour()
+        self.painting.colours()
         self.looking.draw()
 
     @reacts("size_by", doing="sizing by {panel.size_by}")
     def _resize(self) -> None:
-        if self.record is not None:
-            self._offer_columns()
-            self.map.draw_sizes(self.record, self.size_by)
+        self.painting.sizes()
 
     @reacts("atom", doing="atom {panel.atom}", early=True)
     def _draw_atom(self) -> None:
-        self._chosen = True
+        self.opening.chosen = True
         if self.ready:
             if self.color_by == ATOM:
-                self._recolour()
-            self._draw_detail()
+                self.painting.colours()
+            self.painting.detail()
 
     @reacts("cone", doing="the cone of {panel.cone}", early=True)
     def _choose_cone(self) -> None:
@@ -511,28 +385,18 @@ class ConceptMap(Panel):
 
     def _draw_cone(self) -> None:
         if self.ready:
-            self._recolour()
+            self.painting.colours()
             self.looking.look_up()
             self.looking.draw()
 
     @reacts("compare", doing="showing the second dictionary")
     def _draw_comparison(self) -> None:
-        if self.record is not None:
-            self._draw_points()
-            self._recolour()
-            self._draw_detail()
+        self.painting.points()
+        self.painting.colours_and_detail()
 
     @reacts("selected", "marked", "edges", doing="showing the selection")
-    def _draw_detail(self) -> None:
-        """Draw what is beside and under the map: the atom, the table, the shared inputs."""
-        if self.record is None:
-            return
-        # The cards go first: the page draws what comes first, and a large plot takes it far longer.
-        self.cards.show_atom(self.atlas, self.record, self.atom)
-        column = self.atlas.difference if self.show == "atoms" else None
-        self.map.draw_difference(column, self.difference, self.selected)
-        self.looking.look_up()
-        self.looking.draw()
+    def _draw_selection(self) -> None:
+        self.painting.detail()
 
     # --- choosing ---------------------------------------------------------------------------------
 
@@ -549,13 +413,7 @@ class ConceptMap(Panel):
         ids
             Atoms; samples or rows of the activations where those are shown.
         """
-        if self.show == "atoms":
-            self.difference = ()
-            self.selected = tuple(ids)
-        else:
-            self.marked = tuple(ids)
-        n = len(self.selected if self.show == "atoms" else self.marked)
-        self.say("Esc clears the selection." if n else "")
+        self.choosing.select(ids)
 
     def clear_selection(self) -> None:
         """Select nothing and end the search."""
@@ -577,12 +435,7 @@ class ConceptMap(Panel):
         ------
         ValueError: If nothing is named, or something that is not on the map.
         """
-        record = self.record
-        known = np.zeros(0, np.int64) if record is None else record.ids
-        wanted = np.asarray(list(ids), np.int64)
-        if record is None or not len(wanted) or not np.isin(wanted, known).all():
-            raise ValueError(f"`ids` must be {self.show} on the map, got {wanted[:3].tolist()}.")
-        self.view = view_around(record, np.searchsorted(known, wanted))
+        self.view = self.choosing.view_of(ids)
 
     def reset(self) -> None:
         """Show the whole map, as a double click does."""
@@ -634,10 +487,10 @@ class ConceptMap(Panel):
             found = (CLUSTER, DIMENSION)  # what is no column of the atlas
             columns |= {name: record.columns[name] for name in found if name in record.columns}
             self.record = replace(record, columns=columns)
-            self._draw_points()
-            self._recolour()
-            self._draw_close()
-            self._draw_detail()
+            self.painting.points()
+            self.painting.colours()
+            self.painting.near()
+            self.painting.detail()
 
     # --- taking it away ---------------------------------------------------------------------------
 
@@ -706,9 +559,8 @@ class ConceptMap(Panel):
         """Redraw with the current theme's sizes."""
         super().restyle()
         if self.ready:
-            self._resize()
-            self._recolour()
-            self._draw_detail()
+            self.painting.sizes()
+            self.painting.colours_and_detail()
 
     def close(self) -> None:
         """Free the panel and end its UMAP process; closing twice is harmless."""

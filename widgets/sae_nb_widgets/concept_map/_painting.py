@@ -1,0 +1,130 @@
+"""How what a ConceptMap knows comes onto the map: points, colours, sizes, filters, names near by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sae_nb.figures import escape
+from sae_nb.summaries import DIMENSION
+from sae_nb_widgets.concept_map._checks import CLUSTER
+from sae_nb_widgets.concept_map._close import close_up, points_in_view
+from sae_nb_widgets.concept_map._detail import (
+    corner_words,
+    filter_sentence,
+    match_facts,
+    there_sentence,
+)
+from sae_nb_widgets.concept_map._drawing import MOST_NAMED, lines_of, words_on
+
+EQUAL = "equal"
+ATOM = "atom"
+
+
+class Painting:
+    """Puts the record of `panel` on its map; where there is none yet, nothing is drawn."""
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+
+    def bare(self) -> None:
+        """Draw atoms before anything is measured: where they are, and nothing about them."""
+        panel, atlas = self._panel, self._panel.atlas
+        saved = atlas.saved("atoms") if panel.layout_by == "umap" else None
+        xy, how = (atlas.pca("atoms"), "pca") if saved is None else (saved, "saved")
+        record = panel.record = atlas.bare("atoms", xy, how)
+        self.points()
+        panel.map.draw_colours(record, None, [], "")
+        panel.map.draw_sizes(record, EQUAL)
+
+    def points(self) -> None:
+        """Draw where the points are, and the second dictionary if it is shown."""
+        panel, record = self._panel, self._panel.record
+        if record is None:
+            return
+        named = len(record.ids) <= MOST_NAMED
+        names = panel.atlas.point_names(record.show) if named else []
+        panel.map.draw_points(record, names, lines_of(record, panel.compare))
+        panel.map.draw_comparison(record, panel.compare)
+        if record.archetypes is not None:
+            panel.say(corner_words(record.archetypes, panel.atlas.sae.mixture.shape[1]))
+
+    def colours(self) -> None:
+        """Colour the points and write names, the key, and what goes with both."""
+        panel, record = self._panel, self._panel.record
+        if record is None:
+            return
+        if panel.color_by == DIMENSION:
+            panel.overlays.measure_dimension(record, self.colours_and_detail)
+        column = panel.column
+        self._offer_columns()
+        both = f"<p>{escape(match_facts(record))}</p>" if panel.compare else ""
+        words = words_on(record, column) if panel.show_names else []
+        words = [*panel.overlays.words(record), *words]
+        panel.map.draw_colours(record, column, words, both + panel.overlays.key())
+        self._filter()
+
+    def _offer_columns(self) -> None:
+        """Put what there is in the menus; a column that this view lacks falls back."""
+        panel = self._panel
+        if panel.color_by not in panel.colours:
+            panel.color_by = CLUSTER
+        if panel.size_by not in panel.sizes:
+            panel.size_by = "energy" if "energy" in panel.sizes else EQUAL
+        panel.controls.offer()
+
+    def sizes(self) -> None:
+        """Draw the points' areas."""
+        panel = self._panel
+        if panel.record is not None:
+            self._offer_columns()
+            panel.map.draw_sizes(panel.record, panel.size_by)
+
+    def _filter(self) -> None:
+        panel = self._panel
+        if panel.record is not None:
+            panel.map.draw_filter(panel.record, panel.filter, panel.shown)
+
+    def filtered(self) -> None:
+        """Leave out what the filter does, and say how many are left."""
+        panel = self._panel
+        self._filter()
+        self.near()
+        kept = panel.shown
+        if panel.filter and len(kept):
+            panel.say(filter_sentence(kept, panel.show, panel.filter))
+        elif panel.show == "atoms" and not kept.all():
+            panel.say(there_sentence(kept, panel.site))
+        elif " are shown, by " in panel.status:
+            panel.say("")
+
+    def near(self) -> None:
+        """Name the points in view, or show what they are, where there are few."""
+        panel, record = self._panel, self._panel.record
+        if record is not None:
+            points = points_in_view(record, panel.view, panel.shown)
+            panel.map.draw_close(*close_up(record, points, panel.atlas, panel.names))
+
+    def detail(self) -> None:
+        """Draw what is beside and under the map: the atom, the table, the shared inputs."""
+        panel = self._panel
+        if panel.record is None:
+            return
+        # The cards go first: the page draws what comes first, and a large plot takes it far longer.
+        panel.cards.show_atom(panel.atlas, panel.record, panel.atom)
+        column = panel.atlas.difference if panel.show == "atoms" else None
+        panel.map.draw_difference(column, panel.difference, panel.selected)
+        panel.looking.look_up()
+        panel.looking.draw()
+
+    def colours_and_detail(self) -> None:
+        """Draw what a column that was found changes."""
+        self.colours()
+        self.detail()
+
+    def measured(self) -> None:
+        """Draw everything there is, once it has been measured."""
+        self.points()
+        self.colours()
+        self.sizes()
+        self.filtered()
+        self.detail()
