@@ -70,7 +70,7 @@ class Task:
         _here.gives_way = self._stop is None
         try:
             self._work()
-        except GivenUp:
+        except GivenUp:  # its own thread's way out, once nobody waits for the work
             pass
         finally:
             self._ended.set()

@@ -293,7 +293,7 @@ class SparseAutoencoder(nn.Module, ABC):
         def __getattr__(self, name: str) -> Any:
             try:
                 return super().__getattr__(name)
-            except AttributeError:
+            except AttributeError:  # torch's own; ours follows, or what a property really failed of
                 pass
             return no_attribute(self, name)
 

@@ -115,7 +115,7 @@ def _through_final_norm(
 ) -> Float[Tensor, " d_in"]:
     try:
         norm = model.get_module(model.hook_point("final_norm").path)
-    except HookPointNotFound:
+    except HookPointNotFound:  # the head reads the residual stream as it is
         return direction
     if isinstance(norm, nn.LayerNorm):
         direction = direction - direction.mean()

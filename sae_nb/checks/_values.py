@@ -38,18 +38,19 @@ def as_tensor(x: object, *, name: str = "x") -> Tensor:
     numbers = x if isinstance(x, Tensor) else getattr(x, "x", x)
     if isinstance(numbers, Tensor):
         return numbers
+    cause: Exception | None = None
     try:
         array = np.asarray(None if _is_ours(numbers) else numbers)
         if array.dtype.kind in "biuf":
             # Writable and in this machine's byte order, as torch needs it.
             native = array.dtype.newbyteorder("=")
             return torch.from_numpy(np.require(array, native, ["C_CONTIGUOUS", "WRITEABLE"]))
-    except (TypeError, ValueError):  # ragged lists; a precision that torch does not know
-        pass
+    except (TypeError, ValueError) as error:
+        cause = error  # ragged lists; a precision that torch does not know; an `__array__` that failed
     raise TypeError(
         f"`{name}` must hold numbers, in a tensor, an array, a table or Activations, got "
         f"{type(x).__name__}. Leave out columns of text; join a list of tensors with torch.stack."
-    )
+    ) from cause
 
 
 def check_matrix(

@@ -295,7 +295,7 @@ def _input_embedding(module: nn.Module) -> str | None:
         return None
     try:
         embedding = get()
-    except (NotImplementedError, AttributeError):
+    except (NotImplementedError, AttributeError):  # how transformers says that there is none
         return None
     for path, part in module.named_modules():
         if part is embedding and path:

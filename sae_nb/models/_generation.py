@@ -228,7 +228,7 @@ def _shortened(cache: Any, n_columns: int) -> Any:
             if surplus > 0:
                 layer.crop(-surplus)
         except (RuntimeError, ValueError, AttributeError, NotImplementedError):
-            return None
+            return None  # each kind of cache refuses in its own way; the prefix is then read anew
         if getattr(layer, "is_initialized", True) and layer.get_seq_length() != n_columns:
             return None
     return cache

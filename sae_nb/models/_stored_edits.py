@@ -69,7 +69,7 @@ def _writer(envoy: Any, side: Side, edits: Sequence[Travelling]) -> Callable[[],
                     args, kwargs = envoy.inputs
                     envoy.inputs = change_inputs(args, kwargs, edits)
         except OutOfOrderError:
-            return
+            return  # thrown in by nnsight when the pass is over
 
     return write
 

@@ -177,7 +177,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     """What changes whenever the file is replaced; None where there is none."""
     try:
         facts = path.stat()
-    except OSError:
+    except OSError:  # where there is a file that cannot be looked at, reading it says why
         return None
     return facts.st_mtime_ns, facts.st_ino
 

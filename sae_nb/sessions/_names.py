@@ -103,6 +103,7 @@ def _keep(sae: Any, names: AtomNames, found: AtomLabels | None = None) -> AtomNa
 def _pretrained(sae: Any) -> AtomCatalogue | None:
     """The stored examples of a pretrained SAE, or None."""
     try:
-        return examples_of(sae).catalogue(sae)
-    except TypeError:
+        examples = examples_of(sae)
+    except TypeError:  # it is none that comes with examples
         return None
+    return examples.catalogue(sae)
