@@ -264,20 +264,8 @@ def patch_atoms(
     check_count(n_random, name="n_random", at_least=0)
     rng = np.random.default_rng(check_seed(seed))
     runs = _Runs(model, sae, written_at(sae, model))
-    batches = [_batches(model, inputs) for inputs in (clean, corrupted)]
-    if len(batches[0]) != len(batches[1]):
-        raise ValueError(
-            "`clean` and `corrupted` must hold equally many inputs, got "
-            f"{len(batches[0])} and {len(batches[1])}."
-        )
-    named = [runs.pair(one, other, target) for one, other in zip(*batches, strict=True)]
-    names, pairs = {name for name, _ in named}, [pair for _, pair in named]
-    span = float(np.mean([pair.clean - pair.corrupted for pair in pairs]))
-    if abs(span) < 1e-6:
-        raise ValueError(
-            "`clean` and `corrupted` must be answered differently in what is asked, got "
-            f"{pairs[0].clean:.3f} for both. Pass another target or pair."
-        )
+    names, pairs = _answered(runs, model, clean, corrupted, target)
+    span = _span(pairs)
 
     def shares(of: Callable[[_Pair], Sequence[Tensor]]) -> Float[np.ndarray, " n"]:
         found = [runs.brought_back(pair, of(pair)) for pair in pairs]
@@ -307,6 +295,31 @@ def patch_atoms(
         all_atoms=float(all_atoms),
         everything=float(everything),
     )
+
+
+def _answered(
+    runs: _Runs, model: LiveModel, clean: Any, corrupted: Any, target: Any
+) -> tuple[set[str], list[_Pair]]:
+    """Run each pair of inputs; what is asked of them, by name, and how they are answered."""
+    batches = [_batches(model, inputs) for inputs in (clean, corrupted)]
+    if len(batches[0]) != len(batches[1]):
+        raise ValueError(
+            "`clean` and `corrupted` must hold equally many inputs, got "
+            f"{len(batches[0])} and {len(batches[1])}."
+        )
+    named = [runs.pair(one, other, target) for one, other in zip(*batches, strict=True)]
+    return {name for name, _ in named}, [pair for _, pair in named]
+
+
+def _span(pairs: Sequence[_Pair]) -> float:
+    """How far apart the two answers are, on average: what shares are shares of."""
+    span = float(np.mean([pair.clean - pair.corrupted for pair in pairs]))
+    if abs(span) < 1e-6:
+        raise ValueError(
+            "`clean` and `corrupted` must be answered differently in what is asked, got "
+            f"{pairs[0].clean:.3f} for both. Pass another target or pair."
+        )
+    return span
 
 
 def _estimated(pairs: Sequence[_Pair], n_atoms: int) -> Float[np.ndarray, " n_atoms"]:

@@ -314,17 +314,7 @@ def feature_complexity(
     if model.kind == "language":
         raise ValueError(f"`model` must read images, {model.name} reads text. See complexity_of.")
     check_one_place(sae)
-    point = model.hook_point(hook_point)
-    before = _before(model, point) if layers is None else [str(model.hook_point(n)) for n in layers]
-    if not before:
-        raise ValueError(
-            f"`hook_point` must lie behind some layer, and nothing is known before {hook_point!r}. Pass "
-            "layers=."
-        )
-    if hook_point in before:
-        raise ValueError(
-            f"`layers` must lie before {hook_point!r}, got it among them. Leave it out."
-        )
+    before = _layers_before(model, hook_point, layers)
     chosen = (
         None
         if atoms is None
@@ -345,10 +335,7 @@ def feature_complexity(
     n = int(sample.max()) + 1
     pool = averages(sample, n)
     if chosen is None:
-        fires = np.asarray((abs(pool) @ abs(codes) > 0).sum(axis=0)).ravel()
-        chosen = [
-            i for i in np.argsort(-fires, kind="stable")[:MOST_ATOMS].tolist() if fires[i] > 0
-        ]
+        chosen = _most_frequent(abs(pool) @ abs(codes) > 0)
     if not chosen:
         raise ValueError(
             "`sae` must have an atom that fires on `images`, got none. Pass more images."
@@ -363,9 +350,6 @@ def feature_complexity(
         states, torch.cat((z, random), dim=1).double(), n_bootstrap=n_bootstrap, seed=seed
     )
     c = len(chosen)
-    pull = here.gradient.cpu().double() @ sae.dictionary[chosen].cpu().double().T
-    effect = np.asarray((pool @ some.multiply(pull.numpy())).toarray() if c else 0)
-    per_image = np.bincount(sample.numpy(), minlength=n)[:, None]
     return FeatureComplexity(
         atoms=tuple(chosen),
         layers=tuple(before),
@@ -374,10 +358,43 @@ def feature_complexity(
         interval=both.interval[:c],
         shuffled=both.shuffled,
         random=_mean(both.complexity[c:]),
-        importance=np.abs(effect * per_image).mean(axis=0),
+        importance=_importance(here.gradient, some, sae.dictionary[chosen], pool),
         n_bootstrap=n_bootstrap,
         seed=seed,
     )
+
+
+def _layers_before(model: LiveModel, hook_point: str, layers: Sequence[str] | None) -> list[str]:
+    """The hook points that are read, all of them before this one."""
+    point = model.hook_point(hook_point)
+    before = _before(model, point) if layers is None else [str(model.hook_point(n)) for n in layers]
+    if not before:
+        raise ValueError(
+            f"`hook_point` must lie behind some layer, and nothing is known before {hook_point!r}. Pass "
+            "layers=."
+        )
+    if hook_point in before:
+        raise ValueError(
+            f"`layers` must lie before {hook_point!r}, got it among them. Leave it out."
+        )
+    return before
+
+
+def _most_frequent(fires: Any) -> list[int]:
+    """The atoms that fire on the most images, of a sparse table (images, n_atoms)."""
+    n_images = np.asarray(fires.sum(axis=0)).ravel()
+    order = np.argsort(-n_images, kind="stable")[:MOST_ATOMS].tolist()
+    return [i for i in order if n_images[i] > 0]
+
+
+def _importance(
+    gradient: Any, codes: Any, dictionary: Float[Tensor, "c d_in"], pool: Any
+) -> Float[np.ndarray, " c"]:
+    """Mean over images of |Σ gradient · atom × code|, the sum over an image's places."""
+    pull = gradient.cpu().double() @ dictionary.cpu().double().T
+    effect = np.asarray((pool @ codes.multiply(pull.numpy())).toarray())
+    places = np.asarray((pool != 0).sum(axis=1)).reshape(-1, 1)
+    return np.asarray(np.abs(effect * places).mean(axis=0))
 
 
 def _before(model: LiveModel, point: Any) -> list[str]:

@@ -280,20 +280,11 @@ def fragility_battery(
     atom = check_atom(atom, sae.n_atoms)
     check_count(n_controls, name="n_controls")
     check_count(n_neighbours, name="n_neighbours", at_least=0)
-    if temperatures and (model.kind != "language" or not model.causal):
-        raise ValueError(
-            f"`temperatures` need a causal language model, got {model.name} ({model.kind}). Leave them "
-            "out."
-        )
-    if not np.isfinite(by) or by == 0:
-        raise ValueError(f"`by` must be finite and not 0, got {by}. See `calibrate_strength`.")
+    _check_edit(model, by, temperatures)
     odds = TargetOdds(answers_to(model, inputs, hook_point, sae, positions), target)
     first = _Cell("as it is", "input", odds, float(by))
     cells = [first, *_inputs_changed(first, inputs, variants, target, seed)]
-    for where in other_positions:
-        other = Answers(model, inputs, hook_point, positions=where, scored=True)
-        name = f"positions {'all' if where is None else where}"
-        cells.append(replace(first, name=name, kind="position", odds=TargetOdds(other, target)))
+    cells += _positions_changed(first, model, inputs, hook_point, other_positions, target)
     cells += [_Cell(f"strength × {f:g}", "strength", odds, by * f) for f in factors]
     unit = torch.nn.functional.normalize(sae.dictionary.detach().float().cpu(), dim=1)
     near = [unit[j] for j in nearest(unit, atom, n_neighbours)]
@@ -305,9 +296,7 @@ def fragility_battery(
     neighbours = _shifts([first], near, False)[:, 0].mean(axis=1)
     sampled = _sampled(first, unit[atom], temperatures, sampling_seeds, max_new_tokens)
     effects, controls = shifts[0], shifts[1:]
-    # Along the sign of the effect as it is: a variant that turns it around does not hold.
-    sign = 1.0 if effects[0].mean() >= 0 else -1.0
-    holds = np.asarray(sign * effects > np.quantile(sign * controls, 0.95, axis=0))
+    holds = _holds(effects, controls)
     every = {id(cell.odds): cell.odds.runs for cell in cells}.values()
     return Fragility(
         hook_point=str(model.hook_point(hook_point)),
@@ -324,6 +313,40 @@ def fragility_battery(
         rows=_rows(effects, controls, holds, resampling),
         cost=Cost(n_runs=sum(runs.n_runs for runs in every), seconds=odds.runs.cost.seconds),
     )
+
+
+def _check_edit(model: LiveModel, by: float, temperatures: Sequence[float]) -> None:
+    if temperatures and (model.kind != "language" or not model.causal):
+        raise ValueError(
+            f"`temperatures` need a causal language model, got {model.name} ({model.kind}). Leave them "
+            "out."
+        )
+    if not np.isfinite(by) or by == 0:
+        raise ValueError(f"`by` must be finite and not 0, got {by}. See `calibrate_strength`.")
+
+
+def _positions_changed(
+    first: _Cell,
+    model: LiveModel,
+    inputs: Any,
+    hook_point: str,
+    positions: Sequence[Where],
+    target: Targets,
+) -> Iterator[_Cell]:
+    """The same edit at other positions."""
+    for where in positions:
+        other = Answers(model, inputs, hook_point, positions=where, scored=True)
+        name = f"positions {'all' if where is None else where}"
+        yield replace(first, name=name, kind="position", odds=TargetOdds(other, target))
+
+
+def _holds(
+    effects: Float[np.ndarray, "variants n"], controls: Float[np.ndarray, "c variants n"]
+) -> Bool[np.ndarray, "variants n"]:
+    """Where the effect exceeds what 95 % of random directions reach."""
+    # Along the sign of the effect as it is: a variant that turns it around does not hold.
+    sign = 1.0 if effects[0].mean() >= 0 else -1.0
+    return np.asarray(sign * effects > np.quantile(sign * controls, 0.95, axis=0))
 
 
 @dataclass(frozen=True)

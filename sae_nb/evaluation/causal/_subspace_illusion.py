@@ -244,9 +244,7 @@ def illusion_check(
     if reader is not None:
         reader = check_matrix(reader, name="reader", d_in=len(v)).detach().double().cpu()
     resampling = Resampling(n_bootstrap, seed)
-    if isinstance(positions, str) and positions == "default":
-        positions = "last" if model.kind == "language" else None
-    pairs = _Pairs(model, hook_point, base, source, positions)
+    pairs = _Pairs(model, hook_point, base, source, _usual(positions, model))
     n_products = 0 if reader is not None else 2 * sketches_for(len(v), pairs.runs.n, n_sketches)
     pairs.runs.check_cost(n_controls + n_products + 5, max_seconds, "illusion_check")
     if reader is None:
@@ -259,13 +257,7 @@ def illusion_check(
     moved[FULL] = pairs.along(None)
     drawn = [random_direction(len(v), seed + i) for i in range(n_controls)]
     random = np.stack([pairs.along(u) for u in drawn]).sum(axis=1) / pairs.gap.sum()
-    control = quantile_of(np.abs(random))
-    rows = {
-        name: resampling.ratio(
-            "fldd", moved[name], pairs.gap, floor=0.0, control=control, unit="pairs"
-        )
-        for name in (V, ROW, NULL, FULL, PCA)
-    }
+    rows = _rows(moved, pairs.gap, random, resampling)
     dormant = _dormant(row, space, pairs.rows, seed)
     rows["dormant index"] = measured("dormant_index", dormant, floor=1.0, n=len(pairs.rows))
     read_share = float(row.square().sum())
@@ -282,6 +274,27 @@ def illusion_check(
         n=len(pairs.gap),
         cost=pairs.runs.cost,
     )
+
+
+def _usual(positions: Where, model: LiveModel) -> Where:
+    """The last token of a text, every patch of an image, where nobody says which."""
+    if not isinstance(positions, str) or positions != "default":
+        return positions
+    return "last" if model.kind == "language" else None
+
+
+def _rows(
+    moved: Mapping[str, Float[np.ndarray, " n"]],
+    gap: Float[np.ndarray, " n"],
+    random: Float[np.ndarray, " c"],
+    resampling: Resampling,
+) -> dict[str, Measurement]:
+    """FLDD along each direction, beside what 95 % of random directions reach."""
+    control = quantile_of(np.abs(random))
+    return {
+        name: resampling.ratio("fldd", moved[name], gap, floor=0.0, control=control, unit="pairs")
+        for name in (V, ROW, NULL, FULL, PCA)
+    }
 
 
 class _Pairs:

@@ -329,24 +329,14 @@ def merge(
     check_count(n_answers, name="n_answers", at_least=2)
     task = splice_task(sae, source, model, inputs, labels, hook_point)
     codes = codes_of(sae, source)
-    alive = np.flatnonzero((codes.frequency > 0).cpu().numpy())
-    if len(alive) < 2:
-        raise ValueError(
-            f"`sae` must have two atoms that fire in `acts`, got {len(alive)}. Pass more rows."
-        )
+    alive = _alive(codes)
     if n_left is None:
         n_left = max(len(alive) // KEEP, 1)
     check_count(n_left, name="n_left", at_most=len(alive) - 1)
     start = _starter(sae, source, codes, alive, task)
     n_merges = len(alive) - n_left
-    draws = [np.random.default_rng([seed, i]) for i in range(n_random)]
-    arms = [
-        start().run(n_merges, _Merger.cheapest),
-        start().run(n_merges, _Merger.weakest),
-        *(start().run(n_merges, partial(_Merger.drawn, generator=draw)) for draw in draws),
-    ]
-    first = codes.rows(slice(0, 1)).to(sae.dictionary.device)
-    bias = (sae.decode(first) - summed_atoms(first, sae.dictionary.detach())).detach().flatten()
+    arms = _run_arms(start, n_merges, n_random, seed)
+    bias = _bias(sae, codes)
     answers, quantity = None, ""
     if task is not None:
         answers, quantity = _answers(task, arms[:3], sae, alive, bias, n_merges, n_answers)
@@ -363,6 +353,34 @@ def merge(
         _sae=sae,
         _bias=bias,
     )
+
+
+def _alive(codes: SparseCodes) -> Int[np.ndarray, " alive"]:
+    """The atoms that fire; there must be two to merge."""
+    alive = np.flatnonzero((codes.frequency > 0).cpu().numpy())
+    if len(alive) < 2:
+        raise ValueError(
+            f"`sae` must have two atoms that fire in `acts`, got {len(alive)}. Pass more rows."
+        )
+    return alive
+
+
+def _run_arms(
+    start: Callable[[], _Merger], n_merges: int, n_random: int, seed: int
+) -> list[_Steps]:
+    """What is merged by cost; the control that drops weak atoms; and pairs drawn at random."""
+    draws = [np.random.default_rng([seed, i]) for i in range(n_random)]
+    return [
+        start().run(n_merges, _Merger.cheapest),
+        start().run(n_merges, _Merger.weakest),
+        *(start().run(n_merges, partial(_Merger.drawn, generator=draw)) for draw in draws),
+    ]
+
+
+def _bias(sae: Any, codes: SparseCodes) -> Float[Tensor, " d_in"]:
+    """What `decode` adds to the sum of atoms, read off one row."""
+    first = codes.rows(slice(0, 1)).to(sae.dictionary.device)
+    return (sae.decode(first) - summed_atoms(first, sae.dictionary.detach())).detach().flatten()
 
 
 def _starter(
