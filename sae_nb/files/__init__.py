@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         replacing as replacing,
         sealed as sealed,
         sha256 as sha256,
+        write_arrays as write_arrays,
         write_bytes as write_bytes,
         write_json as write_json,
         write_manifest as write_manifest,

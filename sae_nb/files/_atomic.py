@@ -237,6 +237,15 @@ def write_tensors(
     write_bytes(path, save(ready, metadata=metadata))
 
 
+def write_arrays(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors as one .npz of numpy under `path`, not compressed and by rows, atomically."""
+    import numpy as np
+
+    arrays = {n: np.ascontiguousarray(t.detach().cpu().numpy()) for n, t in tensors.items()}
+    with replacing(place(path)) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # its own keywords are no names of arrays
+
+
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Read a safetensors file onto the CPU; within `mapping()`, its matrices stay in it."""
     from safetensors import SafetensorError

@@ -11,20 +11,26 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.interop._circuit_tracer import read_circuit_tracer as read_circuit_tracer
+    from sae_nb.interop._circuit_tracer import (
+        read_circuit_tracer as read_circuit_tracer,
+        write_circuit_tracer as write_circuit_tracer,
+    )
     from sae_nb.interop._detection import IMPORTED as IMPORTED
     from sae_nb.interop._dictionary_learning import (
         read_dictionary_learning as read_dictionary_learning,
         write_dictionary_learning as write_dictionary_learning,
     )
-    from sae_nb.interop._gemma_scope import read_gemma_scope as read_gemma_scope
+    from sae_nb.interop._gemma_scope import (
+        read_gemma_scope as read_gemma_scope,
+        write_gemma_scope as write_gemma_scope,
+    )
     from sae_nb.interop._imported import (
         Encoding as Encoding,
         Imported as Imported,
         Origin as Origin,
     )
     from sae_nb.interop._neuronpedia import write_neuronpedia as write_neuronpedia
-    from sae_nb.interop._openai import read_openai as read_openai
+    from sae_nb.interop._openai import read_openai as read_openai, write_openai as write_openai
     from sae_nb.interop._overcomplete import (
         read_overcomplete as read_overcomplete,
         write_overcomplete as write_overcomplete,

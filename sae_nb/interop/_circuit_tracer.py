@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from sae_nb.architectures import SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
 from sae_nb.files import existing, read_tensors
-from sae_nb.interop._foreign import check_holds, flat_yaml, named_errors, remember
+from sae_nb.interop._foreign import (
+    Contents,
+    Original,
+    check_holds,
+    flat_yaml,
+    named_errors,
+    remember,
+    write_file,
+)
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
-from sae_nb.interop._saelens import ours
+from sae_nb.interop._saelens import as_stated, ours, saelens_layout
 from sae_nb.interop._several import ImportedCrossLayerTranscoder, cross_layer_transcoder
 
 CONFIG = "config.yaml"
@@ -61,18 +73,19 @@ def read_circuit_tracer(path: str | Path) -> Imported | ImportedCrossLayerTransc
     codes here are positive.
     """
     path = Path(path)
-    return _several_layers(path) if path.is_dir() else _one_layer(path)
+    return _several_layers(path) if path.is_dir() else _one_layer(path, path)
 
 
-def _one_layer(file: Path) -> Imported:
+def _one_layer(file: Path, named: Path) -> Imported:
+    """Read the transcoder of a layer, as it is where the file has the other name."""
     file = existing(file)
-    layer = _FILE.fullmatch(file.name)
+    layer = _FILE.fullmatch(named.name)
     if layer is None:
         raise ValueError(
             f"{file.name!r} must be called layer_0.safetensors or so, as {LIBRARY} saves the transcoder of a "
             f"layer. Pass such a file, or for a cross-layer transcoder the folder, {str(file.parent)!r}."
         )
-    config = _config(file.parent)
+    config = _config(named.parent)
     tensors = read_tensors(file)
     check_holds(tensors, ("W_enc", "W_dec", "b_enc", "b_dec"), file, f"Is it of {LIBRARY}?")
     k = int(tensors["k"]) if "k" in tensors else int(config.get("k", 0))
@@ -99,7 +112,80 @@ def _one_layer(file: Path) -> Imported:
         encoder_bias=tensors["b_enc"],
         **parts,
     )
-    return remember(sae, LIBRARY, tensors, dict(config))
+    return remember(sae, LIBRARY, tensors, {}, restate=_restated, names_its_place=False)
+
+
+def _restated(sae: Imported, original: Original) -> Contents:
+    names = [n for n in ("W_dec", "b_dec", "b_enc", "W_skip") if n in original.tensors]
+    new = as_stated(sae, names) | {"W_enc": sae.encoder.detach()}
+    if _THRESHOLD in original.tensors:
+        new[_THRESHOLD] = sae.threshold.detach()
+    return new, {}
+
+
+@checked
+def write_circuit_tracer(sae: SparseAutoencoder, path: str | Path) -> Path:
+    """Write a transcoder of one layer as circuit-tracer's sets have them.
+
+    What `read_circuit_tracer` read is written back to the bit; of what was trained since, the tensors that
+    were learned, in their dtypes. Where a set reads and writes is in its `config.yaml`, which stays yours.
+
+    Parameters
+    ----------
+    sae
+        A Transcoder or SkipTranscoder as wide where it writes as where it reads, of any selection except
+        AbsTopK and Gated, or one read from another library. Sets of ReLU transcoders are what that library
+        loads from such files by itself.
+    path
+        Gets the file, `layer_{i}.safetensors`; must not exist, and appears only when complete.
+
+    Raises
+    ------
+    TypeError: If it is no transcoder, or circuit-tracer cannot compute its codes.
+    ValueError: If the file is called otherwise.
+    FileExistsError: If the file exists.
+
+    Source
+    ------
+    decoderesearch/circuit-tracer, transcoder/single_layer_transcoder.py.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from sae_nb.architectures import Transcoder
+    >>> from sae_nb.interop import read_circuit_tracer
+    >>> t = Transcoder(d_in=4, d_out=4, n_atoms=8, base="ReLU").eval()
+    >>> again = read_circuit_tracer(write_circuit_tracer(t, tempfile.mkdtemp() + "/layer_3.safetensors"))
+    >>> torch.allclose(again(torch.ones(1, 4)), t(torch.ones(1, 4)))
+    True
+    """
+    path = Path(path)
+    if not is_transcoder(path):
+        raise ValueError(
+            f"`path` must be called layer_0.safetensors or so, as {LIBRARY} calls the transcoder of a layer, "
+            f"got {path.name!r}. Give it the number of the layer."
+        )
+    again = partial(_one_layer, named=path)
+    return write_file(sae, path, LIBRARY, translate=_as_theirs, read=again, transcoders=True)
+
+
+def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    layout = saelens_layout(sae)
+    plain = layout.facts.get("normalize_activations", "none") == "none"
+    known = layout.architecture in ("standard", "jumprelu", "topk") and plain
+    if sae.writes is None or sae.d_in != sae.d_out or not known:
+        raise TypeError(
+            "`sae` must be a transcoder that writes as wide as it reads and selects by a ReLU, thresholds or "
+            f"TopK, to be written for {LIBRARY}, got a {type(sae).__name__}. Use write_saelens, or "
+            "sae.save(…)."
+        )
+    tensors = dict(layout.tensors)
+    tensors["W_enc"] = tensors["W_enc"].T
+    if "threshold" in tensors:
+        tensors[_THRESHOLD] = tensors.pop("threshold")
+    if layout.architecture == "topk":
+        tensors["k"] = torch.tensor(layout.facts["k"])
+    return tensors, {}
 
 
 def _several_layers(folder: Path) -> ImportedCrossLayerTranscoder:

@@ -19,7 +19,16 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.files import existing, is_mapping, new_folder, write_json, write_tensors
+from sae_nb.files import (
+    existing,
+    free_folder,
+    is_mapping,
+    new_folder,
+    replacing,
+    write_arrays,
+    write_json,
+    write_tensors,
+)
 from sae_nb.models import standard_name
 
 P = ParamSpec("P")
@@ -189,9 +198,9 @@ class Original:
     """By that library's names, in its shapes and dtypes; views of the SAE's own where they are the same."""
 
     config: dict[str, Any]
-    place: tuple[str | None, ...] = (None, None, None)
-    """What its JSON file says; hook points and model at the time, which must not change: a file names
-    them."""
+    place: tuple[str | None, ...] | None = (None, None, None)
+    """What its JSON file says, or the plain values beside its tensors; hook points and model at the time,
+    which must not change where a file names them. None: it does not."""
 
     restate: Restate | None = None
     """What its tensors and its configuration are for the SAE as it is now, in any dtype: the way that the
@@ -213,6 +222,7 @@ def remember(
     *,
     restate: Restate | None = None,
     read: Callable[[Path], SparseAutoencoder] | None = None,
+    names_its_place: bool = True,
 ) -> S:
     """Let an SAE remember the file it was read from, unless it reads from it; returns the SAE."""
     if is_mapping():
@@ -222,7 +232,7 @@ def remember(
         library=library,
         tensors={name: _shared(tensor, own) for name, tensor in tensors.items()},
         config=dict(config),
-        place=_place(sae),
+        place=_place(sae) if names_its_place else None,
         restate=restate,
         read=read,
     )
@@ -257,59 +267,123 @@ def _place(sae: SparseAutoencoder) -> tuple[str | None, ...]:
     return (sae.hook_point, sae.target_hook_point, sae.model_name)
 
 
+Translate = Callable[[SparseAutoencoder], tuple[dict[str, Tensor], dict[str, Any]]]
+Store = Callable[[Mapping[str, Tensor], Mapping[str, Any]], None]
+
+
+def came_from(sae: SparseAutoencoder) -> str | None:
+    """The library whose file an SAE was read from, if it remembers one."""
+    original = getattr(sae, ATTRIBUTE, None)
+    return original.library if isinstance(original, Original) else None
+
+
 def write_folder(
     sae: SparseAutoencoder,
     folder: str | Path,
     library: str,
-    files: tuple[str, str],
+    files: tuple[str | None, str],
     *,
-    translate: Callable[[SparseAutoencoder], tuple[dict[str, Tensor], dict[str, Any]]],
+    translate: Translate,
     read: Callable[[Path], SparseAutoencoder],
     metadata: Mapping[str, Any] | None = None,
     transcoders: bool = False,
 ) -> Path:
     """Write a new folder of another library: what was read, if the SAE is still that, else a translation.
 
-    `files` are its configuration and its weights, `translate` gives tensors and configuration by that
-    library's names, `read` is its reader, `metadata` more to state under that name, and `transcoders`
-    whether it has them.
+    `files` are its configuration, if it has one, and its weights, `translate` gives tensors and
+    configuration by that library's names, `read` is its reader, `metadata` more to state under that name,
+    and `transcoders` whether it has them.
     """
+    _check_one_site(sae, library, transcoders=transcoders)
+    folder = Path(folder)
+    with new_folder(folder) as partial:
+
+        def store(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+            for file in partial.iterdir():
+                file.unlink()
+            if metadata:
+                stated = dict(config.get("metadata") or {}) | dict(metadata)
+                config = {**config, "metadata": stated}
+            facts, weights = files
+            _STORES[Path(weights).suffix](partial / weights, dict(tensors))
+            if facts is not None:
+                write_json(partial / facts, config)
+
+        _store_as_read(sae, library, store, partial, translate, read)
+    return folder
+
+
+def write_file(
+    sae: SparseAutoencoder,
+    path: str | Path,
+    library: str,
+    *,
+    translate: Translate,
+    read: Callable[[Path], SparseAutoencoder],
+    transcoders: bool = False,
+) -> Path:
+    """Write a new file of another library, as `write_folder` does a folder; a `.pt` holds its facts, too."""
+    _check_one_site(sae, library, transcoders=transcoders)
+    path = free_folder(path)
+    with replacing(path) as partial:
+
+        def store(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+            if path.suffix == ".pt":
+                _pickle(partial, tensors, facts)
+            else:
+                write_tensors(partial, dict(tensors))
+
+        _store_as_read(sae, library, store, partial, translate, read)
+    return path
+
+
+def _check_one_site(sae: SparseAutoencoder, library: str, *, transcoders: bool = False) -> None:
     if sae.by_site or len(sae.sites) > (2 if transcoders else 1):
         raise TypeError(
             f"`sae` must read and write one site to be written for {library}, got {type(sae).__name__}, "
             f"which has {len(sae.sites)}. Save it with sae.save(…)."
         )
-    folder = Path(folder)
+
+
+def _pickle(
+    path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any] | None = None
+) -> None:
+    """A file for `torch.load(path, weights_only=True)`."""
+    # Copies with memory of their own, or `torch.save` would store all that they view.
+    own = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
+    torch.save({**own, **(facts or {})}, path)
+
+
+_STORES: dict[str, Callable[[Path, dict[str, Tensor]], None]] = {
+    ".pt": _pickle,
+    ".npz": write_arrays,
+    ".safetensors": write_tensors,
+}
+
+
+def _store_as_read(
+    sae: SparseAutoencoder,
+    library: str,
+    store: Store,
+    place: Path,
+    translate: Translate,
+    read: Callable[[Path], SparseAutoencoder],
+) -> None:
+    """Store the file's own contents, or those as they are now, if that reads as the SAE; else translate."""
     original = getattr(sae, ATTRIBUTE, None)
-    now = (library, _place(sae))
-    with new_folder(folder) as partial:
-
-        def store(tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
-            if metadata:
-                stated = dict(config.get("metadata") or {}) | dict(metadata)
-                config = config | {"metadata": stated}
-            facts, weights = (partial / name for name in files)
-            if weights.suffix == ".pt":
-                # Copies with memory of their own, or `torch.save` would store all that they view.
-                own = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
-                torch.save(own, weights)
-            else:
-                write_tensors(weights, tensors)
-            write_json(facts, config)
-
-        if isinstance(original, Original) and (original.library, original.place) == now:
-            again = original.read or read
-            for contents, is_it in (
-                ((original.tensors, original.config), _same),
-                (restated(sae, original), _near),
-            ):
-                store(*contents)
-                if is_it(again(partial), sae):
-                    return folder
-                for file in partial.iterdir():
-                    file.unlink()
-        store(*translate(sae))
-    return folder
+    if (
+        isinstance(original, Original)
+        and original.library == library
+        and original.place in (None, _place(sae))
+    ):
+        again = original.read or read
+        store(original.tensors, original.config)
+        if _same(again(place), sae):
+            return
+        store(*restated(sae, original))
+        if _near(again(place), sae):
+            return
+    store(*translate(sae))
 
 
 def _shared(tensor: Tensor, own: list[Tensor]) -> Tensor:

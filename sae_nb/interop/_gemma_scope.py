@@ -1,9 +1,10 @@
-"""Gemma Scope 1 (`params.npz`) and 2 (`params.safetensors`, or one for each layer): JumpReLU SAEs."""
+"""Gemma Scope 1 (`params.npz`) and 2 (`params.safetensors`), read and written; several layers, read."""
 
 from __future__ import annotations
 
 import re
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sae_nb.architectures import SkipTranscoder, SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
 from sae_nb.files import (
     CompressedError,
@@ -20,13 +22,22 @@ from sae_nb.files import (
     read_json,
     read_tensors,
 )
-from sae_nb.interop._foreign import check_holds, named_errors
+from sae_nb.interop._foreign import (
+    Contents,
+    Original,
+    came_from,
+    check_holds,
+    named_errors,
+    remember,
+    write_folder,
+)
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
+from sae_nb.interop._saelens import as_stated, saelens_layout
 from sae_nb.interop._several import ImportedCrossLayerTranscoder, cross_layer_transcoder
 
 ARRAYS, TENSORS, CONFIG = "params.npz", "params.safetensors", "config.json"
 LAYERS = "params_layer_{}.safetensors"
-LIBRARY = "Gemma Scope"
+LIBRARY, NEWER = "Gemma Scope", "Gemma Scope 2"
 _NAMES = ("w_enc", "w_dec", "b_enc", "b_dec", "threshold")
 _LAYER = re.compile(r"layer_(\d+)")
 _EMBEDDING = re.compile(r"(?:^|/)embedding/width_\w+/average_l0_\d+/?$")
@@ -66,27 +77,163 @@ def read_gemma_scope(folder: str | Path) -> Imported | ImportedCrossLayerTransco
     folder = Path(folder)
     if (folder / LAYERS.format(0)).is_file():
         return _several_layers(folder)
+    return _one_site(folder, folder)
+
+
+def _one_site(folder: Path, named: Path) -> Imported:
+    """Read an SAE or transcoder of one site, as it is where its folder has the other name."""
     newer = (folder / TENSORS).is_file()
-    arrays = read_tensors(folder / TENSORS) if newer else _read_arrays(folder / ARRAYS)
-    arrays = {name.lower(): value for name, value in arrays.items()}
+    stated = read_tensors(folder / TENSORS) if newer else _read_arrays(folder / ARRAYS)
+    arrays = {name.lower(): value for name, value in stated.items()}
     check_holds(arrays, _NAMES, folder, f"Is it of {LIBRARY}?")
     config = read_json(folder / CONFIG) if newer and (folder / CONFIG).is_file() else {}
     skip = arrays.get("affine_skip_connection")
-    site = _SITE.match(str(folder))
-    # Of embeddings it has seen those of the table, and the model adds them up times √d_in.
-    unit = arrays["w_dec"].shape[-1] ** 0.5 if _EMBEDDING.search(folder.as_posix()) else 1.0
-    return assemble(
+    unit = _unit(arrays["w_dec"].shape[-1], named)
+    sae = assemble(
         arrays["w_dec"] * unit,
         arrays["b_dec"],
         encoding=Encoding(rule="jumprelu", pre_bias=False),
-        origin=_origin(folder, config),
-        hook_point=_hook_point(str(folder)),
-        transcodes=skip is not None or (site is not None and site[1].startswith("transcoder")),
+        origin=_origin(named, config),
+        hook_point=_hook_point(str(named)),
+        transcodes=skip is not None or _is_transcoder(named),
         encoder=arrays["w_enc"].T / unit,
         encoder_bias=arrays["b_enc"],
         threshold=arrays["threshold"],
         skip=None if skip is None else skip.T,
     )
+    return remember(
+        sae,
+        NEWER if newer else LIBRARY,
+        stated,
+        config if isinstance(config, dict) else {},
+        restate=partial(_restated, unit=unit),
+        read=partial(_one_site, named=named),
+        names_its_place=False,
+    )
+
+
+def _unit(width: int, folder: Path) -> float:
+    """What atoms are multiplied by: of embeddings it saw the table's, and the model has √d_in times these."""
+    return float(width**0.5) if _EMBEDDING.search(folder.as_posix()) else 1.0
+
+
+def _is_transcoder(folder: Path) -> bool:
+    site = _SITE.match(str(folder))
+    return site is not None and site[1].startswith("transcoder")
+
+
+def _restated(sae: Imported, original: Original, *, unit: float) -> Contents:
+    """`_one_site` backwards."""
+    parts = as_stated(sae, ("W_enc", "b_enc", "W_dec", "b_dec", "threshold"))
+    new = _by_their_names(parts | ({"W_skip": sae.skip} if "skip" in sae.parts else {}), unit)
+    return {name: new[name.lower()] for name in original.tensors if name.lower() in new}, {}
+
+
+def _by_their_names(tensors: dict[str, Tensor], unit: float) -> dict[str, Tensor]:
+    """Tensors by SAELens' names under those of Gemma Scope."""
+    new = {name.lower(): tensor for name, tensor in tensors.items()}
+    if "w_skip" in new:
+        new["affine_skip_connection"] = new.pop("w_skip").T
+    return new | {"w_enc": new["w_enc"] * unit, "w_dec": new["w_dec"] / unit}
+
+
+@checked
+def write_gemma_scope(sae: SparseAutoencoder, folder: str | Path) -> Path:
+    """Write an SAE or transcoder as Gemma Scope's are: a JumpReLU, in numpy's arrays.
+
+    What `read_gemma_scope` read is written back to the bit; of what was trained since, the arrays that were
+    learned, in their dtypes. `params.safetensors` and `config.json`, as Gemma Scope 2 has them, come of
+    what was read from these, and of a linear map beside the atoms, for which `params.npz` has no place.
+
+    Parameters
+    ----------
+    sae
+        JumpReLU, ReLU, BatchTopK, Matryoshka, a Transcoder or SkipTranscoder whose atoms have thresholds, or
+        one read from another library whose atoms have.
+    folder
+        Gets `params.npz`, not compressed, or the two; must not exist, and appears only when complete. Its
+        name says all that the arrays do not: "layer_12/width_16k/average_l0_82" the layer and L0; "…-mlp",
+        "…-transcoders" the kind; "embedding/width_4k/average_l0_6" an SAE of embeddings, whose arrays are
+        written in the unit of the table.
+
+    Raises
+    ------
+    TypeError: If its codes are not those of a JumpReLU.
+    ValueError: If the folder's name says another kind than the SAE is.
+    FileExistsError: If the folder exists.
+
+    Source
+    ------
+    Lieberum et al., "Gemma Scope", arXiv 2408.05147; the arrays as SAELens 6.54 reads them.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from sae_nb.architectures import JumpReLU
+    >>> from sae_nb.interop import read_gemma_scope
+    >>> sae, x = JumpReLU(d_in=4, n_atoms=8, l0=2).eval(), torch.ones(1, 4)
+    >>> again = read_gemma_scope(write_gemma_scope(sae, tempfile.mkdtemp() + "/layer_3/width_8"))
+    >>> again.hook_point, torch.allclose(again.encode(x).to_dense(), sae.encode(x).to_dense())
+    ('resid_post.3', True)
+    """
+    folder = Path(folder)
+    skips = _has_skip(sae)
+    _check_name(sae, folder, skips=skips)
+    newer = skips or came_from(sae) == NEWER
+    return write_folder(
+        sae,
+        folder,
+        NEWER if newer else LIBRARY,
+        (CONFIG, TENSORS) if newer else (None, ARRAYS),
+        translate=partial(_as_theirs, folder=folder),
+        read=partial(_one_site, named=folder),
+        transcoders=True,
+    )
+
+
+def _has_skip(sae: Any) -> bool:
+    return isinstance(sae, SkipTranscoder) or (isinstance(sae, Imported) and "skip" in sae.parts)
+
+
+def _check_name(sae: SparseAutoencoder, folder: Path, *, skips: bool) -> None:
+    """Refuse a name by which the arrays would be read as something else."""
+    embeds, transcodes = bool(_EMBEDDING.search(folder.as_posix())), _is_transcoder(folder)
+    kind, example = "an SAE", "layer_12/width_16k/average_l0_82"
+    if sae.writes is not None:
+        kind, example = "a transcoder", "gemma-scope-2b-pt-transcoders/layer_12/width_16k"
+    elif sae.hook_point == "embed":
+        kind, example = "an SAE of embeddings", "embedding/width_4k/average_l0_6"
+    fits = {
+        "an SAE": not embeds and not transcodes,
+        "a transcoder": not embeds and (transcodes or skips),
+        "an SAE of embeddings": embeds and not transcodes,
+    }
+    if not fits[kind]:
+        raise ValueError(
+            f"`folder` must be called as {LIBRARY} calls {kind}, {example!r} or so, because its arrays do not "
+            f"say what they are, got {str(folder)!r}. Choose such a name."
+        )
+
+
+def _as_theirs(sae: SparseAutoencoder, *, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    layout = saelens_layout(sae)
+    norm = layout.facts.get("normalize_activations", "none")
+    if layout.architecture not in ("standard", "jumprelu") or norm != "none":
+        raise TypeError(
+            "`sae` must choose atoms by thresholds, of activations without a norm, to be written for "
+            f"{LIBRARY}, got a {type(sae).__name__} of {layout.architecture!r} with the norm {norm!r}. Use "
+            "write_saelens."
+        )
+    t = dict(layout.tensors)
+    if layout.facts.get("apply_b_dec_to_input", True):
+        t["b_enc"] = t["b_enc"] - t["b_dec"] @ t["W_enc"]  # theirs never takes the bias off first
+    t.setdefault("threshold", torch.zeros_like(t["b_enc"]))
+    config = {
+        "architecture": "jump_relu",
+        "model_name": sae.model_name,
+        "affine_connection": "W_skip" in t,
+    }
+    return _by_their_names(t, _unit(sae.d_out, folder)), config
 
 
 def _several_layers(folder: Path) -> ImportedCrossLayerTranscoder:

@@ -501,6 +501,10 @@ RECIPES: dict[str, Make] = {
     "interop.read_sparsify": _written("sparsify"),
     "interop.read_overcomplete": _written("overcomplete"),
     "interop.write_saelens": _on(sae="sae", folder="folder"),
+    "interop.write_gemma_scope": lambda kit: {"sae": sn.ReLU(4, 8), "folder": kit.folder},
+    "interop.write_openai": lambda kit: {"sae": sn.ReLU(4, 8), "path": f"{kit.folder}.pt"},
+    "interop.write_circuit_tracer": lambda kit: {
+        "sae": sn.Transcoder(4, 4, 8, base="ReLU"), "path": f"{kit.folder}/layer_0.safetensors"},
     "site.write_site": lambda kit: {"sae": kit.sae, "acts": kit.x, "folder": kit.folder},
     "interop.write_neuronpedia": lambda kit: {"sae": kit.gpt_sae, "acts": kit.gpt_acts, "folder": kit.folder},
     "labelling.AtomLabels": lambda kit: {"entries": {1: sn.labelling.AtomLabel(atom=1, text="a")}},
