@@ -43,7 +43,7 @@ import json
 import shutil
 from functools import partial
 from http.client import HTTPConnection
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from tempfile import mkdtemp
 from threading import Thread
@@ -57,6 +57,7 @@ from safetensors import safe_open
 import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report
+from sae_nb_lessons.studies import QuietPages
 
 # %% [markdown]
 # ## 1 · A name, and a note
@@ -211,7 +212,7 @@ assert site.largest_chunk <= 30_000
 # is what you put into a message. (On Binder and Colab, download the folder: the page opens from a disk, too.)
 
 # %%
-handler = partial(SimpleHTTPRequestHandler, directory=str(site.folder))
+handler = partial(QuietPages, directory=str(site.folder))
 server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
 Thread(target=server.serve_forever, daemon=True).start()
 print(f"http://127.0.0.1:{server.server_port}/index.html#atom=267")

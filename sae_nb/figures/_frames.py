@@ -175,6 +175,9 @@ def dress(figure: go.Figure, height: float | None, margin: Margin) -> None:
         template=template(),
         height=None if height is None else scaled(height),
         margin=dict(zip("lrtb", margin, strict=True)),
+        # Measured from the figure's edge: from the plot's, a plot that shrinks for a long legend may
+        # come to lie under it.
+        legend={"y": 1.0, "yref": "container", "yanchor": "top"},
     )
 
 

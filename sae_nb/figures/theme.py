@@ -146,11 +146,11 @@ PAGE_COLOURS = """
 
 _LIGHT = (
     "color-scheme: light; --ink: #212121; --paper: #fff; --quiet: #5f5f5f; "
-    "--raised: #f0f0f0; --line: #d0d0d0;"
+    "--raised: #f0f0f0; --line: #d0d0d0; --first-stop: 0;"
 )
 _DARK = (
     "color-scheme: dark; --ink: #f2f2f2; --paper: #1b1b1b; --quiet: #b5b5b5; "
-    "--raised: #2d2d2d; --line: #555;"
+    "--raised: #2d2d2d; --line: #555; --first-stop: 4;"
 )
 SITE_COLOURS = f"""\
 :root {{ {_LIGHT} --link: {PREDICTED}; --bar: {NEUTRAL}; --problem: {NOVEL};

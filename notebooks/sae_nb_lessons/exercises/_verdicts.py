@@ -114,6 +114,8 @@ class Revelation(Verdict):
     def _distance(self) -> str:
         if self.error is None:
             return "" if self.predicted == self.measured else ", so it went the other way"
+        if with_unit(self.predicted) == with_unit(self.measured):
+            return ": equal to three digits"
         return f": {with_unit(abs(self.error), self.unit)} {'too high' if self.error > 0 else 'too low'}"
 
 

@@ -90,7 +90,7 @@ def fragility_figure(found: Fragility) -> go.Figure:
         showlegend=True,
     )
     figure = framed([*traces, inputs], y=CHANGE, margin=MARGIN)
-    return figure.update_xaxes(named_ticks(names, tickangle=-30))
+    return figure.update_xaxes(named_ticks(names, tickangle=-45))
 
 
 def illusion_figure(checks: Sequence[IllusionCheck], names: Sequence[str]) -> go.Figure:

@@ -125,15 +125,13 @@ class Recorded:
         claims
             Names; none means all.
         """
-        import pandas as pd
+        from sae_nb_lessons.reproductions._tables import COLUMNS, ClaimTable
 
         for claim in claims:
             self.verdict(claim)
         chosen = [c for c in self._artefact["claims"] if not claims or c["name"] in claims]
         rows = [row for claim in chosen for row in _rows(claim)]
-        return pd.DataFrame(
-            rows, columns=["claim", "number", "measured", "asked", "met", "verdict"]
-        )
+        return ClaimTable(rows, columns=list(COLUMNS))
 
     def __repr__(self) -> str:
         verdicts = (f"{c['name']}: {c['verdict']}" for c in self._artefact["claims"])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         PursuitChecks as PursuitChecks,
         measure_pursuits as measure_pursuits,
     )
+    from sae_nb_lessons.studies._serving import QuietPages as QuietPages
     from sae_nb_lessons.studies._support_study import (
         SupportStudy as SupportStudy,
         study_supports as study_supports,

@@ -185,7 +185,7 @@ export async function mount(box, about, context) {
     answers.replaceChildren(table("The model's answer", shown),
       table(`Steered by atom ${atomOf()}`, tokenizer ? largest(after, MOST) : shown.map(([, i]) => [after[i], i])));
     says.textContent = `${number(by())}, added to the activation everywhere`;
-    status.textContent = `${number(took)} ms an answer`;
+    status.textContent = `answered in ${number(took)} ms`;
     box.dataset.answered = String(Number(box.dataset.answered || 0) + 1);
     return { before, after };
   }

@@ -156,7 +156,7 @@ const saeNb = (() => {
     if (card.badge) {
       const [text, title, standing] = card.badge;
       parts.push(make("p", {}, make("span", { class: `badge ${standing}`, title }, text)));
-    } else if (card.source) parts.push(make("p", { class: "quiet" }, `Words: ${card.source}.`));
+    } else if (card.source) parts.push(make("p", { class: "quiet" }, `Label by: ${card.source}`));
     if (card.note) parts.push(make("p", {}, card.note));
     parts.push(make("p", {}, `Fires on ${card.fires}; mean strength ${number(card.mean)}, largest ${number(card.max)}.`));
     if (card.fired) parts.push(histogram(card));
@@ -296,13 +296,18 @@ const saeNb = (() => {
     const size = n > 5000 ? 1.5 : n > 1000 ? 2.5 : 4;
     const low = Math.log10(Math.max(Math.min(...view.positive), 1e-6));
     const span = Math.max(Math.log10(start.largest) - low, 1e-6);
+    // The half of the scale that is seen on this page.
+    const colours = getComputedStyle(document.documentElement);
+    const [first, never] = [Number(colours.getPropertyValue("--first-stop")), colours.getPropertyValue("--bar").trim()];
     for (let i = 0; i < n; i++) {
       const [x, y] = toScreen(canvas, i);
       const share = view.frequency[i];
       const place = share > 0 ? Math.min(0.6, 0.6 * (Math.log10(share) - low) / span) : 0;
-      const rgb = start.scale[4 + Math.round(place / 0.6 * 5)];
-      pen.fillStyle = share > 0 ? `rgb(${rgb.join(",")})` : "rgba(136,136,136,.5)";
-      pen.fillRect(x - size / 2, y - size / 2, size, size);
+      const rgb = start.scale[first + Math.round(place / 0.6 * 5)];
+      pen.fillStyle = pen.strokeStyle = share > 0 ? `rgb(${rgb.join(",")})` : never;
+      // The middle of the scale is grey: what never fires is told by its form.
+      if (share > 0) pen.fillRect(x - size / 2, y - size / 2, size, size);
+      else pen.strokeRect(x - size / 2, y - size / 2, size, size);
     }
     if (atom >= 0 && atom < n) {
       const [x, y] = toScreen(canvas, atom);
@@ -332,7 +337,7 @@ const saeNb = (() => {
     Object.assign(view, { map, frequency: known.frequency, scale: Math.min(canvas.clientWidth, canvas.clientHeight) / 4500 });
     view.positive = known.frequency.filter((share) => share > 0).slice(0, 60000);
     if (!view.positive.length) view.positive = [start.largest];
-    here("where").textContent = `Near dots are alike (${map.layout}). Brighter: fires more often; grey: never.`;
+    here("where").textContent = `Near dots are alike (${map.layout}). Brighter: fires more often; hollow: never.`;
     let from = null;
     let moved = 0;
     canvas.addEventListener("pointerdown", (event) => { from = [event.clientX, event.clientY]; moved = 0; canvas.setPointerCapture(event.pointerId); });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def test_a_table_has_every_number_of_its_claims() -> None:
     assert table["number"].tolist()[-2].startswith("floor: ")
     assert table["number"].tolist()[-1].startswith("control: ")
     assert len(recorded("hierarchy").table()) > len(table)
+
+
+def test_a_notebook_shows_each_claim_once_and_cuts_no_words() -> None:
+    """The verdict stands beside its claim, above its numbers; a bound stays on one line."""
+    found = recorded("hierarchy")
+    table = found.table("absorption", "Matryoshka")
+    shown = table._repr_html_()
+    assert shown.count("absorption: ") == shown.count("Matryoshka: ") == 1
+    assert all(unescape(shown).count(f">{name}<") for name in table["number"])
+    assert "…" not in shown
+    assert "..." not in shown
+    assert shown.count("nowrap") == 3 * (len(table) + 1)
 
 
 def test_what_was_not_recorded_is_refused_with_what_was() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -215,3 +217,12 @@ def test_busy_that_is_told_last_is_what_is_so() -> None:
     background.wait()
     assert ended.wait(10)
     assert told[-1] is False
+
+
+def test_what_plotly_and_sklearn_both_load_is_there_before_any_work() -> None:
+    """Each loads narwhals' versions in an order of its own; two threads doing so end as a deadlock."""
+    script = "import sys; import sae_nb_widgets.panel._background; print('narwhals.stable.v2' in sys.modules)"
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == "True"

@@ -68,7 +68,7 @@ def test_title_says_the_newest_value_of_a_lone_run() -> None:
     summary = summarise_training(records(4))
     r2 = [curve.field for curve in CURVES].index("r2")
     alone = training_figure([summary]).layout.annotations[r2].text
-    assert alone == f"explained (★ best): <b>75.0{THIN_SPACE}%</b>"
+    assert alone == f"explained: <b>75.0{THIN_SPACE}%</b>"
     assert (
         training_figure([summary, summary]).layout.annotations[r2].text
         == f"explained (★ best),{THIN_SPACE}%"

@@ -644,7 +644,9 @@ def test_gallery_of_pixels_is_the_dictionary_now(digits_run: Any) -> None:
     assert panel._gallery.grid.atoms == list(
         panel._gallery.gallery.atoms
     )  # pointing shows the card
-    assert panel._gallery.grid.description == "24 atoms, as pictures"
+    assert panel._gallery.grid.description == (
+        "24 atoms, as images (bar: share of rows on which it fires)"
+    )
     assert panel._gallery.grid.places[0] == panel.names.in_text(first.atoms[0]) == "atom 0"
     sprite, step = panel._gallery.grid.sprite, digits_run.step
     digits_run.resume()

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+# plotly loads its parts, and sklearn loads its two versions, each in an order of its own: one on the main
+# thread while the other is loaded by a panel's work, and Python ends one of the two imports as a deadlock.
+import narwhals.stable  # noqa: F401
+
 from sae_nb.background import Task, checkpoint
 
 

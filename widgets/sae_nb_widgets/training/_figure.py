@@ -399,6 +399,8 @@ def update_training_figure(
     for trace in (figure.data[MEDIAN], figure.data[P90]):
         if trace.line.color != colour:
             trace.line.color = colour
+    for run in range(len(summaries)):
+        _name_star(figure.data[N_SHARED + run * PER_RUN + N_CURVES], alone=not rows.several)
     with figure.batch_update():
         arrange_rows(figure, rows)
         for run, (summary, point) in enumerate(zip(summaries, points, strict=True)):
@@ -474,7 +476,14 @@ def _run_traces(run: int, name: str) -> list[Any]:
     }
     hover = f"{label}<br>best: %{{y:.3g}} %<br>step %{{x:,}}<extra></extra>"
     traces.append(
-        go.Scatter(**shared, mode="markers", marker=star, hovertemplate=hover, **on_axes(R2))
+        go.Scatter(
+            **shared,
+            mode="markers",
+            marker=star,
+            textposition="bottom left",
+            hovertemplate=hover,
+            **on_axes(R2),
+        )
     )
     for symbol, hover in _STRIP_KINDS:
         marker = {"color": colour, "size": 5, "symbol": symbol}
@@ -493,6 +502,13 @@ def _set_run(traces: Sequence[Any], summary: TrainingSummary, point: tuple[Any, 
     way.x, way.y = summary.l0, summary.r2
     known = np.array(point[:2], dtype=np.float32)[:, None]
     now.x, now.y = known if np.isfinite(known).all() else known[:, :0]
+
+
+def _name_star(star: Any, *, alone: bool) -> None:
+    """Say what the star of a single run is beside it: over a narrow plot the title has no room for it."""
+    mode = "markers+text" if alone else "markers"
+    if star.mode != mode:
+        star.mode, star.text = mode, "best" if alone else None
 
 
 def _ring(figure: go.Figure, points: Sequence[tuple[float, float, bool]]) -> None:
@@ -598,9 +614,11 @@ def _all_positive(values: Sequence[Float[np.ndarray, " points"]]) -> bool:
 
 
 def _title(curve: TrainingCurve, summaries: Sequence[TrainingSummary]) -> str:
-    """Name of the curve, with its newest value where there is one run, and what its star is."""
-    name = f"{curve.title} (★ best)" if curve.field == "r2" else curve.title
-    title = name + (f",{curve.unit}" if curve.unit else "")
+    """Name of the curve, with its newest value where there is one run; of several, what their stars are."""
+    name = curve.title
+    title = (f"{name} (★ best)" if curve.field == "r2" else name) + (
+        f",{curve.unit}" if curve.unit else ""
+    )
     if len(summaries) != 1 or not len(summaries[0].step) or not curve.says_newest:
         return title
     newest = float(getattr(summaries[0], curve.field)[-1]) * curve.factor

@@ -191,6 +191,7 @@ class TrainingGallery:
         self.grid = PictureGrid(titled=True)
         self.strip = TokenStrip()
         self.gallery: AtomGallery | None = None
+        self._bar = ""
         for widget in self.widgets:
             widget.layout.display = "none"
 
@@ -214,6 +215,7 @@ class TrainingGallery:
             if self._shape is not None:
                 checked_shape(self._shape, int(sae.d_in))
                 self.gallery = gallery_of_rows(sae, atoms, frequency)
+                self._bar = "length" if frequency is None else "share of rows on which it fires"
             elif self._probe is not None:
                 self.gallery = _in_eval_mode(self._probe, sae, atoms)
 
@@ -234,7 +236,7 @@ class TrainingGallery:
                 picture(row, shape, float(np.abs(row).max()), signed=bool((row < 0).any()))
                 for row in gallery.rows
             ]
-            self.grid.description = f"{of}, as pictures"
+            self.grid.description = f"{of}, as images (bar: {self._bar})"
             self.grid.show(np.stack(drawn), strengths=strengths, **words)
         elif gallery.pictures is not None:
             self.grid.description = f"{of}, each where it fires most (bar: how strongly)"
