@@ -230,6 +230,14 @@ class Stage:
         answer = self.lab.asked("", wanted)
         return json.loads(ast.literal_eval(answer["data"]["text/plain"]))
 
+    def until(self, holds: str) -> None:
+        """Wait until an expression is true in the kernel."""
+        for _ in range(150):
+            if self.ask(f"bool({holds})"):
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError(holds)
+
     # --- the page ---------------------------------------------------------------------------------
 
     def width(self, panel: Locator, pixels: int) -> None:

@@ -271,6 +271,18 @@ print("full for", *failed)
 """
 
 
+def _run_with(mount: str, script: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script where a file system is mounted that nobody else sees; skipped where that is not allowed."""
+    isolated = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*isolated, mount], check=False).returncode
+    ):
+        pytest.skip("needs the right to mount a file system in a user namespace")
+    command = [*isolated, f"{mount} && exec '{sys.executable}' '{script}'"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     """A file system of 16 MB with nothing left: every writer says so, and the old version can be read."""
     disk = tmp_path / "disk"
@@ -279,14 +291,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     here = str(Path(__file__).parent)
     script.write_text(textwrap.dedent(SMALL_DISK).format(here=here, disk=str(disk)))
     mount = f"mount -t tmpfs -o size=16m none '{disk}'"
-    isolated = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*isolated, mount], check=False).returncode
-    ):
-        pytest.skip("needs the right to mount a file system in a user namespace")
-    command = [*isolated, f"{mount} && exec '{sys.executable}' '{script}'"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = _run_with(mount, script)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[2:] == [writer.name for writer in WRITERS]
 
@@ -317,12 +322,5 @@ def test_a_disk_that_is_really_read_only(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(READ_ONLY.format(here=str(Path(__file__).parent), disk=str(disk)))
     mount = f"mount --bind '{disk}' '{disk}' && mount -o remount,bind,ro '{disk}'"
-    isolated = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*isolated, mount], check=False).returncode
-    ):
-        pytest.skip("needs the right to mount a file system in a user namespace")
-    command = [*isolated, f"{mount} && exec '{sys.executable}' '{script}'"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = _run_with(mount, script)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -122,3 +122,24 @@ def _run_modes(script: Path, folder: Path, *modes: tuple[str, int]) -> None:
             # Not killed: torchrun must take its workers with it.
             run.terminate()
     assert run.returncode == 0, said[-3000:]
+
+
+@pytest.fixture(scope="session")
+def killed() -> Callable[..., None]:
+    """Train until an error strikes right after a step: nothing is saved on the way out."""
+    from sae_nb.training import train
+
+    def until(sae: Any, data: Any, config: Any, step: int) -> None:
+        original, done = sae.after_optimiser_step, []
+
+        def strike() -> None:
+            original()
+            done.append(1)
+            if len(done) == step:
+                raise MemoryError("struck")
+
+        sae.after_optimiser_step = strike
+        with pytest.raises(MemoryError, match="struck"):
+            train(sae, data, config, progress=False)
+
+    return until

@@ -30,21 +30,6 @@ def quietly(sae: Any, data: Any, config: TrainConfig, **more: Any) -> Any:
     return train(sae, data, config, progress=False, **more)
 
 
-def killed(sae: Any, data: Any, config: TrainConfig, step: int) -> None:
-    """Train until an error strikes right after a step: nothing is saved on the way out."""
-    original, done = sae.after_optimiser_step, []
-
-    def strike() -> None:
-        original()
-        done.append(1)
-        if len(done) == step:
-            raise MemoryError("struck")
-
-    sae.after_optimiser_step = strike
-    with pytest.raises(MemoryError, match="struck"):
-        quietly(sae, data, config)
-
-
 def assert_same_run(one: TrainResult, other: TrainResult) -> None:
     """Weights and every record but its times agree bit for bit."""
     pairs = zip(one.sae.state_dict().items(), other.sae.state_dict().items(), strict=True)
@@ -60,7 +45,7 @@ def assert_same_run(one: TrainResult, other: TrainResult) -> None:
 
 @pytest.mark.parametrize("step", [3, 10, 11, 29, 39])
 def test_resumed_run_equals_an_unbroken_one(
-    plain_sae: Any, rows: Tensor, config: TrainConfig, step: int
+    plain_sae: Any, rows: Tensor, config: TrainConfig, step: int, killed: Any
 ) -> None:
     """Whatever the step it died at, weights, moments, silence and history end the same."""
     unbroken = quietly(plain_sae(), rows, dataclasses.replace(config, checkpoint=None))
@@ -94,7 +79,7 @@ def test_several_saes_resume_together(plain_sae: Any, rows: Tensor, config: Trai
 
 
 def test_randomness_of_the_architecture_resumes_too(
-    plain_sae: Any, rows: Tensor, config: TrainConfig
+    plain_sae: Any, rows: Tensor, config: TrainConfig, killed: Any
 ) -> None:
     """Dropout drawn from torch's global generator is what an unbroken run would have drawn."""
 
@@ -130,7 +115,7 @@ def test_interrupted_run_goes_on_from_its_last_step(
 
 
 def test_training_from_a_stream_resumes_bit_exactly(
-    plain_sae: Any, rows: Tensor, config: TrainConfig
+    plain_sae: Any, rows: Tensor, config: TrainConfig, killed: Any
 ) -> None:
     """A fresh stream over the same inputs serves on where the killed run had stopped."""
     import sae_nb as sn

@@ -124,20 +124,6 @@ def test_several_saes_stop_when_the_last_has_plateaued(
 # Checkpoints
 
 
-def broken_at(step: int, sae: Any, data: Any, config: TrainConfig) -> None:
-    original, done = sae.after_optimiser_step, []
-
-    def strike() -> None:
-        original()
-        done.append(1)
-        if len(done) == step:
-            raise MemoryError("struck")
-
-    sae.after_optimiser_step = strike
-    with pytest.raises(MemoryError, match="struck"):
-        quietly(sae, data, config)
-
-
 @pytest.fixture
 def unbroken(plain_sae: Any, rows: Tensor, config: TrainConfig) -> TrainResult:
     return quietly(plain_sae(), rows, config)
@@ -151,10 +137,11 @@ def test_resumed_run_stops_at_the_same_step(
     unbroken: TrainResult,
     tmp_path: Path,
     before_the_end: int,
+    killed: Any,
 ) -> None:
     """The wait and the running loss go through the checkpoint."""
     kept = dataclasses.replace(config, checkpoint=tmp_path / "run", checkpoint_every=30)
-    broken_at(unbroken.steps - before_the_end, plain_sae(), rows, kept)
+    killed(plain_sae(), rows, kept, unbroken.steps - before_the_end)
     resumed = quietly(plain_sae(seed=9), rows, kept)
     assert (resumed.stopped, resumed.steps) == ("plateau", unbroken.steps)
     pairs = zip(resumed.sae.parameters(), unbroken.sae.parameters(), strict=True)

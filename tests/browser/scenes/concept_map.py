@@ -79,15 +79,6 @@ def _shown(page: Page, panel: Any) -> None:
     )
 
 
-def _until(stage: Any, holds: str) -> None:
-    """Wait until something is true in the kernel."""
-    for _ in range(100):
-        if stage.ask(f"bool({holds})"):
-            return
-        stage.page.wait_for_timeout(100)
-    raise AssertionError(holds)
-
-
 def _begin(page: Page, stage: Any) -> Any:
     stage.run(
         "concepts.reset(); concepts.filter = {}; concepts.drag = 'pan'; concepts.edges = 'none';"
@@ -191,7 +182,7 @@ def check_wheel_and_dragging_explore(page: Page, stage: Any) -> None:
     for _ in range(7):
         page.mouse.wheel(0, -150)
         page.wait_for_timeout(40)
-    _until(stage, "len(concepts.view) == 4 and len(concepts.map.chart.nearby) > 0")
+    stage.until("len(concepts.view) == 4 and len(concepts.map.chart.nearby) > 0")
     before = stage.ask("list(concepts.view)")
     stage.settle()
     stage("close", panel)
@@ -199,13 +190,13 @@ def check_wheel_and_dragging_explore(page: Page, stage: Any) -> None:
     page.mouse.down()
     page.mouse.move(left + width / 2 + 80, top + height / 2 + 10, steps=4)
     page.mouse.up()
-    _until(stage, f"concepts.view[0] < {before[0]}")
+    stage.until(f"concepts.view[0] < {before[0]}")
     panel.get_by_role("button", name="Show the whole map").click()
-    _until(stage, "concepts.view == ()")
+    stage.until("concepts.view == ()")
     stage.run("concepts.zoom_to([concepts.atom])")
     stage.settle()
     page.mouse.dblclick(left + 20, top + height - 20)
-    _until(stage, "concepts.view == ()")
+    stage.until("concepts.view == ()")
 
 
 def check_keys_explore(page: Page, stage: Any) -> None:
@@ -216,14 +207,14 @@ def check_keys_explore(page: Page, stage: Any) -> None:
     chart.focus()
     for key in ("+", "+", "+", "ArrowLeft", "ArrowUp"):
         page.keyboard.press(key)
-    _until(stage, "len(concepts.view) == 4")
+    stage.until("len(concepts.view) == 4")
     page.keyboard.press("Enter")
-    _until(stage, "concepts.atom != 0")
+    stage.until("concepts.atom != 0")
     middle = "np.array([concepts.view[:2], concepts.view[2:]]).mean(0)"
     nearest = f"int(np.linalg.norm(concepts.record.xy - {middle}, axis=1).argmin())"
     assert stage.ask("concepts.atom") == stage.ask(nearest)
     page.keyboard.press("0")
-    _until(stage, "concepts.view == ()")
+    stage.until("concepts.view == ()")
 
 
 def check_a_lasso_fills_the_table(page: Page, stage: Any) -> None:
@@ -249,17 +240,17 @@ def check_a_lasso_fills_the_table(page: Page, stage: Any) -> None:
         timeout=20_000,
     )
     panel.locator(".sae-nb-table th button", has_text="fires on").click()
-    _until(stage, "concepts.cards.table.sorted_by[0] == 2")
+    stage.until("concepts.cards.table.sorted_by[0] == 2")
     row = panel.locator(".sae-nb-table tbody tr").nth(1)
     atom = int(row.locator("td").first.inner_text())
     row.click()
-    _until(stage, f"concepts.atom == {atom}")
+    stage.until(f"concepts.atom == {atom}")
     stage.run("concepts.edges = 'nearest'")
     stage.settle()
     stage("lasso", panel)
     panel.locator(".sae-nb-mapstage").focus()
     page.keyboard.press("Escape")
-    _until(stage, "concepts.selected == ()")
+    stage.until("concepts.selected == ()")
     page.wait_for_function(
         "p => !p.querySelector('.sae-nb-table')?.offsetParent", arg=panel.element_handle()
     )
@@ -269,22 +260,22 @@ def check_key_and_histogram_filter(page: Page, stage: Any) -> None:
     """An entry of the key hides its category, dragging over a histogram keeps a range."""
     panel = _begin(page, stage)
     panel.locator(".sae-nb-keyentry").first.click()
-    _until(stage, "list(concepts.filter) == ['cluster']")
+    stage.until("list(concepts.filter) == ['cluster']")
     assert panel.locator(".sae-nb-keyentry").first.get_attribute("aria-pressed") == "false"
     panel.locator(".sae-nb-keyentry").first.click()
-    _until(stage, "concepts.filter == {}")
+    stage.until("concepts.filter == {}")
     box = panel.locator(".sae-nb-brush svg").first.bounding_box()
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + 0.6 * box["width"], y)
     page.mouse.down()
     page.mouse.move(box["x"] + 0.9 * box["width"], y, steps=6)
     page.mouse.up()
-    _until(stage, "list(concepts.filter) == ['frequency']")
+    stage.until("list(concepts.filter) == ['frequency']")
     stage.says(panel, "atoms are shown, by frequency")
     stage.settle()
     stage("brushed", panel)
     page.mouse.click(box["x"] + 0.5 * box["width"], y)
-    _until(stage, "concepts.filter == {}")
+    stage.until("concepts.filter == {}")
 
 
 def check_slash_searches(page: Page, stage: Any) -> None:
@@ -367,7 +358,7 @@ def check_a_range_of_differences_selects_and_a_site_is_shown(page: Page, stage: 
     page.mouse.down()
     page.mouse.move(box["x"] + 0.62 * box["width"], y, steps=6)
     page.mouse.up()
-    _until(stage, "len(differences.difference) == 2 and len(differences.selected) > 0")
+    stage.until("len(differences.difference) == 2 and len(differences.selected) > 0")
     low, high = stage.ask("list(differences.difference)")
     inside = f"((tuned_cross.difference() >= {low}) & (tuned_cross.difference() <= {high}))"
     assert stage.ask("list(differences.selected)") == stage.ask(
@@ -377,13 +368,13 @@ def check_a_range_of_differences_selects_and_a_site_is_shown(page: Page, stage: 
     stage.settle()
     stage("difference", panel)
     panel.get_by_label("site").select_option("tuned")
-    _until(stage, "differences.site == 'tuned' and differences.ready")
+    stage.until("differences.site == 'tuned' and differences.ready")
     stage.settle()
     stage("site", panel)
     assert stage.ask("differences.chips['site']") == "tuned"
     panel.focus()
     page.keyboard.press("Escape")
-    _until(stage, "differences.difference == () and differences.selected == ()")
+    stage.until("differences.difference == () and differences.selected == ()")
 
 
 def check_a_cone_is_drawn_and_taken_away(page: Page, stage: Any) -> None:
@@ -393,7 +384,7 @@ def check_a_cone_is_drawn_and_taken_away(page: Page, stage: Any) -> None:
     menu = panel.get_by_label("cone")
     menu.focus()
     page.keyboard.type("two")
-    _until(stage, "concept_cones.overlays.cone is not None")
+    stage.until("concept_cones.overlays.cone is not None")
     panel.locator(".sae-nb-answer").get_by_text("is built of").wait_for()
     assert stage.ask("concept_cones.overlays.cone.atoms[:2].tolist()") == [11, 40]
     try:
@@ -405,10 +396,10 @@ def check_a_cone_is_drawn_and_taken_away(page: Page, stage: Any) -> None:
     finally:
         stage.dark(False)
     panel.get_by_role("button", name="select its atoms").click()
-    _until(stage, "{11, 40} <= set(concept_cones.selected)")
+    stage.until("{11, 40} <= set(concept_cones.selected)")
     stage.run("concept_cones.clear_selection()")
     panel.get_by_label("colour").select_option("local dimension")
     panel.locator(".sae-nb-mapramp").get_by_text("random atoms").wait_for()
     stage("dimension", panel)
     menu.select_option("none")
-    _until(stage, "concept_cones.overlays.cone is None and not concept_cones.map.chart.widths")
+    stage.until("concept_cones.overlays.cone is None and not concept_cones.map.chart.widths")

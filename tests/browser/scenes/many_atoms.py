@@ -37,15 +37,6 @@ def _panel(page: Page, stage: Any) -> Any:
     return panel
 
 
-def _until(stage: Any, holds: str) -> None:
-    """Wait until something is true in the kernel."""
-    for _ in range(150):
-        if stage.ask(f"bool({holds})"):
-            return
-        stage.page.wait_for_timeout(100)
-    raise AssertionError(holds)
-
-
 def check_a_click_finds_an_atom_among_all(page: Page, stage: Any) -> None:
     """The loneliest atom answers to the mouse, painted in the sample or not, and its card is there."""
     panel = _panel(page, stage)
@@ -56,7 +47,7 @@ def check_a_click_finds_an_atom_among_all(page: Page, stage: Any) -> None:
     page.wait_for_timeout(300)
     page.mouse.down()
     page.mouse.up()
-    _until(stage, "crowd.atom == 77777")
+    stage.until("crowd.atom == 77777")
     panel.locator(".sae-nb-answer").get_by_text("77777").wait_for()
 
 
@@ -69,7 +60,7 @@ def check_it_moves_by_a_sample_and_rests_with_all(page: Page, stage: Any) -> Non
     page.wait_for_timeout(50)
     assert 0 < panel.evaluate(PAINTED) <= 40_000
     page.wait_for_function(IS_WHOLE, arg=panel.element_handle(), timeout=60_000)
-    _until(stage, "crowd.view != ()")
+    stage.until("crowd.view != ()")
     stage("closer", panel)
 
 
@@ -77,7 +68,7 @@ def check_search_zooms_to_an_atom_and_colours_are_of_all(page: Page, stage: Any)
     """A label that one of 120 000 atoms has is found; up close it is named."""
     panel = _panel(page, stage)
     stage.run("crowd.search = 'cat'; crowd.zoom_to([119_999])")
-    _until(stage, "crowd.atom == 119999 and crowd.selected == (119999,)")
+    stage.until("crowd.atom == 119999 and crowd.selected == (119999,)")
     stage.run("crowd.reset(); crowd.color_by = 'atom'")
     panel.locator(".sae-nb-mapramp").get_by_text("cosine with atom 119999").wait_for()
     page.wait_for_function(IS_WHOLE, arg=panel.element_handle(), timeout=60_000)
