@@ -21,12 +21,7 @@ if TYPE_CHECKING:  # for the other rooms
         logit_effects as logit_effects,
         strength_histogram as strength_histogram,
     )
-    from sae_nb.atoms._catalogue import (
-        ORDERS as ORDERS,
-        Labels as Labels,
-        Words as Words,
-        directions_of as directions_of,
-    )
+    from sae_nb.atoms._catalogue import directions_of as directions_of
     from sae_nb.atoms._evidence import Badge as Badge, By as By, badge as badge
     from sae_nb.atoms._examples import (
         BANDS as BANDS,
@@ -40,6 +35,8 @@ if TYPE_CHECKING:  # for the other rooms
         place_in as place_in,
         text_around as text_around,
     )
+    from sae_nb.atoms._firings import ORDERS as ORDERS
+    from sae_nb.atoms._labels import Labels as Labels, Words as Words
     from sae_nb.atoms._names import (
         AtomCard as AtomCard,
         AtomNames as AtomNames,

@@ -27,7 +27,7 @@ from sae_nb.models import HookPointNotFound, no_weights
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
-    from sae_nb.atoms._catalogue import Firings
+    from sae_nb.atoms._firings import Firings
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel
 

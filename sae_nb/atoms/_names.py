@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from sae_nb.atoms._catalogue import AtomCatalogue, Labels
+from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._evidence import Badge, badge
+from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._words import MIXED, Captions
 from sae_nb.figures import format_count, format_percent
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sae_nb.atoms._atom import frequency_histogram, strength_histogram
-from sae_nb.atoms._catalogue import Firings
+from sae_nb.atoms._firings import Firings
 from sae_nb.codes import SparseCodes
 
 
