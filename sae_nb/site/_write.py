@@ -170,6 +170,7 @@ def site_of(
     overwrite: bool = False,
 ) -> Site:
     """Write the site of atoms whose names and activations are known."""
+    _check_link(back)
     free_folder(folder, replace=overwrite, kind=KIND)  # before seconds of work
     catalogue = names.catalogue
     if catalogue is None:

@@ -221,6 +221,21 @@ def test_a_site_leads_back_to_a_page_and_to_nothing_else(
     assert not (tmp_path / "other").exists()
 
 
+def test_sites_of_panels_lead_back_too(texts: tuple[Any, Any], tmp_path: Path) -> None:
+    """A panel and a dashboard write the same link, and refuse the same addresses before any work."""
+    panel = sw.AtomBrowser(*texts)
+    board = sw.dashboard(sn.load_model("tiny-gpt"), *texts)
+    back = ("../index.html", "All SAEs")
+    panel.to_site(tmp_path / "panel", back=back)
+    board.to_site(tmp_path / "board", back=back)
+    for name, asked in (("panel", panel), ("board", board)):
+        assert chunk(tmp_path / name, "start")["back"] == list(back)
+        with pytest.raises(ValueError, match="must lead to a page"):
+            asked.to_site(tmp_path / "other", back=("javascript:alert(1)", "words"))
+        asked.close()
+    assert not (tmp_path / "other").exists()
+
+
 def test_panels_write_the_site_with_their_labels(sae: Any, x: torch.Tensor, tmp_path: Path) -> None:
     """A label written in a panel is on the card; a panel without atoms says what to use."""
     panel = sw.AtomBrowser(sae, x, labels={3: "three"})

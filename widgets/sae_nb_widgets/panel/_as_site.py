@@ -35,7 +35,14 @@ class AsSite:
         raise NotImplementedError
 
     @checked
-    def to_site(self, folder: str | Path, title: str = "", overwrite: bool = False) -> Site:
+    def to_site(
+        self,
+        folder: str | Path,
+        title: str = "",
+        overwrite: bool = False,
+        *,
+        back: tuple[str, str] | None = None,
+    ) -> Site:
         """Write every atom of the SAE as a folder of pages that any web server gives out.
 
         Parameters
@@ -46,6 +53,9 @@ class AsSite:
             Heading of the page; model and hook point where it is empty.
         overwrite
             Replace a site of that name.
+        back
+            Address and words of a link above the heading, such as `("../index.html", "All SAEs")`:
+            relative, or beginning with http:// or https://.
 
         Returns
         -------
@@ -54,7 +64,8 @@ class AsSite:
 
         Raises
         ------
-        ValueError: If it shows no atoms, or has no activations to take examples from.
+        ValueError: If it shows no atoms, or has no activations to take examples from, or `back` leads to
+            no page.
         FileExistsError: If the folder exists and `overwrite` is not set, or it holds files that are not ours.
         """
         subject = self.site_subject()
@@ -64,6 +75,7 @@ class AsSite:
             model=subject.model,
             xy=subject.xy,
             title=title,
+            back=back,
             overwrite=overwrite,
         )
         self.say(f"Written: {written.folder / 'index.html'}.")
