@@ -227,6 +227,10 @@ if TYPE_CHECKING:  # for the other rooms
         HUNGARIAN_UP_TO as HUNGARIAN_UP_TO,
         auction as auction,
     )
+    from sae_nb.evaluation.dictionary._matching_many import (
+        MATCHED_WHOLE as MATCHED_WHOLE,
+        match_near as match_near,
+    )
     from sae_nb.evaluation.explanations._detection import (
         CountedJudge as CountedJudge,
         Desk as Desk,

@@ -62,4 +62,10 @@ if TYPE_CHECKING:  # for the other rooms
         cached_layout as cached_layout,
         layout_key as layout_key,
     )
+    from sae_nb.geometry._lists import (
+        Lists as Lists,
+        NearDistances as NearDistances,
+        near_distances as near_distances,
+        random_distances as random_distances,
+    )
     from sae_nb.geometry._umap import FEWEST_ROWS as FEWEST_ROWS

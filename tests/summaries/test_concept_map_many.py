@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from sae_nb.activations import Activations
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.geometry import nearest_by_cosine
+from sae_nb.geometry import near_distances, nearest_by_cosine
 from sae_nb.summaries import ConceptAtlas
-from sae_nb.summaries.concept_map import _atlas, _many, _selection
+from sae_nb.summaries.concept_map import _atlas, _concept_map, _many, _selection
 
 
 @pytest.fixture
@@ -32,10 +34,69 @@ def test_the_nearest_of_one_atom_are_those_of_all() -> None:
         assert np.array_equal(found, rows[atom])
         assert np.allclose(away, distances[atom], atol=1e-6)
     assert atlas.edges("atoms", [3], "nearest").shape == (5, 2)
-    assert not atlas.has_dimension("atoms")
     assert "distance" not in atlas.columns("atoms")
     cosines = torch.nn.functional.cosine_similarity(x, x[17], dim=1)
     assert np.allclose(atlas.atom_column("atoms", 17).values, cosines, atol=1e-6)
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_columns_of_many_atoms_are_those_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distance and dimension are measured when asked for, equal to those that a small map has unasked."""
+    x = torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
+    many = ConceptAtlas(x)
+    assert many.further("atoms") == ("distance", "local dimension")
+    found = {name: many.measured("atoms", name) for name in many.further("atoms")}
+    monkeypatch.setattr(_atlas, "MOST_AT_ONCE", 30_000)
+    few = ConceptAtlas(x)
+    assert few.further("atoms") == ("local dimension",)
+    assert np.array_equal(found["distance"].values, few.columns("atoms")["distance"].values)
+    assert np.array_equal(found["local dimension"].values, few.dimension("atoms").values)
+    assert found["local dimension"].meaning == few.dimension("atoms").meaning
+    with pytest.raises(ValueError, match="`name` must be"):
+        many.measured("atoms", "length")
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_a_search_of_some_lists_says_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the exact search the column names the share of the nearest that was found."""
+    search = partial(near_distances, whole_up_to=100)
+    monkeypatch.setattr(_atlas, "near_distances", search)
+    x = torch.randn(3000, 4, generator=torch.Generator().manual_seed(0))
+    atlas = ConceptAtlas(x)
+    distance, dimension = (atlas.measured("atoms", name) for name in atlas.further("atoms"))
+    exact = nearest_by_cosine(x, 1)[1][:, 0]
+    assert "of the nearest found, tried on 256" in distance.meaning
+    assert (distance.values >= exact - 1e-6).all()
+    assert np.isclose(distance.values, exact, atol=1e-6).mean() > 0.95
+    # The directions of four dimensions lie on a sphere of three.
+    assert np.nanmedian(dimension.values) == pytest.approx(3, abs=0.5)
+    assert "random atoms" in dimension.meaning
+
+
+def test_a_second_dictionary_of_very_many_atoms_is_matched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A shuffled copy with noise, and strangers: 98 of 100 pairs are those of the exact matching."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 16, generator=generator)
+    order = torch.randperm(600, generator=generator)
+    near = (x + 0.05 * torch.randn(600, 16, generator=generator))[order]
+    other = torch.cat([near, torch.randn(100, 16, generator=generator)])
+    whole = ConceptAtlas(x, other=other).match
+    monkeypatch.setattr(_concept_map, "MATCHED_WHOLE", 100)
+    for one, two in ((x, other), (other, x)):
+        match = ConceptAtlas(one, other=two).match
+        assert match is not None
+        assert whole is not None
+        here, there = (match.atoms, match.others) if one is x else (match.others, match.atoms)
+        exactly = dict(zip(whole.atoms.tolist(), whole.others.tolist()))
+        same = [exactly[i] == j for i, j in zip(here.tolist(), there.tolist()) if i in exactly]
+        assert sum(same) > 0.98 * 600
+        assert match.cosines.sum() == pytest.approx(whole.cosines.sum(), rel=0.01)
+        assert len(set(match.others.tolist())) == len(match.others)
+        assert match.found >= 0.9
+        # The best of all is at least what a matching of random directions has.
+        assert match.floor >= whole.floor
 
 
 def test_groups_of_a_sample_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:

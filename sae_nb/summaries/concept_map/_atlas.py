@@ -20,10 +20,12 @@ from sae_nb.checks import check_count, check_matrix, checked, one_of
 from sae_nb.files import MappedMatrix, in_memory
 from sae_nb.geometry import (
     LayoutSettings,
+    NearDistances,
     cache_file,
     cached_layout,
     layout_key,
     mean_cosines,
+    near_distances,
     nearest_by_cosine,
     pca_layout,
 )
@@ -43,6 +45,7 @@ from sae_nb.summaries.concept_map._concept_map import (
 from sae_nb.summaries.concept_map._many import (
     MOST_AT_ONCE,
     dense_groups,
+    how_grouped,
     label_column,
     lengths_of,
     nearest_to,
@@ -53,7 +56,13 @@ from sae_nb.summaries.concept_map._names import (
     words_of_labels,
     words_of_rows,
 )
-from sae_nb.summaries.concept_map._overlays import FEWEST_NEIGHBOURS, dimension_column
+from sae_nb.summaries.concept_map._overlays import (
+    DIMENSION,
+    DISTANCE,
+    FEWEST_NEIGHBOURS,
+    dimension_column,
+    distance_column,
+)
 from sae_nb.summaries.concept_map._selection import (
     SelectionSummary,
     atom_columns,
@@ -253,7 +262,16 @@ class ConceptAtlas:
             if seed == self.seed:
                 return
             self.seed, self._xy = seed, None
-            seeded = ("ids", "vectors", "neighbours", "columns", "dimension", "pca", "key")
+            seeded = (
+                "ids",
+                "vectors",
+                "neighbours",
+                "distances",
+                "columns",
+                "dimension",
+                "pca",
+                "key",
+            )
             for key in [key for key in self._computed if key[-1] in seeded and key[0] != "atoms"]:
                 del self._computed[key]
             self._computed.pop(("atoms", "key"), None)
@@ -395,10 +413,8 @@ class ConceptAtlas:
 
     def _atom_columns(self) -> dict[str, Column]:
         columns = {} if self.catalogue is None else atom_columns(self.catalogue)
-        _, distances = self.neighbours("atoms")
-        if distances.shape[1]:
-            nearest = distances[:, 0].astype(np.float64)
-            columns["distance"] = Column("distance", "cosine distance to the nearest atom", nearest)
+        if 2 <= self.n_atoms <= MOST_AT_ONCE:
+            columns[DISTANCE] = distance_column(self._near("atoms"))
         if self.difference is not None:
             columns["difference"] = self.difference
         if self.match is not None:
@@ -424,17 +440,50 @@ class ConceptAtlas:
 
     def has_dimension(self, show: Show) -> bool:
         """Whether there are points enough to ask of how many dimensions they are around each."""
-        return FEWEST_NEIGHBOURS < len(self.ids(show)) <= MOST_AT_ONCE
+        return len(self.ids(show)) > FEWEST_NEIGHBOURS
+
+    def further(self, show: Show) -> tuple[str, ...]:
+        """Names of the columns that take their time, and are measured when asked for.
+
+        "local dimension", and above 30 000 atoms "distance": the nearest of all atoms have to be found.
+        """
+        far = show == "atoms" and self.n_atoms > MOST_AT_ONCE
+        return (*[DISTANCE] * far, *[DIMENSION] * self.has_dimension(show))
+
+    def measured(self, show: Show, name: str) -> Column:
+        """Return one of `further`.
+
+        The nearest are found exactly up to 50 000 points. Of more they are looked for in lists of alike
+        ones, and the column's `meaning` says which share of the nearest of 256 points was found; a distance
+        is then an upper bound.
+
+        Raises
+        ------
+        ValueError: If there is no such column.
+        """
+        one_of(name, self.further(show), name="name")
+        return self.dimension(show) if name == DIMENSION else distance_column(self._near(show))
+
+    def _near(self, show: Show) -> NearDistances:
+        """How far the nearest points of every point are."""
+
+        def search() -> NearDistances:
+            x = self.vectors(show)[: len(self.ids(show))]
+            if len(x) <= MOST_AT_ONCE:
+                return NearDistances(distances=self.neighbours(show)[1], found=1.0)
+            return near_distances(x, N_NEIGHBOURS, seed=self.seed)
+
+        return self._apart((show, "distances"), search)
 
     def dimension(self, show: Show) -> Column:
-        """How many dimensions the points around each point spread into."""
+        """How many dimensions the points around each point spread into; see `measured`."""
 
         def measure() -> Column:
-            _, distances = self.neighbours(show)
-            x = self.vectors(show)[: len(distances)]
-            return dimension_column(x, distances, show, self.seed)
+            near = self._near(show)
+            x = self.vectors(show)[: len(near.distances)]
+            return dimension_column(x, near, show, self.seed)
 
-        return self._once((show, "dimension"), measure)
+        return self._apart((show, "dimension"), measure)
 
     def clusters(self, show: Show, xy: Float[np.ndarray, "n 2"]) -> tuple[Cluster, ...]:
         """Dense groups of a layout, named by what their points have in common, largest first.
@@ -566,7 +615,8 @@ class ConceptAtlas:
         for i, cluster in enumerate(clusters):
             values[cluster.points] = i
         names = tuple(cluster.name for cluster in clusters)
-        column = Column("cluster", "dense group on this map", values, names)
+        meaning = "dense group on this map" + how_grouped(len(record.ids))
+        column = Column("cluster", meaning, values, names)
         return replace(record, clusters=clusters, columns={**record.columns, "cluster": column})
 
     # --- single atoms -----------------------------------------------------------------------------
@@ -638,6 +688,15 @@ class ConceptAtlas:
         if show != "atoms" or self.catalogue is None:
             raise ValueError("Co-active edges join atoms, and need activations: pass `acts`.")
         return [int(i) for i in self.catalogue.coactive(point, MOST_COACTIVE)[0]]
+
+    def _apart(self, key: tuple[str, ...], compute: Any) -> Any:
+        """As `_once`, for work of minutes: meanwhile everything else is answered."""
+        with self._lock:
+            if key in self._computed:
+                return self._computed[key]
+        made = compute()
+        with self._lock:
+            return self._computed.setdefault(key, made)
 
     def _once(self, key: tuple[str, ...], compute: Any) -> Any:
         with self._lock:

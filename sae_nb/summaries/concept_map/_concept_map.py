@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import check_count, checked
-from sae_nb.evaluation import HUNGARIAN_UP_TO, match_atoms
+from sae_nb.evaluation import HUNGARIAN_UP_TO, MATCHED_WHOLE, match_atoms, match_near
 from sae_nb.figures import THIN_SPACE, format_number
 
 if TYPE_CHECKING:
@@ -108,6 +108,11 @@ class ConceptMatch:
     exact: bool
     """Whether the matching is optimal (Hungarian) or by an auction with a known error, above 4096 atoms."""
 
+    found: float = 1.0
+    """Share of atoms whose best partner was looked at; below 1 only above 20 000 atoms. There partners are
+    looked for in lists of alike atoms, an atom that none is worth having has no partner, and `floor` is the
+    mean cosine of random directions with the best of all, an upper bound."""
+
     @property
     def same(self) -> Bool[np.ndarray, " matched"]:
         """Which pairs are close enough to be one atom found twice."""
@@ -175,7 +180,7 @@ class ConceptMapSummary:
 
     neighbours: Int[np.ndarray, "n k"]
     """Points nearest to each by cosine, itself left out; by their place in the record. None above 30 000
-    points: `ConceptAtlas.nearest` finds those of one."""
+    points: `ConceptAtlas.nearest` finds those of one, `ConceptAtlas.measured` how far those of all are."""
 
     distances: Float[np.ndarray, "n k"]
     """Their distances 1 − cos."""
@@ -306,11 +311,26 @@ def match_dictionaries(
     *,
     seed: int = 0,
 ) -> ConceptMatch:
-    """Match every atom of the smaller dictionary with one of the other, the sum of cosines largest."""
+    """Match every atom of the smaller dictionary with one of the other, the sum of cosines largest.
+
+    Above 20 000 atoms an atom may have none; see `ConceptMatch.found`.
+    """
     if other.ndim != 2 or other.shape[1] != dictionary.shape[1]:
         raise ValueError(
             f"`other` must have width d_in={dictionary.shape[1]} to be compared, got shape "
             f"{tuple(other.shape)}. Compare SAEs of one hook point."
+        )
+    if max(len(dictionary), len(other)) > MATCHED_WHOLE:
+        near = match_near(dictionary, other, seed=seed)
+        return ConceptMatch(
+            atoms=near.atoms,
+            others=near.others,
+            cosines=near.cosines,
+            n_atoms=len(dictionary),
+            n_others=len(other),
+            floor=near.floor,
+            exact=False,
+            found=near.found,
         )
     atoms, others, cosines = match_atoms(dictionary, other)
     matched = others >= 0  # the auction may leave atoms without a partner

@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.figures import format_count
 from sae_nb.files import in_memory
 from sae_nb.geometry import cluster_points
 from sae_nb.summaries.concept_map._concept_map import Column
 
 MOST_AT_ONCE = 30_000
-"""Points up to which the nearest of every one are found, and dense groups among all of them."""
+"""Points up to which the nearest of every one are found unasked, and dense groups among all of them."""
 
 CLUSTERED = 20_000
 """Points among which dense groups are looked for where there are more: HDBSCAN takes n²."""
@@ -54,6 +55,13 @@ def dense_groups(xy: Float[np.ndarray, "n 2"], seed: int) -> Int[np.ndarray, " n
     fewest = max(5, round(CLUSTERED / math.sqrt(len(xy)) / 3))
     groups = cluster_points(xy[drawn], min_cluster_size=fewest)
     return groups[cKDTree(xy[drawn]).query(xy)[1]]
+
+
+def how_grouped(n: int) -> str:
+    """Say of which points dense groups are made; nothing where these are all."""
+    if n <= MOST_AT_ONCE:
+        return ""
+    return f", found in {format_count(CLUSTERED)} drawn by seed; each other is in the group of the nearest"
 
 
 def label_column(labels: Mapping[int, str], n_atoms: int) -> Column | None:

@@ -12,17 +12,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_matrix, one_of
-from sae_nb.figures import format_number
+from sae_nb.figures import format_number, format_percent
 from sae_nb.geometry import (
     Containment,
+    NearDistances,
     containment,
     dimension_of_distances,
     nearest_by_cosine,
+    random_distances,
 )
 from sae_nb.summaries.concept_map._concept_map import Column
 
 STEPS = (1, 2, 4, 8)
 DIMENSION = "local dimension"
+DISTANCE = "distance"
 FEWEST_NEIGHBOURS = 5
 """Fewer do not say of how many dimensions they are."""
 SAME = 1e-6
@@ -136,28 +139,47 @@ def _named(given: Any, d_in: int) -> dict[str, Float[Tensor, " d_in"]]:
 # The dimension around each point, of its nearest neighbours by cosine.
 
 
-def dimension_column(
-    x: Float[Tensor, "n d"], distances: Float[np.ndarray, "n k"], what: str, seed: int
-) -> Column:
+def dimension_column(x: Float[Tensor, "n d"], near: NearDistances, what: str, seed: int) -> Column:
     """Return the dimension of the unit rows around each point, with that of random directions said.
 
-    `distances` are the cosine distances 1 − cos to the nearest of `x`; of unit rows the Euclidean distance is
-    √(2 (1 − cos)). A point that coincides with another has none.
+    `near` are the cosine distances 1 − cos to the nearest of `x`; of unit rows the Euclidean distance is
+    √(2 (1 − cos)). A point that coincides with another has none. Where `near` is a search of some lists, the
+    random directions are 1000 among as many as the points, searched among all.
     """
-    values = _dimensions(distances)
-    rng = np.random.default_rng(
-        seed
-    )  # not torch's: it may have drawn the very atoms from this seed
-    strangers = torch.from_numpy(rng.standard_normal(tuple(x.shape)).astype(np.float32))
-    control = _dimensions(nearest_by_cosine(strangers, distances.shape[1])[1])
+    values = _dimensions(near.distances)
+    k = near.distances.shape[1]
+    if near.n_tried:
+        control = _dimensions(random_distances((len(x), x.shape[1]), k, seed=seed))
+    else:
+        # Not torch's: it may have drawn the very atoms from this seed.
+        strangers = np.random.default_rng(seed).standard_normal(tuple(x.shape))
+        control = _dimensions(
+            nearest_by_cosine(torch.from_numpy(strangers.astype(np.float32)), k)[1]
+        )
     here, there = (
         format_number(float(np.nanmedian(some)) if np.isfinite(some).any() else np.nan, digits=2)
         for some in (values, control)
     )
     meaning = (
-        f"directions that the nearest {what} spread into (median {here}; random {what} {there})"
+        f"directions that the nearest {what} spread into (median {here}; random {what} {there}"
+        f"{how_found(near)})"
     )
     return Column(DIMENSION, meaning, values, log=True)
+
+
+def distance_column(near: NearDistances) -> Column:
+    """Return how far the nearest atom of each is, and which share of the nearest was found."""
+    meaning = "cosine distance to the nearest atom"
+    words = how_found(near).removeprefix("; ")
+    meaning += f" ({words})" if words else ""
+    return Column(DISTANCE, meaning, near.distances[:, 0].astype(np.float64))
+
+
+def how_found(near: NearDistances) -> str:
+    """Say how far the nearest can be believed; nothing where all were looked at."""
+    if not near.n_tried:
+        return ""
+    return f"; {format_percent(near.found)} of the nearest found, tried on {near.n_tried}"
 
 
 def _dimensions(distances: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " n"]:

@@ -33,6 +33,7 @@ from sae_nb_widgets.components import (
     badge_html,
     csv_text,
 )
+from sae_nb_widgets.concept_map._figure import MOST_COMPARED, MOST_RINGS
 from sae_nb_widgets.panel import close_whole, descendants, show, small_button
 
 # -------------------------------------------------------------------------------------------------
@@ -327,6 +328,7 @@ def selection_answer(
     """Return what a selection has in common, in a sentence."""
     things = view.removesuffix("s") if n == 1 else view
     said = f"{format_count(n)} {things} selected"
+    said += f" ({MOST_RINGS} at most of those in view have a ring)" if n > MOST_RINGS else ""
     if view != "atoms":
         most = [names.in_text(atom) for atom in selection.atoms[:MOST_SAID].tolist()]
         return f"{said}: {_and(most)} fire there more than elsewhere." if most else f"{said}."
@@ -420,10 +422,19 @@ def match_facts(record: ConceptMapSummary) -> str:
         return ""
     same = int(match.same.sum())
     how = "Hungarian" if match.exact else "auction"
+    looked = ""
+    if len(match.cosines) == 0:
+        return "No atom has a partner in the other dictionary. Squares are the other dictionary."
+    if match.found < 1:
+        looked = f" The best partner of {format_percent(match.found)} of the atoms was looked at."
+    if max(match.n_atoms, match.n_others) > MOST_COMPARED:
+        most = format_count(MOST_COMPARED)
+        looked += f" At most {most} squares and lines are drawn, evenly of all, and {MOST_RINGS} rings in view."
     return (
         f"{format_count(same)} of {format_count(match.n_atoms)} atoms are in both (cosine above 0.7; "
         f"{how} matching, mean {format_number(float(match.cosines.mean()), digits=2)}, random "
         f"{format_number(match.floor, digits=2)}). The rest is ringed; squares are the other dictionary."
+        f"{looked}"
     )
 
 

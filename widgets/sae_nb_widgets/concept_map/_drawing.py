@@ -16,7 +16,7 @@ from PIL import Image
 from sae_nb.figures import format_number, theme, to_svg
 from sae_nb.summaries import Column, ConceptMapSummary
 from sae_nb_widgets.components import BrushBars, PointMap, packed, unpacked, whole_bytes
-from sae_nb_widgets.concept_map._figure import Word, still_figure
+from sae_nb_widgets.concept_map._figure import MOST_RINGS, Word, few, still_figure
 from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS
 from sae_nb_widgets.concept_map._styles import (
     NONE,
@@ -31,7 +31,6 @@ from sae_nb_widgets.concept_map._styles import (
 from sae_nb_widgets.panel import LIVE_ONLY, show
 
 MOST_IN_FALLBACK = 600
-MOST_RINGS = 500
 MOST_NAMED = 4000
 """Above this, what a point is called is not sent; pointing at it says its number."""
 
@@ -160,7 +159,7 @@ class MapFigure:
         match = record.match if shown else None
         other = record.other_xy if shown else None
         with self.chart.hold_sync():
-            self.chart.others = b"" if other is None else np.float32(other).tobytes()
+            self.chart.others = b"" if other is None else np.float32(few(other)).tobytes()
             self.chart.ringed = b"" if match is None else whole_bytes(match.unmatched)
 
     def draw_colours(
@@ -272,7 +271,7 @@ class MapFigure:
             self._look,
             shown=shown,
             sizes=sizes,
-            chosen=_some(np.frombuffer(self.chart.chosen, np.int32)),
+            chosen=few(np.frombuffer(self.chart.chosen, np.int32), MOST_RINGS),
             current=self.chart.current,
             words=self._words,
             spokes=list(zip(self._spokes.tolist(), self.chart.widths)),
@@ -287,11 +286,6 @@ class MapFigure:
             f'<div class="sae-nb-live">{live}</div>'
             f'<noscript><div class="sae-nb-still">{drawing}</div></noscript>'
         )
-
-
-def _some(points: Int[np.ndarray, " m"]) -> Int[np.ndarray, " few"]:
-    """Some of very many chosen points, evenly: those that have a ring."""
-    return points[np.linspace(0, len(points) - 1, min(len(points), MOST_RINGS)).astype(int)]
 
 
 def _bars_between(spread: Spread, ends: Any) -> tuple[int, ...]:
@@ -342,5 +336,5 @@ def lines_of(record: ConceptMapSummary, both: bool) -> Float[np.ndarray, "k 4"]:
     match, other = record.match, record.other_xy
     if not both or match is None or other is None:
         return np.zeros((0, 4), np.float32)
-    same = match.same
+    same = few(np.flatnonzero(match.same))
     return np.concatenate([record.xy[match.atoms[same]], other[match.others[same]]], axis=1)

@@ -17,6 +17,10 @@ from sae_nb_widgets.concept_map._styles import Look, base_size, map_height
 # plotly copies a trace whole for each property read: drawn without it, small ones are faster.
 PART = 512
 MOST_NAMES = 12
+MOST_RINGS = 500
+"""Rings around what is chosen, of those in view; `point_map.js` has the same number."""
+MOST_COMPARED = 5000
+"""Squares of a second dictionary, and lines between pairs, that are drawn."""
 NAME_CHARACTERS = 36
 NOMINAL_PX = (760, 440)
 """A little less than the sheet: names that fit here fit there."""
@@ -75,7 +79,7 @@ def _draw_others(figure: go.Figure, record: ConceptMapSummary, both: bool) -> No
         _line(figure, np.concatenate([corners, corners[:1]]), thin)
     if both and record.other_xy is not None:
         faint = {"size": 4, "symbol": "square", "color": theme.CONTROL}
-        _scatter(figure, record.other_xy, faint, "other dictionary")
+        _scatter(figure, few(record.other_xy), faint, "other dictionary")
 
 
 def _draw_points(
@@ -184,3 +188,8 @@ def placed_words(words: Sequence[Word], xy: Float[np.ndarray, "n 2"]) -> list[Wo
             taken.append((spots[best], half))
             kept.append((*(low + spots[best] / scale).tolist(), text))
     return kept
+
+
+def few(rows: Any, most: int = MOST_COMPARED) -> Any:
+    """Return some of very many rows, evenly; all of few."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)]

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from sae_nb.atoms import AtomNames
 from sae_nb.figures import escape, format_count, format_number, format_percent
-from sae_nb.summaries import DIMENSION, ConceptMapSummary, Cone
+from sae_nb.summaries import ConceptMapSummary, Cone
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.concept_map._figure import Word
 from sae_nb_widgets.panel import show, small_button
@@ -150,22 +150,22 @@ class ConceptOverlays:
             f"{format_number(float(cone.random_atoms[-1]))}",
         )
 
-    # --- the dimension ----------------------------------------------------------------------------
+    # --- columns that take their time: the dimension around each point, and distances of many ---------
 
-    def measure_dimension(self, record: ConceptMapSummary, redraw: Callable[[], None]) -> None:
-        """Add the dimension around each point to the columns of the record on screen, then draw."""
+    def measure(self, record: ConceptMapSummary, name: str, redraw: Callable[[], None]) -> None:
+        """Add a column to those of the record on screen, then draw."""
         panel = self._panel
-        if DIMENSION in record.columns or not panel.ready:
+        if name in record.columns or not panel.ready:
             return
 
         def take(column: Any) -> None:
             shown = panel.record
             if shown is not None and shown.show == record.show:
-                panel.record = replace(shown, columns={**shown.columns, DIMENSION: column})
+                panel.record = replace(shown, columns={**shown.columns, name: column})
                 redraw()
 
-        work = partial(panel.atlas.dimension, record.show)
-        panel.run_async(work, take, doing="measuring the local dimension", channel="dimension")
+        work = partial(panel.atlas.measured, record.show, name)
+        panel.run_async(work, take, doing=f"measuring the {name}", channel="dimension")
 
 
 def _percent(share: float) -> str:

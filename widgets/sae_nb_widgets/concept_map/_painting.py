@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from sae_nb.figures import escape
-from sae_nb.summaries import DIMENSION
 from sae_nb_widgets.concept_map._checks import CLUSTER
 from sae_nb_widgets.concept_map._close import close_up, points_in_view
 from sae_nb_widgets.concept_map._detail import (
@@ -53,8 +52,8 @@ class Painting:
         panel, record = self._panel, self._panel.record
         if record is None:
             return
-        if panel.color_by == DIMENSION:
-            panel.overlays.measure_dimension(record, self.colours_and_detail)
+        if panel.color_by in panel.atlas.further(record.show):
+            panel.overlays.measure(record, panel.color_by, self.colours_and_detail)
         column = panel.column
         self._offer_columns()
         both = f"<p>{escape(match_facts(record))}</p>" if panel.compare else ""

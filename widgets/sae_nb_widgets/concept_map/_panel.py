@@ -19,7 +19,6 @@ from sae_nb.figures import format_count
 from sae_nb.files import write_bytes
 from sae_nb.sessions import names_of
 from sae_nb.summaries import (
-    DIMENSION,
     SHOWN,
     Column,
     ConceptAtlas,
@@ -278,7 +277,7 @@ class ConceptMap(Panel):
     @property
     def colours(self) -> tuple[str, ...]:
         """What points can be coloured by."""
-        further = (DIMENSION,) if self.atlas.has_dimension(self.show) else ()
+        further = self.atlas.further(self.show)
         return tuple(dict.fromkeys((CLUSTER, *self._columns, *further, ATOM)))
 
     @property
@@ -484,7 +483,8 @@ class ConceptMap(Panel):
         with self.guarded("reading labels"):
             self.atlas.forget_labels()
             columns = self.atlas.columns(record.show)
-            found = (CLUSTER, DIMENSION)  # what is no column of the atlas
+            # What is no column of the atlas, or is measured when asked for.
+            found = (CLUSTER, *self.atlas.further(record.show))
             columns |= {name: record.columns[name] for name in found if name in record.columns}
             self.record = replace(record, columns=columns)
             self.painting.points()
