@@ -311,10 +311,13 @@ def test_peak_memory_does_not_grow_with_the_number_of_atoms(tmp_path: Path) -> N
         sae = sn.TopK(256, n, k=8)
         folders.append(str(saved(sae, tmp_path / str(n))))
     run = [sys.executable, "-c", _PEAKS, *folders]
-    small, large = map(
-        float, subprocess.run(run, capture_output=True, check=True, text=True).stdout.split()
-    )
-    assert large - small < 16
+    quiet = os.environ | {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
+    # The first run compiles the loops that no cache holds, which takes 20 MiB in the midst of the second SAE.
+    # The second measured 6.2 to 8.3 MiB in six runs (standard deviation .8).
+    for _ in range(2):
+        done = subprocess.run(run, env=quiet, capture_output=True, check=True, text=True)
+    small, large = map(float, done.stdout.split())
+    assert large - small < 12
 
 
 # -------------------------------------------------------------------------------------------------
