@@ -44,7 +44,11 @@ if TYPE_CHECKING:  # for the other rooms
         rows_in_words as rows_in_words,
     )
     from sae_nb.atoms._pair import AtomPair as AtomPair, compare_atoms as compare_atoms
-    from sae_nb.atoms._searching import names_of_rows as names_of_rows, preferring as preferring
+    from sae_nb.atoms._searching import (
+        folded as folded,
+        names_of_rows as names_of_rows,
+        preferring as preferring,
+    )
     from sae_nb.atoms._sites import SiteExamples as SiteExamples
     from sae_nb.atoms._tokens import (
         directed as directed,

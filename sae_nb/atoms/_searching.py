@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,22 @@ TIMES_CHANCE = 2
 """An atom answers to a token where more than twice as much of its strength falls there as on any rows."""
 
 
+def folded(text: str) -> str:
+    """Return a text as searches compare it: without case, width and ways of writing an accent.
+
+    NFKC, then small, capital and small letters of every character (so that "ß" is "ss" and "ς" is "σ"), then
+    NFKC; a dotless or a doubly dotted i is an i. `saeNb.fold` in `site.js` is the same in the page.
+
+    >>> folded("Straẞe"), folded("ﬁn"), folded("İı"), folded("ΟΔΟΣ") == folded("οδος")
+    ('strasse', 'fin', 'ii', True)
+    """
+    text = unicodedata.normalize("NFKC", text)
+    # One by one: in a word Python ends "ΟΔΟΣ" on a ς.
+    for change in (str.lower, str.upper, str.lower):
+        text = "".join(map(change, text))
+    return unicodedata.normalize("NFKC", text).replace("i\u0307", "i")
+
+
 def answering(catalogue: AtomCatalogue, query: str) -> Int[np.ndarray, " m"]:
     """Return the atom of that number, then those whose label holds the text, then those firing on it."""
     text = query.strip()
@@ -24,8 +41,8 @@ def answering(catalogue: AtomCatalogue, query: str) -> Int[np.ndarray, " m"]:
         return np.zeros(0, np.int64)
     number = re.fullmatch(r"#?\s*(\d+)", text)
     atoms = [int(number[1])] if number and int(number[1]) < catalogue.n_atoms else []
-    text, labels = text.casefold(), catalogue.labels
-    atoms += [atom for atom in sorted(labels) if text in labels[atom].casefold()]
+    text, labels = folded(text), catalogue.labels
+    atoms += [atom for atom in sorted(labels) if text in folded(labels[atom])]
     names, of_row = names_of_rows(catalogue)
     named = np.array([0 if text in name else -1 for name in names], np.int64)
     for found, _ in preferring(catalogue, named[of_row], 1):
@@ -34,7 +51,7 @@ def answering(catalogue: AtomCatalogue, query: str) -> Int[np.ndarray, " m"]:
 
 
 def names_of_rows(catalogue: AtomCatalogue) -> tuple[list[str], Int[np.ndarray, " n"]]:
-    """Return what the tokens (or patches) of the rows are called, in small letters, and which each row is.
+    """Return what the tokens (or patches) of the rows are called, folded, and which each row is.
 
     Rows without tokens have no names.
     """
@@ -46,7 +63,7 @@ def names_of_rows(catalogue: AtomCatalogue) -> tuple[list[str], Int[np.ndarray, 
         names = [context.vocabulary.get(int(i), "") for i in known]
     else:
         names = [context.token_name(int(i)) for i in known]
-    return [name.casefold() for name in names], of_row.reshape(-1)
+    return [folded(name) for name in names], of_row.reshape(-1)
 
 
 def preferring(

@@ -5,6 +5,7 @@ Quantization for Nearest Neighbor Search", 2011). How many lists are looked at i
 nearest of some rows, searched among all, say which share of them is found.
 """
 
+# mypy: disallow-untyped-calls=False
 from __future__ import annotations
 
 import math

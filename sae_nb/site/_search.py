@@ -54,7 +54,7 @@ def letter_of(word: str) -> str:
 def atoms_on_tokens(
     catalogue: AtomCatalogue,
 ) -> Iterator[tuple[str, Int[np.ndarray, " m"], Float[np.ndarray, " m"]]]:
-    """Yield every word (a token without spaces around it, in small letters) with the atoms that prefer it.
+    """Yield every word (a token without spaces around it, folded) with the atoms that prefer it.
 
     Which those are: the rule of `AtomCatalogue.search`.
     """

@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import functools
 import http.server
+import sys
 import threading
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import sae_nb as sn
+from sae_nb.atoms import folded
 from sae_nb.site import write_site
 
 pytestmark = [pytest.mark.browser]
 HOSTILE = '"><img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>words'
+LONG = "long" * 2500
+RIGHT_TO_LEFT = "\u202eحيوان צבע evil"
 POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
     """A plain server with the strict policy that a careful school has."""
 
+    policy = POLICY
+
     def end_headers(self) -> None:
-        self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("Content-Security-Policy", self.policy)
         super().end_headers()
 
     def log_message(self, *_: Any) -> None:
         return
+
+
+class Strict(Handler):
+    """A server whose policy has no 'wasm-unsafe-eval'."""
+
+    policy = POLICY.replace(" 'wasm-unsafe-eval'", "")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +60,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sae,
         acts,
         model=sn.load_model("tiny-gpt"),
-        labels={3: HOSTILE},
+        labels={3: HOSTILE, 5: "Straße", 6: "İZMİR", 7: LONG, 8: RIGHT_TO_LEFT},
         title=HOSTILE,
         live=True,
     )
@@ -259,6 +273,47 @@ def test_keys_search_and_map_lead_to_atoms(page: Any, address: str) -> None:
     shown(page, int(page.url.rpartition("=")[2]))
 
 
+def test_the_page_folds_words_as_python_does(page: Any, address: str) -> None:
+    """Every character that folds, and 2000 strings of them: a query meets the words that Python wrote."""
+    known = [chr(i) for i in range(sys.maxunicode + 1) if not 0xD800 <= i <= 0xDFFF]
+    known = [one for one in known if unicodedata.category(one) != "Cn"]
+    turned = [one for one in known if folded(one) != one]
+    marks = [
+        "\u0301",
+        "\u0307",
+        "\u0345",
+        "i",
+        "ı",
+        "Σ",
+        "σ ",
+        "ß",
+        "ﬁ",
+        "\u200d",
+        "한",
+        "é",
+        "E\u0301",
+    ]
+    random = np.random.default_rng(0)
+    words = ["".join(random.choice([*turned, *marks * 60], 4)) for _ in range(2000)]
+    page.goto(f"{address}/language/index.html#atom=3")
+    found = page.evaluate("words => words.map(saeNb.fold)", [*turned, *words])
+    assert len(turned) > 5000
+    assert found == [folded(word) for word in [*turned, *words]]
+
+
+@pytest.mark.parametrize(("label", "query"), [("Straße", "STRASSE"), ("İZMİR", "izmir")])
+def test_letters_that_fold_to_other_lengths_are_found(
+    page: Any, address: str, label: str, query: str
+) -> None:
+    """A label with such letters is found by its other ways of writing, and by itself."""
+    page.goto(f"{address}/language/index.html#atom=3")
+    shown(page, 3)
+    for text in (query, label, label.casefold()):
+        page.fill("#query", text)
+        page.wait_for_selector(f"html[data-found='{text}']")
+        assert label in page.inner_text("#list")
+
+
 def test_words_are_words(page: Any, address: str) -> None:
     """A hostile label and title are shown to the letter, in card, list, heading and search."""
     page.goto(f"{address}/language/index.html#atom=3")
@@ -277,6 +332,46 @@ def test_it_opens_from_a_disk_and_fits_a_phone(page: Any, sites: Path) -> None:
         assert "Atom 5" in shown(page, 5)
         wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(wider) <= 0
+
+
+def test_long_and_turned_labels_stay_in_their_places(page: Any, address: str) -> None:
+    """Ten thousand letters are cut short, and a label from right to left turns nothing beside it."""
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        for atom, label in ((7, LONG), (8, RIGHT_TO_LEFT)):
+            page.goto(f"{address}/language/index.html#atom={atom}")
+            assert label[:40] in shown(page, atom)
+            assert LONG not in page.inner_text("body")
+            wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            assert page.evaluate(wider) <= 0
+            page.fill("#query", label[:40])
+            page.wait_for_selector("#list button")
+            assert page.evaluate(wider) <= 0
+            for place in ("#name", "#list"):
+                named = page.locator(f"{place} bdi").all_inner_texts()
+                assert any(label[:10] in words for words in named)
+
+
+def test_a_server_without_webassembly_keeps_the_rest(chromium: Any, sites: Path) -> None:
+    """A policy that forbids it: a sentence in place of the live part, and search, map and cards work."""
+    strict = functools.partial(Strict, directory=str(sites))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), strict)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page = chromium.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"http://127.0.0.1:{server.server_port}/vision/index.html#atom=17")
+    shown(page, 17)
+    page.wait_for_selector("#live .problem, #live .quiet:not(:has-text('loading'))", timeout=60_000)
+    assert "this server's policy forbids WebAssembly" in page.inner_text("#live")
+    page.wait_for_selector("html[data-map='drawn']")
+    page.fill("#query", "132")
+    page.wait_for_selector("html[data-found='132']")
+    page.locator("#list button").first.click()
+    shown(page, 132)
+    page.close()
+    server.shutdown()
+    assert errors == []
 
 
 def test_paper_shows_the_card_alone(page: Any, address: str) -> None:

@@ -119,3 +119,23 @@ def test_a_model_with_a_preprocessing_of_its_own_has_a_site(tmp_path: Path) -> N
     sae = sn.TopK(8, 12, 2, generator=torch.Generator().manual_seed(0))
     site = write_site(tmp_path / "site", sae, acts, model=model)
     assert "no classifier of images of one size" in (site.folder / "start.js").read_text("utf-8")
+
+
+@pytest.mark.parametrize("n_atoms", [1, 2])
+def test_an_sae_of_one_atom_has_a_site(n_atoms: int, tmp_path: Path) -> None:
+    """Without neighbours and without a map worth laying out, the card is there."""
+    x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    sae = sn.TopK(4, n_atoms, k=1, generator=torch.Generator().manual_seed(0))
+    site = write_site(tmp_path / "site", sae, x)
+    assert site.n_atoms == n_atoms == len(list((site.folder / "atoms").iterdir()))
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """Inside a file, and where no folder can be made: one sentence, and nothing is left."""
+    x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    sae = sn.TopK(4, 8, k=2, generator=torch.Generator().manual_seed(0))
+    (tmp_path / "file").write_text("a file")
+    for place in (tmp_path / "file" / "site", Path("/proc/site")):
+        with pytest.raises(OSError, match="must lie in a folder"):
+            write_site(place, sae, x)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

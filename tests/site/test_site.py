@@ -221,6 +221,24 @@ def test_a_site_leads_back_to_a_page_and_to_nothing_else(
     assert not (tmp_path / "other").exists()
 
 
+def test_a_search_knows_no_case_width_or_way_of_writing_an_accent(
+    sae: Any, x: torch.Tensor
+) -> None:
+    """Words that fold to other lengths find each other, in the catalogue and on a map without activations."""
+    pairs = [
+        ("Straße", "STRASSE"), ("ẞ", "ss"), ("ﬁn", "FIN"), ("ΟΔΟΣ", "οδος"), ("Ｉｓｔａｎｂｕｌ", "istanbul"),
+        ("İzmir", "izmir"), ("Diyarbakır", "DIYARBAKIR"), ("Café", "CAFE\u0301"), ("ΐ", "\u0399\u0308\u0301"),
+        ("ŉ", "ʼN"), ("Ꮳ", "ꮳ"),
+    ]  # fmt: skip
+    labels = dict(enumerate(word for word, _ in pairs))
+    catalogue = AtomCatalogue(sae, x, labels=labels)
+    atlas = sn.summaries.ConceptAtlas(sae, labels=labels)
+    for atom, both in enumerate(pairs):
+        for query in both:
+            assert atom in catalogue.search(query), query
+            assert atom in atlas.search(query), query
+
+
 def test_sites_of_panels_lead_back_too(texts: tuple[Any, Any], tmp_path: Path) -> None:
     """A panel and a dashboard write the same link, and refuse the same addresses before any work."""
     panel = sw.AtomBrowser(*texts)

@@ -5,6 +5,7 @@ of alike atoms (`sae_nb.geometry.Lists`), and which share of the best was found 
 atom that is worth less to anybody than its rivals pay has no partner, in place of any that is left.
 """
 
+# mypy: disallow-untyped-calls=False
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -48,8 +48,10 @@ const saeNb = (() => {
 
   // --- one atom ------------------------------------------------------------------------------------
   const nameOf = (number, words) => (words ? `${number} · ${words}` : `${number}`);
+  // What a label turns (from right to left, say) ends with it.
+  const named = (number, words) => (words ? [`${number} · `, make("bdi", {}, words)] : [`${number}`]);
   const chip = (other, words, more) => {
-    const node = make("button", { type: "button" }, nameOf(other, words), " ");
+    const node = make("button", { type: "button" }, ...named(other, words), " ");
     node.append(make("small", { class: "quiet" }, more));
     node.addEventListener("click", () => open(other));
     return node;
@@ -151,13 +153,13 @@ const saeNb = (() => {
     const pages = await names();
     if (wanted !== atom) return;
     const article = here("card");
-    const head = make("h2", { id: "name", tabindex: "-1" }, `Atom ${nameOf(card.atom, card.words)}`);
+    const head = make("h2", { id: "name", tabindex: "-1" }, "Atom ", ...named(card.atom, card.words));
     const parts = [head];
     if (card.badge) {
       const [text, title, standing] = card.badge;
       parts.push(make("p", {}, make("span", { class: `badge ${standing}`, title }, text)));
     } else if (card.source) parts.push(make("p", { class: "quiet" }, `Label by: ${card.source}`));
-    if (card.note) parts.push(make("p", {}, card.note));
+    if (card.note) parts.push(make("p", { dir: "auto" }, card.note));
     parts.push(make("p", {}, `Fires on ${card.fires}; mean strength ${number(card.mean)}, largest ${number(card.max)}.`));
     if (card.fired) parts.push(histogram(card));
     if (card.up.length) {
@@ -199,6 +201,16 @@ const saeNb = (() => {
   const problem = (words) => here("card").replaceChildren(make("p", { class: "problem", role: "alert" }, words));
 
   // --- names, list, search -------------------------------------------------------------------------
+  // As sae_nb.atoms.folded: NFKC, small, capital and small letters one by one, NFKC, one kind of i.
+  const letters = (text, change) => Array.from(text, (letter) => letter[change]()).join("");
+  function fold(text) {
+    if (/^[\x00-\x7f]*$/.test(text)) return text.toLowerCase();
+    const small = letters(text.normalize("NFKC"), "toLowerCase");
+    return letters(letters(small, "toUpperCase"), "toLowerCase").normalize("NFKC").replaceAll("i\u0307", "i");
+  }
+  // What Python strips: its blanks differ from JavaScript's.
+  const strip = (text) => text.replace(/^(?:[^\S\ufeff]|[\x1c-\x1f\x85])+|(?:[^\S\ufeff]|[\x1c-\x1f\x85])+$/g, "");
+
   let everyName = null;
   function names() {
     everyName = everyName || (async () => {
@@ -210,7 +222,7 @@ const saeNb = (() => {
   }
 
   const item = ([number, words, share, why]) => {
-    const button = make("button", { type: "button", "data-atom": number }, nameOf(number, words));
+    const button = make("button", { type: "button", "data-atom": number }, ...named(number, words));
     button.setAttribute("aria-current", String(number === atom));
     if (why) button.append(make("br"), make("small", {}, why));
     const rate = make("span", { class: "rate", "aria-hidden": "true" });
@@ -239,18 +251,20 @@ const saeNb = (() => {
   }
 
   const MOST_FOUND = 200;
+  let foldedNames = null;
   async function search(query) {
-    const text = query.trim().toLowerCase();
+    const text = strip(fold(query));
     const { words, frequency } = await names();
+    foldedNames = foldedNames || words.map(fold);
     const found = new Map();
     const asNumber = /^#?\s*(\d+)$/.exec(text);
     if (asNumber && Number(asNumber[1]) < start.n_atoms) found.set(Number(asNumber[1]), "");
-    words.forEach((label, i) => {
-      if (label.toLowerCase().includes(text) && found.size < MOST_FOUND) found.set(i, "");
+    foldedNames.forEach((label, i) => {
+      if (label.includes(text) && found.size < MOST_FOUND) found.set(i, "");
     });
-    const letters = await load("tokens/letters");
+    const pages = await load("tokens/letters");
     const letter = text.codePointAt(0).toString(16);
-    if (letters.includes(letter)) {
+    if (pages.includes(letter)) {
       const tokens = await load(`tokens/${letter}`);
       const hits = Object.entries(tokens).filter(([token]) => token.startsWith(text))
         .flatMap(([token, atoms]) => atoms.map(([i, share]) => [i, share, token]));
@@ -267,7 +281,7 @@ const saeNb = (() => {
   async function find() {
     const query = here("query").value;
     const mine = ++asked;
-    if (!query.trim()) return listFirst();
+    if (!strip(fold(query))) return listFirst();
     const hits = await search(query);
     if (mine !== asked) return; // somebody typed on
     here("list").replaceChildren(...hits.map(item));
@@ -424,6 +438,11 @@ const saeNb = (() => {
     if (atom >= 0) show(atom).catch((error) => problem(error.message)); // its examples become buttons
   }
 
+  // Eight bytes are a whole module: a policy against WebAssembly refuses them as it would the large one.
+  function canCompile() {
+    try { return Boolean(new WebAssembly.Module(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]))); } catch { return false; }
+  }
+
   async function mountLive() {
     const box = here("live");
     const about = start.live;
@@ -432,6 +451,7 @@ const saeNb = (() => {
     let why = about.why;
     if (!why && location.protocol === "file:") why = "The live part needs a web server: a page from a disk may not run it. Try python -m http.server in this folder.";
     if (!why && typeof WebAssembly === "undefined") why = "The live part needs WebAssembly, which this browser does not have.";
+    if (!why && !canCompile()) why = "The live part needs WebAssembly, and this server's policy forbids WebAssembly: its Content-Security-Policy lacks 'wasm-unsafe-eval' in script-src.";
     if (why) { box.replaceChildren(make("p", { class: "quiet" }, why)); return; }
     box.replaceChildren(make("p", { class: "quiet" }, "The model is loading …"));
     try {
@@ -442,6 +462,6 @@ const saeNb = (() => {
       box.replaceChildren(make("p", { class: "problem" }, `The live part cannot run here: ${error.message}`));
     }
   }
-  return { give, begin, load, make, number };
+  return { give, begin, load, make, number, fold };
 })();
 saeNb.begin().catch((error) => { document.getElementById("card").textContent = error.message; });

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import site_names
-from sae_nb.atoms import AtomCatalogue, AtomNames, Labels, directions_of
+from sae_nb.atoms import AtomCatalogue, AtomNames, Labels, directions_of, folded
 from sae_nb.checks import check_count, check_matrix, checked, one_of
 from sae_nb.files import MappedMatrix, in_memory
 from sae_nb.geometry import (
@@ -626,12 +626,12 @@ class ConceptAtlas:
         if self.catalogue is not None:
             self.catalogue.labels = self.labels
             return self.catalogue.search(query)
-        text = query.strip().casefold()
+        text = folded(query.strip())
         if not text:
             return np.zeros(0, np.int64)
         number = text.removeprefix("#").strip()
         atoms = [int(number)] if number.isdecimal() and int(number) < self.n_atoms else []
-        atoms += [atom for atom in sorted(self.labels) if text in self.labels[atom].casefold()]
+        atoms += [atom for atom in sorted(self.labels) if text in folded(self.labels[atom])]
         return np.array(list(dict.fromkeys(atoms)), np.int64)
 
     def select(self, atoms: Sequence[int]) -> SelectionSummary:
