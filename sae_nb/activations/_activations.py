@@ -25,6 +25,7 @@ from sae_nb.activations._rows import Rows, generator_for, join_rows, shuffled_ba
 from sae_nb.checks import (
     between,
     check_count,
+    check_data,
     check_device,
     check_flag,
     check_matrix,
@@ -116,8 +117,9 @@ class Activations(KnowsOtherWords):
             rows if isinstance(rows, Rows) else Rows.in_memory(check_matrix(rows, finite=False))
         )
         for name, index in (("sample", sample), ("position", position)):
-            if not isinstance(index, Tensor) or index.is_floating_point():
+            if not isinstance(index, Tensor) or index.is_floating_point() or index.is_complex():
                 raise TypeError(f"`{name}` must be a tensor of integers, got {shown(index)}.")
+            check_data(index, name=name, what="integers")
             if index.shape != (len(self._rows),):
                 raise ValueError(
                     f"`{name}` must have one entry per row, shape ({len(self._rows)},), got "
@@ -558,6 +560,7 @@ def acts_for(
     where = f"The SAE was trained at {place}." if place else "See `sae.hook_point`."
     if is_array(acts):
         rows = check_matrix(acts, name=name, d_in=sae.d_in, where=where, finite=finite).detach()
+        check_data(rows, name=name)
         index = torch.arange(len(rows))
         return Activations(rows, sample=index, position=torch.zeros_like(index))
     if not isinstance(acts, Activations):

@@ -262,6 +262,10 @@ class Temporal(OneStep):
         attention
             Whether attention weights are kept.
         """
+        if x.shape[-1] != self.d_in:
+            raise ValueError(
+                f"`x` must have last dimension d_in={self.d_in}, got shape {tuple(x.shape)}."
+            )
         return predict(
             x - self.bias,
             self.encoder.weight,
@@ -286,6 +290,10 @@ class Temporal(OneStep):
         """
         own = self._checked_k(None) if k is None else k
         residual = check_matrix(residual, name="residual", d_in=self.d_in, finite=False)
+        if residual.device != self.device:
+            raise ValueError(
+                f"`residual` must be on the SAE's device {self.device}, got {residual.device}. Move it there."
+            )
         return self._encode(residual + self.bias, own)  # type: ignore[arg-type]
 
     def checked_rows(self, x: Float[Tensor, "*batch d_in"]) -> Rows:

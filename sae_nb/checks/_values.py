@@ -95,9 +95,10 @@ def check_matrix(
 def check_finite(
     x: Tensor, *, name: str = "x", where: str = "", row_name: Callable[[int], str] | None = None
 ) -> None:
-    """Refuse NaN and infinity, naming the first bad row."""
+    """Refuse NaN and infinity, naming the first bad row, and shapes without numbers."""
+    check_data(x, name=name)
     # One fused pass in the common case: a sum is finite only if every entry is, up to overflow.
-    if x.device.type == "meta" or bool(torch.isfinite(x.detach().sum())):
+    if bool(torch.isfinite(x.detach().sum())):
         return
     bad = ~torch.isfinite(x.detach()).reshape(x.shape[0], -1).all(dim=1)
     if not bool(bad.any()):
@@ -296,9 +297,11 @@ def same_length(values: Sized, n: int, *, name: str, per: str) -> None:
 
 
 def check_data(x: Tensor, *, name: str, what: str = "numbers") -> Tensor:
-    """Return a tensor that is not on the meta device, where there are shapes alone."""
+    """Return a tensor that is dense, and not on the meta device, where there are shapes alone."""
     if x.is_meta:
         raise TypeError(f"`{name}` must hold {what}, got a tensor without data (device meta).")
+    if x.layout != torch.strided:
+        raise TypeError(f"`{name}` must be dense, got layout {x.layout}. Use {name}.to_dense().")
     return x
 
 

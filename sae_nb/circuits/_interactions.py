@@ -372,7 +372,8 @@ class _Maps:
 
 def one_batch(model: LiveModel, inputs: Any) -> Batch:
     """All inputs as one batch; two at least."""
-    size = len(inputs) if hasattr(inputs, "__len__") and not isinstance(inputs, str) else 1
+    listed = hasattr(inputs, "__len__") and not isinstance(inputs, str)
+    size = len(inputs) if listed and getattr(inputs, "ndim", 1) else 1
     if size < 2:
         raise ValueError(f"`inputs` must be at least two inputs, got {size}.")
     (batch,) = model.batches(inputs, batch_size=size)

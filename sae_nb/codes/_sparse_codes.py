@@ -652,6 +652,10 @@ class SparseCodes(KnowsOtherWords):
             raise ValueError(
                 f"`kept` must be a mask with one entry per stored value, shape ({self.nnz},), got {given}."
             )
+        if kept.device != self.values.device:
+            raise ValueError(
+                f"`kept` must be on the codes' device {self.values.device}, got {kept.device}. Move it there."
+            )
         counts = torch.bincount(self.support.rows[kept], minlength=self.n_rows)
         parts = (self.values[kept], self.atoms[kept], offsets_of(counts))
         return SparseCodes(*parts, self.n_atoms, self.leading_shape)

@@ -118,7 +118,10 @@ def participation_ratio(x: Float[Tensor, "n d_in"]) -> float:
     >>> round(participation_ratio(torch.randn(4000, 5, generator=torch.Generator().manual_seed(0))))
     5
     """
-    eigenvalues = torch.linalg.eigvalsh(covariance(check_matrix(x))).clamp_min(0)
+    rows = check_matrix(x)
+    if len(rows) < 2:
+        raise ValueError(f"`x` must have at least two rows to vary, got {len(rows)}.")
+    eigenvalues = torch.linalg.eigvalsh(covariance(rows)).clamp_min(0)
     return float(eigenvalues.sum().square() / eigenvalues.square().sum())
 
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, between, check_count, check_matrix, checked
+from sae_nb.checks import as_tensor, between, check_count, check_data, check_matrix, checked
 from sae_nb.files import MappedMatrix, read_tensors, row_bytes, write_tensors
 from sae_nb.geometry._placing import WHOLE_UP_TO, sample_rows
 
@@ -219,7 +219,7 @@ def cluster_points(
     >>> cluster_points(np.concatenate((here, there + 5))).tolist() == [0] * 20 + [1] * 20
     True
     """
-    xy = as_tensor(xy, name="xy").double().numpy(force=True)
+    xy = check_data(as_tensor(xy, name="xy"), name="xy").double().numpy(force=True)
     if xy.ndim != 2 or xy.shape[1] != 2 or not np.isfinite(xy).all():
         raise ValueError(
             f"`xy` must be a finite matrix of two columns, got shape {xy.shape}"

@@ -14,7 +14,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_flag, check_integers, check_k, check_real, checked, one_of
+from sae_nb.checks import (
+    between,
+    check_data,
+    check_flag,
+    check_integers,
+    check_k,
+    check_real,
+    checked,
+    one_of,
+)
 from sae_nb.codes import SparseCodes
 from sae_nb.files import MappedMatrix
 from sae_nb.kernels import _autograd as autograd, _reference as reference, _tiles as tiles
@@ -196,6 +205,10 @@ def threshold_encode(
     check_tensors(x=x, weight=weight)
     if not isinstance(thresholds, Tensor):
         thresholds = check_real(thresholds, name="thresholds")
+    if isinstance(thresholds, Tensor):
+        check_data(thresholds, name="thresholds")
+    if not len(weight):
+        raise ValueError("`weight` must have at least one atom, got none.")
     limits = torch.as_tensor(thresholds, dtype=x.dtype, device=x.device).detach()
     limits = limits.expand(len(weight)) if limits.ndim == 0 else limits
     pre_codes = _checked(x, weight, bias, centre, thresholds=limits)

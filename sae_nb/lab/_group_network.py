@@ -267,6 +267,11 @@ def learn_action(
     optimiser = torch.optim.Adam([a], lr=learning_rate)
     # ‖xAᵀ − y‖² / n depends on x and y by two matrices alone
     seen, moved = x.T @ x / len(x), y.T @ x / len(x)
+    if not bool(torch.isfinite(seen).all() and torch.isfinite(moved).all()):
+        raise ValueError(
+            f"`x` must have finite squares in {x.dtype}, got entries of up to {float(x.abs().max()):.3g}. "
+            "Scale both."
+        )
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = learning_rate * min(1, (steps - step) / (FALLING * steps))
         a.grad = (2 * (a @ seen - moved)).detach()

@@ -129,6 +129,8 @@ class Momentum:
         TypeError: If they are no numbers.
         """
         omega = as_tensor(frequencies, name="frequencies")
+        if omega.layout != torch.strided:
+            raise TypeError(f"`frequencies` must be dense, got layout {omega.layout}.")
         return 1 + self.gamma * (1 - torch.exp(-1j * omega))
 
     def figure(self) -> Any:

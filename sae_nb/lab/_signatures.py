@@ -387,6 +387,8 @@ def _correlation(a: Pairs, b: Pairs) -> float:
 
 def _distances(other: Any, n: int) -> Pairs:
     """A matrix of distances, or families as one."""
+    if isinstance(other, Tensor):
+        other = check_data(other, name="other", what="distances or families").detach().cpu()
     given = np.asarray(other)
     if given.ndim == 2 and given.dtype.kind in "fiub":
         if given.shape != (n, n) or not np.isfinite(given).all() or not np.allclose(given, given.T):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import SimplexProx
-from sae_nb.checks import as_tensor, check_count, check_matrix, checked
+from sae_nb.checks import as_tensor, check_count, check_data, check_matrix, checked
 
 STEPS = 200
 """Accelerated projected gradient steps of `encode`. Ours: R² changes by less than 1e-4 after it."""
@@ -93,7 +93,7 @@ class BlockArchetypes:
                 f"`tile_sizes` must sum to the {len(points)} rows of `archetypes`, got "
                 f"{self.tile_sizes}."
             )
-        bias = as_tensor(bias, name="bias")
+        bias = check_data(as_tensor(bias, name="bias"), name="bias")
         if bias.shape != points.shape[1:]:
             raise ValueError(
                 f"`bias` must have shape ({points.shape[1]},) as the archetypes, got "
@@ -130,6 +130,11 @@ class BlockArchetypes:
         and these are fitted again: greedy, as a TopK is.
         """
         rows = check_matrix(x, d_in=self.d_in).to(self.archetypes)
+        if float(rows.abs().max()) > math.sqrt(torch.finfo(rows.dtype).max) / self.d_in:
+            raise ValueError(
+                f"`x` must have finite squares in {rows.dtype}, got up to {float(rows.abs().max()):.3g}. "
+                "Scale it."
+            )
         check_count(n_steps, name="n_steps")
         every = torch.ones(len(rows), len(self.tile_sizes), dtype=torch.bool, device=rows.device)
         mixtures = self._descend(rows, every, n_steps)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, between, check_count, check_matrix, checked
+from sae_nb.checks import as_tensor, between, check_count, check_data, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.minkowski._atom_geometry import check_codes
 
@@ -160,6 +160,10 @@ def subspace_coherence(
     """
     rows = check_matrix(dictionary, name="dictionary").detach().float()
     pool = torch.arange(len(rows)) if among is None else among.cpu()
+    if atoms.dtype == torch.bool:
+        raise TypeError(
+            "`atoms` must be numbers of atoms, got truth values. Use mask.nonzero()[:, 0]."
+        )
     n = len(atoms)
     if n < 2 or len(pool) < n:
         raise ValueError(
@@ -221,7 +225,9 @@ def linear_probe(
 
     rows = check_matrix(x).detach()
     between(strength, 0, math.inf, name="strength", ends="(]")
-    y = as_tensor(y, name="y")
+    y = check_data(as_tensor(y, name="y"), name="y", what="classes")
+    if y.is_complex() or (y.is_floating_point() and not bool(torch.isfinite(y).all())):
+        raise ValueError(f"`y` must hold finite classes, got {y.dtype}. Number them.")
     n_classes = len(torch.unique(y))
     if y.shape != (len(rows),) or n_classes < 2:
         raise ValueError(
@@ -229,6 +235,8 @@ def linear_probe(
             f"{tuple(y.shape)} and {n_classes} classes."
         )
     middle, scale = rows.mean(dim=0), float(rows.std())
+    if not 0 < scale < math.inf:
+        raise ValueError(f"`x` must vary, with a finite variance, got a deviation of {scale:g}.")
     scaled = ((rows - middle) / scale).double().numpy(force=True)
     model = LogisticRegression(C=strength, max_iter=1000).fit(scaled, y.numpy(force=True))
     weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
@@ -274,6 +282,8 @@ def border_band(
             f"`mask` must be a boolean tensor of shape (n, rows, columns), got {given}. Reshape it to the "
             "grid of patches."
         )
+    if not check_data(mask, name="mask", what="truth values").numel():
+        raise ValueError(f"`mask` must not be empty, got shape {tuple(mask.shape)}.")
     grid = mask.float()
     grown = torch.nn.functional.max_pool2d(grid, 3, stride=1, padding=1)
     # max_pool pads with −∞, so an erosion (a dilation of the rest) does not start at the rim.

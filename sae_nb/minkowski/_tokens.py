@@ -193,6 +193,10 @@ def position_subspace(
     middle, centre = rows[:n].mean(dim=0), place[:n].mean(dim=0)
     centred = rows[:n] - middle
     gram = centred.T @ centred
+    if not 0 < float(gram.trace()) < float("inf"):
+        raise ValueError(
+            "`x` must vary for a position to be read off it, got rows that are all one."
+        )
     guard = ridge * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
     weight = torch.linalg.solve(gram + guard, centred.T @ (place[:n] - centre))
     missed = place[n:] - centre - (rows[n:] - middle) @ weight

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_finite, check_matrix, one_of
+from sae_nb.checks import as_tensor, check_data, check_finite, check_matrix, one_of
 from sae_nb.pursuit._gram import Known, Norms, known, remember
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
@@ -35,6 +35,7 @@ def check_dictionary(
     """Return the facts about a dictionary of unit atoms; an unchanged one is not checked again."""
     norms: Norms = "any" if any_norm else "scaled" if normalise else "unit"
     if isinstance(dictionary, Tensor) and dictionary.ndim == 2 and dictionary.numel():
+        check_data(dictionary, name="dictionary")
         facts = known(dictionary, norms=norms)
         if facts is not None:
             return facts

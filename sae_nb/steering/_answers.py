@@ -39,6 +39,15 @@ class Cost:
         return f"{self.n_runs} runs of the model, {self.seconds:.3g} s"
 
 
+def _of_torch(error: BaseException) -> bool:
+    """Whether torch itself raised it: an error of shapes or types, and not of ours."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    return module.startswith("torch.")
+
+
 class Answers:
     """Runs a model on the same inputs again and again, under one edit after another."""
 
@@ -58,7 +67,15 @@ class Answers:
         self.n = sum(batch.n for batch in self.batches)
         self.n_runs = 0
         self._began = time.perf_counter()
-        self.clean = self.under(nullcontext())
+        try:
+            self.clean = self.under(nullcontext())
+        except (TypeError, RuntimeError) as error:  # its layers refuse what they are given
+            if not _of_torch(error):
+                raise
+            raise ValueError(
+                f"`inputs` must be what {model.name} takes, and it raised {type(error).__name__}: {error}. "
+                "Look at their type and shape."
+            ) from error
         self.seconds_per_run = time.perf_counter() - self._began
         has_scores = model.class_names is not None or (model.kind == "language" and model.causal)
         self.scored = has_scores and self.clean.ndim == 2

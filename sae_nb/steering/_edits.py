@@ -100,6 +100,11 @@ class MaskedEdit:
         if x.ndim == 4:  # a convolution's map: cells are positions, row by row, as in capture
             cells = x.flatten(2).transpose(1, 2)
             return self(cells, state).transpose(1, 2).reshape(x.shape)
+        if x.ndim < 2 or not x.numel():
+            raise ValueError(
+                f"`inputs` must give activations (batch, …, d_in), got {tuple(x.shape)}. Look at "
+                "their shape."
+            )
         tokens = x.reshape(x.shape[0], -1, x.shape[-1])
         mask = self.positions.mask(tokens, state)
         read = () if self.tap is None else (self.tap.take(state),)

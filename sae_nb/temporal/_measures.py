@@ -147,7 +147,19 @@ def check_sequences(x: Tensor, *, name: str = "x") -> Float[Tensor, "batch time 
             f"`{name}` must be sequences of 2 tokens or more, (batch, time, width) or (time, width), got "
             f"shape {tuple(x.shape)}. Order is what is measured here."
         )
+    if x.layout != torch.strided:
+        raise ValueError(f"`{name}` must be dense, got layout {x.layout}. Use {name}.to_dense().")
     return x if x.ndim == 3 else x[None]
+
+
+def _around(x: Tensor, mean: Float[Tensor, " d_in"]) -> Float[Tensor, "batch time d_in"]:
+    """Sequences around the mean of those that a forecast was fitted on."""
+    rows = check_sequences(x)
+    if rows.shape[-1] != len(mean):
+        raise ValueError(
+            f"`x` must have last dimension {len(mean)}, as what was fitted on, got shape {tuple(x.shape)}."
+        )
+    return rows - mean
 
 
 # -------------------------------------------------------------------------------------------------
@@ -288,7 +300,7 @@ class LinearForecast:
     @checked
     def predict(self, x: Float[Tensor, "*batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
         """What it forecasts of each token from those before it."""
-        centred = check_sequences(x) - self.mean
+        centred = _around(x, self.mean)
         return self.mean + _lagged(centred, len(self.weights)) @ self.weights.flatten(0, 1)
 
 
@@ -340,7 +352,7 @@ class AverageForecast:
     @checked
     def predict(self, x: Float[Tensor, "*batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
         """What the average of the past forecasts of each token."""
-        centred = check_sequences(x) - self.mean
+        centred = _around(x, self.mean)
         return self.mean + self.gain * past_average(centred, self.decay)
 
 
@@ -439,5 +451,11 @@ def _ridge(
 ) -> Float[Tensor, "width m"]:
     """Least squares from x to y, with a share of the mean of x's squares on the diagonal."""
     gram = x.T @ x
-    ridge = share * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
+    size = gram.diagonal().mean()
+    if not size.is_meta and not 0 < float(size) < float("inf"):
+        raise ValueError(
+            f"`x` must vary, with finite squares, for anything to be read off it, got a mean square of "
+            f"{float(size):g}. Look at what was captured."
+        )
+    ridge = share * size * torch.eye(len(gram)).to(gram)
     return torch.linalg.solve(gram + ridge, x.T @ y)

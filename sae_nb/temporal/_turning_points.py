@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_count, checked
+from sae_nb.checks import as_tensor, check_count, check_data, checked
 from sae_nb.temporal._decomposition import decompose
 from sae_nb.temporal._measures import unit_directions
 
@@ -75,7 +75,9 @@ def event_gap(
     (1.0, -1.0, 2.0)
     """
     units = unit_directions(x, centre=centre)
-    events = as_tensor(events, name="events")
+    events = check_data(as_tensor(events, name="events"), name="events")
+    if events.is_complex():
+        raise TypeError(f"`events` must hold whole numbers, got {events.dtype}.")
     if tuple(events.shape) != tuple(units.shape[:2]):
         raise ValueError(
             f"`events` must have one number per token, shape {tuple(units.shape[:2])}, got "

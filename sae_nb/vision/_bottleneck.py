@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sae_nb.checks import as_tensor, check_count, checked, same_length
+from sae_nb.checks import as_tensor, check_count, check_data, checked, same_length
 from sae_nb.models import first_input, read_tensor, wrap
 from sae_nb.vision._attribution import Method, attribution, edges_of
 from sae_nb.vision._heads import by_place
@@ -290,7 +290,13 @@ def concept_bottleneck(
             )
     classes = None
     if labels is not None:
-        classes = np.asarray(as_tensor(labels, name="labels").cpu())
+        given = check_data(as_tensor(labels, name="labels"), name="labels", what="classes")
+        if given.ndim != 1 or given.is_complex() or not bool(torch.isfinite(given).all()):
+            raise ValueError(
+                f"`labels` must be one finite class per image, got {given.dtype} of shape "
+                f"{tuple(given.shape)}. Number them."
+            )
+        classes = given.numpy(force=True)
         same_length(classes, n, name="labels", per="image")
         if len(np.unique(classes[first])) < 2:
             raise ValueError("`labels` must hold two classes at least, got one. Leave them out.")

@@ -258,6 +258,8 @@ def test_settings_are_checked(net: Any, settings: dict[str, Any], names: str) ->
         (["a", "b"], {}, "`other`"),
         (np.ones((5, 5)), {}, "symmetric matrix"),
         (np.arange(36.0).reshape(6, 6), {}, "symmetric matrix"),
+        (torch.ones(6, 6).to_sparse(), {}, "dense"),
+        (torch.ones(6, 6, device="meta"), {}, "`other`"),
         (list("aabbcc"), {"n_permutations": 9}, "smallest p is 0.1"),
         (list("aabbcc"), {"part": "colour"}, "`part`"),
     ],

@@ -89,6 +89,11 @@ class MatrixOperator(ABC):
         """‖A‖², the largest curvature of ½‖x − A z‖²: 1 / lipschitz is a safe step."""
         atoms = self.atoms().detach()
         gram = atoms.T @ atoms if self.d_in < self.n_atoms else atoms @ atoms.T
+        if not bool(torch.isfinite(gram).all()):
+            raise ValueError(
+                f"`dictionary` must have finite squared norms in {atoms.dtype}, got atoms of up to "
+                f"{float(atoms.abs().max()):.3g}. Scale it."
+            )
         return float(torch.linalg.eigvalsh(gram)[-1])
 
     def energy(self) -> Float[Tensor, " n_atoms"]:

@@ -218,6 +218,11 @@ def run_solver(
 ) -> Solved:
     """Solve tile by tile, and pack the codes."""
     limits = _limits(options)
+    if x.shape[1:] != (operator.d_in,):
+        raise ValueError(
+            f"`x` must have shape (rows, d_in={operator.d_in}) to match the operator, got "
+            f"{tuple(x.shape)}. Rows are inputs."
+        )
     link = options.get("link", GaussianLink())
     differentiable = torch.is_grad_enabled()
     start = options.get("start")

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb.capturing import run_hooked
-from sae_nb.checks import as_tensor, checked, one_of
+from sae_nb.checks import as_tensor, check_data, checked, one_of
 from sae_nb.dynamics.paths._states import States, capture_states, check_states
 from sae_nb.dynamics.paths._trajectory import angles_between
 from sae_nb.dynamics.phases._phases import check_cuts, mean_or_nan, same_phase
@@ -366,8 +366,8 @@ def answers_of(
 
 def check_labels(labels: Any, answers: Tensor) -> Int[Tensor, " answers"]:
     """Return labels as a row of classes if there is one for each answer."""
-    right = as_tensor(labels, name="labels")
-    if right.is_floating_point() or right.is_complex() or right.layout != torch.strided:
+    right = check_data(as_tensor(labels, name="labels"), name="labels", what="classes")
+    if right.is_floating_point() or right.is_complex():
         raise TypeError(f"`labels` must be classes, whole numbers, got {right.dtype}.")
     right = right.flatten().long()
     if right.numel() and int(right.min()) < 0:

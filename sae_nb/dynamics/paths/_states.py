@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb.capturing import RowPolicy, capture
-from sae_nb.checks import check_finite, checked
+from sae_nb.checks import check_data, check_finite, checked
 from sae_nb.models import Backend
 
 if TYPE_CHECKING:
@@ -138,6 +138,8 @@ class States(Tensor):
     def take(self, samples: Int[Tensor, " m"] | Sequence[int] | slice) -> States:
         """Return the states of some samples, with all that is known about them."""
         chosen = samples if isinstance(samples, slice) else torch.as_tensor(samples)
+        if not isinstance(chosen, slice) and not chosen.numel():
+            raise ValueError("`samples` must name at least one sample, got none.")
         return self._like(self.detach()[chosen])
 
     def _like(self, x: Tensor) -> States:
@@ -334,7 +336,7 @@ def _check_shape(x: object) -> Tensor:
             f"`states` must have shape (n, L + 1, T, d) with L ≥ 1, got {tuple(x.shape)}. Use"
             " capture_states(model, inputs); the first layer are the embeddings."
         )
-    return x
+    return check_data(x, name="states")
 
 
 def _checked_kinds(kinds: Sequence[str] | None, n_tokens: int) -> tuple[TokenKind, ...]:

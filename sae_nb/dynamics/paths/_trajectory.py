@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked, one_of
+from sae_nb.checks import check_count, check_data, checked, one_of
 from sae_nb.dynamics.paths._states import TOKEN_KINDS, check_states, content_tokens, tokens_of
 from sae_nb.geometry import effective_rank, stable_rank
 
@@ -197,7 +197,9 @@ def checked_labels(
     labels: Sequence[int] | Sequence[str] | Tensor | np.ndarray, n: int
 ) -> Int[np.ndarray, " n"]:
     """Return class numbers 0, 1, … of labels of any kind, if classes can be compared by them."""
-    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if isinstance(labels, Tensor):
+        labels = check_data(labels, name="labels", what="classes").detach().cpu().numpy()
+    values = np.asarray(labels)
     if values.shape != (n,):
         raise ValueError(f"`labels` must have one entry per input ({n}), got shape {values.shape}.")
     names, classes = np.unique(values, return_inverse=True)

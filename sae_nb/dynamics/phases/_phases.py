@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked, one_of
+from sae_nb.checks import check_count, check_data, checked, one_of
 
 Normalise = Literal["mass", "mean"]
 NORMALISATIONS = ("mass", "mean")
@@ -154,6 +154,8 @@ def check_similarity(S: object) -> Float[np.ndarray, "layers layers"]:
         raise TypeError(
             f"`S` must be a matrix of similarities, got {type(S).__name__}. Use layer_similarity(states)."
         )
+    if isinstance(S, Tensor):
+        check_data(S, name="S", what="similarities")
     s: np.ndarray = torch.as_tensor(S).detach().as_subclass(Tensor).cpu().double().numpy()
     if s.ndim != 2 or s.shape[0] != s.shape[1] or len(s) < 1:
         raise ValueError(f"`S` must be a square matrix of layers, got shape {s.shape}.")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
-from sae_nb.checks import as_tensor, check_count, checked
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._attribution import Attribution, attribute
 from sae_nb.evaluation.causal._outcomes import Target, mean_strengths
@@ -129,7 +129,7 @@ def attribution_fidelity(
     generator = np.random.default_rng(seed)
     if acts is None:
         acts = capture(model, inputs, hook_point, progress=False)
-    rows = as_tensor(acts, name="acts")
+    rows = check_matrix(acts, name="acts", d_in=sae.d_in).detach()
     with torch.no_grad():
         codes = sae.encode(rows.float().to(sae.dictionary.device))
     means = rows.double().mean(dim=0).float().cpu(), mean_strengths(codes).float()
@@ -291,6 +291,6 @@ def rank_correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> 
     """Return Spearman's correlation; 0 where one of both is constant."""
     from scipy.stats import spearmanr
 
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
+    if not len(a) or np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
     return float(round(spearmanr(a, b).statistic, 12))

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_sae
-from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.checks import check_count, check_data, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import largest_cosine
 from sae_nb.evaluation.dictionary._matching import match_atoms
@@ -77,6 +77,8 @@ def swallowed(
     check_sae(sae)
     resampling = Resampling(n_bootstrap, seed)
     rows = check_matrix(x, d_in=sae.d_in)
+    if parent.dtype == torch.bool:
+        raise TypeError("`parent` must hold the number of each concept's parent, got truth values.")
     children, n_concepts = np.flatnonzero(parent.numpy() >= 0), len(dictionary)
     shape = (truth.n_rows, truth.n_atoms, len(parent))
     if shape != (len(rows), n_concepts, n_concepts):
@@ -224,6 +226,8 @@ def absorption(
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     source = acts_for(sae, acts)
     check_count(most_main, name="most_main")
+    if isinstance(attribute, Tensor):
+        attribute = check_data(attribute, name="attribute", what="truth values").numpy(force=True)
     truth = np.asarray(attribute, dtype=bool)
     if truth.shape != (len(source),):
         raise ValueError(

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_varies
-from sae_nb.checks import as_tensor, between, check_count, checked, one_of
+from sae_nb.checks import as_tensor, between, check_count, check_data, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.concepts._probe_fits import (
     CHANNELS,
@@ -67,7 +67,7 @@ def units_of(
 ) -> tuple[Units, Int[np.ndarray, " units"]]:
     """Return which rows make up each labelled unit, and the labels as whole numbers."""
     check_count(max_units, name="max_units")
-    values = as_tensor(labels, name=name).cpu()
+    values = check_data(as_tensor(labels, name=name), name=name, what="labels").cpu()
     if values.is_floating_point() or values.is_complex():
         raise TypeError(
             f"`{name}` must be booleans or whole numbers, got {values.dtype}. Use a threshold, such as "

@@ -112,6 +112,10 @@ def stitch(
     own = _Changes(small, large, source)
     chance = _Changes(small, random_like(large, source, seed=seed), source)
     total = own.variance
+    if not 0 < total < float("inf"):
+        raise ValueError(
+            f"`acts` must vary, with a finite variance, got {total:g} over {len(source)} rows."
+        )
     return Stitching.of(
         resampling.mean(
             "novel_fraction",

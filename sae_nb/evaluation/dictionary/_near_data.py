@@ -59,7 +59,7 @@ def ood_score(
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     atoms = rows_of(sae)
-    rows = check_matrix(x, d_in=atoms.shape[1])
+    rows = check_matrix(x, d_in=atoms.shape[1]).detach()
     away = distances_to_data(atoms, rows, mean)
     random = torch.randn(atoms.shape, generator=chance_generator(seed)).to(atoms)
     chance = float(distances_to_data(random, rows, mean).mean())

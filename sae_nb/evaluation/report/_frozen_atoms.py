@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_count, check_k, checked, is_array
+from sae_nb.checks import check_count, check_k, check_matrix, checked, is_array
 from sae_nb.evaluation.report._measurement import chance_generator
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _frozen(data: Any, n_atoms: int, k: int, seed: int) -> SparseAutoencoder:
 
     check_count(n_atoms, name="n_atoms")
     check_k(k, n_atoms)
-    d_in = as_tensor(data).shape[-1] if is_array(data) else data.d_in
+    d_in = check_matrix(data, name="data").shape[-1] if is_array(data) else data.d_in
     sae = TopK(d_in, n_atoms, k, generator=chance_generator(seed))
     for name, parameter in sae.named_parameters():
         if name.startswith("operator."):

@@ -400,6 +400,8 @@ class RandomDictionary:
     @torch.no_grad()
     def fit(self, x: Float[Tensor, "n d_in"]) -> RandomDictionary:
         """Set the gain α that minimises Σ‖x − μ − α(x̂ − μ)‖², and return the dictionary."""
+        if x.shape[1] != self.d_in:
+            raise ValueError(f"`x` must have width d_in={self.d_in}, got shape {tuple(x.shape)}.")
         self.gain = 1.0
         centred = (x.to(self.mean) - self.mean).double()
         proposed = (self(x) - self.mean).double()

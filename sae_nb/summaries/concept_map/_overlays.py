@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_matrix, one_of
+from sae_nb.checks import as_tensor, check_data, check_matrix, one_of
 from sae_nb.figures import format_number, format_percent
 from sae_nb.geometry import (
     Containment,
@@ -123,7 +123,7 @@ def _named(given: Any, d_in: int) -> dict[str, Float[Tensor, " d_in"]]:
         given = dict(enumerate(rows))
     named = {}
     for name, direction in given.items():
-        row = as_tensor(direction, name=f"cones[{name!r}]")
+        row = check_data(as_tensor(direction, name=f"cones[{name!r}]"), name="cones")
         if row.shape != (d_in,):
             raise ValueError(
                 f"`cones[{name!r}]` must be a direction of width {d_in}, got shape {tuple(row.shape)}."

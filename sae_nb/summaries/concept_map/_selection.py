@@ -63,7 +63,7 @@ def atom_columns(catalogue: AtomCatalogue) -> dict[str, Column]:
     lengths = catalogue.dictionary.double().norm(dim=1).numpy()
     squares = catalogue.values.astype(np.float64) ** 2
     energy = np.bincount(catalogue.atoms, weights=squares, minlength=catalogue.n_atoms)
-    energy *= lengths**2 / catalogue.n_rows
+    energy = energy * (lengths**2 / catalogue.n_rows)  # counts are whole where no atom fired
     columns = (
         (
             "frequency",

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.checks import checked
+from sae_nb.checks import check_data, checked
 from sae_nb.dynamics import (
     PhaseEvidence,
     Phases,
@@ -335,7 +335,9 @@ def named_classes(
     """Return class numbers 0, 1, … and their names for labels of any kind."""
     if labels is None:
         return None, ()
-    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if isinstance(labels, Tensor):
+        labels = check_data(labels, name="labels", what="classes").numpy(force=True)
+    values = np.asarray(labels)
     if values.shape != (n,):
         raise ValueError(f"`labels` must have one entry per input ({n}), got shape {values.shape}.")
     present, classes = np.unique(values, return_inverse=True)

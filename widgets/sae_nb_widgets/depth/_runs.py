@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sae_nb.checks import check_data
 from sae_nb.dynamics import (
     SelfCorrection,
     States,
@@ -48,6 +49,10 @@ def first_labels(labels: Any, n: int) -> Any:
     """The labels of the inputs that are shown; more were given where inputs were left out."""
     if labels is None:
         return None
+    if isinstance(labels, Tensor):
+        labels = check_data(labels, name="labels", what="classes")
+    if getattr(labels, "ndim", 1) == 0:
+        raise TypeError("`labels` must be a list, one entry per input, got one number.")
     if len(labels) < n:
         raise ValueError(f"`labels` must have one entry per input ({n}), got {len(labels)}.")
     return labels[:n]

@@ -180,6 +180,11 @@ class InputLens(Panel):
         self.hook_point = _checked(model, sae, hook_point)
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
         acts = None if acts is None else of_sites(sae, acts, name="acts")
+        if not (examples is None or hasattr(examples, "catalogue")):
+            raise TypeError(
+                f"`examples` must be what sn.load_examples returns, got {type(examples).__name__}. Leave it "
+                "out for an SAE that is not bundled."
+            )
         store = pretrained_store(sae) if examples is None else examples
         if labels is None and pretrained_store(sae) is None:
             labels = getattr(store, "labels", None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from sae_nb.checks import check_data
 from sae_nb.evaluation import outcome_index
 from sae_nb.steering import check_hook_point, check_width
 
@@ -53,6 +54,10 @@ class Samples:
         self.made_up = False
         if inputs is None:
             inputs = self._default(model, getattr(acts, "context", None))
+        if isinstance(inputs, Tensor):
+            check_data(inputs, name="inputs")
+        if getattr(inputs, "ndim", 1) == 0:
+            raise TypeError("`inputs` must be several samples, got one number.")
         self._items: Any = _by_number(model, inputs)
         if len(self._items) == 0:
             raise ValueError("`inputs` must hold at least one sample, got none.")
