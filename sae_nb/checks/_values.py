@@ -46,7 +46,9 @@ def as_tensor(x: object, *, name: str = "x") -> Tensor:
             native = array.dtype.newbyteorder("=")
             return torch.from_numpy(np.require(array, native, ["C_CONTIGUOUS", "WRITEABLE"]))
     except (TypeError, ValueError) as error:
-        cause = error  # ragged lists; a precision that torch does not know; an `__array__` that failed
+        cause = (
+            error  # ragged lists; a precision that torch does not know; an `__array__` that failed
+        )
     raise TypeError(
         f"`{name}` must hold numbers, in a tensor, an array, a table or Activations, got "
         f"{type(x).__name__}. Leave out columns of text; join a list of tensors with torch.stack."

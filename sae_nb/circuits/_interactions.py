@@ -373,7 +373,7 @@ class _Maps:
 def one_batch(model: LiveModel, inputs: Any) -> Batch:
     """All inputs as one batch; two at least."""
     listed = hasattr(inputs, "__len__") and not isinstance(inputs, str)
-    size = len(inputs) if listed and getattr(inputs, "ndim", 1) else 1
+    size = len(inputs) if listed and getattr(inputs, "ndim", 1) > 0 else 1
     if size < 2:
         raise ValueError(f"`inputs` must be at least two inputs, got {size}.")
     (batch,) = model.batches(inputs, batch_size=size)

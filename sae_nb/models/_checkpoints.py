@@ -62,11 +62,13 @@ def load_folder(
     _say_memory(folder, name, wanted, placing)
     config = read_config(folder, name)
     options = {} if placing is None else placing.options(device, wanted)
+    if bits is not None:
+        from sae_nb.models._placing import give_back_memory, keep_no_memory
+
+        keep_no_memory()
     module = _weights(folder, name, config, wanted, options)
     module = (module.to(device) if not options or "device_map" not in options else module).eval()
     if bits is not None:
-        from sae_nb.models._placing import give_back_memory
-
         give_back_memory()
     if facts.reads_pictures(module):
         return _vision(folder, name, module)

@@ -18,21 +18,32 @@ import sae_nb as sn
 from sae_nb.circuits import Algorithm, align
 from sae_nb.models import TASKS
 
-SHORT = {"steps": {"identity": 1, "linear": 150, "mlp": 20}, "training": 800, "n_letters": 200}
+SHORT = {
+    "steps": {"identity": 1, "linear": 150, "mlp": 20},
+    "fewer": 6,
+    "training": 800,
+    "n_letters": 200,
+}
 N_OBJECTS, WIDTH = 8, 16
 PLACES = {"equality": "turned", "plain": "3", "induction": "resid_post.1"}
 SIZES = {"equality": 8, "plain": 32, "induction": 16}
 """Coordinates of a variable."""
 
 STEPS = {"identity": 1, "linear": 600, "mlp": 1500}
-FEWER = 6
-"""Times that steps are fewer for maps of tiny-induction: the model is run in each of them."""
 
 
 def run(
-    seed: int, *, steps: dict[str, int] = STEPS, training: int = 1500, n_letters: int = 1000
+    seed: int,
+    *,
+    steps: dict[str, int] = STEPS,
+    fewer: int = 1,
+    training: int = 1500,
+    n_letters: int = 1000,
 ) -> dict[str, float]:
-    """Learn the maps for `steps`, the networks for `training`; `n_letters` inputs of tiny-induction."""
+    """Learn the maps for `steps`, the networks for `training`; `n_letters` inputs of tiny-induction.
+
+    `fewer`: Times that the steps of maps of tiny-induction are fewer.
+    """
     task = equalities(seed)
     asked: list[Any] = [
         (
@@ -49,7 +60,7 @@ def run(
     ]
     induction, next_letter = sn.load_model("tiny-induction", "cpu"), letters(seed, n_letters)
     asked += [
-        ("induction", kind, induction, None, next_letter, -(-n // FEWER))
+        ("induction", kind, induction, None, next_letter, -(-n // fewer))
         for kind, n in steps.items()
     ]
     numbers: dict[str, float] = {}
