@@ -283,6 +283,10 @@ def free_folder(path: str | Path, *, replace: bool = False, kind: str | None = N
     With `kind` only a folder whose manifest says so is replaced.
     """
     path = place(path)
+    if path.name in ("", ".."):
+        raise ValueError(
+            f"What is written must have a name of its own, got {str(path)!r}. Use a folder in it."
+        )
     recover(path)
     if path.exists():
         if not replace:

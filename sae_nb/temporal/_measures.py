@@ -381,6 +381,8 @@ def fit_average(
     True
     """
     x = check_sequences(x)
+    if x.is_meta:  # what is best is decided by numbers
+        raise ValueError("`x` must have values, got the device meta. Load them first.")
     mean = x.mean(dim=(0, 1))
     centred = x - mean
     fits = []

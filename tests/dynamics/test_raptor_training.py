@@ -95,6 +95,16 @@ def test_the_joint_loss_mixes_states(states: torch.Tensor) -> None:
     assert float(found.detach()) == pytest.approx(float(torch.stack(parts).mean()), rel=1e-5)
 
 
+def test_a_step_to_no_layer_is_refused(states: torch.Tensor) -> None:
+    """Nor is layer 0 the last one; states of another width are named."""
+    raptor = Raptor(SIZES, (0, 2, 4))
+    for layer in (0, 5):
+        with pytest.raises(ValueError, match=f"`layer` must be one of 1 … 4, got {layer}"):
+            raptor.step(states[:, 0], layer)
+    with pytest.raises(ValueError, match=r"`x` must have shape \(n, T, "):
+        raptor.step(states[:, 0].mT, 1)
+
+
 def test_forced_throughout_the_joint_loss_is_that_of_single_steps(states: torch.Tensor) -> None:
     """λ = 1: mixing states or losses is the same."""
     found = [

@@ -150,6 +150,13 @@ def test_foreign_folder_is_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "f" / "thesis.tex").exists()
 
 
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_a_place_without_a_name_of_its_own_is_not_replaced(name: str) -> None:
+    """A folder is put in place by renaming, which the one that one is in cannot be."""
+    with pytest.raises(ValueError, match="must have a name of its own"), files.new_folder(name):
+        pass
+
+
 def test_kill_between_renames_is_recovered(tmp_path: Path) -> None:
     """A process killed in the middle of a replacement loses nothing."""
     _folder(tmp_path / "f", n=1)

@@ -179,6 +179,12 @@ def test_lone_tokens_have_no_time(measure: object) -> None:
         measure(noise(4, 1, 3))
 
 
+def test_an_average_of_no_values_is_refused() -> None:
+    """A tensor on meta has a shape and nothing else."""
+    with pytest.raises(ValueError, match="`x` must have values, got the device meta"):
+        fit_average(torch.ones(2, 5, 3, device="meta"))
+
+
 def test_forecasts_are_fitted_where_their_data_are():
     """No tensor of the solve is left on the CPU; "meta" stands in for a GPU."""
     x = torch.zeros(2, 5, 3, device="meta")

@@ -222,7 +222,15 @@ class Raptor(nn.Module):
 
     @checked
     def step(self, x: Float[Tensor, "n tokens d"], layer: int) -> Float[Tensor, "n tokens d"]:
-        """Take states of layer `layer` − 1 to layer `layer`."""
+        """Take states of layer `layer` − 1 to layer `layer`.
+
+        Raises
+        ------
+        ValueError: If the states have another width, or there is no such layer.
+        """
+        self._check(x, "x", layer - 1)
+        if not 1 <= layer <= self.n_layers:
+            raise ValueError(f"`layer` must be one of 1 … {self.n_layers}, got {layer}.")
         return cast(Tensor, self.blocks[self._block_of[layer - 1]](x, layer))
 
     @checked
@@ -238,11 +246,7 @@ class Raptor(nn.Module):
         ValueError: If the states have another width or the layers are out of range.
         """
         last = self.n_layers if upto is None else upto
-        if embeddings.ndim != 3 or embeddings.shape[-1] != self.sizes.d_model:
-            raise ValueError(
-                f"`embeddings` must have shape (n, T, {self.sizes.d_model}), got"
-                f" {tuple(embeddings.shape)}. Pass states[:, {start}] of the teacher."
-            )
+        self._check(embeddings, "embeddings", start)
         if not 0 <= start <= last <= self.n_layers:
             raise ValueError(
                 f"`start` and `upto` must be layers 0 ≤ start ≤ upto ≤ {self.n_layers}, got {start}"
@@ -252,6 +256,13 @@ class Raptor(nn.Module):
         for layer in range(start + 1, last + 1):
             states.append(self.step(states[-1], layer))
         return torch.stack(states, dim=1)
+
+    def _check(self, x: Tensor, name: str, layer: int) -> None:
+        if x.ndim != 3 or x.shape[-1] != self.sizes.d_model:
+            raise ValueError(
+                f"`{name}` must have shape (n, T, {self.sizes.d_model}), got"
+                f" {tuple(x.shape)}. Pass states[:, {layer}] of the teacher."
+            )
 
     @contextmanager
     def replacing(self, model: LiveModel) -> Iterator[LiveModel]:
