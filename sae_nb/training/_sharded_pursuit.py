@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
-from sae_nb.pursuit import Problem, Refitting
+from sae_nb.pursuit import Problem
 
 if TYPE_CHECKING:
     from sae_nb.architectures import (
@@ -148,6 +148,8 @@ class _Refitted:
     """Rows of orthogonal matching pursuit: a step changes all coefficients."""
 
     def __init__(self, problem: Problem) -> None:
+        from sae_nb.pursuit import Refitting  # compiled: SAEs are opened without it
+
         self._refitting = Refitting(problem)
 
     @property
