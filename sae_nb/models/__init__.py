@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         Bottleneck as Bottleneck,
         train_bottlenecks as train_bottlenecks,
     )
+    from sae_nb.models._bundled import bundled_names as bundled_names
     from sae_nb.models._hook_points import (
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from sae_nb.models._interventions import Intervention as Intervention, RunState as RunState
     from sae_nb.models._live_model import LiveModel as LiveModel
     from sae_nb.models._loading import (
-        bundled_names as bundled_names,
         load_model as load_model,
         wrap as wrap,
     )
@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # for the other rooms
         attention_patterns as attention_patterns,
         read_attention as read_attention,
     )
-    from sae_nb.models._checkpoints import (
+    from sae_nb.models._checkpoint_files import (
         first_line as first_line,
         is_offline as is_offline,
         snapshot as snapshot,
@@ -70,7 +70,8 @@ if TYPE_CHECKING:  # for the other rooms
         installed as installed,
         own_wrapper as own_wrapper,
     )
-    from sae_nb.models._loading import Remote as Remote, no_weights as no_weights
+    from sae_nb.models._loading import Remote as Remote
+    from sae_nb.models._placing import no_weights as no_weights
     from sae_nb.models._plain_hooks import Hooks as Hooks
     from sae_nb.models._stored_edits import (
         check_travels as check_travels,

@@ -29,7 +29,7 @@ from sae_nb.models._hook_points import (
 from sae_nb.models._image_inputs import picture_batches
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, pair, plain_batches
 from sae_nb.models._interventions import Editing, Intervention, run_edited
-from sae_nb.models._placing import device_of
+from sae_nb.models._placing import device_of, no_weights
 from sae_nb.models._text_inputs import AddBos, text_batches
 
 if TYPE_CHECKING:
@@ -270,8 +270,6 @@ class LiveModel(KnowsOtherWords):
             if isinstance(where, str | int | torch.device):
                 check_device(f"cuda:{where}" if isinstance(where, int) else where)
         if self.remote:
-            from sae_nb.models._loading import no_weights
-
             no_weights(self.name, "Moving a model")
         with self.lock:
             self.module.to(*args, **kwargs)

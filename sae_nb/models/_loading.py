@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,22 +14,21 @@ from torch import nn
 from sae_nb.checks import check_count, check_device, check_path, checked
 from sae_nb.files import read_json
 from sae_nb.models import _facts as facts
-from sae_nb.models._checkpoints import (
+from sae_nb.models._bundled import bundled_folder, bundled_names
+from sae_nb.models._checkpoint_files import (
     cached_names,
     hub_folder,
     hub_small_files,
-    load_folder,
     read_config,
-    read_tokenizer,
 )
+from sae_nb.models._checkpoints import load_folder, read_tokenizer
 from sae_nb.models._hook_points import near_names
 from sae_nb.models._inputs import TokenLayout, pair, vision_layout
 from sae_nb.models._live_model import Kind, LiveModel
-from sae_nb.models._placing import Placing, is_spread
+from sae_nb.models._placing import Placing, as_dtype, is_spread, no_weights
 from sae_nb.models._preprocessing import Preprocess
 from sae_nb.models._vision_transformer import CONFIG_FILE, MODEL_TYPE, VisionTransformer
 
-WEIGHTS = Path(__file__).parent / "weights"
 CARD_FILE = "card.json"
 
 BUNDLED_LIKENESS = 0.8
@@ -39,13 +38,6 @@ BUNDLED_LIKENESS = 0.8
 Remote = bool | str
 """False: here. True: on nnsight's server. "local": nnsight's dry run, packed and unpacked here. A host's
 address ("https://…"): on that server."""
-
-_DTYPES = {
-    "float64": torch.float64,
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
 
 
 @checked(leave=("name",))
@@ -126,7 +118,7 @@ def load_model(
         _check_nothing_local(device, dtype, text, is_bundled)
         return load_remote(text, remote, revision)
     place = check_device(device)
-    number_format = _dtype(dtype)
+    number_format = as_dtype(dtype)
     if is_bundled:
         return load_bundled(text, device=place, dtype=number_format, revision=revision)
     folder = Path(text).expanduser()
@@ -154,19 +146,6 @@ def _check_placed(placing: Placing, device: object, is_small: bool, name: str) -
             f"for one that runs remotely, got them with {name!r}. Leave them out."
         )
     placing.check(device)
-
-
-def as_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """Return the torch dtype of a name; None stays None."""
-    return _dtype(dtype)
-
-
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    if isinstance(dtype, str) and dtype.removeprefix("torch.") in _DTYPES:
-        return _DTYPES[dtype.removeprefix("torch.")]
-    if dtype is None or (isinstance(dtype, torch.dtype) and dtype in _DTYPES.values()):
-        return dtype
-    raise ValueError(f"`dtype` must be one of {', '.join(_DTYPES)} or None, got {dtype!r}.")
 
 
 def _check_nothing_local(device: object, dtype: object, name: str, is_bundled: bool) -> None:
@@ -202,14 +181,6 @@ def _check_hub_id(name: str, is_path: bool, bundled: list[str]) -> None:
 # The models that ship with the toolkit.
 
 
-@checked
-def bundled_names() -> list[str]:
-    """Return the names of the models that ship with the toolkit, checkpoints as "name@step-N"."""
-    if not WEIGHTS.is_dir():
-        return []
-    return sorted(folder.parent.name for folder in WEIGHTS.glob("*/config.json"))
-
-
 def load_bundled(
     name: str, *, device: torch.device, dtype: torch.dtype | None, revision: str | None
 ) -> LiveModel:
@@ -223,7 +194,7 @@ def load_bundled(
             f"Checkpoint {whole!r} must be one of {base}'s: {', '.join(steps) or 'it has none'}, "
             "or the bare name for the last one."
         )
-    folder = WEIGHTS / whole
+    folder = bundled_folder(whole)
     if is_own(folder):
         return load_own(folder, name=whole, device=device, dtype=dtype)
     model = load_folder(folder, name=whole, device=device, dtype=dtype or torch.float32)
@@ -313,15 +284,6 @@ def load_remote(name: str, remote: Remote, revision: str | None) -> LiveModel:
         tokenizer=tokenizer,
         given_nnsight=wrapper,
         remote=remote,
-    )
-
-
-def no_weights(name: str, what: str) -> NoReturn:
-    """Refuse what needs weights of a model that has none here."""
-    raise RuntimeError(
-        f"{what} must have the model's weights on this machine, but {name!r} runs remotely and has "
-        "none here. Use `model(…)`, `model.generate` or `sn.capture`, which run remotely, or load the "
-        "model without `remote`."
     )
 
 

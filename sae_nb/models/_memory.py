@@ -10,9 +10,15 @@ from typing import Any
 
 import torch
 
-from sae_nb.checks import available_memory, check_count, check_path, checked
-from sae_nb.models._checkpoints import hub_folder, read_config, stored_tensors
-from sae_nb.models._placing import check_bits
+from sae_nb.checks import available_memory, check_count, check_memory, check_path, checked
+from sae_nb.models._bundled import bundled_folder, bundled_names
+from sae_nb.models._checkpoint_files import (
+    count_parameters,
+    hub_folder,
+    read_config,
+    stored_tensors,
+)
+from sae_nb.models._placing import as_dtype, check_bits
 
 MIB = 2**20
 ROWS, TOKENS = 8, 128
@@ -115,8 +121,6 @@ def memory_needed(
     >>> memory_needed("tiny-gpt", bits=8).weights < needed.weights / 2
     True
     """
-    from sae_nb.models._loading import as_dtype
-
     check_bits(bits)
     check_count(rows, name="rows")
     number = as_dtype(dtype) or torch.float32
@@ -140,13 +144,37 @@ def memory_needed(
 
 
 def _folder(name: str | Path) -> Path:
-    from sae_nb.models._loading import WEIGHTS, bundled_names
-
     check_path(name, name="name")
     if str(name) in bundled_names():
-        return WEIGHTS / str(name)
+        return bundled_folder(str(name))
     folder = Path(name).expanduser()
     return folder if folder.is_dir() else hub_folder(str(name), None)
+
+
+def check_room(
+    folder: Path,
+    name: str,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    bits: int | None = None,
+) -> None:
+    """Refuse to load weights that would not fit where they are to run."""
+    count, stored = count_parameters(folder)
+    needed = stored if dtype is None else count * dtype.itemsize
+    if bits is not None:
+        needed = weight_bytes(folder, dtype, bits)
+    smaller = dtype is None or dtype.itemsize > 2
+    instead = "Use dtype='bfloat16', which halves it." if smaller else "Use a smaller model."
+    what = f"{name!r} with {count / 1e6:.4g} M parameters"
+    if device.type != "cuda":
+        check_memory(needed, what, instead)
+        return
+    free = torch.cuda.mem_get_info(device)[0]
+    if needed > 0.95 * free:
+        raise MemoryError(
+            f"{what} must fit on {device}: it needs {needed / 2**30:.1f} GiB and {free / 2**30:.1f} "
+            f"GiB are free. {instead}"
+        )
 
 
 def weight_bytes(

@@ -1,4 +1,4 @@
-"""Models that do not fit as they are: spread over devices and disk by accelerate, or quantised on loading."""
+"""Where a model's weights lie and which number format they have: spread by accelerate, quantised, elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -171,3 +171,29 @@ def device_of(module: nn.Module) -> torch.device | None:
         if place is not None:
             return torch.device(f"cuda:{place}" if isinstance(place, int) else place)
     return torch.device("cpu") if first.is_meta else first.device
+
+
+_DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+def as_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """Return the torch dtype of a name; None stays None."""
+    if isinstance(dtype, str) and dtype.removeprefix("torch.") in _DTYPES:
+        return _DTYPES[dtype.removeprefix("torch.")]
+    if dtype is None or (isinstance(dtype, torch.dtype) and dtype in _DTYPES.values()):
+        return dtype
+    raise ValueError(f"`dtype` must be one of {', '.join(_DTYPES)} or None, got {dtype!r}.")
+
+
+def no_weights(name: str, what: str) -> NoReturn:
+    """Refuse what needs weights of a model that has none here."""
+    raise RuntimeError(
+        f"{what} must have the model's weights on this machine, but {name!r} runs remotely and has "
+        "none here. Use `model(…)`, `model.generate` or `sn.capture`, which run remotely, or load the "
+        "model without `remote`."
+    )

@@ -11,7 +11,7 @@ import torch
 from sae_nb.models import (
     VisionTransformer,
     VisionTransformerConfig,
-    _loading as bundled,
+    _bundled as bundled,
     load_model,
 )
 

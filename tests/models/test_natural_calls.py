@@ -113,7 +113,7 @@ def test_a_model_given_as_a_name_or_a_name_as_a_model_is_answered(gpt) -> None:
 
 def test_a_near_miss_of_a_bundled_name_asks_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bare name that is not near one is a hub id like any other."""
-    from sae_nb.models import _checkpoints
+    from sae_nb.models import _checkpoint_files
 
     asked = []
 
@@ -121,8 +121,8 @@ def test_a_near_miss_of_a_bundled_name_asks_no_hub(monkeypatch: pytest.MonkeyPat
         asked.append(name)
         return OSError("no such repository")
 
-    monkeypatch.setattr(_checkpoints, "snapshot", snapshot)
-    monkeypatch.setattr(_checkpoints, "is_offline", lambda: False)
+    monkeypatch.setattr(_checkpoint_files, "snapshot", snapshot)
+    monkeypatch.setattr(_checkpoint_files, "is_offline", lambda: False)
     for name in ("tiny-vitt", "tinygpt", "tiny_vit_tied"):
         with pytest.raises(FileNotFoundError, match="Did you mean 'tiny-"):
             sn.load_model(name)

@@ -12,7 +12,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.atoms import summarise_atom
-from sae_nb.models import _checkpoints as hub
+from sae_nb.models import _checkpoint_files as hub
 
 TEXTS = ["a b c", "d a", "b b c a d"]
 POINTS = ["embed", "resid_pre.1", "attn_out.1", "resid_post.1", "transformer.h.0.mlp.c_fc"]

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sae_nb.models import _checkpoints as weight_files, load_model
-from sae_nb.models._checkpoints import check_room, count_parameters
+from sae_nb.models import _memory, load_model
+from sae_nb.models._checkpoint_files import count_parameters
+from sae_nb.models._memory import check_room
 
 
 def test_parameters_are_counted_from_the_headers(tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ def test_what_cannot_fit_is_refused_with_what_would(
     monkeypatch, tmp_path, dtype, needed, advice
 ) -> None:
     """A thousand million parameters on a machine with a gibibyte free."""
-    monkeypatch.setattr(weight_files, "count_parameters", lambda _folder: (10**9, 2 * 10**9))
+    monkeypatch.setattr(_memory, "count_parameters", lambda _folder: (10**9, 2 * 10**9))
     monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 2**30)
     with pytest.raises(MemoryError, match=rf"1000 M parameters.*{needed}.*1\.0 GiB.*{advice}"):
         check_room(tmp_path, "big", dtype, torch.device("cpu"))
