@@ -22,7 +22,7 @@ from numpy import ndarray
 
 from sae_nb.data import stories
 from sae_nb.files import write_bytes, write_json
-from sae_nb.models import TrainingText, card_text, gather, judged_ids, token_ids
+from sae_nb.models.recipes import TrainingText, card_text, gather, judged_ids, token_ids
 
 BUNDLED = Path(__file__).parents[1] / "sae_nb" / "models" / "weights" / "tiny-gpt"
 N_STORIES = 8_000

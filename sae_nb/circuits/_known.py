@@ -29,16 +29,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_count, check_finite, check_seed, checked
-from sae_nb.models import (
-    MODULUS,
-    NOT_ASKED,
-    TASKS,
-    Intervention,
-    Rows,
-    all_sums,
-    attention_patterns,
-    intervening,
-)
+from sae_nb.data import MODULUS, NOT_ASKED, TASKS, Rows, all_sums
+from sae_nb.models import Intervention, attention_patterns, intervening
 
 if TYPE_CHECKING:
     from pandas import DataFrame

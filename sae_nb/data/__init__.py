@@ -77,6 +77,16 @@ if TYPE_CHECKING:  # for the other rooms
         Point as Point,
         raster as raster,
     )
+    from sae_nb.data._small_tasks import (
+        MODULUS as MODULUS,
+        NOT_ASKED as NOT_ASKED,
+        START as START,
+        TASKS as TASKS,
+        UNKNOWN as UNKNOWN,
+        Rows as Rows,
+        Task as Task,
+        all_sums as all_sums,
+    )
     from sae_nb.data._stories import (
         ANIMALS as ANIMALS,
         BEGINNINGS as BEGINNINGS,

@@ -24,8 +24,8 @@ from sae_nb.checks import (
     checked,
     one_of,
 )
+from sae_nb.data import NOT_ASKED, TASKS, Rows
 from sae_nb.kernels import Muon
-from sae_nb.models import NOT_ASKED, TASKS, Rows
 
 TASK = TASKS["tiny-induction"]
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         train_bottlenecks as train_bottlenecks,
     )
     from sae_nb.models._bundled import bundled_names as bundled_names
+    from sae_nb.models._hidden_rules import train_hidden_rule as train_hidden_rule
     from sae_nb.models._hook_points import (
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         memory_needed as memory_needed,
     )
     from sae_nb.models._preprocessing import Preprocess as Preprocess
-    from sae_nb.models.recipes._hidden_rules import train_hidden_rule as train_hidden_rule
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
@@ -82,22 +82,4 @@ if TYPE_CHECKING:  # for the other rooms
         Block as Block,
         VisionTransformer as VisionTransformer,
         VisionTransformerConfig as VisionTransformerConfig,
-    )
-    from sae_nb.models.recipes._language_data import (
-        TrainingText as TrainingText,
-        gather as gather,
-        judged_ids as judged_ids,
-        token_ids as token_ids,
-    )
-    from sae_nb.models.recipes._language_training import card_text as card_text
-    from sae_nb.models.recipes._tasks import (
-        MODULUS as MODULUS,
-        NOT_ASKED as NOT_ASKED,
-        TASKS as TASKS,
-        Rows as Rows,
-        all_sums as all_sums,
-    )
-    from sae_nb.models.recipes.known_circuits import (
-        CIRCUIT_RECIPES as CIRCUIT_RECIPES,
-        train_circuit as train_circuit,
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         neutral_beginnings as neutral_beginnings,
         story_sentiment as story_sentiment,
     )
-    from sae_nb.pretrained.making._steering import (
+    from sae_nb.pretrained._trials import (
         ClassTrial as ClassTrial,
         ClassTurn as ClassTurn,
         SentimentShift as SentimentShift,
@@ -49,3 +49,4 @@ if TYPE_CHECKING:  # for the other rooms
         shelf_name as shelf_name,
         transcoder_places as transcoder_places,
     )
+    from sae_nb.pretrained._material import scene_factors as scene_factors

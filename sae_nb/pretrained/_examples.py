@@ -268,7 +268,7 @@ def _stored(
 def _drawn(sae: SparseAutoencoder, facts: dict[str, Any]) -> tuple[Activations, SparseCodes]:
     """Run the live model on the samples that the recipe names, and encode them."""
     from sae_nb.models import load_model
-    from sae_nb.pretrained.making._material import SHOW, Sizes, material
+    from sae_nb.pretrained._material import SHOW, Sizes, material
 
     model, plan = load_model(str(sae.model_name), device="cpu"), facts["plan"]
     acts = captured_for(

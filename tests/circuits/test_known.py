@@ -16,7 +16,7 @@ import sae_nb as sn
 import sae_nb.models
 from sae_nb.circuits import KnownCircuit, known_circuit
 from sae_nb.circuits._known import _accuracy, frequency_shares, key_frequencies, state_shares
-from sae_nb.models import TASKS
+from sae_nb.data import TASKS
 
 WEIGHTS = Path(sae_nb.models.__path__[0]) / "weights"
 MOST_BYTES = 0.3 * 2**20

@@ -16,7 +16,8 @@ from safetensors import safe_open
 import sae_nb.models
 from sae_nb.capturing import capture
 from sae_nb.data import prose, stories
-from sae_nb.models import LiveModel, judged_ids, load_model, token_ids
+from sae_nb.models import LiveModel, load_model
+from sae_nb.models.recipes import judged_ids, token_ids
 from sae_nb.models.recipes._language_data import Stream
 from sae_nb.models.recipes._language_training import nats_per_token
 

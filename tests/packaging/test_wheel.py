@@ -13,6 +13,9 @@ import pytest
 import sae_nb
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "docs" / "tools"))
+
+from rooms import PACKAGES, House  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +26,21 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (built,) = out.glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel as it lies in an installation."""
+    folder = tmp_path_factory.mktemp("installed")
+    zipfile.ZipFile(wheel).extractall(folder)
+    return folder
+
+
+def run_in(folder: Path, code: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with a folder first on its path."""
+    begin = f"import sys; sys.path.insert(0, {str(folder)!r})\n"
+    command = [sys.executable, *options, "-c", begin + code]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_version_is_the_installed_one() -> None:
@@ -56,12 +74,45 @@ def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests", "notebooks", "widgets"))]
 
 
-def test_wheel_imports_in_a_bare_environment(wheel: Path, tmp_path: Path) -> None:
-    """Without any dependency installed, the import itself works and is fast."""
-    zipfile.ZipFile(wheel).extractall(tmp_path)
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import sae_nb, time; print(sae_nb.__file__)"
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
-    )
+LEFT_OUT = ("sae_nb.models.recipes", "sae_nb.pretrained.making")
+TRAINS_CIRCUITS = {"graph_decomposition", "graph_shape"}
+EVERY_DOOR = """
+import importlib, pkgutil, sae_nb, sae_nb_lessons, sae_nb_widgets
+doors = 0
+for package in (sae_nb, sae_nb_widgets, sae_nb_lessons):
+    assert package.__file__.startswith(sys.path[0]), package.__file__
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if module.ispkg and not any(part.startswith("_") for part in module.name.split(".")):
+            door = importlib.import_module(module.name)
+            doors += len([getattr(door, name) for name in getattr(door, "__all__", ())])
+from sae_nb_lessons.reproductions import experiment
+try:
+    experiment("graph_shape")
+except FileNotFoundError as error:
+    print(doors, error)
+"""
+
+
+def test_recipes_stay_in_the_checkout_and_nothing_needs_them(unpacked: Path) -> None:
+    """What made the models is no part of the wheel; every public name is, and only two experiments ask for it."""
+    folders = [name.replace(".", "/") for name in LEFT_OUT]
+    assert all((ROOT / folder / "__init__.py").is_file() for folder in folders)
+    assert not [folder for folder in folders if (unpacked / folder).exists()]
+    house = House(unpacked, {name: name for name in PACKAGES})
+    asking = {
+        one.importer.rpartition(".")[2] for one in house.imports if one.target.startswith(LEFT_OUT)
+    }
+    assert asking == TRAINS_CIRCUITS
+    done = run_in(unpacked, EVERY_DOOR, "-I")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().startswith(str(tmp_path))
+    count, _, error = done.stdout.partition(" ")
+    assert int(count) > 700
+    assert "graph_shape trains a bundled model again, by sae_nb.models.recipes" in error
+    assert "Run it in a checkout." in error
+
+
+def test_wheel_imports_in_a_bare_environment(unpacked: Path) -> None:
+    """Without any dependency installed, the import itself works and is fast."""
+    done = run_in(unpacked, "import sae_nb, time; print(sae_nb.__file__)", "-I", "-S")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().startswith(str(unpacked))

@@ -13,9 +13,8 @@ import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.data import scenes
 from sae_nb.evaluation import Factor
-from sae_nb.pretrained import neutral_beginnings
-from sae_nb.pretrained.making import ClassTrial, SentimentTrial
-from sae_nb.pretrained.making._material import Sizes, material
+from sae_nb.pretrained import ClassTrial, SentimentTrial, neutral_beginnings
+from sae_nb.pretrained._material import Sizes, material
 
 NAMES = [name for name in sn.pretrained_names() if "/mlp." not in name]
 GPT = next(name for name in NAMES if name.startswith("tiny-gpt"))

@@ -8,8 +8,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.activations import Activations, Context
-from sae_nb.pretrained.making import scene_factors
-from sae_nb.pretrained.making._material import story_factors
+from sae_nb.pretrained import scene_factors
+from sae_nb.pretrained._material import story_factors
 
 
 @pytest.fixture(scope="module")

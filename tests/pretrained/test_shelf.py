@@ -14,8 +14,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.pretrained import _loading as shelf
+from sae_nb.pretrained._material import Sizes
 from sae_nb.pretrained.making._evidence import add_evidence
-from sae_nb.pretrained.making._material import Sizes
 from sae_nb.pretrained.making._recipe import Plan
 
 NAMES = [name for name in sn.pretrained_names() if "/mlp." not in name]

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.pretrained import neutral_beginnings
-from sae_nb.pretrained.making import ClassTrial, SentimentTrial
-from sae_nb.pretrained.making._steering import nats_per_token
+from sae_nb.pretrained import ClassTrial, SentimentTrial, neutral_beginnings
+from sae_nb.pretrained._trials import nats_per_token
 
 
 @pytest.fixture(scope="module")

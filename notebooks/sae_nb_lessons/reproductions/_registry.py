@@ -24,6 +24,10 @@ RENAMED = {
 """Names that changed after the artefacts were made: a new name is no new code."""
 
 
+RECIPES = ("sae_nb.models.recipes", "sae_nb.pretrained.making")
+"""What made the bundled models and SAEs; an installed package is without it."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One file of `sae_nb_lessons.reproductions.experiments`.
@@ -85,6 +89,7 @@ def experiment(name: str) -> Experiment:
     Raises
     ------
     ValueError: If there is none of this name.
+    FileNotFoundError: If it trains a bundled model by a recipe, and this is not a checkout.
 
     Example
     -------
@@ -94,7 +99,15 @@ def experiment(name: str) -> Experiment:
     names = experiment_names()
     if name not in names:
         raise ValueError(f"No experiment {name!r}. There are {', '.join(names)}.")
-    module = importlib.import_module(f".{name}", experiments.__name__)
+    try:
+        module = importlib.import_module(f".{name}", experiments.__name__)
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith(RECIPES):
+            raise
+        raise FileNotFoundError(
+            f"{name} trains a bundled model again, by {error.name}, which an installed package does not "
+            "hold. Run it in a checkout."
+        ) from error
     title, kind, claims, columns = read_claims(experiments.__name__, name)
     defaults = inspect.signature(module.run).parameters.values()
     return Experiment(

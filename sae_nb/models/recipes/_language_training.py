@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from sae_nb.models.recipes._run import Run, check_recipe
+from sae_nb.models._training_run import Run, check_recipe
 
 _LONG_EVERY = 4  # every fourth step has rows four times as long, so that the whole context is used
 

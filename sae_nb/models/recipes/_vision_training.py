@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from sae_nb.checks import one_of
 from sae_nb.data import cifar10
 from sae_nb.files import write_json
+from sae_nb.models._training_run import Run, check_recipe
 from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
-from sae_nb.models.recipes._run import Run, check_recipe
 
 VARIANTS: dict[str, VisionTransformerConfig] = {
     "tiny-vit": VisionTransformerConfig(),

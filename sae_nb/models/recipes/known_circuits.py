@@ -21,9 +21,9 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sae_nb.data import NOT_ASKED, START, TASKS, UNKNOWN, Rows, Task
 from sae_nb.files import write_bytes, write_json, write_tensors
-from sae_nb.models.recipes._run import Run, check_recipe
-from sae_nb.models.recipes._tasks import NOT_ASKED, TASKS, Rows, new_tokenizer
+from sae_nb.models._training_run import Run, check_recipe
 
 logger = logging.getLogger("sae_nb.recipes.known_circuits")
 
@@ -95,6 +95,26 @@ CIRCUIT_RECIPES = {
         ),
     )
 }
+
+
+def new_tokenizer(task: Task) -> Any:
+    """One token per word between spaces, after a start."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: i for i, word in enumerate(task.vocabulary)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A", special_tokens=[(START, words[START])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=START,
+        eos_token=START,
+        unk_token=UNKNOWN,
+        model_max_length=task.length + task.room,
+    )
 
 
 def new_model(recipe: CircuitRecipe) -> nn.Module:

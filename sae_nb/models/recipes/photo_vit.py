@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sae_nb.checks import between
+from sae_nb.models._training_run import recipe_options
 from sae_nb.models._vision_transformer import VisionTransformerConfig
-from sae_nb.models.recipes._run import recipe_options
 from sae_nb.models.recipes._vision_training import (
     Batch,
     VisionRecipe,

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.files import write_bytes, write_json, write_tensors
+from sae_nb.models._training_run import recipe_options
 from sae_nb.models.recipes._language_data import (
     STORIES_PER_STEP,
     Batches,
@@ -33,7 +34,6 @@ from sae_nb.models.recipes._language_training import (
     card_text,
     nats_per_token,
 )
-from sae_nb.models.recipes._run import recipe_options
 
 logger = logging.getLogger("sae_nb.recipes.tiny_gpt")
 

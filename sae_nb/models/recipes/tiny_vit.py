@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sae_nb.data import Scenes, scenes
 from sae_nb.files import write_bytes
-from sae_nb.models.recipes._run import recipe_options
+from sae_nb.models._training_run import recipe_options
 from sae_nb.models.recipes._vision_training import (
     VARIANTS,
     Batch,

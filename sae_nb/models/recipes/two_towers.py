@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from sae_nb.data import Scenes, caption_words, captions, scenes
 from sae_nb.files import write_bytes, write_json, write_tensors
-from sae_nb.models.recipes._run import Run, check_recipe, recipe_options
+from sae_nb.models._training_run import Run, check_recipe, recipe_options
 
 logger = logging.getLogger("sae_nb.recipes.two_towers")
 

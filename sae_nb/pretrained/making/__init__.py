@@ -1,20 +1,4 @@
-"""How the pretrained SAEs were made: train, match atoms with known factors, measure, write."""
+"""How the pretrained SAEs were made: train, match atoms with known factors, measure, write.
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from sae_nb._lazy import door
-
-if TYPE_CHECKING:
-    from sae_nb.pretrained.making._steering import (
-        ClassTrial as ClassTrial,
-        ClassTurn as ClassTurn,
-        SentimentShift as SentimentShift,
-        SentimentTrial as SentimentTrial,
-    )
-else:
-    __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.pretrained.making._material import scene_factors as scene_factors
+It lies in a checkout alone, not in an installed package: nothing else of `sae_nb` may import it.
+"""

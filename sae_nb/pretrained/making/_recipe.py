@@ -35,9 +35,9 @@ from sae_nb.pretrained import (
     write_examples,
     write_facts,
 )
+from sae_nb.pretrained._material import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material
 from sae_nb.pretrained.making._card import card_text
 from sae_nb.pretrained.making._evidence import add_evidence
-from sae_nb.pretrained.making._material import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material
 from sae_nb.pretrained.making._steering import measure_steering
 from sae_nb.training import TrainConfig, train
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.models.recipes._tasks import NOT_ASKED, TASKS, Rows, new_tokenizer
+from sae_nb.data import NOT_ASKED, TASKS, Rows
 from sae_nb.models.recipes.known_circuits import (
     CIRCUIT_RECIPES,
     CircuitRecipe,
     CircuitTraining,
+    new_tokenizer,
     rows_at,
     train_circuit,
 )

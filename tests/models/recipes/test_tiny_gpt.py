@@ -12,8 +12,15 @@ import torch
 import torch.nn.functional as F
 
 from sae_nb.data import prose, stories
-from sae_nb.models import TrainingText, gather, judged_ids, load_model, token_ids
-from sae_nb.models.recipes import _language_data as language_streams, tiny_gpt
+from sae_nb.models import load_model
+from sae_nb.models.recipes import (
+    TrainingText,
+    _language_data as language_streams,
+    gather,
+    judged_ids,
+    tiny_gpt,
+    token_ids,
+)
 from sae_nb.models.recipes._language_data import Batches, Stream, train_tokenizer
 from sae_nb.models.recipes._language_training import (
     LanguageRecipe,

@@ -13,7 +13,7 @@ import torch
 import sae_nb as sn
 from sae_nb.evaluation import absorption, meta_dictionary, stitch
 from sae_nb.evaluation import Absorption
-from sae_nb.pretrained.making import scene_factors
+from sae_nb.pretrained import scene_factors
 
 
 SHORT = {"steps": 80, "letters": "s", "meta_steps": 50}

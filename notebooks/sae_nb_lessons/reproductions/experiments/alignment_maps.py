@@ -16,7 +16,7 @@ from torch import nn
 
 import sae_nb as sn
 from sae_nb.circuits import Algorithm, align
-from sae_nb.models import TASKS
+from sae_nb.data import TASKS
 
 SHORT = {
     "steps": {"identity": 1, "linear": 150, "mlp": 20},

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import sae_nb as sn
 from sae_nb.evaluation import absorption, explained_variance
-from sae_nb.pretrained.making import scene_factors
+from sae_nb.pretrained import scene_factors
 
 
 SHORT = {"steps": 12, "others": 12, "n_atoms": 64, "n_images": 130}

@@ -28,7 +28,7 @@ from sae_nb.circuits import (
     known_circuit,
     neuron_transcoders,
 )
-from sae_nb.models import CIRCUIT_RECIPES as RECIPES, train_circuit as train_one
+from sae_nb.models.recipes import CIRCUIT_RECIPES as RECIPES, train_circuit as train_one
 from sae_nb_lessons.reproductions.experiments.attribution_graphs import atom_rows, only
 
 SHORT = {"trained": False, "n_inputs": 2, "n_greedy": 1, "n_rows": 20}

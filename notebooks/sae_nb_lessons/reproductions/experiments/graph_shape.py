@@ -26,7 +26,8 @@ from sae_nb.circuits import (
     neuron_transcoders,
     predict_correctness,
 )
-from sae_nb.models import CIRCUIT_RECIPES, NOT_ASKED, TASKS, train_circuit
+from sae_nb.data import NOT_ASKED, TASKS
+from sae_nb.models.recipes import CIRCUIT_RECIPES, train_circuit
 
 SHORT = {"n_graphs": 24, "n_stories": 24, "n_folds": 2}
 NAMES = ("tiny-brackets", "tiny-modular", "tiny-gpt")

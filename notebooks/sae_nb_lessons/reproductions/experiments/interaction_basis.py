@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.circuits import InteractionBasis, interaction_basis
-from sae_nb.models import TASKS
+from sae_nb.data import TASKS
 
 SHORT = {"n_rows": 300, "n_sums": 40, "n_steps": 1, "n_shares": 4}
 KINDS = ("local", "plain", "pca")

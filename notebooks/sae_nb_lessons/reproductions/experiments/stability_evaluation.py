@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import sae_nb as sn
 from sae_nb.evaluation import StabilityTrial, identifiability, stability_trial
-from sae_nb.pretrained.making import scene_factors
+from sae_nb.pretrained import scene_factors
 
 
 SHORT = {"steps": 60, "models": ("tiny-vit",), "n_pictures": 260}

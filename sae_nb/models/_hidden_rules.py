@@ -16,7 +16,7 @@ from torch import Tensor
 from sae_nb.checks import check_count, check_seed, checked
 from sae_nb.data import Explanation, HiddenRules, hidden_rules
 from sae_nb.models._loading import load_model
-from sae_nb.models.recipes._run import Run
+from sae_nb.models._training_run import Run
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel

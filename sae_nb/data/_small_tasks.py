@@ -5,7 +5,6 @@ from __future__ import annotations
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -182,23 +181,3 @@ TASKS = {
     ),
 }
 """By the model's name."""
-
-
-def new_tokenizer(task: Task) -> Any:
-    """One token per word between spaces, after a start."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = {word: i for i, word in enumerate(task.vocabulary)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{START} $A", special_tokens=[(START, words[START])]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=START,
-        eos_token=START,
-        unk_token=UNKNOWN,
-        model_max_length=task.length + task.room,
-    )

@@ -1,4 +1,4 @@
-"""One training run of a bundled model: its optimisers, its loop, and what a killed run continues from."""
+"""A training run of a small model by a recipe: its optimisers, its loop, what a killed run continues from."""
 
 from __future__ import annotations
 
