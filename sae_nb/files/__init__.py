@@ -18,16 +18,13 @@ if TYPE_CHECKING:
         new_folder as new_folder,
         read_json as read_json,
         read_manifest as read_manifest,
-        read_tensors as read_tensors,
         read_toml as read_toml,
         replacing as replacing,
         sealed as sealed,
         sha256 as sha256,
-        write_arrays as write_arrays,
         write_bytes as write_bytes,
         write_json as write_json,
         write_manifest as write_manifest,
-        write_tensors as write_tensors,
     )
     from sae_nb.files._exchange import (
         is_partial as is_partial,
@@ -68,6 +65,11 @@ if TYPE_CHECKING:
         portion_rows as portion_rows,
         read_parts as read_parts,
         write_streams as write_streams,
+    )
+    from sae_nb.files._tensors import (
+        read_tensors as read_tensors,
+        write_arrays as write_arrays,
+        write_tensors as write_tensors,
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)

@@ -1,7 +1,7 @@
 """Files you can trust: atomic writes, checksummed folders, and readers that refuse what is damaged.
 
-Everything is safetensors or JSON. A file appears under its final name only when it is complete on
-disk, so a killed process leaves the old version or none.
+A file appears under its final name only when it is complete on disk, so a killed process leaves the
+old version or none. What is in it is bytes or JSON here; tensors are written in `_tensors.py`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sae_nb.files._exchange import named_write_errors, place, recover, swap_in, tidy_old
 from sae_nb.files._locks import Lock
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
 MANIFEST = "manifest.json"
 SEAL = "checksum"
-_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 _Record = TypeVar("_Record")
 
@@ -218,57 +213,6 @@ def check_seal(path: Path, content: dict[str, Any], *, needed: bool = True) -> d
             "up. Put back a copy, or make or download it again."
         )
     return facts
-
-
-def write_tensors(
-    path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
-) -> None:
-    """Write named tensors as one safetensors file under `path`, atomically."""
-    from safetensors.torch import save
-
-    from sae_nb.files._mapped import MappedMatrix
-    from sae_nb.files._streams import write_streams
-
-    if any(isinstance(tensor, MappedMatrix) for tensor in tensors.values()):
-        write_streams(path, tensors, metadata)
-        return
-    # One storage may back several tensors (tied weights, views); safetensors stores each apart.
-    ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_bytes(path, save(ready, metadata=metadata))
-
-
-def write_arrays(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors as one .npz of numpy under `path`, not compressed and by rows, atomically."""
-    import numpy as np
-
-    arrays = {n: np.ascontiguousarray(t.detach().cpu().numpy()) for n, t in tensors.items()}
-    with replacing(place(path)) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # its own keywords are no names of arrays
-
-
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read a safetensors file onto the CPU; within `mapping()`, its matrices stay in it."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from sae_nb.files._mapped import is_mapping
-    from sae_nb.files._mapped_files import mapped_safetensors
-
-    path = existing(path)
-    try:
-        return mapped_safetensors(path) if is_mapping() else load_file(path)
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"No file {str(path)!r} any more: it was replaced or removed while it was read. Read it again."
-            ) from error
-        with path.open("rb") as file:
-            pickled = file.read(4).startswith(_PICKLES)
-        look = "looks like a pickle, which could run code and is never opened"
-        raise ValueError(
-            f"{str(path)!r} must be a complete safetensors file, but it cannot be read ({error}). "
-            f"It {look if pickled else 'may have been cut short or altered'}. Write or download it again."
-        ) from error
 
 
 def sha256(path: str | Path) -> str:

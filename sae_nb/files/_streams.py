@@ -7,14 +7,15 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
 
 from sae_nb.files._atomic import existing, replacing
 from sae_nb.files._exchange import place
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+from sae_nb.files._mapped import MappedMatrix
 
 _NAMES = {
     "int64": "I64", "float64": "F64", "float32": "F32", "int32": "I32", "bfloat16": "BF16",
@@ -38,10 +39,6 @@ class Stream:
 
 def in_portions(tensor: Tensor) -> Iterator[Tensor]:
     """Consecutive rows of a tensor: as many at a time as `portion_rows` says, or tiles of one in its file."""
-    import torch
-
-    from sae_nb.files._mapped import MappedMatrix
-
     if isinstance(tensor, MappedMatrix):
         yield from (tensor.block(rows) for rows in tensor.tiles())
         return
@@ -90,8 +87,6 @@ def file_order(tensors: Mapping[str, Tensor | Stream]) -> list[str]:
 
 def read_parts(path: str | Path, rows_of: Callable[[str], slice | None]) -> dict[str, Tensor]:
     """Read some rows of each tensor of a safetensors file; None: all of it."""
-    from safetensors import safe_open
-
     found = {}
     with safe_open(existing(path), framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 - no mapping
@@ -109,7 +104,5 @@ def _kind(tensor: Tensor | Stream) -> str:
 
 
 def _bytes(portion: Tensor) -> memoryview:
-    import torch
-
     flat = portion.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return flat.numpy().data

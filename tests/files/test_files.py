@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sae_nb.files import _atomic as files, weights_digest
+from sae_nb import files
+from sae_nb.files import weights_digest
 
 
 def test_json_comes_back(tmp_path: Path) -> None:

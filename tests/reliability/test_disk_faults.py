@@ -25,7 +25,7 @@ import torch
 from file_kinds import rows, sae, same
 
 import sae_nb as sn
-from sae_nb.files import _atomic as files
+from sae_nb import files
 from sae_nb.models import VisionTransformer, VisionTransformerConfig
 from sae_nb.sessions import Annotations, save_session
 

@@ -1,0 +1,57 @@
+"""Named tensors in one file: safetensors, or an .npz of numpy, whole or left in the file by matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from sae_nb.files._atomic import existing, replacing, write_bytes
+from sae_nb.files._exchange import place
+from sae_nb.files._mapped import MappedMatrix, is_mapping
+from sae_nb.files._mapped_files import mapped_safetensors
+from sae_nb.files._streams import write_streams
+
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
+
+
+def write_tensors(
+    path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write named tensors as one safetensors file under `path`, atomically."""
+    if any(isinstance(tensor, MappedMatrix) for tensor in tensors.values()):
+        write_streams(path, tensors, metadata)
+        return
+    # One storage may back several tensors (tied weights, views); safetensors stores each apart.
+    ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_bytes(path, save(ready, metadata=metadata))
+
+
+def write_arrays(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors as one .npz of numpy under `path`, not compressed and by rows, atomically."""
+    arrays = {n: np.ascontiguousarray(t.detach().cpu().numpy()) for n, t in tensors.items()}
+    with replacing(place(path)) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # its own keywords are no names of arrays
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Read a safetensors file onto the CPU; within `mapping()`, its matrices stay in it."""
+    path = existing(path)
+    try:
+        return mapped_safetensors(path) if is_mapping() else load_file(path)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"No file {str(path)!r} any more: it was replaced or removed while it was read. Read it again."
+            ) from error
+        with path.open("rb") as file:
+            pickled = file.read(4).startswith(_PICKLES)
+        look = "looks like a pickle, which could run code and is never opened"
+        raise ValueError(
+            f"{str(path)!r} must be a complete safetensors file, but it cannot be read ({error}). "
+            f"It {look if pickled else 'may have been cut short or altered'}. Write or download it again."
+        ) from error
