@@ -37,7 +37,7 @@ from sae_nb.files import (
 KIND = "sae"
 WEIGHTS, CONFIG = "sae.safetensors", "config.json"
 P99 = "strength_p99"
-"""Attribute of an SAE that knows how strongly its atoms fire, for `steer(…, unit="p99")`."""
+"""Attribute of an SAE that knows how strongly its atoms fire, which is a unit of `steer`."""
 MEASURED, TARGET = "measured", "target_hook_point"
 
 _OF_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".json")

@@ -53,13 +53,16 @@ if TYPE_CHECKING:  # for the other rooms
         change_atoms as change_atoms,
         latents as latents,
     )
-    from sae_nb.steering._modes import MODES as MODES, Mode as Mode
-    from sae_nb.steering._request import (
+    from sae_nb.steering._modes import (
+        MODES as MODES,
         UNITS as UNITS,
-        Recipe as Recipe,
+        USUAL as USUAL,
+        Mode as Mode,
         Unit as Unit,
+    )
+    from sae_nb.steering._request import (
+        Recipe as Recipe,
         check_hook_point as check_hook_point,
         check_width as check_width,
-        strength_p99 as strength_p99,
         tap_of as tap_of,
     )

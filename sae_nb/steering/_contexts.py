@@ -17,10 +17,9 @@ from torch import Tensor
 from sae_nb.checks import check_count, checked, one_of, warn_caller
 from sae_nb.models import BACKENDS, Backend, check_travels
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where, replacing
-from sae_nb.steering._modes import Mode
+from sae_nb.steering._modes import Mode, Unit
 from sae_nb.steering._request import (
     Recipe,
-    Unit,
     check_hook_point,
     check_width,
     request_steering,

@@ -20,7 +20,8 @@ from sae_nb.checks import answered, check_atom, check_count, checked, one_of
 from sae_nb.steering._answers import Answers, log_odds
 from sae_nb.steering._contexts import random_direction, steer
 from sae_nb.steering._edits import Where
-from sae_nb.steering._request import UNITS, Unit, check_amounts, strength_p99
+from sae_nb.steering._modes import UNITS, Unit
+from sae_nb.steering._request import check_amounts
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -156,10 +157,10 @@ def dose_response(
     check_count(n_controls, name="n_controls", at_least=0)
     one_of(unit, UNITS, name="unit")
     atom = check_atom(atom, sae.n_atoms)
-    if unit == "p99":
+    if UNITS[unit].measured:
         # `steer` names what is missing: an atom that never fires, or activations to measure on.
-        p99 = steer(model, hook_point, sae, atom, 1.0, unit=unit, acts=acts).recipe.amount
-        amounts = amounts * p99
+        size = steer(model, hook_point, sae, atom, 1.0, unit=unit, acts=acts).recipe.amount
+        amounts = amounts * size
     effects = Effects(model, inputs, hook_point, measure, positions, batch_size)
     return effects.response(unit_atom(sae, atom), amounts, atom, n_controls=n_controls, seed=seed)
 
@@ -218,8 +219,7 @@ def best_effect(
         candidates = [check_atom(atom, sae.n_atoms, name="candidates") for atom in candidates]
         if not candidates:
             raise ValueError("`candidates` must name at least one atom, got none.")
-    if unit == "p99":
-        amounts *= strength_p99(sae, acts)
+    amounts *= UNITS[unit].sizes(sae, acts)
     run = Effects(model, inputs, hook_point, measure, positions, batch_size)
     tried = candidates or _first_order_best(run, sae, amounts, n_candidates)
     effects = np.array([run.of_adding(unit_atom(sae, atom), amounts[atom])[0] for atom in tried])

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_matrix, is_array, one_of
+from sae_nb.checks import check_atom, check_matrix, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.models import Backend, Hooks, Intervention, check_writable, edited_nnsight
 from sae_nb.steering._edits import Along, Change, MaskedEdit, Positions, Steps, Tap, change_atoms
 from sae_nb.steering._leaving import write_lm_eval, write_vectors
-from sae_nb.steering._modes import MODES, Mode
+from sae_nb.steering._modes import MODES, UNITS, Mode, Unit
 from sae_nb.steering._one_site import OneSite, Taps, one_site
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import HookPoint, LiveModel
-
-
-Unit = Literal["coefficient", "p99"]
-UNITS: tuple[Unit, ...] = ("coefficient", "p99")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +256,7 @@ class Steering(Recipe):
     """As given, in `unit`s."""
 
     unit: Unit
-    """"coefficient", or "p99": multiples of an atom's 99th percentile of non-zero strengths."""
+    """Which of `UNITS`."""
 
     amount: tuple[float, ...]
     """`by` as coefficients."""
@@ -415,26 +410,25 @@ def _in_coefficients(
     atoms: tuple[int, ...],
     acts: Activations | Tensor | SparseCodes | Sequence[Any] | None,
 ) -> tuple[float, ...]:
-    if unit == "coefficient":
+    if not UNITS[unit].measured:
         return by
-    if not MODES[mode].takes_p99:
+    if not MODES[mode].takes_units:
         raise ValueError(
-            f'`unit="p99"` has no meaning with mode="{mode}", whose `by` is a factor. Leave `unit` out.'
+            f'`unit="{unit}"` has no meaning with mode="{mode}", whose `by` is a factor. Leave `unit` out.'
         )
     rows = list(atoms)
     of: Any = sae.acts(acts) if isinstance(sae, OneSite) else acts
-    strengths = torch.as_tensor(strength_p99(sae, of)[rows], dtype=torch.float64)
+    sizes = torch.as_tensor(UNITS[unit].sizes(sae, of)[rows], dtype=torch.float64)
     if MODES[mode].unit_atoms:
         # What is added is a unit vector; atoms of other libraries' SAEs may be longer or shorter.
-        strengths = strengths * sae.dictionary[rows].detach().norm(dim=1).double().cpu()
-    p99 = strengths.tolist()
-    dead = [atom for atom, value in zip(atoms, p99, strict=True) if not value > 0]
+        sizes = sizes * sae.dictionary[rows].detach().norm(dim=1).double().cpu()
+    dead = [atom for atom, size in zip(atoms, sizes.tolist(), strict=True) if not size > 0]
     if dead:
         raise ValueError(
-            f'`unit="p99"` needs atoms that fire, but these never do in `acts`: {dead}. Use '
+            f'`unit="{unit}"` needs atoms that fire, but these never do in `acts`: {dead}. Use '
             'unit="coefficient", or other activations.'
         )
-    return tuple(b * p for b, p in zip(by, p99, strict=True))
+    return tuple(b * size for b, size in zip(by, sizes.tolist(), strict=True))
 
 
 def _atom_change(
@@ -457,7 +451,7 @@ def _atom_change(
 def _direction_change(
     model: LiveModel, point: HookPoint, direction: Float[Tensor, " d_in"], recipe: Steering
 ) -> Change:
-    if recipe.unit != "coefficient" or not recipe.keep_error:
+    if UNITS[recipe.unit].measured or not recipe.keep_error:
         raise ValueError(
             "`direction` belongs to no SAE, so it has no percentile and no error term; got "
             f"unit={recipe.unit!r}, keep_error={recipe.keep_error}. Leave both out."
@@ -470,77 +464,3 @@ def _direction_change(
     if not bool(direction.norm() > 0):
         raise ValueError("`direction` must not be the zero vector.")
     return Along(direction, recipe.mode, recipe.amount[0])
-
-
-# -------------------------------------------------------------------------------------------------
-# How strongly atoms fire: the 99th percentile of non-zero |z|, the scale steering is given in.
-
-
-_CHUNK = 4096  # rows encoded at a time
-_SHARE = 0.99
-
-
-def strength_p99(
-    sae: SparseAutoencoder, acts: Activations | Tensor | SparseCodes | None = None
-) -> Float[np.ndarray, " n_atoms"]:
-    """Return every atom's 99th percentile of non-zero strengths |z|; 0 for one that never fires."""
-    if acts is None:
-        stored = getattr(sae, "strength_p99", None)
-        if stored is None:
-            raise ValueError(
-                '`unit="p99"` needs strengths to take the percentile from, got acts=None and an SAE '
-                "without `strength_p99`. Pass acts= (activations or codes)."
-            )
-        return np.asarray(torch.as_tensor(stored).detach().cpu(), dtype=np.float64)
-    atoms, strengths = [], []
-    for codes in _codes(sae, acts):
-        values = codes.values.detach().abs().float().cpu().numpy()
-        atoms.append(codes.atoms.cpu().numpy()[values > 0])
-        strengths.append(values[values > 0])
-    return _percentile_by_atom(np.concatenate(atoms), np.concatenate(strengths), sae.n_atoms)
-
-
-def _percentile_by_atom(
-    atoms: np.ndarray, strengths: np.ndarray, n_atoms: int
-) -> Float[np.ndarray, " n_atoms"]:
-    """Interpolate linearly between order statistics, as numpy.percentile does, for all at once."""
-    strengths = strengths[np.lexsort((strengths, atoms))].astype(np.float64)
-    counts = np.bincount(atoms, minlength=n_atoms)
-    first = np.cumsum(counts) - counts
-    fires = counts > 0
-    place = _SHARE * (counts[fires] - 1)
-    low = np.floor(place).astype(np.int64)
-    below = strengths[first[fires] + low]
-    above = strengths[first[fires] + np.minimum(low + 1, counts[fires] - 1)]
-    percentile = np.zeros(n_atoms)
-    percentile[fires] = below + (place - low) * (above - below)
-    return percentile
-
-
-def _codes(
-    sae: SparseAutoencoder, acts: Activations | Tensor | SparseCodes
-) -> Iterator[SparseCodes]:
-    if isinstance(acts, SparseCodes):
-        _require("codes of this SAE", "atoms", acts.n_atoms, sae.n_atoms)
-        yield acts
-        return
-    if isinstance(acts, Tensor) or is_array(acts):  # the first for type checkers
-        x = check_matrix(acts, name="acts", d_in=sae.d_in, flatten=True)
-        chunks: Iterable[Tensor] = cast("Sequence[Tensor]", torch.split(x, _CHUNK))
-    else:
-        _require("activations of its hook point", "width", acts.d_in, sae.d_in)
-        starts = range(0, len(acts), _CHUNK)
-        chunks = (acts.rows(range(i, min(i + _CHUNK, len(acts)))) for i in starts)
-    like = sae.dictionary
-    for chunk in chunks:
-        with torch.no_grad():
-            codes = sae.encode(chunk.to(like))
-        yield codes
-
-
-def _require(what: str, quantity: str, got: int, expected: int) -> None:
-    if got != expected:
-        raise ValueError(
-            f"`acts` must be {what}, with {quantity} {expected}, got {quantity} {got}. See "
-            "`sae.hook_point`."
-        )

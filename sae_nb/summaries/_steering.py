@@ -67,10 +67,9 @@ class SteeringRecipe:
     """How much, in `unit`s."""
 
     unit: Unit = "coefficient"
-    """"p99": multiples of the atom's 99th percentile of non-zero strengths."""
-
     p99: float | None = None
-    """That percentile, where it is known; "p99" needs it."""
+    """One measured unit of this atom as a coefficient, where it is known: its 99th percentile, or what `unit`
+    measures instead."""
 
     others: tuple[tuple[int, float], ...] = ()
     """Atoms that are changed with it, each with its own amount in the model's units (or factor)."""
@@ -106,10 +105,10 @@ class SteeringRecipe:
         if not math.isfinite(self.strength):
             raise ValueError(f"`strength` must be finite, got {self.strength}.")
         known = self.p99 is not None and self.p99 > 0
-        if self.unit == "p99" and not (known and MODES[self.mode].takes_p99):
-            fitting = " or ".join(f'"{name}"' for name, mode in MODES.items() if mode.takes_p99)
+        if UNITS[self.unit].measured and not (known and MODES[self.mode].takes_units):
+            fitting = " or ".join(f'"{name}"' for name, mode in MODES.items() if mode.takes_units)
             raise ValueError(
-                f'`unit="p99"` needs a positive p99 and mode {fitting}, got p99={self.p99} and '
+                f'`unit="{self.unit}"` needs a positive p99 and mode {fitting}, got p99={self.p99} and '
                 f'mode {self.mode!r}. Use unit="coefficient".'
             )
         if len(set(self.atoms)) < len(self.atoms) or not np.isfinite(self.amounts).all():
@@ -141,7 +140,7 @@ class SteeringRecipe:
     @property
     def unit_size(self) -> float:
         """One unit of strength in the model's units."""
-        return float(self.p99) if self.unit == "p99" and self.p99 else 1.0
+        return float(self.p99) if UNITS[self.unit].measured and self.p99 else 1.0
 
     @property
     def amount(self) -> float:

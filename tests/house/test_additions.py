@@ -1,4 +1,4 @@
-"""What a contribution touches: an SAE, a metric, a way to steer and a colour, written into a copy.
+"""What a contribution touches: an SAE, a metric, a mode and a unit of steering, and a colour, written into a copy.
 
 The places are those that CONTRIBUTING.md names and no others; what the toolkit promises of the whole
 family then runs over the newcomer.
@@ -139,6 +139,25 @@ def _add_mode(to: Path) -> None:
     )
 
 
+def _add_unit(to: Path) -> None:
+    """Its record, and its name."""
+    modes = to / "sae_nb" / "steering" / "_modes.py"
+    _insert(
+        modes,
+        ")\nUNITS: dict",
+        '    StrengthUnit(\n        name="strongest",\n'
+        "        measure=partial(strength_quantile, share=1.0),\n"
+        '        stored="strongest",\n        words="× strongest",\n        many="{}× its strongest",\n'
+        '        meaning="the largest of the atom\'s activations",\n'
+        '        explained="strongest: as on its strongest input ({size})",\n'
+        "        widest=2.0,\n        safe=1.0,\n    ),\n",
+    )
+    source = modes.read_text(encoding="utf-8")
+    modes.write_text(
+        source.replace('"coefficient", "p99"]', '"coefficient", "p99", "strongest"]'), "utf-8"
+    )
+
+
 def _add_colour(to: Path) -> None:
     """One line of the theme."""
     _insert(to / "sae_nb" / "figures" / "theme.py", "\nALARM = ", '\nSKY = "#56B4E9"')
@@ -146,7 +165,7 @@ def _add_colour(to: Path) -> None:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tree with all four written into it."""
+    """The tree with all five written into it."""
     to = tmp_path_factory.mktemp("additions")
     ignored = shutil.ignore_patterns(*HEAVY)
     for folder in COPIED:
@@ -163,7 +182,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (to / "conftest.py").write_text(
         f"import sae_nb\n\nsae_nb.__path__.append({str(ROOT / 'sae_nb')!r})\n", encoding="utf-8"
     )
-    for add in (_add_sae, _add_metric, _add_mode, _add_colour):
+    for add in (_add_sae, _add_metric, _add_mode, _add_unit, _add_colour):
         add(to)
     return to
 
@@ -183,13 +202,16 @@ def _run(copy: Path, *arguments: str) -> str:
 
 
 def test_the_promises_of_the_family_hold_for_the_newcomers(copy: Path) -> None:
-    """The contract of SAEs, the page of each, every mode of steering, the one place of colours."""
+    """The contract of SAEs, the page of each, every mode and unit of steering, the one place of colours."""
     said = _run(
         copy,
         *("-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"),
         *("tests/architectures/test_contract.py", "tests/steering/test_modes.py"),
         *("tests/docs/test_pages.py", "tests/house/test_colours.py"),
-        *("-k", "HalfTopK or twofold or contents or has_a_page or row_in_the_docs or colour"),
+        *(
+            "-k",
+            "HalfTopK or twofold or strongest or contents or has_a_page or row_in_the_docs or colour",
+        ),
     )
     assert int(said.split(" passed")[0].split()[-1]) > 40, said
 
@@ -204,6 +226,11 @@ row = sn.evaluate(sn.architectures.HalfTopK(12, 40), x)["once_fraction"]
 assert 0 <= row.value <= 1 and row.control is not None and row.interval[0] <= row.interval[1]
 assert define(row.definition).better == "lower" and row.unit == "atoms"
 assert theme.SKY == "#56B4E9"
+
+model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
+sae = sn.TopK(12, 40, k=4)
+with sn.steer(model, "0", sae, atom=3, by=2.0, mode="set", unit="strongest", acts=x) as steering:
+    assert abs(steering.amount[0] - 2 * float(sae.encode(x).to_dense()[:, 3].max())) < 1e-4
 """
 
 

@@ -1,20 +1,23 @@
-"""Every mode of steering keeps what its record says, and a mode is its record and its row in the docs."""
+"""Every mode and unit of steering keeps what its record says; a mode is that and its row in the docs."""
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
+from sae_nb_widgets.steering import StrengthScale, strength_words
 from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.steering import MODES
-from sae_nb.steering._modes import SteeringMode
+from sae_nb.steering import MODES, UNITS, USUAL
+from sae_nb.steering._modes import SteeringMode, StrengthUnit
+from sae_nb.steering._strengths import strength_quantile
 from sae_nb.summaries import SteeringRecipe, control_of, edit_of
 
 D = 6
@@ -29,6 +32,20 @@ CAPPED = SteeringMode(
 """What a newcomer writes: z' = min(z, by)."""
 
 
+MEDIAN = StrengthUnit(
+    name="median",
+    measure=partial(strength_quantile, share=0.5),
+    stored="usual_strength",
+    words="× usual strength",
+    many="{}× usual strength",
+    meaning="the median of the atom's activations",
+    explained="usual strength: {size}, the median of its firings",
+    widest=8.0,
+    safe=3.0,
+)
+"""What a newcomer writes for a unit: multiples of what half of an atom's firings stay below."""
+
+
 class ReLUSae:
     """z = relu(x Dᵀ), x̂ = z D; rows of length 2, as other libraries' SAEs may have them."""
 
@@ -37,7 +54,9 @@ class ReLUSae:
     def __init__(self) -> None:
         rows = torch.randn(self.n_atoms, D, generator=torch.Generator().manual_seed(0))
         self.dictionary = 2 * torch.nn.functional.normalize(rows, dim=1)
-        self.strength_p99 = np.full(self.n_atoms, 0.5)
+        for unit in (*UNITS.values(), MEDIAN):
+            if unit.measured:
+                setattr(self, unit.stored, np.full(self.n_atoms, 0.5))
 
     def dense(self, x: Tensor) -> Tensor:
         return torch.relu(x @ self.dictionary.T)
@@ -105,16 +124,70 @@ def test_the_neutral_strength_changes_nothing(plain, mode: str) -> None:
         torch.testing.assert_close(plain(X), X)
 
 
-def test_percentiles_count_where_the_record_takes_them(plain, mode: str) -> None:
-    """A strength of two percentiles is twice .5, of unit atoms twice as long; a factor has none."""
-    if not MODES[mode].takes_p99:
-        with pytest.raises(ValueError, match=f'no meaning with mode="{mode}"'):
-            sn.steer(plain, "0", SAE, 3, 2.0, mode=mode, unit="p99")
+@pytest.fixture(params=[*(name for name, unit in UNITS.items() if unit.measured), "median"])
+def unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each unit that is measured atom by atom, and one that is not there until its record is."""
+    if request.param not in UNITS:
+        monkeypatch.setitem(UNITS, request.param, MEDIAN)
+    return request.param
+
+
+def test_measured_units_count_where_the_record_takes_them(plain, mode: str, unit: str) -> None:
+    """A strength of two units is twice .5, of unit atoms twice as long; a factor has no unit."""
+    if not MODES[mode].takes_units:
+        with pytest.raises(ValueError, match=f'`unit="{unit}"` has no meaning with mode="{mode}"'):
+            sn.steer(plain, "0", SAE, 3, 2.0, mode=mode, unit=unit)
         with pytest.raises(ValueError, match="needs a positive p99 and mode"):
-            SteeringRecipe(hook_point="0", atom=3, strength=2.0, unit="p99", p99=0.5, mode=mode)
+            SteeringRecipe(hook_point="0", atom=3, strength=2.0, unit=unit, p99=0.5, mode=mode)
         return
-    with sn.steer(plain, "0", SAE, 3, 2.0, mode=mode, unit="p99") as recipe:
+    with sn.steer(plain, "0", SAE, 3, 2.0, mode=mode, unit=unit) as recipe:
         assert recipe.amount == pytest.approx((2.0 if MODES[mode].unit_atoms else 1.0,))
+    kept = SteeringRecipe(
+        hook_point="0", atom=3, strength=2.0, unit=unit, p99=recipe.amount[0] / 2, mode=mode
+    )
+    assert SteeringRecipe.from_json(kept.to_json()) == kept
+    assert kept.amount == pytest.approx(recipe.amount[0])
+
+
+def test_a_unit_is_measured_on_what_is_given(plain, unit: str) -> None:
+    """Activations, else what the SAE holds; without either the error says which attribute it lacks."""
+    with sn.steer(plain, "0", SAE, 3, 2.0, mode="set", unit=unit, acts=X) as recipe:
+        found = UNITS[unit].measure(SAE, X)
+        assert recipe.amount == pytest.approx((2 * float(found[3]),))
+    effects = sn.steering.dose_response(
+        plain, X, "0", SAE, 3, [2.0], unit=unit, measure=lambda y: y[:, 0], n_controls=0
+    )
+    assert effects.strengths == pytest.approx([2.0])
+    bare = ReLUSae()
+    delattr(bare, UNITS[unit].stored)
+    with pytest.raises(ValueError, match=UNITS[unit].stored):
+        sn.steer(plain, "0", bare, 3, 2.0, unit=unit)
+
+
+def test_a_slider_and_a_sentence_are_those_of_the_unit(unit: str) -> None:
+    """Ends, safe strength and words of the panels' scale come from the record."""
+    record, scale = UNITS[unit], StrengthScale(unit=unit)
+    scale.sizes = scale.measure(SAE, None)
+    assert scale.unit(3, "set") == unit
+    assert scale.unit_size(3, "set") == 0.5
+    assert scale.limits(3, "set") == (0.0, record.widest)
+    assert scale.safe(3, "set") == record.safe
+    assert scale.words(3, "set") == record.words
+    assert scale.explained(3, "set") == record.explained.format(size="0.500")
+    assert strength_words(3.0, unit, "set") == f"held at {record.many.format(3)}"
+
+
+def test_the_panel_does_again_what_was_kept_in_another_unit(plain, unit: str) -> None:
+    """The same coefficient, in the unit of the panel."""
+    kept = SteeringRecipe(hook_point="0", atom=3, strength=4.0, unit=unit, p99=0.25, mode="set")
+    panel = sw.SteeringPanel(plain, "0", SAE, X[:1], atom=5)
+    try:
+        panel.replay(kept.to_json())
+        assert panel.summary.recipe.amount == pytest.approx(1.0)
+        assert panel.unit == USUAL
+        assert panel.strength == pytest.approx(2.0)
+    finally:
+        panel.close()
 
 
 def test_a_recipe_comes_back_and_its_control_has_its_norm(plain, mode: str) -> None:
@@ -137,7 +210,7 @@ def test_the_panel_offers_it(plain, mode: str) -> None:
         assert (how.menu, mode) in panel.controls.mode.options
         assert panel.controls.mode.value == mode
         assert (panel.controls.strength.min < 0) is how.signed
-        assert panel.unit == ("p99" if how.takes_p99 else "coefficient")
+        assert panel.unit == (USUAL if how.takes_units else "coefficient")
         assert f"atom 3 {how.verb} 2" in panel.answer
         assert how.unit_words in panel.controls.unit.value
     finally:

@@ -345,7 +345,7 @@ def test_without_base_rates_strengths_are_in_model_units(gpt: Any) -> None:
     lens = GenerationLens(gpt, plain, PLACE, PROMPT, acts=acts)
     lens.wait()
     assert "usual from" in lens.chips
-    assert lens.scale.p99 is not None
+    assert lens.scale.sizes is not None
     lens.close()
 
 

@@ -145,7 +145,7 @@ NAMES = AtomNames(labels=Labels({1: "digit 4"}))
 def test_an_edit_is_said_with_names_and_the_unit_it_has() -> None:
     """Multiples, coefficients and factors read differently, and so do up and down."""
     scale = StrengthScale()
-    scale.p99 = np.array([0.0, 3.0, 2.0])
+    scale.sizes = np.array([0.0, 3.0, 2.0])
     p99 = SteeringRecipe(hook_point="a", atom=1, strength=2.0, unit="p99", p99=3.0)
     below = SteeringRecipe(hook_point="a", atom=2, strength=-0.35, others=((1, 9.0),))
     factor = SteeringRecipe(hook_point="a", atom=0, strength=0.5, mode="scale")

@@ -270,7 +270,7 @@ def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(vit: An
     made.wait()
     assert made.strength == 1.5
     assert "back to" not in made.status
-    recipe = made.recipe() | {"atom": 9, "strength": 4.0, "p99": float(made.scale.p99[9])}
+    recipe = made.recipe() | {"atom": 9, "strength": 4.0, "p99": float(made.scale.sizes[9])}
     made.replay(recipe)  # whoever gives both means both
     made.wait()
     assert (made.atom, made.strength) == (9, pytest.approx(4.0))
@@ -942,13 +942,12 @@ def test_strengths_that_arrive_while_a_recipe_is_taken_wait_for_it(
     vit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Percentiles come on a thread of their own: half a recipe in each unit would be another one."""
-    from sae_nb_widgets.steering import _panel as steering
     from sae_nb_widgets.steering._controls import StrengthScale
 
     taking, begun = threading.Event(), threading.Event()
     size, begin = StrengthScale.unit_size, sw.SteeringPanel._begin
 
-    def measured(sae: Any, acts: Any) -> np.ndarray:
+    def measured(self: Any, sae: Any, acts: Any) -> np.ndarray:
         taking.wait(10)
         return np.full(64, 2.0)
 
@@ -959,15 +958,15 @@ def test_strengths_that_arrive_while_a_recipe_is_taken_wait_for_it(
             begun.wait(0.3)
         return found
 
-    def heard(self: Any, p99: Any) -> None:
-        begin(self, p99)
+    def heard(self: Any, sizes: Any) -> None:
+        begin(self, sizes)
         begun.set()
 
     made_from = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, strength=3.0)
     made_from.others = ((6, 0.5),)
     recipe = made_from.recipe()
     made_from.close()
-    monkeypatch.setattr(steering, "measured_p99", measured)
+    monkeypatch.setattr(StrengthScale, "measure", measured)
     monkeypatch.setattr(StrengthScale, "unit_size", slow_size)
     monkeypatch.setattr(sw.SteeringPanel, "_begin", heard)
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, torch.zeros(2, 32))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from sae_nb.checks import check_count, check_real, one_of, shown
-from sae_nb.steering import Unit
+from sae_nb.steering import UNITS, USUAL
 from sae_nb.uses import Generation
 
-FIRST = (0.0, "p99")
+FIRST = (0.0, USUAL)
 """Of the text itself, to which nothing is added."""
 
 Strength = tuple[float, str]
@@ -59,7 +59,7 @@ NOTHING_KEPT = Kept()
 
 def _strength(one: Mapping[str, Any]) -> Strength:
     number, unit = one.get("strength", FIRST[0]), one.get("unit", FIRST[1])
-    return check_real(number, name="a strength"), one_of(unit, get_args(Unit), name="a unit")
+    return check_real(number, name="a strength"), one_of(unit, UNITS, name="a unit")
 
 
 def kept_branches(generation: Generation, strengths: Sequence[Strength]) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ from sae_nb_widgets.panel import (
     reacts,
     show,
 )
-from sae_nb_widgets.steering import StrengthScale, measured_p99
+from sae_nb_widgets.steering import StrengthScale
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -229,8 +229,7 @@ class GenerationLens(PlayingPanel):
         sae, acts, frequency = self.sae, self._acts, self._frequency
 
         def work() -> tuple[BaseRate | None, Any]:
-            known = acts is not None or getattr(sae, "strength_p99", None) is not None
-            return base_rate(sae, frequency), measured_p99(sae, acts) if known else None
+            return base_rate(sae, frequency), self.scale.measure(sae, acts)
 
         if acts is None and not hasattr(frequency, "batches"):
             self._take_measures(work())
@@ -239,7 +238,7 @@ class GenerationLens(PlayingPanel):
             self.run_async(work, self._take_measures, channel="usual")
 
     def _take_measures(self, found: tuple[BaseRate | None, Any]) -> None:
-        self._base, self.scale.p99 = found
+        self._base, self.scale.sizes = found
         self.scale.lengths = self.sae.dictionary.detach().float().norm(dim=1).cpu().numpy()
         self.chips = self._facts()
         self.controls.fit(self.scale)

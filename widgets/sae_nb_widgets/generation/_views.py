@@ -19,7 +19,7 @@ from sae_nb_widgets.components import PairedBars, RowTable, Sparkbars, TokenStri
 from sae_nb_widgets.generation import _words as words
 from sae_nb_widgets.input_lens import columns_of, key_of, shown_atoms
 from sae_nb_widgets.panel import show
-from sae_nb_widgets.steering import FULL_STRENGTH, StrengthScale
+from sae_nb_widgets.steering import StrengthScale
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
@@ -80,11 +80,11 @@ class Now:
     @property
     def unit(self) -> str:
         """What strengths are shown in; empty where nobody knows how strong atoms usually are."""
-        return "" if self.scale.p99 is None else f"× {FULL_STRENGTH}"
+        return "" if self.scale.sizes is None else self.scale.measured.words
 
     def share(self, atom: int, strengths: Strengths) -> Strengths:
         """Strengths as shares of the atom's 99th percentile; 1 for one that never fired elsewhere."""
-        if self.scale.p99 is None:
+        if self.scale.sizes is None:
             return strengths
         usual = self.scale.of(atom, "set")
         return np.sign(strengths) if usual is None else strengths / usual
@@ -93,7 +93,7 @@ class Now:
         """The first atoms at a token, strong and rare ones first, and their shares."""
         frequency = None if self.base is None else self.base.at_least
         codes = self.text.codes[position]
-        found = notable(codes, n, p99=self.scale.p99, frequency=frequency)
+        found = notable(codes, n, p99=self.scale.sizes, frequency=frequency)
         return [(atom, float(self.share(atom, np.array(z)))) for atom, z in found]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sae_nb.figures import escape, format_count, format_number, visible_token
+from sae_nb.steering import UNITS
 from sae_nb.uses import RANDOM, STEERED, UNSTEERED, Generation
 from sae_nb_widgets.components import atom_mark
 from sae_nb_widgets.steering import strength_words
@@ -131,7 +132,7 @@ def branch_cells(
         begins = ["the prompt", "nothing", ""]
         if one.fork is not None:
             token = quoted(generation.tokens(number)[one.fork.position])
-            amount = f"{strength:g}{'×' if unit == 'p99' else ''}".replace("-", "−")
+            amount = f"{strength:g}{UNITS[unit].sign}".replace("-", "−")
             where = f"{one.fork.branch}, token {one.fork.position} {token}"
             begins = [where, names.name(one.fork.atom), amount]
         text = visible_token(generation.new_text(number))

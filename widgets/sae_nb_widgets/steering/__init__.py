@@ -19,9 +19,5 @@ if TYPE_CHECKING:  # for the other rooms
         strength_slider as strength_slider,
         unit_html as unit_html,
     )
-    from sae_nb_widgets.steering._scale import (
-        FULL_STRENGTH as FULL_STRENGTH,
-        StrengthScale as StrengthScale,
-        measured_p99 as measured_p99,
-    )
+    from sae_nb_widgets.steering._scale import StrengthScale as StrengthScale
     from sae_nb_widgets.steering._words import strength_words as strength_words

@@ -24,8 +24,8 @@ from sae_nb.figures import (
     theme,
     visible_token,
 )
+from sae_nb.steering import UNITS
 from sae_nb.summaries import SteeringCurve, SteeringRecipe, SteeringSummary
-from sae_nb_widgets.steering._scale import FULL_STRENGTH
 from sae_nb_widgets.steering._words import RANDOM_PUSH, outcome_label
 
 BEFORE, AFTER, RANDOM, WORDS = range(4)
@@ -139,8 +139,7 @@ def mark_strength(figure: go.Figure, strength: float | None) -> None:
 def unit_words(recipe: SteeringRecipe) -> str:
     """Name the unit of the strength axis."""
     of = f" of atom {recipe.atom}, others in proportion" if recipe.others else ""
-    unit = f"× {FULL_STRENGTH}" if recipe.unit == "p99" else "model units"
-    return f"strength{of}, {unit}"
+    return f"strength{of}, {UNITS[recipe.unit].words}"
 
 
 def figure_height(n_rows: int, *, curve: bool) -> int:

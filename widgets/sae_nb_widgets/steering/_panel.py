@@ -17,6 +17,7 @@ from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.figures import format_count, format_duration
 from sae_nb.sessions import names_of
+from sae_nb.steering import UNITS
 from sae_nb.summaries import (
     Continuation,
     SteeringCurve,
@@ -47,7 +48,7 @@ from sae_nb_widgets.steering._figure import (
 from sae_nb_widgets.steering._question import ASKED
 from sae_nb_widgets.steering._recipes import KeepsRecipes
 from sae_nb_widgets.steering._runs import SteeringAnswer, SteeringRuns
-from sae_nb_widgets.steering._scale import StrengthScale, measured_p99
+from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import (
     answer_words,
     continuation_words,
@@ -203,23 +204,23 @@ class SteeringPanel(KeepsRecipes):
 
     def _measure_strengths(self) -> None:
         """Find every atom's 99th percentile, off the main thread where it must be measured."""
-        if self._acts is None and getattr(self.sae, "strength_p99", None) is None:
+        if not self.scale.measured.known(self.sae, self._acts):
             self._begin(None)
         else:
             self.run_async(
-                lambda: measured_p99(self.sae, self._acts),
+                lambda: self.scale.measure(self.sae, self._acts),
                 self._begin,
                 doing="measuring strengths",
             )
 
-    def _begin(self, p99: Float[np.ndarray, " n_atoms"] | None) -> None:
-        self.scale.p99, self._ready = p99, True
+    def _begin(self, sizes: Float[np.ndarray, " n_atoms"] | None) -> None:
+        self.scale.sizes, self._ready = sizes, True
         self.scale.lengths = self.sae.dictionary.detach().float().norm(dim=1).cpu().numpy()
         if self._waiting is not None:
             self._take(self._waiting)
             self._waiting = None
         # Somebody may be setting one at this moment: only what nobody has touched is chosen here.
-        if self._auto and not self.strength and self.unit == "p99":
+        if self._auto and not self.strength and UNITS[self.unit].measured:
             self.strength = self.scale.safe(self.atom, self.mode) or self.strength
         self._unit_kept = self.unit
         self._fit_sliders()
@@ -271,10 +272,11 @@ class SteeringPanel(KeepsRecipes):
             return
         with self._only_following():
             self.strength = float(np.copysign(safe, set_by_hand))
-        sign = "×" if self.unit == "p99" else " model units"
+        unit = UNITS[self.unit]
+        lowered = f"{plain_number(self.strength)}{unit.sign or f' {unit.words}'}"
         self._lowered = (
-            f"Strength back to {plain_number(self.strength)}{sign}: {plain_number(set_by_hand)} was set "
-            "for another atom and may break the model with this one."
+            f"Strength back to {lowered}: {plain_number(set_by_hand)} was set for another atom and may "
+            "break the model with this one."
         )
 
     @reacts("strength", doing="steering", early=True)
@@ -410,7 +412,7 @@ class SteeringPanel(KeepsRecipes):
         self._seconds = seconds
         self._conclude()
         self.say(" ".join(filter(None, (answer.note, search_words(answer.found), self._lowered))))
-        if self._auto and self.unit == "coefficient":
+        if self._auto and not UNITS[self.unit].measured:
             # Only now is it known how long the states are.
             self._fit_sliders()
             self.strength = self.scale.safe(self.atom, self.mode) or self.strength

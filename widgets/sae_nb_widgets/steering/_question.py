@@ -119,7 +119,7 @@ class SteeringQuestion(Panel):
 
     @property
     def unit(self) -> Unit:
-        """Unit of `strength`: "p99" where the atom's percentile is known, else "coefficient"."""
+        """Unit of `strength`: a measured one where that is known of the atom, else "coefficient"."""
         return self.scale.unit(self.atom, self.mode)
 
     @property

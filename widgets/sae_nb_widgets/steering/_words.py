@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sae_nb.figures import format_number, format_percent, visible_token
-from sae_nb.steering import MODES, CalibratedStrength, Mode
+from sae_nb.steering import MODES, UNITS, CalibratedStrength, Mode
 from sae_nb.summaries import Continuation, SteeringCurve, SteeringRecipe, SteeringSummary
-from sae_nb_widgets.steering._scale import FULL_STRENGTH, StrengthScale
+from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
@@ -33,14 +33,7 @@ def strength_words(strength: float, unit: str, mode: Mode) -> str:
     below = strength < 0 and bool(how.verb_below)
     number = plain_number(abs(strength) if below else strength)
     verb = how.verb_below if below else how.verb
-    if unit == "p99":
-        return f"{verb} {times_words(number)}"
-    return f"{verb} {number}" + " model units" * how.takes_p99
-
-
-def times_words(number: str) -> str:
-    """Write a multiple of full strength: "full strength", "3× full strength"."""
-    return FULL_STRENGTH if number == "1" else f"{number}× {FULL_STRENGTH}"
+    return f"{verb} {UNITS[unit].amount_words(number) if how.takes_units else number}"
 
 
 def edit_words(recipe: SteeringRecipe, names: AtomNames, scale: StrengthScale) -> str:
@@ -132,10 +125,11 @@ def numbers_words(summary: SteeringSummary) -> str:
             f"overall shift (KL) {format_number(summary.kl)} nats, random push "
             f"{format_number(summary.kl_random)}"
         )
-    if recipe.unit == "p99":
+    unit = UNITS[recipe.unit]
+    if unit.measured:
         parts.append(
-            f"strength {format_number(recipe.amount)} = {plain_number(recipe.strength)} × {FULL_STRENGTH}, "
-            f"the 99th percentile of the atom's activations ({format_number(recipe.p99)})"
+            f"strength {format_number(recipe.amount)} = {plain_number(recipe.strength)} {unit.words}, "
+            f"{unit.meaning} ({format_number(recipe.p99)})"
         )
     parts.append(f"length of the push {format_number(summary.edit_norm)}")
     return " · ".join(parts)
@@ -167,8 +161,7 @@ def curve_words(curve: SteeringCurve) -> str:
     what = f"the log-probability of {name}" if log else f"P({name})"
     size, factor = ("", 1.0) if log else (" points", 100.0)
     moves = "rises" if effect >= 0 else "falls"
-    number = plain_number(at)
-    strength = times_words(number) if curve.recipe.unit == "p99" else f"{number} model units"
+    strength = UNITS[curve.recipe.unit].amount_words(plain_number(at))
     verdict = " That is no more than chance." if low <= effect <= high else ""
     least, by, most = (format_number(factor * v, digits=2) for v in (low, abs(effect), high))
     return (
