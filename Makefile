@@ -167,7 +167,7 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 peers: $(STAMP) ## other libraries read what we wrote, each in an environment of its own (needs the index)
 	@$(BIN)/python benchmarks/peers
 
-sync: $(STAMP) ## refresh each notebook's links, its .ipynb from its .py, and the course's exercises
+sync: $(STAMP) ## refresh links of notebooks, their .ipynb, the list of exercises; write solved copies into notebooks/solutions
 	@$(BIN)/python notebooks/badges.py
 	$(BIN)/jupytext --sync notebooks/[0-9]*.py notebooks/lab_*.py notebooks/demo.py
 	$(BIN)/python notebooks/solve.py
@@ -177,4 +177,4 @@ ci: check docs test notebooks reproduce
 	@$(BIN)/python .ci/summary.py build
 
 clean: ## remove what was built (not .venv)
-	rm -rf build dist tour.html
+	rm -rf build dist tour.html notebooks/solutions

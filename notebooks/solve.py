@@ -1,11 +1,11 @@
-"""Write the solved copy of every notebook with exercises: the student's cells, with the answers kept.
+"""Write the solved copy of every notebook with exercises: the student's cells, with the answers.
 
     python notebooks/solve.py [NOTEBOOK …]
 
-An exercise is a cell tagged `exercise` whose last line calls `exercise("01.2")`. In the solved copy,
-`solutions/01_superposition_solved.py`, the lines above that call are the answer. They are the only
-thing a person edits there: everything else is rebuilt from the student's notebook, so the two cannot
-drift apart. An exercise without an answer is written with its blank and fails where it stands.
+An exercise is a cell tagged `exercise` whose last line calls `exercise("01.2")`. What stands above that call
+is blank for the student; `answers.py` holds what belongs there. Solved copies are built, into `solutions/`,
+and not committed, so the two cannot drift apart. An exercise without an answer keeps its blank and fails
+where it stands.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jupytext
 import nbformat
 
 FOLDER = Path(__file__).parent
+ANSWERS = FOLDER / "answers.py"
 CALL = re.compile(
     r'^(?:verdict = )?(?P<call>exercise\("(?P<id>[\w.]+)"\)\.(?P<method>\w+)\(.*)$',
     re.MULTILINE,
 )
+CELL = re.compile(r"^# %% (?P<id>[\w.]+) (?P<method>\w+)$", re.MULTILINE)
 NOTE = (
-    "> The solved copy, written by `notebooks/solve.py`. Edit only the answers here, and everything "
-    "else in the notebook itself.\n\n"
+    "> The solved copy, written by `notebooks/solve.py`. Edit the answers in `notebooks/answers.py`, and "
+    "everything else in the notebook itself.\n\n"
 )
 Key = tuple[str, str]
+"""Number of an exercise, and what is asked of it."""
 
 
 def exercise_cells(notebook: Any) -> Iterator[tuple[Key, Any, re.Match[str]]]:
@@ -43,22 +45,29 @@ def exercise_cells(notebook: Any) -> Iterator[tuple[Key, Any, re.Match[str]]]:
             yield (call["id"], call["method"]), cell, call
 
 
-def answers(notebook: Any) -> dict[Key, str]:
-    """What stands above the call in every exercise cell."""
-    return {key: cell.source[: call.start()] for key, cell, call in exercise_cells(notebook)}
+def answers(text: str) -> dict[Key, str]:
+    """The cells of `answers.py`, by the number and method above each."""
+    _, *parts = CELL.split(text)
+    found = {
+        (id, method): body.strip() for id, method, body in zip(*[iter(parts)] * 3, strict=True)
+    }
+    if len(found) < len(parts) // 3:
+        raise ValueError("an exercise must have one answer, but answers.py has two for one of them")
+    return found
 
 
 def solved(student: Any, answered: dict[Key, str]) -> tuple[Any, list[str]]:
     """The student's notebook with answers in place of blanks, and the numbers without an answer."""
     notebook, missing = copy.deepcopy(student), []
     for key, cell, call in exercise_cells(notebook):
-        blank = cell.source[: call.start()]
-        if "..." in answered.get(key, blank):
+        above = cell.source[: call.start()]
+        if key in answered:
+            above = answered[key] + above[len(above.rstrip()) :]
+        if "..." in above:
             missing.append(key[0])
         # A prediction is noted; it passes when it is revealed.
         test = 'verdict.state == "noted"' if key[1] == "predict" else "verdict.passed"
-        asked = f"verdict = {call['call']}\nassert {test}, verdict.message\nverdict"
-        cell.source = f"{answered.get(key, blank)}{asked}"
+        cell.source = f"{above}verdict = {call['call']}\nassert {test}, verdict.message\nverdict"
     notebook.cells[0].source = f"{NOTE}{notebook.cells[0].source}"
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -66,20 +75,13 @@ def solved(student: Any, answered: dict[Key, str]) -> tuple[Any, list[str]]:
     return notebook, missing
 
 
-def solution_of(path: Path) -> Path:
-    """Where the solved copy of a notebook is reviewed."""
-    return FOLDER / "solutions" / f"{path.stem}_solved.py"
-
-
 def solve(path: Path) -> list[str]:
-    """Write both files of one solved copy; return the numbers of exercises without an answer."""
-    student, target = nbformat.read(path.with_suffix(".ipynb"), as_version=4), solution_of(path)
-    answered = answers(jupytext.read(target)) if target.is_file() else {}
-    notebook, missing = solved(student, answered)
+    """Write the solved copy of a notebook; return the numbers of exercises without an answer."""
+    student = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+    notebook, missing = solved(student, answers(ANSWERS.read_text(encoding="utf-8")))
+    target = FOLDER / "solutions" / f"{path.stem}_solved.ipynb"
     target.parent.mkdir(exist_ok=True)
-    jupytext.write(notebook, target, fmt="py:percent")
-    # Not through jupytext, which would stamp the file: the same answers give the same bytes.
-    nbformat.write(notebook, target.with_suffix(".ipynb"))
+    nbformat.write(notebook, target)
     return missing
 
 
@@ -96,7 +98,7 @@ def main() -> int:
     chosen = parser.parse_args().notebooks or with_exercises()
     unanswered = [number for path in chosen for number in solve(path)]
     if unanswered:
-        print(f"No answer yet: {', '.join(unanswered)}. Write it in notebooks/solutions.")
+        print(f"No answer yet: {', '.join(unanswered)}. Write it in notebooks/answers.py.")
     return 1 if unanswered else 0
 
 

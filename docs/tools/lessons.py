@@ -31,7 +31,7 @@ def course(_: str) -> str:
     """notebooks/README.md, with links that also work from a page."""
     text = (NOTEBOOKS / "README.md").read_text(encoding="utf-8")
     text = re.sub(r"\]\(\.\./docs/([^)]+)\)", r"](\1)", text.replace("../README.md", "index.md"))
-    return re.sub(r"\]\(([\w/]+\.(?:ipynb|py)|solutions/?)\)", rf"]({SOURCE}\1)", text)
+    return re.sub(r"\]\(([\w/]+\.(?:ipynb|py))\)", rf"]({SOURCE}\1)", text)
 
 
 BEGIN, END = "<!-- exercises: ", "<!-- end of exercises -->"

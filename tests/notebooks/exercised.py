@@ -24,6 +24,7 @@ def script(name: str) -> ModuleType:
 
 
 SOLVE = script("solve")
+ANSWERS = SOLVE.answers(SOLVE.ANSWERS.read_text(encoding="utf-8"))
 
 
 def read(path: Path) -> Any:
@@ -33,7 +34,9 @@ def read(path: Path) -> Any:
 
 def solved_copy(path: Path) -> Any:
     """The notebook with its answers."""
-    return read(SOLVE.solution_of(path).with_suffix(".ipynb"))
+    notebook, missing = SOLVE.solved(read(path), ANSWERS)
+    assert missing == [], "write the answers in notebooks/answers.py"
+    return notebook
 
 
 def left_then_answered(path: Path) -> Any:

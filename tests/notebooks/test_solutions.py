@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-import jupytext
 import nbformat
 import pytest
 
-from tests.notebooks.exercised import SOLVE, names_of, read, solved_copy
+from tests.notebooks.exercised import ANSWERS, SOLVE, names_of, read, solved_copy
 
 NOTEBOOKS = SOLVE.with_exercises()
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -20,16 +19,30 @@ def test_there_are_exercises() -> None:
     assert NOTEBOOKS[0].stem == "01_superposition"
 
 
-@by_name
-def test_the_solved_copy_is_the_notebook_with_answers(path: Path) -> None:
-    """Rebuilding it from the student's notebook changes nothing; every answer is there."""
-    target = SOLVE.solution_of(path)
-    assert target.is_file(), "run `python notebooks/solve.py` and write the answers"
-    answered = SOLVE.answers(jupytext.read(target))
-    rebuilt, missing = SOLVE.solved(read(path), answered)
-    assert missing == []
-    assert jupytext.writes(rebuilt, fmt="py:percent") == target.read_text(encoding="utf-8")
-    assert nbformat.writes(rebuilt) + "\n" == target.with_suffix(".ipynb").read_text("utf-8")
+def test_every_exercise_has_its_answer_and_every_answer_its_exercise() -> None:
+    """Both are keyed by number and method; what is revealed has nothing to answer."""
+    asked = [key for path in NOTEBOOKS for key, _, _ in SOLVE.exercise_cells(read(path))]
+    assert len(asked) == len(set(asked))
+    assert {key for key in asked if key[1] != "reveal"} == set(ANSWERS)
+
+
+def test_an_answer_that_is_given_twice_is_refused() -> None:
+    """One exercise, one answer."""
+    assert SOLVE.answers("# %% 09.1 check\nx = 1\n") == {("09.1", "check"): "x = 1"}
+    with pytest.raises(ValueError, match="must have one answer"):
+        SOLVE.answers("# %% 09.1 check\nx = 1\n# %% 09.1 check\nx = 2\n")
+
+
+def test_the_command_writes_the_solved_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make sync` builds them beside the notebooks: the student's notebook with answers, and nothing missing."""
+    (path, *_) = NOTEBOOKS
+    monkeypatch.setattr(SOLVE, "FOLDER", tmp_path)
+    assert SOLVE.solve(path) == []
+    (made,) = tmp_path.glob("solutions/*.ipynb")
+    assert made.stem == f"{path.stem}_solved"
+    assert read(made) == solved_copy(path)
 
 
 @by_name
@@ -46,12 +59,11 @@ def test_only_exercise_cells_differ(path: Path) -> None:
 def test_blanks_are_blank_and_answers_are_not(path: Path) -> None:
     """The student's notebook gives nothing away that the solved copy has."""
     student, target = read(path), solved_copy(path)
-    answered = SOLVE.answers(target)
     for (id, method), cell, call in SOLVE.exercise_cells(student):
         if method == "reveal":
             continue
         assert "..." in cell.source[: call.start()], f"{id} has no blank"
-        assert "..." not in answered[id, method]
+        assert "..." not in ANSWERS[id, method]
         assert f"assert verdict.{'state' if method == 'predict' else 'passed'}" in "".join(
             c.source for key, c, _ in SOLVE.exercise_cells(target) if key == (id, method)
         )
@@ -71,7 +83,11 @@ def test_an_unanswered_exercise_is_named() -> None:
     notebook, missing = SOLVE.solved(student, {})
     assert missing == ["09.1"]
     assert notebook.cells[1].source.startswith('x = ...\nverdict = exercise("09.1").check(x)')
-    assert SOLVE.answers(notebook) == {("09.1", "check"): "x = ...\n"}
+    assert (
+        SOLVE.solved(student, {("09.1", "check"): "x = 1"})[0]
+        .cells[1]
+        .source.startswith("x = 1\nverdict")
+    )
     assert student == before
 
 

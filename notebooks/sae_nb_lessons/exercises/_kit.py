@@ -20,7 +20,7 @@ from sae_nb_lessons.exercises._verdicts import (
 
 Difficulty = Literal["warm-up", "core", "stretch"]
 
-NO_MORE = "There are no more hints; a solved copy lies in notebooks/solutions."
+NO_MORE = "There are no more hints; the answers are in notebooks/answers.py."
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

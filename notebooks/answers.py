@@ -1,0 +1,427 @@
+"""Answers to the exercises, by number and what is asked: `notebooks/solve.py` puts them into the notebooks.
+
+Each cell replaces what a student leaves blank above `exercise("01.1").check(…)`.
+"""
+
+# %% 01.1 check
+share = 2 / 5
+
+# %% 01.2 check
+angle = 2 * torch.pi * torch.arange(5) / 5
+directions = torch.stack((angle.cos(), angle.sin()), dim=1)
+
+# %% 01.3 predict
+guess = 0.5
+
+
+# %% 01.4 check
+def dimensionality(directions):
+    lengths = directions.norm(dim=1)
+    along = directions @ directions.T / lengths[:, None]
+    return lengths**2 / (along**2).sum(dim=1)
+
+
+# %% 02.1 check
+left = (5**2 - 4**2) ** 0.5
+
+# %% 02.2 check
+bait = torch.tensor([0.6, 0.8])
+
+# %% 02.3 predict
+guess = 0.4
+
+
+# %% 02.4 check
+def pursue(x, dictionary, k):
+    z = torch.zeros(len(dictionary), dtype=x.dtype)
+    for _step in range(k):
+        c = dictionary @ (x - z @ dictionary)
+        j = c.argmax()
+        z[j] += c[j].clamp(min=0)
+    return z
+
+
+# %% 03.1 check
+cosine = 2**-0.5
+
+# %% 03.2 predict
+guess = 0.2
+
+
+# %% 03.3 check
+def babel_function(dictionary, r):
+    cosines = (dictionary @ dictionary.T).abs().fill_diagonal_(0)
+    return cosines.topk(r, dim=1).values.sum(dim=1).max()
+
+
+# %% 04.1 check
+nearest = [0.7, 0.3, 0]
+
+# %% 04.2 predict
+guess = 0.67
+
+
+# %% 04.3 check
+def project(v):
+    u = v.sort(descending=True).values
+    theta = (u.cumsum(0) - 1) / torch.arange(1, len(v) + 1)
+    kept = (u > theta).sum()
+    return (v - theta[kept - 1]).clamp(min=0)
+
+
+# %% 05.1 check
+stability = 1
+
+# %% 05.2 predict
+guess = 0.7
+
+
+# %% 05.3 check
+def stability_of(first, second):
+    from scipy.optimize import linear_sum_assignment
+
+    cosines = first @ second.T
+    return cosines[linear_sum_assignment(cosines, maximize=True)].mean()
+
+
+# %% 06.1 check
+found = sn.calibrate_strength(vit, sevens[:1], sae.hook_point, sae, four, 0.25)
+strength = found.by[0] / float(examples.p99[four])
+
+# %% 06.2 predict
+share = 0.0
+
+# %% 06.3 check
+nine = examples.match("digit 9").atom
+two_atoms = steering.recipe() | {"strength": 1.25, "target_kl": None}
+two_atoms["others"] = [[nine, 1.9 * float(examples.p99[nine])]]
+
+# %% 07.1 check
+cut_after = [4, 8]
+
+# %% 07.2 predict
+share_lost = 0.8
+
+
+# %% 07.3 check
+def best_cut(S):
+    left = [(1 - S[:c, :c]).sum() + (1 - S[c:, c:]).sum() for c in range(1, len(S))]
+    return 1 + min(range(len(left)), key=left.__getitem__)
+
+
+# %% 08.1 check
+corners = 6
+
+# %% 08.2 predict
+guess = 0.9
+
+
+# %% 08.3 check
+def my_off_support(corners, x):
+    import torch
+
+    away = torch.cdist(corners, x).min(dim=1).values.median()
+    between = torch.cdist(x, x).fill_diagonal_(torch.inf).min(dim=1).values.median()
+    return away / between
+
+
+# %% 09.1 check
+length = 3.0
+
+
+# %% 09.3 check
+def lag_one_cosine(x):
+    return torch.cosine_similarity(x[1:], x[:-1], dim=1).mean()
+
+
+# %% 09.2 predict
+guess = 0.2
+
+# %% 09.4 predict
+correlation = 0.0
+
+# %% 10.2 predict
+guess = 0.9
+
+
+# %% 10.3 check
+def is_clear(value, low, high, control):
+    return value > control and not low <= control <= high
+
+
+# %% 10.1 check
+r2 = 1 - 4 / 10
+
+# %% 11.1 check
+import math
+
+kl = 0.5 * (math.log(0.5 / 0.8808) + math.log(0.5 / 0.1192))
+
+# %% 11.2 predict
+guess = 2.0
+
+
+# %% 11.3 check
+def read_share(v, reader):
+    _, s, vh = torch.linalg.svd(reader, full_matrices=False)
+    return float((vh[s > 1e-6] @ v).square().sum() / v.square().sum())
+
+
+# %% 12.1 check
+recovered = (1.70 - 1.25) / (1.70 - 1.20)
+
+
+# %% 12.2 check
+def difference(first, second, first_unit, second_unit):
+    a, b = first.norm(dim=1) / first_unit, second.norm(dim=1) / second_unit
+    return b / (a + b)
+
+
+# %% 12.3 predict
+guess = 0.5
+
+# %% 13.1 check
+share = 8 / 128
+
+# %% 13.2 predict
+guess = 0.75
+
+
+# %% 13.3 check
+def best(r2, l0, wanted):
+    near = (l0 - wanted).abs() <= wanted / 5
+    return int(torch.where(near, r2, -torch.inf).argmax())
+
+
+# %% 14.1 check
+expected = 20
+
+
+# %% 14.2 check
+def corrected(p):
+    order = p.argsort(descending=True)
+    ranks = p.new_tensor([*range(len(p), 0, -1)])
+    q = p.clone()
+    q[order] = (p[order] * len(p) / ranks).cummin(dim=0).values
+    return q
+
+
+# %% 14.3 predict
+guess = 0.3
+
+
+# %% 15.2 check
+def choose(has, n):
+    left, chosen = has.clone(), []
+    for _ in range(n):
+        gains = left.sum(dim=1)
+        gains[chosen] = -1
+        chosen.append(int(gains.argmax()))
+        left = left & ~has[chosen[-1]]
+    return chosen
+
+
+# %% 15.1 check
+share = 1 - 0.9**10
+
+# %% 15.3 predict
+guess = 0.05
+
+# %% 16.1 check
+index = 4 / (4 + 1)
+
+# %% 16.3 predict
+guess = 0.5
+
+
+# %% 16.2 check
+def auroc(clean, corrupted):
+    higher = corrupted[:, None] - clean[None, :]
+    return float(((higher > 0).double() + 0.5 * (higher == 0).double()).mean())
+
+
+# %% 17.1 predict
+guess = 0.5
+
+
+# %% 17.2 check
+def score(attention, period):
+    now = torch.arange(period, len(attention))
+    return float(attention[now, now - period + 1].mean())
+
+
+# %% 17.3 predict
+guess = 0.5
+
+# %% 18.1 predict
+guess = 0.65
+
+
+# %% 18.2 check
+def width(angles, strengths):
+    share = strengths / strengths.sum()
+    return 1 - torch.hypot((share * angles.cos()).sum(), (share * angles.sin()).sum())
+
+
+# %% 18.3 predict
+guess = 4
+
+# %% 19.1 predict
+guess = 10
+
+
+# %% 19.2 check
+def detection(said, fires):
+    return (said[fires].float().mean() + (~said[~fires]).float().mean()) / 2
+
+
+# %% 19.3 check
+def edited(x, v, gain, constant):
+    return x + (gain * (x @ v) / (v @ v) + constant)[:, None] * v
+
+
+# %% 20.1 predict
+guess = 4
+
+
+# %% 20.2 check
+def least_that_holds(control, n):
+    return max(control, 0.5) + 1 / n**0.5
+
+
+# %% 20.3 check
+def strongest(chunk):
+    return json.loads(chunk[chunk.index(",") + 1 : chunk.rindex(")")])["max"]
+
+
+# %% lab_01.1 check
+def tied(z):
+    shared = z.T @ z
+    return shared - torch.diag(shared.diagonal())
+
+
+# %% lab_01.2 check
+sharpness = (1 + 2 * 0.5) / (2 * 4)
+
+# %% lab_01.3 predict
+guess = 0.8
+
+
+# %% lab_02.1 check
+def top_down(z, ridge):
+    return torch.linalg.solve(z @ z.T + ridge * torch.eye(len(z)), z)
+
+
+# %% lab_02.2 check
+at_zero = 500 / 2
+
+# %% lab_02.3 predict
+guess = 0.0
+
+
+# %% lab_03.1 check
+def step(h, v, m, dt):
+    around = torch.nn.functional.pad(h, (1, 1, 1, 1))
+    beside = around[1:-1, :-2] + around[1:-1, 2:]
+    v = v + dt * (around[:-2, 1:-1] + around[2:, 1:-1] + beside - 4 * h) * m
+    return torch.stack([(h + dt * v) * m, v])
+
+
+# %% lab_03.2 check
+side = math.pi / (2 * math.asin(0.4425 / math.sqrt(8))) - 1
+
+# %% lab_03.3 predict
+guess = 0.35
+
+
+# %% lab_04.1 check
+def step(z, x, h, b, size, weight):
+    eta = torch.nn.functional.conv_transpose1d(z[None, None], h[None, None])[0, 0] + b
+    left = x - eta.exp()
+    slope = torch.nn.functional.conv1d(left[None, None], h[None, None])[0, 0]
+    return torch.relu(z + size * slope - size * weight)
+
+
+# %% lab_04.2 check
+length = 1 / (0.6 + 0.8) ** 2
+
+# %% lab_04.3 predict
+guess = 0.4
+
+
+# %% lab_05.1 check
+def loss(f_reference, f_data, w):
+    return w * f_reference.expm1().sum() - f_data.sum()
+
+
+# %% lab_05.2 predict
+guess = 0.15
+
+# %% lab_05.3 check
+n_toys = 999
+
+# %% lab_06.1 check
+error_bar = (1 / 0.5**2 + 1) ** -0.5
+
+
+# %% lab_06.2 check
+def diagonal(solve, signs):
+    return (signs * solve(signs)).mean(dim=0)
+
+
+# %% lab_06.3 predict
+guess = 0.8
+
+
+# %% lab_07.1 check
+def changed(x, gamma):
+    before = torch.cat([x[:1], x[:-1]])
+    return x + gamma * (x - before)
+
+
+# %% lab_07.2 check
+gain = 1 + 2 * 2
+
+# %% lab_07.3 predict
+guess = 0.3
+
+
+# %% lab_08.1 check
+def orbit(b, A, G):
+    rows = [b]
+    for _ in range(G - 1):
+        rows.append(A @ rows[-1])
+    return torch.stack(rows)
+
+
+# %% lab_08.2 check
+order = 6
+
+# %% lab_08.3 predict
+guess = 20
+
+
+# %% lab_09.1 check
+def apart(a, b):
+    cosines = torch.linalg.svdvals(a.T @ b).clamp(-1, 1)
+    return cosines.acos().square().sum().sqrt()
+
+
+# %% lab_09.2 check
+p = (1 + 4) / (1 + 99)
+
+# %% lab_09.3 predict
+guess = 0.6
+
+
+# %% lab_10.1 check
+def guess(query, patches, centres, a, b):
+    apart = (query - a * patches).square().sum(dim=1)
+    return (-apart / (2 * b**2)).softmax(dim=0) @ centres
+
+
+# %% lab_10.2 check
+times = 4 * 4
+
+# %% lab_10.3 predict
+share = 0.15
