@@ -19,12 +19,12 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/00_tour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/00_tour.ipynb)
 #
 # **What is a sparse autoencoder?** A neural network turns every word, or every patch of an image, into a list
-# of numbers, its *activation*; hardly any of these numbers means something by itself. A **sparse
+# of numbers, its *activation*; almost none of these numbers means anything on its own. A **sparse
 # autoencoder** (SAE) finds directions, its *atoms*, such that each activation is nearly a sum of a few of
-# them. Many atoms represent something that a person can name, and an atom that is added to the running
-# network changes what it does.
+# them. (Papers also call them *features* or *latents*: **atom = feature = latent**.) Many atoms represent
+# something you can name, and adding an atom to the running network changes its behaviour.
 #
-# Below is one activation of a small vision transformer, taken apart so by an SAE. Then you do it yourself:
+# Below is one activation of a small vision transformer, decomposed by an SAE. Then you do it yourself:
 # load a model → capture its activations → train an SAE while watching → look at its atoms → check the numbers
 # → steer. Last, the same with words: one atom turns the stories of a small language model sad. About a minute
 # on two CPU cores; nothing is downloaded.
@@ -167,7 +167,7 @@ browser = sw.AtomBrowser(sae, test_acts, model=model)
 browser
 
 # %% [markdown]
-# ## 6 · What happens if this were stronger?
+# ## 6 · What if this were stronger?
 #
 # Which atom draws other inputs most towards the model's answer to the first one? `best_effect` tries the
 # likeliest, at twice each atom's 99th percentile, compared with random directions of the same length. Without

@@ -80,7 +80,7 @@ link = traitlets.link((browser, "atom"), (concepts, "atom"))
 browser
 
 # %% [markdown]
-# ## 3 · What happens if this were stronger?
+# ## 3 · What if this were stronger?
 #
 # The model reads a 7. Strength is in multiples of the atom's own 99th percentile; *match effect
 # size* finds the strength that moves the answer by so many nats instead, so that atoms are compared at the same cost.

@@ -18,8 +18,8 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/demo.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/demo.ipynb)
 #
-# Two small networks, and for each a **sparse autoencoder** (SAE) that takes its inner states apart into *atoms*.
-# All is trained already.
+# Two small networks, each with a **sparse autoencoder** (SAE) that decomposes its activations into *atoms*
+# (papers also say *features* or *latents*: **atom = feature = latent**). Everything is trained already.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys

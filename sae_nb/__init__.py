@@ -1,4 +1,8 @@
-"""The public names of the toolkit, each imported from its room on first use.
+"""Load a model, capture its activations, train a sparse autoencoder (SAE), look at its atoms, steer with them.
+
+An SAE writes each activation as a sum of a few directions, its *atoms*. Papers also call them features
+or latents: atom = feature = latent. This module names what users import; each name is loaded from its
+room on first use.
 
 Nothing heavy is imported here: `import sae_nb` touches neither torch, numba, nnsight nor umap, so it
 costs milliseconds. A public function and a submodule never share a name, because the import system

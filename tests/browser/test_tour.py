@@ -82,7 +82,7 @@ def test_picking_an_atom_changes_the_pictures(tour: Any) -> None:
 
 def test_moving_the_slider_steers_the_model(tour: Any) -> None:
     """The strength slider runs the live model again and the answer on screen changes."""
-    panel = _panel(tour, "What happens if this were stronger?")
+    panel = _panel(tour, "What if this were stronger?")
     plot = panel.locator(".js-plotly-plot").first.element_handle()
     bars = "plot => JSON.stringify(plot.data.map(trace => Array.from(trace.x || [], String)))"
     before = plot.evaluate(bars)
@@ -102,7 +102,7 @@ def test_the_second_half_reads_and_steers_text(tour: Any) -> None:
     readers.nth(1).scroll_into_view_if_needed()
     assert readers.nth(1).locator(".sae-nb-token").count() > 20
     tellers = tour.page.locator(".sae-nb-panel").filter(
-        has_text="What happens if this were stronger?"
+        has_text="What if this were stronger?"
     )
     assert tellers.count() == 2
     tellers.nth(1).scroll_into_view_if_needed()

@@ -1,4 +1,7 @@
-"""Panels that answer one question each; every panel is imported from its file on first use."""
+"""Open panels that answer one question each about an SAE; each is imported from its file on first use.
+
+An SAE writes an activation as a sum of a few directions, its atoms (atom = feature = latent).
+"""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def check_nothing_is_shown_twice(page: Page, stage: Any) -> None:
     for text in (re.compile("Nearest to|the nearest are"), "1–8 of"):
         assert sum(n.is_visible() for n in whole.get_by_text(text).all()) == 1, text
     page.get_by_role("button", name="see what it does").click()
-    page.get_by_text("What happens if this were stronger?").wait_for()
+    page.get_by_text("What if this were stronger?").wait_for()
     sliders = whole.get_by_role("slider", name="strength", exact=True).all()
     assert len(sliders) == 1, len(sliders)  # what is hidden has no role
     stage.settle(800)

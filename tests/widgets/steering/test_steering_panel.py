@@ -765,7 +765,7 @@ def test_page_without_kernel_holds_answer_and_recipe(
 ) -> None:
     """Figure, pictures and numbers are in the one file."""
     page = panel.to_html(tmp_path / "steering.html", share_script=True).read_text()
-    assert "What happens if this were stronger?" in page
+    assert "What if this were stronger?" in page
     assert "random push of the same size" in page
     assert "resid_post.1" in page
     assert panel.to_png().startswith(b"\x89PNG")

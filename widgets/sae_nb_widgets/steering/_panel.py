@@ -78,7 +78,7 @@ STATES_HAVE_NO_CURVE = (
 
 @checked(leave=("acts",))
 class SteeringPanel(KeepsRecipes):
-    """What happens if this atom were stronger?
+    """What if this atom were stronger?
 
     Every change runs the live model three times, off the main thread and under the model's lock:
     as it is, with the edit, and with a random direction of the same norm. The newest request wins.
@@ -120,7 +120,7 @@ class SteeringPanel(KeepsRecipes):
     >>> panel.close()
     """
 
-    question = "What happens if this were stronger?"
+    question = "What if this were stronger?"
     explanation = (
         "The bars are the model's answer as it is, with the atom's direction added at the hook point, "
         "and with a random push of the same size; the heat shows how far the state of each position "

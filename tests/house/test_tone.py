@@ -1,0 +1,322 @@
+"""Docstrings, errors, pages and notebooks are written in plain English: what we write instead of what."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from prose import SOURCES, Prose, docstrings
+
+# The pattern → what to write instead. Each is looked for in one sentence at a time.
+TONE = {
+    r"^(?:What|How|Which|Whether|Who|Why)\b(?!.*\?\W*$)|^Where\b[^,?]*$": "a subject and a verb, or a noun",
+    r"\b(?:said|says|saying)\b": "given, named, described, reports, states",
+    r"(?<!here )\b(?:is|are|was|were) no\b(?! (?:longer|more))": "is not a",
+    r"\bbeside\b(?! the notebook)": "next to, compared with, in addition to",
+    r"\b(?:somebody|nobody|anybody|everybody|whoever|people(?!'s))\b": "you, or the passive",
+    r"\b(?:stands?|stood)\b": "is, lies, is written",
+    r"\b(?:go|goes|going|went|gone) on\b": "continue",
+    r"\banew\b": "again",
+}
+# Sentences that keep such a word, with the reason.
+KEPT: dict[str, str] = {}
+# Written before these rules. A place leaves this list when it has been read; none is added.
+UNREAD: dict[str, tuple[str, ...]] = {
+    "docstrings": (
+        "notebooks/sae_nb_lessons/exercises/",
+        "notebooks/sae_nb_lessons/figures/",
+        "notebooks/sae_nb_lessons/reproductions/",
+        "notebooks/sae_nb_lessons/studies/",
+        "sae_nb/_lazy.py",
+        "sae_nb/activations/",
+        "sae_nb/architectures/",
+        "sae_nb/atoms/",
+        "sae_nb/background.py",
+        "sae_nb/capturing/",
+        "sae_nb/checks/",
+        "sae_nb/circuits/",
+        "sae_nb/classical/",
+        "sae_nb/codes/",
+        "sae_nb/data/",
+        "sae_nb/diagnosis/",
+        "sae_nb/dynamics/",
+        "sae_nb/evaluation/",
+        "sae_nb/figures/",
+        "sae_nb/files/",
+        "sae_nb/geometry/",
+        "sae_nb/interop/",
+        "sae_nb/kernels/",
+        "sae_nb/lab/",
+        "sae_nb/labelling/",
+        "sae_nb/minkowski/",
+        "sae_nb/models/",
+        "sae_nb/pretrained/",
+        "sae_nb/progress.py",
+        "sae_nb/pursuit/",
+        "sae_nb/sessions/",
+        "sae_nb/site/",
+        "sae_nb/steering/",
+        "sae_nb/summaries/",
+        "sae_nb/sweeps/",
+        "sae_nb/temporal/",
+        "sae_nb/training/",
+        "sae_nb/uses/",
+        "sae_nb/vision/",
+        "widgets/sae_nb_widgets/atom/",
+        "widgets/sae_nb_widgets/circuit/",
+        "widgets/sae_nb_widgets/components/",
+        "widgets/sae_nb_widgets/concept_map/",
+        "widgets/sae_nb_widgets/corpora/",
+        "widgets/sae_nb_widgets/dashboards/",
+        "widgets/sae_nb_widgets/depth/",
+        "widgets/sae_nb_widgets/generation/",
+        "widgets/sae_nb_widgets/input_lens/",
+        "widgets/sae_nb_widgets/panel/",
+        "widgets/sae_nb_widgets/pursuit/",
+        "widgets/sae_nb_widgets/quiz/",
+        "widgets/sae_nb_widgets/report_card/",
+        "widgets/sae_nb_widgets/steering/",
+        "widgets/sae_nb_widgets/superposition/",
+        "widgets/sae_nb_widgets/temporal/",
+        "widgets/sae_nb_widgets/training/",
+    ),
+    "errors": (
+        "sae_nb/activations/",
+        "sae_nb/architectures/",
+        "sae_nb/capturing/",
+        "sae_nb/circuits/",
+        "sae_nb/files/",
+        "sae_nb/geometry/",
+        "sae_nb/interop/",
+        "sae_nb/lab/",
+        "sae_nb/labelling/",
+        "sae_nb/models/",
+        "sae_nb/pursuit/",
+        "sae_nb/sessions/",
+        "sae_nb/site/",
+        "sae_nb/training/",
+    ),
+    "pages": (
+        "CONTRIBUTING.md",
+        "README.md",
+        "docs/api/atoms.md",
+        "docs/api/circuits.md",
+        "docs/api/evaluation.md",
+        "docs/api/index.md",
+        "docs/api/lessons.md",
+        "docs/api/sessions.md",
+        "docs/api/temporal.md",
+        "docs/api/training.md",
+        "docs/api/uses.md",
+        "docs/api/vision.md",
+        "docs/api/widgets.md",
+        "docs/architecture.md",
+        "docs/claims.md",
+        "docs/errors.md",
+        "docs/gallery.md",
+        "docs/howto/attention-heads.md",
+        "docs/howto/benchmark-an-sae.md",
+        "docs/howto/case-studies.md",
+        "docs/howto/follow-a-circuit.md",
+        "docs/howto/image-concepts.md",
+        "docs/howto/label-atoms.md",
+        "docs/howto/larger-models.md",
+        "docs/howto/load-others.md",
+        "docs/howto/look-closer.md",
+        "docs/howto/new-architecture.md",
+        "docs/howto/own-model.md",
+        "docs/howto/published-saes.md",
+        "docs/howto/read-a-corpus.md",
+        "docs/howto/sessions.md",
+        "docs/howto/shapes-of-concepts.md",
+        "docs/howto/share-a-site.md",
+        "docs/howto/steer-in-a-trace.md",
+        "docs/howto/steer.md",
+        "docs/howto/sweep.md",
+        "docs/howto/take-steering-elsewhere.md",
+        "docs/howto/train-on-disk.md",
+        "docs/howto/watch-a-behaviour.md",
+        "docs/howto/watch-a-model-talk.md",
+        "docs/install.md",
+        "docs/lab.md",
+        "docs/methods/batch-topk.md",
+        "docs/methods/classical.md",
+        "docs/methods/cross-layer-transcoder.md",
+        "docs/methods/crosscoder.md",
+        "docs/methods/feature-choice.md",
+        "docs/methods/gated.md",
+        "docs/methods/gradient-sae.md",
+        "docs/methods/group-bias-adaptation.md",
+        "docs/methods/group-sparse.md",
+        "docs/methods/index.md",
+        "docs/methods/itda.md",
+        "docs/methods/matching-pursuit.md",
+        "docs/methods/minkowski.md",
+        "docs/methods/mutual-choice.md",
+        "docs/methods/orthogonal-matching-pursuit.md",
+        "docs/methods/poly-sae.md",
+        "docs/methods/pursuits.md",
+        "docs/methods/relu.md",
+        "docs/methods/semi-nmf.md",
+        "docs/methods/skip-transcoder.md",
+        "docs/methods/spade.md",
+        "docs/methods/top-afa.md",
+        "docs/methods/topk.md",
+        "docs/methods/transcoder.md",
+        "docs/methods/universal-sae.md",
+        "docs/methods/variational-sae.md",
+        "docs/more-claims.md",
+        "docs/peers.md",
+        "notebooks/README.md",
+        "notebooks/sae_nb_lessons/reproductions/README.md",
+        "sae_nb/architectures/README.md",
+        "sae_nb/data/README.md",
+        "sae_nb/dynamics/README.md",
+        "sae_nb/evaluation/README.md",
+        "sae_nb/geometry/README.md",
+        "sae_nb/kernels/README.md",
+        "sae_nb/minkowski/README.md",
+        "sae_nb/models/README.md",
+        "sae_nb/pretrained/README.md",
+        "sae_nb/pursuit/README.md",
+        "sae_nb/temporal/README.md",
+        "sae_nb/training/README.md",
+        "widgets/sae_nb_widgets/README.md",
+    ),
+    "notebooks": (
+        "notebooks/00_tour.py",
+        "notebooks/01_superposition.py",
+        "notebooks/02_pursuit.py",
+        "notebooks/03_hierarchy.py",
+        "notebooks/04_projecting_assumptions.py",
+        "notebooks/05_stability.py",
+        "notebooks/06_panels.py",
+        "notebooks/07_block_recurrence.py",
+        "notebooks/08_minkowski.py",
+        "notebooks/09_time.py",
+        "notebooks/10_evaluation.py",
+        "notebooks/11_steering.py",
+        "notebooks/12_transcoders_and_crosscoders.py",
+        "notebooks/13_choosing_a_dictionary.py",
+        "notebooks/14_reading_a_corpus.py",
+        "notebooks/15_benchmarks_and_behaviour.py",
+        "notebooks/16_seeing_with_a_vision_model.py",
+        "notebooks/17_following_a_circuit.py",
+        "notebooks/18_shapes_of_concepts.py",
+        "notebooks/19_a_model_that_talks.py",
+        "notebooks/20_sharing_what_you_found.py",
+        "notebooks/demo.py",
+        "notebooks/lab_01_landmarks.py",
+        "notebooks/lab_02_similarity.py",
+        "notebooks/lab_03_waves.py",
+        "notebooks/lab_04_events.py",
+        "notebooks/lab_05_anomalies.py",
+        "notebooks/lab_06_error_bars.py",
+        "notebooks/lab_07_momentum.py",
+        "notebooks/lab_08_orbits.py",
+        "notebooks/lab_09_signatures.py",
+        "notebooks/lab_10_mosaics.py",
+    ),
+}
+VERBS = frozenset((Path(__file__).parent / "verbs.txt").read_text(encoding="utf-8").split())
+# "Share of the variance" begins with a noun, "Share one kernel" with a verb.
+NOUN = re.compile(
+    r"(?:Share|Sum|Mean|Rank|Count|Names?|Score|Image|Group|Layer|Head|Index|Trace|Step|Place|Label|Patch"
+    r"|Point|State|Order|Back|Cut|Probe|Mask|Map|Scale|Average|Cluster|Time|Sample|Test|Look)"
+    r" (?:of|over|per|in|by|after|at|between|from)\b"
+)
+
+
+def found_in(text: str) -> list[str]:
+    """The patterns that a sentence matches."""
+    return [pattern for pattern in TONE if re.search(pattern, text, FLAGS[pattern])]
+
+
+FLAGS = {pattern: re.NOFLAG if pattern.startswith("^") else re.IGNORECASE for pattern in TONE}
+
+
+def opens_with_a_verb(summary: str) -> bool:
+    """`Return the codes`, not `The codes`; a formula may open a docstring."""
+    word = re.match(r"[A-Za-z-]+(?![\w²_₊(])", summary)
+    return word is None or (word[0] in VERBS and not NOUN.match(summary))
+
+
+def _unread(source: str, prose: Prose) -> bool:
+    return prose.file.startswith(UNREAD[source])
+
+
+@pytest.mark.parametrize("source", UNREAD)
+def test_sentences_are_plain_english(source: str) -> None:
+    """Each with its place; the list above names what to write instead."""
+    read = [prose for prose in SOURCES[source]() if not _unread(source, prose)]
+    found = [
+        f"{prose.file}:{prose.line}: {sentence[:120]} → {TONE[pattern]}"
+        for prose in read
+        for sentence in prose.sentences()
+        if not any(kept in sentence for kept in KEPT)
+        for pattern in found_in(sentence)
+    ]
+    assert not found, f"{len(found)}\n" + "\n".join(found)
+
+
+def test_a_public_function_is_described_by_a_verb() -> None:
+    """The first word is an imperative: Return, Fit, Draw. A new verb is added to verbs.txt."""
+    found = [
+        f"{prose.file}:{prose.line}: {prose.text.strip().splitlines()[0]}"
+        for prose in docstrings()
+        if prose.kind == "function" and not _unread("docstrings", prose)
+        if not opens_with_a_verb(prose.text.strip())
+    ]
+    assert not found, f"{len(found)}\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("source", UNREAD)
+def test_a_place_that_was_read_leaves_the_list(source: str) -> None:
+    """What is still to be read holds something to rewrite."""
+    left = Counter(
+        place
+        for prose in SOURCES[source]()
+        for place in UNREAD[source]
+        if prose.file.startswith(place)
+        if any(map(found_in, prose.sentences()))
+        or (prose.kind == "function" and not opens_with_a_verb(prose.text.strip()))
+    )
+    assert sorted(set(UNREAD[source]) - set(left)) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "What an atom reads.",
+        "Where the floor is.",
+        "The number is said in the card.",
+        "It is no dictionary.",
+        "A line beside its control.",
+        "Nobody knows.",
+        "It stands in the table.",
+        "Training goes on.",
+        "It is computed anew.",
+    ],
+)
+def test_a_planted_sentence_is_found(planted: str) -> None:
+    """One for each pattern."""
+    assert found_in(planted)
+
+
+def test_plain_sentences_pass() -> None:
+    """Questions, places of clauses, and what English needs."""
+    for plain in (
+        "What fires here?",
+        "Where it is missing, the default is used.",
+        "There is no GPU.",
+        "It is no longer used.",
+        "Show it beside the notebook.",
+        "Load other people's SAEs",
+    ):
+        assert not found_in(plain)
+    assert opens_with_a_verb("Return the codes.")
+    assert opens_with_a_verb("Σ_j z_j d_j.")
+    assert not opens_with_a_verb("Share of the variance.")
+    assert not opens_with_a_verb("The codes.")
