@@ -101,9 +101,7 @@ def test_the_second_half_reads_and_steers_text(tour: Any) -> None:
     assert readers.count() == 2
     readers.nth(1).scroll_into_view_if_needed()
     assert readers.nth(1).locator(".sae-nb-token").count() > 20
-    tellers = tour.page.locator(".sae-nb-panel").filter(
-        has_text="What if this were stronger?"
-    )
+    tellers = tour.page.locator(".sae-nb-panel").filter(has_text="What if this were stronger?")
     assert tellers.count() == 2
     tellers.nth(1).scroll_into_view_if_needed()
     for title in ("before", "after", "random push of the same size"):
