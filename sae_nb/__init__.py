@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         architectures as architectures,
         atoms as atoms,
         capturing as capturing,
-        circuits as circuits,
         classical as classical,
         data as data,
         dynamics as dynamics,
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
         figures as figures,
         geometry as geometry,
         interop as interop,
-        lab as lab,
         labelling as labelling,
-        minkowski as minkowski,
         models as models,
         pretrained as pretrained,
         pursuit as pursuit,
@@ -41,8 +38,6 @@ if TYPE_CHECKING:
         sweeps as sweeps,
         temporal as temporal,
         training as training,
-        uses as uses,
-        vision as vision,
     )
     from sae_nb.activations import (
         Activations as Activations,
@@ -124,6 +119,13 @@ if TYPE_CHECKING:
         steer as steer,
         steering_cost as steering_cost,
     )
+    from sae_nb.studies import (
+        circuits as circuits,
+        lab as lab,
+        minkowski as minkowski,
+        uses as uses,
+        vision as vision,
+    )
     from sae_nb.summaries import contrast as contrast, top_atoms as top_atoms
     from sae_nb.sweeps import sweep as sweep
     from sae_nb.training import (
@@ -141,3 +143,7 @@ else:
 
             return metadata.version("sae-nb")
         return _find(name)
+
+
+if TYPE_CHECKING:  # for the lessons; studies are reached one by one, above
+    from sae_nb import studies as studies

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _bench(folder: str, model: str | None, rows: str | None, out: str | None) -> int:
     from sae_nb.pretrained import load_sae
-    from sae_nb.uses import bench
+    from sae_nb.studies.uses import bench
 
     where = Path(out or (folder if Path(folder).is_dir() else "."))
     try:

@@ -12,7 +12,10 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from types import CodeType, FunctionType, TracebackType
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import CodeType, FunctionType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -30,11 +33,15 @@ def door(module: str) -> Door:
     """
     first, *others = (_imports(block) for block in _blocks(module))
     homes = {name: home for block in (first, *others) for name, home in block.items()}
-    public = sorted(name for name, home in first.items() if home != module)
+    public = sorted(name for name, home in first.items() if home not in (module, _STUDIES))
 
     def find(name: str) -> Any:
         if name not in homes:
-            raise AttributeError(_Later(lambda: _not_at_the_door(module, name, first)), name=name)
+            if (study := _study_of(module)) is not None and name in study.__all__:
+                return getattr(study, name)
+            raise AttributeError(
+                _Later(lambda: _not_at_the_door(module, name, listed())), name=name
+            )
         home = homes[name]
         if home == module:  # a room inside this one
             return import_module(f"{module}.{name}")
@@ -45,7 +52,11 @@ def door(module: str) -> Door:
         setattr(sys.modules[module], name, value)
         return value
 
-    return find, lambda: sorted(first), public
+    def listed() -> list[str]:
+        study = _study_of(module)
+        return sorted({*first, *(study.__all__ if study is not None else ())})
+
+    return find, listed, public
 
 
 def _blocks(module: str) -> list[ast.If]:
@@ -57,6 +68,56 @@ def _blocks(module: str) -> list[ast.If]:
 def _imports(block: ast.If) -> dict[str, str]:
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+# -------------------------------------------------------------------------------------------------
+# Studies: rooms above the tool, which imports none of them. They are found here by name alone.
+
+_STUDIES = "sae_nb.studies"
+
+
+def _study_of(room: str) -> ModuleType | None:
+    """The study that goes on where a room of the same name ends, if there is one."""
+    package, _, name = room.partition(".")
+    if package != "sae_nb" or not name or "." in name or name == "studies":
+        return None
+    study = f"{_STUDIES}.{name}"
+    return import_module(study) if find_spec(study) is not None else None
+
+
+def offered_by_a_study(name: str) -> Any:
+    """Return what the door of a study offers under a name, or None if no study offers it."""
+    studies = import_module(_STUDIES)
+    doors = [getattr(studies, study) for study in dir(studies)]
+    return next((getattr(door, name) for door in doors if name in door.__all__), None)
+
+
+class _FormerPlaces(MetaPathFinder, Loader):
+    """Finds a study where it once was: `sae_nb.circuits`, which old pickles and scripts name.
+
+    It is asked last, of what is found nowhere else, and gives the module from its place of today.
+    """
+
+    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
+        if not name.startswith("sae_nb.") or name.startswith(_STUDIES):
+            return None
+        try:
+            there = find_spec(name.replace("sae_nb", _STUDIES, 1))
+        except ModuleNotFoundError:
+            return None
+        return there and ModuleSpec(name, self, loader_state=(there.name, None))
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = import_module(spec.loader_state[0])
+        spec.loader_state = (module, module.__spec__)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing is left to run; the import system has put this finder's spec on the module."""
+        module.__spec__ = module.__spec__.loader_state[1]  # type: ignore[union-attr]
+
+
+sys.meta_path.append(_FormerPlaces())
 
 
 # -------------------------------------------------------------------------------------------------
@@ -110,7 +171,7 @@ def _not_at_the_door(module: str, name: str, known: Iterable[str]) -> str:
 
 def _rooms(package: str) -> list[str]:
     homes = _imports(_blocks(package)[0])
-    rooms = [f"{package}.{name}" for name, home in homes.items() if home == package]
+    rooms = [f"{home}.{name}" for name, home in homes.items() if home in (package, _STUDIES)]
     for room in rooms:
         import_module(room)  # its door alone
     return rooms

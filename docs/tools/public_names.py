@@ -37,12 +37,20 @@ def settings(name: str) -> str:
 
 @cache
 def pages() -> dict[str, str]:
-    """Where each package is documented, in docs/api: every room of `sae_nb`'s table of contents."""
-    rooms = sorted(name for name, home in _offered("sae_nb").items() if home == f"sae_nb.{name}")
+    """Where each package is documented, in docs/api: every room of `sae_nb`'s table of contents.
+
+    A study has a page like any room; what it adds to a room of the same name is on that one's.
+    """
+    rooms = sorted(
+        home
+        for package in ("sae_nb", "sae_nb.studies")
+        for name, home in _offered(package).items()
+        if home == f"{package}.{name}"
+    )
     return {
         "sae_nb": "sae_nb.md",
         "sae_nb_widgets": "widgets.md",
-        **{f"sae_nb.{room}": f"{room}.md" for room in rooms},
+        **{room: f"{room.rpartition('.')[2]}.md" for room in rooms},
         **dict.fromkeys(LESSONS, "lessons.md"),
     }
 
@@ -69,9 +77,7 @@ def homes(package: str) -> dict[str, str]:
     """
     offered = _offered(package)
     return {
-        name: _resolved(home)
-        for name, home in sorted(offered.items())
-        if home != f"{package}.{name}"
+        name: _resolved(home) for name, home in sorted(offered.items()) if not _file(home).is_file()
     }
 
 

@@ -35,16 +35,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "steering": ("sae_nb.steering",),
     "evaluation": (
         "sae_nb.atoms",
-        "sae_nb.circuits",
         "sae_nb.evaluation",
         "sae_nb.figures",
         "sae_nb.geometry",
-        "sae_nb.lab",
         "sae_nb.summaries",
-        "sae_nb.uses",
-        "sae_nb.vision",
+        *(
+            f"sae_nb.studies.{study}"
+            for study in ("circuits", "evaluation", "lab", "uses", "vision")
+        ),
     ),
-    "depth": ("sae_nb.dynamics", "sae_nb.minkowski", "sae_nb.temporal"),
+    "depth": ("sae_nb.dynamics", "sae_nb.studies.minkowski", "sae_nb.temporal"),
     "data": ("sae_nb.data",),
     "lessons": ("sae_nb_lessons", "sae_nb.diagnosis"),
     "panels": ("sae_nb_widgets",),

@@ -121,10 +121,15 @@ class House:
 def room_of(module: str) -> str:
     """The room a module belongs to; the top of a package belongs to the package itself.
 
+    Each study is a room of its own.
+
     >>> room_of("sae_nb.evaluation._fit"), room_of("sae_nb.checks"), room_of("sae_nb")
     ('sae_nb.evaluation', 'sae_nb.checks', 'sae_nb')
+    >>> room_of("sae_nb.studies.circuits._graph"), room_of("sae_nb.studies")
+    ('sae_nb.studies.circuits', 'sae_nb.studies')
     """
-    return ".".join(module.split(".")[:2])
+    parts = module.split(".")
+    return ".".join(parts[: 3 if parts[1:2] == ["studies"] else 2])
 
 
 def is_private(module: str) -> bool:

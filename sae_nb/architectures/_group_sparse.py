@@ -41,7 +41,7 @@ class GroupSparse(Crosscoder):
 
     `encode(x, reads=0)` reads the first modality, `reads=1` the second; without it a pair is read, and its
     code is the mean of the two. A dictionary without these terms tends to split: atoms that fire for one
-    modality alone (`sn.evaluation.modality_scores`).
+    modality alone (`sn.studies.evaluation.modality_scores`).
 
     Parameters
     ----------

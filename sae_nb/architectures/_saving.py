@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -160,27 +160,29 @@ def _carry_over(old: Path, new: Path) -> None:
 
 def read_sae(
     folder: Path,
-    elsewhere: Mapping[str, type[SparseAutoencoder]],
+    elsewhere: Callable[[str], type[SparseAutoencoder] | None],
     *,
     do: str = "It may be from a newer version of sae_nb.",
 ) -> SparseAutoencoder:
-    """Read the SAE of a folder that `save_sae` wrote, in eval mode, on the CPU."""
+    """Read the SAE of a folder that `save_sae` wrote, in eval mode, on the CPU.
+
+    `elsewhere` finds a class that is no architecture by the name it was saved under.
+    """
     read_manifest(folder, KIND)
     config = read_json(folder / CONFIG)
-    name = config.get("architecture")
-    if name in ARCHITECTURES:
-        return _rebuild(ARCHITECTURES[name], config, folder)
-    if name not in elsewhere:
+    name = str(config.get("architecture"))
+    architecture = ARCHITECTURES.get(name) or elsewhere(name)
+    if architecture is None:
         raise ValueError(
             f"{str(folder)!r} must hold one of {', '.join(ARCHITECTURES)}, got {name!r}. {do}"
         )
-    return _rebuild(elsewhere[name], config, folder)
+    return _rebuild(architecture, config, folder)
 
 
 def load_as(architecture: type[_Sae], folder: str | Path) -> _Sae:
     """Read an SAE that must be of one architecture."""
     own = {architecture.__name__: architecture}
-    sae = read_sae(Path(folder), own, do="Use load_sae, which reads every kind.")
+    sae = read_sae(Path(folder), own.get, do="Use load_sae, which reads every kind.")
     sae.folder = Path(folder)
     if not isinstance(sae, architecture):
         raise ValueError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
+from sae_nb._lazy import offered_by_a_study
 from sae_nb.architectures import SparseAutoencoder, read_sae
 from sae_nb.checks import check_path, checked, warn_caller
 from sae_nb.files import MANIFEST, mapping, read_json, recover
@@ -140,13 +141,7 @@ def _loaded(folder_or_name: str | Path) -> SparseAutoencoder:
             sae.on_first_use = warn_of_misfit
         return sae
     if (folder / MANIFEST).is_file():
-        from sae_nb.classical import ITDA, Classical, SemiNMF
-        from sae_nb.interop import IMPORTED
-        from sae_nb.lab import DICTIONARIES
-
-        # Besides the architectures: classes that are read or fitted, and those of the lab.
-        fitted = {cls.__name__: cls for cls in (Classical, ITDA, SemiNMF)}
-        sae = read_sae(folder, {**IMPORTED, **fitted, **DICTIONARIES})
+        sae = read_sae(folder, _elsewhere)
     else:
         sae = _of_another_library(folder)
     if Path(folder_or_name).is_dir():
@@ -155,6 +150,16 @@ def _loaded(folder_or_name: str | Path) -> SparseAutoencoder:
         report = read_json(folder / FACTS).get("report", {})
         sae.measured = {name: row["value"] for name, row in report.items() if name in _MEASURED}
     return sae
+
+
+def _elsewhere(name: str) -> type[SparseAutoencoder] | None:
+    """Find a class that is read, fitted or a study's, by the name it is saved under."""
+    from sae_nb.classical import ITDA, Classical, SemiNMF
+    from sae_nb.interop import IMPORTED
+
+    known = {**IMPORTED, **{cls.__name__: cls for cls in (Classical, ITDA, SemiNMF)}}
+    found = known.get(name) or offered_by_a_study(name)
+    return found if isinstance(found, type) and issubclass(found, SparseAutoencoder) else None
 
 
 def _located(folder_or_name: str | Path) -> Path | None:

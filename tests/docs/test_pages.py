@@ -48,7 +48,7 @@ def test_links_inside_the_docs_resolve(docs: Path) -> None:
 def test_readmes_of_rooms_name_files_that_are_there() -> None:
     """By their path from the top, from the room or from a folder in it."""
     gone = []
-    for readme in ROOT.glob("*/*/README.md"):
+    for readme in (*ROOT.glob("*/*/README.md"), *ROOT.glob("sae_nb/studies/*/README.md")):
         for name in re.findall(r"`([\w/]+\.(?:py|toml))`", readme.read_text(encoding="utf-8")):
             near = any(readme.parent.rglob(name)) if "/" not in name else False
             there = near or (readme.parent / name).exists() or (ROOT / name).exists()
@@ -68,7 +68,7 @@ def test_every_page_is_in_the_contents(docs: Path, tool: Tool) -> None:
 def test_the_api_holds_every_public_name(docs: Path, tool: Tool) -> None:
     """Those of `sae_nb`, its rooms, panels and lessons; read from the doors, they are the real ones."""
     names = tool("public_names")
-    rooms = {f"sae_nb.{name}" for name in dir(sn) if name not in sn.__all__}
+    rooms = {getattr(sn, name).__name__ for name in dir(sn) if name not in sn.__all__}
     assert len(rooms) > 15
     assert rooms | {"sae_nb", "sae_nb_widgets", "sae_nb_lessons"} <= set(names.pages())
     for package, page in names.pages().items():

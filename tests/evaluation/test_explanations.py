@@ -10,7 +10,7 @@ import torch
 
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import define, induce_rule, score_explanations, token_lift
+from sae_nb.evaluation import define, induce_rule, score_explanations
 from sae_nb.evaluation.explanations._detection import (
     CountedJudge,
     JudgeGuesser,
@@ -21,6 +21,7 @@ from sae_nb.evaluation.explanations._detection import (
     shown,
 )
 from sae_nb.evaluation.explanations._rules import Predicate, RowFacts, fires_in
+from sae_nb.studies.evaluation import token_lift
 from tests.random_texts import N_TEXTS, random_texts
 
 N_ATOMS = 4

@@ -55,4 +55,6 @@ def _is_asked_for_at_the_door(graph: ImportGraph, importer: str, module: str) ->
 
 
 def _room(module: str) -> str:
-    return ".".join(module.split(".")[:2])
+    """The room of a module; a study is a room of its own."""
+    parts = module.split(".")
+    return ".".join(parts[: 3 if parts[1:2] == ["studies"] else 2])

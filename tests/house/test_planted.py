@@ -40,6 +40,26 @@ PLANTED = {
         "def planted():\n    import sae_nb.evaluation",
         "Imports between rooms point down",
     ),
+    "a study in the tool": (
+        "sae_nb/summaries/__init__.py",
+        "from sae_nb.studies import circuits as planted",
+        "Imports between rooms point down",
+    ),
+    "a study in the tool, in a function": (
+        "sae_nb/evaluation/__init__.py",
+        "def planted():\n    import sae_nb.studies.evaluation",
+        "Imports between rooms point down",
+    ),
+    "a higher study in a lower one": (
+        "sae_nb/studies/evaluation/__init__.py",
+        "from sae_nb.studies import circuits as planted",
+        "A study imports the tool and lower studies",
+    ),
+    "past a study's door": (
+        "sae_nb/studies/circuits/__init__.py",
+        "from sae_nb.studies.uses import {private_of_uses} as planted",
+        "A room is entered by its door",
+    ),
     "the table of contents": (
         "sae_nb/files/__init__.py",
         "import sae_nb as planted",
@@ -83,10 +103,10 @@ PLANTED = {
 }
 
 
-def _layers() -> list[str]:
+def _layers(contract: str = "levels") -> list[str]:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
-    levels = next(one["layers"] for one in contracts if one["id"] == "levels")
+    levels = next(one["layers"] for one in contracts if one["id"] == contract)
     named = [name.strip() for level in levels for name in re.split(r"[|:]", level)]
     return [name for name in named if not name.startswith("(")]
 
@@ -96,8 +116,12 @@ def _model_of_the_house(to: Path) -> None:
     for room in _layers():
         if room in {"__main__", "checks", "progress", "_lazy"}:
             _write(to / "sae_nb" / f"{room}.py")
+        elif room == "studies":
+            _write(to / "sae_nb" / room / "__init__.py")
         else:
             _room(to / "sae_nb" / room, f"sae_nb.{room}")
+    for study in _layers("studies"):
+        _room(to / "sae_nb" / "studies" / study, f"sae_nb.studies.{study}")
     _room(to / PACKAGES["sae_nb_widgets"] / "atom", "sae_nb_widgets.atom")
     _room(to / PACKAGES["sae_nb_lessons"] / "exercises", "sae_nb_lessons.exercises")
     for folder in PACKAGES.values():
@@ -141,7 +165,7 @@ def test_a_planted_violation_is_found(copy: Path, kind: str) -> None:
     where, text, contract = PLANTED[kind]
     file = copy / where.format(panel=_a_panel(copy))
     before = file.read_text(encoding="utf-8") if file.exists() else None
-    _write(file, f"{before or ''}\n\n{text.format(private=_a_private_file(copy))}\n")
+    _write(file, f"{before or ''}\n\n{_filled(text, copy)}\n")
     try:
         said = _lint(copy)
     finally:
@@ -168,8 +192,13 @@ def test_a_circle_through_a_function_is_found(copy: Path) -> None:
         (copy / "sae_nb" / "kernels" / "_planted.py").unlink()
 
 
-def _a_private_file(copy: Path) -> str:
-    return next(file.stem for file in sorted((copy / "sae_nb" / "codes").glob("_[a-z]*.py")))
+def _filled(text: str, copy: Path) -> str:
+    uses = _a_private_file(copy, "studies/uses")
+    return text.format(private=_a_private_file(copy, "codes"), private_of_uses=uses)
+
+
+def _a_private_file(copy: Path, room: str) -> str:
+    return next(file.stem for file in sorted((copy / "sae_nb" / room).glob("_[a-z]*.py")))
 
 
 def _a_panel(copy: Path) -> str:

@@ -24,7 +24,7 @@ def test_a_graph_of_smollm2_adds_up(
     """Transcoders of three of thirty MLPs, hardly trained: the other MLPs are errors, and nothing is lost."""
     model = open_real("smollm2")
     transcoders = _trained(model)
-    with caplog.at_level(logging.INFO, logger="sae_nb.circuits"):
+    with caplog.at_level(logging.INFO, logger="sae_nb.studies.circuits"):
         began = time.process_time()
         graph = sn.circuits.attribution_graph(model, transcoders, PROMPT, target=" Paris")
         seconds = time.process_time() - began

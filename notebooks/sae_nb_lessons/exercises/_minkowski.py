@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from sae_nb.minkowski import off_support
+from sae_nb.studies.minkowski import off_support
 from sae_nb_lessons.exercises._answers import function, number, whole_number
 from sae_nb_lessons.exercises._kit import Answer, tasks
 

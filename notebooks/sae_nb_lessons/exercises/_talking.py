@@ -23,7 +23,7 @@ STRENGTH = 1.45
 def random_texts_that_differ() -> int:
     """Of ten beginnings: how many go on otherwise along a random direction as long as the atom's."""
     import sae_nb as sn
-    from sae_nb.uses import Generation
+    from sae_nb.studies.uses import Generation
 
     gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
     by = STRENGTH * float(sn.load_examples("tiny-gpt/resid_post.3").p99[ATOM])

@@ -6,7 +6,7 @@ import numpy as np
 from sae_nb_lessons.figures import watched_figure
 
 from sae_nb.figures import to_svg
-from sae_nb.uses import Moment
+from sae_nb.studies.uses import Moment
 
 
 def test_strips() -> None:

@@ -12,7 +12,7 @@ from sae_nb_lessons.figures._minkowski import (
 )
 
 from sae_nb.figures import to_svg
-from sae_nb.minkowski import dictionary_geometry, geometry_floors
+from sae_nb.studies.minkowski import dictionary_geometry, geometry_floors
 
 SCORES = {
     "sum": {"block": (np.array([0.999, 0.998]), np.array([1.4, 1.5]))},

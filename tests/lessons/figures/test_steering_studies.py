@@ -11,8 +11,8 @@ from sae_nb_lessons.figures._steering_studies import (
 )
 
 import sae_nb as sn
-from sae_nb.evaluation import fragility_battery, illusion_check, steering_curves
 from sae_nb.figures import to_svg
+from sae_nb.studies.evaluation import fragility_battery, illusion_check, steering_curves
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from sae_nb_lessons.reproductions.experiments.bench_references import (
 )
 
 from sae_nb.files import read_json
-from sae_nb.uses import BROKEN, N_INPUTS
+from sae_nb.studies.uses import BROKEN, N_INPUTS
 
 ARTEFACT = Path(__file__).parents[3] / "docs" / "claims" / "bench_references.json"
 
@@ -22,7 +22,7 @@ ARTEFACT = Path(__file__).parents[3] / "docs" / "claims" / "bench_references.jso
 def test_references_are_those_of_the_artefact() -> None:
     """Nothing is written by hand, and nothing that is shown is NaN; made with the inputs that `bench` takes."""
     artefact = read_json(ARTEFACT)
-    kept = read_json(Path(str(files("sae_nb.uses") / "bench_references.json")))
+    kept = read_json(Path(str(files("sae_nb.studies.uses") / "bench_references.json")))
     assert kept == references(artefact["numbers"])
     assert artefact["size"]["n_inputs"] == N_INPUTS
     assert set(kept) == set(PLACES)

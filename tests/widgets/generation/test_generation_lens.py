@@ -16,7 +16,7 @@ import traitlets as t
 from sae_nb_widgets.generation import GenerationLens
 
 import sae_nb as sn
-from sae_nb.uses import RANDOM, STEERED, UNSTEERED
+from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED
 
 PLACE, PROMPT = "resid_post.3", "The list of"
 

@@ -8,8 +8,8 @@ from functools import partial
 import ipywidgets as ipw
 
 from sae_nb.checks import checked
-from sae_nb.circuits import CircuitAnswer, summarise_flow
 from sae_nb.figures import format_percent, theme, visible_token
+from sae_nb.studies.circuits import CircuitAnswer, summarise_flow
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._drawing import CircuitDrawing
 from sae_nb_widgets.components import Sparkbars

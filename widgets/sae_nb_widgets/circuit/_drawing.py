@@ -10,7 +10,7 @@ import traitlets as t
 from jaxtyping import Int
 
 from sae_nb.checks import check_integers
-from sae_nb.circuits import AttributionGraph, Circuit, CircuitSummary
+from sae_nb.studies.circuits import AttributionGraph, Circuit, CircuitSummary
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._figure import Drawn, Marks, circuit_figure, draw_circuit
 from sae_nb_widgets.circuit._names import NodeNames

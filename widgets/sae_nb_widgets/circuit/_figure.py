@@ -14,7 +14,6 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool, Int
 
-from sae_nb.circuits import CircuitSummary
 from sae_nb.figures import (
     broken,
     css_colour,
@@ -27,6 +26,7 @@ from sae_nb.figures import (
     text_width,
     theme,
 )
+from sae_nb.studies.circuits import CircuitSummary
 
 SIGNS = (theme.SIGNED[-1], theme.SIGNED[0])
 POSITIVE, NEGATIVE = map(css_colour, SIGNS)

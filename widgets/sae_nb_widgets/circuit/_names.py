@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from sae_nb.atoms import AtomCard, AtomNames, Band, Example
-from sae_nb.circuits import AttributionGraph, place_words
 from sae_nb.figures import visible_token
 from sae_nb.sessions import names_of
+from sae_nb.studies.circuits import AttributionGraph, place_words
 
 
 class NodeNames(AtomNames):

@@ -11,8 +11,8 @@ import traitlets as t
 
 from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
-from sae_nb.circuits import AttributionGraph, Circuit
 from sae_nb.figures import format_count, format_number, format_percent, visible_token
+from sae_nb.studies.circuits import AttributionGraph, Circuit
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._chosen import ShowsNode
 from sae_nb_widgets.circuit._groups import GroupsNodes

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sae_nb.atoms import crop_patch
-from sae_nb.circuits import AttributionGraph, Circuit
+from sae_nb.studies.circuits import AttributionGraph, Circuit
 from sae_nb_widgets.components import PictureGrid, png_address
 
 

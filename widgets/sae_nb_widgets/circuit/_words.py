@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sae_nb.circuits import Circuit, CircuitAnswer, CircuitSummary
 from sae_nb.figures import escape, format_count, format_number, format_percent
+from sae_nb.studies.circuits import Circuit, CircuitAnswer, CircuitSummary
 from sae_nb_widgets.components import atom_mark
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import traitlets as t
 from sae_nb.checks import check_atom, checked
 from sae_nb.figures import draw_volcano, format_count, ring_volcano, volcano
 from sae_nb.files import write_bytes
-from sae_nb.uses import (
+from sae_nb.studies.uses import (
     MIN_COUNT,
     NAMES,
     CorpusSummary,
@@ -84,7 +84,7 @@ class CorpusPanel(Panel):
     >>> import torch
     >>> from sae_nb.architectures import TopK
     >>> from sae_nb.models import wrap
-    >>> from sae_nb.uses import documents
+    >>> from sae_nb.studies.uses import documents
     >>> model = wrap(torch.nn.Sequential(torch.nn.Identity()))
     >>> sae = TopK(4, 8, 1, generator=torch.Generator().manual_seed(0))
     >>> rows = torch.eye(4)[torch.arange(40) // 10] * 2  # four kinds of documents, ten of each

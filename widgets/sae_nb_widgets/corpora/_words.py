@@ -18,7 +18,7 @@ from sae_nb.figures import (
     format_percent,
     shortened,
 )
-from sae_nb.uses import CorpusSummary, Documents
+from sae_nb.studies.uses import CorpusSummary, Documents
 from sae_nb_widgets.components import atom_mark, plain_cell
 
 SIGNS = ('<circle cx="5" cy="5" r="4"/>', '<path d="M5 0 10 5 5 10 0 5Z"/>')

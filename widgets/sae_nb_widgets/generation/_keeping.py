@@ -8,7 +8,7 @@ from typing import Any
 
 from sae_nb.checks import check_count, check_real, one_of, shown
 from sae_nb.steering import UNITS, USUAL
-from sae_nb.uses import Generation
+from sae_nb.studies.uses import Generation
 
 FIRST = (0.0, USUAL)
 """Of the text itself, to which nothing is added."""

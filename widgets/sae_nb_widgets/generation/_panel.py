@@ -11,8 +11,8 @@ import traitlets as t
 from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.figures import format_count
 from sae_nb.sessions import names_of
+from sae_nb.studies.uses import Generation, check_writer
 from sae_nb.summaries import BaseRate, InputSummary, base_rate, where_written
-from sae_nb.uses import Generation, check_writer
 from sae_nb_widgets.generation import _words as words
 from sae_nb_widgets.generation._branching import Branching
 from sae_nb_widgets.generation._controls import GenerationControls

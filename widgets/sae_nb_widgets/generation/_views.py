@@ -13,8 +13,8 @@ from jaxtyping import Float
 
 from sae_nb.atoms import is_special
 from sae_nb.figures import escape, format_number
+from sae_nb.studies.uses import STEERED, Branch, Generation, Written, notable
 from sae_nb.summaries import BaseRate, InputSummary
-from sae_nb.uses import STEERED, Branch, Generation, Written, notable
 from sae_nb_widgets.components import PairedBars, RowTable, Sparkbars, TokenStrip
 from sae_nb_widgets.generation import _words as words
 from sae_nb_widgets.input_lens import columns_of, key_of, shown_atoms

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sae_nb.figures import escape, format_count, format_number, visible_token
 from sae_nb.steering import UNITS
-from sae_nb.uses import RANDOM, STEERED, UNSTEERED, Generation
+from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED, Generation
 from sae_nb_widgets.components import atom_mark
 from sae_nb_widgets.steering import strength_words
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import sae_nb as sn
-from sae_nb.evaluation import swallowed
+from sae_nb.studies.evaluation import swallowed
 
 
 SHORT = {"steps": 300, "n": 10_000}

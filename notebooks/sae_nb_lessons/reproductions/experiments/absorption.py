@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 import sae_nb as sn
-from sae_nb.evaluation import absorption, meta_dictionary, stitch
-from sae_nb.evaluation import Absorption
+from sae_nb.studies.evaluation import absorption, meta_dictionary, stitch
+from sae_nb.studies.evaluation import Absorption
 from sae_nb.pretrained import scene_factors
 
 

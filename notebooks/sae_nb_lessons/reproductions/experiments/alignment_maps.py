@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.circuits import Algorithm, align
+from sae_nb.studies.circuits import Algorithm, align
 from sae_nb.data import TASKS
 
 SHORT = {

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 import sae_nb as sn
-from sae_nb.circuits import AttributionGraph, Faithfulness, attribution_graph
+from sae_nb.studies.circuits import AttributionGraph, Faithfulness, attribution_graph
 from sae_nb.evaluation import answer_of
 from sae_nb.models import Frozen, Intervention, intervening
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.evaluation import repeated_share
-from sae_nb.uses import Rise
+from sae_nb.studies.uses import Rise
 
 SHORT = {"n_prompts": 60, "n_stories": 60, "steps": 4, "n_written": 12}
 MODEL, PLACE = "tiny-gpt", "resid_post.3"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import sae_nb as sn
-from sae_nb.uses import BENCH_ROWS, BROKEN, N_INPUTS, Material, bundled_tasks, score_of
+from sae_nb.studies.uses import BENCH_ROWS, BROKEN, N_INPUTS, Material, bundled_tasks, score_of
 
 
 SHORT = {
@@ -122,7 +122,7 @@ def saes_of(given: Material, acts: sn.Activations, steps: int, seed: int) -> dic
 def references(
     numbers: Mapping[str, Mapping[str, float]],
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """What `sae_nb.uses.bench` shows beside a score: means over seeds, and the spread of trained SAEs.
+    """What `sae_nb.studies.uses.bench` shows beside a score: means over seeds, and the spread of trained SAEs.
 
     `numbers` of the artefact. Kept in `sae_nb/uses/bench_references.json`; what no seed measured is left out.
     """

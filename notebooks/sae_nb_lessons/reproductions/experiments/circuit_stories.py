@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import sae_nb as sn
-from sae_nb.circuits import AttributionGraph, attribution_graph
+from sae_nb.studies.circuits import AttributionGraph, attribution_graph
 from sae_nb_lessons.reproductions.experiments.attribution_graphs import (
     atom_rows,
     chosen,

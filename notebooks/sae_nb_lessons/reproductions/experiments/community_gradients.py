@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import roc_auc_score
 
-from sae_nb.uses import column_correlations
+from sae_nb.studies.uses import column_correlations
 from sae_nb_lessons.reproductions._simpler import METHODS, best as best_column, fitted, read
 
 SHORT = {"sites": 500, "steps": 100}

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 import sae_nb as sn
-from sae_nb.evaluation import absorption, explained_variance
+from sae_nb.evaluation import explained_variance
+from sae_nb.studies.evaluation import absorption
 from sae_nb.pretrained import scene_factors
 
 

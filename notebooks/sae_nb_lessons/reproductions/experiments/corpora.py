@@ -24,7 +24,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.metrics import average_precision_score
 
 import sae_nb as sn
-from sae_nb.uses import Diff, Documents
+from sae_nb.studies.uses import Diff, Documents
 
 SHORT = {"model": "tiny-gpt", "folder": "", "n": 16, "steps": 20, "splits": 2}
 N_ATOMS, ACTIVE, ASKED = 512, 16, 5

@@ -12,9 +12,9 @@ import torch
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import compare_firing
-from sae_nb.evaluation import match_latents
-from sae_nb.evaluation import measure_universality
+from sae_nb.studies.evaluation import compare_firing
+from sae_nb.studies.evaluation import match_latents
+from sae_nb.studies.evaluation import measure_universality
 
 
 SHORT = {"pictures": 40, "steps": 60, "universal_steps": [60]}

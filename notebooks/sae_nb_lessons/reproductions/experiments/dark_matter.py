@@ -6,7 +6,7 @@ judged on the other half. Bounds are the paper's statements for large language m
 
 from __future__ import annotations
 
-from sae_nb.evaluation import split_error
+from sae_nb.studies.evaluation import split_error
 from sae_nb_lessons.reproductions._three_models import models_of, seen_by, trained_on
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import sae_nb as sn
-from sae_nb.circuits import Dissociation, Task, dissociate
+from sae_nb.studies.circuits import Dissociation, Task, dissociate
 
 SHORT = {"n": 16, "n_random": 4}
 

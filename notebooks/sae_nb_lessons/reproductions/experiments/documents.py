@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 import sae_nb as sn
-from sae_nb.uses import Documents
+from sae_nb.studies.uses import Documents
 
 SHORT = {"n": 120, "draws": 2, "size": 40}
 POINT = "resid_post.3"

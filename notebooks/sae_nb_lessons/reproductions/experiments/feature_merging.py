@@ -67,7 +67,7 @@ def real(
     seed: int,
 ) -> dict[str, float]:
     """Atoms needed, merged and dropped, and whether random pairs are worse at every point."""
-    found = sn.evaluation.merge(
+    found = sn.studies.evaluation.merge(
         sae, acts, model, inputs, labels=labels, n_answers=n_answers, seed=seed
     )
     alive, answers = len(found.alive), found.answers
@@ -135,7 +135,7 @@ def planted(
     generator = torch.Generator().manual_seed(100 + seed)
     atoms = often[torch.randperm(len(often), generator=generator)[:n_copies]].sort().values
     twice = WithCopies(sae, atoms, cosine, seed)
-    used = sn.evaluation.merge(twice, acts, n_random=1, seed=seed)
+    used = sn.studies.evaluation.merge(twice, acts, n_random=1, seed=seed)
     known = {(int(atom), sae.n_atoms + i) for i, atom in enumerate(atoms)}
     rank = {tuple(sorted(pair)): i for i, pair in enumerate(used.pairs.tolist())}
     places = [rank.get(pair, len(used.pairs)) for pair in known]

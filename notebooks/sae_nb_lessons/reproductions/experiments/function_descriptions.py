@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import sae_nb as sn
-from sae_nb.evaluation import planted_functions
+from sae_nb.studies.evaluation import planted_functions
 
 SHORT = {"n_texts": 60, "n_each": 2}
 ONE, TWO = ("token", "letters", "place"), ("or", "and", "and not")

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import sae_nb as sn
-from sae_nb.circuits import (
+from sae_nb.studies.circuits import (
     AttributionGraph,
     Decomposition,
     KnownCircuit,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.circuits import (
+from sae_nb.studies.circuits import (
     Correctness,
     attribution_graph,
     neuron_transcoders,

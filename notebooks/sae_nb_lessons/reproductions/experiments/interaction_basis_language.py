@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.circuits import interaction_basis
+from sae_nb.studies.circuits import interaction_basis
 from sae_nb_lessons.reproductions.experiments.interaction_basis import needed
 
 SHORT = {"n_rows": 48, "n_tokens": 5, "n_shares": 2, "n_blocks": 1}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import sae_nb as sn
-from sae_nb.circuits import KnownCircuit, head_contributions, known_circuit
+from sae_nb.studies.circuits import KnownCircuit, head_contributions, known_circuit
 from sae_nb.models import Intervention, intervening
 
 SHORT = {"n_texts": 3, "n_rows": 20}

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 import sae_nb as sn
-from sae_nb.circuits import (
+from sae_nb.studies.circuits import (
     KnownCircuit,
     attribution_graph,
     head_contributions,

@@ -20,7 +20,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from sae_nb.data import PlantedEvents, planted_events
-from sae_nb.lab import DUNL
+from sae_nb.studies.lab import DUNL
 
 SHORT = {"n_trials": 16, "steps": 3, "spikes": "", "fit_steps": 3}
 LENGTH, READ = 16, 100

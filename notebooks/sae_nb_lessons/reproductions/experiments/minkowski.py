@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from sae_nb.data import Kind, PlantedHulls, planted_hulls
 from sae_nb.evaluation import match_atoms
-from sae_nb.minkowski import BlockArchetypes
-from sae_nb.minkowski import Decision, decide
-from sae_nb.minkowski import BlockConfig, fit_block_archetypes
-from sae_nb.minkowski import PathSupport, path_support
+from sae_nb.studies.minkowski import BlockArchetypes
+from sae_nb.studies.minkowski import Decision, decide
+from sae_nb.studies.minkowski import BlockConfig, fit_block_archetypes
+from sae_nb.studies.minkowski import PathSupport, path_support
 
 
 SHORT = {"n_nulls": 1, "steps": 200}

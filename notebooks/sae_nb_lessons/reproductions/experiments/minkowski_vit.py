@@ -14,7 +14,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.evaluation import explained_variance
-from sae_nb.minkowski import (
+from sae_nb.studies.minkowski import (
     BlockConfig,
     DictionaryGeometry,
     coactivation,

@@ -114,7 +114,7 @@ def drawn(seed: int) -> torch.Generator:
 @torch.no_grad()
 def of_rows(name: str, sae: SparseAutoencoder, x: Tensor) -> dict[str, float]:
     """R², L0, dead atoms, and how long codes are."""
-    codes, angles = sae.encode(x), sn.evaluation.quasi_orthogonality(sae, x)
+    codes, angles = sae.encode(x), sn.studies.evaluation.quasi_orthogonality(sae, x)
     return {
         f"{name}: R²": sn.evaluation.explained_variance(x, sae.decode(codes)),
         f"{name}: L0": codes.nnz / len(x),

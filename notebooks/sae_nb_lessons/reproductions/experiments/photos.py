@@ -18,7 +18,7 @@ from sae_nb.architectures import SparseAutoencoder
 from sae_nb.dynamics import capture_states
 from sae_nb.dynamics import layer_similarity
 from sae_nb.dynamics import phase_evidence
-from sae_nb.minkowski import place_strengths
+from sae_nb.studies.minkowski import place_strengths
 from sae_nb.models import VisionTransformer, wrap
 from sae_nb_lessons.reproductions._final_states import (
     Seen,

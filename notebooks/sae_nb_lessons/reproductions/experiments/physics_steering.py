@@ -20,7 +20,7 @@ from torch.nn.functional import mse_loss, normalize, pixel_shuffle, pixel_unshuf
 import sae_nb as sn
 from sae_nb.models import LiveModel
 from sae_nb.steering import random_direction
-from sae_nb.uses import column_correlations
+from sae_nb.studies.uses import column_correlations
 from sae_nb_lessons.reproductions._simpler import best, fitted, read
 
 SHORT = {"runs": 8, "steps": 15, "sae_steps": 40, "rollout": 3, "starts": 2, "burn": 200}

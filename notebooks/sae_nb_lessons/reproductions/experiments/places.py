@@ -19,7 +19,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 import sae_nb as sn
-from sae_nb.uses import Documents, spatial_autocorrelation
+from sae_nb.studies.uses import Documents, spatial_autocorrelation
 
 SHORT = {"model": "tiny-gpt", "n_places": 60, "steps": 10}
 N_ATOMS, ACTIVE, N_COMPONENTS = 512, 16, 20

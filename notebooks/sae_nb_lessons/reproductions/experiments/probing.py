@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 import numpy as np
 from sae_nb.evaluation import codes_of
-from sae_nb.evaluation import SAE
-from sae_nb.evaluation import probe
+from sae_nb.studies.evaluation import SAE
+from sae_nb.studies.evaluation import probe
 from sae_nb_lessons.reproductions._three_models import Seen, models_of, seen_by, trained_on
 
 

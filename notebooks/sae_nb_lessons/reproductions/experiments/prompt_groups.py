@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import sae_nb as sn
-from sae_nb.circuits import PromptGroups, probe_prompts
+from sae_nb.studies.circuits import PromptGroups, probe_prompts
 
 SHORT = {"n_prompts": 2, "sentences": 1}
 SENTENCES = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import sae_nb as sn
-from sae_nb.evaluation import absorption, meta_dictionary
+from sae_nb.studies.evaluation import absorption, meta_dictionary
 from sae_nb_lessons.reproductions.experiments import absorption as hierarchy
 from sae_nb_lessons.reproductions.experiments import stability_evaluation as stability
 from sae_nb_lessons.reproductions._three_models import PLACES

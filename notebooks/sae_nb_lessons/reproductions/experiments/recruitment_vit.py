@@ -14,7 +14,7 @@ from torch import Tensor
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import explained_variance
-from sae_nb.minkowski import (
+from sae_nb.studies.minkowski import (
     border_band,
     elsewhere_scores,
     linear_probe,

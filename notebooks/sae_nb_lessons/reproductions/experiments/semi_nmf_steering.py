@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.evaluation import SteeringCurves, steering_curves
+from sae_nb.studies.evaluation import SteeringCurves, steering_curves
 from sae_nb_lessons.reproductions.experiments.steering_science import (
     SENTIMENTS,
     Seen,

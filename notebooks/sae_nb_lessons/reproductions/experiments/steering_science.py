@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.evaluation import (
+from sae_nb.studies.evaluation import (
     SteeringCurves,
     ablation_effects,
     attribution_fidelity,

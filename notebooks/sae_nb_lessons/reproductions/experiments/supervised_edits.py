@@ -16,8 +16,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.evaluation import (
-    RandomDictionary,
+from sae_nb.evaluation import RandomDictionary
+from sae_nb.studies.evaluation import (
     SparseControl,
     edit_success,
     necessity,

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 import sae_nb as sn
 from sae_nb.models import LiveModel
-from sae_nb.uses import TextDimension, text_dimension
+from sae_nb.studies.uses import TextDimension, text_dimension
 from sae_nb_lessons.reproductions._simpler import read
 
 SHORT = {"model": "tiny-gpt", "folder": "", "n": 4, "length": 40, "steps": 20}

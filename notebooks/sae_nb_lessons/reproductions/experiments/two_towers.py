@@ -30,7 +30,7 @@ def run(seed: int, *, steps: int = 400, n: int = 3000) -> dict[str, float]:
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     pairs = [x[order] for x in towers(n)]
     train, test = [x[n // 4 :] for x in pairs], [x[: n // 4] for x in pairs]
-    gap = sn.evaluation.modality_gap(test, n_bootstrap=0)
+    gap = sn.studies.evaluation.modality_gap(test, n_bootstrap=0)
     numbers = {"gap": gap.value, "gap floor": float(gap.floor or 0.0)}
     kinds = trained(train, seed, steps)
     target = min(explained(kinds[name], test, K) for name in ("topk", "mp", "group"))
@@ -113,8 +113,8 @@ def measured(name: str, sae: Any, x: list[Tensor], k: int) -> dict[str, float]:
     """R², split atoms, dead atoms and the bridge, each bridge with its shuffled floor."""
     codes = codes_of(sae, x, k)
     atoms = sae.dictionaries if isinstance(sae, sn.GroupSparse) else sae.dictionary
-    split = sn.evaluation.modality_scores(codes, n_bootstrap=0)
-    bridge = sn.evaluation.bridge_score(codes, atoms, n_bootstrap=0)
+    split = sn.studies.evaluation.modality_scores(codes, n_bootstrap=0)
+    bridge = sn.studies.evaluation.bridge_score(codes, atoms, n_bootstrap=0)
     return {
         f"{name} k": float(k),
         f"{name} r2": explained(sae, x, k),

@@ -72,7 +72,7 @@ def measured(u: Any, concepts: list[Tensor], rows: list[Tensor]) -> dict[str, fl
     ]
     shared = (near[0] & near[1]).any(dim=1)
     acts = [sn.Activations.from_tensor(part) for part in rows]
-    found = sn.evaluation.measure_universality(u, acts, n_bootstrap=0)
+    found = sn.studies.evaluation.measure_universality(u, acts, n_bootstrap=0)
     return {
         "shared": share(shared[BOTH]),
         "faint": share(shared[FAINT]),

@@ -1,0 +1,19 @@
+"""Studies: a paper or a question each, built on the tool, which knows none of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.studies import (
+        circuits as circuits,
+        evaluation as evaluation,
+        lab as lab,
+        minkowski as minkowski,
+        uses as uses,
+        vision as vision,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,198 @@
+"""Edges of an attribution graph: one forward pass with attention and norms held, then backward passes.
+
+With the patterns and the scales of the clean pass held, and every MLP replaced by its atoms and what they
+miss, whatever an atom reads is linear in what atoms, errors and tokens write:
+z_t = Σ_s A_ts + bias_t, A_ts = ⟨what s writes, ∂z_t/∂(where s writes)⟩.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sae_nb.activations import check_one_place
+from sae_nb.checks import check_count, checked, shown
+from sae_nb.studies.circuits._asked import asked
+from sae_nb.studies.circuits._graph import AttributionGraph
+from sae_nb.studies.circuits._memory import check_forward
+from sae_nb.studies.circuits._nodes import traced
+from sae_nb.studies.circuits._passes import AtomTarget, Layer, Passes, Trace, Wanted
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.evaluation import Outcome
+    from sae_nb.models import Batch, LiveModel
+
+MOST_TARGETS, MASS = 10, 0.95
+"""Without a target: the likeliest outcomes that together have this probability, at most so many."""
+
+
+@checked(leave=("transcoders", "inputs", "target"))
+def attribution_graph(
+    model: LiveModel,
+    transcoders: Any,
+    inputs: Any,
+    *,
+    target: Any = None,
+    max_nodes: int = 4096,
+    drop_first: bool | None = None,
+) -> AttributionGraph:
+    """Trace which atoms caused an answer, and what caused them.
+
+    The nodes are the tokens (the stream before the first block), every atom that fires, what the atoms of
+    each place miss, and the targets. MLPs without a transcoder are errors. With plain SAEs of the residual
+    stream, what lies between two of them is taken by its slope, and `graph.exact` is False.
+
+    Parameters
+    ----------
+    transcoders
+        Dictionaries, or a mapping from the hook point each one writes: transcoders trained on
+        ("mlp_in.L", "mlp_out.L"), or SAEs of one place each.
+    inputs
+        One text, image or row.
+    target
+        A class or token, by id or name; a list of them, each a target of equal weight; a mapping from
+        them to weights; a pair of them as a tuple, their difference; a function of the answer; an
+        `AtomTarget`. None: the likeliest outcomes, weighted by their probability.
+    max_nodes
+        Most atoms whose own causes are traced, those of most influence; the others keep their effects.
+    drop_first
+        As in `attribute`: leave out an attention sink, which then is an error.
+
+    Raises
+    ------
+    HookPointNotFound, ValueError, TypeError: If an argument does not fit, two dictionaries write one place, the
+        target is more than one token, or attention cannot be held.
+    MemoryError: If the input is too long, or the graph too large, for the memory that is free. What a graph
+        will take is logged before its backward passes, which are made in blocks of bounded size.
+
+    Source
+    ------
+    Ameisen et al., "Circuit Tracing: Revealing Computational Graphs in Language Models", 2025; Dunefsky et
+    al., arXiv 2406.11944. There biases are left out of the graph; ours are a column of the nodes.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> gpt = sn.load_model("tiny-gpt")
+    >>> acts = sn.capture(gpt, ["One day Tom was sad."], ["mlp_in.2", "mlp_out.2"], progress=False)
+    >>> width = gpt.width("mlp_out.2")
+    >>> t = sn.Transcoder(width, width, n_atoms=16, k=4)
+    >>> _ = sn.train(t, (acts["mlp_in.2"], acts["mlp_out.2"]), steps=2, batch_size=4, progress=False)
+    >>> graph = attribution_graph(gpt, [t], "One day Mia was", target=" the")
+    >>> set(graph.nodes.kind) == {"token", "atom", "error", "target"}
+    True
+    """
+    check_count(max_nodes, name="max_nodes", at_least=0)
+    layers = places_of(model, transcoders)
+    batch = one_input(model, inputs)
+    start = model.hook_point("resid_pre.0")
+    passes = Passes(model=model, layers=layers, batch=batch, start=start, drop_first=drop_first)
+    check_forward(passes)
+    with torch.inference_mode(False), model.lock:
+        trace = Trace(passes, drop_first)
+        return traced(trace, _targets(trace, target), max_nodes)
+
+
+# -------------------------------------------------------------------------------------------------
+# What is asked for.
+
+
+def places_of(model: LiveModel, transcoders: Any) -> tuple[Layer, ...]:
+    """Every place that is written, in the order of the model."""
+    given = dictionaries_by_place(model, transcoders)
+    order = [str(point) for point in model.hook_points()]
+    exact = all(name.startswith("mlp_out.") for name in given)
+    places = [name for name in order if name in given or (exact and name.startswith("mlp_out."))]
+    layers = []
+    for name in places:
+        sae, write = given.get(name), model.hook_point(name)
+        if sae is None:
+            layers.append(Layer(read=None, write=write, sae=None))
+            continue
+        read = write if sae.writes is None else model.hook_point(str(sae.hook_point))
+        layers.append(Layer(read=read, write=write, sae=sae))
+    return tuple(layers)
+
+
+def dictionaries_by_place(model: LiveModel, transcoders: Any) -> dict[str, SparseAutoencoder]:
+    """Return the dictionaries by the hook point that each one writes; every one is checked."""
+    pairs: list[tuple[Any, Any]]
+    if isinstance(transcoders, Mapping):
+        pairs = list(transcoders.items())
+    else:
+        several = transcoders if isinstance(transcoders, Sequence) else [transcoders]
+        pairs = [
+            (getattr(sae, "target_hook_point", None) or getattr(sae, "hook_point", None), sae)
+            for sae in several
+        ]
+    if not pairs:
+        raise ValueError("`transcoders` must hold at least one dictionary, got none.")
+    found: dict[str, SparseAutoencoder] = {}
+    for name, sae in pairs:
+        _check_dictionary(sae, name)
+        place = str(model.hook_point(str(name)))
+        if place in found:
+            raise ValueError(f"`transcoders` must write different places, got two at {place}.")
+        found[place] = sae
+    return found
+
+
+def _check_dictionary(sae: Any, name: Any) -> None:
+    if not hasattr(sae, "dictionary"):
+        raise TypeError(
+            f"`transcoders` must hold dictionaries, or map hook points to them, got {shown(sae)}."
+        )
+    check_one_place(sae, may_write=True)
+    if sae.reads_sequences or not sae.additive:
+        raise ValueError(
+            f"A graph needs atoms that read one position and add up, and those of {type(sae).__name__} do "
+            "not. Use a Transcoder, or an SAE such as TopK."
+        )
+    if name is None:
+        raise ValueError(
+            f"`{type(sae).__name__}.hook_point` must say where it was trained, and is None. Pass a mapping "
+            "from hook points to dictionaries."
+        )
+
+
+def one_input(model: LiveModel, inputs: Any) -> Batch:
+    """Return the one input, as the model reads it."""
+    batches = list(model.batches([inputs] if isinstance(inputs, str) else inputs, batch_size=1))
+    if len(batches) != 1:
+        raise ValueError(f"`inputs` must be one input, got {len(batches)}. A graph is of one.")
+    return batches[0].to(model.device)
+
+
+def _targets(trace: Trace, target: Any) -> list[Wanted]:
+    """What is explained; the values carry their graphs."""
+    if isinstance(target, AtomTarget):
+        return [trace.of_atom(target)]
+    if isinstance(target, tuple):
+        words, measure = asked(trace.passes.model, trace.answer, trace.kind, target)
+        return [trace.of_answer(words, 1.0, measure, _indices(trace.outcome(t) for t in target))]
+    if target is None and trace.kind != "vector":
+        chances = trace.answer.detach().softmax(dim=-1)
+        order = chances.argsort(descending=True)[:MOST_TARGETS]
+        n = int((chances[order].cumsum(dim=0) < MASS).sum()) + 1
+        wanted = {int(i): float(chances[i]) for i in order[:n]}
+    elif isinstance(target, Mapping):
+        wanted = {name: float(weight) for name, weight in target.items()}
+    else:
+        several = target if isinstance(target, list) else [target]
+        wanted = dict.fromkeys(several, 1.0 / max(len(several), 1))
+    if not wanted:
+        raise ValueError("`target` must name at least one outcome, got none.")
+    outcomes = [(trace.outcome(name), weight) for name, weight in wanted.items()]
+    return [
+        trace.of_answer(outcome.name, weight, outcome.measure, _indices([outcome]))
+        for outcome, weight in outcomes
+    ]
+
+
+def _indices(outcomes: Iterable[Outcome]) -> tuple[int, ...] | None:
+    """Classes or tokens by number; None where one is a function."""
+    found = [outcome.index for outcome in outcomes]
+    return None if None in found else tuple(i for i in found if i is not None)

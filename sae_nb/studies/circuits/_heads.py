@@ -1,0 +1,315 @@
+"""What each attention head or neuron brings to an answer: by decomposition, by removing it, or by the gradient.
+
+Contextual decomposition splits every activation into β, what comes from a part, and γ, the rest. With patterns
+and norms' scales held, all but the MLPs is linear, and biases stay with γ. An MLP g is split as
+β' = ½ [g(β) − g(0) + g(β + γ) − g(γ)], γ' = g(β + γ) − β': the mean of what β does alone and on top of γ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import checked, one_of
+from sae_nb.evaluation import answer_of
+from sae_nb.models import Frozen, Intervention, check_frozen, intervening
+from sae_nb.studies.circuits._asked import asked
+from sae_nb.studies.circuits._copies import blocks, measured_copies
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from sae_nb.models import Batch, HookPoint, LiveModel, RunState
+
+Method = Literal["contextual", "ablation", "gradient"]
+METHODS: tuple[Method, ...] = ("contextual", "ablation", "gradient")
+Part = Literal["head", "neuron"]
+
+_PLACES = {"head": "head_out", "neuron": "mlp_post"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Contributions:
+    """What heads or neurons bring to an answer above their mean output.
+
+    Made by `head_contributions` and `neuron_contributions`.
+    """
+
+    part: Part
+
+    name: str
+    """What is asked of the answers."""
+
+    method: Method
+    n_inputs: int
+    answer: float
+    """Of it, the mean over inputs: logits, or the function's units."""
+
+    values: Float[np.ndarray, "layers parts"]
+    """Means over inputs, in those units: positive for what raises it."""
+
+    @property
+    def table(self) -> DataFrame:
+        """`layer`, `head` or `neuron`, `contribution`; the largest sizes first."""
+        import pandas as pd
+
+        layer, index = np.indices(self.values.shape).reshape(2, -1)
+        columns = {"layer": layer, self.part: index, "contribution": self.values.ravel()}
+        order = np.argsort(-np.abs(self.values.ravel()), kind="stable")
+        return pd.DataFrame(columns).iloc[order].reset_index(drop=True)
+
+    def __repr__(self) -> str:
+        first = self.table.head(3)
+        found = ", ".join(
+            f"{layer}.{index} {value:+.2f}"
+            for layer, index, value in zip(
+                first.layer, first[self.part], first.contribution, strict=True
+            )
+        )
+        return f"Contributions({self.name}, {self.answer:.2f}; {self.part}s by {self.method}: {found}, …)"
+
+
+@checked(leave=("inputs", "target"))
+def head_contributions(
+    model: LiveModel, inputs: Any, *, target: Any = None, method: Method = "contextual"
+) -> Contributions:
+    """Measure or estimate what every attention head brings to an answer, above its mean output.
+
+    The mean of a head is that over all positions of all `inputs`, so pass several that differ.
+
+    Parameters
+    ----------
+    target
+        As in `attribution_graph`: an outcome, a pair of them as a tuple, a function. None: each input's own
+        top answer.
+    method
+        "contextual": contextual decomposition, a forward pass a layer, whatever the number of heads.
+        "ablation": each head exchanged for its mean in the running model. "gradient": the first-order
+        estimate of that, one backward pass for all heads.
+
+    Raises
+    ------
+    ValueError, TypeError: If the model has no heads that can be read, or attention cannot be held.
+
+    Source
+    ------
+    Contextual decomposition for transformers: Hsu et al., arXiv 2407.00886, after Murdoch et al., arXiv
+    1801.05453. There biases are shared out between the parts; ours stay with the rest, and an MLP is split as
+    a whole, which is the same for one with a single activation function and also holds for gated ones.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> gpt = sn.load_model("tiny-gpt")
+    >>> texts = ["One day she went to", "When he came to the"]
+    >>> heads = head_contributions(gpt, texts, target=(" her", " his"))
+    >>> heads.values.shape == (gpt.n_layers, gpt.n_heads)
+    True
+    """
+    return _contributions(model, inputs, target, method, "head")
+
+
+@checked(leave=("inputs", "target"))
+def neuron_contributions(
+    model: LiveModel, inputs: Any, *, target: Any = None, method: Method = "contextual"
+) -> Contributions:
+    """Measure or estimate what every neuron of the MLPs brings to an answer, above its mean strength.
+
+    As `head_contributions`, with the same arguments. A neuron is what the last projection of an MLP reads
+    (hook points "mlp_post.L"), so of a gated MLP the product. "contextual" and "ablation" run as many copies
+    of each input as there are neurons, in blocks: seconds on a bundled model, long on a large one, where
+    "gradient" takes one backward pass.
+
+    Raises
+    ------
+    ValueError, TypeError: If the model has no neurons that can be read, or attention cannot be held.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> modular = sn.load_model("tiny-modular")
+    >>> neuron_contributions(modular, ["40 + 20 =", "3 + 5 ="], method="gradient").values.shape
+    (1, 256)
+    """
+    return _contributions(model, inputs, target, method, "neuron")
+
+
+def _contributions(
+    model: LiveModel, inputs: Any, target: Any, method: Method, part: Part
+) -> Contributions:
+    one_of(method, METHODS, name="method")
+    places = places_of(model, part)
+    one = [inputs] if isinstance(inputs, str) else inputs
+    batches = [batch.to(model.device) for batch in model.batches(one, batch_size=1)]
+    runs = [_Run(model, part, places, batch, target) for batch in batches]
+    rows = [torch.cat([run.outputs[i] for run in runs]) for i in range(len(places))]
+    means = [of_all.mean(dim=0) for of_all in rows]
+    of = {"contextual": _contextual, "ablation": _ablated, "gradient": _by_gradient}[method]
+    names = {run.name for run in runs}
+    return Contributions(
+        part=part,
+        name=names.pop() if len(names) == 1 else "the top answer",
+        method=method,
+        n_inputs=len(runs),
+        answer=float(np.mean([run.answer for run in runs])),
+        values=np.mean([of(run, means).cpu().numpy() for run in runs], axis=0),
+    )
+
+
+class _Run:
+    """One input: its clean pass with everything that may be held, and what is asked of its answer."""
+
+    def __init__(
+        self, model: LiveModel, part: Part, places: Sequence[HookPoint], batch: Batch, target: Any
+    ) -> None:
+        self.model, self.part, self.places, self.batch = model, part, places, batch
+        seen: dict[int, Tensor] = {}
+
+        def note(i: int) -> Intervention:
+            def change(x: Tensor, _: RunState) -> Tensor:
+                seen[i] = x.detach()
+                return x
+
+            return Intervention(places[i], change)
+
+        self.frozen = Frozen()
+        with (
+            torch.no_grad(),
+            intervening(model, [note(i) for i in range(len(places))]),
+            self.frozen,
+        ):
+            raw = model.forward(batch)
+        answer, kind = answer_of(model, batch, raw)
+        self.name, self.measure = asked(model, answer, kind, target)
+        self.answer = float(self.measure(answer))
+        self.outputs = [seen[i].reshape(-1, seen[i].shape[-1]).float() for i in range(len(places))]
+
+    def n_parts(self, mean: Float[Tensor, " d"]) -> int:
+        """How many heads, or neurons, write side by side at a place."""
+        return len(mean) if self.part == "neuron" else int(self.model.n_heads or 1)
+
+    def changes(
+        self, n: int, edits: Sequence[Intervention], frozen: Frozen | None = None
+    ) -> Float[Tensor, " n"]:
+        """What is asked, of n copies of the input, less what it was."""
+        with frozen or nullcontext():
+            found = measured_copies(self.model, self.batch, n, edits, self.measure)
+        return found - self.answer
+
+
+def _ablated(run: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
+    """m(clean) − m(the part at its mean), in the running model."""
+    values = []
+    for place, mean in zip(run.places, means, strict=True):
+        for parts in blocks(run.n_parts(mean)):
+            edit = Intervention(place, at_mean(range(len(parts)), parts, mean, run.n_parts(mean)))
+            values.append(-run.changes(len(parts), [edit]))
+    return torch.cat(values).reshape(len(means), -1)
+
+
+def _by_gradient(run: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
+    """Σ_t ⟨x_t − mean, ∂m/∂x_t⟩ of every part."""
+    leaves: dict[int, Tensor] = {}
+
+    def leaf(i: int) -> Intervention:
+        def change(x: Tensor, _: RunState) -> Tensor:
+            leaves[i] = x if x.requires_grad else x.detach().requires_grad_()
+            return leaves[i]
+
+        return Intervention(run.places[i], change)
+
+    edits = [leaf(i) for i in range(len(run.places))]
+    with torch.inference_mode(False), torch.enable_grad():
+        with intervening(run.model, edits):
+            raw = run.model.forward(run.batch, grad=True)
+        value = run.measure(answer_of(run.model, run.batch, raw)[0])
+        slopes = torch.autograd.grad(value, [leaves[i] for i in range(len(leaves))])
+    return torch.stack(
+        [
+            ((x - mean) * slope.reshape(x.shape).float())
+            .sum(dim=0)
+            .reshape(run.n_parts(mean), -1)
+            .sum(dim=1)
+            for x, mean, slope in zip(run.outputs, means, slopes, strict=True)
+        ]
+    )
+
+
+def _contextual(run: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
+    """β of the answer for every part: copies hold β + γ, 0, and γ and β of each part of a block."""
+    check_frozen(run.frozen, run.model)
+    values = []
+    for i, (place, mean) in enumerate(zip(run.places, means, strict=True)):
+        for parts in blocks(run.n_parts(mean)):
+            m = len(parts)
+            rest, part = list(range(2, 2 + m)), list(range(2 + m, 2 + 2 * m))
+            edits = [Intervention(place, at_mean(rest, parts, mean, run.n_parts(mean)))]
+            # A neuron writes through the projection of its own MLP, which is linear.
+            first = i + 1 if run.part == "neuron" else i
+            for layer in range(first, run.model.n_layers or 0):
+                edits += _split(run.model, layer, rest, part)
+            changed = run.changes(2 + 2 * m, edits, Frozen(run.frozen.constants))
+            values.append(-changed[rest])
+    return torch.cat(values).reshape(len(means), -1)
+
+
+def _split(
+    model: LiveModel, layer: int, rest: Sequence[int], part: Sequence[int]
+) -> list[Intervention]:
+    """The MLP of a layer with β' in what the copies of γ lack of the whole."""
+
+    def split_input(x: Tensor, _: RunState) -> Tensor:
+        x = x.clone()
+        x[1] = 0
+        x[part] = x[:1] - x[rest]
+        return x
+
+    def split_output(y: Tensor, _: RunState) -> Tensor:
+        y = y.clone()
+        y[rest] = y[:1] - 0.5 * (y[part] - y[1:2] + y[:1] - y[rest])
+        return y
+
+    return [
+        Intervention(model.hook_point(f"mlp_in.{layer}"), split_input),
+        Intervention(model.hook_point(f"mlp_out.{layer}"), split_output),
+    ]
+
+
+def at_mean(
+    rows: Sequence[int], parts: Sequence[int], mean: Float[Tensor, " d"], n_parts: int
+) -> Callable[[Tensor, RunState], Tensor]:
+    """Exchange one part for its mean in each of some rows."""
+
+    def change(x: Tensor, _: RunState) -> Tensor:
+        x = x.clone()
+        split = x.reshape(*x.shape[:-1], n_parts, -1)
+        for part, row in zip(parts, rows, strict=True):
+            split[row, ..., part, :] = mean.reshape(n_parts, -1)[part].to(x)
+        return split.flatten(-2)
+
+    return change
+
+
+def places_of(model: LiveModel, part: Part) -> list[HookPoint]:
+    """Return where heads, or neurons, are written side by side, a place a layer.
+
+    Raises
+    ------
+    ValueError: If the model has none that can be read.
+    """
+    kind = _PLACES[part]
+    places = [point for point in model.hook_points() if str(point).startswith(f"{kind}.")]
+    if not places or (part == "head" and model.n_heads is None):
+        words = "attention heads" if part == "head" else "neurons"
+        raise ValueError(
+            f"`model` must have {words} whose outputs can be read, and {model.name} has none. "
+            "`model.hook_points()` lists what it has."
+        )
+    return places

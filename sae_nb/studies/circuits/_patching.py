@@ -1,0 +1,354 @@
+"""Which atoms make one answer out of another: an atom's code of one input put into the run of another.
+
+With x the activations of the corrupted input and z, z' the codes of the clean and the corrupted one, atom j is
+patched by x + Σ_t (z_tj − z'_tj) d_j at every position t. Attribution patching is the first-order estimate of
+what that does, for all atoms by one backward pass: Σ_t (z_tj − z'_tj) ⟨d_j, ∂m/∂x_t⟩.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.capturing import RowPolicy, batch_rows
+from sae_nb.checks import check_count, check_seed, checked
+from sae_nb.evaluation import answer_of
+from sae_nb.models import Intervention, intervening
+from sae_nb.studies.circuits._asked import Measure, asked, written_at
+from sae_nb.studies.circuits._copies import blocks, measured_copies
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import Batch, HookPoint, LiveModel, RunState
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Patching:
+    """What atoms bring back of the clean answer; made by `patch_atoms`. Shares are of clean − corrupted."""
+
+    hook_point: str
+    name: str
+    """What is asked of the answers."""
+
+    n_pairs: int
+    clean: float
+    corrupted: float
+    """Of it, the means over pairs: logits, or the function's units."""
+
+    estimated: Float[np.ndarray, " n_atoms"]
+    """Share that an atom brings back, to first order; 0 where its code does not differ."""
+
+    measured: Float[np.ndarray, " n_atoms"]
+    """The same in the running model; NaN for atoms that were not run."""
+
+    chosen: Int[np.ndarray, " n"]
+    """The atoms with the largest estimates, first the largest."""
+
+    random: Int[np.ndarray, " n_random"]
+    """Others among those whose codes differ."""
+
+    all_atoms: float
+    """Share that all atoms bring back together; what the SAE misses stays corrupted."""
+
+    everything: float
+    """Share that the clean activations bring back: 1 at a place that all of the answer passes."""
+
+    @property
+    def table(self) -> DataFrame:
+        """The atoms that were run: `atom`, `estimated`, `measured`, `chosen` (else drawn at random)."""
+        import pandas as pd
+
+        atoms = np.concatenate([self.chosen, self.random])
+        return pd.DataFrame(
+            {
+                "atom": atoms,
+                "estimated": self.estimated[atoms],
+                "measured": self.measured[atoms],
+                "chosen": np.arange(len(atoms)) < len(self.chosen),
+            }
+        )
+
+    @property
+    def agreement(self) -> float:
+        """Correlation of estimates with measurements over the atoms that were run."""
+        table = self.table
+        if len(table) < 2:
+            return float("nan")
+        return float(np.corrcoef(table.estimated, table.measured)[0, 1])
+
+    @property
+    def wrong_signs(self) -> float:
+        """Share of the chosen atoms that do the opposite of what was estimated."""
+        estimated, measured = (of[self.chosen] for of in (self.estimated, self.measured))
+        return float(np.mean(np.sign(estimated) != np.sign(measured)))
+
+    def __repr__(self) -> str:
+        return (
+            f"Patching({self.name} at {self.hook_point}: {self.corrupted:.2f} → {self.clean:.2f}; all atoms "
+            f"bring {self.all_atoms:.2f} of it back, the first {len(self.chosen)} one by one "
+            f"{self.measured[self.chosen].sum():.2f}, random ones {self.measured[self.random].sum():.2f})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pair:
+    """A clean and a corrupted input, position by position, and what of them differs."""
+
+    batch: Batch
+    """The corrupted one."""
+
+    measure: Measure
+    clean: float
+    corrupted: float
+    moved: Float[Tensor, "time d_in"]
+    """Clean − corrupted activations."""
+
+    position: Int[Tensor, " entries"]
+    atom: Int[Tensor, " entries"]
+    difference: Float[Tensor, " entries"]
+    """z − z' of every atom that fires in either; an atom that fires in both has two entries."""
+
+    slope: Float[Tensor, " entries"]
+    """⟨d, ∂m/∂x⟩ in the corrupted run."""
+
+
+class _Runs:
+    """The live model at one place, with an SAE's atoms to put there."""
+
+    def __init__(self, model: LiveModel, sae: SparseAutoencoder, place: HookPoint) -> None:
+        self.model, self.sae, self.place = model, sae, place
+        self.atoms = sae.dictionary.detach().float()
+        self.policy = RowPolicy.for_model(model, drop_first="auto", keep_special=True)
+
+    def pair(self, clean: Batch, corrupted: Batch, target: Any) -> tuple[str, _Pair]:
+        """Run both once, the corrupted one with its graph."""
+        x, answer, kind = self._seen(clean)
+        y, other, _ = self._seen(corrupted, grad=True)
+        if x.shape != y.shape or x.ndim > 3:
+            raise ValueError(
+                "`clean` and `corrupted` must have one position each for each other, a vector at each, got "
+                f"activations of shapes {tuple(x.shape)} and {tuple(y.shape)} at {self.place}. Change words "
+                "to others of equally many tokens: see model.tokens(text)."
+            )
+        with torch.enable_grad():
+            words, measure = asked(self.model, answer, kind, _target(target, answer, other, kind))
+            value = measure(other)
+            (gradient,) = torch.autograd.grad(value, y)
+        position, atom, difference = self._differences(clean, x, corrupted, y.detach())
+        along = gradient.reshape(-1, gradient.shape[-1]).float()
+        return words, _Pair(
+            batch=corrupted,
+            measure=measure,
+            clean=float(measure(answer)),
+            corrupted=float(value.detach()),
+            moved=(x - y.detach()).float().reshape(along.shape),
+            position=position,
+            atom=atom,
+            difference=difference,
+            slope=(along[position] * self.atoms[atom]).sum(dim=1),
+        )
+
+    def _seen(self, batch: Batch, *, grad: bool = False) -> tuple[Tensor, Tensor, Any]:
+        """Activations at the place, a leaf where a gradient is wanted; the answer and its kind."""
+        seen: list[Tensor] = []
+
+        def note(x: Tensor, _: RunState) -> Tensor:
+            seen.append(x.detach().clone().requires_grad_(grad))
+            return seen[-1]
+
+        answer, kind = self._answer(batch, note, grad=grad)
+        return seen[-1], answer, kind
+
+    def _answer(self, batch: Batch, edit: Any, *, grad: bool = False) -> tuple[Tensor, Any]:
+        with (
+            torch.set_grad_enabled(grad),
+            intervening(self.model, [Intervention(self.place, edit)]),
+        ):
+            return answer_of(self.model, batch, self.model.forward(batch, grad=grad))
+
+    def _differences(
+        self, clean: Batch, x: Tensor, corrupted: Batch, y: Tensor
+    ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"], Float[Tensor, " entries"]]:
+        """Position, atom and difference of every code that is not 0 in one of the two."""
+        found = []
+        for batch, activations, sign in ((clean, x, 1.0), (corrupted, y, -1.0)):
+            rows = batch_rows(activations.cpu(), batch, self.policy, str(self.place)).position
+            rows = rows.to(x.device)
+            with torch.no_grad():
+                codes = self.sae.encode(activations.reshape(-1, x.shape[-1])[rows].float())
+            values = sign * codes.values.float()
+            found.append((rows[codes.support.rows], codes.atoms.long(), values))
+        position, atom, value = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return position, atom, value
+
+    def brought_back(
+        self, pair: _Pair, moved: Sequence[Float[Tensor, "time d_in"]]
+    ) -> Float[np.ndarray, " n"]:
+        """What adding a vector at every position changes of the corrupted run's number, for each of some."""
+        several = torch.stack(list(moved))
+
+        def add(x: Tensor, _: RunState) -> Tensor:
+            return x + several.reshape(x.shape).to(x)
+
+        edit = Intervention(self.place, add)
+        found = measured_copies(self.model, pair.batch, len(several), [edit], pair.measure)
+        return found.double().numpy() - pair.corrupted
+
+    def of_atom(self, pair: _Pair, atom: int | None = None) -> Float[Tensor, "time d_in"]:
+        """What an atom, or all of them, would add to the corrupted run; nothing is dense in atoms."""
+        keep = slice(None) if atom is None else pair.atom == atom
+        parts = pair.difference[keep, None] * self.atoms[pair.atom[keep]]
+        return torch.zeros_like(pair.moved).index_add_(0, pair.position[keep], parts)
+
+    def of_atoms(self, pair: _Pair, atoms: Sequence[int]) -> list[Float[Tensor, "time d_in"]]:
+        """The same of each of some atoms."""
+        return [self.of_atom(pair, atom) for atom in atoms]
+
+
+@checked(leave=("clean", "corrupted", "target"))
+def patch_atoms(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    clean: Any,
+    corrupted: Any,
+    *,
+    target: Any = None,
+    n: int = 10,
+    n_random: int = 10,
+    seed: int = 0,
+) -> Patching:
+    """Find the atoms that make the clean answer out of the corrupted one, by putting their codes there.
+
+    All atoms are estimated by one backward pass a pair (attribution patching); the `n` largest estimates, and
+    others at random, are then measured in the running model (activation patching), one at a time.
+
+    Parameters
+    ----------
+    sae
+        Of one place of the model, `sae.hook_point`.
+    clean, corrupted
+        One input each or lists of equal length; the two of a pair have equally many positions.
+    target
+        As in `attribution_graph`: an outcome, a pair of them as a tuple, a function. None: the clean input's
+        top answer less the corrupted one's, pair by pair.
+    n, n_random
+        Atoms to measure; fewer where fewer differ.
+
+    Raises
+    ------
+    ValueError, TypeError: If the pairs do not align, are answered alike, or the SAE does not fit.
+
+    Source
+    ------
+    Activation patching: Meng et al., arXiv 2202.05262; attribution patching: Syed et al., arXiv 2310.10348;
+    of atoms: Marks et al., arXiv 2403.19647, without the integrated gradients that they add.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    >>> found = patch_atoms(gpt, sae, "One day she was", "One day he was", target=" her", n=3)
+    >>> found.table.columns.tolist()
+    ['atom', 'estimated', 'measured', 'chosen']
+    """
+    check_count(n, name="n")
+    check_count(n_random, name="n_random", at_least=0)
+    rng = np.random.default_rng(check_seed(seed))
+    runs = _Runs(model, sae, written_at(sae, model))
+    names, pairs = _answered(runs, model, clean, corrupted, target)
+    span = _span(pairs)
+
+    def shares(of: Callable[[_Pair], Sequence[Tensor]]) -> Float[np.ndarray, " n"]:
+        found = [runs.brought_back(pair, of(pair)) for pair in pairs]
+        return np.asarray(np.mean(found, axis=0) / span)
+
+    estimated = _estimated(pairs, sae.n_atoms) / span
+    order = np.argsort(-np.abs(estimated), kind="stable")
+    chosen, rest = order[:n], order[n:]
+    chosen, rest = (atoms[estimated[atoms] != 0] for atoms in (chosen, rest))
+    random = rng.choice(rest, min(n_random, len(rest)), replace=False)
+    measured = np.full(sae.n_atoms, np.nan)
+    run = np.concatenate([chosen, random])
+    for block in blocks(len(run)):
+        atoms = run[block]
+        measured[atoms] = shares(partial(runs.of_atoms, atoms=atoms.tolist()))
+    all_atoms, everything = shares(lambda pair: [runs.of_atom(pair), pair.moved])
+    return Patching(
+        hook_point=str(runs.place),
+        name=names.pop() if len(names) == 1 else "the clean answer − the corrupted one",
+        n_pairs=len(pairs),
+        clean=float(np.mean([pair.clean for pair in pairs])),
+        corrupted=float(np.mean([pair.corrupted for pair in pairs])),
+        estimated=estimated,
+        measured=measured,
+        chosen=chosen,
+        random=random,
+        all_atoms=float(all_atoms),
+        everything=float(everything),
+    )
+
+
+def _answered(
+    runs: _Runs, model: LiveModel, clean: Any, corrupted: Any, target: Any
+) -> tuple[set[str], list[_Pair]]:
+    """Run each pair of inputs; what is asked of them, by name, and how they are answered."""
+    batches = [_batches(model, inputs) for inputs in (clean, corrupted)]
+    if len(batches[0]) != len(batches[1]):
+        raise ValueError(
+            "`clean` and `corrupted` must hold equally many inputs, got "
+            f"{len(batches[0])} and {len(batches[1])}."
+        )
+    named = [runs.pair(one, other, target) for one, other in zip(*batches, strict=True)]
+    return {name for name, _ in named}, [pair for _, pair in named]
+
+
+def _span(pairs: Sequence[_Pair]) -> float:
+    """How far apart the two answers are, on average: what shares are shares of."""
+    span = float(np.mean([pair.clean - pair.corrupted for pair in pairs]))
+    if abs(span) < 1e-6:
+        raise ValueError(
+            "`clean` and `corrupted` must be answered differently in what is asked, got "
+            f"{pairs[0].clean:.3f} for both. Pass another target or pair."
+        )
+    return span
+
+
+def _estimated(pairs: Sequence[_Pair], n_atoms: int) -> Float[np.ndarray, " n_atoms"]:
+    """What each atom brings back to first order, a mean over the pairs."""
+    found = np.zeros(n_atoms)
+    for pair in pairs:
+        each = (pair.difference * pair.slope).double().cpu().numpy()
+        np.add.at(found, pair.atom.cpu().numpy(), each / len(pairs))
+    return found
+
+
+def _target(target: Any, clean: Tensor, corrupted: Tensor, kind: Any) -> Any:
+    """What is asked for, or the two top answers."""
+    if target is not None:
+        return target
+    if kind == "vector":
+        raise ValueError(
+            "`target` must be given where the model answers with neither tokens nor classes. Pass a "
+            "function of the answer."
+        )
+    tops = int(clean.argmax()), int(corrupted.argmax())
+    if tops[0] == tops[1]:
+        raise ValueError(
+            "`clean` and `corrupted` must be answered differently where no `target` is given, and the top "
+            f"answer to both is {tops[0]}. Pass a target, such as a pair of outcomes."
+        )
+    return tops
+
+
+def _batches(model: LiveModel, inputs: Any) -> Sequence[Batch]:
+    one = [inputs] if isinstance(inputs, str) else inputs
+    return [batch.to(model.device) for batch in model.batches(one, batch_size=1)]

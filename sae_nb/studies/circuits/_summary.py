@@ -1,0 +1,417 @@
+"""A graph as a panel draws it: a place for every node, groups as one, the strongest edges, and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from sae_nb.studies.circuits._faithfulness import effects
+from sae_nb.studies.circuits._graph import AttributionGraph, carrying, pruned
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from scipy.sparse import csr_matrix
+
+    from sae_nb.studies.circuits._faithfulness import Flow
+
+EDGES = 0.98
+"""Share of the influence that the edges of a drawing carry, before the strongest are chosen."""
+
+MOST_NODES, MOST_EDGES = 40, 200
+"""Atoms and errors at first, and edges ever: of more, a person sees a wall."""
+
+SHARES = tuple(step / 20 for step in range(20, 1, -1))
+"""Thresholds that are tried, the largest first."""
+
+LINES, LINE_STEP, GAP = 3, 0.26, 0.4
+"""Nodes of one place and position stand in at most three lines; how far lines, and columns, are apart."""
+
+MOST_TOKENS = 24
+"""Inputs that are drawn: of more, as many, those of most influence."""
+
+MOST_OUTCOMES = 5
+
+TARGETS_ABREAST = 6
+"""Targets that stand as far apart as this number would over the whole width: fewer keep together."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CircuitSummary:
+    """A graph as it is drawn; made by `Circuit.summarise`."""
+
+    nodes: DataFrame
+    """A row per thing drawn: node (its number in the graph; of a group that of its strongest member), group
+    (empty but for groups), kind, row, position, influence, adds (to the targets, over all its paths), x, y."""
+
+    edges: DataFrame
+    """A row per edge drawn: source and target (rows of `nodes`), weight, share (of the influence)."""
+
+    columns: DataFrame
+    """A row per position drawn: position, x."""
+
+    rows: tuple[str, ...]
+    """What the rows are called, from the inputs up to the targets."""
+
+    threshold: float
+    n_nodes: int
+    n_edges: int
+    """Share of the influence that is kept; atoms and errors that carry it, and edges, drawn or not."""
+
+    reaches: bool
+    """Whether a path leads from an input to a target."""
+
+    members: Mapping[str, tuple[int, ...]]
+    """Nodes of each group."""
+
+    def __repr__(self) -> str:
+        return (
+            f"CircuitSummary({len(self.nodes)} nodes in {len(self.rows)} rows, {len(self.edges)} of "
+            f"{self.n_edges} edges; {self.threshold:.0%} of the influence)"
+        )
+
+    def place_of(self, node: int) -> int:
+        """Return the row of `nodes` at which a node of the graph is drawn; −1 where it is not."""
+        group = next((name for name, nodes in self.members.items() if node in nodes), "")
+        of = self.nodes["group"] == group if group else self.nodes["node"] == node
+        found = np.flatnonzero(of.to_numpy())
+        return int(found[0]) if len(found) else -1
+
+    def nodes_at(self, place: int) -> tuple[int, ...]:
+        """Return the nodes that are drawn at a row of `nodes`: one, or those of a group."""
+        row = self.nodes.iloc[place]
+        return self.members[row.group] if row.group else (int(row.node),)
+
+
+class Circuit:
+    """A graph, and what of it is asked again and again while somebody looks at it."""
+
+    def __init__(self, graph: AttributionGraph) -> None:
+        self.graph, self.influence = graph, graph.influence
+        self.adds = effects(graph)
+        """What every node adds to the targets, over all its paths."""
+
+        self.kinds = graph.nodes.kind.to_numpy()
+        self.read_at = _read_at(graph)
+        """Position at which the targets are read: the last word's, of its logits; −1 where it is no one's."""
+
+        self._sums = np.asarray(abs(graph.matrix).sum(axis=1)).ravel()
+        self._columns = graph.matrix.tocsc()
+
+    @property
+    def reaches(self) -> bool:
+        """Whether a path leads from an input to a target."""
+        return _reaches(self.graph)
+
+    def first_threshold(self) -> float:
+        """Return the largest share of the influence of which a person can still see the parts."""
+        inner = ~np.isin(self.kinds, ("token", "target"))
+        for share in SHARES:
+            if (carrying(self.influence, share) & inner).sum() <= MOST_NODES:
+                return share
+        return SHARES[-1]
+
+    def summarise(
+        self,
+        threshold: float,
+        always: Collection[int] = (),
+        groups: Mapping[str, Sequence[int]] | None = None,
+    ) -> CircuitSummary:
+        """Lay out what carries a share of the influence.
+
+        Parameters
+        ----------
+        threshold
+            That share, in (0, 1].
+        always
+            Nodes that are drawn in any case.
+        groups
+            Name → nodes that are drawn as one; edges of its members add up.
+        """
+        groups = dict(groups or {})
+        small, kept = pruned(self.graph, threshold, EDGES)
+        n_inner = int((~small.nodes.kind.isin(["token", "target"])).sum())
+        reaches = _reaches(small)
+        extra = np.setdiff1d([*always, *(i for nodes in groups.values() for i in nodes)], kept)
+        drawn = np.concatenate([kept, extra.astype(int)])
+        weights = self._edges_of(small, kept, drawn, extra.astype(int))
+        owner, table = self._things(drawn, groups)
+        merged, flow = self._merged(weights, drawn, owner, len(table))
+        shown = self._without_idle_tokens(table, always)
+        merged, flow = merged[shown][:, shown], flow[shown][:, shown]
+        table, columns = _laid_out(
+            table.iloc[shown].reset_index(drop=True), len(self.graph.places) + 1, self.read_at
+        )
+        edges = _strongest(merged, flow)
+        return CircuitSummary(
+            nodes=table,
+            edges=edges.head(MOST_EDGES),
+            columns=columns,
+            rows=("input", *map(place_words, self.graph.places), "answer"),
+            threshold=float(threshold),
+            n_nodes=n_inner,
+            n_edges=len(edges),
+            reaches=reaches,
+            members={name: tuple(nodes) for name, nodes in groups.items() if nodes},
+        )
+
+    def neighbours(self, node: int, n: int) -> tuple[DataFrame, DataFrame]:
+        """Return the strongest inputs and outputs of a node in the whole graph.
+
+        Returns
+        -------
+        Of each node, weight, and share: of an input in what makes the node, of the node in each output.
+        """
+        import pandas as pd
+
+        row, column = self.graph.matrix[[node]].tocoo(), self._columns[:, [node]].tocoo()
+        found = []
+        for others, made, data in (
+            (row.col, np.full(row.nnz, node), row.data),
+            (column.row, column.row, column.data),
+        ):
+            total = np.where(self._sums[made] > 0, self._sums[made], 1.0)
+            table = pd.DataFrame({"node": others, "weight": data, "share": np.abs(data) / total})
+            found.append(table)
+        inputs, outputs = found
+        # Of outputs, what matters is how much runs on to the targets.
+        onward = outputs.share * self._carried(outputs["node"].to_numpy())
+        return (
+            inputs.sort_values("share", ascending=False, kind="stable").head(n),
+            outputs.iloc[np.argsort(-onward.to_numpy(), kind="stable")].head(n),
+        )
+
+    def _carried(self, nodes: Int[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+        return self.influence[nodes] + self.graph.nodes.weight.to_numpy()[nodes]
+
+    def _edges_of(
+        self,
+        small: AttributionGraph,
+        kept: Int[np.ndarray, " k"],
+        drawn: Int[np.ndarray, " m"],
+        extra: Int[np.ndarray, " e"],
+    ) -> csr_matrix:
+        """Weights between the nodes drawn: the pruned graph's, and all of those drawn in any case."""
+        from scipy.sparse import csr_matrix
+
+        found, n = small.matrix.tocoo(), len(drawn)
+        weights = csr_matrix((found.data, (found.row, found.col)), shape=(n, n))
+        if not len(extra):
+            return weights
+        whole = self.graph.matrix[drawn][:, drawn].tocoo()
+        new = (whole.row >= len(kept)) | (whole.col >= len(kept))
+        more = csr_matrix((whole.data[new], (whole.row[new], whole.col[new])), shape=(n, n))
+        return weights + more
+
+    def _things(
+        self, drawn: Int[np.ndarray, " m"], groups: Mapping[str, Sequence[int]]
+    ) -> tuple[Int[np.ndarray, " m"], DataFrame]:
+        """Which row of the table each node is part of, and the table: nodes alone, then groups."""
+        import pandas as pd
+
+        nodes = self.graph.nodes
+        group_of = {int(node): name for name, members in groups.items() for node in members}
+        alone = np.array([int(node) not in group_of for node in drawn], bool)
+        owner = np.where(alone, np.cumsum(alone) - 1, -1)
+        names = [name for name, members in groups.items() if members]
+        for place, node in enumerate(drawn.tolist()):
+            if node in group_of:
+                owner[place] = int(alone.sum()) + names.index(group_of[node])
+        strongest = [max(groups[name], key=lambda i: self.influence[i]) for name in names]
+        of = np.array([*drawn[alone].tolist(), *strongest], int)
+        sums = [float(sum(self.influence[list(groups[name])])) for name in names]
+        added = [float(sum(self.adds[list(groups[name])])) for name in names]
+        table = pd.DataFrame(
+            {
+                "node": of,
+                "group": [""] * int(alone.sum()) + names,
+                "kind": self.kinds[of],
+                "row": [self._row_of(i) for i in of.tolist()],
+                "position": nodes.position.to_numpy()[of],
+                "influence": np.concatenate([self.influence[drawn[alone]], sums]),
+                "adds": np.concatenate([self.adds[drawn[alone]], added]),
+            }
+        )
+        return owner, table
+
+    def _row_of(self, node: int) -> int:
+        kind = self.kinds[node]
+        if kind == "token":
+            return 0
+        places = self.graph.places
+        return (
+            len(places) + 1 if kind == "target" else 1 + places.index(self.graph.nodes.place[node])
+        )
+
+    def _merged(
+        self,
+        weights: csr_matrix,
+        drawn: Int[np.ndarray, " m"],
+        owner: Int[np.ndarray, " m"],
+        n: int,
+    ) -> tuple[csr_matrix, csr_matrix]:
+        """Weights and flows between the things of the table; what runs inside a group is left out."""
+        from scipy.sparse import csr_matrix, diags
+
+        belongs = csr_matrix(
+            (np.ones(len(owner)), (owner, np.arange(len(owner)))), shape=(n, len(owner))
+        )
+        sums = self._sums[drawn]
+        scale = np.divide(self._carried(drawn), sums, out=np.zeros(len(sums)), where=sums > 0)
+        both = []
+        for matrix in (weights, diags(scale) @ abs(weights)):
+            joined = (belongs @ matrix @ belongs.T).tolil()
+            joined.setdiag(0)
+            both.append(joined.tocsr())
+        return both[0], both[1]
+
+    def _without_idle_tokens(
+        self, table: DataFrame, always: Collection[int]
+    ) -> Int[np.ndarray, " m"]:
+        """Rows of the table: of many inputs those of most influence, and those drawn in any case."""
+        tokens = (table.kind == "token").to_numpy()
+        if tokens.sum() <= MOST_TOKENS:
+            return np.arange(len(table))
+        order = np.argsort(-np.where(tokens, table.influence.to_numpy(), -1.0), kind="stable")
+        shown = ~tokens | table["node"].isin(list(always)).to_numpy()
+        shown[order[:MOST_TOKENS]] = True
+        return np.flatnonzero(shown)
+
+
+def place_words(place: str) -> str:
+    """Return what a row of the drawing is called: "MLP 2", or the hook point."""
+    return f"MLP {place.removeprefix('mlp_out.')}" if place.startswith("mlp_out.") else place
+
+
+def _reaches(graph: AttributionGraph) -> bool:
+    """Whether an edge after another leads from a token, or an atom that was not looked into, to a target."""
+    kinds = graph.nodes.kind.to_numpy()
+    begins = (kinds == "token") | ((kinds == "atom") & ~graph.nodes.read.to_numpy(bool))
+    behind = kinds == "target"
+    backwards = abs(graph.matrix).T.tocsr()
+    while True:
+        new = behind | (backwards @ behind > 0)
+        if (new & begins).any():
+            return True
+        if (new == behind).all():
+            return False
+        behind = new
+
+
+def _strongest(weights: csr_matrix, flow: csr_matrix) -> DataFrame:
+    """Edges as a table, those that carry most first."""
+    import pandas as pd
+
+    found = flow.tocoo()
+    order = np.argsort(-found.data, kind="stable")
+    order = order[found.data[order] > 0]
+    source, target = found.col[order], found.row[order]
+    signed = np.asarray(weights[target, source]).ravel() if len(order) else np.zeros(0)
+    return pd.DataFrame(
+        {"source": source, "target": target, "weight": signed, "share": found.data[order]}
+    )
+
+
+def _read_at(graph: AttributionGraph) -> int:
+    """The last position, where every target is a logit of it or the difference of two; else −1."""
+    if graph.grid is not None or not graph.outcomes or None in graph.outcomes:
+        return -1
+    return len(graph.tokens) - 1
+
+
+def _laid_out(table: DataFrame, top: int, read_at: int) -> tuple[DataFrame, DataFrame]:
+    """Where everything stands: a column for each position, as wide as its fullest row needs."""
+    import pandas as pd
+
+    inner = table[table.row < top]
+    counts = inner.groupby(["row", "position"]).size()
+    positions = sorted(inner.position.unique())
+    wide = {p: max(1, int(np.ceil(counts.xs(p, level=1).max() / LINES))) for p in positions}
+    centre, left = {}, 0.0
+    for p in positions:
+        centre[p] = left + wide[p] / 2
+        left += wide[p] + GAP
+    x, y = np.zeros(len(table)), table.row.to_numpy(float).copy()
+    for (row, p), cell in inner.groupby(["row", "position"]):
+        order = cell.sort_values("influence", ascending=False, kind="stable").index.to_numpy()
+        lines = [order[i : i + wide[p]] for i in range(0, len(order), wide[p])]
+        for number, members in enumerate(lines):
+            y[members] = row + (number - (len(lines) - 1) / 2) * LINE_STEP
+            x[members] = centre[p] + np.arange(len(members)) - (len(members) - 1) / 2
+    targets = np.flatnonzero(table.row.to_numpy() == top)
+    x[targets] = _abreast(len(targets), max(left - GAP, 1.0), centre.get(read_at))
+    columns = pd.DataFrame({"position": positions, "x": [centre[p] for p in positions]})
+    return table.assign(x=x, y=y), columns
+
+
+def _abreast(n: int, wide: float, centre: float | None) -> Float[np.ndarray, " n"]:
+    """Where `n` targets stand: around the column that they are read at, or over the whole width."""
+    step = wide / max(n, 1 if centre is None else TARGETS_ABREAST)
+    middle = wide / 2 if centre is None else centre
+    places = middle + step * (np.arange(n) - (n - 1) / 2)
+    # One stands over its column; several keep their names inside.
+    over = 0.0 if n < 2 else max(places[-1] + step / 2 - wide, 0.0)
+    return places - over
+
+
+# -------------------------------------------------------------------------------------------------
+# What happens when an atom is changed, beside what was foreseen and what luck does.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CircuitAnswer:
+    """Atoms changed in the running model, as a panel shows it; made by `summarise_flow`."""
+
+    nodes: tuple[int, ...]
+    factor: float
+    effect: float
+    predicted: float
+    direct: float
+    random: Float[np.ndarray, " n_random"]
+    """As in `Flow`: what the change did to the targets, what the graph foresaw over all paths and straight,
+    and what random directions of the same size did."""
+
+    names: tuple[str, ...]
+    before: Float[np.ndarray, " m"]
+    after: Float[np.ndarray, " m"]
+    after_random: Float[np.ndarray, "n_random m"]
+    """The outcomes that are likeliest before or after, and their probabilities; none where the model gives
+    no choice."""
+
+    @property
+    def is_beyond_luck(self) -> bool:
+        """Whether no random direction did so much."""
+        return bool(len(self.random)) and abs(self.effect) > float(np.abs(self.random).max())
+
+    def __repr__(self) -> str:
+        return (
+            f"CircuitAnswer(× {self.factor:g}: {self.effect:+.3g}, foreseen {self.predicted:+.3g})"
+        )
+
+
+def summarise_flow(graph: AttributionGraph, nodes: Sequence[int], flow: Flow) -> CircuitAnswer:
+    """Return the change with the outcomes that it moved, as probabilities."""
+    from sae_nb.evaluation import outcome_name
+
+    passes = graph.passes
+    model: Any = None if passes is None else passes.model
+    chooses = model is not None and (model.kind == "language" or model.class_names is not None)
+    before, after, controlled = (
+        x.float().softmax(dim=-1).numpy() for x in (flow.before, flow.after, flow.controlled)
+    )
+    order = np.argsort(-np.maximum(before, after), kind="stable")[: MOST_OUTCOMES if chooses else 0]
+    return CircuitAnswer(
+        nodes=tuple(nodes),
+        factor=flow.factor,
+        effect=flow.effect,
+        predicted=flow.predicted,
+        direct=flow.direct,
+        random=flow.controls,
+        names=tuple(outcome_name(model, int(i)) for i in order),
+        before=before[order],
+        after=after[order],
+        after_random=controlled[:, order],
+    )

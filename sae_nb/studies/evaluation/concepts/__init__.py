@@ -1,0 +1,1 @@
+"""Known concepts: probing, absorption, targeted edits."""

@@ -1,0 +1,1 @@
+"""Are atoms the right units: made of others, too many, nearly orthogonal?"""

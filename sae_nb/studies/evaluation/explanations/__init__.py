@@ -1,0 +1,1 @@
+"""Explanations tried on functions that are known, and by the lift of tokens."""

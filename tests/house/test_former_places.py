@@ -1,0 +1,65 @@
+"""What moved to `sae_nb.studies` is found where it was, and the tool brings none of it along."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+import sae_nb as sn
+
+STUDIES = ("circuits", "lab", "minkowski", "uses", "vision")
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_is_found_where_it_was(study: str) -> None:
+    """By `import`, by attribute and by a name at its door, and it is one module, not two."""
+    now = import_module(f"sae_nb.studies.{study}")
+    assert import_module(f"sae_nb.{study}") is now is getattr(sn, study)
+    assert now.__spec__ is not None
+    assert now.__spec__.name == f"sae_nb.studies.{study}"
+
+
+def test_the_inside_of_a_study_is_found_for_old_pickles() -> None:
+    """A record pickled by its private path of before opens as the class of today."""
+    from sae_nb.studies.evaluation import Stitching
+
+    before = f"csae_nb.evaluation.dictionary._canonical\n{Stitching.__name__}\n.".encode()
+    assert pickle.loads(before) is Stitching
+
+
+def test_a_study_goes_on_where_a_room_of_its_name_ends() -> None:
+    """`sn.evaluation` has the names of both, in `dir` too, and a misspelt one is answered."""
+    from sae_nb.studies import evaluation
+
+    assert sn.evaluation.merge is evaluation.merge
+    assert set(evaluation.__all__) < set(dir(sn.evaluation))
+    assert not set(evaluation.__all__) & set(sn.evaluation.__all__)
+    with pytest.raises(AttributeError, match="Did you mean `stitch`"):
+        sn.evaluation.stich
+
+
+def test_what_is_nowhere_is_nowhere() -> None:
+    """A room that never was is Python's own error."""
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'sae_nb\.attic'"):
+        import_module("sae_nb.attic")
+
+
+def test_the_main_job_imports_no_study() -> None:
+    """Load, capture, train, evaluate and steer bring no file of a study into memory."""
+    code = (
+        "import json, sys, sae_nb as sn\n"
+        "model, images = sn.load_model('tiny-vit'), sn.data.scenes(16, seed=0).images\n"
+        "acts = sn.capture(model, images, 'resid_post.6', progress=False)\n"
+        "sae = sn.TopK(acts.d_in, 64, 8)\n"
+        "sn.train(sae, acts, steps=3, progress=False)\n"
+        "sn.evaluate(sae, acts)\n"
+        "with sn.steer(model, 'resid_post.6', sae, atom=1, by=1.0): model(images)\n"
+        "print(json.dumps([name for name in sys.modules if name.startswith('sae_nb.studies.')]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []

@@ -1,0 +1,149 @@
+"""Which fields decide what a model chooses, and what knowing it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.data import HiddenRules, hidden_rules
+from sae_nb.models import Intervention, RunState
+from sae_nb.studies.circuits import DecisionPredictions, predict_decisions
+from sae_nb.studies.circuits._deciding import (
+    GRADIENT,
+    KNOWN,
+    RELEVANCE,
+    SAMPLES,
+    _Asking,
+    _share_found,
+)
+
+RULE = 19
+"""One that asks animal, place and thing."""
+
+
+@pytest.fixture(scope="module")
+def record() -> HiddenRules:
+    """Stories of one rule."""
+    return hidden_rules(150, rule=RULE)
+
+
+@pytest.fixture(scope="module")
+def planted(record: HiddenRules) -> Iterator[sn.LiveModel]:
+    """tiny-gpt with blocks that write nothing, and a vote of three fields, linear in their embeddings.
+
+    ⟨w, e⟩ is ±1 for the words of animal, place and thing, by the half of their list, and 0 for all other words; the
+    votes up to a position are added to its stream along the difference of the two answers.
+    """
+    model = sn.load_model("tiny-gpt", "cpu")
+    module: Any = model.module
+    read = module.get_input_embeddings().weight.detach()
+    with torch.no_grad():
+        for block in module.model.layers:
+            block.self_attn.o_proj.weight.zero_()
+            block.mlp.down_proj.weight.zero_()
+    asking, voters = _Asking(model, record), [record.fields.index(f) for f in record.rule.fields]
+    rows, votes = [], []
+    for row in range(len(record)):
+        ids = torch.tensor(model.tokens(record.prompts[row])["id"].to_numpy())
+        owner = torch.from_numpy(asking._owners(row))
+        for field in range(-1, 6):
+            for part in [owner == field] if field in voters else (owner == field).diag().bool():
+                if part.any():
+                    rows.append(read[ids[part]].sum(dim=0))
+                    vote = 2.0 * float(record.values[row, field]) - 1
+                    votes.append(vote if field in voters else 0.0)
+    w = torch.linalg.lstsq(torch.stack(rows), torch.tensor(votes), driver="gelsd").solution
+    false, true = (model.tokenizer(word).input_ids[-1] for word in record.answers)
+    along = 30 * (read[true] - read[false])
+    seen: list[Tensor] = []
+
+    def note(x: Tensor, _: RunState) -> Tensor:
+        seen[:] = [x]
+        return x
+
+    def write(x: Tensor, _: RunState) -> Tensor:
+        return x + (seen[0] @ w).cumsum(dim=1)[..., None] * along
+
+    edits = [
+        Intervention(model.hook_point("resid_post.0"), note),
+        Intervention(model.hook_point("resid_post.3"), write),
+    ]
+    model.interventions.extend(edits)
+    yield model
+    for edit in edits:
+        model.interventions.remove(edit)
+
+
+@pytest.fixture(scope="module")
+def found(planted: sn.LiveModel, record: HiddenRules) -> DecisionPredictions:
+    """Predictions of the vote."""
+    return predict_decisions(planted, record[:30], record[30:])
+
+
+@pytest.mark.parametrize("method", [GRADIENT, RELEVANCE])
+def test_the_fields_of_a_linear_vote_are_found(method: str, found: DecisionPredictions) -> None:
+    """All three in every draw, and what they are worth is what knowing them is worth."""
+    (row,) = found.table[found.table.method == method].to_dict("records")
+    assert row["found"] == 1.0
+    assert found.accuracy(method) > found.accuracy(SAMPLES) + 0.05
+    assert found.accuracy(method) == pytest.approx(found.accuracy(KNOWN), abs=0.05)
+
+
+def test_shuffled_labels_predict_nothing(found: DecisionPredictions) -> None:
+    """The floor of every method is a guess."""
+    assert found.table.shuffled.between(0.35, 0.65).all()
+
+
+def test_relevance_of_the_tokens_is_the_difference_of_the_logits(record: HiddenRules) -> None:
+    """Nothing is lost on the way through a model without biases: Σ_t R_t = m, to 1e-4 relative."""
+    gpt = sn.load_model("tiny-gpt", "cpu")
+    asking = _Asking(gpt, record[:3])
+    false, true = (gpt.tokenizer(word).input_ids[-1] for word in record.answers)
+    for row in range(3):
+        logits = gpt([record.prompts[row]])[0, -1]
+        assert asking.relevance(row).sum() == pytest.approx(
+            float(logits[true] - logits[false]), rel=1e-4, abs=1e-4
+        )
+
+
+def test_the_gradient_is_the_slope_along_the_input(record: HiddenRules) -> None:
+    """Σ_t ⟨x_t, ∂m/∂x_t⟩ against m(1.001 x) − m(0.999 x)."""
+    gpt = sn.load_model("tiny-gpt", "cpu")
+    asking = _Asking(gpt, record[:1])
+    false, true = (gpt.tokenizer(word).input_ids[-1] for word in record.answers)
+    ends = []
+    for factor in (1.001, 0.999):
+        edit = Intervention(asking.start, partial(_times, factor))
+        gpt.interventions.append(edit)
+        logits = gpt([record.prompts[0]])[0, -1].double()
+        ends.append(float(logits[true] - logits[false]))
+        gpt.interventions.remove(edit)
+    assert asking.gradient(0).sum() == pytest.approx((ends[0] - ends[1]) / 0.002, rel=0.02)
+
+
+def _times(factor: float, x: Tensor, _: RunState) -> Tensor:
+    return x * factor
+
+
+def test_ties_count_in_part() -> None:
+    """Without any preference half of the fields are found; with one right field first, two thirds of it."""
+    right = np.array([True, True, True, False, False, False])
+    assert _share_found(np.ones(6), right) == pytest.approx(0.5)
+    assert _share_found(np.array([3.0, 1, 1, 1, 1, 1]), right) == pytest.approx((1 + 2 * 2 / 5) / 3)
+    assert _share_found(np.array([0, 0, 0, 1.0, 1, 1]), right) == 0.0
+
+
+def test_records_of_two_rules_are_refused(record: HiddenRules) -> None:
+    """What is labelled and what is held out must follow one rule; there must be enough to label."""
+    gpt = sn.load_model("tiny-gpt", "cpu")
+    with pytest.raises(ValueError, match="of one rule"):
+        predict_decisions(gpt, record[:20], hidden_rules(20, rule=RULE + 1))
+    with pytest.raises(ValueError, match="at least n_pairs=10"):
+        predict_decisions(gpt, record[:9], record[9:])

@@ -1,0 +1,160 @@
+"""Dissociation: found where it is planted, not between a task and itself; shares are those of ablation by itself."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import sae_nb as sn
+from sae_nb.studies.circuits import Dissociation, Task, dissociate, head_contributions
+from sae_nb.studies.circuits._copies import measured_copies
+from sae_nb.studies.circuits._dissociating import _Runs
+
+N_WORDS, ASK = 4, 8
+"""Words of a kind: 0 … 3 and 4 … 7; after one of them and `ASK` that word is to come again."""
+
+
+@cache
+def planted() -> Any:
+    """One block that looks at everything alike: head 0 carries words of the first kind, head 1 of the second."""
+    config = GPT2Config(
+        vocab_size=9, n_positions=4, n_embd=16, n_layer=1, n_head=2, n_inner=16,
+        attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    net = GPT2LMHeadModel(config).eval()
+    block = net.transformer.h[0]
+    for name, parameter in net.named_parameters():
+        if "ln" not in name:
+            parameter.data.zero_()
+    net.transformer.wte.weight.data[:, :9] = torch.eye(9)
+    values = torch.zeros(16, 16)  # what is read of the stream → heads side by side, 8 columns each
+    values[:N_WORDS, :N_WORDS] = torch.eye(N_WORDS)
+    values[N_WORDS:ASK, 8 : 8 + N_WORDS] = torch.eye(N_WORDS)
+    block.attn.c_attn.weight.data[:, 32:] = values
+    block.attn.c_proj.weight.data.copy_(values.T)
+    return sn.wrap(net)
+
+
+def words(first: int, name: str) -> Task:
+    """Every word of a kind against the next, twice over."""
+    answers = [first + i for i in range(N_WORDS)] * 2
+    wrong = [first + (i + 1) % N_WORDS for i in range(N_WORDS)] * 2
+    inputs = torch.tensor([[word, ASK] for word in answers])
+    return Task(inputs=inputs, answers=answers, wrong=wrong, name=name)
+
+
+@cache
+def found() -> Dissociation:
+    return dissociate(planted(), words(0, "first"), words(N_WORDS, "second"))
+
+
+def test_planted_heads_are_each_task_s_own() -> None:
+    """Without its head a task has nothing left, and the other loses nothing."""
+    parts = found().components.set_index(["kind", "index"])
+    assert parts.loc[("head", 0), "a"] > 0.9 > 0.1 > abs(parts.loc[("head", 0), "b"])
+    assert parts.loc[("head", 1), "b"] > 0.9 > 0.1 > abs(parts.loc[("head", 1), "a"])
+    assert parts.loc[("mlp", 0), ["a", "b"]].abs().max() < 1e-6
+    assert found().test["index"].tolist() == [0, 1]
+    assert found().double
+    assert (found().test.selectivity > 0.8).all()
+    assert (found().test.random < found().test.difference).all()
+
+
+def test_a_task_and_itself_are_not_dissociated() -> None:
+    """The same words under two names."""
+    same = dissociate(planted(), words(0, "first"), words(0, "first again"))
+    assert not same.double
+    assert same.components.difference.abs().max() < 1e-6
+
+
+def test_the_order_of_the_tasks_only_turns_the_answer_round() -> None:
+    """Signs of the differences, and the rows of the test."""
+    turned = dissociate(planted(), words(N_WORDS, "second"), words(0, "first"))
+    assert np.allclose(turned.components.difference, -found().components.difference, atol=1e-6)
+    assert turned.test["index"].tolist() == [1, 0]
+
+
+def test_shares_are_those_of_heads_removed_one_by_one() -> None:
+    """`head_contributions` by ablation, on the same inputs and so with the same means."""
+    model, word = sn.load_model("tiny-gpt"), " well"
+    texts = [f"{name} wept. In the end all was" for name in ("She", "Tom", "Ida", "He")]
+    task = Task(inputs=texts, answers=[word] * 4)
+    result = dissociate(model, task, task, n_random=1)
+    apart = head_contributions(model, texts, target=word, method="ablation")
+    heads = result.components[result.components.kind == "head"]
+    assert np.allclose(heads.a * result.clean[0], apart.values.ravel(), atol=1e-4)
+    assert result.clean[0] == pytest.approx(apart.answer, abs=1e-4)
+
+
+def test_random_edits_have_the_norm_of_the_ablation() -> None:
+    """At every position; a rotation leaves the angles between positions, too."""
+    tasks = (words(0, "first"), words(N_WORDS, "second"))
+    runs, changes = _Runs(planted(), tasks, 3, np.random.default_rng(0)), dict[int, torch.Tensor]()
+    batch, measure, _ = runs.inputs[0][0]
+    edits = list(runs._ablations(range(3), changes))
+    measured_copies(planted(), batch, 4, edits, measure)
+    for turn in runs.turns:
+        moved = changes[0] @ turn
+        assert torch.allclose(moved @ moved.T, changes[0] @ changes[0].T, atol=1e-5)
+        assert not torch.allclose(moved, changes[0], atol=1e-2)
+
+
+def test_a_metric_of_one_s_own_is_a_measure() -> None:
+    """The probability of a word, of an image model's classes as well as of words."""
+    inputs = words(0, "first").inputs
+
+    def odds(answer: torch.Tensor) -> torch.Tensor:
+        return answer[:N_WORDS].logsumexp(0).exp()
+
+    result = dissociate(
+        planted(), Task(inputs=inputs, metric=odds), words(N_WORDS, "b"), n_random=2
+    )
+    assert result.clean[0] > 0
+    vit, scenes = sn.load_model("tiny-vit"), sn.data.scenes(4, seed=1)
+    task = Task(inputs=scenes.images, answers=[str(int(digit)) for digit in scenes.digit])
+    small = dissociate(vit, task, task, n_random=1)
+    assert set(small.components.kind) == {"head", "mlp"}
+    assert "no double" in repr(small)
+
+
+def test_what_was_found_can_be_drawn_and_said() -> None:
+    assert len(found().figure().data) == 2
+    assert "double dissociation of 3 components: first by head 0.0" in repr(found())
+    assert repr(words(0, "first")) == "Task(first: 8 inputs)"
+
+
+def test_what_does_not_fit_is_named() -> None:
+    """Inputs, answers, tasks that the model does not do."""
+    inputs = torch.tensor([[0, ASK]] * 4)
+    wrong_kinds: list[tuple[type[Exception], str, dict[str, Any]]] = [
+        (TypeError, "several inputs", {"inputs": "text", "answers": [1]}),
+        (ValueError, "at least 4", {"inputs": ["a"], "answers": [1]}),
+        (ValueError, "got neither", {"inputs": inputs}),
+        (ValueError, "one entry per input, 4, got 1", {"inputs": inputs, "answers": [1]}),
+        (TypeError, "`wrong` must be a list", {"inputs": inputs, "answers": [1] * 4, "wrong": "a"}),
+        (ValueError, "must stand alone", {"inputs": inputs, "answers": [1] * 4, "metric": len}),
+        (TypeError, "`metric` must be a function", {"inputs": inputs, "metric": 3}),
+        (TypeError, "`name`", {"inputs": inputs, "answers": [1] * 4, "name": 3}),
+    ]
+    for kind, rule, arguments in wrong_kinds:
+        with pytest.raises(kind, match=rule):
+            Task(**arguments)
+    good = words(0, "first")
+    cases: list[tuple[str, dict[str, Any]]] = [
+        ("must be a task that .* does", {"answers": [1] * 4, "wrong": [0] * 4}),
+        ("both of input 0 are number 0", {"answers": [0] * 4, "wrong": [0] * 4}),
+        ("`answers` must be between 0 and 8", {"answers": [9] * 4}),
+        ("into one finite number", {"metric": lambda answer: answer}),
+    ]
+    for rule, arguments in cases:
+        with pytest.raises(ValueError, match=rule):
+            dissociate(planted(), good, Task(inputs=inputs, **arguments), n_random=1)
+    with pytest.raises(ValueError, match="attention heads"):
+        dissociate(sn.wrap(torch.nn.Linear(2, 2)), good, good)
+    with pytest.raises(TypeError, match="`task_b` must be a task"):
+        dissociate(planted(), good, 3)  # type: ignore[arg-type]

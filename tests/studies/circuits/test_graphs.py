@@ -1,0 +1,336 @@
+"""Attribution graphs: edges against finite differences, sums against values, circuits against the running model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import sae_nb as sn
+from sae_nb.models import Frozen
+from sae_nb.studies.circuits import AtomTarget, AttributionGraph, attribution_graph, load_graph
+from sae_nb.studies.circuits._attributing import one_input, places_of
+from sae_nb.studies.circuits._passes import Passes, Trace
+
+TEXT = "One day Mia saw a big red"
+
+
+@cache
+def language() -> tuple[Any, list[Any]]:
+    """tiny-gpt, and a transcoder of each MLP after a few steps."""
+    return sn.load_model("tiny-gpt"), transcoders("tiny-gpt", sn.data.stories(12, seed=0).texts)
+
+
+@cache
+def vision() -> tuple[Any, list[Any]]:
+    """tiny-vit, and transcoders of its last two MLPs that matter."""
+    vit = sn.load_model("tiny-vit")
+    return vit, transcoders("tiny-vit", sn.data.scenes(12, seed=0).images, (9, 10))
+
+
+def transcoders(name: str, inputs: Any, layers: tuple[int, ...] | None = None) -> list[Any]:
+    """Trained for ten steps."""
+    model = sn.load_model(name)
+    layers = layers or tuple(range(model.n_layers))
+    points = [f"mlp_{side}.{layer}" for layer in layers for side in ("in", "out")]
+    acts = sn.capture(model, inputs, points, progress=False)
+    found = []
+    for layer in layers:
+        read, write = acts[f"mlp_in.{layer}"], acts[f"mlp_out.{layer}"]
+        t = sn.Transcoder(
+            read.d_in, write.d_in, 64, 4, generator=torch.Generator().manual_seed(layer)
+        )
+        sn.train(t, (read, write), steps=10, batch_size=128, progress=False)
+        found.append(t.eval())
+    return found
+
+
+@cache
+def graph() -> AttributionGraph:
+    """Of one text."""
+    model, dictionaries = language()
+    return attribution_graph(model, dictionaries, TEXT, target=" dog")
+
+
+def trace_of(model: Any, dictionaries: Any, inputs: Any) -> Trace:
+    """The passes of a graph."""
+    passes = Passes(
+        model=model,
+        layers=places_of(model, dictionaries),
+        batch=one_input(model, inputs),
+        start=model.hook_point("resid_pre.0"),
+    )
+    return Trace(passes, None)
+
+
+def added(found: AttributionGraph) -> tuple[np.ndarray, np.ndarray]:
+    """What edges and biases add up to, and the values."""
+    rows = found.nodes.read.to_numpy()
+    sums = np.asarray(found.matrix.sum(axis=1)).ravel() + found.nodes.bias.to_numpy()
+    return sums[rows], found.nodes.value.to_numpy()[rows]
+
+
+def test_edges_and_biases_add_up_to_what_they_make() -> None:
+    """Biases are those of a pass in which nothing else is written."""
+    sums, values = added(graph())
+    assert len(values) > 100
+    assert sums == pytest.approx(values, rel=1e-4, abs=1e-4)
+
+
+def test_so_they_do_for_an_image() -> None:
+    """MLPs without a transcoder are errors; why this digit?"""
+    model, dictionaries = vision()
+    image = sn.data.scenes(1, seed=3).images
+    found = attribution_graph(model, dictionaries, image, target=3)
+    sums, values = added(found)
+    assert sums == pytest.approx(values, rel=1e-3, abs=1e-3)
+    assert found.places == tuple(f"mlp_out.{layer}" for layer in range(12))
+    assert found.nodes[found.nodes.kind == "atom"].layer.isin([9, 10]).all()
+    assert found.tokens[4:6] == ("register 4", "patch 0,0")
+
+
+def test_edges_equal_finite_differences() -> None:
+    """Of what a token writes on what every atom reads, patterns and scales held."""
+    model, dictionaries = language()
+    trace = trace_of(model, dictionaries, TEXT)
+    frozen = Frozen()
+    trace._run(frozen)
+    leaves = [leaf.detach()[0].clone() for leaf in trace.leaves]
+    position, step = 2, 0.05
+    leaves[0][position] *= 1 + step
+    _, _, moved = trace._run(Frozen(frozen.constants), leaves)
+    table = graph().nodes
+    token = int(table.index[(table.kind == "token") & (table.position == position)][0])
+    for layer, written in enumerate(trace.written):
+        change = (moved[layer] - trace.reads[layer]).detach()[0].float()
+        expected = (change[written.position] * written.slopes).sum(dim=1) / step
+        here = (table.kind == "atom") & (table.place == graph().places[layer])
+        edges = graph().matrix[np.flatnonzero(here)][:, [token]].toarray().ravel()
+        scale = float(expected.abs().max())
+        assert edges == pytest.approx(expected.numpy(), rel=1e-3, abs=1e-3 * scale)
+
+
+def test_nothing_flows_back() -> None:
+    """Neither to an earlier layer nor to an earlier position of a causal model."""
+    found, table = graph().matrix.tocoo(), graph().nodes
+    layer, position = table.layer.to_numpy(), table.position.to_numpy()
+    assert (layer[found.row] > layer[found.col]).all()
+    assert (position[found.row] >= position[found.col]).all()
+
+
+def test_scores_say_how_much_is_explained() -> None:
+    """Random atoms explain less; without errors it would be all."""
+    model, dictionaries = language()
+    assert 0 < graph().replacement < 1
+    assert 0 < graph().completeness < 1
+    strangers = [sn.Transcoder(t.d_in, t.d_out, 64, 4) for t in dictionaries]
+    for stranger, t in zip(strangers, dictionaries, strict=True):
+        stranger.hook_point, stranger.target_hook_point = t.hook_point, t.target_hook_point
+        stranger.eval()
+    other = attribution_graph(model, strangers, TEXT, target=" dog")
+    assert other.completeness < graph().completeness
+
+
+def test_pruning_keeps_what_carries_the_influence() -> None:
+    """Few nodes, each of which leads somewhere; all of it keeps every atom that does."""
+    small = graph().prune(nodes=0.5, edges=0.9)
+    assert len(small) < len(graph()) / 2
+    used = np.bincount(small.matrix.indices, minlength=len(small)) > 0
+    assert used[small.nodes.kind.isin(["atom", "error"]).to_numpy()].all()
+    assert len(small.prune(nodes=1.0, edges=1.0)) == len(small)
+
+
+def test_few_atoms_bring_the_answer_back() -> None:
+    """Unlike as many random ones."""
+    small = graph().prune(nodes=0.8)
+    found = small.faithfulness(n_random=4)
+    assert found.recovered > np.mean(found.random) + 0.3
+    assert f"{found.recovered:.3f} of {found.effect:+.3f} by" in repr(found)
+    nothing = replace(found, everything=1e-4, nothing=0.0, random=np.array([3.0, -4.0]))
+    assert repr(nothing).startswith("Faithfulness(undecided: all")
+    assert graph().faithfulness(n_random=0).recovered == pytest.approx(1.0)
+
+
+def test_an_intervention_is_foreseen_beside_what_happens() -> None:
+    """Straight effects are exact where nothing lies behind; a strength left as it is does nothing."""
+    table = graph().nodes
+    last = table[(table.kind == "atom") & (table.layer == 3)]
+    node = int((graph().influence[last.index]).argmax() + last.index[0])
+    flow = graph().intervene(node, 0.9, n_random=2)
+    assert flow.predicted == pytest.approx(flow.direct)
+    assert flow.effect == pytest.approx(flow.predicted, rel=0.2, abs=1e-4)
+    assert len(flow.controls) == 2
+    still = graph().intervene(node, 1.0, n_random=0)
+    assert (still.effect, still.predicted) == (0.0, 0.0)
+
+
+def test_the_strongest_path_leads_from_a_token_to_the_answer() -> None:
+    """And none leads back."""
+    table = graph().nodes
+    target = int(table.index[table.kind == "target"][0])
+    path = graph().path(3, target)
+    assert (path[0], path[-1]) == (3, target)
+    assert (np.diff(table.layer.to_numpy()[path]) > 0).all()
+    with pytest.raises(ValueError, match="and none does"):
+        graph().path(target, 3)
+
+
+def test_targets_of_every_kind() -> None:
+    """Several, weighted, a difference, a function, an atom, or what is likeliest."""
+    model, dictionaries = language()
+
+    def target(wanted: Any) -> Any:
+        found = attribution_graph(model, dictionaries, TEXT, target=wanted, max_nodes=0)
+        sums, values = added(found)
+        assert sums == pytest.approx(values, rel=1e-4, abs=1e-4)
+        return found.nodes[found.nodes.kind == "target"].reset_index()
+
+    both = target([" dog", " cat"])
+    assert both.weight.tolist() == [0.5, 0.5]
+    assert target({" dog": 2.0}).weight.tolist() == [2.0]
+    apart = target((" dog", " cat"))
+    assert apart.value[0] == pytest.approx(both.value[0] - both.value[1], abs=1e-5)
+    assert target(lambda z: z[3] - z[4]).shape[0] == 1
+    assert 0.5 < target(None).weight.sum() <= 1.0001
+    atom = graph().nodes[graph().nodes.kind == "atom"].iloc[-1]
+    named = target(AtomTarget(atom.place, int(atom.position), int(atom.atom)))
+    assert named["name"][0] == atom["name"]
+
+
+def test_few_traced_atoms_are_those_of_most_influence() -> None:
+    """The others keep what they do."""
+    model, dictionaries = language()
+    found = attribution_graph(model, dictionaries, TEXT, target=" dog", max_nodes=20)
+    atoms = found.nodes[found.nodes.kind == "atom"]
+    assert int(atoms.read.sum()) == 20
+    assert len(found) == len(graph())
+
+
+def test_saes_of_the_stream_are_taken_by_slope() -> None:
+    """And the graph says so."""
+    model = sn.load_model("tiny-gpt")
+    sae = sn.load_sae("tiny-gpt/resid_post.3")
+    found = attribution_graph(model, {"resid_post.3": sae}, TEXT, target=" dog", max_nodes=10)
+    assert not found.exact
+    assert set(found.nodes.kind) == {"token", "atom", "error", "target"}
+
+
+def test_a_graph_is_read_back_and_opened_elsewhere(tmp_path: Path) -> None:
+    """The same nodes and edges; without a model it is looked at only. Every link of the JSON has its ends."""
+    small = graph().prune()
+    small.save(tmp_path / "graph")
+    small.save(tmp_path / "graph")  # over itself
+    again = load_graph(tmp_path / "graph")
+    assert again.nodes[list(small.nodes)].equals(small.nodes)
+    assert (again.matrix != small.matrix).nnz == 0
+    assert (again.replacement, again.tokens) == (small.replacement, small.tokens)
+    with pytest.raises(ValueError, match="must know its live model"):
+        again.intervene(int(again.nodes.index[again.nodes.kind == "atom"][0]))
+    file = small.to_circuit_tracer(tmp_path / "viewer", "dog")
+    record = json.loads(file.read_text())
+    ids = [node["node_id"] for node in record["nodes"]]
+    assert len(set(ids)) == len(ids) == len(small)
+    assert {link[end] for link in record["links"] for end in ("source", "target")} <= set(ids)
+    assert set(record) == {"metadata", "qParams", "nodes", "links"}
+    small.to_circuit_tracer(tmp_path / "viewer", "dog")
+    index = json.loads((tmp_path / "viewer" / "graph-metadata.json").read_text())
+    assert [one["slug"] for one in index["graphs"]] == ["dog"]
+    with pytest.raises(ValueError, match="letters, digits"):
+        small.to_circuit_tracer(tmp_path, "../dog")
+
+
+class Mixer(nn.Module):
+    """Blocks whose attention is no attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        parts = {"attn": nn.Linear(4, 4), "mlp": nn.Sequential(nn.Linear(4, 4), nn.ReLU())}
+        self.blocks = nn.ModuleList([Block(parts)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """States."""
+        return self.blocks[0](x)
+
+
+class Block(nn.Module):
+    """Adds both branches."""
+
+    def __init__(self, parts: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.attn, self.mlp = parts["attn"], parts["mlp"]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The stream."""
+        x = x + self.attn(x)
+        return x + self.mlp(x)
+
+
+def test_what_it_takes_is_said_and_bounded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before the backward passes; small blocks make the same graph; what would not fit is refused."""
+    model, dictionaries = language()
+    with caplog.at_level(logging.INFO, logger="sae_nb.studies.circuits"):
+        attribution_graph(model, dictionaries, TEXT, target=" dog", max_nodes=20)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "the causes of 21 of them traced in blocks of 128 backward passes: about" in said
+    monkeypatch.setattr("sae_nb.studies.circuits._memory.BLOCK_BYTES", 50_000)
+    with caplog.at_level(logging.INFO, logger="sae_nb.studies.circuits"):
+        bounded = attribution_graph(model, dictionaries, TEXT, target=" dog")
+    rows = int(re.findall(r"blocks of (\d+)", caplog.records[-1].getMessage())[0])
+    assert 0 < rows < 16
+    difference = abs(bounded.matrix - graph().matrix)
+    assert difference.max() < 1e-5 * abs(graph().matrix).max()
+    monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 2**16)
+    with pytest.raises(
+        MemoryError, match="a graph over .* positions must fit.*Pass a shorter text"
+    ):
+        attribution_graph(model, dictionaries, TEXT)
+    monkeypatch.setattr("sae_nb.studies.circuits._attributing.check_forward", lambda passes: None)
+    with pytest.raises(MemoryError, match="A graph of .* nodes must fit.*Lower `max_nodes`"):
+        attribution_graph(model, dictionaries, TEXT)
+
+
+def test_attention_that_cannot_be_held_is_named() -> None:
+    """With what can be."""
+    model = sn.wrap(Mixer())
+    t = sn.Transcoder(4, 4, 8, 2)
+    t.hook_point, t.target_hook_point = "mlp_in.0", "mlp_out.0"
+    with pytest.raises(ValueError, match="scaled_dot_product_attention or a softmax.*0 were seen"):
+        attribution_graph(model, [t], torch.randn(1, 3, 4))
+
+
+def test_what_does_not_fit_is_named() -> None:
+    """Before the model runs, where that can be."""
+    model, dictionaries = language()
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"transcoders": []}, "at least one dictionary"),
+        (
+            {"transcoders": [dictionaries[0], dictionaries[0]]},
+            "different places, got two at mlp_out.0",
+        ),
+        ({"transcoders": [sn.TopK(model.width(), 8, 2)]}, "hook_point` must say where"),
+        ({"target": " wonderfulness"}, "must be one token"),
+        ({"target": (" dog", " cat", " cow")}, "must be a pair, got 3"),
+        ({"target": AtomTarget("mlp_out.1", 2, 60)}, "does not at position 2|atom"),
+        ({"inputs": [TEXT, TEXT]}, "must be one input, got 2"),
+    ]
+    for change, rule in cases:
+        call = {"transcoders": dictionaries, "inputs": TEXT} | change
+        with pytest.raises(ValueError, match=rule):
+            attribution_graph(model, **call)
+    with pytest.raises(TypeError, match="must hold dictionaries"):
+        attribution_graph(model, [3], TEXT)
+    with pytest.raises(ValueError, match="must be an atom, got 0, which is a token"):
+        graph().intervene(0)
+    with pytest.raises(ValueError, match="must know its live model"):
+        replace(graph(), passes=None).faithfulness()

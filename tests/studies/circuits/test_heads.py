@@ -1,0 +1,131 @@
+"""Heads: decomposition against one written by hand, removal against hooks, and what must be nothing."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import sae_nb as sn
+from sae_nb.models import Intervention, intervening
+from sae_nb.studies.circuits import Contributions, head_contributions
+
+TEXTS = ["One day she went to", "When he came to the"]
+WORDS = (" her", " his")
+
+
+@cache
+def gpt() -> Any:
+    return sn.load_model("tiny-gpt")
+
+
+@cache
+def of(method: Any, n: int = 2) -> Contributions:
+    return head_contributions(gpt(), TEXTS[:n], target=WORDS, method=method)
+
+
+@cache
+def outputs(layer: int, n: int = 2) -> list[torch.Tensor]:
+    """What a layer's heads write, a tensor for each text."""
+    model, seen = gpt(), []
+    place = Intervention(model.hook_point(f"head_out.{layer}"), lambda x, _: seen.append(x[0]) or x)
+    with torch.no_grad(), intervening(model, [place]):
+        for batch in model.batches(TEXTS[:n], batch_size=1):
+            model.forward(batch)
+    return seen
+
+
+def difference(logits: torch.Tensor) -> float:
+    first, second = (
+        gpt().tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in WORDS
+    )
+    return float(logits[first] - logits[second])
+
+
+@pytest.mark.parametrize("head", [0, 2])
+def test_a_decomposition_of_the_last_block_is_that_by_hand(head: int) -> None:
+    """β through the output matrix, the held norms and the split MLP, written with the block's own modules."""
+    model, layer = gpt(), gpt().n_layers - 1
+    block, norm = model.module.model.layers[layer], model.module.model.norm
+    rows = torch.cat(outputs(layer))
+    mean, found = rows.mean(dim=0), []
+    for text, x in zip(TEXTS, outputs(layer), strict=True):
+        acts = {
+            name: sn.capture(model, [text], name, progress=False, drop_first=False).x
+            for name in (f"resid_mid.{layer}", f"resid_post.{layer}")
+        }
+        width = x.shape[1] // model.n_heads
+        part = torch.zeros_like(x)
+        part[:, head * width : (head + 1) * width] = (x - mean)[
+            :, head * width : (head + 1) * width
+        ]
+        with torch.no_grad():
+            beta = block.self_attn.o_proj(part)
+            mid, end = (acts[name][-len(x) :] for name in acts)
+
+            def held(of: nn.Module, at: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+                scale = (at.square().mean(dim=-1, keepdim=True) + of.variance_epsilon).rsqrt()
+                return rows * scale * of.weight
+
+            b, t = (held(block.post_attention_layernorm, mid, r) for r in (beta, mid))
+            g = block.mlp
+            beta = beta + 0.5 * (g(b) - g(torch.zeros_like(b)) + g(t) - g(t - b))
+            found.append(difference(model.module.lm_head(held(norm, end, beta))[-1]))
+    assert of("contextual").values[layer, head] == pytest.approx(np.mean(found), rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize(("layer", "head"), [(0, 1), (3, 2)])
+def test_removal_is_a_run_with_the_mean_in_its_place(layer: int, head: int) -> None:
+    model = gpt()
+    mean = torch.cat(outputs(layer)).mean(dim=0)
+    width = len(mean) // model.n_heads
+    here = slice(head * width, (head + 1) * width)
+    found = []
+
+    def exchange(x: torch.Tensor, _: Any) -> torch.Tensor:
+        x = x.clone()
+        x[..., here] = mean[here]
+        return x
+
+    edit = Intervention(model.hook_point(f"head_out.{layer}"), exchange)
+    for batch in model.batches(TEXTS, batch_size=1):
+        with torch.no_grad():
+            clean = difference(model.main_output(model.forward(batch))[0, -1])
+            with intervening(model, [edit]):
+                found.append(clean - difference(model.main_output(model.forward(batch))[0, -1]))
+    assert of("ablation").values[layer, head] == pytest.approx(np.mean(found), rel=1e-3, abs=1e-4)
+
+
+def test_the_gradient_foresees_the_last_block_best() -> None:
+    """There only an MLP and a norm lie between; decomposition goes with both."""
+    estimated, measured = of("gradient").values, of("ablation").values
+    assert np.corrcoef(estimated[-1], measured[-1])[0, 1] > 0.95
+    assert np.corrcoef(estimated.ravel(), measured.ravel())[0, 1] > 0.7
+    assert np.corrcoef(of("contextual").values[-1], measured[-1])[0, 1] > 0.8
+
+
+def test_heads_at_their_mean_bring_nothing() -> None:
+    """One input of one position is its own mean: every part is 0, and β + γ is the answer."""
+    vit = sn.load_model("tiny-vit")
+    image = sn.data.scenes(1, seed=0).images
+    model = gpt()
+    one = [[5]]
+    for method in ("contextual", "ablation", "gradient"):
+        nothing = head_contributions(model, one, method=method)
+        assert np.abs(nothing.values).max() < 1e-4
+    something = head_contributions(vit, image, target="3")
+    assert np.abs(something.values).max() > 0.01
+    assert something.values.shape == (vit.n_layers, vit.n_heads)
+
+
+def test_the_table_is_sorted_and_what_has_no_heads_is_refused() -> None:
+    table = of("contextual").table
+    assert table.contribution.abs().is_monotonic_decreasing
+    assert len(table) == gpt().n_layers * gpt().n_heads
+    plain = sn.wrap(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+    with pytest.raises(ValueError, match="must have attention heads"):
+        head_contributions(plain, torch.randn(2, 4), target=lambda answer: answer[0])

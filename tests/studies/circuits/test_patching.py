@@ -1,0 +1,112 @@
+"""Patched atoms: against an edit by hand, against the whole place, and which ones are found."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.models import Intervention, intervening
+from sae_nb.studies.circuits import Patching, patch_atoms
+
+PLACE = "resid_post.6"
+
+
+@cache
+def vit() -> Any:
+    return sn.load_model("tiny-vit")
+
+
+@cache
+def images(digit: int) -> Any:
+    """Two scenes of a digit."""
+    scenes = sn.data.scenes(80, seed=3)
+    return scenes.images[(np.asarray(scenes.digit) == digit).nonzero()[0][:2]]
+
+
+@cache
+def found() -> Patching:
+    """What makes a 3 out of an 8."""
+    return patch_atoms(
+        vit(), sn.load_sae(f"tiny-vit/{PLACE}"), images(3), images(8), target=("3", "8"), n=4
+    )
+
+
+def test_one_atom_is_what_an_edit_by_hand_does() -> None:
+    """Dense codes of both inputs, one column put into the other run; the mean over pairs by its span."""
+    sae, model, atom = sn.load_sae(f"tiny-vit/{PLACE}"), vit(), int(found().chosen[0])
+    brought, spans = [], []
+    for clean, corrupted in zip(images(3), images(8), strict=True):
+        x, y = (
+            sn.capture(model, image[None], PLACE, progress=False, drop_first=False).x
+            for image in (clean, corrupted)
+        )
+        z, other = (sae.encode(rows.float()).to_dense()[:, atom] for rows in (x, y))
+        moved = (z - other)[:, None] * sae.dictionary[atom]
+
+        def answer(image: Any, edits: list[Intervention]) -> float:
+            batch = next(iter(model.batches(image[None])))
+            with torch.no_grad(), intervening(model, edits):
+                logits = model.main_output(model.forward(batch))[0]
+            return float(logits[3] - logits[8])
+
+        place = model.hook_point(PLACE)
+        by = moved.detach()
+        patched = answer(corrupted, [Intervention(place, lambda x, _, by=by: x + by)])
+        brought.append(patched - answer(corrupted, []))
+        spans.append(answer(clean, []) - answer(corrupted, []))
+    expected = np.mean(brought) / np.mean(spans)
+    assert found().measured[atom] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_the_whole_stream_brings_everything_back() -> None:
+    """At a place that all of the answer passes; the SAE's atoms bring less, what it misses stays."""
+    assert found().everything == pytest.approx(1, abs=1e-4)
+    assert 0.3 < found().all_atoms < 1.3
+    assert found().corrupted < 0 < found().clean
+    assert found().n_pairs == 2
+
+
+def test_estimates_choose_atoms_that_do_more_than_random_ones() -> None:
+    """And mostly in the direction that was estimated."""
+    table = found().table
+    assert table.chosen.tolist() == [True] * 4 + [False] * 10
+    assert table[table.chosen].estimated.abs().is_monotonic_decreasing
+    strong = table[table.chosen].measured.abs().mean()
+    assert strong > 3 * table[~table.chosen].measured.abs().mean()
+    assert found().agreement > 0.5
+    assert found().wrong_signs <= 0.25
+    assert np.isnan(found().measured).sum() == 512 - 14
+
+
+def test_the_same_seed_draws_the_same_atoms_and_no_differing_atom_has_an_estimate() -> None:
+    sae = sn.load_sae(f"tiny-vit/{PLACE}")
+    one, same, other = (
+        patch_atoms(vit(), sae, images(3)[:1], images(8)[:1], target=3, n=1, n_random=3, seed=seed)
+        for seed in (0, 0, 1)
+    )
+    assert one.random.tolist() == same.random.tolist() != other.random.tolist()
+    codes = [sae.encode(sn.capture(vit(), images(d)[:1], PLACE, progress=False).x) for d in (3, 8)]
+    fires = {int(atom) for each in codes for atom in each.atoms}
+    assert set(np.flatnonzero(one.estimated)) <= fires
+
+
+def test_language_takes_pairs_of_equally_many_tokens() -> None:
+    gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    words = "One day she went to", "One day he went to"
+    got = patch_atoms(gpt, sae, *words, target=(" her", " his"), n=2, n_random=0)
+    assert got.everything == pytest.approx(1, abs=1e-4)
+    assert got.table.estimated.to_numpy() == pytest.approx(got.table.measured, rel=0.1)
+    assert repr(got).startswith("Patching(“ her” − “ his” at resid_post.3")
+    with pytest.raises(ValueError, match="equally many tokens"):
+        patch_atoms(gpt, sae, "One day Mia went", "One day he went")
+    with pytest.raises(ValueError, match="equally many inputs"):
+        patch_atoms(gpt, sae, list(words), words[0])
+    with pytest.raises(ValueError, match="answered differently"):
+        patch_atoms(gpt, sae, words[0], words[0], target=" her")
+    with pytest.raises(ValueError, match="answered differently"):
+        patch_atoms(gpt, sae, words[0], words[0])

@@ -1,0 +1,130 @@
+"""Shapes of graphs: numbers of graphs made by hand; labels that follow the shape are foreseen, shuffled ones not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_matrix
+
+import sae_nb as sn
+from sae_nb.studies.circuits import (
+    AttributionGraph,
+    attribution_graph,
+    graph_features,
+    neuron_transcoders,
+    predict_correctness,
+)
+
+
+def made(kinds: list[str], edges: dict[tuple[int, int], float], positions: Any = 0) -> Any:
+    """A graph of some nodes and of edges from one to another."""
+    n = len(kinds)
+    matrix = np.zeros((n, n))
+    for (source, target), weight in edges.items():
+        matrix[target, source] = weight
+    nodes = pd.DataFrame({"kind": kinds, "position": positions, "value": 1.0, "read": True})
+    nodes = nodes.assign(weight=(nodes.kind == "target").astype(float), name=[*map(str, range(n))])
+    return AttributionGraph(
+        nodes=nodes,
+        matrix=csr_matrix(matrix),
+        model_name="by hand",
+        tokens=("a", "b"),
+        places=("mlp_out.0",),
+        exact=True,
+    )
+
+
+def test_a_chain_is_deep_and_of_one_mind() -> None:
+    """Token → atom → atom → target."""
+    chain = made(["token", "atom", "atom", "target"], {(0, 1): 2.0, (1, 2): 1.0, (2, 3): -3.0})
+    (row,) = graph_features(chain).to_dict("records")
+    assert (row["depth"], row["size"], row["edges"]) == (3.0, 2.0, 3.0)
+    assert row["entropy"] == pytest.approx(1.0)  # both atoms have all of the influence
+    assert (row["input_entropy"], row["error_share"]) == (0.0, 0.0)
+    assert (row["completeness"], row["agreement"], row["last_position"]) == (1.0, 1.0, 1.0)
+
+
+def test_a_star_is_flat_and_divided() -> None:
+    """Two tokens, an atom and an error straight into the target, for and against."""
+    star = made(
+        ["token", "token", "atom", "error", "target"],
+        {(0, 4): 1.0, (1, 4): 1.0, (2, 4): 1.0, (3, 4): -1.0, (0, 2): 1.0},
+        positions=[0, 1, 1, 0, 1],
+    )
+    (row,) = graph_features(star, share=1.0).to_dict("records")
+    assert row["depth"] == pytest.approx(0.75 * 1 + 0.25 * 2)
+    assert row["error_share"] == pytest.approx(0.25)
+    assert row["agreement"] == pytest.approx(0.5)
+    assert row["last_position"] == pytest.approx(0.5)
+    p = np.array([2 / 3, 1 / 3])
+    assert row["input_entropy"] == pytest.approx(float(-(p * np.log2(p)).sum()))
+
+
+@cache
+def graphs() -> tuple[AttributionGraph, ...]:
+    """Of strings of brackets."""
+    brackets = sn.load_model("tiny-brackets", device="cpu")
+    neurons = neuron_transcoders(brackets)
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(["(", ")"], 4)) for _ in range(12)]
+    return tuple(
+        attribution_graph(brackets, neurons, text, drop_first=False, max_nodes=0) for text in texts
+    )
+
+
+def test_labels_that_follow_the_shape_are_foreseen() -> None:
+    """Length is the same everywhere, and a guess; labels in a random order are one, too."""
+    agreement = graph_features(list(graphs())).agreement
+    found = predict_correctness(graphs(), agreement > agreement.median(), n_folds=3)
+    assert found.auc() > 0.8 > 0.75 > found.auc("shape, shuffled labels")
+    assert found.auc("length") == pytest.approx(0.5)
+    assert found.weights.idxmax() == "agreement"
+    assert found.ahead == found.auc() - max(map(found.auc, found.simpler.columns))
+    assert "12 graphs, 50% right" in repr(found)
+    assert len(found.plot().data) == 2
+    with pytest.raises(ValueError, match="`way` must be one of"):
+        found.auc("size")
+
+
+def test_confidence_and_norm_are_the_model_s() -> None:
+    """By the model itself."""
+    found = predict_correctness(graphs()[:4], [True, False, True, False], n_folds=2)
+    model, text = sn.load_model("tiny-brackets", device="cpu"), graphs()[0].inputs
+    p = float(model(text)[0, -1].softmax(dim=-1).max())
+    assert found.simpler.confidence[0] == pytest.approx(np.log(p / (1 - p)), rel=1e-3)
+    acts = sn.capture(model, text, "resid_post.1", progress=False, drop_first=False)
+    norm = float(acts.x.norm(dim=1).mean())
+    assert found.simpler["activation norm"][0] == pytest.approx(norm, rel=1e-3)
+    assert found.simpler.length[0] == 5  # the start, four brackets
+
+
+def test_what_does_not_fit_is_named() -> None:
+    """Graphs, labels, folds."""
+    some = list(graphs()[:4])
+    cases: list[tuple[Any, Any, dict[str, Any], str]] = [
+        (some, [1, 0, 1], {}, "one label per graph"),
+        (some, [1, 0, 2, 0], {}, "True and False, or 1 and 0, got 2"),
+        (some, [1, 0, 0, 0], {"n_folds": 2}, "1 right and 3 wrong"),
+        (some, [1, 0, 1, 0], {"n_folds": 1}, "n_folds"),
+        ([], [], {}, "at least one graph"),
+    ]
+    for several, labels, settings, rule in cases:
+        with pytest.raises(ValueError, match=rule):
+            predict_correctness(several, labels, **settings)
+    with pytest.raises(TypeError, match="attribution graphs alone, got"):
+        graph_features([some[0], 3])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="must be a list of attribution graphs"):
+        graph_features("no")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="share"):
+        graph_features(some, share=0.0)
+    away = [replace(one, passes=None) for one in some]
+    with pytest.raises(ValueError, match="must know its live model"):
+        predict_correctness(away, [1, 0, 1, 0], n_folds=2)
+    lost = replace(some[0], matrix=csr_matrix(some[0].matrix.shape))
+    with pytest.raises(ValueError, match="number 0 has none"):
+        predict_correctness([lost, *some[1:]], [1, 0, 1, 0], n_folds=2)

@@ -1,0 +1,180 @@
+"""What a panel draws of a graph: places, groups, edges; what a change foresees; a graph given its model back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sae_nb as sn
+from sae_nb.studies.circuits import AttributionGraph, Circuit, load_graph, summarise_flow
+from sae_nb.studies.circuits._faithfulness import effects, foreseen
+
+TEXT = "One day Mia saw"
+
+
+@cache
+def dictionaries() -> list[Any]:
+    """A transcoder of every MLP of tiny-gpt."""
+    return [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(4)]
+
+
+@cache
+def graph() -> AttributionGraph:
+    """Of one text, two answers."""
+    gpt = sn.load_model("tiny-gpt")
+    return sn.circuits.attribution_graph(
+        gpt, dictionaries(), TEXT, target=[" dog", " cat"], max_nodes=150
+    )
+
+
+def atoms_of(found: AttributionGraph, layer: int) -> list[int]:
+    """Atoms of a layer, the most influential first."""
+    here = ((found.nodes.kind == "atom") & (found.nodes.layer == layer)).to_numpy()
+    return [int(i) for i in np.argsort(-found.influence) if here[i]]
+
+
+def test_what_is_foreseen_is_the_sum_over_all_paths() -> None:
+    """Backwards for all nodes at once, as a solved system says forwards for one."""
+    found = graph()
+    matrix, values = found.matrix.toarray().astype(float), found.nodes.value.to_numpy(float)
+    atoms = ((found.nodes.kind == "atom") & (values != 0)).to_numpy()
+    relative = np.zeros_like(matrix)
+    relative[atoms] = matrix[atoms] / values[atoms, None]
+    start = np.zeros(len(found))
+    node = atoms_of(found, 2)[0]
+    start[node] = -1.0
+    all_paths = np.linalg.solve(np.eye(len(found)) - relative, start)
+    wanted = found.nodes.weight.to_numpy() @ matrix @ all_paths
+    predicted, direct = foreseen(found, node, 0.0)
+    assert predicted == pytest.approx(wanted, rel=1e-5)
+    assert predicted != pytest.approx(direct, rel=1e-3)
+    assert effects(found)[node] == pytest.approx(-wanted, rel=1e-5)
+
+
+def test_several_atoms_are_changed_together() -> None:
+    """As one each where there is one; a token is none; answers of the random directions are kept."""
+    first, second = atoms_of(graph(), 3)[:2]
+    alone, again = graph().intervene(first, n_random=0), graph().intervene([first], n_random=0)
+    assert alone.effect == again.effect
+    both = graph().intervene([first, second, first], n_random=2)
+    assert both.name.count("atom") == 2
+    assert both.predicted == pytest.approx(
+        sum(foreseen(graph(), node, 0.0)[0] for node in (first, second))
+    )
+    assert both.controlled.shape == (2, len(both.before))
+    with pytest.raises(ValueError, match="must be an atom, got 0, which is a token"):
+        graph().intervene([first, 0])
+    with pytest.raises(ValueError, match="got none"):
+        graph().intervene([])
+    answer = summarise_flow(graph(), [first, second], both)
+    assert answer.after_random.shape == (2, len(answer.names)) == (2, 5)
+    assert (np.diff(np.maximum(answer.before, answer.after)) <= 0).all()
+
+
+def test_every_node_has_a_place_of_its_own() -> None:
+    """Rows by place, columns in the order of the tokens; edges lead up."""
+    summary = Circuit(graph()).summarise(0.9)
+    nodes, edges = summary.nodes, summary.edges
+    assert len({*zip(nodes.x.round(3), nodes.y.round(3))}) == len(nodes)
+    assert (nodes.y.round() == nodes.row).all()
+    assert summary.columns.x.is_monotonic_increasing
+    row = nodes.row.to_numpy()
+    assert (row[edges.source] < row[edges.target]).all()
+    assert summary.rows == ("input", "MLP 0", "MLP 1", "MLP 2", "MLP 3", "answer")
+    assert summary.reaches
+    small = Circuit(graph()).summarise(0.3)
+    assert small.n_nodes < summary.n_nodes
+
+
+def test_answers_stand_over_the_word_that_they_follow() -> None:
+    """One over it, several beside it and inside; what is no logit of a word stands in the middle."""
+    summary = Circuit(graph()).summarise(0.9)
+    x, last = targets_at(summary), summary.columns.x.iloc[-1]
+    assert (np.diff(x) > 0).all()
+    assert abs(x.mean() - last) < abs(x.mean() - last / 2)
+    first = np.arange(len(graph())) < len(graph()) - 1
+    one = replace(graph()._kept(first), outcomes=((3,),))
+    summary = Circuit(one).summarise(0.9)
+    assert targets_at(summary).tolist() == [summary.columns.x.iloc[-1]]
+    for other in (replace(one, outcomes=(None,)), replace(one, grid=(1, 2, 2))):
+        summary = Circuit(other).summarise(0.9)
+        assert targets_at(summary)[0] < summary.columns.x.iloc[-1]
+
+
+def targets_at(summary: Any) -> np.ndarray:
+    """Where the targets stand."""
+    return summary.nodes.x[summary.nodes.kind == "target"].to_numpy()
+
+
+def test_a_group_is_one_node_whose_edges_add_up() -> None:
+    """What runs between its members is left out; nodes drawn in any case have their edges."""
+    members, rest = [atoms_of(graph(), 2)[0], *atoms_of(graph(), 3)[:2]], atoms_of(graph(), 3)[-1]
+    summary = Circuit(graph()).summarise(0.2, [rest], {"pair": members})
+    place = summary.place_of(members[1])
+    assert place == summary.place_of(members[0])
+    assert summary.nodes_at(place) == tuple(members)
+    assert summary.place_of(rest) >= 0
+    assert not set(summary.nodes.node[summary.nodes.group == ""]) & set(members)
+    target = int(np.flatnonzero((summary.nodes.kind == "target").to_numpy())[0])
+    edge = summary.edges[(summary.edges.source == place) & (summary.edges.target == target)]
+    node = int(summary.nodes.node[target])
+    assert float(edge.weight.iloc[0]) == pytest.approx(
+        float(graph().matrix[node, members].sum()), rel=1e-5
+    )
+    assert not (summary.edges.source == summary.edges.target).any()
+
+
+def test_neighbours_are_the_strongest_edges() -> None:
+    """Shares of what makes a node add up to one."""
+    node = atoms_of(graph(), 3)[0]
+    made_by, makes = Circuit(graph()).neighbours(node, 10_000)
+    assert made_by.share.sum() == pytest.approx(1.0, abs=1e-4)
+    edges = graph().edges
+    strongest = edges[edges.target == node].iloc[0]
+    assert made_by["node"].iloc[0] == strongest.source
+    assert set(makes["node"]) == set(edges.target[edges.source == node])
+
+
+def test_a_graph_without_a_path_says_so() -> None:
+    """Few nodes of it: errors alone."""
+    found = graph()
+    keep = found.nodes.kind.isin(["token", "target"]).to_numpy()
+    empty = found._kept(keep)._with_edges(np.zeros(0, int), np.zeros(0, int))
+    assert not Circuit(empty).reaches
+    assert not Circuit(empty).summarise(0.5).reaches
+
+
+def test_a_graph_from_a_file_is_given_its_model_back(tmp_path: Path) -> None:
+    """And answers as before; a pair's difference too. Others' models and transcoders are refused."""
+    gpt, small = sn.load_model("tiny-gpt"), graph().prune()
+    small.save(tmp_path / "graph")
+    again = load_graph(tmp_path / "graph").with_model(gpt, dictionaries())
+    node = atoms_of(small, 3)[0]
+    for name in ("effect", "predicted"):
+        wanted = getattr(small.intervene(node, n_random=0), name)
+        assert getattr(again.intervene(node, n_random=0), name) == pytest.approx(wanted, abs=1e-5)
+    pair = sn.circuits.attribution_graph(
+        gpt, dictionaries(), TEXT, target=(" dog", " cat"), max_nodes=0
+    )
+    assert pair.outcomes == ((graph().outcomes[0][0], graph().outcomes[1][0]),)
+    assert pair.with_model(gpt, dictionaries()).intervene(node).before.shape == (1024,)
+    other = sn.Transcoder(gpt.width("mlp_out.3"), gpt.width("mlp_out.3"), 64, 4).eval()
+    other.hook_point, other.target_hook_point = "mlp_in.3", "mlp_out.3"
+    for model, given, rule in (
+        (sn.load_model("tiny-vit"), dictionaries(), "must be tiny-gpt, which the graph is of"),
+        (gpt, sn.load_sae("tiny-gpt/resid_post.3"), "must write"),
+        (gpt, [*dictionaries()[:3], other], "must be those that the graph was made with"),
+    ):
+        with pytest.raises(ValueError, match=rule):
+            load_graph(tmp_path / "graph").with_model(model, given)
+    by_function = sn.circuits.attribution_graph(
+        gpt, dictionaries(), TEXT, target=lambda z: z[3], max_nodes=0
+    )
+    assert by_function.outcomes == (None,)
+    with pytest.raises(ValueError, match="a function that no file keeps"):
+        by_function.with_model(gpt, dictionaries()).intervene(node)

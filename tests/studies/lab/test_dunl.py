@@ -1,0 +1,295 @@
+"""Promises of DUNL: what its steps minimise, what its kernels learn, and that it is kept as SAEs are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.architectures import ConvolutionOperator
+from sae_nb.data import PlantedEvents, planted_events
+from sae_nb.studies.lab import DUNL
+
+
+def drawn(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def planted() -> PlantedEvents:
+    """Few trials with real-valued recordings."""
+    return planted_events(24, n_samples=80, seed=3)
+
+
+def with_true_kernels(planted: PlantedEvents, **settings: object) -> DUNL:
+    """A model that knows the kernels."""
+    dunl = DUNL(2, 16, **settings)  # type: ignore[arg-type]
+    with torch.no_grad():
+        dunl.operator.weight.copy_(planted.kernels)
+    return dunl
+
+
+def slopes(dunl: DUNL, x: Tensor, **options: object) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes, slope of the nll by each, and slope by the baseline."""
+    found = dunl.deconvolve(x, **options)  # type: ignore[arg-type]
+    z = found.codes.to_dense().double().requires_grad_()
+    b = found.baseline.double().requires_grad_()
+    operator = ConvolutionOperator(found.kernels.double(), x.shape[-1])
+    placed = z.movedim(-1, -2).reshape(-1, operator.n_atoms)
+    eta = operator.forward(placed) + b.reshape(-1, 1)
+    rows = x.double().reshape(len(eta), -1)
+    if dunl.link == "gaussian":
+        nll = 0.5 * (rows - eta).square()
+    else:
+        grown = eta.exp() if dunl.link == "poisson" else torch.nn.functional.softplus(eta)
+        nll = grown - rows * eta
+    nll.sum().backward()  # type: ignore[no-untyped-call]
+    assert z.grad is not None
+    assert b.grad is not None
+    return z.detach(), z.grad, b.grad
+
+
+@pytest.mark.parametrize(
+    ("link", "mean"), [("gaussian", 0.0), ("poisson", 0.2), ("binomial", 0.05)]
+)
+def test_planted_recordings_have_their_rates(link: str, mean: float) -> None:
+    """Where no kernel reaches, the mean is the baseline's; where one does, it is another."""
+    planted = planted_events(400, n_samples=60, n_events=1, link=link)  # type: ignore[arg-type]
+    reached = torch.nn.functional.conv_transpose1d(
+        planted.events.double(), torch.ones(2, 1, 16, dtype=torch.double)
+    )[:, 0]
+    assert planted.x[reached == 0].mean() == pytest.approx(mean, abs=0.1 * max(mean, 0.1))
+    at = planted.events[:, 0].long().argmax(dim=1) + 2
+    assert planted.x[range(400), at].mean() > mean + 0.1
+    assert int(planted.events.sum()) == 400 * 2
+
+
+@pytest.mark.parametrize("link", ["gaussian", "poisson", "binomial"])
+def test_codes_and_baseline_minimise_the_penalised_likelihood(link: str) -> None:
+    """Where a code is used the slope of the nll is −λ, elsewhere no steeper; the baseline has none."""
+    planted = planted_events(3, n_samples=48, link=link, seed=1)  # type: ignore[arg-type]
+    dunl = with_true_kernels(planted, link=link, sparsity=0.2, n_steps=3000)
+    z, slope, level = slopes(dunl, planted.x)
+    assert float((slope + 0.2)[z > 0.02].abs().max()) < 5e-3
+    assert float((slope + 0.2).min()) > -5e-3
+    assert float(level.abs().max()) < 5e-3
+
+
+def test_neurons_share_the_times_of_their_events() -> None:
+    """With γ alone, the neurons' slopes at a used time have norm γ along the codes, elsewhere at most γ."""
+    planted = planted_events(3, n_neurons=3, n_samples=48, seed=2)
+    dunl = with_true_kernels(planted, sparsity=0.0, group=0.6, nonnegative=False, n_steps=2500)
+    z, slope, _ = slopes(dunl, planted.x)
+    used = z.norm(dim=1) > 1e-3
+    along = slope + 0.6 * z / z.norm(dim=1, keepdim=True).clamp_min(1e-9)
+    assert float(along.movedim(1, -1)[used].abs().max()) < 5e-3
+    assert float(slope.norm(dim=1)[~used].max()) < 0.6 + 5e-3
+
+
+def test_the_objective_falls_with_more_steps(planted: PlantedEvents) -> None:
+    """Penalised likelihood of the codes after 5, 20 and 80 steps."""
+    values = []
+    for n_steps in (5, 20, 80):
+        found = with_true_kernels(planted, n_steps=n_steps).deconvolve(planted.x)
+        error = 0.5 * (planted.x - found.rate).square().sum()
+        values.append(float(error + 0.3 * found.codes.values.sum()))
+    assert values[0] > values[1] > values[2]
+
+
+def test_no_event_where_none_may_be(planted: PlantedEvents) -> None:
+    """Known events leave all other places at zero, and two-sided codes are least squares on them."""
+    dunl = with_true_kernels(planted, sparsity=0.0, nonnegative=False, n_steps=1500)
+    z, slope, _ = slopes(dunl, planted.x, events=planted.events)
+    allowed = planted.events.movedim(-1, -2)
+    assert not bool(z[~allowed].any())
+    assert float(slope[allowed].abs().max()) < 1e-3
+
+
+def test_a_tail_of_all_steps_is_the_full_gradient(planted: PlantedEvents) -> None:
+    """Truncated back-propagation with tail = n_steps changes nothing, and a shorter one does."""
+    gradients = []
+    for tail in (None, 12, 3):
+        dunl = DUNL(2, 16, sparsity=0.1, n_steps=12, tail=tail, generator=drawn())
+        dunl._loss(dunl._given(planted.x, None, None)).backward()  # type: ignore[no-untyped-call]
+        assert dunl.operator.weight.grad is not None
+        gradients.append(dunl.operator.weight.grad)
+    assert torch.equal(gradients[0], gradients[1])
+    assert not torch.allclose(gradients[0], gradients[2], rtol=1e-3)
+
+
+def test_the_gradient_goes_through_the_steps(
+    planted: PlantedEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the slope of the loss by the kernels, codes moving with them, at a fixed step."""
+    monkeypatch.setattr(
+        ConvolutionOperator, "lipschitz", lambda self: 8.0
+    )  # a constant to autograd too
+    dunl = DUNL(2, 16, sparsity=0.1, n_steps=8, generator=drawn()).double()
+    given = dunl._given(planted.x.double(), None, None)
+    dunl._loss(given).backward()  # type: ignore[no-untyped-call]
+    weight, step, ends = dunl.operator.weight, 1e-5, []
+    toward = torch.randn(weight.shape, generator=drawn(1)).double()
+    for sign in (1, -2):
+        weight.data.add_(sign * step * toward)
+        ends.append(dunl._loss(given).item())
+    assert weight.grad is not None
+    slope = (ends[0] - ends[1]) / (2 * step)
+    assert float((weight.grad * toward).sum()) == pytest.approx(slope, rel=1e-3)
+
+
+def test_k_is_kept_per_kernel_and_trial(planted: PlantedEvents) -> None:
+    """At most k events of each kernel in a trial; for neurons that share times, k times."""
+    dunl = with_true_kernels(planted, sparsity=0.05, k=2)
+    z = dunl.encode(planted.x).to_dense()
+    assert int((z != 0).sum(dim=1).max()) == 2
+    assert int((dunl.encode(planted.x, k=1).to_dense() != 0).sum(dim=1).max()) == 1
+    several = planted_events(4, n_neurons=3, seed=5)
+    shared = with_true_kernels(several, sparsity=0.05, group=0.2, k=2).encode(several.x).to_dense()
+    assert int((shared != 0).any(dim=1).sum(dim=1).max()) == 2
+
+
+def test_kernels_are_learned_from_known_events() -> None:
+    """From noise, both kernels come out, and neither is displaced."""
+    planted = planted_events(32, n_samples=100, link="binomial", seed=0)
+    dunl = DUNL(2, 16, link="binomial", sparsity=0.0, nonnegative=False, generator=drawn())
+    dunl.fit(planted.x, planted.events, steps=40)
+    seen = dunl.deconvolve(planted.x, planted.events).compare(planted.kernels, planted.events)
+    assert float(seen.correlation.min()) > 0.97
+    assert seen.shift.tolist() == [0, 0]
+    codes = dunl.deconvolve(planted.x, planted.events).codes
+    assert bool((codes.to_dense().sum(dim=(0, 1)) > 0).all())  # and neither upside down
+
+
+def test_displaced_kernels_are_matched_with_their_events(planted: PlantedEvents) -> None:
+    """A kernel that lies 2 bins later in its window has its events 2 bins earlier; both count as found."""
+    dunl = with_true_kernels(planted, k=2, sparsity=0.1, n_steps=200)
+    with torch.no_grad():
+        dunl.operator.weight.copy_(planted.kernels.flip(0).roll(2, dims=1))
+    seen = dunl.deconvolve(planted.x).compare(planted.kernels, planted.events, within=1)
+    assert (seen.match.tolist(), seen.shift.tolist()) == ([1, 0], [2, 2])
+    assert min(seen.hit_rate, seen.precision) > 0.7
+
+
+def test_hits_count_what_is_near() -> None:
+    """With the true events themselves all are hits; with events of another trial few are."""
+    planted = planted_events(20, noise=0.0, seed=1)
+    dunl = with_true_kernels(planted, sparsity=0.0, nonnegative=False, n_steps=400)
+    found = dunl.deconvolve(planted.x, planted.events)
+    assert found.compare(planted.kernels, planted.events, within=0).hit_rate == 1
+    other = found.compare(planted.kernels, planted.events.roll(1, dims=0))
+    assert other.hit_rate < 0.4
+
+
+def test_kernels_in_the_middle_explain_the_same(planted: PlantedEvents) -> None:
+    """Centring moves a kernel as a whole, up to what leaves the window."""
+    dunl = with_true_kernels(planted)
+    dunl._centre()
+    seen = dunl.deconvolve(planted.x).compare(planted.kernels, planted.events)
+    assert float(seen.correlation.min()) > 0.97
+    assert all(1 < shift < 8 for shift in seen.shift.tolist())
+
+
+def test_decoding_lays_kernels_over_each_other(planted: PlantedEvents) -> None:
+    """decode(codes) + baseline is η, which for Gaussian recordings is the rate; contributions add to it."""
+    dunl = with_true_kernels(planted)
+    found = dunl.deconvolve(planted.x)
+    eta = dunl.decode(found.codes) + found.baseline[:, None]
+    assert torch.allclose(eta, found.rate, atol=1e-5)
+    total = found.contributions.sum(dim=1) + found.baseline[:, None]
+    assert torch.allclose(total, found.rate, atol=1e-5)
+
+
+def test_the_table_of_events_is_the_codes() -> None:
+    """A row of `events` says trial, neuron, kernel and bin of a code."""
+    planted = planted_events(3, n_neurons=4, link="poisson", seed=1)
+    found = with_true_kernels(planted, link="poisson", sparsity=1.0).deconvolve(planted.x)
+    z = found.codes.to_dense()
+    table = found.events
+    at = tuple(
+        torch.tensor(table[name].to_numpy()) for name in ("trial", "neuron", "bin", "kernel")
+    )
+    assert torch.equal(z[at], torch.tensor(table["strength"].to_numpy()))
+    assert len(table) == int((z != 0).sum()) > 0
+
+
+def test_a_given_baseline_is_kept(planted: PlantedEvents) -> None:
+    """Nothing moves it."""
+    found = with_true_kernels(planted).deconvolve(planted.x, baseline=0.5)
+    assert found.baseline.tolist() == pytest.approx([0.5] * len(planted))
+
+
+def test_positive_kernels_stay_positive(planted: PlantedEvents) -> None:
+    """After every step of learning, and of unit norm."""
+    dunl = DUNL(2, 16, positive_kernels=True, generator=drawn()).fit(planted.x, steps=3)
+    assert float(dunl.dictionary.min()) >= 0
+    assert dunl.dictionary.norm(dim=1).tolist() == pytest.approx([1, 1])
+
+
+def test_it_is_kept_and_read_as_saes_are(planted: PlantedEvents, tmp_path: Path) -> None:
+    """`save` and `load_sae` give the same kernels, settings and codes."""
+    dunl = DUNL(2, 16, k=2, group=0.1, generator=drawn()).fit(planted.x, steps=2)
+    dunl.save(tmp_path / "dunl")
+    again = sn.load_sae(tmp_path / "dunl")
+    assert isinstance(again, DUNL)
+    assert again.settings() == dunl.settings()
+    assert torch.equal(again.encode(planted.x).values, dunl.encode(planted.x).values)
+
+
+def test_its_figures_show_what_was_found(planted: PlantedEvents) -> None:
+    """Every event is drawn, and the last layer of an explained trial is η."""
+    dunl = with_true_kernels(planted, k=2)
+    found = dunl.deconvolve(planted.x)
+    assert sum(len(trace.x) for trace in found.figure().data) == len(found.events)
+    explained = found.explain(3)
+    assert explained.data[-1].y == pytest.approx(found.rate[3].numpy(), abs=1e-4)
+    assert len(dunl.figure().data) == 2
+
+
+def test_what_is_no_recording_is_refused(planted: PlantedEvents) -> None:
+    """Too short, negative counts, shares beyond 1, events of other sizes, flat rows and no trial."""
+    x = planted.x
+    with pytest.raises(ValueError, match="at least as long as a kernel"):
+        DUNL(2, 16).fit(x[:, :9])
+    for link in ("poisson", "binomial"):
+        with pytest.raises(ValueError, match="must not be negative"):
+            DUNL(2, 16, link=link).deconvolve(x)
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
+        DUNL(2, 16, link="binomial").deconvolve(x.abs() * 3)
+    with pytest.raises(ValueError, match="`events` must have shape"):
+        DUNL(3, 16).fit(x, planted.events)
+    with pytest.raises(TypeError, match="truth values"):
+        DUNL(2, 16).fit(x, planted.events.float())
+    with pytest.raises(ValueError, match="must have shape"):
+        DUNL(2, 16).fit(x[0])
+    with pytest.raises(ValueError, match="must be finite"):
+        DUNL(2, 16).fit(x.log())
+    with pytest.raises(TypeError, match=r"Use dunl\.fit"):
+        sn.train(DUNL(2, 16), x[:, :16])
+
+
+def test_its_kernels_are_looked_at_with_the_windows_they_begin() -> None:
+    """A row is a window, an atom fires where its event begins, and the browser draws kernels and windows."""
+    import sae_nb_widgets as sw
+
+    planted = sn.data.planted_events(12, seed=0)
+    dunl = sn.lab.DUNL(2, 16, sparsity=0.3, k=2, generator=torch.Generator().manual_seed(0))
+    dunl.fit(planted.x, planted.events, steps=10)
+    found, catalogue = dunl.deconvolve(planted.x), dunl.catalogue(planted.x)
+    events = found.events
+    for kernel in range(2):
+        rows, strengths = catalogue.strengths(kernel)
+        places = set(zip(catalogue.samples[rows], catalogue.positions[rows], strict=True))
+        mine = events[events["kernel"] == kernel]
+        assert places == set(zip(mine["trial"], mine["bin"], strict=True))
+        first, z = int(rows[0]), float(strengths[0])
+        trial, start = int(catalogue.samples[first]), int(catalogue.positions[first])
+        window = planted.x[trial, start : start + 16]
+        torch.testing.assert_close(catalogue.acts.rows(torch.tensor([first]))[0], window)
+        assert z == pytest.approx(float(found.codes.to_dense()[trial, start, kernel]))
+    panel = sw.AtomBrowser(dunl, catalogue=catalogue, atoms_as="line", atom=1)
+    assert not panel.problem
+    assert "atom 1" in panel.answer.casefold()
+    panel.close()

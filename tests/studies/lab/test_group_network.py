@@ -1,0 +1,169 @@
+"""Promises of group networks: atoms are powers of an action, actions come from pairs, and what pairs cannot say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.studies.lab import GroupAction, GroupNetwork, learn_action
+
+
+def drawn(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def x() -> Tensor:
+    """Inputs in a unit and place of their own."""
+    return 40 + 7 * torch.randn(300, 9, generator=drawn(3))
+
+
+@pytest.fixture(scope="module")
+def network(x: Tensor) -> GroupNetwork:
+    """Two orbits of three after a few steps."""
+    return GroupNetwork(9, 2, 3, generator=drawn()).fit(x, steps=15)
+
+
+def test_atoms_are_powers_of_an_action(network: GroupNetwork) -> None:
+    """Atom k · G + g is A_k^g b_k at unit norm."""
+    for k in range(2):
+        b, matrix = network.operator.base[k].detach(), network.action(k).matrix
+        for g in range(3):
+            atom = torch.linalg.matrix_power(matrix, g) @ b
+            expected = atom / atom.norm()
+            assert torch.allclose(network.dictionary[3 * k + g], expected, atol=1e-5)
+            assert torch.allclose(network.orbits[k, g], expected, atol=1e-5)
+
+
+def test_norms_are_kept(network: GroupNetwork) -> None:
+    """Base atoms have unit norm, actions that of a rotation, √d, after every step."""
+    assert torch.allclose(network.operator.base.norm(dim=1), torch.ones(2), atol=1e-5)
+    assert torch.allclose(network.operator.action.flatten(1).norm(dim=1), torch.full((2,), 3.0))
+
+
+def test_codes_are_sparse_coding(network: GroupNetwork, x: Tensor) -> None:
+    """They are those of `sparse_code` over the atoms, in units of the data."""
+    with torch.no_grad():
+        rows = network._scaled_rows(x)
+        codes = sn.sparse_code(rows, network.dictionary, weight=0.1, n_steps=15)
+        z = network.encode(x).to_dense()
+    assert torch.allclose(z, codes.to_dense() * network._unit, atol=1e-4)
+
+
+def test_rolled_atoms_are_found() -> None:
+    """Eight atoms, rolls by 4 of two, are found without a pair."""
+    base = torch.nn.functional.normalize(torch.randn(2, 16, generator=drawn()), dim=1)
+    atoms = torch.cat([base.roll(4 * g, dims=1) for g in range(4)])
+    z = torch.zeros(2000, 8)
+    chosen = torch.rand(z.shape, generator=drawn(1)).argsort(dim=1)[:, :2]
+    z.scatter_(1, chosen, 1.5)
+    network = GroupNetwork(16, 2, 4, closure=0.1, generator=drawn()).fit(z @ atoms, steps=300)
+    assert float((atoms @ network.dictionary.T).amax(dim=1).mean()) > 0.85
+    assert float(network.closing_errors.max()) < 0.2
+
+
+def test_closing_is_a_term_of_the_loss(x: Tensor) -> None:
+    """‖A^G b − b‖², mean over orbits, at its weight; nothing in the data asks for it."""
+    network = GroupNetwork(9, 2, 3, closure=0.5, generator=drawn())
+    network.initialise(x, drawn(1))
+    silent = torch.zeros(6, dtype=torch.long)
+    loss = network.training_loss(x, silent, 100, 0.0)
+    assert float(loss.parts["closure"]) == pytest.approx(
+        float(network.closing_errors.square().mean()), rel=1e-4
+    )
+    network.closure = 0.0
+    open_loss = network.training_loss(x, silent, 100, 0.0)
+    left = float((loss.total - open_loss.total).detach())
+    assert left == pytest.approx(0.5 * float(loss.parts["closure"]), rel=1e-3)
+
+
+def test_saved_as_an_sae(network: GroupNetwork, x: Tensor, tmp_path: Path) -> None:
+    """The files are an SAE's, `load_sae` reads them, and codes and orbits are the same to the bit."""
+    network.save(tmp_path / "saved")
+    again = sn.load_sae(tmp_path / "saved")
+    assert isinstance(again, GroupNetwork)
+    assert again.settings() == network.settings()
+    with torch.no_grad():
+        assert torch.equal(again.encode(x).to_dense(), network.encode(x).to_dense())
+    assert torch.equal(again.orbits, network.orbits)
+
+
+def test_steps_are_a_trace_for_panels(network: GroupNetwork, x: Tensor) -> None:
+    """`steps` ends at the codes that `encode` gives, up to the unit of the data."""
+    with torch.no_grad():
+        codes, trace = network.steps(x[:3])
+        z = network.encode(x[:3]).to_dense()
+    assert torch.allclose(codes.to_dense() * network._unit, z, atol=1e-4)
+    assert len(trace.steps) == network.n_steps + 1
+
+
+def test_unit_of_the_data_does_not_matter(x: Tensor) -> None:
+    """Data in another unit and place give the same reconstruction there."""
+    one, other = (GroupNetwork(9, 2, 3, generator=drawn()) for _ in range(2))
+    one.fit(x, steps=5)
+    other.fit(100 * x - 5, steps=5)
+    with torch.no_grad():
+        assert torch.allclose(other(100 * x - 5), 100 * one(x) - 5, rtol=1e-3, atol=0.5)
+
+
+def test_on_another_device() -> None:
+    """Nothing is made on the CPU by itself."""
+    with torch.device("meta"):
+        network = GroupNetwork(4, 2, 3)
+    assert network.dictionary.is_meta
+    assert network.orbits.shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize(("turns", "order"), [(1, 6), (2, 3), (3, 2)])
+def test_a_roll_is_learned_from_pairs(turns: int, order: int) -> None:
+    """Its matrix, and that so many of them lead back; its eigenvalues are roots of 1."""
+    x = torch.randn(500, 6, generator=drawn())
+    action = learn_action(x, x.roll(turns, dims=1), steps=1000)
+    assert action.distance(torch.eye(6).roll(turns, dims=0)) < 0.01
+    assert action.closure(order) < 0.01 < action.closure(order + 1)
+    assert torch.allclose(
+        action.eigenvalues**order, torch.ones(6, dtype=torch.complex64), atol=0.05
+    )
+
+
+def test_pairs_do_not_say_what_inputs_lack() -> None:
+    """Without their mean all pairs are matched, and the matrix is wrong along the mean alone."""
+    x = torch.randn(500, 6, generator=drawn())
+    x = x - x.mean(dim=1, keepdim=True)
+    move = torch.eye(6).roll(1, dims=0)
+    action = learn_action(x, x @ move.T, steps=1000)
+    assert action.unseen == 1
+    assert action.error is not None
+    assert action.error < 1e-6
+    assert action.distance(move) > 0.1
+    apart = action.matrix - move
+    lost = apart @ torch.full((6,), 6**-0.5)
+    assert float(lost.norm()) == pytest.approx(float(apart.norm()), rel=0.01)
+
+
+def test_figures(network: GroupNetwork) -> None:
+    """Atoms as tiles, a row per orbit; the matrix; eigenvalues with the unit circle."""
+    (sheet,) = network.figure().data
+    tiles = torch.tensor(sheet.z.astype(float)).reshape(2, 4, 3, 4)[:, :3, :, :3].transpose(1, 2)
+    assert torch.equal(tiles.reshape(2, 3, 9), network.orbits)
+    action = network.action(1)
+    assert torch.equal(torch.tensor(action.figure().data[0].z), action.matrix)
+    circle, values = action.circle().data
+    assert len(values.x) == 9
+    assert max(x * x + y * y for x, y in zip(circle.x, circle.y, strict=True)) == pytest.approx(1)
+
+
+def test_wrong_orbits_and_pairs_are_refused(network: GroupNetwork) -> None:
+    """An orbit that is not there, pairs that do not match, a matrix of another size."""
+    with pytest.raises(IndexError, match="`orbit`"):
+        network.action(2)
+    with pytest.raises(ValueError, match="`y`"):
+        learn_action(torch.ones(3, 4), torch.ones(2, 4))
+    with pytest.raises(ValueError, match="`other`"):
+        GroupAction(matrix=torch.eye(3)).distance(torch.eye(2))
+    with pytest.raises(ValueError, match="closure"):
+        GroupNetwork(4, 1, 2, closure=-1)

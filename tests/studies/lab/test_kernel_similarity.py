@@ -1,0 +1,133 @@
+"""Promises of KernelSimilarity: it is sparse coding that sees similarities alone, and its atoms are implicit."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.studies.lab import KernelSimilarity, MatchedSimilarity
+
+
+def drawn(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple[Tensor, Tensor]:
+    """Atoms, and inputs of two of them each."""
+    atoms = torch.nn.functional.normalize(torch.randn(8, 8, generator=drawn()), dim=1)
+    z = torch.zeros(200, 8)
+    for row in z:
+        row[torch.randperm(8, generator=drawn(int(row.data_ptr() % 1009)))[:2]] = 1.5
+    return atoms, z @ atoms
+
+
+@pytest.fixture(scope="module")
+def found(planted: tuple[Tensor, Tensor]) -> MatchedSimilarity:
+    """What similarities alone say of them."""
+    return KernelSimilarity(8, kernel="precomputed").fit(planted[1] @ planted[1].T)
+
+
+def test_atoms_are_found_from_similarities(
+    planted: tuple[Tensor, Tensor], found: MatchedSimilarity
+) -> None:
+    """Nobody showed it an input; mixtures of the inputs by its weights are the true atoms."""
+    atoms, x = planted
+    mixed = torch.nn.functional.normalize(found.top_down @ x.double(), dim=1)
+    assert float((atoms.double() @ mixed.T).amax(dim=1).min()) > 0.95
+
+
+def test_objective_is_ridge_sparse_coding_with_the_best_dictionary(
+    planted: tuple[Tensor, Tensor], found: MatchedSimilarity
+) -> None:
+    """½ tr(K(I + ZᵀZ/ω)⁻¹) = min over D of ½‖Φ − DZ‖² + ω/2 ‖D‖², here by least squares."""
+    x, z, ridge = planted[1].double(), found.z, found.settings.ridge
+    best = torch.linalg.solve(z @ z.T + ridge * torch.eye(8), z @ x)
+    by_hand = 0.5 * (x - z.T @ best).square().sum() + 0.5 * ridge * best.square().sum()
+    penalty = found.settings.sparsity * z.sum()
+    assert float(found.objective[-1]) == pytest.approx(float(by_hand + penalty), rel=1e-6)
+
+
+def test_objective_never_rises(found: MatchedSimilarity) -> None:
+    """At every look."""
+    assert float(found.objective.diff().max()) <= 1e-9 * float(found.objective[0])
+    assert float(found.objective[-1]) < 0.5 * float(found.objective[0])
+
+
+def test_given_similarities_or_inputs(planted: tuple[Tensor, Tensor]) -> None:
+    """The linear kernel computes what "precomputed" is given, and can say what atoms look like."""
+    x = planted[1]
+    one = KernelSimilarity(8).fit(x)
+    other = KernelSimilarity(8, kernel="precomputed").fit(x @ x.T)
+    assert torch.allclose(one.z, other.z, atol=1e-4)
+    assert torch.allclose(one.dictionary, one.top_down @ x.double())
+    with pytest.raises(ValueError, match="only their similarities"):
+        _ = other.dictionary
+
+
+def test_encoding_again_gives_the_codes(found: MatchedSimilarity) -> None:
+    """Inputs that were fitted are encoded as they were, from their similarities alone."""
+    again = found.encode(found.gram).to_dense()
+    assert float((again - found.z.T).abs().max()) < 0.02 * float(found.z.max())
+
+
+def test_units_tile_a_ring() -> None:
+    """Twelve units on a circle, known by a radial kernel: each fires in one piece of it, and all is explained."""
+    angle = torch.linspace(0, 2 * math.pi, 201)[:-1]
+    ring = torch.stack([angle.cos(), angle.sin()], dim=1)
+    found = KernelSimilarity(12, kernel="rbf", width=0.5, sparsity=0.02, ridge=0.1).fit(ring)
+    on = found.z > 0.05 * found.z.amax(dim=1, keepdim=True)
+    pieces = (on & ~on.roll(1, dims=1)).sum(dim=1)
+    assert float((pieces == 1).double().mean()) >= 0.9
+    assert found.residual < 0.05
+
+
+def test_reseeded_fits_explain_alike(planted: tuple[Tensor, Tensor]) -> None:
+    """The first codes are drawn by the seed, and only they."""
+    fits = [KernelSimilarity(8).fit(planted[1], seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(fits[0].z, fits[1].z)
+    assert not torch.equal(fits[0].z, fits[2].z)
+    assert fits[0].residual == pytest.approx(fits[2].residual, abs=0.01)
+
+
+def test_figure_has_both_similarities(found: MatchedSimilarity) -> None:
+    """Of inputs and of codes, cosines at most 1."""
+    inputs, codes = found.figure().data
+    assert (inputs.name, codes.name) == ("inputs", "codes")
+    assert max(inputs.z.max(), codes.z.max()) <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("gram", "words"),
+    [
+        (torch.ones(3, 4), "square"),
+        (torch.tensor([[1.0, 0.5], [0.1, 1.0]]), "symmetric"),
+        (torch.tensor([[1.0, 2.0], [2.0, 1.0]]), "positive semi-definite"),
+    ],
+)
+def test_what_is_no_similarity_is_refused(gram: Tensor, words: str) -> None:
+    """Before any work, with what to do."""
+    with pytest.raises(ValueError, match=words):
+        KernelSimilarity(2, kernel="precomputed").fit(gram)
+
+
+def test_width_belongs_to_rbf() -> None:
+    """Missing, or given for another kernel."""
+    with pytest.raises(ValueError, match="width"):
+        KernelSimilarity(2, kernel="rbf")
+    with pytest.raises(ValueError, match="width"):
+        sn.lab.KernelSimilarity(2, width=1.0)
+
+
+def test_tuning_has_a_line_per_unit(found: MatchedSimilarity) -> None:
+    """Along the coordinate in order, whatever the order of the inputs."""
+    along = torch.rand(200, generator=drawn(5))
+    lines = found.tuning(along).data
+    assert len(lines) == 8
+    assert list(lines[0].x) == sorted(along.tolist())
+    with pytest.raises(ValueError, match="one entry per input"):
+        found.tuning(along[:3])

@@ -1,0 +1,272 @@
+"""Promises of Signatures: Gram matrices, movements that change nothing, Grassmann distance, Mantel's test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.studies.lab import MantelTest, SignatureDistances, Signatures
+from sae_nb.studies.lab._signatures import _moved, _movements, grassmann
+
+
+class Pixels(torch.nn.Module):
+    """Passes its images on: features are what is seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = torch.nn.Conv2d(3, 12, 4, stride=4)
+        with torch.no_grad():
+            self.seen.weight.copy_(
+                torch.randn(12, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Twelve numbers for each patch of 4 × 4, as tokens."""
+        return self.seen(x).flatten(2).transpose(1, 2)
+
+
+class Net(torch.nn.Module):
+    """One layer of tokens, and an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = Pixels()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean token."""
+        return self.tokens(x).mean(dim=1)
+
+
+def stripes(n: int, angle: float, seed: int = 0, side: int = 24) -> Tensor:
+    """Waves of random phase and colour that do not change along one direction."""
+    generator = torch.Generator().manual_seed(seed)
+    at = torch.arange(side) - side / 2
+    across = (
+        torch.cos(torch.tensor(angle)) * at[:, None] - torch.sin(torch.tensor(angle)) * at[None]
+    )
+    phase = 6.3 * torch.rand(n, 1, 1, generator=generator)
+    colour = 0.3 + 0.2 * torch.rand(n, 3, 1, 1, generator=generator)
+    return 0.5 + colour * torch.sin(0.8 * across[None] + phase)[:, None]
+
+
+@pytest.fixture(scope="module")
+def net() -> Any:
+    """A network of one linear layer of patches."""
+    return sn.wrap(Net(), patch_grid=(6, 6))
+
+
+@pytest.fixture(scope="module")
+def found(net: Any) -> SignatureDistances:
+    """Two artists of level stripes, two of upright ones, two of slanting ones."""
+    angles = [0.0, 0.0, np.pi / 2, np.pi / 2, np.pi / 4, np.pi / 4]
+    images = torch.cat([stripes(4, angle, seed) for seed, angle in enumerate(angles)])
+    return Signatures(net, "tokens").fit(images, [i // 4 for i in range(24)])
+
+
+def test_movements_have_one_size_and_are_orthogonal() -> None:
+    """As fields of displacements in pixels, also over an image that is not square."""
+    height, width, step = 20, 32, 0.5
+    grids = [
+        torch.nn.functional.affine_grid(one[None], [1, 1, height, width], align_corners=False)[0]
+        for one in _movements(height, width, step)
+    ]
+    fields = torch.stack(grids) * torch.tensor([width / 2, height / 2])
+    together = torch.einsum("ayxc,byxc->ab", fields, fields) / (height * width)
+    assert torch.allclose(together, step**2 * torch.eye(6), atol=1e-5)
+
+
+def test_a_shift_is_a_shift_by_pixels() -> None:
+    """One pixel to the right and back again, as far from the edge as that matters."""
+    image = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    moved = _moved(image, 2 * _movements(12, 12, 0.5)[0])
+    assert torch.allclose(moved[..., :-1], image[..., 1:], atol=1e-5)
+
+
+def test_stripes_may_be_moved_along_themselves(found: SignatureDistances) -> None:
+    """The three quietest movements of level stripes are those in x, of upright ones those in y."""
+    sideways = (found.generators[:, :, [0, 2, 3]] ** 2).sum(axis=2)
+    assert sideways[:2].min() > 0.98
+    assert sideways[2:4].max() < 0.02
+    assert found.changes[:4, :3].sum(axis=1).max() < 0.02
+    np.testing.assert_allclose(found.changes.sum(axis=1), 1, atol=1e-9)
+
+
+def test_generators_are_the_least_squares_ones(net: Any) -> None:
+    """The change that they make, measured by moving the images along them, is the smallest eigenvalue's share."""
+    images = torch.rand(4, 3, 24, 24, generator=torch.Generator().manual_seed(1))
+    found = Signatures(net, "tokens", n_generators=1).fit(images, [0, 0, 1, 1])
+    movements = _movements(24, 24, 0.5)
+
+    def change(direction: Any) -> float:
+        """Squared change of features per pixel of a mixture of movements, linear in it."""
+        weights = torch.as_tensor(direction, dtype=torch.float32)
+        with torch.no_grad():
+            each = [
+                net.module.tokens(_moved(images[:2], one))
+                - net.module.tokens(_moved(images[:2], -one))
+                for one in movements
+            ]
+        return float(sum(w * d for w, d in zip(weights, each)).square().sum())
+
+    whole = sum(change(one) for one in np.eye(6))
+    assert change(found.generators[0, 0]) / whole == pytest.approx(found.changes[0, 0], rel=1e-3)
+    rng = np.random.default_rng(0)
+    others = rng.standard_normal((20, 6))
+    for other in others / np.linalg.norm(others, axis=1, keepdims=True):
+        assert change(other) > change(found.generators[0, 0])
+
+
+def test_families_are_nearer_than_strangers(found: SignatureDistances) -> None:
+    """By texture and by symmetry; distances are symmetric, zero to oneself, and at most 1."""
+    assert found.nearest() == ("1", "0", "3", "2", "5", "4")
+    for part in (found.texture, found.symmetry, found.distance):
+        np.testing.assert_array_equal(part, part.T)
+        assert np.diag(part).max() == 0
+        assert 0 < part.max() <= 1
+    mixed = 0.5 * found.texture + 0.5 * found.symmetry
+    np.testing.assert_allclose(found.distance, mixed)
+
+
+def test_texture_is_the_distance_of_gram_matrices(net: Any, found: SignatureDistances) -> None:
+    """Of the features of all patches, relative to their lengths."""
+    grams = []
+    for angle, seed in ((0.0, 0), (np.pi / 2, 2)):
+        with torch.no_grad():
+            rows = net.module.tokens(stripes(4, angle, seed)).flatten(0, 1).double()
+        grams.append((rows.T @ rows / len(rows)).numpy())
+    a, b = grams
+    expected = np.linalg.norm(a - b) / (np.linalg.norm(a) + np.linalg.norm(b))
+    assert found.texture[0, 2] == pytest.approx(expected, rel=1e-4)
+
+
+def test_grassmann_distance_is_of_spaces() -> None:
+    """0 for one space in two bases, 1 where as many angles as can be are right, and the angle of two lines."""
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    turned = basis[:, :3] @ np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    assert grassmann(basis[:, :3], turned) == pytest.approx(0, abs=1e-6)
+    assert grassmann(basis[:, :3], basis[:, 3:]) == pytest.approx(1)
+    assert grassmann(basis[:, :5], basis[:, 1:]) == pytest.approx(1)
+    line = np.cos(0.4) * basis[:, :1] + np.sin(0.4) * basis[:, 1:2]
+    assert grassmann(basis[:, :1], line) == pytest.approx(0.4 / (np.pi / 2))
+
+
+def made(distances: Any) -> SignatureDistances:
+    """Distances that are given."""
+    n = len(distances)
+    return SignatureDistances(
+        names=tuple(map(str, range(n))),
+        texture=np.asarray(distances, float),
+        symmetry=np.asarray(distances, float),
+        mixing=0.5,
+        generators=np.zeros((n, 1, 6)),
+        changes=np.full((n, 6), 1 / 6),
+    )
+
+
+def test_mantel_permutes_artists_and_not_pairs() -> None:
+    """The null of all orders of four artists holds the values that enumeration gives, and p is a rank."""
+    rng = np.random.default_rng(0)
+    ours = rng.random((4, 4))
+    ours = np.triu(ours, 1) + np.triu(ours, 1).T
+    test = made(ours).mantel(["a", "a", "b", "b"], n_permutations=400, level=0.2)
+    between = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]], float)
+    upper = np.triu_indices(4, 1)
+    from itertools import permutations
+
+    every = {
+        round(float(np.corrcoef(ours[upper], between[np.ix_(o, o)][upper])[0, 1]), 9)
+        for o in permutations(range(4))
+    }
+    assert set(test.null.round(9).tolist()) == every
+    assert len(every) == 3  # ways to part four artists into two pairs
+    reached = (test.null >= test.observed - 1e-12).sum()
+    assert test.p == pytest.approx((1 + reached) / 401)
+
+
+def test_chance_is_not_called_a_family() -> None:
+    """Of 60 random distances and families, about one in ten has p ≤ 0.1."""
+    rng = np.random.default_rng(0)
+    small = 0
+    for seed in range(60):
+        places = rng.standard_normal((12, 3))
+        apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+        families = rng.permutation(np.repeat(range(4), 3))
+        small += made(apart).mantel(families, n_permutations=99, seed=seed, level=0.1).p <= 0.1
+    assert 1 <= small <= 13
+
+
+def test_the_test_is_a_figure_of_its_null(found: SignatureDistances) -> None:
+    """And the distances are one with the artists' names."""
+    test = found.mantel(found.symmetry, "texture", n_permutations=99)
+    assert isinstance(test, MantelTest)
+    assert test.observed > test.floor
+    assert test.figure().data[0].name == "null, n = 99"
+    drawn = found.figure("symmetry")
+    np.testing.assert_array_equal(drawn.data[0].z, found.symmetry)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"artists": [0] * 8}, "at least two"),
+        ({"artists": [0, 1]}, "`artists`"),
+        ({"artists": "ab"}, "`artists`"),
+        ({"images": torch.full((8, 3, 24, 24), float("nan"))}, "`images`"),
+        ({"images": torch.zeros(8, 24, 24)}, "`images`"),
+        ({"images": torch.zeros(8, 3, 24, 24, device="meta")}, "`images`"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(net: Any, change: dict[str, Any], names: str) -> None:
+    """By name."""
+    given: dict[str, Any] = {
+        "images": torch.rand(8, 3, 24, 24),
+        "artists": [0, 0, 0, 0, 1, 1, 1, 1],
+    }
+    given |= change
+    with pytest.raises((TypeError, ValueError), match=names):
+        Signatures(net, "tokens").fit(**given)
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"mixing": 1.5}, "`mixing`"),
+        ({"n_generators": 6}, "`n_generators`"),
+        ({"step": 0.0}, "`step`"),
+        ({"hook_points": []}, "`hook_points`"),
+        ({"hook_points": "nowhere"}, "nowhere"),
+    ],
+)
+def test_settings_are_checked(net: Any, settings: dict[str, Any], names: str) -> None:
+    """At once."""
+    with pytest.raises((TypeError, ValueError), match=names):
+        Signatures(**{"model": net, "hook_points": "tokens"} | settings).fit(
+            torch.rand(2, 3, 24, 24), [0, 1]
+        )
+
+
+@pytest.mark.parametrize(
+    ("other", "more", "names"),
+    [
+        (["a"] * 6, {}, "differ between pairs"),
+        (["a", "b"], {}, "`other`"),
+        (np.ones((5, 5)), {}, "symmetric matrix"),
+        (np.arange(36.0).reshape(6, 6), {}, "symmetric matrix"),
+        (torch.ones(6, 6).to_sparse(), {}, "dense"),
+        (torch.ones(6, 6, device="meta"), {}, "`other`"),
+        (list("aabbcc"), {"n_permutations": 9}, "smallest p is 0.1"),
+        (list("aabbcc"), {"part": "colour"}, "`part`"),
+    ],
+)
+def test_a_test_that_cannot_answer_is_refused(
+    found: SignatureDistances, other: Any, more: Any, names: str
+) -> None:
+    """One value for all pairs, other artists, too few permutations for the p that is asked for."""
+    with pytest.raises((TypeError, ValueError), match=names):
+        found.mantel(other, **more)

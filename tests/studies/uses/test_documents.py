@@ -1,0 +1,200 @@
+"""Promises of documents and of corpora compared: pooled by brute force, sparse, checked, found and not found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import fisher_exact
+
+import sae_nb as sn
+from sae_nb.studies.uses import Documents, documents
+
+TEXTS = (
+    "The dog ran to the river.",
+    "Anna was sad and wept.",
+    "Tom found a lamp and smiled.",
+    "It rained.",
+)
+POINT = "resid_post.3"
+
+
+@pytest.fixture(scope="module")
+def gpt() -> sn.LiveModel:
+    """The bundled language model."""
+    return sn.load_model("tiny-gpt")
+
+
+@pytest.fixture(scope="module")
+def sae() -> sn.SparseAutoencoder:
+    """The SAE that ships with it."""
+    return sn.load_sae(f"tiny-gpt/{POINT}")
+
+
+@pytest.fixture(scope="module")
+def docs(gpt: sn.LiveModel, sae: sn.SparseAutoencoder) -> Documents:
+    """Four short texts."""
+    return documents(gpt, sae, TEXTS, POINT, labels={1: "a happy dog"}, progress=False)
+
+
+def planted(rows: list[list[int]], n_atoms: int = 8) -> Documents:
+    """Documents of one position in which exactly these atoms fire, through the public call."""
+    x = torch.zeros(len(rows), n_atoms)
+    for i, atoms in enumerate(rows):
+        x[i, atoms] = 1.0
+    return documents(
+        sn.wrap(torch.nn.Sequential(torch.nn.Identity())), _Axes(n_atoms), x, "0", progress=False
+    )
+
+
+class _Axes:
+    """An SAE whose codes are its input: which atoms fire is what is written there."""
+
+    def __init__(self, n: int) -> None:
+        self.d_in = self.n_atoms = n
+        self.dictionary = torch.eye(n)
+
+    def encode(self, x: torch.Tensor) -> sn.SparseCodes:
+        return sn.SparseCodes.from_dense(x)
+
+
+@pytest.mark.parametrize("pool", ["max", "mean", "count"])
+def test_pooling_is_that_of_a_dense_matrix(
+    pool: Any, gpt: sn.LiveModel, sae: sn.SparseAutoencoder
+) -> None:
+    """Also over several batches, and each maximum is where it says."""
+    docs = documents(gpt, sae, TEXTS, POINT, pool, batch_size=3, progress=False)
+    acts = sn.capture(gpt, TEXTS, POINT, keep_special=False, progress=False)
+    dense = sae.encode(acts.x).to_dense().detach()
+    for i in range(len(TEXTS)):
+        mine = dense[acts.sample == i]
+        of_max = mine.gather(0, mine.abs().argmax(dim=0)[None])[0]
+        wanted = {"max": of_max, "mean": mine.mean(dim=0), "count": (mine != 0).float().sum(dim=0)}[
+            pool
+        ]
+        got = torch.from_numpy(docs.matrix[i].toarray()[0])
+        torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-4)
+        entries = slice(*docs.matrix.indptr[i : i + 2])
+        where = torch.from_numpy(docs.position[entries]).long()
+        places = (acts.position[acts.sample == i][:, None] == where).int().argmax(dim=0)
+        at = mine[places, torch.from_numpy(docs.matrix.indices[entries]).long()]
+        torch.testing.assert_close(at.abs(), mine.abs().amax(dim=0)[docs.matrix.indices[entries]])
+
+
+def test_strongest_bounds_every_document(
+    gpt: sn.LiveModel, sae: sn.SparseAutoencoder, docs: Documents
+) -> None:
+    """What is kept are the entries of largest absolute value."""
+    few = documents(gpt, sae, TEXTS, POINT, strongest=5, progress=False)
+    assert np.diff(few.matrix.indptr).max() == 5
+    for i in range(len(TEXTS)):
+        whole = np.sort(np.abs(docs.matrix[i].data))[-5:]
+        assert np.allclose(np.sort(np.abs(few.matrix[i].data)), whole)
+
+
+def test_a_subset_keeps_texts_positions_and_means(docs: Documents) -> None:
+    """By a mask, a slice or numbers; in the order asked for."""
+    part = docs.subset([2, 0])
+    assert part.text(0) == docs.text(2)
+    assert (part.matrix[1] != docs.matrix[0]).nnz == 0
+    assert np.array_equal(
+        part.position[: len(part.matrix[0].data)], docs.position[slice(*docs.matrix.indptr[2:4])]
+    )
+    assert len(docs.subset(np.array([True, False, True, False]))) == 2
+    assert np.array_equal(part.means[1], docs.means[0])
+
+
+def test_words_are_those_of_the_text(docs: Documents) -> None:
+    """Pieces of a word are that word, and the strongest place of an atom has its word."""
+    for place in range(1, int(docs.n_rows[0]) + 1):
+        assert docs.word_at(0, place) in {"the", "dog", "ran", "to", "river", ""}
+    atom = int(docs.matrix[0].indices[0])
+    top = docs.top(atom)
+    assert top["text"][0] in TEXTS
+    assert top["value"].abs().is_monotonic_decreasing
+    assert docs.find("dog") == [1]
+
+
+def test_images_are_documents_of_patches() -> None:
+    """Named by their place; what a simpler method reads are channels."""
+    vit, images = sn.load_model("tiny-vit"), sn.data.scenes(6).images
+    docs = documents(
+        vit, sn.load_sae("tiny-vit/resid_post.6"), images, "resid_post.6", progress=False
+    )
+    assert set(docs.n_rows) == {64}
+    assert docs.word_at(0, int(docs.position[0])).startswith("patch")
+    result = sn.uses.diff(docs.subset(slice(3)), docs.subset(slice(3, 6)), min_count=1)
+    assert result.simpler.columns[0] == "channel"
+    assert len(result.simpler) == 64
+
+
+def test_shares_differences_and_intervals_are_those_counted_by_hand() -> None:
+    """Fisher's test doubles a tail; Newcombe's interval of 56/70 − 48/80 is (.0524, .3339), as published."""
+    a = planted([[0]] * 56 + [[1]] * 14)
+    b = planted([[0]] * 48 + [[1]] * 32)
+    row = sn.uses.diff(a, b).table.set_index("atom").loc[0]
+    assert (row.a, row.b) == (0.8, 0.6)
+    assert (row.low, row.high) == (pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
+    tail = fisher_exact([[56, 14], [48, 32]], alternative="greater")[1]
+    assert row.q == pytest.approx(2 * tail)  # of two atoms that mirror each other
+    assert row.relative == pytest.approx(0.25)
+
+
+def test_sad_stories_differ_and_their_words_do(
+    gpt: sn.LiveModel, sae: sn.SparseAutoencoder
+) -> None:
+    """The atoms that the SAE's card calls stories good or bad are found, on the right side."""
+    stories = sn.data.stories(120, seed=0)
+    labels = sn.load_examples(f"tiny-gpt/{POINT}").labels
+    docs = documents(gpt, sae, stories.texts, POINT, labels=labels, progress=False)
+    sad = (stories.sentiment == 0).numpy()
+    result = sn.uses.diff(docs.subset(sad), docs.subset(~sad))
+    assert result.table["q"][0] < 1e-6
+    named = result.table[
+        result.table.label.isin(["good story", "bad story"]) & (result.table.q < 0.01)
+    ]
+    assert len(named) > 3
+    assert ((named.difference > 0) == (named.label == "bad story")).all()
+    assert result.simpler["word"][0] == "away"
+
+
+def test_nothing_differs_within_one_corpus() -> None:
+    """The same documents twice."""
+    docs = planted([[0, 1], [2], [3], [0]] * 10)
+    assert sn.uses.diff(docs, docs).table["q"].min() == 1.0
+
+
+def test_other_corpora_are_refused(
+    gpt: sn.LiveModel, sae: sn.SparseAutoencoder, docs: Documents
+) -> None:
+    """Another pool, another SAE, a single document."""
+    counts = documents(gpt, sae, TEXTS, POINT, "count", progress=False)
+    other = sn.TopK(sae.d_in, sae.n_atoms, 4, generator=torch.Generator().manual_seed(1))
+    elsewhere = documents(gpt, other, TEXTS, "resid_post.2", progress=False)
+    here = documents(gpt, other, TEXTS, POINT, progress=False)
+    for made, words in ((counts, "one pool"), (elsewhere, "one hook point"), (here, "one SAE")):
+        with pytest.raises(ValueError, match=words):
+            sn.uses.diff(docs, made)
+    with pytest.raises(ValueError, match=r"`docs_b` must hold at least 2 documents, got 1"):
+        sn.uses.diff(docs, docs.subset([0]))
+
+
+def test_bad_corpora_are_refused_before_the_model_runs(
+    gpt: sn.LiveModel, sae: sn.SparseAutoencoder
+) -> None:
+    """No texts, no such pool, an SAE of another place, a label of an atom that is not there, no query that fits."""
+    with pytest.raises(ValueError, match="empty|least one"):
+        documents(gpt, sae, [], POINT, progress=False)
+    with pytest.raises(ValueError, match=r"`pool` must be one of .*'median'"):
+        documents(gpt, sae, TEXTS, POINT, "median", progress=False)  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match=r"where the SAE was trained, 'resid_post.3', got 'resid_post.2'"
+    ):
+        documents(gpt, sae, TEXTS, "resid_post.2", progress=False)
+    with pytest.raises(IndexError, match="label"):
+        documents(gpt, sae, TEXTS, POINT, labels={sae.n_atoms: "no"}, progress=False)
+    labelled = documents(gpt, sae, TEXTS[:1], POINT, labels={1: "a dog"}, progress=False)
+    with pytest.raises(ValueError, match="Near ones are 'dog'"):
+        labelled.find("dogs")

@@ -1,0 +1,107 @@
+"""Promises of the penalty: its formula, a gradient that lowers it, nothing left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.studies.uses import penalty
+
+PLACE = "resid_post.3"
+ATOMS = [25, 454]
+
+
+@pytest.fixture(scope="module")
+def sae() -> Any:
+    """The bundled SAE."""
+    return sn.load_sae(f"tiny-gpt/{PLACE}")
+
+
+@pytest.fixture
+def gpt() -> Any:
+    """A model of one's own: it is trained here."""
+    return sn.load_model("tiny-gpt")
+
+
+def ids_of(gpt: Any, text: str = "The list of the lists of the lists") -> torch.Tensor:
+    """One row of token ids."""
+    return torch.tensor([gpt.tokens(text)["id"].tolist()])
+
+
+def test_it_is_the_mean_excess_of_pre_codes(gpt: Any, sae: Any) -> None:
+    """By hand, over all tokens but the first, and over those of a mask."""
+    ids = ids_of(gpt)
+    with penalty(gpt, sae, ATOMS, PLACE, weight=0.5, limit=[1.0, 2.0]) as term:
+        gpt.module(ids)
+        value = term()
+        gpt.module(ids)
+        mask = torch.zeros(ids.shape, dtype=torch.bool)
+        mask[0, 3:5] = True
+        masked = term(mask)
+    x = sn.capture(gpt, ids, PLACE, drop_first=False, progress=False).x
+    u = (x - sae.bias) @ sae.encoder.weight[ATOMS].T
+    u = u + sae.encoder.bias[ATOMS] / sae.scaling.scale
+    excess = torch.relu(u - torch.tensor([1.0, 2.0])).sum(dim=1)
+    assert value.item() == pytest.approx(0.5 * excess[1:].mean().item(), rel=1e-4)
+    assert masked.item() == pytest.approx(0.5 * excess[3:5].mean().item(), rel=1e-4)
+
+
+def test_pre_codes_are_the_codes_of_what_is_selected(gpt: Any, sae: Any) -> None:
+    """Where an atom is active, its strength is its pre-code."""
+    ids = ids_of(gpt)
+    codes = sae.encode(sn.capture(gpt, ids, PLACE, progress=False)).to_dense()[:, 25]
+    with penalty(gpt, sae, 25, PLACE) as term:
+        gpt.module(ids)
+        excess = term.excess()[0, 1:]
+    on = codes > 0
+    assert bool(on.any())
+    assert torch.allclose(excess[on], codes[on], rtol=1e-3)
+
+
+def test_a_step_against_it_lowers_it_and_leaves_the_sae(gpt: Any, sae: Any) -> None:
+    """The gradient reaches the model's weights and no others."""
+    ids, before = ids_of(gpt), sae.encoder.weight.detach().clone()
+    optimiser = torch.optim.SGD(gpt.module.parameters(), lr=1e-4)
+    values = []
+    with penalty(gpt, sae, ATOMS, PLACE) as term:
+        for _ in range(2):
+            gpt.module(ids)
+            value = term()
+            optimiser.zero_grad()
+            value.backward()
+            optimiser.step()
+            values.append(value.item())
+    assert values[1] < values[0]
+    assert torch.equal(sae.encoder.weight, before)
+    assert sae.encoder.weight.grad is None
+
+
+def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
+    """Outside the block the module is as it was, and a term without a run says so."""
+    with penalty(gpt, sae, ATOMS, PLACE, like=["The cat sat."]) as term:
+        assert len(term.limits) == 2
+        assert any(term.limits)
+        with pytest.raises(ValueError, match="has not run"):
+            term()
+    assert not gpt.interventions
+    gpt.module(ids_of(gpt))
+    with pytest.raises(ValueError, match="has not run"):
+        term()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"weight": -1.0}, "not negative"),
+        ({"limit": [1.0, 2.0, 3.0]}, "each of 2 atoms"),
+        ({"limit": 1.0, "like": ["A cat."]}, "both say"),
+        ({"atoms": [3, 3]}, "each once"),
+    ],
+)
+def test_what_is_no_penalty_is_refused(gpt: Any, sae: Any, given: Any, said: str) -> None:
+    """Before anything runs."""
+    with pytest.raises(ValueError, match=said):
+        penalty(gpt, sae, **({"atoms": ATOMS, "hook_point": PLACE} | given))

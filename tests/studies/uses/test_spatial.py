@@ -1,0 +1,129 @@
+"""Spatial autocorrelation: Moran's I by its definition, planted regions, luck, and places that are none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.studies.uses import Documents, documents, spatial_autocorrelation
+
+
+class Given:
+    """An SAE whose codes are its input."""
+
+    def __init__(self, n_atoms: int) -> None:
+        self.dictionary = torch.eye(n_atoms)
+        self.d_in = self.n_atoms = n_atoms
+        self.bias = torch.zeros(n_atoms)
+        self.hook_point = self.model_name = self.writes = None
+        self.reads_sequences, self.additive, self.training = False, True, False
+
+    def encode(self, x: torch.Tensor) -> sn.SparseCodes:
+        return sn.SparseCodes.from_dense(x)
+
+    def decode(self, codes: sn.SparseCodes) -> torch.Tensor:
+        return codes.to_dense()
+
+
+def planted(n: int = 60, seed: int = 0) -> tuple[Documents, np.ndarray, np.ndarray]:
+    """Places anywhere; atom 0 fires in the north, atom 1 anywhere, atom 2 everywhere alike."""
+    rng = np.random.default_rng(seed)
+    latitude, longitude = rng.uniform(-60, 60, n), rng.uniform(-180, 180, n)
+    x = torch.zeros(n, 5)
+    x[:, 0] = torch.from_numpy((latitude > 0) * 1.0)
+    x[:, 1] = torch.from_numpy(rng.random(n) * (rng.random(n) < 0.5))
+    x[:, 2] = 1.0
+    x[:4, 3] = 1.0
+    x[:, 4] = torch.from_numpy(np.maximum(rng.normal(size=n), 0))
+    model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
+    sae: Any = Given(5)
+    return documents(model, sae, x, "0", progress=False), latitude, longitude
+
+
+def by_definition(x: np.ndarray, latitude: np.ndarray, longitude: np.ndarray, k: int) -> float:
+    """Every pair, by the haversine of the great circle."""
+    a, b = np.radians(latitude), np.radians(longitude)
+    apart = (
+        np.sin((a[:, None] - a) / 2) ** 2
+        + np.cos(a[:, None]) * np.cos(a) * np.sin((b[:, None] - b) / 2) ** 2
+    )
+    np.fill_diagonal(apart, np.inf)
+    weights = np.zeros_like(apart)
+    for i, row in enumerate(apart):
+        weights[i, np.argsort(row)[:k]] = 1 / k
+    left = x - x.mean()
+    return float(left @ weights @ left / (left @ left))
+
+
+def test_it_is_morans_i_by_its_definition() -> None:
+    """Of every atom, from dense codes and all pairs; one that is everywhere alike has none."""
+    docs, latitude, longitude = planted()
+    found = spatial_autocorrelation(docs, latitude, longitude, n_neighbours=5, min_count=1)
+    dense = docs.matrix.toarray().astype(np.float64)
+    for row in found.table.itertuples():
+        if row.atom == 2:
+            assert row.moran == 0.0
+            continue
+        expected = by_definition(dense[:, row.atom], latitude, longitude, 5)
+        assert row.moran == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_region_is_found_and_the_rest_is_luck() -> None:
+    """First, beyond luck; an atom that fires anywhere is not."""
+    docs, latitude, longitude = planted()
+    found = spatial_autocorrelation(docs, latitude, longitude)
+    first = found.table.iloc[0]
+    assert (first.atom, first.p) == (0, pytest.approx(1 / 200))
+    assert first.moran > 0.6 > np.quantile(found.luck, 0.95)
+    assert found.table.set_index("atom").p[4] > 0.05
+    assert 3 not in set(found.table.atom)  # too few documents
+
+
+def test_luck_is_drawn_with_the_largest() -> None:
+    """All permutations as bars, the largest I as a line with its p; without any atom there is nothing to draw."""
+    docs, latitude, longitude = planted()
+    found = spatial_autocorrelation(docs, latitude, longitude)
+    bars, observed, _ = found.figure().data
+    assert sum(bars.y) == 199
+    assert observed.x[0] == found.table.moran.max()
+    assert observed.name == "observed, p = 0.005"
+    with pytest.raises(ValueError, match="`min_count`"):
+        spatial_autocorrelation(docs, latitude, longitude, min_count=1000).figure()
+
+
+def test_components_and_neurons_stand_beside() -> None:
+    """The activations of this SAE are its codes, so that its neurons say the same."""
+    docs, latitude, longitude = planted()
+    found = spatial_autocorrelation(docs, latitude, longitude)
+    neurons = found.simpler[found.simpler.method == "neuron"].set_index("number")
+    assert neurons.moran[0] == pytest.approx(found.table.moran.iloc[0], abs=1e-5)
+    assert set(found.simpler.method) == {"component", "neuron"}
+
+
+def test_places_at_one_point_are_near_each_other() -> None:
+    """And none is its own neighbour."""
+    docs, _, _ = planted(12)
+    found = spatial_autocorrelation(docs, [1.0] * 12, [2.0] * 12, n_neighbours=3, min_count=1)
+    assert np.isfinite(found.table.moran).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"latitude": [91.0] * 60}, "at most ±90, got 91"),
+        ({"longitude": [float("nan")] * 60}, "got nan for document 0"),
+        ({"latitude": [0.0]}, "one entry per document, 60, got 1"),
+        ({"n_neighbours": 60}, "at most 59"),
+        ({"n_permutations": 3}, "at least 19"),
+    ],
+)
+def test_what_is_no_place_is_refused(change: Any, words: str) -> None:
+    """Rule, what was given, what to do."""
+    docs, latitude, longitude = planted()
+    given: Any = {"latitude": latitude, "longitude": longitude, **change}
+    with pytest.raises(ValueError, match=words):
+        spatial_autocorrelation(docs, **given)
