@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Index = int | slice | Sequence[int] | np.ndarray | Bool[Tensor, " n"] | Int[Tensor, " m"] | Tensor
-"""What chooses rows: a number, a slice, a mask, or row numbers."""
+"""A choice of rows: a number, a slice, a mask, or row numbers."""
 
 CPU = torch.device("cpu")
 
 
 @runtime_checkable
 class ActivationSource(Protocol):
-    """What `train` reads from: activations in memory, on disk, or straight from a live model."""
+    """The source that `train` reads: activations in memory, on disk, or straight from a live model."""
 
     @property
     def d_in(self) -> int:
@@ -55,12 +55,12 @@ class ActivationSource(Protocol):
 
     @property
     def hook_point(self) -> str | None:
-        """Where in the model the rows come from."""
+        """Hook point of the model that the rows come from."""
         ...
 
     @property
     def model_name(self) -> str | None:
-        """Which model they come from."""
+        """Name of the model that the rows come from."""
         ...
 
     def batches(
@@ -209,17 +209,17 @@ class Activations(KnowsOtherWords):
 
     @property
     def target(self) -> Activations:
-        """What a dictionary that reads these rows is to write: the rows themselves, unless paired."""
+        """Rows that a dictionary on these rows should write: the rows themselves, unless paired."""
         return self
 
     @property
     def sides(self) -> tuple[Activations, Activations]:
-        """What is read, and what is to be written."""
+        """The rows that are read, and those to be written."""
         return self, self
 
     @property
     def joined(self) -> Activations:
-        """What a training reads: these rows, and beside them their target where that is another."""
+        """The rows that a training reads: these, joined to their target if that is another."""
         return self
 
     @property
@@ -239,7 +239,7 @@ class Activations(KnowsOtherWords):
 
     @property
     def device(self) -> torch.device:
-        """Where rows are put when they are read."""
+        """Device that rows are put on when they are read."""
         return self._rows.device
 
     @property
@@ -261,9 +261,9 @@ class Activations(KnowsOtherWords):
 
     @property
     def roles(self) -> np.ndarray | None:
-        """Who wrote the token of each row of a conversation: "user", "assistant" …; None without one.
+        """Author of the token of each row of a conversation: "user", "assistant" …; None without one.
 
-        "template" where the chat template asks for an answer, "" in texts that are no conversation.
+        "template" where the chat template asks for an answer, "" in texts that are not conversations.
         """
         known = self._of_tokens(self.context.roles)
         if known is None:
@@ -316,7 +316,7 @@ class Activations(KnowsOtherWords):
     # As a table and as an array
 
     def to_pandas(self, values: bool = False) -> DataFrame:
-        """Where each row comes from, as a table: sample, position and, where known, token.
+        """Return the origin of each row as a table: sample, position and, where known, token.
 
         Parameters
         ----------
@@ -578,7 +578,7 @@ def acts_for(
 
 
 def _of_two_sites(sae: Any, acts: Any, name: str, target: bool) -> Any:
-    """What is read, with what is written beside it where that is given or needed."""
+    """Return what is read, paired with what is written if that is given or needed."""
     from sae_nb.activations._sites import of_sites
 
     acts = of_sites(sae, acts, name=name)

@@ -16,12 +16,12 @@ from sae_nb.activations._context import Context
 from sae_nb.checks import checked
 
 Places = Int[Tensor, " n"]
-"""Where in its sample a row is, the same number in every model; `NOWHERE` where there is no saying."""
+"""Place of a row in its sample, the same number in every model; `NOWHERE` if it has none."""
 
 NOWHERE, CLS = -2, -1
 
 SPECIAL = re.compile(r"<\|?/?[\w ]+\|?>|\[[A-Z]+\]")
-"""Names of tokens that are no part of the text: "<s>", "</s>", "<|endoftext|>", "[CLS]"."""
+"""Names of tokens that are not part of the text: "<s>", "</s>", "<|endoftext|>", "[CLS]"."""
 
 
 class Alignment(list[Activations]):
@@ -58,7 +58,7 @@ def align(acts: Sequence[Activations]) -> Alignment:
     the patch that its centre lies in, cls with cls; registers have no place. With a finer grid in one
     model, patches of the other appear more than once. Other samples are paired by position.
 
-    Samples must be the same inputs in the same order. What has no partner is left out, and counted.
+    Samples must be the same inputs in the same order. Rows without a partner are left out, and counted.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ def align(acts: Sequence[Activations]) -> Alignment:
 
     Raises
     ------
-    TypeError: If they are no activations.
-    ValueError: If there are fewer than two, of other kinds of samples, or no row has a partner.
+    TypeError: If they are not activations. ValueError: If there are fewer than two, of other kinds of
+    samples, or no row has a partner.
 
     Source
     ------
@@ -125,7 +125,7 @@ def align(acts: Sequence[Activations]) -> Alignment:
 
 
 def first_difference(a: Activations, b: Activations) -> int | None:
-    """The first row at which two activations are of different places; None where there is none."""
+    """Return the first row at which two activations are of different places; None if there is none."""
     n = min(len(a), len(b))
     differs = (a.sample[:n] != b.sample[:n]) | (a.position[:n] != b.position[:n])
     if a.context is not b.context:
@@ -145,7 +145,7 @@ def _same_places(a: Activations, b: Activations, n: int) -> Bool[Tensor, " n"]:
 
 
 def places_of(acts: Sequence[Activations]) -> list[Places]:
-    """Places of every row, in numbers that mean the same in all."""
+    """Return places of every row, in numbers that mean the same in all."""
     grids = [one.context.patch_grid for one in acts]
     common = min((grid for grid in grids if grid is not None), key=_area, default=None)
     return [_places(one, common) for one in acts]
@@ -193,7 +193,7 @@ def _text_so_far(context: Context) -> list[int]:
 
 
 def _letters(name: str, whole_words: bool) -> bytes:
-    """What a token adds to the text, for comparison."""
+    """Return the bytes that a token adds to the text, for comparison."""
     if SPECIAL.fullmatch(name.strip()):
         return b""
     name = name.removeprefix("##") if whole_words else name
@@ -201,7 +201,7 @@ def _letters(name: str, whole_words: bool) -> bytes:
 
 
 def _token_ids(acts: Activations) -> Int[Tensor, " n"]:
-    """The token of every row; none where the samples are no texts."""
+    """Return the token of every row; none if the samples are not texts."""
     if acts.context.token_ids is None:
         return torch.empty(0, dtype=torch.int64)
     ids, offsets = acts.context.token_ids

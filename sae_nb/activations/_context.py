@@ -15,7 +15,7 @@ from torch import Tensor
 Kind = Literal["language", "vision", "other"]
 
 ROLES = ("template", "system", "user", "assistant", "tool", "other")
-"""Who wrote a token of a conversation; the template's are those that ask for an answer."""
+"""Author of a token of a conversation; the template's tokens are those that ask for an answer."""
 
 
 class Ragged(NamedTuple):
@@ -38,10 +38,10 @@ class Context:
 
     kind: Kind = "other"
     n_samples: int = 0
-    """What the model reads, and how many samples it was shown."""
+    """Kind of input, and how many samples the model was shown."""
 
     pictures: UInt8[Tensor, "n_samples 3 height width"] | None = None
-    """The images as shown to people, before normalisation."""
+    """The images as displayed, before normalisation."""
 
     token_ids: Ragged | None = None
     vocabulary: Mapping[int, str] = field(default_factory=dict)
@@ -49,8 +49,9 @@ class Context:
 
     roles: Ragged | None = None
     turns: Ragged | None = None
-    """Of conversations, by token: who wrote it (index into `ROLES`), and the number of the message; −1 where a
-    sample is no conversation."""
+    """Of conversations, by token: its author (index into `ROLES`), and the number of the message; −1
+    where a sample is not a conversation.
+    """
 
     patch_grid: tuple[int, int] | None = None
     """Rows and columns of patches, or of cells of a convolution's map."""
@@ -59,7 +60,7 @@ class Context:
     """Tokens before the first patch: cls, then registers."""
 
     policy: Mapping[str, Any] = field(default_factory=dict)
-    """What was dropped, kept, cut and packed, by name."""
+    """The samples and tokens that were dropped, kept, cut and packed, by name."""
 
     def __post_init__(self) -> None:
         # A record that is shared by every subset must not change under one of them.
@@ -93,7 +94,7 @@ class Context:
         )
 
     def token_name(self, position: int, token_id: int | None = None) -> str:
-        """Return what people call one position: a token's text, "cls", "patch 3,4", "cell 0,2"."""
+        """Return the usual name of one position: a token's text, "cls", "patch 3,4", "cell 0,2"."""
         if self.kind == "language" and token_id is not None:
             return self.vocabulary.get(token_id, f"<id {token_id}>")
         patch = position - self.prefix_tokens
@@ -105,7 +106,7 @@ class Context:
         return f"{'patch' if self.kind == 'vision' else 'cell'} {row},{column}"
 
     def position_names(self, n: int) -> tuple[str, ...]:
-        """Return what people call the first `n` positions of a sample that is no text."""
+        """Return the usual names of the first `n` positions of a sample that is not a text."""
         return tuple(self.token_name(position) for position in range(n))
 
     def __repr__(self) -> str:
@@ -115,7 +116,7 @@ class Context:
 
     @property
     def sample_word(self) -> str:
-        """What one sample is: a text, an image, or just a sample."""
+        """The word for one sample: a text, an image, or just a sample."""
         return {"language": "text", "vision": "image", "other": "sample"}[self.kind]
 
 
@@ -197,8 +198,8 @@ def policy_text(policy: Mapping[str, Any]) -> str:
 def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
     """Return the text of every id, spaces included, one token at a time.
 
-    A sentencepiece tokenizer drops the leading space when it decodes one token, so its marker
-    is translated by hand; a byte that is no text of its own keeps the tokenizer's name for it.
+    A sentencepiece tokenizer drops the leading space when it decodes one token, so its marker is
+    translated by hand; a byte without text of its own keeps the tokenizer's name for it.
     """
     names: dict[int, str] = {}
     for token_id in ids:
@@ -237,7 +238,9 @@ def join_contexts(contexts: Sequence[Context]) -> Context:
 
 
 def _of_conversations(contexts: Sequence[Context], name: str) -> list[Ragged | None]:
-    """What is known by token, −1 in the contexts without a conversation; nothing where all are."""
+    """Return the known per-token values, −1 in contexts without a conversation; nothing if no context
+    has one.
+    """
     parts: list[Ragged | None] = [getattr(context, name) for context in contexts]
     if all(part is None for part in parts):
         return parts

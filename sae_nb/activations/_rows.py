@@ -68,7 +68,7 @@ class Rows:
 
     @classmethod
     def in_memory(cls, x: Float[Tensor, "n d_in"]) -> Rows:
-        """Rows that are all here."""
+        """Return rows that are all in memory."""
         return cls([Piece(n=len(x), tensor=x)], x.shape[1], x.dtype, x.device)
 
     def __len__(self) -> int:

@@ -22,12 +22,12 @@ AND = " + "
 class Pairs(Activations):
     """Activations that a dictionary reads, with those that it is to write: `.x` and `.target`.
 
-    Made of two captures of the same tokens. What chooses or moves rows does so on both sides; batches
-    have both side by side.
+    Made of two captures of the same tokens. Choosing or moving rows applies to both sides; batches have
+    both side by side.
 
     Raises
     ------
-    ValueError: If the two are of other rows; says which row first differs.
+    ValueError: If the two are of other rows; names the first row that differs.
     """
 
     def __init__(self, x: Activations, target: Activations) -> None:
@@ -44,12 +44,12 @@ class Pairs(Activations):
 
     @property
     def target(self) -> Activations:
-        """What is to be written."""
+        """The rows to be written."""
         return self._target
 
     @property
     def sides(self) -> tuple[Activations, Activations]:
-        """What is read, and what is to be written."""
+        """The rows that are read, and those to be written."""
         return self._read, self._target
 
     @property
@@ -85,7 +85,7 @@ class Pairs(Activations):
 
 
 def beside(parts: Sequence[Activations]) -> Activations:
-    """The same tokens at several hook points as one matrix, column block by column block."""
+    """Return the same tokens at several hook points as one matrix, column block by column block."""
     parts = list(parts)
     check_aligned(parts)
     first = parts[0]
@@ -103,7 +103,9 @@ def beside(parts: Sequence[Activations]) -> Activations:
 
 
 def one_of_sites(acts: Activations, site: int) -> Activations:
-    """One of several that lie side by side: only it is read from disk. All of them, if they do not."""
+    """Return one of several sites that lie side by side: only it is read from disk. All of them, if
+    they do not.
+    """
     rows = acts._rows
     if not isinstance(rows, JoinedRows) or len(rows.parts) != len(rows.sites):
         return acts
@@ -118,12 +120,14 @@ def one_of_sites(acts: Activations, site: int) -> Activations:
 def as_one(
     x_hat: Float[Tensor, "*batch d_out"] | Sequence[Tensor],
 ) -> Float[Tensor, "*batch d_out"]:
-    """Reconstructions of several sites side by side, as their activations are; of one site as they are."""
+    """Return reconstructions of several sites side by side, as their activations are; of one site as
+    they are.
+    """
     return x_hat if isinstance(x_hat, Tensor) else torch.cat(list(x_hat), dim=-1)
 
 
 class WithGradient(Activations):
-    """The same rows with the gradient of each beside it: what a training reads that selects by it."""
+    """The same rows, each with its gradient: the input of a training that selects by the gradient."""
 
     def __init__(self, acts: Activations) -> None:
         gradient = acts._gradient_rows
@@ -153,7 +157,7 @@ def _one_name(names: Sequence[str | None]) -> str | None:
 
 @checked(leave=("data",))
 def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
-    """What a person passes for a dictionary of several sites, as activations; other data as they are.
+    """Return the argument for a dictionary of several sites as activations; other data unchanged.
 
     Raises
     ------
@@ -179,9 +183,10 @@ def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
 
 
 def side_by_side(sae: Any, x: Any, *, name: str = "x") -> Any:
-    """What a dictionary of several sites reads, one thing per site, as one whose rows hold all of them.
+    """Return the input of a dictionary of several sites, one thing per site, as one whose rows hold all
+    of them.
 
-    What is no list has them side by side already.
+    An argument that is not a list has them side by side already.
 
     Raises
     ------
@@ -216,7 +221,7 @@ def _check_widths(sae: Any, widths: Sequence[int], name: str) -> None:
 
 
 def parts_of(sae: Any, data: Any) -> list[Activations]:
-    """What a person passed for a dictionary of several sites, as activations of each site, in order.
+    """Return the argument for a dictionary of several sites as activations of each site, in order.
 
     Where only what is read was passed, what is written is missing at the end.
     """
@@ -251,10 +256,10 @@ def _parts(side: Any, widths: Sequence[int]) -> list[Activations]:
 
 
 def site_names(sae: Any, parts: Sequence[Activations]) -> tuple[str, ...]:
-    """What the sites of a dictionary are called: by hook point, by model where they are of several.
+    """Return the names of a dictionary's sites: by hook point, by model if they are of several.
 
-    No two alike; "site 1", "site 2" where nothing is known of them. What reads one place and writes
-    another says which it does.
+    No two alike; "site 1", "site 2" where nothing is known of them. A dictionary that reads one place
+    and writes another names both.
     """
     n, n_reads = len(sae.sites), len(sae.reads)
     models, points = (

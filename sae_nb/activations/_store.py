@@ -68,7 +68,7 @@ def row_tensors(
 
 
 def size_and_checksum(path: Path) -> dict[str, Any]:
-    """Return what the manifest says about a file."""
+    """Return the manifest's entry about a file."""
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
@@ -123,7 +123,7 @@ def join_samples(folder: Path, parts: Sequence[str], n_samples: int) -> dict[str
 
 
 def sample_tensors(known: Mapping[str, Ragged | None]) -> dict[str, Tensor]:
-    """What a file holds of tokens by sample: ids, offsets, and of conversations roles and turns."""
+    """Return a file's tokens by sample: ids, offsets, and of conversations roles and turns."""
     tokens = known["token_ids"]
     if tokens is None:
         return {}

@@ -10,7 +10,7 @@ from sae_nb.codes._sparse_codes import SparseCodes, index_dtype, offsets_of
 
 
 def joined(parts: Sequence[SparseCodes]) -> SparseCodes:
-    """One code whose atoms are those of the first part, then those of the second, and so on.
+    """Return one code whose atoms are those of the first part, then those of the second, and so on.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def joined(parts: Sequence[SparseCodes]) -> SparseCodes:
 
 
 def blocks(codes: SparseCodes, widths: Sequence[int]) -> list[SparseCodes]:
-    """The codes of each of several dictionaries whose atoms lie one after the other.
+    """Return the codes of each of several dictionaries whose atoms lie one after the other.
 
     Parameters
     ----------

@@ -75,13 +75,13 @@ class Grouping:
 
 
 class Support:
-    """Which atoms each row uses, without the strengths; its CSC view is made once, on demand.
+    """The atoms that each row uses, without the strengths; its CSC view is made once, on demand.
 
     Codes that share a support (a batch and its detached copy) share this object.
     """
 
     path: Any = None
-    """What made the codes, where there was a choice; decoding then goes the same way."""
+    """The path that made the codes, where there was a choice; decoding then takes the same one."""
 
     def __init__(
         self, atoms: Int[Tensor, " nnz"], offsets: Int[Tensor, " rows_plus_1"], n_atoms: int
@@ -126,12 +126,12 @@ class Support:
 
 
 def index_dtype(n_atoms: int) -> torch.dtype:
-    """Kind of integer that holds an atom's number."""
+    """Return the integer dtype that holds an atom's number."""
     return torch.int32 if n_atoms <= INT32_MAX else torch.int64
 
 
 def offsets_of(counts: Int[Tensor, " n"]) -> Int[Tensor, " n_plus_1"]:
-    """First entry of each segment, and the number of entries at the end."""
+    """Return first entry of each segment, and the number of entries at the end."""
     offsets = torch.zeros(len(counts) + 1, dtype=torch.int64, device=counts.device)
     torch.cumsum(counts, dim=0, out=offsets[1:])
     return offsets
@@ -297,7 +297,7 @@ class SparseCodes(KnowsOtherWords):
 
     @property
     def device(self) -> torch.device:
-        """Where the entries are."""
+        """The device of the entries."""
         return self.values.device
 
     @property
@@ -314,7 +314,7 @@ class SparseCodes(KnowsOtherWords):
     # Other forms of the same codes
 
     def to_dense(self) -> Float[Tensor, "*batch n_atoms"]:
-        """All codes as one dense tensor, zeros included: for tests and small examples.
+        """Return all codes as one dense tensor, zeros included: for tests and small examples.
 
         Raises
         ------
@@ -327,7 +327,7 @@ class SparseCodes(KnowsOtherWords):
         return dense.index_put(place, self.values).reshape(self.shape)
 
     def to_scipy(self) -> csr_matrix:
-        """The codes as a scipy CSR matrix that shares their memory on the CPU."""
+        """Return the codes as a scipy CSR matrix that shares their memory on the CPU."""
         from scipy.sparse import csr_matrix
 
         values = self.values.detach().cpu()
@@ -360,12 +360,12 @@ class SparseCodes(KnowsOtherWords):
         )
 
     def by_atom(self) -> AtomIndex:
-        """The codes grouped by atom (CSC); the grouping is made once and kept."""
+        """Return the codes grouped by atom (CSC); the grouping is made once and kept."""
         index = self.support.by_atom
         return AtomIndex(index.rows, index.order, index.offsets, self.values[index.order])
 
     def strengths(self, atom: int) -> tuple[Int[Tensor, " uses"], Float[Tensor, " uses"]]:
-        """Rows that use an atom, ascending, and how strongly."""
+        """Return rows that use an atom, ascending, and how strongly."""
         atom = check_atom(atom, self.n_atoms)
         index = self.support.by_atom
         first, last = index.offsets[atom : atom + 2].tolist()
@@ -375,7 +375,7 @@ class SparseCodes(KnowsOtherWords):
 
     @answers_wrong_calls
     def sum(self, axis: Axis = None, *, dtype: None = None, out: None = None) -> Tensor:
-        """Sum of the strengths over one axis, several, or all.
+        """Return sum of the strengths over one axis, several, or all.
 
         `axis=0` of codes of one leading axis gives a number per atom, `axis=-1` one per row. `dtype`
         and `out` are there for `np.sum` to pass, and must be None; so below.
@@ -393,13 +393,13 @@ class SparseCodes(KnowsOtherWords):
 
     @answers_wrong_calls
     def mean(self, axis: Axis = None, *, dtype: None = None, out: None = None) -> Tensor:
-        """Mean of the strengths over one axis, several, or all; zeros count."""
+        """Return mean of the strengths over one axis, several, or all; zeros count."""
         _, _, cells = self._groups(axis, dtype, out)
         return self.sum(axis) / cells
 
     @answers_wrong_calls
     def max(self, axis: Axis = None, *, dtype: None = None, out: None = None) -> Tensor:
-        """Largest strength along one axis, several, or all; 0 where the others are negative."""
+        """Return largest strength along one axis, several, or all; 0 where the others are negative."""
         group, shape, cells = self._groups(axis, dtype, out)
         zeros = self.values.new_zeros(math.prod(shape))
         largest = zeros.scatter_reduce(0, group, self.values, "amax", include_self=False)
@@ -408,7 +408,7 @@ class SparseCodes(KnowsOtherWords):
 
     @answers_wrong_calls
     def count(self, axis: Axis = None) -> Int[Tensor, "..."]:
-        """Number of active entries, z ≠ 0, along one axis, several, or all."""
+        """Return number of active entries, z ≠ 0, along one axis, several, or all."""
         group, shape, _ = self._groups(axis)
         active = group[self.values.detach() != 0]
         return torch.bincount(active, minlength=math.prod(shape)).reshape(shape)
@@ -416,7 +416,7 @@ class SparseCodes(KnowsOtherWords):
     def _groups(
         self, axis: Axis, dtype: None = None, out: None = None
     ) -> tuple[Int[Tensor, " nnz"], tuple[int, ...], int]:
-        """Which result each entry goes to, the shape of the results, and the cells behind each."""
+        """Return the result that each entry goes to, the shape of the results, and the cells behind each."""
         if dtype is not None or out is not None:
             raise TypeError(
                 "`dtype` and `out` must be None. Convert what comes back: `.to(dtype)`."
@@ -449,8 +449,7 @@ class SparseCodes(KnowsOtherWords):
 
         Raises
         ------
-        TypeError: If it is no array.
-        ValueError: If it has not one row per atom.
+        TypeError: If it is not an array. ValueError: If it has not one row per atom.
 
         Example
         -------
@@ -513,7 +512,7 @@ class SparseCodes(KnowsOtherWords):
     # Tables and arrays
 
     def top(self, n: int = 10) -> DataFrame:
-        """The n strongest entries of each row, by magnitude, as a table: row, atom, value.
+        """Return the n strongest entries of each row, by magnitude, as a table: row, atom, value.
 
         Rows are numbered with the leading axes flattened; `codes[i].top(n)` are those of one.
 
@@ -531,7 +530,7 @@ class SparseCodes(KnowsOtherWords):
         return self._table(order[(rank < n) & (values[order] != 0)])
 
     def to_pandas(self, acts: Any = None, labels: Any = None) -> DataFrame:
-        """Every active entry as a line of a table: row, atom, value.
+        """Return every active entry as a line of a table: row, atom, value.
 
         Parameters
         ----------
@@ -597,7 +596,7 @@ class SparseCodes(KnowsOtherWords):
         Raises
         ------
         IndexError: If a row does not exist, a mask has another shape, or an axis is not of the rows.
-        TypeError: If it is no index.
+        TypeError: If it is not an index.
 
         Example
         -------
@@ -611,7 +610,7 @@ class SparseCodes(KnowsOtherWords):
     def rows(
         self, which: int | slice | Sequence[int] | np.ndarray | Int[Tensor, " chosen"] | Tensor
     ) -> SparseCodes:
-        """The codes of some rows, leading axes flattened, in the order asked for.
+        """Return the codes of some rows, leading axes flattened, in the order asked for.
 
         `codes[…]` keeps the leading axes; here a row has the number that it has in activations, and
         one alone stays a list of one.
@@ -642,7 +641,7 @@ class SparseCodes(KnowsOtherWords):
         return SparseCodes(*parts, tuple(numbers.shape))
 
     def only(self, kept: Bool[Tensor, " nnz"]) -> SparseCodes:
-        """The same rows with some of their entries, named by a mask, and their gradient."""
+        """Return the same rows with some of their entries, named by a mask, and their gradient."""
         if not isinstance(kept, Tensor) or kept.dtype != torch.bool or kept.shape != (self.nnz,):
             given = (
                 f"{kept.dtype} of shape {tuple(kept.shape)}"
@@ -661,15 +660,15 @@ class SparseCodes(KnowsOtherWords):
         return SparseCodes(*parts, self.n_atoms, self.leading_shape)
 
     def reshape(self, *shape: int) -> SparseCodes:
-        """The same codes with other leading axes, whose product is the number of rows."""
+        """Return the same codes with other leading axes, whose product is the number of rows."""
         return self.with_values(self.values, leading_shape=shape)
 
     def detach(self) -> SparseCodes:
-        """The same codes without a gradient."""
+        """Return the same codes without a gradient."""
         return self.with_values(self.values.detach())
 
     def to(self, device: str | torch.device) -> SparseCodes:
-        """The codes on another device; the same object if they are there already.
+        """Return the codes on another device; the same object if they are there already.
 
         Raises
         ------
@@ -691,7 +690,7 @@ class SparseCodes(KnowsOtherWords):
     def with_values(
         self, values: Float[Tensor, " nnz"], leading_shape: tuple[int, ...] | None = None
     ) -> SparseCodes:
-        """The same atoms with other strengths; grouping by atom is shared, not made again.
+        """Return the same atoms with other strengths; grouping by atom is shared, not made again.
 
         `leading_shape`: Leading axes, where they change too.
         """
@@ -701,7 +700,7 @@ class SparseCodes(KnowsOtherWords):
     @classmethod
     @checked
     def concatenate(cls, parts: Iterable[SparseCodes]) -> SparseCodes:
-        """Codes of several batches of one dictionary as one, rows in order.
+        """Concatenate codes of several batches of one dictionary, rows in order.
 
         Axes after the first are kept where all parts agree on them.
 

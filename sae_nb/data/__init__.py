@@ -1,4 +1,4 @@
-"""Data with known answers, made on the fly from a seed, and readers for images and texts people have."""
+"""Data with known answers, generated from a seed, and readers for your own images and texts."""
 
 from __future__ import annotations
 

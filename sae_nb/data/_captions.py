@@ -39,10 +39,10 @@ _N_DRAWS = 6  # uniform numbers that one caption takes
 def captions(scenes: Scenes, seed: int = 0) -> list[str]:
     """Describe each image of `scenes` in one sentence without a full stop.
 
-    A caption names all five factors: digit, ink, texture, position, and whether a disc lies about. For each
-    there are two wordings, and four orders of words; which ones is drawn evenly and independently of the
-    image, so wording says nothing of what is shown. What no label holds (handwriting, tint, noise) no
-    caption holds either.
+    A caption names all five factors: digit, ink, texture, position, and whether a disc lies about. For
+    each there are two wordings, and four orders of words; the choice is uniform and independent of the
+    image, so the wording is uninformative about it. Facts without a label (handwriting, tint, noise)
+    are in no caption either.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def _caption(
 
 
 def caption_words() -> list[str]:
-    """Every word that a caption can hold, in alphabetical order."""
+    """Return every word that a caption can hold, in alphabetical order."""
     phrases = [*_DIGITS, *map(str, range(10)), "an", "a", *_TEMPLATES]
     phrases += [
         p for pairs in (_COLOURS, _TEXTURES, _POSITIONS, _DISTRACTORS) for q in pairs for p in q

@@ -43,7 +43,7 @@ class Photos(Record):
 
     @property
     def images(self) -> Float[Tensor, "n 3 32 32"]:
-        """The images between 0 and 1, made anew at each access (12 kB each)."""
+        """The images between 0 and 1, recomputed at each access (12 kB each)."""
         return self.pixels.float() / 255
 
 

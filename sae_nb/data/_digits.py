@@ -48,7 +48,7 @@ def _load_handwriting() -> tuple[Tensor, Tensor]:
 
 
 def handwriting_rows(split: str) -> Int[Tensor, " n"]:
-    """Rows of ``load_digits`` that belong to a split, in ascending order.
+    """Return rows of ``load_digits`` that belong to a split, in ascending order.
 
     The split is one fixed permutation of the 1797 digits: 1400 to train on, 397 to test with.
     """
@@ -63,7 +63,7 @@ def handwriting_rows(split: str) -> Int[Tensor, " n"]:
 
 @checked
 def digits(split: Split = "all") -> Digits:
-    """The 1797 real handwritten digits that come with scikit-learn, 8×8 grey levels each.
+    """Return the 1797 real handwritten digits that come with scikit-learn, 8×8 grey levels each.
 
     Parameters
     ----------

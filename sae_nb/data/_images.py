@@ -1,4 +1,4 @@
-"""A folder of images people have: found at once, decoded when looked at; class = first subfolder."""
+"""Your own folder of images: listed at once, decoded when looked at; class = first subfolder."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
 def decode_picture(
     file: BinaryIO, name: str, size: int | None = None
 ) -> UInt8[Tensor, "3 height width"]:
-    """Decode one image to red green blue, turned upright as its EXIF tag says."""
+    """Decode one image to red green blue, turned upright according to its EXIF tag."""
     from PIL import Image, ImageOps
 
     try:

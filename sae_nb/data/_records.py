@@ -1,4 +1,4 @@
-"""What all data share: records that are sequences and print short; seeds; shares."""
+"""The common parts of all data: records that are sequences and print short; seeds; shares."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Record(Sequence[Any]):
         return replace(self, **parts)  # type: ignore[type-var]
 
     def to_pandas(self) -> DataFrame:
-        """The labels as a table, a line per element; names where labels are numbers of names."""
+        """Return the labels as a table, a line per element; names where labels are numbers of names."""
         import pandas as pd
 
         columns = {}

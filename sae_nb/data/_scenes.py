@@ -317,7 +317,7 @@ class Drawn(NamedTuple):
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """What a drawing is put on, and in which ink."""
+    """The background and the ink of a drawing."""
 
     ink: str = "white"
     texture: str = "vertical"

@@ -1,4 +1,4 @@
-"""What the models with known circuits learn: words, rows of them, and which next words are asked for."""
+"""The data of the models with known circuits: words, rows of them, and the next words asked for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One small task, whose rows are drawn anew."""
+    """One small task, whose rows are newly drawn each time."""
 
     words: tuple[str, ...]
     length: int
@@ -61,7 +61,8 @@ class Task:
 
 
 def repeated_letters(n: int, generator: Generator, held_out: bool = False) -> Rows:
-    """Different letters in stretches that come again, at once or later; asked for is how they go on.
+    """Draw rows of different letters in stretches that come again, at once or later; the target is how
+    they continue.
 
     Sizes and distances are drawn, so that only the letters say where to look.
     """
@@ -83,14 +84,14 @@ def repeated_letters(n: int, generator: Generator, held_out: bool = False) -> Ro
 
 
 def sums(n: int, generator: Generator, held_out: bool = False) -> Rows:
-    """Pairs drawn from those that are held out, a fifth of all, or from the others."""
+    """Draw pairs from those that are held out (a fifth of all), or from the others."""
     order = np.random.default_rng(MODULUS).permutation(MODULUS**2)
     n_out = MODULUS**2 // 5
     return _sums(generator.choice(order[:n_out] if held_out else order[n_out:], n))
 
 
 def all_sums() -> Rows:
-    """Every pair once, a by a."""
+    """Return every pair once, a by a."""
     return _sums(np.arange(MODULUS**2))
 
 
@@ -104,7 +105,8 @@ def _sums(pairs: Int[np.ndarray, " n"]) -> Rows:
 
 
 def brackets(n: int, generator: Generator, held_out: bool = False) -> Rows:
-    """Strings drawn bracket by bracket; after each, whether what stands there is balanced, open or broken.
+    """Draw strings bracket by bracket; after each, the target is whether the string so far is balanced,
+    open or broken.
 
     A fifth of all strings is held out, by the number that the string is in binary; short beginnings are the
     same everywhere. A broken one, in which something closes that never opened, comes back to any depth.

@@ -168,9 +168,9 @@ class Stories(Texts):
     sentiment
         1 if good things happen, 0 if bad ones.
     plural
-        1 if two people are its heroes, 0 if one.
+        1 if it has two heroes, 0 if one.
     person, animal, place, thing
-        Who and what a story is about, indices into `entities`.
+        Persons and subjects of a story, indices into `entities`.
     clauses, mentions
         One row per sentence; one row per named entity.
     boundary_story, boundary
@@ -215,7 +215,7 @@ class Stories(Texts):
 
     @property
     def entities(self) -> tuple[str, ...]:
-        """Every name an entity can have: people, animals, places, things."""
+        """Every name an entity can have: persons, animals, places, things."""
         return ENTITIES
 
     @property
@@ -328,7 +328,7 @@ class _Story:
             self._say(self._pick(ENDINGS[sign]), sign)
 
     def _say(self, pattern: str, sentiment: int, *, named: bool = False, opening: str = "") -> None:
-        """Fill one sentence, and note what it says and where."""
+        """Fill one sentence, and record its facts and their positions."""
         self.text += " " if self.text else ""
         start = len(self.text)
         if opening:

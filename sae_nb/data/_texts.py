@@ -45,7 +45,7 @@ class Prose(Texts):
 
 @checked
 def prose(split: Split = "all") -> Prose:
-    """English prose about Python from ``pydoc_data.topics``, which every CPython brings along.
+    """Return English prose about Python from ``pydoc_data.topics``, which every CPython ships.
 
     Headings, code and grammar are left out, lines are joined to paragraphs. Repeats go before the
     split: a paragraph that shares a sentence of 40 characters or more with an earlier one is
@@ -69,7 +69,7 @@ def prose(split: Split = "all") -> Prose:
 
 
 def side_of_split(text: str) -> Literal["train", "test"]:
-    """Side of the split a paragraph falls on: by a hash of its words alone."""
+    """Return the side of the split a paragraph falls on: by a hash of its words alone."""
     digest = hashlib.sha256(" ".join(text.lower().split()).encode()).digest()
     return "test" if int.from_bytes(digest[:4], "big") % _TEST_SHARE == 0 else "train"
 
@@ -106,7 +106,7 @@ def _paragraphs() -> tuple[tuple[str, str], ...]:
 
 
 def clean_paragraph(block: str) -> str:
-    r"""One paragraph on one line, or "" if the block is a heading, code, a table or grammar."""
+    r"""Return one paragraph on one line, or "" if the block is a heading, code, a table or grammar."""
     if _UNDERLINE.search(block) or _NOT_PROSE.search(block):
         return ""
     text = " ".join(_BULLET.sub("", block).split())

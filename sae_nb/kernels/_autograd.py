@@ -20,7 +20,7 @@ from sae_nb.kernels._backends import Entries, PreCodes, Primitives
 
 
 def chosen(primitives: Primitives, pre_codes: PreCodes, entries: Entries) -> SparseCodes:
-    """Codes at entries that were selected, with a sparse gradient to whatever made the pre-codes.
+    """Return codes at entries that were selected, with a sparse gradient to whatever made the pre-codes.
 
     The choice of entries is constant, so one gradient serves every selection.
     """
@@ -259,7 +259,7 @@ class NestedSquaredError(torch.autograd.Function):
 def stacked_by_group(
     support: Support, widths: tuple[int, ...]
 ) -> tuple[Int[Tensor, " nnz"], Support]:
-    """The same entries in groups · rows segments, group by group: their order, and their support."""
+    """Return the same entries in groups · rows segments, group by group: their order, and their support."""
     n, n_groups = len(support.offsets) - 1, len(widths)
     ends = torch.tensor(widths, dtype=support.atoms.dtype, device=support.atoms.device)
     group = torch.searchsorted(ends, support.atoms, right=True).to(support.atoms.dtype)

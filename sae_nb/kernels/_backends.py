@@ -1,4 +1,4 @@
-"""What a backend must be able to do, and which one does it.
+"""The interface that a backend implements, and the choice of a backend.
 
 Encoding, decoding and all gradients are built from these primitives.
 With entries e of row i (atom j_e, value v_e), table rows t_j and gradient rows g_i:
@@ -49,27 +49,27 @@ class PreCodes:
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
-        """What they are made from."""
+        """The tensors that the pre-codes are made from."""
         return self.x, self.weight, self.bias, self.centre
 
     @property
     def trains(self) -> bool:
-        """Whether a gradient is wanted of any of it."""
+        """Whether any of them needs a gradient."""
         wanted = any(part is not None and part.requires_grad for part in self.tensors)
         return torch.is_grad_enabled() and wanted
 
     def detach(self) -> PreCodes:
-        """The same numbers without a gradient."""
+        """Return the same numbers without a gradient."""
         bias, centre = (None if v is None else v.detach() for v in (self.bias, self.centre))
         return PreCodes(self.x.detach(), self.weight.detach(), bias, centre)
 
     def centred(self, rows: slice = slice(None)) -> Float[Tensor, "some d_in"]:
-        """Some rows of x − centre."""
+        """Return some rows of x − centre."""
         x = self.x[rows]
         return x if self.centre is None else x - self.centre
 
     def dense(self) -> Float[Tensor, "rows n_atoms"]:
-        """All of them at once."""
+        """Return all pre-codes at once."""
         u = self.centred() @ self.weight.T
         return u if self.bias is None else u + self.bias
 
@@ -98,42 +98,44 @@ class Primitives(Protocol):
     name: str
 
     def topk(self, pre_codes: PreCodes, k: int, *, signed: bool = False) -> Entries:
-        """The k largest positive pre-codes of each row, or the k of largest magnitude."""
+        """Return the k largest positive pre-codes of each row, or the k of largest magnitude."""
 
     def batch_topk(self, pre_codes: PreCodes, n_kept: int) -> Entries:
-        """The `n_kept` largest positive pre-codes of all rows together."""
+        """Return the `n_kept` largest positive pre-codes of all rows together."""
 
     def above(self, pre_codes: PreCodes, thresholds: PerAtom) -> Entries:
-        """The pre-codes above the threshold of their atom."""
+        """Return the pre-codes above the threshold of their atom."""
 
     def sum_atoms(
         self, values: Values, support: Support, table: Atoms, start: Row | None = None
     ) -> Rows:
-        """For each row, the sum of its atoms' table rows, weighted by its values."""
+        """Return for each row the sum of its atoms' table rows, weighted by its values."""
 
     def residuals(
         self, values: Values, support: Support, table: Atoms, start: Row | None, target: Rows
     ) -> Residuals:
-        """What `sum_atoms` leaves of a target: residual rows, their squared and column sums."""
+        """Return the difference of a target and `sum_atoms`: residual rows, their squared sum and
+        column sums.
+        """
 
     def scaled(self, values: Values, by: Float[Tensor, ""]) -> Values:
-        """Values times one number."""
+        """Return values times one number."""
 
     def sum_inputs(self, values: Values, support: Support, table: Rows) -> Atoms:
-        """For each atom, the sum of its inputs' table rows, weighted by its values."""
+        """Return for each atom the sum of its inputs' table rows, weighted by its values."""
 
     def dots(self, g: Rows, support: Support, table: Atoms) -> Values:
-        """For each entry, the dot product of its row of `g` with its atom's table row."""
+        """Return for each entry the dot product of its row of `g` with its atom's table row."""
 
     def totals(self, values: Values, support: Support) -> PerAtom:
-        """For each atom, the sum of its values."""
+        """Return for each atom the sum of its values."""
 
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
 
 
 def pick(backend: Backend, x: Tensor) -> Backend:
-    """The backend for a tensor, refused where it cannot run."""
+    """Return the backend for a tensor; refuse one that cannot run it."""
     one_of(backend, get_args(Backend), name="backend")
     loops = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
     if backend == "auto":
@@ -152,7 +154,7 @@ def pick(backend: Backend, x: Tensor) -> Backend:
 
 
 def primitives_of(backend: Backend, support: Support) -> Primitives:
-    """What decodes: the CPU's loops, or on a GPU the path that made the codes."""
+    """Return the primitives that decode: the CPU's loops, or on a GPU the path that made the codes."""
     if backend == "cpu":
         from sae_nb.kernels._cpu import Cpu
 
@@ -166,7 +168,7 @@ _MATRICES = ("x", "weight", "dictionary", "target")
 
 
 def check_tensors(**given: object) -> None:
-    """Refuse what is no tensor of as many axes as it should have; a bias and a centre may be left out."""
+    """Refuse what is not a tensor with the right number of axes; bias and centre are optional."""
     for name, value in given.items():
         if value is None and name in ("bias", "centre"):
             continue
@@ -177,7 +179,7 @@ def check_tensors(**given: object) -> None:
 
 
 def check_codes(codes: object) -> None:
-    """Refuse what is no codes."""
+    """Refuse what is not codes."""
     if not isinstance(codes, SparseCodes):
         raise TypeError(f"`codes` must be SparseCodes, got {shown(codes)}. Encode with an SAE.")
 
@@ -230,5 +232,5 @@ def precision(wanted: Precision) -> Iterator[None]:
 
 
 def is_exact() -> bool:
-    """Whether a training step has to be computed in the precision of its parameters."""
+    """Return whether a training step has to be computed in the precision of its parameters."""
     return _WANTED.get() == "float32"

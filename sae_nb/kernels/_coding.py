@@ -70,7 +70,7 @@ def topk_encode(
     signed
         Whether magnitudes compete and signs are kept.
     backend
-        Who computes it.
+        Backend that computes it.
 
     Returns
     -------
@@ -275,7 +275,7 @@ def decode(
     bias
         Added to every row.
     backend
-        Who computes it.
+        Backend that computes it.
 
     Raises
     ------
@@ -318,7 +318,7 @@ def squared_error(
     codes, dictionary, bias, backend
         As in `decode`.
     target
-        What the rows should be.
+        Rows that the codes should reconstruct.
 
     Returns
     -------
@@ -480,7 +480,8 @@ def nested_squared_error(
 def per_entry(
     vector: Float[Tensor, " n_atoms"], codes: SparseCodes, *, backend: Backend = "auto"
 ) -> Float[Tensor, " nnz"]:
-    """The number of each entry's atom: vector[codes.atoms], with a gradient that repeats bit for bit.
+    """Return the number of each entry's atom: vector[codes.atoms], with a gradient that repeats bit for
+    bit.
 
     Parameters
     ----------
@@ -489,7 +490,7 @@ def per_entry(
     codes
         Whose entries are meant.
     backend
-        Who adds up the gradient.
+        Backend that adds up the gradient.
 
     Raises
     ------

@@ -64,7 +64,9 @@ def sum_rows(values, index, offsets, table, start, pieces, out):
 def sum_rows_against(
     values, index, offsets, table, start, target, pieces, out, residual, squares, columns
 ):
-    """As `sum_rows`; also residual = target − out, and per piece its squared sum and column sums."""
+    """Compute what `sum_rows` does; also residual = target − out, and per piece its squared sum and
+    column sums.
+    """
     for piece in prange(pieces.shape[0] - 1):
         total = 0.0
         sums = columns[piece]
@@ -132,7 +134,7 @@ BLOCK = 32
 
 @compiled()
 def kth_largest(scratch, n, k):
-    """Value of the k-th largest of scratch[:n], 1 ≤ k ≤ n (Hoare's selection); reorders them."""
+    """Return the k-th largest of scratch[:n], 1 ≤ k ≤ n (Hoare's selection); reorders them."""
     low, high, target = 0, n - 1, k - 1
     while low < high:
         pivot = scratch[(low + high) >> 1]
@@ -184,7 +186,9 @@ def keep_largest(values, atoms, n, k, scratch):
 # `nnan` lets the maximum vectorise; a NaN makes the choice of atoms arbitrary, never an index wrong.
 @compiled(fastmath={"nnan", "nsz", "reassoc"})
 def block_maxima(row, bias, signed, maxima):
-    """Maximum of row + bias, or of its magnitude, over each whole block; return how many there are."""
+    """Write the maximum of row + bias, or of its magnitude, over each whole block; return how many
+    there are.
+    """
     n_blocks = row.shape[0] // BLOCK
     for b in range(n_blocks):
         first = b * BLOCK
@@ -273,7 +277,7 @@ def pack(values, atoms, offsets, packed_values, packed_atoms):
 # Not `reassoc`: (row + bias) − floor must round as the comparison it stands for.
 @compiled(fastmath={"nnan", "nsz"})
 def row_margins(row, bias, floor, maxima):
-    """Maximum of row + bias − floor over each block, the last one short."""
+    """Write the maximum of row + bias − floor over each block, the last one short."""
     width = row.shape[0]
     for b in range(maxima.shape[0]):
         first, last = b * BLOCK, min(b * BLOCK + BLOCK, width)
@@ -294,7 +298,7 @@ def margins(tile, bias, floor, maxima, n_pieces):
 
 @compiled(parallel=True)
 def count_above(tile, bias, floor, threshold, maxima, counts, n_pieces):
-    """Pre-codes of each row with row + bias − floor above the threshold; cold blocks are skipped."""
+    """Count the pre-codes of each row with row + bias − floor above the threshold; cold blocks are skipped."""
     n, width = tile.shape
     for piece in prange(n_pieces):
         for i in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
@@ -378,14 +382,14 @@ class Cpu:
         self._dense = Dense()
 
     def topk(self, pre_codes: PreCodes, k: int, *, signed: bool = False) -> Entries:
-        """The k largest of each row; of equal ones, the lower atoms."""
+        """Return the k largest of each row; of equal ones, the lower atoms."""
         capacity = _capacity(k, pre_codes.n_atoms)
         size = max(1, min(ROWS, TILE_ENTRIES // capacity))
         slices = _row_slices(len(pre_codes), size)
         return _join([_topk_chunk(pre_codes, rows, k, signed, capacity) for rows in slices])
 
     def batch_topk(self, pre_codes: PreCodes, n_kept: int) -> Entries:
-        """The largest of all rows; of equal ones, those in earlier rows, then at lower atoms.
+        """Return the largest of all rows; of equal ones, those in earlier rows, then at lower atoms.
 
         Candidates above a running threshold are gathered tile by tile and thinned to `n_kept` as
         they pile up; nothing is sorted.
@@ -401,7 +405,7 @@ class Cpu:
         return _nothing(pre_codes) if found is None else found
 
     def above(self, pre_codes: PreCodes, thresholds: PerAtom) -> Entries:
-        """Counted first, then written: two passes over the blocks that hold any."""
+        """Count, then write: two passes over the blocks that hold any entry."""
         parts = [tile.above(0.0) for tile in _full_tiles(pre_codes, thresholds)]
         return _join(parts) if parts else _nothing(pre_codes)
 
@@ -436,7 +440,7 @@ class Cpu:
             return Residuals(x_hat, residual, error, torch.from_numpy(columns.sum(axis=0)))
 
     def scaled(self, values: Values, by: Float[Tensor, ""]) -> Values:
-        """Values times one number, by numpy: waking torch's threads for so little costs more."""
+        """Scale values with numpy: waking torch's threads for so little costs more."""
         return torch.from_numpy(values.numpy() * by.numpy())
 
     def sum_inputs(self, values: Values, support: Support, table: Rows) -> Atoms:
@@ -448,7 +452,7 @@ class Cpu:
         return _sum_rows(ordered, index.rows, index.offsets, table, table.new_zeros(table.shape[1]))
 
     def dots(self, g: Rows, support: Support, table: Atoms) -> Values:
-        """Dot each row with the atoms it uses."""
+        """Return the dot product of each row with each atom it uses."""
         if is_dense("dots", support):
             return self._dense.dots(g, support, table)
         out = torch.empty(len(support.atoms), dtype=table.dtype)
@@ -459,7 +463,7 @@ class Cpu:
         return out
 
     def totals(self, values: Values, support: Support) -> PerAtom:
-        """Sums by atom."""
+        """Return sums by atom."""
         totals = np.bincount(support.atoms.numpy(), values.numpy(), minlength=support.n_atoms)
         return torch.from_numpy(totals).to(values.dtype)
 
@@ -496,7 +500,9 @@ class _Tile:
             margins(*self._parts, self._maxima, self._pieces)
 
     def lower_bound(self, n_kept: int) -> float:
-        """Just below the `n_kept`-th largest, which as many blocks reach; −∞ with fewer blocks."""
+        """Return a value just below the `n_kept`-th largest, reached by `n_kept` blocks; −∞ with fewer
+        blocks.
+        """
         maxima = self._maxima.ravel()
         if len(maxima) < n_kept:
             return -np.inf
@@ -504,7 +510,7 @@ class _Tile:
         return float(np.nextafter(bound, maxima.dtype.type(-np.inf)))
 
     def above(self, threshold: float) -> Entries:
-        """Entries whose margin over the floor is above a threshold."""
+        """Return entries whose margin over the floor is above a threshold."""
         tile = self._parts[0]
         limit = tile.dtype.type(threshold)
         counts = np.empty(len(tile), dtype=np.int64)

@@ -62,7 +62,7 @@ class Sparse(Dense):
         return _bags(values[index.order], index.rows, index.offsets, table)
 
     def dots(self, g: Rows, support: Support, table: Atoms) -> Values:
-        """Dot each row with the atoms it uses, a bounded number of entries at a time."""
+        """Return the dot product of each row with each atom it uses, a bounded number of entries at a time."""
         if is_dense("dots", support):
             return super().dots(g, support, table)
         out = g.new_empty(len(support.atoms))
@@ -85,11 +85,11 @@ def _bags(values: Tensor, index: Tensor, offsets: Tensor, table: Tensor) -> Tens
 
 
 def primitives(pre_codes: PreCodes, choose: Choose, name: str) -> Primitives:
-    """The path for these sizes: measured once where gradients are wanted, exact fp32 elsewhere.
+    """Return the path for these sizes: measured once where gradients are wanted, exact fp32 elsewhere.
 
-    Codes that people keep are always made in the precision of the SAE. bf16 is considered only for
-    a training step, and neither under `torch.use_deterministic_algorithms`, because a timing decides,
-    nor where `precision("float32")` holds.
+    Codes that are kept are always made in the precision of the SAE. bf16 is considered only for a
+    training step, and neither under `torch.use_deterministic_algorithms`, because a timing decides, nor
+    where `precision("float32")` holds.
     """
     x = pre_codes.x
     repeatable = torch.are_deterministic_algorithms_enabled()

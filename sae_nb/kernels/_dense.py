@@ -22,7 +22,7 @@ class Path:
     """A choice between ways to compute the same thing."""
 
     operation: str
-    """What was computed."""
+    """The operation."""
 
     chosen: str
     """The way taken: `sparse`, `dense` or `dense bf16`."""
@@ -41,7 +41,7 @@ def note(operation: str, chosen: str, reason: str) -> None:
 
 
 def paths_taken() -> dict[str, Path]:
-    """The latest decision of every operation that had a choice, by operation.
+    """Return the latest decision of every operation that had a choice, by operation.
 
     Example
     -------
@@ -72,7 +72,7 @@ DENSE_ABOVE = 0.1
 
 
 def is_dense(operation: str, support: Support) -> bool:
-    """Whether codes are too dense for gathers; a yes is noted."""
+    """Return whether codes are too dense for gathers; a yes is recorded."""
     size = (len(support.offsets) - 1) * support.n_atoms
     density = len(support.atoms) / size if size else 0.0
     if density <= DENSE_ABOVE:
@@ -89,7 +89,7 @@ class Dense:
         self.name = "dense bf16" if dtype == torch.bfloat16 else "dense"
 
     def topk(self, pre_codes: PreCodes, k: int, *, signed: bool = False) -> Entries:
-        """The k largest of each row, by a matrix product and `torch.topk`."""
+        """Return the k largest of each row, by a matrix product and `torch.topk`."""
         values, atoms, counts = [], [], []
         for _, u in self._products(pre_codes):
             strength, atom = (u.abs() if signed else u).topk(k, dim=1, sorted=False)
@@ -101,7 +101,7 @@ class Dense:
         return Entries(torch.cat(values), torch.cat(atoms), offsets_of(torch.cat(counts)))
 
     def batch_topk(self, pre_codes: PreCodes, n_kept: int) -> Entries:
-        """The largest of all rows: candidates above a running threshold, thinned as they pile up."""
+        """Return the largest of all rows: candidates above a running threshold, thinned as they pile up."""
         n_atoms = pre_codes.n_atoms
         values = pre_codes.x.new_empty(0)
         places = torch.empty(0, dtype=torch.int64, device=values.device)
@@ -120,7 +120,7 @@ class Dense:
         return Entries(values, (places % n_atoms).to(index_dtype(n_atoms)), offsets_of(counts))
 
     def above(self, pre_codes: PreCodes, thresholds: PerAtom) -> Entries:
-        """The entries above their column's threshold, by a matrix product and a mask."""
+        """Return the entries above their column's threshold, by a matrix product and a mask."""
         values, atoms, counts = [], [], []
         for _, u in self._products(pre_codes):
             chosen = u > thresholds
@@ -133,7 +133,7 @@ class Dense:
     def sum_atoms(
         self, values: Values, support: Support, table: Atoms, start: Row | None = None
     ) -> Rows:
-        """Rows of zD + s."""
+        """Return rows of zD + s."""
         out = values.new_empty(len(support.offsets) - 1, table.shape[1])
         right = self._cast(table)
         for rows, z in self._tiles(values, support):
@@ -143,22 +143,22 @@ class Dense:
     def residuals(
         self, values: Values, support: Support, table: Atoms, start: Row | None, target: Rows
     ) -> Residuals:
-        """Rows of x − (zD + s)."""
+        """Return rows of x − (zD + s)."""
         return residuals_of(self.sum_atoms(values, support, table, start), target)
 
     def scaled(self, values: Values, by: Float[Tensor, ""]) -> Values:
-        """Values times one number."""
+        """Return values times one number."""
         return values * by
 
     def sum_inputs(self, values: Values, support: Support, table: Rows) -> Atoms:
-        """Rows of zᵀ T, tiles added in order."""
+        """Return rows of zᵀ T, tiles added in order."""
         out = values.new_zeros(support.n_atoms, table.shape[1])
         for rows, z in self._tiles(values, support):
             out += z.T @ self._cast(table[rows])
         return out
 
     def dots(self, g: Rows, support: Support, table: Atoms) -> Values:
-        """Chosen entries of g Dᵀ."""
+        """Return chosen entries of g Dᵀ."""
         out = g.new_empty(len(support.atoms))
         transposed = self._cast(table).T
         for rows in _row_tiles(len(g), support.n_atoms):
@@ -169,7 +169,7 @@ class Dense:
         return out
 
     def totals(self, values: Values, support: Support) -> PerAtom:
-        """Sums by atom, in one order whatever the device."""
+        """Return sums by atom, in one order whatever the device."""
         index = support.by_atom
         return torch.segment_reduce(values[index.order], "sum", offsets=index.offsets)
 
@@ -192,7 +192,7 @@ class Dense:
 
 
 def lower_bound(flat: Float[Tensor, " n"], n_kept: int) -> Float[Tensor, ""]:
-    """Something just below the `n_kept`-th largest, from maxima of blocks; −∞ where they are too few.
+    """Return a value just below the `n_kept`-th largest, from maxima of blocks; −∞ with too few blocks.
 
     `n_kept` blocks reach the `n_kept`-th largest block maximum, hence so many numbers do.
     """
@@ -207,7 +207,7 @@ def lower_bound(flat: Float[Tensor, " n"], n_kept: int) -> Float[Tensor, ""]:
 def keep_largest(
     values: Float[Tensor, " n"], n_kept: int
 ) -> tuple[Bool[Tensor, " n"], Float[Tensor, ""]]:
-    """Mask of the `n_kept` < n largest, of equals the first, and the smallest of them."""
+    """Return a mask of the `n_kept` < n largest (of equal ones, the first), and the smallest of them."""
     smallest = values.topk(n_kept, sorted=False).values.min()
     larger, equal = values > smallest, values == smallest
     room = n_kept - larger.sum()

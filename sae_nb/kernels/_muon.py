@@ -63,7 +63,7 @@ def orthogonal(
     steps: int,
     eps: float,
 ) -> Float[Tensor, "rows columns"]:
-    """The matrix with its singular values near 1, by Newton and Schulz's iteration."""
+    """Return the matrix with its singular values near 1, by Newton and Schulz's iteration."""
     x = matrix.T if len(matrix) > matrix.shape[1] else matrix
     x = x / x.norm().clamp(min=eps)
     a, b, c = coefficients

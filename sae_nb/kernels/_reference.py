@@ -17,7 +17,7 @@ from sae_nb.kernels._backends import Atoms, Row, Rows
 
 
 def topk(pre_codes: Float[Tensor, "rows n_atoms"], k: int, *, signed: bool = False) -> SparseCodes:
-    """The proximal step [TopK_k(u)]₊ on dense pre-codes, entries in the order of their atoms.
+    """Apply the proximal step [TopK_k(u)]₊ to dense pre-codes, entries in the order of their atoms.
 
     With `signed` magnitudes compete and signs are kept. Of equals the lower atom is chosen.
     """
@@ -28,7 +28,7 @@ def topk(pre_codes: Float[Tensor, "rows n_atoms"], k: int, *, signed: bool = Fal
 
 
 def batch_topk(pre_codes: Float[Tensor, "rows n_atoms"], n_kept: int) -> SparseCodes:
-    """The `n_kept` largest positive entries of the whole matrix.
+    """Return the `n_kept` largest positive entries of the whole matrix.
 
     Of equals the one in the earlier row, then at the lower atom, is chosen.
     """
@@ -42,14 +42,14 @@ def batch_topk(pre_codes: Float[Tensor, "rows n_atoms"], n_kept: int) -> SparseC
 def above(
     pre_codes: Float[Tensor, "rows n_atoms"], thresholds: Float[Tensor, " n_atoms"]
 ) -> SparseCodes:
-    """The entries above the threshold of their column, whatever their sign."""
+    """Return the entries above the threshold of their column, whatever their sign."""
     return masked(pre_codes, pre_codes.detach() > thresholds.detach())
 
 
 def masked(
     pre_codes: Float[Tensor, "rows n_atoms"], chosen: Bool[Tensor, "rows n_atoms"]
 ) -> SparseCodes:
-    """The chosen entries as codes, in the order of their atoms, with their gradient."""
+    """Return the chosen entries as codes, in the order of their atoms, with their gradient."""
     row, atoms = chosen.nonzero(as_tuple=True)
     n_atoms = pre_codes.shape[1]
     offsets = offsets_of(chosen.sum(dim=1))
@@ -57,7 +57,7 @@ def masked(
 
 
 def decode(codes: SparseCodes, dictionary: Atoms, bias: Row | None) -> Rows:
-    """x̂ = zD + b with a dense z."""
+    """Compute x̂ = zD + b with a dense z."""
     dense = codes.values.new_zeros(codes.n_rows, codes.n_atoms)
     z = dense.index_put((codes.support.rows, codes.atoms.long()), codes.values)
     return z @ dictionary if bias is None else z @ dictionary + bias

@@ -1,4 +1,4 @@
-"""How compiled loops share the machine: one lock, one thread count, one compiler setting.
+"""Sharing of the machine by compiled loops: one lock, one thread count, one compiler setting.
 
 Numba's `workqueue` layer ends the process when two Python threads enter parallel loops together;
 `omp` and `tbb` do not. Training in one thread while a panel encodes in another is our normal case.
@@ -44,8 +44,8 @@ def numba_lock() -> Iterator[None]:
 def parallel() -> Iterator[None]:
     """Hold the lock and give Numba as many threads as torch has.
 
-    So `torch.set_num_threads` and OMP_NUM_THREADS govern both, and the caller's own setting of
-    Numba's threads is put back. Between two launches, work that nobody waits for any more ends.
+    So `torch.set_num_threads` and OMP_NUM_THREADS govern both, and the caller's own setting of Numba's
+    threads is put back. Between two launches, work that is no longer needed ends.
 
     Raises
     ------

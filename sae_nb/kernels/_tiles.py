@@ -24,7 +24,7 @@ Choose = Callable[[Tensor, Tensor | None, slice], SparseCodes]
 
 
 def topk(pre_codes: PreCodes, k: int, signed: bool, choose: Choose) -> SparseCodes:
-    """The k largest of each row, of the largest of every tile."""
+    """Return the k largest of each row, from the largest of every tile."""
     best: SparseCodes | None = None
     for found, first in _by_tile(pre_codes, choose):
         best = beside([] if best is None else [best], [(found, first)], pre_codes.n_atoms)
@@ -33,7 +33,7 @@ def topk(pre_codes: PreCodes, k: int, signed: bool, choose: Choose) -> SparseCod
 
 
 def batch_topk(pre_codes: PreCodes, n_kept: int, choose: Choose) -> SparseCodes:
-    """The largest of all rows together, of the largest of every tile."""
+    """Return the largest of all rows together, from the largest of every tile."""
     best: SparseCodes | None = None
     for found, first in _by_tile(pre_codes, choose):
         best = beside([] if best is None else [best], [(found, first)], pre_codes.n_atoms)
@@ -45,7 +45,7 @@ def batch_topk(pre_codes: PreCodes, n_kept: int, choose: Choose) -> SparseCodes:
 
 
 def above(pre_codes: PreCodes, choose: Choose) -> SparseCodes:
-    """What is above its threshold, of every tile."""
+    """Return the entries above their threshold, of every tile."""
     return _with_gradient(
         pre_codes, beside([], list(_by_tile(pre_codes, choose)), pre_codes.n_atoms)
     )
@@ -62,7 +62,7 @@ def _by_tile(pre_codes: PreCodes, choose: Choose) -> Iterator[tuple[SparseCodes,
 def beside(
     before: list[SparseCodes], parts: list[tuple[SparseCodes, int]], n_atoms: int
 ) -> SparseCodes:
-    """Codes of the same rows over neighbouring atoms, each with its first atom, as codes over all."""
+    """Join codes of the same rows over neighbouring atoms, each with its first atom, to codes over all."""
     every = [(codes, 0) for codes in before] + parts
     rows = torch.cat([codes.support.rows for codes, _ in every])
     order = rows.argsort(stable=True)  # parts stay in order, and so do the atoms of a row
@@ -116,7 +116,7 @@ def decode(
     bias: Tensor | None,
     decoded: Callable[[SparseCodes, Tensor, Tensor | None], Tensor],
 ) -> Float[Tensor, "rows d"]:
-    """The sum of each row's atoms, of which only those in use are read, a tile's number at a time."""
+    """Return the sum of each row's atoms; only atoms in use are read, a bounded number at a time."""
     used, place = _used(codes)
     size = dictionary.rows_at_once
     total: Tensor | None = None

@@ -32,7 +32,7 @@ def attach(
     x: Float[Tensor, "rows d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
 ) -> Float[Tensor, "rows k"]:
-    """Amounts or coefficients of finished steps, with a gradient to the inputs and the dictionary."""
+    """Return amounts or coefficients of finished steps, with a gradient to the inputs and the dictionary."""
     kind: type[_OfSteps] = _Refitted if problem.refits else _Matched
     if problem.algorithm == "gradient_pursuit":
         kind = _Replayed
@@ -48,7 +48,7 @@ def _tiles(steps: Steps, d_in: int, itemsize: int) -> Iterator[slice]:
 
 
 class _OfSteps(torch.autograd.Function):
-    """What finished steps gave each atom; how a gradient goes back is up to the pursuit."""
+    """The amount that each step gave each atom; each pursuit defines its own backward pass."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""What a pursuit refuses, before any work: rule, given, do."""
+"""The checks of a pursuit, before any work: rule, given, do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Backend = Literal["auto", "reference", "cpu", "cuda"]
 Gradient = Literal["full", "dictionary"]
 
 UNIT = 1e-4
-"""How far from 1 the norm of an atom may be."""
+"""Allowed distance of an atom's norm from 1."""
 
 
 def as_tensors(x: object, dictionary: object) -> tuple[Tensor, Tensor]:
@@ -107,7 +107,7 @@ def pick_backend(backend: Backend, device: torch.device) -> Backend:
 
 
 def simulated() -> bool:
-    """Whether Numba's CUDA simulator stands in for a GPU (NUMBA_ENABLE_CUDASIM=1)."""
+    """Return whether Numba's CUDA simulator replaces a GPU (NUMBA_ENABLE_CUDASIM=1)."""
     return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 
 

@@ -25,7 +25,7 @@ BLOCK = 128
 """Columns whose maximum is kept: the best atom is then found among 128, not among all."""
 
 RUNNING, STOPPED, DEPENDENT = range(3)
-"""State of a row: going on, finished, finished because the best atom depends on those chosen."""
+"""State of a row: running, finished, finished because the best atom depends on those chosen."""
 
 _LEAST_SQUARES, _NON_NEGATIVE = small_systems.LEAST_SQUARES, small_systems.NON_NEGATIVE
 
@@ -35,7 +35,7 @@ refine_small = compiled()(small_systems.refine_small)
 
 @compiled(fastmath=_FAST)
 def find_maxima(c, first, last, signed, maxima):
-    """Largest score of each block first … last: c, or |c| for signed codes; never below 0."""
+    """Write the largest score of each block first … last: c, or |c| for signed codes; never below 0."""
     for block in range(first, last):
         top = c.dtype.type(0)
         stop = min((block + 1) * BLOCK, c.shape[0])
@@ -50,7 +50,7 @@ def find_maxima(c, first, last, signed, maxima):
 
 @compiled(fastmath=_FAST)
 def update(c, a, row, signed, maxima):
-    """Correlations after a step, c ← c − a · G[j], and their block maxima, in one pass."""
+    """Update correlations after a step, c ← c − a · G[j], and their block maxima, in one pass."""
     for block in range(maxima.shape[0]):
         top = c.dtype.type(0)
         stop = min((block + 1) * BLOCK, c.shape[0])
@@ -69,7 +69,7 @@ def update(c, a, row, signed, maxima):
 
 @compiled(fastmath=_FAST)
 def combine(start, z, atoms, m, gram, signed, c, maxima):
-    """Correlations of a whole code, c = start − Σ_i z_i G[atoms_i], and their block maxima.
+    """Compute correlations of a whole code, c = start − Σ_i z_i G[atoms_i], and their block maxima.
 
     Eight rows at a time quarter the traffic on c; a strip of c stays in the first-level cache.
     """
@@ -119,7 +119,7 @@ def exclude(c, atoms, m, signed, maxima):
 
 @compiled()
 def best(c, floor, signed, maxima):
-    """The atom with the largest score, the lowest of equal ones; −1 if none exceeds `floor`."""
+    """Return the atom with the largest score, the lowest of equal ones; −1 if none exceeds `floor`."""
     winner = 0
     for block in range(1, maxima.shape[0]):
         if maxima[block] > maxima[winner]:
@@ -164,7 +164,7 @@ def subtract(r, a, d):
 
 @compiled()
 def place_of(atom, atoms, m):
-    """Where an atom stands among the m chosen; m if it is new."""
+    """Return the index of an atom among the m chosen; m if it is new."""
     for i in range(m):
         if atoms[i] == atom:
             return i
@@ -176,11 +176,11 @@ def matching_steps(
     c, r, gram, dictionary, first, last, keep, signed, reselect, floors, limits,
     atoms, places, amounts, steps, sizes, state, norms, n_pieces,
 ):  # fmt: skip
-    """Steps first … last of matching pursuit for every row of a tile.
+    """Take steps first … last of matching pursuit for every row of a tile.
 
-    c holds correlations with the residuals r. `keep` says that c is updated with Gram rows after
-    every step; otherwise it is fresh and last = first + 1. Outputs per row: `atoms` chosen (each
-    once), and per step `places` (index into atoms) and `amounts`.
+    c holds correlations with the residuals r. With `keep`, c is updated with Gram rows after every
+    step; otherwise it is fresh and last = first + 1. Outputs per row: `atoms` chosen (each once), and
+    per step `places` (index into atoms) and `amounts`.
     """
     n, n_atoms = c.shape
     for piece in prange(n_pieces):
@@ -254,10 +254,10 @@ def refit_steps(
     threshold, atoms, places, z, S, b, L, work_of, passive, active, steps, sizes, state, norms, history,
     n_pieces,
 ):  # fmt: skip
-    """Steps first … last of a pursuit that refits its coefficients after every choice.
+    """Take steps first … last of a pursuit that refits its coefficients after every choice.
 
-    As `matching_steps`; z holds the coefficients of `atoms`, and S, b, L, work_of, passive, active the small
-    system of each row. `watch` says that residuals are needed after every step.
+    As `matching_steps`; z holds the coefficients of `atoms`, and S, b, L, work_of, passive, active the
+    small system of each row. With `watch`, residuals are computed after every step.
     """
     n, n_atoms = c.shape
     for piece in prange(n_pieces):
@@ -394,7 +394,7 @@ class Cpu:
     """Greedy steps by compiled loops, parallel over rows."""
 
     def matching(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
-        """Steps of matching pursuit."""
+        """Take steps of matching pursuit."""
         ask, out = tile.problem, tile.steps
         inputs = (tile.c, tile.r, tile.gram, ask.dictionary)
         outputs = (out.atoms, out.places, out.amounts, out.steps, out.sizes, out.state, out.norms)
@@ -404,7 +404,7 @@ class Cpu:
             matching_steps(*_arrays(*inputs), *flags, *limits, *_arrays(*outputs), _pieces(tile))
 
     def refit(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
-        """Steps of a pursuit that refits its coefficients."""
+        """Take steps of a pursuit that refits its coefficients."""
         ask, out = tile.problem, tile.steps
         inputs = _arrays(tile.c, tile.x, tile.r, tile.gram, ask.dictionary)
         flags = (first, last, ask.k, keep, not ask.nonnegative, ask.reselect, ask.watches)
@@ -417,7 +417,7 @@ class Cpu:
             )
 
     def apply_rows(self, tile: Tile, rows: Tensor, slot_of: Tensor, step: int) -> None:
-        """Gram rows applied to the correlations of the inputs that chose them."""
+        """Apply Gram rows to the correlations of the inputs that chose them."""
         out = tile.steps
         chosen = _arrays(out.atoms, out.places, out.amounts)
         with parallel():

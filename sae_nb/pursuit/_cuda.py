@@ -36,7 +36,7 @@ refine_small = cuda.jit(device=True)(small_systems.refine_small)
 
 @cuda.jit(device=True)
 def block_sum(value, sums):
-    """Sum of every thread's value, known to all threads."""
+    """Return the sum of every thread's value, known to all threads."""
     thread = cuda.threadIdx.x
     sums[thread] = value
     cuda.syncthreads()
@@ -53,7 +53,7 @@ def block_sum(value, sums):
 
 @cuda.jit(device=True)
 def block_best(score, atom, scores, winners):
-    """The best score of the block into place 0, the lowest atom of equal ones."""
+    """Put the best score of the block into place 0, the lowest atom of equal ones."""
     thread = cuda.threadIdx.x
     scores[thread], winners[thread] = score, atom
     cuda.syncthreads()
@@ -71,7 +71,7 @@ def block_best(score, atom, scores, winners):
 
 @cuda.jit(device=True)
 def place_of(atom, atoms, m):
-    """Where an atom stands among the m chosen; m if it is new."""
+    """Return the index of an atom among the m chosen; m if it is new."""
     for e in range(m):
         if atoms[e] == atom:
             return e
@@ -80,7 +80,7 @@ def place_of(atom, atoms, m):
 
 @lru_cache(maxsize=2)
 def matching_kernel(number: Any) -> Any:
-    """The kernel of matching pursuit in one precision."""
+    """Return the kernel of matching pursuit in one precision."""
 
     @cuda.jit
     def matching_steps(
@@ -174,7 +174,7 @@ def matching_kernel(number: Any) -> Any:
 
 @lru_cache(maxsize=2)
 def refit_kernel(number: Any) -> Any:
-    """The kernel of the pursuits that refit their coefficients, in one precision."""
+    """Return the kernel of the pursuits that refit their coefficients, in one precision."""
 
     @cuda.jit
     def refit_steps(
@@ -316,7 +316,7 @@ class Cuda:
     """Greedy steps by GPU kernels, launched on torch's current stream."""
 
     def matching(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
-        """Steps of matching pursuit."""
+        """Take steps of matching pursuit."""
         ask, out = tile.problem, tile.steps
         inputs = (tile.c, tile.r, tile.gram, ask.dictionary)
         outputs = (out.atoms, out.places, out.amounts, out.steps, out.sizes, out.state, out.norms)
@@ -331,7 +331,7 @@ class Cuda:
             kernel(*_arrays(*inputs), *flags, *limits, *_arrays(*outputs), n_shared)
 
     def refit(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
-        """Steps of a pursuit that refits its coefficients."""
+        """Take steps of a pursuit that refits its coefficients."""
         ask, out = tile.problem, tile.steps
         inputs = (tile.c, tile.x, tile.r, tile.gram, ask.dictionary)
         flags = (first, last, ask.k, keep, not ask.nonnegative, ask.reselect, ask.watches)
@@ -343,7 +343,7 @@ class Cuda:
             kernel(ask.mode, *_arrays(*inputs), *flags, *limits, *_arrays(*outputs, *ends))
 
     def apply_rows(self, tile: Tile, rows: Tensor, slot_of: Tensor, step: int) -> None:
-        """Gram rows applied to the correlations of the inputs that chose them."""
+        """Apply Gram rows to the correlations of the inputs that chose them."""
         out = tile.steps
         chosen = (out.atoms, out.places, out.amounts)
         with _device(tile.c):

@@ -2,10 +2,10 @@
 
 Correlations c = r Dᵀ come from one matrix product per tile. Matching pursuit then updates them with
 Gram rows, c ← c − a G[j]; each update rounds once more, so after `refresh_every` steps they are
-computed anew from the residual. Only the search reads c: a coefficient is ⟨r, d_j⟩ with the residual
-itself, so drift can at most swap two atoms whose scores agree to about t units in the last place of
-‖x‖ after t steps. The refitting pursuits rebuild c = x Dᵀ − z G from the code at every step, and do
-not drift.
+recomputed from the residual. Only the search reads c: a coefficient is ⟨r, d_j⟩ with the residual
+itself, so drift can at most swap two atoms whose scores agree to about t units in the last place of ‖x‖
+after t steps. The refitting pursuits rebuild c = x Dᵀ − z G from the code at every step, and do not
+drift.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from sae_nb.pursuit._problem import Problem, Steps
 
 
 class Kernels(Protocol):
-    """What a backend brings."""
+    """The functions that a backend supplies."""
 
     def matching(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
-        """Steps first … last of matching pursuit; `keep` updates c with Gram rows in between."""
+        """Take steps first … last of matching pursuit; `keep` updates c with Gram rows in between."""
 
     def refit(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
-        """Steps first … last of a pursuit that refits its coefficients."""
+        """Take steps first … last of a pursuit that refits its coefficients."""
 
     def apply_rows(self, tile: Tile, rows: Tensor, slot_of: Tensor, step: int) -> None:
         """Update c ← c − a · G[j] for the choices of one step whose G[j] is among `rows`."""
@@ -55,7 +55,7 @@ class Tile:
 
     @property
     def running(self) -> bool:
-        """Whether any row goes on."""
+        """Whether any row is still running."""
         return bool((self.steps.state == 0).any())
 
 

@@ -22,7 +22,7 @@ PANEL = 1024
 """Rows of the Gram matrix per product; the part below the diagonal is copied from the one above."""
 
 Norms = Literal["unit", "scaled", "any"]
-"""What holds of the rows: unit norm, unit norm once they are scaled, or nothing."""
+"""Property of the rows: unit norm, unit norm once they are scaled, or nothing."""
 
 Atoms = Float[Tensor, "n_atoms d_in"]
 Gram = Float[Tensor, "n_atoms n_atoms"]
@@ -33,7 +33,7 @@ _KNOWN: dict[tuple[object, ...], Known] = {}
 
 @dataclass(eq=False)
 class Known:
-    """What is known of one dictionary, at one version."""
+    """Known facts about one dictionary, at one version."""
 
     version: int
     fingerprint: Tensor
@@ -44,17 +44,17 @@ class Known:
     spare: Tensor | None = None
     users: int = 0
     seconds_without: float = 0.0
-    """What calls took longer, by prediction, because there was no Gram matrix yet."""
+    """Predicted extra seconds of past calls for lack of a Gram matrix."""
 
     making: threading.Lock = field(default_factory=threading.Lock)
 
     def atoms(self, dictionary: Atoms) -> Atoms:
-        """The rows as they are used, contiguous."""
+        """Return the rows as they are used, contiguous."""
         return dictionary.detach() if self.copy is None else self.copy
 
 
 def known(dictionary: Atoms, *, norms: Norms) -> Known | None:
-    """Facts that still hold for this dictionary; None the first time and after every change."""
+    """Return facts that still hold for this dictionary; None the first time and after every change."""
     entry = _KNOWN.get(_key(dictionary, norms))
     if entry is None or entry.version != _version(dictionary):
         return None
@@ -97,7 +97,7 @@ def gram_of(entry: Known, atoms: Atoms) -> Iterator[Gram]:
 
 @torch.no_grad()
 def gram_matrix(dictionary: Atoms, out: Gram | None = None) -> Gram:
-    """All products of two atoms, G = D Dᵀ, at little more than half the price of a full product."""
+    """Return all products of two atoms, G = D Dᵀ, at little more than half the cost of a full product."""
     n = len(dictionary)
     gram = dictionary.new_empty(n, n) if out is None else out
     for first in range(0, n, PANEL):

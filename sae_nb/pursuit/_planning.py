@@ -1,8 +1,8 @@
-"""Which way a pursuit goes, how large its tiles are, and what that takes in memory and time.
+"""The strategy of a pursuit, the size of its tiles, and their cost in memory and time.
 
-Three strategies compute the same steps. `gram` keeps G = D Dᵀ and updates correlations with one row
-of it per step. `rows` makes only the rows of G that are chosen. `direct` computes correlations anew
-at every step. The fastest one that fits under the cap is taken.
+Three strategies compute the same steps. `gram` keeps G = D Dᵀ and updates correlations with one row of
+it per step. `rows` makes only the rows of G that are chosen. `direct` recomputes correlations at every
+step. The fastest one that fits under the cap is taken.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ TILE_BYTES = {"cpu": 64 * 2**20, "cuda": 4 * 2**30}
 """Correlations that exist at once: enough rows for a matrix product at full rate."""
 
 PACKED_ENTRIES = {4: 6528 * 192, 8: 6528 * 40}
-"""What a thread of the CPU's matrix product keeps of a factor in packed form, at most, by item size;
-PACKED_DEPTH is how much of d_in it takes at once. Measured with MKL on an AMD EPYC, 1 and 2 threads, d_in
-64 … 1536, n_atoms 512 … 8192: within 5 %. Kept by MKL for the next product, so it adds up once."""
+"""Maximum size of the packed part of a factor in a thread of the CPU's matrix product, by item size;
+PACKED_DEPTH is the slice of d_in taken at once. Measured with MKL on an AMD EPYC, 1 and 2 threads, d_in
+64 … 1536, n_atoms 512 … 8192: within 5 %. Kept by MKL for the next product, so it adds up once.
+"""
 
 PACKED_DEPTH = 204
 
 PRODUCT_BYTES = 2**20
-"""What a large product takes besides, in the same measurements; a small one in proportion."""
+"""Further memory of a large product, in the same measurements; a small one in proportion."""
 
 WORKSPACE_BYTES = 12 * 2**20
 """A GPU product's own memory; unmeasured."""
@@ -48,7 +49,7 @@ class Machine:
 
 
 def machine(device: torch.device, dtype: torch.dtype) -> Machine:
-    """Rates of a device: measured per core on the CPU, an H100's data sheet for a GPU."""
+    """Return rates of a device: measured per core on the CPU, an H100's data sheet for a GPU."""
     slower = 2 if dtype == torch.float64 else 1
     if device.type == "cuda":
         return Machine(5e13 / slower, 2e12, 5e12 / slower)
@@ -71,7 +72,7 @@ class Size:
     refresh_every: int
     gram_known: bool
     seconds_without: float = 0.0
-    """What earlier calls with this dictionary took longer for want of its Gram matrix."""
+    """Extra seconds of earlier calls with this dictionary for lack of its Gram matrix."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Plan:
     """Predicted time on this machine."""
 
     others: tuple[str, ...] = ()
-    """Why not the other strategies."""
+    """Reasons against the other strategies."""
 
     @property
     def peak_bytes(self) -> int:
@@ -127,7 +128,7 @@ def make_plan(size: Size, memory_cap: int | None = None, tile_rows: int | None =
 
 
 def lost_without_gram(size: Size, plan: Plan) -> float:
-    """Seconds a plan takes longer than it would with the Gram matrix at hand."""
+    """Return the seconds a plan takes longer than it would with the Gram matrix at hand."""
     if plan.strategy == "gram":
         return 0.0
     ready = replace(size, gram_known=True)
@@ -173,7 +174,7 @@ def _plan(size: Size, strategy: Strategy, rows: int, gram_rows: int) -> Plan:
 
 
 def _packed_bytes(size: Size, rows: int) -> int:
-    """What a matrix product takes for copies of its factors in the order it reads them."""
+    """Return the bytes that a matrix product takes for copies of its factors in the order it reads them."""
     item = size.dtype.itemsize
     if size.device.type != "cpu":
         return min(WORKSPACE_BYTES, size.d_in * (rows + size.n_atoms) * item // 2)

@@ -1,4 +1,4 @@
-"""What one call to a pursuit asks for, once checked, the arrays its steps fill, and the trace of them."""
+"""One checked call to a pursuit, the arrays its steps fill, and their trace."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Problem:
     """Most steps per row."""
 
     algorithm: PursuitName
-    """Who chooses the coefficients."""
+    """Rule that chooses the coefficients."""
 
     nonnegative: bool = True
     """Whether coefficients must be ≥ 0."""
@@ -58,11 +58,11 @@ class Problem:
     """Whether residual norms and coefficients of every step are kept."""
 
     refresh_every: int = 32
-    """Steps after which correlations are computed anew from the residual."""
+    """Steps after which correlations are recomputed from the residual."""
 
     @property
     def mode(self) -> int:
-        """How the small system of a refitting pursuit is solved."""
+        """Method that solves the small system of a refitting pursuit."""
         if self.algorithm == "gradient_pursuit":
             return NON_NEGATIVE_GRADIENT if self.nonnegative else GRADIENT
         return NON_NEGATIVE if self.nonnegative else LEAST_SQUARES
@@ -78,11 +78,11 @@ class Problem:
         return 1e-12 if self.x.dtype == torch.float64 else 1e-6
 
     def floors(self) -> Float[Tensor, " rows"]:
-        """Smallest correlation of each row that is more than rounding."""
+        """Return the smallest correlation of each row that is more than rounding."""
         return ROUNDING * torch.finfo(self.x.dtype).eps * self.x.detach().norm(dim=1)
 
     def limits(self) -> Float[Tensor, " rows"]:
-        """Squared residual norm at which each row stops; −1 where it does not."""
+        """Return the squared residual norm at which each row stops; −1 where it does not."""
         squares = self.x.detach().norm(dim=1).double().square()
         limits = torch.full_like(squares, -1.0)
         if self.tolerance is not None:
@@ -99,13 +99,13 @@ class Problem:
 
 @dataclass
 class Steps:
-    """What the steps of all rows chose; entries beyond `steps` and `sizes` are arbitrary."""
+    """The choices of all rows' steps; entries beyond `steps` and `sizes` are arbitrary."""
 
     atoms: Int[Tensor, "rows k"]
     """Atoms of each row in the order they were first chosen, each once."""
 
     places: Int[Tensor, "rows k"]
-    """Which of them each step chose."""
+    """Index among them that each step chose."""
 
     amounts: Float[Tensor, "rows k"]
     """Matching pursuit: what the step added to the coefficient."""
@@ -120,7 +120,7 @@ class Steps:
     """Atoms chosen."""
 
     state: Int[Tensor, " rows"]
-    """0 while the row goes on; 1 finished; 2 finished because the best atom depends on those chosen."""
+    """0 while the row is running; 1 finished; 2 finished because the best atom depends on those chosen."""
 
     norms: Float[Tensor, "rows k_plus_1_or_0"]
     """Residual norm before the first and after every step, where traced."""
@@ -130,7 +130,7 @@ class Steps:
 
     @classmethod
     def empty(cls, problem: Problem) -> Steps:
-        """Room for every row."""
+        """Return room for every row."""
         rows, k, x = len(problem.x), problem.k, problem.x
         kind = index_dtype(len(problem.dictionary))
         traced = k if problem.trace else 0
@@ -152,15 +152,15 @@ class Steps:
         )
 
     def rows(self, which: slice) -> Steps:
-        """Views of some rows."""
+        """Return views of some rows."""
         return Steps(**{part.name: getattr(self, part.name)[which] for part in fields(self)})
 
     def chosen(self) -> Bool[Tensor, "rows k"]:
-        """Which places of `atoms` are used."""
+        """Return a mask of the places of `atoms` in use."""
         return self._below(self.sizes)
 
     def taken(self) -> Bool[Tensor, "rows k"]:
-        """Which steps were taken."""
+        """Return a mask of the steps that were taken."""
         return self._below(self.steps)
 
     def _below(self, counts: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class Steps:
         self.steps = torch.where(repeats.any(dim=1), first + 1, self.steps)
 
     def selections(self) -> Selections:
-        """The steps of matching pursuit one after the other, and where each adds."""
+        """Return the steps of matching pursuit one after the other, and the entry that each adds to."""
         taken, offsets = self.taken(), offsets_of(self.sizes)
         entries = (offsets[:-1, None] + self.places)[taken]
         merged = self.atoms[self.chosen()]
@@ -199,7 +199,7 @@ class Selections:
     merged_offsets: Int[Tensor, " rows_plus_1"]
 
     def merge(self, amounts: Float[Tensor, " n_selections"]) -> Float[Tensor, " nnz"]:
-        """Strength of every entry: amounts of an atom chosen twice are added up."""
+        """Return the strength of every entry: amounts of an atom chosen twice are added up."""
         if len(amounts) == len(self.merged_atoms):
             return amounts
         start = amounts.new_zeros(len(self.merged_atoms))
@@ -239,7 +239,7 @@ class PursuitTrace:
     """Rows of the dictionary."""
 
     def codes_at(self, step: int) -> SparseCodes:
-        """The codes as they were after some step; 0 is before the first one.
+        """Return the codes as they were after some step; 0 is before the first one.
 
         Parameters
         ----------

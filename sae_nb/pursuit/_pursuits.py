@@ -73,8 +73,8 @@ def matching_pursuit(
     nonnegative
         Only positive coefficients; otherwise atoms are chosen by |⟨r, d_j⟩|.
     backend
-        Who computes: "auto" is "cuda" on a GPU ("reference" where Numba finds no CUDA toolkit), "cpu"
-        on the CPU.
+        Backend: "auto" is "cuda" on a GPU ("reference" where Numba finds no CUDA toolkit), "cpu" on the
+        CPU.
     tolerance
         Stop an input when ‖r‖ is at most this, in units of x.
     relative_tolerance
@@ -96,7 +96,7 @@ def matching_pursuit(
     memory_cap
         Most bytes beyond the inputs; None is half of what is free. `explain_plan` shows the effect.
     refresh_every
-        Steps after which correlations are computed anew, against drift by rounding.
+        Steps after which correlations are recomputed, against drift by rounding.
 
     Returns
     -------
@@ -272,7 +272,7 @@ def explain_plan(
     normalise: bool = False,
     refresh_every: int = 32,
 ) -> Plan:
-    """Say how a pursuit would go, and what it would take, without doing it.
+    """Explain the plan of a pursuit, with its memory and time, without running it.
 
     Parameters
     ----------
@@ -313,7 +313,7 @@ def explain_plan(
 
 @dataclass(frozen=True, kw_only=True)
 class _Way:
-    """How a pursuit is computed, whatever its rules."""
+    """The strategy that computes a pursuit, whatever its rules."""
 
     backend: Backend
     gradient: Gradient

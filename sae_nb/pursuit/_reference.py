@@ -40,7 +40,7 @@ class _Pursuit:
         self._note(0)
 
     def choose(self) -> Int[Tensor, " rows"]:
-        """The atom each row wants next; rows that want none stop."""
+        """Return the atom each row wants next; rows that want none stop."""
         scores = self.r.detach() @ self.problem.dictionary.detach().T
         scores = scores if self.problem.nonnegative else scores.abs()
         if not self.problem.reselect:
@@ -55,7 +55,7 @@ class _Pursuit:
         return atoms
 
     def take(self, step: int, atoms: Tensor) -> None:
-        """One step of the rows that go on."""
+        """Take one step of the rows that are still running."""
         places = self._places(atoms)
         if self.problem.refits:
             self._refit()

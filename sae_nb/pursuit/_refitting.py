@@ -1,8 +1,8 @@
 """Refitting where there is no dictionary to look atoms up in: rows bring the vectors of the atoms they take.
 
-What a step knows is what the CPU kernel knows, S = D_Γ D_Γᵀ and b = D_Γ x of each row, and the small
-systems are its own (`_small_systems`). The products are taken where the rows are; the systems, k² numbers
-a row, are solved on the CPU.
+A step has the data of the CPU kernel, S = D_Γ D_Γᵀ and b = D_Γ x of each row, and uses the same small
+systems (`_small_systems`). The products are taken where the rows are; the systems, k² numbers a row,
+are solved on the CPU.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -22,7 +22,7 @@ AT_ONCE = 2**22
 
 @compiled()
 def enter_slots(mode, rows, S, b, z, L, work, passive, active, sizes, threshold, floors, entered):
-    """Let slot sizes[i] of each of some rows i enter its system; `entered` says where it could."""
+    """Let slot sizes[i] of each of some rows i enter its system; `entered` marks those that could."""
     for at in range(rows.shape[0]):
         i = rows[at]
         m = sizes[i]

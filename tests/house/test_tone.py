@@ -38,7 +38,6 @@ UNREAD: dict[str, tuple[str, ...]] = {
         "sae_nb/checks/",
         "sae_nb/circuits/",
         "sae_nb/classical/",
-        "sae_nb/codes/",
         "sae_nb/data/",
         "sae_nb/diagnosis/",
         "sae_nb/dynamics/",

@@ -44,7 +44,7 @@ class ConceptClouds(Record):
 
 @checked
 def six_gaussians(n: int, seed: int = 0) -> ConceptClouds:
-    """Six round clouds of n points in a plane, every other one nearer the middle.
+    """Draw six round clouds of n points in a plane, every other one nearer the middle.
 
     At angles 60°·i and radii 1.5 (concepts 0, 2, 4) and 0.5 (1, 3, 5), with standard deviation 0.15. The
     outer three can be cut off by a straight line each, the inner three cannot.
@@ -76,7 +76,7 @@ def uneven_dimensions(
     dimensions: Sequence[int] = (6, 14, 30, 62, 126),
     d_in: int = 128,
 ) -> ConceptClouds:
-    """Clouds of one total variance, spread over more and more directions.
+    """Draw clouds of one total variance, spread over more and more directions.
 
     Cloud i has variance 1 / (50 m_i) along each of the first m_i axes, about a centre uniform in
     [0, 300 / (50 · 128)] along every axis. A fixed number of atoms per input is too many for the first
@@ -179,8 +179,8 @@ def planted_hulls(
     tile_sizes
         Corners of each tile, ≥ 2.
     n_active
-        Tiles that a row of "minkowski" uses, drawn at random; the others stand at their centre.
-        None is all.
+        Tiles that a row of "minkowski" uses, drawn at random; the others are at their centre. None is
+        all.
     noise
         Standard deviation of the Gaussian noise per coordinate.
 

@@ -53,7 +53,7 @@ def planted_dictionary(
     *,
     support: Literal["exact", "bernoulli"] = "exact",
 ) -> PlantedDictionary:
-    """Sparse combinations of unit atoms drawn at random, answers included.
+    """Draw sparse combinations of random unit atoms, with the answers.
 
     x_i = Σ_j z_ij d_j + noise · ε_i with |z_ij| uniform in [½, 1½] on the support and ε standard
     normal. Atoms are d_j ∝ a m + √(1 − a²) g_j with a common direction m and random directions
@@ -166,7 +166,7 @@ def planted_families(
     noise: float = 0.0,
     seed: int = 0,
 ) -> PlantedDictionary:
-    """Sparse combinations of atoms that come in families of siblings, answers included.
+    """Draw sparse combinations of atoms that come in families of siblings, with the answers.
 
     d_j = √within · m_f + √(1 − within) · g_j with one random direction m_f per family f and random
     directions g_j ⟂ m_f, so two siblings have cosine `within` in the mean. Codes and noise are those

@@ -41,7 +41,7 @@ class PlantedEvents(Record):
     """Where a kernel starts; a place is a bin from which it still fits."""
 
     strengths: Float[Tensor, "*lead n_kernels places"]
-    """How strong each event is; 0 where there is none."""
+    """Strength of each event; 0 where there is none."""
 
     kernels: Float[Tensor, "n_kernels length"]
     """Of unit norm."""

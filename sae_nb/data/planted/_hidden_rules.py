@@ -1,7 +1,7 @@
 """Stories in a sentence with a decision that follows a hidden rule, explained, not explained, or falsely so.
 
-A rule is a decision tree of depth two over three of six fields: the first says which of the other two decides.
-The three fields that are left are those of a false explanation.
+A rule is a decision tree of depth two over three of six fields: the first selects which of the other
+two decides. The three fields that are left are those of a false explanation.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from sae_nb.data._stories import ANIMALS, PEOPLE, PLACES, POSITIVE, THINGS, Stor
 Explanation = Literal["faithful", "absent", "misleading"]
 
 FIELDS = ("sentiment", "plural", "person", "animal", "place", "thing")
-"""What a rule may ask of a story: good things happen; two heroes; the first hero is a woman; the animal, the
-place and the thing are in the first half of their list."""
+"""Fields of a story that a rule may ask about: good things happen; two heroes; the first hero is a
+woman; the animal, the place and the thing are in the first half of their list.
+"""
 
 QUESTION, CHOICES, REASON = " Choice:", (" B", " A"), " because of"
-"""What a story ends with; the answers to false and true; what an explanation begins with."""
+"""The end of a story; the answers to false and true; the beginning of an explanation."""
 
 SENTENCES = (
     "{person}{plural} went to the {place} with a {animal} and a {thing}, and {were} {sentiment}.",
@@ -41,7 +42,8 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """A decision tree of depth two: `root` says whether `yes` or `no` decides; each is one of the fields.
+    """A decision tree of depth two: `root` selects whether `yes` or `no` decides; each is one of the
+    fields.
 
     Example
     -------
@@ -94,7 +96,7 @@ class HiddenRules(Texts):
         The field that each character of a prompt belongs to, −1 for none or behind its end. Two heroes
         (plural) are the second name and the verb.
     rule, other_rule
-        What decides, and a rule over the other three fields: what a misleading explanation names.
+        The deciding rule, and a rule over the other three fields, named by a misleading explanation.
 
     Example
     -------
@@ -121,7 +123,7 @@ class HiddenRules(Texts):
 
     @property
     def answers(self) -> tuple[str, str]:
-        """What a text answers where the decision is false, and where it is true."""
+        """The answers of a text where the decision is false, and where it is true."""
         return CHOICES
 
 
@@ -137,7 +139,7 @@ def hidden_rules(
     Parameters
     ----------
     rule
-        Which rule: it is drawn from this number alone.
+        Seed of the rule: it is drawn from this number alone.
     explanation
         "faithful" names the three fields that decide, "misleading" the three others, "absent" none.
     seed
@@ -185,7 +187,7 @@ def hidden_rules(
 
 
 def _values(record: Stories) -> Bool[Tensor, "n 6"]:
-    """What is true of each story."""
+    """Return the truth value of each field in each story."""
     women = [name for name, pronoun in PEOPLE if pronoun == "she"]
     first = {"person": women, **{kind: names[: len(names) // 2] for kind, names in _KINDS.items()}}
     columns = [record.sentiment == POSITIVE, record.plural == 1]

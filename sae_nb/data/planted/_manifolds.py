@@ -22,7 +22,7 @@ Points = Float[Tensor, "n p"]
 Places = Float[Tensor, "n 2"]
 
 TUBE = 0.4
-"""Radius of the torus' tube beside that of its ring; half the width of a Möbius band. Ours."""
+"""Radius of the torus' tube relative to that of its ring; half the width of a Möbius band. Ours."""
 
 
 class Shape(NamedTuple):
@@ -31,7 +31,7 @@ class Shape(NamedTuple):
     n_coordinates: int
     n_dimensions: int
     angles: tuple[bool, ...]
-    """Which coordinates go round: from 0 to 2π, where they begin again."""
+    """Coordinates that are angles: from 0 to 2π, where they begin again."""
     drawn: Callable[[Places], Places]
     point: Callable[[Places], Points]
 
@@ -121,7 +121,7 @@ class PlantedManifolds(Record):
     Parameters
     ----------
     active, shapes
-        Which manifolds a row is made of, and the family of each.
+        Manifolds of each row, and the family of each.
     theta
         Coordinates on each manifold, zero where it is not active and past those that it has: angles in
         [0, 2π) or numbers in [−1, 1]; see `planted_manifolds`.
@@ -159,14 +159,14 @@ class PlantedManifolds(Record):
 
     @checked
     def part(self, i: int) -> Float[Tensor, "n d_in"]:
-        """What manifold i adds to each row: γ_i(θ_i) V_i, zero where it is not active."""
+        """Return what manifold i adds to each row: γ_i(θ_i) V_i, zero where it is not active."""
         check_count(i, name="i", at_least=0, at_most=len(self.shapes) - 1)
         points = _points(self.shapes[i], self.theta[:, i], self.active[:, i])
         return points @ self.directions[i, : points.shape[1]]
 
     @checked
     def place(self, i: int) -> tuple[Float[Tensor, "n m"], tuple[bool, ...]]:
-        """Coordinates of each row on manifold i, and which of them are angles.
+        """Return coordinates of each row on manifold i, and which of them are angles.
 
         Of a sphere it is the point itself, three numbers: an angle means nothing at a pole.
         """

@@ -52,10 +52,10 @@ def slow_and_fast(
     switch: float = 1 / 12,
     seed: int = 0,
 ) -> SlowAndFast:
-    """Sequences whose slow state stays within an event, with a few fast atoms at every token.
+    """Draw sequences whose slow state stays within an event, with a few fast atoms at every token.
 
     x_t = 1.2 s_{e(t)} D_s + 0.6 z_t D_n: s standard normal in `n_slow` dimensions and new at each
-    event, z with k of its `n_fast` entries 1, chosen anew at every token.
+    event, z with k of its `n_fast` entries 1, redrawn at every token.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def slow_and_fast(
 def growing_rank(
     n: int, *, time: int = 12, d_in: int = 64, first: int = 4, step: int = 4, seed: int = 0
 ) -> Float[Tensor, "n time d_in"]:
-    """Sequences whose token t lies in first + step · t dimensions, evenly in each: planted growth.
+    """Draw sequences whose token t lies in first + step · t dimensions, evenly in each: planted growth.
 
     `d_in` is at least first + step · (time − 1).
 

@@ -16,8 +16,8 @@ from sae_nb.data._records import Record, seeded
 class PlantedShortcuts(Record):
     """Rows with a label, and the two latents that it can be read off.
 
-    `latents` are (core, shortcut); `conflict` says where their signs differ, `optimal` what the best classifier
-    of both answers; `directions` are where each lies in `x`.
+    `latents` are (core, shortcut); `conflict` marks where their signs differ, `optimal` is the answer
+    of the best classifier on both; `directions` are their directions in `x`.
 
     Example
     -------
@@ -92,7 +92,7 @@ def planted_shortcuts(
     noise: float = 0.0,
     seed: int = 0,
 ) -> PlantedShortcuts:
-    """Rows whose label a core latent predicts better, and a shortcut is easier to see.
+    """Draw rows whose label a core latent predicts better, while a shortcut is easier to see.
 
     y = ±1 evenly, z_i = Φ⁻¹(p_i) y + ε_i with ε standard normal, so that the sign of z_i is y with probability
     p_i; x = Σ_i a_i z_i w_i + noise, w orthonormal. The best classifier is linear in z, whatever a is.

@@ -58,7 +58,7 @@ class ConceptTree(Record):
 
 @checked
 def concept_tree(n: int, correlation: float = 0.1, seed: int = 0) -> ConceptTree:
-    """Vectors of width 20 from a small world with a hierarchy, which encoders may or may not see.
+    """Draw vectors of width 20 from a small world with a hierarchy, which encoders may or may not see.
 
     Each vector has exactly one concept of the top level: one of 3 parents (chance 0.2 each) or of 8
     leaves (0.05 each). A parent comes with one of its three children (0.2 each) or alone (0.4). Every
