@@ -1,7 +1,9 @@
 """Checks of user input, made once at the public call: rule, given, do.
 
-`checked` above a public function checks every argument against its annotation, by the functions of
-`_values`; what no annotation can say (a range, what fits together) stands in the first lines of the function.
+`checked` above a public function checks every argument against its annotation. A rule of one argument
+stands there (`n: Count`, `noise: Annotated[float, at_least(0)]`, the names of `_rules`), and nowhere else:
+check, error, the page on errors and the test of bad input are made from it. What no annotation can say
+(what fits together, a limit that another argument sets) stands in the first lines of the function.
 """
 
 from __future__ import annotations
@@ -11,11 +13,25 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.checks._annotations import checked as checked
+    from sae_nb.checks._annotations import checked as checked, rules_of as rules_of
     from sae_nb.checks._machine import (
         available_memory as available_memory,
         check_device as check_device,
         check_memory as check_memory,
+    )
+    from sae_nb.checks._rules import (
+        Between as Between,
+        Count as Count,
+        Each as Each,
+        Finite as Finite,
+        OneOf as OneOf,
+        Positive as Positive,
+        Rule as Rule,
+        Seed as Seed,
+        Share as Share,
+        Weight as Weight,
+        above as above,
+        at_least as at_least,
     )
     from sae_nb.checks._values import (
         LARGEST as LARGEST,

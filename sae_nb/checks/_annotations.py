@@ -1,18 +1,22 @@
-"""What an annotation says of an argument, checked before the call: kinds, shapes, what goes together."""
+"""What an annotation says of an argument, checked before the call: kinds, rules, shapes, what goes together."""
 
 from __future__ import annotations
 
 import ast
 import functools
 import inspect
+import sys
+from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, TypeVar, overload
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sae_nb.checks import _rules
 from sae_nb.checks._classes import ANY, CLASSES, LIKE
+from sae_nb.checks._rules import Between, Each, OneOf, Rule
 from sae_nb.checks._values import (
     LARGEST,
     as_tensor,
@@ -27,7 +31,6 @@ from sae_nb.checks._values import (
     check_seed,
     check_text,
     is_array,
-    one_of,
     shown,
 )
 
@@ -42,7 +45,8 @@ def checked(call: Any = None, *, leave: Collection[str] = ()) -> Any:
     """Check each argument of a public function, or of a class's making, by its annotation, before any work.
 
     Numbers of numpy become Python's. What the function checks itself, because its rule is another, is
-    named by `leave`; so is left what an annotation does not say in words known here.
+    named by `leave`; so is left what an annotation does not say in words known here. Of a data class
+    the fields are checked, those that it inherits too.
 
     >>> @checked
     ... def repeat(text: str, n: int = 2) -> str:
@@ -51,6 +55,16 @@ def checked(call: Any = None, *, leave: Collection[str] = ()) -> Any:
     Traceback (most recent call last):
     ...
     TypeError: `n` must be an integer, got 2.5.
+
+    A rule in the annotation is checked with it.
+
+    >>> @checked
+    ... def shortened(text: str, n: Count) -> str:
+    ...     return text[:n]
+    >>> shortened("abc", 0)
+    Traceback (most recent call last):
+    ...
+    ValueError: `n` must be at least 1, got 0.
     """
     if call is None:
         return lambda made: _with_checks(made, frozenset(leave))
@@ -74,7 +88,33 @@ def _with_checks(call: Any, leave: frozenset[str]) -> Any:
             placed, named = args, kwargs  # of a call that does not fit, that is said first
         return call(*placed, **named)
 
+    with_checks.left_out = leave  # type: ignore[attr-defined]
     return with_checks
+
+
+def rules_of(call: Callable[..., Any]) -> dict[str, tuple[Rule, ...]]:
+    """Return the rules that the annotations of a public function, or of a class's making, give its arguments.
+
+    Example
+    -------
+    >>> @checked
+    ... def shortened(text: str, n: Count | None = None) -> str:
+    ...     return text[:n]
+    >>> {name: rule.words for name, (rule,) in rules_of(shortened).items()}
+    {'n': 'be an integer, at least 1'}
+    """
+    if isinstance(call, type):
+        made = next((vars(call)[own] for own in ("__init__", "__new__") if own in vars(call)), None)
+        return {} if made is None else rules_of(made)
+    leave = getattr(call, "left_out", None)
+    if leave is None:
+        return {}
+    arguments = _arguments(inspect.unwrap(call), leave)
+    rules = {
+        name: tuple(kind.rule for kind in argument.kinds or () if kind.rule is not None)
+        for name, argument in arguments.by_name.items()
+    }
+    return {name: of_one for name, of_one in rules.items() if of_one}
 
 
 class _OtherKindError(TypeError):
@@ -82,15 +122,18 @@ class _OtherKindError(TypeError):
 
 
 Sizes = dict[str, tuple[int, str]]
+Names = Mapping[str, Any]
+"""What the names in an annotation stand for, where they are of the module that wrote it."""
+
 Take = Callable[[Any, str, Sizes], Any]
 """Value, its argument's name, axes met so far → the value to go on with, or an error."""
 
 
 class _Kind:
-    """One alternative of an annotation: its words, and what takes a value of it."""
+    """One alternative of an annotation: its words, what takes a value of it, the rule that it follows."""
 
-    def __init__(self, words: str, take: Take) -> None:
-        self.words, self.take = words, take
+    def __init__(self, words: str, take: Take, rule: Rule | None = None) -> None:
+        self.words, self.take, self.rule = words, take, rule
 
 
 class _Argument:
@@ -110,13 +153,14 @@ class _Arguments:
 
     def __init__(self, call: Callable[..., Any], leave: Collection[str]) -> None:
         self.signature = inspect.signature(call)
+        names = _names(call)
         self.in_order: list[_Argument] = []
         self.by_name: dict[str, _Argument] = {}
         for p in self.signature.parameters.values():
             if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
                 continue
             annotation = ANY.get(p.name, "Any") if p.annotation == "Any" else p.annotation
-            argument = _Argument(p, None if p.name in leave else _kinds(annotation))
+            argument = _Argument(p, None if p.name in leave else _kinds(annotation, names))
             self.by_name[p.name] = argument
             if p.kind is not p.KEYWORD_ONLY:
                 self.in_order.append(argument)
@@ -139,6 +183,18 @@ class _Arguments:
         except TypeError:
             return False
         return True
+
+
+def _names(call: Callable[..., Any]) -> Names:
+    """What the annotations' names mean: rules, and what stands where the function or its class was written.
+
+    A data class takes over the fields of those it is made from, and with them the words of their modules.
+    """
+    written: Any = inspect.unwrap(call)
+    own: dict[str, Any] = written.__globals__
+    made = own.get(written.__qualname__.partition(".")[0])
+    above = made.__mro__[1:] if isinstance(made, type) else ()
+    return ChainMap(own, vars(_rules), *(vars(sys.modules[base.__module__]) for base in above))
 
 
 @functools.cache
@@ -169,13 +225,13 @@ def _taken(value: Any, kinds: list[_Kind], name: str, sizes: Sizes) -> Any:
     raise TypeError(f"`{name}` must be {rule}, got {shown(value)}.{do}")
 
 
-def _kinds(annotation: Any) -> list[_Kind] | None:
+def _kinds(annotation: Any, names: Names) -> list[_Kind] | None:
     """Return the alternatives of an annotation as written, or None if one of them is not known here."""
     if not isinstance(annotation, str):
         return None
     # Last what is read as a tensor: activations and lists are, where nothing else takes them.
     nodes = sorted(_alternatives(ast.parse(annotation, mode="eval").body), key=_is_array)
-    found = [_kind(node) for node in nodes]
+    found = [_kind(node, names) for node in nodes]
     if _PLAIN["Path"] in found:  # then text is a path too
         found = [kind for kind in found if kind is not _PLAIN["str"]]
     return None if None in found else [kind for kind in found if kind is not None]
@@ -193,13 +249,43 @@ def _is_array(node: ast.expr) -> bool:
     return isinstance(node, ast.Subscript) and _SUBSCRIPTED.get(ast.unparse(node.value)) is _array
 
 
-def _kind(node: ast.expr) -> _Kind | None:
+def _kind(node: ast.expr, names: Names) -> _Kind | None:
     if isinstance(node, ast.Subscript):
         head = ast.unparse(node.value).rpartition(".")[2]
         inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        return _SUBSCRIPTED[head](head, inner) if head in _SUBSCRIPTED else None
+        return _SUBSCRIPTED[head](head, inner, names) if head in _SUBSCRIPTED else None
     written = ast.unparse(node).rpartition(".")[2]
-    return _instance(written) if written in CLASSES else _PLAIN.get(written)
+    if written in CLASSES:
+        return _instance(written)
+    return _PLAIN.get(written) or _alias(names.get(written))
+
+
+def _alias(meant: Any) -> _Kind | None:
+    """A name for choices or for a rule: `Count`, or a `Literal` that its module has given a name."""
+    if get_origin(meant) is Literal:
+        return _choice(get_args(meant))
+    if get_origin(meant) is Annotated:
+        of, rule, *_ = get_args(meant)
+        return _ruled(of.__name__, rule) if isinstance(rule, Between | OneOf) else None
+    return None
+
+
+def _ruled(kind: str, rule: Between | OneOf) -> _Kind:
+    """A kind of which only some values are permitted."""
+    permitted = rule.of_kind(kind)
+    plain = _integer if kind == "int" else _PLAIN[kind]  # a rule has its own largest integer
+
+    def take(value: Any, name: str, sizes: Sizes) -> Any:
+        return permitted.check(plain.take(value, name, sizes), name=name)
+
+    return _Kind(plain.words, take, permitted)
+
+
+def _annotated(_: str, inner: list[ast.expr], names: Names) -> _Kind | None:
+    """A rule that is written at the parameter: `Annotated[int, at_least(2)]`."""
+    kind, written = ast.unparse(inner[0]), ast.unparse(inner[1])
+    rule = eval(written, {}, names)  # noqa: S307 - the source's own words
+    return _ruled(kind, rule) if isinstance(rule, Between | OneOf) else None
 
 
 def _of(matches: Callable[[Any], bool], words: str, check: Callable[..., Any]) -> _Kind:
@@ -258,16 +344,18 @@ def _instance(written: str) -> _Kind:
 
 
 def _choice(choices: tuple[Any, ...]) -> _Kind:
+    rule = OneOf(choices)
+
     def take(value: Any, name: str, _: Sizes) -> Any:
-        return one_of(value, choices, name=name)
+        return rule.check(value, name=name)
 
-    return _Kind(" or ".join(map(repr, choices)), take)
+    return _Kind(" or ".join(map(repr, choices)), take, rule)
 
 
-def _several(head: str, inner: list[ast.expr]) -> _Kind:
+def _several(head: str, inner: list[ast.expr], names: Names) -> _Kind:
     """A sequence: `Sequence[int]`, `tuple[float, float]`, `Iterable[str]`."""
     fixed = head == "tuple" and not any(ast.unparse(node) == "..." for node in inner)
-    kinds = [_kinds(ast.unparse(node)) for node in inner]
+    kinds = [_kinds(ast.unparse(node), names) for node in inner]
     words = f"a list of {len(kinds)} values" if fixed else "a list"
 
     def take(value: Any, name: str, _: Sizes) -> Any:
@@ -288,11 +376,12 @@ def _several(head: str, inner: list[ast.expr]) -> _Kind:
         same = all(a is b for a, b in zip(made, entries, strict=True))
         return value if same else tuple(made)
 
-    return _Kind(words, take)
+    each_rule = [kind.rule for kind in kinds[0] or () if isinstance(kind.rule, Between | OneOf)]
+    return _Kind(words, take, Each(each_rule[0]) if each_rule and not fixed else None)
 
 
-def _mapped(_: str, inner: list[ast.expr]) -> _Kind:
-    keys, values = (_kinds(ast.unparse(node)) for node in inner)
+def _mapped(_: str, inner: list[ast.expr], names: Names) -> _Kind:
+    keys, values = (_kinds(ast.unparse(node), names) for node in inner)
 
     def take(value: Any, name: str, _: Sizes) -> Any:
         if not isinstance(value, Mapping):
@@ -307,7 +396,7 @@ def _mapped(_: str, inner: list[ast.expr]) -> _Kind:
     return _Kind("a dict", take)
 
 
-def _array(head: str, inner: list[ast.expr]) -> _Kind:
+def _array(head: str, inner: list[ast.expr], _: Names) -> _Kind:
     """A tensor or array with the axes that jaxtyping's annotation names: `Float[Tensor, "n d_in"]`."""
     where, axes = ast.unparse(inner[0]), ast.literal_eval(inner[1]).split()
     wants_tensor = where.endswith("Tensor")
@@ -381,6 +470,7 @@ def _check_axes(value: Any, axes: list[str], name: str, sizes: Sizes) -> None:
             )
 
 
+_integer = _of(_is(check_integer), "an integer", check_integer)
 _PLAIN: dict[str, _Kind] = {
     "int": _of(_is(check_integer), "an integer", _whole),
     "float": _of(_is(check_real), "a number", check_real),
@@ -405,11 +495,12 @@ _PLAIN: dict[str, _Kind] = {
 }
 """Names in annotations that are a kind of their own."""
 
-_SUBSCRIPTED: dict[str, Callable[[str, list[ast.expr]], _Kind]] = {
+_SUBSCRIPTED: dict[str, Callable[[str, list[ast.expr], Names], _Kind | None]] = {
     **dict.fromkeys(("Sequence", "Iterable", "list", "tuple"), _several),
     **dict.fromkeys(("Mapping", "dict"), _mapped),
     **dict.fromkeys(("Float", "Int", "Bool", "UInt8"), _array),
     "Callable": lambda *_: _of(callable, "a function", check_callable),
     "PathLike": lambda *_: _PLAIN["Path"],
-    "Literal": lambda _, inner: _choice(tuple(ast.literal_eval(node) for node in inner)),
+    "Literal": lambda _, inner, __: _choice(tuple(ast.literal_eval(node) for node in inner)),
+    "Annotated": _annotated,
 }

@@ -141,13 +141,16 @@ def check_k(k: object, n_atoms: int, *, name: str = "k") -> int:
     return k
 
 
-def check_count(value: object, *, name: str, at_least: int = 1, at_most: int | None = None) -> int:
+def check_count(
+    value: object, *, name: str, at_least: int = 1, at_most: int | None = None, do: str = ""
+) -> int:
     """Return `value` if it is an integer from `at_least` to `at_most`."""
     value = check_integer(value, name=name)
+    then = f" {do}" if do else ""
     if value < at_least:
-        raise ValueError(f"`{name}` must be at least {at_least}, got {value}.")
+        raise ValueError(f"`{name}` must be at least {at_least}, got {value}.{then}")
     if at_most is not None and value > at_most:
-        raise ValueError(f"`{name}` must be at most {at_most}, got {value}.")
+        raise ValueError(f"`{name}` must be at most {at_most}, got {value}.{then}")
     return value
 
 
@@ -281,15 +284,26 @@ def between(
     above = low < value if ends[0] == "(" else low <= value
     below = value < high if ends[1] == ")" else value <= high
     if not (above and below):
-        top = f"{high_name}={high:g}" if high_name else f"{high:g}"
-        rule = {
-            "[]": f"be between {low:g} and {top}",
-            "()": f"lie strictly between {low:g} and {top}",
-            "(]": f"be above {low:g} and at most {top}",
-            "[)": f"be in [{low:g}, {top})",
-        }[ends]
+        rule = interval(low, high, ends, high_name)
         raise ValueError(f"`{name}` must {rule}, got {value}.{' ' + do if do else ''}")
     return value
+
+
+def interval(
+    low: float, high: float, ends: Literal["[]", "()", "(]", "[)"], high_name: str = ""
+) -> str:
+    """Say what a number must do to lie in an interval; without an upper end, whether it may be infinite."""
+    if high == math.inf:
+        least = f"be {'above' if ends[0] == '(' else 'at least'} {low:g}"
+        finite = "be finite" if low == -math.inf else f"{least} and finite"
+        return finite if ends[1] == ")" else least
+    top = f"{high_name}={high:g}" if high_name else f"{high:g}"
+    return {
+        "[]": f"be between {low:g} and {top}",
+        "()": f"lie strictly between {low:g} and {top}",
+        "(]": f"be above {low:g} and at most {top}",
+        "[)": f"be in [{low:g}, {top})",
+    }[ends]
 
 
 def same_length(values: Sized, n: int, *, name: str, per: str) -> None:

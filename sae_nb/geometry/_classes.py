@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_classes, check_count, check_matrix, checked
+from sae_nb.checks import Count, Seed, check_classes, check_matrix, checked
 from sae_nb.geometry._dimension import participation_ratio
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def class_geometry(
     x: Float[Tensor, "n d_in"],
     labels: Int[Tensor, " n"] | Bool[Tensor, " n"],
     *,
-    n_draws: int = 20,
-    seed: int = 0,
+    n_draws: Count = 20,
+    seed: Seed = 0,
 ) -> ClassGeometry:
     """Measure how many directions labelled classes spread in, and how few are needed to separate them.
 
@@ -153,7 +153,6 @@ def class_geometry(
             raise ValueError(
                 f"`x` must have rows that differ in each class, got copies in {label}."
             )
-    n_draws = check_count(n_draws, name="n_draws")
     rng = np.random.default_rng(seed)
     shuffled = classes[torch.from_numpy(rng.permutation(len(classes)))]
     dimension, radius = _spread(rows, classes)

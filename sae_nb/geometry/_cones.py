@@ -16,7 +16,15 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_integers, check_matrix, check_seed, checked
+from sae_nb.checks import (
+    Count,
+    Seed,
+    Share,
+    check_count,
+    check_integers,
+    check_matrix,
+    checked,
+)
 from sae_nb.codes import SparseCodes
 from sae_nb.pursuit import orthogonal_matching_pursuit
 
@@ -107,7 +115,7 @@ class Containment:
         return np.trapezoid(r, at, axis=1) / (at[-1] - at[0])
 
     @checked
-    def coverage(self, tau: float) -> DataFrame:
+    def coverage(self, tau: Share) -> DataFrame:
         """Return the share of directions with r(s) ≤ tau for each s, beside that of random directions.
 
         Raises
@@ -116,7 +124,6 @@ class Containment:
         """
         import pandas as pd
 
-        between(tau, 0.0, 1.0, name="tau", ends="[]")
         return pd.DataFrame(
             {
                 "s": self.steps,
@@ -210,8 +217,8 @@ def containment(
     steps: Sequence[int] = (1, 2, 4, 8),
     *,
     names: Sequence[str] | None = None,
-    n_random: int = 5,
-    seed: int = 0,
+    n_random: Count = 5,
+    seed: Seed = 0,
 ) -> Containment:
     """Ask whether directions lie in the cone of few atoms.
 
@@ -258,11 +265,10 @@ def containment(
         raise ValueError(
             f"`names` must hold one name for each of the {len(wanted)} directions, got {len(called)}."
         )
-    draws = check_count(n_random, name="n_random")
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     r, codes = _left(wanted, atoms, counts)
-    strangers = _random(max(20 * draws, len(wanted)), wanted, rng)
-    others = [_random(len(atoms), atoms, rng) for _ in range(draws)]
+    strangers = _random(max(20 * n_random, len(wanted)), wanted, rng)
+    others = [_random(len(atoms), atoms, rng) for _ in range(n_random)]
     return Containment(
         steps=counts,
         names=called,

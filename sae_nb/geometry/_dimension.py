@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_matrix, checked, one_of
+from sae_nb.checks import (
+    Between,
+    Count,
+    Seed,
+    at_least,
+    check_matrix,
+    checked,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -183,7 +191,9 @@ _TILE = 2**24
 
 @checked
 @torch.no_grad()
-def two_nn_dimension(x: Float[Tensor, "n d_in"], *, dropped: float = DROPPED) -> float:
+def two_nn_dimension(
+    x: Float[Tensor, "n d_in"], *, dropped: Annotated[float, Between(0, 1, "[)")] = DROPPED
+) -> float:
     """Intrinsic dimension, one number for all rows.
 
     The slope through the origin of −log(1 − F(μ)) on log μ, F the empirical distribution, without the
@@ -210,7 +220,6 @@ def two_nn_dimension(x: Float[Tensor, "n d_in"], *, dropped: float = DROPPED) ->
     >>> round(two_nn_dimension(flat))
     2
     """
-    between(dropped, 0, 1, name="dropped", ends="[)")
     rows = torch.unique(check_matrix(x).double(), dim=0)
     if len(rows) < 10:
         raise ValueError(f"`x` must have at least 10 distinct rows, got {len(rows)}.")
@@ -237,7 +246,11 @@ def two_nn_dimension(x: Float[Tensor, "n d_in"], *, dropped: float = DROPPED) ->
 @checked
 @torch.no_grad()
 def tree_dimension(
-    x: Float[Tensor, "n d_in"], *, n_sizes: int = 8, n_subsets: int = 5, seed: int = 0
+    x: Float[Tensor, "n d_in"],
+    *,
+    n_sizes: Annotated[int, at_least(2)] = 8,
+    n_subsets: Count = 5,
+    seed: Seed = 0,
 ) -> float:
     """Intrinsic dimension by persistent homology of degree 0: 1 / (1 − s), s the slope of log E on log n.
 
@@ -271,8 +284,6 @@ def tree_dimension(
     >>> round(tree_dimension(flat))
     2
     """
-    check_count(n_sizes, name="n_sizes", at_least=2)
-    check_count(n_subsets, name="n_subsets")
     rows = torch.unique(check_matrix(x).double(), dim=0)
     if len(rows) < 40:
         raise ValueError(f"`x` must have at least 40 distinct rows, got {len(rows)}.")
@@ -337,7 +348,7 @@ class Dimensions:
 
 @checked
 @torch.no_grad()
-def dimensions(x: Float[Tensor, "n d_in"], *, seed: int = 0) -> Dimensions:
+def dimensions(x: Float[Tensor, "n d_in"], *, seed: Seed = 0) -> Dimensions:
     """Count the directions that rows use in every way, in one table.
 
     Spectra count directions that share variance, wherever rows lie in them; neighbours count how rows fill

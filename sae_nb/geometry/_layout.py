@@ -8,13 +8,23 @@ import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, between, check_count, check_data, check_matrix, checked
+from sae_nb.checks import (
+    Count,
+    Seed,
+    Share,
+    as_tensor,
+    at_least,
+    check_data,
+    check_matrix,
+    checked,
+)
 from sae_nb.files import MappedMatrix, read_tensors, row_bytes, write_tensors
 from sae_nb.geometry._placing import WHOLE_UP_TO, sample_rows
 
@@ -34,35 +44,26 @@ class LayoutSettings:
     TypeError, ValueError: If a setting is out of range.
     """
 
-    n_neighbours: int = 15
+    n_neighbours: Annotated[int, at_least(2)] = 15
     """Nearest rows that each row is tied to; fewer where there are fewer rows. umap-learn's default."""
 
-    min_dist: float = 0.1
+    min_dist: Share = 0.1
     """How closely points may be packed, in the layout's units. umap-learn's default."""
 
-    n_epochs: int | None = None
+    n_epochs: Count | None = None
     """Passes of the optimiser. None: umap-learn's own, 500 up to 10 000 rows and 200 above."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Of everything random; the layout is bit-identical for one seed on one machine."""
 
-    sample: int | None = None
+    sample: Annotated[int, at_least(16)] | None = None
     """Rows that UMAP lays out, drawn by the seed; the others are placed beside the nearest of them. None:
     all of up to 50 000 rows, 20 000 of more."""
-
-    def __post_init__(self) -> None:
-        if self.sample is not None:
-            check_count(self.sample, name="sample", at_least=16)
-        check_count(self.n_neighbours, name="n_neighbours", at_least=2)
-        check_count(self.seed, name="seed", at_least=0)
-        if self.n_epochs is not None:
-            check_count(self.n_epochs, name="n_epochs")
-        between(self.min_dist, 0, 1, name="min_dist")
 
 
 @checked
 def nearest_by_cosine(
-    x: Float[Tensor, "n d"], n_nearest: int
+    x: Float[Tensor, "n d"], n_nearest: Count
 ) -> tuple[Int[np.ndarray, "n n_nearest"], Float[np.ndarray, "n n_nearest"]]:
     """Return the nearest rows of every row, itself left out, and their cosine distances 1 − cos.
 
@@ -79,7 +80,6 @@ def nearest_by_cosine(
     [1, 0, 1]
     """
     x = check_matrix(x).detach().cpu().float()
-    check_count(n_nearest, name="n_nearest")
     if n_nearest >= len(x):
         raise ValueError(f"`n_nearest` must be below the {len(x)} rows of `x`, got {n_nearest}.")
     unit = torch.nn.functional.normalize(x, dim=1)
@@ -189,7 +189,7 @@ MIN_SAMPLES = 2
 
 @checked(leave=("xy",))
 def cluster_points(
-    xy: Float[np.ndarray, "n 2"], *, min_cluster_size: int | None = None
+    xy: Float[np.ndarray, "n 2"], *, min_cluster_size: Annotated[int, at_least(2)] | None = None
 ) -> Int[np.ndarray, " n"]:
     """Return the cluster of every point of a layout, the largest first; −1 is none.
 
@@ -229,7 +229,6 @@ def cluster_points(
     n = len(xy)
     if min_cluster_size is None:
         min_cluster_size = max(5, round(math.sqrt(n) / 3))
-    check_count(min_cluster_size, name="min_cluster_size", at_least=2)
     if n < max(FEWEST_POINTS, min_cluster_size):
         return np.full(n, -1)
     from sklearn.cluster import HDBSCAN

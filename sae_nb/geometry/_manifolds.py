@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_count, check_matrix, checked, one_of
+from sae_nb.checks import Seed, as_tensor, check_count, check_matrix, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.data import PlantedManifolds
 from sae_nb.geometry._receptive_fields import Manifold, Regime, components, measured
@@ -195,7 +195,7 @@ def manifold_capture(
     *,
     periods: Mapping[str, float] | None = None,
     n_atoms: int = 8,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> ManifoldCapture:
     """Measure how latents hold each manifold, planted or of a real model.
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_classes, check_count, check_matrix, checked
+from sae_nb.checks import Count, Seed, check_classes, check_matrix, checked
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -89,8 +89,8 @@ def geometric_stability(
     labels: Int[Tensor, " n"] | Bool[Tensor, " n"] | None = None,
     *,
     other: Float[Tensor, "n d_other"] | None = None,
-    n_splits: int = 30,
-    seed: int = 0,
+    n_splits: Count = 30,
+    seed: Seed = 0,
 ) -> GeometricStability:
     """Ask whether rows that are alike stay alike: in other coordinates, within labels, after a change.
 
@@ -129,7 +129,7 @@ def geometric_stability(
     >>> found.feature_split > 0.9, found.supervised > 10 * found.supervised_floor
     (True, True)
     """
-    rows, n_splits = check_matrix(x).double(), check_count(n_splits, name="n_splits")
+    rows = check_matrix(x).double()
     if len(rows) < 3 or rows.shape[1] < 4:
         raise ValueError(
             f"`x` must have three rows and four coordinates at least, got {len(rows)} and {rows.shape[1]}."

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.checks import Count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 
 # A direction is where the most rows lie within a narrow cone. It is then taken out of every row that
@@ -27,7 +27,7 @@ INSIDE, OUTSIDE, PROPORTIONAL = 0.9, 0.6, 0.7
 
 @checked
 def nested_directions(
-    x: Float[Tensor, "n d_in"], most: int, generator: torch.Generator | None = None
+    x: Float[Tensor, "n d_in"], most: Count, generator: torch.Generator | None = None
 ) -> Float[Tensor, "n_atoms d_in"]:
     """Unit directions that rows, or what others leave of them, gather around.
 
@@ -52,7 +52,6 @@ def nested_directions(
     >>> nested_directions(x, 8, torch.Generator().manual_seed(0)).shape
     torch.Size([3, 3])
     """
-    check_count(most, name="most")
     residual = check_matrix(x).detach().clone()
     lengths = residual.norm(dim=1)
     directions: list[Tensor] = []

@@ -1,0 +1,161 @@
+"""Rules in annotations: every public call refuses what its rules do not permit, and takes what they do.
+
+Wrong values are made from the rule itself, so a parameter with a rule is tested from the day it has one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import pkgutil
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any
+
+import pytest
+
+import sae_nb as sn
+from sae_nb import checks
+from sae_nb.checks import LARGEST, Between, Each, OneOf, Rule, rules_of
+
+NAMED = ("Count", "Seed", "Share", "Weight", "Positive", "Finite")
+ROOMS = [f"sae_nb.{room.name}" for room in pkgutil.iter_modules(sn.__path__) if room.ispkg]
+MEANT = {"Annotated": Annotated, **{name: getattr(checks, name) for name in NAMED}}
+WRITTEN = re.compile(rf"\b({'|'.join(MEANT)})\b")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A public function, method or class."""
+
+    name: str
+    call: Callable[..., Any]
+    needs_self: bool = False
+
+    def refusal(self, argument: str, value: Any) -> Exception | None:
+        """What calling it with that argument raises; the others, looked at later, are not even made."""
+        given = {argument: value}
+        for name, parameter in list(inspect.signature(self.call).parameters.items())[
+            self.needs_self :
+        ]:
+            needed = parameter.default is parameter.empty
+            several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if needed and not several and name != argument:
+                given[name] = object()
+        try:
+            self.call(*[object()] * self.needs_self, **given)
+        except (TypeError, ValueError) as error:
+            return error
+        return None
+
+
+def public_calls(room: str) -> Iterator[Call]:
+    """Yield what a room offers to be called: functions, classes, and the public methods of those."""
+    module = import_module(room)
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if inspect.isfunction(thing):
+            yield Call(name, thing)
+        if not inspect.isclass(thing):
+            continue
+        if not inspect.isabstract(thing):
+            yield Call(name, thing)
+        for method, found in inspect.getmembers(thing, callable):
+            if not method.startswith("_") and hasattr(found, "__wrapped__"):
+                plain = inspect.isfunction(inspect.getattr_static(thing, method))
+                yield Call(f"{name}.{method}", found, needs_self=plain)
+
+
+def ruled(room: str) -> Iterator[tuple[Call, str, tuple[Rule, ...]]]:
+    """Yield each call of a room with each parameter that has a rule, and its rules."""
+    for one in public_calls(room):
+        for argument, rules in rules_of(one.call).items():
+            yield one, argument, rules
+
+
+def outside(rule: Rule) -> list[Any]:
+    """Values that a rule does not permit: of another kind, and just beyond its ends."""
+    match rule:
+        case Between(whole=True):
+            high = LARGEST if rule.high == math.inf else int(rule.high)
+            return [2.5, True, "3", int(rule.low) - 1, high + 1]
+        case Between():
+            low, high = rule.low, rule.high
+            below = low if rule.ends[0] == "(" else low - abs(low) * 1e-9 - 1e-9
+            beyond = high if rule.ends[1] == ")" else high + abs(high) * 1e-9
+            return [
+                "3",
+                True,
+                math.nan,
+                below,
+                *([] if (rule.ends[1], high) == ("]", math.inf) else [beyond]),
+            ]
+        case OneOf():
+            return ["nonsense", object()]
+        case Each():
+            return [[value] for value in outside(rule.rule)]
+
+
+def inside(rule: Rule) -> list[Any]:
+    """Values that a rule permits, those at its ends among them."""
+    match rule:
+        case Between(whole=True):
+            return [int(rule.low), LARGEST if rule.high == math.inf else int(rule.high)]
+        case Between():
+            low, high = max(rule.low, -1e300), min(rule.high, 1e300)
+            ends = [low] * (rule.ends[0] == "[") + [high] * (rule.ends[1] == "]")
+            return [*ends, (low + high) / 2]
+        case OneOf():
+            return list(rule.choices)
+        case Each():
+            return [[value] for value in inside(rule.rule)]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_a_rule_does_not_permit_is_refused(room: str) -> None:
+    """By name, with rule and value, before any work: the other arguments of these calls are no good either."""
+    wrong = []
+    for one, argument, rules in ruled(room):
+        refused = 0
+        for value in [value for rule in rules for value in outside(rule)]:
+            error = one.refusal(argument, value)
+            form = rf"`{argument}(\[0\])?` must .*, got "
+            if error is not None and re.match(form, str(error), re.DOTALL):
+                refused += 1
+            elif len(rules) == 1:
+                wrong.append(f"{one.name} | {argument} | {value!r:.40}: {error}")
+        if not refused:
+            wrong.append(f"{one.name} | {argument}: nothing is refused")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_a_rule_permits_is_taken(room: str) -> None:
+    """The ends too, where they are permitted."""
+    for _, argument, rules in ruled(room):
+        for rule in rules:
+            for value in inside(rule):
+                each = zip(value, [rule.rule]) if isinstance(rule, Each) else [(value, rule)]
+                for entry, its_rule in each:
+                    assert its_rule.check(entry, name=argument) == entry
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_written_rule_is_checked(room: str) -> None:
+    """None stands in a signature that `checked` does not read."""
+    idle = []
+    for one in public_calls(room):
+        try:
+            parameters = inspect.signature(one.call).parameters
+        except (TypeError, ValueError):
+            continue
+        here = getattr(inspect.unwrap(one.call), "__globals__", {})
+        idle += [
+            f"{one.name} | {name}"
+            for name, parameter in parameters.items()
+            for word in WRITTEN.findall(str(parameter.annotation))
+            if here.get(word) is MEANT[word] and name not in rules_of(one.call)
+        ]
+    assert not idle, "\n".join(idle)
