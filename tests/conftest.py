@@ -18,6 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import slow_tests
+from every_finding import _every_finding_holds as _every_finding_holds
 from warm_python import WarmPython
 
 # The same examples in every run: a failure is then the change's own. `--hypothesis-profile=default`

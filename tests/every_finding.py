@@ -1,0 +1,94 @@
+"""One promise for every kind of finding: the first of each kind that any test makes is held against it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sae_nb.findings import Finding, Plotted
+
+MOST_CHARACTERS = 1200
+KEEP_LIVE: set[str] = set()
+"""Kinds that hold a live model, an SAE or a function, which no folder can."""
+
+_made: dict[type, Any] = {}
+_held: set[type] = set()
+
+
+def _noting(cls: type, *_: object, **__: object) -> Any:
+    made = object.__new__(cls)
+    if cls not in _held and cls.__module__.startswith("sae_nb."):
+        _made.setdefault(cls, made)
+    return made
+
+
+Finding.__new__ = _noting  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def _every_finding_holds() -> Iterator[None]:
+    """What a test found is shown, drawn, saved and read as every finding is."""
+    yield
+    while _made:
+        kind, finding = _made.popitem()
+        if all(hasattr(finding, one.name) for one in fields(finding)):  # else it was refused
+            _held.add(kind)
+            hold(finding)
+
+
+def hold(finding: Any) -> None:
+    """A short line without dumps, a table, inert HTML, a figure with titles, and a folder that gives it back."""
+    import pandas as pd
+
+    text = repr(finding)
+    assert text.strip()
+    assert len(text) <= MOST_CHARACTERS, text
+    assert not any(dump in text for dump in ("array(", "tensor(", "DataFrame", " object at 0x")), (
+        text
+    )
+
+    table = finding.table
+    assert isinstance(table, pd.DataFrame)
+    pd.testing.assert_frame_equal(finding.to_pandas(), table)
+    declared = [
+        one.metadata["column"] or one.name for one in fields(finding) if "column" in one.metadata
+    ]
+    assert {*declared} <= {*table.columns, table.index.name} | _absent(finding)
+
+    html = finding._repr_html_()
+    assert "<table" in html
+    assert html.count("<script") == 0
+
+    if isinstance(finding, Plotted):
+        figure, chart = finding.plot(), finding.chart
+        assert [trace.name for trace in figure.data]
+        for axis, title in ((figure.layout.xaxis, chart.x), (figure.layout.yaxis, chart.y)):
+            along = "x" if axis is figure.layout.xaxis else "y"
+            words = all(
+                isinstance(value, str) for one in chart.series for value in getattr(one, along)
+            )
+            assert axis.title.text == title
+            assert title or words, f"{along} has neither a title nor names"
+
+    with tempfile.TemporaryDirectory() as folder:
+        if type(finding).__name__ in KEEP_LIVE:
+            with pytest.raises(TypeError, match="What is saved must be"):
+                finding.save(Path(folder) / "kept")
+            return
+        finding.save(Path(folder) / "kept")
+        again = type(finding).load(Path(folder) / "kept")
+    assert repr(again) == text
+    pd.testing.assert_frame_equal(again.table, table)
+
+
+def _absent(finding: Any) -> set[str]:
+    """Columns that this one has not: their field is None."""
+    there = [one for one in fields(finding) if "column" in one.metadata]
+    return {
+        one.metadata["column"] or one.name for one in there if getattr(finding, one.name) is None
+    }
