@@ -5,7 +5,6 @@ They are proxies for the "effective manifold dimensionality" and "utility" of a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, check_classes, check_matrix, checked
+from sae_nb.findings import Finding
 from sae_nb.geometry._dimension import participation_ratio
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ MOST_ROWS = 40
 """Rows of a class that separability looks at: a linear program has a condition for each."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
-class ClassGeometry:
+class ClassGeometry(Finding):
     """How labelled classes lie in a space; made by `class_geometry`."""
 
     classes: tuple[int, ...]
@@ -87,12 +86,14 @@ class ClassGeometry:
             }
         )
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Each measure with its floor."""
         lines = self.table.itertuples(index=False)
         found = ", ".join(
             f"{name} {value:.2f} (shuffled {floor:.2f})" for name, value, floor in lines
         )
-        return f"ClassGeometry({len(self.classes)} classes: {found})"
+        return f"{len(self.classes)} classes: {found}"
 
 
 @checked

@@ -7,7 +7,6 @@ Many atoms span everything: only small s say something, and only beside r(s) of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from sae_nb.checks import (
     checked,
 )
 from sae_nb.codes import SparseCodes
+from sae_nb.findings import Finding
 from sae_nb.pursuit import orthogonal_matching_pursuit
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ _CHANCE = 0.05
 """Share of random directions that may be built as well as one that counts as held. Ours."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Containment:
+class Containment(Finding):
     """How well directions are built from few atoms; made by `containment`."""
 
     steps: tuple[int, ...]
@@ -61,11 +60,13 @@ class Containment:
     codes: SparseCodes
     """(n, n_atoms): the atoms of each direction and their strengths, at the largest s."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """What is left at the largest s, of these and of random directions."""
         s, last = self.steps[-1], self.scores.iloc[-1]
         return (
-            f"Containment({len(self.names)} directions, r({s}) {last['r']:.3f}; {RANDOM_DIRECTIONS} "
-            f"{last[RANDOM_DIRECTIONS]:.3f}, {RANDOM_ATOMS} {last[RANDOM_ATOMS]:.3f})"
+            f"{len(self.names)} directions, r({s}) {last['r']:.3f}; {RANDOM_DIRECTIONS} "
+            f"{last[RANDOM_DIRECTIONS]:.3f}, {RANDOM_ATOMS} {last[RANDOM_ATOMS]:.3f}"
         )
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from sae_nb.checks import (
     checked,
     one_of,
 )
+from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -324,18 +324,19 @@ SHARE = 0.9
 """Of the variance, for which principal components are counted."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
-class Dimensions:
+class Dimensions(Finding):
     """How many directions rows use, by every measure; made by `dimensions`."""
 
     table: DataFrame
     """A measure per row: measure, dimension, counts (what of), centred (or None where it does not matter),
     n (rows it had), warning (empty where there are rows enough)."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Every measure; how many had too few rows."""
         found = ", ".join(f"{row.measure} {row.dimension:.1f}" for row in self.table.itertuples())
         warned = int((self.table.warning != "").sum())
-        return f"Dimensions({found}{f'; {warned} with too few rows' if warned else ''})"
+        return f"{found}{f'; {warned} with too few rows' if warned else ''}"
 
     @checked
     def __getitem__(self, measure: str) -> float:

@@ -7,7 +7,6 @@ coordinate of a real model adds to x is the mean of x at each of its values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 from sae_nb.checks import Seed, as_tensor, check_count, check_matrix, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.data import PlantedManifolds
+from sae_nb.findings import Finding
 from sae_nb.geometry._receptive_fields import Manifold, Regime, components, measured
 
 if TYPE_CHECKING:
@@ -32,9 +32,13 @@ DRAWN = 12
 """Atoms that a figure shows."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
-class ManifoldCapture:
+class ManifoldCapture(Finding):
     """How the atoms of an SAE hold each manifold; made by `manifold_capture`."""
+
+    HEADLINE = (
+        "{names.len} manifolds: {regime.counts}; R² of {n_atoms} latents {r2.nanmean:.2f}, "
+        "shuffled {floor.nanmean:.2f}"
+    )
 
     names: tuple[str, ...]
     """Of the manifolds."""
@@ -77,14 +81,6 @@ class ManifoldCapture:
 
     responses: tuple[Float[np.ndarray, "cells own"], ...]
     """Mean latent of each of `atoms` in each piece: the receptive fields."""
-
-    def __repr__(self) -> str:
-        counts = {name: self.regime.count(name) for name in dict.fromkeys(self.regime)}
-        regimes = ", ".join(f"{n} {name}" for name, n in counts.items())
-        return (
-            f"ManifoldCapture({len(self.names)} manifolds: {regimes}; R² of {self.n_atoms} latents "
-            f"{np.nanmean(self.r2):.2f}, shuffled {np.nanmean(self.floor):.2f})"
-        )
 
     @property
     def table(self) -> DataFrame:

@@ -6,7 +6,6 @@ the coordinates. Supervised: Spearman(RDM(X), 1[y_i ≠ y_j]). Drift: 1 − Spea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, check_classes, check_matrix, checked
+from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,8 +26,7 @@ SHUFFLES, SHUFFLED_SPLITS = 20, 5
 """Draws of shuffled labels and rows that a floor is the mean of; splits that have one."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
-class GeometricStability:
+class GeometricStability(Finding):
     """How stable the distances between rows are; made by `geometric_stability`."""
 
     splits: Float[np.ndarray, " n_splits"]
@@ -76,10 +75,12 @@ class GeometricStability:
         known = [line for line in lines if line[1] is not None]
         return pd.DataFrame(known, columns=["measure", "value", "floor"])
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Each measure with its floor."""
         lines = self.table.itertuples(index=False)
         found = ", ".join(f"{name} {value:.3f} (floor {floor:.3f})" for name, value, floor in lines)
-        return f"GeometricStability({found}; {self.n} rows)"
+        return f"{found}; {self.n} rows"
 
 
 @checked

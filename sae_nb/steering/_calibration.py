@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_real, checked
+from sae_nb.findings import Finding
 from sae_nb.steering._answers import Answers
 from sae_nb.steering._edits import Where
 from sae_nb.steering._request import check_amounts, check_atoms
@@ -38,8 +38,7 @@ TOLERANCE = 0.01
 _LONGEST_STEP = 16.0
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CalibratedStrength:
+class CalibratedStrength(Finding):
     """How much of some atoms moves the answer by a given divergence."""
 
     hook_point: str
@@ -53,13 +52,12 @@ class CalibratedStrength:
     n_runs: int
     """Steered forward passes that the search took."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The amounts, and the divergence they reach."""
         parts = ", ".join(f"{a}: {b:.3g}" for a, b in zip(self.atoms, self.by, strict=True))
         met = "" if self.reached else f", which does not reach {self.target_kl:.3g}"
-        return (
-            f"CalibratedStrength(atoms {{{parts}}} at {self.hook_point}: KL {self.kl:.3g} nats{met}; "
-            f"{self.n_runs} runs)"
-        )
+        return f"atoms {{{parts}}} at {self.hook_point}: KL {self.kl:.3g} nats{met}; {self.n_runs} runs"
 
 
 @checked(leave=("target_kl",))

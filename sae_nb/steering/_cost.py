@@ -11,8 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from sae_nb.capturing import capture
 from sae_nb.checks import check_classes, check_count, checked, same_length
+from sae_nb.findings import Finding
 from sae_nb.steering._answers import answers_at_end, kl
 from sae_nb.steering._calibration import LARGEST, StrengthSearch
 from sae_nb.steering._contexts import Active, random_direction
@@ -50,8 +49,7 @@ _FAR = 0.9  # quantile of ⟨x, d⟩ beyond which a row has the direction, where
 Edit = AbstractContextManager[Any]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SteeringCost:
+class SteeringCost(Finding):
     """What a recipe does and what it costs, with controls at the same divergence; made by `steering_cost`."""
 
     table: DataFrame
@@ -117,20 +115,17 @@ class SteeringCost:
                 )
         return figure
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Effect and loss at the recipe's strength; of the controls at equal divergence."""
         first, *rest = self._summary()
         controls = [f"{what} {effect:+.3g} for {loss:.3g}" for what, effect, loss in rest]
         beside = f"; at equal KL: {', '.join(controls)}" if controls else ""
         found = "" if self.cheapest is None else f"; cheapest at {self.cheapest}"
         return (
-            f"SteeringCost(at {self.hook_point}: {self.measure} {first[1]:+.3g} for {first[2]:.3g} nats of "
-            f"loss{beside}{found}; {self.n_texts} texts, {self.n_scored} tokens)"
+            f"at {self.hook_point}: {self.measure} {first[1]:+.3g} for {first[2]:.3g} nats of "
+            f"loss{beside}{found}; {self.n_texts} texts, {self.n_scored} tokens"
         )
-
-    def _repr_html_(self) -> str:
-        parts = [part for part in (self.table, self.layers) if part is not None]
-        tables = "".join(part.to_html(index=False, float_format="{:.3g}".format) for part in parts)
-        return f"<p>{escape(repr(self))}</p>{tables}"
 
     def _summary(self) -> Iterator[tuple[str, float, float]]:
         """Each edit at the strength nearest to the recipe's own."""

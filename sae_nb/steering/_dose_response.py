@@ -7,7 +7,6 @@ random unit directions with the same a, so both have the same norm.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import answered, check_atom, check_count, checked, one_of
+from sae_nb.findings import Finding
 from sae_nb.steering._answers import Answers, log_odds
 from sae_nb.steering._contexts import random_direction, steer
 from sae_nb.steering._edits import Where
@@ -34,8 +34,7 @@ Measure = int | Callable[[Tensor], Tensor]
 """A class or token id, or a function of the outputs (n, …) that gives one number per sample."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class DoseResponse:
+class DoseResponse(Finding):
     """Effect of one atom against strength, and that of random directions of the same norm."""
 
     hook_point: str
@@ -60,17 +59,18 @@ class DoseResponse:
 
     n: int
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The curve, strength by strength."""
         points = zip(self.strengths, self.effect, strict=True)
         curve = ", ".join(f"{strength:.3g}: {effect:+.3g}" for strength, effect in points)
         return (
-            f"DoseResponse(atom {self.atom} at {self.hook_point}; change in {self.measure} by strength "
-            f"{{{curve}}}; {len(self.control)} random controls; {self.n} inputs)"
+            f"atom {self.atom} at {self.hook_point}; change in {self.measure} by strength {{{curve}}}; "
+            f"{len(self.control)} random controls; {self.n} inputs"
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class BestEffect:
+class BestEffect(Finding):
     """The atom among some candidates that changes an answer most, and what random directions do."""
 
     hook_point: str
@@ -93,12 +93,13 @@ class BestEffect:
 
     measure: str
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """What the atom does to the measure, and random directions."""
         return (
-            f"BestEffect(atom {self.atom} at {self.hook_point}, amount {self.amount:.3g}: "
-            f"{self.measure} {self.clean:.3g} → {self.clean + self.effect:.3g}; {len(self.control)} "
-            f"random directions of that norm change it by at most ±{self.control_p95:.2g} in 95 % of "
-            "cases)"
+            f"atom {self.atom} at {self.hook_point}, amount {self.amount:.3g}: {self.measure} "
+            f"{self.clean:.3g} → {self.clean + self.effect:.3g}; {len(self.control)} random directions of "
+            f"that norm change it by at most ±{self.control_p95:.2g} in 95 % of cases"
         )
 
 

@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
+from sae_nb.findings import Finding
 from sae_nb.temporal._sequences import WHY, Sequences, mask_of, padded, unpadded
 
 if TYPE_CHECKING:
@@ -212,8 +213,7 @@ GROUP_ROWS = 8192
 """Rows taken apart at once: with 4096 atoms their dense codes take 128 MiB. Ours."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Decomposition:
+class Decomposition(Finding, kw_only=False):
     """Sequences taken apart: x̂ = predicted + novel + bias.
 
     Sequences lie side by side, (batch, time, …); where they have unlike lengths, padding at their ends is
@@ -245,13 +245,13 @@ class Decomposition:
 
     _predicted_codes: Float[Tensor, "batch time n_atoms"] | None = field(default=None)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Size, and the share of the energy that was predicted."""
         n, time, d_in = self.predicted.shape
         share = float(self.rows(self.energy_shares)[:, 0].mean())
-        return (
-            f"Decomposition({n} × {time} tokens, d_in={d_in}, {share:.0%} of the energy predicted"
-            f"{', strict' if self.strict else ''})"
-        )
+        strict = ", strict" if self.strict else ""
+        return f"{n} × {time} tokens, d_in={d_in}, {share:.0%} of the energy predicted{strict}"
 
     @property
     def predicted_codes(self) -> Float[Tensor, "batch time n_atoms"]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count, check_data, checked, one_of
 from sae_nb.dynamics.paths._states import TOKEN_KINDS, check_states, content_tokens, tokens_of
+from sae_nb.findings import Finding
 from sae_nb.geometry import effective_rank, stable_rank
 
 if TYPE_CHECKING:
@@ -351,9 +352,13 @@ def _ranks(rows: Tensor) -> tuple[float, float]:
 Quantity = Literal["convergence", "speed", "norms"]
 
 
-@dataclass(frozen=True, eq=False)
-class Trajectories:
+class Trajectories(Finding, kw_only=False):
     """Measurements of token states through depth; layers count from the embeddings (0) to L."""
+
+    HEADLINE = (
+        "{convergence.len} inputs through {n_layers} layers, tokens {kinds}; last coherence "
+        "{coherence.mean:.3f}, of independent directions {coherence_floor:.3f}"
+    )
 
     convergence: Float[Tensor, "n layers tokens"]
     """γ: cosine with the token's own last state."""

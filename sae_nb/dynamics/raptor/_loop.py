@@ -33,6 +33,7 @@ from sae_nb.files import (
     write_manifest,
     write_tensors,
 )
+from sae_nb.findings import Finding
 from sae_nb.kernels import Muon
 from sae_nb.progress import progress_bar
 from sae_nb.training import (
@@ -262,8 +263,7 @@ def _load_moments(training: RaptorTraining, moments: dict[str, Tensor]) -> None:
         training.optimiser_of(parameter).state[parameter][name] = value.to(where)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class RaptorResult:
+class RaptorResult(Finding):
     """A trained Raptor, how well it follows its teacher, and how it got there."""
 
     raptor: Raptor
@@ -308,9 +308,11 @@ class RaptorResult:
         """‖A_l − Â_l‖ / ‖A_l‖ of layers 1 … L on test images."""
         return self.fit.relative_error
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Phases, fit and steps; why it ended early."""
         ended = f", stopped={self.stopped!r}" * (self.stopped is not None)
-        return f"RaptorResult(cuts={self.cuts}, {self.fit}, steps={self.steps}{ended})"
+        return f"cuts={self.cuts}, {self.fit}, steps={self.steps}{ended}"
 
 
 class RaptorTraining:

@@ -17,15 +17,20 @@ from torch import Tensor
 from sae_nb.checks import checked
 from sae_nb.dynamics.paths._perturbation import answers_of, check_labels, share_of
 from sae_nb.dynamics.paths._states import check_states
+from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
     from sae_nb.dynamics.raptor._raptor import Raptor
     from sae_nb.models import LiveModel
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RaptorFit:
+class RaptorFit(Finding):
     """Fit of layers 1 … L on images that were not trained on, unless said otherwise."""
+
+    HEADLINE = (
+        "mean R² {mean_r2:.3f}, last layer {r2[-1]:.3f}; mean relative error "
+        "{relative_error.mean:.3f}"
+    )
 
     r2: Float[Tensor, " layers"]
     """R² of the own roll-out, about each layer's mean state."""
@@ -43,12 +48,6 @@ class RaptorFit:
     def mean_r2(self) -> float:
         """Mean R² over layers."""
         return float(self.r2.mean())
-
-    def __repr__(self) -> str:
-        return (
-            f"RaptorFit(mean R² {self.mean_r2:.3f}, last layer {float(self.r2[-1]):.3f}; mean"
-            f" relative error {float(self.relative_error.mean()):.3f})"
-        )
 
 
 @checked
