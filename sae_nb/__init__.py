@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         dynamics as dynamics,
         evaluation as evaluation,
         figures as figures,
+        findings as findings,
         geometry as geometry,
         interop as interop,
         labelling as labelling,

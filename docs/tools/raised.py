@@ -26,6 +26,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "training": ("sae_nb.training", "sae_nb.sweeps", "sae_nb.progress"),
     "files": (
         "sae_nb.files",
+        "sae_nb.findings",
         "sae_nb.sessions",
         "sae_nb.pretrained",
         "sae_nb.interop",

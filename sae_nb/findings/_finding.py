@@ -63,6 +63,7 @@ def column(title: str = "", *, index: bool = False) -> Mapping[str, Any]:
 @dataclass_transform(
     frozen_default=True, kw_only_default=True, eq_default=False, field_specifiers=(field,)
 )
+@dataclass(frozen=True, eq=False, repr=False)
 class Finding:
     """Base of what a study returns: prints as a line, shows as a table, and is saved to a folder.
 
@@ -95,7 +96,7 @@ class Finding:
             if name not in vars(cls) and isinstance(getattr(cls, name, None), _Derived):
                 setattr(cls, name, field())  # else the property would be the field's default
         dataclass(frozen=True, kw_only=kw_only, eq=eq, repr=False)(cls)
-        known = {one.name for one in fields(cls)}  # type: ignore[arg-type]
+        known = {one.name for one in fields(cls)}
         for _, path, *_ in Formatter().parse(cls.HEADLINE):
             name = (path or "").partition(".")[0].partition("[")[0]
             if name and name not in known and not hasattr(cls, name):
@@ -113,7 +114,7 @@ class Finding:
 
     def _numbers(self) -> dict[str, Any]:
         """The fields that are single numbers."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
         return {name: x for name, x in values.items() if isinstance(x, numbers.Real)}
 
     @_Derived
@@ -121,7 +122,7 @@ class Finding:
         """The fields that are columns, side by side; without such fields a number per row."""
         import pandas as pd
 
-        declared = [one for one in fields(self) if _COLUMN in one.metadata]  # type: ignore[arg-type]
+        declared = [one for one in fields(self) if _COLUMN in one.metadata]
         if not declared:
             told = self._numbers()
             meanings = [self.meanings().get(name, "") for name in told]
@@ -138,7 +139,7 @@ class Finding:
         return self.table
 
     def _repr_html_(self) -> str:
-        values = (getattr(self, one.name) for one in fields(self) if one.name != "table")  # type: ignore[arg-type]
+        values = (getattr(self, one.name) for one in fields(self) if one.name != "table")
         tables = [self.table, *(value for value in values if type(value).__name__ == "DataFrame")]
         return f"<p>{escape(repr(self))}</p>{''.join(map(_html, tables))}"
 

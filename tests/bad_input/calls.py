@@ -21,7 +21,7 @@ from torch import nn
 
 import sae_nb as sn
 
-TOOLS = {"sae_nb.checks", "sae_nb.figures", "sae_nb.files"}
+TOOLS = {"sae_nb.checks", "sae_nb.figures", "sae_nb.files", "sae_nb.findings"}
 """Rooms whose door is for other rooms: what checks, what draws, and what writes files."""
 
 D_IN, N_ATOMS, ROWS, CLASSES = 8, 16, 60, 3

@@ -177,7 +177,12 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(notebook, to / "notebooks")
     for name in ("pyproject.toml", "mkdocs.yml", "tests/conftest.py"):
         shutil.copy(ROOT / name, to / name)
-    for name in ("tests/warm_python.py", "tests/slow_tests.py", "tests/slow_tests.txt"):
+    for name in (
+        "tests/every_finding.py",
+        "tests/warm_python.py",
+        "tests/slow_tests.py",
+        "tests/slow_tests.txt",
+    ):
         shutil.copy(ROOT / name, to / name)
     (to / "conftest.py").write_text(
         f"import sae_nb\n\nsae_nb.__path__.append({str(ROOT / 'sae_nb')!r})\n", encoding="utf-8"
