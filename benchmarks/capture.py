@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae_nb.capturing import capture, run_hooked
-from sae_nb.models import Backend, LiveModel, VisionTransformer, VisionTransformerConfig, wrap
+from sae_nb.capturing import capture
+from sae_nb.models import Backend, LiveModel, VisionTransformer, VisionTransformerConfig, run, wrap
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,10 @@ def memory_growth(case: Case, backend: Backend, traces: int = 200) -> float:
     """Return resident memory after `traces` passes relative to before, once warm."""
     batch = next(case.model.batches(case.inputs, batch_size=case.batch_size))
     for _ in range(40):
-        run_hooked(case.model, batch, case.points, backend=backend)
+        run(case.model, batch, read=case.points, answer=False, backend=backend)
     before = resident()
     for _ in range(traces):
-        run_hooked(case.model, batch, case.points, backend=backend)
+        run(case.model, batch, read=case.points, answer=False, backend=backend)
     return resident() / before
 
 

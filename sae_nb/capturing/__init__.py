@@ -23,8 +23,4 @@ if TYPE_CHECKING:  # for the other rooms
         check_any_rows as check_any_rows,
         reporting as reporting,
     )
-    from sae_nb.capturing._forward_pass import (
-        run_hooked as run_hooked,
-        run_with_gradient as run_with_gradient,
-    )
     from sae_nb.capturing._streaming import StreamEndedError as StreamEndedError

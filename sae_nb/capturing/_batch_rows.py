@@ -17,10 +17,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import ROLES, Context, describe_ids, join_columns, ragged_tokens
-from sae_nb.capturing._forward_pass import read_batch
-from sae_nb.capturing._gradients import Loss, Probes
+from sae_nb.capturing._gradients import Loss, differentiating, with_gradients
 from sae_nb.checks import check_count, one_of
-from sae_nb.models import BACKENDS, Backend, HookPoint
+from sae_nb.models import (
+    BACKENDS,
+    Backend,
+    HookPoint,
+    Layout,
+    Runner,
+    by_place,
+    layout_of,
+    where_from,
+)
 from sae_nb.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -93,7 +101,11 @@ class Harvest:
         loss: Loss | None = None,
     ) -> None:
         self.model, self.points, self.settings, self.loss = model, points, settings, loss
-        self._probes = None if loss is None else Probes(model, points, loss, settings.backend)
+        self._runner = (
+            Runner(model, read=points, answer=False, backend=settings.backend)
+            if loss is None
+            else differentiating(model, points, loss, settings.backend)
+        )
         self.row_policy = RowPolicy.for_model(
             model,
             drop_first=settings.drop_first,
@@ -136,16 +148,14 @@ class Harvest:
             live = batch_rows(value, batch, self.row_policy, self.points[name])
             rows[name] = replace(live, x=(copy or to_cpu)(name, live.x))
 
-        def take_both(name: str, value: Tensor, gradient: Tensor) -> None:
-            take(name, value)
-            beside = batch_rows(gradient, batch, self.row_policy, self.points[name]).x
-            # As precise as it comes: half precision would round most of it to nothing.
-            rows[name] = replace(rows[name], gradient=beside.to("cpu", copy=True))
-
-        if self._probes is None:
-            read_batch(self.model, batch, self.points, take, backend=self.settings.backend)
+        if self.loss is None:
+            self._runner.take(batch, take)
         else:
-            self._probes.read(batch, take_both)
+            for name, (value, gradient) in with_gradients(self._runner, batch, self.loss).items():
+                take(name, value)
+                beside = batch_rows(gradient, batch, self.row_policy, self.points[name]).x
+                # As precise as it comes: half precision would round most of it to nothing.
+                rows[name] = replace(rows[name], gradient=beside.to("cpu", copy=True))
         for name, taken in rows.items():
             self._check_rows(batch, taken, self.points[name], row_counts.get(name, 0))
         return {name: rows[name] for name in self.points}
@@ -370,17 +380,6 @@ class RowPolicy:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """How a captured tensor is laid out, beyond its width."""
-
-    columns: int | None
-    """Vectors per sample; None: one per token of the batch."""
-
-    grid: tuple[int, int] | None = None
-    """Rows and columns of cells, where the tensor is a convolution's map."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BatchRows:
     """The rows that one batch gives at one hook point."""
@@ -403,12 +402,11 @@ class BatchRows:
 def batch_rows(x: Float[Tensor, "n ..."], batch: Batch, policy: RowPolicy, point: str) -> BatchRows:
     """Lay out one captured tensor as rows and drop what the policy drops.
 
-    (batch, time, d) gives a row per kept token. (batch, d) gives a row per sample at position 0. A
-    convolution's map (batch, channels, height, width) gives a row per cell, row by row.
+    A state gives a row per kept token, per cell of a convolution's map, or per sample, at position 0.
     """
-    layout = _layout(x, batch, point)
+    layout = _known_layout(x, batch, point)
     sample, position, keep, dropped = _kept(batch, layout, policy, point)
-    x = x.flatten(2).transpose(1, 2) if layout.grid is not None else x
+    x = by_place(x)
     x = x.reshape(*keep.shape, x.shape[-1])
     x = x.flatten(0, 1) if bool(keep.all()) else x[keep.to(x.device)]
     return BatchRows(
@@ -421,17 +419,11 @@ def count_rows(batch: Batch, layout: Layout, policy: RowPolicy) -> int:
     return int(_kept(batch, layout, policy, "")[2].sum())
 
 
-def _layout(x: Tensor, batch: Batch, point: str) -> Layout:
-    width = batch.sample.shape[1]
-    n_tokens = None if batch.token_ids is None else width
-    if x.ndim == 2:
-        # Some blocks (OPT's MLP, mixtures of experts) see the tokens of a batch end to end.
-        flat = n_tokens is not None and n_tokens > 1 and x.shape[0] == batch.n * n_tokens
-        return Layout(columns=None if flat else 1)
-    if x.ndim == 3 and (n_tokens is None or x.shape[1] == n_tokens):
-        return Layout(columns=None if x.shape[1] == width else x.shape[1])
-    if x.ndim == 4 and n_tokens is None:
-        return Layout(columns=x.shape[2] * x.shape[3], grid=(x.shape[2], x.shape[3]))
+def _known_layout(x: Tensor, batch: Batch, point: str) -> Layout:
+    layout = layout_of(x, batch)
+    if layout is not None:
+        return layout
+    n_tokens = None if batch.token_ids is None else batch.sample.shape[1]
     wanted = f"(batch, {n_tokens}, d)" if n_tokens else "(batch, tokens, d)"
     raise ValueError(
         f"Activations at `{point}` must have shape (batch, d), {wanted} or, for images, (batch, "
@@ -448,7 +440,7 @@ def _kept(
     Bool[Tensor, "batch columns"],
     Counter[str],
 ]:
-    sample, position = _where(batch, layout, policy, point)
+    sample, position = where_from(batch, layout, policy.prefix_tokens, point)
     if layout.columns is None and batch.token_ids is not None:
         keep, dropped = _keep_tokens(batch, position, policy)
     else:
@@ -457,31 +449,6 @@ def _kept(
         keep = position > 0 if sinks else torch.ones_like(position, dtype=torch.bool)
         dropped = Counter(n_dropped_first=int((~keep).sum()))
     return sample, position, keep, dropped
-
-
-def _where(
-    batch: Batch, layout: Layout, policy: RowPolicy, point: str
-) -> tuple[Int[Tensor, "batch columns"], Int[Tensor, "batch columns"]]:
-    sample, position = batch.sample.cpu(), batch.position.cpu()
-    width, n_columns = sample.shape[1], layout.columns
-    if n_columns is None:
-        return sample, position
-    column = torch.arange(n_columns)
-    patches_only = n_columns == width - policy.prefix_tokens and n_columns > 1
-    if patches_only and layout.grid is None:
-        # Patch embeddings before cls and registers join them: named as the patches they are.
-        column = column + policy.prefix_tokens
-    elif n_columns > 1 and width > 1 and layout.grid is None:
-        raise ValueError(
-            f"Activations at `{point}` must have {width} tokens per sample like the inputs, got "
-            f"{n_columns}. Choose another hook point, or check `patch_grid` and `prefix_tokens`."
-        )
-    if batch.keep is not None and bool((sample != sample[:, :1])[batch.keep.cpu()].any()):
-        raise ValueError(
-            f"Activations at `{point}` have no token axis, and a packed window holds several texts, "
-            "so it cannot be said whose they are. Use pack=False."
-        )
-    return sample[:, :1].expand(-1, n_columns), column.expand(len(sample), -1)
 
 
 def _keep_tokens(

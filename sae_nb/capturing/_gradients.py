@@ -1,25 +1,19 @@
-"""Gradients of a loss of the model by its activations, in the pass that reads them: one forward, one backward.
-
-A zero is added to each activation, x + 0; the gradient of the loss by that zero is the gradient by x,
-whatever x itself hangs on and whether or not the weights are frozen.
-"""
+"""Gradients of a loss by activations, in the pass that reads them: one forward, one backward."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sae_nb.checks import check_classes, same_length, shown
 from sae_nb.files import tensor_bytes
-from sae_nb.models import Backend, HookPoint, Intervention, RunState, check_writable
+from sae_nb.models import Backend, HookPoint, Runner, check_writable
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, Batches, LiveModel
@@ -27,9 +21,6 @@ if TYPE_CHECKING:
 Named = Literal["next_token", "labels"]
 GradientOf = Named | Callable[[Tensor], Tensor]
 """A loss of the model by name, or a function from its answers to one number."""
-
-TakeBoth = Callable[[str, Tensor, Tensor], None]
-"""Gets a hook point's name, the activations there and their gradients."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -198,64 +189,25 @@ def _own(model: LiveModel, function: Callable[[Tensor], Tensor]) -> Loss:
     return Loss(name=getattr(function, "__qualname__", type(function).__qualname__), of=of)
 
 
-class Probes:
-    """Zeros that are added to a model's activations, and by which a loss is differentiated."""
-
-    def __init__(
-        self, model: LiveModel, points: Mapping[str, HookPoint], loss: Loss, backend: Backend
-    ) -> None:
-        self.model, self.loss = model, loss
-        self._seen: dict[str, tuple[Tensor, Tensor]] = {}
-        for point in points.values():
-            check_writable(point)
-        self._edits = [
-            Intervention(hook_point=point, edit=self._probe(name), backend=backend)
-            for name, point in points.items()
-        ]
-
-    def _probe(self, name: str) -> Callable[[Tensor, RunState], Tensor]:
-        def add_zero(x: Float[Tensor, "batch time d_in"], _state: RunState) -> Tensor:
-            if name in self._seen:  # a module that runs several times is read at its first run
-                return x
-            zero = torch.zeros_like(x, requires_grad=True)
-            self._seen[name] = (x.detach(), zero)
-            return x + zero
-
-        return add_zero
-
-    @contextmanager
-    def _in_place(self) -> Iterator[None]:
-        # After all others, so that what they make of an activation is what is read.
-        active = self.model.interventions
-        active.extend(self._edits)
-        try:
-            yield
-        finally:
-            active[:] = [edit for edit in active if all(edit is not own for own in self._edits)]
-            self._seen = {}
-
-    def read(self, batch: Batch, take: TakeBoth) -> None:
-        """Run a batch forwards and backwards, and hand on activations with their gradients."""
-        batch = batch.to(self.model.device)
-        with self.model.lock, torch.inference_mode(False), torch.enable_grad(), self._in_place():
-            raw = self.model.forward(batch, grad=True, method=self.loss.method)
-            value = self.loss.of(raw, batch)
-            names = [str(edit.hook_point) for edit in self._edits]
-            if len(self._seen) < len(names) or not value.requires_grad:
-                raise _no_gradient(self.model, names)
-            zeros = [zero for _, zero in self._seen.values()]
-            gradients = torch.autograd.grad(value, zeros, allow_unused=True)
-            found = dict(zip(self._seen, gradients, strict=True))
-            lost = [name for name, gradient in found.items() if gradient is None]
-            if lost:
-                raise _no_gradient(self.model, lost)
-            for name, (x, _) in self._seen.items():
-                take(name, _as_it_was(x), _as_it_was(found[name]))
+def differentiating(
+    model: LiveModel, points: Mapping[str, HookPoint], loss: Loss, backend: Backend
+) -> Runner:
+    """Return what reads a model at some hook points, with a zero added there for the loss's gradient."""
+    for point in points.values():
+        check_writable(point)
+    return Runner(model, read=points, grad=points, method=loss.method, backend=backend)
 
 
-def _as_it_was(x: Tensor) -> Tensor:
-    """Edits see pooled vectors with a time axis of one; rows are made of vectors."""
-    return x[:, 0] if x.ndim == 3 and x.shape[1] == 1 else x
+def with_gradients(runner: Runner, batch: Batch, loss: Loss) -> dict[str, tuple[Tensor, Tensor]]:
+    """Run a batch forwards and backwards, and return activations with their gradients."""
+    run = runner(batch)
+    with run.model.lock, torch.inference_mode(False), torch.enable_grad():
+        value = loss.of(run.raw, run.batch)
+        found = run.gradients(value)
+    lost = [name for name in runner.leaves if found.get(name) is None]
+    if lost:
+        raise _no_gradient(run.model, lost)
+    return {name: (x.detach(), cast(Tensor, found[name])) for name, x in run.seen.items()}
 
 
 def _no_gradient(model: LiveModel, names: list[str]) -> ValueError:

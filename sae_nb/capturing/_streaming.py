@@ -16,13 +16,12 @@ from sae_nb.capturing._batch_rows import (
     BatchRows,
     CaptureSettings,
     Harvest,
-    Layout,
     Positions,
     count_rows,
 )
 from sae_nb.capturing._gradients import Loss, chosen_loss
 from sae_nb.checks import check_count, check_hook_name, check_integers, checked
-from sae_nb.models import Backend
+from sae_nb.models import Backend, Layout
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, Batches, LiveModel

@@ -419,14 +419,13 @@ def nnsight() -> Seen:
     """Capture from a toy module through nnsight and through a plain hook, and compare."""
     import torch
 
-    from sae_nb.capturing import run_hooked
-    from sae_nb.models import wrap
+    from sae_nb.models import run, wrap
 
     model = wrap(torch.nn.Sequential(torch.nn.Linear(3, 3)))
     batch = next(iter(model.batches(torch.eye(3), batch_size=3)))
     point = [model.hook_point("0")]
     traced, hooked = (
-        run_hooked(model, batch, point, backend=backend)[point[0]]
+        run(model, batch, read=point, answer=False, backend=backend).seen[point[0]]
         for backend in ("nnsight", "hooks")
     )
     version = metadata.version("nnsight")

@@ -33,6 +33,7 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.models._answers import Answer as Answer, AnswerKind as AnswerKind
     from sae_nb.models._attention import (
         Attention as Attention,
         attention_patterns as attention_patterns,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.models._freezing import (
         Frozen as Frozen,
         check_frozen as check_frozen,
-        intervening as intervening,
     )
     from sae_nb.models._generation import (
         Choice as Choice,
@@ -56,10 +56,7 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.models._hook_points import (
         Side as Side,
         check_writable as check_writable,
-        first_input as first_input,
         lens_name as lens_name,
-        read_tensor as read_tensor,
-        replace_tensor as replace_tensor,
         standard_name as standard_name,
     )
     from sae_nb.models._image_inputs import fit_picture as fit_picture
@@ -67,16 +64,29 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.models._interventions import (
         BACKENDS as BACKENDS,
         Backend as Backend,
-        installed as installed,
-        own_wrapper as own_wrapper,
     )
     from sae_nb.models._loading import Remote as Remote
     from sae_nb.models._placing import no_weights as no_weights
     from sae_nb.models._plain_hooks import Hooks as Hooks
+    from sae_nb.models._running import (
+        Puts as Puts,
+        Run as Run,
+        Runner as Runner,
+        heard as heard,
+        intervening as intervening,
+        run as run,
+    )
+    from sae_nb.models._states import (
+        Layout as Layout,
+        by_place as by_place,
+        layout_of as layout_of,
+        like_state as like_state,
+        read_tensor as read_tensor,
+        where_from as where_from,
+    )
     from sae_nb.models._stored_edits import (
         check_travels as check_travels,
         edited_nnsight as edited_nnsight,
-        run_remotely as run_remotely,
     )
     from sae_nb.models._vision_transformer import (
         Block as Block,

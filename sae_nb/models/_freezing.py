@@ -7,8 +7,7 @@ pattern and the scale are held, and only what they multiply keeps its gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +18,6 @@ from torch.overrides import TorchFunctionMode
 from sae_nb.models._attention import attention_pattern
 
 if TYPE_CHECKING:
-    from sae_nb.models._interventions import Intervention
     from sae_nb.models._live_model import LiveModel
 
 _SOFTMAX = (functional.softmax, torch.softmax, Tensor.softmax)
@@ -110,15 +108,3 @@ def check_frozen(frozen: Frozen, model: LiveModel) -> None:
             f"once a layer, to be frozen: {model.name} has {layers} layers, and {frozen.n_patterns} "
             'were seen. Load it with attn_implementation="sdpa", if its class can.'
         )
-
-
-@contextmanager
-def intervening(model: LiveModel, edits: Sequence[Intervention]) -> Iterator[None]:
-    """Have edits in force, after those that already are, for the passes inside the block."""
-    with model.lock:
-        model.interventions.extend(edits)
-        try:
-            yield
-        finally:
-            for edit in edits:
-                model.interventions.remove(edit)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, SupportsIndex, cast
-
-from torch import Tensor
+from collections.abc import Collection, Sequence
+from typing import Any, Literal, cast
 
 from sae_nb.checks import check_hook_name, checked
 
@@ -159,70 +157,6 @@ def _not_found(
         f'No hook point "{name}" in {model_name}. {near}; call `model.hook_points()` to list all '
         "(raw module paths work too)."
     )
-
-
-def read_tensor(value: Any, point: HookPoint | None = None) -> Tensor:
-    """Return the tensor in what a module gave or got: itself, or one element of a tuple or record."""
-    if isinstance(value, Tensor):
-        return value
-    return cast(Tensor, _elements(value)[_position(value, point)])
-
-
-def replace_tensor(value: Any, new: Tensor, point: HookPoint | None = None) -> Any:
-    """Return `value` with the tensor that `read_tensor` would give exchanged for `new`."""
-    if isinstance(value, Tensor):
-        return new
-    position = _position(value, point)
-    if isinstance(value, Mapping):
-        key = list(value)[position]
-        if type(value) is dict:
-            return {**value, key: new}
-        # A Hugging Face output record: item and attribute must change together.
-        value[key] = new  # type: ignore[index]
-        return value
-    changed = [new if i == position else element for i, element in enumerate(value)]
-    if hasattr(value, "_fields"):
-        return type(value)(*changed)
-    return type(value)(changed)
-
-
-def _elements(value: Any) -> list[Any]:
-    if isinstance(value, Mapping):
-        return list(value.values())
-    return list(value) if isinstance(value, (tuple, list)) else []
-
-
-def _position(value: Any, point: HookPoint | None) -> SupportsIndex:
-    elements = _elements(value)
-    index = point.index if point is not None else None
-    if index is not None and index < len(elements) and isinstance(elements[index], Tensor):
-        return index
-    for position, element in enumerate(elements):
-        if index is None and isinstance(element, Tensor):
-            return position
-    where = f' at hook point "{point}"' if point is not None else ""
-    raise TypeError(
-        f"A module must give a tensor, or a tuple holding one, to be read{where}, got "
-        f"{type(value).__name__}. Choose a module whose output is a tensor."
-    )
-
-
-def first_input(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPoint | None = None
-) -> int | str:
-    """Return which argument a module's input is: a position, or a keyword.
-
-    The first positional argument if there is one, else ``hidden_states``, else the first tensor.
-    """
-    if args:
-        return 0
-    if "hidden_states" in kwargs:
-        return "hidden_states"
-    for name, value in kwargs.items():
-        if isinstance(value, Tensor):
-            return name
-    where = f' at hook point "{point}"' if point is not None else ""
-    raise TypeError(f"A module must get a tensor to be read{where}, got {list(kwargs)}.")
 
 
 def check_writable(point: HookPoint) -> None:

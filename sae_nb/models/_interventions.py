@@ -21,13 +21,14 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from sae_nb.models._hook_points import (
-    HookPoint,
-    Side,
-    check_writable,
-    first_input,
+from sae_nb.models._hook_points import HookPoint, Side, check_writable
+from sae_nb.models._states import (
+    by_place,
+    like_state,
+    module_input,
     read_tensor,
     replace_tensor,
+    with_input,
 )
 
 if TYPE_CHECKING:
@@ -77,6 +78,21 @@ BACKENDS: tuple[Backend, ...] = ("nnsight", "hooks")
 
 Edit = Callable[[Tensor, RunState], Tensor]
 """(activations of shape (batch, time, d), where they are) → edited activations of the same shape."""
+
+
+class Visit:
+    """What one pass of the live model does at a hook point of its own: read, exchange, differentiate.
+
+    It gets the tensor as the module has it. Other edits at the same place come before it.
+    """
+
+    everywhere = True
+    changes = True
+    """Whether it may put anything else there."""
+
+    def __call__(self, x: Tensor, _state: RunState | None = None) -> Tensor:
+        """Return what takes the place of `x`, which may be of more samples."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +163,10 @@ def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterat
 def edited(value: Any, edits: Iterable[Intervention], stretches: Sequence[RunState]) -> Any:
     """Return what a module gave or got with edits applied, in their order."""
     for edit in edits:
-        new = _edited(read_tensor(value, edit.hook_point), edit, stretches)
-        value = replace_tensor(value, new, edit.hook_point)
+        x = read_tensor(value, edit.hook_point)
+        new = edit.edit(x) if isinstance(edit.edit, Visit) else _edited(x, edit, stretches)
+        if new is not x:
+            value = replace_tensor(value, new, edit.hook_point)
     return value
 
 
@@ -159,30 +177,29 @@ def edited_inputs(
     stretches: Sequence[RunState],
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return a module's arguments with edits applied to its input."""
-    where = first_input(args, kwargs, edits[0].hook_point)
-    if isinstance(where, int):
-        return (edited(args[0], edits, stretches), *args[1:]), dict(kwargs)
-    return args, {**kwargs, where: edited(kwargs[where], edits, stretches)}
+    point = edits[0].hook_point
+    new = edited(module_input(args, kwargs, point), edits, stretches)
+    return with_input(args, kwargs, point, new)
 
 
 def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]) -> Tensor:
     """Return `x` with one intervention applied, stretch of columns by stretch of columns.
 
-    Vectors without a time axis are shown to the edit as (batch, 1, d), and rows of a flattened
-    batch (OPT's MLP) as (batch, time, d); what comes back has the shape of `x`.
+    The edit is shown places, (batch, places, d), in whatever form the module has them; what comes back has
+    the form of `x`.
     """
     _check_editable(x, intervention)
-    tokens = with_time_axis(x, stretches)
+    places = by_place(x, _tokens(stretches))
     if len(stretches) == 1:
-        new = _checked(intervention.edit(tokens, stretches[0]), tokens, intervention)
+        new = _checked(intervention.edit(places, stretches[0]), places, intervention)
     else:
         widths = [state.n_columns or 0 for state in stretches]
         parts = [
             _checked(intervention.edit(part, state), part, intervention)
-            for part, state in zip(torch.split(tokens, widths, dim=1), stretches, strict=True)
+            for part, state in zip(torch.split(places, widths, dim=1), stretches, strict=True)
         ]
         new = torch.cat(parts, dim=1)
-    return new.reshape(x.shape)
+    return x if new is places else like_state(new, x)
 
 
 def _check_editable(x: Tensor, intervention: Intervention) -> None:
@@ -195,18 +212,14 @@ def _check_editable(x: Tensor, intervention: Intervention) -> None:
         )
 
 
-def with_time_axis(x: Tensor, stretches: Sequence[RunState]) -> Tensor:
-    """Return rows without a time axis as (batch, time, d); anything else as it is."""
-    if x.ndim != 2:
-        return x
+def _tokens(stretches: Sequence[RunState]) -> tuple[int, int] | None:
+    """How many samples and tokens a pass is given, where that is known."""
     widths = [state.n_columns for state in stretches]
-    if None not in widths:
-        n_columns = sum(width or 0 for width in widths)
-        first = stretches[0]
-        shaped = first.token_ids if first.token_ids is not None else first.keep
-        if shaped is not None and x.shape[0] == shaped.shape[0] * n_columns:
-            return x.view(shaped.shape[0], n_columns, x.shape[1])
-    return x[:, None, :]
+    first = stretches[0]
+    shaped = first.token_ids if first.token_ids is not None else first.keep
+    if None in widths or shaped is None:
+        return None
+    return shaped.shape[0], sum(width or 0 for width in widths)
 
 
 def _checked(new: Any, old: Tensor, intervention: Intervention) -> Tensor:
@@ -226,8 +239,9 @@ def _places(model: LiveModel) -> dict[Place, list[Intervention]]:
     """Where the active edits are, and at each place which ones, in their order."""
     places: dict[Place, list[Intervention]] = {}
     for intervention in tuple(model.interventions):
-        point = intervention.hook_point
-        check_writable(point)
+        point, edit = intervention.hook_point, intervention.edit
+        if not isinstance(edit, Visit) or edit.changes:
+            check_writable(point)
         places.setdefault((model.get_module(point.path), point.side), []).append(intervention)
     return places
 

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.activations import Activations
-from sae_nb.capturing import capture, run_hooked
+from sae_nb.capturing import capture
 from sae_nb.models import (
     HookPointNotFound,
     Intervention,
     LiveModel,
     VisionTransformer,
     VisionTransformerConfig,
+    run,
     wrap,
 )
 
@@ -210,9 +211,7 @@ def test_tuple_output_gives_its_first_tensor(stack: LiveModel, backend: Any) -> 
 def test_later_modules_do_not_change_what_was_read(stack: LiveModel, backend: Any) -> None:
     """An in-place ReLU after the hook point does not zero the copy."""
     x = torch.randn(50, 6)
-    read = run_hooked(
-        stack, next(stack.batches(x)), ["pair.input"], backend=backend, stop_early=False
-    )["pair.input"]
+    read = run(stack, next(stack.batches(x)), read="pair.input", backend=backend).seen["pair.input"]
     assert bool((read < 0).any())
 
 
@@ -914,8 +913,7 @@ def test_module_exchanged_since_the_last_capture_is_read(backend: Any) -> None:
 FLAT = """
     import ctypes, gc, sys
     import torch
-    from sae_nb.capturing import run_hooked
-    from sae_nb.models import wrap
+    from sae_nb.models import run, wrap
     from sae_nb.models import VisionTransformer, VisionTransformerConfig
 
     def resident():
@@ -928,10 +926,10 @@ FLAT = """
     names = [f"resid_post.{layer}" for layer in range(6)]
     batch = next(model.batches(torch.rand(32, 3, 32, 32)))
     for _ in range(60):
-        run_hooked(model, batch, names)
+        run(model, batch, read=names, answer=False, backend="nnsight")
     before = resident()
     for _ in range(200):
-        run_hooked(model, batch, names)
+        run(model, batch, read=names, answer=False, backend="nnsight")
     print(resident() / before)
 """
 

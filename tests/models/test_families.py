@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sae_nb.models import Batch, LiveModel, read_attention, read_tensor, wrap
+from sae_nb.models import Batch, LiveModel, by_place, read_attention, read_tensor, wrap
 from sae_nb.models._families import ADDITIVE, find_structure
-from sae_nb.models._interventions import with_time_axis
+from sae_nb.models._running import _tokens
 
 CAUSAL = [
     *("gpt2", "gpt_neo", "gptj", "gpt_neox", "gpt_neox_sequential", "llama", "mistral", "mixtral"),
@@ -47,11 +47,11 @@ def read_all(
         module = model.get_module(point.path)
 
         def after(_m, _a, output, point=point):
-            seen[point] = with_time_axis(read_tensor(output, point).clone(), [batch.state()])
+            seen[point] = by_place(read_tensor(output, point).clone(), _tokens(batch))
 
         def before(_m, args, kwargs, point=point):
             value = args[0] if args else kwargs["hidden_states"]
-            seen[point] = with_time_axis(value.clone(), [batch.state()])
+            seen[point] = by_place(value.clone(), _tokens(batch))
 
         handles.append(
             module.register_forward_pre_hook(before, with_kwargs=True)

@@ -13,13 +13,12 @@ import torch
 from sae_nb.models import (
     HookPoint,
     HookPointNotFound,
-    first_input,
     lens_name,
     read_tensor,
-    replace_tensor,
     standard_name,
 )
 from sae_nb.models._hook_points import find_hook_point
+from sae_nb.models._states import first_input, replace_tensor
 
 POINTS = [
     HookPoint("embed", path="wte"),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.models import HookPointNotFound, wrap
-from sae_nb.models._live_model import main_tensor, named_outputs
+from sae_nb.models._answers import main_tensor, named_outputs
 
 
 def test_the_repr_is_one_useful_line(build) -> None:

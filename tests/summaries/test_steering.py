@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.capturing import run_hooked
 from sae_nb.codes import SparseCodes
-from sae_nb.models import HookPointNotFound, VisionTransformer, VisionTransformerConfig
+from sae_nb.models import HookPointNotFound, VisionTransformer, VisionTransformerConfig, run
 from sae_nb.summaries import (
     SteeringRecipe,
     as_batch,
@@ -144,9 +143,9 @@ def test_state_change_is_measured_downstream(vit: Any, picture: Tensor) -> None:
     """It is ‖after − before‖ / ‖before‖ of the last block's output."""
     summary = summarise_steering(vit, picture, SAE, recipe())
     batch = as_batch(vit, picture)
-    before = run_hooked(vit, batch, ["resid_post.3"], backend="hooks")["resid_post.3"][0]
+    before = run(vit, batch, read="resid_post.3", answer=False).seen["resid_post.3"][0]
     with sn.steer(vit, "resid_post.1", SAE, 5, 4.0):
-        after = run_hooked(vit, batch, ["resid_post.3"], backend="hooks")["resid_post.3"][0]
+        after = run(vit, batch, read="resid_post.3", answer=False).seen["resid_post.3"][0]
     expected = (after - before).norm(dim=-1) / before.norm(dim=-1)
     np.testing.assert_allclose(summary.state_change, expected, rtol=1e-4)
     np.testing.assert_array_equal(summary.patch_change(), summary.state_change[5:].reshape(8, 8))

@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sae_nb.capturing import run_hooked
 from sae_nb.checks import as_tensor, check_data, checked, one_of
 from sae_nb.dynamics.paths._states import States, capture_states, check_states
 from sae_nb.dynamics.paths._trajectory import angles_between
 from sae_nb.dynamics.phases._phases import check_cuts, mean_or_nan, same_phase
+from sae_nb.models import run
 from sae_nb.steering import splice
 
 if TYPE_CHECKING:
@@ -180,9 +180,9 @@ def pushed_states(
     # The lock is held over edit and pass, so that no other thread runs the perturbed model.
     with model.lock, splice(model, points[layer], push):
         for batch in model.batches(inputs, batch_size=batch_size):
-            read = run_hooked(model, batch, points, backend="hooks", stop_early=False)
+            states = run(model, batch, read=points).states
             parts.append(
-                torch.stack([read[point][:, kept].float().cpu() for point in points], dim=1)
+                torch.stack([states[point][:, kept].float().cpu() for point in points], dim=1)
             )
     return torch.cat(parts)
 

@@ -1,0 +1,136 @@
+"""What a model answered: the tensor that counts, its heads by name, and of each sample one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from sae_nb.models._inputs import Batch
+    from sae_nb.models._live_model import LiveModel
+
+AnswerKind = Literal["class", "next token", "vector"]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model answered to a batch; nothing else reads a raw output."""
+
+    model: LiveModel
+    batch: Batch
+    raw: Any
+
+    @cached_property
+    def tensor(self) -> Float[Tensor, "n ..."]:
+        """The tensor that counts: logits, embeddings or states; see `LiveModel.main_output`."""
+        return self.model.main_output(self.raw)
+
+    @property
+    def by_token(self) -> bool:
+        """Whether there is an answer for each token of a text."""
+        keep = self.batch.keep
+        return keep is not None and self.tensor.ndim >= 3 and self.tensor.shape[:2] == keep.shape
+
+    @property
+    def at_end(self) -> Float[Tensor, "n ..."]:
+        """The answer at each text's last token; what is not by token as it is."""
+        keep = self.batch.keep
+        if keep is None or not self.by_token:
+            return self.tensor
+        last = (keep.sum(dim=1) - 1).to(self.tensor.device)
+        return self.tensor[torch.arange(len(self.tensor), device=self.tensor.device), last]
+
+    @property
+    def kind(self) -> AnswerKind:
+        """What is answered: scores of classes, of next tokens, or numbers that are neither."""
+        model, ndim = self.model, self.tensor.ndim
+        if model.kind == "language" and model.causal and ndim == 3:
+            return "next token"
+        return "class" if ndim == 2 and model.class_names is not None else "vector"
+
+    def one(self, i: int = 0) -> Float[Tensor, " outcomes"]:
+        """The answer to one sample, fp32: scores of the next token or of classes, or all its numbers."""
+        answer = self.tensor[i].float()
+        if self.kind == "next token":
+            keep = self.batch.keep
+            return answer[-1 if keep is None else int(keep[i].nonzero()[-1])]
+        return answer.flatten()
+
+
+# -------------------------------------------------------------------------------------------------
+# Of a raw output the tensor that counts and the heads by name; batches joined to one answer.
+
+
+def main_tensor(raw: Any, *, prefer_pooled: bool = False) -> Tensor:
+    """Return the tensor that counts in a raw output.
+
+    A tensor is itself. Of a record: the logits; else the embedding of one of two towers; else, if
+    preferred, the pooled output; else the last hidden state; else the first tensor.
+    """
+    if isinstance(raw, Tensor):
+        return raw
+    named = named_outputs(raw)
+    wanted = ["logits", "image_embeds", "text_embeds", "pooler_output", "last_hidden_state"]
+    if not prefer_pooled:
+        wanted.remove("pooler_output")
+    for name in wanted:
+        if name in named:
+            return named[name]
+    return next(iter(named.values()))
+
+
+def named_outputs(raw: Any) -> dict[str, Tensor]:
+    """Return every tensor of a raw output by name; a lone tensor is called "output"."""
+    if isinstance(raw, Tensor):
+        return {"output": raw}
+    if isinstance(raw, Mapping):
+        pairs = [(str(name), value) for name, value in raw.items()]
+    elif isinstance(raw, (tuple, list)):
+        names = getattr(raw, "_fields", range(len(raw)))
+        pairs = [(str(name), value) for name, value in zip(names, raw, strict=True)]
+    else:
+        pairs = list(vars(raw).items()) if hasattr(raw, "__dict__") else []
+    tensors = {name: value for name, value in pairs if isinstance(value, Tensor)}
+    if not tensors:
+        raise TypeError(f"A model must return a tensor or a record of tensors, got {type(raw)}.")
+    return tensors
+
+
+def collected(answers: Iterable[tuple[Batch, dict[str, Tensor]]]) -> dict[str, Tensor]:
+    """Join the answers of all batches along their first axis, padding marked with NaN."""
+    parts: dict[str, list[Tensor]] = {}
+    for batch, named in answers:
+        for name, tensor in named.items():
+            parts.setdefault(name, []).append(_marked(tensor, batch))
+    return {name: _joined(tensors) for name, tensors in parts.items()}
+
+
+def _marked(tensor: Tensor, batch: Batch) -> Tensor:
+    keep = batch.keep
+    per_token = keep is not None and tensor.ndim >= 2 and tensor.shape[:2] == keep.shape
+    if keep is None or not per_token or bool(keep.all()) or not tensor.is_floating_point():
+        return tensor
+    return tensor.masked_fill(
+        ~keep.to(tensor.device).view(*keep.shape, *[1] * (tensor.ndim - 2)), torch.nan
+    )
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    if len(tensors) == 1:
+        return tensors[0]
+    if len({tensor.shape[1:] for tensor in tensors}) == 1:
+        return torch.cat(tensors)
+    longest = max(tensor.shape[1] for tensor in tensors)
+    shape = (sum(len(tensor) for tensor in tensors), longest, *tensors[0].shape[2:])
+    joined = tensors[0].new_full(shape, torch.nan)
+    row = 0
+    for tensor in tensors:
+        joined[row : row + len(tensor), : tensor.shape[1]] = tensor
+        row += len(tensor)
+    return joined

@@ -1,0 +1,496 @@
+"""Run a live model once: read what is at hook points, put something there, differentiate by it.
+
+Everything that looks into a running model goes through `run`. A pass that only reads ends with the last
+hook point that is wanted, and goes through nnsight or through plain forward hooks; both give the same
+numbers. A pass that changes something, or whose answer is wanted, makes its visits as edits, after those
+that are in force.
+
+Every `with … trace` body of a reading pass stays here, on lines of its own: nnsight reads its source from
+this file.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sae_nb.models._answers import Answer
+from sae_nb.models._hook_points import HookPoint, Side
+from sae_nb.models._interventions import (
+    Backend,
+    Intervention,
+    RunState,
+    Visit,
+    installed,
+    own_wrapper,
+)
+from sae_nb.models._states import (
+    Layout,
+    by_place,
+    layout_of,
+    like_state,
+    module_input,
+    read_tensor,
+)
+
+if TYPE_CHECKING:
+    from sae_nb.models._inputs import Batch
+    from sae_nb.models._live_model import LiveModel
+
+
+Place = tuple[str, Side]
+"""Module path and side: where a value is read, whatever its names."""
+
+Take = Callable[[str, Tensor], None]
+"""Gets a hook point's name and the live tensor there, while the model is at it."""
+
+Put = Tensor | Callable[[Tensor], Tensor]
+"""What takes the place of a state, (m, places, d), m samples or any other number; or a function from the
+state, (n, places, d), to it."""
+
+Puts = Mapping[str, Put] | Iterable[tuple[str, Put]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """One pass of a model over a batch: the states that were asked for, and what came out."""
+
+    model: LiveModel
+    batch: Batch
+    raw: Any = None
+    """What the module returned; None where the pass ended with the last state."""
+
+    seen: dict[str, Tensor] = field(default_factory=dict)
+    """States as the modules have them, by the names given; with their graph where `grad` was asked for."""
+
+    leaves: dict[str, Tensor] = field(default_factory=dict)
+    """Zeros that were added to states, to differentiate by; in the form of `seen`."""
+
+    @cached_property
+    def states(self) -> dict[str, Float[Tensor, "n places d"]]:
+        """States by place: tokens, patches, the cells of a map row by row, or one place alone."""
+        tokens = _tokens(self.batch)
+        return {name: by_place(x, tokens) for name, x in self.seen.items()}
+
+    @cached_property
+    def answer(self) -> Answer:
+        """What the model answered."""
+        return Answer(self.model, self.batch, self.raw)
+
+    def layout(self, name: str) -> Layout:
+        """Return how a state is laid out."""
+        return layout_of(self.seen[name], self.batch) or Layout(columns=self.states[name].shape[1])
+
+    def gradients(self, value: Float[Tensor, ""]) -> dict[str, Tensor | None]:
+        """Return ∂value/∂state wherever `run` was to differentiate; None where `value` does not hang on it."""
+        if not self.leaves or not value.requires_grad:
+            return dict.fromkeys(self.leaves)
+        found = torch.autograd.grad(value, list(self.leaves.values()), allow_unused=True)
+        return dict(zip(self.leaves, found, strict=True))
+
+
+def run(
+    model: LiveModel,
+    batch: Batch,
+    *,
+    read: str | Iterable[str] = (),
+    put: Puts = (),
+    grad: bool | str | Iterable[str] = False,
+    answer: bool = True,
+    method: str = "__call__",
+    backend: Backend = "hooks",
+) -> Run:
+    """Run a model once over a batch: read states, put others there, differentiate by them.
+
+    Edits that are active (`steer`, `ablate`) are applied and seen, also at the very hook points that are
+    read. A module that runs several times in one pass is read at its first run, and what is put there is put
+    there each time.
+
+    Parameters
+    ----------
+    read
+        Hook points whose states are kept: as they come, before anything is `put` there.
+    put
+        What takes the place of a state, by hook point: a tensor, also of more samples than the batch has, or
+        a function of the state by place. Several at one hook point, as pairs, follow each other.
+    grad
+        True: keep the graph. Hook points: also add a zero to the state there, after what is put, by which
+        `gradients` differentiates; whether or not the weights are frozen.
+    answer
+        False: end the pass with the last state, where nothing is put and nothing differentiated.
+    method
+        Which method of the module is run.
+    backend
+        How the model is entered; both give the same numbers.
+
+    Raises
+    ------
+    ValueError: If a hook point is not reached, or can only be read.
+    """
+    return Runner(
+        model, read=read, put=put, grad=grad, answer=answer, method=method, backend=backend
+    )(batch)
+
+
+class Runner:
+    """A model, and what is read and changed in each of its passes; see `run`."""
+
+    def __init__(
+        self,
+        model: LiveModel,
+        *,
+        read: str | Iterable[str] = (),
+        put: Puts = (),
+        grad: bool | str | Iterable[str] = False,
+        answer: bool = True,
+        method: str = "__call__",
+        backend: Backend = "hooks",
+    ) -> None:
+        self._model, self._method, self._backend = model, method, backend
+        self._read = _points(model, read)
+        leaves = {} if isinstance(grad, bool) else _points(model, grad)
+        self.leaves = tuple(leaves)
+        """Where it differentiates."""
+
+        puts = list(put.items() if isinstance(put, Mapping) else put)
+        self._graph = grad is True or bool(leaves)
+        self._to_the_end = answer or bool(puts) or bool(leaves)
+        self.tokens: tuple[int, int] | None = None
+        """Samples and tokens of the batch that runs."""
+
+        self._seen: dict[str, Tensor] = {}
+        self._zeros: dict[str, Tensor] = {}
+        # In the order in which they come at one hook point.
+        self._visits = [
+            *(
+                Intervention(point, _Reading(self, name), backend)
+                for name, point in self._read.items()
+            ),
+            *(
+                Intervention(model.hook_point(name), _Putting(self, new), backend)
+                for name, new in puts
+            ),
+            *(Intervention(point, _Leaf(self, name), backend) for name, point in leaves.items()),
+        ]
+
+    def __call__(self, batch: Batch) -> Run:
+        """Run one batch."""
+        model, raw = self._model, None
+        self.tokens = _tokens(batch)
+        with model.lock, torch.inference_mode(False):
+            try:
+                if self._to_the_end:
+                    with intervening(model, self._visits):
+                        raw = model.forward(batch, grad=self._graph, method=self._method)
+                    missed = self._read.keys() - self._seen.keys() - set(self.leaves)
+                    if missed:
+                        raise _never_ran([name for name in self._read if name in missed])
+                else:
+                    self.take(batch, self.keep)
+                return Run(model=model, batch=batch, raw=raw, seen=self._seen, leaves=self._zeros)
+            finally:
+                self._seen, self._zeros = {}, {}
+
+    def take(self, batch: Batch, take: Take) -> None:
+        """Run one batch as far as needed, and hand on each state while the model is at it."""
+        places: dict[Place, list[tuple[str, HookPoint]]] = {}
+        for name, point in self._read.items():
+            places.setdefault((point.path, point.side), []).append((name, point))
+        model = self._model
+        pass_ = _Pass(batch.to(model.device), places, take, graph=self._graph)
+        with model.lock, torch.inference_mode(False), torch.set_grad_enabled(self._graph):
+            _way(model, self._backend)(model, pass_)
+        if pass_.left:
+            raise _never_ran(pass_.left)
+
+    def keep(self, name: str, x: Tensor) -> None:
+        """Keep a state, the first time that a module runs."""
+        if name not in self._seen:
+            self._seen[name] = x if self._graph else x.detach().clone()
+
+    def leaf(self, name: str, x: Tensor) -> Tensor:
+        """Return a state with a zero added, by which it can be differentiated; the first time."""
+        if name in self._zeros:
+            return x
+        # Its gradient is that by x, whatever x itself hangs on and whether or not the weights are frozen.
+        self._zeros[name] = torch.zeros_like(x, requires_grad=True)
+        return x + self._zeros[name]
+
+
+def _tokens(batch: Batch) -> tuple[int, int] | None:
+    """Samples and tokens of each, where the model reads tokens."""
+    ids = batch.token_ids
+    return None if ids is None else (ids.shape[0], ids.shape[1])
+
+
+def _points(model: LiveModel, names: str | Iterable[str]) -> dict[str, HookPoint]:
+    listed = [names] if isinstance(names, str) else names
+    return {str(name): model.hook_point(name) for name in listed}
+
+
+class _Reading(Visit):
+    changes = False
+
+    def __init__(self, runner: Runner, name: str) -> None:
+        self._runner, self._name = runner, name
+
+    def __call__(self, x: Tensor, _state: RunState | None = None) -> Tensor:
+        """Keep what is there."""
+        self._runner.keep(self._name, x)
+        return x
+
+
+class _Putting(Visit):
+    def __init__(self, runner: Runner, new: Put) -> None:
+        self._runner, self._new = runner, new
+
+    def __call__(self, x: Tensor, _state: RunState | None = None) -> Tensor:
+        """Put something else in its place."""
+        new = (
+            self._new
+            if isinstance(self._new, Tensor)
+            else self._new(by_place(x, self._runner.tokens))
+        )
+        return like_state(new.to(x), x)
+
+
+class _Leaf(Visit):
+    def __init__(self, runner: Runner, name: str) -> None:
+        self._runner, self._name = runner, name
+
+    def __call__(self, x: Tensor, _state: RunState | None = None) -> Tensor:
+        """Add a zero."""
+        return self._runner.leaf(self._name, x)
+
+
+@contextmanager
+def intervening(model: LiveModel, edits: Sequence[Intervention]) -> Iterator[None]:
+    """Have edits in force, after those that already are, for the passes inside the block."""
+    with model.lock:
+        model.interventions.extend(edits)
+        try:
+            yield
+        finally:
+            for edit in edits:
+                model.interventions.remove(edit)
+
+
+# -------------------------------------------------------------------------------------------------
+# Passes that only read.
+
+
+def _way(model: LiveModel, backend: Backend) -> Callable[[LiveModel, _Pass], None]:
+    if not model.remote:
+        return _run_traced if backend == "nnsight" else _run_with_hooks
+    if backend != "nnsight":
+        raise ValueError(
+            f"`backend` must be 'nnsight' for {model.name!r}, which runs remotely, got {backend!r}. "
+            "Leave it out."
+        )
+    return _run_remotely
+
+
+class _Pass:
+    """One forward pass: where to read, what is still to come, and when it may end."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        places: Mapping[Place, Sequence[tuple[str, HookPoint]]],
+        take: Take,
+        *,
+        graph: bool = False,
+    ) -> None:
+        self.batch, self.places, self.state = batch, places, batch.state()
+        self._take, self._graph = take, graph
+        self.restart()
+
+    def restart(self) -> None:
+        """Want everything again."""
+        self.left = [name for names in self.places.values() for name, _ in names]
+        self.order: list[Place] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more is wanted of this pass."""
+        return not self.left
+
+    def see(self, place: Place, value: Any) -> None:
+        """Hand on what a module gave or got; only the first time it runs."""
+        if place not in self.order:
+            self.order.append(place)
+        for name, point in self.places[place]:
+            if name in self.left:
+                x = read_tensor(value, point)
+                self._take(name, x if self._graph else x.detach())
+                self.left.remove(name)
+
+
+def _never_ran(left: Sequence[str]) -> ValueError:
+    """Return the error for hook points that a pass did not reach."""
+    some = "Hook point" if len(left) == 1 else "One of the hook points"
+    return ValueError(
+        f"{some} {', '.join(f'`{name}`' for name in left)} must run when the model reads these "
+        "inputs, but did not. Choose another one; `model.hook_points()` lists those of every forward "
+        "pass."
+    )
+
+
+# -------------------------------------------------------------------------------------------------
+# Through nnsight.
+
+# In which order a model reaches the places of one set, from the first pass on.
+_ORDERS: weakref.WeakKeyDictionary[LiveModel, dict[frozenset[Place], list[Place]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _run_traced(model: LiveModel, pass_: _Pass) -> None:
+    from nnsight.intervention.interleaver import OutOfOrderError
+
+    wrapper, envoys = own_wrapper(model)
+    modules = {place: model.get_module(place[0]) for place in pass_.places}
+    readers = {
+        place: _Reader(envoys[id(module)], place, pass_) for place, module in modules.items()
+    }
+    with installed(model, pass_.state):
+        try:
+            if not _traced_in_known_order(model, wrapper, pass_, readers):
+                _trace_in_any_order(wrapper, pass_, list(readers.values()))
+        except OutOfOrderError as error:
+            raise _never_ran(pass_.left) from error
+    if len({(id(module), place[1]) for place, module in modules.items()}) == len(modules):
+        # A module under two paths is left out: its second reading would wait for its second run.
+        _ORDERS.setdefault(model, {})[frozenset(readers)] = pass_.order
+
+
+def _traced_in_known_order(
+    model: LiveModel,
+    wrapper: Any,
+    pass_: _Pass,
+    readers: Mapping[Place, _Reader],
+) -> bool:
+    from nnsight.intervention.interleaver import OutOfOrderError
+
+    order = list(readers) if len(readers) == 1 else _ORDERS.get(model, {}).get(frozenset(readers))
+    if order is None:
+        return False
+    try:
+        _trace_in_order(wrapper, pass_, [readers[place] for place in order])
+    except OutOfOrderError:
+        # Modules that ran in this order before did not now, and edits may have been missed.
+        pass_.restart()
+        return False
+    return True
+
+
+class _Reader:
+    """Waits for one module inside a trace and hands on what it gives or gets, edits included."""
+
+    def __init__(self, envoy: Any, place: Place, pass_: _Pass) -> None:
+        self._envoy, self._place, self._pass = envoy, place, pass_
+
+    def read(self) -> None:
+        """Wait, hand on."""
+        if self._place[1] == "input":
+            args, kwargs = self._envoy.inputs
+            value = module_input(args, kwargs, self._pass.places[self._place][0][1])
+        else:
+            value = self._envoy.output
+        self._pass.see(self._place, value)
+
+
+def _trace_in_order(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> None:
+    with wrapper.trace(*pass_.batch.args, **pass_.batch.kwargs) as tracer:
+        for reader in readers:
+            reader.read()
+        if pass_.complete:
+            tracer.stop()
+
+
+def _trace_in_any_order(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> None:
+    # Within one body values must be read in the order in which modules run, which nobody knows for
+    # a module of the user's own. Invokes wait independently, so each place gets one. That costs 5 %
+    # of a forward pass at 12 places of a small ViT, so the order found is used from then on.
+    with wrapper.trace() as tracer:
+        with tracer.invoke(*pass_.batch.args, **pass_.batch.kwargs):
+            pass
+        for reader in readers:
+            with tracer.invoke():
+                reader.read()
+                if pass_.complete:
+                    tracer.stop()
+
+
+# -------------------------------------------------------------------------------------------------
+# By plain forward hooks.
+
+
+class _Enough(BaseException):
+    """Ends a forward pass once everything asked for is there; no `except Exception` may catch it."""
+
+
+def _run_with_hooks(model: LiveModel, pass_: _Pass) -> None:
+    """Run a pass with plain forward hooks, present only meanwhile."""
+    handles: list[Any] = []
+    # Ours come after those of the edits, and so see what these made.
+    with installed(model, pass_.state):
+        try:
+            handles.extend(
+                _listen(model.get_module(place[0]), place, pass_) for place in pass_.places
+            )
+            model.module(*pass_.batch.args, **pass_.batch.kwargs)
+        except _Enough:
+            return
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _listen(module: nn.Module, place: Place, pass_: _Pass) -> Any:
+    def see(value: Any) -> None:
+        pass_.see(place, value)
+        if pass_.complete:
+            raise _Enough
+
+    return heard(module, pass_.places[place][0][1], see)
+
+
+def heard(module: nn.Module, point: HookPoint, see: Callable[[Any], None]) -> Any:
+    """Hand on what a module gives, or gets, whenever it runs; return a plain hook, to be removed."""
+    if point.side == "output":
+        return module.register_forward_hook(lambda _module, _args, output: see(output))
+    return module.register_forward_pre_hook(
+        lambda _module, args, kwargs: see(module_input(args, kwargs, point)), with_kwargs=True
+    )
+
+
+# -------------------------------------------------------------------------------------------------
+# On nnsight's server: what follows (rows, stores) happens here.
+
+
+def _run_remotely(model: LiveModel, pass_: _Pass) -> None:
+    """Send one pass to where the model runs, and hand on what comes back."""
+    from nnsight.intervention.interleaver import OutOfOrderError
+
+    from sae_nb.models._stored_edits import run_remotely
+
+    batch = pass_.batch
+    try:
+        values, _ = run_remotely(model, batch.args, batch.kwargs, pass_.state, pass_.places)
+    except OutOfOrderError as error:
+        raise _never_ran(pass_.left) from error
+    for place, value in values.items():
+        if place[1] == "input":
+            args, kwargs = value
+            pass_.see(place, module_input(args, kwargs, pass_.places[place][0][1]))
+        else:
+            pass_.see(place, value)
