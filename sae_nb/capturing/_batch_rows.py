@@ -153,7 +153,8 @@ class Harvest:
         else:
             for name, (value, gradient) in with_gradients(self._runner, batch, self.loss).items():
                 take(name, value)
-                beside = batch_rows(gradient, batch, self.row_policy, self.points[name]).x
+                layout = rows[name].layout
+                beside = batch_rows(gradient, batch, self.row_policy, name, layout=layout).x
                 # As precise as it comes: half precision would round most of it to nothing.
                 rows[name] = replace(rows[name], gradient=beside.to("cpu", copy=True))
         for name, taken in rows.items():
@@ -399,12 +400,19 @@ class BatchRows:
         return replace(self, x=x, sample=sample, position=position, gradient=gradient)
 
 
-def batch_rows(x: Float[Tensor, "n ..."], batch: Batch, policy: RowPolicy, point: str) -> BatchRows:
+def batch_rows(
+    x: Float[Tensor, "n ..."],
+    batch: Batch,
+    policy: RowPolicy,
+    point: str,
+    *,
+    layout: Layout | None = None,
+) -> BatchRows:
     """Lay out one captured tensor as rows and drop what the policy drops.
 
     A state gives a row per kept token, per cell of a convolution's map, or per sample, at position 0.
     """
-    layout = _known_layout(x, batch, point)
+    layout = layout or _known_layout(x, batch, point)
     sample, position, keep, dropped = _kept(batch, layout, policy, point)
     x = by_place(x)
     x = x.reshape(*keep.shape, x.shape[-1])

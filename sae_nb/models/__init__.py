@@ -80,7 +80,7 @@ if TYPE_CHECKING:  # for the other rooms
         Layout as Layout,
         by_place as by_place,
         layout_of as layout_of,
-        like_state as like_state,
+        patches_of as patches_of,
         read_tensor as read_tensor,
         where_from as where_from,
     )

@@ -126,13 +126,6 @@ class Layout:
         """Return how many tokens (cls, registers) come before its first patch; a map has none."""
         return model.prefix_tokens if self.grid is None else 0
 
-    def patches(
-        self, x: Float[Tensor, "n places d"], model: LiveModel
-    ) -> Float[Tensor, "n patches d"]:
-        """Return the places that are patches or cells, or the one place that stands for all."""
-        prefix = self.prefix_of(model)
-        return x[:, prefix:] if x.shape[1] > prefix else x
-
 
 def layout_of(x: Tensor, batch: Batch) -> Layout | None:
     """Return how a state of a batch is laid out; None: a shape that is not known.
@@ -176,6 +169,12 @@ def by_place(
             "their shape."
         )
     return x.reshape(len(x), -1, x.shape[-1])
+
+
+def patches_of(x: Float[Tensor, "n ..."], model: LiveModel) -> Float[Tensor, "n patches d"]:
+    """Return the places of a state that are patches or cells, or the one place that stands for all."""
+    places, prefix = by_place(x), 0 if x.ndim == 4 else model.prefix_tokens
+    return places[:, prefix:] if places.shape[1] > prefix else places
 
 
 def like_state(places: Float[Tensor, "m places d"], x: Float[Tensor, "n ..."]) -> Tensor:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # for the other rooms
         Change as Change,
         MaskedEdit as MaskedEdit,
         Positions as Positions,
+        Tap as Tap,
         Where as Where,
         change_atoms as change_atoms,
         latents as latents,

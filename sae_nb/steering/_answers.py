@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.models import run
 from sae_nb.steering._contexts import splice, steer
 from sae_nb.steering._edits import Change, Where
 
@@ -104,11 +105,7 @@ class Answers:
         self.n_runs += 1
         # The lock keeps other threads' forward passes out of the edited stretch.
         with self.model.lock, edit, torch.no_grad():
-            answers = [
-                answers_at_end(self.model.main_output(self.model.forward(batch)), batch)
-                for batch in self.batches
-            ]
-        return torch.cat(answers)
+            return torch.cat([run(self.model, batch).answer.at_end for batch in self.batches])
 
     def add(self, direction: Float[Tensor, " d_in"], by: float) -> Float[Tensor, "n ..."]:
         """Return the answer to every input with a direction added, as it is, so many times."""
@@ -117,8 +114,7 @@ class Answers:
     def with_graph(self, batch: Batch, change: Change) -> Float[Tensor, "m ..."]:
         """Return the answers to one batch with the graph of their making, x replaced by change(x)."""
         with self.model.lock, self.replacing(change):
-            raw = self.model.forward(batch, grad=True)
-        return answers_at_end(self.model.main_output(raw), batch)
+            return run(self.model, batch, grad=True).answer.at_end
 
     def kl(self, outputs: Float[Tensor, "n outcomes"]) -> Float[np.ndarray, " n"]:
         """Return KL(clean‖edited) of every input, in nats; NaN where answers are states."""
@@ -141,15 +137,6 @@ class Answers:
                 "Raise it, or pass fewer inputs or controls."
             )
         return plan
-
-
-def answers_at_end(output: Tensor, batch: Batch) -> Tensor:
-    """Return the answer at each text's last token; anything that is not per token as it is."""
-    keep = batch.keep
-    if keep is None or output.ndim < 3 or output.shape[:2] != keep.shape:
-        return output
-    last = (keep.sum(dim=1) - 1).to(output.device)
-    return output[torch.arange(len(output), device=output.device), last]
 
 
 def kl(p: Float[Tensor, "*n outcomes"], q: Float[Tensor, "*n outcomes"]) -> Float[Tensor, "*n"]:

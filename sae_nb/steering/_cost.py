@@ -21,7 +21,8 @@ from torch import Tensor
 from sae_nb.capturing import capture
 from sae_nb.checks import check_classes, check_count, checked, same_length
 from sae_nb.findings import Finding
-from sae_nb.steering._answers import answers_at_end, kl
+from sae_nb.models import run
+from sae_nb.steering._answers import kl
 from sae_nb.steering._calibration import LARGEST, StrengthSearch
 from sae_nb.steering._contexts import Active, random_direction
 from sae_nb.steering._dose_response import Measure, check_measure, check_strengths, measured
@@ -371,13 +372,14 @@ class _Scores:
         """Logits of everything that is scored in a batch, and what would have been right."""
         # The lock keeps other threads' forward passes out of the edited stretch.
         with self.model.lock, edit or nullcontext(), torch.no_grad():
-            output = self.model.main_output(self.model.forward(batch))
+            answer = run(self.model, batch).answer
+            output = answer.tensor
         if self._labels is None:
             where = batch.has_next()
             logits, ids = output[:, :-1][where], cast(Tensor, batch.token_ids)
             targets, sample = ids[:, 1:][where], batch.sample[:, :-1][where]
         else:
-            logits, sample = answers_at_end(output, batch), batch.sample.amax(dim=1)
+            logits, sample = answer.at_end, batch.sample.amax(dim=1)
             if logits.ndim != 2:
                 raise ValueError(
                     f"`model` must answer with scores of outcomes, got an answer of shape "

@@ -53,7 +53,7 @@ class Tap:
 
     def __call__(self, x: Float[Tensor, "batch time d_in"], state: RunState) -> Tensor:
         """Keep what passes, by the column where it begins."""
-        self._seen[state.offset] = x.reshape(x.shape[0], -1, x.shape[-1])
+        self._seen[state.offset] = x
         return x
 
     def take(self, state: RunState) -> Float[Tensor, "batch time d_in"]:
@@ -97,29 +97,23 @@ class MaskedEdit:
 
     def __call__(self, x: Float[Tensor, "batch time d_in"], state: RunState) -> Tensor:
         """Return the edited activations of one forward pass."""
-        if x.ndim == 4:  # a convolution's map: cells are positions, row by row, as in capture
-            cells = x.flatten(2).transpose(1, 2)
-            return self(cells, state).transpose(1, 2).reshape(x.shape)
-        if x.ndim < 2 or not x.numel():
+        if not x.numel():
             raise ValueError(
                 f"`inputs` must give activations (batch, …, d_in), got {tuple(x.shape)}. Look at "
                 "their shape."
             )
-        tokens = x.reshape(x.shape[0], -1, x.shape[-1])
-        mask = self.positions.mask(tokens, state)
+        mask = self.positions.mask(x, state)
         read = () if self.tap is None else (self.tap.take(state),)
         touched = int(mask.sum())
         self.n_runs += 1
         self.n_touched += touched
         reads_sequences = getattr(self.change, "reads_sequences", False)
-        seen = self._from_the_first(tokens, mask, state) if reads_sequences else None
+        seen = self._from_the_first(x, mask, state) if reads_sequences else None
         if touched == 0:
             return x
-        changed = self.change(tokens, *read) if seen is None else _of_sequences(self.change, *seen)
-        changed = changed.to(tokens)[:, -tokens.shape[1] :]
-        if touched == mask.numel():
-            return changed.reshape(x.shape)
-        return torch.where(mask[..., None], changed, tokens).reshape(x.shape)
+        changed = self.change(x, *read) if seen is None else _of_sequences(self.change, *seen)
+        changed = changed.to(x)[:, -x.shape[1] :]
+        return changed if touched == mask.numel() else torch.where(mask[..., None], changed, x)
 
     def _from_the_first(
         self, tokens: Tensor, mask: Tensor, state: RunState

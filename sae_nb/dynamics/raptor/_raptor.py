@@ -24,7 +24,8 @@ from sae_nb.files import (
     write_manifest,
     write_tensors,
 )
-from sae_nb.models import Intervention, VisionTransformer
+from sae_nb.models import Intervention, VisionTransformer, intervening
+from sae_nb.steering import Tap
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel, RunState
@@ -289,26 +290,16 @@ class Raptor(nn.Module):
                 f"`model` must have states of width {self.sizes.d_model} for this Raptor, got {width}"
                 f" in {model.name}. Train one on this model's states."
             )
-        held: dict[str, Tensor] = {}
-
-        def read(x: Tensor, _state: RunState) -> Tensor:
-            held["x"] = x
-            return x
+        entry = Tap(model.hook_point("resid_pre.0"))
 
         @torch.no_grad()
-        def write(x: Tensor, _state: RunState) -> Tensor:
-            return self.roll_out(held.pop("x").to(next(self.parameters()).dtype))[:, -1].to(x.dtype)
+        def write(x: Tensor, state: RunState) -> Tensor:
+            first = entry.take(state).to(next(self.parameters()).dtype)
+            return self.roll_out(first)[:, -1].to(x.dtype)
 
-        edits = [
-            Intervention(model.hook_point("resid_pre.0"), read),
-            Intervention(model.hook_point(f"resid_post.{depth - 1}"), write),
-        ]
-        model.interventions.extend(edits)
-        try:
+        last = model.hook_point(f"resid_post.{depth - 1}")
+        with intervening(model, [Intervention(entry.hook_point, entry), Intervention(last, write)]):
             yield model
-        finally:
-            for edit in edits:
-                model.interventions.remove(edit)
 
     @checked
     def save(self, folder: str | Path) -> None:

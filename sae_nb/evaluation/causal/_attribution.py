@@ -21,15 +21,14 @@ from sae_nb.checks import check_atom, check_count, check_finite, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import (
     Outcome,
-    OutcomeKind,
     Target,
-    answer_of,
     edited,
     largest_cosine,
     outcome_of,
     removing,
 )
 from sae_nb.evaluation.report._row_pass import without_zeros
+from sae_nb.models import AnswerKind as OutcomeKind, run
 from sae_nb.steering import (
     ablate,
     check_hook_point,
@@ -163,8 +162,7 @@ class Attribution:
         """Return the answer with an edit in force."""
         # The lock keeps other threads' forward passes out of the edited stretch.
         with self.model.lock, edit, torch.no_grad():
-            raw = self.model.forward(self.batch)
-            return answer_of(self.model, self.batch, raw)[0].cpu()
+            return run(self.model, self.batch).answer.one().cpu()
 
 
 @checked
@@ -264,25 +262,22 @@ def _forward_backward(
     model: LiveModel, batch: Batch, point: HookPoint, sae: SparseAutoencoder, target: Target
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, OutcomeKind, Outcome, float]:
     """Return x at the hook point, what the SAE reads, ∂m/∂x, and the answer."""
-    seen: list[Tensor] = []
-
-    def probe(
-        x: Float[Tensor, "batch time d_out"], read: Float[Tensor, "batch time d_in"] | None = None
-    ) -> Float[Tensor, "batch time d_out"]:
-        # A constant that is zero: its gradient is that of x, whatever x itself hangs on.
-        seen[:] = [x.detach(), torch.zeros_like(x, requires_grad=True)]
-        seen.append(seen[0] if read is None else read.detach())
-        return x + seen[1]
-
-    with model.lock, edited(model, str(point), sae, probe):
-        raw = model.forward(batch, grad=True)
+    tap = tap_of(model, point, sae)
+    here, read = str(point), str(point if tap is None else tap.hook_point)
+    ran = run(model, batch, read={here, read}, grad=[here])
     with torch.enable_grad():
-        answer, kind = answer_of(model, batch, raw)
+        answer, kind = ran.answer.one(), ran.answer.kind
         outcome = outcome_of(model, answer, kind, target)
         value = outcome.measure(answer)
-        (gradient,) = torch.autograd.grad(value, seen[1])
-    answer, number = answer.detach().cpu(), float(value.detach())
-    return seen[0], seen[2], gradient.float().cpu(), answer, kind, outcome, number
+        gradient = ran.gradients(value)[here]
+    if gradient is None:
+        raise ValueError(
+            f"`hook_point` must lead to what is measured of the answer, and {point} does not. Choose an "
+            "earlier one; `model.hook_points()` lists them."
+        )
+    x, seen = ran.states[here].detach(), ran.states[read].detach()
+    number = float(value.detach())
+    return x, seen, gradient.float().cpu(), answer.detach().cpu(), kind, outcome, number
 
 
 def _split(

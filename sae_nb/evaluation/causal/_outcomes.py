@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
+from sae_nb.models import Answer, AnswerKind as OutcomeKind, run
 from sae_nb.steering import (
     Active,
     Answers,
@@ -47,8 +48,6 @@ MAX_SECONDS = 600.0
 Target = int | str | Callable[[Tensor], Tensor] | None
 """A class or token id, its name, a function of the answer, or None for the model's own top answer."""
 
-OutcomeKind = Literal["class", "next token", "vector"]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
@@ -62,13 +61,8 @@ class Outcome:
 
 def answer_of(model: LiveModel, batch: Batch, raw: Any) -> tuple[Float[Tensor, ...], OutcomeKind]:
     """Return the answer to one sample, with its graph, and what kind it is."""
-    answer = model.main_output(raw)[0].float()
-    if model.kind == "language" and model.causal and answer.ndim == 2:
-        last = len(answer) - 1 if batch.keep is None else int(batch.keep[0].nonzero()[-1])
-        return answer[last], "next token"
-    if answer.ndim == 1 and model.class_names is not None:
-        return answer, "class"
-    return answer.flatten(), "vector"
+    answer = Answer(model, batch, raw)
+    return answer.one(), answer.kind
 
 
 def outcome_of(
@@ -429,7 +423,7 @@ def surprise(
     for start in range(0, len(whole), 32):
         part = whole[start : start + 32]
         for batch in model.batches(part, batch_size=len(part), add_bos=False):
-            logits = model.main_output(model.forward(batch)).float().log_softmax(dim=-1).cpu()
+            logits = run(model, batch).answer.tensor.float().log_softmax(dim=-1).cpu()
             for row, ids in enumerate(part):
                 first = len(before[start + row])
                 log_p = logits[row, first - 1 : len(ids) - 1].gather(1, ids[first:, None])

@@ -19,6 +19,7 @@ from torch import Tensor
 from sae_nb.activations import Ragged
 from sae_nb.checks import checked, same_length
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, Statistic, measured
+from sae_nb.models import run
 from sae_nb.progress import progress_bar
 from sae_nb.steering import Change, Where, splice
 
@@ -304,12 +305,12 @@ class SpliceTask:
                 same_length(cast(Tensor, labels), n_seen, name="labels", per="sample of `inputs`")
             # Nobody else's edits or forwards may come between: the variants are one measurement.
             with model.lock, torch.no_grad():
-                clean = model.main_output(model.forward(batch))
+                clean = run(model, batch).answer.tensor
                 n, score = _SCORES[scores.scoring](clean, batch, truth)
                 sums = {"n": n, **{f"{key}_clean": value for key, value in score(clean).items()}}
                 for name, change in changes.items():
                     with splice(model, self.hook_point, change, self.keep(batch)) as edit:
-                        output = model.main_output(model.forward(batch))
+                        output = run(model, batch).answer.tensor
                     sums |= {f"{key}_{name}": value for key, value in score(output).items()}
                     scores.n_spliced += edit.n_touched if name == "spliced" else 0
             scores.add(batch.sample.amax(dim=1), sums)
@@ -513,9 +514,9 @@ def token_costs(
     for cpu_batch in model.batches(task.inputs, batch_size=batch_size):
         batch = cpu_batch.to(model.device)
         with model.lock, torch.no_grad():
-            clean = model.main_output(model.forward(batch))
+            clean = run(model, batch).answer.tensor
             with splice(model, task.hook_point, sae, task.keep(batch)):
-                spliced = model.main_output(model.forward(batch))
+                spliced = run(model, batch).answer.tensor
         parts += [_of_text(batch, row, clean[row], spliced[row]) for row in range(len(clean))]
     return TokenCosts(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 

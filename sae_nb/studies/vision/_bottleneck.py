@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from sae_nb.checks import as_tensor, check_count, check_data, checked, same_length
-from sae_nb.models import first_input, read_tensor, wrap
+from sae_nb.models import heard, patches_of, read_tensor, wrap
 from sae_nb.studies.vision._attribution import Method, attribution, edges_of
-from sae_nb.studies.vision._heads import by_place
 from sae_nb.studies.vision._pixels import AT_ONCE, Pixels, read_by
 from sae_nb.studies.vision._sobol import resamples
 
@@ -362,18 +361,7 @@ class _Heads(nn.Module):
         """Mean over the patches at the hook point."""
         (model,), caught = self._model, list[Tensor]()
 
-        def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            where = first_input(args, kwargs, self.point)
-            caught.append(args[where] if isinstance(where, int) else kwargs[where])
-
-        def after(_module: Any, _args: Any, value: Any) -> None:
-            caught.append(read_tensor(value, self.point))
-
-        module = self.body.get_submodule(self.point.path)
-        if self.point.side == "input":
-            handle = module.register_forward_pre_hook(before, with_kwargs=True)
-        else:
-            handle = module.register_forward_hook(after)
+        handle = heard(self.body.get_submodule(self.point.path), self.point, caught.append)
         try:
             args, kwargs = model.picture_arguments(pixel_values)
             self.body(*args, **kwargs)
@@ -383,9 +371,7 @@ class _Heads(nn.Module):
             raise ValueError(
                 f"`hook_point` must be one that {model.name} passes, and {self.point} was not."
             )
-        places = by_place(caught[0])
-        n_prefix = model.prefix_tokens if caught[0].ndim == 3 else 0
-        return places[:, n_prefix:].mean(dim=1)
+        return patches_of(read_tensor(caught[0], self.point), model).mean(dim=1)
 
     def states(self, pixels: Pixels) -> Float[np.ndarray, "n d_in"]:
         """What the heads read of some images."""

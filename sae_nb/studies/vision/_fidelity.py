@@ -16,12 +16,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.capturing import run_with_gradient
 from sae_nb.checks import as_tensor, check_count, check_finite, checked, one_of
+from sae_nb.models import run
 from sae_nb.studies.vision._complexity import spearman
 from sae_nb.studies.vision._curves import area, walk
 from sae_nb.studies.vision._fillers import Baseline, Filling, filling
-from sae_nb.studies.vision._heads import by_place
 from sae_nb.studies.vision._pixels import AT_ONCE, PixelHead, Pixels
 from sae_nb.studies.vision._sobol import resamples
 
@@ -278,8 +277,8 @@ def _states(pixels: Pixels, x: Tensor, point: str | None) -> Float[Tensor, "n d"
         if point is None:
             parts.append(pixels.answers(some))
         else:
-            state = run_with_gradient(pixels.model, pixels.batch(some), point).detach()
-            parts.append(by_place(state).mean(dim=1))
+            ran = run(pixels.model, pixels.batch(some), read=point, answer=False)
+            parts.append(ran.states[point].mean(dim=1))
     return torch.cat(parts).float().cpu()
 
 

@@ -5,8 +5,6 @@ Everything else there (error, bias, other atoms, class and register tokens) stay
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,13 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
-from sae_nb.capturing import run_hooked
 from sae_nb.checks import check_count, checked
-from sae_nb.models import check_writable, first_input, replace_tensor
+from sae_nb.models import check_writable, patches_of, run
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import Batch, HookPoint, LiveModel
+    from sae_nb.models import Batch, LiveModel
 
 MOST_VARIANTS = 128
 """Variants of one input in one pass: what follows the hook point stays in the processor's caches."""
@@ -40,71 +37,23 @@ class Split:
         self.model, self.point = model, model.hook_point(hook_point)
         check_writable(self.point)
         self.batches: list[Batch] = list(model.batches(images, batch_size=1))
-        self.states = [
-            run_hooked(model, batch, [hook_point], backend="hooks")[hook_point]
-            for batch in self.batches
-        ]
-        if len({state.shape for state in self.states}) > 1:
+        clean = [run(model, batch, read=hook_point, answer=False) for batch in self.batches]
+        if len({one.seen[hook_point].shape for one in clean}) > 1:
             raise ValueError("`images` must have one size for concepts. Resize them to one.")
-        self.n_prefix = model.prefix_tokens if self.states[0].ndim == 3 else 0
-
-    @property
-    def places(self) -> Float[Tensor, "n places d_in"]:
+        self.states = [one.states[hook_point] for one in clean]
+        self.places: Float[Tensor, "n places d_in"] = torch.cat(
+            [patches_of(one.seen[hook_point], model) for one in clean]
+        )
         """Activations at the patches (or pixels of a convolution's map), class and register tokens left out."""
-        return torch.cat([by_place(state) for state in self.states])[:, self.n_prefix :]
 
-    @property
-    def grid(self) -> tuple[int, int] | None:
+        self.grid = clean[0].layout(hook_point).grid_of(model)
         """Rows and columns of places; None where they are not known."""
-        shape = self.states[0].shape
-        return (shape[2], shape[3]) if len(shape) == 4 else self.model.patch_grid
 
     def answer(self, i: int, x: Float[Tensor, "m places d_in"]) -> Float[Tensor, "m outcomes"]:
         """What the model answers to input i with other activations at its places."""
-        state = self.states[i]
-        whole = by_place(state).expand(len(x), -1, -1)
-        whole = torch.cat((whole[:, : self.n_prefix], x.to(whole)), dim=1)
-        with self.model.lock, put_in(self.model, self.point, like_state(whole, state)):
-            raw = self.model.forward(self.batches[i])
-        return self.model.main_output(raw)
-
-
-def by_place(state: Tensor) -> Float[Tensor, "m places d_in"]:
-    """Activations with one axis of places: tokens, the pixels of a map, or one place alone."""
-    if state.ndim == 4:
-        return state.flatten(2).transpose(1, 2)
-    return state[:, None] if state.ndim == 2 else state
-
-
-def like_state(x: Float[Tensor, "m places d_in"], state: Tensor) -> Tensor:
-    """Places in the form that a state has."""
-    if state.ndim == 4:
-        return x.transpose(1, 2).reshape(len(x), *state.shape[1:])
-    return x[:, 0] if state.ndim == 2 else x
-
-
-@contextmanager
-def put_in(model: LiveModel, point: HookPoint, new: Tensor) -> Iterator[None]:
-    """Other activations at a hook point, also more of them than there are inputs."""
-
-    def output(_module: Any, _args: Any, value: Any) -> Any:
-        return replace_tensor(value, new, point)
-
-    def entry(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        where = first_input(args, kwargs, point)
-        if isinstance(where, int):
-            return (new, *args[1:]), kwargs
-        return args, {**kwargs, where: new}
-
-    module = model.get_module(point.path)
-    if point.side == "input":
-        handle = module.register_forward_pre_hook(entry, with_kwargs=True)
-    else:
-        handle = module.register_forward_hook(output)
-    try:
-        yield
-    finally:
-        handle.remove()
+        whole = self.states[i].expand(len(x), -1, -1)
+        whole = torch.cat((whole[:, : whole.shape[1] - x.shape[1]], x.to(whole)), dim=1)
+        return run(self.model, self.batches[i], put={str(self.point): whole}).answer.tensor
 
 
 class ConceptHead:

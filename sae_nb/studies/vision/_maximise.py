@@ -16,9 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import check_sae
-from sae_nb.capturing import run_with_gradient
 from sae_nb.checks import between, check_atom, check_count, check_real, checked, one_of
-from sae_nb.studies.vision._heads import by_place
+from sae_nb.models import patches_of, run
 from sae_nb.studies.vision._maximised import Coordinated, Maximised, Pool
 from sae_nb.studies.vision._phases import Spectrum, random_crops
 from sae_nb.studies.vision._pixels import Pixels
@@ -266,18 +265,16 @@ class Readers:
     ) -> Float[Tensor, "n places d_in"]:
         """What a model has at its patches, with the way back to the images."""
         model = self.pixels[i].model
-        found = run_with_gradient(model, self.pixels[i].batch(x), self.points[i])
-        places = by_place(found)
-        skipped = (
-            model.prefix_tokens if found.ndim == 3 and places.shape[1] > model.prefix_tokens else 0
-        )
+        point = self.points[i]
+        ran = run(model, self.pixels[i].batch(x), read=point, grad=True, answer=False)
+        places = patches_of(ran.seen[point], model)
         width = self.sae.reads[i]
         if places.shape[-1] != width:
             raise ValueError(
-                f"`sae` must read d_in={places.shape[-1]} numbers at {self.points[i]} of {model.name}, got "
+                f"`sae` must read d_in={places.shape[-1]} numbers at {point} of {model.name}, got "
                 f"{width}. Was it trained at another hook point?"
             )
-        return places[:, skipped:].float()
+        return places.float()
 
     @torch.no_grad()
     def all_states(self, i: int, x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n places d"]:

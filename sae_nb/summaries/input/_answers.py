@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -11,10 +10,10 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations import Context, describe_ids
-from sae_nb.models import Batch, Intervention, intervening
+from sae_nb.models import Batch, run
 
 if TYPE_CHECKING:
-    from sae_nb.models import LiveModel, RunState
+    from sae_nb.models import LiveModel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,9 +45,9 @@ class AnswerOf:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def forward(self, batch: Batch, *, grad: bool = False) -> Tensor:
+    def forward(self, batch: Batch, **how: Any) -> Tensor:
         """Return the head's logits for a batch."""
-        heads = self._model.forward(batch, grad=grad, method="forward_heads")
+        heads = self._model.forward(batch, **{**how, "method": "forward_heads"})
         if self._head not in heads:
             raise ValueError(
                 f"`head` must be one of {sorted(heads)} or empty for the main one, got {self._head!r}."
@@ -94,24 +93,10 @@ def read_answer(
     model: LiveModel, batch: Batch, hook_point: str, read_at: str | None = None
 ) -> Reading:
     """Run the model once, under the edits in force, and keep its answer and its states."""
-    seen: dict[str, Tensor] = {}
-
-    def note(name: str, x: Tensor, _: RunState) -> Tensor:
-        # Of a convolution's map the cells are positions, row by row, as in capture.
-        states = x.flatten(2).transpose(1, 2) if x.ndim == 4 else x
-        seen[name] = states[0].detach().float().cpu()
-        return x
-
-    # Last in the list, so that they see what every edit has made.
-    reads = [
-        Intervention(model.hook_point(name), partial(note, name))
-        for name in {hook_point, read_at or hook_point}
-    ]
-    with intervening(model, reads):
-        output = model.main_output(model.forward(batch)).detach().float().cpu()
+    ran = run(model, batch, read={hook_point, read_at or hook_point})
     real = slice(None) if batch.keep is None else batch.keep[0].cpu()
-    states = {name: value[real].numpy() for name, value in seen.items()}
-    answer = output[0]
+    states = {name: x[0].float().cpu()[real].numpy() for name, x in ran.states.items()}
+    answer = ran.answer.tensor[0].detach().float().cpu()
     if batch.keep is not None and answer.ndim == 2 and len(answer) == len(batch.keep[0]):
         answer = answer[real]
     scores = _scores(model, answer)

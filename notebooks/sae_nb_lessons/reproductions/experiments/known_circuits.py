@@ -15,7 +15,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.studies.circuits import KnownCircuit, head_contributions, known_circuit
-from sae_nb.models import Intervention, intervening
+from sae_nb.models import run as run_once
 
 SHORT = {"n_texts": 3, "n_rows": 20}
 METHODS: tuple[Literal["contextual", "ablation", "gradient"], ...] = (
@@ -52,22 +52,11 @@ def run(seed: int, *, n_texts: int = 40, n_rows: int = 200) -> dict[str, float]:
 
 def output_sizes(model: sn.models.LiveModel, texts: list[str]) -> np.ndarray:
     """How much each head writes above its mean, the root mean square over positions: no answer is asked."""
-    rows: dict[str, list[torch.Tensor]] = {}
     names = [f"head_out.{layer}" for layer in range(model.n_layers or 0)]
-
-    def note(name: str) -> Intervention:
-        def change(x: torch.Tensor, _: object) -> torch.Tensor:
-            rows.setdefault(name, []).append(x.detach().reshape(-1, x.shape[-1]))
-            return x
-
-        return Intervention(model.hook_point(name), change)
-
-    with torch.no_grad(), intervening(model, [note(name) for name in names]):
-        for batch in model.batches(texts, batch_size=1):
-            model.forward(batch)
+    runs = [run_once(model, batch, read=names) for batch in model.batches(texts, batch_size=1)]
     found = []
     for name in names:
-        x = torch.cat(rows[name]).double()
+        x = torch.cat([one.states[name].flatten(0, 1) for one in runs]).double()
         by_head = (x - x.mean(dim=0)).reshape(len(x), model.n_heads or 1, -1)
         found.append(by_head.square().sum(dim=2).mean(dim=0).sqrt())
     return torch.cat(found).numpy()
