@@ -59,6 +59,15 @@ def door(module: str) -> Door:
     return find, listed, public
 
 
+def above(room: str, name: str) -> Any:
+    """Return what the door of a higher room offers, once it is called for.
+
+    For methods that are a shorter way to what stands above their class (`sae.push_to_hub`, `SAE.load`);
+    nothing else looks up.
+    """
+    return getattr(import_module(room), name)
+
+
 def _blocks(module: str) -> list[ast.If]:
     loader: Any = sys.modules[module].__loader__
     body = ast.parse(loader.get_source(module)).body

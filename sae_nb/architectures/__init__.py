@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TrainingLoss as TrainingLoss,
     )
     from sae_nb.architectures._batch_topk import BatchTopK as BatchTopK
+    from sae_nb.architectures._catalogue import ARCHITECTURES as ARCHITECTURES
     from sae_nb.architectures._cross_layer_transcoder import (
         CrossLayerTranscoder as CrossLayerTranscoder,
     )
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     )
     from sae_nb.architectures._poly import PolySAE as PolySAE
     from sae_nb.architectures._relu import ReLU as ReLU
-    from sae_nb.architectures._saving import ARCHITECTURES as ARCHITECTURES
     from sae_nb.architectures._skip_transcoder import SkipTranscoder as SkipTranscoder
     from sae_nb.architectures._spade import SpaDE as SpaDE
     from sae_nb.architectures._sparse_coding import sparse_code as sparse_code
@@ -102,6 +102,15 @@ if TYPE_CHECKING:  # for the other rooms
         Parts as Parts,
         Untrained as Untrained,
     )
+    from sae_nb.architectures._catalogue import (
+        check_mappable as check_mappable,
+        load_as as load_as,
+        read_sae as read_sae,
+    )
+    from sae_nb.architectures._describing import (
+        measured_words as measured_words,
+        one_line as one_line,
+    )
     from sae_nb.architectures._memberships import (
         Memberships as Memberships,
         distance_to_used as distance_to_used,
@@ -111,7 +120,6 @@ if TYPE_CHECKING:  # for the other rooms
         check_weight as check_weight,
         without_zeros as without_zeros,
     )
-    from sae_nb.architectures._publishing import Upload as Upload
     from sae_nb.architectures._revival import (
         due as due,
         resampled_atoms as resampled_atoms,
@@ -120,9 +128,7 @@ if TYPE_CHECKING:  # for the other rooms
         CONFIG as CONFIG,
         KIND as KIND,
         WEIGHTS as WEIGHTS,
-        check_mappable as check_mappable,
         place_to_save as place_to_save,
-        read_sae as read_sae,
         save_sae as save_sae,
         write_sae as write_sae,
     )
@@ -134,6 +140,7 @@ if TYPE_CHECKING:  # for the other rooms
         SharedCode as SharedCode,
         check_widths as check_widths,
     )
+    from sae_nb.architectures._upload import Upload as Upload
     from sae_nb.architectures.parts._links import (
         BinomialLink as BinomialLink,
         GaussianLink as GaussianLink,

@@ -14,8 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sae_nb._lazy import no_attribute
+from sae_nb._lazy import above, no_attribute
 from sae_nb.activations import Activations, of_sites
+from sae_nb.architectures._describing import card, one_line
+from sae_nb.architectures._saving import save_sae
 from sae_nb.architectures._starting import (
     Directions,
     Method,
@@ -23,15 +25,13 @@ from sae_nb.architectures._starting import (
     sample,
     starting_atoms,
 )
+from sae_nb.architectures._upload import Upload
 from sae_nb.architectures.parts._operators import DenseOperator, MatrixOperator
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import as_tensor, check_count, check_k, check_matrix, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.files import MappedMatrix
 from sae_nb.pursuit import check_tolerance
-
-if TYPE_CHECKING:
-    from sae_nb.architectures._publishing import Upload
 
 
 @checked
@@ -434,13 +434,9 @@ class SparseAutoencoder(nn.Module, ABC):
         return {name: getattr(self, name) for name in names if name != "generator"}
 
     def __repr__(self) -> str:
-        from sae_nb.architectures._describing import one_line
-
         return one_line(self)
 
     def _repr_html_(self) -> str:
-        from sae_nb.architectures._describing import card
-
         return card(self)
 
     @checked
@@ -458,8 +454,6 @@ class SparseAutoencoder(nn.Module, ABC):
         ValueError: If it has the name of a file, such as "sae.safetensors".
         FileExistsError: If the folder holds something else.
         """
-        from sae_nb.architectures._saving import save_sae
-
         save_sae(self, folder)
 
     @checked(leave=("report",))
@@ -516,9 +510,7 @@ class SparseAutoencoder(nn.Module, ABC):
         >>> sn.load_sae(sent.folder).n_atoms
         8
         """
-        from sae_nb.architectures._publishing import publish
-
-        return publish(
+        sent: Upload = above("sae_nb.interop", "push_to_hub")(
             self,
             repo,
             report,
@@ -528,6 +520,7 @@ class SparseAutoencoder(nn.Module, ABC):
             message=message,
             token=token,
         )
+        return sent
 
     @classmethod
     @checked
@@ -539,9 +532,8 @@ class SparseAutoencoder(nn.Module, ABC):
         FileNotFoundError: If the folder or one of its files is missing.
         ValueError: If a file was cut short or altered, or holds another architecture.
         """
-        from sae_nb.architectures._saving import load_as
-
-        return load_as(cls, folder)
+        read: _Sae = above("sae_nb.architectures", "load_as")(cls, folder)
+        return read
 
     # For the training loop
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-HOSTS = ("TopK", "BatchTopK", "JumpReLU", "ReLU", "Gated", "AbsTopK", "Matryoshka")
+from sae_nb.architectures._abs_topk import AbsTopK
+from sae_nb.architectures._base import SparseAutoencoder
+from sae_nb.architectures._batch_topk import BatchTopK
+from sae_nb.architectures._gated import Gated
+from sae_nb.architectures._jump_relu import JumpReLU
+from sae_nb.architectures._matryoshka import Matryoshka
+from sae_nb.architectures._relu import ReLU
+from sae_nb.architectures._topk import TopK
+
+_BASES: dict[str, type[SparseAutoencoder]] = {
+    base.__name__: base for base in (TopK, BatchTopK, JumpReLU, ReLU, Gated, AbsTopK, Matryoshka)
+}
+HOSTS = tuple(_BASES)
 """Architectures with an encoder of their own, over whose codes any dictionary can be held."""
 
 
 @cache
 def over(kind: type[Any], base: str) -> type[Any]:
     """The class of a kind over a base: both, the rules of the kind first."""
-    from sae_nb.architectures import ARCHITECTURES
-
     body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "_host": base}
-    return type(kind.__name__, (kind, ARCHITECTURES[base]), body)
+    return type(kind.__name__, (kind, _BASES[base]), body)

@@ -6,14 +6,12 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.architectures._describing import measured_words, one_line
-from sae_nb.architectures._saving import save_sae
+from sae_nb.architectures import SparseAutoencoder, Upload, measured_words, one_line, save_sae
 from sae_nb.checks import check_path, shown
 from sae_nb.files import dictionary_digest, write_bytes
 from sae_nb.models import first_line, is_offline
@@ -21,43 +19,11 @@ from sae_nb.models import first_line, is_offline
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.architectures._base import SparseAutoencoder
-
 CARD = "README.md"
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)*")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Upload:
-    """What was sent to the hub, or would be; made by `push_to_hub`."""
-
-    repo: str
-    """"owner/name"."""
-
-    inside: str
-    """Folder in the repository; empty for the repository itself."""
-
-    folder: Path
-    """What is sent lies here; of a real sending without `folder=` it is gone."""
-
-    files: DataFrame
-    """Columns file and bytes."""
-
-    card: str
-    """The text of the model card."""
-
-    url: str | None
-    """Of the commit; None where nothing was sent."""
-
-    def __repr__(self) -> str:
-        size = int(self.files["bytes"].sum()) / 1e6
-        what = f"{len(self.files)} files, {size:.2f} MB"
-        where = f"hf:{'/'.join(filter(None, (self.repo, self.inside)))}"
-        done = f"not sent; it lies in {str(self.folder)!r}" if self.url is None else self.url
-        return f"Upload({what} for {where}: {done})"
-
-
-def publish(
+def push_to_hub(
     sae: SparseAutoencoder,
     repo: str,
     report: Any,

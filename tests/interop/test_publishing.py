@@ -39,7 +39,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
             return SimpleNamespace(commit_url="https://hub/commit/1")
 
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    monkeypatch.setattr("sae_nb.architectures._publishing.is_offline", lambda: False)
+    monkeypatch.setattr("sae_nb.interop._publishing.is_offline", lambda: False)
     return asked
 
 
