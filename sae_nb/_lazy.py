@@ -86,7 +86,7 @@ _STUDIES = "sae_nb.studies"
 
 
 def _study_of(room: str) -> ModuleType | None:
-    """The study that goes on where a room of the same name ends, if there is one."""
+    """Return the study that continues where a room of the same name ends, if there is one."""
     package, _, name = room.partition(".")
     if package != "sae_nb" or not name or "." in name or name == "studies":
         return None
@@ -122,7 +122,7 @@ class _FormerPlaces(MetaPathFinder, Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing is left to run; the import system has put this finder's spec on the module."""
+        """Do nothing; the import system has put this finder's spec on the module."""
         module.__spec__ = module.__spec__.loader_state[1]  # type: ignore[union-attr]
 
 
@@ -151,7 +151,9 @@ class _Later:
 
 @functools.cache
 def words() -> dict[str, dict[str, Any]]:
-    """The words of other libraries, by what they are said of: a package, a class, a call's keywords."""
+    """Return the words of other libraries, by what they are names of: a package, a class, a call's
+    keywords.
+    """
     import tomllib
     from importlib.resources import files
 
@@ -200,7 +202,7 @@ def _not_an_attribute(kind: type, name: str) -> str:
 
 
 def here_it_is(kind: type, name: str, known: Iterable[str]) -> str:
-    """What a thing of some kind has in place of a name; nothing where nothing is near."""
+    """Return our words for a name of another library; nothing if nothing is near."""
     for base in kind.__mro__:
         if word := words().get(base.__name__, {}).get(name):
             return f"Here it is {_either(word)}."
@@ -233,7 +235,7 @@ def _listed_with(word: str, options: list[str]) -> str:
 
 
 def _answering(value: Any, module: str) -> Any:
-    """A public function that answers a wrong call in words; a class is made to do so where it stands."""
+    """Let a public function answer a wrong call in words; a class is changed in place."""
     if isinstance(value, FunctionType):
         value = answers_wrong_calls(value)
         value.__module__ = module  # where pickle finds this very function
@@ -245,7 +247,9 @@ def _answering(value: Any, module: str) -> Any:
 
 
 def answers_wrong_calls(function: Function, made: type | None = None) -> Function:
-    """The same function, or `__init__` of what it makes; a call that does not fit hears what would."""
+    """Return the same function, or `__init__` of what it makes; a call that does not fit is answered
+    with one that would.
+    """
     around = set()
     wrapped: Any = function
     while hasattr(wrapped, "__wrapped__"):
@@ -324,7 +328,9 @@ def _documented(called: Any, name: str) -> str:
 
 
 def unknown_keyword(word: str, known: Iterable[str], *names: str) -> str:
-    """What to write for a keyword that a call does not take, known by its name (a class: its bases' too)."""
+    """Return what to write for a keyword that a call does not take, known by its name (a class: its
+    bases' too).
+    """
     known = list(known)
     options, said = _meant(word, known, names), f"`{names[0]}` takes no `{word}`."
     if options:

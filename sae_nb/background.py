@@ -1,4 +1,5 @@
-"""Work beside the main thread: it has a name, gives way when asked, and has ended before Python is taken down.
+"""Work next to the main thread: it has a name, gives way when asked, and has ended before Python is
+taken down.
 
 A thread that is still inside torch while the interpreter goes away takes the process with it (code 134). So
 every thread and process of the toolkit starts as a `Task`. When Python ends, however it came to that, each is
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 SILENT_SECONDS = 5.0
-"""How long an ending process waits without saying for what."""
+"""Seconds an ending process waits before it reports what it waits for."""
 
 _tasks: dict[Task, None] = {}  # under way, in the order in which they began
 _here = threading.local()
@@ -29,7 +30,7 @@ _ending = False
 
 
 class GivenUp(BaseException):
-    """Ends work that nobody waits for any more; no `except Exception` holds it up."""
+    """Ends work that is no longer waited for; it passes through `except Exception`."""
 
 
 class Task:
@@ -38,12 +39,12 @@ class Task:
     Parameters
     ----------
     name
-        Of the thread, and of what an ending process says it waits for.
+        Name of the thread; an ending process reports it while it waits.
     work
-        What it does; an error is printed as that of any thread.
+        The work; an error is printed as that of any thread.
     stop
-        How to ask it to end: harmless when called again or too late. Without one its work ends at the next
-        `checkpoint` that it comes by once the process ends.
+        Function that asks it to end: harmless when called again or too late. Without one its work ends
+        at the next `checkpoint` that it comes by once the process ends.
 
     Examples
     --------
@@ -78,7 +79,7 @@ class Task:
 
     @property
     def alive(self) -> bool:
-        """Whether its work goes on."""
+        """Whether its work continues."""
         return not self._ended.is_set()
 
     def stop(self) -> None:
@@ -98,7 +99,7 @@ class Task:
 
 
 def checkpoint() -> None:
-    """Stand between two steps of long work: here it ends in a process that is ending.
+    """Mark a point between two steps of long work: here it ends in a process that is ending.
 
     Raises
     ------

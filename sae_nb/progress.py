@@ -15,7 +15,7 @@ class Callback(Protocol):
 def progress_bar(
     total: int | None, description: str, unit: str = "it", *, enabled: bool = True
 ) -> Any:
-    """A `tqdm` bar for one piece of long work, to be used in a `with` line."""
+    """Return a `tqdm` bar for one piece of long work, to be used in a `with` line."""
     from tqdm.auto import tqdm
 
     # Twice a second is smooth to the eye and keeps a log file short.
@@ -30,7 +30,7 @@ def progress_bar(
 
 
 def note(line: str) -> None:
-    """One line about long work that is about to begin, where its bar will be."""
+    """Return one line about long work that is about to begin, where its bar will be."""
     import sys
 
     from tqdm.auto import tqdm

@@ -1,4 +1,4 @@
-"""What atoms do on activations: how often, how strongly, on what; each atom's examples and its label."""
+"""Behaviour of atoms on activations: how often, how strongly, on what; each atom's examples and its label."""
 
 from __future__ import annotations
 

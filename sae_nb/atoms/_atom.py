@@ -42,7 +42,7 @@ BINS_PER_DECADE = 6
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Histogram:
-    """How often something takes which value."""
+    """Counts of values in bins."""
 
     edges: Float[np.ndarray, " n_bins_plus_1"]
     counts: Int[np.ndarray, " n_bins"]
@@ -142,7 +142,7 @@ def _named(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Footprint:
-    """Where in its sample an atom fires."""
+    """Positions in its sample at which an atom fires."""
 
     places: tuple[str, ...]
     """cls, registers, patches; or ranges of token positions."""
@@ -211,7 +211,7 @@ def _per_patch(
 
 
 AROUND = 1
-"""Patches shown on each side: a patch of 4 × 4 pixels alone says nothing to people."""
+"""Patches shown on each side: a patch of 4 × 4 pixels alone is not recognisable."""
 
 OUTSIDE = 128
 """Grey of what lies beyond the image."""
@@ -299,7 +299,7 @@ class AtomSummary:
     """Strengths where it fires, with the bands marked."""
 
     frequencies: Histogram
-    """How often the atoms of the whole dictionary fire."""
+    """Frequencies of the atoms of the whole dictionary."""
 
     band: Band
     examples: tuple[Example, ...]
@@ -309,7 +309,7 @@ class AtomSummary:
     `n_examples` in all."""
 
     missing: str
-    """Why there are no examples, where there are none."""
+    """Reason why there are no examples, if there are none."""
 
     nearest_atoms: Int[np.ndarray, " n"]
     """Atoms with the largest cosine, this one left out; then the cosines."""
@@ -323,7 +323,7 @@ class AtomSummary:
 
     coactive_counts: Int[np.ndarray, " m"]
     footprint: Footprint | None
-    """Where in its sample it fires; None for plain vectors."""
+    """Positions in its sample at which it fires; None for plain vectors."""
 
     crops: Crops | None = None
     """The patches of the band themselves, for images."""
@@ -354,7 +354,7 @@ def summarise_atom(
     Parameters
     ----------
     band
-        Which examples: "top", "99 %", "50 %", "random" or "just below".
+        Kind of examples: "top", "99 %", "50 %", "random" or "just below".
     model
         A language model, for the tokens the atom raises.
     choices

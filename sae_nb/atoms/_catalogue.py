@@ -150,7 +150,7 @@ class AtomCatalogue(Firings):
 
     @cached_property
     def side_by_side(self) -> tuple[AtomCatalogue, ...]:
-        """What is seen at each site, where sites have examples of their own: other models, other codes."""
+        """A catalogue for each site, if sites have examples of their own: other models, other codes."""
         if not self.sites:
             return ()
         models = {part.model_name for part in self.parts}
@@ -180,7 +180,7 @@ class AtomCatalogue(Firings):
 
     @checked
     def encode_rows(self, rows: Int[Tensor, " m"], k: int | None = None) -> SparseCodes:
-        """Codes of some rows, anew, on the CPU."""
+        """Encode some rows again, on the CPU."""
         x = self.acts.rows(rows).to(self._device, self._dtype)
         with torch.no_grad():
             codes = self.sae.encode(x) if k is None else self.sae.encode(x, k=k)
@@ -249,7 +249,7 @@ class AtomCatalogue(Firings):
 
     @cached_property
     def frequencies(self) -> Histogram:
-        """How often the atoms fire, as a histogram on a logarithmic axis."""
+        """Frequencies of the atoms, as a histogram on a logarithmic axis."""
         from sae_nb.atoms._atom import frequency_histogram
 
         return frequency_histogram(self)
@@ -306,7 +306,7 @@ class AtomCatalogue(Firings):
 
     @cached_property
     def rows_at_position(self) -> Int[np.ndarray, " length"]:
-        """How many rows were captured at each position."""
+        """Number of rows captured at each position."""
         return np.bincount(self.positions)
 
     @cached_property
@@ -316,14 +316,14 @@ class AtomCatalogue(Firings):
 
     @checked
     def rows_of_sample(self, sample: int) -> Int[np.ndarray, " m"]:
-        """Rows captured from one sample."""
+        """Return rows captured from one sample."""
         order, sorted_samples = self._rows_by_sample
         first, last = np.searchsorted(sorted_samples, [sample, sample + 1])
         return order[first:last]
 
     @checked
     def sample_strengths(self, atom: int, sample: int, length: int) -> Float[np.ndarray, " length"]:
-        """Strength of an atom at every position of a sample; NaN where nothing was captured."""
+        """Return strength of an atom at every position of a sample; NaN where nothing was captured."""
         rows = self.rows_of_sample(sample)
         fired, strength = self.strengths(atom)
         place = np.searchsorted(fired, rows)
@@ -372,7 +372,7 @@ class AtomCatalogue(Firings):
 
     @property
     def no_near_misses(self) -> str:
-        """Why rows just below an atom's threshold cannot be found; empty where they can."""
+        """Reason why rows just below an atom's threshold cannot be found; empty if they can."""
         if self._r2_of_source is not None:
             return (
                 "Near-misses need raw activations, which this example set does not contain. Capture "
@@ -393,7 +393,7 @@ class AtomCatalogue(Firings):
 
     @checked
     def near_misses(self, atom: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]] | str:
-        """Rows in which `atom` would fire if k were doubled, and how strongly; or why not known."""
+        """Return rows in which `atom` would fire if k were doubled, and how strongly; or why not known."""
         with self._near_lock:
             found = self._near_misses
         if isinstance(found, str):
@@ -415,6 +415,6 @@ def share_explained(x: Float[Tensor, "m d"], x_hat: Float[Tensor, "m d"]) -> flo
 
 
 def directions_of(sae: Any) -> list[Float[Tensor, "n_atoms d_m"]]:
-    """Directions of the atoms at each site of a dictionary, detached; of an SAE, its atoms."""
+    """Return directions of the atoms at each site of a dictionary, detached; of an SAE, its atoms."""
     found = getattr(sae, "at_sites", None)
     return [sae.dictionary.detach()] if found is None else found

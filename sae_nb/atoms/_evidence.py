@@ -1,4 +1,4 @@
-"""LabelEvidence: how far a label may be trusted, and the badge that says so wherever the label stands."""
+"""LabelEvidence: the trustworthiness of a label, and the badge that shows it wherever the label appears."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HOW: dict[By, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelEvidence:
-    """What was measured of one label: whether it says where its atom fires, and whether the atom returns.
+    """Measurements of one label: whether it describes where its atom fires, and whether the atom returns.
 
     Example
     -------
@@ -32,10 +32,10 @@ class LabelEvidence:
     """
 
     by: By = ""
-    """Who guessed from the label: its rule, an attribute of the data, its words, or a judge."""
+    """Source of the guess from the label: its rule, an attribute of the data, its words, or a judge."""
 
     detection: float = math.nan
-    """Balanced accuracy: is this a window in which the atom fires? ½ by chance; NaN where nobody asked."""
+    """Balanced accuracy: is this a window in which the atom fires? ½ by chance; NaN if not measured."""
 
     control: float = math.nan
     """The same windows, guessed from labels of other atoms, mean."""
@@ -48,7 +48,7 @@ class LabelEvidence:
     """In how many trainings from other seeds an atom of the same direction is found, and of how many."""
 
     why: str = ""
-    """Why there is no detection score, where there is none."""
+    """Reason why there is no detection score, if there is none."""
 
     @property
     def standing(self) -> Standing:
@@ -66,7 +66,7 @@ class LabelEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """A badge, ready to be drawn: its words, the sentences behind them, how the label stands."""
+    """A badge, ready to be drawn: its words, the sentences behind them, the label's verdict."""
 
     text: str
     title: str

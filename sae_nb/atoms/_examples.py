@@ -232,7 +232,7 @@ def text_around(
 
 
 def _spaced(texts: list[str], context: Context) -> list[str]:
-    """Words of a tokenizer that keeps no white space, with a space before each; bytes are no words."""
+    """Return words of a tokenizer that keeps no white space, with a space before each; bytes are not words."""
     keeps = (character.isspace() for name in context.vocabulary.values() for character in name)
     if CONTINUED in texts or any(keeps):
         return texts

@@ -21,7 +21,7 @@ MOST_ROWS = 30_000
 
 
 class Firings:
-    """What sparse codes say about each atom; every number is computed when first asked for.
+    """Statistics of each atom in sparse codes; every number is computed when first asked for.
 
     An atom fires in a row where its strength z is not zero. Strengths keep their sign; statistics
     over them are of |z|.
@@ -49,7 +49,7 @@ class Firings:
         return self.codes.atoms.numpy()
 
     def entries_of(self, rows: Int[np.ndarray, " m"]) -> Int[np.ndarray, " entries"]:
-        """Places in `values` and `atoms` of the entries of some rows."""
+        """Return places in `values` and `atoms` of the entries of some rows."""
         offsets = self.codes.offsets.numpy()
         counts = offsets[rows + 1] - offsets[rows]
         ends = np.cumsum(counts)
@@ -137,7 +137,7 @@ class Firings:
 
     @checked
     def strengths(self, atom: int) -> tuple[Int[np.ndarray, " uses"], Float[np.ndarray, " uses"]]:
-        """Rows in which an atom fires, ascending, and how strongly (z, sign kept)."""
+        """Return rows in which an atom fires, ascending, and how strongly (z, sign kept)."""
         rows, values, offsets = self._by_atom
         atom = check_atom(atom, self.n_atoms)
         first, last = offsets[atom], offsets[atom + 1]

@@ -1,4 +1,4 @@
-"""Labels: what people call atoms, in memory; `sae_nb.sessions` keeps them on disk."""
+"""Labels: names of atoms, in memory; `sae_nb.sessions` keeps them on disk."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Words = dict[int, tuple[str, str]]
 
 
 class Labels(Mapping[int, str]):
-    """Label, note and star of each atom somebody has read; a mapping from atom to label."""
+    """Label, note and star of each annotated atom; a mapping from atom to label."""
 
     given: Mapping[int, str] = MappingProxyType({})
-    """Labels that show where nobody has written; a cleared one stays cleared."""
+    """Labels shown where none was written; a cleared one stays cleared."""
 
     def __init__(self, labels: Mapping[int, str] | None = None) -> None:
         source = labels if isinstance(labels, Labels) else None

@@ -36,23 +36,22 @@ class AtomCard:
     """Where the words come from: "label", "label found automatically", "label read", "row", "caption", ""."""
 
     fires: str
-    """How often it fires and of what, in words; empty where no activations are known."""
+    """Its frequency and on what it fires, in words; empty without activations."""
 
     examples: tuple[Example, ...]
     max_strength: float
     """The strongest firings, at most one per sample; the largest |z| of all."""
 
     badge: Badge | None = None
-    """What was measured of the label, in a few words; None where nothing was."""
+    """Result of measuring the label, in a few words; None if not measured."""
 
 
 class AtomNames:
-    """What every atom of an SAE is called: a label, or an automatic caption.
+    """Names of every atom of an SAE: a label, or an automatic caption.
 
-    A label that somebody wrote comes first, then one that was measured, then the row of the data that
-    the atom is, where an SAE stores rows (`ITDA`), then the tokens or places on which the atom's strength
-    gathers ("after “.”", "centre patches"). Without activations an atom is
-    its number.
+    A written label comes first, then a measured one, then the row of the data that the atom is, if an
+    SAE stores rows (`ITDA`), then the tokens or places on which the atom's strength gathers ("after
+    “.”", "centre patches"). Without activations an atom is its number.
 
     Parameters
     ----------
@@ -99,7 +98,7 @@ class AtomNames:
         return _shortened(self.labels.label(atom) or self.row(atom) or self.caption(atom))
 
     def row(self, atom: int) -> str:
-        """Return which row of the data an atom is, in words; empty where atoms are no rows."""
+        """Return the row of the data that an atom is, in words; empty if atoms are not rows."""
         stored = () if self.catalogue is None else getattr(self.catalogue.sae, "stored", ())
         return stored[atom].words if atom < len(stored) else ""
 
@@ -162,7 +161,7 @@ class AtomNames:
         return None if crops is None else crops.pictures[0]
 
     def card(self, atom: int) -> AtomCard:
-        """Return what is shown when somebody points at an atom."""
+        """Return the card shown when an atom is pointed at."""
         catalogue = self._encoded if self.knows(atom) else None
         return AtomCard(
             atom=atom,
@@ -180,7 +179,7 @@ class AtomNames:
         return badge(self.labels.evidence(atom))
 
     def source(self, atom: int) -> str:
-        """Return where the words of an atom come from, as its card says it; empty where there are none."""
+        """Return the source of an atom's name, as its card shows it; empty without a name."""
         if self.labels.label(atom):
             if self.labels.is_written(atom):
                 return "label"

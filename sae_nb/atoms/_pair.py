@@ -1,4 +1,6 @@
-"""Two atoms beside each other: how alike their directions are, and which inputs fire one and not the other."""
+"""Two atoms next to each other: the similarity of their directions, and the inputs that fire only one
+of them.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +40,14 @@ class AtomPair:
 
     @property
     def lift(self) -> float:
-        """How much more often both fire than by chance: P(both) / (P(first) P(second)); NaN for a dead atom."""
+        """Ratio of how often both fire to chance: P(both) / (P(first) P(second)); NaN for a dead atom."""
         return self.n_both / self.n_by_chance if self.n_by_chance else float("nan")
 
 
 def compare_atoms(
     catalogue: AtomCatalogue, first: int, second: int, *, n_examples: int = 6
 ) -> AtomPair:
-    """Put two atoms beside each other.
+    """Compare two atoms.
 
     Example
     -------

@@ -1,4 +1,4 @@
-"""Which atoms answer to a number, a label or a token: for the panels' search and the site's."""
+"""The atoms that match a number, a label or a token: for the panels' search and the site's."""
 
 from __future__ import annotations
 

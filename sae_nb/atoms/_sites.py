@@ -20,7 +20,9 @@ from sae_nb.codes import SparseCodes
 
 
 class SiteCatalogue(AtomCatalogue):
-    """What `AtomCatalogue.at` gives: directions and inputs of one site, and codes read there alone if any."""
+    """The result of `AtomCatalogue.at`: directions and inputs of one site, and codes read there alone
+    if any.
+    """
 
     def __init__(self, whole: AtomCatalogue, number: int) -> None:
         self.whole, self.number, self.site = whole, number, whole.sites[number]
@@ -56,7 +58,7 @@ class SiteCatalogue(AtomCatalogue):
         return super()._by_atom if self.alone else self.whole._by_atom
 
     def encode_rows(self, rows: Int[Tensor, " m"], k: int | None = None) -> SparseCodes:
-        """Codes of some rows, anew, on the CPU."""
+        """Encode some rows again, on the CPU."""
         if not self.alone:
             return self.whole.encode_rows(rows, k)
         x = self.acts.rows(rows).to(self._device, self._dtype)
@@ -75,7 +77,7 @@ class SiteCatalogue(AtomCatalogue):
 
     @torch.no_grad()
     def _x_hat(self, rows: Int[Tensor, " m"], place: int = 0) -> Float[Tensor, "m d_m"]:
-        """What is reconstructed at one of the sites that are written."""
+        """Return the reconstruction at one of the sites that are written."""
         if self.sae.writes is not None:
             x_hat = self.whole._x_hat(rows)
         else:

@@ -1,4 +1,4 @@
-"""How tokens are written for people: a character belongs to the token in which it begins.
+"""Display of tokens: a character belongs to the token in which it begins.
 
 Tokenizers cut text anywhere: between the bytes of an emoji, between a letter and its accent, between
 the parts of a joined family. Drawn one by one such pieces are nonsense, or hang on the wrong letter.
@@ -18,8 +18,9 @@ import numpy as np
 from jaxtyping import Float
 
 CONTINUED = "\u2060"
-"""What is written for a token in which no character begins: it has no width, breaks no line, and lets
-Arabic letters on both sides join."""
+"""Display of a token in which no character begins: it has no width, breaks no line, and lets Arabic
+letters on both sides join.
+"""
 
 # How tokenizers write tokens that represent no text; used only to draw them quietly.
 SPECIAL = re.compile(r"<\|.+\|>|\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|<(s|/s|pad|bos|eos|unk|mask)>")
@@ -53,8 +54,9 @@ def displayed(tokens: Sequence[str]) -> list[str]:
 def directed(texts: Sequence[str], special: Sequence[bool]) -> list[str]:
     r"""Return texts that are laid out in the direction of the words, not of a special token's name.
 
-    A browser asks the first letter it meets, which is that of "<|begin|>" in many a text: where the
-    first letter of a word is read from the right, an invisible mark that says so is put in front.
+    A browser takes the direction of the first letter it meets, which is that of "<|begin|>" in many a
+    text: if the first letter of a word is read from the right, an invisible mark of that direction is
+    put in front.
     """
     words = (letter for text, mark in zip(texts, special) if not mark for letter in text)
     strong = next((d for d in map(unicodedata.bidirectional, words) if d in ("L", "R", "AL")), "L")
@@ -93,7 +95,7 @@ def spans(texts: Sequence[str]) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=4096)
 def _incomplete(token: str) -> bytes | None:
-    """Bytes of a token that is no text of its own; None for one that is."""
+    """Return bytes of a token that is not a text of its own; None for one that is."""
     byte = _BYTE.fullmatch(token)
     if byte:
         return bytes([int(byte[1], 16)])

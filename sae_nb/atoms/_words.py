@@ -32,7 +32,7 @@ CLEARLY_MORE = 1.25
 def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]] | None:
     """Return the token, or the place in an image, of every row, and what each is called.
 
-    Patches are named by ninths of the image: a single patch says less than "top left".
+    Patches are named by ninths of the image: a single patch is less informative than "top left".
     """
     acts, context = catalogue.acts, catalogue.acts.context
     tokens = acts.tokens
@@ -62,7 +62,7 @@ def _place(position: int, n_prefix: int, grid: tuple[int, int] | None) -> str:
 
 
 class Captions:
-    """What each atom has in common with itself: the words on which its strength gathers.
+    """The captions of atoms: the words on which the strength of each gathers.
 
     A word w is scored by P(w | atom) log(P(w | atom) / P(w)), its part of the divergence of the rows
     that the atom fires on from all rows: lift alone would choose words that occur once.
@@ -107,7 +107,7 @@ class Captions:
         rows: Int[np.ndarray, " m"],
         size: Float[np.ndarray, " m"],
     ) -> tuple[dict[str, float], float]:
-        """The words that stand out, with the share of the strength on each; their score."""
+        """Return the distinctive words, with the share of the strength on each; their score."""
         known = word[rows] >= 0
         if not known.any():
             return {}, 0.0

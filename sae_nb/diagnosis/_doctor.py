@@ -28,7 +28,7 @@ State = Literal["ok", "warn", "cannot"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one check saw."""
+    """The result of one check."""
 
     name: str
     state: State
@@ -39,7 +39,7 @@ class Finding:
     """One sentence: what to do about it; empty where there is nothing to do."""
 
     essential: bool = False
-    """Whether nothing useful works without it."""
+    """Whether it is necessary for any useful work."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,11 @@ class Checkup:
 
 
 Seen = tuple[State, str, str]
-"""What a check returns: state, what and fix of a finding."""
+"""Result of a check: state, observation and fix of a finding."""
 
 GIB = 2**30
 COMFORTABLE_MEMORY = 2.0
-"""GiB. The tour peaks at 1.0 (its last line says so), and a browser wants some too."""
+"""GiB. The tour peaks at 1.0 (printed by its last line), and a browser needs some too."""
 
 LEAST_MEMORY = 0.75
 """GiB. The demo, with two bundled models, peaks at 0.65."""
@@ -182,7 +182,7 @@ def torch_build() -> Seen:
 
 
 def gpu() -> Seen:
-    """Look at the GPU: what the driver says, and whether torch's build fits it."""
+    """Look at the GPU: the driver's report, and whether torch's build fits it."""
     import torch
 
     driver, built = _driver(), torch.version.cuda
@@ -207,7 +207,7 @@ def gpu() -> Seen:
 
 
 def _driver() -> tuple[str, str] | None:
-    """Name of the first GPU and version of its driver, as nvidia-smi says."""
+    """Return the name of the first GPU and the version of its driver, from nvidia-smi."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     if shutil.which(command[0]) is None:
         return None
@@ -336,7 +336,7 @@ def cuda_kernels() -> Seen:
 
 
 SAME_ANSWER = 1e-2
-"""How far logits may be off, in units of their spread: a hundred times what float32's rounding leaves."""
+"""Allowed difference of logits, in units of their spread: a hundred times the rounding of float32."""
 
 
 def accelerator() -> Seen:
@@ -364,7 +364,7 @@ def accelerator() -> Seen:
 
 
 def _accelerators() -> list[str]:
-    """Devices of this machine beside the CPU."""
+    """Return devices of this machine other than the CPU."""
     import torch
 
     mps = torch.backends.mps.is_available()
@@ -442,7 +442,7 @@ def nnsight() -> Seen:
 
 WIDGET_PACKAGES = ("ipywidgets", "anywidget", "plotly")
 EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "anywidget")
-"""What JupyterLab, Notebook 7 and Voila load in the browser; pip brings them."""
+"""Extensions that JupyterLab, Notebook 7 and Voila load in the browser; pip installs them."""
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -490,7 +490,7 @@ def _extension_folders() -> list[Path]:
 
 
 def chromium() -> Seen:
-    """Look for a browser that tests can drive; nobody else needs one."""
+    """Look for a browser that tests can drive; only tests need one."""
     if find_chromium() is not None:
         return "ok", "here, for the browser tests", ""
     what = "none; only the browser tests need it, and they skip"
@@ -535,7 +535,7 @@ ESSENTIAL = frozenset(
 
 @checked
 def doctor(*names: str) -> Checkup:
-    """Look at what this machine can do, and say how to fix what it cannot.
+    """Look at what this machine can do, and suggest how to fix what it cannot.
 
     All checks (a few seconds), or those named, each on its own: one that breaks becomes a finding.
     Nothing is downloaded and no connection is made; nothing about the machine is reported but

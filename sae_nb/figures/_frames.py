@@ -25,7 +25,7 @@ DOTTED = {"color": GREY, "width": 1.2, "dash": "dot"}
 """A place that the data itself does not have: where training was, where an event begins."""
 
 FLOOR = {"color": CONTROL, "width": 1.6, "dash": CONTROL_DASH}
-"""What something reaches that learned nothing."""
+"""Line of a method that learned nothing."""
 
 SYMBOLS = ("circle", "square", "diamond")
 Margin = tuple[int, int, int, int]
@@ -42,7 +42,7 @@ def framed(
     margin: Margin = MARGIN,
     **layout: Any,
 ) -> go.Figure:
-    """One plot in the current theme, its axes titled `x` and `y`; `height` grows with the scale."""
+    """Return one plot in the current theme, its axes titled `x` and `y`; `height` grows with the scale."""
     figure = go.Figure(list(traces))
     dress(figure, height, margin)
     figure.update_layout(xaxis_title_text=x, yaxis_title_text=y)
@@ -58,7 +58,7 @@ def side_by_side(
     height: float | None = None,
     margin: Margin = MARGIN,
 ) -> go.Figure:
-    """Empty plots beside each other, their titles below.
+    """Return empty plots next to each other, their titles below.
 
     The first has the vertical axis of all, titled `y`; where `y` is a list, each has its own.
     """
@@ -84,7 +84,7 @@ def heatmaps(
     gap: float = 0.04,
     **frame: Any,
 ) -> go.Figure:
-    """One heat-map per title, on one scale of colours with one bar; `over` holds what lies on each.
+    """Draw one heat-map per title, on one scale of colours with one bar; `over` holds the marks on each.
 
     Cells that hold no number stay empty. Titles are text, whatever they hold.
     """
@@ -109,7 +109,7 @@ def heatmaps(
 
 
 def cells(matrix: Float[np.ndarray, "rows columns"]) -> Any:
-    """The numbers, with nothing where there is none: NaN is no JSON, and a kernel warns of it."""
+    """Return the numbers, with None for NaN: NaN is not valid JSON, and a kernel warns of it."""
     finite = np.isfinite(matrix)
     if finite.all():
         return matrix
@@ -121,7 +121,7 @@ def cells(matrix: Float[np.ndarray, "rows columns"]) -> Any:
 def named_ticks(
     names: Iterable[object], at: Iterable[float] | None = None, **axis: Any
 ) -> dict[str, Any]:
-    """Settings of an axis with a name at 0, 1, 2 … or at given places: text, whatever it holds.
+    """Return settings of an axis with a name at 0, 1, 2 … or at given places: text, whatever it holds.
 
     >>> named_ticks(["<s>", "a"])
     {'tickvals': [0, 1], 'ticktext': ['&lt;s&gt;', 'a']}
@@ -144,7 +144,7 @@ def line(
     hover: str = "",
     **more: Any,
 ) -> go.Scatter:
-    """A line, with markers where a symbol is given; hovering says `hover` and whose line it is.
+    """Return a line, with markers if a symbol is given; hovering shows `hover` and the name of the line.
 
     Its name, and places that are words, are text, whatever they hold.
     """
@@ -184,7 +184,7 @@ def dress(figure: go.Figure, height: float | None, margin: Margin) -> None:
 def broken(
     pieces: Iterable[Sequence[tuple[float, float]]],
 ) -> tuple[list[float | None], list[float | None]]:
-    """Several lines as one with gaps between them: shapes would be missing in still images."""
+    """Join several lines into one with gaps between them: shapes would be missing in still images."""
     x: list[float | None] = []
     y: list[float | None] = []
     for piece in pieces:
@@ -194,13 +194,13 @@ def broken(
 
 
 def squares(cuts: Sequence[int]) -> tuple[list[float | None], list[float | None]]:
-    """Outlines of the phases between cuts, on the diagonal of a matrix of layers from 1."""
+    """Return outlines of the phases between cuts, on the diagonal of a matrix of layers from 1."""
     ends = [(first + 0.5, last + 0.5) for first, last in pairwise(cuts)]
     return broken([(a, a), (b, a), (b, b), (a, b), (a, a)] for a, b in ends)
 
 
 def number_of(place: int) -> str:
-    """Number of an axis as plotly writes it: none for the first.
+    """Return number of an axis as plotly writes it: none for the first.
 
     >>> number_of(0), number_of(1)
     ('', '2')
@@ -209,7 +209,7 @@ def number_of(place: int) -> str:
 
 
 def on_axes(place: int) -> dict[str, str]:
-    """The axes of a trace in the plot at a place.
+    """Return the axes of a trace in the plot at a place.
 
     >>> on_axes(0), on_axes(2)
     ({'xaxis': 'x', 'yaxis': 'y'}, {'xaxis': 'x3', 'yaxis': 'y3'})
@@ -218,14 +218,14 @@ def on_axes(place: int) -> dict[str, str]:
 
 
 def named(figure: go.Figure, name: str) -> Any:
-    """The trace of that name."""
+    """Return the trace of that name."""
     return next(trace for trace in figure.data if trace.name == name)
 
 
 def plot_title(
     place: int, text: str, *, size: float, x: float = 0.5, anchor: str = "center"
 ) -> Any:
-    """Title above the plot at a place, tied to its axes so that it stays there in every drawing."""
+    """Return title above the plot at a place, tied to its axes so that it stays there in every drawing."""
     number = number_of(place)
     return {
         "text": text,

@@ -21,7 +21,7 @@ SIDE = 150
 """Of a small image on the sheet, CSS pixels."""
 
 ROOM = 840
-"""Of all columns: what a notebook beside the file browser shows without scrolling."""
+"""Width of all columns: a notebook next to the file browser shows it without scrolling."""
 
 
 def image_sheet(rows: Sequence[Sequence[Titled]]) -> Any:

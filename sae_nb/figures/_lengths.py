@@ -1,4 +1,4 @@
-"""How long codes are against how long their inputs are: the ZF plot."""
+"""Lengths of codes against lengths of their inputs: the ZF plot."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ MOST_POINTS = 4000
 """Rows drawn; of more, every second, third, …"""
 
 BAND = 0.5
-"""Dotted lines stand where ‖x − b‖² and ‖z‖² differ by this share of ‖z‖². One of the three of arXiv
-2503.24277 (visualization/zf-plot.ipynb)."""
+"""Dotted lines mark where ‖x − b‖² and ‖z‖² differ by this share of ‖z‖². One of the three of arXiv
+2503.24277 (visualization/zf-plot.ipynb).
+"""
 
 
 def lengths_of_codes(
     lengths: Float[np.ndarray, " rows"], code_lengths: Float[np.ndarray, " rows"]
 ) -> go.Figure:
-    """One point per row, ‖z‖ over ‖x − b‖; a line where they are equal, dotted ones where squares differ."""
+    """Return one point per row, ‖z‖ over ‖x − b‖; a line where they are equal, dotted ones where
+    squares differ.
+    """
     every = -(-len(lengths) // MOST_POINTS)
     end = 1.05 * float(max(lengths.max(), code_lengths.max())) or 1.0
     colour, _ = category_style(0)

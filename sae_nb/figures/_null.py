@@ -1,4 +1,4 @@
-"""What a statistic is where there is nothing to find, and what it was."""
+"""A statistic's distribution where there is nothing to find, and its observed value."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ def null_distribution(
     x: str = "statistic",
     height: float = 300,
 ) -> go.Figure:
-    """Histogram of a statistic under the null hypothesis, with the observed value and its p.
+    """Return histogram of a statistic under the null hypothesis, with the observed value and its p.
 
-    p = (1 + number of null values that reach the observed one) / (1 + n): the observed value counts as one
-    of the null. What lies beyond the dashed line has p ≤ `level`; it is left out where n is too small for that.
+    p = (1 + number of null values that reach the observed one) / (1 + n): the observed value counts as
+    one of the null. Values beyond the dashed line have p ≤ `level`; it is left out if n is too small
+    for that.
 
     Parameters
     ----------
     null
         The statistic where there is nothing to find, from permutations or toys; finite.
     observed
-        What the data gave.
+        The observed value.
     level
         p at the dashed line.
     x
-        What the statistic is called.
+        Name of the statistic.
     height
         Of the figure, in pixels at scale 1.
 
     Raises
     ------
-    TypeError, ValueError: If the null is no finite numbers, or none; if `level` is no probability.
+    TypeError, ValueError: If the null is not finite numbers, or empty; if `level` is not a probability.
 
     Example
     -------

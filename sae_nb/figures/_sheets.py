@@ -1,4 +1,4 @@
-"""Drawings put together on one sheet: paragraphs, drawings under and beside each other, keys of marks."""
+"""Drawings put together on one sheet: paragraphs, drawings under and next to each other, keys of marks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def stacked(drawings: Iterable[Drawing], gap: float = 8) -> Drawing:
 
 
 def beside(drawings: Iterable[Drawing], gap: float = 20) -> Drawing:
-    """Return drawings beside each other, their tops on one line."""
+    """Return drawings next to each other, their tops on one line."""
     strokes: list[Stroke] = []
     at = height = 0.0
     for drawing in drawings:
@@ -82,7 +82,7 @@ def paragraph(text: str, width: float, *, size: float | None = None, bold: bool 
 
 
 def key(entries: Sequence[tuple[Stroke | Sequence[Stroke], str]], width: float) -> Drawing:
-    """Return a legend: marks drawn in boxes of 16 × 12 pixels, what each means beside it."""
+    """Return a legend: marks drawn in boxes of 16 × 12 pixels, the meaning of each next to it."""
     size = current_theme().font_px
     strokes: list[Stroke] = []
     x = y = 0.0
@@ -98,15 +98,15 @@ def key(entries: Sequence[tuple[Stroke | Sequence[Stroke], str]], width: float) 
 
 
 def filled(colour: str) -> Stroke:
-    """The mark of a bar or a point in a legend."""
+    """Return the mark of a bar or a point in a legend."""
     return Rectangle(2, 0, 12, 12, colour)
 
 
 def random_tick() -> Stroke:
-    """The mark of a random control: a dashed grey tick."""
+    """Return the mark of a random control: a dashed grey tick."""
     return Polyline([(8, -2), (8, 14)], CONTROL, 2, dashed=True)
 
 
 def solid_tick() -> Stroke:
-    """The mark of a value before an edit, or measured exactly: a solid tick."""
+    """Return the mark of a value before an edit, or measured exactly: a solid tick."""
     return Polyline([(8, -2), (8, 14)], width=2)

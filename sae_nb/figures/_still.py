@@ -68,7 +68,7 @@ class Axis:
     """Whether its ticks are names of rows or columns, not places on a scale."""
 
     def place(self, values: Any) -> Float[np.ndarray, " n"]:
-        """Pixel positions of data values; what a log axis cannot show is NaN."""
+        """Return pixel positions of data values; what a log axis cannot show is NaN."""
         numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
         if self.log:
             numbers = np.log10(np.where(numbers > 0, numbers, np.nan))
@@ -77,7 +77,7 @@ class Axis:
 
 
 def axis_settings(figure: go.Figure, name: str) -> Any:
-    """What the layout says of the axis "x", "y2", …."""
+    """Return the layout's settings of the axis "x", "y2", …."""
     return figure.layout[f"{name[0]}axis{name[1:]}"]
 
 
@@ -116,7 +116,7 @@ def categories_of(traces: Sequence[Any], side: str) -> list[str]:
 
 
 def _along(trace: Any, side: str) -> Any:
-    """Where a trace lies along one side; an image has no such list: its axes say how far they go."""
+    """Return the positions of a trace along one side; an image has no such list: its axes give its extent."""
     return None if trace.type == "image" else trace[side]
 
 
@@ -210,7 +210,7 @@ def plain(text: Any) -> str:
 
 
 BESIDE = 7.0
-"""From a point to the words beside it, in CSS pixels."""
+"""Distance from a point to the words next to it, in CSS pixels."""
 
 _ARM = 0.35  # half the width of the arms of a cross
 _PLUS = (
@@ -240,7 +240,9 @@ MOST_CELLS = 64
 
 @dataclass
 class Beside:
-    """How the bars of a trace stand to the others of their subplot; `stacked`: heights so far by place."""
+    """The arrangement of the bars of a trace with the others of their subplot; `stacked`: heights so
+    far by place.
+    """
 
     place: int = 0
     of: int = 1
@@ -292,7 +294,7 @@ def _bars(trace: Any, x: Axis, y: Axis, colour: str, beside: Beside) -> list[Str
 def _feet(
     at: Float[np.ndarray, " n"], lengths: Float[np.ndarray, " n"], beside: Beside
 ) -> list[float]:
-    """Where bars begin: at zero, or on top of what stands at their place already."""
+    """Return the lower ends of bars: zero, or the top of the bars below them."""
     if beside.stacked is None:
         return [0.0] * len(lengths)
     feet = [beside.stacked.get(float(place), 0.0) for place in at]
@@ -322,7 +324,7 @@ def _scatter(trace: Any, x: Axis, y: Axis, colour: str, _: Beside) -> list[Strok
 
 
 def _area(trace: Any, corners: list[tuple[float, float]]) -> list[Stroke]:
-    """What a line encloses: a tint, or the hatching of a random control's bar."""
+    """Return the area that a line encloses: a tint, or the hatching of a random control's bar."""
     if not trace.fillpattern.shape:
         return [Polyline(corners, "none", 0, fill=trace.fillcolor or fade(GREY, 0.2))]
     (left, right), (top, bottom) = ((min(side), max(side)) for side in zip(*corners))
@@ -464,7 +466,7 @@ def _image(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
 DRAWN = {
     "bar": _bars, "scatter": _scatter, "scattergl": _scatter, "heatmap": _heatmap, "image": _image,
 }  # fmt: skip
-"""How each kind of trace is drawn."""
+"""The drawing function of each kind of trace."""
 
 
 # -------------------------------------------------------------------------------------------------
@@ -530,7 +532,9 @@ def draw_figure(figure: go.Figure, width: int = WIDTH) -> Drawing:
 
 
 def _room_for_names(figure: go.Figure, pairs: Any, width: int) -> float:
-    """Where the leftmost axis stands, so that the names and the title beside it are on the sheet."""
+    """Return the position of the leftmost axis such that the names and the title next to it are on the
+    sheet.
+    """
     size, room = theme().font_px, float(LEFT)
     for _, name in pairs:
         settings = axis_settings(figure, name)

@@ -48,7 +48,7 @@ class Rectangle:
     hatched: bool = False
 
     def svg(self) -> str:
-        """As an element of SVG."""
+        """Return an element of SVG."""
         if self.hatched:
             return "".join(line.svg() for line in self._hatching())
         inner = f"<title>{escape(self.title)}</title>" if self.title else ""
@@ -58,7 +58,7 @@ class Rectangle:
         )
 
     def paint(self, on: Sheet) -> None:
-        """As pixels."""
+        """Paint pixels."""
         if self.hatched:
             for line in self._hatching():
                 line.paint(on)
@@ -93,7 +93,7 @@ class Polyline:
     fill: str = ""
 
     def svg(self) -> str:
-        """As an element of SVG."""
+        """Return an element of SVG."""
         where = " ".join(f"{x:.1f},{y:.1f}" for x, y in self.points)
         dash = ' stroke-dasharray="6 4"' if self.dashed else ""
         return (
@@ -102,7 +102,7 @@ class Polyline:
         )
 
     def paint(self, on: Sheet) -> None:
-        """As pixels."""
+        """Paint pixels."""
         points = [(x * on.scale, y * on.scale) for x, y in self.points]
         if self.fill and len(points) > 2:
             on.draw.polygon(points, fill=parse_colour(self.fill))
@@ -135,7 +135,7 @@ class Dot:
     opacity: float = 1
 
     def svg(self) -> str:
-        """As an element of SVG."""
+        """Return an element of SVG."""
         edge = f' stroke="{escape(self.outline)}" stroke-width="{self.edge:g}"'
         faint = f' opacity="{self.opacity:g}"' if self.opacity < 1 else ""
         return (
@@ -144,7 +144,7 @@ class Dot:
         )
 
     def paint(self, on: Sheet) -> None:
-        """As pixels."""
+        """Paint pixels."""
         x, y, radius = self.x * on.scale, self.y * on.scale, self.radius * on.scale
         fill, edge = (
             (r, g, b, round(alpha * self.opacity))
@@ -161,7 +161,7 @@ class Dot:
 class Label:
     """A line of text; `anchor` is start, middle or end, `angle` in degrees clockwise.
 
-    `halo` keeps what it stands on, a grid line or a bar, off its letters.
+    `halo` keeps the background, a grid line or a bar, off its letters.
     """
 
     x: float
@@ -175,7 +175,7 @@ class Label:
     halo: bool = False
 
     def svg(self) -> str:
-        """As an element of SVG."""
+        """Return an element of SVG."""
         x, y = f"{self.x:.1f}", f"{self.y:.1f}"
         turn = f' transform="rotate({self.angle:g} {x} {y})"' if self.angle else ""
         weight = ' font-weight="600"' if self.bold else ""
@@ -187,7 +187,7 @@ class Label:
         )
 
     def paint(self, on: Sheet) -> None:
-        """As pixels."""
+        """Paint pixels."""
         font, complete = _font(round(self.size * on.scale), self.bold)
         text = self.text if complete else self.text.translate(PLAIN)
         anchor = {"start": "ls", "middle": "ms", "end": "rs"}[self.anchor]
@@ -219,7 +219,7 @@ class Picture:
     smooth: bool = True
 
     def svg(self) -> str:
-        """As an element of SVG."""
+        """Return an element of SVG."""
         with Image.open(io.BytesIO(self.file)) as image:
             kind = (image.format or "PNG").lower()
         blocks = "" if self.smooth else ' style="image-rendering:pixelated"'
@@ -230,7 +230,7 @@ class Picture:
         )
 
     def paint(self, on: Sheet) -> None:
-        """As pixels."""
+        """Paint pixels."""
         size = (max(round(self.width * on.scale), 1), max(round(self.height * on.scale), 1))
         way = Image.Resampling.LANCZOS if self.smooth else Image.Resampling.NEAREST
         with Image.open(io.BytesIO(self.file)) as image:
@@ -293,7 +293,7 @@ def _font(size: int, bold: bool = False) -> tuple[Any, bool]:
 
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
-    """Width of a line of text as `Label` paints it, in CSS pixels."""
+    """Return width of a line of text as `Label` paints it, in CSS pixels."""
     font, complete = _font(round(2 * size), bold)
     return float(font.getlength(text if complete else text.translate(PLAIN))) / 2
 

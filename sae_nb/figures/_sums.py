@@ -23,7 +23,7 @@ def sum_of_strips(
     box: tuple[float, float, float, float] | None = None,
     caption: str = "",
 ) -> go.Figure:
-    """One row of cells for each vector, from above, in one scale of colours; where it comes from beside it.
+    """Draw one row of cells for each vector, from above, in one scale of colours; its origin next to it.
 
     Parameters
     ----------

@@ -25,10 +25,10 @@ class TrainingCurve:
     """Name in the summary."""
 
     title: str
-    """What stands above it, short enough for a third of a narrow panel."""
+    """Title above it, short enough for a third of a narrow panel."""
 
     words: str
-    """What a pointed-at value is called."""
+    """Name of a value in the tooltip."""
 
     factor: float = 1.0
     """From the summary's unit to the unit of the axis."""
@@ -37,7 +37,7 @@ class TrainingCurve:
     """Unit of the axis."""
 
     says_newest: bool = True
-    """Whether the newest value stands in the title."""
+    """Whether the title shows the newest value."""
 
     positive: bool = False
     """Whether its axis is logarithmic when every value is above zero."""
@@ -80,7 +80,7 @@ TRAINING_CURVES = (
 
 
 def training_curves(history: pd.DataFrame) -> go.Figure:
-    """Loss, R², L0, dead atoms, speed and learning rate of one training.
+    """Draw loss, R², L0, dead atoms, speed and learning rate of one training.
 
     `history`: One row per record, indexed by step, as `result.history.table`.
     """

@@ -21,13 +21,13 @@ WIDTH, HEIGHT = 680, 340
 """Of the narrowest plot, in CSS pixels, by which names are kept apart and inside; height of the figure."""
 
 PLOT_HEIGHT = 230
-"""What of that height is left for points, below the key and above the axis."""
+"""Height left for points, below the key and above the axis."""
 
 MOST_NAMES, LONGEST_NAME, NAME_PX, APART = 5, 170, 12, 12
 """Names on each side; the longest of them, the size of their letters and how far apart lines are, in pixels."""
 
 _Box = tuple[float, float, float]
-"""Left and right end of a name or a point, and how high it stands."""
+"""Left and right end of a name or a point, and its height."""
 
 UNSURE, FIRST, SECOND, CHOSEN, NAMED = range(5)
 """Traces, in the order in which they lie over each other."""
@@ -54,24 +54,24 @@ def volcano(
     hover: Callable[[int], str] = str,
     names: Mapping[int, str] | None = None,
 ) -> Volcano:
-    """Difference across, −log₁₀ q up; those up to `max_q` in the colour and marker of their side.
+    """Return difference across, −log₁₀ q up; those up to `max_q` in the colour and marker of their side.
 
     Parameters
     ----------
     difference, q
         Of every thing; what has no q is not drawn.
     max_q
-        Where the dashed line is.
+        Position of the dashed line.
     sides
-        What the two are called: more of the first lies at the right.
+        Names of the two sides: more of the first lies at the right.
     x
-        What a difference is.
+        Name of the difference.
     shown
-        Which may be drawn; None: all.
+        Things to draw; None: all.
     chosen
         The one with a ring; −1 for none.
     hover
-        What pointing at a thing says, as plain text with line breaks.
+        Tooltip of a thing, as plain text with line breaks.
     names
         Those that may have their name written, the first have precedence.
     """
@@ -197,7 +197,7 @@ def _names(
     wide: float,
     top: float,
 ) -> go.Scatter:
-    """Names beside their points, where they lie over no other point and no other name."""
+    """Return names next to their points, where they cover no other point and no other name."""
     across, up = (x / wide + 1) / 2 * WIDTH, y / top * PLOT_HEIGHT
     boxes = [(px - 5, px + 5, py) for px, py in zip(across[points], up[points])]
     written: list[tuple[int, str, str]] = []

@@ -46,7 +46,7 @@ BLACK = "#000000"
 
 GREY = "#808080"
 MID_GREY = "#767676"
-"""Of text and rings where no style sheet says otherwise: read on white and on black."""
+"""Colour of text and rings without a style sheet: legible on white and on black."""
 
 CLEAR = "rgba(0,0,0,0)"
 WHITE = "#ffffff"
@@ -98,7 +98,7 @@ Scale = Literal["normal", "lecture"]
 
 
 def css_colour(rgb: Sequence[int], alpha: float | None = None) -> str:
-    """Red, green, blue from 0 to 255 as CSS, with an opacity where one is given.
+    """Return red, green, blue from 0 to 255 as CSS, with an opacity where one is given.
 
     >>> css_colour((0, 114, 178)), css_colour((0, 114, 178), 0.5)
     ('rgb(0,114,178)', 'rgba(0,114,178,0.5)')
@@ -108,7 +108,7 @@ def css_colour(rgb: Sequence[int], alpha: float | None = None) -> str:
 
 
 def fade(colour: str, alpha: float) -> str:
-    """A colour of this page, "#rrggbb", with an opacity.
+    """Return a colour of this page, "#rrggbb", with an opacity.
 
     >>> fade(GREY, 0.25)
     'rgba(128,128,128,0.25)'
@@ -219,12 +219,12 @@ def use_scale(scale: Scale) -> None:
 
 
 def scaled(px: float) -> int:
-    """Whole pixels at the current scale for so many at the normal one."""
+    """Return whole pixels at the current scale for so many at the normal one."""
     return int(px * current_theme().font_px / 13)
 
 
 def cividis(strength: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
-    """Colours of strengths in [0, 1] on the one sequential map; values outside are clipped.
+    """Return colours of strengths in [0, 1] on the one sequential map; values outside are clipped.
 
     >>> cividis(np.array([0.0, 1.0])).tolist()
     [[0, 34, 78], [254, 232, 56]]
@@ -235,7 +235,7 @@ def cividis(strength: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
 def readable_cividis(
     strength: Float[np.ndarray, " n"], *, dark: bool = False
 ) -> UInt8[np.ndarray, "n 3"]:
-    """Colours of marks by strengths in [0, 1]: the part of cividis that is seen on such a page.
+    """Return colours of marks by strengths in [0, 1]: the part of cividis that is seen on such a page.
 
     >>> readable_cividis(np.array([0.0]), dark=False).tolist()
     [[0, 34, 78]]
@@ -245,7 +245,7 @@ def readable_cividis(
 
 
 def signed_colours(value: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
-    """Colours of values in [-1, 1]: blue below zero, white at zero, orange above.
+    """Return colours of values in [-1, 1]: blue below zero, white at zero, orange above.
 
     >>> signed_colours(np.array([0.0])).tolist()
     [[255, 255, 255]]
@@ -256,7 +256,7 @@ def signed_colours(value: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
 def heat_colour(
     fraction: float, signed: bool = False, tone: str = "strength"
 ) -> tuple[int, int, int, float]:
-    """Red, green, blue and opacity over a text or a picture for a share of the maximum.
+    """Return red, green, blue and opacity over a text or an image for a share of the maximum.
 
     Nothing is painted below `WEAKEST`; a signed value is blue below zero, orange above.
 
@@ -350,7 +350,7 @@ def format_count(count: int) -> str:
 
 
 def format_percent(fraction: float | None, of: str = "", *, digits: int = 3) -> str:
-    """Write a fraction as a percentage, saying of what.
+    """Write a fraction as a percentage, with what it is a fraction of.
 
     >>> format_percent(0.0312, of="rows").replace(THIN_SPACE, "_")
     '3.12_% of rows'

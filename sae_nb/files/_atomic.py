@@ -1,7 +1,7 @@
 """Files you can trust: atomic writes, checksummed folders, and readers that refuse what is damaged.
 
-A file appears under its final name only when it is complete on disk, so a killed process leaves the
-old version or none. What is in it is bytes or JSON here; tensors are written in `_tensors.py`.
+A file appears under its final name only when it is complete on disk, so a killed process leaves the old
+version or none. Its content is bytes or JSON here; tensors are written in `_tensors.py`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _new_partial(path: Path, *, folder: bool = False) -> tuple[Path, Lock]:
 
 
 def _tidy_partials(path: Path) -> None:
-    """Remove what killed processes left beside `path`; what a living one holds stays."""
+    """Remove partial files that killed processes left next to `path`; those of a running process stay."""
     ours = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.partial")
     for name in os.listdir(path.parent):
         if ours.fullmatch(name):
@@ -150,7 +150,7 @@ def read_toml(package: str, name: str) -> dict[str, Any]:
 
 
 def _unwrapped(value: Any) -> Any:
-    """Paragraphs of one line each, wherever text stands in the value."""
+    """Return paragraphs of one line each, in every text of the value."""
     if isinstance(value, str):
         return "\n\n".join(" ".join(part.split()) for part in value.split("\n\n"))
     if isinstance(value, list):
@@ -188,13 +188,13 @@ def json_object(path: str | Path) -> dict[str, Any]:
 
 
 def checksum_of(content: Mapping[str, Any]) -> str:
-    """SHA-256 of what a JSON file says, however it is laid out."""
+    """Return the SHA-256 of a JSON file's content, independent of its layout."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The same facts with their own checksum, which `check_seal` compares."""
+    """Return the same facts with their own checksum, which `check_seal` compares."""
     # Through JSON: what is read again has strings for keys and lists for tuples.
     return {**content, SEAL: checksum_of(json.loads(json.dumps(content)))}
 
@@ -224,7 +224,7 @@ def sha256(path: str | Path) -> str:
 def free_folder(path: str | Path, *, replace: bool = False, kind: str | None = None) -> Path:
     """Return the place of `new_folder`, or refuse it: long work asks before it begins.
 
-    With `kind` only a folder whose manifest says so is replaced.
+    With `kind` only a folder whose manifest has that kind is replaced.
     """
     path = place(path)
     if path.name in ("", ".."):

@@ -1,5 +1,5 @@
 """Putting a finished folder in the place of an old one, so that a whole one has the name at any moment;
-and what keeps a file from being written, said as rule, given, do.
+and errors that keep a file from being written, as rule, given, do.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def swap_in(partial: Path, path: Path, *, replace: bool) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Whether the system exchanged two names in one step; Linux can, on most disks."""
+    """Exchange two names in one step and return whether the system did; Linux can, on most disks."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError, TypeError):
@@ -68,7 +68,7 @@ def recover(path: str | Path) -> None:
 
 
 def _rename_unless_done(one: Path, other: Path) -> None:
-    """Rename, unless somebody else was quicker."""
+    """Rename, unless another process was quicker."""
     try:
         one.rename(other)
     except OSError as error:
@@ -116,7 +116,7 @@ _NO_ROOM = {
         "Choose another folder",
     ),
 }
-"""What only writing runs into, whatever else a block does."""
+"""Errors that only writing causes."""
 
 _IN_A_FOLDER = ("must lie in a folder", "Choose another name")
 _REFUSED = (
@@ -138,7 +138,7 @@ _RULES = {
 
 @contextmanager
 def named_write_errors(path: Path, *, only_room: bool = False) -> Iterator[None]:
-    """Turn what the system says when `path` cannot be written into a sentence; its type stays."""
+    """Turn the system's error about writing `path` into a sentence; its type stays."""
     try:
         yield
     except OSError as error:
@@ -178,5 +178,5 @@ def _sentence(path: Path, error: OSError) -> str:
 
 
 def is_partial(path: Path) -> bool:
-    """Whether the name is a temporary one, of what is being written."""
+    """Return whether the name is a temporary one, of a file being written."""
     return _PARTIAL.match(path.name) is not None

@@ -1,4 +1,5 @@
-"""Which SAE something belongs to: its kind, its place in a model, and a fingerprint of its atoms.
+"""Identity of the SAE that something belongs to: its kind, its place in a model, and a fingerprint of
+its atoms.
 
 The fingerprint holds 16 numbers wⱼᵀ D vⱼ / ‖D‖ with fixed Gaussian w and v, in thousandths. Any other
 dictionary, also one whose atoms are only permuted, gives others, while the last bits, in which two
@@ -30,7 +31,7 @@ _FIELDS = ("architecture", "n_atoms", "d_in", "hook_point", "model_name", "finge
 
 @dataclass(frozen=True, kw_only=True)
 class SaeIdentity:
-    """What tells one SAE from another, as plain JSON values.
+    """The identity of an SAE, as plain JSON values.
 
     Example
     -------
@@ -122,7 +123,9 @@ def _projections(fingerprint: str) -> np.ndarray:
 
 
 def dictionary_digest(dictionary: Tensor) -> str:
-    """Sixteen hexadecimal digits that a dictionary has, and no other, also none that is only rounded."""
+    """Return sixteen hexadecimal digits that a dictionary has, and no other, also none that is only
+    rounded.
+    """
     digest = hashlib.sha256()
     for atoms in row_bytes(dictionary):
         digest.update(atoms)
@@ -187,7 +190,7 @@ def _feed(digest: Any, inputs: Any, *, texts: bool) -> bool:
 
 
 def tensor_bytes(tensor: Tensor) -> Any:
-    """The content of a tensor as bytes, of any type."""
+    """Return the content of a tensor as bytes, of any type."""
     # As bytes: numpy knows no bfloat16.
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy() if len(flat) else b""

@@ -1,10 +1,10 @@
 """One writer at a time: locks on folders and files that end with the process that holds them.
 
 The system gives them back when a process dies, so a kill leaves no stale lock, and nothing is written
-that would have to be tidied. Windows locks no folders, and some network drives know no locks: there
-the last writer wins, with whole files. The `filelock` package cannot do this: it opens its lock for writing,
-which a folder refuses, and a lock file beside the folder would neither move with it when two folders change
-places nor be gone after a kill.
+that would have to be tidied. Windows locks no folders, and some network drives know no locks: there the
+last writer wins, with whole files. The `filelock` package cannot do this: it opens its lock for
+writing, which a folder refuses, and a lock file next to the folder would neither move with it when two
+folders change places nor be gone after a kill.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sae_nb.files._exchange import named_write_errors
 
 
 class Lock:
-    """A file or folder that is held until `release`, or until nobody knows the lock any more."""
+    """A file or folder that is held until `release`, or until the lock is garbage collected."""
 
     def __init__(self, path: Path, *, wait: bool = False) -> None:
         self._handle: int | None = None
@@ -46,7 +46,7 @@ class Lock:
         return self._handle is not None
 
     def holds(self, path: Path) -> bool:
-        """Whether what is held still has that name."""
+        """Return whether the held file still has that name."""
         if self._handle is None:
             return False
         try:
@@ -73,7 +73,7 @@ def hold_folder(folder: Path, refusal: str) -> Lock:
 
 @contextmanager
 def holding_folder(folder: Path, refusal: str | None = None) -> Iterator[None]:
-    """Hold a folder for the block; waits for whoever holds it where there is no `refusal`."""
+    """Hold a folder for the block; waits for its present holder if there is no `refusal`."""
     if refusal is None:
         lock = _wait_for(folder)
     else:

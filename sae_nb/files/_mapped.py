@@ -48,7 +48,7 @@ def mapping(wanted: bool = True) -> Iterator[None]:
 
 
 def is_mapping() -> bool:
-    """Whether tensors are to be opened memory-mapped."""
+    """Return whether tensors are to be opened memory-mapped."""
     return _MAPPING.get()
 
 
@@ -85,7 +85,7 @@ class MappedFile:
             )
 
     def matrix(self, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-        """Numbers of the file, as they lie there."""
+        """Return numbers of the file, in its layout."""
         with warnings.catch_warnings():
             # That it cannot be written to is what is wanted.
             warnings.filterwarnings("ignore", message="The given buffer is not writable")
@@ -105,7 +105,9 @@ class MappedFile:
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """What a mapped matrix is: numbers of a file, perhaps transposed, times a factor per row and column."""
+    """The parts of a mapped matrix: numbers of a file, perhaps transposed, times a factor per row and
+    column.
+    """
 
     file: MappedFile
     stored: Tensor
@@ -128,7 +130,7 @@ class Held:
         return max(1, TILE_BYTES // (self.dtype.itemsize * self.shape[1]))
 
     def transposed(self) -> Held:
-        """The same with rows and columns exchanged."""
+        """Return the same with rows and columns exchanged."""
         return replace(
             self,
             turned=not self.turned,
@@ -137,20 +139,20 @@ class Held:
         )
 
     def part(self, rows: slice) -> Held:
-        """Some rows that follow each other, still in the file."""
+        """Return some rows that follow each other, still in the file."""
         stored = self.stored[:, rows] if self.turned else self.stored[rows]
         factor = None if self.row_factor is None else self.row_factor[rows]
         return replace(self, stored=stored, row_factor=factor)
 
     def times(self, factor: Tensor, axis: int) -> Held:
-        """Rows (axis 0) or columns (1) times numbers of their own, or all times one."""
+        """Multiply rows (axis 0) or columns (1) by numbers of their own, or all by one."""
         factor = factor.detach().to(self.dtype).reshape(-1).expand(self.shape[axis])
         before = self.column_factor if axis else self.row_factor
         factor = factor if before is None else before * factor
         return replace(self, column_factor=factor) if axis else replace(self, row_factor=factor)
 
     def read(self) -> Tensor:
-        """The numbers themselves, in memory."""
+        """Return the numbers themselves, in memory."""
         self.file.check_unchanged()
         numbers = self.stored.T if self.turned else self.stored
         out = torch.empty(self.shape, dtype=self.dtype)
@@ -159,7 +161,7 @@ class Held:
         return self._scaled(out, self.row_factor)
 
     def picked(self, rows: Int[Tensor, " m"]) -> Tensor:
-        """Some rows, in memory."""
+        """Return some rows, in memory."""
         self.file.check_unchanged()
         out = torch.empty(len(rows), self.shape[1], dtype=self.dtype)
         factor = None if self.row_factor is None else self.row_factor[rows]
@@ -190,9 +192,9 @@ class Held:
 class MappedMatrix(Tensor):
     """A matrix in a file that is asked like a tensor: by row, by tile, by product, never changed.
 
-    Rows that are picked are plain tensors. Slices, transposes, copies and products with a number per row
-    or column stay in the file; products with other matrices and norms go by tiles. What needs all numbers
-    at once reads them where they are few, and is refused where they are many.
+    Rows that are picked are plain tensors. Slices, transposes, copies and products with a number per
+    row or column stay in the file; products with other matrices and norms go by tiles. Operations that
+    need all numbers at once read them if they are few, and are refused if they are many.
     """
 
     held: Held
@@ -209,17 +211,17 @@ class MappedMatrix(Tensor):
         return self.held.rows_at_once
 
     def tiles(self) -> Iterator[slice]:
-        """Slices of rows that are read together."""
+        """Return slices of rows that are read together."""
         n, size = self.shape[0], self.rows_at_once
         for first in range(0, n, size):
             yield slice(first, min(first + size, n))
 
     def block(self, rows: slice) -> Float[Tensor, "m d"]:
-        """Some rows that follow each other, in memory."""
+        """Return some rows that follow each other, in memory."""
         return self.held.part(rows).read()
 
     def rows(self, rows: Int[Tensor, " m"]) -> Float[Tensor, "m d"]:
-        """Some rows, in memory."""
+        """Return some rows, in memory."""
         rows = rows.long()
         return self.held.picked(torch.where(rows < 0, rows + self.shape[0], rows))
 
@@ -229,7 +231,7 @@ class MappedMatrix(Tensor):
         return self.numel() * self.held.dtype.itemsize <= WHOLE_BYTES
 
     def whole(self) -> Float[Tensor, "n d"]:
-        """All of it, in memory, where that is little."""
+        """Return all of it, in memory, where that is little."""
         if not self.is_small:
             raise ValueError(
                 f"This needs a matrix of {self.shape[0]} × {self.shape[1]} whole in memory, "
@@ -239,25 +241,25 @@ class MappedMatrix(Tensor):
         return self.held.read()
 
     def by_tiles(self, of_tile: Callable[[Tensor], Tensor]) -> Tensor:
-        """A function of rows, tile by tile, end to end."""
+        """Return a function of rows, tile by tile, end to end."""
         return torch.cat([of_tile(self.block(rows)) for rows in self.tiles()])
 
     def unscaled(self) -> MappedMatrix:
-        """The numbers as the file has them, in its precision."""
+        """Return the numbers as the file has them, in its precision."""
         held, dtype = self.held, self.held.stored.dtype
         return MappedMatrix(replace(held, row_factor=None, column_factor=None, dtype=dtype))
 
     def unit_rows(self, guard: float) -> MappedMatrix:
-        """The same with rows of norm 1."""
+        """Return the same with rows of norm 1."""
         norms = torch.linalg.vector_norm(self, dim=1)
         return MappedMatrix(self.held.times(1 / (norms + guard), 0))
 
     def numpy(self, *, force: bool = False) -> np.ndarray:  # noqa: ARG002 - as torch has it
-        """All numbers, where they are few."""
+        """Return all numbers, if they are few."""
         return self.whole().numpy()
 
     def tolist(self) -> list[Any]:
-        """All numbers, where they are few."""
+        """Return all numbers, if they are few."""
         return self.whole().tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -306,12 +308,12 @@ def _plain(value: Any) -> Any:
 
 
 def in_memory(tensor: Tensor) -> Tensor:
-    """A tensor that is no longer in a file: for the small ones among the large."""
+    """Return a tensor that is no longer in a file: for the small ones among the large."""
     return tensor.held.read() if isinstance(tensor, MappedMatrix) else tensor
 
 
 def row_bytes(matrix: Tensor) -> Iterator[bytes]:
-    """The rows of a matrix in float32 as bytes; of one that stays in its file tile by tile."""
+    """Return the rows of a matrix in float32 as bytes; of one that stays in its file tile by tile."""
     tiles = matrix.tiles() if isinstance(matrix, MappedMatrix) else [slice(None)]
     for rows in tiles:
         part = matrix.block(rows) if isinstance(matrix, MappedMatrix) else matrix.detach().cpu()
@@ -319,7 +321,7 @@ def row_bytes(matrix: Tensor) -> Iterator[bytes]:
 
 
 def all_finite(matrix: Tensor) -> bool:
-    """Whether a tensor holds no NaN and no infinity; one that stays in its file is read by tiles."""
+    """Return whether a tensor holds no NaN and no infinity; one that stays in its file is read by tiles."""
     if not isinstance(matrix, MappedMatrix):
         return bool(torch.isfinite(matrix).all())
     # As it lies in the file, where reading along is fast.

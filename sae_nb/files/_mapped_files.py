@@ -22,7 +22,7 @@ _ST_DTYPES = {
 
 
 def mapped_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; matrices stay in it."""
+    """Return tensors of a safetensors file; matrices stay in it."""
     from safetensors import safe_open
 
     tensors: dict[str, Tensor] = {}
@@ -42,7 +42,7 @@ def mapped_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def mapped_arrays(path: Path) -> dict[str, Tensor]:
-    """Arrays of an `.npz`; matrices stay in it, which they can only where it is not compressed."""
+    """Return arrays of an `.npz`; matrices stay in it, which needs an uncompressed file."""
     file = MappedFile(path)
     tensors: dict[str, Tensor] = {}
     with zipfile.ZipFile(path) as archive:
@@ -99,7 +99,7 @@ def _of_archive(
 
 
 class CompressedError(ValueError):
-    """An archive that cannot be mapped, as its message says."""
+    """An archive that cannot be mapped, as its message explains."""
 
 
 def _matrix(file: MappedFile, stored: Tensor, *, turned: bool = False) -> MappedMatrix:

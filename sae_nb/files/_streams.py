@@ -21,7 +21,7 @@ _NAMES = {
     "int64": "I64", "float64": "F64", "float32": "F32", "int32": "I32", "bfloat16": "BF16",
     "float16": "F16", "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
 }  # fmt: skip
-"""What the format calls a dtype, the widest first: in this order they lie in a file, so all are aligned."""
+"""The format's name of a dtype, the widest first: in this order they lie in a file, so all are aligned."""
 
 PORTION_BYTES = 2**24
 """Of a tensor that are on their way at once."""
@@ -38,7 +38,9 @@ class Stream:
 
 
 def in_portions(tensor: Tensor) -> Iterator[Tensor]:
-    """Consecutive rows of a tensor: as many at a time as `portion_rows` says, or tiles of one in its file."""
+    """Yield consecutive rows of a tensor: as many at a time as `portion_rows` returns, or tiles of one
+    in its file.
+    """
     if isinstance(tensor, MappedMatrix):
         yield from (tensor.block(rows) for rows in tensor.tiles())
         return
@@ -46,7 +48,7 @@ def in_portions(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def portion_rows(tensor: Tensor) -> int:
-    """Rows of a tensor that take at most `PORTION_BYTES`, or one."""
+    """Return rows of a tensor that take at most `PORTION_BYTES`, or one."""
     row_bytes = math.prod(tensor.shape[1:]) * tensor.element_size()
     return max(1, PORTION_BYTES // max(row_bytes, 1))
 
@@ -80,7 +82,7 @@ def write_streams(
 
 
 def file_order(tensors: Mapping[str, Tensor | Stream]) -> list[str]:
-    """Names in the order in which `write_streams` asks for the tensors."""
+    """Return names in the order in which `write_streams` asks for the tensors."""
     ranks = list(_NAMES)
     return sorted(tensors, key=lambda name: (ranks.index(_kind(tensors[name])), name))
 

@@ -1,4 +1,4 @@
-"""`python -m sae_nb.interop path/to/pretrained_saes.yaml` writes the list of published SAEs anew.
+"""`python -m sae_nb.interop path/to/pretrained_saes.yaml` writes the list of published SAEs again.
 
 The file is SAELens' (its package on the index holds it); what is kept of it are facts: names, places on the
 hub, and figures.

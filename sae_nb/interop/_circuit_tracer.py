@@ -43,7 +43,7 @@ _PLACES = {
 
 
 def is_transcoder(file: Path) -> bool:
-    """Whether a file is called as circuit-tracer calls one."""
+    """Return whether a file has a name as circuit-tracer gives it."""
     return _FILE.fullmatch(file.name) is not None
 
 
@@ -52,8 +52,8 @@ def is_transcoder(file: Path) -> bool:
 def read_circuit_tracer(path: str | Path) -> Imported | ImportedCrossLayerTranscoder:
     """Read one layer's transcoder of a set that circuit-tracer saved, or a cross-layer transcoder.
 
-    Where it reads and writes is in `config.yaml` beside it, if there is one; a place that we have no name
-    for stays None, and is given where the transcoder is used.
+    The places it reads and writes are in `config.yaml` next to it, if there is one; a place that we
+    have no name for stays None, and is given where the transcoder is used.
 
     Parameters
     ----------
@@ -127,8 +127,9 @@ def _restated(sae: Imported, original: Original) -> Contents:
 def write_circuit_tracer(sae: SparseAutoencoder, path: str | Path) -> Path:
     """Write a transcoder of one layer as circuit-tracer's sets have them.
 
-    What `read_circuit_tracer` read is written back to the bit; of what was trained since, the tensors that
-    were learned, in their dtypes. Where a set reads and writes is in its `config.yaml`, which stays yours.
+    A file that `read_circuit_tracer` read is written back to the bit; after further training, the
+    learned tensors are written, in their dtypes. Where a set reads and writes is in its `config.yaml`,
+    which stays yours.
 
     Parameters
     ----------
@@ -141,9 +142,8 @@ def write_circuit_tracer(sae: SparseAutoencoder, path: str | Path) -> Path:
 
     Raises
     ------
-    TypeError: If it is no transcoder, or circuit-tracer cannot compute its codes.
-    ValueError: If the file is called otherwise.
-    FileExistsError: If the file exists.
+    TypeError: If it is not a transcoder, or circuit-tracer cannot compute its codes. ValueError: If the
+    file is called otherwise. FileExistsError: If the file exists.
 
     Source
     ------
@@ -237,7 +237,7 @@ def _config(folder: Path) -> dict[str, str]:
 
 
 def _hooks(config: dict[str, str]) -> tuple[str | None, str | None]:
-    """What it calls the places that it reads and writes."""
+    """Return its names for the places that it reads and writes."""
     return config.get("feature_input_hook"), config.get("feature_output_hook")
 
 

@@ -1,4 +1,4 @@
-"""Which library a folder is from, by the names of its files; and folders of the hub."""
+"""Detects the library a folder is from, by the names of its files; and folders of the hub."""
 
 from __future__ import annotations
 
@@ -99,9 +99,10 @@ def local_copy(
     is_whole: Callable[[Path], bool],
     holds: Callable[[str], str] | None = None,
 ) -> Path:
-    """The local folder of a repository with some of its files: the cache's if that is whole, else fetched.
+    """Return the local folder of a repository with some of its files: the cache's if it is complete,
+    else fetched.
 
-    `holds` says in a sentence what the cache has, for who is offline.
+    `holds` describes the cache in a sentence, for offline use.
     """
     cached = snapshot(repository, revision, local_files_only=True, allow_patterns=patterns)
     if isinstance(cached, Path) and is_whole(cached):

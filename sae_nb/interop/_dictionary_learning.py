@@ -296,8 +296,8 @@ def _translated(
 def write_dictionary_learning(sae: SparseAutoencoder, folder: str | Path) -> Path:
     """Write an SAE so that dictionary_learning loads it and computes the same codes.
 
-    BatchTopK, Matryoshka and JumpReLU become a "JumpReluAutoEncoder" with their thresholds. What
-    dictionary_learning wrote and `read_dictionary_learning` read is written back to the bit.
+    BatchTopK, Matryoshka and JumpReLU become a "JumpReluAutoEncoder" with their thresholds. A file of
+    dictionary_learning that `read_dictionary_learning` read is written back to the bit.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What readers and writers of other libraries' files share: names, errors, pickles, and originals.
+"""Shared parts of readers and writers of other libraries' files: names, errors, pickles, and originals.
 
 The only reader of pickled weights in the project is here: torch's `weights_only` unpickler builds
 tensors and containers and nothing else; whatever else a file asks for is refused by name before it
@@ -63,7 +63,7 @@ _MLP = re.compile(r"(?:.+\.)?(?:layers|h|blocks|layer)\.(\d+)\.(?:mlp|feed_forwa
 
 
 def sites_of(module: str) -> tuple[str, str]:
-    """Where a transcoder of a module reads and writes: its input, its output."""
+    """Return the places where a transcoder of a module reads and writes: its input, its output."""
     if mlp := _MLP.fullmatch(module):
         return f"mlp_in.{mlp[1]}", f"mlp_out.{mlp[1]}"
     return f"{module}.input", f"{module}.output"
@@ -74,11 +74,11 @@ def sites_of(module: str) -> tuple[str, str]:
 
 
 UNLIKE = (KeyError, AttributeError, TypeError, IndexError, RuntimeError, ArithmeticError)
-"""What comes of a value of another kind, shape or size than the library writes."""
+"""Errors that come of a value of another kind, shape or size than the library writes."""
 
 
 def named_errors(read: Callable[P, R]) -> Callable[P, R]:
-    """A reader whose errors all name the file: what it did not foresee becomes a ValueError."""
+    """Wrap a reader: any unexpected error becomes a ValueError that names the file."""
 
     @functools.wraps(read)
     def named(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -167,7 +167,7 @@ _LINE = re.compile(r"^(?P<indent>\s*)(?P<name>[\w.-]+)\s*:\s*(?P<value>[^#]*)")
 
 
 def flat_yaml(path: Path) -> dict[str, str]:
-    """Two levels of plain `name: value` lines, which is all these files use."""
+    """Read two levels of plain `name: value` lines, which is all these files use."""
     facts: dict[str, str] = {}
     section = ""
     for line in existing(path).read_text("utf-8").splitlines():
@@ -199,12 +199,12 @@ class Original:
 
     config: dict[str, Any]
     place: tuple[str | None, ...] | None = (None, None, None)
-    """What its JSON file says, or the plain values beside its tensors; hook points and model at the time,
-    which must not change where a file names them. None: it does not."""
+    """The place in its JSON file, or the plain values next to its tensors; hook points and model at the
+    time, which must not change where a file names them. None: it does not.
+    """
 
     restate: Restate | None = None
-    """What its tensors and its configuration are for the SAE as it is now, in any dtype: the way that the
-    reader took, backwards."""
+    """Tensors and configuration of the SAE as it is now, in any dtype: the reader's conversion, backwards."""
 
     read: Callable[[Path], SparseAutoencoder] | None = None
     """The reader, with the arguments that it was given."""
@@ -243,7 +243,7 @@ def remember(
 def restated(
     sae: SparseAutoencoder, original: Original
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The file of an SAE that has learned since: its own names, shapes, dtypes and configuration."""
+    """Return the file of an SAE that has learned since: its own names, shapes, dtypes and configuration."""
     if original.restate is None:
         return dict(original.tensors), original.config
     with torch.no_grad():
@@ -272,7 +272,7 @@ Store = Callable[[Mapping[str, Tensor], Mapping[str, Any]], None]
 
 
 def came_from(sae: SparseAutoencoder) -> str | None:
-    """The library whose file an SAE was read from, if it remembers one."""
+    """Return the library whose file an SAE was read from, if it remembers one."""
     original = getattr(sae, ATTRIBUTE, None)
     return original.library if isinstance(original, Original) else None
 
@@ -397,7 +397,7 @@ def _same(a: SparseAutoencoder, b: SparseAutoencoder) -> bool:
 
 
 def _near(a: SparseAutoencoder, b: SparseAutoencoder) -> bool:
-    """Whether what a file holds is an SAE up to the rounding of the file's dtype."""
+    """Return whether a file's content is this SAE up to the rounding of the file's dtype."""
     dtypes = {tensor.dtype for tensor in getattr(a, ATTRIBUTE).tensors.values()}
     coarsest = max((torch.finfo(d).eps for d in dtypes if d.is_floating_point), default=0.0)
 

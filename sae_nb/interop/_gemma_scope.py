@@ -113,7 +113,9 @@ def _one_site(folder: Path, named: Path) -> Imported:
 
 
 def _unit(width: int, folder: Path) -> float:
-    """What atoms are multiplied by: of embeddings it saw the table's, and the model has √d_in times these."""
+    """Return the factor of atoms: the SAE of embeddings saw the table's, and the model has √d_in times
+    these.
+    """
     return float(width**0.5) if _EMBEDDING.search(folder.as_posix()) else 1.0
 
 
@@ -141,9 +143,10 @@ def _by_their_names(tensors: dict[str, Tensor], unit: float) -> dict[str, Tensor
 def write_gemma_scope(sae: SparseAutoencoder, folder: str | Path) -> Path:
     """Write an SAE or transcoder as Gemma Scope's are: a JumpReLU, in numpy's arrays.
 
-    What `read_gemma_scope` read is written back to the bit; of what was trained since, the arrays that were
-    learned, in their dtypes. `params.safetensors` and `config.json`, as Gemma Scope 2 has them, come of
-    what was read from these, and of a linear map beside the atoms, for which `params.npz` has no place.
+    A file that `read_gemma_scope` read is written back to the bit; after further training, the learned
+    arrays are written, in their dtypes. `params.safetensors` and `config.json`, as in Gemma Scope 2,
+    are written for an SAE that was read from these, and for a linear map next to the atoms, which
+    `params.npz` cannot hold.
 
     Parameters
     ----------
@@ -151,16 +154,15 @@ def write_gemma_scope(sae: SparseAutoencoder, folder: str | Path) -> Path:
         JumpReLU, ReLU, BatchTopK, Matryoshka, a Transcoder or SkipTranscoder whose atoms have thresholds, or
         one read from another library whose atoms have.
     folder
-        Gets `params.npz`, not compressed, or the two; must not exist, and appears only when complete. Its
-        name says all that the arrays do not: "layer_12/width_16k/average_l0_82" the layer and L0; "…-mlp",
-        "…-transcoders" the kind; "embedding/width_4k/average_l0_6" an SAE of embeddings, whose arrays are
-        written in the unit of the table.
+        Gets `params.npz`, not compressed, or the two; must not exist, and appears only when complete.
+        Its name holds all that the arrays do not: "layer_12/width_16k/average_l0_82" the layer and L0;
+        "…-mlp", "…-transcoders" the kind; "embedding/width_4k/average_l0_6" an SAE of embeddings, whose
+        arrays are written in the unit of the table.
 
     Raises
     ------
-    TypeError: If its codes are not those of a JumpReLU.
-    ValueError: If the folder's name says another kind than the SAE is.
-    FileExistsError: If the folder exists.
+    TypeError: If its codes are not those of a JumpReLU. ValueError: If the folder's name is of another
+    kind than the SAE. FileExistsError: If the folder exists.
 
     Source
     ------

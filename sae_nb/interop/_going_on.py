@@ -1,10 +1,10 @@
 """Going on from other people's SAEs: one of our architectures that starts where the imported one is.
 
-What is trained has unit atoms, scaled biases and the loss of its architecture, so that recipes fit; codes
-and reconstructions are those of the file. With n_j = ‖d_j‖ of an atom of the file, rules that compare each
-pre-code with a threshold of its own get it folded into the encoder, u_j n_j, θ_j n_j; rules in which atoms
-compete keep their pre-codes, up to one number for all, and atoms keep their lengths beside unit directions.
-Lengths of atoms stay as they came.
+The trainable SAE has unit atoms, scaled biases and the loss of its architecture, so that recipes fit;
+codes and reconstructions are those of the file. With n_j = ‖d_j‖ of an atom of the file, rules that
+compare each pre-code with a threshold of its own get it folded into the encoder, u_j n_j, θ_j n_j;
+rules in which atoms compete keep their pre-codes, up to one common factor, and atoms keep their lengths
+separate from unit directions. Lengths of atoms stay as they came.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _BY_THRESHOLD = ("ReLU", "JumpReLU", "Gated")
 """Architectures whose choice of an atom depends on no other atom."""
 
 SAME_NORM = 1e-5
-"""How far norms may be from 1 for a pursuit to count an atom as of unit norm: rounding in float32."""
+"""Allowed distance of a norm from 1 for a pursuit to count an atom as of unit norm: rounding in float32."""
 
 
 class LongAtoms(DenseOperator):
@@ -52,7 +52,7 @@ class LongAtoms(DenseOperator):
     lengths: Tensor
 
     def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
-        """The effective dictionary, with its gradient."""
+        """Return the effective dictionary, with its gradient."""
         return self.weight * self.lengths[:, None]
 
 
@@ -113,7 +113,7 @@ class GoesOn:
             self.straight.copy_(sae.skip.T)
 
     def _learns_as(self: Any, sae: Imported) -> None:
-        """What is frozen there, or has no place in the file, is frozen here."""
+        """Freeze what is frozen there, or has no place in the file."""
         self.operator.weight.requires_grad_(sae.operator.weight.requires_grad)
         self.pre_bias.requires_grad_(sae.pre_bias.requires_grad)
         if "encoder" in sae.parts:
@@ -160,7 +160,7 @@ class GoesOn:
         self.initialised.fill_(True)
 
     def _aim_at_now(self: Any, x: Rows) -> None:
-        """As many atoms per input as now are what a training keeps, where no number in the file says it."""
+        """Aim training at the present number of atoms per input, if the file gives no number."""
         if hasattr(self, "log_threshold"):
             self.l0 = max(self._encode(x, None).nnz, 1) / len(x)
         elif hasattr(self, "price"):
@@ -188,11 +188,11 @@ class GoesOn:
         return self.encoder.bias if hasattr(self, "encoder") else None
 
     def _reach(self: Any) -> Tensor | float:
-        """What a transcoder's input is multiplied by before its encoder."""
+        """Return the factor of a transcoder's input before its encoder."""
         return 1.0 if self.writes is None else self.reading.scale / self.scaling.scale
 
     def split(self: Any, rows: Rows) -> tuple[Rows, Rows]:
-        """What is read and what is the target, normalised as the file says."""
+        """Return the input and the target, normalised as the file specifies."""
         if self.norm == "none":
             return super().split(rows)  # type: ignore[misc]
         from sae_nb.interop._imported import normalised
@@ -222,14 +222,16 @@ def _unit(rows: Rows) -> Float[Tensor, ""]:
 
 @cache
 def _kind(name: str) -> type[Any]:
-    """The class of an architecture that goes on; it has its name, by which checkpoints know it."""
+    """Return the class of an architecture that trains further; it keeps its name, by which checkpoints
+    know it.
+    """
     kind = ARCHITECTURES[name]
     return type(name, (GoesOn, kind), {"__doc__": kind.__doc__, "__module__": __name__})
 
 
 @torch.no_grad()
 def trainee(sae: Imported) -> SparseAutoencoder:
-    """One of our architectures with the codes and reconstructions of an imported SAE."""
+    """Return one of our architectures with the codes and reconstructions of an imported SAE."""
     name, settings = _plan(sae)
     drawn = torch.Generator().manual_seed(0)  # the global one is left alone
     size = {"d_in": sae.d_in, "n_atoms": sae.n_atoms, "generator": drawn}

@@ -1,7 +1,7 @@
 """Imported: another library's SAE, giving the codes and reconstructions that library gives.
 
-u = (norm(x) − p·b)Eᵀ + a,  z = select(u),  x̂ = denorm(zD + b) + xWᵀ, where p says whether the bias
-is taken off first and W is the skip connection some have. A transcoder's D, b and W are where it writes.
+u = (norm(x) − p·b)Eᵀ + a, z = select(u), x̂ = denorm(zD + b) + xWᵀ, where p is whether the bias is
+subtracted first and W is the skip connection some have. A transcoder's D, b and W are where it writes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def matching(
     stops_on_same_support: bool = False,
     nonnegative: bool = True,
 ) -> SparseCodes:
-    """Matching pursuit with atoms of any length: z_j += ⟨r, d_j⟩, r −= ⟨r, d_j⟩ d_j.
+    """Return matching pursuit with atoms of any length: z_j += ⟨r, d_j⟩, r −= ⟨r, d_j⟩ d_j.
 
     Source: Stopping rules: SAELens 6.54, saes/matching_pursuit_sae.py. Without them and with
     `nonnegative=False`: overcomplete 0.3, sae/mp_sae.py.
@@ -95,7 +95,7 @@ def _matching_tile(
 def orthogonal(
     x: Float[Tensor, "rows d_in"], dictionary: Float[Tensor, "n_atoms d_in"], steps: int
 ) -> SparseCodes:
-    """Orthogonal matching pursuit whose non-negative least squares takes `REFIT_STEPS` steps.
+    """Run orthogonal matching pursuit whose non-negative least squares takes `REFIT_STEPS` steps.
 
     Source: overcomplete 0.3, sae/omp_sae.py and optimization/utils.py (`batched_matrix_nnls`). Its
     early stop (gradient of a whole batch below 1e-5) is left out: rows would depend on each other.
@@ -134,7 +134,7 @@ def _refit(
 def gathered(
     atoms: Int[Tensor, "rows k"], amounts: Float[Tensor, "rows k"], n_atoms: int
 ) -> SparseCodes:
-    """Codes from the selections of each row; an atom chosen twice counts with the sum."""
+    """Return codes from the selections of each row; an atom chosen twice counts with the sum."""
     order = atoms.argsort(dim=1, stable=True)
     atoms, amounts = atoms.gather(1, order), amounts.gather(1, order)
     first = torch.ones_like(atoms, dtype=torch.bool)
@@ -186,11 +186,11 @@ class Origin:
     """For one of `sn.published`: its name there, and its source on Neuronpedia, "model/source"."""
 
     notes: list[str] = field(default_factory=list)
-    """What its reader did to the file's numbers, and what its use needs; a sentence each."""
+    """The reader's changes to the file's numbers, and requirements of its use; a sentence each."""
 
 
 def noted_factor(factor: float) -> str:
-    """The note of an SAE whose file expects scaled activations."""
+    """Return the note of an SAE whose file expects scaled activations."""
     return f"Activations are multiplied by {factor:.4g} first, as in its training: that is in its weights."
 
 
@@ -200,7 +200,7 @@ class Encoding:
     """The rule by which another library turns activations into codes."""
 
     rule: Rule
-    """Which entries of the pre-codes stay, or which pursuit."""
+    """The selection of pre-codes, or the pursuit."""
 
     k: int | None = None
     """Entries, groups or steps per row, for rules that have it."""
@@ -209,8 +209,9 @@ class Encoding:
     """Whether the bias is subtracted before encoding."""
 
     norm: Norm = "none"
-    """How each activation is normalised before encoding, undone after decoding; "centre" takes off the
-    mean of its entries."""
+    """Normalisation of each activation before encoding, undone after decoding; "centre" subtracts the
+    mean of its entries.
+    """
 
     tolerance: float = 0.0
     """‖r‖ at which a pursuit stops; 0: never."""
@@ -234,7 +235,7 @@ class Encoding:
 
 
 class FromFile(Untrained):
-    """What every SAE from another library has: an origin, and what it answers when it is to be trained."""
+    """Common parts of every SAE from another library: an origin, and the answer to a request to train it."""
 
     origin: Origin
     on_first_use: Callable[[Any, Activations], None] | None = None
@@ -261,14 +262,14 @@ class FromFile(Untrained):
 
 @checked
 class Imported(FromFile, SparseAutoencoder):
-    """Another library's SAE, read by `sae_nb.interop`, to use or to go on training.
+    """Another library's SAE, read by `sae_nb.interop`, to use or to continue training.
 
     Codes, reconstructions and `dictionary` are that library's to rounding. So, unlike our own
     architectures, atoms need not have unit norm: a code counts in lengths of its atom. Made by the
     readers, not by hand.
 
-    `sn.train(sae, acts)` goes on from it, with the loss and the recipe of our architecture of the same rule,
-    and the writer of its library then saves it in the form in which it came.
+    `sn.train(sae, acts)` continues from it, with the loss and the recipe of our architecture of the
+    same rule, and the writer of its library then saves it in the form in which it came.
 
     Parameters
     ----------
@@ -327,7 +328,7 @@ class Imported(FromFile, SparseAutoencoder):
 
     @property
     def at_sites(self) -> list[Float[Tensor, "n_atoms d_m"]]:
-        """What a transcoder's atoms look for and what they add; of an SAE, the atoms."""
+        """Encoder directions and output directions of a transcoder's atoms; of an SAE, the atoms."""
         seeks = [self.encoder.detach()] if "encoder" in self.parts else []
         return [self.dictionary] if self.writes is None else [*seeks, self.dictionary]
 
@@ -337,7 +338,7 @@ class Imported(FromFile, SparseAutoencoder):
         return self.encoding.k
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild it."""
+        """Return constructor arguments that rebuild it."""
         return {
             "d_in": self.d_in,
             "n_atoms": self.n_atoms,
@@ -348,7 +349,7 @@ class Imported(FromFile, SparseAutoencoder):
         }
 
     def trained_as(self) -> SparseAutoencoder:
-        """What a training works on: one of our architectures with the same codes."""
+        """Return the SAE that a training works on: one of our architectures with the same codes."""
         from sae_nb.interop._going_on import trainee
 
         return trainee(self)
@@ -358,7 +359,7 @@ class Imported(FromFile, SparseAutoencoder):
         trained.give_back(self)  # type: ignore[operator]
 
     def recipe(self) -> Recipe:
-        """Defaults for training on from here: those of our architecture of the same rule."""
+        """Return defaults for further training: those of our architecture of the same rule."""
         return self.trained_as().recipe()
 
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_out"]:
@@ -442,7 +443,7 @@ def norm_of(x: Float[Tensor, "rows d_in"], norm: Norm) -> tuple[Tensor | float, 
 
 
 def normalised(x: Float[Tensor, "rows d_in"], norm: Norm) -> Float[Tensor, "rows d_in"]:
-    """Rows as an SAE with a norm sees them."""
+    """Return rows normalised as the SAE expects them."""
     centre, scale = norm_of(x, norm)
     return (x - centre) / (scale + (1e-5 if norm == "layer_norm" else 0.0))
 
@@ -460,7 +461,7 @@ def group_maxima(
     *,
     n_groups: int,
 ) -> SparseCodes:
-    """The largest positive pre-code of each of k groups of neighbouring atoms."""
+    """Return the largest positive pre-code of each of k groups of neighbouring atoms."""
     n_atoms = len(weight)
     if not 1 <= n_groups <= n_atoms or n_atoms % n_groups:
         raise ValueError(
@@ -478,7 +479,7 @@ def group_maxima(
 
 
 def part_shapes(d_in: int, n_atoms: int, d_out: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the optional tensors."""
+    """Return shapes of the optional tensors."""
     return {
         "encoder": (n_atoms, d_in),
         "encoder_bias": (n_atoms,),
@@ -531,7 +532,7 @@ def assemble(
 
 
 _IN_FILES = {"operator.weight": "dictionary", "pre_bias": "bias"}
-"""What messages call tensors of ours."""
+"""Names of our tensors in messages."""
 
 
 def fill(sae: SparseAutoencoder, given: Mapping[str, Tensor]) -> None:

@@ -49,7 +49,7 @@ def write_neuronpedia(
     sae
         Trained, with `model_name` and `hook_point` known.
     acts
-        What its atoms fire on; or a catalogue of it, encoded already.
+        Activations that its atoms fire on; or a catalogue of it, encoded already.
     folder
         Gets the tree; must not exist, and appears only when complete.
     model
@@ -93,7 +93,7 @@ def write_neuronpedia(
 
 
 class _Names(NamedTuple):
-    """What every row repeats."""
+    """The fields that every row repeats."""
 
     model: str
     source: str

@@ -85,7 +85,7 @@ def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
 
 
 def _nested(facts: Mapping[str, Fact]) -> dict[str, Any]:
-    """A file's facts: those of the activation inside, beside them what torch's modules call "activation.k"."""
+    """Return a file's facts: those of the activation inside, and the "activation.k" of torch's modules."""
     inside = f"{_STATE}."
     whole: dict[str, Any] = {n: v for n, v in facts.items() if not n.startswith(inside)}
     its = {n.removeprefix(inside): v for n, v in facts.items() if n.startswith(inside)}
@@ -100,10 +100,11 @@ def _restated(sae: Imported, _: Original) -> Contents:
 def write_openai(sae: SparseAutoencoder, path: str | Path) -> Path:
     """Write an SAE so that openai/sparse_autoencoder loads it and computes the same codes.
 
-    There: ``Autoencoder.from_state_dict(torch.load(path, weights_only=True))``, with `strict=False` for what
-    came of a TopK that it saved itself, as for that file. Tensors, texts and numbers are in the file, no code.
-    What `read_openai` read is written back to the bit; of what was trained since, the tensors that were
-    learned, in their dtypes. Its counts of when an atom last fired stay as they were.
+    There: ``Autoencoder.from_state_dict(torch.load(path, weights_only=True))``, with `strict=False` for
+    what came of a TopK that it saved itself, as for that file. Tensors, texts and numbers are in the
+    file, no code. A file that `read_openai` read is written back to the bit; after further training,
+    the learned tensors are written, in their dtypes. Its counts of when an atom last fired stay as they
+    were.
 
     Parameters
     ----------

@@ -51,8 +51,8 @@ def read_overcomplete(
     """Read the state dict of an overcomplete SAE.
 
     The library has no file format: `torch.save(sae.state_dict(), "state_dict.pt")` holds the tensors,
-    and `about.json` beside it, or the arguments here, the numbers that are not among them. Its `center`, which
-    `write_overcomplete` puts there, is taken off inputs and added to reconstructions.
+    and `about.json` next to it, or the arguments here, the numbers that are not among them. Its
+    `center`, which `write_overcomplete` puts there, is taken off inputs and added to reconstructions.
 
     Parameters
     ----------
@@ -216,22 +216,22 @@ def _dictionary(tensors: Mapping[str, Tensor], delta: float | None, *, normalise
 
 
 UNIT = 1e-6
-"""How far from 1 a norm may be for overcomplete's own normalisation to leave the atom as it is."""
+"""Allowed distance of a norm from 1 for overcomplete's own normalisation to leave the atom unchanged."""
 
 
 @checked
 def write_overcomplete(sae: SparseAutoencoder, folder: str | Path) -> Path:
     """Write an SAE so that overcomplete's classes load it and compute the same codes.
 
-    overcomplete has no file format and takes no bias off its inputs. So `about.json` says which class the
-    state dict is of, its `top_k`, `k` or `running_threshold`, and the `center`: give that class x − center,
-    and add center to what it decodes. There:
+    overcomplete has no file format and takes no bias off its inputs. So `about.json` names the class of
+    the state dict, its `top_k`, `k` or `running_threshold`, and the `center`: give that class x −
+    center, and add center to its output. There:
 
     ``sae = TopKSAE(about["input_shape"], nb_concepts=about["nb_concepts"], top_k=about["top_k"])``,
     ``sae.load_state_dict(torch.load("state_dict.pt", weights_only=True))``, and only then ``sae.eval()``,
     which fixes the dictionary.
 
-    What `read_overcomplete` read is written back to the bit.
+    A file that `read_overcomplete` read is written back to the bit.
 
     Parameters
     ----------

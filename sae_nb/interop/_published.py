@@ -1,4 +1,4 @@
-"""published: SAEs that people know by name, one row each; and how each of their formats is read."""
+"""published: SAEs that are known by name, one row each; and how each of their formats is read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Read = Callable[[Path, Entry], SparseAutoencoder]
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How the SAEs of some releases are written."""
+    """The file format of the SAEs of some releases."""
 
     library: str
     files: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Format:
     """None: not read."""
 
     why: str = ""
-    """What is in the way where it is not read, and what to do instead."""
+    """The obstacle if it is not read, and what to do instead."""
 
 
 def _by_path(read: Callable[[Path], SparseAutoencoder]) -> Read:
@@ -162,8 +162,8 @@ FORMATS: dict[str, Format] = {
 def published(part: str = "") -> pandas.DataFrame:
     """List published SAEs by name: a row each, of all releases or of some.
 
-    Nothing is fetched. The table is a list of facts that ships with the toolkit; a number that no name
-    says is missing, and the SAE's file has it.
+    Nothing is fetched. The table is a list of facts that ships with the toolkit; a number that is in no
+    name is missing, and the SAE's file has it.
 
     Parameters
     ----------
@@ -245,12 +245,12 @@ def _near(name: str, names: Any) -> str:
 
 
 def is_published(name: str) -> bool:
-    """Whether a name begins with that of a published release."""
+    """Return whether a name begins with that of a published release."""
     return name.partition("/")[0] in releases()
 
 
 def near_releases(name: str) -> str:
-    """Published releases that a misspelt name may mean, in words; "" where none is like it."""
+    """Return published releases that a misspelt name may mean, in words; "" where none is like it."""
     near = get_close_matches(name.partition("/")[0], list(releases()), n=N_NEAR, cutoff=0.8)
     return ", ".join(repr(other) for other in near)
 
@@ -357,7 +357,7 @@ def _notes(sae: Any, entry: Entry) -> Iterator[str]:
 
 
 def cached_entries() -> list[Entry]:
-    """Published SAEs whose files are all in the hub's cache."""
+    """Return published SAEs whose files are all in the hub's cache."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folders = {path.name for path in Path(HF_HUB_CACHE).glob("models--*")}
@@ -379,7 +379,7 @@ def _is_cached(entry: Entry) -> bool:
 
 
 def cached_in_words(name: str) -> str:
-    """What is in the cache, the nearest names first, as a sentence."""
+    """Return the content of the cache, the nearest names first, as a sentence."""
     names = [entry.name for entry in cached_entries()]
     if not names:
         return "The cache holds no published SAE."

@@ -1,8 +1,8 @@
-"""The list of published SAEs that people know by name: where each lies, and what its names say of it.
+"""The list of published SAEs that are known by name: where each is stored, and what its names imply.
 
-The list is `published.json.xz`: facts of SAELens' list of published SAEs (`pretrained_saes.yaml`, MIT), made
-by `python -m sae_nb.interop path/to/pretrained_saes.yaml`. What the list does not say in so many words
-(hook points, widths) is read off its names here; what reads them is in `_published.py`.
+The list is `published.json.xz`: facts of SAELens' list of published SAEs (`pretrained_saes.yaml`, MIT),
+made by `python -m sae_nb.interop path/to/pretrained_saes.yaml`. Facts that the list does not hold
+explicitly (hook points, widths) are read off its names here, by the rules in `_published.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sae_nb.interop._foreign import known_hook_point
 LIST = Path(__file__).parent / "published.json.xz"
 
 _FIELDS = ("id", "path", "l0", "neuronpedia", "norm_scaling_factor", "variance_explained")
-"""What is kept of an SAE, in this order; a path that is the id is left out."""
+"""The fields kept of an SAE, in this order; a path that equals the id is left out."""
 
 MODELS = {
     "gpt2-small": "gpt2",
@@ -52,7 +52,7 @@ CORRECTED = {"gemma-scope-9b-it-res": "gemma-2-9b-it"}
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One published SAE: what the list says, and what is read off its names."""
+    """One published SAE: its entry in the list, and what its names imply."""
 
     release: str
     id: str
@@ -65,7 +65,7 @@ class Entry:
     """The list's name of the loader, "sae_lens" where it names none."""
 
     overrides: Mapping[str, Any]
-    """What the list corrects in the configuration of every SAE of the release."""
+    """Corrections to the configuration of every SAE of the release."""
 
     stated_l0: float | None = None
     neuronpedia: str | None = None
@@ -76,12 +76,12 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """What `load_sae` takes."""
+        """Name for `load_sae`."""
         return f"{self.release}/{self.id}"
 
     @property
     def model(self) -> str:
-        """What `load_model` takes."""
+        """Name for `load_model`."""
         return MODELS.get(self.their_model, self.their_model)
 
     @property
@@ -91,34 +91,34 @@ class Entry:
 
     @property
     def hook_point(self) -> str | None:
-        """Where it reads; None for a place that has no name here."""
+        """Hook point that it reads; None for a place that has no name here."""
         return _ours(self.hook_names[0])
 
     @property
     def writes(self) -> str | None:
-        """Where a transcoder writes; None for an SAE."""
+        """Hook point that a transcoder writes; None for an SAE."""
         return _ours(self.hook_names[1])
 
     @property
     def width(self) -> int | None:
-        """Number of atoms, where a name says it."""
+        """Number of atoms, if a name gives it."""
         return _width(self)
 
     @property
     def l0(self) -> float | None:
-        """Mean atoms per token, where the list or the path says it."""
+        """Mean atoms per token, if the list or the path gives it."""
         named = re.search(r"average_l0_(\d+)", self.path)
         return float(named[1]) if self.stated_l0 is None and named else self.stated_l0
 
 
 @cache
 def releases() -> dict[str, dict[str, Entry]]:
-    """Every published SAE by its release and id, in the order of the list that ships."""
+    """Return every published SAE by its release and id, in the order of the list that ships."""
     return read_list(LIST)
 
 
 def read_list(path: Path) -> dict[str, dict[str, Entry]]:
-    """Every published SAE of a list that `write_list` wrote."""
+    """Return every published SAE of a list that `write_list` wrote."""
     written = json.loads(lzma.decompress(path.read_bytes()))
     return {
         name: {entry.id: entry for entry in _entries(name, release)}
@@ -186,7 +186,7 @@ _READS = {
     "mwhanna_transcoder": "mlp.hook_in",
     "gemma_3": "hook_mlp_in",
 }
-"""What transcoders of a format read: the norm without its gain, or what enters the MLP."""
+"""The input of transcoders of a format: the norm without its gain, or the input of the MLP."""
 _MLP_INPUT = re.compile(r"blocks\.(\d+)\.(?:hook_mlp_in|mlp\.hook_in)")
 _NO_NAME = re.compile(r"blocks\.\d+\.ln2\.hook_normalized")
 

@@ -58,7 +58,7 @@ _NORMS: dict[str, Norm] = {
 _JUMPS = ("jumprelu", "jumprelu_transcoder", "jumprelu_skip_transcoder")
 _PLAIN = ("standard", "transcoder", "skip_transcoder")
 _TRANSCODER = "transcoder"
-"""What the architectures that write elsewhere end with."""
+"""Ending of the architectures that write elsewhere."""
 _COMPETING, _RESCALES = ("topk", "abstopk"), "rescale_acts_by_decoder_norm"
 """Architectures that choose by size, and whether the size is in units of the atom's norm."""
 _KNOWN = (*_PLAIN, *_JUMPS, "topk", "abstopk", "gated", "matching_pursuit", "batchtopk", "temporal")
@@ -84,10 +84,11 @@ _ABOUT_MODEL = (
     "hook_head_index",
     "model_from_pretrained_kwargs",
 )
-"""What version 6 keeps as metadata, and older ones beside the settings."""
+"""Fields that version 6 keeps as metadata, and older ones next to the settings."""
 _CENTRED = "center_writing_weights"
-"""How TransformerLens changed the model: everything that is written to the stream less its mean, which a
-layer norm takes off anyway. It leaves models with RMS norms as they are."""
+"""TransformerLens' change of the model: everything that is written to the stream less its mean, which a
+layer norm subtracts anyway. It leaves models with RMS norms as they are.
+"""
 _RMS = re.compile(r"llama|gemma|mistral|mixtral|qwen|phi-?3|olmo|deepseek", re.IGNORECASE)
 _HEADS = re.compile(r"hook_z|head_out")
 _LINEAR = ("W_enc", "b_enc")
@@ -95,24 +96,24 @@ _GATED = ("W_enc", "b_gate", "r_mag", "b_mag")
 
 
 def ours(tensors: Mapping[str, Tensor], names: Iterable[str] | None = None) -> dict[str, Tensor]:
-    """Our parts from tensors by SAELens' names: those of `names`, or all it has of them."""
+    """Return our parts from tensors by SAELens' names: those of `names`, or all it has of them."""
     if names is None:
         names = [name for name in PARTS if name in tensors]
     return {PARTS[name][0]: PARTS[name][1](tensors[name]) for name in names}
 
 
 def as_stated(sae: Imported, names: Iterable[str]) -> dict[str, Tensor]:
-    """Tensors of an imported SAE by SAELens' names."""
+    """Return tensors of an imported SAE by SAELens' names."""
     return {name: PARTS[name][2](getattr(sae, PARTS[name][0]).detach()) for name in names}
 
 
 def as_saelens(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Tensors of another library by SAELens' names; `names` leads from these to the library's."""
+    """Return tensors of another library by SAELens' names; `names` leads from these to the library's."""
     return {name: _turned(tensors[other], other) for name, other in names.items()}
 
 
 def from_saelens(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Tensors by SAELens' names under those of another library."""
+    """Return tensors by SAELens' names under those of another library."""
     return {other: _turned(tensors[name], other) for name, other in names.items()}
 
 
@@ -298,7 +299,7 @@ def _encoding(architecture: str, config: Mapping[str, Any], *, pre_bias: bool) -
 
 
 def _norm(config: Mapping[str, Any]) -> Norm:
-    """How each activation is normalised, by its file or by how its model had been changed."""
+    """Return the normalisation of each activation, by its file or by the change of its model."""
     norm = _NORMS.get(str(config.get("normalize_activations", "none")), "none")
     metadata = config["metadata"]
     changed = metadata.get("model_from_pretrained_kwargs") or {}
@@ -330,7 +331,7 @@ def _scale(config: Mapping[str, Any], scale: float | None) -> float:
 
 
 def origin_of(config: Mapping[str, Any]) -> Origin:
-    """What a configuration states of where the SAE comes from."""
+    """Return the origin of the SAE that a configuration states."""
     metadata = config["metadata"]
     return Origin(
         library=LIBRARY,
@@ -344,7 +345,7 @@ def origin_of(config: Mapping[str, Any]) -> Origin:
 
 
 def modern(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration of any version, as version 6 writes it."""
+    """Convert a configuration of any version to that of version 6."""
     if not isinstance(config, Mapping):
         raise ValueError(f"{CONFIG!r} must hold an object, got {type(config).__name__}.")
     new = dict(config)
@@ -374,15 +375,15 @@ class Layout:
     architecture: str
     tensors: dict[str, Tensor]
     facts: dict[str, Any] = field(default_factory=dict)
-    """What SAELens calls it, its weights by their names there, further lines of the configuration."""
+    """SAELens' name for it, its weights by their names there, further lines of the configuration."""
 
 
 @checked
 def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -> Path:
     """Write an SAE so that SAELens loads it and computes the same codes.
 
-    BatchTopK, Matryoshka and JumpReLU become "jumprelu" with their thresholds, as SAELens itself
-    saves them for inference. What SAELens wrote and `read_saelens` read is written back to the bit.
+    BatchTopK, Matryoshka and JumpReLU become "jumprelu" with their thresholds, as SAELens itself saves
+    them for inference. A file of SAELens that `read_saelens` read is written back to the bit.
 
     Parameters
     ----------
@@ -469,7 +470,7 @@ def _as_transcoder(sae: SparseAutoencoder, layout: Layout) -> Layout:
 
 
 def saelens_layout(sae: SparseAutoencoder) -> Layout:
-    """The SAE in SAELens' terms: what other writers start from, too."""
+    """Return the SAE in SAELens' terms: what other writers start from, too."""
     translate = next((of for kind, of in _LAYOUTS.items() if isinstance(sae, kind)), None)
     layout = None if translate is None or not sae.additive else translate(sae)
     if layout is not None:

@@ -32,7 +32,7 @@ _K = re.compile(r"L0_(\d+)")
 
 @dataclass(frozen=True, kw_only=True)
 class States:
-    """How one publisher writes a state dict."""
+    """One publisher's layout of a state dict."""
 
     library: str
     names: tuple[str, str, str, str]

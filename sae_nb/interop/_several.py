@@ -28,7 +28,7 @@ from sae_nb.codes import SparseCodes
 from sae_nb.interop._imported import Encoding, FromFile, Imported, Origin, fill
 
 _RULES = ("relu", "topk", "jumprelu")
-"""How codes of several sites are selected."""
+"""Selection rules of codes of several sites."""
 
 
 @checked(leave=("widths",))
@@ -48,7 +48,8 @@ class ImportedCrosscoder(SharedCode, Imported):  # type: ignore[misc]  # a list 
 
     Raises
     ------
-    TypeError, ValueError: If a size is no positive whole number, or `encoding` takes a bias off first.
+    TypeError, ValueError: If a size is not a positive whole number, or `encoding` takes a bias off
+    first.
 
     Example
     -------
@@ -75,7 +76,7 @@ class ImportedCrosscoder(SharedCode, Imported):  # type: ignore[misc]  # a list 
         super().__init__(sum(self.widths), n_atoms, **facts)
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild it."""
+        """Return constructor arguments that rebuild it."""
         rest = {n: v for n, v in super().settings().items() if n not in ("d_in", "d_out")}
         return {"widths": list(self.widths)} | rest
 
@@ -104,7 +105,8 @@ class ImportedCrossLayerTranscoder(FromFile, SeveralLayers):
 
     Raises
     ------
-    TypeError, ValueError: If a size is no positive whole number, or `encoding` takes a bias off first.
+    TypeError, ValueError: If a size is not a positive whole number, or `encoding` takes a bias off
+    first.
 
     Example
     -------
@@ -147,7 +149,7 @@ class ImportedCrossLayerTranscoder(FromFile, SeveralLayers):
         return self.encoding.k
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild it."""
+        """Return constructor arguments that rebuild it."""
         return {
             "widths": list(self.widths),
             "n_atoms": self.per_layer,
@@ -173,7 +175,7 @@ class ImportedCrossLayerTranscoder(FromFile, SeveralLayers):
     def write_at(
         self, x: Float[Tensor, "*batch d_l"], before: list[SparseCodes]
     ) -> Float[Tensor, "*batch d_l"]:
-        """What it writes at the next layer of a running model; see `CrossLayerTranscoder.write_at`."""
+        """Return its output for the next layer of a running model; see `CrossLayerTranscoder.write_at`."""
         at = len(before)
         y = super().write_at(x, before)
         return y + x.to(y.dtype) @ self.skips[at] if len(self.skips) else y
@@ -203,7 +205,7 @@ class _Layer(Imported):
         return SitesOperator(self.widths, n_atoms)
 
     def codes(self, x: Float[Tensor, "rows d_l"], k: Any) -> SparseCodes:
-        """Codes of rows that were checked."""
+        """Return codes of rows that were checked."""
         return self._encode(x, k)
 
 

@@ -95,7 +95,7 @@ def _restated(sae: Imported, _: Original) -> Contents:
 def write_sparsify(sae: SparseAutoencoder, folder: str | Path) -> Path:
     """Write an SAE so that sparsify loads it and computes the same codes.
 
-    What sparsify wrote and `read_sparsify` read is written back to the bit.
+    A file of sparsify that `read_sparsify` read is written back to the bit.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ class ImportedTemporal(FromFile, Temporal):
     unit_atoms = False
 
     def __new__(cls, *_: Any, k: int | None = None, **__: Any) -> ImportedTemporal:
-        """An object whose novel part is encoded as the file says."""
+        """Return an object whose novel part is encoded as the file specifies."""
         made = super().__new__(cls, novel="ReLU" if k is None else "TopK")
         return cast(ImportedTemporal, made)
 
@@ -78,13 +78,13 @@ class ImportedTemporal(FromFile, Temporal):
         self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild it."""
+        """Return constructor arguments that rebuild it."""
         names = ("d_in", "n_atoms", "n_heads", "n_layers", "bottleneck_factor", "tied")
         own = {name: getattr(self, name) for name in names}
         return {**own, "k": getattr(self, "k", None), "origin": asdict(self.origin)}
 
     def after_optimiser_step(self) -> None:
-        """Nothing: atoms keep the norms they came with."""
+        """Do nothing: atoms keep the norms they came with."""
 
 
 def temporal_of_saelens(
@@ -106,7 +106,7 @@ def temporal_of_saelens(
 
 @torch.no_grad()
 def saelens_temporal(sae: Any) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and facts in SAELens' terms: the published form, without thresholds per atom, or None.
+    """Return tensors and facts in SAELens' terms: the published form, without thresholds per atom, or None.
 
     There one encoder serves attention and novel codes, λ = 1 / (4 d_in) comes on top, and nothing is
     scaled: attention's own gain moves into the three maps that read its codes.

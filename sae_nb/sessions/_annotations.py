@@ -1,7 +1,7 @@
-"""Annotations: the labels, notes and stars people give atoms, in one JSON file beside their SAE.
+"""Annotations: your labels, notes and stars on atoms, in one JSON file next to their SAE.
 
-Every change is on disk before it is acknowledged. The file says which SAE it belongs to and carries
-its own checksum, so labels never end up on the atoms of another SAE and damage is noticed.
+Every change is on disk before it is acknowledged. The file names the SAE it belongs to and carries its
+own checksum, so labels never end up on the atoms of another SAE and damage is noticed.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _open_files: dict[Path, weakref.WeakSet[Annotations]] = {}
 class Annotations(Labels):
     """Labels, notes and stars of one SAE's atoms; a mapping from atom to label.
 
-    All annotations that are open on one file in this process show each other's changes; what another
-    process wrote is read before each change of ours, so nobody's labels are lost.
+    All annotations that are open on one file in this process show each other's changes; changes by
+    another process are read before each change of ours, so no labels are lost.
 
     `path`: A JSON file, or a folder that gets an `annotations.json`; None keeps everything in memory.
-    `given`: Labels that come from elsewhere (measured ones, say): shown where nobody has written,
-    never written to the file.
+    `given`: Labels from elsewhere (measured ones, for example): shown where no label was written, never
+    written to the file.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Annotations(Labels):
         return self._entries[atom][1] if atom in self._entries else self.given.note(atom)
 
     def evidence(self, atom: int) -> LabelEvidence | None:
-        """Return what was measured of an atom's label; None where nothing, or somebody wrote another."""
+        """Return the measured evidence of an atom's label; None without one, or if the label was rewritten."""
         return self.given.evidence(atom) if self.label(atom) == self.given.label(atom) else None
 
     def is_made(self, atom: int) -> bool:
@@ -104,11 +104,11 @@ class Annotations(Labels):
 
     @property
     def written(self) -> Words:
-        """What people wrote here, by atom: (label, note), given labels left out."""
+        """Words written here, by atom: (label, note), given labels left out."""
         return dict(self._entries)
 
     def is_saved(self, atom: int) -> bool:
-        """Return whether somebody wrote about the atom and it is on disk."""
+        """Return whether a label or note of the atom was written and is on disk."""
         return self.path is not None and atom in self._entries
 
     # --- writing ----------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def annotations_of(labels: Any, sae: Any, given: Mapping[int, str] | None = None
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """What changes whenever the file is replaced; None where there is none."""
+    """Return a value that changes whenever the file is replaced; None if there is none."""
     try:
         facts = path.stat()
     except OSError:  # where there is a file that cannot be looked at, reading it says why
@@ -191,7 +191,7 @@ def _write(path: Path, identity: SaeIdentity, entries: Words, stars: set[int]) -
 
 
 def _as_json(words: tuple[str, str] | None, starred: bool) -> dict[str, Any]:
-    """What is said of one atom: without a label and a note where only a star was given."""
+    """Return the entry of one atom: without a label and a note if only a star was given."""
     said: dict[str, Any] = {} if words is None else {"label": words[0], "note": words[1]}
     return {**said, "starred": True} if starred else said
 

@@ -1,4 +1,4 @@
-"""`names_of`: what the atoms of an SAE are called, the same for everybody who shows them."""
+"""`names_of`: names of the atoms of an SAE, the same wherever they are shown."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _with_found(
 
 
 def _are_those_given(labels: Any, book: Labels) -> bool:
-    """Whether a mapping says what the book shows where nobody has written: then the book stays."""
+    """Return whether a mapping equals the book's labels where none was written: then the book stays."""
     if not isinstance(labels, Mapping) or isinstance(labels, Annotations):
         return False
     given, known = Labels(labels), Labels(book.given)

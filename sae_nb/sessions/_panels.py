@@ -1,4 +1,4 @@
-"""Who opens the panels of a session: sae_nb is headless, so the package of panels says so itself.
+"""Openers of the panels of a session: sae_nb is headless, so the package of panels registers itself.
 
 A file of its own, because `import sae_nb_widgets` writes here and must not wait for torch.
 """

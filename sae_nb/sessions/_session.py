@@ -1,4 +1,4 @@
-"""Sessions: what people looked at, wrote and did with an SAE, in a folder they can carry elsewhere.
+"""Sessions: what you looked at, wrote and did with an SAE, in a folder you can carry elsewhere.
 
 A session is a folder of JSON with a manifest: the state of each panel, recipes of steering, labels
 and notes, and which SAE they belong to. It names no path, machine or user. The SAE itself is not
@@ -57,7 +57,7 @@ class Session:
     """Recipes of steering; the first is what the panel showed."""
 
     labels: Annotations
-    """Labels, notes and stars people gave; what is written from now on is kept in the session."""
+    """Your labels, notes and stars; from now on they are kept in the session."""
 
     def check_sae(self, sae: Any) -> None:
         """Refuse any SAE but the session's own."""
@@ -86,7 +86,7 @@ class Session:
         )
 
     def _candidates(self) -> list[Path | str]:
-        """Folders that may hold the SAE, by what their `config.json` says; then pretrained names."""
+        """Return folders that may hold the SAE, according to their `config.json`; then pretrained names."""
         from sae_nb.pretrained import shelf_folder
 
         around = self.path.resolve().parent
@@ -170,8 +170,8 @@ def open_session(path: str | Path, sae: Any = None) -> Session:
 
     Raises
     ------
-    FileNotFoundError: If there is no such folder, or a file of it is missing.
-    ValueError: If a file was cut short or altered, or the folder is no session of this SAE.
+    FileNotFoundError: If there is no such folder, or a file of it is missing. ValueError: If a file was
+    cut short or altered, or the folder is not a session of this SAE.
 
     Example
     -------
@@ -252,6 +252,6 @@ def _check_portable(value: Any, where: str = "panels") -> None:
 
 
 def _is_path_here(text: str) -> bool:
-    """Whether a text is an absolute path that exists: a slash alone may begin any prompt."""
+    """Return whether a text is an absolute path that exists: a slash alone may begin any prompt."""
     path = Path(text) if len(text) < 1000 and "\n" not in text and "\0" not in text else Path()
     return path.is_absolute() and len(path.parts) > 2 and path.exists()

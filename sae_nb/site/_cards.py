@@ -1,4 +1,4 @@
-"""What the page shows of one atom: its card as plain values, its images as files."""
+"""The page's content for one atom: its card as plain values, its images as files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Cards:
         }
 
     def _numbers(self, atom: int) -> dict[str, Any]:
-        """What `describe_atom` says of an atom, without the examples that no card shows."""
+        """Return the numbers of `describe_atom`, without the examples that no card shows."""
         catalogue = self._catalogue
         histogram = strength_histogram(catalogue.strengths(atom)[1])
         up, down = (

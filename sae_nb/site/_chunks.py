@@ -1,6 +1,6 @@
 """Chunks: data as small scripts, so that a page reads them from a web server and from a disk alike.
 
-A page opened from a disk may not fetch files, but may run scripts beside it. A chunk calls
+A page opened from a disk may not fetch files, but may run scripts next to it. A chunk calls
 `saeNb.give(name, data)`, and its data are JSON.
 """
 

@@ -32,7 +32,7 @@ LONGEST = 256
 
 
 class NotLiveError(ValueError):
-    """Why a site has no live part."""
+    """The reason why a site has no live part."""
 
 
 class _Live(nn.Module):
@@ -87,7 +87,9 @@ def _rescaling(model: LiveModel) -> tuple[Tensor, Tensor]:
 
 
 def live_graph(model: LiveModel, sae: Any, hook_point: str | None) -> tuple[bytes, dict[str, Any]]:
-    """Return the graph, and what the page must know of it; `NotLiveError` says why there is none."""
+    """Return the graph, and what the page needs to know of it; `NotLiveError` gives the reason if there
+    is none.
+    """
     facts = _facts(model)
     if hook_point is None or model.hook_point(hook_point).side != "output":
         raise NotLiveError("the SAE does not read the output of a part of the model")

@@ -1,4 +1,4 @@
-"""What the page searches: names of atoms, and the atoms that fire on a token, by its first letter."""
+"""The search index of the page: names of atoms, and the atoms that fire on a token, by its first letter."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def atoms_on_tokens(
 ) -> Iterator[tuple[str, Int[np.ndarray, " m"], Float[np.ndarray, " m"]]]:
     """Yield every word (a token without spaces around it, folded) with the atoms that prefer it.
 
-    Which those are: the rule of `AtomCatalogue.search`.
+    The atoms follow the rule of `AtomCatalogue.search`.
     """
     names, of_row = names_of_rows(catalogue)
     words, of_name = np.unique([name.strip() for name in names], return_inverse=True)

@@ -1,6 +1,6 @@
 """Fetch the runtime that sites carry, by version and checksum: `python -m sae_nb.site._vendoring`.
 
-Run by a developer who changes the version; what it writes is committed, so nobody needs a network later.
+Run by a developer who changes the version; its output is committed, so no network is needed later.
 """
 
 from __future__ import annotations

@@ -109,10 +109,10 @@ def write_site(
         Address and words of a link above the heading, such as `("../index.html", "All SAEs")`: relative,
         or beginning with http:// or https://.
     live
-        Whether the page answers live, by ONNX in the browser; None: where it can, else the page says why
-        not. Needs the extra `site`, an SAE of one step or a short `MatchingPursuit`, and a model like the
-        bundled ones: a classifier of images of one size, a language model with a byte-level BPE; 11 MB at
-        most.
+        Whether the page answers live, by ONNX in the browser; None: if possible, else the page gives
+        the reason. Needs the extra `site`, an SAE of one step or a short `MatchingPursuit`, and a model
+        like the bundled ones: a classifier of images of one size, a language model with a byte-level
+        BPE; 11 MB at most.
     overwrite
         Replace a site of that name; never another folder, be it an SAE's.
 

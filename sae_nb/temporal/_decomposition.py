@@ -63,7 +63,7 @@ class CodeAttention(nn.Module):
         *,
         window: int | None = None,
     ) -> Float[Tensor, "batch time n_atoms"]:
-        """What the past predicts at every time."""
+        """Predict every time from its past."""
         q = self._heads(self.q_target(present))
         k, v = self._heads(self.k_ctx(past)), self._heads(self.v_ctx(past))
         if window is None or q.shape[2] <= window:
@@ -80,7 +80,7 @@ class CodeAttention(nn.Module):
         *,
         window: int | None = None,
     ) -> Float[Tensor, "batch heads time time"]:
-        """How much each time attends to each slot of the past; slot 0 is the empty one."""
+        """Return the attention of each time to each slot of the past; slot 0 is the empty one."""
         q, k = self._heads(self.q_target(present)), self._heads(self.k_ctx(past))
         scores = q @ k.mT / math.sqrt(q.shape[-1])
         n = scores.shape[-1]
@@ -92,7 +92,7 @@ class CodeAttention(nn.Module):
 
 
 def _seen(queries: Tensor, slots: Tensor, window: int) -> Tensor:
-    """Which slots a time sees: the empty one, and those of the last `window` codes."""
+    """Return the slots that a time sees: the empty one, and those of the last `window` codes."""
     t, slot = queries[:, None], slots[None, :]
     return (slot == 0) | ((slot <= t) & (slot > t - window))
 
@@ -115,7 +115,7 @@ def _in_chunks(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
 
 
 def shifted(codes: Float[Tensor, "batch time n_atoms"]) -> Float[Tensor, "batch time n_atoms"]:
-    """The codes one time later, with zeros first."""
+    """Return the codes one time later, with zeros first."""
     return nn.functional.pad(codes[:, :-1], (0, 0, 1, 0))
 
 
@@ -147,7 +147,7 @@ NORM_GUARD = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the past predicts of activations, and what it leaves."""
+    """The prediction of activations from the past, and the residual."""
 
     codes: Float[Tensor, "batch time n_atoms"]
     """Predicted codes z_p; dense by nature, and negative where the past points the wrong way."""
@@ -156,7 +156,7 @@ class Prediction:
     """z_p D, what those codes add up to."""
 
     residual: Float[Tensor, "batch time d_in"]
-    """What is left for the novel part, centred."""
+    """The residual for the novel part, centred."""
 
     attention: tuple[Float[Tensor, "batch heads time time"], ...] = ()
     """Per layer, how much each time attends to each slot (slot 0 is empty, slot j is time j − 1);
@@ -291,11 +291,11 @@ class Decomposition(Finding, kw_only=False):
         return torch.where(total > 0, self.energy / total.clamp_min(torch.finfo().tiny), 0.0)
 
     def rows(self, values: Float[Tensor, "batch time ..."]) -> Float[Tensor, "n ..."]:
-        """Values of the tokens, one after another as in the activations, padding left out."""
+        """Return values of the tokens, one after another as in the activations, padding left out."""
         return values[self.keep.to(values.device)]
 
     def codes_of(self, sequence: int) -> SparseCodes:
-        """The novel codes of one sequence."""
+        """Return the novel codes of one sequence."""
         first = sum(self.lengths[:sequence])
         rows = torch.arange(first, first + self.lengths[sequence], device=self.novel_codes.device)
         return self.novel_codes.rows(rows)
@@ -394,7 +394,7 @@ def _joined(
 def sequence_groups(
     sae: Any, acts: Activations, rows: int, k: float | None = None
 ) -> Iterator[tuple[Int[Tensor, " m"], Tensor, SparseCodes, Tensor]]:
-    """Row numbers, activations, novel codes and full reconstructions, whole sequences at a time."""
+    """Yield row numbers, activations, novel codes and full reconstructions, whole sequences at a time."""
     sequences = Sequences(acts)
     for group in sequences.groups(rows):
         chosen = sequences.rows(group)

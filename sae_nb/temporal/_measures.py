@@ -1,7 +1,7 @@
-"""How activations move through time, whether they are alike at every position, and simple forecasts.
+"""The movement of activations through time, whether they are alike at every position, and simple forecasts.
 
-Sequences are (batch, time, width), of one length: activations, parts of them, or dense codes. `centre`
-says whether the mean over all tokens is taken off first.
+Sequences are (batch, time, width), of one length: activations, parts of them, or dense codes. `centre`:
+whether the mean over all tokens is subtracted first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sae_nb.checks import between, check_count, checked
 def unit_directions(
     x: Float[Tensor, "*batch time width"], *, centre: bool = True
 ) -> Float[Tensor, "batch time width"]:
-    """Directions of sequences from their common mean; zero where a vector is at the mean."""
+    """Return the directions of sequences from their common mean; zero if a vector is at the mean."""
     x = check_sequences(x)
     moved = x - x.mean(dim=(0, 1)) if centre else x
     length = moved.norm(dim=-1, keepdim=True)
@@ -35,7 +35,7 @@ def unit_directions(
 def lag_cosine(
     x: Float[Tensor, "*batch time width"], lag: int = 1, *, centre: bool = True
 ) -> float:
-    """Mean cosine of a token and the one `lag` tokens before it.
+    """Return mean cosine of a token and the one `lag` tokens before it.
 
     A(w) = E⟨û_t, û_{t−w}⟩. 1 for what does not move, 0 for what is new at every token.
 
@@ -46,7 +46,7 @@ def lag_cosine(
     lag
         w ≥ 1, less than the sequences are long.
     centre
-        Whether the mean over all tokens is taken off first.
+        Whether the mean over all tokens is subtracted first.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def lag_cosine(
 def autocorrelation(
     x: Float[Tensor, "*batch time width"], lags: Sequence[int], *, centre: bool = True
 ) -> dict[int, float]:
-    """Mean cosine of tokens at several distances in time; parameters as for `lag_cosine`.
+    """Return mean cosine of tokens at several distances in time; parameters as for `lag_cosine`.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def autocorrelation(
 
 @checked
 def path_ratio(x: Float[Tensor, "*batch time width"], *, centre: bool = True) -> float:
-    """Length of the path over the distance of its ends: 1 for a straight line.
+    """Return length of the path over the distance of its ends: 1 for a straight line.
 
     Σ_t ‖û_{t+1} − û_t‖ / ‖û_T − û_1‖, sums over sequences before dividing, so that one that ends where
     it began does not decide.
@@ -124,7 +124,8 @@ def path_ratio(x: Float[Tensor, "*batch time width"], *, centre: bool = True) ->
 def permuted_order(
     x: Float[Tensor, "*batch time width"], seed: int
 ) -> Float[Tensor, "batch time width"]:
-    """The same tokens in a random order, another for each sequence: the null of everything about time.
+    """Return the same tokens in a random order, another for each sequence: the null of everything about
+    time.
 
     Example
     -------
@@ -173,7 +174,7 @@ def dimension_by_position(
     *,
     centre: bool = True,
 ) -> dict[int, float]:
-    """Effective dimension of the activations at each position, an unbiased participation ratio.
+    """Return effective dimension of the activations at each position, an unbiased participation ratio.
 
     With unit rows û_i of M sequences at position t,
     d_eff(t) = (M² − M) / (Σ_{i,j} ⟨û_i, û_j⟩² − M): one over the mean squared cosine of two sequences.
@@ -220,7 +221,7 @@ def dimension_by_position(
 def context_projection(
     x: Float[Tensor, "*batch time width"], position: int, windows: Sequence[int]
 ) -> dict[int, tuple[float, float]]:
-    """Share of a token's variance in the span of the tokens before it, and in a random span.
+    """Return share of a token's variance in the span of the tokens before it, and in a random span.
 
     Σ_d Var(P_w x_t)_d / Σ_d Var(x_t)_d, with P_w the projector on the span of x_{t−w} … x_{t−1}, for each
     sequence its own. A span of random directions has w / width.
@@ -299,7 +300,7 @@ class LinearForecast:
 
     @checked
     def predict(self, x: Float[Tensor, "*batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-        """What it forecasts of each token from those before it."""
+        """Forecast each token from those before it."""
         centred = _around(x, self.mean)
         return self.mean + _lagged(centred, len(self.weights)) @ self.weights.flatten(0, 1)
 
@@ -351,7 +352,7 @@ class AverageForecast:
 
     @checked
     def predict(self, x: Float[Tensor, "*batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-        """What the average of the past forecasts of each token."""
+        """Forecast each token by the average of the past."""
         centred = _around(x, self.mean)
         return self.mean + self.gain * past_average(centred, self.decay)
 
@@ -359,7 +360,7 @@ class AverageForecast:
 def past_average(
     x: Float[Tensor, "batch time d_in"], decay: float
 ) -> Float[Tensor, "batch time d_in"]:
-    """Exponential average of the tokens before each."""
+    """Return exponential average of the tokens before each."""
     between(decay, 0, 1, name="decay", ends="[)")
     average, out = torch.zeros_like(x[:, 0]), []
     for t in range(x.shape[1]):
@@ -400,7 +401,7 @@ def fit_average(
 def unexplained(
     x: Float[Tensor, "batch time d_in"], x_hat: Float[Tensor, "batch time d_in"]
 ) -> float:
-    """FVU of a reconstruction or forecast: Σ‖x − x̂‖² / Σ‖x − x̄‖², x̄ the mean over all tokens.
+    """Return FVU of a reconstruction or forecast: Σ‖x − x̂‖² / Σ‖x − x̄‖², x̄ the mean over all tokens.
 
     Example
     -------
@@ -419,7 +420,7 @@ def readout_r2(
     held_out_codes: Float[Tensor, "p width"],
     held_out_target: Float[Tensor, "p m"],
 ) -> float:
-    """R² on held-out rows of target ≈ codes A + b, fitted by least squares on the others.
+    """Return R² on held-out rows of target ≈ codes A + b, fitted by least squares on the others.
 
     Rows to fit on should be ten times the width of the codes, or more.
 

@@ -50,14 +50,14 @@ class SequenceRows(Tensor):
 
 
 def lengths_of(rows: Tensor) -> tuple[int, ...]:
-    """How long the sequences are: those of `SequenceRows`, else all rows are one."""
+    """Return the lengths of sequences: those of `SequenceRows`, else all rows are one."""
     return rows.lengths if isinstance(rows, SequenceRows) else (len(rows),)
 
 
 def padded(
     rows: Float[Tensor, "n width"], lengths: Sequence[int]
 ) -> Float[Tensor, "batch time width"]:
-    """Sequences side by side, short ones filled with zeros at the end, where no one sees them."""
+    """Return sequences side by side, short ones filled with zeros at the end, which no attention reads."""
     longest = max(lengths)
     if min(lengths) == longest:
         return rows.reshape(len(lengths), longest, -1)
@@ -69,14 +69,14 @@ def padded(
 def unpadded(
     x: Float[Tensor, "batch time width"], lengths: Sequence[int]
 ) -> Float[Tensor, "n width"]:
-    """The rows of sequences one after the other again, padding left out."""
+    """Return the rows of sequences one after the other again, padding left out."""
     if min(lengths) == x.shape[1]:
         return x.flatten(0, 1)
     return x[mask_of(lengths).to(x.device)]
 
 
 def mask_of(lengths: Sequence[int]) -> Bool[Tensor, "batch time"]:
-    """Where sequences side by side have rows of their own."""
+    """Return a mask of where sequences side by side have rows of their own."""
     sizes = torch.tensor(list(lengths))
     return torch.arange(int(sizes.max())) < sizes[:, None]
 
@@ -103,7 +103,7 @@ class Sequences:
         Longer sequences are cut in pieces of nearly equal length, at most this; None leaves them
         whole.
     gaps
-        What to do where positions of a sample jump: "refuse", or "cut" there.
+        Action if positions of a sample jump: "refuse", or "cut" there.
 
     Raises
     ------
@@ -152,16 +152,16 @@ class Sequences:
 
     @property
     def hook_point(self) -> str | None:
-        """Where in the model the rows come from."""
+        """Hook point of the model that the rows come from."""
         return self.acts.hook_point
 
     @property
     def model_name(self) -> str | None:
-        """Which model they come from."""
+        """Name of the model that the rows come from."""
         return self.acts.model_name
 
     def rows(self, chosen: Sequence[int]) -> SequenceRows:
-        """The rows of some sequences, one sequence after the other."""
+        """Return the rows of some sequences, one sequence after the other."""
         chosen = check_integers(chosen, name="chosen")
         if not chosen or not -len(self) <= min(chosen) <= max(chosen) < len(self):
             raise IndexError(
@@ -171,12 +171,12 @@ class Sequences:
         return SequenceRows.of(self.acts.rows(index), [self.lengths[i] for i in chosen])
 
     def row_numbers(self, chosen: Sequence[int]) -> Int[Tensor, " m"]:
-        """Which rows of the activations some sequences are."""
+        """Return which rows of the activations some sequences are."""
         spans = [torch.arange(self.starts[i], self.starts[i] + self.lengths[i]) for i in chosen]
         return torch.cat(spans)
 
     def groups(self, rows: int) -> Iterator[list[int]]:
-        """Neighbouring sequences with at most so many rows together, padding counted, or one alone."""
+        """Yield neighbouring sequences with at most `n` rows together, padding counted, or one alone."""
         group: list[int] = []
         longest = 0
         for i, length in enumerate(self.lengths):
@@ -217,7 +217,7 @@ class Sequences:
             position += per_batch
 
     def per_batch(self, batch_size: int) -> int:
-        """Sequences in a batch of so many rows, on average."""
+        """Return the mean number of sequences in a batch of that many rows."""
         mean = len(self.acts) / len(self)
         return min(max(1, round(batch_size / mean)), len(self))
 

@@ -52,7 +52,7 @@ def event_gap(
     *,
     centre: bool = True,
 ) -> EventGap:
-    """How much more alike tokens of one event are than tokens of two.
+    """Measure how much more alike tokens of one event are than tokens of two.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class SplicedDocuments:
     """Number of the piece each token is from."""
 
     documents: Int[Tensor, "n pieces"]
-    """Which document each piece is from."""
+    """Document of each piece."""
 
 
 @checked
@@ -167,7 +167,7 @@ def story_events(
     boundary: Int[Tensor, " m"],
     token_starts: Sequence[Sequence[int]],
 ) -> list[Int[Tensor, " time"]]:
-    """Number of the event each token of each story belongs to.
+    """Return number of the event each token of each story belongs to.
 
     Parameters
     ----------
@@ -198,22 +198,22 @@ class GardenPath:
     """One sentence in two forms, and the word that settles how it is to be read."""
 
     misleading: str
-    """How the garden path begins."""
+    """Beginning of the garden path."""
 
     plain: str
-    """The same, saying how it is meant."""
+    """The same, made unambiguous."""
 
     shared: str
-    """What follows in both, up to the word."""
+    """Continuation of both, up to the word."""
 
     word: str
     """The disambiguating word."""
 
     rest: str
-    """What follows it."""
+    """Continuation after the word."""
 
     kind: str
-    """What is ambiguous: "NP/S", "NP/Z" or "MV/RR"."""
+    """Kind of ambiguity: "NP/S", "NP/Z" or "MV/RR"."""
 
     @property
     def garden(self) -> str:
@@ -226,7 +226,7 @@ class GardenPath:
         return _joined(self.plain, self.shared, self.word, self.rest)
 
     def place(self, which: str) -> int:
-        """Character at which the word begins."""
+        """Return character at which the word begins."""
         begins = self.misleading if which == "garden" else self.plain
         return len(_joined(begins, self.shared)) + 1
 
@@ -300,7 +300,7 @@ def _pair(
 
 @dataclass(frozen=True, eq=False)
 class Surprise:
-    """What happens at the disambiguating word, sentence by sentence: garden path, then control."""
+    """Surprisal at the disambiguating word, sentence by sentence: garden path, then control."""
 
     nats: Float[Tensor, "n 2"]
     """−log p of the word given what comes before it, summed over its tokens."""
@@ -312,7 +312,7 @@ class Surprise:
     """Share of novel in the energy of its first token."""
 
     def effect(self, what: str) -> tuple[float, float]:
-        """Mean of garden path less control over sentences, and the standard error of that mean."""
+        """Return mean of garden path less control over sentences, and the standard error of that mean."""
         values: Tensor = getattr(self, what)
         difference = values[:, 0] - values[:, 1]
         error = difference.std() / len(difference) ** 0.5 if len(difference) > 1 else torch.nan
@@ -323,7 +323,7 @@ class Surprise:
 def garden_path_surprise(
     model: LiveModel, sae: Any, sentences: Sequence[GardenPath], hook_point: str | None = None
 ) -> Surprise:
-    """How surprised a model, and the novel part of its activations, are where a garden path ends.
+    """Measure the surprisal of a model, and of the novel part of its activations, where a garden path ends.
 
     Source: "Priors in Time", arXiv 2511.01836, section on garden paths, which compares codes of
     phrases; energy at the word is ours.

@@ -59,7 +59,7 @@ def endpoint_projection(
     n_components: int = 3,
     kind: Kind = "pca",
 ) -> EndpointProjection:
-    """Principal axes of where one token's states end, and the paths of all inputs on them.
+    """Return principal axes of the end states of one token, and the paths of all inputs on them.
 
     "pca": leading directions of û_L minus its mean. "sphere": leading directions of û_L itself; what is
     left of û_l on them is scaled to length 1 again, so that paths lie on a sphere (circle).

@@ -1,4 +1,4 @@
-"""What a network makes of noise added at one layer, and of two of its blocks exchanged."""
+"""A network's response to noise added at one layer, and to two of its blocks exchanged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class SelfCorrection:
-    """How far a perturbation is still felt at every layer."""
+    """Return how far a perturbation is still felt at every layer."""
 
     layer: int
     """Where it was perturbed: 0 at the embeddings, l after block l."""
@@ -145,9 +145,9 @@ def pushed_states(
     batch_size: int | None = None,
     like: Float[Tensor, "n layers tokens d"] | None = None,
 ) -> Float[Tensor, "n layers tokens d"]:
-    """States of every layer when every token is perturbed at one of them.
+    """Return states of every layer when every token is perturbed at one of them.
 
-    a_l ← a_l + ε‖a_l‖·n̂ with n̂ drawn evenly from the sphere, for each token of each input anew.
+    a_l ← a_l + ε‖a_l‖·n̂ with n̂ drawn evenly from the sphere, for each token of each input again.
 
     The states are in float32, embeddings first.
 
@@ -206,7 +206,7 @@ def _ratio(angles: Tensor, layer: int) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerSwap:
-    """What exchanging layers i and j does to a network's answers."""
+    """The effect of exchanging layers i and j on a network's answers."""
 
     score: Float[np.ndarray, "layers layers"]
     """Share of answers that are right (or, without labels, as before) with layers i and j exchanged;
@@ -279,7 +279,7 @@ def swap_layers(
     labels
         One class per answer; None: the network's own answers, whole.
     head
-        Which of the model's heads; None: its main answer.
+        Head of the model; None: its main answer.
     pairs
         Pairs of layers, counted from 1; None: all.
 
@@ -355,7 +355,7 @@ def _checked_pairs(pairs: Iterable[tuple[int, int]] | None, n: int) -> list[tupl
 def answers_of(
     model: LiveModel, inputs: Any, *, head: str | None = None, batch_size: int | None = None
 ) -> Int[Tensor, " answers"]:
-    """Answers of all samples and tokens; what lies behind a text's end is NaN and is left out."""
+    """Return answers of all samples and tokens; what lies behind a text's end is NaN and is left out."""
     if head is None:
         raw = model(inputs, batch_size=batch_size)
     else:
@@ -380,5 +380,5 @@ def check_labels(labels: Any, answers: Tensor) -> Int[Tensor, " answers"]:
 
 
 def share_of(x: Tensor) -> float:
-    """Share of entries that are true."""
+    """Return the share of entries that are true."""
     return float(x.double().mean())

@@ -62,7 +62,7 @@ _REGISTER_NAMES = ("register_tokens", "reg_token")
 class States(Tensor):
     """States of every layer, (n, L + 1, T, d): a tensor that knows its tokens.
 
-    What operations return are plain tensors; `take` and `of_kind` keep what they can.
+    Operations return plain tensors; `take` and `of_kind` keep what they can.
 
     Parameters
     ----------
@@ -181,10 +181,10 @@ def capture_states(
     batch_size
         Samples per forward pass; None: as `capture` does.
     store
-        A folder that `capture` writes to, so that a killed run goes on where it stopped.
+        A folder that `capture` writes to, so that a killed run continues where it stopped.
     drop_first
-        Leave out the first token of a text; "auto": where it is an attention sink, in decoder
-        language models. `states.positions` says what is left.
+        Leave out the first token of a text; "auto": where it is an attention sink, in decoder language
+        models. `states.positions` names the positions that are left.
     context_length, pack
         Of texts, as for `capture`. With `pack=True` each sample is a window of `context_length` tokens of
         the texts, joined with end-of-text between; what fills no window is left out.
@@ -317,7 +317,9 @@ def _common_positions(acts: dict[str, Activations], model_name: str) -> tuple[in
 
 
 def _has_cls(module: nn.Module, prefix: int) -> bool:
-    """Whether the first prefix token is a cls: only models all of whose prefix are registers lack one."""
+    """Return whether the first prefix token is a cls: only models whose prefix consists of registers
+    lack one.
+    """
     names = {path.rpartition(".")[2]: p for path, p in module.named_parameters()}
     if any(name in names for name in _CLS_NAMES):
         return True
@@ -355,12 +357,12 @@ def _checked_kinds(kinds: Sequence[str] | None, n_tokens: int) -> tuple[TokenKin
 
 
 def tokens_of(kinds: Sequence[str], kind: str) -> list[int]:
-    """Positions of one kind."""
+    """Return positions of one kind."""
     return [i for i, one in enumerate(kinds) if one == kind]
 
 
 def content_tokens(kinds: Sequence[str]) -> list[int]:
-    """Positions that carry the input: patches where there are any, else the tokens of a text."""
+    """Return positions that carry the input: patches where there are any, else the tokens of a text."""
     for kind in ("patch", "token"):
         if kind in kinds:
             return tokens_of(kinds, kind)

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 def directional_convergence(
     states: Float[Tensor, "n layers tokens d"],
 ) -> Float[Tensor, "n layers tokens"]:
-    """Cosine of every token state with the same token's last state.
+    """Return cosine of every token state with the same token's last state.
 
     γ[b, l, t] = ⟨û_l, û_L⟩; 1 at the last layer, 0 where a state is the zero vector. Float32, for
     states from `capture_states`, embeddings first.
 
     Raises
     ------
-    TypeError, ValueError: If these are no finite states.
+    TypeError, ValueError: If these are not finite states.
 
     Source
     ------
@@ -56,7 +56,7 @@ def directional_convergence(
 
 @checked(leave=("states",))
 def angular_speed(states: Float[Tensor, "n layers tokens d"]) -> Float[Tensor, "n steps tokens"]:
-    """Angle, in radians, by which each block turns each token state.
+    """Return angle, in radians, by which each block turns each token state.
 
     s[b, l, t] = arccos⟨û_{l+1}, û_l⟩ for l = 0 … L−1, computed as 2·atan2(‖û−v̂‖, ‖û+v̂‖), which is
     exact for small angles too.
@@ -65,7 +65,7 @@ def angular_speed(states: Float[Tensor, "n layers tokens d"]) -> Float[Tensor, "
 
     Raises
     ------
-    TypeError, ValueError: If these are no finite states.
+    TypeError, ValueError: If these are not finite states.
 
     Source
     ------
@@ -85,13 +85,13 @@ def angular_speed(states: Float[Tensor, "n layers tokens d"]) -> Float[Tensor, "
 def angles_between(
     x: Float[Tensor, "*rows d"], y: Float[Tensor, "*rows d"]
 ) -> Float[Tensor, "*rows"]:
-    """Angles, in radians, between vectors; π/2 where one of them is zero, 0 where both are."""
+    """Return angles, in radians, between vectors; π/2 where one of them is zero, 0 where both are."""
     u, v = unit(x), unit(y)
     return 2 * torch.atan2((u - v).norm(dim=-1), (u + v).norm(dim=-1))
 
 
 def unit(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
-    """Directions of vectors in float32; a zero vector stays zero."""
+    """Return directions of vectors in float32; a zero vector stays zero."""
     x = x.detach().float()
     # Scaled by the largest entry first: squares of sink tokens' fp16 states are fine, those of
     # vanishing ones are not.
@@ -108,7 +108,7 @@ FLOOR_QUANTILE = 0.95
 
 @dataclass(frozen=True, eq=False)
 class ClassBasins:
-    """How far classes are apart at every layer, embeddings first."""
+    """Separation of classes at every layer, embeddings first."""
 
     within: Float[np.ndarray, " layers"]
     """Mean cosine of two inputs of one class."""
@@ -120,7 +120,7 @@ class ClassBasins:
     """Mean silhouette by cosine distance, −1 to 1."""
 
     floor: Float[np.ndarray, " layers"]
-    """95 % quantile of within − between when labels are shuffled: a gap below it says nothing."""
+    """95 % quantile of within − between when labels are shuffled: a gap below it is not evidence."""
 
     token: int
     """Position whose states these are."""
@@ -143,7 +143,7 @@ def class_basins(
     n_shuffles: int = 40,
     seed: int = 0,
 ) -> ClassBasins:
-    """Cosines of one token's states within and between classes, layer by layer.
+    """Measure cosines of one token's states within and between classes, layer by layer.
 
     Within: mean of ⟨û_i, û_j⟩ over pairs i ≠ j of one class; between: over pairs of two classes. The
     silhouette is the mean of (b − a) / max(a, b) with cosine distances a to the own class and b to
@@ -242,7 +242,7 @@ def _silhouette(cosines: Float[np.ndarray, "n n"], classes: Int[np.ndarray, " n"
 def patch_coherence(
     states: Float[Tensor, "n layers tokens d"], *, token_kinds: Sequence[str] | None = None
 ) -> Float[Tensor, "n layers"]:
-    """Length of the mean direction of an image's patches, or of a text's tokens, layer by layer.
+    """Return length of the mean direction of an image's patches, or of a text's tokens, layer by layer.
 
     ρ[b, l] = ‖mean_{t ∈ patches} û_{l,t}‖: 1 where all point the same way, about 1/√P where P
     directions are independent.
@@ -290,7 +290,7 @@ class UpdateRank:
     """exp of the entropy of σ² / Σσ²."""
 
     limit: int
-    """What neither can exceed: the width, or the number of updates where that is smaller."""
+    """Upper limit of both: the width, or the number of updates if that is smaller."""
 
 
 @checked
@@ -300,7 +300,7 @@ def update_rank(
     kind: str | None = None,
     token_kinds: Sequence[str] | None = None,
 ) -> UpdateRank:
-    """Stable and effective rank of the updates of direction, block by block.
+    """Return stable and effective rank of the updates of direction, block by block.
 
     D_l holds û_{l+1,t} − û_{l,t} of every input and token (of one `kind`) as rows, not centred.
 
@@ -395,11 +395,13 @@ class Trajectories(Finding, kw_only=False):
         return tuple(kind for kind in TOKEN_KINDS if kind in self.token_kinds)
 
     def mean(self, quantity: Quantity, kind: str) -> Float[Tensor, " layers"]:
-        """Mean of "convergence", "speed" or "norms" over tokens of one of the `kinds`, layer by layer."""
+        """Return mean of "convergence", "speed" or "norms" over tokens of one of the `kinds`, layer by
+        layer.
+        """
         return self._of(quantity, kind).mean(dim=(0, 2))
 
     def sd(self, quantity: Quantity, kind: str) -> Float[Tensor, " layers"]:
-        """Standard deviation over inputs and tokens, as for `mean`."""
+        """Return standard deviation over inputs and tokens, as for `mean`."""
         return self._of(quantity, kind).std(dim=(0, 2), correction=0)
 
     def _of(self, quantity: Quantity, kind: str) -> Tensor:
@@ -447,8 +449,8 @@ def trajectories(
 
     Source
     ------
-    "Block-Recurrent Dynamics in Vision Transformers", arXiv 2512.19941; which formulas are inferred
-    says each measurement.
+    "Block-Recurrent Dynamics in Vision Transformers", arXiv 2512.19941; each measurement states which
+    of its formulas are inferred.
 
     Example
     -------
@@ -472,5 +474,5 @@ def trajectories(
 
 
 def _after(steps: Tensor) -> Float[np.ndarray, " layers"]:
-    """What blocks do, at the layer they put out; the embeddings have no block."""
+    """Return the effect of blocks, at the layer they output; the embeddings have no block."""
     return np.concatenate([[np.nan], steps.numpy()])

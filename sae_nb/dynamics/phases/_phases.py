@@ -31,7 +31,7 @@ class Phases:
     """0 = c_0 < … < c_k = L; phase m holds layers c_{m−1} + 1 … c_m."""
 
     cost: float
-    """What was minimised: dissimilarity left within the phases."""
+    """Minimised cost: dissimilarity left within the phases."""
 
     gain: float
     """Share of the uncut cost that the cuts take away, in [0, 1]."""
@@ -49,11 +49,11 @@ class Phases:
     nothing can be compared."""
 
     normalise: Normalise = "mass"
-    """How a phase's cost was taken."""
+    """Normalisation of a phase's cost."""
 
     @property
     def k(self) -> int:
-        """How many phases."""
+        """Number of phases."""
         return len(self.cuts) - 1
 
     @property
@@ -88,7 +88,7 @@ def segment_phases(
 
     Raises
     ------
-    TypeError, ValueError: If `S` is no square matrix, or k phases of `min_len` do not fit.
+    TypeError, ValueError: If `S` is not a square matrix, or k phases of `min_len` do not fit.
 
     Source
     ------
@@ -254,7 +254,7 @@ def phases_of(s: np.ndarray, cuts: Iterable[int], normalise: Normalise) -> Phase
 def contrast_of(
     s: Float[np.ndarray, "*draws layers layers"], cuts: tuple[int, ...]
 ) -> Float[np.ndarray, "*draws"]:
-    """Return how much more alike layers are beside the cuts than across them, at equal distance."""
+    """Return how much more alike layers are next to the cuts than across them, at equal distance."""
     steps = []
     for (a, b), (_, c) in pairwise(pairwise(cuts)):
         for distance in range(1, min(b - a, c - b)):
@@ -275,7 +275,7 @@ def same_phase(cuts: Sequence[int]) -> Bool[np.ndarray, "layers layers"]:
 
 
 def mean_or_nan(x: np.ndarray) -> float:
-    """Mean of all entries; NaN where there is none."""
+    """Return mean of all entries; NaN where there is none."""
     return float(x.mean()) if x.size else float("nan")
 
 
@@ -301,7 +301,7 @@ class PhaseEvidence:
     """Gain of the best cut of those bands."""
 
     boundary_frequency: Float[np.ndarray, " layers"] = field(default_factory=lambda: np.zeros(0))
-    """How often a cut falls behind layer 1 … L when samples are drawn anew; empty without samples."""
+    """How often a cut falls behind layer 1 … L when samples are redrawn; empty without samples."""
 
     same_cuts: float = float("nan")
     """Share of these draws that give the very same cuts."""
@@ -321,7 +321,7 @@ class PhaseEvidence:
 
     @property
     def supported(self) -> bool:
-        """Whether the phases are more than a smooth band and, where samples are known, stable."""
+        """Whether the phases are more than a smooth band and, if samples are known, stable."""
         stable = np.isnan(self.same_cuts) or self.same_cuts >= 0.5
         return bool(self.p_shuffled <= self.level and self.p_banded <= self.level and stable)
 
@@ -353,14 +353,14 @@ def phase_evidence(
     too: at equal distance in depth, two layers on one side of a cut must be more alike than two
     across it.
 
-    `.supported` of the result says whether phases may be claimed.
+    `.supported` of the result is true if phases may be claimed.
 
     Parameters
     ----------
     S, k, min_len, normalise
         As for `segment_phases`. A `LayerSimilarity` brings its samples for the bootstrap.
     reading
-        Which reading of a `LayerSimilarity` is cut.
+        Reading of a `LayerSimilarity` that is cut.
     draws
         Of each null and of the bootstrap.
 

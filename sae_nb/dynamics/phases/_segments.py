@@ -47,7 +47,7 @@ class MaxCut:
 
     @property
     def contiguous(self) -> bool:
-        """Whether every group is a run of layers; nothing enforces it."""
+        """Whether every group is a run of layers; it is not enforced."""
         return all(group[-1] - group[0] + 1 == len(group) for group in self.groups)
 
     @property
@@ -78,7 +78,8 @@ def recursive_max_cut(
 
     Raises
     ------
-    TypeError, ValueError: If `S` is no symmetric matrix, has too many layers for trying every cut, or a
+    TypeError, ValueError: If `S` is not a symmetric matrix, has too many layers for trying every cut,
+    or a
         number is out of range.
 
     Source
@@ -156,7 +157,7 @@ def _best_split(w: np.ndarray) -> tuple[float, np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SegmentErrors:
-    """How badly one shared block approximates each run of layers."""
+    """Error of one shared block's approximation of each run of layers."""
 
     error: Float[np.ndarray, "ends ends"]
     """e(i, j) of layers i + 1 … j on test inputs; infinity where no block was fitted."""
@@ -198,7 +199,7 @@ class SegmentErrors:
 
         Raises
         ------
-        ValueError: If these are no cuts, or a phase is shorter than `min_len`.
+        ValueError: If these are not cuts, or a phase is shorter than `min_len`.
         """
         cuts = check_cuts(cuts, n_layers=self.n_layers)
         ranked = [one for one, _ in self.ranking(len(cuts) - 1, min_len)]
@@ -244,7 +245,7 @@ def segment_errors(
 
     Raises
     ------
-    TypeError, ValueError: If `states` are no states, too few for a step, or no segment is that long.
+    TypeError, ValueError: If `states` are not states, too few for a step, or no segment is that long.
 
     Source
     ------

@@ -1,9 +1,9 @@
-"""How alike two layers are: cosine of states as the authors take it, centred cosine, linear CKA.
+"""Similarity of two layers: cosine of states as the authors take it, centred cosine, linear CKA.
 
-S[i, j] = mean over samples b and features s of cos(F[b, i, s], F[b, j, s]), F the states after block
-i: for images the cls token and the mean patch, for texts every token. The centred cosine takes
-each layer's and feature's mean over samples away first: what all samples share says nothing about
-what the layers do with them.
+S[i, j] = mean over samples b and features s of cos(F[b, i, s], F[b, j, s]), F the states after block i:
+for images the cls token and the mean patch, for texts every token. The centred cosine subtracts each
+layer's and feature's mean over samples first: what all samples share is not informative about what the
+layers do with them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LayerSimilarity(Tensor):
     cka: Float[Tensor, "layers layers"]
     """Linear CKA over samples, mean over features."""
     features: tuple[str, ...]
-    """What was compared: "cls", "patch mean", "token"."""
+    """The compared features: "cls", "patch mean", "token"."""
     skipped: tuple[TokenKind, ...]
     """Kinds of token that took no part."""
     debiased: bool
@@ -56,7 +56,7 @@ class LayerSimilarity(Tensor):
         return {"raw": self.raw, "centred": self.centred, "cka": self.cka}
 
     def __repr__(self, *, tensor_contents: object = None) -> str:  # type: ignore[override]
-        """What was compared, and the mean similarity of different layers by each reading."""
+        """Return the compared features, and the mean similarity of different layers by each reading."""
         means = ", ".join(f"{n} {mean_off_diagonal(x):.3f}" for n, x in self.readings.items())
         return f"LayerSimilarity({len(self)} layers by {' and '.join(self.features)}: mean {means})"
 
@@ -73,7 +73,7 @@ def layer_similarity(
 
     Raises
     ------
-    TypeError, ValueError: If `states` are no states, or of fewer than two layers.
+    TypeError, ValueError: If `states` are not states, or of fewer than two layers.
 
     Source
     ------
@@ -119,13 +119,13 @@ def layer_features(
 
 
 def mean_off_diagonal(similarity: Float[Tensor, "layers layers"]) -> float:
-    """Mean similarity of two different layers."""
+    """Return mean similarity of two different layers."""
     s = similarity.as_subclass(Tensor)
     return float(s[~torch.eye(len(s), dtype=torch.bool)].mean())
 
 
 def mean_adjacent(similarity: Float[Tensor, "layers layers"]) -> float:
-    """Mean similarity of a layer and the next."""
+    """Return mean similarity of a layer and the next."""
     return float(similarity.as_subclass(Tensor).diagonal(1).mean())
 
 

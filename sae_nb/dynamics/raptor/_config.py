@@ -44,7 +44,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 @checked(leave=("checkpoint",))
 @dataclass(frozen=True, kw_only=True)
 class RaptorConfig:
-    """How a Raptor learns its teacher's states.
+    """Settings of a Raptor that learns its teacher's states.
 
     `schedule="joint"`: all blocks together, rolled out from the embeddings. After every layer the next
     block reads λ · teacher's state + (1 − λ) · own state, λ = max(0, 1 − step / (anneal_fraction · steps)).
@@ -53,8 +53,9 @@ class RaptorConfig:
     steps from the teacher's states + (1 − λ) · error of its own roll-out from the first state of its
     phase. Stage 2, all blocks together: own roll-out from the embeddings.
 
-    In both, each layer's squared error is divided by that layer's variance. What is marked "by schedule"
-    has one default for each; `dataclasses.replace(config, schedule=…)` keeps the values that it has.
+    In both, each layer's squared error is divided by that layer's variance. Settings marked "by
+    schedule" have one default for each; `dataclasses.replace(config, schedule=…)` keeps its present
+    values.
 
     Raises
     ------
@@ -110,7 +111,7 @@ class RaptorConfig:
     """Teacher forcing: "annealed", "always" (λ = 1) or "never" (λ = 0)."""
 
     mix: Mix = _BY_SCHEDULE
-    """What λ mixes: "states" of one roll-out if joint, "losses" of two if published."""
+    """Quantities that λ mixes: "states" of one roll-out if joint, "losses" of two if published."""
 
     last_weights: tuple[float, float, float] | None = None
     """Published only: weights of cls, registers and patches in stage 1 at the last block; .34, .33, .33."""
@@ -200,7 +201,7 @@ class RaptorConfig:
         return {"steps_1": first, "steps_2": second, "steps": first + second}
 
     def to_json(self) -> dict[str, Any]:
-        """Settings as plain JSON values."""
+        """Return settings as plain JSON values."""
         plain = asdict(self)
         plain["checkpoint"] = None if self.checkpoint is None else str(self.checkpoint)
         for name in ("last_weights", "joint_weights"):
@@ -265,7 +266,9 @@ class RaptorConfig:
 
 
 def one_cycle(step: int, steps: int, *, rising: float = 0.2) -> float:
-    """Share of the peak learning rate at a step: up from 1/25 and down to 1/1000 by half cosines."""
+    """Return the share of the peak learning rate at a step: up from 1/25 and down to 1/1000 by half
+    cosines.
+    """
     at = step / max(steps - 1, 1)
     if at < rising:
         return 1 + (0.04 - 1) * (1 + math.cos(math.pi * at / rising)) / 2

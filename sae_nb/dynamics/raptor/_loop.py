@@ -70,14 +70,14 @@ class Errors:
     """Squared errors of some layers on one batch."""
 
     layers: list[int]
-    """Which."""
+    """The layers."""
 
     squares: list[Tensor]
     """Per layer (n, T), mean over channels."""
 
     @classmethod
     def of(cls, predicted: Sequence[Tensor], states: Tensor, first: int) -> Errors:
-        """Errors of what was predicted for the layers after `first`."""
+        """Return errors of what was predicted for the layers after `first`."""
         layers = list(range(first + 1, first + 1 + len(predicted)))
         pairs = zip(predicted, layers, strict=True)
         return cls(layers, [(x - states[:, layer]).square().mean(dim=-1) for x, layer in pairs])
@@ -122,7 +122,7 @@ class RaptorLoss:
                 yield "own roll-out", (1 - share) * self._mean(errors, weights), errors
 
     def r2(self, several: Iterable[Errors]) -> float:
-        """Mean over the layers seen of 1 − squared error / variance, all tokens alike."""
+        """Return the mean over the layers seen of 1 − squared error / variance, all tokens alike."""
         shares = [
             float(square.detach().mean() / self.variance[layer])
             for errors in several
@@ -151,7 +151,7 @@ class RaptorLoss:
 
 
 def matrices(raptor: Raptor) -> list[Tensor]:
-    """The weights of attention and MLP of every block: what Muon moves."""
+    """Return the weights of attention and MLP of every block: those that Muon moves."""
     parts = ("qkv", "out", "up", "down")
     names = [f"blocks.{j}.{part}.weight" for j in range(raptor.k) for part in parts]
     return [raptor.get_parameter(name) for name in names]
@@ -163,7 +163,7 @@ def _variance(layer: Tensor) -> Tensor:
 
 
 def token_weights(kinds: Sequence[TokenKind], weights: Sequence[float]) -> Tensor:
-    """Weight of each token: its kind's weight, divided among the tokens of that kind; sum 1."""
+    """Return weight of each token: its kind's weight, divided among the tokens of that kind; sum 1."""
     of = dict(zip(_WEIGHTED, weights, strict=True))
     of["token"] = of["patch"]
     counts = {kind: list(kinds).count(kind) for kind in set(kinds)}
@@ -288,7 +288,7 @@ class RaptorResult(Finding):
     """Kinds of token the teacher does not have, whose weight went to the others."""
 
     stopped: Stopped | None = None
-    """Why it ended before its last step; None when it did not."""
+    """Reason it ended before its last step; None if it did not."""
 
     changes: tuple[Change, ...] = ()
     """Numbers changed while it ran."""
@@ -538,7 +538,7 @@ class RaptorTraining:
         return made
 
     def optimiser_of(self, parameter: Tensor) -> torch.optim.Optimizer:
-        """The optimiser that moves a parameter."""
+        """Return the optimiser that moves a parameter."""
         return next(
             optimiser
             for optimiser in self.optimisers

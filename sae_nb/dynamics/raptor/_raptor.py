@@ -113,7 +113,7 @@ class RaptorBlock(nn.Module):
             parameter.normal_(0, GAIN_SPREAD, generator=generator)
 
     def gains(self, step: int) -> Float[Tensor, "3 d"]:
-        """Gains τ₁, τ₂, τ₃ of one step, per channel.
+        """Return gains τ₁, τ₂, τ₃ of one step, per channel.
 
         Parameters
         ----------
@@ -206,7 +206,7 @@ class Raptor(nn.Module):
 
         Raises
         ------
-        ValueError: If the model is no vision transformer, or the cuts do not fit its depth.
+        ValueError: If the model is not a vision transformer, or the cuts do not fit its depth.
         """
         sizes = replace(sizes_of(model), layer_scale=layer_scale)
         return cls(sizes, check_cuts(cuts, n_layers=_depth(model)), seed=seed)
@@ -267,13 +267,13 @@ class Raptor(nn.Module):
 
     @contextmanager
     def replacing(self, model: LiveModel) -> Iterator[LiveModel]:
-        """Inside the block, the model's answers are those of this Raptor under the teacher's heads.
+        """Replace the model's answers inside the block by those of this Raptor under the teacher's heads.
 
         It may be shallower than the model: its last state goes where the last block's would.
 
         Raises
         ------
-        ValueError: If the model is no vision transformer, or of another width.
+        ValueError: If the model is not a vision transformer, or of another width.
 
         Example
         -------
@@ -325,7 +325,7 @@ class Raptor(nn.Module):
         return raptor.eval()
 
     def extra_repr(self) -> str:
-        """Cuts, as torch prints a module."""
+        """Return the cuts, as torch prints a module."""
         return f"cuts={self.cuts}"
 
 
@@ -333,7 +333,7 @@ class Raptor(nn.Module):
 def sizes_of(model: LiveModel) -> BlockSizes:
     """Read the sizes of a vision transformer's blocks, and whether a norm follows their sums.
 
-    Anybody's module will do, once in `wrap`, if its blocks have attention and it reads no text.
+    Any module works, once in `wrap`, if its blocks have attention and it does not read text.
 
     Raises
     ------
@@ -385,7 +385,7 @@ def _heads(config: Any, block: nn.Module, d: int) -> int:
 
 
 def _hidden(config: Any, block: nn.Module, d: int) -> int:
-    """Width of the MLP: what its first linear map puts out, else what the configuration says."""
+    """Return the width of the MLP: the output of its first linear map, else the value in the configuration."""
     for name in _MLP_NAMES:
         part = getattr(block, name, None)
         linear = [] if part is None else [m for m in part.modules() if isinstance(m, nn.Linear)]

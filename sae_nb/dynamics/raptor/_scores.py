@@ -1,4 +1,4 @@
-"""How near a Raptor's own roll-out stays to its teacher: R² and relative error, layer by layer.
+"""Closeness of a Raptor's own roll-out to its teacher: R² and relative error, layer by layer.
 
 R²_l = 1 − Σ‖A_l − Â_l‖² / Σ‖A_l − mean(A_l)‖²;  ε_l = ‖A_l − Â_l‖_F / ‖A_l‖_F.
 """

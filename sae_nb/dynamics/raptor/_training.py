@@ -175,7 +175,7 @@ class RaptorRun(BackgroundRun[RaptorTraining, RaptorResult]):
         return [self._training.history]
 
     def live(self) -> dict[str, float]:
-        """Numbers that `set` can change, as they are now."""
+        """Return numbers that `set` can change, as they are now."""
         return {"learning_rate": self._training.peak}
 
     def snapshot(self) -> Raptor:
