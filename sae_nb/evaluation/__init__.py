@@ -138,12 +138,6 @@ if TYPE_CHECKING:  # for the other rooms
         largest_of_each as largest_of_each,
         match_factors as match_factors,
     )
-    from sae_nb.evaluation.concepts._permutations import (
-        Difference as Difference,
-        n_arrangements as n_arrangements,
-        permuted_difference as permuted_difference,
-        wilson_interval as wilson_interval,
-    )
     from sae_nb.evaluation.dictionary._coherence import rows_of as rows_of
     from sae_nb.evaluation.dictionary._matching import (
         HUNGARIAN_UP_TO as HUNGARIAN_UP_TO,
@@ -194,4 +188,11 @@ if TYPE_CHECKING:  # for the other rooms
         codes_of_rows as codes_of_rows,
         encoded_rows as encoded_rows,
         summed_atoms as summed_atoms,
+    )
+    from sae_nb.statistics import (
+        Difference as Difference,
+        auroc as auroc,
+        n_arrangements as n_arrangements,
+        permuted_difference as permuted_difference,
+        wilson_interval as wilson_interval,
     )

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from sae_nb.checks import between, checked
 from sae_nb.figures._frames import FLOOR, framed
 from sae_nb.figures.theme import CONTROL, NOVEL, fade, plot_text
+from sae_nb.statistics import permutation_p
 
 MOST_BINS = 40
 
@@ -61,7 +62,7 @@ def null_distribution(
         )
     between(level, 0, 1, name="level", ends="()")
     counts, edges = np.histogram(values, bins=min(MOST_BINS, max(8, math.isqrt(4 * len(values)))))
-    p = (1 + int((values >= observed).sum())) / (1 + len(values))
+    p = float(permutation_p(values, observed))
     top = float(counts.max()) * 1.05
     bars = go.Bar(
         name=f"null, n = {len(values)}",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sae_nb.checks import Count, Seed, check_classes, check_matrix, checked
 from sae_nb.findings import Finding
+from sae_nb.statistics import correlation, mantel_null, ranks_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -175,14 +176,14 @@ def _splits(
     rows: Tensor, n_splits: int, generator: torch.Generator, rng: np.random.Generator
 ) -> tuple[list[float], list[float]]:
     """ρ of each split; and with the rows of its second half shuffled."""
-    n, d = rows.shape
+    d = rows.shape[1]
     found, floors = [], []
     for i in range(n_splits):
         order = torch.randperm(d, generator=generator)
         one, two = (_ranks(_unlike(rows[:, half])) for half in (order[: d // 2], order[d // 2 :]))
-        found.append(_correlation(one, two))
+        found.append(float(correlation(one, two)))
         if i < SHUFFLED_SPLITS:
-            floors.append(_correlation(one, _shuffled(two, n, rng)))
+            floors.append(float(mantel_null(one, two, 1, rng)[0]))
     return found, floors
 
 
@@ -195,7 +196,8 @@ def _by_labels(
     x = rows.numpy()
     permuted = [rng.permutation(classes) for _ in range(SHUFFLES)]
     aligned = [
-        _correlation(ranks, (y[first] != y[second]).astype(float)) for y in (classes, *permuted)
+        float(correlation(ranks, (y[first] != y[second]).astype(float)))
+        for y in (classes, *permuted)
     ]
     between = [_between(x, y) for y in (classes, *permuted)]
     return (
@@ -218,8 +220,8 @@ def _between(x: Float[np.ndarray, "n d"], classes: Int[np.ndarray, " n"]) -> flo
 
 def _drift(rows: Tensor, other: Tensor, rng: np.random.Generator) -> tuple[float, float]:
     one, two = _ranks(_unlike(rows)), _ranks(_unlike(other, "other"))
-    floors = [_correlation(one, _shuffled(two, len(rows), rng)) for _ in range(SHUFFLES)]
-    return 1 - _correlation(one, two), 1 - float(np.mean(floors))
+    floors = mantel_null(one, two, SHUFFLES, rng)
+    return 1 - float(correlation(one, two)), 1 - float(np.mean(floors))
 
 
 def _unlike(x: Tensor, name: str = "x") -> Float[np.ndarray, " pairs"]:
@@ -237,26 +239,5 @@ def _unlike(x: Tensor, name: str = "x") -> Float[np.ndarray, " pairs"]:
 
 
 def _ranks(values: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
-    from scipy.stats import rankdata
-
-    # Copies differ by rounding alone: such pairs share their rank.
-    return np.asarray(rankdata(values.round(12)), dtype=np.float64)
-
-
-def _shuffled(
-    pairs: Float[np.ndarray, " pairs"], n: int, rng: np.random.Generator
-) -> Float[np.ndarray, " pairs"]:
-    """The values of pairs after the rows are exchanged."""
-    square = np.zeros((n, n))
-    upper = np.triu_indices(n, 1)
-    square[upper] = pairs
-    square += square.T
-    order = rng.permutation(n)
-    return np.asarray(square[order][:, order][upper])
-
-
-def _correlation(a: Float[np.ndarray, " pairs"], b: Float[np.ndarray, " pairs"]) -> float:
-    """Pearson's, 0 where one does not change; of ranks it is Spearman's."""
-    a, b = a - a.mean(), b - b.mean()
-    length = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / length if length > 0 else 0.0
+    """Ranks of distances; copies differ by rounding alone, and share theirs."""
+    return ranks_of(values, digits=12)

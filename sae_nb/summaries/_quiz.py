@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from sae_nb.atoms import TOKENS_AFTER, TOKENS_BEFORE, AtomCatalogue, Choice, Example, build_examples
 from sae_nb.checks import check_atom, check_count
-from sae_nb.evaluation import wilson_interval
+from sae_nb.statistics import wilson_interval
 
 ENOUGH_ANSWERS = 10
 """From here on a score at the level of guessing says something: at 2 of 10 its interval ends at 51 %.

@@ -8,7 +8,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.evaluation import wilson_interval
+from sae_nb.statistics import wilson_interval
 from sae_nb.summaries import QuizScore, ask_about, askable_atoms
 
 
@@ -58,7 +58,6 @@ def test_wilson_by_hand_and_the_score_in_words() -> None:
     assert low == 0
     assert high == pytest.approx(0.27753, abs=1e-4)
     assert wilson_interval(10, 10)[0] == pytest.approx(1 - high)
-    assert wilson_interval(0, 0) == (0.0, 1.0)
     good = QuizScore(n_right=9, n_answered=10, chance=0.2)
     assert good.better_than_chance
     assert good.words == "9 of 10 right. Guessing gives 20 %; you do better."

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_data, checked, one_of
+from sae_nb.statistics import bootstrap_counts, permutation_p
 
 Normalise = Literal["mass", "mean"]
 NORMALISATIONS = ("mass", "mean")
@@ -312,12 +313,12 @@ class PhaseEvidence:
     @property
     def p_shuffled(self) -> float:
         """Share of shuffled orders that gain as much."""
-        return _tail(self.shuffled_gain, self.phases.gain)
+        return float(permutation_p(self.shuffled_gain, self.phases.gain, slack=1e-12))
 
     @property
     def p_banded(self) -> float:
         """Share of bands without phases whose best cut has as much contrast."""
-        return _tail(self.banded_contrast, self.phases.contrast)
+        return float(permutation_p(self.banded_contrast, self.phases.contrast, slack=1e-12))
 
     @property
     def supported(self) -> bool:
@@ -394,8 +395,7 @@ def phase_evidence(
     frequency, same = np.zeros(0), float("nan")
     if by_sample is not None and len(by_sample[reading]) > 1:
         samples = by_sample[reading].double().numpy()
-        n = len(samples)
-        weights = generator.multinomial(n, np.full(n, 1 / n), size=draws) / n
+        weights = bootstrap_counts(len(samples), draws, generator) / len(samples)
         costs = phase_costs(np.tensordot(weights, samples, axes=1), normalise)
         cuts = best_cuts(costs, k, min_len)
         frequency = np.bincount(cuts[:, 1:-1].ravel() - 1, minlength=len(s)) / draws
@@ -435,11 +435,3 @@ def _band(s: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         values = generator.permutation(s.diagonal(distance))
         band[rows, rows + distance] = band[rows + distance, rows] = values
     return band
-
-
-def _tail(null: np.ndarray, value: float) -> float:
-    """Share of draws at least as large, the value itself counted as one of them."""
-    if np.isnan(value):
-        return 1.0
-    known = null[~np.isnan(null)]
-    return float((1 + (known >= value - 1e-12).sum()) / (1 + len(known)))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.stats import rankdata
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
@@ -21,6 +20,7 @@ from sae_nb.evaluation.report._measurement import (
     measured,
 )
 from sae_nb.evaluation.report._row_pass import codes_of
+from sae_nb.statistics import correlation, ranks_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -127,7 +127,7 @@ def distances_row(
     coded = _code_cosines(codes)
     order = np.random.default_rng(resampling.seed).permutation(len(x))
     values, shuffled, chance = (
-        _spearman(wanted, _ranks(some))[told]
+        correlation(wanted, _ranks(some))[told]
         for some in (coded, coded[np.ix_(order, order)], _code_cosines(control))
     )
     columns = np.stack([values, np.ones_like(values)], axis=1)
@@ -162,11 +162,4 @@ def _ranks(cosines: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n others"]:
     """Rank of every other row by its cosine with each row; rounding makes no difference of ties."""
     n = len(cosines)
     others = cosines[~np.eye(n, dtype=bool)].reshape(n, n - 1)
-    return rankdata(others.round(9), axis=1)
-
-
-def _spearman(a: Float[np.ndarray, "n m"], b: Float[np.ndarray, "n m"]) -> Float[np.ndarray, " n"]:
-    """Correlation of ranks, row by row; 0 where one of them orders nothing."""
-    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (a, b))
-    size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return np.divide((a * b).sum(axis=1), size, out=np.zeros(len(a)), where=size > 0)
+    return ranks_of(others, digits=9)

@@ -10,13 +10,8 @@ from sae_nb.evaluation.dictionary._coactivation import LEAST_ROWS, Coactivation,
 from sae_nb.evaluation.dictionary._coherence import AtomGeometry, atom_geometry, encoder_cosines
 from sae_nb.evaluation.dictionary._distances import MOST_ROWS, distances_row
 from sae_nb.evaluation.dictionary._near_data import distances_to_data
-from sae_nb.evaluation.report._measurement import (
-    UNKNOWN,
-    Interval,
-    Measurement,
-    Resampling,
-    measured,
-)
+from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
+from sae_nb.statistics import UNKNOWN, Interval
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -18,7 +18,7 @@ from sae_nb import architectures
 from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import check_count, check_finite, checked
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
-from sae_nb.evaluation.report._measurement import Resampling, chance_generator, group_rows
+from sae_nb.evaluation.report._measurement import Resampling, chance_generator
 from sae_nb.evaluation.report._reconstruction import (
     Moments,
     ReconstructionSums,
@@ -28,6 +28,7 @@ from sae_nb.evaluation.report._report import Report
 from sae_nb.evaluation.report._row_pass import CONTROL_ROWS
 from sae_nb.evaluation.report._sparsity import SparsitySums, sparsity_rows
 from sae_nb.files import read_json, read_manifest, read_parts
+from sae_nb.statistics import group_rows
 from sae_nb.training import Team, current_team, pursue
 
 if TYPE_CHECKING:

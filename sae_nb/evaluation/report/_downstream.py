@@ -18,9 +18,10 @@ from torch import Tensor
 
 from sae_nb.activations import Ragged
 from sae_nb.checks import checked, same_length
-from sae_nb.evaluation.report._measurement import Measurement, Resampling, Statistic, measured
+from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
 from sae_nb.models import run
 from sae_nb.progress import progress_bar
+from sae_nb.statistics import Statistic
 from sae_nb.steering import Change, Where, splice
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -16,14 +16,24 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, SupportsFloat, Ty
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_k, checked, one_of
 from sae_nb.codes import SparseCodes
+from sae_nb.statistics import (
+    UNKNOWN as UNKNOWN,
+    Bootstrap,
+    Interval as Interval,
+    Statistic as Statistic,
+    group_rows as group_rows,
+    percentile_interval,
+)
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+
+percentiles = percentile_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +100,6 @@ def define(definition: str) -> Definition:
 #
 # Everything that measures makes its `Measurement` here: `Resampling` where there is an interval to be
 # drawn, `measured` where the interval is known already or there is none.
-
-
-MAX_GROUPS = 4096  # the bootstrap's cost and memory stay flat in the number of rows
-
-Interval = tuple[float, float]
-Statistic = Callable[[Float[np.ndarray, "resamples columns"]], Float[np.ndarray, " resamples"]]
-
-UNKNOWN: Interval = (float("nan"), float("nan"))
-"""The interval of something that could not be resampled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,37 +212,9 @@ class Measurements(Mapping[Key, Measurement], Generic[Key]):
 measured = Measurement.measured
 
 
-def group_rows(
-    sample: Int[np.ndarray, " n"] | None, n: int, *, seed: int
-) -> tuple[Int[np.ndarray, " n"], int]:
-    """Return which bootstrap group each row belongs to, and how many groups there are.
-
-    Rows of one sample stay together, because tokens of one text and patches of one image are
-    correlated; above `MAX_GROUPS` samples, samples are pooled at random into that many groups,
-    which leaves the variance of a mean over samples as it is.
-    """
-    if sample is None:
-        index, n_samples = np.arange(n, dtype=np.int64), n
-    else:
-        unique, index = np.unique(sample, return_inverse=True)
-        n_samples = len(unique)
-    if n_samples <= MAX_GROUPS:
-        return index.astype(np.int64), n_samples
-    pool = np.random.default_rng(seed).permutation(n_samples) % MAX_GROUPS
-    return pool[index].astype(np.int64), MAX_GROUPS
-
-
 @dataclass(frozen=True)
-class Resampling:
-    """How often intervals are resampled, and from which seed; builds measurements that have one."""
-
-    n: int = 1000  # Resamples; 0 leaves intervals out
-    seed: int = 0  # of every draw: all intervals of one call see the same resamples
-
-    def __post_init__(self) -> None:
-        check_count(self.n, name="n_bootstrap", at_least=0)
-        if self.seed < 0:
-            raise ValueError(f"`seed` must be at least 0, got {self.seed}.")
+class Resampling(Bootstrap):
+    """The bootstrap behind an interval; builds measurements that have one."""
 
     def mean(self, definition: str, values: Float[np.ndarray, " n"], **known: Any) -> Measurement:
         """Measure the mean of independent values, NaN where there are none; `known`: see `measured`."""
@@ -260,86 +233,6 @@ class Resampling:
         interval = self.interval(np.stack([above, below], axis=1), lambda s: s[:, 0] / s[:, 1])
         usual: dict[str, Any] = {"unit": "samples", "n": len(below)}
         return measured(definition, above.sum() / below.sum(), interval, **usual | known)
-
-    def grouped(
-        self, rows: Float[np.ndarray, "n columns"], sample: Int[np.ndarray, " n"] | None
-    ) -> Float[np.ndarray, "groups columns"]:
-        """Return the sums of each bootstrap group, see `group_rows`."""
-        group, n_groups = group_rows(sample, len(rows), seed=self.seed)
-        sums = np.zeros((n_groups, rows.shape[1]))
-        np.add.at(sums, group, rows)
-        return sums
-
-    def estimates(
-        self, sums: Float[np.ndarray, "groups columns"], statistics: Mapping[str, Statistic]
-    ) -> dict[str, tuple[float, Interval]]:
-        """Return statistics of column sums, each with its interval."""
-        intervals = self.intervals(sums, statistics)
-        total = sums.sum(axis=0, keepdims=True)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return {k: (float(f(total)[0]), intervals[k]) for k, f in statistics.items()}
-
-    def interval(self, sums: Float[np.ndarray, "groups columns"], statistic: Statistic) -> Interval:
-        """Return the interval of one statistic of column sums."""
-        return self.intervals(sums, {"it": statistic})["it"]
-
-    def intervals(
-        self, sums: Float[np.ndarray, "groups columns"], statistics: Mapping[str, Statistic]
-    ) -> dict[str, Interval]:
-        """Return 95 % percentile intervals of statistics of column sums, resampling groups.
-
-        All statistics see the same resamples, which are what the time goes into.
-        """
-        n_groups = len(sums)
-        if n_groups < 2 or self.n < 1:
-            return dict.fromkeys(statistics, UNKNOWN)
-        generator = np.random.default_rng(self.seed)
-        evenly = np.full(n_groups, 1 / n_groups)
-        drawn = []
-        for start in range(0, self.n, 256):  # (256, groups) of counts at a time
-            size = min(256, self.n - start)
-            counts = generator.multinomial(n_groups, evenly, size=size)
-            drawn.append(counts.astype(np.float64) @ sums)
-        resampled = np.concatenate(drawn)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return {name: percentiles(value(resampled)) for name, value in statistics.items()}
-
-    def spread(
-        self, values: Float[np.ndarray, " n"], statistic: Literal["mean", "median"] | float = "mean"
-    ) -> Interval:
-        """Return the interval of the mean, the median or another quantile of independent values."""
-        if len(values) < 2 or self.n < 1:
-            return UNKNOWN
-        if statistic == "mean":
-            columns = np.stack((values, np.ones_like(values)), axis=1)
-            if len(columns) > MAX_GROUPS:
-                columns = self.grouped(columns, None)
-            return self.interval(columns, lambda sums: sums[:, 0] / sums[:, 1])
-        # A resampled quantile is an order statistic: its rank is Beta distributed, so no resample
-        # needs to be made.
-        n = len(values)
-        place = (n + 1) * (0.5 if statistic == "median" else float(statistic))
-        ranks = np.random.default_rng(self.seed).beta(place, n + 1 - place, size=self.n)
-        with np.errstate(invalid="ignore"):  # between two infinite values
-            low, high = np.quantile(np.sort(values), np.quantile(ranks, [0.025, 0.975]))
-        return (float(low), float(high))
-
-    def weights(
-        self, group: Int[np.ndarray, " n"], n_groups: int
-    ) -> Float[np.ndarray, "resamples n"]:
-        """Return how often each row counts in each resample of groups."""
-        generator = np.random.default_rng(self.seed)
-        counts = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=self.n)
-        return counts[:, group].astype(np.float64)
-
-
-def percentiles(values: Float[np.ndarray, " resamples"], *, at_least: int = 1) -> Interval:
-    """Return the 95 % interval of resampled values; NaN where fewer than `at_least` are finite."""
-    finite = values[np.isfinite(values)]
-    if len(finite) < at_least:
-        return UNKNOWN
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return (float(low), float(high))
 
 
 # -------------------------------------------------------------------------------------------------

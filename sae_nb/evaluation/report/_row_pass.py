@@ -16,9 +16,10 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.checks import check_finite
 from sae_nb.codes import SparseCodes, offsets_of
-from sae_nb.evaluation.report._measurement import RandomDictionary, group_rows
+from sae_nb.evaluation.report._measurement import RandomDictionary
 from sae_nb.evaluation.report._reconstruction import Moments, ReconstructionSums
 from sae_nb.evaluation.report._sparsity import SparsitySums
+from sae_nb.statistics import group_rows
 from sae_nb.temporal import sequence_groups
 
 if TYPE_CHECKING:

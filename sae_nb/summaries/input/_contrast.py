@@ -17,13 +17,9 @@ from sae_nb.activations import Activations, acts_for, check_sae, of_sites
 from sae_nb.atoms import AtomCatalogue, rows_in_words
 from sae_nb.checks import check_count, checked, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import (
-    Difference,
-    codes_of_rows,
-    n_arrangements,
-    permuted_difference,
-)
+from sae_nb.evaluation import codes_of_rows
 from sae_nb.files import MappedMatrix, in_memory
+from sae_nb.statistics import Difference, n_arrangements, permuted_difference
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,15 +9,8 @@ import torch
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import define
-from sae_nb.evaluation.report._measurement import Resampling
 from sae_nb.studies.evaluation import SAE, probe
-from sae_nb.studies.evaluation.concepts._probe_fits import (
-    CHANNELS,
-    MEANS,
-    RANDOM,
-    RANDOM_LATENTS,
-    auroc,
-)
+from sae_nb.studies.evaluation.concepts._probe_fits import CHANNELS, MEANS, RANDOM, RANDOM_LATENTS
 from sae_nb.studies.evaluation.concepts._probing import divided, noisy, tasks_of, units_of
 
 D_IN = 12
@@ -156,22 +149,6 @@ def test_few_labels_and_noise_and_shift_are_what_they_say() -> None:
     wrong = np.any([heard[n] != t for n, t in tasks.items()], axis=0)
     assert wrong[split.test].sum() == 0
     assert wrong.sum() == round(0.25 * 300)
-
-
-def test_auroc_by_hand_and_as_sklearn() -> None:
-    """Scores 1, 2, 2, 3 for no, no, yes, yes: 3.5 of 4 pairs; ties count half; weights are repeats."""
-    from sklearn.metrics import roc_auc_score
-
-    truth = np.array([False, False, True, True])
-    scores = np.array([1.0, 2.0, 2.0, 3.0])
-    assert auroc(scores, truth)[0] == 3.5 / 4
-    assert auroc(np.ones(4), truth)[0] == 0.5
-    generator = np.random.default_rng(0)
-    scores, truth = generator.integers(0, 9, 200).astype(float), generator.random(200) < 0.3
-    weights = Resampling(5).weights(np.arange(200), 200)
-    found = auroc(scores, truth, weights)
-    for w, value in zip(weights, found, strict=True):
-        assert value == pytest.approx(roc_auc_score(truth, scores, sample_weight=w))
 
 
 def test_wrong_input_is_named() -> None:

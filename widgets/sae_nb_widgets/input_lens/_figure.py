@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sae_nb.evaluation import Difference, SpliceCheck
+from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import format_number, format_percent, plot_text, template, theme
+from sae_nb.statistics import Difference
 from sae_nb.summaries import Contrast, InputSummary, UseOrder
 from sae_nb_widgets.components import HOLLOW_PX, NEGATIVE, POSITIVE, Column
 from sae_nb_widgets.input_lens._words import (

@@ -6,9 +6,17 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.sparse import csr_matrix
 
-from sae_nb.evaluation import n_arrangements, permuted_difference
+from sae_nb.statistics import (
+    correlation,
+    mantel_null,
+    n_arrangements,
+    permutation_p,
+    permuted_difference,
+    q_values,
+)
 
 
 def sparse(rows: int, columns: int, seed: int, density: float = 0.3) -> csr_matrix:
@@ -72,7 +80,7 @@ def test_seed_decides_and_nothing_else() -> None:
 
 def test_blocks_of_permutations_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Held a few at a time or all at once, the numbers are of the same size."""
-    from sae_nb.evaluation.concepts import _permutations as permutations
+    from sae_nb.statistics import _permutations as permutations
 
     a, b = sparse(3, 20, 0), sparse(4, 20, 1)
     whole = permuted_difference(a, b, n_permutations=1000)
@@ -99,3 +107,48 @@ def test_sums_of_unequal_groups_are_compared_with_what_their_sizes_give() -> Non
     assert found.value[0] > 4.9
     assert found.expected[0] == pytest.approx(5.0, abs=0.1)
     assert abs(found.value[0] - found.expected[0]) < 0.2
+
+
+def test_p_counts_the_observed_value_as_one_of_the_draws() -> None:
+    """One null for all, or one each; by brute force and as scipy's permutation test counts."""
+    generator = np.random.default_rng(0)
+    null, observed = generator.integers(0, 9, (60, 5)).astype(float), np.arange(5.0) * 2
+    each = [(1 + sum(draw >= o for draw in column)) / 61 for column, o in zip(null.T, observed)]
+    np.testing.assert_allclose(permutation_p(null, observed), each)
+    shared = [(1 + sum(draw >= o for draw in null[:, 0])) / 61 for o in observed]
+    np.testing.assert_allclose(permutation_p(null[:, 0], observed), shared)
+    one = stats.permutation_test(
+        (generator.random(12),), np.max, permutation_type="samples", n_resamples=40,
+        alternative="greater", random_state=0,
+    )  # fmt: skip
+    assert permutation_p(one.null_distribution, one.statistic) == pytest.approx(one.pvalue)
+
+
+def test_p_of_what_has_no_value_is_one_and_slack_forgives_rounding() -> None:
+    """NaN draws are left out, an observed NaN is beyond nothing, 0.3 reaches 0.1 + 0.2."""
+    null = np.array([1.0, np.nan, 3.0])
+    assert permutation_p(null, 2.0) == pytest.approx(2 / 3)
+    assert permutation_p(null, float("nan")) == 1
+    assert permutation_p(np.array([0.3]), 0.1 + 0.2) == 0.5
+    assert permutation_p(np.array([0.3]), 0.1 + 0.2, slack=1e-12) == 1
+
+
+def test_q_is_the_least_false_discovery_rate_at_which_p_passes() -> None:
+    """By definition: q_i = min over p_j ≥ p_i of m p_j / rank_j; of nothing, nothing."""
+    p = np.random.default_rng(0).random(40) ** 3
+    rank = stats.rankdata(p)
+    expected = [min(40 * p[j] / rank[j] for j in range(40) if p[j] >= p[i]) for i in range(40)]
+    np.testing.assert_allclose(q_values(p), np.minimum(expected, 1))
+    assert len(q_values(np.zeros(0))) == 0
+
+
+def test_mantel_permutes_things_and_not_pairs() -> None:
+    """Rows and columns of the second matrix move together, by the seed's orders."""
+    points = np.random.default_rng(0).random((9, 2))
+    theirs = np.linalg.norm(points[:, None] - points, axis=-1)
+    upper = np.triu_indices(9, 1)
+    ours, generator = theirs[upper] ** 2, np.random.default_rng(3)
+    orders = [generator.permutation(9) for _ in range(5)]
+    expected = [np.corrcoef(ours, theirs[np.ix_(o, o)][upper])[0, 1] for o in orders]
+    np.testing.assert_allclose(mantel_null(ours, theirs[upper], 5, 3), expected)
+    assert correlation(ours, theirs[upper]) > max(expected)

@@ -1,5 +1,6 @@
-"""How large a difference between two groups gets by chance: labels permuted over whole units.
+"""What chance makes of a number: permutation tests, and q-values of many of them.
 
+The largest part is the difference between two groups, with labels permuted over whole units:
 T_j = w_a Σ_{i∈a} m_ij − w_b Σ_{i∈b} m_ij; under the null hypothesis which units are in a is arbitrary.
 The floor is the 95 % quantile, over permutations, of the largest |T_j − E[T_j]| / s_j of all columns.
 """
@@ -12,13 +13,80 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
+
+from sae_nb.statistics._ranks import correlation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scipy.sparse import csr_matrix
 
+
+# -------------------------------------------------------------------------------------------------
+# p of a null distribution that was drawn, and q of many p.
+
+
+def permutation_p(
+    null: Float[np.ndarray, "draws ..."],
+    observed: float | Float[np.ndarray, " columns"],
+    *,
+    slack: float = 0.0,
+) -> Float[np.ndarray, " columns"]:
+    """Return (1 + number of draws that reach the observed value) / (1 + number of draws).
+
+    The observed value is one of those that could have been drawn. A null of one column is every observed
+    value's; one of several has a column for each. NaN among its draws are left out; an observed NaN has p = 1.
+
+    Parameters
+    ----------
+    slack
+        How far below the observed value a draw may lie and reach it: equal numbers, summed in another order,
+        differ in their last bits.
+    """
+    null, observed = np.asarray(null), np.asarray(observed)
+    n = (~np.isnan(null)).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        if null.ndim == 1:  # sorted once, however many are observed
+            reached = n - np.searchsorted(np.sort(null)[:n], observed - slack, side="left")
+        else:
+            reached = (null >= observed - slack).sum(axis=0)
+    return np.where(np.isnan(observed), 1.0, (1 + reached) / (1 + n))
+
+
+def q_values(p: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+    """Return q by Benjamini and Hochberg: the false discovery rate up to each p."""
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(p, method="bh")) if len(p) else p
+
+
+def mantel_null(
+    ours: Float[np.ndarray, " pairs"],
+    theirs: Float[np.ndarray, " pairs"],
+    n_permutations: int,
+    seed: int | np.random.Generator,
+) -> Float[np.ndarray, " n_permutations"]:
+    """Return the correlation of two numbers per pair of things, with the things of the second permuted.
+
+    Pairs are in the order of `numpy.triu_indices(n, 1)`.
+
+    Source: N. Mantel, "The detection of disease clustering and a generalized regression approach" (1967).
+    """
+    from scipy.spatial.distance import squareform
+
+    generator, square = np.random.default_rng(seed), squareform(theirs)
+    orders = (generator.permutation(len(square)) for _ in range(n_permutations))
+    return np.array(
+        [
+            correlation(ours, squareform(square[np.ix_(order, order)], checks=False))
+            for order in orders
+        ]
+    )
+
+
+# -------------------------------------------------------------------------------------------------
+# The difference of two groups in many columns at once.
 
 LEVEL = 0.95
 _NUMBERS = 2**22  # of permuted sums held at a time: 32 MB
@@ -64,6 +132,9 @@ def permuted_difference(
     that the floor is not set by the one or two widest columns (the max-statistic of Westfall and
     Young). p-values count the arrangement that was observed. Up to `n_permutations` arrangements in
     all, every one is tried.
+
+    scipy's `permutation_test` of the same columns, dense, takes four to five times as long (2 × 100 rows, 512
+    columns, 999 permutations) and corrects for none of them.
 
     Source: P. H. Westfall and S. S. Young, "Resampling-Based Multiple Testing" (1993), single-step
     maxT.
@@ -145,23 +216,3 @@ def _columns(chosen: np.ndarray, n_units: int) -> Float[np.ndarray, "units m"]:
     columns = np.zeros((n_units, len(chosen)))
     columns[chosen, np.arange(len(chosen))[:, None]] = 1.0
     return columns
-
-
-# -------------------------------------------------------------------------------------------------
-# The interval of a share.
-
-Z95 = 1.959964
-
-
-def wilson_interval(
-    count: int | Int[np.ndarray, " m"], n: int
-) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
-    """Return Wilson's 95 % interval of each share count / n; all of [0, 1] where nothing was counted.
-
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    if n == 0:
-        return np.zeros(np.shape(count)), np.ones(np.shape(count))
-    p, z2 = np.asarray(count) / n, Z95**2 / n
-    centre, half = p + z2 / 2, Z95 * np.sqrt(p * (1 - p) / n + z2 / (4 * n))
-    return np.maximum((centre - half) / (1 + z2), 0.0), np.minimum((centre + half) / (1 + z2), 1.0)

@@ -1,0 +1,129 @@
+"""Intervals: they cover what they claim to cover, and keep samples together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sae_nb.statistics import (
+    MAX_GROUPS,
+    Bootstrap,
+    bootstrap_counts,
+    bootstrap_interval,
+    group_rows,
+    percentile_interval,
+    percentile_intervals,
+    wilson_interval,
+)
+
+
+def interval(sums, n_bootstrap=1000, seed=0):
+    """The interval of the mean."""
+    return Bootstrap(n_bootstrap, seed).interval(sums, lambda s: s[:, 0] / s[:, 1])
+
+
+def test_the_interval_of_a_mean_is_two_standard_errors():
+    """For many independent groups the bootstrap equals the textbook interval."""
+    values = np.random.default_rng(0).normal(3, 2, size=2000)
+    low, high = interval(np.stack((values, np.ones(2000)), 1), n_bootstrap=2000)
+    error = values.std() / np.sqrt(2000)
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.2 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.2 * error)
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_intervals_cover_the_truth_about_95_times_in_100(statistic):
+    """Over 200 draws from a skewed distribution."""
+    truth = 1.0 if statistic == "mean" else np.log(2)
+    generator, hits = np.random.default_rng(1), 0
+    for _ in range(200):
+        low, high = Bootstrap(400).spread(generator.exponential(size=150), statistic)
+        hits += low <= truth <= high
+    assert 180 <= hits <= 199
+
+
+def test_rows_of_one_sample_are_drawn_together():
+    """Ten copies of each row give the interval of the samples, not one √10 narrower."""
+    values = np.random.default_rng(0).normal(size=400)
+    repeated, sample = np.repeat(values, 10), np.repeat(np.arange(400) * 7, 10)
+    group, n_groups = group_rows(sample, 4000, seed=0)
+    sums = np.zeros((n_groups, 2))
+    np.add.at(sums, group, np.stack((repeated, np.ones(4000)), 1))
+    low, high = interval(sums)
+    assert n_groups == 400
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+
+
+def test_many_samples_are_pooled_without_changing_the_interval():
+    """Above MAX_GROUPS the groups are random pools; the width of the interval stays."""
+    n = 5 * MAX_GROUPS + 3
+    values = np.random.default_rng(0).normal(size=n)
+    group, n_groups = group_rows(None, n, seed=0)
+    assert n_groups == MAX_GROUPS
+    sums = np.zeros((n_groups, 2))
+    np.add.at(sums, group, np.stack((values, np.ones(n)), 1))
+    low, high = interval(sums)
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(n), rel=0.1)
+
+
+def test_one_group_or_no_resamples_give_no_interval():
+    """NaN says that nothing can be said."""
+    one = interval(np.ones((1, 2)))
+    none = interval(np.ones((5, 2)), n_bootstrap=0)
+    assert np.isnan([*one, *none]).all()
+
+
+def test_the_same_seed_gives_the_same_interval():
+    """And another one another."""
+    sums = np.random.default_rng(0).random((50, 2)) + 1
+    first = interval(sums, seed=4)
+    assert interval(sums, seed=4) == first
+    assert interval(sums, seed=5) != first
+
+
+def test_counts_are_resamples_of_the_seed() -> None:
+    """n drawn each time, each thing as often; a running generator goes on."""
+    counts = bootstrap_counts(7, 4000, 1)
+    assert (counts.sum(axis=1) == 7).all()
+    assert counts.mean(axis=0) == pytest.approx(np.ones(7), abs=0.06)
+    assert counts.var() == pytest.approx(6 / 7, rel=0.05)
+    generator = np.random.default_rng(1)
+    parts = [bootstrap_counts(7, 2000, generator) for _ in range(2)]
+    np.testing.assert_array_equal(np.concatenate(parts), counts)
+
+
+def test_any_statistic_has_the_interval_that_scipy_gives() -> None:
+    """A mean of one column, and a correlation of two whose rows stay together."""
+    x, y = np.random.default_rng(0).normal(size=(2, 60)).cumsum(axis=1)
+    low, high = bootstrap_interval((x,), np.mean, n_resamples=500, seed=4)
+    drawn = np.random.default_rng(4).integers(60, size=(500, 60))
+    assert (low, high) == pytest.approx(np.quantile(x[drawn].mean(axis=1), (0.025, 0.975)))
+    found = bootstrap_interval(
+        (x, y), lambda a, b: np.corrcoef(a, b)[0, 1], n_resamples=300, seed=2
+    )
+    expected = stats.bootstrap(
+        (x, y), lambda a, b: np.corrcoef(a, b)[0, 1], paired=True, n_resamples=300,
+        method="percentile", random_state=np.random.default_rng(2),
+    ).confidence_interval  # fmt: skip
+    assert found == pytest.approx(tuple(expected))
+
+
+def test_percentiles_leave_out_what_is_undefined() -> None:
+    """NaN and infinity; too few that are left give nothing; columns each have theirs."""
+    values = np.arange(101.0)
+    assert percentile_interval([*values, np.nan, np.inf]) == (2.5, 97.5)
+    assert np.isnan(percentile_interval([np.nan, 1.0], at_least=2)).all()
+    assert np.isnan(percentile_interval([])).all()
+    both = percentile_intervals(np.stack([values, 2 * values], axis=1))
+    np.testing.assert_allclose(both, [[2.5, 5.0], [97.5, 195.0]])
+    assert np.isnan(percentile_intervals(np.zeros((0, 3)))).all()
+
+
+@pytest.mark.parametrize("n", [1, 10, 333])
+def test_wilson_is_that_of_scipy(n: int) -> None:
+    """Of every count at once; nothing counted says nothing."""
+    counts = np.arange(n + 1)
+    expected = [stats.binomtest(int(k), n).proportion_ci(method="wilson") for k in counts]
+    np.testing.assert_allclose(np.stack(wilson_interval(counts, n), 1), expected, atol=1e-12)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
