@@ -169,16 +169,11 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.evaluation.report._fit import POOR as POOR
     from sae_nb.evaluation.report._measurement import (
-        UNKNOWN as UNKNOWN,
-        Interval as Interval,
         Measurements as Measurements,
         Resampling as Resampling,
-        Statistic as Statistic,
         chance_generator as chance_generator,
         definition_families as definition_families,
-        group_rows as group_rows,
         measured as measured,
-        percentiles as percentiles,
         random_like as random_like,
     )
     from sae_nb.evaluation.report._row_pass import (

@@ -17,6 +17,7 @@ from torch import Tensor
 from sae_nb.checks import check_count, checked
 from sae_nb.models import LiveModel
 from sae_nb.pretrained._sentiment import story_sentiment
+from sae_nb.statistics import bootstrap_interval
 from sae_nb.steering import steer
 
 # -------------------------------------------------------------------------------------------------
@@ -248,7 +249,4 @@ def nats_per_token(
 
 def _interval(values: Float[np.ndarray, " inputs"]) -> tuple[float, float]:
     """95 % of the mean, by resampling prompts or images."""
-    generator = np.random.default_rng(0)
-    draws = generator.integers(len(values), size=(N_BOOTSTRAP, len(values)))
-    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
+    return bootstrap_interval((values,), np.mean, n_resamples=N_BOOTSTRAP, seed=0)

@@ -21,19 +21,10 @@ from torch import Tensor
 
 from sae_nb.checks import check_count, check_k, checked, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.statistics import (
-    UNKNOWN as UNKNOWN,
-    Bootstrap,
-    Interval as Interval,
-    Statistic as Statistic,
-    group_rows as group_rows,
-    percentile_interval,
-)
+from sae_nb.statistics import UNKNOWN, Bootstrap, Interval
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
-
-percentiles = percentile_interval
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,7 +98,7 @@ else:
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.studies.evaluation.causal._steering_quality import Arm as Arm
     from sae_nb.studies.evaluation.causal._unlearning import unlearning as unlearning
-    from sae_nb.studies.evaluation.concepts._probe_fits import SAE as SAE, auroc as auroc
+    from sae_nb.studies.evaluation.concepts._probe_fits import SAE as SAE
     from sae_nb.studies.evaluation.concepts._targeted import (
         NotMeasurableError as NotMeasurableError,
         Pooled as Pooled,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sae_nb.evaluation import wilson_interval
+from sae_nb.statistics import wilson_interval
 from sae_nb.studies.uses._diff import LEVEL, beside_words, channels, compared_atoms
 from sae_nb.studies.uses._documents import Documents, check_same_kind, check_several
 

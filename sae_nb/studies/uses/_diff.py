@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.checks import check_count, checked
-from sae_nb.evaluation import wilson_interval
+from sae_nb.statistics import wilson_interval
 from sae_nb.studies.uses._documents import Documents, check_same_kind, check_several
 
 if TYPE_CHECKING:

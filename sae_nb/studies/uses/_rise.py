@@ -26,7 +26,7 @@ from torch.nn.functional import normalize
 from sae_nb.activations import describe_ids
 from sae_nb.capturing import CaptureSettings, Harvest
 from sae_nb.checks import check_count, check_real, checked, one_of
-from sae_nb.evaluation import wilson_interval
+from sae_nb.statistics import wilson_interval
 from sae_nb.steering import steer
 from sae_nb.studies.uses._writing import check_writer, other_atoms, prompt_ids, text_of
 

@@ -23,7 +23,7 @@ from sae_nb.checks import (
     one_of,
     same_length,
 )
-from sae_nb.studies.evaluation import auroc
+from sae_nb.statistics import auroc
 from sae_nb.studies.vision._complexity import averages
 from sae_nb.studies.vision._sobol import numbers_of, resamples
 

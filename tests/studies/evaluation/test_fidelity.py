@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
 import sae_nb as sn
 from sae_nb.studies.evaluation import attribution_fidelity
-from sae_nb.studies.evaluation.causal._fidelity import rank_correlation
 
 
 def wide_linear() -> tuple[sn.LiveModel, sn.TopK, torch.Tensor]:
@@ -49,12 +47,6 @@ def test_an_sae_that_loses_everything_leaves_it_to_its_errors() -> None:
                 parameter.mul_(0.01)
     found = attribution_fidelity(model, 10 * x, "0", sae, target=1, n_checked=2)
     assert found.error_share > 0.5
-
-
-def test_rank_correlation_by_hand() -> None:
-    """Ranks 1 2 3 against 1 3 2: 1 − 6·2/(3·8) = 0.5; a constant correlates with nothing."""
-    assert rank_correlation(np.array([1.0, 2, 3]), np.array([1.0, 3, 2])) == pytest.approx(0.5)
-    assert rank_correlation(np.ones(3), np.arange(3.0)) == 0
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from sae_nb.evaluation import (
     measured,
 )
 from sae_nb.progress import progress_bar
+from sae_nb.statistics import rank_correlation
 from sae_nb.steering import Cost, splice
 
 if TYPE_CHECKING:
@@ -260,9 +262,10 @@ def _pooled(
     with np.errstate(divide="ignore", invalid="ignore"):  # nothing hangs on x: undefined
         faithful, complete, random = curves.sum(axis=0) / np.abs(spans).sum()
     sums = np.stack([curves[:, 0].mean(axis=1), np.abs(spans)], axis=1)
-    ranks = np.array([rank_correlation(one.first_order, one.exact) for one in inputs])
+    agreement = partial(rank_correlation, undefined=0.0)
+    ranks = np.array([agreement(one.first_order, one.exact) for one in inputs])
     generator = np.random.default_rng(resampling.seed)
-    chance = [rank_correlation(generator.permutation(one.first_order), one.exact) for one in inputs]
+    chance = [agreement(generator.permutation(one.first_order), one.exact) for one in inputs]
     rows = {
         "agreement": resampling.mean(
             "attribution_agreement", ranks, floor=0.0, control=np.mean(chance)
@@ -292,12 +295,3 @@ def _pooled(
             seconds=sum(one.cost.seconds for one in inputs),
         ),
     )
-
-
-def rank_correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
-    """Return Spearman's correlation; 0 where one of both is constant."""
-    from scipy.stats import spearmanr
-
-    if not len(a) or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return 0.0
-    return float(round(spearmanr(a, b).statistic, 12))

@@ -25,7 +25,6 @@ from sae_nb.evaluation import (
     Measurement,
     Measurements,
     Resampling,
-    Statistic,
     TargetOdds,
     Targets,
     answers_to,
@@ -35,6 +34,7 @@ from sae_nb.evaluation import (
     quantile_of,
 )
 from sae_nb.progress import progress_bar
+from sae_nb.statistics import Statistic
 from sae_nb.steering import Answers, Cost, Where, random_direction
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from sae_nb.activations import Activations, acts_for, check_sae
 from sae_nb.checks import check_count, check_data, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
-    UNKNOWN,
     Measurement,
     RandomDictionary,
     Resampling,
@@ -30,6 +29,7 @@ from sae_nb.evaluation import (
     measured,
     random_like,
 )
+from sae_nb.statistics import UNKNOWN, logistic_probe
 
 # -------------------------------------------------------------------------------------------------
 # Does a child's latent absorb its parent's? P(parent's latent off | child's latent active, child true).
@@ -305,7 +305,6 @@ class _Attribute:
 
     def _main_latents(self, z: Any) -> tuple[tuple[int, ...], Bool[np.ndarray, " n"]]:
         """Latents added while F1 on the second part rises, and what they say of every row."""
-        from sklearn.linear_model import LogisticRegression
         from sklearn.metrics import f1_score
 
         truth, fit, choose = self.truth, self.part == 0, self.part == 1
@@ -313,10 +312,15 @@ class _Attribute:
         best, says = 0.0, np.zeros(len(truth), dtype=bool)
         for candidate in _candidates(z[np.flatnonzero(fit)], truth[fit])[: self.most_main]:
             columns = z[:, [*chosen, int(candidate)]].toarray()
-            scale = np.maximum(np.abs(columns[fit]).max(axis=0), 1e-12)
-            model = LogisticRegression(max_iter=500, class_weight="balanced")
-            model.fit(columns[fit] / scale, truth[fit])
-            now = model.predict(columns / scale)
+            probe = logistic_probe(
+                columns[fit],
+                truth[fit],
+                scale="largest",
+                centred=False,
+                balanced=True,
+                max_iter=500,
+            )
+            now = probe.predict(columns)
             f1 = float(f1_score(truth[choose], now[choose]))
             if chosen and f1 <= best + RISES_BY:
                 break
@@ -346,22 +350,20 @@ def _fit_probe(
     acts: Activations, truth: np.ndarray, part: np.ndarray
 ) -> tuple[Float[np.ndarray, " d_in"], Bool[np.ndarray, " n"], float]:
     """The unit direction of a linear probe, what it says of every row, and its F1."""
-    from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import f1_score
 
     x = acts.x.detach().double().cpu().numpy()
-    mean = x[part == 0].mean(axis=0)
-    scale = float(np.sqrt(((x[part == 0] - mean) ** 2).mean())) or 1.0
-    model = LogisticRegression(max_iter=500, class_weight="balanced")
-    model.fit((x[part == 0] - mean) / scale, truth[part == 0])
-    says = model.predict((x - mean) / scale)
+    first = x[part == 0]
+    scale = float(np.sqrt(first.var(axis=0).mean())) or 1.0
+    probe = logistic_probe(first, truth[part == 0], scale=scale, balanced=True, max_iter=500)
+    says = probe.predict(x)
     f1 = float(f1_score(truth[part == 2], says[part == 2]))
     if f1 < PROBE_F1:
         raise ValueError(
             f"A linear probe must read `attribute` off the activations with F1 ≥ {PROBE_F1} for it to be "
             f"followed, got {f1:.2f}. Take another hook point or attribute."
         )
-    return model.coef_[0] / np.linalg.norm(model.coef_[0]), says, f1
+    return probe.weight[0] / np.linalg.norm(probe.weight[0]), says, f1
 
 
 def _codes(sae: Any, acts: Activations) -> Any:

@@ -14,32 +14,7 @@ from scipy.sparse import csr_matrix, issparse
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import RandomDictionary, largest_of_each
-
-# -------------------------------------------------------------------------------------------------
-# AUROC under many weightings of the same examples at once: what a bootstrap of it costs least with.
-#
-# AUROC = P(s⁺ > s⁻) + ½ P(s⁺ = s⁻); always the same answer gives ½.
-
-
-def auroc(
-    scores: Float[np.ndarray, " n"],
-    truth: Bool[np.ndarray, " n"],
-    weights: Float[np.ndarray, "resamples n"] | None = None,
-) -> Float[np.ndarray, " resamples"]:
-    """Return the area under the ROC curve for each weighting; NaN where a class has no weight."""
-    weights = np.ones((1, len(scores))) if weights is None else weights
-    order = np.argsort(scores, kind="stable")
-    ranked, true = scores[order], truth[order]
-    first = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))
-    w = weights[:, order]
-    # Weights of either class at each distinct score.
-    positive = np.add.reduceat(w * true, first, axis=1)
-    negative = np.add.reduceat(w * ~true, first, axis=1)
-    below = np.cumsum(negative, axis=1) - negative
-    won = (positive * (below + negative / 2)).sum(axis=1)
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    return np.divide(won, pairs, out=np.full(len(w), np.nan), where=pairs > 0)
-
+from sae_nb.statistics import auroc, logistic_probe
 
 # -------------------------------------------------------------------------------------------------
 # What a probe may look at: latents, raw channels, principal components, and random stand-ins.
@@ -208,30 +183,11 @@ def _logistic(
     columns: np.ndarray,
 ) -> Probe:
     """Fit with each penalty and keep what predicts validation units best."""
-    from sklearn.linear_model import LogisticRegression
-
-    train, validation, test = _scaled(table, split)
+    train, y = table[split.train], truth[split.train]
     fits = []
     for penalty in penalties:
-        model = LogisticRegression(C=penalty, max_iter=1000, class_weight="balanced", tol=1e-3)
-        model.fit(train, truth[split.train])
-        score = float(auroc(model.decision_function(validation), truth[split.validation])[0])
-        fits.append((score, model))
-    score, model = max(fits, key=lambda fit: fit[0])  # the first of equal ones
-    return Probe(model.decision_function(test), score, columns)
-
-
-def _scaled(table: Table, split: Split) -> tuple[Table, Table, Table]:
-    """Training, validation and test units by the training units' scale; sparse ones are not centred."""
-    parts = (split.train, split.validation, split.test)
-    train = table[split.train]
-    if issparse(table):
-        from scipy.sparse import diags
-
-        square = np.asarray(train.multiply(train).mean(axis=0)).ravel()
-        scale = np.sqrt(np.maximum(square - np.asarray(train.mean(axis=0)).ravel() ** 2, 0))
-        factor = diags(np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0))
-        return tuple((table[part] @ factor).tocsr() for part in parts)
-    mean, scale = train.mean(axis=0), train.std(axis=0)
-    factor = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
-    return tuple((table[part] - mean) * factor for part in parts)
+        fitted = logistic_probe(train, y, inverse_penalty=penalty, balanced=True, tol=1e-3)
+        scores = fitted.scores(table[split.validation])
+        fits.append((float(auroc(scores, truth[split.validation])[0]), fitted))
+    score, fitted = max(fits, key=lambda fit: fit[0])  # the first of equal ones
+    return Probe(fitted.scores(table[split.test]), score, columns)

@@ -19,7 +19,8 @@ from torch import Tensor
 from sae_nb.activations import Activations, acts_for, check_varies
 from sae_nb.checks import as_tensor, between, check_count, check_data, checked, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Measurement, Resampling, codes_of, group_rows, measured, percentiles
+from sae_nb.evaluation import Measurement, Resampling, codes_of, measured
+from sae_nb.statistics import auroc, group_rows, percentile_interval
 from sae_nb.studies.evaluation.concepts._probe_fits import (
     CHANNELS,
     COMPONENTS,
@@ -32,7 +33,6 @@ from sae_nb.studies.evaluation.concepts._probe_fits import (
     Split,
     Units,
     arms_for,
-    auroc,
     fit_probe,
 )
 
@@ -461,7 +461,7 @@ class _Judged:
             values[0],
             floor=floor,
             control=control,
-            interval=percentiles(values[1:], at_least=2),
+            interval=percentile_interval(values[1:], at_least=2),
             n=self._n,
             unit=self._unit,
         )

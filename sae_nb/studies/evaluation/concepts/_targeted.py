@@ -7,7 +7,6 @@ out with the error kept leaves x̄ − Σ_{i∈S} z̄_i d_i. Probes are logistic
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from scipy.sparse import csr_matrix
 
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
+from sae_nb.statistics import logistic_probe
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -91,14 +91,8 @@ class _Reader:
     @classmethod
     def fit(cls, x: np.ndarray, y: np.ndarray) -> _Reader:
         """Logistic regression on standardised columns, classes weighted evenly; one row per class."""
-        from sklearn.linear_model import LogisticRegression
-
-        mean, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-9)
-        model = LogisticRegression(max_iter=500, class_weight="balanced")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what has not converged is a probe too
-            model.fit((x - mean) / scale, y)
-        weight, bias = model.coef_ / scale, model.intercept_ - (model.coef_ / scale) @ mean
+        probe = logistic_probe(x, y, balanced=True, max_iter=500, quiet=True)
+        weight, bias = probe.weight, probe.bias
         if len(weight) == 1:
             return cls(np.concatenate((-weight, weight)) / 2, np.concatenate((-bias, bias)) / 2)
         return cls(weight, bias)

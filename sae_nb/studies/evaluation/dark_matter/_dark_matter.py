@@ -20,15 +20,14 @@ from torch import Tensor
 from sae_nb.activations import Activations, acts_for, check_one_place
 from sae_nb.checks import check_count, checked
 from sae_nb.evaluation import (
-    Interval,
     Measurement,
     RandomDictionary,
     Resampling,
     SpliceTask,
-    Statistic,
     measured,
     splice_task,
 )
+from sae_nb.statistics import Interval, Statistic
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,14 +11,13 @@ from sae_nb.activations import Activations
 from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
-    Interval,
     Measurement,
     Resampling,
     RowFacts,
     check_codes,
     firings_of,
-    group_rows,
 )
+from sae_nb.statistics import Interval, group_rows
 
 _DRAWS = 20  # random sets of rows behind the floor
 
