@@ -6,7 +6,9 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -22,12 +24,26 @@ SCRIPTS = (
 HARDWARE = ("sae_nb.kernels._cuda",)
 
 
-def _modules() -> list[str]:
-    names = []
+def _by_room() -> dict[str, list[str]]:
+    """The modules of each room; what stands alone at the top of a package counts to the package."""
+    found: dict[str, list[str]] = {}
     for package in (sae_nb, sae_nb_widgets, sae_nb_lessons):
+        names = [package.__name__]
         walk = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-        names += [package.__name__, *(module.name for module in walk)]
-    return [name for name in names if not name.startswith((*SCRIPTS, *HARDWARE))]
+        for module in walk:
+            names.append(module.name)
+            if module.ispkg and module.name.count(".") <= 1 + (".studies." in module.name):
+                found[module.name] = []
+        found[package.__name__] = []
+        for name in names:
+            if not name.startswith((*SCRIPTS, *HARDWARE)):
+                room = max((r for r in found if f"{name}.".startswith(f"{r}.")), key=len)
+                found[room].append(name)
+    return {room: names for room, names in sorted(found.items()) if names}
+
+
+BY_ROOM = _by_room()
+each_room = pytest.mark.parametrize("room", BY_ROOM)
 
 
 def _public(module: ModuleType) -> Iterator[tuple[str, object]]:
@@ -42,13 +58,15 @@ def _public(module: ModuleType) -> Iterator[tuple[str, object]]:
                         yield f"{name}.{method}", function
 
 
-@pytest.mark.parametrize("name", _modules())
-def test_public_names_have_docstrings(name: str) -> None:
+@each_room
+def test_public_names_have_docstrings(room: str) -> None:
     """Every module, public function, class and method says what it is."""
-    module = importlib.import_module(name)
-    assert (module.__doc__ or "").strip(), f"{name} does not open with a sentence"
-    silent = [n for n, value in _public(module) if not (inspect.getdoc(value) or "").strip()]
-    assert not silent
+    silent = []
+    for name in BY_ROOM[room]:
+        module = importlib.import_module(name)
+        found = [(name, module), *((f"{name}.{n}", value) for n, value in _public(module))]
+        silent += [n for n, value in found if not (inspect.getdoc(value) or "").strip()]
+    assert silent == []
 
 
 class _Examples(doctest.DocTestFinder):
@@ -58,14 +76,41 @@ class _Examples(doctest.DocTestFinder):
         return super()._from_module(module, inspect.unwrap(object))  # type: ignore
 
 
-@pytest.mark.parametrize("name", _modules())
-def test_examples_run(name: str) -> None:
+def failed_examples(names: list[str]) -> str:
+    """What the examples of some modules give that they do not show: file, line, expected and got."""
+    runner = doctest.DocTestRunner(
+        verbose=False, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
+    said: list[str] = []
+    for name in names:
+        for test in _Examples().find(importlib.import_module(name), name):
+            runner.run(test, out=said.append)
+    return "".join(said)
+
+
+@each_room
+def test_examples_run(room: str) -> None:
     """What a docstring shows is what happens."""
-    module = importlib.import_module(name)
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    for test in _Examples().find(module, name):
-        runner.run(test)
-    assert runner.summarize().failed == 0
+    assert failed_examples(BY_ROOM[room]) == ""
+
+
+def test_every_module_is_in_one_room() -> None:
+    """None is left out, none is looked at twice."""
+    names = [name for names in BY_ROOM.values() for name in names]
+    assert len(names) == len(set(names)) > 700
+    assert {"sae_nb", "sae_nb_widgets", "sae_nb.architectures"} <= set(BY_ROOM)
+    assert "sae_nb.architectures.parts._proxes" in BY_ROOM["sae_nb.architectures"]
+
+
+def test_a_wrong_example_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By file, line and name, though the examples of a room run together."""
+    file = tmp_path / "an_example.py"
+    file.write_text('"""Right.\n\n>>> 1 + 1\n2\n>>> 1 + 2\n4\n"""\n', encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    failed = failed_examples(["an_example", "sae_nb.checks"])
+    monkeypatch.delitem(sys.modules, "an_example")
+    assert f'File "{file}", line 5, in an_example' in failed
+    assert failed.count("Failed example") == 1
 
 
 def test_the_names_people_meet_first_show_an_example() -> None:
