@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor docs sites gallery tour loops test test-fast slow browser binder reliability check bench bench-gpu notebooks reproduce reproduce-full models peers chromium film sync clean ci
+.PHONY: help lab demo doctor docs sites gallery tour loops test test-all slow browser binder reliability check bench bench-gpu notebooks reproduce reproduce-full models peers chromium film sync clean ci
 
 # Any Python ≥ 3.11; it is used once, to make .venv.
 PYTHON ?= python3
@@ -17,10 +17,13 @@ FOLDER ?=
 PYTEST_FLAGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
+# For `make test` and `make test-all`: the tests of one room, and of the rooms that import it.
+ROOM ?=
 # Test processes side by side, one more than a small machine's cores: browsers and killed processes are waited
-# for. Each computes with one thread, or they would wait for each other's.
+# for. Each computes with one thread, or they would wait for each other's. One that has nothing left to do takes
+# over half of what another has; tests of a file stay neighbours, so that its fixtures are seldom made twice.
 JOBS ?= 3
-SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
 # Bytecode is kept, whatever the shell says: some hundred processes would compile every source anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest -q -ra --durations=15 --disable-warnings $(PYTEST_FLAGS)
 PACKAGES := -e ".[dev]"
@@ -104,16 +107,16 @@ loops: $(STAMP)
 
 NOT_HERE := --ignore=tests/notebooks/test_run.py --ignore=tests/lessons/reproductions
 
-test: $(STAMP) chromium loops ## the tests, browser included
+test: $(STAMP) chromium loops ## the tests that an installation and a change need; ROOM=uses: of that room and those above it
 	@mkdir -p build
-	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/test.xml tests $(NOT_HERE)
+	$(PYTEST) $(SIDE_BY_SIDE) --short-lane $(if $(ROOM),--room $(ROOM)) --junitxml=build/test.xml tests $(NOT_HERE)
 
-test-fast: $(STAMP) loops ## the tests that take less than a second each
+test-all: $(STAMP) chromium loops ## those and what takes long: kills, Binder, gallery, claims, real models, long use; ROOM= too
 	@mkdir -p build
-	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/test-fast.xml -m "not slow and not browser" tests $(NOT_HERE)
+	$(PYTEST) $(SIDE_BY_SIDE) $(if $(ROOM),--room $(ROOM)) --junitxml=build/test-all.xml tests $(NOT_HERE)
 
-slow: ## after `make test`: note which tests take a second or more (tests/slow_tests.txt)
-	@$(BIN)/python tests/slow_tests.py build/test.xml
+slow: ## after `make test-all`: note which tests take a third of a second or more (tests/slow_tests.txt)
+	@$(BIN)/python tests/lanes.py build/test-all.xml
 
 browser: $(STAMP) chromium loops ## of the tests, those in a real JupyterLab in Chromium
 	@mkdir -p build
@@ -173,7 +176,7 @@ sync: $(STAMP) ## refresh links of notebooks, their .ipynb, the list of exercise
 	$(BIN)/python notebooks/solve.py
 	$(BIN)/python docs/tools/lessons.py
 
-ci: check docs test notebooks reproduce
+ci: check docs test-all notebooks reproduce
 	@$(BIN)/python .ci/summary.py build
 
 clean: ## remove what was built (not .venv)

@@ -17,7 +17,7 @@ import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-import slow_tests
+import lanes
 from every_finding import _every_finding_holds as _every_finding_holds
 from warm_python import WarmPython
 
@@ -37,21 +37,76 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--real-models", default=None, help="folder with smollm2/ and minilm/ checkpoints"
     )
     parser.addoption(
+        "--short-lane", action="store_true", help="leave out what takes long; says what, at the end"
+    )
+    parser.addoption(
+        "--room", default=None, help="the tests of a room, and of those above it that import it"
+    )
+    parser.addoption(
         "--require-browser", action="store_true", help="a missing Chromium fails browser tests"
     )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what takes a second or more; of several processes none ends with a long file."""
-    seconds, of_file = slow_tests.noted(), Counter[Path]()
+    """Mark what is slow, keep one lane or one room; of several processes none ends with a long file."""
+    seconds, of_file = lanes.noted(), Counter[Path]()
     for item in items:
-        taken = seconds.get(slow_tests.key(item.path.name, item.name))
+        taken = seconds.get(lanes.key(item.path.name, item.name))
         if taken is not None:
             item.add_marker("slow")
             of_file[item.path] += taken
+    own, deselected = [], []
+    if room := config.getoption("--room"):
+        above = _above(room)
+        own, deselected = above.own, [item for item in items if not above.concerns(item)]
+        items[:] = [item for item in items if above.concerns(item)]
+    if config.getoption("--short-lane"):
+        choice = lanes.short_lane(items, own)
+        items[:] = choice.chosen
+        deselected += choice.left_out
+        config.stash[LEFT_OUT] = {"tests": choice.tests, "seconds": choice.seconds}
+    config.hook.pytest_deselected(items=deselected)
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: -of_file[item.path])
+
+
+LEFT_OUT = pytest.StashKey[dict[str, Counter[str]]]()
+
+
+def _above(room: str) -> lanes.Above:
+    """The rooms above one, by the import graph of the source."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "docs" / "tools"))
+    import rooms
+
+    try:
+        return lanes.Above(room, rooms.House(), rooms)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker tells what it left out."""
+    if hasattr(session.config, "workeroutput") and LEFT_OUT in session.config.stash:
+        session.config.workeroutput["left_out"] = {
+            name: dict(counts) for name, counts in session.config.stash[LEFT_OUT].items()
+        }
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """All workers leave out the same: the last one's word is kept."""
+    if told := getattr(node, "workeroutput", {}).get("left_out"):
+        node.config.stash[LEFT_OUT] = {name: Counter(counts) for name, counts in told.items()}
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The short lane ends with what it left out."""
+    counts = config.stash.get(LEFT_OUT, None)
+    if counts and counts["tests"]:
+        terminalreporter.section("the short lane")
+        for line in lanes.told(counts["tests"], counts["seconds"]):
+            terminalreporter.write_line(line)
 
 
 def pytest_collection_finish() -> None:
@@ -81,8 +136,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Each test alone would have to wait for its fixtures: where that is long it is noted."""
     names = getattr(item, "fixturenames", ())
     waited = max((_SHARED.get((item.path, name), 0.0) for name in names), default=0.0)
-    if waited >= slow_tests.LONG_SECONDS:
-        item.user_properties.append((slow_tests.SHARED, round(waited, 2)))
+    if waited >= lanes.LONG_SECONDS:
+        item.user_properties.append((lanes.SHARED, round(waited, 2)))
     return (yield)
 
 

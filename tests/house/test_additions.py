@@ -180,7 +180,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in (
         "tests/every_finding.py",
         "tests/warm_python.py",
-        "tests/slow_tests.py",
+        "tests/lanes.py",
         "tests/slow_tests.txt",
     ):
         shutil.copy(ROOT / name, to / name)
