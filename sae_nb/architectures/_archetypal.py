@@ -46,7 +46,7 @@ class Archetypal(OneStep):
         C, in the model's units: at least n_atoms points that are not all the mean. None: centroids of
         the first training data, by k-means.
     n_candidates
-        How many centroids; None is n_atoms.
+        Number of centroids; None is n_atoms.
     tied
         Whether the encoder begins as the dictionary; otherwise it begins at random. Held dictionaries
         are as alike between seeds as their first encoders are (docs/claims.md).
@@ -123,7 +123,7 @@ class Archetypal(OneStep):
     __new__.__wrapped__ = __init__  # type: ignore[attr-defined]  # help() shows these arguments
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild an SAE of this kind and size."""
+        """Return constructor arguments that rebuild an SAE of this kind and size."""
         names = ("base", "delta", "n_candidates", "tied")
         return super().settings() | {name: getattr(self, name) for name in names}
 
@@ -206,7 +206,7 @@ class Archetypal(OneStep):
 
 @torch.no_grad()
 def centroids(x: Rows, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n d_in"]:
-    """Centres of n clusters, by k-means (Lloyd)."""
+    """Return centres of n clusters, by k-means (Lloyd)."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -225,7 +225,7 @@ def centroids(x: Rows, n: int, generator: torch.Generator | None = None) -> Floa
 def _checked(
     sae: SparseAutoencoder, delta: float, candidates: object, n_candidates: int | None
 ) -> int:
-    """How many candidates there are, if everything fits."""
+    """Return the number of candidates, after all checks."""
     if isinstance(delta, bool) or not isinstance(delta, int | float) or not 0 <= delta < math.inf:
         raise ValueError(
             f"`delta` must be a finite number ≥ 0, got {delta!r}. 0 stays in the hull."

@@ -1,4 +1,4 @@
-"""What every architecture is: how it likes to be trained, and what it promises to people, panels and loops."""
+"""The base of every architecture: its preferences in training, and its promises to users, panels and loops."""
 
 from __future__ import annotations
 
@@ -86,19 +86,19 @@ class Recipe:
                 raise ValueError(f"`{name}` must be in [0, 1], got {getattr(self, name)}.")
 
     def warmup_steps(self, steps: int) -> int:
-        """Steps of warm-up in a run of `steps`."""
+        """Return steps of warm-up in a run of `steps`."""
         return min(self.longest_warmup_steps, round(self.warmup_fraction * steps))
 
 
 def ramp(step_fraction: float, over: float) -> float:
-    """How far a term of the loss has set in: 0 at the start of the run, 1 once `over` of it is past."""
+    """Return how far a term of the loss has set in: 0 at the start of the run, 1 once `over` of it is past."""
     return 1.0 if step_fraction >= over else step_fraction / over
 
 
 _Sae = TypeVar("_Sae", bound="SparseAutoencoder")
 
 Data = Activations | Tensor | np.ndarray
-"""What can be encoded; a table of numbers too."""
+"""Data that can be encoded; a table of numbers too."""
 
 ROWS_AT_ONCE = 8192
 """Rows that are read from disk to be encoded together."""
@@ -116,7 +116,7 @@ class TrainingLoss:
     """The loss of one batch, and what was computed on the way."""
 
     total: Float[Tensor, ""]
-    """What is minimised; carries the gradient."""
+    """The minimised value; carries the gradient."""
 
     parts: dict[str, Float[Tensor, ""]]
     """Terms of the total before their weights, by name."""
@@ -129,7 +129,7 @@ class TrainingLoss:
 
     @classmethod
     def of(cls, parts: Parts, codes: SparseCodes, x_hat: Tensor) -> TrainingLoss:
-        """The weighted sum of some terms."""
+        """Return the weighted sum of some terms."""
         return cls(
             total=torch.stack([weight * term for weight, term in parts.values()]).sum(),
             parts={name: term.detach() for name, (_, term) in parts.items()},
@@ -174,7 +174,7 @@ class InputScaling(nn.Module):
 def geometric_median(
     x: Rows, *, tolerance: float = 1e-5, most_iterations: int = 100
 ) -> Float[Tensor, " d_in"]:
-    """The point with the smallest sum of distances to all rows; a robust mean.
+    """Return the point with the smallest sum of distances to all rows; a robust mean.
 
     Weiszfeld's iteration: m ← Σ x_i / ‖x_i − m‖ / Σ 1 / ‖x_i − m‖.
 
@@ -202,11 +202,11 @@ class SparseAutoencoder(nn.Module, ABC):
 
     A dictionary reads from one or several hook points and writes to one or several; an SAE reads and
     writes the same one. A row of training data holds all of them side by side (`sites`), and `split`
-    says which of it is read and which is the target. `scaling`, `bias` and atoms are of the target.
+    separates the input from the target. `scaling`, `bias` and atoms are of the target.
 
-    Activations enter, and codes and reconstructions leave, in the model's own units: `dictionary`
-    has unit rows, so a code says how far x reaches along its atom. Inside, the bias is learned in
-    scaled units (`InputScaling`): b = μ + pre_bias / s.
+    Activations enter, and codes and reconstructions leave, in the model's own units: `dictionary` has
+    unit rows, so a code is how far x reaches along its atom. Inside, the bias is learned in scaled
+    units (`InputScaling`): b = μ + pre_bias / s.
 
     fp16, bf16 and fp64 activations are cast to the SAE's own dtype; codes and `decode` are in that
     dtype, `sae(x)` returns the dtype of x.
@@ -239,7 +239,7 @@ class SparseAutoencoder(nn.Module, ABC):
     """The model they came from, once known."""
 
     folder: Path | None = None
-    """Where it was saved or read last; labels and notes that people type are kept there."""
+    """Folder it was last saved to or read from; labels and notes are kept there."""
 
     measured: Mapping[str, float] | None = None
     """R² ("r2"), mean L0 ("l0") and share of dead atoms ("dead_fraction"), as last measured: by the end
@@ -267,10 +267,12 @@ class SparseAutoencoder(nn.Module, ABC):
     """Whether the axis before the last of `x` is time, so that a row depends on those before it."""
 
     reads_gradient: bool = False
-    """Whether a training row holds, beside the activation, the gradient of a loss of the model by it."""
+    """Whether a training row holds both the activation and the gradient of a loss of the model with
+    respect to it.
+    """
 
     not_mapped: str = "its encoder needs the whole dictionary at once"
-    """Why its weights cannot stay in their file (`load_sae(…, mmap=True)`); empty where they can."""
+    """Reason why its weights cannot stay in their file (`load_sae(…, mmap=True)`); empty if they can."""
 
     kept_as: torch.dtype | None = None
     """Precision that the file states whose matrices it reads from; None: they are in memory."""
@@ -298,7 +300,7 @@ class SparseAutoencoder(nn.Module, ABC):
             return no_attribute(self, name)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SparseAutoencoder:
-        """What `to`, `double` and `cuda` do to every weight; those in a file stay as they are."""
+        """Apply `to`, `double` or `cuda` to every weight; those in a file stay unchanged."""
         if not self.is_mapped:
             return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         moved = fn(torch.empty(0, dtype=self.dtype))
@@ -318,8 +320,8 @@ class SparseAutoencoder(nn.Module, ABC):
         ----------
         x
             Activations in the model's units, (…, d_in): as captured, or a tensor, an array or a table.
-            What is no tensor is moved to the SAE's device. Leading axes become rows and are kept in
-            `codes.leading_shape`.
+            Data that are not a tensor are moved to the SAE's device. Leading axes become rows and are
+            kept in `codes.leading_shape`.
         k
             Selections per row, for architectures that have a k; None is the SAE's own.
 
@@ -344,8 +346,8 @@ class SparseAutoencoder(nn.Module, ABC):
 
         Raises
         ------
-        TypeError: If they are no `SparseCodes`.
-        ValueError: If the codes are of another dictionary size or device.
+        TypeError: If they are not `SparseCodes`. ValueError: If the codes are of another dictionary
+        size or device.
         """
         if not isinstance(codes, SparseCodes):
             raise TypeError(
@@ -380,7 +382,7 @@ class SparseAutoencoder(nn.Module, ABC):
     def at_sites(self) -> list[Float[Tensor, "n_atoms d_m"]]:
         """Directions of the atoms at each of `sites`, detached.
 
-        What an atom adds there; where the dictionary only reads, what it looks for.
+        What an atom adds there; if the dictionary only reads, its encoder direction.
         """
         return [self.dictionary]
 
@@ -388,7 +390,7 @@ class SparseAutoencoder(nn.Module, ABC):
     """Whether `encode(x, reads=m)` finds a code from site m alone."""
 
     def split(self, rows: Rows) -> tuple[Rows, Rows]:
-        """What of training rows is read, and what is to be written: for an SAE, both are all of it."""
+        """Return the input and the target of training rows: for an SAE, both are all of it."""
         if self.writes is None:
             return rows, rows
         n = sum(self.reads)
@@ -420,7 +422,7 @@ class SparseAutoencoder(nn.Module, ABC):
         return self.pre_bias.device
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild an SAE of this kind and size, JSON-able.
+        """Return constructor arguments that rebuild an SAE of this kind and size, JSON-able.
 
         They are its fields, where an SAE is written as a dataclass.
         """
@@ -447,7 +449,7 @@ class SparseAutoencoder(nn.Module, ABC):
         ----------
         folder
             Gets `sae.safetensors`, `config.json` and a manifest; appears only when complete. A folder
-            and not one file, because labels and notes are kept beside the weights.
+            and not one file, because labels and notes are kept next to the weights.
 
         Raises
         ------
@@ -470,8 +472,8 @@ class SparseAutoencoder(nn.Module, ABC):
     ) -> Upload:
         """Send the SAE to the hub with a model card, from where `sn.load_sae("hf:…")` reads it.
 
-        The card says what the SAE is, how to load it, and what was measured: all of a report, where one is
-        given. What is sent is written to a folder first, complete or not at all.
+        The card describes the SAE, how to load it, and its measurements: all of a report, if one is
+        given. The upload is written to a folder first, complete or not at all.
 
         Parameters
         ----------
@@ -484,7 +486,7 @@ class SparseAutoencoder(nn.Module, ABC):
         folder
             Where it is written and stays; None: a temporary one, which a dry run leaves for you to look at.
         private
-            Whether a repository that is made is for its owner alone.
+            Whether a repository that is made is private.
         message
             Of the commit; None: what the SAE is, in one line.
         token
@@ -493,12 +495,12 @@ class SparseAutoencoder(nn.Module, ABC):
         Returns
         -------
         Upload
-            What was sent, or would be: `.files` (file, bytes), `.card`, `.folder`, `.url`.
+            The upload, or what it would be: `.files` (file, bytes), `.card`, `.folder`, `.url`.
 
         Raises
         ------
-        ValueError: If `repo` is no such name, or the report is of another SAE.
-        ConnectionError: If the hub is switched off or cannot be reached, or refuses.
+        ValueError: If `repo` is not such a name, or the report is of another SAE. ConnectionError: If
+        the hub is switched off or cannot be reached, or refuses.
 
         Example
         -------
@@ -538,7 +540,7 @@ class SparseAutoencoder(nn.Module, ABC):
     # For the training loop
 
     def trained_as(self) -> SparseAutoencoder:
-        """What a training works on: itself, unless the SAE is of another library."""
+        """Return what a training works on: itself, unless the SAE is of another library."""
         return self
 
     def take_from(self, trained: SparseAutoencoder) -> None:
@@ -546,10 +548,10 @@ class SparseAutoencoder(nn.Module, ABC):
 
     @abstractmethod
     def recipe(self) -> Recipe:
-        """Defaults for training an SAE of this kind and size."""
+        """Return defaults for training an SAE of this kind and size."""
 
     def learning_rate_shares(self) -> dict[nn.Parameter, float]:
-        """Parameters that take a share of the learning rate; the others take all of it."""
+        """Return parameters that take a share of the learning rate; the others take all of it."""
         return {}
 
     @checked(leave=("x", "method"))
@@ -582,7 +584,7 @@ class SparseAutoencoder(nn.Module, ABC):
             level by level, what comes only together with something else. None leaves the dictionary as
             it is.
         levels
-            How deep "levels" looks: 2 finds parents and their children, 3 theirs.
+            Depth of "levels": 2 finds parents and their children, 3 theirs.
         tolerance
             A rest of at most this norm is noise to "levels". None: the SAE's own tolerance, or 0.
 
@@ -633,7 +635,7 @@ class SparseAutoencoder(nn.Module, ABC):
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Loss of one batch; trusts its input.
+        """Return loss of one batch; trusts its input.
 
         Parameters
         ----------
@@ -727,7 +729,7 @@ class SparseAutoencoder(nn.Module, ABC):
 
 
 class Untrained:
-    """Mixed in before the architecture: asked for a recipe or a loss, it says what to do instead."""
+    """Mixed in before the architecture: asked for a recipe or a loss, it explains what to do instead."""
 
     no_training: ClassVar[str]
     """The rule and the way out, as the message of the error."""

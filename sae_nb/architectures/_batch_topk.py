@@ -123,7 +123,7 @@ class BatchTopK(OneStep):
             self.threshold.lerp_(finite.to(self.threshold.dtype), 1 - MEMORY)
 
     def _chooser(self, k: float) -> Prox:
-        """What chooses k entries per row of one call, on average."""
+        """Return the prox that chooses k entries per row of one call, on average."""
         return BatchTopKProx(k)
 
     def _training_prox(self) -> Prox:

@@ -37,13 +37,13 @@ class CrossLayerTranscoder(SeveralLayers):
 
     z_l = [TopK_k((x_l − μ_l) E_lᵀ + a_l)]₊,  ŷ_l = Σ_{l' ≤ l} z_{l'} D_{l'→l} + b_l,
 
-    trained on the unexplained share of variance, averaged over layers, and AuxK. What a concept does over
-    several layers is thus one atom, where a transcoder for each layer needs one at every layer.
+    trained on the unexplained share of variance, averaged over layers, and AuxK. The effect of a
+    concept over several layers is thus one atom; a transcoder for each layer needs one at every layer.
 
-    What comes as a list goes as a list: `encode([x_1, …])` gives a code for each layer, `decode` of these
-    a reconstruction for each. What lies side by side, (…, Σ d_l), gives one code over the atoms of all
-    layers, those of the first layer first; so does all that works with one code: reports, panels,
-    training. There `n_atoms`, `dictionary` and L0 count all layers.
+    Lists give lists: `encode([x_1, …])` gives a code for each layer, `decode` of these a reconstruction
+    for each. Input side by side, (…, Σ d_l), gives one code over the atoms of all layers, those of the
+    first layer first; so does all that works with one code: reports, panels, training. There `n_atoms`,
+    `dictionary` and L0 count all layers.
 
     Parameters
     ----------
@@ -124,21 +124,21 @@ class CrossLayerTranscoder(SeveralLayers):
             layer.k = k  # type: ignore[assignment]
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild a dictionary of this kind and size."""
+        """Return constructor arguments that rebuild a dictionary of this kind and size."""
         own = {"base": self.base, "aux_k": self.aux_k, "aux_weight": self.aux_weight}
         return {"widths": list(self.widths), "n_atoms": self.per_layer, "k": self.k} | own
 
     # For the training loop
 
     def recipe(self) -> Recipe:
-        """Defaults for training; an encoder turns as fast as a transcoder's."""
+        """Return defaults for training; an encoder turns as fast as a transcoder's."""
         width = sum(self.widths) / len(self.widths)
         return Recipe(learning_rate=TURN_PER_STEP / math.sqrt(width))
 
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Unexplained share of variance, averaged over layers, and AuxK of each layer's dead atoms."""
+        """Return unexplained share of variance, averaged over layers, and AuxK of each layer's dead atoms."""
         x, target = self.split(x)
         read = list(zip(self._each(), torch.split(x, list(self.widths), dim=1), strict=True))
         codes = [layer.training_codes(rows) for layer, rows in read]
@@ -203,15 +203,15 @@ class _Layer(Transcoder):
         return SitesOperator(self.widths, self.n_atoms, generator=self.generator)
 
     def training_codes(self, x: Rows) -> SparseCodes:
-        """Codes of a batch in training."""
+        """Return codes of a batch in training."""
         return self._strengths(self._candidates(x))
 
     def codes(self, x: Rows, k: Any) -> SparseCodes:
-        """Codes of rows that were checked."""
+        """Return codes of rows that were checked."""
         return self._encode(x, k)
 
     def revival_loss(self, x: Rows, left: Rows, is_dead: Tensor) -> Tensor:
-        """AuxK of dead atoms, by what all layers together leave of the layers that these write."""
+        """Return auxK of dead atoms, by what all layers together leave of the layers that these write."""
         return self._auxiliary(x, left[:, -self.d_out :], is_dead)
 
     def start(self, x: Rows, left: Rows) -> Rows:

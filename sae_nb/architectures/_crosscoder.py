@@ -113,7 +113,7 @@ class Crosscoder(SharedCode, OneStep):
     __new__.__wrapped__ = __init__  # type: ignore[attr-defined]  # help() shows these arguments
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild a dictionary of this kind and size."""
+        """Return constructor arguments that rebuild a dictionary of this kind and size."""
         rest = {name: value for name, value in super().settings().items() if name != "d_in"}
         return {"widths": list(self.widths)} | rest | {"base": self.base}
 

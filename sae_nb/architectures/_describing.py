@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def one_line(sae: SparseAutoencoder) -> str:
-    """The call that makes such an SAE, where it belongs, and what it reaches."""
+    """Return the call that makes such an SAE, where it belongs, and what it reaches."""
     return " · ".join(filter(None, (_call(sae), _home(sae), ", ".join(measured_words(sae)))))
 
 
 def card(sae: SparseAutoencoder) -> str:
-    """The same as HTML, without colours of its own: it reads on light and dark pages."""
+    """Return the same as HTML, without colours of its own: it is legible on light and dark pages."""
     n = sum(parameter.numel() for parameter in sae.parameters())
     rows = {
         "made by": _call(sae),
@@ -87,7 +87,7 @@ def _origin(sae: SparseAutoencoder) -> dict[str, str]:
 
 
 def measured_words(sae: SparseAutoencoder) -> list[str]:
-    """R², L0 and dead atoms as last measured, in words."""
+    """Return R², L0 and dead atoms as last measured, in words."""
     known = {} if sae.measured is None else sae.measured
     words: dict[str, Callable[[float], str]] = {
         "r2": lambda r2: f"R² {r2:.3f}".replace(" 0.", " ."),

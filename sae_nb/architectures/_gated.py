@@ -1,4 +1,4 @@
-"""Gated: one half of the encoder says which atoms are used, the other how strongly."""
+"""Gated: one half of the encoder selects which atoms are used, the other how strongly."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Gated(Priced):
         self.magnitude_bias.index_fill_(0, atoms, 0.0)
 
     def atom_parameters(self) -> list[nn.Parameter]:
-        """Parameters with one row per atom, gains and strengths among them."""
+        """Return parameters with one row per atom, gains and strengths among them."""
         return [*super().atom_parameters(), self.log_gain, self.magnitude_bias]
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:

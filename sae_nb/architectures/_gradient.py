@@ -94,8 +94,8 @@ class GradientSAE(OneStep):
         Parameters
         ----------
         x
-            Activations in the model's units, (…, d_in). What `capture(gradient_of=…)` gives brings its
-            gradients.
+            Activations in the model's units, (…, d_in). The result of `capture(gradient_of=…)` brings
+            its gradients.
         k
             Most atoms per row; None is the SAE's own.
         gradient
@@ -135,11 +135,11 @@ class GradientSAE(OneStep):
 
     @property
     def sites(self) -> tuple[int, ...]:
-        """Widths of what a training row holds: the activation, and beside it its gradient."""
+        """Widths of the parts of a training row: the activation, and its gradient."""
         return (self.d_in, self.d_in)
 
     def split(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Training rows as they are, and the activation in them."""
+        """Return training rows as they are, and the activation in them."""
         return rows, rows[:, : self.d_in]
 
     def _first_rows(self, x: Any, generator: torch.Generator | None) -> Rows:

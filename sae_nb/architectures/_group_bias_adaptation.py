@@ -118,7 +118,7 @@ class GroupBiasAdaptation(OneStep):
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Unexplained share of variance; how often atoms fired is counted."""
+        """Return unexplained share of variance; how often atoms fired is counted."""
         loss = super().training_loss(x, silent_tokens, dead_after, step_fraction)
         if self.training:
             self._count(loss.codes, silent_tokens >= dead_after)

@@ -117,7 +117,7 @@ class GroupSparse(Crosscoder):
     __new__.__wrapped__ = __init__  # type: ignore[attr-defined]  # help() shows these arguments
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild a dictionary of this kind and size."""
+        """Return constructor arguments that rebuild a dictionary of this kind and size."""
         rest = super().settings()
         d_image, d_text = rest.pop("widths")
         del rest["base"]
@@ -154,7 +154,9 @@ class GroupSparse(Crosscoder):
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Unexplained share of variance of both modalities, the group term, and AuxK once atoms are dead."""
+        """Return unexplained share of variance of both modalities, the group term, and AuxK once atoms
+        are dead.
+        """
         codes = self._both_codes(x, None)
         pair, strengths = paired(*codes)
         own, crossed = self._errors(x, codes, step_fraction)
@@ -217,8 +219,8 @@ class GroupSparse(Crosscoder):
         return own, crossed
 
     def _masked(self, n: int, step_fraction: float) -> Tensor:
-        """Which modality of each pair is masked, −1 for none; a function of the step, so that a resumed run
-        repeats it.
+        """Return which modality of each pair is masked, −1 for none; a function of the step, so that a
+        resumed run repeats it.
         """
         seed = int(self.masking_seed) + round(step_fraction * 2**32)
         drawn = torch.rand(n, generator=torch.Generator().manual_seed(seed))
@@ -235,7 +237,9 @@ class GroupSparse(Crosscoder):
 
 
 def paired(first: SparseCodes, second: SparseCodes) -> tuple[SparseCodes, Float[Tensor, "2 union"]]:
-    """The mean of two codes of the same rows, and the strengths of both over the union of their supports."""
+    """Return the mean of two codes of the same rows, and the strengths of both over the union of their
+    supports.
+    """
     n_atoms, rows = first.n_atoms, first.n_rows
     places = [code.support.rows.long() * n_atoms + code.atoms.long() for code in (first, second)]
     union, where = torch.unique(torch.cat(places), return_inverse=True)

@@ -23,6 +23,6 @@ HOSTS = tuple(_BASES)
 
 @cache
 def over(kind: type[Any], base: str) -> type[Any]:
-    """The class of a kind over a base: both, the rules of the kind first."""
+    """Return the class of a kind over a base: both, the rules of the kind first."""
     body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "_host": base}
     return type(kind.__name__, (kind, _BASES[base]), body)

@@ -28,7 +28,7 @@ from sae_nb.kernels import per_entry
 def jump(
     u: Float[Tensor, " nnz"], theta: Float[Tensor, " nnz"], bandwidth: float
 ) -> Float[Tensor, " nnz"]:
-    """U where u > θ, else 0, with a pseudo-derivative to θ.
+    """Return u where u > θ, else 0, with a pseudo-derivative to θ.
 
     Source: Rajamanoharan et al., arXiv 2407.14435, equation 11.
     """
@@ -168,7 +168,7 @@ class JumpReLU(OneStep):
         self.log_threshold.index_fill_(0, atoms, float(self.log_threshold.median()))
 
     def atom_parameters(self) -> list[nn.Parameter]:
-        """Parameters with one row per atom, thresholds among them."""
+        """Return parameters with one row per atom, thresholds among them."""
         return [*super().atom_parameters(), self.log_threshold]
 
     def _prox(self, k: Any) -> Prox:

@@ -29,10 +29,10 @@ MOST_STEPS = 32
 class MatchingPursuit(PursuitAutoencoder):
     """Greedy encoder: k times, take the atom that best explains what is left.
 
-    With unit atoms d_j and r_0 = x − b:  j_t = argmax_j ⟨r_t, d_j⟩,  a_t = [⟨r_t, d_{j_t}⟩]₊,
-    z_{j_t} += a_t,  r_{t+1} = r_t − a_t d_{j_t},  x̂ = zD + b. Then ‖r_{t+1}‖² = ‖r_t‖² − a_t²: the
-    residual never grows, with any k, so `encode(x, k=…)` may go on where training stopped. An atom
-    may be selected twice, so l0 ≤ k.
+    With unit atoms d_j and r_0 = x − b: j_t = argmax_j ⟨r_t, d_j⟩, a_t = [⟨r_t, d_{j_t}⟩]₊, z_{j_t} +=
+    a_t, r_{t+1} = r_t − a_t d_{j_t}, x̂ = zD + b. Then ‖r_{t+1}‖² = ‖r_t‖² − a_t²: the residual never
+    grows, with any k, so `encode(x, k=…)` may continue where training stopped. An atom may be selected
+    twice, so l0 ≤ k.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class MatchingPursuit(PursuitAutoencoder):
         Whether an atom may be chosen again. "stop": it may, and that step is the input's last, as published.
         Where concepts are much alike, training finds them so, together with `TrainConfig(grow_k=True)`.
     dropout
-        Share of the atoms, drawn anew for every batch, that training leaves out; [0, 1).
+        Share of the atoms, redrawn for every batch, that training leaves out; [0, 1).
     revive
         Whether atoms that stay dead in training are resampled from residuals of inputs.
     bias
@@ -126,7 +126,7 @@ class MatchingPursuit(PursuitAutoencoder):
         self._training_gradient = gradient
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild an SAE of this size."""
+        """Return constructor arguments that rebuild an SAE of this size."""
         own = {"reselect": self.reselect, "gradient": self._training_gradient, "norms": self.norms}
         return super().settings() | own
 

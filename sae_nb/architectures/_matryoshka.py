@@ -44,10 +44,10 @@ class Matryoshka(BatchTopK):
     groups
         Sizes of the groups, which add up to n_atoms. None: 1/16, 1/16, 1/8, 1/4 and 1/2 of it.
     random_prefixes
-        Draw this many prefixes anew for every batch, the whole dictionary always among them, instead
-        of using `groups`; from torch's global generator. None: fixed groups.
+        Draw this many prefixes for every batch, the whole dictionary always among them, instead of
+        using `groups`; from torch's global generator. None: fixed groups.
     over
-        Who chooses the entries: "BatchTopK", k per input on average, or "TopK", k in each.
+        Rule that chooses the entries: "BatchTopK", k per input on average, or "TopK", k in each.
     d_in, n_atoms, aux_k, aux_weight, revival, generator
         As in `TopK`.
 
@@ -88,7 +88,7 @@ class Matryoshka(BatchTopK):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Where the groups end: the sizes of the nested dictionaries."""
+        """The ends of the groups: the sizes of the nested dictionaries."""
         return tuple(accumulate(self.groups or ()))
 
     @checked
@@ -143,7 +143,7 @@ class Matryoshka(BatchTopK):
 
 
 def default_groups(n_atoms: int) -> tuple[int, ...]:
-    """Sizes of 1/16, 1/16, 1/8, 1/4 and 1/2, each at least one atom, the last taking the rest."""
+    """Return sizes of 1/16, 1/16, 1/8, 1/4 and 1/2, each at least one atom, the last taking the rest."""
     sizes: list[int] = []
     for share in SHARES[:-1]:
         size = max(1, round(share * n_atoms))

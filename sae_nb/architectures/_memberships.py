@@ -1,4 +1,4 @@
-"""What dictionaries share whose codes are ≥ 0 and sum to 1: atoms are points among the data."""
+"""The common parts of dictionaries whose codes are ≥ 0 and sum to 1: atoms are points among the data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sae_nb.kernels import decode
 class Memberships(SparseAutoencoder):
     """x̂ = μ + zD with z on the simplex: atoms of any norm, in scaled units, that begin at points of the data.
 
-    Memberships sum to 1, so atoms carry any offset: there is no bias to learn beside μ.
+    Memberships sum to 1, so atoms carry any offset: apart from μ there is no bias to learn.
     """
 
     operator: FreeOperator

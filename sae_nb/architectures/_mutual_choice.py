@@ -20,7 +20,7 @@ MEMORY_OF_RATES = 0.99
 in one row of a thousand is counted some dozens of times."""
 
 COUNTED = 0.5
-"""How full that memory must be before a rate is judged: 69 steps. Ours."""
+"""Filled share of that memory before a rate is used: 69 steps. Ours."""
 
 
 @checked
@@ -28,11 +28,12 @@ COUNTED = 0.5
 class MutualChoice(BatchTopK):
     """A BatchTopK SAE whose auxiliary loss also revives atoms that fire too seldom: aux_zipf.
 
-    Inputs and atoms choose each other: z keeps the B·k largest positive entries of a batch of B inputs, and
-    a threshold stands in at inference, as in `BatchTopK`. In training the rates of the atoms, shares of rows
-    in which they fired, are counted. Sorted from frequent to rare they follow a law p(r) = c (r + q)^−s,
-    which is fitted at each step to the more frequent half. An atom of rank r is under-used while its rate is
-    below aux_zipf · p(r). AuxK then lets under-used atoms, not dead ones alone, explain what is left over.
+    Inputs and atoms choose each other: z keeps the B·k largest positive entries of a batch of B inputs,
+    and a threshold replaces this at inference, as in `BatchTopK`. In training the rates of the atoms,
+    shares of rows in which they fired, are counted. Sorted from frequent to rare they follow a law p(r)
+    = c (r + q)^−s, which is fitted at each step to the more frequent half. An atom of rank r is
+    under-used while its rate is below aux_zipf · p(r). AuxK then lets under-used atoms, not dead ones
+    alone, explain what is left over.
 
     Parameters
     ----------
@@ -87,14 +88,15 @@ class MutualChoice(BatchTopK):
         return self.fired / self.seen.clamp_min(torch.finfo(self.seen.dtype).tiny)
 
     def law(self) -> ZipfLaw | None:
-        """The law that the rates follow, as exponent s, offset q and scale c; None before there are rates.
+        """Return the law that the rates follow, as exponent s, offset q and scale c; None before there
+        are rates.
 
         `FeatureChoice(…, exponent=law.exponent, offset=law.offset)` takes it as its shares.
         """
         return fit_zipf(self.rates)
 
     def under_used(self) -> Bool[Tensor, " n_atoms"]:
-        """Which atoms fire less often than aux_zipf times the rate of their rank."""
+        """Return a mask of the atoms that fire less often than aux_zipf times the rate of their rank."""
         law = self.law() if self.aux_zipf and float(self.seen) >= COUNTED else None
         if law is None:
             return torch.zeros(self.n_atoms, dtype=torch.bool, device=self.device)
@@ -104,7 +106,7 @@ class MutualChoice(BatchTopK):
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """As BatchTopK's, with under-used atoms among the dead; how often atoms fired is counted."""
+        """Return as BatchTopK's, with under-used atoms among the dead; how often atoms fired is counted."""
         loss = super().training_loss(x, silent_tokens, dead_after, step_fraction)
         if self.training and torch.is_grad_enabled():
             self._count(loss.codes)

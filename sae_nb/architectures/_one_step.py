@@ -1,4 +1,6 @@
-"""What SAEs whose encoder is one step share: a learned adjoint, its start, and how dead atoms return."""
+"""The common parts of SAEs whose encoder is one step: a learned adjoint, its start, and how dead atoms
+return.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,7 @@ class OneStep(SparseAutoencoder):
         self.generator = None  # what it draws is drawn
 
     def recipe(self) -> Recipe:
-        """Defaults for training, made for hundreds to thousands of steps.
+        """Return defaults for training, made for hundreds to thousands of steps.
 
         Entries of a unit atom are about 1/√d_in and Adam moves each by one learning rate, so
         0.08 / √d_in turns an atom by 0.08 radians. The published 2e-4·(n_atoms / 2¹⁴)^−½
@@ -90,7 +92,9 @@ class OneStep(SparseAutoencoder):
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Unexplained share of variance, the terms of this architecture, and AuxK once atoms are dead."""
+        """Return unexplained share of variance, the terms of this architecture, and AuxK once atoms are
+        dead.
+        """
         x, target = self.split(x)
         candidates = self._candidates(x)
         codes = self._strengths(candidates)
@@ -120,28 +124,30 @@ class OneStep(SparseAutoencoder):
     # For subclasses
 
     def _new_operator(self) -> MatrixOperator:
-        """What holds the dictionary."""
+        """Return the operator that holds the dictionary."""
         return DenseOperator(self.d_in, self.n_atoms, generator=self.generator)
 
     def _new_encoder(self) -> LearnedAdjoint:
-        """What reads: it begins as the dictionary."""
+        """Return the encoder: it begins as the dictionary."""
         return LearnedAdjoint(self.operator)
 
     def _seen(self, x: Rows) -> tuple[Rows, Centre]:
-        """What the encoder is applied to, in the units of the target, and what is taken off it first."""
+        """Return the encoder's input, in the units of the target, and the centre that is subtracted first."""
         return x, self.bias
 
     def _left_for_atoms(self, x: Rows, target: Rows) -> Rows:
-        """What of the target the atoms are to reconstruct."""
+        """Return what of the target the atoms are to reconstruct."""
         return target
 
     def over_atoms(self, number: Tensor) -> Tensor:
-        """A sum over the atoms here as a sum over all; a shard of a training adds other workers' atoms."""
+        """Return a sum over the atoms here as a sum over all; a shard of a training adds other workers'
+        atoms.
+        """
         return number
 
     @abstractmethod
     def _prox(self, k: Any) -> Prox:
-        """What makes codes of pre-codes, with another k where one was asked for."""
+        """Return the prox that makes codes of pre-codes, with another k if one was asked for."""
 
     def _start_at(self, atoms: Directions) -> None:
         """Set the dictionary; the encoder begins at its atoms."""
@@ -279,12 +285,12 @@ class OneStep(SparseAutoencoder):
         self.encoder.bias.index_fill_(0, atoms, 0.0)
 
     def atom_parameters(self) -> list[nn.Parameter]:
-        """Parameters with one row per atom: what an optimiser forgets when an atom is resampled."""
+        """Return parameters with one row per atom: what an optimiser forgets when an atom is resampled."""
         return [self._free_atoms(), self.encoder.weight, self.encoder.bias]
 
 
 def best_gain(x: Rows, x_hat: Rows) -> float:
-    """The number c that minimises ‖x − c x̂‖², or 1 where x̂ is zero or points away."""
+    """Return the number c that minimises ‖x − c x̂‖², or 1 if x̂ is zero or points away."""
     power = float(x_hat.square().sum())
     gain = float((x * x_hat).sum()) / power if power > 0 else 1.0
     return gain if gain > 0 else 1.0
@@ -297,13 +303,13 @@ def first_threshold(
     adjoint: LearnedAdjoint,
     per_row: float,
 ) -> Float[Tensor, ""]:
-    """The threshold above which an untrained encoder has `per_row` pre-codes per row, on average."""
+    """Return the threshold above which an untrained encoder has `per_row` pre-codes per row, on average."""
     values = batch_topk_encode(x, adjoint.weight, k=per_row, centre=centre).values
     return values.min() if len(values) else x.new_zeros(())
 
 
 def without_zeros(codes: SparseCodes) -> SparseCodes:
-    """The same codes, their stored zeros left out."""
+    """Return the same codes, their stored zeros left out."""
     used = codes.values.detach() != 0
     return codes if bool(used.all()) else codes.only(used)
 

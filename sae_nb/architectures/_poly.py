@@ -86,8 +86,8 @@ class PolySAE(TopK):
 
         Raises
         ------
-        TypeError: If they are no `SparseCodes`.
-        ValueError: If the codes are of another dictionary size or device.
+        TypeError: If they are not `SparseCodes`. ValueError: If the codes are of another dictionary
+        size or device.
         """
         x_hat = super().decode(codes)
         together = self._together(codes.with_values(codes.values.to(self.dtype)))
@@ -96,20 +96,20 @@ class PolySAE(TopK):
     @checked
     @torch.no_grad()
     def interactions(self, n: int = 10) -> pd.DataFrame:
-        """The pairs of atoms whose product writes most, strongest first.
+        """Return the pairs of atoms whose product writes most, strongest first.
 
         Parameters
         ----------
         n
-            How many pairs; all of them if there are fewer.
+            Number of pairs; all of them if there are fewer.
 
         Returns
         -------
         pandas.DataFrame
             `atom` and `other`, and `score`: the length that the pair adds to x̂, as a share of ℓ, when
-            both strengths are ℓ, the typical length of x − μ. That is 2 ‖Σ_r U_ir U_jr C₂_r‖. It is read
-            off the weights, so it says nothing of how often the two are active together; cubes, which
-            join three atoms, are left out.
+            both strengths are ℓ, the typical length of x − μ. That is 2 ‖Σ_r U_ir U_jr C₂_r‖. It is
+            read off the weights, so it ignores how often the two are active together; cubes, which join
+            three atoms, are left out.
 
         Raises
         ------
@@ -131,7 +131,9 @@ class PolySAE(TopK):
         return pd.DataFrame(columns)
 
     def learning_rate_shares(self) -> dict[nn.Parameter, float]:
-        """A share for U by which its columns turn as fast as atoms: its entries are about 1/√n_atoms."""
+        """Return a share for U by which its columns turn as fast as atoms: its entries are about
+        1/√n_atoms.
+        """
         return {self.mixing: math.sqrt(self.d_in / self.n_atoms)}
 
     @torch.no_grad()
@@ -157,13 +159,15 @@ class PolySAE(TopK):
         self.mixing.index_fill_(0, atoms, 0.0)
 
     def atom_parameters(self) -> list[nn.Parameter]:
-        """Parameters with one row per atom, U among them."""
+        """Return parameters with one row per atom, U among them."""
         return [*super().atom_parameters(), self.mixing]
 
 
 @torch.no_grad()
 def orthonormal(columns: Float[Tensor, "n rank"]) -> Float[Tensor, "n rank"]:
-    """Q of QR with a positive diagonal of R: the columns orthonormal, each turned as little as may be."""
+    """Return Q of QR with a positive diagonal of R: the columns orthonormal, each turned as little as
+    may be.
+    """
     q, r = torch.linalg.qr(columns)
     return q * torch.where(r.diagonal() < 0, -1.0, 1.0).to(q)
 
@@ -171,9 +175,9 @@ def orthonormal(columns: Float[Tensor, "n rank"]) -> Float[Tensor, "n rank"]:
 def strongest_pairs(
     mixing: Float[Tensor, "n_atoms rank"], squares: Float[Tensor, "rank d_in"], n: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The n pairs i < j with the largest ‖Σ_r U_ir U_jr C_r‖, and those norms, exactly.
+    """Return the n pairs i < j with the largest ‖Σ_r U_ir U_jr C_r‖, and those norms, exactly.
 
-    Atoms stand in the order of ‖U_i‖. As ‖(U_i ∘ U_j) C‖ ≤ ‖C‖ max_r |U_ir| ‖U_j‖, of each atom's
+    Atoms are in the order of ‖U_i‖. As ‖(U_i ∘ U_j) C‖ ≤ ‖C‖ max_r |U_ir| ‖U_j‖, of each atom's
     partners only the first can be among the n, and most pairs are never computed.
     """
     # ‖vC‖ = ‖vRᵀ‖ with Cᵀ = QR, which is narrower where rank < d_in.

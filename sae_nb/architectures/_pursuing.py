@@ -1,4 +1,6 @@
-"""What SAEs whose encoder is a pursuit share: one dictionary, no encoder weights, k free at inference."""
+"""The common parts of SAEs whose encoder is a pursuit: one dictionary, no encoder weights, k free at
+inference.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,7 @@ class PursuitAutoencoder(SparseAutoencoder):
         self.register_buffer("dropout_seed", torch.zeros((), dtype=torch.int64))
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild an SAE of this size."""
+        """Return constructor arguments that rebuild an SAE of this size."""
         sizes = ("d_in", "n_atoms", "k", "tolerance", "relative_tolerance")
         names = (*sizes, "nonnegative", "dropout", "revive")
         return {name: getattr(self, name) for name in names} | {"bias": self.has_bias}
@@ -84,7 +86,7 @@ class PursuitAutoencoder(SparseAutoencoder):
         return self.pre_bias.requires_grad
 
     def recipe(self) -> Recipe:
-        """Defaults for training, made for hundreds to thousands of steps.
+        """Return defaults for training, made for hundreds to thousands of steps.
 
         Entries of a unit atom are about 1/√d_in and Adam moves each by one learning rate.
         """
@@ -101,7 +103,7 @@ class PursuitAutoencoder(SparseAutoencoder):
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Unexplained share of variance; dead atoms are marked for resampling after the step."""
+        """Return the unexplained share of variance; dead atoms are marked for resampling after the step."""
         codes = self._training_codes(x, step_fraction)
         error, x_hat, residual = self.operator.squared_error(codes, self.bias, x)
         if self.revive:
@@ -120,7 +122,7 @@ class PursuitAutoencoder(SparseAutoencoder):
         self._project()
 
     def atom_parameters(self) -> list[nn.Parameter]:
-        """Parameters with one row per atom."""
+        """Return parameters with one row per atom."""
         return [self.operator.weight]
 
     def _project(self) -> None:
@@ -151,13 +153,13 @@ class PursuitAutoencoder(SparseAutoencoder):
         return self._codes(x, self.operator.atoms(), self.k if k is None else k, "full")
 
     _training_gradient: Gradient = "full"
-    """Which gradient of the codes the loss needs."""
+    """Gradient of the codes that the loss needs."""
 
     algorithm: PursuitName = "matching_pursuit"
     reselect: Reselect = True
 
     def pursuit_problem(self, x: Tensor, atoms: Tensor) -> Problem:
-        """What the pursuit of centred rows over some atoms is asked for, by this SAE's rules."""
+        """Return the problem of a pursuit of centred rows over some atoms, by this SAE's rules."""
         return Problem(
             x=x,
             dictionary=atoms,

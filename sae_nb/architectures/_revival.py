@@ -70,7 +70,7 @@ def push_up_loss(
 def due(
     silent_tokens: Int[Tensor, " n_atoms"], dead_after: int, rows: int
 ) -> Bool[Tensor, " n_atoms"]:
-    """Which atoms are dead, and get another try with this batch: one every `dead_after` rows.
+    """Return which atoms are dead, and get another try with this batch: one every `dead_after` rows.
 
     The counts alone decide, so a resumed run revives the same atoms.
 
@@ -83,9 +83,9 @@ def due(
 def resampled_atoms(
     residual: Rows, dead: Int[Tensor, " n_dead"]
 ) -> tuple[Int[Tensor, " n_resampled"], Float[Tensor, "n_resampled d_in"]]:
-    """Atoms to replace, and the unit residuals of different rows that replace them.
+    """Return atoms to replace, and the unit residuals of different rows that replace them.
 
-    Rows stand on a line, each as long as ‖r_i‖²; the line is cut in n equal parts and the row in the
+    Rows lie on a line, each as long as ‖r_i‖²; the line is cut in n equal parts and the row in the
     middle of each is taken. Batches come in random order, so this is a draw without a generator.
 
     Source: Rows in proportion to their loss: resampling in saprmarks/dictionary_learning,

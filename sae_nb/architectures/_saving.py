@@ -160,7 +160,7 @@ def _settings_of(sae: Savable) -> dict[str, Any]:
 
 
 def _carry_over(old: Path, new: Path) -> None:
-    """Copy what people wrote beside an SAE, such as its labels and its session, into its new folder."""
+    """Copy the files next to an SAE, such as its labels and its session, into its new folder."""
     if not (old / MANIFEST).is_file():
         return
     own = {MANIFEST, *read_json(old / MANIFEST).get("files", ())}

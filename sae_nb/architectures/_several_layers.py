@@ -1,4 +1,6 @@
-"""What dictionaries of several layers share: atoms read at one layer, written to that and all later ones."""
+"""The common parts of dictionaries of several layers: atoms read at one layer, written to that and all
+later ones.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ class SeveralLayers(SparseAutoencoder):
 
     @property
     def bias(self) -> Float[Tensor, " d_out"]:
-        """The reconstruction of all-zero codes, layer beside layer, in the model's units."""
+        """The reconstruction of all-zero codes, layer after layer, in the model's units."""
         return self.scaling.mean + self.pre_bias * self.operator.unit
 
     @property
@@ -56,7 +58,8 @@ class SeveralLayers(SparseAutoencoder):
 
     @property
     def at_sites(self) -> list[Float[Tensor, "all_atoms d_l"]]:
-        """What the atoms look for at each MLP's input, then what they add to each output; detached.
+        """The directions that the atoms read at each MLP's input, then those they add to each output;
+        detached.
 
         Rows are zero where an atom does not read or write.
         """
@@ -77,7 +80,7 @@ class SeveralLayers(SparseAutoencoder):
         Parameters
         ----------
         x
-            What enters each MLP, one thing per layer, each (…, d_l): activations, tensors or arrays of
+            The input of each MLP, one thing per layer, each (…, d_l): activations, tensors or arrays of
             the same tokens in the same order; or all layers side by side, (…, Σ d_l).
         k
             Selections per row and layer; None is its own.
@@ -107,8 +110,8 @@ class SeveralLayers(SparseAutoencoder):
 
         Raises
         ------
-        TypeError: If they are no `SparseCodes`.
-        ValueError: If they are of another number of layers or atoms, of other rows, or on another device.
+        TypeError: If they are not `SparseCodes`. ValueError: If they are of another number of layers or
+        atoms, of other rows, or on another device.
         """
         if isinstance(codes, tuple | list):
             codes = joined(self._checked_codes(codes))
@@ -125,7 +128,7 @@ class SeveralLayers(SparseAutoencoder):
         return as_given(self.decode(self.encode(x)), x)
 
     def by_layer(self, codes: SparseCodes) -> list[SparseCodes]:
-        """One code of all atoms as a code for each layer.
+        """Return one code of all atoms as a code for each layer.
 
         Raises
         ------
@@ -136,12 +139,12 @@ class SeveralLayers(SparseAutoencoder):
     def write_at(
         self, x: Float[Tensor, "*batch d_l"], before: list[SparseCodes]
     ) -> Float[Tensor, "*batch d_l"]:
-        """What it writes at the next layer of a running model, where later ones are not known yet.
+        """Return its output for the next layer of a running model, where later ones are not known yet.
 
         Parameters
         ----------
         x
-            What enters the MLP of that layer.
+            The input of the MLP of that layer.
         before
             Codes of the layers before, which decide which layer it is; this one's is added.
 
@@ -164,7 +167,8 @@ class SeveralLayers(SparseAutoencoder):
         return y.reshape(*before[-1].leading_shape, self.widths[at])
 
     def written(self, layer: int, at: int) -> Float[Tensor, "n_atoms d_at"]:
-        """What the atoms of one layer write at another, detached, in the units of the latter: D_{l→l'}.
+        """Return what the atoms of one layer write at another, detached, in the units of the latter:
+        D_{l→l'}.
 
         Raises
         ------
@@ -247,15 +251,15 @@ class Layers(MatrixOperator):
         return self.layers[0].unit
 
     def atoms(self) -> Weight:
-        """The dictionary of all layers, dense; for looking at, not for decoding."""
+        """Return the dictionary of all layers, dense; for looking at, not for decoding."""
         return torch.cat([F.pad(one.atoms(), (self.d_in - one.d_in, 0)) for one in self.layers])
 
     def counted(self, rows: Rows) -> Rows:
-        """Differences of rows, each layer in its own unit."""
+        """Return differences of rows, each layer in its own unit."""
         return rows / self.unit
 
     def synthesise(self, codes: SparseCodes, bias: Centre = None) -> Rows:
-        """A z + b, layer by layer."""
+        """Return a z + b, layer by layer."""
         rows = codes.values.new_zeros(codes.n_rows, self.d_in)
         parts = blocks(codes, [layer.n_atoms for layer in self.layers])
         for part, layer in zip(parts, self.layers, strict=True):
@@ -272,7 +276,7 @@ class Layers(MatrixOperator):
         return tails_squared_error(codes, [layer.weight for layer in self.layers], bias, target)
 
     def project_gradient_(self) -> None:
-        """On each layer's sphere."""
+        """Project the gradient on each layer's sphere."""
         for layer in self.layers:
             layer.project_gradient_()
 

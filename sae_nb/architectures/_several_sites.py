@@ -1,4 +1,6 @@
-"""What dictionaries of several sites share: widths, a dictionary and a bias each, lists in and out."""
+"""The common parts of dictionaries of several sites: widths, a dictionary and a bias each, lists in and
+out.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +51,8 @@ class SeveralSites(SparseAutoencoder):
 
         Raises
         ------
-        TypeError: If they are no `SparseCodes`.
-        ValueError: If the codes are of another dictionary size or device.
+        TypeError: If they are not `SparseCodes`. ValueError: If the codes are of another dictionary
+        size or device.
         """
         return list(torch.split(super().decode(codes), list(self.widths), dim=-1))
 
@@ -62,7 +64,7 @@ class SharedCode(SeveralSites):
 
     @property
     def bias(self) -> Float[Tensor, " d_in"]:
-        """The reconstruction of an all-zero code, site beside site, in the models' units."""
+        """The reconstruction of an all-zero code, site after site, in the models' units."""
         return self.scaling.mean + self.pre_bias * self.operator.unit
 
     def encode(self, x: Data | Sequence[Data], k: float | None = None) -> SparseCodes:
@@ -112,7 +114,7 @@ class SharedCode(SeveralSites):
 
 
 def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
-    """Refuse widths of sites that are no list of positive whole numbers."""
+    """Refuse widths of sites that are not a list of positive whole numbers."""
     if isinstance(widths, str) or not isinstance(widths, Sequence):
         raise TypeError(
             f"`widths` must be a list, one width per site, got {widths!r}. For one site use an SAE, such as "
@@ -124,7 +126,7 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
 
 
 def as_given(parts: list[Tensor], x: Data | Sequence[Data]) -> Any:
-    """Reconstructions in the form and dtype of what was read: a list, or side by side."""
+    """Return reconstructions in the form and dtype of the input: a list, or side by side."""
     if isinstance(x, tuple | list):
         return [part.to(_dtype(given)) for part, given in zip(parts, x, strict=True)]
     return torch.cat(parts, dim=-1).to(_dtype(x))

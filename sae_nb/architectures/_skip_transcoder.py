@@ -1,4 +1,4 @@
-"""SkipTranscoder: a transcoder beside a linear map, which takes what is linear off the atoms."""
+"""SkipTranscoder: a transcoder with a linear map, which removes the linear part from the atoms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RIDGE = 1e-4
 
 @checked
 class SkipTranscoder(Transcoder):
-    """A transcoder with a linear map beside its atoms: ŷ = zD + (x − μ)W + b.
+    """A transcoder with a linear map in addition to its atoms: ŷ = zD + (x − μ)W + b.
 
     `decode(codes)` is zD + b, what the atoms write; the full forward `t(x)` adds (x − μ)W, which has no
     codes and is not interpreted. Everything else is as in `Transcoder`.

@@ -83,7 +83,7 @@ class SpaDE(Memberships):
         return F.softplus(self.log_sharpness)
 
     def recipe(self) -> Recipe:
-        """Defaults for training, made for hundreds to thousands of steps.
+        """Return defaults for training, made for hundreds to thousands of steps.
 
         Prototypes and atoms live in scaled units, where entries are about 1 whatever the model, so the
         rate does not depend on the width. The published one is 1e-2, falling over the whole of a
@@ -100,7 +100,9 @@ class SpaDE(Memberships):
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Unexplained share of variance, and the distance to the prototypes used, in the same unit."""
+        """Return the unexplained share of variance, and the distance to the prototypes used, in the
+        same unit.
+        """
         codes = self._encode(x, None)
         error, x_hat, _ = self.operator.squared_error(codes, self.bias, x)
         reconstruction = error / (len(x) * self.scaling.variance)

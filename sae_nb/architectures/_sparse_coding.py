@@ -285,7 +285,7 @@ def choose_penalty(
     k: int | None,
     groups: Tensor | None,
 ) -> Penalty:
-    """The penalty somebody asked for, checked."""
+    """Return the requested penalty, checked."""
     if isinstance(prox, Penalty):
         given = {"weight": weight, "k": k, "groups": groups}
         extra = [name for name, value in given.items() if value is not None]

@@ -42,7 +42,7 @@ class Adaptive(nn.Module):
         rows: int,
         over_atoms: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """The price after a batch."""
+        """Return the price after a batch."""
         if self.l0 is not None:
             entries = (codes.values > 0).sum()
             used = (entries if over_atoms is None else over_atoms(entries)) / (rows * self.l0)
@@ -59,7 +59,7 @@ def check_l0(l0: float, n_atoms: int) -> float:
 
 
 START = 0.25
-"""Atoms per input before training, as a share of d_in, where no target says otherwise. Ours."""
+"""Atoms per input before training, as a share of d_in, unless a target is given. Ours."""
 
 RAMP = 0.05
 """Share of the run over which the penalty sets in (April-2024 recipe)."""
@@ -67,7 +67,9 @@ RAMP = 0.05
 
 @dataclass(eq=False, repr=False)
 class Priced(OneStep):
-    """What ReLU and Gated share: λ, its target, and biases with which few pre-codes begin positive."""
+    """The common parts of ReLU and Gated: λ, its target, and biases with which few pre-codes begin
+    positive.
+    """
 
     _: KW_ONLY
     sparsity: float

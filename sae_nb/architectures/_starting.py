@@ -1,8 +1,8 @@
 """Where a dictionary may start: at directions read off the data, level by level.
 
-A concept is identified at the fewest steps that reach it. What occurs alone shows at k = 1; a child,
-which comes only with its parent, shows in what one step leaves. With more steps than that, dictionaries
-of sums and differences reconstruct as exactly as the true one.
+A concept is identified at the fewest steps that reach it. Concepts that occur alone show at k = 1; a
+child, which comes only with its parent, shows in the residual of one step. With more steps than that,
+dictionaries of sums and differences reconstruct as exactly as the true one.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ LEAST_ROWS, ROWS_PER_ATOM = 8192, 4
 
 
 def rows_wanted(n_atoms: int) -> int:
-    """Rows that a start looks at: more would take memory and change little."""
+    """Return rows that a start looks at: more would take memory and change little."""
     return max(LEAST_ROWS, ROWS_PER_ATOM * n_atoms)
 
 
 def sample(
     x: Rows | Activations, at_most: int, generator: torch.Generator | None
 ) -> Float[Tensor, "m d_in"]:
-    """Some rows drawn without repetition, in their order; all where there are no more."""
+    """Return some rows drawn without repetition, in their order; all where there are no more."""
     where = None if generator is None else generator.device
     drawn = torch.randperm(len(x), generator=generator, device=where)[:at_most].sort().values
     return x[drawn.to(x.device)] if isinstance(x, Tensor) else x.rows(drawn.cpu())
@@ -62,7 +62,7 @@ def starting_atoms(
     tolerance: float,
     generator: torch.Generator | None,
 ) -> Directions:
-    """Unit directions that x is made of, with as few steps as possible.
+    """Return unit directions that x is made of, with as few steps as possible.
 
     1. Spread: k-means++ on directions. Of 20 rows, drawn in proportion to what the atoms so far leave
        of ‖x‖², the one that explains most becomes the next atom.
@@ -102,7 +102,7 @@ class _Search:
     generator: torch.Generator | None
 
     def spread(self, rows: Rows, n: int) -> Directions:
-        """Directions of rows that lie far apart."""
+        """Return directions of rows that lie far apart."""
         power = rows.square().sum(dim=1)
         left, chosen = power.clone(), list[Tensor]()
         while len(chosen) < n and bool(left.any()):
@@ -125,7 +125,7 @@ class _Search:
         return drawn.to(left.device)
 
     def lines(self, atoms: Directions, rows: Rows, rounds: int) -> Directions:
-        """Directions in the middle of the rows that are nearest to them."""
+        """Return directions in the middle of the rows that are nearest to them."""
         for _ in range(rounds):
             codes = matching_pursuit(rows, atoms, 1)
             shares = codes.values[:, None] * rows[_row_of(codes)]
@@ -142,7 +142,7 @@ class _Search:
         return float(self._left(atoms, steps)[1].double().square().sum())
 
     def replaced(self, atoms: Directions, level: int) -> Iterator[Directions]:
-        """The atoms, and sets in which those that mix concepts most are found anew."""
+        """Yield the atoms, and sets in which those that mix concepts most are found again."""
         yield atoms
         n = len(atoms)
         order = self._variation(atoms, level - 1).argsort(descending=True, stable=True)

@@ -38,10 +38,10 @@ from sae_nb.temporal import (
 )
 
 NOVEL = ("TopK", "BatchTopK", "ReLU", "none")
-"""Encoders of the novel part; with "none" the predictable part stands alone."""
+"""Encoders of the novel part; with "none" there is only the predictable part."""
 
 CONTEXT = 512
-"""Most tokens before a token that it sees, unless said otherwise: about the published 500."""
+"""Maximum number of tokens before a token that it sees, unless given: about the published 500."""
 
 ATTENTION_SHARE = 0.5
 """Of the learning rate. Ours: with all of it, predicted codes on tiny-gpt end less smooth (path ratio 0.7
@@ -105,7 +105,7 @@ class Temporal(OneStep):
     novel
         Encoder of the novel part: "TopK", "BatchTopK", "ReLU" or "none".
     tied
-        Whether encoder rows point along the atoms for good, or only begin so.
+        Whether encoder rows always point along the atoms, or only begin so.
     encoder_bias
         Whether each atom learns a threshold of its own. The published form has none, and only without
         one can SAELens hold it (`write_saelens`).
@@ -145,7 +145,7 @@ class Temporal(OneStep):
     longest_trained: Tensor
 
     is_whole = False
-    """Whether the class says how the novel part is encoded."""
+    """Whether the class defines how the novel part is encoded."""
 
     def __new__(cls, *_: Any, novel: str = "TopK", **__: Any) -> Temporal:
         """An object that is a Temporal and an SAE of the novel part, once that is known."""
@@ -193,7 +193,7 @@ class Temporal(OneStep):
     __new__.__wrapped__ = __init__  # type: ignore[attr-defined]  # help() shows these arguments
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild an SAE of this kind and size."""
+        """Return constructor arguments that rebuild an SAE of this kind and size."""
         plain = super().settings()
         if self.novel == "ReLU":
             plain["k"] = plain.pop("l0")
@@ -205,7 +205,7 @@ class Temporal(OneStep):
         return super()._prox(k)  # type: ignore[safe-super]
 
     def learning_rate_shares(self) -> dict[nn.Parameter, float]:
-        """Attention learns more slowly than atoms: its weights are many and small."""
+        """Give attention a lower learning rate than atoms: its weights are many and small."""
         return dict.fromkeys(self.attn_layers.parameters(), ATTENTION_SHARE)
 
     # Reading sequences
@@ -253,7 +253,7 @@ class Temporal(OneStep):
     def predict(
         self, x: Float[Tensor, "batch time d_in"], *, attention: bool = False
     ) -> Prediction:
-        """What the past says of sequences, and what it leaves.
+        """Return the prediction of sequences from their past, and the residual.
 
         Parameters
         ----------
@@ -279,7 +279,7 @@ class Temporal(OneStep):
 
     @checked
     def novel_codes(self, residual: Rows, k: float | None = None) -> SparseCodes:
-        """Codes of what prediction left, trusted as it is.
+        """Return codes of the residual of the prediction, without checks.
 
         Parameters
         ----------
@@ -297,21 +297,21 @@ class Temporal(OneStep):
         return self._encode(residual + self.bias, own)  # type: ignore[arg-type]
 
     def checked_rows(self, x: Float[Tensor, "*batch d_in"]) -> Rows:
-        """Rows in the SAE's precision, after the checks of `encode`."""
+        """Return rows in the SAE's precision, after the checks of `encode`."""
         return self._rows(x.as_subclass(Tensor))
 
     def reconstruct(
         self, x: Float[Tensor, "batch time d_in"], keep: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time d_in"]:
-        """Reconstruct the kept tokens of each row as one sequence; the others are no part of it.
+        """Reconstruct the kept tokens of each row as one sequence; the others are not part of it.
 
         Parameters
         ----------
         x
             Activations of a padded batch.
         keep
-            Which tokens; padding and tokens it was not trained on (attention sinks) are left out, and
-            come back as they were.
+            Tokens to keep; padding and tokens it was not trained on (attention sinks) are left out, and
+            come back unchanged.
         """
         counts = keep.sum(dim=1)
         used = counts > 0
@@ -328,7 +328,7 @@ class Temporal(OneStep):
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Loss of the novel part's SAE on what prediction leaves of one batch."""
+        """Return loss of the novel part's SAE on what prediction leaves of one batch."""
         lengths = lengths_of(x)
         if self.training and torch.is_grad_enabled():
             self.longest_trained.clamp_(min=min(max(lengths), self.context))
@@ -360,7 +360,7 @@ class Temporal(OneStep):
         self.encoder.bias.index_fill_(0, atoms, 0.0)
 
     def atom_parameters(self) -> list[nn.Parameter]:
-        """Parameters with one row per atom: what an optimiser forgets when an atom is resampled."""
+        """Return parameters with one row per atom: what an optimiser forgets when an atom is resampled."""
         if not isinstance(self.encoder, TiedAdjoint):
             return super().atom_parameters()
         return [self._free_atoms(), self.encoder.gain, self.encoder.bias]
@@ -373,7 +373,7 @@ class Temporal(OneStep):
         return rows.reshape(-1, time, self.d_in)
 
     def _window(self, time: int) -> int:
-        """How far back a token sees: never farther than the SAE was trained to."""
+        """Return how far back a token sees: never farther than the SAE was trained to."""
         trained = int(self.longest_trained) if not self.longest_trained.is_meta else 0
         if self.training or trained == 0:
             return self.context

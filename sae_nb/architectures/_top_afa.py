@@ -31,9 +31,9 @@ class TopAFA(OneStep):
     atoms of a large dictionary are nearly orthogonal, so that ‖zD‖ ≈ ‖z‖, and a code that explains its
     input is as long as it. An input's code does not depend on its company.
 
-    Only the k_max largest entries of an input are looked at, so codes stay sparse. Where they are shorter
-    than the input together, all of them are kept: k_max is then what decides, and `bound(x)` says in which
-    share of inputs that is so.
+    Only the k_max largest entries of an input are looked at, so codes stay sparse. If they are shorter
+    than the input together, all of them are kept: k_max then decides, and `bound(x)` is the share of
+    inputs for which that is so.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class TopAFA(OneStep):
     @checked
     @torch.no_grad()
     def bound(self, x: Data) -> float:
-        """Share of inputs that keep k_max entries and are still longer than their code.
+        """Return share of inputs that keep k_max entries and are still longer than their code.
 
         Parameters
         ----------

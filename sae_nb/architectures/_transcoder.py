@@ -27,10 +27,10 @@ from sae_nb.kernels import squared_error
 class Transcoder(OneStep):
     """A dictionary that reads one hook point and writes another: ŷ = zD + b, z from x.
 
-    u = (x − μ)Eᵀ + a,  z = [TopK_k(u)]₊,  ŷ = zD + b, with ‖d_j‖ = 1, trained on
-    ‖y − ŷ‖² / E‖y − μ_y‖² + α·AuxK. With x what enters an MLP and y what it adds, it stands in for the
-    MLP: each atom says when it is used (E) and what it then does (D). Codes are in the units of y, so
-    that one says how far its atom is written.
+    u = (x − μ)Eᵀ + a, z = [TopK_k(u)]₊, ŷ = zD + b, with ‖d_j‖ = 1, trained on ‖y − ŷ‖² / E‖y − μ_y‖² +
+    α·AuxK. With x the input of an MLP and y its output, it replaces the MLP: each atom has a condition
+    for its use (E) and an effect (D). Codes are in the units of y: a code is how far its atom is
+    written.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Transcoder(OneStep):
     __new__.__wrapped__ = __init__  # type: ignore[attr-defined]  # help() shows these arguments
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild a dictionary of this kind and size."""
+        """Return constructor arguments that rebuild a dictionary of this kind and size."""
         return super().settings() | {"d_out": self.d_out, "base": self.base}
 
     @property
@@ -112,7 +112,7 @@ class Transcoder(OneStep):
 
     @property
     def at_sites(self) -> list[Float[Tensor, "n_atoms d_m"]]:
-        """What the atoms look for in x, and what they add to y; detached."""
+        """Directions that the atoms read in x, and those they add to y; detached."""
         return [self.encoder.weight.detach(), self.dictionary]
 
     def _new_operator(self) -> MatrixOperator:

@@ -44,8 +44,8 @@ class UniversalSAE(SeveralSites):
     codes, a decoder only from the codes of its own model. Draws follow from the generator that
     `initialise` is given and from the number of steps, so that a resumed training repeats them.
 
-    Unlike a `Crosscoder`, which reads all sites at once, it needs one model to make a code. R² of model j
-    from a code of model i says how much they share (`evaluation.measure_universality`).
+    Unlike a `Crosscoder`, which reads all sites at once, it needs one model to make a code. R² of model
+    j from a code of model i measures how much they share (`evaluation.measure_universality`).
 
     In units of u_m each d_mj has length 1, so codes have no unit: D_m carries it.
 
@@ -127,13 +127,13 @@ class UniversalSAE(SeveralSites):
         self.register_buffer("draws", torch.zeros(2, dtype=torch.int64))
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild a dictionary of this kind and size."""
+        """Return constructor arguments that rebuild a dictionary of this kind and size."""
         names = ("n_atoms", "k", "update", "aux_k", "aux_weight")
         return {"widths": list(self.widths)} | {name: getattr(self, name) for name in names}
 
     @property
     def bias(self) -> Float[Tensor, " d_in"]:
-        """The reconstruction of an all-zero code, model beside model, in the models' units."""
+        """The reconstruction of an all-zero code, model after model, in the models' units."""
         return self.scaling.mean + torch.cat(list(self.pre_biases)) * self.operator.unit
 
     @property
@@ -157,7 +157,7 @@ class UniversalSAE(SeveralSites):
             Activations of the model that is read, (…, d_reads): as captured, or a tensor or an array. Or
             those of all models, in a list or side by side, of which that model's are taken.
         reads
-            Which model, by its place in `widths`.
+            Index of the model in `widths`.
         k
             Selections per row; None is its own.
 
@@ -194,11 +194,13 @@ class UniversalSAE(SeveralSites):
         return _mixed(seed, number) % len(self.widths)
 
     def recipe(self) -> Recipe:
-        """Defaults for training: the narrowest model's atoms turn by 0.08 radians a step, as in `OneStep`."""
+        """Return defaults for training: the narrowest model's atoms turn by 0.08 radians a step, as in
+        `OneStep`.
+        """
         return Recipe(learning_rate=TURN_PER_STEP / math.sqrt(min(self.widths)))
 
     def learning_rate_shares(self) -> dict[nn.Parameter, float]:
-        """Wider models take smaller steps per entry, so that their atoms turn by the same angle."""
+        """Give wider models smaller steps per entry, so that their atoms turn by the same angle."""
         return {
             parameter: math.sqrt(min(self.widths) / width)
             for width, own in zip(self.widths, self._by_model(), strict=True)
@@ -208,7 +210,7 @@ class UniversalSAE(SeveralSites):
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Share of variance that the code of the drawn model leaves unexplained in all, and AuxK."""
+        """Return share of variance that the code of the drawn model leaves unexplained in all, and AuxK."""
         turn, seen = self.turn, self._seen(x)
         codes = self._code(seen[turn], turn, self.k)
         weights, biases = self._learning(turn)
@@ -247,7 +249,9 @@ class UniversalSAE(SeveralSites):
     # Models in units of their own
 
     def _width(self, x: Any, reads: int) -> int:
-        """How wide `x` must be: as all models side by side if it is, else as the one that is read."""
+        """Return the width that `x` must have: all models side by side if it is, else that of the model
+        that is read.
+        """
         shape = (x.d_in,) if isinstance(x, Activations) else as_tensor(x).shape
         return self.d_in if shape and shape[-1] == self.d_in else self.widths[reads]
 

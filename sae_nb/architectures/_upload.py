@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Upload:
-    """What was sent to the hub, or would be; made by `push_to_hub`."""
+    """The upload to the hub, or a preview of it; made by `push_to_hub`."""
 
     repo: str
     """"owner/name"."""
@@ -21,7 +21,7 @@ class Upload:
     """Folder in the repository; empty for the repository itself."""
 
     folder: Path
-    """What is sent lies here; of a real sending without `folder=` it is gone."""
+    """Folder of the upload; after a real upload without `folder=` it is gone."""
 
     files: DataFrame
     """Columns file and bytes."""

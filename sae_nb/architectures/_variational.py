@@ -1,4 +1,4 @@
-"""VariationalSAE: codes as samples of a Gaussian around what the encoder says, at a price on its means."""
+"""VariationalSAE: codes as samples of a Gaussian around the encoder's output, with a penalty on its means."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ class VariationalSAE(OneStep):
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Unexplained variance under noise, the price of the means, and AuxK; reports codes without noise."""
+        """Return the unexplained variance under noise, the penalty on the means, and AuxK; reports
+        codes without noise.
+        """
         loss = super().training_loss(x, silent_tokens, dead_after, step_fraction)
         if not self._is_noisy():
             return loss

@@ -1,4 +1,4 @@
-"""How often atoms should fire: shares of rows that fall with the rank, (rank + q)^−s, and their fit."""
+"""Target frequencies of atoms: shares of rows that fall with the rank, (rank + q)^−s, and their fit."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 def zipf_rates(
     n_atoms: int, total: float, exponent: float, offset: float
 ) -> Float[Tensor, " n_atoms"]:
-    """Rates in proportion to (rank + q)^−s, rank 1, 2, …, that add up to `total`; none is above 1.
+    """Return rates in proportion to (rank + q)^−s, rank 1, 2, …, that add up to `total`; none is above 1.
 
-    What an atom may not have, because it fires in every row already, goes to the others.
+    The excess of an atom that would fire more often than in every row goes to the others.
 
     `exponent`: s; 0 gives every atom the same. `offset`: q.
     """
@@ -44,12 +44,13 @@ class ZipfLaw(NamedTuple):
     scale: float
 
     def at(self, rank: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """The rate at some ranks, from 1."""
+        """Return the rate at some ranks, from 1."""
         return self.scale * (rank.double() + self.offset).pow(-self.exponent)
 
 
 def fit_zipf(rates: Float[Tensor, " n_atoms"]) -> ZipfLaw | None:
-    """The law of the more frequent half of the atoms, by least squares of logarithms; None without three.
+    """Return the law of the more frequent half of the atoms, by least squares of logarithms; None
+    without three.
 
     The rarer half is left out because it is what the law is to be compared with: atoms that training has
     left behind would pull it down to themselves. Ours.

@@ -1,4 +1,4 @@
-"""An SAE on the hub: its folder, the card that says what was measured, and the sending."""
+"""An SAE on the hub: its folder, the card with its measurements, and the upload."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _check_report(sae: SparseAutoencoder, report: Any) -> None:
 
 
 def _write(sae: SparseAutoencoder, where: Path | None, text: str) -> Path:
-    """The folder of an SAE with its card; the SAE goes on living where it did."""
+    """Write the folder of an SAE with its card; the SAE keeps its own folder."""
     home = sae.folder
     folder = Path(mkdtemp(prefix="sae-for-hub-")) / "sae" if where is None else where
     try:
@@ -122,7 +122,7 @@ def _send(
 
 
 def card(sae: SparseAutoencoder, repo: str, report: Any) -> str:
-    """The model card in Markdown, with the header that the hub reads."""
+    """Return the model card in Markdown, with the header that the hub reads."""
     kind = type(sae).__name__
     place = " of ".join(str(part) for part in (sae.hook_point, sae.model_name) if part)
     parts = [

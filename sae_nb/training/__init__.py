@@ -1,4 +1,4 @@
-"""Training SAEs in the kernel: one call that waits, one that goes on in a thread.
+"""Training SAEs in the kernel: one call that waits, one that continues in a thread.
 
 `train` runs to the end; `start_training` returns at once with a `TrainingRun` to pause, tune, look
 at and stop. Both take one SAE or several, which then see the same batches. In a script that `torchrun`

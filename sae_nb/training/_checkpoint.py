@@ -113,7 +113,9 @@ def save_checkpoint(
 
 
 def without_place(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings as they are kept: where a folder lies says something about a machine, and it may move."""
+    """Return settings as they are stored: the path of a folder reveals something about a machine, and
+    it may move.
+    """
     return config | {name: None for name in ("checkpoint", "save_to") if name in config}
 
 

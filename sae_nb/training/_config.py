@@ -25,7 +25,7 @@ OWN_BUSINESS = (
 @checked(leave=("checkpoint", "save_to"))
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How long, how fast, and when an atom counts as dead.
+    """The length and speed of a training, and when an atom counts as dead.
 
     None means the architecture's own recipe (`sae.recipe()`). Several SAEs trained together share
     one config, and each still has its own recipe.
@@ -60,10 +60,11 @@ class TrainConfig:
     """Last share of the steps, over which the learning rate falls to 0. None: the recipe."""
 
     grow_k: bool | None = None
-    """Whether k grows along the training, 1 → 2 → 4 … up to its own value, for SAEs with a k: equal shares
-    of the steps, each with its own warm-up and decay and Adam's memories empty. What occurs alone is
-    learned first, and a concept is identified at the fewest steps that reach it; long codes may lose a
-    little (docs/methods/matching-pursuit.md). None: the recipe."""
+    """Whether k grows along the training, 1 → 2 → 4 … up to its own value, for SAEs with a k: equal
+    shares of the steps, each with its own warm-up and decay and Adam's memories empty. Concepts that
+    occur alone are learned first, and a concept is identified at the fewest steps that reach it; long
+    codes may lose a little (docs/methods/matching-pursuit.md). None: the recipe.
+    """
 
     gradient_clip: float | None = None
     """Largest global norm of the gradient; `math.inf` never clips. None: the recipe."""
@@ -107,7 +108,7 @@ class TrainConfig:
     measures it without holding it. One SAE only. None: it is not saved."""
 
     device: str | None = None
-    """Where to train; the SAE stays there. None: where the SAE is."""
+    """Device to train on; the SAE stays there. None: where the SAE is."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
@@ -135,7 +136,7 @@ class TrainConfig:
             object.__setattr__(self, "device", str(check_device(self.device)))
 
     def to_json(self) -> dict[str, Any]:
-        """Settings as plain JSON values; `math.inf` becomes the string "inf"."""
+        """Return settings as plain JSON values; `math.inf` becomes the string "inf"."""
         plain = asdict(self)
         for name in ("checkpoint", "save_to"):
             plain[name] = None if plain[name] is None else str(plain[name])
@@ -144,7 +145,7 @@ class TrainConfig:
     @classmethod
     @checked
     def from_json(cls, settings: dict[str, Any]) -> TrainConfig:
-        """Settings back from `to_json`.
+        """Read settings from the result of `to_json`.
 
         Raises
         ------
@@ -260,7 +261,7 @@ def check_number(
 
 
 def growing(k: float) -> list[float]:
-    """The values that k takes on its way: 1, 2, 4 … and k itself.
+    """Return the values that k takes on its way: 1, 2, 4 … and k itself.
 
     Example
     -------
@@ -286,11 +287,11 @@ class Schedule:
     """Equal shares of the steps that each warm up and decay."""
 
     def phase(self, step: int) -> int:
-        """Which share of the steps `step` is in."""
+        """Return which share of the steps `step` is in."""
         return step * self.phases // self.steps
 
     def begins(self, step: int) -> bool:
-        """Whether a phase begins at `step`."""
+        """Return whether a phase begins at `step`."""
         return step == self._first(self.phase(step))
 
     def _first(self, phase: int) -> int:
@@ -301,7 +302,7 @@ class Schedule:
         return self.base * self.factor(step)
 
     def factor(self, step: int) -> float:
-        """Share of `base` that applies at `step`, in (0, 1]."""
+        """Return share of `base` that applies at `step`, in (0, 1]."""
         phase = min(self.phase(step), self.phases - 1)
         first, last = self._first(phase), self._first(phase + 1)
         decay_steps = round(self.decay_fraction * (last - first))
@@ -347,10 +348,10 @@ class Plateau:
         self.waited, self.lowest = 0, math.inf
 
     def to_json(self) -> dict[str, float | None]:
-        """What a checkpoint needs to go on counting."""
+        """Return the state that a checkpoint needs to continue counting."""
         return {"waited": self.waited, "lowest": None if self.lowest == math.inf else self.lowest}
 
     def load(self, state: dict[str, float | None]) -> None:
-        """Back from `to_json`."""
+        """Load the result of `to_json`."""
         self.waited = int(state["waited"] or 0)
         self.lowest = math.inf if state["lowest"] is None else state["lowest"]

@@ -69,7 +69,7 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
 
     @abstractmethod
     def _result(self) -> ResultT:
-        """What `wait` returns."""
+        """Return the result of `wait`."""
 
     @property
     def lock(self) -> FairLock:
@@ -88,7 +88,7 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
 
     @property
     def state(self) -> State:
-        """What it is doing: running, paused, stopping, done, or failed."""
+        """Its state: running, paused, stopping, done, or failed."""
         if not self._task.alive:
             return "failed" if self._error is not None else "done"
         if self._training.control.stop_reason is not None:
@@ -97,7 +97,7 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
 
     @property
     def error(self) -> BaseException | None:
-        """What ended a failed run."""
+        """The error that ended a failed run."""
         return self._error
 
     def pause(self) -> None:

@@ -116,7 +116,7 @@ class Learner:
             setattr(self.sae, GROWS, self.ks[-1])
 
     def place(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
-        """Rows where the parameters are, in their precision, fit for autograd."""
+        """Return rows where the parameters are, in their precision, fit for autograd."""
         like = self.parameters[0]
         if self.width is not None and x.shape[1] > self.width:
             x = x[:, : self.width]  # beside it lies what another SAE of this training reads
@@ -160,12 +160,12 @@ class Learner:
             self.plateau.forget()
 
     def live(self) -> dict[str, float]:
-        """Every live number as it is now."""
+        """Return every live number as it is now."""
         numbers: dict[str, float] = {"learning_rate": self.schedule.base}
         return numbers | {name: getattr(self.sae, name) for name in self._live_names()}
 
     def _live_names(self) -> tuple[str, ...]:
-        """Numbers of the SAE that people may change; a k that grows is not one of them."""
+        """Return the numbers of the SAE that you may change; a k that grows is not one of them."""
         return tuple(name for name in self.sae.live_numbers if not (self.ks and name == GROWS))
 
     def begin(self, x: Float[Tensor, "rows d_in"], seed: int) -> None:
@@ -197,7 +197,7 @@ class Learner:
         return self.shard is not None and self.shard.is_cut
 
     def tensors(self) -> dict[str, dict[str, Tensor | Stream]]:
-        """What a checkpoint keeps, of all atoms; the other workers must `hand_over` theirs."""
+        """Return the content of a checkpoint, of all atoms; the other workers must `hand_over` theirs."""
         return {
             group: {
                 name: self.shard.stream(tensor)
@@ -216,7 +216,7 @@ class Learner:
                     self.shard.hand_over(held[name])
 
     def rows_of(self, group: str, name: str) -> slice | None:
-        """Which rows of a tensor of a checkpoint are this worker's; None: all."""
+        """Return the rows of a checkpoint's tensor that are this worker's; None: all."""
         return self.shard.mine if self.shard and self._is_part(group, name) else None
 
     def _is_part(self, group: str, name: str) -> bool:
@@ -243,7 +243,7 @@ class Learner:
         }
 
     def loss(self, x: Float[Tensor, "batch d_in"], step: int) -> TrainingLoss:
-        """Loss of a batch at optimiser step `step`, with gradients cleared and the step size set."""
+        """Return loss of a batch at optimiser step `step`, with gradients cleared and the step size set."""
         self.enter(step)
         self.optimiser.zero_grad(set_to_none=True)
         for group in self.optimiser.param_groups:
@@ -282,7 +282,9 @@ class Learner:
     def read(
         self, loss: TrainingLoss, norm: Tensor, x: Tensor, step: int, share: float = 1.0
     ) -> dict[str, float]:
-        """Loss and gradient norm as numbers, refused while the weights are still good."""
+        """Return loss and gradient norm as numbers; refuse a loss that is not finite while the weights
+        are still good.
+        """
         # The one host sync of a step.
         total = self.team.sum(share * loss.total.detach())
         value, length = torch.stack([total, norm]).tolist()
@@ -300,7 +302,7 @@ class Learner:
         )
 
     def settle(self, loss: TrainingLoss, numbers: dict[str, float], rows: int) -> None:
-        """What follows a step: unit atoms again, dead atoms counted, the running loss."""
+        """Finish a step: unit atoms again, dead atoms counted, the running loss."""
         if not self.team.alone:
             self.sae.to_resample = self.team.of_first(self.sae.to_resample, like=self.parameters[0])
             self.team.average(self.sae.buffers())
@@ -373,7 +375,7 @@ def _groups(sae: SparseAutoencoder, parameters: list[torch.nn.Parameter]) -> lis
 
 
 def _cause(loss: TrainingLoss) -> str:
-    """What most likely made a loss overflow, by which of its terms did."""
+    """Return the most likely cause of an overflowing loss, by which of its terms overflowed."""
     terms = {name: float(part.detach()) for name, part in loss.parts.items()}
     listed = ", ".join(f"{name} {value:.3g}" for name, value in terms.items())
     bad = [name for name, value in terms.items() if not math.isfinite(value)]
@@ -438,11 +440,13 @@ class BestState:
         self._lowest, self.step = math.inf, None
 
     def mean_to_json(self) -> dict[str, float]:
-        """The running loss as a checkpoint needs it to go on; the copy of the weights is not saved."""
+        """Return the running loss as a checkpoint needs it to continue; the copy of the weights is not
+        saved.
+        """
         return {"mean": self._mean, "weight": self._weight}
 
     def load_mean(self, state: dict[str, float]) -> None:
-        """Back from `mean_to_json`."""
+        """Load the result of `mean_to_json`."""
         self._mean, self._weight = state["mean"], state["weight"]
 
     @torch.no_grad()
@@ -525,7 +529,7 @@ class DeadAtoms:
         return (self._fired + self._fired_before) / max(self._rows + self._rows_before, 1)
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that a resumed run needs, as tensors."""
+        """Return everything that a resumed run needs, as tensors."""
         return {
             "silent_tokens": self.silent_tokens,
             "fired": self._fired,
@@ -542,7 +546,7 @@ class DeadAtoms:
 
 
 def fire_counts(codes: SparseCodes, n_atoms: int) -> Int[Tensor, " n_atoms"]:
-    """Rows on which each atom fired, z ≠ 0."""
+    """Return rows on which each atom fired, z ≠ 0."""
     values = codes.values.detach()
     if values.device.type == "cpu" and int(torch.count_nonzero(values)) == len(values):
         return torch.bincount(codes.atoms, minlength=n_atoms)

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 
 def _trained_as(sae: SparseAutoencoder) -> SparseAutoencoder:
-    """What is trained in the place of an SAE; anything with a loss is trained itself."""
+    """Return what is trained in place of an SAE; anything with a loss is trained itself."""
     return sae.trained_as() if hasattr(sae, "trained_as") else sae
 
 
@@ -124,8 +124,8 @@ def train(
     resume
         Whether a checkpoint in `config.checkpoint` is continued: bit-exactly on a CPU with the same
         number of threads, torch's global generator included. A finished one returns at once, unless
-        `steps` grew: then training goes on from its last step under the longer schedule. False
-        starts afresh and replaces it. One that stopped on a plateau is finished too.
+        `steps` grew: then training continues from its last step under the longer schedule. False starts
+        afresh and replaces it. One that stopped on a plateau is finished too.
     settings
         The fields of `TrainConfig` as keywords, such as `steps=500` (optimiser steps),
         `batch_size=1024` (rows) and `learning_rate=1e-3`; what is left out is the SAE's own recipe.
@@ -140,9 +140,9 @@ def train(
     TypeError, ValueError: If an argument is of a wrong kind, settings are given twice or there is no such
         setting, widths do not match, rows hold NaN or infinity, or a checkpoint is of another run or
         being written by another training.
-    RuntimeError: If an SAE is being trained already.
-    OSError: If a checkpoint cannot be written; says why, and the one before is as it was.
-    FloatingPointError: If the loss diverges; the SAE then has the weights of the step before.
+    RuntimeError: If an SAE is being trained already. OSError: If a checkpoint cannot be written; gives
+    the reason, and the one before is unchanged. FloatingPointError: If the loss diverges; the SAE then
+    has the weights of the step before.
 
     Example
     -------
@@ -513,7 +513,7 @@ class Training:
                 self.kept[learner.index] = learner.best.restore()
 
     def results(self) -> list[TrainResult]:
-        """What the training left, one result per SAE."""
+        """Return what the training left, one result per SAE."""
         return [
             TrainResult(
                 sae=self.given[learner.index],
@@ -530,7 +530,7 @@ class Training:
         ]
 
     def ending(self) -> str:
-        """Why the training ended early, what the SAE has now, and how to go on."""
+        """Explain why the training ended early, the present state of the SAE, and how to continue."""
         why = "was interrupted" if self.stopped == "interrupted" else "ran out of data"
         kept = sorted({self.step, *self.kept.values()})
         text = f"Training {why} after step {self.step} of {self.config.steps}; "

@@ -29,7 +29,7 @@ PATIENCE = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class Team:
-    """Who trains: one process alone, or the workers of torch's default process group.
+    """The workers of a training: one process alone, or those of torch's default process group.
 
     Example
     -------
@@ -39,10 +39,10 @@ class Team:
     """
 
     rank: int = 0
-    """Which worker this process is, from 0."""
+    """Rank of this process among the workers, from 0."""
 
     size: int = 1
-    """How many workers there are."""
+    """Number of workers."""
 
     @property
     def is_first(self) -> bool:
@@ -55,11 +55,11 @@ class Team:
         return self.size == 1
 
     def part(self, n: int) -> slice:
-        """Which of n things in a row are this worker's: consecutive, all parts equal up to one."""
+        """Return which of n things in a row are this worker's: consecutive, all parts equal up to one."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def sum(self, numbers: Tensor) -> Tensor:
-        """Sum over the workers of a tensor that has one shape in all of them."""
+        """Return the sum over the workers of a tensor that has one shape in all of them."""
         if self.alone:
             return numbers
         total = numbers.detach().clone()
@@ -92,7 +92,8 @@ class Team:
     def of_first(
         self, resampled: tuple[Tensor, Tensor] | None, like: Tensor
     ) -> tuple[Tensor, Tensor] | None:
-        """The first worker's resampled atoms, which count for all: each drew them from its own inputs.
+        """Return the first worker's resampled atoms, which count for all: each drew them from its own
+        inputs.
 
         `resampled` holds atoms and the directions that replace them; `like` has the device, precision and
         last axis of the directions.
@@ -108,7 +109,7 @@ class Team:
         return resampled
 
     def exchange(self, mine: Tensor) -> list[Tensor]:
-        """What every worker has, by rank; of one shape in all of them."""
+        """Return every worker's value, by rank; of one shape in all of them."""
         if self.alone:
             return [mine]
         found = [torch.empty_like(mine) for _ in range(self.size)]
@@ -116,7 +117,7 @@ class Team:
         return found
 
     def send(self, tensor: Tensor, source: int) -> None:
-        """Write the tensor of worker `source`, contiguous, into everybody's."""
+        """Write the tensor of worker `source`, contiguous, into that of every worker."""
         if not self.alone:
             dist.broadcast(tensor, src=source)
 
@@ -129,11 +130,11 @@ class Team:
         dist.recv(into, src=source)
 
     def all(self, *, mine: bool) -> bool:
-        """Whether it holds in every worker."""
+        """Return whether it holds in every worker."""
         return all(self.gather(int(mine)))
 
     def gather(self, mine: int) -> list[int]:
-        """What every worker has, by rank."""
+        """Return every worker's value, by rank."""
         if self.alone:
             return [mine]
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
@@ -144,7 +145,7 @@ class Team:
 
     @contextmanager
     def first_before_others(self) -> Iterator[None]:
-        """The first worker runs the block, then the others do: for files that it tidies."""
+        """Run the block in the first worker, then in the others: for files that it tidies."""
         if not self.is_first:
             dist.barrier()
         try:
@@ -160,7 +161,7 @@ class Team:
 
 
 def current_team() -> Team:
-    """The workers of torch's default process group; alone where there is none."""
+    """Return the workers of torch's default process group; alone where there is none."""
     if not (dist.is_available() and dist.is_initialized()):
         return Team()
     return Team(rank=dist.get_rank(), size=dist.get_world_size())
@@ -170,11 +171,11 @@ def current_team() -> Team:
 def workers(backend: str | None = None) -> Iterator[Team]:
     """Join the processes that `torchrun` started; `train` inside the block shares the work with them.
 
-    `torchrun --nproc-per-node 2 train.py`, with the training inside `with sn.training.workers():`. A plain
-    `python train.py` runs the same file alone. With `TrainConfig(checkpoint=…)` and
-    `torchrun --max-restarts 3` a run whose worker dies goes on from its last checkpoint, with the result
-    it would have had. With `TrainConfig(shard_atoms=True)` the workers share the dictionary in place of
-    the batch, for one that outgrows a worker's memory.
+    `torchrun --nproc-per-node 2 train.py`, with the training inside `with sn.training.workers():`. A
+    plain `python train.py` runs the same file alone. With `TrainConfig(checkpoint=…)` and `torchrun
+    --max-restarts 3` a run whose worker dies continues from its last checkpoint, with the same result
+    as without interruption. With `TrainConfig(shard_atoms=True)` the workers share the dictionary in
+    place of the batch, for one that outgrows a worker's memory.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a training reports while it runs and what it leaves behind, and who gets each record."""
+"""The records of a training while it runs and its result, and the callbacks that get each record."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TrainRecord:
     """Rows trained on so far."""
 
     loss: float
-    """What the optimiser lowered."""
+    """Loss that the optimiser lowered."""
 
     parts: dict[str, float] = field(default_factory=dict)
     """Terms of the loss by name, as the architecture reports them."""
@@ -59,13 +59,13 @@ class TrainRecord:
     """Rows per second since the previous record, pauses left out."""
 
     seconds: float
-    """Time trained so far, pauses left out; goes on counting after a resume."""
+    """Time trained so far, pauses left out; a resumed run continues counting."""
 
     sae: int = 0
-    """Which SAE of the list that trains on the same batches."""
+    """Index of the SAE in the list that trains on the same batches."""
 
     def to_json(self) -> dict[str, Any]:
-        """Fields as plain JSON values; a number that is not finite becomes None."""
+        """Return fields as plain JSON values; a number that is not finite becomes None."""
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in asdict(self).items()
@@ -86,10 +86,10 @@ class Change:
     """Optimiser steps done before the change."""
 
     name: str
-    """What was changed: "learning_rate", "steps", or a live number of the SAE."""
+    """Name of the changed number: "learning_rate", "steps", or a live number of the SAE."""
 
     value: float
-    """What it was changed to."""
+    """New value."""
 
 
 class History(list[TrainRecord]):
@@ -108,7 +108,7 @@ class History(list[TrainRecord]):
         return pd.DataFrame(rows).set_index("step") if rows else pd.DataFrame()
 
     def measured(self, step: int) -> dict[str, float] | None:
-        """R², L0 and share of dead atoms at the last record up to a step."""
+        """Return R², L0 and share of dead atoms at the last record up to a step."""
         for record in reversed(self):
             if record.step <= step:
                 return {name: getattr(record, name) for name in ("r2", "l0", "dead_fraction")}
@@ -134,7 +134,7 @@ class History(list[TrainRecord]):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TrainResult(KnowsOtherWords):
-    """What `train` leaves: the trained SAE and the history of its training.
+    """The result of `train`: the trained SAE and the history of its training.
 
     Example
     -------
@@ -167,7 +167,7 @@ class TrainResult(KnowsOtherWords):
     """Time trained, pauses left out, time before a resume included."""
 
     stopped: Stopped | None = None
-    """Why it ended before its last step; None when it did not."""
+    """Reason it ended before its last step; None if it did not."""
 
     changes: tuple[Change, ...] = ()
     """Numbers changed while it ran."""
@@ -178,7 +178,7 @@ class TrainResult(KnowsOtherWords):
         return self.tokens / self.seconds if self.seconds > 0 else math.nan
 
     def to_pandas(self) -> pd.DataFrame:
-        """The history as a table: one row per record, indexed by step."""
+        """Return the history as a table: one row per record, indexed by step."""
         return self.history.table
 
     def plot(self) -> Any:
@@ -197,7 +197,7 @@ class TrainResult(KnowsOtherWords):
 
 
 def load_history(records: Iterable[dict[str, Any]]) -> History:
-    """History back from the JSON of its records."""
+    """Return history back from the JSON of its records."""
     return History(TrainRecord.from_json(record) for record in records)
 
 
@@ -208,7 +208,7 @@ Callbacks = Callback | Iterable[Callback] | None
 
 
 def as_list(callbacks: Callbacks) -> list[Callback]:
-    """One callback, several or none as a list."""
+    """Return one callback, several or none as a list."""
     if callbacks is None:
         return []
     is_list = isinstance(callbacks, Iterable) and not callable(callbacks)

@@ -93,7 +93,7 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
 
     @property
     def sae(self) -> SparseAutoencoder | list[SparseAutoencoder]:
-        """What was passed. While it trains its weights change under you: see `snapshot`.
+        """The SAE or SAEs that were passed. While it trains its weights change under you: see `snapshot`.
 
         One of another library changes when the training ends.
         """
@@ -116,7 +116,7 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
 
     @checked
     def live(self, index: int = 0) -> dict[str, float]:
-        """Numbers that `set` can change, as they are now: the peak learning rate and the SAE's own."""
+        """Return numbers that `set` can change, as they are now: the peak learning rate and the SAE's own."""
         index = self._checked(index)
         return self._training.learners[index].live()
 
@@ -144,7 +144,7 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
         return check_count(index, name="index", at_least=-n, at_most=n - 1)
 
     def frequency(self, index: int = 0) -> Float[Tensor, " n_atoms"]:
-        """Share of recent rows on which each atom fired, counted while training."""
+        """Return share of recent rows on which each atom fired, counted while training."""
         with self.lock:
             return self._training.learners[index].dead.frequency
 

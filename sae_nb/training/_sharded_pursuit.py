@@ -7,9 +7,9 @@ Every worker has the rows and their residuals r. A step is
     a sum:         rows · d_in numbers, d_j from the worker that has the atom
     each worker:   r ← r − a d_j,  a = ⟨r, d_j⟩
 
-A worker in whose eyes a row has ended scores below 0 there: what goes on is settled by what was exchanged,
-in all of them alike. With the last residual, r_T = (x − b) − zD, the loss is ‖r_T‖². Back through
-r_{t+1} = r_t − ⟨r_t, d⟩ d, with ρ = ∂L/∂r_{t+1}:
+A worker in whose view a row has ended scores below 0 there: an exchange settles which rows continue, in
+all workers alike. With the last residual, r_T = (x − b) − zD, the loss is ‖r_T‖². Back through r_{t+1}
+= r_t − ⟨r_t, d⟩ d, with ρ = ∂L/∂r_{t+1}:
 
     s = −⟨ρ, d⟩,   ∂d += s r_t − a ρ,   ρ ← ρ + s d,   r_t = r_{t+1} + a d,
 
@@ -56,20 +56,21 @@ class Walk:
     """Atom of each step, counted over all workers; −1 where the row had stopped or let it go again."""
 
     amounts: Float[Tensor, "rows k"]
-    """What each step added to its atom's coefficient, or what it is in the end, where all are refitted;
-    0 where the row had stopped."""
+    """Amount that each step added to its atom's coefficient, or its final coefficient if all are
+    refitted; 0 if the row had stopped.
+    """
 
     residual: Float[Tensor, "rows d_in"]
-    """What is left after the last step."""
+    """Residual after the last step."""
 
     def of(self, step: int, mine: slice) -> tuple[Tensor, Tensor]:
-        """Rows that took one of some atoms in a step, and which, counted from the first of these."""
+        """Return rows that took one of some atoms in a step, and which, counted from the first of these."""
         atoms = self.atoms[:, step]
         rows = ((atoms >= mine.start) & (atoms < mine.stop)).nonzero().flatten()
         return rows, atoms[rows] - mine.start
 
     def codes(self, mine: slice) -> SparseCodes:
-        """Codes over some of the atoms; amounts of one taken twice are added up."""
+        """Return codes over some of the atoms; amounts of one taken twice are added up."""
         n, rows = mine.stop - mine.start, len(self.atoms)
         row, step = ((self.atoms >= mine.start) & (self.atoms < mine.stop)).nonzero(as_tuple=True)
         entries, place = torch.unique(
@@ -85,7 +86,7 @@ Tiles = Iterator[tuple[int, Float[Tensor, "tile d_in"]]]
 
 
 def tiles_of(atoms: Float[Tensor, "n d_in"], rows: int) -> Tiles:
-    """Atoms in such portions that their correlations with so many rows fit."""
+    """Return atoms in portions small enough that their correlations with the rows fit in memory."""
     size = max(1, TILE_ENTRIES // max(rows, 1))
     for first in range(0, len(atoms), size):
         yield first, atoms[first : first + size]
@@ -137,7 +138,7 @@ class _Matched:
         self.amounts = problem.x.new_zeros(len(problem.x), problem.k)
 
     def take(self, step: int, running: Tensor, atoms: Tensor) -> Tensor:
-        """Let the rows that go on take an atom each; return those that did."""
+        """Let the running rows take an atom each; return those that did."""
         amount = (self.residual * atoms).sum(dim=1) * running
         self.residual -= amount[:, None] * atoms
         self.amounts[:, step] = amount
@@ -154,7 +155,7 @@ class _Refitted:
 
     @property
     def residual(self) -> Tensor:
-        """What the coefficients leave."""
+        """Residual of the coefficients."""
         return self._refitting.residual
 
     @property
@@ -163,7 +164,7 @@ class _Refitted:
         return self._refitting.coefficients
 
     def take(self, _step: int, running: Tensor, atoms: Tensor) -> Tensor:
-        """Let the rows that go on take an atom each; those whose atom adds nothing do not."""
+        """Let the running rows take an atom each; those whose atom adds nothing do not."""
         rows = running.nonzero().flatten()
         entered = self._refitting.take(rows, atoms[rows])
         return running.index_put((rows,), entered)
@@ -232,7 +233,7 @@ def pursuit_loss(
     dead_after: int,
     step_fraction: float,
 ) -> TrainingLoss:
-    """What `training_loss` of the whole SAE is, with the gradient of this worker's atoms."""
+    """Return `training_loss` of the whole SAE, with the gradient of this worker's atoms."""
     from sae_nb.architectures import TrainingLoss
 
     atoms = sae.operator.atoms()

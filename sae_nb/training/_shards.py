@@ -5,9 +5,9 @@ thresholds, Adam's moments, their silence. With z_w D_w what worker w adds,
 
     x̂ = b + Σ_w z_w D_w   and   ∂‖x − x̂‖² / ∂(z_w D_w) = ∂‖x − x̂‖² / ∂x̂,
 
-so one sum of rows · d_in numbers is all a worker needs to differentiate the whole loss by its own atoms:
-it takes ‖(x − what the others add) − z_w D_w − b‖², whose value and gradient are those of the whole. Which
-entries are the k largest is settled by an exchange of every worker's own k largest; codes never leave
+so one sum of rows · d_in numbers is all a worker needs to differentiate the whole loss by its own
+atoms: it takes ‖(x − what the others add) − z_w D_w − b‖², whose value and gradient are those of the
+whole. The k largest entries are found by an exchange of every worker's own k largest; codes never leave
 their worker. Only the bias is in every worker: its gradient is a sum, the decoder's part counted once.
 Pursuits ask all workers at each of their steps: `sharded_pursuit`.
 """
@@ -59,7 +59,7 @@ class Shard:
 
     @property
     def n_atoms(self) -> int:
-        """How many atoms are this worker's."""
+        """Number of this worker's atoms."""
         return self.mine.stop - self.mine.start
 
     # Cutting and joining
@@ -103,7 +103,8 @@ class Shard:
         return whole
 
     def stream(self, part: Tensor) -> Stream:
-        """The rows of all atoms, of which this worker, the first, has a part; it asks for the others'.
+        """Return the rows of all atoms, of which this worker, the first, has a part; it asks for the
+        others'.
 
         They must `hand_over` theirs, in the order in which the streams are read.
         """
@@ -134,7 +135,7 @@ class Shard:
         dead_after: int,
         step_fraction: float,
     ) -> TrainingLoss:
-        """The loss of the whole SAE, with the gradient of this worker's atoms; see `OneStep`.
+        """Return the loss of the whole SAE, with the gradient of this worker's atoms; see `OneStep`.
 
         `silent_tokens`: Rows since each of this worker's atoms last fired.
         """
@@ -163,7 +164,7 @@ class Shard:
         return replace(loss, total=loss.total + (self.team.sum(own) / self.team.size - own))
 
     def whole(self, number: Tensor) -> Tensor:
-        """A sum over this worker's atoms as the sum over all: the others' part is a constant."""
+        """Return a sum over this worker's atoms as the sum over all: the others' part is a constant."""
         local = number.detach()
         return number + (self.team.sum(local) - local)
 
@@ -173,7 +174,7 @@ class Shard:
         self.team.sum_gradients([p for p in self.sae.parameters() if p not in own])
 
     def norm(self, gradients_of: list[nn.Parameter]) -> Tensor:
-        """Norm of the whole gradient, what every worker has counted once."""
+        """Return norm of the whole gradient, what every worker has counted once."""
         own = set(self.sae.atom_parameters())
         held = [p for p in gradients_of if p.grad is not None]
         counted = [p.grad for p in held if p in own or self.team.is_first]

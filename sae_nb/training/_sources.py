@@ -1,4 +1,4 @@
-"""What is trained on what: the checks made before any work, and what identifies SAEs and data later."""
+"""The SAEs and the data of a training: the checks made before any work, and their identity for later."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
-    """Source for what the user passed, checked."""
+    """Return a source for the user's data, checked."""
     if saes and hasattr(saes[0], "reads"):
         data = of_sites(cast("SparseAutoencoder", saes[0]), data)
     readers = [sae for sae in saes if getattr(sae, "reads_sequences", False)]
@@ -54,7 +54,7 @@ def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
 
 
 def _with_gradient(data: object, saes: Sequence[object]) -> ActivationSource:
-    """The gradient of each row beside it, checked like the rows."""
+    """Return the gradient of each row, paired with the row and checked like it."""
     name = next(type(sae).__name__ for sae in saes if getattr(sae, "reads_gradient", False))
     if not getattr(data, "has_gradient", False):
         raise ValueError(
@@ -71,7 +71,7 @@ def _with_gradient(data: object, saes: Sequence[object]) -> ActivationSource:
 
 
 def _instead(data: object) -> str:
-    """Say what to pass in place of what people train other networks on."""
+    """Suggest what to pass in place of inputs for other kinds of networks."""
     if isinstance(data, nn.Module) or hasattr(data, "hook_points"):
         return (
             " First read them from the model: acts = sn.capture(model, inputs, hook_point). The order "
@@ -170,13 +170,13 @@ def _check_sites(sae: SparseAutoencoder, source: ActivationSource) -> None:
 
 
 def _brings_gradient(source: ActivationSource) -> bool:
-    """Whether rows hold a gradient beside each activation: activations that were made so, or a stream."""
+    """Return whether rows hold a gradient for each activation: activations that were made so, or a stream."""
     streams = not isinstance(source, Activations) and getattr(source, "has_gradient", False)
     return isinstance(source, WithGradient) or bool(streams)
 
 
 def sites_of(source: ActivationSource) -> tuple[int, ...]:
-    """Widths of what lies side by side in a batch of the source."""
+    """Return the widths of the parts that lie side by side in a batch of the source."""
     sides = getattr(source, "sides", None)
     if sides is None:
         return tuple(getattr(source, "sites", (source.d_in,)))
@@ -203,7 +203,7 @@ def remember_origin(sae: SparseAutoencoder, source: ActivationSource) -> None:
 
 
 def identity(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> dict[str, Any]:
-    """Flat facts that a checkpoint must agree with, named as a message would name them."""
+    """Return flat facts that a checkpoint must agree with, named as a message would name them."""
     facts: dict[str, Any] = {"the number of SAEs": len(saes)}
     facts |= {f"the data's {name}": value for name, value in fingerprint(source).items()}
     for i, sae in enumerate(saes):
@@ -218,13 +218,13 @@ def identity(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> dic
 
 
 def rows_known(source: ActivationSource) -> int | None:
-    """How many rows there are, None for a stream."""
+    """Return how many rows there are, None for a stream."""
     rows = _stored(source)
     return None if rows is None else len(rows)
 
 
 def is_checked(source: ActivationSource) -> bool:
-    """Whether `as_source` has seen that every row is finite."""
+    """Return whether `as_source` has seen that every row is finite."""
     rows = _stored(source)
     return rows is not None and not rows.on_disk
 
@@ -236,7 +236,7 @@ def _stored(source: ActivationSource) -> Activations | None:
 
 
 def hook_point(source: ActivationSource) -> str | None:
-    """Hook point of the rows, None when it is not known."""
+    """Return hook point of the rows, None when it is not known."""
     name = getattr(source, "hook_point", None)
     return None if name is None else str(name)
 
@@ -254,13 +254,13 @@ def _places(sae: SparseAutoencoder, source: ActivationSource) -> tuple[str | Non
 
 
 def captured_at(source: ActivationSource) -> str:
-    """Half a sentence for messages: where the rows come from; empty when it is not known."""
+    """Return half a sentence for messages: where the rows come from; empty when it is not known."""
     name = hook_point(source)
     return "" if name is None else f"It was captured at {name!r}."
 
 
 def fingerprint(source: ActivationSource) -> dict[str, Any]:
-    """Facts that identify a source: what a checkpoint must agree with.
+    """Return facts that identify a source: what a checkpoint must agree with.
 
     Stored rows are known by the bytes of 64 of them, evenly spaced; streams by their names alone.
     """

@@ -11,7 +11,7 @@ from prose import SOURCES, Prose, docstrings
 
 # The pattern → what to write instead. Each is looked for in one sentence at a time.
 TONE = {
-    r"^(?:What|How|Which|Whether|Who|Why)\b(?!.*\?\W*$)|^Where\b[^,?]*$": "a subject and a verb, or a noun",
+    r"^(?:What|How|Which|Who|Why)\b(?!.*\?\W*$)|^Where\b[^,?]*$": "a subject and a verb, or a noun",
     r"\b(?:said|says|saying)\b": "given, named, described, reports, states",
     r"(?<!here )\b(?:is|are|was|were) no\b(?! (?:longer|more))": "is not a",
     r"\bbeside\b(?! the notebook)": "next to, compared with, in addition to",
@@ -30,10 +30,7 @@ UNREAD: dict[str, tuple[str, ...]] = {
         "notebooks/sae_nb_lessons/reproductions/",
         "notebooks/sae_nb_lessons/studies/",
         "sae_nb/_lazy.py",
-        "sae_nb/activations/",
         "sae_nb/architectures/",
-        "sae_nb/atoms/",
-        "sae_nb/background.py",
         "sae_nb/capturing/",
         "sae_nb/checks/",
         "sae_nb/classical/",
@@ -46,7 +43,6 @@ UNREAD: dict[str, tuple[str, ...]] = {
         "sae_nb/findings/",
         "sae_nb/geometry/",
         "sae_nb/interop/",
-        "sae_nb/kernels/",
         "sae_nb/labelling/",
         "sae_nb/models/",
         "sae_nb/pretrained/",

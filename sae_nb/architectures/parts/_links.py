@@ -18,17 +18,17 @@ from sae_nb.architectures.parts._proxes import PerRow, Rows
 
 @runtime_checkable
 class Link(Protocol):
-    """What a solver needs of a likelihood."""
+    """The functions of a likelihood that a solver needs."""
 
     @property
     def curvature(self) -> float:
         """Largest second derivative of the negative log-likelihood in η."""
 
     def mean(self, eta: Rows) -> Rows:
-        """The expected data; ∂nll/∂η = mean(η) − x."""
+        """Return the expected data; ∂nll/∂η = mean(η) − x."""
 
     def nll(self, x: Rows, eta: Rows) -> PerRow:
-        """Negative log-likelihood of each row, up to a constant."""
+        """Return negative log-likelihood of each row, up to a constant."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class BinomialLink:
     """The variance of a fair coin."""
 
     def mean(self, eta: Rows) -> Rows:
-        """The logistic function of η."""
+        """Return the logistic function of η."""
         return torch.sigmoid(eta)
 
     def nll(self, x: Rows, eta: Rows) -> PerRow:
@@ -70,9 +70,9 @@ class BinomialLink:
 class PoissonLink:
     """Counts: nll = Σ e^η − x η, mean e^η, made linear above the largest rate.
 
-    e^η has no bounded curvature, so no step would be safe. Above log(max_rate) the nll goes on as a
-    straight line: it stays convex with curvature at most max_rate, and its minimum is the same as
-    long as the data stay below max_rate.
+    e^η has no bounded curvature, so no step would be safe. Above log(max_rate) the nll continues as a
+    straight line: it stays convex with curvature at most max_rate, and its minimum is the same as long
+    as the data stay below max_rate.
 
     Source: Tolooshams et al., DUNL: btolooshams/dunl-compneuro, dunl/lossfunc.py, which clips the
     residual instead.
@@ -91,7 +91,7 @@ class PoissonLink:
         return self.max_rate
 
     def mean(self, eta: Rows) -> Rows:
-        """e^η, at most `max_rate`."""
+        """Return e^η, at most `max_rate`."""
         return eta.clamp_max(math.log(self.max_rate)).exp()
 
     def nll(self, x: Rows, eta: Rows) -> PerRow:

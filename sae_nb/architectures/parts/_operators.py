@@ -31,16 +31,16 @@ class Operator(Protocol):
         """Width of a reconstruction."""
 
     def atoms(self) -> Weight:
-        """The matrix of A, one row per entry of a code."""
+        """Return the matrix of A, one row per entry of a code."""
 
     def forward(self, z: Dense) -> Rows:
-        """A z of dense codes."""
+        """Return a z of dense codes."""
 
     def adjoint(self, r: Rows) -> Dense:
-        """Aᵀ r, dense."""
+        """Return aᵀ r, dense."""
 
     def lipschitz(self) -> float:
-        """A bound on ‖A‖²: 1 / lipschitz is a safe step for ½‖x − A z‖²."""
+        """Return a bound on ‖A‖²: 1 / lipschitz is a safe step for ½‖x − A z‖²."""
 
     def energy(self) -> Float[Tensor, " n_atoms"]:
         """‖a_j‖² of each atom, the diagonal of AᵀA."""
@@ -51,7 +51,7 @@ class MatrixOperator(ABC):
 
     @abstractmethod
     def atoms(self) -> Weight:
-        """The effective dictionary D, with its gradient."""
+        """Return the effective dictionary D, with its gradient."""
 
     @property
     def n_atoms(self) -> int:
@@ -64,7 +64,7 @@ class MatrixOperator(ABC):
         return self.atoms().shape[1]
 
     def synthesise(self, codes: SparseCodes, bias: Centre = None) -> Rows:
-        """A z + b."""
+        """Return a z + b."""
         return decode(codes, self.atoms(), bias)
 
     def squared_error(
@@ -74,15 +74,17 @@ class MatrixOperator(ABC):
         return squared_error(codes, self.atoms(), bias, target)
 
     def counted(self, rows: Rows) -> Rows:
-        """Differences of rows in the units in which errors are counted: as they are, unless sites differ."""
+        """Return differences of rows in the units in which errors are counted: as they are, unless
+        sites differ.
+        """
         return rows
 
     def forward(self, z: Dense) -> Rows:
-        """A z of dense codes, inside a solver."""
+        """Return a z of dense codes, inside a solver."""
         return z @ self.atoms()
 
     def adjoint(self, r: Rows) -> Dense:
-        """Aᵀ r = r Dᵀ, the correlations of each row with every atom; dense."""
+        """Return aᵀ r = r Dᵀ, the correlations of each row with every atom; dense."""
         return r @ self.atoms().T
 
     def lipschitz(self) -> float:
@@ -101,15 +103,15 @@ class MatrixOperator(ABC):
         return self.atoms().square().sum(dim=1)
 
     def project_gradient_(self) -> None:  # noqa: B027 - a dictionary need not be constrained
-        """Called before each optimiser step; nothing to do where D is unconstrained."""
+        """Project the gradient before each optimiser step; nothing to do if D is unconstrained."""
 
     def project_(self) -> None:  # noqa: B027
-        """Called after each optimiser step; nothing to do where D is unconstrained."""
+        """Project D after each optimiser step; nothing to do if D is unconstrained."""
 
 
 @checked
 class FixedOperator(MatrixOperator):
-    """A dictionary somebody gave: A z = z D, of any norms; a gradient reaches the tensor itself.
+    """A given dictionary: A z = z D, of any norms; a gradient reaches the tensor itself.
 
     Example
     -------
@@ -122,7 +124,7 @@ class FixedOperator(MatrixOperator):
         self._dictionary = dictionary
 
     def atoms(self) -> Weight:
-        """The dictionary as it was given."""
+        """Return the dictionary as it was given."""
         return self._dictionary
 
 
@@ -142,7 +144,7 @@ class FreeOperator(MatrixOperator, nn.Module):
         self.register_buffer("unit", torch.ones(()))
 
     def atoms(self) -> Weight:
-        """The effective dictionary D = u · W, with its gradient."""
+        """Return the effective dictionary D = u · W, with its gradient."""
         return self.weight * self.unit
 
 
@@ -164,7 +166,7 @@ def normal_rows(n: int, width: int, generator: Generator | None = None) -> Float
 
 
 def _check_fits(n_atoms: int, width: int) -> None:
-    """Refuse a dictionary that would not fit beside the numbers that are drawn for it."""
+    """Refuse a dictionary that would not fit into memory together with the numbers drawn for it."""
     if torch.get_default_device().type != "cpu":  # on the meta device nothing is drawn
         return
     needed = 2 * torch.get_default_dtype().itemsize * n_atoms * width
@@ -194,7 +196,7 @@ class DenseOperator(MatrixOperator, nn.Module):
         self.weight = nn.Parameter(random_unit_rows(n_atoms, d_in, generator))
 
     def atoms(self) -> Weight:
-        """The effective dictionary D, with its gradient."""
+        """Return the effective dictionary D, with its gradient."""
         return self.weight
 
     @torch.no_grad()
@@ -221,7 +223,7 @@ class _InUnits(nn.Module):
         self.register_buffer("unit", torch.ones(sum(self.widths)))
 
     def counted(self, rows: Rows) -> Rows:
-        """Differences of rows, each site in its own unit."""
+        """Return differences of rows, each site in its own unit."""
         return rows / self.unit
 
     @torch.no_grad()
@@ -269,11 +271,11 @@ class SitesOperator(_InUnits, DenseOperator):
         self._add_units()
 
     def atoms(self) -> Weight:
-        """The effective dictionary W · u, with its gradient."""
+        """Return the effective dictionary W · u, with its gradient."""
         return self.weight * self.unit
 
     def synthesise(self, codes: SparseCodes, bias: Centre = None) -> Rows:
-        """A z + b."""
+        """Return a z + b."""
         rows = decode(codes, self.weight) * self.unit
         return rows if bias is None else rows + bias
 
@@ -286,7 +288,7 @@ class SitesOperator(_InUnits, DenseOperator):
         return error, x_hat * self.unit, residual * self.unit
 
     def part(self, site: int) -> Float[Tensor, "n_atoms d_m"]:
-        """The effective atoms at one site, with their gradient."""
+        """Return the effective atoms at one site, with their gradient."""
         weight, unit = (
             torch.split(whole, list(self.widths), dim=-1)[site]
             for whole in (self.weight, self.unit)
@@ -342,7 +344,7 @@ class ModelsOperator(_InUnits, MatrixOperator):
         return [one.weight for one in self.of_models]
 
     def atoms(self) -> Weight:
-        """The effective dictionaries W_m u_m side by side, with their gradient."""
+        """Return the effective dictionaries W_m u_m side by side, with their gradient."""
         return torch.cat(self.weights, dim=1) * self.unit
 
     def project_gradient_(self) -> None:
@@ -376,9 +378,9 @@ AT_THE_CENTRE = 1e-6
 class HullOperator(MatrixOperator, nn.Module):
     """d_j = p_j / ‖p_j‖ with p_j = Σ_i w_ji c_i + Λ_j, w_j on the simplex, ‖Λ_j‖ ≤ δ.
 
-    Candidates c_i are points around the centre of the data, in scaled units; they stay fixed. With
-    δ = 0 every p_j is in their convex hull. Norms are divided out, as a code says how far an input
-    reaches along an atom.
+    Candidates c_i are points around the centre of the data, in scaled units; they stay fixed. With δ =
+    0 every p_j is in their convex hull. Norms are divided out, as a code is how far an input reaches
+    along an atom.
 
     Parameters
     ----------
@@ -439,12 +441,12 @@ class HullOperator(MatrixOperator, nn.Module):
         return self.offset * math.sqrt(self.d_in)
 
     def points(self) -> Float[Tensor, "n_atoms d_in"]:
-        """W C + Λ around the centre, in scaled units, with its gradient."""
+        """Return W C + Λ around the centre, in scaled units, with its gradient."""
         mixed = self.mixture @ self.candidates
         return mixed if self.offset is None else mixed + self.relaxation()
 
     def atoms(self) -> Weight:
-        """The effective dictionary: unit rows, with their gradient.
+        """Return the effective dictionary: unit rows, with their gradient.
 
         Without a gradient the product is computed once per state of the weights.
         """
@@ -486,7 +488,7 @@ class HullOperator(MatrixOperator, nn.Module):
 
 
 def with_direction(candidates: Float[Tensor, "n d_in"]) -> Int[Tensor, " n_directed"]:
-    """Candidates that are not at the centre, and so can be an atom by themselves."""
+    """Return candidates that are not at the centre, and so can be an atom by themselves."""
     norms = candidates.norm(dim=1)
     typical = norms.square().mean().sqrt()
     return (norms > AT_THE_CENTRE * typical).nonzero().flatten()
@@ -545,7 +547,7 @@ class ConvolutionOperator:
 
     @property
     def n_places(self) -> int:
-        """Where a kernel can start and still fit."""
+        """Number of places where a kernel can start and still fit."""
         return self.n_samples - self.kernels.shape[1] + 1
 
     @property
@@ -554,7 +556,7 @@ class ConvolutionOperator:
         return len(self.kernels) * self.n_places
 
     def forward(self, z: Dense) -> Rows:
-        """Every kernel at every place, as strong as the code says."""
+        """Add up every kernel at every place, as strong as its code."""
         placed = z.reshape(len(z), len(self.kernels), self.n_places)
         if self.n_samples < LONG:
             return F.conv_transpose1d(placed, self.kernels[:, None])[:, 0]
@@ -563,14 +565,14 @@ class ConvolutionOperator:
         return torch.fft.irfft(product.sum(dim=1), n=self.n_samples)
 
     def adjoint(self, r: Rows) -> Dense:
-        """Correlation of a recording with every kernel at every place."""
+        """Return correlation of a recording with every kernel at every place."""
         if self.n_samples < LONG:
             return F.conv1d(r[:, None], self.kernels[:, None]).flatten(1)
         product = torch.fft.rfft(r)[:, None] * self._spectrum(self.kernels).conj()
         return torch.fft.irfft(product, n=self.n_samples)[..., : self.n_places].flatten(1)
 
     def lipschitz(self) -> float:
-        """max_ω Σ_k |ĥ_k(ω)|², by one FFT."""
+        """Return max_ω Σ_k |ĥ_k(ω)|², by one FFT."""
         spectrum = self._spectrum(self.kernels.detach())
         return float(spectrum.abs().square().sum(dim=0).max())
 
@@ -582,7 +584,7 @@ class ConvolutionOperator:
         return self.kernels.square().sum(dim=1).repeat_interleave(self.n_places)
 
     def atoms(self) -> Weight:
-        """Every kernel at every place, as a matrix: for ADMM and small recordings."""
+        """Return every kernel at every place, as a matrix: for ADMM and small recordings."""
         eye = torch.eye(self.n_atoms, dtype=self.kernels.dtype, device=self.kernels.device)
         return self.forward(eye)
 
@@ -597,7 +599,7 @@ class CosineOperator:
     Parameters
     ----------
     mask
-        Which samples of a signal were taken; its length N is also the number of atoms.
+        Indices of a signal's samples; its length N is also the number of atoms.
     dtype
         Of the numbers; None is torch's default.
 
@@ -647,14 +649,14 @@ class CosineOperator:
         return len(self._kept)
 
     def forward(self, z: Dense) -> Rows:
-        """The samples that were taken of a sum of cosines."""
+        """Return the samples that were taken of a sum of cosines."""
         n = self.n_atoms
         scaled = z * self._scale
         scaled = torch.cat([2 * scaled[:, :1], scaled[:, 1:]], dim=1)  # irfft doubles the others
         return n * torch.fft.irfft(scaled * self._turned, n=2 * n)[:, self._kept]
 
     def adjoint(self, r: Rows) -> Dense:
-        """Cosine transform of a signal that is zero where no sample was taken."""
+        """Return cosine transform of a signal that is zero where no sample was taken."""
         whole = r.new_zeros(len(r), self.n_atoms).index_copy(1, self._kept, r)
         waves = torch.fft.rfft(whole, n=2 * self.n_atoms)[:, :-1]
         return (waves * self._turned.conj()).real * self._scale
@@ -669,7 +671,7 @@ class CosineOperator:
         return self._scale.square() * (self.d_in + waves.real) / 2
 
     def atoms(self) -> Weight:
-        """Every cosine at the samples taken, as a matrix: for exact inference and small signals."""
+        """Return every cosine at the samples taken, as a matrix: for exact inference and small signals."""
         eye = torch.eye(self.n_atoms, dtype=self._scale.dtype, device=self.mask.device)
         return self.forward(eye)
 
@@ -688,7 +690,7 @@ class LearnedAdjoint(nn.Module):
         self.bias = nn.Parameter(atoms.new_zeros(len(atoms)))
 
     def forward(self, r: Rows, scale: Float[Tensor, ""] | float = 1.0) -> Dense:
-        """All pre-codes at once, dense: for small inputs, panels and tests."""
+        """Return all pre-codes at once, dense: for small inputs, panels and tests."""
         return r @ self.weight.T + self.bias / scale
 
     @torch.no_grad()

@@ -31,13 +31,13 @@ TILE_ENTRIES = 8 * 2**20
 
 @runtime_checkable
 class Prox(Protocol):
-    """What a one-step encoder needs of a penalty g."""
+    """The functions of a penalty g that a one-step encoder needs."""
 
     def __call__(self, pre_codes: Dense) -> SparseCodes:
         """The proximal map of dense pre-codes."""
 
     def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
-        """The proximal map of (x − centre) weightᵀ + bias, without keeping it."""
+        """Return the proximal map of (x − centre) weightᵀ + bias, without keeping it."""
 
 
 class Penalty(ABC):
@@ -51,14 +51,14 @@ class Penalty(ABC):
 
     @abstractmethod
     def dense(self, v: Dense, step: float = 1.0) -> Dense:
-        """argmin_z ½‖z − v‖² + step · g(z), zeros included: for tiles inside a solver."""
+        """Return argmin_z ½‖z − v‖² + step · g(z), zeros included: for tiles inside a solver."""
 
     @abstractmethod
     def objective(self, z: Dense) -> PerRow:
-        """G of each row, ∞ where it is not allowed."""
+        """Return g of each row, ∞ where it is not allowed."""
 
     def of_rows(self, rows: slice) -> Penalty:
-        """The penalty of a tile of rows, where it differs from row to row."""
+        """Return the penalty of a tile of rows, where it differs from row to row."""
         return self
 
     def __call__(self, pre_codes: Dense) -> SparseCodes:
@@ -66,7 +66,7 @@ class Penalty(ABC):
         return SparseCodes.from_dense(self.dense(pre_codes))
 
     def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
-        """The proximal map of (x − centre) weightᵀ + bias, in tiles."""
+        """Apply the proximal map to (x − centre) weightᵀ + bias, in tiles."""
         tiles = row_tiles(len(x), len(weight))
         return SparseCodes.concatenate(
             self.of_rows(rows)(affine(x[rows], weight, bias, centre)) for rows in tiles
@@ -80,14 +80,14 @@ def affine(x: Rows, weight: Weight, bias: Bias, centre: Centre) -> Dense:
 
 
 def row_tiles(n_rows: int, n_atoms: int, entries: int = TILE_ENTRIES) -> Iterator[slice]:
-    """Slices of rows whose dense codes have at most `entries` entries (one row at least)."""
+    """Return slices of rows whose dense codes have at most `entries` entries (one row at least)."""
     size = max(1, entries // n_atoms)
     for first in range(0, n_rows, size):
         yield slice(first, min(first + size, n_rows))
 
 
 def tile_of(numbers: _Numbers, rows: slice) -> _Numbers:
-    """Weights of a tile: their rows where they differ by row, else all of them."""
+    """Return weights of a tile: their rows where they differ by row, else all of them."""
     if isinstance(numbers, Tensor) and numbers.ndim == 2:
         return numbers[rows]
     return numbers
@@ -117,7 +117,7 @@ class ThresholdProx:
     """θ, one number or one per atom, in the units of the pre-codes; constants."""
 
     def dense(self, v: Dense) -> Dense:
-        """The entries above their threshold, others 0."""
+        """Return the entries above their threshold, others 0."""
         return torch.where(v > self.thresholds, v, 0.0)
 
     def __call__(self, pre_codes: Dense) -> SparseCodes:
@@ -125,7 +125,7 @@ class ThresholdProx:
         return above(pre_codes, torch.as_tensor(self.thresholds, dtype=pre_codes.dtype))
 
     def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
-        """The pre-codes above their threshold, in tiles."""
+        """Return the pre-codes above their threshold, in tiles."""
         return kernels.threshold_encode(x, weight, bias, thresholds=self.thresholds, centre=centre)
 
 
@@ -168,7 +168,7 @@ class SoftProx(Penalty):
         return forbid(value, (z < 0).any(dim=1)) if self.nonnegative else value
 
     def of_rows(self, rows: slice) -> SoftProx:
-        """With the weights of these rows."""
+        """Return with the weights of these rows."""
         return replace(self, weight=tile_of(self.weight, rows))
 
 
@@ -229,7 +229,7 @@ class _Largest(Penalty):
         return topk(pre_codes, self.k, signed=self.signed)
 
     def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
-        """The same of (x − centre) weightᵀ + bias, in tiles."""
+        """Apply the same to (x − centre) weightᵀ + bias, in tiles."""
         return kernels.topk_encode(x, weight, bias, k=self.k, centre=centre, signed=self.signed)
 
     def objective(self, z: Dense) -> PerRow:
@@ -256,7 +256,7 @@ class TopKProx(_Largest):
     signed = False
 
     def dense(self, v: Dense, step: float = 1.0) -> Dense:
-        """The same with its zeros; a projection is the same for every step."""
+        """Return the same with its zeros; a projection is the same for every step."""
         largest = v.topk(self.k, dim=1)
         return torch.zeros_like(v).scatter(1, largest.indices, torch.relu(largest.values))
 
@@ -281,7 +281,7 @@ class AbsTopKProx(_Largest):
     signed = True
 
     def dense(self, v: Dense, step: float = 1.0) -> Dense:
-        """The same with its zeros; a projection is the same for every step."""
+        """Return the same with its zeros; a projection is the same for every step."""
         return self(v).to_dense()
 
 
@@ -310,7 +310,7 @@ class BatchTopKProx:
         return batch_topk(pre_codes, round(self.k * len(pre_codes)))
 
     def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
-        """The largest positive pre-codes of all rows together, in tiles."""
+        """Return the largest positive pre-codes of all rows together, in tiles."""
         return kernels.batch_topk_encode(x, weight, bias, k=self.k, centre=centre)
 
 
@@ -322,8 +322,9 @@ Score = Callable[[Dense, slice], tuple[Dense, Dense]]
 class LargestBy:
     """The k entries of each row whose score is largest, where it is positive; of equal ones either.
 
-    It is no prox of a penalty: scores may hang on what the pre-codes do not say. Scores exist for a tile
-    of rows at a time, as pre-codes do; gradients flow through the strengths, to what made the pre-codes.
+    It is not a prox of a penalty: scores may depend on more than the pre-codes. Scores exist for a tile
+    of rows at a time, as pre-codes do; gradients flow through the strengths, to what made the
+    pre-codes.
     """
 
     k: int
@@ -334,7 +335,7 @@ class LargestBy:
         return self._of_tile(pre_codes, slice(0, len(pre_codes)))
 
     def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
-        """The entries of (x − centre) weightᵀ + bias that win, in tiles."""
+        """Return the winning entries of (x − centre) weightᵀ + bias, in tiles."""
         tiles = list(row_tiles(len(x), len(weight)))
         backend = pick("auto", x)
         if backend == "reference":
@@ -380,7 +381,7 @@ class ColumnTopKProx:
     """p_j, share of the rows that atom j keeps."""
 
     def counts(self, rows: int) -> Int[Tensor, " n_atoms"]:
-        """m_j, entries of each atom in a batch: rows · p_j, rounded so that sums are; at least one."""
+        """Return m_j, entries of each atom in a batch: rows · p_j, rounded so that sums are; at least one."""
         ends = (self.rates.cumsum(0) * rows).round()
         return ends.diff(prepend=ends.new_zeros(1)).long().clamp(1, rows)
 
@@ -394,7 +395,7 @@ class ColumnTopKProx:
         return SparseCodes.from_dense(torch.where(kept, pre_codes, 0.0))
 
     def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
-        """The m_j largest positive pre-codes of each column, in tiles, with sparse gradients."""
+        """Return the m_j largest positive pre-codes of each column, in tiles, with sparse gradients."""
         backend = pick("auto", x)
         if backend == "reference":
             return self(affine(x, weight, bias, centre))
@@ -482,7 +483,7 @@ class NormProx:
         return _until_as_long(topk(pre_codes, self.k_max), self.lengths)
 
     def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
-        """The same of (x − centre) weightᵀ + bias, in tiles, with sparse gradients."""
+        """Apply the same to (x − centre) weightᵀ + bias, in tiles, with sparse gradients."""
         largest = kernels.topk_encode(x, weight, bias, k=self.k_max, centre=centre)
         lengths = self.lengths
         if lengths is None:
@@ -575,7 +576,7 @@ class RidgeProx(Penalty):
         return 0.5 * (self.precision * z.square()).sum(dim=1)
 
     def of_rows(self, rows: slice) -> RidgeProx:
-        """With the precisions of these rows."""
+        """Return with the precisions of these rows."""
         return replace(self, precision=tile_of(self.precision, rows))
 
 
@@ -592,7 +593,7 @@ class IdentityProx(RidgeProx):
     precision: float = field(default=0.0, init=False)
 
     def of_rows(self, rows: slice) -> IdentityProx:
-        """The same for all rows."""
+        """Return the same for all rows."""
         return self
 
 
@@ -600,7 +601,7 @@ FIRST_LOOK = 64
 """Largest entries of a row sorted before looking further; few codes use more (ours)."""
 
 ROUNDING = 1e-4
-"""How far a row's sum may be from 1 before the objective calls it forbidden (ours, for fp32)."""
+"""Allowed distance of a row's sum from 1 before the objective calls it forbidden (ours, for fp32)."""
 
 
 @checked
@@ -641,7 +642,7 @@ class SimplexProx(Penalty):
         return _on_support(entries_above(v, simplex_threshold(v)))
 
     def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
-        """The projection of (x − centre) weightᵀ + bias, in tiles, with sparse gradients."""
+        """Project (x − centre) weightᵀ + bias, in tiles, with sparse gradients."""
         if self.cost is not None and self.cost.ndim == 2:
             return super().of_affine(x, weight, bias, centre)
         if self.cost is not None:
@@ -671,12 +672,12 @@ class SimplexProx(Penalty):
         return forbid(value, off | (z < 0).any(dim=1))
 
     def of_rows(self, rows: slice) -> SimplexProx:
-        """With the costs of these rows."""
+        """Return with the costs of these rows."""
         return self if self.cost is None else replace(self, cost=tile_of(self.cost, rows))
 
 
 def entries_above(v: Dense, threshold: Float[Tensor, "rows 1"]) -> SparseCodes:
-    """The entries of each row above its threshold, as they are."""
+    """Return the entries of each row above its threshold, as they are."""
     row, atom = (v > threshold).nonzero(as_tuple=True)
     offsets = offsets_of(torch.bincount(row, minlength=len(v)))
     return SparseCodes(v[row, atom], atom.to(index_dtype(v.shape[1])), offsets, v.shape[1])

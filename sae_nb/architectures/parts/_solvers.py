@@ -1,9 +1,9 @@
 """Solvers: how codes are found from an operator, a prox and a number of steps.
 
-Encoding is inference, min_z nll(x, A z + b) + g(z). Proximal gradient descent repeats
-z ← prox_{t g}(z + t Aᵀ(x − μ(A z + b))). A one-layer SAE encoder is its first step from z = 0, with a
-learned map in place of t Aᵀ. A solver never knows the model, and its step is always
-1 / (operator.lipschitz() · link.curvature), never a constant somebody tuned.
+Encoding is inference, min_z nll(x, A z + b) + g(z). Proximal gradient descent repeats z ← prox_{t g}(z
++ t Aᵀ(x − μ(A z + b))). A one-layer SAE encoder is its first step from z = 0, with a learned map in
+place of t Aᵀ. A solver never knows the model, and its step is always 1 / (operator.lipschitz() ·
+link.curvature), never a tuned constant.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Inference:
     """`operator.lipschitz() · link.curvature`, computed once for all tiles."""
 
     differentiable: bool
-    """Whether a gradient is wanted at the end."""
+    """Whether a gradient is needed at the end."""
 
     @property
     def step(self) -> float:
@@ -68,22 +68,22 @@ class Inference:
         return 1.0 / self.steepness if self.steepness > 0 else 1.0
 
     def eta(self, z: Dense) -> Rows:
-        """A z + b."""
+        """Return a z + b."""
         eta = self.operator.forward(z)
         return eta if self.bias is None else eta + self.bias
 
     def residual(self, z: Dense) -> Rows:
-        """X − μ(A z + b); Aᵀ of it is the direction of steepest descent."""
+        """Return x − μ(A z + b); Aᵀ of it is the direction of steepest descent."""
         return self.x - self.link.mean(self.eta(z))
 
     def proximal_step(self, z: Dense) -> Dense:
-        """prox_{t g}(z + t Aᵀ residual(z))."""
+        """Return prox_{t g}(z + t Aᵀ residual(z))."""
         moved = z + self.step * self.operator.adjoint(self.residual(z))
         return self.prox.dense(moved, self.step)
 
     @torch.no_grad()
     def objective(self, z: Dense) -> PerRow:
-        """What is minimised, of each row."""
+        """Return the objective of each row."""
         return self.link.nll(self.x, self.eta(z)) + self.prox.objective(z)
 
 
@@ -116,7 +116,7 @@ class SolverTrace:
     """Width of a code."""
 
     def codes_at(self, step: int) -> SparseCodes:
-        """The codes as they were after some step; 0 is before the first one.
+        """Return the codes as they were after some step; 0 is before the first one.
 
         Parameters
         ----------
@@ -137,7 +137,7 @@ class SolverTrace:
 
     @classmethod
     def concatenate(cls, parts: list[SolverTrace]) -> SolverTrace:
-        """The traces of several tiles as one; tiles that stopped early keep their last step."""
+        """Return the traces of several tiles as one; tiles that stopped early keep their last step."""
         longest = max(len(part.steps) for part in parts)
         padded = [part._padded(longest) for part in parts]
         return cls(
@@ -178,13 +178,13 @@ TILES_HELD = 8
 
 
 class Options(TypedDict, total=False):
-    """What every solver takes beyond operator, data and penalty."""
+    """The arguments that every solver takes besides operator, data and penalty."""
 
     n_steps: int
     """Most steps; 100 unless given."""
 
     link: Link
-    """How reconstructions speak of data; Gaussian unless given."""
+    """Link between reconstructions and data; Gaussian unless given."""
 
     bias: Centre
     """b, added to every reconstruction."""
@@ -338,7 +338,7 @@ def ista_step(
     centre: Float[Tensor, " d_in"],
     scale: Float[Tensor, ""],
 ) -> SparseCodes:
-    """The first ISTA step from zero, with a learned adjoint: z = prox((x − b)Eᵀ + a / s).
+    """Take the first ISTA step from zero, with a learned adjoint: z = prox((x − b)Eᵀ + a / s).
 
     Parameters
     ----------
@@ -362,7 +362,7 @@ def ista_step(
 def ista(
     operator: Operator, x: Float[Tensor, "rows d_in"], prox: Penalty, **options: Unpack[Options]
 ) -> Solved:
-    """Z ← prox_{t g}(z + t Aᵀ(x − μ(A z + b))), t = 1 / (‖A‖² · curvature).
+    """Iterate z ← prox_{t g}(z + t Aᵀ(x − μ(A z + b))), t = 1 / (‖A‖² · curvature).
 
     The objective never grows. For a convex penalty it comes within ‖A‖²‖z*‖² / 2n of its minimum
     after n steps.
@@ -411,7 +411,7 @@ def fista(
     restart: bool = True,
     **options: Unpack[Options],
 ) -> Solved:
-    """ISTA from a point extrapolated along the last move: y = z + (t_n − 1) / t_{n+1} (z − z_last).
+    """Run ISTA from a point extrapolated along the last move: y = z + (t_n − 1) / t_{n+1} (z − z_last).
 
     t_{n+1} = (1 + √(1 + 4 t_n²)) / 2. For a convex penalty the objective comes within
     2‖A‖²‖z*‖² / (n + 1)² of its minimum; it need not fall in every step.
@@ -483,7 +483,7 @@ def admm(
     rho: float | None = None,
     **options: Unpack[Options],
 ) -> Solved:
-    """W ← (AᵀA + ρ)⁻¹(Aᵀ(x − b) + ρ(z − u)), z ← prox_{g/ρ}(w + u), u ← u + w − z; the code is z.
+    """Iterate w ← (AᵀA + ρ)⁻¹(Aᵀ(x − b) + ρ(z − u)), z ← prox_{g/ρ}(w + u), u ← u + w − z; the code is z.
 
     One factorisation of the smaller Gram matrix serves all steps and rows (Woodbury). It needs few
     steps, each of them dearer than FISTA's by a triangular solve.
@@ -625,7 +625,7 @@ class CGStep:
     """The solutions."""
 
     residual: Dense
-    """What is left of the right-hand sides."""
+    """Residual of the right-hand sides."""
 
     length: Float[Tensor, "rows 1"]
     """a of z ← z + a p; 0 where a row is solved."""
@@ -637,7 +637,7 @@ class CGStep:
 def conjugate_gradients(
     matrix: Callable[[Dense], Dense], r: Dense, diagonal: Dense, z: Dense
 ) -> Iterator[CGStep]:
-    """Every step towards the solutions of a system with one right-hand side per row, without end.
+    """Yield every step towards the solutions of a system with one right-hand side per row, without end.
 
     From `z`, which leaves `r`; preconditioned by `diagonal`, and by 1 where that is 0.
     """
