@@ -15,6 +15,7 @@ import numpy as np
 from sae_nb.atoms import LabelEvidence
 from sae_nb.checks import checked
 from sae_nb.figures import format_count
+from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,8 +55,7 @@ class AtomLabel:
 
 
 @checked
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class AtomLabels(Mapping[int, str]):
+class AtomLabels(Finding, Mapping[int, str]):
     """Labels of an SAE's atoms with their evidence: a mapping from atom to text, for panels as it is.
 
     Made by `sn.labels` and `sn.label`; atoms without a label are in `unlabelled`.
@@ -139,7 +139,9 @@ class AtomLabels(Mapping[int, str]):
             )  # fmt: skip
         return pd.DataFrame(rows).set_index("atom") if rows else pd.DataFrame()
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """How many are labelled, whose labels they are, and what their evidence says."""
         of = f" of {format_count(self.n_atoms)}" if self.n_atoms else ""
         parts = [f"{format_count(len(self))}{of} atoms labelled"]
         if self.place or self.model:
@@ -156,7 +158,7 @@ class AtomLabels(Mapping[int, str]):
             share = np.mean([(e.returns or 0) / e.n_sisters for e in returned])
             parts.append(f"{share:.0%} return (random directions {self.floor:.0%})")
         parts += [f"{n} {what}" for what, n in self.counts.items() if n]
-        return f"AtomLabels({'; '.join(parts)})"
+        return "; ".join(parts)
 
 
 def clean(text: object) -> str:

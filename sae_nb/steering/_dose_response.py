@@ -7,6 +7,7 @@ random unit directions with the same a, so both have the same norm.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import answered, check_atom, check_count, checked, one_of
-from sae_nb.findings import Finding
+from sae_nb.findings import Finding, column
 from sae_nb.steering._answers import Answers, log_odds
 from sae_nb.steering._contexts import random_direction, steer
 from sae_nb.steering._edits import Where
@@ -39,14 +40,14 @@ class DoseResponse(Finding):
 
     hook_point: str
     atom: int
-    strengths: Float[np.ndarray, " strengths"]
+    strengths: Float[np.ndarray, " strengths"] = field(metadata=column("strength", index=True))
     """Multiples of the unit atom, in the model's units."""
 
-    effect: Float[np.ndarray, " strengths"]
+    effect: Float[np.ndarray, " strengths"] = field(metadata=column())
     control: Float[np.ndarray, "controls strengths"]
     """Mean change of the measure over the inputs, by the atom and by each random direction."""
 
-    kl: Float[np.ndarray, " strengths"]
+    kl: Float[np.ndarray, " strengths"] = field(metadata=column())
     control_kl: Float[np.ndarray, "controls strengths"]
     """KL(clean‖steered) of the answer in nats, for both; NaN where the outputs are no scores of classes."""
 
@@ -84,10 +85,10 @@ class BestEffect(Finding):
     """Mean changes of the measure by the atom and by random directions of that amount; the 95th
     percentile of the latter's absolute values."""
 
-    candidates: Int[np.ndarray, " candidates"]
+    candidates: Int[np.ndarray, " candidates"] = field(metadata=column("atom"))
     """Atoms that were tried; then their effects."""
 
-    effects: Float[np.ndarray, " candidates"]
+    effects: Float[np.ndarray, " candidates"] = field(metadata=column("effect"))
     clean: float
     """Mean of the measure without steering; `measure` says in words what is measured."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ from sae_nb.evaluation import (
     match_atoms,
     match_factors,
 )
+from sae_nb.findings import Finding, column
 from sae_nb.models import Bottleneck
 from sae_nb.training import TrainConfig, train
 
@@ -42,13 +43,17 @@ BYTES_PER_ENTRY = 40
 """A dense unit passes through a matrix, a sparse code and its sorted copy. Measured, rounded up."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SelectivitySummary:
+class SelectivitySummary(Finding):
     """F1 of the best single detector of each factor: among atoms, neurons, random directions.
 
     Detector and threshold are chosen on one set and judged on another. Atoms outnumber neurons, so
     the control is the same number of random directions as atoms; they have both signs too.
     """
+
+    HEADLINE = (
+        "{factors.len} factors, mean F1 on fresh samples: atoms {atoms.mean:.3f}, neurons "
+        "{neurons.mean:.3f}, random directions {random.mean:.3f}, always yes {floor.mean:.3f}"
+    )
 
     factors: tuple[str, ...]
     """What is to be detected."""
@@ -89,13 +94,6 @@ class SelectivitySummary:
         if factor not in self.factors:
             raise KeyError(f"`factor` must be one of {list(self.factors)}, got {factor!r}.")
         return self.best_atoms[self.factors.index(factor)]
-
-    def __repr__(self) -> str:
-        return (
-            f"SelectivitySummary({len(self.factors)} factors, mean F1 on fresh samples: atoms "
-            f"{self.atoms.mean():.3f}, neurons {self.neurons.mean():.3f}, random directions "
-            f"{self.random.mean():.3f}, always yes {self.floor.mean():.3f})"
-        )
 
 
 @checked(leave=("fresh_acts",))
@@ -235,8 +233,7 @@ JUDGED_ROWS = 4096
 """Inputs to choose detectors on, and the same number to judge them on: F1 is then known to about 0.02."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SuperpositionSummary:
+class SuperpositionSummary(Finding):
     """Directions of the features, how they share the room, and which units detect them."""
 
     sparsity: float
@@ -251,10 +248,10 @@ class SuperpositionSummary:
     gram: Float[np.ndarray, "n_features n_features"]
     """WᵀW: what is read at row i when feature j is on with strength 1."""
 
-    dimensionality: Float[np.ndarray, " n_features"]
+    dimensionality: Float[np.ndarray, " n_features"] = field(metadata=column())
     """Share of a hidden dimension that each feature has to itself."""
 
-    interference: Float[np.ndarray, " n_features"]
+    interference: Float[np.ndarray, " n_features"] = field(metadata=column())
     """What the others contribute where this one is read."""
 
     stored: tuple[int, ...]
@@ -268,18 +265,24 @@ class SuperpositionSummary:
         """How many neurons there are."""
         return self.directions.shape[1]
 
-    def __repr__(self) -> str:
-        atoms = "" if self.found is None else f"; {self.found!r}"
+    @property
+    def headline(self) -> str:
+        """What is stored in how many neurons, and what an SAE made of it."""
+        atoms = "" if self.found is None else f"; {self.found.headline}"
         return (
-            f"SuperpositionSummary(sparsity {self.sparsity:g}: {len(self.stored)} of "
-            f"{len(self.directions)} features stored in {self.n_hidden} neurons, dimensionalities "
-            f"together {self.dimensionality.sum():.2f}{atoms})"
+            f"sparsity {self.sparsity:g}: {len(self.stored)} of {len(self.directions)} features stored in "
+            f"{self.n_hidden} neurons, dimensionalities together {self.dimensionality.sum():.2f}{atoms}"
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FoundDirections:
+class FoundDirections(Finding):
     """Atoms of an SAE trained on hidden vectors, against the stored features and against neurons."""
+
+    HEADLINE = (
+        "atoms find them with cosine {cosine:.3f} (random {cosine_floor:.3f}, neurons "
+        "{cosine_neurons:.3f}) and F1 {atom_f1.mean:.3f} (random {random_f1.mean:.3f}, neurons "
+        "{neuron_f1.mean:.3f})"
+    )
 
     atoms: Float[np.ndarray, "n_atoms n_hidden"]
     matched: tuple[int, ...]
@@ -294,21 +297,14 @@ class FoundDirections:
     cosine_neurons: float
     """The same for the neurons and their opposites; a feature left over counts with 0."""
 
-    atom_f1: Float[np.ndarray, " n_features"]
+    atom_f1: Float[np.ndarray, " n_features"] = field(metadata=column("atom F1"))
     """F1 of the best atom as a detector of each feature, on fresh inputs."""
 
-    neuron_f1: Float[np.ndarray, " n_features"]
+    neuron_f1: Float[np.ndarray, " n_features"] = field(metadata=column("neuron F1"))
     """F1 of the best neuron, either sign."""
 
-    random_f1: Float[np.ndarray, " n_features"]
+    random_f1: Float[np.ndarray, " n_features"] = field(metadata=column("random F1"))
     """F1 of the best of the same number of random directions as atoms."""
-
-    def __repr__(self) -> str:
-        return (
-            f"atoms find them with cosine {self.cosine:.3f} (random {self.cosine_floor:.3f}, neurons "
-            f"{self.cosine_neurons:.3f}) and F1 {self.atom_f1.mean():.3f} (random "
-            f"{self.random_f1.mean():.3f}, neurons {self.neuron_f1.mean():.3f})"
-        )
 
 
 @checked

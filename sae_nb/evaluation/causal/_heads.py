@@ -7,7 +7,6 @@ source tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from sae_nb.capturing import capture
 from sae_nb.checks import between, check_atom, check_count, checked
+from sae_nb.findings import Finding
 from sae_nb.models import read_attention
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from sae_nb.models import HookPoint, LiveModel
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class HeadSources:
+class HeadSources(Finding):
     """What an atom reads at one position, split over heads and source positions."""
 
     atom: int
@@ -42,6 +41,15 @@ class HeadSources:
 
     strength: float
     """The atom's code there; 0 where it is silent."""
+
+    @property
+    def headline(self) -> str:
+        """The head that brings most, and where from."""
+        head, source = np.unravel_index(self.contributions.argmax(), self.contributions.shape)
+        return (
+            f"atom {self.atom} at {self.position} “{self.tokens[self.position]}”: most comes from head {head}, "
+            f"which takes it from {source} “{self.tokens[source]}”"
+        )
 
     @property
     def table(self) -> DataFrame:
@@ -67,13 +75,6 @@ class HeadSources:
     def by_source(self) -> Float[np.ndarray, " source"]:
         """What is taken from each position, over all heads."""
         return self.contributions.sum(axis=0)
-
-    def __str__(self) -> str:
-        head, source = np.unravel_index(self.contributions.argmax(), self.contributions.shape)
-        return (
-            f"atom {self.atom} at {self.position} “{self.tokens[self.position]}”: most comes from head {head}, "
-            f"which takes it from {source} “{self.tokens[source]}”"
-        )
 
 
 @checked

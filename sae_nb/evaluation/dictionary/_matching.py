@@ -25,7 +25,6 @@ HUNGARIAN_UP_TO = 4096
 dimensions). An auction takes 0.4 s there and 8 s at 16 384 (768), its error known."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Stability(Measurement):
     """Agreement of several dictionaries, with what random ones of the same shape reach.
 
@@ -51,13 +50,15 @@ class Stability(Measurement):
     error: float = 0.0
     """What the best matching could add to `value` at most; 0 where it was found exactly."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The mean matched cosine with floor and control; how many atoms are shared."""
         chance = {"floor": self.floor, "control": self.control}
         known = "".join(f", {name} {x:.3f}" for name, x in chance.items() if x is not None)
         low, high = self.interval
         return (
-            f"Stability({self.value:.3f} [{low:.3f}, {high:.3f}] over {self.n} {self.unit}{known}; "
-            f"{self.shared_fraction:.0%} of matched atoms above .7)"
+            f"{self.value:.3f} [{low:.3f}, {high:.3f}] over {self.n} {self.unit}{known}; "
+            f"{self.shared_fraction:.0%} of matched atoms above .7"
         )
 
 

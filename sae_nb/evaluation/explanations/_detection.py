@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 SCORES = ("detection", "fuzzing", "intruder")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class ExplanationScores(Measurement):
     """How well explanations of atoms hold on inputs they were not made from.
 
@@ -81,13 +80,15 @@ class ExplanationScores(Measurement):
         table = pd.DataFrame.from_dict(self.per_atom, orient="index").rename_axis("atom")
         return table.assign(explanation=[self.texts[atom] for atom in table.index])
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Each score with its interval, chance, and another atom's explanation."""
         parts = [
             f"{name} {m.value:.3f} (95 % {m.interval[0]:.3f} … {m.interval[1]:.3f}, chance "
             f"{m.floor:.2f}, another atom's {m.control:.3f})"
             for name, m in self.scores.items()
         ]
-        return f"ExplanationScores({len(self.per_atom)} atoms; {'; '.join(parts)})"
+        return f"{len(self.per_atom)} atoms; {'; '.join(parts)}"
 
 
 @checked

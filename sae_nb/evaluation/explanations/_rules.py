@@ -17,6 +17,7 @@ from sae_nb.activations import Activations
 from sae_nb.checks import as_tensor, check_atom, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import check_codes
+from sae_nb.findings import Finding
 
 FEWEST_FIRINGS = 8
 """Rows in which an atom must fire for a rule to be made."""
@@ -24,9 +25,10 @@ FEWEST_FIRINGS = 8
 _GROWS_BY = 0.01  # a further statement must raise F1 by so much
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rule:
+class Rule(Finding, eq=True):
     """Where an atom fires, in words, and how well that is true of the rows it was made from."""
+
+    HEADLINE = "atom {atom} fires where {text}; F1 {f1:.2f}, floor {floor:.2f}"
 
     atom: int
     terms: tuple[Predicate, ...]
@@ -54,9 +56,6 @@ class Rule:
         for term in self.terms:
             named &= term.holds(facts)
         return named
-
-    def __repr__(self) -> str:
-        return f"Rule(atom {self.atom} fires where {self.text}; F1 {self.f1:.2f}, floor {self.floor:.2f})"
 
 
 @checked

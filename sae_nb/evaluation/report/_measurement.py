@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count, check_k, checked, one_of
 from sae_nb.codes import SparseCodes
+from sae_nb.findings import Finding
 from sae_nb.statistics import UNKNOWN, Bootstrap, Interval
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ def define(definition: str) -> Definition:
 # drawn, `measured` where the interval is known already or there is none.
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
+class Measurement(Finding, eq=True):
     """A value with what doing nothing and what chance would reach; None where there is no such thing.
 
     Wherever a measuring function takes them, `n_bootstrap` is the number of resamples that the interval
@@ -131,13 +131,15 @@ class Measurement:
     def __format__(self, spec: str) -> str:
         return format(self.value, spec) if spec else str(self)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The value with its interval, floor and control, of how many."""
         low, high = map(number_text, self.interval)
         interval = f" [{low}, {high}]" * (not math.isnan(self.interval[0]))
         parts = [number_text(self.value) + interval]
         chance = {"floor": self.floor, "control": self.control}
         parts += [f"{name} {number_text(x)}" for name, x in chance.items() if x is not None]
-        return f"Measurement({self.definition} {', '.join(parts)}; {self.n} {self.unit})"
+        return f"{self.definition} {', '.join(parts)}; {self.n} {self.unit}"
 
     @classmethod
     def measured(

@@ -15,6 +15,7 @@ from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import check_count, checked
 from sae_nb.evaluation import HUNGARIAN_UP_TO, MATCHED_WHOLE, match_atoms, match_near
 from sae_nb.figures import THIN_SPACE, format_number
+from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,8 +159,7 @@ class ArchetypePlaces:
     """Share of each atom's weight that lies on the corners, in [0, 1]."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ConceptMapSummary:
+class ConceptMapSummary(Finding):
     """A map of concepts: one point per atom (or sample, or token)."""
 
     show: Show
@@ -212,12 +212,14 @@ class ConceptMapSummary:
             table[name] = column.values if words is None else words
         return pd.DataFrame(table)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Points, layout, clusters, columns; partners in the other dictionary."""
         facts = [f"{len(self.ids)} {self.show}", f"layout {self.layout}"]
         facts += [f"{len(self.clusters)} clusters", f"columns {', '.join(self.columns)}"]
         if self.match is not None:
             facts.append(f"{int(self.match.same.sum())} matched in the other dictionary")
-        return f"ConceptMapSummary({'; '.join(facts)})"
+        return "; ".join(facts)
 
 
 @checked(leave=("layout",))

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from sae_nb.atoms import AtomCatalogue, row_words, rows_in_words, text_around
+from sae_nb.findings import Finding
 from sae_nb.summaries.concept_map._concept_map import Column
 from sae_nb.summaries.concept_map._names import joined, words_of_labels, words_of_rows
 
@@ -218,9 +219,10 @@ class SharedInput:
     """Whether text was left out before and after."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SelectionSummary:
+class SelectionSummary(Finding):
     """Some atoms and what they share."""
+
+    HEADLINE = "{atoms.len} atoms, {n_rows} rows with at least half of them; {name}"
 
     atoms: Int[np.ndarray, " m"]
     """Which, the most frequent first."""

@@ -7,7 +7,6 @@ atom says about *this* input goes away. Effect = m(x) − m(x without it), m the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -30,6 +29,7 @@ from sae_nb.evaluation import (
     read_positions,
     removing,
 )
+from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
 from sae_nb.steering import Answers, Cost, Where, random_direction
 
@@ -44,9 +44,10 @@ if TYPE_CHECKING:
 Ablation = Literal["zero", "mean"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class AblationEffects(Measurements[int]):
+class AblationEffects(Finding, Measurements[int]):
     """Atom → what the clean answer loses without it."""
+
+    HEADLINE = "{kind} ablation at {hook_point}: {rows:+.3g}; {cost}"
 
     hook_point: str
     kind: Ablation
@@ -82,10 +83,6 @@ class AblationEffects(Measurements[int]):
             "random directions 95 %": [quantile_of(np.abs(r)) for r in self.random_directions],
         }
         return pd.DataFrame(columns, index=pd.Index(self.atoms, name="atom"))
-
-    def __repr__(self) -> str:
-        effects = ", ".join(f"{atom}: {m.value:+.3g}" for atom, m in self.rows.items())
-        return f"AblationEffects({self.kind} ablation at {self.hook_point}: {effects}; {self.cost})"
 
 
 @checked(leave=("atoms",))

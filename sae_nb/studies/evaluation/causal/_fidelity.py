@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from sae_nb.evaluation import (
     mean_strengths,
     measured,
 )
+from sae_nb.findings import Finding, column
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import rank_correlation
 from sae_nb.steering import Cost, splice
@@ -47,16 +48,22 @@ SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Shares of the nodes that are kept. Ours."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class AttributionFidelity(Measurements[str]):
+class AttributionFidelity(Finding, Measurements[str]):
     """How right attributions are over some inputs; a mapping from name to `Measurement`."""
 
-    shares: tuple[float, ...]
+    HEADLINE = (
+        "rank agreement with exact splices {rows[agreement]:.2f} (chance "
+        "{rows[agreement].control:.2f}), faithfulness {rows[faithfulness]:.2f} (chance "
+        "{rows[faithfulness].control:.2f}), errors carry {error_share:.0%} of the attribution; "
+        "{cost}"
+    )
+
+    shares: tuple[float, ...] = field(metadata=column("share"))
     """Shares of nodes kept or taken away."""
 
-    faithfulness: Float[np.ndarray, " shares"]
-    completeness: Float[np.ndarray, " shares"]
-    random: Float[np.ndarray, " shares"]
+    faithfulness: Float[np.ndarray, " shares"] = field(metadata=column())
+    completeness: Float[np.ndarray, " shares"] = field(metadata=column())
+    random: Float[np.ndarray, " shares"] = field(metadata=column())
     """What the nodes ranked first carry, pooled over inputs; what is lost without them; faithfulness of
     the same numbers of nodes in random order."""
 
@@ -70,14 +77,6 @@ class AttributionFidelity(Measurements[str]):
     rows: Mapping[str, Measurement]
     cost: Cost
     """"agreement" and "faithfulness"; what it took."""
-
-    def __repr__(self) -> str:
-        agreement, kept = self.rows["agreement"], self.rows["faithfulness"]
-        return (
-            f"AttributionFidelity(rank agreement with exact splices {agreement.value:.2f} (chance "
-            f"{agreement.control:.2f}), faithfulness {kept.value:.2f} (chance {kept.control:.2f}), errors "
-            f"carry {self.error_share:.0%} of the attribution; {self.cost})"
-        )
 
 
 @checked

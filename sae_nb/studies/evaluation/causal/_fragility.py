@@ -33,6 +33,7 @@ from sae_nb.evaluation import (
     prompts_of,
     quantile_of,
 )
+from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import Statistic
 from sae_nb.steering import Answers, Cost, Where, random_direction
@@ -152,9 +153,14 @@ FACTORS = (0.5, 2.0)
 """Of the strength: half and twice. Ours."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Fragility(Measurements[str]):
+class Fragility(Finding, Measurements[str]):
     """Effects of one edit under many variants; a mapping from name to `Measurement`."""
+
+    HEADLINE = (
+        "atom {atom} by {by:.3g} at {hook_point}: holds in {rows[robustness]:.0%} of "
+        "{effects.size} cells, sign flips in {rows[sign flips]:.0%}, rank {neighbour_rank} of it "
+        "and {neighbours.len} near atoms; {cost}"
+    )
 
     hook_point: str
     atom: int
@@ -204,14 +210,6 @@ class Fragility(Measurements[str]):
                 "random 95 %": band,
             },
             index=pd.Index(self.variants, name="variant"),
-        )
-
-    def __repr__(self) -> str:
-        m, flips = self.rows["robustness"], self.rows["sign flips"]
-        return (
-            f"Fragility(atom {self.atom} by {self.by:.3g} at {self.hook_point}: holds in {m.value:.0%} "
-            f"of {self.effects.size} cells, sign flips in {flips.value:.0%}, rank {self.neighbour_rank} "
-            f"of {len(self.neighbours) + 1} near atoms; {self.cost})"
         )
 
 

@@ -30,6 +30,7 @@ from sae_nb.evaluation import (
     nearest,
     quantile_of,
 )
+from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
 from sae_nb.steering import LARGEST, Cost, StrengthSearch, Where, random_direction
 
@@ -70,9 +71,14 @@ class Arm:
         return np.asarray((self.shift / np.maximum(self.kl, 1e-12)[:, None]).mean(axis=0))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SteeringCurves(Measurements[str]):
+class SteeringCurves(Finding, Measurements[str]):
     """Success against cost of an atom and other directions; a mapping from name to `Measurement`."""
+
+    HEADLINE = (
+        "atom {atom} at {hook_point}: {measure} moves by {rows[success]:+.3g} at equal KL, 95 % "
+        "{rows[success].interval[0]:+.3g} … {rows[success].interval[1]:+.3g}, random directions "
+        "{rows[success].control:.3g}; {cost}"
+    )
 
     hook_point: str
     atom: int
@@ -114,14 +120,6 @@ class SteeringCurves(Measurements[str]):
             for i, budget in enumerate(self.budgets)
         ]
         return pd.DataFrame(rows)
-
-    def __repr__(self) -> str:
-        m = self.rows["success"]
-        return (
-            f"SteeringCurves(atom {self.atom} at {self.hook_point}: {self.measure} moves by "
-            f"{m.value:+.3g} at equal KL, 95 % {m.interval[0]:+.3g} … {m.interval[1]:+.3g}, random "
-            f"directions {m.control if m.control is None else round(m.control, 3)}; {self.cost})"
-        )
 
 
 @checked

@@ -26,6 +26,7 @@ from sae_nb.evaluation import (
     quantile_of,
     read_positions,
 )
+from sae_nb.findings import Finding
 from sae_nb.steering import Answers, Cost, Where, check_hook_point, check_width, random_direction
 
 if TYPE_CHECKING:
@@ -142,8 +143,7 @@ DORMANT = 0.1
 """Dormant index below which the part that acts is called dormant. Ours."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class IllusionCheck(Measurements[str]):
+class IllusionCheck(Finding, Measurements[str]):
     """Effects of patching along v and its parts; a mapping from bar to `Measurement`."""
 
     hook_point: str
@@ -169,13 +169,12 @@ class IllusionCheck(Measurements[str]):
     cost: Cost
     """Pairs, and what it took."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The light, the reason, and every bar."""
         bars = ", ".join(f"{name} {m.value:.3g}" for name, m in self.rows.items())
         what = "direction" if self.atom is None else f"atom {self.atom}"
-        return (
-            f"IllusionCheck({what} at {self.hook_point}: {self.light}. {self.verdict} {bars}; "
-            f"{self.n} pairs)"
-        )
+        return f"{what} at {self.hook_point}: {self.light}. {self.verdict} {bars}; {self.n} pairs"
 
 
 @checked(leave=("reader",))

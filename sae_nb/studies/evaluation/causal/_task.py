@@ -7,7 +7,6 @@ sufficiency puts x̂ in the place of a, necessity x̄ + (a − x̂); an edit put
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from sae_nb.checks import check_count, checked
 from sae_nb.classical import SupervisedDictionary
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Measurements, Resampling, index_of, read_positions
+from sae_nb.findings import Finding
 from sae_nb.steering import Answers, Where, check_hook_point, check_width, random_direction
 
 if TYPE_CHECKING:
@@ -34,9 +34,10 @@ Answer = int | str | Sequence[int | str]
 Rows = Float[Tensor, "n d_in"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SparseControl(Measurements[int]):
+class SparseControl(Finding, Measurements[int]):
     """How often a few edited atoms do what the whole activation of another input does."""
+
+    HEADLINE = "answered alike, by atoms edited: {rows:.3g}; {atoms.len} inputs"
 
     rows: Mapping[int, Measurement]
     """By the number of atoms that may be edited: share of inputs answered alike."""
@@ -54,10 +55,6 @@ class SparseControl(Measurements[int]):
     def fewest(self, share: float = 0.8) -> int | None:
         """Return the fewest atoms whose editing reaches a share; None where none of those asked for does."""
         return next((k for k in sorted(self.rows) if self.rows[k].value >= share), None)
-
-    def __repr__(self) -> str:
-        shares = ", ".join(f"{k}: {found.value:.3g}" for k, found in self.rows.items())
-        return f"SparseControl(answered alike, by atoms edited: {shares}; {len(self.atoms)} inputs)"
 
 
 @checked(leave=("dictionary", "attributes"))

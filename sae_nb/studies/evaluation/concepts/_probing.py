@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -224,7 +224,6 @@ BASELINES = (CHANNELS, COMPONENTS, MEANS, RANDOM)
 """Arms that need no training of an SAE."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class ProbeStudy(Measurement):
     """How much better the SAE's latents predict labels than the best arm that needs no SAE.
 
@@ -232,6 +231,8 @@ class ProbeStudy(Measurement):
     labels, judged on test labels; the interval is of the difference, on the same resamples. Its
     control is the random dictionary's best arm minus the same baseline.
     """
+
+    HEADLINE = "{answer}"
 
     scores: dict[Key, Measurement]
     """AUROC on test labels, mean over classes, by arm and number of columns."""
@@ -293,9 +294,6 @@ class ProbeStudy(Measurement):
         names = list(dict.fromkeys(name for name, _ in values))
         table = {k: {n: values[n, k] for n in names if (n, k) in values} for k in self.gains}
         return pd.DataFrame(table, index=names).round(3)
-
-    def __repr__(self) -> str:
-        return f"ProbeStudy({self.answer})"
 
 
 @checked(leave=("labels", "shifted"))

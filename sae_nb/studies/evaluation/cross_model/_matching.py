@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from sae_nb.activations import Activations, first_difference
 from sae_nb.checks import check_count, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Resampling
+from sae_nb.findings import column
 
 # -------------------------------------------------------------------------------------------------
 # Aligned rows: the same samples at the same positions, seen by several models or layers.
@@ -74,19 +75,23 @@ def check_same_rows(codes: Sequence[SparseCodes]) -> None:
 # Which latent of one layer, or model, is which of another? Matched by how they fire on the same rows.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class LatentMatches(Measurement):
     """Latents of two SAEs that fire alike on the same rows.
 
     `value` is the mean matched correlation; its floor is that after shuffling rows.
     """
 
-    first: Int[np.ndarray, " matched"]
-    second: Int[np.ndarray, " matched"]
+    HEADLINE = (
+        "{first.len} pairs, mean correlation {value:.3f}, shuffled {floor:.3f}; {above_chance:.0%} "
+        "above chance"
+    )
+
+    first: Int[np.ndarray, " matched"] = field(metadata=column())
+    second: Int[np.ndarray, " matched"] = field(metadata=column())
     """Atoms of the first SAE, and the atom of the second that each was matched with."""
 
-    correlations: Float[np.ndarray, " matched"]
-    cosines: Float[np.ndarray, " matched"] | None
+    correlations: Float[np.ndarray, " matched"] = field(metadata=column("correlation"))
+    cosines: Float[np.ndarray, " matched"] | None = field(metadata=column("cosine"))
     """Of each match; of its two atoms, where both SAEs have one width, else None."""
 
     threshold: float
@@ -96,12 +101,6 @@ class LatentMatches(Measurement):
     def above_chance(self) -> float:
         """Share of matches above what chance reaches."""
         return float((self.correlations > self.threshold).mean())
-
-    def __repr__(self) -> str:
-        return (
-            f"LatentMatches({len(self.first)} pairs, mean correlation {self.value:.3f}, shuffled "
-            f"{self.floor:.3f}; {self.above_chance:.0%} above chance)"
-        )
 
 
 @checked

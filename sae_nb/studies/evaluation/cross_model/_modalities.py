@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 from sae_nb.checks import between, check_count, check_matrix, check_memory, checked, same_length
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Resampling, measured
+from sae_nb.findings import column
 from sae_nb.studies.evaluation.cross_model._matching import check_same_rows
 
 if TYPE_CHECKING:
@@ -58,17 +59,13 @@ def _check_codes(codes: Sequence[SparseCodes]) -> None:
 # The gap: embeddings of two modalities lie in two cones.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class ModalityGap(Measurement):
     """Distance between the mean embeddings of two modalities, each embedding of unit length."""
 
+    HEADLINE = "{value:.3f}, modalities shuffled {floor:.3f}; {n} pairs"
+
     direction: Float[Tensor, " d"]
     """First mean − second mean, not normalised. `sae.dictionary @ direction` says which atoms lie along it."""
-
-    def __repr__(self) -> str:
-        return (
-            f"ModalityGap({self.value:.3f}, modalities shuffled {self.floor:.3f}; {self.n} pairs)"
-        )
 
 
 @checked(leave=("embeddings",))
@@ -143,12 +140,16 @@ def modality_gap(
 # The split dictionary: atoms that fire for one modality alone.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class SplitDictionary(Measurement):
     """Share of the atoms that fire, of those that serve one modality alone.
 
     Its floor is the same with each pair turned about by a coin: no atom can then serve one side.
     """
+
+    HEADLINE = (
+        "{value:.1%} of {n} atoms have at least {alone:.0%} of their strength in one modality, "
+        "shuffled {floor:.1%}"
+    )
 
     scores: Float[np.ndarray, " n_atoms"]
     """m_j: 0 where an atom's strength is all in the second modality, 1 where all in the first; NaN where it
@@ -159,12 +160,6 @@ class SplitDictionary(Measurement):
 
     alone: float
     """From which share of its strength in one modality an atom counts as split."""
-
-    def __repr__(self) -> str:
-        return (
-            f"SplitDictionary({self.value:.1%} of {self.n} atoms have at least {self.alone:.0%} of their "
-            f"strength in one modality, shuffled {self.floor:.1%})"
-        )
 
 
 @checked(leave=("codes",))
@@ -247,21 +242,24 @@ def _is_split(scores: Float[np.ndarray, " alive"], alone: float) -> Float[np.nda
 # The bridge: atoms of one modality and atoms of the other that fire on the same pairs and point alike.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Bridge(Measurement):
     """How much two modalities share through their atoms: Σ_ij B_ij, as a share of what it could be.
 
     `value` is between −1 and 1; its floor is the mean over all ways to shuffle the pairs.
     """
 
-    first: Int[np.ndarray, " edges"]
-    second: Int[np.ndarray, " edges"]
+    HEADLINE = (
+        "{value:.3f}, pairs shuffled {floor:.3f}; {scores.len} edges, {same:.1%} within one atom"
+    )
+
+    first: Int[np.ndarray, " edges"] = field(metadata=column())
+    second: Int[np.ndarray, " edges"] = field(metadata=column())
     """Atoms of the first modality, and the atom of the second that each is joined with."""
 
-    scores: Float[np.ndarray, " edges"]
+    scores: Float[np.ndarray, " edges"] = field(metadata=column("score"))
     """B_ij of each, in squared units of the embeddings."""
 
-    floors: Float[np.ndarray, " edges"]
+    floors: Float[np.ndarray, " edges"] = field(metadata=column("floor"))
     """What B_ij would be if pairs were shuffled, in the mean."""
 
     same: float
@@ -281,12 +279,6 @@ class Bridge(Measurement):
             "first": self.first, "second": self.second, "score": self.scores, "floor": self.floors,
         }  # fmt: skip
         return pd.DataFrame({name: column[order] for name, column in columns.items()})
-
-    def __repr__(self) -> str:
-        return (
-            f"Bridge({self.value:.3f}, pairs shuffled {self.floor:.3f}; {len(self.scores)} edges, "
-            f"{self.same:.1%} within one atom)"
-        )
 
 
 @checked(leave=("codes", "dictionary"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import field, replace
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ from sae_nb.architectures import UniversalSAE
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Resampling, explained_variance
+from sae_nb.findings import column
 from sae_nb.studies.evaluation.cross_model._matching import check_aligned, check_same_rows
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Universality(Measurement):
     """How far a code is shared by the models it is made from.
 
@@ -27,10 +27,10 @@ class Universality(Measurement):
     does; its floor is the same with the rows of the models shuffled against each other.
     """
 
-    entropy: Float[np.ndarray, " n_atoms"]
+    entropy: Float[np.ndarray, " n_atoms"] = field(metadata=column())
     """FE: 1 where all models fire equally often, 0 where one alone fires; NaN where none does."""
 
-    overlap: Float[np.ndarray, " n_atoms"]
+    overlap: Float[np.ndarray, " n_atoms"] = field(metadata=column())
     """Rows in which all models fire, over rows in which any does: the true union."""
 
     cofiring: Float[np.ndarray, "n_atoms models"]
@@ -41,15 +41,17 @@ class Universality(Measurement):
     r2_floor: Float[np.ndarray, "models models"] | None
     """R² of model j's activations from model i's code, and with rows shuffled; None of codes alone."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """How often all fire together; R² within a model and across, where it was measured."""
         text = (
-            f"Universality(all fire in {self.value:.3f} of the rows in which any does, shuffled "
-            f"{self.floor:.3f}; firing entropy {np.nanmean(self.entropy):.3f}"
+            f"all fire in {self.value:.3f} of the rows in which any does, shuffled {self.floor:.3f}; firing "
+            f"entropy {np.nanmean(self.entropy):.3f}"
         )
         if self.r2 is None:
-            return text + ")"
+            return text
         own, across = np.diag(self.r2).mean(), self.r2[~np.eye(len(self.r2), dtype=bool)].mean()
-        return f"{text}; R² own {own:.3f}, across {across:.3f})"
+        return f"{text}; R² own {own:.3f}, across {across:.3f}"
 
 
 @checked

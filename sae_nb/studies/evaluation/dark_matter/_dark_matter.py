@@ -47,7 +47,6 @@ _BATCH = 4096
 _MOST_FEATURES = 1024
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class ErrorSplit(Measurement):
     """What an SAE misses, split by how it could have been predicted.
 
@@ -55,6 +54,12 @@ class ErrorSplit(Measurement):
     error that a linear map of the input predicts. Its floor is the same regression with inputs and
     errors shuffled against each other; its control that of a random dictionary of the same L0.
     """
+
+    HEADLINE = (
+        "R²(e | x) {value:.3f}, 95 % {interval[0]:.3f} … {interval[1]:.3f}, shuffled {floor:.3f}, "
+        "random dictionary {control:.3f}; shares of variance: {shares:.3f}; R²(‖e‖² | x) "
+        "{norm:.3f}; {guard}"
+    )
 
     shares: dict[str, Measurement]
     """Shares of the variance of x by part, adding up to 1; explained is R² as it is."""
@@ -90,15 +95,6 @@ class ErrorSplit(Measurement):
 
         rows = {name: (m.value, *m.interval) for name, m in self.shares.items()}
         return pd.DataFrame(rows, index=["share", "low", "high"]).T
-
-    def __repr__(self) -> str:
-        parts = ", ".join(f"{name} {m.value:.3f}" for name, m in self.shares.items())
-        low, high = self.interval
-        return (
-            f"ErrorSplit(R²(e | x) {self.value:.3f}, 95 % {low:.3f} … {high:.3f}, shuffled "
-            f"{self.floor:.3f}, random dictionary {self.control:.3f}; shares of variance: {parts}; "
-            f"R²(‖e‖² | x) {self.norm.value:.3f}; {self.guard})"
-        )
 
 
 @checked(leave=("acts",))

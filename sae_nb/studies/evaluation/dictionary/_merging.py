@@ -23,6 +23,8 @@ from sae_nb.activations import Activations, acts_for, check_one_place, check_var
 from sae_nb.checks import between, check_count, checked
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.evaluation import SpliceTask, check_dictionary, codes_of, splice_task, summed_atoms
+from sae_nb.figures import Chart, Series
+from sae_nb.findings import Plotted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,9 +135,13 @@ class _Steps:
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Merging:
+class Merging(Plotted):
     """Atoms of an SAE merged pair by pair, and what that does to its reconstruction; made by `merge`."""
+
+    HEADLINE = (
+        f"{{alive.len}} atoms that fire, {{needed}} keep {SAME:.0%} of R² {{r2[0]:.3f}}; "
+        f"{{simpler}} if the weakest are dropped"
+    )
 
     alive: Int[np.ndarray, " n_alive"]
     """Atoms that fire in `acts`; the others are left out from the start."""
@@ -166,6 +172,16 @@ class Merging:
     def left(self) -> Int[np.ndarray, " merges_plus_1"]:
         """Atoms left after each merge."""
         return len(self.alive) - np.arange(len(self.r2))
+
+    @property
+    def chart(self) -> Chart:
+        """R² against atoms left: merged, weakest dropped, random pairs merged."""
+        series = (
+            Series("merged", self.left, self.r2),
+            Series("weakest dropped", self.left, self.dropped),
+            Series("random pairs merged", self.left, self.random.mean(axis=0), control=True),
+        )
+        return Chart(series=series, x="atoms left", y="R²", xaxis={"autorange": "reversed"})
 
     @checked
     def needed(self, share: float = SAME) -> int:
@@ -224,30 +240,6 @@ class Merging:
             n_atoms, name="n_atoms", at_least=int(self.left[-1]), at_most=len(self.alive)
         )
         return self._arms[0].after(len(self.alive) - n, self._sae, self.alive, self._bias)
-
-    def plot(self) -> Any:
-        """Draw R² against atoms left: merged, weakest dropped, random pairs merged."""
-        from sae_nb.figures import category_style, framed, line, theme
-
-        (blue, _), (other, _) = category_style(0), category_style(1)
-        traces = [
-            line("merged", self.left, self.r2, colour=blue),
-            line("weakest dropped", self.left, self.dropped, colour=other),
-            line(
-                "random pairs merged",
-                self.left,
-                self.random.mean(axis=0),
-                colour=theme.CONTROL,
-                dash=theme.CONTROL_DASH,
-            ),
-        ]
-        return framed(traces, x="atoms left", y="R²", height=300, xaxis_autorange="reversed")
-
-    def __repr__(self) -> str:
-        return (
-            f"Merging({len(self.alive)} atoms that fire, {self.needed()} keep {SAME:.0%} of R² "
-            f"{self.r2[0]:.3f}; {self.simpler()} if the weakest are dropped)"
-        )
 
 
 @checked(leave=("acts", "labels"))

@@ -10,7 +10,7 @@ Where zD is the input, its length says how long its code must be, whatever the c
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import atom_geometry, encoded_rows, summed_atoms
+from sae_nb.findings import Finding, column
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -29,15 +30,20 @@ if TYPE_CHECKING:
 _BATCH = 4096
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class QuasiOrthogonality:
+class QuasiOrthogonality(Finding):
     """Lengths of inputs and their codes, and how far atoms are from orthogonal; `plot()` is the ZF plot."""
 
-    lengths: Float[np.ndarray, " rows"]
-    code_lengths: Float[np.ndarray, " rows"]
+    HEADLINE = (
+        "{lengths.len} rows: ‖z‖ / ‖x − b‖ {ratio:.3g}, missed by {missed:.1%}, correlation "
+        "{correlation:.3f}; |cosine| of atoms: mean {mean:.3f} (random {random_mean:.3f}), largest "
+        "{largest:.3f} (at least {welch:.3f})"
+    )
+
+    lengths: Float[np.ndarray, " rows"] = field(metadata=column("‖x − b‖"))
+    code_lengths: Float[np.ndarray, " rows"] = field(metadata=column("‖z‖"))
     """‖x − b‖ and ‖z‖ of each row, z_j times ‖d_j‖."""
 
-    epsilon: Float[np.ndarray, " rows"]
+    epsilon: Float[np.ndarray, " rows"] = field(metadata=column("ε"))
     """|‖zD‖² − ‖z‖²| / (‖z‖₁² − ‖z‖²) of each row: some two of the atoms that it uses have a |cosine| of at
     least this. NaN where fewer than two atoms are used."""
 
@@ -67,14 +73,6 @@ class QuasiOrthogonality:
         if len(pair[0]) < 2 or not pair.std(axis=1).all():
             return math.nan
         return float(np.corrcoef(pair)[0, 1])
-
-    def __repr__(self) -> str:
-        return (
-            f"QuasiOrthogonality({len(self.lengths)} rows: ‖z‖ / ‖x − b‖ {self.ratio:.3g}, missed by "
-            f"{self.missed:.1%}, correlation {self.correlation:.3f}; |cosine| of atoms: mean "
-            f"{self.mean:.3f} (random {self.random_mean:.3f}), largest {self.largest:.3f} (at least "
-            f"{self.welch:.3f}))"
-        )
 
     def plot(self) -> Any:
         """Draw ‖z‖ over ‖x − b‖, one point per row (the ZF plot), and where they are equal."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import field
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -17,12 +17,12 @@ from sae_nb.evaluation import (
     check_codes,
     firings_of,
 )
+from sae_nb.findings import column
 from sae_nb.statistics import Interval, group_rows
 
 _DRAWS = 20  # random sets of rows behind the floor
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class TokenLift(Measurement):
     """Tokens an atom fires on more often than by chance.
 
@@ -31,23 +31,25 @@ class TokenLift(Measurement):
     """
 
     atom: int
-    tokens: tuple[str, ...]
+    tokens: tuple[str, ...] = field(metadata=column("token"))
     """Row of the dictionary; its tokens by lift, largest first."""
 
-    lifts: Float[np.ndarray, " tokens"]
-    shares: Float[np.ndarray, " tokens"]
-    counts: Int[np.ndarray, " tokens"]
+    lifts: Float[np.ndarray, " tokens"] = field(metadata=column("lift"))
+    shares: Float[np.ndarray, " tokens"] = field(metadata=column("share"))
+    counts: Int[np.ndarray, " tokens"] = field(metadata=column("count"))
     """P(v | active) / P(v), P(v | active), and the number of firings on this token."""
 
     entropy: float
     """Of the token, given that the atom fires, bits."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The tokens with their lift."""
         best = ", ".join(
             f"“{token}” × {lift:.3g} ({share:.0%})"
             for token, lift, share in zip(self.tokens, self.lifts, self.shares, strict=True)
         )
-        return f"TokenLift(atom {self.atom}: {best}; {self.value:.2f} bits, floor {self.floor:.2f})"
+        return f"atom {self.atom}: {best}; {self.value:.2f} bits, floor {self.floor:.2f}"
 
 
 @checked

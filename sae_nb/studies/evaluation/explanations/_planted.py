@@ -8,7 +8,7 @@ be said in other words than rules have.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from sae_nb.architectures import TopK
 from sae_nb.checks import between, check_count, check_seed, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import SHAPES, Judge, Predicate, RowFacts, score_explanations
+from sae_nb.findings import Finding, column
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,16 +36,17 @@ FEWEST_TOKENS = 50
 _MOST_TRIES = 400
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class PlantedFunctions:
+class PlantedFunctions(Finding):
     """Atoms whose meaning is known, on rows of texts; made by `planted_functions`."""
+
+    HEADLINE = "{kinds.len} on {acts.len} rows: {kinds.counts}"
 
     acts: Activations
     codes: SparseCodes
-    kinds: tuple[str, ...]
+    kinds: tuple[str, ...] = field(metadata=column("kind"))
     """Of each atom, among `KINDS`."""
 
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = field(metadata=column("function"))
     """What each atom is, in words."""
 
     def score(
@@ -87,10 +89,6 @@ class PlantedFunctions:
 
     def __len__(self) -> int:
         return len(self.kinds)
-
-    def __repr__(self) -> str:
-        kinds = ", ".join(f"{self.kinds.count(kind)} {kind}" for kind in dict.fromkeys(self.kinds))
-        return f"PlantedFunctions({len(self)} on {len(self.acts)} rows: {kinds})"
 
 
 @checked
