@@ -13,7 +13,7 @@ import pytest
 from sae_nb.findings import Finding, Plotted
 
 MOST_CHARACTERS = 1200
-KEEP_LIVE = {"Merging", "PlantedFunctions", "RaptorResult"}
+KEEP_LIVE = {"Merging", "MetaDictionary", "PlantedFunctions", "RaptorResult"}
 """Kinds that hold a live model, an SAE or a function, which no folder can."""
 
 _made: dict[type, Any] = {}

@@ -96,6 +96,8 @@ class Finding:
             if name not in vars(cls) and isinstance(getattr(cls, name, None), _Derived):
                 setattr(cls, name, field())  # else the property would be the field's default
         dataclass(frozen=True, kw_only=kw_only, eq=eq, repr=False)(cls)
+        if "HEADLINE" in vars(cls) and "headline" not in vars(cls):
+            cls.headline = Finding.headline  # type: ignore[method-assign]  # not that of a base
         known = {one.name for one in fields(cls)}
         for _, path, *_ in Formatter().parse(cls.HEADLINE):
             name = (path or "").partition(".")[0].partition("[")[0]

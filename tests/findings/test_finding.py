@@ -95,6 +95,27 @@ def test_the_headline_fills_in_attributes(toy: Toy) -> None:
     assert repr(Stored(table=pd.DataFrame(), n=3)) == "Stored(n 3)"
 
 
+def test_the_nearest_headline_counts() -> None:
+    """A template of a class replaces the line that its base puts together."""
+
+    class Base(Finding):
+        """A line of its own."""
+
+        n: int
+
+        @property
+        def headline(self) -> str:
+            """Words."""
+            return "words"
+
+    class Below(Base):
+        """A template."""
+
+        HEADLINE = "{n} things"
+
+    assert (repr(Base(n=2)), repr(Below(n=2))) == ("Base(words)", "Below(2 things)")
+
+
 def test_a_headline_with_a_wrong_name_is_refused_when_the_class_is_made() -> None:
     """A renamed field cannot leave a broken line behind."""
     with pytest.raises(TypeError, match="names 'gone'"):

@@ -55,8 +55,7 @@ class FactorTold:
     """Of samples with the factor."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Identifiability(Measurement):
+class Identifiability(Measurement, eq=True):
     """Mean balanced accuracy over factors, with the atom of each."""
 
     factors: tuple[FactorTold, ...]

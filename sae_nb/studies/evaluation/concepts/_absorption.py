@@ -148,7 +148,6 @@ _LEAST = 20  # rows with and without the attribute, in each of the three parts
 _CANDIDATES = 64  # atoms that the main latents are chosen among
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Absorption(Measurement):
     """How much of an attribute other latents carry where its own are off or weak."""
 

@@ -373,7 +373,6 @@ def _measured(
 # Where an SAE errs most: R²(‖e‖² | x, 1), and predictors that know far less of the input.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class NormPrediction(Measurement):
     """R² of the squared length of the error, predicted by a linear map of x and a constant.
 

@@ -6,7 +6,6 @@ Leask et al., "Sparse autoencoders do not find canonical units of analysis", arX
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 # error: an atom is novel if Δ_i < 0, and repeats what is there (to be swapped, not added) if not.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Stitching(Measurement):
     """Which atoms of a larger SAE are novel to a smaller one."""
 
@@ -197,7 +195,6 @@ RATIO, K, STEPS, BATCH = 0.25, 4, 1500, 1024
 """SAEBench's settings (evals/meta_structure)."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class MetaDictionary(Measurement):
     """Atoms written as sums of meta-atoms."""
 
