@@ -41,7 +41,7 @@ Positions = Literal["all", "system", "user", "assistant", "tool"]
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureRecord:
-    """How far a capture is; what a callback gets after every batch."""
+    """Progress of a capture, passed to a callback after every batch."""
 
     rows: int
     """Rows kept so far at one hook point."""
@@ -56,7 +56,7 @@ class CaptureRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureSettings:
-    """How inputs are batched, run and turned into rows, as `capture` explains; checked once."""
+    """Settings of batching, running and turning inputs into rows, as `capture` explains; checked once."""
 
     batch_size: int | None = None
     drop_first: bool | Literal["auto"] = "auto"
@@ -115,7 +115,7 @@ class Harvest:
         )
 
     def stated(self) -> dict[str, Any]:
-        """What decides the rows as plain values: two captures that agree read alike."""
+        """Return the settings that decide the rows as plain values: two captures that agree read alike."""
         stated = asdict(self.settings) | {"drop_first": self.row_policy.drop_first}
         # Left out where nothing is chosen by them, as in stores that were written before there were any.
         positions, drop_ids = stated.pop("positions"), stated.pop("drop_ids")
@@ -225,7 +225,7 @@ class ContextBuilder:
 
     @property
     def bos(self) -> Literal["all", "some", "none"] | None:
-        """How many texts begin with the beginning-of-text token; None without text."""
+        """Number of texts that begin with the beginning-of-text token; None without text."""
         if not self._n_texts:
             return None
         if self._n_bos == self._n_texts:
@@ -336,14 +336,14 @@ def check_any_rows(point: str, n: int, dropped: Mapping[str, int]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class RowPolicy:
-    """What is dropped before vectors become rows.
+    """Vectors that are dropped before they become rows.
 
     Position 0 of a decoder language model is an attention sink: its norm is up to a hundred times
     that of the others, one atom would explain it, and R² would look excellent while meaning nothing.
     """
 
     drop_first: bool
-    """Drop the first token of every text and of every packed window, and BOS wherever it stands."""
+    """Drop the first token of every text and of every packed window, and BOS wherever it is."""
 
     keep_special: bool = True
     """Keep special tokens (class, separator, end of text); padding is dropped in any case."""
@@ -352,7 +352,7 @@ class RowPolicy:
     """Of conversations, whose tokens are kept."""
 
     drop_ids: tuple[int, ...] = ()
-    """Tokens that are dropped wherever they stand."""
+    """Tokens that are dropped at any position."""
 
     begin_id: int | None = None
     prefix_tokens: int = 0
@@ -391,7 +391,7 @@ class BatchRows:
     layout: Layout
     gradient: Float[Tensor, "m d_in"] | None = None
     dropped: Counter[str] = field(default_factory=Counter)
-    """How many vectors were left out, by reason."""
+    """Number of vectors left out, by reason."""
 
     def first(self, n: int | None) -> BatchRows:
         """Return only the first `n` rows; None: all."""

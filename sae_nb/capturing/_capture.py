@@ -99,8 +99,8 @@ def capture(
     batch_size
         Samples (packed windows) per forward pass; None: 8 texts, 64 of anything else.
     store
-        A folder to write to, in shards of bounded size. If the process is killed or interrupted,
-        the same call goes on where it stopped, and the result is bit-equal; another call is refused.
+        A folder to write to, in shards of bounded size. If the process is killed or interrupted, the
+        same call continues where it stopped, and the result is bit-equal; another call is refused.
     drop_first
         Drop the first token of each text or window, and BOS. "auto": for decoder language models,
         whose first token is an attention sink.
@@ -244,7 +244,7 @@ class Collector:
         self._x = larger
 
     def add(self, rows: BatchRows) -> None:
-        """Count in the rows of one batch, which have been placed."""
+        """Add the counts of one batch's rows, which have been placed."""
         if rows.gradient is not None:
             self._gradient.append(rows.gradient)
         self._sample.append(rows.sample)

@@ -25,7 +25,7 @@ GradientOf = Named | Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Loss:
-    """What is differentiated: a sum over a batch, so that a row's gradient is the same in any batch."""
+    """The differentiated quantity: a sum over a batch, so that a row's gradient is the same in any batch."""
 
     name: str
     of: Callable[[Any, Batch], Tensor]
@@ -36,7 +36,7 @@ class Loss:
 
     @property
     def method(self) -> str:
-        """Which method of the module is run."""
+        """Method of the module that is run."""
         return "__call__" if set(self.labels) <= {""} else "forward_heads"
 
     def check(self, batches: Batches) -> None:
@@ -46,7 +46,7 @@ class Loss:
                 same_length(labels, batches.n_samples, name="labels", per="sample of `inputs`")
 
     def stated(self) -> dict[str, Any]:
-        """What decides the gradients, as plain values."""
+        """Return the settings that decide the gradients, as plain values."""
         import hashlib
 
         digests = {
@@ -57,7 +57,7 @@ class Loss:
 
 
 def chosen_loss(model: LiveModel, gradient_of: Any, labels: Any) -> Loss | None:
-    """The loss that was asked for, checked against the model; None where none was."""
+    """Return the loss that was asked for, checked against the model; None where none was."""
     if gradient_of is None:
         if labels is not None:
             raise ValueError(

@@ -1,8 +1,8 @@
 """Capture to a folder, shard by shard, so that a kill at any moment costs one shard at most.
 
-A folder under way holds `capture.json`: the call, and the shards that are complete. Shards end at
-batch borders, so the same call goes on with the batch after the last shard and writes what it would
-have written. The room `activations` seals the finished folder and reads it.
+A folder under way holds `capture.json`: the call, and the shards that are complete. Shards end at batch
+borders, so the same call continues with the batch after the last shard and writes what it would have
+written. The room `activations` seals the finished folder and reads it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def capture_to_store(
     several: bool,
     progress: bool | Callable[[CaptureRecord], Any],
 ) -> dict[str, Activations]:
-    """Capture to a folder, going on where the same call was killed; see `capture`."""
+    """Capture to a folder, continuing where the same call was killed; see `capture`."""
     if shard_rows is not None:
         check_count(shard_rows, name="shard_rows")
     folder = place(store)
@@ -174,7 +174,7 @@ class StoreWriter:
         return cast("list[dict[str, Any]]", begun["shards"])
 
     def has(self, batch: Batch) -> bool:
-        """Whether a complete shard holds this batch; checks that it is the same batch."""
+        """Return whether a complete shard holds this batch; checks that it is the same batch."""
         self._digest.add(batch)
         if not self.n_to_skip:
             return False
@@ -207,7 +207,7 @@ class StoreWriter:
                 return
 
     def complete(self, max_rows: int | None) -> bool:
-        """Whether all rows asked for are there."""
+        """Return whether all requested rows are there."""
         if self.n_to_skip or max_rows is None:
             return False
         return min(self.counts.values()) >= max_rows

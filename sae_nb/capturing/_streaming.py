@@ -69,8 +69,8 @@ def stream(
         Rows shuffled together; what the stream keeps in memory. Fewer where one pass over the
         inputs has fewer.
     gradient_of
-        As in `capture`: rows then hold, beside each activation of the one hook point, its gradient, as
-        `GradientSAE` is trained on. Not "labels": samples come in a fresh order in every pass, and labels
+        As in `capture`: rows then hold each activation of the one hook point and its gradient, the
+        input of `GradientSAE`. Not "labels": samples come in a fresh order in every pass, and labels
         would be of others.
 
     Raises
@@ -164,7 +164,7 @@ class ActivationStream:
 
     @property
     def has_gradient(self) -> bool:
-        """Whether rows hold a gradient beside each activation."""
+        """Whether rows hold a gradient for each activation."""
         return self._harvest.loss is not None
 
     @property

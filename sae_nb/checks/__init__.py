@@ -1,9 +1,10 @@
 """Checks of user input, made once at the public call: rule, given, do.
 
 `checked` above a public function checks every argument against its annotation. A rule of one argument
-stands there (`n: Count`, `noise: Annotated[float, at_least(0)]`, the names of `_rules`), and nowhere else:
-check, error, the page on errors and the test of bad input are made from it. What no annotation can say
-(what fits together, a limit that another argument sets) stands in the first lines of the function.
+is in its annotation (`n: Count`, `noise: Annotated[float, at_least(0)]`, the names of `_rules`), and
+nowhere else: check, error, the page on errors and the test of bad input are made from it. Rules that no
+annotation can express (what fits together, a limit that another argument sets) are in the first lines
+of the function.
 """
 
 from __future__ import annotations

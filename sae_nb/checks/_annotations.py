@@ -1,4 +1,4 @@
-"""What an annotation says of an argument, checked before the call: kinds, rules, shapes, what goes together."""
+"""An argument's annotation, checked before the call: kinds, rules, shapes, what goes together."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def checked(*, leave: Collection[str]) -> Callable[[Checked], Checked]: ...
 def checked(call: Any = None, *, leave: Collection[str] = ()) -> Any:
     """Check each argument of a public function, or of a class's making, by its annotation, before any work.
 
-    Numbers of numpy become Python's. What the function checks itself, because its rule is another, is
-    named by `leave`; so is left what an annotation does not say in words known here. Of a data class
-    the fields are checked, those that it inherits too.
+    Numbers of numpy become Python's. Rules that the function checks itself, because they differ, are
+    named by `leave`; an annotation that has no words known here is left too. Of a data class the fields
+    are checked, those that it inherits too.
 
     >>> @checked
     ... def repeat(text: str, n: int = 2) -> str:
@@ -118,15 +118,15 @@ def rules_of(call: Callable[..., Any]) -> dict[str, tuple[Rule, ...]]:
 
 
 class _OtherKindError(TypeError):
-    """The value is of another kind; what it should be is told by whoever tries the kinds."""
+    """The value is of another kind; the caller that tries the kinds names the right one."""
 
 
 Sizes = dict[str, tuple[int, str]]
 Names = Mapping[str, Any]
-"""What the names in an annotation stand for, where they are of the module that wrote it."""
+"""Values of the names in an annotation, if they are of the module that wrote it."""
 
 Take = Callable[[Any, str, Sizes], Any]
-"""Value, its argument's name, axes met so far → the value to go on with, or an error."""
+"""Value, its argument's name, axes met so far → the value to continue with, or an error."""
 
 
 class _Kind:
@@ -149,7 +149,7 @@ class _Argument:
 
 
 class _Arguments:
-    """What a function takes, by place and by name."""
+    """The arguments that a function takes, by place and by name."""
 
     def __init__(self, call: Callable[..., Any], leave: Collection[str]) -> None:
         self.signature = inspect.signature(call)
@@ -186,7 +186,8 @@ class _Arguments:
 
 
 def _names(call: Callable[..., Any]) -> Names:
-    """What the annotations' names mean: rules, and what stands where the function or its class was written.
+    """Return the values of the annotations' names: rules, and names of the module of the function or
+    its class.
 
     A data class takes over the fields of those it is made from, and with them the words of their modules.
     """
@@ -199,7 +200,7 @@ def _names(call: Callable[..., Any]) -> Names:
 
 @functools.cache
 def _arguments(call: Callable[..., Any], leave: frozenset[str]) -> _Arguments:
-    """What a function takes, read at its first call: importing it stays cheap."""
+    """Return the arguments of a function, read at its first call: importing it stays cheap."""
     return _Arguments(call, leave)
 
 
@@ -331,7 +332,7 @@ def _path(value: Any, *, name: str) -> Any:
 
 
 def _instance(written: str) -> _Kind:
-    """A class of ours, by its name: this module stands below all of them."""
+    """Return a class of ours, by its name: this module is below all of them."""
 
     def matches(value: Any) -> bool:
         if any(written == cls.__name__ for cls in type(value).__mro__):

@@ -1,4 +1,4 @@
-"""Classes of ours that public calls take, by name: the checks stand below all of them."""
+"""Classes of ours that public calls take, by name: the checks are below all of them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ ANY = {
     "small": "SparseAutoencoder",
     "large": "SparseAutoencoder",
 }
-"""What `Any` means for an argument of that name: an SAE, one of one's own, or its atoms alone."""
+"""Meaning of `Any` for an argument of that name: an SAE, one of one's own, or its atoms alone."""
 
 LIKE = {
     "Operator": ("adjoint",),
@@ -66,4 +66,4 @@ LIKE = {
     "Prox": ("of_affine",),
     "TopK": ("dictionary",),
 }
-"""What also passes for them: an object of one's own with one of these."""
+"""Objects that are accepted in their place: an object of one's own with one of these."""

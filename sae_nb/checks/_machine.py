@@ -1,4 +1,4 @@
-"""What the machine must have before the work: a device of that name, memory for the result."""
+"""Requirements on the machine before the work: a device of that name, memory for the result."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Permitted values of a parameter, as data in its annotation.
 
-`n: Count` says that `n` is a whole number from 1. `checked` makes the check and its error from that, the
-page on errors lists it, and the test of bad input draws its wrong values from it. A type checker reads
-`Count` as `int`, `Share` as `float`: what a rule permits stands next to the parameter and nowhere else.
+`n: Count` means that `n` is a whole number from 1. `checked` makes the check and its error from that,
+the page on errors lists it, and the test of bad input draws its wrong values from it. A type checker
+reads `Count` as `int`, `Share` as `float`: a rule is written next to the parameter and nowhere else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Between:
     ends
         A round bracket where an end itself is not permitted.
     do
-        What to do about a value outside, for the message.
+        Advice about a value outside, for the message.
     whole
         Whether only integers are permitted; `checked` sets it where the parameter is an `int`.
     """
@@ -52,7 +52,7 @@ class Between:
 
     @property
     def words(self) -> str:
-        """What is permitted, as a message says it after "must"."""
+        """The permitted values, as in a message after "must"."""
         if not self.whole:
             return interval(self.low, self.high, self.ends)
         most = "" if self.high in (math.inf, LARGEST) else f" and at most {self.high:,}"
@@ -89,7 +89,7 @@ def above(low: float, do: str = "") -> Between:
 class OneOf:
     """Rule of a parameter that is one of some choices: `Annotated[str, OneOf(MODES)]`.
 
-    For choices that are written out in one place, `Literal["a", "b"]` says the same.
+    For choices that are written out in one place, `Literal["a", "b"]` means the same.
     """
 
     choices: Collection[Any]
@@ -104,7 +104,7 @@ class OneOf:
 
     @property
     def words(self) -> str:
-        """What is permitted, as a message says it after "must"."""
+        """The permitted values, as in a message after "must"."""
         return f"be one of {list(self.choices)}"
 
 
@@ -116,17 +116,17 @@ class Each:
 
     @property
     def words(self) -> str:
-        """What is permitted, as a message says it after "must"."""
+        """The permitted values, as in a message after "must"."""
         return f"{self.rule.words}, each of them"
 
 
 Rule = Between | OneOf | Each
 
 Count = Annotated[int, at_least(1)]
-"""How many there are: a whole number from 1."""
+"""Number of things: a whole number from 1."""
 
 Seed = Annotated[int, Between(0, 2**32 - 1)]
-"""What every generator takes, torch's, numpy's and scikit-learn's: a whole number of 32 bits."""
+"""Seed of any generator, torch's, numpy's and scikit-learn's: a whole number of 32 bits."""
 
 Finite = Annotated[float, Between(-math.inf, math.inf, "()")]
 """A number that is not infinite."""

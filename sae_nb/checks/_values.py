@@ -1,4 +1,4 @@
-"""Values, each checked by the rule that its name says."""
+"""Values, each checked by the rule in its name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Choice = TypeVar("Choice")
 
 
 def is_array(x: object) -> bool:
-    """Whether these are numbers and nothing besides: a tensor, an array or a table."""
+    """Return whether these are only numbers: a tensor, an array or a table."""
     return isinstance(x, Tensor) or (hasattr(x, "__array__") and not _is_ours(x))
 
 
@@ -242,7 +242,7 @@ def check_callable(value: object, *, name: str) -> Callable[..., Any]:
 
 
 def answered(function: Callable[..., Any], *given: Any, name: str) -> Any:
-    """Call a function of the user's own; what it raises is said to be its."""
+    """Call a function of the user's own; its errors are attributed to it."""
     try:
         return function(*given)
     except Exception as error:
@@ -292,7 +292,7 @@ def between(
 def interval(
     low: float, high: float, ends: Literal["[]", "()", "(]", "[)"], high_name: str = ""
 ) -> str:
-    """Say what a number must do to lie in an interval; without an upper end, whether it may be infinite."""
+    """Describe the interval that a number must lie in; without an upper end, whether it may be infinite."""
     if high == math.inf:
         least = f"be {'above' if ends[0] == '(' else 'at least'} {low:g}"
         finite = "be finite" if low == -math.inf else f"{least} and finite"

@@ -1,6 +1,6 @@
 """Dictionaries that are fitted, not trained, behind the interface of an SAE.
 
-The factorisations people knew before SAEs, to compare with: `fit_classical(acts, "PCA", n_atoms)`. And
+The factorisations in use before SAEs, to compare with: `fit_classical(acts, "PCA", n_atoms)`. And
 `ITDA`, whose atoms are rows of the data.
 """
 

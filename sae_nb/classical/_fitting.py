@@ -39,7 +39,7 @@ def fit_classical(
     max_rows: int | None = None,
     seed: int = 0,
 ) -> Classical:
-    """Factorise activations as people did before SAEs; the result is used like an SAE.
+    """Factorise activations by a method from before SAEs; the result is used like an SAE.
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ def _squared_norm(matrix: Tensor) -> float:
 
 
 def far_apart(x: Float[Tensor, "n d_in"], n: int, generator: torch.Generator) -> Tensor:
-    """Rows chosen one by one, each the farthest from those chosen before."""
+    """Return rows chosen one by one, each the farthest from those chosen before."""
     drawn = x[torch.randint(len(x), (1,), generator=generator)]
     distance = torch.cdist(x, drawn)[:, 0]
     chosen = [int(distance.argmax())]

@@ -34,14 +34,14 @@ Rows = Float[Tensor, "rows d_in"]
 
 
 class StoredRow(NamedTuple):
-    """Which row of the data an atom is."""
+    """The row of the data that an atom is."""
 
     sample: int
     position: int
     """Of the text or image, and of the token or patch in it, as in `Activations`."""
 
     words: str
-    """The same in words, as `acts.where(row)` says it: "image 12, patch 3,4"."""
+    """The same in words, as `acts.where(row)` returns it: "image 12, patch 3,4"."""
 
 
 @checked(leave=("stored",))
@@ -50,9 +50,9 @@ class ITDA(Untrained, SparseAutoencoder):
 
     Rows are visited in their order. One of which k steps of matching pursuit over the rows stored so
     far leave more than `threshold`, ‖x − x̂‖² / ‖x‖², is stored: d = x / ‖x‖. Codes are that pursuit,
-    x̂ = zD, with signs and without a bias. So an atom has no label to be guessed: `stored` says which
-    token of which text, or which patch of which image, it is. Where rows come in another order, others
-    are stored.
+    x̂ = zD, with signs and without a bias. So an atom's label need not be guessed: `stored` names the
+    token and text, or the patch and image, that it is. Where rows come in another order, others are
+    stored.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class ITDA(Untrained, SparseAutoencoder):
     nonnegative
         Only positive codes; otherwise atoms are chosen by |⟨r, d_j⟩|.
     stored
-        Where the atoms come from; `fit` sets it.
+        Rows that the atoms come from; `fit` sets it.
 
     Raises
     ------
@@ -97,7 +97,7 @@ class ITDA(Untrained, SparseAutoencoder):
 
     operator: DenseOperator
     stored: tuple[StoredRow, ...]
-    """Which row of the data each atom is, in the order of the dictionary."""
+    """Row of the data that each atom is, in the order of the dictionary."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class ITDA(Untrained, SparseAutoencoder):
         self.stored = rows
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild it, JSON-able."""
+        """Return constructor arguments that rebuild it, JSON-able."""
         names = ("d_in", "k", "threshold", "max_atoms", "nonnegative")
         own = {name: getattr(self, name) for name in names}
         return own | {"stored": [list(row) for row in self.stored]}
@@ -171,15 +171,14 @@ class ITDA(Untrained, SparseAutoencoder):
         return self
 
     def jaccard(self, other: ITDA) -> float:
-        """How alike two layers or models are: |I ∩ J| / |I ∪ J| of the rows that they stored.
+        """Measure the similarity of two layers or models: |I ∩ J| / |I ∪ J| of the rows that they stored.
 
         Both must have been fitted to the same inputs in the same order. 1: the same tokens or patches
         were hard for both; 0: none.
 
         Raises
         ------
-        TypeError: If `other` is no ITDA.
-        ValueError: If one of them was not fitted yet.
+        TypeError: If `other` is not an ITDA. ValueError: If one of them was not fitted yet.
 
         Source
         ------

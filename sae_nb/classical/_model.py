@@ -40,7 +40,7 @@ class Classical(Untrained, SparseAutoencoder):
     d_in, n_atoms
         Sizes.
     method
-        Which factorisation.
+        Name of the factorisation.
     k
         Most atoms per input; None uses the number that the method does.
 
@@ -66,7 +66,7 @@ class Classical(Untrained, SparseAutoencoder):
         self.k = None if k is None else check_k(k, n_atoms)
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild it."""
+        """Return constructor arguments that rebuild it."""
         return {"d_in": self.d_in, "n_atoms": self.n_atoms, "method": self.method, "k": self.k}
 
     @torch.no_grad()

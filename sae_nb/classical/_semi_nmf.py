@@ -83,7 +83,7 @@ class SemiNMF(Classical):
         self.kept = between(kept, 0, 1, name="kept", ends="(]")
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild it."""
+        """Return constructor arguments that rebuild it."""
         return {"d_in": self.d_in, "n_atoms": self.n_atoms, "kept": self.kept, "k": self.k}
 
     @checked(leave=("data",))
@@ -138,7 +138,7 @@ class SemiNMF(Classical):
         return self
 
     def neurons(self, atom: int, n: int = 10) -> pd.DataFrame:
-        """Which neurons an atom is on, largest first: columns `neuron` and `weight` (of a unit vector).
+        """Return the neurons of an atom, largest first: columns `neuron` and `weight` (of a unit vector).
 
         Raises
         ------
@@ -224,7 +224,7 @@ class SemiNMF(Classical):
 
 
 def largest(atoms: Atoms, n: int) -> Atoms:
-    """The n entries of largest size of each atom; the others become 0."""
+    """Return the n entries of largest size of each atom; the others become 0."""
     if n >= atoms.shape[1]:
         return atoms
     kept = atoms.abs().topk(n, dim=1).indices
@@ -280,12 +280,12 @@ def lower_error(z: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def parts(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Its positive and its negative part."""
+    """Return its positive and its negative part."""
     return matrix.clamp_min(0), (-matrix).clamp_min(0)
 
 
 def least_squares(x: Tensor, z: Tensor) -> Tensor:
-    """The dictionary that suits the codes best."""
+    """Return the dictionary that suits the codes best."""
     gram = z.T @ z
     guard = GUARD * gram.diagonal().mean() * torch.eye(len(gram), dtype=z.dtype, device=z.device)
     return torch.linalg.solve(gram + guard, z.T @ x)

@@ -35,7 +35,7 @@ class SupervisedDictionary:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each row stands for: "digit = 4"."""
+        """Label of each row: "digit = 4"."""
         return tuple(f"{name} = {value}" for name, some in self.values.items() for value in some)
 
     @checked

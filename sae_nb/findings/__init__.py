@@ -1,4 +1,4 @@
-"""What studies return: typed records that print in a line and show, draw and save themselves."""
+"""The results of studies: typed records that print in a line and show, draw and save themselves."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The base of what studies return: fields that are declared once, and everything made from them.
 
-A subclass is a frozen dataclass without a decorator: it lists its fields, says in `HEADLINE` which of them
-it prints, and which of them are columns of its table.
+A subclass is a frozen dataclass without a decorator: it lists its fields, names in `HEADLINE` the
+fields it prints, and marks those that are columns of its table.
 """
 
 from __future__ import annotations
@@ -87,8 +87,9 @@ class Finding:
     """
 
     HEADLINE: ClassVar[str] = ""
-    """What is printed of it. `{r2.mean:.3f}` is an attribute, formatted: methods without arguments are
-    called, `.len` is the length, several numbers are joined by commas."""
+    """Format of its printed line. `{r2.mean:.3f}` is an attribute, formatted: methods without arguments
+    are called, `.len` is the length, several numbers are joined by commas.
+    """
 
     def __init_subclass__(cls, *, kw_only: bool = True, eq: bool = False, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -106,7 +107,7 @@ class Finding:
 
     @property
     def headline(self) -> str:
-        """What was found, in a line."""
+        """The result in one line."""
         if self.HEADLINE:
             return self.HEADLINE.format_map(Filling(self))
         return ", ".join(f"{name} {value:.4g}" for name, value in self._numbers().items())
@@ -121,7 +122,7 @@ class Finding:
 
     @_Derived
     def table(self) -> DataFrame:
-        """The fields that are columns, side by side; without such fields a number per row."""
+        """Return the fields that are columns, side by side; without such fields a number per row."""
         import pandas as pd
 
         declared = [one for one in fields(self) if _COLUMN in one.metadata]
@@ -147,7 +148,7 @@ class Finding:
 
     @classmethod
     def meanings(cls) -> dict[str, str]:
-        """Return what the docstring below each field says: its meaning, and its unit."""
+        """Return the docstring below each field: its meaning, and its unit."""
         kinds: list[Any] = [kind for kind in reversed(cls.__mro__) if issubclass(kind, Finding)]
         return {name: text for kind in kinds for name, text in _docstrings(kind).items()}
 
@@ -181,7 +182,7 @@ class Plotted(Finding):
 
     @property
     def chart(self) -> Chart:
-        """What is drawn: the series, and the titles of the axes."""
+        """The drawing: the series, and the titles of the axes."""
         raise NotImplementedError
 
     def plot(self) -> Any:

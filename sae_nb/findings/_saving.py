@@ -135,7 +135,7 @@ def _made(kind: type[Any], content: Mapping[str, Any], tensors: Mapping[str, Ten
 
 
 def _value(part: Any, tensors: Mapping[str, Tensor], records: Mapping[str, type]) -> Any:
-    """What `_plain` was given."""
+    """Return the value that `_plain` was given."""
     if not isinstance(part, dict):
         return part
 

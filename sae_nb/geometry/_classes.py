@@ -24,7 +24,7 @@ MOST_ROWS = 40
 
 
 class ClassGeometry(Finding):
-    """How labelled classes lie in a space; made by `class_geometry`."""
+    """The arrangement of labelled classes in a space; made by `class_geometry`."""
 
     classes: tuple[int, ...]
     """The labels."""

@@ -27,7 +27,7 @@ def communities(
 
 
 def modularity(weight: Float[np.ndarray, "n n"], label: Int[np.ndarray, " n"]) -> float:
-    """Q of a partition; 0 of a graph without weights."""
+    """Return Q of a partition; 0 of a graph without weights."""
     total = weight.sum()
     if total == 0:
         return 0.0

@@ -1,7 +1,8 @@
 """Concept cones: how few atoms it takes to build a direction by adding, never subtracting.
 
-r(s) = min_{a ≥ 0, |a|₀ ≤ s} ‖w − a D‖ / ‖w‖ for a direction w and the atoms D, found by non-negative OMP.
-Many atoms span everything: only small s say something, and only beside r(s) of random directions and atoms.
+r(s) = min_{a ≥ 0, |a|₀ ≤ s} ‖w − a D‖ / ‖w‖ for a direction w and the atoms D, found by non-negative
+OMP. Many atoms span everything: only small s are informative, and only compared with r(s) of random
+directions and atoms.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Containment(Finding):
 
     @property
     def headline(self) -> str:
-        """What is left at the largest s, of these and of random directions."""
+        """Residual at the largest s, of these and of random directions."""
         s, last = self.steps[-1], self.scores.iloc[-1]
         return (
             f"{len(self.names)} directions, r({s}) {last['r']:.3f}; {RANDOM_DIRECTIONS} "
@@ -73,7 +74,7 @@ class Containment(Finding):
     def table(self) -> DataFrame:
         """A direction per row, what is built best first: its r at each s, its atoms, and `held`.
 
-        `held` says that fewer than one of twenty random directions is built as well, over all s.
+        `held`: fewer than one of twenty random directions is built as well, over all s.
         """
         import pandas as pd
 
@@ -86,7 +87,7 @@ class Containment(Finding):
 
     @property
     def held(self) -> Bool[np.ndarray, " n"]:
-        """Which directions are built better, over all s, than nineteen of twenty random ones."""
+        """Mask of the directions that are built better, over all s, than nineteen of twenty random ones."""
         floor = np.quantile(self._areas(self.random_directions), _CHANCE)
         return self._areas(self.r) < floor
 
@@ -117,7 +118,7 @@ class Containment(Finding):
 
     @checked
     def coverage(self, tau: Share) -> DataFrame:
-        """Return the share of directions with r(s) ≤ tau for each s, beside that of random directions.
+        """Return the share of directions with r(s) ≤ tau for each s, with that of random directions.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""How many directions rows use: effective ranks, local dimensions, neighbours, trees, all at once."""
+"""Number of directions that rows use: effective ranks, local dimensions, neighbours, trees, all at once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def stable_rank(x: Float[Tensor, "n d_in"]) -> float:
 
 @checked
 def effective_rank(x: Float[Tensor, "n d_in"]) -> float:
-    """The exponential of the entropy of σ² / Σσ²: how many directions share the energy.
+    """Return the exponential of the entropy of σ² / Σσ²: how many directions share the energy.
 
     Not centred: centre rows first for a rank of the covariance.
 
@@ -72,7 +72,7 @@ def effective_rank(x: Float[Tensor, "n d_in"]) -> float:
 
 @checked
 def direction_dimension(x: Float[Tensor, "n d_in"]) -> float:
-    """How many directions unit rows spread into: 1 / mean_{i ≠ j} ⟨u_i, u_j⟩².
+    """Return the number of directions that unit rows spread into: 1 / mean_{i ≠ j} ⟨u_i, u_j⟩².
 
     A U-statistic: the participation ratio (Σλ)² / Σλ² of the second moment E[u uᵀ], without the bias
     that few rows give it; norms do not count. Not centred.
@@ -111,13 +111,13 @@ def _energies(x: Tensor) -> Float[Tensor, " rank"]:
 
 
 def covariance(x: Float[Tensor, "n d_in"]) -> Float[Tensor, "d_in d_in"]:
-    """Covariance of the coordinates, in float64, a matrix for any width."""
+    """Return covariance of the coordinates, in float64, a matrix for any width."""
     return torch.cov(x.double().T).reshape(x.shape[1], x.shape[1])
 
 
 @checked
 def participation_ratio(x: Float[Tensor, "n d_in"]) -> float:
-    """Number of directions that share the variance: (Σλ)² / Σλ² over eigenvalues of the covariance.
+    """Return number of directions that share the variance: (Σλ)² / Σλ² over eigenvalues of the covariance.
 
     Biased low for n below ten times the result.
 
@@ -135,7 +135,7 @@ def participation_ratio(x: Float[Tensor, "n d_in"]) -> float:
 
 @checked
 def local_dimensions(x: Float[Tensor, "n d_in"], n_neighbours: int = 20) -> Float[Tensor, " n"]:
-    """Intrinsic dimension around each row, by maximum likelihood on its neighbours' distances.
+    """Return intrinsic dimension around each row, by maximum likelihood on its neighbours' distances.
 
     m_i = [ mean_{j < k} log(T_k / T_j) ]⁻¹, with T_j the distance to neighbour j. Rows that coincide
     with others are left out.
@@ -174,7 +174,9 @@ def local_dimensions(x: Float[Tensor, "n d_in"], n_neighbours: int = 20) -> Floa
 
 
 def dimension_of_distances(near: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
-    """Intrinsic dimension around rows, of their distances to k neighbours, rising; see `local_dimensions`."""
+    """Return intrinsic dimension around rows, of their distances to k neighbours, rising; see
+    `local_dimensions`.
+    """
     logs = (near[:, -1:] / near[:, :-1].clamp_min(1e-300)).log()
     return (near.shape[1] - 2) / logs.sum(dim=1).clamp_min(1e-12)
 
@@ -194,7 +196,7 @@ _TILE = 2**24
 def two_nn_dimension(
     x: Float[Tensor, "n d_in"], *, dropped: Annotated[float, Between(0, 1, "[)")] = DROPPED
 ) -> float:
-    """Intrinsic dimension, one number for all rows.
+    """Return intrinsic dimension, one number for all rows.
 
     The slope through the origin of −log(1 − F(μ)) on log μ, F the empirical distribution, without the
     largest tenth. Low for many dimensions and few rows: 4.6 for a ball of 5 with 2000 rows.
@@ -252,7 +254,8 @@ def tree_dimension(
     n_subsets: Count = 5,
     seed: Seed = 0,
 ) -> float:
-    """Intrinsic dimension by persistent homology of degree 0: 1 / (1 − s), s the slope of log E on log n.
+    """Return intrinsic dimension by persistent homology of degree 0: 1 / (1 − s), s the slope of log E
+    on log n.
 
     E(n) is the total length of the minimum spanning tree of n rows, averaged over random subsets. Few rows
     suffice, as of one text; the result is low where dimensions are many: 4.6 for a ball of 5 with 400 rows.
@@ -262,7 +265,8 @@ def tree_dimension(
     x
         Rows, at least 40 of them distinct; copies are left out.
     n_sizes, n_subsets
-        How many n, from a quarter of the rows to all, and subsets of each; of all rows there is one.
+        Number of values of n, from a quarter of the rows to all, and subsets of each; of all rows there
+        is one.
 
     Returns
     -------
@@ -325,7 +329,7 @@ SHARE = 0.9
 
 
 class Dimensions(Finding):
-    """How many directions rows use, by every measure; made by `dimensions`."""
+    """Number of directions that rows use, by every measure; made by `dimensions`."""
 
     table: DataFrame
     """A measure per row: measure, dimension, counts (what of), centred (or None where it does not matter),
@@ -352,10 +356,11 @@ class Dimensions(Finding):
 def dimensions(x: Float[Tensor, "n d_in"], *, seed: Seed = 0) -> Dimensions:
     """Count the directions that rows use in every way, in one table.
 
-    Spectra count directions that share variance, wherever rows lie in them; neighbours count how rows fill
-    their surroundings, so that a Swiss roll has three of the first and two of the second. A warning says
-    where there are too few rows: fewer than ten per direction for a spectrum, which is then biased low; for
-    neighbours a dimension above 2 log₁₀ n, more than n rows can show (Eckmann and Ruelle 1992).
+    Spectra count directions that share variance, wherever rows lie in them; neighbours count how rows
+    fill their surroundings, so that a Swiss roll has three of the first and two of the second. A
+    warning is given if there are too few rows: fewer than ten per direction for a spectrum, which is
+    then biased low; for neighbours a dimension above 2 log₁₀ n, more than n rows can show (Eckmann and
+    Ruelle 1992).
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ _TILE = 2**24  # cosines computed at a time: 64 MiB
 @checked
 @dataclass(frozen=True, kw_only=True)
 class LayoutSettings:
-    """How a UMAP layout is made.
+    """Settings of a UMAP layout.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class LayoutSettings:
     """Nearest rows that each row is tied to; fewer where there are fewer rows. umap-learn's default."""
 
     min_dist: Share = 0.1
-    """How closely points may be packed, in the layout's units. umap-learn's default."""
+    """Minimum distance of points, in the layout's units. umap-learn's default."""
 
     n_epochs: Count | None = None
     """Passes of the optimiser. None: umap-learn's own, 500 up to 10 000 rows and 200 above."""
@@ -57,8 +57,9 @@ class LayoutSettings:
     """Of everything random; the layout is bit-identical for one seed on one machine."""
 
     sample: Annotated[int, at_least(16)] | None = None
-    """Rows that UMAP lays out, drawn by the seed; the others are placed beside the nearest of them. None:
-    all of up to 50 000 rows, 20 000 of more."""
+    """Rows that UMAP lays out, drawn by the seed; the others are placed next to the nearest of them.
+    None: all of up to 50 000 rows, 20 000 of more.
+    """
 
 
 @checked

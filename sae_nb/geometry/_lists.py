@@ -1,8 +1,8 @@
 """Nearest of very many rows: rows are kept in lists of alike ones, and looked for in some lists only.
 
 Spherical k-means of a sample makes about √n lists (an inverted file: Jégou, Douze, Schmid, "Product
-Quantization for Nearest Neighbor Search", 2011). How many lists are looked at is chosen by trying: the
-nearest of some rows, searched among all, say which share of them is found.
+Quantization for Nearest Neighbor Search", 2011). The number of lists to search is chosen by trying: the
+nearest of some rows, searched among all, show which share of them is found.
 """
 
 # mypy: disallow-untyped-calls=False
@@ -95,7 +95,7 @@ class Lists:
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class NearDistances:
-    """How far the nearest rows of every row are, and how far that can be believed."""
+    """Distances to the nearest rows of every row, and their reliability."""
 
     distances: Float[np.ndarray, "n k"]
     """Cosine distances 1 − cos, the nearest first; none is too small."""
@@ -112,9 +112,9 @@ def near_distances(
 ) -> NearDistances:
     """Return the distances of the k nearest rows of every row, itself left out.
 
-    Exact up to 50 000 rows. Of more, a row's nearest are looked for in the lists nearest to its own:
-    the fewest (4 to 128 of about √n) in which 95 % of the nearest of 256 rows are found, and `found` says
-    how many were. What is returned takes 4 k bytes a row; cosines are made in tiles.
+    Exact up to 50 000 rows. With more rows, a row's nearest are looked for in the lists nearest to its
+    own: the fewest (4 to 128 of about √n) in which 95 % of the nearest of 256 rows are found, and
+    `found` is the share that was found. The result takes 4 k bytes a row; cosines are made in tiles.
     """
     if len(x) <= whole_up_to:
         return NearDistances(distances=nearest_by_cosine(x, k)[1], found=1.0)

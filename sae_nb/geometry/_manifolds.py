@@ -1,7 +1,7 @@
 """Does an SAE capture a manifold, tile it, or dilute it? Restricted R², support, receptive fields.
 
-R²_i(n): affine least squares from the n best latents to what manifold i adds to x, on held-out rows. What a
-coordinate of a real model adds to x is the mean of x at each of its values.
+R²_i(n): affine least squares from the n best latents to what manifold i adds to x, on held-out rows.
+The contribution of a coordinate of a real model to x is the mean of x at each of its values.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DRAWN = 12
 
 
 class ManifoldCapture(Finding):
-    """How the atoms of an SAE hold each manifold; made by `manifold_capture`."""
+    """The way the atoms of an SAE hold each manifold; made by `manifold_capture`."""
 
     HEADLINE = (
         "{names.len} manifolds: {regime.counts}; R² of {n_atoms} latents {r2.nanmean:.2f}, "
@@ -68,7 +68,7 @@ class ManifoldCapture(Finding):
     """p of each manifold: dimensions that it spans."""
 
     regime: tuple[Regime, ...]
-    """What that makes together: see `manifold_capture`."""
+    """The resulting regime: see `manifold_capture`."""
 
     atoms: tuple[Int[np.ndarray, " own"], ...]
     """Atoms that belong to each manifold, the strongest first."""

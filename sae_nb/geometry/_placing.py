@@ -1,4 +1,6 @@
-"""Layouts of very many rows: some, drawn at random, are laid out, and the rest placed beside their nearest."""
+"""Layouts of very many rows: some, drawn at random, are laid out, and the rest placed next to their
+nearest.
+"""
 
 from __future__ import annotations
 

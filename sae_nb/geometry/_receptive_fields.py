@@ -1,4 +1,4 @@
-"""What codes hold of one manifold: its atoms, their receptive fields, how well they explain it."""
+"""The content of codes about one manifold: its atoms, their receptive fields, how well they explain it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Manifold(NamedTuple):
 
     name: str
     target: Float[np.ndarray, "n d_in"]
-    """What it adds to each row."""
+    """Contribution to each row."""
     on: Bool[np.ndarray, " n"]
     place: Float[np.ndarray, "n m"]
     angles: tuple[bool, ...]
     n_dimensions: int
     cell: Int[np.ndarray, " n"]
-    """Which piece of the manifold a row lies in; −1 where it lies on none."""
+    """Piece of the manifold that a row lies in; −1 if it lies on none."""
 
 
 # -------------------------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ class Manifold(NamedTuple):
 def components(
     rows: Float[np.ndarray, "n d_in"], fitted: Bool[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n rank"]:
-    """Principal components of the fitted rows, for all rows."""
+    """Return principal components of the fitted rows, for all rows."""
     centred = rows - rows[fitted].mean(axis=0)
     axes = np.linalg.eigh(np.atleast_2d(centred[fitted].T @ centred[fitted]))[1]
     return centred @ axes
@@ -57,7 +57,7 @@ def measured(
     shuffled: Int[np.ndarray, " n"],
     n_atoms: int,
 ) -> dict[str, Any]:
-    """All numbers of one manifold, by the names of the record."""
+    """Return all numbers of one manifold, by the names of the record."""
     own = _own(one, z)
     weights = z[one.on][:, own].toarray()
     none = float("nan")
@@ -145,7 +145,7 @@ def _r2(
 def _receptive_fields(
     weight: Float[np.ndarray, "rows own"], one: Manifold
 ) -> Float[np.ndarray, " own"]:
-    """How much of the manifold each atom responds to, mean over coordinates."""
+    """Return the share of the manifold that each atom responds to, mean over coordinates."""
     share = weight / weight.sum(axis=0).clip(1e-30)
     widths = []
     for place, angle in zip(one.place[one.on].T, one.angles, strict=True):

@@ -28,7 +28,7 @@ SHUFFLES, SHUFFLED_SPLITS = 20, 5
 
 
 class GeometricStability(Finding):
-    """How stable the distances between rows are; made by `geometric_stability`."""
+    """Stability of the distances between rows; made by `geometric_stability`."""
 
     splits: Float[np.ndarray, " n_splits"]
     """ρ of each split of the coordinates."""

@@ -29,7 +29,7 @@ INSIDE, OUTSIDE, PROPORTIONAL = 0.9, 0.6, 0.7
 def nested_directions(
     x: Float[Tensor, "n d_in"], most: Count, generator: torch.Generator | None = None
 ) -> Float[Tensor, "n_atoms d_in"]:
-    """Unit directions that rows, or what others leave of them, gather around.
+    """Return unit directions that rows, or what others leave of them, gather around.
 
     Cheap (one product of 256 rows with all rows per direction), and blind where rows are sums of many
     directions, because no cone is then fuller than others: see how much the result explains. A
@@ -85,7 +85,7 @@ def _fullest_cone(
 
 @checked
 def nested_fraction(codes: SparseCodes) -> float:
-    """Share of atoms that hardly fire without a certain other one, which often fires without them.
+    """Return share of atoms that hardly fire without a certain other one, which often fires without them.
 
     Atom i counts if some j has P(j | i) ≥ 0.9, P(i | j) ≤ 0.6 and P(j) < 0.5, and their codes on common
     rows correlate by less than 0.7: codes in proportion are one direction seen as a sum of two. Atoms

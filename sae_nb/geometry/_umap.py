@@ -1,4 +1,4 @@
-"""UMAP of a dictionary: seeded, cached, by cosine, and in a process of its own where people wait.
+"""UMAP of a dictionary: seeded, cached, by cosine, and in a process of its own in interactive use.
 
     python -m sae_nb.geometry IN.safetensors OUT.safetensors --seed 0
 
@@ -58,9 +58,9 @@ def umap_layout(
 ) -> Float[np.ndarray, "n 2"]:
     """Return UMAP coordinates of rows by cosine distance, computed in this process.
 
-    Neighbours are exact; the start is PCA, so that the image people saw meanwhile unfolds. Of more than
-    50 000 rows UMAP lays out a sample of 20 000 (`settings.sample`), and each of the others is placed
-    beside the nearest of those; memory grows by two coordinates a row.
+    Neighbours are exact; the start is PCA, so that the preview unfolds. Of more than 50 000 rows UMAP
+    lays out a sample of 20 000 (`settings.sample`), and each of the others is placed next to the
+    nearest of those; memory grows by two coordinates a row.
 
     `cache`: whether a layout made before is read, and a new one kept; `report` hears how far it is.
 
@@ -150,7 +150,7 @@ class _Bar:
             self._say("laying out", int(words[0]) / max(int(words[1]), 1))
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no output is held back."""
 
 
 @checked
@@ -167,7 +167,7 @@ class UmapProcess:
     def __init__(self, x: Float[Tensor, "n d"], settings: LayoutSettings, file: Path) -> None:
         self.settings, self._file, self._n = settings, file, len(x)
         self.stage: tuple[str, float] = ("starting", 0.0)
-        """What it is doing, and the share of it that is done."""
+        """Its present stage, and the share of it that is done."""
         self._complaint = ""
         self._folder = tempfile.TemporaryDirectory(prefix="sae_nb_umap_")
         self._xy = cached_layout(file, len(x))
@@ -225,8 +225,8 @@ class UmapProcess:
 
         Raises
         ------
-        TimeoutError: If it is not there by then; the process goes on.
-        RuntimeError: If it was closed, or failed.
+        TimeoutError: If it is not there by then; the process continues. RuntimeError: If it was closed,
+        or failed.
         """
         if self._xy is not None:
             return self._xy

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a measurement takes, or took."""
+    """The cost of a measurement, planned or actual."""
 
     n_runs: int
     """Forward passes over all inputs; then the wall clock."""
@@ -124,7 +124,7 @@ class Answers:
 
     @property
     def cost(self) -> Cost:
-        """What was spent so far."""
+        """Cost so far."""
         return Cost(n_runs=self.n_runs, seconds=time.perf_counter() - self._began)
 
     def check_cost(self, n_runs: int, max_seconds: float | None, what: str) -> Cost:

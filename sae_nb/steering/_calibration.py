@@ -1,4 +1,4 @@
-"""How much of an atom it takes to move a model's answer by a given divergence.
+"""The amount of an atom that moves a model's answer by a given divergence.
 
 Finds a > 0 with KL(p(· | x) ‖ p(· | x + a·v)) = target, v = Σ_j by_j·d_j / ‖d_j‖. Near zero the
 divergence grows with a², so the search steps by √(target / KL) until it has bracketed the target and
@@ -39,7 +39,7 @@ _LONGEST_STEP = 16.0
 
 
 class CalibratedStrength(Finding):
-    """How much of some atoms moves the answer by a given divergence."""
+    """The amount of some atoms that moves the answer by a given divergence."""
 
     hook_point: str
     atoms: tuple[int, ...]
@@ -77,7 +77,7 @@ def calibrate_strength(
     """Return how much of an atom changes the model's answer by `target_kl` nats.
 
     So atoms, layers and random directions are compared at the same cost, not at the same norm. Some
-    atoms cannot move an answer that far: `.reached` says so. The other arguments are those of
+    atoms cannot move an answer that far: then `.reached` is false. The other arguments are those of
     `dose_response`.
 
     Parameters
@@ -163,7 +163,7 @@ class StrengthSearch:
         self.kl, self.reached, self.n_runs, self._factor = 0.0, False, 0, 0.0
 
     def find(self, largest: float, max_runs: int) -> float:
-        """Return the best factor in (0, largest]; `reached` says whether it meets the target."""
+        """Return the best factor in (0, largest]; `reached` tells whether it meets the target."""
         low: tuple[float, float] | None = None
         high: tuple[float, float] | None = None
         factor = min(1.0, largest)

@@ -38,7 +38,7 @@ class Active:
     """An edit that is in force inside a `with` block; its recipe's facts can be read off it too."""
 
     recipe: Any
-    """What is done; it can be taken elsewhere, such as by `recipe.to_hooks(module)`."""
+    """The edit; it can be taken elsewhere, for example by `recipe.to_hooks(module)`."""
 
     def __init__(self, model: LiveModel, recipe: Recipe, backend: Backend = "nnsight") -> None:
         edit = cast(MaskedEdit, recipe.edit)
@@ -48,7 +48,7 @@ class Active:
             check_travels(model, intervention)
 
     def __getattr__(self, name: str) -> Any:
-        """What the recipe says, and what its edit counts."""
+        """Look up attributes of the recipe, and counts of its edit."""
         if name.startswith("_") or name == "recipe":
             raise AttributeError(name)
         return getattr(self.recipe if hasattr(self.recipe, name) else self._edit, name)
@@ -125,8 +125,8 @@ def steer(
     sae, atom
         One atom, or several; the SAE's width must fit. Not needed with `direction`.
     by
-        How much, in `unit`s, for "scale" a factor; one number for all atoms or one each. A `direction`
-        is added once unless said otherwise.
+        Amount in `unit`s, for "scale" a factor; one number for all atoms or one each. A `direction` is
+        added once unless stated otherwise.
     direction
         A vector of your own instead of an atom, used as it is, without normalising: with
         `random_direction(d_in, seed)` the control of the same norm is one call. "set" and "scale"
@@ -136,9 +136,9 @@ def steer(
         or codes; by default it is `sae.strength_p99`. Of several sites, activations of each in a list.
     positions
         None: all. Integers (negative from the end of the prompt), "last", "not_first", "cls",
-        "registers", "patches", or a boolean mask. They count a sample's own tokens, as
-        `acts.position`; padding is never touched. Of conversations "assistant", with what the model is
-        writing, "user", "system", "tool": what they wrote, as `acts.roles` says it.
+        "registers", "patches", or a boolean mask. They count a sample's own tokens, as `acts.position`;
+        padding is never touched. Of conversations "assistant", with the text the model is writing,
+        "user", "system", "tool": the tokens by their author, as in `acts.roles`.
     steps
         "all"; "prompt": only the prompt's tokens; "new": only generated ones.
     keep_error

@@ -1,4 +1,4 @@
-"""What an edit costs: its effect against the model's loss, with a random direction and a simpler method.
+"""The cost of an edit: its effect against the model's loss, with a random direction and a simpler method.
 
 Over the predicted tokens of some texts, with p the model's next-token distribution as it was and q with the
 edit: loss = mean −log q(next) − mean −log p(next), kl = mean KL(p‖q), in nats per token; effect = mean change
@@ -51,7 +51,7 @@ Edit = AbstractContextManager[Any]
 
 
 class SteeringCost(Finding):
-    """What a recipe does and what it costs, with controls at the same divergence; made by `steering_cost`."""
+    """The effect and the cost of a recipe, with controls at the same divergence; made by `steering_cost`."""
 
     table: DataFrame
     """A row per edit and strength: edit ("recipe", "random direction" once per draw, "difference of means"),
@@ -72,10 +72,10 @@ class SteeringCost(Finding):
 
     n_texts: int
     n_scored: int
-    """What was measured on: texts or other inputs; tokens, or answers."""
+    """Size of the test set: texts or other inputs; tokens, or answers."""
 
     simpler_is: str
-    """How the difference of means was made."""
+    """Construction of the difference of means."""
 
     @property
     def cheapest(self) -> str | None:
@@ -268,7 +268,9 @@ def _check_recipe(model: LiveModel, recipe: Any) -> None:
 
 
 def _added(recipe: Recipe) -> Float[Tensor, " d_in"] | None:
-    """What the recipe adds at every position that it edits; None where that depends on the activation."""
+    """Return the vector that the recipe adds at every position it edits; None if that depends on the
+    activation.
+    """
     plain = cast(MaskedEdit, recipe.edit).plain()
     if plain is None or plain[1] != 0:
         return None
@@ -351,7 +353,7 @@ class _Scores:
             )
 
     def under(self, edit: Edit) -> tuple[float, float, float]:
-        """Mean KL, measure and loss with an edit in force, in nats per token."""
+        """Measure mean KL, measure and loss with an edit in force, in nats per token."""
         sums, count = np.zeros(3), 0
         for i, batch in enumerate(self._batches):
             clean = self._clean(i, batch)
@@ -452,7 +454,7 @@ class _Means:
         self._found = {name: -d if turned else d for name, d in found.items()}
 
     def at(self, point: str) -> Float[Tensor, " d_in"] | None:
-        """The difference at a hook point; None where there is none."""
+        """Return the difference at a hook point; None if there is none."""
         found = self._found.get(str(point))
         usable = found is not None and bool(found.isfinite().all()) and bool(found.norm() > 0)
         return cast(Tensor, found).float() if usable else None
@@ -475,7 +477,7 @@ def _mean_change(recipe: Recipe, x: Float[Tensor, "n d_in"]) -> Float[Tensor, " 
 def _with_it(
     recipe: Recipe, acts: Any, x: Float[Tensor, "n d_in"], moved: Tensor | None
 ) -> tuple[Tensor | None, str]:
-    """Which rows have what the recipe is about, and in words which those are."""
+    """Return a mask of the rows that the recipe is about, and its meaning in words."""
     sae: Any = getattr(recipe, "sae", None)
     atoms: Any = getattr(recipe, "atoms", None)
     if sae is not None and cast(MaskedEdit, recipe.edit).tap is None and sae.d_in == x.shape[1]:
@@ -501,7 +503,7 @@ class _Trial:
     def of_recipe(
         self, amounts: Float[np.ndarray, " strengths"], added: Tensor | None
     ) -> list[dict[str, Any]]:
-        """A row per strength."""
+        """Return a row per strength."""
         rows = []
         for amount in amounts.tolist():
             edit = Active(self._model, self._recipe, "hooks")
@@ -514,7 +516,7 @@ class _Trial:
     def at_equal_kl(
         self, name: str, direction: Float[Tensor, " d_in"], rows: Sequence[dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        """A row per row of the recipe, with as much of a direction as has its KL."""
+        """Return a row per row of the recipe, with the amount of a direction that has the same KL."""
         made, guess, before = [], rows[0]["norm"], rows[0]["strength"]
         guess = guess if math.isfinite(guess) and guess > 0 else 1.0
         for own in rows:
@@ -529,7 +531,7 @@ class _Trial:
     def at_equal_effect(
         self, added: Float[Tensor, " d_in"], means: _Means, places: Sequence[HookPoint]
     ) -> list[dict[str, Any]]:
-        """A row per hook point and direction, with as much of it as has the recipe's effect."""
+        """Return a row per hook point and direction, with the amount that has the recipe's effect."""
         clean = self._scores.clean[0]
         wanted = self._scores.under(Active(self._model, self._recipe, "hooks"))[1] - clean
         if wanted == 0:

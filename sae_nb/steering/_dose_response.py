@@ -1,4 +1,4 @@
-"""What steering does to a model's answer, strength by strength, and what random directions do.
+"""The effect of steering on a model's answer, strength by strength, and the effect of random directions.
 
 Effect(a) = mean over inputs of measure(output | x + a·d_j) − measure(output | x). The control adds
 random unit directions with the same a, so both have the same norm.
@@ -49,10 +49,10 @@ class DoseResponse(Finding):
 
     kl: Float[np.ndarray, " strengths"] = field(metadata=column())
     control_kl: Float[np.ndarray, "controls strengths"]
-    """KL(clean‖steered) of the answer in nats, for both; NaN where the outputs are no scores of classes."""
+    """KL(clean‖steered) of the answer in nats, for both; NaN if the outputs are not scores of classes."""
 
     clean: float
-    """Mean of the measure without steering; `measure` says in words what is measured, on `n` inputs."""
+    """Mean of the measure without steering; `measure` describes it in words, on `n` inputs."""
 
     measure: str
     control_seeds: tuple[int, ...]
@@ -90,13 +90,13 @@ class BestEffect(Finding):
 
     effects: Float[np.ndarray, " candidates"] = field(metadata=column("effect"))
     clean: float
-    """Mean of the measure without steering; `measure` says in words what is measured."""
+    """Mean of the measure without steering; `measure` describes it in words."""
 
     measure: str
 
     @property
     def headline(self) -> str:
-        """What the atom does to the measure, and random directions."""
+        """The effect of the atom on the measure, and that of random directions."""
         return (
             f"atom {self.atom} at {self.hook_point}, amount {self.amount:.3g}: {self.measure} "
             f"{self.clean:.3g} → {self.clean + self.effect:.3g}; {len(self.control)} random directions of "
@@ -128,7 +128,7 @@ def dose_response(
     Parameters
     ----------
     strengths
-        How much of the unit atom is added, in `unit`s; negative subtracts.
+        Amounts of the unit atom that are added, in `unit`s; negative subtracts.
     measure
         A class, whose probability is measured; for decoders a token id, whose log-probability at the
         end of each text is; or a function of the outputs (language: those at the end of each text)
@@ -192,7 +192,7 @@ def best_effect(
     Parameters
     ----------
     by
-        How much of each candidate's unit atom is added, in `unit`s.
+        Amounts of each candidate's unit atom that are added, in `unit`s.
     candidates
         Atoms to try; None takes the `n_candidates` with the largest first-order effect
         |⟨d_j, ∂measure/∂x⟩| times the amount (for a class, of its log-odds).

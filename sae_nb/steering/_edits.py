@@ -1,7 +1,7 @@
-"""What an intervention does to an activation: which positions it touches, and how they change.
+"""The change that an intervention makes to an activation: the positions it touches, and the new values.
 
-With atom d_j, code z and x̂ = decode(z): a mode (in `_modes`) says what z' is, and the edit gives
-x + Σ_j (z'_j − z_j)·d_j, which keeps the error x − x̂, or decode(z'), which drops it.
+With atom d_j, code z and x̂ = decode(z): a mode (in `_modes`) defines z', and the edit gives x + Σ_j
+(z'_j − z_j)·d_j, which keeps the error x − x̂, or decode(z'), which drops it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NAMED_POSITIONS = ("last", "not_first", "cls", "registers", "patches", *ROLE_POS
 
 
 class Tap:
-    """What passes at another hook point earlier in the same run: what a dictionary of two sites reads.
+    """The activation at another hook point earlier in the same run: the input of a dictionary of two sites.
 
     It is put in force as an edit that changes nothing.
     """
@@ -57,7 +57,7 @@ class Tap:
         return x
 
     def take(self, state: RunState) -> Float[Tensor, "batch time d_in"]:
-        """What passed in this run, once."""
+        """Return the activation of this run, once."""
         if state.offset not in self._seen:
             raise ValueError(
                 f'"{self.hook_point}" must be reached before the hook point that is edited, and was not. '
@@ -83,7 +83,7 @@ class MaskedEdit:
 
     @property
     def everywhere(self) -> bool:
-        """Whether it is the same at every position, so that nobody has to know which is which."""
+        """Whether it is the same at every position, so that positions need not be known."""
         return self.positions.everywhere and not getattr(self.change, "reads_sequences", False)
 
     def plain(self) -> tuple[Tensor, float, float] | None:
@@ -136,7 +136,7 @@ class MaskedEdit:
 
 
 def _of_sequences(change: Change, tokens: Tensor, touched: Tensor, real: Tensor) -> Tensor:
-    """What a change that reads sequences makes of tokens; padding is nobody's past.
+    """Apply a change that reads sequences to tokens; padding is in the past of no token.
 
     A reconstruction reads the touched tokens alone, so a first token that the SAE was never
     trained on stays out; atoms are changed in the codes of the whole text.
@@ -356,7 +356,7 @@ class Along:
 
 
 def replacing(edit: Change, *, keep_error: bool) -> Change:
-    """What puts edit(x) in the place of x: of x itself, or of what a `Tap` saw."""
+    """Return the intervention that replaces x by edit(x): of x itself, or of the output of a `Tap`."""
     if getattr(edit, "writes", None) is None and not keep_error:
         return edit  # as it is, for those that read sequences
 
@@ -400,7 +400,7 @@ def change_atoms(
 
 
 def _seen(x: Tensor, read: Tensor | None) -> Tensor:
-    """What an SAE reads: what passes, or what passed where it reads."""
+    """Return the input of an SAE: the activation here, or that at the hook point it reads."""
     return x if read is None else read
 
 

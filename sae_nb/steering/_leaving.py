@@ -1,7 +1,7 @@
 """Recipes that leave: as files that other programs steer by, each in that program's own words.
 
-Every file says an edit along one direction v at every position: x + (g·⟨x, v⟩ / ⟨v, v⟩ + b)·v. What a format
-cannot say is refused before anything is written.
+Every file describes an edit along one direction v at every position: x + (g·⟨x, v⟩ / ⟨v, v⟩ + b)·v. An
+edit that a format cannot express is refused before anything is written.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COLUMNS = (
 """Of lm_eval's table. lm_eval 0.4.13, models/hf_steered.py."""
 
 HEADER = "steering"
-"""Entry of a safetensors header that says what its vectors are."""
+"""Entry of a safetensors header that describes its vectors."""
 
 _INSTEAD = "Use recipe.to_hooks(module), which can."
 
@@ -60,7 +60,7 @@ def _plain(recipe: Recipe, name: str) -> _Plain:
 
 
 def write_vectors(recipe: Recipe, path: str | Path) -> None:
-    """Write the vector of a recipe, with a header in JSON that says what is done with it."""
+    """Write the vector of a recipe, with a header in JSON that describes its use."""
     path = _named(path, (".safetensors",))
     plain = _plain(recipe, "to_vectors")
     positions = cast("MaskedEdit", recipe.edit).positions

@@ -45,14 +45,14 @@ class SteeringMode:
     """The `by` that changes nothing, where there is one."""
 
     verb: str
-    """What was done to the atom, before the number: "held at" 2; then the mode in a menu."""
+    """Past participle before the number: "held at" 2; then the mode in a menu."""
 
     menu: str
     unit_words: str = ""
-    """What a factor multiplies."""
+    """Quantity that a factor multiplies."""
 
     verb_below: str = ""
-    """What was done where the number is below zero, of which the words then give the size."""
+    """Participle if the number is below zero; the words then give its size."""
 
 
 MODES: dict[str, SteeringMode] = {
@@ -98,7 +98,7 @@ class StrengthUnit:
     """Attribute of a catalogue of atoms that does."""
 
     words: str
-    """What is written next to a slider."""
+    """Text next to a slider."""
 
     many: str
     """A strength in a sentence, with its number."""
@@ -107,10 +107,10 @@ class StrengthUnit:
     """The same where the number is 1; empty: with its number."""
 
     sign: str = ""
-    """What follows a number where there is little room."""
+    """Suffix of a number if there is little room."""
 
     meaning: str = ""
-    """What one measured unit is, in a few words; then in a sentence, with its {size}."""
+    """Meaning of one measured unit, in a few words; then in a sentence, with its {size}."""
 
     explained: str = ""
     widest: float

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 class Taps:
-    """What passed at several hook points earlier in the same run, side by side."""
+    """Activations at several hook points earlier in the same run, side by side."""
 
     def __init__(self, parts: Sequence[Tap]) -> None:
         self.parts = tuple(parts)
 
     def take(self, state: Any) -> Float[Tensor, "batch time d_others"]:
-        """What passed in this run, once."""
+        """Return the activations of this run, once."""
         return torch.cat([part.take(state) for part in self.parts], dim=-1)
 
 
@@ -75,7 +75,7 @@ class OneSite:
         return getattr(self.whole, "strength_p99", None)
 
     def encode(self, x: Any) -> SparseCodes:
-        """The code of the site alone, or of all side by side."""
+        """Return the code of the site alone, or of all side by side."""
         codes: SparseCodes = (
             self.whole.encode(x, reads=self.site) if self.reads_alone else self.whole.encode(x)
         )
@@ -89,7 +89,7 @@ class OneSite:
     def seen(
         self, x: Float[Tensor, "batch time d_m"], others: Float[Tensor, "batch time rest"] | None
     ) -> Float[Tensor, "batch time d_in"]:
-        """What the code is read from: what passes here, and what passed at the other sites."""
+        """Return the input of the code: the activation here, and those at the other sites."""
         if others is None:
             return x
         rest = [width for i, width in enumerate(self.whole.reads) if i != self.site]
@@ -97,13 +97,13 @@ class OneSite:
         return torch.cat([*parts[: self.site], x, *parts[self.site :]], dim=-1)
 
     def acts(self, acts: Any) -> Any:
-        """Activations to take strengths from: of all sites, or codes."""
+        """Return activations to take strengths from: of all sites, or codes."""
         if not isinstance(acts, tuple | list):
             return acts
         return acts[self.site] if self.reads_alone else of_sites(self.whole, acts, name="acts")
 
     def taps(self, model: LiveModel, point: HookPoint) -> Taps | None:
-        """The other sites, where the code needs them; refused where they are not seen in time."""
+        """Return the other sites, if the code needs them; refused if they are not seen in time."""
         if self.reads_alone:
             return None
         others = [
@@ -149,7 +149,7 @@ def one_site(model: LiveModel, point: HookPoint, sae: Any, site: int | None) -> 
 
 
 def known_sites(sae: Any) -> tuple[list[str], list[str]]:
-    """The hook point and the model of each site, as far as known; one model is that of all."""
+    """Return the hook point and the model of each site, as far as known; one model is that of all."""
     n = len(sae.reads)
     names = (getattr(sae, "hook_point", None) or "").split(AND)
     models = (getattr(sae, "model_name", None) or "").split(AND)

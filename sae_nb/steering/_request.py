@@ -1,4 +1,4 @@
-"""What a person asks `steer` for, checked once and turned into a change of activations."""
+"""The request that `steer` gets, checked once and turned into a change of activations."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Home:
 
     @classmethod
     def of(cls, model: LiveModel, point: HookPoint) -> Home:
-        """What a hook point is called outside."""
+        """Return the name of a hook point outside of this library."""
         path = _output_path(model, point)
         prefix = getattr(model.module, "base_model_prefix", None)
         below = None
@@ -59,17 +59,17 @@ def _output_path(model: LiveModel, point: HookPoint) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is being done to a model at one hook point."""
+    """A change of a model at one hook point."""
 
     hook_point: HookPoint
     edit: MaskedEdit | None = field(default=None, repr=False, compare=False)
-    """What does it; its `n_touched` counts positions."""
+    """The edit; its `n_touched` counts positions."""
 
     home: Home | None = field(default=None, repr=False, compare=False)
-    """What files call the place, where it can be named outside of this library."""
+    """The place's name in files, if it can be named outside of this library."""
 
     def interventions(self, backend: Backend = "hooks") -> list[Intervention]:
-        """The edit, after what it has to see first."""
+        """Return the edit, after the taps it needs."""
         edit = cast(MaskedEdit, self.edit)
         taps = () if edit.tap is None else edit.tap.parts
         first = [Intervention(tap.hook_point, tap, backend) for tap in taps]
@@ -246,17 +246,17 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Steering(Recipe):
-    """What `steer` and `ablate` do to a model."""
+    """The change that `steer` and `ablate` make to a model."""
 
     mode: Mode
     atoms: tuple[int, ...] | None
-    """Which latents; None for a direction of the user's own."""
+    """Latents of the edit; None for a direction of the user's own."""
 
     by: tuple[float, ...]
     """As given, in `unit`s."""
 
     unit: Unit
-    """Which of `UNITS`."""
+    """One of `UNITS`."""
 
     amount: tuple[float, ...]
     """`by` as coefficients."""
@@ -336,7 +336,7 @@ def check_width(model: LiveModel, point: HookPoint, width: int, what: str) -> No
 
 
 def tap_of(model: LiveModel, point: HookPoint, sae: Any) -> Tap | None:
-    """Where a dictionary that is in force at a hook point reads, if that is not the same place."""
+    """Return the place that a dictionary in force at a hook point reads, if that is not the same place."""
     if getattr(sae, "writes", None) is None:
         return None
     if sae.hook_point is None:

@@ -21,17 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Splices(Recipe):
-    """What is being done to a model at several hook points; positions are counted at the first."""
+    """A change of a model at several hook points; positions are counted at the first."""
 
     parts: tuple[Recipe, ...]
 
     def interventions(self, backend: Backend = "hooks") -> list[Intervention]:
-        """Those of all hook points, in order."""
+        """Return those of all hook points, in order."""
         return [one for part in self.parts for one in part.interventions(backend)]
 
 
 def named(hook_point: str | Sequence[str]) -> list[str]:
-    """The names of one hook point or of several, in a list or joined as activations of several have them."""
+    """Return the names of one hook point or of several, in a list or joined as activations of several
+    have them.
+    """
     names = hook_point.split(AND) if isinstance(hook_point, str) else [str(n) for n in hook_point]
     if not names:
         raise ValueError("`hook_point` must name at least one hook point, got an empty list.")
@@ -119,7 +121,7 @@ class _Running:
         self.seen: list[Any] = []
 
     def at(self, i: int, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_out"]:
-        """What the edit makes of site i, from what passed until then."""
+        """Apply the edit to site i, from the activations so far."""
         if len(self.seen) < i:
             raise ValueError(
                 f"`hook_point` must name hook points in the order in which the model reaches them, but "
@@ -143,5 +145,5 @@ class _Site:
         self.running, self.i, self.writes = running, i, writes
 
     def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_out"]:
-        """What takes the place of x."""
+        """Return the replacement of x."""
         return self.running.at(self.i, x)

@@ -1,4 +1,4 @@
-"""How strongly atoms fire: quantiles of non-zero |z|, the scale steering is given in."""
+"""Typical strengths of atoms: quantiles of non-zero |z|, the scale steering is given in."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Greedy algorithms and solvers are run here; what another solver did is read from its trace. At step t
 the code is z_t, the reconstruction z_t D, the residual r_t = x − z_t D, and the correlations r_t Dᵀ.
-Codes and residual norms are the kernel's own trace; the rest is computed anew from them, so going back
-is as exact as going forward.
+Codes and residual norms are the kernel's own trace; the rest is recomputed from them, so going back is
+as exact as going forward.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class PursuitSteps:
     """Atom that each step chose; −1 where a step moves many atoms at once."""
 
     step_offsets: Int[np.ndarray, " n_steps_plus_2"]
-    """Where the code of each step begins in `atoms` and `values`."""
+    """Start of each step's code in `atoms` and `values`."""
 
     atoms: Int[np.ndarray, " nnz"]
     """Atoms of the codes, step after step; within one in the order first chosen."""
@@ -109,7 +109,7 @@ class PursuitSteps:
     """Weight λ of the l1 penalty; None where there is none."""
 
     objective: Float[np.ndarray, " n_steps_plus_1"] | None = None
-    """What a solver makes small, as it measured it; None where an algorithm is greedy."""
+    """Objective of a solver, as it measured it; None if an algorithm is greedy."""
 
     solver: str = ""
     """Whose steps these are, where they were taken elsewhere."""
@@ -131,35 +131,35 @@ class PursuitSteps:
 
     @checked
     def reached(self, step: int) -> int:
-        """The step that is shown at `step` of a player: itself, or the last one there is."""
+        """Return the step that is shown at `step` of a player: itself, or the last one there is."""
         return min(max(int(step), 0), self.n_steps)
 
     @checked
     def code_at(self, step: int) -> tuple[Int[np.ndarray, " l0"], Float[np.ndarray, " l0"]]:
-        """Atoms and coefficients after a step; step 0, here and below, is before the first one."""
+        """Return atoms and coefficients after a step; step 0, here and below, is before the first one."""
         at = self.reached(step)
         part = slice(int(self.step_offsets[at]), int(self.step_offsets[at + 1]))
         return self.atoms[part], self.values[part]
 
     def dense_code_at(self, step: int, atoms: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """Coefficients of some atoms after a step; zero where they are not used."""
+        """Return coefficients of some atoms after a step; zero where they are not used."""
         used, values = self.code_at(step)
         code = dict(zip(used.tolist(), values.tolist(), strict=True))
         return np.array([code.get(atom, 0.0) for atom in atoms.tolist()], dtype=np.float32)
 
     @checked
     def residual_at(self, step: int) -> Float[np.ndarray, " d_in"]:
-        """What is left of the input after a step."""
+        """Return the residual of the input after a step."""
         return self.x - self.x_hat[self.reached(step)]
 
     @checked
     def correlations_at(self, step: int) -> Float[np.ndarray, " n_atoms"]:
-        """Correlation of every atom with what is left."""
+        """Return correlation of every atom with what is left."""
         return self.correlations[self.reached(step)]
 
     @checked
     def next_atom(self, step: int) -> int:
-        """Atom that the next step chooses; after the last one, the most correlated atom.
+        """Return atom that the next step chooses; after the last one, the most correlated atom.
 
         −1 where no correlation is more than rounding.
         """
@@ -203,7 +203,7 @@ def summarise_pursuit(
     Raises
     ------
     TypeError, ValueError: If x, dictionary, k or a number do not fit, an atom is not of unit norm, or there
-        is no such algorithm or row.
+        is not such an algorithm or row.
     MemoryError: If the correlations of every step would not fit.
 
     Source
@@ -258,11 +258,11 @@ def summarise_trace(
     dictionary
         Its atoms, of any norms: z D is the reconstruction.
     trace
-        What `sparse_code(…, trace=True)` or `KDS.steps` returned beside the codes.
+        Trace that `sparse_code(…, trace=True)` or `KDS.steps` returned with the codes.
     row
-        Which of the inputs.
+        Index of the input.
     solver
-        What figures call it.
+        Name in figures.
 
     Raises
     ------
@@ -310,7 +310,7 @@ def check_algorithm(name: object) -> AlgorithmName:
 def strongest_atoms(
     steps: Sequence[PursuitSteps], *, most: int = MOST_BARS, order: str = "sorted"
 ) -> Int[np.ndarray, " n"]:
-    """Atoms worth a bar: all that are ever chosen, then those most correlated at any step."""
+    """Return atoms worth a bar: all that are ever chosen, then those most correlated at any step."""
     one_of(order, ("sorted", "dictionary"), name="order")
     score = np.max([np.abs(one.correlations).max(axis=0) for one in steps], axis=0)
     for one in steps:
@@ -375,7 +375,7 @@ def _steps(
     sort: bool,
     row: int = 0,
 ) -> dict[str, Any]:
-    """What each step looked like, by name of the record's fields; `sort` where none chose an atom."""
+    """Return the state of each step, by name of the record's fields; `sort` if none chose an atom."""
     # Counted for each row, or for all.
     n_steps = int(torch.as_tensor(trace.n_steps).reshape(-1)[row if sort else 0])
     codes = [_code(trace.codes_at(t), row, sort) for t in range(n_steps + 1)]

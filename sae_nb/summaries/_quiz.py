@@ -1,4 +1,4 @@
-"""A quiz about atoms for people: after some examples, in which of n other samples does the atom fire?
+"""A quiz about atoms: after some examples, in which of n other samples does the atom fire?
 
 Guessing reaches 1 / n; the score comes with Wilson's interval (p + z²/2m ± z√(p(1 − p)/m + z²/4m²)) /
 (1 + z²/m), m answers, z = 1.96.
@@ -16,8 +16,9 @@ from sae_nb.checks import check_atom, check_count
 from sae_nb.statistics import wilson_interval
 
 ENOUGH_ANSWERS = 10
-"""From here on a score at the level of guessing says something: at 2 of 10 its interval ends at 51 %.
-Ours."""
+"""From here on a score at the level of guessing is informative: at 2 of 10 its interval ends at 51 %.
+Ours.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

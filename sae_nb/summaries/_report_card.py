@@ -117,7 +117,7 @@ class ReportCardSummary:
 
     @property
     def n_marked(self) -> int:
-        """How many cells are not clear: those that carry a red mark."""
+        """Number of cells that are not clear: those that carry a red mark."""
         return sum(cell.verdict == "not clear" for cell in self.cells.values())
 
 
@@ -175,7 +175,9 @@ def judge(measurement: Measurement) -> tuple[Verdict, str]:
 
 
 def _rivals(m: Measurement, definition: Definition) -> dict[str, float]:
-    """What the value is to beat. A floor that nothing can go below is a limit and no rival."""
+    """Return the numbers that the value must beat. A floor that nothing can go below is a limit and no
+    rival.
+    """
     if definition.better == "none":
         return {}
     limit = definition.better == "lower" and definition.floor.startswith(("0", "Welch", "m times"))
@@ -188,7 +190,7 @@ def _rivals(m: Measurement, definition: Definition) -> dict[str, float]:
 
 
 def _not_apart(m: Measurement, definition: Definition, rival: float) -> str:
-    """Why the rival would do as well; empty where it would not."""
+    """Return the reason why the rival would do as well; empty if it would not."""
     low, high = m.interval
     if not math.isnan(low) and low <= rival <= high:
         return "lies within its interval"
@@ -298,7 +300,7 @@ class MovingSample:
     """The number without this sample."""
 
     n_samples: int
-    """How many were tried."""
+    """Number of samples tried."""
 
     typical: float
     """Median |change| over the samples: how much any one moves it."""
@@ -378,7 +380,7 @@ def _read(
 
 
 def most_moving(sums: RowSums, definition: str) -> MovingSample | None:
-    """Return the sample without which a number changes most; None where it is no sum over samples."""
+    """Return the sample whose removal changes a number most; None if it is not a sum over samples."""
     formula = _FORMULAS.get(definition)
     if formula is None or len(sums.samples) < 2:
         return None

@@ -56,7 +56,7 @@ def summarise_session(
     Parameters
     ----------
     model, acts
-        What was looked at, and the rows captured from it.
+        Samples that were looked at, and the rows captured from them.
     report
         From `evaluate`; the row on the spliced model is the first that it has of cross-entropy, KL
         or cosine recovered.

@@ -1,4 +1,4 @@
-"""What a stronger atom does to one input: the answer before, after, and under a random direction.
+"""The effect of a stronger atom on one input: the answer before, after, and under a random direction.
 
 The random direction u has unit length and the edit's own norm at every position: where steering
 gives x + δ, the control gives x + ‖δ‖·u. KL(p‖q) = Σ p (ln p − ln q) is the price, in nats.
@@ -64,7 +64,7 @@ class SteeringRecipe:
     hook_point: str
     atom: int
     strength: float
-    """How much, in `unit`s."""
+    """Strength, in `unit`s."""
 
     unit: Unit = "coefficient"
     p99: float | None = None
@@ -75,13 +75,13 @@ class SteeringRecipe:
     """Atoms that are changed with it, each with its own amount in the model's units (or factor)."""
 
     mode: Mode = "add"
-    """What is done with it."""
+    """Steering mode."""
 
     positions: str | tuple[int, ...] | None = None
     """Where in the input: None for all, a name, or indices."""
 
     sample: int = 0
-    """Which input."""
+    """Index of the input."""
 
     text: str | None = None
     """The input itself, where it is a text."""
@@ -90,14 +90,14 @@ class SteeringRecipe:
     """Of the random direction."""
 
     head: str = ""
-    """Which of the model's heads answers; empty for the main one."""
+    """Head of the model that answers; empty for the main one."""
 
     model_name: str = ""
     target_kl: float | None = None
     """Divergence in nats that the strength was found for; None where it was set by hand."""
 
     sae: SaeIdentity | None = None
-    """Whose atoms; None where nobody wrote it down."""
+    """SAE of the atoms; None if it was not recorded."""
 
     def __post_init__(self) -> None:
         one_of(self.mode, MODES, name="mode")
@@ -124,12 +124,12 @@ class SteeringRecipe:
 
     @property
     def amounts(self) -> tuple[float, ...]:
-        """How much of each, as `steer` takes it."""
+        """Amount of each atom, in the form `steer` takes."""
         return (self.amount, *(float(amount) for _, amount in self.others))
 
     @property
     def name(self) -> str:
-        """What people call the atoms: "atom 5", "atoms 5 + 9"."""
+        """Names of the atoms: "atom 5", "atoms 5 + 9"."""
         return f"atom{'s' * bool(self.others)} {' + '.join(map(str, self.atoms))}"
 
     def scaled(self, factor: float) -> SteeringRecipe:
@@ -144,7 +144,7 @@ class SteeringRecipe:
 
     @property
     def amount(self) -> float:
-        """What `steer` gets: a coefficient, or for "scale" a factor."""
+        """Argument for `steer`: a coefficient, or for "scale" a factor."""
         return self.strength * self.unit_size
 
     def to_json(self) -> dict[str, Any]:
@@ -191,14 +191,14 @@ FEW_CLASSES = 12
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SteeringSummary:
-    """What one edit does to one input, and what a random direction of the same norm does."""
+    """The effect of one edit on one input, and of a random direction of the same norm."""
 
     recipe: SteeringRecipe
     edit_norm: float
     """Mean norm of the change at the hook point, over the positions that changed."""
 
     outcome: Outcome
-    """What the bars are: classes, next tokens, or states (cosine with the unsteered state)."""
+    """Meaning of the bars: classes, next tokens, or states (cosine with the unsteered state)."""
 
     names: tuple[str, ...]
     ids: Int[np.ndarray, " shown"]
@@ -258,13 +258,13 @@ class SteeringSummary:
 
     @property
     def effect(self) -> float:
-        """What the edit adds to the target's probability (states: to its cosine)."""
+        """Change of the target's probability by the edit (states: of its cosine)."""
         before, after, _ = self.of_target
         return after - before
 
     @property
     def effect_random(self) -> float:
-        """What the random direction adds to it."""
+        """Change of it by the random direction."""
         before, _, random = self.of_target
         return random - before
 
@@ -390,7 +390,7 @@ def _outcomes(
     n_shown: int,
     target: int | None,
 ) -> dict[str, Any]:
-    """What the bars show, by name of the summary's fields."""
+    """Return the values of the bars, by name of the summary's fields."""
     scores = [reading.scores for reading in readings if reading.scores is not None]
     if len(scores) < len(readings):
         return _state_outcomes(tokens, readings)
@@ -451,7 +451,7 @@ def _cosine(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Continuation:
-    """How a text goes on without the edit, with it, and under the random direction, by token."""
+    """The continuation of a text without the edit, with it, and under the random direction, by token."""
 
     recipe: SteeringRecipe
     prompt: str
@@ -459,7 +459,7 @@ class Continuation:
     after: tuple[str, ...]
     random: tuple[str, ...]
     after_changed: Bool[np.ndarray, " n_after"]
-    """Which of those tokens are not in `before`, by longest common runs."""
+    """Mask of the tokens that are not in `before`, by longest common runs."""
 
     random_changed: Bool[np.ndarray, " n_random"]
 
@@ -521,7 +521,7 @@ class SteeringCurve:
     """Effect and cost of an atom against its strength, with its nearest atom and random directions."""
 
     recipe: SteeringRecipe
-    """What was asked for; its strength is where the curve was asked from."""
+    """The request; its strength is where the curve started."""
 
     strengths: Float[np.ndarray, " strengths"]
     """In the recipe's units."""
@@ -549,7 +549,8 @@ def summarise_dose_response(
     *,
     n_controls: int = 8,
 ) -> SteeringCurve:
-    """Effect on one outcome and cost for several strengths, with nearest atom and random band.
+    """Measure the effect on one outcome and the cost for several strengths, with nearest atom and
+    random band.
 
     The atom is added, whatever the recipe's mode; where atoms are combined, the others are scaled in
     proportion to it, and nearest atom and random directions have the norm of the whole.
@@ -595,7 +596,7 @@ def nearest_to(
 
 
 def _mixture(sae: SparseAutoencoder, recipe: SteeringRecipe) -> Float[Tensor, " d_in"]:
-    """What one unit of the recipe's strength adds, the other atoms in proportion."""
+    """Return what one unit of the recipe's strength adds, the other atoms in proportion."""
     if not recipe.strength:
         raise ValueError(
             f"`strength` of atom {recipe.atom} must not be 0 where atoms are combined: the others are "

@@ -1,4 +1,4 @@
-"""One activation as a sum of atoms: the sentence that says what an SAE does, with the numbers of one row."""
+"""One activation as a sum of atoms: the sentence that explains an SAE, with the numbers of one row."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SumOfAtoms:
     """The sum over all weaker atoms, and how many they are."""
 
     labels: tuple[str, ...]
-    """What each atom represents, empty where nobody has said."""
+    """Label of each atom, empty without one."""
 
     image: UInt8[np.ndarray, "height width 3"] | None = None
     box: tuple[float, float, float, float] | None = None
@@ -51,7 +51,7 @@ class SumOfAtoms:
 
     @property
     def x_hat(self) -> Float[np.ndarray, " d_in"]:
-        """What the SAE makes of the row: the bias and all its atoms."""
+        """The SAE's reconstruction of the row: the bias and all its atoms."""
         whole: Float[np.ndarray, " d_in"] = self.bias + self.parts.sum(axis=0) + self.rest
         return whole
 
@@ -101,11 +101,11 @@ def sum_of_atoms(
     Parameters
     ----------
     row
-        Which of the activations; negative ones count from the end.
+        Index of the activation; negative ones count from the end.
     n
         Atoms shown one by one, the strongest first; the others are added up.
     labels
-        What atoms represent, such as `load_examples(name).labels`.
+        Labels of atoms, such as `load_examples(name).labels`.
 
     Raises
     ------

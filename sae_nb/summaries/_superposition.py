@@ -56,7 +56,7 @@ class SelectivitySummary(Finding):
     )
 
     factors: tuple[str, ...]
-    """What is to be detected."""
+    """Names of the factors to detect."""
 
     atoms: Float[np.ndarray, " factors"]
     neurons: Float[np.ndarray, " factors"]
@@ -66,7 +66,7 @@ class SelectivitySummary(Finding):
     """F1 of the best random direction, above or below a threshold."""
 
     floor: Float[np.ndarray, " factors"]
-    """F1 of always saying yes."""
+    """F1 of always answering yes."""
 
     best_atoms: tuple[FactorMatch, ...]
     """The atom for each factor, its threshold, precision and recall."""
@@ -243,7 +243,7 @@ class SuperpositionSummary(Finding):
     """Held-out loss of the toy."""
 
     directions: Float[np.ndarray, "n_features n_hidden"]
-    """Where each feature lives among the neurons."""
+    """Direction of each feature among the neurons."""
 
     gram: Float[np.ndarray, "n_features n_features"]
     """WᵀW: what is read at row i when feature j is on with strength 1."""
@@ -258,11 +258,11 @@ class SuperpositionSummary(Finding):
     """Features whose direction is longer than a half."""
 
     found: FoundDirections | None = None
-    """What an SAE made of the hidden vectors; None before one is trained."""
+    """Directions that an SAE found in the hidden vectors; None before one is trained."""
 
     @property
     def n_hidden(self) -> int:
-        """How many neurons there are."""
+        """Number of neurons."""
         return self.directions.shape[1]
 
     @property

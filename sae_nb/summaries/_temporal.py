@@ -25,7 +25,7 @@ Part = Literal["predicted", "novel", "raw"]
 """Predicted by the past, novel, or the activations themselves."""
 
 Kind = Literal["text", "layers", "signal"]
-"""What time is: tokens of a text, layers of a vision model, moments of a signal."""
+"""Meaning of time: tokens of a text, layers of a vision model, moments of a signal."""
 
 N_SHUFFLES = 8
 """Random orders of the control. Ours: their mean moves by about 0.01 from seed to seed."""
@@ -49,7 +49,9 @@ class Raster:
     """Weaker atoms that fire and are not shown."""
 
     def strongest(self, most: int) -> Raster:
-        """The same for fewer atoms: those of most energy, still in the order in which they first fire."""
+        """Return the same for fewer atoms: those of most energy, still in the order in which they first
+        fire.
+        """
         energy = np.nansum(self.strengths**2, axis=1)
         kept = np.sort(np.argsort(-energy, kind="stable")[:most])
         return Raster(
@@ -64,10 +66,10 @@ class TemporalSummary:
     """A sequence taken apart in time, as a panel draws it."""
 
     names: tuple[str, ...]
-    """What each time is called: a token, a layer, a moment."""
+    """Name of each time: a token, a layer, a moment."""
 
     special: Bool[np.ndarray, " time"]
-    """Tokens that are no text."""
+    """Tokens that are not text."""
 
     kind: Kind
     first_position: int
@@ -101,7 +103,7 @@ class TemporalSummary:
     """Mean cosine of neighbours in time."""
 
     attention: Float[np.ndarray, "time time"]
-    """How much each time attends to each before it, mean over heads; the rest is on the empty slot."""
+    """Attention of each time to each before it, mean over heads; the rest is on the empty slot."""
 
     boundaries: tuple[int, ...] = ()
     """Times at which something new begins, where that is known."""
@@ -125,7 +127,7 @@ class TemporalSummary:
 
     @property
     def documents(self) -> Int[np.ndarray, " time"]:
-        """Which stretch between boundaries each time belongs to."""
+        """Index of the stretch between boundaries that each time belongs to."""
         borders = np.array(sorted(self.boundaries), dtype=int)
         documents: Int[np.ndarray, " time"] = np.searchsorted(
             borders, np.arange(self.n_times), side="right"
@@ -133,7 +135,7 @@ class TemporalSummary:
         return documents
 
     def with_layout(self, xy: Mapping[str, Float[np.ndarray, "time 2"]]) -> TemporalSummary:
-        """The same with other coordinates of its codes."""
+        """Return the same with other coordinates of its codes."""
         return replace(self, xy=dict(xy))
 
     @property
@@ -142,7 +144,7 @@ class TemporalSummary:
         return int(np.nanargmax(np.nan_to_num(self.shares[:, 0])))
 
     def atoms_added(self, time: int, most: int = 8) -> list[tuple[int, float]]:
-        """The atoms a time adds, strongest first, with their strengths."""
+        """Return the atoms a time adds, strongest first, with their strengths."""
         first, last = (int(self.novel_codes.offsets[time + i]) for i in (0, 1))
         atoms = self.novel_codes.atoms[first:last].tolist()
         values = self.novel_codes.values[first:last].tolist()
@@ -150,7 +152,7 @@ class TemporalSummary:
         return [(atom, value) for atom, value in strongest[:most] if value]
 
     def read_from(self, time: int, most: int = 6) -> list[tuple[int, float]]:
-        """The times before that its prediction was read from, with their shares of attention."""
+        """Return the earlier times that its prediction was read from, with their shares of attention."""
         row = self.attention[time, :time]
         order = np.argsort(-row, kind="stable")[:most]
         return [(int(i), float(row[i])) for i in order if row[i] > 0]

@@ -1,4 +1,4 @@
-"""What a training has done so far, small enough to be drawn again every second.
+"""The state of a training so far, small enough to be drawn again every second.
 
 A history of n records is drawn with at most `max_points` of them, at step positions that are even
 on the axis shown (linear or logarithmic); from every stretch the lowest and the highest loss stay,
@@ -48,7 +48,7 @@ WINDOW = 5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AtomMotion:
-    """How far atoms have turned, in degrees per hundred steps."""
+    """Rotation of atoms, in degrees per hundred steps."""
 
     per_atom: Float[np.ndarray, " n_atoms"]
     """Between the last two looks; NaN for atoms that are not followed."""
@@ -116,7 +116,7 @@ def pareto_front(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AtomGallery:
-    """What a few atoms represent at this moment of a training."""
+    """Meaning of a few atoms at this moment of a training."""
 
     atoms: tuple[int, ...]
     strengths: Float[np.ndarray, " shown"]
@@ -223,7 +223,7 @@ COLUMNS = (
 _RECENT = 20  # records that the pace is taken from: few enough to follow a change of load
 
 N_STRETCHES = 20
-"""Parts of a run whose medians are compared: one batch says little."""
+"""Parts of a run whose medians are compared: one batch is too noisy."""
 
 FLAT_WITHIN = 0.05
 """A part is level with the newest one where what it leaves unexplained differs by no more than this
@@ -241,7 +241,7 @@ class TrainingSummary:
 
     name: str
     state: str
-    """One of "running", "paused", "stopping", "done", "failed", as `TrainingRun.state` says."""
+    """One of "running", "paused", "stopping", "done", "failed", as in `TrainingRun.state`."""
 
     step: Int[np.ndarray, " points"]
     """Optimiser steps done when the record was made."""
@@ -273,10 +273,11 @@ class TrainingSummary:
     """Step of the highest R² recorded; None before the first."""
 
     trend: Trend = "unknown"
-    """What R² does now, by medians over twentieths of the run: the unexplained share of the last four
-    differs by at most 5 % ("flat"), or the last is lower than the fifth to last ("improving"), or the
-    last two are higher by more than 5 % ("worsening"), else "unknown". Before twenty records
-    "improving" if it fell by more than 5 % over the last five, else "unknown"."""
+    """Present trend of R², by medians over twentieths of the run: the unexplained share of the last
+    four differs by at most 5 % ("flat"), or the last is lower than the fifth to last ("improving"), or
+    the last two are higher by more than 5 % ("worsening"), else "unknown". Before twenty records
+    "improving" if it fell by more than 5 % over the last five, else "unknown".
+    """
 
     flat_since: int | None = None
     """Step since when R² has been flat; None where it is not."""
@@ -285,10 +286,10 @@ class TrainingSummary:
     """Share of probe rows each atom is used by, in dictionary order; None without a probe."""
 
     error: str = ""
-    """Why the run failed, one sentence."""
+    """Reason why the run failed, one sentence."""
 
     motion: AtomMotion | None = None
-    """How far the atoms turn; None where nobody looked."""
+    """Rotation of the atoms; None if not measured."""
 
     @property
     def last_step(self) -> int:
@@ -337,7 +338,7 @@ class TrainingHistory:
         error: str = "",
         motion: AtomMotion | None = None,
     ) -> TrainingSummary:
-        """What a panel draws.
+        """Return the summary that a panel draws.
 
         `max_points`: Points per curve, ≥ 4. Ours: 600 is more than a third of a panel has pixels.
         """
@@ -376,7 +377,7 @@ def summarise_training(
     max_points: int = 600,
     axis: Axis = "linear",
 ) -> TrainingSummary:
-    """Records of a run as the arrays that a panel draws, in one call."""
+    """Return records of a run as the arrays that a panel draws, in one call."""
     history = TrainingHistory(name)
     history.extend(records)
     return history.summary(state=state, max_points=max_points, axis=axis)
@@ -404,7 +405,7 @@ def r2_trend(
 
 
 def _early_trend(unexplained: Float[np.ndarray, " n"]) -> Trend:
-    """What R² does in a run too short for parts: only a clear gain over its last records counts."""
+    """Return the trend of R² in a run too short for parts: only a clear gain over its last records counts."""
     if len(unexplained) <= FLAT_FROM:
         return "unknown"
     now, before = unexplained[-1], unexplained[-1 - FLAT_FROM]

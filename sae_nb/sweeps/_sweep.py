@@ -47,7 +47,7 @@ class SweepRow:
     settings: dict[str, Any]
     seed: int
     measured: dict[str, float]
-    """Numbers on held-out rows by name; "r2_floor" and "r2_control" stand beside "r2"."""
+    """Numbers on held-out rows by name; "r2_floor" and "r2_control" are with "r2"."""
 
     sae: SparseAutoencoder
 
@@ -147,7 +147,7 @@ def sweep(
     at_once
         SAEs trained on one pass; more need more memory.
     folder
-        Where SAEs and numbers are kept as they are done; the same call then goes on where it
+        Folder where SAEs and numbers are kept as they are done; the same call then continues where it
         stopped.
 
     Raises
@@ -302,7 +302,7 @@ def _name(architecture: str, settings: Mapping[str, Any], seed: int | None) -> s
 
 
 class _Store:
-    """What is done so far, in memory and, where a folder is given, on disk."""
+    """Finished runs, in memory and, if a folder is given, on disk."""
 
     def __init__(self, folder: str | Path | None, identity: dict[str, Any]) -> None:
         self.folder = None if folder is None else Path(folder)

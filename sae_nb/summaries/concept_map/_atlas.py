@@ -219,7 +219,7 @@ class ConceptAtlas:
 
     @property
     def there(self) -> Bool[np.ndarray, " n_atoms"]:
-        """Which atoms have a direction: at one site of several, some may have none."""
+        """Mask of the atoms that have a direction: at one site of several, some may have none."""
         rows = torch.split(self.dictionary, 2**16)
         have = lambda: torch.cat([(in_memory(some) != 0).any(dim=1) for some in rows]).numpy()  # noqa: E731
         return np.asarray(self._once(("there",), have))
@@ -242,7 +242,7 @@ class ConceptAtlas:
 
     @property
     def views(self) -> tuple[Show, ...]:
-        """What can be shown: samples and tokens only where there are activations."""
+        """The possible views: samples and tokens only if there are activations."""
         return ("atoms",) if self.catalogue is None else SHOWN
 
     def check_view(self, show: str) -> Show:
@@ -253,7 +253,7 @@ class ConceptAtlas:
         return show
 
     def reseed(self, seed: int) -> None:
-        """Take another seed: layouts, and the tokens or samples drawn, are made anew.
+        """Take another seed: layouts, and the tokens or samples drawn, are remade.
 
         Coordinates that were given belong to the old seed and are not used any more.
         """
@@ -277,7 +277,7 @@ class ConceptAtlas:
             self._computed.pop(("atoms", "key"), None)
 
     def forget_labels(self) -> None:
-        """Read labels anew for samples and tokens too: somebody wrote one."""
+        """Reread labels for samples and tokens too, after a label was written."""
         with self._lock:
             for show in ("samples", "tokens"):
                 self._computed.pop((show, "columns"), None)
@@ -285,7 +285,7 @@ class ConceptAtlas:
     # --- points and where they lie ----------------------------------------------------------------
 
     def ids(self, show: Show) -> Int[np.ndarray, " n"]:
-        """Atom, sample or row behind every point."""
+        """Return atom, sample or row behind every point."""
         if show == "atoms" or self.catalogue is None:
             return np.arange(self.n_atoms)
         rows = np.arange(len(self.catalogue.acts))
@@ -293,7 +293,7 @@ class ConceptAtlas:
         return self._once((show, "ids"), lambda: spread(known, self.seed))
 
     def vectors(self, show: Show) -> Float[Tensor, "n d"]:
-        """Rows that are laid out: dictionaries end to end, mean codes of samples, or activations."""
+        """Return rows that are laid out: dictionaries end to end, mean codes of samples, or activations."""
         if show == "atoms" or self.catalogue is None:
             return self.dictionary if self.other is None else self._both
         catalogue, ids = self.catalogue, self.ids(show)
@@ -311,20 +311,20 @@ class ConceptAtlas:
         return self._once(("both",), lambda: torch.cat(parts))
 
     def pca(self, show: Show) -> Float[np.ndarray, "n 2"]:
-        """The layout that is there at once."""
+        """Return the layout that needs no waiting."""
         return self._once((show, "pca"), lambda: pca_layout(self.vectors(show)))
 
     def saved(self, show: Show) -> Float[np.ndarray, "n 2"] | None:
-        """Coordinates that came with the SAE or were given; None where there are none."""
+        """Return coordinates that came with the SAE or were given; None if there are none."""
         return self._xy if show == "atoms" else None
 
     def kept(self, show: Show) -> Float[np.ndarray, "n 2"] | None:
-        """A UMAP of these very vectors that was made before, from the cache; None without one."""
+        """Return a UMAP of these very vectors that was made before, from the cache; None without one."""
         x = self.vectors(show)
         return cached_layout(cache_file(x, self.settings()), len(x))
 
     def settings(self) -> LayoutSettings:
-        """How a UMAP of this atlas is made."""
+        """Return the settings of a UMAP of this atlas."""
         return LayoutSettings(seed=self.seed)
 
     def coordinates(
@@ -356,7 +356,7 @@ class ConceptAtlas:
     # --- what is known of points ------------------------------------------------------------------
 
     def neighbours(self, show: Show) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-        """Points nearest to each point of the view (of the first dictionary), and distances.
+        """Return points nearest to each point of the view (of the first dictionary), and distances.
 
         None, above 30 000 points: `nearest` finds those of one point then.
         """
@@ -372,7 +372,7 @@ class ConceptAtlas:
     def nearest(
         self, show: Show, point: int
     ) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-        """Points nearest to one point of the view, and distances; of many, looked up when asked."""
+        """Return points nearest to one point of the view, and distances; of many, looked up when asked."""
         n = len(self.ids(show))
         if n <= MOST_AT_ONCE:
             rows, distances = self.neighbours(show)
@@ -398,9 +398,9 @@ class ConceptAtlas:
         )
 
     def columns(self, show: Show) -> dict[str, Column]:
-        """What points can be coloured by, clusters left out (they depend on the layout).
+        """Return the columns that points can be coloured by, without clusters (they depend on the layout).
 
-        Labels are read anew, since people write them meanwhile.
+        Labels are reread, since they may have been written meanwhile.
         """
         if show == "atoms" or self.catalogue is None:
             columns = dict(self._once(("atoms", "columns"), self._atom_columns))
@@ -424,7 +424,7 @@ class ConceptAtlas:
         return columns
 
     def atom_column(self, show: Show, atom: int) -> Column:
-        """How strongly one atom fires in every sample or token; its cosine with every atom."""
+        """Return the strength of one atom in every sample or token; its cosine with every atom."""
         ids, catalogue = self.ids(show), self.catalogue
         if show == "atoms" or catalogue is None:
             lengths = self._once(("atoms", "lengths"), lambda: lengths_of(self.dictionary))
@@ -439,11 +439,11 @@ class ConceptAtlas:
         return Column("atom", meaning, values)
 
     def has_dimension(self, show: Show) -> bool:
-        """Whether there are points enough to ask of how many dimensions they are around each."""
+        """Return whether there are enough points to estimate the dimension around each."""
         return len(self.ids(show)) > FEWEST_NEIGHBOURS
 
     def further(self, show: Show) -> tuple[str, ...]:
-        """Names of the columns that take their time, and are measured when asked for.
+        """Return names of the columns that take time, and are measured when asked for.
 
         "local dimension", and above 30 000 atoms "distance": the nearest of all atoms have to be found.
         """
@@ -453,9 +453,9 @@ class ConceptAtlas:
     def measured(self, show: Show, name: str) -> Column:
         """Return one of `further`.
 
-        The nearest are found exactly up to 50 000 points. Of more they are looked for in lists of alike
-        ones, and the column's `meaning` says which share of the nearest of 256 points was found; a distance
-        is then an upper bound.
+        The nearest are found exactly up to 50 000 points. With more points, they are searched in lists
+        of similar ones, and the column's `meaning` gives the share of the nearest of 256 points that
+        was found; a distance is then an upper bound.
 
         Raises
         ------
@@ -465,7 +465,7 @@ class ConceptAtlas:
         return self.dimension(show) if name == DIMENSION else distance_column(self._near(show))
 
     def _near(self, show: Show) -> NearDistances:
-        """How far the nearest points of every point are."""
+        """Return the distances to the nearest points of every point."""
 
         def search() -> NearDistances:
             x = self.vectors(show)[: len(self.ids(show))]
@@ -476,7 +476,7 @@ class ConceptAtlas:
         return self._apart((show, "distances"), search)
 
     def dimension(self, show: Show) -> Column:
-        """How many dimensions the points around each point spread into; see `measured`."""
+        """Return the dimension of the points around each point; see `measured`."""
 
         def measure() -> Column:
             near = self._near(show)
@@ -486,7 +486,7 @@ class ConceptAtlas:
         return self._apart((show, "dimension"), measure)
 
     def clusters(self, show: Show, xy: Float[np.ndarray, "n 2"]) -> tuple[Cluster, ...]:
-        """Dense groups of a layout, named by what their points have in common, largest first.
+        """Return dense groups of a layout, named by what their points have in common, largest first.
 
         Each has the mean cosine of its own vectors, and that of a random group of its size.
         """
@@ -556,7 +556,8 @@ class ConceptAtlas:
     ) -> ConceptMapSummary:
         """Return the record of one view with these coordinates, the second dictionary's last.
 
-        `layout` says how they came about; `clusters`, whether dense groups are looked for.
+        Return the summary of a view; `layout` chooses the coordinates, `clusters` whether dense groups
+        are looked for.
         """
         rows, distances = self.neighbours(show)
         record = replace(
@@ -724,7 +725,8 @@ SKETCHED = 256
 
 
 def sketched(rows: MappedMatrix) -> Float[Tensor, "n_atoms width"]:
-    """Unit rows of a dictionary that stays in its file, projected at random to a width that is held easily.
+    """Return unit rows of a dictionary that stays in its file, projected at random to a width that is
+    held easily.
 
     Source: Johnson and Lindenstrauss, 1984: cosines stay, up to 1 / √width.
     """

@@ -62,7 +62,7 @@ class Column:
         return self.written(float(value)) if np.isfinite(value) else ""
 
     def written(self, number: float, digits: int = 3) -> str:
-        """Return a number of this column as people read it: shares in percent."""
+        """Return a number of this column as it is displayed: shares in percent."""
         if self.share:
             return f"{format_number(100 * number, digits=digits)}{THIN_SPACE}%"
         return format_number(number, digits=digits)
@@ -73,8 +73,9 @@ class Cluster:
     """Points that lie densely together on the map."""
 
     name: str
-    """Its most lifted labels, tokens or places; "near atom 17" where nothing stands out. No other
-    cluster of the map has it."""
+    """Its most lifted labels, tokens or places; "near atom 17" if nothing is distinctive. No other
+    cluster of the map has it.
+    """
 
     points: Int[np.ndarray, " m"]
     cosine: float
@@ -116,7 +117,7 @@ class ConceptMatch:
 
     @property
     def same(self) -> Bool[np.ndarray, " matched"]:
-        """Which pairs are close enough to be one atom found twice."""
+        """Pairs that are close enough to be one atom found twice."""
         return np.asarray(self.cosines > SAME_ATOM)
 
     @property
@@ -147,13 +148,13 @@ class ArchetypePlaces:
     """
 
     xy: Float[np.ndarray, "n_atoms 2"]
-    """Where each atom lies; the centre where it has no weight on any corner."""
+    """Position of each atom; the centre if it has no weight on any corner."""
 
     corners: Float[np.ndarray, "n_corners 2"]
     """Corners of a regular polygon with radius 1, the first on top."""
 
     archetypes: Int[np.ndarray, " n_corners"]
-    """Which candidate each corner is, that of most weight first."""
+    """Candidate at each corner, that of most weight first."""
 
     held: Float[np.ndarray, " n_atoms"]
     """Share of each atom's weight that lies on the corners, in [0, 1]."""
@@ -163,20 +164,20 @@ class ConceptMapSummary(Finding):
     """A map of concepts: one point per atom (or sample, or token)."""
 
     show: Show
-    """What the points are."""
+    """Kind of the points."""
 
     ids: Int[np.ndarray, " n"]
     """Atom, sample or row of activations of each point."""
 
     xy: Float[np.ndarray, "n 2"]
-    """Where each point lies."""
+    """Position of each point."""
 
     other_xy: Float[np.ndarray, "m 2"] | None
     layout: str
-    """How the coordinates came about: "umap", "pca", "saved", "archetypes"."""
+    """Origin of the coordinates: "umap", "pca", "saved", "archetypes"."""
 
     columns: Mapping[str, Column]
-    """What points can be coloured by."""
+    """Columns that points can be coloured by."""
 
     neighbours: Int[np.ndarray, "n k"]
     """Points nearest to each by cosine, itself left out; by their place in the record. None above 30 000
@@ -240,7 +241,7 @@ def summarise_concepts(
     sae, acts, given
         As for `ConceptAtlas`.
     show
-        What the points are: "atoms", "samples" (by their mean code) or "tokens" (activations).
+        Kind of points: "atoms", "samples" (by their mean code) or "tokens" (activations).
     layout
         "umap" or "pca"; coordinates that are given (`xy`, `examples`) come before UMAP. "archetypes" places
         the atoms of an archetypal SAE by their weights on the three most used archetypes.
@@ -360,7 +361,7 @@ FAINT = 1e-6
 
 
 def has_archetypes(sae: Any) -> bool:
-    """Whether the atoms are known as mixtures of at least three points."""
+    """Return whether the atoms are known as mixtures of at least three points."""
     mixture = getattr(sae, "mixture", None)
     return isinstance(mixture, torch.Tensor) and mixture.dim() == 2 and mixture.shape[1] >= 3
 
@@ -368,8 +369,8 @@ def has_archetypes(sae: Any) -> bool:
 def archetype_places(sae: Any, n_corners: int = N_CORNERS) -> ArchetypePlaces:
     """Place every atom by its weights on the archetypes that carry most weight.
 
-    With more than three corners different mixtures may share a place, and with any number an atom may have
-    most of its weight elsewhere: `held` says how much the corners have of it.
+    With more than three corners different mixtures may share a place, and with any number an atom may
+    have most of its weight elsewhere: `held` is the share that the corners have of it.
     """
     if not has_archetypes(sae):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What a concept map does where points are very many: nearest ones of one at a time, groups of a sample."""
+"""A concept map of very many points: nearest ones of one at a time, groups of a sample."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROWS = 2**16
 
 
 def lengths_of(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """Lengths of rows; 1 for a zero row, whose cosines are zero."""
+    """Return lengths of rows; 1 for a zero row, whose cosines are zero."""
     lengths = torch.cat([in_memory(rows).norm(dim=1) for rows in torch.split(x, _ROWS)])
     return lengths.where(lengths > 0, torch.ones(()))
 
@@ -58,14 +58,14 @@ def dense_groups(xy: Float[np.ndarray, "n 2"], seed: int) -> Int[np.ndarray, " n
 
 
 def how_grouped(n: int) -> str:
-    """Say of which points dense groups are made; nothing where these are all."""
+    """Describe the points from which dense groups are made; nothing if these are all."""
     if n <= MOST_AT_ONCE:
         return ""
     return f", found in {format_count(CLUSTERED)} drawn by seed; each other is in the group of the nearest"
 
 
 def label_column(labels: Mapping[int, str], n_atoms: int) -> Column | None:
-    """Return what people call the atoms as categories, the commonest first; None without labels."""
+    """Return the labels of the atoms as categories, the commonest first; None without labels."""
     known = {i: str(label) for i, label in labels.items() if label and 0 <= i < n_atoms}
     if not known:
         return None

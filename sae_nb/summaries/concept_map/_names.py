@@ -1,4 +1,4 @@
-"""What a group of atoms has in common: its most lifted labels, tokens or places, in words."""
+"""The common words of a group of atoms: its most lifted labels, tokens or places."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def lifted_words(
     most: int = MOST_WORDS,
     least_lift: float = LEAST_LIFT,
 ) -> list[tuple[str, ...]]:
-    """Return the words that stand out in each group, the most characteristic first.
+    """Return the distinctive words of each group, the most characteristic first.
 
     A word w of group g is scored by P(w | g) log(P(w | g) / P(w)), its part of the divergence of the
     group from everything: lift alone would choose words that occur once.
@@ -167,7 +167,7 @@ def distinct_names(
 
 
 def joined(words: Sequence[str]) -> str:
-    """Return words as one name; patches are said once.
+    """Return words as one name; patches are named once.
 
     >>> joined(["centre patches", "top left patches"])
     'centre · top left patches'

@@ -1,4 +1,4 @@
-"""What can be laid over the map: the cones that build named directions, and the dimension around points."""
+"""Overlays of the map: the cones that build named directions, and the dimension around points."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SAME = 1e-6
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Cone:
-    """Which atoms build one direction by adding, and how well beside random directions."""
+    """The atoms that build one direction by adding, and how well compared with random directions."""
 
     name: str
     atoms: Int[np.ndarray, " m"]
@@ -57,7 +57,7 @@ class Cone:
     """Whether it is built better than nineteen of twenty random directions."""
 
     def place(self, xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " 2"]:
-        """Where its name stands on a map: the mean of its atoms' places, by weight."""
+        """Return the position of its name on a map: the mean of its atoms' places, by weight."""
         if not len(self.atoms):
             return np.asarray(xy.mean(axis=0))
         return np.average(xy[self.atoms], axis=0, weights=self.weights)
@@ -140,7 +140,8 @@ def _named(given: Any, d_in: int) -> dict[str, Float[Tensor, " d_in"]]:
 
 
 def dimension_column(x: Float[Tensor, "n d"], near: NearDistances, what: str, seed: int) -> Column:
-    """Return the dimension of the unit rows around each point, with that of random directions said.
+    """Return the dimension of the unit rows around each point, with that of random directions in its
+    description.
 
     `near` are the cosine distances 1 − cos to the nearest of `x`; of unit rows the Euclidean distance is
     √(2 (1 − cos)). A point that coincides with another has none. Where `near` is a search of some lists, the
@@ -176,7 +177,7 @@ def distance_column(near: NearDistances) -> Column:
 
 
 def how_found(near: NearDistances) -> str:
-    """Say how far the nearest can be believed; nothing where all were looked at."""
+    """Describe how reliable the nearest points are; nothing if all were looked at."""
     if not near.n_tried:
         return ""
     return f"; {format_percent(near.found)} of the nearest found, tried on {near.n_tried}"

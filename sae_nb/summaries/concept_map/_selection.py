@@ -1,4 +1,4 @@
-"""What is known of the points of a concept map, and of some that are chosen: columns and tables."""
+"""Data of the points of a concept map, and of some that are chosen: columns and tables."""
 
 from __future__ import annotations
 
@@ -191,14 +191,14 @@ class SharedInput:
 
     sample: int
     n_atoms: int
-    """How many of the chosen atoms fire in that row."""
+    """Number of the chosen atoms that fire in that row."""
 
     strength: float
     """Of one atom |z|; of several Σ|z| / p99 over them: 1 is one atom at its 99th percentile."""
 
     place: str
     picture: UInt8[np.ndarray, "3 height width"] | None = None
-    """The image as shown to people."""
+    """The image as displayed."""
 
     heat: Float[np.ndarray, "rows columns"] | None = None
     """The same strength at every patch; NaN where nothing was captured."""
@@ -207,7 +207,7 @@ class SharedInput:
     """Texts of the tokens around the row."""
 
     special: tuple[bool, ...] = ()
-    """Which of them represent no text."""
+    """Mask of the tokens that are not text."""
 
     token_strengths: Float[np.ndarray, " window"] | None = None
     """The same strength at each of them."""
@@ -225,7 +225,7 @@ class SelectionSummary(Finding):
     HEADLINE = "{atoms.len} atoms, {n_rows} rows with at least half of them; {name}"
 
     atoms: Int[np.ndarray, " m"]
-    """Which, the most frequent first."""
+    """The atoms, the most frequent first."""
 
     labels: tuple[str, ...]
     """Label of each; empty where it has none."""
@@ -234,7 +234,7 @@ class SelectionSummary(Finding):
     """Numbers known of each: frequency, strength, stability …"""
 
     name: str
-    """What they have in common: labels, tokens or places that stand out; empty if nothing does."""
+    """Their common feature: distinctive labels, tokens or places; empty if there is none."""
 
     n_rows: int
     """Rows in which at least half of them fire; all, for one."""

@@ -1,4 +1,4 @@
-"""What a view of depth draws: similarity of layers with phases for every k, and strips over layers."""
+"""The data of a view of depth: similarity of layers with phases for every k, and strips over layers."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class DepthInputs:
     """Pictures, token ids of one length, or plain tensors: what the model reads."""
 
     pictures: UInt8[np.ndarray, "n 3 height width"] | None
-    """As shown to people."""
+    """As displayed."""
 
     tokens: tuple[tuple[str, ...], ...]
     """Texts, token by token; none for pictures."""
 
     note: str
-    """What was left out; empty if nothing."""
+    """Note on the omitted part; empty if nothing is omitted."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -136,7 +136,7 @@ class AtomDepths:
     """Mean z² over tokens, embeddings first."""
 
     scale: Float[np.ndarray, " layers"]
-    """What states of each layer were multiplied by, so that they are as long as at the SAE's own."""
+    """Factor for states of each layer that makes them as long as at the SAE's own."""
 
     home: int
     """Layer the SAE was trained at."""
@@ -264,7 +264,7 @@ class DepthSummary:
         return max(self.phases["raw"])
 
     def evidence(self, similarity: str, k: int) -> PhaseEvidence:
-        """The best k phases against shuffled layers and smooth bands; computed when it is first asked for."""
+        """Compare the best k phases with shuffled layers and smooth bands; computed on first use."""
         known = self._evidence.get((similarity, k))
         if known is None:
             matrix = torch.from_numpy(self.similarity[similarity])
@@ -274,7 +274,7 @@ class DepthSummary:
         return known
 
     def gains(self, similarity: str) -> Float[np.ndarray, " ks"]:
-        """Share of all dissimilarity that lies between phases, for k = 1, 2, …."""
+        """Return share of all dissimilarity that lies between phases, for k = 1, 2, …."""
         return np.array([phases.gain for phases in self.phases[similarity].values()])
 
 

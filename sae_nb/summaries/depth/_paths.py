@@ -47,7 +47,7 @@ class DepthPaths:
 
 @dataclass(frozen=True, eq=False)
 class ChosenPaths:
-    """Which states are drawn, before they are laid out."""
+    """The states that are drawn, before they are laid out."""
 
     states: Float[Tensor, "paths layers d"]
     inputs: Int[np.ndarray, " paths"]
@@ -128,12 +128,14 @@ def lay_out(
 
 
 def umap_rows(chosen: ChosenPaths) -> Float[Tensor, "rows d"]:
-    """Directions that a UMAP layout is made of: path after path, layer after layer."""
+    """Return directions that a UMAP layout is made of: path after path, layer after layer."""
     return unit(chosen.states).flatten(0, 1)
 
 
 def lambert(points: Float[np.ndarray, "*rows 3"], north: Float[np.ndarray, " 3"]) -> np.ndarray:
-    """Lambert's map of the sphere around a pole: areas stay true, the far pole is the rim of radius 2."""
+    """Apply Lambert's map of the sphere around a pole: areas stay true, the far pole is the rim of
+    radius 2.
+    """
     pole = north / max(float(np.linalg.norm(north)), 1e-12)
     # Two axes at right angles to the pole, the first as near to x as it can be.
     first = np.eye(3)[0] - pole[0] * pole

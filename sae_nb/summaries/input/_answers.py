@@ -1,4 +1,4 @@
-"""What a model answers to one input, as plain arrays with names: classes, next tokens, or states."""
+"""A model's answer to one input, as plain arrays with names: classes, next tokens, or states."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _scores(model: LiveModel, answer: Tensor) -> Tensor | None:
 
 
 def outcome_names(model: LiveModel, ids: Int[np.ndarray, " shown"]) -> list[str]:
-    """Return what people call classes or tokens."""
+    """Return names of classes or tokens."""
     if model.kind == "language":
         if model.tokenizer is None:
             return [f"id {i}" for i in ids]

@@ -1,4 +1,6 @@
-"""What two sets of inputs use differently, and how often atoms fire anyway: contrast and base rate."""
+"""Differences between the atoms of two sets of inputs, and the usual frequency of atoms: contrast and
+base rate.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +55,10 @@ class Contrast:
     """Contribution to one answer, added up over the positions of two inputs; None for sets."""
 
     permuted: Unit
-    """What was permuted between a and b."""
+    """Unit that was permuted between a and b."""
 
     n_units: tuple[int, int]
-    """How many of them a and b have."""
+    """Number of units of a and b."""
 
     n_rows: tuple[int, int]
     n_permutations: int
@@ -102,7 +104,7 @@ class Contrast:
 
     @property
     def caveat(self) -> str:
-        """What the floor cannot say here; empty where there is nothing to add."""
+        """Limit of the floor here; empty if there is nothing to add."""
         if self.permuted == "positions":
             return "Only one input per side, so the noise floor is a lower bound."
         if self.smallest_p > 0.05:
@@ -174,9 +176,9 @@ def contrast(
     n_permutations
         Arrangements drawn; 1000 resolve p-values to 0.001.
     permute
-        None: "samples"; "positions" where there is one sample on each side, which `.caveat` says.
+        None: "samples"; "positions" if there is one sample on each side, noted in `.caveat`.
     labels
-        What atoms are called; by default those of the pretrained SAE, where this is one.
+        Names of atoms; by default those of the pretrained SAE, if this is one.
 
     Raises
     ------
@@ -214,7 +216,7 @@ class Grouped:
 
     @property
     def n_samples(self) -> int:
-        """How many samples have rows."""
+        """Number of samples that have rows."""
         return len(np.unique(self.sample))
 
     def means(self, unit: Unit, *, firing: bool) -> csr_matrix:
@@ -394,7 +396,7 @@ def _is_twin(twin: Tensor, mine: Tensor) -> bool:
 def pretrained_store(sae: SparseAutoencoder) -> Any:
     """Return the example store of the pretrained SAE that this one is; None if it is none.
 
-    Compared by name and by dictionary, since an SAE trained anew at the same place has other atoms.
+    Compared by name and by dictionary, since an SAE retrained at the same place has other atoms.
     """
     from sae_nb.pretrained import pretrained_names, shelf_name
 

@@ -79,12 +79,12 @@ class AtomsUsed:
 
     @property
     def beyond(self) -> Bool[np.ndarray, " active"]:
-        """Which contributions are larger than their control."""
+        """Mask of the contributions that are larger than their control."""
         return np.abs(self.attribution) > self.control
 
     @property
     def by_chance(self) -> float:
-        """How many of as many random directions would be `beyond` on average."""
+        """Mean number of random directions, out of the same number, that would be `beyond`."""
         return (1 - CONTROL_SHARE) * len(self)
 
     @property
@@ -109,7 +109,7 @@ class InputSummary:
     """Where the SAE reads; for a transcoder, where it writes."""
 
     kind: str
-    """What the model reads: "language", "vision" or "other"."""
+    """Kind of input of the model: "language", "vision" or "other"."""
 
     text: str | None
     """The input, where it is a text."""
@@ -121,7 +121,7 @@ class InputSummary:
     """Name of every position."""
 
     special: Bool[np.ndarray, " positions"]
-    """Which positions are special tokens."""
+    """Mask of the special tokens."""
 
     patch_grid: tuple[int, int] | None
     prefix_tokens: int
@@ -142,10 +142,10 @@ class InputSummary:
     """The atoms that fired, overall."""
 
     base: BaseRate | None
-    """What `used.lift` compares with."""
+    """Base rate for `used.lift`."""
 
     measure: str
-    """What contributions are contributions to."""
+    """Quantity that contributions contribute to."""
 
     value: float
     """The measure, as the model answers."""
@@ -157,10 +157,10 @@ class InputSummary:
     """Likeliest answers: number, name, probability; empty where the answer is a vector."""
 
     k: int
-    """How many atoms are shown unless asked otherwise."""
+    """Number of atoms shown unless given."""
 
     notes: tuple[str, ...] = ()
-    """What was done to the input, and what is not known."""
+    """Changes made to the input, and missing information."""
 
     labels: Mapping[int, str] = field(default_factory=dict)
     run: Attribution
@@ -369,15 +369,15 @@ def top_atoms(
         One text or its token ids; one image (tensor, array, PIL image, file); for other models one
         tensor with a first axis of 1.
     hook_point
-        Where the SAE reads; None takes the SAE's own. For a transcoder, where it writes: codes are read
-        where it reads, contributions where its atoms arrive.
+        Hook point of the SAE; None takes the SAE's own. For a transcoder, where it writes: codes are
+        read where it reads, contributions where its atoms arrive.
     k
         Atoms shown overall and per position unless asked otherwise.
     frequency
         Base rates: one share per atom, codes, anything with `.frequency`, or activations. None takes
         those of the pretrained SAE, where this is one; else there is no lift, and `notes` say so.
     target
-        What contributions are to: a class or token id, its name, or a function of the answer to one
+        Target of contributions: a class or token id, its name, or a function of the answer to one
         sample. None takes the model's own top answer; for language that is the next token. A logit is
         measured above the mean of all logits.
 
