@@ -24,8 +24,10 @@ if TYPE_CHECKING:
         dissociate as dissociate,
     )
     from sae_nb.studies.circuits._faithfulness import Faithfulness as Faithfulness, Flow as Flow
-    from sae_nb.studies.circuits._files import load_graph as load_graph
-    from sae_nb.studies.circuits._graph import AttributionGraph as AttributionGraph
+    from sae_nb.studies.circuits._graph import (
+        AttributionGraph as AttributionGraph,
+        load_graph as load_graph,
+    )
     from sae_nb.studies.circuits._heads import (
         Contributions as Contributions,
         head_contributions as head_contributions,

@@ -7,23 +7,22 @@ z_t = Σ_s A_ts + bias_t, A_ts = ⟨what s writes, ∂z_t/∂(where s writes)⟩
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sae_nb.activations import check_one_place
-from sae_nb.checks import check_count, checked, shown
+from sae_nb.checks import check_count, checked
 from sae_nb.studies.circuits._asked import asked
 from sae_nb.studies.circuits._graph import AttributionGraph
 from sae_nb.studies.circuits._memory import check_forward
 from sae_nb.studies.circuits._nodes import traced
-from sae_nb.studies.circuits._passes import AtomTarget, Layer, Passes, Trace, Wanted
+from sae_nb.studies.circuits._passes import AtomTarget, Passes, Trace, Wanted
+from sae_nb.studies.circuits._places import one_input, places_of
 
 if TYPE_CHECKING:
-    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.evaluation import Outcome
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
 
 MOST_TARGETS, MASS = 10, 0.95
 """Without a target: the likeliest outcomes that together have this probability, at most so many."""
@@ -98,72 +97,6 @@ def attribution_graph(
 
 # -------------------------------------------------------------------------------------------------
 # What is asked for.
-
-
-def places_of(model: LiveModel, transcoders: Any) -> tuple[Layer, ...]:
-    """Every place that is written, in the order of the model."""
-    given = dictionaries_by_place(model, transcoders)
-    order = [str(point) for point in model.hook_points()]
-    exact = all(name.startswith("mlp_out.") for name in given)
-    places = [name for name in order if name in given or (exact and name.startswith("mlp_out."))]
-    layers = []
-    for name in places:
-        sae, write = given.get(name), model.hook_point(name)
-        if sae is None:
-            layers.append(Layer(read=None, write=write, sae=None))
-            continue
-        read = write if sae.writes is None else model.hook_point(str(sae.hook_point))
-        layers.append(Layer(read=read, write=write, sae=sae))
-    return tuple(layers)
-
-
-def dictionaries_by_place(model: LiveModel, transcoders: Any) -> dict[str, SparseAutoencoder]:
-    """Return the dictionaries by the hook point that each one writes; every one is checked."""
-    pairs: list[tuple[Any, Any]]
-    if isinstance(transcoders, Mapping):
-        pairs = list(transcoders.items())
-    else:
-        several = transcoders if isinstance(transcoders, Sequence) else [transcoders]
-        pairs = [
-            (getattr(sae, "target_hook_point", None) or getattr(sae, "hook_point", None), sae)
-            for sae in several
-        ]
-    if not pairs:
-        raise ValueError("`transcoders` must hold at least one dictionary, got none.")
-    found: dict[str, SparseAutoencoder] = {}
-    for name, sae in pairs:
-        _check_dictionary(sae, name)
-        place = str(model.hook_point(str(name)))
-        if place in found:
-            raise ValueError(f"`transcoders` must write different places, got two at {place}.")
-        found[place] = sae
-    return found
-
-
-def _check_dictionary(sae: Any, name: Any) -> None:
-    if not hasattr(sae, "dictionary"):
-        raise TypeError(
-            f"`transcoders` must hold dictionaries, or map hook points to them, got {shown(sae)}."
-        )
-    check_one_place(sae, may_write=True)
-    if sae.reads_sequences or not sae.additive:
-        raise ValueError(
-            f"A graph needs atoms that read one position and add up, and those of {type(sae).__name__} do "
-            "not. Use a Transcoder, or an SAE such as TopK."
-        )
-    if name is None:
-        raise ValueError(
-            f"`{type(sae).__name__}.hook_point` must say where it was trained, and is None. Pass a mapping "
-            "from hook points to dictionaries."
-        )
-
-
-def one_input(model: LiveModel, inputs: Any) -> Batch:
-    """Return the one input, as the model reads it."""
-    batches = list(model.batches([inputs] if isinstance(inputs, str) else inputs, batch_size=1))
-    if len(batches) != 1:
-        raise ValueError(f"`inputs` must be one input, got {len(batches)}. A graph is of one.")
-    return batches[0].to(model.device)
 
 
 def _targets(trace: Trace, target: Any) -> list[Wanted]:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.models import RunState
-    from sae_nb.studies.circuits._graph import AttributionGraph
     from sae_nb.studies.circuits._passes import Written
+    from sae_nb.studies.circuits._record import Graph
 
 Method = Literal["groups", "sweep", "greedy"]
 
@@ -48,7 +48,7 @@ class Decomposition:
     Shares are of what all atoms together do to the targets' measure, as in `Faithfulness`.
     """
 
-    graph: AttributionGraph
+    graph: Graph
     """What is left: the atoms kept, and all tokens, errors and targets."""
 
     kept: Int[np.ndarray, " n_kept"]
@@ -137,7 +137,7 @@ class Decomposition:
 
 
 def decompose(
-    graph: AttributionGraph, *, share: float, method: Method, parts: int, n_random: int, seed: int
+    graph: Graph, *, share: float, method: Method, parts: int, n_random: int, seed: int
 ) -> Decomposition:
     """See `AttributionGraph.decompose`."""
     between(share, 0.0, 1.0, name="share", ends="()")
@@ -179,7 +179,7 @@ def decompose(
 class _Runs:
     """The live model with sets of a graph's atoms, several at once; nothing is dense in atoms."""
 
-    def __init__(self, graph: AttributionGraph) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.passes, self.measure = live(graph)
         self.atoms = np.flatnonzero((graph.nodes.kind == "atom").to_numpy())
         self.place, self.entry = _entries_of(graph, self.passes, self.atoms)
@@ -235,7 +235,7 @@ def _add(by: Tensor, y: Tensor, _: RunState) -> Tensor:
 
 
 def _entries_of(
-    graph: AttributionGraph, passes: Any, atoms: Nodes
+    graph: Graph, passes: Any, atoms: Nodes
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """Of each atom's node the number of its place, and its entry there."""
     entry = {
@@ -259,7 +259,7 @@ def _entries_of(
 class _Search:
     """What is kept so far, and what was tried."""
 
-    def __init__(self, graph: AttributionGraph, share: float) -> None:
+    def __init__(self, graph: Graph, share: float) -> None:
         self.graph, self.missing = graph, 1 - share
         self.runs = _Runs(graph)
         self.atoms = self.kept = self.runs.atoms
@@ -396,14 +396,14 @@ def _recovered_by(runs: _Runs, share: float) -> float:
 # Groups.
 
 
-def _cells(graph: AttributionGraph, atoms: Nodes) -> dict[tuple[str, int], Nodes]:
+def _cells(graph: Graph, atoms: Nodes) -> dict[tuple[str, int], Nodes]:
     """Atoms by place and position."""
     rows = graph.nodes.iloc[atoms]
     found = rows.groupby(["place", "position"], sort=False).indices
     return {(str(place), int(at)): atoms[which] for (place, at), which in found.items()}
 
 
-def _divided(graph: AttributionGraph, nodes: Nodes, parts: int) -> list[Nodes]:
+def _divided(graph: Graph, nodes: Nodes, parts: int) -> list[Nodes]:
     """At most so many parts: atoms of one act on the targets through the same nodes (Ward's clusters).
 
     An atom's coordinates are what of the targets flows from it through each node: those that do little are
@@ -422,16 +422,14 @@ def _divided(graph: AttributionGraph, nodes: Nodes, parts: int) -> list[Nodes]:
     return found if len(found) > 1 else [*np.array_split(nodes, parts)]
 
 
-def _per_unit(graph: AttributionGraph) -> Float[np.ndarray, " n"]:
+def _per_unit(graph: Graph) -> Float[np.ndarray, " n"]:
     """What the targets' measure gains with a unit of each node's value, over all its paths."""
     values, weights = graph.nodes.value.to_numpy(float), graph.nodes.weight.to_numpy(float)
     answering = (graph.nodes.kind == "atom").to_numpy() & (values != 0)
     return weights + np.divide(effects(graph), values, out=np.zeros(len(values)), where=answering)
 
 
-def _drawn_alike(
-    graph: AttributionGraph, atoms: Nodes, kept: Nodes, rng: np.random.Generator
-) -> Nodes:
+def _drawn_alike(graph: Graph, atoms: Nodes, kept: Nodes, rng: np.random.Generator) -> Nodes:
     """Random atoms, of every place and position the same number as are kept there."""
     everywhere, here = _cells(graph, atoms), _cells(graph, kept)
     drawn = [

@@ -18,8 +18,8 @@ from sae_nb.models import Intervention, intervening
 
 if TYPE_CHECKING:
     from sae_nb.models import RunState
-    from sae_nb.studies.circuits._graph import AttributionGraph
     from sae_nb.studies.circuits._passes import Passes
+    from sae_nb.studies.circuits._record import Graph
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -98,7 +98,7 @@ class Flow:
         )
 
 
-def faithfulness(graph: AttributionGraph, *, n_random: int, seed: int) -> Faithfulness:
+def faithfulness(graph: Graph, *, n_random: int, seed: int) -> Faithfulness:
     """See `AttributionGraph.faithfulness`."""
     check_count(n_random, name="n_random", at_least=0)
     rng = np.random.default_rng(check_seed(seed))
@@ -136,7 +136,7 @@ def faithfulness(graph: AttributionGraph, *, n_random: int, seed: int) -> Faithf
 
 @checked(leave=("graph", "node"))
 def intervene(
-    graph: AttributionGraph, node: int | Sequence[int], factor: float, *, n_random: int, seed: int
+    graph: Graph, node: int | Sequence[int], factor: float, *, n_random: int, seed: int
 ) -> Flow:
     """See `AttributionGraph.intervene`."""
     check_real(factor, name="factor")
@@ -172,9 +172,7 @@ def intervene(
     )
 
 
-def foreseen(
-    graph: AttributionGraph, nodes: int | Sequence[int], factor: float
-) -> tuple[float, float]:
+def foreseen(graph: Graph, nodes: int | Sequence[int], factor: float) -> tuple[float, float]:
     """What a change of some nodes does to the targets, over all paths and straight; weighted."""
     chosen = _several(nodes)
     straight = graph.nodes.weight.to_numpy() @ graph.matrix[:, chosen]
@@ -182,7 +180,7 @@ def foreseen(
     return (factor - 1) * float(over_all.sum()), (factor - 1) * float(np.sum(straight))
 
 
-def effects(graph: AttributionGraph) -> Float[np.ndarray, " n"]:
+def effects(graph: Graph) -> Float[np.ndarray, " n"]:
     """What each node adds to the targets over all its paths, every atom on the way answering in proportion.
 
     With r_s the relative change of a node: r_t = Σ_s A_ts r_s / z_t for atoms, none of tokens and errors.
@@ -201,7 +199,7 @@ def effects(graph: AttributionGraph) -> Float[np.ndarray, " n"]:
     return found
 
 
-def live(graph: AttributionGraph) -> tuple[Passes, Any]:
+def live(graph: Graph) -> tuple[Passes, Any]:
     """The model and its dictionaries, and the weighted measure of an answer.
 
     Raises
@@ -250,7 +248,7 @@ def _change(written: Any, entries: Int[Tensor, " m"], by: float) -> Float[Tensor
     return found.index_add_(0, written.position[entries], by * written.atoms[entries])
 
 
-def _entries(graph: AttributionGraph, passes: Passes) -> list[Int[np.ndarray, " m"]]:
+def _entries(graph: Graph, passes: Passes) -> list[Int[np.ndarray, " m"]]:
     """The entries of each place that are nodes of a graph."""
     found = []
     atoms = graph.nodes[graph.nodes.kind == "atom"]
@@ -270,14 +268,14 @@ def _several(nodes: int | Sequence[int]) -> list[int]:
     return list(dict.fromkeys(given))
 
 
-def _atom_row(graph: AttributionGraph, node: int) -> Any:
+def _atom_row(graph: Graph, node: int) -> Any:
     row = graph.nodes.iloc[check_count(node, name="node", at_least=0, at_most=len(graph) - 1)]
     if row.kind != "atom":
         raise ValueError(f"`node` must be an atom, got {node}, which is a {row.kind}.")
     return row
 
 
-def _written_by(graph: AttributionGraph, passes: Passes, row: Any) -> Float[Tensor, " d_out"]:
+def _written_by(graph: Graph, passes: Passes, row: Any) -> Float[Tensor, " d_out"]:
     """What an atom writes on the input, z·d."""
     written = passes.written[graph.places.index(row.place)]
     here = (written.position == int(row.position)) & (written.atom == int(row.atom))
@@ -285,7 +283,7 @@ def _written_by(graph: AttributionGraph, passes: Passes, row: Any) -> Float[Tens
 
 
 def _moved(
-    graph: AttributionGraph,
+    graph: Graph,
     passes: Passes,
     rows: Sequence[Any],
     directions: Sequence[Float[Tensor, " d_out"]],

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sae_nb.checks import checked
 from sae_nb.files import (
     new_folder,
     read_json,
@@ -18,7 +17,7 @@ from sae_nb.files import (
     write_manifest,
     write_tensors,
 )
-from sae_nb.studies.circuits._graph import AttributionGraph
+from sae_nb.studies.circuits._record import Graph
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -30,7 +29,7 @@ _NUMBERS = ("value", "bias", "weight")
 _EDGES = ("data", "indices", "indptr")
 
 
-def save_graph(graph: AttributionGraph, folder: str | Path) -> None:
+def save_graph(graph: Graph, folder: str | Path) -> None:
     """See `AttributionGraph.save`."""
     matrix = graph.matrix.tocsr()
     facts = {
@@ -52,16 +51,8 @@ def save_graph(graph: AttributionGraph, folder: str | Path) -> None:
         write_manifest(partial, KIND)
 
 
-@checked
-def load_graph(folder: str | Path) -> AttributionGraph:
-    """Read a graph that was saved. It knows no live model: it can be looked at and pruned, not asked.
-
-    `graph.with_model(model, transcoders)` gives it back what it was made with.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError: If there is no such folder, or it is no graph, or damaged.
-    """
+def fields_of(folder: str | Path) -> dict[str, Any]:
+    """Read the fields of a graph that `save_graph` wrote."""
     import pandas as pd
     from scipy.sparse import csr_matrix
 
@@ -71,20 +62,22 @@ def load_graph(folder: str | Path) -> AttributionGraph:
         **{name: tensors[name].numpy() for name in _NUMBERS}
     )
     n = len(nodes)
-    return AttributionGraph(
-        nodes=nodes,
-        matrix=csr_matrix(tuple(tensors[name].numpy() for name in _EDGES), shape=(n, n)),
-        model_name=record["model_name"],
-        tokens=tuple(record["tokens"]),
-        places=tuple(record["places"]),
-        exact=bool(record["exact"]),
-        inputs=tensors.get("inputs"),
-        grid=None if (grid := record.get("grid")) is None else (grid[0], grid[1], grid[2]),
-        outcomes=tuple(None if one is None else tuple(one) for one in record.get("outcomes", ())),
-    )
+    return {
+        "nodes": nodes,
+        "matrix": csr_matrix(tuple(tensors[name].numpy() for name in _EDGES), shape=(n, n)),
+        "model_name": record["model_name"],
+        "tokens": tuple(record["tokens"]),
+        "places": tuple(record["places"]),
+        "exact": bool(record["exact"]),
+        "inputs": tensors.get("inputs"),
+        "grid": None if (grid := record.get("grid")) is None else (grid[0], grid[1], grid[2]),
+        "outcomes": tuple(
+            None if one is None else tuple(one) for one in record.get("outcomes", ())
+        ),
+    }
 
 
-def write_circuit_tracer(graph: AttributionGraph, folder: str | Path, name: str) -> Path:
+def write_circuit_tracer(graph: Graph, folder: str | Path, name: str) -> Path:
     """See `AttributionGraph.to_circuit_tracer`."""
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"`name` must be of letters, digits, - and _, got {name!r}.")

@@ -1,197 +1,35 @@
-"""An attribution graph: atoms, errors, tokens and targets, and what each adds to each.
-
-Ã = |A| / Σ|A| by rows (a row is a node, a column what it is made of; biases left out); influence of a node
-ι = w(Ã + Ã² + …), w the targets' weights. Source: Ameisen et al., "Circuit Tracing", 2025
-(safety-research/circuit-tracer, graph.py), whose replacement and completeness scores these are.
-"""
+"""An attribution graph as it is asked: its record, and what can be asked of it, each in a file of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from jaxtyping import Bool, Float, Int
-
-from sae_nb.checks import between, checked
+from sae_nb.checks import checked
+from sae_nb.studies.circuits._decomposing import Decomposition, Method, decompose
+from sae_nb.studies.circuits._faithfulness import Faithfulness, Flow, faithfulness, intervene
+from sae_nb.studies.circuits._files import fields_of, save_graph, write_circuit_tracer
+from sae_nb.studies.circuits._head_flow import head_flow
+from sae_nb.studies.circuits._record import Graph
+from sae_nb.studies.circuits._reviving import revived
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-    from scipy.sparse import csr_matrix
-    from torch import Tensor
 
     from sae_nb.models import LiveModel
-    from sae_nb.studies.circuits._decomposing import Decomposition, Method
-    from sae_nb.studies.circuits._faithfulness import Faithfulness, Flow
-    from sae_nb.studies.circuits._passes import Passes
-
-KINDS = ("token", "atom", "error", "target")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class AttributionGraph:
+class AttributionGraph(Graph):
     """Which atoms caused an answer, and through which path; made by `attribution_graph`."""
-
-    nodes: DataFrame
-    """A row per node: kind (token, atom, error, target), place (the hook point that it writes), layer (−1 for
-    tokens), position, atom (−1 but for atoms), value (an atom's strength, a target's measure), bias (what
-    no node adds to it), name, weight (a target's, in the influence), read (whether its causes were traced)."""
-
-    matrix: csr_matrix
-    """(n, n) what the node of the column adds to the value of the node of the row, attention and norms held."""
-
-    model_name: str
-    tokens: tuple[str, ...]
-    """Of the input, by position; numbers where the model reads no text."""
-
-    places: tuple[str, ...]
-    """The hook points that the dictionaries write, in the order of the passes."""
-
-    exact: bool
-    """Whether the model between the dictionaries is linear here: every MLP is a node. False where
-    dictionaries of the residual stream have MLPs between them, of which the slope is taken."""
-
-    inputs: Tensor | None = None
-    """What the model read, (1, …): token ids, an image of 0 to 255, or a row; None in older files."""
-
-    grid: tuple[int, int, int] | None = None
-    """Of images: tokens before the first patch, then rows and columns of patches."""
-
-    outcomes: tuple[tuple[int, ...] | None, ...] = ()
-    """Of each target the class or token, or the two whose difference it is; None for functions and atoms."""
-
-    passes: Passes | None = None
-    """The live model and its dictionaries; None for a graph that was read from a file, see `with_model`."""
-
-    def __repr__(self) -> str:
-        kinds = self.nodes.kind.value_counts()
-        counts = ", ".join(f"{int(kinds.get(kind, 0))} {kind}s" for kind in KINDS)
-        return (
-            f"AttributionGraph({counts}; replacement {self.replacement:.2f}, completeness "
-            f"{self.completeness:.2f})"
-        )
-
-    def __len__(self) -> int:
-        return len(self.nodes)
-
-    @property
-    def edges(self) -> DataFrame:
-        """A row per edge, the strongest first: source, target, weight, and both names."""
-        import pandas as pd
-
-        found = self.matrix.tocoo()
-        order = np.argsort(-np.abs(found.data), kind="stable")
-        source, target = found.col[order], found.row[order]
-        names = self.nodes["name"].to_numpy()
-        return pd.DataFrame(
-            {
-                "source": source,
-                "target": target,
-                "weight": found.data[order],
-                "from": names[source],
-                "to": names[target],
-            }
-        )
-
-    @property
-    def shares(self) -> csr_matrix:
-        """Ã: each row of |matrix| divided by its sum."""
-        from scipy.sparse import diags
-
-        size = abs(self.matrix)
-        total = np.asarray(size.sum(axis=1)).ravel()
-        return diags(np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)) @ size
-
-    @cached_property
-    def influence(self) -> Float[np.ndarray, " n"]:
-        """ι of each node: its share in the targets over all paths; targets themselves have none."""
-        return influence_of(self.shares, self.nodes.weight.to_numpy())
-
-    @property
-    def flow(self) -> Float[np.ndarray, " n"]:
-        """What of the targets' weighted measure flows through each node over all paths, with its sign.
-
-        It is what the graph foresees to be gone without the node, where atoms answer in proportion.
-        """
-        values = self.nodes.value.to_numpy(float)
-        atoms = (self.nodes.kind == "atom").to_numpy() & (values != 0)
-        found, term = np.zeros(len(self)), self.nodes.weight.to_numpy(float)
-        for _ in range(len(self)):
-            term = self.matrix.T @ term
-            if not term.any():
-                break
-            found += term
-            term = np.divide(term, values, out=np.zeros(len(self)), where=atoms)
-        return found
-
-    @property
-    def replacement(self) -> float:
-        """Share of the influence that reaches the input, and does not end in errors."""
-        found, kind = self.influence, self.nodes.kind
-        tokens, errors = (
-            float(found[(kind == name).to_numpy()].sum()) for name in ("token", "error")
-        )
-        return tokens / (tokens + errors) if tokens + errors > 0 else float("nan")
-
-    @property
-    def completeness(self) -> float:
-        """Share of what nodes are made of that is no error, weighted by their influence."""
-        shares, weights = self.shares, self.influence + self.nodes.weight.to_numpy()
-        errors = (self.nodes.kind == "error").to_numpy()
-        missing = np.asarray(shares[:, np.flatnonzero(errors)].sum(axis=1)).ravel()
-        made = np.asarray(shares.sum(axis=1)).ravel() > 0
-        total = weights[made].sum()
-        return float(((1 - missing) * weights)[made].sum() / total) if total > 0 else float("nan")
-
-    @checked
-    def prune(self, nodes: float = 0.8, edges: float = 0.98) -> AttributionGraph:
-        """Return the part of the graph that carries so much of the influence.
-
-        The atoms and errors of most influence that together have `nodes` of it, all tokens and targets;
-        of what is left, the edges that together have `edges` of it; then what leads nowhere is taken out.
-
-        Raises
-        ------
-        ValueError: If a share is not between 0 and 1.
-        """
-        between(nodes, 0.0, 1.0, name="nodes", ends="(]")
-        between(edges, 0.0, 1.0, name="edges", ends="(]")
-        return pruned(self, nodes, edges)[0]
-
-    def path(self, source: int, target: int) -> list[int]:
-        """Return the nodes of the strongest path from one node to another, by the product of shares.
-
-        Raises
-        ------
-        ValueError: If no path leads there.
-        """
-        from scipy.sparse.csgraph import dijkstra
-
-        costs = self.shares.T.tocsr()
-        # A share of one would cost nothing, and scipy takes that for no edge.
-        costs.data = -np.log(np.clip(costs.data, 1e-300, 1 - 1e-12))
-        distance, before = dijkstra(costs, indices=source, return_predecessors=True)
-        if not np.isfinite(distance[target]):
-            names = self.nodes["name"]
-            raise ValueError(
-                f"A path must lead from node {source} ({names[source]}) to node {target} "
-                f"({names[target]}), and none does. Exchange them, or prune less."
-            )
-        nodes = [target]
-        while nodes[-1] != source:
-            nodes.append(int(before[nodes[-1]]))
-        return nodes[::-1]
 
     def faithfulness(self, *, n_random: int = 5, seed: int = 0) -> Faithfulness:
         """Run the model with the atoms of this graph alone, the others taken out.
 
         The graph must have been pruned: what counts as another atom is any that fires on the input.
         """
-        from sae_nb.studies.circuits._faithfulness import faithfulness
-
         return faithfulness(self, n_random=n_random, seed=seed)
 
     def intervene(
@@ -207,8 +45,6 @@ class AttributionGraph:
         See `Flow`; `factor` 0 removes the atom, 2 doubles it. Beside it are `n_random` random directions of
         the same size at the same place.
         """
-        from sae_nb.studies.circuits._faithfulness import intervene
-
         return intervene(self, node, factor, n_random=n_random, seed=seed)
 
     def decompose(
@@ -262,8 +98,6 @@ class AttributionGraph:
         >>> len(found.kept) < found.n_atoms / 5, found.n_runs < found.n_atoms / 2
         (True, True)
         """
-        from sae_nb.studies.circuits._decomposing import decompose
-
         return decompose(
             self, share=share, method=method, parts=parts, n_random=n_random, seed=seed
         )
@@ -281,8 +115,6 @@ class AttributionGraph:
         ------
         ValueError: If they are not those: another name, other places, atoms that do not fire as in the graph.
         """
-        from sae_nb.studies.circuits._reviving import revived
-
         return revived(self, model, transcoders)
 
     def heads(self) -> DataFrame:
@@ -296,8 +128,6 @@ class AttributionGraph:
         ------
         ValueError: If the graph was read from a file, explains an atom, or the model's heads cannot be read.
         """
-        from sae_nb.studies.circuits._head_flow import head_flow
-
         return head_flow(self)
 
     @checked
@@ -308,8 +138,6 @@ class AttributionGraph:
         ------
         FileExistsError: If the folder holds files that are not ours.
         """
-        from sae_nb.studies.circuits._files import save_graph
-
         save_graph(self, folder)
 
     @checked
@@ -323,65 +151,17 @@ class AttributionGraph:
         ------
         ValueError: If `name` cannot be the name of a file.
         """
-        from sae_nb.studies.circuits._files import write_circuit_tracer
-
         return write_circuit_tracer(self, folder, name)
 
-    # --- smaller graphs ---------------------------------------------------------------------------
 
-    def _kept(self, mask: Bool[np.ndarray, " n"]) -> AttributionGraph:
-        rows = np.flatnonzero(mask)
-        nodes = self.nodes.iloc[rows].reset_index(drop=True)
-        return replace(self, nodes=nodes, matrix=self.matrix[rows][:, rows])
+@checked
+def load_graph(folder: str | Path) -> AttributionGraph:
+    """Read a graph that was saved. It knows no live model: it can be looked at and pruned, not asked.
 
-    def _with_edges(
-        self, rows: Int[np.ndarray, " m"], columns: Int[np.ndarray, " m"]
-    ) -> AttributionGraph:
-        from scipy.sparse import csr_matrix
+    `graph.with_model(model, transcoders)` gives it back what it was made with.
 
-        kept = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=self.matrix.shape)
-        return replace(self, matrix=self.matrix.multiply(kept).tocsr())
-
-
-def pruned(
-    graph: AttributionGraph, nodes: float, edges: float
-) -> tuple[AttributionGraph, Int[np.ndarray, " m"]]:
-    """Return what `AttributionGraph.prune` does, and which node of the graph each one that is left is."""
-    rows = np.arange(len(graph))
-    ends = graph.nodes.kind.isin(["token", "target"]).to_numpy()
-    keep = ends | carrying(graph.influence, nodes)
-    small, rows = graph._kept(keep), rows[keep]
-    weights = small.influence + small.nodes.weight.to_numpy()
-    found = small.shares.tocoo()
-    strong = carrying(found.data * weights[found.row], edges)
-    small = small._with_edges(found.row[strong], found.col[strong])
-    while True:
-        fixed = small.nodes.kind.isin(["token", "target"]).to_numpy()
-        used = np.bincount(small.matrix.indices, minlength=len(small)) > 0
-        made = (small.nodes.kind != "atom").to_numpy() | (np.diff(small.matrix.indptr) > 0)
-        # An atom that was never looked into has no edges into it, and is no dead end.
-        made |= ~small.nodes.read.to_numpy()
-        keep = fixed | (used & made)
-        if keep.all():
-            return small, rows
-        small, rows = small._kept(keep), rows[keep]
-
-
-def influence_of(shares: csr_matrix, weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """ι = w(Ã + Ã² + …); a graph without circles ends after as many terms as its longest path."""
-    found, term = np.zeros(len(weights)), np.asarray(weights, float)
-    for _ in range(len(weights)):
-        term = shares.T @ term
-        if not term.any():
-            break
-        found += term
-    return found
-
-
-def carrying(amounts: Float[np.ndarray, " n"], share: float) -> Bool[np.ndarray, " n"]:
-    """The fewest that together have a share of the whole; none of those that have nothing."""
-    order = np.argsort(-amounts, kind="stable")
-    before = np.cumsum(amounts[order]) - amounts[order]
-    keep = np.zeros(len(amounts), bool)
-    keep[order] = (before < share * amounts.sum() * (1 - 1e-12)) & (amounts[order] > 0)
-    return keep
+    Raises
+    ------
+    FileNotFoundError, ValueError: If there is no such folder, or it is no graph, or damaged.
+    """
+    return AttributionGraph(**fields_of(folder))

@@ -19,10 +19,10 @@ from sae_nb.studies.circuits._passes import Trace
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.studies.circuits._graph import AttributionGraph
+    from sae_nb.studies.circuits._record import Graph
 
 
-def head_flow(graph: AttributionGraph) -> DataFrame:
+def head_flow(graph: Graph) -> DataFrame:
     """See `AttributionGraph.heads`."""
     import pandas as pd
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sae_nb.studies.circuits._graph import AttributionGraph, influence_of
+from sae_nb.studies.circuits._graph import AttributionGraph
 from sae_nb.studies.circuits._memory import rows_together
 from sae_nb.studies.circuits._passes import Trace, Wanted, atom_name
+from sae_nb.studies.circuits._record import influence_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -20,7 +20,7 @@ from sae_nb.activations import describe_ids
 from sae_nb.atoms import logit_effects
 from sae_nb.capturing import capture
 from sae_nb.checks import between, check_seed, checked, shown
-from sae_nb.studies.circuits._attributing import dictionaries_by_place
+from sae_nb.studies.circuits._places import dictionaries_by_place
 
 if TYPE_CHECKING:
     from pandas import DataFrame

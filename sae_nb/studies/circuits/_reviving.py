@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sae_nb.studies.circuits._asked import asked
-from sae_nb.studies.circuits._attributing import one_input, places_of
 from sae_nb.studies.circuits._passes import Passes, Trace
+from sae_nb.studies.circuits._places import one_input, places_of
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
-    from sae_nb.studies.circuits._graph import AttributionGraph
+    from sae_nb.studies.circuits._record import Graph
+
+_Graph = TypeVar("_Graph", bound="Graph")
 
 ALIKE = 0.02
 """Largest relative difference of an atom's strength from that in the graph: images are kept in 8 bits. Ours."""
 
 
-def revived(graph: AttributionGraph, model: LiveModel, transcoders: Any) -> AttributionGraph:
+def revived(graph: _Graph, model: LiveModel, transcoders: Any) -> _Graph:
     """See `AttributionGraph.with_model`."""
     if model.name != graph.model_name:
         raise ValueError(
@@ -50,13 +52,13 @@ def revived(graph: AttributionGraph, model: LiveModel, transcoders: Any) -> Attr
     return replace(graph, passes=replace(passes, written=trace.written, measures=measures))
 
 
-def _drops_first(graph: AttributionGraph) -> bool | None:
+def _drops_first(graph: Graph) -> bool | None:
     """Whether a first position was left out: not where an atom fires there."""
     atoms = graph.nodes[graph.nodes.kind == "atom"]
     return False if (atoms.position == 0).any() else None
 
 
-def _check_alike(graph: AttributionGraph, trace: Trace) -> None:
+def _check_alike(graph: Graph, trace: Trace) -> None:
     """Every atom of the graph fires now as it did then."""
     atoms = graph.nodes[graph.nodes.kind == "atom"]
     now: dict[tuple[str, int, int], float] = {}
@@ -78,7 +80,7 @@ def _check_alike(graph: AttributionGraph, trace: Trace) -> None:
         )
 
 
-def _measures(graph: AttributionGraph, trace: Trace) -> tuple[Callable[[Tensor], Tensor], ...]:
+def _measures(graph: Graph, trace: Trace) -> tuple[Callable[[Tensor], Tensor], ...]:
     """What was asked of the answer; nothing where a target cannot be known from a file."""
     if not graph.outcomes or None in graph.outcomes:
         return ()

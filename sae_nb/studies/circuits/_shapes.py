@@ -20,7 +20,8 @@ from sae_nb.checks import as_tensor, between, check_count, check_seed, checked, 
 from sae_nb.evaluation import answer_of
 from sae_nb.models import Intervention, intervening
 from sae_nb.studies.circuits._faithfulness import live
-from sae_nb.studies.circuits._graph import AttributionGraph, pruned
+from sae_nb.studies.circuits._graph import AttributionGraph
+from sae_nb.studies.circuits._record import pruned
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

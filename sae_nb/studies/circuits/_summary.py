@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.studies.circuits._faithfulness import effects
-from sae_nb.studies.circuits._graph import AttributionGraph, carrying, pruned
+from sae_nb.studies.circuits._graph import AttributionGraph
+from sae_nb.studies.circuits._record import carrying, pruned
 
 if TYPE_CHECKING:
     from pandas import DataFrame
