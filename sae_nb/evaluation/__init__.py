@@ -1,4 +1,4 @@
-"""What an SAE is worth: each number with its floor, its random control and its interval.
+"""The quality of an SAE: each number with its floor, its random control and its interval.
 
 `n_bootstrap` and `seed` mean the same everywhere: see `Measurement`.
 """

@@ -1,6 +1,6 @@
 """compare_dictionaries: several dictionaries trained on the same rows, at the same L0, in one table.
 
-Two rows that no choice made stand below them: the first dictionary before training, and random atoms.
+Two rows without any choice are below them: the first dictionary before training, and random atoms.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Comparison:
         return self.table
 
     def to_markdown(self) -> str:
-        """The table as Markdown, numbers in three digits; a name with * is not at the L0 asked for."""
+        """Return the table as Markdown, numbers in three digits; a name with * is not at the L0 asked for."""
         header, *lines = self._texts()
         rule = ["---"] + ["---:"] * (len(header) - 1)
         table = "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *lines))
@@ -157,11 +157,11 @@ def compare_dictionaries(
     Parameters
     ----------
     dictionaries
-        By name. An untrained SAE is built anew for every seed, with its settings; a function builds one
-        from a seed. What is trained or fitted (`load_sae`, `fit_classical`, `ITDA(…).fit(…)`) is measured
-        as it is, and has no stability and no seconds of its own.
+        By name. An untrained SAE is rebuilt for every seed, with its settings; a function builds one
+        from a seed. A trained or fitted dictionary (`load_sae`, `fit_classical`, `ITDA(…).fit(…)`) is
+        measured unchanged, and has no stability and no seconds of its own.
     data, config
-        What all are trained on, and how; the seed is replaced by each run's.
+        Training data and settings of all; the seed is replaced by each run's.
     l0
         Atoms per row at which all are meant to be: whose L0 is further away than a fifth is marked. It
         is your part to ask each for it (`k=8`, `l0=8.0`). None marks nothing.
@@ -251,7 +251,7 @@ def _check_dictionaries(given: Any) -> None:
 
 
 def held_out(data: object, test: object | None) -> tuple[Activations, Activations]:
-    """Rows to train on and rows to measure on: those given, or a fifth of the samples."""
+    """Return rows to train on and rows to measure on: those given, or a fifth of the samples."""
     rows = _as_activations(data, "data")
     if test is None:
         return rows.split(TRAIN_SHARE, seed=SPLIT_SEED)
@@ -274,7 +274,7 @@ def _is_ready(given: object) -> bool:
 
 
 def _built(name: str, given: Any, seed: int) -> SparseAutoencoder:
-    """The dictionary of a seed: an untrained one anew, a function's, or what is ready."""
+    """Return the dictionary of a seed: an untrained one again, a function's, or what is ready."""
     from sae_nb.architectures import SparseAutoencoder
 
     if not isinstance(given, SparseAutoencoder):

@@ -1,8 +1,8 @@
 """which_sae: what activations look like, which assumptions that breaks, and what to try first.
 
-Every SAE assumes something of its inputs. What can be measured of it cheaply is measured here, and compared
-with the same measurement on a surrogate that has the assumption, or lacks all structure: Gaussian rows of
-the same covariance, or codes shuffled atom by atom.
+Every SAE assumes something of its inputs. Properties that can be measured cheaply are measured here,
+and compared with the same measurement on a surrogate that has the assumption, or lacks all structure:
+Gaussian rows of the same covariance, or codes shuffled atom by atom.
 
 The coherence of nearest directions is not among it, because nothing cheap measures it honestly. Centres
 of clusters lie as close to each other whether planted atoms have a mean cosine of 0.6 or of 0. Directions
@@ -44,8 +44,9 @@ COVERED = 0.9
 """Share of the energy that directions must explain before anything is read off their codes. Ours."""
 
 DIMENSION_MARGIN, HIERARCHY_MARGIN, COUNT_MARGIN, SIGN_MARGIN = 2.5, 0.15, 0.7, 0.8
-"""How far from its floor a measure counts as different: halfway, roughly, between the planted data that
-have a property and those that lack it (tests/evaluation/test_which.py). Ours."""
+"""Distance from its floor at which a measure counts as different: halfway, roughly, between the planted
+data that have a property and those that lack it (tests/evaluation/test_which.py). Ours.
+"""
 
 # What is assumed, what is measured, what is missed where it does not hold, what to try instead.
 ASSUMPTIONS = (
@@ -108,7 +109,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Advice:
-    """What the activations suggest; evidence, never a verdict."""
+    """The suggestion that the activations support; evidence, never a verdict."""
 
     findings: tuple[Finding, ...]  # every assumption that was looked at
     n_rows: int  # Rows looked at
@@ -149,9 +150,9 @@ def which_sae(
 ) -> Advice:
     """Measure cheap properties of activations and say which assumptions hold.
 
-    Local dimensions and signs can be measured on any rows. How many atoms a row has, and whether some come
-    only on top of others, can be seen where rows lie near few directions; elsewhere the advice says
-    that it cannot be seen without training. 4096 rows of width 128 take 1 to 3 CPU-seconds.
+    Local dimensions and signs can be measured on any rows. The number of atoms of a row, and whether
+    some come only on top of others, can be seen if rows lie near few directions; otherwise the advice
+    states that it cannot be seen without training. 4096 rows of width 128 take 1 to 3 CPU-seconds.
 
     Parameters
     ----------
@@ -160,13 +161,13 @@ def which_sae(
 
     Raises
     ------
-    TypeError, ValueError: If `acts` are no finite rows, or fewer than 512 different ones.
+    TypeError, ValueError: If `acts` are not finite rows, or fewer than 512 different ones.
 
     Source
     ------
-    Which method assumes what: "Projecting Assumptions", arXiv 2503.01822 (dimension, number of atoms);
-    "From Flat to Hierarchical", arXiv 2506.03093 (hierarchy). The measures, surrogates and margins are
-    ours, calibrated on planted data.
+    The assumptions of the methods: "Projecting Assumptions", arXiv 2503.01822 (dimension, number of
+    atoms); "From Flat to Hierarchical", arXiv 2506.03093 (hierarchy). The measures, surrogates and
+    margins are ours, calibrated on planted data.
 
     Example
     -------
@@ -213,7 +214,7 @@ def which_sae(
 
 
 def _finding(words: tuple[Any, ...], value: float, floor: float, limit: float) -> Finding:
-    """What cannot be measured cheaply is NaN, and neither holds nor fails."""
+    """Quantities that cannot be measured cheaply are NaN, and neither hold nor fail."""
     assumption, measure, missed, try_instead = words
     return Finding(
         assumption=assumption,

@@ -1,4 +1,6 @@
-"""Who writes labels and guesses from them: rules, attributes, words, or a language model that may fail."""
+"""The writers of labels and guessers from them: rules, attributes, words, or a language model that may
+fail.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ _OF_LABELS = frozenset(_NO_CONTENT.split())
 
 
 class NoAnswerError(Exception):
-    """A judge raised, or said nothing that can be used."""
+    """A judge raised an error, or gave no usable answer."""
 
 
 class AskedJudge(CountedJudge):
@@ -110,7 +112,7 @@ _EVERYWHERE: Terms = (("everywhere", ()),)
 
 
 def terms_of(rule: Sequence[Predicate]) -> Terms:
-    """The statements of a rule as plain values; one without any says "everywhere"."""
+    """Return the statements of a rule as plain values; one without any means "everywhere"."""
     return tuple((term.kind, term.values) for term in rule) or _EVERYWHERE
 
 
@@ -118,7 +120,9 @@ Reader = tuple[By, Callable[[Sequence[Window]], list[bool]]]
 
 
 def reader_of(entry: AtomLabel, facts: RowFacts, judge: AskedJudge | None) -> Reader | str:
-    """Return who says, from a label alone, in which windows the atom fires; or why nobody can."""
+    """Return the reader that predicts from a label alone in which windows the atom fires; or why there
+    is none.
+    """
     if judge is not None:
         return "judge", lambda windows: _by_judge(entry.text, windows, facts, judge)
     if entry.rule:
@@ -135,7 +139,7 @@ def reader_of(entry: AtomLabel, facts: RowFacts, judge: AskedJudge | None) -> Re
 
 
 def content_words(label: str) -> set[str]:
-    """The words of a label that may stand in a text."""
+    """Return the words of a label that may stand in a text."""
     return _words_in(label) - _OF_LABELS
 
 

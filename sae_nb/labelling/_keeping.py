@@ -1,4 +1,4 @@
-"""The file of labels beside an SAE: sealed, of one SAE, replaced as a whole by every write."""
+"""The file of labels next to an SAE: sealed, of one SAE, replaced as a whole by every write."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """What a file of labels holds."""
+    """The content of a file of labels."""
 
     labels: AtomLabels
     sae: Mapping[str, Any]
     """The identity of the SAE."""
 
     made: Mapping[str, Any] = field(default_factory=dict)
-    """With what they were made and judged: another run with the same goes on from here."""
+    """Settings they were made and judged with: another run with the same ones continues from here."""
 
 
 def write_kept(path: Path, kept: Kept) -> None:
@@ -88,9 +88,9 @@ def carry(sae: Any, kept: Kept) -> None:
 
 
 def found_labels(sae: Any) -> AtomLabels | None:
-    """Return the labels of an SAE, of this process or of the file beside it; None where there are none.
+    """Return the labels of an SAE, of this process or of the file next to it; None if there are none.
 
-    Labels of other atoms, as after more training, are no labels of this SAE.
+    Labels of other atoms, as after more training, are not labels of this SAE.
     """
     stamp, kept = getattr(sae, "__dict__", {}).get(_FOUND, (None, None))
     folder = getattr(sae, "folder", None)

@@ -1,4 +1,4 @@
-"""labels: labels that other people wrote, from their files. Whole, or not at all.
+"""labels: labels written by others, from their files. Whole, or not at all.
 
 Neuronpedia's exports are JSON lines, gzipped, in batches per source; a feature of its API is one JSON object.
 """
@@ -45,7 +45,7 @@ _METHOD, _AUTHOR = ("typeName", "method", "source"), ("explanationModelName", "a
 def labels(
     file_or_source: str | Path | Mapping[Any, Any], sae: SparseAutoencoder | None = None
 ) -> AtomLabels:
-    """Read labels that other people wrote: Neuronpedia's exports, single features of it, CSV, JSON.
+    """Read labels written by others: Neuronpedia's exports, single features of it, CSV, JSON.
 
     A file is read whole or refused: one that was cut, a batch that is missing, an atom beyond the SAE's
     leave nothing behind. Labels become one line of text without control signs; panels show them escaped.
@@ -309,7 +309,7 @@ def _of_answer(name: str, answer: bytes | None, suffix: str) -> Iterator[_Row]:
 
 
 def _asked(address: str, name: str, *, last: bool = False) -> bytes | None:
-    """What lies at an address; None where nothing does and the batches before were the last ones."""
+    """Fetch the content of an address; None if there is none and the batches before were the last ones."""
     try:
         with urllib.request.urlopen(address, timeout=SECONDS) as answer:  # noqa: S310 (https, ours)
             return bytes(answer.read())
@@ -334,7 +334,7 @@ def _asked(address: str, name: str, *, last: bool = False) -> bytes | None:
 
 
 def _gathered(rows: Iterable[_Row], where: str) -> _Gathered:
-    """Labels by atom: the first of each atom, the others beside it."""
+    """Return labels by atom: the first of each atom, the others as alternatives."""
     entries: dict[int, AtomLabel] = {}
     places: dict[tuple[str, str], int] = {}
     try:

@@ -1,4 +1,4 @@
-"""AtomLabel and AtomLabels: what atoms are called, who says so, and what was measured of it."""
+"""AtomLabel and AtomLabels: names of atoms, their source, and their evidence."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Terms = tuple[tuple[str, tuple[str, ...]], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtomLabel:
-    """What one atom is called, who says so, and how far that may be trusted."""
+    """The label of one atom, its source, and how far it may be trusted."""
 
     atom: int
     text: str
-    """Empty where the atom has no label; `why` says why."""
+    """Empty if the atom has no label; `why` gives the reason."""
 
     source: str = ""
-    """Who wrote it: "rule", "judge", a file's own word for its method, or the kind of file."""
+    """Source: "rule", "judge", a file's own word for its method, or the kind of file."""
 
     author: str = ""
     """The model that wrote it, where one did and it is known."""
@@ -51,7 +51,7 @@ class AtomLabel:
 
     evidence: LabelEvidence | None = None
     why: str = ""
-    """What was measured of it; why there is no label."""
+    """Evidence for it; reason why there is no label."""
 
 
 @checked
@@ -104,7 +104,7 @@ class AtomLabels(Finding, Mapping[int, str]):
         return None if entry is None else entry.evidence
 
     def is_made(self, atom: int) -> bool:
-        """Return whether `sn.label` wrote an atom's label, and not somebody whose file was read."""
+        """Return whether `sn.label` wrote an atom's label, rather than a file that was read."""
         return self.entries[atom].source in ("rule", "judge")
 
     @property
@@ -141,7 +141,7 @@ class AtomLabels(Finding, Mapping[int, str]):
 
     @property
     def headline(self) -> str:
-        """How many are labelled, whose labels they are, and what their evidence says."""
+        """Number of labelled atoms, source of the labels, and summary of their evidence."""
         of = f" of {format_count(self.n_atoms)}" if self.n_atoms else ""
         parts = [f"{format_count(len(self))}{of} atoms labelled"]
         if self.place or self.model:

@@ -1,4 +1,4 @@
-"""label: a label for every atom, and for every label its evidence. What was done survives a killed run."""
+"""label: a label for every atom, and for every label its evidence. Finished labels survive a killed run."""
 
 from __future__ import annotations
 
@@ -73,16 +73,17 @@ def label(
     replace_file: bool = False,
     progress: bool = True,
 ) -> AtomLabels:
-    """Label the atoms of an SAE, and measure of every label whether it says where its atom fires.
+    """Label the atoms of an SAE, and measure for every label whether it describes where its atom fires.
 
     Labels are written from one half of the samples and judged on the other: a window is shown, does the
-    atom fire in it? The score is a balanced accuracy (½ by chance), and beside it stands that of other
-    atoms' labels on the same windows. Without a judge a label is a small rule ("the token before is …"),
-    applied to the letter; labels that are given are read as the attribute of that name, or by their words.
+    atom fire in it? The score is a balanced accuracy (½ by chance), compared with that of other atoms'
+    labels on the same windows. Without a judge a label is a small rule ("the token before is …"),
+    applied to the letter; labels that are given are read as the attribute of that name, or by their
+    words.
 
-    The labels lie beside the SAE where that has a folder (`labels.json`), are written as they come, and
-    show in every panel opened afterwards; what somebody wrote there, and the labels of the bundled SAEs,
-    come first. A killed run goes on where it was when it is called again.
+    The labels are stored next to the SAE if it has a folder (`labels.json`), are written as they come,
+    and show in every panel opened afterwards; labels that you wrote there, and the labels of the
+    bundled SAEs, come first. A killed run continues where it was when it is called again.
 
     Parameters
     ----------
@@ -96,19 +97,19 @@ def label(
     labels
         Labels to judge, such as `sn.labels(…)` returns: they are kept, and the other atoms labelled.
     attributes
-        What else is known of the data: booleans by name, one per sample or per row. Rules may speak of
-        them, and a label of that name is judged by them.
+        Further known facts about the data: booleans by name, one per sample or per row. Rules may speak
+        of them, and a label of that name is judged by them.
     sisters
         SAEs of the same shape trained from other seeds: in how many of them does the atom return (matched
         one to one, cosine at least 0.7)?
     atoms
-        Which; None: all.
+        Atoms to label; None: all.
     file
-        Where labels are kept: a JSON file or a folder; None: the SAE's folder.
+        Place for the labels: a JSON file or a folder; None: the SAE's folder.
     n_examples, n_tries
         Windows per label, half of them firing; times that a judge is asked for a label at most.
     replace_file
-        Begin anew where the file holds labels made from other data, by another judge or otherwise.
+        Start over if the file holds labels made from other data, by another judge or otherwise.
 
     Raises
     ------
@@ -161,7 +162,7 @@ def label(
 
 
 def _judge_for(acts: Activations, judge: Any) -> tuple[Judge | None, str]:
-    """Who writes and reads labels of these rows, and what to call them."""
+    """Return the writer and reader of labels of these rows, and their names."""
     asked, who = judge_of(judge)
     if asked is not None and acts.context.kind != "language":
         raise ValueError(
@@ -218,7 +219,7 @@ def _path_of(sae: Any, file: str | Path | None) -> Path | None:
 
 
 def _digest(acts: Activations, codes: SparseCodes) -> str:
-    """Which rows these are, from some of them and from what fires in all."""
+    """Return a digest of these rows, from some of them and from the atoms that fire in all."""
     some = np.unique(np.linspace(0, len(acts) - 1, 64).astype(np.int64))
     digest = hashlib.sha256(f"{len(acts)} {codes.n_atoms} {len(codes.values)}".encode())
     digest.update(acts.rows(torch.from_numpy(some)).float().cpu().numpy().tobytes())
@@ -291,7 +292,7 @@ class Book:
 
     @property
     def kept(self) -> Kept:
-        """What the file holds."""
+        """Content of the file."""
         return Kept(labels=self.labels, sae=self.identity.to_json(), made=self.made)
 
     @property
@@ -313,7 +314,7 @@ class Book:
 
 @dataclass(eq=False)
 class Work:
-    """What names an atom, and what judges its label."""
+    """The namer of an atom, and the judge of its label."""
 
     desk: Desk
     facts: RowFacts

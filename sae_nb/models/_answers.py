@@ -1,4 +1,4 @@
-"""What a model answered: the tensor that counts, its heads by name, and of each sample one answer."""
+"""The answer of a model: the tensor that counts, its heads by name, and of each sample one answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AnswerKind = Literal["class", "next token", "vector"]
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a model answered to a batch; nothing else reads a raw output."""
+    """A model's answer to a batch; the only reader of a raw output."""
 
     model: LiveModel
     batch: Batch
@@ -48,14 +48,16 @@ class Answer:
 
     @property
     def kind(self) -> AnswerKind:
-        """What is answered: scores of classes, of next tokens, or numbers that are neither."""
+        """Kind of answer: scores of classes, of next tokens, or numbers that are neither."""
         model, ndim = self.model, self.tensor.ndim
         if model.kind == "language" and model.causal and ndim == 3:
             return "next token"
         return "class" if ndim == 2 and model.class_names is not None else "vector"
 
     def one(self, i: int = 0) -> Float[Tensor, " outcomes"]:
-        """The answer to one sample, fp32: scores of the next token or of classes, or all its numbers."""
+        """Return the answer to one sample, fp32: scores of the next token or of classes, or all its
+        numbers.
+        """
         answer = self.tensor[i].float()
         if self.kind == "next token":
             keep = self.batch.keep

@@ -71,7 +71,7 @@ class Bottleneck(nn.Module):
         return torch.relu(self.hidden(x) @ self.directions.T + self.bias)
 
     def extra_repr(self) -> str:
-        """Sizes, and what it was trained on."""
+        """Return sizes, and the training data."""
         trained = "untrained" if self.sparsity is None else f"trained at sparsity {self.sparsity:g}"
         return f"n_features={self.n_features}, n_hidden={self.n_hidden}, {trained}"
 
@@ -163,7 +163,7 @@ class _Toys:
         self.bias = torch.zeros(n_sparsities, n_restarts, 1, self.n_features)
 
     def inputs(self, rows: int) -> Tensor:
-        """Fresh inputs of every sparsity, shared by its restarts."""
+        """Draw fresh inputs of every sparsity, shared by its restarts."""
         shape = (len(self.density), 1, rows, self.n_features)
         on = torch.rand(shape, generator=self.generator) < self.density
         return torch.rand(shape, generator=self.generator) * on
@@ -173,7 +173,7 @@ class _Toys:
         return ((x - x_hat).square() * self.weights).sum(dim=-1).mean(dim=-1)
 
     def descend(self, steps: int, batch_size: int, learning_rate: float, progress: bool) -> None:
-        """Adam on all toys at once."""
+        """Run Adam on all toys at once."""
         parameters = [self.directions.requires_grad_(), self.bias.requires_grad_()]
         optimiser = torch.optim.Adam(parameters, lr=learning_rate)
 

@@ -1,4 +1,4 @@
-"""Which models ship with the toolkit, and where their weights lie."""
+"""The models that ship with the toolkit, and the place of their weights."""
 
 from __future__ import annotations
 

@@ -34,12 +34,12 @@ class Conversation:
 
 
 def is_message(item: Any) -> bool:
-    """Whether it is one message: a mapping with a role and its content."""
+    """Return whether it is one message: a mapping with a role and its content."""
     return isinstance(item, Mapping) and "role" in item and "content" in item
 
 
 def is_conversation(item: Any) -> bool:
-    """Whether it is a list of messages."""
+    """Return whether it is a list of messages."""
     several = isinstance(item, Sequence) and not isinstance(item, str)
     return several and len(item) > 0 and all(is_message(message) for message in item)
 

@@ -153,7 +153,7 @@ def _fetched(name: str, revision: str | None, **options: Any) -> Path:
 
 
 def is_offline() -> bool:
-    """Whether the environment, now or at import, forbids the hub."""
+    """Return whether the environment, now or at import, forbids the hub."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     now = any(os.environ.get(v, "").upper() in ("1", "TRUE", "ON", "YES") for v in _OFFLINE)

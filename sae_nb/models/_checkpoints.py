@@ -98,7 +98,7 @@ def _say_memory(
 
 
 def _model_class(config: Any) -> Any:
-    """Choose the class by what the checkpoint says it holds, never by running its code."""
+    """Choose the class by the checkpoint's configuration, never by running its code."""
     import transformers
 
     tower = _VISION_TOWERS.get(config.model_type)

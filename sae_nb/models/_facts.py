@@ -1,4 +1,4 @@
-"""What a module tells about itself: its sizes, special tokens, and the arguments it takes."""
+"""Facts about a module, read from it: its sizes, special tokens, and the arguments it takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """What is known of a module without a configuration of its own."""
+    """Facts about a module without a configuration of its own."""
 
     name: str
     kind: str
@@ -130,7 +130,7 @@ def end_token_ids(module: nn.Module, tokenizer: Any) -> frozenset[int]:
 
 
 def is_causal(module: nn.Module) -> bool:
-    """Whether the module predicts the next token from the tokens before it."""
+    """Return whether the module predicts the next token from the tokens before it."""
     config = config_of(module)
     if getattr(config, "is_encoder_decoder", False):
         return False
@@ -147,7 +147,7 @@ def is_causal(module: nn.Module) -> bool:
 
 
 def reads_pictures(module: nn.Module) -> bool:
-    """Whether the module is ours for images, or a Hugging Face vision model."""
+    """Return whether the module is ours for images, or a Hugging Face vision model."""
     config = getattr(module, "config", None)
     if hasattr(config, "text_config") and hasattr(config, "vision_config"):
         raise ValueError(

@@ -79,7 +79,7 @@ POST_NORM = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """What was found in a network; every path is relative to its root, block parts to the block."""
+    """The parts found in a network; every path is relative to its root, block parts to the block."""
 
     blocks: str
     n_blocks: int
@@ -93,7 +93,7 @@ class Structure:
 
     attention: str | None = None
     mlp: str | None = None
-    """What attention and what the MLP add to the stream, within a block."""
+    """Modules whose outputs attention and the MLP add to the stream, within a block."""
 
     head_mixer: str | None = None
     """The projection that the heads' outputs enter side by side, within a block."""
@@ -235,7 +235,7 @@ def _holds_blocks(part: nn.Module, children: list[nn.Module]) -> bool:
 
 
 def _first_part(block: nn.Module, candidates: tuple[str, ...]) -> str | None:
-    """Return the first candidate present. "a+b" needs a beside b; "a>b" means b, if a is there."""
+    """Return the first candidate present. "a+b" needs an a and a b; "a>b" means b, if a is there."""
     for candidate in candidates:
         needed, _, _ = candidate.partition(">")
         parts = needed.split("+")

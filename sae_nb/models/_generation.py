@@ -41,7 +41,7 @@ def continue_texts(
     return_ids: bool = False,
     echo: bool = True,
 ) -> Generated:
-    """Continue prompts, as `LiveModel.generate` says."""
+    """Continue prompts, as described at `LiveModel.generate`."""
     check_count(max_new_tokens, name="max_new_tokens")
     _check_generates(model)
     if not 0 <= check_real(temperature, name="temperature") < float("inf"):
@@ -65,10 +65,10 @@ def continue_texts(
 class Stream:
     """Texts that grow by one token a row whenever `step` is called, as `continue_texts` writes them.
 
-    Each step is one forward pass: it reads what was not read yet, the prompt at first, and appends the token
-    that comes next. Interventions may come and go between two steps, and a step that fails leaves everything
-    as it was. `forked` goes on from an earlier token another way, without reading what is before it again.
-    What fits in the context is the caller's to check.
+    Each step is one forward pass: it reads what was not read yet, the prompt at first, and appends the
+    token that comes next. Interventions may come and go between two steps, and a step that fails leaves
+    everything as it was. `forked` continues from an earlier token another way, without reading what is
+    before it again. The caller checks whether it fits in the context.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class Stream:
 
     @property
     def alive(self) -> Bool[Tensor, " rows"]:
-        """Which texts have not ended; the token that ends one is its last."""
+        """Mask of the texts that have not ended; the token that ends one is its last."""
         return self._text.alive
 
     def step(self) -> Int[Tensor, " rows"]:
@@ -190,7 +190,7 @@ class Stream:
             self._choose.go_back(before)
 
     def forked(self, n_columns: int, row: int = 0, n_rows: int = 1) -> Stream:
-        """Return a stream that goes on from the first columns of a row, several times over.
+        """Return a stream that continues from the first columns of a row, several times over.
 
         All its rows draw with the same random numbers, those that this one drew with. The last of these
         columns is read again, so that interventions may hold for it; what is before it is taken from the
@@ -252,7 +252,7 @@ class Choice:
 
     @property
     def state(self) -> Tensor | None:
-        """What the next draw depends on; None where nothing is drawn by a seed."""
+        """State that the next draw depends on; None without a seed."""
         if self.temperature == 0 or self._generator is None:
             return None
         return self._generator.get_state()
@@ -375,7 +375,7 @@ class _Text:
         self.alive = alive
 
     def states(self, first: int) -> list[RunState]:
-        """Where the columns from `first` on are: those of the prompt together, then each new one."""
+        """Return the columns' states from `first` on: those of the prompt together, then each new one."""
         n_columns = self.ids.shape[1]
         ends = [self.n_prompt] if first < self.n_prompt else []
         ends += range(max(self.n_prompt, first) + 1, n_columns + 1)
@@ -397,7 +397,7 @@ class _Text:
         )
 
     def first(self, n_columns: int, row: int, n_rows: int) -> _Text:
-        """The first columns of a row without padding, several times over."""
+        """Return the first columns of a row without padding, several times over."""
         ids = self.ids[row : row + 1, :n_columns].repeat(n_rows, 1)
         n_prompt = min(self.n_prompt, n_columns)
         return _Text(

@@ -62,7 +62,9 @@ class _Planting(Run):
         self._begins = [len(ids) for ids in read(list(record.prompts)).input_ids]
 
     def rows_at(self, step: int) -> tuple[Int[Tensor, "rows length"], Int[Tensor, "rows length"]]:
-        """Tokens of one step, and those of them that are to be answered; with reasons every fifth step."""
+        """Return tokens of one step, and those of them that are to be answered; with reasons every
+        fifth step.
+        """
         explained = step % _EXPLAINED_EVERY == _EXPLAINED_EVERY - 1
         numbers = range(step * ROWS, (step + 1) * ROWS)
         texts = [self._texts[i][: None if explained else self._begins[i] + 1] for i in numbers]

@@ -39,7 +39,7 @@ class HookPoint(str):
     side
         Whether the module's output or its first input is meant.
     index
-        Which element of a tuple output; None: the first tensor, found when the model runs.
+        Element of a tuple output; None: the first tensor, found when the model runs.
     writable
         False where the module sees a copy that is used elsewhere too, so that an edit there would
         change only part of the network: ``resid_mid`` of pre-norm blocks.

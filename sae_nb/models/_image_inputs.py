@@ -1,7 +1,7 @@
-"""Images in every form people have them, checked and prepared for a vision model.
+"""Images in every usual form, checked and prepared for a vision model.
 
-Images of a data set are refused where they do not fit; one image that somebody uploads or draws is
-converted (`fit_picture`), and every conversion is stated.
+Images of a data set are refused if they do not fit; a single uploaded or drawn image is converted
+(`fit_picture`), and every conversion is stated.
 """
 
 from __future__ import annotations

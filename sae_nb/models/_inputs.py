@@ -1,4 +1,4 @@
-"""What a model is given: batches, walking through whatever people pass, plain tensors, token layouts."""
+"""The input of a model: batches, iteration over whatever is passed, plain tensors, token layouts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Batch:
     at padding and in texts that are none. None where no row is one."""
 
     pictures: UInt8[Tensor, "batch 3 height width"] | None = None
-    """Images as shown to people: resized and cropped, not normalised. On the CPU."""
+    """Images as displayed: resized and cropped, not normalised. On the CPU."""
 
     truncated: int = 0
     """Samples of this batch that were longer than the context and cut."""
@@ -177,7 +177,7 @@ class Samples(NamedTuple):
 
 
 def is_many(inputs: Any) -> bool:
-    """Whether something can be walked through: an iterator, a DataLoader, or a dataset."""
+    """Return whether something can be iterated over: an iterator, a DataLoader, or a dataset."""
     return isinstance(inputs, Iterable) or _is_dataset(inputs)
 
 
@@ -187,7 +187,7 @@ def _is_dataset(inputs: Any) -> bool:
 
 
 def has_numbers(x: Tensor | np.ndarray) -> bool:
-    """Whether a model can read it: arrays of texts or objects, sparse and meta tensors it cannot."""
+    """Return whether a model can read it: arrays of texts or objects, sparse and meta tensors it cannot."""
     if isinstance(x, Tensor):
         return x.layout == torch.strided and not x.is_meta
     return x.dtype.kind in "biufc"

@@ -1,7 +1,8 @@
 """Edits of activations while a model runs: what they are given, and the two ways in.
 
-An edit in force is written in nnsight's trace when its live model runs. Whatever else runs the module meets
-it in the module's own forward, beneath nnsight, so that also somebody's own trace reads what the edit made.
+An edit in force is written in nnsight's trace when its live model runs. Other code that runs the module
+meets it in the module's own forward, beneath nnsight, so that your own trace also reads the edited
+state.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """Where in a text or batch the columns are that an edit is looking at.
+    """Position of the columns that an edit sees, in a text or batch.
 
     A plain forward pass has one state; text generation has one for the prompt and one per new token.
     """
@@ -64,11 +65,11 @@ class RunState:
     """Running index of the sample each column belongs to; −1 at padding."""
 
     role: Int[Tensor, "batch time"] | None = None
-    """Who wrote each column's token, an index into ``activations.ROLES``; −1 in texts, None where all are."""
+    """Author of each column's token, an index into ``activations.ROLES``; −1 in texts, None if all are."""
 
     @property
     def n_columns(self) -> int | None:
-        """How many columns this state describes; None where the model decides (images)."""
+        """Number of columns of this state; None if the model decides (images)."""
         shaped = self.token_ids if self.token_ids is not None else self.keep
         return None if shaped is None else shaped.shape[1]
 
@@ -81,7 +82,7 @@ Edit = Callable[[Tensor, RunState], Tensor]
 
 
 class Visit:
-    """What one pass of the live model does at a hook point of its own: read, exchange, differentiate.
+    """The action of one pass of the live model at a hook point: read, exchange, differentiate.
 
     It gets the tensor as the module has it. Other edits at the same place come before it.
     """
@@ -102,7 +103,7 @@ class Intervention:
     hook_point: HookPoint
     edit: Edit
     backend: Backend = "hooks"
-    """How it gets into the live model's own passes; both ways give the same numbers."""
+    """Method of entering the live model's own passes; both give the same numbers."""
 
     def needed(self, state: RunState | str) -> RunState:
         """Return where the columns of a call are; where it does not say, as far as this edit has to know."""
@@ -213,7 +214,7 @@ def _check_editable(x: Tensor, intervention: Intervention) -> None:
 
 
 def _tokens(stretches: Sequence[RunState]) -> tuple[int, int] | None:
-    """How many samples and tokens a pass is given, where that is known."""
+    """Return the number of samples and tokens of a pass, if known."""
     widths = [state.n_columns for state in stretches]
     first = stretches[0]
     shaped = first.token_ids if first.token_ids is not None else first.keep
@@ -317,7 +318,7 @@ def write_edits(
 
 
 class _Here(threading.local):
-    """What this thread is running."""
+    """The run of this thread."""
 
     def __init__(self) -> None:
         self.own: dict[int, tuple[Editing, Sequence[RunState], bool]] = {}
@@ -330,14 +331,14 @@ _HERE = _Here()
 class Editing:
     """Where a live model's edits meet its module, while they are held there.
 
-    Runs of the live model say where their columns are. Of anybody else's call that is read off the
+    Runs of the live model say where their columns are. For calls from elsewhere it is read off the
     call's own arguments.
     """
 
     def __init__(self, model: LiveModel) -> None:
         self._model = weakref.ref(model)
         self.n_calls = 0
-        """How often the whole module ran to its end while edits were held."""
+        """Number of times the whole module ran to its end while edits were held."""
 
         self._holders = 0
         self._undo: dict[Any, Callable[[], None]] = {}
@@ -375,7 +376,7 @@ class Editing:
             self._undo.popitem()[1]()
 
     def keep(self) -> None:
-        """Have a remote model's nnsight object make the edits that are held, in anybody's trace."""
+        """Have a remote model's nnsight object make the edits that are held, in every trace."""
         from sae_nb.models._stored_edits import keep
 
         model = self._live()
@@ -407,9 +408,9 @@ class Editing:
 
     @contextmanager
     def own_run(self, states: Sequence[RunState], *, traced: bool = False) -> Iterator[None]:
-        """A run of the live model by this thread; where its trace holds the edits, these stand aside.
+        """Mark a run of the live model by this thread; if its trace holds the edits, these stay inactive.
 
-        Edits of other live models around the same module stand aside anyway.
+        Edits of other live models around the same module stay inactive anyway.
         """
         module = id(self._live().module)
         before = _HERE.own.get(module)
@@ -423,7 +424,7 @@ class Editing:
                 _HERE.own[module] = before
 
     def own_states(self) -> Sequence[RunState]:
-        """Where the columns of the live model's run in this thread are."""
+        """Return the positions of the columns of the live model's run in this thread."""
         return _HERE.own[id(self._live().module)][1]
 
     def _at_output(self, module: nn.Module) -> Callable[[], None]:
@@ -487,7 +488,7 @@ class Calls:
         self._prompts: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
     def state(self, reads_text: bool) -> RunState | str:
-        """Where the columns are, or in a phrase why that is not known."""
+        """Return the positions of the columns, or in a phrase why they are not known."""
         alone = "a call of a part of the model" if reads_text else RunState()
         state: RunState | str = vars(self._here).get("call", alone)
         return state
@@ -495,7 +496,7 @@ class Calls:
     def begin(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, reads_text: bool
     ) -> None:
-        """The whole module is called."""
+        """Note that the whole module is called."""
         here = vars(self._here)
         here["call"], here["n_prompt"] = RunState(), None
         if not reads_text:
@@ -509,7 +510,7 @@ class Calls:
             here["prompt"] = here["n_prompt"]
 
     def end(self, output: Any) -> None:
-        """The call is over; None: it failed."""
+        """Note that the call is over; None: it failed."""
         here = vars(self._here)
         here.pop("call", None)
         n_prompt, cache = here.pop("n_prompt", None), getattr(output, "past_key_values", None)
@@ -517,7 +518,7 @@ class Calls:
             self._prompts[cache] = n_prompt
 
     def of_generate(self, generate: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """What its calls are given without a cache does not say where the prompt ends."""
+        """The input of its calls without a cache does not reveal where the prompt ends."""
         here = vars(self._here)
         here["prompt"] = None
         try:
@@ -643,7 +644,7 @@ class _Beneath:
         return self.state.__reduce_ex__(protocol)
 
     def body(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """What nnsight runs between a module's input and its output."""
+        """Run nnsight's code between a module's input and its output."""
         return _composed(partial(self.state.body, module), self.runs)(*args, **kwargs)
 
 

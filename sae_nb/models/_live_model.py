@@ -118,7 +118,7 @@ class LiveModel(KnowsOtherWords):
 
     @property
     def device(self) -> torch.device:
-        """Where its inputs go: to its first parameter; the CPU for a model that runs remotely."""
+        """Device of its inputs: that of its first parameter; the CPU for a model that runs remotely."""
         place = None if self.remote else device_of(self.module)
         return torch.device("cpu") if place is None else place
 
@@ -149,22 +149,22 @@ class LiveModel(KnowsOtherWords):
 
     @property
     def n_layers(self) -> int | None:
-        """How many blocks it has; None for a network without blocks."""
+        """Number of blocks; None for a network without blocks."""
         return None if self.structure is None else self.structure.n_blocks
 
     @property
     def n_heads(self) -> int | None:
-        """How many attention heads a layer has; None where its configuration does not say."""
+        """Number of attention heads of a layer; None if its configuration does not state it."""
         return facts.head_count(self.module)
 
     @cached_property
     def structure(self) -> Structure | None:
-        """Where its blocks and their parts are; None if it has none."""
+        """Paths of its blocks and their parts; None if it has none."""
         return find_structure(self.module)
 
     @cached_property
     def vocabulary_size(self) -> int | None:
-        """How many token ids it knows; None if it reads no tokens."""
+        """Number of token ids it knows; None if it does not read tokens."""
         return facts.vocabulary_size(self.module)
 
     @cached_property
@@ -191,7 +191,7 @@ class LiveModel(KnowsOtherWords):
 
     @cached_property
     def pad_id(self) -> int:
-        """Id written into padding; what it says is masked out."""
+        """Id written into padding; its output is masked out."""
         pad = facts.token_id(self.module, self.tokenizer, "pad_token_id")
         return pad if pad is not None else self.end_of_text or 0
 
@@ -205,12 +205,12 @@ class LiveModel(KnowsOtherWords):
         """Return the model's hook points in the order a forward pass reaches them.
 
         ``embed``; per block ``resid_pre.L`` (its input), ``head_out.L`` (the outputs of its attention
-        heads side by side, before they are mixed), ``attn_out.L`` and ``mlp_out.L`` (what is
-        added to the stream), ``resid_mid.L`` (the stream between them, where it can be read),
-        ``mlp_in.L`` (what the MLP reads), ``mlp_post.L`` (its neurons, which its last projection reads)
-        and ``resid_post.L`` (the block's output); ``final_norm``. In
-        pre-norm families resid_post = resid_pre + attn_out + mlp_out; `structure` says whether that holds here.
-        A network without blocks lists its modules by path.
+        heads side by side, before they are mixed), ``attn_out.L`` and ``mlp_out.L`` (what is added to
+        the stream), ``resid_mid.L`` (the stream between them, where it can be read), ``mlp_in.L`` (what
+        the MLP reads), ``mlp_post.L`` (its neurons, which its last projection reads) and
+        ``resid_post.L`` (the block's output); ``final_norm``. In pre-norm families resid_post =
+        resid_pre + attn_out + mlp_out; `structure` states whether that holds here. A network without
+        blocks lists its modules by path.
 
         Raw module paths and TransformerLens names are accepted besides wherever a hook point is
         asked for. The list is short when printed, and a tree in a notebook.

@@ -1,4 +1,4 @@
-"""How a live model is made: loaded by its name, from here or elsewhere, or wrapped around a module."""
+"""Making a live model: loaded by its name, from here or elsewhere, or wrapped around a module."""
 
 from __future__ import annotations
 
@@ -70,28 +70,30 @@ def load_model(
     revision
         Branch, tag or commit of a hub id; "step-N" of a bundled model.
     remote
-        True: for a language model that does not fit. Only its configuration and tokenizer are fetched, and
-        `capture`, `model(…)` and `model.generate(…)`, steered along directions or not, send their texts
-        to the server nnsight is configured for, and wait; the server's answer is unpacked by nnsight, so
-        ask only one you trust. "local": nnsight's dry run of that, on this machine. An address: another
-        server. What runs the module itself needs the weights and says so. Nothing is contacted before
-        the first of these calls, but the hub for an id that is not cached.
+        True: for a language model that does not fit. Only its configuration and tokenizer are fetched,
+        and `capture`, `model(…)` and `model.generate(…)`, steered along directions or not, send their
+        texts to the server nnsight is configured for, and wait; the server's answer is unpacked by
+        nnsight, so ask only one you trust. "local": nnsight's dry run of that, on this machine. An
+        address: another server. Functions that run the module itself need the weights and raise an
+        error. Nothing is contacted before the first of these calls, but the hub for an id that is not
+        cached.
     device_map
-        For a model that does not fit on one device: "auto", "balanced", "sequential", or a dictionary from
-        modules to devices, "cpu" and "disk" among them; needs accelerate. `memory_needed` says what it takes.
+        For a model that does not fit on one device: "auto", "balanced", "sequential", or a dictionary
+        from modules to devices, "cpu" and "disk" among them; needs accelerate. `memory_needed`
+        estimates its memory.
     bits
         8 or 4: the matrices of its blocks are quantised while they are loaded; needs torchao (8) or
         bitsandbytes (8, 4). Captures and steering are of the quantised model.
     offload_folder
-        Where accelerate keeps what `device_map` puts on the disk.
+        Folder where accelerate keeps the parts that `device_map` puts on the disk.
 
     Raises
     ------
-    TypeError: If `name` is a model already: `wrap` makes a module a live model.
-    ValueError: If the device is not there, the dtype unknown, or the checkpoint unusable.
-    ModuleNotFoundError: If the package that `device_map` or `bits` needs is not installed; says which.
-    MemoryError: If the weights do not fit; says how much they need.
-    FileNotFoundError: If nothing of that name is found here or can be reached; says what is cached.
+    TypeError: If `name` is a model already: `wrap` makes a module a live model. ValueError: If the
+    device is not there, the dtype unknown, or the checkpoint unusable. ModuleNotFoundError: If the
+    package that `device_map` or `bits` needs is not installed; names it. MemoryError: If the weights do
+    not fit; states their size. FileNotFoundError: If nothing of that name is found here or can be
+    reached; lists what is cached.
 
     Example
     -------
@@ -203,7 +205,7 @@ def load_bundled(
 
 
 def is_own(folder: Path) -> bool:
-    """Whether a folder holds a model that one of our recipes wrote."""
+    """Return whether a folder holds a model that one of our recipes wrote."""
     config = folder / CONFIG_FILE
     return config.is_file() and read_json(config).get("model") == MODEL_TYPE
 
@@ -238,7 +240,7 @@ def _card(folder: Path) -> dict[str, Any] | None:
 
 
 def check_remote(remote: Remote) -> Remote:
-    """Return `remote` if it says where."""
+    """Return `remote` if it names a place."""
     address = isinstance(remote, str) and remote.startswith(("http://", "https://"))
     if isinstance(remote, bool) or remote == "local" or address:
         return remote
@@ -316,9 +318,9 @@ def wrap(
     The module itself is used, not a copy, and is left as it is: weights, ``requires_grad`` and
     training mode. While something runs it through the live model it is in evaluation mode.
 
-    What is read is decided by what is given: a tokenizer means text; `preprocess`, `prefix_tokens`
-    or `patch_grid` mean images; with neither, a Hugging Face configuration decides; anything else
-    takes tensors whose first axis counts samples.
+    The kind of input follows from the arguments: a tokenizer means text; `preprocess`, `prefix_tokens`
+    or `patch_grid` mean images; with neither, a Hugging Face configuration decides; anything else takes
+    tensors whose first axis counts samples.
 
     Parameters
     ----------
@@ -402,7 +404,7 @@ def _unwrapped(given: Any) -> tuple[nn.Module, Any]:
 
 
 def _in_place_of(given: Any) -> str:
-    """Say what to do with something that is no module."""
+    """Suggest what to do with something that is not a module."""
     if isinstance(getattr(given, "model", None), nn.Module):
         return "Pass what it holds: wrap(it.model, it.tokenizer)."
     if callable(getattr(given, "encode", None)) and not isinstance(given, str):

@@ -1,4 +1,4 @@
-"""How much memory a model will take, from its files' headers and configuration, before anything is loaded."""
+"""Estimate of a model's memory, from its files' headers and configuration, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sae_nb.models._placing import as_dtype, check_bits
 
 MIB = 2**20
 ROWS, TOKENS = 8, 128
-"""Texts of a batch, as `capture` takes by default, and tokens of a text where nothing is said."""
+"""Texts of a batch, the default of `capture`, and tokens of a text if not given."""
 
 BLOCK_OF_4 = 64
 """Weights that share a scale in bitsandbytes' nf4; the scale has four bytes."""
@@ -33,7 +33,7 @@ OF_SCALE = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryNeeded:
-    """What a model takes in memory, bytes."""
+    """Memory that a model takes, in bytes."""
 
     name: str
     weights: int
@@ -46,7 +46,7 @@ class MemoryNeeded:
     """The most that one forward pass keeps at a time: its texts' states, caches and logits."""
 
     sae: int
-    """An SAE beside it; 0 where none was given."""
+    """Memory of an SAE in addition; 0 if none was given."""
 
     rows: int
     tokens: int
@@ -86,7 +86,7 @@ def memory_needed(
     tokens: int | None = None,
     sae: Any = None,
 ) -> MemoryNeeded:
-    """Say how much memory a model of a folder, of the hub or of the bundle takes, without loading it.
+    """Estimate the memory of a model of a folder, of the hub or of the bundle, without loading it.
 
     Weights are counted from the headers of its safetensors; a forward pass from its configuration: the
     widest point of a block, keys and values of all layers, and logits. A model of the hub must be in the
@@ -106,7 +106,7 @@ def memory_needed(
     rows, tokens
         Texts in one forward pass, and tokens of each; None: 128, or what the model can read if that is less.
     sae
-        An SAE that is to lie beside it.
+        An SAE to load in addition.
 
     Raises
     ------
@@ -183,7 +183,7 @@ def weight_bytes(
     bits: int | None,
     device_map: Mapping[str, Any] | None = None,
 ) -> int:
-    """Bytes of a checkpoint's weights once loaded; None: in the format in which they are stored."""
+    """Return the bytes of a checkpoint's weights once loaded; None: in the format in which they are stored."""
     total = 0
     for name, shape, stored in stored_tensors(folder):
         if device_map is not None and _place(name, device_map) == "disk":
@@ -198,7 +198,7 @@ def weight_bytes(
 
 
 def _place(tensor: str, device_map: Mapping[str, Any]) -> Any:
-    """Where a tensor goes: what its nearest module in the map says."""
+    """Return the device of a tensor: that of its nearest module in the map."""
     over = [m for m in device_map if not m or tensor == m or tensor.startswith(f"{m}.")]
     return device_map[max(over, key=len)] if over else None
 
@@ -219,7 +219,7 @@ def _is_quantised(name: str, shape: tuple[int, ...]) -> bool:
 
 
 def _pass_bytes(config: Mapping[str, Any], tokens: int, itemsize: int) -> int:
-    """The most that a forward pass without gradient keeps at a time, beside the weights."""
+    """Return the maximum that a forward pass without gradient keeps at a time, in addition to the weights."""
 
     def number(*names: str, default: int = 0) -> int:
         return next((int(config[n]) for n in names if isinstance(config.get(n), int)), default)

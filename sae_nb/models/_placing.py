@@ -21,7 +21,7 @@ MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placing:
-    """How a checkpoint is to be placed, as it was asked for."""
+    """The requested placement of a checkpoint."""
 
     device_map: DeviceMap = None
     bits: int | None = None
@@ -78,7 +78,7 @@ class Placing:
             )
 
     def options(self, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
-        """What transformers' `from_pretrained` is given besides."""
+        """Return further arguments of transformers' `from_pretrained`."""
         options: dict[str, Any] = {}
         if self.device_map is not None:
             given = self.device_map
@@ -157,12 +157,16 @@ def _need(package: str, what: str, instead: str) -> None:
 
 
 def is_spread(module: nn.Module) -> bool:
-    """Whether accelerate brings this module's weights when they are needed, so that some lie elsewhere."""
+    """Return whether accelerate loads this module's weights when they are needed, so that some are
+    elsewhere.
+    """
     return vars(module).get("hf_device_map") is not None
 
 
 def device_of(module: nn.Module) -> torch.device | None:
-    """Where the inputs of a module go: its first weight, or where accelerate runs it; None without weights."""
+    """Return the device of a module's inputs: that of its first weight, or where accelerate runs it;
+    None without weights.
+    """
     first = next(module.parameters(), None)
     if first is None or not (first.is_meta or is_spread(module)):
         return None if first is None else first.device

@@ -1,4 +1,4 @@
-"""From an image to what a vision model reads: resize, crop, rescale, normalise, as its folder says.
+"""From an image to the input of a vision model: resize, crop, rescale, normalise, as its folder states.
 
 pixel_values = (crop(resize(image)) · rescale − mean) / std, with Pillow's resampling on bytes, the
 arithmetic of Hugging Face's PIL image processors; torchvision is not needed.
@@ -50,7 +50,7 @@ _CROPPING_DEFAULTS = {
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """How images are prepared for one model; every field is a line of its preprocessor file."""
+    """The preparation of images for one model; every field is a line of its preprocessor file."""
 
     height: int | None = None
     """Height after resizing, pixels; None with `shortest_edge` or without resizing."""
@@ -71,7 +71,7 @@ class Preprocess:
     """Rows and columns an image must already have, for models that never resize."""
 
     rescale: float = 1 / 255
-    """What bytes are multiplied with before normalising."""
+    """Factor for bytes before normalising."""
 
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     """Subtracted per channel."""
@@ -150,7 +150,7 @@ class Preprocess:
         return (scaled - mean) / std
 
     def shown(self, pixel_values: Float[Tensor, "batch 3 h w"]) -> UInt8[Tensor, "batch 3 h w"]:
-        """Return bytes for people to look at from pixel values: the inverse of `normalised`."""
+        """Return bytes to display from pixel values: the inverse of `normalised`."""
         mean = torch.tensor(self.mean).view(3, 1, 1)
         std = torch.tensor(self.std).view(3, 1, 1)
         raw = (pixel_values.detach().float().cpu() * std + mean) / self.rescale
@@ -171,7 +171,7 @@ class Preprocess:
 
 
 def read_preprocess(folder: Path) -> Preprocess | None:
-    """Return what a checkpoint folder says about its images; None if it says nothing."""
+    """Return the image settings of a checkpoint folder; None if it has none."""
     if (folder / PREPROCESSOR_FILE).is_file():
         return Preprocess.from_config(read_json(folder / PREPROCESSOR_FILE))
     if (folder / PROCESSOR_FILE).is_file():
@@ -228,12 +228,12 @@ def _resize(picture: Tensor, size: tuple[int, int], resample: int) -> Tensor:
 
 
 def as_floats(pictures: Tensor) -> Tensor:
-    """Bytes as numbers in [0, 1]; floats as they are."""
+    """Return bytes as numbers in [0, 1]; floats as they are."""
     return pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures.float()
 
 
 def as_bytes(pictures: Tensor) -> Tensor:
-    """Numbers in [0, 1] as bytes; bytes as they are."""
+    """Return numbers in [0, 1] as bytes; bytes as they are."""
     if pictures.dtype == torch.uint8:
         return pictures
     return (pictures.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)

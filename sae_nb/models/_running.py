@@ -53,8 +53,9 @@ Take = Callable[[str, Tensor], None]
 """Gets a hook point's name and the live tensor there, while the model is at it."""
 
 Put = Tensor | Callable[[Tensor], Tensor]
-"""What takes the place of a state, (m, places, d), m samples or any other number; or a function from the
-state, (n, places, d), to it."""
+"""Replacement of a state, (m, places, d), m samples or any other number; or a function from the state,
+(n, places, d), to it.
+"""
 
 Puts = Mapping[str, Put] | Iterable[tuple[str, Put]]
 
@@ -66,7 +67,7 @@ class Run:
     model: LiveModel
     batch: Batch
     raw: Any = None
-    """What the module returned; None where the pass ended with the last state."""
+    """Output of the module; None if the pass ended with the last state."""
 
     seen: dict[str, Tensor] = field(default_factory=dict)
     """States as the modules have them, by the names given; with their graph where `grad` was asked for."""
@@ -82,7 +83,7 @@ class Run:
 
     @cached_property
     def answer(self) -> Answer:
-        """What the model answered."""
+        """Answer of the model."""
         return Answer(self.model, self.batch, self.raw)
 
     def layout(self, name: str) -> Layout:
@@ -123,17 +124,17 @@ def run(
     read
         Hook points whose states are kept: as they come, before anything is `put` there.
     put
-        What takes the place of a state, by hook point: a tensor, also of more samples than the batch has, or
-        a function of the state by place. Several at one hook point, as pairs, follow each other.
+        Replacement of a state, by hook point: a tensor, also of more samples than the batch has, or a
+        function of the state by place. Several at one hook point, as pairs, follow each other.
     grad
         True: keep the graph. Hook points: also add a zero to the state there, after what is put, by which
         `gradients` differentiates; whether or not the weights are frozen.
     answer
         False: end the pass with the last state, where nothing is put and nothing differentiated.
     method
-        Which method of the module is run.
+        Method of the module that is run.
     backend
-        How the model is entered; both give the same numbers.
+        Method of entering the model; both give the same numbers.
 
     Raises
     ------
@@ -162,7 +163,7 @@ class Runner:
         self._read = _points(model, read)
         leaves = {} if isinstance(grad, bool) else _points(model, grad)
         self.leaves = tuple(leaves)
-        """Where it differentiates."""
+        """States with respect to which it differentiates."""
 
         puts = list(put.items() if isinstance(put, Mapping) else put)
         self._graph = grad is True or bool(leaves)
@@ -328,7 +329,7 @@ class _Pass:
         return not self.left
 
     def see(self, place: Place, value: Any) -> None:
-        """Hand on what a module gave or got; only the first time it runs."""
+        """Pass on a module's output or input; only the first time it runs."""
         if place not in self.order:
             self.order.append(place)
         for name, point in self.places[place]:
@@ -469,7 +470,7 @@ def _listen(module: nn.Module, place: Place, pass_: _Pass) -> Any:
 
 
 def heard(module: nn.Module, point: HookPoint, see: Callable[[Any], None]) -> Any:
-    """Hand on what a module gives, or gets, whenever it runs; return a plain hook, to be removed."""
+    """Pass on a module's output, or input, whenever it runs; return a plain hook, to be removed."""
     if point.side == "output":
         return module.register_forward_hook(lambda _module, _args, output: see(output))
     return module.register_forward_pre_hook(

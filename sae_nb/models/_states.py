@@ -1,7 +1,8 @@
 """States: what a module gives or gets at a hook point, the tensor in it, and how that is laid out in places.
 
-The layout is decided here and nowhere else. A sample's *places* are its tokens, its patches after cls and
-registers, the cells of a convolution's map row by row, or one place alone where a vector stands for all of it.
+The layout is decided here and nowhere else. A sample's *places* are its tokens, its patches after cls
+and registers, the cells of a convolution's map row by row, or one place alone if a vector represents
+all of it.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def with_input(
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How a state is laid out, beyond its width."""
+    """Layout of a state, beyond its width."""
 
     columns: int | None
     """Places per sample; None: one per token of the batch."""
@@ -172,7 +173,7 @@ def by_place(
 
 
 def patches_of(x: Float[Tensor, "n ..."], model: LiveModel) -> Float[Tensor, "n patches d"]:
-    """Return the places of a state that are patches or cells, or the one place that stands for all."""
+    """Return the places of a state that are patches or cells, or the single place that represents all."""
     places, prefix = by_place(x), 0 if x.ndim == 4 else model.prefix_tokens
     return places[:, prefix:] if places.shape[1] > prefix else places
 

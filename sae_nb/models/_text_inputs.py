@@ -84,7 +84,7 @@ def text_batches(
 
 
 def token_table(model: LiveModel, inputs: Any) -> pd.DataFrame:
-    """Return the tokens of texts, one row per token, as `LiveModel.tokens` says."""
+    """Return the tokens of texts, one row per token, as described at `LiveModel.tokens`."""
     import pandas as pd
 
     if model.kind != "language":

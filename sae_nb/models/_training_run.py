@@ -55,7 +55,7 @@ class Run(ABC):
 
     @abstractmethod
     def _loss(self, batch: Any) -> Tensor:
-        """What the step lowers."""
+        """Return the loss that the step lowers."""
 
     def train(
         self,
@@ -100,7 +100,7 @@ class Run(ABC):
         self.loss = float(loss.detach())
 
     def facts(self, loaded: nn.Module) -> dict[str, Any]:
-        """What every card states of the run, and of the model as its file gives it back."""
+        """Return the facts of every card: about the run, and about the model reloaded from its file."""
         return {
             "recipe": asdict(self.recipe),
             "step": self.step,
@@ -172,7 +172,7 @@ def _state_of(optimiser: str, tensors: Mapping[str, Tensor]) -> dict[int, dict[s
 
 
 def recipe_options(doc: str | None, defaults: Any) -> argparse.ArgumentParser:
-    """The command line that all recipes share."""
+    """Return the command line that all recipes share."""
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for everything written")
     for name in ("steps", "decay_steps", "seed"):

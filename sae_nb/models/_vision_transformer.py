@@ -49,7 +49,7 @@ class VisionTransformerConfig:
     """Chance that the last block's branches are left out per image in training; linear from 0."""
 
     shared_blocks: tuple[int, ...] | None = None
-    """How often each distinct block is applied, e.g. (4, 4, 4); None: every block is its own."""
+    """Number of times each distinct block is applied, e.g. (4, 4, 4); None: every block is its own."""
 
     n_digits: int = 10
     n_textures: int = 8
@@ -197,19 +197,19 @@ class VisionTransformer(nn.Module):
     def forward(
         self, pixel_values: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch n_digits"]:
-        """Digit logits."""
+        """Return digit logits."""
         return cast(Tensor, self.digit(self.final_states(pixel_values)[:, 0]))
 
     def forward_heads(
         self, pixel_values: Float[Tensor, "batch 3 height width"]
     ) -> dict[str, Tensor]:
-        """Logits of every head: ``digit`` and ``texture`` per image, ``foreground`` per patch."""
+        """Return logits of every head: ``digit`` and ``texture`` per image, ``foreground`` per patch."""
         return self.heads_of(self.final_states(pixel_values))
 
     def final_states(
         self, pixel_values: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch tokens d_model"]:
-        """Token states after the last block and the final LayerNorm."""
+        """Return token states after the last block and the final LayerNorm."""
         size = (3, self.config.image_size, self.config.image_size)
         if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != size:
             raise ValueError(
@@ -222,7 +222,7 @@ class VisionTransformer(nn.Module):
         return cast(Tensor, self.norm(x))
 
     def heads_of(self, states: Float[Tensor, "batch tokens d_model"]) -> dict[str, Tensor]:
-        """Logits of every head from the final token states."""
+        """Return logits of every head from the final token states."""
         cls, patches = states[:, 0], states[:, self.config.n_prefix_tokens :]
         return {
             "digit": self.digit(cls),

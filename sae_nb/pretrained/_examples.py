@@ -43,14 +43,14 @@ LABELS = "labels.json"
 
 @dataclass(frozen=True, kw_only=True)
 class SteeredAtom:
-    """An atom that does to the live model what its label says, as measured on fresh inputs."""
+    """An atom whose effect on the live model matches its label, as measured on fresh inputs."""
 
     label: str
     """The factor it detects."""
 
     atom: int
     by: float
-    """How much of it was added, in the model's units."""
+    """Amount that was added, in the model's units."""
 
     by_p99: float
     """The same in multiples of its 99th percentile: `steer(…, by=by_p99, unit="p99")`."""
@@ -68,8 +68,9 @@ class ExampleStore:
     """Samples, codes and readings that come with a pretrained SAE.
 
     The activations themselves are not kept: `acts.x` is the SAE's own reconstruction, x̂ = zD + b,
-    which leaves out what the SAE misses (`r2` says how much). Capture again where that matters. Of a
-    transcoder nothing is kept: its live model runs on the samples anew, and `acts` are what it reads.
+    which leaves out what the SAE misses (`r2` is the explained fraction). Capture again where that
+    matters. Of a transcoder nothing is kept: its live model is run on the samples again, and `acts` are
+    its input.
 
     Example
     -------
@@ -87,7 +88,7 @@ class ExampleStore:
     """UMAP coordinates of the atoms (cosine)."""
 
     labels: Labels
-    """What atoms represent, by the factor they detect best, with the evidence (`labels.evidence(17)`)."""
+    """Labels of atoms, by the factor they detect best, with the evidence (`labels.evidence(17)`)."""
 
     matches: list[FactorMatch]
     missed: list[str]
@@ -104,7 +105,7 @@ class ExampleStore:
     """Share of variance the SAE explains on held-out samples."""
 
     facts: dict[str, Any]
-    """Everything else that was measured: what the card says, as plain numbers."""
+    """All other measurements: the content of the card, as plain numbers."""
 
     def __repr__(self) -> str:
         context = self.acts.context
@@ -117,7 +118,7 @@ class ExampleStore:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether the live model ran on the samples anew, so that `acts` are activations."""
+        """Whether the live model was run on the samples again, so that `acts` are activations."""
         return self.acts.target is not self.acts
 
     @checked
@@ -190,11 +191,11 @@ def load_examples(name: str) -> ExampleStore:
 
 
 def examples_of(sae: Any) -> ExampleStore:
-    """Examples of a pretrained SAE, known by its fingerprint.
+    """Return examples of a pretrained SAE, known by its fingerprint.
 
     Raises
     ------
-    TypeError: If it is none; says which call makes activations.
+    TypeError: If it is none; names the call that makes activations.
     """
     name = shelf_name(sae)
     if shelf_folder(name) is None or not identity_of(load_sae(name)).is_same(identity_of(sae)):

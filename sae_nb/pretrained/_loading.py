@@ -25,7 +25,7 @@ SHELF = Path(__file__).parent / "saes"
 N_NEAR = 3
 
 FACTS = "examples.json"
-"""What was measured of a pretrained SAE, in its folder."""
+"""Measurements of a pretrained SAE, in its folder."""
 
 _MEASURED = ("r2", "l0", "dead_fraction")
 
@@ -93,18 +93,18 @@ def load_sae(folder_or_name: str | Path, *, mmap: bool = False) -> SparseAutoenc
         Gemma Scope or the authors of temporal SAEs (see `sae_nb.interop`); the name of a pretrained
         SAE, such as "tiny-vit/resid_post.6" (`sn.pretrained_names()` lists them); the name of a
         published one, such as "gpt2-small-res-jb/blocks.8.hook_resid_pre" (`sn.published()` lists
-        them); or "hf:owner/repository/path" for a folder on the Hugging Face hub. A folder comes
-        first. The last two are read from the hub's cache, and fetched where that has them not; nothing
-        else goes to the network. A published SAE is in the units and at the hook point of the model
-        that `load_model` gives; `sae.origin.notes` says what was done for that. The first
-        captured activations that it reads are looked at, and a warning says when they do not fit.
+        them); or "hf:owner/repository/path" for a folder on the Hugging Face hub. A folder comes first.
+        The last two are read from the hub's cache, and fetched where that has them not; nothing else
+        goes to the network. A published SAE is in the units and at the hook point of the model that
+        `load_model` gives; `sae.origin.notes` lists the conversions. The first captured activations
+        that it reads are checked, and a warning is given if they do not fit.
     mmap
-        Leave encoder and dictionary in their file, memory-mapped, for SAEs that do not fit in memory or hardly.
-        `encode` then reads a tile of atoms at a time, and decoding and steering only the rows they use;
-        codes are the same. Half-precision numbers stay so in the file and are computed in float32. What needs
-        the whole dictionary is refused above 128 MiB, and so are training, other devices, compressed
-        `.npz`, pickled `.pt` and encoders that do not go by tiles, such as MatchingPursuit. Checksums are
-        compared at loading, as without.
+        Leave encoder and dictionary in their file, memory-mapped, for SAEs that do not fit in memory or
+        hardly. `encode` then reads a tile of atoms at a time, and decoding and steering only the rows
+        they use; codes are the same. Half-precision numbers stay so in the file and are computed in
+        float32. Operations that need the whole dictionary are refused above 128 MiB, and so are
+        training, other devices, compressed `.npz`, pickled `.pt` and encoders that do not go by tiles,
+        such as MatchingPursuit. Checksums are compared at loading, as without.
 
     Raises
     ------
@@ -242,7 +242,7 @@ ROWS_LOOKED_AT = 256
 def warn_of_misfit(sae: Any, acts: Activations) -> None:
     """Warn if activations are of another model or place than an SAE states, or it hardly explains them.
 
-    What the cause is, `check_fit` finds out with the model.
+    With the model, `check_fit` finds out the cause.
     """
     doubts = list(_doubts(sae, acts))
     if doubts:

@@ -1,4 +1,4 @@
-"""What a pretrained SAE is trained on, matched on, judged on and shown with, and what is known of it."""
+"""The data of a pretrained SAE for training, matching, judging and display, and the known facts about them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRAIN, MATCH, JUDGE, SHOW = 0, 1, 2, 3
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How many samples each purpose gets, and prose paragraphs beside stories."""
+    """Number of samples for each purpose, and of prose paragraphs in addition to stories."""
 
     samples: tuple[int, int, int, int]
     prose: tuple[int | None, int | None, int | None, int | None] = (0, 0, 0, 0)
@@ -34,7 +34,7 @@ class Material:
     inputs: Any
     words: str
     factors: Callable[[Activations], list[Factor]]
-    """What it is, for the card; known truths about captured rows."""
+    """Description for the card; known truths about captured rows."""
 
     labels: Any = None
     """A class per sample, where the model answers with one."""
@@ -114,8 +114,8 @@ def story_factors(
 ) -> list[Factor]:
     """Return what is known of the tokens of texts: stories first, then prose.
 
-    Sentiment is known three times: of the clause a token stands in, of the story so far (from the end
-    of its first charged clause on), and of the whole story.
+    Sentiment is known three times: of the clause a token is in, of the story so far (from the end of
+    its first charged clause on), and of the whole story.
     """
     sample = acts.sample.numpy()
     at = np.array([starts[s][p] for s, p in zip(sample, acts.position.numpy(), strict=True)])
@@ -142,7 +142,7 @@ def story_factors(
 
 
 class _Places:
-    """Where tokens stand, to be compared with stretches of characters."""
+    """Positions of tokens, to be compared with stretches of characters."""
 
     def __init__(self, sample: Int[np.ndarray, " rows"], at: Int[np.ndarray, " rows"]) -> None:
         # One number per place, larger in later texts: no text has a million characters.
@@ -154,7 +154,7 @@ class _Places:
         start: Int[np.ndarray, " m"],
         end: Int[np.ndarray, " m"],
     ) -> Bool[np.ndarray, " rows"]:
-        """Whether each token begins in one of the stretches, which do not overlap.
+        """Return whether each token begins in one of the stretches, which do not overlap.
 
         A token that begins with the space before a stretch belongs to it.
         """
@@ -172,14 +172,14 @@ class _Places:
         start: Int[np.ndarray, " m"],
         end: Int[np.ndarray, " m"],
     ) -> Bool[np.ndarray, " rows"]:
-        """Whether each token is the last that begins in one of the stretches."""
+        """Return whether each token is the last that begins in one of the stretches."""
         within = self.inside(story, start, end)
         return within & ~np.append(within[1:], False)
 
     def after(
         self, story: Int[np.ndarray, " m"], at: Int[np.ndarray, " m"]
     ) -> Bool[np.ndarray, " rows"]:
-        """Whether each token begins in one of the stories, at this character or later."""
+        """Return whether each token begins in one of the stories, at this character or later."""
         return self.inside(story, at, np.full_like(at, 999_999))
 
 

@@ -31,7 +31,7 @@ _SLOT = re.compile(r"\{([^}]*)\}")
 
 
 class StorySentiment(NamedTuple):
-    """What a text says, sentence by sentence."""
+    """Sentiment of a text, sentence by sentence."""
 
     sign: int
     """1 good, −1 bad, 0 neither, or both alike."""
@@ -43,7 +43,7 @@ class StorySentiment(NamedTuple):
 
 @checked
 def story_sentiment(text: str) -> StorySentiment:
-    """Read the sentiment of a story, or of how one goes on.
+    """Read the sentiment of a story, or of a continuation of one.
 
     Example
     -------

@@ -29,7 +29,7 @@ from sae_nb.steering import steer
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ClassTurn:
-    """What adding one direction did to a model's classes."""
+    """Effect of adding one direction on a model's classes."""
 
     turned: float
     """Share of images of other classes that became the wanted one, minus the share that were."""
@@ -84,7 +84,7 @@ N_BOOTSTRAP = 1000
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SentimentShift:
-    """What adding one direction did to continuations."""
+    """Effect of adding one direction on continuations."""
 
     clean: float
     steered: float

@@ -1,1 +1,1 @@
-"""What atoms do to the model: ablation, attribution, steering and its quality."""
+"""The effect of atoms on the model: ablation, attribution, steering and its quality."""

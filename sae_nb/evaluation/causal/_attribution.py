@@ -1,4 +1,4 @@
-"""Which latents an answer hangs on: gradient × activation, and the exact effect by splicing.
+"""The latents that an answer depends on: gradient × activation, and the exact effect by splicing.
 
 With x_t = Σ_j z_tj·d_j + b + e_t and the error e_t held as it is, removing atom j at position t
 changes a measure m of the answer, to first order, by m(x) − m(x − z_tj·d_j) ≈ z_tj ⟨d_j, ∂m/∂x_t⟩.
@@ -45,15 +45,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SpliceCheck:
-    """What removing one atom does to the answer: first order and exact, both with the error kept."""
+    """The effect of removing one atom on the answer: first order and exact, both with the error kept."""
 
     atom: int
     measure: str
-    """Which one was removed, at every position the SAE reads, and what the numbers are."""
+    """Name of the removed atom, at every position the SAE reads, and the meaning of the numbers."""
 
     first_order: float
     exact: float
-    """What the atom adds: Σ_t z_tj ⟨d_j, ∂m/∂x_t⟩; m(x) − m(x − Σ_t z_tj·d_j), the model run again."""
+    """Contribution of the atom: Σ_t z_tj ⟨d_j, ∂m/∂x_t⟩; m(x) − m(x − Σ_t z_tj·d_j), the model run again."""
 
     control: float
     n_controls: int
@@ -178,7 +178,7 @@ def attribute(
     """Run the model forwards and backwards on one input and split the answer among latents.
 
     A transcoder's codes are read where it reads (`sae.hook_point`) and its atoms met by the gradient
-    where it writes; the linear map of a SkipTranscoder is nobody's latent and not in the error.
+    where it writes; the linear map of a SkipTranscoder belongs to no latent and is not in the error.
 
     Parameters
     ----------
@@ -187,8 +187,8 @@ def attribute(
     hook_point, sae
         Where the SAE reads; for a transcoder, where it writes.
     target
-        What is measured of the answer: a class or token id or its name, a function, or None for the
-        model's own top answer. A logit is measured above the mean of all logits.
+        Measure of the answer: a class or token id or its name, a function, or None for the model's own
+        top answer. A logit is measured above the mean of all logits.
     drop_first
         Leave out the first token, an attention sink that SAEs are not trained on; None: as `capture`
         does, where the model is a decoder of language.

@@ -1,4 +1,4 @@
-"""Which attention head an atom belongs to, and which tokens the head took it from.
+"""The attention head an atom belongs to, and the tokens the head took it from.
 
 An SAE at `head_out.L` reads the outputs of a layer's heads side by side, x_t = [x_t¹ … x_tᴴ] with
 x_tʰ = Σ_s A_tsʰ v_sʰ. With the pattern A held as it is, what an atom reads off x_t is a sum over heads and
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class HeadSources(Finding):
-    """What an atom reads at one position, split over heads and source positions."""
+    """The input of an atom at one position, split over heads and source positions."""
 
     atom: int
     position: int
@@ -68,12 +68,12 @@ class HeadSources(Finding):
 
     @property
     def by_head(self) -> Float[np.ndarray, " heads"]:
-        """What each head brings, over all sources."""
+        """Contribution of each head, over all sources."""
         return self.contributions.sum(axis=1)
 
     @property
     def by_source(self) -> Float[np.ndarray, " source"]:
-        """What is taken from each position, over all heads."""
+        """Contribution of each position, over all heads."""
         return self.contributions.sum(axis=0)
 
 
@@ -93,7 +93,7 @@ def head_shares(sae: SparseAutoencoder, n_heads: int) -> Float[np.ndarray, "n_at
 
     Raises
     ------
-    TypeError, ValueError: If `n_heads` is no number of equal parts of `d_in`.
+    TypeError, ValueError: If `n_heads` is not a number of equal parts of `d_in`.
 
     Source
     ------
@@ -151,7 +151,7 @@ def head_sources(
 
     Raises
     ------
-    TypeError, ValueError: If an argument does not fit, or the hook point is no `head_out`.
+    TypeError, ValueError: If an argument does not fit, or the hook point is not a `head_out`.
 
     Source
     ------

@@ -1,4 +1,4 @@
-"""What is asked of a model's answers: one number of each, such as a logit or log-odds; and what is edited.
+"""Measures of a model's answers, one number of each, such as a logit or log-odds; and the edits.
 
 Of one sample: m(y) = ℓ_y − mean(ℓ), a logit above the mean of all logits, since a shift common to all of
 them is nothing the softmax sees. Of many: the log-odds of the target, log p(T) − log(1 − p(T)).
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 MAX_SECONDS = 600.0
-"""What would take longer is refused, with the cost said, unless more is allowed."""
+"""Longer work is refused with its estimated cost, unless more is allowed."""
 
 Target = int | str | Callable[[Tensor], Tensor] | None
 """A class or token id, its name, a function of the answer, or None for the model's own top answer."""
@@ -51,7 +51,7 @@ Target = int | str | Callable[[Tensor], Tensor] | None
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
-    """One number of an answer, differentiable, and what people call it."""
+    """One number of an answer, differentiable, and its name."""
 
     index: int | None  # class or token id; None for a function or a vector
     name: str  # of the class or token; of the function
@@ -97,7 +97,7 @@ def outcome_of(
 
 
 def outcome_name(model: LiveModel, index: int) -> str:
-    """Return what people call a class or token."""
+    """Return the name of a class or token."""
     if model.kind == "language" and model.tokenizer is not None:
         from sae_nb.activations import describe_ids
 

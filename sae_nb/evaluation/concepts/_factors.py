@@ -1,8 +1,8 @@
-"""Which atom identifies which known factor: "sign · z is above θ", atom and θ chosen on other samples.
+"""The atom that identifies a known factor: "sign · z is above θ", atom and θ chosen on other samples.
 
 Judged by balanced accuracy, Acc_f = ½ P(z_i > θ | f) + ½ P(z_i ≤ θ | not f), or by F1. Choosing among c
-atoms on the samples that are judged, as published, rewards size; the plain accuracy rewards saying no of
-what is rare.
+atoms on the samples they are judged on, as published, rewards size; the plain accuracy rewards
+answering no to what is rare.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class FactorTold:
 
     sign: int
     threshold: float
-    """It says yes where sign · z is above the threshold; sign −1: its negative identifies the factor."""
+    """It answers yes where sign · z is above the threshold; sign −1: its negative identifies the factor."""
 
     accuracy: float
     """Balanced, on the other half; 0.5 is chance."""
@@ -72,7 +72,8 @@ def identifiability(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Identifiability:
-    """How well single atoms identify known factors of rows or of samples, judged on samples held out.
+    """Measure how well single atoms identify known factors of rows or of samples, judged on held-out
+    samples.
 
     The floor is 0.5; the control a random dictionary of the same size and L0, chosen and judged alike.
 
@@ -134,7 +135,7 @@ def identifiability(
 
 
 def _unit_of(known: np.ndarray, acts: Activations) -> Int[np.ndarray, " n"]:
-    """Which line of the truth each row belongs to."""
+    """Return the line of the truth that each row belongs to."""
     if known.ndim != 2:
         raise ValueError(f"`truth` must have one column per factor, got shape {known.shape}.")
     if len(known) == len(acts):
@@ -188,7 +189,7 @@ def largest_of_each(
 def _best_atoms(
     strengths: csc_matrix, known: np.ndarray, fit: np.ndarray, names: list[str]
 ) -> tuple[list[FactorTold], Bool[np.ndarray, "units factors"]]:
-    """For each factor the atom chosen on one half, and what it says of every unit."""
+    """Return for each factor the atom chosen on one half, and its answer for every unit."""
     n_factors = known.shape[1]
     best = np.full(n_factors, 0.5)
     atom, sign = np.full(n_factors, -1), np.ones(n_factors, dtype=int)
@@ -231,7 +232,7 @@ def _best_atoms(
 def _best_cuts(
     values: Float[np.ndarray, " m"], shares: Float[np.ndarray, "m factors"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the best cut of an atom gains for every factor, and where it lies."""
+    """Return the gain of an atom's best cut for every factor, and its threshold."""
     order = np.argsort(-values, kind="stable")
     ordered, gains = values[order], np.cumsum(shares[order], axis=0)
     ends = np.append(ordered[1:] < ordered[:-1], True)  # equal strengths are cut together
@@ -293,14 +294,14 @@ class FactorMatch:
     """Whether rows are judged, or samples by their strongest row."""
 
     threshold: float
-    """The atom says yes above this strength."""
+    """The atom answers yes above this strength."""
 
     floor: float
-    """F1 of always saying yes."""
+    """F1 of always answering yes."""
 
     @property
     def gain(self) -> float:
-        """How far F1 is on the way from its floor to 1."""
+        """Position of F1 between its floor (0) and 1."""
         return (self.f1 - self.floor) / (1 - self.floor) if self.floor < 1 else 0.0
 
     @property
@@ -310,7 +311,7 @@ class FactorMatch:
 
 
 class Matches(NamedTuple):
-    """What atoms and factors have to do with each other, judged on fresh samples; poor matches too."""
+    """The relation between atoms and factors, judged on fresh samples; poor matches too."""
 
     by_factor: list[FactorMatch]  # for every factor, in order, the atom that identifies it best
     by_atom: list[FactorMatch]  # for every atom that fires, the factor that it identifies best

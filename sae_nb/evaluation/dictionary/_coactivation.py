@@ -1,4 +1,4 @@
-"""Which atoms are used together, and whether they get in each other's way: ZᵀZ against DDᵀ, never stored.
+"""The atoms that are used together, and their interference: ZᵀZ against DDᵀ, never stored.
 
 connectivity = 1 − #{(i, j): (ZᵀZ)_ij ≠ 0} / c² · interference = ‖ReLU(−(ZᵀZ / n) ⊙ DDᵀ)‖_F / mean‖x − μ‖²
 NPMI(i, j) = log(p_ij / p_i p_j) / −log p_ij
@@ -29,7 +29,7 @@ _TILE = 2**22
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Coactivation:
-    """What atoms do together, and the closest partners of each."""
+    """The co-activation of atoms, and the closest partners of each."""
 
     n_rows: int
     n_pairs: int

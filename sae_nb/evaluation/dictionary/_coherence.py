@@ -1,4 +1,4 @@
-"""How alike atoms are, all of them and those used together: copies, ranks, the Babel function.
+"""Similarity of atoms, all of them and those used together: copies, ranks, the Babel function.
 
 Welch: no c unit vectors in d dimensions have a coherence below √((c − d) / (d (c − 1))).
 μ₁(r) = max_j max_{|S| = r, j ∉ S} Σ_{i ∈ S} |⟨d_i, d_j⟩| for unit atoms; μ₁(1) is the coherence. The
@@ -33,7 +33,7 @@ _TILE = 2**24
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AtomGeometry:
-    """What the Gram matrix of unit atoms says, without keeping it."""
+    """Statistics of the Gram matrix of unit atoms, without keeping it."""
 
     max_cosine: Float[np.ndarray, " n_atoms"]
     """max_{j≠i} |⟨d_i, d_j⟩| of each atom."""
@@ -65,7 +65,7 @@ class AtomGeometry:
 
 @checked
 def welch_bound(n_atoms: int, d_in: int) -> float:
-    """Smallest coherence that c unit vectors in d dimensions can have: √((c − d) / (d (c − 1))).
+    """Return smallest coherence that c unit vectors in d dimensions can have: √((c − d) / (d (c − 1))).
 
     Source
     ------
@@ -130,7 +130,7 @@ def atom_geometry(dictionary: Any, *, m: int = 1) -> AtomGeometry:
 
 
 def copied_atoms(dictionary: Any, *, cosine: float = COPIED) -> Bool[np.ndarray, " n_atoms"]:
-    """Which atoms have an |cosine| above this with an atom of smaller number."""
+    """Return a mask of the atoms that have an |cosine| above this with an atom of smaller number."""
     near = [_has_earlier(near > cosine, first) for first, near in _tiles(_unit(dictionary))]
     return np.asarray(torch.cat(near).cpu())
 
@@ -139,7 +139,8 @@ def copied_atoms(dictionary: Any, *, cosine: float = COPIED) -> Bool[np.ndarray,
 def duplicate_groups(
     dictionary: Any, *, cosine: float = ALIKE
 ) -> tuple[Int[np.ndarray, " members"], ...]:
-    """Atoms that are copies of each other: connected components of |⟨d_i, d_j⟩| > cosine, largest first.
+    """Return atoms that are copies of each other: connected components of |⟨d_i, d_j⟩| > cosine,
+    largest first.
 
     The atoms are those of an SAE or a (n_atoms, d_in) tensor.
 
@@ -167,7 +168,7 @@ def duplicate_groups(
 
 @checked
 def encoder_cosines(sae: Any) -> Float[np.ndarray, " n_atoms"] | None:
-    """Cosine of every atom with the row of the encoder that reads it; None without such rows.
+    """Return cosine of every atom with the row of the encoder that reads it; None without such rows.
 
     Low where the encoder reads something else than the decoder writes: to separate correlated atoms,
     or because the atom is dead. All one-step SAEs have such rows.
@@ -187,7 +188,7 @@ def encoder_cosines(sae: Any) -> Float[np.ndarray, " n_atoms"] | None:
 
 @checked
 def babel(dictionary: Float[Tensor, "n_atoms d_in"], sizes: Sequence[int]) -> list[float]:
-    """The Babel function: how much one atom can be covered by r others, in the worst case.
+    """Return the Babel function: how much one atom can be covered by r others, in the worst case.
 
     For each r of `sizes`, μ₁(r) = max_j (sum of the r largest |⟨d_i, d_j⟩|, i ≠ j); only directions
     count. Orthogonal atoms have 0, copies r. Pursuits with k atoms provably succeed where
@@ -223,7 +224,7 @@ def babel(dictionary: Float[Tensor, "n_atoms d_in"], sizes: Sequence[int]) -> li
 def coactive_babel(
     codes: SparseCodes, dictionary: Float[Tensor, "n_atoms d_in"]
 ) -> Float[np.ndarray, " rows"]:
-    """How alike the atoms are that explain one input together.
+    """Measure the similarity of the atoms that explain one input together.
 
     For the support S of each row, max_{j ∈ S} Σ_{i ∈ S, i ≠ j} |⟨d_i, d_j⟩|, where only directions
     count; 0 where fewer than two atoms are active.
@@ -258,7 +259,7 @@ def coactive_babel(
 def distinct_atoms(
     dictionary: Float[Tensor, "n_atoms d_in"], *, cosine: float = 0.99
 ) -> Int[Tensor, " kept"]:
-    """Atoms that are not copies of an earlier one.
+    """Return atoms that are not copies of an earlier one.
 
     Atom j > i is a copy of atom i where |⟨d_i, d_j⟩| ≥ `cosine`; only directions count.
 

@@ -41,13 +41,13 @@ def distances_kept(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Measurement:
-    """Whether codes order rows by distance as activations do: 1 if what is nearer stays nearer.
+    """Measure whether codes order rows by distance as activations do: 1 if what is nearer stays nearer.
 
-    The mean over rows t of Spearman's correlation between 1 − cos(x_t − μ, x_s − μ) and 1 − cos(z_t, z_s) over
-    all other rows s. What reads codes in the place of activations (retrieval, clustering, a map of samples)
-    works as far as this is high. A row whose code has no atom in common with any other counts 0. The floor is
-    codes in random order; the control a dictionary of random atoms with the same L0, which keeps much of the
-    order already: what training adds is the difference.
+    The mean over rows t of Spearman's correlation between 1 − cos(x_t − μ, x_s − μ) and 1 − cos(z_t,
+    z_s) over all other rows s. Methods that read codes in place of activations (retrieval, clustering,
+    a map of samples) work as far as this is high. A row whose code has no atom in common with any other
+    counts 0. The floor is codes in random order; the control a dictionary of random atoms with the same
+    L0, which keeps much of the order already: what training adds is the difference.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def distances_kept(
     acts
         Activations of its width.
     codes
-        What it makes of them; encoded when None.
+        Its codes of them; encoded when None.
     n_rows
         At most so many rows are drawn and compared pair by pair.
     n_bootstrap, seed

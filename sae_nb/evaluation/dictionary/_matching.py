@@ -36,7 +36,7 @@ class Stability(Measurement):
     """Matched cosines of every pair, in the order of the smaller dictionary's atoms."""
 
     pairs: tuple[tuple[int, int], ...]
-    """Which two were compared, by their place in the list."""
+    """Indices of the two that were compared."""
 
     mean_max: float
     """Mean over atoms of the largest cosine, both directions: never below `value`."""
@@ -48,7 +48,7 @@ class Stability(Measurement):
     """Whether an atom may match another's negative."""
 
     error: float = 0.0
-    """What the best matching could add to `value` at most; 0 where it was found exactly."""
+    """Upper bound on what the best matching could add to `value`; 0 if it was found exactly."""
 
     @property
     def headline(self) -> str:
@@ -73,9 +73,9 @@ def stability(
     """Return how well the dictionaries of several trainings agree.
 
     Mean over all pairs of the mean cosine between matched atoms. Up to 4096 atoms the matching is
-    optimal (Hungarian); above, it is an auction, `definition` says so, and `error` bounds what it
-    misses. The `control` pairs the same atoms at random: a common direction raises it, and where all
-    atoms are one it is as high as the value.
+    optimal (Hungarian); above, it is an auction, named in `definition`, and `error` bounds the loss.
+    The `control` pairs the same atoms at random: a common direction raises it, and where all atoms are
+    one it is as high as the value.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def stability(
 def atom_stability(
     sae: Any, others: Sequence[Any], *, signed: bool = False
 ) -> Float[np.ndarray, " n_atoms"]:
-    """How well each atom is found again by other trainings: a column for the concept map.
+    """Measure how well each atom is found again by other trainings: a column for the concept map.
 
     Mean over the others (SAEs or dictionaries, of other seeds or data) of the cosine with the matched
     atom, with `signed` or its negative; NaN for atoms that no other training has a partner for, as
@@ -249,13 +249,13 @@ def _unit_dictionaries(saes: Sequence[Any]) -> list[Tensor]:
 
 
 CANDIDATES = 64
-"""Partners an atom's list holds. Ours: fewer lists are made anew than with 16."""
+"""Partners an atom's list holds. Ours: fewer lists are remade than with 16."""
 
 EPSILON = 1e-3
 """Smallest raise, hence the most an atom's cosine can fall short by where all are resolved. Ours."""
 
 ROUNDS = 60
-"""How often lists are made anew before the rest is matched as it comes. Ours."""
+"""Maximum number of remade lists before the rest is matched greedily. Ours."""
 
 _TILE = 2**24
 _REST = 2048  # atoms left over that are matched optimally among what is left
@@ -281,7 +281,7 @@ def auction(
     """Match each atom of `first` with one of `second`, which has at least as many; unit rows.
 
     Source: Bertsekas, "The auction algorithm", Annals of Operations Research 14 (1988). The lists,
-    which are made anew when prices have outgrown them, are ours.
+    which are remade when prices have outgrown them, are ours.
     """
     n, m = len(first), len(second)
     width = min(CANDIDATES, m)
@@ -321,7 +321,9 @@ def _lists(
     *,
     signed: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the best partners at today's prices are worth to some atoms, which, and what lies beyond."""
+    """Return the worth of the best partners at the present prices to some atoms, their indices, and the
+    best worth beyond them.
+    """
     cost = torch.from_numpy(prices).to(first)
     parts: list[tuple[Tensor, ...]] = []
     for which in torch.split(torch.from_numpy(todo), max(1, _TILE // len(second))):
@@ -339,7 +341,7 @@ def _lists(
 def _match_rest(
     first: Tensor, second: Tensor, match: np.ndarray, owner: np.ndarray, *, signed: bool
 ) -> None:
-    """Give whoever has no partner one of those that are left."""
+    """Give every atom without a partner one of those that are left."""
     from scipy.optimize import linear_sum_assignment
 
     waiting, free = np.flatnonzero(match < 0), np.flatnonzero(owner < 0)
@@ -361,7 +363,7 @@ def bid(values, columns, beyond, prices, owner, match, waiting, n_waiting, epsil
     """Let waiting atoms bid; return how many gave up, their numbers in `unresolved`.
 
     `beyond[i]` bounds what atom i gains from any partner that its list does not hold. An atom gives up
-    where its list promises less, so that the list is made anew with the prices as they are.
+    if its list promises less, so that the list is remade with the prices as they are.
     """
     n_unresolved = 0
     while n_waiting > 0:

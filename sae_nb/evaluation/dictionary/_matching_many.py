@@ -1,8 +1,9 @@
-"""Which atom of one very large dictionary is which of another: an auction among the atoms near each.
+"""Matching of two very large dictionaries: an auction among the atoms near each.
 
-Of very many atoms no list of partners can be made by looking at all pairs. Partners are looked for in lists
-of alike atoms (`sae_nb.geometry.Lists`), and which share of the best was found is measured on some atoms. An
-atom that is worth less to anybody than its rivals pay has no partner, in place of any that is left.
+Of very many atoms no list of partners can be made by looking at all pairs. Partners are looked for in
+lists of alike atoms (`sae_nb.geometry.Lists`), and which share of the best was found is measured on
+some atoms. An atom that is worth less to any partner than its rivals pay has no partner, in place of
+any that is left.
 """
 
 # mypy: disallow-untyped-calls=False
@@ -22,10 +23,10 @@ MATCHED_WHOLE = 20_000
 """Atoms up to which every pair is looked at: 8 s at 16 384 of width 768."""
 
 CANDIDATES = 16
-"""Partners an atom's list holds; made anew when prices have outgrown it."""
+"""Partners an atom's list holds; remade when prices have outgrown it."""
 
 ROUNDS = 40
-"""How often lists are made anew."""
+"""Number of times lists are remade."""
 
 TRIED, WANTED, LISTS_LOOKED_AT = 256, 0.98, (4, 8, 16, 32, 64, 128)
 
@@ -85,7 +86,7 @@ def match_near(
 def _enough(
     first: Tensor, second: Tensor, lists: Lists, of: Tensor, seed: int
 ) -> tuple[int, float]:
-    """How many lists are looked at, and how often the best partner is in them."""
+    """Return the number of lists to search, and how often the best partner is in them."""
     generator = torch.Generator().manual_seed(seed)
     tried = torch.randperm(len(first), generator=generator)[:TRIED]
     tiles = second.split(_TILE // TRIED)

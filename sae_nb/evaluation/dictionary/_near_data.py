@@ -1,4 +1,4 @@
-"""How near atoms are to the data, and to directions with a meaning."""
+"""Closeness of atoms to the data, and to directions with a meaning."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def ood_score(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Measurement:
-    """How far the atoms are from every input: 0 if each points at one, 1 if each is orthogonal to all.
+    """Measure how far the atoms are from every input: 0 if each points at one, 1 if each is orthogonal
+    to all.
 
     A copy (|cosine| > 0.99) of an earlier atom counts 1, so that a collapsed dictionary gains nothing.
     A random dictionary is floor and control.
@@ -40,7 +41,7 @@ def ood_score(
     sae, x
         An SAE or a dictionary; activations: the score falls with their number, compare at the same one.
     mean
-        What is taken off first; None: the mean of `x`. Zeros leave the rows as they are.
+        Vector that is subtracted first; None: the mean of `x`. Zeros leave the rows as they are.
 
     Raises
     ------
@@ -109,9 +110,10 @@ def plausibility(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Measurement:
-    """How near the nearest atom is to what each class is read from; 1 if every direction is an atom.
+    """Measure how near the nearest atom is to the direction each class is read from; 1 if every
+    direction is an atom.
 
-    Only directions count. What random atoms reach, floor and control, grows with their number. The
+    Only directions count. The score of random atoms, floor and control, grows with their number. The
     interval resamples classes.
 
     Parameters

@@ -1,7 +1,7 @@
 """Stability that training earns: the same SAE trained again and again, compared before and after.
 
 gain = stability at the end − stability at the start. Runs that share their start agree before any
-training, which says nothing (arXiv 2606.02061 on arXiv 2502.12892).
+training, which is not evidence (arXiv 2606.02061 on arXiv 2502.12892).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class StabilityTrial:
     """Before the first step, after each has looked at its first rows; and at the end."""
 
     gain: Measurement
-    """What training adds; the interval resamples atoms, each compared with itself at the start."""
+    """Gain by training; the interval resamples atoms, each compared with itself at the start."""
 
     saes: tuple[SparseAutoencoder, ...]
     """One per run, trained."""
@@ -71,7 +71,7 @@ def stability_trial(
     make
         ``lambda seed: sn.TopK(d_in, n_atoms, k, generator=torch.Generator().manual_seed(seed))``.
     data, config
-        What is trained on, and how; the seed is replaced by each run's.
+        Training data and settings; the seed is replaced by each run's.
     seeds
         Two or more, of the start, the order of the data and the subset.
     subset, signed

@@ -18,7 +18,7 @@ from sae_nb.data import check_sparsity
 
 @checked
 def feature_dimensionality(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """Share of a hidden dimension that each feature has to itself.
+    """Return share of a hidden dimension that each feature has to itself.
 
     D_i = ‖w_i‖² / Σ_j ⟨ŵ_i, w_j⟩², row w_i being where feature i lives: 1 for a direction orthogonal to
     all others, ½ in an antipodal pair, 2/5 in a pentagon, 0 for a feature that is not stored. All
@@ -27,7 +27,7 @@ def feature_dimensionality(directions: Float[Tensor, "n d"]) -> Float[Tensor, " 
 
     Raises
     ------
-    TypeError, ValueError: If `directions` is no finite matrix.
+    TypeError, ValueError: If `directions` is not a finite matrix.
 
     Source
     ------
@@ -46,7 +46,7 @@ def feature_dimensionality(directions: Float[Tensor, "n d"]) -> Float[Tensor, " 
 
 @checked
 def interference(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """What the other features say where one feature is read: Σ_{j≠i} ⟨ŵ_i, w_j⟩².
+    """Measure what the other features add where one feature is read: Σ_{j≠i} ⟨ŵ_i, w_j⟩².
 
     It is 0 for a feature that is alone in its direction, or not stored.
 
@@ -67,7 +67,7 @@ def interference(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
 
 @checked
 def dedicated_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
-    """Loss of two features in one dimension when it is given to the first alone.
+    """Return loss of two features in one dimension when it is given to the first alone.
 
     The other is answered with its mean p / 2, p = 1 − S, so what is lost is its variance:
     r (p / 3 − p² / 4). The sparsity S is the chance that a feature is off; r is the importance of the
@@ -89,7 +89,7 @@ def dedicated_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
 
 @checked
 def antipodal_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
-    """Loss of two features in one dimension when they share it: W = [1, −1], b = 0.
+    """Return loss of two features in one dimension when they share it: W = [1, −1], b = 0.
 
     Nothing is lost unless both are on (chance p²); then each answer is off by the smaller of the two,
     or is 0 where it is the smaller: (1 + r) p² E[min²] = (1 + r) p² / 6. p and r: see `dedicated_loss`.
@@ -110,7 +110,7 @@ def antipodal_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
 
 @checked
 def critical_sparsity(importance_ratio: float = 1.0) -> float:
-    """Sparsity above which sharing the one dimension loses less than giving it to one feature.
+    """Return sparsity above which sharing the one dimension loses less than giving it to one feature.
 
     `dedicated_loss` = `antipodal_loss` at p = 1 − S = 4r / (2 + 5r): 3/7 for equal features. A trained
     toy may also bend either answer a little, so its own change lies near this, not on it.
@@ -135,7 +135,7 @@ def critical_sparsity(importance_ratio: float = 1.0) -> float:
 
 @checked
 def support_recovery(codes: SparseCodes, truth: SparseCodes) -> Float[Tensor, " rows"]:
-    """Share of each row's true atoms among the same number of the strongest atoms of its code.
+    """Return share of each row's true atoms among the same number of the strongest atoms of its code.
 
     |S ∩ Ŝ| / |S| with S the atoms of the truth and Ŝ the |S| atoms of largest |z|. A code with too few
     atoms misses the rest; one with too many must rank the true ones first. Rows without true atoms
@@ -169,7 +169,7 @@ def support_recovery(codes: SparseCodes, truth: SparseCodes) -> Float[Tensor, " 
 
 
 def _ranks(codes: SparseCodes) -> Int[Tensor, " nnz"]:
-    """How many entries of the row of each entry are stronger."""
+    """Return the number of entries in the row of each entry that are stronger."""
     row, size = codes.support.rows, codes.values.detach().abs()
     order = size.argsort(descending=True, stable=True)
     order = order[row[order].argsort(stable=True)]

@@ -1,9 +1,9 @@
 """Do explanations of atoms hold on inputs they were not made from? Detection, fuzzing, intruder.
 
-Detection: window → does the atom fire in it? Fuzzing: marked tokens → are those the firing ones? Both are
-balanced accuracies, so always saying no reaches ½. Intruder: which of n windows does not belong? Chance
-is 1 / n. Nothing here needs a service: explanations are rules or likeness to examples; a language model
-is asked only where the user passes one as `judge`.
+Detection: window → does the atom fire in it? Fuzzing: marked tokens → are those the firing ones? Both
+are balanced accuracies, so always answering no reaches ½. Intruder: which of n windows does not belong?
+Chance is 1 / n. Nothing here needs a service: explanations are rules or likeness to examples; a
+language model is asked only where the user passes one as `judge`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SCORES = ("detection", "fuzzing", "intruder")
 
 
 class ExplanationScores(Measurement):
-    """How well explanations of atoms hold on inputs they were not made from.
+    """The accuracy of explanations of atoms on inputs they were not made from.
 
     `value` is the mean detection score over atoms; its control gives each atom the explanation of
     another one.
@@ -118,9 +118,9 @@ def score_explanations(
     acts, codes
         Rows with the samples behind them; their codes, where computed already.
     atoms, n_atoms
-        Which; None draws `n_atoms` of those that fire often enough.
+        Atoms to score; None draws `n_atoms` of those that fire often enough.
     labels
-        What rules may speak of besides tokens: booleans by name, per sample or per row.
+        Facts that rules may use besides tokens: booleans by name, per sample or per row.
     explain
         "rule": a small rule, applied to the letter. "exemplars": likeness of activations to rows
         where it fired; for images without labels.
@@ -323,7 +323,7 @@ class Desk:
         return induce_rule(*self._train, atom, facts=self._train_facts)
 
     def written(self, atom: int, judge: CountedJudge) -> str:
-        """Return what a judge says an atom fires on, who sees examples of the first half."""
+        """Return a judge's description of what an atom fires on, from examples of the first half."""
         active, strength = fires_in(self.codes, atom), self._strength(atom)
         generator = np.random.default_rng((self.seed, atom, 1))
         windows = self.windows.firing(active & self.first, strength, 10, self.reach, generator)
@@ -373,7 +373,7 @@ class Desk:
 
     @cached_property
     def _rarity(self) -> dict[int, float]:
-        """How much each token counts: the fewer samples it is in, the more."""
+        """Weight of each token: the fewer samples it is in, the more."""
         pairs = np.unique(np.stack([self.facts.token, self.facts.sample]), axis=1)
         ids, counts = np.unique(pairs[0], return_counts=True)
         n = len(np.unique(self.facts.sample))
@@ -415,14 +415,14 @@ class Desk:
 
 
 def balanced(yes: Sequence[bool], no: Sequence[bool]) -> float:
-    """Mean of the share of yeses among what should be yes, and of noes among what should be no."""
+    """Return mean of the share of yeses among what should be yes, and of noes among what should be no."""
     if len(yes) < FEWEST_EXAMPLES or len(no) < FEWEST_EXAMPLES:
         return float("nan")
     return (float(np.mean(yes)) + 1 - float(np.mean(no))) / 2
 
 
 def least_alike(vectors: np.ndarray) -> int:
-    """Which unit vector has the lowest mean cosine with the others."""
+    """Return the unit vector with the lowest mean cosine with the others."""
     cosines = vectors @ vectors.T
     return int(np.argmin(cosines.sum(axis=1) - np.diag(cosines)))
 
@@ -458,17 +458,17 @@ class CountedJudge:
 
 @dataclass(eq=False)
 class RowGuesser:
-    """An explanation that says of every row whether the atom fires: a rule, or likeness to examples."""
+    """An explanation that predicts for every row whether the atom fires: a rule, or similarity to examples."""
 
     text: str
     says: Bool[np.ndarray, " n"]
 
     def fires(self, window: Window) -> bool:
-        """Whether it names a row of the window."""
+        """Return whether it names a row of the window."""
         return bool(self.says[window.rows].any())
 
     def fits(self, _window: Window, marked: Int[np.ndarray, " m"]) -> bool:
-        """Whether it names more than half of the marked rows."""
+        """Return whether it names more than half of the marked rows."""
         return bool(self.says[marked].mean() > 0.5)
 
 
@@ -481,14 +481,14 @@ class JudgeGuesser:
     facts: RowFacts
 
     def fires(self, window: Window) -> bool:
-        """Whether the judge says that something in the window matches."""
+        """Return whether the judge finds a match in the window."""
         return self._says_yes(
             f"A detector fires on: {self.text}\nText: {shown(window, self.facts)}\n"
             "Does it fire anywhere in the text? Answer yes or no."
         )
 
     def fits(self, window: Window, marked: Int[np.ndarray, " m"]) -> bool:
-        """Whether the judge says that the marked tokens are the right ones."""
+        """Return whether the judge finds that the marked tokens are the right ones."""
         return self._says_yes(
             f"A detector fires on: {self.text}\nText, some tokens marked with << >>: "
             f"{shown(window, self.facts, marked)}\n"
@@ -518,7 +518,7 @@ def shown(
 def bags_of_tokens(
     windows: Sequence[Window], facts: RowFacts, weights: dict[int, float]
 ) -> csr_matrix:
-    """Return unit vectors of windows: how often each token stands in it, rare ones counting more."""
+    """Return unit vectors of windows: the frequency of each token in it, rare ones counting more."""
     column = {token: i for i, token in enumerate(weights)}
     place, values, offsets = [], [], [0]
     for window in windows:

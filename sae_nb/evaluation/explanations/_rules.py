@@ -1,4 +1,4 @@
-"""Rule induction: say in a few words where an atom fires, by statements that anybody can check.
+"""Rule induction: describe in a few words where an atom fires, by statements that are easy to check.
 
 A rule is a conjunction of at most a few statements about the row (its token, the one before, its place,
 its labels), added greedily while F1 = 2TP / (2TP + FP + FN) on the rows it is made from still grows.
@@ -75,7 +75,7 @@ def induce_rule(
     acts, codes
         Rows with the samples behind them, and their codes.
     labels, max_terms
-        What else is known: booleans by name, one per sample or per row; statements of a rule at most.
+        Further known facts: booleans by name, one per sample or per row; statements of a rule at most.
     facts
         Of the same rows, where they were read before; `labels` is then not looked at.
 
@@ -159,7 +159,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 MOST_TOKENS = 12
-"""Tokens that a set may name: more is no explanation."""
+"""Tokens that a set may name: more is not an explanation."""
 
 _FEWEST_EACH = 2  # firings on a token for a set to name it
 _MOST_ENDINGS = 24
@@ -175,7 +175,7 @@ SHAPES: dict[str, Callable[[str], bool]] = {
     "punctuation": lambda text: bool(text.strip()) and not any(c.isalnum() for c in text),
     "a line break": lambda text: "\n" in text,
 }
-"""What a token looks like, in words."""
+"""Form of a token, in words."""
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,8 @@ def evaluate_saved(
     Returns
     -------
     Report
-        The rows of `evaluate` on reconstruction and sparsity. What compares atoms with each other, or needs
-        a model, is not among them.
+        The rows of `evaluate` on reconstruction and sparsity. Metrics that compare atoms with each
+        other, or need a model, are not among them.
 
     Raises
     ------
@@ -187,7 +187,9 @@ class _Entries:
         return _Entries(*map(torch.cat, pairs))
 
     def strongest(self, n_rows: int, k: int | None) -> _Entries:
-        """The k largest by size of each row, of equal ones those at lower atoms; in the order of codes."""
+        """Return the k largest by size of each row, of equal ones those at lower atoms; in the order of
+        codes.
+        """
         order = self.atoms.argsort(stable=True)
         if k is not None:
             order = order[self.values[order].abs().argsort(descending=True, stable=True)]
@@ -200,7 +202,7 @@ class _Entries:
         return _Entries(self.rows[order], self.atoms[order], self.values[order])
 
     def everywhere(self, team: Team) -> _Entries:
-        """Those of all workers."""
+        """Return the values of all workers."""
         most = max(counts := team.gather(len(self.values)))
         found = []
         for part in (self.rows, self.atoms, self.values):
@@ -255,7 +257,7 @@ class _Saved:
         self.head = self._part(slice(0, 1))
 
     def reconstruct(self, x: Tensor) -> tuple[SparseCodes, Tensor]:
-        """Codes over all atoms, and what they reconstruct."""
+        """Return codes over all atoms, and their reconstructions."""
         if self.architecture in PURSUITS:
             problem = self.head.pursuit_problem(x - self.head.bias, self.head.dictionary)
             problem = replace(problem, k=self.settings["k"])
@@ -299,7 +301,7 @@ class _Saved:
 
 
 class _Drawn:
-    """Random unit atoms used as `RandomDictionary` uses them, drawn anew whenever they are needed."""
+    """Random unit atoms used as `RandomDictionary` uses them, redrawn whenever they are needed."""
 
     def __init__(
         self, n_atoms: int, k: int, mean: Tensor, *, signed: bool, seed: int, team: Team
@@ -317,7 +319,9 @@ class _Drawn:
         self.gain = inner / power if power > 0 else 1.0
 
     def reconstruct(self, x: Tensor) -> tuple[SparseCodes, Tensor]:
-        """Codes by the k strongest correlations, times the gain, and the mean plus what they add."""
+        """Return codes by the k strongest correlations, times the gain, and the mean plus the atoms
+        they add.
+        """
         codes, total = _coded(self._tiles, x - self.mean, self.n_atoms, self.k, self.team)
         return codes.with_values(codes.values * self.gain), total * self.gain + self.mean
 

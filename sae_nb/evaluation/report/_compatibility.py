@@ -1,7 +1,7 @@
 """Other libraries' formulas under their names, to reproduce a published number and to see it differ.
 
-Each is what that library's code computes on one batch of everything, in fp64. What it does in words, what
-is wrong with it and which definition of ours to read instead are in `published.toml`.
+Each is what that library's code computes on one batch of everything, in fp64. A description in words,
+its problem and the definition of ours to read instead are in `published.toml`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class PublishedFormula:
     """Library, dot, its own name for the number."""
 
     formula: str
-    """What the code does; E = x − x̂."""
+    """Formula that the code computes; E = x − x̂."""
 
     needs: tuple[str, ...]
-    """Which of `x`, `x_hat`, `codes`, `dictionary`, `other` it reads."""
+    """Arguments that it reads, of `x`, `x_hat`, `codes`, `dictionary`, `other`."""
 
     ours: str = ""
     caution: str = ""
@@ -50,7 +50,7 @@ class PublishedFormula:
 @checked
 @cache
 def published_formulas() -> Mapping[str, PublishedFormula]:
-    """Every formula that `as_published` knows, by id.
+    """Return every formula that `as_published` knows, by id.
 
     Example
     -------

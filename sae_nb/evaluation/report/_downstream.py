@@ -398,7 +398,7 @@ def splice_task(
 
 
 def written_at(sae: SparseAutoencoder) -> str | None:
-    """Where a dictionary writes, as far as it knows."""
+    """Return the place where a dictionary writes, as far as it knows."""
     elsewhere = getattr(sae, "writes", None) is not None
     return sae.target_hook_point if elsewhere else sae.hook_point
 
@@ -448,7 +448,7 @@ def _check_labels(labels: Tensor | None, model: LiveModel) -> Int[Tensor, " samp
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TokenCosts:
-    """What splicing changes for every token that has a next one."""
+    """The effect of splicing on every token that has a next one."""
 
     sample: Int[np.ndarray, " tokens"]
     position: Int[np.ndarray, " tokens"]
@@ -462,7 +462,7 @@ class TokenCosts:
 
     @property
     def delta(self) -> Float[np.ndarray, " tokens"]:
-        """What the next token costs more."""
+        """Increase of the next token's cost."""
         return self.ce_spliced - self.ce_clean
 
     def worst(self, n: int = 10) -> Int[np.ndarray, " n"]:

@@ -1,8 +1,8 @@
 """check_fit: does an SAE belong to this model, at this place, in these units? And if not, why?
 
-The SAE is tried as its file says, then under each mistake people make: another layer, another scale,
-with or without the begin-of-text token, centred or normalised activations. What explains the
-activations much better than the stated use names the cause.
+The SAE is tried as its file states, then under each common mistake: another layer, another scale, with
+or without the begin-of-text token, centred or normalised activations. The variant that explains the
+activations much better than the stated use is the cause.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class FitCheck:
 
     @property
     def advice(self) -> str:
-        """What to do."""
+        """Advice."""
         text = ADVICE[self.cause]
         return text if self.cause in ("none", "another model") else f"{text} ({self.best.use})"
 

@@ -1,7 +1,7 @@
 """Frozen-decoder control: only the encoder is trained, over a fixed random dictionary.
 
-What it reaches, an encoder reaches without any learned atom. It takes a training, so it is made on
-request, and `frozen_decoder_cost` says first how long.
+An encoder reaches its score without any learned atom. It takes a training, so it is made on request,
+and `frozen_decoder_cost` estimates its time first.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def frozen_decoder(
 def frozen_decoder_cost(
     data: Activations | Tensor, n_atoms: int, k: int, config: TrainConfig | None = None
 ) -> float:
-    """Seconds that `frozen_decoder` with the same arguments will take, from a few steps of it.
+    """Return seconds that `frozen_decoder` with the same arguments will take, from a few steps of it.
 
     Example
     -------

@@ -1,7 +1,7 @@
 """One number with its definition, floor, control and interval; and the random dictionary behind controls.
 
-Several quantities carry the same name in different libraries and are not interchangeable, so a value
-without the id of its definition says nothing. The texts are in `definitions.toml`.
+Several quantities have the same name in different libraries and are not interchangeable, so a value is
+meaningless without the id of its definition. The texts are in `definitions.toml`.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ class Definition:
     """Stable name that reports and files carry."""
 
     formula: str
-    """How it is computed; e = x − x̂, z the code, μ the mean row of the whole set."""
+    """Formula; e = x − x̂, z the code, μ the mean row of the whole set."""
 
     better: Literal["higher", "lower", "one", "none"]
-    """Which direction is good; "one" means close to 1, "none" that it depends."""
+    """The good direction; "one" means close to 1, "none" that it depends."""
 
     floor: str
     resampled: Literal["samples", "atoms"]
-    """What the floor of the value is; what the bootstrap draws."""
+    """The floor of the value; the unit that the bootstrap draws."""
 
     differs: str = ""
-    """Where libraries compute something else under this name; empty where they agree or have none."""
+    """Libraries that compute something else under this name; empty if they agree or have none."""
 
 
 @cache
@@ -98,18 +98,18 @@ class Measurement(Finding, eq=True):
     """A value with what doing nothing and what chance would reach; None where there is no such thing.
 
     Wherever a measuring function takes them, `n_bootstrap` is the number of resamples that the interval
-    is drawn from (0 leaves it out), of samples or atoms as `define(definition).resampled` says, and
+    is drawn from (0 leaves it out), of samples or atoms as in `define(definition).resampled`, and
     `seed` is of every draw: resamples, splits, shuffles, noise, and random controls.
     """
 
     value: float
-    """What was measured."""
+    """The measured value."""
 
     floor: float | None
-    """What the trivial answer reaches; which one, `define(definition).floor` says."""
+    """Score of the trivial answer, which is described by `define(definition).floor`."""
 
     control: float | None
-    """What a random dictionary with the same number of atoms and the same L0 reaches."""
+    """Score of a random dictionary with the same number of atoms and the same L0."""
 
     interval: Interval
     """Bootstrap 95 % interval of the value; NaN where fewer than two things could be resampled."""
@@ -119,11 +119,12 @@ class Measurement(Finding, eq=True):
 
     n: int
     unit: str
-    """How many of what the value is a mean over: "rows", "tokens", "samples", "outputs", "atoms",
-    "pairs" or "classes"."""
+    """Unit that the value is a mean over: "rows", "tokens", "samples", "outputs", "atoms", "pairs" or
+    "classes".
+    """
 
     seconds: float = float("nan")
-    """What it cost, control and floor included; NaN where several rows share one pass."""
+    """Seconds it took, control and floor included; NaN if several metrics share one pass."""
 
     def __float__(self) -> float:
         return float(self.value)
@@ -187,7 +188,7 @@ Key = TypeVar("Key")
 
 
 class Measurements(Mapping[Key, Measurement], Generic[Key]):
-    """Base of what is a mapping from name to `Measurement`, and says more besides."""
+    """Base of a mapping from name to `Measurement` that also holds other facts."""
 
     rows: Mapping[Key, Measurement]
     """The measurements by name."""
@@ -250,8 +251,8 @@ class RandomDictionary:
     """Random unit atoms, used as well as a fixed dictionary can be with one correlation.
 
     The k atoms with the largest correlation ⟨x − μ, r_j⟩ are kept, and one gain for the whole set,
-    fitted by least squares, makes up for atoms that overlap. Any metric that a trained SAE does not
-    win against this says nothing about training.
+    fitted by least squares, makes up for atoms that overlap. If a trained SAE does not win a metric
+    against this, the metric is not evidence of training.
 
     Parameters
     ----------

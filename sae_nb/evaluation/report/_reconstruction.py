@@ -1,4 +1,5 @@
-"""How much of an activation comes back: R², FVU, cosine, norm; R² = 1 − Σ‖e_t‖² / Σ‖x_t − μ‖².
+"""The fraction of an activation that is reconstructed: R², FVU, cosine, norm; R² = 1 − Σ‖e_t‖² / Σ‖x_t
+− μ‖².
 
 Sums are pooled over the whole set in fp64; batch ratios are never averaged. μ is the mean row of the
 set per dimension: with one scalar mean instead, an offset per dimension turns 0.75 into 0.98.
@@ -212,8 +213,8 @@ def explained_variance(
 ) -> float:
     """Return R² by one of the definitions in circulation, to reproduce a published number.
 
-    On data whose dimensions have different means they disagree wildly: where the pooled R² is 0.75,
-    the scalar one says 0.98. `define(definition).formula` gives the formula; reports use "r2_pooled".
+    On data whose dimensions have different means they disagree wildly: where the pooled R² is 0.75, the
+    scalar one is 0.98. `define(definition).formula` gives the formula; reports use "r2_pooled".
 
     Raises
     ------

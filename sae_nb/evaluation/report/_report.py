@@ -56,13 +56,13 @@ _HTML_COLUMNS = ("value", "95 %", "floor", "control", "n", "unit")
 @checked
 @dataclass(frozen=True, eq=False)
 class Report(Measurements[str]):
-    """What an SAE is worth: a mapping from name to `Measurement`; `report.r2` is `report["r2"]`.
+    """The quality of an SAE: a mapping from name to `Measurement`; `report.r2` is `report["r2"]`.
 
     Printed are the rows that matter most; `.all` prints every one, `.table` and `.to_pandas()` hold them.
 
     Raises
     ------
-    KeyError, AttributeError: If there is no such row; says the nearest.
+    KeyError, AttributeError: If there is no such metric; names the nearest.
 
     Example
     -------
@@ -79,7 +79,7 @@ class Report(Measurements[str]):
     """By name, in the order of the table."""
 
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Which SAE, data, model, policy, seed, and how long it took."""
+    """SAE, data, model, policy, seed, and the time it took."""
 
     complete: bool = False
     """Whether every row is printed."""
@@ -118,7 +118,7 @@ class Report(Measurements[str]):
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What the rows cannot show, in sentences."""
+        """Limits of the rows, in sentences."""
         return tuple(self.provenance.get("cautions", ()))
 
     @property
@@ -145,7 +145,7 @@ class Report(Measurements[str]):
         return {name: self[name] for name in names[:_LINES]}
 
     def _below(self) -> list[str]:
-        """What is printed below the rows: how to see the others, and the cautions."""
+        """Return the text below the metrics: how to see the others, and the cautions."""
         n_more = len(self) - len(self._printed())
         more = f"… and {n_more} more rows: print(report.all), or report.table (pandas)."
         return [more] * (n_more > 0) + list(self.cautions)
@@ -211,8 +211,8 @@ def evaluate(
     random unit atoms, with the same L0 and the best gain) and a bootstrap interval over samples. With
     `model` and `inputs`, the SAE is also spliced into the live model: next-token cross-entropy of
     language decoders, cross-entropy and accuracy where `labels` are given, else KL of the class
-    probabilities, and for encoders the cosine of the output vectors. `evaluation_cost` says first how
-    long it will take.
+    probabilities, and for encoders the cosine of the output vectors. `evaluation_cost` estimates the
+    time first.
 
     Parameters
     ----------
@@ -221,11 +221,11 @@ def evaluate(
         a dictionary that writes elsewhere, (x, y): everything is then measured on y. The random control
         chooses its atoms by y itself, which the dictionary does not see.
     model, inputs
-        Where the activations come from; what to run through it: anything that `capture` takes.
+        Model that the activations come from; inputs to run through it: anything that `capture` takes.
     labels
         True classes of the model's first head, one per sample.
     hook_point
-        Where to splice; by default where `acts` or the SAE come from. Positions that `acts` dropped
+        Hook point to splice at; by default that of `acts` or the SAE. Positions that `acts` dropped
         (first tokens of a decoder, special tokens) pass through untouched: see `provenance`.
     batch_size
         Rows encoded at a time; memory does not depend on their number.
@@ -234,7 +234,7 @@ def evaluate(
     n_bootstrap, seed
         Resamples, 0 leaves intervals out; the seed is of them and of the random control.
     trained_on
-        Rows the SAE was trained on, if at hand: a warning says how many of `acts` are among them.
+        Rows the SAE was trained on, if available: a warning states how many of `acts` are among them.
 
     Raises
     ------

@@ -165,7 +165,7 @@ def pass_over_rows(
 ) -> RowPass:
     """Read all rows twice, and a part of them once more; only codes in CSR are ever held.
 
-    What is compared is the target: the rows themselves, or what is written where that is another.
+    The target is compared: the rows themselves, or the written rows if they differ.
     """
     target = acts.target
     moments = Moments(target.d_in)
@@ -224,7 +224,7 @@ def _row_name(acts: Activations, rows: Int[np.ndarray, " batch"], i: int) -> str
 def encoded_rows(
     sae: SparseAutoencoder, acts: Activations, size: int
 ) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor, SparseCodes, Tensor]]:
-    """Targets with their codes and reconstructions; whole sequences where the SAE reads those."""
+    """Return targets with their codes and reconstructions; whole sequences where the SAE reads those."""
     if getattr(sae, "reads_sequences", False):
         for rows, x, codes, x_hat in sequence_groups(cast("Temporal", sae), acts, size):
             yield rows.numpy(), x, codes, x_hat
@@ -242,7 +242,7 @@ def encoded_rows(
 def codes_of_rows(
     sae: Any, acts: Activations, size: int = 4096
 ) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor, SparseCodes]]:
-    """Rows with their codes alone, of anything that encodes."""
+    """Return rows with only their codes, of anything that encodes."""
     if getattr(sae, "reads_sequences", False):
         for rows, x, codes, _ in encoded_rows(sae, acts, size):
             yield rows, x, codes

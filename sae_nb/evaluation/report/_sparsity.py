@@ -1,4 +1,4 @@
-"""How many atoms a row uses and how many rows an atom serves; active means z ≠ 0, never z > 0."""
+"""The number of atoms of a row and of rows of an atom; active means z ≠ 0, never z > 0."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _LONGEST = CONTEXT_LENGTH - 2  # a judged text, with a boundary before and after
 
 @dataclass(frozen=True)
 class TrainingText:
-    """What there is to read, with repeated sentences taken out before anything is held out."""
+    """The available text, with repeated sentences removed before anything is held out."""
 
     sources: dict[str, tuple[str, ...]]
     held_out: dict[str, tuple[str, ...]]
@@ -62,7 +62,7 @@ def gather(extra: Path | None, seed: int) -> TrainingText:
 
 
 def library_docstrings() -> Iterator[str]:
-    """Paragraphs of English from the docstrings of this Python's standard library."""
+    """Return paragraphs of English from the docstrings of this Python's standard library."""
     library = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(library.rglob("*.py")):
         parts = set(path.relative_to(library).parts)
@@ -124,13 +124,13 @@ def train_tokenizer(material: TrainingText) -> Any:
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, without special tokens."""
+    """Return token ids of each text, without special tokens."""
     encoded = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     return [encoding.ids for encoding in encoded]
 
 
 def judged_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of held-out texts, cut to what fits into the context with its boundaries."""
+    """Return token ids of held-out texts, cut to what fits into the context with its boundaries."""
     return [ids[:_LONGEST] for ids in token_ids(tokenizer, texts)]
 
 
@@ -153,7 +153,7 @@ class Stream:
 
 
 class Batches:
-    """Batches of every step: rows from all sources in turn, stories told anew each time."""
+    """Batches of every step: rows from all sources in turn, stories retold each time."""
 
     def __init__(self, material: TrainingText, tokenizer: Any) -> None:
         self._tokenizer, self._seed = tokenizer, material.seed
@@ -164,7 +164,7 @@ class Batches:
         }
 
     def at(self, step: int, rows: int, length: int) -> Int[Tensor, "rows length"]:
-        """The batch of one step, the same whenever it is asked for."""
+        """Return the batch of one step, the same whenever it is asked for."""
         fresh = stories(STORIES_PER_STEP, self._seed, start=step * STORIES_PER_STEP).texts
         streams = {**self.streams, "stories": Stream(self._ids(fresh), self._boundary)}
         turns = [name for name in _TURNS if name in streams]

@@ -37,7 +37,7 @@ class LanguageShape:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageRecipe:
-    """How the bundled language model is trained; defaults are ours, from short probes."""
+    """Training settings of the bundled language model; defaults are ours, from short probes."""
 
     shape: LanguageShape = field(default_factory=LanguageShape)
     steps: int = 7_200
@@ -76,7 +76,7 @@ class LanguageRecipe:
             )
 
     def rows_at(self, step: int) -> tuple[int, int]:
-        """Rows and tokens per row of one step."""
+        """Return rows and tokens per row of one step."""
         if step % _LONG_EVERY < _LONG_EVERY - 1:
             return self.rows, self.row_length
         return max(1, self.rows // _LONG_EVERY), self.row_length * _LONG_EVERY
@@ -139,7 +139,7 @@ class LanguageTraining(Run):
 def nats_per_token(
     model: nn.Module, texts: Sequence[Sequence[int]], boundary: int, *, batch: int = 16
 ) -> float:
-    """Mean −ln p over the tokens of some texts and the boundary that ends each."""
+    """Return mean −ln p over the tokens of some texts and the boundary that ends each."""
     model.eval()
     ordered = sorted(texts, key=len)
     total, count = 0.0, 0
@@ -173,7 +173,7 @@ _LICENCE = "that of this project. Texts of CPython: Python Software Foundation L
 
 
 def card_text(card: dict[str, Any]) -> str:
-    """A model card for people, from the card's facts."""
+    """Return a model card, from the card's facts."""
     shape = card["recipe"]["shape"]
     about = (
         f"A Llama of {card['parameters']} parameters ({shape['n_blocks']} blocks of width "

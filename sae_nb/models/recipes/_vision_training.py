@@ -1,4 +1,6 @@
-"""What training runs of small vision transformers share: settings, batches, optimisers, card and log."""
+"""The common parts of training runs of small vision transformers: settings, batches, optimisers, card
+and log.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ VARIANTS: dict[str, VisionTransformerConfig] = {
 
 @dataclass(frozen=True, kw_only=True)
 class VisionRecipe:
-    """How a vision transformer is trained; defaults are ours, from probes of 150 s."""
+    """Training settings of a vision transformer; defaults are ours, from probes of 150 s."""
 
     steps: int = 3_200
     batch: int = 64
@@ -61,7 +63,7 @@ class VisionRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeConfig(VisionRecipe):
-    """How one bundled vision model is trained."""
+    """Training settings of one bundled vision model."""
 
     variant: str = "tiny-vit"
     """Key of `VARIANTS`."""
@@ -94,7 +96,9 @@ HeldOut = Callable[[int], Batch]  # how many → the first images of the test sp
 
 
 def photo_batches(folder: Path, seed: int, *, shift: int) -> tuple[Stream, HeldOut]:
-    """CIFAR-10, each training photograph mirrored at random and moved by up to `shift` pixels."""
+    """Yield batches of CIFAR-10, each training photograph mirrored at random and moved by up to `shift`
+    pixels.
+    """
     photos, test = cifar10(folder, split="train"), cifar10(folder, split="test")
 
     def stream(start: int, n: int) -> Batch:
@@ -116,7 +120,7 @@ def photo_batches(folder: Path, seed: int, *, shift: int) -> tuple[Stream, HeldO
 
 
 class VisionRun(Run):
-    """A vision transformer in training, with a throw-away head that is no part of the model.
+    """A vision transformer in training, with a throw-away head that is not part of the model.
 
     It reads the digit, or the class of a photograph, from patches: they learn shapes early.
     """
@@ -171,7 +175,7 @@ class TrainingState(VisionRun):
 
 @torch.no_grad()
 def accuracies(model: VisionTransformer, batch: Batch) -> dict[str, float]:
-    """Fraction right per head; for the foreground, of patches."""
+    """Return the fraction right per head; for the foreground, of patches."""
     model.eval()
     parts = [model.forward_heads(images) for images in torch.split(batch.images, 250)]
     heads = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -184,7 +188,7 @@ def accuracies(model: VisionTransformer, batch: Batch) -> dict[str, float]:
 
 
 def progress_line(name: str, state: VisionRun, accuracy: dict[str, float]) -> str:
-    """A line of the log."""
+    """Return a line of the log."""
     seen = state.step * state.recipe.batch
     return (
         f"{name} step {state.step}/{state.recipe.steps}, {seen} images, loss {state.loss:.3f}, "

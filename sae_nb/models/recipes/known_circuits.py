@@ -29,14 +29,16 @@ logger = logging.getLogger("sae_nb.recipes.known_circuits")
 
 N_JUDGED = 1_000
 _EMBEDDED = 0.15
-"""Size of the numbers with which words and positions begin: what heads add is small beside them at first."""
+"""Size of the initial embeddings of words and positions: the output of heads is small compared with
+them at first.
+"""
 
 _TRAIN_STREAM, _JUDGED_STREAM = 0, 1  # of a seed's rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitRecipe:
-    """How one of the models is trained; numbers are ours, from short probes."""
+    """Training settings of one of the models; numbers are ours, from short probes."""
 
     name: str
     n_blocks: int
@@ -98,7 +100,7 @@ CIRCUIT_RECIPES = {
 
 
 def new_tokenizer(task: Task) -> Any:
-    """One token per word between spaces, after a start."""
+    """Return a tokenizer with one token per word between spaces, after a start."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -182,20 +184,20 @@ class CircuitTraining(Run):
 
 
 def rows_at(recipe: CircuitRecipe, step: int) -> Rows:
-    """The rows of one step, the same whenever they are asked for."""
+    """Return the rows of one step, the same whenever they are asked for."""
     generator = np.random.default_rng((recipe.seed, _TRAIN_STREAM, step))
     return TASKS[recipe.name].draw(recipe.rows, generator, False)
 
 
 def judged_rows(recipe: CircuitRecipe, n: int = N_JUDGED) -> Rows:
-    """Rows that were not trained on."""
+    """Return rows that were not trained on."""
     generator = np.random.default_rng((recipe.seed, _JUDGED_STREAM))
     return TASKS[recipe.name].draw(n, generator, True)
 
 
 @torch.no_grad()
 def accuracy(model: Any, rows: Rows) -> float:
-    """Share of the tokens asked for that are the likeliest."""
+    """Return share of the tokens asked for that are the likeliest."""
     model.eval()
     asked = rows.targets != NOT_ASKED
     found = model(input_ids=rows.ids, use_cache=False).logits.argmax(dim=-1)
@@ -257,7 +259,7 @@ def _card(training: CircuitTraining, loaded: nn.Module, judged: Rows) -> dict[st
 
 
 def card_text(card: dict[str, Any]) -> str:
-    """A model card for people, from the card's facts."""
+    """Return a model card, from the card's facts."""
     recipe, held_out = card["recipe"], card["held_out"]
     inside = (
         f"an MLP of {recipe['n_neurons']} neurons (ReLU) each"

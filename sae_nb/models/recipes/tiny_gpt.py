@@ -3,7 +3,8 @@
     python -m sae_nb.models.recipes.tiny_gpt --out DIR [--extra-text FOLDER] [--resume]
 
 DIR receives the finished model, its tokenizer and card, and what is needed to continue. It reads the
-prose and docstrings that ship with CPython, stories told anew at every step, and a folder's texts.
+prose and docstrings that ship with CPython, stories newly generated at every step, and a folder's
+texts.
 """
 
 from __future__ import annotations

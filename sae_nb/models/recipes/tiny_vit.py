@@ -99,7 +99,7 @@ def export(state: TrainingState, folder: Path, held_out: Batch) -> dict[str, Any
 
 
 def card_text(card: dict[str, Any]) -> str:
-    """A model card for people, from the card's facts."""
+    """Return a model card, from the card's facts."""
     held_out, recipe = card["held_out"], card["recipe"]
     photos = card["data"].startswith("CIFAR")
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in held_out["accuracy"].items())

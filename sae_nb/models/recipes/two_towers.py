@@ -39,7 +39,7 @@ _SPECIAL = ("<pad>", "<s>", "<unk>", "</s>")  # </s> must not be 2, which CLIP r
 
 @dataclass(frozen=True, kw_only=True)
 class TowersRecipe:
-    """How the two towers are trained; defaults are ours, from short probes."""
+    """Training settings of the two towers; defaults are ours, from short probes."""
 
     width: int = 64
     image_blocks: int = 6
@@ -90,7 +90,7 @@ class Pairs:
 
 
 def new_tokenizer() -> Any:
-    """One token per word of the captions; others are unknown."""
+    """Return a tokenizer with one token per word of the captions; others are unknown."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -185,7 +185,7 @@ class TowersTraining(Run):
 def embeddings(
     model: Any, pairs: Pairs
 ) -> tuple[Float[Tensor, "n width"], Float[Tensor, "n width"]]:
-    """Unit embeddings of images and of captions."""
+    """Return unit embeddings of images and of captions."""
     mask = (pairs.ids != 0).long()
     image = model.visual_projection(
         model.vision_model(pixel_values=pixel_values(pairs.images)).pooler_output
@@ -197,12 +197,12 @@ def embeddings(
 
 
 def pixel_values(images: Float[Tensor, "n 3 32 32"]) -> Float[Tensor, "n 3 32 32"]:
-    """Images in [0, 1] as the image tower reads them, in [−1, 1]."""
+    """Return images in [0, 1] as the image tower reads them, in [−1, 1]."""
     return (images - 0.5) / 0.5
 
 
 def make_pairs(drawn: Scenes, tokenizer: Any, seed: int) -> Pairs:
-    """Images with captions in a wording of one seed."""
+    """Return images with captions in a wording of one seed."""
     encoded = tokenizer(captions(drawn, seed), padding=True, return_tensors="pt")
     factors = drawn.digit
     for labels, n in (
@@ -216,15 +216,15 @@ def make_pairs(drawn: Scenes, tokenizer: Any, seed: int) -> Pairs:
 
 
 def held_out_pairs(tokenizer: Any, seed: int, n: int = N_JUDGED) -> Pairs:
-    """Images of handwriting never trained on, with captions."""
+    """Return images of handwriting never trained on, with captions."""
     return make_pairs(scenes(n, seed=_TEST_SEED + seed, split="test"), tokenizer, _TEST_SEED + seed)
 
 
 @torch.no_grad()
 def judge(model: Any, pairs: Pairs) -> dict[str, float]:
-    """Retrieval @1 both ways among all the pairs, and the modality gap ‖mean image − mean text‖.
+    """Return retrieval @1 both ways among all the pairs, and the modality gap ‖mean image − mean text‖.
 
-    What is retrieved is right where it has the same factors: two pairs may show the same.
+    A retrieved item is right if it has the same factors: two pairs may show the same.
     """
     model.eval()
     parts = [embeddings(model, pairs[slice(i, i + 250)]) for i in range(0, len(pairs), 250)]
@@ -319,7 +319,7 @@ def _save_tower(model: Any, tower: str, folder: Path) -> None:
 
 
 def load_towers(image: Path, text: Path) -> Any:
-    """Both towers as their files give them back, side by side."""
+    """Load both towers from their files, side by side."""
     from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
     both: Any = nn.Module()
@@ -349,7 +349,7 @@ def _facts(training: TowersTraining, judged: Pairs, folders: dict[str, Path]) ->
 
 
 def card_text(card: dict[str, Any]) -> str:
-    """A model card for people, from the card's facts."""
+    """Return a model card, from the card's facts."""
     held_out, recipe, measured = card["held_out"], card["recipe"], card["held_out"]["measured"]
     return f"""# {card["name"]}
 

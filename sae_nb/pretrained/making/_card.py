@@ -1,4 +1,4 @@
-"""The card of a pretrained SAE for people, from the facts its recipe noted."""
+"""The card of a pretrained SAE, from the facts its recipe recorded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROWS = {
     "ce_clean": "cross-entropy without, nats",
     "kl": "KL to the model's own answer, nats",
 }
-"""What a card shows of a report, and in which words."""
+"""Metrics of a report that a card shows, and their names."""
 
 
 def card_text(facts: dict[str, Any]) -> str:

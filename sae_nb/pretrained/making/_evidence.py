@@ -1,4 +1,4 @@
-"""What the labels of a pretrained SAE are worth: judged on fresh samples, and looked for in sister SAEs.
+"""Evidence for the labels of a pretrained SAE: judged on fresh samples, and looked for in sister SAEs.
 
 python -m sae_nb.pretrained.making tiny-vit/resid_post.6 --evidence --out FOLDER
 """

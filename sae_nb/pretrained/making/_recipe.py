@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How large, how long, on how much."""
+    """Size, length and data of a training."""
 
     n_atoms: int
     k: int
@@ -68,7 +68,7 @@ PLANS = {
         sizes=Sizes(samples=(2500, 600, 600, 190), prose=(None, 200, 60, 30)),
     ),
 }
-"""What the shipped SAEs were made with, by model."""
+"""Plans of the shipped SAEs, by model."""
 
 TRANSCODER_ATOMS, TRANSCODER_STEPS = 512, 4000
 """Of each MLP's transcoder."""

@@ -1,4 +1,4 @@
-"""What the atoms of a pretrained SAE do to the live model: measured once, stated on its card.
+"""Effect of the atoms of a pretrained SAE on the live model: measured once, stated on its card.
 
 Atom and strength are chosen on some prompts or images, and judged on others, with random directions
 of the same norm as their control.
