@@ -1,7 +1,7 @@
 """The two lanes of the tests, chosen by recorded seconds, and the tests of one room and those above it.
 
 `make test` leaves out what takes a third of a second or more, except a file's quickest test, where the whole
-file would be left out, and what is marked `essential`. `make test-all` leaves out nothing. After it, `make slow`
+file would be left out, and what is marked `essential`. A browser takes longer always. `make test-all` leaves out nothing. After it, `make slow`
 writes slow_tests.txt from its times; nobody edits it. A line is a test's seconds, its file's name
 and its own. A test that is in the list stays until it takes less than a fifth, so that the list does not
 change with the weather.
@@ -97,6 +97,8 @@ def short_lane(items: Iterable[pytest.Item], own_room: Iterable[Path] = ()) -> C
     own_room = tuple(own_room)
     for item in items:
         taken = seconds.get(key(item.path.name, item.name))
+        if taken is None and item.get_closest_marker("browser"):
+            taken = LONG_SECONDS
         own = any(item.path.is_relative_to(folder) for folder in own_room)
         if taken is None or own or item.get_closest_marker("essential"):
             choice.chosen.append(item)

@@ -15,12 +15,12 @@ from rooms import House
 TESTS = Path(__file__).parents[1]
 
 
-def item(file: str, name: str = "test_it", *, essential: bool = False, **params: str) -> Any:
+def item(file: str, name: str = "test_it", *, mark: str = "", **params: str) -> Any:
     """As much of a collected test as the lanes look at."""
     return SimpleNamespace(
         path=TESTS / file,
         name=name,
-        get_closest_marker=lambda mark: essential or None,
+        get_closest_marker=lambda asked: asked == mark or None,
         callspec=SimpleNamespace(params=params),
     )
 
@@ -37,7 +37,7 @@ def test_the_short_lane_leaves_out_what_is_recorded_as_slow() -> None:
     """But not what is essential, nor the quickest of a file that would be left out whole; and it says so."""
     quick, long = item("uses/test_a.py"), item("uses/test_a.py", "test_long")
     slower, slow = item("lab/test_b.py", "test_1"), item("lab/test_b.py", "test_2")
-    alone, needed = item("lab/test_c.py"), item("lab/test_c.py", essential=True)
+    alone, needed = item("lab/test_c.py"), item("lab/test_c.py", mark="essential")
     choice = lanes.short_lane([quick, long, slower, slow, alone])
     assert choice.chosen == [quick, slow]
     assert choice.left_out == [long, slower, alone]
@@ -45,6 +45,7 @@ def test_the_short_lane_leaves_out_what_is_recorded_as_slow() -> None:
     assert "3 tests of 0.3 s or more, 1 minutes one after the other. 2 of lab, 1 of uses." in first
     assert "`make test-all` runs everything" in then
     assert lanes.short_lane([needed, alone]).chosen == [needed]
+    assert lanes.short_lane([item("browser/test_new.py", mark="browser")]).chosen == []
     assert lanes.short_lane([long, slower, alone], [TESTS / "lab"]).left_out == [long]
 
 

@@ -13,13 +13,6 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("05").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 @pytest.mark.parametrize("answer", [1, 1.0, torch.tensor(1.0)])
 def test_a_shuffled_copy_is_the_same(answer: object) -> None:
     """However it is written."""

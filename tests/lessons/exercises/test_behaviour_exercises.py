@@ -9,13 +9,6 @@ from sae_nb_lessons.exercises._behaviour import greedy, random_tpp
 from torch import Tensor
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("15").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 def test_any_of_ten() -> None:
     """Not the share in which none fires, and shares do not add up."""
     assert sae_nb_lessons.exercise("15.1").check(0.651)

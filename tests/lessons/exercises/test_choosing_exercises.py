@@ -8,13 +8,6 @@ from sae_nb_lessons.exercises._choosing import pca_r2
 from torch import Tensor
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("13").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 def test_how_often_an_average_atom_fires() -> None:
     """L0 / n_atoms; one atom per row is named."""
     assert sae_nb_lessons.exercise("13.1").check(0.0625)

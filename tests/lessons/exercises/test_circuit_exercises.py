@@ -9,13 +9,6 @@ from sae_nb_lessons.exercises._circuits import right_without_the_circuit, share_
 from torch import Tensor
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("17").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 def test_less_than_half_happens() -> None:
     """As the hint says, and as was recorded."""
     exercise = sae_nb_lessons.exercise("17.1")

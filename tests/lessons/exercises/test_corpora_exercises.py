@@ -10,13 +10,6 @@ from sae_nb_lessons.exercises._corpora import by_all_atoms
 from torch import Tensor
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("14").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 def test_how_many_differ_by_accident() -> None:
     """A count, and neither the chance of one nor nothing."""
     assert sae_nb_lessons.exercise("14.1").check(20)

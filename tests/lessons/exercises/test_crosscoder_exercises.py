@@ -11,13 +11,6 @@ from torch import Tensor
 import sae_nb as sn
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("12").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 def test_what_is_recovered() -> None:
     """By the formula of the report; what is lost, and what is compared with the wrong thing, is named."""
     assert sae_nb_lessons.exercise("12.1").check((1.7 - 1.25) / (1.7 - 1.2))

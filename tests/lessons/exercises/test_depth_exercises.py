@@ -10,13 +10,6 @@ from sae_nb_lessons.exercises._depth import swap_drop
 from torch import Tensor
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("07").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 def test_the_known_cuts_are_right_in_any_order() -> None:
     """After layers 4 and 8; a near miss is told as one."""
     assert sae_nb_lessons.exercise("07.1").check([4, 8])

@@ -13,14 +13,6 @@ from torch import Tensor
 import sae_nb as sn
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for notebook in ("10", "11"):
-        for row in sae_nb_lessons.exercise_report(notebook).rows:
-            sae_nb_lessons.exercise(row[0]).reset()
-
-
 def test_r2_by_hand_is_that_of_the_library() -> None:
     """0.6; one mean for all numbers and none at all are named."""
     x, x_hat = torch.tensor([[0.0, 0], [2, 4]]), torch.tensor([[1.0, 1], [1, 3]])

@@ -12,13 +12,6 @@ from sae_nb_lessons.exercises._hierarchy import parent_in_children_alone
 from torch import Tensor
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("03").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 @pytest.mark.parametrize("answer", [2**-0.5, 0.71, 0.7, torch.tensor(0.7071)])
 def test_the_diagonal_is_right(answer: object) -> None:
     """However it is written."""

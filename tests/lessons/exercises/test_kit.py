@@ -58,13 +58,6 @@ def guessed() -> Exercise:
     return Exercise(task(judge=None, measure=lambda: SECRET, unit="atoms", hints=()))
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The kernel's exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report().rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 # --- checking -------------------------------------------------------------------------------------
 
 

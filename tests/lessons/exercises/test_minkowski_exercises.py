@@ -12,13 +12,6 @@ from sae_nb_lessons.exercises._minkowski import free_simplex_r2
 from torch import Tensor
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("08").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 def test_a_prism_has_six_corners() -> None:
     """Also as a float."""
     assert sae_nb_lessons.exercise("08.1").check(6)

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import sae_nb_lessons
 from sae_nb_lessons.exercises import _panels as panels
 
 from sae_nb.steering import calibrate_strength
 from sae_nb.summaries import SteeringRecipe
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("06").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
 
 
 def test_the_strength_that_costs_so_much_is_right() -> None:

@@ -12,13 +12,6 @@ from sae_nb_lessons.exercises._projections import best_half_space
 from torch import Tensor
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("04").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 @pytest.mark.parametrize("answer", [[0.7, 0.3, 0], (0.7, 0.3, 0.0), torch.tensor([0.7, 0.3, 0])])
 def test_the_nearest_point_is_right(answer: object) -> None:
     """However it is written."""

@@ -14,13 +14,6 @@ from torch import Tensor
 import sae_nb as sn
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("02").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 @pytest.mark.parametrize("answer", [3, 3.0, torch.tensor(3.0)])
 def test_pythagoras_is_right(answer: object) -> None:
     """However it is written."""

@@ -11,13 +11,6 @@ from sae_nb_lessons.exercises._shapes import dimension_at_the_end, left_of_rando
 from torch import Tensor
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("18").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 def test_eight_atoms_leave_between_a_half_and_three_quarters() -> None:
     """As the hint says; the floor that containment itself gives agrees."""
     exercise = sae_nb_lessons.exercise("18.1")

@@ -5,16 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
-import pytest
 import sae_nb_lessons
 from sae_nb_lessons.exercises._sharing import MOST, names_from_images, names_that_hold
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("20").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
 
 
 def test_few_names_from_six_images_hold() -> None:

@@ -12,13 +12,6 @@ from sae_nb_lessons.exercises._superposition import measured_change, regular_pol
 from sae_nb.evaluation import critical_sparsity, feature_dimensionality
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("01").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 @pytest.mark.parametrize("answer", [0.4, 2 / 5, torch.tensor(0.4), 0.398])
 def test_a_fifth_of_two_dimensions_is_right(answer: object) -> None:
     """However it is written."""

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import sae_nb_lessons
 import torch
 from sae_nb_lessons.exercises._talking import N_STORIES, random_texts_that_differ
 from torch import Tensor
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("19").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
 
 
 def test_random_directions_change_most_texts() -> None:

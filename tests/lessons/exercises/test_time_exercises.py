@@ -9,13 +9,6 @@ from sae_nb_lessons.exercises._time import growth_on_text, lead_without_order
 from torch import Tensor
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("09").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 @pytest.mark.parametrize("answer", [3, 3.0, torch.tensor(3.0)])
 def test_the_token_sets_the_length(answer: object) -> None:
     """However it is written."""

@@ -9,13 +9,6 @@ from sae_nb_lessons.exercises._vision import textures_found
 from torch import Tensor
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The exercises as nobody has touched them."""
-    for row in sae_nb_lessons.exercise_report("16").rows:
-        sae_nb_lessons.exercise(row[0]).reset()
-
-
 def test_a_share_of_variance() -> None:
     """Squares, not shares of the sum, and of the right concept."""
     assert sae_nb_lessons.exercise("16.1").check(0.8)
