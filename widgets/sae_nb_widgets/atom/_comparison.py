@@ -151,7 +151,7 @@ class AtomComparison(Panel):
         return f"{self.stem}_{self.atom}_{self.other}"
 
     def static_chips(self) -> dict[str, str]:
-        """Return the facts beside the question in exports: which atoms these are."""
+        """Return the facts next to the question in exports: which atoms these are."""
         names = {"first": self.names.name(self.atom), "second": self.names.name(self.other)}
         return {**names, **self.chips}
 

@@ -30,7 +30,7 @@ BAND_TIPS: dict[Band, str] = {
 
 
 class BandButtons:
-    """One button per band, of which one is down; a band that cannot be had is grey and says why."""
+    """One button per band, of which one is down; a band that is unavailable is grey and gives the reason."""
 
     def __init__(self, panel: Any, missing: str) -> None:
         self._panel = panel
@@ -101,7 +101,7 @@ class AtomControls:
         show(self.pages, False)
 
     def show(self, record: AtomSummary, strengths: Float[np.ndarray, " uses"]) -> None:
-        """Say which examples are shown, of how many; `strengths` are all those of the atom."""
+        """State which examples are shown, of how many; `strengths` are all those of the atom."""
         if record.sites:
             self._show_pages(record)
             return

@@ -1,4 +1,4 @@
-"""What stands beside an atom's histogram: label and note, next tokens, neighbours, where it fires."""
+"""The column next to an atom's histogram: label and note, next tokens, neighbours, where it fires."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class AtomDetail:
 
 
 def answer(record: AtomSummary, names: AtomNames, catalogue: AtomCatalogue) -> str:
-    """Say in a sentence how often an atom fires, of what, and where."""
+    """Describe in a sentence how often an atom fires, of what, and where."""
     who = names.in_text(record.atom)
     who = f"{who[0].upper()}{who[1:]}"
     rows = rows_in_words(catalogue)
@@ -143,7 +143,7 @@ def answer(record: AtomSummary, names: AtomNames, catalogue: AtomCatalogue) -> s
 
 
 def numbers(record: AtomSummary) -> str:
-    """Say how strongly the atom fires where it fires, and how many atoms never do."""
+    """State how strongly the atom fires where it fires, and how many atoms never do."""
     n = int(record.frequencies.marks.get("never", 0))
     dead = f"{format_count(n)} of {format_count(record.n_atoms)} atoms never fire here"
     strengths = (
@@ -279,7 +279,7 @@ def table(record: AtomSummary, names: AtomNames, rows: str) -> dict[str, Any]:
 
 
 def _examples(record: AtomSummary) -> dict[str, str]:
-    """Where the examples shown are, and how strong: of every site, where they stand side by side."""
+    """Return the rows and strengths of the examples shown: of every site, if they are side by side."""
     shown = {f"examples_at_{one.site}": one.examples for one in record.sites}
     return {
         name: f"{BAND_NAMES[record.band]}: "

@@ -145,7 +145,7 @@ def _site_title(found: SiteExamples, site: AtomCatalogue) -> str:
 
 
 def card_title(html: str) -> str:
-    """What heads a card."""
+    """Return the title of a card."""
     return f'<div class="sae-nb-cardtitle">{html}</div>'
 
 
@@ -178,7 +178,7 @@ class ExamplesView:
         self.widget: ipw.Widget = component
 
     def show(self, examples: tuple[Example, ...], maximum: float, missing: str = "") -> None:
-        """Draw examples on a scale that ends at `maximum`; `missing` says why there are none."""
+        """Draw examples on a scale that ends at `maximum`; `missing` is the reason why there are none."""
         self._examples = examples
         self._draw(examples, maximum)
         self.component.empty_text = missing or "There are no examples."

@@ -20,14 +20,15 @@ from sae_nb.figures import (
 BARS, MARKS, OFTEN, THIS = 0, 1, 2, 3
 MARK_NAMES: dict[str, str] = {"50 %": "50 %", "99 %": "99 %", "top": "max"}
 STRENGTHS_UP_TO, FREQUENCIES_FROM, FREQUENCIES_UP_TO = 0.6, 0.71, 0.975
-"""Where the first of the two pictures ends and where the second begins and ends, as shares of the width:
-half of its last number stands beyond its end."""
+"""End of the first of the two images and ends of the second, as shares of the width: half of its last
+number lies beyond its end.
+"""
 
 
 def atom_figure(record: AtomSummary | None = None, *, rows: str = "rows") -> go.Figure:
     """Return the histograms of an atom's strengths and of all atoms' frequencies, side by side.
 
-    `rows` says what is counted: positions of images or texts, or rows.
+    `rows` names what is counted: positions of images or texts, or rows.
     """
     bars = {"color": theme.NEUTRAL, "line": {"width": 0}}
     mark = {"symbol": "triangle-down", "color": theme.NEUTRAL, "line": {"width": 0}}

@@ -35,7 +35,7 @@ ITSELF, ORBIT = "the atom itself", "the atom and the others of its orbit"
 
 
 def drawn_as(atoms_as: Any, catalogue: AtomCatalogue) -> AtomsAs | None:
-    """Return how atoms are drawn: as asked, as the dictionary says, or not at all."""
+    """Return how atoms are drawn: as requested, as the dictionary specifies, or not at all."""
     way = getattr(catalogue.sae, "atoms_as", None) if atoms_as is None else atoms_as
     if way is None:
         return None
@@ -123,7 +123,7 @@ class AtomItself:
         return f'<img alt="{PLACE}" width="{SIDE}" src="data:image/png;base64,{address}"/>'
 
     def _place_of(self, atom: int) -> Float[np.ndarray, " two"]:
-        """Where the atom lies: a dictionary counts from its bias."""
+        """Return the position of the atom: a dictionary counts from its bias."""
         bias = getattr(self._catalogue.sae, "bias", None)
         place = self._atoms([atom])[0]
         return place if bias is None else place + bias.detach().float().cpu().numpy()
@@ -134,7 +134,9 @@ class AtomItself:
 
 
 def orbit_of(sae: Any, atom: int) -> list[int]:
-    """The atom, and after it those that are the same one moved or turned, where a dictionary says so."""
+    """Return the atom, and after it those that are the same one moved or turned, if a dictionary
+    declares them.
+    """
     orbits = getattr(sae, "orbits", None)
     if orbits is None:
         return [atom]
@@ -166,7 +168,7 @@ def places_drawing(
     place: Float[np.ndarray, " two"],
     width: float = 0.0,
 ) -> Drawing:
-    """Points of the plane shaded by strength, and a ring at a place; a larger one is its width."""
+    """Return points of the plane shaded by strength, and a ring at a place; a larger one is its width."""
     whole = np.vstack([points, place[None]])
     low, span = whole.min(axis=0), float(np.ptp(whole, axis=0).max()) or 1.0
     scale = (SIDE - 2 * MARGIN) / span

@@ -92,9 +92,9 @@ class AtomBrowser(Panel):
     The activations are encoded once, off the main thread where that takes long; then every atom is
     one click. `atom` is a trait: link it with `traitlets.link((a, "atom"), (b, "atom"))`.
 
-    A dictionary of several places has one more, `site`: a hook point, a model or a kind of inputs, by the
-    names in `sites`. Neighbours, tokens raised, R² and examples are then of that one; with "all", examples
-    of several models, or of images and their captions, stand side by side.
+    A dictionary of several places has one more, `site`: a hook point, a model or a kind of inputs, by
+    the names in `sites`. Neighbours, tokens raised, R² and examples are then of that one; with "all",
+    examples of several models, or of images and their captions, are shown side by side.
 
     Parameters
     ----------
@@ -113,11 +113,11 @@ class AtomBrowser(Panel):
     catalogue
         An `AtomCatalogue` of the same SAE and activations, to encode only once for many panels.
     atoms_as
-        How to draw the atom itself, and plain inputs in which it fires: (height, width) or (3, height,
-        width) for images, "line" for a course over time, "point" for a place among data of two
-        coordinates. None: as the dictionary says (`sae.atoms_as`), or not at all. Where the dictionary
-        has `orbits` (a number for each atom, or the atoms orbit by orbit, as in `sn.lab.GroupNetwork`), the
-        others of the atom's orbit stand beside it.
+        Drawing of the atom itself, and of plain inputs in which it fires: (height, width) or (3,
+        height, width) for images, "line" for a course over time, "point" for a place among data of two
+        coordinates. None: as the dictionary specifies (`sae.atoms_as`), or not at all. If the
+        dictionary has `orbits` (a number for each atom, or the atoms orbit by orbit, as in
+        `sn.lab.GroupNetwork`), the others of the atom's orbit are shown next to it.
 
     Raises
     ------
@@ -253,7 +253,7 @@ class AtomBrowser(Panel):
         self.say(HINT)
 
     def _examples_view(self) -> ExamplesView:
-        """How inputs are shown: as what they are, and plain vectors as the atoms are drawn."""
+        """Return how inputs are shown: in their own form, and plain vectors as the atoms are drawn."""
         context = self.catalogue.acts.context
         plain = context.kind not in ("language", "vision") and context.pictures is None
         if plain and self._way is not None and self._way != "point":
@@ -384,7 +384,7 @@ class AtomBrowser(Panel):
         return found
 
     def static_chips(self) -> dict[str, str]:
-        """Return the facts beside the question in exports, and which atom and examples these are."""
+        """Return the facts next to the question in exports, and which atom and examples these are."""
         shown = {"atom": self.names.name(self.atom), "examples": BAND_NAMES[self.band]}
         return {**shown, **self.chips}
 

@@ -1,4 +1,4 @@
-"""WorkList: the atoms somebody starred, labelled or noted, in one table across panels and sessions."""
+"""WorkList: the atoms with a star, a label or a note, in one table across panels and sessions."""
 
 from __future__ import annotations
 
@@ -37,9 +37,8 @@ EMPTY = (
 class WorkList(Panel):
     """Which atoms deserve another look?
 
-    Every atom that somebody starred, labelled or noted, in any panel of this SAE or in saved sessions.
-    A row chosen sets `atom`; the row chosen before is `other`, so that `compare` puts the two side by
-    side.
+    Every atom with a star, a label or a note, from any panel of this SAE or from saved sessions. A row
+    chosen sets `atom`; the row chosen before is `other`, so that `compare` puts the two side by side.
 
     Parameters
     ----------
@@ -166,11 +165,11 @@ class WorkList(Panel):
 
     @reacts("shown", doing="listing")
     def draw_names(self) -> None:
-        """List the atoms anew: a label, a note or a star was changed."""
+        """Relist the atoms: a label, a note or a star was changed."""
         self._draw()
 
     def _draw(self) -> None:
-        """List the atoms anew, with the words they have now."""
+        """Relist the atoms, with their present names."""
         if self._closed:
             return
         books = {HERE: self.names.labels, **self._others}

@@ -1,4 +1,6 @@
-"""What a CircuitPanel does to the live model: the chosen atom at another strength, what follows, and luck."""
+"""The edits of a CircuitPanel in the live model: the chosen atom at another strength, the effect, and
+chance.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,7 @@ class ChangesAtoms(CircuitDrawing):
         return [node for node in nodes if self.circuit.kinds[node] == "atom"]
 
     def _cannot(self) -> str:
-        """Why nothing can be changed; empty where it can."""
+        """Return the reason why nothing can be changed; empty if it can."""
         if self.live is None:
             return words.SHOWS_ONLY
         if self.live.passes is None or not self.live.passes.measures:
@@ -108,7 +110,7 @@ class ChangesAtoms(CircuitDrawing):
 
         Raises
         ------
-        ValueError: If there is no live model, nothing is chosen, or what is chosen is no atom.
+        ValueError: If there is no live model, nothing is chosen, or the chosen node is not an atom.
         """
         why = self._cannot() or ("" if self.node >= 0 else words.NOTHING_CHOSEN)
         if why:

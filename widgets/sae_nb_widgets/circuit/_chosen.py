@@ -1,4 +1,6 @@
-"""What a CircuitPanel shows of the node chosen: its name, what made it, what it makes, where else it fires."""
+"""Details of the chosen node of a CircuitPanel: its name, its sources, its targets, other inputs on
+which it fires.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ class ShowsNode(ChangesAtoms):
         self._examples = ipw.VBox([title, self._missing])
 
     def _draw_node(self) -> None:
-        """What the chosen node is, what made it, what it makes, on what else it fires."""
+        """Draw the chosen node's name, its sources, its targets, and other inputs on which it fires."""
         node, some = self.node, self.node >= 0
         show(self._tables, some)
         if not some:
@@ -120,7 +122,7 @@ class ShowsNode(ChangesAtoms):
         )
 
     def draw_names(self) -> None:
-        """Write names anew: a label was changed, or examples came."""
+        """Rewrite names: a label was changed, or examples arrived."""
         self._draw_figure()
         self._draw_node()
         self._conclude()

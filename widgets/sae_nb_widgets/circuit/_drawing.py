@@ -17,11 +17,11 @@ from sae_nb_widgets.circuit._names import NodeNames
 from sae_nb_widgets.panel import Number, Panel, Whole, reacts
 
 N_NAMED = 5
-"""Atoms whose name is written beside them."""
+"""Atoms whose name is written next to them."""
 
 
 def a_node(**about: Any) -> Whole:
-    """One of the nodes of a panel, or −1."""
+    """Index of a node of a panel, or −1."""
     return Whole(-1, 0, lambda panel: panel.n_nodes - 1, none=-1, **about)
 
 
@@ -36,7 +36,7 @@ class CircuitDrawing(Panel):
     n_nodes: int
     tokens: Sequence[str]
     crops: Sequence[str]
-    """What stands under each column: a token, or the address of a patch; "" where it is none."""
+    """Text under each column: a token, or the address of a patch; "" if it is none."""
 
     plot: Any
     _named: NodeNames
@@ -130,6 +130,6 @@ class CircuitDrawing(Panel):
             self._draw_figure()
 
     def _conclude(self) -> None:
-        """Say what is drawn; a panel that changes atoms says what that did."""
+        """Describe the drawing; a panel that changes atoms describes the effect."""
         numbers = words.overview_numbers(self.circuit, self._summary)
         self.conclude(words.overview(self.circuit, self._summary), numbers)

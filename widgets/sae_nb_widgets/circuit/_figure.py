@@ -52,14 +52,14 @@ STYLES = (
 )
 SMALLEST, LARGEST = 6.0, 17.0
 ROW_PX, FEWEST_PX, AROUND_PX = 92, 52, 120
-"""Height of a row, where there are few and where there are many, and of what stands around all."""
+"""Height of a row, with few rows and with many, and of the margins."""
 
 PLOT_PX, LONGEST_LABEL, LONGEST_TOKEN, APART, MARGIN = 640, 160, 70, 14, 0.6
 """Width of the narrowest plot, by which words are cut, the longest of them, and how far lines are apart, in CSS
 pixels; what is left free at both sides, in units of the axis."""
 
 ABOVE_PX = 6
-"""How far names stand above the targets."""
+"""Height of names above the targets."""
 
 CROP_PX, SMALLEST_CROP_PX, CROP_TOP = 34, 14, 0.3
 """Largest and smallest side of a patch under its column, in CSS pixels, and where patches begin under the
@@ -68,13 +68,13 @@ inputs, in rows."""
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """What of a drawing is marked; rows of the summary's nodes."""
+    """The marked parts of a drawing; rows of the summary's nodes."""
 
     chosen: int = -1
     pinned: Collection[int] = ()
     path: Sequence[int] = ()
     names: Mapping[int, str] | None = None
-    """Written beside their nodes."""
+    """Names written next to their nodes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,8 +94,8 @@ def circuit_figure(
 ) -> Drawn:
     """Draw a circuit; `hover` has a text for every node, `tokens` a name for every column.
 
-    `crops` has the address of an image for every column, which then stands there in place of the name;
-    empty for those that are no part of an image.
+    `crops` has the address of an image for every column, which is then shown in place of the name;
+    empty for columns that are not part of an image.
     """
     nodes, points = summary.nodes, _points(summary)
     x, y = nodes.x.to_numpy(), nodes.y.to_numpy()
@@ -244,7 +244,7 @@ def _ring(
 
 
 def _labels(summary: CircuitSummary, marks: Marks, x: np.ndarray, y: np.ndarray) -> go.Scatter:
-    """Words beside nodes, where they lie over no other words and no other node; targets have them above."""
+    """Return words next to nodes, if they cover no other words and no other node; targets have them above."""
     kinds, size = summary.nodes.kind.to_numpy(), current_theme().font_px
     across, up = x / _wide(summary) * PLOT_PX, y * _row_px(summary)
     taken = [(px - 8, px + 8, py) for px, py in zip(across, up)]

@@ -59,7 +59,7 @@ class GroupsNodes(CircuitDrawing):
 
         Raises
         ------
-        traitlets.TraitError: If a node is no part of the graph, a target, or in another group.
+        traitlets.TraitError: If a node is not part of the graph, a target, or in another group.
         """
         self.groups = {**self.groups, name: tuple(nodes)}
 

@@ -1,4 +1,4 @@
-"""What the nodes of a graph are called: atoms of several dictionaries, inputs, errors, targets."""
+"""Names of the nodes of a graph: atoms of several dictionaries, inputs, errors, targets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ class NodeNames(AtomNames):
     # --- dictionaries -----------------------------------------------------------------------------
 
     def is_open(self, node: int) -> bool:
-        """Whether all that is known of a node is there: examples of a bundled transcoder are drawn first."""
+        """Return whether all that is known of a node is loaded: examples of a bundled transcoder are
+        drawn first.
+        """
         kind, place, *_ = self._rows[node]
         return kind != "atom" or place not in self._saes or place in self._books
 
@@ -37,7 +39,9 @@ class NodeNames(AtomNames):
             self._books[place].observe(self._changed)
 
     def book(self, node: int) -> tuple[AtomNames, int] | None:
-        """Return the names of a node's dictionary and its atom there; None for what is no atom, or not open."""
+        """Return the names of a node's dictionary and its atom there; None if it is not an atom, or not
+        open.
+        """
         kind, place, _, atom, _ = self._rows[node]
         return (self._books[place], atom) if kind == "atom" and place in self._books else None
 
@@ -96,7 +100,7 @@ class NodeNames(AtomNames):
         return () if book is None else book[0].examples(book[1], n, band)
 
     def card(self, atom: int) -> AtomCard:
-        """Return what is shown when somebody points at a node."""
+        """Return the card shown on pointing at a node."""
         book = self.book(atom)
         if book is None:
             return super().card(atom)

@@ -44,10 +44,10 @@ KEY = (
 class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
     """Which atoms caused this answer, and through which path?
 
-    Inputs below, a row for every place that atoms write, the targets above. `node` is a trait; a click, a row
-    of a table, ← and → set it, and its examples, what made it and what it makes are shown. Where the live
-    model is known, `strength` changes the chosen atom in it: what happens stands beside what the graph foresaw
-    and beside random directions of the same size.
+    Inputs below, a row for every place that atoms write, the targets above. `node` is a trait; a click,
+    a row of a table, ← and → set it, and its examples, what made it and what it makes are shown. With
+    the live model, `strength` changes the chosen atom in it: the effect is compared with the graph's
+    prediction and with random directions of the same size.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
 
     @property
     def atom_line(self) -> str:
-        """What an atom is, in one line."""
+        """Description of an atom, in one line."""
         first = next(iter(self._saes.values()), None)
         return AN_ATOM if first is None else an_atom(first)
 
@@ -275,7 +275,7 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         return found if self._change is None else {"change": self._change, **found}
 
     def static_chips(self) -> dict[str, str]:
-        """Return the facts beside the question in exports, and which node is chosen."""
+        """Return the facts next to the question in exports, and which node is chosen."""
         chosen = {"chosen": self._named.full(self.node)} if self.node >= 0 else {}
         return {
             **chosen,
@@ -300,7 +300,7 @@ def _live(
 
 
 def _columns(graph: AttributionGraph) -> list[str]:
-    """What stands under each column: a token, or a place in the image."""
+    """Return the text under each column: a token, or a place in the image."""
     if graph.grid is None:
         return [visible_token(token) for token in graph.tokens]
     return [name.removeprefix("patch ").replace("register", "reg") for name in graph.tokens]

@@ -1,4 +1,4 @@
-"""What a CircuitPanel says: its answer, what stands over a node, the rows of its tables."""
+"""The texts of a CircuitPanel: its answer, the heading of a node, the rows of its tables."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def targets_words(circuit: Circuit) -> str:
 
 
 def overview(circuit: Circuit, summary: CircuitSummary) -> str:
-    """Say how much of the influence is drawn, and how much of it ends in errors."""
+    """State how much of the influence is drawn, and how much of it ends in errors."""
     share = format_percent(summary.threshold)
     if not summary.reaches:
         return (
@@ -60,7 +60,7 @@ def overview(circuit: Circuit, summary: CircuitSummary) -> str:
 
 
 def overview_numbers(circuit: Circuit, summary: CircuitSummary) -> str:
-    """Say what an expert asks of the graph."""
+    """State the numbers about the graph for experts."""
     graph = circuit.graph
     drawn, kept = len(summary.edges), summary.n_edges
     edges = (
@@ -75,7 +75,7 @@ def overview_numbers(circuit: Circuit, summary: CircuitSummary) -> str:
 
 
 def change_words(answer: CircuitAnswer, name: str, targets: str) -> str:
-    """Say what a change did, beside what was foreseen and what luck does."""
+    """Describe the effect of a change, with the prediction and with chance."""
     done = (
         f"Without {name}"
         if answer.factor == 0
@@ -89,7 +89,7 @@ def change_words(answer: CircuitAnswer, name: str, targets: str) -> str:
 
 
 def change_numbers(answer: CircuitAnswer, seconds: float) -> str:
-    """Say what stands behind that sentence."""
+    """State the numbers behind that sentence."""
     sizes = ", ".join(_signed(one) for one in answer.random)
     return (
         f"Scores are logits above the mean of all, weighted as the targets are. Foreseen straight "
@@ -116,7 +116,7 @@ def _signed(value: float) -> str:
 
 
 def hover(circuit: Circuit, row: Any, name: str, members: Sequence[str] = ()) -> str:
-    """Say what pointing at a node in the figure says."""
+    """Return the tooltip of a node in the figure."""
     value = circuit.graph.nodes.value.iat[row.node]
     lines = [name]
     if members:
@@ -131,7 +131,7 @@ def hover(circuit: Circuit, row: Any, name: str, members: Sequence[str] = ()) ->
 
 
 def heading(circuit: Circuit, node: int, name: str, pinned: bool) -> str:
-    """Write what stands over the chosen node, as escaped HTML."""
+    """Write the heading of the chosen node, as escaped HTML."""
     row = circuit.graph.nodes.iloc[node]
     facts = [f"influence {format_percent(circuit.influence[node])}"]
     if row.kind == "atom":

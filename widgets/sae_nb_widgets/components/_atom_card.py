@@ -1,4 +1,4 @@
-"""What an atom looks like in passing: a mark in a text, a small icon, the card that hovering shows."""
+"""The compact display of an atom: a mark in a text, a small icon, the card shown on hovering."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the components have in common: their script, their style sheet, their static picture."""
+"""The common parts of the components: their script, their style sheet, their static image."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Component(LiveWidget):
 
 
 def tag_html(component: Component, row: int) -> str:
-    """Return the attribute that says which atom a row is, or nothing."""
+    """Return the attribute that names the atom of a row, or nothing."""
     return f' data-atom="{component.atoms[row]}"' if row < len(component.atoms) else ""
 
 
@@ -129,7 +129,7 @@ def icon_html(component: Component, row: int) -> str:
 
 
 def shade(fraction: float, signed: bool = False, tone: str = "strength") -> str:
-    """CSS colour of a strength, or of a signed value, given as a share of the maximum."""
+    """Return the CSS colour of a strength, or of a signed value, given as a share of the maximum."""
     *rgb, opacity = heat_colour(fraction, signed, tone)
     return css_colour(rgb, opacity)
 

@@ -23,7 +23,7 @@ from sae_nb_widgets.components._base import Component, script, style_sheet, titl
 
 
 class BrushBars(Component):
-    """How values are spread; drag over the bars to keep a range, click once to keep everything.
+    """The distribution of values; drag over the bars to keep a range, click once to keep everything.
 
     Outlines count everything, filled bars what is shown; `chosen` is the first and the last bar kept.
 

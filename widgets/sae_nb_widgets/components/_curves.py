@@ -44,7 +44,7 @@ class Line:
     """Heights, at 0, 1, 2, …."""
 
     name: str = ""
-    """What it is called in the legend."""
+    """Name in the legend."""
 
     colour: str = ""
     """CSS colour; the page's quiet ink when empty."""
@@ -73,7 +73,7 @@ class Chart:
     """Of its values, as they are read out."""
 
     note: str = ""
-    """What stands at the right end above it; the value at the top with its unit when empty."""
+    """Text at the right end above it; the value at the top with its unit when empty."""
 
     bars: bool = False
     """Sticks from zero in place of lines, for coordinates without an order."""
@@ -126,7 +126,7 @@ class Curves(Component):
         return len(self.data) // 4 // max(len(self.lines), 1)
 
     def values(self, line: int) -> Float[np.ndarray, " n_points"]:
-        """Heights of a line, as drawn."""
+        """Return heights of a line, as drawn."""
         return np.frombuffer(self.data, np.float32).reshape(len(self.lines), -1)[line]
 
     @t.validate("selected", "cursor")

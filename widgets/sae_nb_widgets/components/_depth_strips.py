@@ -71,11 +71,11 @@ class DepthStrips(Component):
             self.cursor = min(self.cursor, n_layers)
 
     def values(self, line: int) -> Float[np.ndarray, " layers"]:
-        """Heights of a line."""
+        """Return heights of a line."""
         return np.frombuffer(self.data, np.float32).reshape(len(self.lines), -1)[line]
 
     def value(self, line: int, layer: int) -> float:
-        """Height of a line at a layer, as the read-out says it."""
+        """Return the height of a line at a layer, as the read-out shows it."""
         return float(self.values(line)[layer])
 
     @t.validate("cursor")

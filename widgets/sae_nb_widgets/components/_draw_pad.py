@@ -49,7 +49,7 @@ class DrawPad(Component):
 
     @property
     def ink(self) -> UInt8[np.ndarray, "32 32"]:
-        """How much ink every pixel has, 0 to 255."""
+        """Amount of ink of every pixel, 0 to 255."""
         return np.frombuffer(self.pixels, np.uint8).reshape(SIZE, SIZE)
 
     @property

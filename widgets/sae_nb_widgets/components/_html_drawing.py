@@ -60,7 +60,7 @@ class Reader(HTMLParser):
         self._space = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """A line begins, a cell, a mark."""
+        """Open a line, a cell or a mark."""
         given = {name: value or "" for name, value in attrs}
         style, classes = given.get("style", ""), given.get("class", "")
         hidden = re.search(r"display:\s*none", style) is not None or "sae-nb-said" in classes
@@ -91,7 +91,7 @@ class Reader(HTMLParser):
             self._open.append((tag, tint, hidden))
 
     def handle_endtag(self, tag: str) -> None:
-        """A line ends."""
+        """Close a line."""
         for place in range(len(self._open) - 1, -1, -1):
             if self._open[place][0] == tag:
                 del self._open[place:]
@@ -102,7 +102,7 @@ class Reader(HTMLParser):
             self._cell = -1
 
     def handle_data(self, data: str) -> None:
-        """Words, on whatever tint they stand."""
+        """Write words, on their tint."""
         if any(tag in SILENT or tag == "svg" or hidden for tag, _, hidden in self._open):
             return
         bold = any(tag in BOLD for tag, _, _ in self._open)

@@ -55,28 +55,28 @@ class Column:
     """One column of bars."""
 
     title: str
-    """What the bars are, with their unit."""
+    """Meaning of the bars, with their unit."""
 
     values: Sequence[float | None]
     """Length of each bar; None for absent."""
 
     notes: Sequence[str] = ()
-    """Text beside each bar in place of its number."""
+    """Text next to each bar in place of its number."""
 
     control: Sequence[float | None] = ()
-    """What chance or a random direction reaches: a dashed grey tick."""
+    """Values by chance or by a random direction: a dashed grey tick."""
 
     exact: Sequence[float | None] = ()
     """The same measured exactly: a solid tick."""
 
     hollow: Sequence[bool] = ()
-    """Which bars are drawn as outlines: those that are no more than chance, say."""
+    """Bars that are drawn as outlines, for example those that are no more than chance."""
 
     signed: bool = False
     """Draw from a zero in the middle, negative blue, positive orange."""
 
     tips: Sequence[str] = ()
-    """What a tick or bar says when it is pointed at; the numbers when empty."""
+    """Tooltip of a tick or bar; the numbers when empty."""
 
 
 class PairedBars(Component):
@@ -124,10 +124,9 @@ class PairedBars(Component):
         selected
             Row chosen.
         atoms, icons
-            Atom of each row, whose card is shown when somebody points at it; an image before each
-            label.
+            Atom of each row, whose card is shown on pointing at it; an image before each label.
         key
-            What the marks mean, written under the rows: a mark of `MARKS` and its words.
+            Meaning of the marks, written under the rows: a mark of `MARKS` and its words.
 
         Raises
         ------
@@ -214,7 +213,7 @@ class PairedBars(Component):
 
 
 def _mark_stroke(mark: str) -> Stroke:
-    """The mark of an entry of the key; nothing where the words stand alone."""
+    """Return the mark of an entry of the key; nothing if the words have none."""
     if mark == "hollow":
         return _bar(2, 0, 12, theme.NEUTRAL, hollow=True)
     if mark == "control":

@@ -129,12 +129,12 @@ class PictureGrid(Component):
         strengths
             Bar lengths; the largest of each heat-map when None.
         prefix, prefix_names
-            Strengths at positions that are no part of the image (cls, registers), drawn as small squares
-            under it, and what they are called.
+            Strengths at positions that are not part of the image (cls, registers), drawn as small
+            squares under it, and their names.
         maximum
             Strength of the brightest colour; the largest shown when None.
         atoms
-            What each picture is of, where it is of an atom.
+            Atom of each image, if it is of one.
 
         Raises
         ------
@@ -165,7 +165,7 @@ class PictureGrid(Component):
         return np.frombuffer(self.heat, np.float32).reshape(-1, *self.heat_shape)
 
     def patch_strength(self, index: int, patch: int) -> float:
-        """Strength at a patch of a picture, as hovering would show it."""
+        """Return the strength at a patch of an image, as hovering shows it."""
         return float(self.heat_maps[index].ravel()[patch])
 
     @t.validate("selected")
@@ -195,7 +195,7 @@ class PictureGrid(Component):
         )
 
     def drawing(self, width: float) -> Drawing:
-        """Return the pictures as strokes: as many beside each other as fit, heat over each."""
+        """Return the images as strokes: as many next to each other as fit, heat over each."""
         title = title_drawing(self.description if self.titled else "", width)
         if not self.captions:
             return stacked([title, paragraph(self.empty_text, width)], gap=4)

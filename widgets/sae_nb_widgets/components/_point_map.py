@@ -73,7 +73,7 @@ class PointMap(Component):
 
     @property
     def n_points(self) -> int:
-        """How many points there are."""
+        """Number of points."""
         return len(self.xy) // 8
 
     @t.validate("view")
@@ -90,7 +90,7 @@ class PointMap(Component):
     def live_html(self, names: Sequence[str] | Mapping[int, str] = ()) -> str:
         """Return the map as HTML with its script and its points: it moves and zooms without a kernel.
 
-        `names` are what pointing at each point says, or at some, in place of those sent to a notebook.
+        `names` are the tooltips of the points, or of some, in place of those sent to a notebook.
         """
         left_out = {"layout", "tabbable", "tooltip"}
         state: dict[str, Any] = {}

@@ -143,7 +143,7 @@ def csv_text(headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: Seq
 
 
 def plain_cell(text: str, is_number: bool) -> str:
-    """Return a cell as a spreadsheet may read it: a number without our signs, words that are no formula."""
+    """Return a cell as a spreadsheet may read it: a number without our signs, words that are not a formula."""
     if is_number:
         return text.replace(THIN_SPACE, "").replace("−", "-")
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

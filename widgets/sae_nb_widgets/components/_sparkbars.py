@@ -94,8 +94,7 @@ class Sparkbars(Component):
         colours
             CSS colour per bar; an empty string takes `colour`.
         atoms, icons
-            Atom of each bar, whose card is shown when somebody points at it; an image before each
-            label.
+            Atom of each bar, whose card is shown on pointing at it; an image before each label.
         signed
             Draw from a zero in the middle.
         maximum

@@ -108,7 +108,7 @@ class TokenStrip(Component):
         special
             True at special tokens; they are drawn quietly.
         captions, strengths
-            Text and bar beside each row; both may be left out.
+            Text and bar next to each row; both may be left out.
         peaks
             Token drawn bold in each row; the strongest when None.
         clipped
@@ -118,7 +118,7 @@ class TokenStrip(Component):
         maximum
             Strength of the brightest colour; the largest shown when None.
         atoms
-            What each row is of, where it is of an atom.
+            Atom of each row, if it is of one.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class TokenStrip(Component):
             self.selected = (-1, -1)
 
     def token_strength(self, row: int, token: int) -> float:
-        """Strength of a token, as hovering would show it."""
+        """Return the strength of a token, as hovering shows it."""
         return float(self._row_values(row)[token])
 
     def _row_values(self, row: int) -> Float[np.ndarray, " tokens"]:

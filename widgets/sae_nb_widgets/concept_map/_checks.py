@@ -1,4 +1,4 @@
-"""What the traits of a ConceptMap may be: each rule with what was given and what to do."""
+"""The permitted values of a ConceptMap's traits: each rule with what was given and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What choosing points does: a click, a lasso, an entry of the key, a histogram, a search."""
+"""The reaction to choosing points: a click, a lasso, an entry of the key, a histogram, a search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sae_nb_widgets.concept_map._close import view_around
 
 
 class Choosing:
-    """Makes what somebody does on the map of `panel` a value of its traits."""
+    """Turns the user's actions on the map of `panel` into values of its traits."""
 
     def __init__(self, panel: Any) -> None:
         self._panel = panel

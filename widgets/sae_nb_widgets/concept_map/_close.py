@@ -83,7 +83,7 @@ def _crops(
     atlas: ConceptAtlas,
     names: AtomNames,
 ) -> list[Crop | None]:
-    """What each point is a picture of; None where it is of none."""
+    """Return the image crop of each point; None if it has none."""
     if record.show == "atoms":
         return [names.crop(point) for point in points.tolist()]
     pictures = None if atlas.catalogue is None else atlas.catalogue.acts.context.pictures

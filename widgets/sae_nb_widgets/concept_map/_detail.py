@@ -1,4 +1,4 @@
-"""What stands beside and under the map: the atom, its neighbours, the selection, the inputs it shares."""
+"""The parts next to and under the map: the atom, its neighbours, the selection, the inputs it shares."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ READ = {
     True: "strength z of the atom",
     False: "summed strength of the chosen atoms, each in units of its 99th percentile",
 }
-"""What shades mean: of one atom, and of several, whose strengths have no unit in common."""
+"""Meaning of shades: of one atom, and of several, whose strengths have no common unit."""
 UNITS = {True: "z", False: "× 99th percentile, summed"}
 
 
@@ -233,7 +233,7 @@ class ConceptDetail:
     def show_selection(
         self, selection: SelectionSummary | None, view: str, chosen: Sequence[int]
     ) -> None:
-        """Head the column by what is selected and list its atoms; nothing where nothing is chosen."""
+        """Head the column by the selection and list its atoms; nothing without a selection."""
         selection = selection if chosen else None
         self.headline.value = "" if selection is None else _headline(selection, view, len(chosen))
         for widget in (self.headline, self.table):
@@ -439,7 +439,7 @@ def match_facts(record: ConceptMapSummary) -> str:
 
 
 def map_facts(record: ConceptMapSummary | None, atlas: ConceptAtlas, seed: int) -> dict[str, str]:
-    """Return the facts beside the question."""
+    """Return the facts next to the question."""
     facts = {} if record is None else dict(record.provenance)
     named = ("model", "at", "site", "SAE")
     shown: dict[str, str] = {name: facts[name] for name in named if name in facts}
@@ -455,7 +455,7 @@ def map_facts(record: ConceptMapSummary | None, atlas: ConceptAtlas, seed: int) 
 
 
 def corner_words(places: ArchetypePlaces, n_candidates: int) -> str:
-    """Say how much of the atoms the corners hold."""
+    """State how much of the atoms the corners hold."""
     share = format_percent(float(places.held.mean()))
     return (
         f"The corners are the {len(places.archetypes)} archetypes of most weight among {n_candidates}; they "
@@ -464,13 +464,13 @@ def corner_words(places: ArchetypePlaces, n_candidates: int) -> str:
 
 
 def filter_sentence(kept: Bool[np.ndarray, " n"], show: str, columns: Iterable[str]) -> str:
-    """Say how many points a filter leaves."""
+    """State how many points a filter leaves."""
     n, of = format_count(int(kept.sum())), format_count(len(kept))
     return f"{n} of {of} {show} are shown, by {' and '.join(columns)}; the rest is hidden."
 
 
 def there_sentence(kept: Bool[np.ndarray, " n"], site: str) -> str:
-    """Say how many atoms have a direction at a site."""
+    """State how many atoms have a direction at a site."""
     n, of = format_count(int(kept.sum())), format_count(len(kept))
     return f"{n} of {of} atoms have a direction at {site} and are shown."
 

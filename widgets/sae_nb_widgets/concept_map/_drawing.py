@@ -1,4 +1,4 @@
-"""The map on screen: the canvas, the histograms that filter it, how a record comes to stand there."""
+"""The map on screen: the canvas, the histograms that filter it, how a record is put there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sae_nb_widgets.panel import LIVE_ONLY, show
 
 MOST_IN_FALLBACK = 600
 MOST_NAMED = 4000
-"""Above this, what a point is called is not sent; pointing at it says its number."""
+"""Above this, names of points are not sent; pointing at one shows its number."""
 
 TILE = 48
 """Side of a crop: 24 px at 2×."""
@@ -224,7 +224,7 @@ class MapFigure:
         lines: Float[np.ndarray, "k 4"],
         spokes: tuple[Float[np.ndarray, "s 4"], Float[np.ndarray, " s"]],
     ) -> None:
-        """Ring what is selected and the current atom, joined by edges; draw a cone's spokes by width."""
+        """Ring the selection and the current atom, joined by edges; draw a cone's spokes by width."""
         joined = np.concatenate([record.xy[edges[:, 0]], record.xy[edges[:, 1]]], axis=1)
         self._spokes, widths = spokes
         both = np.concatenate([self._spokes, lines, joined])

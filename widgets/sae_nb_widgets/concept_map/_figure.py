@@ -32,9 +32,9 @@ AROUND = np.array(
         for angle in np.arange(12) * np.pi / 6
     ]
 )
-"""Where a name may stand around the middle of its cluster, in pixels, the nearest first."""
+"""Candidate positions of a name around the middle of its cluster, in pixels, the nearest first."""
 POINTS_PER_PIXEL = 0.04
-"""So many points may be covered for a name to stand so much nearer."""
+"""Number of points that may be covered for a name to be one pixel nearer."""
 
 Word = Sequence[Any]
 
@@ -72,7 +72,7 @@ def still_figure(
 
 
 def _draw_others(figure: go.Figure, record: ConceptMapSummary, both: bool) -> None:
-    """What lies under the atoms: the corners they are mixtures of, the second dictionary."""
+    """Draw the layers under the atoms: the corners they are mixtures of, the second dictionary."""
     if record.archetypes is not None:
         corners = record.archetypes.corners
         thin = {"color": theme.NEUTRAL, "width": 1.2}
@@ -107,7 +107,7 @@ def _draw_points(
 
 
 def _key_words(look: Look) -> dict[int, str]:
-    """What the key says of a style; of a scale, its ends."""
+    """Return the text of the key for a style; of a scale, its ends."""
     words = dict(look.legend)
     if look.bar:
         title, *ticks = look.bar

@@ -1,4 +1,4 @@
-"""What goes with the points that are chosen: edges, shared inputs, the sentence that answers."""
+"""The lookups for chosen points: edges, shared inputs, the sentence that answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Lookups:
         self._panel = panel
 
     def draw(self) -> None:
-        """Ring what is chosen on the map, joined by edges."""
+        """Ring the chosen points on the map, joined by edges."""
         panel, record = self._panel, self._panel.record
         if record is None:
             return
@@ -105,7 +105,7 @@ class Lookups:
             panel.conclude(*atom_answer(panel.names, panel.atlas, panel.atom))
 
     def _cluster_numbers(self, chosen: Sequence[int]) -> str:
-        """How alike what is selected is off the map, beside as many at random."""
+        """Return the similarity of the selection off the map, compared with the same number at random."""
         panel = self._panel
         record = panel.record
         if record is None or len(chosen) < 2:

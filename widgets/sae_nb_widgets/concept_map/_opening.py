@@ -1,4 +1,6 @@
-"""How a view of a ConceptMap opens: drawn at once as far as can be, then measured, laid out, clustered."""
+"""The opening of a view of a ConceptMap: drawn at once as far as possible, then measured, laid out,
+clustered.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,10 @@ class Opening:
         """Whether what is shown has been measured."""
 
         self.chosen = False
-        """Whether somebody chose the atom; before, the most frequent one is shown."""
+        """Whether the user chose the atom; before, the most frequent one is shown."""
 
         self.opened_on: int | None = None
-        """The atom that nobody chose."""
+        """The atom that was shown without a choice."""
 
     def begin(self) -> None:
         """Draw what there is, and measure the rest."""

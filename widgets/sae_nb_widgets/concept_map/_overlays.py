@@ -1,4 +1,4 @@
-"""What is laid over the map: the cone of a named direction, and the dimension around each point."""
+"""Overlays of the map: the cone of a named direction, and the dimension around each point."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class ConceptOverlays:
     def spokes(
         self, record: ConceptMapSummary
     ) -> tuple[Float[np.ndarray, "k 4"], Float[np.ndarray, " k"]]:
-        """Return the lines from a cone's atoms to where its name stands, and their widths by weight."""
+        """Return the lines from a cone's atoms to its name's position, and their widths by weight."""
         cone = self.cone
         if cone is None or record.show != "atoms" or not len(cone.atoms):
             return NO_SPOKES, np.zeros(0)
@@ -108,7 +108,7 @@ class ConceptOverlays:
         return np.concatenate([middle, ends], axis=1), THINNEST + (THICKEST - THINNEST) * share
 
     def words(self, record: ConceptMapSummary) -> list[Word]:
-        """Return the name of the cone and where it stands."""
+        """Return the name of the cone and its position."""
         cone = self.cone
         if cone is None or record.show != "atoms" or not len(cone.atoms):
             return []

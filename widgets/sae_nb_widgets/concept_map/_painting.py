@@ -1,4 +1,4 @@
-"""How what a ConceptMap knows comes onto the map: points, colours, sizes, filters, names near by."""
+"""The drawing of a ConceptMap's data: points, colours, sizes, filters, names near by."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Painting:
             panel.map.draw_close(*close_up(record, points, panel.atlas, panel.names))
 
     def detail(self) -> None:
-        """Draw what is beside and under the map: the atom, the table, the shared inputs."""
+        """Draw the parts next to and under the map: the atom, the table, the shared inputs."""
         panel = self._panel
         if panel.record is None:
             return

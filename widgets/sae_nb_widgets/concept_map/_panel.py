@@ -154,7 +154,7 @@ class ConceptMap(Panel):
     )
 
     record: ConceptMapSummary | None = None
-    """What is drawn; None before anything is."""
+    """The drawn record; None before the first drawing."""
 
     selection: SelectionSummary | None = None
     """Table and shared inputs of what is selected; of the atom, if nothing is."""
@@ -263,7 +263,7 @@ class ConceptMap(Panel):
 
     @property
     def column(self) -> Column | None:
-        """What the points are coloured by; None where it is not known yet."""
+        """Column that colours the points; None if it is not known yet."""
         if self.record is not None and self.color_by == ATOM:
             return self.atlas.atom_column(self.record.show, self.atom)
         return self._columns.get(self.color_by)
@@ -276,13 +276,13 @@ class ConceptMap(Panel):
 
     @property
     def colours(self) -> tuple[str, ...]:
-        """What points can be coloured by."""
+        """Columns that can colour the points."""
         further = self.atlas.further(self.show)
         return tuple(dict.fromkeys((CLUSTER, *self._columns, *further, ATOM)))
 
     @property
     def sizes(self) -> tuple[str, ...]:
-        """What the areas of points can go with."""
+        """Columns that can set the areas of points."""
         numbers = (name for name, column in self._columns.items() if not column.is_category)
         return (EQUAL, *numbers)
 
@@ -347,7 +347,7 @@ class ConceptMap(Panel):
 
     @property
     def shown(self) -> Bool[np.ndarray, " n"]:
-        """Which points `filter` leaves on the map."""
+        """Mask of the points that `filter` leaves on the map."""
         if self.record is None:
             return np.ones(0, bool)
         kept = kept_points(self.record, self.filter)
@@ -453,7 +453,7 @@ class ConceptMap(Panel):
         Parameters
         ----------
         by
-            How many further; a selection is gone round.
+            Number of steps; within a selection it cycles.
         """
         order = list(self.selected) or list(range(self.n_atoms))
         place = order.index(self.atom) + by if self.atom in order else 0
@@ -472,11 +472,11 @@ class ConceptMap(Panel):
             self.compare = not self.compare
 
     def draw_names(self) -> None:
-        """Write labels on the map and beside it as they are now."""
+        """Rewrite labels on the map and next to it."""
         self.refresh()
 
     def refresh(self) -> None:
-        """Read labels anew: somebody wrote one, here or in a linked panel."""
+        """Reread labels: one was written, here or in a linked panel."""
         record = self.record
         if record is None or not self.ready or self._closed:
             return
@@ -547,7 +547,7 @@ class ConceptMap(Panel):
         return f"{self.stem}_atom_{self.atom}"
 
     def static_chips(self) -> dict[str, str]:
-        """Return the facts beside the question in exports, and what the colours and sizes are."""
+        """Return the facts next to the question in exports, and what the colours and sizes are."""
         facts = {"colour": self.color_by, "size": self.size_by, **self.chips}
         facts |= {"cone": self.cone} if self.cone else {}
         n = len(self.shown)

@@ -1,4 +1,4 @@
-"""How a view of the map comes about: measured, laid out by a UMAP in its own process, clusters looked for."""
+"""The stages of a view of the map: measured, laid out by a UMAP in its own process, clusters looked for."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class MapRuns:
         self._panel.run_async(work, done, doing=doing, channel="layout")
 
     def _followed(self, process: UmapProcess) -> Float[np.ndarray, "n 2"]:
-        """Wait for a layout, saying how far it is."""
+        """Wait for a layout, reporting its progress."""
         try:
             while not process.done:
                 time.sleep(POLL_SECONDS)
@@ -127,7 +127,7 @@ class MapRuns:
             process.close()
 
     def end(self) -> None:
-        """Stop a layout nobody waits for any more."""
+        """Stop a layout that is no longer needed."""
         self._ticket += 1
         self._panel.forget_async("layout")
         process, self.process = self.process, None

@@ -1,4 +1,4 @@
-"""What the points of a map look like: the style of each by a column, the key that explains it, sizes."""
+"""The appearance of a map's points: the style of each by a column, the key that explains it, sizes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NONE = "none"
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """How points are drawn and what their key says; ready to be sent."""
+    """The drawing of points and their key; ready to be sent."""
 
     styles: UInt8[np.ndarray, " n"]
-    """Place of each point in the palette; 0 is no category, or not known."""
+    """Index of each point's style in the palette; 0 is no category, or not known."""
 
     palette: list[dict[str, Any]]
     """Shape, colour on light pages and colour on dark ones of each style."""
@@ -34,7 +34,7 @@ class Look:
     """Title of the colour bar, then a share of its length with the value there, again and again."""
 
     rest: str = ""
-    """What the key has no room for."""
+    """The part that does not fit into the key."""
 
 
 def look_of(column: Column | None, n_points: int) -> Look:
@@ -120,7 +120,7 @@ def _ticks(low: float, high: float, *, whole: bool) -> list[float]:
 
 
 def map_height() -> int:
-    """Height in CSS pixels at the current scale."""
+    """Return height in CSS pixels at the current scale."""
     return int(480 * current_theme().font_px / 13)
 
 
@@ -149,7 +149,7 @@ N_BARS = 24
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """How the values of a column are spread over bars."""
+    """The distribution of a column's values over bars."""
 
     edges: Float[np.ndarray, " ends"]
     """Lowest to highest value, one more than there are bars."""

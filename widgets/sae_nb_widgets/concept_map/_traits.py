@@ -53,7 +53,7 @@ class Switch(_Ruled, t.Bool):
 
 
 class Filters(_Ruled, t.Dict):
-    """What is shown of columns."""
+    """The columns shown for filtering."""
 
 
 def atoms_on_map(panel: Any, _: str, atoms: Sequence[Any]) -> tuple[int, ...]:

@@ -67,7 +67,7 @@ class CorpusPanel(Panel):
     docs_a, docs_b
         Two corpora, read at one hook point of one model by one SAE (`sn.uses.documents`).
     names
-        What they are called.
+        Names of the corpora.
     atom
         First one shown; the one that differs most when None.
     min_count
@@ -273,7 +273,7 @@ class CorpusPanel(Panel):
         return f"{atom} · {said}" if said else f"{atom}"
 
     def _known_words(self, atom: int) -> str:
-        """What an atom is called, as far as no document must be read for it: there may be thousands."""
+        """Return the name of an atom, as far as no document must be read for it: there may be thousands."""
         if label := self.names.labels.label(atom):
             return label
         word = self.summary.table.at[atom, "word"]
@@ -289,7 +289,7 @@ class CorpusPanel(Panel):
         self._draw_figure()
 
     def draw_names(self) -> None:
-        """Write names anew: a label was changed."""
+        """Rewrite names: a label was changed."""
         self._draw()
         self._draw_heading()
 

@@ -1,4 +1,4 @@
-"""What a CorpusPanel says: its answer, its rows, and what stands over the examples of an atom."""
+"""The texts of a CorpusPanel: its answer, its rows, and the heading of an atom's examples."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CorpusNames(AtomNames):
         return self._captions[atom]
 
     def card(self, atom: int) -> AtomCard:
-        """Return what is shown when somebody points at an atom: its strongest documents of both corpora."""
+        """Return the card shown on pointing at an atom: its strongest documents of both corpora."""
         both = (example for docs in self._docs for example in docs.examples(atom, CARD_EXAMPLES))
         examples = sorted(both, key=lambda example: -abs(example.strength))[:CARD_EXAMPLES]
         shares = (
@@ -78,7 +78,7 @@ def q_words(q: float) -> str:
 
 
 def answer(summary: CorpusSummary, listed: Int[np.ndarray, " m"], max_q: float, names: Any) -> str:
-    """Say how many atoms differ, and which differs most."""
+    """State how many atoms differ, and which differs most."""
     a, b = summary.names
     limit = f"q ≤ {max_q:g}"
     if not summary.n_tested:
@@ -95,7 +95,7 @@ def answer(summary: CorpusSummary, listed: Int[np.ndarray, " m"], max_q: float, 
 
 
 def numbers(summary: CorpusSummary, max_q: float, word: str) -> str:
-    """Say what was tested, and what a simpler method finds."""
+    """State what was tested, and what a simpler method finds."""
     a, b = summary.names
     left_out = len(summary.table) - summary.n_tested
     text = (
@@ -113,7 +113,7 @@ def numbers(summary: CorpusSummary, max_q: float, word: str) -> str:
 
 
 def hover(summary: CorpusSummary, atom: int, name: str) -> str:
-    """Say what pointing at an atom in the figure says."""
+    """Return the tooltip of an atom in the figure."""
     row, (a, b) = summary.table.loc[atom], summary.names
     return (
         f"{name}\n{a} {format_percent(row['a'])} · {b} {format_percent(row['b'])}\n"
@@ -157,7 +157,7 @@ def interval(low: float, high: float) -> str:
 
 
 def heading(summary: CorpusSummary, atom: int, names: AtomNames) -> str:
-    """Write what stands over the examples of an atom, as escaped HTML."""
+    """Write the heading of an atom's examples, as escaped HTML."""
     row = summary.table.loc[atom]
     said = [f"<b>{atom_mark(atom, names.name(atom))}</b>"]
     if np.isnan(row["q"]):
@@ -184,7 +184,7 @@ def _word_words(row: Any) -> str:
 
 
 def side_title(summary: CorpusSummary, atom: int, side: int, docs: Documents) -> str:
-    """Write what stands over the examples of one corpus, as escaped HTML."""
+    """Write the heading of one corpus's examples, as escaped HTML."""
     row, key = summary.table.loc[atom], "ab"[side]
     colour, _ = category_style(side)
     ends = interval(row[f"low_{key}"], row[f"high_{key}"])

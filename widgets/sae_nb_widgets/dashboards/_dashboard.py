@@ -49,27 +49,27 @@ TAB_NAMES = {
     WORK: ("work list", "Atoms that were starred, labelled or noted; two of them side by side"),
 }
 IN_BAR = "sae-nb-in-bar"
-"""Class of controls that the bar shows: CSS leaves them out where they stand in a panel."""
+"""Class of controls that the bar shows: CSS leaves them out in panels."""
 
 FACTS = ("model", "at", "SAE", "R²")
-"""Chips of the browser that stand beside the dashboard's title."""
+"""Chips of the browser that are shown next to the dashboard's title."""
 
 TWICE = ("atom", "search", "strength")
 """Controls of which every panel has its own, by their words; in the bar one serves all."""
 
 SAMPLES_IN_DEPTH = 32
 EXAMPLES_BESIDE_MAP = {"vision": 8, "language": 4, "other": 8}
-"""Examples of an atom that fit beside the map, each kind at its height."""
+"""Number of examples of an atom that fit next to the map, each kind at its height."""
 SESSION_NAME = "session"
 LONGEST_NAME = 60
 
 
 class Dashboard(AsSite, ShowsBeside, ipw.VBox):
-    """ConceptMap beside the AtomBrowser; SteeringPanel and further views in tabs, under one bar.
+    """ConceptMap next to the AtomBrowser; SteeringPanel and further views in tabs, under one bar.
 
     Make one with `sae_nb_widgets.dashboard`. All panels show the same `atom`; the bar, which stays in
     view, has its number, name, star and label, a search and, where it acts, the strength of steering.
-    Tabs after the second are built when first opened, so a view nobody looks at costs nothing.
+    Tabs after the second are built when first opened, so an unopened view costs nothing.
     """
 
     atom = Atom(help="Atom that all panels show.")
@@ -218,14 +218,14 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         (shown.remove_class if len(shown.selected) > 1 else shown.add_class)("sae-nb-lone")
 
     def _asked_for(self, change: t.Bunch) -> None:
-        """Show an atom that somebody asked to open or to steer with."""
+        """Show an atom that the user asked to open or to steer with."""
         atoms = change["new"] if isinstance(change["new"], tuple) else (change["new"],)
         if atoms and atoms[0] >= 0:
             self.atom = int(atoms[0])
             self.tab = CONCEPTS if change["name"] == "opened" else STEER
 
     def _asked_to_compare(self, change: t.Bunch) -> None:
-        """Put the first two atoms that somebody asked to compare side by side, on the work list."""
+        """Put the first two atoms that the user asked to compare side by side, on the work list."""
         if len(change["new"]) > 1:
             self.compare(*change["new"][:2])
 
@@ -362,7 +362,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
     def restore(self, panels: Mapping[str, Mapping[str, Any]]) -> None:
         """Take back what `state` gave; panels whose tab is closed get theirs when it is opened.
 
-        What does not fit any more is said in the status line; the rest is restored.
+        Parts that do not fit any more are named in the status line; the rest is restored.
         """
         for name in sorted(panels, key=lambda name: name != "browser"):
             if name in self.panels:
@@ -434,7 +434,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         path
             File to write; an existing one is replaced.
         share_script
-            Put plotly's script in a `plotly.min.js` beside the file in place of inside it.
+            Put plotly's script in a `plotly.min.js` next to the file in place of inside it.
 
         Returns
         -------
@@ -522,7 +522,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
 
 
 def _recipes(steering: Any) -> list[dict[str, Any]]:
-    """What steering shows now, then what was kept."""
+    """Return the recipe that steering shows now, then the kept ones."""
     kept = getattr(steering, "recipes", ())
     return [steering.recipe(), *(dict(one) for one in (kept() if callable(kept) else kept))]
 

@@ -42,7 +42,7 @@ def dashboard(
     acts
         Activations of its width; None takes the examples of a pretrained SAE.
     inputs
-        What steering shows to the model; None takes the samples behind `acts`.
+        Inputs that steering shows to the model; None takes the samples behind `acts`.
     codes
         Codes of `acts`, where they have been computed already.
     labels
@@ -87,12 +87,12 @@ def open_dashboard(
     model
         The live model.
     sae
-        The session's own SAE; looked for beside the session when None.
+        The session's own SAE; looked for next to the session when None.
     acts
         As for `dashboard`.
     labels
-        Where labels and notes are kept from now on; the session's are added to them. None goes on
-        in the session.
+        Place where labels and notes are kept from now on; the session's are added to them. None
+        continues in the session.
     choices
         As for `dashboard`.
 

@@ -1,4 +1,4 @@
-"""What a dashboard is about: model, SAE, codes, labels and inputs, checked once."""
+"""The subject of a dashboard: model, SAE, codes, labels and inputs, checked once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENCODE_AT_ONCE = 3_000_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What a dashboard is about, checked and encoded."""
+    """The subject of a dashboard, checked and encoded."""
 
     model: LiveModel
     """The live model."""
@@ -39,13 +39,13 @@ class Subject:
     """Labels and notes that all panels share."""
 
     inputs: Any
-    """What the model reads; None takes the samples behind the activations."""
+    """Inputs of the model; None takes the samples behind the activations."""
 
     examples: ExampleStore | None
     """Examples of a pretrained SAE, with coordinates of its atoms."""
 
     hook_point: str
-    """Where the SAE reads the model."""
+    """Hook point at which the SAE reads the model."""
 
 
 def subject_of(
@@ -113,7 +113,7 @@ def first_inputs(inputs: Any, n: int) -> Any:
 
 
 def text_of(about: Subject) -> str:
-    """The first text that was given or captured."""
+    """Return the first text that was given or captured."""
     if isinstance(about.inputs, str):
         return about.inputs
     if isinstance(about.inputs, (list, tuple)) and about.inputs:

@@ -67,7 +67,7 @@ class DepthInputView:
         return bool(self._kinds)
 
     def name(self, token: int) -> str:
-        """What a token is called: its place in the input."""
+        """Return the name of a token: its place in the input."""
         kind = self._kinds[token]
         if kind == "patch" and self._grid_shape is not None:
             row, column = divmod(self._patches.index(token), self._grid_shape[1])
@@ -78,12 +78,12 @@ class DepthInputView:
         return kind if len(same) == 1 else f"{kind} {same.index(token) + 1}"
 
     def place(self, picture: int, token: int) -> str:
-        """The same with the word that stands there, where the input is a text."""
+        """Return the same with the token's word, if the input is a text."""
         word = self.word(picture, token)
         return f"“{word}” ({self.name(token)})" if word else self.name(token)
 
     def word(self, picture: int, token: int) -> str:
-        """What a token of a text reads; empty for other inputs."""
+        """Return the word of a token of a text; empty for other inputs."""
         if not self._inputs.tokens:
             return ""
         return visible_token(self._inputs.tokens[picture][self._positions[token]].strip(" "))

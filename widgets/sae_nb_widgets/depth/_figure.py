@@ -42,7 +42,7 @@ PHASE_COLOURS = tuple(theme.OKABE_ITO[i] for i in (5, 4, 2, 3, 6, 0))
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DrawnPaths:
-    """What is drawn of paths: where they are, in which colours, and what lies over them."""
+    """The drawing of paths: positions, colours, and overlays."""
 
     points: Float[np.ndarray, "paths layers axes"]
     """Two or three axes."""
@@ -60,19 +60,19 @@ class DrawnPaths:
     """Of the groups' heads."""
 
     texts: tuple[str, ...]
-    """What hovering a path says."""
+    """Tooltip of a path."""
 
     words: tuple[str, ...]
-    """What stands beside its head; empty for nothing."""
+    """Text next to its head; empty for nothing."""
 
     own: int
-    """Which path is selected; −1 for none."""
+    """Index of the selected path; −1 for none."""
 
     trailed: Bool[np.ndarray, " paths"]
     """Of which paths the way is drawn; of the others only the dot at the layer."""
 
     axes: tuple[str, str, str]
-    """What is along the axes."""
+    """Names of the axes."""
 
     title: str
     """One line above."""
@@ -84,7 +84,7 @@ class DrawnPaths:
     """That layer."""
 
     rolled: Float[np.ndarray, "layers axes"] | None = None
-    """What Raptor makes of the selected path."""
+    """Raptor's prediction of the selected path."""
 
     rim: float = 0.0
     """Radius of a circle around a map of the sphere; 0 for none."""
@@ -96,12 +96,12 @@ class DrawnPaths:
 
 
 def figure_height() -> int:
-    """Height in CSS pixels at the current scale."""
+    """Return height in CSS pixels at the current scale."""
     return 380 if current_theme().scale == "normal" else 480
 
 
 def depth_figure() -> go.Figure:
-    """Empty similarity, gain and paths, all traces made."""
+    """Draw empty similarity, gain and paths, with all traces."""
     figure = go.Figure(
         [
             traces.heatmap(),
@@ -214,7 +214,7 @@ class DepthFigure:
         self.show_layer(layer, dark=dark)
 
     def show_layer(self, layer: int, *, dark: bool) -> None:
-        """Mark the layer on the diagonal (the embeddings are no block), and lead paths up to it."""
+        """Mark the layer on the diagonal (the embeddings are not a block), and lead paths up to it."""
         mark = named(self.plot, "layer")
         mark.x, mark.y = ([layer], [layer]) if layer > 0 else ([], [])
         if self.parts == "phases":
@@ -243,7 +243,7 @@ def draw_paths(
 
 
 def named(figure: go.Figure, name: str) -> Any:
-    """The trace of that name in `meta`: legends may call it otherwise."""
+    """Return the trace of that name in `meta`: legends may have another name for it."""
     return next(trace for trace in figure.data if trace.meta == name)
 
 
@@ -366,7 +366,7 @@ def _put(trace: Any, points: Float[np.ndarray, "rows axes"]) -> None:
 
 
 def _legend_html(drawn: DrawnPaths) -> str:
-    """What dots, lines, colours and dashes of paths mean."""
+    """Return what dots, lines, colours and dashes of paths mean."""
     entries = [
         f'<span class="sae-nb-keep" style="margin-right:12px"><span style="display:inline-block;'
         f"width:10px;height:10px;background:{colour};vertical-align:baseline;margin-right:5px;"

@@ -213,7 +213,7 @@ class DepthTrajectory(PlayingPanel):
         return self.labels is not None
 
     def class_of(self, picture: int) -> str:
-        """Name of an input's class; empty without labels."""
+        """Return the name of an input's class; empty without labels."""
         summary = self.summary
         if summary is None or summary.classes is None:
             return ""
@@ -338,7 +338,7 @@ class DepthTrajectory(PlayingPanel):
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """Where phases begin and end."""
+        """Layers at which phases begin and end."""
         if self.summary is None:
             return (0, self.n_layers)
         return self.summary.phases[self.similarity][self.k].cuts
@@ -469,7 +469,7 @@ class DepthTrajectory(PlayingPanel):
         Parameters
         ----------
         by
-            How many further.
+            Number of steps.
         """
         self.layer = min(max(self.layer + by, 0), self.n_layers)
 
@@ -479,7 +479,7 @@ class DepthTrajectory(PlayingPanel):
         Parameters
         ----------
         by
-            How many further.
+            Number of steps.
         """
         self.picture = (self.picture + by) % self.n_inputs
 
@@ -495,11 +495,11 @@ class DepthTrajectory(PlayingPanel):
         self.layer = 0
 
     def forth(self) -> None:
-        """One layer on; at the last one nothing happens."""
+        """Move one layer further; at the last one nothing happens."""
         self.step(1)
 
     def back(self) -> None:
-        """One layer back; at the embedding nothing happens."""
+        """Move one layer back; at the embedding nothing happens."""
         self.step(-1)
 
     def close(self) -> None:
@@ -521,7 +521,7 @@ class DepthTrajectory(PlayingPanel):
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """What the view on screen says, in numbers; None before the model has run."""
+        """The numbers of the view on screen; None before the model has run."""
         if self.summary is None:
             return None
         paths, phases = self.summary.trajectories, self.summary.phases[self.similarity][self.k]
@@ -556,7 +556,7 @@ class DepthTrajectory(PlayingPanel):
         return flat
 
     def static_chips(self) -> dict[str, str]:
-        """Return the facts beside the question, the layer and the push."""
+        """Return the facts next to the question, the layer and the push."""
         facts = {**self.chips, "layer": f"{self.layer} of {self.n_layers}"}
         if self.ready:
             facts[noun(self)] = path_text(self, self.picture, self.token)

@@ -1,4 +1,4 @@
-"""What is drawn of paths: which there are, in which colours, what they are called, what lies over them."""
+"""The drawn paths: which there are, their colours and names, and their overlays."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from sae_nb_widgets.depth._traces import MOST_GROUPS, style_of
 from sae_nb_widgets.depth._views import noun
 
 MOST_WORDS = 32
-"""Dots that have their word beside them; more words hide each other. Ours."""
+"""Dots that have their word next to them; more words hide each other. Ours."""
 FEW = 3
-"""Ways drawn beside the one that is followed: more are a tangle at first sight. Ours."""
+"""Paths drawn in addition to the one that is followed: more are a tangle at first sight. Ours."""
 Flat = Callable[[np.ndarray], np.ndarray]
 """Turns three coordinates into those that are drawn."""
 
 
 def drawn_paths(panel: Any, dimensions: int) -> DrawnPaths:
-    """Paths of a panel with their colours and what lies over them."""
+    """Return paths of a panel with their colours and overlays."""
     paths: DepthPaths = panel.paths
     groups, names, colours, symbols = _groups(panel)
     flat = _flattening(paths, dimensions)
@@ -114,7 +114,7 @@ def _groups(
 
 
 def _over(paths: DepthPaths, flat: Flat, states: Tensor | None) -> np.ndarray | None:
-    """Where states of one token lie on the axes of the paths."""
+    """Return the position of one token's states on the axes of the paths."""
     return None if states is None else np.asarray(flat(paths.project(states)))
 
 

@@ -1,4 +1,6 @@
-"""What a DepthTrajectory computes: states, where paths lie, pushes, roll-outs, atoms over depth."""
+"""The computations of a DepthTrajectory: states, layout of paths, perturbations, roll-outs, atoms over
+depth.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ def labels_of(inputs: Any, labels: Any) -> Any:
 
 
 def first_labels(labels: Any, n: int) -> Any:
-    """The labels of the inputs that are shown; more were given where inputs were left out."""
+    """Return the labels of the inputs that are shown; more were given if inputs were left out."""
     if labels is None:
         return None
     if isinstance(labels, Tensor):
@@ -101,7 +103,7 @@ def check_parts(
 
 @dataclass(frozen=True)
 class Measured:
-    """What the first run gives."""
+    """The results of the first run."""
 
     states: States
     summary: DepthSummary
@@ -221,7 +223,7 @@ class DepthLayout:
         self._panel.run_async(work, take, doing=doing, channel="umap")
 
     def end(self) -> None:
-        """Stop a UMAP nobody waits for any more."""
+        """Stop a UMAP that is no longer needed."""
         process, self.process = self.process, None
         if process is not None:
             process.close()

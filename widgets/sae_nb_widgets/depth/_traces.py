@@ -32,7 +32,7 @@ def style_of(group: int) -> tuple[str, str]:
 
 
 def heatmap() -> go.Heatmap:
-    """Similarity of blocks; its title says what the ends of the colours are."""
+    """Draw the similarity of blocks; its title explains the ends of the colours."""
     return go.Heatmap(
         meta="similarity",
         z=np.zeros((2, 2)),
@@ -43,7 +43,7 @@ def heatmap() -> go.Heatmap:
 
 
 def outline(name: str, colour: str, width: float) -> go.Scatter:
-    """Squares of the phases, without hover."""
+    """Draw the squares of the phases, without hover."""
     return go.Scatter(
         meta=name,
         mode="lines",
@@ -54,7 +54,7 @@ def outline(name: str, colour: str, width: float) -> go.Scatter:
 
 
 def mark(name: str, x: str, y: str, size: int) -> go.Scatter:
-    """A white dot with a dark rim: where the cursor or k is."""
+    """Draw a white dot with a dark rim: where the cursor or k is."""
     return go.Scatter(
         meta=name,
         xaxis=x,
@@ -71,7 +71,7 @@ def mark(name: str, x: str, y: str, size: int) -> go.Scatter:
 
 
 def gain_curve() -> go.Scatter:
-    """Gain of every k; a click chooses one."""
+    """Draw the gain of every k; a click chooses one."""
     return go.Scatter(
         meta="gain",
         **on_axes(1),
@@ -85,14 +85,14 @@ def gain_curve() -> go.Scatter:
 
 
 def group_traces(group: int) -> list[go.Scatter]:
-    """Paths and heads of one colour, in the plane."""
+    """Draw paths and heads of one colour, in the plane."""
     colour, symbol = style_of(group)
     line, heads = _group(group, "", colour, width=1.2, opacity=0.45, size=8, symbol=symbol)
     return [go.Scatter(**line, **on_axes(2)), go.Scatter(**heads, **on_axes(2))]
 
 
 def group_traces_3d(group: int) -> list[go.Scatter3d]:
-    """Paths and heads of one colour, in space."""
+    """Draw paths and heads of one colour, in space."""
     colour, symbol = style_of(group)
     near = symbol_3d(symbol)
     line, heads = _group(group, " 3d", colour, width=2, opacity=0.5, size=4.5, symbol=near)
@@ -121,7 +121,7 @@ def _group(
 
 
 def overlay_traces() -> list[go.Scatter]:
-    """The rim of a map, and the selected path with what lies over it, in the plane."""
+    """Draw the rim of a map, and the selected path with its overlays, in the plane."""
     rim = go.Scatter(
         meta="rim",
         **on_axes(2),
@@ -135,7 +135,7 @@ def overlay_traces() -> list[go.Scatter]:
 
 
 def overlay_traces_3d() -> list[go.Scatter3d]:
-    """A faint globe, and the selected path with what lies over it, in space."""
+    """Draw a faint globe, and the selected path with its overlays, in space."""
     x, y, z = _globe()
     globe = go.Scatter3d(
         meta="globe",
@@ -200,13 +200,13 @@ def _marker_size(name: str) -> float:
 
 
 def symbol_3d(symbol: str) -> str:
-    """The nearest symbol that three-dimensional plots know."""
+    """Return the nearest symbol that three-dimensional plots know."""
     known = ("circle", "square", "diamond", "cross", "x")
     return symbol if symbol in known else "diamond"
 
 
 def title(place: int) -> dict[str, Any]:
-    """The line above similarity (0), gain (1) or paths (2)."""
+    """Return the title of similarity (0), gain (1) or paths (2)."""
     return {
         "text": ("similarity of blocks", "differences between phases", "paths")[place],
         "x": 0,
@@ -221,7 +221,7 @@ def title(place: int) -> dict[str, Any]:
 
 
 def axes() -> dict[str, Any]:
-    """Quiet axes for paths, square ones for similarity; where they lie says `PLACES`."""
+    """Return quiet axes for paths, square ones for similarity; their positions are in `PLACES`."""
     soft = {"backgroundcolor": theme.CLEAR, "gridcolor": theme.GLOBE_GRID,
             "zerolinecolor": theme.GLOBE_GRID, "showticklabels": False,
             "showspikes": False}  # fmt: skip

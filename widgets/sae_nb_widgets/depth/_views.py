@@ -1,4 +1,4 @@
-"""What can be asked of depth: for each strip over the layers, its curves and the sentence that answers."""
+"""The questions about depth: for each strip over the layers, its curves and the sentence that answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Strip:
     """In the menu."""
 
     charts: Callable[[Any], list[Chart]]
-    """What is drawn, for a panel that is ready."""
+    """The charts, for a panel that is ready."""
 
     answer: Callable[[Any], tuple[str, str]]
     """The sentence that answers, and the expert's numbers behind it."""
@@ -47,17 +47,17 @@ class Strip:
     """Whether a panel has what it needs."""
 
     needs: str = ""
-    """What to pass where it is not possible."""
+    """Advice on what to pass if it is not possible."""
 
 
 def charts_of(panel: Any) -> list[Chart]:
-    """The strip that is chosen, and under it what a perturbation does, where there is one."""
+    """Return the chosen strip, and under it the effect of a perturbation, if there is one."""
     pushed = [] if panel.pushed is None else [_push_chart(panel)]
     return [*STRIPS[panel.strip].charts(panel), *pushed]
 
 
 def answer_of(panel: Any) -> tuple[str, str]:
-    """What the view on screen says: of a perturbation, where there is one."""
+    """Return the answer of the view on screen: about a perturbation, if there is one."""
     return _fading(panel) if panel.pushed is not None else STRIPS[panel.strip].answer(panel)
 
 
@@ -65,12 +65,12 @@ def answer_of(panel: Any) -> tuple[str, str]:
 
 
 def noun(panel: Any) -> str:
-    """What an input is."""
+    """Return the noun for an input."""
     return {"vision": "image", "language": "text"}.get(panel.model.kind, "input")
 
 
 def subject(panel: Any) -> str:
-    """The token that is looked at, at the beginning of a sentence."""
+    """Return the followed token, as the beginning of a sentence."""
     place = panel.view.place(panel.picture, panel.token)
     if panel.model.kind == "language":
         return str(place)
@@ -327,7 +327,7 @@ def _push_chart(panel: Any) -> Chart:
 
 
 def _fading(panel: Any) -> tuple[str, str]:
-    """What became of a perturbation."""
+    """Return the remaining size of a perturbation."""
     pushed = panel.pushed
     angles, alone = (x[0, :, panel.token] for x in (pushed.angles, pushed.norm_only))
     start, end, control = (float(v) for v in (angles[pushed.layer], angles[-1], alone[-1]))

@@ -1,4 +1,4 @@
-"""GenerationLens: which atoms fire while a model writes, and how its text goes on with one of them."""
+"""GenerationLens: the atoms that fire while a model writes, and how its text continues with one of them."""
 
 from __future__ import annotations
 

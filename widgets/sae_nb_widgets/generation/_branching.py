@@ -1,4 +1,4 @@
-"""How the text of a GenerationLens goes on another way, and how such a branch is taken away."""
+"""Branches of a GenerationLens's text: how it continues another way, and how such a branch is removed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Branching:
         self.strengths = list(strengths)
 
     def forget(self) -> None:
-        """There is no text, hence no branch."""
+        """Note that there is no text, hence no branch."""
         self.strengths = []
 
     def fork(self) -> None:
@@ -42,7 +42,7 @@ class Branching:
                 panel.branch, panel.token = made, -1
 
     def undo(self) -> None:
-        """Take the newest branch away; where it is shown, show from where it went on."""
+        """Remove the newest branch; if it is shown, show where it started from."""
         panel = self._panel
         generation, last = panel.generation, panel.n_branches - 1
         if last == 0:

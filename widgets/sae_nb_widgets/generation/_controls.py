@@ -32,7 +32,9 @@ STEERING_TITLE = '<div class="sae-nb-cardtitle">go on with an atom</div>'
 
 
 class GenerationControls:
-    """The prompt and the player, what is behind "more", and what makes the text go on another way."""
+    """The prompt and the player, the controls behind "more", and the control that continues the text
+    another way.
+    """
 
     def __init__(self, panel: Any) -> None:
         self._panel = panel

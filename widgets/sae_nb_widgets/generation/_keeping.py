@@ -1,4 +1,4 @@
-"""What of a GenerationLens is kept: branches in plain numbers, messages and what is in the box."""
+"""The kept state of a GenerationLens: branches in plain numbers, messages and the content of the box."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Strength = tuple[float, str]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What was written when a state was taken."""
+    """The text at the time of the snapshot."""
 
     branches: Sequence[Mapping[str, Any]] = ()
     strengths: Sequence[Strength] = (FIRST,)
-    """How much each branch adds, as it was chosen."""
+    """Amount that each branch adds, as it was chosen."""
 
     shown: tuple[int, int] = (0, -1)
     """Branch and token."""

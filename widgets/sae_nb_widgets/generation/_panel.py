@@ -1,4 +1,4 @@
-"""GenerationLens: which atoms fire while a model writes, and how its text goes on with one of them."""
+"""GenerationLens: the atoms that fire while a model writes, and how its text continues with one of them."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ FASTEST = 1000.0
 class GenerationLens(PlayingPanel):
     """Which atoms fire while the model writes?
 
-    Type a prompt and let the model write, or go token by token. Each token comes with the atoms that fire at
-    it, strong and rare ones first; `pinned` atoms have strips that fill. A chosen token is explained as in
-    `InputLens`: what fired before it, and what mattered for it. With an atom and a strength the text goes on
-    from there: steered, unsteered, and along a random direction of the same size, from the same state and
-    with the same random numbers. Every such branch stays in a list.
+    Type a prompt and let the model write, or go token by token. Each token comes with the atoms that
+    fire at it, strong and rare ones first; `pinned` atoms have strips that fill. A chosen token is
+    explained as in `InputLens`: what fired before it, and what mattered for it. With an atom and a
+    strength the text continues from there: steered, unsteered, and along a random direction of the same
+    size, from the same state and with the same random numbers. Every such branch stays in a list.
 
     Parameters
     ----------
@@ -68,18 +68,18 @@ class GenerationLens(PlayingPanel):
     sae
         Whose atoms; read row by row.
     hook_point
-        Where the SAE reads; None takes the SAE's own.
+        Hook point of the SAE; None takes the SAE's own.
     prompt
-        What the model reads first: a text, or a list of messages, `{"role": …, "content": …}`, which the
-        tokenizer's chat template renders up to where the assistant answers. The last message, if the user's,
-        stands in the box, those before in `messages`.
+        The model's first input: a text, or a list of messages, `{"role": …, "content": …}`, which the
+        tokenizer's chat template renders up to where the assistant answers. The last message, if the
+        user's, is shown in the box, those before in `messages`.
     acts
         Activations, codes or a catalogue: base rates and 99th percentiles are measured on them. None takes
         those of the pretrained SAE, where this is one.
     frequency
         Base rates, as in `top_atoms`, where they are known already.
     labels
-        What atoms are called.
+        Names of atoms.
     pinned
         Atoms that have a strip from the start.
 
@@ -277,12 +277,12 @@ class GenerationLens(PlayingPanel):
 
     @property
     def written(self) -> str:
-        """What the model has written in the branch that is shown, after the prompt or after the fork."""
+        """The model's text in the branch that is shown, after the prompt or after the fork."""
         return self.generation.new_text(self.branch)
 
     @property
     def summary(self) -> InputSummary | None:
-        """Why the chosen token was written, as `sn.top_atoms` says it; None where none is chosen."""
+        """The explanation of the chosen token, as from `sn.top_atoms`; None without a chosen token."""
         super().wait()
         return self._why.found
 
@@ -302,7 +302,7 @@ class GenerationLens(PlayingPanel):
 
     @reacts("prompt", "messages", "temperature", "seed", doing="reading the prompt", early=True)
     def _begin(self) -> None:
-        """Read the prompt anew; what was written and every branch is gone."""
+        """Reread the prompt; the text and every branch are cleared."""
         self._read_prompt()
 
     def _read_prompt(self, kept: Kept = NOTHING_KEPT) -> None:
@@ -327,7 +327,7 @@ class GenerationLens(PlayingPanel):
         )
 
     def refresh(self) -> None:
-        """Read the prompt anew, after the model's weights changed, say."""
+        """Reread the prompt, for example after the model's weights changed."""
         self._begin()
 
     def _show_nothing(self) -> None:
@@ -448,7 +448,8 @@ class GenerationLens(PlayingPanel):
 
     @checked
     def go_on(self, n: int | None = None) -> None:
-        """Let the text go on from the chosen token with the atom added, without it, and along chance.
+        """Continue the text from the chosen token with the atom added, without it, and along a random
+        direction.
 
         A new branch is shown: three rows of one batch, which share the cache of what is before and the
         random numbers.
@@ -483,7 +484,7 @@ class GenerationLens(PlayingPanel):
 
     @property
     def _now(self) -> Now:
-        """What is on screen."""
+        """The state on screen."""
         return Now(
             generation=self.generation,
             branch=self.branch,
@@ -498,7 +499,7 @@ class GenerationLens(PlayingPanel):
         )
 
     def draw_names(self) -> None:
-        """Write names anew: a label was changed."""
+        """Rewrite names: a label was changed."""
         self.controls.fit(self.scale)
         self._draw()
         self._why.draw()
@@ -633,5 +634,5 @@ class GenerationLens(PlayingPanel):
         return table | words.written_rows(generation, self.names, self._branching.strengths)
 
     def static_chips(self) -> dict[str, str]:
-        """Return the facts beside the question in exports, and which atom shades the text."""
+        """Return the facts next to the question in exports, and which atom shades the text."""
         return {"atom": self.names.name(self.atom), **self.chips}

@@ -1,4 +1,6 @@
-"""What a GenerationLens shows: the text, strips of pinned atoms, newest tokens, one token, why, branches."""
+"""The views of a GenerationLens: the text, strips of pinned atoms, newest tokens, one token, its
+explanation, branches.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ Found = Sequence[tuple[int, float]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Now:
-    """What is on screen: which text, which token, which atoms, and what is known of them elsewhere."""
+    """The state on screen: text, token, atoms, and what is known of them elsewhere."""
 
     generation: Generation
     branch: int
@@ -49,7 +51,7 @@ class Now:
     scale: StrengthScale
     base: BaseRate | None
     strengths: Sequence[tuple[float, str]]
-    """How much each branch adds, as it was chosen."""
+    """Amount that each branch adds, as it was chosen."""
 
     @property
     def shown(self) -> Branch:
@@ -73,24 +75,24 @@ class Now:
 
     @property
     def start(self) -> int:
-        """How many tokens stand in the first row: the prompt, or what was there at the fork."""
+        """Number of tokens in the first row: the prompt, or the text up to the fork."""
         fork = self.shown.fork
         return self.generation.n_prompt if fork is None else fork.position + 1
 
     @property
     def unit(self) -> str:
-        """What strengths are shown in; empty where nobody knows how strong atoms usually are."""
+        """Unit of strengths; empty if the usual strengths of atoms are unknown."""
         return "" if self.scale.sizes is None else self.scale.measured.words
 
     def share(self, atom: int, strengths: Strengths) -> Strengths:
-        """Strengths as shares of the atom's 99th percentile; 1 for one that never fired elsewhere."""
+        """Return strengths as shares of the atom's 99th percentile; 1 for one that never fired elsewhere."""
         if self.scale.sizes is None:
             return strengths
         usual = self.scale.of(atom, "set")
         return np.sign(strengths) if usual is None else strengths / usual
 
     def notable(self, position: int, n: int) -> list[tuple[int, float]]:
-        """The first atoms at a token, strong and rare ones first, and their shares."""
+        """Return the first atoms at a token, strong and rare ones first, and their shares."""
         frequency = None if self.base is None else self.base.at_least
         codes = self.text.codes[position]
         found = notable(codes, n, p99=self.scale.sizes, frequency=frequency)
@@ -98,7 +100,7 @@ class Now:
 
 
 class GenerationViews:
-    """The components of a GenerationLens; what they report while they are filled is nobody's doing."""
+    """The components of a GenerationLens; their events while they are filled are ignored."""
 
     def __init__(self) -> None:
         self.filling = False
@@ -126,7 +128,7 @@ class GenerationViews:
             self.filling = before
 
     def clear(self, empty_text: str = EMPTY) -> None:
-        """Show nothing; `empty_text` is said in place of the text."""
+        """Show nothing but `empty_text` in place of the text."""
         with self.fill():
             self.text.empty_text = empty_text
             for strip in (self.text, self.pins):
@@ -146,7 +148,7 @@ class GenerationViews:
         self._draw_branches(now)
 
     def draw_text(self, now: Now) -> None:
-        """The prompt or what was there, then what follows: one row, or three."""
+        """Draw the prompt or the text so far, then the continuation: one row, or three."""
         start, fork = now.start, now.shown.fork
         rows = [now.generation.tokens(now.branch, row) for row in range(len(now.shown.rows))]
         shades = [now.share(now.atom, row.strengths(now.atom)) for row in now.shown.rows]
@@ -172,14 +174,14 @@ class GenerationViews:
         self.mark_token(now)
 
     def mark_token(self, now: Now) -> None:
-        """Outline the chosen token; none where the newest is followed."""
+        """Outline the chosen token; none while the newest is followed."""
         place, start = now.token, now.start
         where = (-1, -1) if place < 0 else (0, place) if place < start else (1, place - start)
         with self.fill():
             self.text.selected = where
 
     def draw_pins(self, now: Now) -> None:
-        """One row for each pinned atom: the last tokens of the text, shaded by it."""
+        """Draw one row for each pinned atom: the last tokens of the text, shaded by it."""
         show(self.pins, bool(now.pinned))
         tokens = now.tokens
         first = max(len(tokens) - PINNED_TOKENS, 0)
@@ -204,7 +206,7 @@ class GenerationViews:
         self.log.value = words.log_html(rows, now.names, now.unit)
 
     def draw_token(self, now: Now) -> None:
-        """The atoms at the chosen token, or at the newest."""
+        """Draw the atoms at the chosen token, or at the newest."""
         place = now.place
         found = now.notable(place, HERE_ROWS)
         self.here_atoms = [atom for atom, _ in found]
@@ -253,7 +255,7 @@ class GenerationViews:
             )
 
     def say_of_why(self, text: str) -> None:
-        """Say why there is no explanation."""
+        """Explain why there is no explanation."""
         self.why_words.value = f"<div>{escape(text)}</div>"
         show(self.why_words, True)
 

@@ -1,4 +1,4 @@
-"""Why a token of a GenerationLens was written: which atoms before it moved its score."""
+"""Explanation of a token of a GenerationLens: the atoms before it that moved its score."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Why:
         self.found: InputSummary | None = None
 
     def forget(self) -> None:
-        """No token is explained; one that is being explained is not any more."""
+        """Drop the explanation of a token, also one in the making."""
         self.found = None
         self._panel.forget_async(CHANNEL)
 

@@ -1,4 +1,4 @@
-"""What a GenerationLens says: its answer, the list of tokens with their atoms, the list of branches."""
+"""The texts of a GenerationLens: its answer, the list of tokens with their atoms, the list of branches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def quoted(token: str) -> str:
 
 
 def token_answer(tokens: Sequence[str], position: int, atoms: Shown, names: AtomNames) -> str:
-    """Say which atoms come with a token."""
+    """State which atoms come with a token."""
     if position == 0:
         return (
             f"{quoted(tokens[0])} begins the text: a first token is read by no atom. Let the model write "
@@ -44,7 +44,7 @@ def token_answer(tokens: Sequence[str], position: int, atoms: Shown, names: Atom
 def branch_answer(
     generation: Generation, branch: int, names: AtomNames, strength: float, unit: str
 ) -> str:
-    """Say how a text goes on with an atom, without, and along a random direction."""
+    """State how a text continues with an atom, without, and along a random direction."""
     fork = generation.branches[branch].fork
     if fork is None:
         return ""
@@ -69,7 +69,7 @@ def branch_answer(
 
 
 def _shared(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two continuations begin with alike."""
+    """Return the number of tokens that two continuations have in common at the start."""
     pairs = enumerate(zip(first, second))
     ends = min(len(first), len(second))
     return next((place for place, (a, b) in pairs if a != b), ends)
@@ -115,7 +115,7 @@ def _atoms_html(atoms: Shown, names: AtomNames) -> str:
 
 
 def text_title(atom: int, names: AtomNames) -> str:
-    """Return what stands over the text: what its colour is, as escaped HTML."""
+    """Return the heading of the text: the meaning of its colour, as escaped HTML."""
     mark = atom_mark(atom, names.name(atom))
     return f'<div class="sae-nb-cardtitle">the text; colour: strength of atom {mark}</div>'
 
@@ -126,7 +126,7 @@ BRANCH_COLUMNS = ("branch", "goes on", "from", "adds", "strength")
 def branch_cells(
     generation: Generation, names: AtomNames, strengths: Sequence[tuple[float, str]]
 ) -> list[list[str]]:
-    """Return a row of the list for every branch: where it begins, what is added, how its text goes on."""
+    """Return a row of the list for every branch: its start, what is added, its continuation."""
     cells = []
     for number, (one, (strength, unit)) in enumerate(zip(generation.branches, strengths)):
         begins = ["the prompt", "nothing", ""]

@@ -1,4 +1,4 @@
-"""How a GenerationLens writes on: token by token, in no more frames than eyes can follow."""
+"""The writing of a GenerationLens: token by token, at a readable pace."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Writing:
         """Tokens until it pauses."""
 
         self.seconds, self.n = 0.0, 0
-        """How long the last stretch of writing took, and its tokens."""
+        """Duration of the last stretch of writing, and its number of tokens."""
 
         self.undrawn = False
         """Whether something was written since the last frame."""
@@ -28,7 +28,7 @@ class Writing:
         self._drawn_at = 0.0
 
     def begin(self, n: int) -> None:
-        """Count a stretch of writing anew, of `n` tokens."""
+        """Start counting a stretch of writing, of `n` tokens."""
         self.left = n
         self._count_anew()
 

@@ -96,7 +96,7 @@ class InputLensControls:
         show(self.sort_compared, comparing)
 
     def _order(self, panel: Any) -> ipw.Box:
-        """What stands over the bars: their order, and what colours the input."""
+        """Return the controls above the bars: their order, and what colours the input."""
         orders = {order: ORDER_NAMES[order] for order in USE_ORDERS}
         self.sort = _menu(control(panel, "sort", "sort by", "Order of the rows", options=orders))
         self.sort_compared = ipw.Dropdown(

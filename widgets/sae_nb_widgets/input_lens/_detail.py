@@ -1,4 +1,4 @@
-"""What stands next to the bars of an InputLens: the model's answer, one atom, one position."""
+"""The parts next to the bars of an InputLens: the model's answer, one atom, one position."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class InputLensDetail:
         self.clear()
 
     def clear(self) -> None:
-        """Say nothing of an input."""
+        """Clear all texts about an input."""
         self.answers.empty_text = ""
         self._ids = []
         self.answers.show([], [])

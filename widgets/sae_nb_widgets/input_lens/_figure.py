@@ -134,7 +134,7 @@ def shown_atoms(
 
 
 def rows_title(summary: InputSummary, contrast: Contrast | None, sort: UseOrder) -> str:
-    """Return what stands over the names of the rows: never more than the sentence above them says."""
+    """Return the heading of the rows' names: never more than the sentence above them states."""
     if contrast is not None:
         return "atoms that differ most"
     if sort != "attribution":

@@ -1,4 +1,4 @@
-"""The input of an InputLens on screen: pictures with a drawing pad beside them, or texts as tokens."""
+"""The input of an InputLens on screen: images with a drawing pad next to them, or texts as tokens."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ TEXTS = {"first": "text", "second": "compare_text"}
 
 
 class InputSources:
-    """What fills the inputs of a panel: choosing, uploading, drawing; and where each came from."""
+    """The sources of a panel's inputs: choosing, uploading, drawing; and where each came from."""
 
     def __init__(self, panel: Any, examples: InputExamples) -> None:
         self._panel, self._examples = panel, examples
@@ -103,13 +103,13 @@ class InputSources:
         self.putting = False
         """An input is being set by the panel, which knows where it comes from."""
         self.drawn_notes: tuple[str, ...] = ()
-        """What was done to a drawing before it became a picture."""
+        """Changes made to a drawing before it became an image."""
         self.pad: DrawPad | None = None
         # The pad is being cleared because something else was chosen; that is no drawing.
         self._following = False
 
     def listen(self, pad: DrawPad, thickness: ipw.FloatSlider) -> None:
-        """Hear what is drawn on the pad, in the ink of the panel and as thick as the slider says."""
+        """Observe the pad for drawings, in the ink of the panel and with the slider's thickness."""
         self.pad = pad
         thickness.value = pad.thickness
         t.link((pad, "thickness"), (thickness, "value"))
@@ -145,7 +145,7 @@ class InputSources:
         self.put(self._examples[number], f"input {number}", number)
 
     def choose_second(self) -> None:
-        """Put another example beside the first input; the same input where there is none."""
+        """Put another example next to the first input; the same input if there is none."""
         panel = self._panel
         if panel.n_examples:
             panel.choose_example((panel.example + 1) % panel.n_examples)
@@ -240,10 +240,10 @@ def heat_of(summary: InputSummary, atom: int, heat: str) -> Float[np.ndarray, " 
 
 
 class InputView:
-    """What was read, with one atom's strength at every position; subclasses know how."""
+    """The input as read, with one atom's strength at every position; subclasses define how."""
 
     widget: ipw.Widget
-    """What a panel places; each kind of view makes its own."""
+    """The widget that a panel places; each kind of view makes its own."""
 
     def __init__(self, prefix_tokens: int = 0) -> None:
         self._prefix = prefix_tokens
@@ -262,7 +262,7 @@ class InputView:
         self._filling = False
 
     def can_show(self, summary: InputSummary, atom: int) -> bool:
-        """Whether an atom's heat can be seen over an input."""
+        """Return whether an atom's heat can be seen over an input."""
         return summary.place(atom) is not None
 
     def clear(self) -> None:
@@ -345,7 +345,7 @@ class TextView(InputView):
 
 
 class PictureView(InputView):
-    """Pictures with heat, the tokens before the first patch under them, and the pad beside them."""
+    """Images with heat, the tokens before the first patch under them, and the pad next to them."""
 
     def __init__(
         self, prefix_tokens: int, pad_controls: Sequence[ipw.Widget], answers: ipw.Widget
@@ -367,7 +367,7 @@ class PictureView(InputView):
         self.clear()
 
     def can_show(self, summary: InputSummary, atom: int) -> bool:
-        """Whether it fires on patches, and not at cls and registers alone."""
+        """Return whether it fires on patches, and not at cls and registers alone."""
         size = np.nan_to_num(np.abs(summary.strengths(atom)))
         return bool(size[self._prefix :].max(initial=0.0) > SEEN_SHARE * size.max(initial=0.0))
 

@@ -73,7 +73,7 @@ EMPTY = {
 READING = {"language": "The model is reading the text", "vision": "The model is reading the image"}
 WAITING = "sae-nb-waiting"
 FIRST_READING_SECONDS = 4
-"""What the first answer of a kernel takes on two cores, its libraries loaded with it: 2.8 to 4.2 s."""
+"""Duration of the first answer of a kernel on two cores, including loading its libraries: 2.8 to 4.2 s."""
 
 
 @checked
@@ -81,9 +81,9 @@ class InputLens(Panel):
     """Which atoms does this use?
 
     Type a text; or choose, upload or draw a picture. The model runs once forwards and backwards, off
-    the main thread; then a sentence says what it answers and which atoms that hangs on, and bars say
-    which atoms were active, next to how often they usually are, and which moved the answer, next to
-    random directions. It opens on the first atom whose heat can be seen. `atom` is a trait: link it with
+    the main thread; then a sentence states its answer and the atoms it depends on, and bars show which
+    atoms were active, next to how often they usually are, and which moved the answer, next to random
+    directions. It opens on the first atom whose heat can be seen. `atom` is a trait: link it with
     `traitlets.link((lens, "atom"), (browser, "atom"))`.
 
     Parameters
@@ -93,14 +93,14 @@ class InputLens(Panel):
     sae
         Whose atoms.
     hook_point
-        Where the SAE reads; None takes the SAE's own. For a transcoder, where it writes.
+        Hook point of the SAE; None takes the SAE's own. For a transcoder, where it writes.
     acts
         Activations: base rates are measured on them, and their texts or pictures are the examples. For a
         transcoder what it reads, or (what it reads, what it writes).
     frequency
         Base rates, as in `top_atoms`, where they are known already.
     labels
-        What atoms are called.
+        Names of atoms.
     examples
         The example store of a pretrained SAE; None takes it where this is one.
 
@@ -274,7 +274,7 @@ class InputLens(Panel):
         return facts
 
     def target_rule(self) -> str:
-        """Say which answers can be explained."""
+        """State which answers can be explained."""
         return target_rule(self.model, "the top answer")
 
     # --- base rates -------------------------------------------------------------------------------
@@ -397,7 +397,7 @@ class InputLens(Panel):
         self.conclude("")
 
     def refresh(self) -> None:
-        """Run everything anew, after the model's weights changed, say."""
+        """Run everything again, after the model's weights changed, say."""
         self._runs.forget()
         self._checks.clear()
         self._request()
@@ -447,7 +447,7 @@ class InputLens(Panel):
         self.say(self._notes(seen))
 
     def _choose_by_itself(self, seen: Seen) -> None:
-        """Show the first atom whose heat can be seen, as long as nobody has chosen another."""
+        """Show the first atom whose heat can be seen, as long as the user has not chosen another."""
         ranked = input_lens_bars.shown_atoms(seen.first, seen.contrast, self.sort, self.n_shown)
         seen_well = (atom for atom in ranked if self._view.can_show(seen.first, atom))
         self._by_itself = True
@@ -458,7 +458,7 @@ class InputLens(Panel):
 
     @property
     def atom_chosen(self) -> bool:
-        """Whether somebody chose the atom; else the panel shows the first one of its input."""
+        """Whether the user chose the atom; else the panel shows the first one of its input."""
         return self._chosen
 
     def _conclude(self) -> None:
@@ -479,7 +479,7 @@ class InputLens(Panel):
         self._conclude()
 
     def _notes(self, seen: Seen) -> str:
-        """What was done to the inputs, and what is not known."""
+        """Return the changes made to the inputs, and missing information."""
         drawn = [*self._picture_notes.get("picture", ()), *seen.first.notes]
         if seen.second is not None:
             drawn += [*self._picture_notes.get("compare_picture", ()), *seen.second.notes]
@@ -625,7 +625,7 @@ class InputLens(Panel):
 
     @property
     def contrast(self) -> Contrast | None:
-        """What the first input uses more than the second; None without a second."""
+        """The atoms that the first input uses more than the second; None without a second."""
         self.wait()
         return None if self._seen is None else self._seen.contrast
 
@@ -658,7 +658,7 @@ class InputLens(Panel):
         return None
 
     def static_chips(self) -> dict[str, str]:
-        """Return the facts beside the question in exports, and which atom is shown over the input."""
+        """Return the facts next to the question in exports, and which atom is shown over the input."""
         return {"atom": self.names.name(self.atom), **self.chips}
 
     def static_page(self) -> Page:
@@ -667,7 +667,9 @@ class InputLens(Panel):
 
 
 def _checked(model: Any, sae: Any, hook_point: str | None) -> str:
-    """Refuse what is no readable model, no SAE, or no pair of the two; return the hook point."""
+    """Refuse arguments that are not a readable model, not an SAE, or not a pair of the two; return the
+    hook point.
+    """
     name = where_written(sae, hook_point) if hasattr(sae, "dictionary") else hook_point
     check_parts(model, sae, str(name))
     if model.kind not in ("language", "vision"):

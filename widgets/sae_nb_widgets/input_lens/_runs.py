@@ -20,7 +20,7 @@ N_PERMUTATIONS = 500
 
 @dataclass(frozen=True)
 class Seen:
-    """What the panel shows: one input, or two and what differs."""
+    """The state on screen: one input, or two and their difference."""
 
     first: InputSummary
     second: InputSummary | None = None
@@ -55,7 +55,7 @@ class Runs:
         return Seen(first, second, first.compare(second, n_permutations=N_PERMUTATIONS))
 
     def forget(self) -> None:
-        """Run everything anew from now on."""
+        """Run everything again from now on."""
         self._kept = {}  # a run under way goes on to write in the old one
 
     def _run(self, given: Any, target: int | str | None, base: BaseRate | None) -> InputSummary:

@@ -1,4 +1,4 @@
-"""What an InputLens found, as sentences: words and percent for everybody, the other numbers on demand."""
+"""The findings of an InputLens, as sentences: words and percent first, the other numbers on demand."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def outcome_words(summary: InputSummary) -> str:
 
 
 def score_words(summary: InputSummary) -> str:
-    """Say what contributions are to."""
+    """State what contributions are to."""
     name = outcome_words(summary)
     return f"the score of {name}" if name else "the length of the output"
 
@@ -51,7 +51,7 @@ def score_words(summary: InputSummary) -> str:
 def answer_words(
     summary: InputSummary, other: InputSummary | None, contrast: Contrast | None, names: AtomNames
 ) -> str:
-    """Say what the model answers, and which atoms that hangs on."""
+    """State what the model answers, and which atoms that hangs on."""
     if other is None or contrast is None:
         return f"{_reads(summary)} {_matter(summary, names)}"
     if not summary.answers:
@@ -147,7 +147,7 @@ def numbers_words(summary: InputSummary, check: SpliceCheck | None, seconds: str
 
 
 def effect_words(summary: InputSummary, place: int) -> str:
-    """Say what an atom contributes, to first order, with what a random direction does."""
+    """State what an atom contributes, to first order, with what a random direction does."""
     effect, control = (
         float(values[place]) for values in (summary.used.attribution, summary.used.control)
     )
@@ -161,7 +161,7 @@ def effect_words(summary: InputSummary, place: int) -> str:
 
 
 def activity_words(summary: InputSummary, place: int) -> str:
-    """Say where and how strongly an atom fires here, and how unusual that is."""
+    """State where and how strongly an atom fires here, and how unusual that is."""
     used = summary.used
     text = f"Active at {int(used.n_fired[place])} of {format_count(len(summary.read))} positions"
     if used.lift is not None:
@@ -170,7 +170,7 @@ def activity_words(summary: InputSummary, place: int) -> str:
 
 
 def silent_words(summary: InputSummary, atom: int, which: str = "this input") -> str:
-    """Say that an atom does not fire here, and how often it does elsewhere."""
+    """Report that an atom does not fire here, and how often it does elsewhere."""
     text = f"Silent on {which}."
     if summary.base is not None:
         often = format_percent(float(summary.base.frequency[atom]), of="positions")
@@ -179,7 +179,7 @@ def silent_words(summary: InputSummary, atom: int, which: str = "this input") ->
 
 
 def measured_words(check: SpliceCheck, summary: InputSummary) -> str:
-    """Say what running the model without an atom did, with the estimate."""
+    """State what running the model without an atom did, with the estimate."""
     moved = "rises" if check.exact < 0 else "falls"
     estimate = format_number(abs(check.first_order))
     if check.exact * check.first_order < 0:
@@ -196,7 +196,7 @@ def measured_words(check: SpliceCheck, summary: InputSummary) -> str:
 
 
 def difference_words(contrast: Contrast, atom: int) -> str:
-    """Say how two inputs differ in an atom, and whether chance alone would do."""
+    """State how two inputs differ in an atom, and whether chance alone would do."""
     found = contrast.strength
     value, floor = float(found.value[atom]), float(found.floor[atom])
     verdict = "more than" if bool(found.above_floor[atom]) else "no more than"

@@ -1,4 +1,4 @@
-"""What panels and the dashboard share: their atoms leave as a site."""
+"""The common part of panels and the dashboard: exporting their atoms as a site."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SiteSubject(NamedTuple):
-    """What a site is written of: the names of atoms, the live model, the atoms' places on the map."""
+    """The content of a site: the names of atoms, the live model, the atoms' places on the map."""
 
     names: AtomNames
     model: Any = None

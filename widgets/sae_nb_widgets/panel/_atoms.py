@@ -1,4 +1,4 @@
-"""What a panel does with atoms: their names, their cards, the browser beneath, the work list."""
+"""A panel's use of atoms: their names, their cards, the browser beneath, the work list."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sae_nb_widgets.panel._saying import Saying
 
 
 class KnowsAtoms(Saying):
-    """Names of atoms wherever they stand; each opens its card, a browser, or goes on the work list."""
+    """Names of atoms wherever they are shown; each opens its card, a browser, or is put on the work list."""
 
     opened = t.Int(-1, help="Atom somebody asked to open in a browser; -1 for none.")
     opens_below = t.Bool(True, help="Whether that browser opens under this panel.")
@@ -44,7 +44,7 @@ class KnowsAtoms(Saying):
 
     @property
     def atom_line(self) -> str:
-        """What an atom is, in one line; empty where none is shown."""
+        """Description of an atom, in one line; empty if none is shown."""
         return an_atom(self.dictionary_shown) if self.has_atoms else ""
 
     @property
@@ -55,7 +55,7 @@ class KnowsAtoms(Saying):
 
     @property
     def names(self) -> AtomNames:
-        """What the atoms are called."""
+        """Names of the atoms."""
         return self._atom_names
 
     @names.setter
@@ -65,7 +65,9 @@ class KnowsAtoms(Saying):
             names.observe(self._labels_changed)
 
     def whose(self, atom: int) -> tuple[AtomNames, int]:
-        """Return whose atom this is, and its number there: panels of several dictionaries number anew."""
+        """Return the dictionary of this atom, and its number there: panels of several dictionaries
+        renumber.
+        """
         return self.names, atom
 
     def _labels_changed(self) -> None:
@@ -77,7 +79,7 @@ class KnowsAtoms(Saying):
                 self.draw_names()
 
     def draw_names(self) -> None:
-        """Write names anew wherever they stand: a label was changed, here or in another panel."""
+        """Rewrite names wherever they are shown: a label was changed, here or in another panel."""
 
     @checked
     def open_atom(self, atom: int | None = None) -> None:
@@ -89,7 +91,9 @@ class KnowsAtoms(Saying):
         self.opened = getattr(self, "atom", -1) if atom is None else atom
 
     def _open_below(self, change: t.Bunch) -> None:
-        """Show the atom in a browser under a panel that stands alone, and is none itself."""
+        """Show the atom in a browser under a panel that is not part of another view, and is not a
+        browser itself.
+        """
         if change["new"] < 0 or not self.opens_below or not BROWSERS:
             return
         names, atom = self.whose(change["new"])

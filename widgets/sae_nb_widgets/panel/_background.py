@@ -100,7 +100,7 @@ class Background:
             self.deliver()
 
     def deliver(self) -> None:
-        """Hand over every answer that is ready; answers a newer request made stale are dropped."""
+        """Deliver every answer that is ready; answers that a newer request made stale are dropped."""
         while True:
             with self._changed:
                 if not self._answers:

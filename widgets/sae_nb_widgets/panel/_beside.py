@@ -1,4 +1,4 @@
-"""What panels and the dashboard share: they stand under a cell, or beside the notebook."""
+"""The common part of panels and the dashboard: they are shown under a cell, or beside the notebook."""
 
 from __future__ import annotations
 
@@ -80,26 +80,28 @@ class ShowsBeside:
         display(self._cell)
 
     def leave_page(self) -> None:
-        """Take it away from the notebook's side, and what the cell says of it."""
+        """Remove it from the notebook's side, and the cell's note about it."""
         cell, self._cell = self._cell, None
         if cell is not None:
             cell.close()
 
 
 def page_will_answer() -> bool:
-    """Whether a page shows the cell: it says so by the cell's name, which no run without a page sends."""
+    """Return whether a page shows the cell: it announces itself by the cell's name, which no run
+    without a page sends.
+    """
     asked: dict[str, Any] = getattr(get_ipython(), "get_parent", dict)()
     return "cellId" in asked.get("metadata", {})
 
 
 class PageKind(LiveWidget):
-    """Invisible part of a cell's output: says what kind of page shows it."""
+    """Invisible part of a cell's output: reports what kind of page shows it."""
 
     _esm = script("page_kind")
 
 
 class CellOutput(ipw.VBox):
-    """Under the cell of `show(beside=True)`: the panel, until the page says that it can be at its side."""
+    """Under the cell of `show(beside=True)`: the panel, until the page reports that it can be at its side."""
 
     def __init__(self, panel: Any, name: str) -> None:
         super().__init__()

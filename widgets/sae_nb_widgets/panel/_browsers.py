@@ -1,4 +1,4 @@
-"""Who opens an atom beneath a panel: this room knows no browser, so the package of panels says so.
+"""Opener of an atom beneath a panel: this room knows no browser, so the package of panels registers one.
 
 A file of its own, because `import sae_nb_widgets` writes here and must not wait for ipywidgets.
 """

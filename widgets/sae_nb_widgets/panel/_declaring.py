@@ -1,6 +1,6 @@
-"""What a panel declares: traits with ends, what it does when they change, and a control for each.
+"""A panel's declarations: traits with ends, its reactions to changes, and a control for each.
 
-A trait is a number between two ends, the method that answers to it says so, and its control is one
+A trait is a number between two ends, the method that reacts to it is marked so, and its control is one
 line::
 
     layer = Whole(0, 0, lambda panel: panel.n_layers, help="Which layer.")
@@ -122,7 +122,7 @@ class Site(t.Unicode[str, str]):
 
 
 def site_menu(panel: Any) -> list[ipw.Widget]:
-    """The control of a panel's `site`; none where there is one place."""
+    """Return the control of a panel's `site`; none if there is only one."""
     if not panel.sites:
         return []
     tip = "Which place (hook point, model, kind of inputs) is shown; all: together, or side by side"
@@ -207,8 +207,8 @@ def control(
 
     `options` are (words, value) or a mapping from value to words; of a trait that knows more values,
     the control shows the one it had last, or gets an option for it with the words that `grow` gives.
-    `tip` may be a mapping from value to tip. `rule` says which words a trait that is a text takes: its
-    field then shows what is in force, as those of numbers do. `more` goes to the widget.
+    `tip` may be a mapping from value to tip. `rule` names the words that a text trait takes: its field
+    then shows the value in force, as those of numbers do. `more` goes to the widget.
     """
     known = panel.traits()[trait]
     if kind is None:
@@ -248,7 +248,7 @@ def control(
 
 
 class Entry(ipw.Text):
-    """A field for what not every text says: what it does not take is said, and it shows what is in force."""
+    """A field that does not accept every text: a refusal is reported, and it shows the value in force."""
 
 
 _SIGNS = str.maketrans({"−": "-", "\u2009": "", "\u00a0": "", "\u202f": "", " ": "", "_": ""})
@@ -352,17 +352,17 @@ def _css(width: int | str) -> str:
 
 
 def wide(width: str) -> ipw.Layout:
-    """Layout of a CSS width that may shrink."""
+    """Return layout of a CSS width that may shrink."""
     return ipw.Layout(width=width, min_width="0")
 
 
 def line(*widgets: ipw.Widget) -> ipw.Box:
-    """Widgets in a row that stays together."""
+    """Return widgets in a row that stays together."""
     return ipw.Box(list(widgets)).add_class("sae-nb-line")
 
 
 def small_button(text: str, tip: str, action: Callable[[], Any] | None = None) -> ipw.Button:
-    """A small button with words on it, which does `action`."""
+    """Return a small button with words on it, which does `action`."""
     button = ipw.Button(description=text, tooltip=tip).add_class("sae-nb-small")
     if action is not None:
         button.on_click(lambda _: action())
@@ -372,14 +372,14 @@ def small_button(text: str, tip: str, action: Callable[[], Any] | None = None) -
 def button(
     text: str, tip: str, action: Callable[[], Any], width: int | str = "auto", icon: str = ""
 ) -> ipw.Button:
-    """A button with words on it, a sign or both, which does `action`."""
+    """Return a button with words on it, a sign or both, which does `action`."""
     made = ipw.Button(description=text, icon=icon, tooltip=tip, layout=wide(_css(width)))
     made.on_click(lambda _: action())
     return made
 
 
 def icon_button(icon: str, tip: str, action: Callable[[], Any]) -> ipw.Button:
-    """A button with nothing but a sign on it, which does `action`."""
+    """Return a button with nothing but a sign on it, which does `action`."""
     return button("", tip, action, 36, icon)
 
 

@@ -47,12 +47,12 @@ from sae_nb_widgets.panel._glossary import words_html, words_in
 SHARED_SCRIPT = "plotly.min.js"
 LONGEST_LIST = 12
 MAIN_WIDTH, DETAIL_WIDTH = 700, 300
-"""Of a picture of a panel, in CSS pixels: the figure, and what stands beside it."""
+"""Widths in an image of a panel, in CSS pixels: the figure, and the column next to it."""
 
 # Widgets with this class say something about the running session and stay out of exports.
 LIVE_ONLY = "sae-nb-live-only"
 COLUMNS = "sae-nb-sides"
-"""Class of a box whose children stand side by side, in exports too."""
+"""Class of a box whose children are side by side, in exports too."""
 PAGE_STYLE = """
 body { background: var(--jp-layout-color1); margin: 12px auto; max-width: 1100px; padding: 0 8px; }
 .sae-nb-panel > details, .sae-nb-panel > .sae-nb-help { margin-top: 10px; }
@@ -66,16 +66,16 @@ table.sae-nb-record { border-collapse: collapse; margin: 6px 0; }
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What an exported page holds."""
+    """The content of an exported page."""
 
     question: str
     """Heading of the page."""
 
     chips: Mapping[str, str]
-    """Facts beside the heading."""
+    """Facts next to the heading."""
 
     atom_line: str = ""
-    """What an atom is, where the page shows some."""
+    """Description of an atom, if the page shows one."""
 
     answer: str = ""
     """The sentence under the heading."""
@@ -93,20 +93,20 @@ class Page:
     """HTML of what was under the figure; escaped by the component that made it."""
 
     detail: str
-    """HTML of what was beside the figure."""
+    """HTML of the column next to the figure."""
 
     record: Any
     """Numbers behind the figure: a dataclass, a mapping or None."""
 
     dropped: str
-    """What the page cannot do and the panel could."""
+    """The abilities of the panel that the page lacks."""
 
     names: AtomNames | None = None
-    """What atoms are called; those marked in the page show their cards."""
+    """Names of atoms; those marked in the page show their cards."""
 
 
 def write_page(page: Page, path: Path, *, share_script: bool = False) -> Path:
-    """Write `page` to `path`, with plotly's script inside it or in one file beside it."""
+    """Write `page` to `path`, with plotly's script inside it or in one file next to it."""
     if place(path).is_dir():
         raise ValueError(f"`path` must name a file, got the folder {str(path)!r}. Add a file name.")
     script = ""
@@ -176,7 +176,9 @@ def answer_html(answer: str, numbers: str) -> str:
 
 
 def sheet(page: Page, main: Drawing, detail: Drawing) -> Drawing:
-    """Return what `page` holds as one drawing: question, facts, answer, figure, what is under and beside it."""
+    """Return the content of `page` as one drawing: question, facts, answer, figure, the parts under and
+    next to it.
+    """
     sizes = current_theme()
     width = MAIN_WIDTH + (DETAIL_WIDTH + 20 if detail.height else 0)
     facts = " · ".join(f"{name} {text}" for name, text in page.chips.items())
@@ -241,7 +243,7 @@ def fallback_html(
 def exported(widgets: Iterable[ipw.Widget], *, columns: bool = False) -> Iterator[Any]:
     """Yield the components and HTML that are shown among `widgets` and their children.
 
-    With `columns`, boxes whose children stand side by side come whole.
+    With `columns`, boxes whose children are side by side come whole.
     """
     for widget in widgets:
         if isinstance(widget, go.FigureWidget) or widget.layout.display == "none":

@@ -1,4 +1,4 @@
-"""Words of the field that panels use, in plain ones: under "?" and on the facts beside the question."""
+"""Words of the field that panels use, in plain ones: under "?" and on the facts next to the question."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ GLOSSARY = {
 
 
 def words_in(texts: Iterable[str]) -> dict[str, str]:
-    """Return the words of the glossary that stand in any of `texts`, with what they mean."""
+    """Return the words of the glossary that occur in any of `texts`, with their meanings."""
     text = " ".join(texts)
     return {
         word: meaning

@@ -1,4 +1,4 @@
-"""What leaves a panel: its record, web pages, pictures, files."""
+"""The exports of a panel: its record, web pages, images, files."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from sae_nb_widgets.panel._saying import Saying
 
 
 class Leaves(AsSite, Saying):
-    """What a panel shows, as a record, a web page or a picture.
+    """A panel's content, as a record, a web page or an image.
 
-    A subclass says what is drawn (`record`) and, where needed, what differs in exports.
+    A subclass defines what is drawn (`record`) and, where needed, what differs in exports.
     """
 
     question: ClassVar[str] = "What is this?"
@@ -57,11 +57,11 @@ class Leaves(AsSite, Saying):
         return self.current_figure()
 
     def static_chips(self) -> dict[str, str]:
-        """Return the facts beside the question in exports; what controls say on screen included."""
+        """Return the facts next to the question in exports; what controls say on screen included."""
         return dict(self.chips)
 
     def main_widgets(self) -> Sequence[ipw.Widget]:
-        """Return what stands under the figure in exports."""
+        """Return the widgets under the figure in exports."""
         return self._main.children
 
     def static_main(self) -> str:
@@ -69,11 +69,11 @@ class Leaves(AsSite, Saying):
         return exporting.static_html(self.main_widgets())
 
     def static_detail(self) -> str:
-        """Return what is beside the figure as HTML that needs no script."""
+        """Return what is next to the figure as HTML that needs no script."""
         return exporting.static_html(self._detail.children)
 
     def export_name(self) -> str:
-        """Return the name, without ending, of files the export buttons write; it says of which atom."""
+        """Return the name, without ending, of files the export buttons write; it names the atom."""
         return f"{self.stem}_atom_{self.atom}" if self.has_trait("atom") else self.stem
 
     # --- files ------------------------------------------------------------------------------------
@@ -82,16 +82,16 @@ class Leaves(AsSite, Saying):
     def to_html(self, path: str | Path, share_script: bool = False) -> Path:
         """Write the view as one HTML file that needs no kernel, atomically.
 
-        Hover, zoom and the current selection stay; controls are dropped and the page says so. A
-        reader without JavaScript sees the same figure as a drawing, and the record as a table.
+        Hover, zoom and the current selection stay; controls are dropped, as the page notes. A reader
+        without JavaScript sees the same figure as a drawing, and the record as a table.
 
         Parameters
         ----------
         path
             File to write; an existing one is replaced.
         share_script
-            Put plotly's 5 MB script in a `plotly.min.js` beside the file, where many pages share
-            it, in place of inside the file.
+            Put plotly's 5 MB script in a `plotly.min.js` next to the file, where many pages share it,
+            in place of inside the file.
 
         Returns
         -------
@@ -132,7 +132,7 @@ class Leaves(AsSite, Saying):
     def to_png(self, path: str | Path | None = None) -> bytes:
         """Return the view as PNG on white at twice its size, drawn without a browser.
 
-        Question, facts, answer, figure with its legend, and what is under and beside it.
+        Question, facts, answer, figure with its legend, and the parts under and next to it.
 
         Parameters
         ----------

@@ -171,7 +171,7 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         figure
             The one figure, or the figure and what belongs under it, in order.
         detail
-            Cards beside the figure (under it below 700 px).
+            Arrange cards next to the figure (under it below 700 px).
         more
             Controls hidden behind a "more" button.
         """
@@ -276,7 +276,7 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         show(self._help, shown)
 
     def _texts(self) -> Iterator[str]:
-        """What stands on the panel, as far as words of the glossary may be in it."""
+        """Return the texts on the panel, as far as they may contain words of the glossary."""
         yield from (*self.explanation, *self.chips)
         for widget in exporting.descendants(self._body):
             yield from (
@@ -315,11 +315,11 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         done
             Called with the answer unless a newer request on the same channel was made meanwhile.
         doing
-            What the status line says while it runs, and how an error begins ("steering atom 17").
+            Text of the status line while it runs, and the beginning of an error ("steering atom 17").
         channel
             Requests on different channels do not displace each other.
         otherwise
-            Called where `work` fails, before that is said: to take away what no longer holds.
+            Called if `work` fails, before that is reported: to remove what no longer holds.
         """
         if doing:
             self._doing[channel] = f"{doing} …"
@@ -348,7 +348,7 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         self._background.submit(work, finish, failed, channel)
 
     def forget_async(self, channel: str = "main") -> None:
-        """Nobody wants what runs on a channel any more: neither its answer nor its error is shown."""
+        """Drop what runs on a channel: neither its answer nor its error is shown."""
         self._background.forget(channel)
         if self.status == self._doing.pop(channel, None):
             self.say("")

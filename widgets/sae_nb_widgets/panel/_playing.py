@@ -1,4 +1,4 @@
-"""Panels that go on by themselves: a thread that calls at a steady pace, and what a panel does with it."""
+"""Panels that play by themselves: a thread that calls at a steady pace, and a panel's reaction to it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Player:
         return self._task is not None and self._task.alive
 
     def start(self) -> None:
-        """Begin; a player that runs goes on as it is."""
+        """Begin; a player that runs is left running."""
         if self.alive and not self._ended.is_set():
             return
         # A thread that was told to end may still be in its last call: it keeps its own flag.

@@ -79,7 +79,7 @@ _shared: list[PlotlyScript] = []
 
 
 def shared_script() -> PlotlyScript:
-    """Return the one script of this kernel, made anew where it was closed."""
+    """Return the one script of this kernel, made again if it was closed."""
     if not _shared or _shared[0].comm is None:
         path = Path(plotly.__file__).parent / "package_data" / "widgetbundle.js"
         _shared[:] = [PlotlyScript(source=path.read_text(encoding="utf-8"))]

@@ -1,4 +1,4 @@
-"""What a panel of a live model is given: model and SAE that fit, inputs by number, what is asked about."""
+"""The arguments of a panel of a live model: model and SAE that fit, inputs by number, the question."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_parts(model: Any, sae: Any, hook_point: str) -> None:
-    """Refuse what is no live model, no SAE, or no pair of the two."""
+    """Refuse arguments that are not a live model, not an SAE, or not a pair of the two."""
     for name in ("hook_points", "interventions", "lock", "batches"):
         if not hasattr(model, name):
             raise TypeError(
@@ -132,7 +132,7 @@ def target_of(model: LiveModel, asked: str) -> int | None:
 
 
 def target_rule(model: LiveModel, otherwise: str) -> str:
-    """Say what can be asked about; `otherwise`: what nothing stands for."""
+    """State what can be asked about; `otherwise`: what nothing stands for."""
     if model.kind == "language":
         return f"one token of {model.name}, or nothing for {otherwise}"
     if not model.class_names:

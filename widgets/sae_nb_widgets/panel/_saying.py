@@ -1,4 +1,4 @@
-"""What a panel says: the answer under its question, the numbers behind it, and the status line."""
+"""The texts of a panel: the answer under its question, the numbers behind it, and the status line."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ class Saying(t.HasTraits):
 
     @checked
     def loading(self, what: str, seconds: float | None = None) -> None:
-        """Say that something is loading, and how long it takes; `conclude` ends that.
+        """Report that something is loading, and how long it takes; `conclude` ends that.
 
-        Nothing is claimed meanwhile: the answer that stood there is cleared.
+        Nothing is claimed meanwhile: the previous answer is cleared.
         """
         about = "" if seconds is None else f" (about {format_duration(seconds)})"
         self.conclude("")
@@ -99,7 +99,7 @@ class Saying(t.HasTraits):
     # --- the status line --------------------------------------------------------------------------
 
     def refuse(self, control: str, rule: str, given: str, stays: str) -> None:
-        """Say that a field did not take what was typed, by which rule, and what is in force."""
+        """Report that a field did not take what was typed, by which rule, and the value in force."""
         shown = given if len(given) <= LONGEST_GIVEN else f"{given[:LONGEST_GIVEN]}…"
         what = f"“{shown}” is not one" if shown.strip() else "it was left empty"
         kept = f" It stays at {stays}." if stays else ""
@@ -130,7 +130,7 @@ class Saying(t.HasTraits):
 
     @contextmanager
     def reacting(self, doing: str) -> Iterator[None]:
-        """What methods marked with `reacts` run in."""
+        """Run methods marked with `reacts` inside it."""
         with self.guarded(doing):
             yield
 
@@ -145,5 +145,5 @@ class Saying(t.HasTraits):
 
 
 def small_toggle(text: str, tooltip: str) -> ipw.ToggleButton:
-    """A small button that stays down."""
+    """Return a small button that stays down."""
     return ipw.ToggleButton(description=text, tooltip=tooltip).add_class("sae-nb-small")

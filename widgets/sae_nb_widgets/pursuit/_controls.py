@@ -60,7 +60,7 @@ def _algorithm(panel: Any, name: str, letter: str) -> ipw.Dropdown:
 
 
 def _drawn(panel: Any) -> list[ipw.Widget]:
-    """How fast it plays and in which order the bars stand."""
+    """Return its speed and the order of the bars."""
     speeds = {speed: f"{speed:g} steps / s" for speed in SPEEDS}
     return [
         control(panel, "speed", "speed", "Steps per second while it plays", 170, options=speeds),
@@ -69,7 +69,7 @@ def _drawn(panel: Any) -> list[ipw.Widget]:
 
 
 def _asked(panel: Any) -> list[ipw.Widget]:
-    """What the algorithms may do, and how their bars are scaled."""
+    """Return the algorithms' settings, and the scale of their bars."""
     return [
         control(panel, "k", "steps k", "Steps that a greedy algorithm may take", 120),
         control(

@@ -1,4 +1,4 @@
-"""What stands beside the bars of the PursuitStepper: the input taken apart, norms, chosen atoms."""
+"""The column next to the bars of the PursuitStepper: the input taken apart, norms, chosen atoms."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _lengths(lines: Sequence[Line]) -> str:
 
 
 def _each(lines: Sequence[Line], written: Sequence[str]) -> str:
-    """What is written of each line by its name; once, where all have the same."""
+    """Return the text of each line by its name; once, if all have the same."""
     if len(set(written)) == 1:
         return written[0]
     return " ".join(f"{line.name} {text}" for line, text in zip(lines, written, strict=True))
@@ -215,7 +215,7 @@ class Chosen:
         )
 
     def picture_of(self, atom: int, index: int) -> str:
-        """An atom as an image that carries its own data; empty where inputs are no images."""
+        """Return an atom as an image that carries its own data; empty if inputs are not images."""
         if self._shape is None:
             return ""
         key = (index, atom)

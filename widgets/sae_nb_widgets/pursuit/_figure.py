@@ -46,11 +46,11 @@ LONGEST_TICK, LONGEST_NAME = 10, 26
 """Letters of a name under the axis, and in a heading."""
 
 NameOf = Callable[[int, int], str]
-"""What an atom is called, by its number and that of the algorithm; empty where it is not known."""
+"""Name of an atom, by its number and that of the algorithm; empty if it is not known."""
 
 
 def no_name(_: int, __: int) -> str:
-    """Know no names."""
+    """Return no names."""
     return ""
 
 
@@ -61,10 +61,10 @@ def pursuit_figure(
     *,
     words_of: NameOf = no_name,
 ) -> go.Figure:
-    """Bars of the correlations of one or two algorithms, one above the other; axes alone for none.
+    """Draw bars of the correlations of one or two algorithms, one above the other; axes alone for none.
 
-    `update_records` and `update_step` change it in place. A figure on screen must never be built
-    anew: the browser would forget that it fits its column.
+    `update_records` and `update_step` change it in place. A figure on screen must never be rebuilt: the
+    browser would forget that it fits its column.
     """
     figure = go.Figure([*_traces(0), *_traces(1)])
     figure.update_layout(
@@ -93,7 +93,7 @@ def pursuit_figure(
 class PursuitFigure:
     """The figure on screen, and which atoms have bars in it.
 
-    `picture_of` gives an atom as an image that carries its own data; empty where inputs are no images.
+    `picture_of` gives an atom as an image that carries its own data; empty if inputs are not images.
     """
 
     def __init__(self, words_of: NameOf, picture_of: NameOf) -> None:
@@ -108,7 +108,7 @@ class PursuitFigure:
         order: str,
         same_atoms: bool,
     ) -> None:
-        """Make the bars anew: other atoms, another order, another size."""
+        """Remake the bars: other atoms, another order, another size."""
         groups = [steps] * len(steps) if same_atoms else [(one,) for one in steps]
         self.shown = [strongest_atoms(group, order=order) for group in groups]
         update_records(
@@ -180,7 +180,7 @@ def update_step(
 
 
 def figure_height(n: int) -> int:
-    """Height in CSS pixels of the bars of n algorithms."""
+    """Return height in CSS pixels of the bars of n algorithms."""
     scale = current_theme().font_px / 13
     return int(scale * (SPACE_PX + PLOT_PX * n + (60 if n == 1 else 0)))
 
@@ -310,7 +310,7 @@ def _heading(index: int, record: PursuitSteps, step: int, words_of: NameOf) -> d
 
 
 def heading(record: PursuitSteps, step: int, index: int = 0, words_of: NameOf = no_name) -> str:
-    """Say what the step did and which atom comes next."""
+    """State what the step did and which atom comes next."""
     at, name = record.reached(step), record.short
     if record.objective is not None:
         used, _ = record.code_at(at)
@@ -325,12 +325,12 @@ def heading(record: PursuitSteps, step: int, index: int = 0, words_of: NameOf = 
 
 
 def counted(n: int) -> str:
-    """So many atoms, in words."""
+    """Return that many atoms, in words."""
     return f"{n} atom{'s' if n != 1 else ''}"
 
 
 def _goal(record: PursuitSteps, at: int) -> str:
-    """What the solver makes small, in words; infinite while the codes are none that the prox allows."""
+    """Return the solver's objective, in words; infinite while the prox does not allow the codes."""
     value = float(record.objective[at]) if record.objective is not None else math.inf
     return f"objective {format_number(value) if math.isfinite(value) else '∞'}"
 
@@ -431,7 +431,7 @@ def _in_dictionary_order(atoms: Int[np.ndarray, " n"]) -> bool:
 
 
 def _axis_title(record: PursuitSteps, atoms: Int[np.ndarray, " n"]) -> str:
-    """What stands along the axis; number and name of every bar are in its hover text."""
+    """Return the title of the axis; number and name of every bar are in its hover text."""
     order = "by number" if _in_dictionary_order(atoms) else "best match first"
     if len(atoms) == record.n_atoms:
         return f"atoms, {order}"

@@ -67,8 +67,8 @@ class PursuitStepper(PlayingPanel):
     algorithms
         One or two of "mp", "omp", "gp" (greedy, k steps), "ista", "fista", "admm", "cg" (solvers, 60
         steps), and "own" where there is a trace, or a model such as `sn.lab.KDS` whose encoder is a
-        solver. None is "own" there; else matching pursuit beside orthogonal matching pursuit, or on
-        both dictionaries where two are given.
+        solver. None is "own" there; else matching pursuit next to orthogonal matching pursuit, or on
+        both dictionaries if two are given.
     k
         Steps of a greedy algorithm.
     picture_shape
@@ -76,9 +76,9 @@ class PursuitStepper(PlayingPanel):
     bias
         Subtracted from the inputs first, and added again to what is drawn; None is an SAE's own.
     other_dictionary
-        What the second algorithm uses in place of `dictionary`, of the same width.
+        Dictionary of the second algorithm in place of `dictionary`, of the same width.
     labels
-        What people call atoms, by number.
+        Names of atoms, by number.
     normalise
         Scale the atoms to unit norm first; coefficients then belong to the scaled atoms.
     trace
@@ -203,7 +203,7 @@ class PursuitStepper(PlayingPanel):
 
     @property
     def atom_line(self) -> str:
-        """What an atom is, in one line; here also one that no SAE found."""
+        """Description of an atom, in one line; here also one that no SAE found."""
         return super().atom_line if self._from_sae else A_BUILDING_BLOCK
 
     @property
@@ -244,11 +244,11 @@ class PursuitStepper(PlayingPanel):
         self._draw_bars()
 
     def words_of(self, atom: int, algorithm: int = 0) -> str:
-        """What an atom of an algorithm's dictionary is called; empty where that is not known."""
+        """Return the name of an atom of an algorithm's dictionary; empty if it is not known."""
         return self.names.words(atom) if self._first(algorithm) else ""
 
     def name_of(self, atom: int, algorithm: int = 0) -> str:
-        """Number and words of an atom of an algorithm's dictionary."""
+        """Return number and words of an atom of an algorithm's dictionary."""
         return self.names.name(atom) if self._first(algorithm) else str(atom)
 
     def _first(self, algorithm: int) -> bool:
@@ -402,11 +402,11 @@ class PursuitStepper(PlayingPanel):
     # --- the player -------------------------------------------------------------------------------
 
     def forth(self) -> None:
-        """One step on; at the last one nothing happens."""
+        """Move one step further; at the last one nothing happens."""
         self.step = min(self.step + 1, self.last_step)
 
     def back(self) -> None:
-        """One step back; at the first one nothing happens."""
+        """Move one step back; at the first one nothing happens."""
         self.step = max(self.step - 1, 0)
 
     @property
@@ -422,7 +422,7 @@ class PursuitStepper(PlayingPanel):
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the step on screen says, in numbers."""
+        """The numbers of the step on screen."""
         shown: dict[str, Any] = {"step": self.step, "row": self.row}
         for i, one in enumerate(self.steps):
             at, name = one.reached(self.step), one.short
@@ -440,11 +440,11 @@ class PursuitStepper(PlayingPanel):
         return shown
 
     def static_chips(self) -> dict[str, str]:
-        """Return the facts beside the question, and the step."""
+        """Return the facts next to the question, and the step."""
         return {**self.chips, "step": f"{self.step} of {self.last_step}"}
 
     def main_widgets(self) -> Sequence[ipw.Widget]:
-        """Return what stands left of the figure."""
+        """Return the widgets to the left of the figure."""
         return self.parts.widgets
 
     def export_name(self) -> str:

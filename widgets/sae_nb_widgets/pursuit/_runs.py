@@ -1,4 +1,4 @@
-"""What a PursuitStepper is given, checked once, and its runs: each is made once and kept a while."""
+"""The arguments of a PursuitStepper, checked once, and its runs: each is made once and kept a while."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class PursuitRuns:
         return replace(record, row=row)
 
     def title(self, name: str) -> str:
-        """What an algorithm is called in a few letters."""
+        """Return the name of an algorithm in a few letters."""
         return self.own_name if name == OWN else SHORT[name]
 
     def keep(self, records: Mapping[Run, PursuitSteps]) -> None:
@@ -185,5 +185,5 @@ class PursuitRuns:
 
 
 def _size(panel: Any, name: str) -> int | float:
-    """What says how far an algorithm goes."""
+    """Return the setting that limits an algorithm."""
     return panel.k if name in PURSUITS else panel.penalty_share

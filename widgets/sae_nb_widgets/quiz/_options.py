@@ -1,4 +1,4 @@
-"""The options of a quiz on screen: one card each, a button beside a picture or a text."""
+"""The options of a quiz on screen: one card each, a button next to an image or a text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sae_nb_widgets.components import PictureGrid, TokenStrip
 class OptionCards:
     """Numbered options; strengths stay hidden until they are shown.
 
-    Pictures stand above their buttons, one each; texts are numbered rows.
+    Images are above their buttons, one each; texts are numbered rows.
     """
 
     def __init__(self, context: Context, n: int, chosen: Callable[[int], None]) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class AtomQuiz(Panel):
     """Examples of an atom, and other samples in one of which it fires: guess which, and keep score.
 
-    Keys: 1, 2, … answer, → goes on to the next atom.
+    Keys: 1, 2, … answer, → moves to the next atom.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""ReportCard: can this SAE be trusted? Every number beside its floor, its control and its interval."""
+"""ReportCard: can this SAE be trusted? Every number with its floor, its control and its interval."""
 
 from __future__ import annotations
 

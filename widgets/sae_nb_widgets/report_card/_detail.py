@@ -1,4 +1,6 @@
-"""Beside the report card: what the chosen row is, where libraries differ, and what moves it most."""
+"""The column next to the report card: the meaning of the chosen metric, where libraries differ, and
+what moves it most.
+"""
 
 from __future__ import annotations
 
@@ -42,16 +44,16 @@ LONGEST_TEXT = 60
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowExamples:
-    """What was found out about a row of one SAE."""
+    """The details about a metric of one SAE."""
 
     sae: str
-    """Which."""
+    """Name of the SAE."""
 
     moving: MovingSample | None
     """The sample without which it changes most."""
 
     elsewhere: Mapping[str, float]
-    """What other libraries' formulas give on the same rows, by id."""
+    """Values of other libraries' formulas on the same rows, by id."""
 
 
 class ReportCardDetail:

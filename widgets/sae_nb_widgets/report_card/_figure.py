@@ -14,7 +14,7 @@ ROW_PX, BOTTOM_PX = 33, 8
 HEAD = 2.1
 """Room above the first row, in rows: names of columns, what the arrows mean, which end is better."""
 FOOT = 0.2
-"""How much less than a row the last one has: half of it, and room for numbers under its strip."""
+"""Reduction of the last row's height: half of it, and room for numbers under its strip."""
 HEIGHT_OF_NAMES, HEIGHT_OF_ENDS = -1.5, -0.75
 """Of these, in rows."""
 
@@ -69,13 +69,13 @@ WORDS_OF = {
 
 
 def metric_words(metric: str) -> str:
-    """Return what people call a row, in plain words where there are some."""
+    """Return the name of a metric, in plain words if there are some."""
     words = " ".join(WORDS_OF.get(word, word) for word in metric.split("_"))
     return PLAIN.get(metric, words)
 
 
 def report_card_figure(summary: ReportCardSummary, chosen: str = "") -> go.Figure:
-    """Rows are metrics, columns SAEs; every row has one scale, on which right is better.
+    """Draw metrics as rows and SAEs as columns; every row has one scale, on which right is better.
 
     Value (dot, red with ✕ where it is not clear), interval (whisker), floor (tick), control (dashed
     tick), and the value in words; after a row's name, which values are better.
@@ -111,7 +111,7 @@ def draw_report_card(figure: go.Figure, summary: ReportCardSummary, chosen: str 
 
 
 def figure_height(summary: ReportCardSummary) -> int:
-    """Height in CSS pixels at the current scale."""
+    """Return height in CSS pixels at the current scale."""
     rows = max(len(summary.metrics), 1) + HEAD + 0.5 - FOOT
     return int(_legend_px() + ROW_PX * rows * current_theme().font_px / 13) + BOTTOM_PX
 
@@ -244,7 +244,7 @@ def _rounded(value: float) -> str:
 def _names(summary: ReportCardSummary) -> list[go.Scatter]:
     """Names of rows and columns, inside the plot: so every way of drawing it has room for them.
 
-    Where the two cross stands what the arrows mean.
+    Return names; where the two cross, the meaning of the arrows.
     """
     left = -NAMES * len(summary.saes)
     rows = list(range(len(summary.metrics)))
@@ -332,7 +332,7 @@ def snapped(value: float) -> float:
 
 
 def _told(cell: ReportCell) -> str:
-    """What hovering tells."""
+    """Return the tooltip."""
     m = cell.measurement
     low, high = m.interval
     lines = [

@@ -1,4 +1,4 @@
-"""ReportCard: can this SAE be trusted? Every number beside its floor, its control and its interval."""
+"""ReportCard: can this SAE be trusted? Every number with its floor, its control and its interval."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ SHOW = {
     "all": "Every measure",
     "not clear": "Measures with a red ✕ in some column",
 }
-"""Which rows can be drawn, and what the button says of them."""
+"""Rows that can be drawn, and the text of their button."""
 NO_ROW = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Material:
-    """What an example is looked for in."""
+    """The data in which an example is looked for."""
 
     saes: tuple[SparseAutoencoder, ...]
     acts: Activations
@@ -50,7 +50,7 @@ class _Material:
     """Sums by sample of the SAEs that were looked at."""
 
     def examples(self, place: int, cell: ReportCell) -> RowExamples:
-        """What moves a number of one of the SAEs, and what other libraries make of it."""
+        """Return what moves a number of one of the SAEs, and the values of other libraries."""
         sae, metric = self.saes[place], cell.measurement.definition
         if place not in self.sums:
             self.sums[place] = sums_by_sample(sae, self.acts)
@@ -187,7 +187,7 @@ class ReportCard(Panel):
         Parameters
         ----------
         by
-            How many further down; stops at either end.
+            Number of steps down; stops at either end.
         """
         rows = self._summary.metrics
         if not rows:

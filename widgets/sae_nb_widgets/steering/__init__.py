@@ -1,4 +1,4 @@
-"""SteeringPanel: an atom made stronger in a live model, with a random direction beside it."""
+"""SteeringPanel: an atom made stronger in a live model, compared with a random direction."""
 
 from __future__ import annotations
 

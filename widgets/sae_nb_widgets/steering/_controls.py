@@ -81,7 +81,7 @@ class SteeringControls:
         return [self.number]
 
     def _effects(self) -> list[ipw.Widget]:
-        """How large the effect is to be, on what, with which atoms; and the curve of it."""
+        """Return the controls of the size of the effect, its target, its atoms; and its curve."""
         panel = self._panel
         self.target_kl = _menu(
             panel,
@@ -221,7 +221,7 @@ def _as_wide_as_needed() -> ipw.Layout:
 
 
 def strength_slider(name: str, tip: str, width: str) -> ipw.FloatSlider:
-    """A slider of strengths; `fit_slider` gives it its range."""
+    """Return a slider of strengths; `fit_slider` gives it its range."""
     return ipw.FloatSlider(
         description=name,
         tooltip=tip,
@@ -249,21 +249,21 @@ def follow(slider: ipw.FloatSlider, strength: float) -> None:
 
 
 def snapped(slider: ipw.FloatSlider, strength: float) -> bool:
-    """Whether a slider only shows `strength` on the nearest of its steps.
+    """Return whether a slider only shows `strength` on the nearest of its steps.
 
-    Browsers move a slider onto its steps and report that as a change; nobody has moved it.
+    Browsers move a slider onto its steps and report that as a change, though the user has not moved it.
     """
     return abs(slider.value - strength) <= 0.51 * slider.step
 
 
 def unit_html(text: str, explained: str) -> str:
-    """Return the unit beside the slider, and what it means to whoever points at it."""
+    """Return the unit next to the slider, and its meaning as a tooltip."""
     title = f' title="{escape(explained)}"' if explained else ""
     return f"<span{title}>{escape(text)}</span>"
 
 
 def editable(model: LiveModel, d_in: int, current: str) -> list[str]:
-    """Hook points an SAE of this width can steer; `current` among them, however it is written."""
+    """Return the hook points an SAE of this width can steer; `current` among them, however it is written."""
     fitting = [
         str(point)
         for point in model.hook_points()
@@ -273,7 +273,7 @@ def editable(model: LiveModel, d_in: int, current: str) -> list[str]:
 
 
 def answering_heads(model: LiveModel, inputs: Any) -> list[tuple[str, str]]:
-    """Heads that score classes, the main one first."""
+    """Return the heads that score classes, the main one first."""
     options = [("main head", "")]
     if not callable(getattr(model.module, "forward_heads", None)):
         return options

@@ -1,4 +1,4 @@
-"""What stands beside the bars of a steering: pictures, tokens, changes downstream, continuations."""
+"""The column next to the bars of a steering: images, tokens, changes downstream, continuations."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class SteeringMix(ipw.Box):
         return line(slider, ipw.HTML(), ipw.HTML(), away)
 
     def values(self) -> tuple[tuple[int, float], ...]:
-        """Every combined atom with the strength its slider shows."""
+        """Return every combined atom with the strength its slider shows."""
         return tuple((atom, float(slider.value)) for atom, slider in self._sliders.items())
 
     def _moved(self, _: t.Bunch) -> None:
@@ -194,7 +194,7 @@ class SteeringDetail:
 
 
 def tells_them_apart(summary: SteeringSummary) -> bool:
-    """Whether atom and random push change the states differently.
+    """Return whether atom and random direction change the states differently.
 
     Where consequences are read at the steered hook point itself both move every state equally far, by
     construction.
@@ -215,7 +215,7 @@ def _marked(tokens: Sequence[str], changed: Iterable[bool]) -> list[tuple[str, b
 
 
 def change_rows(summary: SteeringSummary) -> list[tuple[str, float, float]]:
-    """Mean relative change of the states by kind of position."""
+    """Return the mean relative change of the states by kind of position."""
     ours, control = summary.state_change, summary.state_change_random
     if ours is None or control is None:
         return []

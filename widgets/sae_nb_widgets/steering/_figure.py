@@ -49,7 +49,7 @@ CURVE_PX = 230
 def steering_figure(
     summary: SteeringSummary | None = None, curve: SteeringCurve | None = None
 ) -> go.Figure:
-    """Bars of the answer before, after, and under the random direction; curves below if given.
+    """Draw bars of the answer before, after, and under the random direction; curves below if given.
 
     `update_answer` and `update_curve` change it in place.
     """
@@ -107,7 +107,7 @@ def update_answer(figure: go.Figure, summary: SteeringSummary | None) -> None:
 def update_curve(
     figure: go.Figure, curve: SteeringCurve | None, name_of: Callable[[int], str] = str
 ) -> None:
-    """Draw effect and cost below the bars, or take them away; `name_of` says what an atom is called."""
+    """Draw effect and cost below the bars, or remove them; `name_of` names an atom."""
     with figure.batch_update():
         _share_height(figure, curve is not None)
         for index in CURVE_TRACES:
@@ -143,7 +143,7 @@ def unit_words(recipe: SteeringRecipe) -> str:
 
 
 def figure_height(n_rows: int, *, curve: bool) -> int:
-    """Height in CSS pixels of bars for `n_rows` outcomes, and of the curves."""
+    """Return height in CSS pixels of bars for `n_rows` outcomes, and of the curves."""
     scale = current_theme().font_px / 13
     return int(scale * (SPACE_PX + ROW_PX * max(n_rows, 4) + CURVE_PX * curve))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class InputSteering(SteeringPanel):
     """What happens to this very input if the atom were stronger?
 
-    What is drawn, chosen or typed in the lens is steered here, and the atom chosen in one becomes the
+    The input drawn, chosen or typed in the lens is steered here, and the atom chosen in one becomes the
     atom of the other. Closing either leaves the other as it is.
 
     Parameters
@@ -30,7 +30,7 @@ class InputSteering(SteeringPanel):
     acts
         Strengths are multiples of each atom's 99th percentile on these; see `SteeringPanel`.
     atom
-        First one steered; until somebody chooses one, the lens shows the strongest of its input. None
+        First one steered; until the user chooses one, the lens shows the strongest of its input. None
         takes the lens's.
     strength
         First strength; None chooses one that can be seen.

@@ -1,4 +1,4 @@
-"""SteeringPanel: an atom made stronger in a live model, with a random direction beside it."""
+"""SteeringPanel: an atom made stronger in a live model, compared with a random direction."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ class SteeringPanel(KeepsRecipes):
     model
         From `load_model` or `wrap`.
     hook_point
-        Where the edit is made first.
+        Hook point at which the edit is made first.
     sae
         Whose atoms; of the width of the hook point.
     inputs
-        What the model reads: texts, pictures, tensors. None takes those behind `acts`, or a few
-        made-up ones.
+        Inputs of the model: texts, images, tensors. None takes those behind `acts`, or a few made-up
+        ones.
     acts
         Activations, codes, or an `AtomCatalogue`: then strengths are multiples of each atom's 99th
         percentile. None takes the SAE's own `strength_p99`, else the model's units.
@@ -237,7 +237,7 @@ class SteeringPanel(KeepsRecipes):
 
     @contextmanager
     def reacting(self, doing: str) -> Iterator[None]:
-        """One thread at a time: what is asked for last is what the traits say last."""
+        """Run in one thread at a time: the last request is that of the last traits."""
         with self._drawing, super().reacting(doing):
             yield
 
@@ -248,7 +248,7 @@ class SteeringPanel(KeepsRecipes):
         self.mix.show(others, self._kept_words(), self.scale, self.mode, self.names)
 
     def _kept_words(self) -> str:
-        """What "combine" has kept, until another atom is chosen; empty where nothing waits for one."""
+        """Return the atoms kept by "combine", until another atom is chosen; empty if none is waiting."""
         strength = dict(self.others).get(self.atom)
         if strength is None:
             return ""
@@ -336,7 +336,7 @@ class SteeringPanel(KeepsRecipes):
 
     @property
     def _emptied(self) -> bool:
-        """Whether somebody took the input away."""
+        """Whether the user removed the input."""
         is_text = self.kind == "language" and self.samples.text(self.sample) is not None
         return is_text and not self.text.strip()
 
@@ -383,7 +383,7 @@ class SteeringPanel(KeepsRecipes):
         self._conclude()
 
     def refresh(self) -> None:
-        """Run everything anew, after the model's weights changed, say."""
+        """Run everything again, after the model's weights changed, say."""
         with self._drawing:
             self._round += 1
             self._identity = None

@@ -1,4 +1,4 @@
-"""What a SteeringPanel is asked: its traits, what they allow, and the recipe that they make."""
+"""The question of a SteeringPanel: its traits, what they allow, and the recipe that they make."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ASKED += ("sample", "seed", "head", "text", "others", "target_kl", "target")
 
 
 class SteeringQuestion(Panel):
-    """Which atom is changed in which model, how, how strongly and where."""
+    """The changed atom, the model, and the mode, strength and place of the change."""
 
     model: LiveModel
     sae: SparseAutoencoder
@@ -114,7 +114,7 @@ class SteeringQuestion(Panel):
         return str(proposal["value"])
 
     def target_rule(self) -> str:
-        """Say what sentence and curve can be about."""
+        """State what sentence and curve can be about."""
         return target_rule(self.model, OWN_ANSWER)
 
     @property
@@ -124,14 +124,14 @@ class SteeringQuestion(Panel):
 
     @property
     def identity(self) -> SaeIdentity:
-        """Which SAE the atoms are of, as recipes and sessions write it."""
+        """Identity of the SAE of the atoms, as recipes and sessions write it."""
         if self._identity is None:
             self._identity = identity_of(self.sae)
         return self._identity
 
     @property
     def current(self) -> SteeringRecipe:
-        """What the panel asks for now."""
+        """The panel's present request."""
         # Once each: another thread may change them meanwhile, and a unit belongs to a mode.
         atom, mode, scale = self.atom, self.mode, self.scale
         return SteeringRecipe(

@@ -53,7 +53,7 @@ class KeepsRecipes(SteeringQuestion):
 
     @checked
     def replay(self, recipe: Mapping[str, Any] | str | Path) -> None:
-        """Do what a recipe says."""
+        """Carry out a recipe."""
         fields = recipe if isinstance(recipe, Mapping) else read_json(Path(recipe))
         asked = SteeringRecipe.from_json(dict(fields))
         if asked.sae is not None and not asked.sae.is_same(self.identity):
@@ -69,7 +69,7 @@ class KeepsRecipes(SteeringQuestion):
             self._take(asked)
 
     def _take(self, asked: SteeringRecipe) -> None:
-        """Set every trait to what a recipe says."""
+        """Set every trait to the value in a recipe."""
         self._taking = True
         try:
             self._take_edit(asked)
@@ -89,7 +89,7 @@ class KeepsRecipes(SteeringQuestion):
             self.strength = asked.amount / size(asked.atom, asked.mode)
 
     def replay_text(self) -> None:
-        """Do what the recipe in the field says."""
+        """Carry out the recipe in the field."""
         with self.guarded("recipe"):
             try:
                 fields = json.loads(self.controls.recipe.value)

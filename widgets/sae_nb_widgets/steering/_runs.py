@@ -28,7 +28,7 @@ CLEAN_RUNS_KEPT = 8
 
 @dataclass(frozen=True)
 class SteeringAnswer:
-    """What the model answers to a recipe, and how its strength was found."""
+    """The model's answer to a recipe, and how its strength was found."""
 
     summary: SteeringSummary
     length: float
@@ -36,7 +36,7 @@ class SteeringAnswer:
 
     found: CalibratedStrength | None
     note: str = ""
-    """What was done to the input."""
+    """Change made to the input."""
 
 
 class SteeringRuns:

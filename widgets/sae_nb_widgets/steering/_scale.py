@@ -34,8 +34,8 @@ class StrengthScale:
     def of(self, atom: int, mode: Mode = "set") -> float | None:
         """Return an atom's measured unit; None when it is not known or the atom never fires.
 
-        What "add" adds is a unit vector, so there an atom's length counts too: those of other
-        libraries' SAEs may be longer or shorter than 1.
+        "add" adds a unit vector, so there an atom's length counts too: those of other libraries' SAEs
+        may be longer or shorter than 1.
         """
         if self.sizes is None:
             return None

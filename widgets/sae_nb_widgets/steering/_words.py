@@ -1,4 +1,4 @@
-"""What a steering did, as sentences: words and percent for everybody, the other numbers on demand."""
+"""The effect of a steering, as sentences: words and percent first, the other numbers on demand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def plain_number(value: float) -> str:
 
 
 def strength_words(strength: float, unit: str, mode: Mode) -> str:
-    """Say what was done to an atom: "added at 3× full strength", "scaled by 0.5"."""
+    """State what was done to an atom: "added at 3× full strength", "scaled by 0.5"."""
     how = MODES[mode]
     if strength == how.neutral:
         return "left as it is"
@@ -37,7 +37,7 @@ def strength_words(strength: float, unit: str, mode: Mode) -> str:
 
 
 def edit_words(recipe: SteeringRecipe, names: AtomNames, scale: StrengthScale) -> str:
-    """Say which atoms were changed and how: "“digit 4” (atom 474) added at 3× full strength"."""
+    """State which atoms were changed and how: "“digit 4” (atom 474) added at 3× full strength"."""
     parts = [(recipe.atom, recipe.strength, recipe.unit)]
     for atom, amount in recipe.others:
         size = scale.unit_size(atom, recipe.mode)
@@ -54,7 +54,7 @@ def outcome_label(name: str, outcome: str) -> str:
 
 
 def answer_words(summary: SteeringSummary, edit: str) -> str:
-    """Say what the edit did to the answer, with what a random direction did."""
+    """State what the edit did to the answer, with the effect of a random direction."""
     name = outcome_label(summary.target_name, summary.outcome)
     if summary.outcome == "state":
         _, after, random = (format_number(value, digits=2) for value in summary.of_target)
@@ -84,7 +84,9 @@ def _moved(summary: SteeringSummary, name: str, shares: str) -> str:
 
 
 def continuation_words(record: Continuation, edit: str) -> str:
-    """Say how the text goes on, without the edit and under a random push too, in a few words of each."""
+    """State how the text continues, without the edit and under a random direction too, in a few words
+    of each.
+    """
     before, after, random = (
         _first_words(tokens) for tokens in (record.before, record.after, record.random)
     )
@@ -101,7 +103,8 @@ def _first_words(tokens: Sequence[str], most: int = 9) -> str:
 
 
 def whole_words(tokens: Sequence[str]) -> tuple[list[str], bool]:
-    """Return the tokens of a continuation without a last word that may go on, and whether it was cut off.
+    """Return the tokens of a continuation without a possibly incomplete last word, and whether it was
+    cut off.
 
     A text ends with its sentence or with "…"; tokens may hold several words, so one may be cut in two.
     """
@@ -136,7 +139,7 @@ def numbers_words(summary: SteeringSummary) -> str:
 
 
 def search_words(found: CalibratedStrength | None) -> str:
-    """Say what looking for a strength came to; empty where none was looked for."""
+    """State what looking for a strength came to; empty where none was looked for."""
     if found is None:
         return ""
     if not found.reached:
@@ -146,7 +149,7 @@ def search_words(found: CalibratedStrength | None) -> str:
 
 
 def curve_words(curve: SteeringCurve) -> str:
-    """Say how large the effect at the recipe's strength is, and what random directions reach."""
+    """State how large the effect at the recipe's strength is, and what random directions reach."""
     response, at = curve.response, curve.recipe.strength
     low, effect, high = (
         float(np.interp(at, curve.strengths, values))
@@ -176,7 +179,7 @@ def recipe_words(recipe: SteeringRecipe, names: AtomNames, scale: StrengthScale)
 
 
 def changes_words(record: Continuation) -> str:
-    """Say how many of the new tokens changed, also under a random push, and what that is worth."""
+    """State how many of the new tokens changed, also under a random direction, and how much that means."""
     ours, control = int(record.after_changed.sum()), int(record.random_changed.sum())
     counted = f"{ours} of {len(record.after)} new tokens changed (random push: {control})"
     return (

@@ -1,4 +1,4 @@
-"""A toy bottleneck's record → one figure: arrows, WᵀW, room against sparsity, neurons beside atoms."""
+"""A toy bottleneck's record → one figure: arrows, WᵀW, room against sparsity, neurons next to atoms."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ REACH = 1.68
 LEFT, RIGHT = [0.0, 0.44], [0.56, 1.0]
 CURSOR = "cursor"
 BEST = {"neuron": "best neuron", "atom": "best atom", "random": "best random direction"}
-"""Who competes in the fourth plot, and what the legend calls them."""
+"""The competitors in the fourth plot, and their names in the legend."""
 
 MOST_LABELLED = 12
 """Features that are numbered on axes and arrows; more would overlap."""
 
 
 def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> go.Figure:
-    """Four views of one toy among those of a sweep.
+    """Draw four views of one toy among those of a sweep.
 
     Where its features live (arrows for two neurons, else lengths), what each reads of the others,
     how much room each has at every sparsity, and who tells each apart. The sweep has the sparsest
@@ -78,7 +78,7 @@ def update_superposition_figure(
 ) -> None:
     """Show another toy of the same sweep, or the atoms found meanwhile.
 
-    `waiting` stands where the bars will be, and says what they wait for.
+    `waiting` is shown in place of the bars, and names what they wait for.
     """
     record = sweep[chosen]
     n_features = len(record.directions)
@@ -101,7 +101,7 @@ def update_superposition_figure(
 
 
 def figure_height() -> int:
-    """Height in CSS pixels at the current scale."""
+    """Return height in CSS pixels at the current scale."""
     return scaled(2 * PLOT_PX + GAP_PX + 2 * LEGEND_PX) + TOP_PX + BOTTOM_PX
 
 
@@ -253,7 +253,9 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
 
 
 def _legend(row: int) -> dict[str, Any]:
-    """Who is who under all plots, above the fourth it would run into the third: bars, then features."""
+    """Draw the legend above the fourth plot, since under all plots it would run into the third: bars,
+    then features.
+    """
     return {
         "orientation": "h",
         "x": 0.0 if row else 1.0,
@@ -267,7 +269,7 @@ def _legend(row: int) -> dict[str, Any]:
 
 
 def _draw_sweep(figure: go.Figure, sweep: Sequence[SuperpositionSummary]) -> None:
-    """What does not change with the slider: the room at every sparsity, and landmarks."""
+    """Draw the parts that do not change with the slider: the room at every sparsity, and landmarks."""
     place = np.arange(len(sweep))
     words = [format_number(record.sparsity, digits=2) for record in sweep]
     for feature in range(len(sweep[0].directions)):
@@ -306,7 +308,7 @@ def _draw_arrows(figure: go.Figure, record: SuperpositionSummary) -> None:
 
 
 def _outward(across: float, along: float) -> str:
-    """Side of the tip on which its number stands: away from the origin."""
+    """Return the side of the tip for its number: away from the origin."""
     if abs(along) > abs(across):
         return "top center" if along > 0 else "bottom center"
     return "middle right" if across > 0 else "middle left"

@@ -23,10 +23,10 @@ from sae_nb_widgets.superposition._figure import (
 )
 
 SPARSITIES = (0.0, 0.3, 0.5, 0.65, 0.75, 0.83, 0.88, 0.92, 0.95, 0.97, 0.98, 0.99)
-"""Where the toys are trained: closer together where arrangements change. Ours."""
+"""Sparsities of the trained toys: closer together where arrangements change. Ours."""
 
 TOYS_SECONDS, ATOMS_SECONDS = 4.0, 6.0
-"""What training all toys, and the SAEs of one, took on two cores (0.02 s a toy and step, three SAEs)."""
+"""Duration of training all toys, and the SAEs of one, on two cores (0.02 s a toy and step, three SAEs)."""
 
 F1_NOISE = 0.02
 """Difference of two F1 that the inputs they are judged on do not settle."""
@@ -54,8 +54,8 @@ class SuperpositionToy(Panel):
 
     Raises
     ------
-    ValueError: If the toys differ in size or are untrained.
-    traitlets.TraitError: If `sparsity` is set to what is no chance.
+    ValueError: If the toys differ in size or are untrained. traitlets.TraitError: If `sparsity` is not
+    a probability.
 
     Examples
     --------
@@ -111,7 +111,7 @@ class SuperpositionToy(Panel):
 
     @property
     def record(self) -> SuperpositionSummary | None:
-        """What is shown; None while the toys are being trained."""
+        """The record on screen; None while the toys are being trained."""
         return self._sweep[self._place] if self._sweep else None
 
     @property
@@ -155,7 +155,7 @@ class SuperpositionToy(Panel):
         Parameters
         ----------
         by
-            How many further; stops at either end.
+            Number of steps; stops at either end.
         """
         place = min(max(self._place + by, 0), len(self._levels) - 1)
         self.sparsity = self._levels[place]
@@ -269,7 +269,7 @@ def _answer(record: SuperpositionSummary) -> tuple[str, str]:
 
 
 def _sorted_toys(toys: Sequence[Bottleneck]) -> list[Bottleneck]:
-    """Toys by sparsity, refused if they cannot stand in one sweep."""
+    """Return toys by sparsity, refused if they do not fit in one sweep."""
     if not toys:
         raise ValueError(
             "`toys` must hold at least one, got none. Leave it out to train them here."

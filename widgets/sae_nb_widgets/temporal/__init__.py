@@ -1,4 +1,4 @@
-"""TemporalPanel: what the past already said of each token, and what the token adds."""
+"""TemporalPanel: the part of each token that the past predicts, and the part that the token adds."""
 
 from __future__ import annotations
 

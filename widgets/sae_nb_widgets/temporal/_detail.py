@@ -1,4 +1,4 @@
-"""The sequence itself, and beside it where a prediction was read and which atoms a token adds."""
+"""The sequence itself, and next to it where a prediction was read and which atoms a token adds."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Unfolding:
         self._closed = False
 
     def layouts(self, codes: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Coordinates of every kind of codes, one after the other."""
+        """Return coordinates of every kind of codes, one after the other."""
         return {name: self._layout(rows) for name, rows in codes.items()}
 
     def _layout(self, rows: Tensor) -> Any:
@@ -142,7 +142,7 @@ NOTHING_CHOSEN = "Click a token, or step with ← →."
 
 
 class TemporalDetail:
-    """What is known of one time: a sentence, its sources, its atoms."""
+    """The details of one time: a sentence, its sources, its atoms."""
 
     def __init__(self) -> None:
         self._chosen = ipw.HTML()

@@ -1,7 +1,7 @@
 """A sequence's record → one figure: which atoms are used when, with arcs to where a time was read.
 
-On request bars over time stand above them, and below three similarity matrices or two maps of the
-codes. All of these are there from the start and most are hidden, so that nothing is rebuilt.
+On request bars over time are above them, and below three similarity matrices or two maps of the codes.
+All of these are there from the start and most are hidden, so that nothing is rebuilt.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from sae_nb.summaries import Raster, TemporalSummary
 
 ARCS_PX, BANDS_PX, SECOND_PX, GAP_PX, LOWER_PX = 46, 110, 80, 29, 214
 ROW_PX, MOST_NAMED_ROWS = 18, 24
-"""Of one atom that has its name beside it, and up to how many have."""
+"""Height of an atom that has its name next to it, and the maximum number with names."""
 NAMES_PX = 88
 """Under the atoms: slanted names of times, and a title."""
 SIDE_PX = 178
@@ -60,7 +60,7 @@ HALVES = ((0.0, 0.44), (0.56, 1.0))
 
 
 def empty_figure() -> go.Figure:
-    """Every trace and every axis, nothing in them yet."""
+    """Return every trace and every axis, nothing in them yet."""
     figure = go.Figure(_traces())
     figure.update_layout(
         template=template(),
@@ -158,7 +158,7 @@ def _traces() -> list[Any]:
 
 
 def _arc_key() -> go.Scatter:
-    """What the arcs are, in the legend: one entry for all of them."""
+    """Return the legend of the arcs: one entry for all of them."""
     key = _line("arcs: predicted from there", 0, {"color": theme.PREDICTED, "width": 2})
     key.x, key.y, key.showlegend = [None], [None], True
     return key
@@ -270,7 +270,7 @@ CLICKABLE = ("predicted", "novel", "raster", "predicted map", "novel map")
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What of the records is shown."""
+    """The visible part of the records."""
 
     time: int = -1
     """The time under the cursor; −1 for none."""
@@ -279,25 +279,25 @@ class View:
     """Whose codes are in the raster."""
 
     lower: Lower = "none"
-    """What stands under the raster."""
+    """View under the raster."""
 
     bands: Bands = "none"
     """Shares of the energy above the raster, or the energy itself."""
 
     rows: int = USUAL_ROWS
-    """How many atoms are in the raster, the strongest."""
+    """Number of atoms in the raster, the strongest."""
 
     names: AtomNames = field(default_factory=AtomNames)
-    """What they are called."""
+    """Names of the atoms."""
 
     color_by: str = "time"
-    """What colours the points of the maps: "time" or "document"."""
+    """Colour of the points of the maps: "time" or "document"."""
 
 
 def temporal_figure(
     record: TemporalSummary, second: TemporalSummary | None = None, view: View | None = None
 ) -> go.Figure:
-    """The plots of one sequence, or of two in lock-step."""
+    """Draw the plots of one sequence, or of two in lock-step."""
     figure = empty_figure()
     draw_sequences(figure, record, second, view or View())
     return figure
@@ -354,7 +354,7 @@ def draw_part(figure: go.Figure, record: TemporalSummary, view: View) -> None:
 
 
 def row_name(names: AtomNames, atom: int, record: TemporalSummary, part: str) -> str:
-    """What an atom is called; without a name by where it is strongest in this sequence."""
+    """Return the name of an atom; without a name by where it is strongest in this sequence."""
     if names.words(atom):
         return names.name(atom)
     time = int(record.codes[part][:, atom].abs().argmax())
@@ -430,7 +430,7 @@ def _hover(record: TemporalSummary, time: int, part: str, column: int) -> str:
 
 
 def place_name(record: TemporalSummary, time: int) -> str:
-    """What a time is called: its token or its layer, and which one it is."""
+    """Return the name of a time: its token or its layer, and its number."""
     name = (
         visible_token(record.names[time].strip(" "))
         if record.kind == "text"
@@ -519,7 +519,7 @@ def _draw_arc(
 
 
 def place_clicked(trace: Any, points: Any) -> tuple[int, int | None]:
-    """The time under a click, and in the raster also the row."""
+    """Return the time under a click, and in the raster also the row."""
     if trace.name == "raster":
         return round(float(points.xs[0])), round(float(points.ys[0]))
     if trace.name.endswith(" map"):

@@ -1,4 +1,4 @@
-"""TemporalPanel: what the past already said of each token, and what the token adds."""
+"""TemporalPanel: the part of each token that the past predicts, and the part that the token adds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ logger = logging.getLogger("sae_nb_widgets")
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What was read last."""
+    """The last reading."""
 
     first: TemporalSummary
     second: TemporalSummary | None
@@ -47,7 +47,7 @@ class _Seen:
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """What is to be read: one sequence, or two."""
+    """The request: one sequence, or two."""
 
     given: Any
     second: Any
@@ -56,7 +56,7 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Refused:
-    """A text that cannot be read, and the field it stands in."""
+    """A text that cannot be read, and its field."""
 
     control: str
     text: str
@@ -66,10 +66,10 @@ class _Refused:
 class TemporalPanel(Panel):
     """What could be predicted from the past, and what is new?
 
-    The model reads a text (or a second one beside it); its activations are taken apart by a `Temporal`
-    off the main thread. Tokens are the bluer the more of them the past predicts; under them stand the
-    atoms that are new (`part`: or predicted). One token is looked at: arcs lead to where in its past
-    the prediction was read, and the atoms it adds are listed. `bands` and `lower` bring bars over
+    The model reads a text (or a second one for comparison); its activations are taken apart by a
+    `Temporal` off the main thread. Tokens are the bluer the more of them the past predicts; under them
+    are the atoms that are new (`part`: or predicted). One token is looked at: arcs lead to where in its
+    past the prediction was read, and the atoms it adds are listed. `bands` and `lower` bring bars over
     time, similarity matrices and maps. `atom` and `token` are traits: link them with `traitlets.link`.
 
     Parameters
@@ -83,13 +83,13 @@ class TemporalPanel(Panel):
     second_text
         Another of the same kind, shown in lock-step: a control sentence, say.
     hook_point
-        Where a language model is read; None takes the SAE's own.
+        Hook point at which a language model is read; None takes the SAE's own.
     boundaries
         Times of `given` at which something new begins.
     place
-        Which token of a picture is followed through the layers; 0 is cls.
+        Token of an image that is followed through the layers; 0 is cls.
     names
-        What the times of a signal are called.
+        Names of the times of a signal.
 
     Raises
     ------
@@ -336,7 +336,7 @@ class TemporalPanel(Panel):
         self._draw_sequences()
 
     def draw_names(self) -> None:
-        """Rows and bars follow a label that was changed anywhere."""
+        """Redraw rows and bars after a label was changed anywhere."""
         if self._seen is not None:
             figures.draw_part(self._plot, self._seen.first, self._view())
             self._detail_view.show(self._seen.first, self.token, self.names)
@@ -394,7 +394,7 @@ class TemporalPanel(Panel):
         Parameters
         ----------
         by
-            How many times further; stops at either end.
+            Number of times further; stops at either end.
         """
         if self.ready:
             self.token = int(np.clip(self.token + by, 0, self.n_times - 1))
@@ -476,7 +476,7 @@ def _shares(record: TemporalSummary, of: str = "") -> str:
 
 
 def _numbers(seen: _Seen) -> str:
-    """What an expert asks for next."""
+    """Return the numbers for experts."""
     return "; second text: ".join(
         f"R² {format_number(1 - record.fvu)}, cosine of neighbours in time: predicted "
         f"{format_number(record.lag1['predicted'])}, novel {format_number(record.lag1['novel'])}, "

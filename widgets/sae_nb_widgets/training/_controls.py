@@ -17,7 +17,7 @@ HANDS = {
     "resume": ("play", "Continue after a pause"),
     "stop": ("stop", "End the training after this step"),
 }
-"""What can be done to a run: sign and tip of the button."""
+"""Actions on a run: sign and tip of the button."""
 
 LIVE_TIPS = {
     "k": "Atoms that may be used at a time",

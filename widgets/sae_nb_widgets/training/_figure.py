@@ -50,7 +50,7 @@ MAP_TITLES = {
     "frequency": ("each atom: how often it fires", "gaps: dead atoms"),
     "motion": ("each atom: how fast it turns", "° in 100 steps"),
 }
-"""What the map is of, and what is to be known of its colours."""
+"""Subject of the map, and the note on its colours."""
 
 MOTION_TITLE = ("how fast atoms still turn", "° in 100 steps", "solid median, dotted 90 %")
 LONGEST_NAME = 24
@@ -80,7 +80,7 @@ def shared_traces(map_axes: dict[str, str], motion_axes: dict[str, str]) -> list
 
 
 def map_title(by: MapBy, run: str = "") -> str:
-    """Title over the map; `run` says which of several it is of."""
+    """Return title over the map; `run` says which of several it is of."""
     of = f"run {run}" if len(run) <= LONGEST_NAME else f"run {run[: LONGEST_NAME - 1]}…"
     return "<br>".join([*MAP_TITLES[by], *([plot_text(of)] if run else [])])
 
@@ -153,12 +153,12 @@ def _as_map(values: np.ndarray) -> Any:
 
 
 def map_columns(n_atoms: int) -> int:
-    """Columns of the map of so many atoms."""
+    """Return columns of the map of so many atoms."""
     return max(math.ceil(math.sqrt(WIDE * n_atoms)), 1)
 
 
 def has_motion(motion: AtomMotion | None) -> bool:
-    """Whether there is anything to draw of a run's motion."""
+    """Return whether there is anything to draw of a run's motion."""
     return motion is not None and len(motion.step) > 0
 
 
@@ -217,7 +217,7 @@ STRIP_TITLE = "how often each atom fires (dead: hollow)"
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Which rows of small plots there are under the curves."""
+    """The rows of small plots under the curves."""
 
     curves: int = 1
     """Rows of curves: the first, or all."""
@@ -229,7 +229,7 @@ class Rows:
     """More than one run: a legend."""
 
     compared: bool = False
-    """R² against L0 of several runs, beside the strip."""
+    """R² against L0 of several runs, next to the strip."""
 
     atoms: bool = False
     """The map of all atoms, and how fast they turn."""
@@ -304,7 +304,7 @@ def _set(trace: Any, name: str, value: bool) -> None:
 
 
 def _arrange_third(layout: Any, rows: Rows, domain: list[float]) -> None:
-    """Put the strip and R² against L0 beside each other, or one of them over the whole width."""
+    """Put the strip and R² against L0 next to each other, or one of them over the whole width."""
     titles = ((6, rows.strip, STRIP_TITLE), (7, rows.compared, "R² by L0 (ring: best)"))
     for place, shown, title in titles:
         x, y = layout[f"xaxis{number_of(place)}"], layout[f"yaxis{number_of(place)}"]
@@ -350,7 +350,7 @@ def training_figure(
     map_by: MapBy = "frequency",
     everything: bool = False,
 ) -> go.Figure:
-    """R², loss and dead atoms over the steps, one colour per run.
+    """Draw R², loss and dead atoms over the steps, one colour per run.
 
     `everything` adds L0, throughput and learning rate, and below them, where the runs know their atoms:
     atoms sorted by frequency, R² against L0 of several runs, a map of every atom, and how fast the
@@ -505,7 +505,7 @@ def _set_run(traces: Sequence[Any], summary: TrainingSummary, point: tuple[Any, 
 
 
 def _name_star(star: Any, *, alone: bool) -> None:
-    """Say what the star of a single run is beside it: over a narrow plot the title has no room for it."""
+    """Label the star of a single run next to it: over a narrow plot the title has no room for it."""
     mode = "markers+text" if alone else "markers"
     if star.mode != mode:
         star.mode, star.text = mode, "best" if alone else None

@@ -46,7 +46,7 @@ def run_name(run: Any, index: int) -> str:
 
 
 def live_names(runs: Sequence[Any]) -> tuple[str, ...]:
-    """Numbers besides the learning rate that every SAE of every run lets a training change."""
+    """Return the numbers besides the learning rate that every SAE of every run lets a training change."""
     named = [
         set(getattr(type(sae), "live_numbers", ()) or ())
         or {name for name in ("sparsity",) if hasattr(sae, name)}
@@ -76,7 +76,7 @@ def progress_html(summaries: Sequence[TrainingSummary]) -> str:
 
 
 def training_sentence(summaries: Sequence[TrainingSummary]) -> str:
-    """Say where the trainings are."""
+    """State where the trainings are."""
     if not any(len(summary.step) for summary in summaries):
         return "Waiting for the first record."
     if len(summaries) == 1:
@@ -131,7 +131,7 @@ def _learned(summary: TrainingSummary) -> str:
 
 
 def _verdict(summary: TrainingSummary) -> str:
-    """Say what the curve does and what is to be done; empty where nothing can be said any more."""
+    """State what the curve does and what to do; empty if nothing can be concluded any more."""
     going = summary.state in GOING
     if summary.flat_since is not None:
         since = f"Flat since step {format_count(summary.flat_since)}"
@@ -170,7 +170,7 @@ def _plain(value: float) -> str:
 
 
 def failure(summary: TrainingSummary) -> str:
-    """Say where and why a run failed, in one sentence."""
+    """State where and why a run failed, in one sentence."""
     after = f"after step {format_count(summary.last_step)}" if summary.last_step else "at its start"
     return f"{summary.name} failed {after}: {summary.error}"
 
@@ -197,7 +197,7 @@ class TrainingGallery:
 
     @property
     def widgets(self) -> tuple[PictureGrid, TokenStrip]:
-        """What stands under the curves."""
+        """The widgets under the curves."""
         return self.grid, self.strip
 
     @property
@@ -220,7 +220,7 @@ class TrainingGallery:
                 self.gallery = _in_eval_mode(self._probe, sae, atoms)
 
     def draw(self, names: AtomNames, run: str = "") -> None:
-        """Show what was read; `run` says of which run, where there are several."""
+        """Show the records read; `run` names the run, if there are several."""
         gallery = self.gallery
         if gallery is None:
             return

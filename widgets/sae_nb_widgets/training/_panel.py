@@ -253,7 +253,7 @@ class TrainingMonitor(Panel):
         self._gallery.draw(self.names, one.name if several else "")
 
     def _shown(self) -> int:
-        """Which curves' atoms the map and the gallery are of: those of the run that is acted on."""
+        """Return whose atoms the map and the gallery show: those of the run that is acted on."""
         run = self._runs[self.acts_on] if self._runs and self.acts_on >= 0 else None
         mine = [i for i, one in enumerate(self._tracked) if run is None or one.run is run]
         return mine[0] if mine else 0
@@ -435,7 +435,7 @@ class TrainingMonitor(Panel):
 
     @property
     def record(self) -> TrainingSummary | Mapping[str, TrainingSummary] | None:
-        """What is drawn: the summary of the one run, or all by name."""
+        """The drawn record: the summary of the one run, or all by name."""
         self.refresh()
         if len(self._summaries) == 1:
             return self._summaries[0]
@@ -450,6 +450,6 @@ class TrainingMonitor(Panel):
                 self._draw_gallery()
 
     def close(self) -> None:
-        """Stop following and free the panel; the training goes on."""
+        """Stop following and free the panel; the training continues."""
         self.detach()
         super().close()

@@ -25,33 +25,33 @@ LONGEST_REST_SECONDS = 10.0
 """After which a redraw comes however slow it is: a picture must not look as if it hung."""
 
 POLL_SECONDS = 0.5
-"""How often a run is looked at that sends no records: paused, stopped or failed between two."""
+"""Interval of polling a run that sends no records: paused, stopped or failed between two."""
 
 GOING = ("running", "paused", "stopping")
 
 
 @dataclass(eq=False)
 class Tracked:
-    """What one set of curves is drawn from: one SAE of a run, or records that are all there is."""
+    """The source of one set of curves: one SAE of a run, or records alone."""
 
     history: TrainingHistory
-    """What has been read so far."""
+    """Records read so far."""
 
     records: Sequence[Any]
     """The list that grows."""
 
     run: Any | None = None
-    """What the buttons act on; None for records without a run."""
+    """Run that the buttons act on; None for records without a run."""
 
     index: int = 0
-    """Which SAE of the run."""
+    """Index of the SAE in the run."""
 
     motion: MotionTracker = field(default_factory=MotionTracker)
-    """How far its atoms turn between two looks."""
+    """Rotation of its atoms between two looks."""
 
     @property
     def name(self) -> str:
-        """What the curves are called in the legend."""
+        """Name of the curves in the legend."""
         return self.history.name
 
     @property
@@ -82,7 +82,7 @@ class Tracked:
         )
 
     def frequency_now(self) -> Float[np.ndarray, " n_atoms"] | None:
-        """Share of the latest inputs on which each atom fired; None where there is no run to ask."""
+        """Return the share of the latest inputs on which each atom fired; None if there is no run to ask."""
         if self.run is None or not hasattr(self.run, "frequency"):
             return None
         counted = self.run.frequency(self.index)
@@ -177,10 +177,10 @@ def _make_names_differ(tracked: Sequence[Tracked]) -> None:
 class Redraws:
     """Calls `draw` in a thread of its own soon after it is asked to, but never often.
 
-    Between two calls pass at least `interval` seconds, and, while a training runs, so many that
-    drawing stays below `SHARE_OF_TIME` of the processor time that the process gets: on a crowded
-    machine it gets little, and a share of the wall clock would be a large share of that. What is
-    asked for meanwhile is one call. `ask` costs a microsecond.
+    Between two calls pass at least `interval` seconds, and, while a training runs, so many that drawing
+    stays below `SHARE_OF_TIME` of the processor time that the process gets: on a crowded machine it
+    gets little, and a share of the wall clock would be a large share of that. Requests made meanwhile
+    become one call. `ask` costs a microsecond.
     """
 
     def __init__(
