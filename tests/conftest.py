@@ -160,6 +160,32 @@ def real_models(request: pytest.FixtureRequest) -> Path:
     return _folder(request, "--real-models", "local checkpoints of real language models")
 
 
+def _shared(name: str) -> Iterator[Any]:
+    """A bundled model that tests read and leave as it was."""
+    import sae_nb as sn
+
+    model = sn.load_model(name)
+    begun = [parameter.detach().clone() for parameter in model.module.parameters()]
+    yield model
+    left = model.module.parameters()
+    changed = [b.shape for b, p in zip(begun, left, strict=True) if not bool((b == p).all())]
+    assert changed == [], f"{name} is shared by the tests, and one of them changed its weights"
+    hooked = [part for part in model.module.modules() if part._forward_hooks]
+    assert hooked == [], f"{name} is shared by the tests, and one of them left hooks on it"
+
+
+@pytest.fixture(scope="session")
+def gpt() -> Iterator[Any]:
+    """tiny-gpt, one for all tests of a process."""
+    yield from _shared("tiny-gpt")
+
+
+@pytest.fixture(scope="session")
+def vit() -> Iterator[Any]:
+    """tiny-vit, likewise."""
+    yield from _shared("tiny-vit")
+
+
 @pytest.fixture(scope="session")
 def warm_python() -> Iterator[WarmPython]:
     """Starts processes that need not wait for torch."""

@@ -35,12 +35,6 @@ DIGITS: dict[int, Strokes] = {
 }
 
 
-@pytest.fixture(scope="module")
-def vit() -> Any:
-    """The bundled vision model."""
-    return sn.load_model("tiny-vit")
-
-
 # --- strokes --------------------------------------------------------------------------------------
 
 

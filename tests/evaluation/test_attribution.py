@@ -279,12 +279,6 @@ def test_models_that_give_states_are_measured_along_their_own_output() -> None:
 # --- a language model: the sink is left alone ----------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def gpt() -> Any:
-    """The bundled language model."""
-    return sn.load_model("tiny-gpt")
-
-
 def test_first_token_is_neither_read_nor_spliced(gpt: Any) -> None:
     """Capture drops it, so the SAE never saw it; removing an atom leaves its state alone."""
     sae = Plain(128, 32)

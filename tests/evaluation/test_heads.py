@@ -12,11 +12,6 @@ from sae_nb.evaluation import head_shares, head_sources
 TEXT = "The dog ran home. The dog slept."
 
 
-@pytest.fixture(scope="module")
-def gpt() -> sn.LiveModel:
-    return sn.load_model("tiny-gpt")
-
-
 def trained(model: sn.LiveModel, inputs: object, hook_point: str, **settings: object) -> sn.TopK:
     """An SAE that has read the hook point and was not trained."""
     acts = sn.capture(model, inputs, hook_point, progress=False)

@@ -17,11 +17,6 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def gpt():
-    return sn.load_model("tiny-gpt")
-
-
-@pytest.fixture(scope="module")
 def acts(gpt):
     return sn.capture(gpt, TEXTS, "resid_post.3", progress=False)
 

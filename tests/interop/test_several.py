@@ -365,11 +365,6 @@ def test_rules_of_one_site_are_refused(kind: Any, encoding: dict[str, Any]) -> N
 # In a live model.
 
 
-@pytest.fixture(scope="module")
-def gpt() -> sn.LiveModel:
-    return sn.load_model("tiny-gpt")
-
-
 TEXT = ["One day Tom went to the forest."]
 
 

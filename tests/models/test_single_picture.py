@@ -14,13 +14,6 @@ from PIL import Image
 import sae_nb as sn
 from sae_nb.models import fit_picture
 
-
-@pytest.fixture(scope="module")
-def vit() -> Any:
-    """The bundled vision model, which reads 32 × 32."""
-    return sn.load_model("tiny-vit")
-
-
 COLOURS = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 
 

@@ -10,12 +10,6 @@ from sae_nb.pretrained import ClassTrial, SentimentTrial, neutral_beginnings
 from sae_nb.pretrained._trials import nats_per_token
 
 
-@pytest.fixture(scope="module")
-def gpt() -> sn.LiveModel:
-    """The bundled language model."""
-    return sn.load_model("tiny-gpt")
-
-
 def test_a_class_direction_turns_what_it_must() -> None:
     """With a linear head, exactly the pictures whose margin is smaller than the push."""
     head = torch.nn.Linear(3, 3, bias=False)

@@ -15,11 +15,6 @@ NAMES = ("Crosscoder", "UniversalSAE", "GroupSparse")
 
 
 @pytest.fixture(scope="module")
-def gpt() -> sn.LiveModel:
-    return sn.load_model("tiny-gpt")
-
-
-@pytest.fixture(scope="module")
 def captured(gpt: sn.LiveModel) -> list[sn.Activations]:
     return list(sn.capture(gpt, TEXTS, SITES, drop_first=False, progress=False).values())
 

@@ -13,11 +13,6 @@ TEXTS = ["One day Tom went to the forest.", "The cat sat in the garden."]
 
 
 @pytest.fixture(scope="module")
-def gpt() -> sn.LiveModel:
-    return sn.load_model("tiny-gpt")
-
-
-@pytest.fixture(scope="module")
 def captured(gpt: sn.LiveModel) -> dict[str, sn.Activations]:
     return sn.capture(gpt, TEXTS, ["mlp_in.1", "mlp_out.1"], drop_first=False, progress=False)
 

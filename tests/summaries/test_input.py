@@ -18,18 +18,6 @@ from sae_nb.summaries import top_atoms
 HOSTILE = "<script>alert(1)</script>"
 
 
-@pytest.fixture(scope="module")
-def vit() -> Any:
-    """The bundled vision model."""
-    return sn.load_model("tiny-vit")
-
-
-@pytest.fixture(scope="module")
-def gpt() -> Any:
-    """The bundled language model."""
-    return sn.load_model("tiny-gpt")
-
-
 def untrained(d_in: int, n_atoms: int = 96, k: int = 6) -> Any:
     """An SAE that nobody trained, at no place in particular."""
     return sn.TopK(

@@ -276,12 +276,6 @@ def test_what_writes_nothing_is_not_sampled() -> None:
 # --- language --------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def gpt() -> sn.LiveModel:
-    """The bundled language model."""
-    return sn.load_model("tiny-gpt")
-
-
 def test_writing_and_reading_cost_nothing_without_a_push_and_much_with_a_huge_one(
     gpt: sn.LiveModel,
 ) -> None:

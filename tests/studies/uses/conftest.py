@@ -10,12 +10,6 @@ import sae_nb as sn
 
 
 @pytest.fixture(scope="module")
-def gpt() -> Any:
-    """The bundled language model."""
-    return sn.load_model("tiny-gpt")
-
-
-@pytest.fixture(scope="module")
 def sae() -> Any:
     """Its SAE, after the last block."""
     return sn.load_sae("tiny-gpt/resid_post.3")

@@ -22,12 +22,6 @@ POINT = "resid_post.3"
 
 
 @pytest.fixture(scope="module")
-def gpt() -> sn.LiveModel:
-    """The bundled language model."""
-    return sn.load_model("tiny-gpt")
-
-
-@pytest.fixture(scope="module")
 def sae() -> sn.SparseAutoencoder:
     """The SAE that ships with it."""
     return sn.load_sae(f"tiny-gpt/{POINT}")

@@ -22,12 +22,6 @@ PLACE, PROMPT = "resid_post.3", "The list of"
 
 
 @pytest.fixture(scope="module")
-def gpt() -> Any:
-    """The bundled language model."""
-    return sn.load_model("tiny-gpt")
-
-
-@pytest.fixture(scope="module")
 def sae() -> Any:
     """Its SAE."""
     return sn.load_sae(f"tiny-gpt/{PLACE}")

@@ -31,18 +31,6 @@ HOSTILE = "<script>window.hurt=1</script>"
 SEVEN = [[(9, 8), (22, 8), (14, 24)]]
 
 
-@pytest.fixture(scope="module")
-def vit() -> Any:
-    """The bundled vision model."""
-    return sn.load_model("tiny-vit")
-
-
-@pytest.fixture(scope="module")
-def gpt() -> Any:
-    """The bundled language model."""
-    return sn.load_model("tiny-gpt")
-
-
 def untrained(d_in: int, n_atoms: int = 96) -> Any:
     """An SAE that nobody trained."""
     return sn.TopK(
