@@ -121,7 +121,10 @@ if TYPE_CHECKING:  # for the other rooms
         without_zeros as without_zeros,
     )
     from sae_nb.architectures._revival import (
+        REVIVALS as REVIVALS,
+        Dead as Dead,
         due as due,
+        reaching as reaching,
         resampled_atoms as resampled_atoms,
     )
     from sae_nb.architectures._saving import (

@@ -13,6 +13,7 @@ from torch import Tensor
 from sae_nb.architectures._base import SparseAutoencoder
 from sae_nb.architectures._hosts import HOSTS, over
 from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures._revival import check_reaches
 from sae_nb.architectures.parts._operators import HullOperator, LearnedAdjoint, with_direction
 from sae_nb.architectures.parts._proxes import Prox, Rows
 from sae_nb.checks import check_count, check_flag, check_matrix, checked, one_of
@@ -104,11 +105,7 @@ class Archetypal(OneStep):
         own: dict[str, Any] = {} if k is None else {"k": k}
         settings.setdefault("revival", "auxk")  # whatever the base prefers
         super().__init__(d_in, n_atoms, **own, generator=generator, **settings)
-        if self.revival == "resample":
-            raise ValueError(
-                "`revival` must be 'auxk' or 'push-up' for Archetypal, whose atoms are held in a hull, got "
-                "'resample'. Leave it out."
-            )
+        check_reaches(self.revival, type(self).__name__, "atoms are held in a hull")
         n_candidates = _checked(self, delta, candidates, n_candidates)
         self.base, self.delta, self.tied = base, float(delta), check_flag(tied, name="tied")
         self.operator = HullOperator(

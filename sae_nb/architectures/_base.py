@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sae_nb._lazy import above, no_attribute
 from sae_nb.activations import Activations, of_sites
 from sae_nb.architectures._describing import card, one_line
+from sae_nb.architectures._revival import AtomRows, Revival, parameters_of, set_anew
 from sae_nb.architectures._saving import save_sae
 from sae_nb.architectures._starting import (
     Directions,
@@ -280,6 +281,9 @@ class SparseAutoencoder(nn.Module, ABC):
     initialised: Tensor
     to_resample: tuple[Tensor, Tensor] | None = None
     """Dead atoms that `after_optimiser_step` replaces, and by which directions; a step's loss decides."""
+
+    resampled: Tensor | None = None
+    """Atoms that were resampled in the last step, of which an optimiser forgets what it knew."""
 
     def __init__(self, operator: MatrixOperator, d_in: int | None = None) -> None:
         super().__init__()
@@ -653,11 +657,35 @@ class SparseAutoencoder(nn.Module, ABC):
         """Project the dictionary's gradient on the sphere."""
         self.operator.project_gradient_()
 
+    @torch.no_grad()
     def after_optimiser_step(self) -> None:
-        """Return the dictionary to the sphere."""
-        self.operator.project_()
+        """Put resampled atoms in place, and all atoms back on the sphere."""
+        self.resampled = None
+        if self.to_resample is not None:
+            set_anew(self._atom_rows(), self.to_resample, self.n_atoms)
+            if self._way_back is not None and self._way_back.forgets:
+                self.resampled = self.to_resample[0]
+            self.to_resample = None
+        self._project()
+
+    def atom_parameters(self) -> list[nn.Parameter]:
+        """Return parameters with one row per atom that is set by itself: what an optimiser forgets with it."""
+        return parameters_of(self._atom_rows())
 
     # For subclasses
+
+    @property
+    def _way_back(self) -> Revival | None:
+        """How dead atoms return; None where they do not."""
+        return None
+
+    def _atom_rows(self) -> tuple[AtomRows, ...]:
+        """What is kept per atom, the dictionary first, and what a resampled atom begins with in it."""
+        return ()
+
+    def _project(self) -> None:
+        """Put atoms back on the sphere."""
+        self.operator.project_()
 
     def _scale(self, rows: Rows, generator: torch.Generator | None) -> None:
         """Read scaling and bias off the first training rows."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._one_step import check_weight
+from sae_nb.architectures._revival import AtomRows, at_median
 from sae_nb.architectures._zipf import zipf_rates
 from sae_nb.architectures.parts._proxes import ColumnTopKProx, Prox
 from sae_nb.checks import checked
@@ -100,6 +101,5 @@ class FeatureChoice(BatchTopK):
             )
         return None
 
-    def _resample(self, atoms: Tensor, directions: Tensor) -> None:
-        super()._resample(atoms, directions)
-        self.threshold.index_fill_(0, atoms, float(self.threshold.median()))
+    def _atom_rows(self) -> tuple[AtomRows, ...]:
+        return (*super()._atom_rows(), at_median(self.threshold))

@@ -6,10 +6,11 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sae_nb.architectures._base import Parts, ramp
 from sae_nb.architectures._one_step import without_zeros
+from sae_nb.architectures._revival import AtomRows
 from sae_nb.architectures._sparsity import RAMP, Priced
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import checked
@@ -75,14 +76,9 @@ class Gated(Priced):
         self.log_gain = nn.Parameter(torch.zeros(self.n_atoms))
         self.magnitude_bias = nn.Parameter(torch.zeros(self.n_atoms))
 
-    def _resample(self, atoms: Tensor, directions: Tensor) -> None:
-        super()._resample(atoms, directions)
-        self.log_gain.index_fill_(0, atoms, 0.0)
-        self.magnitude_bias.index_fill_(0, atoms, 0.0)
-
-    def atom_parameters(self) -> list[nn.Parameter]:
-        """Return parameters with one row per atom, gains and strengths among them."""
-        return [*super().atom_parameters(), self.log_gain, self.magnitude_bias]
+    def _atom_rows(self) -> tuple[AtomRows, ...]:
+        own = (AtomRows(self.log_gain, 0.0), AtomRows(self.magnitude_bias, 0.0))
+        return (*super()._atom_rows(), *own)
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         return without_zeros(self._strengths(self._candidates(x)))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sae_nb.architectures._base import Silence, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures._revival import check_reaches
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Centre, Prox, Rows, ThresholdProx, row_tiles
 from sae_nb.checks import between, check_count, checked
@@ -84,11 +85,7 @@ class GroupBiasAdaptation(OneStep):
         self.every = check_count(self.every, name="every")
         self.step = between(self.step, 0, 1, name="step", ends="()")
         super().__post_init__()
-        if self.revival == "resample":
-            raise ValueError(
-                "`revival` must be 'auxk' or 'push-up' for GroupBiasAdaptation, whose controller brings dead "
-                "atoms back, got 'resample'. Leave it out."
-            )
+        check_reaches(self.revival, type(self).__name__, "controller brings dead atoms back")
         # Since the last change, all float: where several processes train, buffers are averaged.
         self.register_buffer("fired", torch.zeros(self.n_atoms))
         self.register_buffer("largest", torch.zeros(self.n_atoms))

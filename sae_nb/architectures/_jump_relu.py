@@ -12,6 +12,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from sae_nb.architectures._base import Parts, ramp
 from sae_nb.architectures._one_step import OneStep, check_weight, first_threshold
+from sae_nb.architectures._revival import AtomRows, at_median
 from sae_nb.architectures._sparsity import check_l0
 from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
 from sae_nb.checks import between, check_count, check_real, checked
@@ -163,13 +164,8 @@ class JumpReLU(OneStep):
         super()._rescale(gain)
         self.log_threshold.add_(torch.tensor(gain).log().to(self.log_threshold))
 
-    def _resample(self, atoms: Tensor, directions: Tensor) -> None:
-        super()._resample(atoms, directions)
-        self.log_threshold.index_fill_(0, atoms, float(self.log_threshold.median()))
-
-    def atom_parameters(self) -> list[nn.Parameter]:
-        """Return parameters with one row per atom, thresholds among them."""
-        return [*super().atom_parameters(), self.log_threshold]
+    def _atom_rows(self) -> tuple[AtomRows, ...]:
+        return (*super()._atom_rows(), at_median(self.log_threshold))
 
     def _prox(self, k: Any) -> Prox:
         return ThresholdProx(self.thresholds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from sae_nb.architectures._base import Silence, TrainingLoss
 from sae_nb.architectures._batch_topk import BatchTopK
+from sae_nb.architectures._revival import Dead, check_reaches
 from sae_nb.architectures._zipf import ZipfLaw, fit_zipf
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import between, checked
@@ -73,10 +75,10 @@ class MutualChoice(BatchTopK):
     def __post_init__(self) -> None:
         self.aux_zipf = between(self.aux_zipf, 0, 1, name="aux_zipf")
         super().__post_init__()
-        if self.revival == "resample" and self.aux_zipf:
-            raise ValueError(
-                "`revival` must be 'auxk' or 'push-up' for MutualChoice, whose under-used atoms are still "
-                "in use, got 'resample'. Leave it out, or set aux_zipf=0."
+        if self.aux_zipf:
+            why = "under-used atoms are still in use"
+            check_reaches(
+                self.revival, type(self).__name__, why, do="Leave it out, or set aux_zipf=0."
             )
         # Both float: where several processes train, buffers are averaged.
         self.register_buffer("fired", torch.zeros(self.n_atoms))
@@ -117,5 +119,7 @@ class MutualChoice(BatchTopK):
         self.fired.lerp_(codes.frequency.to(self.fired.dtype), 1 - MEMORY_OF_RATES)
         self.seen.lerp_(torch.ones_like(self.seen), 1 - MEMORY_OF_RATES)
 
-    def _auxiliary(self, x: Tensor, residual: Tensor, is_dead: Tensor) -> Tensor:
-        return super()._auxiliary(x, residual, is_dead | self.under_used())
+    def _auxiliary(
+        self, x: Tensor, residual: Tensor, is_dead: Tensor, find: Callable[[Tensor], Dead] = Dead
+    ) -> Tensor:
+        return super()._auxiliary(x, residual, is_dead | self.under_used(), find)

@@ -6,15 +6,24 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, ClassVar, Literal, get_args
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.architectures._base import Parts, Recipe, Silence, SparseAutoencoder, TrainingLoss
-from sae_nb.architectures._revival import auxk_loss, due, push_up_loss, resampled_atoms
+from sae_nb.architectures._revival import (
+    REVIVALS,
+    AtomRows,
+    Dead,
+    Revival,
+    as_directions,
+    as_long_as_others,
+    reaching,
+)
 from sae_nb.architectures._starting import Directions
 from sae_nb.architectures.parts._operators import (
     DenseOperator,
@@ -29,14 +38,6 @@ from sae_nb.kernels import batch_topk_encode
 TURN_PER_STEP = 0.08
 """Radians an atom may turn in one Adam step. Ours: best of 0.008 … 0.3 at 300–400 steps of 2048 rows
 on a vision transformer (d_in 64, 1024 atoms), SmolLM2-135M (576, 2048) and planted data."""
-
-LAST_RESAMPLING = 0.6
-"""Share of the run after which no atom is resampled, so that the last ones settle. Ours: Gated on a vision
-transformer (d_in 64, 512 atoms, 1000 steps) explains 0.937 of the variance so, 0.929 with resampling to the
-end, 0.935 without any."""
-
-Revival = Literal["auxk", "push-up", "resample"]
-"""How dead atoms return."""
 
 
 @dataclass(eq=False, repr=False)
@@ -53,7 +54,6 @@ class OneStep(SparseAutoencoder):
     _: KW_ONLY
     aux_k: int | None = None
     aux_weight: float = 1 / 32
-    # Written out, as in `Revival`: arguments are checked against annotations as they are written.
     revival: Literal["auxk", "push-up", "resample"] = "auxk"
     generator: torch.Generator | None = None
 
@@ -65,14 +65,11 @@ class OneStep(SparseAutoencoder):
 
     not_mapped = ""
 
-    resampled: Tensor | None = field(default=None, init=False)
-    """Atoms that were resampled in the last step."""
-
     def __post_init__(self) -> None:
         check_count(self.d_in, name="d_in")
         check_count(self.n_atoms, name="n_atoms")
         self.aux_weight = check_weight(self.aux_weight, "aux_weight")
-        one_of(self.revival, get_args(Revival), name="revival")
+        one_of(self.revival, REVIVALS, name="revival")
         if self.aux_k is None:
             self.aux_k = max(1, min(self.d_in // 2, self.n_atoms))
         check_k(self.aux_k, self.n_atoms, name="aux_k")
@@ -112,16 +109,23 @@ class OneStep(SparseAutoencoder):
         silent_tokens: Silence,
         dead_after: int,
         step_fraction: float,
+        find: Callable[[Tensor], Dead] = Dead,
     ) -> None:
         """Mark dead atoms for resampling, or add the term of the loss that brings them back."""
-        if self.revival == "resample":
-            is_due = due(silent_tokens, dead_after, len(x))
-            self._mark_resampled(residual, is_due & (step_fraction < LAST_RESAMPLING))
+        way = self._way_back
+        if way.resamples:
+            self._free_atoms()
+            left = self.operator.counted(residual)
+            self.to_resample = way.marked(left, silent_tokens, dead_after, step_fraction)
         else:
-            term = self._auxiliary(x, residual, silent_tokens >= dead_after)
-            parts["auxiliary"] = (self.aux_weight * self._fading(step_fraction), term)
+            term = self._auxiliary(x, residual, silent_tokens >= dead_after, find)
+            parts["auxiliary"] = (self.aux_weight * way.weight(step_fraction), term)
 
     # For subclasses
+
+    @property
+    def _way_back(self) -> Revival:
+        return REVIVALS[self.revival]
 
     def _new_operator(self) -> MatrixOperator:
         """Return the operator that holds the dictionary."""
@@ -227,66 +231,48 @@ class OneStep(SparseAutoencoder):
         """A squared error as a share of what the mean alone would leave."""
         return error / (rows * self.scaling.variance)
 
-    def _auxiliary(self, x: Tensor, residual: Tensor, is_dead: Tensor) -> Tensor:
-        dead = is_dead.nonzero().flatten() if self.aux_weight else is_dead[:0]
-        if len(dead) == 0:
+    def _auxiliary(
+        self,
+        x: Tensor,
+        residual: Tensor,
+        is_dead: Tensor,
+        find: Callable[[Tensor], Dead] = Dead,
+    ) -> Tensor:
+        """Return the term of the loss that reaches dead atoms."""
+        term = self._way_back.term
+        if not self.aux_weight or term is None:
             return x.new_zeros(())
-        (x, centre), scale = self._seen(x), self.scaling.scale
-        if self.revival == "push-up":
-            return push_up_loss(x, self.encoder, dead=dead, centre=centre, scale=scale)
-        counted = self.operator.counted
-        return auxk_loss(
-            x,
+        dead = find(is_dead.nonzero().flatten())
+        if not dead.n:
+            return x.new_zeros(())
+        (seen, centre), counted = self._seen(x), self.operator.counted
+        return term(
+            seen,
             counted(residual),
             self.encoder,
-            counted(self.operator.atoms().index_select(0, dead)),
+            lambda: counted(self.operator.atoms().index_select(0, dead.atoms)),
             dead=dead,
-            aux_k=self.aux_k,  # type: ignore[arg-type]  # `__post_init__` makes it a number
+            aux_k=self.aux_k,
             centre=centre,
-            scale=scale,
+            scale=self.scaling.scale,
         )
 
-    def _fading(self, step_fraction: float) -> float:
-        """AuxK stays; the pre-activation loss is gone by the middle of the run."""
-        return max(0.0, 1 - 2 * step_fraction) if self.revival == "push-up" else 1.0
-
-    # Resampling
-
-    def _mark_resampled(self, residual: Tensor, is_due: Tensor) -> None:
-        self._free_atoms()
-        dead = is_due.nonzero().flatten()
-        counted = self.operator.counted(residual)
-        self.to_resample = resampled_atoms(counted, dead) if len(dead) else None
+    # What is kept per atom
 
     def _free_atoms(self) -> nn.Parameter:
         if not isinstance(self.operator, DenseOperator):
             raise ValueError(
-                f"`revival` must be 'auxk' or 'push-up' for {type(self).__name__}, whose atoms cannot "
-                "be set one by one, got 'resample'."
+                f"`revival` must be {reaching()} for {type(self).__name__}, whose atoms cannot "
+                f"be set one by one, got {self.revival!r}."
             )
         return self.operator.weight
 
-    @torch.no_grad()
-    def after_optimiser_step(self) -> None:
-        """Put resampled atoms in place, and all atoms back on the sphere."""
-        self.resampled = None
-        if self.to_resample is not None:
-            self._resample(*self.to_resample)
-            self.resampled, self.to_resample = self.to_resample[0], None
-        super().after_optimiser_step()
-
-    def _resample(self, atoms: Tensor, directions: Tensor) -> None:
-        """Set decoder and encoder rows to a direction."""
-        alive = torch.ones(self.n_atoms, dtype=torch.bool, device=atoms.device)
-        alive[atoms] = False
-        length = self.encoder.weight[alive].norm(dim=1).mean() if bool(alive.any()) else 1.0
-        self._free_atoms().index_copy_(0, atoms, directions)
-        self.encoder.weight.index_copy_(0, atoms, self.resampled_length * length * directions)
-        self.encoder.bias.index_fill_(0, atoms, 0.0)
-
-    def atom_parameters(self) -> list[nn.Parameter]:
-        """Return parameters with one row per atom: what an optimiser forgets when an atom is resampled."""
-        return [self._free_atoms(), self.encoder.weight, self.encoder.bias]
+    def _atom_rows(self) -> tuple[AtomRows, ...]:
+        return (
+            AtomRows(self._free_atoms(), as_directions),
+            as_long_as_others(self.encoder.weight, self.resampled_length),
+            AtomRows(self.encoder.bias, 0.0),
+        )
 
 
 def best_gain(x: Rows, x_hat: Rows) -> float:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.architectures._base import Parts
+from sae_nb.architectures._revival import AtomRows
 from sae_nb.architectures._topk import TopK
 from sae_nb.architectures.parts._operators import normal_rows
 from sae_nb.architectures.parts._proxes import Rows
@@ -154,13 +155,8 @@ class PolySAE(TopK):
         parts, x_hat, residual = super()._reconstruction(target - together, codes)
         return parts, x_hat + together.detach(), residual
 
-    def _resample(self, atoms: Tensor, directions: Tensor) -> None:
-        super()._resample(atoms, directions)
-        self.mixing.index_fill_(0, atoms, 0.0)
-
-    def atom_parameters(self) -> list[nn.Parameter]:
-        """Return parameters with one row per atom, U among them."""
-        return [*super().atom_parameters(), self.mixing]
+    def _atom_rows(self) -> tuple[AtomRows, ...]:
+        return (*super()._atom_rows(), AtomRows(self.mixing, 0.0))
 
 
 @torch.no_grad()

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from sae_nb.architectures._base import Recipe, Silence, SparseAutoencoder, TrainingLoss
-from sae_nb.architectures._revival import due, resampled_atoms
+from sae_nb.architectures._revival import IN_PURSUITS, AtomRows, Revival, as_directions
 from sae_nb.architectures.parts._operators import DenseOperator
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import check_count, check_flag, check_k
@@ -107,27 +107,17 @@ class PursuitAutoencoder(SparseAutoencoder):
         codes = self._training_codes(x, step_fraction)
         error, x_hat, residual = self.operator.squared_error(codes, self.bias, x)
         if self.revive:
-            dead = due(silent_tokens, dead_after, len(x)).nonzero().flatten()
-            self.to_resample = resampled_atoms(residual.detach(), dead) if len(dead) else None
+            left = residual.detach()
+            self.to_resample = self._way_back.marked(left, silent_tokens, dead_after, step_fraction)
         share = error / (len(x) * self.scaling.variance)
         return TrainingLoss.of({"reconstruction": (1.0, share)}, codes, x_hat)
 
-    @torch.no_grad()
-    def after_optimiser_step(self) -> None:
-        """Put resampled atoms in place, and all atoms back on the sphere."""
-        if self.to_resample is not None:
-            atoms, directions = self.to_resample
-            self.operator.weight.index_copy_(0, atoms, directions)
-            self.to_resample = None
-        self._project()
+    @property
+    def _way_back(self) -> Revival:
+        return IN_PURSUITS
 
-    def atom_parameters(self) -> list[nn.Parameter]:
-        """Return parameters with one row per atom."""
-        return [self.operator.weight]
-
-    def _project(self) -> None:
-        """Put atoms back on the sphere."""
-        self.operator.project_()
+    def _atom_rows(self) -> tuple[AtomRows, ...]:
+        return (AtomRows(self.operator.weight, as_directions),)
 
     def _training_codes(self, x: Tensor, step_fraction: float) -> SparseCodes:
         """Codes of a batch, with only some of the atoms where there is dropout."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any, cast
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from sae_nb.activations import Activations, acts_for
 from sae_nb.architectures._base import ROWS_AT_ONCE, Data, Parts, Silence, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures._revival import AtomRows, Dead, as_directions
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Prox, Rows, Weight
 from sae_nb.checks import (
@@ -345,25 +347,21 @@ class Temporal(OneStep):
         parts: Parts = {"reconstruction": (1.0, self._share(residual.square().sum(), len(x)))}
         return parts, x_hat.detach(), residual.detach()
 
-    def _auxiliary(self, x: Tensor, residual: Tensor, is_dead: Tensor) -> Tensor:
-        return super()._auxiliary(x.detach(), residual, is_dead)
+    def _auxiliary(
+        self, x: Tensor, residual: Tensor, is_dead: Tensor, find: Callable[[Tensor], Dead] = Dead
+    ) -> Tensor:
+        return super()._auxiliary(x.detach(), residual, is_dead, find)
 
-    def _resample(self, atoms: Tensor, directions: Tensor) -> None:
+    def _atom_rows(self) -> tuple[AtomRows, ...]:
         if not isinstance(self.encoder, TiedAdjoint):
-            super()._resample(atoms, directions)
-            return
-        alive = torch.ones(self.n_atoms, dtype=torch.bool, device=atoms.device)
-        alive[atoms] = False
-        length = self.encoder.gain[alive].mean() if bool(alive.any()) else self.encoder.gain.mean()
-        self._free_atoms().index_copy_(0, atoms, directions)
-        self.encoder.gain.index_fill_(0, atoms, self.resampled_length * float(length))
-        self.encoder.bias.index_fill_(0, atoms, 0.0)
+            return super()._atom_rows()
+        gain = self.encoder.gain
 
-    def atom_parameters(self) -> list[nn.Parameter]:
-        """Return parameters with one row per atom: what an optimiser forgets when an atom is resampled."""
-        if not isinstance(self.encoder, TiedAdjoint):
-            return super().atom_parameters()
-        return [self._free_atoms(), self.encoder.gain, self.encoder.bias]
+        def as_long(_directions: Tensor, alive: Tensor) -> float:
+            return self.resampled_length * float(gain[alive].mean() if alive.any() else gain.mean())
+
+        atoms = AtomRows(self._free_atoms(), as_directions)
+        return (atoms, AtomRows(gain, as_long), AtomRows(self.encoder.bias, 0.0))
 
     # Helpers
 
@@ -408,7 +406,7 @@ class _NothingNovel:
         atoms = torch.zeros(0, dtype=torch.int64, device=x.device)
         return SparseCodes(x.new_zeros(0), atoms, offsets, self.n_atoms)
 
-    def _auxiliary(self, x: Tensor, residual: Tensor, is_dead: Tensor) -> Tensor:
+    def _auxiliary(self, x: Tensor, *_: Any) -> Tensor:
         return x.new_zeros(())
 
 

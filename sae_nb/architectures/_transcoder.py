@@ -11,6 +11,7 @@ from torch import Tensor
 from sae_nb.architectures._base import InputScaling
 from sae_nb.architectures._hosts import HOSTS, over
 from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures._revival import check_reaches
 from sae_nb.architectures.parts._operators import (
     UNIT_GUARD,
     DenseOperator,
@@ -92,11 +93,11 @@ class Transcoder(OneStep):
         settings.setdefault("revival", "auxk")  # whatever the base prefers
         self.d_out, self.base = check_count(d_out, name="d_out"), base
         super().__init__(d_in, n_atoms, **own, generator=generator, **settings)
-        if self.revival == "resample":
-            raise ValueError(
-                f"`revival` must be 'auxk' or 'push-up' for {type(self).__name__}, whose atoms are in "
-                "another space than what they are read from, got 'resample'. Leave it out."
-            )
+        check_reaches(
+            self.revival,
+            type(self).__name__,
+            "atoms are in another space than what they are read from",
+        )
         self.reading = InputScaling(self.d_in)
 
     __new__.__wrapped__ = __init__  # type: ignore[attr-defined]  # help() shows these arguments

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sae_nb.activations import Activations, one_of_sites, side_by_side
 from sae_nb.architectures._base import Data, Recipe, Silence, TrainingLoss, geometric_median
 from sae_nb.architectures._one_step import TURN_PER_STEP, best_gain, check_weight
-from sae_nb.architectures._revival import auxk_loss
+from sae_nb.architectures._revival import Dead, auxk_loss
 from sae_nb.architectures._several_sites import SeveralSites, as_given, check_widths
 from sae_nb.architectures._starting import Directions
 from sae_nb.architectures.parts._operators import (
@@ -222,14 +222,14 @@ class UniversalSAE(SeveralSites):
             strict=True,
         )
         share = torch.stack(errors).sum() / (len(x) * self.scaling.variance)
-        dead = (silent_tokens >= dead_after).nonzero().flatten()
+        dead = Dead((silent_tokens >= dead_after).nonzero().flatten())
         term = x.new_zeros(())
-        if self.aux_weight and len(dead):
+        if self.aux_weight and dead.n:
             term = auxk_loss(
                 seen[turn],
                 torch.cat(residuals, dim=1),
                 self.encoders[turn],
-                torch.cat([weight.index_select(0, dead) for weight in weights], dim=1),
+                torch.cat([weight.index_select(0, dead.atoms) for weight in weights], dim=1),
                 dead=dead,
                 aux_k=self.aux_k,
                 centre=self.pre_biases[turn],

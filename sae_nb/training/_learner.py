@@ -314,11 +314,9 @@ class Learner:
     @torch.no_grad()
     def _forget_resampled(self) -> None:
         """A resampled atom starts without Adam's memories of the one it replaces."""
-        from sae_nb.architectures import OneStep
-
-        if not isinstance(self.sae, OneStep) or self.sae.resampled is None:
-            return
         resampled = self.sae.resampled
+        if resampled is None:
+            return
         for parameter in self.sae.atom_parameters():
             state = self.optimiser.state.get(parameter, {})
             for name in ("exp_avg", "exp_avg_sq"):

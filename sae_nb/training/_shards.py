@@ -16,12 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sae_nb.architectures import REVIVALS, Dead, reaching
 from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.files import Stream, in_portions, portion_rows
 from sae_nb.kernels import decode, squared_error
@@ -141,8 +143,8 @@ class Shard:
         """
         from sae_nb.architectures import TrainingLoss
 
+        own = (silent_tokens, dead_after, step_fraction)
         if self.pursuit is not None:
-            own = (silent_tokens, dead_after, step_fraction)
             return self._alike(pursuit_loss(self.pursuit, self.mine, self.team, x, *own))
         sae = self.sae
         candidates = self._candidates(x)
@@ -151,8 +153,7 @@ class Shard:
         error, x_hat = self._error(codes, sae.operator.atoms(), bias, x)
         parts: Parts = {"reconstruction": (1.0, sae._share(error, len(x)))}
         parts |= sae._terms(x, candidates, codes, step_fraction)
-        auxiliary = self._auxiliary(x, x - x_hat, silent_tokens >= dead_after)
-        parts["auxiliary"] = (sae.aux_weight * sae._fading(step_fraction), auxiliary)
+        sae._revive(parts, x, x - x_hat, *own, partial(_DeadInAll, self))
         return self._alike(TrainingLoss.of(parts, codes, x_hat))
 
     def _alike(self, loss: TrainingLoss) -> TrainingLoss:
@@ -244,39 +245,33 @@ class Shard:
         error, *_ = squared_error(codes, atoms, bias, target - others)
         return error, total if bias is None else total + bias.detach()
 
-    def _auxiliary(self, x: Tensor, residual: Tensor, is_dead: Tensor) -> Tensor:
-        """AuxK or the pre-activation loss of all dead atoms, as `OneStep` has it; every worker must call it."""
-        sae = self.sae
-        dead = is_dead.nonzero().flatten()
-        n_dead = sum(self.team.gather(len(dead))) if sae.aux_weight else 0
-        if n_dead == 0:
-            return x.new_zeros(())
-        centre, scale = sae.bias, sae.scaling.scale
-        weight = sae.encoder.weight.index_select(0, dead)
-        offset = sae.encoder.bias.index_select(0, dead)
-        if sae.revival == "push-up":
-            mean_row = (x.mean(dim=0) - centre.detach()) * scale
-            return self.whole(-(weight @ mean_row + offset).sum() / n_dead)
-        aux_k: int = sae.aux_k  # type: ignore[assignment]  # a number once the SAE is made
-        codes = self._dead_codes(x, weight, offset / scale, centre, min(aux_k, n_dead))
-        atoms = sae.operator.atoms().index_select(0, dead)
-        error, _ = self._error(codes, atoms, None, residual)
-        spread = (residual - residual.mean(dim=0)).square().sum()
-        tiny = torch.finfo(x.dtype).tiny
-        share = torch.where(spread > 0, error / spread.clamp_min(tiny), 0 * error)
-        return share * min(n_dead / aux_k, 1.0)
 
-    def _dead_codes(
-        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, k: int
+class _DeadInAll(Dead):
+    """The dead atoms of all workers; every worker must call what another calls."""
+
+    def __init__(self, shard: Shard, atoms: Int[Tensor, " n_mine"]) -> None:
+        super().__init__(atoms)
+        self._shard = shard
+        self.n = sum(shard.team.gather(len(atoms)))
+
+    def codes(
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor | None, k: int
     ) -> SparseCodes:
-        from sae_nb.architectures import TopKProx
-
+        """Those of this worker's pre-codes that are among the k largest of their row in all workers."""
         if len(weight):
-            own = TopKProx(min(k, len(weight))).of_affine(x, weight, bias, centre)
+            own = super().codes(x, weight, bias, centre, min(k, len(weight)))
         else:
             nothing = torch.zeros(len(x), dtype=torch.int64, device=x.device)
             own = SparseCodes(x.new_zeros(0), nothing[:0], offsets_of(nothing), 0)
-        return self._largest_by_row(own, k)
+        return self._shard._largest_by_row(own, k)
+
+    def error(self, codes: SparseCodes, atoms: Tensor, residual: Tensor) -> Tensor:
+        """Σ‖residual − ê‖² with the gradient of this worker's part."""
+        return self._shard._error(codes, atoms, None, residual)[0]
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the dead atoms of all workers."""
+        return self._shard.whole(values.sum() / self.n)
 
 
 def check_can_shard(
@@ -302,9 +297,9 @@ def check_can_shard(
             f"{', '.join(one.__name__ for one in can)} find their codes by exchanging candidates. Leave "
             "it out, and the workers share the rows of each batch instead."
         )
-    if isinstance(sae, OneStep) and sae.revival == "resample":
+    if isinstance(sae, OneStep) and REVIVALS[sae.revival].resamples:
         raise ValueError(
-            "`revival` must be 'auxk' or 'push-up' with `shard_atoms`, got 'resample', which draws new "
+            f"`revival` must be {reaching()} with `shard_atoms`, got {sae.revival!r}, which draws new "
             "atoms for all workers from one residual. Build the SAE with revival='auxk'."
         )
     if sae.n_atoms < team.size:

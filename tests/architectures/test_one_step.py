@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sae_nb.architectures import ARCHITECTURES, Archetypal, OneStep
-from sae_nb.architectures._one_step import LAST_RESAMPLING
-from sae_nb.architectures._revival import push_up_loss
+from sae_nb.architectures._revival import LAST_RESAMPLING, Dead, push_up_loss
 from sae_nb.data import planted_dictionary
 from sae_nb.training import Learner, TrainConfig, TrainRecord, train
 
@@ -183,7 +182,7 @@ def test_the_push_needs_no_pre_codes(rows: Tensor) -> None:
     sae.initialise(rows, None)
     dead = torch.tensor([3, 8])
     scale = sae.scaling.scale
-    loss = push_up_loss(rows, sae.encoder, dead=dead, centre=sae.bias, scale=scale)
+    loss = push_up_loss(rows, sae.encoder, dead=Dead(dead), centre=sae.bias, scale=scale)
     pre_codes = sae.encoder(rows - sae.bias, scale) * scale
     assert torch.allclose(loss, -pre_codes[:, dead].mean(), atol=1e-5)
     loss.backward()

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sae_nb.architectures import TopK
-from sae_nb.architectures._revival import auxk_loss
+from sae_nb.architectures._revival import Dead, auxk_loss
 
 
 def topk(d_in: int, n_atoms: int, k: int, seed: int = 0, **settings: Any) -> TopK:
@@ -158,7 +158,7 @@ def test_auxk_equals_its_dense_definition(n_dead: int, aux_k: int) -> None:
                 residual,
                 sae.encoder,
                 sae.operator.atoms()[dead],
-                dead=dead,
+                dead=Dead(dead),
                 aux_k=aux_k,
                 centre=sae.bias,
                 scale=sae.scaling.scale,
@@ -176,19 +176,17 @@ def test_auxk_moves_dead_atoms_only() -> None:
     """Living atoms get no gradient from it; a perfect reconstruction gives zero, not NaN."""
     sae, x = topk(16, 60, 8), torch.randn(50, 16)
     dead = torch.tensor([3, 17, 59])
-    arguments: dict[str, Any] = {"dead": dead, "aux_k": 8, "centre": sae.bias.detach()}
+    arguments: dict[str, Any] = {"dead": Dead(dead), "aux_k": 8, "centre": sae.bias.detach()}
     arguments["scale"] = sae.scaling.scale
     auxk_loss(
-        x, x - sae(x).detach(), sae.encoder, sae.operator.atoms()[arguments["dead"]], **arguments
+        x, x - sae(x).detach(), sae.encoder, sae.operator.atoms()[dead], **arguments
     ).backward()
     for weight in (sae.operator.weight, sae.encoder.weight):
         moved = weight.grad.abs().sum(dim=1).nonzero().flatten()
         assert set(moved.tolist()) <= set(dead.tolist())
         assert len(moved) > 0
     sae.zero_grad()
-    loss = auxk_loss(
-        x, torch.zeros_like(x), sae.encoder, sae.operator.atoms()[arguments["dead"]], **arguments
-    )
+    loss = auxk_loss(x, torch.zeros_like(x), sae.encoder, sae.operator.atoms()[dead], **arguments)
     loss.backward()
     assert loss.item() == 0
     assert bool(torch.isfinite(sae.encoder.weight.grad).all())

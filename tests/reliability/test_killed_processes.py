@@ -46,16 +46,16 @@ def test_the_training_that_is_killed_has_rebirths(
     """Else the test above would not be about them."""
     from killed_works import training
 
-    from sae_nb.architectures import _one_step as one_step
+    from sae_nb.architectures import _revival
 
     born: list[int] = []
-    original = one_step.resampled_atoms
+    original = _revival.resampled_atoms
 
     def counted(residual: Any, dead: Any) -> Any:
         atoms, directions = original(residual, dead)
         born.append(len(atoms))
         return atoms, directions
 
-    monkeypatch.setattr(one_step, "resampled_atoms", counted)
+    monkeypatch.setattr(_revival, "resampled_atoms", counted)
     training(tmp_path / "run")
     assert sum(born) > 0
