@@ -314,7 +314,7 @@ class Learner:
     @torch.no_grad()
     def _forget_resampled(self) -> None:
         """A resampled atom starts without Adam's memories of the one it replaces."""
-        resampled = self.sae.resampled
+        resampled = getattr(self.sae, "resampled", None)
         if resampled is None:
             return
         for parameter in self.sae.atom_parameters():
