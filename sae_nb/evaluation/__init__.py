@@ -106,7 +106,12 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.evaluation._comparing import held_out as held_out
+    from sae_nb.evaluation._trained import (
+        Run as Run,
+        from_seed as from_seed,
+        held_out as held_out,
+        trained as trained,
+    )
     from sae_nb.evaluation.causal._outcomes import (
         MAX_SECONDS as MAX_SECONDS,
         Fluency as Fluency,

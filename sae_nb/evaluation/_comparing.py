@@ -5,21 +5,20 @@ Two rows without any choice are below them: the first dictionary before training
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import between, check_count, check_matrix, checked, is_array, shown
+from sae_nb.checks import between, check_count, checked, shown
+from sae_nb.evaluation._trained import Run, begun, from_seed, held_out, is_ready, trained
 from sae_nb.evaluation.dictionary._matching import stability
-from sae_nb.evaluation.dictionary._stability_trials import begun
 from sae_nb.evaluation.report._measurement import number_text
 from sae_nb.evaluation.report._report import Report, evaluate
 
@@ -38,7 +37,6 @@ NEAR = 0.2
 """Share by which an L0 may miss the one asked for and still be called equal. Ours."""
 
 UNTRAINED, RANDOM = "untrained", "random atoms"
-SPLIT_SEED, TRAIN_SHARE = 0, 0.8
 Make = Callable[[int], "SparseAutoencoder"]
 """Builds a dictionary from a seed."""
 
@@ -199,36 +197,37 @@ def compare_dictionaries(
     from sae_nb.training import TrainConfig
 
     _check_dictionaries(dictionaries)
-    runs = [check_count(seed, name="seeds", at_least=0) for seed in seeds]
-    if not runs:
+    every = [check_count(seed, name="seeds", at_least=0) for seed in seeds]
+    if not every:
         raise ValueError("`seeds` must hold at least one seed, got none. Two show stability.")
     if l0 is not None:
         between(l0, 0, math.inf, name="l0", ends="()")
     config = config or TrainConfig()
     train_on, test_on = held_out(data, test)
 
-    def measured(name: str, trained: list[tuple[SparseAutoencoder, float]]) -> ComparedDictionary:
-        saes = tuple(sae for sae, _ in trained)
+    def measured(name: str, done: list[tuple[SparseAutoencoder, float]]) -> ComparedDictionary:
+        saes = tuple(sae for sae, _ in done)
         # Seeds need no interval each; a resampled one would cost more than the number.
         how = {"labels": labels, "n_bootstrap": 0, "progress": progress}
         reports = tuple(evaluate(sae, test_on, model, inputs, **how) for sae in saes)  # type: ignore[arg-type]
         numbers = _means(reports)
         numbers["stability"] = stability(saes, n_bootstrap=0).value if len(saes) > 1 else math.nan
-        numbers["seconds"] = min(seconds for _, seconds in trained)
+        numbers["seconds"] = min(seconds for _, seconds in done)
         return _row(name, numbers, l0, saes=saes, reports=reports)
 
     rows, before = [], None
     for name, given in dictionaries.items():
-        trained = [
-            _trained(_built(name, given, seed), train_on, config, seed, progress)
-            for seed in (runs[:1] if _is_ready(given) else runs)
+        runs = [
+            Run(build=partial(_built, name, given, seed), rows=train_on, seed=seed)
+            for seed in (every[:1] if is_ready(given) else every)
         ]
-        rows.append(measured(name, trained))
-        if before is None and not math.isnan(trained[0][1]):
+        done = [(one.sae.eval(), one.seconds) for one in trained(runs, config, progress=progress)]
+        rows.append(measured(name, done))
+        if before is None and not math.isnan(done[0][1]):
             before = name
     if before is not None:
-        starts = [_built(before, dictionaries[before], seed) for seed in runs]
-        for sae, seed in zip(starts, runs, strict=True):
+        starts = [_built(before, dictionaries[before], seed) for seed in every]
+        for sae, seed in zip(starts, every, strict=True):
             begun(sae, train_on, seed)
         rows.append(measured(f"{before}, {UNTRAINED}", [(sae.eval(), 0.0) for sae in starts]))
     return Comparison((*rows, _random(rows[0], l0)), l0)
@@ -250,29 +249,6 @@ def _check_dictionaries(given: Any) -> None:
             )
 
 
-def held_out(data: object, test: object | None) -> tuple[Activations, Activations]:
-    """Return rows to train on and rows to measure on: those given, or a fifth of the samples."""
-    rows = _as_activations(data, "data")
-    if test is None:
-        return rows.split(TRAIN_SHARE, seed=SPLIT_SEED)
-    return rows, _as_activations(test, "test")
-
-
-def _as_activations(rows: object, name: str) -> Activations:
-    if isinstance(rows, Activations):
-        return rows
-    if is_array(rows):
-        return Activations.from_tensor(check_matrix(rows, name=name))
-    raise TypeError(
-        f"`{name}` must be Activations or a tensor of shape (n, d_in), got {type(rows).__name__}. "
-        "Streams cannot be held out; capture first."
-    )
-
-
-def _is_ready(given: object) -> bool:
-    return bool(getattr(given, "initialised", False))
-
-
 def _built(name: str, given: Any, seed: int) -> SparseAutoencoder:
     """Return the dictionary of a seed: an untrained one again, a function's, or what is ready."""
     from sae_nb.architectures import SparseAutoencoder
@@ -285,25 +261,7 @@ def _built(name: str, given: Any, seed: int) -> SparseAutoencoder:
                 f"{shown(built)}."
             )
         return built
-    if _is_ready(given):
-        return given
-    drawn = {"generator": torch.Generator().manual_seed(seed)}
-    takes = "generator" in inspect.signature(type(given).__init__).parameters
-    build: Any = type(given)
-    anew: SparseAutoencoder = build(**given.settings(), **(drawn if takes else {}))
-    return anew
-
-
-def _trained(
-    sae: SparseAutoencoder, rows: Activations, config: TrainConfig, seed: int, progress: bool
-) -> tuple[SparseAutoencoder, float]:
-    """The dictionary after its training, and the seconds of it; NaN where it was ready."""
-    from sae_nb.training import train
-
-    if _is_ready(sae):
-        return sae.eval(), math.nan
-    result = train(sae, rows, replace(config, seed=seed), progress=progress)
-    return sae.eval(), result.seconds
+    return given if is_ready(given) else from_seed(type(given), seed, **given.settings())
 
 
 def _means(reports: Sequence[Report]) -> dict[str, float]:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,11 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.checks import check_count, checked, shown
-from sae_nb.classical import METHODS, Classical, fit_classical
-from sae_nb.evaluation import Report, evaluate, held_out, stability
+from sae_nb.classical import METHODS, fit_classical
+from sae_nb.evaluation import Report, Run, evaluate, from_seed, held_out, stability, trained
 from sae_nb.files import check_seal, holding_folder, json_object, sealed, write_json
 from sae_nb.pretrained import load_sae
-from sae_nb.training import TrainConfig, fingerprint, train
+from sae_nb.training import TrainConfig, fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,14 +181,10 @@ def sweep(
         store = _Store(folder, identity)
         measure = {"model": model, "inputs": inputs, "labels": labels, "n_bootstrap": 0}
         todo = [one for one in wanted if _name(*one) not in store.done]
-        for start in range(0, len(todo), at_once):
-            group = todo[start : start + at_once]
-            saes = [_built(train_on, *one) for one in group]
-            trained = [sae for sae in saes if not isinstance(sae, Classical)]
-            if trained:
-                train(trained, train_on, config, progress=progress)
-            for one, sae in zip(group, saes, strict=True):
-                store.keep(one, sae, _numbers(evaluate(sae, test_on, **measure)))
+        runs = [Run(build=partial(_built, train_on, *one), rows=train_on) for one in todo]
+        done = trained(runs, config, at_once=at_once, progress=progress)
+        for one, run in zip(todo, done, strict=True):
+            store.keep(one, run.sae, _numbers(evaluate(run.sae, test_on, **measure)))
         return Sweep(tuple(store.done[_name(*one)] for one in wanted))
 
 
@@ -265,12 +262,7 @@ def _built(
     if name in METHODS:
         chosen: Any = name
         return fit_classical(data, chosen, **settings, seed=seed)
-    d_in = int(data.d_in)
-    generator = torch.Generator().manual_seed(seed)
-    build: Any = ARCHITECTURES[name]
-    if "generator" not in inspect.signature(build).parameters:
-        return build(d_in, **settings)
-    return build(d_in, **settings, generator=generator)
+    return from_seed(ARCHITECTURES[name], seed, int(data.d_in), **settings)
 
 
 def _numbers(report: Report) -> dict[str, float]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.sweeps import _sweep as sweeping, sweep
+from sae_nb.sweeps import sweep
 
 SHORT = sn.TrainConfig(steps=15, batch_size=64)
 
@@ -68,7 +68,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(
     how = {"n_atoms": 16, "settings": {"k": [2, 3]}, "seeds": (0, 1), "config": SHORT}
     whole = sweep(x, **how, progress=False)
     trained: list[int] = []
-    real = sweeping.train
+    real = sn.training.train
 
     def counting(saes: list[sn.SparseAutoencoder], *rest: object, **named: object) -> object:
         if len(trained) == 2:
@@ -76,10 +76,10 @@ def test_a_stopped_sweep_goes_on_where_it_was(
         trained.append(len(saes))
         return real(saes, *rest, **named)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(sweeping, "train", counting)
+    monkeypatch.setattr(sn.training, "train", counting)
     with pytest.raises(KeyboardInterrupt):
         sweep(x, **how, at_once=1, folder=tmp_path / "s", progress=False)
-    monkeypatch.setattr(sweeping, "train", real)
+    monkeypatch.setattr(sn.training, "train", real)
     again = sweep(x, **how, at_once=1, folder=tmp_path / "s", progress=False)
     assert trained == [1, 1]
     for first, second in zip(whole.saes, again.saes, strict=True):

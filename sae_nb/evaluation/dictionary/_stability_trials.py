@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import between, check_count, checked
+from sae_nb.evaluation._trained import Run, trained
 from sae_nb.evaluation.dictionary._matching import Stability, atom_stability, stability
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 Make = Callable[[int], "SparseAutoencoder"]
 """Builds an untrained SAE from a seed."""
-
-FIRST_ROWS = 8192
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,24 +91,24 @@ def stability_trial(
     >>> trial.final.value > trial.initial.value
     True
     """
-    from sae_nb.training import TrainConfig, train
+    from sae_nb.training import TrainConfig
 
-    runs = [check_count(seed, name="seeds", at_least=0) for seed in seeds]
-    if len(runs) < 2:
+    every = [check_count(seed, name="seeds", at_least=0) for seed in seeds]
+    if len(every) < 2:
         raise ValueError(
-            f"`seeds` must be at least two, got {runs}: one run has no other to agree with."
+            f"`seeds` must be at least two, got {every}: one run has no other to agree with."
         )
     between(subset, 0, 1, name="subset", ends="(]")
     resampling = Resampling(n_bootstrap)
     start = time.perf_counter()
     source = data if isinstance(data, Activations) else Activations.from_tensor(data)
     saes, first = [], []
-    for seed in runs:
+    for seed in every:
         rows = source if subset == 1 else source.split(subset, seed)[0]
-        sae = make(seed)
-        first.append(begun(sae, rows, seed))
-        train(sae, rows, replace(config or TrainConfig(), seed=seed), progress=progress)
-        saes.append(sae)
+        run = Run(build=partial(make, seed), rows=rows, seed=seed, notes_start=True)
+        (done,) = trained([run], config or TrainConfig(), progress=progress)
+        saes.append(done.sae)
+        first.append(cast(Tensor, done.start))
     how = {"signed": signed, "n_bootstrap": n_bootstrap}
     initial, final = stability(first, **how), stability(saes, **how)  # type: ignore[arg-type]
     seconds = time.perf_counter() - start
@@ -128,17 +127,6 @@ def stability_trial(
         saes=tuple(saes),
         per_atom=atom_stability(saes[0], saes[1:], signed=signed),
     )
-
-
-@torch.no_grad()
-def begun(sae: SparseAutoencoder, rows: Activations, seed: int) -> Tensor:
-    """Let an SAE look at its first rows, as training would, and return its atoms."""
-    if not bool(sae.initialised):
-        chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-        x = rows.rows(chosen[:FIRST_ROWS]).to(sae.dictionary)
-        generator = torch.Generator(device=x.device).manual_seed(seed)
-        sae.initialise(x, generator)
-    return sae.dictionary.detach().clone()
 
 
 def _gains(first: list[Tensor], saes: list[Any], *, signed: bool) -> Float[np.ndarray, " atoms"]:
