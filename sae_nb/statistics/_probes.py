@@ -92,4 +92,6 @@ def _divisor(x: Any, scale: Scale) -> float | Float[np.ndarray, " columns"]:
 
 
 def _divided(x: Any, divisor: float | Float[np.ndarray, " columns"]) -> Any:
-    return x.multiply(1 / np.asarray(divisor)).tocsr() if issparse(x) else x / divisor
+    # What is fp32 is fitted in fp32.
+    divisor = np.asarray(divisor, dtype=np.result_type(x.dtype, np.float32))
+    return x.multiply(1 / divisor).tocsr() if issparse(x) else x / divisor

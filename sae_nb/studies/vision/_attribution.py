@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from sae_nb.checks import as_tensor, check_count, checked, one_of
-from sae_nb.studies.vision._complexity import spearman
+from sae_nb.statistics import bootstrap_counts, percentile_interval, rank_correlation
 from sae_nb.studies.vision._fillers import filling
 from sae_nb.studies.vision._pixels import AT_ONCE, PixelHead, Pixels
-from sae_nb.studies.vision._sobol import resamples, sobol
+from sae_nb.studies.vision._sobol import sobol
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,8 +88,8 @@ class PixelAttribution:
             "outcome": [self.outcome_names[i] for i in self.outcomes.tolist()],
             "logit": self.logits.gather(1, self.outcomes[:, None])[:, 0].tolist(),
             "top": (strongest / flat.sum(dim=1).clamp_min(1e-12)).tolist(),
-            "edges": [spearman(a, b) for a, b in zip(maps, edges, strict=True)],
-            "centre": [spearman(a, centre) for a in maps],
+            "edges": [rank_correlation(a, b) for a, b in zip(maps, edges, strict=True)],
+            "centre": [rank_correlation(a, centre) for a in maps],
         }
         return pd.DataFrame(data).rename_axis("image")
 
@@ -403,7 +403,7 @@ class AttributionStability:
         """
         import pandas as pd
 
-        counts = resamples(len(self.maps), self.n_bootstrap, self.seed)
+        counts = bootstrap_counts(len(self.maps), self.n_bootstrap, self.seed)
         rows = {
             "maps": self._row(self.maps, counts),
             "shuffled maps": self._row(self.shuffled, counts),
@@ -434,10 +434,9 @@ class AttributionStability:
                 return top if by is None else top / mean(weights, by)
 
         value = float(ratio(np.ones((1, len(values))))[0])
-        if not len(counts) or not np.isfinite(value):
+        if not np.isfinite(value):
             return value, np.nan, np.nan
-        low, high = np.nanquantile(ratio(counts), (0.025, 0.975))
-        return value, float(low), float(high)
+        return value, *percentile_interval(ratio(counts))
 
     def plot(self) -> Any:
         """Draw agreement of maps against agreement of answers, a point an image, and that of shuffled maps."""
@@ -517,12 +516,12 @@ def attribution_stability(
     ]
     shuffled = np.full((n_shuffles, n), np.nan)
     for draw, (mine, theirs) in enumerate(orders):
-        shuffled[draw, mine] = [spearman(a[i], b[j]) for i, j in zip(mine, theirs)]
+        shuffled[draw, mine] = [rank_correlation(a[i], b[j]) for i, j in zip(mine, theirs)]
     logits = [found.logits.numpy() for found in (one, other)]
     return AttributionStability(
-        maps=np.array([spearman(*pair) for pair in zip(a, b)]),
+        maps=np.array([rank_correlation(*pair) for pair in zip(a, b)]),
         shuffled=shuffled.mean(axis=0),
-        predictions=np.array([spearman(*pair) for pair in zip(*logits)]),
+        predictions=np.array([rank_correlation(*pair) for pair in zip(*logits)]),
         same=logits[0].argmax(axis=1) == logits[1].argmax(axis=1),
         method=one.method,
         model_names=(one.model_name, other.model_name),

@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 
 from sae_nb.checks import between, check_atom, check_count, check_seed, checked
 from sae_nb.evaluation import duplicate_groups
+from sae_nb.statistics import bootstrap_counts, percentile_intervals, permutation_p
 from sae_nb.studies.uses import Documents, check_same_kind, check_several
-from sae_nb.studies.vision._sobol import resamples
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -309,12 +309,7 @@ def _tested(
         scores = np.divide(difference, spread, out=np.zeros_like(difference), where=spread > 1e-12)
         z[block] = scores[:, 0]
         largest = np.maximum(largest, abs(scores).max(axis=0))
-    return z, _reached(z, largest[1:])
-
-
-def _reached(z: Float[np.ndarray, " m"], largest: Float[np.ndarray, " draws"]) -> np.ndarray:
-    above = len(largest) - np.searchsorted(np.sort(largest), abs(z) - 1e-9)
-    return (1 + above) / (1 + len(largest))
+    return z, permutation_p(largest[1:], abs(z), slack=1e-9)
 
 
 def _interval(
@@ -325,13 +320,13 @@ def _interval(
     low, high = np.full((2, both.shape[1]), np.nan)
     if not n:
         return low, high
-    in_a = resamples(n_a, n, seed).T / n_a
-    in_b = in_a if paired else resamples(n_b, n, seed + 1).T / n_b
+    in_a = bootstrap_counts(n_a, n, seed).T / n_a
+    in_b = in_a if paired else bootstrap_counts(n_b, n, seed + 1).T / n_b
     rows_a, rows_b = _halves(*sizes)
     for block in _blocks(both, n):
         some = both[:, block].tocsr()
         a, b = some[rows_a].T @ in_a, some[rows_b].T @ in_b
-        low[block], high[block] = np.nanquantile(_delta(a, b), (0.025, 0.975), axis=1)
+        low[block], high[block] = percentile_intervals(_delta(a, b).T)
     return low, high
 
 

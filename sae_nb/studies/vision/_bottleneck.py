@@ -6,7 +6,6 @@ head's saliency inside the region of its concept says where it does.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,9 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from sae_nb.checks import as_tensor, check_count, check_data, checked, same_length
 from sae_nb.models import heard, patches_of, read_tensor, wrap
+from sae_nb.statistics import bootstrap_counts, logistic_probe, percentile_interval
 from sae_nb.studies.vision._attribution import Method, attribution, edges_of
 from sae_nb.studies.vision._pixels import AT_ONCE, Pixels, read_by
-from sae_nb.studies.vision._sobol import resamples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,10 +182,8 @@ class ConceptPlaces:
         n = int(known.sum())
         if not n:
             return (np.nan, np.nan, np.nan, np.nan, np.nan, 0)
-        low = high = np.nan
-        if self.n_bootstrap:
-            means = resamples(n, self.n_bootstrap, self.seed) @ inside[known] / n
-            low, high = map(float, np.quantile(means, (0.025, 0.975)))
+        drawn = bootstrap_counts(n, self.n_bootstrap, self.seed) @ inside[known] / n
+        low, high = percentile_interval(drawn)
         means = [float(part[known].mean()) for part in (inside, area, edges)]
         return means[0], low, high, means[1], means[2], n
 
@@ -396,14 +393,8 @@ class _Heads(nn.Module):
 
 def _fitted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
     """Weights and offset of a logistic regression on standardised channels, in the units of x."""
-    from sklearn.linear_model import LogisticRegression
-
-    mean, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-9)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what has not converged is a head too
-        found = LogisticRegression(C=_STRENGTH, max_iter=300).fit((x - mean) / scale, y)
-    weight = found.coef_[0] / scale
-    return weight, float(found.intercept_[0] - weight @ mean)
+    found = logistic_probe(x, y, inverse_penalty=_STRENGTH, max_iter=300, quiet=True)
+    return found.weight[0], float(found.bias[0])
 
 
 def _table(
@@ -439,17 +430,12 @@ def _task(
 ) -> pd.DataFrame:
     """Accuracy of labels from probabilities of concepts, from activations, and of the commonest."""
     import pandas as pd
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
 
     accuracy = {}
     known = {"concepts": 1 / (1 + np.exp(-np.clip(logits, -50, 50))), "activations": states}
     for name, x in known.items():
-        rows = StandardScaler().fit(x[first]).transform(x)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            head = LogisticRegression(max_iter=300).fit(rows[first], classes[first])
-        accuracy[name] = float((head.predict(rows[~first]) == classes[~first]).mean())
+        head = logistic_probe(x[first], classes[first], max_iter=300, quiet=True)
+        accuracy[name] = float((head.predict(x[~first]) == classes[~first]).mean())
     values, counts = np.unique(classes[first], return_counts=True)
     accuracy["commonest label"] = float((classes[~first] == values[counts.argmax()]).mean())
     return pd.DataFrame({"accuracy": accuracy}).rename_axis("from")

@@ -22,7 +22,12 @@ from sae_nb.checks import (
     checked,
     same_length,
 )
-from sae_nb.studies.vision._sobol import resamples
+from sae_nb.statistics import (
+    bootstrap_counts,
+    bootstrap_interval,
+    percentile_intervals,
+    rank_correlation,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,15 +71,10 @@ class FeatureComplexity:
         k, g = self.complexity[known], self.importance[known]
         if len(k) < 3:
             return {"spearman": np.nan, "low": np.nan, "high": np.nan, "n": len(k)}
-        drawn = np.random.default_rng(self.seed).integers(len(k), size=(self.n_bootstrap, len(k)))
-        some = [spearman(k[rows], g[rows]) for rows in drawn]
-        low, high = np.nanquantile(some, (0.025, 0.975)) if some else (np.nan, np.nan)
-        return {
-            "spearman": spearman(k, g),
-            "low": float(low),
-            "high": float(high),
-            "n": len(k),
-        }
+        low, high = bootstrap_interval(
+            (k, g), rank_correlation, n_resamples=self.n_bootstrap, seed=self.seed
+        )
+        return {"spearman": rank_correlation(k, g), "low": low, "high": high, "n": len(k)}
 
     @property
     def table(self) -> pd.DataFrame:
@@ -120,15 +120,6 @@ class FeatureComplexity:
             f"FeatureComplexity({len(self.atoms)} features over {len(self.layers)} layers, mean "
             f"{np.nanmean(self.complexity):.3f}, random {self.random:.3f}, shuffled {self.shuffled:.3f})"
         )
-
-
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation; NaN where one side is constant."""
-    from scipy.stats import spearmanr
-
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(spearmanr(a, b).statistic)
 
 
 @checked
@@ -205,20 +196,17 @@ def complexity_of(
     rows = torch.cat((z, z[torch.randperm(len(z), generator=generator)]), dim=1)
     errors, total = zip(*(_errors(x, rows, test, n_test, ridge) for x in states), strict=True)
     c = z.shape[1]
-    counts = np.concatenate([np.ones((1, n_test)), resamples(n_test, n_bootstrap, seed)])
+    counts = np.concatenate([np.ones((1, n_test)), bootstrap_counts(n_test, n_bootstrap, seed)])
     r2 = np.stack(
         [_r2(e, t, counts) for e, t in zip(errors, total, strict=True)]
     )  # (layers, draws, 2c)
     k = 1 - r2.mean(axis=0)
-    interval = np.full((c, 2), np.nan)
-    if n_bootstrap:
-        interval = np.quantile(k[1:, :c], (0.025, 0.975), axis=0).T
     return FeatureComplexity(
         atoms=tuple(range(c)),
         layers=tuple(str(i) for i in range(len(states))),
         r2=r2[:, 0, :c],
         complexity=k[0, :c],
-        interval=interval,
+        interval=percentile_intervals(k[1:, :c]).T,
         shuffled=_mean(k[0, c:]),
         random=float("nan"),
         importance=np.full(c, np.nan),

@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_callable, check_count, checked, one_of
-from sae_nb.studies.vision._sobol import Head, ask, check_codes, numbers_of, resamples
+from sae_nb.statistics import bootstrap_counts, percentile_interval
+from sae_nb.studies.vision._sobol import Head, ask, check_codes, numbers_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,18 +170,17 @@ def concept_curves(
         filler = codes.flatten(0, -2).mean(dim=0).expand_as(filler)
     curves = np.stack([walk(head, codes, filler, order) for order in orders])
     own = curves[0]  # (2, n, steps)
-    counts = resamples(n, n_bootstrap, seed) / n
+    counts = bootstrap_counts(n, n_bootstrap, seed) / n
     names = ("insertion", "deletion")
-    spread = [
-        np.quantile(counts @ area(curve), (0.025, 0.975)) if n_bootstrap else (np.nan,) * 2
-        for curve in own
-    ]
     return ConceptCurves(
         insertion=own[0].mean(axis=0),
         deletion=own[1].mean(axis=0),
         random_insertion=curves[1:, 0].mean(axis=1),
         random_deletion=curves[1:, 1].mean(axis=1),
-        intervals={name: (float(low), float(high)) for name, (low, high) in zip(names, spread)},
+        intervals={
+            name: percentile_interval(counts @ area(curve))
+            for name, curve in zip(names, own, strict=True)
+        },
         baseline=baseline,
     )
 

@@ -18,11 +18,10 @@ from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_count, check_finite, checked, one_of
 from sae_nb.models import run
-from sae_nb.studies.vision._complexity import spearman
+from sae_nb.statistics import bootstrap_counts, percentile_interval, rank_correlation
 from sae_nb.studies.vision._curves import area, walk
 from sae_nb.studies.vision._fillers import Baseline, Filling, filling
 from sae_nb.studies.vision._pixels import AT_ONCE, PixelHead, Pixels
-from sae_nb.studies.vision._sobol import resamples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,15 +64,13 @@ class PixelFidelity:
         """A row per metric, baseline and attribution: score with its interval, and what a random one has."""
         import pandas as pd
 
-        counts = resamples(self.scores.shape[-1], self.n_bootstrap, self.seed)
+        counts = bootstrap_counts(self.scores.shape[-1], self.n_bootstrap, self.seed)
         rows = []
         for i, metric in enumerate(METRICS):
             for j, baseline in enumerate(self.baselines):
                 for k, name in enumerate(self.maps):
                     mine = self.scores[i, j, k]
-                    low = high = np.nan
-                    if self.n_bootstrap:
-                        low, high = np.quantile(counts @ mine / len(mine), (0.025, 0.975))
+                    low, high = percentile_interval(counts @ mine / len(mine))
                     random = float(self.scores[i, j, -1].mean())
                     rows.append((metric, baseline, name, float(mine.mean()), low, high, random))
         columns = ["metric", "baseline", "map", "score", "low", "high", "simpler"]
@@ -102,7 +99,7 @@ class PixelFidelity:
         if flat.shape[2] >= 2:
             for i, one in enumerate(flat):
                 for j, other in enumerate(flat):
-                    each = [spearman(a, b) for a, b in zip(one, other, strict=True)]
+                    each = [rank_correlation(a, b) for a, b in zip(one, other, strict=True)]
                     known = [value for value in each if np.isfinite(value)]
                     matrix[i, j] = np.mean(known) if known else np.nan
         return pd.DataFrame(matrix, index=names, columns=names)
@@ -310,7 +307,9 @@ def _under(
     for one in maps.values():
         order = one.argsort(dim=1, descending=True, stable=True)
         both = walk(head, codes, fill, order, counts)
-        mu = [spearman(a.numpy(), b.numpy()) for a, b in zip(one @ sets.T, drop, strict=True)]
+        mu = [
+            rank_correlation(a.numpy(), b.numpy()) for a, b in zip(one @ sets.T, drop, strict=True)
+        ]
         scores.append([area(both[0]), -area(both[1]), np.nan_to_num(mu)])
         curves.append(both.mean(axis=1))
     left, unusual = _axes(head, codes, fill, maps[RANDOM], counts, bank)

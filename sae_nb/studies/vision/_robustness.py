@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,9 +24,9 @@ from sae_nb.checks import (
     one_of,
     same_length,
 )
-from sae_nb.statistics import auroc
+from sae_nb.statistics import auroc, bootstrap_counts, logistic_probe, percentile_interval
 from sae_nb.studies.vision._complexity import averages
-from sae_nb.studies.vision._sobol import numbers_of, resamples
+from sae_nb.studies.vision._sobol import numbers_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -270,7 +271,7 @@ def robustness(
 
     learned = _Learned(_read(first, subspace), truths)
     n = len(clean_images)
-    draws = np.concatenate([np.ones((1, n)), resamples(n, n_bootstrap, seed)])
+    draws = np.concatenate([np.ones((1, n)), bootstrap_counts(n, n_bootstrap, seed)])
     clean = read(clean_images)
     own = learned.scores(clean)
     detection, probes = [], learned.judged(clean, draws, "clean", 0.0)
@@ -357,7 +358,9 @@ class _Learned:
         self.precision = np.linalg.pinv((1 - _SHRINKAGE) * spread + _SHRINKAGE * even)
         self.truths, self.probes = truths, {}
         if truths is not None:
-            self.probes = {name: _probe(_table(read, name), truths[1]) for name in READS}
+            # Codes stay sparse: they are scaled, not centred, and so are activations.
+            probe = partial(logistic_probe, centred=False, inverse_penalty=0.1, max_iter=500)
+            self.probes = {name: probe(_table(read, name), truths[1]) for name in READS}
 
     def scores(self, read: _Read) -> dict[str, Float[np.ndarray, " n"]]:
         """How odd each image is, by every score."""
@@ -395,16 +398,6 @@ def _table(read: _Read, name: str) -> Any:
     return read.codes if name == "codes" else read.means
 
 
-def _probe(x: Any, truth: np.ndarray) -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    # Codes stay sparse: they are scaled, not centred.
-    probe = make_pipeline(StandardScaler(with_mean=False), LogisticRegression(C=0.1, max_iter=500))
-    return probe.fit(x, truth)
-
-
 def _detected(
     clean: dict[str, np.ndarray],
     spoiled: dict[str, np.ndarray],
@@ -424,8 +417,8 @@ def _detected(
 
 def _spread(name: str, values: Float[np.ndarray, " draws"]) -> dict[str, float]:
     """The first value, and 95 % of the others."""
-    low, high = np.quantile(values[1:], (0.025, 0.975)) if len(values) > 1 else (np.nan, np.nan)
-    return {name: float(values[0]), "low": float(low), "high": float(high)}
+    low, high = percentile_interval(values[1:])
+    return {name: float(values[0]), "low": low, "high": high}
 
 
 def _frame(rows: list[dict[str, Any]]) -> DataFrame:

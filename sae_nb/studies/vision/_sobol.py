@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_callable, check_count, check_matrix, checked
+from sae_nb.statistics import bootstrap_counts, percentile_intervals
 from sae_nb.studies.vision._heads import ConceptHead
 
 if TYPE_CHECKING:
@@ -155,20 +156,17 @@ def sobol(
     y = answers(head, codes, masks).double().numpy().reshape(len(codes), r + 2, n_designs)
     a, b, c = y[:, :1], y[:, 1:2], y[:, 2:]
     alone, without = np.square(b - c), np.square(a - c)
-    counts = resamples(n_designs, n_bootstrap, seed)
+    counts = bootstrap_counts(n_designs, n_bootstrap, seed)
     even = np.ones((1, n_designs))
     per_input = _shares(without, y, even)[..., 0]
     # An answer that no mask moves has no shares: all of its indices are 0.
     moved = (without.max(axis=(1, 2)) > 0)[:, None]
     first = np.where(moved, 1 - _shares(alone, y, even)[..., 0], 0.0).mean(axis=0)
-    interval = np.full((r, 2), np.nan)
-    if n_bootstrap:
-        spread = _shares(without, y, counts).mean(axis=0)
-        interval = np.quantile(spread, (0.025, 0.975), axis=1).T
+    spread = _shares(without, y, counts).mean(axis=0)
     return SobolIndices(
         total=per_input.mean(axis=0),
         first=first,
-        interval=interval,
+        interval=percentile_intervals(spread.T).T,
         per_input=per_input,
         n_designs=n_designs,
         n_runs=len(masks),
@@ -248,11 +246,6 @@ def answers(
         for some in torch.split(masks, size)
     ]
     return torch.cat(parts, dim=1)
-
-
-def resamples(n: int, n_bootstrap: int, seed: int) -> Float[np.ndarray, "n_bootstrap n"]:
-    """How often each of n things is drawn in each resample."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_bootstrap).astype(float)
 
 
 def _shares(
