@@ -13,6 +13,7 @@ def correlation(a: Float[np.ndarray, "*rows n"], b: Float[np.ndarray, "*rows n"]
 
     Of ranks it is Spearman's.
     """
+    a, b = (np.asarray(x, dtype=np.float64) for x in (a, b))
     a, b = (x - x.mean(axis=-1, keepdims=True) for x in (a, b))
     size = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
     products = (a * b).sum(axis=-1)

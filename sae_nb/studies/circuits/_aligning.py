@@ -32,6 +32,7 @@ from sae_nb.checks import (
 )
 from sae_nb.evaluation import index_of
 from sae_nb.models import Intervention, intervening
+from sae_nb.statistics import bootstrap_counts, percentile_interval
 from sae_nb.studies.circuits._interactions import one_batch
 from sae_nb.studies.circuits._maps import Couplings, Rotation, Units
 
@@ -559,7 +560,5 @@ def _interval(
     """95 %, resampling base inputs: pairs of one base are not independent."""
     _, group = np.unique(base, return_inverse=True)
     hits, count = np.bincount(group, right), np.bincount(group)
-    rng = np.random.default_rng((seed, 3))
-    weights = rng.multinomial(len(count), np.full(len(count), 1 / len(count)), n_bootstrap)
-    low, high = np.quantile((weights @ hits) / (weights @ count), (0.025, 0.975))
-    return float(low), float(high)
+    weights = bootstrap_counts(len(count), n_bootstrap, (seed, 3))
+    return percentile_interval((weights @ hits) / (weights @ count))

@@ -25,6 +25,7 @@ from sae_nb.checks import check_count, check_seed, checked
 from sae_nb.data import REASON
 from sae_nb.evaluation import answer_of
 from sae_nb.models import Frozen, Intervention, check_frozen, intervening
+from sae_nb.statistics import LogisticProbe, logistic_probe
 from sae_nb.studies.circuits._asked import asked, written_at
 from sae_nb.studies.circuits._attributing import attribution_graph
 
@@ -378,10 +379,8 @@ def _columns_of(scores: Scores) -> Float[np.ndarray, " columns"]:
     return np.array([*scores, *(a * b for a, b in combinations(scores, 2))])
 
 
-def _fitted(x: Float[np.ndarray, "n columns"], labels: Bool[np.ndarray, " n"]) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(max_iter=1000).fit(x, labels)
+def _fitted(x: Float[np.ndarray, "n columns"], labels: Bool[np.ndarray, " n"]) -> LogisticProbe:
+    return logistic_probe(x, labels, scale=1.0, centred=False)
 
 
 def _accuracy(
@@ -412,7 +411,7 @@ def _probed(
     if labels.all() or not labels.any() or not varies.any():
         return np.ones(values.shape[1])
     kept = x[:, varies]
-    weights = np.abs(_fitted((kept - kept.mean(axis=0)) / kept.std(axis=0), labels).coef_[0])
+    weights = np.abs(_fitted((kept - kept.mean(axis=0)) / kept.std(axis=0), labels).weight[0])
     centred = [m - m.mean(axis=0) for m in (atoms[:, varies], values.astype(float))]
     units = [m / np.maximum(np.linalg.norm(m, axis=0), 1e-12) for m in centred]
     return np.asarray(weights @ np.abs(units[0].T @ units[1]))

@@ -29,6 +29,13 @@ from sae_nb.checks import (
 )
 from sae_nb.evaluation import answer_of, index_of
 from sae_nb.models import Intervention, intervening
+from sae_nb.statistics import (
+    bootstrap_counts,
+    bootstrap_interval,
+    percentile_interval,
+    percentile_intervals,
+    permutation_p,
+)
 from sae_nb.studies.circuits._copies import blocks, measured_copies
 from sae_nb.studies.circuits._heads import at_mean, places_of
 
@@ -404,9 +411,9 @@ class _Shares:
     ) -> None:
         means, drawn = [], []
         for m, e in zip(clean, lost, strict=True):
-            weights = rng.multinomial(len(m), np.full(len(m), 1 / len(m)), n_bootstrap)
+            weights = bootstrap_counts(len(m), n_bootstrap, rng)
             means.append(e.mean(axis=-1) / m.mean())
-            drawn.append((weights @ e.T) / (weights @ m)[:, None] if n_bootstrap else e.T[:0])
+            drawn.append((weights @ e.T) / (weights @ m)[:, None])
         self.means: Float[np.ndarray, "*edits 2"] = np.stack(means, axis=-1)
         self.drawn: Float[np.ndarray, "n_bootstrap edits 2"] = np.stack(drawn, axis=-1)
 
@@ -428,12 +435,12 @@ def _table(components: Sequence[_Component], shares: _Shares) -> DataFrame:
     columns: dict[str, Any] = {
         name: [getattr(part, name) for part in components] for name in ("kind", "layer", "index")
     }
-    low, high = np.quantile(shares.drawn, (0.025, 0.975), axis=0)
+    low, high = percentile_intervals(shares.drawn)
     for i, name in enumerate("ab"):
         columns |= {name: shares.means[:, i], f"{name}_low": low[:, i], f"{name}_high": high[:, i]}
     columns["difference"] = shares.difference
     between = shares.drawn[..., 0] - shares.drawn[..., 1]
-    columns["low"], columns["high"] = np.quantile(between, (0.025, 0.975), axis=0)
+    columns["low"], columns["high"] = percentile_intervals(between)
     return pd.DataFrame(columns | {"selectivity": shares.selectivity})
 
 
@@ -473,7 +480,7 @@ def _judged(
         drawn = sign * random_judged.difference[picks]
         between = sign * (judged_on.drawn[:, best, 0] - judged_on.drawn[:, best, 1])
         difference = sign * judged_on.difference[best]
-        low, high = np.quantile(between, (0.025, 0.975))
+        low, high = percentile_interval(between)
         rows.append(
             {
                 "kind": part.kind,
@@ -488,7 +495,7 @@ def _judged(
                 "random": drawn.mean(),
                 "random_sd": drawn.std(),
                 "random_selectivity": (sign * random_judged.selectivity[picks]).mean(),
-                "p": (1 + (drawn >= difference).sum()) / (1 + runs.n_random),
+                "p": float(permutation_p(drawn, difference)),
             }
         )
     return pd.DataFrame(rows)
@@ -528,11 +535,10 @@ def _check_done(
     rng: np.random.Generator,
 ) -> None:
     """Refuse a task of which nothing can be lost."""
-    means = rng.choice(clean, (n_bootstrap, len(clean))).mean(axis=1)
-    if np.quantile(means, 0.025) <= 0:
+    low, high = bootstrap_interval((clean,), np.mean, n_resamples=n_bootstrap, seed=rng)
+    if low <= 0:
         raise ValueError(
             f"“{task.name}” must be a task that {model.name} does, its mean measure above 0, got "
-            f"{clean.mean():.3f}, 95 % interval {np.quantile(means, 0.025):.3f} to "
-            f"{np.quantile(means, 0.975):.3f}: there is nothing to lose. Ask for something that it can do, or "
-            "pass more inputs."
+            f"{clean.mean():.3f}, 95 % interval {low:.3f} to {high:.3f}: there is nothing to lose. Ask for "
+            "something that it can do, or pass more inputs."
         )

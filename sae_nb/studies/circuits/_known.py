@@ -31,6 +31,7 @@ from torch import Tensor
 from sae_nb.checks import as_tensor, check_count, check_finite, check_seed, checked
 from sae_nb.data import MODULUS, NOT_ASKED, TASKS, Rows, all_sums
 from sae_nb.models import Intervention, attention_patterns, intervening
+from sae_nb.statistics import auroc
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -99,8 +100,6 @@ class KnownCircuit:
         ------
         ValueError: If there are not as many as components, or one is not finite.
         """
-        from sklearn.metrics import roc_auc_score
-
         numbers = as_tensor(scores, name="scores").detach()
         if numbers.is_meta or numbers.shape != (len(self),):
             raise ValueError(
@@ -110,7 +109,7 @@ class KnownCircuit:
             )
         check_finite(numbers, name="scores")
         inside = self.components.in_circuit.to_numpy()
-        return float(roc_auc_score(inside, numbers.double().cpu().numpy()))
+        return float(auroc(numbers.double().cpu().numpy(), inside)[0])
 
 
 @checked

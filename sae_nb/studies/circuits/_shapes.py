@@ -19,6 +19,7 @@ from torch import Tensor
 from sae_nb.checks import as_tensor, between, check_count, check_seed, checked, shown
 from sae_nb.evaluation import answer_of
 from sae_nb.models import Intervention, intervening
+from sae_nb.statistics import auroc, logistic_probe
 from sae_nb.studies.circuits._faithfulness import live
 from sae_nb.studies.circuits._graph import AttributionGraph
 from sae_nb.studies.circuits._record import pruned
@@ -216,13 +217,13 @@ def predict_correctness(
     judged = {way: _aucs(table, right, n_folds, seed) for way, table in columns.items()}
     judged[SHUFFLED] = _aucs(features, right, n_folds, seed, shuffled=True)
     rows = [(way, aucs.mean(), aucs.std(ddof=1)) for way, aucs in judged.items()]
-    fitted = _regression().fit(features.to_numpy(float), right)
+    fitted = logistic_probe(features.to_numpy(float), right)
     return Correctness(
         features=features,
         simpler=simpler,
         correct=right,
         scores=pd.DataFrame(rows, columns=["way", "auc", "sd"]),
-        weights=pd.Series(fitted[-1].coef_[0], index=features.columns),
+        weights=fitted.weight[0] * features.std(ddof=0),
     )
 
 
@@ -303,14 +304,6 @@ def _simpler(graph: AttributionGraph) -> dict[str, float]:
 # The regression.
 
 
-def _regression() -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-
-
 def _aucs(
     table: DataFrame,
     right: Bool[np.ndarray, " n"],
@@ -320,15 +313,18 @@ def _aucs(
     shuffled: bool = False,
 ) -> Float[np.ndarray, " divisions"]:
     """Of each division into folds the mean AUC on the fold left out."""
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.model_selection import StratifiedKFold
 
     found = []
     for repeat in range(N_REPEATS):
         rng = np.random.default_rng((seed, repeat))
         labels = rng.permutation(right) if shuffled else right
         folds = StratifiedKFold(n_folds, shuffle=True, random_state=int(rng.integers(2**31)))
-        x = table.to_numpy(float)
-        found.append(cross_val_score(_regression(), x, labels, cv=folds, scoring="roc_auc").mean())
+        x, areas = table.to_numpy(float), []
+        for train, test in folds.split(x, labels):
+            scores = logistic_probe(x[train], labels[train]).scores(x[test])
+            areas.append(auroc(scores, labels[test])[0])
+        found.append(np.mean(areas))
     return np.array(found)
 
 

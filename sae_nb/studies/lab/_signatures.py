@@ -23,6 +23,7 @@ from sae_nb.checks import (
     same_length,
 )
 from sae_nb.models import LiveModel
+from sae_nb.statistics import correlation, mantel_null, permutation_p
 
 Part = Literal["distance", "texture", "symmetry"]
 Pairs = Float[np.ndarray, "n_artists n_artists"]
@@ -267,11 +268,10 @@ class SignatureDistances:
                 f"`n_permutations` must be large enough for p ≤ {level:g}, got {n_permutations}, of which "
                 f"the smallest p is {1 / (1 + n_permutations):.3g}. Draw more."
             )
-        rng = np.random.default_rng(check_integer(seed, name="seed"))
-        ours, theirs = self._part(part), _distances(other, len(self.names))
-        orders = (rng.permutation(len(ours)) for _ in range(n_permutations))
-        null = np.array([_correlation(ours, theirs[np.ix_(order, order)]) for order in orders])
-        return MantelTest(observed=_correlation(ours, theirs), null=null, level=level)
+        pairs = np.triu_indices(len(self.names), 1)
+        ours, theirs = self._part(part)[pairs], _distances(other, len(self.names))[pairs]
+        null = mantel_null(ours, theirs, n_permutations, check_integer(seed, name="seed"))
+        return MantelTest(observed=float(correlation(ours, theirs)), null=null, level=level)
 
     @checked
     def figure(self, part: Part = "distance") -> Any:
@@ -308,8 +308,7 @@ class MantelTest:
     @property
     def p(self) -> float:
         """Share of permutations, the observed order among them, with a correlation as high."""
-        reached = int((self.null >= self.observed - 1e-12).sum())
-        return (1 + reached) / (1 + len(self.null))
+        return float(permutation_p(self.null, self.observed, slack=1e-12))
 
     @property
     def floor(self) -> float:
@@ -378,11 +377,6 @@ def _pairs(parts: Any, distance: Any) -> Pairs:
         for j in range(i):
             apart[i, j] = apart[j, i] = distance(listed[i], listed[j])
     return apart
-
-
-def _correlation(a: Pairs, b: Pairs) -> float:
-    upper = np.triu_indices(len(a), 1)
-    return float(np.corrcoef(a[upper], b[upper])[0, 1])
 
 
 def _distances(other: Any, n: int) -> Pairs:

@@ -21,6 +21,7 @@ from sae_nb.checks import (
     check_seed,
     checked,
 )
+from sae_nb.statistics import permutation_p
 from sae_nb.studies.lab._sparker_fit import (
     Draw,
     Rows,
@@ -242,7 +243,7 @@ class AnomalyTest:
         """
         if not len(self.null):
             raise ValueError(f"`p_value` must have toys, got none. {_needed(self.level)}")
-        return (1 + int((self.null >= self.statistic).sum())) / (1 + len(self.null))
+        return float(permutation_p(self.null.numpy(), self.statistic))
 
     @checked
     def rejects(self, level: float = 0.05) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor
 from sae_nb.checks import check_count, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import effective_rank, stable_rank
+from sae_nb.statistics import correlation, mantel_null
 
 # -------------------------------------------------------------------------------------------------
 # What spread-out unit vectors look like: the Welch bound, random frames, and nearly Grassmannian ones.
@@ -307,11 +308,10 @@ def coactivation(
     unit = torch.nn.functional.normalize(atoms[torch.from_numpy(used)], dim=1)
     cosines = (unit @ unit.T).numpy(force=True)
     upper = np.triu_indices(len(used), k=1)
-    draws, fires = np.random.default_rng(seed), codes.frequency.numpy(force=True)
-    orders = [draws.permutation(len(used)) for _ in range(n_permutations)]
-    floor = [_correlation(together[upper], cosines[np.ix_(p, p)][upper]) for p in orders]
+    fires = codes.frequency.numpy(force=True)
+    floor = mantel_null(together[upper], cosines[upper], n_permutations, seed)
     return CoActivation(
-        correlation=_correlation(together[upper], cosines[upper]),
+        correlation=float(correlation(together[upper], cosines[upper])),
         floor=float(np.mean(floor)),
         floor_sd=float(np.std(floor, ddof=1)),
         eigenvalues=np.linalg.eigvalsh(together)[::-1],
@@ -327,9 +327,3 @@ def check_codes(codes: SparseCodes, dictionary: Tensor) -> None:
         raise ValueError(
             f"`codes` must be of {len(dictionary)} atoms, as the dictionary, got {codes.n_atoms}."
         )
-
-
-def _correlation(a: Float[np.ndarray, " pairs"], b: Float[np.ndarray, " pairs"]) -> float:
-    if a.std() == 0 or b.std() == 0:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sae_nb.checks import as_tensor, between, check_count, check_data, check_matrix, checked
 from sae_nb.codes import SparseCodes
+from sae_nb.statistics import logistic_probe
 from sae_nb.studies.minkowski._atom_geometry import check_codes
 
 # -------------------------------------------------------------------------------------------------
@@ -221,8 +222,6 @@ def linear_probe(
     >>> (x @ weight.T + bias).argmax(dim=1).tolist()
     [0, 0, 1, 1]
     """
-    from sklearn.linear_model import LogisticRegression
-
     rows = check_matrix(x).detach()
     between(strength, 0, math.inf, name="strength", ends="(]")
     y = check_data(as_tensor(y, name="y"), name="y", what="classes")
@@ -238,8 +237,10 @@ def linear_probe(
     if not 0 < scale < math.inf:
         raise ValueError(f"`x` must vary, with a finite variance, got a deviation of {scale:g}.")
     scaled = ((rows - middle) / scale).double().numpy(force=True)
-    model = LogisticRegression(C=strength, max_iter=1000).fit(scaled, y.numpy(force=True))
-    weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
+    probe = logistic_probe(
+        scaled, y.numpy(force=True), scale=1.0, centred=False, inverse_penalty=strength
+    )
+    weight, bias = torch.from_numpy(probe.weight), torch.from_numpy(probe.bias)
     if len(weight) == 1:
         weight, bias = torch.cat([0 * weight, weight]), torch.cat([0 * bias, bias])
     weight = (weight / scale).to(rows)

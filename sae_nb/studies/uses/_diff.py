@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from sae_nb.checks import check_count, checked
-from sae_nb.statistics import wilson_interval
+from sae_nb.statistics import q_values, wilson_interval
 from sae_nb.studies.uses._documents import Documents, check_same_kind, check_several
 
 if TYPE_CHECKING:
@@ -129,16 +129,9 @@ def _compared(
             "relative": (a - b) / np.maximum(np.maximum(a, b), 1e-12),
             "low": a - b - np.hypot(a - low_a, high_b - b),
             "high": a - b + np.hypot(high_a - a, b - low_b),
-            "q": adjusted(p),
+            "q": q_values(p),
         }
     )
-
-
-def adjusted(p: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
-    """Q by Benjamini and Hochberg."""
-    from scipy.stats import false_discovery_control
-
-    return false_discovery_control(p, method="bh") if len(p) else p
 
 
 def _ordered(table: DataFrame, by: str) -> DataFrame:
@@ -204,6 +197,6 @@ def channels(docs_a: Documents, docs_b: Documents) -> DataFrame:
     difference = a.mean(axis=0) - b.mean(axis=0)
     columns = {
         "channel": moving, "a": a.mean(axis=0), "b": b.mean(axis=0), "difference": difference,
-        "low": interval.low, "high": interval.high, "q": adjusted(np.nan_to_num(test.pvalue, nan=1.0)),
+        "low": interval.low, "high": interval.high, "q": q_values(np.nan_to_num(test.pvalue, nan=1.0)),
     }  # fmt: skip
     return pd.DataFrame(columns)

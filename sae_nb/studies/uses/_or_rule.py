@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from sae_nb.checks import between, check_count, check_integers, checked, shown
+from sae_nb.statistics import logistic_probe
 from sae_nb.studies.uses._cluster import one_per_document, tfidf
 from sae_nb.studies.uses._documents import Documents, check_several
 
@@ -261,12 +262,8 @@ def _at(
 
 
 def _logistic(space: Any, kind: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import MaxAbsScaler
-
-    model = make_pipeline(MaxAbsScaler(), LogisticRegression(max_iter=1000))
-    return model.fit(space[train], kind[train]).predict(space[test])
+    probe = logistic_probe(space[train], kind[train], scale="largest", centred=False)
+    return probe.predict(space[test])
 
 
 def _scores(method: str, truth: np.ndarray, said: np.ndarray) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.checks import as_tensor, check_count, check_data, check_seed, checked, same_length
-from sae_nb.studies.uses._diff import adjusted
+from sae_nb.statistics import permutation_p, q_values
 from sae_nb.studies.uses._documents import Documents, check_several
 
 if TYPE_CHECKING:
@@ -193,13 +193,6 @@ def _morans(x: Any, weights: csr_matrix) -> Float[np.ndarray, " columns"]:
     return np.divide(above, below, out=np.zeros(len(below)), where=varies)
 
 
-def _shares(
-    found: Float[np.ndarray, " m"], dealt: Float[np.ndarray, "n_permutations m"]
-) -> Float[np.ndarray, " m"]:
-    """P of each: the share of permutations that reach it, itself counted."""
-    return (1 + (dealt >= found).sum(axis=0)) / (1 + len(dealt))
-
-
 def _of_atoms(
     docs: Documents,
     atoms: Int[np.ndarray, " m"],
@@ -208,13 +201,13 @@ def _of_atoms(
 ) -> DataFrame:
     import pandas as pd
 
-    p = _shares(found, dealt)
+    p = permutation_p(dealt, found)
     columns = {
         "atom": atoms,
         "label": [docs.label(int(j)) for j in atoms],
         "moran": found,
         "p": p,
-        "q": adjusted(p),
+        "q": q_values(p),
         "count": docs.counts[atoms],
     }
     table = pd.DataFrame(columns).sort_values("moran", ascending=False, kind="stable")
@@ -238,8 +231,8 @@ def _of_activations(
     for method, x in scores.items():
         found = _morans(x, weights)
         dealt = np.array([_morans(x[order], weights) for order in orders])
-        p = _shares(found, dealt)
+        p = permutation_p(dealt, found)
         columns = {"method": method, "number": np.arange(x.shape[1]), "moran": found, "p": p}
-        part = pd.DataFrame({**columns, "q": adjusted(p)})
+        part = pd.DataFrame({**columns, "q": q_values(p)})
         parts.append(part.sort_values("moran", ascending=False, kind="stable"))
     return pd.concat(parts, ignore_index=True)

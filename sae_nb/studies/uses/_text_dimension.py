@@ -19,7 +19,7 @@ from torch import Tensor
 from sae_nb.capturing import CaptureSettings, Harvest, reporting
 from sae_nb.checks import check_count, check_seed, checked, same_length
 from sae_nb.geometry import local_dimensions, tree_dimension, two_nn_dimension
-from sae_nb.studies.uses._diff import adjusted
+from sae_nb.statistics import q_values
 from sae_nb.studies.uses._documents import Documents
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class TextDimension:
                 "label": [docs.label(int(atom)) for atom in often],
                 "count": counts[often],
                 "r": r,
-                "q": adjusted(2 * student.sf(np.abs(t), n - 2)),
+                "q": q_values(2 * student.sf(np.abs(t), n - 2)),
             }
         )
         table = table.iloc[np.argsort(-np.abs(r), kind="stable")].reset_index(drop=True)
