@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import socket
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import lanes
 from every_finding import _every_finding_holds as _every_finding_holds
+from scripts import script
 from warm_python import WarmPython
 
 # The same examples in every run: a failure is then the change's own. `--hypothesis-profile=default`
@@ -197,13 +197,7 @@ def warm_python() -> Iterator[WarmPython]:
 @pytest.fixture(scope="session")
 def trigram() -> ModuleType:
     """benchmarks/trigram.py: the baseline that the bundled language model must beat."""
-    file = Path(__file__).parents[1] / "benchmarks" / "trigram.py"
-    spec = importlib.util.spec_from_file_location("benchmarks_trigram", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(Path(__file__).parents[1] / "benchmarks" / "trigram.py")
 
 
 @pytest.fixture(autouse=True)

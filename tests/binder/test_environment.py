@@ -15,6 +15,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from tests.scripts import script
+
 ROOT = Path(__file__).parents[2]
 BINDER = ROOT / "binder"
 SCRIPTS = ("postBuild", "start", "settings.sh")
@@ -23,12 +25,7 @@ SCRIPTS = ("postBuild", "start", "settings.sh")
 @pytest.fixture(scope="module")
 def pins() -> ModuleType:
     """The script that chooses constraints."""
-    spec = importlib.util.spec_from_file_location("pins", BINDER / "pins.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(BINDER / "pins.py")
 
 
 def _declared() -> dict[str, Requirement]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.scripts import script
 
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "binder" / "jupyter" / "labextensions" / "sae-nb-run-on-open"
@@ -16,14 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 def _load(name: str) -> ModuleType:
-    path = ROOT / "tests" / "browser" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return script(ROOT / "tests" / "browser" / f"{name}.py", name)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.scripts import script
+
 ROOT = Path(__file__).parents[2]
 SECONDS = 240
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -31,11 +33,7 @@ def lab() -> ModuleType:
     """Where Chromium is and how it is started; a skip without Voilà."""
     if importlib.util.find_spec("voila") is None:
         pytest.skip('needs Voilà: pip install -e ".[binder]"')
-    spec = importlib.util.spec_from_file_location("lab", ROOT / "tests" / "browser" / "lab.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script(ROOT / "tests" / "browser" / "lab.py")
     if module.chromium() is None:
         pytest.skip("no Chromium here: install one or set SAE_NB_CHROMIUM")
     return module

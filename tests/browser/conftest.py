@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.scripts import script
 
 
 @pytest.hookimpl(trylast=True)
@@ -32,12 +32,7 @@ def _scene_of(item: pytest.Item) -> str:
 @pytest.fixture(scope="session")
 def lab_module(request: pytest.FixtureRequest) -> ModuleType:
     """The harness of `lab.py`, or a skip (a failure with --require-browser) without a Chromium."""
-    spec = importlib.util.spec_from_file_location("lab", Path(__file__).with_name("lab.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["lab"] = module
-    spec.loader.exec_module(module)
+    module = script(Path(__file__).with_name("lab.py"), "lab")
     if module.chromium() is None:
         reason = "no Chromium here: install one or set SAE_NB_CHROMIUM"
         if request.config.getoption("--require-browser"):

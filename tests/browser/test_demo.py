@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +9,8 @@ from typing import Any
 
 import pytest
 import sae_nb_widgets as sw
+
+from tests.scripts import script
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "shots" / "demo"
@@ -41,14 +41,7 @@ SCROLLED = """() => Math.max(...[...document.querySelectorAll('.jp-Notebook, .jp
 def film(lab_module: ModuleType) -> ModuleType:
     """The camera."""
     assert lab_module.chromium() is not None
-    path = Path(__file__).with_name("film.py")
-    spec = importlib.util.spec_from_file_location("film", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["film"] = module
-    spec.loader.exec_module(module)
-    return module
+    return script(Path(__file__).with_name("film.py"), "film")
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,6 @@ runs one scene; its pictures are build/screenshots/<scene>-<name>.png.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,18 +14,13 @@ from typing import Any
 
 import pytest
 
+from tests.scripts import script
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 def _sibling(name: str) -> ModuleType:
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return script(Path(__file__).with_name(f"{name}.py"), name)
 
 
 # `stage` imports `lab` by name, as every module beside this one does.

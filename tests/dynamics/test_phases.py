@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from sae_nb.dynamics import (
     segment_phases,
 )
 from sae_nb.models import LiveModel, load_model, wrap
+from tests.scripts import script
 
 DISTANCE = (torch.arange(12)[:, None] - torch.arange(12)).abs()
 
@@ -197,10 +197,6 @@ def test_no_phases_are_claimed_in_shallow_networks(assets: Path, name: str) -> N
 
 def _photo_vit(assets: Path) -> LiveModel:
     path = Path(__file__).parents[1] / "real_models" / "photo_vit.py"
-    spec = importlib.util.spec_from_file_location("photo_vit", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script(path)
     vit = module.photo_vit(assets / "data" / "weights" / "vit4_cat_horse")
     return wrap(vit, preprocess=module.normalised, prefix_tokens=1, patch_grid=(8, 8))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +10,7 @@ import pytest
 
 from sae_nb.evaluation import published_formulas
 from sae_nb.evaluation.report._measurement import known_definitions
+from tests import scripts
 
 DOCS = Path(__file__).parents[2] / "docs"
 NUMBER = re.compile(r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")
@@ -18,12 +18,7 @@ NUMBER = re.compile(r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_metrics", DOCS / "make_metrics.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.script(DOCS / "make_metrics.py")
 
 
 @pytest.fixture(scope="module")

@@ -181,6 +181,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tests/every_finding.py",
         "tests/warm_python.py",
         "tests/lanes.py",
+        "tests/scripts.py",
         "tests/slow_tests.txt",
     ):
         shutil.copy(ROOT / name, to / name)

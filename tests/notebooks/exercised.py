@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import nbformat
 
+from tests import scripts
+
 FOLDER = Path(__file__).parents[2] / "notebooks"
 
 
 def script(name: str) -> ModuleType:
     """One of the scripts beside the notebooks, as a module."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.script(FOLDER / f"{name}.py")
 
 
 SOLVE = script("solve")

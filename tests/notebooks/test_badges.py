@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -13,6 +12,8 @@ from types import ModuleType
 
 import pytest
 from PIL import Image
+
+from tests.scripts import script
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
@@ -40,12 +41,7 @@ print(json.dumps([calls, "torch" in sys.modules]))
 @pytest.fixture(scope="module")
 def badges() -> ModuleType:
     """The script that writes links and cell."""
-    spec = importlib.util.spec_from_file_location("badges", FOLDER / "badges.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(FOLDER / "badges.py")
 
 
 def _slug() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -15,16 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tests.scripts import script
+
 
 def _beside(name: str) -> ModuleType:
     # Test folders are no packages, so a neighbour is imported by its file.
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(Path(__file__).with_name(f"{name}.py"))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,20 +13,14 @@ import sae_nb_widgets as sw
 from sae_nb_widgets.components import Column
 
 from sae_nb.data import raster
+from tests.scripts import script
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 HOSTILE = "<img src=x onerror=window.hurt=1>"
 
 
 def _sibling(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(
-        f"{name}_for_lens", Path(__file__).with_name(f"{name}.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(Path(__file__).with_name(f"{name}.py"))
 
 
 shared = _sibling("test_in_browser")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import math
 import re
@@ -18,6 +17,7 @@ import torch
 from sae_nb_widgets.panel import Entry, Panel, descendants
 
 import sae_nb as sn
+from tests.scripts import script
 
 NONSENSE = (
     "abc",
@@ -41,13 +41,7 @@ PYTHON = re.compile(
 
 
 def _grammar() -> ModuleType:
-    path = Path(__file__).with_name("test_grammar.py")
-    spec = importlib.util.spec_from_file_location("panels_to_make", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(Path(__file__).with_name("test_grammar.py"))
 
 
 MAKERS = dict(_grammar().MAKERS)
