@@ -95,8 +95,8 @@ taken_apart.plot()
 # ## 1 · A live model
 #
 # A vision transformer with twelve blocks, which looks at handwritten digits; its 64 numbers for a patch are
-# its *residual stream*. The next cell is the only one that says *what* we study. Replace it by a model of yours and the rest
-# runs unchanged, for example
+# its *residual stream*. The next cell is the only one that names *what* we study. Replace it by a model of
+# yours and the rest runs unchanged, for example
 #
 # ```python
 # model = sn.load_model("path/to/a/huggingface/checkpoint")
@@ -233,8 +233,8 @@ reader.atom = story.atom
 reader
 
 # %% [markdown] tags=["words"]
-# Where it fires is what it detects. What it *does* is another question: add it to the model at every
-# position, and let the same beginning go on.
+# Where it fires is what it detects. What does it *do*? That is another question: add it to the model at every
+# position, and let the same beginning continue.
 
 # %% tags=["words"]
 beginning = "One day Emma went to the garden with a rabbit. The rabbit looked at the kite."

@@ -23,7 +23,7 @@
 # that lie between the neurons' axes. Then a neuron is the wrong thing to look at, and directions are the
 # right one. But which directions?
 #
-# In a real model nobody knows. So we begin with a toy in which we do (Elhage et al. 2022, arXiv
+# In a real model the answer is unknown. So we begin with a toy in which we do (Elhage et al. 2022, arXiv
 # 2209.10652), watch superposition appear, let a sparse autoencoder (SAE) search for the directions
 # without being shown them, and only then ask the same question of a real, if small, vision transformer.
 #
@@ -66,12 +66,12 @@ panel = sw.SuperpositionToy()
 panel
 
 # %% [markdown]
-# At $S = 0$ the toy keeps the two features that matter most, one per dimension, and gives up the rest.
-# The rarer the features, the more it stores: four in two opposite pairs, then all five. What they cost
-# each other is in $W^\top W$: off the diagonal, everything that is not white is *interference*. The ReLU
-# forgives the blue (negative) part.
+# At $S = 0$ the toy keeps the two features that matter most, one per dimension, and gives up the rest. The
+# rarer the features, the more it stores: four in two opposite pairs, then all five. The cost to each other is
+# in $W^\top W$: off the diagonal, everything that is not white is *interference*. The ReLU forgives the blue
+# (negative) part.
 #
-# How much room has a feature? Its *dimensionality* is
+# How much room does a feature get? Its *dimensionality* is
 # $D_i = \lVert w_i\rVert^2 \,/\, \sum_j (\hat w_i \cdot w_j)^2$: 1 when it is alone in its direction, ½
 # when it shares it with one opposite. The curves at the bottom left show it at every sparsity.
 
@@ -193,10 +193,10 @@ draws[0].table
 # %% [markdown]
 # Read it slowly. Atoms detect digits better than neurons do, in every draw. But so do *random directions*: in
 # a residual stream nothing singles out the axes, and there are many more directions to choose from, each
-# allowed its best threshold. They come so close to the atoms that "better than a neuron" is no evidence
-# for an SAE at all; without the control we would not have noticed.
+# allowed its best threshold. They come so close to the atoms that "better than a neuron" is not evidence for
+# an SAE at all; without the control we would not have noticed.
 #
-# What atoms have and random directions lack is that a few of them are enough. Rebuild each vector from
+# The difference between atoms and random directions is that a few atoms are enough. Rebuild each vector from
 # its 16 strongest: the control is a dictionary of random directions, used as well as it can be.
 
 # %%

@@ -110,8 +110,8 @@ print(checks)
 # On average OMP leaves less. On single inputs it need not: both are greedy, and once they have parted,
 # the better step now can be the worse start for the next one.
 #
-# A pursuit says beforehand what it will take. Here is the plan for a real size: 4 096 activations of
-# width 768, 8 192 atoms, 32 steps.
+# A pursuit estimates its cost beforehand. Here is the plan for a real size: 4 096 activations of width 768, 8
+# 192 atoms, 32 steps.
 
 # %%
 rows, atoms = torch.randn(4096, 768), torch.randn(8192, 768)
@@ -140,13 +140,13 @@ priced = sw.PursuitStepper(images[:40], sae.dictionary, algorithms=both, k=12, *
 priced
 
 # %% [markdown]
-# FISTA's coefficients are too small by design (the price), and it keeps more atoms than OMP needs. What
-# it gains is that no early choice is final.
+# FISTA's coefficients are too small by design (the price), and it keeps more atoms than OMP needs. Its gain
+# is that no early choice is final.
 #
 # ## 4 · When is one step not enough?
 #
-# An SAE's encoder has one step. On data with a planted dictionary we know which atoms made each input, so
-# we can count how many of them an encoder *names*. What varies is how alike the atoms are. Predict before
+# An SAE's encoder has one step. On data with a planted dictionary we know which atoms made each input, so we
+# can count how many of them an encoder *names*. The similarity of the atoms is what varies. Predict before
 # you look.
 
 # %%
@@ -168,10 +168,10 @@ figure_widget(support_figure([families, leaning]), height=340)
 families.table
 
 # %% [markdown]
-# Left, atoms come in families of eight siblings. One step takes the siblings of a strong atom for atoms
-# of their own, and fails first; pursuits subtract the strong atom, and its siblings sink with it. Even
-# the best linear encoder there is, *fitted to the true codes*, names fewer than eight in ten. What
-# iterating finds beyond that is the **amortisation gap**.
+# Left, atoms come in families of eight siblings. One step takes the siblings of a strong atom for atoms of
+# their own, and fails first; pursuits subtract the strong atom, and its siblings sink with it. Even the best
+# linear encoder there is, *fitted to the true codes*, names fewer than eight in ten. The part that only
+# iterating finds is the **amortisation gap**.
 #
 # Right, all atoms lean one way, and the verdict turns: a common direction lifts all correlations alike
 # and leaves their order as it was, so one step does not even notice; but MP takes far too much with its

@@ -18,14 +18,14 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/03_hierarchy.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/03_hierarchy.ipynb)
 #
-# Concepts come in hierarchies: a *poodle* is a *dog*, always. For an encoder that may use few atoms this
-# is a temptation. One atom for "poodle and dog" costs one atom where two would be honest. The parent is
-# then **absorbed**: its own atom is off on poodles, and whoever searches for dogs misses them.
+# Concepts come in hierarchies: a *poodle* is a *dog*, always. For an encoder that may use few atoms this is a
+# temptation. One atom for "poodle and dog" costs one atom where two would be honest. The parent is then
+# **absorbed**: its own atom is off on poodles, and a search for dogs misses them.
 #
 # Four SAEs meet a small world whose hierarchy we know. One of them, `MatchingPursuit` (MP, arXiv
-# 2506.03093), takes an atom, subtracts it, and looks again. Does it resist? And what do its steps buy on
-# real digits? Half a minute on two CPU cores for one short seed, live; next to it stand the full runs over
-# three seeds, with what did *not* reproduce.
+# 2506.03093), takes an atom, subtracts it, and looks again. Does it resist? And what do its steps buy on real
+# digits? Half a minute on two CPU cores for one short seed, live; next to it are the full runs over three
+# seeds, with the results that did *not* reproduce.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -91,8 +91,8 @@ world = recorded("hierarchy")
 world.table("hierarchy and correlation", "absorption", "Matryoshka")
 
 # %% [markdown]
-# - **MP finds every concept**, on every seed. The control says it is not only the encoder: with its codes
-#   held constant in the gradient it finds few. Learning has to go *through* the steps.
+# - **MP finds every concept**, on every seed. The control shows that it is not only the encoder: with its
+#   codes held constant in the gradient it finds few. Learning has to go *through* the steps.
 # - **ReLU with ℓ1 absorbs**, clearly. **BatchTopK absorbs in the mean** (0.33), but one of our lines was
 #   0.3 with two deviations to spare, and 0.264 is not: *partly*.
 # - **Matryoshka keeps levels apart**, and pays: atoms of one level, truly alike by 0.1, come out as if
@@ -114,9 +114,9 @@ exercise("03.2").reveal()
 # ## 3 · Where it ends
 #
 # The paper reports the same for concepts of one level that are more alike. **With the defaults it does not
-# hold here**: at ρ = 0.5 levels stay apart, but not every concept is found, and at 0.8 few are. An atom becomes what a
-# concept has *beyond* its neighbour; two steps are then as exact as one, R² is 1, and nothing corrects it.
-# More steps at inference reveal nothing: only L0, too high, gives it away.
+# hold here**: at ρ = 0.5 levels stay apart, but not every concept is found, and at 0.8 few are. An atom
+# becomes what a concept has *beyond* its neighbour; two steps are then as exact as one, R² is 1, and nothing
+# corrects it. More steps at inference reveal nothing: only L0, too high, gives it away.
 
 # %%
 world.table("strong correlation", "limit")
@@ -124,7 +124,7 @@ world.table("strong correlation", "limit")
 # %% [markdown]
 # ### Which dictionary can be known at all?
 #
-# Is it the learning, or is there nothing to learn it from? Three dictionaries of the same world, ρ = 0.8, and
+# Is training at fault, or do the data not determine the dictionary? Three dictionaries of the same world, ρ = 0.8, and
 # the share of ‖x‖² that is left after one, two and four steps:
 
 # %%
@@ -132,13 +132,14 @@ left = concept_starts.look(seed=0)
 pd.DataFrame(left).T.style.format("{:.1%}")
 
 # %% [markdown]
-# After **one** step the truth is not even good: an atom "parent + child" explains a child's rows at once. After
-# **two** the truth is exact, and alone so. After **four** the learned dictionary comes close too, with the wrong
-# atoms: four steps can mend almost anything, and what they mend no loss can see. *A concept is identified at the
-# fewest steps that reach it*: what occurs alone at one, a child, which comes with its parent only, at two.
+# After **one** step the truth is not even good: an atom "parent + child" explains a child's rows at once.
+# After **two** the truth is exact, and alone so. After **four** the learned dictionary comes close too, with
+# the wrong atoms: four steps can mend almost anything, and what they mend no loss can see. *A concept is
+# identified at the fewest steps that reach it*: what occurs alone at one, a child, which comes with its
+# parent only, at two.
 #
-# So look level by level **before** training, and train slowly from there (`sae.initialise(x, method="levels")`).
-# On seeds that nothing was tuned on:
+# So look level by level **before** training, and train slowly from there (`sae.initialise(x,
+# method="levels")`). On seeds that nothing was tuned on:
 
 # %%
 starts = recorded("concept_starts")
@@ -163,9 +164,10 @@ winner = recorded("concept_winner")
 winner.table("fresh", "closer")
 
 # %% [markdown]
-# At ρ = 0.1 that finds every concept exactly on all five trees, at ρ = 0.5 on four of them: on the fifth the published
-# training finds all, so luck remains. Without the rule it is worse; with all steps from the beginning a concept is lost
-# on two of five. At ρ = 0.8 and 0.9 it is not enough, and only the start by levels is.
+# At ρ = 0.1 that finds every concept exactly on all five trees, at ρ = 0.5 on four of them: on the fifth the
+# published training finds all, so luck remains. Without the rule it is worse; with all steps from the
+# beginning a concept is lost on two of five. At ρ = 0.8 and 0.9 it is not enough, and only the start by
+# levels is.
 
 # %% [markdown]
 # ## 4 · Every step helps
@@ -219,12 +221,12 @@ steps.table("coherent globally, orthogonal locally")
 
 # %% [markdown]
 # MP's atoms are *more* alike over the whole dictionary and *less* alike where they are used together. So a
-# dictionary's coherence alone says little about an SAE: a step that subtracts can afford alike atoms, since
-# it never takes two of them for the same thing.
+# dictionary's coherence alone is weak evidence about an SAE: a step that subtracts can afford similar atoms,
+# since it never takes two of them for the same thing.
 #
-# What this does not show: that MP finds more of what is there in general. In data with many more concepts
-# than dimensions it explains more and finds the true atoms *less* well (the case made against it in
-# arXiv 2602.14687):
+# This does not show that MP finds more of what is there in general. In data with many more concepts than
+# dimensions it explains more and finds the true atoms *less* well (the case made against it in arXiv
+# 2602.14687):
 
 # %%
 crowd = recorded("superposition_noise")
@@ -232,7 +234,7 @@ crowd.table()
 
 # %% [markdown]
 # Its reading: where concepts overlap, each step also fits the noise that the overlap makes, and atoms are
-# pulled there. R² says how well inputs are rebuilt, not whether concepts were found.
+# pulled there. R² measures how well inputs are rebuilt, not whether concepts were found.
 #
 # ## 6 · The checked numbers
 #
@@ -286,7 +288,7 @@ assert steps.high("co-active ratio") < 0.9 < 1.0 < steps.low("global ratio")
 assert crowd.low("R² ahead crowded") > 0 > crowd.high("MCC ahead crowded")
 
 # %%
-# The short seed that ran here says the same.
+# The short seed that ran here agrees.
 pc = {name: one.numbers["PC"] for name, one in found.items()}
 assert abs(pc["mp"]) < 0.05 < 0.2 < min(pc["relu"], pc["batch_topk"])
 assert abs(pc["matryoshka"]) < 0.25

@@ -130,10 +130,10 @@ uneven.table()
 # - **TopK cannot**, by definition.
 # - "**ReLU is as flat**" does **not** hold here. At the sparsity of TopK with 16 it is flat (slope 0.06), at
 #   that of 32 it is not (0.32), and at the published price of an atom, γ = 0.5, it is as steep as SpaDE (0.49).
-#   A prototype that came out flat had 237 atoms or more on for every input; ours starts with few, and has
+#   An early version was flat because 237 or more atoms were on for every input; ours starts with few, and has
 #   18 on for the narrowest concept and 77 for the widest.
 #
-# And what is it good for? What stays unexplained:
+# And what is it good for? The unexplained part:
 
 # %%
 left = {
@@ -154,18 +154,17 @@ figure_widget(
 #
 # ## 4 · What sparsity costs
 #
-# A projection also says what a code may *weigh*. An ℓ1 price is paid by the length of the code, so codes come
-# out short; a gate, a threshold or a selection asks only *whether*. And k atoms for every input are too many
-# for one and too few for the next. 48 planted concepts in 24 dimensions, 2.4 per input, three seeds:
+# A projection also fixes what a code may *weigh*. An ℓ1 price is paid by the length of the code, so codes
+# come out short; a gate, a threshold or a selection asks only *whether*. And k atoms for every input are too
+# many for one and too few for the next. 48 planted concepts in 24 dimensions, 2.4 per input, three seeds:
 
 # %%
 paid = recorded("shrinkage")
 paid.table()
 
 # %% [markdown]
-# All of it as published. Best stretch is the number that output must be multiplied with to fit best: 1 for
-# whoever does not shrink. Read the last floor too: without any training, a threshold already gives an input
-# about what it needs.
+# All of it as published. Best stretch is the factor by which the output fits best: 1 without shrinkage. Read
+# the last floor too: without any training, a threshold already gives an input about what it needs.
 #
 # ## 5 · Write a projection
 
@@ -213,7 +212,7 @@ assert paid.high("jumprelu off target") < 0.25
 assert paid.low("adaptive follow, least") > 0.8 > 0.65 > paid.high("topk follows")
 
 # %%
-# The short seed that ran here says the same.
+# The short seed that ran here agrees.
 inner = {name: sight.numbers["best inner F1"] for name, sight in sights.items()}
 assert sights["SpaDE"].numbers["inner F1"] > 0.8 > 0.7 > max(inner["ReLU"], inner["TopK"])
 assert sights["SpaDE"].f1 > max(sights["ReLU"].f1, sights["TopK"].f1)

@@ -71,7 +71,7 @@ exercise("05.2").reveal()
 # %% [markdown]
 # ## 2 · All arms side by side
 #
-# What the two runs of an arm share is in its name: *C* the candidates that span the hull, *E* the encoder's
+# The name of an arm lists what its two runs share: *C* the candidates that span the hull, *E* the encoder's
 # first weights. "Own" means fitted by each run to its own 90 % of the data. The dashed line is random
 # directions.
 
@@ -89,8 +89,8 @@ runs.table("alike", "stable")
 # - **What begins alike ends alike**, with the hull (0.93) and without it (0.92). k-means centroids of two
 #   subsets, with no SAE at all, reach 0.88.
 # - **The hull alone gives little**: with nothing shared, 0.09 over a free TopK. A shared start alone gives
-#   0.35. As an explanation of stability, "held in the hull" does not stand here; we show it and assert
-#   nothing about it, since no line was drawn beforehand.
+#   0.35. As an explanation of stability, "held in the hull" does not hold here; we show it and assert nothing
+#   about it, since no line was drawn beforehand.
 #
 # The scale is small: digits, 128 atoms, 500 steps. The order of the arms is what to take away, not its numbers.
 #
@@ -104,7 +104,7 @@ for name, cosines in live.items():
 # %% [markdown]
 # ## 3 · What the hull does give
 #
-# Atoms that look like data. The OOD score says how far atoms are from anything in the data.
+# Atoms that look like data. The OOD score measures how far atoms are from anything in the data.
 
 # %%
 runs.table("near the data")
@@ -147,7 +147,7 @@ assert runs.low("ood saved by the hull") > 0
 assert runs.low("r2 gained by delta") > 0
 
 # %%
-# The short pair that ran here says the same.
+# The short pair that ran here agrees.
 assert live["TopK"].mean() < 0.85 < live["TopK shared start"].mean()
 assert live["random directions"].mean() < 0.35
 

@@ -18,8 +18,8 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/06_panels.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/06_panels.ipynb)
 #
-# Each panel answers one question, which is its title; `?` under it says what it shows, what it cannot
-# show, and which paper it stands on. Everything a mouse can do is a *trait*: read it, set it, link it.
+# Each panel answers one question, which is its title; `?` under it explains what it shows, what it cannot
+# show, and which paper it is based on. Everything a mouse can do is a *trait*: read it, set it, link it.
 #
 # A vision model and a language model, each with an SAE that is trained already. Nothing is downloaded.
 
@@ -70,7 +70,7 @@ concepts
 # %% [markdown]
 # ## 2 · What makes this atom fire?
 #
-# Weak and random examples stand next to the strongest ones, because maxima flatter every atom. The two
+# Weak and random examples are shown next to the strongest ones, because maxima flatter every atom. The two
 # panels are linked, so a click on the map opens the atom here. That is all it takes:
 
 # %%
@@ -82,8 +82,8 @@ browser
 # %% [markdown]
 # ## 3 · What if this were stronger?
 #
-# The model reads a 7. Strength is in multiples of the atom's own 99th percentile; *match effect
-# size* finds the strength that moves the answer by so many nats instead, so that atoms are compared at the same cost.
+# The model reads a 7. Strength is in multiples of the atom's own 99th percentile; *match effect size* finds
+# the strength that moves the answer by so many nats instead, so that atoms are compared at the same cost.
 # *Combine* keeps an atom while you choose another one. The grey dashed control has to be beaten.
 
 # %%

@@ -19,12 +19,13 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/07_block_recurrence.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/07_block_recurrence.ipynb)
 #
 # A vision transformer has twelve blocks with weights of their own. The *block-recurrent hypothesis* (arXiv
-# 2512.19941) says that it needs fewer: k blocks, each applied several times, predict every layer's state. Layers
-# then fall into *phases*, and a **Raptor**, a network of k shared blocks, can take the teacher's place.
+# 2512.19941) claims that it needs fewer: k blocks, each applied several times, predict every layer's state.
+# Layers then fall into *phases*, and a **Raptor**, a network of k shared blocks, can take the teacher's
+# place.
 #
-# We ask it where the answer is known (`tiny-vit-tied`: three blocks, applied 4 + 4 + 4 times), where nobody
-# knows it (`tiny-vit`, its free twin), and over seeds on small digit networks. A Raptor is trained here, in about
-# a minute.
+# We ask it where the answer is known (`tiny-vit-tied`: three blocks, applied 4 + 4 + 4 times), where it is
+# unknown (`tiny-vit`, its free twin), and over seeds on small digit networks. A Raptor is trained here, in
+# about a minute.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -113,9 +114,9 @@ for found in evidence.values():
     print(*found, sep="\n", end="\n\n")
 
 # %% [markdown]
-# Pale bars are bands without phases. The gain alone (left) says nothing; the step at the border (right) separates
-# the networks. `tiny-vit` has a smooth band, and no phases are claimed for it; that its best cut into three
-# is even, too, says nothing, since this cost favours phases of one length.
+# Pale bars are bands without phases. The gain alone (left) is not informative; the step at the border (right)
+# separates the networks. `tiny-vit` has a smooth band, and no phases are claimed for it; that its best three
+# phases have equal length tells us nothing: the cost favours equal lengths.
 #
 # Over three sets of images:
 
@@ -124,9 +125,9 @@ known = recorded("known_phases")
 known.table("found", "none")
 
 # %% [markdown]
-# Another way to ask: fit one shared block to each run of layers, and choose the cut whose blocks miss least of
-# the layers' updates. The best of many always looks good, so look at *all* of them. Here is every cut into two, the
-# mean over three seeds, then where the true cut into three and the cut by similarity rank:
+# Another way to ask: fit one shared block to each run of layers, and choose the cut whose blocks miss least
+# of the layers' updates. The best of many always looks good, so look at *all* of them. Here is every cut into
+# two, the mean over three seeds, then where the true cut into three and the cut by similarity rank:
 
 # %%
 every = recorded("depth_cuts")
@@ -142,9 +143,9 @@ figure_widget(figures.time_curves_figure(curves, **axes), height=260)
 every.table()
 
 # %% [markdown]
-# Where layers are shared, the true cut is first of 28 on every seed. Where they are free, nothing stands out: the
-# cut by similarity is fourth of nine and about fifth of 28, a little better than the median cut. Of the cuts into
-# two, any after layers 3 to 7 is nearly as good.
+# Where layers are shared, the true cut is first of 28 on every seed. Where they are free, no cut is better
+# than the others: the cut by similarity is fourth of nine and about fifth of 28, a little better than the
+# median cut. Of the cuts into two, any after layers 3 to 7 is nearly as good.
 
 # %% [markdown]
 # If a phase is one block, its layers may change places:
@@ -176,9 +177,9 @@ known.table("swap")
 # %% [markdown]
 # ## 3 · A Raptor in the teacher's place
 #
-# All blocks learn together, rolled out from the embeddings. In the first quarter of the steps each next block reads
-# a mixture of the teacher's state and its own, ever less of the teacher's; from then on it is on its own. Gains per
-# step are all that distinguishes one application from the next.
+# All blocks learn together, rolled out from the embeddings. In the first quarter of the steps each next block
+# reads a mixture of the teacher's state and its own, ever less of the teacher's; from then on it is on its
+# own. Gains per step are all that distinguishes one application from the next.
 
 # %%
 monitor = sw.TrainingMonitor()
@@ -208,16 +209,16 @@ floors = {"embeddings in every layer's place": fitted.fit.floor}
 figure_widget(figures.layers_figure(curves, floors=floors, y_title="R²"), height=290)
 
 # %% [markdown]
-# R² is about each layer's mean state, on images not trained on, and always of the Raptor's *own* roll-out. The
-# paper reports no error of its states; we do. The whole recipe takes 1 500 steps; the authors take 625 000, in two
-# stages (`RaptorConfig(schedule="published")`). Over three seeds:
+# R² is about each layer's mean state, on images not trained on, and always of the Raptor's *own* roll-out.
+# The paper reports no error of its states; we do. The whole recipe takes 1 500 steps; the authors take 625
+# 000, in two stages (`RaptorConfig(schedule="published")`). Over three seeds:
 
 # %%
 longer.table("three blocks", "two blocks")
 
 # %% [markdown]
-# Both **hold**: three shared blocks reconstruct the tied network, and two keep nearly all of the free one's accuracy.
-# The control has the same number of blocks, parameters and steps, but applies each block *once*:
+# Both **hold**: three shared blocks reconstruct the tied network, and two keep nearly all of the free one's
+# accuracy. The control has the same number of blocks, parameters and steps, but applies each block *once*:
 
 # %%
 longer.table("recurrence")
@@ -230,8 +231,8 @@ parts = recorded("raptor_training")
 parts.table()
 
 # %% [markdown]
-# Muon adds most, then errors as shares of each layer's variance and training all blocks together. Mixing states, not
-# losses, and having 4 000 images, not 800, change next to nothing within so few steps.
+# Muon adds most, then errors as shares of each layer's variance and training all blocks together. Mixing
+# states, not losses, and having 4 000 images, not 800, change next to nothing within so few steps.
 
 # %% [markdown]
 # Digit networks, over three seeds:
@@ -248,8 +249,8 @@ runs.table("own roll-out", "which cut")
 # beats it. And on an easy task accuracy separates blocks less well than R² does: one block keeps 98 %.
 
 # %% [markdown]
-# Photographs: tiny-vit's recipe on CIFAR-10, shortly trained (42 % right), gives a smooth band without phases, too,
-# and two blocks reconstruct it with R² .72 (`benchmarks/cifar_depth.py`, one seed).
+# Photographs: tiny-vit's recipe on CIFAR-10, shortly trained (42 % right), gives a smooth band without
+# phases, too, and two blocks reconstruct it with R² .72 (`benchmarks/cifar_depth.py`, one seed).
 #
 # The teacher's embedding and heads stay, so a Raptor can answer in its place:
 
@@ -324,7 +325,7 @@ assert parts.low("AdamW R2 lost") > 0.1
 assert min(parts.low(f"{part} R2 lost") for part in ("two stages", "plain squares")) > 0
 
 # %%
-# What ran here says the same.
+# The run here agrees.
 assert evidence["tied"][1].phases.cuts == (0, 4, 8, 12)
 assert evidence["tied"][1].supported
 assert not any(found.supported for found in evidence["free"])

@@ -66,8 +66,8 @@ exercise("08.1").check(corners)
 # ## 2 · A statistic that can decide
 #
 # Three planted data sets: a sum of three tetrahedra, one simplex with twelve corners, a Gaussian without any.
-# We fit **block archetypes**, tiles of 4 + 4 + 4, and rivals with the same number of archetypes. First, what does R²
-# alone say?
+# We fit **block archetypes**, tiles of 4 + 4 + 4, and rivals with the same number of archetypes. First, what
+# does R² alone say?
 
 # %%
 exercise("08.2")
@@ -93,17 +93,17 @@ nulls = {kind: planted.of(f"{kind} null off-support").mean for kind in kinds}
 figure_widget(figures.decision_figure(scores, nulls=nulls), height=320)
 
 # %% [markdown]
-# Left is better explained, lower is tighter; the shaded corner is both. Dashed: block archetypes on a Gaussian
-# with the same covariance. A free simplex (free AA) explains everything by growing loose; a simplex in the hull of
-# rows (AA of rows) is tight and explains little.
+# Left is better explained, lower is tighter; the shaded corner is both. Dashed: block archetypes on a
+# Gaussian with the same covariance. A free simplex (free AA) explains everything by growing loose; a simplex
+# in the hull of rows (AA of rows) is tight and explains little.
 
 # %%
 planted.table("accepted on the sum", "refused elsewhere")
 
 # %% [markdown]
 # Both **hold**: the pair accepts the sum, and only the sum. The start matters: from independent subspaces the
-# planted archetypes are found (cosine 1.00), from random rows they are not (0.72; random archetypes reach 0.36).
-# One decision, live at short size:
+# planted archetypes are found (cosine 1.00), from random rows they are not (0.72; random archetypes reach
+# 0.36). One decision, live at short size:
 
 # %%
 live = minkowski.look(seed=0)
@@ -126,39 +126,39 @@ exercise("08.3").check(my_off_support)
 # %% [markdown]
 # ### Paths
 #
-# The paper also reports that straight lines between two tokens leave the data, and chains of nearest neighbours do
-# not. q is the distance to the data along a path; 1 is as near as rows are to each other.
+# The paper also reports that straight lines between two tokens leave the data, and chains of nearest
+# neighbours do not. q is the distance to the data along a path; 1 is as near as rows are to each other.
 
 # %%
 planted.table("paths")
 
 # %% [markdown]
-# **A caution.** A Minkowski sum is convex, so lines stay inside, and the test says nothing where all tiles are on.
-# Only if few of many tiles are on do lines leave the data.
+# **A caution.** A Minkowski sum is convex, so lines stay inside, and the test is not informative where all
+# tiles are on. Only if few of many tiles are on do lines leave the data.
 #
 # ## 3 · A vision transformer
 #
-# Patches of tiny-vit's last layer: are they a sum of small hulls? From here on, bounds follow the paper's statements;
-# since it gives few numbers, they were set after one short pilot run of one seed.
+# Patches of tiny-vit's last layer: are they a sum of small hulls? From here on, bounds follow the paper's
+# statements; since it gives few numbers, they were set after one short pilot run of one seed.
 
 # %%
 vit = recorded("minkowski_vit")
 vit.table("minkowski", "one image", "by construction")
 
 # %% [markdown]
-# - **Not at this scale.** Patches are not accepted as a sum of four tiles: corners are 1.4 times as far from the
-#   data as with a Gaussian of the same covariance, a free simplex explains more, lines leave the data no more
-#   than in a Gaussian, and coefficients form weaker blocks than there (weights that sum to 1 make blocks by
-#   themselves). One shape, 4 × 4, was chosen beforehand; no other was searched for.
+# - **Not at this scale.** Patches are not accepted as a sum of four tiles: corners are 1.4 times as far from
+#   the data as with a Gaussian of the same covariance, a free simplex explains more, lines leave the data no
+#   more than in a Gaussian, and coefficients form weaker blocks than there (weights that sum to 1 make blocks
+#   by themselves). One shape, 4 × 4, was chosen beforehand; no other was searched for.
 # - **Ten archetypes of one image** explain 0.91 of its patches, the SAE 0.88; ten of the same number of patches
 #   of many images only 0.75. **Partly**: two deviations take it just below the line.
-# - **By construction** is just that: a head's output is a mixture of its values to 3e-7, in the trained model (20
-#   of 69 values) and in the hardly trained one (42). It is no evidence about training.
+# - **By construction** is just that: a head's output is a mixture of its values to 3e-7, in the trained model
+#   (20   of 69 values) and in the hardly trained one (42). It is not evidence about training.
 #
 # ## 4 · What do tasks recruit?
 #
-# tiny-vit has three linear heads. With x̂ = z D + b, the answer of a head W is a sum over atoms, and
-# $I_{iy} = E[z_i]\,(D W^\top)_{iy}$ attributes it exactly. The images are rendered, so we know where the digit is,
+# tiny-vit has three linear heads. With x̂ = z D + b, the answer of a head W is a sum over atoms, and $I_{iy}
+# = E[z_i]\,(D W^\top)_{iy}$ attributes it exactly. The images are rendered, so we know where the digit is,
 # and can take it out.
 
 # %%
@@ -189,10 +189,11 @@ tasks.table("exact", "borders", "elsewhere")
 tasks.table("task subspaces", "registers")
 
 # %% [markdown]
-# - Attribution is **exact**, as it must be. 38 atoms share a digit, 41 a texture, 97 the foreground: here it is the
-#   segmenting task that recruits widely, not the classifying ones.
-# - **Borders: holds**, 0.81 against 0.52 for all atoms. But the same atoms score 0.80 on the digit itself: these
-#   strokes are one or two patches wide and have no inside, so border and object cannot be separated here.
+# - Attribution is **exact**, as it must be. 38 atoms share a digit, 41 a texture, 97 the foreground: here it
+#   is the segmenting task that recruits widely, not the classifying ones.
+# - **Borders: holds**, 0.81 against 0.52 for all atoms. But the same atoms score 0.80 on the digit itself:
+#   these strokes are one or two patches wide and have no inside, so border and object cannot be separated
+#   here.
 # - **Elsewhere: partly.** Two of a digit's ten most important atoms, against one of ten of all atoms; the
 #   difference, 0.10 ± 0.04, is not two deviations beyond the line.
 # - **Task subspaces and register atoms: not at this scale.** A task's atoms are hardly more alike than random
@@ -239,8 +240,8 @@ vit.table("tails", "co-activation", "position")
 #
 # ## 6 · Manifolds
 #
-# A direction is not the only alternative to a point. On planted circles and segments (arXiv 2604.28119), what does
-# a TopK do as k grows?
+# A direction is not the only alternative to a point. On planted circles and segments (arXiv 2604.28119), what
+# does a TopK do as k grows?
 
 # %%
 recorded("manifold_capture").table()
@@ -285,7 +286,7 @@ assert manifolds.low("peak inside") == 1
 assert manifolds.low("spread at largest k − smallest k") > 0.1
 
 # %%
-# What ran here says the same.
+# The run here agrees.
 assert live.accepted
 assert live.scores["block"].off_support < 2.5 < live.null_off_support
 found = geometry["TopK"]

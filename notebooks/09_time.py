@@ -103,9 +103,9 @@ planted = recorded("temporal_planted")
 planted.table()
 
 # %% [markdown]
-# The control is the same training on tokens in random order: what is left to foresee is what all tokens
-# of one sequence share. **The published form needs longer**, four times the steps: its two parts compete for what
-# is slow, and after 600 steps the novel part still holds it on some seeds. With few novel atoms at first
+# The control is the same training on tokens in random order: what is left to foresee is what all tokens of
+# one sequence share. **The published form needs longer**, four times the steps: its two parts compete for
+# what is slow, and after 600 steps the novel part still holds it on some seeds. With few novel atoms at first
 # (`grow_k=True`) 600 steps are enough on every seed.
 #
 # ## 3 · A live model
@@ -149,12 +149,13 @@ text = recorded("temporal")
 text.table("smooth")
 
 # %% [markdown]
-# Mind the parameters: attention adds several times the number that TopK has, and the predicted code is dense. The
-# fair reading of the FVU line is "nothing is lost", not "better".
+# Mind the parameters: attention adds several times the number that TopK has, and the predicted code is dense.
+# The fair reading of the FVU line is "nothing is lost", not "better".
 #
-# And a larger model? On SmolLM2-135M, trained as shortly (`benchmarks/temporal_models.py`, three seeds), nothing is
-# lost in fit either, but only the *strict* form is smooth: the published one predicts an eighth of the energy,
-# and what it predicts moves nearly as fast as the rest. **Not reproduced there** with this little training.
+# And a larger model? On SmolLM2-135M, trained as shortly (`benchmarks/temporal_models.py`, three seeds),
+# nothing is lost in fit either, but only the *strict* form is smooth: the published one predicts an eighth of
+# the energy, and what it predicts moves nearly as fast as the rest. **Not reproduced there** with this little
+# training.
 #
 # Does it need the *order* of tokens?
 
@@ -212,12 +213,13 @@ text.table("events", "forecast")
 # %% [markdown]
 # Two warnings are in this table. Tokens of one event are also *near* each other, and near tokens are alike
 # anyway. The gap of strict predictions is large, as it was reported; **at equal distance it is not there**.
-# What they follow is how far the text has come, rather than which document it is (in the planted world of
-# section 2 the gap stays at equal distance). And a strict forecast alone explains little of a token: what is
-# smooth need not be large.
+# They follow how far the text has come, rather than which document it is (in the planted world of section 2
+# the gap stays at equal distance). And a strict forecast alone explains little of a token: what is smooth
+# need not be large.
 #
-# Spliced texts jump from one document to another. In a **story** the same people go on, and only time passes
-# (*"That same night …"*), at borders that are known. The null lends every story the borders of another one:
+# Spliced texts jump from one document to another. In a **story** the same characters continue, and only time
+# passes (*"That same night …"*), at borders that are known. The null lends every story the borders of another
+# one:
 
 # %%
 stories = recorded("temporal_stories")
@@ -264,13 +266,14 @@ text.table("growth on text")
 
 # %% [markdown]
 # **Not reproduced**: in a model of four blocks and a past of 96 tokens, dimension rises over the first few
-# tokens and then stays; its rank correlation with position is no more than a random order may give. And
-# the span of the eight tokens before holds more of a token than random directions, but less than we had asked for.
+# tokens and then stays; its rank correlation with position is no more than a random order may give. And the
+# span of the eight tokens before holds more of a token than random directions, but less than we had asked
+# for.
 #
 # ## 6 · Garden paths
 #
-# *"While the man hunted the deer ran…"* misleads until *ran*; a comma says it early. How much more surprised is
-# a model there than in the control, and how much more does the token add?
+# *"While the man hunted the deer ran…"* misleads until *ran*; a comma prevents it early. How much more
+# surprised is a model there than in the control, and how much more does the token add?
 
 # %%
 model = sn.load_model("tiny-gpt")
@@ -280,10 +283,10 @@ for what, words in (("nats", "surprise in nats"), ("novel_energy", "novel energy
 
 # %% [markdown]
 # Six sentences and a model that never read such: expect no effect beyond its error here. The benchmarks of
-# the field (`sn.temporal.garden_paths.read_garden_paths`) and a larger model are the place to look: SmolLM2-135M is
-# 3.5 to 6.6 nats more surprised (three tables, 12 pairs each, error 0.6 to 0.7), while the *novel energy* of a
-# short training at its middle layer is not moved (`benchmarks/temporal_models.py`). Here is
-# one pair in lock-step: click a token to see where in its past it was read, and which atoms it adds.
+# the field (`sn.temporal.garden_paths.read_garden_paths`) and a larger model are the place to look:
+# SmolLM2-135M is 3.5 to 6.6 nats more surprised (three tables, 12 pairs each, error 0.6 to 0.7), while the
+# *novel energy* of a short training at its middle layer is not moved (`benchmarks/temporal_models.py`). Here
+# is one pair in lock-step: click a token to see where in its past it was read, and which atoms it adds.
 
 # %%
 pair = EXAMPLES[0]
@@ -319,7 +322,7 @@ assert 0.1 < text.of("temporal order lost lag-1 lead").mean < text.low("temporal
 assert text.verdict("growth on text") != "holds"
 
 # %%
-# The short seed that ran here says the same.
+# The short seed that ran here agrees.
 live = {name: sn.temporal.lag_cosine(z) for name, z in sets.items()}
 assert live["predicted"] > live["novel"] + 0.1
 assert within["predicted"]["as read"] > 0.1 > within["predicted"]["order lost"]

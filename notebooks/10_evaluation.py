@@ -20,10 +20,10 @@
 #
 # An R² of 0.96. An accuracy of 100 % with the SAE in the model's way. An atom that detects fours. Each sounds
 # like success, until you ask what something that learned *nothing* would reach. In this notebook no number
-# stands alone: each has a **floor** (the trivial answer), a **control** (a random dictionary of the same size
+# comes alone: each has a **floor** (the trivial answer), a **control** (a random dictionary of the same size
 # and L0) and an **interval**.
 #
-# The SAE is the one that comes with `tiny-vit`; next to it stands one that was never trained. Under a minute,
+# The SAE is the one that comes with `tiny-vit`; next to it is one that was never trained. Under a minute,
 # live, and next to it what was recorded over three seeds, with what did *not* come out.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
@@ -50,9 +50,9 @@ from sae_nb_lessons import exercise, exercise_report, recorded
 # %% [markdown]
 # ## 1 · The report card
 #
-# Right is better. The solid tick is the floor, the dashed one the control; a red ✕ says that one of them
-# would do as well. Click a row, or step with ↑ ↓: what it is, how libraries differ, and which image moves
-# it most.
+# Right is better. The solid tick is the floor, the dashed one the control; a red ✕ means that one of them
+# would do as well. Click a row, or step with ↑ ↓: what it is, how libraries differ, and which image moves it
+# most.
 
 # %%
 model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
@@ -83,7 +83,7 @@ exercise("10.2").predict(guess)
 exercise("10.2").reveal()
 
 # %% [markdown]
-# So "accuracy recovered: 100 %" is no achievement here. In nats (Δ CE, KL) the two are apart, and those are
+# So "accuracy recovered: 100 %" is not an achievement here. In nats (Δ CE, KL) the two are apart, and those are
 # the rows to read. What decides between blue and red?
 
 # %%
@@ -148,7 +148,7 @@ again = recorded("stability_evaluation")
 again.table("again", "frequent")
 
 # %% [markdown]
-# Atoms that fire often are found again more than rare ones. Notebook 05 says what helps.
+# Atoms that fire often are found again more than rare ones. Notebook 05 shows what helps.
 #
 # ## 4 · Does the child absorb the parent?
 #
@@ -174,25 +174,25 @@ probing.table("few latents beat few channels")
 
 # %% [markdown]
 # The reading that holds: as a *classifier* an SAE gives little or nothing that the raw activations do not
-# have. What it can give is a *short* answer: a few latents where you would need many channels.
+# have. It can give a *short* answer: a few latents where you would need many channels.
 #
 # ## 6 · What is left over: dark matter
 #
-# If the error were noise, nothing could be said about it. How much of it does a linear map of the input
-# foresee? The paper finds about half, in large models.
+# If the error were noise, it could not be predicted. How much of it does a linear map of the input foresee?
+# The paper finds about half, in large models.
 
 # %%
 dark = recorded("dark_matter")
 dark.table()
 
 # %% [markdown]
-# Some, far above the floor, and far from half: this claim does not carry over to models of this size. An SAE here
-# misses too little for much of it to be structure.
+# Some, far above the floor, and far from half: this claim does not carry over to models of this size. An SAE
+# here misses too little for much of it to be structure.
 #
 # ## 7 · Ask a person: you
 #
 # Four images in which an atom fires, shaded where; then five more, and it fires in one of them. Guessing
-# reaches one in five. Keys 1 … 5 answer, → goes on.
+# reaches one in five. Keys 1 … 5 answer, → moves to the next atom.
 
 # %%
 examples = sn.load_examples("tiny-vit/resid_post.6")

@@ -18,13 +18,14 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/11_steering.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/11_steering.ipynb)
 #
-# An atom fires on fours. Add it to the activations of a seven, and the model says four. Is that *the atom's*
-# doing? Any direction, added strongly enough, breaks something. And an atom that was **chosen**, best of many, by
-# what it reads, points towards its concept even if nothing was ever learned.
+# An atom fires on fours. Add it to the activations of a seven, and the model answers four. Is that *the
+# atom's* doing? Any direction, added strongly enough, breaks something. And an atom that was **chosen**, best
+# of many, by what it reads, points towards its concept even if nothing was ever learned.
 #
-# So this notebook compares at **equal cost**, KL(clean‖steered) in nats, and compares the atom with four rivals:
-# random directions, the nearest other atom, the difference of means, and the atom that the same choice finds
-# in an SAE that was **never trained**. Under a minute for one short seed, live; next to it three full seeds.
+# So this notebook compares at **equal cost**, KL(clean‖steered) in nats, and compares the atom with four
+# rivals: random directions, the nearest other atom, the difference of means, and the atom that the same
+# choice finds in an SAE that was **never trained**. Under a minute for one short seed, live; next to it three
+# full seeds.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -110,9 +111,9 @@ exercise("11.2").reveal()
 #
 # ## 3 · Reading is not writing
 #
-# `tiny-gpt`, stories with a good or a bad turn. An atom that separates good stories from bad ones (AUC near 1) is
-# added to beginnings such as "… Anna was very"; the target is the next word, *happy* or *sad*. Fluency is what
-# the unsteered model thinks of what is written, and what the steered model loses on neutral text.
+# `tiny-gpt`, stories with a good or a bad turn. An atom that separates good stories from bad ones (AUC near
+# 1) is added to beginnings such as "… Anna was very"; the target is the next word, *happy* or *sad*. Fluency
+# is what the unsteered model thinks of what is written, and what the steered model loses on neutral text.
 
 # %%
 stories = science.see_stories(seed=0, texts=80, steps=80)
@@ -126,16 +127,16 @@ figure_widget(figures.fluency_figure(text), height=300)
 steering.table("reading is not writing")
 
 # %% [markdown]
-# Between two words, any perturbation that changes the answer moves the log-odds one way or the other, and half of the
-# random directions go the right way: it takes the sign *and* the price to say more. Over three seeds and both
-# sentiments, atoms that read nearly without fault go beyond random directions in two cases of three, and from
-# seed to seed their success swings more than its mean. The difference of means, which needs no SAE, goes
-# further here; for digits it does not.
+# Between two words, any perturbation that changes the answer moves the log-odds one way or the other, and
+# half of the random directions go the right way: it takes the sign *and* the price to say more. Over three
+# seeds and both sentiments, atoms that read nearly without fault go beyond random directions in two cases of
+# three, and from seed to seed their success swings more than its mean. The difference of means, which needs
+# no SAE, goes further here; for digits it does not.
 #
-# ## 4 · Fragile?
+# ## 4 · How fragile is the explanation?
 #
-# The same perturbation, with the image shifted, noisy, darker, grey; added at the class token alone or at the patches
-# alone; half and twice as strong.
+# The same perturbation, with the image shifted, noisy, darker, grey; added at the class token alone or at the
+# patches alone; half and twice as strong.
 
 # %%
 by = float(curves.arms["atom"].strengths[2])

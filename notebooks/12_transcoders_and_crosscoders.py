@@ -18,16 +18,16 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/12_transcoders_and_crosscoders.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/12_transcoders_and_crosscoders.ipynb)
 #
-# An SAE takes one state apart and puts it together again. Two questions need a dictionary that reads in one place
-# and writes in another:
+# An SAE takes one state apart and puts it together again. Two questions need a dictionary that reads in one
+# place and writes in another:
 #
-# - *What does a layer do?* A **transcoder** reads what enters an MLP and writes what leaves it. It can then take the
-#   MLP's place in the live model. A **cross-layer transcoder** takes the place of all MLPs at once.
-# - *What is shared?* A **crosscoder** makes one code of two layers or two models and says for each atom where it
-#   lives. A **universal SAE** makes the code from one model alone.
+# - *What does a layer do?* A **transcoder** reads what enters an MLP and writes what leaves it. It can then
+#   take the MLP's place in the live model. A **cross-layer transcoder** takes the place of all MLPs at once.
+# - *What is shared?* A **crosscoder** makes one code of two layers or two models and shows for each atom
+#   where it lives. A **universal SAE** makes the code from one model alone.
 #
-# All four are trained here, on the bundled models, in about a minute. Next to them stand the measured claims on planted
-# data, where the right answer is known.
+# All four are trained here, on the bundled models, in about a minute. Next to them are the measured claims on
+# planted data, where the right answer is known.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -55,8 +55,8 @@ from sae_nb_widgets.panel import figure_widget
 # %% [markdown]
 # ## 1 · Both sides of a layer
 #
-# `mlp_in.3` is what the MLP of the last block reads, `mlp_out.3` what it adds to the residual stream. Both sides of all
-# four MLPs of `tiny-gpt`, captured in one pass over short stories:
+# `mlp_in.3` is what the MLP of the last block reads, `mlp_out.3` what it adds to the residual stream. Both
+# sides of all four MLPs of `tiny-gpt`, captured in one pass over short stories:
 
 # %%
 gpt = sn.load_model("tiny-gpt")
@@ -83,7 +83,8 @@ print(f"After {result.steps} steps, 8 of 256 atoms predict {result.history[-1].r
 print("of the output's variance.")
 
 # %% [markdown]
-# An MLP is partly linear. A `SkipTranscoder` has a linear map next to its atoms, so that these are spent on the rest:
+# An MLP is partly linear. A `SkipTranscoder` has a linear map next to its atoms, so that these are spent on
+# the rest:
 
 # %%
 skip = sn.SkipTranscoder(**sizes, generator=torch.Generator().manual_seed(0))
@@ -96,8 +97,9 @@ print(f"The linear map alone predicts {alone:.0%} of the output's variance.")
 # %% [markdown]
 # ## 2 · In the MLP's place
 #
-# R² says how near the output is. What counts is whether the model still predicts the next token when the MLP is taken
-# out and the transcoder put in its place. The measure is *CE recovered*, against the MLP's mean output:
+# R² measures how near the output is. The real test is whether the model still predicts the next token when
+# the MLP is taken out and the transcoder put in its place. The measure is *CE recovered*, against the MLP's
+# mean output:
 
 # %%
 exercise("12.1")
@@ -113,23 +115,25 @@ card.metric = "ce_recovered_mean"
 card
 
 # %% [markdown]
-# Either can replace the MLP. The solid tick is the MLP's mean output, 0 by definition; the dashed one random atoms, which are
-# even chosen by the output itself. The linear map gains R². It also has a price, which only planted data can show:
+# Either can replace the MLP. The solid tick is the MLP's mean output, 0 by definition; the dashed one random
+# atoms, which are even chosen by the output itself. The linear map gains R². It also has a price, which only
+# planted data can show:
 
 # %%
 planted = recorded("transcoder_planted")
 planted.table("planted map", "skip")
 
 # %% [markdown]
-# A plain transcoder finds where each concept is read *and* what it writes. With the map beside them, the atoms
-# reconstruct more and **none** of them is what its concept writes: the map writes a part of every concept, and is not
-# interpreted. Take the plain one to read atoms, the other to replace a layer.
+# A plain transcoder finds where each concept is read *and* what it writes. With the map in addition, the
+# atoms reconstruct more and **none** of them is what its concept writes: the map writes a part of every
+# concept, and is not interpreted. Take the plain one to read atoms, the other to replace a layer.
 #
 # ## 3 · What does an atom do?
 #
-# An atom of a transcoder has two directions: its row of the encoder says *when* it is used, its row of the dictionary
-# *what it then writes*. In "… and talked to the" the next word must be somebody. Which atom is strongest there, and
-# where else does it fire?
+# An atom of a transcoder has two directions: its row of the encoder decides *when* it is used, its row of the
+# dictionary
+# *what it then writes*. In "… and talked to the" the next word must be a person or an animal. Which atom is
+# strongest there, and where else does it fire?
 
 # %%
 beginning = "On a quiet evening Tom and Ben sat by the mountain and talked to the"
@@ -152,8 +156,9 @@ with sn.ablate(gpt, "mlp_out.3", transcoder, atom=browser.atom):
 print(f"These words together: {before:.0%}; without what the atom writes: {after:.0%}")
 
 # %% [markdown]
-# When it fires and what it writes belong together. Yet the model hardly misses it: other atoms of this MLP, and what the
-# blocks before have written, say the same. What an atom writes and what hangs on it are two questions (notebook 11).
+# When it fires and what it writes belong together. Yet the model hardly misses it: other atoms of this MLP,
+# and what the blocks before have written, say the same. The output of an atom and the answer's dependence on
+# it are two questions (notebook 11).
 #
 # ## 4 · All MLPs at once
 #
@@ -171,8 +176,8 @@ print(f"all four MLPs replaced: {recovered_by.value:.1%} of the cross-entropy re
 print(f"by random atoms {recovered_by.control:.0%}")
 
 # %% [markdown]
-# Spliced in, each layer reads what the replaced layers before it have made of the text. The model as it is, with all its
-# MLPs replaced, and with them replaced by a cross-layer transcoder that was never trained:
+# Spliced in, each layer reads what the replaced layers before it have made of the text. The model as it is,
+# with all its MLPs replaced, and with them replaced by a cross-layer transcoder that was never trained:
 
 # %%
 untrained = sn.CrossLayerTranscoder([128] * 4, 256, 8, generator=torch.Generator().manual_seed(0))
@@ -194,22 +199,22 @@ columns = [f"written at {layer}" for layer in range(4)]
 pd.DataFrame(shares.numpy(), rows, columns).style.format("{:.0%}")
 
 # %% [markdown]
-# Most of it at their own layer, and the rest fades. Is a concept that goes on having an effect really *one* atom? With
-# planted concepts, three seeds:
+# Most of it at their own layer, and the rest fades. Is a concept that continues to have an effect really
+# *one* atom? With planted concepts, three seeds:
 
 # %%
 layers = recorded("cross_layer_planted")
 layers.table()
 
 # %% [markdown]
-# What is found is one atom, where single layers with room for all need 2.5. But a tenth of the concepts is not found,
-# so the claim holds *partly*.
+# What is found is one atom, where single layers with room for all need 2.5. But a tenth of the concepts is
+# not found, so the claim holds *partly*.
 #
 # ## 5 · Two models, one code
 #
 # `tiny-vit` and `tiny-vit-plain` learned the same task, one with blocks left out at random, one without. A
-# crosscoder reads both at once. Their rows must be the same places of the same images: `sn.align` pairs them, leaves
-# out what has no partner, and counts it.
+# crosscoder reads both at once. Their rows must be the same places of the same images: `sn.align` pairs them,
+# leaves out what has no partner, and counts it.
 
 # %%
 images = [
@@ -223,8 +228,8 @@ seen, unseen = (
 print(seen)
 
 # %% [markdown]
-# Left out are the registers: they lie nowhere in the image. For each atom, `difference()` says where it lives: 0 is
-# the first model alone, 1 the second alone, ½ both alike. How is it computed?
+# Left out are the registers: they lie nowhere in the image. For each atom, `difference()` shows where it
+# lives: 0 is the first model alone, 1 the second alone, ½ both alike. How is it computed?
 
 # %%
 exercise("12.2")
@@ -238,9 +243,9 @@ def difference(first, second, first_unit, second_unit):
 exercise("12.2").check(difference)
 
 # %% [markdown]
-# The published recipe has a price on the sum of norms, λ Σⱼ zⱼ (‖d₁ⱼ‖ + ‖d₂ⱼ‖). BatchTopK has no price. The same number
-# of atoms per row, the same data, the same seed; and as a control a pair in which nothing *can* be exclusive:
-# `tiny-vit` and a rotated copy of it.
+# The published recipe has a price on the sum of norms, λ Σⱼ zⱼ (‖d₁ⱼ‖ + ‖d₂ⱼ‖). BatchTopK has no price. The
+# same number of atoms per row, the same data, the same seed; and as a control a pair in which nothing *can*
+# be exclusive: `tiny-vit` and a rotated copy of it.
 
 # %%
 turned = torch.linalg.qr(torch.randn(64, 64, generator=torch.Generator().manual_seed(1))).Q
@@ -267,13 +272,13 @@ for name, one in differences.items():
     print(f"{name}: {n_first} atoms of the first model alone, {n_second} of the second alone")
 
 # %% [markdown]
-# With the price, some atoms seem to belong to one model; without it **none** does. Which one is right? A price on summed
-# norms makes exclusive atoms that are none, in two ways (arXiv 2504.02922):
+# With the price, some atoms seem to belong to one model; without it **none** does. Which one is right? A
+# price on summed norms makes exclusive atoms that are none, in two ways (arXiv 2504.02922):
 #
-# - **complete shrinkage**: an atom has a small part at the other model, which explains less than it costs, and is driven
-#   to zero;
-# - **latent decoupling**: a shared concept is written by two exclusive atoms, one for each model, that fire on the
-#   same inputs.
+# - **complete shrinkage**: an atom has a small part at the other model, which explains less than it costs,
+#   and is driven to zero;
+# - **latent decoupling**: a shared concept is written by two exclusive atoms, one for each model, that fire
+#   on the same inputs.
 #
 # The second can be looked for. Do two atoms of different models fire together?
 
@@ -286,8 +291,8 @@ print(f"of {across.sum()} pairs across the models, the nearest fire together in"
 print(f"{fired.jaccard[across].max():.0%} of the patches in which one of them fires")
 
 # %% [markdown]
-# So these are not decoupled. Whether they are shrunk can only be judged where one knows what is shared. In planted pairs
-# 16 concepts are a fifth as long at the second site as at the first, so they *are* shared:
+# So these are not decoupled. Whether they are shrunk can only be judged where one knows what is shared. In
+# planted pairs 16 concepts are a fifth as long at the second site as at the first, so they *are* shared:
 
 # %%
 exercise("12.3")
@@ -304,13 +309,14 @@ pairs = recorded("crosscoder_planted")
 pairs.table("false exclusives")
 
 # %% [markdown]
-# Complete shrinkage is there on every seed, latent decoupling on none: of two published artefacts one is reproduced, hence
-# *partly*. BatchTopK makes neither. **Before you call an atom exclusive, ask a crosscoder without a price.**
+# Complete shrinkage is there on every seed, latent decoupling on none: of two published artefacts one is
+# reproduced, hence *partly*. BatchTopK makes neither. **Before you call an atom exclusive, ask a crosscoder
+# without a price.**
 #
 # ## 6 · A code from one model alone
 #
-# A crosscoder needs both models to make a code. A `UniversalSAE` makes it from either, and decodes to both; training
-# draws by turns which model is read. How much of one model can be rebuilt from the other's code?
+# A crosscoder needs both models to make a code. A `UniversalSAE` makes it from either, and decodes to both;
+# training draws by turns which model is read. How much of one model can be rebuilt from the other's code?
 
 # %%
 universal = sn.UniversalSAE([64, 64], 256, 16, generator=torch.Generator().manual_seed(0))
@@ -334,9 +340,9 @@ models = recorded("cross_model")
 models.table("one code for two models")
 
 # %% [markdown]
-# Much is shared: R² across is not far from R² of a model's own code. But the *same* atoms fire in few of the rows, on all seeds
-# below the line that was set before, so the claim holds *partly*. A good reconstruction across models says that they know the same, not
-# that they say it with the same atoms.
+# Much is shared: R² across is not far from R² of a model's own code. But the *same* atoms fire in few of the
+# rows, on all seeds below the line that was set before, so the claim holds *partly*. A good reconstruction
+# across models means that they know the same, not that they express it with the same atoms.
 #
 # ## 7 · The checked numbers
 #

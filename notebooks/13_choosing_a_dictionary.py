@@ -18,12 +18,14 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/13_choosing_a_dictionary.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/13_choosing_a_dictionary.ipynb)
 #
-# There are thirty kinds of dictionary in this toolkit, and every paper's table shows its own in front. Here eight are
-# trained on the same activations, at the **same L0**, and read in one table: what they explain, how many atoms are dead,
-# what the model loses with them in its way, whether a second seed finds the same atoms, and how long it took.
+# There are thirty kinds of dictionary in this toolkit, and every paper's table shows its own in front. Here
+# eight are trained on the same activations, at the **same L0**, and read in one table: what they explain, how
+# many atoms are dead, what the model loses with them in its way, whether a second seed finds the same atoms,
+# and how long it took.
 #
-# Three rows beside them were chosen by nobody: PCA, which everyone should have to beat; a dictionary *before* training;
-# and random atoms. About a minute, live; the claims behind the advice were measured over three seeds.
+# Three more rows were not chosen at all: PCA, which every method should have to beat; a dictionary *before*
+# training; and random atoms. About a minute, live; the claims behind the advice were measured over three
+# seeds.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -64,8 +66,9 @@ print(sn.which_sae(acts, max_rows=3000))
 #
 # ## 2 · Equal L0
 #
-# More atoms per row explain more, whichever dictionary it is. So a comparison fixes the number of atoms and L0: 128
-# atoms, 8 per row. Some take k; those with a price or thresholds are asked for an L0 and find it along the training.
+# More atoms per row explain more, whichever dictionary it is. So a comparison fixes the number of atoms and
+# L0: 128 atoms, 8 per row. Some take k; those with a price or thresholds are asked for an L0 and find it
+# along the training.
 
 # %%
 exercise("13.1")
@@ -98,8 +101,9 @@ exercise("13.2").reveal()
 # %% [markdown]
 # ## 3 · One table
 #
-# Every dictionary is trained twice, with two seeds, on the same rows; numbers are means over both, on images that none
-# has seen. `delta_ce` is what the model loses, in nats, with the reconstruction in its way; `accuracy` what it still reads.
+# Every dictionary is trained twice, with two seeds, on the same rows; numbers are means over both, on images
+# that none has seen. `delta_ce` is what the model loses, in nats, with the reconstruction in its way;
+# `accuracy` what it still reads.
 
 # %%
 digits = torch.as_tensor(unseen.digit)
@@ -111,12 +115,15 @@ found
 # %% [markdown]
 # How to read it, from the bottom:
 #
-# - **Random atoms** with the same L0 show how easy the question is. They keep much of the accuracy. So do all the
-#   others, and on fifty images neither accuracy nor hundredths of a nat in `delta_ce` separate those that were trained.
-# - **Before training** a dictionary explains no more than random atoms. The stability of two starts is what two seeds
-#   agree on by chance.
-# - **PCA** has no seeds and needs no training. Whoever explains less than PCA must have another reason to be chosen.
-# - **Whose name has a star** is not at this L0: leave it out, or train it longer. A price needs its time to find an L0.
+# - **Random atoms** with the same L0 show how easy the question is. They keep much of the accuracy. So do all
+#   the others, and on fifty images neither accuracy nor hundredths of a nat in `delta_ce` separate those that
+#   were trained.
+# - **Before training** a dictionary explains no more than random atoms. The stability of two starts is what
+#   two seeds agree on by chance.
+# - **PCA** has no seeds and needs no training. A dictionary that explains less than PCA needs another reason
+#   to be chosen.
+# - **Whose name has a star** is not at this L0: leave it out, or train it longer. A price needs its time to
+#   find an L0.
 
 # %%
 exercise("13.3")
@@ -130,8 +137,8 @@ def best(r2, l0, wanted):
 exercise("13.3").check(best)
 
 # %% [markdown]
-# No dictionary is first in every column. What one explains against what a second seed finds again (untrained: far below on
-# the left):
+# No dictionary is first in every column. Explained variance against what a second seed finds again
+# (untrained: far below on the left):
 
 # %%
 numbers = {row.name: row.numbers for row in found.rows}
@@ -141,17 +148,17 @@ titles = {"x_title": "stability: do two seeds agree?", "y_title": "R²"}
 figure_widget(figures.trade_off_figure(points, lines, **titles), height=330)
 
 # %% [markdown]
-# Matching pursuit explains most: each of its steps looks at what is left. The ℓ1 price explains least, hardly what PCA does,
-# and its two seeds agree more than most. Archetypal atoms cannot leave the data, which holds seeds together. Is this agreement
-# *learned*, or given by the start? That was measured:
+# Matching pursuit explains most: each of its steps looks at what is left. The ℓ1 price explains least, hardly
+# what PCA does, and its two seeds agree more than most. Archetypal atoms cannot leave the data, which holds
+# seeds together. Is this agreement *learned*, or given by the start? That was measured:
 
 # %%
 alike = recorded("archetypal_stability")
 alike.table("alike")
 
 # %% [markdown]
-# So stability is a number to be read with its start next to it (notebook 05). One dictionary with every number, floors
-# and controls, is a report card (notebook 10):
+# So stability is a number to be read with its start next to it (notebook 05). One dictionary with every
+# number, floors and controls, is a report card (notebook 10):
 
 # %%
 names = ["TopK", "MatchingPursuit", "ReLU"]
@@ -162,7 +169,7 @@ card
 # %% [markdown]
 # ## 4 · Which, when?
 #
-# A table on one model decides little about another. What carries over are reasons, and those were measured where the
+# A table on one model decides little about another. Reasons carry over, and those were measured where the
 # truth is known or over seeds:
 #
 # | you need | take | because |
@@ -193,8 +200,8 @@ choice.table()
 #
 # - **Whether concepts were found.** R² rises with matching pursuit also where true atoms are found less well
 #   (notebook 03 §5). Only planted data, or labels, can show that.
-# - **What other settings would do.** Each trained for 120 steps with its own defaults. Longer training, more atoms or
-#   another L0 may change the order: `sn.sweep` tries them on one pass over the rows.
+# - **What other settings would do.** Each trained for 120 steps with its own defaults. Longer training, more
+#   atoms or another L0 may change the order: `sn.sweep` tries them on one pass over the rows.
 # - **What two seeds cannot.** A difference that is not clear over three seeds is none.
 #
 # For a report, the table as Markdown:
@@ -206,7 +213,7 @@ print(found.to_markdown())
 # ## 6 · The checked numbers
 
 # %%
-# At the same L0, all but two at most; everyone beats the rows that nobody chose.
+# At the same L0, all but two at most; all beat the rows without any choice.
 trained = {name: numbers[name] for name in eight}
 at_l0 = [name for name in eight if found[name].at_l0]
 assert len(at_l0) >= 6
@@ -217,7 +224,7 @@ assert min(n["stability"] for n in trained.values()) > start["stability"]
 assert max(n["delta_ce"] for n in trained.values()) < numbers["random atoms"]["delta_ce"]
 
 # %%
-# Matching pursuit explains most and the price least, which is no better than PCA.
+# Matching pursuit explains most and the penalty least, which is not better than PCA.
 r2 = {name: n["r2"] for name, n in trained.items()}
 assert max(r2, key=r2.get) == "MatchingPursuit"
 assert min(r2, key=r2.get) == "ReLU"

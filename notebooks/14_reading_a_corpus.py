@@ -18,14 +18,15 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/14_reading_a_corpus.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/14_reading_a_corpus.ipynb)
 #
-# Nobody reads ten thousand texts. An SAE makes of each one sparse row: which atoms fired in it, how strongly, and
-# where. Rows can be compared, grouped, searched and counted.
+# Reading ten thousand texts is too much work. An SAE makes of each one sparse row: which atoms fired in it,
+# how strongly, and where. Rows can be compared, grouped, searched and counted.
 #
-# Every answer here has next to it what a **simpler method** says: counting words, or the mean activation without an
-# SAE. Often it says the same, and then the words are the better answer, because everybody can check them.
+# Every answer here is compared with that of a **simpler method**: counting words, or the mean activation
+# without an SAE. Often the two agree, and then the words are the better answer, because they are easy to
+# check.
 #
-# The texts are stories of a small grammar, so that the right answers are known, and at the end the reference manual of
-# Python, where they are not. About a minute, live; claims were measured over three seeds.
+# The texts are stories of a small grammar, so that the right answers are known, and at the end the reference
+# manual of Python, where they are not. About a minute, live; claims were measured over three seeds.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -54,8 +55,8 @@ pd.options.display.max_colwidth = 80
 # %% [markdown]
 # ## 1 · A text is a sparse row
 #
-# `documents` reads the texts batch by batch, keeps of every atom the strongest place in each text, and drops the
-# activations.
+# `documents` reads the texts batch by batch, keeps of every atom the strongest place in each text, and drops
+# the activations.
 
 # %%
 gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
@@ -65,9 +66,9 @@ docs = sn.uses.documents(gpt, sae, stories.texts, hook_point, labels=labels, pro
 print(docs)
 
 # %% [markdown]
-# Half of the atoms fire *somewhere* in a story. So a row says little by which atoms are in it, and more by where they
-# are strongest. The labels come with the SAE: they were found by comparing atoms with what the grammar knows. Here is one
-# that fires in stories that go badly, with the word at which it peaks:
+# Half of the atoms fire *somewhere* in a story. So it matters little which atoms are in a row, and more where
+# they are strongest. The labels come with the SAE: they were found by comparing atoms with what the grammar
+# knows. Here is one that fires in stories that go badly, with the word at which it peaks:
 
 # %%
 bad = docs.find("bad")
@@ -77,8 +78,8 @@ for row in docs.top(bad[0], n=3).itertuples():
 # %% [markdown]
 # ## 2 · What differs between two corpora?
 #
-# In half of the stories bad things happen. Which atoms fire in more of these than of the others? Before looking: how many
-# would, if there were *nothing* to find?
+# In half of the stories bad things happen. Which atoms fire in more of these than of the others? Before
+# looking: how many would, if there were *nothing* to find?
 
 # %%
 exercise("14.1")
@@ -99,7 +100,8 @@ def corrected(p):
 exercise("14.2").check(corrected)
 
 # %% [markdown]
-# `diff` compares the shares of stories in which each atom fires: an exact test of each, and q for looking at all of them.
+# `diff` compares the shares of stories in which each atom fires: an exact test of each, and q for looking at
+# all of them.
 
 # %%
 sad = (stories.sentiment == 0).numpy()
@@ -108,9 +110,9 @@ columns = ["atom", "label", "a", "b", "low", "high", "q", "word", "word_differen
 found.table[columns].head(8)
 
 # %% [markdown]
-# `a` is the share of sad stories, `b` of glad ones; `low` and `high` hold the difference. The last two columns are what
-# a simpler method says: the word at which the atom peaks, and how much the share of stories with *that word* differs. And
-# the control, two halves of one corpus:
+# `a` is the share of sad stories, `b` of glad ones; `low` and `high` hold the difference. The last two
+# columns are those of a simpler method: the word at which the atom peaks, and how much the share of stories
+# with *that word* differs. And the control, two halves of one corpus:
 
 # %%
 halves = sn.uses.diff(docs.subset(slice(0, None, 2)), docs.subset(slice(1, None, 2)))
@@ -118,8 +120,8 @@ print(f"sad and glad: {found}")
 print(f"two halves:   {halves}")
 
 # %% [markdown]
-# In the panel each atom is a point: how much the shares differ across, how sure that is up. Click one, or step with ← →,
-# and read the stories of both sides. Try *search*: a label, or a word at which atoms peak.
+# In the panel each atom is a point: how much the shares differ across, how sure that is up. Click one, or
+# step with ← →, and read the stories of both sides. Try *search*: a label, or a word at which atoms peak.
 
 # %%
 panel = sw.CorpusPanel(docs.subset(sad), docs.subset(~sad), ("sad", "glad"))
@@ -133,10 +135,12 @@ panel
 found.simpler.head(6)
 
 # %% [markdown]
-# What an atom adds stands in the rows of the first table where `word_difference` is small and the atom's is not: it
-# fires on *this* "winter", in stories that go on well, and a count of the word cannot know that.
+# The contribution of an atom is in the rows of the first table where `word_difference` is small and the
+# atom's is not: it fires on *this* "winter", in stories that continue well, and a count of the word cannot
+# know that.
 #
-# With smaller shifts both become unsure together. Measured on corpora with 70, 60 and 55 % sad stories against the rest:
+# With smaller shifts both become unsure together. Measured on corpora with 70, 60 and 55 % sad stories
+# against the rest:
 
 # %%
 documents = recorded("documents")
@@ -145,22 +149,22 @@ documents.table("planted shift")
 # %% [markdown]
 # ## 3 · Which atoms go together?
 #
-# Pairs that share documents although nothing says that they are alike: their directions are not, their labels are
-# not, and they peak at different words. `npmi` is 1 where they only occur together, 0 where they do not mind each other;
-# `word_npmi` is the same of the two words.
+# Pairs that share documents although nothing shows that they are alike: their directions are not, their
+# labels are not, and they peak at different words. `npmi` is 1 where they only occur together, 0 where they
+# do not mind each other; `word_npmi` is the same of the two words.
 
 # %%
 pairs = sn.uses.cooccurrence(docs, n=8)
 pairs.table[["atom", "word", "other", "other_word", "npmi", "word_npmi", "together", "cosine"]]
 
 # %% [markdown]
-# Stories of this grammar are made of sentences, and the surest pairs are two places of one sentence. Where `word_npmi` is
-# high, counting words finds them, too. Where it is low, look at the words: "and" is in many sentences, and the atom fires
-# only on the "and" of this one.
+# Stories of this grammar are made of sentences, and the surest pairs are two places of one sentence. Where
+# `word_npmi` is high, counting words finds them, too. Where it is low, look at the words: "and" is in many
+# sentences, and the atom fires only on the "and" of this one.
 #
 # ## 4 · Groups, about what you ask for
 #
-# Stories about six people whose names have atoms. Can they be put into six groups by who they are about?
+# Stories about six characters whose names have atoms. Can they be put into six groups by who they are about?
 
 # %%
 people = {label.split()[1] for label in labels.values() if label.startswith("person ")}
@@ -180,8 +184,8 @@ exercise("14.3").predict(guess)
 exercise("14.3").reveal()
 
 # %% [markdown]
-# Groups follow what differs most. Say what they should be about: `atoms="person"` takes the atoms with this word in
-# their label.
+# Groups follow what differs most. Say what they should be about: `atoms="person"` takes the atoms with this
+# word in their label.
 
 # %%
 everything = sn.uses.cluster(about, len(people), attribute=hero)
@@ -190,14 +194,14 @@ named = {"all atoms": everything, "atoms of persons": by_person}
 pd.concat({name: groups.scores for name, groups in named.items()}).droplevel(1)
 
 # %% [markdown]
-# `ari` is the agreement with the person; the rows "words" and "activations" are the simpler methods, which cannot be asked
-# for a subject. What makes each group:
+# `ari` is the agreement with the person; the rows "words" and "activations" are the simpler methods, which
+# cannot be asked for a subject. The atoms of each group:
 
 # %%
 by_person.table.groupby("cluster").head(2)
 
 # %% [markdown]
-# How sure is this? Over three seeds, people yes, things less:
+# How sure is this? Over three seeds, characters yes, things less:
 
 # %%
 documents.table("targeted clusters")
@@ -205,7 +209,7 @@ documents.table("targeted clusters")
 # %% [markdown]
 # ## 5 · Find texts by what they are like
 #
-# "Stories that go badly" is no word of any story. A query is an atom, several, or words that labels hold:
+# "Stories that go badly" is not a word of any story. A query is an atom, several, or words that labels hold:
 
 # %%
 answer = sn.uses.retrieve(docs, "bad", relevant=sad)
@@ -214,8 +218,9 @@ for i in answer.order[:2]:
 answer.table
 
 # %% [markdown]
-# `map` is 1 where all sad stories come first, and about ½ for a random order. A search for the *word* finds nothing, because no
-# story says "bad". Fairer is a search for the words at which the atoms peak: pass the atoms themselves.
+# `map` is 1 where all sad stories come first, and about ½ for a random order. A search for the *word* finds
+# nothing, because no story contains "bad". Fairer is a search for the words at which the atoms peak: pass the
+# atoms themselves.
 
 # %%
 by_atoms = sn.uses.retrieve(docs, bad, relevant=sad)
@@ -226,14 +231,14 @@ by_atoms.table
 documents.table("retrieval")
 
 # %% [markdown]
-# Better than words, but hardly better than a cosine with the atoms' directions, for which one still needs to *know* the
-# directions. With the names of people and things it is the other way round: there the codes beat the cosine, and words do
-# nearly as well. So the claim holds *partly*.
+# Better than words, but hardly better than a cosine with the atoms' directions, for which one still needs to
+# *know* the directions. With the names of characters and things it is the other way round: there the codes
+# beat the cosine, and words do nearly as well. So the claim holds *partly*.
 #
-# ## 6 · Texts that nobody labelled
+# ## 6 · Texts without labels
 #
-# The reference manual of Python, in paragraphs: what do those about `compound` statements have that those about `types`
-# have not? No atom has a label here, and no answer is known.
+# The reference manual of Python, in paragraphs: what do those about `compound` statements have that those
+# about `types` have not? No atom has a label here, and no answer is known.
 
 # %%
 prose, asked = sn.data.prose(), ("compound", "types")
@@ -251,8 +256,8 @@ compared.table[["atom", "a", "b", "q", "word", "word_difference"]].head(6).round
 compared.simpler[["word", "a", "b", "q"]].head(6)
 
 # %% [markdown]
-# Both find a difference, the atoms in more places. But the words say at once what the two topics are about. For an atom
-# without a label one has to read where it fires:
+# Both find a difference, the atoms in more places. But the words say at once what the two topics are about.
+# For an atom without a label one has to read where it fires:
 
 # %%
 surest = int(compared.table["atom"][0])
@@ -260,9 +265,9 @@ for row in compound.top(surest, n=4).itertuples():
     print(f"{row.word} {row.value:.1f}: {row.text[:300]}\n")
 
 # %% [markdown]
-# Could you name it? This model is small, and many of its atoms are about one place in a sentence. The calls are the same
-# with a larger model and your own texts ([how-to](../docs/howto/read-a-corpus.md)); so is the question: what would a count
-# of words have said?
+# Could you name it? This model is small, and many of its atoms are about one place in a sentence. The calls
+# are the same with a larger model and your own texts ([how-to](../docs/howto/read-a-corpus.md)); so is the
+# question: what would a count of words have shown?
 #
 # ## 7 · The checked numbers
 

@@ -18,12 +18,12 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/15_benchmarks_and_behaviour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/15_benchmarks_and_behaviour.ipynb)
 #
-# Two uses that people ask for, and what each is worth next to a simpler method and a control.
+# Two popular uses, and what each is worth compared with a simpler method and a control.
 #
-# - *Benchmarks*: how much of a test set repeats itself, which documents to choose from a large pool, whether a few atoms
-#   classify, and whether a benchmark of SAEs can put SAEs in order at all.
-# - *Behaviour*: which atoms wrote a bad output, what fires while a model goes round in circles, what announces the next
-#   sentence, and what a price on atoms does to a fine-tuning.
+# - *Benchmarks*: how much of a test set repeats itself, which documents to choose from a large pool, whether
+#   a few atoms classify, and whether a benchmark of SAEs can put SAEs in order at all.
+# - *Behaviour*: which atoms wrote a bad output, what fires while a model goes round in circles, what
+#   announces the next sentence, and what a price on atoms does to a fine-tuning.
 #
 # Several published uses do **not** come out here. The tables say which. A minute, live.
 
@@ -55,9 +55,9 @@ pd.options.display.max_colwidth = 80
 # %% [markdown]
 # ## 1 · What does a test set hold?
 #
-# Of each document its 32 strongest atoms count. Together they are the *footprint* of a test set. `redundancy` asks how
-# much of it a random part already has: about ½ where no two documents share an atom, near 1 where a few have all. Two
-# test sets of one size, one of which holds twenty stories five times:
+# Of each document its 32 strongest atoms count. Together they are the *footprint* of a test set. `redundancy`
+# asks how much of it a random part already has: about ½ where no two documents share an atom, near 1 where a
+# few have all. Two test sets of one size, one of which holds twenty stories five times:
 
 # %%
 gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
@@ -69,15 +69,16 @@ repeated = {name: sn.uses.redundancy(some) for name, some in sets.items()}
 pd.concat({name: one.scores for name, one in repeated.items()}).droplevel(1)
 
 # %% [markdown]
-# Composed sets of eight kinds, three seeds. Atoms put them in the order in which they were made; words less well, since
-# all stories share a few hundred words:
+# Composed sets of eight kinds, three seeds. Atoms put them in the order in which they were made; words less
+# well, since all stories share a few hundred words:
 
 # %%
 documents = recorded("documents")
 documents.table("redundancy")
 
 # %% [markdown]
-# Do two test sets hold the same? Overlap is asymmetric: of the first footprint, the share that lies in the second.
+# Do two test sets hold the same? Overlap is asymmetric: of the first footprint, the share that lies in the
+# second.
 
 # %%
 sad = (stories.sentiment == 0).numpy()
@@ -105,8 +106,8 @@ chosen = sn.uses.select(docs, 20)
 chosen.table.iloc[[0, 4, 9, 19]]
 
 # %% [markdown]
-# `random` is what random documents cover on average, `words` what choosing by words does. On documents that nobody
-# chose from, too. But is a classifier better that was made from them? Not clearly:
+# `random` is what random documents cover on average, `words` what choosing by words does. On documents that
+# were not used for choosing, too. But is a classifier better that was made from them? Not clearly:
 
 # %%
 documents.table("chosen documents", "better examples")
@@ -114,8 +115,8 @@ documents.table("chosen documents", "better examples")
 # %% [markdown]
 # ## 3 · A classifier without training
 #
-# The most tempting use: find the atoms that fire more often in sad stories, say yes where *any of them* fires. No
-# training, and one number to choose: how many atoms. First, what could go wrong?
+# The most tempting use: find the atoms that fire more often in sad stories, say yes where *any of them*
+# fires. No training, and one number to choose: how many atoms. First, what could go wrong?
 
 # %%
 exercise("15.1")
@@ -129,8 +130,9 @@ rule = sn.uses.or_rule(docs, sad)
 rule.table
 
 # %% [markdown]
-# Judged on stories that nothing was chosen on. The row "activations" is logistic regression on the mean activation, "words"
-# on words. Both are ahead. The rule is praised for needing few documents. Its learning curve:
+# Judged on stories that nothing was chosen on. The row "activations" is logistic regression on the mean
+# activation, "words" on words. Both are ahead. The rule is praised for needing few documents. Its learning
+# curve:
 
 # %%
 rule.curve
@@ -139,8 +141,8 @@ rule.curve
 documents.table("OR rule", "few examples")
 
 # %% [markdown]
-# **Neither claim holds here.** An "or" keeps every atom's mistakes, and an SAE row says yes or no where a probe uses strengths.
-# What the rule does give is a reason that can be read: these atoms, with these labels.
+# **Neither claim holds here.** An "or" keeps every atom's mistakes, and an SAE row answers yes or no where a
+# probe uses strengths. The rule does give a reason that can be read: these atoms, with these labels.
 
 # %%
 rule.atoms.head(4)
@@ -148,8 +150,8 @@ rule.atoms.head(4)
 # %% [markdown]
 # ## 4 · Which benchmark can rank SAEs?
 #
-# SAEBench asks eight questions of an SAE. One of them, TPP, takes out the atoms of one class and asks whether its probe
-# alone suffers. An SAE that was trained gets about a quarter. And one that was not?
+# SAEBench asks eight questions of an SAE. One of them, TPP, takes out the atoms of one class and asks whether
+# its probe alone suffers. An SAE that was trained gets about a quarter. And one that was not?
 
 # %%
 exercise("15.3")
@@ -162,8 +164,9 @@ exercise("15.3").predict(guess)
 exercise("15.3").reveal()
 
 # %% [markdown]
-# `bench` asks them on bundled tasks whose answers are known, any rows by name. Next to each score stand a simpler method,
-# an oracle that knows the labels, three broken SAEs and the noise of other seeds; a dash is what was not recorded.
+# `bench` asks them on bundled tasks whose answers are known, any rows by name. Each score is compared with a
+# simpler method, an oracle that knows the labels, three broken SAEs and the noise of other seeds; a dash is a
+# value that was not recorded.
 
 # %%
 result = sn.uses.bench(sae, rows=["scr", "tpp", "ravel"])
@@ -173,8 +176,9 @@ result
 figure_widget(result.plot(), height=300)
 
 # %% [markdown]
-# RAVEL puts the broken ones behind. TPP gives random directions what it gives a trained SAE, and SCR gives an oracle, which
-# knows the labels, less than half. Whoever reports one such score without broken SAEs has not shown that an SAE is better.
+# RAVEL puts the broken ones behind. TPP gives random directions what it gives a trained SAE, and SCR gives an
+# oracle, which knows the labels, less than half. One such score without broken SAEs does not show that an SAE
+# is better.
 
 # %%
 references = recorded("bench_references")
@@ -191,31 +195,33 @@ loop = gpt.generate(prompt, max_new_tokens=24)
 print(loop)
 
 # %% [markdown]
-# `debug` asks which atoms added most to the log-probability of this output, subtracts them at every token, and lets the
-# model write again. Both controls change every token by the same length.
+# `debug` asks which atoms added most to the log-probability of this output, subtracts them at every token,
+# and lets the model write again. Both controls change every token by the same length.
 
 # %%
 debugged = sn.uses.debug(gpt, sae, prompt, hook_point, max_new_tokens=24)
 debugged
 
 # %% [markdown]
-# `logp` is that of the bad output, per token: without these atoms it falls further than along random ones. Yet look at
-# what is then written. The loop also ends under some random atoms, and for the difference of mean activations: a greedy
-# loop is fragile. One text shows that atoms *can* do it, and not that they are the cause of loops.
+# `logp` is that of the bad output, per token: without these atoms it falls further than along random ones.
+# Yet look at what is then written. The loop also ends under some random atoms, and for the difference of mean
+# activations: a greedy loop is fragile. One text shows that atoms *can* do it, and not that they are the
+# cause of loops.
 #
 # ## 6 · Watch an atom while the model writes
 #
-# Which atom rises from the first time that four tokens are written to the last? `floor` is the rise at tokens that come
-# again *without* their four.
+# Which atom rises from the first time that four tokens are written to the last? `floor` is the rise at tokens
+# that come again *without* their four.
 
 # %%
 risen = sn.uses.repetition(gpt, sae, loop, hook_point)
 risen.table.head(5)
 
 # %% [markdown]
-# The atom that rises most rises *more* at tokens that come again without their four: being later in a text may be enough.
-# So look at both columns. `watch` yields the strengths token by token while the model writes; edits may begin and end between
-# two tokens. This atom, and the first that `debug` blamed, as a strip (the prompt ends at the dotted line):
+# The atom that rises most rises *more* at tokens that come again without their four: being later in a text
+# may be enough. So look at both columns. `watch` yields the strengths token by token while the model writes;
+# edits may begin and end between two tokens. This atom, and the first that `debug` blamed, as a strip (the
+# prompt ends at the dotted line):
 
 # %%
 watched = {risen.atom: "rises most", debugged.chosen[0]: "blamed"}
@@ -231,20 +237,20 @@ without = sn.uses.debug(gpt, sae, prompt, hook_point, output, **how)
 without.table[["without", "logp", "repeated", "text"]]
 
 # %% [markdown]
-# The loop goes on. One text is no evidence either way. Over many, and three seeds:
+# The loop continues. One text is not evidence either way. Over many, and three seeds:
 
 # %%
 behaviour = recorded("behaviour")
 behaviour.table("repetition, predicted", "repetition, suppressed")
 
 # %% [markdown]
-# **Neither holds here.** Rising with a loop is not causing it, and that four tokens came again one can also count: the count
-# predicts loops, the atom does not.
+# **Neither holds here.** Rising with a loop is not causing it, and that four tokens came again one can also
+# count: the count predicts loops, the atom does not.
 #
 # ## 7 · What announces the next sentence?
 #
-# At a full stop the model has read everything and decides what comes next. Texts are cut there into steps, a rule says
-# which steps are sad, and an atom belongs to the behaviour whose steps have its largest mean.
+# At a full stop the model has read everything and decides what comes next. Texts are cut there into steps, a
+# rule decides which steps are sad, and an atom belongs to the behaviour whose steps have its largest mean.
 
 # %%
 sad_words = (
@@ -256,7 +262,8 @@ print(steps)
 steps.atoms[steps.atoms["behaviour"] == "sad"].head(4)
 
 # %% [markdown]
-# Turned up at full stops, do sad sentences become more frequent? And along random atoms, or the difference of means?
+# Turned up at full stops, do sad sentences become more frequent? And along random atoms, or the difference of
+# means?
 
 # %%
 firsts = [text.split(".")[0] + "." for text in sn.data.stories(60, seed=9).texts]
@@ -265,8 +272,9 @@ effects = {by: sn.uses.rise_effect(gpt, sae, steps, firsts, "sad", by=by, **how)
 pd.concat({f"{by:+} ×": effect.table for by, effect in effects.items()}).droplevel(1)
 
 # %% [markdown]
-# `low` and `high` are the interval of a share. Those of "atoms" and "random atoms" overlap, so nothing was shown. With more
-# sentences and three seeds it **does not hold**, either: an atom that foresees the next sentence need not choose it.
+# `low` and `high` are the interval of a share. Those of "atoms" and "random atoms" overlap, so nothing was
+# shown. With more sentences and three seeds it **does not hold**, either: an atom that foresees the next
+# sentence need not choose it.
 
 # %%
 behaviour.table("steps")
@@ -274,26 +282,28 @@ behaviour.table("steps")
 # %% [markdown]
 # ## 8 · A price on atoms
 #
-# If a model is to be fine-tuned anyway, a term of the loss can hold atoms down while it learns. Four versions of tiny-gpt:
-# as it is, and after 20 steps on the same stories with no price, with one on the atoms labelled "bad story", and with one
-# on random atoms.
+# If a model is to be fine-tuned anyway, a term of the loss can hold atoms down while it learns. Four versions
+# of tiny-gpt: as it is, and after 20 steps on the same stories with no price, with one on the atoms labelled
+# "bad story", and with one on random atoms.
 
 # %%
 study = study_penalty(sae, docs.find("bad"), sad_words)
 study.table
 
 # %% [markdown]
-# `sad` is the share of sad sentences that are then written, `excess` what the price is on, in sad stories that were not trained
-# on; the losses are nats per token. With the price on "bad story" fewer sad sentences are written; with one on random atoms
-# about the same share as before. It is not free: glad stories lose what the training would have given them.
+# `sad` is the share of sad sentences that are then written, `excess` what the price is on, in sad stories
+# that were not trained on; the losses are nats per token. With the price on "bad story" fewer sad sentences
+# are written; with one on random atoms about the same share as before. It is not free: glad stories lose what
+# the training would have given them.
 
 # %%
 for name in ("no price", "chosen atoms"):
     print(f"{name}:", *study.texts[name][:4], sep="\n  ", end="\n\n")
 
 # %% [markdown]
-# `seed=1` and `seed=2` say the same, but no line was set before this was seen. Where one was set, with other atoms (those of
-# the largest mean difference) and three times the steps, the atoms did **no better than random ones**:
+# `seed=1` and `seed=2` say the same, but no line was set before this was seen. Where one was set, with other
+# atoms (those of the largest mean difference) and three times the steps, the atoms did **no better than
+# random ones**:
 
 # %%
 behaviour.table("penalty")
@@ -321,7 +331,7 @@ for claim in ("OR rule", "few examples"):
     assert documents.verdict(claim) == "does not hold at this scale"
 
 # %%
-# RAVEL puts broken SAEs behind; TPP does not, and says so.
+# RAVEL puts broken SAEs behind; TPP does not, as its warning states.
 scores = result.table.set_index("row")
 assert all("rank" in scores.at[row, "warning"] for row in ("scr", "tpp"))
 assert scores.at["ravel", "score"] > scores.loc["ravel", ["random", "collapsed", "copied"]].max()

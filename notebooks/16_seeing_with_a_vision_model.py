@@ -18,12 +18,13 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/16_seeing_with_a_vision_model.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/16_seeing_with_a_vision_model.ipynb)
 #
-# `tiny-vit` reads a digit in a cluttered image. Which concepts does it see on the way, which of them does the answer depend on,
-# what does one of them *like to see*, and what is missing in a set of images?
+# `tiny-vit` reads a digit in a cluttered image. Which concepts does it see on the way, which of them does the
+# answer depend on, what does one of them *like to see*, and what is missing in a set of images?
 #
-# The concepts are factorised on the spot (CRAFT) or are the atoms of an SAE: the same questions can be asked of both.
-# Next to every answer stands what random directions, random orders, another corruption score or the best natural image
-# would have said. About a minute, live; claims were measured over three seeds, and not all of them hold.
+# The concepts are factorised on the spot (CRAFT) or are the atoms of an SAE: the same questions can be asked
+# of both. Every answer is compared with that of random directions, random orders, another corruption score or
+# the best natural image. About a minute, live; claims were measured over three seeds, and not all of them
+# hold.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -54,8 +55,9 @@ pd.options.display.max_colwidth = 80
 # %% [markdown]
 # ## 1 · Concepts, and where they are
 #
-# CRAFT factorises the activations of all patches of some images, A ≈ UW with U, W ≥ 0: a row of W is a concept, a column of U
-# says how strong it is in each patch. For the concepts of a class one takes images of that class: sixteen fours.
+# CRAFT factorises the activations of all patches of some images, A ≈ UW with U, W ≥ 0: a row of W is a
+# concept, a column of U is its strength in each patch. For the concepts of a class one takes images of that
+# class: sixteen fours.
 
 # %%
 vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
@@ -75,12 +77,13 @@ figure_widget(sheet, height=sheet.layout.height)
 figure_widget(craft.plot(image=0), height=240)
 
 # %% [markdown]
-# A map says where a concept is. Does the answer depend on it?
+# A map shows where a concept is. Does the answer depend on it?
 #
 # ## 2 · Which concepts matter?
 #
-# Multiply the concepts of an image by random numbers in 0 … 1, let the rest of the model answer, and ask which share of the
-# variance of the answer goes away when one concept is held. That is its total Sobol index. By hand, for once:
+# Multiply the concepts of an image by random numbers in 0 … 1, let the rest of the model answer, and ask
+# which share of the variance of the answer goes away when one concept is held. That is its total Sobol index.
+# By hand, for once:
 
 # %%
 exercise("16.1")
@@ -94,9 +97,9 @@ importance = sn.vision.sobol(craft.head, craft.codes, n_designs=32)
 importance.table
 
 # %% [markdown]
-# Read `total` with its interval, and `equal`, what each would have if all were alike. `first` is what a concept does alone and
-# `interaction` what it does only with others; with so few masks they are off by a tenth and more, which a negative share
-# gives away. The same of the SAE's atoms, some of which have labels:
+# Read `total` with its interval, and `equal`, what each would have if all were alike. `first` is what a
+# concept does alone and `interaction` what it does only with others; with so few masks they are off by a
+# tenth and more, which a negative share gives away. The same of the SAE's atoms, some of which have labels:
 
 # %%
 labels = sn.load_examples("tiny-vit/resid_post.6").labels
@@ -106,8 +109,8 @@ named = by_atom.table.assign(atom=[head.atoms[i] for i in by_atom.order])
 named.assign(label=[labels.get(atom, "") for atom in named["atom"]]).head(6)
 
 # %% [markdown]
-# Where the answer is planted, the indices name what drives it. How much a pair does together is met in the mean, and not with
-# two deviations to spare, so the claim holds *partly*:
+# Where the answer is planted, the indices name what drives it. The joint effect of a pair is met in the mean,
+# and not with two deviations to spare, so the claim holds *partly*:
 
 # %%
 vision = recorded("vision_concepts")
@@ -116,8 +119,8 @@ vision.table("Sobol, planted")
 # %% [markdown]
 # ## 3 · Does the order hold?
 #
-# Bring concepts in, the most important first, or take them out. Against a random order, insertion should rise sooner and
-# deletion fall sooner.
+# Bring concepts in, the most important first, or take them out. Against a random order, insertion should rise
+# sooner and deletion fall sooner.
 
 # %%
 how = {"baseline": "zero", "n_random": 5}
@@ -133,8 +136,8 @@ curves.table
 #
 # ## 4 · How late is a concept made?
 #
-# An atom that a line reads off the embedding is simple: complexity 0. One that no layer before has is complex: 1. And
-# does the answer depend on complex atoms more, or less?
+# An atom that a line reads off the embedding is simple: complexity 0. One that no layer before has is
+# complex: 1. And does the answer depend on complex atoms more, or less?
 
 # %%
 many = sn.data.scenes(300, seed=1, split="test")
@@ -146,12 +149,13 @@ figure_widget(complexity.plot(), height=300)
 vision.table("complexity, planted", "complex atoms matter less")
 
 # %% [markdown]
-# Less, as published: the model leans on what is made early. Random directions are a little more complex than atoms, and those
-# of other images cannot be read at all.
+# Less, as published: the model leans on what is made early. Random directions are a little more complex than
+# atoms, and those of other images cannot be read at all.
 #
 # ## 5 · What does a set of images lack?
 #
-# Somebody's generator never draws a 4. From two sets of images alone, without labels: what is missing in the second?
+# Imagine a generator that never draws a 4. From two sets of images alone, without labels: what is missing in
+# the second?
 
 # %%
 other = sn.data.scenes(300, seed=2, split="test")
@@ -168,9 +172,10 @@ gap.table[["atom", "label", "delta", "low", "high", "p", "kind"]].head(3)
 figure_widget(gap.plot(), height=340)
 
 # %% [markdown]
-# `p` asks how often *any* atom would differ as much if the images had been dealt out at random. δ is the share of the atom's
-# energy that the second set has: the published cut for "suppressed" is 0.1 (dashed), and this atom does not come near, since
-# it also fires a little for other digits. The images in which it is strongest:
+# `p` asks how often *any* atom would differ as much if the images had been dealt out at random. δ is the
+# share of the atom's energy that the second set has: the published cut for "suppressed" is 0.1 (dashed), and
+# this atom does not come near, since it also fires a little for other digits. The images in which it is
+# strongest:
 
 # %%
 first = int(gap.table["atom"][0])
@@ -204,8 +209,8 @@ vision.table("blindspots", "published cuts")
 # %% [markdown]
 # ## 6 · Does it notice a spoiled image?
 #
-# What an SAE leaves out of an activation grows where the image is none that it was trained for. Is that a better alarm than
-# scores that need no SAE? How good an alarm is, says the AUROC:
+# The part of an activation that an SAE misses grows if the image is not of the kind it was trained on. Is
+# that a better alarm than scores that need no SAE? The AUROC measures how good an alarm is:
 
 # %%
 exercise("16.2")
@@ -228,8 +233,9 @@ figure_widget(alarm.plot(), height=300)
 alarm.table
 
 # %% [markdown]
-# `error` and `firing` are the SAE's. `pca error` is the fair comparison, what principal components leave that explain the
-# same share. Over three seeds the SAE's error is ahead; what its codes still *say* of a spoiled image is not:
+# `error` and `firing` are the SAE's. `pca error` is the fair comparison, what principal components leave that
+# explain the same share. Over three seeds the SAE's error is ahead; what its codes still *say* of a spoiled
+# image is not:
 
 # %%
 robust = recorded("vision_robustness")
@@ -238,8 +244,8 @@ robust.table()
 # %% [markdown]
 # ## 7 · What would an atom like to see?
 #
-# MACO optimises the phases of an image's spectrum until an atom fires as strongly as it can. The best natural image costs
-# nothing and is a real image. So both are always shown:
+# MACO optimises the phases of an image's spectrum until an atom fires as strongly as it can. The best natural
+# image costs nothing and is a real image. So both are always shown:
 
 # %%
 examples = sn.load_examples("tiny-vit/resid_post.6")
@@ -253,9 +259,10 @@ figure_widget(best.plot(), height=340)
 best.table
 
 # %% [markdown]
-# `percentile` is the share of natural images that the maximised one beats, `unusual` the share that lies less far from other images,
-# for the model. An image that beats all and is more unusual than all shows what the atom's direction is sensitive to, and
-# not what it means. Does it show what the atom is about? To the model a digit does, a texture does not:
+# `percentile` is the share of natural images that the maximised one beats, `unusual` the share that lies less
+# far from other images, for the model. An image that beats all and is more unusual than all shows what the
+# atom's direction is sensitive to, and not what it means. Does it show what the atom is about? To the model a
+# digit does, a texture does not:
 
 # %%
 recorded("vision_maximise").table()
@@ -263,16 +270,16 @@ recorded("vision_maximise").table()
 # %% [markdown]
 # ## 8 · Which attribution of pixels is right?
 #
-# Where did the answer come from? Take one patch away at a time and see what the logit loses (occlusion); next to the image
-# and this map, the concepts of §1:
+# Where did the answer come from? Take one patch away at a time and see what the logit loses (occlusion); next
+# to the image and this map, the concepts of §1:
 
 # %%
 seen = sn.vision.attribution(vit, fours[:8], "occlusion", outcome=4)
 figure_widget(seen.plot(0, concepts=craft.heatmaps[:8]), height=198)
 
 # %% [markdown]
-# Three more maps of the same images: CRAFT's concepts weighted by their importance, the same of the SAE's atoms, and plain
-# contrast. Insertion and deletion replace pixels by something, and that decides who wins:
+# Three more maps of the same images: CRAFT's concepts weighted by their importance, the same of the SAE's
+# atoms, and plain contrast. Insertion and deletion replace pixels by something, and that decides who wins:
 
 # %%
 weight = torch.as_tensor(importance.total, dtype=torch.float32)
@@ -284,8 +291,8 @@ fidelity = sn.vision.pixel_fidelity(vit, fours[:8], few, outcome=4, n_steps=5, n
 fidelity.table.pivot(index="map", columns=["metric", "baseline"], values="score").round(2).T
 
 # %% [markdown]
-# Higher is better, and `random` is a map of random numbers. Next, the baselines themselves: one far to the right makes images
-# that the model never saw, one high up leaves much of the answer where it is.
+# Higher is better, and `random` is a map of random numbers. Next, the baselines themselves: one far to the
+# right makes images that the model never saw, one high up leaves much of the answer where it is.
 
 # %%
 figure_widget(fidelity.plot(), height=300)
@@ -294,11 +301,11 @@ figure_widget(fidelity.plot(), height=300)
 print(fidelity)
 
 # %% [markdown]
-# The maps of occlusion and of the concepts find what the answer comes from. Yet plain contrast, which knows no model, does as
-# well: digits are bright. That of the atoms is *worse* than random numbers: an index says how much an atom matters, and
-# not which way, and one of those that matter fires on a background. And with noise in the place of pixels the order is
-# another one. So an attribution is right or wrong only together with what "taken away" means, and a map that lies on
-# a bright object proves little.
+# The maps of occlusion and of the concepts find what the answer comes from. Yet plain contrast, which knows
+# no model, does as well: digits are bright. That of the atoms is *worse* than random numbers: an index
+# measures how much an atom matters, and not which way, and one of those that matter fires on a background.
+# And with noise in the place of pixels the order is another one. So an attribution is right or wrong only
+# together with what "taken away" means, and a map that lies on a bright object proves little.
 #
 # ## 9 · The checked numbers
 
@@ -329,14 +336,14 @@ assert vision.verdict("blindspots") == "partly"
 assert vision.verdict("published cuts") == "does not hold at this scale"
 
 # %%
-# The error is an alarm; what codes say of spoiled images is no better.
+# The error is an alarm; the codes of spoiled images are not better.
 mean = alarm.table.mean()
 assert mean["error"] > mean[["firing", "pca error", "mahalanobis"]].max()
 assert robust.verdict("corruption is noticed") == "holds"
 assert robust.verdict("probes of codes") == "does not hold at this scale"
 
 # %%
-# Images that maximise: beside the best natural one; maps of pixels: beside the random one.
+# Images that maximise: compared with the best natural one; maps of pixels: compared with the random one.
 maximised = recorded("vision_maximise")
 assert maximised.verdict("stronger than natural images") == "undecided"
 assert maximised.verdict("shows its factor") == "partly"

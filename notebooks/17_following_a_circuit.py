@@ -14,13 +14,14 @@
 # ---
 
 # %% [markdown]
-# # Following a circuit: which atoms said that, and what if one is cut?
+# # Following a circuit: which atoms caused that word, and what if one is cut?
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/17_following_a_circuit.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/17_following_a_circuit.ipynb)
 #
-# A model goes on with a word. Which of its atoms caused that, and what caused them? Here an answer is followed back, through
-# a transcoder of every MLP, to the words of the text, and to the patches of an image. The drawing is a hypothesis: so each
-# time one atom is **cut in the running model**, beside what the graph foresaw and beside random directions of the same size.
+# A model continues with a word. Which of its atoms caused that, and what caused them? Here an answer is
+# followed back, through a transcoder of every MLP, to the words of the text, and to the patches of an image.
+# The drawing is a hypothesis: so each time one atom is **cut in the running model**, and compared with the
+# graph's prediction and with random directions of the same size.
 #
 # Nothing is trained: `tiny-gpt` and `tiny-vit` come with a transcoder of each MLP. About half a minute.
 
@@ -48,8 +49,8 @@ from sae_nb_lessons import exercise, exercise_report, recorded
 # %% [markdown]
 # ## 1 · A word, followed back
 #
-# Attention patterns and the scales of the norms are held as this text had them; then every atom is exactly a sum of what
-# earlier atoms, the words, and what the transcoders miss add to it.
+# Attention patterns and the scales of the norms are held as this text had them; then every atom is exactly a
+# sum of what earlier atoms, the words, and what the transcoders miss add to it.
 
 # %%
 gpt = sn.load_model("tiny-gpt")
@@ -59,8 +60,9 @@ graph = sn.circuits.attribution_graph(gpt, transcoders, text, target=" s")
 print(graph)
 
 # %% [markdown]
-# Hundreds of nodes: the panel draws those that carry most of the influence. Words stand below, the answer above, each atom
-# over the word at which it fires. Click one: its examples, what made it, what it makes; the slider changes it in the model.
+# Hundreds of nodes: the panel draws those that carry most of the influence. Words are below, the answer
+# above, each atom over the word at which it fires. Click one: its examples, what made it, what it makes; the
+# slider changes it in the model.
 
 # %%
 panel = sw.CircuitPanel(graph, threshold=0.6)
@@ -70,7 +72,8 @@ panel
 # %% [markdown]
 # ## 2 · Predict, then cut
 #
-# Before you read on: the next token is “s”, as in “sad”. How far does its score fall when the chosen atom is taken out?
+# Before you read on: the next token is “s”, as in “sad”. How far does its score fall when the chosen atom is
+# taken out?
 
 # %%
 cut = panel.intervene(0.0)
@@ -78,8 +81,8 @@ print(f"live model {cut.effect:+.2f}, the graph foresaw {cut.predicted:+.2f};")
 print(f"random directions of the same size: at most {abs(cut.random).max():.2f}")
 
 # %% [markdown]
-# The sign is right and the size is not: later norms give back what the atom took, and later MLPs do not answer in
-# proportion. Is that so of most atoms?
+# The sign is right and the size is not: later norms give back what the atom took, and later MLPs do not
+# answer in proportion. Is that so of most atoms?
 
 # %%
 exercise("17.1")
@@ -109,8 +112,8 @@ print(
 print(f"the same number of random ones {alone.random.mean():.0%}")
 
 # %% [markdown]
-# But random atoms mostly lack the right position. Before you call such a set *the* circuit, compare it with the strongest
-# atoms of the same positions:
+# But random atoms mostly lack the right position. Before you call such a set *the* circuit, compare it with
+# the strongest atoms of the same positions:
 
 # %%
 measured.table("which atoms")
@@ -149,8 +152,9 @@ print(seen.answer)
 # %% [markdown]
 # ## 6 · Where the circuit is known
 #
-# Is a graph right? One can only say where the answer is known. `tiny-induction` has two layers of attention and goes on with
-# patterns that it has never seen: after "q k e f q k e" it says "f". The heads that do it are known by where they look.
+# Is a graph right? One can only say where the answer is known. `tiny-induction` has two layers of attention
+# and continues patterns that it has never seen: after "q k e f q k e" it predicts "f". The heads that do it
+# are known by where they look.
 
 # %%
 exercise("17.2")
@@ -169,7 +173,8 @@ circuit = sn.circuits.known_circuit(induction)
 circuit.components
 
 # %% [markdown]
-# In the circuit are the heads that look, for half of their attention or more, where their role says. What are they worth?
+# In the circuit are the heads that look, for half of their attention or more, where their role requires. What
+# are they worth?
 
 # %%
 exercise("17.3")
@@ -185,8 +190,8 @@ exercise("17.3").reveal()
 print(circuit)
 
 # %% [markdown]
-# Now a tracer is asked, without knowing: how much does the answer lose when one head at a time is held at its mean? An AUC of
-# 1 puts all heads of the circuit before all others, ½ is a draw.
+# Now a tracer is asked, without knowing: how much does the answer lose when one head at a time is held at its
+# mean? An AUC of 1 puts all heads of the circuit before all others, ½ is a draw.
 
 # %%
 heads = sn.circuits.head_contributions(induction, list(circuit.inputs)[:8], method="ablation")
@@ -201,8 +206,8 @@ tracers = recorded("known_tracers")
 tracers.table()
 
 # %% [markdown]
-# Graphs and patching find induction whole. Sums and brackets they find worse than a look at which parts *write most*
-# (the control): where the circuit is most of the network, a tracer has little to show.
+# Graphs and patching find induction whole. Sums and brackets they find worse than a look at which parts
+# *write most* (the control): where the circuit is most of the network, a tracer has little to show.
 #
 # ## 7 · The checked numbers
 

@@ -18,9 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/18_shapes_of_concepts.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/18_shapes_of_concepts.ipynb)
 #
-# An atom is a direction. A concept need not be one: it may take several atoms to build (a **cone**), or come in degrees or go
-# round (a **manifold**); and activations wind through more directions than they have dimensions. Each shape is measured here
-# beside what random directions, shuffled rows or random atoms reach.
+# An atom is a direction. A concept need not be one: it may take several atoms to build (a **cone**), or come
+# in degrees or go round (a **manifold**); and activations wind through more directions than they have
+# dimensions. Each shape is measured here and compared with random directions, shuffled rows or random atoms.
 #
 # Three small SAEs are trained on a circle, everything else is bundled. About a minute.
 
@@ -49,8 +49,8 @@ from sae_nb_lessons import exercise, exercise_report, recorded
 # %% [markdown]
 # ## 1 · Cones
 #
-# Is the direction of a digit one atom? Half way up `tiny-vit`: the mean of all tokens of images with a 4, less the mean of
-# those without, and so for each digit.
+# Is the direction of a digit one atom? Half way up `tiny-vit`: the mean of all tokens of images with a 4,
+# less the mean of those without, and so for each digit.
 
 # %%
 vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
@@ -60,8 +60,8 @@ digit = torch.as_tensor(scenes.digit)[acts.sample]
 means = [acts.x[digit == i].mean(0) - acts.x[digit != i].mean(0) for i in range(10)]
 
 # %% [markdown]
-# Atoms are added up, never subtracted, one after the other: r(s) is the share of the direction's length that the best s of
-# them leave. But 512 atoms in a space of 64 reach a good deal of *any* direction. How much?
+# Atoms are added up, never subtracted, one after the other: r(s) is the share of the direction's length that
+# the best s of them leave. But 512 atoms in a space of 64 reach a good deal of *any* direction. How much?
 
 # %%
 exercise("18.1")
@@ -79,15 +79,17 @@ cones = sn.geometry.containment(torch.stack(means), sae.dictionary, names=names)
 cones.scores
 
 # %% [markdown]
-# Digits are built far better than random directions are, and better than random atoms would build them. `alignment` is the
-# cosine with the best single atom: none of the digits *is* one, most are a cone of two to four.
+# Digits are built far better than random directions are, and better than random atoms would build them.
+# `alignment` is the cosine with the best single atom: none of the digits *is* one, most are a cone of two to
+# four.
 
 # %%
 cones.table.drop(columns="atoms")
 
 # %% [markdown]
-# On the map of all atoms: lines join those that build the chosen digit, thicker for more weight. Choose another under
-# “cone”. Are they neighbours? The map puts similar directions together, and what is similar need not be added up.
+# On the map of all atoms: lines join those that build the chosen digit, thicker for more weight. Choose
+# another under “cone”. Are they neighbours? The map puts similar directions together, and what is similar
+# need not be added up.
 
 # %%
 examples = sn.load_examples("tiny-vit/resid_post.6")
@@ -98,8 +100,8 @@ panel.wait()
 panel
 
 # %% [markdown]
-# Does this hold of whatever one calls the direction of a concept? No: three seeds, with the weights of linear heads in the
-# place of differences of means.
+# Does this hold of whatever one calls the direction of a concept? No: three seeds, with the weights of linear
+# heads in the place of differences of means.
 
 # %%
 recorded("cones").table("inside")[["number", "measured", "verdict"]]
@@ -107,7 +109,8 @@ recorded("cones").table("inside")[["number", "measured", "verdict"]]
 # %% [markdown]
 # ## 2 · A circle, captured, tiled, diluted
 #
-# Rows on a planted circle. Nothing about it is an arrow; what does an SAE make of it? Three of them, from few atoms to many:
+# Rows on a planted circle. Nothing about it is an arrow; what does an SAE make of it? Three of them, from few
+# atoms to many:
 
 # %%
 circle = sn.data.planted_manifolds(3000, shapes=("circle",), n_active=1, d_in=16)
@@ -125,9 +128,9 @@ shapes = pd.concat([found.table for found in held.values()], keys=list(held)).dr
 shapes[["regime", "own r2", "shuffled", "support", "width"]]
 
 # %% [markdown]
-# All three explain the circle, and an R² would not distinguish them. Few atoms, each with half of it, **capture** it: they are
-# its axes. Many that fire one at a time **tile** it: each is a piece. Many that fire together **dilute** it: each has much of
-# it, none is needed. How wide is a piece?
+# All three explain the circle, and an R² would not distinguish them. Few atoms, each with half of it,
+# **capture** it: they are its axes. Many that fire one at a time **tile** it: each is a piece. Many that fire
+# together **dilute** it: each has much of it, none is needed. How wide is a piece?
 
 # %%
 exercise("18.2")
@@ -147,10 +150,10 @@ held["one at a time"].figure("circle")
 held["few"].figure("circle")
 
 # %% [markdown]
-# ## 3 · A surface that nobody planted
+# ## 3 · A surface that was not planted
 #
-# Where a patch is in the image is a coordinate that `tiny-vit` must keep. How do its atoms hold it, and what would an SAE do
-# that has learned nothing?
+# The position of a patch in the image is a coordinate that `tiny-vit` must keep. How do its atoms hold it,
+# and what would an SAE do that has learned nothing?
 
 # %%
 patch = acts.position - vit.prefix_tokens
@@ -167,8 +170,8 @@ surface = pd.concat([found.table for found in place_held.values()], keys=list(co
 surface[["regime", "r2", "shuffled", "components", "support", "width"]]
 
 # %% [markdown]
-# A few atoms have pieces of the image of their own; together they do not make a whole, yet eight latents explain more of the
-# place than eight principal components. An SAE before training has none.
+# A few atoms have pieces of the image of their own; together they do not make a whole, yet eight latents
+# explain more of the place than eight principal components. An SAE before training has none.
 
 # %%
 place_held["trained"].figure("place")
@@ -176,8 +179,8 @@ place_held["trained"].figure("place")
 # %% [markdown]
 # ## 4 · How many dimensions?
 #
-# Two ways to count: over how many directions the variance is spread, and in how many directions a patch can move to its
-# nearest neighbours.
+# Two ways to count: over how many directions the variance is spread, and in how many directions a patch can
+# move to its nearest neighbours.
 
 # %%
 exercise("18.3")
@@ -197,7 +200,7 @@ spread = {layer: sn.geometry.participation_ratio(x) for layer, x in layers.items
 near = {layer: sn.geometry.two_nn_dimension(x) for layer, x in layers.items()}
 
 # %% [markdown]
-# Beside it rows drawn at random with the same covariance: they have no shape but the spread.
+# For comparison rows drawn at random with the same covariance: they have no shape but the spread.
 
 # %%
 torch.manual_seed(0)
@@ -209,9 +212,9 @@ dimensions = pd.DataFrame({"spread": spread, "near": near, "near, no shape": sha
 dimensions.round(1).rename_axis("layer")
 
 # %% [markdown]
-# With depth the variance spreads over almost three times the directions, and the dimension falls: patches lie on something
-# thin that winds through ever more of the space. The same can be asked around each atom, of its nearest: the key has what
-# random atoms would show.
+# With depth the variance spreads over almost three times the directions, and the dimension falls: patches lie
+# on something thin that winds through ever more of the space. The same can be asked around each atom, of its
+# nearest: the key has what random atoms would show.
 
 # %%
 panel.color_by = "local dimension"
@@ -221,8 +224,9 @@ panel
 # %% [markdown]
 # ## 5 · Do classes part?
 #
-# A class is a cloud. How wide is it beside the distance to the others, and in how few random dimensions does a plane still
-# separate them? Images by digit, after the first block and after the last, with shuffled labels as the floor:
+# A class is a cloud. How wide is it compared with the distance to the others, and in how few random
+# dimensions does a plane still separate them? Images by digit, after the first block and after the last, with
+# shuffled labels as the floor:
 
 # %%
 images = states.mean(dim=2)  # over patches: (images, layers, width)
@@ -234,9 +238,10 @@ tables = {layer: found.table.set_index("measure") for layer, found in digits.ite
 pd.concat(tables, axis=1)
 
 # %% [markdown]
-# At first digits are as wide as classes drawn at random; at the end they are narrow. Is that the geometry of half way up, made
-# clearer, or another one? `drift` is 1 less the rank correlation of the distances between the same images here and there (0:
-# the same geometry), `feature split` how well two halves of the coordinates agree on them.
+# At first digits are as wide as classes drawn at random; at the end they are narrow. Is that the geometry of
+# half way up, made clearer, or another one? `drift` is 1 less the rank correlation of the distances between
+# the same images here and there (0: the same geometry), `feature split` how well two halves of the
+# coordinates agree on them.
 
 # %%
 stable = sn.geometry.geometric_stability(
@@ -247,15 +252,16 @@ stable.table
 # %% [markdown]
 # ## 6 · Do codes keep the shape?
 #
-# What reads codes in the place of activations (retrieval, clusters, this very map of samples) needs what is near to stay near.
+# Methods that read codes in place of activations (retrieval, clusters, this very map of samples) need what is
+# near to stay near.
 
 # %%
 kept = sn.evaluation.distances_kept(sae, acts)
 print(kept)
 
 # %% [markdown]
-# The order of distances survives mostly, with random atoms (`control`) nearly as well: a random projection keeps distances,
-# too. What training adds is the difference, not the value.
+# The order of distances survives mostly, with random atoms (`control`) nearly as well: a random projection
+# keeps distances, too. Training adds the difference, not the value.
 #
 # ## 7 · The checked numbers
 

@@ -18,9 +18,10 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/19_a_model_that_talks.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/19_a_model_that_talks.ipynb)
 #
-# Press play and see which atoms fire at each word; turn one up in the middle of a sentence; ask what its label is worth; and
-# leave with a file that plain Hugging Face code reads. The model is `tiny-gpt`, which is bundled, so that nothing is
-# downloaded; with another name every cell is the same for a model that you know. About a minute.
+# Press play and see which atoms fire at each word; turn one up in the middle of a sentence; ask what its
+# label is worth; and leave with a file that plain Hugging Face code reads. The model is `tiny-gpt`, which is
+# bundled, so that nothing is downloaded; with another name every cell is the same for a model that you know.
+# About a minute.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -53,8 +54,9 @@ from sae_nb_lessons import exercise, exercise_report
 # %% [markdown]
 # ## 1 · Press play
 #
-# ▶ lets the model write, → writes one token. Under the text stand the newest tokens, each with the atoms that fire at it:
-# first what is strong and rare, for an atom that fires everywhere is no news. The strip belongs to atom 984, “bad story”.
+# ▶ lets the model write, → writes one token. Under the text are the newest tokens, each with the atoms that
+# fire at it: first the strong and rare ones, for an atom that fires everywhere is not news. The strip belongs
+# to atom 984, “bad story”.
 
 # %%
 gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
@@ -71,18 +73,18 @@ print(lens.written)
 assert lens.written == gpt.generate(story, 12, echo=False)
 
 # %% [markdown]
-# A click on a token asks why it was written. An atom that fires *at* a token may have nothing to do with it; the bars show
-# atoms before it that moved its score, each with what random directions reach.
+# A click on a token asks why it was written. An atom that fires *at* a token may have nothing to do with it;
+# the bars show atoms before it that moved its score, each with what random directions reach.
 
 # %%
 lens.token = lens.n_tokens - 1
 print(lens.summary)
 
 # %% [markdown]
-# ## 2 · Go on from here, with more of one atom
+# ## 2 · Continue from here, with more of one atom
 #
-# From the end of the prompt on, the direction of atom 984 is added, half as strong again as it fires in its strongest hundredth. Beside it, from
-# the same state: nothing, and a random direction of the same size.
+# From the end of the prompt on, the direction of atom 984 is added, at 1.45 × its
+# 99th percentile. For comparison, from the same state: nothing, and a random direction of the same size.
 
 # %%
 lens.token = lens.generation.n_prompt - 1
@@ -105,8 +107,9 @@ exercise("19.1").predict(guess)
 exercise("19.1").reveal()
 
 # %% [markdown]
-# So the question is *how* it differs. Measured when the SAE was made, on stories that nobody had chosen anything on: the share
-# of stories whose next event became a good (or a bad) one, and the largest change by random directions of the same size.
+# So the question is *how* it differs. Measured when the SAE was made, on stories that were not used for
+# choosing: the share of stories whose next event became a good (or a bad) one, and the largest change by
+# random directions of the same size.
 
 # %%
 examples = sn.load_examples("tiny-gpt/resid_post.3")
@@ -114,7 +117,7 @@ steered = pd.DataFrame([vars(atom) for atom in examples.steered])
 steered[["label", "atom", "by_p99", "effect", "random"]].round(2)
 
 # %% [markdown]
-# One effect is clear of its control, the other is not. Move the strength, and go on again (or set it here):
+# One effect is clear of its control, the other is not. Move the strength, and continue again (or set it here):
 
 # %%
 lens.strength = 0.5
@@ -124,9 +127,9 @@ lens
 # %% [markdown]
 # ## 3 · What is a label worth?
 #
-# A label is a claim: *this* is where the atom fires. Without a judge `sn.label` writes small rules from one half of the samples,
-# offline, and asks on the other half: from the label alone, does the atom fire in this window of text? Beside the score
-# stands that of other atoms' labels on the same windows.
+# A label is a claim: *this* is where the atom fires. Without a judge `sn.label` writes small rules from one
+# half of the samples, offline, and asks on the other half: from the label alone, does the atom fire in this
+# window of text? The score is compared with that of other atoms' labels on the same windows.
 
 # %%
 rules = sn.label(sae, examples.acts, codes=examples.codes, atoms=range(8, 20), progress=False)
@@ -147,7 +150,7 @@ def detection(said, fires):
 exercise("19.2").check(detection)
 
 # %% [markdown]
-# Labels of other people are judged like our own. Here is a table of two labels, of which one is right:
+# Labels from elsewhere are judged like our own. Here is a table of two labels, of which one is right:
 
 # %%
 folder = Path(mkdtemp())
@@ -159,7 +162,7 @@ theirs = sn.label(
 theirs.table[["label", "source", "by", "detection", "control"]]
 
 # %% [markdown]
-# In a panel the evidence is a badge beside the label: hover over atom 12. A label that somebody published gets the same one.
+# In a panel the evidence is a badge next to the label: hover over atom 12. A published label gets the same one.
 
 # %%
 judged = sw.GenerationLens(gpt, sae, prompt="The fox had a", labels=theirs, pinned=[12, 13])
@@ -169,8 +172,9 @@ judged
 # %% [markdown]
 # ## 4 · Take it with you
 #
-# Steering that only works in a notebook is a demonstration. The recipe leaves as ordinary torch hooks for any module of that
-# class; here a checkpoint in a folder, opened by transformers, which knows nothing of this library.
+# Steering that only works in a notebook is a demonstration. The recipe leaves as ordinary torch hooks for any
+# module of that class; here a checkpoint in a folder, opened by transformers, which knows nothing of this
+# library.
 
 # %%
 with sn.steer(gpt, "resid_post.3", sae, atom=984, by=1.45, unit="p99") as steering:
@@ -189,8 +193,8 @@ print(gpt.tokenizer.decode(new))
 assert torch.equal(here, there), "the same logits, to the bit"
 
 # %% [markdown]
-# For a server there is a file of vectors with a header that says where and how much, and for lm_eval's `steered` model a file
-# of its own.
+# For a server there is a file of vectors with a header that states where and how much, and for lm_eval's
+# `steered` model a file of its own.
 
 # %%
 recipe.to_vectors(folder / "atom-984.safetensors")
@@ -222,8 +226,9 @@ print(f"largest difference of logits: {(again - here).abs().max():.1e}")
 # %% [markdown]
 # ## 5 · What does it cost?
 #
-# Before it leaves: what else does it do to the model? `effect` is the change of the token that the recipe raises most, `loss`
-# what it adds to the loss of the next token. Both controls are added until the predictions have moved as far (the same KL).
+# Before it leaves: what else does it do to the model? `effect` is the change of the token that the recipe
+# raises most, `loss` what it adds to the loss of the next token. Both controls are added until the
+# predictions have moved as far (the same KL).
 
 # %%
 texts = [text[:200] for text in sn.data.stories(6, seed=1).texts]
@@ -236,13 +241,14 @@ full = cost.table[cost.table.strength == 1.45].groupby("edit")[["kl", "effect", 
 full.round(3)
 
 # %% [markdown]
-# At an equal KL the atom does more than random directions. The difference of mean activations, which needs no SAE, is the
-# control that an atom has to beat to have been needed: here the two are close.
+# At an equal KL the atom does more than random directions. The difference of mean activations, which needs no
+# SAE, is the control that an atom has to beat to have been needed: here the two are close.
 #
-# ## 6 · Models and SAEs that people know
+# ## 6 · Well-known models and SAEs
 #
-# `sn.load_model("gpt2")`, or a folder, or with `bits=4` and `device_map="auto"` one that is larger than the memory; and an SAE
-# by its published name. The table ships with the library, so it can be looked at without a network:
+# `sn.load_model("gpt2")`, or a folder, or with `bits=4` and `device_map="auto"` one that is larger than the
+# memory; and an SAE by its published name. The table ships with the library, so it can be looked at without a
+# network:
 
 # %%
 known = sn.published("gpt2-small-res-jb")

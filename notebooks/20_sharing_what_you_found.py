@@ -34,9 +34,9 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 # %% [markdown]
 # # Sharing what you found: with readers who have no Python
 #
-# You looked at atoms, gave two of them a name, and want others to see it. First: is it so? Then: a folder that any web server
-# gives out, with every atom, your names, and what was measured of them. Last: what arrives at the other end. The model is
-# `tiny-vit`, which is bundled; half a minute.
+# You looked at atoms, gave two of them a name, and want others to see it. First: is the name right? Then: a folder
+# that any web server gives out, with every atom, your names, and what was measured of them. Last: what
+# arrives at the other end. The model is `tiny-vit`, which is bundled; half a minute.
 
 # %%
 import json
@@ -62,8 +62,9 @@ from sae_nb_lessons.studies import QuietPages
 # %% [markdown]
 # ## 1 · A name, and a note
 #
-# Atom 267 has no label. On four of its six strongest images is a 2, so one writes “digit 2”. Type it in the panel or set it
-# here: it is on disk before the panel says so, in a file that belongs to this SAE and no other.
+# Atom 267 has no label. On four of its six strongest images is a 2, so one writes “digit 2”. Type it in the
+# panel or set it here: it is on disk before the panel confirms it, in a file that belongs to this SAE and no
+# other.
 
 # %%
 vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
@@ -90,9 +91,9 @@ assert json.loads(notes.read_text())["atoms"]["267"]["label"] == "digit 2"
 # %% [markdown]
 # ## 2 · Is it so?
 #
-# A label is a claim: *here* the atom fires. So: 300 new images, on which nobody has chosen anything; windows of which half
-# hold a firing; how many does the label alone sort rightly? ½ by chance; beside it stands the control, labels of other atoms
-# on the same windows.
+# A label is a claim: *here* the atom fires. So: 300 new images, which were not used for choosing; windows of
+# which half hold a firing; how many does the label alone sort rightly? ½ by chance; the control is labels of
+# other atoms on the same windows.
 
 # %%
 scenes = sn.data.scenes(300, seed=20, split="test")
@@ -108,7 +109,8 @@ print("atom 267:", first.evidence(267).standing)
 assert first.evidence(267).standing == "fails", "on new images twos say nothing about atom 267"
 
 # %% [markdown]
-# Two of the twos stand on diagonal stripes; the rest is waves and checks, which have slanting edges as well. The next try:
+# Two of the twos are on diagonal stripes; the rest is waves and checks, which have slanting edges as well.
+# The next try:
 
 # %%
 judged = ask(acts, labels={267: "diagonal", 308: "digit 4"})
@@ -119,7 +121,8 @@ assert judged.evidence(267).standing == "holds"
 assert judged.evidence(267).detection > first.evidence(267).detection + 0.2
 
 # %% [markdown]
-# Is that bad luck? 45 atoms of this SAE have no label, and of their six strongest images at least four show one digit.
+# Is that bad luck? 45 atoms of this SAE have no label, and of their six strongest images at least four show
+# one digit.
 
 # %%
 exercise("20.1")
@@ -148,9 +151,9 @@ exercise("20.2").check(least_that_holds)
 # %% [markdown]
 # ## 3 · And what does it do?
 #
-# Where an atom fires is one question, what happens when it is added is another. Atom 308, “digit 4”, did poorly above: it
-# fires weakly on much that is no 4. Both atoms are added, equally much, and so are random directions. On how many of 100
-# images does the model then see a 4, or diagonal stripes?
+# Where an atom fires is one question, what happens when it is added is another. Atom 308, “digit 4”, did
+# poorly above: it fires weakly on many images that are not a 4. Both atoms are added, equally much, and so
+# are random directions. On how many of 100 images does the model then see a 4, or diagonal stripes?
 
 # %%
 length, images = 3 * float(examples.p99[308]), scenes.images[:100]
@@ -169,9 +172,9 @@ does = pd.DataFrame({"a 4": four, "diagonal": stripes})
 does.round(2)
 
 # %% [markdown]
-# So 267 says where stripes are, and adding it makes none; random directions of that length do, now and then, which would
-# have looked like a finding. 308 is a poor detector of fours, and makes them. Both belong into the notes: readers take a name
-# for more than was measured.
+# So 267 detects where stripes are, and adding it makes none; random directions of that length do, now and
+# then, which would have looked like a finding. 308 is a poor detector of fours, and makes them. Both belong
+# into the notes: readers take a name for more than was measured.
 
 # %%
 by_chance = does["a 4"].filter(like="random").max()
@@ -186,9 +189,10 @@ assert abs(stripes["atom 267"] - stripes["nothing"]) < 0.1
 # %% [markdown]
 # ## 4 · The site
 #
-# A folder of plain files: a card for every atom, search, a map, a link to each. A panel opened after `sn.label` knows the
-# evidence, and what it knows the site says. With `live=True` in place of False, and the extra `site`, the page also runs the
-# model by itself: draw a digit, move the slider (ten seconds more, and 17 MB).
+# A folder of plain files: a card for every atom, search, a map, a link to each. A panel opened after
+# `sn.label` knows the evidence, and the site shows what the panel knows. With `live=True` in place of False,
+# and the extra `site`, the page also runs the model by itself: draw a digit, move the slider (ten seconds
+# more, and 17 MB).
 
 # %%
 mine = sw.AtomBrowser(sae, examples.acts, atom=267, labels=notes, catalogue=examples.catalogue(sae))
@@ -198,7 +202,7 @@ site = sn.site.write_site(
 )  # fmt: skip
 
 # %% [markdown]
-# Somebody on a phone waits for the first card and no longer; the other atoms come when they are opened.
+# A reader on a phone waits for the first card and no longer; the other atoms come when they are opened.
 
 # %%
 print(f"before the first atom is there: {site.first_paint / 1e3:.0f} kB")
@@ -208,8 +212,9 @@ assert site.first_paint <= 300_000
 assert site.largest_chunk <= 30_000
 
 # %% [markdown]
-# Look at it. On your own machine `python -m http.server --directory …` does what these lines do; the link opens atom 267, and
-# is what you put into a message. (On Binder and Colab, download the folder: the page opens from a disk, too.)
+# Look at it. On your own machine `python -m http.server --directory …` does what these lines do; the link
+# opens atom 267, and is what you put into a message. (On Binder and Colab, download the folder: the page
+# opens from a disk, too.)
 
 # %%
 handler = partial(QuietPages, directory=str(site.folder))
@@ -220,8 +225,8 @@ print(f"http://127.0.0.1:{server.server_port}/index.html#atom=267")
 # %% [markdown]
 # ## 5 · What does the reader receive?
 #
-# A browser asks for the card of an atom when it is opened. It is one line: a call, with the atom's number and its data as
-# JSON.
+# A browser asks for the card of an atom when it is opened. It is one line: a call, with the atom's number and
+# its data as JSON.
 
 # %%
 line = HTTPConnection("127.0.0.1", server.server_port)
@@ -241,7 +246,7 @@ def strongest(chunk):
 exercise("20.3").check(strongest)
 
 # %% [markdown]
-# Is what stands there what Python says, for every atom? The rates, the strongest firings, and the words:
+# Does the page show what Python computes, for every atom? The rates, the strongest firings, and the words:
 
 # %%
 texts = [(site.folder / "atoms" / f"{atom}.js").read_text("utf-8") for atom in range(site.n_atoms)]
@@ -260,7 +265,7 @@ assert "random" in cards[308]["note"]
 server.shutdown()
 
 # %% [markdown]
-# Nothing else is asked of anybody: the page forbids itself every other address.
+# No other address is contacted: the page forbids itself every other one.
 
 # %%
 policy = (site.folder / "index.html").read_text("utf-8").split("Content-Security-Policy")[1]
@@ -270,9 +275,9 @@ assert "default-src 'none'" in policy
 # %% [markdown]
 # ## 6 · For readers who have Python
 #
-# They want to go on from your names, and to try what you did. Labels travel as a table, the steering as a file of vectors
-# (notebook 19 says what is in it); both lie beside the site, in one archive. A model of language also has
-# `sn.interop.write_neuronpedia`, for Neuronpedia's import.
+# They want to continue from your names, and to try what you did. Labels travel as a table, the steering as a
+# file of vectors (notebook 19 explains its content); both lie next to the site, in one archive. A model of
+# language also has `sn.interop.write_neuronpedia`, for Neuronpedia's import.
 
 # %%
 judged.table.to_csv(folder / "found" / "labels.csv")
@@ -283,7 +288,8 @@ archive = Path(shutil.make_archive(str(folder / "found"), "zip", folder / "found
 print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB")
 
 # %% [markdown]
-# The other side: another person, the same SAE by its name, images of their own. Do your names hold for them, too?
+# The other side: another person, the same SAE by its name, images of their own. Do your names hold for them,
+# too?
 
 # %%
 shutil.unpack_archive(archive, folder / "theirs")

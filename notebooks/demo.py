@@ -67,7 +67,7 @@ steering = sw.InputSteering(lens, examples.catalogue(sae), atom=four, strength=3
 steering
 
 # %% [markdown]
-# ## 3 · Steer what a language model says
+# ## 3 · Steer what a language model writes
 #
 # A language model of 0.9 million parameters has read small stories, in which either good things happen or bad
 # ones. **Type the beginning of one.** Here something bad has happened, and an atom for stories that go badly is
@@ -99,7 +99,7 @@ story_panel
 # %% [markdown]
 # ## 4 · The same without panels
 #
-# The panels only call what you can call. The second cell fails if what is said above does not hold.
+# The panels only call what you can call. The second cell fails if the text above does not hold.
 
 # %%
 images, by = examples.acts.context.pictures[:40], 3.0 * float(examples.p99[four])
@@ -118,7 +118,7 @@ assert words.summary.place(bad) is not None, "and in what is typed"
 assert not {"sklearn", "umap"} & set(sys.modules), "a demo opens at once"
 
 # %% [markdown]
-# Go on with [the tour](00_tour.ipynb), which trains an SAE while you watch; or look around among the atoms:
+# Continue with [the tour](00_tour.ipynb), which trains an SAE while you watch; or look around among the atoms:
 
 # %%
 sw.AtomBrowser(

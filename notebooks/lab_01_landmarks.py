@@ -18,11 +18,12 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_01_landmarks.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_01_landmarks.ipynb)
 #
-# The second part of the course leaves SAEs and keeps what they are made of: an operator, a link, a prox and a solver. Here the
-# penalty is not the number of atoms, but how far they are from the input. What comes of it finds groups that are no blobs.
+# The second part of the course leaves SAEs and keeps what they are made of: an operator, a link, a prox and a
+# solver. Here the penalty is not the number of atoms, but how far they are from the input. The result finds
+# groups that are not blobs.
 #
-# After "K-Deep Simplex" (KDS, arXiv 2012.02134). From the paper: the model, its unrolled solver, the two moons. Ours: the step
-# (computed, not learned), the momentum of FISTA, and how groups are read off.
+# After "K-Deep Simplex" (KDS, arXiv 2012.02134). From the paper: the model, its unrolled solver, the two
+# moons. Ours: the step (computed, not learned), the momentum of FISTA, and how groups are read off.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -58,8 +59,8 @@ pd.options.display.precision = 3
 #
 # $$z(x) = \arg\min_{z \ge 0,\ \sum_j z_j = 1} \tfrac12 \Vert x - \textstyle\sum_j z_j w_j \Vert^2 + \lambda \sum_j z_j \Vert x - w_j \Vert^2$$
 #
-# Codes are found by 15 steps of FISTA, and the gradient of the same objective flows through all of them: an encoder with 15 layers
-# that share their weights.
+# Codes are found by 15 steps of FISTA, and the gradient of the same objective flows through all of them: an
+# encoder with 15 layers that share their weights.
 
 # %%
 points, moon = make_moons(1500, noise=0.03, random_state=0)
@@ -69,8 +70,8 @@ ties = sn.lab.local_map(kds, x, n_clusters=2)
 figure_widget(ties.figure(), height=380)
 
 # %% [markdown]
-# An orange landmark is tied to those with which it shares inputs, the more the thicker. Between the moons ties are few and thin:
-# half-way there is next to nothing that would have to be a mixture of both.
+# An orange landmark is tied to those with which it shares inputs, the more the thicker. Between the moons
+# ties are few and thin: half-way there is next to nothing that would have to be a mixture of both.
 #
 # ## 2 · Move λ
 #
@@ -101,8 +102,8 @@ def tied(z):
 exercise("lab_01.1").check(tied)
 
 # %% [markdown]
-# Spectral clustering cuts that graph where it is thinnest, and a point goes with its strongest landmark. Beside it k-means, which
-# knows distances alone, and mixtures without a cost of distance:
+# Spectral clustering cuts that graph where it is thinnest, and a point goes with its strongest landmark. For
+# comparison k-means, which knows distances alone, and mixtures without a cost of distance:
 
 # %%
 means = KMeans(2, n_init=10, random_state=0).fit_predict(points)
@@ -113,8 +114,9 @@ pd.Series(found, name="share in the right moon").to_frame()
 # %% [markdown]
 # ## 4 · SpaDE is one step of it
 #
-# Begin at z = 0, take one step of length 1/‖W‖², and project on the simplex. What is the same for all landmarks drops out of the
-# projection, so with landmarks of one norm z = sparsemax(−κ‖x − w_j‖²): the encoder of SpaDE (notebook 04).
+# Begin at z = 0, take one step of length 1/‖W‖², and project on the simplex. Terms that are the same for all
+# landmarks drop out of the projection, so with landmarks of one norm z = sparsemax(−κ‖x − w_j‖²): the encoder
+# of SpaDE (notebook 04).
 
 # %%
 exercise("lab_01.2")
@@ -130,7 +132,7 @@ print(f"one step: {single.accuracy(moon):.2f}, landmarks a point {single.l0:.1f}
 print(f"15 steps: {ties.accuracy(moon):.2f}, landmarks a point {ties.l0:.1f}")
 
 # %% [markdown]
-# ## 5 · On data that nobody planted
+# ## 5 · On data that were not planted
 #
 # Handwritten digits, 64 pixels, 100 landmarks, ten groups. k-means puts about three quarters of them right.
 
@@ -149,11 +151,12 @@ claims = recorded("lab_kds")
 claims.table()
 
 # %% [markdown]
-# SpaDE itself parts the moons, too: it learns how sharp its one step is, where the step above had to take what ‖W‖² gave it. On
-# digits fifteen steps are ahead of its one on every seed, and ahead of k-means on two of three.
+# SpaDE itself parts the moons, too: it learns how sharp its one step is, where the step above had to take
+# what ‖W‖² gave it. On digits fifteen steps are ahead of its one on every seed, and ahead of k-means on two
+# of three.
 #
-# The same idea without the constraint that codes sum to one is WLSC: a ReLU with a threshold of its own for each input and
-# atom. The last claim above is about it, on patches of photographs.
+# The same idea without the constraint that codes sum to one is WLSC: a ReLU with a threshold of its own for
+# each input and atom. The last claim above is about it, on patches of photographs.
 #
 # ## 6 · The checked numbers
 

@@ -18,11 +18,12 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_02_similarity.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_02_similarity.ipynb)
 #
-# A network that sees only how alike its inputs are, never the inputs: can it find their atoms? It can, and the atoms it finds are
-# stored nowhere. They are mixtures of the inputs, written down when somebody asks what a code would generate.
+# A network that sees only how alike its inputs are, never the inputs: can it find their atoms? It can, and
+# the atoms it finds are stored nowhere. They are mixtures of the inputs, computed only when you ask what a
+# code would generate.
 #
-# After "Kernel similarity matching" (arXiv 2503.00655), of which we had the abstract: similarity matching, an implicit generative
-# map, ADMM are its; the derivation from sparse coding below and the updates are ours.
+# After "Kernel similarity matching" (arXiv 2503.00655), of which we had the abstract: similarity matching, an
+# implicit generative map, ADMM are its; the derivation from sparse coding below and the updates are ours.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -58,8 +59,8 @@ pd.options.display.precision = 3
 #
 # $$\min_{D,\ Z \ge 0}\ \tfrac12 \Vert \Phi - DZ \Vert^2 + \tfrac{\omega}{2} \Vert D \Vert^2 + \lambda \textstyle\sum Z$$
 #
-# For given codes the best dictionary is a least-squares solution, $D = \Phi P^\top$ with $P = (ZZ^\top + \omega I)^{-1} Z$: each atom
-# is a mixture of inputs. Write P; all that follows needs nothing else.
+# For given codes the best dictionary is a least-squares solution, $D = \Phi P^\top$ with $P = (ZZ^\top +
+# \omega I)^{-1} Z$: each atom is a mixture of inputs. Write P; all that follows needs nothing else.
 
 # %%
 exercise("lab_02.1")
@@ -73,7 +74,8 @@ def top_down(z, ridge):
 exercise("lab_02.1").check(top_down)
 
 # %% [markdown]
-# With that dictionary put in, the features are gone from the objective; what is left of them is their similarities $K = \Phi^\top\Phi$:
+# With that dictionary put in, the features are gone from the objective; what is left of them is their
+# similarities $K = \Phi^\top\Phi$:
 #
 # $$F(Z) = \tfrac12\, \mathrm{tr}\, K (I + Z^\top Z / \omega)^{-1} + \lambda \textstyle\sum Z$$
 #
@@ -87,7 +89,7 @@ at_zero = ...
 exercise("lab_02.2").check(at_zero)
 
 # %% [markdown]
-# ## 2 · Atoms that nobody showed it
+# ## 2 · Atoms that it was not shown
 #
 # 500 inputs, each of two of 16 atoms. The solver is given the table of their inner products, and nothing else.
 
@@ -112,8 +114,8 @@ figure_widget(found.figure(), height=340)
 # %% [markdown]
 # ## 3 · Units that tile a ring
 #
-# With a radial kernel two points of a circle are alike if they are near each other, and nothing says that there is a circle. Move the
-# slider: how many units does it take until each fires in one piece?
+# With a radial kernel two points of a circle are alike if they are near each other, and there is no hint that
+# there is a circle. Move the slider: how many units does it take until each fires in one piece?
 
 # %%
 angle = torch.linspace(0, 2 * math.pi, 401)[:-1]

@@ -18,11 +18,13 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_03_waves.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_03_waves.ipynb)
 #
-# A point that sees its four neighbours alone cannot say how large the square is that it lies in. Let the square ring like a drum, and
-# it can: waves run to the edges and back, and the frequencies at which the point swings are those of the whole drum.
+# A point that sees its four neighbours alone cannot say how large the square is that it lies in. Let the
+# square ring like a drum, and it can: waves run to the edges and back, and the frequencies at which the point
+# swings are those of the whole drum.
 #
-# After "Travelling waves integrate spatial information" (arXiv 2502.06034). Theirs learns the couplings of a recurrent network that
-# makes waves; here they are the wave equation, which is the physics that their title plays on. The readout by spectrum is theirs.
+# After "Travelling waves integrate spatial information" (arXiv 2502.06034). Theirs learns the couplings of a
+# recurrent network that makes waves; here they are the wave equation, which is the physics that their title
+# plays on. The readout by spectrum is theirs.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -72,7 +74,7 @@ def step(h, v, m, dt):
 exercise("lab_03.1").check(step)
 
 # %% [markdown]
-# Two squares are lifted and let go. What comes in from the edges is news of where they are:
+# Two squares are lifted and let go. The signal that comes in from the edges carries their position:
 
 # %%
 shapes = torch.zeros(2, 32, 32, dtype=torch.bool)
@@ -91,7 +93,8 @@ drawn = {"5": ringing.listen(0, 6, 6), "15": ringing.listen(1, 19, 19)}
 figure_widget(one_at_a_time(drawn, "side"), height=400)
 
 # %% [markdown]
-# The slowest swing of a square of side L is known: $\omega_1 = \sqrt 8\, \sin \frac{\pi}{2 (L + 1)}$. A larger drum has a lower voice.
+# The slowest swing of a square of side L is known: $\omega_1 = \sqrt 8\, \sin \frac{\pi}{2 (L + 1)}$. A
+# larger drum has a lower voice.
 
 # %%
 exercise("lab_03.2")
@@ -108,8 +111,9 @@ pd.DataFrame(rows).T.rename_axis("side")
 # %% [markdown]
 # ## 3 · What can a point say?
 #
-# 200 images with a square of one of six sizes, and a small network that reads the size off one point: off its spectrum over time, its
-# last, mean or largest height, or off a window of 7 × 7 around it, which is what a feed-forward network of that reach would see.
+# 200 images with a square of one of six sizes, and a small network that reads the size off one point: off its
+# spectrum over time, its last, mean or largest height, or off a window of 7 × 7 around it, which is what a
+# feed-forward network of that reach would see.
 
 # %%
 exercise("lab_03.3")
@@ -126,8 +130,8 @@ claims = recorded("lab_waves")
 claims.table()
 
 # %% [markdown]
-# The mean height comes near the line that was written down for it: it is a readout of the same waves. The window sees none, and does
-# no better than naming the most common size.
+# The mean height comes near the line that was written down for it: it is a readout of the same waves. The
+# window sees none, and does no better than naming the most common size.
 #
 # ## 4 · The checked numbers
 

@@ -18,11 +18,13 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_04_events.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_04_events.ipynb)
 #
-# A neuron answers to an event over a while, and the answers of several events overlap. An SAE asks which atoms a vector is made of;
-# here an atom is a kernel that may start anywhere, so the question is what started when, and how strongly.
+# A neuron answers to an event over a while, and the answers of several events overlap. An SAE asks which
+# atoms a vector is made of; here an atom is a kernel that may start anywhere, so the question is what started
+# when, and how strongly.
 #
-# After DUNL (Tolooshams, Matias, Wu, Murthy, Masset and Ba; code at btolooshams/dunl-compneuro). Model, links and truncated
-# back-propagation are theirs; the step that is computed, kernels moved to the middle of their window, and the trials are ours.
+# After DUNL (Tolooshams, Matias, Wu, Murthy, Masset and Ba; code at btolooshams/dunl-compneuro). Model, links
+# and truncated back-propagation are theirs; the step that is computed, kernels moved to the middle of their
+# window, and the trials are ours.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -54,8 +56,8 @@ pd.options.display.precision = 3
 #
 # $$\eta(t) = b + \sum_k \sum_\tau z_{k\tau}\, h_k(t - \tau) \qquad x(t) \sim \text{Gaussian}(\eta),\ \text{Poisson}(e^\eta)\ \text{or binomial}$$
 #
-# Codes are found as in sparse coding: a step along $h \star (x - \mu(\eta))$, the correlation of what is left with each kernel, and
-# shrinkage. What changes with the link is the mean $\mu$ alone. Write one step for counts.
+# Codes are found as in sparse coding: a step along $h \star (x - \mu(\eta))$, the correlation of what is left
+# with each kernel, and shrinkage. The link changes the mean $\mu$ alone. Write one step for counts.
 
 # %%
 exercise("lab_04.1")
@@ -69,8 +71,8 @@ def step(z, x, h, b, size, weight):
 exercise("lab_04.1").check(step)
 
 # %% [markdown]
-# How long may a step be? As long as 1 over the largest gain of the convolution, and that is a matter of frequencies:
-# $L = \max_\omega \sum_k |\hat h_k(\omega)|^2$.
+# How long may a step be? As long as 1 over the largest gain of the convolution, and that is a matter of
+# frequencies: $L = \max_\omega \sum_k |\hat h_k(\omega)|^2$.
 
 # %%
 exercise("lab_04.2")
@@ -82,8 +84,8 @@ exercise("lab_04.2").check(length)
 # %% [markdown]
 # ## 2 · Kernels, when the times are known
 #
-# Two kinds of event, one followed by a bump and one by a rise and a fall; 48 trials. With known times a code is least squares, and
-# the kernels are learned through its steps.
+# Two kinds of event, one followed by a bump and one by a rise and a fall; 48 trials. With known times a code
+# is least squares, and the kernels are learned through its steps.
 
 # %%
 planted = sn.data.planted_events(48, seed=0)
@@ -97,8 +99,8 @@ figure_widget(dunl.figure(), height=280)
 # %% [markdown]
 # ## 3 · One trial, taken apart
 #
-# With the kernels known, nobody needs to say when events were. At the left the recording and what it is explained by; at the right,
-# kernel on kernel, what that is made of. Move λ, the price of an event.
+# With the kernels known, the times of events need not be given. At the left the recording and what it is
+# explained by; at the right, kernel on kernel, what that is made of. Move λ, the price of an event.
 
 # %%
 prices = {}
@@ -120,8 +122,9 @@ table
 # %% [markdown]
 # ## 4 · Kernels and times, both unknown
 #
-# Then a kernel and its events are found together, and a second start of the same event is an easy way to hide what the kernel does not
-# fit. The paper holds the number of events: every ten steps the largest k per kernel stay. What happens without?
+# Then a kernel and its events are found together, and a second start of the same event is an easy way to hide
+# what the kernel does not fit. The paper holds the number of events: every ten steps the largest k per kernel
+# stay. What happens without?
 
 # %%
 exercise("lab_04.3")
@@ -138,13 +141,14 @@ claims = recorded("lab_dunl")
 claims.table()
 
 # %% [markdown]
-# On recorded spikes of the locust a kernel at the odour is worth more than one at random times, and no more than smoothing: with half
-# of a neuron's spikes in 15 trials to learn from, and a strength for each trial from the few spikes of that trial.
+# On recorded spikes of the locust a kernel at the odour is worth more than one at random times, and no more
+# than smoothing: with half of a neuron's spikes in 15 trials to learn from, and a strength for each trial
+# from the few spikes of that trial.
 #
 # ## 5 · Spikes of neurons that share events
 #
-# Six neurons, of which each answers to seven events in ten. A time costs γ once, however many answer, so a weak answer counts where
-# others give one too.
+# Six neurons, of which each answers to seven events in ten. A time costs γ once, however many answer, so a
+# weak answer counts where others give one too.
 
 # %%
 spikes = sn.data.planted_events(8, n_neurons=6, link="poisson", responding=0.7, seed=1)

@@ -18,13 +18,13 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_05_anomalies.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_05_anomalies.ipynb)
 #
-# A thousand points look like those of a reference, and 40 of them do not belong. Nobody says which, nor that there are any. A few
-# kernels that begin wide and sharpen go to where there are more points than there should be, and a p-value says whether chance does that
-# too.
+# A thousand points look like those of a reference, and 40 of them do not belong. Which rows, and whether
+# there are any, is unknown. A few kernels that begin wide and sharpen go to where there are more points than
+# there should be, and a p-value measures whether chance does that too.
 #
-# After "Sparse, self-organizing ensembles of local kernels detect rare statistical anomalies" (arXiv 2511.03095), of which we had
-# abstract and summaries. Loss, statistic, kernels that compete and a width that falls are theirs; how they compete, the schedule and
-# toys by dealing rows out anew are ours.
+# After "Sparse, self-organizing ensembles of local kernels detect rare statistical anomalies" (arXiv
+# 2511.03095), of which we had abstract and summaries. Loss, statistic, kernels that compete and a width that
+# falls are theirs; how they compete, the schedule and toys by redistributing rows are ours.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -51,7 +51,8 @@ from sae_nb_widgets.panel import figure_widget
 # %% [markdown]
 # ## 1 · A ratio that is learned
 #
-# How many times more rows are there in the data than in the reference, at x? Call it $e^{f(x)}$. Then f is what minimises
+# How many times more rows are there in the data than in the reference, at x? Call it $e^{f(x)}$. Then f is
+# what minimises
 #
 # $$L[f] = w \sum_{\text{reference}} (e^{f(x)} - 1) - \sum_{\text{data}} f(x)$$
 #
@@ -69,8 +70,9 @@ def loss(f_reference, f_data, w):
 exercise("lab_05.1").check(loss)
 
 # %% [markdown]
-# f is a sum of a few Gaussian kernels, $f(x) = \sum_m a_m k_m(x)\, c_m(x)$ with $k_m = e^{-\|x - \mu_m\|^2 / 2\sigma^2}$. They compete for
-# every row: $c_m$ is the softmax of $-\|x - \mu_m\|^2 / 2\sigma^2$ over the kernels. Centres and amplitudes follow the gradient of L.
+# f is a sum of a few Gaussian kernels, $f(x) = \sum_m a_m k_m(x)\, c_m(x)$ with $k_m = e^{-\|x - \mu_m\|^2 /
+# 2\sigma^2}$. They compete for every row: $c_m$ is the softmax of $-\|x - \mu_m\|^2 / 2\sigma^2$ over the
+# kernels. Centres and amplitudes follow the gradient of L.
 
 # %%
 draw = torch.Generator().manual_seed(0)
@@ -84,7 +86,8 @@ print(found)
 # %% [markdown]
 # ## 2 · From wide to narrow
 #
-# σ falls on the way. Move the slider: circles have radius σ, thick ones are the strong kernels, dotted ones have fewer rows than expected.
+# σ falls on the way. Move the slider: circles have radius σ, thick ones are the strong kernels, dotted ones
+# have fewer rows than expected.
 
 # %%
 moments = (0, 10, 30, 60, 100, 149)
@@ -96,8 +99,8 @@ figure_widget(
 found.table.round(2)
 
 # %% [markdown]
-# The strongest kernel has many more rows within reach than the reference expects there. Now the same kernels, narrow from the start;
-# in the recorded trials four of them look for the clump.
+# The strongest kernel has many more rows within reach than the reference expects there. Now the same kernels,
+# narrow from the start; in the recorded trials four of them look for the clump.
 
 # %%
 exercise("lab_05.2")
@@ -117,8 +120,9 @@ figure_widget(stuck.figure(), height=420)
 # %% [markdown]
 # ## 3 · Would chance do that too?
 #
-# Kernels that are free to move always find something. So they are fitted again where there is nothing to find: the rows of both
-# sides are dealt out anew, thirty times. The statistic is −2 L, and p the share of fits that reach it, itself counted.
+# Kernels that are free to move always find something. So they are fitted again where there is nothing to
+# find: the rows of both sides are redistributed at random, thirty times. The statistic is −2 L, and p the
+# share of fits that reach it, itself counted.
 
 # %%
 figure_widget(found.null_figure(), height=300)
@@ -133,8 +137,8 @@ exercise("lab_05.3").check(n_toys)
 # %% [markdown]
 # ## 4 · A digit that was not there before
 #
-# Rows may be anything. Here they are SAE codes of tiny-vit's class token; the reference lacks the seven, and of the data a tenth are
-# sevens.
+# Rows may be anything. Here they are SAE codes of tiny-vit's class token; the reference lacks the seven, and
+# of the data a tenth are sevens.
 
 # %%
 model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
@@ -154,8 +158,8 @@ print("nearest to the strongest kernel:", scenes.digit[nearest].tolist())
 figure_widget(shift.figure(), height=420)
 
 # %% [markdown]
-# What the recorded experiment says, three seeds of ten trials each; p is also held against uniform where nothing differs, and finding
-# digits against a classifier and against the largest difference of an atom:
+# The recorded experiment, three seeds of ten trials each; p is also held against uniform where nothing
+# differs, and finding digits against a classifier and against the largest difference of an atom:
 
 # %%
 claims = recorded("lab_sparker")

@@ -18,11 +18,12 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_06_error_bars.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_06_error_bars.ipynb)
 #
-# An SAE says that an atom is active with 1.7. It does not say whether 0.7 would have done as well. Sparse Bayesian learning does: each
-# coefficient comes with a standard deviation, and is zero where the data do not need it.
+# An SAE claims that an atom is active with 1.7. It does not say whether 0.7 would have done as well. Sparse
+# Bayesian learning does: each coefficient comes with a standard deviation, and is zero where the data do not
+# need it.
 #
-# Its EM is from "Covariance-free sparse Bayesian learning", its clusters from arXiv 2310.00420, by the authors' code. The bounds on a
-# variance and the preconditioner are ours.
+# Its EM is from "Covariance-free sparse Bayesian learning", its clusters from arXiv 2310.00420, by the
+# authors' code. The bounds on a variance and the preconditioner are ours.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -55,8 +56,9 @@ pd.options.display.precision = 3
 #
 # $$x = A z + \varepsilon, \qquad \varepsilon \sim N(0, \sigma^2), \qquad z_j \sim N(0, 1 / \alpha_j)$$
 #
-# What is known of z once x is seen is Gaussian again, with precision $\Lambda = A^\top A / \sigma^2 + \mathrm{diag}\, \alpha$ and mean
-# $\mu = \Lambda^{-1} A^\top x / \sigma^2$. The error bar of a coefficient is the root of its entry on the diagonal of $\Lambda^{-1}$.
+# Once x is seen, z is Gaussian again, with precision $\Lambda = A^\top A / \sigma^2 + \mathrm{diag}\, \alpha$
+# and mean $\mu = \Lambda^{-1} A^\top x / \sigma^2$. The error bar of a coefficient is the root of its entry
+# on the diagonal of $\Lambda^{-1}$.
 
 # %%
 exercise("lab_06.1")
@@ -66,8 +68,9 @@ error_bar = ...
 exercise("lab_06.1").check(error_bar)
 
 # %% [markdown]
-# EM learns the precisions: $\alpha_j \leftarrow 1 / (\mu_j^2 + s_j)$ with $s = \mathrm{diag}\, \Lambda^{-1}$. Where data do not need a
-# coefficient, its precision grows without end. Nothing else makes the code sparse: no λ, no k.
+# EM learns the precisions: $\alpha_j \leftarrow 1 / (\mu_j^2 + s_j)$ with $s = \mathrm{diag}\, \Lambda^{-1}$.
+# Where data do not need a coefficient, its precision grows without end. Nothing else makes the code sparse:
+# no λ, no k.
 #
 # ## 2 · A signal of which little is seen
 #
@@ -88,7 +91,8 @@ for kept in (128, 64, 51, 38, 25):
     found[kept] = model.fit(operator.forward(z) + noise[:, mask], operator)
 
 # %% [markdown]
-# Crosses are the truth. Move the slider: with fewer samples the error bars grow first, and then the code falls apart.
+# Crosses are the truth. Move the slider: with fewer samples the error bars grow first, and then the code
+# falls apart.
 
 # %%
 drawn = {f"{n / 256:.0%}": known.figure(truth=z[0]) for n, known in found.items()}
@@ -106,13 +110,15 @@ for n, known in found.items():
 pd.DataFrame(rows).T.rename_axis("samples")
 
 # %% [markdown]
-# With 25 samples the error bars are ten times as long as with 128, and yet half of the twelve lie outside of two of them. They are right
-# about the model with these precisions, and do not know that the precisions were learned from the same few samples.
+# With 25 samples the error bars are ten times as long as with 128, and yet half of the twelve lie outside of
+# two of them. They are right about the model with these precisions, and do not know that the precisions were
+# learned from the same few samples.
 #
 # ## 3 · Without the inverse
 #
-# $\Lambda$ has an entry for every pair of coefficients. Conjugate gradients solve $\Lambda u = b$ by applying it alone, and random signs p
-# make the diagonal of its inverse out of solutions: $\mathrm{E}[p \circ \Lambda^{-1} p]$.
+# $\Lambda$ has an entry for every pair of coefficients. Conjugate gradients solve $\Lambda u = b$ by applying
+# it alone, and random signs p make the diagonal of its inverse out of solutions: $\mathrm{E}[p \circ
+# \Lambda^{-1} p]$.
 
 # %%
 exercise("lab_06.2")
@@ -126,7 +132,8 @@ def diagonal(solve, signs):
 exercise("lab_06.2").check(diagonal)
 
 # %% [markdown]
-# The mean and ten probes are eleven systems, solved at once; each curve is one. And the mean step by step, with its correlations:
+# The mean and ten probes are eleven systems, solved at once; each curve is one. And the mean step by step,
+# with its correlations:
 
 # %%
 figure_widget(found[64].convergence(), height=340)
@@ -164,9 +171,9 @@ claims = recorded("lab_sparse_bayes")
 claims.table()
 
 # %% [markdown]
-# Times were measured in one run, side by side. They are of a design whose atoms are applied by FFT: for random atoms, a plain matrix,
-# conjugate gradients need three times the steps, and inverting is as fast. The third claim is about learning atoms by likelihood,
-# `sn.lab.likelihood_gradient`.
+# Times were measured in one run, side by side. They are of a design whose atoms are applied by FFT: for
+# random atoms, a plain matrix, conjugate gradients need three times the steps, and inverting is as fast. The
+# third claim is about learning atoms by likelihood, `sn.lab.likelihood_gradient`.
 #
 # ## 5 · The checked numbers
 

@@ -18,12 +18,13 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_07_momentum.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_07_momentum.ipynb)
 #
-# "After *k* came *e*; here is *k* again, so *e* comes." Attention needs two layers for this: a head of the first writes the
-# letter before into each place, a head of the second looks for the place that says *k*. Let queries and keys know how they
-# changed, and one layer is enough.
+# "After *k* came *e*; here is *k* again, so *e* comes." Attention needs two layers for this: a head of the
+# first writes the letter before into each place, a head of the second looks for the place that holds *k*. Let
+# queries and keys know how they changed, and one layer is enough.
 #
-# After "Momentum Attention" (arXiv 2602.04902): the change, its filter and the claim are theirs. Ours: positions are learned and
-# added, where theirs are rotations; letters and training are those of the bundled tiny-induction.
+# After "Momentum Attention" (arXiv 2602.04902): the change, its filter and the claim are theirs. Ours:
+# positions are learned and added, where theirs are rotations; letters and training are those of the bundled
+# tiny-induction.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -54,7 +55,8 @@ from sae_nb_widgets.panel import figure_widget
 #
 # $$\hat q_t = q_t + \gamma\,(q_t - q_{t-1}) \qquad \hat k_t = k_t + \gamma\,(k_t - k_{t-1})$$
 #
-# so that $\hat q_t \cdot \hat k_s$ holds $-\gamma(1 + \gamma)\, q_t \cdot k_{s-1}$: my letter, against the letter before yours.
+# so that $\hat q_t \cdot \hat k_s$ holds $-\gamma(1 + \gamma)\, q_t \cdot k_{s-1}$: my letter, against the
+# letter before yours.
 
 # %%
 exercise("lab_07.1")
@@ -70,7 +72,8 @@ exercise("lab_07.1").check(changed)
 # %% [markdown]
 # ## 2 · A filter
 #
-# Read along time, this passes what stays as it is and what alternates louder: $H(\omega) = 1 + \gamma(1 - e^{-i\omega})$. Move γ.
+# Read along time, this passes what stays as it is and what alternates louder: $H(\omega) = 1 + \gamma(1 -
+# e^{-i\omega})$. Move γ.
 
 # %%
 gammas = (0.1, 0.3, 1, 3)
@@ -87,8 +90,8 @@ exercise("lab_07.2").check(gain)
 # %% [markdown]
 # ## 3 · One layer that looks back
 #
-# Letters in stretches that come again, a row at a time; asked for is how the second stretch goes on. A hundred steps of training,
-# with and without:
+# Letters in stretches that come again, a row at a time; the target is how the second stretch continues. A
+# hundred steps of training, with and without:
 
 # %%
 momentum = sn.lab.Momentum(gamma=1).fit(steps=120)
@@ -96,7 +99,8 @@ plain = sn.lab.Momentum(gamma=0).fit(steps=120)
 print(f"with: {momentum.accuracy(300):.2f}, without: {plain.accuracy(300):.2f}")
 
 # %% [markdown]
-# Where does each head look? A row of the map is a position that asks, the open circle is where its answer stands:
+# Where does each head look? A row of the map is a position that asks, the open circle is the position of its
+# answer:
 
 # %%
 figure_widget(momentum.figure(1), height=460)
@@ -122,8 +126,9 @@ claims = recorded("lab_momentum")
 claims.table()
 
 # %% [markdown]
-# The line for a layer without momentum was .3, and it reaches more: every letter that is asked for has come exactly once, so all
-# that came twice can be excluded, and nobody has to look at the letter before. That is a property of the letters, not of attention.
+# The line for a layer without momentum was .3, and it reaches more: every letter that is asked for has come
+# exactly once, so all that came twice can be excluded, without looking at the letter before. That is a
+# property of the letters, not of attention.
 #
 # ## 5 · The checked numbers
 

@@ -18,11 +18,13 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_08_orbits.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_08_orbits.ipynb)
 #
-# Many atoms of a dictionary of images are the same edge, turned or shifted. A group network says so: it keeps one atom b and a
-# matrix A, and its dictionary is b, Ab, A²b, … Can A be learned, with pairs and without?
+# Many atoms of a dictionary of images are the same edge, turned or shifted. A group network expresses that:
+# it keeps one atom b and a matrix A, and its dictionary is b, Ab, A²b, … Can A be learned, with pairs and
+# without?
 #
-# After "Linear Group Networks" (arXiv 2305.18552) and its authors' code: orbits, the encoder, the experiment with pairs. Ours: dense
-# matrices in place of convolutions, atoms of unit norm, the term that closes orbits, and what is said of patches without their mean.
+# After "Linear Group Networks" (arXiv 2305.18552) and its authors' code: orbits, the encoder, the experiment
+# with pairs. Ours: dense matrices in place of convolutions, atoms of unit norm, the term that closes orbits,
+# and the part on patches without their mean.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -65,7 +67,8 @@ exercise("lab_08.1").check(orbit)
 # %% [markdown]
 # ## 2 · A move, learned from pairs
 #
-# Patches of 6 × 6, white noise, and the same patches turned by 90°. The matrix that takes one to the other is learned by Adam:
+# Patches of 6 × 6, white noise, and the same patches turned by 90°. The matrix that takes one to the other is
+# learned by Adam:
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -113,11 +116,12 @@ wrong = sn.lab.learn_action(less, turned - patches.mean(dim=1, keepdim=True))
 print(wrong, f"‖A⁴ − I‖ / ‖I‖ = {wrong.closure(4):.1f}, directions never seen: {wrong.unseen}")
 
 # %% [markdown]
-# Every pair is matched, and the matrix is wrong: no patch says where the mean goes, and Adam leaves there whatever it drifted to.
+# Every pair is matched, and the matrix is wrong: no patch shows where the mean goes, and Adam leaves there
+# whatever it drifted to.
 #
 # ## 4 · Orbits without pairs
 #
-# Eight atoms, rolls of two by 0, 4, 8 and 12, two of them in every input. Nobody says which belong together:
+# Eight atoms, rolls of two by 0, 4, 8 and 12, two of them in every input. Which belong together is not given:
 
 # %%
 generator = torch.Generator().manual_seed(1)
@@ -139,8 +143,9 @@ claims = recorded("lab_group_network")
 claims.table()
 
 # %% [markdown]
-# A free dictionary finds the atoms as well, and a learned orbit need not be a planted one: a matrix of 16 × 16 can lead from any four
-# atoms to each other. Without `closure=0.1` orbits do not even close. Learning the group itself without pairs is open: try.
+# A free dictionary finds the atoms as well, and a learned orbit need not be a planted one: a matrix of 16 ×
+# 16 can lead from any four atoms to each other. Without `closure=0.1` orbits do not even close. Learning the
+# group itself without pairs is open: try.
 #
 # ## 5 · The checked numbers
 

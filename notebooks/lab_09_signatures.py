@@ -18,13 +18,13 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_09_signatures.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_09_signatures.ipynb)
 #
-# Two hands can be alike in two ways: the same features go together in what they draw, or the same movements leave it as it is. One
-# distance holds both, and a permutation test says whether it goes with anything.
+# Two hands can be alike in two ways: the same features go together in what they draw, or the same movements
+# leave it as it is. One distance holds both, and a permutation test checks whether it goes with anything.
 #
-# After "Artistic signatures" (arXiv 2412.04441), of which we had the abstract and reports: Gram matrices, Lie generators, Grassmann
-# distance and Mantel's test are theirs. Its paintings and VGG-19 are not at hand: backgrounds of `scenes` take their place, and a
-# network that learned on digits. So this is about textures, not about art. The scales of both parts and the movements by small steps
-# are ours.
+# After "Artistic signatures" (arXiv 2412.04441), of which we had the abstract and reports: Gram matrices, Lie
+# generators, Grassmann distance and Mantel's test are theirs. Its paintings and VGG-19 are not at hand:
+# backgrounds of `scenes` take their place, and a network that learned on digits. So this is about textures,
+# not about art. The scales of both parts and the movements by small steps are ours.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -56,7 +56,8 @@ pd.options.display.precision = 2
 # %% [markdown]
 # ## 1 · Nine hands, three textures
 #
-# Level, upright and slanting stripes behind digits of any kind, colour and place; three hands of each, who share no image.
+# Level, upright and slanting stripes behind digits of any kind, colour and place; three hands of each, who
+# share no image.
 
 # %%
 drawn = sn.data.scenes(300, seed=0)
@@ -67,12 +68,14 @@ hands = [f"{drawn.texture_names[t]} {i % 3}" for i, t in enumerate(textures)]
 print(len(images), sorted(set(hands)))
 
 # %% [markdown]
-# Features f of a network at every patch. Texture is which of them go together, the Gram matrix $G = \frac{1}{N} \sum f f^\top$:
+# Features f of a network at every patch. Texture is which of them go together, the Gram matrix $G =
+# \frac{1}{N} \sum f f^\top$:
 #
 # $$d_\text{texture} = \frac{\lVert G_a - G_b \rVert}{\lVert G_a \rVert + \lVert G_b \rVert}$$
 #
-# Symmetry is which small movements h of the plane change the features least: eigenvectors of
-# $M_{hk} = \sum \langle \partial_h f, \partial_k f \rangle$ with the smallest eigenvalues. Six movements, each of one size in pixels:
+# Symmetry is which small movements h of the plane change the features least: eigenvectors of $M_{hk} = \sum
+# \langle \partial_h f, \partial_k f \rangle$ with the smallest eigenvalues. Six movements, each of one size
+# in pixels:
 
 # %%
 signatures = sn.lab.Signatures(sn.load_model("tiny-vit"), ["resid_post.4", "resid_post.1"])
@@ -82,11 +85,13 @@ quietest = pd.DataFrame(found.generators[:, 0] ** 2, found.names, movements)
 print(quietest.round(2))
 
 # %% [markdown]
-# Level stripes may be moved sideways, upright ones up and down. "Shear x" moves each row sideways, the further the lower it is.
+# Level stripes may be moved sideways, upright ones up and down. "Shear x" moves each row sideways, the
+# further the lower it is.
 #
 # ## 2 · Two spaces
 #
-# Each hand has a space of three quiet movements. How far two spaces are apart is a matter of their principal angles:
+# Each hand has a space of three quiet movements. The distance of two spaces is a matter of their principal
+# angles:
 
 # %%
 exercise("lab_09.1")
@@ -110,8 +115,8 @@ exercise("lab_09.1").check(apart)
 figure_widget(found.figure(), height=440)
 
 # %% [markdown]
-# Pairs are not independent: each hand is in eight of them. Mantel's test therefore permutes hands, and asks how often a correlation
-# with the families comes out as high. Move λ, from texture alone to symmetry alone:
+# Pairs are not independent: each hand is in eight of them. Mantel's test therefore permutes hands, and asks
+# how often a correlation with the families comes out as high. Move λ, from texture alone to symmetry alone:
 
 # %%
 families = [name.split()[0] for name in found.names]
@@ -131,7 +136,8 @@ exercise("lab_09.2").check(p)
 # %% [markdown]
 # ## 4 · Ten families
 #
-# All eight textures and two photographs, three hands of each (of a photograph its left, middle and right third), on three seeds.
+# All eight textures and two photographs, three hands of each (of a photograph its left, middle and right
+# third), on three seeds.
 
 # %%
 exercise("lab_09.3")
@@ -148,8 +154,9 @@ claims = recorded("lab_signatures")
 claims.table()
 
 # %% [markdown]
-# The correlation with the families is far above its floor and above that of colours alone; nearest neighbours miss their line, since
-# symmetry spreads wider than texture and decides, though it knows less. The paper's λ and scales are not in what we had.
+# The correlation with the families is far above its floor and above that of colours alone; nearest neighbours
+# miss their line, since symmetry spreads wider than texture and decides, though it knows less. The paper's λ
+# and scales are not in what we had.
 #
 # ## 5 · The checked numbers
 

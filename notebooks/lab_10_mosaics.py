@@ -18,11 +18,13 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_10_mosaics.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_10_mosaics.ipynb)
 #
-# The score that fits its training images perfectly leads back to them: nothing new is ever made. A network that sees k × k pixels at a
-# time cannot have that score. What it has instead puts images together from patches, and the smaller the patch, the newer the image.
+# The score that fits its training images perfectly leads back to them: nothing new is ever made. A network
+# that sees k × k pixels at a time cannot have that score. Instead it has a way of putting images together
+# from patches, and the smaller the patch, the newer the image.
 #
-# After Kamb & Ganguli (arXiv 2412.20292): the scores, the noise and the sampler are theirs. Where each pixel comes from, the measures and
-# the images are ours. Wavelets are after arXiv 2606.08309, parity after 2605.10019, of which we had the abstracts.
+# After Kamb & Ganguli (arXiv 2412.20292): the scores, the noise and the sampler are theirs. Where each pixel
+# comes from, the measures and the images are ours. Wavelets are after arXiv 2606.08309, parity after
+# 2605.10019, of which we had the abstracts.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -53,13 +55,13 @@ pd.options.display.precision = 3
 # %% [markdown]
 # ## 1 · Attention over patches
 #
-# An image x became $a x + b\,\varepsilon$. The best guess of a clean pixel, by its noisy neighbourhood $x_i$ alone, asks every patch p of the
-# training images how well it fits:
+# An image x became $a x + b\,\varepsilon$. The best guess of a clean pixel, by its noisy neighbourhood $x_i$
+# alone, asks every patch p of the training images how well it fits:
 #
 # $$\hat x_i = \sum_p w_p\, p_{\mathrm{centre}} \qquad w = \mathrm{softmax}_p\left(-\frac{\|x_i - a p\|^2}{2 b^2}\right)$$
 #
-# Query $x_i$, keys p, values their centres, temperature b²: softmax attention over a dictionary of patches, a soft version of the step in
-# which matching pursuit takes the nearest atom. Write it.
+# Query $x_i$, keys p, values their centres, temperature b²: softmax attention over a dictionary of patches, a
+# soft version of the step in which matching pursuit takes the nearest atom. Write it.
 
 # %%
 exercise("lab_10.1")
@@ -75,7 +77,7 @@ exercise("lab_10.1").check(guess)
 # %% [markdown]
 # ## 2 · Four images, and what is made of them
 #
-# Smooth random fields, black and white, that wrap around. What a sample takes is known before it is made:
+# Smooth random fields, black and white, that wrap around. The cost of a sample is known before it is made:
 
 # %%
 f = torch.fft.fftfreq(16)
@@ -94,17 +96,17 @@ times = ...
 exercise("lab_10.2").check(times)
 
 # %% [markdown]
-# Move the patch size k. Above the training images, in a colour each; in the middle samples from the same noise; below the samples, every
-# pixel in the colour of the image whose patch weighed most. In black and white small patches are the same in many images: the first of
-# them is drawn.
+# Move the patch size k. Above the training images, in a colour each; in the middle samples from the same
+# noise; below the samples, every pixel in the colour of the image whose patch weighed most. In black and
+# white small patches are the same in many images: the first of them is drawn.
 
 # %%
 made = {k: fitted.sample(4) for k, fitted in known.items()}
 figure_widget(one_at_a_time({str(k): m.figure() for k, m in made.items()}, "k"), height=760)
 
 # %% [markdown]
-# How many images is a sample of, and which share of its patches of 7 × 7 occurs in a training image? A share of 1 at 16 × 16 is a copy,
-# shifted or not.
+# How many images is a sample of, and which share of its patches of 7 × 7 occurs in a training image? A share
+# of 1 at 16 × 16 is a copy, shifted or not.
 
 # %%
 rows = {k: {"images in one": m.n_sources().float().mean().item()} for k, m in made.items()}
@@ -129,11 +131,12 @@ exercise("lab_10.3").predict(share)
 exercise("lab_10.3").reveal()
 
 # %% [markdown]
-# ## 3 · In wavelets: a threshold that nobody set
+# ## 3 · In wavelets: a threshold that was not set by hand
 #
-# Haar coefficients of photographs are mostly small and sometimes large. A score of each noisy coefficient y, made of y and of gates
-# $y\,e^{-y^2/2\tau^2}$, has weights in closed form (Stein's identity). What it leaves of y is a soft threshold, ISTA's, learned from
-# moments; and beside loud neighbours, where there is an edge, it lets everything pass.
+# Haar coefficients of photographs are mostly small and sometimes large. A score of each noisy coefficient y,
+# made of y and of gates $y\,e^{-y^2/2\tau^2}$, has weights in closed form (Stein's identity). The remaining
+# part of y is a soft threshold, ISTA's, learned from moments; and next to loud neighbours, where there is an
+# edge, it lets everything pass.
 
 # %%
 grey = torch.tensor(load_sample_image("china.jpg")).float().mean(dim=2)
@@ -146,8 +149,9 @@ figure_widget(score.figure(), height=380)
 # %% [markdown]
 # ## 4 · A rule that noise hides
 #
-# Bits of ±1 with an even number of −1. What the others say of a bit is the product of $\tanh(y_j/\sigma^2)$, every factor below 1. Move from
-# two bits to eight: with eight the best denoiser there can be does not see the rule at this noise.
+# Bits of ±1 with an even number of −1. The information of the others about a bit is the product of
+# $\tanh(y_j/\sigma^2)$, every factor below 1. Move from two bits to eight: with eight the best denoiser there
+# can be does not see the rule at this noise.
 
 # %%
 bits = torch.randint(0, 2, (400, 8), generator=torch.Generator().manual_seed(0)) * 2.0 - 1

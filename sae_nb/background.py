@@ -6,7 +6,7 @@ every thread and process of the toolkit starts as a `Task`. When Python ends, ho
 asked to stop and waited for; a step under way is done first.
 
 A child that was forked has no tasks, and torch computes in it with one thread: OpenMP's threads are not forked,
-and a second one would be waited for for ever.
+and a second one would block forever.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Task:
         return not self._ended.is_set()
 
     def stop(self) -> None:
-        """Ask it to end, where it was told how; does not wait."""
+        """Request termination (non-blocking) if a stop function was given."""
         if self._stop is not None:
             self._stop()
 

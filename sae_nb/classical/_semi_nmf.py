@@ -197,7 +197,7 @@ class SemiNMF(Classical):
             lower <= upper for lower, upper in zip([self.n_atoms, *wanted], wanted, strict=False)
         ):
             raise ValueError(
-                f"`sizes` must fall, each below the level before, got {shown(tuple(sizes))} over "
+                f"`sizes` must be strictly decreasing, got {shown(tuple(sizes))} over "
                 f"{self.n_atoms} atoms. Pass for example ({max(self.n_atoms // 4, 1)},)."
             )
         tables, below = [], self.dictionary.detach()

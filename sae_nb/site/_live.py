@@ -126,7 +126,7 @@ def _facts(model: LiveModel) -> dict[str, Any]:
         return {"kind": "language", "longest": LONGEST, "tokenizer": _tokenizer(model)}
     size = getattr(model.preprocess, "required", None)  # a function of the user's own has none
     if size is None or not model.class_names:
-        raise NotLiveError("the model is no classifier of images of one size")
+        raise NotLiveError("the model must be an image classifier with a fixed input size")
     return {
         "kind": "vision",
         "size": list(size),

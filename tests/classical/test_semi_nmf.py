@@ -105,7 +105,7 @@ def test_wrong_calls_are_named(fitted: SemiNMF) -> None:
     with pytest.raises(IndexError, match="`atom` must be between 0 and 7"):
         fitted.neurons(8)
     for sizes in ((), (8,), (4, 4), (2, 3)):
-        with pytest.raises(ValueError, match="`sizes` must fall, each below the level before"):
+        with pytest.raises(ValueError, match="`sizes` must be strictly decreasing"):
             fitted.tree(sizes)
     with pytest.raises(TypeError, match="must be fitted, not trained"):
         sn.train(fitted, planted()[0], steps=1)

@@ -28,7 +28,7 @@ class Maximised:
     """In [0, 1]."""
 
     alpha: Float[Tensor, "atoms height width"]
-    """In [0, 1]: how much each pixel was pulled at, Σ over steps of |∂objective/∂pixel|."""
+    """In [0, 1]: accumulated gradient magnitude per pixel, Σ over steps of |∂objective/∂pixel|."""
 
     example: Float[Tensor, "atoms channels height width"]
     """The natural image in which each atom is strongest."""
@@ -136,7 +136,7 @@ class Coordinated:
     read from all models together."""
 
     natural: Float[np.ndarray, " models"]
-    """In the natural image that each model likes best."""
+    """In the natural image with the highest activation for each model."""
 
     @property
     def image(self) -> tuple[Float[Tensor, "channels height width"], ...]:
@@ -155,7 +155,7 @@ class Coordinated:
         return pd.DataFrame(rows, index=index, columns=columns)
 
     def plot(self) -> Any:
-        """Draw the image of every model, above the natural image that it likes best."""
+        """Draw the image of every model, above the natural image with the highest activation."""
         from sae_nb.figures import image_sheet
 
         own = [
