@@ -118,7 +118,9 @@ def test_a_model_with_a_preprocessing_of_its_own_has_a_site(tmp_path: Path) -> N
     acts = sn.capture(model, images, "blocks.0", progress=False)
     sae = sn.TopK(8, 12, 2, generator=torch.Generator().manual_seed(0))
     site = write_site(tmp_path / "site", sae, acts, model=model)
-    assert "must be an image classifier with a fixed input size" in (site.folder / "start.js").read_text("utf-8")
+    assert "must be an image classifier with a fixed input size" in (
+        site.folder / "start.js"
+    ).read_text("utf-8")
 
 
 @pytest.mark.parametrize("n_atoms", [1, 2])
