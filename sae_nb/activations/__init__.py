@@ -35,6 +35,14 @@ if TYPE_CHECKING:  # for the other rooms
         policy_text as policy_text,
         ragged_tokens as ragged_tokens,
     )
+    from sae_nb.activations._modality import (
+        LANGUAGE as LANGUAGE,
+        MODALITIES as MODALITIES,
+        OTHER as OTHER,
+        VISION as VISION,
+        Modality as Modality,
+        modality_of as modality_of,
+    )
     from sae_nb.activations._rows import generator_for as generator_for
     from sae_nb.activations._sites import (
         AND as AND,

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-Kind = Literal["language", "vision", "other"]
+from sae_nb.activations._modality import OTHER, Modality, modality_of
 
 ROLES = ("template", "system", "user", "assistant", "tool", "other")
 """Author of a token of a conversation; the template's tokens are those that ask for an answer."""
@@ -36,7 +36,7 @@ class Context:
     Kept whole when rows are selected, so `acts.sample` indexes it after any split or subset.
     """
 
-    kind: Kind = "other"
+    kind: str = OTHER.name
     n_samples: int = 0
     """Kind of input, and how many samples the model was shown."""
 
@@ -93,6 +93,11 @@ class Context:
             **samples,
         )
 
+    @property
+    def modality(self) -> Modality:
+        """How samples of this kind are called and shown."""
+        return modality_of(self.kind)
+
     def token_name(self, position: int, token_id: int | None = None) -> str:
         """Return the usual name of one position: a token's text, "cls", "patch 3,4", "cell 0,2"."""
         if self.kind == "language" and token_id is not None:
@@ -103,7 +108,7 @@ class Context:
         if self.patch_grid is None or patch >= self.patch_grid[0] * self.patch_grid[1]:
             return f"position {position}"
         row, column = divmod(patch, self.patch_grid[1])
-        return f"{'patch' if self.kind == 'vision' else 'cell'} {row},{column}"
+        return f"{self.modality.place} {row},{column}"
 
     def position_names(self, n: int) -> tuple[str, ...]:
         """Return the usual names of the first `n` positions of a sample that is not a text."""
@@ -117,7 +122,7 @@ class Context:
     @property
     def sample_word(self) -> str:
         """The word for one sample: a text, an image, or just a sample."""
-        return {"language": "text", "vision": "image", "other": "sample"}[self.kind]
+        return self.modality.sample
 
 
 class Tokens(Sequence[str]):

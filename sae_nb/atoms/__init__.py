@@ -58,7 +58,7 @@ if TYPE_CHECKING:  # for the other rooms
         spans as spans,
     )
     from sae_nb.atoms._words import (
-        MIXED as MIXED,
         PATCHES as PATCHES,
         row_words as row_words,
+        says_much as says_much,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._evidence import Badge, badge
 from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._words import MIXED, Captions
+from sae_nb.atoms._words import Captions, says_much
 from sae_nb.figures import format_count, format_percent
 
 if TYPE_CHECKING:
@@ -123,9 +123,7 @@ class AtomNames:
         if label:
             return f"“{label}” (atom {atom})"
         caption = self.row(atom) or self.caption(atom)
-        return (
-            f"atom {atom} ({caption})" if caption not in ("", *MIXED.values()) else f"atom {atom}"
-        )
+        return f"atom {atom} ({caption})" if says_much(caption) else f"atom {atom}"
 
     # --- a glance ---------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
+from sae_nb.activations import MODALITIES
+
 if TYPE_CHECKING:
     from sae_nb.atoms._catalogue import AtomCatalogue
 
@@ -22,11 +24,13 @@ LEAST_LIFT = 1.5
 LEAST_SHARE = 0.05
 # A caption names a word alone only where most of the strength is on it, and not at all below a fifth.
 MOSTLY, OFTEN = 0.5, 0.2
-MIXED = {"vision": "many places", "language": "many tokens"}
-"""Captions that say no more than that an atom has none; by kind of data."""
-
 # The token before explains an atom only where it says clearly more than the token itself.
 CLEARLY_MORE = 1.25
+
+
+def says_much(caption: str) -> bool:
+    """Return whether a caption says more than that an atom has none."""
+    return caption not in ("", *(modality.mixed for modality in MODALITIES.values()))
 
 
 def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]] | None:
@@ -70,6 +74,7 @@ class Captions:
 
     def __init__(self, catalogue: AtomCatalogue) -> None:
         self._catalogue = catalogue
+        self._mixed = catalogue.acts.context.modality.mixed
         known = row_words(catalogue)
         nothing: tuple[np.ndarray, tuple[str, ...]] = (np.zeros(0, np.int64), ())
         self._word, self._names = known if known is not None else nothing
@@ -95,11 +100,11 @@ class Captions:
         size = np.abs(strengths).astype(np.float64)
         words, score = self._typical(self._word, rows, size)
         if self._before is None:
-            return _weighed(words, MIXED["vision"])
+            return _weighed(words, self._mixed)
         earlier, earlier_score = self._typical(self._before, rows, size)
         if earlier and earlier_score > CLEARLY_MORE * score:
-            return _weighed(earlier, MIXED["language"], "after ")
-        return _weighed(words, MIXED["language"])
+            return _weighed(earlier, self._mixed, "after ")
+        return _weighed(words, self._mixed)
 
     def _typical(
         self,

@@ -204,10 +204,10 @@ def with_gradients(runner: Runner, batch: Batch, loss: Loss) -> dict[str, tuple[
     with run.model.lock, torch.inference_mode(False), torch.enable_grad():
         value = loss.of(run.raw, run.batch)
         found = run.gradients(value)
-    lost = [name for name in runner.leaves if found.get(name) is None]
+    lost = [name for name in runner.leaves if name not in found]
     if lost:
         raise _no_gradient(run.model, lost)
-    return {name: (x.detach(), cast(Tensor, found[name])) for name, x in run.seen.items()}
+    return {name: (x.detach(), found[name]) for name, x in run.seen.items()}
 
 
 def _no_gradient(model: LiveModel, names: list[str]) -> ValueError:

@@ -244,7 +244,7 @@ class ActivationStream:
             return
         for epoch in count():
             generator = generator_for(seed, 0, epoch)
-            inputs = in_fresh_order(self._inputs, generator, self._harvest.model.kind)
+            inputs = in_fresh_order(self._inputs, generator, self._harvest.model.modality.n_axes)
             yield from self._harvest.batches(inputs)
 
     def _look(self) -> tuple[Layout, tuple[int, ...]]:
@@ -353,19 +353,19 @@ class _Reader:
         return None
 
 
-def in_fresh_order(inputs: Any, generator: torch.Generator, kind: str) -> Any:
+def in_fresh_order(inputs: Any, generator: torch.Generator, n_axes: int) -> Any:
     """Return the same samples in another order, where their number is known; else as they are."""
     for name in ("images", "texts"):
         samples = getattr(inputs, name, None)
         if samples is not None and not callable(samples):
-            return in_fresh_order(samples, generator, kind)
+            return in_fresh_order(samples, generator, n_axes)
     if isinstance(inputs, Mapping):
         lengths = {len(value) if isinstance(value, Tensor) else None for value in inputs.values()}
         if len(lengths) != 1 or None in lengths:
             return inputs
         order = torch.randperm(lengths.pop() or 0, generator=generator)
         return {name: value[order.to(value.device)] for name, value in inputs.items()}
-    if not _is_many(inputs, kind):
+    if not _is_many(inputs, n_axes):
         return inputs
     order = torch.randperm(len(inputs), generator=generator)
     if isinstance(inputs, (list, tuple)):
@@ -377,14 +377,13 @@ def in_fresh_order(inputs: Any, generator: torch.Generator, kind: str) -> Any:
     return (inputs[i] for i in order.tolist())
 
 
-def _is_many(inputs: Any, kind: str) -> bool:
+def _is_many(inputs: Any, n_axes: int) -> bool:
     """Whether inputs are several samples that can be asked for one by one."""
     if isinstance(inputs, (str, bytes)) or not hasattr(inputs, "__getitem__"):
         return False
     if isinstance(inputs, (Tensor, np.ndarray)):
         # A vector of ids is one text; three axes are one image.
-        one = {"language": 1, "vision": 3}.get(kind, 0)
-        return inputs.ndim != one and len(inputs) > 1
+        return inputs.ndim != n_axes and len(inputs) > 1
     if not hasattr(inputs, "__len__") or len(inputs) < 2:
         return False
     # A list of integers is one text as well.

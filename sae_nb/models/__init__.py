@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.activations import Modality as Modality
     from sae_nb.models._bottleneck import (
         Bottleneck as Bottleneck,
         train_bottlenecks as train_bottlenecks,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         MemoryNeeded as MemoryNeeded,
         memory_needed as memory_needed,
     )
+    from sae_nb.models._modalities import register_modality as register_modality
     from sae_nb.models._preprocessing import Preprocess as Preprocess
 else:
     __getattr__, __dir__, __all__ = door(__name__)
@@ -69,6 +71,7 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.models._placing import no_weights as no_weights
     from sae_nb.models._plain_hooks import Hooks as Hooks
     from sae_nb.models._running import (
+        Put as Put,
         Puts as Puts,
         Run as Run,
         Runner as Runner,

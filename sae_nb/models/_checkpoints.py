@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
+from sae_nb.activations import VISION
 from sae_nb.checks import warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._checkpoint_files import (
@@ -221,7 +222,7 @@ def _vision(folder: Path, name: str, module: nn.Module) -> LiveModel:
     return LiveModel(
         module,
         name=name,
-        kind="vision",
+        kind=VISION.name,
         preprocess=preprocess,
         layout=vision_layout(module, preprocess.output_size),
         class_names=facts.class_names(module),

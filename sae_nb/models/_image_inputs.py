@@ -281,10 +281,10 @@ class Fitted(NamedTuple):
 
 def fit_picture(model: LiveModel, given: Any) -> Fitted:
     """Return one image as bytes of the size the model reads, and a note on every conversion."""
-    if model.kind != "vision":
+    if not model.modality.is_image:
         raise TypeError(
             f"An image must be given to a vision model, and {model.name} reads "
-            f"{'text' if model.kind == 'language' else 'tensors'}. Got {described(given)}."
+            f"{model.modality.reads}. Got {described(given)}."
         )
     notes: list[str] = []
     picture = _opened(given, notes)

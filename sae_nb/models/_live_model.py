@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
+from sae_nb.activations import Modality, modality_of
 from sae_nb.background import checkpoint
 from sae_nb.checks import check_count, check_device, checked, warn_caller
 from sae_nb.models import _facts as facts
@@ -27,19 +28,16 @@ from sae_nb.models._hook_points import (
     find_hook_point,
     near_names,
 )
-from sae_nb.models._image_inputs import picture_batches
-from sae_nb.models._inputs import Batch, Batches, TokenLayout, pair, plain_batches
+from sae_nb.models._inputs import Batch, Batches, TokenLayout, pair
 from sae_nb.models._interventions import Editing, Intervention, run_edited
+from sae_nb.models._modalities import batches_of
 from sae_nb.models._placing import device_of, no_weights
-from sae_nb.models._text_inputs import AddBos, text_batches
+from sae_nb.models._text_inputs import AddBos
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sae_nb.models._generation import Generated
-
-
-Kind = Literal["language", "vision", "other"]
 
 
 @dataclass(eq=False, repr=False)
@@ -53,7 +51,7 @@ class LiveModel(KnowsOtherWords):
     Parameters
     ----------
     kind
-        "language" reads texts or token ids, "vision" images, "other" tensors.
+        Of input: "language" reads texts or token ids, "vision" images, "other" tensors. See `modality`.
     causal
         Whether it is a decoder that predicts the next token.
     tokenizer
@@ -81,7 +79,7 @@ class LiveModel(KnowsOtherWords):
     module: nn.Module
     _: KW_ONLY
     name: str
-    kind: Kind
+    kind: str
     causal: bool = False
     tokenizer: Any = None
     preprocess: Any = None
@@ -146,6 +144,11 @@ class LiveModel(KnowsOtherWords):
             vocabulary_size=self.vocabulary_size,
             context_length=self.context_length,
         )
+
+    @property
+    def modality(self) -> Modality:
+        """Kind of input as a record: its words, how it is read and shown. Equal to `kind`."""
+        return modality_of(self.kind)
 
     @property
     def n_layers(self) -> int | None:
@@ -339,10 +342,12 @@ class LiveModel(KnowsOtherWords):
         ------
         TypeError, ValueError, FileNotFoundError: If the inputs are empty, or not what this model reads.
         """
-        size = (8 if self.kind == "language" else 64) if batch_size is None else batch_size
+        modality = self.modality
+        size = modality.batch_size if batch_size is None else batch_size
         check_count(size, name="batch_size")
-        if self.kind == "language":
-            return text_batches(
+        read: Callable[..., Batches] = modality.batches or batches_of
+        if modality.is_text:
+            return read(
                 self,
                 inputs,
                 batch_size=size,
@@ -353,11 +358,9 @@ class LiveModel(KnowsOtherWords):
         if pack or context_length is not None:
             raise ValueError(
                 f"`pack` and `context_length` are for language models, {self.name} reads "
-                f"{'images' if self.kind == 'vision' else 'tensors'}. Leave them out."
+                f"{modality.reads}. Leave them out."
             )
-        if self.kind == "vision":
-            return picture_batches(self, inputs, batch_size=size)
-        return plain_batches(self, inputs, batch_size=size)
+        return read(self, inputs, batch_size=size)
 
     def forward(self, batch: Batch, *, grad: bool = False, method: str = "__call__") -> Any:
         """Run the module on one batch and return its raw output, interventions applied.
@@ -375,7 +378,7 @@ class LiveModel(KnowsOtherWords):
         Logits if there are any; for one of two towers its embedding; for vision backbones the pooled
         state, else the last hidden state; for encoders without a head the last hidden state.
         """
-        return main_tensor(raw, prefer_pooled=self.kind == "vision")
+        return main_tensor(raw, prefer_pooled=self.modality.is_image)
 
     @checked
     @answers_wrong_calls

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sae_nb.activations import VISION
 from sae_nb.checks import check_count, check_device, check_path, checked
 from sae_nb.files import read_json
 from sae_nb.models import _facts as facts
@@ -24,7 +25,8 @@ from sae_nb.models._checkpoint_files import (
 from sae_nb.models._checkpoints import load_folder, read_tokenizer
 from sae_nb.models._hook_points import near_names
 from sae_nb.models._inputs import TokenLayout, pair, vision_layout
-from sae_nb.models._live_model import Kind, LiveModel
+from sae_nb.models._live_model import LiveModel
+from sae_nb.models._modalities import kind_of
 from sae_nb.models._placing import Placing, as_dtype, is_spread, no_weights
 from sae_nb.models._preprocessing import Preprocess
 from sae_nb.models._vision_transformer import CONFIG_FILE, MODEL_TYPE, VisionTransformer
@@ -220,7 +222,7 @@ def load_own(
     return LiveModel(
         module,
         name=name,
-        kind="vision",
+        kind=VISION.name,
         preprocess=Preprocess(required=size),
         layout=vision_layout(module, size),
         class_names=[str(digit) for digit in range(module.config.n_digits)],
@@ -365,7 +367,7 @@ def wrap(
             "`wrap` must get a tokenizer or settings of images, got both. Wrap the text and the "
             "vision part of the model separately."
         )
-    kind = _kind(module, tokenizer, bool(pictures))
+    kind = kind_of(module, tokenizer, bool(pictures))
     return LiveModel(
         module,
         name=name or type(module).__name__,
@@ -373,7 +375,7 @@ def wrap(
         causal=kind == "language" and (facts.is_causal(module) if causal is None else causal),
         tokenizer=tokenizer,
         preprocess=_preprocess(preprocess),
-        layout=layout if kind == "vision" else None,
+        layout=layout if kind == VISION.name else None,
         class_names=class_names if class_names is not None else facts.class_names(module),
         given_nnsight=nnsight_object,
     )
@@ -410,16 +412,6 @@ def _in_place_of(given: Any) -> str:
     if callable(getattr(given, "encode", None)) and not isinstance(given, str):
         return "The order is wrap(module, tokenizer)."
     return "Use load_model for names and folders."
-
-
-def _kind(module: nn.Module, tokenizer: Any, pictures: bool) -> Kind:
-    if tokenizer is not None:
-        return "language"
-    if pictures or facts.reads_pictures(module):
-        return "vision"
-    if facts.model_type(module) and facts.vocabulary_size(module) is not None:
-        return "language"
-    return "other"
 
 
 def _layout(

@@ -90,15 +90,16 @@ class Run:
         """Return how a state is laid out."""
         return layout_of(self.seen[name], self.batch) or Layout(columns=self.states[name].shape[1])
 
-    def gradients(self, value: Float[Tensor, ""]) -> dict[str, Float[Tensor, "n places d"] | None]:
-        """Return ∂value/∂state wherever `run` was to differentiate; None where `value` does not hang on it."""
+    def gradients(self, value: Float[Tensor, ""]) -> dict[str, Float[Tensor, "n places d"]]:
+        """Return ∂value/∂state where `run` was to differentiate; none where `value` does not hang on it."""
         if not self.leaves or not value.requires_grad:
-            return dict.fromkeys(self.leaves)
+            return {}
         found = torch.autograd.grad(value, list(self.leaves.values()), allow_unused=True)
         tokens = _tokens(self.batch)
         return {
-            name: None if slope is None else by_place(slope, tokens)
+            name: by_place(slope, tokens)
             for name, slope in zip(self.leaves, found, strict=True)
+            if slope is not None
         }
 
 

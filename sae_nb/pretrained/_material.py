@@ -45,7 +45,7 @@ def material(model: LiveModel, purpose: int, sizes: Sizes, seed: int) -> Materia
     own_seed = 1000 * (seed + 1) + purpose
     n = sizes.samples[purpose]
     fresh = purpose in (JUDGE, SHOW)
-    if model.kind == "vision":
+    if model.modality.is_image:
         pictures = scenes(n, own_seed, "test" if fresh else "train")
         side = "held-out" if fresh else "training"
         return Material(

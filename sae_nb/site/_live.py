@@ -128,7 +128,7 @@ def _facts(model: LiveModel) -> dict[str, Any]:
     if size is None or not model.class_names:
         raise NotLiveError("the model must be an image classifier with a fixed input size")
     return {
-        "kind": "vision",
+        "kind": model.kind,
         "size": list(size),
         "classes": list(model.class_names),
     }

@@ -230,7 +230,7 @@ def read_in_time(
 
     Time is the tokens of a text; for a vision model it is the layers, at one token.
     """
-    if model.kind == "vision":
+    if model.modality.is_image:
         return _over_layers(model, sae, given, place, options)
     from sae_nb.capturing import capture
 

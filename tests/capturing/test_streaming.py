@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sae_nb.activations import ActivationSource, generator_for
+from sae_nb.activations import LANGUAGE, OTHER, VISION, ActivationSource, generator_for
 from sae_nb.capturing import StreamEndedError, capture, stream
 from sae_nb.capturing._streaming import in_fresh_order
 from sae_nb.models import Intervention, LiveModel, VisionTransformer, VisionTransformerConfig, wrap
@@ -368,25 +368,21 @@ def test_fresh_order_keeps_every_sample() -> None:
     """Whatever holds them; one text or one picture is left alone."""
     x = torch.arange(200.0).reshape(100, 2)
     for inputs in (x, x.numpy(), list(x), TensorDataset(x)):
-        found = in_fresh_order(inputs, generator_for(0), "other")
+        found = in_fresh_order(inputs, generator_for(0), OTHER.n_axes)
         rows = [np.asarray(part[0] if isinstance(part, tuple) else part) for part in found]
         flat = np.concatenate([row.reshape(-1, 2) for row in rows])
         assert sorted(flat[:, 0].tolist()) == x[:, 0].tolist()
         assert flat[:, 0].tolist() != x[:, 0].tolist()
-    for one, kind in (
-        ("a text", "language"),
-        ([4, 5, 6], "language"),
-        (torch.arange(5), "language"),
-    ):
-        assert in_fresh_order(one, generator_for(0), kind) is one
+    for one in ("a text", [4, 5, 6], torch.arange(5)):
+        assert in_fresh_order(one, generator_for(0), LANGUAGE.n_axes) is one
     picture = torch.zeros(3, 8, 8)
-    assert in_fresh_order(picture, generator_for(0), "vision") is picture
+    assert in_fresh_order(picture, generator_for(0), VISION.n_axes) is picture
 
 
 def test_fresh_order_keeps_rows_of_a_dict_together() -> None:
     """Two inputs of one sample move together."""
     inputs = {"a": torch.arange(50), "b": torch.arange(50) * 2}
-    found = in_fresh_order(inputs, generator_for(0), "other")
+    found = in_fresh_order(inputs, generator_for(0), OTHER.n_axes)
     assert torch.equal(found["a"] * 2, found["b"])
     assert not torch.equal(found["a"], inputs["a"])
 

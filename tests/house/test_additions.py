@@ -1,4 +1,4 @@
-"""What a contribution touches: an SAE, a metric, a mode and a unit of steering, and a colour, written into a copy.
+"""What a contribution touches: an SAE, a metric, a mode and a unit of steering, a kind of input and a colour.
 
 The places are those that CONTRIBUTING.md names and no others; what the toolkit promises of the whole
 family then runs over the newcomer.
@@ -24,6 +24,7 @@ COPIED = (
     "tests/architectures",
     "tests/docs",
     "tests/house",
+    "tests/models",
     "tests/steering",
 )
 # Compiled loops are cached by the path of their file, and nothing here changes one.
@@ -74,6 +75,23 @@ class HalfTopK(OneStep):
     def _prox(self, k: int | None) -> Prox:
         return TopKProx(max(1, self.n_atoms // 8) if k is None else k)
 '''
+MODALITY = """
+
+def _squares(row: Tensor) -> Tensor:
+    grey = (255 * row[:4].clamp(0, 1)).byte()
+    return grey.reshape(1, 2, 2).expand(3, -1, -1).contiguous()
+
+
+register_modality(
+    Modality(
+        name="dials",
+        sample="dial",
+        reads="numbers",
+        face=_squares,
+        examples=lambda n, seed: torch.rand(n, 8, generator=torch.Generator().manual_seed(seed)),
+    )
+)
+"""
 PAGE = """# HalfTopK
 
 An eighth of the atoms, the strongest of each input.
@@ -158,6 +176,13 @@ def _add_unit(to: Path) -> None:
     )
 
 
+def _add_modality(to: Path) -> None:
+    """Its record: numbers, each sample with a face of four grey squares."""
+    modalities = to / "sae_nb" / "models" / "_modalities.py"
+    source = modalities.read_text(encoding="utf-8")
+    modalities.write_text(source + MODALITY, encoding="utf-8")
+
+
 def _add_colour(to: Path) -> None:
     """One line of the theme."""
     _insert(to / "sae_nb" / "figures" / "theme.py", "\nALARM = ", '\nSKY = "#56B4E9"')
@@ -165,7 +190,7 @@ def _add_colour(to: Path) -> None:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tree with all five written into it."""
+    """The tree with all six written into it."""
     to = tmp_path_factory.mktemp("additions")
     ignored = shutil.ignore_patterns(*HEAVY)
     for folder in COPIED:
@@ -188,7 +213,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (to / "conftest.py").write_text(
         f"import sae_nb\n\nsae_nb.__path__.append({str(ROOT / 'sae_nb')!r})\n", encoding="utf-8"
     )
-    for add in (_add_sae, _add_metric, _add_mode, _add_unit, _add_colour):
+    for add in (_add_sae, _add_metric, _add_mode, _add_unit, _add_modality, _add_colour):
         add(to)
     return to
 
@@ -208,15 +233,19 @@ def _run(copy: Path, *arguments: str) -> str:
 
 
 def test_the_promises_of_the_family_hold_for_the_newcomers(copy: Path) -> None:
-    """The contract of SAEs, the page of each, every mode and unit of steering, the one place of colours."""
+    """Of SAEs, pages, modes and units of steering, kinds of input, and the one place of colours."""
     said = _run(
         copy,
         *("-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"),
         *("tests/architectures/test_contract.py", "tests/steering/test_modes.py"),
-        *("tests/docs/test_pages.py", "tests/house/test_colours.py"),
+        *(
+            "tests/docs/test_pages.py",
+            "tests/house/test_colours.py",
+            "tests/models/test_modalities.py",
+        ),
         *(
             "-k",
-            "HalfTopK or twofold or strongest or contents or has_a_page or row_in_the_docs or colour",
+            "HalfTopK or twofold or strongest or contents or has_a_page or row_in_the_docs or colour or dials",
         ),
     )
     assert int(said.split(" passed")[0].split()[-1]) > 40, said
@@ -238,6 +267,25 @@ sae = sn.TopK(12, 40, k=4)
 with sn.steer(model, "0", sae, atom=3, by=2.0, mode="set", unit="strongest", acts=x) as steering:
     assert abs(steering.amount[0] - 2 * float(sae.encode(x).to_dense()[:, 3].max())) < 1e-4
 """
+
+
+FACES = """
+import conftest, torch, sae_nb as sn, sae_nb_widgets as sw
+from sae_nb.activations import MODALITIES
+
+rows, module = MODALITIES["dials"].examples(30, 0), torch.nn.Sequential(torch.nn.Linear(8, 6))
+module.modality = "dials"
+model = sn.wrap(module)
+acts = sn.capture(model, rows, "0", progress=False)
+browser = sw.AtomBrowser(sn.TopK(6, 12, k=2), acts, model)
+assert type(browser.examples).__name__ == "PictureExamples" and "30 dials" in repr(acts.context)
+assert acts.context.pictures[3, 0, 0, 1] == int(255 * rows[3, 1])
+"""
+
+
+def test_the_new_kind_of_input_is_shown_by_its_face(copy: Path) -> None:
+    """In the browser of atoms, which knows nothing of it."""
+    _run(copy, "-c", FACES)
 
 
 def test_the_report_has_the_new_number(copy: Path) -> None:

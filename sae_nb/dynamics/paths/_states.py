@@ -266,7 +266,7 @@ def check_states(
 def token_kinds_of(model: LiveModel, positions: Sequence[int]) -> tuple[TokenKind, ...]:
     """Return what the tokens at some positions are: cls, registers, patches; texts have tokens."""
     kinds: list[TokenKind] = ["token"] * len(positions)
-    if model.kind == "vision":
+    if model.modality.is_image:
         prefix = model.prefix_tokens
         first: TokenKind = "cls" if _has_cls(model.module, prefix) else "register"
         kinds = ["patch" if p >= prefix else "register" if p else first for p in positions]

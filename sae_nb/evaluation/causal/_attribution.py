@@ -269,7 +269,7 @@ def _forward_backward(
         answer, kind = ran.answer.one(), ran.answer.kind
         outcome = outcome_of(model, answer, kind, target)
         value = outcome.measure(answer)
-        gradient = ran.gradients(value)[here]
+        gradient = ran.gradients(value).get(here)
     if gradient is None:
         raise ValueError(
             f"`hook_point` must lead to what is measured of the answer, and {point} does not. Choose an "

@@ -294,7 +294,7 @@ def _endings(facts: RowFacts, active: np.ndarray, within: np.ndarray) -> Iterato
 class RowFacts:
     """Facts of rows, as columns; rules speak of nothing else."""
 
-    kind: str  # "language", "vision" or "other"
+    kind: str  # of input, as in `acts.context.kind`
     token: Int[np.ndarray, " n"]  # id of each row's token; place in the image; 0 for plain vectors
     before: Int[np.ndarray, " n"]  # id of the token before; −1 where there is none
     names: Mapping[int, str]  # text of every id

@@ -239,12 +239,8 @@ def _captured(model: LiveModel, inputs: Any, places: list[str], bos: Any) -> dic
 
 
 def _some_inputs(model: LiveModel) -> Any:
-    from sae_nb import data
-
-    if model.kind == "language":
-        return list(data.prose("test").texts[:64])
-    if model.kind == "vision":
-        return data.scenes(64, seed=1, split="test").images
+    if model.modality.examples is not None:
+        return model.modality.examples(64, 1)
     raise ValueError(
         f"`inputs` must be given for {model.name}, which is neither language nor vision."
     )

@@ -31,7 +31,7 @@ from sae_nb.checks import (
     shown,
 )
 from sae_nb.evaluation import index_of
-from sae_nb.models import Intervention, intervening
+from sae_nb.models import run
 from sae_nb.statistics import bootstrap_counts, percentile_interval
 from sae_nb.studies.circuits._interactions import one_batch
 from sae_nb.studies.circuits._maps import Couplings, Rotation, Units
@@ -39,7 +39,7 @@ from sae_nb.studies.circuits._maps import Couplings, Rotation, Units
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import Batch, LiveModel, RunState
+    from sae_nb.models import Batch, LiveModel
 
 Map = Literal["identity", "linear", "mlp"]
 MAPS: tuple[Map, ...] = ("identity", "linear", "mlp")
@@ -294,15 +294,9 @@ class _Place:
         self.model, self.position = model, position
         self.point = model.hook_point(str(hook_point))
         self.batch = one_batch(model, inputs)
-        seen: list[Tensor] = []
-
-        def note(x: Tensor, _: RunState) -> Tensor:
-            seen.append(x.detach())
-            return x
-
-        with torch.no_grad(), intervening(model, [Intervention(self.point, note)]):
-            self.clean = self._last(model.main_output(model.forward(self.batch)))
-        self.x: Float[Tensor, "n d"] = self._read(seen[-1]).float()
+        ran = run(model, self.batch, read=self.point)
+        self.clean = self._last(ran.answer.tensor)
+        self.x: Float[Tensor, "n d"] = self._read(ran.seen[self.point]).float()
 
     def _read(self, x: Tensor) -> Float[Tensor, "n d"]:
         n = self.batch.n
@@ -334,19 +328,14 @@ class _Place:
     ) -> Float[Tensor, "m outcomes"]:
         """Return the answers to some inputs with other activations at the place."""
 
-        def exchange(x: Tensor, _: RunState) -> Tensor:
-            if x.ndim == 2:
-                return new.to(x)
+        def exchange(x: Float[Tensor, "m places d"]) -> Tensor:
             x = x.clone()
-            x[:, self.position] = new.to(x)
+            x[:, self.position if x.shape[1] > 1 else 0] = new.to(x)
             return x
 
-        with (
-            torch.set_grad_enabled(grad),
-            intervening(self.model, [Intervention(self.point, exchange)]),
-        ):
-            raw = self.model.forward(_taken(self.batch, rows), grad=grad)
-            return self._last(self.model.main_output(raw))
+        ran = run(self.model, _taken(self.batch, rows), put=[(self.point, exchange)], grad=grad)
+        with torch.set_grad_enabled(grad):
+            return self._last(ran.answer.tensor)
 
 
 def _taken(batch: Batch, rows: Int[np.ndarray, " m"]) -> Batch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.evaluation import answer_of
-from sae_nb.models import intervening
+from sae_nb.models import run
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, Intervention, LiveModel
+    from sae_nb.models import Batch, LiveModel, Puts
     from sae_nb.studies.circuits._asked import Measure
 
 BLOCK = 64
@@ -27,13 +25,11 @@ def blocks(n: int) -> list[range]:
 
 
 def measured_copies(
-    model: LiveModel, batch: Batch, n: int, edits: Sequence[Intervention], measure: Measure
+    model: LiveModel, batch: Batch, n: int, changes: Puts, measure: Measure
 ) -> Float[Tensor, " n"]:
-    """Return what is asked of the answers to n copies of one input; edits see all copies at once."""
-    with torch.no_grad(), intervening(model, edits):
-        out = model.main_output(model.forward(_copies(batch, n)))
-    found = [float(measure(answer_of(model, batch, out[i : i + 1])[0])) for i in range(n)]
-    return torch.tensor(found)
+    """Return what is asked of the answers to n copies of one input; changes see all copies at once."""
+    answer = run(model, _copies(batch, n), put=changes).answer
+    return torch.tensor([float(measure(answer.one(i))) for i in range(n)])
 
 
 def _copies(batch: Batch, n: int) -> Batch:

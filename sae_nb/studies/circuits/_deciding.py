@@ -8,7 +8,7 @@ field of score 0 is not looked at. The same regression with equal scores is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -23,8 +23,7 @@ from torch.nn import functional
 from sae_nb.capturing import capture
 from sae_nb.checks import check_count, check_seed, checked
 from sae_nb.data import REASON
-from sae_nb.evaluation import answer_of
-from sae_nb.models import Frozen, Intervention, check_frozen, intervening
+from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.statistics import LogisticProbe, logistic_probe
 from sae_nb.studies.circuits._asked import asked, written_at
 from sae_nb.studies.circuits._attributing import attribution_graph
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.data import HiddenRules
-    from sae_nb.models import LiveModel, RunState
+    from sae_nb.models import LiveModel
 
 SAMPLES, PROMPTING, KNOWN = "samples alone", "prompting", "rule known"
 GRADIENT, RELEVANCE, LENS = "gradient × input", "relevance", "logit lens"
@@ -265,30 +264,26 @@ class _Asking:
             -1 if end is None or end >= len(owner) else owner[end] for end in ends
         ])  # fmt: skip
 
-    def _slope(self, row: int, edits: list[Intervention]) -> Float[np.ndarray, " time"]:
+    def _slope(self, row: int, halved: Sequence[str] = ()) -> Float[np.ndarray, " time"]:
         """⟨x_t, ∂m/∂x_t⟩ of the stream before the first block."""
-        leaf: list[Tensor] = []
-
-        def cut(x: Tensor, _: RunState) -> Tensor:
-            leaf.append(x.detach().clone().requires_grad_())
-            return leaf[0]
-
-        batch = self.batches[row]
-        with torch.enable_grad(), intervening(self.model, [Intervention(self.start, cut), *edits]):
-            answer, kind = answer_of(self.model, batch, self.model.forward(batch, grad=True))
-            value = asked(self.model, answer, kind, self.target)[1](answer)
-            (slope,) = torch.autograd.grad(value, leaf)
-        return np.asarray((leaf[0].detach() * slope)[0].sum(dim=-1).double().cpu().numpy())
+        start, puts = self.start, [(place, _half) for place in halved]
+        with torch.enable_grad():
+            ran = run(self.model, self.batches[row], read=start, put=puts, grad=[start])
+            answer = ran.answer.one()
+            value = asked(self.model, answer, ran.answer.kind, self.target)[1](answer)
+            slope = ran.gradients(value)[start]
+        along = ran.states[start].detach() * slope
+        return np.asarray(along[0].sum(dim=-1).double().cpu().numpy())
 
     def gradient(self, row: int) -> Float[np.ndarray, " time"]:
         """Gradient × input."""
-        return self._slope(row, [])
+        return self._slope(row)
 
     def relevance(self, row: int) -> Float[np.ndarray, " time"]:
         """The same where all but the products with constants is held; Σ over tokens = m − what biases add."""
         frozen = _Relevance()
         with frozen:
-            found = self._slope(row, [Intervention(place, _half) for place in self._gated])
+            found = self._slope(row, self._gated)
         check_frozen(frozen, self.model)
         return found
 
@@ -307,20 +302,13 @@ class _Asking:
     def lens(self, row: int) -> Float[np.ndarray, " time"]:
         """The difference of the answers' logits in the stream after every block, above the mean of the text."""
         last = self.model.n_layers or 1
-        states: list[Tensor] = []
-
-        def note(x: Tensor, _: RunState) -> Tensor:
-            states.append(x.detach())
-            return x
-
-        model, batch = self.model, self.batches[row]
-        places = [model.hook_point(f"resid_post.{i}") for i in range(last)]
-        with torch.no_grad(), intervening(model, [Intervention(p, note) for p in places]):
-            answer, kind = answer_of(model, batch, model.forward(batch))
-            measure = asked(model, answer, kind, self.target)[1]
+        model = self.model
+        ran = run(model, self.batches[row], read=[f"resid_post.{i}" for i in range(last)])
+        measure = asked(model, ran.answer.one(), ran.answer.kind, self.target)[1]
+        with model.lock, torch.no_grad():
             norm = model.get_module(model.hook_point("final_norm").path)
             read = model.module.get_output_embeddings()  # type: ignore[operator]
-            logits = torch.stack([read(norm(x))[0].float() for x in states])
+            logits = torch.stack([read(norm(x))[0].float() for x in ran.states.values()])
             found = torch.stack([torch.stack([measure(z) for z in rows]) for rows in logits])
         return np.asarray((found - found.mean(dim=1, keepdim=True)).mean(dim=0).cpu().numpy())
 
@@ -358,7 +346,7 @@ class _Asking:
         return found
 
 
-def _half(x: Tensor, _: RunState) -> Tensor:
+def _half(x: Tensor) -> Tensor:
     """The same number with half of its slope: relevance of a product goes to both factors in equal parts."""
     return (x + x.detach()) / 2
 

@@ -19,14 +19,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import between, check_count, check_seed, one_of
-from sae_nb.models import Intervention
 from sae_nb.studies.circuits._copies import blocks, measured_copies
 from sae_nb.studies.circuits._faithfulness import effects, live
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import RunState
+    from sae_nb.models import HookPoint, Put
     from sae_nb.studies.circuits._passes import Written
     from sae_nb.studies.circuits._record import Graph
 
@@ -199,12 +198,12 @@ class _Runs:
         """The same as shares of what all atoms do."""
         return (self.measured(several) - self.nothing) / (self.everything - self.nothing)
 
-    def _edits(self, several: Sequence[Nodes | None]) -> list[Intervention]:
+    def _edits(self, several: Sequence[Nodes | None]) -> list[tuple[HookPoint, Put]]:
         """What is missing at each place, in every copy, without the atoms that are not in its set."""
         gone = np.ones((len(several), len(self.atoms)), np.float32)
         for row, nodes in zip(gone, several, strict=True):
             row[... if nodes is None else np.searchsorted(self.atoms, nodes)] = 0.0
-        edits = []
+        edits: list[tuple[HookPoint, Put]] = []
         for at, (layer, written) in enumerate(
             zip(self.passes.layers, self.passes.written, strict=True)
         ):
@@ -217,7 +216,7 @@ class _Runs:
             here = self.place == at
             missing[:, self.entry[here]] = gone[:, here]
             less = _less(torch.from_numpy(missing).to(written.atoms), written)
-            edits.append(Intervention(layer.write, partial(_add, less)))
+            edits.append((layer.write, partial(_add, less)))
         return edits
 
 
@@ -230,7 +229,7 @@ def _less(missing: Float[Tensor, "n entries"], written: Written) -> Float[Tensor
     return less
 
 
-def _add(by: Tensor, y: Tensor, _: RunState) -> Tensor:
+def _add(by: Tensor, y: Tensor) -> Tensor:
     return y + by.to(y)
 
 

@@ -27,8 +27,8 @@ from sae_nb.checks import (
     checked,
     shown,
 )
-from sae_nb.evaluation import answer_of, index_of
-from sae_nb.models import Intervention, intervening
+from sae_nb.evaluation import index_of
+from sae_nb.models import run
 from sae_nb.statistics import (
     bootstrap_counts,
     bootstrap_interval,
@@ -42,7 +42,7 @@ from sae_nb.studies.circuits._heads import at_mean, places_of
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import Batch, HookPoint, LiveModel, RunState
+    from sae_nb.models import Batch, HookPoint, LiveModel, Put
     from sae_nb.studies.circuits._asked import Measure
 
 FEWEST = 4
@@ -276,18 +276,12 @@ class _Runs:
         """Of each place, over all positions."""
         total: dict[str, Tensor] = {}
         rows: dict[str, int] = {}
-        places = {str(part.place): part.place for part in self.components}
-
-        def add(name: str, x: Tensor, _: RunState) -> Tensor:
-            flat = x.detach().reshape(-1, x.shape[-1]).double()
-            total[name] = total.get(name, 0) + flat.sum(dim=0)
-            rows[name] = rows.get(name, 0) + len(flat)
-            return x
-
-        edits = [Intervention(place, partial(add, name)) for name, place in places.items()]
-        with torch.no_grad(), intervening(self.model, edits):
-            for batch in batches:
-                self.model.forward(batch)
+        places = {str(part.place) for part in self.components}
+        for batch in batches:
+            for name, x in run(self.model, batch, read=places, answer=False).states.items():
+                flat = x.flatten(0, 1).double()
+                total[name] = total.get(name, 0) + flat.sum(dim=0)
+                rows[name] = rows.get(name, 0) + len(flat)
         return {name: (part / rows[name]).float() for name, part in total.items()}
 
     def _of(
@@ -307,38 +301,38 @@ class _Runs:
             drawn.append(clean - found.double().numpy())
         return np.concatenate(lost), np.concatenate(drawn)
 
-    def _ablations(self, block: range, changes: dict[int, Tensor]) -> Iterator[Intervention]:
+    def _ablations(self, block: range, changes: dict[int, Tensor]) -> Iterator[tuple[str, Put]]:
         """Copy 0 stays; each other has one component at its mean. What that changes is kept."""
         here = [self.components[c] for c in block]
         for place, written in dict.fromkeys((part.place, part.written) for part in here):
             own = [i for i, part in enumerate(here) if part.place is place]
             mean, rows = self.means[str(place)], [1 + i for i in own]
             parts = [here[i].index for i in own]
-            yield Intervention(place, at_mean(rows, parts, mean, here[own[0]].n_parts))
+            yield place, at_mean(rows, parts, mean, here[own[0]].n_parts)
             numbers = [block[i] for i in own]
-            yield Intervention(written, partial(_keep, changes, numbers, rows))
+            yield written, partial(_keep, changes, numbers, rows)
 
     def _turned(
         self, pairs: Sequence[tuple[int, int]], changes: dict[int, Tensor]
-    ) -> Iterator[Intervention]:
+    ) -> Iterator[tuple[str, Put]]:
         """Each copy has the change of one component in a random direction."""
         of_place: dict[HookPoint, list[int]] = {}
         for row, (c, _) in enumerate(pairs):
             of_place.setdefault(self.components[c].written, []).append(row)
         for place, rows in of_place.items():
             moved = [changes[pairs[row][0]] @ self.turns[pairs[row][1]] for row in rows]
-            yield Intervention(place, partial(_add, rows, torch.stack(moved)))
+            yield place, partial(_add, rows, torch.stack(moved))
 
 
 def _keep(
-    changes: dict[int, Tensor], numbers: Sequence[int], rows: Sequence[int], x: Tensor, _: RunState
+    changes: dict[int, Tensor], numbers: Sequence[int], rows: Sequence[int], x: Tensor
 ) -> Tensor:
     for number, row in zip(numbers, rows, strict=True):
         changes[number] = (x[row] - x[0]).detach().float()
     return x
 
 
-def _add(rows: Sequence[int], moved: Tensor, x: Tensor, _: RunState) -> Tensor:
+def _add(rows: Sequence[int], moved: Tensor, x: Tensor) -> Tensor:
     x = x.clone()
     x[rows] += moved.to(x)
     return x
@@ -361,10 +355,7 @@ def _prepared(model: LiveModel, task: Task) -> list[tuple[Batch, Measure, float]
     """Of each input its batch, what is asked of its answer, and that of the model as it is."""
     prepared = []
     for i, batch in enumerate(model.batches(task.inputs, batch_size=1)):
-        with torch.no_grad():
-            answer, _ = answer_of(
-                model, batch.to(model.device), model.forward(batch.to(model.device))
-            )
+        answer = run(model, batch).answer.one()
         measure = _measure(model, task, i, len(answer))
         prepared.append((batch.to(model.device), measure, float(measure(answer))))
     return prepared

@@ -13,11 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_real, check_seed, checked
-from sae_nb.evaluation import answer_of
-from sae_nb.models import Intervention, intervening
+from sae_nb.models import run
 
 if TYPE_CHECKING:
-    from sae_nb.models import RunState
     from sae_nb.studies.circuits._passes import Passes
     from sae_nb.studies.circuits._record import Graph
 
@@ -229,17 +227,15 @@ def live(graph: Graph) -> tuple[Passes, Any]:
 def answer(passes: Passes, changes: Sequence[Tensor | None]) -> Float[Tensor, " outcomes"]:
     """The model's answer with something added to what places write, (time, d) each; nothing held."""
 
-    def add(by: Tensor, y: Tensor, _: RunState) -> Tensor:
+    def add(by: Tensor, y: Tensor) -> Tensor:
         return y + by.to(y)
 
-    edits = [
-        Intervention(layer.write, partial(add, by))
+    puts = [
+        (layer.write, partial(add, by))
         for layer, by in zip(passes.layers, changes, strict=True)
         if by is not None
     ]
-    with intervening(passes.model, edits), torch.no_grad():
-        raw = passes.model.forward(passes.batch)
-        return answer_of(passes.model, passes.batch, raw)[0].cpu()
+    return run(passes.model, passes.batch, put=puts).answer.one().cpu()
 
 
 def _change(written: Any, entries: Int[Tensor, " m"], by: float) -> Float[Tensor, "time d_out"]:

@@ -18,15 +18,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked, one_of
-from sae_nb.evaluation import answer_of
-from sae_nb.models import Frozen, Intervention, check_frozen, intervening
+from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.studies.circuits._asked import asked
 from sae_nb.studies.circuits._copies import blocks, measured_copies
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import Batch, HookPoint, LiveModel, RunState
+    from sae_nb.models import Batch, HookPoint, LiveModel, Puts
 
 Method = Literal["contextual", "ablation", "gradient"]
 METHODS: tuple[Method, ...] = ("contextual", "ablation", "gradient")
@@ -149,16 +148,16 @@ def _contributions(
     one = [inputs] if isinstance(inputs, str) else inputs
     batches = [batch.to(model.device) for batch in model.batches(one, batch_size=1)]
     runs = [_Run(model, part, places, batch, target) for batch in batches]
-    rows = [torch.cat([run.outputs[i] for run in runs]) for i in range(len(places))]
+    rows = [torch.cat([one.outputs[i] for one in runs]) for i in range(len(places))]
     means = [of_all.mean(dim=0) for of_all in rows]
     of = {"contextual": _contextual, "ablation": _ablated, "gradient": _by_gradient}[method]
-    names = {run.name for run in runs}
+    names = {one.name for one in runs}
     return Contributions(
         part=part,
         name=names.pop() if len(names) == 1 else "the top answer",
         method=method,
         n_inputs=len(runs),
-        answer=float(np.mean([run.answer for run in runs])),
+        answer=float(np.mean([one.answer for one in runs])),
         values=np.mean([of(run, means).cpu().numpy() for run in runs], axis=0),
     )
 
@@ -170,124 +169,98 @@ class _Run:
         self, model: LiveModel, part: Part, places: Sequence[HookPoint], batch: Batch, target: Any
     ) -> None:
         self.model, self.part, self.places, self.batch = model, part, places, batch
-        seen: dict[int, Tensor] = {}
-
-        def note(i: int) -> Intervention:
-            def change(x: Tensor, _: RunState) -> Tensor:
-                seen[i] = x.detach()
-                return x
-
-            return Intervention(places[i], change)
-
         self.frozen = Frozen()
-        with (
-            torch.no_grad(),
-            intervening(model, [note(i) for i in range(len(places))]),
-            self.frozen,
-        ):
-            raw = model.forward(batch)
-        answer, kind = answer_of(model, batch, raw)
-        self.name, self.measure = asked(model, answer, kind, target)
+        with self.frozen:
+            clean = run(model, batch, read=places)
+        answer = clean.answer.one()
+        self.name, self.measure = asked(model, answer, clean.answer.kind, target)
         self.answer = float(self.measure(answer))
-        self.outputs = [seen[i].reshape(-1, seen[i].shape[-1]).float() for i in range(len(places))]
+        self.outputs = [clean.states[place].flatten(0, 1).float() for place in places]
 
     def n_parts(self, mean: Float[Tensor, " d"]) -> int:
         """How many heads, or neurons, write side by side at a place."""
         return len(mean) if self.part == "neuron" else int(self.model.n_heads or 1)
 
-    def changes(
-        self, n: int, edits: Sequence[Intervention], frozen: Frozen | None = None
-    ) -> Float[Tensor, " n"]:
+    def changes(self, n: int, puts: Puts, frozen: Frozen | None = None) -> Float[Tensor, " n"]:
         """What is asked, of n copies of the input, less what it was."""
         with frozen or nullcontext():
-            found = measured_copies(self.model, self.batch, n, edits, self.measure)
+            found = measured_copies(self.model, self.batch, n, puts, self.measure)
         return found - self.answer
 
 
-def _ablated(run: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
+def _ablated(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
     """m(clean) − m(the part at its mean), in the running model."""
     values = []
-    for place, mean in zip(run.places, means, strict=True):
-        for parts in blocks(run.n_parts(mean)):
-            edit = Intervention(place, at_mean(range(len(parts)), parts, mean, run.n_parts(mean)))
-            values.append(-run.changes(len(parts), [edit]))
+    for place, mean in zip(one.places, means, strict=True):
+        for parts in blocks(one.n_parts(mean)):
+            change = at_mean(range(len(parts)), parts, mean, one.n_parts(mean))
+            values.append(-one.changes(len(parts), [(place, change)]))
     return torch.cat(values).reshape(len(means), -1)
 
 
-def _by_gradient(run: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
+def _by_gradient(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
     """Σ_t ⟨x_t − mean, ∂m/∂x_t⟩ of every part."""
-    leaves: dict[int, Tensor] = {}
-
-    def leaf(i: int) -> Intervention:
-        def change(x: Tensor, _: RunState) -> Tensor:
-            leaves[i] = x if x.requires_grad else x.detach().requires_grad_()
-            return leaves[i]
-
-        return Intervention(run.places[i], change)
-
-    edits = [leaf(i) for i in range(len(run.places))]
     with torch.inference_mode(False), torch.enable_grad():
-        with intervening(run.model, edits):
-            raw = run.model.forward(run.batch, grad=True)
-        value = run.measure(answer_of(run.model, run.batch, raw)[0])
-        slopes = torch.autograd.grad(value, [leaves[i] for i in range(len(leaves))])
+        ran = run(one.model, one.batch, grad=one.places)
+        found = ran.gradients(one.measure(ran.answer.one()))
+    slopes = [found[place] for place in one.places]
     return torch.stack(
         [
             ((x - mean) * slope.reshape(x.shape).float())
             .sum(dim=0)
-            .reshape(run.n_parts(mean), -1)
+            .reshape(one.n_parts(mean), -1)
             .sum(dim=1)
-            for x, mean, slope in zip(run.outputs, means, slopes, strict=True)
+            for x, mean, slope in zip(one.outputs, means, slopes, strict=True)
         ]
     )
 
 
-def _contextual(run: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
+def _contextual(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
     """β of the answer for every part: copies hold β + γ, 0, and γ and β of each part of a block."""
-    check_frozen(run.frozen, run.model)
+    check_frozen(one.frozen, one.model)
     values = []
-    for i, (place, mean) in enumerate(zip(run.places, means, strict=True)):
-        for parts in blocks(run.n_parts(mean)):
+    for i, (place, mean) in enumerate(zip(one.places, means, strict=True)):
+        for parts in blocks(one.n_parts(mean)):
             m = len(parts)
             rest, part = list(range(2, 2 + m)), list(range(2 + m, 2 + 2 * m))
-            edits = [Intervention(place, at_mean(rest, parts, mean, run.n_parts(mean)))]
+            puts = [(place, at_mean(rest, parts, mean, one.n_parts(mean)))]
             # A neuron writes through the projection of its own MLP, which is linear.
-            first = i + 1 if run.part == "neuron" else i
-            for layer in range(first, run.model.n_layers or 0):
-                edits += _split(run.model, layer, rest, part)
-            changed = run.changes(2 + 2 * m, edits, Frozen(run.frozen.constants))
+            first = i + 1 if one.part == "neuron" else i
+            for layer in range(first, one.model.n_layers or 0):
+                puts += _split(one.model, layer, rest, part)
+            changed = one.changes(2 + 2 * m, puts, Frozen(one.frozen.constants))
             values.append(-changed[rest])
     return torch.cat(values).reshape(len(means), -1)
 
 
 def _split(
     model: LiveModel, layer: int, rest: Sequence[int], part: Sequence[int]
-) -> list[Intervention]:
+) -> list[tuple[HookPoint, Callable[[Tensor], Tensor]]]:
     """The MLP of a layer with β' in what the copies of γ lack of the whole."""
 
-    def split_input(x: Tensor, _: RunState) -> Tensor:
+    def split_input(x: Tensor) -> Tensor:
         x = x.clone()
         x[1] = 0
         x[part] = x[:1] - x[rest]
         return x
 
-    def split_output(y: Tensor, _: RunState) -> Tensor:
+    def split_output(y: Tensor) -> Tensor:
         y = y.clone()
         y[rest] = y[:1] - 0.5 * (y[part] - y[1:2] + y[:1] - y[rest])
         return y
 
     return [
-        Intervention(model.hook_point(f"mlp_in.{layer}"), split_input),
-        Intervention(model.hook_point(f"mlp_out.{layer}"), split_output),
+        (model.hook_point(f"mlp_in.{layer}"), split_input),
+        (model.hook_point(f"mlp_out.{layer}"), split_output),
     ]
 
 
 def at_mean(
     rows: Sequence[int], parts: Sequence[int], mean: Float[Tensor, " d"], n_parts: int
-) -> Callable[[Tensor, RunState], Tensor]:
+) -> Callable[[Tensor], Tensor]:
     """Exchange one part for its mean in each of some rows."""
 
-    def change(x: Tensor, _: RunState) -> Tensor:
+    def change(x: Tensor) -> Tensor:
         x = x.clone()
         split = x.reshape(*x.shape[:-1], n_parts, -1)
         for part, row in zip(parts, rows, strict=True):

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,12 +23,12 @@ from torch import Tensor
 
 from sae_nb.checks import between, check_count, check_seed, checked, one_of, shown
 from sae_nb.geometry import communities, modularity
-from sae_nb.models import Intervention, intervening
+from sae_nb.models import run
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import Batch, LiveModel, RunState
+    from sae_nb.models import Batch, LiveModel
 
 Kind = Literal["local", "plain", "pca"]
 KINDS: tuple[Kind, ...] = ("local", "plain", "pca")
@@ -330,29 +329,19 @@ class _Maps:
             return self._run(layer, x, layer + 1)
 
     def _run(self, start: int | None, x: Tensor | None, stop: int) -> Float[Tensor, "n d"]:
-        seen: list[Tensor] = []
+        puts = [] if start is None or x is None else [(self.points[start], self._exchanging(x))]
+        read = self.points[stop : stop + 1]
+        ran = run(self.model, self.batch, read=read, put=puts, grad=torch.is_grad_enabled())
+        found = ran.states[read[0]] if read else ran.answer.tensor
+        return self._read(found, (*self.names, ANSWER)[stop]).double()
 
-        def exchange(new: Tensor, y: Tensor, _: RunState) -> Tensor:
-            if y.ndim == 2:
-                return new.to(y)
+    def _exchanging(self, new: Float[Tensor, "n d"]) -> Callable[[Tensor], Tensor]:
+        def exchange(y: Float[Tensor, "n places d"]) -> Tensor:
             y = y.clone()
-            y[:, self.position] = new.to(y)
+            y[:, self.position if y.shape[1] > 1 else 0] = new.to(y)
             return y
 
-        def note(y: Tensor, _: RunState) -> Tensor:
-            seen.append(y)
-            return y
-
-        edits = []
-        if start is not None and x is not None:
-            edits.append(Intervention(self.points[start], partial(exchange, x)))
-        if stop < len(self.points):
-            edits.append(Intervention(self.points[stop], note))
-        with intervening(self.model, edits):
-            raw = self.model.forward(self.batch, grad=torch.is_grad_enabled())
-        if stop == len(self.points):
-            seen.append(self.model.main_output(raw))
-        return self._read(seen[-1], (*self.names, ANSWER)[stop]).double()
+        return exchange
 
     def _read(self, found: Tensor, name: str) -> Float[Tensor, "n d"]:
         if found.ndim == 2:

@@ -30,13 +30,13 @@ from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_count, check_finite, check_seed, checked
 from sae_nb.data import MODULUS, NOT_ASKED, TASKS, Rows, all_sums
-from sae_nb.models import Intervention, attention_patterns, intervening
+from sae_nb.models import attention_patterns, run
 from sae_nb.statistics import auroc
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import Batch, LiveModel, RunState
+    from sae_nb.models import Batch, LiveModel
 
 HALF = 0.5
 """Share of a head's attention at the place that its role names, or of an output's variance, from which it is
@@ -259,15 +259,7 @@ def state_shares(
 
 def _outputs(model: LiveModel, batch: Batch, name: str) -> Float[Tensor, "batch time d"]:
     """What is written at one place."""
-    kept: list[Tensor] = []
-
-    def keep(x: Float[Tensor, "batch time d"], _: RunState) -> Tensor:
-        kept.append(x.detach().cpu())
-        return x
-
-    with intervening(model, [Intervention(model.hook_point(name), keep)]), torch.no_grad():
-        model.forward(batch)
-    return kept[0]
+    return run(model, batch, read=name, answer=False).states[name].cpu()
 
 
 _MEASURES: dict[str, Callable[[LiveModel, Batch, Rows], DataFrame]] = {
@@ -318,15 +310,14 @@ def _accuracy(
         n = int((components.hook_point == name).sum())
         width = (model.width(str(name)) or n) // n
         columns = np.add.outer(part["index"].to_numpy() * width, np.arange(width)).ravel()
-        edits.append(Intervention(point, partial(_at_batch_mean, torch.from_numpy(columns))))
-    with intervening(model, edits), torch.no_grad():
-        answer = model.main_output(model.forward(batch))
+        edits.append((point, partial(_at_batch_mean, torch.from_numpy(columns))))
+    answer = run(model, batch, put=edits).answer.tensor
     asked = rows.targets != NOT_ASKED
     found = answer.argmax(dim=-1).cpu()
     return float((found == rows.targets)[asked].float().mean())
 
 
-def _at_batch_mean(columns: Tensor, x: Float[Tensor, "batch time d"], _: RunState) -> Tensor:
+def _at_batch_mean(columns: Tensor, x: Float[Tensor, "batch time d"]) -> Tensor:
     held = x.clone()
     held[..., columns] = x[..., columns].mean(dim=0, keepdim=True)
     return held

@@ -78,7 +78,7 @@ class Nodes:
             if not len(slope):
                 continue
             if i == 0:
-                found[0, : self.time] = (slope * self.trace.leaves[0][0].detach()).sum(1).cpu()
+                found[0, : self.time] = (slope * self.trace.values[0][0]).sum(1).cpu()
                 continue
             written, start = self.trace.written[i - 1], self.first[i - 1]
             made = (slope[written.position] * written.atoms).sum(dim=1)

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sae_nb.checks import check_atom, check_count, check_real, checked, one_of
-from sae_nb.evaluation import answer_of, largest_cosine
-from sae_nb.models import Frozen, Intervention, check_frozen, intervening
+from sae_nb.evaluation import largest_cosine
+from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.steering import Answers
 from sae_nb.studies.circuits._asked import Measure, asked, written_at
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import Batch, HookPoint, LiveModel, RunState
+    from sae_nb.models import Batch, HookPoint, LiveModel
 
 Paths = Literal["direct", "heads", "all"]
 PATHS: tuple[Paths, ...] = ("direct", "heads", "all")
@@ -175,26 +175,17 @@ class Observable:
 
     def _slope(self, place: HookPoint, batch: Batch) -> Float[Tensor, " d"]:
         """Of the difference by what is written at a place, added up over positions."""
-        leaves: list[Tensor] = []
-
-        def leaf(x: Tensor, _: RunState) -> Tensor:
-            leaves.append(x.detach().clone().requires_grad_())
-            return leaves[-1]
-
-        edits = [Intervention(point, _held) for point in self._cut(place)]
-        frozen = Frozen()
+        held, frozen = [(point, torch.detach) for point in self._cut(place)], Frozen()
         with torch.inference_mode(False), torch.enable_grad():
-            with intervening(self.model, [*edits, Intervention(place, leaf)]), frozen:
-                raw = self.model.forward(batch, grad=True)
+            with frozen:
+                ran = run(self.model, batch, read=place, put=held, grad=[place])
             if self.paths != "direct":
                 check_frozen(frozen, self.model)
-            difference = self.of(answer_of(self.model, batch, raw)[0])
-            if not difference.requires_grad:
-                return torch.zeros(leaves[0].shape[-1], device=leaves[0].device)
-            (slope,) = torch.autograd.grad(difference, leaves[0], allow_unused=True)
+            slope = ran.gradients(self.of(ran.answer.one())).get(place)
         if slope is None:
-            return torch.zeros(leaves[0].shape[-1], device=leaves[0].device)
-        return slope[0].reshape(-1, slope.shape[-1]).sum(dim=0).float()
+            x = ran.states[place]
+            return torch.zeros(x.shape[-1], device=x.device)
+        return slope[0].sum(dim=0).float()
 
     def _cut(self, place: HookPoint) -> Iterator[HookPoint]:
         """What is held as it is: the blocks' other ways into the stream."""
@@ -262,8 +253,8 @@ def observable(
     """
     one_of(paths, PATHS, name="paths")
     batches = tuple(batch.to(model.device) for batch in _reference(model, first, inputs))
-    with torch.no_grad():
-        answer, kind = answer_of(model, batches[0], model.forward(batches[0]))
+    first_answer = run(model, batches[0]).answer
+    answer, kind = first_answer.one(), first_answer.kind
     if kind == "vector":
         raise ValueError(
             f"`model` must answer with next tokens or classes, and {model.name} answers with "
@@ -290,7 +281,3 @@ def _plain_input(model: LiveModel, first: Any) -> Any:
             f"`inputs` must be given for {model.name}, whose inputs have no known size. Pass some."
         )
     return np.full((1, 3, *size), 0.5, dtype=np.float32)
-
-
-def _held(x: Tensor, _: RunState) -> Tensor:
-    return x.detach()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,13 +12,13 @@ from torch import Tensor
 
 from sae_nb.capturing import RowPolicy, batch_rows
 from sae_nb.checks import check_atom
-from sae_nb.evaluation import Outcome, answer_of, outcome_of
-from sae_nb.models import Frozen, Intervention, check_frozen, intervening
+from sae_nb.evaluation import Outcome, outcome_of
+from sae_nb.models import Frozen, check_frozen, run
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
-    from sae_nb.models import Batch, HookPoint, LiveModel, RunState
+    from sae_nb.models import Batch, HookPoint, LiveModel, Put, Run
 
 
 @dataclass(frozen=True)
@@ -114,57 +113,64 @@ class Trace:
             model, drop_first="auto" if drop_first is None else drop_first, keep_special=True
         )
         frozen = Frozen()
-        noted: dict[int, Tensor] = {}
-        raw, self.leaves, self.reads = self._run(frozen, also=_noting(also, noted))
-        self.also = [noted[i] for i in range(len(also))]
+        clean = self._run(frozen, also=also)
+        self.leaves, self.values = self._written_in(clean)
+        self.reads = [clean.states[place] for place in self._read_at]
+        self.also = [clean.states[place] for place in also]
         check_frozen(frozen, model)
         with torch.enable_grad():
-            self.answer, self.kind = answer_of(model, passes.batch, raw)
+            self.answer, self.kind = clean.answer.one(), clean.answer.kind
         self.written = tuple(self._written(i) for i in range(len(passes.layers)))
         self.empty_answer, self.empty_reads = self._with_nothing(frozen)
+
+    @property
+    def _places(self) -> list[HookPoint]:
+        """The stream before the first block, and where each layer writes."""
+        return [self.passes.start, *(layer.write for layer in self.passes.layers)]
+
+    @property
+    def _read_at(self) -> list[HookPoint]:
+        """Where each layer reads."""
+        return [
+            layer.write if layer.read is None or layer.is_plain else layer.read
+            for layer in self.passes.layers
+        ]
 
     def _run(
         self,
         frozen: Frozen,
         leaves: Sequence[Tensor] | None = None,
-        also: Sequence[Intervention] = (),
-    ) -> tuple[Any, list[Tensor], list[Tensor]]:
-        """Run the model with what each place writes exchanged for a leaf; the leaves, what each reads."""
+        also: Sequence[HookPoint] = (),
+    ) -> Run:
+        """Run the model with what each place writes held as it is, or at other values, and differentiated."""
+        places = self._places
+        new: Sequence[Put] = (
+            [torch.detach] * len(places) if leaves is None else [leaf[None] for leaf in leaves]
+        )
         passes = self.passes
-        cut: dict[int, Tensor] = {}
-        seen: dict[int, Tensor] = {}
+        with frozen:
+            return run(
+                passes.model,
+                passes.batch,
+                read=[*places, *self._read_at, *also],
+                put=zip(places, new, strict=True),
+                grad=places,
+            )
 
-        def note(i: int, x: Tensor, _: RunState) -> Tensor:
-            seen[i] = x
-            return x
-
-        def exchange(i: int, x: Tensor, _: RunState) -> Tensor:
-            if i > 0 and (passes.layers[i - 1].read is None or passes.layers[i - 1].is_plain):
-                seen[i - 1] = x
-            new = x.detach() if leaves is None else leaves[i].to(x)[None]
-            cut[i] = new.clone().requires_grad_()
-            return cut[i]
-
-        edits = [
-            Intervention(layer.read, partial(note, i))
-            for i, layer in enumerate(passes.layers)
-            if layer.read is not None and not layer.is_plain
-        ]
-        for i, place in enumerate([passes.start, *(layer.write for layer in passes.layers)]):
-            edits.append(Intervention(place, partial(exchange, i)))
-        with intervening(passes.model, [*edits, *also]), frozen:
-            raw = passes.model.forward(passes.batch, grad=True)
-        return raw, [cut[i] for i in range(len(cut))], [seen[i] for i in range(len(seen))]
+    def _written_in(self, ran: Run) -> tuple[list[Tensor], list[Tensor]]:
+        """The zeros at each place, by which is differentiated, and what is written there."""
+        places = self._places
+        return [ran.leaves[place] for place in places], [ran.states[p].detach() for p in places]
 
     def _with_nothing(self, frozen: Frozen) -> tuple[Tensor, list[Tensor]]:
         """The answer, and what each place reads, where only biases write."""
-        leaves = [torch.zeros_like(self.leaves[0][0]), *(layer.bias for layer in self.written)]
-        raw, _, reads = self._run(Frozen(frozen.constants), leaves)
-        answer = answer_of(self.passes.model, self.passes.batch, raw)[0]
-        return answer.detach(), [x.detach()[0].float() for x in reads]
+        leaves = [torch.zeros_like(self.values[0][0]), *(layer.bias for layer in self.written)]
+        ran = self._run(Frozen(frozen.constants), leaves)
+        reads = [ran.states[place].detach()[0].float() for place in self._read_at]
+        return ran.answer.one().detach(), reads
 
     def _written(self, i: int) -> Written:
-        layer, y = self.passes.layers[i], self.leaves[i + 1].detach()[0].float()
+        layer, y = self.passes.layers[i], self.values[i + 1][0].float()
         if layer.sae is None:
             return _nothing(y)
         x = self.reads[i].detach()
@@ -256,16 +262,6 @@ class Trace:
             [g[b, 0].float() if g is not None else torch.zeros(0) for g in found]
             for b in range(len(towards))
         ]
-
-
-def _noting(places: Sequence[HookPoint], noted: dict[int, Tensor]) -> list[Intervention]:
-    """Keeps what is written at some places, with its graph."""
-
-    def note(i: int, x: Tensor, _: RunState) -> Tensor:
-        noted[i] = x
-        return x
-
-    return [Intervention(place, partial(note, i)) for i, place in enumerate(places)]
 
 
 def _nothing(y: Float[Tensor, "time d_out"]) -> Written:

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from sae_nb.capturing import RowPolicy, batch_rows
 from sae_nb.checks import check_count, check_seed, checked
-from sae_nb.evaluation import answer_of
-from sae_nb.models import Intervention, intervening
+from sae_nb.models import run
 from sae_nb.studies.circuits._asked import Measure, asked, written_at
 from sae_nb.studies.circuits._copies import blocks, measured_copies
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import Batch, HookPoint, LiveModel, RunState
+    from sae_nb.models import Batch, HookPoint, LiveModel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -131,8 +130,10 @@ class _Runs:
 
     def pair(self, clean: Batch, corrupted: Batch, target: Any) -> tuple[str, _Pair]:
         """Run both once, the corrupted one with its graph."""
-        x, answer, kind = self._seen(clean)
-        y, other, _ = self._seen(corrupted, grad=True)
+        at, place = run(self.model, clean, read=self.place), self.place
+        ran = run(self.model, corrupted, read=place, grad=[place])
+        x, y = at.states[place], ran.states[place].detach()
+        answer, kind = at.answer.one(), at.answer.kind
         if x.shape != y.shape or x.ndim > 3:
             raise ValueError(
                 "`clean` and `corrupted` must have one position each for each other, a vector at each, got "
@@ -140,40 +141,23 @@ class _Runs:
                 "to others of equally many tokens: see model.tokens(text)."
             )
         with torch.enable_grad():
+            other = ran.answer.one()
             words, measure = asked(self.model, answer, kind, _target(target, answer, other, kind))
             value = measure(other)
-            (gradient,) = torch.autograd.grad(value, y)
-        position, atom, difference = self._differences(clean, x, corrupted, y.detach())
+            gradient = ran.gradients(value)[place]
+        position, atom, difference = self._differences(clean, x, corrupted, y)
         along = gradient.reshape(-1, gradient.shape[-1]).float()
         return words, _Pair(
             batch=corrupted,
             measure=measure,
             clean=float(measure(answer)),
             corrupted=float(value.detach()),
-            moved=(x - y.detach()).float().reshape(along.shape),
+            moved=(x - y).float().reshape(along.shape),
             position=position,
             atom=atom,
             difference=difference,
             slope=(along[position] * self.atoms[atom]).sum(dim=1),
         )
-
-    def _seen(self, batch: Batch, *, grad: bool = False) -> tuple[Tensor, Tensor, Any]:
-        """Activations at the place, a leaf where a gradient is wanted; the answer and its kind."""
-        seen: list[Tensor] = []
-
-        def note(x: Tensor, _: RunState) -> Tensor:
-            seen.append(x.detach().clone().requires_grad_(grad))
-            return seen[-1]
-
-        answer, kind = self._answer(batch, note, grad=grad)
-        return seen[-1], answer, kind
-
-    def _answer(self, batch: Batch, edit: Any, *, grad: bool = False) -> tuple[Tensor, Any]:
-        with (
-            torch.set_grad_enabled(grad),
-            intervening(self.model, [Intervention(self.place, edit)]),
-        ):
-            return answer_of(self.model, batch, self.model.forward(batch, grad=grad))
 
     def _differences(
         self, clean: Batch, x: Tensor, corrupted: Batch, y: Tensor
@@ -196,11 +180,11 @@ class _Runs:
         """What adding a vector at every position changes of the corrupted run's number, for each of some."""
         several = torch.stack(list(moved))
 
-        def add(x: Tensor, _: RunState) -> Tensor:
+        def add(x: Tensor) -> Tensor:
             return x + several.reshape(x.shape).to(x)
 
-        edit = Intervention(self.place, add)
-        found = measured_copies(self.model, pair.batch, len(several), [edit], pair.measure)
+        puts = [(self.place, add)]
+        found = measured_copies(self.model, pair.batch, len(several), puts, pair.measure)
         return found.double().numpy() - pair.corrupted
 
     def of_atom(self, pair: _Pair, atom: int | None = None) -> Float[Tensor, "time d_in"]:

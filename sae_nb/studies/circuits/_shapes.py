@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
 
 from sae_nb.checks import as_tensor, between, check_count, check_seed, checked, shown
-from sae_nb.evaluation import answer_of
-from sae_nb.models import Intervention, intervening
+from sae_nb.models import run
 from sae_nb.statistics import auroc, logistic_probe
 from sae_nb.studies.circuits._faithfulness import live
 from sae_nb.studies.circuits._graph import AttributionGraph
@@ -27,7 +24,6 @@ from sae_nb.studies.circuits._record import pruned
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-    from sae_nb.models import RunState
 
 EDGES = 0.98
 """Share of the influence that the edges have which are counted, as `prune` has it."""
@@ -281,23 +277,18 @@ def _entropy(amounts: Float[np.ndarray, " n"]) -> float:
 def _simpler(graph: AttributionGraph) -> dict[str, float]:
     """Length, confidence and norm of one graph's input, by one run."""
     passes, _ = live(graph)
-    model, norms = passes.model, list[float]()
-    last = model.hook_point(f"resid_post.{(model.n_layers or 1) - 1}")
-
-    def note(x: Tensor, _: RunState, kept: list[float]) -> Tensor:
-        kept.append(float(x.detach().float().norm(dim=-1).mean()))
-        return x
-
-    with intervening(model, [Intervention(last, partial(note, kept=norms))]), torch.no_grad():
-        answer, kind = answer_of(model, passes.batch, model.forward(passes.batch))
-    if kind == "vector":
+    model = passes.model
+    last = f"resid_post.{(model.n_layers or 1) - 1}"
+    ran = run(model, passes.batch, read=last)
+    if ran.answer.kind == "vector":
         raise ValueError(
             f"`graphs` must be of a model that answers with tokens or classes, and {model.name} answers with "
             "numbers of which none is right. Use `graph_features` with a regression of your own."
         )
-    top = answer.float().log_softmax(dim=-1).max()
+    top = ran.answer.one().log_softmax(dim=-1).max()
     odds = float(top - torch.log(-torch.expm1(top.clamp(max=-1e-6))))
-    return dict(zip(SIMPLER, (float(len(graph.tokens)), odds, norms[-1]), strict=True))
+    norm = float(ran.states[last].float().norm(dim=-1).mean())
+    return dict(zip(SIMPLER, (float(len(graph.tokens)), odds, norm), strict=True))
 
 
 # -------------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ class InputSummary:
     """Where the SAE reads; for a transcoder, where it writes."""
 
     kind: str
-    """Kind of input of the model: "language", "vision" or "other"."""
+    """Kind of input of the model, as in `model.kind`."""
 
     text: str | None
     """The input, where it is a text."""
@@ -464,7 +464,7 @@ def summarise_input(
 
 def one_input(model: LiveModel, given: Any) -> tuple[Batch, tuple[str, ...]]:
     """Return one input as a batch, and what was done to it in words."""
-    if model.kind == "vision":
+    if model.modality.is_image:
         from sae_nb.models import fit_picture
 
         picture, notes = fit_picture(model, given)

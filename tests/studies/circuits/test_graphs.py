@@ -104,10 +104,11 @@ def test_edges_equal_finite_differences() -> None:
     trace = trace_of(model, dictionaries, TEXT)
     frozen = Frozen()
     trace._run(frozen)
-    leaves = [leaf.detach()[0].clone() for leaf in trace.leaves]
+    leaves = [value[0].clone() for value in trace.values]
     position, step = 2, 0.05
     leaves[0][position] *= 1 + step
-    _, _, moved = trace._run(Frozen(frozen.constants), leaves)
+    ran = trace._run(Frozen(frozen.constants), leaves)
+    moved = [ran.states[place] for place in trace._read_at]
     table = graph().nodes
     token = int(table.index[(table.kind == "token") & (table.position == position)][0])
     for layer, written in enumerate(trace.written):

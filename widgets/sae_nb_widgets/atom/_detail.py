@@ -11,7 +11,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.atoms import MIXED, AtomCatalogue, AtomNames, AtomSummary, Labels, rows_in_words
+from sae_nb.atoms import AtomCatalogue, AtomNames, AtomSummary, Labels, rows_in_words, says_much
 from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.sessions import Annotations
 from sae_nb_widgets.atom._controls import BAND_NAMES
@@ -133,7 +133,7 @@ def answer(record: AtomSummary, names: AtomNames, catalogue: AtomCatalogue) -> s
     if not record.n_fired:
         return f"{who} never fires on the {rows} of the example set."
     caption = names.caption(record.atom)
-    says_more = caption not in ("", *MIXED.values(), names.words(record.atom))
+    says_more = says_much(caption) and caption != names.words(record.atom)
     where = caption.removeprefix("often ")
     how = "mostly" if where == caption else "often"
     preposition = "" if where.startswith("after ") else "on "

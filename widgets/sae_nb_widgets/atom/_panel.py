@@ -255,7 +255,7 @@ class AtomBrowser(Panel):
     def _examples_view(self) -> ExamplesView:
         """Return how inputs are shown: in their own form, and plain vectors as the atoms are drawn."""
         context = self.catalogue.acts.context
-        plain = context.kind not in ("language", "vision") and context.pictures is None
+        plain = context.modality.is_plain and context.pictures is None
         if plain and self._way is not None and self._way != "point":
             return DrawnExamples(self.catalogue, self._way)
         return examples_view(context)

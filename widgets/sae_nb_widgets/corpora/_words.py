@@ -63,7 +63,7 @@ class CorpusNames(AtomNames):
 
 def _peak_place(docs: Documents, atom: int) -> str:
     """The place at which most of the strongest images peak; empty where there is none."""
-    if docs.context.kind != "vision":
+    if not docs.context.modality.is_image:
         return ""
     places = Counter(docs.context.token_name(one.position) for one in docs.examples(atom))
     (place, n), *_ = places.most_common(1) or [("", 0)]

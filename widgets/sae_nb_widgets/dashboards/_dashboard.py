@@ -58,8 +58,8 @@ TWICE = ("atom", "search", "strength")
 """Controls of which every panel has its own, by their words; in the bar one serves all."""
 
 SAMPLES_IN_DEPTH = 32
-EXAMPLES_BESIDE_MAP = {"vision": 8, "language": 4, "other": 8}
-"""Number of examples of an atom that fit next to the map, each kind at its height."""
+EXAMPLES_BESIDE_MAP, TEXTS_BESIDE_MAP = 8, 4
+"""Number of examples of an atom that fit next to the map; texts take more room each."""
 SESSION_NAME = "session"
 LONGEST_NAME = 60
 
@@ -95,7 +95,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
 
     def _tabs(self) -> list[str]:
         about = self.subject
-        depth = about.model.kind == "vision" and OTHER_PANELS["depth"]() is not None
+        depth = about.model.modality.is_image and OTHER_PANELS["depth"]() is not None
         past = about.catalogue.reads_sequences and OTHER_PANELS["time"]() is not None
         return [CONCEPTS, STEER, *[DEPTH] * depth, *[TIME] * past, WORK]
 
@@ -185,7 +185,9 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
             self._views[CONCEPTS].add_class("sae-nb-two")
             # What the map says already is left out; the rest then fits a screen.
             show(browser.cards.near, False)
-            browser.per_page = min(browser.per_page, EXAMPLES_BESIDE_MAP[about.model.kind])
+            is_text = about.model.modality.is_text
+            beside = TEXTS_BESIDE_MAP if is_text else EXAMPLES_BESIDE_MAP
+            browser.per_page = min(browser.per_page, beside)
         self._views[STEER].children = [steering]
 
     def _concept_map(self, atom: int) -> Panel | None:

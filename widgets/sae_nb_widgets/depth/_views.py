@@ -66,7 +66,8 @@ def answer_of(panel: Any) -> tuple[str, str]:
 
 def noun(panel: Any) -> str:
     """Return the noun for an input."""
-    return {"vision": "image", "language": "text"}.get(panel.model.kind, "input")
+    modality = panel.model.modality
+    return "input" if modality.is_plain else str(modality.sample)
 
 
 def subject(panel: Any) -> str:

@@ -63,7 +63,7 @@ class InputLensControls:
         ]
         self.order = self._order(panel)
         self.at_pad: list[ipw.Widget] = []
-        if panel.kind == "vision":
+        if panel.model.modality.is_image:
             tip = "Colour of what you draw, one of those in the training images"
             self.at_pad = [
                 _menu(control(panel, "ink", "pen colour", tip, 192)),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as ipw
 import traitlets as t
 
+from sae_nb.activations import modality_of
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import format_percent, visible_token
 from sae_nb.summaries import Contrast, InputSummary
@@ -128,7 +129,7 @@ class InputLensDetail:
             [names.name(atom) for atom in self._atoms],
             sizes,
             atoms=self._atoms,
-            icons=icons_of(names, self._atoms) if summary.kind == "vision" else (),
+            icons=icons_of(names, self._atoms) if modality_of(summary.kind).is_image else (),
         )
         # Only now: nothing is said before it is known.
         unread = position not in summary.read

@@ -42,14 +42,14 @@ class InputExamples:
     def __init__(self, model: LiveModel, context: Context | None, store: Any = None) -> None:
         self._model = model
         contexts = (context, getattr(getattr(store, "acts", None), "context", None))
-        kind = "pictures" if model.kind == "vision" else "token_ids"
+        kind = "pictures" if model.modality.is_image else "token_ids"
         self._context = next((c for c in contexts if getattr(c, kind, None) is not None), None)
         self._made: Tensor | None = None
 
     def __len__(self) -> int:
         if self._context is not None:
             return int(self._context.n_samples)
-        if self._model.kind == "vision":
+        if self._model.modality.is_image:
             return MADE_UP_PICTURES if self._draws_scenes else 0
         return len(FIRST_TEXTS) if self._model.tokenizer is not None else 0
 
@@ -63,7 +63,7 @@ class InputExamples:
         context = self._context
         if context is None:
             return self._made_up(index)
-        if context.pictures is not None and self._model.kind == "vision":
+        if context.pictures is not None and self._model.modality.is_image:
             return context.pictures[index]
         if context.token_ids is None:
             raise IndexError(f"There is no example {index}.")
@@ -74,7 +74,7 @@ class InputExamples:
         return text.rpartition(" ")[0] or text
 
     def _made_up(self, index: int) -> Any:
-        if self._model.kind != "vision":
+        if not self._model.modality.is_image:
             return FIRST_TEXTS[index]
         if self._made is None:
             from sae_nb.data import scenes

@@ -66,11 +66,8 @@ if TYPE_CHECKING:
 SLOTS = ("first", "second")
 HEATS = ("fired", "mattered")
 
-EMPTY = {
-    "language": "Type at least one word above.",
-    "vision": "Draw something, choose an input or upload a picture.",
-}
-READING = {"language": "The model is reading the text", "vision": "The model is reading the image"}
+NO_TEXT = "Type at least one word above."
+NO_IMAGE = "Draw something, choose an input or upload a picture."
 WAITING = "sae-nb-waiting"
 FIRST_READING_SECONDS = 4
 """Duration of the first answer of a kernel on two cores, including loading its libraries: 2.8 to 4.2 s."""
@@ -240,7 +237,7 @@ class InputLens(Panel):
         self._bars = PairedBars(description="atoms", empty_text="")
         self._detail_view = InputLensDetail(self._ask, self._choose_atom, self.splice_check)
         self._view: InputView
-        if self.kind == "vision":
+        if self.model.modality.is_image:
             view = PictureView(
                 self.model.prefix_tokens, self.controls.at_pad, self._detail_view.answers
             )
@@ -325,11 +322,15 @@ class InputLens(Panel):
         self.controls.fit(self.comparing)
         if not self.comparing:
             self.slot, self.compare_text, self.compare_picture = "first", "", None
-        elif self.kind == "vision" and self.compare_picture is None:
+        elif self.model.modality.is_image and self.compare_picture is None:
             self.slot = "second"
             self.sources.choose_second()
 
     # --- running the model ------------------------------------------------------------------------
+
+    @property
+    def _nothing_given(self) -> str:
+        return NO_IMAGE if self.model.modality.is_image else NO_TEXT
 
     @reacts("text", "picture", doing="reading", early=True)
     def _on_first(self) -> None:
@@ -363,7 +364,8 @@ class InputLens(Panel):
             self._clear()
             return
         if self._seen is None:
-            self.loading(READING[self.kind], FIRST_READING_SECONDS if self._first else None)
+            words = f"The model is reading the {self.model.modality.sample}"
+            self.loading(words, FIRST_READING_SECONDS if self._first else None)
             self._bars.add_class(WAITING)
             self.say("")
         asked, started = self.target, time.perf_counter()
@@ -383,7 +385,7 @@ class InputLens(Panel):
             self.forget_async(channel)
         with self._drawing:
             self._show_nothing()
-            self.say(EMPTY[self.kind])
+            self.say(self._nothing_given)
 
     def _show_nothing(self) -> None:
         self._bars.remove_class(WAITING)
@@ -556,7 +558,7 @@ class InputLens(Panel):
             *columns,
             selected=place,
             atoms=atoms,
-            icons=icons_of(self.names, atoms) if self.kind == "vision" else (),
+            icons=icons_of(self.names, atoms) if self.model.modality.is_image else (),
             key=input_lens_bars.key_of(seen.first, seen.contrast is not None, measured),
         )
         self._bars.empty_text = "No atom fires here."
@@ -581,7 +583,7 @@ class InputLens(Panel):
 
     def _ask(self, answer: int) -> None:
         names = self.model.class_names
-        self.target = names[answer] if names and self.kind == "vision" else f"#{answer}"
+        self.target = names[answer] if names and self.model.modality.is_image else f"#{answer}"
 
     def _step(self, by: int) -> None:
         if self._seen is not None:
@@ -620,7 +622,7 @@ class InputLens(Panel):
         """
         self.wait()
         if self._seen is None:
-            raise RuntimeError(f"There is no input yet: {self.status or EMPTY[self.kind]}")
+            raise RuntimeError(f"There is no input yet: {self.status or self._nothing_given}")
         return self._seen.first
 
     @property
@@ -672,7 +674,7 @@ def _checked(model: Any, sae: Any, hook_point: str | None) -> str:
     """
     name = where_written(sae, hook_point) if hasattr(sae, "dictionary") else hook_point
     check_parts(model, sae, str(name))
-    if model.kind not in ("language", "vision"):
+    if not (model.modality.is_text or model.modality.is_image):
         raise TypeError(
             f"InputLens reads texts and pictures, and {model.name} reads tensors. Use "
             "sn.top_atoms(model, sae, tensor) for its record."

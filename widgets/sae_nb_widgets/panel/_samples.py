@@ -82,10 +82,8 @@ class Samples:
         self.made_up = True
         if model.kind == "language":
             return [DEFAULT_TEXT]
-        if model.kind == "vision":
-            from sae_nb.data import scenes
-
-            return scenes(DEFAULT_SCENES, seed=0, split="test").images
+        if model.modality.examples is not None:
+            return model.modality.examples(DEFAULT_SCENES, 0)
         raise TypeError(
             f"`inputs` must be given for {model.name}, which reads tensors; got None. Pass a tensor "
             "whose first axis counts samples."
@@ -98,8 +96,7 @@ def _by_number(model: LiveModel, inputs: Any) -> Any:
     if isinstance(inputs, str):
         return [inputs]
     if isinstance(inputs, Tensor | np.ndarray):
-        alone = {"vision": 3, "language": 1}.get(model.kind)
-        return inputs[None] if inputs.ndim == alone else inputs
+        return inputs[None] if inputs.ndim == (model.modality.n_axes or None) else inputs
     if isinstance(inputs, Sequence):
         one_text_of_ids = model.kind == "language" and inputs and isinstance(inputs[0], int)
         return [list(inputs)] if one_text_of_ids else list(inputs)

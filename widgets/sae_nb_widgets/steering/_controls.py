@@ -15,6 +15,7 @@ from sae_nb_widgets.panel import TIGHT, Entry, Menu, button, control, line, show
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
+    from sae_nb.activations import Modality
     from sae_nb.models import LiveModel
 
 
@@ -22,20 +23,21 @@ PICKED = "picked"
 NOTHING_KEPT = ("kept recipes …", None)
 OWN_ANSWER = "the answer"
 
-POSITIONS = {
-    "vision": (
-        ("all positions", "all"),
-        ("cls", "cls"),
-        ("registers", "registers"),
-        ("patches", "patches"),
-    ),
-    "language": (
-        ("all tokens", "all"),
-        ("last token", "last"),
-        ("all but the first", "not_first"),
-    ),
-    "other": (("all positions", "all"),),
-}
+OF_TEXTS = (("all tokens", "all"), ("last token", "last"), ("all but the first", "not_first"))
+ALL_POSITIONS = (("all positions", "all"),)
+OF_IMAGES = (
+    *ALL_POSITIONS,
+    ("cls", "cls"),
+    ("registers", "registers"),
+    ("patches", "patches"),
+)
+
+
+def positions_of(modality: Modality) -> tuple[tuple[str, str], ...]:
+    """Return which positions of a sample can be chosen from the menu."""
+    if modality.is_text:
+        return OF_TEXTS
+    return OF_IMAGES if modality.is_image else ALL_POSITIONS
 
 
 class SteeringControls:
@@ -115,7 +117,7 @@ class SteeringControls:
         modes = {name: mode.menu for name, mode in MODES.items()}
         self.mode = _menu(panel, "mode", "mode", "What is done at the hook point", modes)
         self.positions = ipw.Dropdown(
-            options=POSITIONS[panel.kind],
+            options=positions_of(panel.model.modality),
             description="where",
             tooltip="Positions that are edited",
             style=TIGHT,
@@ -199,7 +201,7 @@ class SteeringControls:
         wanted = PICKED if picked else positions or "all"
         # New options put the menu on its first one, which is not the reader's doing.
         menu.unobserve(self._choose_positions, "value")
-        menu.options = (*POSITIONS[self._panel.kind], *picked)
+        menu.options = (*positions_of(self._panel.model.modality), *picked)
         menu.value = wanted if wanted in dict(menu.options).values() else "all"
         menu.observe(self._choose_positions, "value")
 

@@ -51,12 +51,12 @@ class InputSteering(SteeringPanel):
         atom: int | None = None,
         strength: float | None = None,
     ) -> None:
-        if lens.model.kind == "vision" and lens.picture is None:
+        if lens.model.modality.is_image and lens.picture is None:
             raise ValueError(
                 "`lens` must show a picture to steer, and it shows none. Draw or choose one first, or "
                 "set lens.picture."
             )
-        self._batch: Tensor | None = lens.picture[None] if lens.model.kind == "vision" else None
+        self._batch: Tensor | None = lens.picture[None] if lens.model.modality.is_image else None
         self._has_own_atom = atom is not None
         super().__init__(
             lens.model,
@@ -95,7 +95,7 @@ class InputSteering(SteeringPanel):
 
     @property
     def _emptied(self) -> bool:
-        return super()._emptied or (self.kind == "vision" and self._batch is None)
+        return super()._emptied or (self.model.modality.is_image and self._batch is None)
 
     def _input(self) -> Any:
         return super()._input() if self._batch is None else self._batch

@@ -67,10 +67,8 @@ if TYPE_CHECKING:
 
 
 CURVE_POINTS = 11
-EMPTIED = {
-    "language": "The text is empty. Type at least one word.",
-    "vision": "There is no image. Draw or choose one above.",
-}
+NO_TEXT = "The text is empty. Type at least one word."
+NO_IMAGE = "There is no image. Draw or choose one above."
 STATES_HAVE_NO_CURVE = (
     "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
 )
@@ -373,7 +371,7 @@ class SteeringPanel(KeepsRecipes):
         for channel in ("main", "curve", "text"):
             self.forget_async(channel)
         self._show_nothing()
-        self.say(EMPTIED[self.kind])
+        self.say(NO_IMAGE if self.model.modality.is_image else NO_TEXT)
 
     def _show_nothing(self) -> None:
         self._summary, self._telling = None, False
@@ -560,7 +558,7 @@ class SteeringPanel(KeepsRecipes):
         if self._text_waits:
             return
         if self._emptied:
-            self.say(EMPTIED[self.kind])
+            self.say(NO_IMAGE if self.model.modality.is_image else NO_TEXT)
             return
         self._telling = True
         recipe, inputs, n_new = self.current, self._input(), self.max_new_tokens

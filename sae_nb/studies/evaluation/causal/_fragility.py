@@ -377,7 +377,7 @@ def _inputs_changed(
     # Without a tokenizer there are no texts to reword: token ids go in as they are.
     reads_texts = model.kind == "language" and model.tokenizer is not None
     if variants is None:
-        images = model.kind == "vision"
+        images = model.modality.is_image
         variants = text_variants(seed) if reads_texts else picture_variants(seed) if images else {}
     originals = texts_of(runs, inputs) if reads_texts and variants else inputs
     for name, change in variants.items():

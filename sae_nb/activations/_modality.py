@@ -1,0 +1,108 @@
+"""Kinds of input: what a sample of each is called, how it is shown and read.
+
+A kind is one record. Everything that differs between texts, images and plain tensors is asked of it; a kind of
+your own is a record given to `sn.models.register_modality`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Modality:
+    """A kind of input. Equal to its name: ``model.modality == "vision"``.
+
+    Parameters
+    ----------
+    name
+        As `model.kind` and stored activations have it.
+    sample, place
+        What one sample is called, and one of its places where it is not a text.
+    reads
+        What a model of this kind reads, in errors.
+    mixed
+        Caption of an atom whose strength gathers nowhere.
+    is_text, is_image
+        Whether a sample is a sequence of tokens; or an image, whose places are patches in a grid after cls and
+        registers.
+    n_axes
+        Axes of a sample that is given alone, by which it is told from several; 0: it is not.
+    batch_size
+        Samples per forward pass, unless asked otherwise.
+    recognises
+        Whether a module reads this kind of input, where it has no attribute `modality` that says so.
+    batches
+        (model, inputs, batch_size=…) → batches of checked inputs, for texts with the other arguments of
+        `model.batches`; None: tensors whose first axis counts samples.
+    face
+        (a sample) → its image, by which panels and pages show it; None: batches bring their own, if any.
+    examples
+        (n, seed) → held-out samples for a first look; None: there are none.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> model = sn.load_model("tiny-vit")
+    >>> model.modality == "vision", model.modality.sample
+    (True, 'image')
+    """
+
+    name: str
+    sample: str = "sample"
+    place: str = "cell"
+    reads: str = "tensors"
+    mixed: str = "many places"
+    is_text: bool = False
+    is_image: bool = False
+    n_axes: int = 0
+    batch_size: int = 64
+    recognises: Callable[[nn.Module], bool] | None = None
+    batches: Callable[..., Any] | None = None
+    face: Callable[[Tensor], UInt8[Tensor, "3 height width"]] | None = None
+    examples: Callable[[int, int], Any] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether samples are nothing that can be read or looked at."""
+        return not self.is_text and not self.is_image and self.face is None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        return self.name == other if isinstance(other, str | Modality) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+LANGUAGE = Modality(
+    name="language",
+    sample="text",
+    reads="text",
+    mixed="many tokens",
+    is_text=True,
+    n_axes=1,
+    batch_size=8,
+)
+VISION = Modality(
+    name="vision", sample="image", place="patch", reads="images", is_image=True, n_axes=3
+)
+OTHER = Modality(name="other")
+
+MODALITIES: dict[str, Modality] = {one.name: one for one in (LANGUAGE, VISION, OTHER)}
+"""All that are known, the newest last."""
+
+
+def modality_of(kind: str) -> Modality:
+    """Return the record of a kind of input; one that is not known here has plain samples."""
+    return MODALITIES.get(kind) or Modality(name=kind)

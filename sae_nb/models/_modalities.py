@@ -1,0 +1,104 @@
+"""How a model's inputs are read, by kind: the part of `Modality` that knows live models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sae_nb import data
+from sae_nb.activations import LANGUAGE, MODALITIES, OTHER, VISION, Modality
+from sae_nb.models import _facts as facts
+from sae_nb.models._image_inputs import picture_batches
+from sae_nb.models._inputs import Batches, plain_batches
+from sae_nb.models._text_inputs import text_batches
+
+if TYPE_CHECKING:
+    from sae_nb.models._inputs import Batch
+    from sae_nb.models._live_model import LiveModel
+
+
+def register_modality(record: Modality) -> None:
+    """Make a kind of input known, so that models read it and panels show it.
+
+    A module reads it if its attribute `modality` is the record's name, or if the record recognises it. A
+    record of a known name replaces that one, for models made from then on.
+
+    Parameters
+    ----------
+    record
+        Without `batches` a model reads tensors whose first axis counts samples, each shown by its `face`.
+
+    Raises
+    ------
+    TypeError, ValueError: If it is not a record, or has no name.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> sn.models.register_modality(sn.models.Modality(name="pulse", sample="beat"))
+    >>> module = torch.nn.Linear(8, 4)
+    >>> module.modality = "pulse"
+    >>> sn.wrap(module).modality == "pulse"
+    True
+    """
+    if not isinstance(record, Modality):
+        raise TypeError(
+            f"`record` must be a Modality, got {type(record).__name__}. Make one: "
+            'sn.models.Modality(name="sound", …).'
+        )
+    if not record.name:
+        raise ValueError("`record.name` must not be empty. Name the kind of input.")
+    MODALITIES.pop(record.name, None)
+    MODALITIES[record.name] = record
+
+
+def kind_of(module: nn.Module, tokenizer: Any, pictures: bool) -> str:
+    """Return the kind of input of a module: as it says, as is given with it, or as it is recognised."""
+    stated = getattr(module, "modality", None)
+    if isinstance(stated, str) and stated in MODALITIES:
+        return stated
+    if tokenizer is not None:
+        return LANGUAGE.name
+    if pictures:
+        return VISION.name
+    known = (one for one in reversed(MODALITIES.values()) if one.recognises is not None)
+    return next((one.name for one in known if one.recognises(module)), OTHER.name)  # type: ignore[misc]
+
+
+def batches_of(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
+    """Return batches of tensors, with the faces of their samples where the kind of input has some."""
+    found, face = plain_batches(model, inputs, batch_size=batch_size), model.modality.face
+    if face is None:
+        return found
+    shown = (_with_faces(face, batch) for batch in found)
+    return Batches(shown, n_samples=found.n_samples, policy=found.policy)
+
+
+def _with_faces(face: Any, batch: Batch) -> Batch:
+    values = next(v for v in (*batch.args, *batch.kwargs.values()) if isinstance(v, Tensor))
+    return replace(batch, pictures=torch.stack([face(sample.cpu()) for sample in values]))
+
+
+def _texts(n: int, _seed: int) -> list[str]:
+    return list(data.prose("test").texts[:n])
+
+
+def _scenes(n: int, seed: int) -> Tensor:
+    return data.scenes(n, seed=seed, split="test").images
+
+
+def _reads_tokens(module: nn.Module) -> bool:
+    return bool(facts.model_type(module)) and facts.vocabulary_size(module) is not None
+
+
+# The newest is asked first.
+register_modality(OTHER)
+register_modality(
+    replace(LANGUAGE, recognises=_reads_tokens, batches=text_batches, examples=_texts)
+)
+register_modality(
+    replace(VISION, recognises=facts.reads_pictures, batches=picture_batches, examples=_scenes)
+)

@@ -1,0 +1,126 @@
+"""Kinds of input: what holds of every record, also of one that a contributor adds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import sae_nb as sn
+from sae_nb.activations import LANGUAGE, MODALITIES, OTHER, VISION
+from sae_nb.models import LiveModel, Modality, register_modality
+
+BUNDLED = {LANGUAGE.name: ("tiny-gpt", "resid_post.3"), VISION.name: ("tiny-vit", "resid_post.6")}
+KINDS = list(MODALITIES)
+
+
+def read(name: str) -> tuple[LiveModel, Any, str]:
+    """A model of a kind, three samples, and where it is read."""
+    examples = MODALITIES[name].examples
+    samples = torch.rand(3, 8) if examples is None else examples(3, 0)
+    if name in BUNDLED:
+        model, point = BUNDLED[name]
+        return sn.load_model(model), samples, point
+    module = nn.Sequential(nn.Linear(samples.shape[1], 6), nn.ReLU(), nn.Linear(6, 4))
+    module.modality = name  # type: ignore[assignment]
+    return sn.wrap(module), samples, "0"
+
+
+def captured(name: str) -> sn.Activations:
+    model, samples, point = read(name)
+    return sn.capture(model, samples, point, progress=False)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_model_knows_what_it_reads(name: str) -> None:
+    """As a record, which is its name; the first axis of what it answers counts samples."""
+    model, samples, _ = read(name)
+    assert model.modality == name == model.kind
+    assert name == model.modality
+    assert str(model.modality) == name
+    assert {model.modality: 1}[name] == 1
+    assert len(model(samples)) == 3
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_rows_know_what_their_samples_are_called(name: str) -> None:
+    """In one word, which the short form counts."""
+    acts = captured(name)
+    assert acts.context.modality is MODALITIES[name]
+    assert f"3 {MODALITIES[name].sample}s" in repr(acts)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_samples_with_a_face_bring_it_along(name: str) -> None:
+    """An image for each, of the size of all; others bring none."""
+    pictures, modality = captured(name).context.pictures, MODALITIES[name]
+    assert (pictures is not None) == (modality.is_image or modality.face is not None)
+    if pictures is not None:
+        assert pictures.dtype == torch.uint8
+        assert pictures.shape[:2] == (3, 3)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_saved_opens_as_what_it_was(name: str, tmp_path: Path) -> None:
+    """Kind and faces are kept."""
+    acts = captured(name)
+    acts.save(tmp_path / "acts")
+    again = sn.load_activations(tmp_path / "acts")
+    assert again.context.modality is MODALITIES[name]
+    if acts.context.pictures is not None:
+        assert torch.equal(again.context.pictures, acts.context.pictures)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_stream_has_the_rows_of_the_capture(name: str) -> None:
+    """In another order."""
+    model, samples, point = read(name)
+    acts = sn.capture(model, samples, point, progress=False)
+    batch = next(sn.stream(model, samples, point).batches(len(acts)))
+    assert torch.allclose(batch.sum(dim=0), acts.x.sum(dim=0), rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_steering_moves_the_answer(name: str) -> None:
+    """At every place of a sample."""
+    model, samples, point = read(name)
+    clean = model(samples)
+    direction = torch.ones(captured(name).d_in)
+    with sn.steer(model, point, direction=direction, by=5.0):
+        assert not torch.equal(model(samples).nan_to_num(), clean.nan_to_num())
+
+
+def test_a_kind_that_is_not_known_has_plain_samples(tmp_path: Path) -> None:
+    """Activations of a package that is not loaded open all the same."""
+    register_modality(Modality(name="scent", sample="whiff"))
+    try:
+        captured("scent").save(tmp_path / "acts")
+    finally:
+        del MODALITIES["scent"]
+    found = sn.load_activations(tmp_path / "acts").context
+    assert found.kind == "scent"
+    assert found.modality.sample == OTHER.sample
+
+
+def test_a_record_can_recognise_modules() -> None:
+    """Whatever else recognises them, the newest record is asked first."""
+
+    class Nose(nn.Linear):
+        """Reads scents."""
+
+    register_modality(Modality(name="scent", recognises=lambda module: isinstance(module, Nose)))
+    try:
+        assert sn.wrap(Nose(3, 2)).modality == "scent"
+        assert sn.wrap(nn.Linear(3, 2)).modality == OTHER
+    finally:
+        del MODALITIES["scent"]
+
+
+def test_what_is_no_record_is_refused() -> None:
+    with pytest.raises(TypeError, match="must be a Modality"):
+        register_modality("sound")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must not be empty"):
+        register_modality(Modality(name=""))
