@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.checks import check_count, checked
+from sae_nb.findings import Finding
 from sae_nb.studies.uses._documents import (
     Documents,
     check_same_kind,
@@ -35,9 +35,10 @@ _POINTS = 50
 STRONGEST = 32
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Redundancy:
+class Redundancy(Finding):
     """How much of a test set its own parts already hold; made by `redundancy`."""
+
+    HEADLINE = "{value:.3f}; footprint of {scores.footprint.iloc[0]:.0f} atoms"
 
     value: float
     """Mean coverage over all sizes of a random part: about ½ where no two documents share an atom, near 1
@@ -49,9 +50,6 @@ class Redundancy:
     scores: DataFrame
     """A method per row ("atoms", and "words" of texts, which is what a simpler method says): redundancy and
     the size of the footprint."""
-
-    def __repr__(self) -> str:
-        return f"Redundancy({self.value:.3f}; footprint of {int(self.scores['footprint'].iloc[0])} atoms)"
 
 
 @checked
@@ -222,8 +220,7 @@ def overlap(
 # A few documents that hold much.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Selection:
+class Selection(Finding):
     """Documents chosen to cover atoms; made by `select`."""
 
     chosen: Int[np.ndarray, " n"]
@@ -233,9 +230,11 @@ class Selection:
     """n, coverage (share of the footprint after n documents), random (expected of n random ones, exactly); of
     texts also words, what choosing by words covers in atoms: what a simpler method says."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """What the documents cover, and random ones."""
         last, n = self.table.iloc[-1], len(self.chosen)
-        return f"Selection({n} documents cover {last.coverage:.0%}; random ones {last.random:.0%})"
+        return f"{n} documents cover {last.coverage:.0%}; random ones {last.random:.0%}"
 
 
 @checked

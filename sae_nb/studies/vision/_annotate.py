@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import between, check_count, checked
+from sae_nb.findings import Finding
 from sae_nb.studies.uses import check_labels
 from sae_nb.studies.vision._patches import Patches, iou
 
@@ -24,8 +24,7 @@ N_CLUSTERS = 32
 """Of patches, by k-means, at most one for four patches: what the atoms' masks are compared with."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Annotations:
+class Annotations(Finding):
     """Atoms of some images with the place of each; made by `annotate`."""
 
     images: Float[Tensor, "n channels height width"]
@@ -102,11 +101,13 @@ class Annotations:
         label = self.labels.get(atom, "")
         return f"atom {atom}: {label}" if label else f"atom {atom}"
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Places, atoms, images, and how many have a label."""
         labelled = int(sum(int(atom) in self.labels for atom in self.atom))
         return (
-            f"Annotations({len(self.atom)} places of {len(np.unique(self.atom))} atoms in "
-            f"{len(self.images)} images, {labelled} with a label)"
+            f"{len(self.atom)} places of {len(np.unique(self.atom))} atoms in "
+            f"{len(self.images)} images, {labelled} with a label"
         )
 
 
