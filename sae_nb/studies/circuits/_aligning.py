@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -20,18 +20,16 @@ from torch import Tensor, nn
 
 from sae_nb.background import checkpoint
 from sae_nb.checks import (
+    Seed,
     answered,
+    at_least,
     between,
     check_count,
-    check_real,
-    check_seed,
     check_text,
     checked,
-    one_of,
     shown,
 )
 from sae_nb.evaluation import index_of
-from sae_nb.findings import Finding
 from sae_nb.models import run
 from sae_nb.statistics import bootstrap_counts, percentile_interval
 from sae_nb.studies.circuits._interactions import one_batch
@@ -114,14 +112,9 @@ class Algorithm:
         return f"Algorithm({self.name}: {', '.join(self.variables)} of {len(self.inputs)} inputs)"
 
 
-class Alignment(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Alignment:
     """How often interchange interventions do what an algorithm says; made by `align`."""
-
-    HEADLINE = (
-        "{map} map at {hook_point}: {interchange:.3f} of held-out pairs "
-        "({accuracy.low.iloc[0]:.3f} to {accuracy.high.iloc[0]:.3f}), random twin {twin:.3f}; "
-        "nothing exchanged {unchanged:.3f}"
-    )
 
     map: Map
     hook_point: str
@@ -179,6 +172,14 @@ class Alignment(Finding):
         )
         return framed([marks, floor], x="interchange intervention accuracy", height=220)
 
+    def __repr__(self) -> str:
+        first, second = self.accuracy.itertuples(name="Row")
+        return (
+            f"Alignment({self.map} map at {self.hook_point}: {first.interchange:.3f} of held-out pairs "
+            f"({first.low:.3f} to {first.high:.3f}), random twin {second.interchange:.3f}; "
+            f"nothing exchanged {self.unchanged:.3f})"
+        )
+
 
 @checked(leave=("hook_point",))
 def align(
@@ -194,8 +195,8 @@ def align(
     batch_size: int = 128,
     learning_rate: float | None = None,
     n_pairs: int = 1000,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    n_bootstrap: Annotated[int, at_least(2)] = 1000,
+    seed: Seed = 0,
 ) -> Alignment:
     """Ask whether a place of a model holds the variables of an algorithm, beside a twin that learned nothing.
 
@@ -248,17 +249,10 @@ def align(
     >>> align(sn.wrap(net), signs, "0", map="identity", size=1).interchange
     1.0
     """
-    one_of(map, MAPS, name="map")
     for name, count in (("steps", steps), ("batch_size", batch_size), ("n_pairs", n_pairs)):
         check_count(count, name=name)
-    check_count(n_bootstrap, name="n_bootstrap", at_least=2)
-    rate = (
-        LEARNING_RATE[map]
-        if learning_rate is None
-        else check_real(learning_rate, name="learning_rate")
-    )
+    rate = LEARNING_RATE[map] if learning_rate is None else learning_rate
     between(rate, 0.0, 1.0, name="learning_rate", ends="[]")
-    seed = check_seed(seed)
     models = [model, shuffled(model, seed) if twin is None else twin]
     places = [_Place(one, algorithm.inputs, hook_point, position) for one in models]
     task = _Values(algorithm, model, places[0], seed)

@@ -9,9 +9,10 @@ field of score 0 is not looked at. The same regression with equal scores is the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -20,10 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from sae_nb.capturing import capture
-from sae_nb.checks import check_count, check_seed, checked
+from sae_nb.checks import Count, Seed, at_least, checked
 from sae_nb.data import REASON
-from sae_nb.figures import Chart, Points
-from sae_nb.findings import Plotted
 from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.statistics import LogisticProbe, logistic_probe
 from sae_nb.studies.circuits._asked import asked, written_at
@@ -49,7 +48,8 @@ Scores = Float[np.ndarray, "n_fields"]
 Pairs = Int[np.ndarray, " n_pairs"]
 
 
-class DecisionPredictions(Plotted):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DecisionPredictions:
     """How well a model's decisions are predicted from few pairs and a method's scores; by
     `predict_decisions`.
     """
@@ -80,23 +80,26 @@ class DecisionPredictions(Plotted):
             raise ValueError(f"`method` must be one of {methods}, got {method!r}.")
         return float(self.table.accuracy[methods.index(method)])
 
-    @property
-    def chart(self) -> Chart:
-        """The accuracy of every method, and that of shuffled labels."""
-        at, methods = self.table.iloc[::-1], self.table.method.tolist()[::-1]
-        series = (
-            Points("accuracy", at.accuracy, methods, hover="%{x:.3f}"),
-            Points("shuffled", at.shuffled, methods, control=True, hover="%{x:.3f}"),
-        )
-        return Chart(series=series, x="accuracy on held-out decisions", marks=True, height=320)
+    def plot(self) -> Any:
+        """Draw the accuracy of every method, and that of shuffled labels."""
+        from sae_nb.figures import framed, line, theme
 
-    @property
-    def headline(self) -> str:
-        """Every method's accuracy, and how often the rule is followed."""
+        at, methods = self.table.iloc[::-1], self.table.method.tolist()[::-1]
+        ways = (
+            (at.accuracy, "accuracy", theme.PALETTE[0]),
+            (at.shuffled, "shuffled", theme.CONTROL),
+        )
+        traces = []
+        for values, name, colour in ways:
+            trace = line(name, values, methods, colour=colour, symbol="circle", hover="%{x:.3f}")
+            traces.append(trace.update(mode="markers"))
+        return framed(traces, x="accuracy on held-out decisions", height=320)
+
+    def __repr__(self) -> str:
         said = ", ".join(
             f"{row.method} {row.accuracy:.3f}" for row in self.table.itertuples(index=False)
         )
-        return f"{said}; the rule is followed on {self.followed:.0%}"
+        return f"DecisionPredictions({said}; the rule is followed on {self.followed:.0%})"
 
 
 @checked(leave=("transcoders",))
@@ -107,9 +110,9 @@ def predict_decisions(
     *,
     sae: SparseAutoencoder | None = None,
     transcoders: Any = None,
-    n_pairs: int = 10,
-    n_draws: int = 20,
-    seed: int = 0,
+    n_pairs: Annotated[int, at_least(2)] = 10,
+    n_draws: Count = 20,
+    seed: Seed = 0,
 ) -> DecisionPredictions:
     """Predict a model's decisions on stories it is not asked about, from few pairs and what a method shows of
     them.
@@ -157,9 +160,7 @@ def predict_decisions(
     >>> found.table.method.tolist()[:3]
     ['samples alone', 'prompting', 'rule known']
     """
-    check_count(n_pairs, name="n_pairs", at_least=2)
-    check_count(n_draws, name="n_draws")
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     _check_records(model, labelled, held_out, n_pairs)
     asking = _Asking(model, labelled)
     decided, target = decisions(model, labelled), decisions(model, held_out)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -18,17 +18,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import (
+    Count,
+    Seed,
     answered,
     as_tensor,
-    check_count,
+    at_least,
     check_memory,
-    check_seed,
     check_text,
     checked,
     shown,
 )
 from sae_nb.evaluation import index_of
-from sae_nb.findings import Finding
 from sae_nb.models import run
 from sae_nb.statistics import (
     bootstrap_counts,
@@ -108,7 +108,8 @@ class Task:
         return f"Task({self.name}: {len(self)} inputs)"
 
 
-class Dissociation(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Dissociation:
     """What two tasks lose without each head and MLP of a model; made by `dissociate`."""
 
     model_name: str
@@ -150,9 +151,7 @@ class Dissociation(Finding):
         labels = [f"share of “{name}” lost" for name in self.names]
         return framed([chance, parts], x=labels[0], y=labels[1], height=380)
 
-    @property
-    def headline(self) -> str:
-        """The component of each task, and what random edits reach."""
+    def __repr__(self) -> str:
         said = ", ".join(
             f"{name} by {row.kind} {row.layer}"
             + (f".{row.index}" if row.kind == "head" else "")
@@ -160,7 +159,7 @@ class Dissociation(Finding):
             for name, row in zip(self.names, self.test.itertuples(name="Row"), strict=True)
         )
         word = "double" if self.double else "no double"
-        return f"{word} dissociation of {len(self.components)} components: {said}"
+        return f"Dissociation({word} dissociation of {len(self.components)} components: {said})"
 
 
 @checked
@@ -169,9 +168,9 @@ def dissociate(
     task_a: Task,
     task_b: Task,
     *,
-    n_random: int = 20,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    n_random: Count = 20,
+    n_bootstrap: Annotated[int, at_least(2)] = 1000,
+    seed: Seed = 0,
 ) -> Dissociation:
     """Ask whether two tasks need different heads and MLPs, by ablating each and comparing what both lose.
 
@@ -214,9 +213,7 @@ def dissociate(
     >>> len(found.components) == gpt.n_layers * (gpt.n_heads + 1)
     True
     """
-    check_count(n_random, name="n_random")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=2)
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     runs = _Runs(model, (task_a, task_b), n_random, rng)
     for task, clean in zip((task_a, task_b), runs.clean, strict=True):
         _check_done(model, task, clean, n_bootstrap, rng)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_real, check_seed, checked
-from sae_nb.findings import Finding
+from sae_nb.checks import Seed, at_least, check_count, check_seed, checked
 from sae_nb.models import run
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from sae_nb.studies.circuits._record import Graph
 
 
-class Faithfulness(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Faithfulness:
     """How much of an answer the atoms of a graph bring back; made by `AttributionGraph.faithfulness`."""
 
     recovered: float
@@ -48,21 +49,20 @@ class Faithfulness(Finding):
         spread = np.ptp([0.0, 1.0, *self.random])
         return bool(np.isfinite(self.recovered) and spread < 2)
 
-    @property
-    def headline(self) -> str:
-        """What the atoms kept bring back, and random ones; whether that can be decided."""
+    def __repr__(self) -> str:
         if not self.decided:
             return (
-                f"undecided: all {self.n_atoms} atoms move the target by {self.effect:+.4f}, "
-                f"which random ones do, too; {self.n_kept} are kept"
+                f"Faithfulness(undecided: all {self.n_atoms} atoms move the target by {self.effect:+.4f}, "
+                f"which random ones do, too; {self.n_kept} are kept)"
             )
         return (
-            f"{self.recovered:.3f} of {self.effect:+.3f} by {self.n_kept} of {self.n_atoms} "
-            f"atoms; as many random ones {np.mean(self.random):.3f}"
+            f"Faithfulness({self.recovered:.3f} of {self.effect:+.3f} by {self.n_kept} of {self.n_atoms} "
+            f"atoms; as many random ones {np.mean(self.random):.3f})"
         )
 
 
-class Flow(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Flow:
     """Atoms changed in the running model; made by `AttributionGraph.intervene`."""
 
     name: str
@@ -88,13 +88,11 @@ class Flow(Finding):
     controlled: Float[Tensor, "n_random outcomes"]
     """The answers under those random directions."""
 
-    @property
-    def headline(self) -> str:
-        """What the change did, what was predicted, and random directions."""
+    def __repr__(self) -> str:
         size = np.abs(self.controls).mean() if len(self.controls) else float("nan")
         return (
-            f"{self.name} × {self.factor:g}: {self.effect:+.4f}, predicted {self.predicted:+.4f}; "
-            f"random directions ±{size:.4f}"
+            f"Flow({self.name} × {self.factor:g}: {self.effect:+.4f}, predicted {self.predicted:+.4f}; "
+            f"random directions ±{size:.4f})"
         )
 
 
@@ -136,12 +134,15 @@ def faithfulness(graph: Graph, *, n_random: int, seed: int) -> Faithfulness:
 
 @checked(leave=("graph", "node"))
 def intervene(
-    graph: Graph, node: int | Sequence[int], factor: float, *, n_random: int, seed: int
+    graph: Graph,
+    node: int | Sequence[int],
+    factor: float,
+    *,
+    n_random: Annotated[int, at_least(0)],
+    seed: Seed,
 ) -> Flow:
     """See `AttributionGraph.intervene`."""
-    check_real(factor, name="factor")
-    check_count(n_random, name="n_random", at_least=0)
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     nodes = _several(node)
     rows = [_atom_row(graph, one) for one in nodes]
     passes, measure = live(graph)

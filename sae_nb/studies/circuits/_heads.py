@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +18,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked, one_of
-from sae_nb.findings import Finding
 from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.studies.circuits._asked import asked
 from sae_nb.studies.circuits._copies import blocks, measured_copies
@@ -34,7 +34,8 @@ Part = Literal["head", "neuron"]
 _PLACES = {"head": "head_out", "neuron": "mlp_post"}
 
 
-class Contributions(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Contributions:
     """What heads or neurons bring to an answer above their mean output.
 
     Made by `head_contributions` and `neuron_contributions`.
@@ -63,9 +64,7 @@ class Contributions(Finding):
         order = np.argsort(-np.abs(self.values.ravel()), kind="stable")
         return pd.DataFrame(columns).iloc[order].reset_index(drop=True)
 
-    @property
-    def headline(self) -> str:
-        """The answer, and the parts that bring most."""
+    def __repr__(self) -> str:
         first = self.table.head(3)
         found = ", ".join(
             f"{layer}.{index} {value:+.2f}"
@@ -73,7 +72,7 @@ class Contributions(Finding):
                 first.layer, first[self.part], first.contribution, strict=True
             )
         )
-        return f"{self.name}, {self.answer:.2f}; {self.part}s by {self.method}: {found}, …"
+        return f"Contributions({self.name}, {self.answer:.2f}; {self.part}s by {self.method}: {found}, …)"
 
 
 @checked(leave=("inputs", "target"))

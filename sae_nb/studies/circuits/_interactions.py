@@ -14,15 +14,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_seed, checked, one_of, shown
-from sae_nb.findings import Finding
+from sae_nb.checks import (
+    Between,
+    Count,
+    Seed,
+    between,
+    check_count,
+    checked,
+    shown,
+)
 from sae_nb.geometry import communities, modularity
 from sae_nb.models import run
 
@@ -36,7 +43,8 @@ KINDS: tuple[Kind, ...] = ("local", "plain", "pca")
 ANSWER = "answer"
 
 
-class InteractionBasis(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class InteractionBasis:
     """Features of some places of a model and how they interact; made by `interaction_basis`."""
 
     kind: Kind
@@ -64,14 +72,12 @@ class InteractionBasis(Finding):
         """Of these, directions that move the next place's features; those of the answer all count."""
         return tuple(len(read) for read in self.reads)
 
-    @property
-    def headline(self) -> str:
-        """Directions and features of each place."""
+    def __repr__(self) -> str:
         parts = ", ".join(
             f"{place} {read.shape[1]} → {len(read)}"
             for place, read in zip(self.places, self.reads, strict=True)
         )
-        return f"{self.kind}: {parts}"
+        return f"InteractionBasis({self.kind}: {parts})"
 
     @property
     def synchronised(self) -> tuple[float, ...]:
@@ -83,7 +89,7 @@ class InteractionBasis(Finding):
         return tuple(_synchronised(x) for x in self.maps.clean)
 
     @checked
-    def modules(self, n: int | None = None, *, n_shuffled: int = 5, seed: int = 0) -> Modules:
+    def modules(self, n: int | None = None, *, n_shuffled: Count = 5, seed: Seed = 0) -> Modules:
         """Return groups of features, of all places together, that interact with each other.
 
         Parameters
@@ -100,8 +106,7 @@ class InteractionBasis(Finding):
         n_features = sum(map(len, self.reads))
         if n is not None:
             check_count(n, name="n", at_least=2, at_most=n_features)
-        check_count(n_shuffled, name="n_shuffled")
-        rng = np.random.default_rng(check_seed(seed))
+        rng = np.random.default_rng(seed)
         drawn = [
             [rng.permutation(part.ravel()).reshape(part.shape) for part in self.edges]
             for _ in range(n_shuffled)
@@ -120,7 +125,7 @@ class InteractionBasis(Finding):
         shares: Sequence[float] = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02),
         *,
         loss: Callable[[Tensor], float] | None = None,
-        seed: int | None = None,
+        seed: Seed | None = None,
     ) -> DataFrame:
         """Return what the answer loses where only the strongest edges are kept: `share`, `edges`, `loss`.
 
@@ -144,7 +149,7 @@ class InteractionBasis(Finding):
 
         for share in shares:
             between(share, 0.0, 1.0, name="shares", ends="(]")
-        rng = None if seed is None else np.random.default_rng(check_seed(seed))
+        rng = None if seed is None else np.random.default_rng(seed)
         rows = []
         for share in shares:
             kept = [_kept(edges, share, rng) for edges in self.edges]
@@ -181,12 +186,9 @@ class InteractionBasis(Finding):
         return _rows(features, self.means[place], self.writes[place])
 
 
-class Modules(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Modules:
     """Groups of features that interact with each other."""
-
-    HEADLINE = (
-        "{n_groups} groups, modularity {modularity:.3f}; of shuffled edges {shuffled.mean:.3f}"
-    )
 
     labels: tuple[Int[np.ndarray, " n"], ...]
     """The group of every feature, a place each."""
@@ -197,10 +199,12 @@ class Modules(Finding):
     shuffled: Float[np.ndarray, " n_shuffled"]
     """The same of shuffled edges and their own groups: groups are found in any graph."""
 
-    @property
-    def n_groups(self) -> int:
-        """How many groups there are."""
-        return len(np.unique(np.concatenate(self.labels)))
+    def __repr__(self) -> str:
+        n = len(np.unique(np.concatenate(self.labels)))
+        return (
+            f"Modules({n} groups, modularity {self.modularity:.3f}; of shuffled edges "
+            f"{self.shuffled.mean():.3f})"
+        )
 
 
 @checked(leave=("inputs",))
@@ -211,8 +215,8 @@ def interaction_basis(
     *,
     kind: Kind = "local",
     position: int = -1,
-    tolerance: float = 1e-6,
-    n_steps: int = 5,
+    tolerance: Annotated[float, Between(0, 1, "()")] = 1e-6,
+    n_steps: Count = 5,
 ) -> InteractionBasis:
     """Find bases of a model's places in which each feature is made of few features of the place before.
 
@@ -254,9 +258,6 @@ def interaction_basis(
     >>> basis.places, [edges.shape[0] for edges in basis.edges][-1]
     (('0', '1', 'answer'), 2)
     """
-    one_of(kind, KINDS, name="kind")
-    between(tolerance, 0.0, 1.0, name="tolerance", ends="()")
-    check_count(n_steps, name="n_steps")
     if isinstance(hook_points, str):
         hook_points = [hook_points]
     if not isinstance(hook_points, Sequence) or not len(hook_points):

@@ -19,17 +19,17 @@ bracket checker of Redwood Research, taken apart in ARENA, "Interpretability on 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_count, check_finite, check_seed, checked
+from sae_nb.checks import Seed, as_tensor, at_least, check_finite, checked
 from sae_nb.data import MODULUS, NOT_ASKED, TASKS, Rows, all_sums
-from sae_nb.findings import Finding
 from sae_nb.models import attention_patterns, run
 from sae_nb.statistics import auroc
 
@@ -50,14 +50,9 @@ N_STRINGS = 2_000
 """Of brackets, that their states are grouped over: of few strings each state would have one, and explain it."""
 
 
-class KnownCircuit(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class KnownCircuit:
     """Which parts of a model do its task; made by `known_circuit`."""
-
-    HEADLINE = (
-        "{model_name}: {components.in_circuit.sum} of {components.len} components; right answers "
-        "{accuracy:.3f}, without them {without:.3f}, by them alone {alone:.3f}, by chance "
-        "{chance:.3f}"
-    )
 
     model_name: str
 
@@ -78,6 +73,13 @@ class KnownCircuit(Finding):
 
     chance: float
     """Of a guess."""
+
+    def __repr__(self) -> str:
+        return (
+            f"KnownCircuit({self.model_name}: {int(self.components.in_circuit.sum())} of {len(self)} "
+            f"components; right answers {self.accuracy:.3f}, without them {self.without:.3f}, by them alone "
+            f"{self.alone:.3f}, by chance {self.chance:.3f})"
+        )
 
     def __len__(self) -> int:
         return len(self.components)
@@ -111,7 +113,9 @@ class KnownCircuit(Finding):
 
 
 @checked
-def known_circuit(model: LiveModel, *, n: int = 200, seed: int = 0) -> KnownCircuit:
+def known_circuit(
+    model: LiveModel, *, n: Annotated[int, at_least(2)] = 200, seed: Seed = 0
+) -> KnownCircuit:
     """Measure which parts of a bundled model do its task.
 
     By definition and not by tracing (see the page on following a circuit), and checked by ablation: held at
@@ -147,8 +151,7 @@ def known_circuit(model: LiveModel, *, n: int = 200, seed: int = 0) -> KnownCirc
             f"`model` must be one whose circuit is known ({', '.join(_MEASURES)}), got {model.name!r}. "
             f'Use sn.load_model("{next(iter(_MEASURES))}").'
         )
-    check_count(n, name="n", at_least=2)
-    rows = TASKS[model.name].draw(n, np.random.default_rng(check_seed(seed)), True)
+    rows = TASKS[model.name].draw(n, np.random.default_rng(seed), True)
     batch = next(iter(model.batches(rows.ids, batch_size=len(rows))))
     components = _MEASURES[model.name](model, batch, rows)
     circuit = components.in_circuit.to_numpy()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -18,8 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import RowPolicy, batch_rows
-from sae_nb.checks import check_count, check_seed, checked
-from sae_nb.findings import Finding
+from sae_nb.checks import Count, Seed, at_least, checked
 from sae_nb.models import run
 from sae_nb.studies.circuits._asked import Measure, asked, written_at
 from sae_nb.studies.circuits._copies import blocks, measured_copies
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
     from sae_nb.models import Batch, HookPoint, LiveModel
 
 
-class Patching(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Patching:
     """What atoms bring back of the clean answer; made by `patch_atoms`. Shares are of clean − corrupted."""
 
     hook_point: str
@@ -90,13 +90,11 @@ class Patching(Finding):
         estimated, measured = (of[self.chosen] for of in (self.estimated, self.measured))
         return float(np.mean(np.sign(estimated) != np.sign(measured)))
 
-    @property
-    def headline(self) -> str:
-        """What all atoms bring back, the first ones, and random ones."""
+    def __repr__(self) -> str:
         return (
-            f"{self.name} at {self.hook_point}: {self.corrupted:.2f} → {self.clean:.2f}; all atoms "
+            f"Patching({self.name} at {self.hook_point}: {self.corrupted:.2f} → {self.clean:.2f}; all atoms "
             f"bring {self.all_atoms:.2f} of it back, the first {len(self.chosen)} one by one "
-            f"{self.measured[self.chosen].sum():.2f}, random ones {self.measured[self.random].sum():.2f}"
+            f"{self.measured[self.chosen].sum():.2f}, random ones {self.measured[self.random].sum():.2f})"
         )
 
 
@@ -208,9 +206,9 @@ def patch_atoms(
     corrupted: Any,
     *,
     target: Any = None,
-    n: int = 10,
-    n_random: int = 10,
-    seed: int = 0,
+    n: Count = 10,
+    n_random: Annotated[int, at_least(0)] = 10,
+    seed: Seed = 0,
 ) -> Patching:
     """Find the atoms that make the clean answer out of the corrupted one, by putting their codes there.
 
@@ -246,9 +244,7 @@ def patch_atoms(
     >>> found.table.columns.tolist()
     ['atom', 'estimated', 'measured', 'chosen']
     """
-    check_count(n, name="n")
-    check_count(n_random, name="n_random", at_least=0)
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     runs = _Runs(model, sae, written_at(sae, model))
     names, pairs = _answered(runs, model, clean, corrupted, target)
     span = _span(pairs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -19,8 +19,7 @@ from torch import Tensor
 from sae_nb.activations import describe_ids
 from sae_nb.atoms import logit_effects
 from sae_nb.capturing import capture
-from sae_nb.checks import between, check_seed, checked, shown
-from sae_nb.findings import Finding
+from sae_nb.checks import Between, Seed, checked, shown
 from sae_nb.studies.circuits._places import dictionaries_by_place
 
 if TYPE_CHECKING:
@@ -41,7 +40,8 @@ SHOWN = 5
 """Atoms of a group that its row names."""
 
 
-class PromptGroups(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PromptGroups:
     """Atoms that behave alike over prompts, judged on others; made by `probe_prompts`."""
 
     atoms: DataFrame
@@ -76,16 +76,14 @@ class PromptGroups(Finding):
         order = np.argsort(-table.n_atoms.to_numpy(int), kind="stable")
         return table.iloc[order].reset_index(drop=True)
 
-    @property
-    def headline(self) -> str:
-        """Atoms and groups, and how well groups carry over."""
+    def __repr__(self) -> str:
         one = self.comparison.set_index("way")
         groups = self.groups.group.tolist()
         named = "; ".join(groups[:3]) + ("; …" if len(groups) > 3 else "")
         return (
-            f"{len(self.atoms)} atoms, {len(groups)} groups: {named} | transfer "
+            f"PromptGroups({len(self.atoms)} atoms, {len(groups)} groups: {named} | transfer "
             f"{one.transfer['behaviour']:.2f}, by direction {one.transfer['direction']:.2f}, random "
-            f"{one.transfer['random']:.2f}"
+            f"{one.transfer['random']:.2f})"
         )
 
 
@@ -97,8 +95,8 @@ def probe_prompts(
     *,
     held_out: Sequence[str] | None = None,
     graph: AttributionGraph | None = None,
-    min_share: float = 0.5,
-    seed: int = 0,
+    min_share: Annotated[float, Between(0, 1, "(]")] = 0.5,
+    seed: Seed = 0,
 ) -> PromptGroups:
     """Group atoms by what they do over a family of prompts, and try the groups on prompts of other words.
 
@@ -142,8 +140,7 @@ def probe_prompts(
     >>> sorted(set(found.atoms.role) - {"semantic", "relationship", "say"})
     []
     """
-    between(min_share, 0.0, 1.0, name="min_share", ends="(]")
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     first, second = _families(prompts, held_out)
     saes = dictionaries_by_place(model, transcoders)
     ids = _token_ids(model, [*first, *second])

@@ -7,15 +7,21 @@ looked into: depth is its mean number of steps, and entropies are −Σ p log₂
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from sae_nb.checks import as_tensor, between, check_count, check_seed, checked, shown
-from sae_nb.figures import Chart, Points
-from sae_nb.findings import Plotted
+from sae_nb.checks import (
+    Between,
+    Seed,
+    as_tensor,
+    at_least,
+    checked,
+    shown,
+)
 from sae_nb.models import run
 from sae_nb.statistics import auroc, logistic_probe
 from sae_nb.studies.circuits._faithfulness import live
@@ -38,7 +44,9 @@ N_REPEATS = 5
 
 @checked(leave=("graphs",))
 def graph_features(
-    graphs: AttributionGraph | Sequence[AttributionGraph], *, share: float = 0.8
+    graphs: AttributionGraph | Sequence[AttributionGraph],
+    *,
+    share: Annotated[float, Between(0, 1, "(]")] = 0.8,
 ) -> DataFrame:
     """Describe the shape of attribution graphs, a row each.
 
@@ -79,11 +87,11 @@ def graph_features(
     """
     import pandas as pd
 
-    between(share, 0.0, 1.0, name="share", ends="(]")
     return pd.DataFrame([_features(graph, share) for graph in _several(graphs)])
 
 
-class Correctness(Plotted):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Correctness:
     """Whether the shape of a graph says that the answer is right; made by `predict_correctness`."""
 
     features: DataFrame
@@ -121,24 +129,30 @@ class Correctness(Plotted):
         """AUC of the shape, less that of the best simpler number alone."""
         return self.auc() - max(self.auc(name) for name in SIMPLER)
 
-    @property
-    def chart(self) -> Chart:
-        """The AUC of every way, with its deviation over divisions into folds; the line is a guess."""
-        ways, at = self.scores.way.tolist()[::-1], self.scores.iloc[::-1]
-        deviation = {"type": "data", "array": at.sd}
-        series = (
-            Points("ROC-AUC", at.auc, ways, error_x=deviation, hover="%{x:.3f}"),
-            Points("a guess", [0.5, 0.5], [ways[0], ways[-1]], control=True, line=True),
-        )
-        return Chart(series=series, x="ROC-AUC", marks=True)
+    def plot(self) -> Any:
+        """Draw the AUC of every way; the line is a guess."""
+        from sae_nb.figures import framed, line, theme
 
-    @property
-    def headline(self) -> str:
-        """AUC of the shape, of simpler numbers, and of shuffled labels."""
+        ways = self.scores.way.tolist()[::-1]
+        at = self.scores.iloc[::-1]
+        marks = line(
+            "ROC-AUC", at.auc, ways, colour=theme.PALETTE[0], symbol="circle", hover="%{x:.3f}"
+        )
+        marks.update(mode="markers", error_x={"type": "data", "array": at.sd}, showlegend=False)
+        guess = line(
+            "a guess",
+            [0.5, 0.5],
+            [ways[0], ways[-1]],
+            colour=theme.CONTROL,
+            dash=theme.CONTROL_DASH,
+        )
+        return framed([marks, guess], x="ROC-AUC", height=300)
+
+    def __repr__(self) -> str:
         said = ", ".join(f"{name} {self.auc(name):.3f}" for name in (*SIMPLER, TOGETHER, BOTH))
         return (
-            f"{len(self.correct)} graphs, {self.correct.mean():.0%} right: AUC of the shape "
-            f"{self.auc():.3f}, {said}; shuffled labels {self.auc(SHUFFLED):.3f}"
+            f"Correctness({len(self.correct)} graphs, {self.correct.mean():.0%} right: AUC of the shape "
+            f"{self.auc():.3f}, {said}; shuffled labels {self.auc(SHUFFLED):.3f})"
         )
 
 
@@ -148,8 +162,8 @@ def predict_correctness(
     correct: Any,
     *,
     share: float = 0.8,
-    n_folds: int = 5,
-    seed: int = 0,
+    n_folds: Annotated[int, at_least(2)] = 5,
+    seed: Seed = 0,
 ) -> Correctness:
     """Ask whether the shape of a graph says that the answer is right, beyond simpler numbers.
 
@@ -194,8 +208,6 @@ def predict_correctness(
     """
     import pandas as pd
 
-    check_count(n_folds, name="n_folds", at_least=2)
-    seed = check_seed(seed)
     several = _several(graphs)
     right = _labels(correct, len(several), n_folds)
     simpler = pd.DataFrame([_simpler(graph) for graph in several])

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
 from sae_nb.architectures import Data, SparseAutoencoder
-from sae_nb.checks import as_tensor, check_classes, check_count, checked, same_length
-from sae_nb.findings import Finding
+from sae_nb.checks import (
+    Seed,
+    as_tensor,
+    at_least,
+    check_classes,
+    checked,
+    same_length,
+)
 from sae_nb.geometry import pca_layout
 
 if TYPE_CHECKING:
@@ -27,7 +34,8 @@ _WIDTHS = ((0.5, 0.35), (1.2, 0.6), (2.4, 0.9))
 """Pixels and opacity of a tie."""
 
 
-class LocalMap(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
+class LocalMap:
     """Where landmarks lie and which of them share inputs; made by `local_map`."""
 
     points: Float[np.ndarray, "n d_in"]
@@ -48,11 +56,9 @@ class LocalMap(Finding):
     l0: float
     """Atoms per point, in the mean."""
 
-    @property
-    def headline(self) -> str:
-        """Points, groups, atoms of a point."""
+    def __repr__(self) -> str:
         sizes = np.bincount(self.labels[self.labels != UNUSED]).tolist()
-        return f"{len(self.points)} points in groups of {sizes}, L0 {self.l0:.1f}"
+        return f"LocalMap({len(self.points)} points in groups of {sizes}, L0 {self.l0:.1f})"
 
     @checked(leave=("truth",))
     def accuracy(self, truth: Any) -> float:
@@ -120,7 +126,9 @@ class LocalMap(Finding):
 
 
 @checked
-def local_map(sae: SparseAutoencoder, x: Data, n_clusters: int = 2, *, seed: int = 0) -> LocalMap:
+def local_map(
+    sae: SparseAutoencoder, x: Data, n_clusters: Annotated[int, at_least(2)] = 2, *, seed: Seed = 0
+) -> LocalMap:
     """Lay data and atoms out with the atoms' ties, and group both by the ties.
 
     Two atoms are tied as much as they share inputs, Σ_i z_ij z_il. Spectral clustering cuts the graph of the
@@ -154,7 +162,6 @@ def local_map(sae: SparseAutoencoder, x: Data, n_clusters: int = 2, *, seed: int
     >>> sn.lab.local_map(kds, x, n_clusters=2).accuracy([0, 0, 1, 1])
     1.0
     """
-    check_count(n_clusters, name="n_clusters", at_least=2)
     with torch.no_grad():
         codes = sae.encode(x)
     z = codes.to_scipy().astype(np.float64)  # squares of large codes fit

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_data, checked
-from sae_nb.findings import Finding
+from sae_nb.checks import Between, check_data, checked
 
 
 @checked
-def parity_posterior(y: Float[Tensor, "n n_bits"], sigma: float) -> ParityPosterior:
+def parity_posterior(
+    y: Float[Tensor, "n n_bits"], sigma: Annotated[float, Between(1e-6, 1e6)]
+) -> ParityPosterior:
     """Find what noisy bits say of the clean ones, if an even number of them is −1.
 
     With y = x + σ ε, x of ±1 and Π x = 1: E[x_i | y] = (t_i + q_i) / (1 + t_i q_i) with t = tanh(y / σ²), what
@@ -43,7 +45,6 @@ def parity_posterior(y: Float[Tensor, "n n_bits"], sigma: float) -> ParityPoster
     >>> bool(found.alone[0, 2] == 0 and found.mean[0, 2] > 0.9)  # the others know the third bit
     True
     """
-    between(sigma, 1e-6, 1e6, name="sigma")
     if y.shape[1] < 2:
         raise ValueError("`y` must have two bits a group or more: parity fixes one alone, got 1.")
     logs = check_data(y, name="y").detach() / sigma**2
@@ -57,7 +58,8 @@ def parity_posterior(y: Float[Tensor, "n n_bits"], sigma: float) -> ParityPoster
     )
 
 
-class ParityPosterior(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
+class ParityPosterior:
     """What noisy bits say of clean ones; made by `parity_posterior`."""
 
     sigma: float
@@ -81,13 +83,11 @@ class ParityPosterior(Finding):
         )
         return framed([dots, same], x="by the bit alone", y="by all bits and the rule", height=380)
 
-    @property
-    def headline(self) -> str:
-        """Groups, noise, and the mean size of the product."""
+    def __repr__(self) -> str:
         n, n_bits = self.mean.shape
         return (
-            f"{n} groups of {n_bits} bits, σ = {self.sigma:g}; "
-            f"mean |product| {float(self.product.abs().mean()):.3f}"
+            f"ParityPosterior({n} groups of {n_bits} bits, σ = {self.sigma:g}; "
+            f"mean |product| {float(self.product.abs().mean()):.3f})"
         )
 
 

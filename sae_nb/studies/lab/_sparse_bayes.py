@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -13,18 +13,16 @@ from torch import Tensor
 
 from sae_nb.architectures import FixedOperator, Operator, RidgeProx, SolverTrace, cg
 from sae_nb.checks import (
-    check_count,
+    Count,
+    Positive,
+    Seed,
     check_data,
     check_integer,
     check_matrix,
-    check_real,
-    check_seed,
     checked,
-    one_of,
     warn_caller,
 )
 from sae_nb.codes import SparseCodes
-from sae_nb.findings import Finding
 from sae_nb.studies.lab._posterior import (
     Moments,
     Problem,
@@ -100,22 +98,15 @@ class SparseBayes:
 
     _: KW_ONLY
     noise: float
-    n_clusters: int | None = None
+    n_clusters: Count | None = None
     solver: Solver = "cg"
-    n_iterations: int = 30
-    n_probes: int = 10
-    tolerance: float = 1e-7
-    max_steps: int = 400
+    n_iterations: Count = 30
+    n_probes: Count = 10
+    tolerance: Positive = 1e-7
+    max_steps: Count = 400
 
     def __post_init__(self) -> None:
-        for name in ("n_iterations", "n_probes", "max_steps"):
-            check_count(getattr(self, name), name=name)
-        if self.n_clusters is not None:
-            check_count(self.n_clusters, name="n_clusters")
-        one_of(self.solver, get_args(Solver), name="solver")
         checked_noise(self.noise)
-        if not check_real(self.tolerance, name="tolerance") > 0:
-            raise ValueError(f"`tolerance` must be above 0, got {self.tolerance}.")
 
     @checked
     def fit(
@@ -123,7 +114,7 @@ class SparseBayes:
         x: Float[Tensor, "rows d_in"],
         dictionary: Operator | Float[Tensor, "n_atoms d_in"],
         *,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> Posterior:
         """Learn precisions, and say what is known of the codes under them.
 
@@ -156,7 +147,7 @@ class SparseBayes:
             )
         problem = self._problem(operator, rows)
         check_fits(problem, self.n_clusters or n, self.solver)
-        generator = torch.Generator().manual_seed(check_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             return self._learn(problem, generator)
 
@@ -251,7 +242,8 @@ def _checked(x: Tensor, dictionary: Operator | Tensor) -> tuple[Operator, Tensor
     return operator, rows.to(energy.dtype)
 
 
-class Posterior(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Posterior:
     """What is known of some codes: means with error bars; made by `SparseBayes.fit`."""
 
     settings: SparseBayes
@@ -427,14 +419,12 @@ class Posterior(Finding):
         figure = framed(lines, x="step", y="share of the right-hand side left", height=320)
         return figure.update_yaxes(type="log", exponentformat="power", dtick=1)
 
-    @property
-    def headline(self) -> str:
-        """Rows, atoms, and coefficients that are surely not 0."""
+    def __repr__(self) -> str:
         rows, n_atoms = self.mean.shape
         sure = int((self.mean.abs() > 2 * self.sd).sum())
         return (
-            f"{rows} rows × {n_atoms} atoms, {len(self.precisions)} profiles, {sure} coefficients "
-            f"more than 2 sd from 0, log likelihood {float(self.log_likelihood[-1]):.4g}"
+            f"Posterior({rows} rows × {n_atoms} atoms, {len(self.precisions)} profiles, {sure} coefficients "
+            f"more than 2 sd from 0, log likelihood {float(self.log_likelihood[-1]):.4g})"
         )
 
 

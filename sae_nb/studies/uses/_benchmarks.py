@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.checks import check_count, checked
-from sae_nb.findings import Finding
+from sae_nb.checks import Count, check_count, checked
 from sae_nb.studies.uses._documents import (
     Documents,
     check_same_kind,
@@ -35,10 +35,9 @@ _POINTS = 50
 STRONGEST = 32
 
 
-class Redundancy(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Redundancy:
     """How much of a test set its own parts already hold; made by `redundancy`."""
-
-    HEADLINE = "{value:.3f}; footprint of {scores.footprint.iloc[0]:.0f} atoms"
 
     value: float
     """Mean coverage over all sizes of a random part: about ½ where no two documents share an atom, near 1
@@ -51,10 +50,13 @@ class Redundancy(Finding):
     """A method per row ("atoms", and "words" of texts, which is what a simpler method says): redundancy and
     the size of the footprint."""
 
+    def __repr__(self) -> str:
+        return f"Redundancy({self.value:.3f}; footprint of {int(self.scores['footprint'].iloc[0])} atoms)"
+
 
 @checked
 def footprint(
-    docs: Documents, *, min_count: int = 1, strongest: int | None = STRONGEST
+    docs: Documents, *, min_count: Count = 1, strongest: int | None = STRONGEST
 ) -> Int[np.ndarray, " m"]:
     """Return the atoms that at least `min_count` documents have among their strongest, ascending.
 
@@ -67,7 +69,6 @@ def footprint(
     ------
     ValueError: If `min_count` or `strongest` is not at least 1.
     """
-    check_count(min_count, name="min_count")
     return np.flatnonzero(_n_with(_marked(docs, strongest)) >= min_count)
 
 
@@ -220,7 +221,8 @@ def overlap(
 # A few documents that hold much.
 
 
-class Selection(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Selection:
     """Documents chosen to cover atoms; made by `select`."""
 
     chosen: Int[np.ndarray, " n"]
@@ -230,11 +232,9 @@ class Selection(Finding):
     """n, coverage (share of the footprint after n documents), random (expected of n random ones, exactly); of
     texts also words, what choosing by words covers in atoms: what a simpler method says."""
 
-    @property
-    def headline(self) -> str:
-        """What the documents cover, and random ones."""
+    def __repr__(self) -> str:
         last, n = self.table.iloc[-1], len(self.chosen)
-        return f"{n} documents cover {last.coverage:.0%}; random ones {last.random:.0%}"
+        return f"Selection({n} documents cover {last.coverage:.0%}; random ones {last.random:.0%})"
 
 
 @checked

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count, check_data, checked, same_length
-from sae_nb.findings import Finding
+from sae_nb.checks import Seed, at_least, check_atom, check_data, checked, same_length
 from sae_nb.studies.uses._documents import Documents, check_several
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ _SILHOUETTE_ROWS = 2000
 _SHOWN = 8
 
 
-class Clusters(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Clusters:
     """Documents in groups; made by `cluster`."""
 
     labels: Int[np.ndarray, " n"]
@@ -54,23 +55,21 @@ class Clusters(Finding):
         """Silhouette of the groups, over documents that have one."""
         return float(self.scores["silhouette"].iloc[0])
 
-    @property
-    def headline(self) -> str:
-        """Sizes of the groups; documents without one."""
+    def __repr__(self) -> str:
         sizes = np.bincount(self.labels[self.labels != NONE]).tolist()
         none = int((self.labels == NONE).sum())
-        return f"{len(sizes)} of sizes {sizes}, {none} without; {len(self.atoms)} atoms"
+        return f"Clusters({len(sizes)} of sizes {sizes}, {none} without; {len(self.atoms)} atoms)"
 
 
 @checked(leave=("attribute",))
 def cluster(
     docs: Documents,
-    n_clusters: int,
+    n_clusters: Annotated[int, at_least(2)],
     *,
     atoms: str | Sequence[int] | None = None,
     method: Literal["spectral", "kmeans"] = "spectral",
     attribute: Any = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Clusters:
     """Group documents by the atoms that fire in them.
 
@@ -101,8 +100,6 @@ def cluster(
     >>> cluster(docs, 2, attribute=torch.arange(40) // 20, method="kmeans").labels.shape
     (40,)
     """
-    check_count(n_clusters, name="n_clusters", at_least=2)
-    check_count(seed, name="seed", at_least=0)
     check_several(docs, at_least=n_clusters + 1)
     known = None if attribute is None else one_per_document(attribute, docs, "attribute")
     chosen = chosen_atoms(docs, atoms)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,9 +20,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import capture
-from sae_nb.checks import answered, check_atom, check_count, check_real, checked
+from sae_nb.checks import Seed, answered, check_atom, check_count, check_real, checked
 from sae_nb.evaluation import repeated_share, surprise
-from sae_nb.findings import Finding
 from sae_nb.steering import latents
 from sae_nb.studies.uses._reading import check_labels
 from sae_nb.studies.uses._writing import (
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 AS_IT_WAS, WITHOUT, RANDOM, SIMPLER = "as it was", "atoms", "random atoms", "mean activation"
 
 
-class Debugged(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Debugged:
     """What wrote a bad output, and what is written without it; made by `debug`."""
 
     atoms: DataFrame
@@ -90,14 +91,12 @@ class Debugged(Finding):
         figure.update_xaxes(named_ticks(map(visible_token, self.tokens), tickangle=-60))
         return figure.update_yaxes(named_ticks(f"atom {atom}" for atom in self.chosen))
 
-    @property
-    def headline(self) -> str:
-        """Log-probability of the output, without the atoms, and along random ones."""
+    def __repr__(self) -> str:
         before, without, *_ = self.table["logp"]
         random = self.table["logp"][self.table["without"] == RANDOM].mean()
         return (
-            f"without {', '.join(map(str, self.chosen))}, the output has {without:.2f} nats per "
-            f"token instead of {before:.2f}; along random atoms {random:.2f}"
+            f"Debugged(without {', '.join(map(str, self.chosen))}, the output has {without:.2f} nats per "
+            f"token instead of {before:.2f}; along random atoms {random:.2f})"
         )
 
     def _repr_html_(self) -> str:
@@ -132,7 +131,7 @@ def debug(
     strength: float = 1.0,
     max_new_tokens: int = 40,
     temperature: float = 0.0,
-    seed: int = 0,
+    seed: Seed = 0,
     n_controls: int = 3,
     score: Callable[[str], float] | None = None,
     labels: Mapping[int, str] | None = None,
@@ -182,8 +181,6 @@ def debug(
     check_writer(model, sae, hook_point)
     for count, name in ((n, "n"), (max_new_tokens, "max_new_tokens"), (n_controls, "n_controls")):
         check_count(count, name=name)
-    check_count(seed, name="seed", at_least=0)
-    check_real(strength, name="strength")
     if by == "contrast" and good is None:
         raise ValueError(
             '`by="contrast"` needs a good output to compare with, got none. Pass good=.'

@@ -8,13 +8,13 @@ documents, where the normal test rejects too often.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Int
 
-from sae_nb.checks import check_count, checked
-from sae_nb.findings import Finding
+from sae_nb.checks import Count, checked
 from sae_nb.statistics import q_values, wilson_interval
 from sae_nb.studies.uses._documents import Documents, check_same_kind, check_several
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 LEVEL = 0.05
 
 
-class Diff(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Diff:
     """Two corpora compared; made by `diff`."""
 
     table: DataFrame
@@ -38,14 +39,12 @@ class Diff(Finding):
     n_a: int
     n_b: int
 
-    @property
-    def headline(self) -> str:
-        """How many atoms differ, and how many words or channels."""
+    def __repr__(self) -> str:
         kind = str(self.simpler.columns[0])
         found, words = (int((t["q"] < LEVEL).sum()) for t in (self.table, self.simpler))
         return (
-            f"{self.n_a} and {self.n_b} documents: {found} of {len(self.table)} atoms have q < "
-            f"{LEVEL}; of {len(self.simpler)} {kind}s {words}"
+            f"Diff({self.n_a} and {self.n_b} documents: {found} of {len(self.table)} atoms have q < "
+            f"{LEVEL}; of {len(self.simpler)} {kind}s {words})"
         )
 
 
@@ -55,7 +54,7 @@ def diff(
     docs_b: Documents,
     *,
     by: Literal["difference", "relative"] = "difference",
-    min_count: int = 5,
+    min_count: Count = 5,
 ) -> Diff:
     """Say which atoms fire in more documents of one corpus than of the other.
 
@@ -88,7 +87,6 @@ def diff(
     check_several(docs_a, name="docs_a")
     check_several(docs_b, name="docs_b")
     check_same_kind(docs_a, docs_b)
-    check_count(min_count, name="min_count")
     table = compared_atoms(docs_a, docs_b, min_count)
     simpler = beside_words(table, docs_a, docs_b, min_count)
     if simpler is None:

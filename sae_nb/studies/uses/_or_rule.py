@@ -7,13 +7,13 @@ Qwen-Scope, arXiv 2605.11887. Beside it: logistic regression on the documents' m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from sae_nb.checks import between, check_count, check_integers, checked, shown
-from sae_nb.findings import Finding
+from sae_nb.checks import Between, Seed, between, check_count, check_integers, checked, shown
 from sae_nb.statistics import logistic_probe
 from sae_nb.studies.uses._cluster import one_per_document, tfidf
 from sae_nb.studies.uses._documents import Documents, check_several
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class OrRule(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class OrRule:
     """Atoms joined by "or", and how that classifies unseen documents; made by `or_rule`."""
 
     atoms: DataFrame
@@ -37,12 +38,10 @@ class OrRule(Finding):
     """How much each learns from how many documents: n, or_f1 (the best K by the documents it was made from),
     activations_f1."""
 
-    @property
-    def headline(self) -> str:
-        """The best F1 of atoms, and that of logistic regression."""
+    def __repr__(self) -> str:
         best = self.table[self.table.method.str.startswith("or of")].f1.max()
         simple = self.table.set_index("method").f1["activations"]
-        return f"best F1 {best:.3f} on unseen documents; logistic regression {simple:.3f}"
+        return f"OrRule(best F1 {best:.3f} on unseen documents; logistic regression {simple:.3f})"
 
 
 @checked(leave=("labels",))
@@ -51,9 +50,9 @@ def or_rule(
     labels: Any,
     *,
     ks: Sequence[int] = (1, 2, 5, 10),
-    test_share: float = 0.3,
+    test_share: Annotated[float, Between(0, 1, "()")] = 0.3,
     shares: Sequence[float] = (0.1, 0.3, 1.0),
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> OrRule:
     """Classify documents by a few atoms, without training, and compare with logistic regression.
 
@@ -94,7 +93,6 @@ def or_rule(
             f"`labels` must hold at least 4 documents of each kind, got {int(kind.sum())} and "
             f"{int((~kind).sum())}. Pass more documents."
         )
-    between(test_share, 0.0, 1.0, name="test_share", ends="()")
     for share in shares:
         between(share, 0.0, 1.0, name="shares", ends="(]")
     counts = [
@@ -102,7 +100,6 @@ def or_rule(
     ]
     if not counts:
         raise ValueError("`ks` must hold at least one number, got none.")
-    check_count(seed, name="seed", at_least=0)
     train, test = _split(kind, test_share, seed)
     return _measured(docs, kind, train, test, counts, shares)
 
@@ -114,7 +111,7 @@ def or_rule_by_layer(
     *,
     ks: Sequence[int] = (1, 2, 5, 10),
     test_share: float = 0.3,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> DataFrame:
     """Make the rule of `or_rule` at several places, and say which one should be used.
 

@@ -8,6 +8,7 @@ takes a repeated token; the n-gram, and the floor of tokens that come again with
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,8 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import BatchRows, CaptureSettings, Harvest
-from sae_nb.checks import check_count, checked
-from sae_nb.findings import Finding
+from sae_nb.checks import Count, check_count, checked
 from sae_nb.studies.uses._reading import check_labels
 from sae_nb.studies.uses._writing import check_writer
 
@@ -31,7 +31,8 @@ Pairs = list[tuple[int, int]]
 """Positions of a first and a last occurrence."""
 
 
-class Repetition(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Repetition:
     """Which atoms rise from the first to the last occurrence of an n-gram; made by `repetition`."""
 
     table: DataFrame
@@ -67,13 +68,11 @@ class Repetition(Finding):
             trace.update(mode="markers")
         return framed(traces, y="strength, last − first", height=280)
 
-    @property
-    def headline(self) -> str:
-        """The atom that rises most, and its floor."""
+    def __repr__(self) -> str:
         best = self.table.iloc[0]
         return (
-            f"{self.n_repeats} repeated n-grams; atom {self.atom} rises most, by "
-            f"{best['rise']:.3g}; floor {best['floor']:.3g}"
+            f"Repetition({self.n_repeats} repeated n-grams; atom {self.atom} rises most, by "
+            f"{best['rise']:.3g}; floor {best['floor']:.3g})"
         )
 
 
@@ -84,7 +83,7 @@ def repetition(
     texts: Any,
     hook_point: str,
     *,
-    n_gram: int = 4,
+    n_gram: Count = 4,
     labels: Mapping[int, str] | None = None,
     batch_size: int | None = None,
 ) -> Repetition:
@@ -116,7 +115,6 @@ def repetition(
     (True, True)
     """
     check_writer(model, sae, hook_point)
-    check_count(n_gram, name="n_gram")
     names = check_labels(labels, sae.n_atoms)
     sums = _Sums(sae)
     for ids, rows, position in _texts(model, texts, hook_point, batch_size):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.checks import check_atom, check_real, checked, shown
-from sae_nb.findings import Finding
 from sae_nb.studies.uses._cluster import one_per_document, tfidf
 from sae_nb.studies.uses._documents import Documents, check_several
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class Retrieval(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Retrieval:
     """Documents in order; made by `retrieve`."""
 
     order: Int[np.ndarray, " n"]
@@ -41,11 +42,9 @@ class Retrieval(Finding):
     """A method per row ("atoms", "words" of texts, "activations"): map, and ndcg over the first 10, NaN
     unless `relevant` was given; its best document."""
 
-    @property
-    def headline(self) -> str:
-        """How many documents by how many atoms; the best."""
+    def __repr__(self) -> str:
         best = self.order[:5].tolist()
-        return f"{len(self.order)} documents by {len(self.weights)} atoms; best {best}"
+        return f"Retrieval({len(self.order)} documents by {len(self.weights)} atoms; best {best})"
 
 
 @checked(leave=("query", "relevant"))

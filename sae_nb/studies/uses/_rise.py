@@ -25,8 +25,7 @@ from torch.nn.functional import normalize
 
 from sae_nb.activations import describe_ids
 from sae_nb.capturing import CaptureSettings, Harvest
-from sae_nb.checks import check_count, check_real, checked, one_of
-from sae_nb.findings import Finding
+from sae_nb.checks import Count, Seed, check_count, checked, one_of
 from sae_nb.statistics import wilson_interval
 from sae_nb.steering import steer
 from sae_nb.studies.uses._writing import check_writer, other_atoms, prompt_ids, text_of
@@ -47,7 +46,8 @@ _MOST_SILHOUETTE = 2000  # steps: its cost grows with their square
 Rule = str | Callable[[str], bool]
 
 
-class Rise(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Rise:
     """Steps, their behaviours, and the atoms of each behaviour; made by `rise`."""
 
     steps: DataFrame
@@ -91,17 +91,16 @@ class Rise(Finding):
             traces.append(trace.update(mode="markers"))
         return framed(traces, y="effect, standard deviations", height=300)
 
-    @property
-    def headline(self) -> str:
-        """Steps of each behaviour; how far apart they lie."""
+    def __repr__(self) -> str:
         counts = self.steps["behaviour"].value_counts()
         return (
-            f"{len(self.steps)} steps: {', '.join(f'{n} {name}' for name, n in counts.items())}; "
-            f"silhouette {self.silhouette:.3f}, shuffled {self.shuffled:.3f}"
+            f"Rise({len(self.steps)} steps: {', '.join(f'{n} {name}' for name, n in counts.items())}; "
+            f"silhouette {self.silhouette:.3f}, shuffled {self.shuffled:.3f})"
         )
 
 
-class RiseEffect(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class RiseEffect:
     """How often a model does something after atoms were turned up at delimiters; made by `rise_effect`."""
 
     table: DataFrame
@@ -120,13 +119,11 @@ class RiseEffect(Finding):
         one_of(added, tuple(self.table["added"].unique()), name="added")
         return float(self.table["share"][self.table["added"] == added].mean())
 
-    @property
-    def headline(self) -> str:
-        """The share with the atoms, without, and along random ones."""
+    def __repr__(self) -> str:
         nothing, atoms, random = map(self.share, ("nothing", "atoms", "random atoms"))
         return (
-            f"{self.behaviour!r} in {atoms:.3f} of the steps at {self.by:+g}, {nothing:.3f} "
-            f"without, {random:.3f} along random atoms"
+            f"RiseEffect({self.behaviour!r} in {atoms:.3f} of the steps at {self.by:+g}, {nothing:.3f} "
+            f"without, {random:.3f} along random atoms)"
         )
 
 
@@ -139,7 +136,7 @@ def rise(
     rules: Mapping[str, str | Callable[[str], bool]],
     *,
     delimiter: str = DELIMITER,
-    seed: int = 0,
+    seed: Seed = 0,
     batch_size: int | None = None,
 ) -> Rise:
     """Cut texts into steps, name what each does by rules, and assign atoms to what they announce.
@@ -193,7 +190,7 @@ def rise(
         hook_point,
         delimiter,
         dict(rules),
-        check_count(seed, name="seed", at_least=0),
+        seed,
     )
 
 
@@ -366,8 +363,8 @@ def rise_effect(
     by: float = 1.0,
     max_new_tokens: int = 40,
     temperature: float = 1.0,
-    seed: int = 0,
-    n_controls: int = 3,
+    seed: Seed = 0,
+    n_controls: Count = 3,
 ) -> RiseEffect:
     """Turn a behaviour's atoms up (or down) at delimiters and count how often it then is there.
 
@@ -411,9 +408,6 @@ def rise_effect(
     check_writer(model, sae, found.hook_point)
     _check_tokenizer(model)
     one_of(behaviour, [name for name in found.behaviours if name != OTHER], name="behaviour")
-    check_count(n_controls, name="n_controls")
-    check_count(seed, name="seed", at_least=0)
-    check_real(by, name="by")
     atoms = found.atoms_of(behaviour, n)
     if not atoms:
         raise ValueError(

@@ -6,13 +6,22 @@ else 0: 1 where near places have the same strength, −1/(n − 1) on average wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.checks import as_tensor, check_count, check_data, check_seed, checked, same_length
-from sae_nb.findings import Finding
+from sae_nb.checks import (
+    Count,
+    Seed,
+    as_tensor,
+    at_least,
+    check_count,
+    check_data,
+    checked,
+    same_length,
+)
 from sae_nb.statistics import permutation_p, q_values
 from sae_nb.studies.uses._documents import Documents, check_several
 
@@ -21,7 +30,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 
-class SpatialAutocorrelation(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SpatialAutocorrelation:
     """Moran's I of atoms over places; made by `spatial_autocorrelation`."""
 
     table: DataFrame
@@ -53,15 +63,13 @@ class SpatialAutocorrelation(Finding):
             )
         return null_distribution(self.luck, self.table.moran.max(), x="largest I of any atom")
 
-    @property
-    def headline(self) -> str:
-        """The largest I of an atom, by luck, of components and of neurons."""
+    def __repr__(self) -> str:
         best = self.table.moran.max() if len(self.table) else float("nan")
         simple = self.simpler.groupby("method").moran.max()
         return (
-            f"{len(self.table)} atoms over {self.n_documents} places: largest I "
+            f"SpatialAutocorrelation({len(self.table)} atoms over {self.n_documents} places: largest I "
             f"{best:.2f}, by luck {np.quantile(self.luck, 0.95):.2f}; components "
-            f"{simple.get('component', float('nan')):.2f}, neurons {simple.get('neuron', float('nan')):.2f}"
+            f"{simple.get('component', float('nan')):.2f}, neurons {simple.get('neuron', float('nan')):.2f})"
         )
 
 
@@ -72,10 +80,10 @@ def spatial_autocorrelation(
     longitude: Any,
     *,
     n_neighbours: int = 8,
-    n_permutations: int = 199,
-    min_count: int = 10,
-    n_components: int = 20,
-    seed: int = 0,
+    n_permutations: Annotated[int, at_least(19)] = 199,
+    min_count: Count = 10,
+    n_components: Count = 20,
+    seed: Seed = 0,
 ) -> SpatialAutocorrelation:
     """Find the atoms whose strength is alike in places that are near each other.
 
@@ -119,10 +127,7 @@ def spatial_autocorrelation(
     check_several(docs, at_least=4)
     n = len(docs)
     check_count(n_neighbours, name="n_neighbours", at_most=n - 1)
-    check_count(n_permutations, name="n_permutations", at_least=19)
-    check_count(min_count, name="min_count")
-    check_count(n_components, name="n_components")
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     points = _points(
         _degrees(latitude, n, "latitude", 90), _degrees(longitude, n, "longitude", 360)
     )

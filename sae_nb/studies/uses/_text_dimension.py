@@ -8,7 +8,8 @@ texts lowest and fiction highest; ours reads any hook point, and says what the s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -16,10 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.capturing import CaptureSettings, Harvest, reporting
-from sae_nb.checks import check_count, check_seed, checked, same_length
-from sae_nb.findings import Finding
+from sae_nb.checks import Count, Seed, at_least, checked, same_length
 from sae_nb.geometry import local_dimensions, tree_dimension, two_nn_dimension
-from sae_nb.statistics import correlation_p, q_values, rank_correlation, ranks_of
+from sae_nb.statistics import q_values
 from sae_nb.studies.uses._documents import Documents
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ _FEWEST = 40  # rows that a tree's growth is read from
 _Z = 1.96
 
 
-class TextDimension(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TextDimension:
     """The dimension of each text; made by `text_dimension`."""
 
     dimension: Float[np.ndarray, " n"]
@@ -54,17 +55,15 @@ class TextDimension(Finding):
     simpler: DataFrame
     """What a count says: Spearman's ρ of the dimension with `distinct` and with `tokens`, and its p."""
 
-    @property
-    def headline(self) -> str:
-        """How many texts, and their dimensions."""
+    def __repr__(self) -> str:
         held = self.dimension[~np.isnan(self.dimension)]
         return (
-            f"{len(held)} texts of {self.length} tokens at {self.hook_point}: "
-            f"{held.mean():.1f} on average, {held.min():.1f} to {held.max():.1f}"
+            f"TextDimension({len(held)} texts of {self.length} tokens at {self.hook_point}: "
+            f"{held.mean():.1f} on average, {held.min():.1f} to {held.max():.1f})"
         )
 
     @checked
-    def atoms(self, docs: Documents, *, min_count: int = 5) -> DataFrame:
+    def atoms(self, docs: Documents, *, min_count: Count = 5) -> DataFrame:
         """Atoms by how their strength in a text goes with its dimension.
 
         Parameters
@@ -86,6 +85,7 @@ class TextDimension(Finding):
             in enough of them.
         """
         import pandas as pd
+        from scipy.stats import rankdata, t as student
 
         if len(docs) != len(self.dimension):
             raise ValueError(
@@ -100,20 +100,23 @@ class TextDimension(Finding):
             )
         matrix = docs.matrix[there]
         counts = np.bincount(matrix.indices, minlength=docs.n_atoms)
-        often = np.flatnonzero(counts >= check_count(min_count, name="min_count"))
+        often = np.flatnonzero(counts >= min_count)
         if not len(often):
             raise ValueError(
                 f"An atom must fire in at least min_count={min_count} of the texts, got at most "
                 f"{counts.max()}. Lower it, or pass more texts."
             )
-        r = column_correlations(matrix[:, often], ranks_of(self.dimension[there], digits=12))
+        r = column_correlations(matrix[:, often], rankdata(self.dimension[there]))
+        n = int(there.sum())
+        # The usual test of r ≠ 0.
+        t = r * np.sqrt((n - 2) / np.maximum(1 - r**2, 1e-12))
         table = pd.DataFrame(
             {
                 "atom": often,
                 "label": [docs.label(int(atom)) for atom in often],
                 "count": counts[often],
                 "r": r,
-                "q": q_values(correlation_p(r, int(there.sum()))),
+                "q": q_values(2 * student.sf(np.abs(t), n - 2)),
             }
         )
         table = table.iloc[np.argsort(-np.abs(r), kind="stable")].reset_index(drop=True)
@@ -140,11 +143,11 @@ def text_dimension(
     texts: Sequence[Any],
     hook_point: str | None = None,
     *,
-    length: int = 128,
+    length: Annotated[int, at_least(_FEWEST)] = 128,
     groups: Sequence[Any] | None = None,
     estimator: Literal["tree", "two_nn", "local"] = "tree",
     batch_size: int | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool = True,
 ) -> TextDimension:
     """Estimate the intrinsic dimension of the activations of each text's first tokens.
@@ -193,8 +196,6 @@ def text_dimension(
         raise ValueError(
             f"`model` must read texts, got {model.name}, which has no tokenizer. Load a language model."
         )
-    check_count(length, name="length", at_least=_FEWEST)
-    check_seed(seed)
     if groups is not None:
         same_length(groups, len(texts), name="groups", per="text")
     point = hook_point if hook_point is not None else f"resid_post.{(model.n_layers or 1) - 1}"
@@ -254,6 +255,7 @@ def _summed_up(
     rows: Sequence[dict[str, Any]], kinds: Sequence[str], length: int, point: str
 ) -> TextDimension:
     import pandas as pd
+    from scipy.stats import spearmanr
 
     table = pd.DataFrame(rows)
     table.insert(0, "text", np.arange(len(rows)))
@@ -268,8 +270,9 @@ def _summed_up(
     groups.insert(4, "high", groups["dimension"] + error)
     simpler = []
     for name in ("distinct", "tokens"):
-        rho = rank_correlation(held["dimension"], held[name]) if len(held) > 2 else np.nan
-        simpler.append({"count": name, "rho": rho, "p": correlation_p(rho, len(held))})
+        moving = len(held) > 2 and held[name].nunique() > 1 and held["dimension"].nunique() > 1
+        test = spearmanr(held["dimension"], held[name]) if moving else (np.nan, np.nan)
+        simpler.append({"count": name, "rho": test[0], "p": test[1]})
     return TextDimension(
         dimension=table["dimension"].to_numpy(float),
         length=length,

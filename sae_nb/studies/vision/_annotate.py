@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, checked
-from sae_nb.findings import Finding
+from sae_nb.checks import Between, Count, Seed, check_count, checked
 from sae_nb.studies.uses import check_labels
 from sae_nb.studies.vision._patches import Patches, iou
 
@@ -24,7 +24,8 @@ N_CLUSTERS = 32
 """Of patches, by k-means, at most one for four patches: what the atoms' masks are compared with."""
 
 
-class Annotations(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Annotations:
     """Atoms of some images with the place of each; made by `annotate`."""
 
     images: Float[Tensor, "n channels height width"]
@@ -81,7 +82,7 @@ class Annotations(Finding):
         return pd.DataFrame(columns | {"fires": self.fires, "simpler": self.simpler})
 
     @checked
-    def plot(self, image: int = 0, n: int = 3) -> Any:
+    def plot(self, image: int = 0, n: Count = 3) -> Any:
         """Draw an image with the boxes of its n strongest atoms, and where each fires.
 
         Raises
@@ -91,7 +92,7 @@ class Annotations(Finding):
         from sae_nb.figures import image_and_maps
 
         check_count(image, name="image", at_least=0, at_most=len(self.images) - 1)
-        rows = np.flatnonzero(self.image == image)[: check_count(n, name="n")]
+        rows = np.flatnonzero(self.image == image)[:n]
         names = [self._name(int(self.atom[row])) for row in rows]
         boxes = {name: tuple(self.boxes[row].tolist()) for name, row in zip(names, rows)}
         maps = {name: self.heat[row] for name, row in zip(names, rows)}
@@ -101,13 +102,11 @@ class Annotations(Finding):
         label = self.labels.get(atom, "")
         return f"atom {atom}: {label}" if label else f"atom {atom}"
 
-    @property
-    def headline(self) -> str:
-        """Places, atoms, images, and how many have a label."""
+    def __repr__(self) -> str:
         labelled = int(sum(int(atom) in self.labels for atom in self.atom))
         return (
-            f"{len(self.atom)} places of {len(np.unique(self.atom))} atoms in "
-            f"{len(self.images)} images, {labelled} with a label"
+            f"Annotations({len(self.atom)} places of {len(np.unique(self.atom))} atoms in "
+            f"{len(self.images)} images, {labelled} with a label)"
         )
 
 
@@ -129,10 +128,10 @@ def annotate(
     hook_point: str,
     *,
     labels: Mapping[int, str] | None = None,
-    n: int = 5,
-    share: float = 0.5,
-    most: float = 0.5,
-    seed: int = 0,
+    n: Count = 5,
+    share: Annotated[float, Between(0, 1, "(]")] = 0.5,
+    most: Annotated[float, Between(0, 1, "(]")] = 0.5,
+    seed: Seed = 0,
 ) -> Annotations:
     """List the atoms that fire in images, where each does, and what people call it.
 
@@ -176,9 +175,6 @@ def annotate(
     >>> list(found.table.columns[:5]), found.masks.shape
     (['image', 'atom', 'label', 'strength', 'patches'], (4, 8, 8))
     """
-    check_count(n, name="n")
-    between(share, 0, 1, name="share", ends="(]")
-    between(most, 0, 1, name="most", ends="(]")
     names = check_labels(labels, sae.n_atoms)
     patches = Patches.of(model, sae, images, hook_point)
     norms = sae.dictionary.detach().norm(dim=1).cpu().numpy()

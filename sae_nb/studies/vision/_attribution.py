@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -16,9 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sae_nb.checks import as_tensor, check_count, checked, one_of
-from sae_nb.figures import Chart, Points
-from sae_nb.findings import Finding, Plotted
+from sae_nb.checks import Count, Seed, as_tensor, at_least, check_count, checked
 from sae_nb.statistics import bootstrap_counts, percentile_interval, rank_correlation
 from sae_nb.studies.vision._fillers import filling
 from sae_nb.studies.vision._pixels import AT_ONCE, PixelHead, Pixels
@@ -43,7 +41,8 @@ TOP = 0.1
 """Share of the cells whose attribution `table` adds up."""
 
 
-class PixelAttribution(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PixelAttribution:
     """Where in each image the evidence for one outcome lies; made by `attribution`."""
 
     maps: Float[Tensor, "n rows columns"]
@@ -124,13 +123,11 @@ class PixelAttribution(Finding):
         title = f"image {i}: {self.outcome_names[int(self.outcomes[i])]}"
         return image_and_maps((title, self.images[i]), drawn)
 
-    @property
-    def headline(self) -> str:
-        """Method, images, size of the maps, runs."""
+    def __repr__(self) -> str:
         n, rows, columns = self.maps.shape
         return (
-            f"{self.method}: {n} images of {self.model_name}, {rows} × {columns}; "
-            f"{self.n_runs} runs an image"
+            f"PixelAttribution({self.method}: {n} images of {self.model_name}, {rows} × {columns}; "
+            f"{self.n_runs} runs an image)"
         )
 
 
@@ -144,9 +141,9 @@ def attribution(
     outcome: int | Sequence[int] | None = None,
     grid: tuple[int, int] | None = None,
     baseline: Baseline = "mean",
-    n_designs: int = 32,
-    n_steps: int = 32,
-    seed: int = 0,
+    n_designs: Annotated[int, at_least(2)] = 32,
+    n_steps: Count = 32,
+    seed: Seed = 0,
 ) -> PixelAttribution:
     """Map which parts of images a logit depends on.
 
@@ -197,10 +194,6 @@ def attribution(
     >>> found.maps.shape, found.n_runs
     (torch.Size([2, 8, 8]), 65)
     """
-    one_of(method, get_args(Method), name="method")
-    one_of(baseline, get_args(Baseline), name="baseline")
-    check_count(n_designs, name="n_designs", at_least=2)
-    check_count(n_steps, name="n_steps")
     single = isinstance(image, Tensor | np.ndarray) and image.ndim == 3
     pixels = Pixels.of(model, image[None] if single else image)
     x = pixels.x.clamp(0, 1)
@@ -371,7 +364,8 @@ def _centre(rows: int, columns: int) -> Float[Tensor, "rows columns"]:
 # Do two trainings of a model look at the same place, as far as they give the same answers?
 
 
-class AttributionStability(Plotted):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class AttributionStability:
     """How far the maps of two models agree, with how far their answers do; made by `attribution_stability`."""
 
     maps: Float[np.ndarray, " n"]
@@ -440,23 +434,26 @@ class AttributionStability(Plotted):
             return value, np.nan, np.nan
         return value, *percentile_interval(ratio(counts))
 
-    @property
-    def chart(self) -> Chart:
-        """Agreement of maps against agreement of answers, a point an image, and that of shuffled maps."""
-        series = (
-            Points("shuffled maps", self.predictions, self.shuffled, control=True),
-            Points("maps", self.predictions, self.maps),
-        )
-        return Chart(series=series, x="agreement of answers", y="agreement of maps", marks=True)
+    def plot(self) -> Any:
+        """Draw agreement of maps against agreement of answers, a point an image, and that of shuffled maps."""
+        from sae_nb.figures import category_style, framed, line, theme
 
-    @property
-    def headline(self) -> str:
-        """Agreement of maps and of answers."""
+        colour, symbol = category_style(0)
+        traces = [
+            line("shuffled maps", self.predictions, self.shuffled, colour=theme.CONTROL,
+                 symbol="square", width=0),
+            line("maps", self.predictions, self.maps, colour=colour, symbol=symbol, width=0),
+        ]  # fmt: skip
+        return framed(
+            traces, x="agreement of answers", y="agreement of maps", height=300
+        ).update_traces(mode="markers")
+
+    def __repr__(self) -> str:
         rows = self.table["agreement"]
         return (
-            f"{self.method}, {' and '.join(self.model_names)}: maps "
+            f"AttributionStability({self.method}, {' and '.join(self.model_names)}: maps "
             f"{rows['maps']:.2f} (shuffled {rows['shuffled maps']:.2f}), answers {rows['answers']:.2f}, "
-            f"relative {rows['relative']:.2f}"
+            f"relative {rows['relative']:.2f})"
         )
 
 
@@ -465,9 +462,9 @@ def attribution_stability(
     one: PixelAttribution,
     other: PixelAttribution,
     *,
-    n_shuffles: int = 20,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    n_shuffles: Count = 20,
+    n_bootstrap: Annotated[int, at_least(0)] = 1000,
+    seed: Seed = 0,
 ) -> AttributionStability:
     """Compare the maps that two trainings of a model give of the same images.
 
@@ -503,8 +500,6 @@ def attribution_stability(
     >>> found.maps.shape, round(attribution_stability(a, a, n_bootstrap=0).relative, 3)
     ((3,), 1.0)
     """
-    check_count(n_shuffles, name="n_shuffles")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     _check_pair(one, other)
     a, b = (found.maps.flatten(1).numpy() for found in (one, other))
     n, generator = len(a), np.random.default_rng(seed)

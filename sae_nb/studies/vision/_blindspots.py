@@ -7,15 +7,21 @@ E(k) is the mean over a set's images of the atom's pooled strength.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.checks import between, check_atom, check_count, check_seed, checked
+from sae_nb.checks import (
+    Between,
+    Seed,
+    at_least,
+    check_atom,
+    check_count,
+    checked,
+)
 from sae_nb.evaluation import duplicate_groups
-from sae_nb.figures import Chart, Points
-from sae_nb.findings import Plotted
 from sae_nb.statistics import bootstrap_counts, percentile_intervals, permutation_p
 from sae_nb.studies.uses import Documents, check_same_kind, check_several
 
@@ -29,7 +35,8 @@ _BLOCK = 2**22  # sums of one block of concepts under all draws
 _COMPONENTS = 50
 
 
-class Blindspots(Plotted):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Blindspots:
     """Two sets of images compared by the energy of every concept; made by `blindspots`."""
 
     table: DataFrame
@@ -49,15 +56,13 @@ class Blindspots(Plotted):
     n_faint: int
     """Concepts left out because their energy is below the floor."""
 
-    @property
-    def headline(self) -> str:
-        """Images, concepts of each kind, and principal components that differ."""
+    def __repr__(self) -> str:
         of = self.table["kind"].value_counts()
         counts = ", ".join(f"{of.get(kind, 0)} {kind}" for kind in KINDS)
         components = int((self.simpler["p"] < LEVEL).sum())
         return (
-            f"{len(self.docs_a)} and {len(self.docs_b)} images, {len(self.table)} concepts: "
-            f"{counts}; {components} of {len(self.simpler)} principal components differ"
+            f"Blindspots({len(self.docs_a)} and {len(self.docs_b)} images, {len(self.table)} concepts: "
+            f"{counts}; {components} of {len(self.simpler)} principal components differ)"
         )
 
     def examples(self, atom: int, n: int = 5) -> DataFrame:
@@ -94,34 +99,37 @@ class Blindspots(Plotted):
         frame = pd.DataFrame({"image": np.arange(len(share)), "share": share})
         return frame.sort_values("share", ascending=False, kind="stable").reset_index(drop=True)
 
-    @property
-    def chart(self) -> Chart:
-        """δ against how sure it is, a point per concept, the published cuts dashed."""
-        series = []
-        for kind in (*KINDS, ""):
+    def plot(self) -> Any:
+        """Draw δ against how sure it is, a point per concept, the published cuts dashed."""
+        from sae_nb.figures import category_style, framed, line, plot_text, theme
+
+        traces = []
+        kinds = (*KINDS, "")
+        for i, kind in enumerate(kinds):
             some = self.table[self.table["kind"] == kind]
-            if len(some):
-                series.append(
-                    Points(
-                        kind or "no difference found",
-                        some["delta"],
-                        some["z"].abs(),
-                        control=not kind,
-                        text=tuple(
-                            f"atom {i} {label}" for i, label in zip(some["atom"], some["label"])
-                        ),
-                        hover="%{text}<br>δ %{x:.3f}, |z| %{y:.1f}",
-                    )
-                )
-        return Chart(
-            series=tuple(series),
-            x="δ (0: only in a, 1: only in b)",
-            y="|z|",
-            marks=True,
-            height=340,
-            cuts=(SUPPRESSED, EXAGGERATED),
-            xaxis={"range": [-0.02, 1.02]},
-        )
+            if not len(some):
+                continue
+            colour, symbol = category_style(i) if kind else (theme.CONTROL, "circle")
+            points = line(
+                kind or "no difference found",
+                some["delta"],
+                some["z"].abs(),
+                colour=colour,
+                symbol=symbol,
+                width=0,
+                hover="%{text}<br>δ %{x:.3f}, |z| %{y:.1f}",
+            )
+            names = zip(some["atom"], some["label"])
+            points.update(
+                mode="markers", text=[plot_text(f"atom {i} {label}") for i, label in names]
+            )
+            traces.append(points)
+        figure = framed(traces, x="δ (0: only in a, 1: only in b)", y="|z|", height=340)
+        figure.update_xaxes(range=[-0.02, 1.02])
+        dashed = {"dash": theme.CONTROL_DASH, "color": theme.CONTROL, "width": 1}
+        for cut in (SUPPRESSED, EXAGGERATED):
+            figure.add_vline(x=cut, line=dashed)
+        return figure
 
 
 KINDS = ("suppressed", "weaker", "stronger", "exaggerated")
@@ -134,12 +142,12 @@ def blindspots(
     docs_b: Documents,
     *,
     energy: Energy = "mean",
-    floor: float = 1e-3,
-    alike: float = 0.8,
+    floor: Annotated[float, Between(0, 1, "[)")] = 1e-3,
+    alike: Annotated[float, Between(0, 1, "(]")] = 0.8,
     paired: bool = False,
-    n_bootstrap: int = 200,
-    n_permutations: int = 1000,
-    seed: int = 0,
+    n_bootstrap: Annotated[int, at_least(0)] = 200,
+    n_permutations: Annotated[int, at_least(20)] = 1000,
+    seed: Seed = 0,
 ) -> Blindspots:
     """Say which concepts images of set b lack, and of which they have too much, by those of set a.
 
@@ -195,11 +203,6 @@ def blindspots(
     check_several(docs_a, name="docs_a")
     check_several(docs_b, name="docs_b")
     check_same_kind(docs_a, docs_b)
-    between(floor, 0, 1, name="floor", ends="[)")
-    between(alike, 0, 1, name="alike", ends="(]")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
-    check_count(n_permutations, name="n_permutations", at_least=20)
-    check_seed(seed)
     sizes = len(docs_a), len(docs_b)
     if paired and sizes[0] != sizes[1]:
         raise ValueError(

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Count, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.findings import Finding
-from sae_nb.studies.evaluation import Bridge, SplitDictionary
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sae_nb.studies.evaluation import Bridge, SplitDictionary
 
 MOST_WIDTH, LEAST_WIDTH = 7.0, 1.5
 """Of the strongest bridge's line and of very weak ones', CSS pixels."""
 
 
-class BridgeView(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class BridgeView:
     """The strongest bridges between two modalities, and which of them join atoms that serve one side each."""
-
-    HEADLINE = (
-        "{table.len} bridges shown, {n_split} split pairs in all; bridge {bridge:.3f}, pairs "
-        "shuffled {bridge.floor:.3f}"
-    )
 
     bridge: Bridge
     split: SplitDictionary
@@ -73,13 +69,19 @@ class BridgeView(Finding):
         ticks = named_ticks(f"atoms of {name}s" for name in self.modalities)
         return figure.update_xaxes(range=[-0.3, 1.3], showgrid=False, zeroline=False, **ticks)
 
+    def __repr__(self) -> str:
+        return (
+            f"BridgeView({len(self.table)} bridges shown, {self.n_split} split pairs in all; bridge "
+            f"{self.bridge.value:.3f}, pairs shuffled {self.bridge.floor:.3f})"
+        )
+
 
 @checked(leave=("codes", "dictionary"))
 def bridge_view(
     codes: Sequence[SparseCodes],
     dictionary: Any,
     *,
-    n: int = 20,
+    n: Count = 20,
     alone: float = 0.95,
     modalities: tuple[str, str] = ("image", "caption"),
 ) -> BridgeView:
@@ -118,7 +120,6 @@ def bridge_view(
 
     from sae_nb.studies.evaluation import bridge_score, modality_scores
 
-    check_count(n, name="n")
     bridge = bridge_score(codes, dictionary, n_bootstrap=0)
     split = modality_scores(codes, alone=alone, n_bootstrap=0)
     m = np.nan_to_num(split.scores, nan=0.5)

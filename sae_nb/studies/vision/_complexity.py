@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -13,16 +14,15 @@ from torch import Tensor
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
 from sae_nb.checks import (
-    between,
+    Between,
+    Seed,
+    at_least,
     check_atom,
-    check_count,
     check_integers,
     check_matrix,
     checked,
     same_length,
 )
-from sae_nb.figures import Chart, Points
-from sae_nb.findings import Plotted
 from sae_nb.statistics import (
     bootstrap_counts,
     bootstrap_interval,
@@ -40,13 +40,9 @@ MOST_ATOMS = 100
 """Atoms looked at unless they are named: those that fire in the most images."""
 
 
-class FeatureComplexity(Plotted):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class FeatureComplexity:
     """K = 1 − mean over layers of held-out R²: 0 where the first layer has the feature, 1 where none has."""
-
-    HEADLINE = (
-        "{atoms.len} features over {layers.len} layers, mean {complexity.nanmean:.3f}, random "
-        "{random:.3f}, shuffled {shuffled:.3f}"
-    )
 
     atoms: tuple[int, ...]
     layers: tuple[str, ...]
@@ -95,12 +91,16 @@ class FeatureComplexity(Plotted):
         frame = pd.DataFrame(columns, index=pd.Index(self.atoms, name="atom"))
         return frame.sort_values("complexity", ascending=False)
 
-    @property
-    def chart(self) -> Chart:
-        """Complexity against importance, a point per feature."""
-        names = tuple(f"atom {i}" for i in self.atoms)
-        series = (Points("atoms", self.complexity, self.importance, text=names),)
-        return Chart(series=series, x="complexity", y="importance", marks=True)
+    def plot(self) -> Any:
+        """Draw complexity against importance, a point per feature."""
+        from sae_nb.figures import framed, line, theme
+
+        colour, symbol = theme.category_style(0)
+        points = line(
+            "atoms", self.complexity, self.importance, colour=colour, symbol=symbol, width=0
+        )
+        points.update(mode="markers", text=[f"atom {i}" for i in self.atoms])
+        return framed([points], x="complexity", y="importance", height=300)
 
     def plot_layers(self, n: int = 4) -> Any:
         """Draw R² over layers for features from the simplest to the most complex."""
@@ -116,6 +116,12 @@ class FeatureComplexity(Plotted):
             traces.append(line(name, self.layers, self.r2[:, chosen], colour=colour, symbol=symbol))
         return framed(traces, x="layer", y="held-out R²", height=300)
 
+    def __repr__(self) -> str:
+        return (
+            f"FeatureComplexity({len(self.atoms)} features over {len(self.layers)} layers, mean "
+            f"{np.nanmean(self.complexity):.3f}, random {self.random:.3f}, shuffled {self.shuffled:.3f})"
+        )
+
 
 @checked
 @torch.no_grad()
@@ -124,10 +130,10 @@ def complexity_of(
     features: Float[Tensor, "n c"],
     *,
     groups: Int[Tensor, " n"] | None = None,
-    held_out: float = 0.3,
-    ridge: float = 1e-3,
-    n_bootstrap: int = 200,
-    seed: int = 0,
+    held_out: Annotated[float, Between(0, 1, "()")] = 0.3,
+    ridge: Annotated[float, Between(0, 1, "(]")] = 1e-3,
+    n_bootstrap: Annotated[int, at_least(0)] = 200,
+    seed: Seed = 0,
 ) -> FeatureComplexity:
     """Measure how complex features are, given the states that they are computed from.
 
@@ -171,9 +177,6 @@ def complexity_of(
     states = [check_matrix(x, name="layers").double().cpu() for x in layers]
     for x in states:
         same_length(x, len(z), name="layers", per="row of `features`")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
-    between(held_out, 0, 1, name="held_out", ends="()")
-    between(ridge, 0, 1, name="ridge", ends="(]")
     of = torch.arange(len(z)) if groups is None else groups.cpu()
     same_length(of, len(z), name="groups", per="row of `features`")
     samples, of = torch.unique(of, return_inverse=True)
@@ -252,7 +255,7 @@ def feature_complexity(
     atoms: Sequence[int] | None = None,
     layers: Sequence[str] | None = None,
     n_bootstrap: int = 200,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> FeatureComplexity:
     """Measure how late in depth each atom can be read off linearly, and how much the answer uses it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked
-from sae_nb.findings import Finding
+from sae_nb.checks import Count, Seed, check_count, checked
 from sae_nb.studies.vision._heads import ConceptHead, Split
 
 if TYPE_CHECKING:
@@ -23,13 +23,9 @@ MOST_ROWS = 4096
 """Patches that concepts are learned from, drawn at random from more."""
 
 
-class Craft(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Craft:
     """Concepts found in some images, where each is, and the rest of the model as a function of them."""
-
-    HEADLINE = (
-        "{concepts.len} concepts at {head.hook_point}, r2={r2:.3f} (random {random_r2:.3f}), "
-        "{codes.len} images"
-    )
 
     concepts: Float[Tensor, "n_concepts d_in"]
     """Directions at the hook point."""
@@ -67,12 +63,12 @@ class Craft(Finding):
         return self.codes.transpose(1, 2).reshape(n, r, *self.grid)
 
     @checked
-    def strongest(self, concept: int, n: int = 5) -> list[tuple[int, int]]:
+    def strongest(self, concept: int, n: Count = 5) -> list[tuple[int, int]]:
         """Return (image, patch) where a concept is strongest, one patch of an image, strongest first."""
         r = self.codes.shape[-1]
         check_count(concept, name="concept", at_least=0, at_most=r - 1)
         values, patch = self.codes[..., concept].max(dim=1)
-        order = values.argsort(descending=True)[: check_count(n, name="n")].tolist()
+        order = values.argsort(descending=True)[:n].tolist()
         return [(i, int(patch[i])) for i in order]
 
     @property
@@ -102,6 +98,12 @@ class Craft(Finding):
         top = max(float(maps[order].max()), 1e-12)
         return heatmaps(drawn, ends=(0.0, top), hover="%{z:.3g}", bar="strength", height=240)
 
+    def __repr__(self) -> str:
+        return (
+            f"Craft({len(self.concepts)} concepts at {self.head.hook_point}, r2={self.r2:.3f} "
+            f"(random {self.random_r2:.3f}), {len(self.codes)} images)"
+        )
+
 
 @checked
 @torch.no_grad()
@@ -109,10 +111,10 @@ def craft(
     model: LiveModel,
     images: Any,
     hook_point: str,
-    n_concepts: int = 20,
+    n_concepts: Count = 20,
     *,
     outcome: int | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Craft:
     """Find the concepts of some images: A ≈ U W with U, W ≥ 0 over the patches at a hook point.
 
@@ -157,7 +159,6 @@ def craft(
     >>> found.heatmaps.shape, found.r2 > found.random_r2
     (torch.Size([4, 3, 8, 8]), True)
     """
-    check_count(n_concepts, name="n_concepts")
     split = Split(model, images, hook_point)
     places = split.places
     x = places.flatten(0, 1).double().cpu()

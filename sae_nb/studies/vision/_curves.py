@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_callable, check_count, checked, one_of
-from sae_nb.figures import Chart, Points
-from sae_nb.findings import Plotted
+from sae_nb.checks import (
+    Count,
+    Seed,
+    as_tensor,
+    at_least,
+    check_callable,
+    checked,
+)
 from sae_nb.statistics import bootstrap_counts, percentile_interval
 from sae_nb.studies.vision._sobol import Head, ask, check_codes, numbers_of
 
@@ -22,7 +28,8 @@ if TYPE_CHECKING:
 Baseline = Literal["zero", "mean"]
 
 
-class ConceptCurves(Plotted):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ConceptCurves:
     """The answer with the k most important concepts alone, and without them, k = 0 … n_concepts."""
 
     insertion: Float[np.ndarray, " steps"]
@@ -59,26 +66,37 @@ class ConceptCurves(Plotted):
             }
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("curve")
 
-    @property
-    def chart(self) -> Chart:
-        """Both curves, and dashed with concepts in random order."""
-        k = np.arange(len(self.insertion))
-        series = (
-            Points("insertion", k, self.insertion),
-            Points("insertion, random order", k, self.random_insertion.mean(axis=0), control=True),
-            Points("deletion", k, self.deletion),
-            Points("deletion, random order", k, self.random_deletion.mean(axis=0), control=True),
-        )
-        return Chart(series=series, x="concepts inserted or deleted", y="answer")
+    def plot(self) -> Any:
+        """Draw both curves, dashed with concepts in random order."""
+        from sae_nb.figures import category_style, framed, line, theme
 
-    @property
-    def headline(self) -> str:
-        """Both areas, and those of random orders."""
+        k = np.arange(len(self.insertion))
+        traces = []
+        for i, (name, curve, random) in enumerate(
+            (
+                ("insertion", self.insertion, self.random_insertion),
+                ("deletion", self.deletion, self.random_deletion),
+            )
+        ):
+            colour, symbol = category_style(i)
+            traces.append(line(name, k, curve, colour=colour, symbol=symbol))
+            traces.append(
+                line(
+                    f"{name}, random order",
+                    k,
+                    random.mean(axis=0),
+                    colour=theme.CONTROL,
+                    dash=theme.CONTROL_DASH,
+                )
+            )
+        return framed(traces, x="concepts inserted or deleted", y="answer", height=300)
+
+    def __repr__(self) -> str:
         rows = self.table
         said = ", ".join(
             f"{name} {row.area:.3f} (random {row.floor:.3f})" for name, row in rows.iterrows()
         )
-        return f"{said}; {self.baseline} baseline"
+        return f"ConceptCurves({said}; {self.baseline} baseline)"
 
 
 def area(curve: Float[np.ndarray, "... steps"]) -> Float[np.ndarray, "..."]:
@@ -98,9 +116,9 @@ def concept_curves(
     importance: Float[Tensor, " n_concepts"] | Float[Tensor, "n n_concepts"],
     *,
     baseline: Baseline = "mean",
-    n_random: int = 10,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    n_random: Count = 10,
+    n_bootstrap: Annotated[int, at_least(0)] = 1000,
+    seed: Seed = 0,
 ) -> ConceptCurves:
     """Measure the answer as concepts are inserted, or deleted, the most important first.
 
@@ -140,9 +158,6 @@ def concept_curves(
     """
     check_callable(head, name="head")
     codes = check_codes(codes)
-    one_of(baseline, ("zero", "mean"), name="baseline")
-    check_count(n_random, name="n_random")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     n, r = len(codes), codes.shape[-1]
     weight = as_tensor(importance, name="importance").detach().double()
     if weight.shape not in ((r,), (n, r)):

@@ -8,16 +8,23 @@ both of the baseline's own numbers, and how far the scores agree on which attrib
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_count, check_finite, checked, one_of
-from sae_nb.figures import Chart, Points
-from sae_nb.findings import Plotted
+from sae_nb.checks import (
+    Count,
+    Seed,
+    as_tensor,
+    at_least,
+    check_finite,
+    checked,
+    one_of,
+)
 from sae_nb.models import run
 from sae_nb.statistics import bootstrap_counts, percentile_interval, rank_correlation
 from sae_nb.studies.vision._curves import area, walk
@@ -36,7 +43,8 @@ GRID, SUBSET = 9, 0.2
 RANDOM = "random"
 
 
-class PixelFidelity(Plotted):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PixelFidelity:
     """Scores of attributions by metric and baseline, what each baseline does, and how the scores agree."""
 
     maps: tuple[str, ...]
@@ -104,16 +112,16 @@ class PixelFidelity(Plotted):
                     matrix[i, j] = np.mean(known) if known else np.nan
         return pd.DataFrame(matrix, index=names, columns=names)
 
-    @property
-    def chart(self) -> Chart:
-        """What each baseline leaves of the answer against how unusual its images are."""
-        series = tuple(
-            Points(name, [unusual], [left])
-            for name, unusual, left in zip(self.baselines, self.unusual, self.left, strict=True)
-        )
-        return Chart(
-            series=series, x="unusual to the model (natural: 1)", y="answer left", marks=True
-        )
+    def plot(self) -> Any:
+        """Draw what each baseline leaves of the answer against how unusual its images are."""
+        from sae_nb.figures import category_style, framed, line
+
+        traces = []
+        for i, name in enumerate(self.baselines):
+            colour, symbol = category_style(i)
+            point = ([self.unusual[i]], [self.left[i]])
+            traces.append(line(name, *point, colour=colour, symbol=symbol, width=0, size=11))
+        return framed(traces, x="unusual to the model (natural: 1)", y="answer left", height=300)
 
     def plot_curves(self, baseline: str) -> Any:
         """Draw insertion (solid) and deletion (dotted) of every attribution under one baseline."""
@@ -131,14 +139,12 @@ class PixelFidelity(Plotted):
             )
         return framed(traces, x="share of pixels", y="logit", height=320)
 
-    @property
-    def headline(self) -> str:
-        """What was compared, and how the orders agree."""
+    def __repr__(self) -> str:
         values = self.agreement.to_numpy()
         off = values[~np.eye(len(values), dtype=bool)]
         agree = float(np.nanmean(off)) if np.isfinite(off).any() else float("nan")
         said = f"{', '.join(self.maps)}; {', '.join(self.baselines)}"
-        return f"{said}; orders agree by {agree:.2f}"
+        return f"PixelFidelity({said}; orders agree by {agree:.2f})"
 
 
 @checked(leave=("maps", "outcome"))
@@ -151,10 +157,10 @@ def pixel_fidelity(
     outcome: int | Sequence[int] | None = None,
     baselines: Sequence[str] = ("zero", "mean", "blur", "noise", "inpaint"),
     features: str | None = None,
-    n_steps: int = 10,
-    n_masks: int = 64,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    n_steps: Count = 10,
+    n_masks: Annotated[int, at_least(3)] = 64,
+    n_bootstrap: Annotated[int, at_least(0)] = 1000,
+    seed: Seed = 0,
 ) -> PixelFidelity:
     """Measure attributions of pixels by insertion, deletion and μFidelity, under several baselines.
 
@@ -206,9 +212,6 @@ def pixel_fidelity(
     >>> found.maps, found.scores.shape
     (('bright', 'dark', 'random'), (3, 1, 3, 2))
     """
-    check_count(n_steps, name="n_steps")
-    check_count(n_masks, name="n_masks", at_least=3)
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     names = [one_of(b, get_args(Baseline), name="baselines") for b in baselines]
     if not names:
         raise ValueError("`baselines` must name at least one, got none. Leave it out for all.")

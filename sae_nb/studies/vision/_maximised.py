@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
-
-from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +16,8 @@ Pool = Literal["max", "mean"]
 """What an image's activation is: at its strongest place, or on average over places."""
 
 
-class Maximised(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Maximised:
     """Images that maximise atoms, and what natural and random images do to the same atoms."""
 
     atoms: tuple[int, ...]
@@ -110,9 +110,7 @@ class Maximised(Finding):
             traces.append(line(name, ends, level, colour=colour, dash=dash, width=1))
         return framed(traces, x="step", y="strength", height=300)
 
-    @property
-    def headline(self) -> str:
-        """The first atoms, in their images and in natural ones."""
+    def __repr__(self) -> str:
         rows = self.table
         wins = int((rows["simpler"] == "natural image").sum())
         first = ", ".join(
@@ -120,12 +118,13 @@ class Maximised(Finding):
             for atom, row in rows.head(3).iterrows()
         )
         return (
-            f"{len(self.atoms)} atoms of {self.model_name} at {self.hook_point}; {first}; the best "
-            f"natural image does more for {wins}"
+            f"Maximised({len(self.atoms)} atoms of {self.model_name} at {self.hook_point}; {first}; the best "
+            f"natural image does more for {wins})"
         )
 
 
-class Coordinated(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Coordinated:
     """One atom that several models share, maximised in each; made by `maximise` with a list of models."""
 
     atom: int
@@ -173,11 +172,9 @@ class Coordinated(Finding):
         ]
         return image_sheet([tops, below])
 
-    @property
-    def headline(self) -> str:
-        """The atom and the models."""
+    def __repr__(self) -> str:
         names = ", ".join(part.model_name for part in self.parts)
-        return f"atom {self.atom} in {names}"
+        return f"Coordinated(atom {self.atom} in {names})"
 
 
 def veiled(

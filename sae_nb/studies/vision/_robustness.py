@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,16 +15,16 @@ from torch import Tensor
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
 from sae_nb.checks import (
+    Seed,
+    Share,
     as_tensor,
+    at_least,
     between,
-    check_count,
     check_real,
-    check_seed,
     checked,
     one_of,
     same_length,
 )
-from sae_nb.findings import Finding
 from sae_nb.statistics import auroc, bootstrap_counts, logistic_probe, percentile_interval
 from sae_nb.studies.vision._complexity import averages
 from sae_nb.studies.vision._sobol import numbers_of
@@ -49,9 +50,9 @@ _SHRINKAGE = 0.1
 def corrupt(
     images: Float[Tensor, "n channels rows columns"],
     kind: Corruption,
-    strength: float,
+    strength: Share,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Float[Tensor, "n channels rows columns"]:
     """Spoil images, in [0, 1], by a strength from 0, which leaves them as they are, to 1.
 
@@ -69,10 +70,9 @@ def corrupt(
     >>> corrupt(images, "occlusion", 0.5)[0, 0].mean()  # a quarter is grey
     tensor(0.1250)
     """
-    one_of(kind, CORRUPTIONS, name="kind")
-    s = between(strength, 0, 1, name="strength")
+    s = strength
     x = _pictures(images)
-    generator = torch.Generator().manual_seed(check_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
     if s == 0:
         return x.clone()
     if kind == "noise":
@@ -121,7 +121,8 @@ def _occluded(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
     return x.masked_fill(hidden[:, None].to(x.device), 0.5)
 
 
-class Robustness(Finding):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Robustness:
     """What corruption does to an image's codes and activations; made by `robustness`."""
 
     detection: DataFrame
@@ -158,12 +159,10 @@ class Robustness(Finding):
                 figure.add_trace(one, row=1, col=column)
         return figure.update_yaxes(range=[0, 1.02])
 
-    @property
-    def headline(self) -> str:
-        """The mean AUROC of every score."""
+    def __repr__(self) -> str:
         means = self.detection.groupby("score")["auroc"].mean()
         said = ", ".join(f"{score} {means[score]:.3f}" for score in SCORES)
-        return f"{self.n_images} images, mean AUROC: {said}"
+        return f"Robustness({self.n_images} images, mean AUROC: {said})"
 
 
 class _Read(NamedTuple):
@@ -197,8 +196,8 @@ def robustness(
     reference_labels: Shaped[Tensor, " m"] | None = None,
     corruptions: Sequence[Corruption] = CORRUPTIONS,
     strengths: Sequence[float] = (0.2, 0.5, 0.8),
-    n_bootstrap: int = 200,
-    seed: int = 0,
+    n_bootstrap: Annotated[int, at_least(0)] = 200,
+    seed: Seed = 0,
 ) -> Robustness:
     """Corrupt images and ask which score notices, and whether probes of codes outlast those of activations.
 
@@ -255,8 +254,6 @@ def robustness(
     levels = [between(check_real(s, name="strengths"), 0, 1, name="strengths") for s in strengths]
     if not kinds or not levels:
         raise ValueError("There must be a corruption and a strength at least, got none.")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
-    check_seed(seed)
     clean_images, others = _pictures(images), _pictures(reference)
     for name, some in (("images", clean_images), ("reference", others)):
         if len(some) < FEWEST_PER_SET:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_callable, check_count, check_matrix, checked
-from sae_nb.figures import Chart, Points
-from sae_nb.findings import Plotted
+from sae_nb.checks import (
+    Seed,
+    as_tensor,
+    at_least,
+    check_callable,
+    check_matrix,
+    checked,
+)
 from sae_nb.statistics import bootstrap_counts, percentile_intervals
 from sae_nb.studies.vision._heads import ConceptHead
 
@@ -23,7 +29,8 @@ Head = Callable[[Tensor], Tensor]
 """Codes of shape (n, m, …, n_concepts), m variants of each of n inputs → an answer each, (n, m)."""
 
 
-class SobolIndices(Plotted):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SobolIndices:
     """How much each concept moves an answer, alone and with the others; means over inputs."""
 
     total: Float[np.ndarray, " n_concepts"]
@@ -67,9 +74,10 @@ class SobolIndices(Plotted):
         }
         return pd.DataFrame(columns).rename_axis("concept").iloc[self.order]
 
-    @property
-    def chart(self) -> Chart:
-        """S_T with its intervals, the most important concept first, and S."""
+    def plot(self) -> Any:
+        """Draw S_T with its intervals, the most important concept first, and S."""
+        from sae_nb.figures import category_style, framed, line
+
         names, total = [str(i) for i in self.order], self.total[self.order]
         low, high = self.interval[self.order].T
         bars = {
@@ -78,18 +86,18 @@ class SobolIndices(Plotted):
             "array": high - total,
             "arrayminus": total - low,
         }
-        series = (
-            Points("total", names, total, error_y=bars),
-            Points("alone", names, self.first[self.order]),
-        )
-        axis = {"type": "category"}
-        return Chart(series=series, x="concept", y="Sobol index", marks=True, xaxis=axis)
+        (blue, dot), (other, square) = category_style(0), category_style(1)
+        traces = [
+            line("total", names, total, colour=blue, symbol=dot, width=0, error_y=bars),
+            line("alone", names, self.first[self.order], colour=other, symbol=square, width=0),
+        ]
+        return framed(traces, x="concept", y="Sobol index", height=300, xaxis_type="category")
 
-    @property
-    def headline(self) -> str:
-        """The concepts that matter most."""
+    def __repr__(self) -> str:
         best = ", ".join(f"{i}: {self.total[i]:.3f}" for i in self.order[:5])
-        return f"{len(self.total)} concepts, total {best}; {self.n_runs} runs an input"
+        return (
+            f"SobolIndices({len(self.total)} concepts, total {best}; {self.n_runs} runs an input)"
+        )
 
 
 @checked(leave=("head", "codes"))
@@ -98,9 +106,9 @@ def sobol(
     head: Head,
     codes: Float[Tensor, "n ... n_concepts"],
     *,
-    n_designs: int = 32,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    n_designs: Annotated[int, at_least(2)] = 32,
+    n_bootstrap: Annotated[int, at_least(0)] = 1000,
+    seed: Seed = 0,
 ) -> SobolIndices:
     """Measure how important concepts are to an answer, by masking them in a quasi-random design.
 
@@ -148,8 +156,6 @@ def sobol(
     """
     check_callable(head, name="head")
     codes = check_codes(codes)
-    check_count(n_designs, name="n_designs", at_least=2)
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     r = codes.shape[-1]
     masks = torch.from_numpy(design(r, n_designs, seed)).to(codes)
     y = answers(head, codes, masks).double().numpy().reshape(len(codes), r + 2, n_designs)
