@@ -1,4 +1,4 @@
-"""Which atoms are alike, with random and spread-out frames as floors; and what co-activation adds.
+"""Similarity of atoms, with random and spread-out frames as floors; and the effect of co-activation.
 
 cosines ⟨d_i, d_j⟩, i ≠ j · antipodal: min_j ⟨d_i, d_j⟩ ≤ −0.9 · Hoyer: (√d − ‖d‖₁/‖d‖₂)/(√d − 1)
 """
@@ -35,7 +35,7 @@ def welch_bound(n_atoms: Count, d_in: Count) -> float:
 
     Raises
     ------
-    TypeError, ValueError: If a size is no whole number ≥ 1.
+    TypeError, ValueError: If a size is not a whole number ≥ 1.
 
     Source
     ------
@@ -70,7 +70,7 @@ def random_frame(n_atoms: Count, d_in: Count, *, seed: Seed = 0) -> Float[Tensor
 def near_grassmannian_frame(
     n_atoms: int, d_in: int, *, n_steps: int = 300, seed: Seed = 0
 ) -> Float[Tensor, "n_atoms d_in"]:
-    """Unit vectors moved apart until their largest |cosine| is small.
+    """Return unit vectors moved apart until their largest |cosine| is small.
 
     min (mean_{i ≠ j} |⟨d_i, d_j⟩|^p)^(1/p) by Adam on the sphere, p rising from 4 to 64;
     n × n numbers are held.
@@ -231,7 +231,7 @@ def geometry_floors(n_atoms: int, d_in: int, *, seed: Seed = 0) -> dict[str, Dic
 
 
 def hoyer(rows: Float[Tensor, "n d_in"]) -> Float[Tensor, " n"]:
-    """Hoyer's sparsity of each row, (√d − ‖x‖₁/‖x‖₂) / (√d − 1).
+    """Return hoyer's sparsity of each row, (√d − ‖x‖₁/‖x‖₂) / (√d − 1).
 
     Source: Hoyer, JMLR 2004.
     """
