@@ -6,7 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Protocol,
+    cast,
+    overload,
+)
 
 import torch
 from torch import Tensor
@@ -30,35 +39,40 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 
-class CaptureKeywords(TypedDict, total=False):
-    """The keywords of `capture`, for its two overloads."""
-
-    batch_size: int | None
-    store: str | Path | None
-    drop_first: bool | Literal["auto"]
-    context_length: int | None
-    pack: bool
-    add_bos: bool | Literal["auto"]
-    keep_special: bool
-    positions: Positions
-    drop_ids: Sequence[int]
-    dtype: torch.dtype | None
-    max_rows: int | None
-    backend: Backend
-    shard_rows: int | None
-    gradient_of: GradientOf | None
-    labels: Any
-    progress: bool | Callable[[Any], Any]
+Options = ParamSpec("Options")
 
 
-@overload
-def capture(
-    model: LiveModel, inputs: Any, hook_points: str, **options: Unpack[CaptureKeywords]
-) -> Activations: ...
-@overload
-def capture(
-    model: LiveModel, inputs: Any, hook_points: Iterable[str], **options: Unpack[CaptureKeywords]
-) -> dict[str, Activations]: ...
+class _Captures(Protocol[Options]):
+    """One hook point by its name gives its activations, several give a dict."""
+
+    @overload
+    def __call__(
+        self,
+        model: LiveModel,
+        inputs: Any,
+        hook_points: str,
+        *args: Options.args,
+        **options: Options.kwargs,
+    ) -> Activations: ...
+    @overload
+    def __call__(
+        self,
+        model: LiveModel,
+        inputs: Any,
+        hook_points: Iterable[str],
+        *args: Options.args,
+        **options: Options.kwargs,
+    ) -> dict[str, Activations]: ...
+
+
+def _one_or_several(
+    call: Callable[Concatenate[LiveModel, Any, str | Iterable[str], Options], Any],
+) -> _Captures[Options]:
+    """Say what is returned; the options are those of the function itself."""
+    return cast("_Captures[Options]", call)
+
+
+@_one_or_several
 @checked(leave=("hook_points", "drop_first", "keep_special", "gradient_of"))
 def capture(
     model: LiveModel,

@@ -120,7 +120,6 @@ if TYPE_CHECKING:  # for the other rooms
         TargetOdds as TargetOdds,
         Targets as Targets,
         Writing as Writing,
-        answer_of as answer_of,
         answers_to as answers_to,
         edited as edited,
         index_of as index_of,

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
-from sae_nb.models import Answer, AnswerKind as OutcomeKind, run
+from sae_nb.models import AnswerKind as OutcomeKind, run
 from sae_nb.steering import (
     Active,
     Answers,
@@ -39,7 +39,7 @@ from sae_nb.steering import (
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
-    from sae_nb.models import Batch, LiveModel, RunState
+    from sae_nb.models import LiveModel, RunState
 
 
 MAX_SECONDS = 600.0
@@ -57,12 +57,6 @@ class Outcome:
     name: str  # of the class or token; of the function
     words: str  # what the number is, with its unit
     measure: Callable[[Tensor], Tensor]  # answer of one sample → a scalar
-
-
-def answer_of(model: LiveModel, batch: Batch, raw: Any) -> tuple[Float[Tensor, ...], OutcomeKind]:
-    """Return the answer to one sample, with its graph, and what kind it is."""
-    answer = Answer(model, batch, raw)
-    return answer.one(), answer.kind
 
 
 def outcome_of(
