@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -50,14 +49,13 @@ class Turned(Kernels):
 
 
 @pytest.fixture
-def kernels() -> Iterator[sw.AtomBrowser]:
+def kernels() -> sw.AtomBrowser:
     """Rows that are each three times a kernel, and a little noise."""
     dictionary = Kernels()
     noise = 0.01 * torch.randn(60, 40, generator=torch.Generator().manual_seed(0))
     made = sw.AtomBrowser(dictionary, 3 * dictionary.dictionary.repeat(12, 1) + noise, atom=2)
     assert not made.problem, made.status
-    yield made
-    made.close()
+    return made
 
 
 def test_a_kernel_is_a_curve_of_its_own_numbers(kernels: sw.AtomBrowser) -> None:
@@ -91,7 +89,6 @@ def test_an_orbit_stands_beside_its_atom() -> None:
     assert panel.atom == 5
     assert panel.itself.grid.atoms == [5, 1, 3, 7]
     assert orbit_of(Kernels(), 3) == [3]
-    panel.close()
 
 
 def test_a_group_network_shows_its_orbits() -> None:
@@ -101,7 +98,6 @@ def test_a_group_network_shows_its_orbits() -> None:
     panel = sw.AtomBrowser(made, DIGITS, atoms_as=(8, 8), atom=6)
     assert not panel.problem, panel.status
     assert panel.itself.grid.atoms == [6, 4, 5, 7]
-    panel.close()
 
 
 @pytest.mark.parametrize("system", ["KDS", "WLSC"])
@@ -117,7 +113,6 @@ def test_atoms_of_the_lab_are_images(system: str) -> None:
     grid: Any = panel.examples.component
     assert grid.captions == [one.place for one in panel.summary.examples]
     assert panel.to_png()[:4] == b"\x89PNG"
-    panel.close()
 
 
 def test_a_landmark_lies_where_it_is_among_the_data() -> None:
@@ -135,7 +130,6 @@ def test_a_landmark_lies_where_it_is_among_the_data() -> None:
     )
     ring: Any = drawn.strokes[-1]
     assert (ring.x, ring.y) == (drawn.width / 2, drawn.height / 2)
-    panel.close()
 
 
 @pytest.mark.parametrize(
@@ -156,4 +150,3 @@ def test_nothing_is_drawn_of_atoms_that_are_directions() -> None:
     panel = sw.AtomBrowser(sae, DIGITS)
     hidden = [part.layout.display for part in panel.itself.widget.children]
     assert hidden == ["none", "none", "none"]
-    panel.close()

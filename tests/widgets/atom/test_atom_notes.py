@@ -86,7 +86,6 @@ def test_saved_is_false_until_the_file_is_written(tmp_path, monkeypatch) -> None
     memory.label = "north"
     assert not memory.saved
     assert "Pass labels=&quot;folder&quot;" in memory.notes.saved_line.value
-    memory.close()
 
 
 def test_measured_labels_are_shown_and_not_called_saved() -> None:
@@ -99,7 +98,6 @@ def test_measured_labels_are_shown_and_not_called_saved() -> None:
     browser.atom = 2
     browser.atom = 1
     assert browser.label == ""
-    browser.close()
 
 
 def test_measured_labels_show_also_where_a_panel_without_them_was_opened_before() -> None:
@@ -112,8 +110,6 @@ def test_measured_labels_show_also_where_a_panel_without_them_was_opened_before(
     assert (second.label, second.names.words(1)) == ("west", "typed")
     first.atom = 2
     assert first.label == "west"
-    first.close()
-    second.close()
 
 
 def test_two_panels_on_one_file_show_the_same_words(tmp_path) -> None:
@@ -133,7 +129,6 @@ def test_two_panels_on_one_file_show_the_same_words(tmp_path) -> None:
     first.close()
     second.label = "east"
     assert second.saved
-    second.close()
 
 
 def test_panels_of_one_catalogue_share_their_labels() -> None:
@@ -142,8 +137,6 @@ def test_panels_of_one_catalogue_share_their_labels() -> None:
     first, second = _browser(catalogue=catalogue), _browser(catalogue=catalogue)
     first.label = "north"
     assert second.label == "north"
-    first.close()
-    second.close()
 
 
 def test_an_sae_that_knows_its_folder_keeps_its_labels_there(tmp_path) -> None:
@@ -193,8 +186,6 @@ def test_state_comes_back_through_json() -> None:
     assert (other.atom, other.search, other.band) == (3, "2", "random")
     with pytest.raises(Exception, match="between 0 and 3"):
         other.restore({"atom": 4})
-    browser.close()
-    other.close()
 
 
 # --- pictures and characters ----------------------------------------------------------------------
@@ -228,7 +219,6 @@ def test_crops_follow_the_atom_and_lead_to_their_row() -> None:
     browser.close()
     vectors = _browser()
     assert vectors.crops.grid.layout.display == "none"
-    vectors.close()
 
 
 def test_a_click_on_a_frequency_leads_to_such_an_atom() -> None:
@@ -238,7 +228,6 @@ def test_a_click_on_a_frequency_leads_to_such_an_atom() -> None:
     points = type("Points", (), {"point_inds": [0], "xs": [float(np.log10(often[3])) + 1e-3]})
     browser.plot.data[2]._dispatch_on_click(points, None)
     assert often[browser.atom] == often[3]
-    browser.close()
 
 
 def test_a_character_of_many_tokens_is_one_on_screen() -> None:
@@ -265,7 +254,6 @@ def test_a_character_of_many_tokens_is_one_on_screen() -> None:
     assert "tokens 1–3 “😀”: strongest z = 5.00" in words_said
     assert place_in_words(example, 2, context) == words_said
     assert "token 4 “a”: z" in place_in_words(example, 4, context)
-    browser.close()
 
 
 def test_a_browser_follows_labels_after_it_has_encoded_again() -> None:
@@ -278,4 +266,3 @@ def test_a_browser_follows_labels_after_it_has_encoded_again() -> None:
     browser.wait()
     browser.names.labels.write(3, "written elsewhere")
     assert "written elsewhere" in browser.answer
-    browser.close()

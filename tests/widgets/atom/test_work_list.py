@@ -45,8 +45,7 @@ def todo(sae):
     """Its work list."""
     made = sw.WorkList(sae, _acts())
     made.wait()
-    yield made
-    made.close()
+    return made
 
 
 def _rows(todo) -> list[dict[str, str]]:
@@ -86,7 +85,6 @@ def test_the_star_of_a_browser_follows_the_work_list(sae, todo) -> None:
     assert browser.notes.star.description == "★"
     browser.notes.star.click()
     assert (todo.names.labels.starred, browser.notes.star.description) == ((), "☆")
-    browser.close()
 
 
 def test_words_written_in_the_list_are_in_the_browser(sae, todo) -> None:
@@ -96,7 +94,6 @@ def test_words_written_in_the_list_are_in_the_browser(sae, todo) -> None:
     todo.label = "four"
     assert (browser.label, _rows(todo)[0]["label"]) == ("four", "four")
     assert browser.answer.startswith("“four” (atom 4) fires on ")
-    browser.close()
 
 
 def test_sessions_are_listed_beside_and_taken_over(sae, todo, tmp_path) -> None:
@@ -211,7 +208,6 @@ def test_a_comparison_follows_both_atoms_and_the_labels(sae, todo) -> None:
     with pytest.raises(t.TraitError, match="between 0 and 23"):
         both.other = 24
     assert both.pair.second.atom == 2
-    both.close()
 
 
 def test_a_dead_atom_can_be_compared() -> None:
@@ -223,7 +219,6 @@ def test_a_dead_atom_can_be_compared() -> None:
     both = sw.AtomComparison(sae, catalogue=catalogue, atom=alive, other=dead)
     assert not both.problem
     assert "one of them never fires" in both.answer
-    both.close()
 
 
 # --- a browser under any panel --------------------------------------------------------------------
@@ -248,4 +243,3 @@ def test_a_browser_opens_an_atom_in_itself(sae, todo) -> None:
     browser.open_atom(8)
     assert browser.atom == 8
     assert [w for w in descendants(browser) if isinstance(w, sw.AtomBrowser)] == [browser]
-    browser.close()

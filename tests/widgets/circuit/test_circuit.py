@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,12 +50,11 @@ def parts() -> SimpleNamespace:
 
 
 @pytest.fixture
-def panel() -> Iterator[CircuitPanel]:
+def panel() -> CircuitPanel:
     """A panel of it, on its strongest atom."""
     made = sw.CircuitPanel(parts().graph, threshold=0.8)
     made.wait()
-    yield made
-    made.close()
+    return made
 
 
 def atoms(panel: CircuitPanel) -> list[int]:
@@ -194,7 +192,6 @@ def test_a_graph_from_a_file_shows_and_is_asked_again(tmp_path: Path) -> None:
     asked = sw.CircuitPanel(read, parts().model, parts().transcoders)
     wanted = parts().graph.intervene(_same(asked, asked.node), n_random=0).effect
     assert asked.intervene().effect == pytest.approx(wanted, abs=1e-5)
-    asked.close()
 
 
 def _same(panel: CircuitPanel, node: int) -> int:

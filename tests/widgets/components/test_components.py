@@ -260,7 +260,6 @@ def test_components_show_something_without_a_browser(component) -> None:
     widget = component()
     html = widget._repr_mimebundle_()[0]["text/html"]
     assert "sae-nb" in html
-    widget.close()
 
 
 def test_heat_is_one_hue_that_begins_at_a_seventh_of_the_maximum() -> None:

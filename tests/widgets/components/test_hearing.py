@@ -67,4 +67,3 @@ def test_the_last_word_a_late_page_hears_is_the_newest(sent: list[dict[str, Any]
     bars.other.join()
     said = [state["description"] for state in sent if "description" in state]
     assert said[-1] == "new"
-    bars.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +76,10 @@ def made(**given: Any) -> sw.ConceptMap:
 
 
 @pytest.fixture
-def panel() -> Iterator[sw.ConceptMap]:
+def panel() -> sw.ConceptMap:
     """A panel, closed afterwards."""
     one = made()
-    yield one
-    one.close()
+    return one
 
 
 def xy_of(panel: sw.ConceptMap) -> np.ndarray:
@@ -139,7 +137,6 @@ def test_a_click_shows_the_atom_and_outlines_it(panel: sw.ConceptMap) -> None:
     assert [int(label.split()[0]) for label in panel.cards.near.labels] == expected
     panel.cards.near.selected = 1
     assert panel.atom == expected[1]
-    other.close()
 
 
 def test_a_lasso_fills_the_table(panel: sw.ConceptMap) -> None:
@@ -209,7 +206,6 @@ def test_a_column_colours_the_points() -> None:
     with pytest.raises(t.TraitError, match=r"`color_by` must be one of .*'score'.*got 'hue'"):
         panel.color_by = "hue"
     assert panel.color_by == "kind"
-    panel.close()
 
 
 def test_sizes_follow_a_number(panel: sw.ConceptMap) -> None:
@@ -253,7 +249,6 @@ def test_two_dictionaries_side_by_side() -> None:
     assert f"{joined} of {N_ATOMS} atoms are in both" in panel.answer
     assert "random" in panel.map.facts.value
     assert "stability" in panel.colours
-    panel.close()
 
 
 def test_without_a_second_dictionary_there_is_nothing_to_compare(panel: sw.ConceptMap) -> None:
@@ -316,7 +311,6 @@ def test_a_dictionary_alone_is_a_map() -> None:
     assert "no activations" in panel.status
     with pytest.raises(t.TraitError, match="pass `acts`"):
         panel.show = "tokens"
-    panel.close()
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -328,7 +322,6 @@ def test_one_or_two_atoms_are_no_error(n: int) -> None:
     panel.selected = tuple(range(n))
     assert not panel.problem
     assert len(panel.record.ids) == n
-    panel.close()
 
 
 @pytest.mark.parametrize(
@@ -462,7 +455,6 @@ def test_state_comes_back(panel: sw.ConceptMap) -> None:
     assert len(again.cards.table.cells) == 2
     assert again.shown.tolist() == panel.shown.tolist()
     assert again.view == panel.view
-    again.close()
 
 
 def test_lectures_have_larger_maps(panel: sw.ConceptMap) -> None:
@@ -485,7 +477,6 @@ def test_every_mark_is_seen_on_light_and_on_dark_pages() -> None:
         for style in panel.map.chart.palette:
             assert contrast(style["light"], (255, 255, 255)) >= 3, (column, style)
             assert contrast(style["dark"], (27, 27, 27)) >= 3, (column, style)
-    panel.close()
 
 
 def contrast(one: Any, other: Any) -> float:
@@ -528,8 +519,6 @@ def test_no_two_clusters_have_one_name() -> None:
     names = [cluster.name for cluster in alone.record.clusters]
     assert len(set(names)) == 4
     assert all(name.startswith("near atom ") for name in names)
-    panel.close()
-    alone.close()
 
 
 # --- looking closer, filtering, the table ---------------------------------------------------------
@@ -663,8 +652,6 @@ def test_frequency_is_the_browsers(panel: sw.ConceptMap) -> None:
     of_examples.wait()
     shown = of_examples.record.columns["frequency"].values
     assert np.allclose(np.nan_to_num(shown), of_examples.atlas.catalogue.frequency)
-    of_examples.close()
-    browser.close()
 
 
 def test_closing_frees_everything() -> None:
@@ -688,7 +675,6 @@ def test_a_large_map_is_shown_by_a_sample_where_there_is_no_script() -> None:
     drawn = [trace for trace in panel.current_figure().data if trace.mode == "markers"]
     assert sum(len(trace.x) for trace in drawn) == n + 1  # the ring around the current atom
     assert "drawn" not in panel.static_chips()
-    panel.close()
 
 
 def test_an_exported_page_has_the_map_itself(panel: sw.ConceptMap, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +33,12 @@ def lines_of(panel: sw.ConceptMap) -> np.ndarray:
 
 
 @pytest.fixture
-def panel() -> Iterator[sw.ConceptMap]:
+def panel() -> sw.ConceptMap:
     """A map with two named directions, closed afterwards."""
     one = sw.ConceptMap(atoms(), cones=directions())
     one.layout_by = "pca"
     one.wait()
-    yield one
-    one.close()
+    return one
 
 
 def test_a_cone_joins_the_atoms_it_was_planted_of(panel: sw.ConceptMap) -> None:
@@ -136,7 +134,6 @@ def test_without_directions_there_is_no_menu_and_no_cone() -> None:
     panel = sw.ConceptMap(atoms())
     with pytest.raises(t.TraitError, match="cones="):
         panel.cone = "planted"
-    panel.close()
 
 
 def test_points_take_the_dimension_around_them() -> None:
@@ -157,7 +154,6 @@ def test_points_take_the_dimension_around_them() -> None:
     assert "local dimension" in one.cards.facts.value
     one.refresh()
     assert "local dimension" in one.record.columns
-    one.close()
 
 
 def test_a_page_without_a_kernel_keeps_the_cone(panel: sw.ConceptMap, tmp_path: Path) -> None:

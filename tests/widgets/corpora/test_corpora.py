@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -55,12 +54,11 @@ def corpora() -> tuple[Documents, Documents]:
 
 
 @pytest.fixture
-def panel(corpora: tuple[Documents, Documents]) -> Iterator[CorpusPanel]:
+def panel(corpora: tuple[Documents, Documents]) -> CorpusPanel:
     """A panel of them with everything counted."""
     made = CorpusPanel(*corpora, ("old", "new"))
     made.wait()
-    yield made
-    made.close()
+    return made
 
 
 def test_atoms_are_compared_as_diff_compares_them(
@@ -210,7 +208,6 @@ def test_words_are_set_beside_the_atoms(texts: tuple[Documents, Documents]) -> N
     known = np.isfinite(np.frombuffer(strip.token_strengths, np.float32))
     assert known.sum() == len(strip.tokens)
     assert "not kept (only the peak is)" in strip.static_html()
-    panel.close()
 
 
 def test_corpora_that_do_not_belong_together_are_refused(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import ipywidgets as ipw
@@ -28,14 +27,13 @@ def sae() -> Any:
 
 
 @pytest.fixture
-def lens(gpt: Any, sae: Any) -> Iterator[GenerationLens]:
+def lens(gpt: Any, sae: Any) -> GenerationLens:
     """A lens that has read a prompt."""
     made = GenerationLens(gpt, sae, prompt=PROMPT, pinned=[25])
     made.speed = 1000.0
     made.wait()
     assert not made.problem, made.status
-    yield made
-    made.close()
+    return made
 
 
 def strengths(strip: sw.TokenStrip) -> np.ndarray:
@@ -205,7 +203,6 @@ def test_pinned_atoms_and_what_a_session_keeps(lens: GenerationLens, gpt: Any, s
     other.restore(lens.state())
     other.wait()
     assert other.state() == lens.state()
-    other.close()
 
 
 def test_a_session_keeps_every_branch(lens: GenerationLens, gpt: Any, sae: Any) -> None:
@@ -236,7 +233,6 @@ def test_a_session_keeps_every_branch(lens: GenerationLens, gpt: Any, sae: Any) 
     for (atoms, values), (again, anew) in zip(known, other.generation.branches[1].text.codes):
         assert set(atoms) == set(again)
         assert np.sort(values) == pytest.approx(np.sort(anew), abs=1e-3)
-    other.close()
 
 
 def test_kept_texts_are_those_that_were_kept(lens: GenerationLens, gpt: Any) -> None:

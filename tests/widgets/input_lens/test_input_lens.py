@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,25 +44,23 @@ PICTURES = torch.randint(
 
 
 @pytest.fixture
-def lens(vit: Any) -> Iterator[sw.InputLens]:
+def lens(vit: Any) -> sw.InputLens:
     """One picture of noise through an untrained SAE with made-up base rates and labels."""
     made = sw.InputLens(
         vit, VIT_SAE, "resid_post.6", frequency=[0.05] * 96, labels={3: HOSTILE, 5: "five"}
     )
     made.picture = PICTURES[0]
     made.wait()
-    yield made
-    made.close()
+    return made
 
 
 @pytest.fixture
-def reading(gpt: Any) -> Iterator[sw.InputLens]:
+def reading(gpt: Any) -> sw.InputLens:
     """A text through an untrained SAE."""
     made = sw.InputLens(gpt, GPT_SAE, "resid_post.2")
     made.text = "Anna lived near the library with a small fox"
     made.wait()
-    yield made
-    made.close()
+    return made
 
 
 def shown(made: sw.InputLens) -> np.ndarray:
@@ -123,7 +120,6 @@ def test_drawing_is_read(vit: Any) -> None:
     lens.draw([[(2, 1), (29, 1), (16, 31)]])
     lens.wait()
     assert "scaled to 22" in lens.status
-    lens.close()
 
 
 def test_uploads_of_any_kind_are_converted_and_said(lens: sw.InputLens) -> None:
@@ -180,7 +176,6 @@ def test_examples_are_those_behind_the_activations(vit: Any) -> None:
     lens.choose_example(1)
     assert torch.equal(lens.picture, PICTURES[1])
     assert lens.sources.pad.blank
-    lens.close()
 
 
 def test_pretrained_sae_needs_nothing_else(vit: Any) -> None:
@@ -190,7 +185,6 @@ def test_pretrained_sae_needs_nothing_else(vit: Any) -> None:
     assert lens.n_examples > 10
     assert lens.sort == "attribution"
     assert any(not label.isdigit() for label in lens._bars.labels)
-    lens.close()
 
 
 # --- what is shown --------------------------------------------------------------------------------
@@ -212,7 +206,6 @@ def test_while_the_model_reads_nothing_else_is_claimed(vit: Any) -> None:
     lens.wait()
     assert "reading" not in lens._answer_text.value
     assert "The model reads it as" in lens.answer
-    lens.close()
 
 
 def test_a_model_without_answers_says_so_and_only_then(vit: Any) -> None:
@@ -226,7 +219,6 @@ def test_a_model_without_answers_says_so_and_only_then(vit: Any) -> None:
     lens.controls.target.value = "7"
     assert lens.status.startswith("explain the answer: nothing, because")
     assert lens.controls.target.value == ""
-    lens.close()
 
 
 def test_the_sentence_names_the_answer_and_what_it_hangs_on(lens: sw.InputLens) -> None:
@@ -373,7 +365,6 @@ def test_what_a_number_field_shows_is_what_was_read(vit: Any) -> None:
         assert field.value == ""
     lens.wait()
     assert lens._view.grid.captions[0] == "drawing"
-    lens.close()
 
 
 def test_clicking_a_bar_chooses_the_atom_and_links_carry_it(lens: sw.InputLens) -> None:
@@ -586,7 +577,6 @@ def test_compare_button_puts_another_input_beside(vit: Any) -> None:
     lens.wait()
     assert torch.equal(lens.picture, PICTURES[0])
     assert lens._view.grid.captions[1] == "B drawing"
-    lens.close()
 
 
 def test_second_text_is_compared_on_the_first_ones_answer(reading: sw.InputLens) -> None:
@@ -881,7 +871,6 @@ def test_input_in_which_nothing_fires_is_shown(vit: Any) -> None:
     lens.compare_picture = PICTURES[1]
     lens.wait()
     assert not lens.problem
-    lens.close()
 
 
 def test_a_label_typed_in_a_browser_reaches_lens_and_steering_of_a_pretrained_sae(vit: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +32,9 @@ class Plain(Panel):
 
 
 @pytest.fixture
-def panel() -> Iterator[Plain]:
+def panel() -> Plain:
     made = Plain()
-    yield made
-    made.close()
+    return made
 
 
 def test_the_answer_stands_under_the_question_and_the_numbers_behind_it_wait(panel: Plain) -> None:

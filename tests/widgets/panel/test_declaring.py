@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import ipywidgets as ipw
 import pytest
 import traitlets as t
@@ -46,10 +44,9 @@ class Ladder(Panel):
 
 
 @pytest.fixture
-def panel() -> Iterator[Ladder]:
+def panel() -> Ladder:
     ladder = Ladder()
-    yield ladder
-    ladder.close()
+    return ladder
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -106,12 +105,11 @@ MAKERS |= {
 
 
 @pytest.fixture
-def panel(request: pytest.FixtureRequest) -> Iterator[Panel]:
+def panel(request: pytest.FixtureRequest) -> Panel:
     """A panel of its own: nonsense that it takes must not reach the next test."""
     made = MAKERS[request.param]()
     made.wait(120)
-    yield made
-    made.close()
+    return made
 
 
 def fields(panel: Panel) -> list[ipw.Widget]:
@@ -221,7 +219,6 @@ def test_nonsense_in_a_recipe_is_refused_in_a_sentence(text: str) -> None:
     assert made.problem
     assert not PYTHON.search(made.status), made.status
     assert "recipe" in made.status
-    made.close()
 
 
 def test_a_refused_number_is_named_with_its_rule(caplog: pytest.LogCaptureFixture) -> None:

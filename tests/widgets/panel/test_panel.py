@@ -62,8 +62,7 @@ class Example(sw.Panel):
 def panel():
     """A panel that is closed afterwards."""
     made = Example()
-    yield made
-    made.close()
+    return made
 
 
 class Page(HTMLParser):
@@ -164,7 +163,6 @@ def test_one_figure_widget_and_a_more_button_only_where_there_is_more(panel) -> 
     plain.arrange()
     assert plain._more_button.layout.display == "none"
     assert plain._detail.layout.display == "none"
-    plain.close()
 
 
 def test_more_goes_where_other_controls_are_and_shows_what_is_tucked_away(panel) -> None:
@@ -346,7 +344,6 @@ def test_a_panel_without_a_figure_still_has_a_picture() -> None:
     svg = plain.to_svg()
     for words in (plain.question, "atoms 16", "Three of them fire.", "KL 0.2", ">beside<", ">it<"):
         assert words in svg
-    plain.close()
 
 
 def test_notebooks_without_widgets_show_picture_and_table(panel) -> None:
@@ -498,8 +495,6 @@ def test_state_comes_back_by_way_of_json() -> None:
     assert (other.atom, other.picked, other.share) == (7, (3, 4), 0.25)
     other.restore({"share": 0.75})
     assert (other.atom, other.share) == (7, 0.75)
-    panel.close()
-    other.close()
 
 
 def test_a_state_of_something_else_is_refused() -> None:
@@ -511,4 +506,3 @@ def test_a_state_of_something_else_is_refused() -> None:
     with pytest.raises(t.TraitError, match="below 10"):
         panel.restore({"atom": 12})
     assert sw.Panel().state() == {}
-    panel.close()

@@ -16,8 +16,6 @@ def test_a_plot_is_a_figure_widget_without_the_script() -> None:
     assert first.bundle is second.bundle
     assert len(first.bundle.source) > 1_000_000
     assert "export{" in first.bundle.source
-    first.close()
-    second.close()
 
 
 def test_the_page_is_not_asked_to_count_views() -> None:
@@ -35,7 +33,6 @@ def test_a_plot_is_updated_like_any_figure_widget() -> None:
         plot.layout.height = 300
     assert list(plot.data[0].y) == [3, 4]
     assert plot.layout.height == 300
-    plot.close()
 
 
 def test_the_script_is_made_anew_after_everything_was_closed() -> None:
@@ -57,4 +54,3 @@ def test_a_reloaded_page_starts_from_the_picture_as_it_is_now() -> None:
     state = plot.get_state()
     assert list(state["_widget_data"][0]["y"]) == [5, 6, 7]
     assert state["_widget_layout"]["title"]["text"] == "later"
-    plot.close()

@@ -54,7 +54,6 @@ def test_the_browser_says_the_r2_that_evaluate_measures(trained: tuple[Any, Any]
     browser = AtomBrowser(sae, data)
     assert browser.summary.frequency >= 0
     assert "R²" in browser.chips
-    browser.close()
 
 
 def test_the_map_takes_them(trained: tuple[Any, Any]) -> None:
@@ -62,7 +61,6 @@ def test_the_map_takes_them(trained: tuple[Any, Any]) -> None:
     sae, data = trained
     panel = ConceptMap(sae, data)
     assert panel.n_atoms == sae.n_atoms
-    panel.close()
 
 
 def test_a_row_is_the_sum_of_its_atoms(trained: tuple[Any, Any]) -> None:
@@ -245,7 +243,6 @@ def test_two_models_stand_side_by_side(kind: Any) -> None:
     assert all(f">{name}: fires on" in shown for name in browser.sites)
     browser.site = "two"
     assert 'class="sae-nb-sides"' not in browser.static_main()
-    browser.close()
 
 
 def test_an_atom_of_two_towers_shows_images_and_captions() -> None:
@@ -274,7 +271,6 @@ def test_an_atom_of_two_towers_shows_images_and_captions() -> None:
     assert " pairs of the example set" in browser.answer
     browser.site = browser.sites[1]
     assert " texts of the example set" in browser.answer
-    browser.close()
 
 
 # --- where the atoms of a crosscoder live -------------------------------------------------------------
@@ -310,7 +306,6 @@ def test_a_range_of_differences_selects_atoms() -> None:
     plain = ConceptMap(torch.eye(4))
     with pytest.raises(TraitError, match="Make the map of an sn.Crosscoder of two"):
         plain.difference = (0, 1)
-    plain.close()
 
 
 # --- one unit of strength -----------------------------------------------------------------------------
@@ -331,7 +326,6 @@ def test_both_panels_show_strength_in_one_unit(trained: tuple[Any, Any]) -> None
     row = catalogue.codes.to_dense()[best.row].abs().numpy()
     wanted = sum(row[atom] / catalogue.p99[atom] for atom in atoms)
     assert best.strength == pytest.approx(wanted, rel=1e-5)
-    panel.close()
 
 
 def test_the_lens_shows_what_a_transcoder_reads_and_writes() -> None:
@@ -349,4 +343,3 @@ def test_the_lens_shows_what_a_transcoder_reads_and_writes() -> None:
     seen = torch.from_numpy(lens.summary.strengths(atom))[lens.summary.read]
     torch.testing.assert_close(seen, codes.to_dense()[:, atom].detach(), rtol=1e-4, atol=1e-4)
     assert lens.summary.used.base_frequency is not None
-    lens.close()

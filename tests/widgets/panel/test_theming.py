@@ -170,4 +170,3 @@ def test_figure_widget_fills_its_slot_and_fits_again_when_that_changes() -> None
     assert widget._config["responsive"] is True
     assert widget._config["displayModeBar"] is False
     assert widget.layout.autosize is True
-    widget.close()

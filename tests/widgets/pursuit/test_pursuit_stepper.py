@@ -6,7 +6,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,12 @@ PICTURES = DATA.x.relu()
 
 
 @pytest.fixture
-def panel() -> Iterator[sw.PursuitStepper]:
+def panel() -> sw.PursuitStepper:
     """MP beside OMP on planted rows."""
     made = sw.PursuitStepper(DATA.x, DATA.dictionary, k=6)
     made.wait()
     assert not made.problem, made.status
-    yield made
-    made.close()
+    return made
 
 
 def trace(made: sw.PursuitStepper, which: int, algorithm: int = 0) -> Any:
@@ -182,7 +181,6 @@ def test_the_first_picture_is_there_at_once() -> None:
     panel = sw.PursuitStepper(DATA.x, DATA.dictionary, k=3)
     assert len(panel.steps) == 2
     assert "MP: code" in panel._repr_mimebundle_()["text/html"]
-    panel.close()
 
 
 def test_two_dictionaries_step_together() -> None:
@@ -301,7 +299,6 @@ def test_atom_is_shared_with_another_panel(panel: sw.PursuitStepper) -> None:
     panel.press("Escape")
     assert other.marked
     assert not panel.problem
-    other.close()
 
 
 # --- solvers --------------------------------------------------------------------------------------
@@ -326,7 +323,6 @@ def test_a_solver_shows_what_it_makes_small(algorithm: str) -> None:
     panel.algorithm_b = "omp"
     panel.wait()
     assert [chart["title"] for chart in panel.chosen.norms.charts] == [""]
-    panel.close()
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -347,7 +343,6 @@ def test_a_solver_that_ran_elsewhere_is_stepped_through(whole: bool) -> None:
     panel.algorithm_b = "mp"
     panel.wait()
     assert not panel.problem, panel.status
-    panel.close()
 
 
 def test_codes_of_more_atoms_than_bars_are_stepped_through() -> None:
@@ -381,7 +376,6 @@ def test_a_model_that_is_a_solver_shows_its_own_steps() -> None:
     assert panel.steps[0].objective is not None
     assert np.isinf(panel.steps[0].objective[0])
     assert np.isfinite(panel.chosen.norms.values(1)).all()
-    panel.close()
 
 
 def test_steps_that_nobody_gave_are_refused() -> None:
@@ -489,7 +483,6 @@ def test_atoms_of_other_norms_are_a_sentence_on_screen() -> None:
     mended = sw.PursuitStepper(DATA.x, 3 * DATA.dictionary, k=3, normalise=True)
     mended.wait()
     assert not mended.problem
-    mended.close()
 
 
 def test_activations_and_arrays_are_taken_too() -> None:
@@ -517,8 +510,6 @@ def test_bias_is_taken_off_first_and_drawn_again() -> None:
     np.testing.assert_allclose(with_bias - without, bias, atol=1e-5)
     titles = [made.parts.curves.charts[1]["title"] for made in (panel, plain)]
     assert titles == ["bias + atoms", "built so far"]
-    panel.close()
-    plain.close()
 
 
 @pytest.mark.parametrize("algorithms", [["mp"], ["mp", "omp"]])
@@ -566,7 +557,6 @@ def test_an_sae_brings_its_bias_and_the_names_of_its_atoms() -> None:
     assert figure.data[NOW].meta["atoms"] == panel.figure.shown[0].tolist()
     panel.names.labels.write(atom, "<i>my own</i>")
     assert "&lt;i&gt;my own" in panel.chosen.atoms.value
-    panel.close()
 
 
 def test_bars_without_names_have_no_numbers_under_them(panel: sw.PursuitStepper) -> None:
@@ -584,7 +574,6 @@ def test_atoms_that_are_pictures_stand_under_their_bars() -> None:
     assert images
     assert all(one.source.startswith("data:image/png;base64,") for one in images)
     assert [one.x for one in images] == list(made.current_figure().layout.xaxis.tickvals)
-    made.close()
 
 
 def test_the_answer_is_in_percent_and_inputs_count_from_one(panel: sw.PursuitStepper) -> None:
@@ -629,7 +618,6 @@ def test_large_dictionaries_show_their_strongest_bars() -> None:
         widget.send_state = _counting(widget, sent)  # type: ignore[method-assign]
     panel.forth()
     assert 0 < sum(sent) < 200_000
-    panel.close()
 
 
 def _counting(widget: Any, sent: list[int]) -> Callable[..., None]:
@@ -658,7 +646,6 @@ def test_labels_are_text(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in panel.chosen.atoms.value
     page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert bad not in page
-    panel.close()
 
 
 # --- taking it away -------------------------------------------------------------------------------

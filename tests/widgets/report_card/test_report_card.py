@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -33,11 +32,10 @@ def parts() -> SimpleNamespace:
 
 
 @pytest.fixture
-def card(parts: SimpleNamespace) -> Iterator[sw.ReportCard]:
+def card(parts: SimpleNamespace) -> sw.ReportCard:
     """A card of both."""
     made = sw.ReportCard(parts.reports, ["trained", "untrained"], saes=parts.saes, acts=parts.acts)
-    yield made
-    made.close()
+    return made
 
 
 def told(card: sw.ReportCard) -> str:
@@ -209,7 +207,6 @@ def test_without_rows_the_card_says_what_would_show_an_example(parts: SimpleName
     made.metric = "r2"
     assert "Pass the SAEs and activations" in told(made)
     assert made.record.saes == ("TopK 1", "TopK 2")
-    made.close()
 
 
 def test_a_text_that_moves_a_row_is_shown_as_text() -> None:
@@ -231,7 +228,6 @@ def test_names_are_data(parts: SimpleNamespace) -> None:
     assert "<img src=x" not in told(made) + made.static_main()
     figure = report_card_figure(made._summary, "r2")
     assert not any("<img src=x" in str(trace.text) + str(trace.customdata) for trace in figure.data)
-    made.close()
 
 
 @pytest.mark.parametrize(
@@ -268,4 +264,3 @@ def test_any_mapping_of_measurements_is_a_column() -> None:
     made.metric = "v"
     assert "Not defined here" in told(made)
     assert made.answer.startswith("Nothing here can be judged")
-    made.close()

@@ -98,7 +98,6 @@ def test_the_lens_keeps_its_own_atom_until_somebody_chooses(
     assert panel.atom == 5
     panel.atom = 6
     assert lens.atom == 6
-    panel.close()
 
 
 def test_clearing_the_lens_clears_the_answer(

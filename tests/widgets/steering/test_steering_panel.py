@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,23 +65,21 @@ SAE = PlainSae(32, 64)
 
 
 @pytest.fixture
-def panel(vit: Any) -> Iterator[sw.SteeringPanel]:
+def panel(vit: Any) -> sw.SteeringPanel:
     """Atom 5 of the small vit, added with strength 4."""
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, atom=5, strength=4.0)
     made.wait()
-    yield made
-    made.close()
+    return made
 
 
 @pytest.fixture
-def talking(gpt: Any) -> Iterator[sw.SteeringPanel]:
+def talking(gpt: Any) -> sw.SteeringPanel:
     """Atom 3 of the small GPT-2."""
     made = sw.SteeringPanel(
         gpt, "resid_post.0", PlainSae(16, 32), ["the cat", "the dog sat"], atom=3, strength=5.0
     )
     made.wait()
-    yield made
-    made.close()
+    return made
 
 
 def bars(made: sw.SteeringPanel, trace: int) -> np.ndarray:
@@ -215,8 +212,6 @@ def test_an_atom_browser_steers_the_panel(vit: Any) -> None:
     assert summary.recipe.p99 == pytest.approx(browser.catalogue.p99[browser.atom], rel=1e-5)
     assert summary.edit_norm == pytest.approx(2 * summary.recipe.p99, rel=1e-4)
     assert made.names is browser.names
-    made.close()
-    browser.close()
 
 
 def test_another_head_answers(vit: Any, panel: sw.SteeringPanel) -> None:
@@ -274,7 +269,6 @@ def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(vit: An
     made.replay(recipe)  # whoever gives both means both
     made.wait()
     assert (made.atom, made.strength) == (9, pytest.approx(4.0))
-    made.close()
 
 
 def test_texts_bear_less_than_classes(gpt: Any) -> None:
@@ -287,7 +281,6 @@ def test_texts_bear_less_than_classes(gpt: Any) -> None:
     made.atom = 4
     made.wait()
     assert made.strength == 1.0
-    made.close()
 
 
 NONSENSE = ("abc", "−", "1e999", "9" * 30, "﷽", "<b>", "x" * 10_000, "")
@@ -419,7 +412,6 @@ def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any) -> None:
     made.mode = "scale"
     made.wait()
     assert made.unit == "coefficient"
-    made.close()
 
 
 def test_strength_chosen_while_percentiles_are_measured_stays(vit: Any) -> None:
@@ -429,7 +421,6 @@ def test_strength_chosen_while_percentiles_are_measured_stays(vit: Any) -> None:
     made.atom, made.strength = 7, 3.5
     made.wait()
     assert (made.unit, made.strength, made.summary.recipe.strength) == ("p99", 3.5, 3.5)
-    made.close()
 
 
 def test_first_strength_without_acts_is_on_the_scale_of_the_states(vit: Any) -> None:
@@ -440,7 +431,6 @@ def test_first_strength_without_acts_is_on_the_scale_of_the_states(vit: Any) -> 
     assert "model units" in made.controls.unit.value
     lengths = sn.capture(vit, PICTURES[:1], "resid_post.1", progress=False).x.norm(dim=1)
     assert 0.2 < made.strength / float(lengths.mean()) < 1.0
-    made.close()
 
 
 def test_atom_that_never_fires_says_so(vit: Any) -> None:
@@ -454,7 +444,6 @@ def test_atom_that_never_fires_says_so(vit: Any) -> None:
     assert made.unit == "coefficient"
     assert "never fires" in made.controls.unit.value
     assert not made.problem
-    made.close()
 
 
 # --- pictures and places --------------------------------------------------------------------------
@@ -488,7 +477,6 @@ def test_pictures_are_made_up_where_none_are_given(vit: Any) -> None:
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, strength=1.0)
     assert made.summary.picture.shape == (3, 32, 32)
     assert "made up" in made.chips["inputs"]
-    made.close()
 
 
 # --- language -------------------------------------------------------------------------------------
@@ -536,7 +524,6 @@ def test_a_continuation_asked_for_too_early_waits_for_the_unit(gpt: Any) -> None
     assert panel.continuation is not None
     assert panel.unit == "p99"
     assert "added at 1.5× full strength" in panel.cards.texts.value
-    panel.close()
 
 
 @pytest.mark.parametrize(
@@ -575,7 +562,7 @@ def test_markup_in_tokens_is_inert(gpt: Any, talking: sw.SteeringPanel) -> None:
 
 
 @pytest.fixture
-def planted() -> Iterator[sw.SteeringPanel]:
+def planted() -> sw.SteeringPanel:
     """A linear model whose class "b" reads atom 0 and nothing else."""
     sae = PlainSae(16, 8)
     linear = nn.Linear(16, 3, bias=False)
@@ -585,8 +572,7 @@ def planted() -> Iterator[sw.SteeringPanel]:
     model = sn.wrap(nn.Sequential(nn.Identity(), linear), class_names=["a", "b", "c"])
     made = sw.SteeringPanel(model, "0", sae, torch.zeros(2, 16), strength=3.0)
     made.wait()
-    yield made
-    made.close()
+    return made
 
 
 def test_dose_response_appears_in_the_same_figure(planted: sw.SteeringPanel) -> None:
@@ -623,7 +609,6 @@ def test_states_have_no_dose_response(vit: Any) -> None:
     assert made.problem
     assert "class_names=" in made.status
     assert made.controls.curve.disabled
-    made.close()
 
 
 # --- recipes --------------------------------------------------------------------------------------

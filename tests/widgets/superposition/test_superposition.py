@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +37,10 @@ def toys() -> list[Bottleneck]:
 
 
 @pytest.fixture
-def panel(toys: list[Bottleneck]) -> Iterator[sw.SuperpositionToy]:
+def panel(toys: list[Bottleneck]) -> sw.SuperpositionToy:
     """A panel without SAEs, closed afterwards."""
     made = sw.SuperpositionToy(toys, find_atoms=False)
-    yield made
-    made.close()
+    return made
 
 
 def drawn(panel: sw.SuperpositionToy, name: str) -> object:
@@ -113,7 +111,6 @@ def test_atoms_are_found_where_the_slider_stops(toys: list[Bottleneck]) -> None:
     assert not panel.problem
     panel._moved()
     assert panel.record.found is found
-    panel.close()
 
 
 def test_the_empty_chart_says_what_it_waits_for(toys: list[Bottleneck]) -> None:
@@ -124,7 +121,6 @@ def test_the_empty_chart_says_what_it_waits_for(toys: list[Bottleneck]) -> None:
     panel._ask_for_atoms(0)
     panel.wait()
     assert panel.current_figure().layout.annotations[-1].text == ""
-    panel.close()
 
 
 def test_toys_are_trained_when_none_are_given() -> None:
@@ -149,7 +145,6 @@ def test_many_neurons_are_shown_as_lengths() -> None:
     expected = panel.toys[0].directions.detach().norm(dim=1).numpy()
     assert np.allclose(lengths, expected, atol=1e-6)
     assert panel.chips["neurons"] == "6"
-    panel.close()
 
 
 def test_toys_that_do_not_belong_together_are_refused(toys: list[Bottleneck]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,12 +35,11 @@ def sae() -> sn.Temporal:
 
 
 @pytest.fixture
-def panel(model: sn.LiveModel, sae: sn.Temporal) -> Iterator[sw.TemporalPanel]:
+def panel(model: sn.LiveModel, sae: sn.Temporal) -> sw.TemporalPanel:
     """One text."""
     made = sw.TemporalPanel(model, sae, TEXT, boundaries=[6])
     made.wait()
-    yield made
-    made.close()
+    return made
 
 
 def test_a_text_is_read_and_said(panel: sw.TemporalPanel) -> None:
@@ -368,7 +366,6 @@ def test_a_session_keeps_what_was_chosen(
     other.restore(panel.state())
     other.wait()
     assert (other.text, other.token, other.part, other.lower) == (TEXT, 4, "predicted", "PCA")
-    other.close()
 
 
 def test_a_signal_needs_no_model() -> None:

@@ -1,0 +1,25 @@
+"""Panels and components that a test makes are closed when it ends, whether it passed or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import sae_nb_widgets as sw
+from ipywidgets.widgets.widget import _instances as widgets
+
+PANELS = (sw.Panel, sw.Dashboard)
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """Panels first, with all that is theirs. Where a file shares a panel, it closes what it makes by itself."""
+    before = set(widgets)
+    shared = any(isinstance(widget, PANELS) for widget in widgets.values())
+    yield
+    made = [widget for key, widget in widgets.items() if key not in before and not shared]
+    for panel in [widget for widget in made if isinstance(widget, PANELS)]:
+        panel.close()
+    for component in made:
+        if type(component).__module__.startswith("sae_nb_widgets."):
+            component.close()
