@@ -37,7 +37,7 @@ def door(module: str) -> Door:
 
     def find(name: str) -> Any:
         if name not in homes:
-            if (study := _study_of(module)) is not None and name in study.__all__:
+            if (study := _study_of(module)) is not None and hasattr(study, name):
                 return getattr(study, name)
             raise AttributeError(
                 _Later(lambda: _not_at_the_door(module, name, listed())), name=name

@@ -42,10 +42,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.summaries",
         *(
             f"sae_nb.studies.{study}"
-            for study in ("circuits", "evaluation", "lab", "uses", "vision")
+            for study in ("circuits", "evaluation", "geometry", "lab", "uses", "vision")
         ),
     ),
-    "depth": ("sae_nb.dynamics", "sae_nb.studies.minkowski", "sae_nb.temporal"),
+    "depth": (
+        "sae_nb.dynamics",
+        "sae_nb.temporal",
+        *(f"sae_nb.studies.{study}" for study in ("dynamics", "minkowski", "temporal")),
+    ),
     "data": ("sae_nb.data",),
     "lessons": ("sae_nb_lessons", "sae_nb.diagnosis"),
     "panels": ("sae_nb_widgets",),

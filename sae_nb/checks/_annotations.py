@@ -104,8 +104,8 @@ def rules_of(call: Callable[..., Any]) -> dict[str, tuple[Rule, ...]]:
     {'n': 'be an integer, at least 1'}
     """
     if isinstance(call, type):
-        makers = (getattr(call, own) for own in ("__init__", "__new__"))
-        return next((rules_of(one) for one in makers if hasattr(one, "left_out")), {})
+        made = next((vars(call)[own] for own in ("__init__", "__new__") if own in vars(call)), None)
+        return {} if made is None else rules_of(made)
     leave = getattr(call, "left_out", None)
     if leave is None:
         return {}
@@ -264,16 +264,14 @@ def _kind(node: ast.expr, names: Names) -> _Kind | None:
 def _alias(meant: Any) -> _Kind | None:
     """A name for choices or for a rule: `Count`, or a `Literal` that its module has given a name."""
     if get_origin(meant) is Literal:
-        return _choice(OneOf(get_args(meant)))
+        return _choice(get_args(meant))
     if get_origin(meant) is Annotated:
         of, rule, *_ = get_args(meant)
-        if isinstance(rule, OneOf):
-            return _choice(rule)
-        return _ruled(of.__name__, rule) if isinstance(rule, Between) else None
+        return _ruled(of.__name__, rule) if isinstance(rule, Between | OneOf) else None
     return None
 
 
-def _ruled(kind: str, rule: Between) -> _Kind:
+def _ruled(kind: str, rule: Between | OneOf) -> _Kind:
     """A kind of which only some values are permitted."""
     permitted = rule.of_kind(kind)
     plain = _integer if kind == "int" else _PLAIN[kind]  # a rule has its own largest integer
@@ -288,9 +286,7 @@ def _annotated(_: str, inner: list[ast.expr], names: Names) -> _Kind | None:
     """A rule that is written at the parameter: `Annotated[int, at_least(2)]`."""
     kind, written = ast.unparse(inner[0]), ast.unparse(inner[1])
     rule = eval(written, {}, names)  # noqa: S307 - the source's own words
-    if isinstance(rule, OneOf):
-        return _choice(rule)
-    return _ruled(kind, rule) if isinstance(rule, Between) else None
+    return _ruled(kind, rule) if isinstance(rule, Between | OneOf) else None
 
 
 def _of(matches: Callable[[Any], bool], words: str, check: Callable[..., Any]) -> _Kind:
@@ -348,11 +344,13 @@ def _instance(written: str) -> _Kind:
     return _of(matches, CLASSES[written], _unchanged)
 
 
-def _choice(rule: OneOf) -> _Kind:
+def _choice(choices: tuple[Any, ...]) -> _Kind:
+    rule = OneOf(choices)
+
     def take(value: Any, name: str, _: Sizes) -> Any:
         return rule.check(value, name=name)
 
-    return _Kind(" or ".join(map(repr, rule.choices)), take, rule)
+    return _Kind(" or ".join(map(repr, choices)), take, rule)
 
 
 def _several(head: str, inner: list[ast.expr], names: Names) -> _Kind:
@@ -504,6 +502,6 @@ _SUBSCRIPTED: dict[str, Callable[[str, list[ast.expr], Names], _Kind | None]] = 
     **dict.fromkeys(("Float", "Int", "Bool", "UInt8"), _array),
     "Callable": lambda *_: _of(callable, "a function", check_callable),
     "PathLike": lambda *_: _PLAIN["Path"],
-    "Literal": lambda _, inner, __: _choice(OneOf(tuple(ast.literal_eval(node) for node in inner))),
+    "Literal": lambda _, inner, __: _choice(tuple(ast.literal_eval(node) for node in inner)),
     "Annotated": _annotated,
 }

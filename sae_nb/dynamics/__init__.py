@@ -41,42 +41,23 @@ if TYPE_CHECKING:
         phases_at as phases_at,
         segment_phases as segment_phases,
     )
-    from sae_nb.dynamics.phases._segments import (
-        MaxCut as MaxCut,
-        SegmentErrors as SegmentErrors,
-        recursive_max_cut as recursive_max_cut,
-        segment_errors as segment_errors,
-    )
     from sae_nb.dynamics.phases._similarity import (
         LayerSimilarity as LayerSimilarity,
         layer_similarity as layer_similarity,
-    )
-    from sae_nb.dynamics.raptor._config import RaptorConfig as RaptorConfig
-    from sae_nb.dynamics.raptor._loop import RaptorResult as RaptorResult
-    from sae_nb.dynamics.raptor._raptor import (
-        BlockSizes as BlockSizes,
-        Raptor as Raptor,
-        RaptorBlock as RaptorBlock,
-        sizes_of as sizes_of,
-        start_from_teacher as start_from_teacher,
-    )
-    from sae_nb.dynamics.raptor._scores import (
-        RaptorAccuracy as RaptorAccuracy,
-        RaptorFit as RaptorFit,
-        raptor_accuracy as raptor_accuracy,
-        raptor_fit as raptor_fit,
-    )
-    from sae_nb.dynamics.raptor._training import (
-        RaptorRun as RaptorRun,
-        start_raptor as start_raptor,
-        train_raptor as train_raptor,
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.dynamics.paths._linear import fit_endpoints as fit_endpoints
+    from sae_nb.dynamics.paths._perturbation import (
+        answers_of as answers_of,
+        check_labels as check_labels,
+        share_of as share_of,
+    )
     from sae_nb.dynamics.paths._states import (
+        TOKEN_KINDS as TOKEN_KINDS,
+        TokenKind as TokenKind,
         check_states as check_states,
         content_tokens as content_tokens,
         token_kinds_of as token_kinds_of,
@@ -86,8 +67,13 @@ if TYPE_CHECKING:  # for the other rooms
         angles_between as angles_between,
         unit as unit,
     )
+    from sae_nb.dynamics.phases._phases import (
+        best_cuts as best_cuts,
+        check_cuts as check_cuts,
+        check_fit as check_fit,
+        check_similarity as check_similarity,
+    )
     from sae_nb.dynamics.phases._similarity import (
         mean_adjacent as mean_adjacent,
         mean_off_diagonal as mean_off_diagonal,
     )
-    from sae_nb.dynamics.raptor._config import one_cycle as one_cycle

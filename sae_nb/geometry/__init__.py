@@ -7,10 +7,6 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.geometry._classes import (
-        ClassGeometry as ClassGeometry,
-        class_geometry as class_geometry,
-    )
     from sae_nb.geometry._cones import Containment as Containment, containment as containment
     from sae_nb.geometry._dimension import (
         Dimensions as Dimensions,
@@ -30,15 +26,6 @@ if TYPE_CHECKING:
         nearest_by_cosine as nearest_by_cosine,
         pca_layout as pca_layout,
     )
-    from sae_nb.geometry._manifolds import (
-        ManifoldCapture as ManifoldCapture,
-        manifold_capture as manifold_capture,
-    )
-    from sae_nb.geometry._receptive_fields import Regime as Regime
-    from sae_nb.geometry._stability import (
-        GeometricStability as GeometricStability,
-        geometric_stability as geometric_stability,
-    )
     from sae_nb.geometry._structure import (
         nested_directions as nested_directions,
         nested_fraction as nested_fraction,
@@ -52,7 +39,6 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.geometry._communities import communities as communities, modularity as modularity
     from sae_nb.geometry._dimension import (
         covariance as covariance,
         dimension_of_distances as dimension_of_distances,

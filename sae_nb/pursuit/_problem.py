@@ -19,7 +19,8 @@ from sae_nb.pursuit._small_systems import (
 )
 
 PursuitName = Literal["matching_pursuit", "orthogonal_matching_pursuit", "gradient_pursuit"]
-Reselect = Literal[True, False, "stop"]
+Reselect = bool | Literal["stop"]
+RESELECT: tuple[Reselect, ...] = (True, False, "stop")
 
 ROUNDING = 8
 """A correlation below this many units in the last place of ‖x‖ is rounding: nothing is left."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from sae_nb.checks import OneOf
 from sae_nb.steering._strengths import strength_quantile
+
+Mode = Literal["add", "set", "scale"]
+Unit = Literal["coefficient", "p99"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,6 @@ MODES: dict[str, SteeringMode] = {
         unit_words="× its own strength",
     ),
 }
-Mode = Annotated[Literal["add", "set", "scale"], OneOf(MODES)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +207,5 @@ _UNITS = (
     ),
 )
 UNITS: dict[str, StrengthUnit] = {unit.name: unit for unit in _UNITS}
-Unit = Annotated[Literal["coefficient", "p99"], OneOf(UNITS)]
 USUAL: Unit = "p99"
 """The unit in which panels give a strength, where it can be measured."""

@@ -9,9 +9,12 @@ from sae_nb._lazy import door
 if TYPE_CHECKING:
     from sae_nb.studies import (
         circuits as circuits,
+        dynamics as dynamics,
         evaluation as evaluation,
+        geometry as geometry,
         lab as lab,
         minkowski as minkowski,
+        temporal as temporal,
         uses as uses,
         vision as vision,
     )

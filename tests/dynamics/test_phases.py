@@ -16,10 +16,10 @@ from sae_nb.dynamics import (
     layer_similarity,
     phase_evidence,
     phases_at,
-    recursive_max_cut,
     segment_phases,
 )
 from sae_nb.models import LiveModel, load_model, wrap
+from sae_nb.studies.dynamics import recursive_max_cut
 from tests.scripts import script
 
 DISTANCE = (torch.arange(12)[:, None] - torch.arange(12)).abs()

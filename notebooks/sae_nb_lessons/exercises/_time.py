@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from sae_nb.temporal import lag_cosine
+from sae_nb.studies.temporal import lag_cosine
 from sae_nb_lessons.exercises._answers import function, number
 from sae_nb_lessons.exercises._kit import Answer, tasks
 

@@ -1,9 +1,9 @@
 """Does a model compute the variables of an algorithm? Interchange interventions at one place, by a learned map.
 
-A map φ of activations gives each variable v coordinates of its own. With x the activation of a base
-input and x_v that of a source for each exchanged variable, the model continues from φ⁻¹(h), h being
-φ(x) with the coordinates of v from φ(x_v). It is right if it answers as the algorithm does with the
-base's values, and for what was exchanged the sources'.
+A map φ of activations gives each variable v coordinates of its own. With x the activation of a base input and
+x_v that of a source for each exchanged variable, the model goes on from φ⁻¹(h), h being φ(x) with the
+coordinates of v from φ(x_v). It is right if it answers as the algorithm does with the base's values, and for
+what was exchanged the sources'.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from sae_nb.background import checkpoint
 from sae_nb.checks import (
-    Seed,
     answered,
-    at_least,
     between,
     check_count,
+    check_real,
+    check_seed,
     check_text,
     checked,
+    one_of,
     shown,
 )
 from sae_nb.evaluation import index_of
@@ -54,12 +55,12 @@ LEARNING_RATE = {"identity": 0.0, "linear": 0.02, "mlp": 0.005}
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
 class Algorithm:
-    """A possible algorithm of a model: variables that are read off an input, and the answer made of them.
+    """What a model may compute: variables that are read off an input, and the answer made of them.
 
     Parameters
     ----------
     inputs
-        Inputs of the model, all of one length: texts, a tensor of token ids or numbers, images.
+        What the model takes, all of one length: texts, a tensor of token ids or numbers, images.
     variables
         Names, such as ("left", "right").
     read
@@ -114,7 +115,7 @@ class Algorithm:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Alignment:
-    """How often interchange interventions give the algorithm's answer; made by `align`."""
+    """How often interchange interventions do what an algorithm says; made by `align`."""
 
     map: Map
     hook_point: str
@@ -123,10 +124,9 @@ class Alignment:
     """Coordinates that each variable has."""
 
     accuracy: DataFrame
-    """Two rows, "model" and "random twin": interchange, low, high: the share of held-out pairs with the
-    algorithm's answer, with its 95 % interval; fitted: of pairs that the map was learned on; clean:
-    share of held-out inputs answered so with nothing exchanged.
-    """
+    """Two rows, "model" and "random twin": interchange, low, high: the share of held-out pairs that are
+    answered as the algorithm says, with its 95 % interval; fitted: of pairs that the map was learned on; clean:
+    share of held-out inputs answered so with nothing exchanged."""
 
     by_variable: DataFrame
     """The same share by what was exchanged: variables, model, twin, n."""
@@ -196,16 +196,15 @@ def align(
     batch_size: int = 128,
     learning_rate: float | None = None,
     n_pairs: int = 1000,
-    n_bootstrap: Annotated[int, at_least(2)] = 1000,
-    seed: Seed = 0,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
 ) -> Alignment:
-    """Test whether a place of a model holds the variables of an algorithm, compared with a twin that
-    learned nothing.
+    """Ask whether a place of a model holds the variables of an algorithm, beside a twin that learned nothing.
 
-    The map is learned on pairs of some inputs, the model's weights held, so that exchanging the
-    coordinates of a variable for those of another input changes the answer as it changes the
-    algorithm's; then it is judged on pairs of inputs held out. The same is done with the twin. The
-    exchanged variables, each from an input of its own, are drawn for every pair, at least one.
+    The map is learned on pairs of some inputs, the model's weights held, so that exchanging the coordinates of
+    a variable for those of another input changes the answer as it changes the algorithm's; then it is judged
+    on pairs of inputs held out. The same is done with the twin. Which variables are exchanged, each from
+    an input of its own, is drawn for every pair, at least one.
 
     Parameters
     ----------
@@ -251,10 +250,17 @@ def align(
     >>> align(sn.wrap(net), signs, "0", map="identity", size=1).interchange
     1.0
     """
+    one_of(map, MAPS, name="map")
     for name, count in (("steps", steps), ("batch_size", batch_size), ("n_pairs", n_pairs)):
         check_count(count, name=name)
-    rate = LEARNING_RATE[map] if learning_rate is None else learning_rate
+    check_count(n_bootstrap, name="n_bootstrap", at_least=2)
+    rate = (
+        LEARNING_RATE[map]
+        if learning_rate is None
+        else check_real(learning_rate, name="learning_rate")
+    )
     between(rate, 0.0, 1.0, name="learning_rate", ends="[]")
+    seed = check_seed(seed)
     models = [model, shuffled(model, seed) if twin is None else twin]
     places = [_Place(one, algorithm.inputs, hook_point, position) for one in models]
     task = _Values(algorithm, model, places[0], seed)
@@ -395,7 +401,7 @@ class _Values:
         return several
 
     def answer(self, values: tuple[Any, ...]) -> int:
-        """Return the class or token that follows from values."""
+        """The class or token that follows from values."""
         if values not in self.known:
             named = answered(self.algorithm.answer, *values, name="answer")
             self.known[values] = index_of(
@@ -480,7 +486,7 @@ class _Learned:
             return self.place.answers(pairs.base, self.map.inverse(new), grad=grad)
 
     def right(self, pairs: _Pairs) -> Bool[np.ndarray, " m"]:
-        """Return which pairs get the algorithm's answer."""
+        """Return which pairs are answered as the algorithm says."""
         return np.asarray(self.answers(pairs).argmax(dim=1).cpu().numpy() == pairs.right)
 
 

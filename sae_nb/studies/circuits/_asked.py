@@ -1,6 +1,4 @@
-"""The measured question: of an answer an outcome, the difference of two, or a function; of an SAE its
-place.
-"""
+"""What is asked: of an answer an outcome, the difference of two, or a function; of an SAE its place."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ Measure = Callable[[Tensor], Tensor]
 
 
 def asked(model: LiveModel, answer: Tensor, kind: Any, target: Any) -> tuple[str, Measure]:
-    """Return its name, and the number itself; a tuple is the difference of a pair.
+    """Return what people call it, and the number itself; a tuple is the difference of a pair.
 
     Raises
     ------

@@ -1,10 +1,9 @@
-"""The fields of a story that decide a model's choice, by several methods, and the worth of that as a
+"""Which fields of a story decide what a model chooses, by several methods, and what that is worth as a
 prediction.
 
-Every method gives each field a score from a few stories alone. The predictor is a logistic regression
-on few labelled pairs, whose columns are the fields (±1) and their products, each times the score of its
-fields: a field of score 0 is not looked at. The same regression with equal scores is the prediction
-from samples alone.
+Every method gives each field a score from a few stories alone. Who predicts is a logistic regression on few
+labelled pairs, whose columns are the fields (±1) and their products, each times the score of its fields: a
+field of score 0 is not looked at. The same regression with equal scores is the prediction from samples alone.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sae_nb.capturing import capture
-from sae_nb.checks import Count, Seed, at_least, checked
+from sae_nb.checks import check_count, check_seed, checked
 from sae_nb.data import REASON
 from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.statistics import LogisticProbe, logistic_probe
@@ -51,7 +50,7 @@ Pairs = Int[np.ndarray, " n_pairs"]
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DecisionPredictions:
-    """The accuracy of predicting a model's decisions from few pairs and a method's scores; by
+    """How well a model's decisions are predicted from few pairs and a method's scores; by
     `predict_decisions`.
     """
 
@@ -111,9 +110,9 @@ def predict_decisions(
     *,
     sae: SparseAutoencoder | None = None,
     transcoders: Any = None,
-    n_pairs: Annotated[int, at_least(2)] = 10,
-    n_draws: Count = 20,
-    seed: Seed = 0,
+    n_pairs: int = 10,
+    n_draws: int = 20,
+    seed: int = 0,
 ) -> DecisionPredictions:
     """Predict a model's decisions on stories it is not asked about, from few pairs and what a method shows of
     them.
@@ -161,7 +160,9 @@ def predict_decisions(
     >>> found.table.method.tolist()[:3]
     ['samples alone', 'prompting', 'rule known']
     """
-    rng = np.random.default_rng(seed)
+    check_count(n_pairs, name="n_pairs", at_least=2)
+    check_count(n_draws, name="n_draws")
+    rng = np.random.default_rng(check_seed(seed))
     _check_records(model, labelled, held_out, n_pairs)
     asking = _Asking(model, labelled)
     decided, target = decisions(model, labelled), decisions(model, held_out)
@@ -207,7 +208,7 @@ def predict_decisions(
 
 
 def decisions(model: LiveModel, record: HiddenRules) -> Bool[np.ndarray, " n"]:
-    """Return the model's choices: whether the true answer is likelier than the false one."""
+    """What a model chooses: whether the true answer is likelier than the false one."""
     false, true = (int(model.tokens(" x" + word)["id"].iloc[-1]) for word in record.answers)
     logits = model(list(record.prompts))
     last = (~logits[..., 0].isnan()).sum(dim=1) - 1
@@ -279,9 +280,7 @@ class _Asking:
         return self._slope(row)
 
     def relevance(self, row: int) -> Float[np.ndarray, " time"]:
-        """Compute the same with all but the products with constants held; Σ over tokens = m − the share
-        of biases.
-        """
+        """The same where all but the products with constants is held; Σ over tokens = m − what biases add."""
         frozen = _Relevance()
         with frozen:
             found = self._slope(row, self._gated)
@@ -290,7 +289,7 @@ class _Asking:
 
     @property
     def _gated(self) -> list[Any]:
-        """Outputs of an MLP that multiplied two projections of its input."""
+        """Where an MLP has multiplied two projections of what it reads."""
         names = [f"mlp_post.{i}" for i in range(self.model.n_layers or 0)]
         places = [self.model.hook_point(name) for name in names]
         gates = ("gate_proj", "gate_up_proj")
@@ -301,9 +300,7 @@ class _Asking:
         ]
 
     def lens(self, row: int) -> Float[np.ndarray, " time"]:
-        """Return the difference of the answers' logits in the stream after every block, above the mean
-        of the text.
-        """
+        """The difference of the answers' logits in the stream after every block, above the mean of the text."""
         last = self.model.n_layers or 1
         model = self.model
         ran = run(model, self.batches[row], read=[f"resid_post.{i}" for i in range(last)])
@@ -316,7 +313,7 @@ class _Asking:
         return np.asarray((found - found.mean(dim=1, keepdim=True)).mean(dim=0).cpu().numpy())
 
     def graph(self, transcoders: Any, row: int) -> Float[np.ndarray, " time"]:
-        """Return influence of the tokens of an attribution graph."""
+        """Influence of the tokens of an attribution graph."""
         graph = attribution_graph(
             self.model, transcoders, self.record.prompts[row], target=self.target, max_nodes=N_NODES
         )
@@ -326,7 +323,7 @@ class _Asking:
         return found
 
     def atoms(self, sae: SparseAutoencoder) -> Float[np.ndarray, "n atoms"]:
-        """Return largest strength in each story of the atoms that fire in any."""
+        """Largest strength in each story of the atoms that fire in any."""
         place = written_at(sae, self.model)
         acts = capture(self.model, list(self.record.prompts), place, progress=False)
         with torch.no_grad():
@@ -336,9 +333,7 @@ class _Asking:
         return np.stack([dense[sample == row].max(axis=0) for row in range(len(self.record))])
 
     def named(self) -> Bool[np.ndarray, "n n_fields"]:
-        """Return the fields that the model names when it has answered and is asked for the reason; all
-        if none.
-        """
+        """The fields that the model names when it has answered and is asked for the reason; all if none."""
         chosen = decisions(self.model, self.record)
         asked_for = [
             prompt + self.record.answers[int(answer)] + REASON

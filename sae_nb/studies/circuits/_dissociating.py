@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,12 +18,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import (
-    Count,
-    Seed,
     answered,
     as_tensor,
-    at_least,
+    check_count,
     check_memory,
+    check_seed,
     check_text,
     checked,
     shown,
@@ -54,13 +53,13 @@ FEWEST = 4
 class Task:
     """Inputs and what counts as doing them: an answer each, against a wrong one if there is one.
 
-    The measure of an input is the logit of its answer less that of its wrong answer; without wrong
-    answers, less the mean of all logits; with a `metric`, its value. More is better, 0 is nothing.
+    The measure of an input is the logit of its answer less that of its wrong answer; without wrong answers,
+    less the mean of all logits; with a `metric`, what that says. More is better, 0 is nothing.
 
     Parameters
     ----------
     inputs
-        Inputs of the model: texts, lists of token ids, images; at least four.
+        What the model takes: texts, lists of token ids, images; at least four.
     answers, wrong
         Of each input a token or class, by id or name.
     metric
@@ -110,7 +109,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Dissociation:
-    """The loss of two tasks without each head and MLP of a model; made by `dissociate`."""
+    """What two tasks lose without each head and MLP of a model; made by `dissociate`."""
 
     model_name: str
     names: tuple[str, str]
@@ -168,18 +167,17 @@ def dissociate(
     task_a: Task,
     task_b: Task,
     *,
-    n_random: Count = 20,
-    n_bootstrap: Annotated[int, at_least(2)] = 1000,
-    seed: Seed = 0,
+    n_random: int = 20,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
 ) -> Dissociation:
     """Ask whether two tasks need different heads and MLPs, by ablating each and comparing what both lose.
 
-    Every attention head and every MLP is exchanged for its mean output, the same edit for both tasks:
-    the mean over all positions of the inputs of both, each task weighing half. Each is compared with
-    random edits of the same norm, which take the change that the ablation makes and turn it, all
-    positions alike, into a random direction. On one half of the inputs the component is chosen that a
-    task needs most beyond the other task, on the other half it is judged; random edits are searched in
-    the same way.
+    Every attention head and every MLP is exchanged for its mean output, the same edit for both tasks: the mean
+    over all positions of the inputs of both, each task weighing half. Beside each stand random edits of the
+    same norm, which take the change that the ablation makes and turn it, all positions alike, into a random
+    direction. On one half of the inputs the component is chosen that a task needs most beyond the other task,
+    on the other half it is judged; random edits are searched in the same way.
 
     Parameters
     ----------
@@ -214,7 +212,9 @@ def dissociate(
     >>> len(found.components) == gpt.n_layers * (gpt.n_heads + 1)
     True
     """
-    rng = np.random.default_rng(seed)
+    check_count(n_random, name="n_random")
+    check_count(n_bootstrap, name="n_bootstrap", at_least=2)
+    rng = np.random.default_rng(check_seed(seed))
     runs = _Runs(model, (task_a, task_b), n_random, rng)
     for task, clean in zip((task_a, task_b), runs.clean, strict=True):
         _check_done(model, task, clean, n_bootstrap, rng)
@@ -247,7 +247,7 @@ class _Component:
 
 
 class _Runs:
-    """The measures of two tasks: clean, and lost under each edit, one column per input."""
+    """What two tasks measure: clean, and lost under each edit, one column per input."""
 
     def __init__(
         self, model: LiveModel, tasks: tuple[Task, Task], n_random: int, rng: np.random.Generator
@@ -287,7 +287,7 @@ class _Runs:
     def _of(
         self, batch: Batch, measure: Measure, clean: float
     ) -> tuple[Float[np.ndarray, " components"], Float[np.ndarray, " edits"]]:
-        """Return the loss of one input without each component, and under each of its random edits."""
+        """What one input loses without each component, and under each of its random edits."""
         lost, changes = [], dict[int, Tensor]()
         for block in blocks(len(self.components)):
             edits = list(self._ablations(block, changes))
@@ -362,7 +362,7 @@ def _prepared(model: LiveModel, task: Task) -> list[tuple[Batch, Measure, float]
 
 
 def _measure(model: LiveModel, task: Task, i: int, n_outcomes: int) -> Measure:
-    """Return the measure of one input's answer."""
+    """What is asked of one input's answer."""
     if task.metric is not None:
         return partial(_by_metric, task.metric)
     one, other = (

@@ -1,18 +1,18 @@
-"""A test of a graph in the running model: keep its atoms alone, or change one of them."""
+"""What a graph says, asked of the running model: keep its atoms alone, or change one of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Seed, at_least, check_count, check_seed, checked
+from sae_nb.checks import check_count, check_real, check_seed, checked
 from sae_nb.models import run
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Faithfulness:
-    """The share of an answer that the atoms of a graph bring back; made by `AttributionGraph.faithfulness`."""
+    """How much of an answer the atoms of a graph bring back; made by `AttributionGraph.faithfulness`."""
 
     recovered: float
     """(m(kept) − m(none)) / (m(all) − m(none)): 1 where the atoms kept are enough."""
@@ -40,7 +40,7 @@ class Faithfulness:
 
     @property
     def effect(self) -> float:
-        """Effect of all atoms together on the measure, of which the others are shares."""
+        """What all atoms together do to the measure, of which the others are shares."""
         return self.everything - self.nothing
 
     @property
@@ -70,16 +70,16 @@ class Flow:
     """The atoms, and what their strength was multiplied by."""
 
     effect: float
-    """Resulting change of the targets' measure, weighted: the model run again, nothing held."""
+    """What that changed of the targets' measure, weighted: the model run again, nothing held."""
 
     predicted: float
-    """Prediction of the graph over all its paths, as if every atom answered in proportion."""
+    """What the graph foresaw over all its paths, as if every atom answered in proportion."""
 
     direct: float
     """Of that, over edges straight to the targets."""
 
     controls: Float[np.ndarray, " n_random"]
-    """Changes by random directions of the same size, at the same places and positions."""
+    """What random directions of the same size changed, at the same places and positions."""
 
     before: Float[Tensor, " outcomes"]
     after: Float[Tensor, " outcomes"]
@@ -134,15 +134,12 @@ def faithfulness(graph: Graph, *, n_random: int, seed: int) -> Faithfulness:
 
 @checked(leave=("graph", "node"))
 def intervene(
-    graph: Graph,
-    node: int | Sequence[int],
-    factor: float,
-    *,
-    n_random: Annotated[int, at_least(0)],
-    seed: Seed,
+    graph: Graph, node: int | Sequence[int], factor: float, *, n_random: int, seed: int
 ) -> Flow:
     """See `AttributionGraph.intervene`."""
-    rng = np.random.default_rng(seed)
+    check_real(factor, name="factor")
+    check_count(n_random, name="n_random", at_least=0)
+    rng = np.random.default_rng(check_seed(seed))
     nodes = _several(node)
     rows = [_atom_row(graph, one) for one in nodes]
     passes, measure = live(graph)
@@ -174,7 +171,7 @@ def intervene(
 
 
 def foreseen(graph: Graph, nodes: int | Sequence[int], factor: float) -> tuple[float, float]:
-    """Return the effect of a change of some nodes on the targets, over all paths and straight; weighted."""
+    """What a change of some nodes does to the targets, over all paths and straight; weighted."""
     chosen = _several(nodes)
     straight = graph.nodes.weight.to_numpy() @ graph.matrix[:, chosen]
     over_all = effects(graph)[chosen]
@@ -182,8 +179,7 @@ def foreseen(graph: Graph, nodes: int | Sequence[int], factor: float) -> tuple[f
 
 
 def effects(graph: Graph) -> Float[np.ndarray, " n"]:
-    """Return each node's contribution to the targets over all its paths, every atom on the way
-    answering in proportion.
+    """What each node adds to the targets over all its paths, every atom on the way answering in proportion.
 
     With r_s the relative change of a node: r_t = Σ_s A_ts r_s / z_t for atoms, none of tokens and errors.
     """
@@ -202,7 +198,7 @@ def effects(graph: Graph) -> Float[np.ndarray, " n"]:
 
 
 def live(graph: Graph) -> tuple[Passes, Any]:
-    """Return the model and its dictionaries, and the weighted measure of an answer.
+    """The model and its dictionaries, and the weighted measure of an answer.
 
     Raises
     ------
@@ -229,7 +225,7 @@ def live(graph: Graph) -> tuple[Passes, Any]:
 
 
 def answer(passes: Passes, changes: Sequence[Tensor | None]) -> Float[Tensor, " outcomes"]:
-    """Return the model's answer with something added at places, (time, d) each; nothing held."""
+    """The model's answer with something added to what places write, (time, d) each; nothing held."""
 
     def add(by: Tensor, y: Tensor) -> Tensor:
         return y + by.to(y)
@@ -243,7 +239,7 @@ def answer(passes: Passes, changes: Sequence[Tensor | None]) -> Float[Tensor, " 
 
 
 def _change(written: Any, entries: Int[Tensor, " m"], by: float) -> Float[Tensor, "time d_out"]:
-    """Return the output of some entries, that many times."""
+    """What some entries write, so many times."""
     found = torch.zeros_like(written.error)
     return found.index_add_(0, written.position[entries], by * written.atoms[entries])
 
@@ -276,7 +272,7 @@ def _atom_row(graph: Graph, node: int) -> Any:
 
 
 def _written_by(graph: Graph, passes: Passes, row: Any) -> Float[Tensor, " d_out"]:
-    """Return the output of an atom on the input, z·d."""
+    """What an atom writes on the input, z·d."""
     written = passes.written[graph.places.index(row.place)]
     here = (written.position == int(row.position)) & (written.atom == int(row.atom))
     return written.atoms[int(here.nonzero()[0])]
@@ -288,7 +284,7 @@ def _moved(
     rows: Sequence[Any],
     directions: Sequence[Float[Tensor, " d_out"]],
 ) -> list[Tensor | None]:
-    """Return the vectors added at each place, where there are any."""
+    """What is added at each place, where something is."""
     changes: list[Tensor | None] = [None] * len(passes.layers)
     for row, direction in zip(rows, directions, strict=True):
         at = graph.places.index(row.place)

@@ -1,5 +1,4 @@
-"""The contribution of each attention head or neuron to an answer: by decomposition, by removing it, or
-by the gradient.
+"""What each attention head or neuron brings to an answer: by decomposition, by removing it, or by the gradient.
 
 Contextual decomposition splits every activation into β, what comes from a part, and γ, the rest. With patterns
 and norms' scales held, all but the MLPs is linear, and biases stay with γ. An MLP g is split as
@@ -37,7 +36,7 @@ _PLACES = {"head": "head_out", "neuron": "mlp_post"}
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Contributions:
-    """The contribution of heads or neurons to an answer above their mean output.
+    """What heads or neurons bring to an answer above their mean output.
 
     Made by `head_contributions` and `neuron_contributions`.
     """
@@ -45,7 +44,7 @@ class Contributions:
     part: Part
 
     name: str
-    """Name of the measure of the answers."""
+    """What is asked of the answers."""
 
     method: Method
     n_inputs: int
@@ -179,7 +178,7 @@ class _Run:
         self.outputs = [clean.states[place].flatten(0, 1).float() for place in places]
 
     def n_parts(self, mean: Float[Tensor, " d"]) -> int:
-        """Return how many heads, or neurons, write side by side at a place."""
+        """How many heads, or neurons, write side by side at a place."""
         return len(mean) if self.part == "neuron" else int(self.model.n_heads or 1)
 
     def changes(self, n: int, puts: Puts, frozen: Frozen | None = None) -> Float[Tensor, " n"]:

@@ -14,24 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import (
-    Between,
-    Count,
-    Seed,
-    between,
-    check_count,
-    checked,
-    shown,
-)
-from sae_nb.geometry import communities, modularity
+from sae_nb.checks import between, check_count, check_seed, checked, one_of, shown
 from sae_nb.models import run
+from sae_nb.studies.geometry import communities, modularity
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -83,22 +75,21 @@ class InteractionBasis:
     def synchronised(self) -> tuple[float, ...]:
         """Of each place, the share of pairs of units that are positive on the very same inputs.
 
-        Of units that are positive on some inputs and not on others, so it is informative if units are
-        neurons, before or after their ReLU; NaN if there are fewer than two.
+        Of units that are positive on some inputs and not on others, so it says something where units are
+        neurons, before or after their ReLU; NaN where there are fewer than two.
         """
         return tuple(_synchronised(x) for x in self.maps.clean)
 
     @checked
-    def modules(self, n: int | None = None, *, n_shuffled: Count = 5, seed: Seed = 0) -> Modules:
+    def modules(self, n: int | None = None, *, n_shuffled: int = 5, seed: int = 0) -> Modules:
         """Return groups of features, of all places together, that interact with each other.
 
         Parameters
         ----------
         n
-            Number of groups (spectral clustering). None: as many as give the largest modularity (local
-            moves).
+            How many groups (spectral clustering). None: as many as give the largest modularity (local moves).
         n_shuffled
-            Graphs of the same edges, redrawn between the same places: the floor.
+            Graphs of the same edges, drawn anew between the same places: the floor.
 
         Raises
         ------
@@ -107,7 +98,8 @@ class InteractionBasis:
         n_features = sum(map(len, self.reads))
         if n is not None:
             check_count(n, name="n", at_least=2, at_most=n_features)
-        rng = np.random.default_rng(seed)
+        check_count(n_shuffled, name="n_shuffled")
+        rng = np.random.default_rng(check_seed(seed))
         drawn = [
             [rng.permutation(part.ravel()).reshape(part.shape) for part in self.edges]
             for _ in range(n_shuffled)
@@ -126,7 +118,7 @@ class InteractionBasis:
         shares: Sequence[float] = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02),
         *,
         loss: Callable[[Tensor], float] | None = None,
-        seed: Seed | None = None,
+        seed: int | None = None,
     ) -> DataFrame:
         """Return what the answer loses where only the strongest edges are kept: `share`, `edges`, `loss`.
 
@@ -150,7 +142,7 @@ class InteractionBasis:
 
         for share in shares:
             between(share, 0.0, 1.0, name="shares", ends="(]")
-        rng = None if seed is None else np.random.default_rng(seed)
+        rng = None if seed is None else np.random.default_rng(check_seed(seed))
         rows = []
         for share in shares:
             kept = [_kept(edges, share, rng) for edges in self.edges]
@@ -179,11 +171,11 @@ class InteractionBasis:
         return self.rows(len(kept), features)
 
     def features(self, place: int, x: Float[Tensor, "n d"]) -> Float[Tensor, "n features"]:
-        """Return features of rows at a place, by its number."""
+        """Features of rows at a place, by its number."""
         return _features(x, self.means[place], self.reads[place])
 
     def rows(self, place: int, features: Float[Tensor, "n features"]) -> Float[Tensor, "n d"]:
-        """Return rows that have some features."""
+        """Rows that have some features."""
         return _rows(features, self.means[place], self.writes[place])
 
 
@@ -216,8 +208,8 @@ def interaction_basis(
     *,
     kind: Kind = "local",
     position: int = -1,
-    tolerance: Annotated[float, Between(0, 1, "()")] = 1e-6,
-    n_steps: Count = 5,
+    tolerance: float = 1e-6,
+    n_steps: int = 5,
 ) -> InteractionBasis:
     """Find bases of a model's places in which each feature is made of few features of the place before.
 
@@ -259,6 +251,9 @@ def interaction_basis(
     >>> basis.places, [edges.shape[0] for edges in basis.edges][-1]
     (('0', '1', 'answer'), 2)
     """
+    one_of(kind, KINDS, name="kind")
+    between(tolerance, 0.0, 1.0, name="tolerance", ends="()")
+    check_count(n_steps, name="n_steps")
     if isinstance(hook_points, str):
         hook_points = [hook_points]
     if not isinstance(hook_points, Sequence) or not len(hook_points):
@@ -329,7 +324,7 @@ class _Maps:
     def run(
         self, layer: int, x: Float[Tensor, "n d"], *, grad: bool = False
     ) -> Float[Tensor, "n d"]:
-        """Return rows of the next place."""
+        """Rows of the next place."""
         with torch.set_grad_enabled(grad):
             return self._run(layer, x, layer + 1)
 
@@ -365,7 +360,7 @@ class _Maps:
 
 
 def one_batch(model: LiveModel, inputs: Any) -> Batch:
-    """Return all inputs as one batch; two at least."""
+    """All inputs as one batch; two at least."""
     listed = hasattr(inputs, "__len__") and not isinstance(inputs, str)
     size = len(inputs) if listed and getattr(inputs, "ndim", 1) > 0 else 1
     if size < 2:

@@ -21,14 +21,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Seed, as_tensor, at_least, check_finite, checked
+from sae_nb.checks import as_tensor, check_count, check_finite, check_seed, checked
 from sae_nb.data import MODULUS, NOT_ASKED, TASKS, Rows, all_sums
 from sae_nb.models import attention_patterns, run
 from sae_nb.statistics import auroc
@@ -52,7 +52,7 @@ N_STRINGS = 2_000
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class KnownCircuit:
-    """The parts of a model that do its task; made by `known_circuit`."""
+    """Which parts of a model do its task; made by `known_circuit`."""
 
     model_name: str
 
@@ -93,8 +93,8 @@ class KnownCircuit:
         Parameters
         ----------
         scores
-            One number per row of `components`, larger if more depends on it; of effects with a sign,
-            their size.
+            One number per row of `components`, larger where more is said to depend on it; of effects
+            with a sign, their size.
 
         Raises
         ------
@@ -113,9 +113,7 @@ class KnownCircuit:
 
 
 @checked
-def known_circuit(
-    model: LiveModel, *, n: Annotated[int, at_least(2)] = 200, seed: Seed = 0
-) -> KnownCircuit:
+def known_circuit(model: LiveModel, *, n: int = 200, seed: int = 0) -> KnownCircuit:
     """Measure which parts of a bundled model do its task.
 
     By definition and not by tracing (see the page on following a circuit), and checked by ablation: held at
@@ -151,7 +149,8 @@ def known_circuit(
             f"`model` must be one whose circuit is known ({', '.join(_MEASURES)}), got {model.name!r}. "
             f'Use sn.load_model("{next(iter(_MEASURES))}").'
         )
-    rows = TASKS[model.name].draw(n, np.random.default_rng(seed), True)
+    check_count(n, name="n", at_least=2)
+    rows = TASKS[model.name].draw(n, np.random.default_rng(check_seed(seed)), True)
     batch = next(iter(model.batches(rows.ids, batch_size=len(rows))))
     components = _MEASURES[model.name](model, batch, rows)
     circuit = components.in_circuit.to_numpy()
@@ -174,7 +173,7 @@ def known_circuit(
 
 
 def _induction(model: LiveModel, batch: Batch, rows: Rows) -> DataFrame:
-    """Return heads of the first block that look one back, and of the second where an earlier copy went on."""
+    """Heads of the first block that look one back, and of the second where an earlier copy went on."""
     first, second = attention_patterns(model, batch)
     asked = rows.targets != NOT_ASKED
     back = first.diagonal(-1, 2, 3)[:, :, 1:].mean(dim=(0, 2))  # from the second word on
@@ -205,9 +204,7 @@ def _modular(model: LiveModel, batch: Batch, rows: Rows) -> DataFrame:
 def frequency_shares(
     functions: Float[Tensor, "n p p"],
 ) -> Float[Tensor, "n frequencies"]:
-    """Return share of each function's variance over all (a, b) that frequency 1, 2, … explains; 0 of a
-    constant.
-    """
+    """Share of each function's variance over all (a, b) that frequency 1, 2, … explains; 0 of a constant."""
     power = torch.fft.fft2(functions.double()).abs().square()
     power[:, 0, 0] = 0
     p = functions.shape[-1]
@@ -219,7 +216,7 @@ def frequency_shares(
 
 
 def key_frequencies(model: LiveModel) -> Bool[Tensor, " frequencies"]:
-    """Return frequencies that have at least a twentieth of the variance of the numbers' embedding."""
+    """Frequencies that have at least a twentieth of the variance of the numbers' embedding."""
     words = model.get_module(model.hook_point("embed").path).get_parameter("weight").detach()
     first = len(TASKS["tiny-modular"].vocabulary) - len(TASKS["tiny-modular"].words)
     power = torch.fft.rfft(words[first : first + MODULUS].double(), dim=0).abs().square().sum(1)[1:]
@@ -248,9 +245,7 @@ def _brackets(model: LiveModel, batch: Batch, rows: Rows) -> DataFrame:
 def state_shares(
     outputs: Float[Tensor, "rows time n width"], state: Int[Tensor, "rows time"]
 ) -> Float[Tensor, " n"]:
-    """Return share of each output's variance within positions that groups of equal state explain; 0 of
-    a constant.
-    """
+    """Share of each output's variance within positions that groups of equal state explain; 0 of a constant."""
     x = (outputs - outputs.mean(dim=0)).double().flatten(0, 1)
     position = torch.arange(state.shape[1]).expand_as(state)
     both = torch.stack([position, state], dim=2).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Estimate of a graph's memory before the work: backward passes are made in blocks that are bounded."""
+"""What memory a graph takes, said before the work: backward passes are made in blocks that are bounded."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ STREAMS = {True: 8, False: 32}
 """Gradients under way in a pass, in widths of the stream: through attention alone, or through MLPs, too."""
 
 KEPT_STREAMS = 40
-"""Memory of a layer and position in the two forward passes, in widths of the stream: an MLP four times
-as wide and its gate, queries, keys, values, norms. Patterns of attention are kept once.
-"""
+"""What the two forward passes keep of a layer and position, in widths of the stream: an MLP four times as wide
+and its gate, queries, keys, values, norms. Patterns of attention are kept once."""
 
 SHORTER = "Pass a shorter text, or a smaller image."
 
@@ -31,7 +30,7 @@ def check_forward(passes: Passes) -> None:
 
     Raises
     ------
-    MemoryError: If so; the sentence states how much is missing.
+    MemoryError: If so; the sentence says how much is missing.
     """
     model, time = passes.model, _positions(passes)
     layers, heads = int(model.n_layers or 1), int(model.n_heads or 1)
@@ -70,9 +69,7 @@ def rows_together(trace: Trace, n_nodes: int, n_traced: int) -> int:
 
 
 def _positions(passes: Passes) -> int:
-    """Return the number of positions the model reads: words, patches and the tokens before them, or one
-    row.
-    """
+    """How many positions the model reads: words, patches and what stands before them, or one row."""
     ids, model = passes.batch.token_ids, passes.model
     if ids is not None:
         return int(ids.shape[1])

@@ -1,11 +1,9 @@
-"""The reading of an answer from the stream: a difference of logits, traced back to any hook point
-without data.
+"""What an answer reads off the stream: a difference of logits, led back to any hook point without data.
 
 The logits are linear in the last stream but for the norm before them, whose scale is one number. So a
-difference of two of them is a direction of the stream, the same at every block as long as nothing but
-the stream itself lies between; through the heads' value and output matrices it is a direction of
-earlier streams, too. An atom's cosine with it measures how much the atom favours the one over the
-other.
+difference of two of them is a direction of the stream, the same at every block as long as nothing but the
+stream itself lies between; through the heads' value and output matrices it is a direction of earlier
+streams, too. An atom's cosine with it says how much the atom speaks for the one and against the other.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sae_nb.checks import Count, check_atom, checked
+from sae_nb.checks import check_atom, check_count, check_real, checked, one_of
 from sae_nb.evaluation import largest_cosine
 from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.steering import Answers
@@ -37,7 +35,7 @@ PATHS: tuple[Paths, ...] = ("direct", "heads", "all")
 """The stream alone; besides it the heads' value and output matrices; besides those the MLPs' slopes."""
 
 _OWN_WRITE = {"head_out": "attn_out", "mlp_post": "mlp_out"}
-"""Places that reach the stream by a matrix alone."""
+"""What these reach the stream through, by a matrix alone."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,7 +77,7 @@ class Observable:
         return mean
 
     @checked
-    def rank(self, sae: SparseAutoencoder, n: Count | None = None) -> DataFrame:
+    def rank(self, sae: SparseAutoencoder, n: int | None = None) -> DataFrame:
         """Return an SAE's atoms by the size of their cosine with the direction where they write.
 
         Parameters
@@ -100,6 +98,8 @@ class Observable:
         """
         import pandas as pd
 
+        if n is not None:
+            check_count(n, name="n")
         y = self.at(str(written_at(sae, self.model, may_write=True))).cpu()
         atoms = sae.dictionary.detach().float().cpu()
         effect = atoms @ y
@@ -117,8 +117,7 @@ class Observable:
     def coupling(self, other: Observable, hook_point: str) -> float:
         """Return C = ⟨y₁, y₂⟩ / ‖y₁‖² of this observable's direction and another's at a hook point.
 
-        Return how much a change that moves this difference by one, along its own direction, moves the
-        other.
+        What a change there that moves this difference by one, along its own direction, moves the other by.
 
         Raises
         ------
@@ -136,12 +135,12 @@ class Observable:
     def measure(
         self, sae: SparseAutoencoder, inputs: Any, atoms: Sequence[int], by: float = 1.0
     ) -> DataFrame:
-        """Add atoms to the running model, one at a time, and compare the effect with the prediction.
+        """Add atoms to the running model, one at a time, and set what it does beside what was foreseen.
 
         Parameters
         ----------
         inputs
-            Inputs that the model reads meanwhile.
+            What the model reads meanwhile.
         atoms
             Added at every position but special ones.
         by
@@ -162,6 +161,7 @@ class Observable:
         chosen = [check_atom(atom, sae.n_atoms, name="atoms") for atom in atoms]
         if not chosen:
             raise ValueError("`atoms` must hold at least one atom, got none.")
+        by = check_real(by, name="by")
         runs = Answers(self.model, inputs, place)
         dictionary = sae.dictionary.detach().float()
         clean = self._of_each(runs.clean)
@@ -188,7 +188,7 @@ class Observable:
         return slope[0].sum(dim=0).float()
 
     def _cut(self, place: HookPoint) -> Iterator[HookPoint]:
-        """Return the parts that are held fixed: the blocks' other ways into the stream."""
+        """What is held as it is: the blocks' other ways into the stream."""
         kinds = {"direct": ("attn_out", "mlp_out"), "heads": ("mlp_out",), "all": ()}[self.paths]
         kind, _, layer = str(place).partition(".")
         own = {str(place), f"{_OWN_WRITE.get(kind, kind)}.{layer}"}
@@ -251,6 +251,7 @@ def observable(
     >>> she.rank(sn.load_sae("tiny-gpt/resid_post.3"), n=5).columns.tolist()
     ['atom', 'cosine', 'effect', 'beyond_luck']
     """
+    one_of(paths, PATHS, name="paths")
     batches = tuple(batch.to(model.device) for batch in _reference(model, first, inputs))
     first_answer = run(model, batches[0]).answer
     answer, kind = first_answer.one(), first_answer.kind

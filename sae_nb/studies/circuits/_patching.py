@@ -1,4 +1,4 @@
-"""The atoms that turn one answer into another: an atom's code of one input put into the run of another.
+"""Which atoms make one answer out of another: an atom's code of one input put into the run of another.
 
 With x the activations of the corrupted input and z, z' the codes of the clean and the corrupted one, atom j is
 patched by x + Σ_t (z_tj − z'_tj) d_j at every position t. Attribution patching is the first-order estimate of
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import RowPolicy, batch_rows
-from sae_nb.checks import Count, Seed, at_least, checked
+from sae_nb.checks import check_count, check_seed, checked
 from sae_nb.models import run
 from sae_nb.studies.circuits._asked import Measure, asked, written_at
 from sae_nb.studies.circuits._copies import blocks, measured_copies
@@ -32,13 +32,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Patching:
-    """The part of the clean answer that atoms bring back; made by `patch_atoms`. Shares are of clean −
-    corrupted.
-    """
+    """What atoms bring back of the clean answer; made by `patch_atoms`. Shares are of clean − corrupted."""
 
     hook_point: str
     name: str
-    """Name of the measure of the answers."""
+    """What is asked of the answers."""
 
     n_pairs: int
     clean: float
@@ -179,9 +177,7 @@ class _Runs:
     def brought_back(
         self, pair: _Pair, moved: Sequence[Float[Tensor, "time d_in"]]
     ) -> Float[np.ndarray, " n"]:
-        """Return what adding a vector at every position changes of the corrupted run's number, for each
-        of some.
-        """
+        """What adding a vector at every position changes of the corrupted run's number, for each of some."""
         several = torch.stack(list(moved))
 
         def add(x: Tensor) -> Tensor:
@@ -192,13 +188,13 @@ class _Runs:
         return found.double().numpy() - pair.corrupted
 
     def of_atom(self, pair: _Pair, atom: int | None = None) -> Float[Tensor, "time d_in"]:
-        """Return what an atom, or all of them, would add to the corrupted run; nothing is dense in atoms."""
+        """What an atom, or all of them, would add to the corrupted run; nothing is dense in atoms."""
         keep = slice(None) if atom is None else pair.atom == atom
         parts = pair.difference[keep, None] * self.atoms[pair.atom[keep]]
         return torch.zeros_like(pair.moved).index_add_(0, pair.position[keep], parts)
 
     def of_atoms(self, pair: _Pair, atoms: Sequence[int]) -> list[Float[Tensor, "time d_in"]]:
-        """Return the same of each of some atoms."""
+        """The same of each of some atoms."""
         return [self.of_atom(pair, atom) for atom in atoms]
 
 
@@ -210,9 +206,9 @@ def patch_atoms(
     corrupted: Any,
     *,
     target: Any = None,
-    n: Count = 10,
-    n_random: Annotated[int, at_least(0)] = 10,
-    seed: Seed = 0,
+    n: int = 10,
+    n_random: int = 10,
+    seed: int = 0,
 ) -> Patching:
     """Find the atoms that make the clean answer out of the corrupted one, by putting their codes there.
 
@@ -248,7 +244,9 @@ def patch_atoms(
     >>> found.table.columns.tolist()
     ['atom', 'estimated', 'measured', 'chosen']
     """
-    rng = np.random.default_rng(seed)
+    check_count(n, name="n")
+    check_count(n_random, name="n_random", at_least=0)
+    rng = np.random.default_rng(check_seed(seed))
     runs = _Runs(model, sae, written_at(sae, model))
     names, pairs = _answered(runs, model, clean, corrupted, target)
     span = _span(pairs)
@@ -298,7 +296,7 @@ def _answered(
 
 
 def _span(pairs: Sequence[_Pair]) -> float:
-    """Return the mean distance of the two answers: the unit of the shares."""
+    """How far apart the two answers are, on average: what shares are shares of."""
     span = float(np.mean([pair.clean - pair.corrupted for pair in pairs]))
     if abs(span) < 1e-6:
         raise ValueError(
@@ -309,7 +307,7 @@ def _span(pairs: Sequence[_Pair]) -> float:
 
 
 def _estimated(pairs: Sequence[_Pair], n_atoms: int) -> Float[np.ndarray, " n_atoms"]:
-    """Return the first-order estimate of what each atom brings back, a mean over the pairs."""
+    """What each atom brings back to first order, a mean over the pairs."""
     found = np.zeros(n_atoms)
     for pair in pairs:
         each = (pair.difference * pair.slope).double().cpu().numpy()
@@ -318,7 +316,7 @@ def _estimated(pairs: Sequence[_Pair], n_atoms: int) -> Float[np.ndarray, " n_at
 
 
 def _target(target: Any, clean: Tensor, corrupted: Tensor, kind: Any) -> Any:
-    """Return the requested target, or the two top answers."""
+    """What is asked for, or the two top answers."""
     if target is not None:
         return target
     if kind == "vector":

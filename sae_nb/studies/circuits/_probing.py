@@ -1,4 +1,4 @@
-"""Atoms that behave alike over a family of prompts that differ in a few words.
+"""Which atoms behave alike over a family of prompts that differ in a few words.
 
 An atom's profile are its strengths z (prompts × positions). Its role is where it is strongest in most
 prompts: at a position where the prompts differ (semantic), at the last one (say), or at a word that all of
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from sae_nb.activations import describe_ids
 from sae_nb.atoms import logit_effects
 from sae_nb.capturing import capture
-from sae_nb.checks import Between, Seed, checked, shown
+from sae_nb.checks import between, check_seed, checked, shown
 from sae_nb.studies.circuits._places import dictionaries_by_place
 
 if TYPE_CHECKING:
@@ -95,14 +95,14 @@ def probe_prompts(
     *,
     held_out: Sequence[str] | None = None,
     graph: AttributionGraph | None = None,
-    min_share: Annotated[float, Between(0, 1, "(]")] = 0.5,
-    seed: Seed = 0,
+    min_share: float = 0.5,
+    seed: int = 0,
 ) -> PromptGroups:
     """Group atoms by what they do over a family of prompts, and try the groups on prompts of other words.
 
     Three numbers are taken on the held-out prompts. Consistency: the share of a group's atoms that are
     strongest where most of them are. Similarity: the mean cosine between profiles of two of its atoms.
-    Transfer: the share that is strongest where the group was in `prompts`. The same numbers are given
+    Transfer: the share that is strongest where the group was in `prompts`. The same numbers stand beside
     for clusters of the atoms' directions, for layers, and for groups of the same sizes drawn at random.
 
     Parameters
@@ -140,7 +140,8 @@ def probe_prompts(
     >>> sorted(set(found.atoms.role) - {"semantic", "relationship", "say"})
     []
     """
-    rng = np.random.default_rng(seed)
+    between(min_share, 0.0, 1.0, name="min_share", ends="(]")
+    rng = np.random.default_rng(check_seed(seed))
     first, second = _families(prompts, held_out)
     saes = dictionaries_by_place(model, transcoders)
     ids = _token_ids(model, [*first, *second])
@@ -175,13 +176,13 @@ class _Profiles:
     strength: Float[np.ndarray, "n prompts time"]
 
     def split(self, n_first: int) -> tuple[_Profiles, _Profiles]:
-        """Return the prompts that groups are made from, and the others."""
+        """The prompts that groups are made from, and the others."""
         halves = self.strength[:, :n_first], self.strength[:, n_first:]
         one, other = (_Profiles(place=self.place, atom=self.atom, strength=half) for half in halves)
         return one, other
 
     def direction(self, saes: dict[str, SparseAutoencoder], i: int) -> Float[np.ndarray, " d_out"]:
-        """Return what the i-th atom writes, at unit length."""
+        """What the i-th atom writes, at unit length."""
         row = saes[self.place[i]].dictionary[int(self.atom[i])].detach().float().cpu()
         return torch.nn.functional.normalize(row, dim=0).numpy()
 

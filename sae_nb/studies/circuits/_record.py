@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sae_nb.checks import Between, checked
+from sae_nb.checks import between, checked
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -52,7 +52,7 @@ class Graph:
     dictionaries of the residual stream have MLPs between them, of which the slope is taken."""
 
     inputs: Tensor | None = None
-    """Input of the model, (1, …): token ids, an image of 0 to 255, or a row; None in older files."""
+    """What the model read, (1, …): token ids, an image of 0 to 255, or a row; None in older files."""
 
     grid: tuple[int, int, int] | None = None
     """Of images: tokens before the first patch, then rows and columns of patches."""
@@ -109,7 +109,7 @@ class Graph:
 
     @property
     def flow(self) -> Float[np.ndarray, " n"]:
-        """Part of the targets' weighted measure that flows through each node over all paths, with its sign.
+        """What of the targets' weighted measure flows through each node over all paths, with its sign.
 
         It is what the graph foresees to be gone without the node, where atoms answer in proportion.
         """
@@ -135,7 +135,7 @@ class Graph:
 
     @property
     def completeness(self) -> float:
-        """Share of the nodes' parts that is not an error, weighted by their influence."""
+        """Share of what nodes are made of that is no error, weighted by their influence."""
         shares, weights = self.shares, self.influence + self.nodes.weight.to_numpy()
         errors = (self.nodes.kind == "error").to_numpy()
         missing = np.asarray(shares[:, np.flatnonzero(errors)].sum(axis=1)).ravel()
@@ -144,11 +144,7 @@ class Graph:
         return float(((1 - missing) * weights)[made].sum() / total) if total > 0 else float("nan")
 
     @checked
-    def prune(
-        self,
-        nodes: Annotated[float, Between(0, 1, "(]")] = 0.8,
-        edges: Annotated[float, Between(0, 1, "(]")] = 0.98,
-    ) -> Self:
+    def prune(self, nodes: float = 0.8, edges: float = 0.98) -> Self:
         """Return the part of the graph that carries so much of the influence.
 
         The atoms and errors of most influence that together have `nodes` of it, all tokens and targets;
@@ -158,6 +154,8 @@ class Graph:
         ------
         ValueError: If a share is not between 0 and 1.
         """
+        between(nodes, 0.0, 1.0, name="nodes", ends="(]")
+        between(edges, 0.0, 1.0, name="edges", ends="(]")
         return pruned(self, nodes, edges)[0]
 
     def path(self, source: int, target: int) -> list[int]:
@@ -232,7 +230,7 @@ def influence_of(shares: csr_matrix, weights: Float[np.ndarray, " n"]) -> Float[
 
 
 def carrying(amounts: Float[np.ndarray, " n"], share: float) -> Bool[np.ndarray, " n"]:
-    """Return the smallest set that together has a share of the whole; none of those that have nothing."""
+    """The fewest that together have a share of the whole; none of those that have nothing."""
     order = np.argsort(-amounts, kind="stable")
     before = np.cumsum(amounts[order]) - amounts[order]
     keep = np.zeros(len(amounts), bool)

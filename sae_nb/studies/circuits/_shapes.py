@@ -8,20 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from sae_nb.checks import (
-    Between,
-    Seed,
-    as_tensor,
-    at_least,
-    checked,
-    shown,
-)
+from sae_nb.checks import as_tensor, between, check_count, check_seed, checked, shown
 from sae_nb.models import run
 from sae_nb.statistics import auroc, logistic_probe
 from sae_nb.studies.circuits._faithfulness import live
@@ -44,9 +37,7 @@ N_REPEATS = 5
 
 @checked(leave=("graphs",))
 def graph_features(
-    graphs: AttributionGraph | Sequence[AttributionGraph],
-    *,
-    share: Annotated[float, Between(0, 1, "(]")] = 0.8,
+    graphs: AttributionGraph | Sequence[AttributionGraph], *, share: float = 0.8
 ) -> DataFrame:
     """Describe the shape of attribution graphs, a row each.
 
@@ -72,8 +63,8 @@ def graph_features(
 
     Source
     ------
-    After He et al., arXiv 2602.07080 (CodeCircuit), of which we had the abstract: topological features
-    of attribution graphs predict whether a model's code is right. The choice of these features is ours.
+    After He et al., arXiv 2602.07080 (CodeCircuit), of which we had the abstract: topological features of
+    attribution graphs predict whether a model's code is right. Which features these are is ours.
 
     Example
     -------
@@ -87,12 +78,13 @@ def graph_features(
     """
     import pandas as pd
 
+    between(share, 0.0, 1.0, name="share", ends="(]")
     return pd.DataFrame([_features(graph, share) for graph in _several(graphs)])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Correctness:
-    """Whether the shape of a graph predicts that the answer is right; made by `predict_correctness`."""
+    """Whether the shape of a graph says that the answer is right; made by `predict_correctness`."""
 
     features: DataFrame
     """Of `graph_features`, a row per graph."""
@@ -162,14 +154,14 @@ def predict_correctness(
     correct: Any,
     *,
     share: float = 0.8,
-    n_folds: Annotated[int, at_least(2)] = 5,
-    seed: Seed = 0,
+    n_folds: int = 5,
+    seed: int = 0,
 ) -> Correctness:
-    """Test whether the shape of a graph predicts that the answer is right, beyond simpler numbers.
+    """Ask whether the shape of a graph says that the answer is right, beyond simpler numbers.
 
-    A logistic regression on `graph_features`, judged on graphs left out; compared with the same on the
-    length of the input, on the model's confidence and on the norm of its activations, each alone and
-    all three, and on labels in a random order.
+    A logistic regression on `graph_features`, judged on graphs left out; beside it the same on the length of
+    the input, on the model's confidence and on the norm of its activations, each alone and all three, and on
+    labels in a random order.
 
     Parameters
     ----------
@@ -208,6 +200,8 @@ def predict_correctness(
     """
     import pandas as pd
 
+    check_count(n_folds, name="n_folds", at_least=2)
+    seed = check_seed(seed)
     several = _several(graphs)
     right = _labels(correct, len(several), n_folds)
     simpler = pd.DataFrame([_simpler(graph) for graph in several])

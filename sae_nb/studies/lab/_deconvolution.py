@@ -1,10 +1,10 @@
-"""The findings of DUNL in recordings: events, baselines and rates, and how they compare with the truth."""
+"""What DUNL finds in recordings: events, baselines and rates, and how they compare with the truth."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from sae_nb.architectures import (
     Link,
     PoissonLink,
 )
-from sae_nb.checks import at_least, check_integer, check_matrix, checked
+from sae_nb.checks import check_count, check_integer, check_matrix, checked
 from sae_nb.codes import SparseCodes
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ MOST_DRAWN = 20_000
 
 
 def link_of(name: LinkName, x: Tensor) -> Link:
-    """Return the link of that name for these data; for counts with a rate above all of them."""
+    """The link of that name for these data; for counts with a rate above all of them."""
     if name == "poisson":
         return PoissonLink(float(x.max()) + 1)
     return BinomialLink() if name == "binomial" else GaussianLink()
 
 
 def level_of(name: LinkName, mean: Tensor) -> Tensor:
-    """Return the baseline b with μ(b) at some mean."""
+    """The baseline b with μ(b) at some mean."""
     if name == "gaussian":
         return mean
     return mean.clamp_min(QUIETEST).log() if name == "poisson" else mean.logit(QUIETEST)
@@ -65,7 +65,7 @@ class Deconvolution:
 
     @property
     def contributions(self) -> Float[Tensor, "*lead n_kernels n_samples"]:
-        """Contribution of each kernel's events to η.
+        """What the events of each kernel add to η.
 
         Raises
         ------
@@ -119,7 +119,7 @@ class Deconvolution:
         kernels: Float[Tensor, "n_true length"],
         events: Bool[Tensor, "*lead n_true places"],
         *,
-        within: Annotated[int, at_least(0)] = 2,
+        within: int = 2,
     ) -> Recovery:
         """Hold kernels and events against true ones.
 
@@ -131,7 +131,7 @@ class Deconvolution:
         kernels
             True kernels.
         events
-            Where true ones start, if known.
+            Where true ones start.
         within
             Bins a found event may be off.
 
@@ -140,6 +140,7 @@ class Deconvolution:
         TypeError, ValueError: If kernels or events are not of the sizes of these.
         """
         truth = check_matrix(kernels, name="kernels", d_in=self.kernels.shape[1])
+        check_count(within, name="within", at_least=0)
         lead, places = self.codes.leading_shape[:-1], self.codes.leading_shape[-1]
         if events.dtype != torch.bool:
             raise TypeError(f"`events` must hold truth values, got {events.dtype}. Use events > 0.")
@@ -199,7 +200,7 @@ class Deconvolution:
         return framed(traces, x="bin", y=rows, height=360)
 
     def explain(self, trial: int = 0, neuron: int = 0) -> Any:
-        """Draw a recording with its rate, and next to it its parts: baseline, and kernel on kernel.
+        """Draw a recording with its rate, and beside it what it is made of: baseline, and kernel on kernel.
 
         Raises
         ------
@@ -249,7 +250,7 @@ class Deconvolution:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recovery:
-    """The accuracy of the found kernels and events; made by `Deconvolution.compare`."""
+    """How well kernels and events were found; made by `Deconvolution.compare`."""
 
     match: Int[Tensor, " n_true"]
     """The found kernel of each true one."""
@@ -283,7 +284,7 @@ def _matched(
 
 
 def _near(asked: Int[np.ndarray, " n"], among: Int[np.ndarray, " m"], within: int) -> int:
-    """Return how many have another within some bins; both sorted."""
+    """How many have another within some bins; both sorted."""
     if not len(among):
         return 0
     next_one = np.searchsorted(among, asked - within).clip(max=len(among) - 1)

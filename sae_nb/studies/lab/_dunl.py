@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,23 +22,24 @@ from sae_nb.architectures import (
     SoftProx,
     SparseAutoencoder,
     Untrained,
+    check_weight,
     fista,
     row_tiles,
 )
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import (
-    Between,
-    Count,
-    Seed,
-    Weight,
     as_tensor,
     between,
+    check_count,
     check_data,
+    check_flag,
     check_matrix,
+    check_seed,
     checked,
+    one_of,
 )
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
-from sae_nb.studies.lab._deconvolution import Deconvolution, LinkName, level_of, link_of
+from sae_nb.studies.lab._deconvolution import LINKS, Deconvolution, LinkName, level_of, link_of
 
 Kernels = Float[Tensor, "n_kernels length"]
 Recordings = Float[Tensor, "trials neurons n_samples"]
@@ -102,10 +103,9 @@ class DUNL(Untrained, SparseAutoencoder):
 
     Source
     ------
-    Tolooshams, Matias, Wu, Murthy, Masset and Ba, DUNL (btolooshams/dunl-compneuro: model.py,
-    lossfunc.py). Ours: the step is computed from the spectrum of the kernels and not set by hand,
-    momentum restarts when it points uphill and whenever k is held, and e^η continues as a straight line
-    above the largest count.
+    Tolooshams, Matias, Wu, Murthy, Masset and Ba, DUNL (btolooshams/dunl-compneuro: model.py, lossfunc.py).
+    Ours: the step is computed from the spectrum of the kernels and not set by hand, momentum restarts when it
+    points uphill and whenever k is held, and e^η goes on as a straight line above the largest count.
 
     Example
     -------
@@ -125,22 +125,32 @@ class DUNL(Untrained, SparseAutoencoder):
         "DUNL must learn from whole recordings, and `train` gives rows. Use dunl.fit(x)."
     )
 
-    n_kernels: Count
-    length: Count
+    n_kernels: int
+    length: int
     _: KW_ONLY
     link: LinkName = "gaussian"
-    sparsity: Weight = 0.3
-    group: Weight = 0.0
-    k: Count | None = None
+    sparsity: float = 0.3
+    group: float = 0.0
+    k: int | None = None
     nonnegative: bool = True
     positive_kernels: bool = False
-    n_steps: Count = 30
-    tail: Count | None = None
-    smoothness: Weight = 0.0
-    period: Count = 10
+    n_steps: int = 30
+    tail: int | None = None
+    smoothness: float = 0.0
+    period: int = 10
     generator: torch.Generator | None = None
 
     def __post_init__(self) -> None:
+        for name in ("n_kernels", "length", "n_steps", "period"):
+            check_count(getattr(self, name), name=name)
+        for name in ("k", "tail"):
+            if getattr(self, name) is not None:
+                check_count(getattr(self, name), name=name)
+        for name in ("nonnegative", "positive_kernels"):
+            check_flag(getattr(self, name), name=name)
+        one_of(self.link, LINKS, name="link")
+        for name in ("sparsity", "group", "smoothness"):
+            setattr(self, name, check_weight(getattr(self, name), name))
         super().__init__(DenseOperator(self.length, self.n_kernels, generator=self.generator))
         self.pre_bias.requires_grad_(False)  # a recording's baseline is its own
         self.generator = None  # what it draws is drawn
@@ -152,10 +162,10 @@ class DUNL(Untrained, SparseAutoencoder):
         events: Any = None,
         *,
         baseline: float | None = None,
-        steps: Count = 300,
-        learning_rate: Annotated[float, Between(0, 1, "(]")] = 2e-2,
-        batch_size: Count | None = None,
-        seed: Seed = 0,
+        steps: int = 300,
+        learning_rate: float = 2e-2,
+        batch_size: int | None = None,
+        seed: int = 0,
     ) -> Self:
         """Learn the kernels in place, through the steps of the solver, by Adam.
 
@@ -187,10 +197,12 @@ class DUNL(Untrained, SparseAutoencoder):
         TypeError, ValueError: If the recording is shorter than a kernel, not finite, or not of the link
             (negative counts, shares outside of [0, 1]), or events do not fit.
         """
+        steps = check_count(steps, name="steps")
+        between(learning_rate, 0, 1, name="learning_rate", ends="(]")
         given = self._given(x, events, baseline)
         n = len(given.x)
-        size = n if batch_size is None else min(n, batch_size)
-        generator = torch.Generator().manual_seed(seed)
+        size = n if batch_size is None else min(n, check_count(batch_size, name="batch_size"))
+        generator = torch.Generator().manual_seed(check_seed(seed))
         adam = torch.optim.Adam([self.operator.weight], lr=learning_rate)
         centred = {steps // 4, steps // 2} if events is None else set()
         for step in range(steps):
@@ -210,7 +222,7 @@ class DUNL(Untrained, SparseAutoencoder):
     @checked(leave=("x", "events"))
     @torch.no_grad()
     def deconvolve(
-        self, x: Data, events: Any = None, *, baseline: float | None = None, k: Count | None = None
+        self, x: Data, events: Any = None, *, baseline: float | None = None, k: int | None = None
     ) -> Deconvolution:
         """Find the events of recordings, with the kernels as they are.
 
@@ -226,7 +238,7 @@ class DUNL(Untrained, SparseAutoencoder):
         TypeError, ValueError: As `fit` does.
         """
         given = self._given(x, events, baseline)
-        tiles = list(self._solved(given, self.k if k is None else k))
+        tiles = list(self._solved(given, self.k if k is None else check_count(k, name="k")))
         codes = SparseCodes.concatenate(codes for codes, _ in tiles)
         lead = as_tensor(x).shape[:-1]
         return Deconvolution(
@@ -242,7 +254,7 @@ class DUNL(Untrained, SparseAutoencoder):
         """Return the kernels with the windows of recordings that they begin, which `AtomBrowser` shows.
 
         A row is a window as wide as a kernel; its sample is the trial (of a neuron), its position the
-        bin. R² is of the whole recordings: in a window other events continue.
+        bin. R² is of the whole recordings: in a window other events go on.
 
         Parameters
         ----------
@@ -293,7 +305,8 @@ class DUNL(Untrained, SparseAutoencoder):
 
         Raises
         ------
-        TypeError: If they are not `SparseCodes`. ValueError: If they are of another number of kernels.
+        TypeError: If they are no `SparseCodes`.
+        ValueError: If they are of another number of kernels.
         """
         if not isinstance(codes, SparseCodes):
             raise TypeError(
@@ -310,7 +323,7 @@ class DUNL(Untrained, SparseAutoencoder):
         )
 
     def forward(self, x: Data) -> Float[Tensor, "*lead n_samples"]:
-        """Return the rate of every bin, μ(η)."""
+        """The rate of every bin, μ(η)."""
         return self.deconvolve(x).rate
 
     @torch.no_grad()
@@ -478,11 +491,11 @@ class _Given:
     link: Link
 
     def rows(self, rows: slice | Int[Tensor, " n"]) -> _Given:
-        """Return some trials."""
+        """Some trials."""
         return self._each(lambda part: part[rows])
 
     def apart(self) -> _Given:
-        """Return every neuron as a trial of its own."""
+        """Every neuron as a trial of its own."""
         return self._each(lambda part: part.flatten(0, 1)[:, None])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> _Given:
@@ -526,14 +539,14 @@ class _Recording:
         return (eta + self.unit * level.reshape(-1, 1)).reshape(len(z), -1)
 
     def adjoint(self, r: Tensor) -> Tensor:
-        """Return correlations with every kernel at every place, and with the constant."""
+        """Correlations with every kernel at every place, and with the constant."""
         each = r.reshape(-1, self.one.n_samples)
         events = self.one.adjoint(each).reshape(len(r), -1)
         level = self.unit * each.sum(dim=1).reshape(len(r), -1)
         return torch.cat([events, level], dim=1)
 
     def lipschitz(self) -> float:
-        """Return the larger of max_ω Σ_k |ĥ_k(ω)|² and the joint value of kernels and constant at ω = 0."""
+        """The larger of max_ω Σ_k |ĥ_k(ω)|² and what kernels and constant make together at ω = 0."""
         at_zero = float(self.one.kernels.detach().sum(dim=1).square().sum())
         return max(self.peak, at_zero + self.unit**2 * self.one.n_samples)
 
@@ -543,12 +556,12 @@ class _Recording:
         return torch.cat([events, events.new_full((self.n_channels,), CONSTANT * self.peak)])
 
     def atoms(self) -> Tensor:
-        """Return the matrix, for small recordings."""
+        """The matrix, for small recordings."""
         kernels = self.one.kernels
         return self.forward(torch.eye(self.n_atoms, dtype=kernels.dtype, device=kernels.device))
 
     def start(self, given: _Given) -> SparseCodes:
-        """Return no events, and a baseline at the mean of each neuron."""
+        """No events, and a baseline at the mean of each neuron."""
         x = given.x
         level = given.baseline
         if level is None:
@@ -563,7 +576,7 @@ class _Recording:
         )
 
     def largest(self, codes: SparseCodes, k: int) -> SparseCodes:
-        """Return of each kernel the k places of a trial with the strongest events, over neurons together."""
+        """Of each kernel the k places of a trial with the strongest events, over neurons together."""
         with torch.no_grad():
             dense = codes.to_dense()[:, : self.n_events]
             shape = (len(dense), self.n_channels, -1, self.one.n_places)
@@ -577,7 +590,7 @@ class _Recording:
         return codes.only(chosen)
 
     def unpacked(self, codes: SparseCodes) -> tuple[SparseCodes, Tensor]:
-        """Return events as codes, a row for each neuron and place, and the baselines."""
+        """Events as codes, a row for each neuron and place, and the baselines."""
         event = codes.atoms < self.n_events
         levels = codes.values.new_zeros(codes.n_rows, self.n_channels)
         rows, atoms = codes.support.rows, codes.atoms.long()
@@ -618,14 +631,14 @@ class _EventsPenalty(Penalty):
         return torch.cat([events, level if self.level is None else self.level], dim=1)
 
     def of_rows(self, rows: slice) -> _EventsPenalty:
-        """Return what is allowed and given in these rows."""
+        """What is allowed and given in these rows."""
         allowed = None if self.allowed is None else self.allowed[rows]
         return replace(
             self, allowed=allowed, level=None if self.level is None else self.level[rows]
         )
 
     def objective(self, z: Tensor) -> Tensor:
-        """Return the cost of the events."""
+        """What the events cost."""
         events = z[:, : -self.n_channels]
         value = self.soft.objective(events)
         return value if self.group is None else value + self.group.objective(events)

@@ -18,15 +18,16 @@ from sae_nb.architectures import (
     Penalty,
     SoftProx,
     TrainingLoss,
+    check_weight,
     random_unit_rows,
 )
 from sae_nb.checks import (
-    Count,
-    Seed,
-    Weight,
     check_atom,
+    check_count,
     check_data,
     check_matrix,
+    check_real,
+    check_seed,
     checked,
     same_length,
 )
@@ -57,11 +58,11 @@ class OrbitOperator(MatrixOperator, nn.Module):
         self.action = nn.Parameter(drawn if drawn.is_meta else torch.linalg.qr(drawn).Q)
 
     def atoms(self) -> Atoms:
-        """Return all orbits, one after the other."""
+        """All orbits, one after the other."""
         return nn.functional.normalize(self.powers()[:, :-1], dim=-1).flatten(0, 1)
 
     def powers(self) -> Float[Tensor, "n_orbits order+1 d_in"]:
-        """Return a^g b for g = 0 … G, of any norm: the last would be the first again, if the orbit closed."""
+        """A^g b for g = 0 … G, of any norm: the last would be the first again, if the orbit closed."""
         moved: list[Tensor] = [self.base]
         for _ in range(self.order):
             moved.append(torch.einsum("kij,kj->ki", self.action, moved[-1]))
@@ -69,7 +70,7 @@ class OrbitOperator(MatrixOperator, nn.Module):
 
     @torch.no_grad()
     def project_(self) -> None:
-        """Project to unit norm for b, and ‖A‖_F = √d, that of a rotation."""
+        """Unit norm for b, and ‖A‖_F = √d, that of a rotation."""
         self.base.div_(self.base.norm(dim=1, keepdim=True) + UNIT_GUARD)
         size = self.action.flatten(1).norm(dim=1) / math.sqrt(self.action.shape[-1])
         self.action.div_(size[:, None, None] + UNIT_GUARD)
@@ -80,10 +81,10 @@ class OrbitOperator(MatrixOperator, nn.Module):
 class GroupNetwork(UnitAtoms):
     """A dictionary of orbits: each base atom b with what an action A makes of it, b, Ab, A²b, … A^{G−1}b.
 
-    z = argmin over z ≥ 0 of ½‖x − zD‖² + λ Σ z by `n_steps` of FISTA, for x around its mean in units of
-    its root mean square norm. Base atoms and actions are learned through all steps; atom k · G + g is
-    A_k^g b_k. Atoms that are moved copies come out in this order although the movement is not given.
-    That A^G b is b again is another matter: nothing in the data asks for it, see `closing_errors`.
+    z = argmin over z ≥ 0 of ½‖x − zD‖² + λ Σ z by `n_steps` of FISTA, for x around its mean in units of its
+    root mean square norm. Base atoms and actions are learned through all steps; atom k · G + g is A_k^g b_k.
+    Atoms that are moved copies come out in this order without anybody saying what the movement is. That
+    A^G b is b again is another matter: nothing in the data asks for it, see `closing_errors`.
 
     Parameters
     ----------
@@ -126,16 +127,20 @@ class GroupNetwork(UnitAtoms):
     operator: OrbitOperator = field(init=False)
     live_numbers = ("sparsity", "closure")
 
-    d_in: Count
-    n_orbits: Count
-    order: Count
+    d_in: int
+    n_orbits: int
+    order: int
     _: KW_ONLY
-    sparsity: Weight = 0.1
-    closure: Weight = 0.0
-    n_steps: Count = 15
+    sparsity: float = 0.1
+    closure: float = 0.0
+    n_steps: int = 15
     generator: Generator | None = None
 
     def __post_init__(self) -> None:
+        for name in ("d_in", "n_orbits", "order", "n_steps"):
+            check_count(getattr(self, name), name=name)
+        self.sparsity = check_weight(self.sparsity, "sparsity")
+        self.closure = check_weight(self.closure, "closure")
         self._begin(OrbitOperator(self.d_in, self.n_orbits, self.order, self.generator))
         self.generator = None  # what it draws is drawn
 
@@ -151,7 +156,7 @@ class GroupNetwork(UnitAtoms):
         return (powers[:, -1] - powers[:, 0]).norm(dim=-1)
 
     def action(self, orbit: int = 0) -> GroupAction:
-        """Return the action of an orbit.
+        """The action of an orbit.
 
         Raises
         ------
@@ -190,7 +195,7 @@ class GroupNetwork(UnitAtoms):
     def training_loss(
         self, x: Rows, silent_tokens: Tensor, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Return unexplained share of variance, 2λ Σ z and ‖A^G b − b‖², each in the units of the solver."""
+        """Unexplained share of variance, 2λ Σ z and ‖A^G b − b‖², each in the units of the solver."""
         codes = self._encode(x, None)
         error, x_hat, _ = self.operator.squared_error(codes, self.bias, x)
         powers = self.operator.powers()
@@ -213,9 +218,9 @@ def learn_action(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "n d"],
     *,
-    steps: Count = 2000,
+    steps: int = 2000,
     learning_rate: float = 1e-2,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> GroupAction:
     """Learn the matrix A that moves each x to its y, ‖xAᵀ − y‖² by Adam from random entries.
 
@@ -235,12 +240,12 @@ def learn_action(
     Returns
     -------
     GroupAction
-        If x lacks a direction (the mean of image patches, most often), A is undetermined there: its
+        Where x lacks a direction (the mean of image patches, most often), nothing says what A is there: its
         `unseen` counts them.
 
     Raises
     ------
-    TypeError, ValueError: If they are not finite matrices of one shape, or a number is out of range.
+    TypeError, ValueError: If they are no finite matrices of one shape, or a number is out of range.
 
     Example
     -------
@@ -252,10 +257,11 @@ def learn_action(
     x = check_data(check_matrix(x), name="x").detach()
     y = check_data(check_matrix(y, d_in=x.shape[1], name="y"), name="y").detach().to(x)
     same_length(y, len(x), name="y", per="row of `x`")
-    if not 0 < learning_rate <= 1:
+    steps = check_count(steps, name="steps")
+    if not 0 < check_real(learning_rate, name="learning_rate") <= 1:
         raise ValueError(f"`learning_rate` must be above 0 and at most 1, got {learning_rate}.")
     d = x.shape[1]
-    generator = Generator().manual_seed(seed)
+    generator = Generator().manual_seed(check_seed(seed))
     drawn = torch.randn(d, d, generator=generator) * FIRST / math.sqrt(d)
     a = drawn.to(x).requires_grad_()
     optimiser = torch.optim.Adam([a], lr=learning_rate)
@@ -286,18 +292,18 @@ class GroupAction:
     """Mean square of what is left of y, as a share; None where no pairs were given."""
 
     unseen: int | None = None
-    """Directions that the inputs lack, so that it is undetermined where A moves them."""
+    """Directions that the inputs lack, so that nothing says where A moves them."""
 
     @checked
-    def closure(self, order: Count) -> float:
+    def closure(self, order: int) -> float:
         """‖A^order − I‖ / ‖I‖: 0 where so many moves lead back.
 
         Raises
         ------
-        TypeError, ValueError: If `order` is not a whole number from 1.
+        TypeError, ValueError: If `order` is no whole number from 1.
         """
         eye = torch.eye(len(self.matrix)).to(self.matrix)
-        power = torch.linalg.matrix_power(self.matrix, order)
+        power = torch.linalg.matrix_power(self.matrix, check_count(order, name="order"))
         return float((power - eye).norm() / eye.norm())
 
     @checked
@@ -306,7 +312,7 @@ class GroupAction:
 
         Raises
         ------
-        TypeError, ValueError: If it is not a finite matrix of that shape.
+        TypeError, ValueError: If it is no finite matrix of that shape.
         """
         other = check_data(check_matrix(other, d_in=len(self.matrix), name="other"), name="other")
         same_length(other, len(self.matrix), name="other", per="row of the action")

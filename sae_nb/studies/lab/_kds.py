@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,9 +19,10 @@ from sae_nb.architectures import (
     SimplexProx,
     SoftProx,
     TrainingLoss,
+    check_weight,
     distance_to_used,
 )
-from sae_nb.checks import Count, Weight, checked
+from sae_nb.checks import check_count, check_flag, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.studies.lab._unrolled import UnitAtoms, Unrolled
 
@@ -38,9 +40,7 @@ class _Local(Unrolled):
     def training_loss(
         self, x: Rows, silent_tokens: Tensor, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Return unexplained share of variance, and 2λ times the distance to the atoms used, in the
-        same unit.
-        """
+        """Unexplained share of variance, and 2λ times the distance to the atoms used, in the same unit."""
         codes = self._encode(x, None)
         error, x_hat, _ = self.operator.squared_error(codes, self.bias, x)
         parts: Parts = {
@@ -123,14 +123,15 @@ class KDS(_Local, Memberships):
 
     operator: FreeOperator = field(init=False)
 
-    d_in: Count
-    n_atoms: Count
+    d_in: int
+    n_atoms: int
     _: KW_ONLY
-    locality: Weight = 0.5
-    n_steps: Count = 15
+    locality: float = 0.5
+    n_steps: int = 15
     generator: torch.Generator | None = None
 
     def __post_init__(self) -> None:
+        _check_sizes(self)
         self._make_atoms(self.d_in, self.n_atoms, self.generator)
         self.generator = None  # what it draws is drawn
 
@@ -196,15 +197,17 @@ class WLSC(UnitAtoms, _Local):
 
     operator: DenseOperator = field(init=False)
 
-    d_in: Count
-    n_atoms: Count
+    d_in: int
+    n_atoms: int
     _: KW_ONLY
-    locality: Weight = 0.06
+    locality: float = 0.06
     weighted: bool = True
-    n_steps: Count = 15
+    n_steps: int = 15
     generator: torch.Generator | None = None
 
     def __post_init__(self) -> None:
+        _check_sizes(self)
+        check_flag(self.weighted, name="weighted")
         self._begin(DenseOperator(self.d_in, self.n_atoms, generator=self.generator))
         self.generator = None  # what it draws is drawn
 
@@ -220,3 +223,9 @@ class WLSC(UnitAtoms, _Local):
         if not self.weighted:
             return codes.values.sum() / len(x)
         return distance_to_used(self._scaled_rows(x), codes, self.operator.weight) / len(x)
+
+
+def _check_sizes(sae: Any) -> None:
+    for name in ("d_in", "n_atoms", "n_steps"):
+        check_count(getattr(sae, name), name=name)
+    sae.locality = check_weight(sae.locality, "locality")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from sae_nb.architectures import SoftProx, sparse_code
 from sae_nb.checks import (
-    Count,
-    Positive,
-    Weight,
+    check_count,
     check_data,
     check_matrix,
     check_memory,
+    check_real,
     check_seed,
     checked,
+    one_of,
     same_length,
 )
 from sae_nb.codes import SparseCodes
@@ -42,10 +42,10 @@ SEMI_DEFINITE = 1e-4
 class KernelSimilarity:
     """Sparse codes whose similarities match those of the inputs; who knows the inputs only by similarity.
 
-    With features Φ of the inputs known by K = ΦᵀΦ alone, the codes Z ≥ 0 minimise F(Z) = ½ tr(K (I +
-    ZᵀZ/ω)⁻¹) + λ Σ Z: small where ZᵀZ is large exactly where K is. It is sparse coding ½‖Φ − DZ‖² + ω/2
-    ‖D‖² + λ Σ Z with the best dictionary D = ΦPᵀ, P = (ZZᵀ + ωI)⁻¹Z, put in: an atom is a mixture of
-    inputs, and defines what is generated from a code (predictive coding, top-down).
+    With features Φ of the inputs known by K = ΦᵀΦ alone, the codes Z ≥ 0 minimise
+    F(Z) = ½ tr(K (I + ZᵀZ/ω)⁻¹) + λ Σ Z: small where ZᵀZ is large exactly where K is. It is sparse coding
+    ½‖Φ − DZ‖² + ω/2 ‖D‖² + λ Σ Z with the best dictionary D = ΦPᵀ, P = (ZZᵀ + ωI)⁻¹Z, put in: an atom is
+    a mixture of inputs, and says what is generated from a code (predictive coding, top-down).
 
     Parameters
     ----------
@@ -83,20 +83,28 @@ class KernelSimilarity:
     (3, 12)
     """
 
-    n_atoms: Count
+    n_atoms: int
     _: KW_ONLY
     kernel: Kernel = "linear"
-    width: Positive | None = None
-    sparsity: Weight = 0.1
-    ridge: Positive = 0.5
-    n_steps: Count = 400
+    width: float | None = None
+    sparsity: float = 0.1
+    ridge: float = 0.5
+    n_steps: int = 400
 
     def __post_init__(self) -> None:
+        check_count(self.n_atoms, name="n_atoms")
+        check_count(self.n_steps, name="n_steps")
+        one_of(self.kernel, get_args(Kernel), name="kernel")
         if (self.width is not None) != (self.kernel == "rbf"):
             raise ValueError(
                 f"`width` must be given for kernel='rbf' and for no other, got width={self.width} with "
                 f"kernel={self.kernel!r}."
             )
+        for name, value in (("width", self.width), ("ridge", self.ridge)):
+            if value is not None and not check_real(value, name=name) > 0:
+                raise ValueError(f"`{name}` must be above 0, got {value}.")
+        if check_real(self.sparsity, name="sparsity") < 0:
+            raise ValueError(f"`sparsity` must be at least 0, got {self.sparsity}.")
 
     def fit(self, x: Float[Tensor, "n d_in"], *, seed: int = 0) -> MatchedSimilarity:
         """Find codes whose similarities match those of the inputs.
@@ -115,8 +123,7 @@ class KernelSimilarity:
 
         Raises
         ------
-        TypeError, ValueError: If `x` is not a finite matrix; for "precomputed", if it is not square,
-        symmetric
+        TypeError, ValueError: If `x` is no finite matrix; for "precomputed", if it is not square, symmetric
             and positive semi-definite.
         MemoryError: If the similarities do not fit.
         """
@@ -140,7 +147,7 @@ class KernelSimilarity:
     def similarities(
         self, x: Float[Tensor, "n d_in"], y: Float[Tensor, "m d_in"]
     ) -> Float[Tensor, "n m"]:
-        """Return similarity of every input with every other, by the kernel."""
+        """Similarity of every input with every other, by the kernel."""
         if self.width is None:
             return x @ y.T
         return torch.exp(-torch.cdist(x, y).square() / (2 * self.width**2))
@@ -152,7 +159,7 @@ class MatchedSimilarity:
 
     settings: KernelSimilarity
     inputs: Float[Tensor, "n d_in"] | None
-    """Inputs that were fitted; None if only similarities were given."""
+    """What was fitted; None where only similarities were given."""
 
     gram: Gram
     """K, their similarities."""
@@ -179,7 +186,7 @@ class MatchedSimilarity:
 
         Raises
         ------
-        ValueError: If only similarities were given: the form of atoms is then unknown.
+        ValueError: If only similarities were given: nobody knows what atoms look like.
         """
         if self.inputs is None:
             raise ValueError(
@@ -199,11 +206,11 @@ class MatchedSimilarity:
         return float((left + ((self.gram @ there) * there).sum()) / self.gram.trace())
 
     def encode(self, x: Float[Tensor, "m d_in"]) -> SparseCodes:
-        """Return codes of other inputs, with fixed atoms; for "precomputed", of their similarities (m, n).
+        """Codes of other inputs, with the atoms as they are; for "precomputed", of their similarities (m, n).
 
         Raises
         ------
-        TypeError, ValueError: If `x` is not a finite matrix of that width.
+        TypeError, ValueError: If `x` is no finite matrix of that width.
         """
         width = len(self.gram) if self.inputs is None else self.inputs.shape[1]
         rows = check_data(check_matrix(x, d_in=width), name="x").detach().to(self.gram)
@@ -223,7 +230,7 @@ class MatchedSimilarity:
         )
 
     def figure(self) -> Any:
-        """Draw the similarities of inputs next to those of their codes, inputs in one order."""
+        """Draw the similarities of inputs beside those of their codes, inputs in one order."""
         from sae_nb.figures import heatmaps
 
         order = torch.argsort(self.z.argmax(dim=0) * len(self.gram), stable=True)

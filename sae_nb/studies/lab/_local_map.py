@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
 from sae_nb.architectures import Data, SparseAutoencoder
-from sae_nb.checks import (
-    Seed,
-    as_tensor,
-    at_least,
-    check_classes,
-    checked,
-    same_length,
-)
+from sae_nb.checks import as_tensor, check_classes, check_count, checked, same_length
 from sae_nb.geometry import pca_layout
 
 if TYPE_CHECKING:
@@ -36,7 +29,7 @@ _WIDTHS = ((0.5, 0.35), (1.2, 0.6), (2.4, 0.9))
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
 class LocalMap:
-    """The positions of landmarks, and which of them share inputs; made by `local_map`."""
+    """Where landmarks lie and which of them share inputs; made by `local_map`."""
 
     points: Float[np.ndarray, "n d_in"]
     """The data."""
@@ -62,7 +55,7 @@ class LocalMap:
 
     @checked(leave=("truth",))
     def accuracy(self, truth: Any) -> float:
-        """Return share of points whose group is theirs, groups named in the way that suits best.
+        """Share of points whose group is theirs, groups named in the way that suits best.
 
         Parameters
         ----------
@@ -126,9 +119,7 @@ class LocalMap:
 
 
 @checked
-def local_map(
-    sae: SparseAutoencoder, x: Data, n_clusters: Annotated[int, at_least(2)] = 2, *, seed: Seed = 0
-) -> LocalMap:
+def local_map(sae: SparseAutoencoder, x: Data, n_clusters: int = 2, *, seed: int = 0) -> LocalMap:
     """Lay data and atoms out with the atoms' ties, and group both by the ties.
 
     Two atoms are tied as much as they share inputs, Σ_i z_ij z_il. Spectral clustering cuts the graph of the
@@ -162,6 +153,7 @@ def local_map(
     >>> sn.lab.local_map(kds, x, n_clusters=2).accuracy([0, 0, 1, 1])
     1.0
     """
+    check_count(n_clusters, name="n_clusters", at_least=2)
     with torch.no_grad():
         codes = sae.encode(x)
     z = codes.to_scipy().astype(np.float64)  # squares of large codes fit

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from itertools import chain
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,13 +15,11 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
 from sae_nb.checks import (
-    Count,
-    Seed,
-    Weight,
     as_tensor,
-    at_least,
     check_count,
+    check_integer,
     check_memory,
+    check_real,
     check_seed,
     checked,
     one_of,
@@ -93,20 +91,24 @@ class Momentum:
     True
     """
 
-    gamma: Weight = 1.0
+    gamma: float = 1.0
     _: KW_ONLY
-    n_blocks: Count = 1
-    n_heads: Count = 4
-    d_model: Count = 64
+    n_blocks: int = 1
+    n_heads: int = 4
+    d_model: int = 64
 
     def __post_init__(self) -> None:
+        for name in ("n_blocks", "n_heads", "d_model"):
+            check_count(getattr(self, name), name=name)
+        if check_real(self.gamma, name="gamma") < 0:
+            raise ValueError(f"`gamma` must be at least 0, got {self.gamma}.")
         if self.d_model % (2 * self.n_heads):
             raise ValueError(
                 f"`d_model` must be a multiple of 2 `n_heads` = {2 * self.n_heads}, got {self.d_model}."
             )
 
     def apply(self, x: Float[Tensor, "*batch time d"]) -> Float[Tensor, "*batch time d"]:
-        """Return x_t + γ(x_t − x_{t−1}) along time; the first has no predecessor and stays.
+        """x_t + γ(x_t − x_{t−1}) along time; the first has no predecessor and stays.
 
         Raises
         ------
@@ -120,11 +122,11 @@ class Momentum:
         return _sheared(x, self.gamma)
 
     def response(self, frequencies: Float[Tensor, " n"]) -> Complex[Tensor, " n"]:
-        """Return H(ω) = 1 + γ(1 − e^{−iω}) at some frequencies, in radians per position.
+        """H(ω) = 1 + γ(1 − e^{−iω}) at some frequencies, in radians per position.
 
         Raises
         ------
-        TypeError: If they are not numbers.
+        TypeError: If they are no numbers.
         """
         omega = as_tensor(frequencies, name="frequencies")
         if omega.layout != torch.strided:
@@ -154,20 +156,20 @@ class Momentum:
         batch_size: int = 64,
         seed: int = 0,
     ) -> MomentumModel:
-        """Train a model of such layers on rows of letters whose answer came after an earlier copy.
+        """Train a model of such layers on rows of letters whose answer stood after an earlier copy.
 
         Parameters
         ----------
         data
-            "stretches": different letters in stretches that come again, as of tiny-induction; "pairs":
-            six pairs of letters, drawn again and again, asked for the second of a pair that came
-            before. In stretches every answer has come exactly once, which is a hint; in pairs only the
-            first letter determines it.
+            "stretches": different letters in stretches that come again, as of tiny-induction; "pairs": six
+            pairs of letters, drawn again and again, asked for the second of a pair that came before. In
+            stretches every answer has come exactly once, which is a hint; in pairs nothing but the first
+            letter says it.
         steps
             Of Muon for the matrices of attention and AdamW for the rest; a thousand of one layer take about
             12 s on one core.
         batch_size
-            Rows of each, redrawn.
+            Rows of each, drawn anew.
         seed
             Draws first weights and rows.
 
@@ -204,31 +206,31 @@ class MomentumModel:
     """Cross-entropy of every step, in nats, where a letter is asked for."""
 
     @checked
-    def rows(self, n: Count, seed: Seed = 0) -> tuple[Int[Tensor, "n time"], Int[Tensor, "n time"]]:
+    def rows(self, n: int, seed: int = 0) -> tuple[Int[Tensor, "n time"], Int[Tensor, "n time"]]:
         """Rows that it was not trained on, and the letter asked for after each position (−100: none is).
 
         Raises
         ------
         TypeError, ValueError: If a number is out of range.
         """
-        generator = np.random.default_rng((seed, _HELD_OUT))
-        drawn = _drawn(self.data, n, generator)
+        generator = np.random.default_rng((check_seed(seed), _HELD_OUT))
+        drawn = _drawn(self.data, check_count(n, name="n"), generator)
         return drawn.ids.to(self._device), drawn.targets.to(self._device)
 
     @torch.no_grad()
     @checked
     def logits(self, ids: Int[Tensor, "n time"]) -> Float[Tensor, "n time letters"]:
-        """Return what it expects after every position.
+        """What it expects after every position.
 
         Raises
         ------
-        TypeError, ValueError: If `ids` are not ids of letters, or the rows are too long.
+        TypeError, ValueError: If `ids` are no ids of letters, or the rows are too long.
         """
         found: Tensor = self.network(_checked_ids(ids).to(self._device))
         return found
 
     @checked
-    def accuracy(self, n: int = 1000, seed: Seed = 0) -> float:
+    def accuracy(self, n: int = 1000, seed: int = 0) -> float:
         """Share of right letters where one is asked for, over rows that were not trained on.
 
         Raises
@@ -242,7 +244,7 @@ class MomentumModel:
     @torch.no_grad()
     @checked
     def patterns(self, ids: Int[Tensor, "n time"]) -> Float[Tensor, "n_blocks n n_heads time time"]:
-        """Return attention of every head, from each position (row) to each before it (column).
+        """Attention of every head, from each position (row) to each before it (column).
 
         Raises
         ------
@@ -252,7 +254,7 @@ class MomentumModel:
         return torch.stack(network.patterns(_checked_ids(ids).to(self._device)))
 
     @checked
-    def scores(self, n: int = 200, seed: Seed = 0) -> Float[Tensor, "n_blocks n_heads"]:
+    def scores(self, n: int = 200, seed: int = 0) -> Float[Tensor, "n_blocks n_heads"]:
         """How much of an induction head each one is: its attention to the letter after the earlier copy.
 
         Mean over the positions where a letter is asked for.
@@ -267,26 +269,29 @@ class MomentumModel:
         return self.patterns(ids)[:, row, :, now, there].mean(dim=0)
 
     @checked
-    def figure(self, row: Annotated[int, at_least(0)] = 0, block: int = 0) -> Any:
+    def figure(self, row: int = 0, block: int = 0) -> Any:
         """Draw where each head of a layer looks, on one row that was not trained on; open circles: the answer.
 
         Parameters
         ----------
         row
-            Index of the row drawn by seed 0.
+            Which of the rows drawn by seed 0.
         block
-            Index of the layer.
+            Which layer.
 
         Raises
         ------
-        IndexError: If there is no such layer. TypeError, ValueError: If `row` is not a number from 0.
+        IndexError: If there is no such layer.
+        TypeError, ValueError: If `row` is no number from 0.
         """
         from sae_nb.figures import heatmaps, named_ticks
 
+        block = check_integer(block, name="block")
         if not 0 <= block < self.settings.n_blocks:
             raise IndexError(
                 f"`block` must be between 0 and {self.settings.n_blocks - 1}, got {block}."
             )
+        row = check_count(row, name="row", at_least=0)
         ids, targets = (given[row:] for given in self.rows(row + 1))
         shown = self.patterns(ids)[block, 0].cpu().numpy()
         titles = [f"head {i}" for i in range(len(shown))]
@@ -330,7 +335,7 @@ class _Attention(nn.Module):
         return x + added
 
     def pattern(self, x: Float[Tensor, "n time d"]) -> Float[Tensor, "n n_heads time time"]:
-        """Return the weights that `forward` mixes by."""
+        """What `forward` mixes by."""
         q, k, _ = self._parts(x)
         raw = q @ k.mT / math.sqrt(q.shape[-1])
         later = torch.ones_like(raw, dtype=torch.bool).triu(1)
@@ -364,7 +369,7 @@ class _Network(nn.Module):
         return logits
 
     def patterns(self, ids: Int[Tensor, "n time"]) -> list[Tensor]:
-        """Return attention of every layer."""
+        """Attention of every layer."""
         x, found = self.letters[ids] + self.positions[: ids.shape[1]], []
         for block in self.blocks:
             layer: Any = block

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,15 +14,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import (
-    Count,
-    Seed,
-    Weight,
     check_count,
     check_data,
     check_integer,
     check_integers,
     check_memory,
+    check_real,
+    check_seed,
     checked,
+    one_of,
     warn_caller,
 )
 from sae_nb.progress import progress_bar
@@ -34,10 +34,10 @@ HALF_PERIOD = 1.008
 """Time at which nothing of an image would be left; noise at time t has variance 1 − cos²(πt / 2 · 1.008)."""
 
 SECONDS_PER_WEIGHT, SECONDS_PER_PRODUCT = 1.2e-8, 1e-10
-"""Time of one weight and one product in a distance on one core; measured, good to a factor of 3."""
+"""What one weight and one product in a distance take on one core; measured, good to a factor of 3."""
 
 LONG = 20.0
-"""Seconds from which a warning announces the duration."""
+"""Seconds from which a warning says beforehand how long it takes."""
 
 BLOCK = 2**22
 """Patches whose pixels are compared at once when images are searched for known patches."""
@@ -62,9 +62,8 @@ class PatchMosaic:
     patch
         Side k, odd; one for each step, from noise to image, if it is to change; None for whole images.
     place
-        Patches that compete: from "anywhere" in the training images, which wrap around (equivariant,
-        ELS); from the "same" place (LS); or, with zeros around the images, those that see the same of
-        the "border".
+        Which patches compete: from "anywhere" in the training images, which wrap around (equivariant, ELS);
+        from the "same" place (LS); or, with zeros around the images, those that see the same of the "border".
     n_steps
         Of DDIM.
     evidence
@@ -96,10 +95,14 @@ class PatchMosaic:
     patch: int | Sequence[int] | None = 7
     _: KW_ONLY
     place: Place = "anywhere"
-    n_steps: Count = 20
-    evidence: Weight = 0.0
+    n_steps: int = 20
+    evidence: float = 0.0
 
     def __post_init__(self) -> None:
+        check_count(self.n_steps, name="n_steps")
+        one_of(self.place, get_args(Place), name="place")
+        if check_real(self.evidence, name="evidence") < 0:
+            raise ValueError(f"`evidence` must be at least 0, got {self.evidence}.")
         for side in self.sides:
             if side is not None and (side < 1 or side % 2 == 0):
                 raise ValueError(
@@ -130,8 +133,7 @@ class PatchMosaic:
 
         Raises
         ------
-        TypeError, ValueError: If they are not floating-point numbers, one alone, or smaller than a
-        patch.
+        TypeError, ValueError: If they are no floating-point numbers, one alone, or smaller than a patch.
         """
         known = check_data(images, name="images").detach()
         known = known if known.dtype == torch.float64 else known.float()
@@ -149,7 +151,7 @@ class PatchMosaic:
 
 @dataclass(frozen=True, slots=True)
 class ScoreCost:
-    """The estimated cost of samples; from `PatchDictionary.cost`."""
+    """What samples cost before they are made; from `PatchDictionary.cost`."""
 
     seconds: float
     """On one core of a processor, good to a factor of 3."""
@@ -167,13 +169,14 @@ class PatchDictionary:
     images: Images
 
     @checked
-    def cost(self, n: Count = 1) -> ScoreCost:
+    def cost(self, n: int = 1) -> ScoreCost:
         """Estimate what n samples take: each pixel is compared with each patch, at each step.
 
         Raises
         ------
         ValueError: If `n` is not at least 1.
         """
+        check_count(n, name="n")
         n_images, channels, height, width = self.images.shape
         pixels = height * width
         seconds, most = 0.0, 0
@@ -189,7 +192,7 @@ class PatchDictionary:
     def score(
         self, x: Float[Tensor, "n channels height width"], time: float, *, step: int = -1
     ) -> Images:
-        """Return direction in which noisy images become likelier, ∇ log p at their noise.
+        """Direction in which noisy images become likelier, ∇ log p at their noise.
 
         Parameters
         ----------
@@ -222,7 +225,7 @@ class PatchDictionary:
 
     @checked
     def sample(
-        self, n: int = 4, *, seed: Seed = 0, max_seconds: float = 300.0, progress: bool = False
+        self, n: int = 4, *, seed: int = 0, max_seconds: float = 300.0, progress: bool = False
     ) -> Mosaics:
         """Make images from noise.
 
@@ -233,8 +236,7 @@ class PatchDictionary:
         seed
             Draws the noise.
         max_seconds
-            Work that is estimated to take longer is refused; from 20 s on, a warning announces the
-            duration.
+            What is estimated to take longer is refused; from 20 s on, a warning says how long.
         progress
             Show a bar.
 
@@ -259,7 +261,7 @@ class PatchDictionary:
         self._check_memory()
         if cost.seconds > LONG:
             warn_caller(f"{n} samples take {cost}.")
-        x = white_noise((n, *self.images.shape[1:]), seed).to(self.images)
+        x = white_noise((n, *self.images.shape[1:]), check_seed(seed)).to(self.images)
         sides, n_steps = self.settings.sides, self.settings.n_steps
         attention = _Attention(self, sides[0])
         with progress_bar(n_steps, "steps from noise to image", enabled=progress) as bar:
@@ -276,7 +278,7 @@ class PatchDictionary:
     def found(
         self, images: Float[Tensor, "n channels height width"], size: int, *, tolerance: float = 0.5
     ) -> Float[Tensor, " n"]:
-        """Return share of the patches of each image that occur in the training images, anywhere.
+        """Share of the patches of each image that occur in the training images, anywhere.
 
         Training images that were held out say what is found by chance. With `size` the side of square images, a
         share of 1 means that the image is a training image, shifted or not.
@@ -338,11 +340,11 @@ class Mosaics:
     """Pixel of that image, row × width + column."""
 
     def n_sources(self) -> Int[Tensor, " n"]:
-        """Return how many training images each image is put together from."""
+        """How many training images each image is put together from."""
         return torch.tensor([image.unique().numel() for image in self.sources])
 
     @checked
-    def figure(self, n: Count = 4) -> Any:
+    def figure(self, n: int = 4) -> Any:
         """Draw training images in a colour each, and samples with every pixel in that of its source.
 
         The six most used have a colour, the others are grey.
@@ -359,7 +361,7 @@ class Mosaics:
         names = dict(zip(used, theme.PALETTE, strict=False))
         colours = torch.stack([_channels(names.get(i, theme.GREY)) for i in range(count)])
         low, high = float(known.min()), float(known.max())
-        shown = list(range(min(n, len(self.images))))
+        shown = list(range(min(check_count(n, name="n"), len(self.images))))
         made = [(f"sample {i}, by source", self._tinted(i, colours, low, high)) for i in shown]
         plain = [(f"sample {i}", _scaled(self.images[i].cpu(), low, high)) for i in shown]
         trained = [
@@ -421,13 +423,13 @@ class _Attention:
 
 
 def _scales(time: float) -> tuple[float, float]:
-    """Return the remaining share of the image, and the standard deviation of the noise."""
+    """What is left of the image, and the standard deviation of the noise."""
     a = math.cos(math.pi * time / (2 * HALF_PERIOD))
     return a, math.sqrt(1 - a**2)
 
 
 def white_noise(shape: Sequence[int], seed: int) -> Float[Tensor, "*shape"]:
-    """Draw standard Gaussian noise, independent of images drawn by torch with the same seed."""
+    """Standard Gaussian noise that no images drawn by torch with the same seed are made of."""
     return torch.from_numpy(np.random.default_rng([seed, 2412]).standard_normal(tuple(shape)))
 
 
@@ -446,7 +448,7 @@ def _centred(images: Tensor, side: int, wraps: bool) -> Float[Tensor, "n places 
 
 
 def _competing(images: Tensor, side: int, place: Place) -> Tensor | None:
-    """Return the places (columns) that compete for a pixel (rows); None for all."""
+    """Which places (columns) compete for a pixel (rows); None for all."""
     if place == "anywhere":
         return None
     height, width = images.shape[2:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,12 +13,11 @@ from torch import Tensor
 
 from sae_nb.capturing import capture
 from sae_nb.checks import (
-    Between,
-    Count,
-    Seed,
-    Share,
-    above,
+    between,
+    check_count,
     check_data,
+    check_integer,
+    check_real,
     checked,
     one_of,
     same_length,
@@ -39,7 +38,7 @@ MOST_VALUES = 2**28
 @checked
 @dataclass(frozen=True, eq=False)
 class Signatures:
-    """The distances of artists: D = (1 − λ) d_texture + λ d_symmetry.
+    """How far apart artists are: D = (1 − λ) d_texture + λ d_symmetry.
 
     d_texture compares Gram matrices of features, G = (1/N) Σ f fᵀ over the patches of all images of an artist:
     ‖G_a − G_b‖ / (‖G_a‖ + ‖G_b‖), mean over hook points. d_symmetry compares what leaves the images as the
@@ -88,11 +87,17 @@ class Signatures:
     model: LiveModel
     hook_points: str | Iterable[str]
     _: KW_ONLY
-    mixing: Share = 0.5
-    n_generators: Annotated[int, Between(1, len(GENERATORS) - 1)] = 3
-    step: Annotated[float, above(0, do="Half a pixel is usual.")] = 0.5
+    mixing: float = 0.5
+    n_generators: int = 3
+    step: float = 0.5
 
     def __post_init__(self) -> None:
+        between(self.mixing, 0, 1, name="mixing", ends="[]")
+        check_count(self.n_generators, name="n_generators", at_most=len(GENERATORS) - 1)
+        if not check_real(self.step, name="step") > 0:
+            raise ValueError(
+                f"`step` must be above 0 pixels, got {self.step}. Half a pixel is usual."
+            )
         points = [self.hook_points] if isinstance(self.hook_points, str) else [*self.hook_points]
         if not points:
             raise ValueError(
@@ -110,8 +115,8 @@ class Signatures:
         images
             In [0, 1], of the size that the network takes.
         artists
-            Whose each image is: one label per image, of at least two artists. Artists are in the order
-            in which they come first.
+            Whose each image is: one label per image, of at least two artists. Artists stand in the order in
+            which they come first.
 
         Raises
         ------
@@ -174,7 +179,7 @@ class Signatures:
 
 @dataclass(frozen=True)
 class _Signature:
-    """The features of one artist: a Gram matrix per hook point, and movements, the quietest first."""
+    """What one artist is known by: a Gram matrix per hook point, and movements, the quietest first."""
 
     grams: list[Float[np.ndarray, "d d"]]
     directions: Float[np.ndarray, "6 6"]
@@ -183,7 +188,7 @@ class _Signature:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
 class SignatureDistances:
-    """The distances of artists from each other; made by `Signatures.fit`."""
+    """How far artists are from each other; made by `Signatures.fit`."""
 
     names: tuple[str, ...]
     """The artists."""
@@ -202,7 +207,7 @@ class SignatureDistances:
     stretch x, shear x, shear y, stretch y, all of one size in pixels."""
 
     changes: Float[np.ndarray, "n_artists 6"]
-    """Change of the features by each eigenvector, as a share of all six, the least first."""
+    """How much each eigenvector changes the features, as a share of all six, the least first."""
 
     def __repr__(self) -> str:
         return f"SignatureDistances({len(self.names)} artists, λ = {self.mixing:g})"
@@ -214,7 +219,7 @@ class SignatureDistances:
 
     @checked
     def nearest(self, part: Part = "distance") -> tuple[str, ...]:
-        """Return the nearest other artist of each, by one of the distances."""
+        """The nearest other artist of each, by one of the distances."""
         apart = self._part(part).copy()
         np.fill_diagonal(apart, np.inf)
         return tuple(self.names[i] for i in apart.argmin(axis=1))
@@ -225,11 +230,11 @@ class SignatureDistances:
         other: Any,
         part: Part = "distance",
         *,
-        n_permutations: Count = 999,
-        level: Annotated[float, Between(0, 1, "()")] = 0.05,
-        seed: Seed = 0,
+        n_permutations: int = 999,
+        level: float = 0.05,
+        seed: int = 0,
     ) -> MantelTest:
-        """Test whether artists that are near each other are so by another measure too.
+        """Whether artists that are near each other are so by something else too.
 
         The correlation of two matrices of distances over all pairs, and the same with the artists of one of
         them permuted: pairs are not independent, artists are.
@@ -240,7 +245,7 @@ class SignatureDistances:
             Distances of the same artists, (n_artists, n_artists) and symmetric; or a family for each artist,
             then 0 within a family and 1 between.
         part
-            Distance of ours.
+            Which distance of ours.
         n_permutations
             Random ones.
         level
@@ -256,6 +261,8 @@ class SignatureDistances:
         ------
         Mantel 1967.
         """
+        between(level, 0, 1, name="level", ends="()")
+        check_count(n_permutations, name="n_permutations")
         if 1 / (1 + n_permutations) > level * (1 + 1e-9):
             raise ValueError(
                 f"`n_permutations` must be large enough for p ≤ {level:g}, got {n_permutations}, of which "
@@ -263,7 +270,7 @@ class SignatureDistances:
             )
         pairs = np.triu_indices(len(self.names), 1)
         ours, theirs = self._part(part)[pairs], _distances(other, len(self.names))[pairs]
-        null = mantel_null(ours, theirs, n_permutations, seed)
+        null = mantel_null(ours, theirs, n_permutations, check_integer(seed, name="seed"))
         return MantelTest(observed=float(correlation(ours, theirs)), null=null, level=level)
 
     @checked
@@ -353,8 +360,7 @@ def _gram_distance(a: Float[np.ndarray, "d d"], b: Float[np.ndarray, "d d"]) -> 
 
 
 def grassmann(a: Float[np.ndarray, "n k"], b: Float[np.ndarray, "n k"]) -> float:
-    """Return distance of two spaces by orthonormal bases: √Σθ² of their principal angles, over its
-    largest value.
+    """Distance of two spaces by orthonormal bases: √Σθ² of their principal angles, over its largest value.
 
     Only as many angles as there is room for can be right ones.
     """

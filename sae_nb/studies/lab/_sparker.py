@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import (
-    Between,
-    Count,
-    Seed,
     between,
     check_count,
     check_data,
     check_integer,
     check_matrix,
     check_memory,
+    check_real,
+    check_seed,
     checked,
 )
 from sae_nb.statistics import permutation_p
@@ -91,15 +90,19 @@ class SparKer:
     True
     """
 
-    n_kernels: Count = 8
+    n_kernels: int = 8
     _: KW_ONLY
     widths: tuple[float, float] | None = None
     anneal: bool = True
     competition: bool = True
-    n_steps: Count = 200
-    largest: Annotated[float, Between(0, 20, "(]")] = 4.0
+    n_steps: int = 200
+    largest: float = 4.0
 
     def __post_init__(self) -> None:
+        check_count(self.n_kernels, name="n_kernels")
+        check_count(self.n_steps, name="n_steps")
+        if not 0 < check_real(self.largest, name="largest") <= 20:
+            raise ValueError(f"`largest` must be above 0 and at most 20, got {self.largest}.")
         if self.widths is None:
             return
         first, last = self.widths
@@ -119,7 +122,7 @@ class SparKer:
         level: float = 0.05,
         draw: Draw | None = None,
         expected: float | None = None,
-        seed: Seed = 0,
+        seed: int = 0,
     ) -> AnomalyTest:
         """Move kernels to where `data` differ, and say how likely that is where nothing differs.
 
@@ -134,20 +137,18 @@ class SparKer:
         level
             Smallest p that is to be reachable: it needs 1 / level − 1 toys.
         draw
-            `draw(n, generator)` makes n fresh rows of what the reference is of; a toy is such rows in
-            place of `data`. None: a toy redistributes the rows of both sides, which is exact for any
-            rows that are exchangeable, and needs no more of them.
+            `draw(n, generator)` makes n fresh rows of what the reference is of; a toy is such rows in place of
+            `data`. None: a toy deals out the rows of both sides anew, which is exact for any rows that are
+            exchangeable, and needs no more of them.
         expected
-            Rows expected in `data` where there is nothing to find; toys then have a Poisson number of
-            them, and a surplus counts as evidence. Needs `draw`. None: the number of rows is not
-            evidence.
+            Rows expected in `data` where there is nothing to find; toys then have a Poisson number of them, and
+            a surplus counts as evidence. Needs `draw`. None: the number of rows is no evidence.
         seed
             Draws toys and first centres.
 
         Raises
         ------
-        TypeError, ValueError: If rows are not finite matrices of one width, or are all the same; if
-        there are
+        TypeError, ValueError: If rows are no finite matrices of one width, or are all the same; if there are
             too few toys for `level`.
         MemoryError: If kernels at all rows do not fit.
         """
@@ -167,7 +168,7 @@ class SparKer:
             f"{self.n_kernels} kernels at {n} rows, and their way over {self.n_steps} steps,",
             "Use fewer rows or kernels.",
         )
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(check_seed(seed))
         known = torch.cat([reference, data]) if draw is None else reference
         centre, unit = known.mean(dim=0), spread(known)
         widths = self._schedule(known, generator)
@@ -229,7 +230,7 @@ class AnomalyTest:
 
     @property
     def centres(self) -> Float[Tensor, "n_kernels d_in"]:
-        """Final positions of the kernels."""
+        """Where the kernels came to lie."""
         return self.path[-1]
 
     @property
@@ -246,7 +247,7 @@ class AnomalyTest:
 
     @checked
     def rejects(self, level: float = 0.05) -> bool:
-        """Return whether p ≤ level.
+        """Whether p ≤ level.
 
         Raises
         ------
@@ -276,7 +277,7 @@ class AnomalyTest:
 
     @checked
     def nearest(self, n: int = 5) -> Int[Tensor, "n_kernels n"]:
-        """Return rows of the data nearest to each kernel, kernels in the order of `table`.
+        """Rows of the data nearest to each kernel, kernels in the order of `table`.
 
         Raises
         ------
@@ -292,7 +293,7 @@ class AnomalyTest:
 
         Raises
         ------
-        TypeError, ValueError: If `x` is not a finite matrix of that width.
+        TypeError, ValueError: If `x` is no finite matrix of that width.
         """
         rows = check_data(check_matrix(x, d_in=self.data.shape[1]), name="x").detach().to(self.data)
         middle = self.centres.mean(dim=0)

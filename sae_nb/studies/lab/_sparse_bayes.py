@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -13,13 +13,14 @@ from torch import Tensor
 
 from sae_nb.architectures import FixedOperator, Operator, RidgeProx, SolverTrace, cg
 from sae_nb.checks import (
-    Count,
-    Positive,
-    Seed,
+    check_count,
     check_data,
     check_integer,
     check_matrix,
+    check_real,
+    check_seed,
     checked,
+    one_of,
     warn_caller,
 )
 from sae_nb.codes import SparseCodes
@@ -47,12 +48,11 @@ SHOWN = 0.05
 class SparseBayes:
     """Sparse Bayesian learning: x = A z + ε with z_j ~ N(0, 1/α_j), and the precisions α learned by EM.
 
-    Most precisions grow without end, and their coefficients vanish; for the others the posterior gives
-    a mean and its uncertainty. EM asks for the diagonal of the inverse of Λ = AᵀA/σ² + diag α. "cg"
-    needs neither Λ nor its inverse: conjugate gradients solve Λu = p for random signs p, and E[p ∘ u]
-    is the diagonal (covariance-free EM). With clusters several rows share precisions: each row belongs
-    to one of `n_clusters` sparsity profiles, and by how likely the row is under each they are told
-    apart.
+    Most precisions grow without end, and their coefficients vanish; for the others the posterior says a
+    mean and how sure it is. EM asks for the diagonal of the inverse of Λ = AᵀA/σ² + diag α. "cg" needs
+    neither Λ nor its inverse: conjugate gradients solve Λu = p for random signs p, and E[p ∘ u] is the
+    diagonal (covariance-free EM). With clusters several rows share precisions: each row belongs to one of
+    `n_clusters` sparsity profiles, and by how likely the row is under each they are told apart.
 
     Parameters
     ----------
@@ -99,15 +99,22 @@ class SparseBayes:
 
     _: KW_ONLY
     noise: float
-    n_clusters: Count | None = None
+    n_clusters: int | None = None
     solver: Solver = "cg"
-    n_iterations: Count = 30
-    n_probes: Count = 10
-    tolerance: Positive = 1e-7
-    max_steps: Count = 400
+    n_iterations: int = 30
+    n_probes: int = 10
+    tolerance: float = 1e-7
+    max_steps: int = 400
 
     def __post_init__(self) -> None:
+        for name in ("n_iterations", "n_probes", "max_steps"):
+            check_count(getattr(self, name), name=name)
+        if self.n_clusters is not None:
+            check_count(self.n_clusters, name="n_clusters")
+        one_of(self.solver, get_args(Solver), name="solver")
         checked_noise(self.noise)
+        if not check_real(self.tolerance, name="tolerance") > 0:
+            raise ValueError(f"`tolerance` must be above 0, got {self.tolerance}.")
 
     @checked
     def fit(
@@ -115,7 +122,7 @@ class SparseBayes:
         x: Float[Tensor, "rows d_in"],
         dictionary: Operator | Float[Tensor, "n_atoms d_in"],
         *,
-        seed: Seed = 0,
+        seed: int = 0,
     ) -> Posterior:
         """Learn precisions, and say what is known of the codes under them.
 
@@ -135,8 +142,7 @@ class SparseBayes:
 
         Raises
         ------
-        TypeError, ValueError: If `x` is not a finite matrix of the dictionary's width, the dictionary
-        is zero, or
+        TypeError, ValueError: If `x` is no finite matrix of the dictionary's width, the dictionary is zero, or
             there are more clusters than rows.
         MemoryError: If what the solver needs does not fit.
         """
@@ -149,7 +155,7 @@ class SparseBayes:
             )
         problem = self._problem(operator, rows)
         check_fits(problem, self.n_clusters or n, self.solver)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(check_seed(seed))
         with torch.no_grad():
             return self._learn(problem, generator)
 
@@ -246,12 +252,12 @@ def _checked(x: Tensor, dictionary: Operator | Tensor) -> tuple[Operator, Tensor
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Posterior:
-    """The posterior of some codes: means with error bars; made by `SparseBayes.fit`."""
+    """What is known of some codes: means with error bars; made by `SparseBayes.fit`."""
 
     settings: SparseBayes
     operator: Operator
     x: Float[Tensor, "rows d_in"]
-    """Fitted inputs."""
+    """What was fitted."""
 
     mean: Float[Tensor, "rows n_atoms"]
     """Posterior mean of every coefficient, under the profile that the row most likely has."""
@@ -263,7 +269,7 @@ class Posterior:
     """α of each profile: a coefficient is of size 1/√α. One profile per row, or per cluster."""
 
     responsibilities: Float[Tensor, "rows profiles"]
-    """Probability of each profile for each row."""
+    """How likely each row has each profile."""
 
     log_likelihood: Float[Tensor, " n_iterations_plus_1"]
     """log p(x) of all rows before the first iteration and after every one; by probes for "cg"."""
@@ -281,7 +287,7 @@ class Posterior:
 
     @checked
     def steps(self, row: int = 0) -> tuple[SparseCodes, SolverTrace]:
-        """Return the mean of a row by conjugate gradients, step by step: what `PursuitStepper` shows.
+        """The mean of a row by conjugate gradients, step by step: what `PursuitStepper` shows.
 
         Parameters
         ----------
@@ -353,7 +359,7 @@ class Posterior:
 
     @checked
     def clusters(self, names: Sequence[str] | None = None) -> Any:
-        """Draw |mean| of every row, sorted by profile, compared with the size that each profile expects.
+        """Draw |mean| of every row, sorted by profile, beside what size each profile expects.
 
         Atoms are those that a profile expects to be of a twentieth of the largest size or more.
 

@@ -1,6 +1,4 @@
-"""The common parts of dictionaries whose codes are found by steps of FISTA, and that learn through all
-of them.
-"""
+"""What dictionaries share whose codes are found by steps of FISTA, and that learn through all of them."""
 
 from __future__ import annotations
 
@@ -57,8 +55,7 @@ class Unrolled(SparseAutoencoder):
         return self
 
     def steps(self, x: Data) -> tuple[SparseCodes, SolverTrace]:
-        """Return codes and every step of the solver on the way, for a few inputs: what `PursuitStepper`
-        shows.
+        """Codes and every step of the solver on the way, for a few inputs: what `PursuitStepper` shows.
 
         Parameters
         ----------
@@ -72,9 +69,7 @@ class Unrolled(SparseAutoencoder):
         return self._solve(self._scaled_rows(self._rows(x)), trace=True)
 
     def recipe(self) -> Recipe:
-        """Return the rate of the published code's size of problem: hundreds of steps over points in
-        scaled units.
-        """
+        """The rate of the published code's size of problem: hundreds of steps over points in scaled units."""
         return Recipe(learning_rate=2e-2)
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
@@ -114,7 +109,7 @@ class UnitAtoms(Unrolled):
         self.register_buffer("pre_bias", torch.zeros(self.d_in))
 
     def recipe(self) -> Recipe:
-        """Return a smaller rate than for landmarks: entries of unit atoms are small."""
+        """A smaller rate than for landmarks: entries of unit atoms are small."""
         return Recipe(learning_rate=5e-3)
 
     @property

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import (
-    Between,
-    Count,
-    Seed,
-    check_data,
-    checked,
-)
+from sae_nb.checks import between, check_count, check_data, check_seed, checked
 from sae_nb.studies.lab._patch_mosaic import white_noise
 
 if TYPE_CHECKING:
@@ -40,11 +34,11 @@ Bands = dict[str, Float[Tensor, "n rows columns"]]
 @checked
 def wavelet_score(
     patches: Float[Tensor, "n height width"],
-    sigma: Annotated[float, Between(1e-6, 1e6)],
+    sigma: float,
     *,
     gates: Gates = "neighbours",
-    levels: Count = 3,
-    seed: Seed = 0,
+    levels: int = 3,
+    seed: int = 0,
 ) -> WaveletScore:
     """Fit the score of patches with Gaussian noise, one Haar coefficient at a time, by Stein's identity.
 
@@ -60,8 +54,8 @@ def wavelet_score(
     sigma
         Standard deviation of the noise, from 1e-6 to 1e6.
     gates
-        Features besides 1 and y: "linear" none; "cubic" y³; "self" gates by the coefficient itself, of
-        width σ, 2σ and 4σ; "neighbours" also by the energy of those around, next to and above it.
+        Features besides 1 and y: "linear" none; "cubic" y³; "self" gates by the coefficient itself, of width σ,
+        2σ and 4σ; "neighbours" also by the energy of those around, beside and above it.
     levels
         Of the Haar transform.
     seed
@@ -86,9 +80,11 @@ def wavelet_score(
     >>> error[1] < 0.7 * error[0]
     True
     """
+    between(sigma, 1e-6, 1e6, name="sigma")
+    check_count(levels, name="levels")
     clean = check_data(patches, name="patches").detach().double()
     _check_sides(clean, levels)
-    noisy = clean + sigma * white_noise(clean.shape, seed).to(clean)
+    noisy = clean + sigma * white_noise(clean.shape, check_seed(seed)).to(clean)
     sums: dict[str, tuple[Tensor, Tensor]] = {}
     for part in torch.split(noisy, AT_ONCE):
         for name, _, features, slopes in _features(haar(part, levels), gates, sigma):
@@ -134,7 +130,7 @@ class WaveletScore:
 
     @checked
     def denoise(self, x: Float[Tensor, "n height width"]) -> Float[Tensor, "n height width"]:
-        """Return best guess of clean patches, x + σ² s(x) (Tweedie).
+        """Best guess of clean patches, x + σ² s(x) (Tweedie).
 
         Raises
         ------
@@ -146,7 +142,7 @@ class WaveletScore:
     def shrinkage(
         self, y: Float[Tensor, " n"], band: str = "vertical 1", *, energy: float | None = None
     ) -> Float[Tensor, " n"]:
-        """Return the denoised value of a noisy coefficient.
+        """What becomes of a noisy coefficient.
 
         Parameters
         ----------
@@ -172,8 +168,7 @@ class WaveletScore:
 
     @checked
     def threshold(self, band: str = "vertical 1") -> float:
-        """Return soft threshold nearest to the learned shrinkage, for coefficients up to 5σ among quiet
-        neighbours.
+        """Soft threshold nearest to the learned shrinkage, for coefficients up to 5σ among quiet neighbours.
 
         Raises
         ------
@@ -220,7 +215,7 @@ class WaveletScore:
 
 
 def haar(x: Tensor, levels: int) -> Bands:
-    """Return orthonormal Haar coefficients: three bands a level, from the finest, and "mean"."""
+    """Orthonormal Haar coefficients: three bands a level, from the finest, and "mean"."""
     bands: Bands = {}
     for level in range(1, levels + 1):
         a, b, c, d = (x[:, i::2, j::2] for i in (0, 1) for j in (0, 1))
@@ -267,7 +262,7 @@ def _gated(y: Tensor, energy: Tensor, gates: Gates, sigma: float) -> tuple[Tenso
 
 
 def _energy(bands: Bands, name: str) -> Tensor:
-    """Return mean square of those around in the band, in the two bands next to, and in the one above."""
+    """Mean square of those around in the band, in the two bands beside, and in the one above."""
     square = bands[name].square()
     total = F.avg_pool2d(square[:, None], 3, 1, 1, divisor_override=1)[:, 0] - square
     count = F.avg_pool2d(torch.ones_like(square[:1, None]), 3, 1, 1, divisor_override=1)[:, 0] - 1

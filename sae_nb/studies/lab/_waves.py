@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,15 +13,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import (
-    Between,
     as_tensor,
-    at_least,
     check_count,
     check_data,
     check_integer,
     check_integers,
     check_memory,
+    check_real,
     checked,
+    one_of,
 )
 
 Readout = Literal["spectrum", "last", "mean", "max"]
@@ -72,8 +72,13 @@ class Waves:
     """
 
     _: KW_ONLY
-    n_steps: Annotated[int, at_least(2)] = 100
-    dt: Annotated[float, Between(0, FASTEST, "(]")] = 0.5
+    n_steps: int = 100
+    dt: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_count(self.n_steps, name="n_steps", at_least=2)
+        if not 0 < check_real(self.dt, name="dt") <= FASTEST:
+            raise ValueError(f"`dt` must be above 0 and at most √½ = {FASTEST:.3f}, got {self.dt}.")
 
     def run(self, shapes: Bool[Tensor, "n height width"]) -> Ringing:
         """Let some drums ring.
@@ -85,8 +90,8 @@ class Waves:
 
         Raises
         ------
-        TypeError, ValueError: If they are not truth values of that shape, one is empty, or one has no
-        edge. MemoryError: If all times of all points do not fit.
+        TypeError, ValueError: If they are no truth values of that shape, one is empty, or one has no edge.
+        MemoryError: If all times of all points do not fit.
         """
         mask = _checked_shapes(shapes)
         check_memory(8 * mask.numel() * self.n_steps, "All times of all points", "Use fewer steps.")
@@ -101,8 +106,7 @@ class Waves:
 
 
 def square_fundamental(side: int) -> float:
-    """Return frequency of the slowest swing of a square drum of that many points a side, √8 sin(π /
-    2(side + 1)).
+    """Frequency of the slowest swing of a square drum of that many points a side, √8 sin(π / 2(side + 1)).
 
     In radians per unit of time; eigenvalues of the five-point Laplacian with its edges held.
 
@@ -117,7 +121,7 @@ def square_fundamental(side: int) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Ringing:
-    """The sound of some drums; made by `Waves.run`."""
+    """How some drums rang; made by `Waves.run`."""
 
     settings: Waves
     shapes: Bool[Tensor, "n height width"]
@@ -125,9 +129,7 @@ class Ringing:
     """Height of every point after every step."""
 
     def fundamental(self) -> Float[Tensor, " n"]:
-        """Return frequency of the strongest swing of each drum, over its points together; radians per
-        unit of time.
-        """
+        """Frequency of the strongest swing of each drum, over its points together; radians per unit of time."""
         n = FINER * self.settings.n_steps
         power = torch.fft.rfft(self.states, n=n, dim=1).abs().square().sum(dim=(2, 3))
         power[:, : FINER // 2] = 0  # what does not swing
@@ -135,7 +137,7 @@ class Ringing:
 
     @checked
     def features(self, readout: Readout = "spectrum") -> Float[Tensor, "points k"]:
-        """Return the features of each point inside of a shape, shape by shape, row by row.
+        """What each point inside of a shape can say, shape by shape, row by row.
 
         Parameters
         ----------
@@ -147,6 +149,7 @@ class Ringing:
         ------
         ValueError: If there is no such readout.
         """
+        one_of(readout, READOUTS, name="readout")
         times = self.states.movedim(1, -1)[self.shapes]
         if readout == "spectrum":
             return torch.fft.rfft(times, dim=-1).abs()
@@ -160,8 +163,8 @@ class Ringing:
 
         Raises
         ------
-        IndexError: If there is no such drum or step. TypeError, ValueError: If `moments` are not whole
-        numbers, or none.
+        IndexError: If there is no such drum or step.
+        TypeError, ValueError: If `moments` are no whole numbers, or none.
         """
         from sae_nb.figures import heatmaps
 

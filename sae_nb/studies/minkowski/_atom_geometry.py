@@ -1,4 +1,4 @@
-"""Similarity of atoms, with random and spread-out frames as floors; and the effect of co-activation.
+"""Which atoms are alike, with random and spread-out frames as floors; and what co-activation adds.
 
 cosines ⟨d_i, d_j⟩, i ≠ j · antipodal: min_j ⟨d_i, d_j⟩ ≤ −0.9 · Hoyer: (√d − ‖d‖₁/‖d‖₂)/(√d − 1)
 """
@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Count, Seed, at_least, check_count, check_matrix, check_memory, checked
+from sae_nb.checks import check_count, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import effective_rank, stable_rank
 from sae_nb.statistics import correlation, mantel_null
@@ -28,14 +27,14 @@ POWERS = (4.0, 64.0)
 
 
 @checked
-def welch_bound(n_atoms: Count, d_in: Count) -> float:
+def welch_bound(n_atoms: int, d_in: int) -> float:
     """The least that the largest |cosine| of n unit vectors can be.
 
     μ ≥ √((n − d) / (d (n − 1))) for n > d; orthogonal vectors have 0.
 
     Raises
     ------
-    TypeError, ValueError: If a size is not a whole number ≥ 1.
+    TypeError, ValueError: If a size is no whole number ≥ 1.
 
     Source
     ------
@@ -46,13 +45,14 @@ def welch_bound(n_atoms: Count, d_in: Count) -> float:
     >>> round(welch_bound(3, 2), 3), welch_bound(4, 8)
     (0.5, 0.0)
     """
+    n_atoms, d_in = check_count(n_atoms, name="n_atoms"), check_count(d_in, name="d_in")
     if n_atoms <= d_in:
         return 0.0
     return math.sqrt((n_atoms - d_in) / (d_in * (n_atoms - 1)))
 
 
 @checked
-def random_frame(n_atoms: Count, d_in: Count, *, seed: Seed = 0) -> Float[Tensor, "n_atoms d_in"]:
+def random_frame(n_atoms: int, d_in: int, *, seed: int = 0) -> Float[Tensor, "n_atoms d_in"]:
     """Unit vectors in random directions; their cosines have standard deviation 1/√d.
 
     Example
@@ -60,7 +60,7 @@ def random_frame(n_atoms: Count, d_in: Count, *, seed: Seed = 0) -> Float[Tensor
     >>> round(float(random_frame(500, 100)[0].norm()), 4)
     1.0
     """
-    shape = n_atoms, d_in
+    shape = check_count(n_atoms, name="n_atoms"), check_count(d_in, name="d_in")
     drawn = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.normalize(drawn, dim=1)
 
@@ -68,9 +68,9 @@ def random_frame(n_atoms: Count, d_in: Count, *, seed: Seed = 0) -> Float[Tensor
 @checked
 @torch.enable_grad()
 def near_grassmannian_frame(
-    n_atoms: int, d_in: int, *, n_steps: int = 300, seed: Seed = 0
+    n_atoms: int, d_in: int, *, n_steps: int = 300, seed: int = 0
 ) -> Float[Tensor, "n_atoms d_in"]:
-    """Return unit vectors moved apart until their largest |cosine| is small.
+    """Unit vectors moved apart until their largest |cosine| is small.
 
     min (mean_{i ≠ j} |⟨d_i, d_j⟩|^p)^(1/p) by Adam on the sphere, p rising from 4 to 64;
     n × n numbers are held.
@@ -213,7 +213,7 @@ def dictionary_geometry(dictionary: Float[Tensor, "n_atoms d_in"]) -> Dictionary
 
 
 @checked
-def geometry_floors(n_atoms: int, d_in: int, *, seed: Seed = 0) -> dict[str, DictionaryGeometry]:
+def geometry_floors(n_atoms: int, d_in: int, *, seed: int = 0) -> dict[str, DictionaryGeometry]:
     """The same statistics for unit vectors that learned nothing.
 
     By name: "random", and "near-Grassmannian", as spread out as an optimiser makes them.
@@ -231,7 +231,7 @@ def geometry_floors(n_atoms: int, d_in: int, *, seed: Seed = 0) -> dict[str, Dic
 
 
 def hoyer(rows: Float[Tensor, "n d_in"]) -> Float[Tensor, " n"]:
-    """Return hoyer's sparsity of each row, (√d − ‖x‖₁/‖x‖₂) / (√d − 1).
+    """Hoyer's sparsity of each row, (√d − ‖x‖₁/‖x‖₂) / (√d − 1).
 
     Source: Hoyer, JMLR 2004.
     """
@@ -272,8 +272,8 @@ def coactivation(
     codes: SparseCodes,
     dictionary: Float[Tensor, "n_atoms d_in"],
     *,
-    n_permutations: Annotated[int, at_least(2)] = 20,
-    seed: Seed = 0,
+    n_permutations: int = 20,
+    seed: int = 0,
 ) -> CoActivation:
     """Correlate which atoms fire together with which atoms point the same way.
 
@@ -297,6 +297,7 @@ def coactivation(
     """
     atoms = check_matrix(dictionary, name="dictionary").detach().float()
     check_codes(codes, atoms)
+    check_count(n_permutations, name="n_permutations", at_least=2)
     z = codes.to_scipy()
     square = np.asarray(z.multiply(z).sum(axis=0)).reshape(-1)
     used = np.flatnonzero(square > 0)

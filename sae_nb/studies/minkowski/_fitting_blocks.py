@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import Count, Seed, at_least, checked
+from sae_nb.checks import check_count, checked, one_of
 from sae_nb.classical import archetypal_analysis, far_apart
 from sae_nb.studies.minkowski._block_archetypes import (
     BlockArchetypes,
@@ -41,7 +41,7 @@ MOST_ITERATIONS = 500
 def subspace_start(
     x: Float[Tensor, "n d_in"], tile_sizes: Sequence[int], *, seed: int
 ) -> Float[Tensor, "n_archetypes d_in"]:
-    """Return far-apart points of the data's projections on independent subspaces, tile by tile.
+    """Far-apart points of the data's projections on independent subspaces, tile by tile.
 
     A tile of K archetypes spans K − 1 directions, so Σ (K_i − 1) components are looked for. In a sum
     of tiles that move independently, components of one tile depend on each other (they share a
@@ -121,9 +121,9 @@ FIRST_STEPS = 60
 @checked
 @dataclass(frozen=True, kw_only=True)
 class BlockConfig:
-    """Settings of the fit of block archetypes. No published recipe exists: all defaults are ours."""
+    """How block archetypes are fitted. No published recipe exists: all defaults are ours."""
 
-    n_steps: Count = 400
+    n_steps: int = 400
     """Optimiser steps on all rows at once."""
 
     learning_rate: float = 0.02
@@ -140,13 +140,15 @@ class BlockConfig:
     """"subspaces": from independent subspaces; "rows": far-apart rows for one tile, random rows for
     more; "auto": subspaces where more than one tile fits into the width."""
 
-    n_starts: Count = 1
+    n_starts: int = 1
     """Fits from different draws; the one with the smallest loss is kept."""
 
-    seed: Seed = 0
+    seed: int = 0
     """Of all draws."""
 
     def __post_init__(self) -> None:
+        check_count(self.n_steps, name="n_steps")
+        check_count(self.n_starts, name="n_starts")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(
                 f"`learning_rate` must be a positive number, got {self.learning_rate}."
@@ -154,6 +156,7 @@ class BlockConfig:
         for name, weight in (("pull", self.pull), *(("tightness", w) for w in self.tightness)):
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"`{name}` must be a number ≥ 0, got {weight}. 0 leaves it out.")
+        one_of(self.start, get_args(Start), name="start")
 
 
 @checked
@@ -221,14 +224,13 @@ def fit_block_archetypes(
 @checked
 def hull_of_rows(
     x: Activations | Float[Tensor, "n d_in"],
-    n_archetypes: Annotated[int, at_least(2)],
+    n_archetypes: int,
     *,
     n_steps: int = 30,
-    max_rows: Count = 1000,
-    seed: Seed = 0,
+    max_rows: int = 1000,
+    seed: int = 0,
 ) -> BlockArchetypes:
-    """Return archetypal analysis proper: every archetype is a mixture of rows, so the hull lies in the
-    data's.
+    """Archetypal analysis proper: every archetype is a mixture of rows, so the hull lies in the data's.
 
     As `sae_nb.classical.archetypal_analysis`, in `n_steps` alternations, on `max_rows` rows drawn at
     random from more.
@@ -245,7 +247,8 @@ def hull_of_rows(
     True
     """
     rows = rows_of(x)
-    n = n_archetypes
+    n = check_count(n_archetypes, name="n_archetypes", at_least=2)
+    check_count(max_rows, name="max_rows")
     if min(len(rows), max_rows) < n:
         raise ValueError(
             f"`x` must have at least n_archetypes={n} rows, got {min(len(rows), max_rows)}."
@@ -331,5 +334,5 @@ class _Pull:
         self.logits = (-4 * distance).requires_grad_()
 
     def of(self, points: Tensor) -> Tensor:
-        """Return mean squared distance."""
+        """Mean squared distance."""
         return (points - self.logits.softmax(dim=1) @ self._rows).square().sum(dim=1).mean()

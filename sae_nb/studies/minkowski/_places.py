@@ -1,29 +1,20 @@
-"""The atoms that a task uses, and where on an image they fire: on borders, elsewhere, on registers.
+"""Which atoms a task uses, and where on an image they fire: on borders, elsewhere, on registers.
 
 All formulas here are inferred (ours): arXiv 2510.08638 names border, elsewhere and register concepts
-without defining their scores.
+without saying how they are scored.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import (
-    Between,
-    Seed,
-    as_tensor,
-    check_count,
-    check_data,
-    check_matrix,
-    checked,
-)
+from sae_nb.checks import as_tensor, between, check_count, check_data, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.statistics import logistic_probe
 from sae_nb.studies.minkowski._atom_geometry import check_codes
@@ -34,13 +25,13 @@ from sae_nb.studies.minkowski._atom_geometry import check_codes
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recruitment:
-    """The contribution of each atom to each answer of a linear head, in the mean over rows."""
+    """How much each atom adds to each answer of a linear head, in the mean over rows."""
 
     importance: Float[Tensor, "n_atoms n_classes"]
     """I: what the logit of class y loses, in the mean, if atom i is taken out of x̂."""
 
     def top(self, y: int, n: int = 100) -> Int[Tensor, " n"]:
-        """Return atoms with the largest importance for a class, in falling order.
+        """Atoms with the largest importance for a class, in falling order.
 
         Raises
         ------
@@ -102,7 +93,7 @@ def recruit(
 
 
 def mean_strength(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
-    """Return E[z_i] over all rows, zeros included."""
+    """E[z_i] over all rows, zeros included."""
     if codes.n_rows == 0:
         raise ValueError("`codes` must have at least one row, got none.")
     total = torch.zeros(codes.n_atoms, dtype=torch.float64, device=codes.device)
@@ -112,7 +103,7 @@ def mean_strength(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SubspaceCoherence:
-    """Similarity of some atoms, with the same number of random ones of the same dictionary."""
+    """How alike some atoms are, with the same number of random ones of the same dictionary."""
 
     value: float
     """Mean |cos| over pairs."""
@@ -138,7 +129,7 @@ def subspace_coherence(
     *,
     among: Int[Tensor, " m"] | None = None,
     n_draws: int = 20,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> SubspaceCoherence:
     """Measure whether the atoms of a task share a subspace.
 
@@ -207,10 +198,7 @@ def _alike(unit: Tensor) -> tuple[float, Float[np.ndarray, " n"]]:
 
 @checked(leave=("y",))
 def linear_probe(
-    x: Float[Tensor, "n d_in"],
-    y: Int[Tensor, " n"],
-    *,
-    strength: Annotated[float, Between(0, math.inf, "(]")] = 1.0,
+    x: Float[Tensor, "n d_in"], y: Int[Tensor, " n"], *, strength: float = 1.0
 ) -> tuple[Float[Tensor, "n_classes d_in"], Float[Tensor, " n_classes"]]:
     """Fit a linear head to rows and their classes: multinomial logistic regression.
 
@@ -235,6 +223,7 @@ def linear_probe(
     [0, 0, 1, 1]
     """
     rows = check_matrix(x).detach()
+    between(strength, 0, math.inf, name="strength", ends="(]")
     y = check_data(as_tensor(y, name="y"), name="y", what="classes")
     if y.is_complex() or (y.is_floating_point() and not bool(torch.isfinite(y).all())):
         raise ValueError(f"`y` must hold finite classes, got {y.dtype}. Number them.")
@@ -270,10 +259,10 @@ ELSEWHERE = 0.8
 def border_band(
     mask: Bool[Tensor, "n rows columns"],
 ) -> Bool[Tensor, "n rows columns"]:
-    """Return tokens on the edge of the mask, or one token next to it.
+    """Tokens on the edge of the mask, or one token beside it.
 
-    The edge is what a one-token dilation adds and what a one-token erosion removes, with the eight
-    neighbours of a token; the image's rim is not an edge.
+    The edge is what a one-token dilation adds and what a one-token erosion takes away, with the eight
+    neighbours of a token; the image's rim is no edge.
 
     `mask`: tokens covered by the object, on their grid.
 
@@ -306,7 +295,7 @@ def border_band(
 @checked
 @torch.no_grad()
 def share_on(codes: SparseCodes, on: Bool[Tensor, " rows"]) -> Float[Tensor, " n_atoms"]:
-    """Compute E[z | on] / (E[z | on] + E[z | off]): 1 for atoms that fire on these rows only, 0 for never.
+    """E[z | on] / (E[z | on] + E[z | off]): 1 for atoms that fire on these rows only, 0 for never.
 
     With `on` a border band this is the border score: the ratio E[z | on] / E[z | off] put between 0 and
     1, the size of signed codes being taken. Atoms that never fire have NaN.
@@ -334,14 +323,14 @@ def share_on(codes: SparseCodes, on: Bool[Tensor, " rows"]) -> Float[Tensor, " n
 
 
 def mean_size(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
-    """Compute E|z_i| over rows."""
+    """E|z_i| over rows."""
     sizes = SparseCodes(codes.values.detach().abs(), codes.atoms, codes.offsets, codes.n_atoms)
     return mean_strength(sizes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ElsewhereScores:
-    """Atoms that favour an object and fire next to it."""
+    """Atoms that speak for an object and fire beside it."""
 
     off_ratio: Float[Tensor, " n_atoms"]
     """o = E[z | y, off the object] / (E[z | y, on it] + the same); NaN for atoms silent in both."""
@@ -401,8 +390,7 @@ def elsewhere_scores(
 def footprint_entropy(
     codes: SparseCodes, place: Int[Tensor, " rows"], n_places: int
 ) -> Float[Tensor, " n_atoms"]:
-    """Return how evenly an atom fires over places (cls, registers, patches): 0 in one place only, 1 in
-    all alike.
+    """How evenly an atom fires over places (cls, registers, patches): 0 in one place only, 1 in all alike.
 
     H(p) / log n with p_a ∝ E|z| at place a, so that a place with many tokens counts no more than one with
     few. Atoms that never fire have NaN.
@@ -412,7 +400,7 @@ def footprint_entropy(
     place
         Of each row, from 0.
     n_places
-        Number of places; two at least.
+        How many; two at least.
 
     Raises
     ------
@@ -435,7 +423,7 @@ def footprint_entropy(
 def place_strengths(
     codes: SparseCodes, place: Int[Tensor, " rows"], n_places: int
 ) -> Float[Tensor, "n_places n_atoms"]:
-    """Compute E|z| of each atom at each place.
+    """E|z| of each atom at each place.
 
     Parameters and errors as for `footprint_entropy`.
 

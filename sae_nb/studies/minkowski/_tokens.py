@@ -1,18 +1,16 @@
-"""The information of a vision transformer about its tokens: which values its heads mix, and where a
-token is.
-"""
+"""What a vision transformer says of its tokens: which values its heads mix, and where a token stands."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import capture
-from sae_nb.checks import Between, at_least, check_matrix, checked
+from sae_nb.checks import between, check_count, check_matrix, checked
 from sae_nb.geometry import effective_rank
 from sae_nb.models import HookPointNotFound, LiveModel
 
@@ -41,13 +39,11 @@ class HeadMixtures:
 
 @checked
 @torch.no_grad()
-def head_mixtures(
-    model: LiveModel, inputs: Any, layer: Annotated[int, at_least(0)]
-) -> HeadMixtures:
+def head_mixtures(model: LiveModel, inputs: Any, layer: int) -> HeadMixtures:
     """Rebuild a layer's attention from its mixtures, and count how many values each head mixes.
 
     With the model at hand the decomposition is identified, which it is not from the last states alone.
-    That the rest is zero is not evidence of training: it is so for any weights.
+    That the rest is zero says nothing about training: it is so for any weights.
 
     Parameters
     ----------
@@ -71,6 +67,7 @@ def head_mixtures(
     >>> found.rest < 1e-4, found.n_tokens, tuple(found.n_used.shape)
     (True, 69, (4,))
     """
+    layer = check_count(layer, name="layer", at_least=0)
     attention = _attention(model, layer)
     points = [f"blocks.{layer}.norm_1", f"attn_out.{layer}"]
     acts = capture(model, inputs, points, progress=False)
@@ -132,7 +129,7 @@ class PositionSubspace:
     """Of the rows it was fitted to."""
 
     def remove(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
-        """Return rows without position: x − (x − mean) Qᵀ Q."""
+        """Rows without position: x − (x − mean) Qᵀ Q."""
         rows = check_matrix(x, d_in=self.directions.shape[1])
         directions = self.directions.to(rows)
         return rows - ((rows - self.mean.to(rows)) @ directions.T) @ directions
@@ -146,7 +143,7 @@ def position_subspace(
     grid: tuple[int, int],
     *,
     ridge: float = 1e-3,
-    held_out: Annotated[float, Between(0, 1, "()")] = 0.25,
+    held_out: float = 0.25,
 ) -> PositionSubspace:
     """Fit a ridge decoder from tokens to (row, column), and take the space it reads.
 
@@ -188,6 +185,7 @@ def position_subspace(
             f"`patch` must be an index below {n_patches} for each of the {len(rows)} rows, got shape "
             f"{tuple(patch.shape)}. Leave cls and registers out."
         )
+    between(held_out, 0, 1, name="held_out", ends="()")
     if min(grid) < 2:
         raise ValueError(f"`grid` must have two rows and columns at least, got {grid}.")
     place = torch.stack([patch // grid[1], patch % grid[1]], dim=1).double()

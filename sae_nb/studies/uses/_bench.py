@@ -1,4 +1,4 @@
-"""bench: SAEBench's eight evaluations of one SAE in minutes, each with useful comparisons.
+"""bench: SAEBench's eight evaluations of one SAE in minutes, each with what it is worth knowing beside it.
 
 Source: SAEBench, arXiv 2503.09532 [its code, read]; which of its scores can rank SAEs: Chanin,
 arXiv 2605.18229 [abstract]. Every score here is better when it is higher.
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sae_nb.activations import check_one_place, check_sae
-from sae_nb.checks import Seed, at_least, check_path, checked, one_of
+from sae_nb.checks import check_count, check_path, checked, one_of
 from sae_nb.files import read_json, write_bytes, write_json
 from sae_nb.models import LiveModel, load_model
 from sae_nb.studies.uses._bench_rows import BENCH_ROWS, score_of
@@ -44,17 +44,15 @@ class Bench:
     """Eight scores of an SAE, each with its oracle, its broken SAEs and its noise; made by `bench`."""
 
     table: DataFrame
-    """A row per evaluation: row, score, simple (what `simple_is` reaches), oracle, random, collapsed,
-    copied (broken SAEs), reseed_cv (standard deviation over mean, of other seeds of training and task),
-    warning, seconds, reason (why a score is NaN), asks, simple_is. Values that were not recorded are
-    NaN.
-    """
+    """A row per evaluation: row, score, simple (what `simple_is` reaches), oracle, random, collapsed, copied
+    (broken SAEs), reseed_cv (standard deviation over mean, of other seeds of training and task), warning,
+    seconds, reason (why a score is NaN), asks, simple_is. What was not recorded is NaN."""
 
     details: DataFrame
-    """Parts of the scores: row, measure, value."""
+    """What the scores were made of: row, measure, value."""
 
     facts: Mapping[str, Any]
-    """SAE, model, hook point, inputs and seed."""
+    """Which SAE, model, hook point, inputs and seed."""
 
     def __repr__(self) -> str:
         table = self.table[["row", *_COLUMNS, "seconds"]]
@@ -178,8 +176,8 @@ def bench(
     tasks: BenchTasks | str | None = None,
     *,
     hook_point: str | None = None,
-    n_inputs: Annotated[int, at_least(FEWEST_INPUTS)] = N_INPUTS,
-    seed: Seed = 0,
+    n_inputs: int = N_INPUTS,
+    seed: int = 0,
     progress: bool = False,
 ) -> Bench:
     """Measure an SAE by SAEBench's eight evaluations, small enough for two cores and a few minutes.
@@ -190,13 +188,13 @@ def bench(
     Parameters
     ----------
     model
-        Model that the SAE reads; a bundled model's name; None: the one that the SAE names.
+        Where the SAE reads; a bundled model's name; None: the one that the SAE names.
     rows
         "core", "probing", "absorption", "scr", "tpp", "ravel", "autointerp", "unlearning"; None: all eight.
     tasks
         "stories", "scenes", or your own; None: stories for a language model, scenes for any other.
     hook_point
-        Hook point that the SAE reads; None: the SAE's own.
+        Where the SAE reads; None: what the SAE says.
     n_inputs
         Inputs of the bundled tasks, at least 48.
     seed
@@ -209,9 +207,9 @@ def bench(
 
     Raises
     ------
-    HookPointNotFound: If the model has no such hook point. ValueError: If a row has no such name, the
-    model is unknown, or the SAE was trained at another hook point. TypeError: If the tasks are not
-    `BenchTasks`.
+    HookPointNotFound: If the model has no such hook point.
+    ValueError: If a row has no such name, the model is unknown, or the SAE was trained at another hook point.
+    TypeError: If the tasks are no `BenchTasks`.
 
     Source
     ------
@@ -238,6 +236,8 @@ def bench(
             f"`sae` must encode row by row, got {type(sae).__name__}, whose codes depend on the rows "
             "before. Use an SAE such as sn.TopK."
         )
+    check_count(n_inputs, name="n_inputs", at_least=FEWEST_INPUTS)
+    check_count(seed, name="seed", at_least=0)
     live = _model_of(sae, model)
     point = hook_point or sae.hook_point
     if point is None:
@@ -314,7 +314,7 @@ def _measured(
 
 
 def _no_better(score: float, beside: Mapping[str, float]) -> str:
-    """Return the broken SAEs that score as high; "" if none does, or nothing is known."""
+    """Which broken SAEs score as high; "" where none does, or nothing is known."""
     as_high = [f"{k}, {beside[k]:.3f}" for k in BROKEN if beside.get(k, -np.inf) >= score]
     return f"Broken SAEs score as high here: {'; '.join(as_high)}." if as_high else ""
 

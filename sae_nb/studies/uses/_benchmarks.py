@@ -1,4 +1,4 @@
-"""The coverage, repetition and overlap of test sets, by the atoms that fire in them.
+"""What a test set covers, repeats and shares with another, by the atoms that fire in it.
 
 Footprint F: the atoms that at least one document has among its strongest. Source: Qwen-Scope, arXiv
 2605.11887, which takes the k atoms that are active at the last token; ours takes the strongest of the whole
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.checks import Count, check_count, checked
+from sae_nb.checks import check_count, checked
 from sae_nb.studies.uses._documents import (
     Documents,
     check_same_kind,
@@ -37,7 +37,7 @@ STRONGEST = 32
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Redundancy:
-    """The share of a test set that its own parts already hold; made by `redundancy`."""
+    """How much of a test set its own parts already hold; made by `redundancy`."""
 
     value: float
     """Mean coverage over all sizes of a random part: about ½ where no two documents share an atom, near 1
@@ -47,9 +47,8 @@ class Redundancy:
     """n, coverage: expected share of the footprint in n random documents, exactly."""
 
     scores: DataFrame
-    """A method per row ("atoms", and "words" of texts, as a simpler method): redundancy and the size of
-    the footprint.
-    """
+    """A method per row ("atoms", and "words" of texts, which is what a simpler method says): redundancy and
+    the size of the footprint."""
 
     def __repr__(self) -> str:
         return f"Redundancy({self.value:.3f}; footprint of {int(self.scores['footprint'].iloc[0])} atoms)"
@@ -57,7 +56,7 @@ class Redundancy:
 
 @checked
 def footprint(
-    docs: Documents, *, min_count: Count = 1, strongest: int | None = STRONGEST
+    docs: Documents, *, min_count: int = 1, strongest: int | None = STRONGEST
 ) -> Int[np.ndarray, " m"]:
     """Return the atoms that at least `min_count` documents have among their strongest, ascending.
 
@@ -70,6 +69,7 @@ def footprint(
     ------
     ValueError: If `min_count` or `strongest` is not at least 1.
     """
+    check_count(min_count, name="min_count")
     return np.flatnonzero(_n_with(_marked(docs, strongest)) >= min_count)
 
 
@@ -90,13 +90,13 @@ def _marked(docs: Documents, strongest: int | None) -> csr_matrix:
 
 @checked
 def redundancy(docs: Documents, *, strongest: int | None = STRONGEST) -> Redundancy:
-    """Measure how much of a test set random parts of it already cover.
+    """Say how much of a test set random parts of it already cover.
 
     Parameters
     ----------
     strongest
-        Atoms of each document that count, by |pooled strength|; None: all that fire, which is little
-        informative for texts that have a large share of all atoms each.
+        Atoms of each document that count, by |pooled strength|; None: all that fire, which says little of
+        texts that have a large share of all atoms each.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def redundancy(docs: Documents, *, strongest: int | None = STRONGEST) -> Redunda
 
 
 def expected_coverage(counts: Int[np.ndarray, " m"], n: int, size: int) -> float:
-    """Return expected share of what occurs at all that `size` of n documents, drawn at random, have."""
+    """Expected share of what occurs at all that `size` of n documents, drawn at random, have."""
     from scipy.special import gammaln
 
     m = counts[counts > 0].astype(np.float64)
@@ -170,8 +170,8 @@ def overlap(
 ) -> DataFrame:
     """Return how much of each test set's footprint lies in each other's.
 
-    Return a row per ordered pair: a, b, overlap #(F_a ∩ F_b) / #F_a, of_smaller (over the smaller
-    footprint), and words, the same of the words of texts (NaN of images), as a simpler method.
+    A row per ordered pair: a, b, overlap #(F_a ∩ F_b) / #F_a, of_smaller (over the smaller footprint), and
+    words, the same of the words of texts (NaN of images), which is what a simpler method says.
 
     Parameters
     ----------
@@ -230,9 +230,8 @@ class Selection:
     """Numbers of the documents, in the order they were chosen."""
 
     table: DataFrame
-    """n, coverage (share of the footprint after n documents), random (expected of n random ones,
-    exactly); of texts also words, the coverage in atoms of a choice by words, as a simpler method.
-    """
+    """n, coverage (share of the footprint after n documents), random (expected of n random ones, exactly); of
+    texts also words, what choosing by words covers in atoms: what a simpler method says."""
 
     def __repr__(self) -> str:
         last, n = self.table.iloc[-1], len(self.chosen)

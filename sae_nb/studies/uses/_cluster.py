@@ -9,13 +9,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.checks import Seed, at_least, check_atom, check_data, checked, same_length
+from sae_nb.checks import check_atom, check_count, check_data, checked, same_length
 from sae_nb.studies.uses._documents import Documents, check_several
 
 if TYPE_CHECKING:
@@ -64,23 +64,23 @@ class Clusters:
 @checked(leave=("attribute",))
 def cluster(
     docs: Documents,
-    n_clusters: Annotated[int, at_least(2)],
+    n_clusters: int,
     *,
     atoms: str | Sequence[int] | None = None,
     method: Literal["spectral", "kmeans"] = "spectral",
     attribute: Any = None,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> Clusters:
     """Group documents by the atoms that fire in them.
 
     Parameters
     ----------
     atoms
-        Subject of the groups: atoms, or words that their labels hold. None: every atom.
+        What the groups should be about: atoms, or words that their labels hold. None: every atom.
     method
         "spectral" on the graph of nearest neighbours, or "kmeans", both of scikit-learn.
     attribute
-        Known facts about each document, if any, to be compared with.
+        What is known of each document, if anything, to be compared with.
 
     Raises
     ------
@@ -100,6 +100,8 @@ def cluster(
     >>> cluster(docs, 2, attribute=torch.arange(40) // 20, method="kmeans").labels.shape
     (40,)
     """
+    check_count(n_clusters, name="n_clusters", at_least=2)
+    check_count(seed, name="seed", at_least=0)
     check_several(docs, at_least=n_clusters + 1)
     known = None if attribute is None else one_per_document(attribute, docs, "attribute")
     chosen = chosen_atoms(docs, atoms)
@@ -116,7 +118,7 @@ def cluster(
 
 
 def chosen_atoms(docs: Documents, atoms: str | Sequence[int] | None) -> Int[np.ndarray, " m"]:
-    """Return atoms by number, or by words of their labels; None: those that fire anywhere."""
+    """Atoms by number, or by words of their labels; None: those that fire anywhere."""
     if atoms is None:
         return np.flatnonzero(docs.counts)
     if isinstance(atoms, str):
@@ -129,7 +131,7 @@ def chosen_atoms(docs: Documents, atoms: str | Sequence[int] | None) -> Int[np.n
 def one_per_document(
     values: Any, docs: Documents, name: str, *, truth: bool = False
 ) -> Int[np.ndarray, " n"]:
-    """Return numbers of the values of what is known of each document, of which there must be two or more.
+    """Numbers of the values of what is known of each document, of which there must be two or more.
 
     `truth`: values are yes or no, and 1 is yes.
     """
@@ -148,7 +150,7 @@ def one_per_document(
 
 
 def tfidf(counts: csr_matrix) -> csr_matrix:
-    """Return rows of length 1, weighted by how few documents have what is in a column."""
+    """Rows of length 1, weighted by how few documents have what is in a column."""
     from sklearn.feature_extraction.text import TfidfTransformer
 
     return TfidfTransformer().fit_transform(counts)

@@ -1,21 +1,21 @@
-"""Atoms that share documents although nothing shows that they are alike.
+"""Which atoms share documents although nothing says that they are alike.
 
-NPMI_ij = log(p_ij / (p_i p_j)) / −log p_ij of the shares of documents with atom i, j and both: 1 where
-they only occur together, 0 for independent ones. Source: Bouma, "Normalized (pointwise) mutual
-information in collocation extraction", 2009; unexpected pairs: arXiv 2512.10092, §correlations.
+NPMI_ij = log(p_ij / (p_i p_j)) / −log p_ij of the shares of documents with atom i, j and both: 1 where they
+only occur together, 0 for independent ones. Source: Bouma, "Normalized (pointwise) mutual information in
+collocation extraction", 2009; pairs that nobody would expect: arXiv 2512.10092, §correlations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from torch.nn.functional import normalize
 
-from sae_nb.checks import Between, Count, Share, at_least, between, checked
+from sae_nb.checks import between, check_count, checked
 from sae_nb.studies.uses._documents import Documents, check_several, strongest_entries
 
 if TYPE_CHECKING:
@@ -30,10 +30,9 @@ class Cooccurrence:
     """Pairs of atoms that share documents; made by `cooccurrence`."""
 
     table: DataFrame
-    """A pair per row, the highest NPMI first: atom, other, npmi, together, share, other_share, cosine
-    (of their decoder rows), label, other_label; of texts also word, other_word and word_npmi, the
-    result of counting the words at which they peak.
-    """
+    """A pair per row, the highest NPMI first: atom, other, npmi, together, share, other_share, cosine (of
+    their decoder rows), label, other_label; of texts also word, other_word and word_npmi, what a count of
+    the words at which they peak says."""
 
     n_atoms: int
     """Atoms that were compared."""
@@ -46,12 +45,12 @@ class Cooccurrence:
 def cooccurrence(
     docs: Documents,
     *,
-    n: Count = 50,
-    low: Share = 0.001,
+    n: int = 50,
+    low: float = 0.001,
     high: float = 0.5,
-    strongest: Annotated[int, at_least(2)] = 64,
-    min_count: Count = 5,
-    alike: Annotated[float, Between(0, 2.0, "(]")] = 0.3,
+    strongest: int = 64,
+    min_count: int = 5,
+    alike: float = 0.3,
 ) -> Cooccurrence:
     """Return the pairs of atoms that share documents most, without those that are alike anyway.
 
@@ -90,7 +89,12 @@ def cooccurrence(
     0
     """
     check_several(docs)
+    check_count(n, name="n")
+    check_count(strongest, name="strongest", at_least=2)
+    check_count(min_count, name="min_count")
+    between(low, 0.0, 1.0, name="low")
     between(high, low, 1.0, name="high")
+    between(alike, 0.0, 2.0, name="alike", ends="(]")
     present, atoms = _common(docs, low, high, strongest)
     found = _pairs(docs, present, atoms, n, min_count, alike)
     return Cooccurrence(table=_table(docs, present, atoms, found), n_atoms=len(atoms))
@@ -166,7 +170,7 @@ def npmi(
     other: Float[np.ndarray, " m"],
     n: int,
 ) -> Float[np.ndarray, " m"]:
-    """Return NPMI of counts among n documents; 1 where both are in all of them, −1 where they never meet."""
+    """NPMI of counts among n documents; 1 where both are in all of them, −1 where they never meet."""
     p = together / n
     with np.errstate(divide="ignore", invalid="ignore"):
         value = np.log(p * n * n / (np.asarray(count) * np.asarray(other))) / -np.log(p)
@@ -182,11 +186,11 @@ class _Likeness:
         self._words: dict[int, str] = {}
 
     def cosine(self, i: int, j: int) -> float:
-        """Return cosine of their decoder rows."""
+        """Cosine of their decoder rows."""
         return float(self._rows[i] @ self._rows[j])
 
     def word(self, i: int) -> str:
-        """Return the word at which one peaks."""
+        """Where one peaks."""
         if i not in self._words:
             self._words[i] = self._docs.peak_word(int(self._atoms[i]))
         return self._words[i]

@@ -1,5 +1,4 @@
-"""Differences of two corpora: the share of each in which an atom fires, with intervals, against a count
-of words.
+"""How two corpora differ: in which share of each an atom fires, with intervals, against a count of words.
 
 Δ_j = a_j − b_j of the shares of documents in which atom j fires. The interval is Newcombe's (1998, method 10,
 of two Wilson intervals); p is Fisher's exact test, twice the smaller tail; q is p after Benjamini and
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Int
 
-from sae_nb.checks import Count, checked
+from sae_nb.checks import check_count, checked
 from sae_nb.statistics import q_values, wilson_interval
 from sae_nb.studies.uses._documents import Documents, check_same_kind, check_several
 
@@ -30,15 +29,12 @@ class Diff:
     """Two corpora compared; made by `diff`."""
 
     table: DataFrame
-    """An atom per row, the surest first: atom, label, a, b (shares), difference, relative, low, high
-    (of the difference, 95 %), q; word (where it peaks) and word_difference: the result of counting that
-    word.
-    """
+    """An atom per row, the surest first: atom, label, a, b (shares), difference, relative, low, high (of the
+    difference, 95 %), q; word (where it peaks) and word_difference: what a count of that word says."""
 
     simpler: DataFrame
-    """Result of a simpler method: the same test of every word; for images, Welch's t-test of every
-    channel of the mean activations.
-    """
+    """What a simpler method says: the same test of every word; for images, Welch's t-test of every channel of
+    the mean activations."""
 
     n_a: int
     n_b: int
@@ -58,9 +54,9 @@ def diff(
     docs_b: Documents,
     *,
     by: Literal["difference", "relative"] = "difference",
-    min_count: Count = 5,
+    min_count: int = 5,
 ) -> Diff:
-    """Find atoms that fire in more documents of one corpus than of the other.
+    """Say which atoms fire in more documents of one corpus than of the other.
 
     Parameters
     ----------
@@ -91,6 +87,7 @@ def diff(
     check_several(docs_a, name="docs_a")
     check_several(docs_b, name="docs_b")
     check_same_kind(docs_a, docs_b)
+    check_count(min_count, name="min_count")
     table = compared_atoms(docs_a, docs_b, min_count)
     simpler = beside_words(table, docs_a, docs_b, min_count)
     if simpler is None:
@@ -100,7 +97,7 @@ def diff(
 
 
 def compared_atoms(docs_a: Documents, docs_b: Documents, min_count: int) -> DataFrame:
-    """Return every atom of enough documents, without what words say."""
+    """Every atom of enough documents, without what words say."""
     table = _compared(docs_a.counts, docs_b.counts, len(docs_a), len(docs_b), min_count)
     table.insert(0, "atom", table.pop("place"))
     table.insert(1, "label", [docs_a.label(j) or docs_b.label(j) for j in table["atom"]])
@@ -188,7 +185,7 @@ def beside_words(
 
 
 def channels(docs_a: Documents, docs_b: Documents) -> DataFrame:
-    """Return every channel of the mean activations: Welch's t-test."""
+    """Every channel of the mean activations: Welch's t-test."""
     import pandas as pd
     from scipy.stats import ttest_ind
 

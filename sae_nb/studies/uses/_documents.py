@@ -18,7 +18,7 @@ from torch import Tensor
 from sae_nb._lazy import near
 from sae_nb.activations import Context, join_tokens
 from sae_nb.atoms import Example, is_special, place_in, text_around
-from sae_nb.checks import Count, check_atom, checked, row_numbers
+from sae_nb.checks import check_atom, check_count, checked, row_numbers
 from sae_nb.files import SaeIdentity
 from sae_nb.studies.uses._words import WORD, Words, most_common, words_of
 
@@ -35,7 +35,7 @@ _PEAKS = 5  # documents that an atom's word is taken from
 class Documents:
     """Texts or images by their atoms; made by `documents`.
 
-    Row i of `matrix` is document i. Active entries are stored: an atom is in a document if it has an
+    Row i of `matrix` is document i. What is stored is what was active: an atom is in a document if it has an
     entry there, whatever its value.
     """
 
@@ -63,7 +63,7 @@ class Documents:
 
     dictionary: Float[Tensor, "n_atoms d_in"]
     labels: Mapping[int, str] = field(default_factory=dict)
-    """Names of the SAE's atoms."""
+    """The SAE's atoms, and what people call them."""
 
     def __len__(self) -> int:
         return len(self.sample)
@@ -101,7 +101,7 @@ class Documents:
         return np.bincount(self.matrix.indices, minlength=self.n_atoms)
 
     def shares(self, rows: Any = slice(None)) -> Float[np.ndarray, " n_atoms"]:
-        """Return share of some documents, by default of all, in which each atom fires; 0 of none."""
+        """Share of some documents, by default of all, in which each atom fires; 0 of none."""
         some = self.present[rows]
         return np.asarray(some.sum(axis=0), np.float64).ravel() / max(some.shape[0], 1)
 
@@ -129,7 +129,7 @@ class Documents:
         )
 
     @checked
-    def top(self, atom: int, n: Count = 10) -> DataFrame:
+    def top(self, atom: int, n: int = 10) -> DataFrame:
         """Return the documents in which an atom is strongest: document, value, position, word, text.
 
         `text` is empty for images, whose `word` is the patch; `context.pictures[sample]` is the image.
@@ -140,7 +140,7 @@ class Documents:
         """
         import pandas as pd
 
-        atom = check_atom(atom, self.n_atoms)
+        atom, n = check_atom(atom, self.n_atoms), check_count(n, name="n")
         rows, entries = self._strongest(atom, n)
         columns = {
             "document": rows,
@@ -153,7 +153,7 @@ class Documents:
         return pd.DataFrame(columns)
 
     @checked
-    def examples(self, atom: int, n: Count = 5) -> tuple[Example, ...]:
+    def examples(self, atom: int, n: int = 5) -> tuple[Example, ...]:
         """Return the documents in which an atom is strongest, as cards of examples draw them.
 
         Of each, one strength is known: at the position of the maximum. Those of other tokens and patches
@@ -163,7 +163,7 @@ class Documents:
         ------
         IndexError: If the SAE has no such atom.
         """
-        atom = check_atom(atom, self.n_atoms)
+        atom, n = check_atom(atom, self.n_atoms), check_count(n, name="n")
         return tuple(
             self._example(int(i), float(self.matrix.data[entry]), int(self.position[entry]))
             for i, entry in zip(*self._strongest(atom, n))
@@ -243,7 +243,7 @@ class Documents:
 
     @property
     def words(self) -> tuple[csr_matrix, tuple[str, ...]]:
-        """Counts of each word in each text, (n, n_words), and the words, in lower case."""
+        """How often each word is in each text, (n, n_words), and the words, in lower case."""
         return self._words.counts, self._words.names
 
     @cached_property
@@ -308,7 +308,7 @@ class Documents:
         return [names[i] for i in most_common(few).tolist()]
 
     def label(self, atom: int) -> str:
-        """Return the label of an atom; empty without one."""
+        """Return what people call an atom; empty where nobody said."""
         return str(self.labels.get(atom, ""))
 
     def find(self, words: str) -> list[int]:
@@ -342,7 +342,7 @@ class Documents:
 def entries_of(
     indptr: Int[np.ndarray, " n_plus_1"], rows: Int[np.ndarray, " m"]
 ) -> tuple[Int[np.ndarray, " entries"], Int[np.ndarray, " m_plus_1"]]:
-    """Return places of the entries of some rows of a CSR matrix, and where each of these rows then begins."""
+    """Places of the entries of some rows of a CSR matrix, and where each of these rows then begins."""
     starts = indptr[rows].astype(np.int64)
     counts = indptr[rows + 1] - starts
     offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -352,7 +352,7 @@ def entries_of(
 def strongest_entries(
     owner: Int[np.ndarray, " nnz"], values: Float[np.ndarray, " nnz"], n: int | None
 ) -> Int[np.ndarray, " kept"]:
-    """Return places of each document's n entries of largest absolute value, in the order they are in."""
+    """Places of each document's n entries of largest absolute value, in the order they are in."""
     if n is None:
         return np.arange(len(values))
     order = np.lexsort((-np.abs(values), owner))
@@ -362,7 +362,7 @@ def strongest_entries(
 
 
 def csr_of(data: np.ndarray, atoms: np.ndarray, indptr: np.ndarray, n_atoms: int) -> csr_matrix:
-    """Return documents × atoms, from the parts of a CSR matrix."""
+    """Documents × atoms, from the parts of a CSR matrix."""
     from scipy.sparse import csr_matrix
 
     return csr_matrix((data, atoms, indptr), shape=(len(indptr) - 1, n_atoms))

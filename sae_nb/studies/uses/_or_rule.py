@@ -1,20 +1,19 @@
 """A classifier without training: yes where any of K atoms fires.
 
 Δ_j = P(atom j fires | yes) − P(atom j fires | no); the K atoms of largest Δ are joined by "or". Source:
-Qwen-Scope, arXiv 2605.11887. For comparison: logistic regression on the documents' mean activations and
-on words.
+Qwen-Scope, arXiv 2605.11887. Beside it: logistic regression on the documents' mean activations and on words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from sae_nb.checks import Between, Seed, between, check_count, check_integers, checked, shown
+from sae_nb.checks import between, check_count, check_integers, checked, shown
 from sae_nb.statistics import logistic_probe
 from sae_nb.studies.uses._cluster import one_per_document, tfidf
 from sae_nb.studies.uses._documents import Documents, check_several
@@ -36,7 +35,8 @@ class OrRule:
     of texts "words" (logistic regression), and "always yes": accuracy, f1."""
 
     curve: DataFrame
-    """Learning curves: n, or_f1 (the best K by the documents it was made from), activations_f1."""
+    """How much each learns from how many documents: n, or_f1 (the best K by the documents it was made from),
+    activations_f1."""
 
     def __repr__(self) -> str:
         best = self.table[self.table.method.str.startswith("or of")].f1.max()
@@ -50,16 +50,16 @@ def or_rule(
     labels: Any,
     *,
     ks: Sequence[int] = (1, 2, 5, 10),
-    test_share: Annotated[float, Between(0, 1, "()")] = 0.3,
+    test_share: float = 0.3,
     shares: Sequence[float] = (0.1, 0.3, 1.0),
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> OrRule:
     """Classify documents by a few atoms, without training, and compare with logistic regression.
 
     Parameters
     ----------
     labels
-        Documents that are meant: a truth value for each.
+        Which documents are meant: a truth value for each.
     ks
         Numbers of atoms that are tried.
     test_share
@@ -93,6 +93,7 @@ def or_rule(
             f"`labels` must hold at least 4 documents of each kind, got {int(kind.sum())} and "
             f"{int((~kind).sum())}. Pass more documents."
         )
+    between(test_share, 0.0, 1.0, name="test_share", ends="()")
     for share in shares:
         between(share, 0.0, 1.0, name="shares", ends="(]")
     counts = [
@@ -100,6 +101,7 @@ def or_rule(
     ]
     if not counts:
         raise ValueError("`ks` must hold at least one number, got none.")
+    check_count(seed, name="seed", at_least=0)
     train, test = _split(kind, test_share, seed)
     return _measured(docs, kind, train, test, counts, shares)
 
@@ -111,7 +113,7 @@ def or_rule_by_layer(
     *,
     ks: Sequence[int] = (1, 2, 5, 10),
     test_share: float = 0.3,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> DataFrame:
     """Make the rule of `or_rule` at several places, and say which one should be used.
 

@@ -50,7 +50,7 @@ def penalty(
     atoms
         Those that cost.
     weight
-        Cost of a mean excess of 1, in units of the loss; ≥ 0.
+        What a mean excess of 1 costs, in units of the loss; ≥ 0.
     limit
         α: what each atom may have without a price; one number, or one per atom.
     like
@@ -79,7 +79,7 @@ def penalty(
     chosen = [check_atom(atom, sae.n_atoms) for atom in listed]
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"`atoms` must name at least one atom, and each once, got {listed}.")
-    if not 0 <= weight < float("inf"):
+    if not 0 <= check_real(weight, name="weight") < float("inf"):
         raise ValueError(f"`weight` must be finite and not negative, got {weight}.")
     limits = [float(check_real(a, name="limit")) for a in _several(limit, len(chosen))]
     if like is not None:
@@ -118,7 +118,7 @@ def _several(limit: Any, n: int) -> list[Any]:
 def _pre_codes(
     sae: Any, atoms: Sequence[int], x: Float[Tensor, "*batch d_in"]
 ) -> Float[Tensor, "*batch chosen"]:
-    """Return the encoder's output for a few atoms before it selects; of a pursuit ⟨x − b, d_j⟩."""
+    """What the encoder says of a few atoms before it selects; of a pursuit ⟨x − b, d_j⟩."""
     rows = list(atoms)
     encoder = getattr(sae, "encoder", None)
     if encoder is None or not hasattr(encoder, "weight"):
@@ -128,7 +128,7 @@ def _pre_codes(
 
 
 class _Passing:
-    """The activations at a hook point since the last request, with their graph; changes nothing."""
+    """What passed at a hook point since it was last asked for, with its graph; changes nothing."""
 
     def __init__(self) -> None:
         self.seen: list[Tensor] = []
@@ -151,7 +151,7 @@ class Penalty:
     sae: SparseAutoencoder
     passing: _Passing
     reading: Active
-    """Reader of the module's runs inside the block."""
+    """What reads the module's runs inside the block."""
 
     def __repr__(self) -> str:
         return f"Penalty({len(self.atoms)} atoms at {self.hook_point}, weight {self.weight:g})"
@@ -168,7 +168,7 @@ class Penalty:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop reading, and release graphs that were not asked for."""
+        """Read no longer, and let go of graphs that nobody asked for."""
         self.passing.seen.clear()
         self.reading.__exit__(kind, error, traceback)
 

@@ -26,7 +26,7 @@ from sae_nb.capturing import (
     check_any_rows,
     reporting,
 )
-from sae_nb.checks import Count, check_atom, check_memory, checked, warn_caller
+from sae_nb.checks import check_atom, check_count, check_memory, checked, warn_caller
 from sae_nb.files import identity_of
 from sae_nb.studies.uses._documents import Documents, Pool, csr_of, strongest_entries
 
@@ -49,28 +49,28 @@ def documents(
     pool: Literal["max", "mean", "count"] = "max",
     *,
     labels: Mapping[int, str] | None = None,
-    strongest: Count | None = None,
+    strongest: int | None = None,
     batch_size: int | None = None,
     keep_special: bool = False,
     progress: bool | Callable[[Any], Any] = True,
 ) -> Documents:
     """Read texts or images once and keep, of each, which atoms fired, how strongly and where.
 
-    One batch at a time is run, encoded and pooled; its activations are then dropped. It keeps 12 bytes
-    per atom that a document has, and its mean activation. After the first batch its memory is known:
-    beyond 1 GiB a warning states it, and what would not fit is refused then.
+    One batch at a time is run, encoded and pooled; its activations are then dropped. What stays is 12 bytes
+    per atom that a document has, and its mean activation. After the first batch it is known how much that
+    will be: beyond 1 GiB a warning says it, and what would not fit is refused then.
 
     Parameters
     ----------
     texts_or_images
-        Inputs for `capture`; one sample is one document. Long texts are cut where the model ends.
+        What `capture` takes; one sample is one document. Long texts are cut where the model ends.
     hook_point
-        Hook point that the SAE reads.
+        Where the SAE reads.
     pool
         "max": the strength of largest |z|, sign kept. "mean": the sum of strengths over the number of
-        tokens. "count": tokens in which the atom is active. The set of a document's atoms is the same.
+        tokens. "count": tokens in which the atom is active. Which atoms a document has is the same.
     labels
-        Names of atoms, such as `sn.load_examples(name).labels`: for tables, and queries in words.
+        What people call atoms, such as `sn.load_examples(name).labels`: for tables, and queries in words.
     strongest
         Keep only so many atoms of each document, by |pooled strength|. Memory is then bounded beforehand.
     keep_special
@@ -100,6 +100,8 @@ def documents(
             "before. Use an SAE such as sn.TopK."
         )
     names = check_labels(labels, sae.n_atoms)
+    if strongest is not None:
+        check_count(strongest, name="strongest")
     settings = CaptureSettings(batch_size=batch_size, keep_special=keep_special)
     harvest = Harvest(model, {hook_point: model.hook_point(hook_point)}, settings)
     with torch.inference_mode(False):
@@ -124,7 +126,7 @@ def check_reads(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> st
 
 
 def check_labels(labels: Mapping[int, str] | None, n_atoms: int) -> dict[int, str]:
-    """Return the names of atoms, if it is a mapping of atoms that exist."""
+    """Return what people call atoms, if it is a mapping of atoms that are there."""
     if not isinstance(labels, Mapping | None):
         raise TypeError(
             f"`labels` must be a mapping of atoms to words, got {type(labels).__name__}. Pass "
@@ -137,7 +139,7 @@ def check_labels(labels: Mapping[int, str] | None, n_atoms: int) -> dict[int, st
 
 
 class _Pooled(NamedTuple):
-    """The pooled values of one batch."""
+    """What one batch leaves behind."""
 
     values: Float[np.ndarray, " nnz"]
     atoms: Int[np.ndarray, " nnz"]

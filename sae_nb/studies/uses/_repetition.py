@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import BatchRows, CaptureSettings, Harvest
-from sae_nb.checks import Count, check_count, checked
+from sae_nb.checks import check_count, checked
 from sae_nb.studies.uses._reading import check_labels
 from sae_nb.studies.uses._writing import check_writer
 
@@ -33,7 +33,7 @@ Pairs = list[tuple[int, int]]
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Repetition:
-    """The atoms that rise from the first to the last occurrence of an n-gram; made by `repetition`."""
+    """Which atoms rise from the first to the last occurrence of an n-gram; made by `repetition`."""
 
     table: DataFrame
     """Atoms that fired at any of these places, the most risen first: atom, label, rise, first and last (mean
@@ -83,7 +83,7 @@ def repetition(
     texts: Any,
     hook_point: str,
     *,
-    n_gram: Count = 4,
+    n_gram: int = 4,
     labels: Mapping[int, str] | None = None,
     batch_size: int | None = None,
 ) -> Repetition:
@@ -98,7 +98,7 @@ def repetition(
     n_gram
         Tokens that must come again in the same order.
     labels
-        Names of atoms.
+        What people call atoms.
 
     Raises
     ------
@@ -115,6 +115,7 @@ def repetition(
     (True, True)
     """
     check_writer(model, sae, hook_point)
+    check_count(n_gram, name="n_gram")
     names = check_labels(labels, sae.n_atoms)
     sums = _Sums(sae)
     for ids, rows, position in _texts(model, texts, hook_point, batch_size):
@@ -200,7 +201,7 @@ class _Sums:
         into["rises"] += np.asarray(((last - first) > 0).sum(axis=0)).ravel()
 
     def result(self, names: Mapping[int, str]) -> Repetition:
-        """Return means over all pairs."""
+        """Means over all pairs."""
         import pandas as pd
 
         n, n_plain = self.repeated["n"], self.plain["n"]

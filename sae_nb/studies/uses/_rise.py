@@ -25,7 +25,7 @@ from torch.nn.functional import normalize
 
 from sae_nb.activations import describe_ids
 from sae_nb.capturing import CaptureSettings, Harvest
-from sae_nb.checks import Count, Seed, check_count, checked, one_of
+from sae_nb.checks import check_count, check_real, checked, one_of
 from sae_nb.statistics import wilson_interval
 from sae_nb.steering import steer
 from sae_nb.studies.uses._writing import check_writer, other_atoms, prompt_ids, text_of
@@ -104,12 +104,11 @@ class RiseEffect:
     """How often a model does something after atoms were turned up at delimiters; made by `rise_effect`."""
 
     table: DataFrame
-    """Additions, a row each ("nothing", "atoms", "random atoms" once per draw, "mean activation"), and
-    of the steps then written: steps (how many), share (that follow the rule), low, high (95 %, Wilson).
-    """
+    """What was added, a row each ("nothing", "atoms", "random atoms" once per draw, "mean activation"), and of
+    the steps then written: steps (how many), share (that follow the rule), low, high (95 %, Wilson)."""
 
     texts: Mapping[str, tuple[str, ...]]
-    """Written texts, of the first draw each."""
+    """What was written, of the first draw each."""
 
     behaviour: str
     atoms: tuple[int, ...]
@@ -137,7 +136,7 @@ def rise(
     rules: Mapping[str, str | Callable[[str], bool]],
     *,
     delimiter: str = DELIMITER,
-    seed: Seed = 0,
+    seed: int = 0,
     batch_size: int | None = None,
 ) -> Rise:
     """Cut texts into steps, name what each does by rules, and assign atoms to what they announce.
@@ -191,7 +190,7 @@ def rise(
         hook_point,
         delimiter,
         dict(rules),
-        seed,
+        check_count(seed, name="seed", at_least=0),
     )
 
 
@@ -228,9 +227,7 @@ def _steps_of(
 def steps_after(
     model: LiveModel, ids: Int[Tensor, " n"], ends: re.Pattern[str]
 ) -> list[tuple[int, str]]:
-    """Return positions of delimiters, and the step that follows each; the step after the last may be
-    unfinished.
-    """
+    """Positions of delimiters, and the step that follows each; what comes after the last may be unfinished."""
     names = describe_ids(model.tokenizer, set(ids.tolist()))
     at = [i for i, one in enumerate(ids.tolist()) if ends.search(names[one])]
     until = [*(i + 1 for i in at[1:]), len(ids)]
@@ -366,20 +363,20 @@ def rise_effect(
     by: float = 1.0,
     max_new_tokens: int = 40,
     temperature: float = 1.0,
-    seed: Seed = 0,
-    n_controls: Count = 3,
+    seed: int = 0,
+    n_controls: int = 3,
 ) -> RiseEffect:
     """Turn a behaviour's atoms up (or down) at delimiters and count how often it then is there.
 
-    The addition has the length of δ, the chosen atoms' mean difference, `by` times; so have both
-    controls, the same differences written along random atoms, and the difference of mean activations.
+    What is added has the length of δ, the chosen atoms' mean difference, `by` times; so have both controls, the
+    same differences written along random atoms, and the difference of mean activations.
 
     Parameters
     ----------
     found
-        Result of `rise`, on other texts than the prompts.
+        What `rise` found, on other texts than the prompts.
     prompts
-        Texts to continue, at least one; they should end in a delimiter.
+        Texts to go on from, at least one; they should end in a delimiter.
     behaviour
         One of the rules'.
     n
@@ -411,6 +408,9 @@ def rise_effect(
     check_writer(model, sae, found.hook_point)
     _check_tokenizer(model)
     one_of(behaviour, [name for name in found.behaviours if name != OTHER], name="behaviour")
+    check_count(n_controls, name="n_controls")
+    check_count(seed, name="seed", at_least=0)
+    check_real(by, name="by")
     atoms = found.atoms_of(behaviour, n)
     if not atoms:
         raise ValueError(
@@ -429,14 +429,14 @@ def rise_effect(
 
 @dataclass(frozen=True, kw_only=True)
 class _Way:
-    """An addition, and the text written with it."""
+    """What is added, and what was then written."""
 
     row: dict[str, Any]
     texts: tuple[str, ...]
 
 
 class _Intervention:
-    """Adds a vector at delimiters while the model continues prompts, and counts what follows."""
+    """Adds a vector at delimiters while the model goes on from prompts, and counts what follows."""
 
     def __init__(
         self,
@@ -455,12 +455,12 @@ class _Intervention:
         self.delimiters = torch.tensor([i for i, name in names.items() if self.ends.search(name)])
 
     def at_delimiters(self, state: RunState) -> Tensor:
-        """Return a mask of the columns of a run that are delimiters."""
+        """Which of the columns of a run are delimiters."""
         token_ids = cast(Tensor, state.token_ids)
         return torch.isin(token_ids, self.delimiters.to(token_ids.device))
 
     def way(self, added: str, direction: Tensor | None) -> _Way:
-        """Return the model's text with a direction added."""
+        """What the model writes with a direction added."""
         edit: AbstractContextManager[Any] = nullcontext()
         if direction is not None and bool(direction.norm() > 0):
             edit = steer(

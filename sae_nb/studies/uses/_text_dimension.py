@@ -1,16 +1,15 @@
 """The dimension of texts: how many directions the activations of one text's tokens spread into, locally.
 
 Every text is read for the same number of tokens, because the estimate rises with their number. Source:
-"Unveiling Intrinsic Dimension of Texts: from Academic Abstract to Creative Story", which finds
-scientific texts lowest and fiction highest; ours reads any hook point, and compares with the share of
-distinct tokens.
+"Unveiling Intrinsic Dimension of Texts: from Academic Abstract to Creative Story", which finds scientific
+texts lowest and fiction highest; ours reads any hook point, and says what the share of distinct tokens says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.capturing import CaptureSettings, Harvest, reporting
-from sae_nb.checks import Count, Seed, at_least, checked, same_length
+from sae_nb.checks import check_count, check_seed, checked, same_length
 from sae_nb.geometry import local_dimensions, tree_dimension, two_nn_dimension
 from sae_nb.statistics import q_values
 from sae_nb.studies.uses._documents import Documents
@@ -44,7 +43,7 @@ class TextDimension:
     """Tokens read of each text."""
 
     hook_point: str
-    """Hook point at which they were read."""
+    """Where they were read."""
 
     table: DataFrame
     """A text per row: text, group, tokens (it has), dimension, distinct (share of different tokens among
@@ -54,7 +53,7 @@ class TextDimension:
     """A group per row, least dimension first: group, n, dimension (mean), low and high (95 %), distinct."""
 
     simpler: DataFrame
-    """Result of a count: Spearman's ρ of the dimension with `distinct` and with `tokens`, and its p."""
+    """What a count says: Spearman's ρ of the dimension with `distinct` and with `tokens`, and its p."""
 
     def __repr__(self) -> str:
         held = self.dimension[~np.isnan(self.dimension)]
@@ -64,7 +63,7 @@ class TextDimension:
         )
 
     @checked
-    def atoms(self, docs: Documents, *, min_count: Count = 5) -> DataFrame:
+    def atoms(self, docs: Documents, *, min_count: int = 5) -> DataFrame:
         """Atoms by how their strength in a text goes with its dimension.
 
         Parameters
@@ -101,7 +100,7 @@ class TextDimension:
             )
         matrix = docs.matrix[there]
         counts = np.bincount(matrix.indices, minlength=docs.n_atoms)
-        often = np.flatnonzero(counts >= min_count)
+        often = np.flatnonzero(counts >= check_count(min_count, name="min_count"))
         if not len(often):
             raise ValueError(
                 f"An atom must fire in at least min_count={min_count} of the texts, got at most "
@@ -128,7 +127,7 @@ class TextDimension:
 def column_correlations(
     columns: csr_matrix, target: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " m"]:
-    """Compute Pearson's r of every sparse column with a number per row; 0 for a column that never changes."""
+    """Pearson's r of every sparse column with a number per row; 0 for a column that never changes."""
     columns = columns.astype(np.float64)
     centred = target - target.mean()
     mean = np.asarray(columns.mean(axis=0)).ravel()
@@ -144,11 +143,11 @@ def text_dimension(
     texts: Sequence[Any],
     hook_point: str | None = None,
     *,
-    length: Annotated[int, at_least(_FEWEST)] = 128,
+    length: int = 128,
     groups: Sequence[Any] | None = None,
     estimator: Literal["tree", "two_nn", "local"] = "tree",
     batch_size: int | None = None,
-    seed: Seed = 0,
+    seed: int = 0,
     progress: bool = True,
 ) -> TextDimension:
     """Estimate the intrinsic dimension of the activations of each text's first tokens.
@@ -156,7 +155,7 @@ def text_dimension(
     Parameters
     ----------
     texts
-        Inputs for `capture`: texts, or lists of tokens. One batch at a time is held.
+        What `capture` takes: texts, or lists of tokens. One batch at a time is held.
     hook_point
         None: the residual stream after the last block.
     length
@@ -172,7 +171,7 @@ def text_dimension(
     Returns
     -------
     TextDimension
-        `.table` of texts, `.groups`, `.simpler`; `.atoms(docs)` lists the atoms that go with it.
+        `.table` of texts, `.groups`, `.simpler`; `.atoms(docs)` says which atoms go with it.
 
     Raises
     ------
@@ -197,6 +196,8 @@ def text_dimension(
         raise ValueError(
             f"`model` must read texts, got {model.name}, which has no tokenizer. Load a language model."
         )
+    check_count(length, name="length", at_least=_FEWEST)
+    check_seed(seed)
     if groups is not None:
         same_length(groups, len(texts), name="groups", per="text")
     point = hook_point if hook_point is not None else f"resid_post.{(model.n_layers or 1) - 1}"

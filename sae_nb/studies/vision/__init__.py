@@ -1,4 +1,4 @@
-"""The concepts of a vision model, where they are, and which of them its answer depends on."""
+"""What a vision model sees: concepts, where they are, and which of them its answer depends on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pixels a model's answer depends on, by masks or by gradients, and whether another training agrees.
+"""Which pixels a model's answer depends on, by masks or by gradients, and whether another training agrees.
 
 Sobol and occlusion fade regions of a grid to a baseline and need no gradient; the others follow the gradient of
 one logit back to the pixels. All are a few lines here, so that masks, baselines and units are one for all.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sae_nb.checks import Count, Seed, as_tensor, at_least, check_count, checked
+from sae_nb.checks import as_tensor, check_count, checked, one_of
 from sae_nb.statistics import bootstrap_counts, percentile_interval, rank_correlation
 from sae_nb.studies.vision._fillers import filling
 from sae_nb.studies.vision._pixels import AT_ONCE, PixelHead, Pixels
@@ -63,7 +63,7 @@ class PixelAttribution:
 
     @checked
     def on_grid(self, rows: int, columns: int) -> Float[Tensor, "n rows columns"]:
-        """Return means over the cells of a coarser grid, such as a model's patches."""
+        """Means over the cells of a coarser grid, such as a model's patches."""
         check_count(rows, name="rows", at_most=self.maps.shape[1])
         check_count(columns, name="columns", at_most=self.maps.shape[2])
         return adaptive_avg_pool2d(self.maps, (rows, columns))
@@ -101,8 +101,7 @@ class PixelAttribution:
         concepts: Float[Tensor, "n n_concepts rows columns"] | None = None,
         n: int = 3,
     ) -> Any:
-        """Draw an image and its map; next to them the n strongest maps of `concepts`, such as
-        `Craft.heatmaps`.
+        """Draw an image and its map; beside them the n strongest maps of `concepts`, such as `Craft.heatmaps`.
 
         Raises
         ------
@@ -142,9 +141,9 @@ def attribution(
     outcome: int | Sequence[int] | None = None,
     grid: tuple[int, int] | None = None,
     baseline: Baseline = "mean",
-    n_designs: Annotated[int, at_least(2)] = 32,
-    n_steps: Count = 32,
-    seed: Seed = 0,
+    n_designs: int = 32,
+    n_steps: int = 32,
+    seed: int = 0,
 ) -> PixelAttribution:
     """Map which parts of images a logit depends on.
 
@@ -158,14 +157,12 @@ def attribution(
     image
         One image or several of one size, as the model reads them.
     outcome
-        Logit to explain, for all or for each image; None: of each image the one that the model finds
-        likeliest.
+        Which logit, for all or for each image; None: of each image the one that the model finds likeliest.
     grid
         Rows and columns of regions of "sobol" and "occlusion", which divide the image; None: as the model's
         patches.
     baseline
-        Replacement of a region: black, the mean colour of all images, an image of coarse means, or even
-        noise.
+        What a region becomes: black, the mean colour of all images, an image of coarse means, or even noise.
     n_designs
         Of "sobol", which runs the model n_designs × (regions + 2) times for each image.
     n_steps
@@ -197,6 +194,10 @@ def attribution(
     >>> found.maps.shape, found.n_runs
     (torch.Size([2, 8, 8]), 65)
     """
+    one_of(method, get_args(Method), name="method")
+    one_of(baseline, get_args(Baseline), name="baseline")
+    check_count(n_designs, name="n_designs", at_least=2)
+    check_count(n_steps, name="n_steps")
     single = isinstance(image, Tensor | np.ndarray) and image.ndim == 3
     pixels = Pixels.of(model, image[None] if single else image)
     x = pixels.x.clamp(0, 1)
@@ -268,7 +269,7 @@ class _Task:
     generator: torch.Generator
 
     def masked(self, masks: Float[Tensor, "n m regions"]) -> Float[Tensor, "n m"]:
-        """Return answers with every region faded to the baseline by its mask."""
+        """Answers with every region faded to the baseline by its mask."""
         return torch.stack([self._of(i, own) for i, own in enumerate(masks)])
 
     def _of(self, i: int, masks: Float[Tensor, "m regions"]) -> Float[Tensor, " m"]:
@@ -351,7 +352,7 @@ MAKERS: dict[Method, Callable[[_Task], tuple[Tensor, int]]] = {
 
 
 def edges_of(x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n h w"]:
-    """Return how much each pixel differs from the ones after it, below and to the right."""
+    """How much each pixel differs from the ones after it, below and to the right."""
     grey = x.mean(dim=1)
     down = grey.diff(dim=1, append=grey[:, -1:]).abs()
     return down + grey.diff(dim=2, append=grey[:, :, -1:]).abs()
@@ -369,7 +370,7 @@ def _centre(rows: int, columns: int) -> Float[Tensor, "rows columns"]:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class AttributionStability:
-    """The agreement of two models' maps, and of their answers; made by `attribution_stability`."""
+    """How far the maps of two models agree, with how far their answers do; made by `attribution_stability`."""
 
     maps: Float[np.ndarray, " n"]
     """Rank correlation of both maps of each image; NaN where one of them is constant."""
@@ -465,9 +466,9 @@ def attribution_stability(
     one: PixelAttribution,
     other: PixelAttribution,
     *,
-    n_shuffles: Count = 20,
-    n_bootstrap: Annotated[int, at_least(0)] = 1000,
-    seed: Seed = 0,
+    n_shuffles: int = 20,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
 ) -> AttributionStability:
     """Compare the maps that two trainings of a model give of the same images.
 
@@ -503,6 +504,8 @@ def attribution_stability(
     >>> found.maps.shape, round(attribution_stability(a, a, n_bootstrap=0).relative, 3)
     ((3,), 1.0)
     """
+    check_count(n_shuffles, name="n_shuffles")
+    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     _check_pair(one, other)
     a, b = (found.maps.flatten(1).numpy() for found in (one, other))
     n, generator = len(a), np.random.default_rng(seed)

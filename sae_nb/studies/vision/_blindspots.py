@@ -8,19 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.checks import (
-    Between,
-    Seed,
-    at_least,
-    check_atom,
-    check_count,
-    checked,
-)
+from sae_nb.checks import between, check_atom, check_count, check_seed, checked
 from sae_nb.evaluation import duplicate_groups
 from sae_nb.statistics import bootstrap_counts, percentile_intervals, permutation_p
 from sae_nb.studies.uses import Documents, check_same_kind, check_several
@@ -142,14 +135,14 @@ def blindspots(
     docs_b: Documents,
     *,
     energy: Energy = "mean",
-    floor: Annotated[float, Between(0, 1, "[)")] = 1e-3,
-    alike: Annotated[float, Between(0, 1, "(]")] = 0.8,
+    floor: float = 1e-3,
+    alike: float = 0.8,
     paired: bool = False,
-    n_bootstrap: Annotated[int, at_least(0)] = 200,
-    n_permutations: Annotated[int, at_least(20)] = 1000,
-    seed: Seed = 0,
+    n_bootstrap: int = 200,
+    n_permutations: int = 1000,
+    seed: int = 0,
 ) -> Blindspots:
-    """Find concepts that images of set b lack, and those they have too much of, by those of set a.
+    """Say which concepts images of set b lack, and of which they have too much, by those of set a.
 
     δ = E_b / (E_a + E_b) with E the mean over images of an atom's pooled strength (of its strongest patch,
     where documents were pooled by "max"). A concept is suppressed where δ < 0.1, exaggerated where
@@ -203,6 +196,11 @@ def blindspots(
     check_several(docs_a, name="docs_a")
     check_several(docs_b, name="docs_b")
     check_same_kind(docs_a, docs_b)
+    between(floor, 0, 1, name="floor", ends="[)")
+    between(alike, 0, 1, name="alike", ends="(]")
+    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
+    check_count(n_permutations, name="n_permutations", at_least=20)
+    check_seed(seed)
     sizes = len(docs_a), len(docs_b)
     if paired and sizes[0] != sizes[1]:
         raise ValueError(

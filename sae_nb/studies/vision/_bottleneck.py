@@ -1,14 +1,14 @@
 """Concept bottlenecks: linear heads that read named concepts off a model, and where in the image each is read.
 
-Concepts that always come together have one label between them, so their heads may look anywhere: the
-share of a head's saliency inside the region of its concept shows where it does.
+Concepts that always come together have one label between them, so their heads may look anywhere: the share of a
+head's saliency inside the region of its concept says where it does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sae_nb.checks import Seed, as_tensor, at_least, check_data, checked, same_length
+from sae_nb.checks import as_tensor, check_count, check_data, checked, same_length
 from sae_nb.models import heard, patches_of, read_tensor, wrap
 from sae_nb.statistics import bootstrap_counts, logistic_probe, percentile_interval
 from sae_nb.studies.vision._attribution import Method, attribution, edges_of
@@ -61,8 +61,8 @@ class ConceptBottleneck:
         regions: Mapping[str, Bool[Tensor, "n rows columns"]],
         method: Method = "occlusion",
         *,
-        n_bootstrap: Annotated[int, at_least(0)] = 1000,
-        seed: Seed = 0,
+        n_bootstrap: int = 1000,
+        seed: int = 0,
     ) -> ConceptPlaces:
         """Return where the heads look: the share of each map of saliency inside the region of its concept.
 
@@ -83,6 +83,7 @@ class ConceptBottleneck:
         TypeError, ValueError: If there are no regions, one is of no concept or of other images, or `method` is
             none.
         """
+        check_count(n_bootstrap, name="n_bootstrap", at_least=0)
         pixels = Pixels.of(self.model, images)
         masks = self._checked_regions(regions, len(pixels.x))
         shares = []
@@ -149,7 +150,7 @@ class ConceptBottleneck:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ConceptPlaces:
-    """The places that the heads of concepts look at; made by `ConceptBottleneck.look`."""
+    """Where the heads of concepts look; made by `ConceptBottleneck.look`."""
 
     names: tuple[str, ...]
     inside: Float[np.ndarray, "n_concepts n"]
@@ -228,7 +229,7 @@ def concept_bottleneck(
     hook_point: str,
     *,
     labels: Any = None,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> ConceptBottleneck:
     """Learn a linear head for each concept, and, from what they say, the labels.
 
@@ -242,11 +243,11 @@ def concept_bottleneck(
     concepts
         By name, whether each image has it.
     hook_point
-        Hook point that the heads read.
+        Where the heads read.
     labels
         A class of each image, predicted from the heads' probabilities alone.
     seed
-        Images that are left out.
+        Which images are left out.
 
     Returns
     -------
@@ -354,7 +355,7 @@ class _Heads(nn.Module):
         return self.head(x.to(self.head.weight.dtype))
 
     def pooled(self, pixel_values: Tensor) -> Float[Tensor, "n d_in"]:
-        """Return mean over the patches at the hook point."""
+        """Mean over the patches at the hook point."""
         (model,), caught = self._model, list[Tensor]()
 
         handle = heard(self.body.get_submodule(self.point.path), self.point, caught.append)
@@ -370,7 +371,7 @@ class _Heads(nn.Module):
         return patches_of(read_tensor(caught[0], self.point), model).mean(dim=1)
 
     def states(self, pixels: Pixels) -> Float[np.ndarray, "n d_in"]:
-        """Return the inputs of the heads for some images."""
+        """What the heads read of some images."""
         (model,) = self._model
         with model.lock, torch.no_grad():
             parts = [
@@ -402,7 +403,7 @@ def _table(
     left: Bool[np.ndarray, " n"],
     names: tuple[str, ...],
 ) -> pd.DataFrame:
-    """Return how well each concept is read, and which other it comes with."""
+    """How well each concept is read, and which other it comes with."""
     import pandas as pd
 
     with np.errstate(invalid="ignore"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sae_nb.checks import Count, checked
+from sae_nb.checks import check_count, checked
 from sae_nb.codes import SparseCodes
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class BridgeView:
     modality alone with one of the second alone), "mixed"."""
 
     n_split: int
-    """Split pairs among all bridges that are above their floor."""
+    """Split pairs among all bridges that stand above their floor."""
 
     def plot(self) -> Any:
         """Draw atoms of both modalities and the bridges between them; wider, the stronger."""
@@ -81,7 +81,7 @@ def bridge_view(
     codes: Sequence[SparseCodes],
     dictionary: Any,
     *,
-    n: Count = 20,
+    n: int = 20,
     alone: float = 0.95,
     modalities: tuple[str, str] = ("image", "caption"),
 ) -> BridgeView:
@@ -97,7 +97,7 @@ def bridge_view(
     n
         Bridges in the table and the figure.
     modalities
-        Name of one row of each.
+        What one row of each is called.
 
     Raises
     ------
@@ -120,6 +120,7 @@ def bridge_view(
 
     from sae_nb.studies.evaluation import bridge_score, modality_scores
 
+    check_count(n, name="n")
     bridge = bridge_score(codes, dictionary, n_bootstrap=0)
     split = modality_scores(codes, alone=alone, n_bootstrap=0)
     m = np.nan_to_num(split.scores, nan=0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,10 +14,9 @@ from torch import Tensor
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
 from sae_nb.checks import (
-    Between,
-    Seed,
-    at_least,
+    between,
     check_atom,
+    check_count,
     check_integers,
     check_matrix,
     checked,
@@ -130,10 +129,10 @@ def complexity_of(
     features: Float[Tensor, "n c"],
     *,
     groups: Int[Tensor, " n"] | None = None,
-    held_out: Annotated[float, Between(0, 1, "()")] = 0.3,
-    ridge: Annotated[float, Between(0, 1, "(]")] = 1e-3,
-    n_bootstrap: Annotated[int, at_least(0)] = 200,
-    seed: Seed = 0,
+    held_out: float = 0.3,
+    ridge: float = 1e-3,
+    n_bootstrap: int = 200,
+    seed: int = 0,
 ) -> FeatureComplexity:
     """Measure how complex features are, given the states that they are computed from.
 
@@ -145,9 +144,9 @@ def complexity_of(
     layers
         States of each layer before the features', first to last, rows aligned with those of `features`.
     features
-        Quantities to be read, a column each.
+        What is to be read, a column each.
     groups
-        Sample of each row, so that none is on both sides; None: every row is a sample.
+        Which sample each row is of, so that none is on both sides; None: every row is a sample.
     held_out
         Share of the samples that R² is measured on.
     ridge
@@ -177,6 +176,9 @@ def complexity_of(
     states = [check_matrix(x, name="layers").double().cpu() for x in layers]
     for x in states:
         same_length(x, len(z), name="layers", per="row of `features`")
+    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
+    between(held_out, 0, 1, name="held_out", ends="()")
+    between(ridge, 0, 1, name="ridge", ends="(]")
     of = torch.arange(len(z)) if groups is None else groups.cpu()
     same_length(of, len(z), name="groups", per="row of `features`")
     samples, of = torch.unique(of, return_inverse=True)
@@ -255,7 +257,7 @@ def feature_complexity(
     atoms: Sequence[int] | None = None,
     layers: Sequence[str] | None = None,
     n_bootstrap: int = 200,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> FeatureComplexity:
     """Measure how late in depth each atom can be read off linearly, and how much the answer uses it.
 
@@ -267,9 +269,9 @@ def feature_complexity(
     images
         As the model reads them: some hundreds, more than the model is wide.
     hook_point
-        Hook point that the SAE reads.
+        Where the SAE reads.
     atoms
-        Atoms to measure; None: the 100 that fire in the most images.
+        Which; None: the 100 that fire in the most images.
     layers
         Hook points that are read from, first to last; None: the embedding and every block before.
     n_bootstrap, seed

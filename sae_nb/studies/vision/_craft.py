@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import Count, Seed, check_count, checked
+from sae_nb.checks import check_count, checked
 from sae_nb.studies.vision._heads import ConceptHead, Split
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ class Craft:
         return self.codes.transpose(1, 2).reshape(n, r, *self.grid)
 
     @checked
-    def strongest(self, concept: int, n: Count = 5) -> list[tuple[int, int]]:
+    def strongest(self, concept: int, n: int = 5) -> list[tuple[int, int]]:
         """Return (image, patch) where a concept is strongest, one patch of an image, strongest first."""
         r = self.codes.shape[-1]
         check_count(concept, name="concept", at_least=0, at_most=r - 1)
         values, patch = self.codes[..., concept].max(dim=1)
-        order = values.argsort(descending=True)[:n].tolist()
+        order = values.argsort(descending=True)[: check_count(n, name="n")].tolist()
         return [(i, int(patch[i])) for i in order]
 
     @property
@@ -111,10 +111,10 @@ def craft(
     model: LiveModel,
     images: Any,
     hook_point: str,
-    n_concepts: Count = 20,
+    n_concepts: int = 20,
     *,
     outcome: int | None = None,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> Craft:
     """Find the concepts of some images: A ≈ U W with U, W ≥ 0 over the patches at a hook point.
 
@@ -127,12 +127,12 @@ def craft(
     images
         As the model reads them, of one size; a few dozen of one class for that class's concepts.
     hook_point
-        Hook point at which the model is split. The rest need not be linear; it must read the patches,
-        so for a model that answers from its class token the last block is too late.
+        Where the model is split. The rest need not be linear; it must read the patches, so for a model that
+        answers from its class token the last block is too late.
     n_concepts
-        Number of concepts.
+        How many.
     outcome
-        Logit that `head` gives; None: of each image the one that the model finds likeliest.
+        Which logit `head` gives; None: of each image the one that the model finds likeliest.
     seed
         Of the patches drawn and the factorisation.
 
@@ -159,6 +159,7 @@ def craft(
     >>> found.heatmaps.shape, found.r2 > found.random_r2
     (torch.Size([4, 3, 8, 8]), True)
     """
+    check_count(n_concepts, name="n_concepts")
     split = Split(model, images, hook_point)
     places = split.places
     x = places.flatten(0, 1).double().cpu()
@@ -198,7 +199,7 @@ def _joined(halves: Float[np.ndarray, "r width"], signed: bool) -> Float[Tensor,
 def factorised(
     a: np.ndarray, r: int, seed: int, *, learn_on: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return W from some rows (of those in a mask, if there is one), U of all of them."""
+    """W from some rows (of those in a mask, if there is one), U of all of them."""
     from sklearn.decomposition import NMF
 
     rows = a if learn_on is None else a[learn_on]

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    Seed,
-    as_tensor,
-    at_least,
-    check_callable,
-    checked,
-)
+from sae_nb.checks import as_tensor, check_callable, check_count, checked, one_of
 from sae_nb.statistics import bootstrap_counts, percentile_interval
 from sae_nb.studies.vision._sobol import Head, ask, check_codes, numbers_of
 
@@ -100,7 +93,7 @@ class ConceptCurves:
 
 
 def area(curve: Float[np.ndarray, "... steps"]) -> Float[np.ndarray, "..."]:
-    """Return area under curves over [0, 1] by trapezoids; that of a constant is the constant.
+    """Area under curves over [0, 1] by trapezoids; that of a constant is the constant.
 
     >>> float(area(np.array([2.0, 2.0, 2.0])))
     2.0
@@ -116,9 +109,9 @@ def concept_curves(
     importance: Float[Tensor, " n_concepts"] | Float[Tensor, "n n_concepts"],
     *,
     baseline: Baseline = "mean",
-    n_random: Count = 10,
-    n_bootstrap: Annotated[int, at_least(0)] = 1000,
-    seed: Seed = 0,
+    n_random: int = 10,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
 ) -> ConceptCurves:
     """Measure the answer as concepts are inserted, or deleted, the most important first.
 
@@ -132,7 +125,7 @@ def concept_curves(
     importance
         Of each concept, for all inputs or per input: `sobol(…).total` or `.per_input`.
     baseline
-        Replacement of a concept: 0, or its mean over inputs and places. Where a concept is rarely
+        What is put in the place of a concept: 0, or its mean over inputs and places. Where a concept is rarely
         absent, 0 is what the model never sees.
     n_random
         Random orders, each the same for all inputs: the floor.
@@ -158,6 +151,9 @@ def concept_curves(
     """
     check_callable(head, name="head")
     codes = check_codes(codes)
+    one_of(baseline, ("zero", "mean"), name="baseline")
+    check_count(n_random, name="n_random")
+    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     n, r = len(codes), codes.shape[-1]
     weight = as_tensor(importance, name="importance").detach().double()
     if weight.shape not in ((r,), (n, r)):
@@ -190,7 +186,7 @@ def concept_curves(
 
 
 Filler = Tensor | Callable[[Tensor], Tensor]
-"""Replacement of the parts left out: one thing for all, or a function of what is kept."""
+"""What is put in the place of what is left out: one thing for all, or a function of what is kept."""
 
 
 def walk(
@@ -200,9 +196,7 @@ def walk(
     order: Int[Tensor, "n r"],
     counts: Int[Tensor, " steps"] | None = None,
 ) -> Float[np.ndarray, "2 n steps"]:
-    """Return answers with the first k concepts of an order alone, then without them; k: all, or some
-    `counts`.
-    """
+    """Answers with the first k concepts of an order alone, then without them; k: all, or some `counts`."""
     n, r = order.shape
     rank = order.argsort(dim=1)  # place of each concept in the order
     steps = torch.arange(r + 1) if counts is None else counts

@@ -1,8 +1,8 @@
 """Which known regions of images does a dictionary find without labels? Atoms against PCA, k-means, NMF, random.
 
-A feature marks the patches where it is above a threshold. Feature and threshold are chosen by the
-overlap with a region on one half of the images, and judged on the other: more features to choose from
-are not an advantage by themselves. IoU = F1 / (2 − F1), so the best of one is the best of the other.
+A feature marks the patches where it is above a threshold. Feature and threshold are chosen by the overlap with
+a region on one half of the images, and judged on the other: more features to choose from are no advantage by
+themselves. IoU = F1 / (2 − F1), so the best of one is the best of the other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Seed, as_tensor, checked, one_of
+from sae_nb.checks import as_tensor, checked, one_of
 from sae_nb.codes import SparseCodes, joined
 from sae_nb.evaluation import Evidence, Factor, match_factors, random_like
 from sae_nb.studies.uses import check_labels
@@ -44,7 +44,7 @@ COVERED = 0.5
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Discovery:
-    """The quality of each method's best single feature for each known region; made by `discover`."""
+    """How well the best single feature of each method marks each known region; made by `discover`."""
 
     factors: tuple[str, ...]
     methods: tuple[str, ...]
@@ -54,7 +54,7 @@ class Discovery:
     """Intersection over union with the region, on images on which nothing was chosen."""
 
     feature: Int[np.ndarray, "factors methods"]
-    """Index of the feature: the SAE's atom, the number of a component, cluster or coordinate."""
+    """Which feature: the SAE's atom, the number of a component, cluster or coordinate."""
 
     floor: Float[np.ndarray, " factors"]
     """IoU of marking every patch: the share of patches in the region."""
@@ -132,7 +132,7 @@ def discover(
     *,
     methods: Sequence[Method] = get_args(Method),
     labels: Mapping[int, str] | None = None,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> Discovery:
     """Find, for each known region, the single feature that marks it best, and judge it on other images.
 
@@ -146,14 +146,14 @@ def discover(
     images
         Of one size, as the model reads them; scenes of one kind, at least four.
     hook_point
-        Hook point that the SAE reads; class and register tokens are left out.
+        Where the SAE reads; class and register tokens are left out.
     factors
         Regions by name: of every image a mask by patches, or by pixels, (n, rows, columns). A patch belongs to
         a region of pixels if half of it does.
     methods
-        Methods that the SAE is compared with.
+        What the SAE is compared with.
     labels
-        Names of atoms, such as `sn.load_examples(name).labels`.
+        What people call atoms, such as `sn.load_examples(name).labels`.
     seed
         Of the halves, and of what is drawn.
 
@@ -268,9 +268,7 @@ def _rows(patches: Patches) -> Float[Tensor, "rows d_in"]:
 
 
 def _both_signs(z: Float[Tensor, "rows m"]) -> SparseCodes:
-    """Return features of each sign; few, and most of them there, so that they are sparse codes in form
-    only.
-    """
+    """Features of each sign; few, and most of them there, so that they are no sparse codes but in form."""
     return SparseCodes.from_dense(torch.cat((z.clamp_min(0), (-z).clamp_min(0)), dim=1))
 
 

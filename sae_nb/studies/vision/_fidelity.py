@@ -9,22 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    Seed,
-    as_tensor,
-    at_least,
-    check_finite,
-    checked,
-    one_of,
-)
+from sae_nb.checks import as_tensor, check_count, check_finite, checked, one_of
 from sae_nb.models import run
 from sae_nb.statistics import bootstrap_counts, percentile_interval, rank_correlation
 from sae_nb.studies.vision._curves import area, walk
@@ -157,10 +149,10 @@ def pixel_fidelity(
     outcome: int | Sequence[int] | None = None,
     baselines: Sequence[str] = ("zero", "mean", "blur", "noise", "inpaint"),
     features: str | None = None,
-    n_steps: Count = 10,
-    n_masks: Annotated[int, at_least(3)] = 64,
-    n_bootstrap: Annotated[int, at_least(0)] = 1000,
-    seed: Seed = 0,
+    n_steps: int = 10,
+    n_masks: int = 64,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
 ) -> PixelFidelity:
     """Measure attributions of pixels by insertion, deletion and μFidelity, under several baselines.
 
@@ -175,8 +167,7 @@ def pixel_fidelity(
     maps
         Attributions by name, one number per pixel, or per cell of a coarser grid that divides the image.
     outcome
-        Logit to explain, for all or for each image; None: of each image the one that the model finds
-        likeliest.
+        Which logit, for all or for each image; None: of each image the one that the model finds likeliest.
     baselines
         Of "zero", "mean" (colour), "blur", "noise", "inpaint" (ROAD's noisy linear imputation).
     features
@@ -213,6 +204,9 @@ def pixel_fidelity(
     >>> found.maps, found.scores.shape
     (('bright', 'dark', 'random'), (3, 1, 3, 2))
     """
+    check_count(n_steps, name="n_steps")
+    check_count(n_masks, name="n_masks", at_least=3)
+    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     names = [one_of(b, get_args(Baseline), name="baselines") for b in baselines]
     if not names:
         raise ValueError("`baselines` must name at least one, got none. Leave it out for all.")
@@ -330,7 +324,7 @@ def _axes(
     counts: Int[Tensor, " steps"],
     bank: tuple[str | None, Tensor],
 ) -> tuple[float, float]:
-    """Return the remaining answer along a random deletion, and how far its images are from natural ones."""
+    """What is left of the answer along a random deletion, and how far its images are from natural ones."""
     rank = order.argsort(dim=1, descending=True).argsort(dim=1)
     kept = (rank[:, None] >= counts[1:, None])[:, :, None]  # something is missing in each
     put = fill(kept) if callable(fill) else fill[:, None]

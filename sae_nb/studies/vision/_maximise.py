@@ -1,4 +1,4 @@
-"""Feature visualisation by MACO, compared with the natural image with the highest activation.
+"""Feature visualisation by MACO, beside the natural image that the atom likes best.
 
 Only the phase of an image's spectrum is free, so that no frequency is stronger than in natural images; what
 is found still need not look like any of them, and the best natural image may do more: both are measured.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args, overload
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import check_sae
-from sae_nb.checks import Between, Count, Seed, Share, between, check_atom, check_real, checked
+from sae_nb.checks import between, check_atom, check_count, check_real, checked, one_of
 from sae_nb.models import patches_of, run
 from sae_nb.studies.vision._maximised import Coordinated, Maximised, Pool
 from sae_nb.studies.vision._phases import Spectrum, random_crops
@@ -41,7 +41,7 @@ BRIGHTEST = 0.8
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of the optimisation of images; see `maximise`."""
+    """How images are optimised; see `maximise`."""
 
     n_steps: int
     n_crops: int
@@ -91,14 +91,14 @@ def maximise(
     hook_point: str | Sequence[str],
     *,
     images: Any = None,
-    n_steps: Count = 128,
-    n_crops: Count = 16,
+    n_steps: int = 128,
+    n_crops: int = 16,
     crop: tuple[float, float] = (1.0, 0.8),
-    jitter: Annotated[float, Between(0, 0.5)] = 0.03,
-    noise: Share = 0.08,
-    learning_rate: Annotated[float, Between(0, 100)] = 0.1,
+    jitter: float = 0.03,
+    noise: float = 0.08,
+    learning_rate: float = 0.1,
     pool: Pool = "max",
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> Maximised | Coordinated:
     """Make an image that maximises an atom, and measure whether any natural image does more.
 
@@ -114,7 +114,7 @@ def maximise(
         One model and its SAE; or several models of images, in the order of a `UniversalSAE`'s or a
         `Crosscoder`'s widths.
     atom
-        Atoms; several at once are optimised side by side (of one model).
+        Which; several at once are optimised side by side (of one model).
     hook_point
         Where the SAE reads; one per model, or one for all.
     images
@@ -124,7 +124,7 @@ def maximise(
     crop
         Side of a crop as a share of the image's at the first and at the last step.
     jitter
-        Distance of a crop's centre from that of the image, sd, as a share of its side.
+        How far a crop's centre lies off that of the image, sd, as a share of its side.
     noise
         Sd of the noise on crops, in the unit of [0, 1].
     learning_rate
@@ -137,9 +137,9 @@ def maximise(
     Returns
     -------
     Maximised | Coordinated
-        Of one model `Maximised`: `.image`, `.alpha`, `.table` with the best natural image and random
-        ones, `.plot()`, `.plot_curve()`. Of several `Coordinated`, with a strength for every pair of
-        image and model.
+        Of one model `Maximised`: `.image`, `.alpha`, `.table` beside the best natural image and random ones,
+        `.plot()`, `.plot_curve()`.
+        Of several `Coordinated`, with a strength for every pair of image and model.
 
     Raises
     ------
@@ -164,13 +164,15 @@ def maximise(
     """
     check_sae(sae)
     settings = Settings(
-        n_steps=n_steps,
-        n_crops=n_crops,
+        n_steps=check_count(n_steps, name="n_steps"),
+        n_crops=check_count(n_crops, name="n_crops"),
         crop=_checked_crop(crop),
-        jitter=jitter,
-        noise=noise,
-        learning_rate=learning_rate,
-        pool=pool,
+        jitter=between(jitter, 0, 0.5, name="jitter"),
+        noise=between(noise, 0, 1, name="noise"),
+        learning_rate=between(
+            check_real(learning_rate, name="learning_rate"), 0, 100, name="learning_rate"
+        ),
+        pool=one_of(pool, get_args(Pool), name="pool"),
         seed=seed,
     )
     several = isinstance(model, Sequence)
@@ -261,7 +263,7 @@ class Readers:
     def states(
         self, i: int, x: Float[Tensor, "n channels height width"]
     ) -> Float[Tensor, "n places d_in"]:
-        """Return a model's states at its patches, with the way back to the images."""
+        """What a model has at its patches, with the way back to the images."""
         model = self.pixels[i].model
         point = self.points[i]
         ran = run(model, self.pixels[i].batch(x), read=point, grad=True, answer=False)
@@ -276,11 +278,11 @@ class Readers:
 
     @torch.no_grad()
     def all_states(self, i: int, x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n places d"]:
-        """Return the same of many images, without the way back."""
+        """The same of many images, without the way back."""
         return torch.cat([self.states(i, some).detach() for some in torch.split(x, MOST_CROPS)])
 
     def codes(self, states: Sequence[Float[Tensor, "n places d_in"]], reads: int) -> Any:
-        """Return codes of every place, as one of the models, or all together, give them."""
+        """Codes of every place, as one of the models, or all together, give them."""
         flat = [part.flatten(0, 1) for part in states]
         if not self.several:
             return self.sae.encode(flat[0])
@@ -292,7 +294,7 @@ class Readers:
     def strengths(
         self, states: Sequence[Float[Tensor, "n places d_in"]], reads: int, atoms: Sequence[int]
     ) -> Float[np.ndarray, "atoms n places"]:
-        """Return of some atoms at every place."""
+        """Of some atoms at every place."""
         n, places = states[reads if len(states) > 1 else 0].shape[:2]
         table = self.codes(states, reads).detach().to("cpu").to_scipy().tocsc()
         return table[:, list(atoms)].toarray().T.reshape(len(atoms), n, places)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,12 +15,11 @@ from torch import Tensor
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
 from sae_nb.checks import (
-    Seed,
-    Share,
     as_tensor,
-    at_least,
     between,
+    check_count,
     check_real,
+    check_seed,
     checked,
     one_of,
     same_length,
@@ -50,9 +49,9 @@ _SHRINKAGE = 0.1
 def corrupt(
     images: Float[Tensor, "n channels rows columns"],
     kind: Corruption,
-    strength: Share,
+    strength: float,
     *,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> Float[Tensor, "n channels rows columns"]:
     """Spoil images, in [0, 1], by a strength from 0, which leaves them as they are, to 1.
 
@@ -70,9 +69,10 @@ def corrupt(
     >>> corrupt(images, "occlusion", 0.5)[0, 0].mean()  # a quarter is grey
     tensor(0.1250)
     """
-    s = strength
+    one_of(kind, CORRUPTIONS, name="kind")
+    s = between(strength, 0, 1, name="strength")
     x = _pictures(images)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     if s == 0:
         return x.clone()
     if kind == "noise":
@@ -123,7 +123,7 @@ def _occluded(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Robustness:
-    """The effect of corruption on an image's codes and activations; made by `robustness`."""
+    """What corruption does to an image's codes and activations; made by `robustness`."""
 
     detection: DataFrame
     """A corruption, strength and score per row: auroc of corrupted against clean images, with low and high
@@ -166,7 +166,7 @@ class Robustness:
 
 
 class _Read(NamedTuple):
-    """The kept values of a set of images."""
+    """What is kept of a set of images."""
 
     codes: csr_matrix  # mean over patches
     fires: csr_matrix
@@ -196,8 +196,8 @@ def robustness(
     reference_labels: Shaped[Tensor, " m"] | None = None,
     corruptions: Sequence[Corruption] = CORRUPTIONS,
     strengths: Sequence[float] = (0.2, 0.5, 0.8),
-    n_bootstrap: Annotated[int, at_least(0)] = 200,
-    seed: Seed = 0,
+    n_bootstrap: int = 200,
+    seed: int = 0,
 ) -> Robustness:
     """Corrupt images and ask which score notices, and whether probes of codes outlast those of activations.
 
@@ -215,11 +215,11 @@ def robustness(
     images
         Clean images, in [0, 1], that are judged and corrupted.
     hook_point
-        Hook point that the SAE reads.
+        Where the SAE reads.
     reference
         Other clean images: rates, mean, covariance and probes are learned from them alone.
     labels, reference_labels
-        Labels for probes; without both there are none.
+        What probes read; without both there are none.
     corruptions, strengths
         As `corrupt` takes them.
     n_bootstrap, seed
@@ -254,6 +254,8 @@ def robustness(
     levels = [between(check_real(s, name="strengths"), 0, 1, name="strengths") for s in strengths]
     if not kinds or not levels:
         raise ValueError("There must be a corruption and a strength at least, got none.")
+    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
+    check_seed(seed)
     clean_images, others = _pictures(images), _pictures(reference)
     for name, some in (("images", clean_images), ("reference", others)):
         if len(some) < FEWEST_PER_SET:
@@ -345,7 +347,7 @@ def _read(rows: _Rows, subspace: _Subspace) -> _Read:
 
 
 class _Learned:
-    """Statistics of clean images of the reference, and probes of their labels."""
+    """What clean images of the reference are like, and probes of their labels."""
 
     def __init__(self, read: _Read, truths: tuple[np.ndarray, np.ndarray] | None) -> None:
         n = len(read.error)
@@ -361,7 +363,7 @@ class _Learned:
             self.probes = {name: probe(_table(read, name), truths[1]) for name in READS}
 
     def scores(self, read: _Read) -> dict[str, Float[np.ndarray, " n"]]:
-        """Return how odd each image is, by every score."""
+        """How odd each image is, by every score."""
         odds = np.log(self.rate) - np.log1p(-self.rate)
         away = read.means - self.mean
         return {
@@ -375,7 +377,7 @@ class _Learned:
     def judged(
         self, read: _Read, draws: Float[np.ndarray, "draws n"], kind: str, strength: float
     ) -> list[dict[str, Any]]:
-        """Return accuracy of each probe."""
+        """Accuracy of each probe."""
         if self.truths is None:
             return []
         truth, learned_from = self.truths

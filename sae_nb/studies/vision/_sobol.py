@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import (
-    Seed,
-    as_tensor,
-    at_least,
-    check_callable,
-    check_matrix,
-    checked,
-)
+from sae_nb.checks import as_tensor, check_callable, check_count, check_matrix, checked
 from sae_nb.statistics import bootstrap_counts, percentile_intervals
 from sae_nb.studies.vision._heads import ConceptHead
 
@@ -31,7 +24,7 @@ Head = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SobolIndices:
-    """The effect of each concept on an answer, alone and with the others; means over inputs."""
+    """How much each concept moves an answer, alone and with the others; means over inputs."""
 
     total: Float[np.ndarray, " n_concepts"]
     """S_T: share of the answer's variance that is left when all concepts but this one are held."""
@@ -106,9 +99,9 @@ def sobol(
     head: Head,
     codes: Float[Tensor, "n ... n_concepts"],
     *,
-    n_designs: Annotated[int, at_least(2)] = 32,
-    n_bootstrap: Annotated[int, at_least(0)] = 1000,
-    seed: Seed = 0,
+    n_designs: int = 32,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
 ) -> SobolIndices:
     """Measure how important concepts are to an answer, by masking them in a quasi-random design.
 
@@ -156,6 +149,8 @@ def sobol(
     """
     check_callable(head, name="head")
     codes = check_codes(codes)
+    check_count(n_designs, name="n_designs", at_least=2)
+    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     r = codes.shape[-1]
     masks = torch.from_numpy(design(r, n_designs, seed)).to(codes)
     y = answers(head, codes, masks).double().numpy().reshape(len(codes), r + 2, n_designs)
@@ -179,7 +174,7 @@ def sobol(
 
 
 def check_codes(codes: object) -> Tensor:
-    """Return codes of at least one input and one concept, as a tensor."""
+    """Codes of at least one input and one concept, as a tensor."""
     tensor = as_tensor(codes, name="codes").detach()
     if tensor.ndim < 2 or tensor.numel() == 0:
         raise ValueError(
@@ -191,14 +186,14 @@ def check_codes(codes: object) -> Tensor:
 
 
 def numbers_of(tensor: Tensor, name: str) -> Tensor:
-    """Return the same tensor, if it holds finite numbers."""
+    """The same tensor, if it holds finite numbers."""
     if tensor.device.type == "meta":
         raise ValueError(f"`{name}` must hold numbers, got a tensor on meta, which has none.")
     return check_matrix(tensor, name=name, flatten=True).reshape(tensor.shape)
 
 
 def ask(head: Head, variants: Float[Tensor, "n m ... r"]) -> Float[Tensor, "n m"]:
-    """Return the answers of a head, on the CPU, if there is one per input and variant."""
+    """What a head answers, on the CPU, if it is an answer per input and variant."""
     n, m = variants.shape[:2]
     try:
         y = head(variants)
@@ -210,7 +205,7 @@ def ask(head: Head, variants: Float[Tensor, "n m ... r"]) -> Float[Tensor, "n m"
 
 
 def checked_answers(y: object, n: int, m: int) -> Float[Tensor, "n m"]:
-    """Return an answer of a head, on the CPU, if it is one per input and variant."""
+    """An answer of a head, on the CPU, if it is one per input and variant."""
     if not isinstance(y, Tensor):
         raise TypeError(f"`head` must return a tensor, got {type(y).__name__}.")
     if y.shape != (n, m):
@@ -224,7 +219,7 @@ def checked_answers(y: object, n: int, m: int) -> Float[Tensor, "n m"]:
 
 
 def design(r: int, n_designs: int, seed: int) -> Float[np.ndarray, "runs r"]:
-    """Return A, B, then A with each column from B: N(r + 2) masks."""
+    """A, B, then A with each column from B: N(r + 2) masks."""
     from scipy.stats import qmc
 
     points = qmc.Halton(2 * r, scramble=True, seed=seed).random(n_designs)
@@ -241,7 +236,7 @@ MOST_NUMBERS = 2**24
 def answers(
     head: Head, codes: Float[Tensor, "n ... r"], masks: Float[Tensor, "runs r"]
 ) -> Float[Tensor, "n runs"]:
-    """Return a head's answers to codes under each mask, as many masks at a time as fit."""
+    """What a head answers to codes under each mask, as many masks at a time as fit."""
     if isinstance(head, ConceptHead) and torch.equal(head.codes, codes):
         return checked_answers(head.masked(masks), len(codes), len(masks))
     places = [1] * (codes.ndim - 2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sae_nb.data import planted_hulls
-from sae_nb.geometry import communities
+from sae_nb.studies.geometry import communities
 from sae_nb.studies.minkowski import (
     BlockArchetypes,
     coefficient_blocks,

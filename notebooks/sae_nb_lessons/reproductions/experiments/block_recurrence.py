@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from sae_nb.data import digits
 from sae_nb.dynamics import segment_phases
-from sae_nb.dynamics import RaptorConfig, one_cycle
-from sae_nb.dynamics import RaptorResult
-from sae_nb.dynamics import raptor_accuracy, raptor_fit
-from sae_nb.dynamics import train_raptor
+from sae_nb.studies.dynamics import RaptorConfig, one_cycle
+from sae_nb.studies.dynamics import RaptorResult
+from sae_nb.studies.dynamics import raptor_accuracy, raptor_fit
+from sae_nb.studies.dynamics import train_raptor
 from sae_nb.dynamics import layer_similarity, mean_adjacent, mean_off_diagonal
 from sae_nb.dynamics import States, capture_states
 from sae_nb.models import LiveModel, wrap

@@ -10,9 +10,9 @@ from __future__ import annotations
 from itertools import pairwise
 import numpy as np
 from sae_nb.dynamics import segment_phases
-from sae_nb.dynamics import sizes_of
-from sae_nb.dynamics import RaptorConfig
-from sae_nb.dynamics import SegmentErrors, segment_errors
+from sae_nb.studies.dynamics import sizes_of
+from sae_nb.studies.dynamics import RaptorConfig
+from sae_nb.studies.dynamics import SegmentErrors, segment_errors
 from sae_nb.dynamics import layer_similarity
 from sae_nb.models import load_model
 from sae_nb_lessons.reproductions.experiments.known_phases import TRUE, states_of

@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.geometry import geometric_stability
+from sae_nb.studies.geometry import geometric_stability
 
 SHORT = {"n_images": 160, "layers": [0, 11], "n_pairs": 2, "steps": [250]}
 MODELS, FACTORS, HEADS = ("tiny-vit", "tiny-vit-plain"), ("digit", "texture", "colour"), 2

@@ -20,7 +20,7 @@ def run(seed: int, *, sequences: int = 400, orders: int = 20) -> dict[str, float
     `orders`: over which the null is averaged: one has only 12 positions to rank, and a spread of
     0.3.
     """
-    time = sn.temporal
+    time = sn.studies.temporal
     x = sn.data.growing_rank(sequences, first=FIRST, step=STEP, seed=seed)
     found = time.dimension_by_position(x)
     off = [value / (FIRST + STEP * t) - 1 for t, value in found.items()]

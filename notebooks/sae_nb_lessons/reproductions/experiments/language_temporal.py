@@ -69,7 +69,7 @@ def _material(model: str, texts: str, windows: int) -> Material:
     place, parts = f"resid_post.{live.n_layers // 2 - 1}", _read(texts)  # type: ignore[operator]  # a model of blocks
     cut = [_windows(live, text, TIME, -(-windows // len(parts))) for text in parts]
     train, held_out = ([w for pair in cut for w in pair[i]] for i in (0, 1))
-    spliced = sn.temporal.spliced_documents(
+    spliced = sn.studies.temporal.spliced_documents(
         [torch.cat(test) for _, test in cut], n=SPLICED, piece_tokens=TIME // 3, seed=0
     )
     # The first token of each window is an attention sink and is not kept.

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 import torch
 from sae_nb.data import scenes
-from sae_nb.dynamics import Raptor, sizes_of
-from sae_nb.dynamics import RaptorConfig
-from sae_nb.dynamics import RaptorResult
-from sae_nb.dynamics import raptor_accuracy, raptor_fit
-from sae_nb.dynamics import train_raptor
+from sae_nb.studies.dynamics import Raptor, sizes_of
+from sae_nb.studies.dynamics import RaptorConfig
+from sae_nb.studies.dynamics import RaptorResult
+from sae_nb.studies.dynamics import raptor_accuracy, raptor_fit
+from sae_nb.studies.dynamics import train_raptor
 from sae_nb.dynamics import States, capture_states
 from sae_nb.models import LiveModel, load_model
 from sae_nb_lessons.reproductions.experiments.known_phases import TRUE

@@ -13,7 +13,7 @@ from sae_nb.codes import SparseCodes
 from sae_nb.data import planted_manifolds
 from sae_nb.evaluation import RandomDictionary
 from sae_nb.evaluation import explained_variance
-from sae_nb.geometry import ManifoldCapture, manifold_capture
+from sae_nb.studies.geometry import ManifoldCapture, manifold_capture
 
 
 SHORT = {"steps": 150, "n": 8_000}

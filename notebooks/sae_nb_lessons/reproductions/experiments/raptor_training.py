@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 import torch
 from sae_nb.data import scenes
-from sae_nb.dynamics import RaptorConfig
+from sae_nb.studies.dynamics import RaptorConfig
 from sae_nb.dynamics import capture_states
-from sae_nb.dynamics import raptor_accuracy, raptor_fit
+from sae_nb.studies.dynamics import raptor_accuracy, raptor_fit
 from sae_nb.models import load_model
 from sae_nb_lessons.reproductions.experiments.long_raptors import EVEN, curve, fitted
 

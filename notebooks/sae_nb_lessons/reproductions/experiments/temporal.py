@@ -68,7 +68,7 @@ def material_of(model: LiveModel, hook_point: str, windows: int) -> Material:
     train, test = (_documents(model, split) for split in ("train", "test"))
     read = _windows(train)[:windows]
     held_out = _windows(test)
-    spliced = sn.temporal.spliced_documents(test, n=SPLICED, piece_tokens=TIME // 3, seed=0)
+    spliced = sn.studies.temporal.spliced_documents(test, n=SPLICED, piece_tokens=TIME // 3, seed=0)
     first = torch.stack([torch.as_tensor(train[0][:1])] * SPLICED)
     ids = torch.cat([first, spliced.tokens], dim=1)
     found = {
@@ -107,9 +107,9 @@ def on_text(material: Material, seed: int, steps: int) -> dict[str, float]:
     `steps` of 960 tokens.
     """
     numbers = {
-        "raw lag-1": sn.temporal.lag_cosine(material.test),
-        "raw path": sn.temporal.path_ratio(material.test),
-        "raw event gap": sn.temporal.event_gap(material.spliced, material.events).gap,
+        "raw lag-1": sn.studies.temporal.lag_cosine(material.test),
+        "raw path": sn.studies.temporal.path_ratio(material.test),
+        "raw event gap": sn.studies.temporal.event_gap(material.spliced, material.events).gap,
     }
     for name, sae in makers(material.test.shape[2], seed).items():
         trained(sae, material.train, steps, seed)
@@ -139,7 +139,7 @@ def makers(d_in: int, seed: int) -> dict[str, SparseAutoencoder]:
 @torch.no_grad()
 def measured(sae: SparseAutoencoder, material: Material, seed: int) -> dict[str, float]:
     """FVU, smoothness and event gap of an SAE's codes on held-out text."""
-    test, time = material.test, sn.temporal
+    test, time = material.test, sn.studies.temporal
     numbers = {
         "FVU": time.unexplained(test, sae(test)),
         "parameters": float(sum(p.numel() for p in sae.parameters())),
@@ -148,8 +148,8 @@ def measured(sae: SparseAutoencoder, material: Material, seed: int) -> dict[str,
         codes = sae.encode(test).to_dense()
         gap = time.event_gap(sae.encode(material.spliced).to_dense(), material.events)
         return numbers | _smoothness(codes) | {"event gap": gap.gap}
-    parts, spliced = time.decompose(sae, test), time.decompose(sae, material.spliced)
-    shuffled = time.decompose(sae, time.permuted_order(test, seed))
+    parts, spliced = sn.temporal.decompose(sae, test), sn.temporal.decompose(sae, material.spliced)
+    shuffled = sn.temporal.decompose(sae, time.permuted_order(test, seed))
     numbers |= {"share": predicted_share(parts), "predicted FVU": _predicted_fvu(sae, parts, test)}
     numbers |= _smoothness(dense_codes(parts, "predicted"))
     numbers |= {f"novel {k}": v for k, v in _smoothness(dense_codes(parts, "novel")).items()}
@@ -163,17 +163,22 @@ def measured(sae: SparseAutoencoder, material: Material, seed: int) -> dict[str,
 
 
 def _smoothness(codes: Tensor) -> dict[str, float]:
-    return {"lag-1": sn.temporal.lag_cosine(codes), "path": sn.temporal.path_ratio(codes)}
+    return {
+        "lag-1": sn.studies.temporal.lag_cosine(codes),
+        "path": sn.studies.temporal.path_ratio(codes),
+    }
 
 
 def _nulls(parts: Decomposition, shuffled: Decomposition, seed: int) -> dict[str, float]:
     """Random order after decomposing (a), and before (b)."""
     found = {}
-    order = {part: sn.temporal.permuted_order(dense_codes(parts, part), seed) for part in PARTS}
+    order = {
+        part: sn.studies.temporal.permuted_order(dense_codes(parts, part), seed) for part in PARTS
+    }
     before = {part: dense_codes(shuffled, part) for part in PARTS}
     for name, codes in (("order lost", order), ("input shuffled", before)):
-        lags = {part: sn.temporal.lag_cosine(codes[part]) for part in PARTS}
-        paths = {part: sn.temporal.path_ratio(codes[part]) for part in PARTS}
+        lags = {part: sn.studies.temporal.lag_cosine(codes[part]) for part in PARTS}
+        paths = {part: sn.studies.temporal.path_ratio(codes[part]) for part in PARTS}
         found[f"{name} lag-1 lead"] = lags["predicted"] - lags["novel"]
         found[f"{name} path share"] = paths["predicted"] / paths["novel"]
     return found
@@ -181,7 +186,7 @@ def _nulls(parts: Decomposition, shuffled: Decomposition, seed: int) -> dict[str
 
 def _forecasts(material: Material) -> dict[str, float]:
     """What forecasts without an SAE leave unexplained."""
-    time, test = sn.temporal, material.test
+    time, test = sn.studies.temporal, material.test
     linear = time.fit_autoregression(material.train, 3)
     average = time.fit_average(material.train)
     return {
@@ -195,7 +200,7 @@ def _forecasts(material: Material) -> dict[str, float]:
 
 def stationarity(material: Material, seed: int) -> dict[str, float]:
     """Dimension by position, with random order as control, and the span of the past."""
-    time = sn.temporal
+    time = sn.studies.temporal
     numbers = {}
     x = material.train
     at = list(range(0, TIME, 8))
@@ -247,7 +252,7 @@ def predicted_share(parts: Decomposition) -> float:
 
 def _predicted_fvu(sae: Temporal, parts: Decomposition, x: Tensor) -> float:
     """What the predicted part alone leaves."""
-    return sn.temporal.unexplained(x, parts.predicted + sae.bias)
+    return sn.studies.temporal.unexplained(x, parts.predicted + sae.bias)
 
 
 def look(

@@ -39,7 +39,7 @@ def run(
     `steps` of 960 tokens: of the strict form, its null, and the published form whose k grows;
     `published_steps`: of the published form, one training for each.
     """
-    time = sn.temporal
+    time = sn.studies.temporal
     grown = sn.data.growing_rank(400, seed=seed)
     mixed = time.permuted_order(grown, seed)
     return planted(seed, steps, published_steps) | {
@@ -66,7 +66,7 @@ def _measured(sae: Temporal, data: SlowAndFast) -> dict[str, float]:
     numbers = {"share": predicted_share(held_out)}
     for part in ("predicted", "novel"):
         codes, held = dense_codes(fit, part), dense_codes(held_out, part)
-        gap = sn.temporal.event_gap(held, data.events[TEST])
+        gap = sn.studies.temporal.event_gap(held, data.events[TEST])
         numbers[f"{part} slow R²"] = _slow_r2(codes, data.slow[TRAIN], held, data.slow[TEST])
         numbers[f"{part} event gap"] = gap.gap
         numbers[f"{part} matched event gap"] = gap.matched
@@ -77,8 +77,8 @@ def _measured(sae: Temporal, data: SlowAndFast) -> dict[str, float]:
 
 def _planted_null(data: SlowAndFast, seed: int, steps: int) -> dict[str, float]:
     """The same tokens in a random order: a forecast has nothing to go by."""
-    x = sn.temporal.permuted_order(data.x, seed)
-    slow = sn.temporal.permuted_order(data.slow, seed)
+    x = sn.studies.temporal.permuted_order(data.x, seed)
+    slow = sn.studies.temporal.permuted_order(data.slow, seed)
     sae = _trained(x[TRAIN], steps, seed, strict=True)
     codes, held = (
         dense_codes(sn.temporal.decompose(sae, x[part]), "predicted") for part in (TRAIN, TEST)
@@ -89,7 +89,7 @@ def _planted_null(data: SlowAndFast, seed: int, steps: int) -> dict[str, float]:
 def _slow_r2(codes: Tensor, slow: Tensor, held_codes: Tensor, held_slow: Tensor) -> float:
     """R² of the slow state read from codes, token by token."""
     read = (part.flatten(0, 1) for part in (codes, slow, held_codes, held_slow))
-    return sn.temporal.readout_r2(*read)
+    return sn.studies.temporal.readout_r2(*read)
 
 
 def _trained(

@@ -70,7 +70,7 @@ def told(n: int, seed: int, first: int) -> Told:
     stories = sn.data.stories(n, seed, start=first)
     read = model.tokenizer(list(stories.texts), return_offsets_mapping=True)
     starts = [[begin for begin, _ in spans] for spans in read["offset_mapping"]]
-    events = sn.temporal.story_events(stories.boundary_story, stories.boundary, starts)
+    events = sn.studies.temporal.story_events(stories.boundary_story, stories.boundary, starts)
     # The first token is an attention sink and is not read; an event needs two tokens.
     long_enough = [
         (ids[: TOKENS + 1], of[1 : TOKENS + 1])
@@ -86,7 +86,7 @@ def told(n: int, seed: int, first: int) -> Told:
 @torch.no_grad()
 def measured(name: str, sae: SparseAutoencoder, test: Told, seed: int) -> dict[str, float]:
     """Event gaps of an SAE's codes; of both parts, where there are two."""
-    numbers = {f"{name} FVU": sn.temporal.unexplained(test.x, sae(test.x))}
+    numbers = {f"{name} FVU": sn.studies.temporal.unexplained(test.x, sae(test.x))}
     if not isinstance(sae, Temporal):
         return numbers | gaps(name, sae.encode(test.x).to_dense(), test.events, seed)
     parts = sn.temporal.decompose(sae, test.x)
@@ -101,7 +101,7 @@ def gaps(name: str, codes: Tensor, events: Tensor, seed: int) -> dict[str, float
     `codes` of stories, (n, time, width); `events`: event of each token.
     """
     lent = events[torch.randperm(len(events), generator=torch.Generator().manual_seed(seed))]
-    true, null = (sn.temporal.event_gap(codes, borders) for borders in (events, lent))
+    true, null = (sn.studies.temporal.event_gap(codes, borders) for borders in (events, lent))
     return {
         f"{name} event gap": true.gap,
         f"{name} matched event gap": true.matched,

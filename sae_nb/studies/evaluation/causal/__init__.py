@@ -1,1 +1,1 @@
-"""The effect of atoms on the model, beyond the report: ablation, fragility, steering quality, unlearning."""
+"""What atoms do to the model, beyond the report: ablation, fragility, steering quality, unlearning."""

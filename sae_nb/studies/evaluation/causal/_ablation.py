@@ -1,15 +1,13 @@
-"""The loss of an answer without an atom: zero and mean ablation, with random atoms and directions as
-controls.
+"""What an answer loses without an atom: zero and mean ablation, with random atoms and directions as controls.
 
-Zero: x − z_tj·d_j. Mean: x − (z_tj − z̄_j)·d_j, with z̄_j the atom's mean over rows, so that only the
-atom's information about *this* input is removed. Effect = m(x) − m(x without it), m the log-odds of the
-clean answer.
+Zero: x − z_tj·d_j. Mean: x − (z_tj − z̄_j)·d_j, with z̄_j the atom's mean over rows, so that only what the
+atom says about *this* input goes away. Effect = m(x) − m(x without it), m the log-odds of the clean answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
-from sae_nb.checks import Count, Seed, check_atom, check_count, checked
+from sae_nb.checks import check_atom, check_count, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     MAX_SECONDS,
@@ -101,7 +99,7 @@ def ablation_effects(
     n_controls: int = 8,
     n_directions: int = 2,
     n_bootstrap: int = 1000,
-    seed: Seed = 0,
+    seed: int = 0,
     max_seconds: float | None = MAX_SECONDS,
     progress: bool = False,
 ) -> AblationEffects:
@@ -119,7 +117,7 @@ def ablation_effects(
         Atoms drawn at random from those that fire on these inputs; random directions that are taken
         away in each atom's place, as strongly as it fires.
     max_seconds
-        Refuse longer work, with its estimated cost; None refuses nothing.
+        Refuse, with the cost said, what would take longer; None refuses nothing.
 
     Raises
     ------
@@ -139,6 +137,7 @@ def ablation_effects(
     chosen = tuple(check_atom(atom, sae.n_atoms, name="atoms") for atom in several)
     if not chosen:
         raise ValueError("`atoms` must name at least one atom, got none.")
+    one_of(kind, get_args(Ablation), name="kind")
     for name, count in (("n_controls", n_controls), ("n_directions", n_directions)):
         check_count(count, name=name, at_least=0)
     resampling = Resampling(n_bootstrap, seed)
@@ -194,7 +193,7 @@ class _Trial:
     def without(
         self, atom: int, direction: Float[Tensor, " d_in"] | None = None
     ) -> tuple[Float[np.ndarray, " n"], float]:
-        """Return the loss of every input, and the mean KL; a direction may take the atom's place."""
+        """Return the loss of every input, and the mean KL; a direction may stand in the atom's place."""
         row = self._sae.dictionary[atom].detach()
         u = row if direction is None else direction * float(row.norm())
         stays = float(self._mean[atom]) if self._kind == "mean" else 0.0
@@ -205,7 +204,7 @@ class _Trial:
 
 @checked
 def strongest_atoms(
-    codes: SparseCodes, n: Count, *, rows: Int[Tensor, " m"] | None = None
+    codes: SparseCodes, n: int, *, rows: Int[Tensor, " m"] | None = None
 ) -> tuple[int, ...]:
     """Return the n atoms with the largest total strength, strongest first: candidates for ablation.
 
@@ -218,6 +217,7 @@ def strongest_atoms(
     >>> len(strongest_atoms(sae.encode(torch.eye(4)), 3))
     3
     """
+    check_count(n, name="n")
     part = codes if rows is None else codes.rows(rows)
     total = torch.zeros(codes.n_atoms, dtype=torch.float64)
     total.index_add_(0, part.atoms.cpu().long(), part.values.detach().double().abs().cpu())

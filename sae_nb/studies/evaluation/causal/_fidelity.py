@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
-from sae_nb.checks import Seed, at_least, check_matrix, checked
+from sae_nb.checks import check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Attribution,
@@ -49,7 +49,7 @@ SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 class AttributionFidelity(Finding, Measurements[str]):
-    """The accuracy of attributions over some inputs; a mapping from name to `Measurement`."""
+    """How right attributions are over some inputs; a mapping from name to `Measurement`."""
 
     HEADLINE = (
         "rank agreement with exact splices {rows[agreement]:.2f} (chance "
@@ -64,9 +64,8 @@ class AttributionFidelity(Finding, Measurements[str]):
     faithfulness: Float[np.ndarray, " shares"] = field(metadata=column())
     completeness: Float[np.ndarray, " shares"] = field(metadata=column())
     random: Float[np.ndarray, " shares"] = field(metadata=column())
-    """Share carried by the nodes ranked first, pooled over inputs; the loss without them; faithfulness
-    of the same numbers of nodes in random order.
-    """
+    """What the nodes ranked first carry, pooled over inputs; what is lost without them; faithfulness of
+    the same numbers of nodes in random order."""
 
     first_order: Float[np.ndarray, " checks"]
     exact: Float[np.ndarray, " checks"]
@@ -90,9 +89,9 @@ def attribution_fidelity(
     target: Target = None,
     acts: Activations | Tensor | None = None,
     shares: Sequence[float] = SHARES,
-    n_checked: Annotated[int, at_least(2)] = 8,
+    n_checked: int = 8,
     n_bootstrap: int = 1000,
-    seed: Seed = 0,
+    seed: int = 0,
     progress: bool = False,
 ) -> AttributionFidelity:
     """Compare gradient × activation with exact splices, and with what the nodes it ranks first carry.
@@ -130,6 +129,7 @@ def attribution_fidelity(
     """
     check_one_place(sae)
     resampling = Resampling(n_bootstrap, seed)
+    check_count(n_checked, name="n_checked", at_least=2)
     rising = tuple(sorted(float(share) for share in shares))
     if not rising or not 0 < rising[0] <= rising[-1] < 1:
         raise ValueError(f"`shares` must lie in (0, 1), at least one, got {shares}.")
@@ -152,7 +152,7 @@ def attribution_fidelity(
 
 @dataclass(frozen=True)
 class _OneInput:
-    """The results of one input."""
+    """What one input gave."""
 
     # With the first nodes, lost without them, in random order.
     curves: Float[np.ndarray, "3 shares"]
@@ -187,7 +187,7 @@ class _Nodes:
         self.n_runs = 0
 
     def value(self, kept: Int[np.ndarray, " kept"]) -> float:
-        """Return the measure with these nodes, the others at their mean."""
+        """The measure with these nodes, the others at their mean."""
         flags, n = torch.zeros(len(self.attribution)), len(self._centred)
         flags[torch.from_numpy(kept)] = 1.0
         rows = self._mean + self._sum(self._centred * flags[:n]) + self._error * flags[n:, None]

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import Count, Seed, at_least, check_atom, checked
+from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.evaluation import (
     MAX_SECONDS,
     Measurement,
@@ -61,7 +61,7 @@ SHIFT, NOISE, DIMMED = 2, 0.05, 0.7
 
 @checked
 def text_variants(
-    seed: Seed = 0,
+    seed: int = 0,
     *,
     prefixes: Sequence[str] = PREFIXES,
     paraphrase: Callable[[str], str] | None = None,
@@ -104,7 +104,7 @@ def with_typo(text: str, seed: int) -> str:
 
 
 @checked
-def picture_variants(seed: Seed = 0) -> dict[str, Variant]:
+def picture_variants(seed: int = 0) -> dict[str, Variant]:
     """Return changes of images by name: shifted, noisy, darker, without colour.
 
     Example
@@ -228,12 +228,12 @@ def fragility_battery(
     other_positions: Sequence[Where] = (),
     factors: Sequence[float] = FACTORS,
     temperatures: Sequence[float] = (),
-    sampling_seeds: Sequence[Seed] = (0, 1, 2),
+    sampling_seeds: Sequence[int] = (0, 1, 2),
     max_new_tokens: int = 12,
-    n_neighbours: Annotated[int, at_least(0)] = 10,
-    n_controls: Count = 8,
+    n_neighbours: int = 10,
+    n_controls: int = 8,
     n_bootstrap: int = 1000,
-    seed: Seed = 0,
+    seed: int = 0,
     max_seconds: float | None = MAX_SECONDS,
     progress: bool = False,
 ) -> Fragility:
@@ -246,7 +246,7 @@ def fragility_battery(
     inputs, variants
         Texts or images; name → change of all of them, None: those that come with the kind of model.
     by
-        Amount of the unit atom; choose it with `calibrate_strength`.
+        How much of the unit atom; choose it with `calibrate_strength`.
     other_positions, factors
         Other positions, and factors of the strength, that are tried too.
     temperatures, sampling_seeds, max_new_tokens
@@ -274,6 +274,8 @@ def fragility_battery(
     """
     resampling = Resampling(n_bootstrap, seed)
     atom = check_atom(atom, sae.n_atoms)
+    check_count(n_controls, name="n_controls")
+    check_count(n_neighbours, name="n_neighbours", at_least=0)
     _check_edit(model, by, temperatures)
     odds = TargetOdds(answers_to(model, inputs, hook_point, sae, positions), target)
     first = _Cell("as it is", "input", odds, float(by))
@@ -337,7 +339,7 @@ def _positions_changed(
 def _holds(
     effects: Float[np.ndarray, "variants n"], controls: Float[np.ndarray, "c variants n"]
 ) -> Bool[np.ndarray, "variants n"]:
-    """Return where the effect exceeds that of 95 % of random directions."""
+    """Where the effect exceeds what 95 % of random directions reach."""
     # Along the sign of the effect as it is: a variant that turns it around does not hold.
     sign = 1.0 if effects[0].mean() >= 0 else -1.0
     return np.asarray(sign * effects > np.quantile(sign * controls, 0.95, axis=0))

@@ -1,5 +1,4 @@
-"""Does adding an atom have the effect that its label names, and at what cost? Success against cost,
-with controls.
+"""Does adding an atom do what its label says, and at what price? Success against cost, with controls.
 
 Every direction is scaled until it costs the same, KL(clean‖steered) = κ for each budget κ, and then asked
 how far it moves the target: Δ(κ) = m(x + a_κ·v) − m(x), m the log-odds of the target. An atom is worth
@@ -10,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import Seed, at_least, check_atom, check_matrix, checked
+from sae_nb.checks import check_atom, check_count, check_matrix, checked
 from sae_nb.evaluation import (
     MAX_SECONDS,
     Fluency,
@@ -100,7 +99,7 @@ class SteeringCurves(Finding, Measurements[str]):
 
     clean_fluency: Fluency | None
     cost: Cost
-    """Text written and read without steering; the cost."""
+    """What is written and read without steering; what it took."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -139,9 +138,9 @@ def steering_curves(
     neutral: Sequence[str] = (),
     max_new_tokens: int = 0,
     positions: Where = None,
-    n_controls: Annotated[int, at_least(0)] = 8,
+    n_controls: int = 8,
     n_bootstrap: int = 1000,
-    seed: Seed = 0,
+    seed: int = 0,
     max_seconds: float | None = MAX_SECONDS,
     progress: bool = False,
 ) -> SteeringCurves:
@@ -155,7 +154,7 @@ def steering_curves(
     model, hook_point, sae, atom, positions
         As for `steer`; the model must answer with logits.
     inputs
-        Inputs to read: not those that the atom was chosen on.
+        What it reads: not what the atom was chosen on.
     target
         Class or token, by id or name, to be made likelier; several count as one. None: each input's
         own top answer.
@@ -196,6 +195,7 @@ def steering_curves(
     kappas = tuple(float(b) for b in budgets)
     if not kappas or not all(0 < b < float("inf") for b in kappas):
         raise ValueError(f"`budgets` must be positive KL in nats, at least one, got {budgets}.")
+    check_count(n_controls, name="n_controls", at_least=0)
     if sign not in (1, -1):
         raise ValueError(f"`sign` must be 1 (add) or -1 (subtract), got {sign!r}.")
     directions = _directions(sae, atom, sign, contrast, rival)
@@ -237,7 +237,7 @@ class _Trial:
     def at_equal_cost(
         self, name: str, direction: Float[Tensor, " d_in"], *, fluent: bool = True
     ) -> Arm:
-        """Find the strength of each budget, largest first; each search begins at √κ."""
+        """Find the strength of each budget, largest first; each begins where √κ says."""
         strengths, reached = np.zeros(len(self.budgets)), np.zeros(len(self.budgets), dtype=bool)
         guess, runs = 1.0, self.odds.runs
 

@@ -9,22 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    Seed,
-    at_least,
-    between,
-    check_atom,
-    check_matrix,
-    checked,
-)
+from sae_nb.checks import between, check_atom, check_count, check_matrix, checked
 from sae_nb.evaluation import (
     MAX_SECONDS,
     Measurement,
@@ -67,7 +59,7 @@ class ReadingSpace:
 
     @property
     def rank(self) -> int:
-        """Number of directions."""
+        """How many directions."""
         return len(self.basis)
 
     def part(self, v: Float[Tensor, " d_in"]) -> Float[Tensor, " d_in"]:
@@ -166,7 +158,7 @@ class IllusionCheck(Finding, Measurements[str]):
 
     space: ReadingSpace
     read_share: float
-    """Part that the model reads there; ‖v_row‖² / ‖v‖²."""
+    """What the model reads there; ‖v_row‖² / ‖v‖²."""
 
     light: Light
     verdict: str
@@ -199,10 +191,10 @@ def illusion_check(
     positions: Where = "default",
     energy: float = ENERGY,
     n_sketches: int = N_SKETCHES,
-    n_components: Count = 8,
-    n_controls: Annotated[int, at_least(2)] = 16,
+    n_components: int = 8,
+    n_controls: int = 16,
     n_bootstrap: int = 1000,
-    seed: Seed = 0,
+    seed: int = 0,
     max_seconds: float | None = MAX_SECONDS,
 ) -> IllusionCheck:
     """Patch along an atom, along its read and unread part, and wholly, and say what that means.
@@ -224,9 +216,8 @@ def illusion_check(
         Weights of the only module that reads there, if there is but one (an MLP's output matrix): its
         row space is then exact. None sketches that of the whole rest of the model.
     positions
-        Positions that are patched; by default the last token of texts, every position otherwise.
-        Positions are those of the base; the source's are taken at the same places, from the end for
-        "last".
+        What is patched; by default the last token of texts, every position otherwise. Positions are
+        those of the base; the source's are taken at the same places, from the end for "last".
     energy, n_sketches
         Share of the reading to hold, in (0, 1]; products per batch that it is sketched from, at least.
     n_components, n_controls
@@ -254,6 +245,8 @@ def illusion_check(
     'green'
     """
     v, atom = _direction(model, hook_point, sae, atom, direction)
+    check_count(n_controls, name="n_controls", at_least=2)
+    check_count(n_components, name="n_components")
     if reader is not None:
         reader = check_matrix(reader, name="reader", d_in=len(v)).detach().double().cpu()
     resampling = Resampling(n_bootstrap, seed)
@@ -290,7 +283,7 @@ def illusion_check(
 
 
 def _usual(positions: Where, model: LiveModel) -> Where:
-    """Return the last token of a text, every patch of an image, if none is given."""
+    """The last token of a text, every patch of an image, where nobody says which."""
     if not isinstance(positions, str) or positions != "default":
         return positions
     return "last" if model.kind == "language" else None
@@ -302,7 +295,7 @@ def _rows(
     random: Float[np.ndarray, " c"],
     resampling: Resampling,
 ) -> dict[str, Measurement]:
-    """Return FLDD along each direction, with the 95 % quantile of random directions."""
+    """FLDD along each direction, beside what 95 % of random directions reach."""
     control = quantile_of(np.abs(random))
     return {
         name: resampling.ratio("fldd", moved[name], gap, floor=0.0, control=control, unit="pairs")

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_sae
-from sae_nb.checks import Count, Seed, check_data, check_matrix, checked
+from sae_nb.checks import check_count, check_data, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Measurement,
@@ -44,9 +44,9 @@ def swallowed(
     parent: Int[Tensor, " n_concepts"],
     *,
     n_bootstrap: int = 1000,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> Measurement:
-    """Measure, with the true concepts and their tree known, how often a parent is off under its child.
+    """Where the true concepts and their tree are known: how often a parent is off under its child.
 
     Every concept is given an atom by matching its direction with the dictionary's. The value is the
     mean over the concepts that have a parent, NaN where no latent of theirs is ever active on them;
@@ -149,7 +149,7 @@ _CANDIDATES = 64  # atoms that the main latents are chosen among
 
 
 class Absorption(Measurement):
-    """The amount of an attribute that other latents carry where its own are off or weak."""
+    """How much of an attribute other latents carry where its own are off or weak."""
 
     told: Measurement
     """Balanced accuracy of the main latents."""
@@ -180,17 +180,17 @@ def absorption(
     acts: Activations | Float[Tensor, "n d_in"],
     attribute: Bool[np.ndarray, " n"] | Bool[Tensor, " n"],
     *,
-    most_main: Count = 5,
+    most_main: int = 5,
     least_cosine: float | None = None,
     n_bootstrap: int = 1000,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> Absorption:
     """Follow an attribute of rows through an SAE: its main latents, their splits, and its absorbers.
 
     Samples are cut in three: the probe and the latents are fitted on a half, the number of main latents
-    is chosen on a quarter, and everything is judged on the last quarter, on rows where the attribute is
-    true and the probe agrees. The control is a random dictionary of the same size and L0; NaN where it
-    has no latents of the attribute either, as it should. The interval resamples rows.
+    is chosen on a quarter, and everything is judged on the last quarter, on rows where the attribute
+    is true and the probe says so. The control is a random dictionary of the same size and L0; NaN where
+    it has no latents of the attribute either, as it should. The interval resamples rows.
 
     Parameters
     ----------
@@ -224,6 +224,7 @@ def absorption(
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     source = acts_for(sae, acts)
+    check_count(most_main, name="most_main")
     if isinstance(attribute, Tensor):
         attribute = check_data(attribute, name="attribute", what="truth values").numpy(force=True)
     truth = np.asarray(attribute, dtype=bool)
@@ -263,7 +264,7 @@ def absorption(
 
 @dataclass(frozen=True, eq=False)
 class _Followed:
-    """The result for an attribute in one dictionary."""
+    """What became of an attribute in one dictionary."""
 
     main: tuple[int, ...]
     accuracy: float
@@ -276,9 +277,7 @@ class _Followed:
 
 @dataclass(frozen=True, eq=False)
 class _Attribute:
-    """The followed attribute: where it is true, which part each row is in, and the reading of a linear
-    probe.
-    """
+    """What is followed: where it is true, which part each row is in, and what a linear probe reads."""
 
     acts: Activations
     truth: Bool[np.ndarray, " n"]
@@ -349,7 +348,7 @@ def _three_parts(acts: Activations, truth: np.ndarray, seed: int) -> Int[np.ndar
 def _fit_probe(
     acts: Activations, truth: np.ndarray, part: np.ndarray
 ) -> tuple[Float[np.ndarray, " d_in"], Bool[np.ndarray, " n"], float]:
-    """Return the unit direction of a linear probe, its answer for every row, and its F1."""
+    """The unit direction of a linear probe, what it says of every row, and its F1."""
     from sklearn.metrics import f1_score
 
     x = acts.x.detach().double().cpu().numpy()
@@ -378,7 +377,7 @@ def _codes(sae: Any, acts: Activations) -> Any:
 
 
 def _offset(sae: Any, d_in: int) -> np.ndarray:
-    """Return an SAE's reconstruction of an empty code; zero if it cannot decode."""
+    """What an SAE decodes an empty code to; zero for what cannot decode."""
     if not hasattr(sae, "decode"):
         return np.zeros(d_in)
     if isinstance(sae, RandomDictionary):

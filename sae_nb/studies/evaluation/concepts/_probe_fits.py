@@ -42,13 +42,13 @@ class Arm:
     sizes: Literal["few", "all", "both"] = "both"
 
     def takes(self, k: Columns) -> bool:
-        """Return whether a probe of that many columns is fitted."""
+        """Whether a probe of so many columns is fitted."""
         return self.sizes in ("both", "all" if k == "all" else "few")
 
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """The labelled units, samples or rows: the rows of each, and its bootstrap sample."""
+    """What is labelled, samples or rows: the rows of each, and its bootstrap sample."""
 
     rows: Int[np.ndarray, " rows"]  # rows of the activations that are used, ordered by unit
     unit: Int[np.ndarray, " rows"]  # unit of each of them, from 0, ascending
@@ -152,7 +152,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """The predictions of one probe, and its inputs."""
+    """What one probe says, and what it looked at."""
 
     scores: Float[np.ndarray, " n_test"]
     validation: float  # AUROC on validation units, by which everything is chosen

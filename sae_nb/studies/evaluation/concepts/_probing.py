@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_varies
-from sae_nb.checks import Seed, as_tensor, between, check_count, check_data, checked
+from sae_nb.checks import as_tensor, between, check_count, check_data, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Resampling, codes_of, measured
 from sae_nb.statistics import auroc, group_rows, percentile_interval
@@ -225,7 +225,7 @@ BASELINES = (CHANNELS, COMPONENTS, MEANS, RANDOM)
 
 
 class ProbeStudy(Measurement):
-    """The advantage of the SAE's latents over the best arm that needs no SAE in predicting labels.
+    """How much better the SAE's latents predict labels than the best arm that needs no SAE.
 
     `value` is AUROC of the SAE's best arm minus that of the best baseline, each chosen on validation
     labels, judged on test labels; the interval is of the difference, on the same resamples. Its
@@ -311,7 +311,7 @@ def probe(
     shifted: Bool[Tensor, " units"] | None = None,
     max_units: int = 4000,
     n_bootstrap: int = 400,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> ProbeStudy:
     """Probe latents, and everything that could have been probed without an SAE.
 
@@ -328,7 +328,7 @@ def probe(
     ks
         Numbers of columns; all columns are always probed too.
     pool
-        Pooling of rows to a sample: their mean, or the largest entry of each column.
+        How rows become a sample: their mean, or the largest entry of each column.
     n_labels
         Few labels: how many units have one to train and choose on; None: all that are not tested.
     label_noise
@@ -359,6 +359,7 @@ def probe(
     acts = acts_for(sae, acts)
     for k in ks:
         check_count(k, name="ks")
+    one_of(pool, get_args(Pool), name="pool")
     do = "From one half on, labels say nothing."
     between(label_noise, 0, 0.5, name="label_noise", ends="[)", do=do)
     codes = codes_of(sae, acts, codes)
@@ -426,7 +427,7 @@ class _Judged:
         }
 
     def validation(self, key: Key) -> tuple[float, float]:
-        """Return the criterion of choice: AUROC on validation labels, and at equal values more columns.
+        """What is chosen by: AUROC on validation labels, and where that is equal more columns.
 
         A small validation set is often predicted without a mistake by a few columns that happen to fit.
         """
@@ -434,7 +435,7 @@ class _Judged:
         return round(score, 9), np.inf if key[1] == "all" else float(key[1])
 
     def best_baseline(self, k: Columns) -> Key:
-        """Return the arm with this number of columns that needs no SAE and is best on validation labels."""
+        """The arm with this number of columns that needs no SAE and that validation labels like best."""
         keys = [key for key in self._probes if key[0] in BASELINES and key[1] == k]
         return max(keys, key=self.validation)
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import Seed, checked
+from sae_nb.checks import checked
 from sae_nb.classical import ITDA
 from sae_nb.evaluation import Measurement, Resampling
 
@@ -24,7 +24,7 @@ def compare_itda(
     acts: Activations | Float[Tensor, "n d_in"],
     *,
     n_bootstrap: int = 1000,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> Measurement:
     """Return the Jaccard index of the rows that two ITDAs stored of the same inputs.
 
@@ -35,11 +35,11 @@ def compare_itda(
     Parameters
     ----------
     acts
-        Rows that `first` was fitted to: all rows that were available for storing. Those of `second` are
-        the same tokens or patches.
+        What `first` was fitted to: all rows that there were to store. Those of `second` are the same
+        tokens or patches.
     n_bootstrap, seed
-        Samples of `acts` are redrawn that many times for the interval, from this seed; it also draws
-        the floor.
+        Samples of `acts` are drawn anew so many times for the interval, from this seed; it also draws the
+        floor.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def compare_itda(
 
 
 def _stored(itda: ITDA, acts: Activations, name: str) -> Bool[np.ndarray, " n"]:
-    """Return the rows of the activations that an ITDA stored."""
+    """Which rows of the activations an ITDA stored."""
     if not itda.stored:
         raise ValueError(
             f"`{name}` must be fitted first: it stores no row yet. Use itda.fit(acts)."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,15 +13,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from sae_nb.checks import (
-    Between,
-    Seed,
-    check_count,
-    check_matrix,
-    check_memory,
-    checked,
-    same_length,
-)
+from sae_nb.checks import between, check_count, check_matrix, check_memory, checked, same_length
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Resampling, measured
 from sae_nb.findings import column
@@ -73,14 +65,12 @@ class ModalityGap(Measurement):
     HEADLINE = "{value:.3f}, modalities shuffled {floor:.3f}; {n} pairs"
 
     direction: Float[Tensor, " d"]
-    """First mean − second mean, not normalised. `sae.dictionary @ direction` shows which atoms lie
-    along it.
-    """
+    """First mean − second mean, not normalised. `sae.dictionary @ direction` says which atoms lie along it."""
 
 
 @checked(leave=("embeddings",))
 def modality_gap(
-    embeddings: Sequence[Any], *, n_bootstrap: int = 1000, seed: Seed = 0
+    embeddings: Sequence[Any], *, n_bootstrap: int = 1000, seed: int = 0
 ) -> ModalityGap:
     """Measure how far apart two modalities lie in their common space.
 
@@ -174,11 +164,7 @@ class SplitDictionary(Measurement):
 
 @checked(leave=("codes",))
 def modality_scores(
-    codes: Sequence[SparseCodes],
-    *,
-    alone: Annotated[float, Between(0.5, 1, "(]")] = 0.95,
-    n_bootstrap: int = 1000,
-    seed: Seed = 0,
+    codes: Sequence[SparseCodes], *, alone: float = 0.95, n_bootstrap: int = 1000, seed: int = 0
 ) -> SplitDictionary:
     """Measure which atoms of a shared dictionary serve one modality alone.
 
@@ -211,6 +197,7 @@ def modality_scores(
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     _check_codes(codes)
+    between(alone, 0.5, 1, name="alone", ends="(]")
     tables = [abs(_table(one)) for one in codes]
     n = tables[0].shape[0]
     coin = np.random.default_rng(seed).random(n) < 0.5
@@ -256,7 +243,7 @@ def _is_split(scores: Float[np.ndarray, " alive"], alone: float) -> Float[np.nda
 
 
 class Bridge(Measurement):
-    """The amount that two modalities share through their atoms: Σ_ij B_ij, as a share of its maximum.
+    """How much two modalities share through their atoms: Σ_ij B_ij, as a share of what it could be.
 
     `value` is between −1 and 1; its floor is the mean over all ways to shuffle the pairs.
     """
@@ -273,13 +260,13 @@ class Bridge(Measurement):
     """B_ij of each, in squared units of the embeddings."""
 
     floors: Float[np.ndarray, " edges"] = field(metadata=column("floor"))
-    """Mean of B_ij if pairs are shuffled."""
+    """What B_ij would be if pairs were shuffled, in the mean."""
 
     same: float
     """Share of Σ|B_ij| in which both modalities use the same atom, i = j; NaN if all are 0."""
 
     def edges(self, n: int = 20) -> pd.DataFrame:
-        """Return the strongest bridges: atom of the first modality, of the second, score, and its floor.
+        """The strongest bridges: atom of the first modality, of the second, score, and its floor.
 
         Raises
         ------
@@ -296,7 +283,7 @@ class Bridge(Measurement):
 
 @checked(leave=("codes", "dictionary"))
 def bridge_score(
-    codes: Sequence[SparseCodes], dictionary: Any, *, n_bootstrap: int = 1000, seed: Seed = 0
+    codes: Sequence[SparseCodes], dictionary: Any, *, n_bootstrap: int = 1000, seed: int = 0
 ) -> Bridge:
     """Measure which atoms join two modalities: they fire on the same pairs, and point the same way.
 

@@ -13,7 +13,7 @@ from scipy.sparse import csc_matrix
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import UniversalSAE
-from sae_nb.checks import Seed, checked
+from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Resampling, explained_variance
 from sae_nb.findings import column
@@ -21,7 +21,7 @@ from sae_nb.studies.evaluation.cross_model._matching import check_aligned, check
 
 
 class Universality(Measurement):
-    """The extent to which a code is shared by the models it is made from.
+    """How far a code is shared by the models it is made from.
 
     `value` is the mean over atoms that fire of rows in which all models fire, over rows in which any
     does; its floor is the same with the rows of the models shuffled against each other.
@@ -43,7 +43,7 @@ class Universality(Measurement):
 
     @property
     def headline(self) -> str:
-        """How often all fire together; R² within a model and across, if measured."""
+        """How often all fire together; R² within a model and across, where it was measured."""
         text = (
             f"all fire in {self.value:.3f} of the rows in which any does, shuffled {self.floor:.3f}; firing "
             f"entropy {np.nanmean(self.entropy):.3f}"
@@ -56,7 +56,7 @@ class Universality(Measurement):
 
 @checked
 def compare_firing(
-    codes: Sequence[SparseCodes], *, n_bootstrap: int = 1000, seed: Seed = 0
+    codes: Sequence[SparseCodes], *, n_bootstrap: int = 1000, seed: int = 0
 ) -> Universality:
     """Compare where the same atoms fire in several models' codes of the same rows.
 
@@ -111,7 +111,7 @@ def compare_firing(
 
 @checked
 def measure_universality(
-    sae: UniversalSAE, acts: Sequence[Activations], *, n_bootstrap: int = 1000, seed: Seed = 0
+    sae: UniversalSAE, acts: Sequence[Activations], *, n_bootstrap: int = 1000, seed: int = 0
 ) -> Universality:
     """Compare firing, and decode each model's activations from every model's code.
 

@@ -1,1 +1,1 @@
-"""The part that an SAE misses, and its composition."""
+"""What an SAE leaves over, and what it is made of."""

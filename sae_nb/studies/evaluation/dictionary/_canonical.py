@@ -6,7 +6,7 @@ Leask et al., "Sparse autoencoders do not find canonical units of analysis", arX
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.activations import Activations, check_one_place
-from sae_nb.checks import Between, Count, Seed, checked
+from sae_nb.checks import between, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Measurement,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class Stitching(Measurement):
-    """The atoms of a larger SAE that are novel to a smaller one."""
+    """Which atoms of a larger SAE are novel to a smaller one."""
 
     change: Float[np.ndarray, " n_atoms"]
     """Δ of each atom of the larger SAE, as a share of the variance; NaN where it never fired."""
@@ -55,7 +55,7 @@ class Stitching(Measurement):
 
     @property
     def novel(self) -> Bool[np.ndarray, " n_atoms"]:
-        """Mask of the atoms that lower the error."""
+        """Which atoms lower the error."""
         return np.asarray(self.change < 0)
 
 
@@ -66,7 +66,7 @@ def stitch(
     acts: Activations | Float[Tensor, "n d_in"],
     *,
     n_bootstrap: int = 1000,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> Stitching:
     """Add each atom of a larger SAE to a smaller one, and see whether the error falls.
 
@@ -165,7 +165,7 @@ class _Changes:
 
     @torch.no_grad()
     def stitched(self) -> float:
-        """Return mean squared error of the smaller SAE with every novel atom added."""
+        """Mean squared error of the smaller SAE with every novel atom added."""
         novel = torch.from_numpy((self.change < 0) & self.fired)
         total = 0.0
         for _, codes, error, _ in self._chunks():
@@ -207,10 +207,10 @@ class MetaDictionary(Measurement):
 def meta_dictionary(
     sae: Any,
     *,
-    ratio: Annotated[float, Between(0, 1e3, "(]")] = RATIO,
-    k: Count = K,
+    ratio: float = RATIO,
+    k: int = K,
     steps: int = STEPS,
-    seed: Seed = 0,
+    seed: int = 0,
     n_bootstrap: int = 1000,
     progress: bool = True,
 ) -> MetaDictionary:
@@ -246,7 +246,8 @@ def meta_dictionary(
 
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     unit = torch.nn.functional.normalize(rows_of(sae).float().cpu(), dim=1)
-    n_meta = round(ratio * len(unit))
+    between(ratio, 0, 1e3, name="ratio", ends="(]")
+    n_meta, k = round(ratio * len(unit)), check_count(k, name="k")
     if n_meta < k:
         raise ValueError(
             f"`ratio` × n_atoms must be at least k={k} meta-atoms, got {n_meta} of {len(unit)} atoms. "

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sae_nb.activations import Activations
-from sae_nb.checks import Count, Seed, check_atom, checked
+from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Measurement,
@@ -26,8 +26,8 @@ _DRAWS = 20  # random sets of rows behind the floor
 class TokenLift(Measurement):
     """Tokens an atom fires on more often than by chance.
 
-    `value` is the information of the token about a firing in bits, Σ_v P(v | a) log₂ (P(v | a) / P(v));
-    its floor is that of the same number of rows drawn at random, which is above 0 when they are few.
+    `value` is how many bits the token says about a firing, Σ_v P(v | a) log₂ (P(v | a) / P(v)); its
+    floor is that of the same number of rows drawn at random, which is above 0 when they are few.
     """
 
     atom: int
@@ -58,13 +58,13 @@ def token_lift(
     codes: SparseCodes,
     atom: int,
     *,
-    n_tokens: Count = 10,
-    min_count: Count = 5,
+    n_tokens: int = 10,
+    min_count: int = 5,
     facts: RowFacts | None = None,
     n_bootstrap: int = 200,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> TokenLift:
-    """Return the tokens with the largest lift, and the token's information about a firing.
+    """Return the tokens with the largest lift, and how much the token says about a firing.
 
     Parameters
     ----------
@@ -88,6 +88,8 @@ def token_lift(
     resampling = Resampling(n_bootstrap, seed)
     check_codes(codes, len(acts), codes.n_atoms)
     atom = check_atom(atom, codes.n_atoms)
+    check_count(n_tokens, name="n_tokens")
+    check_count(min_count, name="min_count")
     facts = RowFacts.of(acts) if facts is None else facts
     if not facts.names:
         raise ValueError(

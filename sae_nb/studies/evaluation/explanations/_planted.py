@@ -1,8 +1,8 @@
-"""Functions with a known answer, dressed as atoms: does the describer of atoms find what they are?
+"""Functions with a known answer, dressed as atoms: does whoever describes atoms say what they are?
 
-Each function is a statement about a token that is true or not; an atom fires (z > 0) where it is. Some
-are one statement of the kind that rules are made of, some are two of them, some hold with exceptions,
-and some need words that rules do not have.
+Each function is a statement about a token that is true or not; an atom fires (z > 0) where it is. Some are one
+statement of the kind that rules are made of, some are two of them, some hold with exceptions, and some can only
+be said in other words than rules have.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from jaxtyping import Bool
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import TopK
-from sae_nb.checks import Between, Count, Seed, checked
+from sae_nb.checks import between, check_count, check_seed, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import SHAPES, Judge, Predicate, RowFacts, score_explanations
 from sae_nb.findings import Finding, column
@@ -47,7 +47,7 @@ class PlantedFunctions(Finding):
     """Of each atom, among `KINDS`."""
 
     texts: tuple[str, ...] = field(metadata=column("function"))
-    """Meaning of each atom, in words."""
+    """What each atom is, in words."""
 
     def score(
         self,
@@ -93,18 +93,14 @@ class PlantedFunctions(Finding):
 
 @checked
 def planted_functions(
-    acts: Activations,
-    *,
-    n_each: Count = 4,
-    noise: Annotated[float, Between(0, 1, "[)")] = 0.1,
-    seed: Seed = 0,
+    acts: Activations, *, n_each: int = 4, noise: float = 0.1, seed: int = 0
 ) -> PlantedFunctions:
     """Plant functions of tokens with a known meaning, to try rules and judges on.
 
     Parameters
     ----------
     acts
-        Rows of texts; only their tokens are used, not their activations.
+        Rows of texts; their activations are not looked at, only which token stands where.
     n_each
         Functions of each kind: one set of tokens, one ending, a range of positions; two of these (or, and, and
         not); a noisy one; one that is silent later in the text; one that rules have no words for.
@@ -128,7 +124,9 @@ def planted_functions(
     >>> len(planted), planted.kinds[0]
     (9, 'token')
     """
-    rng = np.random.default_rng(seed)
+    check_count(n_each, name="n_each")
+    between(noise, 0.0, 1.0, name="noise", ends="[)")
+    rng = np.random.default_rng(check_seed(seed))
     if acts.context.kind != "language" or acts.context.token_ids is None:
         raise ValueError(
             f"`acts` must be rows of texts, got samples of kind {acts.context.kind!r}. Capture a language "
@@ -177,7 +175,7 @@ class _Making:
         self.endings = sorted({name.strip()[-2:] for name in self.tokens if len(name.strip()) > 3})
 
     def one(self, kind: str) -> Made:
-        """Return a function of a kind, in words and as the rows where it is true."""
+        """A function of a kind, in words and as the rows where it is true."""
         draw = self._draws()[kind]
         for _ in range(_MOST_TRIES):
             text, holds = draw()

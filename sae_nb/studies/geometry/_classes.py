@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sae_nb.checks import Count, Seed, check_classes, check_matrix, checked
 from sae_nb.findings import Finding
-from sae_nb.geometry._dimension import participation_ratio
+from sae_nb.geometry import participation_ratio
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -13,17 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.dynamics.paths._states import (
-    TOKEN_KINDS,
-    States,
-    TokenKind,
-    capture_states,
-    check_states,
-)
-from sae_nb.dynamics.phases._phases import check_cuts
-from sae_nb.dynamics.raptor._config import OWN_BUSINESS, RaptorConfig
-from sae_nb.dynamics.raptor._raptor import BlockSizes, Raptor
-from sae_nb.dynamics.raptor._scores import RaptorFit, check_depth, raptor_fit
+from sae_nb.dynamics import TOKEN_KINDS, States, TokenKind, capture_states, check_cuts, check_states
 from sae_nb.files import (
     inputs_digest,
     new_folder,
@@ -36,6 +26,9 @@ from sae_nb.files import (
 from sae_nb.findings import Finding
 from sae_nb.kernels import Muon
 from sae_nb.progress import progress_bar
+from sae_nb.studies.dynamics.raptor._config import OWN_BUSINESS, RaptorConfig
+from sae_nb.studies.dynamics.raptor._raptor import BlockSizes, Raptor
+from sae_nb.studies.dynamics.raptor._scores import RaptorFit, check_depth, raptor_fit
 from sae_nb.training import (
     KIND,
     POINTER,

@@ -6,19 +6,19 @@ import pytest
 import torch
 
 from sae_nb.data import scenes
-from sae_nb.dynamics import (
+from sae_nb.dynamics import capture_states
+from sae_nb.models import LiveModel, load_model, wrap
+from sae_nb.studies.dynamics import (
     BlockSizes,
     Raptor,
     RaptorConfig,
-    capture_states,
     raptor_accuracy,
     raptor_fit,
     sizes_of,
     start_from_teacher,
     train_raptor,
 )
-from sae_nb.dynamics.raptor._loop import token_weights
-from sae_nb.models import LiveModel, load_model, wrap
+from sae_nb.studies.dynamics.raptor._loop import token_weights
 
 SIZES = BlockSizes(d_model=8, n_heads=2, hidden=16)
 CUTS = (0, 4, 8, 12)

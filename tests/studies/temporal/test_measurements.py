@@ -9,7 +9,7 @@ import torch
 from scipy.stats import spearmanr
 
 import sae_nb as sn
-from sae_nb.temporal import (
+from sae_nb.studies.temporal import (
     autocorrelation,
     context_projection,
     dimension_by_position,

@@ -18,7 +18,7 @@ from sae_nb.checks import Seed, as_tensor, check_count, check_matrix, checked, o
 from sae_nb.codes import SparseCodes
 from sae_nb.data import PlantedManifolds
 from sae_nb.findings import Finding
-from sae_nb.geometry._receptive_fields import Manifold, Regime, components, measured
+from sae_nb.studies.geometry._receptive_fields import Manifold, Regime, components, measured
 
 if TYPE_CHECKING:
     from pandas import DataFrame

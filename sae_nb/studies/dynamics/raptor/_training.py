@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.dynamics.raptor._loop import RaptorResult, RaptorTraining
+from sae_nb.studies.dynamics.raptor._loop import RaptorResult, RaptorTraining
 from sae_nb.training import BackgroundRun, Callbacks, deferred_interrupts
 
 if TYPE_CHECKING:
-    from sae_nb.dynamics.raptor._config import RaptorConfig
-    from sae_nb.dynamics.raptor._raptor import Raptor
     from sae_nb.models import LiveModel
+    from sae_nb.studies.dynamics.raptor._config import RaptorConfig
+    from sae_nb.studies.dynamics.raptor._raptor import Raptor
     from sae_nb.training import History, TrainRecord
 
 
@@ -53,7 +53,7 @@ def train_raptor(
         The teacher, where `source` are its states: its blocks' sizes are taken. Without it heads of
         width 16, an MLP of 4d and norms before the branches are assumed.
     raptor
-        Goes on training this one.
+        Continue to train this one.
     callbacks
         Called with every record, a `TrainRecord`; a `TrainingMonitor` is one.
     resume

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from sae_nb.dynamics import (
+from sae_nb.dynamics import States
+from sae_nb.models import load_model
+from sae_nb.studies.dynamics import (
     BlockSizes,
     Raptor,
     RaptorConfig,
-    States,
     segment_errors,
     start_raptor,
     train_raptor,
 )
-from sae_nb.dynamics.raptor._loop import RaptorLoss, RaptorTraining
-from sae_nb.models import load_model
+from sae_nb.studies.dynamics.raptor._loop import RaptorLoss, RaptorTraining
 
 SIZES = BlockSizes(d_model=8, n_heads=2, hidden=16)
 KINDS = ("cls", "patch", "patch", "patch")

@@ -15,17 +15,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.dynamics.paths._perturbation import answers_of, check_labels, share_of
-from sae_nb.dynamics.paths._states import check_states
+from sae_nb.dynamics import answers_of, check_labels, check_states, share_of
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
-    from sae_nb.dynamics.raptor._raptor import Raptor
     from sae_nb.models import LiveModel
+    from sae_nb.studies.dynamics.raptor._raptor import Raptor
 
 
 class RaptorFit(Finding):
-    """Fit of layers 1 … L on images that were not trained on, unless said otherwise."""
+    """Fit of layers 1 … L, by default on images that were not trained on."""
 
     HEADLINE = (
         "mean R² {mean_r2:.3f}, last layer {r2[-1]:.3f}; mean relative error "

@@ -1,0 +1,1 @@
+"""Depth cut into segments."""
