@@ -95,7 +95,7 @@ class Context:
 
     @property
     def modality(self) -> Modality:
-        """How samples of this kind are called and shown."""
+        """The record of what samples of this kind are called and how they are shown."""
         return modality_of(self.kind)
 
     def token_name(self, position: int, token_id: int | None = None) -> str:

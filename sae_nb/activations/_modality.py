@@ -24,9 +24,9 @@ class Modality:
     Parameters
     ----------
     name
-        As `model.kind` and stored activations have it.
+        As in `model.kind` and in stored activations.
     sample, place
-        What one sample is called, and one of its places where it is not a text.
+        The word for one sample, and for one of its places where it is not a text.
     reads
         What a model of this kind reads, in errors.
     mixed
@@ -39,7 +39,7 @@ class Modality:
     batch_size
         Samples per forward pass, unless asked otherwise.
     recognises
-        Whether a module reads this kind of input, where it has no attribute `modality` that says so.
+        Whether a module reads this kind of input, where it has no attribute `modality` with the name.
     batches
         (model, inputs, batch_size=…) → batches of checked inputs, for texts with the other arguments of
         `model.batches`; None: tensors whose first axis counts samples.

@@ -29,7 +29,7 @@ CLEARLY_MORE = 1.25
 
 
 def says_much(caption: str) -> bool:
-    """Return whether a caption says more than that an atom has none."""
+    """Return whether a caption is more than the note that an atom has none."""
     return caption not in ("", *(modality.mixed for modality in MODALITIES.values()))
 
 

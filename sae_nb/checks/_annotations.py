@@ -267,6 +267,8 @@ def _alias(meant: Any) -> _Kind | None:
         return _choice(get_args(meant))
     if get_origin(meant) is Annotated:
         of, rule, *_ = get_args(meant)
+        if get_origin(of) is Literal and isinstance(rule, OneOf):  # choices that grow with a table
+            return _choice(rule.choices)
         return _ruled(of.__name__, rule) if isinstance(rule, Between | OneOf) else None
     return None
 
@@ -344,7 +346,7 @@ def _instance(written: str) -> _Kind:
     return _of(matches, CLASSES[written], _unchanged)
 
 
-def _choice(choices: tuple[Any, ...]) -> _Kind:
+def _choice(choices: Collection[Any]) -> _Kind:
     rule = OneOf(choices)
 
     def take(value: Any, name: str, _: Sizes) -> Any:

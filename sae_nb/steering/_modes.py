@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
+from sae_nb.checks import OneOf
 from sae_nb.steering._strengths import strength_quantile
-
-Mode = Literal["add", "set", "scale"]
-Unit = Literal["coefficient", "p99"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +78,9 @@ MODES: dict[str, SteeringMode] = {
         unit_words="× its own strength",
     ),
 }
+
+Mode = Annotated[Literal["add", "set", "scale"], OneOf(MODES)]
+"""The name of a mode that has its record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,5 +208,9 @@ _UNITS = (
     ),
 )
 UNITS: dict[str, StrengthUnit] = {unit.name: unit for unit in _UNITS}
+
+Unit = Annotated[Literal["coefficient", "p99"], OneOf(UNITS)]
+"""The name of a unit that has its record."""
+
 USUAL: Unit = "p99"
 """The unit in which panels give a strength, where it can be measured."""
