@@ -173,7 +173,10 @@ def capture(
     from sae_nb.capturing._resumable import capture_to_store
 
     several = isinstance(hook_points, Iterable) and not isinstance(hook_points, str)
-    loss = chosen_loss(model, gradient_of, labels) if hasattr(model, "hook_point") else None
+    asked = gradient_of is not None or labels is not None
+    loss = (
+        chosen_loss(model, gradient_of, labels) if asked and hasattr(model, "hook_point") else None
+    )
     points = _resolved(model, hook_points if several else [hook_points])  # type: ignore[list-item]
     settings = CaptureSettings(
         batch_size=batch_size,

@@ -487,15 +487,20 @@ class LiveModel(KnowsOtherWords):
     # What its forward takes
 
     @cached_property
+    def _takes(self) -> frozenset[str]:
+        """Names of what its forward takes."""
+        return facts.forward_names(self.module)
+
+    @cached_property
     def takes_mask(self) -> bool:
         """Whether its forward takes an attention mask, so that padding is never read."""
-        return "attention_mask" in facts.forward_names(self.module)
+        return "attention_mask" in self._takes
 
     def text_arguments(
         self, ids: Tensor, keep: Tensor
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         """Return (args, kwargs) of a forward pass over token ids."""
-        names = facts.forward_names(self.module)
+        names = self._takes
         args: tuple[Tensor, ...] = () if "input_ids" in names else (ids,)
         kwargs: dict[str, Any] = {} if args else {"input_ids": ids}
         if self.takes_mask:
@@ -506,7 +511,7 @@ class LiveModel(KnowsOtherWords):
 
     def picture_arguments(self, values: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
         """Return (args, kwargs) of a forward pass over pixel values."""
-        if "pixel_values" in facts.forward_names(self.module):
+        if "pixel_values" in self._takes:
             return (), {"pixel_values": values}
         return (values,), {}
 
