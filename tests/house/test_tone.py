@@ -45,7 +45,6 @@ UNREAD: dict[str, tuple[str, ...]] = {
         "sae_nb/steering/",
         "sae_nb/studies/circuits/",
         "sae_nb/studies/evaluation/",
-        "sae_nb/studies/lab/",
         "sae_nb/studies/minkowski/",
         "sae_nb/studies/uses/",
         "sae_nb/studies/vision/",
@@ -82,6 +81,8 @@ UNREAD: dict[str, tuple[str, ...]] = {
         "sae_nb/training/",
     ),
     "pages": (
+        "CONTRIBUTING.md",
+        "docs/architecture.md",
         "docs/howto/image-concepts.md",
         "docs/howto/read-a-corpus.md",
         "docs/howto/shapes-of-concepts.md",

@@ -1,9 +1,9 @@
 """Does a model compute the variables of an algorithm? Interchange interventions at one place, by a learned map.
 
-A map φ of activations gives each variable v coordinates of its own. With x the activation of a base input and
-x_v that of a source for each exchanged variable, the model goes on from φ⁻¹(h), h being φ(x) with the
-coordinates of v from φ(x_v). It is right if it answers as the algorithm does with the base's values, and for
-what was exchanged the sources'.
+A map φ of activations gives each variable v coordinates of its own. With x the activation of a base
+input and x_v that of a source for each exchanged variable, the model continues from φ⁻¹(h), h being
+φ(x) with the coordinates of v from φ(x_v). It is right if it answers as the algorithm does with the
+base's values, and for what was exchanged the sources'.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ LEARNING_RATE = {"identity": 0.0, "linear": 0.02, "mlp": 0.005}
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
 class Algorithm:
-    """What a model may compute: variables that are read off an input, and the answer made of them.
+    """A possible algorithm of a model: variables that are read off an input, and the answer made of them.
 
     Parameters
     ----------
     inputs
-        What the model takes, all of one length: texts, a tensor of token ids or numbers, images.
+        Inputs of the model, all of one length: texts, a tensor of token ids or numbers, images.
     variables
         Names, such as ("left", "right").
     read
@@ -115,7 +115,7 @@ class Algorithm:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Alignment:
-    """How often interchange interventions do what an algorithm says; made by `align`."""
+    """How often interchange interventions give the algorithm's answer; made by `align`."""
 
     map: Map
     hook_point: str
@@ -124,9 +124,10 @@ class Alignment:
     """Coordinates that each variable has."""
 
     accuracy: DataFrame
-    """Two rows, "model" and "random twin": interchange, low, high: the share of held-out pairs that are
-    answered as the algorithm says, with its 95 % interval; fitted: of pairs that the map was learned on; clean:
-    share of held-out inputs answered so with nothing exchanged."""
+    """Two rows, "model" and "random twin": interchange, low, high: the share of held-out pairs with the
+    algorithm's answer, with its 95 % interval; fitted: of pairs that the map was learned on; clean:
+    share of held-out inputs answered so with nothing exchanged.
+    """
 
     by_variable: DataFrame
     """The same share by what was exchanged: variables, model, twin, n."""
@@ -199,12 +200,13 @@ def align(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Alignment:
-    """Ask whether a place of a model holds the variables of an algorithm, beside a twin that learned nothing.
+    """Test whether a place of a model holds the variables of an algorithm, compared with a twin that
+    learned nothing.
 
-    The map is learned on pairs of some inputs, the model's weights held, so that exchanging the coordinates of
-    a variable for those of another input changes the answer as it changes the algorithm's; then it is judged
-    on pairs of inputs held out. The same is done with the twin. Which variables are exchanged, each from
-    an input of its own, is drawn for every pair, at least one.
+    The map is learned on pairs of some inputs, the model's weights held, so that exchanging the
+    coordinates of a variable for those of another input changes the answer as it changes the
+    algorithm's; then it is judged on pairs of inputs held out. The same is done with the twin. The
+    exchanged variables, each from an input of its own, are drawn for every pair, at least one.
 
     Parameters
     ----------
@@ -401,7 +403,7 @@ class _Values:
         return several
 
     def answer(self, values: tuple[Any, ...]) -> int:
-        """The class or token that follows from values."""
+        """Return the class or token that follows from values."""
         if values not in self.known:
             named = answered(self.algorithm.answer, *values, name="answer")
             self.known[values] = index_of(
@@ -486,7 +488,7 @@ class _Learned:
             return self.place.answers(pairs.base, self.map.inverse(new), grad=grad)
 
     def right(self, pairs: _Pairs) -> Bool[np.ndarray, " m"]:
-        """Return which pairs are answered as the algorithm says."""
+        """Return which pairs get the algorithm's answer."""
         return np.asarray(self.answers(pairs).argmax(dim=1).cpu().numpy() == pairs.right)
 
 

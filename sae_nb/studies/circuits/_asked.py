@@ -1,4 +1,6 @@
-"""What is asked: of an answer an outcome, the difference of two, or a function; of an SAE its place."""
+"""The measured question: of an answer an outcome, the difference of two, or a function; of an SAE its
+place.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ Measure = Callable[[Tensor], Tensor]
 
 
 def asked(model: LiveModel, answer: Tensor, kind: Any, target: Any) -> tuple[str, Measure]:
-    """Return what people call it, and the number itself; a tuple is the difference of a pair.
+    """Return its name, and the number itself; a tuple is the difference of a pair.
 
     Raises
     ------

@@ -100,7 +100,7 @@ def attribution_graph(
 
 
 def _targets(trace: Trace, target: Any) -> list[Wanted]:
-    """What is explained; the values carry their graphs."""
+    """Return the explained targets; the values carry their graphs."""
     if isinstance(target, AtomTarget):
         return [trace.of_atom(target)]
     if isinstance(target, tuple):

@@ -1,9 +1,10 @@
-"""Which fields of a story decide what a model chooses, by several methods, and what that is worth as a
+"""The fields of a story that decide a model's choice, by several methods, and the worth of that as a
 prediction.
 
-Every method gives each field a score from a few stories alone. Who predicts is a logistic regression on few
-labelled pairs, whose columns are the fields (±1) and their products, each times the score of its fields: a
-field of score 0 is not looked at. The same regression with equal scores is the prediction from samples alone.
+Every method gives each field a score from a few stories alone. The predictor is a logistic regression
+on few labelled pairs, whose columns are the fields (±1) and their products, each times the score of its
+fields: a field of score 0 is not looked at. The same regression with equal scores is the prediction
+from samples alone.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ Pairs = Int[np.ndarray, " n_pairs"]
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DecisionPredictions:
-    """How well a model's decisions are predicted from few pairs and a method's scores; by
+    """The accuracy of predicting a model's decisions from few pairs and a method's scores; by
     `predict_decisions`.
     """
 
@@ -208,7 +209,7 @@ def predict_decisions(
 
 
 def decisions(model: LiveModel, record: HiddenRules) -> Bool[np.ndarray, " n"]:
-    """What a model chooses: whether the true answer is likelier than the false one."""
+    """Return the model's choices: whether the true answer is likelier than the false one."""
     false, true = (int(model.tokens(" x" + word)["id"].iloc[-1]) for word in record.answers)
     logits = model(list(record.prompts))
     last = (~logits[..., 0].isnan()).sum(dim=1) - 1
@@ -276,11 +277,13 @@ class _Asking:
         return np.asarray(along[0].sum(dim=-1).double().cpu().numpy())
 
     def gradient(self, row: int) -> Float[np.ndarray, " time"]:
-        """Gradient × input."""
+        """Compute gradient × input."""
         return self._slope(row)
 
     def relevance(self, row: int) -> Float[np.ndarray, " time"]:
-        """The same where all but the products with constants is held; Σ over tokens = m − what biases add."""
+        """Compute the same with all but the products with constants held; Σ over tokens = m − the share
+        of biases.
+        """
         frozen = _Relevance()
         with frozen:
             found = self._slope(row, self._gated)
@@ -289,7 +292,7 @@ class _Asking:
 
     @property
     def _gated(self) -> list[Any]:
-        """Where an MLP has multiplied two projections of what it reads."""
+        """Outputs of an MLP that multiplied two projections of its input."""
         names = [f"mlp_post.{i}" for i in range(self.model.n_layers or 0)]
         places = [self.model.hook_point(name) for name in names]
         gates = ("gate_proj", "gate_up_proj")
@@ -300,7 +303,9 @@ class _Asking:
         ]
 
     def lens(self, row: int) -> Float[np.ndarray, " time"]:
-        """The difference of the answers' logits in the stream after every block, above the mean of the text."""
+        """Return the difference of the answers' logits in the stream after every block, above the mean
+        of the text.
+        """
         last = self.model.n_layers or 1
         model = self.model
         ran = run(model, self.batches[row], read=[f"resid_post.{i}" for i in range(last)])
@@ -313,7 +318,7 @@ class _Asking:
         return np.asarray((found - found.mean(dim=1, keepdim=True)).mean(dim=0).cpu().numpy())
 
     def graph(self, transcoders: Any, row: int) -> Float[np.ndarray, " time"]:
-        """Influence of the tokens of an attribution graph."""
+        """Return influence of the tokens of an attribution graph."""
         graph = attribution_graph(
             self.model, transcoders, self.record.prompts[row], target=self.target, max_nodes=N_NODES
         )
@@ -323,7 +328,7 @@ class _Asking:
         return found
 
     def atoms(self, sae: SparseAutoencoder) -> Float[np.ndarray, "n atoms"]:
-        """Largest strength in each story of the atoms that fire in any."""
+        """Return largest strength in each story of the atoms that fire in any."""
         place = written_at(sae, self.model)
         acts = capture(self.model, list(self.record.prompts), place, progress=False)
         with torch.no_grad():
@@ -333,7 +338,9 @@ class _Asking:
         return np.stack([dense[sample == row].max(axis=0) for row in range(len(self.record))])
 
     def named(self) -> Bool[np.ndarray, "n n_fields"]:
-        """The fields that the model names when it has answered and is asked for the reason; all if none."""
+        """Return the fields that the model names when it has answered and is asked for the reason; all
+        if none.
+        """
         chosen = decisions(self.model, self.record)
         asked_for = [
             prompt + self.record.answers[int(answer)] + REASON

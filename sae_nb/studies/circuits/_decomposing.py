@@ -48,7 +48,7 @@ class Decomposition:
     """
 
     graph: Graph
-    """What is left: the atoms kept, and all tokens, errors and targets."""
+    """The remaining graph: the atoms kept, and all tokens, errors and targets."""
 
     kept: Int[np.ndarray, " n_kept"]
     """The atoms kept, by their number in the graph that was decomposed, ascending."""
@@ -56,10 +56,10 @@ class Decomposition:
     method: Method
 
     share: float
-    """What was to be kept."""
+    """Share to keep."""
 
     recovered: float
-    """What is: (m(kept) − m(none)) / (m(all) − m(none)), between `share` and 2 − `share`."""
+    """Share kept: (m(kept) − m(none)) / (m(all) − m(none)), between `share` and 2 − `share`."""
 
     n_atoms: int
     """Atoms of the graph that was decomposed."""
@@ -186,7 +186,7 @@ class _Runs:
         self.nothing, self.everything = float(ends[0]), float(ends[1])
 
     def measured(self, several: Sequence[Nodes | None]) -> Float[np.ndarray, " n"]:
-        """The targets' measure with each set of nodes alone; None: with all atoms that fire."""
+        """Return the targets' measure with each set of nodes alone; None: with all atoms that fire."""
         found = []
         for block in blocks(len(several)):
             edits = self._edits([several[i] for i in block])
@@ -195,11 +195,11 @@ class _Runs:
         return torch.cat(found).double().numpy() if found else np.zeros(0)
 
     def shares(self, several: Sequence[Nodes]) -> Float[np.ndarray, " n"]:
-        """The same as shares of what all atoms do."""
+        """Return the same as shares of what all atoms do."""
         return (self.measured(several) - self.nothing) / (self.everything - self.nothing)
 
     def _edits(self, several: Sequence[Nodes | None]) -> list[tuple[HookPoint, Put]]:
-        """What is missing at each place, in every copy, without the atoms that are not in its set."""
+        """Return the missing parts at each place, in every copy, without the atoms that are not in its set."""
         gone = np.ones((len(several), len(self.atoms)), np.float32)
         for row, nodes in zip(gone, several, strict=True):
             row[... if nodes is None else np.searchsorted(self.atoms, nodes)] = 0.0
@@ -256,7 +256,7 @@ def _entries_of(
 
 
 class _Search:
-    """What is kept so far, and what was tried."""
+    """The nodes kept so far, and those tried."""
 
     def __init__(self, graph: Graph, share: float) -> None:
         self.graph, self.missing = graph, 1 - share
@@ -268,7 +268,7 @@ class _Search:
         self.tried: list[dict[str, Any]] = []
 
     def without(self, several: Sequence[Nodes]) -> Float[np.ndarray, " n"]:
-        """Shares by what is kept, each time less some of it."""
+        """Return shares by what is kept, each time less some of it."""
         self.n_runs += len(several)
         return self.runs.shares([np.setdiff1d(self.kept, nodes) for nodes in several])
 
@@ -422,7 +422,7 @@ def _divided(graph: Graph, nodes: Nodes, parts: int) -> list[Nodes]:
 
 
 def _per_unit(graph: Graph) -> Float[np.ndarray, " n"]:
-    """What the targets' measure gains with a unit of each node's value, over all its paths."""
+    """Return the gain of the targets' measure with a unit of each node's value, over all its paths."""
     values, weights = graph.nodes.value.to_numpy(float), graph.nodes.weight.to_numpy(float)
     answering = (graph.nodes.kind == "atom").to_numpy() & (values != 0)
     return weights + np.divide(effects(graph), values, out=np.zeros(len(values)), where=answering)

@@ -53,13 +53,13 @@ FEWEST = 4
 class Task:
     """Inputs and what counts as doing them: an answer each, against a wrong one if there is one.
 
-    The measure of an input is the logit of its answer less that of its wrong answer; without wrong answers,
-    less the mean of all logits; with a `metric`, what that says. More is better, 0 is nothing.
+    The measure of an input is the logit of its answer less that of its wrong answer; without wrong
+    answers, less the mean of all logits; with a `metric`, its value. More is better, 0 is nothing.
 
     Parameters
     ----------
     inputs
-        What the model takes: texts, lists of token ids, images; at least four.
+        Inputs of the model: texts, lists of token ids, images; at least four.
     answers, wrong
         Of each input a token or class, by id or name.
     metric
@@ -109,7 +109,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Dissociation:
-    """What two tasks lose without each head and MLP of a model; made by `dissociate`."""
+    """The loss of two tasks without each head and MLP of a model; made by `dissociate`."""
 
     model_name: str
     names: tuple[str, str]
@@ -173,11 +173,12 @@ def dissociate(
 ) -> Dissociation:
     """Ask whether two tasks need different heads and MLPs, by ablating each and comparing what both lose.
 
-    Every attention head and every MLP is exchanged for its mean output, the same edit for both tasks: the mean
-    over all positions of the inputs of both, each task weighing half. Beside each stand random edits of the
-    same norm, which take the change that the ablation makes and turn it, all positions alike, into a random
-    direction. On one half of the inputs the component is chosen that a task needs most beyond the other task,
-    on the other half it is judged; random edits are searched in the same way.
+    Every attention head and every MLP is exchanged for its mean output, the same edit for both tasks:
+    the mean over all positions of the inputs of both, each task weighing half. Each is compared with
+    random edits of the same norm, which take the change that the ablation makes and turn it, all
+    positions alike, into a random direction. On one half of the inputs the component is chosen that a
+    task needs most beyond the other task, on the other half it is judged; random edits are searched in
+    the same way.
 
     Parameters
     ----------
@@ -247,7 +248,7 @@ class _Component:
 
 
 class _Runs:
-    """What two tasks measure: clean, and lost under each edit, one column per input."""
+    """The measures of two tasks: clean, and lost under each edit, one column per input."""
 
     def __init__(
         self, model: LiveModel, tasks: tuple[Task, Task], n_random: int, rng: np.random.Generator
@@ -287,7 +288,7 @@ class _Runs:
     def _of(
         self, batch: Batch, measure: Measure, clean: float
     ) -> tuple[Float[np.ndarray, " components"], Float[np.ndarray, " edits"]]:
-        """What one input loses without each component, and under each of its random edits."""
+        """Return the loss of one input without each component, and under each of its random edits."""
         lost, changes = [], dict[int, Tensor]()
         for block in blocks(len(self.components)):
             edits = list(self._ablations(block, changes))
@@ -302,7 +303,7 @@ class _Runs:
         return np.concatenate(lost), np.concatenate(drawn)
 
     def _ablations(self, block: range, changes: dict[int, Tensor]) -> Iterator[tuple[str, Put]]:
-        """Copy 0 stays; each other has one component at its mean. What that changes is kept."""
+        """Copy 0 stays; each other has one component at its mean. The change is kept."""
         here = [self.components[c] for c in block]
         for place, written in dict.fromkeys((part.place, part.written) for part in here):
             own = [i for i, part in enumerate(here) if part.place is place]
@@ -362,7 +363,7 @@ def _prepared(model: LiveModel, task: Task) -> list[tuple[Batch, Measure, float]
 
 
 def _measure(model: LiveModel, task: Task, i: int, n_outcomes: int) -> Measure:
-    """What is asked of one input's answer."""
+    """Return the measure of one input's answer."""
     if task.metric is not None:
         return partial(_by_metric, task.metric)
     one, other = (

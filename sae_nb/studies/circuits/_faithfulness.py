@@ -1,4 +1,4 @@
-"""What a graph says, asked of the running model: keep its atoms alone, or change one of them."""
+"""A test of a graph in the running model: keep its atoms alone, or change one of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Faithfulness:
-    """How much of an answer the atoms of a graph bring back; made by `AttributionGraph.faithfulness`."""
+    """The share of an answer that the atoms of a graph bring back; made by `AttributionGraph.faithfulness`."""
 
     recovered: float
     """(m(kept) − m(none)) / (m(all) − m(none)): 1 where the atoms kept are enough."""
@@ -40,7 +40,7 @@ class Faithfulness:
 
     @property
     def effect(self) -> float:
-        """What all atoms together do to the measure, of which the others are shares."""
+        """Effect of all atoms together on the measure, of which the others are shares."""
         return self.everything - self.nothing
 
     @property
@@ -70,16 +70,16 @@ class Flow:
     """The atoms, and what their strength was multiplied by."""
 
     effect: float
-    """What that changed of the targets' measure, weighted: the model run again, nothing held."""
+    """Resulting change of the targets' measure, weighted: the model run again, nothing held."""
 
     predicted: float
-    """What the graph foresaw over all its paths, as if every atom answered in proportion."""
+    """Prediction of the graph over all its paths, as if every atom answered in proportion."""
 
     direct: float
     """Of that, over edges straight to the targets."""
 
     controls: Float[np.ndarray, " n_random"]
-    """What random directions of the same size changed, at the same places and positions."""
+    """Changes by random directions of the same size, at the same places and positions."""
 
     before: Float[Tensor, " outcomes"]
     after: Float[Tensor, " outcomes"]
@@ -171,7 +171,7 @@ def intervene(
 
 
 def foreseen(graph: Graph, nodes: int | Sequence[int], factor: float) -> tuple[float, float]:
-    """What a change of some nodes does to the targets, over all paths and straight; weighted."""
+    """Return the effect of a change of some nodes on the targets, over all paths and straight; weighted."""
     chosen = _several(nodes)
     straight = graph.nodes.weight.to_numpy() @ graph.matrix[:, chosen]
     over_all = effects(graph)[chosen]
@@ -179,7 +179,8 @@ def foreseen(graph: Graph, nodes: int | Sequence[int], factor: float) -> tuple[f
 
 
 def effects(graph: Graph) -> Float[np.ndarray, " n"]:
-    """What each node adds to the targets over all its paths, every atom on the way answering in proportion.
+    """Return each node's contribution to the targets over all its paths, every atom on the way
+    answering in proportion.
 
     With r_s the relative change of a node: r_t = Σ_s A_ts r_s / z_t for atoms, none of tokens and errors.
     """
@@ -198,7 +199,7 @@ def effects(graph: Graph) -> Float[np.ndarray, " n"]:
 
 
 def live(graph: Graph) -> tuple[Passes, Any]:
-    """The model and its dictionaries, and the weighted measure of an answer.
+    """Return the model and its dictionaries, and the weighted measure of an answer.
 
     Raises
     ------
@@ -225,7 +226,7 @@ def live(graph: Graph) -> tuple[Passes, Any]:
 
 
 def answer(passes: Passes, changes: Sequence[Tensor | None]) -> Float[Tensor, " outcomes"]:
-    """The model's answer with something added to what places write, (time, d) each; nothing held."""
+    """Return the model's answer with something added at places, (time, d) each; nothing held."""
 
     def add(by: Tensor, y: Tensor) -> Tensor:
         return y + by.to(y)
@@ -239,7 +240,7 @@ def answer(passes: Passes, changes: Sequence[Tensor | None]) -> Float[Tensor, " 
 
 
 def _change(written: Any, entries: Int[Tensor, " m"], by: float) -> Float[Tensor, "time d_out"]:
-    """What some entries write, so many times."""
+    """Return the output of some entries, that many times."""
     found = torch.zeros_like(written.error)
     return found.index_add_(0, written.position[entries], by * written.atoms[entries])
 
@@ -272,7 +273,7 @@ def _atom_row(graph: Graph, node: int) -> Any:
 
 
 def _written_by(graph: Graph, passes: Passes, row: Any) -> Float[Tensor, " d_out"]:
-    """What an atom writes on the input, z·d."""
+    """Return the output of an atom on the input, z·d."""
     written = passes.written[graph.places.index(row.place)]
     here = (written.position == int(row.position)) & (written.atom == int(row.atom))
     return written.atoms[int(here.nonzero()[0])]
@@ -284,7 +285,7 @@ def _moved(
     rows: Sequence[Any],
     directions: Sequence[Float[Tensor, " d_out"]],
 ) -> list[Tensor | None]:
-    """What is added at each place, where something is."""
+    """Return the vectors added at each place, where there are any."""
     changes: list[Tensor | None] = [None] * len(passes.layers)
     for row, direction in zip(rows, directions, strict=True):
         at = graph.places.index(row.place)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class AttributionGraph(Graph):
-    """Which atoms caused an answer, and through which path; made by `attribution_graph`."""
+    """The atoms that caused an answer, and the paths; made by `attribution_graph`."""
 
     def faithfulness(self, *, n_random: int = 5, seed: int = 0) -> Faithfulness:
         """Run the model with the atoms of this graph alone, the others taken out.
@@ -42,8 +42,8 @@ class AttributionGraph(Graph):
     ) -> Flow:
         """Change the strength of one atom, or of several, in the running model, and say what the graph foresaw.
 
-        See `Flow`; `factor` 0 removes the atom, 2 doubles it. Beside it are `n_random` random directions of
-        the same size at the same place.
+        See `Flow`; `factor` 0 removes the atom, 2 doubles it. For comparison there are `n_random`
+        random directions of the same size at the same place.
         """
         return intervene(self, node, factor, n_random=n_random, seed=seed)
 
@@ -120,9 +120,9 @@ class AttributionGraph(Graph):
     def heads(self) -> DataFrame:
         """Return what of the targets flows through each attention head: `layer`, `head`, `flow`.
 
-        Heads are no nodes, but in the edges; with attention held, the targets' weighted measure changes by
-        `flow` × r where what a head writes changes by its r-th part, along all paths through atoms and
-        later heads that the traced graph has, however it was pruned.
+        Heads are not nodes, but in the edges; with attention held, the targets' weighted measure
+        changes by `flow` × r if a head's output changes by its r-th part, along all paths through atoms
+        and later heads that the traced graph has, however it was pruned.
 
         Raises
         ------
@@ -162,6 +162,6 @@ def load_graph(folder: str | Path) -> AttributionGraph:
 
     Raises
     ------
-    FileNotFoundError, ValueError: If there is no such folder, or it is no graph, or damaged.
+    FileNotFoundError, ValueError: If there is no such folder, or it is not a graph, or damaged.
     """
     return AttributionGraph(**fields_of(folder))

@@ -1,4 +1,4 @@
-"""What of a graph's targets flows through each attention head: its edges, shared out among heads.
+"""The part of a graph's targets that flows through each attention head: its edges, shared out among heads.
 
 Nodes of a graph are what MLPs, errors and tokens write; heads are in its edges. With patterns held, the targets
 are linear in what a head writes, along every path that ends there: straight, through later heads, and through

@@ -1,4 +1,5 @@
-"""What each attention head or neuron brings to an answer: by decomposition, by removing it, or by the gradient.
+"""The contribution of each attention head or neuron to an answer: by decomposition, by removing it, or
+by the gradient.
 
 Contextual decomposition splits every activation into β, what comes from a part, and γ, the rest. With patterns
 and norms' scales held, all but the MLPs is linear, and biases stay with γ. An MLP g is split as
@@ -36,7 +37,7 @@ _PLACES = {"head": "head_out", "neuron": "mlp_post"}
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Contributions:
-    """What heads or neurons bring to an answer above their mean output.
+    """The contribution of heads or neurons to an answer above their mean output.
 
     Made by `head_contributions` and `neuron_contributions`.
     """
@@ -44,7 +45,7 @@ class Contributions:
     part: Part
 
     name: str
-    """What is asked of the answers."""
+    """Name of the measure of the answers."""
 
     method: Method
     n_inputs: int
@@ -178,11 +179,11 @@ class _Run:
         self.outputs = [clean.states[place].flatten(0, 1).float() for place in places]
 
     def n_parts(self, mean: Float[Tensor, " d"]) -> int:
-        """How many heads, or neurons, write side by side at a place."""
+        """Return how many heads, or neurons, write side by side at a place."""
         return len(mean) if self.part == "neuron" else int(self.model.n_heads or 1)
 
     def changes(self, n: int, puts: Puts, frozen: Frozen | None = None) -> Float[Tensor, " n"]:
-        """What is asked, of n copies of the input, less what it was."""
+        """Return the measure of n copies of the input, less its former value."""
         with frozen or nullcontext():
             found = measured_copies(self.model, self.batch, n, puts, self.measure)
         return found - self.answer

@@ -75,8 +75,8 @@ class InteractionBasis:
     def synchronised(self) -> tuple[float, ...]:
         """Of each place, the share of pairs of units that are positive on the very same inputs.
 
-        Of units that are positive on some inputs and not on others, so it says something where units are
-        neurons, before or after their ReLU; NaN where there are fewer than two.
+        Of units that are positive on some inputs and not on others, so it is informative if units are
+        neurons, before or after their ReLU; NaN if there are fewer than two.
         """
         return tuple(_synchronised(x) for x in self.maps.clean)
 
@@ -87,9 +87,10 @@ class InteractionBasis:
         Parameters
         ----------
         n
-            How many groups (spectral clustering). None: as many as give the largest modularity (local moves).
+            Number of groups (spectral clustering). None: as many as give the largest modularity (local
+            moves).
         n_shuffled
-            Graphs of the same edges, drawn anew between the same places: the floor.
+            Graphs of the same edges, redrawn between the same places: the floor.
 
         Raises
         ------
@@ -171,11 +172,11 @@ class InteractionBasis:
         return self.rows(len(kept), features)
 
     def features(self, place: int, x: Float[Tensor, "n d"]) -> Float[Tensor, "n features"]:
-        """Features of rows at a place, by its number."""
+        """Return features of rows at a place, by its number."""
         return _features(x, self.means[place], self.reads[place])
 
     def rows(self, place: int, features: Float[Tensor, "n features"]) -> Float[Tensor, "n d"]:
-        """Rows that have some features."""
+        """Return rows that have some features."""
         return _rows(features, self.means[place], self.writes[place])
 
 
@@ -324,7 +325,7 @@ class _Maps:
     def run(
         self, layer: int, x: Float[Tensor, "n d"], *, grad: bool = False
     ) -> Float[Tensor, "n d"]:
-        """Rows of the next place."""
+        """Return rows of the next place."""
         with torch.set_grad_enabled(grad):
             return self._run(layer, x, layer + 1)
 
@@ -360,7 +361,7 @@ class _Maps:
 
 
 def one_batch(model: LiveModel, inputs: Any) -> Batch:
-    """All inputs as one batch; two at least."""
+    """Return all inputs as one batch; two at least."""
     listed = hasattr(inputs, "__len__") and not isinstance(inputs, str)
     size = len(inputs) if listed and getattr(inputs, "ndim", 1) > 0 else 1
     if size < 2:

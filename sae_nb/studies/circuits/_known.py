@@ -52,7 +52,7 @@ N_STRINGS = 2_000
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class KnownCircuit:
-    """Which parts of a model do its task; made by `known_circuit`."""
+    """The parts of a model that do its task; made by `known_circuit`."""
 
     model_name: str
 
@@ -93,8 +93,8 @@ class KnownCircuit:
         Parameters
         ----------
         scores
-            One number per row of `components`, larger where more is said to depend on it; of effects
-            with a sign, their size.
+            One number per row of `components`, larger if more depends on it; of effects with a sign,
+            their size.
 
         Raises
         ------
@@ -173,7 +173,7 @@ def known_circuit(model: LiveModel, *, n: int = 200, seed: int = 0) -> KnownCirc
 
 
 def _induction(model: LiveModel, batch: Batch, rows: Rows) -> DataFrame:
-    """Heads of the first block that look one back, and of the second where an earlier copy went on."""
+    """Return heads of the first block that look one back, and of the second where an earlier copy went on."""
     first, second = attention_patterns(model, batch)
     asked = rows.targets != NOT_ASKED
     back = first.diagonal(-1, 2, 3)[:, :, 1:].mean(dim=(0, 2))  # from the second word on
@@ -204,7 +204,9 @@ def _modular(model: LiveModel, batch: Batch, rows: Rows) -> DataFrame:
 def frequency_shares(
     functions: Float[Tensor, "n p p"],
 ) -> Float[Tensor, "n frequencies"]:
-    """Share of each function's variance over all (a, b) that frequency 1, 2, … explains; 0 of a constant."""
+    """Return share of each function's variance over all (a, b) that frequency 1, 2, … explains; 0 of a
+    constant.
+    """
     power = torch.fft.fft2(functions.double()).abs().square()
     power[:, 0, 0] = 0
     p = functions.shape[-1]
@@ -216,7 +218,7 @@ def frequency_shares(
 
 
 def key_frequencies(model: LiveModel) -> Bool[Tensor, " frequencies"]:
-    """Frequencies that have at least a twentieth of the variance of the numbers' embedding."""
+    """Return frequencies that have at least a twentieth of the variance of the numbers' embedding."""
     words = model.get_module(model.hook_point("embed").path).get_parameter("weight").detach()
     first = len(TASKS["tiny-modular"].vocabulary) - len(TASKS["tiny-modular"].words)
     power = torch.fft.rfft(words[first : first + MODULUS].double(), dim=0).abs().square().sum(1)[1:]
@@ -245,7 +247,9 @@ def _brackets(model: LiveModel, batch: Batch, rows: Rows) -> DataFrame:
 def state_shares(
     outputs: Float[Tensor, "rows time n width"], state: Int[Tensor, "rows time"]
 ) -> Float[Tensor, " n"]:
-    """Share of each output's variance within positions that groups of equal state explain; 0 of a constant."""
+    """Return share of each output's variance within positions that groups of equal state explain; 0 of
+    a constant.
+    """
     x = (outputs - outputs.mean(dim=0)).double().flatten(0, 1)
     position = torch.arange(state.shape[1]).expand_as(state)
     both = torch.stack([position, state], dim=2).flatten(0, 1)
@@ -258,7 +262,7 @@ def state_shares(
 
 
 def _outputs(model: LiveModel, batch: Batch, name: str) -> Float[Tensor, "batch time d"]:
-    """What is written at one place."""
+    """Return the output written at one place."""
     return run(model, batch, read=name, answer=False).states[name].cpu()
 
 

@@ -29,11 +29,11 @@ class Units(nn.Module):
         self.order = torch.tensor([*order, *sorted(free)])
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Coordinates."""
+        """Return coordinates."""
         return x[:, self.order]
 
     def inverse(self, h: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Activations."""
+        """Return activations."""
         return h[:, self.order.argsort()]
 
 
@@ -62,11 +62,11 @@ class Rotation(nn.Module):
         return cast(Tensor, self.turn.weight)
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Coordinates."""
+        """Return coordinates."""
         return x @ self.weight.T
 
     def inverse(self, h: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Activations."""
+        """Return activations."""
         return h @ self.weight
 
 
@@ -91,7 +91,7 @@ class Couplings(nn.Module):
         ).to(x)
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Coordinates."""
+        """Return coordinates."""
         h = self.first((x - self.mean) / self.scale)
         for turn, move in zip(self.turns, self.moves, strict=True):
             a, b = (h @ turn).tensor_split([self.n_first], dim=1)
@@ -99,7 +99,7 @@ class Couplings(nn.Module):
         return h
 
     def inverse(self, h: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Activations."""
+        """Return activations."""
         for turn, move in zip(reversed(self.turns), reversed(self.moves), strict=True):
             a, b = h.tensor_split([self.n_first], dim=1)
             h = torch.cat([a, b - move(a)], dim=1) @ turn.T

@@ -1,4 +1,4 @@
-"""What memory a graph takes, said before the work: backward passes are made in blocks that are bounded."""
+"""Estimate of a graph's memory before the work: backward passes are made in blocks that are bounded."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ STREAMS = {True: 8, False: 32}
 """Gradients under way in a pass, in widths of the stream: through attention alone, or through MLPs, too."""
 
 KEPT_STREAMS = 40
-"""What the two forward passes keep of a layer and position, in widths of the stream: an MLP four times as wide
-and its gate, queries, keys, values, norms. Patterns of attention are kept once."""
+"""Memory of a layer and position in the two forward passes, in widths of the stream: an MLP four times
+as wide and its gate, queries, keys, values, norms. Patterns of attention are kept once.
+"""
 
 SHORTER = "Pass a shorter text, or a smaller image."
 
@@ -30,7 +31,7 @@ def check_forward(passes: Passes) -> None:
 
     Raises
     ------
-    MemoryError: If so; the sentence says how much is missing.
+    MemoryError: If so; the sentence states how much is missing.
     """
     model, time = passes.model, _positions(passes)
     layers, heads = int(model.n_layers or 1), int(model.n_heads or 1)
@@ -69,7 +70,9 @@ def rows_together(trace: Trace, n_nodes: int, n_traced: int) -> int:
 
 
 def _positions(passes: Passes) -> int:
-    """How many positions the model reads: words, patches and what stands before them, or one row."""
+    """Return the number of positions the model reads: words, patches and the tokens before them, or one
+    row.
+    """
     ids, model = passes.batch.token_ids, passes.model
     if ids is not None:
         return int(ids.shape[1])

@@ -27,7 +27,7 @@ AT_ONCE = 512
 
 
 def traced(trace: Trace, targets: Sequence[Wanted], max_nodes: int) -> AttributionGraph:
-    """Every edge into the targets, and into the atoms of most influence."""
+    """Return every edge into the targets, and into the atoms of most influence."""
     nodes = Nodes(trace, targets)
     n_traced = len(targets) + min(max_nodes, len(nodes.entries))
     nodes.block = rows_together(trace, nodes.n, n_traced)
@@ -66,11 +66,11 @@ class Nodes:
         ]
 
     def node_of(self, layer: int, entry: int) -> int:
-        """The node of an entry."""
+        """Return the node of an entry."""
         return self.first[layer] + entry
 
     def row(self, slopes: Sequence[Tensor]) -> csr_matrix:
-        """What every node adds, from the slopes by what each place writes."""
+        """Return what every node adds, from the slopes by what each place writes."""
         from scipy.sparse import csr_matrix
 
         found = np.zeros((1, self.n), np.float32)
@@ -88,7 +88,7 @@ class Nodes:
         return csr_matrix(found)
 
     def next(self, rows: Mapping[int, Any], left: int) -> list[tuple[int, Tensor]]:
-        """The atoms of most influence that were not looked into, a block of them, by place."""
+        """Return the atoms of most influence that were not looked into, a block of them, by place."""
         if len(self.entries) + len(self.targets) - len(rows) <= left:
             chosen = [e for e in self.entries if self.node_of(*e) not in rows]
         else:
@@ -111,7 +111,7 @@ class Nodes:
         return weights
 
     def graph_of(self, rows: Mapping[int, Any]) -> AttributionGraph:
-        """The graph of the rows that are known so far."""
+        """Return the graph of the rows that are known so far."""
         from scipy.sparse import csr_matrix, vstack
 
         empty = csr_matrix((1, self.n), dtype=np.float32)
@@ -130,7 +130,7 @@ class Nodes:
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
-        """What stands at each position."""
+        """Text at each position."""
         model, ids = self.trace.passes.model, self.trace.passes.batch.token_ids
         if ids is not None and model.tokenizer is not None:
             from sae_nb.activations import describe_ids
@@ -170,7 +170,9 @@ class Nodes:
         )
 
     def _biases(self, table: DataFrame, matrix: Any, read: np.ndarray) -> np.ndarray:
-        """What no node adds: by a pass in which no node writes; else what is left of the value."""
+        """Return the part that no node adds: by a pass in which no node writes; else the remaining part
+        of the value.
+        """
         left = table.value.to_numpy(float) - np.asarray(matrix.sum(axis=1)).ravel()
         if not self.trace.exact:
             return np.where(read, left, np.nan)
@@ -194,7 +196,7 @@ class Nodes:
 
 
 def _read_by(batch: Batch) -> Tensor:
-    """What the model read, so that it can be read again: token ids, an image, or a row."""
+    """Return the model's input, so that it can be read again: token ids, an image, or a row."""
     for read in (batch.token_ids, batch.pictures):
         if read is not None:
             return read.cpu()

@@ -1,9 +1,11 @@
-"""What an answer reads off the stream: a difference of logits, led back to any hook point without data.
+"""The reading of an answer from the stream: a difference of logits, traced back to any hook point
+without data.
 
 The logits are linear in the last stream but for the norm before them, whose scale is one number. So a
-difference of two of them is a direction of the stream, the same at every block as long as nothing but the
-stream itself lies between; through the heads' value and output matrices it is a direction of earlier
-streams, too. An atom's cosine with it says how much the atom speaks for the one and against the other.
+difference of two of them is a direction of the stream, the same at every block as long as nothing but
+the stream itself lies between; through the heads' value and output matrices it is a direction of
+earlier streams, too. An atom's cosine with it measures how much the atom favours the one over the
+other.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ PATHS: tuple[Paths, ...] = ("direct", "heads", "all")
 """The stream alone; besides it the heads' value and output matrices; besides those the MLPs' slopes."""
 
 _OWN_WRITE = {"head_out": "attn_out", "mlp_post": "mlp_out"}
-"""What these reach the stream through, by a matrix alone."""
+"""Places that reach the stream by a matrix alone."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,7 +119,8 @@ class Observable:
     def coupling(self, other: Observable, hook_point: str) -> float:
         """Return C = ⟨y₁, y₂⟩ / ‖y₁‖² of this observable's direction and another's at a hook point.
 
-        What a change there that moves this difference by one, along its own direction, moves the other by.
+        Return how much a change that moves this difference by one, along its own direction, moves the
+        other.
 
         Raises
         ------
@@ -135,12 +138,12 @@ class Observable:
     def measure(
         self, sae: SparseAutoencoder, inputs: Any, atoms: Sequence[int], by: float = 1.0
     ) -> DataFrame:
-        """Add atoms to the running model, one at a time, and set what it does beside what was foreseen.
+        """Add atoms to the running model, one at a time, and compare the effect with the prediction.
 
         Parameters
         ----------
         inputs
-            What the model reads meanwhile.
+            Inputs that the model reads meanwhile.
         atoms
             Added at every position but special ones.
         by
@@ -188,7 +191,7 @@ class Observable:
         return slope[0].sum(dim=0).float()
 
     def _cut(self, place: HookPoint) -> Iterator[HookPoint]:
-        """What is held as it is: the blocks' other ways into the stream."""
+        """Return the parts that are held fixed: the blocks' other ways into the stream."""
         kinds = {"direct": ("attn_out", "mlp_out"), "heads": ("mlp_out",), "all": ()}[self.paths]
         kind, _, layer = str(place).partition(".")
         own = {str(place), f"{_OWN_WRITE.get(kind, kind)}.{layer}"}

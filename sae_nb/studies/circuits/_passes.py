@@ -48,7 +48,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Written:
-    """What one place's atoms read and write on the input; no entry where there is no dictionary."""
+    """The reading and the output of one place's atoms on the input; no entry if there is no dictionary."""
 
     position: Int[Tensor, " entries"]
     atom: Int[Tensor, " entries"]
@@ -62,7 +62,7 @@ class Written:
 
     error: Float[Tensor, "time d_out"]
     bias: Float[Tensor, "time d_out"]
-    """What atoms and the dictionary's bias miss, and that bias where the dictionary is in force."""
+    """Part that atoms and the dictionary's bias miss, and that bias if the dictionary is in force."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,7 +76,7 @@ class Passes:
     """The stream before the first block: what tokens write."""
 
     written: tuple[Written, ...] = ()
-    """What each place's atoms do on the input."""
+    """Activity of each place's atoms on the input."""
 
     measures: tuple[Callable[[Tensor], Tensor], ...] = ()
     """Of the answer, a target each; none of an atom."""
@@ -199,7 +199,7 @@ class Trace:
     # --- targets ----------------------------------------------------------------------------------
 
     def outcome(self, name: Any) -> Outcome:
-        """What is measured of the answer; a logit is above the mean of all."""
+        """Return the measure of the answer; a logit is above the mean of all."""
         return outcome_of(self.passes.model, self.answer, self.kind, name)
 
     def of_answer(
@@ -209,13 +209,13 @@ class Trace:
         measure: Callable[[Tensor], Tensor],
         outcomes: tuple[int, ...] | None,
     ) -> Wanted:
-        """A target that is a number of the answer."""
+        """Return a target that is a number of the answer."""
         with torch.enable_grad():
             value = measure(self.answer)
         return Wanted(name=name, weight=weight, value=value, measure=measure, outcomes=outcomes)
 
     def of_atom(self, target: AtomTarget) -> Wanted:
-        """A target that is the strength of an atom, which must fire there."""
+        """Return a target that is the strength of an atom, which must fire there."""
         place = str(self.passes.model.hook_point(target.hook_point))
         found = [i for i, layer in enumerate(self.passes.layers) if str(layer.write) == place]
         sae = self.passes.layers[found[0]].sae if found else None
@@ -238,7 +238,7 @@ class Trace:
     # --- edges ------------------------------------------------------------------------------------
 
     def into(self, layer: int, entries: Int[Tensor, " b"]) -> list[list[Tensor]]:
-        """Slopes of some entries of a layer by every place before it."""
+        """Return slopes of some entries of a layer by every place before it."""
         written, read = self.written[layer], self.reads[layer]
         towards = torch.zeros(len(entries), *read.shape, dtype=read.dtype, device=read.device)
         at = torch.arange(len(entries), device=read.device)
@@ -291,5 +291,5 @@ def _slopes(codes: SparseCodes, x: Float[Tensor, "rows d_in"]) -> Float[Tensor, 
 
 
 def atom_name(place: str, atom: int, position: int) -> str:
-    """What people call an atom that fires."""
+    """Return the name of an atom that fires."""
     return f"atom {atom} of {place} at {position}"

@@ -1,4 +1,4 @@
-"""Which atoms make one answer out of another: an atom's code of one input put into the run of another.
+"""The atoms that turn one answer into another: an atom's code of one input put into the run of another.
 
 With x the activations of the corrupted input and z, z' the codes of the clean and the corrupted one, atom j is
 patched by x + Σ_t (z_tj − z'_tj) d_j at every position t. Attribution patching is the first-order estimate of
@@ -32,11 +32,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Patching:
-    """What atoms bring back of the clean answer; made by `patch_atoms`. Shares are of clean − corrupted."""
+    """The part of the clean answer that atoms bring back; made by `patch_atoms`. Shares are of clean −
+    corrupted.
+    """
 
     hook_point: str
     name: str
-    """What is asked of the answers."""
+    """Name of the measure of the answers."""
 
     n_pairs: int
     clean: float
@@ -177,7 +179,9 @@ class _Runs:
     def brought_back(
         self, pair: _Pair, moved: Sequence[Float[Tensor, "time d_in"]]
     ) -> Float[np.ndarray, " n"]:
-        """What adding a vector at every position changes of the corrupted run's number, for each of some."""
+        """Return what adding a vector at every position changes of the corrupted run's number, for each
+        of some.
+        """
         several = torch.stack(list(moved))
 
         def add(x: Tensor) -> Tensor:
@@ -188,13 +192,13 @@ class _Runs:
         return found.double().numpy() - pair.corrupted
 
     def of_atom(self, pair: _Pair, atom: int | None = None) -> Float[Tensor, "time d_in"]:
-        """What an atom, or all of them, would add to the corrupted run; nothing is dense in atoms."""
+        """Return what an atom, or all of them, would add to the corrupted run; nothing is dense in atoms."""
         keep = slice(None) if atom is None else pair.atom == atom
         parts = pair.difference[keep, None] * self.atoms[pair.atom[keep]]
         return torch.zeros_like(pair.moved).index_add_(0, pair.position[keep], parts)
 
     def of_atoms(self, pair: _Pair, atoms: Sequence[int]) -> list[Float[Tensor, "time d_in"]]:
-        """The same of each of some atoms."""
+        """Return the same of each of some atoms."""
         return [self.of_atom(pair, atom) for atom in atoms]
 
 
@@ -296,7 +300,7 @@ def _answered(
 
 
 def _span(pairs: Sequence[_Pair]) -> float:
-    """How far apart the two answers are, on average: what shares are shares of."""
+    """Return the mean distance of the two answers: the unit of the shares."""
     span = float(np.mean([pair.clean - pair.corrupted for pair in pairs]))
     if abs(span) < 1e-6:
         raise ValueError(
@@ -307,7 +311,7 @@ def _span(pairs: Sequence[_Pair]) -> float:
 
 
 def _estimated(pairs: Sequence[_Pair], n_atoms: int) -> Float[np.ndarray, " n_atoms"]:
-    """What each atom brings back to first order, a mean over the pairs."""
+    """Return the first-order estimate of what each atom brings back, a mean over the pairs."""
     found = np.zeros(n_atoms)
     for pair in pairs:
         each = (pair.difference * pair.slope).double().cpu().numpy()
@@ -316,7 +320,7 @@ def _estimated(pairs: Sequence[_Pair], n_atoms: int) -> Float[np.ndarray, " n_at
 
 
 def _target(target: Any, clean: Tensor, corrupted: Tensor, kind: Any) -> Any:
-    """What is asked for, or the two top answers."""
+    """Return the requested target, or the two top answers."""
     if target is not None:
         return target
     if kind == "vector":

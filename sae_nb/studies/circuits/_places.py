@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def places_of(model: LiveModel, transcoders: Any) -> tuple[Layer, ...]:
-    """Every place that is written, in the order of the model."""
+    """Return every place that is written, in the order of the model."""
     given = dictionaries_by_place(model, transcoders)
     order = [str(point) for point in model.hook_points()]
     exact = all(name.startswith("mlp_out.") for name in given)

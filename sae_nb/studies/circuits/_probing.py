@@ -1,4 +1,4 @@
-"""Which atoms behave alike over a family of prompts that differ in a few words.
+"""Atoms that behave alike over a family of prompts that differ in a few words.
 
 An atom's profile are its strengths z (prompts × positions). Its role is where it is strongest in most
 prompts: at a position where the prompts differ (semantic), at the last one (say), or at a word that all of
@@ -102,7 +102,7 @@ def probe_prompts(
 
     Three numbers are taken on the held-out prompts. Consistency: the share of a group's atoms that are
     strongest where most of them are. Similarity: the mean cosine between profiles of two of its atoms.
-    Transfer: the share that is strongest where the group was in `prompts`. The same numbers stand beside
+    Transfer: the share that is strongest where the group was in `prompts`. The same numbers are given
     for clusters of the atoms' directions, for layers, and for groups of the same sizes drawn at random.
 
     Parameters
@@ -176,13 +176,13 @@ class _Profiles:
     strength: Float[np.ndarray, "n prompts time"]
 
     def split(self, n_first: int) -> tuple[_Profiles, _Profiles]:
-        """The prompts that groups are made from, and the others."""
+        """Return the prompts that groups are made from, and the others."""
         halves = self.strength[:, :n_first], self.strength[:, n_first:]
         one, other = (_Profiles(place=self.place, atom=self.atom, strength=half) for half in halves)
         return one, other
 
     def direction(self, saes: dict[str, SparseAutoencoder], i: int) -> Float[np.ndarray, " d_out"]:
-        """What the i-th atom writes, at unit length."""
+        """Return what the i-th atom writes, at unit length."""
         row = saes[self.place[i]].dictionary[int(self.atom[i])].detach().float().cpu()
         return torch.nn.functional.normalize(row, dim=0).numpy()
 

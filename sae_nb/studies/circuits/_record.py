@@ -52,7 +52,7 @@ class Graph:
     dictionaries of the residual stream have MLPs between them, of which the slope is taken."""
 
     inputs: Tensor | None = None
-    """What the model read, (1, …): token ids, an image of 0 to 255, or a row; None in older files."""
+    """Input of the model, (1, …): token ids, an image of 0 to 255, or a row; None in older files."""
 
     grid: tuple[int, int, int] | None = None
     """Of images: tokens before the first patch, then rows and columns of patches."""
@@ -109,7 +109,7 @@ class Graph:
 
     @property
     def flow(self) -> Float[np.ndarray, " n"]:
-        """What of the targets' weighted measure flows through each node over all paths, with its sign.
+        """Part of the targets' weighted measure that flows through each node over all paths, with its sign.
 
         It is what the graph foresees to be gone without the node, where atoms answer in proportion.
         """
@@ -135,7 +135,7 @@ class Graph:
 
     @property
     def completeness(self) -> float:
-        """Share of what nodes are made of that is no error, weighted by their influence."""
+        """Share of the nodes' parts that is not an error, weighted by their influence."""
         shares, weights = self.shares, self.influence + self.nodes.weight.to_numpy()
         errors = (self.nodes.kind == "error").to_numpy()
         missing = np.asarray(shares[:, np.flatnonzero(errors)].sum(axis=1)).ravel()
@@ -230,7 +230,7 @@ def influence_of(shares: csr_matrix, weights: Float[np.ndarray, " n"]) -> Float[
 
 
 def carrying(amounts: Float[np.ndarray, " n"], share: float) -> Bool[np.ndarray, " n"]:
-    """The fewest that together have a share of the whole; none of those that have nothing."""
+    """Return the smallest set that together has a share of the whole; none of those that have nothing."""
     order = np.argsort(-amounts, kind="stable")
     before = np.cumsum(amounts[order]) - amounts[order]
     keep = np.zeros(len(amounts), bool)

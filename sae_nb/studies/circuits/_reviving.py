@@ -81,7 +81,7 @@ def _check_alike(graph: Graph, trace: Trace) -> None:
 
 
 def _measures(graph: Graph, trace: Trace) -> tuple[Callable[[Tensor], Tensor], ...]:
-    """What was asked of the answer; nothing where a target cannot be known from a file."""
+    """Return the measures of the answer; nothing if a target cannot be known from a file."""
     if not graph.outcomes or None in graph.outcomes:
         return ()
     found = []

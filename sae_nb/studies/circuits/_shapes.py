@@ -63,8 +63,8 @@ def graph_features(
 
     Source
     ------
-    After He et al., arXiv 2602.07080 (CodeCircuit), of which we had the abstract: topological features of
-    attribution graphs predict whether a model's code is right. Which features these are is ours.
+    After He et al., arXiv 2602.07080 (CodeCircuit), of which we had the abstract: topological features
+    of attribution graphs predict whether a model's code is right. The choice of these features is ours.
 
     Example
     -------
@@ -84,7 +84,7 @@ def graph_features(
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Correctness:
-    """Whether the shape of a graph says that the answer is right; made by `predict_correctness`."""
+    """Whether the shape of a graph predicts that the answer is right; made by `predict_correctness`."""
 
     features: DataFrame
     """Of `graph_features`, a row per graph."""
@@ -157,11 +157,11 @@ def predict_correctness(
     n_folds: int = 5,
     seed: int = 0,
 ) -> Correctness:
-    """Ask whether the shape of a graph says that the answer is right, beyond simpler numbers.
+    """Test whether the shape of a graph predicts that the answer is right, beyond simpler numbers.
 
-    A logistic regression on `graph_features`, judged on graphs left out; beside it the same on the length of
-    the input, on the model's confidence and on the norm of its activations, each alone and all three, and on
-    labels in a random order.
+    A logistic regression on `graph_features`, judged on graphs left out; compared with the same on the
+    length of the input, on the model's confidence and on the norm of its activations, each alone and
+    all three, and on labels in a random order.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ SHARES = tuple(step / 20 for step in range(20, 1, -1))
 """Thresholds that are tried, the largest first."""
 
 LINES, LINE_STEP, GAP = 3, 0.26, 0.4
-"""Nodes of one place and position stand in at most three lines; how far lines, and columns, are apart."""
+"""Nodes of one place and position are in at most three lines; distance of lines, and of columns."""
 
 MOST_TOKENS = 24
 """Inputs that are drawn: of more, as many, those of most influence."""
@@ -37,7 +37,7 @@ MOST_TOKENS = 24
 MOST_OUTCOMES = 5
 
 TARGETS_ABREAST = 6
-"""Targets that stand as far apart as this number would over the whole width: fewer keep together."""
+"""Targets are as far apart as this number would be over the whole width: fewer keep together."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -55,7 +55,7 @@ class CircuitSummary:
     """A row per position drawn: position, x."""
 
     rows: tuple[str, ...]
-    """What the rows are called, from the inputs up to the targets."""
+    """Names of the rows, from the inputs up to the targets."""
 
     threshold: float
     n_nodes: int
@@ -88,16 +88,16 @@ class CircuitSummary:
 
 
 class Circuit:
-    """A graph, and what of it is asked again and again while somebody looks at it."""
+    """A graph, with its derived values kept for repeated use."""
 
     def __init__(self, graph: AttributionGraph) -> None:
         self.graph, self.influence = graph, graph.influence
         self.adds = effects(graph)
-        """What every node adds to the targets, over all its paths."""
+        """Contribution of every node to the targets, over all its paths."""
 
         self.kinds = graph.nodes.kind.to_numpy()
         self.read_at = _read_at(graph)
-        """Position at which the targets are read: the last word's, of its logits; −1 where it is no one's."""
+        """Position at which the targets are read: the last word's, of its logits; −1 if it is of none."""
 
         self._sums = np.asarray(abs(graph.matrix).sum(axis=1)).ravel()
         self._columns = graph.matrix.tocsc()
@@ -210,7 +210,7 @@ class Circuit:
     def _things(
         self, drawn: Int[np.ndarray, " m"], groups: Mapping[str, Sequence[int]]
     ) -> tuple[Int[np.ndarray, " m"], DataFrame]:
-        """Which row of the table each node is part of, and the table: nodes alone, then groups."""
+        """Return the row of the table that each node is part of, and the table: nodes alone, then groups."""
         import pandas as pd
 
         nodes = self.graph.nodes
@@ -324,7 +324,7 @@ def _read_at(graph: AttributionGraph) -> int:
 
 
 def _laid_out(table: DataFrame, top: int, read_at: int) -> tuple[DataFrame, DataFrame]:
-    """Where everything stands: a column for each position, as wide as its fullest row needs."""
+    """Return the positions of everything: a column for each position, as wide as its fullest row needs."""
     import pandas as pd
 
     inner = table[table.row < top]
@@ -349,7 +349,9 @@ def _laid_out(table: DataFrame, top: int, read_at: int) -> tuple[DataFrame, Data
 
 
 def _abreast(n: int, wide: float, centre: float | None) -> Float[np.ndarray, " n"]:
-    """Where `n` targets stand: around the column that they are read at, or over the whole width."""
+    """Return the positions of `n` targets: around the column that they are read at, or over the whole
+    width.
+    """
     step = wide / max(n, 1 if centre is None else TARGETS_ABREAST)
     middle = wide / 2 if centre is None else centre
     places = middle + step * (np.arange(n) - (n - 1) / 2)

@@ -1,4 +1,4 @@
-"""What DUNL finds in recordings: events, baselines and rates, and how they compare with the truth."""
+"""The findings of DUNL in recordings: events, baselines and rates, and how they compare with the truth."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ MOST_DRAWN = 20_000
 
 
 def link_of(name: LinkName, x: Tensor) -> Link:
-    """The link of that name for these data; for counts with a rate above all of them."""
+    """Return the link of that name for these data; for counts with a rate above all of them."""
     if name == "poisson":
         return PoissonLink(float(x.max()) + 1)
     return BinomialLink() if name == "binomial" else GaussianLink()
 
 
 def level_of(name: LinkName, mean: Tensor) -> Tensor:
-    """The baseline b with μ(b) at some mean."""
+    """Return the baseline b with μ(b) at some mean."""
     if name == "gaussian":
         return mean
     return mean.clamp_min(QUIETEST).log() if name == "poisson" else mean.logit(QUIETEST)
@@ -65,7 +65,7 @@ class Deconvolution:
 
     @property
     def contributions(self) -> Float[Tensor, "*lead n_kernels n_samples"]:
-        """What the events of each kernel add to η.
+        """Contribution of each kernel's events to η.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class Deconvolution:
         kernels
             True kernels.
         events
-            Where true ones start.
+            Where true ones start, if known.
         within
             Bins a found event may be off.
 
@@ -200,7 +200,7 @@ class Deconvolution:
         return framed(traces, x="bin", y=rows, height=360)
 
     def explain(self, trial: int = 0, neuron: int = 0) -> Any:
-        """Draw a recording with its rate, and beside it what it is made of: baseline, and kernel on kernel.
+        """Draw a recording with its rate, and next to it its parts: baseline, and kernel on kernel.
 
         Raises
         ------
@@ -250,7 +250,7 @@ class Deconvolution:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recovery:
-    """How well kernels and events were found; made by `Deconvolution.compare`."""
+    """The accuracy of the found kernels and events; made by `Deconvolution.compare`."""
 
     match: Int[Tensor, " n_true"]
     """The found kernel of each true one."""
@@ -284,7 +284,7 @@ def _matched(
 
 
 def _near(asked: Int[np.ndarray, " n"], among: Int[np.ndarray, " m"], within: int) -> int:
-    """How many have another within some bins; both sorted."""
+    """Return how many have another within some bins; both sorted."""
     if not len(among):
         return 0
     next_one = np.searchsorted(among, asked - within).clip(max=len(among) - 1)

@@ -103,9 +103,10 @@ class DUNL(Untrained, SparseAutoencoder):
 
     Source
     ------
-    Tolooshams, Matias, Wu, Murthy, Masset and Ba, DUNL (btolooshams/dunl-compneuro: model.py, lossfunc.py).
-    Ours: the step is computed from the spectrum of the kernels and not set by hand, momentum restarts when it
-    points uphill and whenever k is held, and e^η goes on as a straight line above the largest count.
+    Tolooshams, Matias, Wu, Murthy, Masset and Ba, DUNL (btolooshams/dunl-compneuro: model.py,
+    lossfunc.py). Ours: the step is computed from the spectrum of the kernels and not set by hand,
+    momentum restarts when it points uphill and whenever k is held, and e^η continues as a straight line
+    above the largest count.
 
     Example
     -------
@@ -254,7 +255,7 @@ class DUNL(Untrained, SparseAutoencoder):
         """Return the kernels with the windows of recordings that they begin, which `AtomBrowser` shows.
 
         A row is a window as wide as a kernel; its sample is the trial (of a neuron), its position the
-        bin. R² is of the whole recordings: in a window other events go on.
+        bin. R² is of the whole recordings: in a window other events continue.
 
         Parameters
         ----------
@@ -305,8 +306,7 @@ class DUNL(Untrained, SparseAutoencoder):
 
         Raises
         ------
-        TypeError: If they are no `SparseCodes`.
-        ValueError: If they are of another number of kernels.
+        TypeError: If they are not `SparseCodes`. ValueError: If they are of another number of kernels.
         """
         if not isinstance(codes, SparseCodes):
             raise TypeError(
@@ -323,7 +323,7 @@ class DUNL(Untrained, SparseAutoencoder):
         )
 
     def forward(self, x: Data) -> Float[Tensor, "*lead n_samples"]:
-        """The rate of every bin, μ(η)."""
+        """Return the rate of every bin, μ(η)."""
         return self.deconvolve(x).rate
 
     @torch.no_grad()
@@ -491,11 +491,11 @@ class _Given:
     link: Link
 
     def rows(self, rows: slice | Int[Tensor, " n"]) -> _Given:
-        """Some trials."""
+        """Return some trials."""
         return self._each(lambda part: part[rows])
 
     def apart(self) -> _Given:
-        """Every neuron as a trial of its own."""
+        """Return every neuron as a trial of its own."""
         return self._each(lambda part: part.flatten(0, 1)[:, None])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> _Given:
@@ -539,14 +539,14 @@ class _Recording:
         return (eta + self.unit * level.reshape(-1, 1)).reshape(len(z), -1)
 
     def adjoint(self, r: Tensor) -> Tensor:
-        """Correlations with every kernel at every place, and with the constant."""
+        """Return correlations with every kernel at every place, and with the constant."""
         each = r.reshape(-1, self.one.n_samples)
         events = self.one.adjoint(each).reshape(len(r), -1)
         level = self.unit * each.sum(dim=1).reshape(len(r), -1)
         return torch.cat([events, level], dim=1)
 
     def lipschitz(self) -> float:
-        """The larger of max_ω Σ_k |ĥ_k(ω)|² and what kernels and constant make together at ω = 0."""
+        """Return the larger of max_ω Σ_k |ĥ_k(ω)|² and the joint value of kernels and constant at ω = 0."""
         at_zero = float(self.one.kernels.detach().sum(dim=1).square().sum())
         return max(self.peak, at_zero + self.unit**2 * self.one.n_samples)
 
@@ -556,12 +556,12 @@ class _Recording:
         return torch.cat([events, events.new_full((self.n_channels,), CONSTANT * self.peak)])
 
     def atoms(self) -> Tensor:
-        """The matrix, for small recordings."""
+        """Return the matrix, for small recordings."""
         kernels = self.one.kernels
         return self.forward(torch.eye(self.n_atoms, dtype=kernels.dtype, device=kernels.device))
 
     def start(self, given: _Given) -> SparseCodes:
-        """No events, and a baseline at the mean of each neuron."""
+        """Return no events, and a baseline at the mean of each neuron."""
         x = given.x
         level = given.baseline
         if level is None:
@@ -576,7 +576,7 @@ class _Recording:
         )
 
     def largest(self, codes: SparseCodes, k: int) -> SparseCodes:
-        """Of each kernel the k places of a trial with the strongest events, over neurons together."""
+        """Return of each kernel the k places of a trial with the strongest events, over neurons together."""
         with torch.no_grad():
             dense = codes.to_dense()[:, : self.n_events]
             shape = (len(dense), self.n_channels, -1, self.one.n_places)
@@ -590,7 +590,7 @@ class _Recording:
         return codes.only(chosen)
 
     def unpacked(self, codes: SparseCodes) -> tuple[SparseCodes, Tensor]:
-        """Events as codes, a row for each neuron and place, and the baselines."""
+        """Return events as codes, a row for each neuron and place, and the baselines."""
         event = codes.atoms < self.n_events
         levels = codes.values.new_zeros(codes.n_rows, self.n_channels)
         rows, atoms = codes.support.rows, codes.atoms.long()
@@ -631,14 +631,14 @@ class _EventsPenalty(Penalty):
         return torch.cat([events, level if self.level is None else self.level], dim=1)
 
     def of_rows(self, rows: slice) -> _EventsPenalty:
-        """What is allowed and given in these rows."""
+        """Return what is allowed and given in these rows."""
         allowed = None if self.allowed is None else self.allowed[rows]
         return replace(
             self, allowed=allowed, level=None if self.level is None else self.level[rows]
         )
 
     def objective(self, z: Tensor) -> Tensor:
-        """What the events cost."""
+        """Return the cost of the events."""
         events = z[:, : -self.n_channels]
         value = self.soft.objective(events)
         return value if self.group is None else value + self.group.objective(events)

@@ -58,11 +58,11 @@ class OrbitOperator(MatrixOperator, nn.Module):
         self.action = nn.Parameter(drawn if drawn.is_meta else torch.linalg.qr(drawn).Q)
 
     def atoms(self) -> Atoms:
-        """All orbits, one after the other."""
+        """Return all orbits, one after the other."""
         return nn.functional.normalize(self.powers()[:, :-1], dim=-1).flatten(0, 1)
 
     def powers(self) -> Float[Tensor, "n_orbits order+1 d_in"]:
-        """A^g b for g = 0 … G, of any norm: the last would be the first again, if the orbit closed."""
+        """Return a^g b for g = 0 … G, of any norm: the last would be the first again, if the orbit closed."""
         moved: list[Tensor] = [self.base]
         for _ in range(self.order):
             moved.append(torch.einsum("kij,kj->ki", self.action, moved[-1]))
@@ -70,7 +70,7 @@ class OrbitOperator(MatrixOperator, nn.Module):
 
     @torch.no_grad()
     def project_(self) -> None:
-        """Unit norm for b, and ‖A‖_F = √d, that of a rotation."""
+        """Project to unit norm for b, and ‖A‖_F = √d, that of a rotation."""
         self.base.div_(self.base.norm(dim=1, keepdim=True) + UNIT_GUARD)
         size = self.action.flatten(1).norm(dim=1) / math.sqrt(self.action.shape[-1])
         self.action.div_(size[:, None, None] + UNIT_GUARD)
@@ -81,10 +81,10 @@ class OrbitOperator(MatrixOperator, nn.Module):
 class GroupNetwork(UnitAtoms):
     """A dictionary of orbits: each base atom b with what an action A makes of it, b, Ab, A²b, … A^{G−1}b.
 
-    z = argmin over z ≥ 0 of ½‖x − zD‖² + λ Σ z by `n_steps` of FISTA, for x around its mean in units of its
-    root mean square norm. Base atoms and actions are learned through all steps; atom k · G + g is A_k^g b_k.
-    Atoms that are moved copies come out in this order without anybody saying what the movement is. That
-    A^G b is b again is another matter: nothing in the data asks for it, see `closing_errors`.
+    z = argmin over z ≥ 0 of ½‖x − zD‖² + λ Σ z by `n_steps` of FISTA, for x around its mean in units of
+    its root mean square norm. Base atoms and actions are learned through all steps; atom k · G + g is
+    A_k^g b_k. Atoms that are moved copies come out in this order although the movement is not given.
+    That A^G b is b again is another matter: nothing in the data asks for it, see `closing_errors`.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ class GroupNetwork(UnitAtoms):
         return (powers[:, -1] - powers[:, 0]).norm(dim=-1)
 
     def action(self, orbit: int = 0) -> GroupAction:
-        """The action of an orbit.
+        """Return the action of an orbit.
 
         Raises
         ------
@@ -195,7 +195,7 @@ class GroupNetwork(UnitAtoms):
     def training_loss(
         self, x: Rows, silent_tokens: Tensor, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Unexplained share of variance, 2λ Σ z and ‖A^G b − b‖², each in the units of the solver."""
+        """Return unexplained share of variance, 2λ Σ z and ‖A^G b − b‖², each in the units of the solver."""
         codes = self._encode(x, None)
         error, x_hat, _ = self.operator.squared_error(codes, self.bias, x)
         powers = self.operator.powers()
@@ -240,12 +240,12 @@ def learn_action(
     Returns
     -------
     GroupAction
-        Where x lacks a direction (the mean of image patches, most often), nothing says what A is there: its
+        If x lacks a direction (the mean of image patches, most often), A is undetermined there: its
         `unseen` counts them.
 
     Raises
     ------
-    TypeError, ValueError: If they are no finite matrices of one shape, or a number is out of range.
+    TypeError, ValueError: If they are not finite matrices of one shape, or a number is out of range.
 
     Example
     -------
@@ -292,7 +292,7 @@ class GroupAction:
     """Mean square of what is left of y, as a share; None where no pairs were given."""
 
     unseen: int | None = None
-    """Directions that the inputs lack, so that nothing says where A moves them."""
+    """Directions that the inputs lack, so that it is undetermined where A moves them."""
 
     @checked
     def closure(self, order: int) -> float:
@@ -300,7 +300,7 @@ class GroupAction:
 
         Raises
         ------
-        TypeError, ValueError: If `order` is no whole number from 1.
+        TypeError, ValueError: If `order` is not a whole number from 1.
         """
         eye = torch.eye(len(self.matrix)).to(self.matrix)
         power = torch.linalg.matrix_power(self.matrix, check_count(order, name="order"))
@@ -312,7 +312,7 @@ class GroupAction:
 
         Raises
         ------
-        TypeError, ValueError: If it is no finite matrix of that shape.
+        TypeError, ValueError: If it is not a finite matrix of that shape.
         """
         other = check_data(check_matrix(other, d_in=len(self.matrix), name="other"), name="other")
         same_length(other, len(self.matrix), name="other", per="row of the action")

@@ -40,7 +40,9 @@ class _Local(Unrolled):
     def training_loss(
         self, x: Rows, silent_tokens: Tensor, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Unexplained share of variance, and 2λ times the distance to the atoms used, in the same unit."""
+        """Return unexplained share of variance, and 2λ times the distance to the atoms used, in the
+        same unit.
+        """
         codes = self._encode(x, None)
         error, x_hat, _ = self.operator.squared_error(codes, self.bias, x)
         parts: Parts = {

@@ -42,10 +42,10 @@ SEMI_DEFINITE = 1e-4
 class KernelSimilarity:
     """Sparse codes whose similarities match those of the inputs; who knows the inputs only by similarity.
 
-    With features Φ of the inputs known by K = ΦᵀΦ alone, the codes Z ≥ 0 minimise
-    F(Z) = ½ tr(K (I + ZᵀZ/ω)⁻¹) + λ Σ Z: small where ZᵀZ is large exactly where K is. It is sparse coding
-    ½‖Φ − DZ‖² + ω/2 ‖D‖² + λ Σ Z with the best dictionary D = ΦPᵀ, P = (ZZᵀ + ωI)⁻¹Z, put in: an atom is
-    a mixture of inputs, and says what is generated from a code (predictive coding, top-down).
+    With features Φ of the inputs known by K = ΦᵀΦ alone, the codes Z ≥ 0 minimise F(Z) = ½ tr(K (I +
+    ZᵀZ/ω)⁻¹) + λ Σ Z: small where ZᵀZ is large exactly where K is. It is sparse coding ½‖Φ − DZ‖² + ω/2
+    ‖D‖² + λ Σ Z with the best dictionary D = ΦPᵀ, P = (ZZᵀ + ωI)⁻¹Z, put in: an atom is a mixture of
+    inputs, and defines what is generated from a code (predictive coding, top-down).
 
     Parameters
     ----------
@@ -123,7 +123,8 @@ class KernelSimilarity:
 
         Raises
         ------
-        TypeError, ValueError: If `x` is no finite matrix; for "precomputed", if it is not square, symmetric
+        TypeError, ValueError: If `x` is not a finite matrix; for "precomputed", if it is not square,
+        symmetric
             and positive semi-definite.
         MemoryError: If the similarities do not fit.
         """
@@ -147,7 +148,7 @@ class KernelSimilarity:
     def similarities(
         self, x: Float[Tensor, "n d_in"], y: Float[Tensor, "m d_in"]
     ) -> Float[Tensor, "n m"]:
-        """Similarity of every input with every other, by the kernel."""
+        """Return similarity of every input with every other, by the kernel."""
         if self.width is None:
             return x @ y.T
         return torch.exp(-torch.cdist(x, y).square() / (2 * self.width**2))
@@ -159,7 +160,7 @@ class MatchedSimilarity:
 
     settings: KernelSimilarity
     inputs: Float[Tensor, "n d_in"] | None
-    """What was fitted; None where only similarities were given."""
+    """Inputs that were fitted; None if only similarities were given."""
 
     gram: Gram
     """K, their similarities."""
@@ -186,7 +187,7 @@ class MatchedSimilarity:
 
         Raises
         ------
-        ValueError: If only similarities were given: nobody knows what atoms look like.
+        ValueError: If only similarities were given: the form of atoms is then unknown.
         """
         if self.inputs is None:
             raise ValueError(
@@ -206,11 +207,11 @@ class MatchedSimilarity:
         return float((left + ((self.gram @ there) * there).sum()) / self.gram.trace())
 
     def encode(self, x: Float[Tensor, "m d_in"]) -> SparseCodes:
-        """Codes of other inputs, with the atoms as they are; for "precomputed", of their similarities (m, n).
+        """Return codes of other inputs, with fixed atoms; for "precomputed", of their similarities (m, n).
 
         Raises
         ------
-        TypeError, ValueError: If `x` is no finite matrix of that width.
+        TypeError, ValueError: If `x` is not a finite matrix of that width.
         """
         width = len(self.gram) if self.inputs is None else self.inputs.shape[1]
         rows = check_data(check_matrix(x, d_in=width), name="x").detach().to(self.gram)
@@ -230,7 +231,7 @@ class MatchedSimilarity:
         )
 
     def figure(self) -> Any:
-        """Draw the similarities of inputs beside those of their codes, inputs in one order."""
+        """Draw the similarities of inputs next to those of their codes, inputs in one order."""
         from sae_nb.figures import heatmaps
 
         order = torch.argsort(self.z.argmax(dim=0) * len(self.gram), stable=True)

@@ -29,7 +29,7 @@ def likelihood_gradient(
     n_samples: int = 10,
     seed: int = 0,
 ) -> Float[Tensor, "n_atoms d_in"]:
-    """Gradient of −log p(x) with respect to the dictionary, codes integrated out; mean over rows.
+    """Return gradient of −log p(x) with respect to the dictionary, codes integrated out; mean over rows.
 
     x = z D + ε with z_j ~ N(0, 1/α_j), ε ~ N(0, σ²). The likelihood needs the inverse of Λ = DDᵀ/σ² + diag α.
     Instead conjugate gradients make `n_steps` steps towards the posterior mean, Λμ = Dx/σ², and towards

@@ -29,7 +29,7 @@ _WIDTHS = ((0.5, 0.35), (1.2, 0.6), (2.4, 0.9))
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
 class LocalMap:
-    """Where landmarks lie and which of them share inputs; made by `local_map`."""
+    """The positions of landmarks, and which of them share inputs; made by `local_map`."""
 
     points: Float[np.ndarray, "n d_in"]
     """The data."""
@@ -55,7 +55,7 @@ class LocalMap:
 
     @checked(leave=("truth",))
     def accuracy(self, truth: Any) -> float:
-        """Share of points whose group is theirs, groups named in the way that suits best.
+        """Return share of points whose group is theirs, groups named in the way that suits best.
 
         Parameters
         ----------

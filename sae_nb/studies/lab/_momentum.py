@@ -108,7 +108,7 @@ class Momentum:
             )
 
     def apply(self, x: Float[Tensor, "*batch time d"]) -> Float[Tensor, "*batch time d"]:
-        """x_t + γ(x_t − x_{t−1}) along time; the first has no predecessor and stays.
+        """Return x_t + γ(x_t − x_{t−1}) along time; the first has no predecessor and stays.
 
         Raises
         ------
@@ -122,11 +122,11 @@ class Momentum:
         return _sheared(x, self.gamma)
 
     def response(self, frequencies: Float[Tensor, " n"]) -> Complex[Tensor, " n"]:
-        """H(ω) = 1 + γ(1 − e^{−iω}) at some frequencies, in radians per position.
+        """Return H(ω) = 1 + γ(1 − e^{−iω}) at some frequencies, in radians per position.
 
         Raises
         ------
-        TypeError: If they are no numbers.
+        TypeError: If they are not numbers.
         """
         omega = as_tensor(frequencies, name="frequencies")
         if omega.layout != torch.strided:
@@ -156,20 +156,20 @@ class Momentum:
         batch_size: int = 64,
         seed: int = 0,
     ) -> MomentumModel:
-        """Train a model of such layers on rows of letters whose answer stood after an earlier copy.
+        """Train a model of such layers on rows of letters whose answer came after an earlier copy.
 
         Parameters
         ----------
         data
-            "stretches": different letters in stretches that come again, as of tiny-induction; "pairs": six
-            pairs of letters, drawn again and again, asked for the second of a pair that came before. In
-            stretches every answer has come exactly once, which is a hint; in pairs nothing but the first
-            letter says it.
+            "stretches": different letters in stretches that come again, as of tiny-induction; "pairs":
+            six pairs of letters, drawn again and again, asked for the second of a pair that came
+            before. In stretches every answer has come exactly once, which is a hint; in pairs only the
+            first letter determines it.
         steps
             Of Muon for the matrices of attention and AdamW for the rest; a thousand of one layer take about
             12 s on one core.
         batch_size
-            Rows of each, drawn anew.
+            Rows of each, redrawn.
         seed
             Draws first weights and rows.
 
@@ -207,7 +207,8 @@ class MomentumModel:
 
     @checked
     def rows(self, n: int, seed: int = 0) -> tuple[Int[Tensor, "n time"], Int[Tensor, "n time"]]:
-        """Rows that it was not trained on, and the letter asked for after each position (−100: none is).
+        """Return rows that it was not trained on, and the letter asked for after each position (−100:
+        none is).
 
         Raises
         ------
@@ -220,18 +221,18 @@ class MomentumModel:
     @torch.no_grad()
     @checked
     def logits(self, ids: Int[Tensor, "n time"]) -> Float[Tensor, "n time letters"]:
-        """What it expects after every position.
+        """Return what it expects after every position.
 
         Raises
         ------
-        TypeError, ValueError: If `ids` are no ids of letters, or the rows are too long.
+        TypeError, ValueError: If `ids` are not ids of letters, or the rows are too long.
         """
         found: Tensor = self.network(_checked_ids(ids).to(self._device))
         return found
 
     @checked
     def accuracy(self, n: int = 1000, seed: int = 0) -> float:
-        """Share of right letters where one is asked for, over rows that were not trained on.
+        """Return share of right letters where one is asked for, over rows that were not trained on.
 
         Raises
         ------
@@ -244,7 +245,7 @@ class MomentumModel:
     @torch.no_grad()
     @checked
     def patterns(self, ids: Int[Tensor, "n time"]) -> Float[Tensor, "n_blocks n n_heads time time"]:
-        """Attention of every head, from each position (row) to each before it (column).
+        """Return attention of every head, from each position (row) to each before it (column).
 
         Raises
         ------
@@ -255,7 +256,8 @@ class MomentumModel:
 
     @checked
     def scores(self, n: int = 200, seed: int = 0) -> Float[Tensor, "n_blocks n_heads"]:
-        """How much of an induction head each one is: its attention to the letter after the earlier copy.
+        """Return how much of an induction head each one is: its attention to the letter after the
+        earlier copy.
 
         Mean over the positions where a letter is asked for.
 
@@ -275,14 +277,13 @@ class MomentumModel:
         Parameters
         ----------
         row
-            Which of the rows drawn by seed 0.
+            Index of the row drawn by seed 0.
         block
-            Which layer.
+            Index of the layer.
 
         Raises
         ------
-        IndexError: If there is no such layer.
-        TypeError, ValueError: If `row` is no number from 0.
+        IndexError: If there is no such layer. TypeError, ValueError: If `row` is not a number from 0.
         """
         from sae_nb.figures import heatmaps, named_ticks
 
@@ -335,7 +336,7 @@ class _Attention(nn.Module):
         return x + added
 
     def pattern(self, x: Float[Tensor, "n time d"]) -> Float[Tensor, "n n_heads time time"]:
-        """What `forward` mixes by."""
+        """Return the weights that `forward` mixes by."""
         q, k, _ = self._parts(x)
         raw = q @ k.mT / math.sqrt(q.shape[-1])
         later = torch.ones_like(raw, dtype=torch.bool).triu(1)
@@ -369,7 +370,7 @@ class _Network(nn.Module):
         return logits
 
     def patterns(self, ids: Int[Tensor, "n time"]) -> list[Tensor]:
-        """Attention of every layer."""
+        """Return attention of every layer."""
         x, found = self.letters[ids] + self.positions[: ids.shape[1]], []
         for block in self.blocks:
             layer: Any = block

@@ -16,9 +16,10 @@ from sae_nb.checks import between, check_data, checked
 def parity_posterior(y: Float[Tensor, "n n_bits"], sigma: float) -> ParityPosterior:
     """Find what noisy bits say of the clean ones, if an even number of them is −1.
 
-    With y = x + σ ε, x of ±1 and Π x = 1: E[x_i | y] = (t_i + q_i) / (1 + t_i q_i) with t = tanh(y / σ²), what
-    a bit says of itself, and q_i = Π_{j≠i} t_j, what the others say of it. A product of n_bits − 1 numbers
-    below 1 vanishes exponentially in their number: nothing shows the rule until the noise is small.
+    With y = x + σ ε, x of ±1 and Π x = 1: E[x_i | y] = (t_i + q_i) / (1 + t_i q_i) with t = tanh(y /
+    σ²), a bit's information about itself, and q_i = Π_{j≠i} t_j, that of the others about it. A product
+    of n_bits − 1 numbers below 1 vanishes exponentially in their number: nothing shows the rule until
+    the noise is small.
 
     Parameters
     ----------
@@ -29,7 +30,8 @@ def parity_posterior(y: Float[Tensor, "n n_bits"], sigma: float) -> ParityPoster
 
     Raises
     ------
-    TypeError, ValueError: If `y` is no floating-point matrix, a group has one bit, or `sigma` is out of range.
+    TypeError, ValueError: If `y` is not a floating-point matrix, a group has one bit, or `sigma` is out
+    of range.
 
     Source
     ------
@@ -59,18 +61,18 @@ def parity_posterior(y: Float[Tensor, "n n_bits"], sigma: float) -> ParityPoster
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
 class ParityPosterior:
-    """What noisy bits say of clean ones; made by `parity_posterior`."""
+    """The information of noisy bits about clean ones; made by `parity_posterior`."""
 
     sigma: float
     mean: Float[Tensor, "n n_bits"]
     """E[x | y], by the rule and the noisy bits."""
     alone: Float[Tensor, "n n_bits"]
-    """t, what each bit says of itself, without the rule."""
+    """t, each bit's information about itself, without the rule."""
     product: Float[Tensor, "n n_bits"]
     """q, what the others say of each."""
 
     def figure(self) -> Any:
-        """Draw each bit with the rule against without it: on the diagonal the rule says nothing."""
+        """Draw each bit with the rule against without it: on the diagonal the rule adds nothing."""
         from sae_nb.figures import framed, line, theme
 
         own, ruled = (part.flatten().tolist() for part in (self.alone, self.mean))

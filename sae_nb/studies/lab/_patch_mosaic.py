@@ -34,10 +34,10 @@ HALF_PERIOD = 1.008
 """Time at which nothing of an image would be left; noise at time t has variance 1 − cos²(πt / 2 · 1.008)."""
 
 SECONDS_PER_WEIGHT, SECONDS_PER_PRODUCT = 1.2e-8, 1e-10
-"""What one weight and one product in a distance take on one core; measured, good to a factor of 3."""
+"""Time of one weight and one product in a distance on one core; measured, good to a factor of 3."""
 
 LONG = 20.0
-"""Seconds from which a warning says beforehand how long it takes."""
+"""Seconds from which a warning announces the duration."""
 
 BLOCK = 2**22
 """Patches whose pixels are compared at once when images are searched for known patches."""
@@ -62,8 +62,9 @@ class PatchMosaic:
     patch
         Side k, odd; one for each step, from noise to image, if it is to change; None for whole images.
     place
-        Which patches compete: from "anywhere" in the training images, which wrap around (equivariant, ELS);
-        from the "same" place (LS); or, with zeros around the images, those that see the same of the "border".
+        Patches that compete: from "anywhere" in the training images, which wrap around (equivariant,
+        ELS); from the "same" place (LS); or, with zeros around the images, those that see the same of
+        the "border".
     n_steps
         Of DDIM.
     evidence
@@ -133,7 +134,8 @@ class PatchMosaic:
 
         Raises
         ------
-        TypeError, ValueError: If they are no floating-point numbers, one alone, or smaller than a patch.
+        TypeError, ValueError: If they are not floating-point numbers, one alone, or smaller than a
+        patch.
         """
         known = check_data(images, name="images").detach()
         known = known if known.dtype == torch.float64 else known.float()
@@ -151,7 +153,7 @@ class PatchMosaic:
 
 @dataclass(frozen=True, slots=True)
 class ScoreCost:
-    """What samples cost before they are made; from `PatchDictionary.cost`."""
+    """The estimated cost of samples; from `PatchDictionary.cost`."""
 
     seconds: float
     """On one core of a processor, good to a factor of 3."""
@@ -192,7 +194,7 @@ class PatchDictionary:
     def score(
         self, x: Float[Tensor, "n channels height width"], time: float, *, step: int = -1
     ) -> Images:
-        """Direction in which noisy images become likelier, ∇ log p at their noise.
+        """Return direction in which noisy images become likelier, ∇ log p at their noise.
 
         Parameters
         ----------
@@ -236,7 +238,8 @@ class PatchDictionary:
         seed
             Draws the noise.
         max_seconds
-            What is estimated to take longer is refused; from 20 s on, a warning says how long.
+            Work that is estimated to take longer is refused; from 20 s on, a warning announces the
+            duration.
         progress
             Show a bar.
 
@@ -278,7 +281,7 @@ class PatchDictionary:
     def found(
         self, images: Float[Tensor, "n channels height width"], size: int, *, tolerance: float = 0.5
     ) -> Float[Tensor, " n"]:
-        """Share of the patches of each image that occur in the training images, anywhere.
+        """Return share of the patches of each image that occur in the training images, anywhere.
 
         Training images that were held out say what is found by chance. With `size` the side of square images, a
         share of 1 means that the image is a training image, shifted or not.
@@ -340,7 +343,7 @@ class Mosaics:
     """Pixel of that image, row × width + column."""
 
     def n_sources(self) -> Int[Tensor, " n"]:
-        """How many training images each image is put together from."""
+        """Return how many training images each image is put together from."""
         return torch.tensor([image.unique().numel() for image in self.sources])
 
     @checked
@@ -423,13 +426,13 @@ class _Attention:
 
 
 def _scales(time: float) -> tuple[float, float]:
-    """What is left of the image, and the standard deviation of the noise."""
+    """Return the remaining share of the image, and the standard deviation of the noise."""
     a = math.cos(math.pi * time / (2 * HALF_PERIOD))
     return a, math.sqrt(1 - a**2)
 
 
 def white_noise(shape: Sequence[int], seed: int) -> Float[Tensor, "*shape"]:
-    """Standard Gaussian noise that no images drawn by torch with the same seed are made of."""
+    """Draw standard Gaussian noise, independent of images drawn by torch with the same seed."""
     return torch.from_numpy(np.random.default_rng([seed, 2412]).standard_normal(tuple(shape)))
 
 
@@ -448,7 +451,7 @@ def _centred(images: Tensor, side: int, wraps: bool) -> Float[Tensor, "n places 
 
 
 def _competing(images: Tensor, side: int, place: Place) -> Tensor | None:
-    """Which places (columns) compete for a pixel (rows); None for all."""
+    """Return the places (columns) that compete for a pixel (rows); None for all."""
     if place == "anywhere":
         return None
     height, width = images.shape[2:]

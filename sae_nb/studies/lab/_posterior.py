@@ -28,7 +28,7 @@ LOUDEST = 1e100
 
 
 def checked_noise(noise: object) -> float:
-    """A standard deviation that is above 0, so that there is a posterior."""
+    """Return a standard deviation that is above 0, so that there is a posterior."""
     value = float(check_real(noise, name="noise"))
     if not 1 / LOUDEST <= value <= LOUDEST:
         raise ValueError(
@@ -75,7 +75,7 @@ class Moments:
 def moments(
     problem: Problem, alpha: Precisions, solver: Solver, generator: torch.Generator
 ) -> Moments:
-    """The posterior under some precisions."""
+    """Return the posterior under some precisions."""
     if solver == "cg":
         return _by_cg(problem, alpha, generator)
     return _by_inverse(problem, alpha) if solver == "exact" else _by_samples(problem, alpha)
@@ -171,11 +171,13 @@ def _solve(
 def lanczos_log_determinant(
     lengths: Float[Tensor, "probes steps"], turns: Float[Tensor, "probes steps"], n_atoms: int
 ) -> Float[Tensor, " probes"]:
-    """Logarithm of the determinant of the preconditioned matrix as each probe sees it, n Σ_l e_l² log θ_l.
+    """Return logarithm of the determinant of the preconditioned matrix as each probe sees it, n Σ_l
+    e_l² log θ_l.
 
-    θ and first entries e of the eigenvectors are those of the tridiagonal matrix of Lanczos, with diagonal
-    1/a_i + b_{i−1}/a_{i−1} and √b_i / a_i beside it. Source: Ubaru, Chen and Saad, "Fast estimation of tr f(A)
-    via stochastic Lanczos quadrature", 2017; by CG's coefficients in al5250/multics.
+    θ and first entries e of the eigenvectors are those of the tridiagonal matrix of Lanczos, with
+    diagonal 1/a_i + b_{i−1}/a_{i−1} and off-diagonal √b_i / a_i. Source: Ubaru, Chen and Saad, "Fast
+    estimation of tr f(A) via stochastic Lanczos quadrature", 2017; by CG's coefficients in
+    al5250/multics.
     """
     going = (
         (lengths > 0).cumprod(dim=1).bool()

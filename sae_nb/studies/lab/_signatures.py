@@ -38,7 +38,7 @@ MOST_VALUES = 2**28
 @checked
 @dataclass(frozen=True, eq=False)
 class Signatures:
-    """How far apart artists are: D = (1 − λ) d_texture + λ d_symmetry.
+    """The distances of artists: D = (1 − λ) d_texture + λ d_symmetry.
 
     d_texture compares Gram matrices of features, G = (1/N) Σ f fᵀ over the patches of all images of an artist:
     ‖G_a − G_b‖ / (‖G_a‖ + ‖G_b‖), mean over hook points. d_symmetry compares what leaves the images as the
@@ -115,8 +115,8 @@ class Signatures:
         images
             In [0, 1], of the size that the network takes.
         artists
-            Whose each image is: one label per image, of at least two artists. Artists stand in the order in
-            which they come first.
+            Whose each image is: one label per image, of at least two artists. Artists are in the order
+            in which they come first.
 
         Raises
         ------
@@ -179,7 +179,7 @@ class Signatures:
 
 @dataclass(frozen=True)
 class _Signature:
-    """What one artist is known by: a Gram matrix per hook point, and movements, the quietest first."""
+    """The features of one artist: a Gram matrix per hook point, and movements, the quietest first."""
 
     grams: list[Float[np.ndarray, "d d"]]
     directions: Float[np.ndarray, "6 6"]
@@ -188,7 +188,7 @@ class _Signature:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
 class SignatureDistances:
-    """How far artists are from each other; made by `Signatures.fit`."""
+    """The distances of artists from each other; made by `Signatures.fit`."""
 
     names: tuple[str, ...]
     """The artists."""
@@ -207,7 +207,7 @@ class SignatureDistances:
     stretch x, shear x, shear y, stretch y, all of one size in pixels."""
 
     changes: Float[np.ndarray, "n_artists 6"]
-    """How much each eigenvector changes the features, as a share of all six, the least first."""
+    """Change of the features by each eigenvector, as a share of all six, the least first."""
 
     def __repr__(self) -> str:
         return f"SignatureDistances({len(self.names)} artists, λ = {self.mixing:g})"
@@ -219,7 +219,7 @@ class SignatureDistances:
 
     @checked
     def nearest(self, part: Part = "distance") -> tuple[str, ...]:
-        """The nearest other artist of each, by one of the distances."""
+        """Return the nearest other artist of each, by one of the distances."""
         apart = self._part(part).copy()
         np.fill_diagonal(apart, np.inf)
         return tuple(self.names[i] for i in apart.argmin(axis=1))
@@ -234,7 +234,7 @@ class SignatureDistances:
         level: float = 0.05,
         seed: int = 0,
     ) -> MantelTest:
-        """Whether artists that are near each other are so by something else too.
+        """Test whether artists that are near each other are so by another measure too.
 
         The correlation of two matrices of distances over all pairs, and the same with the artists of one of
         them permuted: pairs are not independent, artists are.
@@ -245,7 +245,7 @@ class SignatureDistances:
             Distances of the same artists, (n_artists, n_artists) and symmetric; or a family for each artist,
             then 0 within a family and 1 between.
         part
-            Which distance of ours.
+            Distance of ours.
         n_permutations
             Random ones.
         level
@@ -360,7 +360,8 @@ def _gram_distance(a: Float[np.ndarray, "d d"], b: Float[np.ndarray, "d d"]) -> 
 
 
 def grassmann(a: Float[np.ndarray, "n k"], b: Float[np.ndarray, "n k"]) -> float:
-    """Distance of two spaces by orthonormal bases: √Σθ² of their principal angles, over its largest value.
+    """Return distance of two spaces by orthonormal bases: √Σθ² of their principal angles, over its
+    largest value.
 
     Only as many angles as there is room for can be right ones.
     """

@@ -137,18 +137,20 @@ class SparKer:
         level
             Smallest p that is to be reachable: it needs 1 / level − 1 toys.
         draw
-            `draw(n, generator)` makes n fresh rows of what the reference is of; a toy is such rows in place of
-            `data`. None: a toy deals out the rows of both sides anew, which is exact for any rows that are
-            exchangeable, and needs no more of them.
+            `draw(n, generator)` makes n fresh rows of what the reference is of; a toy is such rows in
+            place of `data`. None: a toy redistributes the rows of both sides, which is exact for any
+            rows that are exchangeable, and needs no more of them.
         expected
-            Rows expected in `data` where there is nothing to find; toys then have a Poisson number of them, and
-            a surplus counts as evidence. Needs `draw`. None: the number of rows is no evidence.
+            Rows expected in `data` where there is nothing to find; toys then have a Poisson number of
+            them, and a surplus counts as evidence. Needs `draw`. None: the number of rows is not
+            evidence.
         seed
             Draws toys and first centres.
 
         Raises
         ------
-        TypeError, ValueError: If rows are no finite matrices of one width, or are all the same; if there are
+        TypeError, ValueError: If rows are not finite matrices of one width, or are all the same; if
+        there are
             too few toys for `level`.
         MemoryError: If kernels at all rows do not fit.
         """
@@ -230,7 +232,7 @@ class AnomalyTest:
 
     @property
     def centres(self) -> Float[Tensor, "n_kernels d_in"]:
-        """Where the kernels came to lie."""
+        """Final positions of the kernels."""
         return self.path[-1]
 
     @property
@@ -247,7 +249,7 @@ class AnomalyTest:
 
     @checked
     def rejects(self, level: float = 0.05) -> bool:
-        """Whether p ≤ level.
+        """Return whether p ≤ level.
 
         Raises
         ------
@@ -277,7 +279,7 @@ class AnomalyTest:
 
     @checked
     def nearest(self, n: int = 5) -> Int[Tensor, "n_kernels n"]:
-        """Rows of the data nearest to each kernel, kernels in the order of `table`.
+        """Return rows of the data nearest to each kernel, kernels in the order of `table`.
 
         Raises
         ------
@@ -293,7 +295,7 @@ class AnomalyTest:
 
         Raises
         ------
-        TypeError, ValueError: If `x` is no finite matrix of that width.
+        TypeError, ValueError: If `x` is not a finite matrix of that width.
         """
         rows = check_data(check_matrix(x, d_in=self.data.shape[1]), name="x").detach().to(self.data)
         middle = self.centres.mean(dim=0)

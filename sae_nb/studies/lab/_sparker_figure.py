@@ -20,7 +20,8 @@ _CIRCLE = np.stack([np.cos(_AROUND), np.sin(_AROUND)], axis=1)
 
 
 def kernels_over_rows(found: AnomalyTest, step: int) -> Any:
-    """Rows as points, kernels as circles of radius σ, the stronger the thicker; where fewer rows are, dotted.
+    """Draw rows as points, kernels as circles of radius σ, the stronger the thicker; where fewer rows
+    are, dotted.
 
     A ball projected onto a plane is a disk of its radius: circles are right beyond two dimensions too.
     """

@@ -1,4 +1,4 @@
-"""How kernels of SparKer are fitted: toys, one fit with its gradients, and units."""
+"""The fit of SparKer's kernels: toys, one fit with its gradients, and units."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PAIRS = 1000
 def dealt(
     reference: Rows, data: Rows, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows of both sides in random order, cut where the sides were."""
+    """Return rows of both sides in random order, cut where the sides were."""
     both = torch.cat([reference, data])
     while True:
         order = torch.randperm(len(both), generator=generator).to(both.device)
@@ -47,7 +47,7 @@ def dealt(
 def drawn(
     reference: Rows, draw: Draw, expected: float, vary: bool, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The reference, and fresh rows by `draw`."""
+    """Return the reference, and fresh rows by `draw`."""
     mean = torch.tensor(float(expected))
     while True:
         n = max(1, int(torch.poisson(mean, generator=generator))) if vary else int(expected)
@@ -67,7 +67,7 @@ def fit(
     settings: SparKer,
     generator: torch.Generator,
 ) -> tuple[float, Float[Tensor, "n_steps n_kernels d_in"], Float[Tensor, " n_kernels"]]:
-    """Statistic, centres after every step, amplitudes; rows of the reference come first."""
+    """Return statistic, centres after every step, amplitudes; rows of the reference come first."""
     first = torch.randint(len(rows) - n_reference, (settings.n_kernels,), generator=generator)
     centres = rows[n_reference + first.to(rows.device)].clone()
     amplitudes = rows.new_zeros(settings.n_kernels)
@@ -102,7 +102,7 @@ def kernels_at(
     width: float,
     competition: bool,
 ) -> tuple[Kernels, Kernels | None]:
-    """What f adds up, e^{−q} softmax(−q) with q = ‖x − μ‖² / 2σ², and the softmax; else e^{−q}."""
+    """Return what f adds up, e^{−q} softmax(−q) with q = ‖x − μ‖² / 2σ², and the softmax; else e^{−q}."""
     from_middle = centres.square().sum(dim=1, keepdim=True)
     distances = torch.addmm(squares + from_middle, centres, rows.T, alpha=-2).clamp_min_(0)
     kernels = distances.div_(-2 * width**2).exp_()
@@ -121,7 +121,9 @@ def gradients(
     parts: tuple[Kernels, Kernels | None],
     slope: Float[Tensor, " n"],
 ) -> tuple[Float[Tensor, "n_kernels d_in"], Float[Tensor, " n_kernels"]]:
-    """Of L by centres and amplitudes: a fifth of what automatic differentiation takes."""
+    """Return the gradients of L by centres and amplitudes: a fifth of the time of automatic
+    differentiation.
+    """
     kernels, share = parts
     by_log = (
         amplitudes[:, None] * kernels
@@ -136,7 +138,7 @@ def gradients(
 
 
 def spread(rows: Rows) -> float:
-    """Root of the mean variance of entries, weighted by itself: atoms that never fire do not count."""
+    """Return root of the mean variance of entries, weighted by itself: atoms that never fire do not count."""
     variances = (rows - rows.mean(dim=0)).double().square().mean(dim=0)
     if not float(variances.sum().sqrt()) > 1e-6 * float(rows.double().abs().max()):
         raise ValueError(
@@ -147,7 +149,7 @@ def spread(rows: Rows) -> float:
 
 
 def distance_quantiles(rows: Rows, generator: torch.Generator) -> tuple[float, float]:
-    """A high and a low quantile of the distances between rows that differ."""
+    """Return a high and a low quantile of the distances between rows that differ."""
     some = rows[torch.randperm(len(rows), generator=generator)[:PAIRS].to(rows.device)]
     distances = torch.pdist(some.double().cpu())
     ends = torch.tensor([WIDE, NARROW], dtype=torch.float64)

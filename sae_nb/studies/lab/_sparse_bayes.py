@@ -48,11 +48,12 @@ SHOWN = 0.05
 class SparseBayes:
     """Sparse Bayesian learning: x = A z + ε with z_j ~ N(0, 1/α_j), and the precisions α learned by EM.
 
-    Most precisions grow without end, and their coefficients vanish; for the others the posterior says a
-    mean and how sure it is. EM asks for the diagonal of the inverse of Λ = AᵀA/σ² + diag α. "cg" needs
-    neither Λ nor its inverse: conjugate gradients solve Λu = p for random signs p, and E[p ∘ u] is the
-    diagonal (covariance-free EM). With clusters several rows share precisions: each row belongs to one of
-    `n_clusters` sparsity profiles, and by how likely the row is under each they are told apart.
+    Most precisions grow without end, and their coefficients vanish; for the others the posterior gives
+    a mean and its uncertainty. EM asks for the diagonal of the inverse of Λ = AᵀA/σ² + diag α. "cg"
+    needs neither Λ nor its inverse: conjugate gradients solve Λu = p for random signs p, and E[p ∘ u]
+    is the diagonal (covariance-free EM). With clusters several rows share precisions: each row belongs
+    to one of `n_clusters` sparsity profiles, and by how likely the row is under each they are told
+    apart.
 
     Parameters
     ----------
@@ -142,7 +143,8 @@ class SparseBayes:
 
         Raises
         ------
-        TypeError, ValueError: If `x` is no finite matrix of the dictionary's width, the dictionary is zero, or
+        TypeError, ValueError: If `x` is not a finite matrix of the dictionary's width, the dictionary
+        is zero, or
             there are more clusters than rows.
         MemoryError: If what the solver needs does not fit.
         """
@@ -252,12 +254,12 @@ def _checked(x: Tensor, dictionary: Operator | Tensor) -> tuple[Operator, Tensor
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Posterior:
-    """What is known of some codes: means with error bars; made by `SparseBayes.fit`."""
+    """The posterior of some codes: means with error bars; made by `SparseBayes.fit`."""
 
     settings: SparseBayes
     operator: Operator
     x: Float[Tensor, "rows d_in"]
-    """What was fitted."""
+    """Fitted inputs."""
 
     mean: Float[Tensor, "rows n_atoms"]
     """Posterior mean of every coefficient, under the profile that the row most likely has."""
@@ -269,7 +271,7 @@ class Posterior:
     """α of each profile: a coefficient is of size 1/√α. One profile per row, or per cluster."""
 
     responsibilities: Float[Tensor, "rows profiles"]
-    """How likely each row has each profile."""
+    """Probability of each profile for each row."""
 
     log_likelihood: Float[Tensor, " n_iterations_plus_1"]
     """log p(x) of all rows before the first iteration and after every one; by probes for "cg"."""
@@ -287,7 +289,7 @@ class Posterior:
 
     @checked
     def steps(self, row: int = 0) -> tuple[SparseCodes, SolverTrace]:
-        """The mean of a row by conjugate gradients, step by step: what `PursuitStepper` shows.
+        """Return the mean of a row by conjugate gradients, step by step: what `PursuitStepper` shows.
 
         Parameters
         ----------
@@ -359,7 +361,7 @@ class Posterior:
 
     @checked
     def clusters(self, names: Sequence[str] | None = None) -> Any:
-        """Draw |mean| of every row, sorted by profile, beside what size each profile expects.
+        """Draw |mean| of every row, sorted by profile, compared with the size that each profile expects.
 
         Atoms are those that a profile expects to be of a twentieth of the largest size or more.
 

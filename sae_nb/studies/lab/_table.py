@@ -52,7 +52,7 @@ _COLUMNS = ("system", "operator", "link", "prox", "solver", "arXiv")
 
 
 def names() -> DataFrame:
-    """Say which systems there are, and what each is made of.
+    """List the systems, and what each is made of.
 
     Returns
     -------

@@ -1,4 +1,6 @@
-"""What dictionaries share whose codes are found by steps of FISTA, and that learn through all of them."""
+"""The common parts of dictionaries whose codes are found by steps of FISTA, and that learn through all
+of them.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,8 @@ class Unrolled(SparseAutoencoder):
         return self
 
     def steps(self, x: Data) -> tuple[SparseCodes, SolverTrace]:
-        """Codes and every step of the solver on the way, for a few inputs: what `PursuitStepper` shows.
+        """Return codes and every step of the solver on the way, for a few inputs: what `PursuitStepper`
+        shows.
 
         Parameters
         ----------
@@ -69,7 +72,9 @@ class Unrolled(SparseAutoencoder):
         return self._solve(self._scaled_rows(self._rows(x)), trace=True)
 
     def recipe(self) -> Recipe:
-        """The rate of the published code's size of problem: hundreds of steps over points in scaled units."""
+        """Return the rate of the published code's size of problem: hundreds of steps over points in
+        scaled units.
+        """
         return Recipe(learning_rate=2e-2)
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
@@ -109,7 +114,7 @@ class UnitAtoms(Unrolled):
         self.register_buffer("pre_bias", torch.zeros(self.d_in))
 
     def recipe(self) -> Recipe:
-        """A smaller rate than for landmarks: entries of unit atoms are small."""
+        """Return a smaller rate than for landmarks: entries of unit atoms are small."""
         return Recipe(learning_rate=5e-3)
 
     @property

@@ -54,8 +54,8 @@ def wavelet_score(
     sigma
         Standard deviation of the noise, from 1e-6 to 1e6.
     gates
-        Features besides 1 and y: "linear" none; "cubic" y³; "self" gates by the coefficient itself, of width σ,
-        2σ and 4σ; "neighbours" also by the energy of those around, beside and above it.
+        Features besides 1 and y: "linear" none; "cubic" y³; "self" gates by the coefficient itself, of
+        width σ, 2σ and 4σ; "neighbours" also by the energy of those around, next to and above it.
     levels
         Of the Haar transform.
     seed
@@ -130,7 +130,7 @@ class WaveletScore:
 
     @checked
     def denoise(self, x: Float[Tensor, "n height width"]) -> Float[Tensor, "n height width"]:
-        """Best guess of clean patches, x + σ² s(x) (Tweedie).
+        """Return best guess of clean patches, x + σ² s(x) (Tweedie).
 
         Raises
         ------
@@ -142,7 +142,7 @@ class WaveletScore:
     def shrinkage(
         self, y: Float[Tensor, " n"], band: str = "vertical 1", *, energy: float | None = None
     ) -> Float[Tensor, " n"]:
-        """What becomes of a noisy coefficient.
+        """Return the denoised value of a noisy coefficient.
 
         Parameters
         ----------
@@ -168,7 +168,8 @@ class WaveletScore:
 
     @checked
     def threshold(self, band: str = "vertical 1") -> float:
-        """Soft threshold nearest to the learned shrinkage, for coefficients up to 5σ among quiet neighbours.
+        """Return soft threshold nearest to the learned shrinkage, for coefficients up to 5σ among quiet
+        neighbours.
 
         Raises
         ------
@@ -215,7 +216,7 @@ class WaveletScore:
 
 
 def haar(x: Tensor, levels: int) -> Bands:
-    """Orthonormal Haar coefficients: three bands a level, from the finest, and "mean"."""
+    """Return orthonormal Haar coefficients: three bands a level, from the finest, and "mean"."""
     bands: Bands = {}
     for level in range(1, levels + 1):
         a, b, c, d = (x[:, i::2, j::2] for i in (0, 1) for j in (0, 1))
@@ -262,7 +263,7 @@ def _gated(y: Tensor, energy: Tensor, gates: Gates, sigma: float) -> tuple[Tenso
 
 
 def _energy(bands: Bands, name: str) -> Tensor:
-    """Mean square of those around in the band, in the two bands beside, and in the one above."""
+    """Return mean square of those around in the band, in the two bands next to, and in the one above."""
     square = bands[name].square()
     total = F.avg_pool2d(square[:, None], 3, 1, 1, divisor_override=1)[:, 0] - square
     count = F.avg_pool2d(torch.ones_like(square[:1, None]), 3, 1, 1, divisor_override=1)[:, 0] - 1

@@ -90,8 +90,8 @@ class Waves:
 
         Raises
         ------
-        TypeError, ValueError: If they are no truth values of that shape, one is empty, or one has no edge.
-        MemoryError: If all times of all points do not fit.
+        TypeError, ValueError: If they are not truth values of that shape, one is empty, or one has no
+        edge. MemoryError: If all times of all points do not fit.
         """
         mask = _checked_shapes(shapes)
         check_memory(8 * mask.numel() * self.n_steps, "All times of all points", "Use fewer steps.")
@@ -106,7 +106,8 @@ class Waves:
 
 
 def square_fundamental(side: int) -> float:
-    """Frequency of the slowest swing of a square drum of that many points a side, √8 sin(π / 2(side + 1)).
+    """Return frequency of the slowest swing of a square drum of that many points a side, √8 sin(π /
+    2(side + 1)).
 
     In radians per unit of time; eigenvalues of the five-point Laplacian with its edges held.
 
@@ -121,7 +122,7 @@ def square_fundamental(side: int) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Ringing:
-    """How some drums rang; made by `Waves.run`."""
+    """The sound of some drums; made by `Waves.run`."""
 
     settings: Waves
     shapes: Bool[Tensor, "n height width"]
@@ -129,7 +130,9 @@ class Ringing:
     """Height of every point after every step."""
 
     def fundamental(self) -> Float[Tensor, " n"]:
-        """Frequency of the strongest swing of each drum, over its points together; radians per unit of time."""
+        """Return frequency of the strongest swing of each drum, over its points together; radians per
+        unit of time.
+        """
         n = FINER * self.settings.n_steps
         power = torch.fft.rfft(self.states, n=n, dim=1).abs().square().sum(dim=(2, 3))
         power[:, : FINER // 2] = 0  # what does not swing
@@ -137,7 +140,7 @@ class Ringing:
 
     @checked
     def features(self, readout: Readout = "spectrum") -> Float[Tensor, "points k"]:
-        """What each point inside of a shape can say, shape by shape, row by row.
+        """Return the features of each point inside of a shape, shape by shape, row by row.
 
         Parameters
         ----------
@@ -163,8 +166,8 @@ class Ringing:
 
         Raises
         ------
-        IndexError: If there is no such drum or step.
-        TypeError, ValueError: If `moments` are no whole numbers, or none.
+        IndexError: If there is no such drum or step. TypeError, ValueError: If `moments` are not whole
+        numbers, or none.
         """
         from sae_nb.figures import heatmaps
 

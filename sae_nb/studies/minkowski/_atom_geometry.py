@@ -1,4 +1,4 @@
-"""Which atoms are alike, with random and spread-out frames as floors; and what co-activation adds.
+"""Similarity of atoms, with random and spread-out frames as floors; and the effect of co-activation.
 
 cosines ⟨d_i, d_j⟩, i ≠ j · antipodal: min_j ⟨d_i, d_j⟩ ≤ −0.9 · Hoyer: (√d − ‖d‖₁/‖d‖₂)/(√d − 1)
 """
@@ -28,13 +28,13 @@ POWERS = (4.0, 64.0)
 
 @checked
 def welch_bound(n_atoms: int, d_in: int) -> float:
-    """The least that the largest |cosine| of n unit vectors can be.
+    """Return the least that the largest |cosine| of n unit vectors can be.
 
     μ ≥ √((n − d) / (d (n − 1))) for n > d; orthogonal vectors have 0.
 
     Raises
     ------
-    TypeError, ValueError: If a size is no whole number ≥ 1.
+    TypeError, ValueError: If a size is not a whole number ≥ 1.
 
     Source
     ------
@@ -53,7 +53,7 @@ def welch_bound(n_atoms: int, d_in: int) -> float:
 
 @checked
 def random_frame(n_atoms: int, d_in: int, *, seed: int = 0) -> Float[Tensor, "n_atoms d_in"]:
-    """Unit vectors in random directions; their cosines have standard deviation 1/√d.
+    """Return unit vectors in random directions; their cosines have standard deviation 1/√d.
 
     Example
     -------
@@ -70,7 +70,7 @@ def random_frame(n_atoms: int, d_in: int, *, seed: int = 0) -> Float[Tensor, "n_
 def near_grassmannian_frame(
     n_atoms: int, d_in: int, *, n_steps: int = 300, seed: int = 0
 ) -> Float[Tensor, "n_atoms d_in"]:
-    """Unit vectors moved apart until their largest |cosine| is small.
+    """Return unit vectors moved apart until their largest |cosine| is small.
 
     min (mean_{i ≠ j} |⟨d_i, d_j⟩|^p)^(1/p) by Adam on the sphere, p rising from 4 to 64;
     n × n numbers are held.
@@ -214,7 +214,7 @@ def dictionary_geometry(dictionary: Float[Tensor, "n_atoms d_in"]) -> Dictionary
 
 @checked
 def geometry_floors(n_atoms: int, d_in: int, *, seed: int = 0) -> dict[str, DictionaryGeometry]:
-    """The same statistics for unit vectors that learned nothing.
+    """Compute the same statistics for unit vectors that learned nothing.
 
     By name: "random", and "near-Grassmannian", as spread out as an optimiser makes them.
 
@@ -231,7 +231,7 @@ def geometry_floors(n_atoms: int, d_in: int, *, seed: int = 0) -> dict[str, Dict
 
 
 def hoyer(rows: Float[Tensor, "n d_in"]) -> Float[Tensor, " n"]:
-    """Hoyer's sparsity of each row, (√d − ‖x‖₁/‖x‖₂) / (√d − 1).
+    """Return hoyer's sparsity of each row, (√d − ‖x‖₁/‖x‖₂) / (√d − 1).
 
     Source: Hoyer, JMLR 2004.
     """

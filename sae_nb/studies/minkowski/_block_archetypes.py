@@ -36,7 +36,7 @@ class TileCodes:
     """α, tile by tile; the entries of each tile sum to 1, also where the tile is not active."""
 
     active: Bool[Tensor, "rows n_tiles"]
-    """g: whether a tile is used. A tile that is not used stands at its centre, which adds nothing."""
+    """g: whether a tile is used. A tile that is not used is at its centre, which adds nothing."""
 
     def __len__(self) -> int:
         return len(self.mixtures)
@@ -145,7 +145,7 @@ class BlockArchetypes:
 
     @checked
     def decode(self, codes: TileCodes) -> Float[Tensor, "rows d_in"]:
-        """x̂ of some codes."""
+        """Return x̂ of some codes."""
         return self.bias + (codes.mixtures * self._spread(codes.active)) @ self.archetypes
 
     def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
@@ -154,7 +154,7 @@ class BlockArchetypes:
 
     @checked
     def vertices(self, most: int = 64, *, seed: int = 0) -> Float[Tensor, "n_vertices d_in"]:
-        """Corners: the bias and one archetype of each of |S| tiles, all of them or a random draw.
+        """Return corners: the bias and one archetype of each of |S| tiles, all of them or a random draw.
 
         Parameters
         ----------
@@ -186,7 +186,7 @@ class BlockArchetypes:
         return point
 
     def _moves(self, mixtures: Tensor) -> Float[Tensor, "rows n_tiles"]:
-        """How far each tile moves each row from the centre."""
+        """Return how far each tile moves each row from the centre."""
         parts = zip(
             split_tiles(mixtures, self.tile_sizes, dim=1),
             split_tiles(self.archetypes, self.tile_sizes),

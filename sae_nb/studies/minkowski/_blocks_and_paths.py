@@ -131,7 +131,9 @@ MOST_ROWS = 2000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PathSupport:
-    """How far three kinds of path between the same pairs of rows are from the data; 1 is as near as rows."""
+    """The distance of three kinds of path between the same pairs of rows from the data; 1 is as near as
+    rows.
+    """
 
     straight: Float[np.ndarray, " pairs"]
     """The line."""
@@ -240,7 +242,7 @@ class _Data(NamedTuple):
     unit: float
 
     def quality(self, paths: list[Tensor]) -> Float[np.ndarray, " pairs"]:
-        """Mean distance to the k-th nearest row along each path, in units."""
+        """Return mean distance to the k-th nearest row along each path, in units."""
         points = torch.cat(paths)
         distance = torch.cdist(points, self.rows, compute_mode="donot_use_mm_for_euclid_dist")
         # A point that is a row does not count itself, as rows do not.

@@ -62,7 +62,7 @@ class Decision:
     """The fit to the data."""
 
     reasons: tuple[str, ...]
-    """Why it was not accepted; empty if it was."""
+    """Reasons for rejecting it; empty if it was accepted."""
 
     @property
     def accepted(self) -> bool:
@@ -102,7 +102,7 @@ def off_support(
     max_rows: int = ROWS_FOR_DISTANCES,
     seed: int = 0,
 ) -> float:
-    """How far corners are from the data, in units of how far rows are from each other.
+    """Measure how far corners are from the data, in units of how far rows are from each other.
 
     median_v min_i ‖v − x_i‖ / median_i min_{j ≠ i} ‖x_i − x_j‖. 0 if corners are rows; a hull that
     fits loosely has large values.
@@ -147,7 +147,7 @@ def off_support(
 def gaussian_like(
     x: Float[Tensor, "n d_in"], n: int | None = None, *, seed: int = 0
 ) -> Float[Tensor, "n d_in"]:
-    """Rows of a Gaussian with the mean and covariance of the data: the null without any corners.
+    """Return rows of a Gaussian with the mean and covariance of the data: the null without any corners.
 
     Example
     -------
@@ -179,12 +179,12 @@ def decide(
 ) -> Decision:
     """Judge whether rows look like a Minkowski sum of small hulls.
 
-    Block archetypes are accepted if (1) their held-out R² is at least 0.99 of the best rival's,
-    (2) their off-support is below that of every rival whose R² is as good (at least 0.99 of theirs),
-    and (3) at most 0.8 of the smallest off-support of block archetypes fitted to Gaussians of the same
-    covariance. Rivals have the same number of archetypes: free archetypal analysis, archetypal analysis in the
-    hull of rows, and a TopK SAE with the number of active atoms that block archetypes use. Accepting is no
-    proof: states of the last layer alone do not identify a decomposition.
+    Block archetypes are accepted if (1) their held-out R² is at least 0.99 of the best rival's, (2)
+    their off-support is below that of every rival whose R² is as good (at least 0.99 of theirs), and
+    (3) at most 0.8 of the smallest off-support of block archetypes fitted to Gaussians of the same
+    covariance. Rivals have the same number of archetypes: free archetypal analysis, archetypal analysis
+    in the hull of rows, and a TopK SAE with the number of active atoms that block archetypes use.
+    Accepting is not a proof: states of the last layer alone do not identify a decomposition.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ def _topk_r2(
 
 
 def _reasons(scores: Mapping[str, HullScore]) -> list[str]:
-    """What speaks against, in words with numbers."""
+    """Return the reasons against it, in words with numbers."""
     block, reasons = scores["block"], []
     if block.off_support is None:
         return ["block archetypes have no corners"]

@@ -41,7 +41,7 @@ MOST_ITERATIONS = 500
 def subspace_start(
     x: Float[Tensor, "n d_in"], tile_sizes: Sequence[int], *, seed: int
 ) -> Float[Tensor, "n_archetypes d_in"]:
-    """Far-apart points of the data's projections on independent subspaces, tile by tile.
+    """Return far-apart points of the data's projections on independent subspaces, tile by tile.
 
     A tile of K archetypes spans K − 1 directions, so Σ (K_i − 1) components are looked for. In a sum
     of tiles that move independently, components of one tile depend on each other (they share a
@@ -121,7 +121,7 @@ FIRST_STEPS = 60
 @checked
 @dataclass(frozen=True, kw_only=True)
 class BlockConfig:
-    """How block archetypes are fitted. No published recipe exists: all defaults are ours."""
+    """Settings of the fit of block archetypes. No published recipe exists: all defaults are ours."""
 
     n_steps: int = 400
     """Optimiser steps on all rows at once."""
@@ -230,7 +230,8 @@ def hull_of_rows(
     max_rows: int = 1000,
     seed: int = 0,
 ) -> BlockArchetypes:
-    """Archetypal analysis proper: every archetype is a mixture of rows, so the hull lies in the data's.
+    """Return archetypal analysis proper: every archetype is a mixture of rows, so the hull lies in the
+    data's.
 
     As `sae_nb.classical.archetypal_analysis`, in `n_steps` alternations, on `max_rows` rows drawn at
     random from more.
@@ -334,5 +335,5 @@ class _Pull:
         self.logits = (-4 * distance).requires_grad_()
 
     def of(self, points: Tensor) -> Tensor:
-        """Mean squared distance."""
+        """Return mean squared distance."""
         return (points - self.logits.softmax(dim=1) @ self._rows).square().sum(dim=1).mean()

@@ -1,7 +1,7 @@
-"""Which atoms a task uses, and where on an image they fire: on borders, elsewhere, on registers.
+"""The atoms that a task uses, and where on an image they fire: on borders, elsewhere, on registers.
 
 All formulas here are inferred (ours): arXiv 2510.08638 names border, elsewhere and register concepts
-without saying how they are scored.
+without defining their scores.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from sae_nb.studies.minkowski._atom_geometry import check_codes
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recruitment:
-    """How much each atom adds to each answer of a linear head, in the mean over rows."""
+    """The contribution of each atom to each answer of a linear head, in the mean over rows."""
 
     importance: Float[Tensor, "n_atoms n_classes"]
     """I: what the logit of class y loses, in the mean, if atom i is taken out of x̂."""
 
     def top(self, y: int, n: int = 100) -> Int[Tensor, " n"]:
-        """Atoms with the largest importance for a class, in falling order.
+        """Return atoms with the largest importance for a class, in falling order.
 
         Raises
         ------
@@ -93,7 +93,7 @@ def recruit(
 
 
 def mean_strength(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
-    """E[z_i] over all rows, zeros included."""
+    """Return E[z_i] over all rows, zeros included."""
     if codes.n_rows == 0:
         raise ValueError("`codes` must have at least one row, got none.")
     total = torch.zeros(codes.n_atoms, dtype=torch.float64, device=codes.device)
@@ -103,7 +103,7 @@ def mean_strength(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SubspaceCoherence:
-    """How alike some atoms are, with the same number of random ones of the same dictionary."""
+    """Similarity of some atoms, with the same number of random ones of the same dictionary."""
 
     value: float
     """Mean |cos| over pairs."""
@@ -259,10 +259,10 @@ ELSEWHERE = 0.8
 def border_band(
     mask: Bool[Tensor, "n rows columns"],
 ) -> Bool[Tensor, "n rows columns"]:
-    """Tokens on the edge of the mask, or one token beside it.
+    """Return tokens on the edge of the mask, or one token next to it.
 
-    The edge is what a one-token dilation adds and what a one-token erosion takes away, with the eight
-    neighbours of a token; the image's rim is no edge.
+    The edge is what a one-token dilation adds and what a one-token erosion removes, with the eight
+    neighbours of a token; the image's rim is not an edge.
 
     `mask`: tokens covered by the object, on their grid.
 
@@ -295,7 +295,7 @@ def border_band(
 @checked
 @torch.no_grad()
 def share_on(codes: SparseCodes, on: Bool[Tensor, " rows"]) -> Float[Tensor, " n_atoms"]:
-    """E[z | on] / (E[z | on] + E[z | off]): 1 for atoms that fire on these rows only, 0 for never.
+    """Compute E[z | on] / (E[z | on] + E[z | off]): 1 for atoms that fire on these rows only, 0 for never.
 
     With `on` a border band this is the border score: the ratio E[z | on] / E[z | off] put between 0 and
     1, the size of signed codes being taken. Atoms that never fire have NaN.
@@ -323,14 +323,14 @@ def share_on(codes: SparseCodes, on: Bool[Tensor, " rows"]) -> Float[Tensor, " n
 
 
 def mean_size(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
-    """E|z_i| over rows."""
+    """Compute E|z_i| over rows."""
     sizes = SparseCodes(codes.values.detach().abs(), codes.atoms, codes.offsets, codes.n_atoms)
     return mean_strength(sizes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ElsewhereScores:
-    """Atoms that speak for an object and fire beside it."""
+    """Atoms that favour an object and fire next to it."""
 
     off_ratio: Float[Tensor, " n_atoms"]
     """o = E[z | y, off the object] / (E[z | y, on it] + the same); NaN for atoms silent in both."""
@@ -390,7 +390,8 @@ def elsewhere_scores(
 def footprint_entropy(
     codes: SparseCodes, place: Int[Tensor, " rows"], n_places: int
 ) -> Float[Tensor, " n_atoms"]:
-    """How evenly an atom fires over places (cls, registers, patches): 0 in one place only, 1 in all alike.
+    """Return how evenly an atom fires over places (cls, registers, patches): 0 in one place only, 1 in
+    all alike.
 
     H(p) / log n with p_a ∝ E|z| at place a, so that a place with many tokens counts no more than one with
     few. Atoms that never fire have NaN.
@@ -400,7 +401,7 @@ def footprint_entropy(
     place
         Of each row, from 0.
     n_places
-        How many; two at least.
+        Number of places; two at least.
 
     Raises
     ------
@@ -423,7 +424,7 @@ def footprint_entropy(
 def place_strengths(
     codes: SparseCodes, place: Int[Tensor, " rows"], n_places: int
 ) -> Float[Tensor, "n_places n_atoms"]:
-    """E|z| of each atom at each place.
+    """Compute E|z| of each atom at each place.
 
     Parameters and errors as for `footprint_entropy`.
 

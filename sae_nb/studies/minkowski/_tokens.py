@@ -1,4 +1,6 @@
-"""What a vision transformer says of its tokens: which values its heads mix, and where a token stands."""
+"""The information of a vision transformer about its tokens: which values its heads mix, and where a
+token is.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,7 @@ def head_mixtures(model: LiveModel, inputs: Any, layer: int) -> HeadMixtures:
     """Rebuild a layer's attention from its mixtures, and count how many values each head mixes.
 
     With the model at hand the decomposition is identified, which it is not from the last states alone.
-    That the rest is zero says nothing about training: it is so for any weights.
+    That the rest is zero is not evidence of training: it is so for any weights.
 
     Parameters
     ----------
@@ -129,7 +131,7 @@ class PositionSubspace:
     """Of the rows it was fitted to."""
 
     def remove(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
-        """Rows without position: x − (x − mean) Qᵀ Q."""
+        """Return rows without position: x − (x − mean) Qᵀ Q."""
         rows = check_matrix(x, d_in=self.directions.shape[1])
         directions = self.directions.to(rows)
         return rows - ((rows - self.mean.to(rows)) @ directions.T) @ directions

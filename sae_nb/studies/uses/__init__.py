@@ -1,4 +1,4 @@
-"""What SAEs are for: whole texts and images by their atoms: compared, grouped, found, counted, chosen."""
+"""Uses of SAEs: whole texts and images by their atoms: compared, grouped, found, counted, chosen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""bench: SAEBench's eight evaluations of one SAE in minutes, each with what it is worth knowing beside it.
+"""bench: SAEBench's eight evaluations of one SAE in minutes, each with useful comparisons.
 
 Source: SAEBench, arXiv 2503.09532 [its code, read]; which of its scores can rank SAEs: Chanin,
 arXiv 2605.18229 [abstract]. Every score here is better when it is higher.
@@ -44,15 +44,17 @@ class Bench:
     """Eight scores of an SAE, each with its oracle, its broken SAEs and its noise; made by `bench`."""
 
     table: DataFrame
-    """A row per evaluation: row, score, simple (what `simple_is` reaches), oracle, random, collapsed, copied
-    (broken SAEs), reseed_cv (standard deviation over mean, of other seeds of training and task), warning,
-    seconds, reason (why a score is NaN), asks, simple_is. What was not recorded is NaN."""
+    """A row per evaluation: row, score, simple (what `simple_is` reaches), oracle, random, collapsed,
+    copied (broken SAEs), reseed_cv (standard deviation over mean, of other seeds of training and task),
+    warning, seconds, reason (why a score is NaN), asks, simple_is. Values that were not recorded are
+    NaN.
+    """
 
     details: DataFrame
-    """What the scores were made of: row, measure, value."""
+    """Parts of the scores: row, measure, value."""
 
     facts: Mapping[str, Any]
-    """Which SAE, model, hook point, inputs and seed."""
+    """SAE, model, hook point, inputs and seed."""
 
     def __repr__(self) -> str:
         table = self.table[["row", *_COLUMNS, "seconds"]]
@@ -188,13 +190,13 @@ def bench(
     Parameters
     ----------
     model
-        Where the SAE reads; a bundled model's name; None: the one that the SAE names.
+        Model that the SAE reads; a bundled model's name; None: the one that the SAE names.
     rows
         "core", "probing", "absorption", "scr", "tpp", "ravel", "autointerp", "unlearning"; None: all eight.
     tasks
         "stories", "scenes", or your own; None: stories for a language model, scenes for any other.
     hook_point
-        Where the SAE reads; None: what the SAE says.
+        Hook point that the SAE reads; None: the SAE's own.
     n_inputs
         Inputs of the bundled tasks, at least 48.
     seed
@@ -207,9 +209,9 @@ def bench(
 
     Raises
     ------
-    HookPointNotFound: If the model has no such hook point.
-    ValueError: If a row has no such name, the model is unknown, or the SAE was trained at another hook point.
-    TypeError: If the tasks are no `BenchTasks`.
+    HookPointNotFound: If the model has no such hook point. ValueError: If a row has no such name, the
+    model is unknown, or the SAE was trained at another hook point. TypeError: If the tasks are not
+    `BenchTasks`.
 
     Source
     ------
@@ -314,7 +316,7 @@ def _measured(
 
 
 def _no_better(score: float, beside: Mapping[str, float]) -> str:
-    """Which broken SAEs score as high; "" where none does, or nothing is known."""
+    """Return the broken SAEs that score as high; "" if none does, or nothing is known."""
     as_high = [f"{k}, {beside[k]:.3f}" for k in BROKEN if beside.get(k, -np.inf) >= score]
     return f"Broken SAEs score as high here: {'; '.join(as_high)}." if as_high else ""
 

@@ -1,4 +1,4 @@
-"""The eight rows of `bench`: what each asks, how it is measured, what a simpler method says of the same.
+"""The eight rows of `bench`: the question of each, its measurement, and the result of a simpler method.
 
 Each reads `Material` and returns its score; what cannot be measured raises NotMeasurableError.
 Source: SAEBench, arXiv 2503.09532 [its code, read]; which of its scores can rank SAEs: Chanin,
@@ -40,7 +40,7 @@ _CANNOT_RANK = (
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What one row measured, and what a simpler method or a control reaches."""
+    """The measurement of one row, and the score of a simpler method or a control."""
 
     value: float
     simple: float
@@ -49,7 +49,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One of the eight: what it asks, what stands beside it, how it is measured."""
+    """One of the eight: its question, its comparisons, its measurement."""
 
     asks: str
     simple: str
@@ -58,7 +58,7 @@ class Row:
 
 
 def score_of(name: str, material: Material) -> tuple[Score, str]:
-    """The score of a row, and why there is none."""
+    """Return the score of a row, or the reason why there is none."""
     try:
         return BENCH_ROWS[name].measure(material), ""
     except NotMeasurableError as error:

@@ -1,4 +1,4 @@
-"""What an SAE is benchmarked on: inputs with known labels, bundled (stories, scenes) or a user's own."""
+"""The data of a benchmark: inputs with known labels, bundled (stories, scenes) or a user's own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STRIPED = (0, 1, 2, 6)  # horizontal, vertical, diagonal, waves
 class BenchTasks:
     """Inputs and what is known of them: what `bench` makes its rows from.
 
-    A row that needs what is not given is NaN and says so.
+    A row that needs missing inputs is NaN, with the reason.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class BenchTasks:
     forget, keep
         Inputs whose answers are to be forgotten, and to stay: for unlearning.
     head
-        Which head of the model answers then; None: its main output.
+        Head of the model that answers then; None: its main output.
 
     Raises
     ------
@@ -141,7 +141,9 @@ def _check_values(argument: str, name: str, values: Any, n: int) -> None:
 
 
 def bundled_tasks(name: Bundled, n: int, seed: int) -> BenchTasks:
-    """Stories (who, where, which animal and thing, how it went) or scenes (every factor of the rendering)."""
+    """Return stories (who, where, which animal and thing, how it went) or scenes (every factor of the
+    rendering).
+    """
     return _story_tasks(n, seed) if name == "stories" else _scene_tasks(n, seed)
 
 
@@ -212,7 +214,7 @@ class Material:
     progress: Any = False
 
     def captured(self, inputs: Any) -> Activations:
-        """Rows of some inputs at the hook point."""
+        """Return rows of some inputs at the hook point."""
         return capture(self.model, inputs, self.hook_point, progress=self.progress)
 
     @cached_property
@@ -221,12 +223,12 @@ class Material:
 
     @cached_property
     def unlearned(self) -> tuple[tuple[Any, Activations], tuple[Any, Activations]]:
-        """What is to be forgotten and what is to be kept, with their rows."""
+        """The parts to forget and to keep, with their rows."""
         forget, keep = self.tasks.forget, self.tasks.keep
         return (forget, self.captured(forget)), (keep, self.captured(keep))
 
     def with_sae(self, sae: SparseAutoencoder) -> Material:
-        """The same with another SAE; what no SAE made is shared, not captured again."""
+        """Return the same with another SAE; parts that no SAE made are shared, not captured again."""
         other = replace(self, sae=sae)
         other.__dict__.update(acts=self.acts)
         if self.tasks.forget is not None:
@@ -242,13 +244,13 @@ class Material:
         return Pooled.of(self.sae, self.acts, self.codes)
 
     def first(self, n: int) -> tuple[Activations, SparseCodes, Int[np.ndarray, " m"]]:
-        """Rows and codes of the first n samples, and which rows they are."""
+        """Return rows and codes of the first n samples, and which rows they are."""
         rows = np.flatnonzero(self.acts.sample.numpy() < n)
         return self.acts.subset(rows.tolist()), self.codes.rows(torch.from_numpy(rows)), rows
 
     @cached_property
     def row_facts(self) -> dict[str, Bool[np.ndarray, " rows"]]:
-        """What is known of rows: of texts the first letters of tokens, of images the places."""
+        """Known facts about rows: of texts the first letters of tokens, of images the places."""
         if self.acts.context.kind == "language":
             return self._letters()
         patch = (self.acts.position - self.acts.context.prefix_tokens).numpy()
@@ -285,6 +287,6 @@ class Material:
 
 
 def centred_energy(x: Float[Tensor, "n d_in"]) -> Float[Tensor, " d_in"]:
-    """Eigenvalues of the covariance, largest first: what principal components explain."""
+    """Return eigenvalues of the covariance, largest first: the variance of principal components."""
     centred = x.double() - x.double().mean(dim=0)
     return torch.linalg.eigvalsh(centred.T @ centred).flip(0).clamp_min(0)

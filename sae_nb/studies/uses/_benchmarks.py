@@ -1,4 +1,4 @@
-"""What a test set covers, repeats and shares with another, by the atoms that fire in it.
+"""The coverage, repetition and overlap of test sets, by the atoms that fire in them.
 
 Footprint F: the atoms that at least one document has among its strongest. Source: Qwen-Scope, arXiv
 2605.11887, which takes the k atoms that are active at the last token; ours takes the strongest of the whole
@@ -37,7 +37,7 @@ STRONGEST = 32
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Redundancy:
-    """How much of a test set its own parts already hold; made by `redundancy`."""
+    """The share of a test set that its own parts already hold; made by `redundancy`."""
 
     value: float
     """Mean coverage over all sizes of a random part: about ½ where no two documents share an atom, near 1
@@ -47,8 +47,9 @@ class Redundancy:
     """n, coverage: expected share of the footprint in n random documents, exactly."""
 
     scores: DataFrame
-    """A method per row ("atoms", and "words" of texts, which is what a simpler method says): redundancy and
-    the size of the footprint."""
+    """A method per row ("atoms", and "words" of texts, as a simpler method): redundancy and the size of
+    the footprint.
+    """
 
     def __repr__(self) -> str:
         return f"Redundancy({self.value:.3f}; footprint of {int(self.scores['footprint'].iloc[0])} atoms)"
@@ -90,13 +91,13 @@ def _marked(docs: Documents, strongest: int | None) -> csr_matrix:
 
 @checked
 def redundancy(docs: Documents, *, strongest: int | None = STRONGEST) -> Redundancy:
-    """Say how much of a test set random parts of it already cover.
+    """Measure how much of a test set random parts of it already cover.
 
     Parameters
     ----------
     strongest
-        Atoms of each document that count, by |pooled strength|; None: all that fire, which says little of
-        texts that have a large share of all atoms each.
+        Atoms of each document that count, by |pooled strength|; None: all that fire, which is little
+        informative for texts that have a large share of all atoms each.
 
     Raises
     ------
@@ -133,7 +134,7 @@ def redundancy(docs: Documents, *, strongest: int | None = STRONGEST) -> Redunda
 
 
 def expected_coverage(counts: Int[np.ndarray, " m"], n: int, size: int) -> float:
-    """Expected share of what occurs at all that `size` of n documents, drawn at random, have."""
+    """Return expected share of what occurs at all that `size` of n documents, drawn at random, have."""
     from scipy.special import gammaln
 
     m = counts[counts > 0].astype(np.float64)
@@ -170,8 +171,8 @@ def overlap(
 ) -> DataFrame:
     """Return how much of each test set's footprint lies in each other's.
 
-    A row per ordered pair: a, b, overlap #(F_a ∩ F_b) / #F_a, of_smaller (over the smaller footprint), and
-    words, the same of the words of texts (NaN of images), which is what a simpler method says.
+    Return a row per ordered pair: a, b, overlap #(F_a ∩ F_b) / #F_a, of_smaller (over the smaller
+    footprint), and words, the same of the words of texts (NaN of images), as a simpler method.
 
     Parameters
     ----------
@@ -230,8 +231,9 @@ class Selection:
     """Numbers of the documents, in the order they were chosen."""
 
     table: DataFrame
-    """n, coverage (share of the footprint after n documents), random (expected of n random ones, exactly); of
-    texts also words, what choosing by words covers in atoms: what a simpler method says."""
+    """n, coverage (share of the footprint after n documents), random (expected of n random ones,
+    exactly); of texts also words, the coverage in atoms of a choice by words, as a simpler method.
+    """
 
     def __repr__(self) -> str:
         last, n = self.table.iloc[-1], len(self.chosen)

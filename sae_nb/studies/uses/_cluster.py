@@ -76,11 +76,11 @@ def cluster(
     Parameters
     ----------
     atoms
-        What the groups should be about: atoms, or words that their labels hold. None: every atom.
+        Subject of the groups: atoms, or words that their labels hold. None: every atom.
     method
         "spectral" on the graph of nearest neighbours, or "kmeans", both of scikit-learn.
     attribute
-        What is known of each document, if anything, to be compared with.
+        Known facts about each document, if any, to be compared with.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def cluster(
 
 
 def chosen_atoms(docs: Documents, atoms: str | Sequence[int] | None) -> Int[np.ndarray, " m"]:
-    """Atoms by number, or by words of their labels; None: those that fire anywhere."""
+    """Return atoms by number, or by words of their labels; None: those that fire anywhere."""
     if atoms is None:
         return np.flatnonzero(docs.counts)
     if isinstance(atoms, str):
@@ -131,7 +131,7 @@ def chosen_atoms(docs: Documents, atoms: str | Sequence[int] | None) -> Int[np.n
 def one_per_document(
     values: Any, docs: Documents, name: str, *, truth: bool = False
 ) -> Int[np.ndarray, " n"]:
-    """Numbers of the values of what is known of each document, of which there must be two or more.
+    """Return numbers of the values of what is known of each document, of which there must be two or more.
 
     `truth`: values are yes or no, and 1 is yes.
     """
@@ -150,7 +150,7 @@ def one_per_document(
 
 
 def tfidf(counts: csr_matrix) -> csr_matrix:
-    """Rows of length 1, weighted by how few documents have what is in a column."""
+    """Return rows of length 1, weighted by how few documents have what is in a column."""
     from sklearn.feature_extraction.text import TfidfTransformer
 
     return TfidfTransformer().fit_transform(counts)

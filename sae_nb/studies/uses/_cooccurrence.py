@@ -1,8 +1,8 @@
-"""Which atoms share documents although nothing says that they are alike.
+"""Atoms that share documents although nothing shows that they are alike.
 
-NPMI_ij = log(p_ij / (p_i p_j)) / −log p_ij of the shares of documents with atom i, j and both: 1 where they
-only occur together, 0 for independent ones. Source: Bouma, "Normalized (pointwise) mutual information in
-collocation extraction", 2009; pairs that nobody would expect: arXiv 2512.10092, §correlations.
+NPMI_ij = log(p_ij / (p_i p_j)) / −log p_ij of the shares of documents with atom i, j and both: 1 where
+they only occur together, 0 for independent ones. Source: Bouma, "Normalized (pointwise) mutual
+information in collocation extraction", 2009; unexpected pairs: arXiv 2512.10092, §correlations.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ class Cooccurrence:
     """Pairs of atoms that share documents; made by `cooccurrence`."""
 
     table: DataFrame
-    """A pair per row, the highest NPMI first: atom, other, npmi, together, share, other_share, cosine (of
-    their decoder rows), label, other_label; of texts also word, other_word and word_npmi, what a count of
-    the words at which they peak says."""
+    """A pair per row, the highest NPMI first: atom, other, npmi, together, share, other_share, cosine
+    (of their decoder rows), label, other_label; of texts also word, other_word and word_npmi, the
+    result of counting the words at which they peak.
+    """
 
     n_atoms: int
     """Atoms that were compared."""
@@ -170,7 +171,7 @@ def npmi(
     other: Float[np.ndarray, " m"],
     n: int,
 ) -> Float[np.ndarray, " m"]:
-    """NPMI of counts among n documents; 1 where both are in all of them, −1 where they never meet."""
+    """Return NPMI of counts among n documents; 1 where both are in all of them, −1 where they never meet."""
     p = together / n
     with np.errstate(divide="ignore", invalid="ignore"):
         value = np.log(p * n * n / (np.asarray(count) * np.asarray(other))) / -np.log(p)
@@ -186,11 +187,11 @@ class _Likeness:
         self._words: dict[int, str] = {}
 
     def cosine(self, i: int, j: int) -> float:
-        """Cosine of their decoder rows."""
+        """Return cosine of their decoder rows."""
         return float(self._rows[i] @ self._rows[j])
 
     def word(self, i: int) -> str:
-        """Where one peaks."""
+        """Return the word at which one peaks."""
         if i not in self._words:
             self._words[i] = self._docs.peak_word(int(self._atoms[i]))
         return self._words[i]

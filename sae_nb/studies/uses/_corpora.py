@@ -34,10 +34,10 @@ class CorpusSummary:
     n_a: int
     n_b: int
     min_count: int
-    """What the corpora are called, how many documents they have, and how many an atom needs to be tested."""
+    """Names of the corpora, their numbers of documents, and the number that an atom needs to be tested."""
 
     simpler: DataFrame | None = None
-    """What a simpler method says, as in `Diff`: words, or channels of images; None until `with_simpler`."""
+    """Result of a simpler method, as in `Diff`: words, or channels of images; None until `with_simpler`."""
 
     def __repr__(self) -> str:
         a, b = self.names
@@ -45,29 +45,29 @@ class CorpusSummary:
 
     @property
     def tested(self) -> Bool[np.ndarray, " n_atoms"]:
-        """Which atoms are in enough documents to be tested."""
+        """Atoms that are in enough documents to be tested."""
         return self.table["q"].notna().to_numpy()
 
     @property
     def n_tested(self) -> int:
-        """How many of them."""
+        """Number of them."""
         return int(self.tested.sum())
 
     def n_sure(self, max_q: float = LEVEL) -> int:
-        """Atoms with a q of at most so much."""
+        """Return atoms with a q of at most so much."""
         return int((self.table["q"] <= max_q).sum())
 
     def size(self, by: str) -> Float[np.ndarray, " n_atoms"]:
-        """Difference of each atom, plain or relative."""
+        """Return difference of each atom, plain or relative."""
         return self.table[by].to_numpy()
 
     def shown(self, min_share: float) -> Bool[np.ndarray, " n_atoms"]:
-        """Which tested atoms are in such a share of the documents of either corpus."""
+        """Return a mask of the tested atoms that are in such a share of the documents of either corpus."""
         most = np.maximum(self.table["a"].to_numpy(), self.table["b"].to_numpy())
         return self.tested & (most >= min_share)
 
     def listed(self, by: str, max_q: float, min_share: float) -> Int[np.ndarray, " m"]:
-        """Atoms within both limits, the largest difference first; of equal ones the surest."""
+        """Return atoms within both limits, the largest difference first; of equal ones the surest."""
         q = self.table["q"].to_numpy()
         kept = np.flatnonzero(self.shown(min_share) & (q <= max_q))
         return kept[np.lexsort((q[kept], -np.abs(self.size(by)[kept])))]
@@ -97,7 +97,7 @@ def summarise_corpora(
 
 
 def with_simpler(summary: CorpusSummary, docs_a: Documents, docs_b: Documents) -> CorpusSummary:
-    """Add what a simpler method says; to each atom that was tested its word, and how that differs."""
+    """Add the result of a simpler method; to each atom that was tested its word, and how that differs."""
     found = summary.table.loc[summary.tested, ["a", "b"]].reset_index()
     words = beside_words(found, docs_a, docs_b, summary.min_count)
     if words is None:

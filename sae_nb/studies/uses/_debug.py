@@ -48,16 +48,18 @@ AS_IT_WAS, WITHOUT, RANDOM, SIMPLER = "as it was", "atoms", "random atoms", "mea
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Debugged:
-    """What wrote a bad output, and what is written without it; made by `debug`."""
+    """The atoms behind a bad output, and the text without them; made by `debug`."""
 
     atoms: DataFrame
     """Atoms that fired on prompt or output, the most suspected first: atom, label, attribution (nats of the
     output's log-probability), strength (mean over its tokens), contrast (NaN without a good output), chosen."""
 
     table: DataFrame
-    """What was taken away, a row each ("as it was", "atoms", "random atoms" once per draw, "mean activation"),
-    and what the model then does: logp (of the bad output, nats per token), fluency (−log p per new token, by
-    the model as it was), repeated (share of 4-grams of the new text that were there before), score, text."""
+    """Removed parts, a row each ("as it was", "atoms", "random atoms" once per draw, "mean
+    activation"), and the model's output then: logp (of the bad output, nats per token), fluency (−log p
+    per new token, by the model as it was), repeated (share of 4-grams of the new text that were there
+    before), score, text.
+    """
 
     strengths: Float[np.ndarray, "chosen tokens"]
     """Of the chosen atoms, along the output."""
@@ -68,7 +70,7 @@ class Debugged:
     prompt: str
     output: str
     strength: float
-    """How much of each atom was taken away: 1, all of it."""
+    """Removed share of each atom: 1, all of it."""
 
     @property
     def chosen(self) -> tuple[int, ...]:
@@ -136,7 +138,7 @@ def debug(
     score: Callable[[str], float] | None = None,
     labels: Mapping[int, str] | None = None,
 ) -> Debugged:
-    """Say which atoms wrote a bad output, take them away, and let the model write again.
+    """Find the atoms behind a bad output, remove them, and let the model write again.
 
     The chosen atoms' part Σ_j z_tj d_j is subtracted at every position but the first, `strength` times, from
     the prompt on. Two controls change every position by the same length: the parts of random atoms that are
@@ -160,7 +162,7 @@ def debug(
     score
         A number for a text, such as the share of words that should not be there; a column of the table.
     labels
-        What people call atoms.
+        Names of atoms.
 
     Raises
     ------
@@ -247,7 +249,7 @@ class _Scene:
         return capture(self.model, [whole], self.hook_point, gradient_of=of, progress=False)
 
     def is_output(self, acts: Activations) -> Tensor:
-        """Which rows are of the output."""
+        """Return a mask of the rows of the output."""
         return torch.as_tensor(acts.position) >= len(self.before)
 
     def _means(self, acts: Activations) -> Float[np.ndarray, " n_atoms"]:
@@ -259,7 +261,7 @@ class _Scene:
         return sums / max(len(rows), 1)
 
     def attribution(self) -> Float[np.ndarray, " n_atoms"]:
-        """Nats that each atom adds to the output's log-probability, to first order."""
+        """Return nats that each atom adds to the output's log-probability, to first order."""
         values = self.codes.values.detach().requires_grad_(True)
         with torch.enable_grad():
             # ∂⟨x̂, g⟩/∂z_tj = ⟨d_j, g_t⟩ by the SAE's own decoder, which stays sparse.
@@ -272,7 +274,7 @@ class _Scene:
     def ranked(
         self, by: str, wanted: list[int] | None, n: int, labels: Mapping[int, str]
     ) -> DataFrame:
-        """A table of the atoms that fired, the first of which are chosen."""
+        """Return a table of the atoms that fired, the first of which are chosen."""
         import pandas as pd
 
         strength = self._means(self.acts)
@@ -290,7 +292,7 @@ class _Scene:
         return pd.DataFrame(table | {"chosen": [int(j) in chosen for j in order]})
 
     def simple(self) -> Float[Tensor, " d_in"]:
-        """The difference of mean activations: output against good output, or against the prompt."""
+        """Return the difference of mean activations: output against good output, or against the prompt."""
         is_output = self.is_output(self.acts)
         bad = self.acts.x[is_output] if bool(is_output.any()) else self.acts.x
         if self.good is not None:

@@ -1,4 +1,5 @@
-"""How two corpora differ: in which share of each an atom fires, with intervals, against a count of words.
+"""Differences of two corpora: the share of each in which an atom fires, with intervals, against a count
+of words.
 
 Δ_j = a_j − b_j of the shares of documents in which atom j fires. The interval is Newcombe's (1998, method 10,
 of two Wilson intervals); p is Fisher's exact test, twice the smaller tail; q is p after Benjamini and
@@ -29,12 +30,15 @@ class Diff:
     """Two corpora compared; made by `diff`."""
 
     table: DataFrame
-    """An atom per row, the surest first: atom, label, a, b (shares), difference, relative, low, high (of the
-    difference, 95 %), q; word (where it peaks) and word_difference: what a count of that word says."""
+    """An atom per row, the surest first: atom, label, a, b (shares), difference, relative, low, high
+    (of the difference, 95 %), q; word (where it peaks) and word_difference: the result of counting that
+    word.
+    """
 
     simpler: DataFrame
-    """What a simpler method says: the same test of every word; for images, Welch's t-test of every channel of
-    the mean activations."""
+    """Result of a simpler method: the same test of every word; for images, Welch's t-test of every
+    channel of the mean activations.
+    """
 
     n_a: int
     n_b: int
@@ -56,7 +60,7 @@ def diff(
     by: Literal["difference", "relative"] = "difference",
     min_count: int = 5,
 ) -> Diff:
-    """Say which atoms fire in more documents of one corpus than of the other.
+    """Find atoms that fire in more documents of one corpus than of the other.
 
     Parameters
     ----------
@@ -97,7 +101,7 @@ def diff(
 
 
 def compared_atoms(docs_a: Documents, docs_b: Documents, min_count: int) -> DataFrame:
-    """Every atom of enough documents, without what words say."""
+    """Return every atom of enough documents, without what words say."""
     table = _compared(docs_a.counts, docs_b.counts, len(docs_a), len(docs_b), min_count)
     table.insert(0, "atom", table.pop("place"))
     table.insert(1, "label", [docs_a.label(j) or docs_b.label(j) for j in table["atom"]])
@@ -185,7 +189,7 @@ def beside_words(
 
 
 def channels(docs_a: Documents, docs_b: Documents) -> DataFrame:
-    """Every channel of the mean activations: Welch's t-test."""
+    """Return every channel of the mean activations: Welch's t-test."""
     import pandas as pd
     from scipy.stats import ttest_ind
 

@@ -35,7 +35,7 @@ _PEAKS = 5  # documents that an atom's word is taken from
 class Documents:
     """Texts or images by their atoms; made by `documents`.
 
-    Row i of `matrix` is document i. What is stored is what was active: an atom is in a document if it has an
+    Row i of `matrix` is document i. Active entries are stored: an atom is in a document if it has an
     entry there, whatever its value.
     """
 
@@ -63,7 +63,7 @@ class Documents:
 
     dictionary: Float[Tensor, "n_atoms d_in"]
     labels: Mapping[int, str] = field(default_factory=dict)
-    """The SAE's atoms, and what people call them."""
+    """Names of the SAE's atoms."""
 
     def __len__(self) -> int:
         return len(self.sample)
@@ -101,7 +101,7 @@ class Documents:
         return np.bincount(self.matrix.indices, minlength=self.n_atoms)
 
     def shares(self, rows: Any = slice(None)) -> Float[np.ndarray, " n_atoms"]:
-        """Share of some documents, by default of all, in which each atom fires; 0 of none."""
+        """Return share of some documents, by default of all, in which each atom fires; 0 of none."""
         some = self.present[rows]
         return np.asarray(some.sum(axis=0), np.float64).ravel() / max(some.shape[0], 1)
 
@@ -243,7 +243,7 @@ class Documents:
 
     @property
     def words(self) -> tuple[csr_matrix, tuple[str, ...]]:
-        """How often each word is in each text, (n, n_words), and the words, in lower case."""
+        """Counts of each word in each text, (n, n_words), and the words, in lower case."""
         return self._words.counts, self._words.names
 
     @cached_property
@@ -308,7 +308,7 @@ class Documents:
         return [names[i] for i in most_common(few).tolist()]
 
     def label(self, atom: int) -> str:
-        """Return what people call an atom; empty where nobody said."""
+        """Return the label of an atom; empty without one."""
         return str(self.labels.get(atom, ""))
 
     def find(self, words: str) -> list[int]:
@@ -342,7 +342,7 @@ class Documents:
 def entries_of(
     indptr: Int[np.ndarray, " n_plus_1"], rows: Int[np.ndarray, " m"]
 ) -> tuple[Int[np.ndarray, " entries"], Int[np.ndarray, " m_plus_1"]]:
-    """Places of the entries of some rows of a CSR matrix, and where each of these rows then begins."""
+    """Return places of the entries of some rows of a CSR matrix, and where each of these rows then begins."""
     starts = indptr[rows].astype(np.int64)
     counts = indptr[rows + 1] - starts
     offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -352,7 +352,7 @@ def entries_of(
 def strongest_entries(
     owner: Int[np.ndarray, " nnz"], values: Float[np.ndarray, " nnz"], n: int | None
 ) -> Int[np.ndarray, " kept"]:
-    """Places of each document's n entries of largest absolute value, in the order they are in."""
+    """Return places of each document's n entries of largest absolute value, in the order they are in."""
     if n is None:
         return np.arange(len(values))
     order = np.lexsort((-np.abs(values), owner))
@@ -362,7 +362,7 @@ def strongest_entries(
 
 
 def csr_of(data: np.ndarray, atoms: np.ndarray, indptr: np.ndarray, n_atoms: int) -> csr_matrix:
-    """Documents × atoms, from the parts of a CSR matrix."""
+    """Return documents × atoms, from the parts of a CSR matrix."""
     from scipy.sparse import csr_matrix
 
     return csr_matrix((data, atoms, indptr), shape=(len(indptr) - 1, n_atoms))

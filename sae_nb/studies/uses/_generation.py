@@ -1,7 +1,7 @@
-"""A text that a model writes token by token: codes read on the way, and other ways in which it goes on.
+"""A text that a model writes token by token: codes read on the way, and its alternative continuations.
 
-A fork adds a·d_j / ‖d_j‖ to the activations from one token on, beside nothing and a·u with a random unit
-vector u: three rows of one batch from one state, which draw with the same random numbers.
+A fork adds a·d_j / ‖d_j‖ to the activations from one token on, next to nothing and a·u with a random
+unit vector u: three rows of one batch from one state, which draw with the same random numbers.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ def notable(
 ) -> list[tuple[int, float]]:
     """Return the first `n` atoms of a token and their strengths, first what is strong and rare.
 
-    By (|z| / p99)·(−ln f), f how often the atom fires elsewhere: the surprise that it fires at all, and more
-    of it where it does so strongly. What fires everywhere has no surprise. What is not known counts as 1.
+    By (|z| / p99)·(−ln f), f how often the atom fires elsewhere: the surprise that it fires at all, and
+    more of it where it does so strongly. An atom that fires everywhere has no surprise. Unknown values
+    count as 1.
     """
     atoms, values = codes
     size = np.abs(values).astype(np.float64)
@@ -60,14 +61,14 @@ def notable(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Added:
-    """What is added to the activations of each row, from one position on and up to another."""
+    """The vectors added to the activations of each row, from one position on and up to another."""
 
     first: int
     last: int | None
     delta: Float[Tensor, "rows 1 d_in"]
 
     def until(self, position: int) -> Added | None:
-        """The same for the first row alone, ended before a position; None where nothing is left."""
+        """Return the same for the first row alone, ended before a position; None if nothing is left."""
         if self.first >= position:
             return None
         last = position if self.last is None else min(self.last, position)
@@ -84,7 +85,7 @@ class Added:
 class Reader:
     """Keeps the columns that passed last, as an edit; then adds what is to be added.
 
-    What is kept is what other edits in force have made, before anything of its own is added.
+    The states are read after the other edits in force, before its own addition.
     """
 
     everywhere = False
@@ -107,7 +108,7 @@ class Reader:
         return x
 
     def codes(self, n: int) -> SparseCodes:
-        """Codes of the last `n` columns, row by row."""
+        """Return codes of the last `n` columns, row by row."""
         with torch.no_grad():
             codes: SparseCodes = self._sae.encode(self._columns[:, -n:].to(self._sae.dictionary))
         return codes
@@ -123,7 +124,7 @@ class Written:
         self._strengths: dict[int, list[float]] = {}
 
     def until(self, n: int) -> Written:
-        """A copy of the first `n` tokens."""
+        """Return a copy of the first `n` tokens."""
         made = Written()
         made.ids, made.codes = self.ids[:n], self.codes[:n]
         return made
@@ -136,7 +137,7 @@ class Written:
         self.codes.append((atoms[:0], values[:0]) if first else (atoms, values))
 
     def strengths(self, atom: int) -> Float[np.ndarray, " tokens"]:
-        """How strongly an atom fires at every token; NaN at the first one."""
+        """Return how strongly an atom fires at every token; NaN at the first one."""
         known = self._strengths.setdefault(atom, [float("nan")] if self.ids else [])
         for atoms, values in self.codes[len(known) :]:
             known.append(float(values[atoms == atom].sum()))
@@ -185,7 +186,7 @@ class Branch:
 
 
 class Generation:
-    """A text that a model writes token by token, and the branches in which it goes on another way.
+    """A text that a model writes token by token, and the branches in which it continues another way.
 
     A token is there once it has been read: `step` reads the token that was chosen before and chooses the next.
     So what a branch holds is always whole; a step that is interrupted has not happened.
@@ -255,7 +256,7 @@ class Generation:
         return True
 
     def ended(self, branch: int = 0) -> bool:
-        """Whether every row of a branch has ended, or the model can read no more."""
+        """Return whether every row of a branch has ended, or the model can read no more."""
         one = self.branches[branch]
         limit = self.model.context_length
         full = limit is not None and one.stream.ids.shape[1] > limit
@@ -322,7 +323,7 @@ class Generation:
         return True
 
     def saved(self) -> list[dict[str, Any]]:
-        """Every branch in plain numbers: ids written in each row, and where it leaves another."""
+        """Return every branch in plain numbers: ids written in each row, and where it leaves another."""
         found = []
         for one in self.branches:
             start = self.n_prompt if one.fork is None else one.fork.position + 1
@@ -333,8 +334,8 @@ class Generation:
     def resume(self, saved: Sequence[Mapping[str, Any]]) -> Generation:
         """Write again what `saved` gave, token by token, after the prompt; return itself.
 
-        Ids are those that were saved, also where this machine's numbers would choose others; codes are read
-        anew. Each branch then goes on as it would have.
+        Ids are those that were saved, also if this machine's numbers would choose others; codes are
+        reread. Each branch then continues as it would have.
 
         Raises
         ------
@@ -369,7 +370,7 @@ class Generation:
     # --- what was written -------------------------------------------------------------------------
 
     def tokens(self, branch: int = 0, row: int = STEERED) -> list[str]:
-        """Every token of a row by its text, or by its number where there is no tokenizer."""
+        """Return every token of a row by its text, or by its number where there is not a tokenizer."""
         ids = self.branches[branch].rows[row].ids
         if self.model.tokenizer is None:
             return [str(i) for i in ids]
@@ -379,7 +380,7 @@ class Generation:
         return [self._names[i] for i in ids]
 
     def new_text(self, branch: int = 0, row: int = STEERED) -> str:
-        """What was written after the prompt, or after the token at which a branch leaves another."""
+        """Return what was written after the prompt, or after the token at which a branch leaves another."""
         one = self.branches[branch]
         start = self.n_prompt if one.fork is None else one.fork.position + 1
         ids = one.rows[row].ids

@@ -1,7 +1,8 @@
 """A classifier without training: yes where any of K atoms fires.
 
 Δ_j = P(atom j fires | yes) − P(atom j fires | no); the K atoms of largest Δ are joined by "or". Source:
-Qwen-Scope, arXiv 2605.11887. Beside it: logistic regression on the documents' mean activations and on words.
+Qwen-Scope, arXiv 2605.11887. For comparison: logistic regression on the documents' mean activations and
+on words.
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ class OrRule:
     of texts "words" (logistic regression), and "always yes": accuracy, f1."""
 
     curve: DataFrame
-    """How much each learns from how many documents: n, or_f1 (the best K by the documents it was made from),
-    activations_f1."""
+    """Learning curves: n, or_f1 (the best K by the documents it was made from), activations_f1."""
 
     def __repr__(self) -> str:
         best = self.table[self.table.method.str.startswith("or of")].f1.max()
@@ -59,7 +59,7 @@ def or_rule(
     Parameters
     ----------
     labels
-        Which documents are meant: a truth value for each.
+        Documents that are meant: a truth value for each.
     ks
         Numbers of atoms that are tried.
     test_share

@@ -50,7 +50,7 @@ def penalty(
     atoms
         Those that cost.
     weight
-        What a mean excess of 1 costs, in units of the loss; ≥ 0.
+        Cost of a mean excess of 1, in units of the loss; ≥ 0.
     limit
         α: what each atom may have without a price; one number, or one per atom.
     like
@@ -118,7 +118,7 @@ def _several(limit: Any, n: int) -> list[Any]:
 def _pre_codes(
     sae: Any, atoms: Sequence[int], x: Float[Tensor, "*batch d_in"]
 ) -> Float[Tensor, "*batch chosen"]:
-    """What the encoder says of a few atoms before it selects; of a pursuit ⟨x − b, d_j⟩."""
+    """Return the encoder's output for a few atoms before it selects; of a pursuit ⟨x − b, d_j⟩."""
     rows = list(atoms)
     encoder = getattr(sae, "encoder", None)
     if encoder is None or not hasattr(encoder, "weight"):
@@ -128,7 +128,7 @@ def _pre_codes(
 
 
 class _Passing:
-    """What passed at a hook point since it was last asked for, with its graph; changes nothing."""
+    """The activations at a hook point since the last request, with their graph; changes nothing."""
 
     def __init__(self) -> None:
         self.seen: list[Tensor] = []
@@ -151,7 +151,7 @@ class Penalty:
     sae: SparseAutoencoder
     passing: _Passing
     reading: Active
-    """What reads the module's runs inside the block."""
+    """Reader of the module's runs inside the block."""
 
     def __repr__(self) -> str:
         return f"Penalty({len(self.atoms)} atoms at {self.hook_point}, weight {self.weight:g})"
@@ -168,7 +168,7 @@ class Penalty:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Read no longer, and let go of graphs that nobody asked for."""
+        """Stop reading, and release graphs that were not asked for."""
         self.passing.seen.clear()
         self.reading.__exit__(kind, error, traceback)
 

@@ -56,21 +56,21 @@ def documents(
 ) -> Documents:
     """Read texts or images once and keep, of each, which atoms fired, how strongly and where.
 
-    One batch at a time is run, encoded and pooled; its activations are then dropped. What stays is 12 bytes
-    per atom that a document has, and its mean activation. After the first batch it is known how much that
-    will be: beyond 1 GiB a warning says it, and what would not fit is refused then.
+    One batch at a time is run, encoded and pooled; its activations are then dropped. It keeps 12 bytes
+    per atom that a document has, and its mean activation. After the first batch its memory is known:
+    beyond 1 GiB a warning states it, and what would not fit is refused then.
 
     Parameters
     ----------
     texts_or_images
-        What `capture` takes; one sample is one document. Long texts are cut where the model ends.
+        Inputs for `capture`; one sample is one document. Long texts are cut where the model ends.
     hook_point
-        Where the SAE reads.
+        Hook point that the SAE reads.
     pool
         "max": the strength of largest |z|, sign kept. "mean": the sum of strengths over the number of
-        tokens. "count": tokens in which the atom is active. Which atoms a document has is the same.
+        tokens. "count": tokens in which the atom is active. The set of a document's atoms is the same.
     labels
-        What people call atoms, such as `sn.load_examples(name).labels`: for tables, and queries in words.
+        Names of atoms, such as `sn.load_examples(name).labels`: for tables, and queries in words.
     strongest
         Keep only so many atoms of each document, by |pooled strength|. Memory is then bounded beforehand.
     keep_special
@@ -126,7 +126,7 @@ def check_reads(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> st
 
 
 def check_labels(labels: Mapping[int, str] | None, n_atoms: int) -> dict[int, str]:
-    """Return what people call atoms, if it is a mapping of atoms that are there."""
+    """Return the names of atoms, if it is a mapping of atoms that exist."""
     if not isinstance(labels, Mapping | None):
         raise TypeError(
             f"`labels` must be a mapping of atoms to words, got {type(labels).__name__}. Pass "
@@ -139,7 +139,7 @@ def check_labels(labels: Mapping[int, str] | None, n_atoms: int) -> dict[int, st
 
 
 class _Pooled(NamedTuple):
-    """What one batch leaves behind."""
+    """The pooled values of one batch."""
 
     values: Float[np.ndarray, " nnz"]
     atoms: Int[np.ndarray, " nnz"]

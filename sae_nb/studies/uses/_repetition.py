@@ -33,7 +33,7 @@ Pairs = list[tuple[int, int]]
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Repetition:
-    """Which atoms rise from the first to the last occurrence of an n-gram; made by `repetition`."""
+    """The atoms that rise from the first to the last occurrence of an n-gram; made by `repetition`."""
 
     table: DataFrame
     """Atoms that fired at any of these places, the most risen first: atom, label, rise, first and last (mean
@@ -98,7 +98,7 @@ def repetition(
     n_gram
         Tokens that must come again in the same order.
     labels
-        What people call atoms.
+        Names of atoms.
 
     Raises
     ------
@@ -201,7 +201,7 @@ class _Sums:
         into["rises"] += np.asarray(((last - first) > 0).sum(axis=0)).ravel()
 
     def result(self, names: Mapping[int, str]) -> Repetition:
-        """Means over all pairs."""
+        """Return means over all pairs."""
         import pandas as pd
 
         n, n_plain = self.repeated["n"], self.plain["n"]

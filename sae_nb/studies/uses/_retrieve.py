@@ -1,7 +1,8 @@
 """Documents in order of what is asked: score_i = Σ_j w_j v_ij / max_i |v_ij| over the atoms of a query.
 
-Dividing by each atom's largest strength is ours (arXiv 2512.10092 adds strengths as they are): a loud atom
-would be the whole query. Beside it: TF-IDF of words, and the cosine of mean activations with Σ_j w_j d_j.
+Dividing by each atom's largest strength is ours (arXiv 2512.10092 adds strengths as they are): a loud
+atom would be the whole query. For comparison: TF-IDF of words, and the cosine of mean activations with
+Σ_j w_j d_j.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Retrieval:
     """The query: weight of each atom."""
 
     words: tuple[str, ...]
-    """What TF-IDF was asked: the words of the query, else those at which its atoms peak."""
+    """Query for TF-IDF: the words of the query, else those at which its atoms peak."""
 
     table: DataFrame
     """A method per row ("atoms", "words" of texts, "activations"): map, and ndcg over the first 10, NaN
@@ -61,7 +62,7 @@ def retrieve(
     query
         An atom, several, weights by atom (negative ones ask for absence), or words that labels hold.
     relevant
-        Which documents were wanted, if that is known: a truth value for each. The order is then judged.
+        Documents that were wanted, if known: a truth value for each. The order is then judged.
 
     Raises
     ------

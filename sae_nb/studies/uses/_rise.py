@@ -104,11 +104,12 @@ class RiseEffect:
     """How often a model does something after atoms were turned up at delimiters; made by `rise_effect`."""
 
     table: DataFrame
-    """What was added, a row each ("nothing", "atoms", "random atoms" once per draw, "mean activation"), and of
-    the steps then written: steps (how many), share (that follow the rule), low, high (95 %, Wilson)."""
+    """Additions, a row each ("nothing", "atoms", "random atoms" once per draw, "mean activation"), and
+    of the steps then written: steps (how many), share (that follow the rule), low, high (95 %, Wilson).
+    """
 
     texts: Mapping[str, tuple[str, ...]]
-    """What was written, of the first draw each."""
+    """Written texts, of the first draw each."""
 
     behaviour: str
     atoms: tuple[int, ...]
@@ -227,7 +228,9 @@ def _steps_of(
 def steps_after(
     model: LiveModel, ids: Int[Tensor, " n"], ends: re.Pattern[str]
 ) -> list[tuple[int, str]]:
-    """Positions of delimiters, and the step that follows each; what comes after the last may be unfinished."""
+    """Return positions of delimiters, and the step that follows each; the step after the last may be
+    unfinished.
+    """
     names = describe_ids(model.tokenizer, set(ids.tolist()))
     at = [i for i, one in enumerate(ids.tolist()) if ends.search(names[one])]
     until = [*(i + 1 for i in at[1:]), len(ids)]
@@ -368,15 +371,15 @@ def rise_effect(
 ) -> RiseEffect:
     """Turn a behaviour's atoms up (or down) at delimiters and count how often it then is there.
 
-    What is added has the length of δ, the chosen atoms' mean difference, `by` times; so have both controls, the
-    same differences written along random atoms, and the difference of mean activations.
+    The addition has the length of δ, the chosen atoms' mean difference, `by` times; so have both
+    controls, the same differences written along random atoms, and the difference of mean activations.
 
     Parameters
     ----------
     found
-        What `rise` found, on other texts than the prompts.
+        Result of `rise`, on other texts than the prompts.
     prompts
-        Texts to go on from, at least one; they should end in a delimiter.
+        Texts to continue, at least one; they should end in a delimiter.
     behaviour
         One of the rules'.
     n
@@ -429,14 +432,14 @@ def rise_effect(
 
 @dataclass(frozen=True, kw_only=True)
 class _Way:
-    """What is added, and what was then written."""
+    """An addition, and the text written with it."""
 
     row: dict[str, Any]
     texts: tuple[str, ...]
 
 
 class _Intervention:
-    """Adds a vector at delimiters while the model goes on from prompts, and counts what follows."""
+    """Adds a vector at delimiters while the model continues prompts, and counts what follows."""
 
     def __init__(
         self,
@@ -455,12 +458,12 @@ class _Intervention:
         self.delimiters = torch.tensor([i for i, name in names.items() if self.ends.search(name)])
 
     def at_delimiters(self, state: RunState) -> Tensor:
-        """Which of the columns of a run are delimiters."""
+        """Return a mask of the columns of a run that are delimiters."""
         token_ids = cast(Tensor, state.token_ids)
         return torch.isin(token_ids, self.delimiters.to(token_ids.device))
 
     def way(self, added: str, direction: Tensor | None) -> _Way:
-        """What the model writes with a direction added."""
+        """Return the model's text with a direction added."""
         edit: AbstractContextManager[Any] = nullcontext()
         if direction is not None and bool(direction.norm() > 0):
             edit = steer(

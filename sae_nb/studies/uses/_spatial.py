@@ -1,4 +1,5 @@
-"""Which atoms know where: spatial autocorrelation of what fires in documents that have a place on the earth.
+"""Atoms that know where: spatial autocorrelation of the firings in documents that have a place on the
+earth.
 
 Moran's I = Σ_ij w_ij (x_i − x̄)(x_j − x̄) / Σ_i (x_i − x̄)², w_ij = 1/k for the k nearest places by great circle,
 else 0: 1 where near places have the same strength, −1/(n − 1) on average where places say nothing.
@@ -91,7 +92,7 @@ def spatial_autocorrelation(
     min_count
         Documents in which an atom must fire.
     n_components
-        Principal components of the mean activations that stand beside.
+        Principal components of the mean activations, for comparison.
 
     Raises
     ------

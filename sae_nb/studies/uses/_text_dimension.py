@@ -1,8 +1,9 @@
 """The dimension of texts: how many directions the activations of one text's tokens spread into, locally.
 
 Every text is read for the same number of tokens, because the estimate rises with their number. Source:
-"Unveiling Intrinsic Dimension of Texts: from Academic Abstract to Creative Story", which finds scientific
-texts lowest and fiction highest; ours reads any hook point, and says what the share of distinct tokens says.
+"Unveiling Intrinsic Dimension of Texts: from Academic Abstract to Creative Story", which finds
+scientific texts lowest and fiction highest; ours reads any hook point, and compares with the share of
+distinct tokens.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class TextDimension:
     """Tokens read of each text."""
 
     hook_point: str
-    """Where they were read."""
+    """Hook point at which they were read."""
 
     table: DataFrame
     """A text per row: text, group, tokens (it has), dimension, distinct (share of different tokens among
@@ -53,7 +54,7 @@ class TextDimension:
     """A group per row, least dimension first: group, n, dimension (mean), low and high (95 %), distinct."""
 
     simpler: DataFrame
-    """What a count says: Spearman's ρ of the dimension with `distinct` and with `tokens`, and its p."""
+    """Result of a count: Spearman's ρ of the dimension with `distinct` and with `tokens`, and its p."""
 
     def __repr__(self) -> str:
         held = self.dimension[~np.isnan(self.dimension)]
@@ -64,7 +65,7 @@ class TextDimension:
 
     @checked
     def atoms(self, docs: Documents, *, min_count: int = 5) -> DataFrame:
-        """Atoms by how their strength in a text goes with its dimension.
+        """Return atoms by how their strength in a text goes with its dimension.
 
         Parameters
         ----------
@@ -127,7 +128,7 @@ class TextDimension:
 def column_correlations(
     columns: csr_matrix, target: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " m"]:
-    """Pearson's r of every sparse column with a number per row; 0 for a column that never changes."""
+    """Compute Pearson's r of every sparse column with a number per row; 0 for a column that never changes."""
     columns = columns.astype(np.float64)
     centred = target - target.mean()
     mean = np.asarray(columns.mean(axis=0)).ravel()
@@ -155,7 +156,7 @@ def text_dimension(
     Parameters
     ----------
     texts
-        What `capture` takes: texts, or lists of tokens. One batch at a time is held.
+        Inputs for `capture`: texts, or lists of tokens. One batch at a time is held.
     hook_point
         None: the residual stream after the last block.
     length
@@ -171,7 +172,7 @@ def text_dimension(
     Returns
     -------
     TextDimension
-        `.table` of texts, `.groups`, `.simpler`; `.atoms(docs)` says which atoms go with it.
+        `.table` of texts, `.groups`, `.simpler`; `.atoms(docs)` lists the atoms that go with it.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """The words of texts: which word each token belongs to, and how often each word is in each text, by arrays.
 
-A word is a run of letters, digits and underscores, in lower case; tokens are cut within words and hold several.
-Token texts are read once each; what a text holds follows from which tokens stand next to which. Letters are
-lowered token by token.
+A word is a run of letters, digits and underscores, in lower case; tokens are cut within words and hold
+several. Token texts are read once each; the content of a text follows from which tokens are next to
+which. Letters are lowered token by token.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Words:
     """Every word, in the order of their letters."""
 
     counts: csr_matrix
-    """How often each is in each text, (n, n_words)."""
+    """Counts of each in each text, (n, n_words)."""
 
     of_token: Int[np.ndarray, " tokens"]
     """The word that each token belongs to, the first of several; −1: none."""
 
     starts: Int[np.ndarray, " n_plus_1"]
-    """Where each text begins among the tokens."""
+    """Start of each text among the tokens."""
 
 
 def words_of(
@@ -177,7 +177,7 @@ def _fill_inside(
     joined: Bool[np.ndarray, " kept"],
     word: Int[np.ndarray, " joined"],
 ) -> None:
-    """Tokens without a text belong to the word that goes on across them."""
+    """Assign tokens without a text to the word that continues across them."""
     second = np.flatnonzero(joined)
     gaps = kept[second] - kept[second - 1] - 1
     for i in np.flatnonzero(gaps):
@@ -195,7 +195,7 @@ def _counted(
 
 
 def most_common(numbers: Int[np.ndarray, "m few"]) -> Int[np.ndarray, " m"]:
-    """Of each row the number that is there most often, the first of several; −1 counts as nothing."""
+    """Return of each row the number that is there most often, the first of several; −1 counts as nothing."""
     same = (numbers[:, :, None] == numbers[:, None, :]) & (numbers[:, :, None] >= 0)
     best = same.sum(axis=2).argmax(axis=1)
     return numbers[np.arange(len(numbers)), best]

@@ -1,4 +1,6 @@
-"""What uses of a model that writes share: token ids, log-probabilities, strengths, changes of one size."""
+"""The common parts of uses of a model that writes: token ids, log-probabilities, strengths, changes of
+one size.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a vision model sees: concepts, where they are, and which of them its answer depends on."""
+"""The concepts of a vision model, where they are, and which of them its answer depends on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What is where in an image, by the atoms that fire: a table with boxes, and what clusters would mark."""
+"""Contents of an image and their places, by the atoms that fire: a table with boxes, and the marks of
+clusters for comparison.
+"""
 
 from __future__ import annotations
 
@@ -133,16 +135,16 @@ def annotate(
     most: float = 0.5,
     seed: int = 0,
 ) -> Annotations:
-    """List the atoms that fire in images, where each does, and what people call it.
+    """List the atoms that fire in images, where each does, and its name.
 
     Parameters
     ----------
     images
         Of one size, as the model reads them.
     hook_point
-        Where the SAE reads; class and register tokens are left out.
+        Hook point that the SAE reads; class and register tokens are left out.
     labels
-        What people call atoms, such as `sn.load_examples(name).labels`.
+        Names of atoms, such as `sn.load_examples(name).labels`.
     n
         Atoms of each image, by their strength |z| ‖d‖ at the patch where it is largest.
     share

@@ -1,4 +1,4 @@
-"""Which pixels a model's answer depends on, by masks or by gradients, and whether another training agrees.
+"""The pixels a model's answer depends on, by masks or by gradients, and whether another training agrees.
 
 Sobol and occlusion fade regions of a grid to a baseline and need no gradient; the others follow the gradient of
 one logit back to the pixels. All are a few lines here, so that masks, baselines and units are one for all.
@@ -63,7 +63,7 @@ class PixelAttribution:
 
     @checked
     def on_grid(self, rows: int, columns: int) -> Float[Tensor, "n rows columns"]:
-        """Means over the cells of a coarser grid, such as a model's patches."""
+        """Return means over the cells of a coarser grid, such as a model's patches."""
         check_count(rows, name="rows", at_most=self.maps.shape[1])
         check_count(columns, name="columns", at_most=self.maps.shape[2])
         return adaptive_avg_pool2d(self.maps, (rows, columns))
@@ -101,7 +101,8 @@ class PixelAttribution:
         concepts: Float[Tensor, "n n_concepts rows columns"] | None = None,
         n: int = 3,
     ) -> Any:
-        """Draw an image and its map; beside them the n strongest maps of `concepts`, such as `Craft.heatmaps`.
+        """Draw an image and its map; next to them the n strongest maps of `concepts`, such as
+        `Craft.heatmaps`.
 
         Raises
         ------
@@ -157,12 +158,14 @@ def attribution(
     image
         One image or several of one size, as the model reads them.
     outcome
-        Which logit, for all or for each image; None: of each image the one that the model finds likeliest.
+        Logit to explain, for all or for each image; None: of each image the one that the model finds
+        likeliest.
     grid
         Rows and columns of regions of "sobol" and "occlusion", which divide the image; None: as the model's
         patches.
     baseline
-        What a region becomes: black, the mean colour of all images, an image of coarse means, or even noise.
+        Replacement of a region: black, the mean colour of all images, an image of coarse means, or even
+        noise.
     n_designs
         Of "sobol", which runs the model n_designs × (regions + 2) times for each image.
     n_steps
@@ -269,7 +272,7 @@ class _Task:
     generator: torch.Generator
 
     def masked(self, masks: Float[Tensor, "n m regions"]) -> Float[Tensor, "n m"]:
-        """Answers with every region faded to the baseline by its mask."""
+        """Return answers with every region faded to the baseline by its mask."""
         return torch.stack([self._of(i, own) for i, own in enumerate(masks)])
 
     def _of(self, i: int, masks: Float[Tensor, "m regions"]) -> Float[Tensor, " m"]:
@@ -352,7 +355,7 @@ MAKERS: dict[Method, Callable[[_Task], tuple[Tensor, int]]] = {
 
 
 def edges_of(x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n h w"]:
-    """How much each pixel differs from the ones after it, below and to the right."""
+    """Return how much each pixel differs from the ones after it, below and to the right."""
     grey = x.mean(dim=1)
     down = grey.diff(dim=1, append=grey[:, -1:]).abs()
     return down + grey.diff(dim=2, append=grey[:, :, -1:]).abs()
@@ -370,7 +373,7 @@ def _centre(rows: int, columns: int) -> Float[Tensor, "rows columns"]:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class AttributionStability:
-    """How far the maps of two models agree, with how far their answers do; made by `attribution_stability`."""
+    """The agreement of two models' maps, and of their answers; made by `attribution_stability`."""
 
     maps: Float[np.ndarray, " n"]
     """Rank correlation of both maps of each image; NaN where one of them is constant."""

@@ -142,7 +142,7 @@ def blindspots(
     n_permutations: int = 1000,
     seed: int = 0,
 ) -> Blindspots:
-    """Say which concepts images of set b lack, and of which they have too much, by those of set a.
+    """Find concepts that images of set b lack, and those they have too much of, by those of set a.
 
     δ = E_b / (E_a + E_b) with E the mean over images of an atom's pooled strength (of its strongest patch,
     where documents were pooled by "max"). A concept is suppressed where δ < 0.1, exaggerated where

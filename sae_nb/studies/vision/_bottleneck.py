@@ -1,7 +1,7 @@
 """Concept bottlenecks: linear heads that read named concepts off a model, and where in the image each is read.
 
-Concepts that always come together have one label between them, so their heads may look anywhere: the share of a
-head's saliency inside the region of its concept says where it does.
+Concepts that always come together have one label between them, so their heads may look anywhere: the
+share of a head's saliency inside the region of its concept shows where it does.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class ConceptBottleneck:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ConceptPlaces:
-    """Where the heads of concepts look; made by `ConceptBottleneck.look`."""
+    """The places that the heads of concepts look at; made by `ConceptBottleneck.look`."""
 
     names: tuple[str, ...]
     inside: Float[np.ndarray, "n_concepts n"]
@@ -243,11 +243,11 @@ def concept_bottleneck(
     concepts
         By name, whether each image has it.
     hook_point
-        Where the heads read.
+        Hook point that the heads read.
     labels
         A class of each image, predicted from the heads' probabilities alone.
     seed
-        Which images are left out.
+        Images that are left out.
 
     Returns
     -------
@@ -355,7 +355,7 @@ class _Heads(nn.Module):
         return self.head(x.to(self.head.weight.dtype))
 
     def pooled(self, pixel_values: Tensor) -> Float[Tensor, "n d_in"]:
-        """Mean over the patches at the hook point."""
+        """Return mean over the patches at the hook point."""
         (model,), caught = self._model, list[Tensor]()
 
         handle = heard(self.body.get_submodule(self.point.path), self.point, caught.append)
@@ -371,7 +371,7 @@ class _Heads(nn.Module):
         return patches_of(read_tensor(caught[0], self.point), model).mean(dim=1)
 
     def states(self, pixels: Pixels) -> Float[np.ndarray, "n d_in"]:
-        """What the heads read of some images."""
+        """Return the inputs of the heads for some images."""
         (model,) = self._model
         with model.lock, torch.no_grad():
             parts = [
@@ -403,7 +403,7 @@ def _table(
     left: Bool[np.ndarray, " n"],
     names: tuple[str, ...],
 ) -> pd.DataFrame:
-    """How well each concept is read, and which other it comes with."""
+    """Return how well each concept is read, and which other it comes with."""
     import pandas as pd
 
     with np.errstate(invalid="ignore"):

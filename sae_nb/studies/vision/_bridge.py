@@ -36,7 +36,7 @@ class BridgeView:
     modality alone with one of the second alone), "mixed"."""
 
     n_split: int
-    """Split pairs among all bridges that stand above their floor."""
+    """Split pairs among all bridges that are above their floor."""
 
     def plot(self) -> Any:
         """Draw atoms of both modalities and the bridges between them; wider, the stronger."""
@@ -97,7 +97,7 @@ def bridge_view(
     n
         Bridges in the table and the figure.
     modalities
-        What one row of each is called.
+        Name of one row of each.
 
     Raises
     ------

@@ -144,9 +144,9 @@ def complexity_of(
     layers
         States of each layer before the features', first to last, rows aligned with those of `features`.
     features
-        What is to be read, a column each.
+        Quantities to be read, a column each.
     groups
-        Which sample each row is of, so that none is on both sides; None: every row is a sample.
+        Sample of each row, so that none is on both sides; None: every row is a sample.
     held_out
         Share of the samples that R² is measured on.
     ridge
@@ -269,9 +269,9 @@ def feature_complexity(
     images
         As the model reads them: some hundreds, more than the model is wide.
     hook_point
-        Where the SAE reads.
+        Hook point that the SAE reads.
     atoms
-        Which; None: the 100 that fire in the most images.
+        Atoms to measure; None: the 100 that fire in the most images.
     layers
         Hook points that are read from, first to last; None: the embedding and every block before.
     n_bootstrap, seed

@@ -127,12 +127,12 @@ def craft(
     images
         As the model reads them, of one size; a few dozen of one class for that class's concepts.
     hook_point
-        Where the model is split. The rest need not be linear; it must read the patches, so for a model that
-        answers from its class token the last block is too late.
+        Hook point at which the model is split. The rest need not be linear; it must read the patches,
+        so for a model that answers from its class token the last block is too late.
     n_concepts
-        How many.
+        Number of concepts.
     outcome
-        Which logit `head` gives; None: of each image the one that the model finds likeliest.
+        Logit that `head` gives; None: of each image the one that the model finds likeliest.
     seed
         Of the patches drawn and the factorisation.
 
@@ -199,7 +199,7 @@ def _joined(halves: Float[np.ndarray, "r width"], signed: bool) -> Float[Tensor,
 def factorised(
     a: np.ndarray, r: int, seed: int, *, learn_on: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """W from some rows (of those in a mask, if there is one), U of all of them."""
+    """Return W from some rows (of those in a mask, if there is one), U of all of them."""
     from sklearn.decomposition import NMF
 
     rows = a if learn_on is None else a[learn_on]

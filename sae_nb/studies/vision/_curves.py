@@ -93,7 +93,7 @@ class ConceptCurves:
 
 
 def area(curve: Float[np.ndarray, "... steps"]) -> Float[np.ndarray, "..."]:
-    """Area under curves over [0, 1] by trapezoids; that of a constant is the constant.
+    """Return area under curves over [0, 1] by trapezoids; that of a constant is the constant.
 
     >>> float(area(np.array([2.0, 2.0, 2.0])))
     2.0
@@ -125,7 +125,7 @@ def concept_curves(
     importance
         Of each concept, for all inputs or per input: `sobol(…).total` or `.per_input`.
     baseline
-        What is put in the place of a concept: 0, or its mean over inputs and places. Where a concept is rarely
+        Replacement of a concept: 0, or its mean over inputs and places. Where a concept is rarely
         absent, 0 is what the model never sees.
     n_random
         Random orders, each the same for all inputs: the floor.
@@ -186,7 +186,7 @@ def concept_curves(
 
 
 Filler = Tensor | Callable[[Tensor], Tensor]
-"""What is put in the place of what is left out: one thing for all, or a function of what is kept."""
+"""Replacement of the parts left out: one thing for all, or a function of what is kept."""
 
 
 def walk(
@@ -196,7 +196,9 @@ def walk(
     order: Int[Tensor, "n r"],
     counts: Int[Tensor, " steps"] | None = None,
 ) -> Float[np.ndarray, "2 n steps"]:
-    """Answers with the first k concepts of an order alone, then without them; k: all, or some `counts`."""
+    """Return answers with the first k concepts of an order alone, then without them; k: all, or some
+    `counts`.
+    """
     n, r = order.shape
     rank = order.argsort(dim=1)  # place of each concept in the order
     steps = torch.arange(r + 1) if counts is None else counts

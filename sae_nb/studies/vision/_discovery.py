@@ -1,8 +1,8 @@
 """Which known regions of images does a dictionary find without labels? Atoms against PCA, k-means, NMF, random.
 
-A feature marks the patches where it is above a threshold. Feature and threshold are chosen by the overlap with
-a region on one half of the images, and judged on the other: more features to choose from are no advantage by
-themselves. IoU = F1 / (2 − F1), so the best of one is the best of the other.
+A feature marks the patches where it is above a threshold. Feature and threshold are chosen by the
+overlap with a region on one half of the images, and judged on the other: more features to choose from
+are not an advantage by themselves. IoU = F1 / (2 − F1), so the best of one is the best of the other.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ COVERED = 0.5
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Discovery:
-    """How well the best single feature of each method marks each known region; made by `discover`."""
+    """The quality of each method's best single feature for each known region; made by `discover`."""
 
     factors: tuple[str, ...]
     methods: tuple[str, ...]
@@ -54,7 +54,7 @@ class Discovery:
     """Intersection over union with the region, on images on which nothing was chosen."""
 
     feature: Int[np.ndarray, "factors methods"]
-    """Which feature: the SAE's atom, the number of a component, cluster or coordinate."""
+    """Index of the feature: the SAE's atom, the number of a component, cluster or coordinate."""
 
     floor: Float[np.ndarray, " factors"]
     """IoU of marking every patch: the share of patches in the region."""
@@ -146,14 +146,14 @@ def discover(
     images
         Of one size, as the model reads them; scenes of one kind, at least four.
     hook_point
-        Where the SAE reads; class and register tokens are left out.
+        Hook point that the SAE reads; class and register tokens are left out.
     factors
         Regions by name: of every image a mask by patches, or by pixels, (n, rows, columns). A patch belongs to
         a region of pixels if half of it does.
     methods
-        What the SAE is compared with.
+        Methods that the SAE is compared with.
     labels
-        What people call atoms, such as `sn.load_examples(name).labels`.
+        Names of atoms, such as `sn.load_examples(name).labels`.
     seed
         Of the halves, and of what is drawn.
 
@@ -268,7 +268,9 @@ def _rows(patches: Patches) -> Float[Tensor, "rows d_in"]:
 
 
 def _both_signs(z: Float[Tensor, "rows m"]) -> SparseCodes:
-    """Features of each sign; few, and most of them there, so that they are no sparse codes but in form."""
+    """Return features of each sign; few, and most of them there, so that they are sparse codes in form
+    only.
+    """
     return SparseCodes.from_dense(torch.cat((z.clamp_min(0), (-z).clamp_min(0)), dim=1))
 
 

@@ -167,7 +167,8 @@ def pixel_fidelity(
     maps
         Attributions by name, one number per pixel, or per cell of a coarser grid that divides the image.
     outcome
-        Which logit, for all or for each image; None: of each image the one that the model finds likeliest.
+        Logit to explain, for all or for each image; None: of each image the one that the model finds
+        likeliest.
     baselines
         Of "zero", "mean" (colour), "blur", "noise", "inpaint" (ROAD's noisy linear imputation).
     features
@@ -324,7 +325,7 @@ def _axes(
     counts: Int[Tensor, " steps"],
     bank: tuple[str | None, Tensor],
 ) -> tuple[float, float]:
-    """What is left of the answer along a random deletion, and how far its images are from natural ones."""
+    """Return the remaining answer along a random deletion, and how far its images are from natural ones."""
     rank = order.argsort(dim=1, descending=True).argsort(dim=1)
     kept = (rank[:, None] >= counts[1:, None])[:, :, None]  # something is missing in each
     put = fill(kept) if callable(fill) else fill[:, None]

@@ -1,4 +1,4 @@
-"""What is put in the place of pixels that are taken away: the baselines of insertion and deletion."""
+"""The replacements of pixels that are taken away: the baselines of insertion and deletion."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ Filling = Tensor | Callable[[Tensor], Tensor]
 def filling(
     x: Float[Tensor, "n channels h w"], baseline: Baseline, generator: torch.Generator
 ) -> Filling:
-    """Pixels in [0, 1], flat as `walk` takes them: (n, channels, h·w), or a function of what is kept.
+    """Return pixels in [0, 1], flat as `walk` takes them: (n, channels, h·w), or a function of what is
+    kept.
 
     zero: black; mean: the mean colour of all images; blur: local means of 8 × 8 pixels; noise: even in [0, 1];
     inpaint: each pixel from its neighbours, as ROAD does.
@@ -54,7 +55,9 @@ def inpainted(
     kept: Bool[Tensor, "n m 1 pixels"],
     noise: Float[Tensor, "n channels h w"],
 ) -> Float[Tensor, "n m channels pixels"]:
-    """Each missing pixel the weighted mean of its neighbours, from the mean of what is kept, with noise."""
+    """Return each missing pixel the weighted mean of its neighbours, from the mean of what is kept,
+    with noise.
+    """
     n, m = kept.shape[:2]
     c, h, w = x.shape[1:]
     there = kept.reshape(n * m, 1, h, w)

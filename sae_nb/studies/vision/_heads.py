@@ -50,7 +50,7 @@ class Split:
         """Rows and columns of places; None where they are not known."""
 
     def answer(self, i: int, x: Float[Tensor, "m places d_in"]) -> Float[Tensor, "m outcomes"]:
-        """What the model answers to input i with other activations at its places."""
+        """Return the model's answer to input i with other activations at its places."""
         whole = self.states[i].expand(len(x), -1, -1)
         whole = torch.cat((whole[:, : whole.shape[1] - x.shape[1]], x.to(whole)), dim=1)
         return run(self.model, self.batches[i], put={str(self.point): whole}).answer.tensor
@@ -86,7 +86,7 @@ class ConceptHead:
             check_count(outcome, name="outcome", at_least=0, at_most=clean.shape[1] - 1)
         own = clean.argmax(dim=1)
         self.outcomes = own if outcome is None else torch.full_like(own, outcome)
-        """Which logit is read, per image."""
+        """Logit that is read, per image."""
 
         self.clean = clean.gather(1, self.outcomes[:, None])[:, 0]
         """That logit with every concept as it is."""
@@ -110,9 +110,9 @@ class ConceptHead:
 
     @torch.no_grad()
     def masked(self, masks: Float[Tensor, "runs n_concepts"]) -> Float[Tensor, "n runs"]:
-        """Logits of every image with its codes multiplied by each mask, one mask at all places.
+        """Return logits of every image with its codes multiplied by each mask, one mask at all places.
 
-        What a concept's mask is does not matter to an image that lacks it: masks that differ there alone are
+        A concept's mask does not matter to an image that lacks it: masks that differ there alone are
         run once.
         """
         found = []
@@ -164,7 +164,7 @@ def concept_head(
     n_concepts
         Atoms, by their summed strength over all patches; fewer where fewer fire.
     outcome
-        Which logit; None: of each image the one that the model finds likeliest.
+        Logit; None: of each image the one that the model finds likeliest.
 
     Returns
     -------

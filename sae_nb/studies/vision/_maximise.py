@@ -1,4 +1,4 @@
-"""Feature visualisation by MACO, beside the natural image that the atom likes best.
+"""Feature visualisation by MACO, compared with the natural image with the highest activation.
 
 Only the phase of an image's spectrum is free, so that no frequency is stronger than in natural images; what
 is found still need not look like any of them, and the best natural image may do more: both are measured.
@@ -41,7 +41,7 @@ BRIGHTEST = 0.8
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How images are optimised; see `maximise`."""
+    """Settings of the optimisation of images; see `maximise`."""
 
     n_steps: int
     n_crops: int
@@ -114,7 +114,7 @@ def maximise(
         One model and its SAE; or several models of images, in the order of a `UniversalSAE`'s or a
         `Crosscoder`'s widths.
     atom
-        Which; several at once are optimised side by side (of one model).
+        Atoms; several at once are optimised side by side (of one model).
     hook_point
         Where the SAE reads; one per model, or one for all.
     images
@@ -124,7 +124,7 @@ def maximise(
     crop
         Side of a crop as a share of the image's at the first and at the last step.
     jitter
-        How far a crop's centre lies off that of the image, sd, as a share of its side.
+        Distance of a crop's centre from that of the image, sd, as a share of its side.
     noise
         Sd of the noise on crops, in the unit of [0, 1].
     learning_rate
@@ -137,9 +137,9 @@ def maximise(
     Returns
     -------
     Maximised | Coordinated
-        Of one model `Maximised`: `.image`, `.alpha`, `.table` beside the best natural image and random ones,
-        `.plot()`, `.plot_curve()`.
-        Of several `Coordinated`, with a strength for every pair of image and model.
+        Of one model `Maximised`: `.image`, `.alpha`, `.table` with the best natural image and random
+        ones, `.plot()`, `.plot_curve()`. Of several `Coordinated`, with a strength for every pair of
+        image and model.
 
     Raises
     ------
@@ -263,7 +263,7 @@ class Readers:
     def states(
         self, i: int, x: Float[Tensor, "n channels height width"]
     ) -> Float[Tensor, "n places d_in"]:
-        """What a model has at its patches, with the way back to the images."""
+        """Return a model's states at its patches, with the way back to the images."""
         model = self.pixels[i].model
         point = self.points[i]
         ran = run(model, self.pixels[i].batch(x), read=point, grad=True, answer=False)
@@ -278,11 +278,11 @@ class Readers:
 
     @torch.no_grad()
     def all_states(self, i: int, x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n places d"]:
-        """The same of many images, without the way back."""
+        """Return the same of many images, without the way back."""
         return torch.cat([self.states(i, some).detach() for some in torch.split(x, MOST_CROPS)])
 
     def codes(self, states: Sequence[Float[Tensor, "n places d_in"]], reads: int) -> Any:
-        """Codes of every place, as one of the models, or all together, give them."""
+        """Return codes of every place, as one of the models, or all together, give them."""
         flat = [part.flatten(0, 1) for part in states]
         if not self.several:
             return self.sae.encode(flat[0])
@@ -294,7 +294,7 @@ class Readers:
     def strengths(
         self, states: Sequence[Float[Tensor, "n places d_in"]], reads: int, atoms: Sequence[int]
     ) -> Float[np.ndarray, "atoms n places"]:
-        """Of some atoms at every place."""
+        """Return of some atoms at every place."""
         n, places = states[reads if len(states) > 1 else 0].shape[:2]
         table = self.codes(states, reads).detach().to("cpu").to_scipy().tocsc()
         return table[:, list(atoms)].toarray().T.reshape(len(atoms), n, places)

@@ -1,4 +1,4 @@
-"""Records of images that maximise atoms, beside natural images and images of random phase."""
+"""Records of images that maximise atoms, with natural images and images of random phase."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Pool = Literal["max", "mean"]
-"""What an image's activation is: at its strongest place, or on average over places."""
+"""Activation of an image: at its strongest place, or on average over places."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -62,8 +62,9 @@ class Maximised:
     def table(self) -> pd.DataFrame:
         """One row per atom: strength in the maximised, the best natural and random images; how unusual it is.
 
-        `percentile` is the share of natural images that the maximised one beats; `unusual`, that of natural
-        images that are nearer to another one than it is to any; `simpler` says which has the larger strength.
+        `percentile` is the share of natural images that the maximised one beats; `unusual`, that of
+        natural images that are nearer to another one than it is to any; `simpler` tells us which has
+        the larger strength.
         """
         import pandas as pd
 
@@ -180,5 +181,5 @@ class Coordinated:
 def veiled(
     image: Float[Tensor, "channels height width"], alpha: Float[Tensor, "height width"]
 ) -> Float[Tensor, "channels height width"]:
-    """An image that fades to grey where it was not pulled at."""
+    """Return an image that fades to grey where the accumulated gradient is small."""
     return alpha * image + (1 - alpha) * 0.5

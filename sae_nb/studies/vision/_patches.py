@@ -74,12 +74,12 @@ class Patches:
         return len(self.images)
 
     def on_grid(self, rows: Any, values: Any) -> Float[np.ndarray, "rows columns"]:
-        """Values of some rows, all of one image, as a map; 0 elsewhere."""
+        """Return values of some rows, all of one image, as a map; 0 elsewhere."""
         found = np.zeros(self.grid[0] * self.grid[1])
         found[self.place[rows]] = values
         return found.reshape(self.grid)
 
 
 def iou(a: Bool[np.ndarray, "..."], b: Bool[np.ndarray, "..."]) -> float:
-    """Intersection over union; 0 of two empty masks."""
+    """Compute the intersection over union; 0 of two empty masks."""
     return float((a & b).sum() / max(int((a | b).sum()), 1))

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 NEAREST = 0.02
-"""How near a pixel of a natural image may come to 0 and 1, so that its logit is finite. Ours."""
+"""Smallest distance of a pixel of a natural image from 0 and 1, so that its logit is finite. Ours."""
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """What natural images of one size share: colours, and how much of each frequency."""
+    """The common statistics of natural images of one size: colours, and the amount of each frequency."""
 
     magnitude: Float[Tensor, "channels height frequencies"]
     mean: Float[Tensor, "channels 1 1"]
@@ -31,7 +31,7 @@ class Spectrum:
 
     @classmethod
     def of(cls, x: Float[Tensor, "n channels height width"]) -> Spectrum:
-        """That of some images in [0, 1]."""
+        """Return that of some images in [0, 1]."""
         y = x.clamp(NEAREST, 1 - NEAREST).logit()
         mean = y.mean(dim=(0, 2, 3))
         flat = (y - mean[:, None, None]).transpose(0, 1).flatten(1)
@@ -43,14 +43,14 @@ class Spectrum:
         return cls(spectra.abs().mean(dim=0), mean[:, None, None], colours, x.shape[-1])
 
     def phases(self, n: int, generator: torch.Generator) -> Float[Tensor, "n channels height f"]:
-        """Random ones, even over the circle."""
+        """Draw random ones, even over the circle."""
         drawn = torch.rand(n, *self.magnitude.shape, generator=generator)
         return ((2 * drawn - 1) * math.pi).to(self.magnitude)
 
     def images(
         self, phase: Float[Tensor, "n channels height f"]
     ) -> Float[Tensor, "n channels height width"]:
-        """The images of some phases, in (0, 1)."""
+        """Return the images of some phases, in (0, 1)."""
         spectra: Complex[Tensor, "n channels height f"] = torch.polar(
             self.magnitude.expand_as(phase).contiguous(), phase
         )
@@ -68,7 +68,7 @@ def random_crops(
     noise: float,
     generator: torch.Generator,
 ) -> Float[Tensor, "n_times_crops channels height width"]:
-    """Square crops of every image, enlarged to its size, with noise: gradients go through.
+    """Return square crops of every image, enlarged to its size, with noise: gradients go through.
 
     A crop's side is `size` of the image's, ± 0.05 (sd), its centre off by `jitter` of it (sd); beyond the
     border the image is mirrored. Noise is normal, of sd `noise`, plus even over ± half of that.

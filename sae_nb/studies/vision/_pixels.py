@@ -1,4 +1,4 @@
-"""Images as a model reads them, in one unit for models and people: 0 is black and 1 white."""
+"""Images as a model reads them, in one unit for models and display: 0 is black and 1 white."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ class Pixels:
     x: Float[Tensor, "n channels height width"]
     low: Float[Tensor, "1 channels 1 1"]
     high: Float[Tensor, "1 channels 1 1"]
-    """What the model reads for black and for white; where its preprocessing is a function of the user's own,
-    the least and the greatest value of these images."""
+    """Input of the model for black and for white; if its preprocessing is a function of the user's own,
+    the least and the greatest value of these images.
+    """
 
     @classmethod
     def of(cls, model: LiveModel, images: Any) -> Pixels:
-        """Images of one size, prepared as the model prepares them.
+        """Return images of one size, prepared as the model prepares them.
 
         Raises
         ------
@@ -59,7 +60,7 @@ class Pixels:
         return cls(model=model, x=(values - low) / (high - low), low=low, high=high)
 
     def batch(self, x: Float[Tensor, "n channels height width"]) -> Batch:
-        """What the model is given for images in [0, 1]; their gradient goes through."""
+        """Return the input of the model for images in [0, 1]; their gradient goes through."""
         values = (self.low + x * (self.high - self.low)).to(self.model.dtype)
         args, kwargs = self.model.picture_arguments(values)
         index = torch.arange(len(x))[:, None]
@@ -71,7 +72,7 @@ class Pixels:
     def answers(
         self, x: Float[Tensor, "n channels height width"], *, grad: bool = False
     ) -> Float[Tensor, "n outcomes"]:
-        """Logits for images in [0, 1]; `grad` keeps the way back to the images."""
+        """Return logits for images in [0, 1]; `grad` keeps the way back to the images."""
         logits = self.model.main_output(self.model.forward(self.batch(x), grad=grad))
         if logits.ndim != 2:
             raise ValueError(
@@ -82,7 +83,7 @@ class Pixels:
 
 
 def _ends(model: LiveModel, values: Float[Tensor, "n channels h w"]) -> tuple[Tensor, Tensor]:
-    """What the model reads for black and for white."""
+    """Return the input of the model for black and for white."""
     channels = values.shape[1]
     black, white = torch.zeros(1, channels, 1, 1), torch.ones(1, channels, 1, 1)
     if isinstance(model.preprocess, Preprocess):
@@ -95,7 +96,7 @@ def _ends(model: LiveModel, values: Float[Tensor, "n channels h w"]) -> tuple[Te
 
 
 def read_by(batch: Batch) -> Tensor:
-    """The pixel values in a batch."""
+    """Return the pixel values in a batch."""
     held = [value for value in (*batch.args, *batch.kwargs.values()) if isinstance(value, Tensor)]
     return held[0]
 
@@ -109,16 +110,16 @@ class PixelHead:
         """Logits of every outcome for the images as they are."""
 
         self.outcomes = _outcomes(self.answered, outcome)
-        """Which logit is read, per image."""
+        """Logit that is read, per image."""
 
         self.clean = self.answered.gather(1, self.outcomes[:, None])[:, 0]
 
     def images(self, x: Float[Tensor, "n m channels pixels"]) -> Tensor:
-        """Variants in one row, as images."""
+        """Return variants in one row, as images."""
         return x.reshape(-1, *self._size)
 
     def logits(self, x: Float[Tensor, "n m channels pixels"]) -> Float[Tensor, "n m outcomes"]:
-        """Of every outcome."""
+        """Return the logits of every outcome."""
         parts = [self._pixels.answers(some).cpu() for some in torch.split(self.images(x), AT_ONCE)]
         return torch.cat(parts).view(*x.shape[:2], -1)
 

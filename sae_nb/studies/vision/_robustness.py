@@ -123,7 +123,7 @@ def _occluded(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Robustness:
-    """What corruption does to an image's codes and activations; made by `robustness`."""
+    """The effect of corruption on an image's codes and activations; made by `robustness`."""
 
     detection: DataFrame
     """A corruption, strength and score per row: auroc of corrupted against clean images, with low and high
@@ -166,7 +166,7 @@ class Robustness:
 
 
 class _Read(NamedTuple):
-    """What is kept of a set of images."""
+    """The kept values of a set of images."""
 
     codes: csr_matrix  # mean over patches
     fires: csr_matrix
@@ -215,11 +215,11 @@ def robustness(
     images
         Clean images, in [0, 1], that are judged and corrupted.
     hook_point
-        Where the SAE reads.
+        Hook point that the SAE reads.
     reference
         Other clean images: rates, mean, covariance and probes are learned from them alone.
     labels, reference_labels
-        What probes read; without both there are none.
+        Labels for probes; without both there are none.
     corruptions, strengths
         As `corrupt` takes them.
     n_bootstrap, seed
@@ -347,7 +347,7 @@ def _read(rows: _Rows, subspace: _Subspace) -> _Read:
 
 
 class _Learned:
-    """What clean images of the reference are like, and probes of their labels."""
+    """Statistics of clean images of the reference, and probes of their labels."""
 
     def __init__(self, read: _Read, truths: tuple[np.ndarray, np.ndarray] | None) -> None:
         n = len(read.error)
@@ -363,7 +363,7 @@ class _Learned:
             self.probes = {name: probe(_table(read, name), truths[1]) for name in READS}
 
     def scores(self, read: _Read) -> dict[str, Float[np.ndarray, " n"]]:
-        """How odd each image is, by every score."""
+        """Return how odd each image is, by every score."""
         odds = np.log(self.rate) - np.log1p(-self.rate)
         away = read.means - self.mean
         return {
@@ -377,7 +377,7 @@ class _Learned:
     def judged(
         self, read: _Read, draws: Float[np.ndarray, "draws n"], kind: str, strength: float
     ) -> list[dict[str, Any]]:
-        """Accuracy of each probe."""
+        """Return accuracy of each probe."""
         if self.truths is None:
             return []
         truth, learned_from = self.truths

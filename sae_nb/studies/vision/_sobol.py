@@ -24,7 +24,7 @@ Head = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SobolIndices:
-    """How much each concept moves an answer, alone and with the others; means over inputs."""
+    """The effect of each concept on an answer, alone and with the others; means over inputs."""
 
     total: Float[np.ndarray, " n_concepts"]
     """S_T: share of the answer's variance that is left when all concepts but this one are held."""
@@ -174,7 +174,7 @@ def sobol(
 
 
 def check_codes(codes: object) -> Tensor:
-    """Codes of at least one input and one concept, as a tensor."""
+    """Return codes of at least one input and one concept, as a tensor."""
     tensor = as_tensor(codes, name="codes").detach()
     if tensor.ndim < 2 or tensor.numel() == 0:
         raise ValueError(
@@ -186,14 +186,14 @@ def check_codes(codes: object) -> Tensor:
 
 
 def numbers_of(tensor: Tensor, name: str) -> Tensor:
-    """The same tensor, if it holds finite numbers."""
+    """Return the same tensor, if it holds finite numbers."""
     if tensor.device.type == "meta":
         raise ValueError(f"`{name}` must hold numbers, got a tensor on meta, which has none.")
     return check_matrix(tensor, name=name, flatten=True).reshape(tensor.shape)
 
 
 def ask(head: Head, variants: Float[Tensor, "n m ... r"]) -> Float[Tensor, "n m"]:
-    """What a head answers, on the CPU, if it is an answer per input and variant."""
+    """Return the answers of a head, on the CPU, if there is one per input and variant."""
     n, m = variants.shape[:2]
     try:
         y = head(variants)
@@ -205,7 +205,7 @@ def ask(head: Head, variants: Float[Tensor, "n m ... r"]) -> Float[Tensor, "n m"
 
 
 def checked_answers(y: object, n: int, m: int) -> Float[Tensor, "n m"]:
-    """An answer of a head, on the CPU, if it is one per input and variant."""
+    """Return an answer of a head, on the CPU, if it is one per input and variant."""
     if not isinstance(y, Tensor):
         raise TypeError(f"`head` must return a tensor, got {type(y).__name__}.")
     if y.shape != (n, m):
@@ -219,7 +219,7 @@ def checked_answers(y: object, n: int, m: int) -> Float[Tensor, "n m"]:
 
 
 def design(r: int, n_designs: int, seed: int) -> Float[np.ndarray, "runs r"]:
-    """A, B, then A with each column from B: N(r + 2) masks."""
+    """Return A, B, then A with each column from B: N(r + 2) masks."""
     from scipy.stats import qmc
 
     points = qmc.Halton(2 * r, scramble=True, seed=seed).random(n_designs)
@@ -236,7 +236,7 @@ MOST_NUMBERS = 2**24
 def answers(
     head: Head, codes: Float[Tensor, "n ... r"], masks: Float[Tensor, "runs r"]
 ) -> Float[Tensor, "n runs"]:
-    """What a head answers to codes under each mask, as many masks at a time as fit."""
+    """Return a head's answers to codes under each mask, as many masks at a time as fit."""
     if isinstance(head, ConceptHead) and torch.equal(head.codes, codes):
         return checked_answers(head.masked(masks), len(codes), len(masks))
     places = [1] * (codes.ndim - 2)

@@ -1,1 +1,1 @@
-"""What atoms do to the model, beyond the report: ablation, fragility, steering quality, unlearning."""
+"""The effect of atoms on the model, beyond the report: ablation, fragility, steering quality, unlearning."""

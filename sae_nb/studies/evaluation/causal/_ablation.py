@@ -1,7 +1,9 @@
-"""What an answer loses without an atom: zero and mean ablation, with random atoms and directions as controls.
+"""The loss of an answer without an atom: zero and mean ablation, with random atoms and directions as
+controls.
 
-Zero: x − z_tj·d_j. Mean: x − (z_tj − z̄_j)·d_j, with z̄_j the atom's mean over rows, so that only what the
-atom says about *this* input goes away. Effect = m(x) − m(x without it), m the log-odds of the clean answer.
+Zero: x − z_tj·d_j. Mean: x − (z_tj − z̄_j)·d_j, with z̄_j the atom's mean over rows, so that only the
+atom's information about *this* input is removed. Effect = m(x) − m(x without it), m the log-odds of the
+clean answer.
 """
 
 from __future__ import annotations
@@ -117,7 +119,7 @@ def ablation_effects(
         Atoms drawn at random from those that fire on these inputs; random directions that are taken
         away in each atom's place, as strongly as it fires.
     max_seconds
-        Refuse, with the cost said, what would take longer; None refuses nothing.
+        Refuse longer work, with its estimated cost; None refuses nothing.
 
     Raises
     ------
@@ -193,7 +195,7 @@ class _Trial:
     def without(
         self, atom: int, direction: Float[Tensor, " d_in"] | None = None
     ) -> tuple[Float[np.ndarray, " n"], float]:
-        """Return the loss of every input, and the mean KL; a direction may stand in the atom's place."""
+        """Return the loss of every input, and the mean KL; a direction may take the atom's place."""
         row = self._sae.dictionary[atom].detach()
         u = row if direction is None else direction * float(row.norm())
         stays = float(self._mean[atom]) if self._kind == "mean" else 0.0

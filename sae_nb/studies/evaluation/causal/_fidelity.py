@@ -49,7 +49,7 @@ SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 class AttributionFidelity(Finding, Measurements[str]):
-    """How right attributions are over some inputs; a mapping from name to `Measurement`."""
+    """The accuracy of attributions over some inputs; a mapping from name to `Measurement`."""
 
     HEADLINE = (
         "rank agreement with exact splices {rows[agreement]:.2f} (chance "
@@ -64,8 +64,9 @@ class AttributionFidelity(Finding, Measurements[str]):
     faithfulness: Float[np.ndarray, " shares"] = field(metadata=column())
     completeness: Float[np.ndarray, " shares"] = field(metadata=column())
     random: Float[np.ndarray, " shares"] = field(metadata=column())
-    """What the nodes ranked first carry, pooled over inputs; what is lost without them; faithfulness of
-    the same numbers of nodes in random order."""
+    """Share carried by the nodes ranked first, pooled over inputs; the loss without them; faithfulness
+    of the same numbers of nodes in random order.
+    """
 
     first_order: Float[np.ndarray, " checks"]
     exact: Float[np.ndarray, " checks"]
@@ -152,7 +153,7 @@ def attribution_fidelity(
 
 @dataclass(frozen=True)
 class _OneInput:
-    """What one input gave."""
+    """The results of one input."""
 
     # With the first nodes, lost without them, in random order.
     curves: Float[np.ndarray, "3 shares"]
@@ -187,7 +188,7 @@ class _Nodes:
         self.n_runs = 0
 
     def value(self, kept: Int[np.ndarray, " kept"]) -> float:
-        """The measure with these nodes, the others at their mean."""
+        """Return the measure with these nodes, the others at their mean."""
         flags, n = torch.zeros(len(self.attribution)), len(self._centred)
         flags[torch.from_numpy(kept)] = 1.0
         rows = self._mean + self._sum(self._centred * flags[:n]) + self._error * flags[n:, None]

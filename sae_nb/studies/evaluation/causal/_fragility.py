@@ -246,7 +246,7 @@ def fragility_battery(
     inputs, variants
         Texts or images; name → change of all of them, None: those that come with the kind of model.
     by
-        How much of the unit atom; choose it with `calibrate_strength`.
+        Amount of the unit atom; choose it with `calibrate_strength`.
     other_positions, factors
         Other positions, and factors of the strength, that are tried too.
     temperatures, sampling_seeds, max_new_tokens
@@ -339,7 +339,7 @@ def _positions_changed(
 def _holds(
     effects: Float[np.ndarray, "variants n"], controls: Float[np.ndarray, "c variants n"]
 ) -> Bool[np.ndarray, "variants n"]:
-    """Where the effect exceeds what 95 % of random directions reach."""
+    """Return where the effect exceeds that of 95 % of random directions."""
     # Along the sign of the effect as it is: a variant that turns it around does not hold.
     sign = 1.0 if effects[0].mean() >= 0 else -1.0
     return np.asarray(sign * effects > np.quantile(sign * controls, 0.95, axis=0))

@@ -1,4 +1,5 @@
-"""Does adding an atom do what its label says, and at what price? Success against cost, with controls.
+"""Does adding an atom have the effect that its label names, and at what cost? Success against cost,
+with controls.
 
 Every direction is scaled until it costs the same, KL(clean‖steered) = κ for each budget κ, and then asked
 how far it moves the target: Δ(κ) = m(x + a_κ·v) − m(x), m the log-odds of the target. An atom is worth
@@ -99,7 +100,7 @@ class SteeringCurves(Finding, Measurements[str]):
 
     clean_fluency: Fluency | None
     cost: Cost
-    """What is written and read without steering; what it took."""
+    """Text written and read without steering; the cost."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -154,7 +155,7 @@ def steering_curves(
     model, hook_point, sae, atom, positions
         As for `steer`; the model must answer with logits.
     inputs
-        What it reads: not what the atom was chosen on.
+        Inputs to read: not those that the atom was chosen on.
     target
         Class or token, by id or name, to be made likelier; several count as one. None: each input's
         own top answer.
@@ -237,7 +238,7 @@ class _Trial:
     def at_equal_cost(
         self, name: str, direction: Float[Tensor, " d_in"], *, fluent: bool = True
     ) -> Arm:
-        """Find the strength of each budget, largest first; each begins where √κ says."""
+        """Find the strength of each budget, largest first; each search begins at √κ."""
         strengths, reached = np.zeros(len(self.budgets)), np.zeros(len(self.budgets), dtype=bool)
         guess, runs = 1.0, self.odds.runs
 

@@ -59,7 +59,7 @@ class ReadingSpace:
 
     @property
     def rank(self) -> int:
-        """How many directions."""
+        """Number of directions."""
         return len(self.basis)
 
     def part(self, v: Float[Tensor, " d_in"]) -> Float[Tensor, " d_in"]:
@@ -158,7 +158,7 @@ class IllusionCheck(Finding, Measurements[str]):
 
     space: ReadingSpace
     read_share: float
-    """What the model reads there; ‖v_row‖² / ‖v‖²."""
+    """Part that the model reads there; ‖v_row‖² / ‖v‖²."""
 
     light: Light
     verdict: str
@@ -216,8 +216,9 @@ def illusion_check(
         Weights of the only module that reads there, if there is but one (an MLP's output matrix): its
         row space is then exact. None sketches that of the whole rest of the model.
     positions
-        What is patched; by default the last token of texts, every position otherwise. Positions are
-        those of the base; the source's are taken at the same places, from the end for "last".
+        Positions that are patched; by default the last token of texts, every position otherwise.
+        Positions are those of the base; the source's are taken at the same places, from the end for
+        "last".
     energy, n_sketches
         Share of the reading to hold, in (0, 1]; products per batch that it is sketched from, at least.
     n_components, n_controls
@@ -283,7 +284,7 @@ def illusion_check(
 
 
 def _usual(positions: Where, model: LiveModel) -> Where:
-    """The last token of a text, every patch of an image, where nobody says which."""
+    """Return the last token of a text, every patch of an image, if none is given."""
     if not isinstance(positions, str) or positions != "default":
         return positions
     return "last" if model.kind == "language" else None
@@ -295,7 +296,7 @@ def _rows(
     random: Float[np.ndarray, " c"],
     resampling: Resampling,
 ) -> dict[str, Measurement]:
-    """FLDD along each direction, beside what 95 % of random directions reach."""
+    """Return FLDD along each direction, with the 95 % quantile of random directions."""
     control = quantile_of(np.abs(random))
     return {
         name: resampling.ratio("fldd", moved[name], gap, floor=0.0, control=control, unit="pairs")

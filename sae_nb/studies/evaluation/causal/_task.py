@@ -1,4 +1,5 @@
-"""What a dictionary does for one task of a live model: is it enough, is it needed, do few edits control it.
+"""The worth of a dictionary for one task of a live model: is it enough, is it needed, do few edits
+control it.
 
 With a the activation at one position of each input, x̂ its reconstruction, x̄ the mean over inputs:
 sufficiency puts x̂ in the place of a, necessity x̄ + (a − x̂); an edit puts a + Σ_j (z'_j − z_j) d_j.
@@ -35,7 +36,7 @@ Rows = Float[Tensor, "n d_in"]
 
 
 class SparseControl(Finding, Measurements[int]):
-    """How often a few edited atoms do what the whole activation of another input does."""
+    """How often a few edited atoms have the effect of the whole activation of another input."""
 
     HEADLINE = "answered alike, by atoms edited: {rows:.3g}; {atoms.len} inputs"
 
@@ -83,7 +84,7 @@ def sufficiency(
     dictionary
         An SAE, or a supervised dictionary with the `attributes` of the inputs.
     answers, others
-        What the model answers, and what it could answer instead: ids or names, one for all or one each.
+        The model's answer, and a possible other answer: ids or names, one for all or one each.
     attributes
         Name → a label per input, for a supervised dictionary.
     positions
@@ -204,10 +205,10 @@ def sparse_control(
     """Measure how few atoms have to be edited until the model answers as another input's activation makes it.
 
     For each input, atoms of its code and of its target's are moved to the value that they have in the
-    target, a' = a + Σ_j (z_tj − z_j) d_j, one after the other: always the one that brings a' nearest to a_t,
-    as long as any does. No label is asked what an atom means. What counts is the share of inputs whose
-    likeliest answer with a' is that with a_t in the place of a. Its floor is the answer without an edit, its
-    control a random direction as long as the edit.
+    target, a' = a + Σ_j (z_tj − z_j) d_j, one after the other: always the one that brings a' nearest to
+    a_t, as long as any does. No label is asked what an atom means. The score is the share of inputs
+    whose likeliest answer with a' is that with a_t in the place of a. Its floor is the answer without
+    an edit, its control a random direction as long as the edit.
 
     Parameters
     ----------
@@ -227,7 +228,7 @@ def sparse_control(
     Raises
     ------
     TypeError, ValueError, HookPointNotFound: If the parts do not fit, there are not as many targets as
-        inputs, or a dictionary's reconstruction is no sum of its atoms.
+        inputs, or a dictionary's reconstruction is not a sum of its atoms.
 
     Source
     ------
@@ -301,7 +302,7 @@ def edit_success(
     attribute, value, was
         As in `SupervisedDictionary.edit`: what is changed, to what, and from what (None reads it off a).
     answers
-        What the edit should make the model answer: ids or names, one for all or one each.
+        Answer that the edit should cause: ids or names, one for all or one each.
     model, inputs, hook_point, positions, n_bootstrap, seed
         As in `sufficiency`.
 
@@ -375,11 +376,13 @@ class _Task:
                 self.bias = (self.x_hat - self.codes @ self.atoms).mean(dim=0)
 
     def put(self, rows: Rows) -> Float[Tensor, "n outcomes"]:
-        """The answers with other activations in the place of those of the inputs."""
+        """Return the answers with other activations in the place of those of the inputs."""
         return _put(self.runs, rows)
 
     def preferred(self, answers: Answer, others: Answer) -> Any:
-        """The function that says by how much answers prefer the right one, if they do without an edit."""
+        """Return the function that measures by how much answers prefer the right one, if they do
+        without an edit.
+        """
         model, runs = self.runs.model, self.runs
         right, other = (
             _ids(model, runs, given, name)
@@ -399,14 +402,14 @@ class _Task:
         return preference
 
     def shuffled(self, seed: int) -> Int[Tensor, " n"]:
-        """Another input for each, by a turn of a random order: none keeps its own."""
+        """Return another input for each, by a turn of a random order: none keeps its own."""
         order = torch.randperm(self.runs.n, generator=torch.Generator().manual_seed(seed))
         other = torch.empty_like(order)
         other[order] = order.roll(1)
         return other
 
     def random_like(self, moved: Rows, seed: int) -> Rows:
-        """A random direction for each input, as long as its edit."""
+        """Return a random direction for each input, as long as its edit."""
         return _random_like(moved, seed)
 
 

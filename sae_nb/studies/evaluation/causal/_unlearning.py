@@ -31,7 +31,7 @@ RARE = (0.001, 0.01)
 """Shares of the rows that are kept in which an atom may fire."""
 
 NUMBER = 20
-"""How many atoms are set; SAEBench tries 10 too."""
+"""Number of atoms that are set; SAEBench tries 10 too."""
 
 TIMES = (8.0, 32.0)
 """M, in multiples of an atom's mean strength where it fires. SAEBench's 25 … 200 are in its model's units."""
@@ -178,7 +178,9 @@ class _Answers:
         return said, mask
 
     def under(self, edit: AbstractContextManager[Any]) -> tuple[float, float]:
-        """Share of the answers that changed among those to forget; that stayed among those to keep."""
+        """Return the share of the answers that changed among those to forget; that stayed among those
+        to keep.
+        """
         shares = []
         with self.model.lock, edit:
             for batches, before in zip(self.batches, self.before):

@@ -46,7 +46,7 @@ def swallowed(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Measurement:
-    """Where the true concepts and their tree are known: how often a parent is off under its child.
+    """Measure, with the true concepts and their tree known, how often a parent is off under its child.
 
     Every concept is given an atom by matching its direction with the dictionary's. The value is the
     mean over the concepts that have a parent, NaN where no latent of theirs is ever active on them;
@@ -149,7 +149,7 @@ _CANDIDATES = 64  # atoms that the main latents are chosen among
 
 
 class Absorption(Measurement):
-    """How much of an attribute other latents carry where its own are off or weak."""
+    """The amount of an attribute that other latents carry where its own are off or weak."""
 
     told: Measurement
     """Balanced accuracy of the main latents."""
@@ -188,9 +188,9 @@ def absorption(
     """Follow an attribute of rows through an SAE: its main latents, their splits, and its absorbers.
 
     Samples are cut in three: the probe and the latents are fitted on a half, the number of main latents
-    is chosen on a quarter, and everything is judged on the last quarter, on rows where the attribute
-    is true and the probe says so. The control is a random dictionary of the same size and L0; NaN where
-    it has no latents of the attribute either, as it should. The interval resamples rows.
+    is chosen on a quarter, and everything is judged on the last quarter, on rows where the attribute is
+    true and the probe agrees. The control is a random dictionary of the same size and L0; NaN where it
+    has no latents of the attribute either, as it should. The interval resamples rows.
 
     Parameters
     ----------
@@ -264,7 +264,7 @@ def absorption(
 
 @dataclass(frozen=True, eq=False)
 class _Followed:
-    """What became of an attribute in one dictionary."""
+    """The result for an attribute in one dictionary."""
 
     main: tuple[int, ...]
     accuracy: float
@@ -277,7 +277,9 @@ class _Followed:
 
 @dataclass(frozen=True, eq=False)
 class _Attribute:
-    """What is followed: where it is true, which part each row is in, and what a linear probe reads."""
+    """The followed attribute: where it is true, which part each row is in, and the reading of a linear
+    probe.
+    """
 
     acts: Activations
     truth: Bool[np.ndarray, " n"]
@@ -348,7 +350,7 @@ def _three_parts(acts: Activations, truth: np.ndarray, seed: int) -> Int[np.ndar
 def _fit_probe(
     acts: Activations, truth: np.ndarray, part: np.ndarray
 ) -> tuple[Float[np.ndarray, " d_in"], Bool[np.ndarray, " n"], float]:
-    """The unit direction of a linear probe, what it says of every row, and its F1."""
+    """Return the unit direction of a linear probe, its answer for every row, and its F1."""
     from sklearn.metrics import f1_score
 
     x = acts.x.detach().double().cpu().numpy()
@@ -377,7 +379,7 @@ def _codes(sae: Any, acts: Activations) -> Any:
 
 
 def _offset(sae: Any, d_in: int) -> np.ndarray:
-    """What an SAE decodes an empty code to; zero for what cannot decode."""
+    """Return an SAE's reconstruction of an empty code; zero if it cannot decode."""
     if not hasattr(sae, "decode"):
         return np.zeros(d_in)
     if isinstance(sae, RandomDictionary):

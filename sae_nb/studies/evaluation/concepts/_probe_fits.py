@@ -42,13 +42,13 @@ class Arm:
     sizes: Literal["few", "all", "both"] = "both"
 
     def takes(self, k: Columns) -> bool:
-        """Whether a probe of so many columns is fitted."""
+        """Return whether a probe of that many columns is fitted."""
         return self.sizes in ("both", "all" if k == "all" else "few")
 
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """What is labelled, samples or rows: the rows of each, and its bootstrap sample."""
+    """The labelled units, samples or rows: the rows of each, and its bootstrap sample."""
 
     rows: Int[np.ndarray, " rows"]  # rows of the activations that are used, ordered by unit
     unit: Int[np.ndarray, " rows"]  # unit of each of them, from 0, ascending
@@ -152,7 +152,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """What one probe says, and what it looked at."""
+    """The predictions of one probe, and its inputs."""
 
     scores: Float[np.ndarray, " n_test"]
     validation: float  # AUROC on validation units, by which everything is chosen

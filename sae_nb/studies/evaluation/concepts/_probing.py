@@ -225,7 +225,7 @@ BASELINES = (CHANNELS, COMPONENTS, MEANS, RANDOM)
 
 
 class ProbeStudy(Measurement):
-    """How much better the SAE's latents predict labels than the best arm that needs no SAE.
+    """The advantage of the SAE's latents over the best arm that needs no SAE in predicting labels.
 
     `value` is AUROC of the SAE's best arm minus that of the best baseline, each chosen on validation
     labels, judged on test labels; the interval is of the difference, on the same resamples. Its
@@ -328,7 +328,7 @@ def probe(
     ks
         Numbers of columns; all columns are always probed too.
     pool
-        How rows become a sample: their mean, or the largest entry of each column.
+        Pooling of rows to a sample: their mean, or the largest entry of each column.
     n_labels
         Few labels: how many units have one to train and choose on; None: all that are not tested.
     label_noise
@@ -427,7 +427,7 @@ class _Judged:
         }
 
     def validation(self, key: Key) -> tuple[float, float]:
-        """What is chosen by: AUROC on validation labels, and where that is equal more columns.
+        """Return the criterion of choice: AUROC on validation labels, and at equal values more columns.
 
         A small validation set is often predicted without a mistake by a few columns that happen to fit.
         """
@@ -435,7 +435,7 @@ class _Judged:
         return round(score, 9), np.inf if key[1] == "all" else float(key[1])
 
     def best_baseline(self, k: Columns) -> Key:
-        """The arm with this number of columns that needs no SAE and that validation labels like best."""
+        """Return the arm with this number of columns that needs no SAE and is best on validation labels."""
         keys = [key for key in self._probes if key[0] in BASELINES and key[1] == k]
         return max(keys, key=self.validation)
 

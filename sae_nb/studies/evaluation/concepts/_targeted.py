@@ -32,7 +32,7 @@ SAEBench asks for a cost of .001, of which the ratio is noise."""
 
 
 class NotMeasurableError(ValueError):
-    """These samples or this model cannot show what is asked; says why."""
+    """These samples or this model cannot show the requested quantity; gives the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,20 +63,20 @@ class Pooled:
     def without(
         self, rows: Int[np.ndarray, " m"], chosen: Int[np.ndarray, " k"]
     ) -> Float[np.ndarray, "m d_in"]:
-        """x̄ of some samples with some atoms taken out and the error kept."""
+        """Return x̄ of some samples with some atoms taken out and the error kept."""
         return self.x[rows] - self.z[rows][:, chosen] @ self.atoms[chosen]
 
     def difference(
         self, yes: Int[np.ndarray, " m"], no: Int[np.ndarray, " k"]
     ) -> Float[np.ndarray, " n_atoms"]:
-        """Mean code of some samples minus that of others."""
+        """Return mean code of some samples minus that of others."""
         means = [np.asarray(self.z[rows].mean(axis=0)).ravel() for rows in (yes, no)]
         return means[0] - means[1]
 
     def direction(
         self, yes: Int[np.ndarray, " m"], no: Int[np.ndarray, " k"]
     ) -> Float[np.ndarray, " d_in"]:
-        """The unit difference of means: what a simpler method takes out."""
+        """Return the unit difference of means: the direction that a simpler method removes."""
         difference = self.x[yes].mean(axis=0) - self.x[no].mean(axis=0)
         return difference / max(float(np.linalg.norm(difference)), 1e-12)
 
@@ -90,7 +90,7 @@ class _Reader:
 
     @classmethod
     def fit(cls, x: np.ndarray, y: np.ndarray) -> _Reader:
-        """Logistic regression on standardised columns, classes weighted evenly; one row per class."""
+        """Fit a logistic regression on standardised columns, classes weighted evenly; one row per class."""
         probe = logistic_probe(x, y, balanced=True, max_iter=500, quiet=True)
         weight, bias = probe.weight, probe.bias
         if len(weight) == 1:
@@ -131,7 +131,7 @@ def _halves(
 
 @dataclass(frozen=True, kw_only=True)
 class ShortcutRemoval:
-    """What taking out N atoms of a shortcut gives back of the accuracy that the shortcut cost."""
+    """The part of the accuracy lost to a shortcut that removing N of its atoms restores."""
 
     score: float
     """With the N that repairs most on the samples that probes were trained on."""
@@ -154,7 +154,7 @@ def shortcut_removal(
     seed: int = 0,
     name: str = "",
 ) -> ShortcutRemoval:
-    """SCR of two labels, in the direction in which the shortcut costs more.
+    """Compute SCR of two labels, in the direction in which the shortcut costs more.
 
     A probe of the one label is trained where both are equal. Atoms are ranked by
     |Δ_i|, Δ_i = (mean z̄_i⁺ − mean z̄_i⁻) · ⟨w, d_i⟩ with the other label's probe w, and
@@ -233,7 +233,7 @@ def targeted_perturbation(
     name: str = "",
     most: int = 6,
 ) -> TargetedPerturbation:
-    """TPP of a label's classes, the `most` frequent of them.
+    """Compute TPP of a label's classes, the `most` frequent of them.
 
     Atoms of class i are ranked by max(mean z̄⁺ − mean z̄⁻, 0) · ⟨w_i, d_i⟩;
     TPP = mean_i (A_i − A_i^(i)) − mean_{i≠j} (A_j − A_j^(i)), A balanced accuracy.
@@ -306,7 +306,7 @@ class Exchange:
 def attribute_exchange(
     pooled: Pooled, labels: Mapping[str, Int[np.ndarray, " n"]], *, seed: int = 0
 ) -> dict[str, Exchange]:
-    """RAVEL by attribute: learn which atoms to take over from another sample.
+    """Compute RAVEL by attribute: learn which atoms to take over from another sample.
 
     x̃ = decode((1 − m) ⊙ z̄_base + m ⊙ z̄_source), without the error; a mask m ∈ {0, 1} of atoms per attribute,
     learned by cross-entropy to the source's value of the attribute and the base's of the others, as σ(l / T)
@@ -428,5 +428,5 @@ def _mask(
 
 
 def label_pairs(labels: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Every pair of labels with two classes."""
+    """Return every pair of labels with two classes."""
     return list(itertools.combinations([n for n, v in labels.items() if len(np.unique(v)) == 2], 2))

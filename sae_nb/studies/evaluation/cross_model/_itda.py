@@ -35,11 +35,11 @@ def compare_itda(
     Parameters
     ----------
     acts
-        What `first` was fitted to: all rows that there were to store. Those of `second` are the same
-        tokens or patches.
+        Rows that `first` was fitted to: all rows that were available for storing. Those of `second` are
+        the same tokens or patches.
     n_bootstrap, seed
-        Samples of `acts` are drawn anew so many times for the interval, from this seed; it also draws the
-        floor.
+        Samples of `acts` are redrawn that many times for the interval, from this seed; it also draws
+        the floor.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def compare_itda(
 
 
 def _stored(itda: ITDA, acts: Activations, name: str) -> Bool[np.ndarray, " n"]:
-    """Which rows of the activations an ITDA stored."""
+    """Return the rows of the activations that an ITDA stored."""
     if not itda.stored:
         raise ValueError(
             f"`{name}` must be fitted first: it stores no row yet. Use itda.fit(acts)."

@@ -65,7 +65,9 @@ class ModalityGap(Measurement):
     HEADLINE = "{value:.3f}, modalities shuffled {floor:.3f}; {n} pairs"
 
     direction: Float[Tensor, " d"]
-    """First mean − second mean, not normalised. `sae.dictionary @ direction` says which atoms lie along it."""
+    """First mean − second mean, not normalised. `sae.dictionary @ direction` shows which atoms lie
+    along it.
+    """
 
 
 @checked(leave=("embeddings",))
@@ -243,7 +245,7 @@ def _is_split(scores: Float[np.ndarray, " alive"], alone: float) -> Float[np.nda
 
 
 class Bridge(Measurement):
-    """How much two modalities share through their atoms: Σ_ij B_ij, as a share of what it could be.
+    """The amount that two modalities share through their atoms: Σ_ij B_ij, as a share of its maximum.
 
     `value` is between −1 and 1; its floor is the mean over all ways to shuffle the pairs.
     """
@@ -260,13 +262,13 @@ class Bridge(Measurement):
     """B_ij of each, in squared units of the embeddings."""
 
     floors: Float[np.ndarray, " edges"] = field(metadata=column("floor"))
-    """What B_ij would be if pairs were shuffled, in the mean."""
+    """Mean of B_ij if pairs are shuffled."""
 
     same: float
     """Share of Σ|B_ij| in which both modalities use the same atom, i = j; NaN if all are 0."""
 
     def edges(self, n: int = 20) -> pd.DataFrame:
-        """The strongest bridges: atom of the first modality, of the second, score, and its floor.
+        """Return the strongest bridges: atom of the first modality, of the second, score, and its floor.
 
         Raises
         ------

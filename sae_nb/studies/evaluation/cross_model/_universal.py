@@ -21,7 +21,7 @@ from sae_nb.studies.evaluation.cross_model._matching import check_aligned, check
 
 
 class Universality(Measurement):
-    """How far a code is shared by the models it is made from.
+    """The extent to which a code is shared by the models it is made from.
 
     `value` is the mean over atoms that fire of rows in which all models fire, over rows in which any
     does; its floor is the same with the rows of the models shuffled against each other.
@@ -43,7 +43,7 @@ class Universality(Measurement):
 
     @property
     def headline(self) -> str:
-        """How often all fire together; R² within a model and across, where it was measured."""
+        """How often all fire together; R² within a model and across, if measured."""
         text = (
             f"all fire in {self.value:.3f} of the rows in which any does, shuffled {self.floor:.3f}; firing "
             f"entropy {np.nanmean(self.entropy):.3f}"

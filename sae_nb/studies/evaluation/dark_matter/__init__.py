@@ -1,1 +1,1 @@
-"""What an SAE leaves over, and what it is made of."""
+"""The part that an SAE misses, and its composition."""

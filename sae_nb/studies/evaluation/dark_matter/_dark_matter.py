@@ -48,7 +48,7 @@ _MOST_FEATURES = 1024
 
 
 class ErrorSplit(Measurement):
-    """What an SAE misses, split by how it could have been predicted.
+    """The error of an SAE, split by how it could have been predicted.
 
     `value` is R²(e | x) on held-out rows after one gain and a constant are refitted: the share of the
     error that a linear map of the input predicts. Its floor is the same regression with inputs and
@@ -65,7 +65,7 @@ class ErrorSplit(Measurement):
     """Shares of the variance of x by part, adding up to 1; explained is R² as it is."""
 
     norm: NormPrediction
-    """How well ‖e‖² is predicted, and by what."""
+    """Accuracy of predicting ‖e‖², and the predictors."""
 
     gain: float
     """The factor ≥ 1 on x̂ − mean that fits best; 1 where nothing shrinks."""
@@ -78,8 +78,9 @@ class ErrorSplit(Measurement):
     """Rows that were fitted on, and what their number allowed, in words."""
 
     downstream: dict[str, Measurement]
-    """What the model loses on x̂, on x̂ with the linear part of the error given back, and with all the
-    rest given back; empty where no model was given."""
+    """Loss of the model on x̂, on x̂ with the linear part of the error given back, and with all the
+    rest given back; empty without a model.
+    """
 
     @property
     def measurements(self) -> dict[str, Measurement]:
@@ -122,8 +123,8 @@ def split_error(
         An SAE that reads one row at a time (not a temporal one), and activations in its units that it was
         not trained on; samples are split in two.
     train_fraction
-        Share of the samples that maps are fitted on. Where that leaves 2 to 10 rows per dimension a ridge
-        penalty is chosen on a quarter of them, and `.guard` says so.
+        Share of the samples that maps are fitted on. If that leaves 2 to 10 rows per dimension a ridge
+        penalty is chosen on a quarter of them, as noted in `.guard`.
     model, labels, hook_point
         Also run the model on the held-out samples with each part of the error given back: four passes
         over them. `acts` must carry their samples; labels are one per sample.
@@ -193,7 +194,7 @@ class _RowsOf:
     tokens: Int[np.ndarray, " n"] | None
 
     def plain(self, mean: Float[np.ndarray, " d_in"]) -> dict[str, np.ndarray]:
-        """What the plain predictors of ‖e‖² know."""
+        """Return the inputs of the plain predictors of ‖e‖²."""
         known = {"activation norm": ((self.x - mean) ** 2).sum(axis=1), "l0": self.l0}
         return known if self.tokens is None else {**known, "token": self.tokens}
 
@@ -353,7 +354,7 @@ def _measured(
     steps: _Steps, held: _RowsOf, resampling: Resampling
 ) -> tuple[dict[str, Measurement], tuple[float, Interval]]:
     def won(step: int) -> Statistic:
-        """The part of Σ‖x − μ‖² won by a step; the last one is what is left."""
+        """Return the part of Σ‖x − μ‖² won by a step; the last one is the remainder."""
         if step == len(PARTS) - 1:
             return lambda s: s[:, step] / s[:, 0]
         return lambda s: (s[:, step] - s[:, step + 1]) / s[:, 0]
@@ -523,7 +524,7 @@ class LinearFit:
 
 @dataclass(frozen=True, eq=False)
 class GramSums:
-    """What least squares needs of some rows: means, and centred second moments per row."""
+    """The statistics of some rows that least squares needs: means, and centred second moments per row."""
 
     n: int
     mean: Float[np.ndarray, " d_in"]
@@ -535,7 +536,7 @@ class GramSums:
     def of(
         cls, x: Float[np.ndarray, "n d_in"], targets: Float[np.ndarray, "n targets"]
     ) -> GramSums:
-        """Sum over rows, some at a time, in fp64."""
+        """Return sum over rows, some at a time, in fp64."""
         n, mean, offset = len(x), x.mean(axis=0, dtype=float), targets.mean(axis=0, dtype=float)
         covariance = np.zeros((x.shape[1], x.shape[1]))
         cross = np.zeros((x.shape[1], targets.shape[1]))

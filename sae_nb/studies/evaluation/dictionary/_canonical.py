@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class Stitching(Measurement):
-    """Which atoms of a larger SAE are novel to a smaller one."""
+    """The atoms of a larger SAE that are novel to a smaller one."""
 
     change: Float[np.ndarray, " n_atoms"]
     """Δ of each atom of the larger SAE, as a share of the variance; NaN where it never fired."""
@@ -55,7 +55,7 @@ class Stitching(Measurement):
 
     @property
     def novel(self) -> Bool[np.ndarray, " n_atoms"]:
-        """Which atoms lower the error."""
+        """Mask of the atoms that lower the error."""
         return np.asarray(self.change < 0)
 
 
@@ -165,7 +165,7 @@ class _Changes:
 
     @torch.no_grad()
     def stitched(self) -> float:
-        """Mean squared error of the smaller SAE with every novel atom added."""
+        """Return mean squared error of the smaller SAE with every novel atom added."""
         novel = torch.from_numpy((self.change < 0) & self.fired)
         total = 0.0
         for _, codes, error, _ in self._chunks():

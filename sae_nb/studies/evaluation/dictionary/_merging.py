@@ -1,10 +1,11 @@
 """How many atoms does a dictionary need? Pairs are merged, the least change of the reconstruction first.
 
-What a pair writes, c_t = z_ti d_i + z_tj d_j, is replaced with its best single direction. With G = E z zᵀ of
-the two codes and K the Gram matrix of the two atoms, both 2 × 2, the energies along and beside that direction
-are the eigenvalues of G K: the smaller one is what the merge costs. Codes of what is merged are sums of codes,
-so they stay sparse, and atoms that never meet can be merged, too. Given gradients g of the model's loss,
-lengths are measured in xᵀ(I / σ² + F / φ)x with F = E g gᵀ, so that what the answer hangs on costs more.
+The output of a pair, c_t = z_ti d_i + z_tj d_j, is replaced with its best single direction. With G = E
+z zᵀ of the two codes and K the Gram matrix of the two atoms, both 2 × 2, the energies along and
+orthogonal to that direction are the eigenvalues of G K: the smaller one is the cost of the merge. Codes
+of what is merged are sums of codes, so they stay sparse, and atoms that never meet can be merged, too.
+Given gradients g of the model's loss, lengths are measured in xᵀ(I / σ² + F / φ)x with F = E g gᵀ, so
+that what the answer hangs on costs more.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 KEEP = 8
-"""Merging stops at one in so many of the atoms that fire, unless it is said."""
+"""Merging stops at one in this many of the atoms that fire, unless given."""
 
 TABLE_ROWS = 20
 SAME = 0.99
@@ -59,7 +60,7 @@ class MergedDictionary:
     ) -> None:
         self.sae, self.dictionary, self.bias = sae, dictionary, bias
         self.place, self.weight = place, weight
-        """Which atom each of the SAE's became a part of, −1 where it was dropped, and its weight there."""
+        """Merged atom that each of the SAE's became a part of, −1 if it was dropped, and its weight there."""
 
         self.n_atoms, self.d_in = dictionary.shape
         self.hook_point = getattr(sae, "hook_point", None)
@@ -67,7 +68,7 @@ class MergedDictionary:
     @checked
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> SparseCodes:
-        """Sparse codes of the merged atoms."""
+        """Return sparse codes of the merged atoms."""
         codes = self.sae.encode(x).detach()
         atoms = codes.atoms.long()
         place = self.place.to(atoms.device)[atoms]
@@ -99,10 +100,10 @@ class MergedDictionary:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Steps:
-    """What was done to the atoms that fire, one step after the other, and what it cost."""
+    """The merges of the atoms that fire, one step after the other, and their costs."""
 
     pairs: Int[np.ndarray, "steps 2"]
-    """The first atom's place is where the merged one goes on; −1: the second was dropped."""
+    """The merged atom keeps the first atom's place; −1: the second was dropped."""
 
     parts: Float[np.ndarray, "steps 2"]
     """z = parts₀ z_i + parts₁ z_j."""
@@ -112,7 +113,7 @@ class _Steps:
     r2: Float[np.ndarray, " steps_plus_1"]
 
     def after(self, n: int, sae: Any, alive: np.ndarray, bias: Tensor) -> MergedDictionary:
-        """The dictionary after so many steps."""
+        """Return the dictionary after so many steps."""
         atoms = sae.dictionary.detach().double().cpu().numpy().copy()
         slot, weight = np.full(len(atoms), -1), np.ones(len(atoms))
         slot[alive] = alive
@@ -147,10 +148,10 @@ class Merging(Plotted):
     """Atoms that fire in `acts`; the others are left out from the start."""
 
     pairs: Int[np.ndarray, "merges 2"]
-    """Atoms merged at each step, in order; what was merged goes on under the first one's number."""
+    """Atoms merged at each step, in order; the merged atom keeps the first one's number."""
 
     cost: Float[np.ndarray, " merges"]
-    """What each merge changes, as a share of the variance; with gradients, plus the share of the answer's."""
+    """Change by each merge, as a share of the variance; with gradients, plus the share of the answer's."""
 
     r2: Float[np.ndarray, " merges_plus_1"]
     random: Float[np.ndarray, "draws merges_plus_1"]
@@ -162,7 +163,9 @@ class Merging(Plotted):
     """Atoms left, and the model's loss with the dictionary in its place: merged, random, dropped."""
 
     quantity: str
-    """What that is: "ce" (nats), "kl" from the model's own answer (nats), "cosine"; empty without a model."""
+    """Meaning of that: "ce" (nats), "kl" from the model's own answer (nats), "cosine"; empty without a
+    model.
+    """
 
     _arms: Sequence[_Steps] = field(repr=False)
     _sae: Any = field(repr=False)
@@ -185,7 +188,7 @@ class Merging(Plotted):
 
     @checked
     def needed(self, share: float = SAME) -> int:
-        """Fewest atoms with which R² is still this share of what it was.
+        """Return fewest atoms with which R² is still this share of what it was.
 
         Raises
         ------
@@ -195,7 +198,7 @@ class Merging(Plotted):
 
     @checked
     def simpler(self, share: float = SAME) -> int:
-        """The same where the weakest atoms are dropped instead."""
+        """Return the same where the weakest atoms are dropped instead."""
         return self._needed(self.dropped, between(share, 0, 1, name="share"))
 
     def _needed(self, r2: np.ndarray, share: float) -> int:
@@ -216,7 +219,7 @@ class Merging(Plotted):
 
     @checked
     def groups(self, n_atoms: int) -> list[list[int]]:
-        """Atoms that are one when so many are left, largest group first; those alone are left out.
+        """Return atoms that are one when so many are left, largest group first; those alone are left out.
 
         Raises
         ------
@@ -230,7 +233,7 @@ class Merging(Plotted):
 
     @checked
     def sae(self, n_atoms: int) -> MergedDictionary:
-        """The dictionary with so many atoms left: `encode`, `decode`, `.dictionary`.
+        """Return the dictionary with that many atoms left: `encode`, `decode`, `.dictionary`.
 
         Raises
         ------
@@ -359,7 +362,7 @@ def _alive(codes: SparseCodes) -> Int[np.ndarray, " alive"]:
 def _run_arms(
     start: Callable[[], _Merger], n_merges: int, n_random: int, seed: int
 ) -> list[_Steps]:
-    """What is merged by cost; the control that drops weak atoms; and pairs drawn at random."""
+    """Run merging by cost; the control that drops weak atoms; and pairs drawn at random."""
     draws = [np.random.default_rng([seed, i]) for i in range(n_random)]
     return [
         start().run(n_merges, _Merger.cheapest),
@@ -369,7 +372,7 @@ def _run_arms(
 
 
 def _bias(sae: Any, codes: SparseCodes) -> Float[Tensor, " d_in"]:
-    """What `decode` adds to the sum of atoms, read off one row."""
+    """Return the part that `decode` adds to the sum of atoms, read off one row."""
     first = codes.rows(slice(0, 1)).to(sae.dictionary.device)
     return (sae.decode(first) - summed_atoms(first, sae.dictionary.detach())).detach().flatten()
 
@@ -377,7 +380,7 @@ def _bias(sae: Any, codes: SparseCodes) -> Float[Tensor, " d_in"]:
 def _starter(
     sae: Any, acts: Activations, codes: SparseCodes, alive: np.ndarray, task: SpliceTask | None
 ) -> Callable[[], _Merger]:
-    """What each arm begins with: nothing merged yet."""
+    """Return the start of each arm: nothing merged yet."""
     x = acts.x.detach().double().cpu().numpy()
     decoded = sae.decode(codes.to(sae.dictionary.device)).detach().double().cpu().numpy()
     return partial(
@@ -484,7 +487,7 @@ class _Merger:
     # Which two are next
 
     def cheapest(self) -> tuple[int, int]:
-        """The pair whose merge changes least.
+        """Return the pair whose merge changes least.
 
         Each place remembers its best partner. A partner that was merged away leaves a bound: others cannot be
         better than it was, so a place is looked at again only when its bound is the least of all.
@@ -499,12 +502,12 @@ class _Merger:
             self._look_again(i, cost, partner)
 
     def weakest(self) -> tuple[int, int]:
-        """The atom that writes least."""
+        """Return the atom that writes least."""
         energy = np.where(self.there, self.moments * self.lengths, np.inf)
         return -1, int(np.argmin(energy))
 
     def drawn(self, *, generator: np.random.Generator) -> tuple[int, int]:
-        """Two atoms at random."""
+        """Return two atoms at random."""
         i, j = generator.choice(np.flatnonzero(self.there), 2, replace=False)
         return int(i), int(j)
 
@@ -522,7 +525,7 @@ class _Merger:
         return cost, partner
 
     def _row(self, i: int) -> Float[np.ndarray, " n"]:
-        """What merging a place with each other one costs."""
+        """Return the cost of merging a place with each other one."""
         z = np.zeros(self.n_rows)
         rows, values = self.columns[i]
         z[rows] = values

@@ -4,7 +4,7 @@
 
     |‖zD‖² − ‖z‖²| ≤ ε (‖z‖₁² − ‖z‖²).
 
-Where zD is the input, its length says how long its code must be, whatever the code.
+If zD is the input, its length fixes how long its code must be, whatever the code.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def quasi_orthogonality(
 ) -> QuasiOrthogonality:
     """Compare the length of codes with that of their inputs, and measure the angles between atoms.
 
-    What an SAE adds to its atoms (the bias, a prediction, a skip connection) is taken off the input first:
-    it is b here.
+    The other terms of an SAE's output (the bias, a prediction, a skip connection) are subtracted from
+    the input first: it is b here.
 
     Parameters
     ----------

@@ -26,8 +26,8 @@ _DRAWS = 20  # random sets of rows behind the floor
 class TokenLift(Measurement):
     """Tokens an atom fires on more often than by chance.
 
-    `value` is how many bits the token says about a firing, Σ_v P(v | a) log₂ (P(v | a) / P(v)); its
-    floor is that of the same number of rows drawn at random, which is above 0 when they are few.
+    `value` is the information of the token about a firing in bits, Σ_v P(v | a) log₂ (P(v | a) / P(v));
+    its floor is that of the same number of rows drawn at random, which is above 0 when they are few.
     """
 
     atom: int
@@ -64,7 +64,7 @@ def token_lift(
     n_bootstrap: int = 200,
     seed: int = 0,
 ) -> TokenLift:
-    """Return the tokens with the largest lift, and how much the token says about a firing.
+    """Return the tokens with the largest lift, and the token's information about a firing.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Functions with a known answer, dressed as atoms: does whoever describes atoms say what they are?
+"""Functions with a known answer, dressed as atoms: does the describer of atoms find what they are?
 
-Each function is a statement about a token that is true or not; an atom fires (z > 0) where it is. Some are one
-statement of the kind that rules are made of, some are two of them, some hold with exceptions, and some can only
-be said in other words than rules have.
+Each function is a statement about a token that is true or not; an atom fires (z > 0) where it is. Some
+are one statement of the kind that rules are made of, some are two of them, some hold with exceptions,
+and some need words that rules do not have.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PlantedFunctions(Finding):
     """Of each atom, among `KINDS`."""
 
     texts: tuple[str, ...] = field(metadata=column("function"))
-    """What each atom is, in words."""
+    """Meaning of each atom, in words."""
 
     def score(
         self,
@@ -100,7 +100,7 @@ def planted_functions(
     Parameters
     ----------
     acts
-        Rows of texts; their activations are not looked at, only which token stands where.
+        Rows of texts; only their tokens are used, not their activations.
     n_each
         Functions of each kind: one set of tokens, one ending, a range of positions; two of these (or, and, and
         not); a noisy one; one that is silent later in the text; one that rules have no words for.
@@ -175,7 +175,7 @@ class _Making:
         self.endings = sorted({name.strip()[-2:] for name in self.tokens if len(name.strip()) > 3})
 
     def one(self, kind: str) -> Made:
-        """A function of a kind, in words and as the rows where it is true."""
+        """Return a function of a kind, in words and as the rows where it is true."""
         draw = self._draws()[kind]
         for _ in range(_MOST_TRIES):
             text, holds = draw()
