@@ -121,7 +121,7 @@ print(wrong, f"‖A⁴ − I‖ / ‖I‖ = {wrong.closure(4):.1f}, directions n
 #
 # ## 4 · Orbits without pairs
 #
-# Eight atoms, rolls of two by 0, 4, 8 and 12, two of them in every input. Which belong together is not given:
+# Eight atoms, rolls of two by 0, 4, 8 and 12, two of them in every input. It is not given which belong together:
 
 # %%
 generator = torch.Generator().manual_seed(1)

@@ -62,8 +62,8 @@ def door(module: str) -> Door:
 def above(room: str, name: str) -> Any:
     """Return what the door of a higher room offers, once it is called for.
 
-    For methods that are a shorter way to what stands above their class (`sae.push_to_hub`, `SAE.load`);
-    nothing else looks up.
+    Look up methods that are a shorter way to a function above their class (`sae.push_to_hub`,
+    `SAE.load`); no other code does.
     """
     return getattr(import_module(room), name)
 
@@ -161,7 +161,7 @@ def words() -> dict[str, dict[str, Any]]:
 
 
 def near(name: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """The known names that are spelled most like one that is none."""
+    """Return the known names that are spelled most like one that is unknown."""
     from difflib import get_close_matches
 
     small = {other.lower(): other for other in known}

@@ -28,7 +28,7 @@ class Modality:
     sample, place
         The word for one sample, and for one of its places where it is not a text.
     reads
-        What a model of this kind reads, in errors.
+        Input of a model of this kind, in errors.
     mixed
         Caption of an atom whose strength gathers nowhere.
     is_text, is_image

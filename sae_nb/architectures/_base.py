@@ -422,7 +422,7 @@ class SparseAutoencoder(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return self.pre_bias.device
 
     def settings(self) -> dict[str, Any]:
@@ -676,11 +676,13 @@ class SparseAutoencoder(nn.Module, ABC):
 
     @property
     def _way_back(self) -> Revival | None:
-        """How dead atoms return; None where they do not."""
+        """Return the way back of dead atoms; None if there is none."""
         return None
 
     def _atom_rows(self) -> tuple[AtomRows, ...]:
-        """What is kept per atom, the dictionary first, and what a resampled atom begins with in it."""
+        """Return the tensors kept per atom, the dictionary first, and the start of a resampled atom in
+        each.
+        """
         return ()
 
     def _project(self) -> None:

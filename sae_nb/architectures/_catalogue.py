@@ -1,4 +1,4 @@
-"""Every architecture by its name, and the SAE of a folder: of whichever architecture the folder says."""
+"""Every architecture by its name, and the SAE of a folder: of the architecture that the folder names."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_sae(
 ) -> SparseAutoencoder:
     """Read the SAE of a folder that `save_sae` wrote, in eval mode, on the CPU.
 
-    `elsewhere` finds a class that is no architecture by the name it was saved under.
+    `elsewhere` finds a class that is not an architecture by the name it was saved under.
     """
     read_manifest(folder, KIND)
     config = read_json(folder / CONFIG)

@@ -1,7 +1,7 @@
 """How dead atoms return, one record each: by losses that reach them, or resampled from residuals of inputs.
 
-A `Revival` says which term of the loss it adds or which atoms it sets anew. What an SAE keeps per atom it
-declares as `AtomRows`, each with what a resampled atom begins with: optimisers, checkpoints and shards take
+A `Revival` names the term of the loss it adds or the atoms it resets. An SAE declares its per-atom
+tensors as `AtomRows`, each with the start of a resampled atom: optimisers, checkpoints and shards take
 the rows of an atom from there. To add a revival, write its record in `REVIVALS`.
 
 Dead atoms become residuals of different inputs, r_i in proportion to ‖r_i‖². A push along the mean
@@ -31,7 +31,7 @@ transformer (d_in 64, 512 atoms, 1000 steps) explains 0.937 of the variance so, 
 end, 0.935 without any."""
 
 Marked = tuple[Int[Tensor, " n_resampled"], Float[Tensor, "n_resampled d_in"]]
-"""Atoms that are set anew after a step, and the directions that replace them."""
+"""Atoms that are reset after a step, and the directions that replace them."""
 
 # -------------------------------------------------------------------------------------------------
 # What is kept per atom.
@@ -96,7 +96,7 @@ class Dead:
         self.atoms, self.n = atoms, len(atoms)
 
     def codes(self, x: Rows, weight: Weight, bias: Tensor, centre: Centre, k: int) -> SparseCodes:
-        """The k largest positive pre-codes of each row."""
+        """Return the k largest positive pre-codes of each row."""
         return TopKProx(k).of_affine(x, weight, bias, centre)
 
     def error(self, codes: SparseCodes, atoms: Weight, residual: Rows) -> Float[Tensor, ""]:
@@ -105,7 +105,7 @@ class Dead:
         return error
 
     def mean(self, values: Float[Tensor, " n_dead"]) -> Float[Tensor, ""]:
-        """Mean over the dead atoms."""
+        """Return the mean over the dead atoms."""
         return values.mean()
 
 
@@ -222,7 +222,7 @@ class Revival:
 
     @property
     def resamples(self) -> bool:
-        """Whether atoms are set anew; then they must be free to be set one by one."""
+        """Whether atoms are reset; then they must be free to be set one by one."""
         return self.term is None
 
     def weight(self, step_fraction: float) -> float:
@@ -236,7 +236,7 @@ class Revival:
         dead_after: int,
         step_fraction: float,
     ) -> Marked | None:
-        """Return which atoms are set anew after this step; None where no atom is due."""
+        """Return which atoms are reset after this step; None if no atom is due."""
         is_due = due(silent_tokens, dead_after, len(residual)) & (step_fraction < self.until)
         dead = is_due.nonzero().flatten()
         return resampled_atoms(residual, dead) if len(dead) else None
@@ -274,7 +274,7 @@ IN_PURSUITS = Revival(forgets=False)
 
 
 def check_reaches(revival: str, kind: str, why: str, *, do: str = "Leave it out.") -> None:
-    """Refuse a revival that sets atoms anew, for a kind of SAE whose atoms are not to be."""
+    """Refuse a revival that resets atoms, for a kind of SAE whose atoms must not be."""
     if REVIVALS[revival].resamples:
         raise ValueError(
             f"`revival` must be {reaching()} for {kind}, whose {why}, got {revival!r}. {do}"

@@ -36,15 +36,15 @@ _OF_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".j
 
 
 class Savable(Protocol):
-    """What is asked of an SAE when it is written."""
+    """The interface of an SAE for writing it."""
 
     folder: Path | None
 
     def settings(self) -> dict[str, Any]:
-        """What rebuilds it."""
+        """Return the arguments that rebuild it."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Its tensors by name."""
+        """Return its tensors by name."""
 
     @property
     def later_settings(self) -> Mapping[str, Any]:
@@ -60,7 +60,7 @@ class Savable(Protocol):
 
     @property
     def hook_point(self) -> str | None:
-        """Where it reads."""
+        """Hook point that it reads."""
 
     @property
     def target_hook_point(self) -> str | None:
@@ -72,7 +72,7 @@ class Savable(Protocol):
 
     @property
     def measured(self) -> Mapping[str, float] | None:
-        """What was measured of it."""
+        """Its measurements."""
 
 
 def place_to_save(folder: str | Path) -> Path:

@@ -143,7 +143,7 @@ class UniversalSAE(SeveralSites):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return self.scaling.mean.device
 
     def encode(  # type: ignore[override]

@@ -75,7 +75,7 @@ def side_of_split(text: str) -> Literal["train", "test"]:
 
 
 def without_repeats(paragraphs: Iterable[str]) -> list[bool]:
-    """Say which paragraphs to keep so that no long sentence is in two of them."""
+    """Return which paragraphs to keep so that no long sentence is in two of them."""
     seen: set[str] = set()
     keep = []
     for text in paragraphs:

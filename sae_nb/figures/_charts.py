@@ -22,17 +22,17 @@ class Series:
     """Numbers, or words for an axis of categories."""
 
     control: bool = False
-    """What learned nothing, or chance: grey, and dashed where it is a line."""
+    """Values of a method that learned nothing, or of chance: grey, and dashed if it is a line."""
 
     error_x: Mapping[str, Any] | None = None
     error_y: Mapping[str, Any] | None = None
     """Bars of error as plotly takes them: `array`, and `arrayminus` where they differ."""
 
     text: tuple[str, ...] = ()
-    """What each point is, for hovering."""
+    """Name of each point, for hovering."""
 
     hover: str = ""
-    """What hovering tells, as plotly's template."""
+    """Text on hovering, as plotly's template."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Chart:
     """In CSS pixels at normal size."""
 
     cuts: tuple[float, ...] = ()
-    """Where dashed lines go up."""
+    """Positions of vertical dashed lines."""
 
     xaxis: Mapping[str, Any] = field(default_factory=dict)
     yaxis: Mapping[str, Any] = field(default_factory=dict)

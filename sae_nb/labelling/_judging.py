@@ -139,7 +139,7 @@ def reader_of(entry: AtomLabel, facts: RowFacts, judge: AskedJudge | None) -> Re
 
 
 def content_words(label: str) -> set[str]:
-    """Return the words of a label that may stand in a text."""
+    """Return the words of a label that may occur in a text."""
     return _words_in(label) - _OF_LABELS
 
 

@@ -56,7 +56,7 @@ def register_modality(record: Modality) -> None:
 
 
 def kind_of(module: nn.Module, tokenizer: Any, pictures: bool) -> str:
-    """Return the kind of input of a module: as it says, as is given with it, or as it is recognised."""
+    """Return the kind of input of a module: as it declares, as its arguments imply, or as it is recognised."""
     stated = getattr(module, "modality", None)
     if isinstance(stated, str) and stated in MODALITIES:
         return stated

@@ -1,4 +1,4 @@
-"""What chance makes of a number: permutation tests, and q-values of many of them.
+"""Chance level of a number: permutation tests, and q-values of many of them.
 
 The largest part is the difference between two groups, with labels permuted over whole units:
 T_j = w_a Σ_{i∈a} m_ij − w_b Σ_{i∈b} m_ij; under the null hypothesis which units are in a is arbitrary.
@@ -41,8 +41,8 @@ def permutation_p(
     Parameters
     ----------
     slack
-        How far below the observed value a draw may lie and reach it: equal numbers, summed in another order,
-        differ in their last bits.
+        Tolerance below the observed value at which a draw still reaches it: equal numbers, summed in
+        another order, differ in their last bits.
     """
     null, observed = np.asarray(null), np.asarray(observed)
     n = (~np.isnan(null)).sum(axis=0)

@@ -51,7 +51,7 @@ def logistic_probe(
     x, y
         Rows, dense or scipy sparse; a class for each.
     scale
-        What columns are divided by: their standard deviation, their largest size, or one number for all.
+        Divisor of columns: their standard deviation, their largest size, or one number for all.
     centred
         Whether the mean of each column is taken off. Sparse columns keep theirs.
     inverse_penalty
@@ -81,7 +81,7 @@ def logistic_probe(
 
 
 def _divisor(x: Any, scale: Scale) -> float | Float[np.ndarray, " columns"]:
-    """What columns are divided by; 1 for a column that is the same everywhere."""
+    """Return the divisor of columns; 1 for a column that is the same everywhere."""
     from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
     if scale == "deviation":

@@ -219,8 +219,8 @@ class Recipe:
         Raises
         ------
         ValueError: If lm_eval cannot do it: other modes than adding to the activation or holding a direction,
-            chosen positions or steps, a place that is no module's output; in a ".csv", anything but one
-            atom that is added.
+            chosen positions or steps, a place that is not a module's output; in a ".csv", anything but
+            one atom that is added.
 
         Source
         ------

@@ -267,7 +267,7 @@ class SuperpositionSummary(Finding):
 
     @property
     def headline(self) -> str:
-        """What is stored in how many neurons, and what an SAE made of it."""
+        """Stored features, number of neurons, and the result of an SAE."""
         atoms = "" if self.found is None else f"; {self.found.headline}"
         return (
             f"sparsity {self.sparsity:g}: {len(self.stored)} of {len(self.directions)} features stored in "

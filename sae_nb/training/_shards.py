@@ -257,7 +257,7 @@ class _DeadInAll(Dead):
     def codes(
         self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor | None, k: int
     ) -> SparseCodes:
-        """Those of this worker's pre-codes that are among the k largest of their row in all workers."""
+        """Return those of this worker's pre-codes that are among the k largest of their row in all workers."""
         if len(weight):
             own = super().codes(x, weight, bias, centre, min(k, len(weight)))
         else:
@@ -270,7 +270,7 @@ class _DeadInAll(Dead):
         return self._shard._error(codes, atoms, None, residual)[0]
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean over the dead atoms of all workers."""
+        """Return the mean over the dead atoms of all workers."""
         return self._shard.whole(values.sum() / self.n)
 
 

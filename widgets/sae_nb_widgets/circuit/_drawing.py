@@ -21,7 +21,7 @@ N_NAMED = 5
 
 
 def a_node(**about: Any) -> Whole:
-    """Index of a node of a panel, or −1."""
+    """Return the index of a node of a panel, or −1."""
     return Whole(-1, 0, lambda panel: panel.n_nodes - 1, none=-1, **about)
 
 

@@ -359,7 +359,7 @@ class CorpusPanel(Panel):
         }
 
     def static_chips(self) -> dict[str, str]:
-        """Return the facts beside the question in exports, and which atom is shown."""
+        """Return the facts next to the question in exports, and which atom is shown."""
         return {"atom": self.names.name(self.atom), **self.chips}
 
     # --- choosing an atom -------------------------------------------------------------------------

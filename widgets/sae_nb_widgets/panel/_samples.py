@@ -129,7 +129,7 @@ def target_of(model: LiveModel, asked: str) -> int | None:
 
 
 def target_rule(model: LiveModel, otherwise: str) -> str:
-    """State what can be asked about; `otherwise`: what nothing stands for."""
+    """State what can be asked about; `otherwise`: the text for outputs without a name."""
     if model.kind == "language":
         return f"one token of {model.name}, or nothing for {otherwise}"
     if not model.class_names:

@@ -80,7 +80,7 @@ def shared_traces(map_axes: dict[str, str], motion_axes: dict[str, str]) -> list
 
 
 def map_title(by: MapBy, run: str = "") -> str:
-    """Return title over the map; `run` says which of several it is of."""
+    """Return the title over the map; `run` names which of several it is of."""
     of = f"run {run}" if len(run) <= LONGEST_NAME else f"run {run[: LONGEST_NAME - 1]}…"
     return "<br>".join([*MAP_TITLES[by], *([plot_text(of)] if run else [])])
 
@@ -329,7 +329,7 @@ def _row_domains(rows: Rows) -> list[list[float]]:
 
 
 def figure_height(rows: Rows) -> int:
-    """Height in CSS pixels at the current scale."""
+    """Return the height in CSS pixels at the current scale."""
     heights = rows.heights
     within = rows.curves - 1  # gaps between rows of curves, which share their ticks
     pixels = sum(map(sum, heights)) + 8 * within + (len(heights) - within) * TICKS_PX
