@@ -123,10 +123,6 @@ class Layout:
         """Return rows and columns of its patches or cells; None where they are not known."""
         return model.patch_grid if self.grid is None else self.grid
 
-    def prefix_of(self, model: LiveModel) -> int:
-        """Return how many tokens (cls, registers) come before its first patch; a map has none."""
-        return model.prefix_tokens if self.grid is None else 0
-
 
 def layout_of(x: Tensor, batch: Batch) -> Layout | None:
     """Return how a state of a batch is laid out; None: a shape that is not known.
