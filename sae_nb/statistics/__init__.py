@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sae_nb.statistics._ranks import (
         auroc as auroc,
         correlation as correlation,
+        correlation_p as correlation_p,
         rank_correlation as rank_correlation,
         ranks_of as ranks_of,
     )

@@ -36,6 +36,19 @@ def rank_correlation(a: Any, b: Any, *, undefined: float = float("nan")) -> floa
     return float(round(spearmanr(a, b).statistic, 12))
 
 
+def correlation_p(r: float | Float[np.ndarray, " m"], n: int) -> Any:
+    """Return two-sided p of correlations of n values, of numbers or of ranks, if there were none.
+
+    t = r √((n − 2) / (1 − r²)) has Student's distribution with n − 2 degrees of freedom.
+    """
+    from scipy.stats import t as student
+
+    r = np.asarray(r)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.abs(r) * np.sqrt((n - 2) / np.maximum(1 - r**2, 0))
+    return 2 * student.sf(t, n - 2)
+
+
 def auroc(
     scores: Float[np.ndarray, " n"],
     truth: Bool[np.ndarray, " n"],

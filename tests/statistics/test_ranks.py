@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from sae_nb.statistics import Bootstrap, auroc, correlation, rank_correlation, ranks_of
+from sae_nb.statistics import (
+    Bootstrap,
+    auroc,
+    correlation,
+    correlation_p,
+    rank_correlation,
+    ranks_of,
+)
 
 
 def test_correlation_of_rows_and_of_ranks() -> None:
@@ -30,6 +37,15 @@ def test_rank_correlation_is_scipys_and_defined_as_asked() -> None:
     assert rank_correlation(a, np.exp(a)) == 1
     assert np.isnan(rank_correlation(a, np.ones(30)))
     assert rank_correlation([], [], undefined=0.0) == 0
+
+
+def test_p_of_a_correlation_is_scipys() -> None:
+    """Of numbers and of ranks; of 1 it is 0, of what is undefined undefined."""
+    a, b = np.random.default_rng(0).normal(size=(2, 30))
+    assert correlation_p(correlation(a, b), 30) == pytest.approx(stats.pearsonr(a, b).pvalue)
+    ranked = stats.spearmanr(a, b)
+    assert correlation_p(rank_correlation(a, b), 30) == pytest.approx(ranked.pvalue)
+    np.testing.assert_array_equal(correlation_p(np.array([1.0, -1.0, np.nan]), 9), [0, 0, np.nan])
 
 
 def test_auroc_by_hand_and_as_sklearn() -> None:

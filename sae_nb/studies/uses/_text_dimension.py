@@ -20,7 +20,7 @@ from torch import Tensor
 from sae_nb.capturing import CaptureSettings, Harvest, reporting
 from sae_nb.checks import check_count, check_seed, checked, same_length
 from sae_nb.geometry import local_dimensions, tree_dimension, two_nn_dimension
-from sae_nb.statistics import q_values
+from sae_nb.statistics import correlation_p, q_values, rank_correlation, ranks_of
 from sae_nb.studies.uses._documents import Documents
 
 if TYPE_CHECKING:
@@ -86,7 +86,6 @@ class TextDimension:
             in enough of them.
         """
         import pandas as pd
-        from scipy.stats import rankdata, t as student
 
         if len(docs) != len(self.dimension):
             raise ValueError(
@@ -107,17 +106,14 @@ class TextDimension:
                 f"An atom must fire in at least min_count={min_count} of the texts, got at most "
                 f"{counts.max()}. Lower it, or pass more texts."
             )
-        r = column_correlations(matrix[:, often], rankdata(self.dimension[there]))
-        n = int(there.sum())
-        # The usual test of r ≠ 0.
-        t = r * np.sqrt((n - 2) / np.maximum(1 - r**2, 1e-12))
+        r = column_correlations(matrix[:, often], ranks_of(self.dimension[there], digits=12))
         table = pd.DataFrame(
             {
                 "atom": often,
                 "label": [docs.label(int(atom)) for atom in often],
                 "count": counts[often],
                 "r": r,
-                "q": q_values(2 * student.sf(np.abs(t), n - 2)),
+                "q": q_values(correlation_p(r, int(there.sum()))),
             }
         )
         table = table.iloc[np.argsort(-np.abs(r), kind="stable")].reset_index(drop=True)
@@ -258,7 +254,6 @@ def _summed_up(
     rows: Sequence[dict[str, Any]], kinds: Sequence[str], length: int, point: str
 ) -> TextDimension:
     import pandas as pd
-    from scipy.stats import spearmanr
 
     table = pd.DataFrame(rows)
     table.insert(0, "text", np.arange(len(rows)))
@@ -273,9 +268,8 @@ def _summed_up(
     groups.insert(4, "high", groups["dimension"] + error)
     simpler = []
     for name in ("distinct", "tokens"):
-        moving = len(held) > 2 and held[name].nunique() > 1 and held["dimension"].nunique() > 1
-        test = spearmanr(held["dimension"], held[name]) if moving else (np.nan, np.nan)
-        simpler.append({"count": name, "rho": test[0], "p": test[1]})
+        rho = rank_correlation(held["dimension"], held[name]) if len(held) > 2 else np.nan
+        simpler.append({"count": name, "rho": rho, "p": correlation_p(rho, len(held))})
     return TextDimension(
         dimension=table["dimension"].to_numpy(float),
         length=length,
