@@ -8,7 +8,7 @@ from sae_nb._lazy import door
 
 if TYPE_CHECKING:
     from sae_nb.figures import theme as theme
-    from sae_nb.figures._charts import Chart as Chart, Series as Series, draw_chart as draw_chart
+    from sae_nb.figures._charts import Chart as Chart, Points as Points, draw_chart as draw_chart
     from sae_nb.figures._frames import (
         DOTTED as DOTTED,
         FLOOR as FLOOR,

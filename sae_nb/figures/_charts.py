@@ -13,7 +13,7 @@ _CONTROL_DASHES = (CONTROL_DASH, "dot")
 
 
 @dataclass(frozen=True)
-class Series:
+class Points:
     """Points of one name."""
 
     name: str
@@ -23,6 +23,9 @@ class Series:
 
     control: bool = False
     """Values of a method that learned nothing, or of chance: grey, and dashed if it is a line."""
+
+    line: bool = False
+    """Joined by a line in a chart of marks, too."""
 
     error_x: Mapping[str, Any] | None = None
     error_y: Mapping[str, Any] | None = None
@@ -37,9 +40,9 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """Series on two axes with titles; lines, or single marks."""
+    """Points on two axes with titles; lines, or single marks."""
 
-    series: tuple[Series, ...]
+    series: tuple[Points, ...]
     x: str = ""
     y: str = ""
     """Titles of the axes."""
@@ -74,19 +77,20 @@ def draw_chart(chart: Chart) -> Any:
         more: dict[str, Any] = {"error_x": one.error_x, "error_y": one.error_y}
         if one.text:
             more["text"] = list(map(plot_text, one.text))
+        marks = chart.marks and not one.line
         trace = line(
             one.name,
             _numbers(one.x),
             _numbers(one.y),
             colour=colour,
-            symbol=symbol if chart.marks else "",
-            size=9 if chart.marks else None,
-            width=0 if chart.marks else 2,
+            symbol=symbol if marks else "",
+            size=9 if marks else None,
+            width=0 if marks else 2,
             dash=dash,
             hover=one.hover,
             **more,
         )
-        traces.append(trace.update(mode="markers") if chart.marks else trace)
+        traces.append(trace.update(mode="markers") if marks else trace)
     figure = framed(traces, x=chart.x, y=chart.y, height=chart.height)
     for cut in chart.cuts:
         figure.add_vline(x=cut, line={"dash": CONTROL_DASH, "color": CONTROL, "width": 1})

@@ -116,6 +116,8 @@ def _plain(
         parts |= {"index_name": value.index.name}
         data = [_listed(value.iloc[:, i]) for i in range(value.shape[1])]
         return {"table": inside(parts | {"data": data}, "table")}
+    if type(value).__name__ == "Series":
+        return {"series": inside(value.to_frame("values"), "series"), "name": value.name}
     if is_dataclass(value) and records.get(type(value).__name__) is type(value):
         return {"record": type(value).__name__, "fields": _fields_of(value, path, tensors)}
     raise TypeError(
@@ -157,6 +159,7 @@ def _value(part: Any, tensors: Mapping[str, Tensor], records: Mapping[str, type]
         "codes": lambda parts: SparseCodes(**several(parts)),
         "csr": lambda parts: _csr(**several(parts)),
         "table": lambda table: _table(**inside(table)),
+        "series": lambda table: inside(table)["values"].rename(part["name"]),
     }
     name = next(name for name in part if name in readers)
     return readers[name](part[name])

@@ -14,7 +14,7 @@ import torch
 from every_finding import hold
 
 from sae_nb.codes import SparseCodes
-from sae_nb.figures import Chart, Series
+from sae_nb.figures import Chart, Points
 from sae_nb.findings import Finding, Plotted, column
 
 HOSTILE = "<script>alert(1)</script>"
@@ -52,8 +52,8 @@ class Toy(Plotted):
     def chart(self) -> Chart:
         """R² by layer."""
         series = (
-            Series("R²", self.layers, self.r2),
-            Series("floor", self.layers, self.floor, control=True),
+            Points("R²", self.layers, self.r2),
+            Points("floor", self.layers, self.floor, control=True),
         )
         return Chart(series=series, y="R²")
 

@@ -31,6 +31,7 @@ from sae_nb.checks import (
     shown,
 )
 from sae_nb.evaluation import index_of
+from sae_nb.findings import Finding
 from sae_nb.models import run
 from sae_nb.statistics import bootstrap_counts, percentile_interval
 from sae_nb.studies.circuits._interactions import one_batch
@@ -113,9 +114,14 @@ class Algorithm:
         return f"Algorithm({self.name}: {', '.join(self.variables)} of {len(self.inputs)} inputs)"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Alignment:
+class Alignment(Finding):
     """How often interchange interventions give the algorithm's answer; made by `align`."""
+
+    HEADLINE = (
+        "{map} map at {hook_point}: {interchange:.3f} of held-out pairs "
+        "({accuracy.low.iloc[0]:.3f} to {accuracy.high.iloc[0]:.3f}), random twin {twin:.3f}; "
+        "nothing exchanged {unchanged:.3f}"
+    )
 
     map: Map
     hook_point: str
@@ -173,14 +179,6 @@ class Alignment:
             dash=theme.CONTROL_DASH,
         )
         return framed([marks, floor], x="interchange intervention accuracy", height=220)
-
-    def __repr__(self) -> str:
-        first, second = self.accuracy.itertuples(name="Row")
-        return (
-            f"Alignment({self.map} map at {self.hook_point}: {first.interchange:.3f} of held-out pairs "
-            f"({first.low:.3f} to {first.high:.3f}), random twin {second.interchange:.3f}; "
-            f"nothing exchanged {self.unchanged:.3f})"
-        )
 
 
 @checked(leave=("hook_point",))

@@ -10,7 +10,6 @@ from samples alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,8 @@ from torch.nn import functional
 from sae_nb.capturing import capture
 from sae_nb.checks import check_count, check_seed, checked
 from sae_nb.data import REASON
+from sae_nb.figures import Chart, Points
+from sae_nb.findings import Plotted
 from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.statistics import LogisticProbe, logistic_probe
 from sae_nb.studies.circuits._asked import asked, written_at
@@ -49,8 +50,7 @@ Scores = Float[np.ndarray, "n_fields"]
 Pairs = Int[np.ndarray, " n_pairs"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class DecisionPredictions:
+class DecisionPredictions(Plotted):
     """The accuracy of predicting a model's decisions from few pairs and a method's scores; by
     `predict_decisions`.
     """
@@ -81,26 +81,23 @@ class DecisionPredictions:
             raise ValueError(f"`method` must be one of {methods}, got {method!r}.")
         return float(self.table.accuracy[methods.index(method)])
 
-    def plot(self) -> Any:
-        """Draw the accuracy of every method, and that of shuffled labels."""
-        from sae_nb.figures import framed, line, theme
-
+    @property
+    def chart(self) -> Chart:
+        """The accuracy of every method, and that of shuffled labels."""
         at, methods = self.table.iloc[::-1], self.table.method.tolist()[::-1]
-        ways = (
-            (at.accuracy, "accuracy", theme.PALETTE[0]),
-            (at.shuffled, "shuffled", theme.CONTROL),
+        series = (
+            Points("accuracy", at.accuracy, methods, hover="%{x:.3f}"),
+            Points("shuffled", at.shuffled, methods, control=True, hover="%{x:.3f}"),
         )
-        traces = []
-        for values, name, colour in ways:
-            trace = line(name, values, methods, colour=colour, symbol="circle", hover="%{x:.3f}")
-            traces.append(trace.update(mode="markers"))
-        return framed(traces, x="accuracy on held-out decisions", height=320)
+        return Chart(series=series, x="accuracy on held-out decisions", marks=True, height=320)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Every method's accuracy, and how often the rule is followed."""
         said = ", ".join(
             f"{row.method} {row.accuracy:.3f}" for row in self.table.itertuples(index=False)
         )
-        return f"DecisionPredictions({said}; the rule is followed on {self.followed:.0%})"
+        return f"{said}; the rule is followed on {self.followed:.0%}"
 
 
 @checked(leave=("transcoders",))

@@ -9,7 +9,6 @@ can miss: |m(all) − m(kept)| ≤ (1 − share) |m(all) − m(none)|. Only what
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import between, check_count, check_seed, one_of
+from sae_nb.findings import Finding
 from sae_nb.studies.circuits._copies import blocks, measured_copies
 from sae_nb.studies.circuits._faithfulness import effects, live
 
@@ -40,8 +40,7 @@ SMALL = 1e-6
 Nodes = Int[np.ndarray, " m"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Decomposition:
+class Decomposition(Finding):
     """The atoms of a graph that an answer needs; made by `AttributionGraph.decompose`.
 
     Shares are of what all atoms together do to the targets' measure, as in `Faithfulness`.
@@ -126,12 +125,14 @@ class Decomposition:
         figure.update_xaxes(named_ticks(map(visible_token, tokens)))
         return figure.update_yaxes(named_ticks(places))
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """What the atoms kept bring back, and others in the same number."""
         return (
-            f"Decomposition({len(self.kept)} of {self.n_atoms} atoms keep {self.recovered:.3f} of "
+            f"{len(self.kept)} of {self.n_atoms} atoms keep {self.recovered:.3f} of "
             f"{self.everything - self.nothing:+.3f}, found in {self.n_runs} runs; the same number by influence "
             f"{self.influence:.3f}, random at the same places {_mean(self.alike):.3f}, random "
-            f"{_mean(self.random):.3f})"
+            f"{_mean(self.random):.3f}"
         )
 
 

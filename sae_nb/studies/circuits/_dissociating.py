@@ -28,6 +28,7 @@ from sae_nb.checks import (
     shown,
 )
 from sae_nb.evaluation import index_of
+from sae_nb.findings import Finding
 from sae_nb.models import run
 from sae_nb.statistics import (
     bootstrap_counts,
@@ -107,8 +108,7 @@ class Task:
         return f"Task({self.name}: {len(self)} inputs)"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Dissociation:
+class Dissociation(Finding):
     """The loss of two tasks without each head and MLP of a model; made by `dissociate`."""
 
     model_name: str
@@ -150,7 +150,9 @@ class Dissociation:
         labels = [f"share of “{name}” lost" for name in self.names]
         return framed([chance, parts], x=labels[0], y=labels[1], height=380)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The component of each task, and what random edits reach."""
         said = ", ".join(
             f"{name} by {row.kind} {row.layer}"
             + (f".{row.index}" if row.kind == "head" else "")
@@ -158,7 +160,7 @@ class Dissociation:
             for name, row in zip(self.names, self.test.itertuples(name="Row"), strict=True)
         )
         word = "double" if self.double else "no double"
-        return f"Dissociation({word} dissociation of {len(self.components)} components: {said})"
+        return f"{word} dissociation of {len(self.components)} components: {said}"
 
 
 @checked

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_real, check_seed, checked
+from sae_nb.findings import Finding
 from sae_nb.models import run
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from sae_nb.studies.circuits._record import Graph
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Faithfulness:
+class Faithfulness(Finding):
     """The share of an answer that the atoms of a graph bring back; made by `AttributionGraph.faithfulness`."""
 
     recovered: float
@@ -49,20 +48,21 @@ class Faithfulness:
         spread = np.ptp([0.0, 1.0, *self.random])
         return bool(np.isfinite(self.recovered) and spread < 2)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """What the atoms kept bring back, and random ones; whether that can be decided."""
         if not self.decided:
             return (
-                f"Faithfulness(undecided: all {self.n_atoms} atoms move the target by {self.effect:+.4f}, "
-                f"which random ones do, too; {self.n_kept} are kept)"
+                f"undecided: all {self.n_atoms} atoms move the target by {self.effect:+.4f}, "
+                f"which random ones do, too; {self.n_kept} are kept"
             )
         return (
-            f"Faithfulness({self.recovered:.3f} of {self.effect:+.3f} by {self.n_kept} of {self.n_atoms} "
-            f"atoms; as many random ones {np.mean(self.random):.3f})"
+            f"{self.recovered:.3f} of {self.effect:+.3f} by {self.n_kept} of {self.n_atoms} "
+            f"atoms; as many random ones {np.mean(self.random):.3f}"
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Flow:
+class Flow(Finding):
     """Atoms changed in the running model; made by `AttributionGraph.intervene`."""
 
     name: str
@@ -88,11 +88,13 @@ class Flow:
     controlled: Float[Tensor, "n_random outcomes"]
     """The answers under those random directions."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """What the change did, what was predicted, and random directions."""
         size = np.abs(self.controls).mean() if len(self.controls) else float("nan")
         return (
-            f"Flow({self.name} × {self.factor:g}: {self.effect:+.4f}, predicted {self.predicted:+.4f}; "
-            f"random directions ±{size:.4f})"
+            f"{self.name} × {self.factor:g}: {self.effect:+.4f}, predicted {self.predicted:+.4f}; "
+            f"random directions ±{size:.4f}"
         )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked, one_of
+from sae_nb.findings import Finding
 from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.studies.circuits._asked import asked
 from sae_nb.studies.circuits._copies import blocks, measured_copies
@@ -35,8 +35,7 @@ Part = Literal["head", "neuron"]
 _PLACES = {"head": "head_out", "neuron": "mlp_post"}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Contributions:
+class Contributions(Finding):
     """The contribution of heads or neurons to an answer above their mean output.
 
     Made by `head_contributions` and `neuron_contributions`.
@@ -65,7 +64,9 @@ class Contributions:
         order = np.argsort(-np.abs(self.values.ravel()), kind="stable")
         return pd.DataFrame(columns).iloc[order].reset_index(drop=True)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The answer, and the parts that bring most."""
         first = self.table.head(3)
         found = ", ".join(
             f"{layer}.{index} {value:+.2f}"
@@ -73,7 +74,7 @@ class Contributions:
                 first.layer, first[self.part], first.contribution, strict=True
             )
         )
-        return f"Contributions({self.name}, {self.answer:.2f}; {self.part}s by {self.method}: {found}, …)"
+        return f"{self.name}, {self.answer:.2f}; {self.part}s by {self.method}: {found}, …"
 
 
 @checked(leave=("inputs", "target"))

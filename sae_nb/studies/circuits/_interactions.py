@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import between, check_count, check_seed, checked, one_of, shown
+from sae_nb.findings import Finding
 from sae_nb.models import run
 from sae_nb.studies.geometry import communities, modularity
 
@@ -35,8 +36,7 @@ KINDS: tuple[Kind, ...] = ("local", "plain", "pca")
 ANSWER = "answer"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class InteractionBasis:
+class InteractionBasis(Finding):
     """Features of some places of a model and how they interact; made by `interaction_basis`."""
 
     kind: Kind
@@ -64,12 +64,14 @@ class InteractionBasis:
         """Of these, directions that move the next place's features; those of the answer all count."""
         return tuple(len(read) for read in self.reads)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Directions and features of each place."""
         parts = ", ".join(
             f"{place} {read.shape[1]} → {len(read)}"
             for place, read in zip(self.places, self.reads, strict=True)
         )
-        return f"InteractionBasis({self.kind}: {parts})"
+        return f"{self.kind}: {parts}"
 
     @property
     def synchronised(self) -> tuple[float, ...]:
@@ -180,9 +182,12 @@ class InteractionBasis:
         return _rows(features, self.means[place], self.writes[place])
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Modules:
+class Modules(Finding):
     """Groups of features that interact with each other."""
+
+    HEADLINE = (
+        "{n_groups} groups, modularity {modularity:.3f}; of shuffled edges {shuffled.mean:.3f}"
+    )
 
     labels: tuple[Int[np.ndarray, " n"], ...]
     """The group of every feature, a place each."""
@@ -193,12 +198,10 @@ class Modules:
     shuffled: Float[np.ndarray, " n_shuffled"]
     """The same of shuffled edges and their own groups: groups are found in any graph."""
 
-    def __repr__(self) -> str:
-        n = len(np.unique(np.concatenate(self.labels)))
-        return (
-            f"Modules({n} groups, modularity {self.modularity:.3f}; of shuffled edges "
-            f"{self.shuffled.mean():.3f})"
-        )
+    @property
+    def n_groups(self) -> int:
+        """How many groups there are."""
+        return len(np.unique(np.concatenate(self.labels)))
 
 
 @checked(leave=("inputs",))

@@ -19,7 +19,6 @@ bracket checker of Redwood Research, taken apart in ARENA, "Interpretability on 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_count, check_finite, check_seed, checked
 from sae_nb.data import MODULUS, NOT_ASKED, TASKS, Rows, all_sums
+from sae_nb.findings import Finding
 from sae_nb.models import attention_patterns, run
 from sae_nb.statistics import auroc
 
@@ -50,9 +50,14 @@ N_STRINGS = 2_000
 """Of brackets, that their states are grouped over: of few strings each state would have one, and explain it."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class KnownCircuit:
+class KnownCircuit(Finding):
     """The parts of a model that do its task; made by `known_circuit`."""
+
+    HEADLINE = (
+        "{model_name}: {components.in_circuit.sum} of {components.len} components; right answers "
+        "{accuracy:.3f}, without them {without:.3f}, by them alone {alone:.3f}, by chance "
+        "{chance:.3f}"
+    )
 
     model_name: str
 
@@ -73,13 +78,6 @@ class KnownCircuit:
 
     chance: float
     """Of a guess."""
-
-    def __repr__(self) -> str:
-        return (
-            f"KnownCircuit({self.model_name}: {int(self.components.in_circuit.sum())} of {len(self)} "
-            f"components; right answers {self.accuracy:.3f}, without them {self.without:.3f}, by them alone "
-            f"{self.alone:.3f}, by chance {self.chance:.3f})"
-        )
 
     def __len__(self) -> int:
         return len(self.components)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sae_nb.capturing import RowPolicy, batch_rows
 from sae_nb.checks import check_count, check_seed, checked
+from sae_nb.findings import Finding
 from sae_nb.models import run
 from sae_nb.studies.circuits._asked import Measure, asked, written_at
 from sae_nb.studies.circuits._copies import blocks, measured_copies
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from sae_nb.models import Batch, HookPoint, LiveModel
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Patching:
+class Patching(Finding):
     """The part of the clean answer that atoms bring back; made by `patch_atoms`. Shares are of clean −
     corrupted.
     """
@@ -92,11 +92,13 @@ class Patching:
         estimated, measured = (of[self.chosen] for of in (self.estimated, self.measured))
         return float(np.mean(np.sign(estimated) != np.sign(measured)))
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """What all atoms bring back, the first ones, and random ones."""
         return (
-            f"Patching({self.name} at {self.hook_point}: {self.corrupted:.2f} → {self.clean:.2f}; all atoms "
+            f"{self.name} at {self.hook_point}: {self.corrupted:.2f} → {self.clean:.2f}; all atoms "
             f"bring {self.all_atoms:.2f} of it back, the first {len(self.chosen)} one by one "
-            f"{self.measured[self.chosen].sum():.2f}, random ones {self.measured[self.random].sum():.2f})"
+            f"{self.measured[self.chosen].sum():.2f}, random ones {self.measured[self.random].sum():.2f}"
         )
 
 

@@ -20,6 +20,7 @@ from sae_nb.activations import describe_ids
 from sae_nb.atoms import logit_effects
 from sae_nb.capturing import capture
 from sae_nb.checks import between, check_seed, checked, shown
+from sae_nb.findings import Finding
 from sae_nb.studies.circuits._places import dictionaries_by_place
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ SHOWN = 5
 """Atoms of a group that its row names."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class PromptGroups:
+class PromptGroups(Finding):
     """Atoms that behave alike over prompts, judged on others; made by `probe_prompts`."""
 
     atoms: DataFrame
@@ -76,14 +76,16 @@ class PromptGroups:
         order = np.argsort(-table.n_atoms.to_numpy(int), kind="stable")
         return table.iloc[order].reset_index(drop=True)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Atoms and groups, and how well groups carry over."""
         one = self.comparison.set_index("way")
         groups = self.groups.group.tolist()
         named = "; ".join(groups[:3]) + ("; …" if len(groups) > 3 else "")
         return (
-            f"PromptGroups({len(self.atoms)} atoms, {len(groups)} groups: {named} | transfer "
+            f"{len(self.atoms)} atoms, {len(groups)} groups: {named} | transfer "
             f"{one.transfer['behaviour']:.2f}, by direction {one.transfer['direction']:.2f}, random "
-            f"{one.transfer['random']:.2f})"
+            f"{one.transfer['random']:.2f}"
         )
 
 

@@ -7,7 +7,6 @@ looked into: depth is its mean number of steps, and entropies are −Σ p log₂
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 
 from sae_nb.checks import as_tensor, between, check_count, check_seed, checked, shown
+from sae_nb.figures import Chart, Points
+from sae_nb.findings import Plotted
 from sae_nb.models import run
 from sae_nb.statistics import auroc, logistic_probe
 from sae_nb.studies.circuits._faithfulness import live
@@ -82,8 +83,7 @@ def graph_features(
     return pd.DataFrame([_features(graph, share) for graph in _several(graphs)])
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Correctness:
+class Correctness(Plotted):
     """Whether the shape of a graph predicts that the answer is right; made by `predict_correctness`."""
 
     features: DataFrame
@@ -121,30 +121,24 @@ class Correctness:
         """AUC of the shape, less that of the best simpler number alone."""
         return self.auc() - max(self.auc(name) for name in SIMPLER)
 
-    def plot(self) -> Any:
-        """Draw the AUC of every way; the line is a guess."""
-        from sae_nb.figures import framed, line, theme
-
-        ways = self.scores.way.tolist()[::-1]
-        at = self.scores.iloc[::-1]
-        marks = line(
-            "ROC-AUC", at.auc, ways, colour=theme.PALETTE[0], symbol="circle", hover="%{x:.3f}"
+    @property
+    def chart(self) -> Chart:
+        """The AUC of every way, with its deviation over divisions into folds; the line is a guess."""
+        ways, at = self.scores.way.tolist()[::-1], self.scores.iloc[::-1]
+        deviation = {"type": "data", "array": at.sd}
+        series = (
+            Points("ROC-AUC", at.auc, ways, error_x=deviation, hover="%{x:.3f}"),
+            Points("a guess", [0.5, 0.5], [ways[0], ways[-1]], control=True, line=True),
         )
-        marks.update(mode="markers", error_x={"type": "data", "array": at.sd}, showlegend=False)
-        guess = line(
-            "a guess",
-            [0.5, 0.5],
-            [ways[0], ways[-1]],
-            colour=theme.CONTROL,
-            dash=theme.CONTROL_DASH,
-        )
-        return framed([marks, guess], x="ROC-AUC", height=300)
+        return Chart(series=series, x="ROC-AUC", marks=True)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """AUC of the shape, of simpler numbers, and of shuffled labels."""
         said = ", ".join(f"{name} {self.auc(name):.3f}" for name in (*SIMPLER, TOGETHER, BOTH))
         return (
-            f"Correctness({len(self.correct)} graphs, {self.correct.mean():.0%} right: AUC of the shape "
-            f"{self.auc():.3f}, {said}; shuffled labels {self.auc(SHUFFLED):.3f})"
+            f"{len(self.correct)} graphs, {self.correct.mean():.0%} right: AUC of the shape "
+            f"{self.auc():.3f}, {said}; shuffled labels {self.auc(SHUFFLED):.3f}"
         )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from sae_nb.findings import Finding
 from sae_nb.studies.circuits._faithfulness import effects
 from sae_nb.studies.circuits._graph import AttributionGraph
 from sae_nb.studies.circuits._record import carrying, pruned
@@ -40,9 +40,13 @@ TARGETS_ABREAST = 6
 """Targets are as far apart as this number would be over the whole width: fewer keep together."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CircuitSummary:
+class CircuitSummary(Finding):
     """A graph as it is drawn; made by `Circuit.summarise`."""
+
+    HEADLINE = (
+        "{nodes.len} nodes in {rows.len} rows, {edges.len} of {n_edges} edges; {threshold:.0%} of "
+        "the influence"
+    )
 
     nodes: DataFrame
     """A row per thing drawn: node (its number in the graph; of a group that of its strongest member), group
@@ -67,12 +71,6 @@ class CircuitSummary:
 
     members: Mapping[str, tuple[int, ...]]
     """Nodes of each group."""
-
-    def __repr__(self) -> str:
-        return (
-            f"CircuitSummary({len(self.nodes)} nodes in {len(self.rows)} rows, {len(self.edges)} of "
-            f"{self.n_edges} edges; {self.threshold:.0%} of the influence)"
-        )
 
     def place_of(self, node: int) -> int:
         """Return the row of `nodes` at which a node of the graph is drawn; −1 where it is not."""
@@ -364,9 +362,10 @@ def _abreast(n: int, wide: float, centre: float | None) -> Float[np.ndarray, " n
 # What happens when an atom is changed, beside what was foreseen and what luck does.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CircuitAnswer:
+class CircuitAnswer(Finding):
     """Atoms changed in the running model, as a panel shows it; made by `summarise_flow`."""
+
+    HEADLINE = "× {factor:g}: {effect:+.3g}, foreseen {predicted:+.3g}"
 
     nodes: tuple[int, ...]
     factor: float
@@ -388,11 +387,6 @@ class CircuitAnswer:
     def is_beyond_luck(self) -> bool:
         """Whether no random direction did so much."""
         return bool(len(self.random)) and abs(self.effect) > float(np.abs(self.random).max())
-
-    def __repr__(self) -> str:
-        return (
-            f"CircuitAnswer(× {self.factor:g}: {self.effect:+.3g}, foreseen {self.predicted:+.3g})"
-        )
 
 
 def summarise_flow(graph: AttributionGraph, nodes: Sequence[int], flow: Flow) -> CircuitAnswer:

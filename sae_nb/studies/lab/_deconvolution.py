@@ -20,6 +20,7 @@ from sae_nb.architectures import (
 )
 from sae_nb.checks import check_count, check_integer, check_matrix, checked
 from sae_nb.codes import SparseCodes
+from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -48,8 +49,7 @@ def level_of(name: LinkName, mean: Tensor) -> Tensor:
     return mean.clamp_min(QUIETEST).log() if name == "poisson" else mean.logit(QUIETEST)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Deconvolution:
+class Deconvolution(Finding):
     """Recordings taken apart; made by `DUNL.deconvolve`. `lead` is (trials,) or (trials, neurons)."""
 
     kernels: Float[Tensor, "n_kernels length"]
@@ -243,9 +243,11 @@ class Deconvolution:
             baseline=self.baseline.reshape(-1)[row : row + 1].cpu(),
         )
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Sizes, link, events."""
         shape = " × ".join(map(str, self.x.shape))
-        return f"Deconvolution({shape}, {self.link}, {self.codes.nnz} events of {len(self.kernels)} kernels)"
+        return f"{shape}, {self.link}, {self.codes.nnz} events of {len(self.kernels)} kernels"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

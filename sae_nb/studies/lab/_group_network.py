@@ -31,6 +31,7 @@ from sae_nb.checks import (
     checked,
     same_length,
 )
+from sae_nb.findings import Finding
 from sae_nb.studies.lab._unrolled import UnitAtoms
 
 Rows = Float[Tensor, "rows d_in"]
@@ -283,8 +284,7 @@ def learn_action(
     return GroupAction(matrix=matrix, error=float(error), unseen=unseen)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class GroupAction:
+class GroupAction(Finding):
     """A matrix that moves inputs; made by `learn_action` and `GroupNetwork.action`."""
 
     matrix: Square
@@ -361,9 +361,11 @@ class GroupAction:
         figure = framed(traces, x="real part", y="imaginary part", height=380)
         return figure.update_yaxes(scaleanchor="x")
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Size, and what is left of the atoms."""
         left = "" if self.error is None else f", {self.error:.1e} left"
-        return f"GroupAction({len(self.matrix)} × {len(self.matrix)}{left})"
+        return f"{len(self.matrix)} × {len(self.matrix)}{left}"
 
 
 def _middles(n: int, size: int) -> list[float]:

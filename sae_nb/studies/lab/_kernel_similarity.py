@@ -23,6 +23,7 @@ from sae_nb.checks import (
     same_length,
 )
 from sae_nb.codes import SparseCodes
+from sae_nb.findings import Finding
 
 Kernel = Literal["linear", "rbf", "precomputed"]
 Gram = Float[Tensor, "n n"]
@@ -154,8 +155,7 @@ class KernelSimilarity:
         return torch.exp(-torch.cdist(x, y).square() / (2 * self.width**2))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class MatchedSimilarity:
+class MatchedSimilarity(Finding):
     """Codes that match similarities; made by `KernelSimilarity.fit`."""
 
     settings: KernelSimilarity
@@ -274,11 +274,13 @@ class MatchedSimilarity:
         ]
         return framed(lines, x="coordinate", y="code", height=320)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Inputs, atoms in use, and what is left."""
         used = int((self.z > 0).any(dim=1).sum())
         return (
-            f"MatchedSimilarity({len(self.gram)} inputs, {used} of {len(self.z)} atoms in use, "
-            f"{self.residual:.1%} left)"
+            f"{len(self.gram)} inputs, {used} of {len(self.z)} atoms in use, "
+            f"{self.residual:.1%} left"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Float, Int
 
 from sae_nb.architectures import Data, SparseAutoencoder
 from sae_nb.checks import as_tensor, check_classes, check_count, checked, same_length
+from sae_nb.findings import Finding
 from sae_nb.geometry import pca_layout
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ _WIDTHS = ((0.5, 0.35), (1.2, 0.6), (2.4, 0.9))
 """Pixels and opacity of a tie."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
-class LocalMap:
+class LocalMap(Finding):
     """The positions of landmarks, and which of them share inputs; made by `local_map`."""
 
     points: Float[np.ndarray, "n d_in"]
@@ -49,9 +48,11 @@ class LocalMap:
     l0: float
     """Atoms per point, in the mean."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Points, groups, atoms of a point."""
         sizes = np.bincount(self.labels[self.labels != UNUSED]).tolist()
-        return f"LocalMap({len(self.points)} points in groups of {sizes}, L0 {self.l0:.1f})"
+        return f"{len(self.points)} points in groups of {sizes}, L0 {self.l0:.1f}"
 
     @checked(leave=("truth",))
     def accuracy(self, truth: Any) -> float:

@@ -25,6 +25,7 @@ from sae_nb.checks import (
     one_of,
 )
 from sae_nb.data import NOT_ASKED, TASKS, Rows
+from sae_nb.findings import Finding
 from sae_nb.kernels import Muon
 
 TASK = TASKS["tiny-induction"]
@@ -195,8 +196,7 @@ class Momentum:
         return MomentumModel(settings=self, data=data, network=network.eval(), losses=losses)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class MomentumModel:
+class MomentumModel(Finding):
     """A small attention-only model of letters; made by `Momentum.fit`."""
 
     settings: Momentum
@@ -313,10 +313,12 @@ class MomentumModel:
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Layers, heads, momentum, steps."""
         s = self.settings
         layers = "1 layer" if s.n_blocks == 1 else f"{s.n_blocks} layers"
-        return f"MomentumModel({layers} of {s.n_heads} heads, γ = {s.gamma:g}, {len(self.losses)} steps)"
+        return f"{layers} of {s.n_heads} heads, γ = {s.gamma:g}, {len(self.losses)} steps"
 
 
 class _Attention(nn.Module):

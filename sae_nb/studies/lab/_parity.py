@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import between, check_data, checked
+from sae_nb.findings import Finding
 
 
 @checked
@@ -59,8 +59,7 @@ def parity_posterior(y: Float[Tensor, "n n_bits"], sigma: float) -> ParityPoster
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
-class ParityPosterior:
+class ParityPosterior(Finding):
     """The information of noisy bits about clean ones; made by `parity_posterior`."""
 
     sigma: float
@@ -84,11 +83,13 @@ class ParityPosterior:
         )
         return framed([dots, same], x="by the bit alone", y="by all bits and the rule", height=380)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Groups, noise, and the mean size of the product."""
         n, n_bits = self.mean.shape
         return (
-            f"ParityPosterior({n} groups of {n_bits} bits, σ = {self.sigma:g}; "
-            f"mean |product| {float(self.product.abs().mean()):.3f})"
+            f"{n} groups of {n_bits} bits, σ = {self.sigma:g}; "
+            f"mean |product| {float(self.product.abs().mean()):.3f}"
         )
 
 

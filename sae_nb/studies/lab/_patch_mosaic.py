@@ -25,6 +25,7 @@ from sae_nb.checks import (
     one_of,
     warn_caller,
 )
+from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
 
 Place = Literal["anywhere", "same", "border"]
@@ -331,8 +332,7 @@ class PatchDictionary:
         return f"PatchDictionary({n} images of {height} × {width}; a sample takes {self.cost()})"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
-class Mosaics:
+class Mosaics(Finding):
     """Images made from noise, and where their pixels are from; made by `PatchDictionary.sample`."""
 
     dictionary: PatchDictionary
@@ -377,10 +377,12 @@ class Mosaics:
         by_pixel = colours[self.sources[i].cpu()].permute(2, 0, 1)
         return _tint(_scaled(self.images[i].cpu(), low, high), by_pixel)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Images, and how many training images each is made of."""
         n, _, height, width = self.images.shape
         several = float(self.n_sources().float().mean())
-        return f"Mosaics({n} images of {height} × {width}, of {several:.1f} training images each)"
+        return f"{n} images of {height} × {width}, of {several:.1f} training images each"
 
 
 class _Attention:

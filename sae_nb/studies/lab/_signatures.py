@@ -22,6 +22,7 @@ from sae_nb.checks import (
     one_of,
     same_length,
 )
+from sae_nb.findings import Finding
 from sae_nb.models import LiveModel
 from sae_nb.statistics import correlation, mantel_null, permutation_p
 
@@ -186,9 +187,10 @@ class _Signature:
     changes: Float[np.ndarray, " 6"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
-class SignatureDistances:
+class SignatureDistances(Finding):
     """The distances of artists from each other; made by `Signatures.fit`."""
+
+    HEADLINE = "{names.len} artists, λ = {mixing:g}"
 
     names: tuple[str, ...]
     """The artists."""
@@ -208,9 +210,6 @@ class SignatureDistances:
 
     changes: Float[np.ndarray, "n_artists 6"]
     """Change of the features by each eigenvector, as a share of all six, the least first."""
-
-    def __repr__(self) -> str:
-        return f"SignatureDistances({len(self.names)} artists, λ = {self.mixing:g})"
 
     @property
     def distance(self) -> Pairs:
@@ -292,9 +291,10 @@ class SignatureDistances:
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class MantelTest:
+class MantelTest(Finding):
     """The correlation of two matrices of distances, and what it is for permuted artists."""
+
+    HEADLINE = "r {observed:.3f} of {null.len} permutations, level {level:.3g}"
 
     observed: float
     """Pearson's r over pairs."""

@@ -21,6 +21,7 @@ from sae_nb.checks import (
     check_seed,
     checked,
 )
+from sae_nb.findings import Finding
 from sae_nb.statistics import permutation_p
 from sae_nb.studies.lab._sparker_fit import (
     Draw,
@@ -207,8 +208,7 @@ class SparKer:
         return first * (last / first) ** share
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
-class AnomalyTest:
+class AnomalyTest(Finding):
     """Where data differ from a reference, and how sure that is; made by `SparKer.fit`."""
 
     settings: SparKer
@@ -336,11 +336,13 @@ class AnomalyTest:
             self.null.numpy(), self.statistic, level=self.level, x="statistic −2 L"
         )
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Rows, kernels, the statistic and its p-value."""
         p = f"p = {self.p_value:.3g} of {len(self.null)} toys" if len(self.null) else "no toys"
         return (
-            f"AnomalyTest({len(self.data)} rows against {len(self.reference)}, {len(self.amplitudes)} kernels: "
-            f"statistic {self.statistic:.1f}, {p})"
+            f"{len(self.data)} rows against {len(self.reference)}, {len(self.amplitudes)} kernels: "
+            f"statistic {self.statistic:.1f}, {p}"
         )
 
 

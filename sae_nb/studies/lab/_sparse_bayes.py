@@ -24,6 +24,7 @@ from sae_nb.checks import (
     warn_caller,
 )
 from sae_nb.codes import SparseCodes
+from sae_nb.findings import Finding
 from sae_nb.studies.lab._posterior import (
     Moments,
     Problem,
@@ -252,8 +253,7 @@ def _checked(x: Tensor, dictionary: Operator | Tensor) -> tuple[Operator, Tensor
     return operator, rows.to(energy.dtype)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Posterior:
+class Posterior(Finding):
     """The posterior of some codes: means with error bars; made by `SparseBayes.fit`."""
 
     settings: SparseBayes
@@ -429,12 +429,14 @@ class Posterior:
         figure = framed(lines, x="step", y="share of the right-hand side left", height=320)
         return figure.update_yaxes(type="log", exponentformat="power", dtick=1)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Rows, atoms, and coefficients that are surely not 0."""
         rows, n_atoms = self.mean.shape
         sure = int((self.mean.abs() > 2 * self.sd).sum())
         return (
-            f"Posterior({rows} rows × {n_atoms} atoms, {len(self.precisions)} profiles, {sure} coefficients "
-            f"more than 2 sd from 0, log likelihood {float(self.log_likelihood[-1]):.4g})"
+            f"{rows} rows × {n_atoms} atoms, {len(self.precisions)} profiles, {sure} coefficients "
+            f"more than 2 sd from 0, log likelihood {float(self.log_likelihood[-1]):.4g}"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import between, check_count, check_data, check_seed, checked
+from sae_nb.findings import Finding
 from sae_nb.studies.lab._patch_mosaic import white_noise
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ def wavelet_score(
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
-class WaveletScore:
+class WaveletScore(Finding):
     """Weights of features of Haar coefficients; made by `wavelet_score`."""
 
     sigma: float
@@ -208,10 +207,12 @@ class WaveletScore:
         )
         return framed(drawn, x="noisy coefficient, in σ", y="what is left of it, in σ", height=380)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Gates, levels, noise and threshold."""
         return (
-            f"WaveletScore({self.gates}, {self.levels} levels, σ = {self.sigma:g}; "
-            f"threshold {self.threshold() / self.sigma:.1f} σ)"
+            f"{self.gates}, {self.levels} levels, σ = {self.sigma:g}; "
+            f"threshold {self.threshold() / self.sigma:.1f} σ"
         )
 
 

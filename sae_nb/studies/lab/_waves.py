@@ -23,6 +23,7 @@ from sae_nb.checks import (
     checked,
     one_of,
 )
+from sae_nb.findings import Finding
 
 Readout = Literal["spectrum", "last", "mean", "max"]
 READOUTS: tuple[Readout, ...] = get_args(Readout)
@@ -120,8 +121,7 @@ def square_fundamental(side: int) -> float:
     return math.sqrt(8) * math.sin(math.pi / (2 * (side + 1)))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Ringing:
+class Ringing(Finding):
     """The sound of some drums; made by `Waves.run`."""
 
     settings: Waves
@@ -208,9 +208,11 @@ class Ringing:
         )
         return framed([heard], x="step", y="height", height=300)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Drums and steps."""
         n, n_steps, height, width = self.states.shape
-        return f"Ringing({n} drums on {height} × {width}, {n_steps} steps of {self.settings.dt})"
+        return f"{n} drums on {height} × {width}, {n_steps} steps of {self.settings.dt}"
 
 
 def _check_below(value: object, end: int, name: str) -> None:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.checks import check_count, checked
+from sae_nb.findings import Finding
 from sae_nb.studies.uses._documents import (
     Documents,
     check_same_kind,
@@ -35,9 +35,10 @@ _POINTS = 50
 STRONGEST = 32
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Redundancy:
+class Redundancy(Finding):
     """The share of a test set that its own parts already hold; made by `redundancy`."""
+
+    HEADLINE = "{value:.3f}; footprint of {scores.footprint.iloc[0]:.0f} atoms"
 
     value: float
     """Mean coverage over all sizes of a random part: about ½ where no two documents share an atom, near 1
@@ -50,9 +51,6 @@ class Redundancy:
     """A method per row ("atoms", and "words" of texts, as a simpler method): redundancy and the size of
     the footprint.
     """
-
-    def __repr__(self) -> str:
-        return f"Redundancy({self.value:.3f}; footprint of {int(self.scores['footprint'].iloc[0])} atoms)"
 
 
 @checked
@@ -223,8 +221,7 @@ def overlap(
 # A few documents that hold much.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Selection:
+class Selection(Finding):
     """Documents chosen to cover atoms; made by `select`."""
 
     chosen: Int[np.ndarray, " n"]
@@ -235,9 +232,11 @@ class Selection:
     exactly); of texts also words, the coverage in atoms of a choice by words, as a simpler method.
     """
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """What the documents cover, and random ones."""
         last, n = self.table.iloc[-1], len(self.chosen)
-        return f"Selection({n} documents cover {last.coverage:.0%}; random ones {last.random:.0%})"
+        return f"{n} documents cover {last.coverage:.0%}; random ones {last.random:.0%}"
 
 
 @checked

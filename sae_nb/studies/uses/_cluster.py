@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count, check_data, checked, same_length
+from sae_nb.findings import Finding
 from sae_nb.studies.uses._documents import Documents, check_several
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ _SILHOUETTE_ROWS = 2000
 _SHOWN = 8
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Clusters:
+class Clusters(Finding):
     """Documents in groups; made by `cluster`."""
 
     labels: Int[np.ndarray, " n"]
@@ -55,10 +54,12 @@ class Clusters:
         """Silhouette of the groups, over documents that have one."""
         return float(self.scores["silhouette"].iloc[0])
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Sizes of the groups; documents without one."""
         sizes = np.bincount(self.labels[self.labels != NONE]).tolist()
         none = int((self.labels == NONE).sum())
-        return f"Clusters({len(sizes)} of sizes {sizes}, {none} without; {len(self.atoms)} atoms)"
+        return f"{len(sizes)} of sizes {sizes}, {none} without; {len(self.atoms)} atoms"
 
 
 @checked(leave=("attribute",))

@@ -8,7 +8,6 @@ information in collocation extraction", 2009; unexpected pairs: arXiv 2512.10092
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from jaxtyping import Float, Int
 from torch.nn.functional import normalize
 
 from sae_nb.checks import between, check_count, checked
+from sae_nb.findings import Finding
 from sae_nb.studies.uses._documents import Documents, check_several, strongest_entries
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 _PAIRS = 2**23  # meetings counted at a time: some 100 MiB
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Cooccurrence:
+class Cooccurrence(Finding):
     """Pairs of atoms that share documents; made by `cooccurrence`."""
+
+    HEADLINE = "{table.len} pairs of {n_atoms} atoms"
 
     table: DataFrame
     """A pair per row, the highest NPMI first: atom, other, npmi, together, share, other_share, cosine
@@ -37,9 +38,6 @@ class Cooccurrence:
 
     n_atoms: int
     """Atoms that were compared."""
-
-    def __repr__(self) -> str:
-        return f"Cooccurrence({len(self.table)} pairs of {self.n_atoms} atoms)"
 
 
 @checked

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from sae_nb.findings import Finding
 from sae_nb.statistics import wilson_interval
 from sae_nb.studies.uses._diff import LEVEL, beside_words, channels, compared_atoms
 from sae_nb.studies.uses._documents import Documents, check_same_kind, check_several
@@ -20,9 +21,10 @@ NAMES = ("A", "B")
 MIN_COUNT = 5
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CorpusSummary:
+class CorpusSummary(Finding):
     """Two corpora atom by atom; made by `summarise_corpora`."""
+
+    HEADLINE = "{n_a} of {names[0]}, {n_b} of {names[1]}; {n_sure} of {n_tested} atoms"
 
     table: DataFrame
     """Row j is atom j: a, b (shares), low_a, high_a, low_b, high_b (Wilson), difference, relative, low, high
@@ -38,10 +40,6 @@ class CorpusSummary:
 
     simpler: DataFrame | None = None
     """Result of a simpler method, as in `Diff`: words, or channels of images; None until `with_simpler`."""
-
-    def __repr__(self) -> str:
-        a, b = self.names
-        return f"CorpusSummary({self.n_a} of {a}, {self.n_b} of {b}; {self.n_sure()} of {self.n_tested} atoms)"
 
     @property
     def tested(self) -> Bool[np.ndarray, " n_atoms"]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +21,7 @@ from torch import Tensor
 from sae_nb.capturing import capture
 from sae_nb.checks import answered, check_atom, check_count, check_real, checked
 from sae_nb.evaluation import repeated_share, surprise
+from sae_nb.findings import Finding
 from sae_nb.steering import latents
 from sae_nb.studies.uses._reading import check_labels
 from sae_nb.studies.uses._writing import (
@@ -46,8 +46,7 @@ if TYPE_CHECKING:
 AS_IT_WAS, WITHOUT, RANDOM, SIMPLER = "as it was", "atoms", "random atoms", "mean activation"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Debugged:
+class Debugged(Finding):
     """The atoms behind a bad output, and the text without them; made by `debug`."""
 
     atoms: DataFrame
@@ -93,12 +92,14 @@ class Debugged:
         figure.update_xaxes(named_ticks(map(visible_token, self.tokens), tickangle=-60))
         return figure.update_yaxes(named_ticks(f"atom {atom}" for atom in self.chosen))
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Log-probability of the output, without the atoms, and along random ones."""
         before, without, *_ = self.table["logp"]
         random = self.table["logp"][self.table["without"] == RANDOM].mean()
         return (
-            f"Debugged(without {', '.join(map(str, self.chosen))}, the output has {without:.2f} nats per "
-            f"token instead of {before:.2f}; along random atoms {random:.2f})"
+            f"without {', '.join(map(str, self.chosen))}, the output has {without:.2f} nats per "
+            f"token instead of {before:.2f}; along random atoms {random:.2f}"
         )
 
     def _repr_html_(self) -> str:

@@ -9,13 +9,13 @@ documents, where the normal test rejects too often.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Int
 
 from sae_nb.checks import check_count, checked
+from sae_nb.findings import Finding
 from sae_nb.statistics import q_values, wilson_interval
 from sae_nb.studies.uses._documents import Documents, check_same_kind, check_several
 
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 LEVEL = 0.05
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Diff:
+class Diff(Finding):
     """Two corpora compared; made by `diff`."""
 
     table: DataFrame
@@ -43,12 +42,14 @@ class Diff:
     n_a: int
     n_b: int
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """How many atoms differ, and how many words or channels."""
         kind = str(self.simpler.columns[0])
         found, words = (int((t["q"] < LEVEL).sum()) for t in (self.table, self.simpler))
         return (
-            f"Diff({self.n_a} and {self.n_b} documents: {found} of {len(self.table)} atoms have q < "
-            f"{LEVEL}; of {len(self.simpler)} {kind}s {words})"
+            f"{self.n_a} and {self.n_b} documents: {found} of {len(self.table)} atoms have q < "
+            f"{LEVEL}; of {len(self.simpler)} {kind}s {words}"
         )
 
 

@@ -8,13 +8,13 @@ on words.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from sae_nb.checks import between, check_count, check_integers, checked, shown
+from sae_nb.findings import Finding
 from sae_nb.statistics import logistic_probe
 from sae_nb.studies.uses._cluster import one_per_document, tfidf
 from sae_nb.studies.uses._documents import Documents, check_several
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class OrRule:
+class OrRule(Finding):
     """Atoms joined by "or", and how that classifies unseen documents; made by `or_rule`."""
 
     atoms: DataFrame
@@ -38,10 +37,12 @@ class OrRule:
     curve: DataFrame
     """Learning curves: n, or_f1 (the best K by the documents it was made from), activations_f1."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The best F1 of atoms, and that of logistic regression."""
         best = self.table[self.table.method.str.startswith("or of")].f1.max()
         simple = self.table.set_index("method").f1["activations"]
-        return f"OrRule(best F1 {best:.3f} on unseen documents; logistic regression {simple:.3f})"
+        return f"best F1 {best:.3f} on unseen documents; logistic regression {simple:.3f}"
 
 
 @checked(leave=("labels",))

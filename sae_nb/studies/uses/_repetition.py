@@ -8,7 +8,6 @@ takes a repeated token; the n-gram, and the floor of tokens that come again with
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from sae_nb.capturing import BatchRows, CaptureSettings, Harvest
 from sae_nb.checks import check_count, checked
+from sae_nb.findings import Finding
 from sae_nb.studies.uses._reading import check_labels
 from sae_nb.studies.uses._writing import check_writer
 
@@ -31,8 +31,7 @@ Pairs = list[tuple[int, int]]
 """Positions of a first and a last occurrence."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Repetition:
+class Repetition(Finding):
     """The atoms that rise from the first to the last occurrence of an n-gram; made by `repetition`."""
 
     table: DataFrame
@@ -68,11 +67,13 @@ class Repetition:
             trace.update(mode="markers")
         return framed(traces, y="strength, last − first", height=280)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The atom that rises most, and its floor."""
         best = self.table.iloc[0]
         return (
-            f"Repetition({self.n_repeats} repeated n-grams; atom {self.atom} rises most, by "
-            f"{best['rise']:.3g}; floor {best['floor']:.3g})"
+            f"{self.n_repeats} repeated n-grams; atom {self.atom} rises most, by "
+            f"{best['rise']:.3g}; floor {best['floor']:.3g}"
         )
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.checks import check_atom, check_real, checked, shown
+from sae_nb.findings import Finding
 from sae_nb.studies.uses._cluster import one_per_document, tfidf
 from sae_nb.studies.uses._documents import Documents, check_several
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Retrieval:
+class Retrieval(Finding):
     """Documents in order; made by `retrieve`."""
 
     order: Int[np.ndarray, " n"]
@@ -43,9 +42,11 @@ class Retrieval:
     """A method per row ("atoms", "words" of texts, "activations"): map, and ndcg over the first 10, NaN
     unless `relevant` was given; its best document."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """How many documents by how many atoms; the best."""
         best = self.order[:5].tolist()
-        return f"Retrieval({len(self.order)} documents by {len(self.weights)} atoms; best {best})"
+        return f"{len(self.order)} documents by {len(self.weights)} atoms; best {best}"
 
 
 @checked(leave=("query", "relevant"))

@@ -26,6 +26,7 @@ from torch.nn.functional import normalize
 from sae_nb.activations import describe_ids
 from sae_nb.capturing import CaptureSettings, Harvest
 from sae_nb.checks import check_count, check_real, checked, one_of
+from sae_nb.findings import Finding
 from sae_nb.statistics import wilson_interval
 from sae_nb.steering import steer
 from sae_nb.studies.uses._writing import check_writer, other_atoms, prompt_ids, text_of
@@ -46,8 +47,7 @@ _MOST_SILHOUETTE = 2000  # steps: its cost grows with their square
 Rule = str | Callable[[str], bool]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Rise:
+class Rise(Finding):
     """Steps, their behaviours, and the atoms of each behaviour; made by `rise`."""
 
     steps: DataFrame
@@ -91,16 +91,17 @@ class Rise:
             traces.append(trace.update(mode="markers"))
         return framed(traces, y="effect, standard deviations", height=300)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Steps of each behaviour; how far apart they lie."""
         counts = self.steps["behaviour"].value_counts()
         return (
-            f"Rise({len(self.steps)} steps: {', '.join(f'{n} {name}' for name, n in counts.items())}; "
-            f"silhouette {self.silhouette:.3f}, shuffled {self.shuffled:.3f})"
+            f"{len(self.steps)} steps: {', '.join(f'{n} {name}' for name, n in counts.items())}; "
+            f"silhouette {self.silhouette:.3f}, shuffled {self.shuffled:.3f}"
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class RiseEffect:
+class RiseEffect(Finding):
     """How often a model does something after atoms were turned up at delimiters; made by `rise_effect`."""
 
     table: DataFrame
@@ -120,11 +121,13 @@ class RiseEffect:
         one_of(added, tuple(self.table["added"].unique()), name="added")
         return float(self.table["share"][self.table["added"] == added].mean())
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The share with the atoms, without, and along random ones."""
         nothing, atoms, random = map(self.share, ("nothing", "atoms", "random atoms"))
         return (
-            f"RiseEffect({self.behaviour!r} in {atoms:.3f} of the steps at {self.by:+g}, {nothing:.3f} "
-            f"without, {random:.3f} along random atoms)"
+            f"{self.behaviour!r} in {atoms:.3f} of the steps at {self.by:+g}, {nothing:.3f} "
+            f"without, {random:.3f} along random atoms"
         )
 
 

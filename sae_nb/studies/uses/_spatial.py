@@ -7,13 +7,13 @@ else 0: 1 where near places have the same strength, −1/(n − 1) on average wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.checks import as_tensor, check_count, check_data, check_seed, checked, same_length
+from sae_nb.findings import Finding
 from sae_nb.statistics import permutation_p, q_values
 from sae_nb.studies.uses._documents import Documents, check_several
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SpatialAutocorrelation:
+class SpatialAutocorrelation(Finding):
     """Moran's I of atoms over places; made by `spatial_autocorrelation`."""
 
     table: DataFrame
@@ -55,13 +54,15 @@ class SpatialAutocorrelation:
             )
         return null_distribution(self.luck, self.table.moran.max(), x="largest I of any atom")
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The largest I of an atom, by luck, of components and of neurons."""
         best = self.table.moran.max() if len(self.table) else float("nan")
         simple = self.simpler.groupby("method").moran.max()
         return (
-            f"SpatialAutocorrelation({len(self.table)} atoms over {self.n_documents} places: largest I "
+            f"{len(self.table)} atoms over {self.n_documents} places: largest I "
             f"{best:.2f}, by luck {np.quantile(self.luck, 0.95):.2f}; components "
-            f"{simple.get('component', float('nan')):.2f}, neurons {simple.get('neuron', float('nan')):.2f})"
+            f"{simple.get('component', float('nan')):.2f}, neurons {simple.get('neuron', float('nan')):.2f}"
         )
 
 

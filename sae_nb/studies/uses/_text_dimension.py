@@ -9,7 +9,6 @@ distinct tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from sae_nb.capturing import CaptureSettings, Harvest, reporting
 from sae_nb.checks import check_count, check_seed, checked, same_length
+from sae_nb.findings import Finding
 from sae_nb.geometry import local_dimensions, tree_dimension, two_nn_dimension
 from sae_nb.statistics import correlation_p, q_values, rank_correlation, ranks_of
 from sae_nb.studies.uses._documents import Documents
@@ -33,8 +33,7 @@ _FEWEST = 40  # rows that a tree's growth is read from
 _Z = 1.96
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class TextDimension:
+class TextDimension(Finding):
     """The dimension of each text; made by `text_dimension`."""
 
     dimension: Float[np.ndarray, " n"]
@@ -56,11 +55,13 @@ class TextDimension:
     simpler: DataFrame
     """Result of a count: Spearman's ρ of the dimension with `distinct` and with `tokens`, and its p."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """How many texts, and their dimensions."""
         held = self.dimension[~np.isnan(self.dimension)]
         return (
-            f"TextDimension({len(held)} texts of {self.length} tokens at {self.hook_point}: "
-            f"{held.mean():.1f} on average, {held.min():.1f} to {held.max():.1f})"
+            f"{len(held)} texts of {self.length} tokens at {self.hook_point}: "
+            f"{held.mean():.1f} on average, {held.min():.1f} to {held.max():.1f}"
         )
 
     @checked

@@ -5,7 +5,6 @@ clusters for comparison.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import between, check_count, checked
+from sae_nb.findings import Finding
 from sae_nb.studies.uses import check_labels
 from sae_nb.studies.vision._patches import Patches, iou
 
@@ -26,8 +26,7 @@ N_CLUSTERS = 32
 """Of patches, by k-means, at most one for four patches: what the atoms' masks are compared with."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Annotations:
+class Annotations(Finding):
     """Atoms of some images with the place of each; made by `annotate`."""
 
     images: Float[Tensor, "n channels height width"]
@@ -104,11 +103,13 @@ class Annotations:
         label = self.labels.get(atom, "")
         return f"atom {atom}: {label}" if label else f"atom {atom}"
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Places, atoms, images, and how many have a label."""
         labelled = int(sum(int(atom) in self.labels for atom in self.atom))
         return (
-            f"Annotations({len(self.atom)} places of {len(np.unique(self.atom))} atoms in "
-            f"{len(self.images)} images, {labelled} with a label)"
+            f"{len(self.atom)} places of {len(np.unique(self.atom))} atoms in "
+            f"{len(self.images)} images, {labelled} with a label"
         )
 
 

@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from sae_nb.checks import as_tensor, check_count, checked, one_of
+from sae_nb.figures import Chart, Points
+from sae_nb.findings import Finding, Plotted
 from sae_nb.statistics import bootstrap_counts, percentile_interval, rank_correlation
 from sae_nb.studies.vision._fillers import filling
 from sae_nb.studies.vision._pixels import AT_ONCE, PixelHead, Pixels
@@ -41,8 +43,7 @@ TOP = 0.1
 """Share of the cells whose attribution `table` adds up."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class PixelAttribution:
+class PixelAttribution(Finding):
     """Where in each image the evidence for one outcome lies; made by `attribution`."""
 
     maps: Float[Tensor, "n rows columns"]
@@ -124,11 +125,13 @@ class PixelAttribution:
         title = f"image {i}: {self.outcome_names[int(self.outcomes[i])]}"
         return image_and_maps((title, self.images[i]), drawn)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Method, images, size of the maps, runs."""
         n, rows, columns = self.maps.shape
         return (
-            f"PixelAttribution({self.method}: {n} images of {self.model_name}, {rows} × {columns}; "
-            f"{self.n_runs} runs an image)"
+            f"{self.method}: {n} images of {self.model_name}, {rows} × {columns}; "
+            f"{self.n_runs} runs an image"
         )
 
 
@@ -371,8 +374,7 @@ def _centre(rows: int, columns: int) -> Float[Tensor, "rows columns"]:
 # Do two trainings of a model look at the same place, as far as they give the same answers?
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class AttributionStability:
+class AttributionStability(Plotted):
     """The agreement of two models' maps, and of their answers; made by `attribution_stability`."""
 
     maps: Float[np.ndarray, " n"]
@@ -441,26 +443,23 @@ class AttributionStability:
             return value, np.nan, np.nan
         return value, *percentile_interval(ratio(counts))
 
-    def plot(self) -> Any:
-        """Draw agreement of maps against agreement of answers, a point an image, and that of shuffled maps."""
-        from sae_nb.figures import category_style, framed, line, theme
+    @property
+    def chart(self) -> Chart:
+        """Agreement of maps against agreement of answers, a point an image, and that of shuffled maps."""
+        series = (
+            Points("shuffled maps", self.predictions, self.shuffled, control=True),
+            Points("maps", self.predictions, self.maps),
+        )
+        return Chart(series=series, x="agreement of answers", y="agreement of maps", marks=True)
 
-        colour, symbol = category_style(0)
-        traces = [
-            line("shuffled maps", self.predictions, self.shuffled, colour=theme.CONTROL,
-                 symbol="square", width=0),
-            line("maps", self.predictions, self.maps, colour=colour, symbol=symbol, width=0),
-        ]  # fmt: skip
-        return framed(
-            traces, x="agreement of answers", y="agreement of maps", height=300
-        ).update_traces(mode="markers")
-
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Agreement of maps and of answers."""
         rows = self.table["agreement"]
         return (
-            f"AttributionStability({self.method}, {' and '.join(self.model_names)}: maps "
+            f"{self.method}, {' and '.join(self.model_names)}: maps "
             f"{rows['maps']:.2f} (shuffled {rows['shuffled maps']:.2f}), answers {rows['answers']:.2f}, "
-            f"relative {rows['relative']:.2f})"
+            f"relative {rows['relative']:.2f}"
         )
 
 

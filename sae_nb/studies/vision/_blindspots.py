@@ -7,7 +7,6 @@ E(k) is the mean over a set's images of the atom's pooled strength.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,6 +14,8 @@ from jaxtyping import Float, Int
 
 from sae_nb.checks import between, check_atom, check_count, check_seed, checked
 from sae_nb.evaluation import duplicate_groups
+from sae_nb.figures import Chart, Points
+from sae_nb.findings import Plotted
 from sae_nb.statistics import bootstrap_counts, percentile_intervals, permutation_p
 from sae_nb.studies.uses import Documents, check_same_kind, check_several
 
@@ -28,8 +29,7 @@ _BLOCK = 2**22  # sums of one block of concepts under all draws
 _COMPONENTS = 50
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Blindspots:
+class Blindspots(Plotted):
     """Two sets of images compared by the energy of every concept; made by `blindspots`."""
 
     table: DataFrame
@@ -49,13 +49,15 @@ class Blindspots:
     n_faint: int
     """Concepts left out because their energy is below the floor."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Images, concepts of each kind, and principal components that differ."""
         of = self.table["kind"].value_counts()
         counts = ", ".join(f"{of.get(kind, 0)} {kind}" for kind in KINDS)
         components = int((self.simpler["p"] < LEVEL).sum())
         return (
-            f"Blindspots({len(self.docs_a)} and {len(self.docs_b)} images, {len(self.table)} concepts: "
-            f"{counts}; {components} of {len(self.simpler)} principal components differ)"
+            f"{len(self.docs_a)} and {len(self.docs_b)} images, {len(self.table)} concepts: "
+            f"{counts}; {components} of {len(self.simpler)} principal components differ"
         )
 
     def examples(self, atom: int, n: int = 5) -> DataFrame:
@@ -92,37 +94,34 @@ class Blindspots:
         frame = pd.DataFrame({"image": np.arange(len(share)), "share": share})
         return frame.sort_values("share", ascending=False, kind="stable").reset_index(drop=True)
 
-    def plot(self) -> Any:
-        """Draw δ against how sure it is, a point per concept, the published cuts dashed."""
-        from sae_nb.figures import category_style, framed, line, plot_text, theme
-
-        traces = []
-        kinds = (*KINDS, "")
-        for i, kind in enumerate(kinds):
+    @property
+    def chart(self) -> Chart:
+        """δ against how sure it is, a point per concept, the published cuts dashed."""
+        series = []
+        for kind in (*KINDS, ""):
             some = self.table[self.table["kind"] == kind]
-            if not len(some):
-                continue
-            colour, symbol = category_style(i) if kind else (theme.CONTROL, "circle")
-            points = line(
-                kind or "no difference found",
-                some["delta"],
-                some["z"].abs(),
-                colour=colour,
-                symbol=symbol,
-                width=0,
-                hover="%{text}<br>δ %{x:.3f}, |z| %{y:.1f}",
-            )
-            names = zip(some["atom"], some["label"])
-            points.update(
-                mode="markers", text=[plot_text(f"atom {i} {label}") for i, label in names]
-            )
-            traces.append(points)
-        figure = framed(traces, x="δ (0: only in a, 1: only in b)", y="|z|", height=340)
-        figure.update_xaxes(range=[-0.02, 1.02])
-        dashed = {"dash": theme.CONTROL_DASH, "color": theme.CONTROL, "width": 1}
-        for cut in (SUPPRESSED, EXAGGERATED):
-            figure.add_vline(x=cut, line=dashed)
-        return figure
+            if len(some):
+                series.append(
+                    Points(
+                        kind or "no difference found",
+                        some["delta"],
+                        some["z"].abs(),
+                        control=not kind,
+                        text=tuple(
+                            f"atom {i} {label}" for i, label in zip(some["atom"], some["label"])
+                        ),
+                        hover="%{text}<br>δ %{x:.3f}, |z| %{y:.1f}",
+                    )
+                )
+        return Chart(
+            series=tuple(series),
+            x="δ (0: only in a, 1: only in b)",
+            y="|z|",
+            marks=True,
+            height=340,
+            cuts=(SUPPRESSED, EXAGGERATED),
+            xaxis={"range": [-0.02, 1.02]},
+        )
 
 
 KINDS = ("suppressed", "weaker", "stronger", "exaggerated")

@@ -7,7 +7,6 @@ share of a head's saliency inside the region of its concept shows where it does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from sae_nb.checks import as_tensor, check_count, check_data, checked, same_length
+from sae_nb.figures import Chart, Points
+from sae_nb.findings import Plotted
 from sae_nb.models import heard, patches_of, read_tensor, wrap
 from sae_nb.statistics import bootstrap_counts, logistic_probe, percentile_interval
 from sae_nb.studies.vision._attribution import Method, attribution, edges_of
@@ -33,8 +34,7 @@ HELD_OUT = 4
 _STRENGTH = 0.1  # 1 / the weight of the penalty on weights of standardised channels
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ConceptBottleneck:
+class ConceptBottleneck(Plotted):
     """Linear heads of named concepts at one hook point; made by `concept_bottleneck`."""
 
     names: tuple[str, ...]
@@ -128,28 +128,26 @@ class ConceptBottleneck:
             found[name] = mask
         return found
 
-    def plot(self) -> Any:
-        """Draw the accuracy of every head, and that of the commoner answer."""
-        from sae_nb.figures import category_style, framed, line, theme
+    @property
+    def chart(self) -> Chart:
+        """The accuracy of every head, and that of the commoner answer."""
+        series = (
+            Points("heads", self.names, self.table["accuracy"]),
+            Points("commoner answer", self.names, self.table["simpler"], control=True),
+        )
+        return Chart(series=series, y="accuracy", marks=True, xaxis={"type": "category"})
 
-        colour, symbol = category_style(0)
-        traces = [
-            line("heads", self.names, self.table["accuracy"], colour=colour, symbol=symbol, width=0, size=9),
-            line("commoner answer", self.names, self.table["simpler"], colour=theme.CONTROL,
-                 symbol="line-ew-open", width=0),
-        ]  # fmt: skip
-        return framed(traces, y="accuracy", height=300, xaxis_type="category")
-
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Concepts, accuracy, and that of the commoner answers."""
         accuracy, simpler = (self.table[name].mean() for name in ("accuracy", "simpler"))
         return (
-            f"ConceptBottleneck({len(self.names)} concepts at {self.hook_point}, accuracy {accuracy:.2f}; of "
-            f"the commoner answers {simpler:.2f})"
+            f"{len(self.names)} concepts at {self.hook_point}, accuracy {accuracy:.2f}; of "
+            f"the commoner answers {simpler:.2f}"
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ConceptPlaces:
+class ConceptPlaces(Plotted):
     """The places that the heads of concepts look at; made by `ConceptBottleneck.look`."""
 
     names: tuple[str, ...]
@@ -187,27 +185,26 @@ class ConceptPlaces:
         means = [float(part[known].mean()) for part in (inside, area, edges)]
         return means[0], low, high, means[1], means[2], n
 
-    def plot(self) -> Any:
-        """Draw the share inside for every concept, with what an even map and edges have."""
-        from sae_nb.figures import category_style, framed, line, theme
-
+    @property
+    def chart(self) -> Chart:
+        """The share inside for every concept, with what an even map and edges have."""
         table = self.table
-        colour, symbol = category_style(0)
-        traces = [
-            line("head", self.names, table["inside"], colour=colour, symbol=symbol, width=0, size=9),
-            line("even map", self.names, table["area"], colour=theme.CONTROL, symbol="line-ew-open", width=0),
-            line("edges", self.names, table["simpler"], colour=theme.CONTROL, symbol="x-open", width=0),
-        ]  # fmt: skip
-        return framed(
-            traces, y="share of the saliency in its region", height=300, xaxis_type="category"
+        series = (
+            Points("head", self.names, table["inside"]),
+            Points("even map", self.names, table["area"], control=True),
+            Points("edges", self.names, table["simpler"], control=True),
         )
+        title = "share of the saliency in its region"
+        return Chart(series=series, y=title, marks=True, xaxis={"type": "category"})
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The share in each region, and of an even map."""
         table = self.table
         said = ", ".join(
             f"{name} {row.inside:.2f} (even {row.area:.2f})" for name, row in table.iterrows()
         )
-        return f"ConceptPlaces({self.method}, share in the region: {said})"
+        return f"{self.method}, share in the region: {said}"
 
 
 def _share_inside(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,19 +10,24 @@ from jaxtyping import Bool, Float, Int
 
 from sae_nb.checks import check_count, checked
 from sae_nb.codes import SparseCodes
+from sae_nb.findings import Finding
+from sae_nb.studies.evaluation import Bridge, SplitDictionary
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sae_nb.studies.evaluation import Bridge, SplitDictionary
 
 MOST_WIDTH, LEAST_WIDTH = 7.0, 1.5
 """Of the strongest bridge's line and of very weak ones', CSS pixels."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class BridgeView:
+class BridgeView(Finding):
     """The strongest bridges between two modalities, and which of them join atoms that serve one side each."""
+
+    HEADLINE = (
+        "{table.len} bridges shown, {n_split} split pairs in all; bridge {bridge:.3f}, pairs "
+        "shuffled {bridge.floor:.3f}"
+    )
 
     bridge: Bridge
     split: SplitDictionary
@@ -68,12 +72,6 @@ class BridgeView:
         figure.update_yaxes(range=[len(rows), -1], **bare)
         ticks = named_ticks(f"atoms of {name}s" for name in self.modalities)
         return figure.update_xaxes(range=[-0.3, 1.3], showgrid=False, zeroline=False, **ticks)
-
-    def __repr__(self) -> str:
-        return (
-            f"BridgeView({len(self.table)} bridges shown, {self.n_split} split pairs in all; bridge "
-            f"{self.bridge.value:.3f}, pairs shuffled {self.bridge.floor:.3f})"
-        )
 
 
 @checked(leave=("codes", "dictionary"))

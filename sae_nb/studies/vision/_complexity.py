@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,8 @@ from sae_nb.checks import (
     checked,
     same_length,
 )
+from sae_nb.figures import Chart, Points
+from sae_nb.findings import Plotted
 from sae_nb.statistics import (
     bootstrap_counts,
     bootstrap_interval,
@@ -39,9 +40,13 @@ MOST_ATOMS = 100
 """Atoms looked at unless they are named: those that fire in the most images."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class FeatureComplexity:
+class FeatureComplexity(Plotted):
     """K = 1 − mean over layers of held-out R²: 0 where the first layer has the feature, 1 where none has."""
+
+    HEADLINE = (
+        "{atoms.len} features over {layers.len} layers, mean {complexity.nanmean:.3f}, random "
+        "{random:.3f}, shuffled {shuffled:.3f}"
+    )
 
     atoms: tuple[int, ...]
     layers: tuple[str, ...]
@@ -90,16 +95,12 @@ class FeatureComplexity:
         frame = pd.DataFrame(columns, index=pd.Index(self.atoms, name="atom"))
         return frame.sort_values("complexity", ascending=False)
 
-    def plot(self) -> Any:
-        """Draw complexity against importance, a point per feature."""
-        from sae_nb.figures import framed, line, theme
-
-        colour, symbol = theme.category_style(0)
-        points = line(
-            "atoms", self.complexity, self.importance, colour=colour, symbol=symbol, width=0
-        )
-        points.update(mode="markers", text=[f"atom {i}" for i in self.atoms])
-        return framed([points], x="complexity", y="importance", height=300)
+    @property
+    def chart(self) -> Chart:
+        """Complexity against importance, a point per feature."""
+        names = tuple(f"atom {i}" for i in self.atoms)
+        series = (Points("atoms", self.complexity, self.importance, text=names),)
+        return Chart(series=series, x="complexity", y="importance", marks=True)
 
     def plot_layers(self, n: int = 4) -> Any:
         """Draw R² over layers for features from the simplest to the most complex."""
@@ -114,12 +115,6 @@ class FeatureComplexity:
             name = f"atom {self.atoms[chosen]}"
             traces.append(line(name, self.layers, self.r2[:, chosen], colour=colour, symbol=symbol))
         return framed(traces, x="layer", y="held-out R²", height=300)
-
-    def __repr__(self) -> str:
-        return (
-            f"FeatureComplexity({len(self.atoms)} features over {len(self.layers)} layers, mean "
-            f"{np.nanmean(self.complexity):.3f}, random {self.random:.3f}, shuffled {self.shuffled:.3f})"
-        )
 
 
 @checked

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_count, checked
+from sae_nb.findings import Finding
 from sae_nb.studies.vision._heads import ConceptHead, Split
 
 if TYPE_CHECKING:
@@ -23,9 +23,13 @@ MOST_ROWS = 4096
 """Patches that concepts are learned from, drawn at random from more."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Craft:
+class Craft(Finding):
     """Concepts found in some images, where each is, and the rest of the model as a function of them."""
+
+    HEADLINE = (
+        "{concepts.len} concepts at {head.hook_point}, r2={r2:.3f} (random {random_r2:.3f}), "
+        "{codes.len} images"
+    )
 
     concepts: Float[Tensor, "n_concepts d_in"]
     """Directions at the hook point."""
@@ -97,12 +101,6 @@ class Craft:
         drawn = {f"concept {i}": maps[i].flip(0).cpu().numpy() for i in order}
         top = max(float(maps[order].max()), 1e-12)
         return heatmaps(drawn, ends=(0.0, top), hover="%{z:.3g}", bar="strength", height=240)
-
-    def __repr__(self) -> str:
-        return (
-            f"Craft({len(self.concepts)} concepts at {self.head.hook_point}, r2={self.r2:.3f} "
-            f"(random {self.random_r2:.3f}), {len(self.codes)} images)"
-        )
 
 
 @checked

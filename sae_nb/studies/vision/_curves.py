@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -12,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_callable, check_count, checked, one_of
+from sae_nb.figures import Chart, Points
+from sae_nb.findings import Plotted
 from sae_nb.statistics import bootstrap_counts, percentile_interval
 from sae_nb.studies.vision._sobol import Head, ask, check_codes, numbers_of
 
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 Baseline = Literal["zero", "mean"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ConceptCurves:
+class ConceptCurves(Plotted):
     """The answer with the k most important concepts alone, and without them, k = 0 … n_concepts."""
 
     insertion: Float[np.ndarray, " steps"]
@@ -59,37 +59,26 @@ class ConceptCurves:
             }
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("curve")
 
-    def plot(self) -> Any:
-        """Draw both curves, dashed with concepts in random order."""
-        from sae_nb.figures import category_style, framed, line, theme
-
+    @property
+    def chart(self) -> Chart:
+        """Both curves, and dashed with concepts in random order."""
         k = np.arange(len(self.insertion))
-        traces = []
-        for i, (name, curve, random) in enumerate(
-            (
-                ("insertion", self.insertion, self.random_insertion),
-                ("deletion", self.deletion, self.random_deletion),
-            )
-        ):
-            colour, symbol = category_style(i)
-            traces.append(line(name, k, curve, colour=colour, symbol=symbol))
-            traces.append(
-                line(
-                    f"{name}, random order",
-                    k,
-                    random.mean(axis=0),
-                    colour=theme.CONTROL,
-                    dash=theme.CONTROL_DASH,
-                )
-            )
-        return framed(traces, x="concepts inserted or deleted", y="answer", height=300)
+        series = (
+            Points("insertion", k, self.insertion),
+            Points("insertion, random order", k, self.random_insertion.mean(axis=0), control=True),
+            Points("deletion", k, self.deletion),
+            Points("deletion, random order", k, self.random_deletion.mean(axis=0), control=True),
+        )
+        return Chart(series=series, x="concepts inserted or deleted", y="answer")
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Both areas, and those of random orders."""
         rows = self.table
         said = ", ".join(
             f"{name} {row.area:.3f} (random {row.floor:.3f})" for name, row in rows.iterrows()
         )
-        return f"ConceptCurves({said}; {self.baseline} baseline)"
+        return f"{said}; {self.baseline} baseline"
 
 
 def area(curve: Float[np.ndarray, "... steps"]) -> Float[np.ndarray, "..."]:

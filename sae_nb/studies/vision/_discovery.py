@@ -8,7 +8,6 @@ are not an advantage by themselves. IoU = F1 / (2 − F1), so the best of one is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -19,6 +18,8 @@ from torch import Tensor
 from sae_nb.checks import as_tensor, checked, one_of
 from sae_nb.codes import SparseCodes, joined
 from sae_nb.evaluation import Evidence, Factor, match_factors, random_like
+from sae_nb.figures import Chart, Points
+from sae_nb.findings import Plotted
 from sae_nb.studies.uses import check_labels
 from sae_nb.studies.vision._craft import factorised
 from sae_nb.studies.vision._patches import Patches
@@ -42,8 +43,7 @@ COVERED = 0.5
 """Share of a patch's pixels from which a region of pixels holds it."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Discovery:
+class Discovery(Plotted):
     """The quality of each method's best single feature for each known region; made by `discover`."""
 
     factors: tuple[str, ...]
@@ -93,33 +93,21 @@ class Discovery:
         }
         return pd.DataFrame(columns, index=pd.Index(self.methods, name="method"))
 
-    def plot(self) -> Any:
-        """Draw the IoU of every method in every region, and that of marking all patches."""
-        from sae_nb.figures import category_style, framed, line, theme
+    @property
+    def chart(self) -> Chart:
+        """The IoU of every method in every region, and that of marking all patches."""
+        of_methods = (
+            Points(name, self.factors, self.iou[:, i], control=name == "random")
+            for i, name in enumerate(self.methods)
+        )
+        series = (Points("all patches", self.factors, self.floor, control=True), *of_methods)
+        return Chart(series=series, y="IoU", marks=True, height=340, xaxis={"type": "category"})
 
-        traces = [
-            line("all patches", self.factors, self.floor, colour=theme.CONTROL, symbol="line-ew-open",
-                 width=0)
-        ]  # fmt: skip
-        for i, name in enumerate(self.methods):
-            colour, symbol = category_style(i)
-            colour = theme.CONTROL if name == "random" else colour
-            traces.append(
-                line(
-                    name,
-                    self.factors,
-                    self.iou[:, i],
-                    colour=colour,
-                    symbol=symbol,
-                    width=0,
-                    size=9,
-                )
-            )
-        return framed(traces, y="IoU", height=340, xaxis_type="category")
-
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The mean overlap of every method."""
         means = ", ".join(f"{name} {value:.2f}" for name, value in self.mean["iou"].items())
-        return f"Discovery({len(self.factors)} regions, mean IoU: {means})"
+        return f"{len(self.factors)} regions, mean IoU: {means}"
 
 
 @checked(leave=("factors", "labels"))

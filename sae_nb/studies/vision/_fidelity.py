@@ -8,7 +8,6 @@ both of the baseline's own numbers, and how far the scores agree on which attrib
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -17,6 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_count, check_finite, checked, one_of
+from sae_nb.figures import Chart, Points
+from sae_nb.findings import Plotted
 from sae_nb.models import run
 from sae_nb.statistics import bootstrap_counts, percentile_interval, rank_correlation
 from sae_nb.studies.vision._curves import area, walk
@@ -35,8 +36,7 @@ GRID, SUBSET = 9, 0.2
 RANDOM = "random"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class PixelFidelity:
+class PixelFidelity(Plotted):
     """Scores of attributions by metric and baseline, what each baseline does, and how the scores agree."""
 
     maps: tuple[str, ...]
@@ -104,16 +104,16 @@ class PixelFidelity:
                     matrix[i, j] = np.mean(known) if known else np.nan
         return pd.DataFrame(matrix, index=names, columns=names)
 
-    def plot(self) -> Any:
-        """Draw what each baseline leaves of the answer against how unusual its images are."""
-        from sae_nb.figures import category_style, framed, line
-
-        traces = []
-        for i, name in enumerate(self.baselines):
-            colour, symbol = category_style(i)
-            point = ([self.unusual[i]], [self.left[i]])
-            traces.append(line(name, *point, colour=colour, symbol=symbol, width=0, size=11))
-        return framed(traces, x="unusual to the model (natural: 1)", y="answer left", height=300)
+    @property
+    def chart(self) -> Chart:
+        """What each baseline leaves of the answer against how unusual its images are."""
+        series = tuple(
+            Points(name, [unusual], [left])
+            for name, unusual, left in zip(self.baselines, self.unusual, self.left, strict=True)
+        )
+        return Chart(
+            series=series, x="unusual to the model (natural: 1)", y="answer left", marks=True
+        )
 
     def plot_curves(self, baseline: str) -> Any:
         """Draw insertion (solid) and deletion (dotted) of every attribution under one baseline."""
@@ -131,12 +131,14 @@ class PixelFidelity:
             )
         return framed(traces, x="share of pixels", y="logit", height=320)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """What was compared, and how the orders agree."""
         values = self.agreement.to_numpy()
         off = values[~np.eye(len(values), dtype=bool)]
         agree = float(np.nanmean(off)) if np.isfinite(off).any() else float("nan")
         said = f"{', '.join(self.maps)}; {', '.join(self.baselines)}"
-        return f"PixelFidelity({said}; orders agree by {agree:.2f})"
+        return f"{said}; orders agree by {agree:.2f}"
 
 
 @checked(leave=("maps", "outcome"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,8 +17,7 @@ Pool = Literal["max", "mean"]
 """Activation of an image: at its strongest place, or on average over places."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Maximised:
+class Maximised(Finding):
     """Images that maximise atoms, and what natural and random images do to the same atoms."""
 
     atoms: tuple[int, ...]
@@ -111,7 +111,9 @@ class Maximised:
             traces.append(line(name, ends, level, colour=colour, dash=dash, width=1))
         return framed(traces, x="step", y="strength", height=300)
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The first atoms, in their images and in natural ones."""
         rows = self.table
         wins = int((rows["simpler"] == "natural image").sum())
         first = ", ".join(
@@ -119,13 +121,12 @@ class Maximised:
             for atom, row in rows.head(3).iterrows()
         )
         return (
-            f"Maximised({len(self.atoms)} atoms of {self.model_name} at {self.hook_point}; {first}; the best "
-            f"natural image does more for {wins})"
+            f"{len(self.atoms)} atoms of {self.model_name} at {self.hook_point}; {first}; the best "
+            f"natural image does more for {wins}"
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Coordinated:
+class Coordinated(Finding):
     """One atom that several models share, maximised in each; made by `maximise` with a list of models."""
 
     atom: int
@@ -173,9 +174,11 @@ class Coordinated:
         ]
         return image_sheet([tops, below])
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The atom and the models."""
         names = ", ".join(part.model_name for part in self.parts)
-        return f"Coordinated(atom {self.atom} in {names})"
+        return f"atom {self.atom} in {names}"
 
 
 def veiled(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -24,6 +23,7 @@ from sae_nb.checks import (
     one_of,
     same_length,
 )
+from sae_nb.findings import Finding
 from sae_nb.statistics import auroc, bootstrap_counts, logistic_probe, percentile_interval
 from sae_nb.studies.vision._complexity import averages
 from sae_nb.studies.vision._sobol import numbers_of
@@ -121,8 +121,7 @@ def _occluded(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
     return x.masked_fill(hidden[:, None].to(x.device), 0.5)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Robustness:
+class Robustness(Finding):
     """The effect of corruption on an image's codes and activations; made by `robustness`."""
 
     detection: DataFrame
@@ -159,10 +158,12 @@ class Robustness:
                 figure.add_trace(one, row=1, col=column)
         return figure.update_yaxes(range=[0, 1.02])
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The mean AUROC of every score."""
         means = self.detection.groupby("score")["auroc"].mean()
         said = ", ".join(f"{score} {means[score]:.3f}" for score in SCORES)
-        return f"Robustness({self.n_images} images, mean AUROC: {said})"
+        return f"{self.n_images} images, mean AUROC: {said}"
 
 
 class _Read(NamedTuple):

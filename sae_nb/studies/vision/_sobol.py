@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_callable, check_count, check_matrix, checked
+from sae_nb.figures import Chart, Points
+from sae_nb.findings import Plotted
 from sae_nb.statistics import bootstrap_counts, percentile_intervals
 from sae_nb.studies.vision._heads import ConceptHead
 
@@ -22,8 +23,7 @@ Head = Callable[[Tensor], Tensor]
 """Codes of shape (n, m, …, n_concepts), m variants of each of n inputs → an answer each, (n, m)."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SobolIndices:
+class SobolIndices(Plotted):
     """The effect of each concept on an answer, alone and with the others; means over inputs."""
 
     total: Float[np.ndarray, " n_concepts"]
@@ -67,10 +67,9 @@ class SobolIndices:
         }
         return pd.DataFrame(columns).rename_axis("concept").iloc[self.order]
 
-    def plot(self) -> Any:
-        """Draw S_T with its intervals, the most important concept first, and S."""
-        from sae_nb.figures import category_style, framed, line
-
+    @property
+    def chart(self) -> Chart:
+        """S_T with its intervals, the most important concept first, and S."""
         names, total = [str(i) for i in self.order], self.total[self.order]
         low, high = self.interval[self.order].T
         bars = {
@@ -79,18 +78,18 @@ class SobolIndices:
             "array": high - total,
             "arrayminus": total - low,
         }
-        (blue, dot), (other, square) = category_style(0), category_style(1)
-        traces = [
-            line("total", names, total, colour=blue, symbol=dot, width=0, error_y=bars),
-            line("alone", names, self.first[self.order], colour=other, symbol=square, width=0),
-        ]
-        return framed(traces, x="concept", y="Sobol index", height=300, xaxis_type="category")
-
-    def __repr__(self) -> str:
-        best = ", ".join(f"{i}: {self.total[i]:.3f}" for i in self.order[:5])
-        return (
-            f"SobolIndices({len(self.total)} concepts, total {best}; {self.n_runs} runs an input)"
+        series = (
+            Points("total", names, total, error_y=bars),
+            Points("alone", names, self.first[self.order]),
         )
+        axis = {"type": "category"}
+        return Chart(series=series, x="concept", y="Sobol index", marks=True, xaxis=axis)
+
+    @property
+    def headline(self) -> str:
+        """The concepts that matter most."""
+        best = ", ".join(f"{i}: {self.total[i]:.3f}" for i in self.order[:5])
+        return f"{len(self.total)} concepts, total {best}; {self.n_runs} runs an input"
 
 
 @checked(leave=("head", "codes"))

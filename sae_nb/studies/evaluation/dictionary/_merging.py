@@ -24,7 +24,7 @@ from sae_nb.activations import Activations, acts_for, check_one_place, check_var
 from sae_nb.checks import between, check_count, checked
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.evaluation import SpliceTask, check_dictionary, codes_of, splice_task, summed_atoms
-from sae_nb.figures import Chart, Series
+from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 
 if TYPE_CHECKING:
@@ -180,9 +180,9 @@ class Merging(Plotted):
     def chart(self) -> Chart:
         """R² against atoms left: merged, weakest dropped, random pairs merged."""
         series = (
-            Series("merged", self.left, self.r2),
-            Series("weakest dropped", self.left, self.dropped),
-            Series("random pairs merged", self.left, self.random.mean(axis=0), control=True),
+            Points("merged", self.left, self.r2),
+            Points("weakest dropped", self.left, self.dropped),
+            Points("random pairs merged", self.left, self.random.mean(axis=0), control=True),
         )
         return Chart(series=series, x="atoms left", y="R²", xaxis={"autorange": "reversed"})
 
