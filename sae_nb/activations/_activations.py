@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, overload, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, overload, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ from sae_nb.activations._context import (
 )
 from sae_nb.activations._rows import Rows, generator_for, join_rows, shuffled_batches
 from sae_nb.checks import (
-    between,
+    Between,
+    Seed,
     check_count,
     check_data,
     check_device,
@@ -427,12 +428,13 @@ class Activations(KnowsOtherWords):
         )
 
     @checked
-    def split(self, fraction: float, seed: int = 0) -> tuple[Activations, Activations]:
+    def split(
+        self, fraction: Annotated[float, Between(0, 1, "()")], seed: Seed = 0
+    ) -> tuple[Activations, Activations]:
         """Split by sample: rows of one text or image never land on both sides.
 
         `fraction` is the share of the samples in the first part, strictly between 0 and 1.
         """
-        between(fraction, 0, 1, name="fraction", ends="()")
         present = torch.unique(self.sample)
         if len(present) < 2:
             raise ValueError(

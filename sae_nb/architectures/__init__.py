@@ -117,7 +117,6 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.architectures._one_step import (
         OneStep as OneStep,
-        check_weight as check_weight,
         without_zeros as without_zeros,
     )
     from sae_nb.architectures._revival import (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import AbsTopKProx, Prox
-from sae_nb.checks import check_count, check_k, checked
+from sae_nb.checks import check_k, checked
 
 
 @checked
@@ -49,7 +49,7 @@ class AbsTopK(OneStep):
     live_numbers = ("k", "aux_weight")
 
     def __post_init__(self) -> None:
-        check_k(self.k, check_count(self.n_atoms, name="n_atoms"))
+        check_k(self.k, self.n_atoms)
         super().__post_init__()
 
     def _prox(self, k: int | None) -> Prox:

@@ -16,7 +16,7 @@ from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._revival import check_reaches
 from sae_nb.architectures.parts._operators import HullOperator, LearnedAdjoint, with_direction
 from sae_nb.architectures.parts._proxes import Prox, Rows
-from sae_nb.checks import check_count, check_flag, check_matrix, checked, one_of
+from sae_nb.checks import Count, check_matrix, checked, one_of
 
 MANY_CLUSTERS, MOST_ITERATIONS = 1024, 50
 """Limits of k-means (ours): 2048 centroids of 8192 rows of width 64 take 3 s on one CPU core."""
@@ -90,14 +90,14 @@ class Archetypal(OneStep):
 
     def __init__(
         self,
-        d_in: int,
-        n_atoms: int,
+        d_in: Count,
+        n_atoms: Count,
         k: int | None = None,
         *,
         base: str = "TopK",
         delta: float = 1.0,
         candidates: Float[Tensor, "n_candidates d_in"] | None = None,
-        n_candidates: int | None = None,
+        n_candidates: Count | None = None,
         tied: bool = True,
         generator: torch.Generator | None = None,
         **settings: Any,
@@ -107,7 +107,7 @@ class Archetypal(OneStep):
         super().__init__(d_in, n_atoms, **own, generator=generator, **settings)
         check_reaches(self.revival, type(self).__name__, "atoms are held in a hull")
         n_candidates = _checked(self, delta, candidates, n_candidates)
-        self.base, self.delta, self.tied = base, float(delta), check_flag(tied, name="tied")
+        self.base, self.delta, self.tied = base, float(delta), tied
         self.operator = HullOperator(
             self.d_in, self.n_atoms, n_candidates, delta=self.delta, generator=generator
         )
@@ -234,7 +234,7 @@ def _checked(
                 f"`n_candidates` must be {n_given}, the number of `candidates`, or None, got {n_candidates}."
             )
         n_candidates = n_given
-    n = sae.n_atoms if n_candidates is None else check_count(n_candidates, name="n_candidates")
+    n = sae.n_atoms if n_candidates is None else n_candidates
     if n < sae.n_atoms:
         raise ValueError(
             f"There must be at least n_atoms={sae.n_atoms} candidates, so that no atom sits at the "

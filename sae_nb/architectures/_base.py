@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -29,7 +28,16 @@ from sae_nb.architectures._starting import (
 from sae_nb.architectures._upload import Upload
 from sae_nb.architectures.parts._operators import DenseOperator, MatrixOperator
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import as_tensor, check_count, check_k, check_matrix, checked, one_of
+from sae_nb.checks import (
+    Positive,
+    Share,
+    as_tensor,
+    check_count,
+    check_k,
+    check_matrix,
+    checked,
+    one_of,
+)
 from sae_nb.codes import SparseCodes
 from sae_nb.files import MappedMatrix
 from sae_nb.pursuit import check_tolerance
@@ -50,7 +58,7 @@ class Recipe:
     20
     """
 
-    learning_rate: float
+    learning_rate: Positive
     """Adam step size between warm-up and decay."""
 
     betas: tuple[float, float] = (0.9, 0.999)
@@ -62,13 +70,13 @@ class Recipe:
     weight_decay: float = 0.0
     """L2 pull per step. None of the published SAE recipes uses one."""
 
-    warmup_fraction: float = 0.05
+    warmup_fraction: Share = 0.05
     """Share of the steps over which the learning rate rises. Ours, for runs of hundreds of steps."""
 
     longest_warmup_steps: int = 1000
     """Warm-up never takes more steps (saprmarks/dictionary_learning)."""
 
-    decay_fraction: float = 0.2
+    decay_fraction: Share = 0.2
     """Last share of the steps, over which the learning rate falls to 0 (mpsae/MP-SAE)."""
 
     gradient_clip: float = 1.0
@@ -76,15 +84,6 @@ class Recipe:
 
     grow_k: bool = False
     """Whether k grows along the training, 1 → 2 → 4 … Ours; see `TrainConfig.grow_k`."""
-
-    def __post_init__(self) -> None:
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise ValueError(
-                f"`learning_rate` must be positive and finite, got {self.learning_rate}."
-            )
-        for name in ("warmup_fraction", "decay_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` must be in [0, 1], got {getattr(self, name)}.")
 
     def warmup_steps(self, steps: int) -> int:
         """Return steps of warm-up in a run of `steps`."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import BatchTopKProx, Prox, Rows, ThresholdProx, TopKProx
-from sae_nb.checks import check_count, check_k, checked
+from sae_nb.checks import check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import check_average_k
 
@@ -68,7 +68,7 @@ class BatchTopK(OneStep):
     threshold: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.k = check_average_k(self.k, check_count(self.n_atoms, name="n_atoms"))
+        self.k = check_average_k(self.k, self.n_atoms)
         super().__post_init__()
         self.register_buffer("threshold", torch.zeros(()))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,13 @@ from sae_nb.architectures._base import (
     TrainingLoss,
     geometric_median,
 )
-from sae_nb.architectures._one_step import TURN_PER_STEP, check_weight
+from sae_nb.architectures._one_step import TURN_PER_STEP
 from sae_nb.architectures._several_layers import Layers, SeveralLayers
 from sae_nb.architectures._several_sites import check_widths
 from sae_nb.architectures._transcoder import Transcoder
 from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import check_count, checked, one_of
+from sae_nb.checks import Count, OneOf, Weight, checked
 from sae_nb.codes import SparseCodes, joined
 
 SELECTIONS = ("TopK", "BatchTopK")
@@ -90,25 +90,25 @@ class CrossLayerTranscoder(SeveralLayers):
     def __init__(
         self,
         widths: Sequence[int],
-        n_atoms: int,
+        n_atoms: Count,
         k: float,
         *,
-        base: str = "TopK",
+        base: Annotated[str, OneOf(SELECTIONS)] = "TopK",
         aux_k: int | None = None,
-        aux_weight: float = 1 / 32,
+        aux_weight: Weight = 1 / 32,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.widths, self.base = check_widths(widths), one_of(base, SELECTIONS, name="base")
+        self.widths, self.base = check_widths(widths), base
         if len(self.widths) < 2:
             raise ValueError(
                 f"`widths` must name at least two layers, got {list(widths)}. For one use a Transcoder."
             )
-        self.per_layer = check_count(n_atoms, name="n_atoms")
+        self.per_layer = n_atoms
         settings = {"base": base, "aux_k": aux_k, "generator": generator}
         layers = [_Layer(self.widths[i:], n_atoms, k, **settings) for i in range(len(self.widths))]
         super().__init__(Layers([layer.operator for layer in layers]), sum(self.widths))
         self.layers = nn.ModuleList(layers)
-        self.aux_weight = check_weight(aux_weight, "aux_weight")
+        self.aux_weight = aux_weight
         self.aux_k = layers[0].aux_k if aux_k is not None else None
 
     # What is asked of it

@@ -14,7 +14,7 @@ from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._several_sites import SharedCode, check_widths
 from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
 from sae_nb.architectures.parts._proxes import Centre, Prox, Rows
-from sae_nb.checks import checked, one_of
+from sae_nb.checks import Count, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import per_entry
 
@@ -99,7 +99,7 @@ class Crosscoder(SharedCode, OneStep):
     def __init__(
         self,
         widths: Sequence[int],
-        n_atoms: int,
+        n_atoms: Count,
         k: float | None = None,
         *,
         base: str = "BatchTopK",

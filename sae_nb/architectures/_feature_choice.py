@@ -10,11 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures._batch_topk import BatchTopK
-from sae_nb.architectures._one_step import check_weight
 from sae_nb.architectures._revival import AtomRows, at_median
 from sae_nb.architectures._zipf import zipf_rates
 from sae_nb.architectures.parts._proxes import ColumnTopKProx, Prox
-from sae_nb.checks import checked
+from sae_nb.checks import Weight, checked
 from sae_nb.codes import SparseCodes
 
 
@@ -64,12 +63,10 @@ class FeatureChoice(BatchTopK):
     """
 
     _: KW_ONLY
-    exponent: float = 0.0
-    offset: float = 0.0
+    exponent: Weight = 0.0
+    offset: Weight = 0.0
 
     def __post_init__(self) -> None:
-        self.exponent = check_weight(self.exponent, "exponent")
-        self.offset = check_weight(self.offset, "offset")
         super().__post_init__()
         self.threshold = torch.zeros(self.n_atoms)
 

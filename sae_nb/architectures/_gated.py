@@ -13,7 +13,7 @@ from sae_nb.architectures._one_step import without_zeros
 from sae_nb.architectures._revival import AtomRows
 from sae_nb.architectures._sparsity import RAMP, Priced
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import checked
+from sae_nb.checks import Weight, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import per_entry, squared_error, threshold_encode
 
@@ -67,7 +67,7 @@ class Gated(Priced):
     """
 
     _: KW_ONLY
-    sparsity: float = SPARSITY
+    sparsity: Weight = SPARSITY
     revival: Literal["auxk", "push-up", "resample"] = "resample"
 
     def __post_init__(self) -> None:

@@ -12,9 +12,16 @@ from torch.nn.functional import pad
 
 from sae_nb.activations import Activations, WithGradient
 from sae_nb.architectures._base import Data
-from sae_nb.architectures._one_step import OneStep, check_weight
+from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import Centre, Dense, LargestBy, Prox, Rows, TopKProx
-from sae_nb.checks import as_tensor, check_count, check_k, check_matrix, checked, warn_caller
+from sae_nb.checks import (
+    Weight,
+    as_tensor,
+    check_k,
+    check_matrix,
+    checked,
+    warn_caller,
+)
 from sae_nb.codes import SparseCodes
 
 NO_GRADIENT = (
@@ -70,7 +77,7 @@ class GradientSAE(OneStep):
 
     k: int
     _: KW_ONLY
-    gradient_weight: float = 1.0
+    gradient_weight: Weight = 1.0
 
     live_numbers = ("k", "aux_weight", "gradient_weight")
     reads_gradient = True
@@ -78,8 +85,7 @@ class GradientSAE(OneStep):
     gradient_scale: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        check_k(self.k, check_count(self.n_atoms, name="n_atoms"))
-        self.gradient_weight = check_weight(self.gradient_weight, "gradient_weight")
+        check_k(self.k, self.n_atoms)
         super().__post_init__()
         self.register_buffer("gradient_scale", torch.ones(()))
         self._has_said = False

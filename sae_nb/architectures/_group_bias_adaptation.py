@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,7 +15,7 @@ from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._revival import check_reaches
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Centre, Prox, Rows, ThresholdProx, row_tiles
-from sae_nb.checks import between, check_count, checked
+from sae_nb.checks import Between, Count, Weight, check_count, checked
 from sae_nb.codes import SparseCodes
 
 
@@ -66,11 +66,11 @@ class GroupBiasAdaptation(OneStep):
 
     _: KW_ONLY
     n_groups: int = 6
-    highest_rate: float = 0.1
-    ratio: float = 0.5
-    every: int = 5
-    step: float = 0.05
-    aux_weight: float = 0.0
+    highest_rate: Annotated[float, Between(0, 1, "()")] = 0.1
+    ratio: Annotated[float, Between(0, 1, "(]")] = 0.5
+    every: Count = 5
+    step: Annotated[float, Between(0, 1, "()")] = 0.05
+    aux_weight: Weight = 0.0
 
     fired: Tensor = field(init=False)
     largest: Tensor = field(init=False)
@@ -78,12 +78,7 @@ class GroupBiasAdaptation(OneStep):
     dead: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        n_atoms = check_count(self.n_atoms, name="n_atoms")
-        self.n_groups = check_count(self.n_groups, name="n_groups", at_most=n_atoms)
-        self.highest_rate = between(self.highest_rate, 0, 1, name="highest_rate", ends="()")
-        self.ratio = between(self.ratio, 0, 1, name="ratio", ends="(]")
-        self.every = check_count(self.every, name="every")
-        self.step = between(self.step, 0, 1, name="step", ends="()")
+        check_count(self.n_groups, name="n_groups", at_most=self.n_atoms)
         super().__post_init__()
         check_reaches(self.revival, type(self).__name__, "controller brings dead atoms back")
         # Since the last change, all float: where several processes train, buffers are averaged.

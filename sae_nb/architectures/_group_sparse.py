@@ -13,9 +13,8 @@ from torch import Tensor
 from sae_nb.architectures._base import Data, Parts, Silence, TrainingLoss
 from sae_nb.architectures._crosscoder import Crosscoder
 from sae_nb.architectures._hosts import over
-from sae_nb.architectures._one_step import check_weight
 from sae_nb.architectures.parts._proxes import Centre, Rows
-from sae_nb.checks import as_tensor, between, check_count, check_k, check_real, checked
+from sae_nb.checks import Count, Share, Weight, as_tensor, check_count, check_k, checked
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.kernels import squared_error
 
@@ -96,21 +95,20 @@ class GroupSparse(Crosscoder):
 
     def __init__(
         self,
-        d_image: int,
-        d_text: int,
-        n_atoms: int,
+        d_image: Count,
+        d_text: Count,
+        n_atoms: Count,
         k: int,
         *,
-        penalty: float = PENALTY,
-        mask: float = MASK,
+        penalty: Weight = PENALTY,
+        mask: Share = MASK,
         generator: torch.Generator | None = None,
         **settings: Any,
     ) -> None:
-        widths = [check_count(d_image, name="d_image"), check_count(d_text, name="d_text")]
-        check_k(k, check_count(n_atoms, name="n_atoms"))
-        check_real(mask, name="mask")
-        self.penalty = check_weight(penalty, "penalty")
-        self.mask = float(between(mask, 0, 1, name="mask"))
+        widths = [d_image, d_text]
+        check_k(k, n_atoms)
+        self.penalty = penalty
+        self.mask = float(mask)
         super().__init__(widths, n_atoms, k, base="TopK", generator=generator, **settings)
         self.register_buffer("masking_seed", torch.zeros((), dtype=torch.int64))
 

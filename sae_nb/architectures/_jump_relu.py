@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from sae_nb.architectures._base import Parts, ramp
-from sae_nb.architectures._one_step import OneStep, check_weight, first_threshold
+from sae_nb.architectures._one_step import OneStep, first_threshold
 from sae_nb.architectures._revival import AtomRows, at_median
 from sae_nb.architectures._sparsity import check_l0
 from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
-from sae_nb.checks import between, check_count, check_real, checked
+from sae_nb.checks import Between, Weight, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import per_entry
 
@@ -134,18 +134,21 @@ class JumpReLU(OneStep):
 
     l0: float | None = None
     _: KW_ONLY
-    sparsity: float = SPARSITY
-    bandwidth: float = 0.5
+    sparsity: Weight = SPARSITY
+    bandwidth: Annotated[
+        float,
+        Between(
+            0,
+            2,
+            "()",
+            do="It is the width of the window around a threshold, as a share of the threshold.",
+        ),
+    ] = 0.5
 
     live_numbers = ("l0", "sparsity", "aux_weight")
 
     def __post_init__(self) -> None:
-        n_atoms = check_count(self.n_atoms, name="n_atoms")
-        self.l0 = check_l0(min(L0, n_atoms / 4) if self.l0 is None else self.l0, n_atoms)
-        self.sparsity = check_weight(self.sparsity, "sparsity")
-        do = "It is the width of the window around a threshold, as a share of the threshold."
-        check_real(self.bandwidth, name="bandwidth")
-        self.bandwidth = float(between(self.bandwidth, 0, 2, name="bandwidth", ends="()", do=do))
+        self.l0 = check_l0(min(L0, self.n_atoms / 4) if self.l0 is None else self.l0, self.n_atoms)
         super().__post_init__()
         # θ = exp(t) in scaled units; 1 until the first activations are seen.
         self.log_threshold = nn.Parameter(torch.zeros(self.n_atoms))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Float
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sae_nb.architectures._pursuing import PursuitAutoencoder
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import checked, one_of
+from sae_nb.checks import Count, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit import RESELECT, Gradient, Reselect, matching_pursuit
+from sae_nb.pursuit import Gradient, Reselect, matching_pursuit
 
 Norms = Literal["unit", "free"]
 """Whether training keeps atoms on the unit sphere."""
@@ -92,8 +92,8 @@ class MatchingPursuit(PursuitAutoencoder):
 
     def __init__(
         self,
-        d_in: int,
-        n_atoms: int,
+        d_in: Count,
+        n_atoms: Count,
         k: int,
         *,
         tolerance: float | None = None,
@@ -107,9 +107,6 @@ class MatchingPursuit(PursuitAutoencoder):
         gradient: Gradient = "full",
         generator: torch.Generator | None = None,
     ) -> None:
-        one_of(gradient, get_args(Gradient), name="gradient")
-        one_of(norms, get_args(Norms), name="norms")
-        one_of(reselect, RESELECT, name="reselect")
         super().__init__(
             d_in,
             n_atoms,

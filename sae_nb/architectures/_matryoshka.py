@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import accumulate
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from torch import Tensor
 from sae_nb.architectures._base import Parts
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures.parts._proxes import Prox, Rows, TopKProx
-from sae_nb.checks import check_count, check_k, checked, one_of
+from sae_nb.checks import at_least, check_count, check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import nested_squared_error
 
@@ -76,14 +76,13 @@ class Matryoshka(BatchTopK):
     over: Over = "BatchTopK"
 
     def __post_init__(self) -> None:
-        n_atoms = check_count(self.n_atoms, name="n_atoms")
         if self.groups is None:
-            self.groups = default_groups(n_atoms)
-        self.groups = check_groups(self.groups, n_atoms)
-        if one_of(self.over, get_args(Over), name="over") == "TopK":
-            check_k(self.k, n_atoms)
+            self.groups = default_groups(self.n_atoms)
+        self.groups = check_groups(self.groups, self.n_atoms)
+        if self.over == "TopK":
+            check_k(self.k, self.n_atoms)
         if self.random_prefixes is not None:
-            check_k(self.random_prefixes, n_atoms, name="random_prefixes")
+            check_k(self.random_prefixes, self.n_atoms, name="random_prefixes")
         super().__post_init__()
 
     @property
@@ -92,14 +91,15 @@ class Matryoshka(BatchTopK):
         return tuple(accumulate(self.groups or ()))
 
     @checked
-    def decode_prefix(self, codes: SparseCodes, n_groups: int) -> Float[Tensor, "*batch d_in"]:
+    def decode_prefix(
+        self, codes: SparseCodes, n_groups: Annotated[int, at_least(0)]
+    ) -> Float[Tensor, "*batch d_in"]:
         """Reconstruct with the first groups of atoms alone.
 
         Raises
         ------
         ValueError: If there are fewer groups.
         """
-        check_count(n_groups, name="n_groups", at_least=0)
         if n_groups > len(self.widths):
             raise ValueError(
                 f"`n_groups` must be at most {len(self.widths)}, got {n_groups}. The groups are "

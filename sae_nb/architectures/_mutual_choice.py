@@ -14,7 +14,7 @@ from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._revival import Dead, check_reaches
 from sae_nb.architectures._zipf import ZipfLaw, fit_zipf
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import between, checked
+from sae_nb.checks import Share, checked
 from sae_nb.codes import SparseCodes
 
 MEMORY_OF_RATES = 0.99
@@ -67,13 +67,12 @@ class MutualChoice(BatchTopK):
     """
 
     _: KW_ONLY
-    aux_zipf: float = 0.5
+    aux_zipf: Share = 0.5
 
     fired: Tensor = field(init=False)
     seen: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.aux_zipf = between(self.aux_zipf, 0, 1, name="aux_zipf")
         super().__post_init__()
         if self.aux_zipf:
             why = "under-used atoms are still in use"

@@ -8,7 +8,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -31,7 +31,7 @@ from sae_nb.architectures.parts._operators import (
     MatrixOperator,
 )
 from sae_nb.architectures.parts._proxes import Centre, Penalty, Prox, Rows, ThresholdProx, affine
-from sae_nb.checks import check_count, check_k, check_real, one_of
+from sae_nb.checks import Count, OneOf, Weight, check_k
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import batch_topk_encode
 
@@ -49,12 +49,12 @@ class OneStep(SparseAutoencoder):
     how codes are made or compared with x.
     """
 
-    d_in: int
-    n_atoms: int
+    d_in: Count
+    n_atoms: Count
     _: KW_ONLY
     aux_k: int | None = None
-    aux_weight: float = 1 / 32
-    revival: Literal["auxk", "push-up", "resample"] = "auxk"
+    aux_weight: Weight = 1 / 32
+    revival: Annotated[Literal["auxk", "push-up", "resample"], OneOf(REVIVALS)] = "auxk"
     generator: torch.Generator | None = None
 
     live_numbers: ClassVar[tuple[str, ...]] = ("aux_weight",)
@@ -66,10 +66,6 @@ class OneStep(SparseAutoencoder):
     not_mapped = ""
 
     def __post_init__(self) -> None:
-        check_count(self.d_in, name="d_in")
-        check_count(self.n_atoms, name="n_atoms")
-        self.aux_weight = check_weight(self.aux_weight, "aux_weight")
-        one_of(self.revival, REVIVALS, name="revival")
         if self.aux_k is None:
             self.aux_k = max(1, min(self.d_in // 2, self.n_atoms))
         check_k(self.aux_k, self.n_atoms, name="aux_k")
@@ -298,12 +294,3 @@ def without_zeros(codes: SparseCodes) -> SparseCodes:
     """Return the same codes, their stored zeros left out."""
     used = codes.values.detach() != 0
     return codes if bool(used.all()) else codes.only(used)
-
-
-def check_weight(weight: float, name: str) -> float:
-    """Refuse the weight of a term of the loss that is negative, not finite or not a number."""
-    if not 0 <= check_real(weight, name=name) < math.inf:
-        raise ValueError(
-            f"`{name}` must be finite and not negative, got {weight}. 0 leaves the term out."
-        )
-    return float(weight)

@@ -15,7 +15,7 @@ from sae_nb.architectures._revival import AtomRows
 from sae_nb.architectures._topk import TopK
 from sae_nb.architectures.parts._operators import normal_rows
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Count, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode
 
@@ -72,13 +72,12 @@ class PolySAE(TopK):
     additive = False
 
     def __post_init__(self) -> None:
-        n_atoms = check_count(self.n_atoms, name="n_atoms")
-        self.rank = min(RANK, n_atoms) if self.rank is None else self.rank
-        rank = check_count(self.rank, name="rank", at_most=n_atoms)
+        self.rank = min(RANK, self.n_atoms) if self.rank is None else self.rank
+        rank = check_count(self.rank, name="rank", at_most=self.n_atoms)
         generator = self.generator
         super().__post_init__()
         size = FIRST_SHARE / math.sqrt(2 * rank)
-        self.mixing = nn.Parameter(orthonormal(normal_rows(n_atoms, rank, generator)))
+        self.mixing = nn.Parameter(orthonormal(normal_rows(self.n_atoms, rank, generator)))
         self.squares = nn.Parameter(size * normal_rows(rank, self.d_in, generator))
         self.cubes = nn.Parameter(size * normal_rows(rank, self.d_in, generator))
 
@@ -96,7 +95,7 @@ class PolySAE(TopK):
 
     @checked
     @torch.no_grad()
-    def interactions(self, n: int = 10) -> pd.DataFrame:
+    def interactions(self, n: Count = 10) -> pd.DataFrame:
         """Return the pairs of atoms whose product writes most, strongest first.
 
         Parameters
@@ -126,7 +125,6 @@ class PolySAE(TopK):
         """
         import pandas as pd
 
-        n = check_count(n, name="n")
         atom, other, score = strongest_pairs(self.mixing.detach(), self.squares.detach(), n)
         columns = {"atom": atom.tolist(), "other": other.tolist(), "score": (2 * score).tolist()}
         return pd.DataFrame(columns)

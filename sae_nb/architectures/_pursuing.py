@@ -16,7 +16,7 @@ from sae_nb.architectures._base import Recipe, Silence, SparseAutoencoder, Train
 from sae_nb.architectures._revival import IN_PURSUITS, AtomRows, Revival, as_directions
 from sae_nb.architectures.parts._operators import DenseOperator
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import check_count, check_flag, check_k
+from sae_nb.checks import Count, check_k, checked
 from sae_nb.codes import SparseCodes, index_dtype
 from sae_nb.pursuit import Gradient, Problem, PursuitName, Reselect, check_tolerance
 
@@ -29,6 +29,7 @@ BETAS = (0.5, 0.9375)
 Adam's own (0.9, 0.999) digits need twice the steps for the same R²."""
 
 
+@checked(leave=("dropout",))
 class PursuitAutoencoder(SparseAutoencoder):
     """z = pursuit(x − b, D, k),  x̂ = zD + b.  The dictionary is all there is to learn.
 
@@ -42,8 +43,8 @@ class PursuitAutoencoder(SparseAutoencoder):
 
     def __init__(
         self,
-        d_in: int,
-        n_atoms: int,
+        d_in: Count,
+        n_atoms: Count,
         k: int,
         *,
         tolerance: float | None = None,
@@ -54,8 +55,7 @@ class PursuitAutoencoder(SparseAutoencoder):
         bias: bool = True,
         generator: torch.Generator | None = None,
     ) -> None:
-        d_in = check_count(d_in, name="d_in")
-        check_k(k, check_count(n_atoms, name="n_atoms"))
+        check_k(k, n_atoms)
         check_tolerance(tolerance, "tolerance")
         if (check_tolerance(relative_tolerance, "relative_tolerance") or 0.0) > 1:
             raise ValueError(
@@ -65,9 +65,6 @@ class PursuitAutoencoder(SparseAutoencoder):
         is_number = isinstance(dropout, int | float) and not isinstance(dropout, bool)
         if not is_number or not 0 <= dropout < 1:
             raise ValueError(f"`dropout` must be a share of the atoms in [0, 1), got {dropout!r}.")
-        check_flag(nonnegative, name="nonnegative")
-        check_flag(revive, name="revive")
-        check_flag(bias, name="bias")
         super().__init__(DenseOperator(d_in, n_atoms, generator=generator))
         self.k, self.tolerance, self.relative_tolerance = k, tolerance, relative_tolerance
         self.nonnegative, self.revive, self.dropout = nonnegative, revive, dropout

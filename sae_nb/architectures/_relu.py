@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from sae_nb.architectures._base import Parts, ramp
 from sae_nb.architectures._sparsity import RAMP, Priced
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import checked
+from sae_nb.checks import Weight, checked
 from sae_nb.codes import SparseCodes
 
 SPARSITY = 0.15
@@ -55,7 +55,7 @@ class ReLU(Priced):
     """
 
     _: KW_ONLY
-    sparsity: float = SPARSITY
+    sparsity: Weight = SPARSITY
 
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float

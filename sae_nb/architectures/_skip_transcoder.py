@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sae_nb.architectures._base import Data
 from sae_nb.architectures._transcoder import Transcoder
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import as_tensor, checked
+from sae_nb.checks import Count, as_tensor, checked
 
 RIDGE = 1e-4
 """Share of the mean square added to the diagonal of the first least squares, where rows are few. Ours."""
@@ -50,9 +50,9 @@ class SkipTranscoder(Transcoder):
 
     def __init__(
         self,
-        d_in: int,
-        d_out: int,
-        n_atoms: int,
+        d_in: Count,
+        d_out: Count,
+        n_atoms: Count,
         k: float | None = None,
         *,
         base: str = "TopK",

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from sae_nb.architectures._base import Parts, Recipe, Silence, TrainingLoss
 from sae_nb.architectures._memberships import Memberships, distance_to_used
-from sae_nb.architectures._one_step import check_weight
 from sae_nb.architectures.parts._operators import FreeOperator
 from sae_nb.architectures.parts._proxes import Rows, SimplexProx
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Count, Weight, checked
 from sae_nb.codes import SparseCodes
 
 
@@ -62,16 +61,13 @@ class SpaDE(Memberships):
     operator: FreeOperator = field(init=False)
     live_numbers = ("sparsity",)
 
-    d_in: int
-    n_atoms: int
+    d_in: Count
+    n_atoms: Count
     _: KW_ONLY
-    sparsity: float = 0.1
+    sparsity: Weight = 0.1
     generator: torch.Generator | None = None
 
     def __post_init__(self) -> None:
-        check_count(self.d_in, name="d_in")
-        check_count(self.n_atoms, name="n_atoms")
-        self.sparsity = check_weight(self.sparsity, "sparsity")
         self._make_atoms(self.d_in, self.n_atoms, self.generator)
         self.generator = None  # what it draws is drawn
         self.prototypes = nn.Parameter(self.operator.weight.detach().clone())

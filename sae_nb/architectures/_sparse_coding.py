@@ -151,7 +151,6 @@ def sparse_code(
     operator, rows = _checked(x, dictionary, bias)
     likelihood = _link(link, rows)
     penalty = choose_penalty(prox, operator, rows, bias, weight=weight, k=k, groups=groups)
-    one_of(solver, get_args(SolverName), name="solver")
     _check_graph(operator, rows, n_steps if tail is None else tail)
     solve = SOLVERS[solver]
     solved = solve(

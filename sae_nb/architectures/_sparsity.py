@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae_nb.architectures._one_step import OneStep, check_weight, first_threshold
+from sae_nb.architectures._one_step import OneStep, first_threshold
 from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
-from sae_nb.checks import between, check_count, check_real
+from sae_nb.checks import Weight, between, check_count, check_real
 from sae_nb.codes import SparseCodes
 
 GAIN = 0.01
@@ -72,15 +72,14 @@ class Priced(OneStep):
     """
 
     _: KW_ONLY
-    sparsity: float
+    sparsity: Weight
     l0: float | None = None
-    aux_weight: float = 0.0
+    aux_weight: Weight = 0.0
 
     live_numbers = ("sparsity", "aux_weight")
     resampled_length = 0.2  # saprmarks/dictionary_learning, trainers/standard.py
 
     def __post_init__(self) -> None:
-        self.sparsity = check_weight(self.sparsity, "sparsity")
         if self.l0 is not None:
             self.l0 = check_l0(self.l0, self.n_atoms)
         super().__post_init__()

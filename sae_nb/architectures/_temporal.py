@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,11 +19,11 @@ from sae_nb.architectures._revival import AtomRows, Dead, as_directions
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Prox, Rows, Weight
 from sae_nb.checks import (
+    Count,
+    Positive,
     as_tensor,
-    check_count,
-    check_flag,
+    at_least,
     check_matrix,
-    check_real,
     checked,
     one_of,
     warn_caller,
@@ -157,30 +157,30 @@ class Temporal(OneStep):
 
     def __init__(
         self,
-        d_in: int,
-        n_atoms: int,
+        d_in: Count,
+        n_atoms: Count,
         k: float,
         strict: bool = False,
-        n_heads: int = 4,
-        bottleneck_factor: int = 1,
+        n_heads: Count = 4,
+        bottleneck_factor: Count = 1,
         *,
-        n_layers: int = 1,
+        n_layers: Annotated[int, at_least(0)] = 1,
         novel: str = "TopK",
         tied: bool = False,
         encoder_bias: bool = True,
-        prescale: float | None = None,
-        context: int = CONTEXT,
+        prescale: Positive | None = None,
+        context: Annotated[int, at_least(2)] = CONTEXT,
         generator: torch.Generator | None = None,
         **settings: Any,
     ) -> None:
         budget: dict[str, Any] = {"l0": k} if novel == "ReLU" else {"k": k}
         super().__init__(d_in, n_atoms, **budget, generator=generator, **settings)
-        self.n_heads = check_count(n_heads, name="n_heads")
-        self.bottleneck_factor = check_count(bottleneck_factor, name="bottleneck_factor")
-        self.n_layers = check_count(n_layers, name="n_layers", at_least=0)
-        self.context = check_count(context, name="context", at_least=2)
+        self.n_heads = n_heads
+        self.bottleneck_factor = bottleneck_factor
+        self.n_layers = n_layers
+        self.context = context
         self.novel = novel
-        self.strict, self.tied = check_flag(strict, name="strict"), check_flag(tied, name="tied")
+        self.strict, self.tied = strict, tied
         self.prescale = _checked_prescale(prescale, self.d_in)
         self.encoder_bias = _checked_bias(encoder_bias, novel)
         if self.tied:
@@ -430,13 +430,10 @@ def _over(kind: type[Temporal], novel: str) -> type[Temporal]:
 def _checked_prescale(prescale: float | None, d_in: int) -> float:
     if prescale is None:
         return 1 / math.sqrt(d_in)
-    if not 0 < check_real(prescale, name="prescale") < math.inf:
-        raise ValueError(f"`prescale` must be positive and finite, got {prescale}.")
-    return float(prescale)
+    return prescale
 
 
 def _checked_bias(encoder_bias: bool, novel: str) -> bool:
-    check_flag(encoder_bias, name="encoder_bias")
     if novel == "ReLU" and not encoder_bias:
         raise ValueError(
             "`encoder_bias` must be True for novel='ReLU', whose codes are made sparse by it, got False. "

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures._base import Data, Parts
-from sae_nb.architectures._one_step import OneStep, check_weight
+from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import NormProx, Prox, Rows
-from sae_nb.checks import check_count, check_k, checked
+from sae_nb.checks import Weight, check_k, checked
 from sae_nb.codes import SparseCodes
 
 NORM_WEIGHT = 4.0
@@ -67,16 +67,14 @@ class TopAFA(OneStep):
 
     k_max: int | None = None
     _: KW_ONLY
-    norm_weight: float = NORM_WEIGHT
+    norm_weight: Weight = NORM_WEIGHT
 
     live_numbers = ("norm_weight", "aux_weight")
 
     def __post_init__(self) -> None:
-        n_atoms = check_count(self.n_atoms, name="n_atoms")
         if self.k_max is None:
-            self.k_max = min(check_count(self.d_in, name="d_in"), n_atoms)
-        check_k(self.k_max, n_atoms, name="k_max")
-        self.norm_weight = check_weight(self.norm_weight, "norm_weight")
+            self.k_max = min(self.d_in, self.n_atoms)
+        check_k(self.k_max, self.n_atoms, name="k_max")
         super().__post_init__()
 
     @checked

@@ -19,7 +19,7 @@ from sae_nb.architectures.parts._operators import (
     MatrixOperator,
 )
 from sae_nb.architectures.parts._proxes import Centre, Prox, Rows
-from sae_nb.checks import check_count, checked, one_of
+from sae_nb.checks import Count, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import squared_error
 
@@ -80,9 +80,9 @@ class Transcoder(OneStep):
 
     def __init__(
         self,
-        d_in: int,
-        d_out: int,
-        n_atoms: int,
+        d_in: Count,
+        d_out: Count,
+        n_atoms: Count,
         k: float | None = None,
         *,
         base: str = "TopK",
@@ -91,7 +91,7 @@ class Transcoder(OneStep):
     ) -> None:
         own: dict[str, Any] = {} if k is None else {"k": k}
         settings.setdefault("revival", "auxk")  # whatever the base prefers
-        self.d_out, self.base = check_count(d_out, name="d_out"), base
+        self.d_out, self.base = d_out, base
         super().__init__(d_in, n_atoms, **own, generator=generator, **settings)
         check_reaches(
             self.revival,

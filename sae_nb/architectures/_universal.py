@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sae_nb.activations import Activations, one_of_sites, side_by_side
 from sae_nb.architectures._base import Data, Recipe, Silence, TrainingLoss, geometric_median
-from sae_nb.architectures._one_step import TURN_PER_STEP, best_gain, check_weight
+from sae_nb.architectures._one_step import TURN_PER_STEP, best_gain
 from sae_nb.architectures._revival import Dead, auxk_loss
 from sae_nb.architectures._several_sites import SeveralSites, as_given, check_widths
 from sae_nb.architectures._starting import Directions
@@ -22,7 +22,7 @@ from sae_nb.architectures.parts._operators import (
     ModelsOperator,
 )
 from sae_nb.architectures.parts._proxes import Rows, TopKProx
-from sae_nb.checks import as_tensor, check_count, check_k, checked, one_of
+from sae_nb.checks import Count, Weight, as_tensor, check_count, check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode, squared_error
 
@@ -101,18 +101,16 @@ class UniversalSAE(SeveralSites):
     def __init__(
         self,
         widths: Sequence[int],
-        n_atoms: int,
+        n_atoms: Count,
         k: int,
         *,
         update: Update = "turns",
         aux_k: int | None = None,
-        aux_weight: float = 1 / 32,
+        aux_weight: Weight = 1 / 32,
         generator: torch.Generator | None = None,
     ) -> None:
         widths = check_widths(widths)
-        check_k(k, check_count(n_atoms, name="n_atoms"))
-        one_of(update, get_args(Update), name="update")
-        aux_weight = check_weight(aux_weight, "aux_weight")
+        check_k(k, n_atoms)
         aux_k = max(1, min(sum(widths) // 2, n_atoms)) if aux_k is None else aux_k
         check_k(aux_k, n_atoms, name="aux_k")
         super().__init__(ModelsOperator(widths, n_atoms, generator=generator))

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from sae_nb.activations import generator_for
 from sae_nb.architectures._base import Parts, Silence, TrainingLoss
-from sae_nb.architectures._one_step import OneStep, check_weight
+from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import Dense, LargestBy, Prox, Rows, TopKProx
-from sae_nb.checks import check_count, check_k, checked
+from sae_nb.checks import Weight, check_k, checked
 from sae_nb.codes import SparseCodes
 
 
@@ -62,8 +62,8 @@ class VariationalSAE(OneStep):
 
     k: int
     _: KW_ONLY
-    noise: float = 1.0
-    divergence_weight: float = 0.01
+    noise: Weight = 1.0
+    divergence_weight: Weight = 0.01
 
     live_numbers = ("k", "aux_weight", "noise", "divergence_weight")
 
@@ -71,9 +71,7 @@ class VariationalSAE(OneStep):
     steps_seen: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        check_k(self.k, check_count(self.n_atoms, name="n_atoms"))
-        self.noise = check_weight(self.noise, "noise")
-        self.divergence_weight = check_weight(self.divergence_weight, "divergence_weight")
+        check_k(self.k, self.n_atoms)
         generator = self.generator
         super().__post_init__()
         where = None if generator is None else generator.device

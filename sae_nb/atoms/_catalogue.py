@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, as_one, parts_of, site_names
 from sae_nb.atoms._firings import Firings
-from sae_nb.checks import check_atom, check_count, checked, one_of
+from sae_nb.checks import Count, check_atom, checked, one_of
 from sae_nb.codes import SparseCodes
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class AtomCatalogue(Firings):
         acts: Activations | Float[Tensor, "n d_in"],
         *,
         codes: SparseCodes | None = None,
-        batch_size: int | None = None,
+        batch_size: Count | None = None,
         callback: Callable[[int, int], None] | None = None,
         labels: Mapping[int, str] | None = None,
         r2_of_source: float | None = None,
@@ -94,8 +94,6 @@ class AtomCatalogue(Firings):
             raise ValueError(
                 "`codes` must be given with `r2_of_source`: reconstructions are not encoded again."
             )
-        if batch_size is not None:
-            check_count(batch_size, name="batch_size")
         self._r2_of_source = r2_of_source
         self._r2_on_the_way: float | None = None
         self._batch_size = batch_size or int(np.clip(PRE_CODE_ENTRIES // self.n_atoms, 64, 8192))

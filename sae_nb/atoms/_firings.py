@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sae_nb.checks import check_atom, checked, one_of
+from sae_nb.checks import check_atom, checked
 from sae_nb.codes import SparseCodes
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Firings:
 
         "rarest" is alive atoms by rising frequency, then the dead; "strength" is the largest.
         """
-        match one_of(by, ORDERS, name="by"):
+        match by:
             case "index":
                 key = np.arange(self.n_atoms, dtype=np.float64)
             case "rarest":

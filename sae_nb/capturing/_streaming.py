@@ -20,7 +20,7 @@ from sae_nb.capturing._batch_rows import (
     count_rows,
 )
 from sae_nb.capturing._gradients import Loss, chosen_loss
-from sae_nb.checks import check_count, check_hook_name, check_integers, checked
+from sae_nb.checks import Count, check_count, check_hook_name, check_integers, checked
 from sae_nb.models import Backend, Layout
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def stream(
     inputs: Any,
     hook_point: str | Sequence[str],
     *,
-    buffer: int = 1 << 15,
+    buffer: Count = 1 << 15,
     batch_size: int | None = None,
     drop_first: bool | Literal["auto"] = "auto",
     context_length: int | None = None,
@@ -108,7 +108,6 @@ def stream(
         dtype=dtype,
         backend=backend,
     )
-    check_count(buffer, name="buffer")
     return ActivationStream(model, inputs, names, settings=settings, buffer=buffer, loss=loss)
 
 

@@ -104,8 +104,8 @@ def rules_of(call: Callable[..., Any]) -> dict[str, tuple[Rule, ...]]:
     {'n': 'be an integer, at least 1'}
     """
     if isinstance(call, type):
-        made = next((vars(call)[own] for own in ("__init__", "__new__") if own in vars(call)), None)
-        return {} if made is None else rules_of(made)
+        makers = (getattr(call, own) for own in ("__init__", "__new__"))
+        return next((rules_of(one) for one in makers if hasattr(one, "left_out")), {})
     leave = getattr(call, "left_out", None)
     if leave is None:
         return {}
@@ -267,13 +267,13 @@ def _alias(meant: Any) -> _Kind | None:
         return _choice(get_args(meant))
     if get_origin(meant) is Annotated:
         of, rule, *_ = get_args(meant)
-        if get_origin(of) is Literal and isinstance(rule, OneOf):  # choices that grow with a table
+        if isinstance(rule, OneOf):  # choices that may grow with a table
             return _choice(rule.choices)
-        return _ruled(of.__name__, rule) if isinstance(rule, Between | OneOf) else None
+        return _ruled(of.__name__, rule) if isinstance(rule, Between) else None
     return None
 
 
-def _ruled(kind: str, rule: Between | OneOf) -> _Kind:
+def _ruled(kind: str, rule: Between) -> _Kind:
     """A kind of which only some values are permitted."""
     permitted = rule.of_kind(kind)
     plain = _integer if kind == "int" else _PLAIN[kind]  # a rule has its own largest integer
@@ -288,7 +288,9 @@ def _annotated(_: str, inner: list[ast.expr], names: Names) -> _Kind | None:
     """A rule that is written at the parameter: `Annotated[int, at_least(2)]`."""
     kind, written = ast.unparse(inner[0]), ast.unparse(inner[1])
     rule = eval(written, {}, names)  # noqa: S307 - the source's own words
-    return _ruled(kind, rule) if isinstance(rule, Between | OneOf) else None
+    if isinstance(rule, OneOf):
+        return _choice(rule.choices)
+    return _ruled(kind, rule) if isinstance(rule, Between) else None
 
 
 def _of(matches: Callable[[Any], bool], words: str, check: Callable[..., Any]) -> _Kind:

@@ -44,11 +44,11 @@ class Between:
         return replace(self, whole=kind == "int")
 
     def check(self, value: Any, *, name: str) -> float:
-        """Return a value that is permitted, as Python's number."""
+        """Return a value that is permitted, as Python's number of the parameter's kind."""
         if self.whole:
             low, high = int(self.low), LARGEST if self.high == math.inf else int(self.high)
             return check_count(value, name=name, at_least=low, at_most=high, do=self.do)
-        return between(value, self.low, self.high, name=name, ends=self.ends, do=self.do)
+        return float(between(value, self.low, self.high, name=name, ends=self.ends, do=self.do))
 
     @property
     def words(self) -> str:
@@ -94,10 +94,6 @@ class OneOf:
 
     choices: Collection[Any]
 
-    def of_kind(self, _: str) -> OneOf:
-        """Return the rule: it is the same for every kind."""
-        return self
-
     def check(self, value: Any, *, name: str) -> Any:
         """Return a value that is permitted."""
         return one_of(value, self.choices, name=name)
@@ -134,7 +130,7 @@ Finite = Annotated[float, Between(-math.inf, math.inf, "()")]
 Positive = Annotated[float, above(0)]
 """A finite number above 0."""
 
-Weight = Annotated[float, at_least(0)]
+Weight = Annotated[float, at_least(0, do="0 leaves it out.")]
 """A finite number from 0; 0 leaves out what it weighs."""
 
 Share = Annotated[float, Between(0, 1)]

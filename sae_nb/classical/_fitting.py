@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import SimplexProx, centroids
-from sae_nb.checks import check_count, check_matrix, checked, one_of
+from sae_nb.checks import Count, Seed, check_count, check_matrix, checked
 from sae_nb.classical._model import Classical, Method
 from sae_nb.classical._semi_nmf import (
     FLOOR,
@@ -32,12 +32,12 @@ Fitted = tuple[Tensor, Tensor | None]
 def fit_classical(
     data: Activations | Float[Tensor, "n d_in"],
     method: Method,
-    n_atoms: int,
+    n_atoms: Count,
     *,
     k: int | None = None,
-    n_steps: int = 200,
+    n_steps: Count = 200,
     max_rows: int | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Classical:
     """Factorise activations by a method from before SAEs; the result is used like an SAE.
 
@@ -81,14 +81,11 @@ def fit_classical(
     >>> torch.allclose(pca(x), x, atol=1e-4)
     True
     """
-    one_of(method, METHODS, name="method")
     rows = data.x if isinstance(data, Activations) else check_matrix(data, name="data")
-    n_atoms = check_count(n_atoms, name="n_atoms")
     if max_rows is None:
         max_rows = len(rows) if method in ("PCA", "KMeans") else MOST_ROWS
     check_count(max_rows, name="max_rows")
     _check_size(method, n_atoms, min(max_rows, len(rows)), rows.shape[1])
-    check_count(n_steps, name="n_steps")
     if method == "SemiNMF":
         free = SemiNMF(rows.shape[1], n_atoms, kept=1.0, k=k)
         return free.fit(data, n_steps=n_steps, max_rows=max_rows, seed=seed)

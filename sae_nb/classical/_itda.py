@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sae_nb.activations import Activations, acts_for
 from sae_nb.architectures import DenseOperator, SparseAutoencoder, Untrained
-from sae_nb.checks import between, check_count, check_flag, checked, shown
+from sae_nb.checks import Between, Count, checked, shown
 from sae_nb.codes import SparseCodes
 from sae_nb.progress import progress_bar
 from sae_nb.pursuit import matching_pursuit
@@ -101,11 +101,11 @@ class ITDA(Untrained, SparseAutoencoder):
 
     def __init__(
         self,
-        d_in: int,
-        k: int,
+        d_in: Count,
+        k: Count,
         *,
-        threshold: float = THRESHOLD,
-        max_atoms: int | None = None,
+        threshold: Annotated[float, Between(0, 1, "()")] = THRESHOLD,
+        max_atoms: Count | None = None,
         nonnegative: bool = False,
         stored: Sequence[tuple[int, int, str]] = (),
     ) -> None:
@@ -118,11 +118,11 @@ class ITDA(Untrained, SparseAutoencoder):
                 "`fit` sets it."
             )
         rows = tuple(StoredRow(*row) for row in stored)
-        super().__init__(_StoredAtoms(check_count(d_in, name="d_in"), len(rows)))
-        self.k = check_count(k, name="k")
-        self.threshold = between(threshold, 0, 1, name="threshold", ends="()")
-        self.max_atoms = None if max_atoms is None else check_count(max_atoms, name="max_atoms")
-        self.nonnegative = check_flag(nonnegative, name="nonnegative")
+        super().__init__(_StoredAtoms(d_in, len(rows)))
+        self.k = k
+        self.threshold = threshold
+        self.max_atoms = max_atoms
+        self.nonnegative = nonnegative
         self.stored = rows
 
     def settings(self) -> dict[str, Any]:

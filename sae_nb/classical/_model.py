@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from sae_nb.architectures import (
     Untrained,
     sparse_code,
 )
-from sae_nb.checks import check_count, check_k, checked, one_of
+from sae_nb.checks import Count, check_k, checked
 from sae_nb.codes import SparseCodes
 
 Method = Literal["PCA", "KMeans", "NMF", "SemiNMF", "ConvexNMF", "ArchetypalAnalysis"]
@@ -58,9 +58,9 @@ class Classical(Untrained, SparseAutoencoder):
     operator: FreeOperator
     unit_atoms = False
 
-    def __init__(self, d_in: int, n_atoms: int, *, method: Method, k: int | None = None) -> None:
-        d_in, n_atoms = check_count(d_in, name="d_in"), check_count(n_atoms, name="n_atoms")
-        one_of(method, get_args(Method), name="method")
+    def __init__(
+        self, d_in: Count, n_atoms: Count, *, method: Method, k: int | None = None
+    ) -> None:
         super().__init__(FreeOperator(d_in, n_atoms, generator=torch.Generator().manual_seed(0)))
         self.method: Method = method
         self.k = None if k is None else check_k(k, n_atoms)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
 from sae_nb.architectures import centroids
-from sae_nb.checks import between, check_atom, check_count, checked, shown
+from sae_nb.checks import Between, Count, Seed, check_atom, check_count, checked, shown
 from sae_nb.classical._model import Classical
 
 if TYPE_CHECKING:
@@ -77,10 +77,15 @@ class SemiNMF(Classical):
     no_training = "SemiNMF must be fitted, not trained: it has no gradient. Use sae.fit(acts)."
 
     def __init__(
-        self, d_in: int, n_atoms: int, *, kept: float = 0.01, k: int | None = None
+        self,
+        d_in: int,
+        n_atoms: int,
+        *,
+        kept: Annotated[float, Between(0, 1, "(]")] = 0.01,
+        k: int | None = None,
     ) -> None:
         super().__init__(d_in, n_atoms, method="SemiNMF", k=k)
-        self.kept = between(kept, 0, 1, name="kept", ends="(]")
+        self.kept = kept
 
     def settings(self) -> dict[str, Any]:
         """Return constructor arguments that rebuild it."""
@@ -92,9 +97,9 @@ class SemiNMF(Classical):
         self,
         data: Activations | Float[Tensor, "n d_in"],
         *,
-        n_steps: int = STEPS,
-        max_rows: int = MOST_ROWS,
-        seed: int = 0,
+        n_steps: Count = STEPS,
+        max_rows: Count = MOST_ROWS,
+        seed: Seed = 0,
     ) -> Self:
         """Find the atoms, in place of those before.
 
@@ -119,9 +124,8 @@ class SemiNMF(Classical):
         ValueError: If `data` is empty, of the wrong width or not finite, or has fewer rows than atoms.
         """
         acts = acts_for(self, data, name="data")
-        check_count(n_steps, name="n_steps")
         generator = torch.Generator().manual_seed(seed)
-        n = min(len(acts), check_count(max_rows, name="max_rows"))
+        n = min(len(acts), max_rows)
         if n < self.n_atoms:
             raise ValueError(
                 f"`data` must have at least {self.n_atoms} rows, one for each atom, got {n}. Pass more "

@@ -205,7 +205,6 @@ def supervised_dictionary(
     tensor([[2., 1.]])
     """
     rows = acts.x if isinstance(acts, Activations) else check_matrix(acts, name="acts")
-    one_of(method, ("least squares", "mean"), name="method")
     if not isinstance(attributes, Mapping):
         raise TypeError(
             f"`attributes` must be a mapping from name to labels, got {type(attributes).__name__}. Pass "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Seed, checked
 from sae_nb.data._scenes import Scenes
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -36,7 +36,7 @@ _N_DRAWS = 6  # uniform numbers that one caption takes
 
 
 @checked
-def captions(scenes: Scenes, seed: int = 0) -> list[str]:
+def captions(scenes: Scenes, seed: Seed = 0) -> list[str]:
     """Describe each image of `scenes` in one sentence without a full stop.
 
     A caption names all five factors: digit, ink, texture, position, and whether a disc lies about. For
@@ -70,7 +70,7 @@ def captions(scenes: Scenes, seed: int = 0) -> list[str]:
             f"`scenes` must be labelled images of `scenes`, got {type(scenes).__name__}. Make them with "
             "sn.data.scenes(n)."
         )
-    draws = np.random.default_rng(check_count(seed, name="seed", at_least=0))
+    draws = np.random.default_rng(seed)
     table = draws.random((len(scenes), _N_DRAWS))
     labels = zip(
         *(

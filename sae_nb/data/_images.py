@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_memory, checked
+from sae_nb.checks import Count, check_memory, checked
 from sae_nb.data._records import Record
 from sae_nb.files import existing_folder
 
@@ -67,7 +67,7 @@ class PictureFolder(Record):
 
 
 @checked
-def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
+def pictures(folder: str | Path, size: Count | None = None) -> PictureFolder:
     """Find every image below a folder; the first subfolder on the way to an image is its class.
 
     Hidden files and folders are skipped. Decoding happens later, one image at a time.
@@ -96,8 +96,6 @@ def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
     ...     print(len(found), found.class_names, tuple(found.images.shape))
     1 ('cats',) (1, 3, 32, 32)
     """
-    if size is not None:
-        check_count(size, name="size")
     folder = existing_folder(folder)
     files = [path.relative_to(folder) for path in visible_files(folder, IMAGE_SUFFIXES)]
     if not files:

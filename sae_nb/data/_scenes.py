@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_memory, checked, one_of
+from sae_nb.checks import OneOf, Seed, at_least, check_count, check_memory, checked
 from sae_nb.data._digits import Digits, Split, digits
 from sae_nb.data._records import Record
 
@@ -89,7 +89,9 @@ class Scenes(Record):
 
 
 @checked(leave=("n",))
-def scenes(n: int, seed: int = 0, split: Split = "train", *, start: int = 0) -> Scenes:
+def scenes(
+    n: int, seed: Seed = 0, split: Split = "train", *, start: Annotated[int, at_least(0)] = 0
+) -> Scenes:
     """Render colour images around real handwritten digits, every factor labelled.
 
     Digit, ink colour (8), background texture (8), position (3×3), and whether a disc lies about
@@ -123,8 +125,7 @@ def scenes(n: int, seed: int = 0, split: Split = "train", *, start: int = 0) -> 
     >>> torch.equal(scenes(2, seed=0, start=2).images, drawn.images[2:])
     True
     """
-    n, seed = check_count(n, name="n"), check_count(seed, name="seed", at_least=0)
-    start = check_count(start, name="start", at_least=0)
+    n = check_count(n, name="n")
     source = digits(split)
     check_memory(n * _BYTES, f"`scenes(n={n})`", "Ask for fewer at a time, moving `start` along.")
     return _rendered(source, n, seed, split, start)
@@ -273,7 +274,7 @@ def _atlas() -> Tensor:
 
 @checked(leave=("n",))
 def scenes_without_digit(
-    n: int, seed: int = 0, split: Split = "train", *, start: int = 0
+    n: int, seed: Seed = 0, split: Split = "train", *, start: int = 0
 ) -> Scenes:
     """Render the images of `scenes` again, all but the digit.
 
@@ -319,15 +320,10 @@ class Drawn(NamedTuple):
 class Paper:
     """The background and the ink of a drawing."""
 
-    ink: str = "white"
-    texture: str = "vertical"
-    seed: int = 0
+    ink: Annotated[str, OneOf(INKS)] = "white"
+    texture: Annotated[str, OneOf(TEXTURES)] = "vertical"
+    seed: Seed = 0
     """One ink and one background of `scenes`; the seed is that of tint, phase and noise."""
-
-    def __post_init__(self) -> None:
-        one_of(self.ink, INKS, name="ink")
-        one_of(self.texture, TEXTURES, name="texture")
-        check_count(self.seed, name="seed", at_least=0)
 
 
 def raster(

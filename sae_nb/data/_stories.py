@@ -6,14 +6,14 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Count, Seed, at_least, checked
 from sae_nb.data._records import Record, Texts
 
 PEOPLE = (
@@ -225,7 +225,7 @@ class Stories(Texts):
 
 
 @checked
-def stories(n: int, seed: int = 0, *, start: int = 0) -> Stories:
+def stories(n: Count, seed: Seed = 0, *, start: Annotated[int, at_least(0)] = 0) -> Stories:
     """Tell short stories whose sentiment, entities, subject number and events are known.
 
     Story i depends on (seed, i) alone, so ``stories(5, start=10)`` are the last five of
@@ -236,9 +236,6 @@ def stories(n: int, seed: int = 0, *, start: int = 0) -> Stories:
     >>> stories(1, start=4).texts == stories(5).texts[4:]
     True
     """
-    check_count(n, name="n")
-    check_count(seed, name="seed", at_least=0)
-    check_count(start, name="start", at_least=0)
     told = [_Story(_generator(seed, i)) for i in range(start, start + n)]
     clauses = [(row, *clause) for row, story in enumerate(told) for clause in story.clauses]
     mentions = [(row, *mention) for row, story in enumerate(told) for mention in story.mentions]

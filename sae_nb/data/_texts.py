@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
-from sae_nb.checks import checked, one_of
+from sae_nb.checks import checked
 from sae_nb.data._images import visible_files
 from sae_nb.data._records import Texts
 from sae_nb.files import existing_folder
@@ -63,7 +63,6 @@ def prose(split: Split = "all") -> Prose:
     >>> len(train) > 5 * len(test) > 0, set(train.texts) & set(test.texts)
     (True, set())
     """
-    one_of(split, get_args(Split), name="split")
     kept = [(topic, text) for topic, text in _paragraphs() if split in ("all", side_of_split(text))]
     return Prose(tuple(text for _, text in kept), tuple(topic for topic, _ in kept))
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import between, check_count, checked, shown
+from sae_nb.checks import Positive, Seed, check_count, checked, shown
 from sae_nb.evaluation._trained import Run, begun, from_seed, held_out, is_ready, trained
 from sae_nb.evaluation.dictionary._matching import stability
 from sae_nb.evaluation.report._measurement import number_text
@@ -139,8 +139,8 @@ def compare_dictionaries(
     data: Rows,
     config: TrainConfig | None = None,
     *,
-    l0: float | None = None,
-    seeds: Sequence[int] = (0, 1),
+    l0: Positive | None = None,
+    seeds: Sequence[Seed] = (0, 1),
     test: Rows | None = None,
     model: LiveModel | None = None,
     inputs: Any = None,
@@ -200,8 +200,6 @@ def compare_dictionaries(
     every = [check_count(seed, name="seeds", at_least=0) for seed in seeds]
     if not every:
         raise ValueError("`seeds` must hold at least one seed, got none. Two show stability.")
-    if l0 is not None:
-        between(l0, 0, math.inf, name="l0", ends="()")
     config = config or TrainConfig()
     train_on, test_on = held_out(data, test)
 

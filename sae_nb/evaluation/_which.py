@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.checks import Seed, at_least, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import (
     covariance,
@@ -146,7 +146,10 @@ class Advice:
 
 @checked
 def which_sae(
-    acts: Activations | Float[Tensor, "n d_in"], *, max_rows: int = 4096, seed: int = 0
+    acts: Activations | Float[Tensor, "n d_in"],
+    *,
+    max_rows: Annotated[int, at_least(FEWEST_ROWS)] = 4096,
+    seed: Seed = 0,
 ) -> Advice:
     """Measure cheap properties of activations and say which assumptions hold.
 
@@ -178,8 +181,6 @@ def which_sae(
     >>> advice.first_try
     'MatchingPursuit'
     """
-    check_count(max_rows, name="max_rows", at_least=FEWEST_ROWS)
-    check_count(seed, name="seed", at_least=0)
     generator = torch.Generator().manual_seed(seed)
     x = _rows(acts, max_rows, generator)
     centred = x - x.mean(dim=0)

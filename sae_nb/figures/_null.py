@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from sae_nb.checks import between, checked
+from sae_nb.checks import Between, checked
 from sae_nb.figures._frames import FLOOR, framed
 from sae_nb.figures.theme import CONTROL, NOVEL, fade, plot_text
 from sae_nb.statistics import permutation_p
@@ -21,7 +22,7 @@ def null_distribution(
     null: Float[np.ndarray, " n"],
     observed: float,
     *,
-    level: float = 0.05,
+    level: Annotated[float, Between(0, 1, "()")] = 0.05,
     x: str = "statistic",
     height: float = 300,
 ) -> go.Figure:
@@ -60,7 +61,6 @@ def null_distribution(
             f"`null` and `observed` must be finite numbers, got {len(values)} of which "
             f"{int(np.isfinite(values).sum())} are finite, and {observed}. Leave out what has no value."
         )
-    between(level, 0, 1, name="level", ends="()")
     counts, edges = np.histogram(values, bins=min(MOST_BINS, max(8, math.isqrt(4 * len(values)))))
     p = float(permutation_p(values, observed))
     top = float(counts.max()) * 1.05

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sae_nb.atoms import AtomCatalogue, AtomSummary, Band, Example, describe_atom
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Count, checked
 from sae_nb.files import new_folder, write_bytes
 from sae_nb.models import lens_name
 
@@ -36,7 +36,7 @@ def write_neuronpedia(
     *,
     model: LiveModel | None = None,
     set_name: str = "sae_nb",
-    n_examples: int = 10,
+    n_examples: Count = 10,
 ) -> Path:
     """Write the bulk-import tree of one SAE: features, activations, and the four files that name them.
 
@@ -66,7 +66,6 @@ def write_neuronpedia(
     ------
     hijohnnylin/neuronpedia 2.0 (prisma schema) and SAEDashboard neuronpedia/*.py.
     """
-    check_count(n_examples, name="n_examples")
     model_id, hook_point = sae.model_name, sae.hook_point
     if not model_id or not hook_point:
         raise ValueError(

@@ -23,7 +23,7 @@ from sae_nb.architectures import (
     SitesOperator,
     check_widths,
 )
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.interop._imported import Encoding, FromFile, Imported, Origin, fill
 
@@ -120,7 +120,7 @@ class ImportedCrossLayerTranscoder(FromFile, SeveralLayers):
     def __init__(
         self,
         widths: Sequence[int],
-        n_atoms: int,
+        n_atoms: Count,
         *,
         encoding: Encoding | dict[str, Any],
         origin: Origin | dict[str, Any],
@@ -128,7 +128,7 @@ class ImportedCrossLayerTranscoder(FromFile, SeveralLayers):
         skips: bool = False,
     ) -> None:
         self.widths = check_widths(widths)
-        self.per_layer = check_count(n_atoms, name="n_atoms")
+        self.per_layer = n_atoms
         self.encoding = _linear(encoding)
         self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
         self.parts = tuple(parts)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
 from sae_nb.atoms import LabelEvidence
-from sae_nb.checks import check_atom, check_count, check_path, checked
+from sae_nb.checks import Count, Seed, at_least, check_atom, check_path, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Desk, Judge, RowFacts, balanced, codes_of, match_atoms
 from sae_nb.files import SaeIdentity, identity_of, place
@@ -67,9 +67,9 @@ def label(
     codes: SparseCodes | None = None,
     atoms: Sequence[int] | None = None,
     file: str | Path | None = None,
-    n_examples: int = 40,
-    n_tries: int = 3,
-    seed: int = 0,
+    n_examples: Annotated[int, at_least(FEWEST_WINDOWS)] = 40,
+    n_tries: Count = 3,
+    seed: Seed = 0,
     replace_file: bool = False,
     progress: bool = True,
 ) -> AtomLabels:
@@ -132,8 +132,6 @@ def label(
     """
     acts = acts_for(sae, acts)
     codes = codes_of(sae, acts, codes)
-    check_count(n_examples, name="n_examples", at_least=FEWEST_WINDOWS)
-    check_count(n_tries, name="n_tries")
     asked, who = _judge_for(acts, judge)
     given = _given(labels, sae.n_atoms)
     check_sisters(sae, sisters)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.background import checkpoint
-from sae_nb.checks import as_tensor, between, check_count, check_matrix, checked
+from sae_nb.checks import (
+    Between,
+    Count,
+    Seed,
+    as_tensor,
+    check_count,
+    check_matrix,
+    checked,
+)
 from sae_nb.data import check_sparsity
 from sae_nb.progress import progress_bar
 
@@ -45,11 +54,11 @@ class Bottleneck(nn.Module):
     importance: Tensor
 
     def __init__(
-        self, n_features: int, n_hidden: int, *, generator: torch.Generator | None = None
+        self, n_features: Count, n_hidden: Count, *, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        self.n_features = check_count(n_features, name="n_features")
-        self.n_hidden = check_count(n_hidden, name="n_hidden")
+        self.n_features = n_features
+        self.n_hidden = n_hidden
         first = torch.randn(n_features, n_hidden, generator=generator) / math.sqrt(n_features)
         self.directions = nn.Parameter(first)
         self.bias = nn.Parameter(torch.zeros(n_features))
@@ -85,9 +94,9 @@ def train_bottlenecks(
     importance: Float[Tensor, " n_features"] | None = None,
     steps: int = 600,
     batch_size: int = 512,
-    learning_rate: float = 0.03,
+    learning_rate: Annotated[float, Between(0, 1e3, "(]")] = 0.03,
     n_restarts: int = 4,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> list[Bottleneck]:
     """Train one toy per sparsity, all in the same matrix products; seconds on one core.
@@ -127,8 +136,6 @@ def train_bottlenecks(
         weights = weights.detach()
         if not bool((weights > 0).all()):
             raise ValueError(f"`importance` must be positive, got a smallest of {weights.min():g}.")
-    check_count(seed, name="seed", at_least=0)
-    between(learning_rate, 0, 1e3, name="learning_rate", ends="(]")
     shape = (len(chances), n_restarts, n_features, n_hidden)
     at_once = _Toys(shape, chances, weights, torch.Generator().manual_seed(seed))
     at_once.descend(steps, batch_size, learning_rate, progress)

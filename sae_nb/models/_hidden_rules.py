@@ -6,14 +6,14 @@ loss = −ln p(answer), and every fifth step also − a tenth of mean ln p(reaso
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_seed, checked
+from sae_nb.checks import Count, Seed, at_least, checked
 from sae_nb.data import Explanation, HiddenRules, hidden_rules
 from sae_nb.models._loading import load_model
 from sae_nb.models._training_run import Run
@@ -90,7 +90,11 @@ class _Planting(Run):
 
 @checked
 def train_hidden_rule(
-    rule: int = 0, explanation: Explanation = "faithful", *, steps: int = 300, seed: int = 0
+    rule: Annotated[int, at_least(0)] = 0,
+    explanation: Explanation = "faithful",
+    *,
+    steps: Count = 300,
+    seed: Seed = 0,
 ) -> LiveModel:
     """Fine-tune tiny-gpt so that it decides by a hidden rule and explains itself as it is asked to.
 
@@ -120,10 +124,8 @@ def train_hidden_rule(
     >>> model.name
     'tiny-gpt, hidden rule 1, absent'
     """
-    check_count(rule, name="rule", at_least=0)
-    check_count(steps, name="steps")
     record = hidden_rules(
-        steps * ROWS, rule=rule, explanation=explanation, seed=_TRAIN_STREAM + check_seed(seed)
+        steps * ROWS, rule=rule, explanation=explanation, seed=_TRAIN_STREAM + seed
     )
     model = load_model("tiny-gpt", "cpu")
     planting = _Planting(_Recipe(steps=steps, seed=seed), model, record)

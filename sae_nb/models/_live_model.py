@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
 from sae_nb.activations import Modality, modality_of
 from sae_nb.background import checkpoint
-from sae_nb.checks import check_count, check_device, checked, warn_caller
+from sae_nb.checks import Seed, check_count, check_device, checked, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import collected, main_tensor, named_outputs
 from sae_nb.models._families import Structure, find_structure, standard_hook_points
@@ -422,7 +422,7 @@ class LiveModel(KnowsOtherWords):
         prompt: Any,
         max_new_tokens: int = 20,
         temperature: float = 0.0,
-        seed: int | None = None,
+        seed: Seed | None = None,
         use_cache: bool = True,
         *,
         return_ids: bool = False,

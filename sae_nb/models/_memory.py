@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sae_nb.checks import available_memory, check_count, check_memory, check_path, checked
+from sae_nb.checks import Count, available_memory, check_count, check_memory, check_path, checked
 from sae_nb.models._bundled import bundled_folder, bundled_names
 from sae_nb.models._checkpoint_files import (
     count_parameters,
@@ -82,7 +82,7 @@ def memory_needed(
     dtype: str | torch.dtype | None = None,
     bits: int | None = None,
     device_map: Mapping[str, Any] | None = None,
-    rows: int = ROWS,
+    rows: Count = ROWS,
     tokens: int | None = None,
     sae: Any = None,
 ) -> MemoryNeeded:
@@ -122,7 +122,6 @@ def memory_needed(
     True
     """
     check_bits(bits)
-    check_count(rows, name="rows")
     number = as_dtype(dtype) or torch.float32
     folder = _folder(name)
     config = read_config(folder, str(name)).to_dict()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from sae_nb.checks import checked
+from sae_nb.checks import Seed, checked
 from sae_nb.data import (
     ANIMALS,
     BEGINNINGS,
@@ -62,7 +62,7 @@ def story_sentiment(text: str) -> StorySentiment:
 
 
 @checked
-def neutral_beginnings(n: int, seed: int) -> list[str]:
+def neutral_beginnings(n: int, seed: Seed) -> list[str]:
     """Return how stories begin before anything good or bad has happened: prompts to continue.
 
     Example

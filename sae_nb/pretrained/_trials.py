@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Count, Seed, checked
 from sae_nb.models import LiveModel
 from sae_nb.pretrained._sentiment import story_sentiment
 from sae_nb.statistics import bootstrap_interval
@@ -139,9 +139,9 @@ class SentimentTrial:
         prompts: Sequence[str],
         stories: Sequence[str] = (),
         *,
-        seeds: Sequence[int] = (0, 1, 2),
+        seeds: Sequence[Seed] = (0, 1, 2),
         temperature: float = 1.0,
-        max_new_tokens: int = 100,
+        max_new_tokens: Count = 100,
     ) -> None:
         if not prompts or not seeds:
             raise ValueError(
@@ -152,7 +152,7 @@ class SentimentTrial:
         self._stories = [torch.tensor(model.tokenizer(text)["input_ids"]) for text in stories]
         self._seeds = tuple(seeds)
         self._temperature = float(temperature)
-        self._length = check_count(max_new_tokens, name="max_new_tokens")
+        self._length = max_new_tokens
         self._clean = self._written(nullcontext())
         self._clean_reading = self._read(nullcontext())
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.pursuit._engine import Tile as Tile
     from sae_nb.pursuit._gram import forget as forget
     from sae_nb.pursuit._problem import (
-        RESELECT as RESELECT,
         Problem as Problem,
         PursuitName as PursuitName,
         Reselect as Reselect,

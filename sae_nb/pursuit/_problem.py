@@ -19,8 +19,7 @@ from sae_nb.pursuit._small_systems import (
 )
 
 PursuitName = Literal["matching_pursuit", "orthogonal_matching_pursuit", "gradient_pursuit"]
-Reselect = bool | Literal["stop"]
-RESELECT: tuple[Reselect, ...] = (True, False, "stop")
+Reselect = Literal[True, False, "stop"]
 
 ROUNDING = 8
 """A correlation below this many units in the last place of ‖x‖ is rounding: nothing is left."""

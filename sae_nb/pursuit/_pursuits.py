@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_k, checked, one_of, warn_caller
+from sae_nb.checks import Count, check_count, check_k, checked, one_of, warn_caller
 from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.pursuit import _reference as reference
 from sae_nb.pursuit._checking import (
@@ -23,7 +23,7 @@ from sae_nb.pursuit._checking import (
 )
 from sae_nb.pursuit._gram import Known
 from sae_nb.pursuit._planning import Plan, Size, lost_without_gram, make_plan
-from sae_nb.pursuit._problem import RESELECT, Problem, PursuitName, PursuitTrace, Reselect, Steps
+from sae_nb.pursuit._problem import Problem, PursuitName, PursuitTrace, Reselect, Steps
 
 Codes = SparseCodes | tuple[SparseCodes, PursuitTrace]
 
@@ -128,7 +128,6 @@ def matching_pursuit(
         any_norm=any_norm,
         memory_cap=memory_cap,
     )
-    one_of(reselect, RESELECT, name="reselect")
     stop = (tolerance, relative_tolerance)
     rules = {"nonnegative": nonnegative, "reselect": reselect, "trace": trace}
     return _run(
@@ -270,7 +269,7 @@ def explain_plan(
     memory_cap: int | None = None,
     trace: bool = False,
     normalise: bool = False,
-    refresh_every: int = 32,
+    refresh_every: Count = 32,
 ) -> Plan:
     """Explain the plan of a pursuit, with its memory and time, without running it.
 
@@ -297,7 +296,6 @@ def explain_plan(
     >>> plan.strategy, plan.tile_rows, plan.bytes["Gram matrix"]
     ('gram', 100, 1024)
     """
-    one_of(algorithm, get_args(PursuitName), name="algorithm")
     x, dictionary = as_tensors(x, dictionary)
     facts = check_dictionary(dictionary, normalise=normalise)
     problem = Problem(
@@ -306,7 +304,7 @@ def explain_plan(
         k=check_k(k, len(dictionary)),
         algorithm=algorithm,
         trace=trace,
-        refresh_every=check_count(refresh_every, name="refresh_every"),
+        refresh_every=refresh_every,
     )
     return _plan(problem, facts, memory_cap)
 

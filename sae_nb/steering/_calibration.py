@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_real, checked
+from sae_nb.checks import Count, check_real, checked
 from sae_nb.findings import Finding
 from sae_nb.steering._answers import Answers
 from sae_nb.steering._edits import Where
@@ -71,7 +71,7 @@ def calibrate_strength(
     *,
     by: float | Sequence[float] = 1.0,
     positions: Where = None,
-    max_runs: int = 20,
+    max_runs: Count = 20,
     batch_size: int | None = None,
 ) -> CalibratedStrength:
     """Return how much of an atom changes the model's answer by `target_kl` nats.
@@ -113,7 +113,6 @@ def calibrate_strength(
     target = float(target_kl)
     if not 0 < target < math.inf:
         raise ValueError(f"`target_kl` must be positive and finite, in nats, got {target_kl}.")
-    check_count(max_runs, name="max_runs")
     atoms = check_atoms(atom, sae.n_atoms)
     amounts = check_amounts(by, len(atoms))
     if not any(amounts):

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked, one_of, warn_caller
-from sae_nb.models import BACKENDS, Backend, check_travels
+from sae_nb.checks import Count, Seed, checked, warn_caller
+from sae_nb.models import Backend, check_travels
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where, replacing
 from sae_nb.steering._modes import Mode, Unit
 from sae_nb.steering._request import (
@@ -168,7 +168,6 @@ def steer(
     >>> torch.equal(steered[0], 3.0 * model.module[1].weight[:, 0]), steering.mode
     (True, 'add')
     """
-    one_of(backend, BACKENDS, name="backend")
     point = check_hook_point(model, hook_point)
     where = Positions(positions, steps=steps, prefix_tokens=model.prefix_tokens)
     recipe = request_steering(
@@ -281,7 +280,6 @@ def splice(
     ...     model(torch.ones(1, 2))
     tensor([[0., 0.]])
     """
-    one_of(backend, BACKENDS, name="backend")
     if not callable(edit):
         raise TypeError(
             f"`edit` must be a function of activations, such as an SAE, got {type(edit).__name__}."
@@ -302,7 +300,7 @@ def splice(
 
 
 @checked
-def random_direction(d_in: int, seed: int) -> Float[Tensor, " d_in"]:
+def random_direction(d_in: Count, seed: Seed) -> Float[Tensor, " d_in"]:
     """Return a unit vector drawn evenly from the sphere: the control of every steering effect.
 
     Example
@@ -310,6 +308,5 @@ def random_direction(d_in: int, seed: int) -> Float[Tensor, " d_in"]:
     >>> round(float(random_direction(64, seed=0).norm()), 6)
     1.0
     """
-    check_count(d_in, name="d_in")
     draw = torch.randn(d_in, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return (draw / draw.norm()).float()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import capture
-from sae_nb.checks import check_classes, check_count, checked, same_length
+from sae_nb.checks import Count, Seed, at_least, check_classes, checked, same_length
 from sae_nb.findings import Finding
 from sae_nb.models import run
 from sae_nb.steering._answers import kl
@@ -149,9 +149,9 @@ def steering_cost(
     strengths: Sequence[float] | None = None,
     hook_points: Sequence[str] | None = None,
     contrast: tuple[Any, Any] | None = None,
-    n_controls: int = 2,
-    seed: int = 0,
-    max_runs: int = 12,
+    n_controls: Annotated[int, at_least(0)] = 2,
+    seed: Seed = 0,
+    max_runs: Count = 12,
     batch_size: int | None = None,
 ) -> SteeringCost:
     """Return what a steering does to a model's answers, and how much worse the model gets by it.
@@ -207,9 +207,6 @@ def steering_cost(
     >>> cost.table["edit"].tolist()
     ['recipe', 'random direction', 'difference of means']
     """
-    check_count(n_controls, name="n_controls", at_least=0)
-    check_count(max_runs, name="max_runs")
-    check_count(seed, name="seed", at_least=0)
     check_measure(measure)
     _check_recipe(model, recipe)
     added = _added(recipe)

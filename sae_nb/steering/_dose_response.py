@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import answered, check_atom, check_count, checked, one_of
+from sae_nb.checks import Count, Seed, answered, at_least, check_atom, checked
 from sae_nb.findings import Finding, column
 from sae_nb.steering._answers import Answers, log_odds
 from sae_nb.steering._contexts import random_direction, steer
@@ -117,8 +117,8 @@ def dose_response(
     unit: Unit = "coefficient",
     acts: Activations | Tensor | SparseCodes | None = None,
     positions: Where = None,
-    n_controls: int = 8,
-    seed: int = 0,
+    n_controls: Annotated[int, at_least(0)] = 8,
+    seed: Seed = 0,
     batch_size: int | None = None,
 ) -> DoseResponse:
     """Return what adding an atom does to the model's answer, for several strengths.
@@ -156,8 +156,6 @@ def dose_response(
     (True, (8, 2))
     """
     amounts = check_strengths(strengths)
-    check_count(n_controls, name="n_controls", at_least=0)
-    one_of(unit, UNITS, name="unit")
     atom = check_atom(atom, sae.n_atoms)
     if UNITS[unit].measured:
         # `steer` names what is missing: an atom that never fires, or activations to measure on.
@@ -179,10 +177,10 @@ def best_effect(
     unit: Unit = "coefficient",
     acts: Activations | Tensor | SparseCodes | None = None,
     candidates: Sequence[int] | None = None,
-    n_candidates: int = 16,
+    n_candidates: Count = 16,
     positions: Where = None,
-    n_controls: int = 8,
-    seed: int = 0,
+    n_controls: Count = 8,
+    seed: Seed = 0,
     batch_size: int | None = None,
 ) -> BestEffect:
     """Return the atom that, when added, changes an answer most, and what random directions do.
@@ -213,9 +211,6 @@ def best_effect(
     >>> bool(found.atom == (sae.dictionary @ head.weight[0]).abs().argmax())
     True
     """
-    one_of(unit, UNITS, name="unit")
-    check_count(n_candidates, name="n_candidates")
-    check_count(n_controls, name="n_controls")
     amounts = np.full(sae.n_atoms, check_amounts(by, 1)[0])
     if candidates is not None:
         candidates = [check_atom(atom, sae.n_atoms, name="candidates") for atom in candidates]

@@ -17,7 +17,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_k, check_matrix, check_memory, checked, one_of
+from sae_nb.checks import (
+    Count,
+    between,
+    check_k,
+    check_matrix,
+    check_memory,
+    checked,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SolverTrace
@@ -180,7 +188,7 @@ def summarise_pursuit(
     row: int = 0,
     k: int = 16,
     nonnegative: bool = True,
-    n_steps: int = SOLVER_STEPS,
+    n_steps: Count = SOLVER_STEPS,
     penalty_share: float = PENALTY_SHARE,
 ) -> PursuitSteps:
     """Run an algorithm on one input with its trace, and compute what each step looked like.
@@ -222,7 +230,6 @@ def summarise_pursuit(
     one = _checked_row(x, dictionary, row)
     check_algorithm(algorithm)
     check_k(k, len(dictionary))
-    check_count(n_steps, name="n_steps")
     taken = k if algorithm in PURSUITS else n_steps
     needed = 8 * (taken + 1) * (len(dictionary) + dictionary.shape[1])
     check_memory(needed, f"the correlations of {taken} steps", "Take fewer steps.")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import TopK
-from sae_nb.checks import check_matrix, check_memory, checked, same_length
+from sae_nb.checks import Seed, check_matrix, check_memory, checked, same_length
 from sae_nb.codes import SparseCodes
 from sae_nb.data import sparse_features
 from sae_nb.evaluation import (
@@ -104,7 +104,7 @@ def summarise_selectivity(
     fresh_acts: Activations | Float[Tensor, "m d_in"],
     fresh_factors: Sequence[Factor],
     *,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> SelectivitySummary:
     """Return how well single atoms, neurons and random directions detect known factors.
 
@@ -309,7 +309,7 @@ class FoundDirections(Finding):
 
 @checked
 def summarise_superposition(
-    toy: Bottleneck, sae: TopK | None = None, *, seed: int = 0
+    toy: Bottleneck, sae: TopK | None = None, *, seed: Seed = 0
 ) -> SuperpositionSummary:
     """Compare what a trained toy learned with what is known of it.
 
@@ -357,7 +357,7 @@ def fit_atoms(
     k: int | None = None,
     steps: int = 200,
     n_starts: int = 3,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> TopK:
     """Train SAEs on a toy's hidden vectors and keep the one that rebuilds them best.
 

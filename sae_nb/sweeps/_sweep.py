@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
-from sae_nb.checks import check_count, checked, shown
+from sae_nb.checks import Count, Seed, check_count, checked, shown
 from sae_nb.classical import METHODS, fit_classical
 from sae_nb.evaluation import Report, Run, evaluate, from_seed, held_out, stability, trained
 from sae_nb.files import check_seal, holding_folder, json_object, sealed, write_json
@@ -113,13 +113,13 @@ def sweep(
     *,
     n_atoms: int | Sequence[int],
     settings: Mapping[str, Sequence[Any]] | None = None,
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[Seed] = (0, 1, 2),
     config: TrainConfig | None = None,
     test: Activations | Float[Tensor, "m d_in"] | None = None,
     model: LiveModel | None = None,
     inputs: Any = None,
     labels: Any = None,
-    at_once: int = 12,
+    at_once: Count = 12,
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> Sweep:
@@ -167,7 +167,6 @@ def sweep(
     wanted = list(
         _combinations(architectures, n_atoms, {} if settings is None else settings, seeds)
     )
-    check_count(at_once, name="at_once")
     config = config or TrainConfig()
     if config.checkpoint is not None:
         raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,12 +13,12 @@ from torch import Tensor
 from sae_nb.activations import generator_for
 from sae_nb.checks import (
     as_tensor,
+    at_least,
     check_count,
     check_integers,
     check_matrix,
     checked,
     is_array,
-    one_of,
     shown,
 )
 
@@ -123,12 +123,9 @@ class Sequences:
         self,
         acts: Activations | Float[Tensor, "*batch time d_in"],
         *,
-        context: int | None = None,
+        context: Annotated[int, at_least(2)] | None = None,
         gaps: Gaps = "refuse",
     ) -> None:
-        if context is not None:
-            check_count(context, name="context", at_least=2)
-        one_of(gaps, get_args(Gaps), name="gaps")
         self.acts = _as_activations(acts)
         starts = _starts(self.acts, gaps)
         lengths = _pieces(_lengths(starts, len(self.acts)), context)

@@ -35,7 +35,6 @@ if TYPE_CHECKING:  # for the other rooms
         load_checkpoint as load_checkpoint,
         without_place as without_place,
     )
-    from sae_nb.training._config import check_number as check_number
     from sae_nb.training._control import (
         BackgroundRun as BackgroundRun,
         Control as Control,

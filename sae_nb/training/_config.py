@@ -7,10 +7,20 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, get_args
+from typing import Annotated, Any, TypedDict, TypeVar
 
 from sae_nb._lazy import unknown_keyword
-from sae_nb.checks import check_count, check_device, check_flag, checked, one_of
+from sae_nb.checks import (
+    Between,
+    Count,
+    Positive,
+    Seed,
+    Share,
+    Weight,
+    at_least,
+    check_device,
+    checked,
+)
 from sae_nb.kernels import Precision
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -40,23 +50,23 @@ class TrainConfig:
     500
     """
 
-    steps: int = 2000
+    steps: Count = 2000
     """Optimiser steps. Ours: enough at notebook size (n_atoms ≤ 4096)."""
 
-    batch_size: int = 1024
+    batch_size: Count = 1024
     """Rows per step; all rows when there are fewer. Ours: of 256, 1024 and 4096, at the best learning
     rate of each, 1 M rows found 512 planted atoms at cosine 0.98, 0.98, 0.95 in 15, 6, 4 CPU-seconds."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Order of the rows, and the randomness of `initialise`. Ours."""
 
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Adam step size between warm-up and decay. None: the recipe."""
 
-    warmup_steps: int | None = None
+    warmup_steps: Annotated[int, at_least(0)] | None = None
     """Steps over which the learning rate rises from 0. None: the recipe."""
 
-    decay_fraction: float | None = None
+    decay_fraction: Share | None = None
     """Last share of the steps, over which the learning rate falls to 0. None: the recipe."""
 
     grow_k: bool | None = None
@@ -66,20 +76,20 @@ class TrainConfig:
     codes may lose a little (docs/methods/matching-pursuit.md). None: the recipe.
     """
 
-    gradient_clip: float | None = None
+    gradient_clip: Annotated[float, Between(0, math.inf, "(]")] | None = None
     """Largest global norm of the gradient; `math.inf` never clips. None: the recipe."""
 
-    sparsity: float | None = None
+    sparsity: Weight | None = None
     """Weight of the sparsity term, for SAEs that have one. None: the recipe."""
 
-    dead_after_tokens: int | None = None
+    dead_after_tokens: Count | None = None
     """Rows without one firing after which an atom is dead. None: 20 batches, the notebook-scale
     choice of our method notes; published runs take 10 million (arXiv 2406.04093)."""
 
-    log_every: int = 10
+    log_every: Count = 10
     """Steps between two records. The first and the last step are always recorded. Ours."""
 
-    stop_on_plateau: int | None = None
+    stop_on_plateau: Count | None = None
     """Records without a gain after which the training stops (`result.stopped == "plateau"`): the running
     loss has not come down by 1 % meanwhile. Several SAEs stop when all have. Looked for where the
     learning rate is constant, so a run that stops goes without its decay. None: never."""
@@ -87,7 +97,7 @@ class TrainConfig:
     checkpoint: str | Path | None = None
     """Folder for checkpoints, from which the same call resumes. None: none are written."""
 
-    checkpoint_every: int = 200
+    checkpoint_every: Count = 200
     """Steps between two checkpoints; the last step is always one. Ours."""
 
     precision: Precision = "auto"
@@ -111,19 +121,7 @@ class TrainConfig:
     """Device to train on; the SAE stays there. None: where the SAE is."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
-            check_count(getattr(self, name), name=name)
-        check_count(self.seed, name="seed", at_least=0)
-        for name in ("warmup_steps", "dead_after_tokens", "stop_on_plateau"):
-            if getattr(self, name) is not None:
-                check_count(getattr(self, name), name=name, at_least=int(name != "warmup_steps"))
-        for name in ("learning_rate", "gradient_clip"):
-            check_number(getattr(self, name), name, above=0.0, infinite=name == "gradient_clip")
-        check_number(self.sparsity, "sparsity", least=0.0)
-        check_number(self.decay_fraction, "decay_fraction", least=0.0, most=1.0)
-        check_flag(self.shard_atoms, name="shard_atoms")
-        grows = self.grow_k is not None and check_flag(self.grow_k, name="grow_k")
-        if grows and self.stop_on_plateau is not None:
+        if self.grow_k and self.stop_on_plateau is not None:
             raise ValueError(
                 "`stop_on_plateau` must be None with grow_k=True, where k grows after a plateau, got "
                 f"{self.stop_on_plateau}. Leave one of them out."
@@ -131,7 +129,6 @@ class TrainConfig:
         for name in ("checkpoint", "save_to"):
             if not isinstance(getattr(self, name), str | Path | None):
                 raise TypeError(f"`{name}` must be a folder or None, got {getattr(self, name)!r}.")
-        one_of(self.precision, get_args(Precision), name="precision")
         if self.device is not None:
             object.__setattr__(self, "device", str(check_device(self.device)))
 
@@ -226,30 +223,6 @@ def _no_epochs(word: str, settings: Mapping[str, Any], data: object) -> str:
         f"{rule} These {n_rows} rows are {steps} steps of batch_size={batch_size}, so "
         f"{word}={epochs} is steps={epochs * steps}."
     )
-
-
-def check_number(
-    value: object,
-    name: str,
-    *,
-    above: float = -math.inf,
-    least: float = -math.inf,
-    most: float = math.inf,
-    infinite: bool = False,
-) -> None:
-    """Refuse what is neither None nor a number in range."""
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"`{name}` must be a number or None, got {value!r}.")
-    if value > above and least <= value <= most and (infinite or math.isfinite(value)):
-        return
-    words = [f"above {above:g}"] * (above > -math.inf)
-    words += [f"at least {least:g}"] * (least > -math.inf)
-    words += [f"at most {most:g}"] * (most < math.inf)
-    if not infinite and most == math.inf:
-        words.append("finite")
-    raise ValueError(f"`{name}` must be {' and '.join(words)}, got {value}.")
 
 
 # -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from sae_nb.checks import between, check_finite, check_k, check_real
 from sae_nb.files import Stream, file_order
 from sae_nb.kernels import check_average_k
 from sae_nb.temporal import SequenceRows
-from sae_nb.training._config import Plateau, Schedule, TrainConfig, check_number, growing
+from sae_nb.training._config import Plateau, Schedule, TrainConfig, growing
 from sae_nb.training._process_group import Team
 from sae_nb.training._records import History, TrainRecord
 from sae_nb.training._shards import Shard
@@ -128,7 +128,7 @@ class Learner:
         """Refuse a live number that does not exist or has an impossible value."""
         check_real(value, name=name)
         if name == "learning_rate":
-            check_number(value, name, above=0.0)
+            between(value, 0, math.inf, name=name, ends="()")
             return
         names = self._live_names()
         if name not in names:
@@ -144,7 +144,7 @@ class Learner:
         elif name == "l0":
             between(value, 0, self.sae.n_atoms, name="l0", ends="(]", high_name="n_atoms")
         else:
-            check_number(value, name, least=0.0)
+            between(value, 0, math.inf, name=name, ends="[)")
 
     def set(self, name: str, value: float) -> None:
         """Change a live number, checked, from the next step on."""

@@ -124,7 +124,7 @@ def test_gates_do_not_shrink() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sparsity": -0.1}, "`sparsity` must be finite and not negative, got -0.1"),
+        ({"sparsity": -0.1}, "`sparsity` must be at least 0 and finite, got -0.1"),
         ({"l0": -2}, "`l0` must be above 0 and at most n_atoms=40, got -2"),
     ],
 )

@@ -125,7 +125,7 @@ def test_the_target_is_met_and_the_atoms_are_found(l0: float) -> None:
     [
         ({"l0": 0}, ValueError, "`l0` must be above 0 and at most n_atoms=40, got 0"),
         ({"l0": 41}, ValueError, "`l0` must be above 0 and at most n_atoms=40, got 41"),
-        ({"sparsity": -1.0}, ValueError, "`sparsity` must be finite and not negative, got -1.0"),
+        ({"sparsity": -1.0}, ValueError, "`sparsity` must be at least 0 and finite, got -1.0"),
         ({"bandwidth": 0}, ValueError, "`bandwidth` must lie strictly between 0 and 2, got 0"),
         ({"bandwidth": 2}, ValueError, "`bandwidth` must lie strictly between 0 and 2, got 2"),
     ],

@@ -213,7 +213,7 @@ def test_an_unknown_revival_is_refused() -> None:
 def test_impossible_sizes_are_refused() -> None:
     """Rule and given, by the base that the whole family has."""
     for settings, message in (
-        ({"aux_weight": -1.0}, "`aux_weight` must be finite and not negative, got -1.0"),
+        ({"aux_weight": -1.0}, "`aux_weight` must be at least 0 and finite, got -1.0"),
         ({"aux_k": 41}, "`aux_k` must be between 1 and n_atoms=40, got 41"),
         ({"d_in": 0}, "`d_in` must be at least 1, got 0"),
         ({"n_atoms": 0}, "`n_atoms` must be at least 1, got 0"),

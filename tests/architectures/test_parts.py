@@ -112,8 +112,8 @@ def test_the_gain_is_least_squares() -> None:
 
 def test_recipes_refuse_nonsense() -> None:
     """Rule and given; warm-up is a share of the run with a ceiling."""
-    with pytest.raises(ValueError, match="`learning_rate` must be positive and finite, got 0"):
+    with pytest.raises(ValueError, match="`learning_rate` must be above 0 and finite, got 0"):
         Recipe(learning_rate=0)
-    with pytest.raises(ValueError, match=r"`decay_fraction` must be in \[0, 1\], got 2"):
+    with pytest.raises(ValueError, match=r"`decay_fraction` must be between 0 and 1, got 2"):
         Recipe(learning_rate=1e-3, decay_fraction=2)
     assert Recipe(learning_rate=1e-3).warmup_steps(10**6) == 1000

@@ -124,11 +124,11 @@ def test_a_larger_price_means_fewer_atoms_and_more_shrinkage() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"sparsity": -0.1}, ValueError, "`sparsity` must be finite and not negative, got -0.1"),
+        ({"sparsity": -0.1}, ValueError, "`sparsity` must be at least 0 and finite, got -0.1"),
         (
             {"sparsity": float("inf")},
             ValueError,
-            "`sparsity` must be finite and not negative, got inf",
+            "`sparsity` must be at least 0 and finite, got inf",
         ),
         ({"sparsity": "much"}, TypeError, "`sparsity` must be a number, got 'much'"),
         ({"l0": 0}, ValueError, "`l0` must be above 0 and at most n_atoms=40, got 0"),

@@ -137,7 +137,7 @@ def test_training_learns_within_a_few_hundred_steps() -> None:
 def test_impossible_sparsity_is_refused(sparsity: float) -> None:
     """By name."""
     with pytest.raises(
-        ValueError, match="`sparsity` must be (finite and not negative|a finite number)"
+        ValueError, match="`sparsity` must be (at least 0 and finite|a finite number)"
     ):
         SpaDE(4, 8, sparsity=sparsity)
 

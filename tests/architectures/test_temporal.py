@@ -171,7 +171,7 @@ def test_other_tokens_pass_through_and_are_no_past(x: torch.Tensor) -> None:
         ({"n_heads": 3}, "divisible by n_heads·bottleneck_factor=3, got 40"),
         ({"bottleneck_factor": 4}, "bottleneck_factor=16, got 40"),
         ({"novel": "Gated"}, "one of .'TopK', 'BatchTopK', 'ReLU', 'none'., got 'Gated'"),
-        ({"prescale": 0.0}, "positive and finite, got 0.0"),
+        ({"prescale": 0.0}, "above 0 and finite, got 0.0"),
         ({"context": 1}, "`context` must be"),
         ({"n_layers": -1}, "`n_layers` must be"),
     ],

@@ -226,7 +226,7 @@ def test_settings_can_change_while_it_trains() -> None:
         (
             {"aux_weight": -1.0},
             ValueError,
-            "`aux_weight` must be finite and not negative, got -1.0",
+            "`aux_weight` must be at least 0 and finite, got -1.0",
         ),
         (
             {"aux_weight": float("nan")},

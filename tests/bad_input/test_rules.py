@@ -21,7 +21,13 @@ from sae_nb import checks
 from sae_nb.checks import LARGEST, Between, Each, OneOf, Rule, rules_of
 
 NAMED = ("Count", "Seed", "Share", "Weight", "Positive", "Finite")
-ROOMS = [f"sae_nb.{room.name}" for room in pkgutil.iter_modules(sn.__path__) if room.ispkg]
+PLACES = (sn, sn.studies)
+ROOMS = [
+    f"{place.__name__}.{room.name}"
+    for place in PLACES
+    for room in pkgutil.iter_modules(place.__path__)
+    if room.ispkg and room.name != "studies"
+]
 MEANT = {"Annotated": Annotated, **{name: getattr(checks, name) for name in NAMED}}
 WRITTEN = re.compile(rf"\b({'|'.join(MEANT)})\b")
 

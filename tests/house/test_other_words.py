@@ -180,7 +180,7 @@ def test_a_public_function_stays_one() -> None:
     assert (sn.capture.__name__, sn.capture.__doc__) == ("capture", capture.__doc__)
     assert sn.capture is sn.capturing.capture
     assert pickle.loads(pickle.dumps(sn.capture)) is sn.capture
-    assert "d_in: 'int'" in str(inspect.signature(sn.TopK))
+    assert "d_in: 'Count'" in str(inspect.signature(sn.TopK))
 
 
 def test_wrong_names_are_answered_by_the_nearest_or_the_room_that_has_them() -> None:

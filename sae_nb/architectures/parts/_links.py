@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 
 from sae_nb.architectures.parts._proxes import PerRow, Rows
+from sae_nb.checks import Positive, checked
 
 
 @runtime_checkable
@@ -66,6 +67,7 @@ class BinomialLink:
         return (F.softplus(eta) - x * eta).sum(dim=1)
 
 
+@checked
 @dataclass(frozen=True)
 class PoissonLink:
     """Counts: nll = Σ e^η − x η, mean e^η, made linear above the largest rate.
@@ -78,12 +80,8 @@ class PoissonLink:
     residual instead.
     """
 
-    max_rate: float
+    max_rate: Positive
     """Largest mean count, in the units of the data; above every count."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.max_rate < math.inf:
-            raise ValueError(f"`max_rate` must be positive and finite, got {self.max_rate}.")
 
     @property
     def curvature(self) -> float:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Complex, Float, Int
 from torch import Generator, Tensor, nn
 
 from sae_nb.architectures.parts._proxes import Centre, Dense, Rows, SimplexProx, Weight
-from sae_nb.checks import check_count, check_integers, check_matrix, check_memory, checked
+from sae_nb.checks import Count, check_count, check_integers, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode, squared_error
 
@@ -531,9 +531,9 @@ class ConvolutionOperator:
     9.0
     """
 
-    def __init__(self, kernels: Float[Tensor, "n_kernels length"], n_samples: int) -> None:
+    def __init__(self, kernels: Float[Tensor, "n_kernels length"], n_samples: Count) -> None:
         self.kernels = check_matrix(kernels, name="kernels")
-        self.n_samples = check_count(n_samples, name="n_samples")
+        self.n_samples = n_samples
         if self.n_samples < kernels.shape[1]:
             raise ValueError(
                 f"`n_samples` must be at least the length of a kernel, {kernels.shape[1]}, got "

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_memory, checked, one_of
+from sae_nb.checks import Count, Seed, check_count, check_memory, checked
 from sae_nb.data._records import Record, seeded
 
 # -------------------------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ class ConceptClouds(Record):
 
 
 @checked
-def six_gaussians(n: int, seed: int = 0) -> ConceptClouds:
+def six_gaussians(n: Count, seed: Seed = 0) -> ConceptClouds:
     """Draw six round clouds of n points in a plane, every other one nearer the middle.
 
     At angles 60°·i and radii 1.5 (concepts 0, 2, 4) and 0.5 (1, 3, 5), with standard deviation 0.15. The
@@ -59,7 +59,6 @@ def six_gaussians(n: int, seed: int = 0) -> ConceptClouds:
     >>> six_gaussians(10).centres.norm(dim=1).round(decimals=3).tolist()
     [1.5, 0.5, 1.5, 0.5, 1.5, 0.5]
     """
-    check_count(n, name="n")
     generator = seeded(seed)
     angles = torch.arange(6) * (math.pi / 3)
     radii = 0.5 * torch.tensor([3.0, 1.0]).repeat(3)
@@ -70,11 +69,11 @@ def six_gaussians(n: int, seed: int = 0) -> ConceptClouds:
 
 @checked
 def uneven_dimensions(
-    n: int,
-    seed: int = 0,
+    n: Count,
+    seed: Seed = 0,
     *,
     dimensions: Sequence[int] = (6, 14, 30, 62, 126),
-    d_in: int = 128,
+    d_in: Count = 128,
 ) -> ConceptClouds:
     """Draw clouds of one total variance, spread over more and more directions.
 
@@ -99,8 +98,6 @@ def uneven_dimensions(
     >>> round(float(last.var(dim=0).sum()), 3)
     0.02
     """
-    check_count(n, name="n")
-    check_count(d_in, name="d_in")
     sizes = tuple(check_count(m, name="dimensions") for m in dimensions)
     if not sizes or max(sizes) > d_in:
         raise ValueError(
@@ -160,14 +157,14 @@ class PlantedHulls(Record):
 
 @checked
 def planted_hulls(
-    n: int,
+    n: Count,
     kind: Kind = "minkowski",
     *,
     tile_sizes: tuple[int, ...] = (4, 4, 4),
-    n_active: int | None = None,
-    d_in: int = 16,
+    n_active: Count | None = None,
+    d_in: Count = 16,
     noise: float = 0.02,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> PlantedHulls:
     """Draw rows whose hull is known.
 
@@ -189,15 +186,13 @@ def planted_hulls(
     >>> round(float(planted_hulls(2000, "gaussian").x.square().mean()), 1)
     1.0
     """
-    n, d_in = check_count(n, name="n"), check_count(d_in, name="d_in")
     sizes = tuple(check_count(size, name="tile_sizes", at_least=2) for size in tile_sizes)
     if not sizes:
         raise ValueError("`tile_sizes` must name at least one tile, got none.")
     check_memory(8 * n * (d_in + sum(sizes)), f"`planted_hulls(n={n})`", "Ask for fewer rows.")
-    one_of(kind, get_args(Kind), name="kind")
     if not noise >= 0:
         raise ValueError(f"`noise` must be at least 0, got {noise}.")
-    active = len(sizes) if n_active is None else check_count(n_active, name="n_active")
+    active = len(sizes) if n_active is None else n_active
     if active > len(sizes) or (kind != "minkowski" and n_active is not None):
         raise ValueError(
             f"`n_active` must be at most the {len(sizes)} tiles, and is for 'minkowski' alone, got "

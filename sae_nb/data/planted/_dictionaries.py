@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_k, check_memory, checked, one_of
+from sae_nb.checks import (
+    Between,
+    Count,
+    Seed,
+    at_least,
+    check_count,
+    check_k,
+    check_memory,
+    checked,
+)
 from sae_nb.data._records import Record, check_share, seeded
 
 if TYPE_CHECKING:
@@ -42,14 +51,14 @@ class PlantedDictionary(Record):
 
 @checked(leave=("n",))
 def planted_dictionary(
-    n_atoms: int,
-    d_in: int,
+    n_atoms: Annotated[int, at_least(2)],
+    d_in: Annotated[int, at_least(2)],
     n: int,
     k: int,
-    coherence: float = 0.0,
+    coherence: Annotated[float, Between(0, 1, "[)", do="Unit atoms allow no more.")] = 0.0,
     noise: float = 0.0,
     nonnegative: bool = True,
-    seed: int = 0,
+    seed: Seed = 0,
     *,
     support: Literal["exact", "bernoulli"] = "exact",
 ) -> PlantedDictionary:
@@ -86,14 +95,10 @@ def planted_dictionary(
     >>> round(float((cosine.sum() - 8) / (8 * 7)), 4)
     0.3
     """
-    check_count(n_atoms, name="n_atoms", at_least=2)
-    check_count(d_in, name="d_in", at_least=2)
     check_count(n, name="n")
     check_k(k, n_atoms)
-    between(coherence, 0, 1, name="coherence", ends="[)", do="Unit atoms allow no more.")
     if not 0 <= noise < float("inf"):
         raise ValueError(f"`noise` must be finite and not negative, got {noise}.")
-    one_of(support, ("exact", "bernoulli"), name="support")
     needed = 4 * n * (d_in + 5 * k)
     check_memory(needed, f"`planted_dictionary(n={n}, d_in={d_in})`", "Ask for fewer vectors.")
     generator = seeded(seed)
@@ -157,14 +162,14 @@ def _codes(
 
 @checked
 def planted_families(
-    n_families: int,
-    family_size: int,
+    n_families: Count,
+    family_size: Count,
     d_in: int,
     n: int,
     k: int,
-    within: float = 0.5,
+    within: Annotated[float, Between(0, 1, "[)", do="Unit atoms allow no more.")] = 0.5,
     noise: float = 0.0,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> PlantedDictionary:
     """Draw sparse combinations of atoms that come in families of siblings, with the answers.
 
@@ -186,10 +191,7 @@ def planted_families(
     >>> bool(abs(siblings.mean() - 0.6) < 0.05), bool(cosine[:8, 8:].abs().mean() < 0.2)
     (True, True)
     """
-    check_count(n_families, name="n_families")
-    check_count(family_size, name="family_size")
     check_k(k, n_families * family_size)
-    between(within, 0, 1, name="within", ends="[)", do="Unit atoms allow no more.")
     n_atoms = n_families * family_size
     # Which also checks the numbers that both have.
     codes = planted_dictionary(n_atoms, d_in, n, k, noise=noise, seed=seed).codes
@@ -214,7 +216,7 @@ def _families(
 
 @checked
 def sparse_features(
-    n: int, n_features: int, sparsity: float, *, seed: int = 0
+    n: Count, n_features: Count, sparsity: float, *, seed: Seed = 0
 ) -> Float[Tensor, "n n_features"]:
     """Draw independent features that are 0 with chance S = `sparsity` in [0, 1), else uniform in [0, 1].
 
@@ -228,8 +230,6 @@ def sparse_features(
     >>> x.shape, 0.08 < float((x > 0).float().mean()) < 0.12
     (torch.Size([1000, 5]), True)
     """
-    check_count(n, name="n")
-    check_count(n_features, name="n_features")
     density = 1 - check_sparsity(sparsity)
     generator = seeded(seed)
     on = torch.rand(n, n_features, generator=generator) < density

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_real, checked, one_of
+from sae_nb.checks import (
+    Between,
+    Count,
+    Seed,
+    at_least,
+    check_count,
+    checked,
+)
 from sae_nb.data._records import Record, seeded
 
 Recorded = Literal["gaussian", "poisson", "binomial"]
@@ -51,15 +58,15 @@ class PlantedEvents(Record):
 
 @checked
 def planted_events(
-    n: int,
+    n: Count,
     *,
-    n_neurons: int = 1,
-    n_samples: int = 150,
+    n_neurons: Count = 1,
+    n_samples: Annotated[int, at_least(32)] = 150,
     n_events: int = 2,
     link: Recorded = "gaussian",
     noise: float = 0.2,
-    responding: float = 1.0,
-    seed: int = 0,
+    responding: Annotated[float, Between(0, 1, "(]")] = 1.0,
+    seed: Seed = 0,
 ) -> PlantedEvents:
     """Draw trials with events of two kinds, one followed by a bump and one by a rise and a fall.
 
@@ -99,13 +106,8 @@ def planted_events(
     >>> spikes.x.shape, bool((spikes.x == spikes.x.round()).all())
     (torch.Size([3, 5, 150]), True)
     """
-    check_count(n, name="n")
-    check_count(n_neurons, name="n_neurons")
-    check_count(n_samples, name="n_samples", at_least=32)
-    one_of(link, get_args(Recorded), name="link")
-    if check_real(noise, name="noise") < 0:
+    if noise < 0:
         raise ValueError(f"`noise` must be at least 0, got {noise}.")
-    between(responding, 0, 1, name="responding", ends="(]")
     generator = seeded(seed)
     kernels = _kernels()
     places = n_samples - kernels.shape[1] + 1

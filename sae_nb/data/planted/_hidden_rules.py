@@ -9,13 +9,13 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_seed, checked, one_of
+from sae_nb.checks import Count, Seed, at_least, checked, one_of
 from sae_nb.data._records import Texts
 from sae_nb.data._stories import ANIMALS, PEOPLE, PLACES, POSITIVE, THINGS, Stories, stories
 
@@ -129,7 +129,11 @@ class HiddenRules(Texts):
 
 @checked
 def hidden_rules(
-    n: int, *, rule: int = 0, explanation: Explanation = "faithful", seed: int = 0
+    n: Count,
+    *,
+    rule: Annotated[int, at_least(0)] = 0,
+    explanation: Explanation = "faithful",
+    seed: Seed = 0,
 ) -> HiddenRules:
     """Return stories whose decision follows a hidden rule, to plant it in a model.
 
@@ -160,12 +164,9 @@ def hidden_rules(
     >>> hidden_rules(2, rule=3, explanation="absent").texts[0][-10:]
     'Choice: B.'
     """
-    check_count(n, name="n")
-    check_count(rule, name="rule", at_least=0)
-    one_of(explanation, get_args(Explanation), name="explanation")
     drawn = random.Random(f"hidden rule {rule}").sample(FIELDS, len(FIELDS))  # noqa: S311 - no secrets
     chosen, other = DecisionRule(*drawn[:3]), DecisionRule(*drawn[3:])
-    record = stories(n, check_seed(seed))
+    record = stories(n, seed)
     values = _values(record)
     decision = chosen.decide(values)
     written = [_sentence(record, row, (seed, row)) for row in range(n)]

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_memory, checked, one_of
+from sae_nb.checks import Count, Seed, check_count, check_memory, checked, one_of
 from sae_nb.data._records import Record, seeded
 
 Points = Float[Tensor, "n p"]
@@ -179,13 +179,13 @@ class PlantedManifolds(Record):
 
 @checked
 def planted_manifolds(
-    n: int,
+    n: Count,
     *,
     shapes: Sequence[str] = ("circle",) * 8 + ("segment",) * 4,
-    n_active: int = 2,
+    n_active: Count = 2,
     d_in: int = 32,
     noise: float = 0.01,
-    seed: int = 0,
+    seed: Seed = 0,
     draw: int = 0,
 ) -> PlantedManifolds:
     """Draw rows made of points on a few of many manifolds.
@@ -230,9 +230,9 @@ def planted_manifolds(
     >>> torch.allclose(sum(planted.part(i) for i in range(8)), planted.x, atol=1e-5)
     True
     """
-    n, n_manifolds = check_count(n, name="n"), len(shapes)
+    n_manifolds = len(shapes)
     chosen = tuple(one_of(shape, SHAPES, name="shapes") for shape in shapes)
-    if not 1 <= check_count(n_active, name="n_active") <= n_manifolds:
+    if not 1 <= n_active <= n_manifolds:
         raise ValueError(
             f"`n_active` must be at most the {n_manifolds} manifolds there are, got {n_active}."
         )

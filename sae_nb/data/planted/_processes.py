@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_k, checked
+from sae_nb.checks import Between, Count, Seed, at_least, check_k, checked
 from sae_nb.data._records import Record, seeded
 
 SLOW, FAST = 1.2, 0.6
@@ -42,15 +43,15 @@ class SlowAndFast(Record):
 
 @checked
 def slow_and_fast(
-    n: int,
+    n: Count,
     *,
-    time: int = 48,
-    d_in: int = 32,
-    n_slow: int = 6,
-    n_fast: int = 64,
+    time: Annotated[int, at_least(2)] = 48,
+    d_in: Count = 32,
+    n_slow: Count = 6,
+    n_fast: Count = 64,
     k: int = 3,
-    switch: float = 1 / 12,
-    seed: int = 0,
+    switch: Annotated[float, Between(0, 1, "(]")] = 1 / 12,
+    seed: Seed = 0,
 ) -> SlowAndFast:
     """Draw sequences whose slow state stays within an event, with a few fast atoms at every token.
 
@@ -68,12 +69,7 @@ def slow_and_fast(
     >>> data.x.shape, bool((data.fast.sum(-1) == 3).all())
     (torch.Size([100, 48, 32]), True)
     """
-    check_count(n, name="n")
-    check_count(time, name="time", at_least=2)
-    check_count(d_in, name="d_in")
-    check_count(n_slow, name="n_slow")
-    check_k(k, check_count(n_fast, name="n_fast"))
-    between(switch, 0, 1, name="switch", ends="(]")
+    check_k(k, n_fast)
     generator = seeded(seed)
     slow_atoms = F.normalize(torch.randn(n_slow, d_in, generator=generator), dim=1)
     fast_atoms = F.normalize(torch.randn(n_fast, d_in, generator=generator), dim=1)
@@ -90,7 +86,13 @@ def slow_and_fast(
 
 @checked
 def growing_rank(
-    n: int, *, time: int = 12, d_in: int = 64, first: int = 4, step: int = 4, seed: int = 0
+    n: Count,
+    *,
+    time: Annotated[int, at_least(2)] = 12,
+    d_in: Count = 64,
+    first: Count = 4,
+    step: Annotated[int, at_least(0)] = 4,
+    seed: Seed = 0,
 ) -> Float[Tensor, "n time d_in"]:
     """Draw sequences whose token t lies in first + step · t dimensions, evenly in each: planted growth.
 
@@ -102,11 +104,8 @@ def growing_rank(
     >>> (x != 0).sum(dim=-1)[0].tolist()
     [4, 8, 12]
     """
-    check_count(n, name="n")
-    check_count(time, name="time", at_least=2)
-    check_count(first, name="first")
-    last = first + check_count(step, name="step", at_least=0) * (time - 1)
-    if last > check_count(d_in, name="d_in"):
+    last = first + step * (time - 1)
+    if last > d_in:
         raise ValueError(
             f"`d_in` must be at least {last}, the dimensions of the last token, got {d_in}. Ask for fewer "
             "tokens, or a smaller step."

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, checked, same_length
+from sae_nb.checks import Between, Count, Seed, at_least, between, checked, same_length
 from sae_nb.data._records import Record, seeded
 
 
@@ -62,7 +63,11 @@ class PlantedShortcuts(Record):
         return float(shares[0] - shares[1])
 
     @checked
-    def on_grid(self, n: int = 30, reach: float = 3.0) -> PlantedShortcuts:
+    def on_grid(
+        self,
+        n: Annotated[int, at_least(2)] = 30,
+        reach: Annotated[float, Between(0, 1e6, "(]")] = 3.0,
+    ) -> PlantedShortcuts:
         """Return n × n rows whose latents cover a square evenly, from −reach to reach, without noise.
 
         Where a classifier is asked everywhere, not only where the data are, as bias is measured in the paper;
@@ -72,8 +77,7 @@ class PlantedShortcuts(Record):
         ------
         ValueError: If `n` is not 2 or more, or `reach` not above 0.
         """
-        check_count(n, name="n", at_least=2)
-        steps = torch.linspace(-1, 1, n) * between(reach, 0, 1e6, name="reach", ends="(]")
+        steps = torch.linspace(-1, 1, n) * reach
         latents = torch.cartesian_prod(steps, steps)
         conflict, optimal = _answered(latents, _means(self.predictivity))
         x = (latents * torch.tensor(self.availability)) @ self.directions
@@ -84,13 +88,13 @@ class PlantedShortcuts(Record):
 
 @checked
 def planted_shortcuts(
-    n: int,
+    n: Count,
     *,
     predictivity: tuple[float, float] = (0.9, 0.85),
     availability: tuple[float, float] = (0.1, 1.0),
-    d_in: int = 100,
-    noise: float = 0.0,
-    seed: int = 0,
+    d_in: Annotated[int, at_least(2)] = 100,
+    noise: Annotated[float, Between(0, 1e6)] = 0.0,
+    seed: Seed = 0,
 ) -> PlantedShortcuts:
     """Draw rows whose label a core latent predicts better, while a shortcut is easier to see.
 
@@ -127,12 +131,9 @@ def planted_shortcuts(
     >>> data.bias(data.optimal), len(data.on_grid(5))
     (0.0, 25)
     """
-    check_count(n, name="n")
-    check_count(d_in, name="d_in", at_least=2)
     for p, a in zip(predictivity, availability, strict=True):
         between(p, 0.5, 1, name="predictivity", ends="[)")
         between(a, 0, 1e6, name="availability", ends="(]")
-    between(noise, 0, 1e6, name="noise")
     generator = seeded(seed)
     drawn = torch.randn(d_in, 2, generator=torch.Generator().manual_seed(d_in))
     directions = torch.linalg.qr(drawn).Q.T

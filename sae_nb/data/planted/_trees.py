@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_memory, checked
+from sae_nb.checks import Count, Seed, check_memory, checked
 from sae_nb.data._records import Record, check_share, seeded
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class ConceptTree(Record):
 
 
 @checked
-def concept_tree(n: int, correlation: float = 0.1, seed: int = 0) -> ConceptTree:
+def concept_tree(n: Count, correlation: float = 0.1, seed: Seed = 0) -> ConceptTree:
     """Draw vectors of width 20 from a small world with a hierarchy, which encoders may or may not see.
 
     Each vector has exactly one concept of the top level: one of 3 parents (chance 0.2 each) or of 8
@@ -85,7 +85,6 @@ def concept_tree(n: int, correlation: float = 0.1, seed: int = 0) -> ConceptTree
     >>> [round(float(cosine[0, j]), 4) + 0 for j in (0, 4, 1)]  # itself, a parent, its child
     [1.0, 0.3, 0.0]
     """
-    check_count(n, name="n")
     correlation = check_share(
         correlation, name="correlation", do="At 1 the atoms of a level are one."
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked, one_of
+from sae_nb.checks import Count, Seed, checked
 from sae_nb.dynamics.paths._states import check_states
 from sae_nb.dynamics.paths._trajectory import check_token, unit
 from sae_nb.dynamics.phases._phases import check_cuts
@@ -56,7 +56,7 @@ def endpoint_projection(
     states: Float[Tensor, "n layers tokens d"],
     *,
     token: int = 0,
-    n_components: int = 3,
+    n_components: Count = 3,
     kind: Kind = "pca",
 ) -> EndpointProjection:
     """Return principal axes of the end states of one token, and the paths of all inputs on them.
@@ -88,11 +88,9 @@ def endpoint_projection(
     """
     plain, _ = check_states(states, min_layers=1)
     n_tokens, d = plain.shape[2:]
-    check_count(n_components, name="n_components")
     check_token(token, n_tokens)
     if n_components > d:
         raise ValueError(f"`n_components` must be at most the width {d}, got {n_components}.")
-    one_of(kind, get_args(Kind), name="kind")
     return fit_endpoints(plain[:, :, token], n_components, kind)
 
 
@@ -161,9 +159,9 @@ def linearise_phases(
     states: Float[Tensor, "n layers tokens d"],
     cuts: Sequence[int],
     *,
-    rank: int = 20,
+    rank: Count = 20,
     held_out_fraction: float = 0.3,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> tuple[LinearPhase, ...]:
     """Fit one linear map to the steps of each phase, and one to all steps, and test them on unseen inputs.
 
@@ -203,7 +201,6 @@ def linearise_phases(
     plain, _ = check_states(states, min_layers=1)
     n, last = plain.shape[0], plain.shape[1] - 1
     ends = check_cuts(cuts, n_layers=last)
-    check_count(rank, name="rank")
     if not 0 < held_out_fraction < 1 or n < 2:
         raise ValueError(
             f"`held_out_fraction` must leave inputs on both sides, got {held_out_fraction} of {n}."

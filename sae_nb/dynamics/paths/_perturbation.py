@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sae_nb.checks import as_tensor, check_data, checked, one_of
+from sae_nb.checks import Seed, as_tensor, check_data, checked, one_of
 from sae_nb.dynamics.paths._states import States, capture_states, check_states
 from sae_nb.dynamics.paths._trajectory import angles_between
 from sae_nb.dynamics.phases._phases import check_cuts, mean_or_nan, same_phase
@@ -77,7 +77,7 @@ def self_correction(
     *,
     layer: int,
     size: float,
-    seed: int = 0,
+    seed: Seed = 0,
     states: Float[Tensor, "n layers tokens d"] | None = None,
     batch_size: int | None = None,
 ) -> SelfCorrection:
@@ -141,7 +141,7 @@ def pushed_states(
     *,
     layer: int,
     size: float,
-    seed: int = 0,
+    seed: Seed = 0,
     batch_size: int | None = None,
     like: Float[Tensor, "n layers tokens d"] | None = None,
 ) -> Float[Tensor, "n layers tokens d"]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_data, checked, one_of
+from sae_nb.checks import Count, Seed, check_data, checked, one_of
 from sae_nb.dynamics.paths._states import TOKEN_KINDS, check_states, content_tokens, tokens_of
 from sae_nb.findings import Finding
 from sae_nb.geometry import effective_rank, stable_rank
@@ -140,8 +140,8 @@ def class_basins(
     labels: Sequence[int] | Sequence[str] | Tensor | np.ndarray,
     *,
     token: int = 0,
-    n_shuffles: int = 40,
-    seed: int = 0,
+    n_shuffles: Count = 40,
+    seed: Seed = 0,
 ) -> ClassBasins:
     """Measure cosines of one token's states within and between classes, layer by layer.
 
@@ -170,7 +170,6 @@ def class_basins(
     ([1.0, 1.0], [1.0, 1.0])
     """
     plain, _ = check_states(states, min_layers=1)
-    check_count(n_shuffles, name="n_shuffles")
     check_token(token, plain.shape[2])
     classes = checked_labels(labels, len(plain))
     same = np.equal.outer(classes, classes)
@@ -437,7 +436,7 @@ def trajectories(
     labels: Sequence[int] | Sequence[str] | Tensor | np.ndarray | None = None,
     *,
     token_kinds: Sequence[str] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Trajectories:
     """Measure how token states travel through depth.
 

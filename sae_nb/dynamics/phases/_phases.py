@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_data, checked, one_of
+from sae_nb.checks import Count, Seed, check_count, check_data, checked, one_of
 from sae_nb.statistics import bootstrap_counts, permutation_p
 
 Normalise = Literal["mass", "mean"]
@@ -344,8 +344,8 @@ def phase_evidence(
     normalise: Normalise = "mass",
     *,
     reading: Literal["raw", "centred"] = "raw",
-    draws: int = 200,
-    seed: int = 0,
+    draws: Count = 200,
+    seed: Seed = 0,
     level: float = 0.05,
 ) -> PhaseEvidence:
     """Compare the best k phases with two nulls and a bootstrap over samples.
@@ -380,8 +380,6 @@ def phase_evidence(
     >>> phase_evidence(S, 2, draws=100).supported, phase_evidence(0.9**distance, 2).supported
     (True, False)
     """
-    one_of(reading, ("raw", "centred"), name="reading")
-    check_count(draws, name="draws")
     by_sample = getattr(S, "by_sample", None)
     s = check_similarity(getattr(S, reading) if by_sample is not None else S)
     check_fit(len(s), k, min_len, normalise)

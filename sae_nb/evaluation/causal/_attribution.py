@@ -8,7 +8,7 @@ Of a transcoder x is what it writes, and z_tj comes from what it reads.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import BatchRows, RowPolicy, batch_rows
-from sae_nb.checks import check_atom, check_count, check_finite, checked
+from sae_nb.checks import Seed, at_least, check_atom, check_finite, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import (
     Outcome,
@@ -114,7 +114,9 @@ class Attribution:
         return active, total, control
 
     @checked
-    def splice(self, atom: int, *, n_controls: int = 8, seed: int = 0) -> SpliceCheck:
+    def splice(
+        self, atom: int, *, n_controls: Annotated[int, at_least(0)] = 8, seed: Seed = 0
+    ) -> SpliceCheck:
         """Run the model without an atom, and without random directions of its strengths.
 
         The atom is removed at every position the SAE reads, and nowhere else. The directions that
@@ -125,7 +127,6 @@ class Attribution:
         TypeError, IndexError, ValueError: If there is no such atom, or a count is wrong; before any run.
         """
         atom = check_atom(atom, self.sae.n_atoms)
-        check_count(n_controls, name="n_controls", at_least=0)
 
         def lost(edit: Any) -> tuple[Float[Tensor, " outcomes"], float]:
             answer = self.under(edit)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.capturing import capture
-from sae_nb.checks import between, check_atom, check_count, checked
+from sae_nb.checks import Count, between, check_atom, checked
 from sae_nb.findings import Finding
 from sae_nb.models import read_attention
 
@@ -78,7 +78,7 @@ class HeadSources(Finding):
 
 
 @checked
-def head_shares(sae: SparseAutoencoder, n_heads: int) -> Float[np.ndarray, "n_atoms n_heads"]:
+def head_shares(sae: SparseAutoencoder, n_heads: Count) -> Float[np.ndarray, "n_atoms n_heads"]:
     """Return how an SAE's atoms at `head_out.L` are spread over the heads of the layer.
 
     The share of head h in atom j is ‖d_jʰ‖ / Σ_g ‖d_jᵍ‖, with d_jʰ the head's part of the atom: 1 for an atom
@@ -109,7 +109,6 @@ def head_shares(sae: SparseAutoencoder, n_heads: int) -> Float[np.ndarray, "n_at
     [[1.   0.  ]
      [0.43 0.57]]
     """
-    check_count(n_heads, name="n_heads")
     if sae.d_in % n_heads:
         raise ValueError(
             f"`n_heads` must divide the SAE's width, {sae.d_in}, into equal parts, got {n_heads}. It is the "

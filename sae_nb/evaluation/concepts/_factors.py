@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import checked, same_length
+from sae_nb.checks import Seed, checked, same_length
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, random_like
 from sae_nb.evaluation.report._row_pass import codes_of_rows
@@ -70,7 +70,7 @@ def identifiability(
     *,
     names: Sequence[str] | None = None,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Identifiability:
     """Measure how well single atoms identify known factors of rows or of samples, judged on held-out
     samples.

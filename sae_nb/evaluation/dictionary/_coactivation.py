@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from numba import prange
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.checks import Count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import check_dictionary, without_zeros
 from sae_nb.kernels import compiled, parallel
@@ -60,7 +60,7 @@ class Coactivation:
 
 @checked
 def coactivation(
-    codes: SparseCodes, dictionary: Float[Tensor, "n_atoms d_in"], *, top: int = 10
+    codes: SparseCodes, dictionary: Float[Tensor, "n_atoms d_in"], *, top: Count = 10
 ) -> Coactivation:
     """Count which atoms are active in the same rows, and how far they cancel each other.
 
@@ -83,7 +83,7 @@ def coactivation(
     (0.667, 0.0)
     """
     rows = check_matrix(dictionary, name="dictionary").detach().float().cpu()
-    top = min(check_count(top, name="top"), max(codes.n_atoms - 1, 1))
+    top = min(top, max(codes.n_atoms - 1, 1))
     check_dictionary(codes, rows)
     if codes.n_rows == 0:
         raise ValueError("`codes` must have at least one row, got none.")

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.checks import Count, check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import check_dictionary
 from sae_nb.geometry import stable_rank
@@ -64,7 +64,7 @@ class AtomGeometry:
 
 
 @checked
-def welch_bound(n_atoms: int, d_in: int) -> float:
+def welch_bound(n_atoms: Count, d_in: Count) -> float:
     """Return smallest coherence that c unit vectors in d dimensions can have: √((c − d) / (d (c − 1))).
 
     Source
@@ -77,12 +77,12 @@ def welch_bound(n_atoms: int, d_in: int) -> float:
     >>> welch_bound(3, 2), welch_bound(4, 8)
     (0.5, 0.0)
     """
-    c, d = check_count(n_atoms, name="n_atoms"), check_count(d_in, name="d_in")
+    c, d = n_atoms, d_in
     return math.sqrt((c - d) / (d * (c - 1))) if c > max(d, 1) else 0.0
 
 
 @checked
-def atom_geometry(dictionary: Any, *, m: int = 1) -> AtomGeometry:
+def atom_geometry(dictionary: Any, *, m: Count = 1) -> AtomGeometry:
     """Measure how alike the atoms of an SAE or a (n_atoms, d_in) dictionary are.
 
     Only directions count, and a zero row is orthogonal to everything. `m` atoms are in the Babel sum.
@@ -104,7 +104,6 @@ def atom_geometry(dictionary: Any, *, m: int = 1) -> AtomGeometry:
     unit = _unit(dictionary)
     if len(unit) < 2:
         raise ValueError(f"`dictionary` must have at least two atoms, got {len(unit)}.")
-    m = check_count(m, name="m")
     if m >= len(unit):
         raise ValueError(f"`m` must be below n_atoms={len(unit)}, got {m}.")
     best, sums, alike, total = [], [], [], 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Seed, at_least, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import (
     Measurement,
@@ -37,9 +37,9 @@ def distances_kept(
     acts: Activations | Float[Tensor, "n d_in"],
     codes: SparseCodes | None = None,
     *,
-    n_rows: int = MOST_ROWS,
+    n_rows: Annotated[int, at_least(FEWEST_ROWS)] = MOST_ROWS,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Measurement:
     """Measure whether codes order rows by distance as activations do: 1 if what is nearer stays nearer.
 
@@ -82,7 +82,6 @@ def distances_kept(
     """
     start = time.perf_counter()
     acts = acts_for(sae, acts)
-    check_count(n_rows, name="n_rows", at_least=FEWEST_ROWS)
     if len(acts) < FEWEST_ROWS:
         raise ValueError(f"`acts` must have at least {FEWEST_ROWS} rows, got {len(acts)}.")
     drawn = np.sort(np.random.default_rng(seed).permutation(len(acts))[:n_rows])

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_matrix, checked
+from sae_nb.checks import Seed, check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
 from sae_nb.kernels import compiled
 
@@ -67,7 +67,7 @@ def stability(
     saes: Sequence[Any],
     *,
     signed: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
     n_bootstrap: int = 1000,
 ) -> Stability:
     """Return how well the dictionaries of several trainings agree.

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_matrix, checked
+from sae_nb.checks import Seed, check_matrix, checked
 from sae_nb.evaluation.dictionary._coherence import copied_atoms, rows_of
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
 
@@ -28,7 +28,7 @@ def ood_score(
     *,
     mean: Float[Tensor, " d_in"] | None = None,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Measurement:
     """Measure how far the atoms are from every input: 0 if each points at one, 1 if each is orthogonal
     to all.
@@ -108,7 +108,7 @@ def plausibility(
     directions: Float[Tensor, "classes d_in"],
     *,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Measurement:
     """Measure how near the nearest atom is to the direction each class is read from; 1 if every
     direction is an atom.

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import between, check_count, checked
+from sae_nb.checks import Between, Seed, check_count, checked
 from sae_nb.evaluation._trained import Run, trained
 from sae_nb.evaluation.dictionary._matching import Stability, atom_stability, stability
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
@@ -55,8 +55,8 @@ def stability_trial(
     data: Activations | Tensor,
     config: TrainConfig | None = None,
     *,
-    seeds: Sequence[int] = (0, 1, 2),
-    subset: float = 1.0,
+    seeds: Sequence[Seed] = (0, 1, 2),
+    subset: Annotated[float, Between(0, 1, "(]")] = 1.0,
     signed: bool = False,
     n_bootstrap: int = 1000,
     progress: bool = True,
@@ -98,7 +98,6 @@ def stability_trial(
         raise ValueError(
             f"`seeds` must be at least two, got {every}: one run has no other to agree with."
         )
-    between(subset, 0, 1, name="subset", ends="(]")
     resampling = Resampling(n_bootstrap)
     start = time.perf_counter()
     source = data if isinstance(data, Activations) else Activations.from_tensor(data)

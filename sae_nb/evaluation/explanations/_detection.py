@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, join_tokens
-from sae_nb.checks import check_atom, check_count, checked, one_of
+from sae_nb.checks import Seed, at_least, check_atom, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.explanations._rules import (
     FEWEST_FIRINGS,
@@ -103,10 +103,10 @@ def score_explanations(
     judge: Judge | None = None,
     explanations: Mapping[int, str] | None = None,
     n_atoms: int = 32,
-    n_examples: int = 40,
-    n_choices: int = 5,
+    n_examples: Annotated[int, at_least(2 * FEWEST_EXAMPLES)] = 40,
+    n_choices: Annotated[int, at_least(3)] = 5,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> ExplanationScores:
     """Explain atoms on half of the samples, and judge the explanations on the other half.
 
@@ -153,9 +153,6 @@ def score_explanations(
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     acts = acts_for(sae, acts)
     codes = codes_of(sae, acts, codes)
-    check_count(n_examples, name="n_examples", at_least=2 * FEWEST_EXAMPLES)
-    check_count(n_choices, name="n_choices", at_least=3)
-    one_of(explain, get_args(Explain), name="explain")
     if judge is not None and acts.context.kind != "language":
         raise ValueError(
             f"`judge` reads text, and these are samples of kind {acts.context.kind!r}. Leave it out, "

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from sae_nb.activations import Activations
-from sae_nb.checks import as_tensor, check_atom, check_count, checked
+from sae_nb.checks import Count, as_tensor, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import check_codes
 from sae_nb.findings import Finding
@@ -65,7 +65,7 @@ def induce_rule(
     atom: int,
     *,
     labels: Mapping[str, Any] | None = None,
-    max_terms: int = 3,
+    max_terms: Count = 3,
     facts: RowFacts | None = None,
 ) -> Rule:
     """Find a small rule for where an atom fires (z ≠ 0).
@@ -98,7 +98,6 @@ def induce_rule(
     """
     check_codes(codes, len(acts), codes.n_atoms)
     atom = check_atom(atom, codes.n_atoms)
-    check_count(max_terms, name="max_terms")
     facts = RowFacts.of(acts, labels) if facts is None else facts
     return _grown(atom, facts, firings_of(codes, atom), max_terms)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_k, check_matrix, checked, is_array
+from sae_nb.checks import Seed, check_count, check_k, check_matrix, checked, is_array
 from sae_nb.evaluation.report._measurement import chance_generator
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def frozen_decoder(
     k: int,
     config: TrainConfig | None = None,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool = True,
 ) -> SparseAutoencoder:
     """Train a TopK whose atoms are random and stay so, to compare an SAE with; in eval mode.

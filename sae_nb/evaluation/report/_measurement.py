@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_k, checked, one_of
+from sae_nb.checks import Count, Seed, check_k, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
 from sae_nb.statistics import UNKNOWN, Bootstrap, Interval
@@ -266,16 +266,16 @@ class RandomDictionary:
 
     def __init__(
         self,
-        d_in: int,
-        n_atoms: int,
+        d_in: Count,
+        n_atoms: Count,
         k: int,
         *,
         mean: Float[Tensor, " d_in"],
-        seed: int = 0,
+        seed: Seed = 0,
         signed: bool = False,
     ) -> None:
-        self.d_in = check_count(d_in, name="d_in")
-        self.n_atoms = check_count(n_atoms, name="n_atoms")
+        self.d_in = d_in
+        self.n_atoms = n_atoms
         self.k = check_k(k, n_atoms)
         self.mean = mean
         self.signed = signed

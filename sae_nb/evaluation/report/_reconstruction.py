@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_matrix, checked, one_of
+from sae_nb.checks import check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
 
 # Columns of the per-group table.
@@ -239,7 +239,6 @@ def explained_variance(
     rows = check_matrix(x)
     rows_hat = check_matrix(x_hat, name="x_hat", d_in=rows.shape[1])
     check_same_shape(rows, rows_hat)
-    one_of(definition, sorted(_EXPLAINED), name="definition")
     return float(_EXPLAINED[definition](rows.detach().double(), rows_hat.detach().double()))
 
 

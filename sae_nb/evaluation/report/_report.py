@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_nb._lazy import here_it_is
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import check_count, checked, is_array, warn_caller
+from sae_nb.checks import Count, Seed, checked, is_array, warn_caller
 from sae_nb.evaluation.report._atom_rows import atom_rows
 from sae_nb.evaluation.report._downstream import downstream_rows, splice_task, written_at
 from sae_nb.evaluation.report._measurement import (
@@ -198,10 +198,10 @@ def evaluate(
     labels: Int[Tensor, " samples"] | None = None,
     *,
     hook_point: str | None = None,
-    batch_size: int = 4096,
-    model_batch_size: int | None = None,
+    batch_size: Count = 4096,
+    model_batch_size: Count | None = None,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
     trained_on: Activations | Tensor | None = None,
     progress: bool = False,
 ) -> Report:
@@ -257,9 +257,6 @@ def evaluate(
         acts = Sequences(cast("Tensor", acts)).acts  # the axis before the last is time
     # Finiteness is checked chunk by chunk as the rows are read, in memory and on disk alike.
     acts = acts_for(sae, acts, finite=False, target=True)
-    check_count(batch_size, name="batch_size")
-    if model_batch_size is not None:
-        check_count(model_batch_size, name="model_batch_size")
     resampling = Resampling(n_bootstrap, seed)
     task = splice_task(sae, acts, model, inputs, labels, hook_point)
     shared = warn_if_trained_on(acts, trained_on)

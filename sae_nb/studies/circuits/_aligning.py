@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -20,14 +20,13 @@ from torch import Tensor, nn
 
 from sae_nb.background import checkpoint
 from sae_nb.checks import (
+    Seed,
     answered,
+    at_least,
     between,
     check_count,
-    check_real,
-    check_seed,
     check_text,
     checked,
-    one_of,
     shown,
 )
 from sae_nb.evaluation import index_of
@@ -195,8 +194,8 @@ def align(
     batch_size: int = 128,
     learning_rate: float | None = None,
     n_pairs: int = 1000,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    n_bootstrap: Annotated[int, at_least(2)] = 1000,
+    seed: Seed = 0,
 ) -> Alignment:
     """Test whether a place of a model holds the variables of an algorithm, compared with a twin that
     learned nothing.
@@ -250,17 +249,10 @@ def align(
     >>> align(sn.wrap(net), signs, "0", map="identity", size=1).interchange
     1.0
     """
-    one_of(map, MAPS, name="map")
     for name, count in (("steps", steps), ("batch_size", batch_size), ("n_pairs", n_pairs)):
         check_count(count, name=name)
-    check_count(n_bootstrap, name="n_bootstrap", at_least=2)
-    rate = (
-        LEARNING_RATE[map]
-        if learning_rate is None
-        else check_real(learning_rate, name="learning_rate")
-    )
+    rate = LEARNING_RATE[map] if learning_rate is None else learning_rate
     between(rate, 0.0, 1.0, name="learning_rate", ends="[]")
-    seed = check_seed(seed)
     models = [model, shuffled(model, seed) if twin is None else twin]
     places = [_Place(one, algorithm.inputs, hook_point, position) for one in models]
     task = _Values(algorithm, model, places[0], seed)

@@ -8,11 +8,11 @@ z_t = Σ_s A_ts + bias_t, A_ts = ⟨what s writes, ∂z_t/∂(where s writes)⟩
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import at_least, checked
 from sae_nb.studies.circuits._asked import asked
 from sae_nb.studies.circuits._graph import AttributionGraph
 from sae_nb.studies.circuits._memory import check_forward
@@ -35,7 +35,7 @@ def attribution_graph(
     inputs: Any,
     *,
     target: Any = None,
-    max_nodes: int = 4096,
+    max_nodes: Annotated[int, at_least(0)] = 4096,
     drop_first: bool | None = None,
 ) -> AttributionGraph:
     """Trace which atoms caused an answer, and what caused them.
@@ -84,7 +84,6 @@ def attribution_graph(
     >>> set(graph.nodes.kind) == {"token", "atom", "error", "target"}
     True
     """
-    check_count(max_nodes, name="max_nodes", at_least=0)
     layers = places_of(model, transcoders)
     batch = one_input(model, inputs)
     start = model.hook_point("resid_pre.0")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sae_nb.capturing import capture
-from sae_nb.checks import check_count, check_seed, checked
+from sae_nb.checks import Count, Seed, at_least, checked
 from sae_nb.data import REASON
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
@@ -108,9 +108,9 @@ def predict_decisions(
     *,
     sae: SparseAutoencoder | None = None,
     transcoders: Any = None,
-    n_pairs: int = 10,
-    n_draws: int = 20,
-    seed: int = 0,
+    n_pairs: Annotated[int, at_least(2)] = 10,
+    n_draws: Count = 20,
+    seed: Seed = 0,
 ) -> DecisionPredictions:
     """Predict a model's decisions on stories it is not asked about, from few pairs and what a method shows of
     them.
@@ -158,9 +158,7 @@ def predict_decisions(
     >>> found.table.method.tolist()[:3]
     ['samples alone', 'prompting', 'rule known']
     """
-    check_count(n_pairs, name="n_pairs", at_least=2)
-    check_count(n_draws, name="n_draws")
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     _check_records(model, labelled, held_out, n_pairs)
     asking = _Asking(model, labelled)
     decided, target = decisions(model, labelled), decisions(model, held_out)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -18,11 +18,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import (
+    Count,
+    Seed,
     answered,
     as_tensor,
-    check_count,
+    at_least,
     check_memory,
-    check_seed,
     check_text,
     checked,
     shown,
@@ -169,9 +170,9 @@ def dissociate(
     task_a: Task,
     task_b: Task,
     *,
-    n_random: int = 20,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    n_random: Count = 20,
+    n_bootstrap: Annotated[int, at_least(2)] = 1000,
+    seed: Seed = 0,
 ) -> Dissociation:
     """Ask whether two tasks need different heads and MLPs, by ablating each and comparing what both lose.
 
@@ -215,9 +216,7 @@ def dissociate(
     >>> len(found.components) == gpt.n_layers * (gpt.n_heads + 1)
     True
     """
-    check_count(n_random, name="n_random")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=2)
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     runs = _Runs(model, (task_a, task_b), n_random, rng)
     for task, clean in zip((task_a, task_b), runs.clean, strict=True):
         _check_done(model, task, clean, n_bootstrap, rng)

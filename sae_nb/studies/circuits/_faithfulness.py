@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_real, check_seed, checked
+from sae_nb.checks import Seed, at_least, check_count, check_seed, checked
 from sae_nb.findings import Finding
 from sae_nb.models import run
 
@@ -136,12 +136,15 @@ def faithfulness(graph: Graph, *, n_random: int, seed: int) -> Faithfulness:
 
 @checked(leave=("graph", "node"))
 def intervene(
-    graph: Graph, node: int | Sequence[int], factor: float, *, n_random: int, seed: int
+    graph: Graph,
+    node: int | Sequence[int],
+    factor: float,
+    *,
+    n_random: Annotated[int, at_least(0)],
+    seed: Seed,
 ) -> Flow:
     """See `AttributionGraph.intervene`."""
-    check_real(factor, name="factor")
-    check_count(n_random, name="n_random", at_least=0)
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     nodes = _several(node)
     rows = [_atom_row(graph, one) for one in nodes]
     passes, measure = live(graph)

@@ -14,14 +14,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_seed, checked, one_of, shown
+from sae_nb.checks import (
+    Between,
+    Count,
+    Seed,
+    between,
+    check_count,
+    checked,
+    shown,
+)
 from sae_nb.findings import Finding
 from sae_nb.models import run
 from sae_nb.studies.geometry import communities, modularity
@@ -83,7 +91,7 @@ class InteractionBasis(Finding):
         return tuple(_synchronised(x) for x in self.maps.clean)
 
     @checked
-    def modules(self, n: int | None = None, *, n_shuffled: int = 5, seed: int = 0) -> Modules:
+    def modules(self, n: int | None = None, *, n_shuffled: Count = 5, seed: Seed = 0) -> Modules:
         """Return groups of features, of all places together, that interact with each other.
 
         Parameters
@@ -101,8 +109,7 @@ class InteractionBasis(Finding):
         n_features = sum(map(len, self.reads))
         if n is not None:
             check_count(n, name="n", at_least=2, at_most=n_features)
-        check_count(n_shuffled, name="n_shuffled")
-        rng = np.random.default_rng(check_seed(seed))
+        rng = np.random.default_rng(seed)
         drawn = [
             [rng.permutation(part.ravel()).reshape(part.shape) for part in self.edges]
             for _ in range(n_shuffled)
@@ -121,7 +128,7 @@ class InteractionBasis(Finding):
         shares: Sequence[float] = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02),
         *,
         loss: Callable[[Tensor], float] | None = None,
-        seed: int | None = None,
+        seed: Seed | None = None,
     ) -> DataFrame:
         """Return what the answer loses where only the strongest edges are kept: `share`, `edges`, `loss`.
 
@@ -145,7 +152,7 @@ class InteractionBasis(Finding):
 
         for share in shares:
             between(share, 0.0, 1.0, name="shares", ends="(]")
-        rng = None if seed is None else np.random.default_rng(check_seed(seed))
+        rng = None if seed is None else np.random.default_rng(seed)
         rows = []
         for share in shares:
             kept = [_kept(edges, share, rng) for edges in self.edges]
@@ -212,8 +219,8 @@ def interaction_basis(
     *,
     kind: Kind = "local",
     position: int = -1,
-    tolerance: float = 1e-6,
-    n_steps: int = 5,
+    tolerance: Annotated[float, Between(0, 1, "()")] = 1e-6,
+    n_steps: Count = 5,
 ) -> InteractionBasis:
     """Find bases of a model's places in which each feature is made of few features of the place before.
 
@@ -255,9 +262,6 @@ def interaction_basis(
     >>> basis.places, [edges.shape[0] for edges in basis.edges][-1]
     (('0', '1', 'answer'), 2)
     """
-    one_of(kind, KINDS, name="kind")
-    between(tolerance, 0.0, 1.0, name="tolerance", ends="()")
-    check_count(n_steps, name="n_steps")
     if isinstance(hook_points, str):
         hook_points = [hook_points]
     if not isinstance(hook_points, Sequence) or not len(hook_points):

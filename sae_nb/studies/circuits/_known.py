@@ -20,14 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_count, check_finite, check_seed, checked
+from sae_nb.checks import Seed, as_tensor, at_least, check_finite, checked
 from sae_nb.data import MODULUS, NOT_ASKED, TASKS, Rows, all_sums
 from sae_nb.findings import Finding
 from sae_nb.models import attention_patterns, run
@@ -111,7 +111,9 @@ class KnownCircuit(Finding):
 
 
 @checked
-def known_circuit(model: LiveModel, *, n: int = 200, seed: int = 0) -> KnownCircuit:
+def known_circuit(
+    model: LiveModel, *, n: Annotated[int, at_least(2)] = 200, seed: Seed = 0
+) -> KnownCircuit:
     """Measure which parts of a bundled model do its task.
 
     By definition and not by tracing (see the page on following a circuit), and checked by ablation: held at
@@ -147,8 +149,7 @@ def known_circuit(model: LiveModel, *, n: int = 200, seed: int = 0) -> KnownCirc
             f"`model` must be one whose circuit is known ({', '.join(_MEASURES)}), got {model.name!r}. "
             f'Use sn.load_model("{next(iter(_MEASURES))}").'
         )
-    check_count(n, name="n", at_least=2)
-    rows = TASKS[model.name].draw(n, np.random.default_rng(check_seed(seed)), True)
+    rows = TASKS[model.name].draw(n, np.random.default_rng(seed), True)
     batch = next(iter(model.batches(rows.ids, batch_size=len(rows))))
     components = _MEASURES[model.name](model, batch, rows)
     circuit = components.in_circuit.to_numpy()

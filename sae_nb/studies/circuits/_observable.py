@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sae_nb.checks import check_atom, check_count, check_real, checked, one_of
+from sae_nb.checks import Count, check_atom, checked
 from sae_nb.evaluation import largest_cosine
 from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.steering import Answers
@@ -79,7 +79,7 @@ class Observable:
         return mean
 
     @checked
-    def rank(self, sae: SparseAutoencoder, n: int | None = None) -> DataFrame:
+    def rank(self, sae: SparseAutoencoder, n: Count | None = None) -> DataFrame:
         """Return an SAE's atoms by the size of their cosine with the direction where they write.
 
         Parameters
@@ -100,8 +100,6 @@ class Observable:
         """
         import pandas as pd
 
-        if n is not None:
-            check_count(n, name="n")
         y = self.at(str(written_at(sae, self.model, may_write=True))).cpu()
         atoms = sae.dictionary.detach().float().cpu()
         effect = atoms @ y
@@ -164,7 +162,6 @@ class Observable:
         chosen = [check_atom(atom, sae.n_atoms, name="atoms") for atom in atoms]
         if not chosen:
             raise ValueError("`atoms` must hold at least one atom, got none.")
-        by = check_real(by, name="by")
         runs = Answers(self.model, inputs, place)
         dictionary = sae.dictionary.detach().float()
         clean = self._of_each(runs.clean)
@@ -254,7 +251,6 @@ def observable(
     >>> she.rank(sn.load_sae("tiny-gpt/resid_post.3"), n=5).columns.tolist()
     ['atom', 'cosine', 'effect', 'beyond_luck']
     """
-    one_of(paths, PATHS, name="paths")
     batches = tuple(batch.to(model.device) for batch in _reference(model, first, inputs))
     first_answer = run(model, batches[0]).answer
     answer, kind = first_answer.one(), first_answer.kind

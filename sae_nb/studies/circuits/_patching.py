@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import RowPolicy, batch_rows
-from sae_nb.checks import check_count, check_seed, checked
+from sae_nb.checks import Count, Seed, at_least, checked
 from sae_nb.findings import Finding
 from sae_nb.models import run
 from sae_nb.studies.circuits._asked import Measure, asked, written_at
@@ -212,9 +212,9 @@ def patch_atoms(
     corrupted: Any,
     *,
     target: Any = None,
-    n: int = 10,
-    n_random: int = 10,
-    seed: int = 0,
+    n: Count = 10,
+    n_random: Annotated[int, at_least(0)] = 10,
+    seed: Seed = 0,
 ) -> Patching:
     """Find the atoms that make the clean answer out of the corrupted one, by putting their codes there.
 
@@ -250,9 +250,7 @@ def patch_atoms(
     >>> found.table.columns.tolist()
     ['atom', 'estimated', 'measured', 'chosen']
     """
-    check_count(n, name="n")
-    check_count(n_random, name="n_random", at_least=0)
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     runs = _Runs(model, sae, written_at(sae, model))
     names, pairs = _answered(runs, model, clean, corrupted, target)
     span = _span(pairs)

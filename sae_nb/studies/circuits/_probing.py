@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from sae_nb.activations import describe_ids
 from sae_nb.atoms import logit_effects
 from sae_nb.capturing import capture
-from sae_nb.checks import between, check_seed, checked, shown
+from sae_nb.checks import Between, Seed, checked, shown
 from sae_nb.findings import Finding
 from sae_nb.studies.circuits._places import dictionaries_by_place
 
@@ -97,8 +97,8 @@ def probe_prompts(
     *,
     held_out: Sequence[str] | None = None,
     graph: AttributionGraph | None = None,
-    min_share: float = 0.5,
-    seed: int = 0,
+    min_share: Annotated[float, Between(0, 1, "(]")] = 0.5,
+    seed: Seed = 0,
 ) -> PromptGroups:
     """Group atoms by what they do over a family of prompts, and try the groups on prompts of other words.
 
@@ -142,8 +142,7 @@ def probe_prompts(
     >>> sorted(set(found.atoms.role) - {"semantic", "relationship", "say"})
     []
     """
-    between(min_share, 0.0, 1.0, name="min_share", ends="(]")
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     first, second = _families(prompts, held_out)
     saes = dictionaries_by_place(model, transcoders)
     ids = _token_ids(model, [*first, *second])

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Self, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sae_nb.checks import between, checked
+from sae_nb.checks import Between, checked
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -144,7 +144,11 @@ class Graph:
         return float(((1 - missing) * weights)[made].sum() / total) if total > 0 else float("nan")
 
     @checked
-    def prune(self, nodes: float = 0.8, edges: float = 0.98) -> Self:
+    def prune(
+        self,
+        nodes: Annotated[float, Between(0, 1, "(]")] = 0.8,
+        edges: Annotated[float, Between(0, 1, "(]")] = 0.98,
+    ) -> Self:
         """Return the part of the graph that carries so much of the influence.
 
         The atoms and errors of most influence that together have `nodes` of it, all tokens and targets;
@@ -154,8 +158,6 @@ class Graph:
         ------
         ValueError: If a share is not between 0 and 1.
         """
-        between(nodes, 0.0, 1.0, name="nodes", ends="(]")
-        between(edges, 0.0, 1.0, name="edges", ends="(]")
         return pruned(self, nodes, edges)[0]
 
     def path(self, source: int, target: int) -> list[int]:

@@ -7,13 +7,20 @@ looked into: depth is its mean number of steps, and entropies are −Σ p log₂
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from sae_nb.checks import as_tensor, between, check_count, check_seed, checked, shown
+from sae_nb.checks import (
+    Between,
+    Seed,
+    as_tensor,
+    at_least,
+    checked,
+    shown,
+)
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.models import run
@@ -38,7 +45,9 @@ N_REPEATS = 5
 
 @checked(leave=("graphs",))
 def graph_features(
-    graphs: AttributionGraph | Sequence[AttributionGraph], *, share: float = 0.8
+    graphs: AttributionGraph | Sequence[AttributionGraph],
+    *,
+    share: Annotated[float, Between(0, 1, "(]")] = 0.8,
 ) -> DataFrame:
     """Describe the shape of attribution graphs, a row each.
 
@@ -79,7 +88,6 @@ def graph_features(
     """
     import pandas as pd
 
-    between(share, 0.0, 1.0, name="share", ends="(]")
     return pd.DataFrame([_features(graph, share) for graph in _several(graphs)])
 
 
@@ -148,8 +156,8 @@ def predict_correctness(
     correct: Any,
     *,
     share: float = 0.8,
-    n_folds: int = 5,
-    seed: int = 0,
+    n_folds: Annotated[int, at_least(2)] = 5,
+    seed: Seed = 0,
 ) -> Correctness:
     """Test whether the shape of a graph predicts that the answer is right, beyond simpler numbers.
 
@@ -194,8 +202,6 @@ def predict_correctness(
     """
     import pandas as pd
 
-    check_count(n_folds, name="n_folds", at_least=2)
-    seed = check_seed(seed)
     several = _several(graphs)
     right = _labels(correct, len(several), n_folds)
     simpler = pd.DataFrame([_simpler(graph) for graph in several])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from sae_nb.architectures import (
     Link,
     PoissonLink,
 )
-from sae_nb.checks import check_count, check_integer, check_matrix, checked
+from sae_nb.checks import at_least, check_integer, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
 
@@ -119,7 +119,7 @@ class Deconvolution(Finding):
         kernels: Float[Tensor, "n_true length"],
         events: Bool[Tensor, "*lead n_true places"],
         *,
-        within: int = 2,
+        within: Annotated[int, at_least(0)] = 2,
     ) -> Recovery:
         """Hold kernels and events against true ones.
 
@@ -140,7 +140,6 @@ class Deconvolution(Finding):
         TypeError, ValueError: If kernels or events are not of the sizes of these.
         """
         truth = check_matrix(kernels, name="kernels", d_in=self.kernels.shape[1])
-        check_count(within, name="within", at_least=0)
         lead, places = self.codes.leading_shape[:-1], self.codes.leading_shape[-1]
         if events.dtype != torch.bool:
             raise TypeError(f"`events` must hold truth values, got {events.dtype}. Use events > 0.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,24 +22,23 @@ from sae_nb.architectures import (
     SoftProx,
     SparseAutoencoder,
     Untrained,
-    check_weight,
     fista,
     row_tiles,
 )
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import (
+    Between,
+    Count,
+    Seed,
+    Weight,
     as_tensor,
     between,
-    check_count,
     check_data,
-    check_flag,
     check_matrix,
-    check_seed,
     checked,
-    one_of,
 )
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
-from sae_nb.studies.lab._deconvolution import LINKS, Deconvolution, LinkName, level_of, link_of
+from sae_nb.studies.lab._deconvolution import Deconvolution, LinkName, level_of, link_of
 
 Kernels = Float[Tensor, "n_kernels length"]
 Recordings = Float[Tensor, "trials neurons n_samples"]
@@ -126,32 +125,22 @@ class DUNL(Untrained, SparseAutoencoder):
         "DUNL must learn from whole recordings, and `train` gives rows. Use dunl.fit(x)."
     )
 
-    n_kernels: int
-    length: int
+    n_kernels: Count
+    length: Count
     _: KW_ONLY
     link: LinkName = "gaussian"
-    sparsity: float = 0.3
-    group: float = 0.0
-    k: int | None = None
+    sparsity: Weight = 0.3
+    group: Weight = 0.0
+    k: Count | None = None
     nonnegative: bool = True
     positive_kernels: bool = False
-    n_steps: int = 30
-    tail: int | None = None
-    smoothness: float = 0.0
-    period: int = 10
+    n_steps: Count = 30
+    tail: Count | None = None
+    smoothness: Weight = 0.0
+    period: Count = 10
     generator: torch.Generator | None = None
 
     def __post_init__(self) -> None:
-        for name in ("n_kernels", "length", "n_steps", "period"):
-            check_count(getattr(self, name), name=name)
-        for name in ("k", "tail"):
-            if getattr(self, name) is not None:
-                check_count(getattr(self, name), name=name)
-        for name in ("nonnegative", "positive_kernels"):
-            check_flag(getattr(self, name), name=name)
-        one_of(self.link, LINKS, name="link")
-        for name in ("sparsity", "group", "smoothness"):
-            setattr(self, name, check_weight(getattr(self, name), name))
         super().__init__(DenseOperator(self.length, self.n_kernels, generator=self.generator))
         self.pre_bias.requires_grad_(False)  # a recording's baseline is its own
         self.generator = None  # what it draws is drawn
@@ -163,10 +152,10 @@ class DUNL(Untrained, SparseAutoencoder):
         events: Any = None,
         *,
         baseline: float | None = None,
-        steps: int = 300,
-        learning_rate: float = 2e-2,
-        batch_size: int | None = None,
-        seed: int = 0,
+        steps: Count = 300,
+        learning_rate: Annotated[float, Between(0, 1, "(]")] = 2e-2,
+        batch_size: Count | None = None,
+        seed: Seed = 0,
     ) -> Self:
         """Learn the kernels in place, through the steps of the solver, by Adam.
 
@@ -198,12 +187,10 @@ class DUNL(Untrained, SparseAutoencoder):
         TypeError, ValueError: If the recording is shorter than a kernel, not finite, or not of the link
             (negative counts, shares outside of [0, 1]), or events do not fit.
         """
-        steps = check_count(steps, name="steps")
-        between(learning_rate, 0, 1, name="learning_rate", ends="(]")
         given = self._given(x, events, baseline)
         n = len(given.x)
-        size = n if batch_size is None else min(n, check_count(batch_size, name="batch_size"))
-        generator = torch.Generator().manual_seed(check_seed(seed))
+        size = n if batch_size is None else min(n, batch_size)
+        generator = torch.Generator().manual_seed(seed)
         adam = torch.optim.Adam([self.operator.weight], lr=learning_rate)
         centred = {steps // 4, steps // 2} if events is None else set()
         for step in range(steps):
@@ -223,7 +210,7 @@ class DUNL(Untrained, SparseAutoencoder):
     @checked(leave=("x", "events"))
     @torch.no_grad()
     def deconvolve(
-        self, x: Data, events: Any = None, *, baseline: float | None = None, k: int | None = None
+        self, x: Data, events: Any = None, *, baseline: float | None = None, k: Count | None = None
     ) -> Deconvolution:
         """Find the events of recordings, with the kernels as they are.
 
@@ -239,7 +226,7 @@ class DUNL(Untrained, SparseAutoencoder):
         TypeError, ValueError: As `fit` does.
         """
         given = self._given(x, events, baseline)
-        tiles = list(self._solved(given, self.k if k is None else check_count(k, name="k")))
+        tiles = list(self._solved(given, self.k if k is None else k))
         codes = SparseCodes.concatenate(codes for codes, _ in tiles)
         lead = as_tensor(x).shape[:-1]
         return Deconvolution(

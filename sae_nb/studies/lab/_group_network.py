@@ -18,16 +18,15 @@ from sae_nb.architectures import (
     Penalty,
     SoftProx,
     TrainingLoss,
-    check_weight,
     random_unit_rows,
 )
 from sae_nb.checks import (
+    Count,
+    Seed,
+    Weight,
     check_atom,
-    check_count,
     check_data,
     check_matrix,
-    check_real,
-    check_seed,
     checked,
     same_length,
 )
@@ -128,20 +127,16 @@ class GroupNetwork(UnitAtoms):
     operator: OrbitOperator = field(init=False)
     live_numbers = ("sparsity", "closure")
 
-    d_in: int
-    n_orbits: int
-    order: int
+    d_in: Count
+    n_orbits: Count
+    order: Count
     _: KW_ONLY
-    sparsity: float = 0.1
-    closure: float = 0.0
-    n_steps: int = 15
+    sparsity: Weight = 0.1
+    closure: Weight = 0.0
+    n_steps: Count = 15
     generator: Generator | None = None
 
     def __post_init__(self) -> None:
-        for name in ("d_in", "n_orbits", "order", "n_steps"):
-            check_count(getattr(self, name), name=name)
-        self.sparsity = check_weight(self.sparsity, "sparsity")
-        self.closure = check_weight(self.closure, "closure")
         self._begin(OrbitOperator(self.d_in, self.n_orbits, self.order, self.generator))
         self.generator = None  # what it draws is drawn
 
@@ -219,9 +214,9 @@ def learn_action(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "n d"],
     *,
-    steps: int = 2000,
+    steps: Count = 2000,
     learning_rate: float = 1e-2,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> GroupAction:
     """Learn the matrix A that moves each x to its y, ‖xAᵀ − y‖² by Adam from random entries.
 
@@ -258,11 +253,10 @@ def learn_action(
     x = check_data(check_matrix(x), name="x").detach()
     y = check_data(check_matrix(y, d_in=x.shape[1], name="y"), name="y").detach().to(x)
     same_length(y, len(x), name="y", per="row of `x`")
-    steps = check_count(steps, name="steps")
-    if not 0 < check_real(learning_rate, name="learning_rate") <= 1:
+    if not 0 < learning_rate <= 1:
         raise ValueError(f"`learning_rate` must be above 0 and at most 1, got {learning_rate}.")
     d = x.shape[1]
-    generator = Generator().manual_seed(check_seed(seed))
+    generator = Generator().manual_seed(seed)
     drawn = torch.randn(d, d, generator=generator) * FIRST / math.sqrt(d)
     a = drawn.to(x).requires_grad_()
     optimiser = torch.optim.Adam([a], lr=learning_rate)
@@ -295,7 +289,7 @@ class GroupAction(Finding):
     """Directions that the inputs lack, so that it is undetermined where A moves them."""
 
     @checked
-    def closure(self, order: int) -> float:
+    def closure(self, order: Count) -> float:
         """‖A^order − I‖ / ‖I‖: 0 where so many moves lead back.
 
         Raises
@@ -303,7 +297,7 @@ class GroupAction(Finding):
         TypeError, ValueError: If `order` is not a whole number from 1.
         """
         eye = torch.eye(len(self.matrix)).to(self.matrix)
-        power = torch.linalg.matrix_power(self.matrix, check_count(order, name="order"))
+        power = torch.linalg.matrix_power(self.matrix, order)
         return float((power - eye).norm() / eye.norm())
 
     @checked

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,10 +18,9 @@ from sae_nb.architectures import (
     SimplexProx,
     SoftProx,
     TrainingLoss,
-    check_weight,
     distance_to_used,
 )
-from sae_nb.checks import check_count, check_flag, checked
+from sae_nb.checks import Count, Weight, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.studies.lab._unrolled import UnitAtoms, Unrolled
 
@@ -125,15 +123,14 @@ class KDS(_Local, Memberships):
 
     operator: FreeOperator = field(init=False)
 
-    d_in: int
-    n_atoms: int
+    d_in: Count
+    n_atoms: Count
     _: KW_ONLY
-    locality: float = 0.5
-    n_steps: int = 15
+    locality: Weight = 0.5
+    n_steps: Count = 15
     generator: torch.Generator | None = None
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
         self._make_atoms(self.d_in, self.n_atoms, self.generator)
         self.generator = None  # what it draws is drawn
 
@@ -199,17 +196,15 @@ class WLSC(UnitAtoms, _Local):
 
     operator: DenseOperator = field(init=False)
 
-    d_in: int
-    n_atoms: int
+    d_in: Count
+    n_atoms: Count
     _: KW_ONLY
-    locality: float = 0.06
+    locality: Weight = 0.06
     weighted: bool = True
-    n_steps: int = 15
+    n_steps: Count = 15
     generator: torch.Generator | None = None
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
-        check_flag(self.weighted, name="weighted")
         self._begin(DenseOperator(self.d_in, self.n_atoms, generator=self.generator))
         self.generator = None  # what it draws is drawn
 
@@ -225,9 +220,3 @@ class WLSC(UnitAtoms, _Local):
         if not self.weighted:
             return codes.values.sum() / len(x)
         return distance_to_used(self._scaled_rows(x), codes, self.operator.weight) / len(x)
-
-
-def _check_sizes(sae: Any) -> None:
-    for name in ("d_in", "n_atoms", "n_steps"):
-        check_count(getattr(sae, name), name=name)
-    sae.locality = check_weight(sae.locality, "locality")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from sae_nb.architectures import SoftProx, sparse_code
 from sae_nb.checks import (
-    check_count,
+    Count,
+    Positive,
+    Weight,
     check_data,
     check_matrix,
     check_memory,
-    check_real,
     check_seed,
     checked,
-    one_of,
     same_length,
 )
 from sae_nb.codes import SparseCodes
@@ -84,28 +84,20 @@ class KernelSimilarity:
     (3, 12)
     """
 
-    n_atoms: int
+    n_atoms: Count
     _: KW_ONLY
     kernel: Kernel = "linear"
-    width: float | None = None
-    sparsity: float = 0.1
-    ridge: float = 0.5
-    n_steps: int = 400
+    width: Positive | None = None
+    sparsity: Weight = 0.1
+    ridge: Positive = 0.5
+    n_steps: Count = 400
 
     def __post_init__(self) -> None:
-        check_count(self.n_atoms, name="n_atoms")
-        check_count(self.n_steps, name="n_steps")
-        one_of(self.kernel, get_args(Kernel), name="kernel")
         if (self.width is not None) != (self.kernel == "rbf"):
             raise ValueError(
                 f"`width` must be given for kernel='rbf' and for no other, got width={self.width} with "
                 f"kernel={self.kernel!r}."
             )
-        for name, value in (("width", self.width), ("ridge", self.ridge)):
-            if value is not None and not check_real(value, name=name) > 0:
-                raise ValueError(f"`{name}` must be above 0, got {value}.")
-        if check_real(self.sparsity, name="sparsity") < 0:
-            raise ValueError(f"`sparsity` must be at least 0, got {self.sparsity}.")
 
     def fit(self, x: Float[Tensor, "n d_in"], *, seed: int = 0) -> MatchedSimilarity:
         """Find codes whose similarities match those of the inputs.

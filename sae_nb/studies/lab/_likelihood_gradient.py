@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures import FixedOperator, conjugate_gradients
-from sae_nb.checks import check_count, check_memory, check_real, checked, same_length
+from sae_nb.checks import Seed, check_count, check_memory, check_real, checked, same_length
 from sae_nb.studies.lab._posterior import checked_noise
 
 HELD = 8
@@ -27,7 +27,7 @@ def likelihood_gradient(
     how: Literal["network", "output", "exact"] = "network",
     n_steps: int = 20,
     n_samples: int = 10,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Float[Tensor, "n_atoms d_in"]:
     """Return gradient of −log p(x) with respect to the dictionary, codes integrated out; mean over rows.
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
 from sae_nb.architectures import Data, SparseAutoencoder
-from sae_nb.checks import as_tensor, check_classes, check_count, checked, same_length
+from sae_nb.checks import (
+    Seed,
+    as_tensor,
+    at_least,
+    check_classes,
+    checked,
+    same_length,
+)
 from sae_nb.findings import Finding
 from sae_nb.geometry import pca_layout
 
@@ -120,7 +127,9 @@ class LocalMap(Finding):
 
 
 @checked
-def local_map(sae: SparseAutoencoder, x: Data, n_clusters: int = 2, *, seed: int = 0) -> LocalMap:
+def local_map(
+    sae: SparseAutoencoder, x: Data, n_clusters: Annotated[int, at_least(2)] = 2, *, seed: Seed = 0
+) -> LocalMap:
     """Lay data and atoms out with the atoms' ties, and group both by the ties.
 
     Two atoms are tied as much as they share inputs, Σ_i z_ij z_il. Spectral clustering cuts the graph of the
@@ -154,7 +163,6 @@ def local_map(sae: SparseAutoencoder, x: Data, n_clusters: int = 2, *, seed: int
     >>> sn.lab.local_map(kds, x, n_clusters=2).accuracy([0, 0, 1, 1])
     1.0
     """
-    check_count(n_clusters, name="n_clusters", at_least=2)
     with torch.no_grad():
         codes = sae.encode(x)
     z = codes.to_scipy().astype(np.float64)  # squares of large codes fit

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from itertools import chain
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
 from sae_nb.checks import (
+    Count,
+    Seed,
+    Weight,
     as_tensor,
+    at_least,
     check_count,
-    check_integer,
     check_memory,
-    check_real,
     check_seed,
     checked,
     one_of,
@@ -92,17 +94,13 @@ class Momentum:
     True
     """
 
-    gamma: float = 1.0
+    gamma: Weight = 1.0
     _: KW_ONLY
-    n_blocks: int = 1
-    n_heads: int = 4
-    d_model: int = 64
+    n_blocks: Count = 1
+    n_heads: Count = 4
+    d_model: Count = 64
 
     def __post_init__(self) -> None:
-        for name in ("n_blocks", "n_heads", "d_model"):
-            check_count(getattr(self, name), name=name)
-        if check_real(self.gamma, name="gamma") < 0:
-            raise ValueError(f"`gamma` must be at least 0, got {self.gamma}.")
         if self.d_model % (2 * self.n_heads):
             raise ValueError(
                 f"`d_model` must be a multiple of 2 `n_heads` = {2 * self.n_heads}, got {self.d_model}."
@@ -206,7 +204,7 @@ class MomentumModel(Finding):
     """Cross-entropy of every step, in nats, where a letter is asked for."""
 
     @checked
-    def rows(self, n: int, seed: int = 0) -> tuple[Int[Tensor, "n time"], Int[Tensor, "n time"]]:
+    def rows(self, n: Count, seed: Seed = 0) -> tuple[Int[Tensor, "n time"], Int[Tensor, "n time"]]:
         """Return rows that it was not trained on, and the letter asked for after each position (−100:
         none is).
 
@@ -214,8 +212,8 @@ class MomentumModel(Finding):
         ------
         TypeError, ValueError: If a number is out of range.
         """
-        generator = np.random.default_rng((check_seed(seed), _HELD_OUT))
-        drawn = _drawn(self.data, check_count(n, name="n"), generator)
+        generator = np.random.default_rng((seed, _HELD_OUT))
+        drawn = _drawn(self.data, n, generator)
         return drawn.ids.to(self._device), drawn.targets.to(self._device)
 
     @torch.no_grad()
@@ -231,7 +229,7 @@ class MomentumModel(Finding):
         return found
 
     @checked
-    def accuracy(self, n: int = 1000, seed: int = 0) -> float:
+    def accuracy(self, n: int = 1000, seed: Seed = 0) -> float:
         """Return share of right letters where one is asked for, over rows that were not trained on.
 
         Raises
@@ -255,7 +253,7 @@ class MomentumModel(Finding):
         return torch.stack(network.patterns(_checked_ids(ids).to(self._device)))
 
     @checked
-    def scores(self, n: int = 200, seed: int = 0) -> Float[Tensor, "n_blocks n_heads"]:
+    def scores(self, n: int = 200, seed: Seed = 0) -> Float[Tensor, "n_blocks n_heads"]:
         """Return how much of an induction head each one is: its attention to the letter after the
         earlier copy.
 
@@ -271,7 +269,7 @@ class MomentumModel(Finding):
         return self.patterns(ids)[:, row, :, now, there].mean(dim=0)
 
     @checked
-    def figure(self, row: int = 0, block: int = 0) -> Any:
+    def figure(self, row: Annotated[int, at_least(0)] = 0, block: int = 0) -> Any:
         """Draw where each head of a layer looks, on one row that was not trained on; open circles: the answer.
 
         Parameters
@@ -287,12 +285,10 @@ class MomentumModel(Finding):
         """
         from sae_nb.figures import heatmaps, named_ticks
 
-        block = check_integer(block, name="block")
         if not 0 <= block < self.settings.n_blocks:
             raise IndexError(
                 f"`block` must be between 0 and {self.settings.n_blocks - 1}, got {block}."
             )
-        row = check_count(row, name="row", at_least=0)
         ids, targets = (given[row:] for given in self.rows(row + 1))
         shown = self.patterns(ids)[block, 0].cpu().numpy()
         titles = [f"head {i}" for i in range(len(shown))]

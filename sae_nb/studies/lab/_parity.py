@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_data, checked
+from sae_nb.checks import Between, check_data, checked
 from sae_nb.findings import Finding
 
 
 @checked
-def parity_posterior(y: Float[Tensor, "n n_bits"], sigma: float) -> ParityPosterior:
+def parity_posterior(
+    y: Float[Tensor, "n n_bits"], sigma: Annotated[float, Between(1e-6, 1e6)]
+) -> ParityPosterior:
     """Find what noisy bits say of the clean ones, if an even number of them is −1.
 
     With y = x + σ ε, x of ±1 and Π x = 1: E[x_i | y] = (t_i + q_i) / (1 + t_i q_i) with t = tanh(y /
@@ -45,7 +47,6 @@ def parity_posterior(y: Float[Tensor, "n n_bits"], sigma: float) -> ParityPoster
     >>> bool(found.alone[0, 2] == 0 and found.mean[0, 2] > 0.9)  # the others know the third bit
     True
     """
-    between(sigma, 1e-6, 1e6, name="sigma")
     if y.shape[1] < 2:
         raise ValueError("`y` must have two bits a group or more: parity fixes one alone, got 1.")
     logs = check_data(y, name="y").detach() / sigma**2

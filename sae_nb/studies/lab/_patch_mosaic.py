@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,15 +14,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import (
+    Count,
+    Seed,
+    Weight,
     check_count,
     check_data,
     check_integer,
     check_integers,
     check_memory,
-    check_real,
-    check_seed,
     checked,
-    one_of,
     warn_caller,
 )
 from sae_nb.findings import Finding
@@ -97,14 +97,10 @@ class PatchMosaic:
     patch: int | Sequence[int] | None = 7
     _: KW_ONLY
     place: Place = "anywhere"
-    n_steps: int = 20
-    evidence: float = 0.0
+    n_steps: Count = 20
+    evidence: Weight = 0.0
 
     def __post_init__(self) -> None:
-        check_count(self.n_steps, name="n_steps")
-        one_of(self.place, get_args(Place), name="place")
-        if check_real(self.evidence, name="evidence") < 0:
-            raise ValueError(f"`evidence` must be at least 0, got {self.evidence}.")
         for side in self.sides:
             if side is not None and (side < 1 or side % 2 == 0):
                 raise ValueError(
@@ -172,14 +168,13 @@ class PatchDictionary:
     images: Images
 
     @checked
-    def cost(self, n: int = 1) -> ScoreCost:
+    def cost(self, n: Count = 1) -> ScoreCost:
         """Estimate what n samples take: each pixel is compared with each patch, at each step.
 
         Raises
         ------
         ValueError: If `n` is not at least 1.
         """
-        check_count(n, name="n")
         n_images, channels, height, width = self.images.shape
         pixels = height * width
         seconds, most = 0.0, 0
@@ -228,7 +223,7 @@ class PatchDictionary:
 
     @checked
     def sample(
-        self, n: int = 4, *, seed: int = 0, max_seconds: float = 300.0, progress: bool = False
+        self, n: int = 4, *, seed: Seed = 0, max_seconds: float = 300.0, progress: bool = False
     ) -> Mosaics:
         """Make images from noise.
 
@@ -265,7 +260,7 @@ class PatchDictionary:
         self._check_memory()
         if cost.seconds > LONG:
             warn_caller(f"{n} samples take {cost}.")
-        x = white_noise((n, *self.images.shape[1:]), check_seed(seed)).to(self.images)
+        x = white_noise((n, *self.images.shape[1:]), seed).to(self.images)
         sides, n_steps = self.settings.sides, self.settings.n_steps
         attention = _Attention(self, sides[0])
         with progress_bar(n_steps, "steps from noise to image", enabled=progress) as bar:
@@ -347,7 +342,7 @@ class Mosaics(Finding):
         return torch.tensor([image.unique().numel() for image in self.sources])
 
     @checked
-    def figure(self, n: int = 4) -> Any:
+    def figure(self, n: Count = 4) -> Any:
         """Draw training images in a colour each, and samples with every pixel in that of its source.
 
         The six most used have a colour, the others are grey.
@@ -364,7 +359,7 @@ class Mosaics(Finding):
         names = dict(zip(used, theme.PALETTE, strict=False))
         colours = torch.stack([_channels(names.get(i, theme.GREY)) for i in range(count)])
         low, high = float(known.min()), float(known.max())
-        shown = list(range(min(check_count(n, name="n"), len(self.images))))
+        shown = list(range(min(n, len(self.images))))
         made = [(f"sample {i}, by source", self._tinted(i, colours, low, high)) for i in shown]
         plain = [(f"sample {i}", _scaled(self.images[i].cpu(), low, high)) for i in shown]
         trained = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -13,11 +13,12 @@ from torch import Tensor
 
 from sae_nb.capturing import capture
 from sae_nb.checks import (
-    between,
-    check_count,
+    Between,
+    Count,
+    Seed,
+    Share,
+    above,
     check_data,
-    check_integer,
-    check_real,
     checked,
     one_of,
     same_length,
@@ -88,17 +89,11 @@ class Signatures:
     model: LiveModel
     hook_points: str | Iterable[str]
     _: KW_ONLY
-    mixing: float = 0.5
-    n_generators: int = 3
-    step: float = 0.5
+    mixing: Share = 0.5
+    n_generators: Annotated[int, Between(1, len(GENERATORS) - 1)] = 3
+    step: Annotated[float, above(0, do="Half a pixel is usual.")] = 0.5
 
     def __post_init__(self) -> None:
-        between(self.mixing, 0, 1, name="mixing", ends="[]")
-        check_count(self.n_generators, name="n_generators", at_most=len(GENERATORS) - 1)
-        if not check_real(self.step, name="step") > 0:
-            raise ValueError(
-                f"`step` must be above 0 pixels, got {self.step}. Half a pixel is usual."
-            )
         points = [self.hook_points] if isinstance(self.hook_points, str) else [*self.hook_points]
         if not points:
             raise ValueError(
@@ -229,9 +224,9 @@ class SignatureDistances(Finding):
         other: Any,
         part: Part = "distance",
         *,
-        n_permutations: int = 999,
-        level: float = 0.05,
-        seed: int = 0,
+        n_permutations: Count = 999,
+        level: Annotated[float, Between(0, 1, "()")] = 0.05,
+        seed: Seed = 0,
     ) -> MantelTest:
         """Test whether artists that are near each other are so by another measure too.
 
@@ -260,8 +255,6 @@ class SignatureDistances(Finding):
         ------
         Mantel 1967.
         """
-        between(level, 0, 1, name="level", ends="()")
-        check_count(n_permutations, name="n_permutations")
         if 1 / (1 + n_permutations) > level * (1 + 1e-9):
             raise ValueError(
                 f"`n_permutations` must be large enough for p ≤ {level:g}, got {n_permutations}, of which "
@@ -269,7 +262,7 @@ class SignatureDistances(Finding):
             )
         pairs = np.triu_indices(len(self.names), 1)
         ours, theirs = self._part(part)[pairs], _distances(other, len(self.names))[pairs]
-        null = mantel_null(ours, theirs, n_permutations, check_integer(seed, name="seed"))
+        null = mantel_null(ours, theirs, n_permutations, seed)
         return MantelTest(observed=float(correlation(ours, theirs)), null=null, level=level)
 
     @checked

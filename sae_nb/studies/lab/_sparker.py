@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import (
+    Between,
+    Count,
+    Seed,
     between,
     check_count,
     check_data,
     check_integer,
     check_matrix,
     check_memory,
-    check_real,
-    check_seed,
     checked,
 )
 from sae_nb.findings import Finding
@@ -91,19 +92,15 @@ class SparKer:
     True
     """
 
-    n_kernels: int = 8
+    n_kernels: Count = 8
     _: KW_ONLY
     widths: tuple[float, float] | None = None
     anneal: bool = True
     competition: bool = True
-    n_steps: int = 200
-    largest: float = 4.0
+    n_steps: Count = 200
+    largest: Annotated[float, Between(0, 20, "(]")] = 4.0
 
     def __post_init__(self) -> None:
-        check_count(self.n_kernels, name="n_kernels")
-        check_count(self.n_steps, name="n_steps")
-        if not 0 < check_real(self.largest, name="largest") <= 20:
-            raise ValueError(f"`largest` must be above 0 and at most 20, got {self.largest}.")
         if self.widths is None:
             return
         first, last = self.widths
@@ -123,7 +120,7 @@ class SparKer:
         level: float = 0.05,
         draw: Draw | None = None,
         expected: float | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> AnomalyTest:
         """Move kernels to where `data` differ, and say how likely that is where nothing differs.
 
@@ -171,7 +168,7 @@ class SparKer:
             f"{self.n_kernels} kernels at {n} rows, and their way over {self.n_steps} steps,",
             "Use fewer rows or kernels.",
         )
-        generator = torch.Generator().manual_seed(check_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
         known = torch.cat([reference, data]) if draw is None else reference
         centre, unit = known.mean(dim=0), spread(known)
         widths = self._schedule(known, generator)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -13,14 +13,13 @@ from torch import Tensor
 
 from sae_nb.architectures import FixedOperator, Operator, RidgeProx, SolverTrace, cg
 from sae_nb.checks import (
-    check_count,
+    Count,
+    Positive,
+    Seed,
     check_data,
     check_integer,
     check_matrix,
-    check_real,
-    check_seed,
     checked,
-    one_of,
     warn_caller,
 )
 from sae_nb.codes import SparseCodes
@@ -101,22 +100,15 @@ class SparseBayes:
 
     _: KW_ONLY
     noise: float
-    n_clusters: int | None = None
+    n_clusters: Count | None = None
     solver: Solver = "cg"
-    n_iterations: int = 30
-    n_probes: int = 10
-    tolerance: float = 1e-7
-    max_steps: int = 400
+    n_iterations: Count = 30
+    n_probes: Count = 10
+    tolerance: Positive = 1e-7
+    max_steps: Count = 400
 
     def __post_init__(self) -> None:
-        for name in ("n_iterations", "n_probes", "max_steps"):
-            check_count(getattr(self, name), name=name)
-        if self.n_clusters is not None:
-            check_count(self.n_clusters, name="n_clusters")
-        one_of(self.solver, get_args(Solver), name="solver")
         checked_noise(self.noise)
-        if not check_real(self.tolerance, name="tolerance") > 0:
-            raise ValueError(f"`tolerance` must be above 0, got {self.tolerance}.")
 
     @checked
     def fit(
@@ -124,7 +116,7 @@ class SparseBayes:
         x: Float[Tensor, "rows d_in"],
         dictionary: Operator | Float[Tensor, "n_atoms d_in"],
         *,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> Posterior:
         """Learn precisions, and say what is known of the codes under them.
 
@@ -158,7 +150,7 @@ class SparseBayes:
             )
         problem = self._problem(operator, rows)
         check_fits(problem, self.n_clusters or n, self.solver)
-        generator = torch.Generator().manual_seed(check_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             return self._learn(problem, generator)
 

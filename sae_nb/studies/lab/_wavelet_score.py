@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_data, check_seed, checked
+from sae_nb.checks import (
+    Between,
+    Count,
+    Seed,
+    check_data,
+    checked,
+)
 from sae_nb.findings import Finding
 from sae_nb.studies.lab._patch_mosaic import white_noise
 
@@ -34,11 +40,11 @@ Bands = dict[str, Float[Tensor, "n rows columns"]]
 @checked
 def wavelet_score(
     patches: Float[Tensor, "n height width"],
-    sigma: float,
+    sigma: Annotated[float, Between(1e-6, 1e6)],
     *,
     gates: Gates = "neighbours",
-    levels: int = 3,
-    seed: int = 0,
+    levels: Count = 3,
+    seed: Seed = 0,
 ) -> WaveletScore:
     """Fit the score of patches with Gaussian noise, one Haar coefficient at a time, by Stein's identity.
 
@@ -80,11 +86,9 @@ def wavelet_score(
     >>> error[1] < 0.7 * error[0]
     True
     """
-    between(sigma, 1e-6, 1e6, name="sigma")
-    check_count(levels, name="levels")
     clean = check_data(patches, name="patches").detach().double()
     _check_sides(clean, levels)
-    noisy = clean + sigma * white_noise(clean.shape, check_seed(seed)).to(clean)
+    noisy = clean + sigma * white_noise(clean.shape, seed).to(clean)
     sums: dict[str, tuple[Tensor, Tensor]] = {}
     for part in torch.split(noisy, AT_ONCE):
         for name, _, features, slopes in _features(haar(part, levels), gates, sigma):

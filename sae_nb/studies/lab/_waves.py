@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,15 +13,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import (
+    Between,
     as_tensor,
+    at_least,
     check_count,
     check_data,
     check_integer,
     check_integers,
     check_memory,
-    check_real,
     checked,
-    one_of,
 )
 from sae_nb.findings import Finding
 
@@ -73,13 +73,8 @@ class Waves:
     """
 
     _: KW_ONLY
-    n_steps: int = 100
-    dt: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_count(self.n_steps, name="n_steps", at_least=2)
-        if not 0 < check_real(self.dt, name="dt") <= FASTEST:
-            raise ValueError(f"`dt` must be above 0 and at most √½ = {FASTEST:.3f}, got {self.dt}.")
+    n_steps: Annotated[int, at_least(2)] = 100
+    dt: Annotated[float, Between(0, FASTEST, "(]")] = 0.5
 
     def run(self, shapes: Bool[Tensor, "n height width"]) -> Ringing:
         """Let some drums ring.
@@ -152,7 +147,6 @@ class Ringing(Finding):
         ------
         ValueError: If there is no such readout.
         """
-        one_of(readout, READOUTS, name="readout")
         times = self.states.movedim(1, -1)[self.shapes]
         if readout == "spectrum":
             return torch.fft.rfft(times, dim=-1).abs()

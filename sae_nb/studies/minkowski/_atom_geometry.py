@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix, check_memory, checked
+from sae_nb.checks import Count, Seed, at_least, check_count, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import effective_rank, stable_rank
 from sae_nb.statistics import correlation, mantel_null
@@ -27,7 +28,7 @@ POWERS = (4.0, 64.0)
 
 
 @checked
-def welch_bound(n_atoms: int, d_in: int) -> float:
+def welch_bound(n_atoms: Count, d_in: Count) -> float:
     """Return the least that the largest |cosine| of n unit vectors can be.
 
     μ ≥ √((n − d) / (d (n − 1))) for n > d; orthogonal vectors have 0.
@@ -45,14 +46,13 @@ def welch_bound(n_atoms: int, d_in: int) -> float:
     >>> round(welch_bound(3, 2), 3), welch_bound(4, 8)
     (0.5, 0.0)
     """
-    n_atoms, d_in = check_count(n_atoms, name="n_atoms"), check_count(d_in, name="d_in")
     if n_atoms <= d_in:
         return 0.0
     return math.sqrt((n_atoms - d_in) / (d_in * (n_atoms - 1)))
 
 
 @checked
-def random_frame(n_atoms: int, d_in: int, *, seed: int = 0) -> Float[Tensor, "n_atoms d_in"]:
+def random_frame(n_atoms: Count, d_in: Count, *, seed: Seed = 0) -> Float[Tensor, "n_atoms d_in"]:
     """Return unit vectors in random directions; their cosines have standard deviation 1/√d.
 
     Example
@@ -60,7 +60,7 @@ def random_frame(n_atoms: int, d_in: int, *, seed: int = 0) -> Float[Tensor, "n_
     >>> round(float(random_frame(500, 100)[0].norm()), 4)
     1.0
     """
-    shape = check_count(n_atoms, name="n_atoms"), check_count(d_in, name="d_in")
+    shape = n_atoms, d_in
     drawn = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.normalize(drawn, dim=1)
 
@@ -68,7 +68,7 @@ def random_frame(n_atoms: int, d_in: int, *, seed: int = 0) -> Float[Tensor, "n_
 @checked
 @torch.enable_grad()
 def near_grassmannian_frame(
-    n_atoms: int, d_in: int, *, n_steps: int = 300, seed: int = 0
+    n_atoms: int, d_in: int, *, n_steps: int = 300, seed: Seed = 0
 ) -> Float[Tensor, "n_atoms d_in"]:
     """Return unit vectors moved apart until their largest |cosine| is small.
 
@@ -213,7 +213,7 @@ def dictionary_geometry(dictionary: Float[Tensor, "n_atoms d_in"]) -> Dictionary
 
 
 @checked
-def geometry_floors(n_atoms: int, d_in: int, *, seed: int = 0) -> dict[str, DictionaryGeometry]:
+def geometry_floors(n_atoms: int, d_in: int, *, seed: Seed = 0) -> dict[str, DictionaryGeometry]:
     """Compute the same statistics for unit vectors that learned nothing.
 
     By name: "random", and "near-Grassmannian", as spread out as an optimiser makes them.
@@ -272,8 +272,8 @@ def coactivation(
     codes: SparseCodes,
     dictionary: Float[Tensor, "n_atoms d_in"],
     *,
-    n_permutations: int = 20,
-    seed: int = 0,
+    n_permutations: Annotated[int, at_least(2)] = 20,
+    seed: Seed = 0,
 ) -> CoActivation:
     """Correlate which atoms fire together with which atoms point the same way.
 
@@ -297,7 +297,6 @@ def coactivation(
     """
     atoms = check_matrix(dictionary, name="dictionary").detach().float()
     check_codes(codes, atoms)
-    check_count(n_permutations, name="n_permutations", at_least=2)
     z = codes.to_scipy()
     square = np.asarray(z.multiply(z).sum(axis=0)).reshape(-1)
     used = np.flatnonzero(square > 0)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import SimplexProx
-from sae_nb.checks import as_tensor, check_count, check_data, check_matrix, checked
+from sae_nb.checks import Count, Seed, as_tensor, check_count, check_data, check_matrix, checked
 
 STEPS = 200
 """Accelerated projected gradient steps of `encode`. Ours: R² changes by less than 1e-4 after it."""
@@ -123,7 +123,7 @@ class BlockArchetypes:
 
     @checked
     @torch.no_grad()
-    def encode(self, x: Float[Tensor, "n d_in"], *, n_steps: int = STEPS) -> TileCodes:
+    def encode(self, x: Float[Tensor, "n d_in"], *, n_steps: Count = STEPS) -> TileCodes:
         """Find the nearest point of the sum of hulls, min ‖x − x̂‖² over α (and the best |S| tiles).
 
         With fewer active tiles than there are, all are fitted, the |S| that move a row farthest stay,
@@ -135,7 +135,6 @@ class BlockArchetypes:
                 f"`x` must have finite squares in {rows.dtype}, got up to {float(rows.abs().max()):.3g}. "
                 "Scale it."
             )
-        check_count(n_steps, name="n_steps")
         every = torch.ones(len(rows), len(self.tile_sizes), dtype=torch.bool, device=rows.device)
         mixtures = self._descend(rows, every, n_steps)
         if self.n_active == len(self.tile_sizes):
@@ -153,7 +152,7 @@ class BlockArchetypes:
         return self.decode(self.encode(x)).to(x)
 
     @checked
-    def vertices(self, most: int = 64, *, seed: int = 0) -> Float[Tensor, "n_vertices d_in"]:
+    def vertices(self, most: int = 64, *, seed: Seed = 0) -> Float[Tensor, "n_vertices d_in"]:
         """Return corners: the bias and one archetype of each of |S| tiles, all of them or a random draw.
 
         Parameters

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.checks import Count, Seed, at_least, check_matrix, checked
 from sae_nb.studies.geometry import communities
 from sae_nb.studies.minkowski._block_archetypes import BlockArchetypes, TileCodes, rows_of
 
@@ -57,7 +57,7 @@ class CoefficientBlocks:
 @checked
 @torch.no_grad()
 def coefficient_blocks(
-    z: Float[Tensor, "n n_atoms"], *, n_nulls: int = 5, seed: int = 0
+    z: Float[Tensor, "n n_atoms"], *, n_nulls: Annotated[int, at_least(2)] = 5, seed: Seed = 0
 ) -> CoefficientBlocks:
     """Look for blocks in the correlations of coefficients.
 
@@ -88,7 +88,6 @@ def coefficient_blocks(
     ([0, 0, 0, 0, 1, 1, 1, 1], True)
     """
     rows = check_matrix(z, name="z").detach().double().numpy(force=True)
-    check_count(n_nulls, name="n_nulls", at_least=2)
     used = np.flatnonzero(rows.std(axis=0) > 1e-9)
     if not 3 <= len(used) <= MOST_COLUMNS:
         raise ValueError(
@@ -162,9 +161,9 @@ def path_support(
     x: Activations | Float[Tensor, "n d_in"],
     block: BlockArchetypes | None = None,
     *,
-    n_pairs: int = 100,
-    n_neighbours: int = 10,
-    seed: int = 0,
+    n_pairs: Count = 100,
+    n_neighbours: Count = 10,
+    seed: Seed = 0,
 ) -> PathSupport:
     """Compare paths between rows that are far apart (beyond the median distance).
 
@@ -196,8 +195,7 @@ def path_support(
     True
     """
     rows = rows_of(x).float()
-    n_pairs = check_count(n_pairs, name="n_pairs")
-    k = check_count(n_neighbours, name="n_neighbours")
+    k = n_neighbours
     generator = torch.Generator().manual_seed(seed)
     if len(rows) > MOST_ROWS:
         rows = rows[torch.randperm(len(rows), generator=generator)[:MOST_ROWS].to(rows.device)]

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures import TopK
-from sae_nb.checks import between, check_count, check_matrix, checked
+from sae_nb.checks import Between, Count, Seed, check_matrix, checked
 from sae_nb.evaluation import explained_variance
 from sae_nb.studies.minkowski._block_archetypes import BlockArchetypes, check_tiles, rows_of
 from sae_nb.studies.minkowski._fitting_blocks import BlockConfig, fit_block_archetypes, hull_of_rows
@@ -100,7 +100,7 @@ def off_support(
     x: Float[Tensor, "n d_in"],
     *,
     max_rows: int = ROWS_FOR_DISTANCES,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> float:
     """Measure how far corners are from the data, in units of how far rows are from each other.
 
@@ -145,7 +145,7 @@ def off_support(
 
 @checked
 def gaussian_like(
-    x: Float[Tensor, "n d_in"], n: int | None = None, *, seed: int = 0
+    x: Float[Tensor, "n d_in"], n: Count | None = None, *, seed: Seed = 0
 ) -> Float[Tensor, "n d_in"]:
     """Return rows of a Gaussian with the mean and covariance of the data: the null without any corners.
 
@@ -159,7 +159,7 @@ def gaussian_like(
     generator = torch.Generator().manual_seed(seed)
     middle = rows.mean(dim=0, dtype=torch.float64)
     # Mixtures of centred rows have their covariance, whatever its rank.
-    n = len(rows) if n is None else check_count(n, name="n")
+    n = len(rows) if n is None else n
     _, singular, directions = torch.linalg.svd(rows.double() - middle, full_matrices=False)
     drawn = torch.randn(n, len(singular), generator=generator, dtype=torch.float64)
     scale = singular / max(len(rows) - 1, 1) ** 0.5
@@ -173,8 +173,8 @@ def decide(
     config: BlockConfig | None = None,
     *,
     n_active: int | None = None,
-    held_out: float = 1 / 3,
-    n_nulls: int = 3,
+    held_out: Annotated[float, Between(0, 1, "()")] = 1 / 3,
+    n_nulls: Count = 3,
     topk_steps: int = 400,
 ) -> Decision:
     """Judge whether rows look like a Minkowski sum of small hulls.
@@ -210,8 +210,6 @@ def decide(
     config = BlockConfig() if config is None else config
     rows = rows_of(x).float()
     sizes = check_tiles(tile_sizes)
-    check_count(n_nulls, name="n_nulls")
-    between(held_out, 0, 1, name="held_out", ends="()")
     fitted, judged = _split(rows, held_out, config.seed)
     block = fit_block_archetypes(fitted, sizes, config, n_active=n_active)
     free = replace(FREE, seed=config.seed, n_steps=config.n_steps)

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count, checked, one_of
+from sae_nb.checks import Count, Seed, at_least, checked
 from sae_nb.classical import archetypal_analysis, far_apart
 from sae_nb.studies.minkowski._block_archetypes import (
     BlockArchetypes,
@@ -123,7 +123,7 @@ FIRST_STEPS = 60
 class BlockConfig:
     """Settings of the fit of block archetypes. No published recipe exists: all defaults are ours."""
 
-    n_steps: int = 400
+    n_steps: Count = 400
     """Optimiser steps on all rows at once."""
 
     learning_rate: float = 0.02
@@ -140,15 +140,13 @@ class BlockConfig:
     """"subspaces": from independent subspaces; "rows": far-apart rows for one tile, random rows for
     more; "auto": subspaces where more than one tile fits into the width."""
 
-    n_starts: int = 1
+    n_starts: Count = 1
     """Fits from different draws; the one with the smallest loss is kept."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Of all draws."""
 
     def __post_init__(self) -> None:
-        check_count(self.n_steps, name="n_steps")
-        check_count(self.n_starts, name="n_starts")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(
                 f"`learning_rate` must be a positive number, got {self.learning_rate}."
@@ -156,7 +154,6 @@ class BlockConfig:
         for name, weight in (("pull", self.pull), *(("tightness", w) for w in self.tightness)):
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"`{name}` must be a number ≥ 0, got {weight}. 0 leaves it out.")
-        one_of(self.start, get_args(Start), name="start")
 
 
 @checked
@@ -224,11 +221,11 @@ def fit_block_archetypes(
 @checked
 def hull_of_rows(
     x: Activations | Float[Tensor, "n d_in"],
-    n_archetypes: int,
+    n_archetypes: Annotated[int, at_least(2)],
     *,
     n_steps: int = 30,
-    max_rows: int = 1000,
-    seed: int = 0,
+    max_rows: Count = 1000,
+    seed: Seed = 0,
 ) -> BlockArchetypes:
     """Return archetypal analysis proper: every archetype is a mixture of rows, so the hull lies in the
     data's.
@@ -248,8 +245,7 @@ def hull_of_rows(
     True
     """
     rows = rows_of(x)
-    n = check_count(n_archetypes, name="n_archetypes", at_least=2)
-    check_count(max_rows, name="max_rows")
+    n = n_archetypes
     if min(len(rows), max_rows) < n:
         raise ValueError(
             f"`x` must have at least n_archetypes={n} rows, got {min(len(rows), max_rows)}."

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, between, check_count, check_data, check_matrix, checked
+from sae_nb.checks import (
+    Between,
+    Seed,
+    as_tensor,
+    check_count,
+    check_data,
+    check_matrix,
+    checked,
+)
 from sae_nb.codes import SparseCodes
 from sae_nb.statistics import logistic_probe
 from sae_nb.studies.minkowski._atom_geometry import check_codes
@@ -129,7 +138,7 @@ def subspace_coherence(
     *,
     among: Int[Tensor, " m"] | None = None,
     n_draws: int = 20,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> SubspaceCoherence:
     """Measure whether the atoms of a task share a subspace.
 
@@ -198,7 +207,10 @@ def _alike(unit: Tensor) -> tuple[float, Float[np.ndarray, " n"]]:
 
 @checked(leave=("y",))
 def linear_probe(
-    x: Float[Tensor, "n d_in"], y: Int[Tensor, " n"], *, strength: float = 1.0
+    x: Float[Tensor, "n d_in"],
+    y: Int[Tensor, " n"],
+    *,
+    strength: Annotated[float, Between(0, math.inf, "(]")] = 1.0,
 ) -> tuple[Float[Tensor, "n_classes d_in"], Float[Tensor, " n_classes"]]:
     """Fit a linear head to rows and their classes: multinomial logistic regression.
 
@@ -223,7 +235,6 @@ def linear_probe(
     [0, 0, 1, 1]
     """
     rows = check_matrix(x).detach()
-    between(strength, 0, math.inf, name="strength", ends="(]")
     y = check_data(as_tensor(y, name="y"), name="y", what="classes")
     if y.is_complex() or (y.is_floating_point() and not bool(torch.isfinite(y).all())):
         raise ValueError(f"`y` must hold finite classes, got {y.dtype}. Number them.")

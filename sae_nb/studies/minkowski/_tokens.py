@@ -5,14 +5,14 @@ token is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import capture
-from sae_nb.checks import between, check_count, check_matrix, checked
+from sae_nb.checks import Between, at_least, check_matrix, checked
 from sae_nb.geometry import effective_rank
 from sae_nb.models import HookPointNotFound, LiveModel
 
@@ -41,7 +41,9 @@ class HeadMixtures:
 
 @checked
 @torch.no_grad()
-def head_mixtures(model: LiveModel, inputs: Any, layer: int) -> HeadMixtures:
+def head_mixtures(
+    model: LiveModel, inputs: Any, layer: Annotated[int, at_least(0)]
+) -> HeadMixtures:
     """Rebuild a layer's attention from its mixtures, and count how many values each head mixes.
 
     With the model at hand the decomposition is identified, which it is not from the last states alone.
@@ -69,7 +71,6 @@ def head_mixtures(model: LiveModel, inputs: Any, layer: int) -> HeadMixtures:
     >>> found.rest < 1e-4, found.n_tokens, tuple(found.n_used.shape)
     (True, 69, (4,))
     """
-    layer = check_count(layer, name="layer", at_least=0)
     attention = _attention(model, layer)
     points = [f"blocks.{layer}.norm_1", f"attn_out.{layer}"]
     acts = capture(model, inputs, points, progress=False)
@@ -145,7 +146,7 @@ def position_subspace(
     grid: tuple[int, int],
     *,
     ridge: float = 1e-3,
-    held_out: float = 0.25,
+    held_out: Annotated[float, Between(0, 1, "()")] = 0.25,
 ) -> PositionSubspace:
     """Fit a ridge decoder from tokens to (row, column), and take the space it reads.
 
@@ -187,7 +188,6 @@ def position_subspace(
             f"`patch` must be an index below {n_patches} for each of the {len(rows)} rows, got shape "
             f"{tuple(patch.shape)}. Leave cls and registers out."
         )
-    between(held_out, 0, 1, name="held_out", ends="()")
     if min(grid) < 2:
         raise ValueError(f"`grid` must have two rows and columns at least, got {grid}.")
     place = torch.stack([patch // grid[1], patch % grid[1]], dim=1).double()

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, checked
+from sae_nb.checks import Count, Seed, between, check_count, checked
 
 # -------------------------------------------------------------------------------------------------
 # How smoothly something moves through time: autocorrelation, and path length over chord.
@@ -122,7 +122,7 @@ def path_ratio(x: Float[Tensor, "*batch time width"], *, centre: bool = True) ->
 
 @checked
 def permuted_order(
-    x: Float[Tensor, "*batch time width"], seed: int
+    x: Float[Tensor, "*batch time width"], seed: Seed
 ) -> Float[Tensor, "batch time width"]:
     """Return the same tokens in a random order, another for each sequence: the null of everything about
     time.
@@ -306,7 +306,7 @@ class LinearForecast:
 
 
 @checked(leave=("x",))
-def fit_autoregression(x: Float[Tensor, "*batch time d_in"], lags: int = 1) -> LinearForecast:
+def fit_autoregression(x: Float[Tensor, "*batch time d_in"], lags: Count = 1) -> LinearForecast:
     """Fit a linear forecast of each token from the `lags` before it, by ridge regression.
 
     Raises
@@ -321,7 +321,7 @@ def fit_autoregression(x: Float[Tensor, "*batch time d_in"], lags: int = 1) -> L
     True
     """
     x = check_sequences(x)
-    if check_count(lags, name="lags") >= x.shape[1]:
+    if lags >= x.shape[1]:
         raise ValueError(
             f"`lags` must be less than the {x.shape[1]} tokens of a sequence, got {lags}."
         )

@@ -6,13 +6,13 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_count, check_data, checked
+from sae_nb.checks import Count, Seed, as_tensor, at_least, check_data, checked
 from sae_nb.studies.temporal._measures import unit_directions
 from sae_nb.temporal import decompose
 
@@ -116,10 +116,10 @@ class SplicedDocuments:
 def spliced_documents(
     documents: Sequence[Int[Tensor, " length"]],
     *,
-    n: int,
-    piece_tokens: int = 32,
-    pieces: int = 3,
-    seed: int = 0,
+    n: Count,
+    piece_tokens: Annotated[int, at_least(2)] = 32,
+    pieces: Annotated[int, at_least(2)] = 3,
+    seed: Seed = 0,
 ) -> SplicedDocuments:
     """Put pieces of different documents one after another, into `n` texts.
 
@@ -137,9 +137,6 @@ def spliced_documents(
     >>> made.tokens.shape, made.events[0].tolist()[6:10]
     (torch.Size([2, 24]), [0, 0, 1, 1])
     """
-    check_count(n, name="n")
-    check_count(pieces, name="pieces", at_least=2)
-    check_count(piece_tokens, name="piece_tokens", at_least=2)
     usable = [i for i, ids in enumerate(documents) if len(ids) >= piece_tokens]
     if len(usable) < pieces:
         raise ValueError(

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from sae_nb.activations import check_one_place, check_sae
-from sae_nb.checks import check_count, check_path, checked, one_of
+from sae_nb.checks import Seed, at_least, check_path, checked, one_of
 from sae_nb.files import read_json, write_bytes, write_json
 from sae_nb.models import LiveModel, load_model
 from sae_nb.studies.uses._bench_rows import BENCH_ROWS, score_of
@@ -178,8 +178,8 @@ def bench(
     tasks: BenchTasks | str | None = None,
     *,
     hook_point: str | None = None,
-    n_inputs: int = N_INPUTS,
-    seed: int = 0,
+    n_inputs: Annotated[int, at_least(FEWEST_INPUTS)] = N_INPUTS,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> Bench:
     """Measure an SAE by SAEBench's eight evaluations, small enough for two cores and a few minutes.
@@ -238,8 +238,6 @@ def bench(
             f"`sae` must encode row by row, got {type(sae).__name__}, whose codes depend on the rows "
             "before. Use an SAE such as sn.TopK."
         )
-    check_count(n_inputs, name="n_inputs", at_least=FEWEST_INPUTS)
-    check_count(seed, name="seed", at_least=0)
     live = _model_of(sae, model)
     point = hook_point or sae.hook_point
     if point is None:

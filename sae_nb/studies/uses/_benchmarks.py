@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Count, check_count, checked
 from sae_nb.findings import Finding
 from sae_nb.studies.uses._documents import (
     Documents,
@@ -55,7 +55,7 @@ class Redundancy(Finding):
 
 @checked
 def footprint(
-    docs: Documents, *, min_count: int = 1, strongest: int | None = STRONGEST
+    docs: Documents, *, min_count: Count = 1, strongest: int | None = STRONGEST
 ) -> Int[np.ndarray, " m"]:
     """Return the atoms that at least `min_count` documents have among their strongest, ascending.
 
@@ -68,7 +68,6 @@ def footprint(
     ------
     ValueError: If `min_count` or `strongest` is not at least 1.
     """
-    check_count(min_count, name="min_count")
     return np.flatnonzero(_n_with(_marked(docs, strongest)) >= min_count)
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count, check_data, checked, same_length
+from sae_nb.checks import Seed, at_least, check_atom, check_data, checked, same_length
 from sae_nb.findings import Finding
 from sae_nb.studies.uses._documents import Documents, check_several
 
@@ -65,12 +65,12 @@ class Clusters(Finding):
 @checked(leave=("attribute",))
 def cluster(
     docs: Documents,
-    n_clusters: int,
+    n_clusters: Annotated[int, at_least(2)],
     *,
     atoms: str | Sequence[int] | None = None,
     method: Literal["spectral", "kmeans"] = "spectral",
     attribute: Any = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Clusters:
     """Group documents by the atoms that fire in them.
 
@@ -101,8 +101,6 @@ def cluster(
     >>> cluster(docs, 2, attribute=torch.arange(40) // 20, method="kmeans").labels.shape
     (40,)
     """
-    check_count(n_clusters, name="n_clusters", at_least=2)
-    check_count(seed, name="seed", at_least=0)
     check_several(docs, at_least=n_clusters + 1)
     known = None if attribute is None else one_per_document(attribute, docs, "attribute")
     chosen = chosen_atoms(docs, atoms)

@@ -8,13 +8,13 @@ information in collocation extraction", 2009; unexpected pairs: arXiv 2512.10092
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from torch.nn.functional import normalize
 
-from sae_nb.checks import between, check_count, checked
+from sae_nb.checks import Between, Count, Share, at_least, between, checked
 from sae_nb.findings import Finding
 from sae_nb.studies.uses._documents import Documents, check_several, strongest_entries
 
@@ -44,12 +44,12 @@ class Cooccurrence(Finding):
 def cooccurrence(
     docs: Documents,
     *,
-    n: int = 50,
-    low: float = 0.001,
+    n: Count = 50,
+    low: Share = 0.001,
     high: float = 0.5,
-    strongest: int = 64,
-    min_count: int = 5,
-    alike: float = 0.3,
+    strongest: Annotated[int, at_least(2)] = 64,
+    min_count: Count = 5,
+    alike: Annotated[float, Between(0, 2.0, "(]")] = 0.3,
 ) -> Cooccurrence:
     """Return the pairs of atoms that share documents most, without those that are alike anyway.
 
@@ -88,12 +88,7 @@ def cooccurrence(
     0
     """
     check_several(docs)
-    check_count(n, name="n")
-    check_count(strongest, name="strongest", at_least=2)
-    check_count(min_count, name="min_count")
-    between(low, 0.0, 1.0, name="low")
     between(high, low, 1.0, name="high")
-    between(alike, 0.0, 2.0, name="alike", ends="(]")
     present, atoms = _common(docs, low, high, strongest)
     found = _pairs(docs, present, atoms, n, min_count, alike)
     return Cooccurrence(table=_table(docs, present, atoms, found), n_atoms=len(atoms))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Int
 
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Count, checked
 from sae_nb.findings import Finding
 from sae_nb.statistics import q_values, wilson_interval
 from sae_nb.studies.uses._documents import Documents, check_same_kind, check_several
@@ -59,7 +59,7 @@ def diff(
     docs_b: Documents,
     *,
     by: Literal["difference", "relative"] = "difference",
-    min_count: int = 5,
+    min_count: Count = 5,
 ) -> Diff:
     """Find atoms that fire in more documents of one corpus than of the other.
 
@@ -92,7 +92,6 @@ def diff(
     check_several(docs_a, name="docs_a")
     check_several(docs_b, name="docs_b")
     check_same_kind(docs_a, docs_b)
-    check_count(min_count, name="min_count")
     table = compared_atoms(docs_a, docs_b, min_count)
     simpler = beside_words(table, docs_a, docs_b, min_count)
     if simpler is None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from sae_nb._lazy import near
 from sae_nb.activations import Context, join_tokens
 from sae_nb.atoms import Example, is_special, place_in, text_around
-from sae_nb.checks import check_atom, check_count, checked, row_numbers
+from sae_nb.checks import Count, check_atom, checked, row_numbers
 from sae_nb.files import SaeIdentity
 from sae_nb.studies.uses._words import WORD, Words, most_common, words_of
 
@@ -129,7 +129,7 @@ class Documents:
         )
 
     @checked
-    def top(self, atom: int, n: int = 10) -> DataFrame:
+    def top(self, atom: int, n: Count = 10) -> DataFrame:
         """Return the documents in which an atom is strongest: document, value, position, word, text.
 
         `text` is empty for images, whose `word` is the patch; `context.pictures[sample]` is the image.
@@ -140,7 +140,7 @@ class Documents:
         """
         import pandas as pd
 
-        atom, n = check_atom(atom, self.n_atoms), check_count(n, name="n")
+        atom = check_atom(atom, self.n_atoms)
         rows, entries = self._strongest(atom, n)
         columns = {
             "document": rows,
@@ -153,7 +153,7 @@ class Documents:
         return pd.DataFrame(columns)
 
     @checked
-    def examples(self, atom: int, n: int = 5) -> tuple[Example, ...]:
+    def examples(self, atom: int, n: Count = 5) -> tuple[Example, ...]:
         """Return the documents in which an atom is strongest, as cards of examples draw them.
 
         Of each, one strength is known: at the position of the maximum. Those of other tokens and patches
@@ -163,7 +163,7 @@ class Documents:
         ------
         IndexError: If the SAE has no such atom.
         """
-        atom, n = check_atom(atom, self.n_atoms), check_count(n, name="n")
+        atom = check_atom(atom, self.n_atoms)
         return tuple(
             self._example(int(i), float(self.matrix.data[entry]), int(self.position[entry]))
             for i, entry in zip(*self._strongest(atom, n))

@@ -8,12 +8,12 @@ on words.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from sae_nb.checks import between, check_count, check_integers, checked, shown
+from sae_nb.checks import Between, Seed, between, check_count, check_integers, checked, shown
 from sae_nb.findings import Finding
 from sae_nb.statistics import logistic_probe
 from sae_nb.studies.uses._cluster import one_per_document, tfidf
@@ -51,9 +51,9 @@ def or_rule(
     labels: Any,
     *,
     ks: Sequence[int] = (1, 2, 5, 10),
-    test_share: float = 0.3,
+    test_share: Annotated[float, Between(0, 1, "()")] = 0.3,
     shares: Sequence[float] = (0.1, 0.3, 1.0),
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> OrRule:
     """Classify documents by a few atoms, without training, and compare with logistic regression.
 
@@ -94,7 +94,6 @@ def or_rule(
             f"`labels` must hold at least 4 documents of each kind, got {int(kind.sum())} and "
             f"{int((~kind).sum())}. Pass more documents."
         )
-    between(test_share, 0.0, 1.0, name="test_share", ends="()")
     for share in shares:
         between(share, 0.0, 1.0, name="shares", ends="(]")
     counts = [
@@ -102,7 +101,6 @@ def or_rule(
     ]
     if not counts:
         raise ValueError("`ks` must hold at least one number, got none.")
-    check_count(seed, name="seed", at_least=0)
     train, test = _split(kind, test_share, seed)
     return _measured(docs, kind, train, test, counts, shares)
 
@@ -114,7 +112,7 @@ def or_rule_by_layer(
     *,
     ks: Sequence[int] = (1, 2, 5, 10),
     test_share: float = 0.3,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> DataFrame:
     """Make the rule of `or_rule` at several places, and say which one should be used.
 

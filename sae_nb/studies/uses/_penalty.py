@@ -79,7 +79,7 @@ def penalty(
     chosen = [check_atom(atom, sae.n_atoms) for atom in listed]
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"`atoms` must name at least one atom, and each once, got {listed}.")
-    if not 0 <= check_real(weight, name="weight") < float("inf"):
+    if not 0 <= weight < float("inf"):
         raise ValueError(f"`weight` must be finite and not negative, got {weight}.")
     limits = [float(check_real(a, name="limit")) for a in _several(limit, len(chosen))]
     if like is not None:

@@ -26,7 +26,7 @@ from sae_nb.capturing import (
     check_any_rows,
     reporting,
 )
-from sae_nb.checks import check_atom, check_count, check_memory, checked, warn_caller
+from sae_nb.checks import Count, check_atom, check_memory, checked, warn_caller
 from sae_nb.files import identity_of
 from sae_nb.studies.uses._documents import Documents, Pool, csr_of, strongest_entries
 
@@ -49,7 +49,7 @@ def documents(
     pool: Literal["max", "mean", "count"] = "max",
     *,
     labels: Mapping[int, str] | None = None,
-    strongest: int | None = None,
+    strongest: Count | None = None,
     batch_size: int | None = None,
     keep_special: bool = False,
     progress: bool | Callable[[Any], Any] = True,
@@ -100,8 +100,6 @@ def documents(
             "before. Use an SAE such as sn.TopK."
         )
     names = check_labels(labels, sae.n_atoms)
-    if strongest is not None:
-        check_count(strongest, name="strongest")
     settings = CaptureSettings(batch_size=batch_size, keep_special=keep_special)
     harvest = Harvest(model, {hook_point: model.hook_point(hook_point)}, settings)
     with torch.inference_mode(False):

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import BatchRows, CaptureSettings, Harvest
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Count, check_count, checked
 from sae_nb.findings import Finding
 from sae_nb.studies.uses._reading import check_labels
 from sae_nb.studies.uses._writing import check_writer
@@ -84,7 +84,7 @@ def repetition(
     texts: Any,
     hook_point: str,
     *,
-    n_gram: int = 4,
+    n_gram: Count = 4,
     labels: Mapping[int, str] | None = None,
     batch_size: int | None = None,
 ) -> Repetition:
@@ -116,7 +116,6 @@ def repetition(
     (True, True)
     """
     check_writer(model, sae, hook_point)
-    check_count(n_gram, name="n_gram")
     names = check_labels(labels, sae.n_atoms)
     sums = _Sums(sae)
     for ids, rows, position in _texts(model, texts, hook_point, batch_size):

@@ -25,7 +25,7 @@ from torch.nn.functional import normalize
 
 from sae_nb.activations import describe_ids
 from sae_nb.capturing import CaptureSettings, Harvest
-from sae_nb.checks import check_count, check_real, checked, one_of
+from sae_nb.checks import Count, Seed, check_count, checked, one_of
 from sae_nb.findings import Finding
 from sae_nb.statistics import wilson_interval
 from sae_nb.steering import steer
@@ -140,7 +140,7 @@ def rise(
     rules: Mapping[str, str | Callable[[str], bool]],
     *,
     delimiter: str = DELIMITER,
-    seed: int = 0,
+    seed: Seed = 0,
     batch_size: int | None = None,
 ) -> Rise:
     """Cut texts into steps, name what each does by rules, and assign atoms to what they announce.
@@ -194,7 +194,7 @@ def rise(
         hook_point,
         delimiter,
         dict(rules),
-        check_count(seed, name="seed", at_least=0),
+        seed,
     )
 
 
@@ -369,8 +369,8 @@ def rise_effect(
     by: float = 1.0,
     max_new_tokens: int = 40,
     temperature: float = 1.0,
-    seed: int = 0,
-    n_controls: int = 3,
+    seed: Seed = 0,
+    n_controls: Count = 3,
 ) -> RiseEffect:
     """Turn a behaviour's atoms up (or down) at delimiters and count how often it then is there.
 
@@ -414,9 +414,6 @@ def rise_effect(
     check_writer(model, sae, found.hook_point)
     _check_tokenizer(model)
     one_of(behaviour, [name for name in found.behaviours if name != OTHER], name="behaviour")
-    check_count(n_controls, name="n_controls")
-    check_count(seed, name="seed", at_least=0)
-    check_real(by, name="by")
     atoms = found.atoms_of(behaviour, n)
     if not atoms:
         raise ValueError(

@@ -7,12 +7,21 @@ else 0: 1 where near places have the same strength, −1/(n − 1) on average wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.checks import as_tensor, check_count, check_data, check_seed, checked, same_length
+from sae_nb.checks import (
+    Count,
+    Seed,
+    as_tensor,
+    at_least,
+    check_count,
+    check_data,
+    checked,
+    same_length,
+)
 from sae_nb.findings import Finding
 from sae_nb.statistics import permutation_p, q_values
 from sae_nb.studies.uses._documents import Documents, check_several
@@ -73,10 +82,10 @@ def spatial_autocorrelation(
     longitude: Any,
     *,
     n_neighbours: int = 8,
-    n_permutations: int = 199,
-    min_count: int = 10,
-    n_components: int = 20,
-    seed: int = 0,
+    n_permutations: Annotated[int, at_least(19)] = 199,
+    min_count: Count = 10,
+    n_components: Count = 20,
+    seed: Seed = 0,
 ) -> SpatialAutocorrelation:
     """Find the atoms whose strength is alike in places that are near each other.
 
@@ -120,10 +129,7 @@ def spatial_autocorrelation(
     check_several(docs, at_least=4)
     n = len(docs)
     check_count(n_neighbours, name="n_neighbours", at_most=n - 1)
-    check_count(n_permutations, name="n_permutations", at_least=19)
-    check_count(min_count, name="min_count")
-    check_count(n_components, name="n_components")
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     points = _points(
         _degrees(latitude, n, "latitude", 90), _degrees(longitude, n, "longitude", 360)
     )

@@ -9,7 +9,7 @@ distinct tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.capturing import CaptureSettings, Harvest, reporting
-from sae_nb.checks import check_count, check_seed, checked, same_length
+from sae_nb.checks import Count, Seed, at_least, checked, same_length
 from sae_nb.findings import Finding
 from sae_nb.geometry import local_dimensions, tree_dimension, two_nn_dimension
 from sae_nb.statistics import correlation_p, q_values, rank_correlation, ranks_of
@@ -65,7 +65,7 @@ class TextDimension(Finding):
         )
 
     @checked
-    def atoms(self, docs: Documents, *, min_count: int = 5) -> DataFrame:
+    def atoms(self, docs: Documents, *, min_count: Count = 5) -> DataFrame:
         """Return atoms by how their strength in a text goes with its dimension.
 
         Parameters
@@ -101,7 +101,7 @@ class TextDimension(Finding):
             )
         matrix = docs.matrix[there]
         counts = np.bincount(matrix.indices, minlength=docs.n_atoms)
-        often = np.flatnonzero(counts >= check_count(min_count, name="min_count"))
+        often = np.flatnonzero(counts >= min_count)
         if not len(often):
             raise ValueError(
                 f"An atom must fire in at least min_count={min_count} of the texts, got at most "
@@ -141,11 +141,11 @@ def text_dimension(
     texts: Sequence[Any],
     hook_point: str | None = None,
     *,
-    length: int = 128,
+    length: Annotated[int, at_least(_FEWEST)] = 128,
     groups: Sequence[Any] | None = None,
     estimator: Literal["tree", "two_nn", "local"] = "tree",
     batch_size: int | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool = True,
 ) -> TextDimension:
     """Estimate the intrinsic dimension of the activations of each text's first tokens.
@@ -194,8 +194,6 @@ def text_dimension(
         raise ValueError(
             f"`model` must read texts, got {model.name}, which has no tokenizer. Load a language model."
         )
-    check_count(length, name="length", at_least=_FEWEST)
-    check_seed(seed)
     if groups is not None:
         same_length(groups, len(texts), name="groups", per="text")
     point = hook_point if hook_point is not None else f"resid_post.{(model.n_layers or 1) - 1}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.checks import check_atom, check_count, check_real, check_seed, checked
+from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.models import Intervention, Stream, intervening
 from sae_nb.steering import latents
 from sae_nb.studies.uses._generation import Reader
@@ -46,9 +46,9 @@ def watch(
     hook_point: str,
     atoms: int | Sequence[int],
     *,
-    max_new_tokens: int = 40,
+    max_new_tokens: Count = 40,
     temperature: float = 0.0,
-    seed: int | None = None,
+    seed: Seed | None = None,
 ) -> Iterator[Moment]:
     """Let a model write and yield, token by token, how strongly some atoms fire.
 
@@ -89,10 +89,8 @@ def watch(
     watched = [check_atom(atom, sae.n_atoms) for atom in listed]
     if not watched:
         raise ValueError("`atoms` must name at least one atom, got none.")
-    check_count(max_new_tokens, name="max_new_tokens")
-    if not 0 <= check_real(temperature, name="temperature") < float("inf"):
+    if not 0 <= temperature < float("inf"):
         raise ValueError(f"`temperature` must be at least 0, got {temperature}.")
-    seed = None if seed is None else check_seed(seed)
     ids = prompt_ids(model, prompt)
     check_length(model, len(ids) + max_new_tokens, "Prompt and new tokens")
     # Made here, so that what is wrong is said at the call and not at the first token.

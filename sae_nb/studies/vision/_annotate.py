@@ -5,13 +5,13 @@ clusters for comparison.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, checked
+from sae_nb.checks import Between, Count, Seed, check_count, checked
 from sae_nb.findings import Finding
 from sae_nb.studies.uses import check_labels
 from sae_nb.studies.vision._patches import Patches, iou
@@ -83,7 +83,7 @@ class Annotations(Finding):
         return pd.DataFrame(columns | {"fires": self.fires, "simpler": self.simpler})
 
     @checked
-    def plot(self, image: int = 0, n: int = 3) -> Any:
+    def plot(self, image: int = 0, n: Count = 3) -> Any:
         """Draw an image with the boxes of its n strongest atoms, and where each fires.
 
         Raises
@@ -93,7 +93,7 @@ class Annotations(Finding):
         from sae_nb.figures import image_and_maps
 
         check_count(image, name="image", at_least=0, at_most=len(self.images) - 1)
-        rows = np.flatnonzero(self.image == image)[: check_count(n, name="n")]
+        rows = np.flatnonzero(self.image == image)[:n]
         names = [self._name(int(self.atom[row])) for row in rows]
         boxes = {name: tuple(self.boxes[row].tolist()) for name, row in zip(names, rows)}
         maps = {name: self.heat[row] for name, row in zip(names, rows)}
@@ -131,10 +131,10 @@ def annotate(
     hook_point: str,
     *,
     labels: Mapping[int, str] | None = None,
-    n: int = 5,
-    share: float = 0.5,
-    most: float = 0.5,
-    seed: int = 0,
+    n: Count = 5,
+    share: Annotated[float, Between(0, 1, "(]")] = 0.5,
+    most: Annotated[float, Between(0, 1, "(]")] = 0.5,
+    seed: Seed = 0,
 ) -> Annotations:
     """List the atoms that fire in images, where each does, and its name.
 
@@ -178,9 +178,6 @@ def annotate(
     >>> list(found.table.columns[:5]), found.masks.shape
     (['image', 'atom', 'label', 'strength', 'patches'], (4, 8, 8))
     """
-    check_count(n, name="n")
-    between(share, 0, 1, name="share", ends="(]")
-    between(most, 0, 1, name="most", ends="(]")
     names = check_labels(labels, sae.n_atoms)
     patches = Patches.of(model, sae, images, hook_point)
     norms = sae.dictionary.detach().norm(dim=1).cpu().numpy()

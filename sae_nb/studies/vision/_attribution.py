@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sae_nb.checks import as_tensor, check_count, checked, one_of
+from sae_nb.checks import Count, Seed, as_tensor, at_least, check_count, checked
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Finding, Plotted
 from sae_nb.statistics import bootstrap_counts, percentile_interval, rank_correlation
@@ -145,9 +145,9 @@ def attribution(
     outcome: int | Sequence[int] | None = None,
     grid: tuple[int, int] | None = None,
     baseline: Baseline = "mean",
-    n_designs: int = 32,
-    n_steps: int = 32,
-    seed: int = 0,
+    n_designs: Annotated[int, at_least(2)] = 32,
+    n_steps: Count = 32,
+    seed: Seed = 0,
 ) -> PixelAttribution:
     """Map which parts of images a logit depends on.
 
@@ -200,10 +200,6 @@ def attribution(
     >>> found.maps.shape, found.n_runs
     (torch.Size([2, 8, 8]), 65)
     """
-    one_of(method, get_args(Method), name="method")
-    one_of(baseline, get_args(Baseline), name="baseline")
-    check_count(n_designs, name="n_designs", at_least=2)
-    check_count(n_steps, name="n_steps")
     single = isinstance(image, Tensor | np.ndarray) and image.ndim == 3
     pixels = Pixels.of(model, image[None] if single else image)
     x = pixels.x.clamp(0, 1)
@@ -468,9 +464,9 @@ def attribution_stability(
     one: PixelAttribution,
     other: PixelAttribution,
     *,
-    n_shuffles: int = 20,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    n_shuffles: Count = 20,
+    n_bootstrap: Annotated[int, at_least(0)] = 1000,
+    seed: Seed = 0,
 ) -> AttributionStability:
     """Compare the maps that two trainings of a model give of the same images.
 
@@ -506,8 +502,6 @@ def attribution_stability(
     >>> found.maps.shape, round(attribution_stability(a, a, n_bootstrap=0).relative, 3)
     ((3,), 1.0)
     """
-    check_count(n_shuffles, name="n_shuffles")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     _check_pair(one, other)
     a, b = (found.maps.flatten(1).numpy() for found in (one, other))
     n, generator = len(a), np.random.default_rng(seed)

@@ -7,12 +7,19 @@ E(k) is the mean over a set's images of the atom's pooled strength.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.checks import between, check_atom, check_count, check_seed, checked
+from sae_nb.checks import (
+    Between,
+    Seed,
+    at_least,
+    check_atom,
+    check_count,
+    checked,
+)
 from sae_nb.evaluation import duplicate_groups
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
@@ -134,12 +141,12 @@ def blindspots(
     docs_b: Documents,
     *,
     energy: Energy = "mean",
-    floor: float = 1e-3,
-    alike: float = 0.8,
+    floor: Annotated[float, Between(0, 1, "[)")] = 1e-3,
+    alike: Annotated[float, Between(0, 1, "(]")] = 0.8,
     paired: bool = False,
-    n_bootstrap: int = 200,
-    n_permutations: int = 1000,
-    seed: int = 0,
+    n_bootstrap: Annotated[int, at_least(0)] = 200,
+    n_permutations: Annotated[int, at_least(20)] = 1000,
+    seed: Seed = 0,
 ) -> Blindspots:
     """Find concepts that images of set b lack, and those they have too much of, by those of set a.
 
@@ -195,11 +202,6 @@ def blindspots(
     check_several(docs_a, name="docs_a")
     check_several(docs_b, name="docs_b")
     check_same_kind(docs_a, docs_b)
-    between(floor, 0, 1, name="floor", ends="[)")
-    between(alike, 0, 1, name="alike", ends="(]")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
-    check_count(n_permutations, name="n_permutations", at_least=20)
-    check_seed(seed)
     sizes = len(docs_a), len(docs_b)
     if paired and sizes[0] != sizes[1]:
         raise ValueError(

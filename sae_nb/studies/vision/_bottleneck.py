@@ -7,7 +7,7 @@ share of a head's saliency inside the region of its concept shows where it does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sae_nb.checks import as_tensor, check_count, check_data, checked, same_length
+from sae_nb.checks import Seed, as_tensor, at_least, check_data, checked, same_length
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.models import heard, patches_of, read_tensor, wrap
@@ -61,8 +61,8 @@ class ConceptBottleneck(Plotted):
         regions: Mapping[str, Bool[Tensor, "n rows columns"]],
         method: Method = "occlusion",
         *,
-        n_bootstrap: int = 1000,
-        seed: int = 0,
+        n_bootstrap: Annotated[int, at_least(0)] = 1000,
+        seed: Seed = 0,
     ) -> ConceptPlaces:
         """Return where the heads look: the share of each map of saliency inside the region of its concept.
 
@@ -83,7 +83,6 @@ class ConceptBottleneck(Plotted):
         TypeError, ValueError: If there are no regions, one is of no concept or of other images, or `method` is
             none.
         """
-        check_count(n_bootstrap, name="n_bootstrap", at_least=0)
         pixels = Pixels.of(self.model, images)
         masks = self._checked_regions(regions, len(pixels.x))
         shares = []
@@ -226,7 +225,7 @@ def concept_bottleneck(
     hook_point: str,
     *,
     labels: Any = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> ConceptBottleneck:
     """Learn a linear head for each concept, and, from what they say, the labels.
 

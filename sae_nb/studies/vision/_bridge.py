@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
 from sae_nb.studies.evaluation import Bridge, SplitDictionary
@@ -79,7 +79,7 @@ def bridge_view(
     codes: Sequence[SparseCodes],
     dictionary: Any,
     *,
-    n: int = 20,
+    n: Count = 20,
     alone: float = 0.95,
     modalities: tuple[str, str] = ("image", "caption"),
 ) -> BridgeView:
@@ -118,7 +118,6 @@ def bridge_view(
 
     from sae_nb.studies.evaluation import bridge_score, modality_scores
 
-    check_count(n, name="n")
     bridge = bridge_score(codes, dictionary, n_bootstrap=0)
     split = modality_scores(codes, alone=alone, n_bootstrap=0)
     m = np.nan_to_num(split.scores, nan=0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -13,9 +13,10 @@ from torch import Tensor
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
 from sae_nb.checks import (
-    between,
+    Between,
+    Seed,
+    at_least,
     check_atom,
-    check_count,
     check_integers,
     check_matrix,
     checked,
@@ -124,10 +125,10 @@ def complexity_of(
     features: Float[Tensor, "n c"],
     *,
     groups: Int[Tensor, " n"] | None = None,
-    held_out: float = 0.3,
-    ridge: float = 1e-3,
-    n_bootstrap: int = 200,
-    seed: int = 0,
+    held_out: Annotated[float, Between(0, 1, "()")] = 0.3,
+    ridge: Annotated[float, Between(0, 1, "(]")] = 1e-3,
+    n_bootstrap: Annotated[int, at_least(0)] = 200,
+    seed: Seed = 0,
 ) -> FeatureComplexity:
     """Measure how complex features are, given the states that they are computed from.
 
@@ -171,9 +172,6 @@ def complexity_of(
     states = [check_matrix(x, name="layers").double().cpu() for x in layers]
     for x in states:
         same_length(x, len(z), name="layers", per="row of `features`")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
-    between(held_out, 0, 1, name="held_out", ends="()")
-    between(ridge, 0, 1, name="ridge", ends="(]")
     of = torch.arange(len(z)) if groups is None else groups.cpu()
     same_length(of, len(z), name="groups", per="row of `features`")
     samples, of = torch.unique(of, return_inverse=True)
@@ -252,7 +250,7 @@ def feature_complexity(
     atoms: Sequence[int] | None = None,
     layers: Sequence[str] | None = None,
     n_bootstrap: int = 200,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> FeatureComplexity:
     """Measure how late in depth each atom can be read off linearly, and how much the answer uses it.
 

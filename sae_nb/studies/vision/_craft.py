@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Count, Seed, check_count, checked
 from sae_nb.findings import Finding
 from sae_nb.studies.vision._heads import ConceptHead, Split
 
@@ -67,12 +67,12 @@ class Craft(Finding):
         return self.codes.transpose(1, 2).reshape(n, r, *self.grid)
 
     @checked
-    def strongest(self, concept: int, n: int = 5) -> list[tuple[int, int]]:
+    def strongest(self, concept: int, n: Count = 5) -> list[tuple[int, int]]:
         """Return (image, patch) where a concept is strongest, one patch of an image, strongest first."""
         r = self.codes.shape[-1]
         check_count(concept, name="concept", at_least=0, at_most=r - 1)
         values, patch = self.codes[..., concept].max(dim=1)
-        order = values.argsort(descending=True)[: check_count(n, name="n")].tolist()
+        order = values.argsort(descending=True)[:n].tolist()
         return [(i, int(patch[i])) for i in order]
 
     @property
@@ -109,10 +109,10 @@ def craft(
     model: LiveModel,
     images: Any,
     hook_point: str,
-    n_concepts: int = 20,
+    n_concepts: Count = 20,
     *,
     outcome: int | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Craft:
     """Find the concepts of some images: A ≈ U W with U, W ≥ 0 over the patches at a hook point.
 
@@ -157,7 +157,6 @@ def craft(
     >>> found.heatmaps.shape, found.r2 > found.random_r2
     (torch.Size([4, 3, 8, 8]), True)
     """
-    check_count(n_concepts, name="n_concepts")
     split = Split(model, images, hook_point)
     places = split.places
     x = places.flatten(0, 1).double().cpu()

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_callable, check_count, checked, one_of
+from sae_nb.checks import (
+    Count,
+    Seed,
+    as_tensor,
+    at_least,
+    check_callable,
+    checked,
+)
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.statistics import bootstrap_counts, percentile_interval
@@ -98,9 +105,9 @@ def concept_curves(
     importance: Float[Tensor, " n_concepts"] | Float[Tensor, "n n_concepts"],
     *,
     baseline: Baseline = "mean",
-    n_random: int = 10,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    n_random: Count = 10,
+    n_bootstrap: Annotated[int, at_least(0)] = 1000,
+    seed: Seed = 0,
 ) -> ConceptCurves:
     """Measure the answer as concepts are inserted, or deleted, the most important first.
 
@@ -140,9 +147,6 @@ def concept_curves(
     """
     check_callable(head, name="head")
     codes = check_codes(codes)
-    one_of(baseline, ("zero", "mean"), name="baseline")
-    check_count(n_random, name="n_random")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     n, r = len(codes), codes.shape[-1]
     weight = as_tensor(importance, name="importance").detach().double()
     if weight.shape not in ((r,), (n, r)):

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, checked, one_of
+from sae_nb.checks import Seed, as_tensor, checked, one_of
 from sae_nb.codes import SparseCodes, joined
 from sae_nb.evaluation import Evidence, Factor, match_factors, random_like
 from sae_nb.figures import Chart, Points
@@ -120,7 +120,7 @@ def discover(
     *,
     methods: Sequence[Method] = get_args(Method),
     labels: Mapping[int, str] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Discovery:
     """Find, for each known region, the single feature that marks it best, and judge it on other images.
 

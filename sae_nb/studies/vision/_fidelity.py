@@ -8,14 +8,22 @@ both of the baseline's own numbers, and how far the scores agree on which attrib
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_count, check_finite, checked, one_of
+from sae_nb.checks import (
+    Count,
+    Seed,
+    as_tensor,
+    at_least,
+    check_finite,
+    checked,
+    one_of,
+)
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.models import run
@@ -151,10 +159,10 @@ def pixel_fidelity(
     outcome: int | Sequence[int] | None = None,
     baselines: Sequence[str] = ("zero", "mean", "blur", "noise", "inpaint"),
     features: str | None = None,
-    n_steps: int = 10,
-    n_masks: int = 64,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    n_steps: Count = 10,
+    n_masks: Annotated[int, at_least(3)] = 64,
+    n_bootstrap: Annotated[int, at_least(0)] = 1000,
+    seed: Seed = 0,
 ) -> PixelFidelity:
     """Measure attributions of pixels by insertion, deletion and μFidelity, under several baselines.
 
@@ -207,9 +215,6 @@ def pixel_fidelity(
     >>> found.maps, found.scores.shape
     (('bright', 'dark', 'random'), (3, 1, 3, 2))
     """
-    check_count(n_steps, name="n_steps")
-    check_count(n_masks, name="n_masks", at_least=3)
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     names = [one_of(b, get_args(Baseline), name="baselines") for b in baselines]
     if not names:
         raise ValueError("`baselines` must name at least one, got none. Leave it out for all.")

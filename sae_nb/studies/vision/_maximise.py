@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args, overload
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -16,7 +16,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import check_sae
-from sae_nb.checks import between, check_atom, check_count, check_real, checked, one_of
+from sae_nb.checks import (
+    Between,
+    Count,
+    Seed,
+    Share,
+    between,
+    check_atom,
+    check_real,
+    checked,
+)
 from sae_nb.models import patches_of, run
 from sae_nb.studies.vision._maximised import Coordinated, Maximised, Pool
 from sae_nb.studies.vision._phases import Spectrum, random_crops
@@ -91,14 +100,14 @@ def maximise(
     hook_point: str | Sequence[str],
     *,
     images: Any = None,
-    n_steps: int = 128,
-    n_crops: int = 16,
+    n_steps: Count = 128,
+    n_crops: Count = 16,
     crop: tuple[float, float] = (1.0, 0.8),
-    jitter: float = 0.03,
-    noise: float = 0.08,
+    jitter: Annotated[float, Between(0, 0.5)] = 0.03,
+    noise: Share = 0.08,
     learning_rate: float = 0.1,
     pool: Pool = "max",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Maximised | Coordinated:
     """Make an image that maximises an atom, and measure whether any natural image does more.
 
@@ -164,15 +173,13 @@ def maximise(
     """
     check_sae(sae)
     settings = Settings(
-        n_steps=check_count(n_steps, name="n_steps"),
-        n_crops=check_count(n_crops, name="n_crops"),
+        n_steps=n_steps,
+        n_crops=n_crops,
         crop=_checked_crop(crop),
-        jitter=between(jitter, 0, 0.5, name="jitter"),
-        noise=between(noise, 0, 1, name="noise"),
-        learning_rate=between(
-            check_real(learning_rate, name="learning_rate"), 0, 100, name="learning_rate"
-        ),
-        pool=one_of(pool, get_args(Pool), name="pool"),
+        jitter=jitter,
+        noise=noise,
+        learning_rate=between(learning_rate, 0, 100, name="learning_rate"),
+        pool=pool,
         seed=seed,
     )
     several = isinstance(model, Sequence)

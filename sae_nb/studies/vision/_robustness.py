@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from torch import Tensor
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
 from sae_nb.checks import (
+    Seed,
+    Share,
     as_tensor,
+    at_least,
     between,
-    check_count,
     check_real,
-    check_seed,
     checked,
     one_of,
     same_length,
@@ -49,9 +50,9 @@ _SHRINKAGE = 0.1
 def corrupt(
     images: Float[Tensor, "n channels rows columns"],
     kind: Corruption,
-    strength: float,
+    strength: Share,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Float[Tensor, "n channels rows columns"]:
     """Spoil images, in [0, 1], by a strength from 0, which leaves them as they are, to 1.
 
@@ -69,10 +70,9 @@ def corrupt(
     >>> corrupt(images, "occlusion", 0.5)[0, 0].mean()  # a quarter is grey
     tensor(0.1250)
     """
-    one_of(kind, CORRUPTIONS, name="kind")
-    s = between(strength, 0, 1, name="strength")
+    s = strength
     x = _pictures(images)
-    generator = torch.Generator().manual_seed(check_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
     if s == 0:
         return x.clone()
     if kind == "noise":
@@ -197,8 +197,8 @@ def robustness(
     reference_labels: Shaped[Tensor, " m"] | None = None,
     corruptions: Sequence[Corruption] = CORRUPTIONS,
     strengths: Sequence[float] = (0.2, 0.5, 0.8),
-    n_bootstrap: int = 200,
-    seed: int = 0,
+    n_bootstrap: Annotated[int, at_least(0)] = 200,
+    seed: Seed = 0,
 ) -> Robustness:
     """Corrupt images and ask which score notices, and whether probes of codes outlast those of activations.
 
@@ -255,8 +255,6 @@ def robustness(
     levels = [between(check_real(s, name="strengths"), 0, 1, name="strengths") for s in strengths]
     if not kinds or not levels:
         raise ValueError("There must be a corruption and a strength at least, got none.")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
-    check_seed(seed)
     clean_images, others = _pictures(images), _pictures(reference)
     for name, some in (("images", clean_images), ("reference", others)):
         if len(some) < FEWEST_PER_SET:

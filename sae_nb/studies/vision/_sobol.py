@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import as_tensor, check_callable, check_count, check_matrix, checked
+from sae_nb.checks import (
+    Seed,
+    as_tensor,
+    at_least,
+    check_callable,
+    check_matrix,
+    checked,
+)
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.statistics import bootstrap_counts, percentile_intervals
@@ -98,9 +105,9 @@ def sobol(
     head: Head,
     codes: Float[Tensor, "n ... n_concepts"],
     *,
-    n_designs: int = 32,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    n_designs: Annotated[int, at_least(2)] = 32,
+    n_bootstrap: Annotated[int, at_least(0)] = 1000,
+    seed: Seed = 0,
 ) -> SobolIndices:
     """Measure how important concepts are to an answer, by masking them in a quasi-random design.
 
@@ -148,8 +155,6 @@ def sobol(
     """
     check_callable(head, name="head")
     codes = check_codes(codes)
-    check_count(n_designs, name="n_designs", at_least=2)
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     r = codes.shape[-1]
     masks = torch.from_numpy(design(r, n_designs, seed)).to(codes)
     y = answers(head, codes, masks).double().numpy().reshape(len(codes), r + 2, n_designs)

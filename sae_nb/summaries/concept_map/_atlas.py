@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_nb.activations import site_names
 from sae_nb.atoms import AtomCatalogue, AtomNames, Labels, directions_of, folded
-from sae_nb.checks import check_count, check_matrix, checked, one_of
+from sae_nb.checks import Seed, check_count, check_matrix, checked, one_of
 from sae_nb.files import MappedMatrix, in_memory
 from sae_nb.geometry import (
     LayoutSettings,
@@ -136,12 +136,12 @@ class ConceptAtlas:
         xy: Float[np.ndarray, "n 2"] | None = None,
         examples: ExampleStore | None = None,
         catalogue: AtomCatalogue | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         self.sae, self.examples = sae, examples
         self.dictionary: Float[Tensor, "n_atoms d_in"] = _dictionary_of(sae, "sae")
         self.n_atoms = len(self.dictionary)
-        self.seed = check_count(seed, name="seed", at_least=0)
+        self.seed = seed
         self._lock = threading.RLock()
         self._computed: dict[tuple[str, ...], Any] = {}
         self.site: str | None = None

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.checks import check_data, checked
+from sae_nb.checks import Seed, check_data, checked
 from sae_nb.dynamics import (
     PhaseEvidence,
     Phases,
@@ -177,7 +177,7 @@ def atom_depths(
     home: int,
     *,
     token_kinds: Sequence[str] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> AtomDepths:
     """Encode states of every layer with one SAE.
 

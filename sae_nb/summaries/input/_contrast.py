@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_sae, of_sites
 from sae_nb.atoms import AtomCatalogue, rows_in_words
-from sae_nb.checks import check_count, checked, one_of
+from sae_nb.checks import Count, Seed, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import codes_of_rows
 from sae_nb.files import MappedMatrix, in_memory
@@ -116,11 +116,11 @@ class Contrast:
         return ""
 
     @checked
-    def table(self, k: int = 20, of: Quantity = "strength") -> pd.DataFrame:
+    def table(self, k: Count = 20, of: Quantity = "strength") -> pd.DataFrame:
         """Return the first `k` atoms of `order` as a table."""
         import pandas as pd
 
-        atoms = self.order(of)[: check_count(k, name="k")]
+        atoms = self.order(of)[:k]
         columns: dict[str, Any] = {
             "atom": atoms,
             "label": [self.labels.get(int(atom), "") for atom in atoms],
@@ -158,8 +158,8 @@ def contrast(
     acts_a: Activations | Float[Tensor, "n d_in"] | SparseCodes,
     acts_b: Activations | Float[Tensor, "m d_in"] | SparseCodes,
     *,
-    n_permutations: int = 1000,
-    seed: int = 0,
+    n_permutations: Count = 1000,
+    seed: Seed = 0,
     permute: Unit | None = None,
     labels: Mapping[int, str] | None = None,
 ) -> Contrast:
@@ -193,8 +193,6 @@ def contrast(
     >>> int(found.order()[0]), bool(found.strength.above_floor[3])
     (3, True)
     """
-    check_count(n_permutations, name="n_permutations")
-    check_count(seed, name="seed", at_least=0)
     a, b = _grouped(sae, acts_a, "acts_a"), _grouped(sae, acts_b, "acts_b")
     _check_apart(acts_a, acts_b, permute)
     return contrast_codes(

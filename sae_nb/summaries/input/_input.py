@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
-from sae_nb.checks import check_atom, check_count, checked, one_of
+from sae_nb.checks import Count, Seed, check_atom, checked, one_of
 from sae_nb.evaluation import Attribution, SpliceCheck, Target, attribute, outcome_name
 from sae_nb.steering import check_hook_point, check_width
 from sae_nb.summaries.input._answers import as_batch, patch_map, shown_picture, token_names
@@ -267,7 +267,7 @@ class InputSummary:
         return pd.DataFrame(columns).set_index("atom")
 
     @checked
-    def splice_check(self, atom: int, *, n_controls: int = 8, seed: int = 0) -> SpliceCheck:
+    def splice_check(self, atom: int, *, n_controls: int = 8, seed: Seed = 0) -> SpliceCheck:
         """Run the live model without an atom, error kept: first order and exact side by side.
 
         Parameters
@@ -351,7 +351,7 @@ def top_atoms(
     input: Any,
     hook_point: str | None = None,
     *,
-    k: int = 10,
+    k: Count = 10,
     frequency: Any = None,
     labels: Mapping[int, str] | None = None,
     target: Target = None,
@@ -404,7 +404,6 @@ def top_atoms(
     True
     """
     point = _checked_point(model, sae, hook_point)
-    k = check_count(k, name="k")
     base = base_rate(sae, frequency)
     with torch.inference_mode(False):  # what is made in it can carry no gradient
         batch, notes = one_input(model, input)

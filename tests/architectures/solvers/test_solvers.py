@@ -303,7 +303,7 @@ def test_what_a_solver_cannot_do_is_refused(problem: Any) -> None:
         ista(*problem, LASSO, tail=3, tolerance=0.1)
     with pytest.raises(ValueError, match="`n_steps` must be"):
         ista(*problem, LASSO, n_steps=0)
-    with pytest.raises(ValueError, match="`max_rate` must be positive"):
+    with pytest.raises(ValueError, match="`max_rate` must be above 0"):
         PoissonLink(max_rate=math.inf)
 
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Count, Share, check_count, checked
 from sae_nb.dynamics import (
     TokenKind,
     best_cuts,
@@ -28,7 +28,6 @@ from sae_nb.dynamics import (
 from sae_nb.studies.dynamics.raptor._config import RaptorConfig
 from sae_nb.studies.dynamics.raptor._loop import RaptorTraining, check_batch
 from sae_nb.studies.dynamics.raptor._raptor import BlockSizes, Raptor
-from sae_nb.training import check_number
 
 # -------------------------------------------------------------------------------------------------
 # The authors' phases: recursive bisection of layers by exhaustive max-cut, contiguous or not.
@@ -64,7 +63,7 @@ class MaxCut:
 
 @checked(leave=("S",))
 def recursive_max_cut(
-    S: Float[Tensor, "layers layers"], eps: float = 0.2, min_size: int = 2
+    S: Float[Tensor, "layers layers"], eps: Share = 0.2, min_size: Count = 2
 ) -> MaxCut:
     """Split layers as the authors' notebook does: the cluster with most to gain first.
 
@@ -100,8 +99,6 @@ def recursive_max_cut(
     (0, 3, 7)
     """
     s = check_similarity(S)
-    check_number(eps, "eps", least=0.0, most=1.0)
-    check_count(min_size, name="min_size")
     if len(s) > MOST_LAYERS:
         raise ValueError(
             f"`S` must have at most {MOST_LAYERS} layers for every cut to be tried, got {len(s)}. Use"

@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from sae_nb.checks import check_count, checked, one_of
-from sae_nb.training import check_number
+from sae_nb.checks import (
+    Between,
+    Count,
+    Positive,
+    Seed,
+    Weight,
+    at_least,
+    checked,
+)
 
 Schedule = Literal["joint", "published"]
 Forcing = Literal["annealed", "always", "never"]
@@ -75,36 +82,36 @@ class RaptorConfig:
     schedule: Schedule = _BY_SCHEDULE
     """Either "joint", or "published", which is also what `steps_1`, `steps_2` or `last_weights` imply."""
 
-    steps: int = _BY_SCHEDULE
+    steps: Count = _BY_SCHEDULE
     """Steps in all: 1 500 if joint; else `steps_1` + `steps_2`, to which `steps` alone gives 40 and 60 %."""
 
-    steps_1: int | None = None
+    steps_1: Annotated[int, at_least(0)] | None = None
     """Published only: steps of stage 1, in which every block learns alone; 200 by default."""
 
-    steps_2: int | None = None
+    steps_2: Annotated[int, at_least(0)] | None = None
     """Published only: steps of stage 2, all blocks; 300 by default."""
 
-    batch_size: int = _BY_SCHEDULE
+    batch_size: Count = _BY_SCHEDULE
     """Images per step: 16 if joint, 48 if published. Fewer to train on are refused."""
 
     optimiser: Optimiser = _BY_SCHEDULE
     """By schedule: "muon" (joint), for the matrices of attention and MLP, with AdamW for the rest; or "adamw"
     for all (published)."""
 
-    learning_rate: float = _BY_SCHEDULE
+    learning_rate: Positive = _BY_SCHEDULE
     """Peak of AdamW: 3e-3 if joint, with a warm-up over 10 % of the steps and then half a cosine; 2e-3 in
     each stage if published, as one cycle."""
 
-    muon_learning_rate: float = 0.02
+    muon_learning_rate: Positive = 0.02
     """Peak of Muon, which follows the same course."""
 
-    weight_decay: float = _BY_SCHEDULE
+    weight_decay: Weight = _BY_SCHEDULE
     """Of AdamW: 0 if joint; the authors' 1e-4 if published. Muon has none."""
 
-    gradient_clip: float = 1.0
+    gradient_clip: Annotated[float, Between(0, math.inf, "(]")] = 1.0
     """Largest norm of the gradient: of each block in stage 1, else of all. The authors'."""
 
-    anneal_fraction: float = 0.25
+    anneal_fraction: Annotated[float, Between(0, 1, "(]")] = 0.25
     """Share of the steps (of stage 1, if published) over which λ falls from 1 to 0. The authors'."""
 
     forcing: Forcing = "annealed"
@@ -123,34 +130,23 @@ class RaptorConfig:
     normalise: bool = True
     """Divide each layer's error by that layer's variance. Ours."""
 
-    test_fraction: float = 0.25
+    test_fraction: Annotated[float, Between(0, 0.9)] = 0.25
     """Share of the images kept for R² and relative error."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Of the blocks' initial weights, of the split and of the order of images."""
 
-    log_every: int = 10
+    log_every: Count = 10
     """Steps between two records."""
 
     checkpoint: str | Path | None = None
     """Folder for checkpoints, from which the same call resumes. None: none are written."""
 
-    checkpoint_every: int = 100
+    checkpoint_every: Count = 100
     """Steps between two checkpoints; the last step is always one."""
 
     def __post_init__(self) -> None:
         self._settle()
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
-            check_count(getattr(self, name), name=name)
-        check_count(self.seed, name="seed", at_least=0)
-        for name in ("learning_rate", "muon_learning_rate", "gradient_clip"):
-            check_number(getattr(self, name), name, above=0.0, infinite=name == "gradient_clip")
-        check_number(self.weight_decay, "weight_decay", least=0.0)
-        check_number(self.anneal_fraction, "anneal_fraction", above=0.0, most=1.0)
-        check_number(self.test_fraction, "test_fraction", least=0.0, most=0.9)
-        one_of(self.forcing, get_args(Forcing), name="forcing")
-        one_of(self.mix, get_args(Mix), name="mix")
-        one_of(self.optimiser, get_args(Optimiser), name="optimiser")
         for name in ("last_weights", "joint_weights"):
             weights = getattr(self, name)
             if weights is None:
@@ -169,7 +165,6 @@ class RaptorConfig:
             if getattr(self, name) is not None
         ]
         schedule = self.schedule or ("published" if staged else "joint")
-        one_of(schedule, get_args(Schedule), name="schedule")
         if schedule == "joint" and staged:
             raise ValueError(
                 f"`{staged[0]}` must be left out with schedule='joint', which has one stage, got"
@@ -184,11 +179,8 @@ class RaptorConfig:
 
     def _stages(self) -> dict[str, int]:
         """Steps of both stages, and of both together."""
-        for name in ("steps_1", "steps_2"):
-            if getattr(self, name) is not None:
-                check_count(getattr(self, name), name=name, at_least=0)
         if self.steps is not None and self.steps_1 is None and self.steps_2 is None:
-            first = round(0.4 * check_count(self.steps, name="steps"))
+            first = round(0.4 * self.steps)
             return {"steps_1": first, "steps_2": self.steps - first}
         first = 200 if self.steps_1 is None else self.steps_1
         second = 300 if self.steps_2 is None else self.steps_2

@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.checks import checked
+from sae_nb.checks import Seed, checked
 from sae_nb.dynamics import check_cuts
 from sae_nb.files import (
     new_folder,
@@ -174,7 +174,7 @@ class Raptor(nn.Module):
     (2, 5, torch.Size([3, 6, 4, 8]))
     """
 
-    def __init__(self, sizes: BlockSizes, cuts: Sequence[int], *, seed: int = 0) -> None:
+    def __init__(self, sizes: BlockSizes, cuts: Sequence[int], *, seed: Seed = 0) -> None:
         super().__init__()
         self.sizes, self.cuts = sizes, check_cuts(cuts)
         generator = torch.Generator().manual_seed(seed)
@@ -191,7 +191,7 @@ class Raptor(nn.Module):
         cuts: Sequence[int],
         *,
         layer_scale: float | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> Raptor:
         """Make an untrained Raptor for a vision transformer, with blocks of its sizes.
 

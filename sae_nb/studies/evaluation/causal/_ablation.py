@@ -9,7 +9,7 @@ clean answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
-from sae_nb.checks import check_atom, check_count, checked, one_of
+from sae_nb.checks import Count, Seed, check_atom, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     MAX_SECONDS,
@@ -101,7 +101,7 @@ def ablation_effects(
     n_controls: int = 8,
     n_directions: int = 2,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
     max_seconds: float | None = MAX_SECONDS,
     progress: bool = False,
 ) -> AblationEffects:
@@ -139,7 +139,6 @@ def ablation_effects(
     chosen = tuple(check_atom(atom, sae.n_atoms, name="atoms") for atom in several)
     if not chosen:
         raise ValueError("`atoms` must name at least one atom, got none.")
-    one_of(kind, get_args(Ablation), name="kind")
     for name, count in (("n_controls", n_controls), ("n_directions", n_directions)):
         check_count(count, name=name, at_least=0)
     resampling = Resampling(n_bootstrap, seed)
@@ -206,7 +205,7 @@ class _Trial:
 
 @checked
 def strongest_atoms(
-    codes: SparseCodes, n: int, *, rows: Int[Tensor, " m"] | None = None
+    codes: SparseCodes, n: Count, *, rows: Int[Tensor, " m"] | None = None
 ) -> tuple[int, ...]:
     """Return the n atoms with the largest total strength, strongest first: candidates for ablation.
 
@@ -219,7 +218,6 @@ def strongest_atoms(
     >>> len(strongest_atoms(sae.encode(torch.eye(4)), 3))
     3
     """
-    check_count(n, name="n")
     part = codes if rows is None else codes.rows(rows)
     total = torch.zeros(codes.n_atoms, dtype=torch.float64)
     total.index_add_(0, part.atoms.cpu().long(), part.values.detach().double().abs().cpu())

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
-from sae_nb.checks import check_count, check_matrix, checked
+from sae_nb.checks import Seed, at_least, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Attribution,
@@ -90,9 +90,9 @@ def attribution_fidelity(
     target: Target = None,
     acts: Activations | Tensor | None = None,
     shares: Sequence[float] = SHARES,
-    n_checked: int = 8,
+    n_checked: Annotated[int, at_least(2)] = 8,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> AttributionFidelity:
     """Compare gradient × activation with exact splices, and with what the nodes it ranks first carry.
@@ -130,7 +130,6 @@ def attribution_fidelity(
     """
     check_one_place(sae)
     resampling = Resampling(n_bootstrap, seed)
-    check_count(n_checked, name="n_checked", at_least=2)
     rising = tuple(sorted(float(share) for share in shares))
     if not rising or not 0 < rising[0] <= rising[-1] < 1:
         raise ValueError(f"`shares` must lie in (0, 1), at least one, got {shares}.")

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count, checked
+from sae_nb.checks import Count, Seed, at_least, check_atom, checked
 from sae_nb.evaluation import (
     MAX_SECONDS,
     Measurement,
@@ -61,7 +61,7 @@ SHIFT, NOISE, DIMMED = 2, 0.05, 0.7
 
 @checked
 def text_variants(
-    seed: int = 0,
+    seed: Seed = 0,
     *,
     prefixes: Sequence[str] = PREFIXES,
     paraphrase: Callable[[str], str] | None = None,
@@ -104,7 +104,7 @@ def with_typo(text: str, seed: int) -> str:
 
 
 @checked
-def picture_variants(seed: int = 0) -> dict[str, Variant]:
+def picture_variants(seed: Seed = 0) -> dict[str, Variant]:
     """Return changes of images by name: shifted, noisy, darker, without colour.
 
     Example
@@ -228,12 +228,12 @@ def fragility_battery(
     other_positions: Sequence[Where] = (),
     factors: Sequence[float] = FACTORS,
     temperatures: Sequence[float] = (),
-    sampling_seeds: Sequence[int] = (0, 1, 2),
+    sampling_seeds: Sequence[Seed] = (0, 1, 2),
     max_new_tokens: int = 12,
-    n_neighbours: int = 10,
-    n_controls: int = 8,
+    n_neighbours: Annotated[int, at_least(0)] = 10,
+    n_controls: Count = 8,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
     max_seconds: float | None = MAX_SECONDS,
     progress: bool = False,
 ) -> Fragility:
@@ -274,8 +274,6 @@ def fragility_battery(
     """
     resampling = Resampling(n_bootstrap, seed)
     atom = check_atom(atom, sae.n_atoms)
-    check_count(n_controls, name="n_controls")
-    check_count(n_neighbours, name="n_neighbours", at_least=0)
     _check_edit(model, by, temperatures)
     odds = TargetOdds(answers_to(model, inputs, hook_point, sae, positions), target)
     first = _Cell("as it is", "input", odds, float(by))

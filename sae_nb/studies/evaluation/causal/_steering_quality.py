@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count, check_matrix, checked
+from sae_nb.checks import Seed, at_least, check_atom, check_matrix, checked
 from sae_nb.evaluation import (
     MAX_SECONDS,
     Fluency,
@@ -139,9 +139,9 @@ def steering_curves(
     neutral: Sequence[str] = (),
     max_new_tokens: int = 0,
     positions: Where = None,
-    n_controls: int = 8,
+    n_controls: Annotated[int, at_least(0)] = 8,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
     max_seconds: float | None = MAX_SECONDS,
     progress: bool = False,
 ) -> SteeringCurves:
@@ -196,7 +196,6 @@ def steering_curves(
     kappas = tuple(float(b) for b in budgets)
     if not kappas or not all(0 < b < float("inf") for b in kappas):
         raise ValueError(f"`budgets` must be positive KL in nats, at least one, got {budgets}.")
-    check_count(n_controls, name="n_controls", at_least=0)
     if sign not in (1, -1):
         raise ValueError(f"`sign` must be 1 (add) or -1 (subtract), got {sign!r}.")
     directions = _directions(sae, atom, sign, contrast, rival)

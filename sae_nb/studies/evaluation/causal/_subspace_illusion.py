@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_atom, check_count, check_matrix, checked
+from sae_nb.checks import (
+    Count,
+    Seed,
+    at_least,
+    between,
+    check_atom,
+    check_matrix,
+    checked,
+)
 from sae_nb.evaluation import (
     MAX_SECONDS,
     Measurement,
@@ -191,10 +199,10 @@ def illusion_check(
     positions: Where = "default",
     energy: float = ENERGY,
     n_sketches: int = N_SKETCHES,
-    n_components: int = 8,
-    n_controls: int = 16,
+    n_components: Count = 8,
+    n_controls: Annotated[int, at_least(2)] = 16,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
     max_seconds: float | None = MAX_SECONDS,
 ) -> IllusionCheck:
     """Patch along an atom, along its read and unread part, and wholly, and say what that means.
@@ -246,8 +254,6 @@ def illusion_check(
     'green'
     """
     v, atom = _direction(model, hook_point, sae, atom, direction)
-    check_count(n_controls, name="n_controls", at_least=2)
-    check_count(n_components, name="n_components")
     if reader is not None:
         reader = check_matrix(reader, name="reader", d_in=len(v)).detach().double().cpu()
     resampling = Resampling(n_bootstrap, seed)

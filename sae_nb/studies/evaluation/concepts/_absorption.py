@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_sae
-from sae_nb.checks import check_count, check_data, check_matrix, checked
+from sae_nb.checks import Count, Seed, check_data, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Measurement,
@@ -44,7 +44,7 @@ def swallowed(
     parent: Int[Tensor, " n_concepts"],
     *,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Measurement:
     """Measure, with the true concepts and their tree known, how often a parent is off under its child.
 
@@ -180,10 +180,10 @@ def absorption(
     acts: Activations | Float[Tensor, "n d_in"],
     attribute: Bool[np.ndarray, " n"] | Bool[Tensor, " n"],
     *,
-    most_main: int = 5,
+    most_main: Count = 5,
     least_cosine: float | None = None,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Absorption:
     """Follow an attribute of rows through an SAE: its main latents, their splits, and its absorbers.
 
@@ -224,7 +224,6 @@ def absorption(
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     source = acts_for(sae, acts)
-    check_count(most_main, name="most_main")
     if isinstance(attribute, Tensor):
         attribute = check_data(attribute, name="attribute", what="truth values").numpy(force=True)
     truth = np.asarray(attribute, dtype=bool)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_varies
-from sae_nb.checks import as_tensor, between, check_count, check_data, checked, one_of
+from sae_nb.checks import Seed, as_tensor, between, check_count, check_data, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Resampling, codes_of, measured
 from sae_nb.statistics import auroc, group_rows, percentile_interval
@@ -311,7 +311,7 @@ def probe(
     shifted: Bool[Tensor, " units"] | None = None,
     max_units: int = 4000,
     n_bootstrap: int = 400,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> ProbeStudy:
     """Probe latents, and everything that could have been probed without an SAE.
 
@@ -359,7 +359,6 @@ def probe(
     acts = acts_for(sae, acts)
     for k in ks:
         check_count(k, name="ks")
-    one_of(pool, get_args(Pool), name="pool")
     do = "From one half on, labels say nothing."
     between(label_noise, 0, 0.5, name="label_noise", ends="[)", do=do)
     codes = codes_of(sae, acts, codes)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import checked
+from sae_nb.checks import Seed, checked
 from sae_nb.classical import ITDA
 from sae_nb.evaluation import Measurement, Resampling
 
@@ -24,7 +24,7 @@ def compare_itda(
     acts: Activations | Float[Tensor, "n d_in"],
     *,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Measurement:
     """Return the Jaccard index of the rows that two ITDAs stored of the same inputs.
 

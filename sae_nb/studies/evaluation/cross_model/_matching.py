@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 
 from sae_nb.activations import Activations, first_difference
-from sae_nb.checks import check_count, check_matrix, check_memory, checked
+from sae_nb.checks import Count, Seed, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Resampling
 from sae_nb.findings import column
@@ -109,9 +109,9 @@ def match_latents(
     other: SparseCodes,
     *,
     dictionaries: tuple[Any, Any] | None = None,
-    min_firings: int = 10,
+    min_firings: Count = 10,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> LatentMatches:
     """Match latents by the correlation of their strengths over the same rows.
 
@@ -135,7 +135,6 @@ def match_latents(
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     check_same_rows([codes, other])
-    check_count(min_firings, name="min_firings")
     tables, atoms = zip(*(_often(one, min_firings) for one in (codes, other)))
     needed = 16 * tables[0].shape[1] * tables[1].shape[1]
     check_memory(needed, "A table of correlations", "Raise min_firings.")

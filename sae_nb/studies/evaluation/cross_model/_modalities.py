@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,15 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_matrix, check_memory, checked, same_length
+from sae_nb.checks import (
+    Between,
+    Seed,
+    check_count,
+    check_matrix,
+    check_memory,
+    checked,
+    same_length,
+)
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Resampling, measured
 from sae_nb.findings import column
@@ -72,7 +80,7 @@ class ModalityGap(Measurement):
 
 @checked(leave=("embeddings",))
 def modality_gap(
-    embeddings: Sequence[Any], *, n_bootstrap: int = 1000, seed: int = 0
+    embeddings: Sequence[Any], *, n_bootstrap: int = 1000, seed: Seed = 0
 ) -> ModalityGap:
     """Measure how far apart two modalities lie in their common space.
 
@@ -166,7 +174,11 @@ class SplitDictionary(Measurement):
 
 @checked(leave=("codes",))
 def modality_scores(
-    codes: Sequence[SparseCodes], *, alone: float = 0.95, n_bootstrap: int = 1000, seed: int = 0
+    codes: Sequence[SparseCodes],
+    *,
+    alone: Annotated[float, Between(0.5, 1, "(]")] = 0.95,
+    n_bootstrap: int = 1000,
+    seed: Seed = 0,
 ) -> SplitDictionary:
     """Measure which atoms of a shared dictionary serve one modality alone.
 
@@ -199,7 +211,6 @@ def modality_scores(
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     _check_codes(codes)
-    between(alone, 0.5, 1, name="alone", ends="(]")
     tables = [abs(_table(one)) for one in codes]
     n = tables[0].shape[0]
     coin = np.random.default_rng(seed).random(n) < 0.5
@@ -285,7 +296,7 @@ class Bridge(Measurement):
 
 @checked(leave=("codes", "dictionary"))
 def bridge_score(
-    codes: Sequence[SparseCodes], dictionary: Any, *, n_bootstrap: int = 1000, seed: int = 0
+    codes: Sequence[SparseCodes], dictionary: Any, *, n_bootstrap: int = 1000, seed: Seed = 0
 ) -> Bridge:
     """Measure which atoms join two modalities: they fire on the same pairs, and point the same way.
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_one_place
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import Seed, check_count, checked
 from sae_nb.evaluation import (
     Measurement,
     RandomDictionary,
@@ -109,7 +109,7 @@ def split_error(
     hook_point: str | None = None,
     max_rows: int = 40_000,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> ErrorSplit:
     """Split what an SAE misses into what a linear map, a nonlinear one and neither predicts from x.
 

@@ -6,7 +6,7 @@ Leask et al., "Sparse autoencoders do not find canonical units of analysis", arX
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.activations import Activations, check_one_place
-from sae_nb.checks import between, check_count, checked
+from sae_nb.checks import Between, Count, Seed, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Measurement,
@@ -66,7 +66,7 @@ def stitch(
     acts: Activations | Float[Tensor, "n d_in"],
     *,
     n_bootstrap: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Stitching:
     """Add each atom of a larger SAE to a smaller one, and see whether the error falls.
 
@@ -207,10 +207,10 @@ class MetaDictionary(Measurement):
 def meta_dictionary(
     sae: Any,
     *,
-    ratio: float = RATIO,
-    k: int = K,
+    ratio: Annotated[float, Between(0, 1e3, "(]")] = RATIO,
+    k: Count = K,
     steps: int = STEPS,
-    seed: int = 0,
+    seed: Seed = 0,
     n_bootstrap: int = 1000,
     progress: bool = True,
 ) -> MetaDictionary:
@@ -246,8 +246,7 @@ def meta_dictionary(
 
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     unit = torch.nn.functional.normalize(rows_of(sae).float().cpu(), dim=1)
-    between(ratio, 0, 1e3, name="ratio", ends="(]")
-    n_meta, k = round(ratio * len(unit)), check_count(k, name="k")
+    n_meta = round(ratio * len(unit))
     if n_meta < k:
         raise ValueError(
             f"`ratio` × n_atoms must be at least k={k} meta-atoms, got {n_meta} of {len(unit)} atoms. "

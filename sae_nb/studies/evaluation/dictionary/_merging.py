@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_one_place, check_varies
-from sae_nb.checks import between, check_count, checked
+from sae_nb.checks import Count, Seed, Share, at_least, check_count, checked
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.evaluation import SpliceTask, check_dictionary, codes_of, splice_task, summed_atoms
 from sae_nb.figures import Chart, Points
@@ -187,19 +187,19 @@ class Merging(Plotted):
         return Chart(series=series, x="atoms left", y="R²", xaxis={"autorange": "reversed"})
 
     @checked
-    def needed(self, share: float = SAME) -> int:
+    def needed(self, share: Share = SAME) -> int:
         """Return fewest atoms with which R² is still this share of what it was.
 
         Raises
         ------
         ValueError: If the share is not between 0 and 1.
         """
-        return self._needed(self.r2, between(share, 0, 1, name="share"))
+        return self._needed(self.r2, share)
 
     @checked
-    def simpler(self, share: float = SAME) -> int:
+    def simpler(self, share: Share = SAME) -> int:
         """Return the same where the weakest atoms are dropped instead."""
-        return self._needed(self.dropped, between(share, 0, 1, name="share"))
+        return self._needed(self.dropped, share)
 
     def _needed(self, r2: np.ndarray, share: float) -> int:
         return int(self.left[np.flatnonzero(r2 >= share * r2[0])[-1]])
@@ -256,9 +256,9 @@ def merge(
     labels: Int[Tensor, " samples"] | None = None,
     hook_point: str | None = None,
     n_left: int | None = None,
-    n_random: int = 3,
-    n_answers: int = 6,
-    seed: int = 0,
+    n_random: Count = 3,
+    n_answers: Annotated[int, at_least(2)] = 6,
+    seed: Seed = 0,
 ) -> Merging:
     """Merge pairs of atoms, the one first that changes the reconstruction least, and follow R².
 
@@ -319,8 +319,6 @@ def merge(
         )
     source = acts_for(sae, acts)
     check_varies(source)
-    check_count(n_random, name="n_random")
-    check_count(n_answers, name="n_answers", at_least=2)
     task = splice_task(sae, source, model, inputs, labels, hook_point)
     codes = codes_of(sae, source)
     alive = _alive(codes)

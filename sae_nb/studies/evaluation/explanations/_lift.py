@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_atom, check_count, checked
+from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Measurement,
@@ -58,11 +58,11 @@ def token_lift(
     codes: SparseCodes,
     atom: int,
     *,
-    n_tokens: int = 10,
-    min_count: int = 5,
+    n_tokens: Count = 10,
+    min_count: Count = 5,
     facts: RowFacts | None = None,
     n_bootstrap: int = 200,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> TokenLift:
     """Return the tokens with the largest lift, and the token's information about a firing.
 
@@ -88,8 +88,6 @@ def token_lift(
     resampling = Resampling(n_bootstrap, seed)
     check_codes(codes, len(acts), codes.n_atoms)
     atom = check_atom(atom, codes.n_atoms)
-    check_count(n_tokens, name="n_tokens")
-    check_count(min_count, name="min_count")
     facts = RowFacts.of(acts) if facts is None else facts
     if not facts.names:
         raise ValueError(

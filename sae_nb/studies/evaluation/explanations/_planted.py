@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from jaxtyping import Bool
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import TopK
-from sae_nb.checks import between, check_count, check_seed, checked
+from sae_nb.checks import Between, Count, Seed, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import SHAPES, Judge, Predicate, RowFacts, score_explanations
 from sae_nb.findings import Finding, column
@@ -93,7 +93,11 @@ class PlantedFunctions(Finding):
 
 @checked
 def planted_functions(
-    acts: Activations, *, n_each: int = 4, noise: float = 0.1, seed: int = 0
+    acts: Activations,
+    *,
+    n_each: Count = 4,
+    noise: Annotated[float, Between(0, 1, "[)")] = 0.1,
+    seed: Seed = 0,
 ) -> PlantedFunctions:
     """Plant functions of tokens with a known meaning, to try rules and judges on.
 
@@ -124,9 +128,7 @@ def planted_functions(
     >>> len(planted), planted.kinds[0]
     (9, 'token')
     """
-    check_count(n_each, name="n_each")
-    between(noise, 0.0, 1.0, name="noise", ends="[)")
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     if acts.context.kind != "language" or acts.context.token_ids is None:
         raise ValueError(
             f"`acts` must be rows of texts, got samples of kind {acts.context.kind!r}. Capture a language "
