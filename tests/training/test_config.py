@@ -27,7 +27,7 @@ from sae_nb.training import TrainConfig
         ("learning_rate", 0.0, r"`learning_rate` must be above 0 and finite, got 0\.0"),
         ("learning_rate", math.nan, r"`learning_rate` must be a finite number, got nan"),
         ("learning_rate", math.inf, r"`learning_rate` must be above 0 and finite, got inf"),
-        ("decay_fraction", 1.5, r"`decay_fraction` must be at least 0 and at most 1, got 1\.5"),
+        ("decay_fraction", 1.5, r"`decay_fraction` must be between 0 and 1, got 1\.5"),
         ("gradient_clip", -1.0, r"`gradient_clip` must be above 0, got -1\.0"),
         ("sparsity", -0.1, r"`sparsity` must be at least 0 and finite, got -0\.1"),
         ("device", "cuda:99", "`device` must be"),

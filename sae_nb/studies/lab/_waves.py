@@ -74,7 +74,9 @@ class Waves:
 
     _: KW_ONLY
     n_steps: Annotated[int, at_least(2)] = 100
-    dt: Annotated[float, Between(0, FASTEST, "(]")] = 0.5
+    dt: Annotated[
+        float, Between(0, FASTEST, "(]", do="Beyond √½ the heights grow without end.")
+    ] = 0.5
 
     def run(self, shapes: Bool[Tensor, "n height width"]) -> Ringing:
         """Let some drums ring.
