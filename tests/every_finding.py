@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sae_nb.figures import plot_text
 from sae_nb.findings import Finding, Plotted
 
 MOST_CHARACTERS = 1200
@@ -78,7 +79,9 @@ def hold(finding: Any) -> None:
 
     if isinstance(finding, Plotted):
         figure, chart = finding.plot(), finding.chart
-        assert [trace.name for trace in figure.data]
+        names = [plot_text(one.name) for one in chart.series]
+        assert names
+        assert [trace.name for trace in figure.data] == names
         for axis, title in ((figure.layout.xaxis, chart.x), (figure.layout.yaxis, chart.y)):
             along = "x" if axis is figure.layout.xaxis else "y"
             words = all(

@@ -78,7 +78,6 @@ def test_both_axes_of_a_baseline(found: sn.vision.PixelFidelity) -> None:
     axes = found.of_baselines
     assert axes.unusual["zero"] > axes.unusual["blur"]
     assert set(axes.index) == set(ALL)
-    assert "<svg" in to_svg(found.plot())
     assert "<svg" in to_svg(found.plot_curves("mean"))
     assert len(found.table) == 3 * len(ALL) * 4
 
