@@ -45,9 +45,10 @@ def door(module: str) -> Door:
         home = homes[name]
         if home == module:  # a room inside this one
             return import_module(f"{module}.{name}")
-        value = getattr(import_module(home), name)
-        # What another door gives is made so already.
-        if name in first and home.rpartition(".")[2].startswith("_"):
+        there = import_module(home)
+        value = getattr(there, name)
+        # What another door gives to users is made so already.
+        if name in first and name not in getattr(there, "__all__", ()):
             value = _answering(value, module)
         setattr(sys.modules[module], name, value)
         return value

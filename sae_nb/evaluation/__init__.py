@@ -32,20 +32,6 @@ if TYPE_CHECKING:
         Identifiability as Identifiability,
         identifiability as identifiability,
     )
-    from sae_nb.evaluation.dictionary._coactivation import (
-        Coactivation as Coactivation,
-        coactivation as coactivation,
-    )
-    from sae_nb.evaluation.dictionary._coherence import (
-        AtomGeometry as AtomGeometry,
-        atom_geometry as atom_geometry,
-        babel as babel,
-        coactive_babel as coactive_babel,
-        distinct_atoms as distinct_atoms,
-        duplicate_groups as duplicate_groups,
-        encoder_cosines as encoder_cosines,
-        welch_bound as welch_bound,
-    )
     from sae_nb.evaluation.dictionary._distances import distances_kept as distances_kept
     from sae_nb.evaluation.dictionary._matching import (
         Stability as Stability,
@@ -102,6 +88,18 @@ if TYPE_CHECKING:
         evaluate as evaluate,
         evaluation_cost as evaluation_cost,
     )
+    from sae_nb.geometry import (
+        AtomGeometry as AtomGeometry,
+        Coactivation as Coactivation,
+        atom_geometry as atom_geometry,
+        babel as babel,
+        coactivation as coactivation,
+        coactive_babel as coactive_babel,
+        distinct_atoms as distinct_atoms,
+        duplicate_groups as duplicate_groups,
+        encoder_cosines as encoder_cosines,
+        welch_bound as welch_bound,
+    )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
@@ -142,7 +140,6 @@ if TYPE_CHECKING:  # for the other rooms
         largest_of_each as largest_of_each,
         match_factors as match_factors,
     )
-    from sae_nb.evaluation.dictionary._coherence import rows_of as rows_of
     from sae_nb.evaluation.dictionary._matching import (
         HUNGARIAN_UP_TO as HUNGARIAN_UP_TO,
         auction as auction,
@@ -182,7 +179,6 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.evaluation.report._row_pass import (
         check_codes as check_codes,
-        check_dictionary as check_dictionary,
         codes_of as codes_of,
         codes_of_rows as codes_of_rows,
         encoded_rows as encoded_rows,

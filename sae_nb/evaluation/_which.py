@@ -279,7 +279,7 @@ def _spread(values: Tensor) -> float:
 def _negative_share(x: Tensor, generator: torch.Generator) -> float:
     """Of signed pursuit in the directions of cluster centres, copies left out."""
     from sae_nb.architectures import centroids
-    from sae_nb.evaluation.dictionary._coherence import distinct_atoms
+    from sae_nb.geometry import distinct_atoms
     from sae_nb.pursuit import matching_pursuit
 
     centres = F.normalize(centroids(x, min(N_DIRECTIONS, len(x)), generator), dim=1)

@@ -39,6 +39,29 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.geometry._coactivation import (
+        LEAST_ROWS as LEAST_ROWS,
+        Coactivation as Coactivation,
+        coactivation as coactivation,
+    )
+    from sae_nb.geometry._coherence import (
+        AtomGeometry as AtomGeometry,
+        atom_geometry as atom_geometry,
+        babel as babel,
+        check_dictionary as check_dictionary,
+        coactive_babel as coactive_babel,
+        copied_atoms as copied_atoms,
+        distinct_atoms as distinct_atoms,
+        duplicate_groups as duplicate_groups,
+        encoder_cosines as encoder_cosines,
+        rows_of as rows_of,
+        welch_bound as welch_bound,
+    )
+    from sae_nb.geometry._cosines import (
+        largest_cosines as largest_cosines,
+        tile_rows as tile_rows,
+        unit_rows as unit_rows,
+    )
     from sae_nb.geometry._dimension import (
         covariance as covariance,
         dimension_of_distances as dimension_of_distances,

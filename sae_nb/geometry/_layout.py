@@ -26,12 +26,12 @@ from sae_nb.checks import (
     checked,
 )
 from sae_nb.files import MappedMatrix, read_tensors, row_bytes, write_tensors
+from sae_nb.geometry._cosines import TILE, cosine_tiles
 from sae_nb.geometry._placing import WHOLE_UP_TO, sample_rows
 
 logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "SAE_NB_CACHE"
-_TILE = 2**24  # cosines computed at a time: 64 MiB
 
 
 @checked
@@ -85,9 +85,9 @@ def nearest_by_cosine(
         raise ValueError(f"`n_nearest` must be below the {len(x)} rows of `x`, got {n_nearest}.")
     unit = torch.nn.functional.normalize(x, dim=1)
     rows, distances = [], []
-    for tile in torch.split(torch.arange(len(x)), max(1, _TILE // len(x))):
-        cosine = unit[tile] @ unit.T
-        cosine[torch.arange(len(tile)), tile] = -torch.inf
+    for first, cosine in cosine_tiles(unit, unit, TILE):
+        own = torch.arange(len(cosine))
+        cosine[own, first + own] = -torch.inf
         best = cosine.topk(n_nearest, dim=1)
         rows.append(best.indices)
         distances.append((1 - best.values).clamp_min(0))

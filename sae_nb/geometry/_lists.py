@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.background import checkpoint
+from sae_nb.geometry._cosines import SMALL_TILE, tile_rows, unit_rows
 from sae_nb.geometry._layout import nearest_by_cosine
 from sae_nb.geometry._placing import WHOLE_UP_TO
 
@@ -33,8 +34,6 @@ WANTED = 0.95
 
 LISTS_LOOKED_AT = (4, 8, 16, 32, 64, 128)
 
-_TILE = 2**22  # cosines computed at a time: 16 MiB
-
 
 class Lists:
     """Rows in lists of alike ones; `x` stays where it is, and no second copy of it is made."""
@@ -44,7 +43,7 @@ class Lists:
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randperm(self._n, generator=generator)
         n_lists = max(1, round(math.sqrt(self._n)))
-        self._centres = _unit(x[drawn[:n_lists]])
+        self._centres = unit_rows(x[drawn[:n_lists]])
         sample = x[drawn[: 64 * n_lists]]
         for _ in range(ROUNDS):
             checkpoint()
@@ -56,15 +55,15 @@ class Lists:
     def _improve(self, sample: Float[Tensor, "m d"]) -> None:
         """Move every centre to the mean of the rows that are nearest to it."""
         sums = torch.zeros_like(self._centres).index_add_(
-            0, self.nearest_list(sample), _unit(sample)
+            0, self.nearest_list(sample), unit_rows(sample)
         )
         empty = (sums == 0).all(dim=1, keepdim=True)
-        self._centres = _unit(torch.where(empty, self._centres, sums))
+        self._centres = unit_rows(torch.where(empty, self._centres, sums))
 
     def nearest_list(self, x: Float[Tensor, "m d"]) -> Int[Tensor, " m"]:
         """Return the list whose centre is nearest to each row, by tiles."""
-        tiles = torch.split(x, max(1, _TILE // len(self._centres)))
-        return torch.cat([(_unit(rows) @ self._centres.T).argmax(dim=1) for rows in tiles])
+        tiles = torch.split(x, tile_rows(len(self._centres), SMALL_TILE))
+        return torch.cat([(unit_rows(rows) @ self._centres.T).argmax(dim=1) for rows in tiles])
 
     @cached_property
     def _near(self) -> Int[Tensor, "lists lists"]:
@@ -89,7 +88,7 @@ class Lists:
             if len(own):
                 checkpoint()
                 candidates = self.among(one, looked_at, at_least)
-                for part in own.split(max(1, _TILE // len(candidates))):
+                for part in own.split(tile_rows(len(candidates), SMALL_TILE)):
                     yield part, candidates
 
 
@@ -153,7 +152,7 @@ def _nearest(
     """Cosines of rows with their k nearest among some others, by tiles of these."""
     queries = x[own].float() / lengths[own, None]
     best = queries.new_empty(len(own), 0)
-    for some in among.split(max(k + 1, 4 * _TILE // x.shape[1])):
+    for some in among.split(max(k + 1, 4 * SMALL_TILE // x.shape[1])):
         cosines = (queries @ x[some].float().T).div_(lengths[some])
         top = cosines.topk(min(k + 1, len(some)), dim=1)
         values = top.values.masked_fill_(some[top.indices] == own[:, None], -torch.inf)
@@ -170,12 +169,12 @@ def random_distances(
     rng = np.random.default_rng(seed)  # not torch's: it may have drawn the very rows from this seed
 
     def drawn(m: int) -> Float[Tensor, "m d"]:
-        return _unit(torch.from_numpy(rng.standard_normal((m, d), dtype=np.float32)))
+        return unit_rows(torch.from_numpy(rng.standard_normal((m, d), dtype=np.float32)))
 
     own = drawn(min(n_tried, n))
     cosines = (own @ own.T).fill_diagonal_(-torch.inf)
     best = cosines.topk(min(k, len(own) - 1), dim=1).values
-    tile = max(1, _TILE // max(d, len(own)))
+    tile = tile_rows(max(d, len(own)), SMALL_TILE)
     for start in range(len(own), n, tile):
         checkpoint()
         further = own @ drawn(min(tile, n - start)).T
@@ -187,7 +186,3 @@ def _lengths(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """Lengths of rows, 1 for a zero row, whose cosines are zero."""
     lengths = torch.cat([rows.float().norm(dim=1) for rows in torch.split(x, WHOLE_UP_TO)])
     return lengths.where(lengths > 0, torch.ones(()))
-
-
-def _unit(x: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
-    return torch.nn.functional.normalize(x.float(), dim=1)

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.geometry._cosines import SMALL_TILE, tile_rows, unit_rows
+
 WHOLE_UP_TO = 50_000
 """Rows up to which all are laid out, and give the axes of PCA."""
 
@@ -20,7 +22,6 @@ SAMPLE = 20_000
 N_ANCHORS = 5
 """Rows of the sample, the nearest, that a placed row may lie between."""
 
-_TILE = 2**22  # cosines computed at a time: 16 MiB
 _APART = 0.5  # of the way to the nearest anchor's own neighbour: rows of one anchor do not coincide
 
 
@@ -56,12 +57,12 @@ def place_rest(
     to_neighbours = cKDTree(xy).query(xy, k + 1)[0]
     places = torch.from_numpy(np.ascontiguousarray(xy, np.float32))
     reach, apart = (torch.from_numpy(to_neighbours[:, i]).float() for i in (k, 1))
-    anchors = torch.nn.functional.normalize(x[torch.from_numpy(sample)].float(), dim=1)
+    anchors = unit_rows(x[torch.from_numpy(sample)])
     step = torch.randn(len(x), 2, generator=torch.Generator().manual_seed(seed))
     made = torch.empty(len(x), 2)
-    for rows in torch.split(torch.arange(len(x)), max(1, _TILE // len(sample))):
+    for rows in torch.split(torch.arange(len(x)), tile_rows(len(sample), SMALL_TILE)):
         say("placing the rest", float(rows[0]) / len(x))
-        cosines, near = (_unit(x[rows]) @ anchors.T).topk(k, dim=1)
+        cosines, near = (unit_rows(x[rows]) @ anchors.T).topk(k, dim=1)
         weight = _weights(cosines)
         around = places[near]
         weight *= (around - around[:, :1]).norm(dim=2) <= reach[near[:, :1]]
@@ -75,7 +76,3 @@ def _weights(cosines: Float[Tensor, "rows k"]) -> Float[Tensor, "rows k"]:
     """1 for the nearest, e⁻¹ for one that is farther than it by the mean difference."""
     behind = cosines[:, :1] - cosines
     return (-behind / behind.mean(dim=1, keepdim=True).clamp_min(1e-12)).exp()
-
-
-def _unit(x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
-    return torch.nn.functional.normalize(x.float(), dim=1)

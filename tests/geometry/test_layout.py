@@ -20,7 +20,7 @@ def test_neighbours_are_those_of_all_cosines(monkeypatch: pytest.MonkeyPatch) ->
     cosine = torch.nn.functional.cosine_similarity(x[:, None], x[None], dim=2)
     cosine.fill_diagonal_(-2)
     expected = cosine.topk(4, dim=1)
-    monkeypatch.setattr(layout, "_TILE", 7 * 50)
+    monkeypatch.setattr(layout, "TILE", 7 * 50)
     rows, distances = nearest_by_cosine(x, 4)
     assert np.array_equal(rows, expected.indices.numpy())
     assert np.allclose(distances, 1 - expected.values.numpy(), atol=1e-6)

@@ -85,7 +85,7 @@ def test_tiles_do_not_count_and_one_seed_gives_one_layout(monkeypatch: pytest.Mo
     x, sample = torch.randn(200, 5), np.arange(50)
     xy = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
     once = placing.place_rest(x, sample, xy, seed=3, say=_silent)
-    monkeypatch.setattr(placing, "_TILE", 7 * 50)
+    monkeypatch.setattr(placing, "SMALL_TILE", 7 * 50)
     shares: list[float] = []
     again = placing.place_rest(x, sample, xy, seed=3, say=lambda _, share: shares.append(share))
     assert np.allclose(once, again, atol=1e-5)

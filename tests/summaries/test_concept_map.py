@@ -90,7 +90,7 @@ def test_tiles_of_the_search_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocked search gives the same whatever the size of its blocks."""
     x = torch.randn(70, 9, generator=torch.Generator().manual_seed(4))
     whole = nearest_by_cosine(x, 6)
-    monkeypatch.setattr("sae_nb.geometry._layout._TILE", 70 * 8)
+    monkeypatch.setattr("sae_nb.geometry._layout.TILE", 70 * 8)
     blocked = nearest_by_cosine(x, 6)
     assert np.array_equal(whole[0], blocked[0])
     assert np.allclose(whole[1], blocked[1])

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sae_nb.checks import Seed, check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
+from sae_nb.geometry import largest_cosines, tile_rows
 from sae_nb.kernels import compiled
 
 HUNGARIAN_UP_TO = 4096
@@ -215,11 +216,7 @@ def _mean_max(
     means = []
     for i, j in [*pairs, *((j, i) for i, j in pairs)]:
         first, second = dictionaries[i], dictionaries[j]
-        best = [
-            ((t @ second.T).abs() if signed else t @ second.T).amax(dim=1)
-            for t in torch.split(first, max(1, _TILE // len(second)))
-        ]
-        means.append(float(torch.cat(best).double().mean()))
+        means.append(float(largest_cosines(first, second, signed=signed).double().mean()))
     return float(np.mean(means))
 
 
@@ -257,7 +254,6 @@ EPSILON = 1e-3
 ROUNDS = 60
 """Maximum number of remade lists before the rest is matched greedily. Ours."""
 
-_TILE = 2**24
 _REST = 2048  # atoms left over that are matched optimally among what is left
 
 
@@ -326,7 +322,7 @@ def _lists(
     """
     cost = torch.from_numpy(prices).to(first)
     parts: list[tuple[Tensor, ...]] = []
-    for which in torch.split(torch.from_numpy(todo), max(1, _TILE // len(second))):
+    for which in torch.split(torch.from_numpy(todo), tile_rows(len(second))):
         worth = first[which.to(first.device)] @ second.T
         worth = worth.abs() if signed else worth
         top = (worth - cost).topk(width, dim=1)

@@ -11,14 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import Seed, check_matrix, checked
-from sae_nb.evaluation.dictionary._coherence import copied_atoms, rows_of
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
+from sae_nb.geometry import copied_atoms, largest_cosines, rows_of
 
 # -------------------------------------------------------------------------------------------------
 # Does an atom look like anything in the data? OOD = 1 − mean_j max_t ⟨d_j, x_t − μ⟩ / ‖x_t − μ‖.
-
-
-_TILE = 2**24
 
 
 @checked
@@ -90,8 +87,7 @@ def distances_to_data(
         )
     rows = rows[varied] / lengths[varied, None]
     unit = torch.nn.functional.normalize(atoms)
-    tiles = torch.split(unit, max(1, _TILE // len(rows)))
-    best = torch.cat([(tile @ rows.T).amax(dim=1) for tile in tiles]).double().cpu().numpy()
+    best = largest_cosines(unit, rows).double().cpu().numpy()
     return np.where(copied_atoms(unit), 1.0, 1 - best)
 
 
@@ -158,5 +154,4 @@ def nearest_atoms(
 ) -> Float[np.ndarray, " classes"]:
     """Return the largest cosine of each direction with any atom."""
     unit, rows = (torch.nn.functional.normalize(part, dim=1) for part in (dictionary, directions))
-    tiles = torch.split(rows, max(1, _TILE // len(unit)))
-    return np.asarray(torch.cat([(t @ unit.T).amax(dim=1) for t in tiles]).double().cpu())
+    return np.asarray(largest_cosines(rows, unit).double().cpu())

@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sae_nb.evaluation.dictionary._coactivation import LEAST_ROWS, Coactivation, coactivation
-from sae_nb.evaluation.dictionary._coherence import AtomGeometry, atom_geometry, encoder_cosines
 from sae_nb.evaluation.dictionary._distances import MOST_ROWS, distances_row
 from sae_nb.evaluation.dictionary._near_data import distances_to_data
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
+from sae_nb.geometry import (
+    LEAST_ROWS,
+    AtomGeometry,
+    Coactivation,
+    atom_geometry,
+    coactivation,
+    encoder_cosines,
+)
 from sae_nb.statistics import UNKNOWN, Interval
 
 if TYPE_CHECKING:

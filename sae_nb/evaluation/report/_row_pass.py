@@ -68,15 +68,6 @@ def summed_atoms(codes: SparseCodes, atoms: Tensor) -> Float[Tensor, "rows d_in"
     )
 
 
-def check_dictionary(codes: SparseCodes, dictionary: Tensor) -> None:
-    """Refuse codes of another number of atoms than a dictionary has."""
-    if codes.n_atoms != len(dictionary):
-        raise ValueError(
-            f"`codes` must be of {len(dictionary)} atoms, as the dictionary, got {codes.n_atoms}. "
-            "Encode with the SAE whose dictionary this is."
-        )
-
-
 def check_codes(codes: SparseCodes, n_rows: int, n_atoms: int) -> None:
     """Refuse codes of other rows or another dictionary, and codes in which nothing is active."""
     if (codes.n_rows, codes.n_atoms) != (n_rows, n_atoms):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.geometry import welch_bound as welch_bound
     from sae_nb.studies.minkowski._atom_geometry import (
         CoActivation as CoActivation,
         DictionaryGeometry as DictionaryGeometry,
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
         geometry_floors as geometry_floors,
         near_grassmannian_frame as near_grassmannian_frame,
         random_frame as random_frame,
-        welch_bound as welch_bound,
     )
     from sae_nb.studies.minkowski._block_archetypes import (
         BlockArchetypes as BlockArchetypes,

@@ -5,7 +5,6 @@ cosines ⟨d_i, d_j⟩, i ≠ j · antipodal: min_j ⟨d_i, d_j⟩ ≤ −0.9 ·
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from sae_nb.checks import Count, Seed, at_least, check_count, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry import effective_rank, stable_rank
+from sae_nb.geometry import check_dictionary, effective_rank, stable_rank, unit_rows, welch_bound
 from sae_nb.statistics import correlation, mantel_null
 
 # -------------------------------------------------------------------------------------------------
@@ -25,30 +24,6 @@ from sae_nb.statistics import correlation, mantel_null
 
 POWERS = (4.0, 64.0)
 """Exponent of the mean over cosines, first and last step: a soft maximum that grows hard (ours)."""
-
-
-@checked
-def welch_bound(n_atoms: Count, d_in: Count) -> float:
-    """Return the least that the largest |cosine| of n unit vectors can be.
-
-    μ ≥ √((n − d) / (d (n − 1))) for n > d; orthogonal vectors have 0.
-
-    Raises
-    ------
-    TypeError, ValueError: If a size is not a whole number ≥ 1.
-
-    Source
-    ------
-    Welch, "Lower bounds on the maximum cross correlation of signals", 1974.
-
-    Example
-    -------
-    >>> round(welch_bound(3, 2), 3), welch_bound(4, 8)
-    (0.5, 0.0)
-    """
-    if n_atoms <= d_in:
-        return 0.0
-    return math.sqrt((n_atoms - d_in) / (d_in * (n_atoms - 1)))
 
 
 @checked
@@ -62,7 +37,7 @@ def random_frame(n_atoms: Count, d_in: Count, *, seed: Seed = 0) -> Float[Tensor
     """
     shape = n_atoms, d_in
     drawn = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.normalize(drawn, dim=1)
+    return unit_rows(drawn)
 
 
 @checked
@@ -188,7 +163,7 @@ def dictionary_geometry(dictionary: Float[Tensor, "n_atoms d_in"]) -> Dictionary
     rows = rows[rows.norm(dim=1) > 0]
     if len(rows) < 2:
         raise ValueError(f"`dictionary` must have two atoms with a direction, got {len(rows)}.")
-    unit = torch.nn.functional.normalize(rows, dim=1)
+    unit = unit_rows(rows)
     n, d = unit.shape
     check_memory(8 * n * n, f"All cosines of {n} atoms", "Pass fewer rows of the dictionary.")
     cosines = (unit @ unit.T).clamp(-1, 1)
@@ -296,7 +271,12 @@ def coactivation(
     True
     """
     atoms = check_matrix(dictionary, name="dictionary").detach().float()
+<<<<<<< HEAD
     check_codes(codes, atoms)
+=======
+    check_dictionary(codes, atoms)
+    check_count(n_permutations, name="n_permutations", at_least=2)
+>>>>>>> facbfd9b (One chapter for a dictionary's directions in geometry: coherence, copies, Babel sums, co-activation and cosines in tiles; evaluation and minkowski pass the names on)
     z = codes.to_scipy()
     square = np.asarray(z.multiply(z).sum(axis=0)).reshape(-1)
     used = np.flatnonzero(square > 0)
@@ -304,7 +284,7 @@ def coactivation(
         raise ValueError(f"`codes` must use three atoms or more, got {len(used)}. Pass more rows.")
     scaled = z[:, used].multiply(1 / np.sqrt(square[used])).tocsr()
     together = np.asarray((scaled.T @ scaled).todense())
-    unit = torch.nn.functional.normalize(atoms[torch.from_numpy(used)], dim=1)
+    unit = unit_rows(atoms[torch.from_numpy(used)])
     cosines = (unit @ unit.T).numpy(force=True)
     upper = np.triu_indices(len(used), k=1)
     fires = codes.frequency.numpy(force=True)
@@ -318,11 +298,3 @@ def coactivation(
         energy=square / np.maximum(fires * codes.n_rows, 1),
         n_used=len(used),
     )
-
-
-def check_codes(codes: SparseCodes, dictionary: Tensor) -> None:
-    """Refuse codes of another number of atoms."""
-    if codes.n_atoms != len(dictionary):
-        raise ValueError(
-            f"`codes` must be of {len(dictionary)} atoms, as the dictionary, got {codes.n_atoms}."
-        )

@@ -25,8 +25,8 @@ from sae_nb.checks import (
     checked,
 )
 from sae_nb.codes import SparseCodes
+from sae_nb.geometry import check_dictionary
 from sae_nb.statistics import logistic_probe
-from sae_nb.studies.minkowski._atom_geometry import check_codes
 
 # -------------------------------------------------------------------------------------------------
 # Which atoms a task uses: I_iy = E[z_i] · (D Wᵀ)_iy, exact for a head that is linear in x̂ = z D + b.
@@ -97,7 +97,7 @@ def recruit(
     """
     atoms = check_matrix(dictionary, name="dictionary").detach()
     head = check_matrix(weight, name="weight", d_in=atoms.shape[1]).detach().to(atoms)
-    check_codes(codes, atoms)
+    check_dictionary(codes, atoms)
     return Recruitment(importance=mean_strength(codes).to(atoms)[:, None] * (atoms @ head.T))
 
 

@@ -10,9 +10,10 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import atom_geometry
-from sae_nb.evaluation.dictionary import _coherence, _quasi_orthogonality
 from sae_nb.figures import named, to_svg
+from sae_nb.geometry import _coherence
 from sae_nb.studies.evaluation import quasi_orthogonality
+from sae_nb.studies.evaluation.dictionary import _quasi_orthogonality
 
 
 def made(kind: type = sn.TopK, **settings: object) -> sn.SparseAutoencoder:
@@ -79,7 +80,7 @@ def test_the_mean_cosine_is_taken_tile_by_tile(monkeypatch: pytest.MonkeyPatch) 
     assert whole == pytest.approx(float(off.mean()), rel=1e-5)
     assert whole == pytest.approx(_quasi_orthogonality._random_mean(8), rel=0.03)
     assert _quasi_orthogonality._random_mean(2) == pytest.approx(2 / math.pi)
-    monkeypatch.setattr(_coherence, "_TILE", 5 * 400)
+    monkeypatch.setattr(_coherence, "TILE", 5 * 400)
     assert atom_geometry(atoms).mean_cosine == pytest.approx(whole, rel=1e-6)
 
 

@@ -23,9 +23,9 @@ from sae_nb.evaluation import (
     codes_of_rows,
     nearest_atoms,
     random_like,
-    rows_of,
     summed_atoms,
 )
+from sae_nb.geometry import rows_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

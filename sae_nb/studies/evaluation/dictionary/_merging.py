@@ -23,9 +23,10 @@ from torch import Tensor
 from sae_nb.activations import Activations, acts_for, check_one_place, check_varies
 from sae_nb.checks import Count, Seed, Share, at_least, check_count, checked
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
-from sae_nb.evaluation import SpliceTask, check_dictionary, codes_of, splice_task, summed_atoms
+from sae_nb.evaluation import SpliceTask, codes_of, splice_task, summed_atoms
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
+from sae_nb.geometry import check_dictionary
 
 if TYPE_CHECKING:
     import pandas as pd

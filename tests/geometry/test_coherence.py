@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import babel, coactive_babel, distinct_atoms
+from sae_nb.geometry import babel, coactive_babel, distinct_atoms
 
 
 def by_definition(atoms: torch.Tensor, size: int) -> float:
@@ -31,7 +31,7 @@ def test_babel_does_not_depend_on_tiles(monkeypatch):
     """One row at a time gives the same."""
     atoms = torch.randn(20, 6, generator=torch.Generator().manual_seed(1))
     whole = babel(atoms, [1, 3])
-    monkeypatch.setattr("sae_nb.evaluation.dictionary._coherence._TILE", 1)
+    monkeypatch.setattr("sae_nb.geometry._coherence.TILE", 1)
     assert babel(atoms, [1, 3]) == pytest.approx(whole)
 
 
@@ -55,7 +55,7 @@ def test_coactive_babel_is_its_definition_on_random_codes(monkeypatch):
     truth = [float((cosines * row[:, None] * row[None]).sum(dim=1).max()) for row in z]
     codes = SparseCodes.from_dense(z)
     assert coactive_babel(codes, atoms) == pytest.approx(truth, abs=1e-5)
-    monkeypatch.setattr("sae_nb.evaluation.dictionary._coherence._TILE", 1)
+    monkeypatch.setattr("sae_nb.geometry._coherence.TILE", 1)
     assert coactive_babel(codes, atoms) == pytest.approx(truth, abs=1e-5)
 
 

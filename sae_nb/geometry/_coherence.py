@@ -19,16 +19,14 @@ from torch import Tensor
 
 from sae_nb.checks import Count, check_count, check_matrix, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.report._row_pass import check_dictionary
-from sae_nb.geometry import stable_rank
+from sae_nb.geometry._cosines import TILE, cosine_tiles
+from sae_nb.geometry._dimension import stable_rank
 
 ALIKE = 0.9
 """|Cosine| above which two atoms are copies. Convention (evaluation of SAEs, several libraries)."""
 
 COPIED = 0.99
 """|Cosine| above which an atom adds nothing to an earlier one, and is not credited with anything."""
-
-_TILE = 2**24
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -242,7 +240,7 @@ def coactive_babel(
     atoms = _unit(dictionary)
     check_dictionary(codes, atoms)
     widest = max(int(codes.l0.max()), 1)
-    rows = max(1, _TILE // (widest * (widest + atoms.shape[1])))
+    rows = max(1, TILE // (widest * (widest + atoms.shape[1])))
     parts = []
     for first in range(0, codes.n_rows, rows):
         part = codes.rows(slice(first, first + rows)).detach()
@@ -290,9 +288,7 @@ def _supports(codes: SparseCodes, widest: int) -> tuple[Tensor, Tensor]:
 
 def _tiles(unit: Float[Tensor, "n_atoms d_in"]) -> Iterator[tuple[int, Tensor]]:
     """|Cosines| of some atoms at a time with all of them, and the number of the first."""
-    rows = max(1, _TILE // len(unit))
-    for first in range(0, len(unit), rows):
-        yield first, (unit[first : first + rows] @ unit.T).abs()
+    return ((first, cosines.abs()) for first, cosines in cosine_tiles(unit, unit, TILE))
 
 
 def _others(cosines: Tensor, first: int) -> Tensor:
@@ -307,6 +303,15 @@ def _has_earlier(near: Tensor, first: int) -> Tensor:
     columns = torch.arange(near.shape[1], device=near.device)
     own = first + torch.arange(len(near), device=near.device)
     return (near & (columns < own[:, None])).any(dim=1)
+
+
+def check_dictionary(codes: SparseCodes, dictionary: Tensor) -> None:
+    """Refuse codes of another number of atoms than a dictionary has."""
+    if codes.n_atoms != len(dictionary):
+        raise ValueError(
+            f"`codes` must be of {len(dictionary)} atoms, as the dictionary, got {codes.n_atoms}. "
+            "Encode with the SAE whose dictionary this is."
+        )
 
 
 def rows_of(dictionary: Any) -> Float[Tensor, "n_atoms d_in"]:

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import coactivation
-from sae_nb.evaluation.dictionary import _coactivation as coactive_pairs
+from sae_nb.geometry import _coactivation as coactive_pairs, coactivation
 
 
 def sparse(n: int, c: int, share: float = 0.3, signed: bool = False) -> torch.Tensor:
@@ -21,7 +20,7 @@ def sparse(n: int, c: int, share: float = 0.3, signed: bool = False) -> torch.Te
 @pytest.mark.parametrize("tile", [2**22, 12])
 def test_pairs_are_as_dense_arithmetic_has_them(signed, tile, monkeypatch):
     """Everything, with atoms that are not unit, in one tile and in many."""
-    monkeypatch.setattr(coactive_pairs, "_TILE", tile)
+    monkeypatch.setattr(coactive_pairs, "SMALL_TILE", tile)
     z = sparse(200, 12, signed=signed)
     atoms = 2 * torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
     found = coactivation(SparseCodes.from_dense(z), atoms, top=3)

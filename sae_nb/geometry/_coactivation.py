@@ -17,14 +17,13 @@ from torch import Tensor
 
 from sae_nb.checks import Count, check_matrix, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.report._row_pass import check_dictionary, without_zeros
+from sae_nb.geometry._coherence import check_dictionary
+from sae_nb.geometry._cosines import SMALL_TILE, cosine_tiles
 from sae_nb.kernels import compiled, parallel
 
 LEAST_ROWS = 10
 """Rows an atom must be active in before its partners are named. Ours: two atoms active once each, in
 one row, have NPMI 1 by accident."""
-
-_TILE = 2**22
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +89,7 @@ def coactivation(
     # In units of unit atoms, on the CPU.
     plain, norms = codes.detach().to("cpu"), rows.norm(dim=1)
     strengths = plain.values.double() * norms[plain.atoms.long()].double()
-    return _counted(without_zeros(plain.with_values(strengths)), rows, top)
+    return _counted(plain.with_values(strengths).only(strengths != 0), rows, top)
 
 
 def _counted(codes: SparseCodes, dictionary: Tensor, top: int) -> Coactivation:
@@ -104,11 +103,19 @@ def _counted(codes: SparseCodes, dictionary: Tensor, top: int) -> Coactivation:
     pairs, interference = np.zeros(c, np.int64), np.zeros(c)
     npmi, together = np.full((c, top), -1.0), np.zeros((c, top), np.int32)
     partner = np.full((c, top), -1, np.int32)
-    size = max(1, _TILE // c)
-    for first in range(0, c, size):
-        gram = (unit[first : first + size] @ unit.T).numpy()
+    for first, gram in cosine_tiles(unit, unit, SMALL_TILE):
         with parallel():
-            partners(first, gram, *places, LEAST_ROWS, pairs, interference, npmi, partner, together)
+            partners(
+                first,
+                gram.numpy(),
+                *places,
+                LEAST_ROWS,
+                pairs,
+                interference,
+                npmi,
+                partner,
+                together,
+            )
     n_pairs = int(pairs.sum())
     return Coactivation(
         n_rows=codes.n_rows,

@@ -1,0 +1,42 @@
+"""Cosines of many directions, made in tiles: the matrix of all of them is never held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+TILE = 2**24
+"""Cosines made at a time: 64 MiB."""
+
+SMALL_TILE = 2**22
+"""The same where other arrays of that size are held with them: 16 MiB."""
+
+
+def unit_rows(x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
+    """Return the directions of rows in fp32; a zero row stays zero."""
+    return torch.nn.functional.normalize(x.float(), dim=1)
+
+
+def tile_rows(n_among: int, tile: int = TILE) -> int:
+    """Return how many rows have their cosines with `n_among` others made at a time."""
+    return max(1, tile // n_among)
+
+
+def cosine_tiles(
+    unit: Float[Tensor, "n d"], among: Float[Tensor, "m d"], tile: int = TILE
+) -> Iterator[tuple[int, Float[Tensor, "some m"]]]:
+    """Yield the cosines of some unit rows at a time with all of others, and the number of the first."""
+    size = tile_rows(len(among), tile)
+    for first in range(0, len(unit), size):
+        yield first, unit[first : first + size] @ among.T
+
+
+def largest_cosines(
+    unit: Float[Tensor, "n d"], among: Float[Tensor, "m d"], *, signed: bool = False
+) -> Float[Tensor, " n"]:
+    """Return the largest cosine of each unit row with any of others, |cosine| where signs do not count."""
+    tiles = cosine_tiles(unit, among)
+    return torch.cat([(t.abs() if signed else t).amax(dim=1) for _, t in tiles])
