@@ -66,6 +66,7 @@ def test_tiles_do_not_show(monkeypatch):
     tiled = atom_geometry(atoms, m=4)
     assert tiled.max_cosine == pytest.approx(whole.max_cosine, abs=1e-6)
     assert tiled.babel == pytest.approx(whole.babel, abs=1e-5)
+    assert tiled.mean_cosine == pytest.approx(whole.mean_cosine, rel=1e-6)
 
 
 @pytest.mark.parametrize(("c", "d", "bound"), [(256, 64, 0.108), (2048, 256, 0.058), (8, 8, 0.0)])
