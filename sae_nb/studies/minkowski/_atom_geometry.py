@@ -271,12 +271,7 @@ def coactivation(
     True
     """
     atoms = check_matrix(dictionary, name="dictionary").detach().float()
-<<<<<<< HEAD
-    check_codes(codes, atoms)
-=======
     check_dictionary(codes, atoms)
-    check_count(n_permutations, name="n_permutations", at_least=2)
->>>>>>> facbfd9b (One chapter for a dictionary's directions in geometry: coherence, copies, Babel sums, co-activation and cosines in tiles; evaluation and minkowski pass the names on)
     z = codes.to_scipy()
     square = np.asarray(z.multiply(z).sum(axis=0)).reshape(-1)
     used = np.flatnonzero(square > 0)
