@@ -143,9 +143,14 @@ class _Argument:
         self.name, self.default, self.kinds = parameter.name, parameter.default, kinds
 
     def taken(self, value: Any, sizes: Sizes) -> Any:
-        if self.kinds is None or value is self.default:
+        if self.kinds is None or value is self.default or _both_nan(value, self.default):
             return value
         return _taken(value, self.kinds, self.name, sizes)
+
+
+def _both_nan(value: Any, default: Any) -> bool:
+    """Whether a default of NaN is given again, read from a file for example."""
+    return isinstance(default, float) and default != default and value != value
 
 
 class _Arguments:

@@ -21,8 +21,8 @@ from torch import nn
 
 import sae_nb as sn
 
-TOOLS = {"sae_nb.checks", "sae_nb.figures", "sae_nb.files", "sae_nb.findings"}
-"""Rooms whose door is for other rooms: what checks, what draws, and what writes files."""
+TOOLS = {f"sae_nb.{room}" for room in ("checks", "figures", "files", "findings", "statistics")}
+"""Rooms whose door is for other rooms: what checks, draws, computes intervals and writes files."""
 
 D_IN, N_ATOMS, ROWS, CLASSES = 8, 16, 60, 3
 
@@ -336,6 +336,7 @@ RECIPES: dict[str, Make] = {
     "capturing.stream": _on(model="model", inputs="x", hook_point="hook_point"),
     "circuits.attribution_graph": lambda kit: {
         "model": kit.gpt, "transcoders": {"resid_post.1": kit.gpt_sae}, "inputs": kit.texts[0], "max_nodes": 2},
+    "models.register_modality": lambda kit: {"record": sn.models.Modality(name="numbers")},
     "circuits.load_graph": lambda kit: {"folder": kit.read_only("graph", kit.graph)},
     "circuits.graph_features": lambda kit: {"graphs": [kit.graph]},
     "circuits.predict_correctness": lambda kit: {
@@ -1055,6 +1056,7 @@ class Call:
 def doors() -> dict[str, Any]:
     """Return room and name → what lies there, each object once, of every public room but the tools."""
     rooms = [f"sae_nb.{room.name}" for room in pkgutil.iter_modules(sn.__path__)]
+    rooms += [f"sae_nb.studies.{room.name}" for room in pkgutil.iter_modules(sn.studies.__path__)]
     found: dict[int, tuple[str, Any]] = {}
     for room in (*rooms, "sae_nb_widgets"):
         if room.rsplit(".", 1)[-1].startswith("_") or room in TOOLS:
@@ -1064,7 +1066,8 @@ def doors() -> dict[str, Any]:
             thing = getattr(module, name)
             # A Literal that says which words may come back can be called, to no end.
             if callable(thing) and not inspect.ismodule(thing) and get_origin(thing) is not Literal:
-                found.setdefault(id(thing), (f"{room.removeprefix('sae_nb.')}.{name}", thing))
+                short = room.removeprefix("sae_nb.").removeprefix("studies.")
+                found.setdefault(id(thing), (f"{short}.{name}", thing))
     return dict(sorted(found.values()))
 
 

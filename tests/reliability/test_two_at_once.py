@@ -63,12 +63,10 @@ def test_a_second_sweep_on_one_folder_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As trainings are."""
-    from sae_nb.sweeps import _sweep as sweeping
-
     settings: dict[str, Any] = {"n_atoms": 8, "settings": {"k": [2]}, "seeds": [0]}
     settings |= {"config": sn.TrainConfig(steps=2, batch_size=8), "progress": False}
     settings["folder"] = tmp_path / "sweep"
-    original, refused = sweeping.train, []
+    original, refused = sn.training.train, []
 
     def meanwhile(*arguments: Any, **more: Any) -> Any:
         with pytest.raises(ValueError, match="one sweep at a time"):
@@ -76,7 +74,7 @@ def test_a_second_sweep_on_one_folder_is_refused(
         refused.append(True)
         return original(*arguments, **more)
 
-    monkeypatch.setattr(sweeping, "train", meanwhile)
+    monkeypatch.setattr(sn.training, "train", meanwhile)
     sn.sweep(rows(), **settings)
     assert refused
     assert len(sn.sweep(rows(), **settings).saes) == 1

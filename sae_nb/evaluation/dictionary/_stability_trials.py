@@ -82,6 +82,7 @@ def stability_trial(
 
     Example
     -------
+    >>> import torch
     >>> import sae_nb as sn
     >>> x = sn.data.planted_dictionary(12, 12, 400, 2).x
     >>> make = lambda seed: sn.TopK(12, 12, 2, generator=torch.Generator().manual_seed(seed))
