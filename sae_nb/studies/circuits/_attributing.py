@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
-from sae_nb.checks import at_least, checked
+from sae_nb.checks import at_least, checked, is_array
 from sae_nb.studies.circuits._asked import asked
 from sae_nb.studies.circuits._graph import AttributionGraph
 from sae_nb.studies.circuits._memory import check_forward
@@ -113,6 +113,7 @@ def _targets(trace: Trace, target: Any) -> list[Wanted]:
     elif isinstance(target, Mapping):
         wanted = {name: float(weight) for name, weight in target.items()}
     else:
+        target = target.tolist() if is_array(target) else target
         several = target if isinstance(target, list) else [target]
         wanted = dict.fromkeys(several, 1.0 / max(len(several), 1))
     if not wanted:

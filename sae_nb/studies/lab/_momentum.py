@@ -130,7 +130,10 @@ class Momentum:
         omega = as_tensor(frequencies, name="frequencies")
         if omega.layout != torch.strided:
             raise TypeError(f"`frequencies` must be dense, got layout {omega.layout}.")
-        return 1 + self.gamma * (1 - torch.exp(-1j * omega))
+        wide = omega.to(
+            torch.promote_types(omega.dtype, torch.float32)
+        )  # halves have no complex numbers
+        return 1 + self.gamma * (1 - torch.exp(-1j * wide))
 
     def figure(self) -> Any:
         """Draw how strongly each frequency passes, |H(ω)|; dotted: plain attention."""
