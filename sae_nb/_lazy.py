@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from types import CodeType, FunctionType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -105,12 +105,16 @@ def offered_by_a_study(name: str) -> Any:
 class _FormerPlaces(MetaPathFinder, Loader):
     """Finds a study where it once was: `sae_nb.circuits`, which old pickles and scripts name.
 
-    It is asked last, of what is found nowhere else, and gives the module from its place of today.
+    It is asked first, since a folder that an older version left behind, without a source, would be
+    taken for the study; whatever has a source is found as always.
     """
 
-    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Any = None, *_: Any) -> ModuleSpec | None:
         if not name.startswith("sae_nb.") or name.startswith(_STUDIES):
             return None
+        here = PathFinder.find_spec(name, path)
+        if here is not None and here.origin is not None:
+            return here
         try:
             there = find_spec(name.replace("sae_nb", _STUDIES, 1))
         except ModuleNotFoundError:
@@ -127,7 +131,7 @@ class _FormerPlaces(MetaPathFinder, Loader):
         module.__spec__ = module.__spec__.loader_state[1]  # type: ignore[union-attr]
 
 
-sys.meta_path.append(_FormerPlaces())
+sys.meta_path.insert(0, _FormerPlaces())
 
 
 # -------------------------------------------------------------------------------------------------

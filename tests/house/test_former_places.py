@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,16 @@ def test_a_study_is_found_where_it_was(study: str) -> None:
     assert import_module(f"sae_nb.{study}") is now is getattr(sn, study)
     assert now.__spec__ is not None
     assert now.__spec__.name == f"sae_nb.studies.{study}"
+
+
+def test_a_folder_that_was_left_behind_does_not_hide_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an update, `sae_nb/circuits` may hold nothing but compiled files of before."""
+    (tmp_path / "circuits" / "__pycache__").mkdir(parents=True)
+    monkeypatch.setattr(sn, "__path__", [*sn.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "sae_nb.circuits", raising=False)
+    assert import_module("sae_nb.circuits") is import_module("sae_nb.studies.circuits")
 
 
 def test_the_inside_of_a_study_is_found_for_old_pickles() -> None:
