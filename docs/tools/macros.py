@@ -30,7 +30,7 @@ from measured import (
     number,
 )
 from public_names import api, settings
-from raised import errors
+from raised import errors, rules
 from releases import releases
 from sites import live_atoms
 
@@ -103,6 +103,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "number": number,
     "page": page_link,
     "releases": releases,
+    "rules": rules,
     "settings": settings,
     "table": benchmark_table,
 }

@@ -1,4 +1,4 @@
-"""The messages that the sources can raise, read from the `raise` statements, in hand-made groups."""
+"""The messages that the sources can raise, in hand-made groups, and the rules that parameters share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 from rooms import PACKAGES, room_of
 
@@ -80,6 +81,45 @@ def errors(group: str) -> str:
         for (error, message), rooms in sorted(found.items(), key=lambda item: item[0][1])
     ]
     return "\n".join(lines)
+
+
+def rules(what: str) -> str:
+    """A table of the rules that parameters share, read from their annotations.
+
+    Raises
+    ------
+    ValueError
+        If it is asked for anything but "shared".
+    """
+    if what != "shared":
+        raise ValueError(f"`rules` lists those that are 'shared', got {what!r}.")
+    from sae_nb import checks
+
+    lines = ["| rule | a parameter must | parameters |", "|---|---|---|"]
+    for name, n in _annotated().items():
+        kind, rule, *_ = get_args(getattr(checks, name))
+        lines.append(f"| `{name}` | {rule.of_kind(kind.__name__).words} | {n} |")
+    return "\n".join(lines)
+
+
+@cache
+def _annotated() -> dict[str, int]:
+    """How many parameters and fields have each shared rule in their annotation."""
+    tree = ast.parse((ROOT / "sae_nb" / "checks" / "_rules.py").read_text(encoding="utf-8"))
+    shared = [
+        ast.unparse(node.targets[0])
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Annotated")
+    ]
+    found = dict.fromkeys(shared, 0)
+    for folder in SOURCES:
+        for file in folder.rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                written = node.annotation if isinstance(node, ast.arg | ast.AnnAssign) else None
+                for part in ast.walk(written) if written is not None else ():
+                    if isinstance(part, ast.Name) and part.id in found:
+                        found[part.id] += 1
+    return found
 
 
 def group_of(module: str) -> str | None:

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from sae_nb.architectures._base import SparseAutoencoder
 from sae_nb.architectures.parts._operators import FreeOperator
-from sae_nb.architectures.parts._proxes import Rows, Weight
+from sae_nb.architectures.parts._proxes import Matrix, Rows
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode
 
@@ -45,7 +45,7 @@ class Memberships(SparseAutoencoder):
         return (x - self.scaling.mean) * self.scaling.scale
 
 
-def distance_to_used(x: Rows, codes: SparseCodes, points: Weight) -> Tensor:
+def distance_to_used(x: Rows, codes: SparseCodes, points: Matrix) -> Tensor:
     """Σ_ij z_ij ‖x_i − p_j‖², from what the codes touch alone."""
     centre = decode(codes, points)
     norms, lengths = points.square().sum(dim=1), x.square().sum(dim=1)

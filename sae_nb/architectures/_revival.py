@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sae_nb.architectures.parts._operators import LearnedAdjoint
-from sae_nb.architectures.parts._proxes import Centre, Rows, TopKProx, Weight
+from sae_nb.architectures.parts._proxes import Centre, Matrix, Rows, TopKProx
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import squared_error
 
@@ -95,11 +95,11 @@ class Dead:
     def __init__(self, atoms: Int[Tensor, " n_dead"]) -> None:
         self.atoms, self.n = atoms, len(atoms)
 
-    def codes(self, x: Rows, weight: Weight, bias: Tensor, centre: Centre, k: int) -> SparseCodes:
+    def codes(self, x: Rows, weight: Matrix, bias: Tensor, centre: Centre, k: int) -> SparseCodes:
         """Return the k largest positive pre-codes of each row."""
         return TopKProx(k).of_affine(x, weight, bias, centre)
 
-    def error(self, codes: SparseCodes, atoms: Weight, residual: Rows) -> Float[Tensor, ""]:
+    def error(self, codes: SparseCodes, atoms: Matrix, residual: Rows) -> Float[Tensor, ""]:
         """Σ‖residual − ê‖²."""
         error, *_ = squared_error(codes, atoms, None, residual)
         return error
@@ -113,7 +113,7 @@ def auxk_loss(
     x: Rows,
     residual: Rows,
     adjoint: LearnedAdjoint,
-    atoms: Weight,
+    atoms: Matrix,
     *,
     dead: Dead,
     aux_k: int,
@@ -243,7 +243,7 @@ class Revival:
 
 
 def _auxk(
-    x: Rows, residual: Rows, adjoint: LearnedAdjoint, atoms: Callable[[], Weight], **found: Any
+    x: Rows, residual: Rows, adjoint: LearnedAdjoint, atoms: Callable[[], Matrix], **found: Any
 ) -> Float[Tensor, ""]:
     return auxk_loss(x, residual, adjoint, atoms(), **found)
 

@@ -16,7 +16,7 @@ from sae_nb.activations import side_by_side
 from sae_nb.architectures._base import Data, SparseAutoencoder
 from sae_nb.architectures._several_sites import as_given
 from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
-from sae_nb.architectures.parts._proxes import Centre, Rows, Weight
+from sae_nb.architectures.parts._proxes import Centre, Matrix, Rows
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes, blocks, joined
 from sae_nb.kernels import decode, tails_squared_error
@@ -250,7 +250,7 @@ class Layers(MatrixOperator):
         """The unit of every column; the first layer writes to all."""
         return self.layers[0].unit
 
-    def atoms(self) -> Weight:
+    def atoms(self) -> Matrix:
         """Return the dictionary of all layers, dense; for looking at, not for decoding."""
         return torch.cat([F.pad(one.atoms(), (self.d_in - one.d_in, 0)) for one in self.layers])
 

@@ -17,7 +17,7 @@ from sae_nb.architectures._base import ROWS_AT_ONCE, Data, Parts, Silence, Train
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._revival import AtomRows, Dead, as_directions
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
-from sae_nb.architectures.parts._proxes import Prox, Rows, Weight
+from sae_nb.architectures.parts._proxes import Matrix, Prox, Rows
 from sae_nb.checks import (
     Count,
     Positive,
@@ -66,7 +66,7 @@ class TiedAdjoint(LearnedAdjoint):
         return self.gain[:, None] * self._operator[0].atoms()
 
     @torch.no_grad()
-    def start_from_(self, atoms: Weight) -> None:
+    def start_from_(self, atoms: Matrix) -> None:
         """Begin as the transpose of the dictionary, which is `atoms` already."""
         self.gain.fill_(1.0)
         self.bias.zero_()

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         Between as Between,
         Count as Count,
         Each as Each,
-        Finite as Finite,
         OneOf as OneOf,
         Positive as Positive,
         Rule as Rule,

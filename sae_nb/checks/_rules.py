@@ -124,9 +124,6 @@ Count = Annotated[int, at_least(1)]
 Seed = Annotated[int, Between(0, 2**32 - 1)]
 """Seed of any generator, torch's, numpy's and scikit-learn's: a whole number of 32 bits."""
 
-Finite = Annotated[float, Between(-math.inf, math.inf, "()")]
-"""A number that is not infinite."""
-
 Positive = Annotated[float, above(0)]
 """A finite number above 0."""
 

@@ -20,7 +20,7 @@ import sae_nb as sn
 from sae_nb import checks
 from sae_nb.checks import LARGEST, Between, Each, OneOf, Rule, rules_of
 
-NAMED = ("Count", "Seed", "Share", "Weight", "Positive", "Finite")
+NAMED = ("Count", "Seed", "Share", "Weight", "Positive")
 PLACES = (sn, sn.studies)
 ROOMS = [
     f"{place.__name__}.{room.name}"

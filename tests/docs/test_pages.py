@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated, get_origin
 
 import pytest
 import yaml
@@ -214,6 +215,19 @@ def test_a_page_that_loads_from_elsewhere_stops_the_build(tool: Tool) -> None:
     ):
         with pytest.raises(ValueError, match="keep everything on the site"):
             guard(loads, page=page)
+
+
+def test_the_page_on_errors_lists_the_shared_rules(docs: Path, tool: Tool) -> None:
+    """With the words of the rule itself, and how many parameters have it."""
+    assert "{{ rules: shared }}" in (docs / "errors.md").read_text(encoding="utf-8")
+    rows = tool("raised").rules("shared").splitlines()[2:]
+    listed = {row.split("`")[1]: int(row.split("|")[-2]) for row in rows}
+    rules = {
+        name for name in sn.checks.__all__ if get_origin(getattr(sn.checks, name)) is Annotated
+    }
+    assert set(listed) == rules
+    assert min(listed.values()) > 0
+    assert "| `Count` | be an integer, at least 1 |" in "\n".join(rows)
 
 
 def test_every_message_is_in_a_group_of_the_index(docs: Path, tool: Tool) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Generator, Tensor, nn
 
-from sae_nb.architectures.parts._proxes import Centre, Dense, Rows, SimplexProx, Weight
+from sae_nb.architectures.parts._proxes import Centre, Dense, Matrix, Rows, SimplexProx
 from sae_nb.checks import Count, check_count, check_integers, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode, squared_error
@@ -30,7 +30,7 @@ class Operator(Protocol):
     def d_in(self) -> int:
         """Width of a reconstruction."""
 
-    def atoms(self) -> Weight:
+    def atoms(self) -> Matrix:
         """Return the matrix of A, one row per entry of a code."""
 
     def forward(self, z: Dense) -> Rows:
@@ -50,7 +50,7 @@ class MatrixOperator(ABC):
     """Everything that follows from a dictionary D, however it is parametrised."""
 
     @abstractmethod
-    def atoms(self) -> Weight:
+    def atoms(self) -> Matrix:
         """Return the effective dictionary D, with its gradient."""
 
     @property
@@ -123,7 +123,7 @@ class FixedOperator(MatrixOperator):
     def __init__(self, dictionary: Float[Tensor, "n_atoms d_in"]) -> None:
         self._dictionary = dictionary
 
-    def atoms(self) -> Weight:
+    def atoms(self) -> Matrix:
         """Return the dictionary as it was given."""
         return self._dictionary
 
@@ -143,7 +143,7 @@ class FreeOperator(MatrixOperator, nn.Module):
         self.weight = nn.Parameter(normal_rows(n_atoms, d_in, generator))
         self.register_buffer("unit", torch.ones(()))
 
-    def atoms(self) -> Weight:
+    def atoms(self) -> Matrix:
         """Return the effective dictionary D = u · W, with its gradient."""
         return self.weight * self.unit
 
@@ -195,7 +195,7 @@ class DenseOperator(MatrixOperator, nn.Module):
         super().__init__()
         self.weight = nn.Parameter(random_unit_rows(n_atoms, d_in, generator))
 
-    def atoms(self) -> Weight:
+    def atoms(self) -> Matrix:
         """Return the effective dictionary D, with its gradient."""
         return self.weight
 
@@ -270,7 +270,7 @@ class SitesOperator(_InUnits, DenseOperator):
         super().__init__(sum(self.widths), n_atoms, generator=generator)
         self._add_units()
 
-    def atoms(self) -> Weight:
+    def atoms(self) -> Matrix:
         """Return the effective dictionary W · u, with its gradient."""
         return self.weight * self.unit
 
@@ -343,7 +343,7 @@ class ModelsOperator(_InUnits, MatrixOperator):
         """W_m of each model."""
         return [one.weight for one in self.of_models]
 
-    def atoms(self) -> Weight:
+    def atoms(self) -> Matrix:
         """Return the effective dictionaries W_m u_m side by side, with their gradient."""
         return torch.cat(self.weights, dim=1) * self.unit
 
@@ -445,7 +445,7 @@ class HullOperator(MatrixOperator, nn.Module):
         mixed = self.mixture @ self.candidates
         return mixed if self.offset is None else mixed + self.relaxation()
 
-    def atoms(self) -> Weight:
+    def atoms(self) -> Matrix:
         """Return the effective dictionary: unit rows, with their gradient.
 
         Without a gradient the product is computed once per state of the weights.
@@ -576,14 +576,14 @@ class ConvolutionOperator:
         spectrum = self._spectrum(self.kernels.detach())
         return float(spectrum.abs().square().sum(dim=0).max())
 
-    def _spectrum(self, kernels: Weight) -> Complex[Tensor, "n_kernels frequencies"]:
+    def _spectrum(self, kernels: Matrix) -> Complex[Tensor, "n_kernels frequencies"]:
         return torch.fft.rfft(kernels, n=self.n_samples)
 
     def energy(self) -> Float[Tensor, " n_atoms"]:
         """‖h_k‖² of each kernel, at all its places."""
         return self.kernels.square().sum(dim=1).repeat_interleave(self.n_places)
 
-    def atoms(self) -> Weight:
+    def atoms(self) -> Matrix:
         """Return every kernel at every place, as a matrix: for ADMM and small recordings."""
         eye = torch.eye(self.n_atoms, dtype=self.kernels.dtype, device=self.kernels.device)
         return self.forward(eye)
@@ -670,7 +670,7 @@ class CosineOperator:
         waves = torch.fft.fft(self.mask.to(self._scale.dtype)) * self._turned.conj().square()
         return self._scale.square() * (self.d_in + waves.real) / 2
 
-    def atoms(self) -> Weight:
+    def atoms(self) -> Matrix:
         """Return every cosine at the samples taken, as a matrix: for exact inference and small signals."""
         eye = torch.eye(self.n_atoms, dtype=self._scale.dtype, device=self.mask.device)
         return self.forward(eye)
@@ -694,7 +694,7 @@ class LearnedAdjoint(nn.Module):
         return r @ self.weight.T + self.bias / scale
 
     @torch.no_grad()
-    def start_from_(self, atoms: Weight) -> None:
+    def start_from_(self, atoms: Matrix) -> None:
         """Begin as the transpose of a dictionary."""
         self.weight.copy_(atoms)
         self.bias.zero_()

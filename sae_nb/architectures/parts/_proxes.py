@@ -21,7 +21,7 @@ _Numbers = TypeVar("_Numbers", float, Tensor, float | Tensor)
 Rows = Float[Tensor, "rows d_in"]
 Dense = Float[Tensor, "rows n_atoms"]
 PerRow = Float[Tensor, " rows"]
-Weight = Float[Tensor, "n_atoms d_in"]
+Matrix = Float[Tensor, "n_atoms d_in"]
 Bias = Float[Tensor, " n_atoms"] | None
 Centre = Float[Tensor, " d_in"] | None
 
@@ -36,7 +36,7 @@ class Prox(Protocol):
     def __call__(self, pre_codes: Dense) -> SparseCodes:
         """The proximal map of dense pre-codes."""
 
-    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Return the proximal map of (x − centre) weightᵀ + bias, without keeping it."""
 
 
@@ -65,7 +65,7 @@ class Penalty(ABC):
         """The proximal map of dense pre-codes, sparse."""
         return SparseCodes.from_dense(self.dense(pre_codes))
 
-    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Apply the proximal map to (x − centre) weightᵀ + bias, in tiles."""
         tiles = row_tiles(len(x), len(weight))
         return SparseCodes.concatenate(
@@ -73,7 +73,7 @@ class Penalty(ABC):
         )
 
 
-def affine(x: Rows, weight: Weight, bias: Bias, centre: Centre) -> Dense:
+def affine(x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> Dense:
     """(x − centre) weightᵀ + bias, dense."""
     pre_codes = (x if centre is None else x - centre) @ weight.T
     return pre_codes if bias is None else pre_codes + bias
@@ -124,7 +124,7 @@ class ThresholdProx:
         """The entries above their threshold."""
         return above(pre_codes, torch.as_tensor(self.thresholds, dtype=pre_codes.dtype))
 
-    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Return the pre-codes above their threshold, in tiles."""
         return kernels.threshold_encode(x, weight, bias, thresholds=self.thresholds, centre=centre)
 
@@ -228,7 +228,7 @@ class _Largest(Penalty):
         """The k largest positive entries of each row, or the k of largest magnitude."""
         return topk(pre_codes, self.k, signed=self.signed)
 
-    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Apply the same to (x − centre) weightᵀ + bias, in tiles."""
         return kernels.topk_encode(x, weight, bias, k=self.k, centre=centre, signed=self.signed)
 
@@ -309,7 +309,7 @@ class BatchTopKProx:
         """The largest positive entries of all rows together."""
         return batch_topk(pre_codes, round(self.k * len(pre_codes)))
 
-    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Return the largest positive pre-codes of all rows together, in tiles."""
         return kernels.batch_topk_encode(x, weight, bias, k=self.k, centre=centre)
 
@@ -334,7 +334,7 @@ class LargestBy:
         """The entries of dense pre-codes that win."""
         return self._of_tile(pre_codes, slice(0, len(pre_codes)))
 
-    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Return the winning entries of (x − centre) weightᵀ + bias, in tiles."""
         tiles = list(row_tiles(len(x), len(weight)))
         backend = pick("auto", x)
@@ -394,7 +394,7 @@ class ColumnTopKProx:
         kept = (place < counts) & (strength > 0)
         return SparseCodes.from_dense(torch.where(kept, pre_codes, 0.0))
 
-    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Return the m_j largest positive pre-codes of each column, in tiles, with sparse gradients."""
         backend = pick("auto", x)
         if backend == "reference":
@@ -482,7 +482,7 @@ class NormProx:
             )
         return _until_as_long(topk(pre_codes, self.k_max), self.lengths)
 
-    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Apply the same to (x − centre) weightᵀ + bias, in tiles, with sparse gradients."""
         largest = kernels.topk_encode(x, weight, bias, k=self.k_max, centre=centre)
         lengths = self.lengths
@@ -641,7 +641,7 @@ class SimplexProx(Penalty):
         v = self._shifted(pre_codes, 1.0)
         return _on_support(entries_above(v, simplex_threshold(v)))
 
-    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Project (x − centre) weightᵀ + bias, in tiles, with sparse gradients."""
         if self.cost is not None and self.cost.ndim == 2:
             return super().of_affine(x, weight, bias, centre)
