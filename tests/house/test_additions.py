@@ -35,9 +35,7 @@ SAE = '''"""HalfTopK: TopK whose k grows with the dictionary, so that it has non
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
+from dataclasses import dataclass
 
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import Prox, TopKProx
@@ -45,6 +43,7 @@ from sae_nb.checks import checked
 
 
 @checked
+@dataclass(eq=False, repr=False)
 class HalfTopK(OneStep):
     """z = [TopK_k(u)]₊ with k an eighth of the atoms.
 
@@ -57,20 +56,6 @@ class HalfTopK(OneStep):
     generator
         Draws the first dictionary; None is torch's global generator.
     """
-
-    def __init__(
-        self,
-        d_in: int,
-        n_atoms: int,
-        *,
-        aux_k: int | None = None,
-        aux_weight: float = 1 / 32,
-        revival: Literal["auxk", "push-up", "resample"] = "auxk",
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(
-            d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, revival=revival, generator=generator
-        )
 
     def _prox(self, k: int | None) -> Prox:
         return TopKProx(max(1, self.n_atoms // 8) if k is None else k)
