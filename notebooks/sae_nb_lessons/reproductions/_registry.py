@@ -19,6 +19,7 @@ from sae_nb_lessons.reproductions._claims import Claim, Kind, read_claims
 RENAMED = {
     "sae_nb.pretrained": "sae_nb.ready_made",
     "callbacks=": "listeners=",
+    "sn.studies.": "sn.",
     "numbers_of_": "_",
 }
 """Names that changed after the artefacts were made: a new name is no new code."""

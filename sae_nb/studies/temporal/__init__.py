@@ -40,3 +40,4 @@ if TYPE_CHECKING:  # for the other studies
         garden_path_surprise as garden_path_surprise,
         read_garden_paths as read_garden_paths,
     )
+    from sae_nb.temporal import decompose as decompose

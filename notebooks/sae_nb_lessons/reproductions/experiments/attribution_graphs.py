@@ -22,7 +22,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 import sae_nb as sn
 from sae_nb.studies.circuits import AttributionGraph, Faithfulness, attribution_graph
-from sae_nb.models import Frozen, Puts, run as run_once
+from sae_nb_lessons.reproductions._answer import answer_of
+from sae_nb.models import Frozen, Intervention, intervening
 
 SHORT = {"steps": 12, "n_texts": 2, "n_stories": 30, "n_cuts": 2}
 N_ATOMS, K, BATCH = 512, 16, 1024
@@ -226,8 +227,10 @@ def changes(
         weaker = graph.intervene(int(node), WEAKER, n_random=0)
         row = graph.nodes.iloc[int(node)]
         direction = transcoders[graph.places.index(row.place)].dictionary[int(row.atom)]
-        value = float(row.value) * direction.detach()
-        out = [(str(row.place), partial(minus, int(row.position), value))]
+        out = Intervention(
+            graph.passes.model.hook_point(row.place),
+            partial(minus, int(row.position), float(row.value) * direction.detach()),
+        )
         found.append(
             {
                 "foreseen": gone.predicted,
@@ -257,24 +260,24 @@ class NormsHeld(Frozen):
         return super().__torch_function__(func, types, args, kwargs)
 
 
-def minus(position: int, by: Tensor, y: Tensor) -> Tensor:
+def minus(position: int, by: Tensor, y: Tensor, _: Any) -> Tensor:
     """What a place writes, less something at one position."""
     y = y.clone()
     y[0, position] -= by.to(y)
     return y
 
 
-def effect(graph: Any, out: Puts, held: type[Frozen]) -> float:
+def effect(graph: Any, out: Intervention, held: type[Frozen]) -> float:
     """What an intervention does to the target where some things stay as they were; the MLPs are the model's."""
     model, batch, (measure,) = graph.passes.model, graph.passes.batch, graph.passes.measures
     before = held()
 
-    def asked(puts: Puts, frozen: Frozen) -> float:
-        with frozen:
-            return float(measure(run_once(model, batch, put=puts).answer.one()))
+    def asked(edits: list[Intervention], frozen: Frozen) -> float:
+        with intervening(model, edits), frozen, torch.no_grad():
+            return float(measure(answer_of(model, batch, model.forward(batch))[0]))
 
     clean = asked([], before)
-    return asked(out, held(before.constants)) - clean
+    return asked([out], held(before.constants)) - clean
 
 
 def foreseen(changed: list[dict[str, float]]) -> dict[str, float]:

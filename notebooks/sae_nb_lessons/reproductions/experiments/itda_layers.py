@@ -35,7 +35,7 @@ def run(seed: int, *, rows: int = 4096) -> dict[str, float]:
 def rows_of(name: str, seed: int, rows: int) -> Tensor:
     """The residual stream after every attention and every MLP for the same rows, (layers, rows, d_in)."""
     model, n = sn.load_model(name), SAMPLES[name]
-    vision = model.modality.is_image
+    vision = model.kind == "vision"
     inputs = sn.data.scenes(n, seed=seed).images if vision else sn.data.stories(n, seed=seed).texts
     points = [point for point in model.hook_points() if str(point).startswith(KINDS)]
     acts = sn.capture(model, inputs, points, progress=False)

@@ -1,0 +1,18 @@
+"""The answer to one sample, in the words of experiments that were recorded before `models.Answer`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.models import Answer, AnswerKind, Batch, LiveModel
+
+
+def answer_of(
+    model: LiveModel, batch: Batch, raw: Any
+) -> tuple[Float[Tensor, " outcomes"], AnswerKind]:
+    """Return the answer to the first sample, with its graph, and its kind."""
+    answer = Answer(model, batch, raw)
+    return answer.one(), answer.kind
