@@ -252,7 +252,7 @@ class Activations(KnowsOtherWords):
     def tokens(self) -> Tokens | None:
         """Token, patch or cell of every row; None for plain vectors."""
         context = self.context
-        if self._tokens is None and context.kind == "language" and context.token_ids is not None:
+        if self._tokens is None and context.modality.is_text and context.token_ids is not None:
             ids, offsets = context.token_ids
             ids = ids[offsets[self.sample] + self.position]
             self._tokens = Tokens(ids, self.position, context)
@@ -380,7 +380,7 @@ class Activations(KnowsOtherWords):
         tokens = self.tokens
         if tokens is None:
             return f"{place}, position {position}" if bool(self.position.any()) else place
-        if self.context.kind != "language":
+        if not self.context.modality.is_text:
             return f"{place}, {tokens[row]}"
         before, after = self._neighbours(sample, position)
         return f"{place}, position {position}: {before}⟦{tokens[row]}⟧{after}"

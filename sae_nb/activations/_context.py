@@ -100,7 +100,7 @@ class Context:
 
     def token_name(self, position: int, token_id: int | None = None) -> str:
         """Return the usual name of one position: a token's text, "cls", "patch 3,4", "cell 0,2"."""
-        if self.kind == "language" and token_id is not None:
+        if self.modality.is_text and token_id is not None:
             return self.vocabulary.get(token_id, f"<id {token_id}>")
         patch = position - self.prefix_tokens
         if patch < 0:

@@ -97,7 +97,7 @@ def logit_effects(
     """
     find = getattr(model.module, "get_output_embeddings", None)
     unembedding = find() if callable(find) else None
-    if model.kind != "language" or model.tokenizer is None or unembedding is None:
+    if not model.modality.is_text or model.tokenizer is None or unembedding is None:
         return (), ()
     weight = unembedding.weight.detach()
     if weight.is_meta:
@@ -164,7 +164,7 @@ def footprint_of(catalogue: AtomCatalogue, atom: int) -> Footprint | None:
     rows, _ = catalogue.strengths(atom)
     fired = np.bincount(catalogue.positions[rows], minlength=len(everywhere))
     n_prefix, grid = context.prefix_tokens, context.patch_grid
-    if context.kind == "language":
+    if context.modality.is_text:
         parts, grid = _ranges_of_tokens(len(everywhere)), None
     else:
         parts = {

@@ -145,7 +145,7 @@ def build_examples(catalogue: AtomCatalogue, atom: int, choice: Choice) -> tuple
     """Return what surrounds each chosen row: image and heat, text around it, or coordinates."""
     context = catalogue.acts.context
     surround: Callable[[AtomCatalogue, int, int], dict[str, Any]]
-    if context.kind == "language" and context.token_ids is not None:
+    if context.modality.is_text and context.token_ids is not None:
         surround = _text
     elif context.pictures is not None or context.patch_grid is not None:
         surround = _picture
@@ -174,7 +174,7 @@ def _place(catalogue: AtomCatalogue, row: int) -> str:
 def place_in(context: Context, sample: int, position: int) -> str:
     """Return a position of a sample in words: "text 3, token 7", "image 3, patch 2,5"."""
     where = f"{context.sample_word} {sample}"
-    if context.kind == "language":
+    if context.modality.is_text:
         return f"{where}, token {position}"
     if context.patch_grid is None and context.prefix_tokens == 0:
         return where

@@ -206,7 +206,7 @@ def rows_in_words(catalogue: AtomCatalogue) -> str:
 def row_word(catalogue: AtomCatalogue) -> str:
     """Return what the rows of a catalogue are called: positions of an image or a text, images, pairs, rows."""
     context = catalogue.acts.context
-    if context.kind == "other":
+    if context.modality.is_plain:
         return "rows"
     if not catalogue.of_whole_samples:
         return "positions"

@@ -59,7 +59,7 @@ def names_of_rows(catalogue: AtomCatalogue) -> tuple[list[str], Int[np.ndarray, 
     if tokens is None:
         return [], np.zeros(0, np.int64)
     known, of_row = np.unique(tokens.ids.cpu().numpy(), return_inverse=True)
-    if context.kind == "language":
+    if context.modality.is_text:
         names = [context.vocabulary.get(int(i), "") for i in known]
     else:
         names = [context.token_name(int(i)) for i in known]

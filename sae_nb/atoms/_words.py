@@ -43,7 +43,7 @@ def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[st
     if tokens is None or catalogue.of_whole_samples:  # a whole image or text has no place in itself
         return None
     known, word = np.unique(tokens.ids.cpu().numpy(), return_inverse=True)
-    if context.kind == "language":
+    if context.modality.is_text:
         texts = [context.vocabulary.get(int(i), f"<id {i}>") for i in known]
         # White space alone is shown as signs that can be seen.
         names = [f"“{text.strip() or text.translate(VISIBLE_SPACE)}”" for text in texts]
@@ -83,7 +83,7 @@ class Captions:
     def _words_before(self) -> Int[np.ndarray, " n"] | None:
         """The word of the row before in the same text; -1 where there is none."""
         catalogue = self._catalogue
-        if catalogue.acts.context.kind != "language":
+        if not catalogue.acts.context.modality.is_text:
             return None
         order = np.lexsort((catalogue.positions, catalogue.samples))
         sample, position = catalogue.samples[order], catalogue.positions[order]

@@ -113,7 +113,7 @@ def _check_can_differentiate(model: LiveModel) -> None:
 
 
 def _next_token(model: LiveModel) -> Loss:
-    if model.kind != "language" or not model.causal:
+    if not model.modality.is_text or not model.causal:
         raise ValueError(
             f'`gradient_of="next_token"` needs a decoder of language, got {model.name!r}. Use '
             'gradient_of="labels" with labels=, or a function of its answers.'

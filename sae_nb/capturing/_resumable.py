@@ -335,7 +335,7 @@ def call_facts(
             getattr(model.preprocess, "__qualname__", None) or repr(model.preprocess)
         ),
         "hook_points": {name: str(point) for name, point in harvest.points.items()},
-        "inputs": inputs_digest(inputs, model.kind),
+        "inputs": inputs_digest(inputs, texts=model.modality.is_text),
         **harvest.stated(),
         "shard_rows": shard_rows,
         "several": several,

@@ -156,13 +156,13 @@ def tokenizer_digest(tokenizer: Any) -> str | None:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def inputs_digest(inputs: Any, kind: str) -> str | None:
+def inputs_digest(inputs: Any, *, texts: bool) -> str | None:
     """Return a digest of inputs that are at hand (texts, ids, tensors, images), else None.
 
-    Strings are texts to a language model only; to others they name files, whose contents they do not say.
+    Strings are `texts` to a model that reads some; to others they name files, whose contents they do not say.
     """
     digest = hashlib.blake2b(digest_size=16)
-    return digest.hexdigest() if _feed(digest, inputs, texts=kind == "language") else None
+    return digest.hexdigest() if _feed(digest, inputs, texts=texts) else None
 
 
 def _feed(digest: Any, inputs: Any, *, texts: bool) -> bool:

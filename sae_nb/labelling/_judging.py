@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from sae_nb.activations import modality_of
 from sae_nb.atoms import By
 from sae_nb.checks import answered, check_callable
 from sae_nb.evaluation import CountedJudge, Judge, JudgeGuesser, Predicate, RowFacts, Window, shown
@@ -92,7 +93,7 @@ def judge_of(judge: Any) -> tuple[Judge | None, str]:
 
 def _local(model: LiveModel) -> Judge:
     """A language model on this machine, asked as its chat template asks."""
-    if model.kind != "language" or model.tokenizer is None:
+    if not model.modality.is_text or model.tokenizer is None:
         raise ValueError(
             f"`judge` must be a language model with a tokenizer, got {model.name}, of kind {model.kind!r}."
         )
@@ -130,7 +131,7 @@ def reader_of(entry: AtomLabel, facts: RowFacts, judge: AskedJudge | None) -> Re
     if entry.text in facts.labels:
         truth = facts.labels[entry.text]
         return "attribute", lambda windows: [bool(truth[w.rows].any()) for w in windows]
-    if facts.kind != "language":
+    if not modality_of(facts.kind).is_text:
         return "Nobody reads this label: pass attributes= with a truth of its name."
     words = content_words(entry.text)
     if not words:

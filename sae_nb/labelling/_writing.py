@@ -162,7 +162,7 @@ def label(
 def _judge_for(acts: Activations, judge: Any) -> tuple[Judge | None, str]:
     """Return the writer and reader of labels of these rows, and their names."""
     asked, who = judge_of(judge)
-    if asked is not None and acts.context.kind != "language":
+    if asked is not None and not acts.context.modality.is_text:
         raise ValueError(
             f"`judge` reads text, and these are samples of kind {acts.context.kind!r}. Leave it out, and pass "
             "attributes=."

@@ -50,7 +50,7 @@ class Answer:
     def kind(self) -> AnswerKind:
         """Kind of answer: scores of classes, of next tokens, or numbers that are neither."""
         model, ndim = self.model, self.tensor.ndim
-        if model.kind == "language" and model.causal and ndim == 3:
+        if model.modality.is_text and model.causal and ndim == 3:
             return "next token"
         return "class" if ndim == 2 and model.class_names is not None else "vector"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from sae_nb.activations import VISION
+from sae_nb.activations import LANGUAGE, VISION
 from sae_nb.checks import warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._checkpoint_files import (
@@ -78,7 +78,7 @@ def load_folder(
     return LiveModel(
         module,
         name=name,
-        kind="language",
+        kind=LANGUAGE.name,
         causal=facts.is_causal(module),
         tokenizer=read_tokenizer(folder, name),
         class_names=facts.class_names(module),

@@ -292,7 +292,7 @@ class Choice:
 
 
 def _check_generates(model: LiveModel) -> None:
-    if not model.causal or model.kind != "language":
+    if not model.causal or not model.modality.is_text:
         raise TypeError(
             f"`generate` needs a causal language model, got {model.name}, a {model.kind} model that "
             "does not predict next tokens. Load one such as a GPT-2 or Llama folder."

@@ -458,7 +458,7 @@ class Editing:
         edits = _places(model).get(place, [])
         if runs is self:
             return [(edit, states) for edit in edits]
-        call = self._calls.state(model.kind == "language")
+        call = self._calls.state(model.modality.is_text)
         return [(edit, (edit.needed(call),)) for edit in edits]
 
     def _call(self, forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -467,7 +467,7 @@ class Editing:
             output = forward(*args, **kwargs)
             self.n_calls += _HERE.own[id(model.module)][0] is self
             return output
-        self._calls.begin(model.module, args, kwargs, reads_text=model.kind == "language")
+        self._calls.begin(model.module, args, kwargs, reads_text=model.modality.is_text)
         output = None
         try:
             output = forward(*args, **kwargs)

@@ -178,7 +178,7 @@ class LiveModel(KnowsOtherWords):
     @cached_property
     def special_ids(self) -> frozenset[int]:
         """Ids of special tokens."""
-        if self.kind != "language":
+        if not self.modality.is_text:
             return frozenset()
         return facts.special_token_ids(self.module, self.tokenizer)
 
@@ -479,7 +479,7 @@ class LiveModel(KnowsOtherWords):
         from transformers import PreTrainedModel
 
         is_text = self.tokenizer is not None and isinstance(self.module, PreTrainedModel)
-        if self.kind != "language" or not is_text:
+        if not self.modality.is_text or not is_text:
             return NNsight(self.module)
         task = "text-generation" if self.causal else "feature-extraction"
         return TransformersModel(self.module, tokenizer=self.tokenizer, task=task)

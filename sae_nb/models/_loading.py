@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sae_nb.activations import VISION
+from sae_nb.activations import LANGUAGE, VISION, modality_of
 from sae_nb.checks import check_count, check_device, check_path, checked
 from sae_nb.files import read_json
 from sae_nb.models import _facts as facts
@@ -283,7 +283,7 @@ def load_remote(name: str, remote: Remote, revision: str | None) -> LiveModel:
     return LiveModel(
         module,
         name=name,
-        kind="language",
+        kind=LANGUAGE.name,
         causal=facts.is_causal(module),
         tokenizer=tokenizer,
         given_nnsight=wrapper,
@@ -368,14 +368,15 @@ def wrap(
             "vision part of the model separately."
         )
     kind = kind_of(module, tokenizer, bool(pictures))
+    modality = modality_of(kind)
     return LiveModel(
         module,
         name=name or type(module).__name__,
         kind=kind,
-        causal=kind == "language" and (facts.is_causal(module) if causal is None else causal),
+        causal=modality.is_text and (facts.is_causal(module) if causal is None else causal),
         tokenizer=tokenizer,
         preprocess=_preprocess(preprocess),
-        layout=layout if kind == VISION.name else None,
+        layout=layout if modality.is_image else None,
         class_names=class_names if class_names is not None else facts.class_names(module),
         given_nnsight=nnsight_object,
     )

@@ -87,7 +87,7 @@ def token_table(model: LiveModel, inputs: Any) -> pd.DataFrame:
     """Return the tokens of texts, one row per token, as described at `LiveModel.tokens`."""
     import pandas as pd
 
-    if model.kind != "language":
+    if not model.modality.is_text:
         raise TypeError(
             f"`tokens` needs a language model, got {model.name}, a {model.kind} model. Load one such as "
             "load_model('tiny-gpt')."

@@ -30,7 +30,7 @@ class Cards:
         self, folder: Path, catalogue: AtomCatalogue, names: AtomNames, model: LiveModel | None
     ) -> None:
         self._folder, self._catalogue, self._names = folder, catalogue, names
-        self._model = model if model is not None and model.kind == "language" else None
+        self._model = model if model is not None and model.modality.is_text else None
         self._drawn: set[int] = set()
 
     def card(self, atom: int) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class _Live(nn.Module):
         super().__init__()
         self.body, self.sae = model.module, sae
         self._part = [model.get_module(model.hook_point(hook_point).path)]  # not a second child
-        self._language = model.kind == "language"
+        self._language = model.modality.is_text
         atoms = sae.dictionary.detach().float()
         self.register_buffer("dictionary", atoms / atoms.norm(dim=1, keepdim=True).clamp_min(1e-12))
         if not self._language:
@@ -122,7 +122,7 @@ def _check_encoder(sae: Any) -> None:
 
 
 def _facts(model: LiveModel) -> dict[str, Any]:
-    if model.kind == "language":
+    if model.modality.is_text:
         return {"kind": "language", "longest": LONGEST, "tokenizer": _tokenizer(model)}
     size = getattr(model.preprocess, "required", None)  # a function of the user's own has none
     if size is None or not model.class_names:
@@ -163,7 +163,7 @@ def _tokenizer(model: LiveModel) -> dict[str, Any]:
 def _exported(live: _Live, facts: dict[str, Any]) -> bytes:
     """Return the ONNX graph of `live`."""
     strengths = torch.zeros(live.dictionary.shape[0])
-    if facts["kind"] == "language":
+    if "tokenizer" in facts:
         given: Tensor = torch.zeros(1, 8, dtype=torch.int64)
         free: Any = {
             "given": {1: torch.export.Dim("length", min=2, max=LONGEST)},

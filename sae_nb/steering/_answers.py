@@ -78,7 +78,7 @@ class Answers:
                 "Look at their type and shape."
             ) from error
         self.seconds_per_run = time.perf_counter() - self._began
-        has_scores = model.class_names is not None or (model.kind == "language" and model.causal)
+        has_scores = model.class_names is not None or (model.modality.is_text and model.causal)
         self.scored = has_scores and self.clean.ndim == 2
         if scored and not self.scored:
             raise ValueError(

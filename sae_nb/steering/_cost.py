@@ -325,7 +325,7 @@ class _Scores:
         if labels is not None:
             self._labels = check_classes(labels)
             same_length(self._labels, self.n_samples, name="labels", per="input of `texts`")
-        elif not (model.kind == "language" and model.causal):
+        elif not (model.modality.is_text and model.causal):
             raise ValueError(
                 f"`labels` must give the right outcome of each input for {model.name}, which does not predict "
                 "its own next token, got None."

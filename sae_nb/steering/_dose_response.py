@@ -338,7 +338,7 @@ def measured(
             f"{measure} for an output of shape {tuple(outputs.shape)}. Pass a function instead."
         )
     slope = partial(log_odds, targets=measure)
-    if model.kind == "language":
+    if model.modality.is_text:
         token = model.tokenizer.decode([measure]) if model.tokenizer is not None else measure
         words = f"log-probability of {token!r} next"
         return lambda out: out.float().log_softmax(dim=-1)[:, measure], slope, words

@@ -409,7 +409,7 @@ def _outcomes(
         ids = np.unique([*np.argsort(-p)[:half], *np.argsort(-q)[:half], target])
         ids = ids[np.argsort(-p[ids], kind="stable")]
     return {
-        "outcome": "next token" if model.kind == "language" else "class",
+        "outcome": "next token" if model.modality.is_text else "class",
         "names": tuple(outcome_names(model, ids)),
         "ids": ids,
         "before": p[ids],

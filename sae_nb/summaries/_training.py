@@ -162,7 +162,7 @@ class Probe:
         parts: dict[str, Any] = {}
         if self.context.pictures is not None:
             parts = self._on_pictures(strength, best)
-        elif self.context.kind == "language":
+        elif self.context.modality.is_text:
             parts = self._on_tokens(strength, best)
         return AtomGallery(atoms=tuple(atoms), strengths=strength.max(axis=0), **parts)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sae_nb.activations import Activations, Context, Ragged
+from sae_nb.activations import LANGUAGE, VISION, Activations, Context, Ragged
 from sae_nb.atoms import (
     BANDS,
     ORDERS,
@@ -462,7 +462,7 @@ def test_every_band_of_every_kind_gives_a_record(acts, band: str) -> None:
 class FakeLanguageModel:
     """An unembedding, a final norm and a tokenizer."""
 
-    kind = "language"
+    modality = LANGUAGE
 
     def __init__(self) -> None:
         self.module = nn.Module()
@@ -511,5 +511,5 @@ def test_logit_effects_are_empty_where_there_is_no_unembedding() -> None:
     """A vision model, another width."""
     model = FakeLanguageModel()
     assert logit_effects(model, torch.randn(D_IN + 1)) == ((), ())
-    model.kind = "vision"
+    model.modality = VISION
     assert logit_effects(model, torch.randn(D_IN)) == ((), ())

@@ -92,7 +92,7 @@ def outcome_of(
 
 def outcome_name(model: LiveModel, index: int) -> str:
     """Return the name of a class or token."""
-    if model.kind == "language" and model.tokenizer is not None:
+    if model.modality.is_text and model.tokenizer is not None:
         from sae_nb.activations import describe_ids
 
         return describe_ids(model.tokenizer, [index])[index]
@@ -129,7 +129,7 @@ def outcome_index(model: LiveModel, name: str, *, argument: str = "target") -> i
     ------
     ValueError: If there is no such class, or the text is not one token.
     """
-    if model.kind == "language" and model.tokenizer is not None:
+    if model.modality.is_text and model.tokenizer is not None:
         ids = model.tokenizer(name, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
             pieces = model.tokenizer.convert_ids_to_tokens(ids)
@@ -342,7 +342,7 @@ class Writing:
         """Return one, or None if nothing is to be written or read."""
         if not neutral and not max_new_tokens:
             return None
-        if runs.model.kind != "language" or not runs.model.causal:
+        if not runs.model.modality.is_text or not runs.model.causal:
             raise ValueError(
                 f"`neutral` and `max_new_tokens` need a causal language model, got {runs.model.name} "
                 f"({runs.model.kind}). Leave them out."

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for, join_tokens
+from sae_nb.activations import Activations, acts_for, join_tokens, modality_of
 from sae_nb.checks import Seed, at_least, check_atom, check_count, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.explanations._rules import (
@@ -153,7 +153,7 @@ def score_explanations(
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     acts = acts_for(sae, acts)
     codes = codes_of(sae, acts, codes)
-    if judge is not None and acts.context.kind != "language":
+    if judge is not None and not acts.context.modality.is_text:
         raise ValueError(
             f"`judge` reads text, and these are samples of kind {acts.context.kind!r}. Leave it out, "
             'and use labels= or explain="exemplars".'
@@ -238,7 +238,7 @@ class Desk:
             )
         self.first = np.isin(self.facts.sample, samples[: len(samples) // 2])
         self.windows = Windows(self.facts)
-        self.reach = REACH if self.facts.kind == "language" else 0
+        self.reach = REACH if modality_of(self.facts.kind).is_text else 0
         self.rules: dict[int, Rule] = {}
         train = np.flatnonzero(self.first)
         self._train = self.acts.subset(train.tolist()), self.codes.rows(train)
@@ -362,7 +362,7 @@ class Desk:
         """Unit vectors of windows: of their tokens for texts, else of the row in the middle."""
         if not windows:
             return np.zeros((0, 1))
-        if self.facts.kind == "language":
+        if modality_of(self.facts.kind).is_text:
             return np.asarray(bags_of_tokens(windows, self.facts, self._rarity).toarray())
         rows = self.acts.rows([window.centre for window in windows]).float().cpu().numpy()
         x = rows - self.acts.x.float().mean(0).numpy()

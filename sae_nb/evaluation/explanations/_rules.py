@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Int
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, modality_of
 from sae_nb.checks import Count, as_tensor, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import check_codes
@@ -236,7 +236,7 @@ def candidates(
     """Yield statements that may say where an atom fires, among the rows where a rule holds so far."""
     if facts.names:
         yield from _token_sets("token", facts.token, facts, active, within)
-    if facts.kind == "language":
+    if modality_of(facts.kind).is_text:
         yield from _token_sets("before", facts.before, facts, active, within)
         yield from _endings(facts, active, within)
         yield from (Predicate("shape", (shape,)) for shape in SHAPES)
@@ -314,7 +314,7 @@ class RowFacts:
         before = np.full(len(acts), -1)
         names: dict[int, str] = {}
         repeated = np.zeros(len(acts), dtype=bool)
-        if context.kind == "language" and context.token_ids is not None:
+        if context.modality.is_text and context.token_ids is not None:
             ids, offsets = (part.numpy() for part in context.token_ids)
             place = offsets[sample] + position
             before = np.where(position > 0, ids[np.maximum(place - 1, 0)], -1)

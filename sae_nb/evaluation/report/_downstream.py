@@ -66,7 +66,7 @@ def scoring_for(model: LiveModel, labels: Tensor | None) -> Scoring:
     """Return how a model's output is scored: the most informative way that the inputs allow."""
     if labels is not None:
         return "labels"
-    if model.kind == "language" and model.causal:
+    if model.modality.is_text and model.causal:
         return "next_token"
     return "classes" if model.class_names is not None else "vectors"
 
@@ -350,7 +350,7 @@ class SpliceTask:
 
 def _batch_size(model: LiveModel) -> int:
     """Return how many samples to run at a time: logits are what fills memory."""
-    if model.kind != "language":
+    if not model.modality.is_text:
         return 64
     n_tokens = min(model.context_length or _LONG, _LONG)
     return max(1, min(16, _LOGITS // ((model.vocabulary_size or 1) * n_tokens)))
@@ -504,7 +504,7 @@ def token_costs(
     >>> costs.delta.shape == costs.kl.shape, bool((costs.kl >= 0).all())
     (True, True)
     """
-    if model.kind != "language" or not model.causal:
+    if not model.modality.is_text or not model.causal:
         raise ValueError(
             f"`model` must predict next tokens, got {model.name}, of kind {model.kind!r}."
         )

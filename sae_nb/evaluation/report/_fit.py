@@ -157,7 +157,7 @@ def check_fit(
     inputs = _some_inputs(model) if inputs is None else inputs
     origin = getattr(sae, "origin", None)
     bos = getattr(origin, "prepend_bos", None)
-    bos = "auto" if bos is None or model.kind != "language" else bos
+    bos = "auto" if bos is None or not model.modality.is_text else bos
     rows = _captured(model, inputs, _places(model, sae, stated), bos)
     trials = list(_trials(model, sae, inputs, rows, stated, bos))
     first, rest = trials[0], sorted(trials[1:], key=lambda trial: -trial.r2)
@@ -202,7 +202,7 @@ def _trials(
     yield _tried(sae, standard, "normalisation", "each row to mean 0 and standard deviation 1")
     lengths = x.norm(dim=1, keepdim=True) / x.shape[1] ** 0.5
     yield _tried(sae, x / lengths, "normalisation", "each row to norm √d_in")
-    if model.kind == "language" and model.beginning_of_text is not None:
+    if model.modality.is_text and model.beginning_of_text is not None:
         tokenizer_adds = bool(model.tokenizer("a")["input_ids"][0] == model.beginning_of_text)
         added = tokenizer_adds if bos == "auto" else bool(bos)
         other = _captured(model, inputs, [stated], not added)[stated].x

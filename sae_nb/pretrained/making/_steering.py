@@ -45,7 +45,7 @@ def measure_steering(
     seed: int,
 ) -> list[dict[str, Any]]:
     """Return, for every label that can be steered, the best atom and what it does."""
-    measure = _sentiments if model.kind == "language" else _classes
+    measure = _sentiments if model.modality.is_text else _classes
     return measure(model, sae, read, p99, seed)
 
 

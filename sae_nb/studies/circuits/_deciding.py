@@ -446,7 +446,7 @@ def _score_table(seen: dict[str, list[Scores]], fields: tuple[str, ...]) -> Data
 def _check_records(
     model: LiveModel, labelled: HiddenRules, held_out: HiddenRules, n_pairs: int
 ) -> None:
-    if not (model.kind == "language" and model.causal):
+    if not (model.modality.is_text and model.causal):
         raise TypeError(f"`model` must be a causal language model, and {model.name} is none.")
     if labelled.rule != held_out.rule:
         raise ValueError(

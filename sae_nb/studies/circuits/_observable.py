@@ -272,7 +272,7 @@ def _reference(model: LiveModel, first: Any, inputs: Any) -> Iterator[Batch]:
 
 def _plain_input(model: LiveModel, first: Any) -> Any:
     """The text of a token, or a grey image of the size that the model reads."""
-    if model.kind == "language":
+    if model.modality.is_text:
         return first if isinstance(first, str) else [[first]]
     size = model.preprocess and (model.preprocess.required or model.preprocess.output_size)
     if not size:

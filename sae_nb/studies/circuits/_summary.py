@@ -395,7 +395,7 @@ def summarise_flow(graph: AttributionGraph, nodes: Sequence[int], flow: Flow) ->
 
     passes = graph.passes
     model: Any = None if passes is None else passes.model
-    chooses = model is not None and (model.kind == "language" or model.class_names is not None)
+    chooses = model is not None and (model.modality.is_text or model.class_names is not None)
     before, after, controlled = (
         x.float().softmax(dim=-1).numpy() for x in (flow.before, flow.after, flow.controlled)
     )

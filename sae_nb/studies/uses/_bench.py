@@ -248,7 +248,7 @@ def bench(
     place = check_reads(live, sae, str(point))
     own = isinstance(tasks, BenchTasks)
     if tasks is None:
-        tasks = "stories" if live.kind == "language" else "scenes"
+        tasks = "stories" if live.modality.is_text else "scenes"
     if not own:
         one_of(tasks, ("stories", "scenes"), name="tasks")
     task = tasks if own else bundled_tasks(tasks, n_inputs, seed)  # type: ignore[arg-type]

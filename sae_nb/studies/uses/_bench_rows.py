@@ -216,7 +216,7 @@ def _ravel(given: Material) -> Score:
 def _explaining(given: Material) -> Score:
     """Balanced accuracy of rules on samples that they were not made from."""
     acts, codes, rows = given.first(_EXPLAINED)
-    is_text = acts.context.kind == "language"
+    is_text = acts.context.modality.is_text
     by_row = {name: truth[rows] for name, truth in given.row_facts.items()}
     labels = None if is_text else by_row | given.sample_facts
     try:
@@ -246,7 +246,7 @@ def _unlearning(given: Material) -> Score:
         raise NotMeasurableError(
             "needs inputs to forget and inputs to keep, and the tasks have none"
         )
-    if tasks.head is None and given.model.kind == "language" and not given.model.causal:
+    if tasks.head is None and given.model.modality.is_text and not given.model.causal:
         raise NotMeasurableError("needs a model that answers, and this one is an encoder")
     if tasks.head is not None and tasks.head not in given.model.heads(tasks.keep[:2]):
         raise NotMeasurableError(

@@ -251,7 +251,7 @@ class Material:
     @cached_property
     def row_facts(self) -> dict[str, Bool[np.ndarray, " rows"]]:
         """Known facts about rows: of texts the first letters of tokens, of images the places."""
-        if self.acts.context.kind == "language":
+        if self.acts.context.modality.is_text:
             return self._letters()
         patch = (self.acts.position - self.acts.context.prefix_tokens).numpy()
         sample, facts = self.acts.sample.numpy(), {}

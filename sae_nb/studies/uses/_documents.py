@@ -172,7 +172,7 @@ class Documents:
     def _example(self, document: int, value: float, position: int) -> Example:
         context, sample = self.context, int(self.sample[document])
         around: dict[str, Any] = {}
-        if context.kind == "language" and context.token_ids is not None:
+        if context.modality.is_text and context.token_ids is not None:
             ids = context.token_ids.sample(sample).tolist()
             strengths = np.full(len(ids), np.nan)
             strengths[position] = value

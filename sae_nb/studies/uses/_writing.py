@@ -28,7 +28,7 @@ READ: Where = "not_first"
 
 def check_writer(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> HookPoint:
     """Refuse a model that writes no text, and an SAE that does not read one place of it, row by row."""
-    if model.kind != "language" or not model.causal:
+    if not model.modality.is_text or not model.causal:
         raise TypeError(
             f"`model` must be a decoder of language, got {model.name}, a {model.kind} model that does not "
             "predict next tokens. Load one such as sn.load_model('tiny-gpt')."

@@ -292,7 +292,7 @@ def feature_complexity(
     >>> found.layers[0], found.r2.shape
     ('embed', (7, 2))
     """
-    if model.kind == "language":
+    if model.modality.is_text:
         raise ValueError(f"`model` must read images, {model.name} reads text. See complexity_of.")
     check_one_place(sae)
     before = _layers_before(model, hook_point, layers)

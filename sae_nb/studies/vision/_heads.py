@@ -30,7 +30,7 @@ class Split:
     """
 
     def __init__(self, model: LiveModel, images: Any, hook_point: str) -> None:
-        if model.kind == "language":
+        if model.modality.is_text:
             raise ValueError(
                 f"`model` must read images, {model.name} reads text. For texts see sn.evaluation.attribute."
             )

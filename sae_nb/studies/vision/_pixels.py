@@ -41,7 +41,7 @@ class Pixels:
         ------
         ValueError: If the model reads no images or runs remotely, or sizes differ.
         """
-        if model.kind == "language":
+        if model.modality.is_text:
             raise ValueError(
                 f"`model` must read images, {model.name} reads text. For texts see sn.evaluation.attribute."
             )

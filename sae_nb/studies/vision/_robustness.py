@@ -248,7 +248,7 @@ def robustness(
     >>> bool(found.table["error"].iloc[0] > 0.9), found.probes is None
     (True, True)
     """
-    if model.kind == "language":
+    if model.modality.is_text:
         raise ValueError(f"`model` must read images, {model.name} reads text. Use a vision model.")
     check_one_place(sae)
     kinds = [one_of(kind, CORRUPTIONS, name="corruptions") for kind in corruptions]

@@ -667,7 +667,7 @@ class ConceptAtlas:
         places = [f"{context.sample_word} {s}" for s in catalogue.samples[ids].tolist()]
         if tokens is None:
             return places
-        quote = "“{}”" if context.kind == "language" else "{}"
+        quote = "“{}”" if context.modality.is_text else "{}"
         return [f"{a}, {quote.format(tokens[i])}" for a, i in zip(places, ids.tolist())]
 
     def edges(self, show: Show, points: Sequence[int], kind: str) -> Int[np.ndarray, "m 2"]:

@@ -93,7 +93,7 @@ def row_columns(
     l0 = (offsets[1:] - offsets[:-1])[rows].astype(np.float64)
     columns = _label_column(catalogue, rows, np.arange(len(rows)), len(rows), labels, "row")
     if words is not None:
-        name = "token" if catalogue.acts.context.kind == "language" else "place"
+        name = "token" if catalogue.acts.context.modality.is_text else "place"
         texts = [words[1][i] for i in words[0][rows]]
         columns[name] = category(name, f"{name} the activation was read at", texts)
         position = catalogue.positions[rows].astype(np.float64)
@@ -353,7 +353,7 @@ def _shared(
     rows = catalogue.rows_of_sample(sample)
     known = catalogue.positions[rows]
     around: dict[str, Any] = {}
-    if context.kind == "language" and context.token_ids is not None:
+    if context.modality.is_text and context.token_ids is not None:
         ids = context.token_ids.sample(sample).tolist()
         z = np.full(len(ids), np.nan)
         z[known] = strength[rows]

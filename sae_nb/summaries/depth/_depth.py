@@ -66,7 +66,7 @@ class DepthInputs:
 def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> DepthInputs:
     """Read inputs of a live model; texts are cut to the shortest of them."""
     notes: list[str] = []
-    if model.kind == "language":
+    if model.modality.is_text:
         ids = _token_ids(model, inputs, most, notes)
         tokens = tuple(tuple(outcome_names(model, row.numpy())) for row in ids)
         return DepthInputs(samples=ids, pictures=None, tokens=tokens, note=" ".join(notes))

@@ -110,7 +110,7 @@ def read_answer(
 
 def _scores(model: LiveModel, answer: Tensor) -> Tensor | None:
     """Log-probabilities of classes or next tokens; None where the answer is a state."""
-    if model.kind == "language":
+    if model.modality.is_text:
         return answer[-1].log_softmax(dim=-1) if model.causal and answer.ndim == 2 else None
     if answer.ndim == 1 and model.class_names is not None:
         return answer.log_softmax(dim=-1)
@@ -119,7 +119,7 @@ def _scores(model: LiveModel, answer: Tensor) -> Tensor | None:
 
 def outcome_names(model: LiveModel, ids: Int[np.ndarray, " shown"]) -> list[str]:
     """Return names of classes or tokens."""
-    if model.kind == "language":
+    if model.modality.is_text:
         if model.tokenizer is None:
             return [f"id {i}" for i in ids]
         texts = describe_ids(model.tokenizer, ids.tolist())

@@ -468,7 +468,7 @@ def one_input(model: LiveModel, given: Any) -> tuple[Batch, tuple[str, ...]]:
 
         picture, notes = fit_picture(model, given)
         return as_batch(model, picture[None]), notes
-    if model.kind != "language":
+    if not model.modality.is_text:
         return as_batch(model, given), ()
     if isinstance(given, str) and not given.strip():
         raise ValueError(

@@ -155,7 +155,7 @@ def card_title(html: str) -> str:
 
 def examples_view(context: Context) -> ExamplesView:
     """Return the view that fits what the activations were captured from."""
-    if context.kind == "language" and context.token_ids is not None:
+    if context.modality.is_text and context.token_ids is not None:
         return TextExamples(context)
     if context.pictures is not None or context.patch_grid is not None:
         return PictureExamples(context)

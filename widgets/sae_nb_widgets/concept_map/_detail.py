@@ -64,7 +64,7 @@ class SharedInputs:
 
     def _component(self) -> Component:
         context = self._context
-        if context.kind == "language" and context.token_ids is not None:
+        if context.modality.is_text and context.token_ids is not None:
             return TokenStrip()
         if context.pictures is not None or context.patch_grid is not None:
             return PictureGrid()

@@ -303,7 +303,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
 
     def _time_panel(self) -> Panel:
         about = self.subject
-        text = text_of(about) if about.model.kind == "language" else first_inputs(about.inputs, 1)
+        text = text_of(about) if about.model.modality.is_text else first_inputs(about.inputs, 1)
         return OTHER_PANELS[TIME]()(about.model, about.sae, text, hook_point=about.hook_point)
 
     def _work_list(self) -> Panel:

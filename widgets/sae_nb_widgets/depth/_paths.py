@@ -81,7 +81,7 @@ def _title(panel: Any) -> str:
 def _words(panel: Any) -> tuple[str, ...]:
     """The words of a text, where all of them are drawn and can be told apart."""
     paths = panel.paths
-    if panel.model.kind != "language" or panel.show != "tokens" or len(paths.tokens) > MOST_WORDS:
+    if not panel.model.modality.is_text or panel.show != "tokens" or len(paths.tokens) > MOST_WORDS:
         return ("",) * len(paths.tokens)
     return tuple(panel.view.word(panel.picture, token) for token in paths.tokens)
 

@@ -73,7 +73,7 @@ def noun(panel: Any) -> str:
 def subject(panel: Any) -> str:
     """Return the followed token, as the beginning of a sentence."""
     place = panel.view.place(panel.picture, panel.token)
-    if panel.model.kind == "language":
+    if panel.model.modality.is_text:
         return str(place)
     known = panel.class_of(panel.picture)
     words = {"cls": "the cls token"}.get(place, place)

@@ -79,7 +79,7 @@ class InputLensControls:
             self.more += [paper, self.thickness]
 
     def _input(self, panel: Any) -> list[ipw.Widget]:
-        words = panel.kind == "language"
+        words = panel.model.modality.is_text
         second = self.compare_text if words else self.slot
         shown = [self.text if words else self.upload, self.comparing, second]
         if panel.n_examples:

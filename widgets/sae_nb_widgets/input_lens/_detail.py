@@ -80,7 +80,7 @@ class InputLensDetail:
         self._ids = [index for index, _, _ in shown]
         p = [probability for _, _, probability in shown]
         there = {index: probability for index, _, probability in other.answers} if other else {}
-        quoted = summary.kind == "language"
+        quoted = modality_of(summary.kind).is_text
         names = [f"“{visible_token(name)}”" if quoted else name for _, name, _ in shown]
         self.answers.description = "the model's answer" + (" (A; B as a tick)" if other else "")
         before = [there.get(index) for index in self._ids] if other else None
@@ -122,7 +122,7 @@ class InputLensDetail:
         found = summary.at(position, n_shown)
         self._atoms = [atom for atom, _, _ in found]
         name = visible_token(summary.tokens[position])
-        place = f"token {position} “{name}”" if summary.kind == "language" else name
+        place = f"token {position} “{name}”" if modality_of(summary.kind).is_text else name
         self.here.description = f"strongest atoms at {place}"
         sizes = [abs(strength) for _, strength, _ in found]
         self.here.show(

@@ -128,7 +128,7 @@ class InputSources:
             self._panel.set_trait(self._trait(self._panel.slot), None)
 
     def _trait(self, slot: str) -> str:
-        return (TEXTS if self._panel.kind == "language" else PICTURES)[slot]
+        return (TEXTS if self._panel.model.modality.is_text else PICTURES)[slot]
 
     def name(self, slot: str) -> str:
         """Return where an input came from; empty for what was typed or set by a program."""

@@ -346,7 +346,7 @@ class InputLens(Panel):
 
     def _inputs(self) -> list[Any]:
         """The inputs there are, the first of them first; none where that one is gone."""
-        if self.kind == "language":
+        if self.model.modality.is_text:
             given: list[Any] = [
                 text if text.strip() else None for text in (self.text, self.compare_text)
             ]

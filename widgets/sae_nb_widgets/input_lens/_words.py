@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sae_nb.activations import modality_of
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import (
     escape,
@@ -57,7 +58,7 @@ def answer_words(
     if not summary.answers:
         return f"{NO_ANSWER} {_differ(contrast, names)}"
     a, b = (_likeliest(one) for one in (summary, other))
-    text = summary.kind == "language"
+    text = modality_of(summary.kind).is_text
     answers = f"A goes on with {a}, B with {b}" if text else f"A is read as {a}, B as {b}"
     return f"{answers}. {_differ(contrast, names)}"
 
@@ -70,7 +71,7 @@ def _likeliest(summary: InputSummary) -> str:
 def _reads(summary: InputSummary) -> str:
     if not summary.answers:
         return NO_ANSWER
-    verb = "goes on with" if summary.kind == "language" else "reads it as"
+    verb = "goes on with" if modality_of(summary.kind).is_text else "reads it as"
     return f"The model {verb} {_likeliest(summary)}."
 
 

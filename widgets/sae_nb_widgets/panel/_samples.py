@@ -80,7 +80,7 @@ class Samples:
         if getattr(context, "token_ids", None) is not None:
             return [context.token_ids.sample(i).tolist() for i in range(context.n_samples)]
         self.made_up = True
-        if model.kind == "language":
+        if model.modality.is_text:
             return [DEFAULT_TEXT]
         if model.modality.examples is not None:
             return model.modality.examples(DEFAULT_SCENES, 0)
@@ -98,7 +98,7 @@ def _by_number(model: LiveModel, inputs: Any) -> Any:
     if isinstance(inputs, Tensor | np.ndarray):
         return inputs[None] if inputs.ndim == (model.modality.n_axes or None) else inputs
     if isinstance(inputs, Sequence):
-        one_text_of_ids = model.kind == "language" and inputs and isinstance(inputs[0], int)
+        one_text_of_ids = model.modality.is_text and inputs and isinstance(inputs[0], int)
         return [list(inputs)] if one_text_of_ids else list(inputs)
     # A batch of one is an input too: see `as_batch`.
     return list(itertools.islice(model.batches(inputs, batch_size=1), MOST_OF_A_STREAM))
@@ -123,14 +123,14 @@ def target_of(model: LiveModel, asked: str) -> int | None:
     try:
         return outcome_index(model, asked)
     except ValueError:
-        if model.kind != "language" or asked.startswith(" "):
+        if not model.modality.is_text or asked.startswith(" "):
             raise
         return outcome_index(model, f" {asked}")
 
 
 def target_rule(model: LiveModel, otherwise: str) -> str:
     """State what can be asked about; `otherwise`: the text for outputs without a name."""
-    if model.kind == "language":
+    if model.modality.is_text:
         return f"one token of {model.name}, or nothing for {otherwise}"
     if not model.class_names:
         return "nothing, because this model has no answers"
@@ -138,4 +138,4 @@ def target_rule(model: LiveModel, otherwise: str) -> str:
 
 
 def _n_answers(model: LiveModel) -> int:
-    return len(model.tokenizer or ()) if model.kind == "language" else len(model.class_names or ())
+    return len(model.tokenizer or ()) if model.modality.is_text else len(model.class_names or ())

@@ -138,7 +138,7 @@ def sample_html(acts: Activations, moving: MovingSample) -> str:
     context = acts.context
     if context.pictures is not None:
         return _picture_html(np.asarray(context.pictures[moving.sample]))
-    if context.kind != "language" or context.token_ids is None:
+    if not context.modality.is_text or context.token_ids is None:
         return ""
     ids = context.token_ids.sample(moving.sample).tolist()[:LONGEST_TEXT]
     text = "".join(context.vocabulary.get(int(i), f"⟨{i}⟩") for i in ids)

@@ -64,7 +64,7 @@ class SteeringControls:
         self.exact.description = "at"  # read on from the slider
         self.first += [line(self.strength, self.exact, self.unit)]
         number = self._number()
-        if panel.kind == "language":
+        if panel.model.modality.is_text:
             tip = "What the model reads; steering shows what comes next"
             self.text = control(panel, "text", "text", tip, "min(420px, 100%)")
             self.first.append(self.text.add_class("sae-nb-search"))
@@ -106,7 +106,7 @@ class SteeringControls:
 
     def _target(self, tip: str) -> ipw.Widget:
         panel = self._panel
-        if panel.kind == "language":
+        if panel.model.modality.is_text:
             more = {"rule": panel.target_rule, "placeholder": OWN_ANSWER}
             return control(panel, "target", "effect on token", tip, 260, **more)
         names = {"": OWN_ANSWER} | {name: name for name in panel.model.class_names or ()}

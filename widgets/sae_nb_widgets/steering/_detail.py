@@ -101,8 +101,8 @@ IDENTICAL = 1e-3
 class SteeringDetail:
     """The cards of a SteeringPanel."""
 
-    def __init__(self, kind: str, prefix_tokens: int) -> None:
-        self._kind, self._prefix = kind, prefix_tokens
+    def __init__(self, is_text: bool, prefix_tokens: int) -> None:
+        self._is_text, self._prefix = is_text, prefix_tokens
         self.continuation: Continuation | None = None
         self.grid = PictureGrid(description="change of each patch downstream", unit=CHANGE)
         self.strip = TokenStrip(description="change of each token downstream", unit=CHANGE)
@@ -133,7 +133,7 @@ class SteeringDetail:
         """Draw another answer's pictures, tokens and changes under the name of its atoms, or none."""
         told = summary is not None and tells_them_apart(summary)
         show(self.grid, summary is not None and summary.picture is not None)
-        show(self.strip, summary is not None and self._kind == "language")
+        show(self.strip, summary is not None and self._is_text)
         show(self.changes, told)
         if summary is None:
             self.continuation = None
@@ -141,7 +141,7 @@ class SteeringDetail:
             return
         if summary.picture is not None:
             self._show_picture(summary, name, told)
-        if self._kind == "language":
+        if self._is_text:
             self._show_text(summary, name, told)
         if told:
             title = f"relative change of states at {summary.read_at}"

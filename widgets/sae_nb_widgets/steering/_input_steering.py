@@ -68,7 +68,7 @@ class InputSteering(SteeringPanel):
             strength=strength,
         )
         self._lens: InputLens | None = lens
-        name = "text" if lens.model.kind == "language" else "picture"
+        name = "text" if lens.model.modality.is_text else "picture"
         self._link = t.dlink((lens, name), (self, name))
         if name == "text":
             show(self.controls.text, False)  # the lens has the field for it

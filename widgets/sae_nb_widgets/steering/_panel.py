@@ -177,7 +177,7 @@ class SteeringPanel(KeepsRecipes):
         self.mix = SteeringMix(lambda others: self.set_trait("others", others))
         self.mix.add_class(LIVE_ONLY)
         self.plot = figure_widget(steering_figure())
-        self.cards = SteeringDetail(self.kind, self.model.prefix_tokens)
+        self.cards = SteeringDetail(self.model.modality.is_text, self.model.prefix_tokens)
         show(self.controls.go_on, bool(self.model.causal))
         self.arrange(
             controls=self.controls.first,
@@ -330,12 +330,14 @@ class SteeringPanel(KeepsRecipes):
             self._following = before
 
     def _input(self) -> Any:
-        return [self.text] if self.kind == "language" and self.text else self.samples[self.sample]
+        return (
+            [self.text] if self.model.modality.is_text and self.text else self.samples[self.sample]
+        )
 
     @property
     def _emptied(self) -> bool:
         """Whether the user removed the input."""
-        is_text = self.kind == "language" and self.samples.text(self.sample) is not None
+        is_text = self.model.modality.is_text and self.samples.text(self.sample) is not None
         return is_text and not self.text.strip()
 
     @reacts(*ASKED, doing="steering")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import traitlets as t
 
+from sae_nb.activations import modality_of
 from sae_nb.checks import check_atom
 from sae_nb.files import SaeIdentity, identity_of
 from sae_nb.steering import MODES, Positions, Unit
@@ -150,7 +151,7 @@ class SteeringQuestion(Panel):
             sample=self.sample,
             seed=self.seed,
             head=self.head,
-            text=self.text if self.kind == "language" and self.text else None,
+            text=self.text if modality_of(self.kind).is_text and self.text else None,
             model_name=self.model.name,
             target_kl=self.target_kl,
             sae=self.identity,

@@ -501,7 +501,7 @@ def _checked(model: Any, sae: Any, given: Any, hook_point: str | None) -> str | 
                 f"{type(given).__name__}. Pass the model that reads it."
             )
         return None
-    if model.kind != "language":
+    if not model.modality.is_text:
         return None
     point = hook_point or sae.hook_point
     if point is None:

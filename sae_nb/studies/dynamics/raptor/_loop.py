@@ -213,7 +213,7 @@ def _facts(training: RaptorTraining) -> dict[str, Any]:
 
 def _identity(training: RaptorTraining) -> dict[str, Any]:
     return {
-        "states": inputs_digest(training.states, "other"),
+        "states": inputs_digest(training.states, texts=False),
         "shape": list(training.states.shape),
         "cuts": list(training.raptor.cuts),
         "sizes": asdict(training.raptor.sizes),

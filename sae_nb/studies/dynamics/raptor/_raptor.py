@@ -345,7 +345,7 @@ def sizes_of(model: LiveModel) -> BlockSizes:
             f"`model` must have repeated blocks, and none were found in {model.name}. A Raptor is"
             " made of layers that are alike."
         )
-    if model.kind == "language":
+    if model.modality.is_text:
         raise ValueError(
             f"`model` must be a vision transformer, got {model.name}, which reads language. A"
             " Raptor's attention looks at all tokens, not only at earlier ones."

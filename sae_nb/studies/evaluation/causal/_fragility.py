@@ -310,7 +310,7 @@ def fragility_battery(
 
 
 def _check_edit(model: LiveModel, by: float, temperatures: Sequence[float]) -> None:
-    if temperatures and (model.kind != "language" or not model.causal):
+    if temperatures and (not model.modality.is_text or not model.causal):
         raise ValueError(
             f"`temperatures` need a causal language model, got {model.name} ({model.kind}). Leave them "
             "out."
@@ -373,7 +373,7 @@ def _inputs_changed(
     runs = cell.odds.runs
     model = runs.model
     # Without a tokenizer there are no texts to reword: token ids go in as they are.
-    reads_texts = model.kind == "language" and model.tokenizer is not None
+    reads_texts = model.modality.is_text and model.tokenizer is not None
     if variants is None:
         images = model.modality.is_image
         variants = text_variants(seed) if reads_texts else picture_variants(seed) if images else {}

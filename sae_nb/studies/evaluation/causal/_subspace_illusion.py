@@ -293,7 +293,7 @@ def _usual(positions: Where, model: LiveModel) -> Where:
     """Return the last token of a text, every patch of an image, if none is given."""
     if not isinstance(positions, str) or positions != "default":
         return positions
-    return "last" if model.kind == "language" else None
+    return "last" if model.modality.is_text else None
 
 
 def _rows(

@@ -146,7 +146,7 @@ class _Answers:
 
     def __init__(self, model: LiveModel, inputs: tuple[Any, Any], head: str | None) -> None:
         self.model, self.head = model, head
-        self.is_text = model.kind == "language" and model.causal
+        self.is_text = model.modality.is_text and model.causal
         self.where = "not_first" if self.is_text else None
         self.batches = [
             list(model.batches(part, batch_size=8 if self.is_text else 64)) for part in inputs

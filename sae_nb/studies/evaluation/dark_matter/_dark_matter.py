@@ -271,7 +271,7 @@ def _rows_of(sae: Any, acts: Activations) -> _RowsOf:
         active = (codes.values != 0).cpu()
         l0.append(torch.bincount(row[active], minlength=codes.n_rows))
     tokens = acts.tokens
-    language = tokens is not None and acts.context.kind == "language"
+    language = tokens is not None and acts.context.modality.is_text
     return _RowsOf(
         acts.x.float().cpu().numpy().astype(np.float64),
         torch.cat(x_hat).numpy().astype(np.float64),

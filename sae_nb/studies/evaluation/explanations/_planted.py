@@ -129,7 +129,7 @@ def planted_functions(
     (9, 'token')
     """
     rng = np.random.default_rng(seed)
-    if acts.context.kind != "language" or acts.context.token_ids is None:
+    if not acts.context.modality.is_text or acts.context.token_ids is None:
         raise ValueError(
             f"`acts` must be rows of texts, got samples of kind {acts.context.kind!r}. Capture a language "
             "model."
