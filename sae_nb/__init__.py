@@ -118,7 +118,6 @@ if TYPE_CHECKING:
         random_direction as random_direction,
         splice as splice,
         steer as steer,
-        steering_cost as steering_cost,
     )
     from sae_nb.studies import (
         circuits as circuits,
@@ -127,6 +126,7 @@ if TYPE_CHECKING:
         uses as uses,
         vision as vision,
     )
+    from sae_nb.studies.steering import steering_cost as steering_cost
     from sae_nb.summaries import contrast as contrast, top_atoms as top_atoms
     from sae_nb.sweeps import sweep as sweep
     from sae_nb.training import (

@@ -34,7 +34,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.labelling",
         "sae_nb.site",
     ),
-    "steering": ("sae_nb.steering",),
+    "steering": ("sae_nb.steering", "sae_nb.studies.steering"),
     "evaluation": (
         "sae_nb.atoms",
         "sae_nb.evaluation",

@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.dynamics.paths._linear import (
-        EndpointProjection as EndpointProjection,
-        LinearPhase as LinearPhase,
-        endpoint_projection as endpoint_projection,
-        linearise_phases as linearise_phases,
-    )
     from sae_nb.dynamics.paths._perturbation import (
-        LayerSwap as LayerSwap,
         SelfCorrection as SelfCorrection,
-        SwapContrast as SwapContrast,
         pushed_states as pushed_states,
         self_correction as self_correction,
-        swap_layers as swap_layers,
+    )
+    from sae_nb.dynamics.paths._projection import (
+        EndpointProjection as EndpointProjection,
+        endpoint_projection as endpoint_projection,
     )
     from sae_nb.dynamics.paths._states import States as States, capture_states as capture_states
     from sae_nb.dynamics.paths._trajectory import (
@@ -49,12 +44,7 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.dynamics.paths._linear import fit_endpoints as fit_endpoints
-    from sae_nb.dynamics.paths._perturbation import (
-        answers_of as answers_of,
-        check_labels as check_labels,
-        share_of as share_of,
-    )
+    from sae_nb.dynamics.paths._projection import fit_endpoints as fit_endpoints
     from sae_nb.dynamics.paths._states import (
         TOKEN_KINDS as TOKEN_KINDS,
         TokenKind as TokenKind,
@@ -72,6 +62,8 @@ if TYPE_CHECKING:  # for the other rooms
         check_cuts as check_cuts,
         check_fit as check_fit,
         check_similarity as check_similarity,
+        mean_or_nan as mean_or_nan,
+        same_phase as same_phase,
     )
     from sae_nb.dynamics.phases._similarity import (
         mean_adjacent as mean_adjacent,

@@ -9,15 +9,10 @@ from sae_nb._lazy import door
 if TYPE_CHECKING:
     from sae_nb.geometry._cones import Containment as Containment, containment as containment
     from sae_nb.geometry._dimension import (
-        Dimensions as Dimensions,
-        dimensions as dimensions,
-        direction_dimension as direction_dimension,
         effective_rank as effective_rank,
         local_dimensions as local_dimensions,
         participation_ratio as participation_ratio,
         stable_rank as stable_rank,
-        tree_dimension as tree_dimension,
-        two_nn_dimension as two_nn_dimension,
     )
     from sae_nb.geometry._layout import (
         LayoutSettings as LayoutSettings,

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         splice as splice,
         steer as steer,
     )
-    from sae_nb.steering._cost import steering_cost as steering_cost
     from sae_nb.steering._dose_response import (
         best_effect as best_effect,
         dose_response as dose_response,
@@ -37,15 +36,18 @@ if TYPE_CHECKING:  # for the other rooms
         combined_direction as combined_direction,
     )
     from sae_nb.steering._contexts import Active as Active
-    from sae_nb.steering._cost import SteeringCost as SteeringCost
     from sae_nb.steering._dose_response import (
         BestEffect as BestEffect,
         DoseResponse as DoseResponse,
         Effects as Effects,
+        Measure as Measure,
+        check_measure as check_measure,
         check_strengths as check_strengths,
+        measured as measured,
         unit_atom as unit_atom,
     )
     from sae_nb.steering._edits import (
+        Along as Along,
         Change as Change,
         MaskedEdit as MaskedEdit,
         Positions as Positions,

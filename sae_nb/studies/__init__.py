@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         geometry as geometry,
         lab as lab,
         minkowski as minkowski,
+        steering as steering,
         temporal as temporal,
         uses as uses,
         vision as vision,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sae_nb.data import SHAPES, planted_manifolds
-from sae_nb.geometry import two_nn_dimension
+from sae_nb.studies.geometry import two_nn_dimension
 
 COORDINATES = {
     "circle": 1,

@@ -34,7 +34,7 @@ def _judge_cuts(answer: list[int]) -> str | None:
 def swap_drop() -> float:
     """Share of answers that tiny-vit-tied loses when layers 1 and 9 change places."""
     from sae_nb.data import scenes
-    from sae_nb.dynamics import swap_layers
+    from sae_nb.studies.dynamics import swap_layers
     from sae_nb.models import load_model
 
     pictures = scenes(64, seed=7, split="test")

@@ -1,4 +1,4 @@
-"""Depth beyond the panel: Raptor's recurring blocks, and depth cut into segments that they replace.
+"""Depth beyond the panel: Raptor's recurring blocks, segments that they replace, blocks exchanged.
 
 The names are found at `sn.dynamics` too.
 """
@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.studies.dynamics.phases._linear import (
+        LinearPhase as LinearPhase,
+        linearise_phases as linearise_phases,
+    )
     from sae_nb.studies.dynamics.phases._segments import (
         MaxCut as MaxCut,
         SegmentErrors as SegmentErrors,
         recursive_max_cut as recursive_max_cut,
         segment_errors as segment_errors,
+    )
+    from sae_nb.studies.dynamics.phases._swaps import (
+        LayerSwap as LayerSwap,
+        SwapContrast as SwapContrast,
+        swap_layers as swap_layers,
     )
     from sae_nb.studies.dynamics.raptor._config import RaptorConfig as RaptorConfig
     from sae_nb.studies.dynamics.raptor._loop import RaptorResult as RaptorResult

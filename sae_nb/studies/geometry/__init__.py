@@ -1,4 +1,4 @@
-"""Geometry beyond maps and lists: classes, communities, manifolds, what is stable between rows.
+"""Geometry beyond maps and lists: dimensions, classes, communities, manifolds, what is stable between rows.
 
 The names are found at `sn.geometry` too.
 """
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from sae_nb.studies.geometry._classes import (
         ClassGeometry as ClassGeometry,
         class_geometry as class_geometry,
+    )
+    from sae_nb.studies.geometry._dimension import (
+        Dimensions as Dimensions,
+        dimensions as dimensions,
+        direction_dimension as direction_dimension,
+        tree_dimension as tree_dimension,
+        two_nn_dimension as two_nn_dimension,
     )
     from sae_nb.studies.geometry._manifolds import (
         ManifoldCapture as ManifoldCapture,

@@ -19,8 +19,9 @@ from torch import Tensor
 from sae_nb.capturing import CaptureSettings, Harvest, reporting
 from sae_nb.checks import Count, Seed, at_least, checked, same_length
 from sae_nb.findings import Finding
-from sae_nb.geometry import local_dimensions, tree_dimension, two_nn_dimension
+from sae_nb.geometry import local_dimensions
 from sae_nb.statistics import correlation_p, q_values, rank_correlation, ranks_of
+from sae_nb.studies.geometry import tree_dimension, two_nn_dimension
 from sae_nb.studies.uses._documents import Documents
 
 if TYPE_CHECKING:

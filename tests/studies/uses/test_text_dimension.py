@@ -11,7 +11,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 import sae_nb as sn
-from sae_nb.geometry import tree_dimension
+from sae_nb.studies.geometry import tree_dimension
 from sae_nb.studies.uses import TextDimension, column_correlations, text_dimension
 
 LENGTH = 40

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 from sae_nb.data import scenes, stories
-from sae_nb.dynamics import linearise_phases
+from sae_nb.studies.dynamics import linearise_phases
 from sae_nb.dynamics import self_correction
 from sae_nb.dynamics import States, capture_states
 from sae_nb.dynamics import Trajectories, trajectories

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from sae_nb.data import scenes
-from sae_nb.dynamics import swap_layers
+from sae_nb.studies.dynamics import swap_layers
 from sae_nb.studies.dynamics import recursive_max_cut
 from sae_nb.dynamics import phase_evidence
 from sae_nb.dynamics import layer_similarity

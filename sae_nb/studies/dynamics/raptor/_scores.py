@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.dynamics import answers_of, check_labels, check_states, share_of
+from sae_nb.dynamics import check_states
 from sae_nb.findings import Finding
+from sae_nb.studies.dynamics.phases._swaps import answers_of, check_labels, share_of
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel

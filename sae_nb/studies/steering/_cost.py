@@ -22,12 +22,23 @@ from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, at_least, check_classes, checked, same_length
 from sae_nb.findings import Finding
 from sae_nb.models import run
-from sae_nb.steering._answers import kl
-from sae_nb.steering._calibration import LARGEST, StrengthSearch
-from sae_nb.steering._contexts import Active, random_direction
-from sae_nb.steering._dose_response import Measure, check_measure, check_strengths, measured
-from sae_nb.steering._edits import Along, MaskedEdit, latents
-from sae_nb.steering._request import Recipe, check_hook_point, check_width
+from sae_nb.steering import (
+    LARGEST,
+    Active,
+    Along,
+    MaskedEdit,
+    Measure,
+    Recipe,
+    StrengthSearch,
+    check_hook_point,
+    check_measure,
+    check_strengths,
+    check_width,
+    kl,
+    latents,
+    measured,
+    random_direction,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -1,0 +1,113 @@
+"""Paths through depth in two or three dimensions: axes fitted to where they end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import Count, checked
+from sae_nb.dynamics.paths._states import check_states
+from sae_nb.dynamics.paths._trajectory import check_token, unit
+
+Kind = Literal["pca", "sphere"]
+
+
+@dataclass(frozen=True, eq=False)
+class EndpointProjection:
+    """Axes fitted to directions at the last layer; anything of that width can be put on them."""
+
+    kind: Kind
+    """"pca": centred, flat. "sphere": through the origin, on the unit sphere or circle."""
+
+    axes: Float[Tensor, "components d"]
+    """Orthonormal rows, the most telling first."""
+
+    centre: Float[Tensor, " d"]
+    """Subtracted first; zero for the sphere."""
+
+    coordinates: Float[Tensor, "n layers components"]
+    """The paths they were made for."""
+
+    explained: Float[Tensor, " components"]
+    """Share of the end points' variance (sphere: of their squared length) along each axis."""
+
+    kept: Float[Tensor, " layers"]
+    """The same share over all axes, at every layer: where it is small, the image shows little."""
+
+    def project(self, states: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows components"]:
+        """Put states on these axes: perturbed ones, a roll-out, other tokens."""
+        flat = (unit(states) - self.centre) @ self.axes.T
+        return unit(flat) if self.kind == "sphere" else flat
+
+
+@checked
+def endpoint_projection(
+    states: Float[Tensor, "n layers tokens d"],
+    *,
+    token: int = 0,
+    n_components: Count = 3,
+    kind: Kind = "pca",
+) -> EndpointProjection:
+    """Return principal axes of the end states of one token, and the paths of all inputs on them.
+
+    "pca": leading directions of û_L minus its mean. "sphere": leading directions of û_L itself; what is
+    left of û_l on them is scaled to length 1 again, so that paths lie on a sphere (circle).
+
+    Parameters
+    ----------
+    token
+        Position; 0 is cls of a vision model.
+    kind
+        Flat or on the sphere.
+
+    Raises
+    ------
+    TypeError, ValueError: If there is no such token, or more axes than dimensions.
+
+    Source
+    ------
+    Inferred; arXiv 2512.19941 shows such images.
+
+    Example
+    -------
+    >>> states = torch.randn(8, 4, 2, 5, generator=torch.Generator().manual_seed(0))
+    >>> found = endpoint_projection(states, n_components=2)
+    >>> found.coordinates.shape, bool(found.explained.sum() <= 1)
+    (torch.Size([8, 4, 2]), True)
+    """
+    plain, _ = check_states(states, min_layers=1)
+    n_tokens, d = plain.shape[2:]
+    check_token(token, n_tokens)
+    if n_components > d:
+        raise ValueError(f"`n_components` must be at most the width {d}, got {n_components}.")
+    return fit_endpoints(plain[:, :, token], n_components, kind)
+
+
+def fit_endpoints(
+    paths: Float[Tensor, "n layers d"], n_components: int, kind: Kind
+) -> EndpointProjection:
+    """Fit the axes to the last states of paths that were checked already."""
+    directions = unit(paths)
+    ends = directions[:, -1]
+    centre = ends.mean(dim=0) if kind == "pca" else torch.zeros(paths.shape[-1])
+    energies, vectors = torch.linalg.eigh(((ends - centre).T @ (ends - centre)).double())
+    axes = vectors.flip(1)[:, :n_components].T.float()
+    # The farthest end point is on each axis's positive side: the same image each time.
+    along = ends @ axes.T
+    farthest = along.gather(0, along.abs().argmax(dim=0, keepdim=True))[0]
+    axes = axes * torch.where(farthest < 0, -1.0, 1.0)[:, None]
+    flat = (directions - centre) @ axes.T
+    squares = (directions - directions.mean(dim=0) if kind == "pca" else directions).square()
+    shown = (flat - flat.mean(dim=0) if kind == "pca" else flat).square()
+    return EndpointProjection(
+        kind=kind,
+        axes=axes,
+        centre=centre,
+        coordinates=unit(flat) if kind == "sphere" else flat,
+        explained=(energies.flip(0)[:n_components] / energies.sum().clamp_min(1e-30)).float(),
+        kept=shown.sum(dim=(0, 2)) / squares.sum(dim=(0, 2)).clamp_min(1e-30),
+    )
