@@ -26,11 +26,6 @@ class AbsTopK(OneStep):
     d_in, n_atoms, k, aux_k, revival, generator
         As in `TopK`.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size is out of range.
-
     Source
     ------
     "AbsTopK: Rethinking sparse autoencoders for bidirectional features", arXiv 2510.00404.

@@ -58,9 +58,7 @@ class Archetypal(OneStep):
 
     Raises
     ------
-    TypeError: If a size is not an integer, or a setting is none of the base's.
-    ValueError: If a size or δ is out of range, the base is unknown, or there are fewer candidates than
-        atoms.
+    ValueError: If there are fewer candidates than atoms.
 
     Source
     ------

@@ -48,10 +48,6 @@ from sae_nb.pursuit import check_tolerance
 class Recipe:
     """Optimiser settings of one architecture at one size.
 
-    Raises
-    ------
-    ValueError: If a setting is out of range.
-
     Example
     -------
     >>> Recipe(learning_rate=1e-3).warmup_steps(400)
@@ -349,8 +345,7 @@ class SparseAutoencoder(nn.Module, ABC):
 
         Raises
         ------
-        TypeError: If they are not `SparseCodes`. ValueError: If the codes are of another dictionary
-        size or device.
+        TypeError, ValueError: If they are not `SparseCodes`, or of another dictionary or device.
         """
         if not isinstance(codes, SparseCodes):
             raise TypeError(
@@ -593,9 +588,7 @@ class SparseAutoencoder(nn.Module, ABC):
 
         Raises
         ------
-        TypeError: If `x` does not hold floating-point numbers.
-        ValueError: If `x` is empty, of the wrong width, not finite or on another device, `levels` is not
-            between 2 and n_atoms, `method` is unknown, or the atoms of this SAE cannot be set.
+        ValueError: If there are more levels than atoms, or the atoms of this SAE cannot be set.
 
         Source
         ------

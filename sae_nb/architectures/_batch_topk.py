@@ -42,11 +42,6 @@ class BatchTopK(OneStep):
     d_in, n_atoms, aux_k, aux_weight, revival, generator
         As in `TopK`.
 
-    Raises
-    ------
-    TypeError: If a size is not a number of its kind.
-    ValueError: If a size is out of range.
-
     Source
     ------
     Bussmann et al., "BatchTopK sparse autoencoders", arXiv 2412.06410; the threshold as a running
@@ -91,10 +86,6 @@ class BatchTopK(OneStep):
             Activations, a representative sample.
         k
             Entries per row on average; None is the SAE's own.
-
-        Raises
-        ------
-        ValueError: If `x` does not fit the SAE or k is out of range.
         """
         k = self.k if k is None else check_average_k(k, self.n_atoms)
         rows, chooser = self._rows(x), self._chooser(k)

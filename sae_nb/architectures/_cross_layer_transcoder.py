@@ -62,8 +62,7 @@ class CrossLayerTranscoder(SeveralLayers):
 
     Raises
     ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size is out of range, there are fewer than two layers, or the base is unknown.
+    ValueError: If there are fewer than two layers.
 
     Source
     ------

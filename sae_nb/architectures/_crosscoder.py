@@ -63,11 +63,6 @@ class Crosscoder(SharedCode, OneStep):
     settings
         Of the base.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer, or a setting is none of the base's.
-    ValueError: If a size is out of range or the base is unknown.
-
     Source
     ------
     Lindsey et al., "Sparse crosscoders for cross-layer features and model diffing", Transformer Circuits,

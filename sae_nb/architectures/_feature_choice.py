@@ -43,11 +43,6 @@ class FeatureChoice(BatchTopK):
     d_in, n_atoms, aux_k, aux_weight, revival, generator
         As in `TopK`.
 
-    Raises
-    ------
-    TypeError: If an argument is not a number of its kind.
-    ValueError: If a size, exponent, offset or weight is out of range.
-
     Source
     ------
     Ayonrinde, "Adaptive Sparse Allocation with Mutual Choice & Feature Choice Sparse Autoencoders",

@@ -48,11 +48,6 @@ class Gated(Priced):
     d_in, n_atoms, aux_k, generator
         As in `TopK`.
 
-    Raises
-    ------
-    TypeError: If an argument is not a number of its kind.
-    ValueError: If a size or weight is out of range.
-
     Source
     ------
     Rajamanoharan et al., "Improving dictionary learning with gated sparse autoencoders", arXiv

@@ -51,11 +51,6 @@ class GradientSAE(OneStep):
     d_in, n_atoms, aux_k, aux_weight, revival, generator
         As in `TopK`.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size or weight is out of range.
-
     Source
     ------
     Olmo et al., "Features that Make a Difference: Leveraging Gradients for Improved Dictionary Learning",
@@ -109,9 +104,7 @@ class GradientSAE(OneStep):
 
         Raises
         ------
-        TypeError: If `x` or `gradient` does not hold floating-point numbers.
-        ValueError: If `x` is empty, of the wrong width, not finite or on another device, `gradient` is of
-            another shape, or `k` does not fit.
+        ValueError: If `gradient` is of another shape than `x`.
         """
         if gradient is None and isinstance(x, Activations) and x.has_gradient:
             k = self._checked_k(k)

@@ -48,8 +48,7 @@ class GroupBiasAdaptation(OneStep):
 
     Raises
     ------
-    TypeError: If an argument is not a number of its kind.
-    ValueError: If a size, share or weight is out of range, or `revival` is "resample".
+    ValueError: If `revival` is "resample".
 
     Source
     ------

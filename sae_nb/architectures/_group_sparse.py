@@ -59,11 +59,6 @@ class GroupSparse(Crosscoder):
     settings
         Of `TopK`.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer, or a setting is none of TopK's.
-    ValueError: If a size or share is out of range.
-
     Source
     ------
     Cross-modal random masking and group sparsity: arXiv 2601.20028, of which we know the abstract. The
@@ -139,8 +134,7 @@ class GroupSparse(Crosscoder):
 
         Raises
         ------
-        TypeError: If `x` does not hold floating-point numbers.
-        ValueError: If a modality is missing, of the wrong width, not finite, or of other pairs.
+        ValueError: If a modality is missing, or the two are not of the same pairs.
         """
         if reads is None:
             return super().encode(x, k)

@@ -111,11 +111,6 @@ class JumpReLU(OneStep):
     d_in, n_atoms, aux_k, aux_weight, revival, generator
         As in `TopK`.
 
-    Raises
-    ------
-    TypeError: If an argument is not a number of its kind.
-    ValueError: If a size or weight is out of range.
-
     Source
     ------
     Rajamanoharan et al., "Jumping ahead: improving reconstruction fidelity with JumpReLU sparse

@@ -68,11 +68,6 @@ class MatchingPursuit(PursuitAutoencoder):
     generator
         Draws the first dictionary; None is torch's global generator.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size or share is out of range.
-
     Source
     ------
     "From Flat to Hierarchical", arXiv 2506.03093. Theirs has no b; the authors' script (mpsae/MP-SAE)

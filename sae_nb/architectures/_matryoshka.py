@@ -53,8 +53,7 @@ class Matryoshka(BatchTopK):
 
     Raises
     ------
-    TypeError: If a size is not a number of its kind.
-    ValueError: If a size is out of range, or the groups do not add up to n_atoms.
+    ValueError: If the groups do not add up to n_atoms.
 
     Source
     ------

@@ -47,8 +47,7 @@ class MutualChoice(BatchTopK):
 
     Raises
     ------
-    TypeError: If an argument is not a number of its kind.
-    ValueError: If a size, share or weight is out of range, or `revival` is "resample" where aux_zipf > 0.
+    ValueError: If `revival` is "resample" where aux_zipf > 0.
 
     Source
     ------

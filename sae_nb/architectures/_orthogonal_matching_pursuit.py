@@ -30,11 +30,6 @@ class OrthogonalMatchingPursuit(PursuitAutoencoder):
     d_in, n_atoms, tolerance, relative_tolerance, dropout, revive, bias, generator
         As in `MatchingPursuit`.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size or share is out of range.
-
     Source
     ------
     overcomplete sae/omp_sae.py refits with at most ten iterations of non-negative least squares and

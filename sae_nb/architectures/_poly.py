@@ -46,11 +46,6 @@ class PolySAE(TopK):
     d_in, n_atoms, k, aux_k, aux_weight, revival, generator
         As in `TopK`.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size is out of range.
-
     Source
     ------
     "PolySAE", arXiv 2602.01322. There x̂ = b + aC₁ᵀ + λ₂(a²)C₂ᵀ + λ₃(a³)C₃ᵀ with one U for all three,
@@ -82,13 +77,7 @@ class PolySAE(TopK):
         self.cubes = nn.Parameter(size * normal_rows(rank, self.d_in, generator))
 
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_in"]:
-        """Add up the atoms of each row, the bias, and what atoms write together.
-
-        Raises
-        ------
-        TypeError: If they are not `SparseCodes`. ValueError: If the codes are of another dictionary
-        size or device.
-        """
+        """Add up the atoms of each row, the bias, and what atoms write together."""
         x_hat = super().decode(codes)
         together = self._together(codes.with_values(codes.values.to(self.dtype)))
         return x_hat + together.reshape(x_hat.shape)
@@ -110,10 +99,6 @@ class PolySAE(TopK):
             both strengths are ℓ, the typical length of x − μ. That is 2 ‖Σ_r U_ir U_jr C₂_r‖. It is
             read off the weights, so it ignores how often the two are active together; cubes, which join
             three atoms, are left out.
-
-        Raises
-        ------
-        ValueError: If n is below 1.
 
         Example
         -------

@@ -35,11 +35,6 @@ class ReLU(Priced):
     d_in, n_atoms, aux_k, revival, generator
         As in `TopK`.
 
-    Raises
-    ------
-    TypeError: If an argument is not a number of its kind.
-    ValueError: If a size or weight is out of range.
-
     Source
     ------
     Conerly et al., "Update on how we train SAEs", Transformer Circuits, April 2024. Adapting λ to a

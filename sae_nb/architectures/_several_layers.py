@@ -92,8 +92,7 @@ class SeveralLayers(SparseAutoencoder):
 
         Raises
         ------
-        TypeError: If a layer does not hold floating-point numbers.
-        ValueError: If a layer is missing, of the wrong width, not finite, or of other tokens.
+        ValueError: If a layer is missing, or of other tokens.
         """
         codes = super().encode(side_by_side(self, x), k)  # type: ignore[arg-type]
         return self.by_layer(codes) if isinstance(x, tuple | list) else codes
@@ -110,8 +109,7 @@ class SeveralLayers(SparseAutoencoder):
 
         Raises
         ------
-        TypeError: If they are not `SparseCodes`. ValueError: If they are of another number of layers or
-        atoms, of other rows, or on another device.
+        ValueError: If they are of another number of layers.
         """
         if isinstance(codes, tuple | list):
             codes = joined(self._checked_codes(codes))
@@ -128,12 +126,7 @@ class SeveralLayers(SparseAutoencoder):
         return as_given(self.decode(self.encode(x)), x)
 
     def by_layer(self, codes: SparseCodes) -> list[SparseCodes]:
-        """Return one code of all atoms as a code for each layer.
-
-        Raises
-        ------
-        ValueError: If the code is of another number of atoms.
-        """
+        """Return one code of all atoms as a code for each layer."""
         return blocks(codes, [self.per_layer] * len(self.layers))
 
     def write_at(

@@ -47,13 +47,7 @@ class SeveralSites(SparseAutoencoder):
         return list(torch.split(self.bias, list(self.widths)))
 
     def decode(self, codes: SparseCodes) -> list[Float[Tensor, "*batch d_m"]]:  # type: ignore[override]
-        """Add up the atoms of each row, at every site; one reconstruction per site, in order.
-
-        Raises
-        ------
-        TypeError: If they are not `SparseCodes`. ValueError: If the codes are of another dictionary
-        size or device.
-        """
+        """Add up the atoms of each row, at every site; one reconstruction per site, in order."""
         return list(torch.split(super().decode(codes), list(self.widths), dim=-1))
 
 
@@ -80,8 +74,7 @@ class SharedCode(SeveralSites):
 
         Raises
         ------
-        TypeError: If a site does not hold floating-point numbers.
-        ValueError: If a site is missing, of the wrong width, not finite, or of other tokens.
+        ValueError: If a site is missing, or of other tokens.
         """
         return super().encode(side_by_side(self, x), k)  # type: ignore[arg-type]
 

@@ -29,10 +29,6 @@ class SkipTranscoder(Transcoder):
     d_in, d_out, n_atoms, k, base, generator, settings
         As in `Transcoder`.
 
-    Raises
-    ------
-    TypeError, ValueError: As `Transcoder`.
-
     Source
     ------
     Paulo, Shabalin and Belrose, "Transcoders beat sparse autoencoders for interpretability", arXiv

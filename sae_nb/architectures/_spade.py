@@ -40,11 +40,6 @@ class SpaDE(Memberships):
     generator
         Draws the first prototypes; None is torch's global generator.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size or γ is out of range.
-
     Source
     ------
     "Projecting Assumptions: The Duality Between Sparse Autoencoders and Concept Geometry", arXiv

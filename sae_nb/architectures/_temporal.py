@@ -123,8 +123,7 @@ class Temporal(OneStep):
 
     Raises
     ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size is out of range or does not divide, or `novel` is unknown.
+    ValueError: If `n_atoms` does not divide, or ReLU is to encode without a bias.
 
     Source
     ------
@@ -227,10 +226,6 @@ class Temporal(OneStep):
         -------
         SparseCodes
             Of what the past does not suggest, in the model's units.
-
-        Raises
-        ------
-        TypeError, ValueError: As for any SAE.
         """
         checked = self._checked_k(k)  # type: ignore[arg-type]
         if isinstance(x, Activations):

@@ -44,11 +44,6 @@ class TopAFA(OneStep):
     d_in, n_atoms, aux_k, aux_weight, revival, generator
         As in `TopK`.
 
-    Raises
-    ------
-    TypeError: If an argument is not a number of its kind.
-    ValueError: If a size or weight is out of range.
-
     Source
     ------
     Lee et al., "Evaluating and Designing Sparse Autoencoders by Approximating Quasi-Orthogonality",
@@ -86,10 +81,6 @@ class TopAFA(OneStep):
         ----------
         x
             Activations, (…, d_in), as `encode` takes them.
-
-        Raises
-        ------
-        TypeError, ValueError: If `x` does not fit the SAE.
         """
         rows = self._rows(x)
         codes = self._encode(rows, None)

@@ -35,11 +35,6 @@ class TopK(OneStep):
     generator
         Draws the first dictionary; None is torch's global generator.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size is out of range.
-
     Source
     ------
     Gao et al., "Scaling and evaluating sparse autoencoders", arXiv 2406.04093. Half of d_in for

@@ -51,11 +51,6 @@ class Transcoder(OneStep):
     settings
         Of the base.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer, or a setting is none of the base's.
-    ValueError: If a size is out of range or the base is unknown.
-
     Source
     ------
     Dunefsky, Chlenski and Nanda, "Transcoders find interpretable LLM feature circuits", arXiv

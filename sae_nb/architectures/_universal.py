@@ -66,11 +66,6 @@ class UniversalSAE(SeveralSites):
     generator
         Draws the first atoms; None is torch's global generator.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size is out of range or the update is unknown.
-
     Source
     ------
     Thasarathan et al., "Universal sparse autoencoders: interpretable cross-model concept alignment", arXiv
@@ -161,8 +156,7 @@ class UniversalSAE(SeveralSites):
 
         Raises
         ------
-        TypeError: If `x` does not hold floating-point numbers.
-        ValueError: If there is no such model, or `x` is of the wrong width, not finite or of other rows.
+        ValueError: If there is no such model, or the rows of the models are not the same.
         """
         reads = check_count(reads, name="reads", at_least=0, at_most=len(self.widths) - 1)
         k = self._checked_k(k)

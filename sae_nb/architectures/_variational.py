@@ -42,11 +42,6 @@ class VariationalSAE(OneStep):
     d_in, n_atoms, aux_k, aux_weight, revival, generator
         As in `TopK`; the generator also draws the seed of the noise.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size or weight is out of range.
-
     Source
     ------
     "Analysis of Variational Sparse Autoencoders", arXiv 2509.22994. Units of σ and β, and AuxK, are ours.

@@ -66,8 +66,7 @@ def fit_classical(
 
     Raises
     ------
-    ValueError: If the method is unknown, there are more atoms than it can find, or NMF meets a negative
-        number.
+    ValueError: If there are more atoms than the method can find, or NMF meets a negative number.
 
     Source
     ------

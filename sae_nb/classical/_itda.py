@@ -70,11 +70,6 @@ class ITDA(Untrained, SparseAutoencoder):
     stored
         Rows that the atoms come from; `fit` sets it.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size or the threshold is out of range.
-
     Source
     ------
     "Inference-Time Decomposition of Activations", arXiv 2505.17769 (davidkaczer/itda, train.py). Theirs
@@ -151,9 +146,7 @@ class ITDA(Untrained, SparseAutoencoder):
 
         Raises
         ------
-        TypeError: If `data` does not hold floating-point numbers.
-        ValueError: If `data` is empty, of the wrong width or not finite, or `threshold` is so low that
-            every row would be stored.
+        ValueError: If `threshold` is so low that every row would be stored.
         """
         acts = acts_for(self, data, name="data")
         if acts.hook_point is not None:

@@ -54,11 +54,6 @@ class SemiNMF(Classical):
     k
         Most atoms per input; None: as many as non-negative least squares gives.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size or `kept` is out of range.
-
     Source
     ------
     "Decomposing MLP Activations into Interpretable Features via Semi-Nonnegative Matrix Factorization",
@@ -121,7 +116,7 @@ class SemiNMF(Classical):
 
         Raises
         ------
-        ValueError: If `data` is empty, of the wrong width or not finite, or has fewer rows than atoms.
+        ValueError: If there are fewer rows than atoms.
         """
         acts = acts_for(self, data, name="data")
         generator = torch.Generator().manual_seed(seed)

@@ -516,7 +516,7 @@ class ConvolutionOperator:
 
     Raises
     ------
-    TypeError, ValueError: If kernels are not a finite matrix or longer than the recording.
+    ValueError: If a kernel is longer than the recording.
 
     Source
     ------
@@ -605,7 +605,7 @@ class CosineOperator:
 
     Raises
     ------
-    TypeError, ValueError: If `mask` holds no truth values along one axis, or takes no sample.
+    ValueError: If `mask` takes no sample.
 
     Source
     ------

@@ -424,10 +424,6 @@ def fista(
         Forget a row's momentum when it points uphill, ⟨y − z, z − z_last⟩ > 0. Faster once the
         support is found; without it, it is the algorithm as first published.
 
-    Raises
-    ------
-    ValueError, MemoryError: As in `ista`.
-
     Source
     ------
     Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse
@@ -498,8 +494,7 @@ def admm(
 
     Raises
     ------
-    ValueError: If the link is not Gaussian or ρ not positive, or as in `ista`.
-    MemoryError: As in `ista`.
+    ValueError: If the link is not Gaussian.
 
     Source
     ------
@@ -582,8 +577,7 @@ def cg(
 
     Raises
     ------
-    ValueError: If the penalty is not quadratic or the link not Gaussian, or as in `ista`.
-    MemoryError: As in `ista`.
+    ValueError: If the penalty is not quadratic or the link not Gaussian.
 
     Source
     ------
