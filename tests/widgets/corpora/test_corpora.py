@@ -156,14 +156,6 @@ def test_the_file_has_every_atom(panel: CorpusPanel, tmp_path: object) -> None:
     assert rows[MORE_B]["label"] == f"'{HOSTILE}"
 
 
-def test_labels_are_words_and_not_markup(panel: CorpusPanel) -> None:
-    """In the heading, in what pointing says, in names in the figure."""
-    assert "<b>x</b>" not in panel._heading.value
-    texts = [text for trace in panel.plot.data for text in (trace.text or ())]
-    assert any("&lt;b&gt;x" in text for text in texts)
-    assert not any("<b>x" in text for text in texts)
-
-
 def test_a_panel_opens_as_it_was_left(
     panel: CorpusPanel, corpora: tuple[Documents, Documents]
 ) -> None:

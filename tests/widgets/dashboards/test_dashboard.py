@@ -112,17 +112,6 @@ def test_a_control_of_the_bar_is_the_panels_own(board) -> None:
         assert all("sae-nb-in-bar" in w._dom_classes for w in own)
 
 
-@pytest.mark.parametrize("given", ["abc", "-1", "99999999999999999999", "", "١٢٣x", "7" * 10_000])
-def test_the_atom_of_the_bar_refuses_nonsense_by_name(board, given: str) -> None:
-    """The field shows the atom in force, the bar says the rule, and every panel stays."""
-    board.atom = 5
-    field = next(w for w in descendants(board) if getattr(w, "description", "") == "atom")
-    field.value = given
-    assert (field.value, board.atom, board.steering.atom) == ("5", 5, 5)
-    assert board.problem
-    assert board.status.startswith("atom: whole numbers from 0 to 11; ")
-
-
 def test_an_atom_opened_in_any_panel_goes_to_the_browser(board) -> None:
     """From the work list's tab, from steering's card: no second browser opens."""
     board.tab = "work"

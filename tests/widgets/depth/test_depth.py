@@ -328,31 +328,6 @@ def test_a_colour_means_one_thing_on_a_screen(panel: sw.DepthTrajectory) -> None
     assert {name: lines[name] for name in kinds} == kinds
 
 
-@pytest.mark.parametrize("typed", ["abc", "-1", "99999", "1;2", "１２, x", "9" * 10_000])
-def test_nonsense_in_the_field_of_atoms_is_refused(panel: sw.DepthTrajectory, typed: str) -> None:
-    """The field goes back to what is in force, and the rule is said by the field's name."""
-    field = next(w for w in panel.controls.more if w.description == "atoms")
-    before = field.value
-    field.value = typed
-    assert field.value == before == ", ".join(map(str, panel.atoms))
-    assert panel.problem
-    assert panel.status.startswith("atoms: whole numbers from 0 to 511")
-    assert f"It stays at {before}." in panel.status
-
-
-@pytest.mark.parametrize("typed", ["999", "-1", "one", "", "3.5", "٣ x"])
-def test_nonsense_in_the_number_of_the_input_is_refused(
-    panel: sw.DepthTrajectory, typed: str
-) -> None:
-    """Nothing is clamped in silence."""
-    panel.picture = 3
-    _, field, _ = panel._detail.children[0].children
-    field.value = typed
-    assert (panel.picture, field.value) == (3, "3")
-    assert f"from 0 to {N - 1}" in panel.status
-    assert "It stays at 3." in panel.status
-
-
 @pytest.mark.parametrize("coordinates", ["pca", "sphere"])
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_two_and_three_dimensions(

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import ipywidgets as ipw
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
@@ -18,7 +17,7 @@ import traitlets as t
 from PIL import Image
 from sae_nb_widgets.input_lens._figure import shown_atoms
 from sae_nb_widgets.input_lens._words import answer_words
-from sae_nb_widgets.panel import Entry, descendants
+from sae_nb_widgets.panel import descendants
 from torch import nn
 
 import sae_nb as sn
@@ -698,32 +697,6 @@ def test_what_cannot_be_read_leaves_no_answer_of_another_input(
     assert says_nothing(lens)
 
 
-NONSENSE = ("abc", "-1", "1e99", "10000000000000000000000", "﷽", "٣x", HOSTILE, "x" * 10_000)
-
-
-@pytest.mark.parametrize("given", NONSENSE)
-def test_nonsense_in_a_field_is_refused_by_the_name_of_the_control(
-    lens: sw.InputLens, given: str
-) -> None:
-    """The field goes back to what is in force, and what was concluded stays that of the input."""
-    fields = {w.description: w for w in descendants(lens) if isinstance(w, Entry)}
-    assert {"atom", "explain the answer", "rows"} <= set(fields)
-    lens.target = "4"
-    answer = (lens.summary, lens.answer)[1]
-    for name, field in fields.items():
-        if (name, given) == ("input", "-1"):
-            continue  # which means none of the examples
-        before = field.value
-        field.value = given
-        lens.wait()
-        assert lens.problem
-        assert lens.status.startswith(f"{name}: ")
-        assert len(lens.status) < 300
-        assert "<script>" not in lens._status_line.value
-        assert field.value == before
-        assert lens.answer == answer
-
-
 def test_unknown_answer_is_refused(lens: sw.InputLens) -> None:
     """By the trait with the classes there are; the one explained stays."""
     with pytest.raises(t.TraitError, match="one of the classes"):
@@ -806,22 +779,6 @@ def test_vision_only_things_are_refused_for_text(reading: sw.InputLens) -> None:
 # --- the panel as a panel -------------------------------------------------------------------------
 
 
-def test_every_control_has_a_label_and_a_tooltip(lens: sw.InputLens) -> None:
-    """Panels' rule."""
-    kinds = (
-        ipw.Text,
-        ipw.BoundedIntText,
-        ipw.Dropdown,
-        ipw.Button,
-        ipw.ToggleButton,
-        ipw.FloatSlider,
-    )
-    for widget in descendants(lens):
-        if isinstance(widget, kinds):
-            assert widget.description
-            assert widget.tooltip
-
-
 def test_page_without_a_kernel_has_it_all(lens: sw.InputLens, tmp_path: Path) -> None:
     """Small, no script, hostile labels inert; picture, bars and numbers are there."""
     lens.atom = 3
@@ -833,21 +790,6 @@ def test_page_without_a_kernel_has_it_all(lens: sw.InputLens, tmp_path: Path) ->
     assert "the score of" in page
     assert "what random pushes reach" in page
     assert "&lt;script&gt;" in page
-
-
-def test_picture_of_the_bars(lens: sw.InputLens, tmp_path: Path) -> None:
-    """PNG without a browser, in the fallback too."""
-    assert lens.to_png(tmp_path / "bars.png").startswith(b"\x89PNG")
-    assert "data:image/png" in lens._repr_mimebundle_()["text/html"]
-
-
-def test_closing_frees_every_widget(vit: Any) -> None:
-    """Nothing stays connected; closing twice is harmless."""
-    lens = sw.InputLens(vit, VIT_SAE, "resid_post.6")
-    inside = list(descendants(lens))
-    lens.close()
-    lens.close()
-    assert all(widget.comm is None for widget in inside)
 
 
 def test_input_in_which_nothing_fires_is_shown(vit: Any) -> None:

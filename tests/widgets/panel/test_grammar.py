@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,11 +20,12 @@ import traitlets as t
 from ipywidgets.widgets.widget import _remove_buffers
 from jupyter_client.jsonutil import json_default
 from PIL import Image
-from sae_nb_widgets.panel import Panel, descendants
+from sae_nb_widgets.panel import Number, Panel, Site, Whole, descendants
 from sae_nb_widgets.panel._exporting import exported
 from sae_nb_widgets.panel._plot import shared_script
 
 import sae_nb as sn
+from sae_nb.atoms import AtomNames
 from sae_nb.figures import Label, Picture, escape, text_width, to_svg
 
 CONTROLS = (ipw.Button, ipw.ToggleButton, ipw.Dropdown, ipw.Text, ipw.Textarea, ipw.Checkbox)
@@ -227,6 +231,7 @@ def test_every_control_has_a_label_and_says_what_it_does(panel: Panel) -> None:
     assert [type(w) for w in controls if not any(getattr(w, n, "") for n in named)] == []
     explained = ("tooltip", "tooltips")
     assert [w.description for w in controls if not any(getattr(w, n, "") for n in explained)] == []
+    assert all(all(w.tooltips) for w in controls if isinstance(w, ipw.ToggleButtons))
 
 
 @every_panel
@@ -234,6 +239,31 @@ def test_one_figure_at_most(panel: Panel) -> None:
     """Each further one would be another 5 MB for plotly's own, and another redraw."""
     figures = [w for w in descendants(panel) if type(w).__name__ in ("Plot", "FigureWidget")]
     assert len(figures) <= 1
+
+
+@every_panel
+def test_a_value_outside_the_rule_of_its_trait_is_refused(panel: Panel) -> None:
+    """Choices that are none, numbers beyond either end; the trait names itself and keeps its value."""
+    for name, wrong in _outside(panel):
+        before = getattr(panel, name)
+        with pytest.raises(t.TraitError, match=name):
+            panel.set_trait(name, wrong)
+        assert getattr(panel, name) == before
+
+
+def _outside(panel: Panel) -> Iterator[tuple[str, float | str]]:
+    """Values that the rules of a panel's own traits leave out."""
+    ours = [vars(kind) for kind in type(panel).__mro__ if kind.__module__.startswith("sae_nb_")]
+    for name, trait in panel.traits().items():
+        if not any(name in made for made in ours):
+            continue
+        if isinstance(trait, t.Enum | Site):
+            yield name, "no such choice"
+        if isinstance(trait, Whole | Number):
+            low, high = trait.ends(panel)
+            missing = getattr(trait, "_none", None)
+            beyond = [low - 1, high + 1] if isinstance(trait, Whole) else [low - 0.5, high + 0.5]
+            yield from ((name, one) for one in beyond if abs(one) < math.inf and one != missing)
 
 
 @every_panel
@@ -256,11 +286,16 @@ def test_what_the_page_is_sent_is_json(panel: Panel) -> None:
             json.dumps(state, allow_nan=False, default=json_default)
 
 
+SAME_HEIGHT = {"AtomComparison", "CorpusPanel"}
+"""Figures of one height at every scale."""
+
+
 @every_panel
 def test_lecture_scale_and_dark_are_redrawn_in_place(panel: Panel) -> None:
-    """The traces shown stay the same objects; text grows; nothing fails; all comes back."""
+    """The traces shown stay the same objects; text and figure grow; nothing fails; all comes back."""
     figure = panel._figure
     before = () if figure is None else figure.data
+    height = None if figure is None else figure.layout.height
     try:
         sw.theme("lecture")
         panel._keys.dark = True
@@ -270,15 +305,18 @@ def test_lecture_scale_and_dark_are_redrawn_in_place(panel: Panel) -> None:
         if figure is not None:
             assert all(a is b for a, b in zip(before, figure.data, strict=True))
             assert figure.layout.template.layout.font.size == 16
+            grows = type(panel).__name__ not in SAME_HEIGHT
+            assert (figure.layout.height > height) is grows
         assert not panel.problem, panel.status
     finally:
         panel._keys.dark = False
         sw.theme("normal")
+    assert figure is None or figure.layout.height == height
 
 
 @every_panel
 def test_a_page_alone_needs_nothing_else(panel: Panel, tmp_path: Path) -> None:
-    """One file, one copy of plotly's script, nothing asked for elsewhere, a drawing without it."""
+    """Question and answer; one copy of plotly's script, nothing asked for elsewhere, a drawing without it."""
     text = panel.to_html(tmp_path / "alone.html").read_text(encoding="utf-8")
     has_figure = panel._figure is not None
     assert [path.name for path in tmp_path.iterdir()] == ["alone.html"]
@@ -291,6 +329,10 @@ def test_a_page_alone_needs_nothing_else(panel: Panel, tmp_path: Path) -> None:
     assert len(text) < HEAVY
     assert ("<noscript><div" in text) == (has_figure or has_map)
     assert '<table class="sae-nb-record">' in text
+    assert escape(panel.question) in text
+    assert "a running kernel" in text
+    words = unescape(re.sub("<[^>]+>", "", text))
+    assert all(word in words for word in panel.answer.split())
 
 
 @every_panel
@@ -371,11 +413,51 @@ class _Holder(t.HasTraits):
 
 @every_panel
 def test_keys_that_are_pressed_anywhere_do_no_harm(panel: Panel) -> None:
-    """Every key the panel answers acts without an error; Escape after all leaves it whole."""
+    """Every key the panel answers acts without an error, on the same figure; Escape after all leaves it whole."""
+    figure = panel._figure
     for key in [*panel._key_actions, "Escape"]:
         panel.press(key)
         panel.wait(120)
         assert not panel.problem, f"{key}: {panel.status}"
+    assert panel._figure is figure
+
+
+HOSTILE = "<script>alert(1)</script>zebra"
+HIDES_NAMES = {"AtomQuiz"}
+
+
+@every_panel
+def test_a_label_written_elsewhere_shows_at_once_and_as_words(panel: Panel, tmp_path: Path) -> None:
+    """Where the atom is named, on screen, in the figure and on the page; markup in it is never markup."""
+    names = getattr(panel, "names", None)
+    if not isinstance(names, AtomNames) or not panel.has_trait("atom"):
+        pytest.skip("names no atoms")
+    names.labels.write(panel.atom, HOSTILE)
+    try:
+        panel.wait(120)
+        shown = [
+            json.dumps(w.get_state(), default=str)
+            for w in descendants(panel)
+            if w is not shared_script()
+        ]
+        assert any("zebra" in one for one in shown) == (type(panel).__name__ not in HIDES_NAMES)
+        html = [w.value for w in descendants(panel) if isinstance(w, ipw.HTML)]
+        figure = panel.current_figure()
+        drawn = "" if figure is None else json.dumps(figure.to_plotly_json(), default=str)
+        page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+        assert not any("<script>alert" in one for one in (*html, drawn))
+        assert HOSTILE not in page
+    finally:
+        names.labels.write(panel.atom, "")
+
+
+@every_panel
+def test_closing_frees_every_widget(panel: Panel) -> None:
+    """Twice is harmless. It is the last one asked of a panel that the tests above share."""
+    inside = [w for w in descendants(panel) if w is not shared_script()]
+    panel.close()
+    panel.close()
+    assert [type(w).__name__ for w in inside if w.comm is not None] == []
 
 
 def test_closing_leaves_the_shared_script_alone() -> None:

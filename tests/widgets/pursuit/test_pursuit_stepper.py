@@ -12,7 +12,6 @@ from typing import Any
 
 import ipywidgets as ipw
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 import sae_nb_widgets as sw
 import torch
@@ -636,18 +635,6 @@ def _as_text(value: Any) -> str:
     return "x" * len(bytes(value)) if isinstance(value, memoryview) else str(value)
 
 
-def test_labels_are_text(tmp_path: Path) -> None:
-    """Hostile labels are escaped on screen and in exports."""
-    bad = "<script>alert(1)</script>"
-    atom = int((DATA.dictionary @ DATA.x[0]).argmax())
-    panel = sw.PursuitStepper(DATA.x, DATA.dictionary, k=3, labels={atom: bad})
-    panel.wait()
-    panel.step = 1
-    assert "&lt;script&gt;" in panel.chosen.atoms.value
-    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
-    assert bad not in page
-
-
 # --- taking it away -------------------------------------------------------------------------------
 
 
@@ -669,35 +656,3 @@ def test_pictures_are_drawn_and_exported(tmp_path: Path) -> None:
     bundle = panel._repr_mimebundle_()
     assert "residual norm" in bundle["text/html"]
     panel.close()
-
-
-def test_one_figure_widget(panel: sw.PursuitStepper) -> None:
-    """At most one, reused from step to step and from algorithm to algorithm."""
-    figures = [one for one in descendants(panel) if isinstance(one, go.FigureWidget)]
-    panel.algorithm_a = "gp"
-    panel.wait()
-    assert [one for one in descendants(panel) if isinstance(one, go.FigureWidget)] == figures
-    assert len(figures) == 1
-
-
-def test_larger_scale_redraws(panel: sw.PursuitStepper) -> None:
-    """Lecture size changes the figure and keeps the step."""
-    panel.step = 3
-    height = panel.current_figure().layout.height
-    try:
-        sw.theme("lecture")
-        assert panel.current_figure().layout.height > height
-        np.testing.assert_array_equal(
-            trace(panel, NOW).y, panel.steps[0].correlations_at(3)[panel.figure.shown[0]]
-        )
-    finally:
-        sw.theme("normal")
-
-
-def test_closed_panel_leaves_no_widgets() -> None:
-    """What the panel made is closed with it."""
-    panel = sw.PursuitStepper(DATA.x, DATA.dictionary, k=3)
-    panel.wait()
-    made = list(descendants(panel))
-    panel.close()
-    assert all(one.comm is None for one in made)

@@ -13,7 +13,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.panel import Entry, descendants
+from sae_nb_widgets.panel import descendants
 from sae_nb_widgets.steering._detail import _marked
 from sae_nb_widgets.steering._figure import AFTER, BEFORE, EFFECT, EFFECT_BAND, RANDOM
 from torch import Tensor, nn
@@ -183,20 +183,6 @@ def test_newest_request_wins(vit: Any, panel: sw.SteeringPanel) -> None:
     assert len(runs) < 40
 
 
-def test_panels_are_linked_by_atom(vit: Any, panel: sw.SteeringPanel) -> None:
-    """`traitlets.link` is all it takes."""
-    other = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, strength=4.0)
-    for one in (panel, other):  # what they measure at the start may change their units
-        one.wait()
-    t.link((panel, "atom"), (other, "atom"))
-    panel.atom = 11
-    for one in (panel, other):
-        one.wait()
-    assert other.summary.recipe.atom == 11
-    np.testing.assert_allclose(bars(other, AFTER), bars(panel, AFTER), atol=1e-6)
-    other.close()
-
-
 def test_an_atom_browser_steers_the_panel(vit: Any) -> None:
     """Browser and panel share one catalogue and one atom."""
     acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
@@ -281,27 +267,6 @@ def test_texts_bear_less_than_classes(gpt: Any) -> None:
     made.atom = 4
     made.wait()
     assert made.strength == 1.0
-
-
-NONSENSE = ("abc", "−", "1e999", "9" * 30, "﷽", "<b>", "x" * 10_000, "")
-
-
-@pytest.mark.parametrize("given", NONSENSE)
-def test_nonsense_in_a_number_field_is_refused_and_leaves(
-    panel: sw.SteeringPanel, given: str
-) -> None:
-    """Every one names itself and its rule, shows what is in force, and changes no answer."""
-    fields = {w.description: w for w in descendants(panel) if isinstance(w, Entry)}
-    assert set(fields) == {"atom", "at", "input", "random seed"}
-    answer = (panel.summary, panel.answer)[1]
-    for name, field in fields.items():
-        before = field.value
-        field.value = given
-        panel.wait()
-        assert panel.problem
-        assert panel.status.startswith("strength: " if name == "at" else f"{name}: ")
-        assert len(panel.status) < 200
-        assert (field.value, panel.answer) == (before, answer)
 
 
 def test_nonsense_as_a_target_token_is_refused(talking: sw.SteeringPanel) -> None:
@@ -675,10 +640,12 @@ def test_bad_recipe_changes_nothing(panel: sw.SteeringPanel) -> None:
     panel.controls.replay.click()
     assert panel.problem
     assert panel.status.startswith("recipe: This is not a recipe I can read (line 1, column 2)")
-    for nonsense in ("-3", '"recipe"', "[]", "null"):
+    for nonsense in ("-3", '"recipe"', "[1, 2]", "null", "x" * 10_000, '{"mode": 3}', ""):
         panel.controls.recipe.value = nonsense
         panel.controls.replay.click()
-        assert panel.status.startswith("recipe: This is not a recipe I can read. ")
+        assert panel.problem
+        assert panel.status.startswith("recipe: ")
+        assert "invalid literal" not in panel.status
     assert panel.recipe() == before
 
 
@@ -743,17 +710,6 @@ def test_failing_model_is_a_sentence(panel: sw.SteeringPanel, vit: Any) -> None:
 
 
 # --- taking it away -------------------------------------------------------------------------------
-
-
-def test_page_without_kernel_holds_answer_and_recipe(
-    tmp_path: Path, panel: sw.SteeringPanel
-) -> None:
-    """Figure, pictures and numbers are in the one file."""
-    page = panel.to_html(tmp_path / "steering.html", share_script=True).read_text()
-    assert "What if this were stronger?" in page
-    assert "random push of the same size" in page
-    assert "resid_post.1" in page
-    assert panel.to_png().startswith(b"\x89PNG")
 
 
 def test_closed_panel_answers_no_more(vit: Any) -> None:

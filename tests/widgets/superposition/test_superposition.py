@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.panel import descendants, theme
 from sae_nb_widgets.superposition._figure import superposition_figure
 
 from sae_nb.models import Bottleneck
@@ -155,35 +152,6 @@ def test_toys_that_do_not_belong_together_are_refused(toys: list[Bottleneck]) ->
         sw.SuperpositionToy([Bottleneck(5, 2)])
     with pytest.raises(ValueError, match="at least one"):
         sw.SuperpositionToy([])
-
-
-def test_a_page_without_a_kernel_shows_the_same(panel: sw.SuperpositionToy, tmp_path: Path) -> None:
-    """The exported page holds question, numbers and figure, and says what was left out."""
-    panel.sparsity = 0.97
-    page = panel.to_html(tmp_path / "toy.html", share_script=True).read_text(encoding="utf-8")
-    assert "How do many features share few neurons?" in page
-    assert "slider needs a running kernel" in page
-    assert len(panel.to_png()) > 10_000
-
-
-def test_the_lecture_scale_is_larger(panel: sw.SuperpositionToy) -> None:
-    """Figure and text grow together."""
-    before = panel.current_figure().layout.height
-    try:
-        theme("lecture")
-        assert panel.current_figure().layout.height > before
-    finally:
-        theme("normal")
-    assert panel.current_figure().layout.height == before
-
-
-def test_closing_frees_everything(toys: list[Bottleneck]) -> None:
-    """Twice is harmless."""
-    panel = sw.SuperpositionToy(toys, find_atoms=False)
-    inside = list(descendants(panel))
-    panel.close()
-    panel.close()
-    assert all(widget.comm is None for widget in inside)
 
 
 def test_small_plots_keep_apart() -> None:

@@ -331,20 +331,6 @@ def test_what_does_not_fit_the_model_is_said(panel: sw.TemporalPanel) -> None:
     assert f"The last {format_count(left)} tokens do not fit the model" in panel.answer
 
 
-@pytest.mark.parametrize("typed", ["abc", "-7", "99999", "3.5", "x" * 10_000])
-def test_nonsense_in_the_fields_of_numbers_is_refused(panel: sw.TemporalPanel, typed: str) -> None:
-    """The field goes back to what is in force, and the rule is said by its name."""
-    panel.token = 4
-    last = panel.record.n_times - 1
-    for name, ends, stays in (("position", f"from 0 to {last}", 4), ("rows", "from 1 to 48", 16)):
-        field = next(w for w in panel.controls.more if w.description == name)
-        field.value = typed
-        assert field.value == str(stays)
-        assert panel.status.startswith(f"{name}: whole numbers {ends}")
-        assert f"It stays at {stays}." in panel.status
-    assert (panel.token, panel.rows) == (4, 16)
-
-
 def test_hostile_text_is_inert(panel: sw.TemporalPanel, tmp_path: Path) -> None:
     """Markup in a text is text in the page, the labels and the hovers."""
     panel.text = "<script>alert(1)</script> and <b>bold</b> words"

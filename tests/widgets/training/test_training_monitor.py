@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -602,14 +601,6 @@ def test_what_is_no_training_is_refused(bad: Any) -> None:
         sw.TrainingMonitor(bad)
 
 
-def test_page_without_kernel_holds_the_figure(tmp_path: Path, monitor: sw.TrainingMonitor) -> None:
-    """The exported page has the question, the curves and the numbers."""
-    page = monitor.to_html(tmp_path / "training.html", share_script=True).read_text()
-    assert "Is it learning, and what?" in page
-    assert "js-plotly-plot" in page or "plotly-graph-div" in page
-    assert "best step" in page
-
-
 def test_figure_is_a_pure_function_of_its_summaries(monitor: sw.TrainingMonitor) -> None:
     """A figure made at once equals the one that was updated in place."""
     whole = training_figure([monitor.record])
@@ -723,16 +714,3 @@ def test_runs_are_added_to_a_shown_figure_and_the_best_is_ringed() -> None:
     assert [tr.marker.line.width for tr in now] == [3, 0]
     assert panel._picture.layout.xaxis8.visible
     panel.close()
-
-
-def test_lecture_scale_changes_sizes_in_place(monitor: sw.TrainingMonitor) -> None:
-    """Titles and height grow; the traces are the same objects."""
-    before, height = monitor._picture.data, monitor._picture.layout.height
-    try:
-        sw.theme("lecture")
-        assert monitor._picture.layout.height > height
-        assert {note.font.size for note in monitor._picture.layout.annotations} == {17}
-        assert all(a is b for a, b in zip(before, monitor._picture.data, strict=True))
-    finally:
-        sw.theme("normal")
-    assert monitor._picture.layout.height == height

@@ -97,7 +97,7 @@ class Atom(Whole):
         super().__init__(default, 0, lambda panel: panel.n_atoms - 1, **about)
 
     def _cross_validate(self, panel: Any, value: Any) -> Any:
-        return or_trait_error(check_atom, value, panel.n_atoms)
+        return or_trait_error(check_atom, value, panel.n_atoms, name=self.name)
 
 
 EVERYWHERE = "all"
