@@ -323,9 +323,7 @@ def test_one_or_two_atoms_are_no_error(n: int) -> None:
     assert len(panel.record.ids) == n
 
 
-@pytest.mark.parametrize(
-    ("trait", "wrong"), [("atom", N_ATOMS), ("selected", (0, 99)), ("marked", (1,)), ("show", "x")]
-)
+@pytest.mark.parametrize(("trait", "wrong"), [("selected", (0, 99)), ("marked", (1,))])
 def test_what_is_not_on_the_map_is_refused(panel: sw.ConceptMap, trait: str, wrong: Any) -> None:
     """And the panel stays as it was."""
     before = getattr(panel, trait)

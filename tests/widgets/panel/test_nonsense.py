@@ -73,8 +73,7 @@ def _dashboard() -> Any:
     import sae_nb_widgets as sw
 
     v = _grammar().vision()
-    acts = v.examples.acts
-    return sw.dashboard(v.model, v.sae, acts.subset(acts.sample < 12))
+    return sw.dashboard(v.model, v.sae)
 
 
 def _texts(kind: str) -> Panel:

@@ -216,12 +216,6 @@ def test_chips_are_escaped_and_follow_the_trait(panel) -> None:
     assert "0.912" in panel._header.value
 
 
-def test_dark_follows_the_page(panel) -> None:
-    """The browser tells; the trait is there to be observed."""
-    panel._keys.dark = True
-    assert panel.dark
-
-
 # --- exports --------------------------------------------------------------------------------------
 
 
@@ -376,17 +370,6 @@ def test_what_the_repr_of_a_record_leaves_out_is_not_in_its_table() -> None:
 
 
 # --- the end --------------------------------------------------------------------------------------
-
-
-def test_close_frees_every_widget_and_is_harmless_twice() -> None:
-    """Nothing of the panel stays in the registry of widgets."""
-    panel = Example()
-    ids = {w.model_id for w in descendants(panel)}
-    alive = ipw.widgets.widget._instances
-    assert ids <= set(alive)
-    panel.close()
-    panel.close()
-    assert not ids & set(alive)
 
 
 def test_an_answer_after_close_changes_nothing() -> None:

@@ -222,21 +222,6 @@ def test_order_and_scale_of_the_bars(panel: sw.PursuitStepper) -> None:
     assert narrow[1] - narrow[0] < 0.6 * (wide[1] - wide[0])
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("step", 7), ("step", -1), ("row", 4), ("k", 0), ("k", 61), ("atom", 60), ("atom", -1), ("speed", 0.0),
-     ("penalty_share", 1.0), ("algorithm_a", ""), ("algorithm_b", "lasso"), ("order", "size")],
-)  # fmt: skip
-def test_impossible_values_are_refused_and_nothing_changes(
-    panel: sw.PursuitStepper, name: str, value: Any
-) -> None:
-    """The trait keeps its value."""
-    before = getattr(panel, name)
-    with pytest.raises(t.TraitError):
-        setattr(panel, name, value)
-    assert getattr(panel, name) == before
-
-
 def test_a_shorter_run_takes_the_step_with_it(panel: sw.PursuitStepper) -> None:
     """At step 6 of 6, asking for k = 2 shows step 2 of 2."""
     panel.step = 6
@@ -385,6 +370,8 @@ def test_steps_that_nobody_gave_are_refused() -> None:
     panel = sw.PursuitStepper(DATA.x, DATA.dictionary, algorithms=["mp"])
     with pytest.raises(t.TraitError, match="there are no steps"):
         panel.algorithm_a = "own"
+    with pytest.raises(t.TraitError, match="algorithm_a"):
+        panel.algorithm_a = ""
     panel.close()
     panel = sw.PursuitStepper(DATA.x, DATA.dictionary, other_dictionary=torch.eye(25), trace=trace)
     panel.wait()
@@ -596,9 +583,6 @@ def test_the_answer_is_in_percent_and_inputs_count_from_one(panel: sw.PursuitSte
     panel.number = 3
     panel.wait()
     assert (panel.row, panel.chips["input"]) == (2, "3 of 4")
-    with pytest.raises(t.TraitError, match="`number` must be between 1 and 4"):
-        panel.number = 5
-    assert panel.number == 3
 
 
 def test_large_dictionaries_show_their_strongest_bars() -> None:

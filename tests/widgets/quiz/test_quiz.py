@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 import sae_nb_widgets as sw
 import torch
-import traitlets as t
 
 import sae_nb as sn
 
@@ -100,7 +99,7 @@ def test_keys_answer_and_go_on(quiz: sw.AtomQuiz) -> None:
 
 
 def test_atoms_that_cannot_be_asked_about_say_why(quiz: sw.AtomQuiz) -> None:
-    """Linked from elsewhere: no question, no failure; atoms that are not there are refused."""
+    """Linked from elsewhere: no question, no failure."""
     possible = set(quiz._order.tolist())
     rare = next(a for a in range(quiz._catalogue.n_atoms) if a not in possible)
     quiz.atom = rare
@@ -111,10 +110,6 @@ def test_atoms_that_cannot_be_asked_about_say_why(quiz: sw.AtomQuiz) -> None:
     assert quiz.score.n_answered == n
     quiz.go_on()
     assert quiz.asked is not None
-    with pytest.raises(t.TraitError, match="`atom`"):
-        quiz.atom = 10**6
-    with pytest.raises(t.TraitError, match="`taken`"):
-        quiz.taken = 5
 
 
 def test_the_score_bar_names_its_marks_and_waits_for_an_answer(quiz: sw.AtomQuiz) -> None:

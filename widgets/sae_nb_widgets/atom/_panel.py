@@ -80,7 +80,6 @@ ENCODE_AT_ONCE = 3_000_000_000
 SAY_EVERY_SECONDS = 0.25
 MOST_NEIGHBOURS = 6
 MOST_EXAMPLES = 60
-LONGEST_QUERY = 60
 HEADS = "head_out"
 HINT = "← and → step through the atoms, / searches"
 
@@ -532,15 +531,9 @@ class AtomBrowser(Panel):
         self._reorder()
         if not self.search.strip():
             return
-        text = self.search.strip()
-        query = f"“{text if len(text) <= LONGEST_QUERY else f'{text[:LONGEST_QUERY]}…'}”"
-        if not self.found:
-            self.say(f"No atom matches {query}. Try a number, a label, or part of a token.")
-            return
-        self.atom = self.found[0]
-        n = len(self.found)
-        matches = "match" if n == 1 else "matches"
-        self.say(f"{format_count(n)} {matches} for {query}. ‹ › to step, Esc to clear.")
+        if self.found:
+            self.atom = self.found[0]
+        self.say_found(self.search.strip(), len(self.found))
 
     @reacts("sort", "alive_only", doing="sorting")
     def _reorder(self) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from sae_nb.figures import format_count
 from sae_nb_widgets.concept_map._close import view_around
 
 
@@ -91,12 +90,9 @@ class Choosing:
             panel.say("The atoms are being measured; search again when that is done.")
             return
         found = panel.atlas.search(query)
-        if not len(found):
-            panel.say(f"No atom matches “{query}”. Try a number, a label, or part of a token.")
-            return
-        panel.atom = int(found[0])
-        panel.selected = tuple(found.tolist())
-        if panel.view:
-            panel.zoom_to(found.tolist())
-        many = "1 match" if len(found) == 1 else f"{format_count(len(found))} matches"
-        panel.say(f"{many} for “{query}”. ‹ › to step, Esc to clear.")
+        if len(found):
+            panel.atom = int(found[0])
+            panel.selected = tuple(found.tolist())
+            if panel.view:
+                panel.zoom_to(found.tolist())
+        panel.say_found(query, len(found))

@@ -44,7 +44,7 @@ AXES = {
     "difference": "difference of the shares of documents",
     "relative": "difference, relative to the larger share",
 }
-MOST_ROWS, MOST_EXAMPLES, LONGEST_QUERY = 500, 24, 60
+MOST_ROWS, MOST_EXAMPLES = 500, 24
 CANDIDATES = 24
 """Atoms whose name may be written into the figure."""
 
@@ -396,14 +396,9 @@ class CorpusPanel(Panel):
         self.found = tuple(self._matches(query)) if query else ()
         if not query:
             return
-        short = query if len(query) <= LONGEST_QUERY else f"{query[:LONGEST_QUERY]}…"
-        if not self.found:
-            self.say(f"No atom matches “{short}”. Try a number, a label, or a word at a peak.")
-            return
-        self.atom = self.found[0]
-        n = len(self.found)
-        matches = "match" if n == 1 else "matches"
-        self.say(f"{format_count(n)} {matches} for “{short}”. ‹ › to step, Esc to clear.")
+        if self.found:
+            self.atom = self.found[0]
+        self.say_found(query, len(self.found), "a word at a peak")
 
     def _matches(self, query: str) -> list[int]:
         """Atoms of that number, with that in their label, or that peak at that word."""

@@ -10,12 +10,15 @@ import traitlets as t
 
 from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
+from sae_nb.figures import format_count
 from sae_nb_widgets.components import card_content
 from sae_nb_widgets.panel._browsers import BROWSERS
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import small_button
 from sae_nb_widgets.panel._glossary import an_atom
 from sae_nb_widgets.panel._saying import Saying
+
+LONGEST_QUERY = 60
 
 
 class KnowsAtoms(Saying):
@@ -126,6 +129,15 @@ class KnowsAtoms(Saying):
     def _star_shown(self) -> None:
         atom = self.atom
         self.star(atom, not self.names.labels.is_starred(atom))
+
+    def say_found(self, query: str, n: int, part: str = "part of a token") -> None:
+        """Say how many atoms a search has found; if none, what else to try."""
+        short = query if len(query) <= LONGEST_QUERY else f"{query[:LONGEST_QUERY]}…"
+        if not n:
+            self.say(f"No atom matches “{short}”. Try a number, a label, or {part}.")
+            return
+        matches = "1 match" if n == 1 else f"{format_count(n)} matches"
+        self.say(f"{matches} for “{short}”. ‹ › to step, Esc to clear.")
 
     def _send_card(self, atom: int) -> None:
         card = self.names.card(atom)
