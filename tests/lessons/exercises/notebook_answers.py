@@ -1,0 +1,494 @@
+"""Answers to the exercises of the notebooks: right ones however written, and the common mistakes."""
+
+from __future__ import annotations
+
+import ast
+import cmath
+import math
+import re
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from sae_nb_lessons.exercises._behaviour import greedy as greedy_choice
+from sae_nb_lessons.exercises._superposition import regular_polygon
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn.functional import normalize
+
+import sae_nb as sn
+from sae_nb.evaluation import explained_variance, feature_dimensionality
+from tests.lessons.exercises.asked import Asked
+
+
+def turned_pentagon(seed: int) -> Tensor:
+    """A regular pentagon that is turned, its corners in another order."""
+    generator = torch.Generator().manual_seed(seed)
+    angle = 2 * math.pi * torch.rand(1, generator=generator).double()
+    turn = torch.stack(
+        (torch.cat((angle.cos(), -angle.sin())), torch.cat((angle.sin(), angle.cos())))
+    )
+    return regular_polygon(5)[torch.randperm(5, generator=generator)] @ turn
+
+
+def dimensionality_by_loops(directions: Tensor) -> list[float]:
+    """‖w‖² / Σⱼ (ŵ · wⱼ)², a row at a time."""
+    found = []
+    for row in directions:
+        unit = row / row.norm()
+        found.append(float(row @ row / sum((unit @ other) ** 2 for other in directions)))
+    return found
+
+
+def pursued(
+    x: Tensor, dictionary: Tensor, k: int, *, negative: bool = False, forget: bool = False
+) -> Tensor:
+    """Matching pursuit as the hints tell it; with negative amounts, or without an atom's first one."""
+    z, r = torch.zeros(len(dictionary), dtype=x.dtype), x
+    for _ in range(k):
+        c = dictionary @ r
+        j = c.argmax()
+        amount = c[j] if negative else c[j].clamp(min=0)
+        z[j] = amount if forget else z[j] + amount
+        r = r - amount * dictionary[j]
+    return z
+
+
+def one_step(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
+    """The k largest correlations, as a TopK encoder would."""
+    c = (dictionary @ x).clamp(min=0)
+    return torch.zeros_like(c).scatter_(0, c.topk(min(k, len(c))).indices, 1) * c
+
+
+def refitted(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
+    """Orthogonal matching pursuit is another algorithm."""
+    k = min(k, len(dictionary))
+    return sn.orthogonal_matching_pursuit(x[None], dictionary, k).to_dense()[0]
+
+
+def covers(dictionary: Tensor, r: int, *, signed: bool = False, itself: bool = False) -> Tensor:
+    """Σ of each atom's r largest cosines with others."""
+    cosines = dictionary @ dictionary.T
+    cosines = cosines if signed else cosines.abs()
+    cosines = cosines if itself else cosines.fill_diagonal_(0)
+    return cosines.topk(r, dim=1).values.sum(dim=1)
+
+
+def projected(v: Tensor) -> Tensor:
+    """The nearest point of the simplex, as the hints tell it."""
+    u = v.sort(descending=True).values
+    theta = (u.cumsum(0) - 1) / torch.arange(1, len(v) + 1)
+    return (v - theta[(u > theta).sum() - 1]).clamp(min=0)
+
+
+def scaled(v: Tensor) -> Tensor:
+    """Cuts at zero and divides by the sum."""
+    kept = v.clamp(min=0) + 1e-12
+    return kept / kept.sum()
+
+
+def matched(first: Tensor, second: Tensor) -> Tensor:
+    """The mean cosine of atoms matched one to one."""
+    cosines = first @ second.T
+    return cosines[linear_sum_assignment(cosines, maximize=True)].mean()
+
+
+def first_come(first: Tensor, second: Tensor) -> Tensor:
+    """First come, first served."""
+    cosines, found = first @ second.T, []
+    for row in range(len(first)):
+        found.append(cosines[row].max())
+        cosines[:, cosines[row].argmax()] = -2
+    return torch.stack(found).mean()
+
+
+def left(s: Tensor, cut: int) -> float:
+    """Dissimilarity within both phases."""
+    return float((1 - s[:cut, :cut]).sum() + (1 - s[cut:, cut:]).sum())
+
+
+def apart(x: Tensor, of: Callable[[Tensor], Tensor] = torch.median) -> Tensor:
+    """The middle distance of a row to its nearest other row."""
+    return of(torch.cdist(x, x).fill_diagonal_(torch.inf).min(dim=1).values)
+
+
+def away(corners: Tensor, x: Tensor, of: Callable[[Tensor], Tensor] = torch.median) -> Tensor:
+    """The middle distance of a corner to its nearest row."""
+    return of(torch.cdist(corners, x).min(dim=1).values)
+
+
+def its_own_neighbour(corners: Tensor, x: Tensor) -> Tensor:
+    """Takes a row for its own neighbour."""
+    return away(corners, x) / torch.cdist(x, x).min(dim=1).values.median().clamp_min(1e-3)
+
+
+def centred_cosine(x: Tensor) -> Tensor:
+    """Of rows around their mean."""
+    moved = x - x.mean(dim=0)
+    return torch.nan_to_num(torch.cosine_similarity(moved[1:], moved[:-1], dim=1)).mean()
+
+
+P = 1 / (1 + math.exp(-2))
+PUSHED = 0.5 * math.log(0.5 / P) + 0.5 * math.log(0.5 / (1 - P))
+"""KL(clean‖steered) of a push of 2, in nats."""
+OTHER_WAY = P * math.log(P / 0.5) + (1 - P) * math.log((1 - P) / 0.5)
+
+
+def read_by_svd(v: Tensor, w: Tensor) -> float:
+    """The share of v in the row space of w."""
+    _, s, vh = torch.linalg.svd(w, full_matrices=False)
+    return float((vh[s > 1e-6] @ v).square().sum() / v.square().sum())
+
+
+def moved_share(a: Tensor, b: Tensor, u: float, v: float) -> Tensor:
+    """‖b/v‖ / (‖a/u‖ + ‖b/v‖)."""
+    norms = torch.stack([(a / u).square().sum(1).sqrt(), (b / v).square().sum(1).sqrt()])
+    return norms[1] / norms.sum(dim=0)
+
+
+def best_near(r2: Tensor, l0: Tensor, wanted: float) -> int:
+    """The best R² within a fifth of the L0 that was wanted."""
+    near = [i for i in range(len(r2)) if abs(float(l0[i]) - wanted) <= wanted / 5]
+    return max(near, key=lambda i: float(r2[i]))
+
+
+def q_by_scipy(p: Tensor) -> Tensor:
+    """Benjamini and Hochberg's."""
+    from scipy.stats import false_discovery_control
+
+    return torch.as_tensor(false_discovery_control(np.asarray(p)))
+
+
+def greedy_by_sets(has: Tensor, n: int) -> list[int]:
+    """The last of equal documents, by sets of atoms."""
+    atoms = [set(row.nonzero()[:, 0].tolist()) for row in has]
+    chosen: list[int] = []
+    for _ in range(n):
+        covered = set().union(*(atoms[i] for i in chosen))
+        free = [i for i in range(len(has)) if i not in chosen]
+        chosen.append(max(reversed(free), key=lambda i: len(atoms[i] - covered)))
+    return chosen
+
+
+def auroc(clean: Tensor, corrupted: Tensor) -> float:
+    """scikit-learn's."""
+    from sklearn.metrics import roc_auc_score
+
+    truth = [0] * len(clean) + [1] * len(corrupted)
+    return float(roc_auc_score(truth, torch.cat((clean, corrupted)).numpy()))
+
+
+def induction_by_a_loop(attention: Tensor, period: int) -> float:
+    """Attention to the word after the copy."""
+    places = range(period, len(attention))
+    return sum(float(attention[t, t - period + 1]) for t in places) / len(places)
+
+
+def width_by_complex_numbers(angles: Tensor, strengths: Tensor) -> float:
+    """1 − |Σ w e^{iα}| / Σ w."""
+    each = zip(angles.tolist(), strengths.tolist(), strict=True)
+    return 1 - abs(sum(w * cmath.exp(1j * a) for a, w in each)) / float(strengths.sum())
+
+
+def spread_of_numbers(angles: Tensor, strengths: Tensor) -> float:
+    """As if angles did not come back to where they began."""
+    share = strengths / strengths.sum()
+    mean = (share * angles).sum()
+    return float(min((share * (angles - mean) ** 2).sum() / (torch.pi**2 / 3), 1.0))
+
+
+def balanced_by_loops(said: Tensor, fires: Tensor) -> float:
+    """The mean of both kinds' accuracies."""
+    pairs = list(zip(said.tolist(), fires.tolist(), strict=True))
+    hits = [s for s, f in pairs if f]
+    rests = [not s for s, f in pairs if not f]
+    return sum(hits) / len(hits) / 2 + sum(rests) / len(rests) / 2
+
+
+def most_by_searching(chunk: str) -> float:
+    """Reads the first number that looks right."""
+    found = re.search(r'"max\\?":([\d.e+-]+)', chunk)
+    assert found
+    return float(found[1])
+
+
+ASKED = [
+    Asked(
+        "01.1",
+        right=[0.4, 2 / 5, torch.tensor(0.4), 0.398],
+        near=[(0.5, "more than the 2"), (0.2, "left unused")],
+    ),
+    Asked(
+        "01.2",
+        right=[
+            *map(turned_pentagon, range(4)),
+            *(turned_pentagon(seed).float().tolist() for seed in range(4)),
+        ],
+        near=[
+            (torch.eye(5)[:, :2], "has length 0, not 1"),
+            (2 * regular_polygon(5), "has length 2, not 1"),
+            (regular_polygon(6)[:5], "cosine of 0.5"),
+            (regular_polygon(5)[[0, 0, 1, 2, 3]], "cosine of 1;"),
+        ],
+        malformed=[
+            (regular_polygon(4), "xpected a tensor of shape (5, 2), got a tensor of shape (4, 2)")
+        ],
+    ),
+    Asked(
+        "01.4",
+        right=[feature_dimensionality, dimensionality_by_loops],
+        near=[
+            # Forgetting to divide by the length shows only on other lengths; that is the case named.
+            (lambda w: w.norm(dim=1) ** 2 / ((w @ w.T) ** 2).sum(dim=1), "length 3, row 0"),
+            (lambda w: torch.ones(len(w)), "an antipodal pair"),
+        ],
+        malformed=[
+            (lambda w: w.norm(dim=1)[:1], "returned 1 numbers"),
+            (lambda w: w, "expected a tensor of shape (n,)"),
+            (lambda w: w.nonsense, "raised AttributeError"),
+            (0.4, "a function that takes"),
+            (lambda w: ..., "still returns ..."),
+        ],
+    ),
+    Asked("02.1", right=[3, 3.0, torch.tensor(3.0)], near=[(1.0, "= 17,"), (4.1, "= 32.8,")]),
+    Asked(
+        "02.2",
+        near=[([1.0, 1.0], "has length 1.41"), ([1.0, 0.0], "by 1,"), ([0.8, -0.6], "by 0.2,")],
+        malformed=[([0.6, 0.8, 0.0], "shape (2,)")],
+    ),
+    Asked(
+        "02.4",
+        right=[pursued, lambda x, D, k: pursued(x.float(), D.float(), k)],
+        near=[
+            (lambda x, D, k: pursued(x, D, k, forget=True), "atom"),
+            (lambda x, D, k: pursued(x, D, k, negative=True), "atom"),
+            (one_step, "atom"),
+            (refitted, "atom"),
+        ],
+        malformed=[(lambda x, D, k: x[:1], "one coefficient per atom")],
+    ),
+    Asked(
+        "03.1",
+        right=[2**-0.5, 0.71, 0.7, torch.tensor(0.7071)],
+        near=[(answer, "add up to 1") for answer in (0.5, 1.0, 0.0, 0.6)],
+    ),
+    Asked(
+        "03.3",
+        right=[lambda D, r: covers(D, r).max(), lambda D, r: float(covers(D, r).max())],
+        near=[
+            (lambda D, r: covers(D, r, itself=True).max(), "r = "),
+            (lambda D, r: covers(D, r, signed=True).max(), "r = "),  # an opposite atom covers, too
+            (lambda D, r: covers(D, r).mean(), "r = "),
+            (lambda D, r: r * covers(D, 1).max(), "r = "),  # the coherence bounds it
+        ],
+    ),
+    Asked(
+        "04.1",
+        right=[[0.7, 0.3, 0], (0.7, 0.3, 0.0), torch.tensor([0.7, 0.3, 0])],
+        near=[
+            ([0.9, 0.5, 0.0], "sums to 1.4"),
+            ([0.8, 0.4, -0.2], "negative"),
+            ([0.64, 0.36, 0.0], "0.357"),
+            ([1.0, 0.0, 0.0], "there is a point at 0.346"),
+        ],
+        malformed=[([0.7, 0.3], "shape (3,)")],
+    ),
+    Asked(
+        "04.3",
+        right=[projected, lambda v: projected(v.float())],
+        near=[
+            (scaled, "Not yet. For "),
+            (lambda v: v.softmax(dim=0), "Not yet. For "),  # sums to 1 as well
+            (lambda v: v - (v.sum() - 1) / len(v), "Not yet. For "),  # forgets to cut
+        ],
+        malformed=[(lambda v: projected(v)[:1], "")],
+    ),
+    Asked(
+        "05.1",
+        right=[1, 1.0, torch.tensor(1.0)],
+        near=[(answer, "exact copy") for answer in (0.0, 0.5, 0.95)],
+    ),
+    Asked(
+        "05.3",
+        right=[matched, lambda a, b: float(matched(a, b))],
+        near=[
+            (lambda a, b: (a * b).sum(dim=1).mean(), "one-to-one it is"),  # atoms of one number
+            (lambda a, b: (a @ b.T).max(dim=1).values.mean(), "one-to-one it is"),  # two share one
+            (first_come, "one-to-one it is"),
+        ],
+    ),
+    Asked("07.1", right=[[4, 8], (8, 4)], near=[([5, 9], "One off"), ([6, 12], "")]),
+    Asked(
+        "07.3",
+        right=[lambda s: min(range(1, len(s)), key=lambda cut: left(s, cut))],
+        near=[
+            (lambda s: len(s) // 2, "least is left after"),
+            (lambda s: int(s.diagonal(1).argmin()) + 1, "least is left after"),  # the weakest link
+            (lambda s: max(range(1, len(s)), key=lambda cut: left(s, cut)), "least is left after"),
+        ],
+    ),
+    Asked("08.1", right=[6, 6.0], near=[(5, "number of archetypes"), (12, "Count the ways")]),
+    Asked(
+        "08.3",
+        right=[lambda c, x: away(c, x) / apart(x), lambda c, x: float(away(c, x) / apart(x))],
+        near=[
+            (its_own_neighbour, "the measure is"),
+            (away, "the measure is"),
+            (lambda c, x: away(c, x, torch.mean) / apart(x, torch.mean), "the measure is"),
+            (lambda c, x: away(x, c) / apart(x), "the measure is"),  # each row's nearest corner
+        ],
+    ),
+    Asked(
+        "09.1",
+        right=[3, 3.0, torch.tensor(3.0)],
+        near=[(answer, "10 cancels") for answer in (5, 10, 0.3, 30)],
+    ),
+    Asked(
+        "09.3",
+        right=[lambda x: torch.cosine_similarity(x[1:], x[:-1], dim=1).mean()],
+        near=[
+            (lambda x: (x[1:] * x[:-1]).sum(dim=1).mean(), ""),
+            (centred_cosine, ""),
+            (lambda x: torch.cosine_similarity(x[2:], x[:-2], dim=1).mean(), ""),
+        ],
+    ),
+    Asked(
+        "10.1",
+        right=[
+            explained_variance(torch.tensor([[0.0, 0], [2, 4]]), torch.tensor([[1.0, 1], [1, 3]]))
+        ],
+        near=[(7 / 11, "one mean"), (0.8, "about zero")],
+    ),
+    Asked(
+        "10.3",
+        right=[lambda value, low, high, control: value > control and not low <= control <= high],
+        near=[
+            (lambda value, low, high, control: value > control, ""),
+            (lambda value, low, high, control: not low <= control <= high, ""),
+        ],
+    ),
+    Asked(
+        "11.1",
+        right=[PUSHED],
+        near=[(OTHER_WAY, "steered‖clean"), (PUSHED / math.log(2), "bits")],
+    ),
+    Asked(
+        "11.3",
+        right=[read_by_svd],
+        near=[
+            (
+                lambda v, w: float((normalize(w, dim=1) @ v).square().sum() / v.square().sum()),
+                "not orthogonal",
+            )
+        ],
+    ),
+    Asked(
+        "12.1",
+        right=[(1.7 - 1.25) / (1.7 - 1.2)],
+        near=[(0.1, "lost"), (0.96, "worth"), (0.45, "nats")],
+    ),
+    Asked(
+        "12.2",
+        right=[moved_share],
+        near=[
+            (
+                lambda a, b, u, v: b.norm(dim=1) / (a.norm(dim=1) + b.norm(dim=1)),
+                "ten times as loud",
+            )
+        ],
+    ),
+    Asked("13.1", right=[0.0625], near=[(1 / 128, "one atom")]),
+    Asked(
+        "13.3",
+        right=[best_near],
+        near=[
+            (lambda r2, l0, wanted: int(r2.argmax()), "twice the atoms"),
+            (
+                lambda r2, l0, wanted: int((r2 * ((l0 - wanted).abs() <= wanted / 5)).argmax()),
+                "below zero",
+            ),
+        ],
+    ),
+    Asked("14.1", right=[20], near=[(0.05, "of each one"), (0, "wrong with a chance")]),
+    Asked(
+        "14.2",
+        right=[q_by_scipy],
+        near=[
+            (lambda p: (p * len(p)).clamp_max(1), "p that rise"),  # Bonferroni's
+            (lambda p: p * len(p) / (p.argsort().argsort() + 1), "a larger p"),
+            (lambda p: q_by_scipy(p).sort().values, "any order"),
+        ],
+    ),
+    Asked("15.1", right=[0.651], near=[(0.349, "none of them"), (1, "do not add up")]),
+    Asked(
+        "15.2",
+        right=[greedy_by_sets, greedy_choice],
+        near=[
+            (lambda has, n: has.sum(dim=1).argsort(descending=True)[:n], "at step 2"),
+            (lambda has, n: [int(has.sum(dim=1).argmax())] * n, "taken twice"),
+        ],
+    ),
+    Asked("16.1", right=[0.8], near=[(2 / 3, "square"), (0.2, "other one")]),
+    Asked(
+        "16.2",
+        right=[auroc],
+        near=[
+            (lambda a, b: float((b[:, None] > a[None, :]).double().mean()), "same score"),
+            (lambda a, b: auroc(b, a), "apart"),
+            (lambda a, b: float((b > a.mean()).double().mean()), "overlap"),
+        ],
+    ),
+    Asked(
+        "17.2",
+        right=[induction_by_a_loop],
+        near=[
+            (lambda a, period: float(torch.diagonal(a, -period).mean()), "induction head"),
+            (
+                lambda a, period: float(torch.diagonal(a, 1 - period).sum() / len(a)),
+                "induction head",
+            ),
+        ],
+    ),
+    Asked(
+        "18.2",
+        right=[width_by_complex_numbers],
+        near=[
+            (spread_of_numbers, "half an axis"),
+            (
+                lambda a, w: float(1 - torch.hypot(a.cos().mean(), a.sin().mean())),
+                "next to each other",
+            ),
+        ],
+    ),
+    Asked(
+        "19.2",
+        right=[balanced_by_loops],
+        near=[
+            (lambda said, fires: float((said == fires).float().mean()), "one window of ten"),
+            (lambda said, fires: float(said[fires].float().mean()), "everywhere"),
+        ],
+    ),
+    Asked(
+        "19.3",
+        right=[lambda x, v, gain, c: x + gain * x @ torch.outer(v, v) / v.dot(v) + c * v],
+        near=[
+            (lambda x, v, gain, c: x + gain * torch.outer(x @ v, v) + c * v, "length 2"),
+            (lambda x, v, gain, c: x + c * v, "out"),
+        ],
+    ),
+    Asked(
+        "20.2",
+        right=[lambda control, n: max(control, 0.5) + 2 / (2 * n**0.5)],  # two standard errors
+        near=[
+            (lambda control, n: max(control, 0.5) + 1 / (2 * n**0.5), "0.650"),
+            (lambda control, n: control + n**-0.5, "below chance"),
+        ],
+    ),
+    Asked(
+        "20.3",
+        right=[
+            lambda chunk: float(ast.literal_eval(chunk[len('saeNb.give("atoms/17",') : -3])["max"])
+        ],
+        near=[(most_by_searching, "speaks of")],
+    ),
+]

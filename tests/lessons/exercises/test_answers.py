@@ -1,0 +1,152 @@
+"""Every right answer is right however written, near misses are told why, predictions meet what is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from sae_nb_lessons import exercise, recorded
+from sae_nb_lessons.exercises._archetypal import shared_start
+from sae_nb_lessons.exercises._behaviour import random_tpp
+from sae_nb_lessons.exercises._choosing import pca_r2
+from sae_nb_lessons.exercises._circuits import right_without_the_circuit, share_that_happens
+from sae_nb_lessons.exercises._corpora import by_all_atoms
+from sae_nb_lessons.exercises._crosscoders import difference, shrunk
+from sae_nb_lessons.exercises._depth import swap_drop
+from sae_nb_lessons.exercises._hierarchy import parent_in_children_alone
+from sae_nb_lessons.exercises._minkowski import free_simplex_r2
+from sae_nb_lessons.exercises._projections import best_half_space
+from sae_nb_lessons.exercises._pursuit import named_by_one_step
+from sae_nb_lessons.exercises._shapes import dimension_at_the_end, left_of_random
+from sae_nb_lessons.exercises._sharing import MOST, names_from_images, names_that_hold
+from sae_nb_lessons.exercises._steering import COST, read_share, untrained_success
+from sae_nb_lessons.exercises._superposition import measured_change
+from sae_nb_lessons.exercises._talking import N_STORIES, random_texts_that_differ
+from sae_nb_lessons.exercises._time import growth_on_text, lead_without_order
+from sae_nb_lessons.exercises._vision import textures_found
+
+import sae_nb as sn
+from sae_nb.evaluation import critical_sparsity
+from tests.lessons.exercises import lab_answers, notebook_answers
+from tests.lessons.exercises.notebook_answers import PUSHED
+
+ASKED = [*notebook_answers.ASKED, *lab_answers.ASKED]
+
+
+PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
+    ("01.3", 0.5, measured_change, 0.5, 1.0),
+    ("02.3", 0.5, named_by_one_step, 0.25, 0.45),
+    ("03.2", 0.3, parent_in_children_alone, -0.1, 0.1),
+    ("04.2", 0.9, best_half_space, 0.5, 0.65),
+    ("05.2", 0.6, shared_start, 0.85, 1.0),
+    ("07.2", 0.5, swap_drop, 0.6, 1.0),
+    ("08.2", 0.8, free_simplex_r2, 0.99, 1.0),
+    ("09.2", 0.1, lead_without_order, -math.inf, math.inf),
+    ("09.4", 0.1, growth_on_text, -math.inf, math.inf),
+    ("11.2", 1.0, untrained_success, -math.inf, math.inf),
+    ("12.3", 0.1, shrunk, -math.inf, math.inf),
+    ("13.2", 0.6, pca_r2, 0.7, 0.87),
+    ("14.3", 0.5, by_all_atoms, -0.05, 0.05),
+    ("15.3", 0.0, random_tpp, -math.inf, math.inf),
+    ("16.3", 0.5, textures_found, 0.0, 0.2),
+    ("17.1", 1.0, share_that_happens, 0.0, 0.5),
+    ("17.3", 0.5, right_without_the_circuit, 0.0, 0.2),
+    ("18.1", 0.1, left_of_random, 0.5, 0.75),
+    ("18.3", 16, dimension_at_the_end, 0, 6),
+    ("19.1", 2, random_texts_that_differ, N_STORIES / 2 + 1, N_STORIES),
+    ("20.1", 30, names_that_hold, 1, 9),
+]
+"""Number, a guess, what is measured, and the bounds that question and hints give it."""
+
+
+def cases(kind: str) -> list[Any]:
+    """The answers of that kind, named by their exercise."""
+    return [
+        pytest.param(asked.id, answer, id=f"{asked.id}-{i}")
+        for asked in ASKED
+        for i, answer in enumerate(getattr(asked, kind))
+    ]
+
+
+@pytest.mark.parametrize(("id", "answer"), cases("right"))
+def test_a_right_answer_is_right(id: str, answer: object) -> None:
+    """However it is written."""
+    assert exercise(id).check(answer)
+
+
+@pytest.mark.parametrize(("id", "miss"), cases("near"))
+def test_a_near_miss_is_told_what_is_wrong(id: str, miss: tuple[object, str]) -> None:
+    """The verdict names the mistake, or the case in which it shows."""
+    answer, words = miss
+    verdict = exercise(id).check(answer)
+    assert verdict.state == "wrong"
+    assert words in verdict.message
+
+
+@pytest.mark.parametrize(("id", "miss"), cases("malformed"))
+def test_an_answer_of_another_form_costs_nothing(id: str, miss: tuple[object, str]) -> None:
+    """It is told what to return."""
+    answer, words = miss
+    verdict = exercise(id).check(answer)
+    assert verdict.state in ("form", "blank")
+    assert words in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("id", "guess", "measure", "low", "high"), PREDICTED, ids=[row[0] for row in PREDICTED]
+)
+def test_a_prediction_is_held_against_what_is_measured(
+    id: str, guess: float, measure: Callable[[], float], low: float, high: float
+) -> None:
+    """Nothing is revealed before; the measured value lies where question and hints put it."""
+    asked = exercise(id)
+    assert not asked.reveal()
+    asked.predict(guess)
+    seen = asked.reveal()
+    assert seen.passed
+    assert seen.measured == pytest.approx(measure())
+    assert low <= measure() <= high
+
+
+# --- what questions and hints say -----------------------------------------------------------------
+
+
+def test_the_change_is_measured_near_where_theory_puts_it() -> None:
+    """Three seeds: 0.02 – 0.06 before the crossing of the two closed forms."""
+    for seed in range(3):
+        assert -0.06 <= measured_change(seed) - critical_sparsity(0.3) <= 0.0
+
+
+@pytest.mark.parametrize("angle", [10.0, 30.0, 45.0, 60.0, 80.0])
+def test_every_atom_between_the_two_fools_greed(angle: float) -> None:
+    """All directions strictly between them correlate more, and matching pursuit takes them."""
+    turned = torch.deg2rad(torch.tensor(angle))
+    atom = torch.stack([turned.cos(), turned.sin()])
+    assert exercise("02.2").check(atom)
+    dictionary = torch.cat([torch.eye(2), atom[None]])
+    _, trace = sn.matching_pursuit(torch.ones(1, 2), dictionary, 1, trace=True)
+    assert trace.atoms.tolist() == [[2]]
+
+
+def test_numbers_in_questions_and_hints_are_right() -> None:
+    """Of 02.3, 04.2, 11.1, 11.3, 15.3 and 20.1, computed again."""
+    assert 0.68 < named_by_one_step(0.0) < 0.76
+    always_on = 2 * (1 / 6) / (1 + 1 / 6)
+    assert always_on == pytest.approx(0.29, abs=0.005)
+    assert pytest.approx(COST, abs=1e-4) == PUSHED
+    assert read_share(torch.ones(2), torch.tensor([[3.0, 0.0]])) == pytest.approx(0.5)
+    trained = recorded("bench_references").of("tiny-gpt tpp trained").mean
+    assert trained == pytest.approx(random_tpp(), abs=0.02)
+    assert len(names_from_images()) == MOST
+
+
+def test_where_an_atom_lives_is_that_of_the_library() -> None:
+    """The same as `difference()` of a crosscoder whose sites are in other units."""
+    x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    c = sn.Crosscoder([4, 6], n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
+    c.initialise([x, 30 * x @ torch.randn(4, 6, generator=torch.Generator().manual_seed(1))])
+    units = [float(unit[0]) for unit in c.operator.unit.split([4, 6])]
+    assert difference(*c.dictionaries, *units) == pytest.approx(c.difference(), abs=1e-5)
