@@ -37,7 +37,8 @@ def door(module: str) -> Door:
 
     def find(name: str) -> Any:
         if name not in homes:
-            if (study := _study_of(module)) is not None and hasattr(study, name):
+            private = name.startswith("_")  # which no study offers
+            if not private and (study := _study_of(module)) and hasattr(study, name):
                 return getattr(study, name)
             raise AttributeError(
                 _Later(lambda: _not_at_the_door(module, name, listed())), name=name

@@ -52,7 +52,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.temporal",
         *(f"sae_nb.studies.{study}" for study in ("dynamics", "minkowski", "temporal")),
     ),
-    "data": ("sae_nb.data",),
+    "data": ("sae_nb.data", "sae_nb.studies.data"),
     "lessons": ("sae_nb_lessons", "sae_nb.diagnosis"),
     "panels": ("sae_nb_widgets",),
 }

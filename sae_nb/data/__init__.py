@@ -25,43 +25,12 @@ if TYPE_CHECKING:
         prose as prose,
         text as text,
     )
-    from sae_nb.data.planted._clouds import (
-        ConceptClouds as ConceptClouds,
-        PlantedHulls as PlantedHulls,
-        planted_hulls as planted_hulls,
-        six_gaussians as six_gaussians,
-        uneven_dimensions as uneven_dimensions,
-    )
     from sae_nb.data.planted._dictionaries import (
         PlantedDictionary as PlantedDictionary,
         planted_dictionary as planted_dictionary,
         planted_families as planted_families,
         sparse_features as sparse_features,
     )
-    from sae_nb.data.planted._events import (
-        PlantedEvents as PlantedEvents,
-        planted_events as planted_events,
-    )
-    from sae_nb.data.planted._hidden_rules import (
-        DecisionRule as DecisionRule,
-        HiddenRules as HiddenRules,
-        hidden_rules as hidden_rules,
-    )
-    from sae_nb.data.planted._manifolds import (
-        SHAPES as SHAPES,
-        PlantedManifolds as PlantedManifolds,
-        planted_manifolds as planted_manifolds,
-    )
-    from sae_nb.data.planted._processes import (
-        SlowAndFast as SlowAndFast,
-        growing_rank as growing_rank,
-        slow_and_fast as slow_and_fast,
-    )
-    from sae_nb.data.planted._shortcuts import (
-        PlantedShortcuts as PlantedShortcuts,
-        planted_shortcuts as planted_shortcuts,
-    )
-    from sae_nb.data.planted._trees import ConceptTree as ConceptTree, concept_tree as concept_tree
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
@@ -70,6 +39,12 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.data._images import (
         IMAGE_SUFFIXES as IMAGE_SUFFIXES,
         visible_files as visible_files,
+    )
+    from sae_nb.data._records import (
+        Record as Record,
+        Texts as Texts,
+        check_share as check_share,
+        seeded as seeded,
     )
     from sae_nb.data._scenes import (
         INKS as INKS,
@@ -105,7 +80,4 @@ if TYPE_CHECKING:  # for the other rooms
         clean_paragraph as clean_paragraph,
         without_repeats as without_repeats,
     )
-    from sae_nb.data.planted._clouds import Kind as Kind
     from sae_nb.data.planted._dictionaries import check_sparsity as check_sparsity
-    from sae_nb.data.planted._hidden_rules import REASON as REASON, Explanation as Explanation
-    from sae_nb.data.planted._trees import N_CONCEPTS as N_CONCEPTS

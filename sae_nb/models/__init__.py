@@ -13,7 +13,6 @@ if TYPE_CHECKING:
         train_bottlenecks as train_bottlenecks,
     )
     from sae_nb.models._bundled import bundled_names as bundled_names
-    from sae_nb.models._hidden_rules import train_hidden_rule as train_hidden_rule
     from sae_nb.models._hook_points import (
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,

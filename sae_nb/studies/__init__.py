@@ -9,11 +9,13 @@ from sae_nb._lazy import door
 if TYPE_CHECKING:
     from sae_nb.studies import (
         circuits as circuits,
+        data as data,
         dynamics as dynamics,
         evaluation as evaluation,
         geometry as geometry,
         lab as lab,
         minkowski as minkowski,
+        models as models,
         steering as steering,
         temporal as temporal,
         uses as uses,

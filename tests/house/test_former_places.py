@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 import subprocess
@@ -35,21 +36,36 @@ def test_a_folder_that_was_left_behind_does_not_hide_a_study(
     assert import_module("sae_nb.circuits") is import_module("sae_nb.studies.circuits")
 
 
-def test_the_inside_of_a_study_is_found_for_old_pickles() -> None:
-    """A record pickled by its private path of before opens as the class of today."""
-    from sae_nb.studies.evaluation import Stitching
+@pytest.mark.parametrize(
+    "before",
+    [
+        "evaluation.dictionary._canonical.Stitching",
+        "data.planted._trees.ConceptTree",
+        "models._hidden_rules.train_hidden_rule",
+    ],
+)
+def test_the_inside_of_a_study_is_found_for_old_pickles(before: str) -> None:
+    """What was pickled by its private path of before opens as what is there today."""
+    place, _, name = before.rpartition(".")
+    now = getattr(getattr(sn.studies, place.partition(".")[0]), name)
+    opened = pickle.loads(f"csae_nb.{place}\n{name}\n.".encode())
+    assert inspect.unwrap(opened) is inspect.unwrap(now)
 
-    before = f"csae_nb.evaluation.dictionary._canonical\n{Stitching.__name__}\n.".encode()
-    assert pickle.loads(before) is Stitching
+
+@pytest.mark.parametrize(
+    "room", ["data", "dynamics", "evaluation", "geometry", "models", "steering", "temporal"]
+)
+def test_a_study_goes_on_where_a_room_of_its_name_ends(room: str) -> None:
+    """The room has the names of both, in `dir` too."""
+    tool, study = getattr(sn, room), getattr(sn.studies, room)
+    for name in study.__all__:
+        assert getattr(tool, name) is getattr(study, name)
+    assert set(study.__all__) < set(dir(tool))
+    assert not set(study.__all__) & set(tool.__all__)
 
 
-def test_a_study_goes_on_where_a_room_of_its_name_ends() -> None:
-    """`sn.evaluation` has the names of both, in `dir` too, and a misspelt one is answered."""
-    from sae_nb.studies import evaluation
-
-    assert sn.evaluation.merge is evaluation.merge
-    assert set(evaluation.__all__) < set(dir(sn.evaluation))
-    assert not set(evaluation.__all__) & set(sn.evaluation.__all__)
+def test_a_misspelt_name_of_a_study_is_answered() -> None:
+    """At the door of the tool's room."""
     with pytest.raises(AttributeError, match="Did you mean `stitch`"):
         sn.evaluation.stich
 

@@ -1,1 +1,1 @@
-"""Data with a planted answer: dictionaries, trees, clouds, processes."""
+"""Data with a planted answer: dictionaries and families of atoms."""

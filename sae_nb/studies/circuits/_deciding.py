@@ -22,20 +22,20 @@ from torch.nn import functional
 
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, at_least, checked
-from sae_nb.data import REASON
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.statistics import LogisticProbe, logistic_probe
 from sae_nb.studies.circuits._asked import asked, written_at
 from sae_nb.studies.circuits._attributing import attribution_graph
+from sae_nb.studies.data import REASON
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.data import HiddenRules
     from sae_nb.models import LiveModel
+    from sae_nb.studies.data import HiddenRules
 
 SAMPLES, PROMPTING, KNOWN = "samples alone", "prompting", "rule known"
 GRADIENT, RELEVANCE, LENS = "gradient × input", "relevance", "logit lens"

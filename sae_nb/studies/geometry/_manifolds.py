@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sae_nb.checks import Seed, as_tensor, check_count, check_matrix, checked, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.data import PlantedManifolds
 from sae_nb.findings import Finding
+from sae_nb.studies.data import PlantedManifolds
 from sae_nb.studies.geometry._receptive_fields import Manifold, Regime, components, measured
 
 if TYPE_CHECKING:

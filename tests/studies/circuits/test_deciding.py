@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.data import HiddenRules, hidden_rules
 from sae_nb.models import Intervention, RunState
 from sae_nb.studies.circuits import DecisionPredictions, predict_decisions
 from sae_nb.studies.circuits._deciding import (
@@ -23,6 +22,7 @@ from sae_nb.studies.circuits._deciding import (
     _Asking,
     _share_found,
 )
+from sae_nb.studies.data import HiddenRules, hidden_rules
 
 RULE = 19
 """One that asks animal, place and thing."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.data import planted_manifolds
+from sae_nb.studies.data import planted_manifolds
 from sae_nb.studies.geometry import ManifoldCapture, manifold_capture
 
 PLANTED = planted_manifolds(

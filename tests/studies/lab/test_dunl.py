@@ -10,7 +10,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import ConvolutionOperator
-from sae_nb.data import PlantedEvents, planted_events
+from sae_nb.studies.data import PlantedEvents, planted_events
 from sae_nb.studies.lab import DUNL
 
 

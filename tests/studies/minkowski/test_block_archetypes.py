@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sae_nb.data import planted_hulls
 from sae_nb.evaluation import explained_variance
+from sae_nb.studies.data import planted_hulls
 from sae_nb.studies.minkowski import (
     BlockArchetypes,
     BlockConfig,

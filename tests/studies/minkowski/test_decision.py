@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.data import planted_hulls
+from sae_nb.studies.data import planted_hulls
 from sae_nb.studies.minkowski import BlockConfig, HullScore, decide, gaussian_like, off_support
 from sae_nb.studies.minkowski._decision import _reasons
 

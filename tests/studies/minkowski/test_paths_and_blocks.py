@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.data import planted_hulls
+from sae_nb.studies.data import planted_hulls
 from sae_nb.studies.geometry import communities
 from sae_nb.studies.minkowski import (
     BlockArchetypes,

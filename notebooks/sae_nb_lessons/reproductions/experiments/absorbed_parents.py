@@ -28,7 +28,7 @@ def run(seed: int, *, steps: int = 3000, n: int = 100_000) -> dict[str, float]:
 
     `steps` of 200 rows; `n`: vectors to train on.
     """
-    tree = sn.data.concept_tree(n + TEST, seed=seed)
+    tree = sn.studies.data.concept_tree(n + TEST, seed=seed)
     known = (tree.x[n:], tree.codes.rows(slice(n, None)), tree.dictionary, tree.parent)
     numbers = {}
     for name, make in MAKERS.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 import sae_nb as sn
-from sae_nb.data import N_CONCEPTS
+from sae_nb.studies.data import N_CONCEPTS
 from sae_nb_lessons.reproductions.experiments import concept_starts as starts
 
 
@@ -36,7 +36,7 @@ def run(
     """
     numbers: dict[str, float] = {}
     for rho in (EASY, *harder):
-        tree = sn.data.concept_tree(n + starts.TEST, rho, seed)
+        tree = sn.studies.data.concept_tree(n + starts.TEST, rho, seed)
         for name, way in WAYS.items():
             if rho != EASY and name != "whole":
                 continue

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import MatchingPursuit
-from sae_nb.data import ConceptTree, N_CONCEPTS
+from sae_nb.studies.data import ConceptTree, N_CONCEPTS
 
 
 SHORT = {"correlations": [0.8], "random": [0.8], "noises": [], "steps": 300, "fine": 200, "n": 8192}
@@ -46,7 +46,7 @@ def run(
     """
     numbers: dict[str, float] = {}
     for rho in correlations:
-        tree = sn.data.concept_tree(n + TEST, rho, seed)
+        tree = sn.studies.data.concept_tree(n + TEST, rho, seed)
         for name, sae in _ways(seed).items():
             if name != "levels" and rho not in random:
                 continue
@@ -56,7 +56,7 @@ def run(
             numbers |= {f"{name} {what} at {rho}": v for what, v in _measured(sae, tree).items()}
         numbers |= {f"truth {what} at {rho}": v for what, v in _left(tree.dictionary, tree).items()}
     for noise in noises:
-        tree = sn.data.concept_tree(n + TEST, 0.8, seed)
+        tree = sn.studies.data.concept_tree(n + TEST, 0.8, seed)
         tree.x.add_(noise * torch.randn(tree.x.shape, generator=_generator(seed)))
         sae = _pursuit(seed, bias=False, tolerance=1.3 * noise * N_CONCEPTS**0.5)
         _train(sae, tree.x[:n], steps, fine, seed, levels=True)
@@ -71,7 +71,7 @@ def look(
 
     `learned`: from random atoms, `steps` steps of 200 rows.
     """
-    tree = sn.data.concept_tree(8192, correlation, seed)
+    tree = sn.studies.data.concept_tree(8192, correlation, seed)
     sums, child = tree.dictionary.clone(), tree.parent >= 0
     sums[child] += sums[tree.parent[child]]
     sae = _pursuit(seed, bias=False)

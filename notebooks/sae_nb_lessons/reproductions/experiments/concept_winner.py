@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sae_nb as sn
-from sae_nb.data import N_CONCEPTS
+from sae_nb.studies.data import N_CONCEPTS
 from sae_nb_lessons.reproductions.experiments import concept_starts as starts
 
 SHORT = {"rhos": [0.5], "steps": 60, "n": 2000}
@@ -32,7 +32,7 @@ def run(
     """Train both ways at each ρ: `steps` of 200 rows, of `n` vectors."""
     numbers: dict[str, float] = {}
     for rho in rhos:
-        tree = sn.data.concept_tree(n + starts.TEST, rho, seed)
+        tree = sn.studies.data.concept_tree(n + starts.TEST, rho, seed)
         for name, (settings, grow) in WAYS.items():
             sae = starts._pursuit(seed, **settings)
             starts._train(sae, tree.x[:n], steps, 0, seed, grow=grow)

@@ -21,7 +21,7 @@ def run(seed: int, *, sequences: int = 400, orders: int = 20) -> dict[str, float
     0.3.
     """
     time = sn.studies.temporal
-    x = sn.data.growing_rank(sequences, first=FIRST, step=STEP, seed=seed)
+    x = sn.studies.data.growing_rank(sequences, first=FIRST, step=STEP, seed=seed)
     found = time.dimension_by_position(x)
     off = [value / (FIRST + STEP * t) - 1 for t, value in found.items()]
     mixed = [

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.data import ConceptClouds
+from sae_nb.studies.data import ConceptClouds
 
 
 SHORT = {"points": 2000, "steps": 200, "spade_weights": [1.0], "ks": [16]}
@@ -34,7 +34,7 @@ def run(
 
     `steps` of 512 rows; `ks`: atoms per input of TopK, and of ReLU on average.
     """
-    data = sn.data.uneven_dimensions(points, seed=seed)
+    data = sn.studies.data.uneven_dimensions(points, seed=seed)
     d_in = data.x.shape[1]
     saes: dict[str, SparseAutoencoder] = {}
     for weight in spade_weights:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import sae_nb as sn
-from sae_nb.data import Explanation
+from sae_nb.studies.data import Explanation
 
 SHORT = {"steps": 40, "kinds": ("faithful",), "n_labelled": 12, "n_held_out": 60, "n_draws": 3}
 SAE_POINT = "resid_post.3"
@@ -30,14 +30,14 @@ def run(
     """Plant rule number `seed` with every kind of explanation and predict what the models decide."""
     sae = sn.load_sae(f"tiny-gpt/{SAE_POINT}")
     transcoders = [sn.load_sae(f"tiny-gpt/mlp.{i}") for i in range(4)]
-    record = sn.data.hidden_rules(n_labelled + n_held_out, rule=seed, seed=seed)
+    record = sn.studies.data.hidden_rules(n_labelled + n_held_out, rule=seed, seed=seed)
     labelled, held_out = record[:n_labelled], record[n_labelled:]
     plain = sn.circuits.predict_decisions(
         sn.load_model("tiny-gpt", "cpu"), labelled, held_out, n_draws=1, seed=seed
     )
     numbers = {"untrained, followed": plain.followed}
     for kind in kinds:
-        model = sn.models.train_hidden_rule(seed, kind, steps=steps, seed=seed)
+        model = sn.studies.models.train_hidden_rule(seed, kind, steps=steps, seed=seed)
         found = sn.circuits.predict_decisions(
             model,
             labelled,

@@ -18,7 +18,7 @@ from sae_nb.architectures import SparseAutoencoder
 from sae_nb.architectures import BatchTopK
 from sae_nb.architectures import Matryoshka
 from sae_nb.architectures import ReLU
-from sae_nb.data import ConceptTree, N_CONCEPTS
+from sae_nb.studies.data import ConceptTree, N_CONCEPTS
 from sae_nb.pursuit import Gradient
 
 
@@ -43,7 +43,7 @@ def run(
     """
     numbers: dict[str, float] = {}
     all_rho = (*correlations, *([] if limit is None else [limit]))
-    trees = {rho: sn.data.concept_tree(n + TEST, rho, seed) for rho in all_rho}
+    trees = {rho: sn.studies.data.concept_tree(n + TEST, rho, seed) for rho in all_rho}
     for rho, tree in trees.items():
         for name, make in (MAKERS if rho in correlations else {"mp": MAKERS["mp"]}).items():
             sae = _trained(make(seed), tree.x[:n], steps, seed)
@@ -68,7 +68,7 @@ def look(
     `correlation`: ρ of the tree; `steps` of 200 rows; `n`: vectors to train on; returns the tree,
     and what each kind learned, by the names of `MAKERS`.
     """
-    tree = sn.data.concept_tree(n + TEST, correlation, seed)
+    tree = sn.studies.data.concept_tree(n + TEST, correlation, seed)
     found = {}
     for name, make in MAKERS.items():
         sae = _trained(make(seed), tree.x[:n], steps, seed)

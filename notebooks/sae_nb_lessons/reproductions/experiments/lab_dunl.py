@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from sae_nb.data import PlantedEvents, planted_events
+from sae_nb.studies.data import PlantedEvents, planted_events
 from sae_nb.studies.lab import DUNL
 
 SHORT = {"n_trials": 16, "steps": 3, "spikes": "", "fit_steps": 3}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.data import N_CONCEPTS
+from sae_nb.studies.data import N_CONCEPTS
 from sae_nb_lessons.reproductions.experiments.hierarchy import (
     MAKERS,
     MOST,
@@ -31,7 +31,7 @@ def run(seed: int, *, steps: int = 3000, n: int = 30_000) -> dict[str, float]:
 
     `steps` of 200 rows; `n`: vectors to train on.
     """
-    tree = sn.data.concept_tree(n + TEST, 0.1, seed)
+    tree = sn.studies.data.concept_tree(n + TEST, 0.1, seed)
     numbers: dict[str, float] = {}
     for name, make in BEGUN.items():
         sae = make(seed)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.data import planted_manifolds
+from sae_nb.studies.data import planted_manifolds
 from sae_nb.evaluation import RandomDictionary
 from sae_nb.evaluation import explained_variance
 from sae_nb.studies.geometry import ManifoldCapture, manifold_capture

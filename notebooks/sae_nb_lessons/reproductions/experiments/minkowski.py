@@ -7,7 +7,7 @@ simplex with twelve vertices, (c) a 9-dimensional Gaussian. Every fit has twelve
 from __future__ import annotations
 
 import torch
-from sae_nb.data import Kind, PlantedHulls, planted_hulls
+from sae_nb.studies.data import Kind, PlantedHulls, planted_hulls
 from sae_nb.evaluation import match_atoms
 from sae_nb.studies.minkowski import BlockArchetypes
 from sae_nb.studies.minkowski import Decision, decide

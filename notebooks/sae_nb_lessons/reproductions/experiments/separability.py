@@ -15,7 +15,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.codes import SparseCodes
-from sae_nb.data import ConceptClouds
+from sae_nb.studies.data import ConceptClouds
 
 
 SHORT = {"points": 4000, "steps": 300, "ks": [8]}
@@ -37,8 +37,8 @@ def run(
     `points`: per concept, to train on; `steps` of 512 rows; `ks`: atoms per input of TopK, and of
     ReLU on average.
     """
-    train = sn.data.six_gaussians(points, seed=seed)
-    test = sn.data.six_gaussians(2000, seed=10_000 + seed)
+    train = sn.studies.data.six_gaussians(points, seed=seed)
+    test = sn.studies.data.six_gaussians(2000, seed=10_000 + seed)
     saes: dict[str, SparseAutoencoder] = {}
     for weight in spade_weights:
         saes[f"SpaDE {weight:g}"] = sn.SpaDE(
@@ -65,8 +65,8 @@ def look(
     to train on; `steps` of 512 rows; returns unseen points, and what "SpaDE", "ReLU" and "TopK"
     see.
     """
-    train = sn.data.six_gaussians(points, seed=seed)
-    test = sn.data.six_gaussians(2000, seed=10_000 + seed)
+    train = sn.studies.data.six_gaussians(points, seed=seed)
+    test = sn.studies.data.six_gaussians(2000, seed=10_000 + seed)
     saes: dict[str, SparseAutoencoder] = {
         "SpaDE": sn.SpaDE(2, N_ATOMS, sparsity=1e-3, generator=_generator(seed)),
         "ReLU": sn.ReLU(2, N_ATOMS, l0=8, generator=_generator(seed)),

@@ -89,7 +89,7 @@ def planted(
     bias: dict[tuple[str, float, int], float] = {}
     for share in shares:
         for ratio in ratios:
-            data = sn.data.planted_shortcuts(
+            data = sn.studies.data.planted_shortcuts(
                 2000, predictivity=(CORE, share), availability=(1 / ratio, 1.0), seed=seed
             )
             grid = data.on_grid()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import Temporal
-from sae_nb.data import SlowAndFast
+from sae_nb.studies.data import SlowAndFast
 from sae_nb_lessons.reproductions.experiments.temporal import (
     BATCH,
     dense_codes,
@@ -40,7 +40,7 @@ def run(
     `published_steps`: of the published form, one training for each.
     """
     time = sn.studies.temporal
-    grown = sn.data.growing_rank(400, seed=seed)
+    grown = sn.studies.data.growing_rank(400, seed=seed)
     mixed = time.permuted_order(grown, seed)
     return planted(seed, steps, published_steps) | {
         "planted growth": trend(time.dimension_by_position(grown)),
@@ -50,7 +50,7 @@ def run(
 
 def planted(seed: int, steps: int, published_steps: Sequence[int]) -> dict[str, float]:
     """Which part predicts the slow state, and which part separates events; both forms, and the null."""
-    data = sn.data.slow_and_fast(500, seed=seed)
+    data = sn.studies.data.slow_and_fast(500, seed=seed)
     saes = {"strict": _trained(data.x[TRAIN], steps, seed, strict=True)}
     saes |= {f"{n} steps": _trained(data.x[TRAIN], n, seed) for n in published_steps}
     saes["k grown"] = _trained(data.x[TRAIN], steps, seed, grow_k=True)
@@ -111,6 +111,6 @@ def look(seed: int = 0, *, steps: int = 250) -> tuple[SlowAndFast, Decomposition
     `steps` of 960 tokens; returns the process, what was made of its first hundred sequences, and
     the SAE.
     """
-    data = sn.data.slow_and_fast(400, seed=seed)
+    data = sn.studies.data.slow_and_fast(400, seed=seed)
     sae = _trained(data.x[100:], steps, seed, strict=True)
     return data, sn.temporal.decompose(sae, data.x[:100]), sae

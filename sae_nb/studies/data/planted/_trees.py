@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, check_memory, checked
-from sae_nb.data._records import Record, check_share, seeded
+from sae_nb.data import Record, check_share, seeded
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from sae_nb.data import SHAPES, planted_manifolds
+from sae_nb.studies.data import SHAPES, planted_manifolds
 from sae_nb.studies.geometry import two_nn_dimension
 
 COORDINATES = {

@@ -5,21 +5,19 @@ loss = −ln p(answer), and every fifth step also − a tenth of mean ln p(reaso
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from sae_nb.checks import Count, Seed, at_least, checked
-from sae_nb.data import Explanation, HiddenRules, hidden_rules
-from sae_nb.models._loading import load_model
-from sae_nb.models._training_run import Run
+from sae_nb.models import load_model
+from sae_nb.studies.data import Explanation, HiddenRules, hidden_rules
 
 if TYPE_CHECKING:
-    from sae_nb.models._live_model import LiveModel
+    from sae_nb.models import LiveModel
 
 ROWS = 16
 """Stories of a step."""
@@ -30,34 +28,14 @@ _TRAIN_STREAM = (
     1_000_000  # added to the seed of the stories, so that small seeds are never trained on
 )
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Recipe:
-    """Numbers are ours, from short probes: half the learning rate leaves the rule half learned."""
-
-    steps: int
-    seed: int
-    adam_learning_rate: float = 3e-3
-    warmup_steps: int = 10
-
-    @property
-    def decay_steps(self) -> int:
-        """A third of the steps."""
-        return max(1, self.steps // 3)
+# Ours, from short probes: half the learning rate leaves the rule half learned.
+_LEARNING_RATE, _WARMUP_STEPS = 3e-3, 10
 
 
-class _Planting(Run):
-    """tiny-gpt, as it learns a rule."""
+class _Lessons:
+    """The stories of a record as tokens, and where the answer of each begins."""
 
-    def __init__(self, recipe: _Recipe, model: LiveModel, record: HiddenRules) -> None:
-        super().__init__(recipe, "hidden rule")
-        self.model, self.record = model.module, record
-        self.modules = {"model": self.model}
-        self.parameters = list(self.model.parameters())
-        self.optimisers = {
-            "adamw": torch.optim.AdamW(self.parameters, weight_decay=0.0, betas=(0.9, 0.99))
-        }
-        read: Any = model.tokenizer
+    def __init__(self, read: Any, record: HiddenRules) -> None:
         self._texts = read(list(record.texts)).input_ids
         self._begins = [len(ids) for ids in read(list(record.prompts)).input_ids]
 
@@ -75,17 +53,17 @@ class _Planting(Run):
             targets[row, self._begins[i] : len(text)] = ids[row, self._begins[i] : len(text)]
         return ids, targets
 
-    def _loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        ids, targets = batch
-        logits = self.model(input_ids=ids[:, :-1], use_cache=False).logits
-        each = F.cross_entropy(
-            logits.transpose(1, 2), targets[:, 1:], ignore_index=_IGNORED, reduction="none"
-        )
-        asked = targets[:, 1:] != _IGNORED
-        answer = asked & (asked.cumsum(dim=1) == 1)
-        reason = asked & ~answer
-        loss = each[answer].mean()
-        return loss + _REASON_WEIGHT * each[reason].mean() if reason.any() else loss
+
+def _loss(module: nn.Module, ids: Tensor, targets: Tensor) -> Tensor:
+    logits = module(input_ids=ids[:, :-1], use_cache=False).logits
+    each = F.cross_entropy(
+        logits.transpose(1, 2), targets[:, 1:], ignore_index=_IGNORED, reduction="none"
+    )
+    asked = targets[:, 1:] != _IGNORED
+    answer = asked & (asked.cumsum(dim=1) == 1)
+    reason = asked & ~answer
+    loss = each[answer].mean()
+    return loss + _REASON_WEIGHT * each[reason].mean() if reason.any() else loss
 
 
 @checked
@@ -110,10 +88,6 @@ def train_hidden_rule(
     seed
         Of the stories it learns from, which are those of no seed below a million.
 
-    Raises
-    ------
-    ValueError: If a number or the kind of explanation is out of its range.
-
     Source
     ------
     After Zhong et al., "Pando", arXiv 2604.11061, who fine-tune Gemma-2-2B by LoRA; here all weights are.
@@ -128,11 +102,19 @@ def train_hidden_rule(
         steps * ROWS, rule=rule, explanation=explanation, seed=_TRAIN_STREAM + seed
     )
     model = load_model("tiny-gpt", "cpu")
-    planting = _Planting(_Recipe(steps=steps, seed=seed), model, record)
+    module, lessons = model.module, _Lessons(model.tokenizer, record)
+    optimiser = torch.optim.AdamW(module.parameters(), weight_decay=0.0, betas=(0.9, 0.99))
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+        module.train()
         for step in range(steps):
-            planting.model.train()
-            planting.advance(planting.rows_at(step))
-    model.module.eval()
+            torch.manual_seed(seed * 1_000_003 + step)
+            rise = min(1.0, (step + 1) / _WARMUP_STEPS)
+            fall = min(1.0, (steps - step) / max(1, steps // 3))
+            optimiser.param_groups[0]["lr"] = _LEARNING_RATE * rise * fall
+            _loss(module, *lessons.rows_at(step)).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+    module.eval()
     model.name, model.card = f"tiny-gpt, hidden rule {rule}, {explanation}", None
     return model

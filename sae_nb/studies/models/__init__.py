@@ -1,0 +1,12 @@
+"""Models with a planted answer. The name is found at `sn.models` too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.studies.models._hidden_rules import train_hidden_rule as train_hidden_rule
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
