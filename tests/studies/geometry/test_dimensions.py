@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.studies.data import planted_manifolds
 from sae_nb.geometry import participation_ratio, stable_rank
+from sae_nb.studies.data import planted_manifolds
 from sae_nb.studies.geometry import (
     dimensions,
     direction_dimension,
