@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from sae_nb.checks import check_classes, same_length, shown
 from sae_nb.files import tensor_bytes
-from sae_nb.models import Backend, HookPoint, Runner, check_writable
+from sae_nb.models import Answer, Backend, HookPoint, Runner, check_writable
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, Batches, LiveModel
@@ -28,8 +28,8 @@ class Loss:
     """The differentiated quantity: a sum over a batch, so that a row's gradient is the same in any batch."""
 
     name: str
-    of: Callable[[Any, Batch], Tensor]
-    """(raw output of the model, batch) → one number."""
+    of: Callable[[Answer, Batch], Tensor]
+    """(answer of the model, batch) → one number."""
 
     labels: Mapping[str, Tensor] = field(default_factory=dict)
     """Class of each sample, by head; "" is the model's own answer."""
@@ -81,7 +81,7 @@ def chosen_loss(model: LiveModel, gradient_of: Any, labels: Any) -> Loss | None:
             f"model's answers that gives one number, got {shown(gradient_of)}."
         )
     _check_takes_answers(gradient_of)
-    return _own(model, gradient_of)
+    return _own(gradient_of)
 
 
 def _check_takes_answers(function: Callable[..., Any]) -> None:
@@ -119,10 +119,10 @@ def _next_token(model: LiveModel) -> Loss:
             'gradient_of="labels" with labels=, or a function of its answers.'
         )
 
-    def of(raw: Any, batch: Batch) -> Tensor:
-        logits, where = model.main_output(raw), batch.has_next()
-        ids = cast(Tensor, batch.token_ids)[:, 1:]
-        return cross_entropy(logits[:, :-1][where].float(), ids[where], reduction="sum")
+    def of(answer: Answer, batch: Batch) -> Tensor:
+        where, ids = batch.has_next(), cast(Tensor, batch.token_ids)[:, 1:]
+        logits = answer.tensor[:, :-1][where].float()
+        return cross_entropy(logits, ids[where], reduction="sum")
 
     return Loss(name="next_token", of=of)
 
@@ -141,10 +141,10 @@ def _of_labels(model: LiveModel, labels: Any) -> Loss:
             f"{list(by_head)}. Pass one tensor."
         )
 
-    def of(raw: Any, batch: Batch) -> Tensor:
+    def of(answer: Answer, batch: Batch) -> Tensor:
         parts = []
         for head, classes in by_head.items():
-            logits = model.main_output(raw) if head == "" else _head(raw, head)
+            logits = answer.tensor if head == "" else _head(answer.heads, head)
             mine = classes[batch.first_sample : batch.first_sample + batch.n].to(logits.device)
             same_length(mine, batch.n, name="labels", per="sample of `inputs`")
             _check_logits(logits, mine)
@@ -154,10 +154,10 @@ def _of_labels(model: LiveModel, labels: Any) -> Loss:
     return Loss(name="labels", of=of, labels=by_head)
 
 
-def _head(raw: Mapping[str, Tensor], head: str) -> Tensor:
-    if head not in raw:
-        raise ValueError(f"`labels` must name heads of the model, {list(raw)}, got {head!r}.")
-    return raw[head]
+def _head(heads: Mapping[str, Tensor], head: str) -> Tensor:
+    if head not in heads:
+        raise ValueError(f"`labels` must name heads of the model, {list(heads)}, got {head!r}.")
+    return heads[head]
 
 
 def _check_logits(logits: Tensor, classes: Tensor) -> None:
@@ -168,9 +168,9 @@ def _check_logits(logits: Tensor, classes: Tensor) -> None:
         )
 
 
-def _own(model: LiveModel, function: Callable[[Tensor], Tensor]) -> Loss:
-    def of(raw: Any, _batch: Batch) -> Tensor:
-        answers = model.main_output(raw)
+def _own(function: Callable[[Tensor], Tensor]) -> Loss:
+    def of(answer: Answer, _batch: Batch) -> Tensor:
+        answers = answer.tensor
         try:
             value: Any = function(answers)
         except Exception as error:
@@ -202,7 +202,7 @@ def with_gradients(runner: Runner, batch: Batch, loss: Loss) -> dict[str, tuple[
     """Run a batch forwards and backwards, and return activations with their gradients."""
     run = runner(batch)
     with run.model.lock, torch.inference_mode(False), torch.enable_grad():
-        value = loss.of(run.raw, run.batch)
+        value = loss.of(run.answer, run.batch)
         found = run.gradients(value)
     lost = [name for name in runner.leaves if name not in found]
     if lost:

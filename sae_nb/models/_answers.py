@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ class Answer:
     """A model's answer to a batch; the only reader of a raw output."""
 
     model: LiveModel
-    batch: Batch
     raw: Any
+    keep: Bool[Tensor, "n time"] | None = None
+    """Of the batch: False at padding; None without text."""
 
     @cached_property
     def tensor(self) -> Float[Tensor, "n ..."]:
@@ -32,15 +33,20 @@ class Answer:
         return self.model.main_output(self.raw)
 
     @property
+    def heads(self) -> dict[str, Tensor]:
+        """Every named tensor."""
+        return named_outputs(self.raw)
+
+    @property
     def by_token(self) -> bool:
         """Whether there is an answer for each token of a text."""
-        keep = self.batch.keep
+        keep = self.keep
         return keep is not None and self.tensor.ndim >= 3 and self.tensor.shape[:2] == keep.shape
 
     @property
     def at_end(self) -> Float[Tensor, "n ..."]:
         """The answer at each text's last token; what is not by token as it is."""
-        keep = self.batch.keep
+        keep = self.keep
         if keep is None or not self.by_token:
             return self.tensor
         last = (keep.sum(dim=1) - 1).to(self.tensor.device)
@@ -60,7 +66,7 @@ class Answer:
         """
         answer = self.tensor[i].float()
         if self.kind == "next token":
-            keep = self.batch.keep
+            keep = self.keep
             return answer[-1 if keep is None else int(keep[i].nonzero()[-1])]
         return answer.flatten()
 

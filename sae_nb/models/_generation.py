@@ -18,6 +18,7 @@ from torch import Tensor
 from sae_nb.activations import ROLES
 from sae_nb.checks import check_count, check_real
 from sae_nb.models import _facts as facts
+from sae_nb.models._answers import Answer
 from sae_nb.models._chat import Conversation, is_conversation, is_message
 from sae_nb.models._interventions import RunState, run_edited
 from sae_nb.models._text_inputs import language_samples
@@ -139,7 +140,7 @@ class Stream:
         try:
             with model.lock, torch.no_grad():
                 raw = run_edited(model, *self._arguments(states), states)
-            chosen = self._choose(model.main_output(raw)[:, -1])
+            chosen = self._choose(Answer(model, raw).tensor[:, -1])
         except BaseException:
             self._take_back(before)
             raise

@@ -81,19 +81,20 @@ Edit = Callable[[Tensor, RunState], Tensor]
 """(activations of shape (batch, time, d), where they are) → edited activations of the same shape."""
 
 
+@dataclass(frozen=True, eq=False)
 class Visit:
-    """The action of one pass of the live model at a hook point: read, exchange, differentiate.
+    """The action of one pass of the live model at a hook point, after other edits at the same place."""
 
-    It gets the tensor as the module has it. Other edits at the same place come before it.
-    """
+    act: Callable[[Tensor], Tensor]
+    """From the tensor as the module has it to what takes its place, which may be of more samples."""
 
-    everywhere = True
-    changes = True
+    changes: bool = True
     """Whether it may put anything else there."""
 
+    everywhere = True
+
     def __call__(self, x: Tensor, _state: RunState | None = None) -> Tensor:
-        """Return what takes the place of `x`, which may be of more samples."""
-        raise NotImplementedError
+        return self.act(x)
 
 
 @dataclass(frozen=True, eq=False)

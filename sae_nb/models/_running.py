@@ -15,8 +15,8 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import torch
 from jaxtyping import Float
@@ -27,7 +27,6 @@ from sae_nb.models._hook_points import HookPoint, Side
 from sae_nb.models._interventions import (
     Backend,
     Intervention,
-    RunState,
     Visit,
     installed,
     own_wrapper,
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
 Place = tuple[str, Side]
 """Module path and side: where a value is read, whatever its names."""
 
-Take = Callable[[str, Tensor], None]
+Take = Callable[[str, Tensor], object]
 """Gets a hook point's name and the live tensor there, while the model is at it."""
 
 Put = Tensor | Callable[[Tensor], Tensor]
@@ -58,6 +57,7 @@ Put = Tensor | Callable[[Tensor], Tensor]
 """
 
 Puts = Mapping[str, Put] | Iterable[tuple[str, Put]]
+Asked = ParamSpec("Asked")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,7 +84,7 @@ class Run:
     @cached_property
     def answer(self) -> Answer:
         """Answer of the model."""
-        return Answer(self.model, self.batch, self.raw)
+        return Answer(self.model, self.raw, self.batch.keep)
 
     def layout(self, name: str) -> Layout:
         """Return how a state is laid out."""
@@ -103,18 +103,8 @@ class Run:
         }
 
 
-def run(
-    model: LiveModel,
-    batch: Batch,
-    *,
-    read: str | Iterable[str] = (),
-    put: Puts = (),
-    grad: bool | str | Iterable[str] = False,
-    answer: bool = True,
-    method: str = "__call__",
-    backend: Backend = "hooks",
-) -> Run:
-    """Run a model once over a batch: read states, put others there, differentiate by them.
+class Runner:
+    """A model, and what is read and changed in each of its passes: states read, put and differentiated by.
 
     Edits that are active (`steer`, `ablate`) are applied and seen, also at the very hook points that are
     read. A module that runs several times in one pass is read at its first run, and what is put there is put
@@ -141,13 +131,6 @@ def run(
     ------
     ValueError: If a hook point is not reached, or can only be read.
     """
-    return Runner(
-        model, read=read, put=put, grad=grad, answer=answer, method=method, backend=backend
-    )(batch)
-
-
-class Runner:
-    """A model, and what is read and changed in each of its passes; see `run`."""
 
     def __init__(
         self,
@@ -169,28 +152,24 @@ class Runner:
         puts = list(put.items() if isinstance(put, Mapping) else put)
         self._graph = grad is True or bool(leaves)
         self._to_the_end = answer or bool(puts) or bool(leaves)
-        self.tokens: tuple[int, int] | None = None
-        """Samples and tokens of the batch that runs."""
-
+        self._tokens: tuple[int, int] | None = None  # of the batch that runs
         self._seen: dict[str, Tensor] = {}
         self._zeros: dict[str, Tensor] = {}
         # In the order in which they come at one hook point.
-        self._visits = [
+        visits = [
             *(
-                Intervention(point, _Reading(self, name), backend)
-                for name, point in self._read.items()
+                (point, Visit(partial(self._keep, n), changes=False))
+                for n, point in self._read.items()
             ),
-            *(
-                Intervention(model.hook_point(name), _Putting(self, new), backend)
-                for name, new in puts
-            ),
-            *(Intervention(point, _Leaf(self, name), backend) for name, point in leaves.items()),
+            *((model.hook_point(n), Visit(partial(self._put, new))) for n, new in puts),
+            *((point, Visit(partial(self._leaf, n))) for n, point in leaves.items()),
         ]
+        self._visits = [Intervention(point, visit, backend) for point, visit in visits]
 
     def __call__(self, batch: Batch) -> Run:
         """Run one batch."""
         model, raw = self._model, None
-        self.tokens = _tokens(batch)
+        self._tokens = _tokens(batch)
         with model.lock, torch.inference_mode(False):
             try:
                 if self._to_the_end:
@@ -200,7 +179,7 @@ class Runner:
                     if missed:
                         raise _never_ran([name for name in self._read if name in missed])
                 else:
-                    self.take(batch, self.keep)
+                    self.take(batch, self._keep)
                 return Run(model=model, batch=batch, raw=raw, seen=self._seen, leaves=self._zeros)
             finally:
                 self._seen, self._zeros = {}, {}
@@ -217,18 +196,39 @@ class Runner:
         if pass_.left:
             raise _never_ran(pass_.left)
 
-    def keep(self, name: str, x: Tensor) -> None:
+    def _keep(self, name: str, x: Tensor) -> Tensor:
         """Keep a state, the first time that a module runs."""
         if name not in self._seen:
             self._seen[name] = x if self._graph else x.detach().clone()
+        return x
 
-    def leaf(self, name: str, x: Tensor) -> Tensor:
+    def _put(self, new: Put, x: Tensor) -> Tensor:
+        """Return what takes the place of a state."""
+        made = new if isinstance(new, Tensor) else new(by_place(x, self._tokens))
+        return like_state(made.to(x), x)
+
+    def _leaf(self, name: str, x: Tensor) -> Tensor:
         """Return a state with a zero added, by which it can be differentiated; the first time."""
         if name in self._zeros:
             return x
         # Its gradient is that by x, whatever x itself hangs on and whether or not the weights are frozen.
         self._zeros[name] = torch.zeros_like(x, requires_grad=True)
         return x + self._zeros[name]
+
+
+def _once(
+    runner: Callable[Concatenate[LiveModel, Asked], Runner],
+) -> Callable[Concatenate[LiveModel, Batch, Asked], Run]:
+    """Return the function of one pass, with the keywords of the runner."""
+
+    def run(model: LiveModel, batch: Batch, /, *args: Asked.args, **asked: Asked.kwargs) -> Run:
+        """Run a model once over a batch: read states, put others there, differentiate; see `Runner`."""
+        return runner(model, *args, **asked)(batch)
+
+    return run
+
+
+run = _once(Runner)
 
 
 def _tokens(batch: Batch) -> tuple[int, int] | None:
@@ -240,41 +240,6 @@ def _tokens(batch: Batch) -> tuple[int, int] | None:
 def _points(model: LiveModel, names: str | Iterable[str]) -> dict[str, HookPoint]:
     listed = [names] if isinstance(names, str) else names
     return {str(name): model.hook_point(name) for name in listed}
-
-
-class _Reading(Visit):
-    changes = False
-
-    def __init__(self, runner: Runner, name: str) -> None:
-        self._runner, self._name = runner, name
-
-    def __call__(self, x: Tensor, _state: RunState | None = None) -> Tensor:
-        """Keep what is there."""
-        self._runner.keep(self._name, x)
-        return x
-
-
-class _Putting(Visit):
-    def __init__(self, runner: Runner, new: Put) -> None:
-        self._runner, self._new = runner, new
-
-    def __call__(self, x: Tensor, _state: RunState | None = None) -> Tensor:
-        """Put something else in its place."""
-        new = (
-            self._new
-            if isinstance(self._new, Tensor)
-            else self._new(by_place(x, self._runner.tokens))
-        )
-        return like_state(new.to(x), x)
-
-
-class _Leaf(Visit):
-    def __init__(self, runner: Runner, name: str) -> None:
-        self._runner, self._name = runner, name
-
-    def __call__(self, x: Tensor, _state: RunState | None = None) -> Tensor:
-        """Add a zero."""
-        return self._runner.leaf(self._name, x)
 
 
 @contextmanager
