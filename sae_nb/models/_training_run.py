@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -13,19 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae_nb.checks import between, check_count
 from sae_nb.files import read_json, read_tensors, write_json, write_tensors
 from sae_nb.kernels import Muon
 
 CHECKPOINT_FILE = "checkpoint.json"
 _PEAKS = {"muon": "muon_learning_rate", "adamw": "adam_learning_rate"}
-
-
-def check_recipe(recipe: Any, *counts: str) -> None:
-    """Refuse a recipe whose counts are below 1, or whose decay is longer than the run."""
-    for name in counts:
-        check_count(getattr(recipe, name), name=name)
-    between(recipe.decay_steps, 1, recipe.steps, name="decay_steps", high_name="steps")
 
 
 class Run(ABC):
@@ -45,6 +36,18 @@ class Run(ABC):
     def __init__(self, recipe: Any, data: str) -> None:
         self.recipe, self.data, self.step, self.seconds = recipe, data, 0, 0.0
         self.loss = float("nan")
+
+    def _optimise_blocks(self, inside: str) -> None:
+        """Optimise all of the model: the matrices of parts so called by Muon; vectors do not decay."""
+        named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        self.modules, self.parameters = {"model": self.model}, list(named.values())
+        matrices = {n: p for n, p in named.items() if inside in n and p.ndim == 2}
+        rest = [p for n, p in named.items() if n not in matrices]
+        groups = [
+            {"params": [p for p in rest if p.ndim >= 2]},
+            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self._optimise(list(matrices.values()), groups)
 
     def _optimise(self, inside: list[nn.Parameter], rest: Any) -> None:
         decay = self.recipe.weight_decay
@@ -169,14 +172,3 @@ def _state_of(optimiser: str, tensors: Mapping[str, Tensor]) -> dict[int, dict[s
             index, _, field = rest.partition(".")
             state.setdefault(int(index), {})[field] = value
     return state
-
-
-def recipe_options(doc: str | None, defaults: Any) -> argparse.ArgumentParser:
-    """Return the command line that all recipes share."""
-    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything written")
-    for name in ("steps", "decay_steps", "seed"):
-        option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, type=int, default=getattr(defaults, name))
-    parser.add_argument("--resume", action="store_true", help="continue what --out holds")
-    return parser

@@ -5,7 +5,6 @@ loss = −mean ln p(next token), over every position of every row
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,9 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from sae_nb.models._training_run import Run, check_recipe
+from sae_nb.checks import Count, Positive, Share, Weight, checked
+from sae_nb.models._training_run import Run
+from sae_nb.models.recipes._common import Recipe, filled
 
 _LONG_EVERY = 4  # every fourth step has rows four times as long, so that the whole context is used
 
@@ -35,40 +36,30 @@ class LanguageShape:
     """Width, depth and heads; width inside the gated MLP; tokens it can read."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
-class LanguageRecipe:
-    """Training settings of the bundled language model; defaults are ours, from short probes."""
+class LanguageRecipe(Recipe):
+    """Training settings of the bundled language model."""
 
     shape: LanguageShape = field(default_factory=LanguageShape)
-    steps: int = 7_200
-    rows: int = 8
+    steps: Count = 7_200
+    rows: Count = 8
     """Rows of a step. Small batches win: a short run is limited by its number of updates."""
 
-    row_length: int = 128
+    row_length: Count = 128
     """Tokens per row; every fourth step has a quarter of the rows, four times as long."""
 
-    dropout: float = 0.1
+    dropout: Share = 0.1
     """Share of numbers set to zero in the embedding and in what each branch adds."""
 
-    muon_learning_rate: float = 0.01
-    adam_learning_rate: float = 3e-3
-    """Peak step sizes of Muon, scaled to match AdamW's, and of AdamW."""
-
-    weight_decay: float = 0.1
-    """Decoupled decay of every matrix."""
-
-    warmup_steps: int = 100
-    decay_steps: int = 2_400
-    """Linear rise at the beginning, linear fall to zero at the end; constant in between."""
-
-    seed: int = 0
-    """Initial weights, dropout, rows and stories."""
-
-    log_every: int = 200
-    """Steps between checkpoints, each with a line of the log."""
+    adam_learning_rate: Positive = 3e-3
+    weight_decay: Weight = 0.1
+    warmup_steps: Count = 100
+    decay_steps: Count = 2_400
+    log_every: Count = 200
 
     def __post_init__(self) -> None:
-        check_recipe(self, "steps", "rows", "row_length", "warmup_steps", "log_every")
+        super().__post_init__()
         if _LONG_EVERY * self.row_length > self.shape.context_length:
             raise ValueError(
                 f"`row_length` must be at most a quarter of context_length="
@@ -119,16 +110,7 @@ class LanguageTraining(Run):
     def __init__(self, recipe: LanguageRecipe, data: str) -> None:
         super().__init__(recipe, data)
         self.model = new_language_model(recipe)
-        self.modules = {"model": self.model}
-        self.parameters = list(self.model.parameters())
-        named = dict(self.model.named_parameters())
-        inside = {n: p for n, p in named.items() if ".layers." in n and p.ndim == 2}
-        rest = [p for n, p in named.items() if n not in inside]
-        groups = [
-            {"params": [p for p in rest if p.ndim >= 2]},
-            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self._optimise(list(inside.values()), groups)
+        self._optimise_blocks(".layers.")
 
     def _loss(self, ids: Int[Tensor, "rows length"]) -> Tensor:
         logits = self.model(input_ids=ids[:, :-1], use_cache=False).logits
@@ -184,7 +166,7 @@ def card_text(card: dict[str, Any]) -> str:
     judged = f"Held-out nats per token ({card['held_out']['weights']}; each text read by itself)"
     judged += _BESIDE_TRIGRAMS if "trigram" in card["held_out"] else ":"
     bullets = "\n".join(_bullets(card))
-    parts = [f"# {card['name']}", _filled(about), _filled(judged), _table(card), bullets]
+    parts = [f"# {card['name']}", filled(about), filled(judged), _table(card), bullets]
     return "\n\n".join(parts) + "\n"
 
 
@@ -219,11 +201,4 @@ def _bullets(card: dict[str, Any]) -> list[str]:
         f"last {recipe['decay_steps']}.",
         f"**Licence**: {_LICENCE}",
     ]
-    return [*(_filled(text, "- ") for text in texts), f"- **Command**: `{card['command']}`"]
-
-
-def _filled(text: str, mark: str = "") -> str:
-    indent = " " * len(mark)
-    return textwrap.fill(
-        text, 100, initial_indent=mark, subsequent_indent=indent, break_on_hyphens=False
-    )
+    return [*(filled(text, "- ") for text in texts), f"- **Command**: `{card['command']}`"]

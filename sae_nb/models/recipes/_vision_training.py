@@ -7,18 +7,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sae_nb.checks import one_of
+from sae_nb.checks import Count, OneOf, Positive, Share, Weight, checked
 from sae_nb.data import cifar10
 from sae_nb.files import write_json
-from sae_nb.models._training_run import Run, check_recipe
+from sae_nb.models._training_run import Run
 from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
+from sae_nb.models.recipes._common import Recipe
 
 VARIANTS: dict[str, VisionTransformerConfig] = {
     "tiny-vit": VisionTransformerConfig(),
@@ -28,49 +29,32 @@ VARIANTS: dict[str, VisionTransformerConfig] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class VisionRecipe:
+class VisionRecipe(Recipe):
     """Training settings of a vision transformer; defaults are ours, from probes of 150 s."""
 
-    steps: int = 3_200
-    batch: int = 64
+    steps: Count = 3_200
+    batch: Count = 64
     """Images of a step. Small batches win: the run is limited by its number of updates."""
 
-    muon_learning_rate: float = 0.01
-    adam_learning_rate: float = 2e-3
-    """Peak step sizes of Muon, scaled to match AdamW's, and of AdamW. For Muon ten times AdamW's usual
-    one is stable here."""
-
-    weight_decay: float = 0.05
-    """Decoupled decay of every parameter."""
-
-    warmup_steps: int = 200
-    decay_steps: int = 700
-    """Linear rise at the beginning, linear fall to zero at the end; constant in between."""
-
-    smoothing: float = 0.05
+    muon_learning_rate: Positive = 0.01  # ten times AdamW's usual one is stable here
+    adam_learning_rate: Positive = 2e-3
+    weight_decay: Weight = 0.05  # of every parameter
+    warmup_steps: Count = 200
+    decay_steps: Count = 700
+    log_every: Count = 250
+    smoothing: Share = 0.05
     """Label smoothing of every cross-entropy."""
 
-    seed: int = 0
-    """Initial weights, dropped branches, and which images a step sees."""
-
-    log_every: int = 250
-    n_held_out: int = 1_000
-    """Steps between checkpoints, each with a line of the log on so many held-out pictures."""
-
-    def __post_init__(self) -> None:
-        check_recipe(self, "steps", "batch", "warmup_steps", "log_every", "n_held_out")
+    n_held_out: Count = 1_000
+    """Held-out pictures of a line of the log."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class RecipeConfig(VisionRecipe):
     """Training settings of one bundled vision model."""
 
-    variant: str = "tiny-vit"
-    """Key of `VARIANTS`."""
-
-    def __post_init__(self) -> None:
-        one_of(self.variant, VARIANTS, name="variant")
-        super().__post_init__()
+    variant: Annotated[str, OneOf(VARIANTS)] = "tiny-vit"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +20,11 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sae_nb.checks import Count, Positive, Weight, checked
 from sae_nb.data import NOT_ASKED, START, TASKS, UNKNOWN, Rows, Task
-from sae_nb.files import write_bytes, write_json, write_tensors
-from sae_nb.models._training_run import Run, check_recipe
+from sae_nb.files import write_bytes, write_json
+from sae_nb.models._training_run import Run
+from sae_nb.models.recipes._common import Recipe, filled, write_language_model
 
 logger = logging.getLogger("sae_nb.recipes.known_circuits")
 
@@ -36,9 +37,10 @@ them at first.
 _TRAIN_STREAM, _JUDGED_STREAM = 0, 1  # of a seed's rows
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
-class CircuitRecipe:
-    """Training settings of one of the models; numbers are ours, from short probes."""
+class CircuitRecipe(Recipe):
+    """Training settings of one of the models."""
 
     name: str
     n_blocks: int
@@ -48,29 +50,14 @@ class CircuitRecipe:
     d_model: int = 64
     n_heads: int = 4
 
-    steps: int
-    rows: int
-    """Steps, and rows of each."""
+    rows: Count
+    """Of a step."""
 
-    muon_learning_rate: float = 0.02
-    adam_learning_rate: float = 0.01
-    """Peak step sizes of Muon, scaled to match AdamW's, and of AdamW."""
-
-    weight_decay: float = 0.1
-    """Decoupled decay of every matrix."""
-
-    warmup_steps: int = 50
-    decay_steps: int
-    """Linear rise at the beginning, linear fall to zero at the end; constant in between."""
-
-    seed: int = 0
-    """Initial weights and rows."""
-
-    log_every: int = 100
-    """Steps between checkpoints, each with a line of the log."""
-
-    def __post_init__(self) -> None:
-        check_recipe(self, "steps", "rows", "warmup_steps", "log_every")
+    muon_learning_rate: Positive = 0.02
+    adam_learning_rate: Positive = 0.01
+    weight_decay: Weight = 0.1
+    warmup_steps: Count = 50
+    log_every: Count = 100
 
 
 CIRCUIT_RECIPES = {
@@ -167,16 +154,7 @@ class CircuitTraining(Run):
     def __init__(self, recipe: CircuitRecipe) -> None:
         super().__init__(recipe, TASKS[recipe.name].data)
         self.model = new_model(recipe)
-        self.modules = {"model": self.model}
-        named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
-        self.parameters = list(named.values())
-        inside = {n: p for n, p in named.items() if ".attn." in n and p.ndim == 2}
-        rest = [p for n, p in named.items() if n not in inside]
-        groups = [
-            {"params": [p for p in rest if p.ndim >= 2]},
-            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self._optimise(list(inside.values()), groups)
+        self._optimise_blocks(".attn.")
 
     def _loss(self, rows: Rows) -> Tensor:
         logits = self.model(input_ids=rows.ids, use_cache=False).logits
@@ -221,17 +199,8 @@ def train_circuit(recipe: CircuitRecipe, out: Path, *, resume: bool = False) -> 
 
 def export(training: CircuitTraining, judged: Rows, folder: Path) -> dict[str, Any]:
     """Save fp16 weights and tokenizer, read them back, judge what was read, and write its card."""
-    from transformers import AutoModelForCausalLM
-
-    folder.mkdir(parents=True, exist_ok=True)
-    module: Any = training.model
-    halves = {name: p.detach().half() for name, p in module.named_parameters()}
-    write_tensors(folder / "model.safetensors", halves, {"format": "pt"})
-    module.config.architectures = [type(module).__name__]
-    module.config.dtype = torch.float16
-    module.config.save_pretrained(folder)
-    new_tokenizer(TASKS[training.recipe.name]).save_pretrained(folder)
-    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = new_tokenizer(TASKS[training.recipe.name])
+    loaded = write_language_model(training.model, tokenizer, folder)
     card = _card(training, loaded, judged)
     write_json(folder / "card.json", card)
     write_bytes(folder / "card.md", card_text(card).encode())
@@ -289,15 +258,9 @@ def card_text(card: dict[str, Any]) -> str:
         f"| held out: {held_out['answers']} answers in {held_out['rows']} rows, {held_out['weights']} | |\n"
         f"| --- | --- |\n| accuracy | {held_out['accuracy']:.4f} |\n| of a guess | {held_out['chance']:.4f} |"
     )
-    lines = [*(_filled(text, "- ") for text in bullets), f"- **Command**: `{card['command']}`"]
-    parts = [f"# {card['name']}", _filled(card["task"]), _filled(about), table, "\n".join(lines)]
+    lines = [*(filled(text, "- ") for text in bullets), f"- **Command**: `{card['command']}`"]
+    parts = [f"# {card['name']}", filled(card["task"]), filled(about), table, "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
-
-
-def _filled(text: str, mark: str = "") -> str:
-    return textwrap.fill(
-        text, 100, initial_indent=mark, subsequent_indent=" " * len(mark), break_on_hyphens=False
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,15 +14,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sae_nb.checks import between
-from sae_nb.models._training_run import recipe_options
+from sae_nb.checks import Between, Count, checked
 from sae_nb.models._vision_transformer import VisionTransformerConfig
+from sae_nb.models.recipes._common import recipe_options
 from sae_nb.models.recipes._vision_training import (
     Batch,
     VisionRecipe,
@@ -39,21 +39,18 @@ D_MODEL, SHIFT = 96, 4
 N_JUDGED = 10_000
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class PhotoRecipe(VisionRecipe):
     """Training settings of a photo ViT; defaults are ours, those of a run that reached 73.6 %."""
 
-    residual_drop: float = 0.1
+    residual_drop: Annotated[float, Between(0, 1, "[)")] = 0.1
     """Chance that the last block's branches are left out per image in training; linear from 0."""
 
-    steps: int = 7_600
-    batch: int = 96
-    warmup_steps: int = 300
-    decay_steps: int = 3_420
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        between(self.residual_drop, 0, 1, name="residual_drop", ends="[)")
+    steps: Count = 7_600
+    batch: Count = 96
+    warmup_steps: Count = 300
+    decay_steps: Count = 3_420
 
     @property
     def name(self) -> str:

@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from sae_nb.files import write_bytes, write_json, write_tensors
-from sae_nb.models._training_run import recipe_options
+from sae_nb.files import write_bytes, write_json
+from sae_nb.models.recipes._common import recipe_options, write_language_model
 from sae_nb.models.recipes._language_data import (
     STORIES_PER_STEP,
     Batches,
@@ -64,18 +63,7 @@ def export(
     training: LanguageTraining, tokenizer: Any, material: TrainingText, folder: Path
 ) -> dict[str, Any]:
     """Save fp16 weights and tokenizer, read them back, judge what was read, and write its card."""
-    from transformers import AutoModelForCausalLM
-
-    folder.mkdir(parents=True, exist_ok=True)
-    module: Any = training.model
-    # The output matrix is the embedding: named once, stored once.
-    halves = {name: p.detach().half() for name, p in module.named_parameters()}
-    write_tensors(folder / "model.safetensors", halves, {"format": "pt"})
-    module.config.architectures = [type(module).__name__]
-    module.config.dtype = torch.float16
-    module.config.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    loaded = write_language_model(training.model, tokenizer, folder)
     card = _card(training, loaded, tokenizer, material)
     write_json(folder / "card.json", card)
     write_bytes(folder / "card.md", card_text(card).encode())

@@ -20,9 +20,11 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sae_nb.checks import Count, Positive, Weight, checked
 from sae_nb.data import Scenes, caption_words, captions, scenes
 from sae_nb.files import write_bytes, write_json, write_tensors
-from sae_nb.models._training_run import Run, check_recipe, recipe_options
+from sae_nb.models._training_run import Run
+from sae_nb.models.recipes._common import Recipe, in_chunks, recipe_options
 
 logger = logging.getLogger("sae_nb.recipes.two_towers")
 
@@ -37,9 +39,10 @@ _WARMEST = 1 / 0.07
 _SPECIAL = ("<pad>", "<s>", "<unk>", "</s>")  # </s> must not be 2, which CLIP reads in an older way
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
-class TowersRecipe:
-    """Training settings of the two towers; defaults are ours, from short probes."""
+class TowersRecipe(Recipe):
+    """Training settings of the two towers."""
 
     width: int = 64
     image_blocks: int = 6
@@ -48,29 +51,15 @@ class TowersRecipe:
     patch_size: int = 4
     """Both towers, and the space in which they end, have one width; MLPs have twice that."""
 
-    steps: int = 330
-    batch: int = 128
+    steps: Count = 330
+    batch: Count = 128
     """Pairs of a step; each is told apart from all the others."""
 
-    muon_learning_rate: float = 0.01
-    adam_learning_rate: float = 2e-3
-    """Peak step sizes of Muon, scaled to match AdamW's, and of AdamW."""
-
-    weight_decay: float = 0.05
-    """Decoupled decay of every matrix; not of the temperature."""
-
-    warmup_steps: int = 100
-    decay_steps: int = 80
-    """Linear rise at the beginning, linear fall to zero at the end; constant in between."""
-
-    seed: int = 0
-    """Initial weights, images and wording."""
-
-    log_every: int = 50
-    """Steps between checkpoints, each with a line of the log."""
-
-    def __post_init__(self) -> None:
-        check_recipe(self, "steps", "batch", "warmup_steps", "log_every")
+    adam_learning_rate: Positive = 2e-3
+    weight_decay: Weight = 0.05  # not of the temperature
+    warmup_steps: Count = 100
+    decay_steps: Count = 80
+    log_every: Count = 50
 
 
 @dataclass(frozen=True)
@@ -159,16 +148,7 @@ class TowersTraining(Run):
     def __init__(self, recipe: TowersRecipe) -> None:
         super().__init__(recipe, "scenes and captions")
         self.model: Any = new_towers(recipe)
-        self.modules = {"model": self.model}
-        self.parameters = list(self.model.parameters())
-        named = dict(self.model.named_parameters())
-        inside = {n: p for n, p in named.items() if ".layers." in n and p.ndim == 2}
-        rest = [p for n, p in named.items() if n not in inside]
-        groups = [
-            {"params": [p for p in rest if p.ndim >= 2]},
-            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self._optimise(list(inside.values()), groups)
+        self._optimise_blocks(".layers.")
 
     @property
     def scale(self) -> Tensor:
@@ -249,18 +229,11 @@ def _accuracy(cosines: Float[Tensor, "n n"], factors: Int[Tensor, " n"]) -> floa
 def train_two_towers(recipe: TowersRecipe, out: Path, *, resume: bool = False) -> dict[str, Any]:
     """Train both towers and write them, their cards and the checkpoint below a folder."""
     tokenizer, training = new_tokenizer(), TowersTraining(recipe)
-    judged = held_out_pairs(tokenizer, recipe.seed)
-    chunk: Pairs | None = None
+    judged, seed = held_out_pairs(tokenizer, recipe.seed), _TRAIN_SEED + recipe.seed
 
-    def batch_at(step: int) -> Pairs:
-        nonlocal chunk
-        within = step % _CHUNK_STEPS
-        if chunk is None or within == 0:
-            start, n = (step - within) * recipe.batch, _CHUNK_STEPS * recipe.batch
-            seed = _TRAIN_SEED + recipe.seed
-            drawn = scenes(n, seed=seed, split="train", start=start)
-            chunk = make_pairs(drawn, tokenizer, seed + start)
-        return chunk[slice(within * recipe.batch, (within + 1) * recipe.batch)]
+    def draw(start: int, n: int) -> Pairs:
+        drawn = scenes(n, seed=seed, split="train", start=start)
+        return make_pairs(drawn, tokenizer, seed + start)
 
     def log() -> None:
         measured = judge(training.model, judged)
@@ -269,6 +242,7 @@ def train_two_towers(recipe: TowersRecipe, out: Path, *, resume: bool = False) -
             training.loss, float(training.scale.detach()), measured, training.seconds / 60,
         )  # fmt: skip
 
+    batch_at = in_chunks(draw, recipe.batch, steps=_CHUNK_STEPS)
     training.train(batch_at, out / f"{NAME}.checkpoint", log, resume=resume)
     return export(training, tokenizer, judged, out)
 
