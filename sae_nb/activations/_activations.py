@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, overload, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NoReturn,
+    Protocol,
+    overload,
+    runtime_checkable,
+)
 
 import numpy as np
 import torch
@@ -24,11 +33,11 @@ from sae_nb.activations._context import (
 from sae_nb.activations._rows import Rows, generator_for, join_rows, shuffled_batches
 from sae_nb.checks import (
     Between,
+    Count,
     Seed,
-    check_count,
+    at_least,
     check_data,
     check_device,
-    check_flag,
     check_matrix,
     checked,
     is_array,
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
 Index = int | slice | Sequence[int] | np.ndarray | Bool[Tensor, " n"] | Int[Tensor, " m"] | Tensor
 """A choice of rows: a number, a slice, a mask, or row numbers."""
 
+Verify = Literal["full", "sizes"]
 CPU = torch.device("cpu")
 
 
@@ -316,6 +326,7 @@ class Activations(KnowsOtherWords):
 
     # As a table and as an array
 
+    @checked
     def to_pandas(self, values: bool = False) -> DataFrame:
         """Return the origin of each row as a table: sample, position and, where known, token.
 
@@ -337,7 +348,6 @@ class Activations(KnowsOtherWords):
         """
         import pandas as pd
 
-        check_flag(values, name="values")
         columns = {"sample": self.sample.numpy(), "position": self.position.numpy()}
         table = pd.DataFrame(columns)
         if self.tokens is not None:
@@ -395,8 +405,14 @@ class Activations(KnowsOtherWords):
         cut = "…" if position > reach else ""
         return cut + before, after + ("…" if position + 1 + reach < len(names) else "")
 
+    @checked
     def batches(
-        self, batch_size: int, *, seed: int = 0, start: int = 0, buffer_rows: int | None = None
+        self,
+        batch_size: Count,
+        *,
+        seed: Seed = 0,
+        start: Annotated[int, at_least(0)] = 0,
+        buffer_rows: Count | None = None,
     ) -> Iterator[Float[Tensor, "batch d_in"]]:
         """Yield shuffled batches for ever.
 
@@ -414,10 +430,6 @@ class Activations(KnowsOtherWords):
         buffer_rows
             Rows shuffled together; None: all in memory, 256 MiB worth from disk.
         """
-        check_count(batch_size, name="batch_size")
-        check_count(start, name="start", at_least=0)
-        if buffer_rows is not None:
-            check_count(buffer_rows, name="buffer_rows")
         if len(self) == 0:
             raise ValueError(
                 "`batches` needs at least one row, got none. Look at `acts.context.policy` for what "
@@ -666,14 +678,16 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
 
 
 @overload
-def load_activations(folder: str | Path, *, hook_point: str, verify: str = ...) -> Activations: ...
+def load_activations(
+    folder: str | Path, *, hook_point: str, verify: Verify = ...
+) -> Activations: ...
 @overload
 def load_activations(
-    folder: str | Path, *, hook_point: None = ..., verify: str = ...
+    folder: str | Path, *, hook_point: None = ..., verify: Verify = ...
 ) -> Activations | dict[str, Activations]: ...
 @checked
 def load_activations(
-    folder: str | Path, *, hook_point: str | None = None, verify: str = "full"
+    folder: str | Path, *, hook_point: str | None = None, verify: Verify = "full"
 ) -> Activations | dict[str, Activations]:
     """Open activations that `capture(store=…)` or `.save` wrote; rows stay on disk.
 

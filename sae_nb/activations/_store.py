@@ -16,10 +16,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from sae_nb.activations._activations import Activations
+from sae_nb.activations._activations import Activations, Verify
 from sae_nb.activations._context import Context, Ragged, join_columns, ragged_tokens
 from sae_nb.activations._rows import Piece, Rows
-from sae_nb.checks import one_of
 from sae_nb.files import (
     MANIFEST,
     new_folder,
@@ -150,9 +149,10 @@ def _join_pictures(path: Path, parts: Sequence[Path]) -> None:
             file.write(read_tensors(part)["pictures"].contiguous().numpy().data)
 
 
-def open_store(folder: str | Path, *, verify: str = "full") -> Activations | dict[str, Activations]:
+def open_store(
+    folder: str | Path, *, verify: Verify = "full"
+) -> Activations | dict[str, Activations]:
     """Open a finished store; see `load_activations`."""
-    one_of(verify, ("full", "sizes"), name="verify")
     folder = Path(folder)
     if not (folder / MANIFEST).is_file() and (folder / PROGRESS).is_file():
         rows = [sum(shard["rows"]) for shard in read_json(folder / PROGRESS)["shards"]]
@@ -160,7 +160,7 @@ def open_store(folder: str | Path, *, verify: str = "full") -> Activations | dic
             f"{str(folder)!r} must hold a finished capture, but this one stopped after "
             f"{sum(rows)} rows. Repeat the same `capture` call: it goes on from there."
         )
-    manifest = read_manifest(folder, KIND, verify="full" if verify == "full" else "sizes")
+    manifest = read_manifest(folder, KIND, verify=verify)
     samples = _read_samples(folder, manifest)
     points = {
         point["name"]: _read_point(folder, manifest, point, samples) for point in manifest["points"]

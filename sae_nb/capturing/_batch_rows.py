@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,9 +18,8 @@ from torch import Tensor
 
 from sae_nb.activations import ROLES, Context, describe_ids, join_columns, ragged_tokens
 from sae_nb.capturing._gradients import Loss, differentiating, with_gradients
-from sae_nb.checks import check_count, one_of
+from sae_nb.checks import Count, checked, one_of
 from sae_nb.models import (
-    BACKENDS,
     Backend,
     HookPoint,
     Layout,
@@ -54,29 +53,24 @@ class CaptureRecord:
     """Since the first batch."""
 
 
+@checked(leave=("drop_first", "keep_special"))
 @dataclass(frozen=True, kw_only=True)
 class CaptureSettings:
     """Settings of batching, running and turning inputs into rows, as `capture` explains; checked once."""
 
-    batch_size: int | None = None
+    batch_size: Count | None = None
     drop_first: bool | Literal["auto"] = "auto"
-    context_length: int | None = None
+    context_length: Count | None = None
     pack: bool = False
     add_bos: bool | Literal["auto"] = "auto"
     keep_special: bool = True
     positions: Positions = "all"
     drop_ids: tuple[int, ...] = ()
     dtype: torch.dtype | None = None
-    max_rows: int | None = None
+    max_rows: Count | None = None
     backend: Backend = "nnsight"
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "context_length", "max_rows"):
-            value = getattr(self, name)
-            if value is not None:
-                check_count(value, name=name)
-        one_of(self.backend, BACKENDS, name="backend")
-        one_of(self.positions, get_args(Positions), name="positions")
         if self.dtype is not None and not (
             isinstance(self.dtype, torch.dtype) and self.dtype.is_floating_point
         ):

@@ -32,7 +32,7 @@ from sae_nb.capturing._batch_rows import (
     reporting,
 )
 from sae_nb.capturing._gradients import GradientOf, chosen_loss
-from sae_nb.checks import check_integers, check_memory, checked, warn_caller
+from sae_nb.checks import Count, check_integers, check_memory, checked, warn_caller
 from sae_nb.models import Backend, HookPoint
 
 if TYPE_CHECKING:
@@ -79,19 +79,19 @@ def capture(
     inputs: Any,
     hook_points: str | Iterable[str],
     *,
-    batch_size: int | None = None,
+    batch_size: Count | None = None,
     store: str | Path | None = None,
     drop_first: bool | Literal["auto"] = "auto",
-    context_length: int | None = None,
+    context_length: Count | None = None,
     pack: bool = False,
     add_bos: bool | Literal["auto"] = "auto",
     keep_special: bool = True,
     positions: Positions = "all",
     drop_ids: Sequence[int] = (),
     dtype: torch.dtype | None = None,
-    max_rows: int | None = None,
+    max_rows: Count | None = None,
     backend: Backend = "nnsight",
-    shard_rows: int | None = None,
+    shard_rows: Count | None = None,
     gradient_of: GradientOf | None = None,
     labels: Any = None,
     progress: bool | Callable[[Any], Any] = True,

@@ -37,7 +37,6 @@ from sae_nb.capturing._batch_rows import (
     check_any_rows,
     reporting,
 )
-from sae_nb.checks import check_count
 from sae_nb.files import (
     MANIFEST,
     check_seal,
@@ -73,8 +72,6 @@ def capture_to_store(
     progress: bool | Callable[[CaptureRecord], Any],
 ) -> dict[str, Activations]:
     """Capture to a folder, continuing where the same call was killed; see `capture`."""
-    if shard_rows is not None:
-        check_count(shard_rows, name="shard_rows")
     folder = place(store)
     call = call_facts(harvest, inputs, shard_rows, several)
     batches = harvest.batches(inputs)

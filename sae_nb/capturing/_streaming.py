@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from sae_nb.capturing._batch_rows import (
     count_rows,
 )
 from sae_nb.capturing._gradients import Loss, chosen_loss
-from sae_nb.checks import Count, check_count, check_hook_name, check_integers, checked
+from sae_nb.checks import Count, Seed, at_least, check_hook_name, check_integers, checked
 from sae_nb.models import Backend, Layout
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def stream(
     hook_point: str | Sequence[str],
     *,
     buffer: Count = 1 << 15,
-    batch_size: int | None = None,
+    batch_size: Count | None = None,
     drop_first: bool | Literal["auto"] = "auto",
-    context_length: int | None = None,
+    context_length: Count | None = None,
     pack: bool = False,
     add_bos: bool | Literal["auto"] = "auto",
     keep_special: bool = True,
@@ -75,8 +75,7 @@ def stream(
 
     Raises
     ------
-    HookPointNotFound: If the model has no such hook point.
-    TypeError, ValueError: If the inputs are not what the model reads, or a setting is out of range.
+    HookPointNotFound, TypeError, ValueError: As `capture`.
 
     Example
     -------
@@ -188,12 +187,11 @@ class ActivationStream:
             f"{' · ' + policy if policy else ''})"
         )
 
+    @checked
     def batches(
-        self, batch_size: int, *, seed: int = 0, start: int = 0
+        self, batch_size: Count, *, seed: Seed = 0, start: Annotated[int, at_least(0)] = 0
     ) -> Iterator[Float[Tensor, "batch d_in"]]:
         """Yield shuffled batches, for ever where the inputs can be read again."""
-        check_count(batch_size, name="batch_size")
-        check_count(start, name="start", at_least=0)
         if self._one_shot and self._only_reading is None:
             raise ValueError(
                 "`inputs` were an iterator that can be read once, and it has been begun: this stream "

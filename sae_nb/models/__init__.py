@@ -62,10 +62,7 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.models._image_inputs import fit_picture as fit_picture
     from sae_nb.models._inputs import Batches as Batches, described as described
-    from sae_nb.models._interventions import (
-        BACKENDS as BACKENDS,
-        Backend as Backend,
-    )
+    from sae_nb.models._interventions import Backend as Backend
     from sae_nb.models._loading import Remote as Remote
     from sae_nb.models._placing import no_weights as no_weights
     from sae_nb.models._plain_hooks import Hooks as Hooks

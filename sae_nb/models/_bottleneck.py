@@ -11,15 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.background import checkpoint
-from sae_nb.checks import (
-    Between,
-    Count,
-    Seed,
-    as_tensor,
-    check_count,
-    check_matrix,
-    checked,
-)
+from sae_nb.checks import Between, Count, Seed, as_tensor, check_matrix, checked
 from sae_nb.data import check_sparsity
 from sae_nb.progress import progress_bar
 
@@ -89,13 +81,13 @@ class Bottleneck(nn.Module):
 def train_bottlenecks(
     sparsities: Sequence[float],
     *,
-    n_features: int = 5,
-    n_hidden: int = 2,
+    n_features: Count = 5,
+    n_hidden: Count = 2,
     importance: Float[Tensor, " n_features"] | None = None,
-    steps: int = 600,
-    batch_size: int = 512,
+    steps: Count = 600,
+    batch_size: Count = 512,
     learning_rate: Annotated[float, Between(0, 1e3, "(]")] = 0.03,
-    n_restarts: int = 4,
+    n_restarts: Count = 4,
     seed: Seed = 0,
     progress: bool = False,
 ) -> list[Bottleneck]:
@@ -125,10 +117,6 @@ def train_bottlenecks(
     chances = [check_sparsity(sparsity) for sparsity in sparsities]
     if not chances:
         raise ValueError("`sparsities` must name at least one, got none. Use [0.9] for one toy.")
-    sizes = {"n_features": n_features, "n_hidden": n_hidden, "steps": steps}
-    sizes |= {"batch_size": batch_size, "n_restarts": n_restarts}
-    for name, size in sizes.items():
-        check_count(size, name=name)
     if importance is None:
         weights = 0.9 ** torch.arange(n_features)
     else:

@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import ROLES
-from sae_nb.checks import check_count, check_real
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import Answer
 from sae_nb.models._chat import Conversation, is_conversation, is_message
@@ -43,10 +42,7 @@ def continue_texts(
     echo: bool = True,
 ) -> Generated:
     """Continue prompts, as described at `LiveModel.generate`."""
-    check_count(max_new_tokens, name="max_new_tokens")
     _check_generates(model)
-    if not 0 <= check_real(temperature, name="temperature") < float("inf"):
-        raise ValueError(f"`temperature` must be at least 0, got {temperature}.")
     rows, single = prompt_rows(model, prompt)
     prompts = [row.ids for row in rows]
     longest, limit = max(len(ids) for ids in prompts), model.context_length

@@ -75,7 +75,6 @@ class RunState:
 
 
 Backend = Literal["nnsight", "hooks"]
-BACKENDS: tuple[Backend, ...] = ("nnsight", "hooks")
 
 Edit = Callable[[Tensor, RunState], Tensor]
 """(activations of shape (batch, time, d), where they are) → edited activations of the same shape."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
 from sae_nb.activations import Modality, modality_of
 from sae_nb.background import checkpoint
-from sae_nb.checks import Seed, check_count, check_device, checked, warn_caller
+from sae_nb.checks import Count, Seed, at_least, check_device, checked, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import collected, main_tensor, named_outputs
 from sae_nb.models._families import Structure, find_structure, standard_hook_points
@@ -300,7 +300,6 @@ class LiveModel(KnowsOtherWords):
         Raises
         ------
         TypeError: If the model reads no text.
-        ValueError: If a text is empty.
 
         Example
         -------
@@ -317,8 +316,8 @@ class LiveModel(KnowsOtherWords):
         self,
         inputs: Any,
         *,
-        batch_size: int | None = None,
-        context_length: int | None = None,
+        batch_size: Count | None = None,
+        context_length: Count | None = None,
         pack: bool = False,
         add_bos: AddBos = "auto",
     ) -> Batches:
@@ -344,7 +343,6 @@ class LiveModel(KnowsOtherWords):
         """
         modality = self.modality
         size = modality.batch_size if batch_size is None else batch_size
-        check_count(size, name="batch_size")
         read: Callable[..., Batches] = modality.batches or batches_of
         if modality.is_text:
             return read(
@@ -382,7 +380,7 @@ class LiveModel(KnowsOtherWords):
 
     @checked
     @answers_wrong_calls
-    def __call__(self, inputs: Any, *, batch_size: int | None = None) -> Float[Tensor, "n ..."]:
+    def __call__(self, inputs: Any, *, batch_size: Count | None = None) -> Float[Tensor, "n ..."]:
         """Return the model's answer to all inputs: next-token logits, class logits, embeddings or states.
 
         Texts of different lengths are aligned at their first token; positions after a text's end are
@@ -395,7 +393,7 @@ class LiveModel(KnowsOtherWords):
         return answer
 
     @checked
-    def heads(self, inputs: Any, *, batch_size: int | None = None) -> dict[str, Tensor]:
+    def heads(self, inputs: Any, *, batch_size: Count | None = None) -> dict[str, Tensor]:
         """Return every head's answer by name; for models without heads, every named output."""
         batches = self.batches(inputs, batch_size=batch_size)
         answers = collected((batch, self._heads_of(batch)) for batch in batches)
@@ -420,8 +418,8 @@ class LiveModel(KnowsOtherWords):
     def generate(
         self,
         prompt: Any,
-        max_new_tokens: int = 20,
-        temperature: float = 0.0,
+        max_new_tokens: Count = 20,
+        temperature: Annotated[float, at_least(0)] = 0.0,
         seed: Seed | None = None,
         use_cache: bool = True,
         *,

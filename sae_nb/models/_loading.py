@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from sae_nb.activations import LANGUAGE, VISION, modality_of
-from sae_nb.checks import check_count, check_device, check_path, checked
+from sae_nb.checks import at_least, check_device, check_path, checked
 from sae_nb.files import read_json
 from sae_nb.models import _facts as facts
 from sae_nb.models._bundled import bundled_folder, bundled_names
@@ -27,7 +27,7 @@ from sae_nb.models._hook_points import near_names
 from sae_nb.models._inputs import TokenLayout, pair, vision_layout
 from sae_nb.models._live_model import LiveModel
 from sae_nb.models._modalities import kind_of
-from sae_nb.models._placing import Placing, as_dtype, is_spread, no_weights
+from sae_nb.models._placing import Bits, Placing, as_dtype, is_spread, no_weights
 from sae_nb.models._preprocessing import Preprocess
 from sae_nb.models._vision_transformer import CONFIG_FILE, MODEL_TYPE, VisionTransformer
 
@@ -51,7 +51,7 @@ def load_model(
     *,
     remote: bool | str = False,
     device_map: str | Mapping[str, Any] | None = None,
-    bits: int | None = None,
+    bits: Bits | None = None,
     offload_folder: str | os.PathLike[str] | None = None,
 ) -> LiveModel:
     """Load a live model: bundled, from a folder, or from the Hugging Face hub.
@@ -308,7 +308,7 @@ def wrap(
     module_or_nnsight_model: Any,
     tokenizer: Any = None,
     preprocess: Callable[..., Any] | None = None,
-    prefix_tokens: int | None = None,
+    prefix_tokens: Annotated[int, at_least(0)] | None = None,
     patch_grid: tuple[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     *,
@@ -424,8 +424,6 @@ def _layout(
     grid = pair(patch_grid) if patch_grid is not None else None
     if patch_grid is not None and (grid is None or min(grid) < 1):
         raise ValueError(f"`patch_grid` must be (rows, columns), got {patch_grid!r}.")
-    if prefix_tokens is not None:
-        check_count(prefix_tokens, name="prefix_tokens", at_least=0)
     prepared = _preprocess(preprocess)
     size = prepared.output_size if isinstance(prepared, Preprocess) else None
     layout = vision_layout(module, size)

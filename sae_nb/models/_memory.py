@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sae_nb.checks import Count, available_memory, check_count, check_memory, check_path, checked
+from sae_nb.checks import Count, available_memory, check_memory, check_path, checked
 from sae_nb.models._bundled import bundled_folder, bundled_names
 from sae_nb.models._checkpoint_files import (
     count_parameters,
@@ -18,7 +18,7 @@ from sae_nb.models._checkpoint_files import (
     read_config,
     stored_tensors,
 )
-from sae_nb.models._placing import as_dtype, check_bits
+from sae_nb.models._placing import Bits, as_dtype
 
 MIB = 2**20
 ROWS, TOKENS = 8, 128
@@ -80,10 +80,10 @@ def memory_needed(
     name: str | Path,
     *,
     dtype: str | torch.dtype | None = None,
-    bits: int | None = None,
+    bits: Bits | None = None,
     device_map: Mapping[str, Any] | None = None,
     rows: Count = ROWS,
-    tokens: int | None = None,
+    tokens: Count | None = None,
     sae: Any = None,
 ) -> MemoryNeeded:
     """Estimate the memory of a model of a folder, of the hub or of the bundle, without loading it.
@@ -110,8 +110,7 @@ def memory_needed(
 
     Raises
     ------
-    ValueError: If there is no such dtype or number of bits, or the files are not a checkpoint.
-    FileNotFoundError: If there is no such model.
+    ValueError, FileNotFoundError: As `load_model`, of `name` and `dtype`.
 
     Example
     -------
@@ -121,7 +120,6 @@ def memory_needed(
     >>> memory_needed("tiny-gpt", bits=8).weights < needed.weights / 2
     True
     """
-    check_bits(bits)
     number = as_dtype(dtype) or torch.float32
     folder = _folder(name)
     config = read_config(folder, str(name)).to_dict()
@@ -129,7 +127,6 @@ def memory_needed(
     longest = config.get("max_position_embeddings") or config.get("n_positions")
     if tokens is None:
         tokens = min(TOKENS, longest) if isinstance(longest, int) else TOKENS
-    check_count(tokens, name="tokens")
     return MemoryNeeded(
         name=Path(name).name if folder.is_dir() and Path(name).is_dir() else str(name),
         weights=weight_bytes(folder, number, bits, device_map),

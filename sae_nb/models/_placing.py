@@ -9,12 +9,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import nn
 
 DeviceMap = str | Mapping[str, Any] | None
+Bits = Literal[4, 8]
+"""Widths that a quantiser here has."""
+
 MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 """Ways in which accelerate spreads a model by itself."""
 
@@ -24,7 +27,7 @@ class Placing:
     """The requested placement of a checkpoint."""
 
     device_map: DeviceMap = None
-    bits: int | None = None
+    bits: Bits | None = None
     offload_folder: Path | None = None
 
     @property
@@ -34,7 +37,6 @@ class Placing:
 
     def check(self, device: object) -> None:
         """Refuse what cannot be, before anything is loaded."""
-        check_bits(self.bits)
         if self.offload_folder is not None and self.device_map is None:
             raise ValueError(
                 "`offload_folder` must come with a `device_map` that puts parts on the disk, got none. Use "
@@ -133,14 +135,6 @@ def give_back_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
         if trim is not None:
             trim(0)
-
-
-def check_bits(bits: int | None) -> None:
-    """Refuse widths that no quantiser here has."""
-    if bits not in (None, 4, 8):
-        raise ValueError(
-            f"`bits` must be 4, 8 or None, got {bits!r}. None loads the weights as they are."
-        )
 
 
 def _has(package: str) -> bool:

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sae_nb.activations import ROLES, describe_ids
-from sae_nb.checks import LARGEST, check_count, one_of
+from sae_nb.checks import LARGEST, one_of
 from sae_nb.models._chat import Conversation, conversation, is_conversation, is_message
 from sae_nb.models._inputs import (
     Batch,
@@ -244,7 +244,6 @@ def _context_length(model: LiveModel, asked: int | None, pack: bool) -> int | No
         if not pack:
             return limit
         return min(limit, PACKED_LENGTH) if limit else PACKED_LENGTH
-    check_count(asked, name="context_length")
     if limit is not None and asked > limit:
         raise ValueError(
             f"`context_length` must be at most {limit}, what {model.name} can read, got {asked}."

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.checks import between, check_count
+from sae_nb.checks import Between, Count, at_least, checked
 from sae_nb.files import read_json, read_tensors, write_json, write_tensors
 
 WEIGHTS_FILE = "model.safetensors"
@@ -22,42 +22,41 @@ CONFIG_FILE = "config.json"
 MODEL_TYPE = "vision_transformer"
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class VisionTransformerConfig:
     """Sizes of a vision transformer; values are those of ``tiny-vit``."""
 
-    image_size: int = 32
-    patch_size: int = 4
+    image_size: Count = 32
+    patch_size: Count = 4
     """Height and width of an image and of a patch, pixels; the first is a multiple of the second."""
 
-    d_model: int = 64
+    d_model: Count = 64
     """Width of the residual stream. Ours: fits an hour of two CPU cores."""
 
-    n_blocks: int = 12
+    n_blocks: Count = 12
     """Depth steps, counted as applied."""
 
-    n_heads: int = 4
+    n_heads: Count = 4
     """Attention heads; divides `d_model`."""
 
-    mlp_ratio: int = 2
+    mlp_ratio: Count = 2
     """Hidden width of the MLP in units of `d_model`."""
 
-    n_registers: int = 4
+    n_registers: Annotated[int, at_least(0)] = 4
     """Spare tokens after cls. "Vision Transformers Need Registers", arXiv 2309.16588."""
 
-    residual_drop: float = 0.2
+    residual_drop: Annotated[float, Between(0, 1, "[)")] = 0.2
     """Chance that the last block's branches are left out per image in training; linear from 0."""
 
     shared_blocks: tuple[int, ...] | None = None
     """Number of times each distinct block is applied, e.g. (4, 4, 4); None: every block is its own."""
 
-    n_digits: int = 10
-    n_textures: int = 8
+    n_digits: Count = 10
+    n_textures: Count = 8
     """Classes of the first head, and of the texture head."""
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "n_blocks", "n_heads", "mlp_ratio", "patch_size", "n_digits"):
-            check_count(getattr(self, name), name=name)
         if self.shared_blocks is not None:
             object.__setattr__(self, "shared_blocks", tuple(self.shared_blocks))
             if sum(self.shared_blocks) != self.n_blocks or min(self.shared_blocks) < 1:
@@ -71,7 +70,6 @@ class VisionTransformerConfig:
             )
         if self.d_model % self.n_heads:
             raise ValueError(f"`n_heads` must divide d_model={self.d_model}, got {self.n_heads}.")
-        between(self.residual_drop, 0, 1, name="residual_drop", ends="[)")
 
     @property
     def patch_grid(self) -> tuple[int, int]:

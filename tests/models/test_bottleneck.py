@@ -141,8 +141,6 @@ def test_toys_say_what_they_were_trained_on() -> None:
     [
         ({"sparsities": [1.0]}, r"`sparsity` must be in \[0, 1\), got 1.0"),
         ({"sparsities": ["rare"]}, r"`sparsities\[0\]` must be a number, got 'rare'"),
-        ({"sparsities": [0.5], "steps": 0}, "`steps` must be at least 1, got 0"),
-        ({"sparsities": [0.5], "n_hidden": -1}, "`n_hidden` must be at least 1, got -1"),
         ({"sparsities": [0.5], "importance": torch.ones(4)}, "d_in=5"),
         ({"sparsities": [0.5], "importance": -torch.ones(5)}, "`importance` must be positive"),
         ({"sparsities": []}, "`sparsities` must name at least one"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -208,47 +208,49 @@ def test_pickles_beside_safetensors_are_left_alone(build, tmp_path) -> None:
     assert load_model(folder, device="cpu")([[3]]).isfinite().all()
 
 
-def test_damaged_folders_are_refused_by_name(build, tmp_path) -> None:
-    """No config, no weights, cut weights, another config's weights, a missing shard."""
-    good = saved(build("llama"), tmp_path / "good")
-
-    def damaged(name: str) -> Path:
-        return Path(shutil.copytree(good, tmp_path / name))
-
-    folder = damaged("no_config")
+def without_config(folder: Path) -> None:
     (folder / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"config\.json.*no_config"):
-        load_model(folder)
 
-    folder = damaged("no_weights")
+
+def without_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"model\.safetensors.*no_weights"):
-        load_model(folder)
 
-    folder = damaged("cut")
+
+def cut_weights(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"'model\.safetensors' of 'cut' must be whole"):
-        load_model(folder)
 
-    folder = damaged("deeper")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 5}))
-    with pytest.raises(ValueError, match=r"'deeper' must be complete.*layers\.3"):
-        load_model(folder)
 
-    folder = damaged("narrower")
-    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 24}))
-    with pytest.raises(ValueError, match=r"'narrower'"):
-        load_model(folder)
+def changed_config(**changes: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | changes))
 
-    folder = damaged("shards")
-    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
-    index = {
-        "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002.safetensors"}
-    }
+    return change
+
+
+def a_shard_missing(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ValueError, match=r"all 2 shards.*model-00002"):
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (without_config, r"config\.json.*mine"),
+        (without_weights, r"model\.safetensors.*mine"),
+        (cut_weights, r"'model\.safetensors' of 'mine' must be whole"),
+        (changed_config(num_hidden_layers=5), r"'mine' must be complete.*layers\.3"),
+        (changed_config(intermediate_size=24), "'mine'"),
+        (a_shard_missing, r"all 2 shards.*model-2"),
+    ],
+)
+def test_damaged_folders_are_refused_by_name(build, tmp_path, damage, message) -> None:
+    """No config, no weights, cut weights, another config's weights, a missing shard."""
+    folder = saved(build("llama"), tmp_path / "mine")
+    damage(folder)
+    with pytest.raises(ValueError, match=message):
         load_model(folder)
 
 

@@ -209,8 +209,6 @@ def test_dropout_is_off_while_generating(build) -> None:
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        (lambda m: m.generate([[3]], max_new_tokens=0), ValueError, "`max_new_tokens` .* got 0"),
-        (lambda m: m.generate([3], temperature=-1.0), ValueError, "`temperature` .* got -1.0"),
         (lambda m: m.generate([3] * 45), ValueError, r"48 tokens.*got 45 \+ 20"),
         (lambda m: m.generate([]), ValueError, "at least one text"),
         (lambda m: m.generate([64]), ValueError, "got 64"),

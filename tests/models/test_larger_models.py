@@ -225,7 +225,6 @@ def test_a_package_that_is_missing_is_named(asked: Any, package: str, tmp_path: 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"bits": 3}, "`bits` must be 4, 8 or None, got 3"),
         ({"device_map": "cpu"}, "`device_map` must be one of auto"),
         ({"device_map": "auto", "device": "cpu"}, "`device` must be None where `device_map`"),
         ({"offload_folder": "x"}, "`offload_folder` must come with a `device_map`"),

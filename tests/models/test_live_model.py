@@ -126,12 +126,3 @@ def test_outputs_are_named() -> None:
     assert torch.equal(main_tensor(pooled, prefer_pooled=True), y)
     with pytest.raises(TypeError, match="must return a tensor"):
         main_tensor(3)
-
-
-def test_wrong_batch_sizes_are_refused(build) -> None:
-    """Before anything is read."""
-    model = wrap(build("gpt2"))
-    with pytest.raises(ValueError, match="`batch_size`"):
-        model([[3]], batch_size=0)
-    with pytest.raises(TypeError, match="`batch_size`"):
-        model([[3]], batch_size=2.5)

@@ -105,8 +105,6 @@ def test_device_and_dtype_are_checked_first(weights) -> None:
         load_model("tiny-vit", dtype="float99")
     with pytest.raises(ValueError, match="`dtype`"):
         load_model("tiny-vit", dtype=torch.int8)
-    with pytest.raises(ValueError, match="`device`"):
-        load_model("tiny-vit", device="nothing")
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="`device` .*'cuda'"):
             load_model("tiny-vit", device="cuda")
@@ -126,12 +124,3 @@ def test_wrong_pictures_for_a_bundled_model_are_refused(weights) -> None:
         model(torch.rand(1, 3, 28, 28))
     with pytest.raises(TypeError, match="images for the vision model tiny-vit"):
         model("a cat")
-
-
-def test_scenes_can_be_given_as_they_are(weights) -> None:
-    """A record with .images."""
-    from sae_nb.data import scenes
-
-    pictures = scenes(4, seed=0)
-    model = load_model("tiny-vit", device="cpu")
-    assert torch.equal(model(pictures), model(pictures.images))

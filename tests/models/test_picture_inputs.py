@@ -209,11 +209,10 @@ BAD: list[tuple[object, type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("inputs", "kind", "message"), BAD)
-def test_bad_input_is_refused_before_any_work(build, inputs, kind, message) -> None:
+def test_bad_input_is_refused_before_any_work(vit, inputs, kind, message) -> None:
     """At the call, not at the first batch."""
-    model = wrap(build("vit"), preprocess=PREPROCESS)
     with pytest.raises(kind, match=message):
-        model.batches(inputs)
+        vit.batches(inputs)
 
 
 def test_a_wrong_size_is_refused_at_the_call_where_the_model_never_resizes(build) -> None:

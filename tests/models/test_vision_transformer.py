@@ -223,9 +223,7 @@ def test_tiny_vit_has_the_size_on_its_card():
         ({"shared_blocks": (4, 4)}, "add up to n_blocks=6, got \\(4, 4\\)"),
         ({"shared_blocks": (6, 0)}, "counts ≥ 1"),
         ({"patch_size": 5}, "`patch_size` must divide image_size=32, got 5"),
-        ({"patch_size": 0}, "`patch_size`"),
         ({"n_heads": 3}, "`n_heads` must divide d_model=16, got 3"),
-        ({"residual_drop": 1.0}, "`residual_drop` must be in"),
         ({"n_blocks": 0}, "`n_blocks` must be at least 1, got 0"),
     ],
 )

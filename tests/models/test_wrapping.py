@@ -125,12 +125,10 @@ def test_a_submodule_of_an_nnsight_object_can_be_wrapped(build) -> None:
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        (lambda: wrap("tiny-vit"), TypeError, "load_model"),
         (lambda: wrap(wrap(nn.Linear(2, 2))), TypeError, "got a live model"),
         (lambda: wrap(nn.Linear(2, 2, device="meta")), ValueError, "meta device.*dispatch=True"),
         (lambda: wrap(nn.Linear(2, 2), patch_grid=(0, 2)), ValueError, "`patch_grid`"),
         (lambda: wrap(nn.Linear(2, 2), patch_grid=(1, 2, 3)), ValueError, "`patch_grid`"),
-        (lambda: wrap(nn.Linear(2, 2), prefix_tokens=-1), ValueError, "`prefix_tokens`"),
         (lambda: wrap(nn.Linear(2, 2), preprocess=3), TypeError, "`preprocess`"),
         (
             lambda: wrap(nn.Linear(2, 2), tokenizer=object(), patch_grid=(1, 1)),

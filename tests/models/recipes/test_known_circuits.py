@@ -1,4 +1,4 @@
-"""Promises of the recipe of models with known circuits: exact continuation, rows that ask what they say."""
+"""Promises of the recipe of models with known circuits: rows that ask what they say."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from sae_nb.models.recipes.known_circuits import (
     CircuitTraining,
     new_tokenizer,
     rows_at,
-    train_circuit,
 )
 
 RECIPE = CircuitRecipe(
@@ -25,25 +24,6 @@ RECIPE = CircuitRecipe(
 def rows(name: str, n: int = 50, *, held_out: bool = False) -> Rows:
     """Of one seed."""
     return TASKS[name].draw(n, np.random.default_rng(0), held_out)
-
-
-def test_a_killed_run_continues_bit_exactly(tmp_path, monkeypatch) -> None:
-    """Killed between checkpoints and called again, the file is that of a whole run."""
-    train_circuit(RECIPE, tmp_path / "whole")
-    advance = CircuitTraining.advance
-
-    def killed(self, batch):
-        if self.step == 3:
-            raise KeyboardInterrupt
-        advance(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CircuitTraining, "advance", killed)
-        with pytest.raises(KeyboardInterrupt):
-            train_circuit(RECIPE, tmp_path / "killed")
-    train_circuit(RECIPE, tmp_path / "killed", resume=True)
-    file = "tiny-induction/model.safetensors"
-    assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
 
 
 def test_mlps_without_neurons_stay_zero() -> None:

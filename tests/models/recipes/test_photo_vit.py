@@ -1,59 +1,22 @@
-"""Promises of the photo recipe: exact continuation, an honest card, and refusals before any work."""
+"""Promises of the photo recipe: an honest card, and refusals before any work."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import sae_nb as sn
 from sae_nb.models.recipes import photo_vit
-from sae_nb.models.recipes._vision_training import Batch, accuracies, photo_batches
-from sae_nb.models.recipes.photo_vit import PhotoRecipe, PhotoTraining, main, train_photo_vit
+from sae_nb.models.recipes._vision_training import accuracies, photo_batches
+from sae_nb.models.recipes.photo_vit import PhotoRecipe, PhotoTraining, main
 
 RECIPE = PhotoRecipe(
     steps=6, decay_steps=3, batch=4, log_every=2, n_held_out=8, warmup_steps=2, seed=1
 )
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """CIFAR-10's binary version, of noise."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    records = np.random.default_rng(0).integers(0, 10, (20, 3073), dtype=np.uint8)
-    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
-        (folder / f"{name}.bin").write_bytes(records.tobytes())
-    return folder
-
-
-def test_a_killed_run_continues_bit_exactly(tmp_path, photos, monkeypatch):
-    """Killed between checkpoints and called again, the weights are those of a whole run."""
-    train_photo_vit(RECIPE, photos, tmp_path / "whole")
-    advance = PhotoTraining.advance
-
-    def killed(self: PhotoTraining, batch: Batch) -> None:
-        if self.step == 5:
-            raise KeyboardInterrupt
-        advance(self, batch)
-
-    monkeypatch.setattr(PhotoTraining, "advance", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train_photo_vit(RECIPE, photos, tmp_path / "killed")
-    monkeypatch.setattr(PhotoTraining, "advance", advance)
-    checkpoint = tmp_path / "killed" / f"{RECIPE.name}.checkpoint" / "checkpoint.json"
-    assert json.loads(checkpoint.read_text())["step"] == 4
-    assert not (tmp_path / "killed" / RECIPE.name).exists()
-    train_photo_vit(RECIPE, photos, tmp_path / "killed", resume=True)
-    files = [tmp_path / run / RECIPE.name / "model.safetensors" for run in ("whole", "killed")]
-    assert files[0].read_bytes() == files[1].read_bytes()
-    with pytest.raises(ValueError, match="must continue with the recipe it was begun with"):
-        train_photo_vit(replace(RECIPE, batch=5), photos, tmp_path / "killed", resume=True)
 
 
 def test_the_card_states_what_the_file_does(tmp_path, photos):
@@ -95,10 +58,6 @@ def test_the_default_recipe_is_constant_for_55_per_cent():
 
 def test_bad_input_is_refused(tmp_path, capsys):
     """Rule, what was given, what to do; before anything is written."""
-    with pytest.raises(ValueError, match=r"`residual_drop` must be in \[0, 1\), got 1"):
-        PhotoRecipe(residual_drop=1.0)
-    with pytest.raises(ValueError, match="`decay_steps` must be between 1 and steps=5, got 6"):
-        PhotoRecipe(steps=5, decay_steps=6)
     out = tmp_path / "out"
     with pytest.raises(FileNotFoundError, match="No CIFAR-10 train images"):
         main(["--photos", str(tmp_path), "--out", str(out)])

@@ -1,4 +1,4 @@
-"""Promises of the recipe of two towers: exact continuation, its loss by hand, pairs that belong together."""
+"""Promises of the recipe of two towers: its loss by hand, pairs that belong together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from sae_nb.data import captions, scenes
-from sae_nb.models.recipes import two_towers
 from sae_nb.models.recipes.two_towers import (
     TowersRecipe,
     TowersTraining,
@@ -16,40 +15,12 @@ from sae_nb.models.recipes.two_towers import (
     judge,
     make_pairs,
     new_tokenizer,
-    train_two_towers,
 )
 
 RECIPE = TowersRecipe(
     width=16, image_blocks=1, text_blocks=1, n_heads=2, patch_size=8,
     steps=4, decay_steps=2, batch=8, warmup_steps=2, log_every=2, seed=1,
 )  # fmt: skip
-
-
-@pytest.fixture
-def few(monkeypatch):
-    """Little to judge on."""
-    whole = two_towers.held_out_pairs
-    monkeypatch.setattr(two_towers, "held_out_pairs", lambda t, seed, n=12: whole(t, seed, 12))
-
-
-def test_a_killed_run_continues_bit_exactly(tmp_path, monkeypatch, few):
-    """Killed between checkpoints and called again, both towers are those of a whole run."""
-    train_two_towers(RECIPE, tmp_path / "whole")
-    advance = TowersTraining.advance
-
-    def killed(self, pairs):
-        if self.step == 3:
-            raise KeyboardInterrupt
-        advance(self, pairs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TowersTraining, "advance", killed)
-        with pytest.raises(KeyboardInterrupt):
-            train_two_towers(RECIPE, tmp_path / "killed")
-    train_two_towers(RECIPE, tmp_path / "killed", resume=True)
-    for tower in two_towers.TOWERS:
-        file = f"two-towers@{tower}/model.safetensors"
-        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
 
 
 def test_the_loss_is_that_of_the_definition():

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 
 import sae_nb as sn
 import sae_nb.models
@@ -24,7 +23,6 @@ from sae_nb.studies.circuits._known import (
 )
 
 WEIGHTS = Path(sae_nb.models.__path__[0]) / "weights"
-MOST_BYTES = 0.3 * 2**20
 NAMES = sorted(TASKS)
 every_model = pytest.mark.parametrize("name", NAMES)
 
@@ -44,28 +42,6 @@ def circuit(name: str) -> KnownCircuit:
 def card(name: str) -> dict[str, Any]:
     """For machines."""
     return json.loads((WEIGHTS / name / "card.json").read_text())
-
-
-@every_model
-def test_files_are_fp16_small_and_complete(name: str) -> None:
-    """At most 0.3 MiB with the tokenizer and both cards; every tensor half precision, the card's count."""
-    folder = WEIGHTS / name
-    assert sum(path.stat().st_size for path in folder.iterdir()) < MOST_BYTES
-    with safe_open(folder / "model.safetensors", "pt") as file:
-        tensors = [file.get_tensor(key) for key in file.keys()]  # noqa: SIM118
-    assert {tensor.dtype for tensor in tensors} == {torch.float16}
-    assert sum(tensor.numel() for tensor in tensors) == card(name)["parameters"]
-    assert model(name).card == card(name)
-
-
-@every_model
-def test_the_card_says_how_to_make_it_again(name: str) -> None:
-    """Data, steps, loss, seed, date and command are all there, also for people."""
-    own, text = card(name), (WEIGHTS / name / "card.md").read_text()
-    assert {"data", "date", "minutes", "recipe", "seed", "torch"} <= set(own)
-    assert own["command"] in text
-    assert f"{own['held_out']['accuracy']:.4f}" in text
-    assert own["minutes"] <= 3
 
 
 @every_model

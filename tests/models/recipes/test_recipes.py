@@ -1,0 +1,90 @@
+"""Promises of every recipe: a killed run continues exactly, and settings that cannot be are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sae_nb.models.recipes import tiny_gpt, tiny_vit, two_towers
+from sae_nb.models.recipes._language_training import LanguageRecipe, LanguageTraining
+from sae_nb.models.recipes._vision_training import RecipeConfig, TrainingState
+from sae_nb.models.recipes.known_circuits import CIRCUIT_RECIPES, CircuitTraining, train_circuit
+from sae_nb.models.recipes.photo_vit import PhotoRecipe, PhotoTraining, train_photo_vit
+from sae_nb.models.recipes.two_towers import TowersRecipe, TowersTraining
+from tests.models.recipes import (
+    test_known_circuits as circuits,
+    test_photo_vit as photo,
+    test_tiny_gpt as gpt,
+    test_tiny_vit as vit,
+    test_two_towers as towers,
+)
+
+TIED = replace(vit.CONFIG, variant="tiny-vit-tied")
+RUNS: dict[str, tuple[type, Any, Callable[..., Any]]] = {
+    "tiny-induction": (CircuitTraining, circuits.RECIPE, train_circuit),
+    "tiny-gpt": (LanguageTraining, gpt.RECIPE, tiny_gpt.train_tiny_gpt),
+    "tiny-vit": (TrainingState, vit.CONFIG, tiny_vit.train_tiny_vit),
+    "tiny-vit-tied": (TrainingState, TIED, tiny_vit.train_tiny_vit),
+    "photo-vit": (PhotoTraining, photo.RECIPE, train_photo_vit),
+    "two-towers": (TowersTraining, towers.RECIPE, two_towers.train_two_towers),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_killed_run_continues_bit_exactly(
+    name: str, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between checkpoints and called again, the weights are those of a whole run."""
+    whole_judge = two_towers.held_out_pairs
+    monkeypatch.setattr(tiny_gpt, "gather", gpt._small)
+    monkeypatch.setattr(tiny_vit, "N_JUDGED", 24)
+    monkeypatch.setattr(two_towers, "held_out_pairs", lambda t, seed: whole_judge(t, seed, 12))
+    kind, recipe, train = RUNS[name]
+    if name == "photo-vit":
+        train = partial(train, photos=photos)
+    train(recipe, out=tmp_path / "whole")
+    advance, last = kind.advance, recipe.steps - 1  # type: ignore[attr-defined]
+
+    def killed(self: Any, batch: Any) -> None:
+        if self.step == last:
+            raise KeyboardInterrupt
+        advance(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "advance", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, out=tmp_path / "killed")
+    (record,) = (tmp_path / "killed").glob("*.checkpoint/checkpoint.json")
+    assert json.loads(record.read_text())["step"] == last - 1
+    assert not list((tmp_path / "killed").glob("*/model.safetensors"))
+    train(recipe, out=tmp_path / "killed", resume=True)
+    written = {file.parent.name: file for file in tmp_path.glob("whole/*/model.safetensors")}
+    assert written
+    for folder, file in written.items():
+        again = tmp_path / "killed" / folder / file.name
+        assert file.read_bytes() == again.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "change", "match"),
+    [
+        (RecipeConfig(), {"variant": "big-vit"}, "`variant` must be one of .* got 'big-vit'"),
+        (RecipeConfig(), {"steps": 0}, "`steps` must be at least 1, got 0"),
+        (PhotoRecipe(), {"residual_drop": 1.0}, r"`residual_drop` must be in \[0, 1\), got 1"),
+        (LanguageRecipe(), {"row_length": 129}, "at most a quarter of context_length=512, got 129"),
+        *(
+            (recipe, {"steps": 5, "decay_steps": 6}, "`decay_steps` must be between 1 and steps=5")
+            for recipe in (LanguageRecipe(), TowersRecipe(), CIRCUIT_RECIPES["tiny-modular"])
+        ),
+    ],
+)
+def test_impossible_recipes_are_refused(recipe: Any, change: Any, match: str) -> None:
+    """Rule and what was given, before any work."""
+    with pytest.raises(ValueError, match=match):
+        replace(recipe, **change)
