@@ -14,21 +14,38 @@ if TYPE_CHECKING:
         FLOOR as FLOOR,
         SYMBOLS as SYMBOLS,
         broken as broken,
-        cells as cells,
         framed as framed,
         heatmaps as heatmaps,
         line as line,
         named as named,
         named_ticks as named_ticks,
         number_of as number_of,
-        on_axes as on_axes,
-        plot_title as plot_title,
         side_by_side as side_by_side,
         squares as squares,
     )
     from sae_nb.figures._images import image_and_maps as image_and_maps, image_sheet as image_sheet
     from sae_nb.figures._lengths import lengths_of_codes as lengths_of_codes
     from sae_nb.figures._null import null_distribution as null_distribution
+    from sae_nb.figures._still import to_png as to_png, to_svg as to_svg
+    from sae_nb.figures.theme import (
+        category_style as category_style,
+        cividis as cividis,
+        colour_scale as colour_scale,
+        current_theme as current_theme,
+        fade as fade,
+        plot_text as plot_text,
+        template as template,
+        visible_token as visible_token,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the panels and the other rooms
+    from sae_nb.figures._frames import (
+        cells as cells,
+        on_axes as on_axes,
+        plot_title as plot_title,
+    )
     from sae_nb.figures._sheets import (
         beside as beside,
         filled as filled,
@@ -40,12 +57,7 @@ if TYPE_CHECKING:
         stacked as stacked,
         wrapped as wrapped,
     )
-    from sae_nb.figures._still import (
-        draw_figure as draw_figure,
-        to_png as to_png,
-        to_png_tag as to_png_tag,
-        to_svg as to_svg,
-    )
+    from sae_nb.figures._still import draw_figure as draw_figure, to_png_tag as to_png_tag
     from sae_nb.figures._strokes import (
         INK as INK,
         Dot as Dot,
@@ -77,26 +89,16 @@ if TYPE_CHECKING:
         THIN_SPACE as THIN_SPACE,
         Scale as Scale,
         Theme as Theme,
-        category_style as category_style,
-        cividis as cividis,
-        colour_scale as colour_scale,
         css_colour as css_colour,
-        current_theme as current_theme,
         escape as escape,
-        fade as fade,
         format_count as format_count,
         format_duration as format_duration,
         format_number as format_number,
         format_percent as format_percent,
         heat_colour as heat_colour,
-        plot_text as plot_text,
         readable_cividis as readable_cividis,
         scaled as scaled,
         signed_colours as signed_colours,
         still_config as still_config,
-        template as template,
         use_scale as use_scale,
-        visible_token as visible_token,
     )
-else:
-    __getattr__, __dir__, __all__ = door(__name__)
