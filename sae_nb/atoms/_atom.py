@@ -360,11 +360,6 @@ def summarise_atom(
     choices
         `n_examples` (12), `page` (0) of them, `seed` (0) of the random ones, `n_neighbours` (8).
 
-    Raises
-    ------
-    ValueError, TypeError, IndexError: If the SAE and the activations do not fit, or there is no such atom
-        or band.
-
     Example
     -------
     >>> import torch

@@ -125,10 +125,6 @@ class AtomCatalogue(Firings):
         Codes are of that site alone where the dictionary can read it alone (a UniversalSAE, a
         GroupSparse); elsewhere they are the same.
 
-        Raises
-        ------
-        ValueError: If there is no such site.
-
         Example
         -------
         >>> import sae_nb as sn

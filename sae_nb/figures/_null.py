@@ -47,7 +47,7 @@ def null_distribution(
 
     Raises
     ------
-    TypeError, ValueError: If the null is not finite numbers, or empty; if `level` is not a probability.
+    ValueError: If the null is empty, or not finite.
 
     Example
     -------

@@ -209,12 +209,7 @@ def current_theme() -> Theme:
 
 
 def use_scale(scale: Scale) -> None:
-    """Put another scale in force for what is drawn from now on.
-
-    Raises
-    ------
-    ValueError: If no scale has that name.
-    """
+    """Put another scale in force for what is drawn from now on."""
     _current[0] = SCALES[one_of(scale, SCALES, name="scale")]
 
 

@@ -191,10 +191,6 @@ def babel(dictionary: Float[Tensor, "n_atoms d_in"], sizes: Sequence[int]) -> li
     count. Orthogonal atoms have 0, copies r. Pursuits with k atoms provably succeed where
     μ₁(k) + μ₁(k − 1) < 1.
 
-    Raises
-    ------
-    TypeError, ValueError: If the dictionary or a size does not fit.
-
     Source
     ------
     Tropp, "Greed is good", IEEE Transactions on Information Theory, 2004.

@@ -118,12 +118,7 @@ class Containment(Finding):
 
     @checked
     def coverage(self, tau: Share) -> DataFrame:
-        """Return the share of directions with r(s) ≤ tau for each s, with that of random directions.
-
-        Raises
-        ------
-        ValueError: If `tau` is not between 0 and 1.
-        """
+        """Return the share of directions with r(s) ≤ tau for each s, with that of random directions."""
         import pandas as pd
 
         return pd.DataFrame(

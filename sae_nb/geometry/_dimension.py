@@ -20,7 +20,7 @@ def stable_rank(x: Float[Tensor, "n d_in"]) -> float:
 
     Raises
     ------
-    TypeError, ValueError: If the rows are not a finite matrix, or all zero.
+    ValueError: If all rows are zero.
 
     Example
     -------
@@ -39,7 +39,7 @@ def effective_rank(x: Float[Tensor, "n d_in"]) -> float:
 
     Raises
     ------
-    TypeError, ValueError: If the rows are not a finite matrix, or all zero.
+    ValueError: If all rows are zero.
 
     Source
     ------

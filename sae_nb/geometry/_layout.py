@@ -37,12 +37,7 @@ CACHE_VARIABLE = "SAE_NB_CACHE"
 @checked
 @dataclass(frozen=True, kw_only=True)
 class LayoutSettings:
-    """Settings of a UMAP layout.
-
-    Raises
-    ------
-    TypeError, ValueError: If a setting is out of range.
-    """
+    """Settings of a UMAP layout."""
 
     n_neighbours: Annotated[int, at_least(2)] = 15
     """Nearest rows that each row is tied to; fewer where there are fewer rows. umap-learn's default."""
@@ -70,10 +65,6 @@ def nearest_by_cosine(
 
     Exact, in tiles: 10 000 rows of width 64 take a third of a second. A zero row is at distance 1 from all.
 
-    Raises
-    ------
-    TypeError, ValueError: If `x` is not a finite matrix or has too few rows.
-
     Example
     -------
     >>> rows, distances = nearest_by_cosine(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), 1)
@@ -100,10 +91,6 @@ def pca_layout(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n 2"]:
 
     Each axis points so that its largest coordinate is positive. Above 50 000 rows the axes are those of
     50 000 drawn at random.
-
-    Raises
-    ------
-    TypeError, ValueError: If `x` is not a finite matrix.
 
     Example
     -------
@@ -204,10 +191,6 @@ def cluster_points(
         Coordinates, from `umap_layout` say.
     min_cluster_size
         Fewest points of a cluster; None: a third of √n, at least 5.
-
-    Raises
-    ------
-    ValueError: If `xy` is not a finite matrix of two columns.
 
     Source
     ------

@@ -66,7 +66,6 @@ def umap_layout(
 
     Raises
     ------
-    TypeError, ValueError: If `x` is not a finite matrix.
     RuntimeError: In a process forked from one in which compiled loops had run.
 
     Source
@@ -271,12 +270,7 @@ class UmapProcess:
 
 @checked
 def start_umap(x: Float[Tensor, "n d"], settings: LayoutSettings | None = None) -> UmapProcess:
-    """Start a UMAP layout in a process of its own; one made before is there at once.
-
-    Raises
-    ------
-    TypeError, ValueError: If `x` is not a finite matrix: before anything is started.
-    """
+    """Start a UMAP layout in a process of its own; one made before is there at once."""
     x = check_matrix(x).detach().cpu().float()
     settings = settings or LayoutSettings()
     return UmapProcess(x, settings, cache_file(x, settings))

@@ -124,7 +124,6 @@ def write_site(
     Raises
     ------
     FileExistsError: If the folder exists and `overwrite` is not set, or it holds something else than a site.
-    TypeError, ValueError: If SAE and activations do not fit, there are none, or `live` or `back` cannot be.
 
     Example
     -------

@@ -92,7 +92,7 @@ def calibrate_strength(
 
     Raises
     ------
-    ValueError, TypeError, IndexError: If an argument does not fit, or answers are states, not scores.
+    ValueError: If answers are states, not scores.
 
     Source
     ------

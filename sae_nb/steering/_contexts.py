@@ -154,8 +154,7 @@ def steer(
     Raises
     ------
     HookPointNotFound: If there is no such hook point.
-    ValueError, TypeError, IndexError: If an argument does not fit, before anything runs. In the block:
-        if the edit depends on positions and a call of the module does not tell them.
+    ValueError: In the block: if the edit depends on positions and a call of the module does not tell them.
 
     Example
     -------
@@ -205,10 +204,6 @@ def ablate(
 
     The same as `steer(…, mode="set", by=0.0)`, with its parameters; with `direction`,
     x − ⟨x, d⟩ d / ⟨d, d⟩.
-
-    Raises
-    ------
-    HookPointNotFound, ValueError, TypeError, IndexError: As `steer`.
 
     Example
     -------
@@ -267,10 +262,6 @@ def splice(
         Add x − edit(x) as a constant: the model's answer stays, and gradients go through `edit` alone.
     steps, backend
         As in `steer`.
-
-    Raises
-    ------
-    HookPointNotFound, ValueError, TypeError: If the hook point, `edit` or `keep` cannot be used.
 
     Example
     -------

@@ -138,10 +138,6 @@ def dose_response(
         Random directions `random_direction(d_in, seed)`, …,
         `random_direction(d_in, seed + n_controls − 1)`.
 
-    Raises
-    ------
-    ValueError, TypeError, IndexError: If an argument does not fit, before the model runs.
-
     Example
     -------
     >>> import torch, sae_nb as sn
@@ -194,10 +190,6 @@ def best_effect(
     candidates
         Atoms to try; None takes the `n_candidates` with the largest first-order effect
         |⟨d_j, ∂measure/∂x⟩| times the amount (for a class, of its log-odds).
-
-    Raises
-    ------
-    ValueError, TypeError, IndexError: If an argument does not fit, before the model runs.
 
     Example
     -------

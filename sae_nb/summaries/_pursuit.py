@@ -210,8 +210,7 @@ def summarise_pursuit(
 
     Raises
     ------
-    TypeError, ValueError: If x, dictionary, k or a number do not fit, an atom is not of unit norm, or there
-        is not such an algorithm or row.
+    ValueError: If x and dictionary do not fit, an atom is not of unit norm, or there is no such row.
     MemoryError: If the correlations of every step would not fit.
 
     Source

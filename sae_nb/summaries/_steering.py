@@ -335,7 +335,6 @@ def summarise_steering(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError: As `steer`, before the model runs.
     ValueError: If the model has no such `target`.
 
     Example

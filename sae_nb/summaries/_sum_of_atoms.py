@@ -109,8 +109,8 @@ def sum_of_atoms(
 
     Raises
     ------
-    TypeError, ValueError, IndexError: If an argument does not fit, or the SAE reads sequences, whose
-        reconstruction is not a sum of atoms alone.
+    ValueError, IndexError: If there is no such row, or the SAE reads sequences, whose reconstruction is not
+        a sum of atoms alone.
 
     Example
     -------

@@ -85,12 +85,7 @@ class SelectivitySummary(Finding):
         return table.round(3)
 
     def match(self, factor: str) -> FactorMatch:
-        """Return the atom that detects a factor best.
-
-        Raises
-        ------
-        KeyError: If it is not one of `factors`.
-        """
+        """Return the atom that detects a factor best."""
         if factor not in self.factors:
             raise KeyError(f"`factor` must be one of {list(self.factors)}, got {factor!r}.")
         return self.best_atoms[self.factors.index(factor)]

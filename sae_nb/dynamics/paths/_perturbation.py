@@ -94,7 +94,7 @@ def self_correction(
 
     Raises
     ------
-    ValueError: If `layer` or `size` is out of range, or `states` are of other inputs.
+    ValueError: If the model has no such layer, or `states` are of other inputs.
 
     Source
     ------
@@ -146,10 +146,6 @@ def pushed_states(
     The states are in float32, embeddings first.
 
     Parameters as for `self_correction`; `like` are states that say which positions of a text are kept.
-
-    Raises
-    ------
-    ValueError: If `layer` or `size` is out of range.
 
     Example
     -------

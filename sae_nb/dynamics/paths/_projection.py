@@ -66,7 +66,7 @@ def endpoint_projection(
 
     Raises
     ------
-    TypeError, ValueError: If there is no such token, or more axes than dimensions.
+    ValueError: If there are more axes than dimensions.
 
     Source
     ------

@@ -34,10 +34,6 @@ def directional_convergence(
     γ[b, l, t] = ⟨û_l, û_L⟩; 1 at the last layer, 0 where a state is the zero vector. Float32, for
     states from `capture_states`, embeddings first.
 
-    Raises
-    ------
-    TypeError, ValueError: If these are not finite states.
-
     Source
     ------
     "Block-Recurrent Dynamics in Vision Transformers", arXiv 2512.19941; the formula from notes on it.
@@ -62,10 +58,6 @@ def angular_speed(states: Float[Tensor, "n layers tokens d"]) -> Float[Tensor, "
     exact for small angles too.
 
     Float32, for states from `capture_states`; entry l is what block l + 1 does.
-
-    Raises
-    ------
-    TypeError, ValueError: If these are not finite states.
 
     Source
     ------
@@ -153,8 +145,7 @@ def class_basins(
 
     Raises
     ------
-    TypeError, ValueError: If there is only one class, no class with two inputs, not one label per input, or
-        no such token.
+    ValueError: If there is only one class, no class with two inputs, or not one label per input.
 
     Source
     ------
@@ -254,7 +245,7 @@ def patch_coherence(
 
     Raises
     ------
-    TypeError, ValueError: If states and kinds do not fit together, or there is neither a patch nor a token.
+    ValueError: If there is neither a patch nor a token.
 
     Source
     ------
@@ -302,10 +293,6 @@ def update_rank(
     """Return stable and effective rank of the updates of direction, block by block.
 
     D_l holds û_{l+1,t} − û_{l,t} of every input and token (of one `kind`) as rows, not centred.
-
-    Raises
-    ------
-    TypeError, ValueError: If states and kinds do not fit together, or no token is of that kind.
 
     Source
     ------
@@ -444,7 +431,7 @@ def trajectories(
 
     Raises
     ------
-    TypeError, ValueError: If states, kinds and labels do not fit together, or labels name one class only.
+    ValueError: If labels name one class only, or are not one per input.
 
     Source
     ------

@@ -89,7 +89,7 @@ def segment_phases(
 
     Raises
     ------
-    TypeError, ValueError: If `S` is not a square matrix, or k phases of `min_len` do not fit.
+    ValueError: If k phases of `min_len` do not fit.
 
     Source
     ------
@@ -364,10 +364,6 @@ def phase_evidence(
         Reading of a `LayerSimilarity` that is cut.
     draws
         Of each null and of the bootstrap.
-
-    Raises
-    ------
-    TypeError, ValueError: As `segment_phases`.
 
     Source
     ------

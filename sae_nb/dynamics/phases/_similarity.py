@@ -71,10 +71,6 @@ def layer_similarity(
 
     The result is (L, L), row 0 is block 1; the tensor itself is the raw cosine.
 
-    Raises
-    ------
-    TypeError, ValueError: If `states` are not states, or of fewer than two layers.
-
     Source
     ------
     Raw: KempnerInstitute/raptor, raptor/max_cut_dinov2_base.ipynb (cls and mean patch, registers left

@@ -32,7 +32,7 @@ def direction_dimension(x: Float[Tensor, "n d_in"]) -> float:
 
     Raises
     ------
-    TypeError, ValueError: If the rows are not a finite matrix of two rows or more, or one is zero.
+    ValueError: If there are fewer than two rows, or one is zero.
 
     Example
     -------
@@ -75,13 +75,9 @@ def two_nn_dimension(
     Parameters
     ----------
     x
-        Rows; copies are left out.
+        Rows, at least ten of them distinct; copies are left out.
     dropped
         Share of the largest μ left out, in [0, 1).
-
-    Raises
-    ------
-    TypeError, ValueError: If fewer than ten distinct rows are left, or `dropped` is out of range.
 
     Source
     ------
@@ -143,10 +139,6 @@ def tree_dimension(
     -------
     float
         Infinite if the tree grows as fast as the number of rows.
-
-    Raises
-    ------
-    TypeError, ValueError: If fewer than 40 distinct rows are left, or a count is below 2 sizes or 1 subset.
 
     Source
     ------
@@ -240,10 +232,6 @@ def dimensions(x: Float[Tensor, "n d_in"], *, seed: Seed = 0) -> Dimensions:
         grows on 400.
     seed
         Of the rows that these look at.
-
-    Raises
-    ------
-    TypeError, ValueError: If the rows are not a finite matrix, all alike, or fewer than 40 distinct.
 
     Source
     ------

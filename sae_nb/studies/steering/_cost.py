@@ -199,8 +199,7 @@ def steering_cost(
 
     Raises
     ------
-    TypeError, ValueError, HookPointNotFound: If an argument does not fit; if the model gives no scores; if the
-        recipe changes nothing on these texts.
+    ValueError: If the model gives no scores, or the recipe changes nothing on these texts.
 
     Source
     ------

@@ -48,10 +48,6 @@ def lag_cosine(
     centre
         Whether the mean over all tokens is subtracted first.
 
-    Raises
-    ------
-    ValueError: If sequences have fewer than 2 tokens, or the lag does not fit.
-
     Source
     ------
     Autocorrelation A(t, w) of "Priors in Time", arXiv 2511.01836, appendix A.1.
@@ -70,10 +66,6 @@ def autocorrelation(
     x: Float[Tensor, "*batch time width"], lags: Sequence[int], *, centre: bool = True
 ) -> dict[int, float]:
     """Return mean cosine of tokens at several distances in time; parameters as for `lag_cosine`.
-
-    Raises
-    ------
-    ValueError: If sequences have fewer than 2 tokens, or a lag does not fit.
 
     Example
     -------
@@ -97,10 +89,6 @@ def path_ratio(x: Float[Tensor, "*batch time width"], *, centre: bool = True) ->
     it began does not decide.
 
     Parameters as for `lag_cosine`.
-
-    Raises
-    ------
-    ValueError: If sequences have fewer than 2 tokens.
 
     Source
     ------
@@ -186,10 +174,6 @@ def dimension_by_position(
     x
         Sequences of one length; hundreds of them, for a dimension of tens.
 
-    Raises
-    ------
-    ValueError: If there are fewer than 2 sequences or 2 tokens, or a position does not exist.
-
     Source
     ------
     "Priors in Time", arXiv 2511.01836, appendix A.3 (a U-statistic). The surrogate is `permuted_order`.
@@ -237,10 +221,6 @@ def context_projection(
     windows
         Values of w, at most `position` and less than half the width: a span of one vector per dimension
         contains everything.
-
-    Raises
-    ------
-    ValueError: If a window does not fit.
 
     Source
     ------
@@ -308,10 +288,6 @@ class LinearForecast:
 @checked(leave=("x",))
 def fit_autoregression(x: Float[Tensor, "*batch time d_in"], lags: Count = 1) -> LinearForecast:
     """Fit a linear forecast of each token from the `lags` before it, by ridge regression.
-
-    Raises
-    ------
-    ValueError: If sequences are shorter than 2 tokens, or lags do not fit.
 
     Example
     -------
@@ -423,10 +399,6 @@ def readout_r2(
     """Return R² on held-out rows of target ≈ codes A + b, fitted by least squares on the others.
 
     Rows to fit on should be ten times the width of the codes, or more.
-
-    Raises
-    ------
-    ValueError: If rows do not match.
 
     Example
     -------

@@ -113,10 +113,6 @@ class ConceptAtlas:
     seed
         Of the layout and of the tokens and samples drawn.
 
-    Raises
-    ------
-    TypeError, ValueError: If the parts do not fit together.
-
     Example
     -------
     >>> atlas = ConceptAtlas(torch.eye(6), labels={2: "cat"})
@@ -192,12 +188,7 @@ class ConceptAtlas:
         return () if n < 2 else site_names(self.sae, [])
 
     def at(self, site: str) -> ConceptAtlas:
-        """Return the map of the same atoms at one of `sites`, by their directions there.
-
-        Raises
-        ------
-        ValueError: If there is no such site.
-        """
+        """Return the map of the same atoms at one of `sites`, by their directions there."""
         one_of(site, self.sites, name="site")
         if site not in self._at:
             atlas = self._at[site] = copy(self)
@@ -334,10 +325,6 @@ class ConceptAtlas:
 
         "pca" is PCA; "archetypes" is for an archetypal SAE's atoms; "umap" takes what is saved, else
         the cache, else computes.
-
-        Raises
-        ------
-        ValueError: If there is no such view or layout.
         """
         from sae_nb.geometry import umap_layout
 
@@ -456,10 +443,6 @@ class ConceptAtlas:
         The nearest are found exactly up to 50 000 points. With more points, they are searched in lists
         of similar ones, and the column's `meaning` gives the share of the nearest of 256 points that
         was found; a distance is then an upper bound.
-
-        Raises
-        ------
-        ValueError: If there is no such column.
         """
         one_of(name, self.further(show), name="name")
         return self.dimension(show) if name == DIMENSION else distance_column(self._near(show))

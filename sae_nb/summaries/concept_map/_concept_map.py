@@ -246,10 +246,6 @@ def summarise_concepts(
         "umap" or "pca"; coordinates that are given (`xy`, `examples`) come before UMAP. "archetypes" places
         the atoms of an archetypal SAE by their weights on the three most used archetypes.
 
-    Raises
-    ------
-    TypeError, ValueError: If the parts do not fit together.
-
     Example
     -------
     >>> import torch

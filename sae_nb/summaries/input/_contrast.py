@@ -68,12 +68,7 @@ class Contrast:
 
     @checked
     def difference(self, of: Quantity) -> Difference:
-        """Return one of the three differences.
-
-        Raises
-        ------
-        ValueError: If there is no such quantity here.
-        """
+        """Return one of the three differences."""
         known = {"strength": self.strength, "rate": self.rate}
         if self.attribution is not None:
             known["attribution"] = self.attribution
@@ -87,10 +82,6 @@ class Contrast:
         ----------
         of
             "strength", "rate" or, between two inputs, "attribution".
-
-        Raises
-        ------
-        ValueError: If there is no such quantity here.
         """
         difference = self.difference(of)
         out = np.abs(difference.value - difference.expected)
@@ -182,7 +173,7 @@ def contrast(
 
     Raises
     ------
-    TypeError, ValueError: If widths, counts or kinds do not fit.
+    ValueError: If widths do not fit, or both sides have samples of one capture in common.
 
     Example
     -------

@@ -194,12 +194,7 @@ class InputSummary:
 
     @checked
     def at(self, position: int, k: int | None = None) -> list[tuple[int, float, float]]:
-        """Return the strongest atoms at a position: atom, strength, contribution; strongest first.
-
-        Raises
-        ------
-        IndexError: If there is no such position.
-        """
+        """Return the strongest atoms at a position: atom, strength, contribution; strongest first."""
         if not -len(self.tokens) <= position < len(self.tokens):
             raise IndexError(
                 f"`position` must be between 0 and {len(self.tokens) - 1}, got {position}."
@@ -232,7 +227,7 @@ class InputSummary:
 
         Raises
         ------
-        ValueError: If there is no such order, or no base rate for it.
+        ValueError: If an order needs a base rate, and none is known.
         """
         by = self.natural_order if by is None else by
         one_of(by, USE_ORDERS, name="by")
@@ -276,10 +271,6 @@ class InputSummary:
             Removed at every position the SAE reads.
         n_controls
             Random directions of the same strengths that are removed in its place, for comparison.
-
-        Raises
-        ------
-        TypeError, IndexError: If there is no such atom.
         """
         return self.run.splice(atom, n_controls=n_controls, seed=seed)
 

@@ -72,10 +72,6 @@ def linearise_phases(
     seed
         Of that split, and of the pairs taken where there are very many.
 
-    Raises
-    ------
-    TypeError, ValueError: If the cuts do not fit, or there are too few inputs.
-
     Source
     ------
     Ours. Dynamic mode decomposition: Schmid, Journal of Fluid Mechanics, 2010.

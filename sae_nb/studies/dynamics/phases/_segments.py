@@ -83,9 +83,7 @@ def recursive_max_cut(
 
     Raises
     ------
-    TypeError, ValueError: If `S` is not a symmetric matrix, has too many layers for trying every cut,
-    or a
-        number is out of range.
+    ValueError: If `S` has too many layers for trying every cut.
 
     Source
     ------

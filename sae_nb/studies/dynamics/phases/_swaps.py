@@ -41,12 +41,7 @@ class LayerSwap:
         return self.whole - self.score
 
     def within_and_across(self, cuts: Sequence[int]) -> SwapContrast:
-        """Return the mean drop of pairs within and across phases, and the same at equal distance.
-
-        Raises
-        ------
-        ValueError: If the cuts do not fit.
-        """
+        """Return the mean drop of pairs within and across phases, and the same at equal distance."""
         same = same_phase(check_cuts(cuts, n_layers=len(self.score)))
         tried = np.triu(~np.isnan(self.score), 1)
         drop, differences = self.drop, []
@@ -102,7 +97,7 @@ def swap_layers(
 
     Raises
     ------
-    ValueError: If the model has no blocks of one kind, a pair is none of its layers, or labels do not fit.
+    ValueError: If the model has no blocks of one kind.
 
     Source
     ------
