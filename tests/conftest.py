@@ -200,6 +200,31 @@ def trigram() -> ModuleType:
     return script(Path(__file__).parents[1] / "benchmarks" / "trigram.py")
 
 
+@pytest.fixture(scope="session")
+def lab_module(request: pytest.FixtureRequest) -> ModuleType:
+    """The harness of `lab.py`, or a skip (a failure with --require-browser) without a Chromium."""
+    module = script(Path(__file__).parent / "browser" / "lab.py", "lab")
+    if module.chromium() is None:
+        reason = "no Chromium here: install one or set SAE_NB_CHROMIUM"
+        if request.config.getoption("--require-browser"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return module
+
+
+@pytest.fixture(scope="module")
+def chromium(lab_module: ModuleType) -> Iterator[Any]:
+    """A Chromium without JupyterLab, for pages that need no kernel."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=lab_module.chromium(), args=lab_module.CHROMIUM_FLAGS
+        )
+        yield launched
+        launched.close()
+
+
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse connections that leave the machine."""

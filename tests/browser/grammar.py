@@ -115,17 +115,14 @@ def dark_and_lecture_scale_redraw(page: Page, stage: Any) -> None:
     """Both are switched while the panel is shown: it stays readable, grows to 16 px, comes back."""
     before = [panel.evaluate("p => getComputedStyle(p).color") for panel in _shown(stage)]
     stage.dark()
-    stage.run("sw.theme('lecture')")
-    try:
-        stage.settle(900)
-        now = [panel.evaluate("p => getComputedStyle(p).color") for panel in _shown(stage)]
-        assert not set(now) & set(before)
-        _judge(page, stage, "dark", 16)
-        stage.width(stage.panel(), 800)
-        stage.settle(500)
-        _judge(page, stage, "dark-800px", 16)
-    finally:
-        stage.run("sw.theme('normal')")
+    stage.lecture()
+    stage.settle(900)
+    now = [panel.evaluate("p => getComputedStyle(p).color") for panel in _shown(stage)]
+    assert not set(now) & set(before)
+    _judge(page, stage, "dark", 16)
+    stage.width(stage.panel(), 800)
+    stage.settle(500)
+    _judge(page, stage, "dark-800px", 16)
 
 
 def _judge(page: Page, stage: Any, name: str, least: int) -> None:

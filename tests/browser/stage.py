@@ -10,6 +10,7 @@ import ast
 import importlib.util
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,7 +134,8 @@ class Stage:
 
     def __init__(self, lab: Lab, places: dict[str, range]) -> None:
         self.lab, self.page, self._places = lab, lab.page, places
-        self.scene, self._is_dark, self._ready = "", False, False
+        self.scene, self._ready = "", False
+        self._is_dark, self._is_large = False, False
         self._module, self._touched = ModuleType("none"), False
 
     def __call__(self, name: str, locator: Locator | None = None) -> Path:
@@ -238,6 +240,44 @@ class Stage:
             self.page.wait_for_timeout(100)
         raise AssertionError(holds)
 
+    # --- acting -----------------------------------------------------------------------------------
+
+    def write(self, field: Locator, text: str) -> None:
+        """Type into a field, and press Enter."""
+        field.fill(text)
+        field.press("Enter")
+
+    def more(self, panel: Locator) -> None:
+        """Open or close what a panel has under "more"."""
+        panel.get_by_role("button", name="more", exact=True).click()
+
+    def point(self, mark: Locator) -> None:
+        """Click a mark of a figure as a hand does, which first points at it."""
+        box = self.box(mark)
+        at = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        self.page.mouse.move(*at)
+        self.page.wait_for_timeout(300)
+        self.page.mouse.click(*at)
+
+    def drag(self, bars: Locator, start: float, end: float) -> None:
+        """Drag over bars from one share of their width to another, at half their height."""
+        box = self.box(bars)
+        y = box["y"] + box["height"] / 2
+        self.page.mouse.move(box["x"] + start * box["width"], y)
+        self.page.mouse.down()
+        self.page.mouse.move(box["x"] + end * box["width"], y, steps=6)
+        self.page.mouse.up()
+
+    def box(self, locator: Locator) -> dict[str, float]:
+        """Where something lies on the page."""
+        box = locator.bounding_box()
+        assert box is not None
+        return dict(box)
+
+    def changed(self, plot: Any, script: str, before: Any) -> None:
+        """Wait until a script says something else of an element than before."""
+        self.page.wait_for_function(f"([n, old]) => ({script})(n) !== old", arg=[plot, before])
+
     # --- the page ---------------------------------------------------------------------------------
 
     def width(self, panel: Locator, pixels: int) -> None:
@@ -260,8 +300,23 @@ class Stage:
             self.page.evaluate(CHANGE_THEME, "JupyterLab Dark" if dark else "JupyterLab Light")
             self.page.wait_for_timeout(900)
 
+    def both(self) -> Iterator[bool]:
+        """In the light and in the dark, one after the other: whether it is dark."""
+        for dark in (False, True):
+            self.dark(dark)
+            self.settle(800)
+            yield dark
+
+    def lecture(self, large: bool = True) -> None:
+        """Switch the scale of the panels."""
+        if large != self._is_large:
+            self._is_large = large
+            self.run(f"sw.theme({'lecture' if large else 'normal'!r})")
+            self.settle(600)
+
     def tidy(self) -> None:
         """Undo what a check did to the page."""
         self.resize()
         self.dark(False)
+        self.lecture(False)
         self.page.mouse.move(2, 2)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser.watched import watched
+
 SITE = Path(__file__).parents[2] / "build" / "site"
 PAGES = ("index.html", "methods/matching-pursuit.html", "api/sae_nb.html", "errors.html")
 
@@ -20,19 +22,8 @@ pytestmark = [
 @pytest.fixture(params=["light", "dark"])
 def page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A page that must stay free of complaints and of requests beyond the disk."""
-    made = chromium.new_page(offline=True, color_scheme=request.param)
-    complaints: list[str] = []
-    made.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    made.on("pageerror", lambda error: complaints.append(str(error)))
-    made.on(
-        "request",
-        lambda r: (
-            None if r.url.startswith(("file:", "data:", "blob:")) else complaints.append(r.url)
-        ),
-    )
-    yield made
-    made.close()
-    assert complaints == []
+    with watched(chromium.new_page(offline=True, color_scheme=request.param)) as made:
+        yield made
 
 
 def test_pages_open_from_disk_and_fit_a_phone(page: Any) -> None:

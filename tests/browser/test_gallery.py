@@ -6,10 +6,11 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.browser.watched import watched
 
 DOCS = Path(__file__).parents[2] / "docs"
 GALLERY = DOCS / "gallery"
@@ -25,23 +26,10 @@ browser_test = pytest.mark.usefixtures("opened")
 
 
 @pytest.fixture
-def page(lab_module: ModuleType, opened: Any) -> Iterator[Any]:
+def page(opened: Any) -> Iterator[Any]:
     """A fresh page that must stay free of complaints and of requests beyond the disk."""
-    made = opened.new_page()
-    complaints: list[str] = []
-    made.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    made.on("pageerror", lambda error: complaints.append(str(error)))
-    left = lab_module.was_left
-    made.on("requestfailed", lambda r: None if left(r) else complaints.append(r.url))
-    made.on(
-        "request",
-        lambda r: (
-            None if r.url.startswith(("file:", "data:", "blob:")) else complaints.append(r.url)
-        ),
-    )
-    yield made
-    made.close()
-    assert complaints == []
+    with watched(opened.new_page()) as made:
+        yield made
 
 
 def test_there_is_a_page_for_every_question() -> None:

@@ -11,6 +11,8 @@ import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.components import PointMap, style_sheet
 
+from tests.browser.watched import watched
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 STATIC = Path(str(sw.__file__)).parent / "static"
@@ -53,15 +55,11 @@ def page(chromium: Any, xy: np.ndarray, tmp_path: Path) -> Iterator[Any]:
     text = f"<!DOCTYPE html><meta charset=utf-8><style>{style}</style><body><script>window.sent = []</script>{live}"
     file = tmp_path / "map.html"
     file.write_text(text, encoding="utf-8")
-    opened = chromium.new_page(viewport={"width": 900, "height": 700})
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.goto(file.as_uri())
-    opened.add_script_tag(content=(STATIC / "point_crowd.js").read_text(encoding="utf-8"))
-    _until_whole(opened)
-    yield opened
-    assert errors == []
-    opened.close()
+    with watched(chromium.new_page(viewport={"width": 900, "height": 700})) as opened:
+        opened.goto(file.as_uri())
+        opened.add_script_tag(content=(STATIC / "point_crowd.js").read_text(encoding="utf-8"))
+        _until_whole(opened)
+        yield opened
 
 
 def _until_whole(page: Any) -> None:

@@ -18,6 +18,7 @@ import torch
 import sae_nb as sn
 from sae_nb.atoms import folded
 from sae_nb.site import write_site
+from tests.browser.watched import watched
 
 pytestmark = [pytest.mark.browser]
 HOSTILE = '"><img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>words'
@@ -80,17 +81,9 @@ def address(sites: Path) -> Iterator[str]:
 @pytest.fixture
 def page(chromium: Any, address: str) -> Iterator[Any]:
     """A page that may ask its own address alone, and must stay free of complaints."""
-    made = chromium.new_page(viewport={"width": 1280, "height": 900})
-    complaints: list[str] = []
-    made.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    made.on("pageerror", lambda error: complaints.append(str(error)))
-    own = (address, "file:", "data:")
-    made.on("request", lambda r: None if r.url.startswith(own) else complaints.append(r.url))
-    yield made
-    hurt = made.evaluate("window.hurt")
-    made.close()
-    assert complaints == []
-    assert hurt is None
+    opened = chromium.new_page(viewport={"width": 1280, "height": 900})
+    with watched(opened, (address, "file:", "data:")) as made:
+        yield made
 
 
 RUN = """async ([kind, givens, edits]) => {

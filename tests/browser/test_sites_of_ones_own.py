@@ -19,6 +19,7 @@ import sae_nb as sn
 from sae_nb.atoms import AtomNames, Labels
 from sae_nb.models import Preprocess
 from sae_nb.site import write_site
+from tests.browser.watched import watched
 
 pytestmark = [pytest.mark.browser]
 
@@ -179,25 +180,15 @@ def browser(lab_module: ModuleType) -> Iterator[Any]:
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
     """A page that gets nothing from elsewhere, asks nothing of anybody else, and is not hurt."""
-    made = browser.new_page(viewport={"width": 1280, "height": 900})
-    complaints: list[str] = []
     own = (f"{address}/", "file://", "data:")
 
     def answer(route: Any) -> None:
-        if route.request.url.startswith(own):
-            route.continue_()
-        else:
-            complaints.append(route.request.url)
-            route.abort()
+        route.continue_() if route.request.url.startswith(own) else route.abort()
 
-    made.route("**/*", answer)
-    made.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    made.on("pageerror", lambda error: complaints.append(str(error)))
-    yield made
-    hurt = made.evaluate("window.hurt")
-    made.close()
-    assert complaints == []
-    assert hurt is None
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened.route("**/*", answer)
+    with watched(opened, own) as made:
+        yield made
 
 
 def text(page: Any, where: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
+import ipywidgets as ipw
 import pytest
 import sae_nb_widgets as sw
 from ipywidgets.widgets.widget import _instances as widgets
@@ -23,3 +26,16 @@ def _closed() -> Iterator[None]:
     for component in made:
         if type(component).__module__.startswith("sae_nb_widgets."):
             component.close()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes of every message that goes to a page."""
+    sizes: list[int] = []
+
+    def measure(_: ipw.Widget, message: Any, buffers: Any = None) -> None:
+        arrays = sum(len(memoryview(one).cast("B")) for one in buffers or ())
+        sizes.append(len(json.dumps(message, default=str)) + arrays)
+
+    monkeypatch.setattr(ipw.Widget, "_send", measure)
+    return sizes

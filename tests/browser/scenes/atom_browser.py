@@ -52,8 +52,7 @@ def check_bands_change_the_examples(page: Page, stage: Any) -> None:
     stage("opened", panel)
     strongest = panel.evaluate(PEAKS)
     _band(page, panel, "50 %")
-    changed = f"([n, old]) => ({PEAKS})(n)[0] !== old"
-    page.wait_for_function(changed, arg=[panel.element_handle(), strongest[0]])
+    stage.changed(panel.element_handle(), f"n => ({PEAKS})(n)[0]", strongest[0])
     assert stage.ask("browser.band") == "50 %"
     almost = panel.get_by_role("button", name="just below", exact=True)
     assert almost.is_disabled()
@@ -102,8 +101,7 @@ def check_a_label_is_on_disk_when_it_says_so(page: Page, stage: Any) -> None:
     panel = stage.panel()
     typed = "a <b>seven</b> مرحبا"
     label = panel.get_by_role("textbox", name="label")
-    label.fill(typed)
-    label.press("Enter")
+    stage.write(label, typed)
     panel.get_by_text("saved ✓").wait_for()
     assert stage.ask("open(browser.labels.path, encoding='utf-8').read()").count("seven") == 1
     field = _field(panel, "label")
@@ -188,8 +186,7 @@ def check_a_language_atom_shows_its_words(page: Page, stage: Any) -> None:
     assert panel.locator(".sae-nb-token").count() > 50
     stage("story", panel)
     search = panel.locator(".sae-nb-search input")
-    search.fill("castle")
-    search.press("Enter")
+    stage.write(search, "castle")
     stage.settle()
     assert stage.ask("teller.search") == "castle", stage.ask("[teller.search, teller.status]")
     stage.says(panel, "for “castle”")

@@ -120,21 +120,16 @@ def check_the_map_is_painted(page: Page, stage: Any) -> None:
     assert panel.locator(".js-plotly-plot").count() == 0
     assert panel.locator(".sae-nb-keyentry").count() >= 5
     assert "groups, the largest: " in panel.locator(".sae-nb-answer").inner_text()
-    try:
-        for dark in (False, True):
-            stage.dark(dark)
-            stage.settle(800)
-            for colour in ("cluster", "frequency"):
-                stage.run(f"concepts.color_by = {colour!r}")
-                stage.settle()
-                n_colours, faint, ground = panel.evaluate(FAINT_MARKS)
-                assert n_colours >= 5
-                assert (sum(ground) < 200) == dark
-                assert faint == []
-                stage(f"{colour}-{'dark' if dark else 'light'}", panel)
-        assert panel.locator(".sae-nb-mapramp").inner_text().count("%") >= 3
-    finally:
-        stage.dark(False)
+    for dark in stage.both():
+        for colour in ("cluster", "frequency"):
+            stage.run(f"concepts.color_by = {colour!r}")
+            stage.settle()
+            n_colours, faint, ground = panel.evaluate(FAINT_MARKS)
+            assert n_colours >= 5
+            assert (sum(ground) < 200) == dark
+            assert faint == []
+            stage(f"{colour}-{'dark' if dark else 'light'}", panel)
+    assert panel.locator(".sae-nb-mapramp").inner_text().count("%") >= 3
 
 
 def check_a_click_shows_the_atom(page: Page, stage: Any) -> None:
@@ -171,7 +166,6 @@ def check_the_map_stays_under_the_pointer(page: Page, stage: Any) -> None:
             heights.add(round(panel.locator(".sae-nb-answer").bounding_box()["height"]))
             places.add(round(box["y"] - top["y"]))
         assert max(places) - min(places) <= 1, (width, places, heights)
-    stage.resize()
 
 
 def check_wheel_and_dragging_explore(page: Page, stage: Any) -> None:
@@ -264,17 +258,13 @@ def check_key_and_histogram_filter(page: Page, stage: Any) -> None:
     assert panel.locator(".sae-nb-keyentry").first.get_attribute("aria-pressed") == "false"
     panel.locator(".sae-nb-keyentry").first.click()
     stage.until("concepts.filter == {}")
-    box = panel.locator(".sae-nb-brush svg").first.bounding_box()
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + 0.6 * box["width"], y)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.9 * box["width"], y, steps=6)
-    page.mouse.up()
+    bars = panel.locator(".sae-nb-brush svg").first
+    stage.drag(bars, 0.6, 0.9)
     stage.until("list(concepts.filter) == ['frequency']")
     stage.says(panel, "atoms are shown, by frequency")
     stage.settle()
     stage("brushed", panel)
-    page.mouse.click(box["x"] + 0.5 * box["width"], y)
+    bars.click()
     stage.until("concepts.filter == {}")
 
 
@@ -308,18 +298,14 @@ def check_two_dictionaries_side_by_side(page: Page, stage: Any) -> None:
 def check_it_fits_wide_and_narrow(page: Page, stage: Any) -> None:
     """At 1 400 and at 800 pixels and in lectures the canvas is as wide as its column."""
     panel = _begin(page, stage)
-    try:
-        for pixels in (1400, 800):
-            stage.width(panel, pixels)
-            stage.settle(600)
-            _shown(page, panel)
-            stage(f"{pixels}", panel)
-        stage.run("sw.theme('lecture')")
+    for pixels in (1400, 800):
+        stage.width(panel, pixels)
         stage.settle(600)
         _shown(page, panel)
-        stage("lecture", panel)
-    finally:
-        stage.run("sw.theme('normal')")
+        stage(f"{pixels}", panel)
+    stage.lecture()
+    _shown(page, panel)
+    stage("lecture", panel)
 
 
 def check_a_umap_that_fails_leaves_the_map(page: Page, stage: Any) -> None:
@@ -335,8 +321,7 @@ def check_a_umap_that_fails_leaves_the_map(page: Page, stage: Any) -> None:
     try:
         panel.locator(".sae-nb-problem").get_by_text("umap-learn is not installed").wait_for()
         assert stage.ask("concepts.record.layout") == "pca"
-        for dark in (False, True):
-            stage.dark(dark)
+        for dark in stage.both():
             sentence = panel.locator(".sae-nb-problem")
             assert sentence.evaluate(JUDGE, {"least": 13}) == []
             assert sentence.evaluate("n => getComputedStyle(n).color").startswith("color(srgb")
@@ -352,12 +337,7 @@ def check_a_range_of_differences_selects_and_a_site_is_shown(page: Page, stage: 
     _shown(page, panel)
     bars = panel.locator(".sae-nb-brush", has_text="only tuned").locator("svg")
     bars.scroll_into_view_if_needed()
-    box = bars.bounding_box()
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + 0.3 * box["width"], y)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.62 * box["width"], y, steps=6)
-    page.mouse.up()
+    stage.drag(bars, 0.3, 0.62)
     stage.until("len(differences.difference) == 2 and len(differences.selected) > 0")
     low, high = stage.ask("list(differences.difference)")
     inside = f"((tuned_cross.difference() >= {low}) & (tuned_cross.difference() <= {high}))"
@@ -387,14 +367,10 @@ def check_a_cone_is_drawn_and_taken_away(page: Page, stage: Any) -> None:
     stage.until("concept_cones.overlays.cone is not None")
     panel.locator(".sae-nb-answer").get_by_text("is built of").wait_for()
     assert stage.ask("concept_cones.overlays.cone.atoms[:2].tolist()") == [11, 40]
-    try:
-        for dark in (False, True):
-            stage.dark(dark)
-            stage.settle(800)
-            assert panel.evaluate(FAINT_MARKS)[1] == []
-            stage(f"cone-{'dark' if dark else 'light'}", panel)
-    finally:
-        stage.dark(False)
+    for dark in stage.both():
+        assert panel.evaluate(FAINT_MARKS)[1] == []
+        stage(f"cone-{'dark' if dark else 'light'}", panel)
+    stage.dark(False)
     panel.get_by_role("button", name="select its atoms").click()
     stage.until("{11, 40} <= set(concept_cones.selected)")
     stage.run("concept_cones.clear_selection()")

@@ -39,15 +39,13 @@ def check_panels_follow_each_other(page: Page, stage: Any) -> None:
     """From the bar to every panel, and from a panel and the kernel to the bar."""
     page.locator(".sae-nb-dashboard").scroll_into_view_if_needed()
     stage("opened", page.locator(".sae-nb-dashboard"))
-    _bar(page, "atom").fill("17")
-    _bar(page, "atom").press("Enter")
+    stage.write(_bar(page, "atom"), "17")
     _atom_everywhere(page, stage, 17)
     stage.run("board.steering.atom = 44")
     _atom_everywhere(page, stage, 44)
     stage.run("board.map.open_atom(49)")
     _atom_everywhere(page, stage, 49)
-    _bar(page, "atom").fill("99999")
-    _bar(page, "atom").press("Enter")
+    stage.write(_bar(page, "atom"), "99999")
     page.locator(".sae-nb-bar-top .sae-nb-problem").get_by_text("“99999” is not one").wait_for()
     _atom_everywhere(page, stage, 49)
     stage.settle()
@@ -78,12 +76,10 @@ def check_nothing_is_shown_twice(page: Page, stage: Any) -> None:
 def check_a_session_is_written_and_comes_back(page: Page, stage: Any) -> None:
     """Label typed, session saved by its button, opened again in the kernel as it was."""
     stage.run("board.atom = 44")
-    _bar(page, "label").fill("six, <b>mostly</b>")
-    _bar(page, "label").press("Enter")
+    stage.write(_bar(page, "label"), "six, <b>mostly</b>")
     page.locator(".sae-nb-name").get_by_text("six, <b>mostly</b>").wait_for()
     page.locator(".sae-nb-answer").get_by_text("six, <b>mostly</b>").first.wait_for()
-    _bar(page, "session").fill(stage.ask("board_folder + '/monday'"))
-    _bar(page, "session").press("Enter")
+    stage.write(_bar(page, "session"), stage.ask("board_folder + '/monday'"))
     page.locator(".sae-nb-bar-top").get_by_role("button", name="save").click()
     page.locator(".sae-nb-bar-top").get_by_text("Session saved ✓").wait_for()
     stage("saved", page.locator(".sae-nb-dashboard"))
@@ -93,21 +89,18 @@ def check_a_session_is_written_and_comes_back(page: Page, stage: Any) -> None:
 
 def check_a_folder_that_cannot_be_written_is_refused_on_screen(page: Page, stage: Any) -> None:
     """One sentence in the bar, which names the folder and says that nothing changed."""
-    _bar(page, "session").fill("/proc/nowhere")
-    _bar(page, "session").press("Enter")
+    stage.write(_bar(page, "session"), "/proc/nowhere")
     page.locator(".sae-nb-bar-top").get_by_role("button", name="save").click()
     problem = page.locator(".sae-nb-bar-top .sae-nb-problem")
     problem.get_by_text("Cannot save to /proc/nowhere").wait_for()
-    _bar(page, "session").fill("session")
-    _bar(page, "session").press("Enter")
+    stage.write(_bar(page, "session"), "session")
 
 
 def check_it_fits_a_screen_and_its_bar_stays_in_view(page: Page, stage: Any) -> None:
     """Two columns in 1 000 pixels at 1 400; one column at 800; the bar at the top while scrolling."""
     whole = page.locator(".sae-nb-dashboard")
     bar = page.locator(".sae-nb-bar-top")
-    for dark in (False, True):
-        stage.dark(dark)
+    for dark in stage.both():
         stage.resize(1400, 1100)
         stage.settle(800)
         stage(f"1400{'-dark' * dark}", whole)

@@ -41,7 +41,7 @@ def check_keys_move_the_one_cursor(page: Page, stage: Any) -> None:
     panel.focus()
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
-    page.wait_for_function(f"([plot, old]) => ({HEADS})(plot) !== old", arg=[plot, before])
+    stage.changed(plot, HEADS, before)
     stage.settle()
     assert stage.ask("depth.layer") == 9
     stage("layer-9", panel)
@@ -55,7 +55,7 @@ def check_k_cuts_the_matrix(page: Page, stage: Any) -> None:
     plot = panel.locator(".js-plotly-plot").first.element_handle()
     before = plot.evaluate(SQUARES)
     stage.run("depth.k = 4")
-    page.wait_for_function(f"([plot, old]) => ({SQUARES})(plot) > old", arg=[plot, before])
+    stage.changed(plot, SQUARES, before)
     panel.get_by_text("Four phases (blocks").wait_for()
     stage.settle()
     stage("phases", panel)
@@ -65,7 +65,7 @@ def check_a_push_is_answered(page: Page, stage: Any) -> None:
     """The slider of the push starts a run of the rest of the network, drawn over the path."""
     begin(stage)
     panel = stage.panel("tiny-vit")
-    panel.get_by_role("button", name="more").click()
+    stage.more(panel)
     handle = panel.get_by_role("slider", name="push").first
     for _ in range(20):
         handle.press("ArrowRight")
@@ -74,25 +74,23 @@ def check_a_push_is_answered(page: Page, stage: Any) -> None:
     stage.settle()
     assert "if later blocks did nothing" in panel.inner_text()
     stage("pushed", panel)
-    panel.get_by_role("button", name="more").click()
+    stage.more(panel)
 
 
 def check_sliders_are_long_enough_to_aim_at(page: Page, stage: Any) -> None:
     """120 pixels or more, in the lecture scale too."""
     begin(stage)
     panel = stage.panel("tiny-vit")
-    panel.get_by_role("button", name="more").click()
-    for scale in ("normal", "lecture"):
-        stage.run(f"sw.theme('{scale}')")
-        stage.settle()
+    stage.more(panel)
+    for large in (False, True):
+        stage.lecture(large)
         lengths = panel.locator(".noUi-target").evaluate_all(
             "all => all.map(n => n.getBoundingClientRect().width)"
         )
         assert len(lengths) >= 4
         assert min(lengths) >= 120, lengths
     stage("lecture", panel)
-    stage.run("sw.theme('normal')")
-    panel.get_by_role("button", name="more").click()
+    stage.more(panel)
 
 
 def check_a_menu_chooses_what_is_measured(page: Page, stage: Any) -> None:
@@ -139,7 +137,6 @@ def check_phases_colour_paths_in_the_dark(page: Page, stage: Any) -> None:
     stage.dark()
     stage.settle()
     stage("dark", stage.panel("tiny-vit"))
-    stage.dark(False)
 
 
 def check_texts_travel_too(page: Page, stage: Any) -> None:

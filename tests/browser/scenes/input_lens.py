@@ -83,7 +83,6 @@ def check_the_pad_stays_under_the_pen(page: Page, stage: Any) -> None:
         places.append(_below(panel))
         said.evaluate("(part, before) => (part.innerHTML = before)", words)
         assert max(places) - min(places) <= 1, (width, places)
-    stage.resize()
 
 
 def check_the_answer_stands_above_the_rows_at_every_width(page: Page, stage: Any) -> None:
@@ -105,7 +104,6 @@ def check_the_answer_stands_above_the_rows_at_every_width(page: Page, stage: Any
         assert sentence["y"] < answers["y"] < rows["y"]
         assert main["x"] + main["width"] - (answers["x"] + answers["width"]) < 40
         stage(f"at-{width}", panel)
-    stage.resize()
 
 
 def check_clear_takes_the_answer_away(page: Page, stage: Any) -> None:
@@ -158,14 +156,12 @@ def check_typed_text_is_read_and_is_only_text(page: Page, stage: Any) -> None:
     """Markup in it stays a word; an empty one takes its answer away."""
     panel = stage.panel(which=2)
     field = panel.locator("input[type=text]").first
-    field.fill("The fox <b>lost</b> the coin")
-    field.press("Enter")
+    stage.write(field, "The fox <b>lost</b> the coin")
     panel.locator(".sae-nb-text", has_text="the coin").first.wait_for()
     assert "<b>lost</b>" in str(panel.locator(".sae-nb-text").first.text_content())
     assert panel.locator(".sae-nb-text b").count() == 0
     stage("text", panel)
-    field.fill("  ")
-    field.press("Enter")
+    stage.write(field, "  ")
     panel.locator(".sae-nb-statusline", has_text="at least one word").wait_for()
     panel.locator(".sae-nb-pairrow[role=option]").first.wait_for(state="detached")
     stage("empty_text", panel)

@@ -70,8 +70,7 @@ def check_atoms_have_names_and_inputs_count_from_one(page: Page, stage: Any) -> 
     panel.locator(".js-plotly-plot .bars .point").first.wait_for()
     assert "input 1 of 8" in panel.locator(".sae-nb-header").inner_text().replace("\n", " ")
     field = panel.get_by_role("textbox", name="input")
-    field.fill("500")
-    field.press("Enter")
+    stage.write(field, "500")
     stage.says(panel, "input: whole numbers from 1 to 8; “500” is not one. It stays at 1.")
     assert field.input_value() == "1"
     stage.run("seen.step = 1")

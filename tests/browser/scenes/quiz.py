@@ -61,8 +61,8 @@ def check_the_next_atom_asks_again(page: Page, stage: Any) -> None:
 def check_buttons_stand_under_their_pictures(page: Page, stage: Any) -> None:
     """In both scales, before and after an answer: the middles are less than 3 pixels apart."""
     panel = stage.panel("Where else does this atom fire?")
-    for scale in ("normal", "lecture"):
-        stage.run(f"sw.theme('{scale}')")
+    for large in (False, True):
+        stage.lecture(large)
         _asked_anew(panel, page)
         for answered in (False, True):
             if answered:
@@ -70,8 +70,7 @@ def check_buttons_stand_under_their_pictures(page: Page, stage: Any) -> None:
                 panel.get_by_role("button", name="fires").wait_for()
             stage.settle()
             assert panel.evaluate(APART) == [True] * 5
-        stage(f"aligned-{scale}", panel)
-    stage.run("sw.theme('normal')")
+        stage(f"aligned-{'lecture' if large else 'normal'}", panel)
 
 
 def check_keys_answer_about_texts(page: Page, stage: Any) -> None:

@@ -49,11 +49,7 @@ def check_a_click_explains_the_row(page: Page, stage: Any) -> None:
     panel = stage.panel("Can I trust this SAE?")
     dot = panel.locator(".js-plotly-plot .scatterlayer .point").first
     dot.wait_for()
-    box = dot.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_timeout(300)
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    stage.point(dot)
     panel.get_by_text("most influential input", exact=True).wait_for()
     panel.locator("img[alt='the sample']").wait_for()
     stage("row", panel)
@@ -101,11 +97,7 @@ def check_documents_of_both_corpora_follow_the_atom(page: Page, stage: Any) -> N
     point = panel.locator(".js-plotly-plot .scatterlayer .trace").nth(1).locator(".point").first
     point.wait_for()
     point.scroll_into_view_if_needed()
-    box = point.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_timeout(300)
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    stage.point(point)
     stage.settle()
     chosen = stage.ask("differ.atom")
     assert chosen != 0
@@ -114,8 +106,7 @@ def check_documents_of_both_corpora_follow_the_atom(page: Page, stage: Any) -> N
     assert panel.locator(".sae-nb-strip .sae-nb-peak").count() > 0
     stage("corpora", panel)
     search = panel.get_by_label("search")
-    search.fill("bad story")
-    search.press("Enter")
+    stage.write(search, "bad story")
     stage.settle()
     found = stage.ask("list(differ.found)")
     assert stage.ask("differ.atom") == found[0]
@@ -124,7 +115,7 @@ def check_documents_of_both_corpora_follow_the_atom(page: Page, stage: Any) -> N
     page.keyboard.press("ArrowRight")
     stage.settle()
     assert stage.ask("differ.atom") == found[1]
-    panel.get_by_role("button", name="more", exact=True).click()
+    stage.more(panel)
     panel.get_by_role("button", name="⤓ csv").click()
     panel.get_by_text("atoms).").wait_for()
     stage("corpora-more", panel)

@@ -31,7 +31,7 @@ def check_moving_the_slider_steers_the_model(page: Page, stage: Any) -> None:
     handle = panel.get_by_role("slider").first
     for _ in range(5):
         handle.press("ArrowRight")
-    page.wait_for_function(f"([plot, old]) => ({BARS})(plot) !== old", arg=[plot, before])
+    stage.changed(plot, BARS, before)
     stage.settle()
     assert "“digit 4” (atom" in str(panel.locator(".sae-nb-answer").text_content())
     stage("moved", panel)
@@ -40,16 +40,15 @@ def check_moving_the_slider_steers_the_model(page: Page, stage: Any) -> None:
         stage.settle()
         panel.scroll_into_view_if_needed()
         stage(f"at-{width}", panel)
-    stage.resize()
 
 
 def check_the_curve_stands_beside_its_band(page: Page, stage: Any) -> None:
     """Dose–response: the atom's line, the band of random directions, the nearest atom."""
     panel = stage.panel()
-    panel.get_by_role("button", name="more").click()
+    stage.more(panel)
     panel.get_by_role("button", name="dose–response").click()
     stage.says(panel, "8 random directions")
-    panel.get_by_role("button", name="more").click()
+    stage.more(panel)
     stage.settle()
     assert panel.locator(".js-plotly-plot .x2y2 .js-line, .js-plotly-plot .x2y2 .js-fill").count()
     stage("curve", panel)
@@ -71,7 +70,7 @@ def check_a_divergence_sets_the_strength_and_atoms_combine(page: Page, stage: An
     """Choosing a KL moves the slider; "combine" keeps the atom in a row while another is chosen."""
     panel = stage.panel()
     stage.run("steering.others, steering.atom, steering.strength = (), four, 2.0; steering.wait()")
-    panel.get_by_role("button", name="more").click()
+    stage.more(panel)
     size = panel.get_by_label("match effect size")
     size.select_option(label="0.25")
     stage.says(panel, "Match effect size 0.25: strength found")
@@ -81,8 +80,7 @@ def check_a_divergence_sets_the_strength_and_atoms_combine(page: Page, stage: An
     panel.get_by_role("button", name="combine").click()
     panel.get_by_text("Choose another atom to change with it").wait_for()
     field = panel.locator(".sae-nb-entry input").first
-    field.fill(str(stage.ask("vit_examples.match('digit 9').atom")))
-    field.press("Enter")
+    stage.write(field, str(stage.ask("vit_examples.match('digit 9').atom")))
     stage.says(panel, "Match effect size 0.25: strength found")
     panel.get_by_text(f"+ atom {stage.ask('four')}").wait_for()
     assert len(stage.ask("steering.recipe()['others']")) == 1
@@ -93,14 +91,14 @@ def check_a_divergence_sets_the_strength_and_atoms_combine(page: Page, stage: An
     stage.settle()
     assert size.evaluate("menu => menu.selectedIndex") == 0
     assert stage.ask("steering.recipe()['others']") == []
-    panel.get_by_role("button", name="more").click()
+    stage.more(panel)
 
 
 def check_a_wrong_recipe_is_one_sentence(page: Page, stage: Any) -> None:
     """What is no JSON, and what is of another SAE, are said in the status line; nothing changes."""
     panel = stage.panel()
     atom = stage.ask("steering.atom")
-    panel.get_by_role("button", name="more").click()
+    stage.more(panel)
     field = panel.locator("textarea").first
     field.fill(stage.ask("json.dumps(telling.recipe())"))
     field.press("Tab")
@@ -108,4 +106,4 @@ def check_a_wrong_recipe_is_one_sentence(page: Page, stage: Any) -> None:
     panel.locator(".sae-nb-problem", has_text="must be of the SAE that is steered").wait_for()
     stage("other_sae", panel)
     assert stage.ask("steering.atom") == atom
-    panel.get_by_role("button", name="more").click()
+    stage.more(panel)

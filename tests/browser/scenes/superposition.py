@@ -50,7 +50,7 @@ def check_the_slider_moves_the_arrows(page: Page, stage: Any) -> None:
     handle = panel.get_by_role("slider").first
     for _ in range(8):
         handle.press("ArrowLeft")
-    page.wait_for_function(f"([plot, old]) => ({ARROWS})(plot) !== old", arg=[plot, before])
+    stage.changed(plot, ARROWS, before)
     stage.settle()
     stage("slider", panel)
     assert "2 of 5 features are stored" in panel.inner_text()
@@ -79,12 +79,7 @@ def check_a_clicked_atom_is_changed_in_the_live_model(page: Page, stage: Any) ->
     traces = panel.locator(".js-plotly-plot .scatterlayer .trace").filter(
         has=page.locator(".point")
     )
-    boxes = [traces.nth(i).locator(".point").first.bounding_box() for i in range(traces.count())]
-    box = boxes[1]
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_timeout(300)
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    stage.point(traces.nth(1).locator(".point").first)
     stage.settle()
     assert stage.ask("circuit.node") == wanted
     panel.get_by_text("live model", exact=True).wait_for()

@@ -65,7 +65,7 @@ def check_arrows_move_the_cursor_and_the_map_replaces_the_matrices(page: Page, s
     panel.press("ArrowRight")
     stage.settle()
     assert stage.ask("in_time.token") == 5
-    panel.get_by_role("button", name="more").click()
+    stage.more(panel)
     panel.get_by_label("below", exact=True).select_option("map of positions (PCA)")
     stage.settle()
     assert stage.ask("in_time.lower") == "PCA"
@@ -74,7 +74,7 @@ def check_arrows_move_the_cursor_and_the_map_replaces_the_matrices(page: Page, s
     stage.settle()
     stage("everything", panel)
     stage.run("in_time.lower = in_time.bands = 'none'")
-    panel.get_by_role("button", name="more").click()
+    stage.more(panel)
 
 
 def check_another_text_is_read_and_an_error_is_said(page: Page, stage: Any) -> None:

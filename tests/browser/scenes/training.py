@@ -55,7 +55,7 @@ def check_atoms_are_redrawn_while_they_are_learned(page: Page, stage: Any) -> No
     panel.locator(".sae-nb-grid canvas").nth(23).wait_for()
     for axes in ("x8y8", "x9y9", "x10y10"):
         assert panel.locator(f".js-plotly-plot .{axes}").count()
-    panel.get_by_role("button", name="more").click()
+    stage.more(panel)
     panel.locator("select").last.select_option(label="how fast it turns")
     panel.get_by_text("each atom: how fast it turns").wait_for()
     stage.settle()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from html.parser import HTMLParser
 from pathlib import Path
 
 import ipywidgets as ipw
@@ -19,60 +18,16 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import BANDS, AtomCatalogue
-from sae_nb.codes import SparseCodes
 from sae_nb.figures import format_count, format_percent
+from tests.widgets.made import HOSTILE, FakeTopK, picture_acts, text_of
 
-N_ATOMS, D_IN, K = 32, 8, 3
-HOSTILE = "<script>alert(1)</script>"
+N_ATOMS, D_IN = 32, 8
 RIGHT_TO_LEFT_MARK = "\u200f"
-
-
-class FakeTopK:
-    """The k largest correlations above zero; the last atom is dead."""
-
-    hook_point, model_name = "resid_post.1", "fake"
-
-    def __init__(self) -> None:
-        rows = torch.randn(N_ATOMS, D_IN, generator=torch.Generator().manual_seed(0))
-        self.dictionary = rows / rows.norm(dim=1, keepdim=True)
-        self.n_atoms, self.d_in, self.k = N_ATOMS, D_IN, K
-        self.gate: threading.Event | None = None
-        self.error: Exception | None = None
-
-    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
-        """Keep the k largest positive entries of each row."""
-        if self.gate is not None:
-            self.gate.wait(20)
-        if self.error is not None:
-            raise self.error
-        u = (x @ self.dictionary.T).relu()
-        u[:, -1] = 0
-        best = u.topk(k or self.k, dim=1)
-        return SparseCodes.from_dense(torch.zeros_like(u).scatter(1, best.indices, best.values))
-
-    def decode(self, codes: SparseCodes) -> Tensor:
-        """Add the atoms up."""
-        return codes.to_dense() @ self.dictionary
 
 
 def vectors(n: int) -> Tensor:
     """Random activations."""
     return torch.randn(n, D_IN, generator=torch.Generator().manual_seed(1))
-
-
-def picture_acts(n: int = 30, side: int = 16, grid: int = 4) -> Activations:
-    """Pictures with cls, one register and a grid of patches."""
-    length = 2 + grid * grid
-    generator = torch.Generator().manual_seed(2)
-    pictures = torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=generator)
-    context = Context(
-        kind="vision", n_samples=n, pictures=pictures, patch_grid=(grid, grid), prefix_tokens=2
-    )
-    sample = torch.arange(n).repeat_interleave(length)
-    position = torch.arange(length).repeat(n)
-    return Activations.from_tensor(
-        vectors(len(sample)), sample=sample, position=position, context=context
-    )
 
 
 def text_acts() -> Activations:
@@ -421,55 +376,23 @@ def test_close_frees_every_widget(monkeypatch) -> None:
 # --- exports and messages -------------------------------------------------------------------------
 
 
-class Text(HTMLParser):
-    """Text outside scripts, and the elements."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.text, self.tags, self._skip = "", [], False
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep an element."""
-        self.tags.append(tag)
-        self._skip = tag in {"script", "style"}
-
-    def handle_endtag(self, tag: str) -> None:
-        """Leave a script."""
-        self._skip = False
-
-    def handle_data(self, data: str) -> None:
-        """Keep text."""
-        if not self._skip:
-            self.text += data
-
-
 def test_exported_page_holds_what_was_on_screen(browser, tmp_path) -> None:
     """Figure, examples, neighbours, numbers, what was dropped; nothing hostile."""
     browser.atom = 2
     browser.label = HOSTILE
     text = browser.to_html(tmp_path / "atom.html", share_script=True).read_text()
-    page = Text(text)
     assert HOSTILE not in text
-    assert HOSTILE in page.text
-    assert "need a running kernel" in page.text
-    assert "nearest atoms" in page.text
+    assert HOSTILE in text_of(text)
+    assert "nearest atoms" in text_of(text)
     for example in browser.summary.examples[:3]:
-        assert str(example.sample) in page.text
+        assert str(example.sample) in text_of(text)
     if browser.examples.nothing != -1 and browser.summary.examples[0].picture is not None:
-        assert page.tags.count("image") >= len(browser.summary.examples)
+        assert text.count("<image") >= len(browser.summary.examples)
 
 
-def test_a_step_sends_less_than_200_kilobytes(monkeypatch) -> None:
+def test_a_step_sends_less_than_200_kilobytes(sent) -> None:
     """All messages of one click together, with pictures of a size people have."""
     browser = sw.AtomBrowser(FakeTopK(), picture_acts(n=40, side=96))
-    sent: list[int] = []
-
-    def measure(self: ipw.Widget, message: object, buffers: object = None) -> None:
-        sizes = [len(memoryview(b).cast("B")) for b in buffers or ()]
-        sent.append(len(json.dumps(message, default=str)) + sum(sizes))
-
-    monkeypatch.setattr(ipw.Widget, "_send", measure)
     for action in (browser.next, browser.next_page, lambda: setattr(browser, "band", "random")):
         sent.clear()
         action()

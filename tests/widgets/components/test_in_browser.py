@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +13,7 @@ import sae_nb_widgets as sw
 from sae_nb_widgets.panel import figure_widget
 
 from sae_nb.figures import format_number, heat_colour
+from tests.browser.watched import FROM_DISK, watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 HOSTILE = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"
@@ -49,46 +47,14 @@ window.show = async (script, state, bytes) => {
 """
 
 
-def _chromium() -> str | None:
-    """Find a Chromium the way the notebook tests do."""
-    path = Path(__file__).parents[2] / "browser" / "lab.py"
-    spec = importlib.util.spec_from_file_location("lab_for_widgets", path)
-    if spec is not None and spec.loader is not None:
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        found = module.chromium()
-        return None if found is None else str(found)
-    return shutil.which("chromium")
-
-
-@pytest.fixture(scope="module")
-def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A headless Chromium; without one the tests skip, with --require-browser they fail."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    executable = _chromium()
-    if executable is None:
-        if request.config.getoption("--require-browser", default=False):
-            pytest.fail("no Chromium here")
-        pytest.skip("no Chromium here: install one or set SAE_NB_CHROMIUM")
-    with playwright.sync_playwright() as running:
-        made = running.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield made
-        made.close()
-
-
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
+def page(chromium: Any) -> Iterator[Any]:
     """An empty page that must stay free of errors and of hurt."""
-    opened = browser.new_page(viewport={"width": 900, "height": 700})
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("console", lambda m: m.type == "error" and errors.append(m.text))
-    opened.goto("about:blank")
-    opened.evaluate(f"() => {{ {MODEL} }}")
-    yield opened
-    assert errors == []
-    assert opened.evaluate("window.hurt") is None
-    opened.close()
+    opened = chromium.new_page(viewport={"width": 900, "height": 700})
+    with watched(opened, ("about:", *FROM_DISK)) as made:
+        made.goto("about:blank")
+        made.evaluate(f"() => {{ {MODEL} }}")
+        yield made
 
 
 def show(page: Any, component: Any) -> None:
@@ -323,7 +289,7 @@ class Exported(sw.Panel):
         self.arrange(figure=[figure_widget(figure), strip])
 
 
-def test_exported_page_draws_hovers_and_hurts_nobody(browser, page, tmp_path) -> None:
+def test_exported_page_draws_hovers_and_hurts_nobody(page, tmp_path) -> None:
     """Offline from a file: bars drawn by plotly, hover works, no hostile text runs."""
     panel = Exported()
     path = panel.to_html(tmp_path / "page.html")
@@ -336,11 +302,11 @@ def test_exported_page_draws_hovers_and_hurts_nobody(browser, page, tmp_path) ->
     panel.close()
 
 
-def test_exported_page_without_javascript_shows_the_same_bars(browser, tmp_path) -> None:
+def test_exported_page_without_javascript_shows_the_same_bars(chromium, tmp_path) -> None:
     """One rectangle per bar, and the plotly slot is gone."""
     panel = Exported()
     path = panel.to_html(tmp_path / "page.html", share_script=True)
-    context = browser.new_context(java_script_enabled=False)
+    context = chromium.new_context(java_script_enabled=False)
     opened = context.new_page()
     opened.goto(f"file://{path}")
     assert opened.locator(".sae-nb-still svg rect").count() == 2

@@ -18,13 +18,8 @@ from tests.scripts import script
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 HOSTILE = "<img src=x onerror=window.hurt=1>"
 
-
-def _sibling(name: str) -> Any:
-    return script(Path(__file__).with_name(f"{name}.py"))
-
-
-shared = _sibling("test_in_browser")
-browser, page = shared.browser, shared.page
+shared = script(Path(__file__).with_name("test_in_browser.py"))
+page = shared.page
 
 
 @pytest.fixture

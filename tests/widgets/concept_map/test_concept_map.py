@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,48 +16,13 @@ from sae_nb_widgets.components import packed, unpacked
 from sae_nb_widgets.concept_map import _panel as module, _runs as runs
 from sae_nb_widgets.concept_map._figure import placed_words
 from sae_nb_widgets.panel import descendants, theme
-from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.activations import Activations, Context
-from sae_nb.codes import SparseCodes
 from sae_nb.sessions import Annotations
+from tests.widgets.made import HOSTILE, FakeTopK as AnyTopK, picture_acts
 
-N_ATOMS, D_IN = 40, 8
-HOSTILE = "<script>alert(1)</script>"
-
-
-class FakeTopK:
-    """The three largest correlations above zero; the last atom is dead."""
-
-    hook_point, model_name = "resid_post.1", "fake"
-
-    def __init__(self, seed: int = 0) -> None:
-        rows = torch.randn(N_ATOMS, D_IN, generator=torch.Generator().manual_seed(seed))
-        self.dictionary = torch.nn.functional.normalize(rows, dim=1)
-        self.n_atoms, self.d_in = N_ATOMS, D_IN
-
-    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
-        """Keep the three largest positive entries of each row."""
-        u = (x @ self.dictionary.T).relu()
-        u[:, -1] = 0
-        best = u.topk(k or 3, dim=1)
-        return SparseCodes.from_dense(torch.zeros_like(u).scatter(1, best.indices, best.values))
-
-
-def picture_acts(n: int = 12, side: int = 16, grid: int = 4) -> Activations:
-    """Pictures with cls, one register and a grid of patches."""
-    length, generator = 2 + grid * grid, torch.Generator().manual_seed(2)
-    pictures = torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=generator)
-    context = Context(
-        kind="vision", n_samples=n, pictures=pictures, patch_grid=(grid, grid), prefix_tokens=2
-    )
-    return Activations.from_tensor(
-        torch.randn(n * length, D_IN, generator=generator),
-        sample=torch.arange(n).repeat_interleave(length),
-        position=torch.arange(length).repeat(n),
-        context=context,
-    )
+N_ATOMS = 40
+FakeTopK = partial(AnyTopK, N_ATOMS)
 
 
 def places() -> np.ndarray:
@@ -69,7 +35,7 @@ def places() -> np.ndarray:
 def made(**given: Any) -> sw.ConceptMap:
     """A panel on pictures with given coordinates, everything measured."""
     given.setdefault("labels", {3: HOSTILE, 5: "sea"})
-    panel = sw.ConceptMap(FakeTopK(), picture_acts(), xy=given.pop("xy", places()), **given)
+    panel = sw.ConceptMap(FakeTopK(), picture_acts(12), xy=given.pop("xy", places()), **given)
     panel.wait()
     return panel
 
@@ -126,7 +92,7 @@ def test_the_map_is_there_at_once_with_its_clusters(panel: sw.ConceptMap) -> Non
 
 def test_a_click_shows_the_atom_and_outlines_it(panel: sw.ConceptMap) -> None:
     """The trait, the ring, the facts, the neighbours; a linked panel follows."""
-    other = sw.AtomBrowser(FakeTopK(), picture_acts())
+    other = sw.AtomBrowser(FakeTopK(), picture_acts(12))
     t.link((panel, "atom"), (other, "atom"))
     click(panel, 5)
     assert panel.atom == other.atom == 5
@@ -235,7 +201,7 @@ def test_two_dictionaries_side_by_side() -> None:
     order = torch.randperm(N_ATOMS, generator=torch.Generator().manual_seed(5))
     second.dictionary = first.dictionary[order].clone()
     second.dictionary[:4] = FakeTopK(seed=9).dictionary[:4]
-    panel = sw.ConceptMap(first, picture_acts(), other=second, xy=np.tile(places(), (2, 1)))
+    panel = sw.ConceptMap(first, picture_acts(12), other=second, xy=np.tile(places(), (2, 1)))
     panel.wait()
     assert panel.record.match is not None
     assert panel.map.chart.others == b""
@@ -355,7 +321,7 @@ def unfolding(monkeypatch: pytest.MonkeyPatch, process: FakeProcess) -> sw.Conce
     """A panel without coordinates whose UMAP is this process."""
     monkeypatch.setattr(runs, "start_umap", lambda *_: process)
     monkeypatch.setattr(module.ConceptAtlas, "kept", lambda *_: None)
-    return sw.ConceptMap(FakeTopK(), picture_acts())
+    return sw.ConceptMap(FakeTopK(), picture_acts(12))
 
 
 def test_umap_runs_elsewhere_while_pca_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -626,7 +592,7 @@ def test_files_are_named_after_what_they_show(panel: sw.ConceptMap) -> None:
 
 def test_frequency_is_the_browsers(panel: sw.ConceptMap) -> None:
     """One number and one denominator for an atom in every panel."""
-    browser = sw.AtomBrowser(FakeTopK(), picture_acts(), atom=5)
+    browser = sw.AtomBrowser(FakeTopK(), picture_acts(12), atom=5)
     assert panel.record.columns["frequency"].values[5] == browser.catalogue.frequency[5]
     panel.atom = 5
     assert panel.names.fires(5) in panel.cards.facts.value

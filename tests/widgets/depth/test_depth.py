@@ -6,7 +6,6 @@ import itertools
 import json
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -390,56 +389,6 @@ def test_the_state_comes_back(panel: sw.DepthTrajectory) -> None:
     panel.wait()
     assert panel.state() == kept
     assert panel.pushed.size == 0.3
-
-
-def test_the_page_holds_what_was_on_screen(panel: sw.DepthTrajectory, tmp_path: Path) -> None:
-    """Question, figure, strips, picture and numbers; within 6 MB."""
-    panel.layer, panel.perturb_size = 8, 0.2
-    panel.wait()
-    page = panel.to_html(tmp_path / "depth.html")
-    text = page.read_text(encoding="utf-8")
-    assert panel.question in text
-    assert "layer 8" in text
-    assert "if later blocks did nothing" in text
-    assert page.stat().st_size < 6_000_000
-
-
-def test_messages_stay_small(panel: sw.DepthTrajectory) -> None:
-    """A layer, an input, a push: each below 200 kB to the browser."""
-    sent: list[int] = []
-
-    def size(value: Any) -> int:
-        if isinstance(value, dict):
-            return sum(size(v) for v in value.values())
-        if isinstance(value, list | tuple):
-            return sum(size(v) for v in value)
-        if isinstance(value, bytes | bytearray | memoryview):
-            return len(bytes(value))
-        return value.nbytes if isinstance(value, np.ndarray) else len(str(value))
-
-    for widget in (
-        panel.figure.plot,
-        panel.strips,
-        panel.view.grid,
-        panel.view.strip,
-        panel.figure.legend,
-    ):
-        for name in (
-            "_py2js_update",
-            "_py2js_restyle",
-            "_py2js_relayout",
-            "data",
-            "sprite",
-            "heat",
-            "value",
-        ):
-            if widget.has_trait(name):
-                widget.observe(lambda change: sent.append(size(change["new"])), name)
-    for act in (("layer", 3), ("picture", 4), ("perturb_size", 0.4), ("k", 5), ("show", "tokens")):
-        sent.clear()
-        panel.set_trait(*act)
-        panel.wait()
-        assert 0 < sum(sent) < 200_000, act
 
 
 def test_umap_comes_after_pca(model: Any, scenes: Any, states: States, monkeypatch: Any) -> None:

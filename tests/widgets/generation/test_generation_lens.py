@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import ipywidgets as ipw
@@ -16,6 +15,7 @@ from sae_nb_widgets.generation import GenerationLens
 
 import sae_nb as sn
 from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED
+from tests.widgets.made import soon
 
 PLACE, PROMPT = "resid_post.3", "The list of"
 
@@ -64,9 +64,7 @@ def test_play_and_pause_lose_nothing(lens: GenerationLens, gpt: Any) -> None:
     """It pauses after so many tokens; what was written stays, and goes on as without a pause."""
     lens.n_new, lens.speed = 12, 10.0
     lens.play()
-    until = time.monotonic() + 20
-    while lens.n_tokens < 7 and time.monotonic() < until:
-        time.sleep(0.005)
+    assert soon(lambda: lens.n_tokens >= 7)
     lens.pause()
     lens._player.wait(5)
     half = lens.n_tokens

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,13 +16,13 @@ import traitlets as t
 from PIL import Image
 from sae_nb_widgets.input_lens._figure import shown_atoms
 from sae_nb_widgets.input_lens._words import answer_words
-from sae_nb_widgets.panel import descendants
 from torch import nn
 
 import sae_nb as sn
 from sae_nb.atoms import AtomNames
 from sae_nb.codes import SparseCodes
 from sae_nb.summaries import AtomsUsed
+from tests.widgets.made import control_named, soon
 
 HOSTILE = "<script>window.hurt=1</script>"
 SEVEN = [[(9, 8), (22, 8), (14, 24)]]
@@ -352,7 +351,7 @@ def test_what_a_number_field_shows_is_what_was_read(vit: Any) -> None:
     acts = sn.capture(vit, PICTURES, "resid_post.6", progress=False)
     lens = sw.InputLens(vit, VIT_SAE, "resid_post.6", acts=acts)
     lens.wait()
-    field = next(w for w in descendants(lens) if getattr(w, "description", "") == "input")
+    field = control_named(lens, "input")
     field.value = "1"
     lens.wait()
     assert torch.equal(lens.picture, PICTURES[1])
@@ -510,9 +509,7 @@ def test_a_splice_check_of_an_input_that_is_gone_draws_nothing(
     before = lens.summary
     lens.splice_check()
     lens.picture = PICTURES[1]
-    deadline = time.monotonic() + 10
-    while lens._seen.first is before and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert soon(lambda: lens._seen.first is not before)
     release.set()
     lens.wait()
     assert lens.check is None

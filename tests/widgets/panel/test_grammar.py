@@ -419,6 +419,17 @@ class _Holder(t.HasTraits):
 
 
 @every_panel
+def test_a_key_sends_less_than_200_kilobytes(panel: Panel, sent: list[int]) -> None:
+    """All messages together, as far as the key redraws the panel and opens nothing."""
+    for key in panel._key_actions.keys() - {"Enter"}:
+        sent.clear()
+        panel.press(key)
+        panel.wait(120)
+        assert sum(sent) < 200_000, key
+    panel.press("Escape")
+
+
+@every_panel
 def test_keys_that_are_pressed_anywhere_do_no_harm(panel: Panel) -> None:
     """Every key the panel answers acts without an error, on the same figure; Escape after all leaves it whole."""
     figure = panel._figure

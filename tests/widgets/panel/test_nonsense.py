@@ -17,8 +17,8 @@ from sae_nb_widgets.panel import Entry, Panel, descendants
 
 import sae_nb as sn
 from tests.scripts import script
+from tests.widgets.made import HOSTILE, control_named
 
-HOSTILE = "<script>alert(1)</script>"
 NONSENSE = (
     "abc",
     "-3",
@@ -218,7 +218,7 @@ def test_a_refused_number_is_named_with_its_rule(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.ERROR):
         made = MAKERS["PursuitStepper"]()
         made.wait(60)
-        entry = next(one for one in fields(made) if one.description == "input")
+        entry = control_named(made, "input")
         entry.set_state({"value": "500"})
         assert made.status == ("input: whole numbers from 1 to 3; “500” is not one. It stays at 1.")
         assert (entry.value, made.row) == ("1", 0)

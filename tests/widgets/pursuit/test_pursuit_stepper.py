@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from sae_nb_widgets.pursuit._figure import IN_CODE, NOW, RING, SELECTED, START, 
 import sae_nb as sn
 from sae_nb.architectures import sparse_code
 from sae_nb.figures import format_number
+from tests.widgets.made import soon
 
 DATA = sn.data.planted_dictionary(60, 25, 4, 4, coherence=0.3, noise=0.02, seed=3)
 PICTURES = DATA.x.relu()
@@ -40,14 +39,6 @@ def panel() -> sw.PursuitStepper:
 def trace(made: sw.PursuitStepper, which: int, algorithm: int = 0) -> Any:
     """One trace of the figure on screen."""
     return made.current_figure().data[TRACES_PER_ALGORITHM * algorithm + which]
-
-
-def soon(holds: Callable[[], bool], timeout: float = 10.0) -> bool:
-    """Whether something becomes true in time."""
-    deadline = time.monotonic() + timeout
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return holds()
 
 
 def players() -> int:
@@ -585,7 +576,7 @@ def test_the_answer_is_in_percent_and_inputs_count_from_one(panel: sw.PursuitSte
     assert (panel.row, panel.chips["input"]) == (2, "3 of 4")
 
 
-def test_large_dictionaries_show_their_strongest_bars() -> None:
+def test_large_dictionaries_show_their_strongest_bars(sent: list[int]) -> None:
     """16 384 atoms: 200 bars, said so on the axis, and a step costs less than 200 kB."""
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(16_384, 32, generator=generator)
@@ -596,27 +587,9 @@ def test_large_dictionaries_show_their_strongest_bars() -> None:
     assert len(figure.data[NOW].y) == 200
     assert "200 of 16384" in figure.layout.xaxis2.title.text
     assert set(panel.steps[0].chosen.tolist()) <= set(panel.figure.shown[0].tolist())
-    sent: list[int] = []
-    for widget in descendants(panel):
-        widget.send_state = _counting(widget, sent)  # type: ignore[method-assign]
+    sent.clear()
     panel.forth()
     assert 0 < sum(sent) < 200_000
-
-
-def _counting(widget: Any, sent: list[int]) -> Callable[..., None]:
-    """Stand in for `send_state` and count what it would send."""
-
-    def send_state(key: Any = None) -> None:
-        state = widget.get_state(key)
-        size = sum(len(v) for v in state.values() if isinstance(v, bytes))
-        rest = {k: v for k, v in state.items() if not isinstance(v, bytes)}
-        sent.append(size + len(json.dumps(rest, default=_as_text)))
-
-    return send_state
-
-
-def _as_text(value: Any) -> str:
-    return "x" * len(bytes(value)) if isinstance(value, memoryview) else str(value)
 
 
 # --- taking it away -------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import sae_nb.steering
 from sae_nb.codes import SparseCodes
 from sae_nb.models import HookPointNotFound, VisionTransformer, VisionTransformerConfig
 from sae_nb.summaries import control_of, edit_of
+from tests.widgets.made import control_named
 
 
 class PlainSae:
@@ -271,9 +272,7 @@ def test_texts_bear_less_than_classes(gpt: Any) -> None:
 
 def test_nonsense_as_a_target_token_is_refused(talking: sw.SteeringPanel) -> None:
     """Another script, ten thousand characters, two words; a word of the model is taken."""
-    field = next(
-        w for w in descendants(talking) if getattr(w, "description", "") == "effect on token"
-    )
+    field = control_named(talking, "effect on token")
     field.value = "dog"
     talking.wait()
     assert talking.summary.target_name.strip() == "dog"
@@ -290,8 +289,7 @@ def test_nonsense_as_a_target_token_is_refused(talking: sw.SteeringPanel) -> Non
 def test_sentence_and_curve_are_about_the_class_that_was_chosen(planted: sw.SteeringPanel) -> None:
     """Else about the model's answer; another choice takes the old curve away."""
     assert planted.summary.target_name == "b"
-    menu = next(w for w in descendants(planted) if getattr(w, "description", "") == "effect on")
-    menu.value = "c"
+    control_named(planted, "effect on").value = "c"
     assert planted.target == "c"
     assert planted.summary.target_name == "c"
     assert ": P(c) " in planted.answer
@@ -735,15 +733,14 @@ def test_combined_atoms_are_steered_together(vit: Any, panel: sw.SteeringPanel) 
     assert np.abs(bars(panel, AFTER) - alone).max() > 1e-4
     nine, five = map(panel.names.in_text, (9, 5))
     assert panel.answer.startswith(f"{nine} added at 3 model units and {five} added at 4 ")
-    sliders = [w for w in descendants(panel) if getattr(w, "description", "") == "+ atom 5"]
-    sliders[0].value = -2.0123
+    slider = control_named(panel, "+ atom 5")
+    slider.value = -2.0123
     panel.wait()
     assert "−2.01 model units" in panel.mix._rows[0].children[2].value
-    sliders[0].value = -2.0
+    slider.value = -2.0
     panel.wait()
     assert panel.summary.recipe.amounts == (3.0, -2.0)
-    away = next(w for w in descendants(panel) if getattr(w, "description", "") == "without 5")
-    away.click()
+    control_named(panel, "without 5").click()
     panel.wait()
     assert panel.others == ()
     np.testing.assert_allclose(bars(panel, AFTER), steered(vit, panel), atol=1e-5)

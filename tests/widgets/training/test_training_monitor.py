@@ -20,6 +20,7 @@ from sae_nb_widgets.training._tracking import SHARE_OF_TIME, Redraws, track
 import sae_nb as sn
 from sae_nb.activations import Activations, Context
 from sae_nb.summaries import Probe
+from tests.widgets.made import soon
 
 
 def record(step: int, steps: int = 100, **given: Any) -> SimpleNamespace:
@@ -115,14 +116,6 @@ def drawn(panel: sw.TrainingMonitor, axis: str = "y") -> np.ndarray:
     return np.asarray(trace.y)
 
 
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for a thread to bring something about."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.005)
-
-
 # --- drawing --------------------------------------------------------------------------------------
 
 
@@ -149,7 +142,7 @@ def test_new_records_are_drawn_without_being_asked(
 ) -> None:
     """A record that arrives in another thread appears by itself."""
     threading.Thread(target=run.take, args=(4,)).start()
-    until(lambda: "Step 4 of 100" in monitor.status)
+    assert soon(lambda: "Step 4 of 100" in monitor.status)
     assert len(drawn(monitor)) == 4
 
 
@@ -157,9 +150,9 @@ def test_last_state_is_drawn_when_the_run_ends(run: FakeRun, monitor: sw.Trainin
     """The end of a run shows although no record announces it, and the thread then rests."""
     run.take(5)
     run.state = "done"
-    until(lambda: monitor.status.startswith("Ended early, after 5 of 100"))
+    assert soon(lambda: monitor.status.startswith("Ended early, after 5 of 100"))
     assert len(drawn(monitor)) == 4
-    until(lambda: not monitor.following)
+    assert soon(lambda: not monitor.following)
 
 
 def test_many_records_are_few_redraws() -> None:
@@ -213,9 +206,9 @@ def test_ended_training_is_not_spared() -> None:
 
     redraws = Redraws(draw, lambda: 0.01, busy=lambda: False)
     redraws.ask()
-    until(lambda: len(calls) == 1)
+    assert soon(lambda: len(calls) == 1)
     redraws.ask()
-    until(lambda: not redraws.alive, seconds=3)
+    assert soon(lambda: not redraws.alive, seconds=3)
 
 
 def test_strip_sorts_atoms_and_shows_dead_ones_hollow(monitor: sw.TrainingMonitor) -> None:
@@ -341,7 +334,7 @@ def test_impossible_learning_rate_is_refused(
 def test_change_after_the_end_is_a_sentence(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
     """What the run refuses is said in the status line; nothing is raised at the reader."""
     run.state = "done"
-    until(lambda: not monitor.following)
+    assert soon(lambda: not monitor.following)
     monitor.learning_rate = 1e-5
     monitor.wait()
     assert monitor.problem
@@ -370,7 +363,7 @@ def test_a_refused_number_of_a_running_training_goes_back() -> None:
     assert (panel.k, field.value) == (4, "4")
     run.stop()
     run.wait(60)
-    until(lambda: not panel.following)
+    assert soon(lambda: not panel.following)
     panel.k = 5  # nobody listens any more
     panel.wait()
     assert "this one is done" in panel.status
@@ -473,7 +466,7 @@ def test_real_run_is_followed_to_its_end() -> None:
     assert [(change.name, change.value) for change in run.changes] == [("learning_rate", 2e-4)]
     panel.resume()
     result = run.wait(120)
-    until(lambda: not panel.following)
+    assert soon(lambda: not panel.following)
     assert panel.status.startswith("Done: 400 steps")
     assert panel.record.last_step == 400
     np.testing.assert_allclose(drawn(panel, "y")[-1], 100 * result.history[-1].r2, rtol=1e-5)
@@ -523,7 +516,7 @@ def test_real_failure_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sae, "training_loss", breaking)
     run = sn.start_training(sae, torch.randn(64, 16), sn.TrainConfig(steps=40, batch_size=32))
     panel = sw.TrainingMonitor(run, interval=0.01)
-    until(lambda: run.state == "failed")
+    assert soon(lambda: run.state == "failed")
     panel.wait()
     assert panel.problem
     assert "the lights went out" in panel.status
@@ -551,7 +544,7 @@ def test_failed_run_says_why_in_one_sentence(run: FakeRun, monitor: sw.TrainingM
     """The error is one line in the status line, marked as a problem, and inert."""
     run.error = FloatingPointError("The loss must stay finite,\n but is nan. <script>x</script>")
     run.state = "failed"
-    until(lambda: monitor.problem)
+    assert soon(lambda: monitor.problem)
     assert "failed after step 3: The loss must stay finite, but is nan." in monitor.status
     assert "\n" not in monitor.status
     assert not [w for w in descendants(monitor) if "<script>" in str(getattr(w, "value", ""))]
@@ -588,7 +581,7 @@ def test_detached_monitor_does_not_draw_until_attached(run: FakeRun) -> None:
     assert run.callbacks == []
     assert len(drawn(panel)) == 3
     panel.attach()
-    until(lambda: len(drawn(panel)) == 4)
+    assert soon(lambda: len(drawn(panel)) == 4)
     panel.close()
 
 
@@ -625,7 +618,7 @@ def digits_run() -> Iterator[Any]:
 def test_gallery_of_pixels_is_the_dictionary_now(digits_run: Any) -> None:
     """The pictures are the atoms as they are, and they change while the training goes on."""
     panel = sw.TrainingMonitor(digits_run, picture_shape=(8, 8), interval=0.05)
-    until(lambda: panel._gallery.gallery is not None, seconds=40)
+    assert soon(lambda: panel._gallery.gallery is not None, seconds=40)
     digits_run.pause()
     panel.refresh()
     first = panel._gallery.gallery
@@ -641,8 +634,8 @@ def test_gallery_of_pixels_is_the_dictionary_now(digits_run: Any) -> None:
     assert panel._gallery.grid.places[0] == panel.names.in_text(first.atoms[0]) == "atom 0"
     sprite, step = panel._gallery.grid.sprite, digits_run.step
     digits_run.resume()
-    until(lambda: digits_run.step > step + 20, seconds=40)
-    until(lambda: panel._gallery.grid.sprite != sprite, seconds=40)
+    assert soon(lambda: digits_run.step > step + 20, seconds=40)
+    assert soon(lambda: panel._gallery.grid.sprite != sprite, seconds=40)
     assert not panel.problem
     panel.close()
 
@@ -651,8 +644,8 @@ def test_map_and_motion_are_of_the_run(digits_run: Any) -> None:
     """One cell per atom, dead ones are gaps; the curves of motion have a point per look."""
     panel = sw.TrainingMonitor(digits_run, interval=0.02)
     step = digits_run.step
-    until(lambda: digits_run.step > step + 20, seconds=40)
-    until(lambda: panel.record.motion is not None, seconds=40)
+    assert soon(lambda: digits_run.step > step + 20, seconds=40)
+    assert soon(lambda: panel.record.motion is not None, seconds=40)
     digits_run.pause()
     panel.refresh()
     figure, summary = panel.current_figure(), panel.record

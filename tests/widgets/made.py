@@ -1,0 +1,80 @@
+"""What tests of several panels are made of: an SAE that nobody trained, activations with pictures, small helpers."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from html import unescape
+from typing import Any
+
+import torch
+from sae_nb_widgets.panel import descendants
+from torch import Tensor
+
+from sae_nb.activations import Activations, Context
+from sae_nb.codes import SparseCodes
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+class FakeTopK:
+    """The three largest correlations above zero; the last atom is dead."""
+
+    hook_point, model_name = "resid_post.1", "fake"
+
+    def __init__(self, n_atoms: int = 32, d_in: int = 8, seed: int = 0) -> None:
+        rows = torch.randn(n_atoms, d_in, generator=torch.Generator().manual_seed(seed))
+        self.dictionary = torch.nn.functional.normalize(rows, dim=1)
+        self.n_atoms, self.d_in, self.k = n_atoms, d_in, 3
+        self.gate: threading.Event | None = None
+        self.error: Exception | None = None
+
+    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
+        """Keep the k largest positive entries of each row, once the gate is open."""
+        if self.gate is not None:
+            self.gate.wait(20)
+        if self.error is not None:
+            raise self.error
+        u = (x @ self.dictionary.T).relu()
+        u[:, -1] = 0
+        best = u.topk(k or self.k, dim=1)
+        return SparseCodes.from_dense(torch.zeros_like(u).scatter(1, best.indices, best.values))
+
+    def decode(self, codes: SparseCodes) -> Tensor:
+        """Add the atoms up."""
+        return codes.to_dense() @ self.dictionary
+
+
+def picture_acts(n: int = 30, side: int = 16, grid: int = 4, d_in: int = 8) -> Activations:
+    """Random activations of pictures with cls, one register and a grid of patches."""
+    length, generator = 2 + grid * grid, torch.Generator().manual_seed(2)
+    pictures = torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=generator)
+    context = Context(
+        kind="vision", n_samples=n, pictures=pictures, patch_grid=(grid, grid), prefix_tokens=2
+    )
+    return Activations.from_tensor(
+        torch.randn(n * length, d_in, generator=torch.Generator().manual_seed(1)),
+        sample=torch.arange(n).repeat_interleave(length),
+        position=torch.arange(length).repeat(n),
+        context=context,
+    )
+
+
+def control_named(panel: Any, description: str) -> Any:
+    """The control of a panel that has this name."""
+    return next(w for w in descendants(panel) if getattr(w, "description", "") == description)
+
+
+def text_of(html: str) -> str:
+    """What a reader of a page reads: its text without elements."""
+    return unescape(re.sub("<[^>]+>", "", html))
+
+
+def soon(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Whether something comes true in time, in another thread."""
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.005)
+    return holds()
