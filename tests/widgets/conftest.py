@@ -10,20 +10,25 @@ import ipywidgets as ipw
 import pytest
 import sae_nb_widgets as sw
 from ipywidgets.widgets.widget import _instances as widgets
+from sae_nb_widgets.panel import descendants
 
 PANELS = (sw.Panel, sw.Dashboard)
 
 
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
-    """Panels first, with all that is theirs. Where a file shares a panel, it closes what it makes by itself."""
+    """Panels first, with all that is theirs. What a panel of several tests has made stays with it."""
     before = set(widgets)
-    shared = any(isinstance(widget, PANELS) for widget in widgets.values())
     yield
-    made = [widget for key, widget in widgets.items() if key not in before and not shared]
+    panels = [widget for widget in widgets.values() if isinstance(widget, PANELS)]
+    shared = [
+        inside for panel in panels if panel.model_id in before for inside in descendants(panel)
+    ]
+    kept = before | {widget.model_id for widget in shared}
+    made = [widget for key, widget in widgets.items() if key not in kept]
     for panel in [widget for widget in made if isinstance(widget, PANELS)]:
         panel.close()
-    for component in made:
+    for component in [] if shared else made:
         if type(component).__module__.startswith("sae_nb_widgets."):
             component.close()
 

@@ -56,24 +56,21 @@ ACTS = {"pictures": picture_acts, "texts": text_acts, "vectors": lambda: vectors
 def browser(request):
     """A browser of each kind of activations."""
     made = sw.AtomBrowser(FakeTopK(), ACTS[request.param]())
-    yield made
-    made.close()
+    return made
 
 
 @pytest.fixture
 def pictures():
     """A browser of pictures."""
     made = sw.AtomBrowser(FakeTopK(), picture_acts())
-    yield made
-    made.close()
+    return made
 
 
 @pytest.fixture
 def texts():
     """A browser of texts."""
     made = sw.AtomBrowser(FakeTopK(), text_acts())
-    yield made
-    made.close()
+    return made
 
 
 # --- what is shown ------------------------------------------------------------------------------
@@ -287,8 +284,6 @@ def test_labels_are_kept_beside_the_sae(tmp_path) -> None:
     assert (again.atom, again.label) == (3, HOSTILE)
     assert again.saved
     assert "saved ✓" in again.notes.saved_line.value
-    for browser in (first, again):
-        browser.close()
 
 
 def test_a_label_that_cannot_be_saved_is_said(tmp_path) -> None:
@@ -298,7 +293,6 @@ def test_a_label_that_cannot_be_saved_is_said(tmp_path) -> None:
     browser.label = "seven"
     assert browser.problem
     assert "saving the label" in browser.status
-    browser.close()
 
 
 # --- loading, failing, ending ---------------------------------------------------------------------
@@ -318,7 +312,6 @@ def test_long_encodings_run_elsewhere_and_then_the_panel_fills(monkeypatch) -> N
     assert browser.summary.atom == browser.atom == 9
     assert not browser.busy
     assert not browser.problem
-    browser.close()
 
 
 def test_a_failed_encoding_is_one_sentence(monkeypatch) -> None:
@@ -336,7 +329,6 @@ def test_a_failed_encoding_is_one_sentence(monkeypatch) -> None:
     browser.refresh()
     assert browser.summary.atom == browser.atom
     assert not browser.problem
-    browser.close()
 
 
 def test_just_below_that_arrives_late_does_not_overwrite(pictures) -> None:
@@ -397,7 +389,6 @@ def test_a_step_sends_less_than_200_kilobytes(sent) -> None:
         sent.clear()
         action()
         assert 1_000 < sum(sent) < 200_000
-    browser.close()
 
 
 def test_a_step_is_one_message_per_part(monkeypatch, pictures) -> None:
@@ -425,7 +416,6 @@ def test_a_pretrained_sae_brings_its_examples() -> None:
     browser.close()
     quiz = sw.AtomQuiz(sae)
     assert quiz.asked is not None
-    quiz.close()
 
 
 def test_another_sae_says_which_call_makes_activations() -> None:
@@ -559,7 +549,6 @@ def test_lens_map_and_browser_tell_one_frequency_of_an_atom(sevens) -> None:
     shown = sw.ConceptMap(sae, examples=sn.load_examples("tiny-vit/resid_post.6"))
     shown.wait()
     np.testing.assert_allclose(shown.atlas.catalogue.frequency, often)
-    shown.close()
 
 
 def test_the_share_of_each_attention_head_stands_on_the_card() -> None:
@@ -582,7 +571,6 @@ def test_the_share_of_each_attention_head_stands_on_the_card() -> None:
     without.close()
     elsewhere = sw.AtomBrowser(sae, acts.x, gpt)
     assert elsewhere.cards.heads.layout.display == "none"
-    elsewhere.close()
 
 
 def test_the_last_tick_has_room_and_no_tools_lie_over_the_mark(tmp_path: Path) -> None:
@@ -594,4 +582,3 @@ def test_the_last_tick_has_room_and_no_tools_lie_over_the_mark(tmp_path: Path) -
     assert browser.plot.layout.xaxis2.domain[1] < 0.98
     page = browser.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert '"displayModeBar": false' in page
-    browser.close()

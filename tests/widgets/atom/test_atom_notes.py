@@ -54,7 +54,6 @@ def test_what_is_typed_comes_back_in_another_panel(tmp_path, text: str) -> None:
     assert (again.label, again.note, again.saved) == (text, text[::-1], True)
     page = again.to_html(tmp_path / "page.html", share_script=True).read_text()
     assert HOSTILE not in page
-    again.close()
 
 
 def test_saved_is_false_until_the_file_is_written(tmp_path, monkeypatch) -> None:

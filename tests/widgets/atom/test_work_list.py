@@ -72,7 +72,6 @@ def test_an_atom_starred_or_noted_in_any_panel_is_listed_at_once(sae, todo) -> N
     browser.atom = 4
     browser.press("s")
     assert [row["atom"] for row in _rows(todo)] == ["7"]
-    browser.close()
 
 
 def test_the_star_of_a_browser_follows_the_work_list(sae, todo) -> None:

@@ -228,7 +228,6 @@ def test_a_panel_opens_as_it_was_left(panel: CircuitPanel) -> None:
     other.restore(panel.state())
     assert other.state() == panel.state()
     assert other.summary.nodes.equals(panel.summary.nodes)
-    other.close()
 
 
 def test_examples_are_drawn_when_an_atom_is_chosen() -> None:
@@ -244,7 +243,6 @@ def test_examples_are_drawn_when_an_atom_is_chosen() -> None:
     assert " · " in name
     assert panel.names.card(panel.node).examples
     assert any(name.split(" · ")[1] in (text or "") for text in panel.plot.data[figure.FOR].text)
-    panel.close()
 
 
 def test_an_image_is_read_by_its_patches() -> None:
@@ -273,7 +271,6 @@ def test_an_image_is_read_by_its_patches() -> None:
     assert crops[0].source == png_address(crop_patch(image, (8, 8), (row, column)))
     names = panel.plot.layout.xaxis.ticktext
     assert [name != "" for name in names] == (columns.position < 5).tolist()
-    panel.close()
 
 
 def test_rows_of_the_tables_have_names_too(panel: CircuitPanel) -> None:

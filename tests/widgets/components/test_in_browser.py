@@ -299,7 +299,6 @@ def test_exported_page_draws_hovers_and_hurts_nobody(page, tmp_path) -> None:
     page.locator(".js-plotly-plot .bars .point").first.hover(force=True)
     page.locator(".hoverlayer .hovertext").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    panel.close()
 
 
 def test_exported_page_without_javascript_shows_the_same_bars(chromium, tmp_path) -> None:
@@ -312,7 +311,6 @@ def test_exported_page_without_javascript_shows_the_same_bars(chromium, tmp_path
     assert opened.locator(".sae-nb-still svg rect").count() == 2
     assert not opened.locator(".sae-nb-live").is_visible()
     context.close()
-    panel.close()
 
 
 # --- the plot's loader ----------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,11 @@ page = shared.page
 
 
 @pytest.fixture
-def pad(page: Any) -> Iterator[Any]:
+def pad(page: Any) -> Any:
     """A pad on the page, its canvas in the top left."""
     made = sw.DrawPad()
     shared.show(page, made)
-    yield page.locator("canvas")
-    made.close()
+    return page.locator("canvas")
 
 
 def sent(page: Any) -> np.ndarray:
@@ -161,4 +159,3 @@ def test_exported_lens_needs_no_script(page: Any, tmp_path: Path) -> None:
     assert page.locator("svg image").count() == 1
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.evaluate("document.scripts.length") == 0
-    lens.close()

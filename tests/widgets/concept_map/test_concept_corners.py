@@ -18,31 +18,25 @@ def test_an_archetypal_sae_has_a_polygon() -> None:
     )
     panel = sw.ConceptMap(sae)
     panel.wait()
-    try:
-        panel.layout_by = "archetypes"
-        panel.wait()
-        assert panel.record.layout == "archetypes"
-        assert panel.chips["layout"] == "archetypes"
-        assert "3 archetypes of most weight among 12" in panel.status
-        assert len(panel.map.chart.lines) == 3 * 16
-        corners = [text for _, _, text in panel.map.chart.words if text.startswith("archetype ")]
-        assert len(corners) == 3
-        panel.color_by = "corner weight"
-        assert not panel.problem
-        panel.color_by, panel.layout_by = "cluster", "pca"
-        panel.wait()
-        assert panel.map.chart.lines == b""
-        assert not any(text.startswith("archetype ") for _, _, text in panel.map.chart.words)
-    finally:
-        panel.close()
+    panel.layout_by = "archetypes"
+    panel.wait()
+    assert panel.record.layout == "archetypes"
+    assert panel.chips["layout"] == "archetypes"
+    assert "3 archetypes of most weight among 12" in panel.status
+    assert len(panel.map.chart.lines) == 3 * 16
+    corners = [text for _, _, text in panel.map.chart.words if text.startswith("archetype ")]
+    assert len(corners) == 3
+    panel.color_by = "corner weight"
+    assert not panel.problem
+    panel.color_by, panel.layout_by = "cluster", "pca"
+    panel.wait()
+    assert panel.map.chart.lines == b""
+    assert not any(text.startswith("archetype ") for _, _, text in panel.map.chart.words)
 
 
 def test_archetypes_are_refused_where_there_are_none() -> None:
     """And not offered."""
     panel = sw.ConceptMap(torch.eye(6))
-    try:
-        assert "archetypes" not in panel.layouts
-        with pytest.raises(t.TraitError, match="needs one archetypal SAE"):
-            panel.layout_by = "archetypes"
-    finally:
-        panel.close()
+    assert "archetypes" not in panel.layouts
+    with pytest.raises(t.TraitError, match="needs one archetypal SAE"):
+        panel.layout_by = "archetypes"

@@ -338,7 +338,6 @@ def test_umap_runs_elsewhere_while_pca_is_shown(monkeypatch: pytest.MonkeyPatch)
     assert panel.record.layout == "umap"
     assert np.allclose(xy_of(panel), places())
     assert process.closed
-    panel.close()
 
 
 def test_a_umap_nobody_waits_for_is_not_complained_about(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,7 +358,6 @@ def test_a_umap_nobody_waits_for_is_not_complained_about(monkeypatch: pytest.Mon
     assert not panel.problem
     assert "UMAP" not in panel.status
     assert panel.record.layout == "pca"
-    panel.close()
 
 
 def test_a_umap_that_fails_leaves_pca_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,7 +369,6 @@ def test_a_umap_that_fails_leaves_pca_and_says_so(monkeypatch: pytest.MonkeyPatc
     assert panel.record.layout == "pca"
     panel.atom = 4
     assert panel.map.chart.current == 4
-    panel.close()
 
 
 def test_labels_written_elsewhere_appear() -> None:

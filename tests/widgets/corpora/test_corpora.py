@@ -162,7 +162,6 @@ def test_a_panel_opens_as_it_was_left(
     other.restore(panel.state())
     assert other.state() == panel.state()
     assert other.table.cells == panel.table.cells
-    other.close()
 
 
 # --- texts ------------------------------------------------------------------------------------------

@@ -55,8 +55,7 @@ def board(model):
     """A dashboard of plain vectors."""
     made = _dashboard(model)
     made.wait()
-    yield made
-    made.close()
+    return made
 
 
 # --- linked ---------------------------------------------------------------------------------------
@@ -88,7 +87,6 @@ def test_first_atom_may_be_chosen(model) -> None:
     """Else it is the most frequent one."""
     made = _dashboard(model, atom=7)
     assert made.atom == made.browser.atom == made.steering.atom == 7
-    made.close()
 
 
 def test_a_label_typed_anywhere_shows_everywhere_at_once(board) -> None:
@@ -156,7 +154,6 @@ def test_stars_are_saved_with_the_session(model, board, tmp_path) -> None:
     path = board.save(tmp_path / "monday")
     again = sw.open_dashboard(path, model, _sae(), _rows(), inputs=torch.ones(3, 4))
     assert again.subject.labels.starred == (6,)
-    again.close()
 
 
 # --- tabs -----------------------------------------------------------------------------------------
@@ -222,7 +219,6 @@ def test_a_tab_is_built_when_it_is_first_opened(model, later, monkeypatch) -> No
     assert later.made == 1
     board.atom = 4
     assert board.depth.atom == 4
-    board.close()
 
 
 def test_the_strength_stands_in_the_bar_where_it_acts(board) -> None:
@@ -247,7 +243,6 @@ def test_a_tab_that_cannot_be_built_says_why(model, later, monkeypatch) -> None:
     assert "`inputs` must be given" in board.status
     board.tab = "concepts"
     assert board.browser.summary.atom == board.atom
-    board.close()
 
 
 def test_views_without_a_panel_are_left_out(model, monkeypatch) -> None:
@@ -258,7 +253,6 @@ def test_views_without_a_panel_are_left_out(model, monkeypatch) -> None:
     assert (list(board._views), board.map) == (["concepts", "steering", "work"], None)
     with pytest.raises(t.TraitError, match="must be one of"):
         board.tab = "depth"
-    board.close()
 
 
 def test_the_state_of_a_closed_tab_is_not_lost(model, later, monkeypatch, tmp_path) -> None:
@@ -277,7 +271,6 @@ def test_the_state_of_a_closed_tab_is_not_lost(model, later, monkeypatch, tmp_pa
     assert third.depth is None
     third.tab = "depth"
     assert third.depth.layer == 9
-    third.close()
 
 
 # --- sessions -------------------------------------------------------------------------------------
@@ -302,7 +295,6 @@ def test_a_session_comes_back_as_it_was(model, board, tmp_path) -> None:
     assert (browser.label, browser.note, browser.saved) == (HOSTILE, "مرحبا 👩‍👩‍👧", True)
     assert (again.steering.strength, again.steering.mode) == (1.5, "set")
     assert again.steering.recipe() == board.steering.recipe()
-    again.close()
 
 
 def test_labels_typed_after_opening_are_in_the_session(model, board, tmp_path) -> None:
@@ -313,7 +305,6 @@ def test_labels_typed_after_opening_are_in_the_session(model, board, tmp_path) -
     again.browser.label = "three"
     assert again.browser.saved
     assert sn.open_session(path).labels[3] == "three"
-    again.close()
 
 
 def test_labels_may_go_on_beside_the_sae(model, board, tmp_path) -> None:
@@ -329,7 +320,6 @@ def test_labels_may_go_on_beside_the_sae(model, board, tmp_path) -> None:
     )
     assert dict(again.subject.labels) == {3: "beside", 4: "session"}
     assert dict(Annotations(tmp_path / "notes", _sae())) == {3: "beside", 4: "session"}
-    again.close()
 
 
 def test_a_session_of_another_sae_is_refused_by_name(model, board, tmp_path) -> None:
@@ -349,7 +339,6 @@ def test_what_does_not_fit_any_more_is_said_and_the_rest_comes_back(model, board
     assert again.problem
     assert "`sample` must be between" in again.status
     assert again.browser.atom == 5
-    again.close()
 
 
 def test_another_model_is_said(model, board, tmp_path) -> None:
@@ -361,7 +350,6 @@ def test_another_model_is_said(model, board, tmp_path) -> None:
     other.name = "another model"
     again = sw.open_dashboard(path, other, _sae(), _rows(), inputs=torch.ones(3, 4))
     assert f"was saved with the model {model.name}" in again.status
-    again.close()
 
 
 # --- one page -------------------------------------------------------------------------------------

@@ -313,7 +313,6 @@ def test_what_a_strip_needs_is_said(model: Any, scenes: Any, states: States) -> 
         assert name not in offered
         with pytest.raises(t.TraitError, match=needs):
             panel.strip = name
-    panel.close()
 
 
 def test_a_colour_means_one_thing_on_a_screen(panel: sw.DepthTrajectory) -> None:
@@ -441,7 +440,6 @@ def test_texts_travel_too() -> None:
     panel.perturb_size = 0.2
     panel.wait()
     assert panel.pushed.angles.shape[2] == panel.n_tokens
-    panel.close()
 
 
 def test_one_picture_is_enough(model: Any, scenes: Any) -> None:
@@ -451,7 +449,6 @@ def test_one_picture_is_enough(model: Any, scenes: Any) -> None:
     assert not panel.problem, panel.status
     assert panel.show == "tokens"
     assert panel.summary.trajectories.basins is None
-    panel.close()
 
 
 @pytest.mark.parametrize("wrong", ["states", "labels", "sae", "raptor", "model"])

@@ -302,7 +302,6 @@ def test_a_conversation_is_answered(gpt: Any, sae: Any) -> None:
     lens = GenerationLens(gpt, sae, prompt=chat)
     lens.wait()
     assert "chat template" in lens.status
-    lens.close()
 
 
 def test_it_leaves_without_a_kernel(lens: GenerationLens, tmp_path: Any) -> None:
@@ -334,7 +333,6 @@ def test_without_base_rates_strengths_are_in_model_units(gpt: Any) -> None:
     lens.wait()
     assert "usual from" in lens.chips
     assert lens.scale.sizes is not None
-    lens.close()
 
 
 def test_what_writes_no_text_is_refused(gpt: Any, sae: Any) -> None:

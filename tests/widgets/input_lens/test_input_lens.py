@@ -369,7 +369,6 @@ def test_clicking_a_bar_chooses_the_atom_and_links_carry_it(lens: sw.InputLens) 
     assert lens.atom == 5
     heat = lens._view.grid.heat_maps[0]
     np.testing.assert_allclose(heat, lens.summary.patches(lens.summary.strengths(5)), rtol=1e-5)
-    follower.close()
 
 
 def test_chosen_atom_stays_with_the_next_input(lens: sw.InputLens) -> None:
@@ -819,5 +818,3 @@ def test_a_label_typed_in_a_browser_reaches_lens_and_steering_of_a_pretrained_sa
         assert "“a slanted stroke” (atom" in steering.answer
     finally:
         browser.names.labels.write(atom, "")
-        for panel in (browser, steering, lens):
-            panel.close()

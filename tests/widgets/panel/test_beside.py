@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import ipywidgets as ipw
@@ -25,11 +24,10 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
-def panel(shown: list[Any]) -> Iterator[Any]:
+def panel(shown: list[Any]) -> Any:
     x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     made = sw.AtomBrowser(sn.TopK(4, 8, k=2), x)
-    yield made
-    made.close()
+    return made
 
 
 def answer(cell: Any, content: Any) -> None:

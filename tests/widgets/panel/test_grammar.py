@@ -486,7 +486,6 @@ def test_closing_leaves_the_shared_script_alone() -> None:
     first.close()
     assert script.comm is not None
     assert second._picture.bundle is shared_script() is script
-    second.close()
 
 
 @pytest.mark.parametrize("name", ["AtomBrowser", "InputLens", "SteeringPanel", "TrainingMonitor"])

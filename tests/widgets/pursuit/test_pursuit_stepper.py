@@ -152,7 +152,6 @@ def test_a_second_algorithm_of_more_steps_can_be_left_out(
     assert (len(panel.steps), panel.step, panel.last_step) == (1, 6, 6)
     assert "6 of 6" in panel.controls.count.value
     assert not caplog.records
-    panel.close()
 
 
 def test_an_answer_that_nobody_waits_for_is_not_drawn(panel: sw.PursuitStepper) -> None:
@@ -183,7 +182,6 @@ def test_two_dictionaries_step_together() -> None:
     expected = sn.matching_pursuit(DATA.x[:1], other, 5).to_dense()[0]
     shown = panel.steps[1].dense_code_at(5, np.arange(30))
     np.testing.assert_allclose(shown, expected, atol=1e-6)
-    panel.close()
 
 
 def test_controls_follow_traits_and_traits_controls(panel: sw.PursuitStepper) -> None:
@@ -330,7 +328,6 @@ def test_codes_of_more_atoms_than_bars_are_stepped_through() -> None:
     panel.step = panel.last_step
     assert not panel.problem, panel.status
     assert len(panel.steps[0].code_at(panel.step)[0]) == 128
-    panel.close()
 
 
 def test_a_model_that_is_a_solver_shows_its_own_steps() -> None:
@@ -368,7 +365,6 @@ def test_steps_that_nobody_gave_are_refused() -> None:
     panel.wait()
     with pytest.raises(t.TraitError, match="of the first dictionary"):
         panel.algorithm_b = "own"
-    panel.close()
 
 
 # --- playing --------------------------------------------------------------------------------------
@@ -509,7 +505,6 @@ def test_every_strip_says_how_long_its_own_vector_is(algorithms: list[str]) -> N
     )
     assert all(share.strip() in panel.answer for share in re.findall(r"[\d.]+ %", left))
     assert panel.parts.curves.static_html().count(given) == 1
-    panel.close()
 
 
 def test_an_sae_brings_its_bias_and_the_names_of_its_atoms() -> None:
@@ -612,4 +607,3 @@ def test_pictures_are_drawn_and_exported(tmp_path: Path) -> None:
     assert panel.to_png()[:4] == b"\x89PNG"
     bundle = panel._repr_mimebundle_()
     assert "residual norm" in bundle["text/html"]
-    panel.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -38,14 +37,13 @@ def parts() -> tuple[Any, Any, torch.Tensor]:
 
 
 @pytest.fixture
-def joined(parts: tuple[Any, Any, torch.Tensor]) -> Iterator[tuple[Lens, InputSteering]]:
+def joined(parts: tuple[Any, Any, torch.Tensor]) -> tuple[Lens, InputSteering]:
     """A lens on the 7 and the panel that follows it."""
     model, sae, pictures = parts
     lens = Lens(model, sae, picture=pictures[0], atom=3)
     panel = InputSteering(lens, strength=20.0)
     panel.wait()
-    yield lens, panel
-    panel.close()
+    return lens, panel
 
 
 def test_the_lens_picture_is_what_the_model_reads(

@@ -228,7 +228,6 @@ def test_a_label_typed_elsewhere_reaches_the_open_panel(panel: sw.SteeringPanel)
     panel.wait()
     assert panel.cards.grid.captions[1] == "bad story"
     panel.names.labels.write(5, "")
-    browser.close()
 
 
 # --- strengths ------------------------------------------------------------------------------------
@@ -585,7 +584,6 @@ def test_recipe_replays_to_the_same_answer(vit: Any, panel: sw.SteeringPanel) ->
     other.replay(recipe)
     np.testing.assert_array_equal(other.summary.after, panel.summary.after)
     np.testing.assert_array_equal(other.summary.random, panel.summary.random)
-    other.close()
 
 
 def test_recipe_brings_its_text_back_from_another_sample(talking: sw.SteeringPanel) -> None:
@@ -623,7 +621,6 @@ def test_recipe_in_p99_is_the_same_edit_without_acts(vit: Any, panel: sw.Steerin
     measured = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, acts, atom=5, strength=1.5)
     panel.replay(measured.recipe() if measured.summary else {})
     np.testing.assert_allclose(panel.summary.after, measured.summary.after, atol=1e-6)
-    measured.close()
 
 
 def test_bad_recipe_changes_nothing(panel: sw.SteeringPanel) -> None:
@@ -906,7 +903,6 @@ def test_strengths_that_arrive_while_a_recipe_is_taken_wait_for_it(
     made.wait()
     assert made.unit == "p99"
     assert made.current.amounts == pytest.approx([3.0, 0.5])
-    made.close()
 
 
 def test_what_is_asked_while_strengths_arrive_is_not_overtaken(
@@ -929,7 +925,6 @@ def test_what_is_asked_while_strengths_arrive_is_not_overtaken(
     chosen.set()
     assert made.summary.recipe.mode == "set"
     assert f"{sae_nb.steering.MODES['set'].verb} full strength" in made.answer
-    made.close()
 
 
 def test_curve_of_a_combination_scales_the_whole(planted: sw.SteeringPanel) -> None:

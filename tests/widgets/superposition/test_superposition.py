@@ -132,7 +132,6 @@ def test_toys_are_trained_when_none_are_given() -> None:
     assert [toy.sparsity for toy in panel.toys] == [0.5, 0.97]
     panel.sparsity = 0.97
     assert panel.record.stored == (0, 1, 2, 3, 4)
-    panel.close()
 
 
 def test_many_neurons_are_shown_as_lengths() -> None:

@@ -19,7 +19,6 @@ def test_a_monitor_listens_to_a_raptor() -> None:
     assert list(monitor.record.step) == list(range(1, 9))
     assert np.allclose(monitor.record.loss, [record.loss for record in result.history])
     assert np.isnan(monitor.record.l0).all()
-    monitor.close()
 
 
 def test_a_monitor_shows_a_raptor_that_trains_in_a_thread() -> None:
@@ -34,4 +33,3 @@ def test_a_monitor_shows_a_raptor_that_trains_in_a_thread() -> None:
     assert "Done" in monitor.status
     assert "dead" not in monitor.status
     assert monitor.to_png().startswith(b"\x89PNG")
-    monitor.close()

@@ -103,11 +103,10 @@ def run() -> FakeRun:
 
 
 @pytest.fixture
-def monitor(run: FakeRun) -> Iterator[sw.TrainingMonitor]:
+def monitor(run: FakeRun) -> sw.TrainingMonitor:
     """A monitor of that run."""
     panel = sw.TrainingMonitor(run, interval=0.01)
-    yield panel
-    panel.close()
+    return panel
 
 
 def drawn(panel: sw.TrainingMonitor, axis: str = "y") -> np.ndarray:
@@ -245,7 +244,6 @@ def test_a_redraw_is_a_small_message() -> None:
     panel = sw.TrainingMonitor([record(i, 20_000) for i in range(1, 20_001)])
     arrays = [v for tr in panel.current_figure().data for v in (tr.x, tr.y) if v is not None]
     assert sum(np.asarray(values).nbytes for values in arrays) < 100_000
-    panel.close()
 
 
 # --- several runs ---------------------------------------------------------------------------------
@@ -258,7 +256,6 @@ def test_several_runs_are_overlaid_with_a_legend() -> None:
     assert [trace.name for trace in named] == ["&lt;b&gt;a&lt;/b&gt;", "b"]
     assert named[0].line.color != named[1].line.color
     assert set(panel.record) == {"<b>a</b>", "b"}
-    panel.close()
 
 
 def test_saes_on_the_same_batches_have_curves_of_their_own() -> None:
@@ -271,7 +268,6 @@ def test_saes_on_the_same_batches_have_curves_of_their_own() -> None:
     panel.close()
     interleaved = sw.TrainingMonitor([record(i, sae=s) for i in (1, 2) for s in (0, 1)])
     assert [len(tr.y) for tr in interleaved.current_figure().data if tr.yaxis == "y2"] == [2, 2]
-    interleaved.close()
 
 
 def test_controls_act_on_the_chosen_run_alone() -> None:
@@ -286,7 +282,6 @@ def test_controls_act_on_the_chosen_run_alone() -> None:
     assert [run.calls for run in runs] == [["stop"], ["pause", "stop"]]
     with pytest.raises(t.TraitError, match=r"one of 2 runs, counted from 0, or -1 for all, got 2"):
         panel.acts_on = 2
-    panel.close()
 
 
 # --- hands ----------------------------------------------------------------------------------------
@@ -368,7 +363,6 @@ def test_a_refused_number_of_a_running_training_goes_back() -> None:
     panel.wait()
     assert "this one is done" in panel.status
     assert (panel.k, run.sae.k) == (4, 4)
-    panel.close()
 
 
 def test_the_answer_says_what_was_learned_in_words() -> None:
@@ -388,7 +382,6 @@ def test_the_answer_says_what_was_learned_in_words() -> None:
     untrained.close()
     waiting = sw.TrainingMonitor([])
     assert waiting.answer == ""
-    waiting.close()
 
 
 def test_parts_that_show_one_of_several_runs_say_which() -> None:
@@ -407,7 +400,6 @@ def test_parts_that_show_one_of_several_runs_say_which() -> None:
     assert title in ("", map_title("frequency", "small"))
     panel.acts_on = 1
     assert panel._shown() == 1
-    panel.close()
 
 
 def test_the_answer_says_what_is_to_be_done(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
@@ -433,7 +425,6 @@ def test_stop_without_a_run_says_what_to_do() -> None:
     panel = sw.TrainingMonitor([record(1)])
     with pytest.raises(RuntimeError, match=r"Start one with sn\.start_training"):
         panel.stop()
-    panel.close()
 
 
 # --- the real thing ---------------------------------------------------------------------------------
@@ -471,7 +462,6 @@ def test_real_run_is_followed_to_its_end() -> None:
     assert panel.record.last_step == 400
     np.testing.assert_allclose(drawn(panel, "y")[-1], 100 * result.history[-1].r2, rtol=1e-5)
     assert panel.record.frequency.shape == (32,)
-    panel.close()
 
 
 def test_a_drawing_under_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -500,7 +490,6 @@ def test_a_drawing_under_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
     assert not second.is_alive()
     assert panel.record.last_step == 4
     first.join(30)
-    panel.close()
 
 
 def test_real_failure_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -520,7 +509,6 @@ def test_real_failure_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     panel.wait()
     assert panel.problem
     assert "the lights went out" in panel.status
-    panel.close()
 
 
 def test_train_takes_the_monitor_as_a_callback() -> None:
@@ -534,7 +522,6 @@ def test_train_takes_the_monitor_as_a_callback() -> None:
     assert [len(result.history) for result in results] == [
         summary.n_records for summary in panel.record.values()
     ]
-    panel.close()
 
 
 # --- endings --------------------------------------------------------------------------------------
@@ -559,7 +546,6 @@ def test_monitor_is_a_callback_too() -> None:
     monitor.wait()
     assert len(drawn(monitor)) == 5
     assert monitor.status.startswith("Done: 5 steps")
-    monitor.close()
 
 
 def test_closing_leaves_the_run_alone(run: FakeRun) -> None:
@@ -582,7 +568,6 @@ def test_detached_monitor_does_not_draw_until_attached(run: FakeRun) -> None:
     assert len(drawn(panel)) == 3
     panel.attach()
     assert soon(lambda: len(drawn(panel)) == 4)
-    panel.close()
 
 
 @pytest.mark.parametrize("bad", [3, "run", [record(1), 3]])
@@ -637,7 +622,6 @@ def test_gallery_of_pixels_is_the_dictionary_now(digits_run: Any) -> None:
     assert soon(lambda: digits_run.step > step + 20, seconds=40)
     assert soon(lambda: panel._gallery.grid.sprite != sprite, seconds=40)
     assert not panel.problem
-    panel.close()
 
 
 def test_map_and_motion_are_of_the_run(digits_run: Any) -> None:
@@ -659,7 +643,6 @@ def test_map_and_motion_are_of_the_run(digits_run: Any) -> None:
     np.testing.assert_allclose(turned[: len(per_atom)], per_atom, atol=6e-4)
     assert figure.layout.yaxis9.visible is False
     digits_run.resume()
-    panel.close()
 
 
 def test_gallery_of_activations_shows_where_atoms_fire() -> None:
@@ -706,4 +689,3 @@ def test_runs_are_added_to_a_shown_figure_and_the_best_is_ringed() -> None:
     now = [tr for tr in after if tr.yaxis == "y8" and tr.mode == "markers"]
     assert [tr.marker.line.width for tr in now] == [3, 0]
     assert panel._picture.layout.xaxis8.visible
-    panel.close()
