@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from html import unescape
+from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import torch
 from sae_nb_widgets.panel import descendants
 from torch import Tensor
@@ -60,6 +62,59 @@ def picture_acts(n: int = 30, side: int = 16, grid: int = 4, d_in: int = 8) -> A
         position=torch.arange(length).repeat(n),
         context=context,
     )
+
+
+class Page(HTMLParser):
+    """Elements of a page, and the text of its scripts and of everything else."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._in_script = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep an element."""
+        self.tags.append((tag, dict(attrs)))
+        self._in_script = tag == "script"
+        if self._in_script:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Leave a script."""
+        self._in_script = False
+
+    def handle_data(self, data: str) -> None:
+        """Keep text."""
+        if self._in_script:
+            self.scripts[-1] += data
+        else:
+            self.text += data
+
+
+def contrast(one: Any, other: Any) -> float:
+    """WCAG 2 contrast of two colours of sRGB."""
+    parts = np.array([one, other], float) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    low, high = sorted((linear @ [0.2126, 0.7152, 0.0722]).tolist())
+    return float((high + 0.05) / (low + 0.05))
+
+
+class Held:
+    """Work that begins, and ends when it is let go, with an answer or an error."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self.answer, self.times = answer, 0
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, *given: Any, **more: Any) -> Any:
+        """Wait, then give the answer: what it returns, if it can be called."""
+        self.times += 1
+        self.begun.set()
+        self.go.wait(10)
+        return self.answer(*given, **more) if callable(self.answer) else self.answer
 
 
 def control_named(panel: Any, description: str) -> Any:

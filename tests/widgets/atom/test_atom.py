@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 
@@ -267,34 +266,6 @@ def test_theme_and_heat_redraw(pictures) -> None:
         sw.theme("normal")
 
 
-# --- labels ---------------------------------------------------------------------------------------
-
-
-def test_labels_are_kept_beside_the_sae(tmp_path) -> None:
-    """Written at once, read again, shown with neighbours, found by search; hostile text is text."""
-    first = sw.AtomBrowser(FakeTopK(), vectors(60), labels=tmp_path)
-    first.atom = 3
-    first.label, first.note = HOSTILE, "مرحبا"
-    first.atom = 4
-    assert (first.label, first.note) == ("", "")
-    saved = json.loads((tmp_path / "annotations.json").read_text())
-    assert saved["atoms"] == {"3": {"label": HOSTILE, "note": "مرحبا"}}
-    again = sw.AtomBrowser(FakeTopK(), vectors(60), labels=tmp_path)
-    again.search = "ALERT"
-    assert (again.atom, again.label) == (3, HOSTILE)
-    assert again.saved
-    assert "saved ✓" in again.notes.saved_line.value
-
-
-def test_a_label_that_cannot_be_saved_is_said(tmp_path) -> None:
-    """One sentence; the label stays on screen."""
-    (tmp_path / "file").write_text("")
-    browser = sw.AtomBrowser(FakeTopK(), vectors(60), labels=tmp_path / "file" / "labels.json")
-    browser.label = "seven"
-    assert browser.problem
-    assert "saving the label" in browser.status
-
-
 # --- loading, failing, ending ---------------------------------------------------------------------
 
 
@@ -548,7 +519,9 @@ def test_lens_map_and_browser_tell_one_frequency_of_an_atom(sevens) -> None:
     lens.close()
     shown = sw.ConceptMap(sae, examples=sn.load_examples("tiny-vit/resid_post.6"))
     shown.wait()
-    np.testing.assert_allclose(shown.atlas.catalogue.frequency, often)
+    on_map = shown.record.columns["frequency"].values
+    np.testing.assert_allclose(np.nan_to_num(on_map), often)
+    assert shown.names.fires(shown.atom) in shown.cards.facts.value
 
 
 def test_the_share_of_each_attention_head_stands_on_the_card() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from html.parser import HTMLParser
 
 import pytest
 import sae_nb_widgets as sw
@@ -14,6 +13,7 @@ import sae_nb as sn
 from sae_nb.atoms import AtomNames, LabelEvidence, Labels, badge
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.sessions import Annotations, names_of
+from tests.widgets.made import Page
 
 PIECES = (
     '"', "'", "<", ">", "&", "&lt;", "</span>", "</script>", "<script>alert(1)</script>", "<!--", "-->",
@@ -21,21 +21,6 @@ PIECES = (
     "\u2028", "é", "👩‍👩‍👧", "مرحبا", "%s", "<b>", " ", "\n", "word", "`",
 )  # fmt: skip
 GOOD = LabelEvidence(by="rule", detection=0.9, control=0.52, n=40, returns=2, n_sisters=3)
-
-
-class Tags(HTMLParser):
-    """Which elements a piece of HTML has, and its words."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
-        self.tags.append(tag)
-        self.attributes += [name for name, _ in attrs]
 
 
 def named(text: str, evidence: LabelEvidence | None) -> AtomNames:
@@ -53,9 +38,9 @@ def test_hostile_words_are_words_in_badge_and_card() -> None:
         label = AtomLabels(
             entries={9: AtomLabel(atom=9, text=text, evidence=LabelEvidence(why=why))}
         )
-        found = Tags(badge_html(AtomNames(labels=Labels(label)), 9))
-        assert found.tags == ["span"]
-        assert set(found.attributes) == {"class", "data-standing", "title"}
+        ((tag, attributes),) = Page(badge_html(AtomNames(labels=Labels(label)), 9)).tags
+        assert tag == "span"
+        assert set(attributes) == {"class", "data-standing", "title"}
 
 
 def test_no_label_ends_the_script_of_a_page() -> None:
@@ -63,7 +48,7 @@ def test_no_label_ends_the_script_of_a_page() -> None:
     names = named("</script><script>alert(1)</script>", LabelEvidence(why="</script><img src=x>"))
     page = cards_html('<span data-atom="9">', names)
     assert page.count("</script>") == 1
-    assert Tags(page).tags == ["script"]
+    assert [tag for tag, _ in Page(page).tags] == ["script"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -16,31 +15,14 @@ from sae_nb_widgets.components._base import legend_html, shade
 
 import sae_nb as sn
 from sae_nb.atoms import AtomNames
+from tests.widgets.made import Page
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
 
-class Tags(HTMLParser):
-    """Collects elements, attributes and text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep an element."""
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        """Keep text."""
-        self.text += data
-
-
-def inert(html: str) -> Tags:
+def inert(html: str) -> Page:
     """Parse, and make sure that nothing in it can run."""
-    parsed = Tags(html)
+    parsed = Page(html)
     for tag, attributes in parsed.tags:
         assert tag not in {"script", "iframe", "object", "embed", "link"}
         assert not [name for name in attributes if name.startswith("on")]
@@ -189,7 +171,7 @@ def test_tokens_that_were_not_captured_are_unshaded_and_say_so() -> None:
     """NaN is not zero."""
     strip = TokenStrip()
     strip.show([["a", "b"]], [np.array([np.nan, 1.0])], special=[[True, False]])
-    spans = [a for tag, a in Tags(strip.static_html()).tags if "sae-nb-token" in a.get("class", "")]
+    spans = [a for tag, a in Page(strip.static_html()).tags if "sae-nb-token" in a.get("class", "")]
     assert "not captured" in spans[0]["title"]
     assert "style" not in spans[0]
     assert "sae-nb-special" in spans[0]["class"]
@@ -221,7 +203,7 @@ def test_bars_are_proportional_and_negative_ones_grow_to_the_left() -> None:
     bars = Sparkbars()
     bars.show(["a", "b"], [4.0, -2.0], signed=True)
     fills = [
-        a["style"] for _, a in Tags(bars.static_html()).tags if a.get("class") == "sae-nb-fill"
+        a["style"] for _, a in Page(bars.static_html()).tags if a.get("class") == "sae-nb-fill"
     ]
     assert fills[0].startswith("left:50.0%;width:50.0%")
     assert fills[1].startswith("left:25.0%;width:25.0%")
@@ -231,7 +213,7 @@ def test_before_and_control_are_drawn_where_they_lie() -> None:
     """The random control is drawn wherever an effect is."""
     bars = Sparkbars(description="class scores")
     bars.show(["7"], [0.8], before=[0.2], control=[0.4], maximum=1.0)
-    places = {a["class"]: a["style"] for _, a in Tags(bars.static_html()).tags if "style" in a}
+    places = {a["class"]: a["style"] for _, a in Page(bars.static_html()).tags if "style" in a}
     assert places["sae-nb-before"] == "left:20.0%"
     assert places["sae-nb-control"] == "left:40.0%"
 

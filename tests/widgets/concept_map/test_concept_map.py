@@ -17,9 +17,8 @@ from sae_nb_widgets.concept_map import _panel as module, _runs as runs
 from sae_nb_widgets.concept_map._figure import placed_words
 from sae_nb_widgets.panel import descendants, theme
 
-import sae_nb as sn
 from sae_nb.sessions import Annotations
-from tests.widgets.made import HOSTILE, FakeTopK as AnyTopK, picture_acts
+from tests.widgets.made import HOSTILE, FakeTopK as AnyTopK, contrast, picture_acts
 
 N_ATOMS = 40
 FakeTopK = partial(AnyTopK, N_ATOMS)
@@ -425,14 +424,6 @@ def test_every_mark_is_seen_on_light_and_on_dark_pages() -> None:
             assert contrast(style["dark"], (27, 27, 27)) >= 3, (column, style)
 
 
-def contrast(one: Any, other: Any) -> float:
-    """WCAG 2 contrast of two colours."""
-    parts = np.array([one, other], float) / 255
-    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    low, high = sorted((linear @ [0.2126, 0.7152, 0.0722]).tolist())
-    return (high + 0.05) / (low + 0.05)
-
-
 def test_names_do_not_lie_over_each_other(panel: sw.ConceptMap) -> None:
     """On the sheet of a picture without a browser: two of one place are moved apart, or one is left out."""
     words = [(*middle, f"a name {i}") for i, middle in enumerate(places()[:4].tolist())]
@@ -585,19 +576,6 @@ def test_files_are_named_after_what_they_show(panel: sw.ConceptMap) -> None:
     assert panel.export_name() == "concept_map_atom_5"
     panel.select([1, 3])
     assert panel.export_name() == "concept_map_2_atoms"
-
-
-def test_frequency_is_the_browsers(panel: sw.ConceptMap) -> None:
-    """One number and one denominator for an atom in every panel."""
-    browser = sw.AtomBrowser(FakeTopK(), picture_acts(12), atom=5)
-    assert panel.record.columns["frequency"].values[5] == browser.catalogue.frequency[5]
-    panel.atom = 5
-    assert panel.names.fires(5) in panel.cards.facts.value
-    examples = sn.load_examples("tiny-vit/resid_post.6")
-    of_examples = sw.ConceptMap(sn.load_sae("tiny-vit/resid_post.6"), examples=examples)
-    of_examples.wait()
-    shown = of_examples.record.columns["frequency"].values
-    assert np.allclose(np.nan_to_num(shown), of_examples.atlas.catalogue.frequency)
 
 
 def test_a_large_map_is_shown_by_a_sample_where_there_is_no_script() -> None:

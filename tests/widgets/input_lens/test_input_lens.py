@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +21,7 @@ import sae_nb as sn
 from sae_nb.atoms import AtomNames
 from sae_nb.codes import SparseCodes
 from sae_nb.summaries import AtomsUsed
-from tests.widgets.made import control_named, soon
+from tests.widgets.made import Held, control_named, soon
 
 HOSTILE = "<script>window.hurt=1</script>"
 SEVEN = [[(9, 8), (22, 8), (14, 24)]]
@@ -461,20 +460,13 @@ def test_refresh_reads_anew_what_is_being_read(
     """A run that began before the weights changed is no answer to what is asked afterwards."""
     from sae_nb_widgets.input_lens import _runs
 
-    read, began, release = _runs.top_atoms, threading.Event(), threading.Event()
-    answers: list[Any] = []
-
-    def slow(*given: Any, **more: Any) -> Any:
-        began.set()
-        release.wait(10)
-        answers.append(read(*given, **more))
-        return answers[-1]
-
+    read, answers = _runs.top_atoms, []
+    slow = Held(lambda *given, **more: answers.append(read(*given, **more)) or answers[-1])
     monkeypatch.setattr(_runs, "top_atoms", slow)
     lens.picture = PICTURES[1]
-    assert began.wait(10)
+    assert slow.begun.wait(10)
     lens.refresh()
-    release.set()
+    slow.go.set()
     assert lens.summary is answers[1]
 
 
@@ -498,18 +490,13 @@ def test_a_splice_check_of_an_input_that_is_gone_draws_nothing(
     lens: sw.InputLens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would stand beside the bars of another input."""
-    release = threading.Event()
-    check = type(lens.summary).splice_check
-    monkeypatch.setattr(
-        type(lens.summary),
-        "splice_check",
-        lambda self, atom: release.wait(10) and check(self, atom),
-    )
-    before = lens.summary
+    before, kind = lens.summary, type(lens.summary)
+    check = Held(kind.splice_check)
+    monkeypatch.setattr(kind, "splice_check", lambda self, atom: check(self, atom))
     lens.splice_check()
     lens.picture = PICTURES[1]
     assert soon(lambda: lens._seen.first is not before)
-    release.set()
+    check.go.set()
     lens.wait()
     assert lens.check is None
     assert not any(value is not None for value in lens._bars.columns[1]["exact"])
@@ -630,11 +617,11 @@ def test_an_answer_that_comes_after_its_input_is_gone_is_dropped(
     """Clearing while the model reads leaves nothing behind."""
     from sae_nb_widgets.input_lens import _runs
 
-    read, release = _runs.top_atoms, threading.Event()
-    monkeypatch.setattr(_runs, "top_atoms", lambda *a, **k: release.wait(10) and read(*a, **k))
+    read = Held(_runs.top_atoms)
+    monkeypatch.setattr(_runs, "top_atoms", read)
     lens.picture = PICTURES[1]
     lens.picture = None
-    release.set()
+    read.go.set()
     lens.wait()
     assert says_nothing(lens)
 

@@ -10,6 +10,8 @@ import threading
 import pytest
 from sae_nb_widgets.panel._background import Background
 
+from tests.widgets.made import Held
+
 
 def collector():
     """A list and the callbacks that fill it."""
@@ -30,17 +32,11 @@ def test_stale_answer_is_dropped() -> None:
     """A request that is overtaken while running never reports."""
     background = Background(lambda _: None)
     seen, done, failed = collector()
-    started, release = threading.Event(), threading.Event()
-
-    def slow() -> str:
-        started.set()
-        release.wait(10)
-        return "old"
-
+    slow = Held("old")
     background.submit(slow, done, failed)
-    assert started.wait(10)
+    assert slow.begun.wait(10)
     background.submit(lambda: "new", done, failed)
-    release.set()
+    slow.go.set()
     background.wait()
     assert seen == ["new"]
 
@@ -50,22 +46,16 @@ def test_requests_not_started_are_forgotten_for_the_newest() -> None:
     background = Background(lambda _: None)
     seen, done, failed = collector()
     ran: list[int] = []
-    started, release = threading.Event(), threading.Event()
-
-    def first() -> int:
-        started.set()
-        release.wait(10)
-        ran.append(0)
-        return 0
+    first = Held(lambda: ran.append(0) or 0)
 
     def later(i: int):
         return lambda: ran.append(i) or i
 
     background.submit(first, done, failed)
-    assert started.wait(10)
+    assert first.begun.wait(10)
     for i in range(1, 51):
         background.submit(later(i), done, failed)
-    release.set()
+    first.go.set()
     background.wait()
     assert ran == [0, 50]
     assert seen == [50]
@@ -122,18 +112,12 @@ def test_nothing_is_handed_over_after_closing() -> None:
     """An answer that comes late finds nobody, and new work is not begun."""
     background = Background(lambda _: None)
     seen, done, failed = collector()
-    started, release = threading.Event(), threading.Event()
-
-    def slow() -> str:
-        started.set()
-        release.wait(10)
-        return "late"
-
+    slow = Held("late")
     background.submit(slow, done, failed)
-    assert started.wait(10)
+    assert slow.begun.wait(10)
     thread = next(t for t in threading.enumerate() if t.name == "sae_nb main")
     background.close()
-    release.set()
+    slow.go.set()
     thread.join(10)
     background.submit(lambda: "after", done, failed)
     background.wait()
@@ -163,19 +147,17 @@ def test_with_a_running_loop_answers_arrive_on_its_thread() -> None:
 def test_what_is_forgotten_is_never_heard_of() -> None:
     """Neither the answer nor the error of what runs, and what waits for its turn never starts."""
     heard: list[str] = []
-    started, release = threading.Event(), threading.Event()
 
-    def broken() -> None:
-        started.set()
-        release.wait(10)
+    def fails() -> None:
         raise RuntimeError("closed")
 
+    broken = Held(fails)
     background = Background(lambda busy: heard.append(f"busy {busy}"))
     background.submit(broken, lambda _: heard.append("answer"), lambda e: heard.append(str(e)))
-    assert started.wait(10)
+    assert broken.begun.wait(10)
     background.submit(lambda: heard.append("ran"), lambda _: None, lambda e: heard.append(str(e)))
     background.forget()
-    release.set()
+    broken.go.set()
     background.wait(10)
     assert heard == ["busy True", "busy True", "busy False"]
     background.submit(lambda: 1, lambda _: heard.append("answer"), lambda e: heard.append(str(e)))

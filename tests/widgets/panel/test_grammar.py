@@ -390,9 +390,13 @@ def test_readers_without_widgets_see_picture_and_table(panel: Panel) -> None:
     figure = panel.current_figure()
     assert panel.question.replace("'", "&#x27;") in fallback
     assert "<table" in fallback
+    assert len(fallback) < 300_000
+    for dump in ("<script", " object at 0x", "tensor("):
+        assert dump not in fallback
     assert ("<img" in fallback) == (figure is not None)
     assert figure is None or "<svg" in to_svg(figure)
     assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert bundle["text/plain"].startswith(f"{type(panel).__name__}(")
 
 
 @every_panel

@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 
 import ipywidgets as ipw
@@ -18,6 +17,8 @@ import traitlets as t
 from sae_nb_widgets.panel import descendants, figure_widget
 from sae_nb_widgets.panel._exporting import record_rows
 from sae_nb_widgets.panel._glossary import words_in
+
+from tests.widgets.made import Held, Page
 
 HOSTILE = '<script>alert("x")</script>'
 
@@ -65,36 +66,6 @@ def panel():
     return made
 
 
-class Page(HTMLParser):
-    """Elements of a page, and the text of its scripts and of everything else."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.text = ""
-        self._in_script = False
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep an element."""
-        self.tags.append((tag, dict(attrs)))
-        self._in_script = tag == "script"
-        if self._in_script:
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        """Leave a script."""
-        self._in_script = False
-
-    def handle_data(self, data: str) -> None:
-        """Keep text."""
-        if self._in_script:
-            self.scripts[-1] += data
-        else:
-            self.text += data
-
-
 # --- status and slow work -----------------------------------------------------------------------
 
 
@@ -125,18 +96,13 @@ def test_an_error_while_drawing_is_reported_too(panel, caplog) -> None:
 
 def test_busy_shows_while_work_runs(panel) -> None:
     """A spinner with a name, gone afterwards."""
-    started, release = threading.Event(), threading.Event()
-
-    def work() -> None:
-        started.set()
-        release.wait(10)
-
+    work = Held()
     panel.run_async(work, lambda _: None, doing="looking")
-    assert started.wait(10)
+    assert work.begun.wait(10)
     assert panel.busy
     assert panel.status == "looking …"
     assert 'aria-label="working"' in panel._status_line.value
-    release.set()
+    work.go.set()
     panel.wait()
     assert not panel.busy
     assert "…" not in panel.status  # nothing, or how long it took where the machine was slow
@@ -340,17 +306,6 @@ def test_a_panel_without_a_figure_still_has_a_picture() -> None:
         assert words in svg
 
 
-def test_notebooks_without_widgets_show_picture_and_table(panel) -> None:
-    """Text, then HTML of a size that can be committed; nothing hostile in it."""
-    bundle = panel._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert bundle["text/plain"].startswith("Example(")
-    html = bundle["text/html"]
-    assert "data:image/png;base64," in html
-    assert "<script" not in html
-    assert len(html) < 100_000
-
-
 def test_records_become_tables_of_short_text() -> None:
     """Fields of a dataclass; long arrays are summarised; None is left out."""
     rows = dict(record_rows({"a": None, "b": np.arange(99.0), "c": [1, 2], "d": {"x": 1.5}}))
@@ -375,19 +330,13 @@ def test_what_the_repr_of_a_record_leaves_out_is_not_in_its_table() -> None:
 def test_an_answer_after_close_changes_nothing() -> None:
     """The thread ends; nobody is told."""
     panel = Example()
-    started, release, drawn = threading.Event(), threading.Event(), []
-
-    def work() -> int:
-        started.set()
-        release.wait(10)
-        return 1
-
+    work, drawn = Held(1), []
     before = set(threading.enumerate())
     panel.run_async(work, drawn.append)
-    assert started.wait(10)
+    assert work.begun.wait(10)
     (thread,) = (t for t in threading.enumerate() if t not in before and t.name == "sae_nb main")
     panel.close()
-    release.set()
+    work.go.set()
     thread.join(10)
     assert drawn == []
     assert not thread.is_alive()
@@ -428,14 +377,9 @@ def test_an_answer_on_its_way_to_the_screen_finds_a_closed_panel(fails: bool) ->
 
 def test_what_is_forgotten_leaves_no_sentence(panel) -> None:
     """The status line does not go on saying that something is under way."""
-    started, release = threading.Event(), threading.Event()
-
-    def work() -> None:
-        started.set()
-        release.wait(10)
-
+    work = Held()
     panel.run_async(work, lambda _: None, doing="counting", channel="numbers")
-    assert started.wait(10)
+    assert work.begun.wait(10)
     assert panel.status == "counting …"
     panel.forget_async("numbers")
     assert panel.status == ""
@@ -443,7 +387,7 @@ def test_what_is_forgotten_leaves_no_sentence(panel) -> None:
     panel.say("something else")
     panel.forget_async("numbers")
     assert panel.status == "something else"
-    release.set()
+    work.go.set()
     panel.wait()
 
 

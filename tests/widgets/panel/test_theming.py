@@ -25,6 +25,7 @@ from sae_nb.figures import (
     theme,
     use_scale,
 )
+from tests.widgets.made import contrast
 
 
 @pytest.fixture(autouse=True)
@@ -77,13 +78,6 @@ def test_signed_map_has_white_at_zero_and_blue_below() -> None:
     assert high[0] > high[2]
 
 
-def _luminance(rgb) -> float:
-    """Of sRGB, as WCAG 2 has it."""
-    shares = np.asarray(rgb, dtype=float) / 255
-    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
 @pytest.mark.parametrize("ground", [(255, 255, 255), (27, 27, 27)])
 def test_every_colour_of_marks_is_seen_on_light_and_on_dark_pages(ground) -> None:
     """Contrast of at least 3: categories, predicted, novel, random control, bars, axes, alarm."""
@@ -91,8 +85,7 @@ def test_every_colour_of_marks_is_seen_on_light_and_on_dark_pages(ground) -> Non
     for colour in (*theme.OKABE_ITO, *(getattr(theme, name) for name in names)):
         *rgb, alpha = parse_colour(colour)
         seen = (alpha / 255) * np.array(rgb) + (1 - alpha / 255) * np.array(ground)
-        light, dark = sorted((_luminance(seen), _luminance(ground)), reverse=True)
-        assert (light + 0.05) / (dark + 0.05) >= 3, colour
+        assert contrast(seen, ground) >= 3, colour
 
 
 def test_browser_and_python_share_one_colour_table() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import ipywidgets as ipw
@@ -590,7 +589,7 @@ def test_large_dictionaries_show_their_strongest_bars(sent: list[int]) -> None:
 # --- taking it away -------------------------------------------------------------------------------
 
 
-def test_pictures_are_drawn_and_exported(tmp_path: Path) -> None:
+def test_inputs_of_a_shape_are_drawn_as_pictures() -> None:
     """Input, reconstructions and what is left as pictures; their numbers are those of the headline."""
     panel = sw.PursuitStepper(PICTURES, DATA.dictionary, k=4, picture_shape=(5, 5))
     panel.wait()
@@ -601,9 +600,3 @@ def test_pictures_are_drawn_and_exported(tmp_path: Path) -> None:
     shares = [100 * float(share) ** 2 for share in left]
     np.testing.assert_allclose(panel.parts.so_far.strengths[2:], shares, rtol=1e-6)
     assert panel.parts.given.strengths == [100.0]
-    page = panel.to_html(tmp_path / "page.html", share_script=True).read_text(encoding="utf-8")
-    for part in ("MP so far", "2 of 4", "MP: residual norm", "needs a running kernel"):
-        assert part in page
-    assert panel.to_png()[:4] == b"\x89PNG"
-    bundle = panel._repr_mimebundle_()
-    assert "residual norm" in bundle["text/html"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +15,7 @@ import sae_nb as sn
 from sae_nb.evaluation import Measurement
 from sae_nb.figures import format_number, theme
 from sae_nb.summaries import MovingSample, summarise_report_card
+from tests.widgets.made import Held
 
 
 @pytest.fixture(scope="module")
@@ -82,17 +82,12 @@ def test_an_example_of_a_row_that_was_left_is_not_shown(
     card: sw.ReportCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Escape while it is looked for."""
-    began, release = threading.Event(), threading.Event()
-
-    def slow(*_: object) -> None:
-        began.set()
-        release.wait(10)
-
+    slow = Held()
     monkeypatch.setattr(type(card._material), "examples", slow)
     card.metric = "r2"
-    assert began.wait(10)
+    assert slow.begun.wait(10)
     card.press("Escape")
-    release.set()
+    slow.go.set()
     card.wait()
     assert "most influential input" not in told(card)
     assert card.status == card._sentence()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from sae_nb_widgets.temporal._panel import _answer, _Seen
 
 import sae_nb as sn
 from sae_nb.figures import colour_scale, fade, format_count, format_number, named, theme
+from tests.widgets.made import Held
 
 TEXT = "Anna lived near the library. One day the fox ran away."
 
@@ -145,14 +145,6 @@ def test_a_colour_means_one_thing_on_a_screen(panel: sw.TemporalPanel) -> None:
         assert colours == {colour for _, colour in colour_scale()}
 
 
-def test_the_table_of_its_numbers_holds_text_alone(panel: sw.TemporalPanel) -> None:
-    """The codes, which the record keeps to compute with, are left out."""
-    table = panel._repr_mimebundle_()["text/html"]
-    assert "lag1" in table
-    for unreadable in (" object at 0x", "tensor("):
-        assert unreadable not in table
-
-
 def test_a_token_shows_its_sources_and_its_atoms(panel: sw.TemporalPanel) -> None:
     """One arc per source, bars for the atoms; Escape takes all of it away."""
     record = panel.record
@@ -251,21 +243,14 @@ def test_other_colours_do_not_lay_out_anew(
     panel: sw.TemporalPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A layout under way goes on, and is drawn in the new colours."""
-    began, release, asked = threading.Event(), threading.Event(), []
-
-    def layouts(codes: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-        asked.append(1)
-        began.set()
-        release.wait(10)
-        return {name: np.ones((len(rows), 2), np.float32) for name, rows in codes.items()}
-
+    layouts = Held(lambda codes: {name: np.ones((len(z), 2)) for name, z in codes.items()})
     monkeypatch.setattr(panel._umap, "layouts", layouts)
     panel.lower = "UMAP"
-    assert began.wait(10)
+    assert layouts.begun.wait(10)
     panel.color_by = "document"
-    release.set()
+    layouts.go.set()
     panel.wait()
-    assert len(asked) == 1
+    assert layouts.times == 1
     assert set(named(panel._plot, "novel map").x) == {1.0}
 
 

@@ -20,7 +20,7 @@ from sae_nb_widgets.training._tracking import SHARE_OF_TIME, Redraws, track
 import sae_nb as sn
 from sae_nb.activations import Activations, Context
 from sae_nb.summaries import Probe
-from tests.widgets.made import soon
+from tests.widgets.made import Held, soon
 
 
 def record(step: int, steps: int = 100, **given: Any) -> SimpleNamespace:
@@ -326,16 +326,6 @@ def test_impossible_learning_rate_is_refused(
     assert run.calls == []
 
 
-def test_change_after_the_end_is_a_sentence(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
-    """What the run refuses is said in the status line; nothing is raised at the reader."""
-    run.state = "done"
-    assert soon(lambda: not monitor.following)
-    monitor.learning_rate = 1e-5
-    monitor.wait()
-    assert monitor.problem
-    assert "this one is done" in monitor.status
-
-
 def test_a_refused_number_of_a_running_training_goes_back() -> None:
     """Its field says the rule by its own name; what the training has is what it shows."""
     x = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
@@ -469,23 +459,16 @@ def test_a_drawing_under_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
     records = [record(step, steps=4) for step in range(1, 4)]
     panel = sw.TrainingMonitor(records)
     panel.detach()
-    drawing, go_on = threading.Event(), threading.Event()
-    whole = panel._draw_figure
-
-    def slow() -> None:
-        drawing.set()
-        go_on.wait(30)
-        whole()
-
+    slow = Held(panel._draw_figure)
     monkeypatch.setattr(panel, "_draw_figure", slow)
     records.append(record(4, steps=4))
     first, second = (threading.Thread(target=panel.refresh, daemon=True) for _ in range(2))
     first.start()
-    assert drawing.wait(30)
+    assert slow.begun.wait(30)
     second.start()
     second.join(0.3)
     assert second.is_alive()
-    go_on.set()
+    slow.go.set()
     second.join(30)
     assert not second.is_alive()
     assert panel.record.last_step == 4
@@ -514,11 +497,13 @@ def test_real_failure_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_train_takes_the_monitor_as_a_callback() -> None:
     """`sn.train(…, callbacks=monitor)` in a cell is drawn while the cell runs."""
     panel = sw.TrainingMonitor(interval=0.01)
+    assert panel.status == "Waiting for the first record."
     saes = [sn.TopK(d_in=16, n_atoms=32, k=k) for k in (2, 4)]
     x = torch.randn(256, 16, generator=torch.Generator().manual_seed(0))
     config = sn.TrainConfig(steps=60, batch_size=64)
     results = sn.train(saes, x, config, callbacks=panel, progress=False)
     panel.wait()
+    assert panel.status == "All 2 runs finished."
     assert [len(result.history) for result in results] == [
         summary.n_records for summary in panel.record.values()
     ]
@@ -535,17 +520,6 @@ def test_failed_run_says_why_in_one_sentence(run: FakeRun, monitor: sw.TrainingM
     assert "failed after step 3: The loss must stay finite, but is nan." in monitor.status
     assert "\n" not in monitor.status
     assert not [w for w in descendants(monitor) if "<script>" in str(getattr(w, "value", ""))]
-
-
-def test_monitor_is_a_callback_too() -> None:
-    """`sn.train(…, callbacks=monitor)` draws without a run."""
-    monitor = sw.TrainingMonitor(interval=0.01)
-    assert monitor.status == "Waiting for the first record."
-    for step in range(1, 6):
-        monitor(record(step, steps=5))
-    monitor.wait()
-    assert len(drawn(monitor)) == 5
-    assert monitor.status.startswith("Done: 5 steps")
 
 
 def test_closing_leaves_the_run_alone(run: FakeRun) -> None:
