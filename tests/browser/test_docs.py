@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser.site_page import WIDER
 from tests.browser.watched import watched
 
 SITE = Path(__file__).parents[2] / "build" / "site"
@@ -32,8 +33,7 @@ def test_pages_open_from_disk_and_fit_a_phone(page: Any) -> None:
     for name in PAGES:
         page.goto((SITE / name).as_uri())
         assert len(page.inner_text("article")) > 300
-        wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert page.evaluate(wider) <= 0, name
+        assert page.evaluate(WIDER) <= 0, name
         missing = "[...document.images].filter(i => i.complete && !i.naturalWidth).length"
         assert page.evaluate(missing) == 0, name
 

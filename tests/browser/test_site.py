@@ -18,6 +18,7 @@ import torch
 import sae_nb as sn
 from sae_nb.atoms import folded
 from sae_nb.site import write_site
+from tests.browser.site_page import WIDER, find, live, same, search, shown
 from tests.browser.watched import watched
 
 pytestmark = [pytest.mark.browser]
@@ -99,17 +100,6 @@ TOKENIZE = """async (texts) => {
   const { encode, decode } = tokenizerOf((await saeNb.load("start")).live.tokenizer);
   return texts.map((text) => [encode(text), decode(encode(text))]);
 }"""
-
-
-def live(page: Any, address: str, name: str, atom: int) -> None:
-    page.goto(f"{address}/{name}/index.html#atom={atom}")
-    page.wait_for_selector("html[data-live='ready']", timeout=60_000)
-
-
-def same(page_numbers: Any, numbers: torch.Tensor) -> None:
-    """Equal to 1e-5 of the largest."""
-    found = torch.tensor(page_numbers).reshape(numbers.shape)
-    assert (found - numbers).abs().max() <= 1e-5 * max(1.0, float(numbers.abs().max()))
 
 
 def test_images_are_answered_as_by_python(page: Any, address: str) -> None:
@@ -218,12 +208,6 @@ def test_a_disk_says_what_the_live_part_needs(page: Any, sites: Path) -> None:
     assert "needs a web server" in page.inner_text("#live")
 
 
-def shown(page: Any, atom: int) -> str:
-    """What the card says, once it is this atom's."""
-    page.wait_for_selector(f"html[data-shown='{atom}']")
-    return str(page.inner_text("#card"))
-
-
 def test_a_link_opens_its_atom_with_pythons_numbers(page: Any, address: str) -> None:
     """The numbers on the card are the catalogue's; reloading a link shows the same card."""
     catalogue = sn.load_examples("tiny-vit/resid_post.6").catalogue(
@@ -249,10 +233,8 @@ def test_keys_search_and_map_lead_to_atoms(page: Any, address: str) -> None:
     page.keyboard.press("ArrowRight")
     shown(page, 4)
     page.keyboard.press("/")
-    for query, wanted in (("17", "17"), ("he", "he")):
-        page.fill("#query", query)
-        page.wait_for_selector(f"html[data-found='{query}']")
-        assert wanted in page.inner_text("#list").casefold()
+    for query in ("17", "he"):
+        assert query in search(page, query).casefold()
     page.locator("#list button").first.click()
     first = page.url.rpartition("=")[2]
     shown(page, int(first))
@@ -301,10 +283,7 @@ def test_letters_that_fold_to_other_lengths_are_found(
     """A label with such letters is found by its other ways of writing, and by itself."""
     page.goto(f"{address}/language/index.html#atom=3")
     shown(page, 3)
-    for text in (query, label, label.casefold()):
-        page.fill("#query", text)
-        page.wait_for_selector(f"html[data-found='{text}']")
-        assert label in page.inner_text("#list")
+    assert all(label in search(page, text) for text in (query, label, label.casefold()))
 
 
 def test_words_are_words(page: Any, address: str) -> None:
@@ -312,9 +291,7 @@ def test_words_are_words(page: Any, address: str) -> None:
     page.goto(f"{address}/language/index.html#atom=3")
     assert "<script>window.hurt=1" in shown(page, 3)
     assert page.inner_text("#title") == HOSTILE
-    page.fill("#query", "window.hurt")
-    page.wait_for_selector("html[data-found='window.hurt']")
-    assert "onerror=window.hurt" in page.inner_text("#list")
+    assert "onerror=window.hurt" in search(page, "window.hurt")
 
 
 def test_it_opens_from_a_disk_and_fits_a_phone(page: Any, sites: Path) -> None:
@@ -323,8 +300,7 @@ def test_it_opens_from_a_disk_and_fits_a_phone(page: Any, sites: Path) -> None:
     for name in ("vision", "language"):
         page.goto((sites / name / "index.html").as_uri() + "#atom=5")
         assert "Atom 5" in shown(page, 5)
-        wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert page.evaluate(wider) <= 0
+        assert page.evaluate(WIDER) <= 0
 
 
 def test_long_and_turned_labels_stay_in_their_places(page: Any, address: str) -> None:
@@ -335,11 +311,10 @@ def test_long_and_turned_labels_stay_in_their_places(page: Any, address: str) ->
             page.goto(f"{address}/language/index.html#atom={atom}")
             assert label[:40] in shown(page, atom)
             assert LONG not in page.inner_text("body")
-            wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-            assert page.evaluate(wider) <= 0
+            assert page.evaluate(WIDER) <= 0
             page.fill("#query", label[:40])
             page.wait_for_selector("#list button")
-            assert page.evaluate(wider) <= 0
+            assert page.evaluate(WIDER) <= 0
             for place in ("#name", "#list"):
                 named = page.locator(f"{place} bdi").all_inner_texts()
                 assert any(label[:10] in words for words in named)
@@ -358,10 +333,7 @@ def test_a_server_without_webassembly_keeps_the_rest(chromium: Any, sites: Path)
     page.wait_for_selector("#live .problem, #live .quiet:not(:has-text('loading'))", timeout=60_000)
     assert "this server's policy forbids WebAssembly" in page.inner_text("#live")
     page.wait_for_selector("html[data-map='drawn']")
-    page.fill("#query", "132")
-    page.wait_for_selector("html[data-found='132']")
-    page.locator("#list button").first.click()
-    shown(page, 132)
+    find(page, 132)
     page.close()
     server.shutdown()
     assert errors == []

@@ -19,6 +19,7 @@ import sae_nb as sn
 from sae_nb.atoms import AtomNames, Labels
 from sae_nb.models import Preprocess
 from sae_nb.site import write_site
+from tests.browser.site_page import find, live, same, shown
 from tests.browser.watched import watched
 
 pytestmark = [pytest.mark.browser]
@@ -195,12 +196,6 @@ def text(page: Any, where: str) -> str:
     return str(page.locator(where).text_content())
 
 
-def shown(page: Any, atom: int) -> str:
-    """What the card says, once it is this atom's."""
-    page.wait_for_selector(f"html[data-shown='{atom}']")
-    return text(page, "#card")
-
-
 RUN = """async ([pixels, edits]) => {
   const { logits, codes } = await saeNb.live.run(saeNb.live.image(pixels), saeNb.live.strengthsOf(edits));
   return [Array.from(logits), Array.from(codes)];
@@ -215,10 +210,7 @@ def test_a_model_of_ones_own_is_searched_and_linked_without_webgl(page: Any, add
     card = shown(page, 12)
     assert "Atom 12" in card
     page.wait_for_selector("html[data-map='drawn']")
-    page.fill("#query", "14")
-    page.wait_for_selector("html[data-found='14']")
-    page.locator("#list button[data-atom='14']").click()
-    assert "Atom 14" in shown(page, 14)
+    find(page, 14)
     page.reload()
     assert "Atom 14" in shown(page, 14)
     assert page.url.endswith("#atom=14")
@@ -233,8 +225,7 @@ def test_a_model_of_ones_own_answers_as_in_python(
     model, sae, _ = request.getfixturevalue(name)
     images = torch.randint(0, 256, (5, 3, 16, 16), generator=torch.Generator().manual_seed(1))
     images = images.to(torch.uint8)
-    page.goto(f"{address}/{name}/index.html#atom=12")
-    page.wait_for_selector("html[data-live='ready']", timeout=60_000)
+    live(page, address, name, 12)
     with sn.steer(model, "blocks.0", sae=sae, atom=12, by=5.0):
         logits = model(images).detach()
     x = sn.capture(model, images, "blocks.0", drop_first=False, progress=False).x
@@ -242,9 +233,8 @@ def test_a_model_of_ones_own_answers_as_in_python(
         codes = sae.encode(x).to_dense().reshape(5, -1)
     for i, image in enumerate(images):
         answer, fired = page.evaluate(RUN, [image.flatten().tolist(), {"12": 5.0}])
-        for found, known in ((answer, logits[i]), (fired, codes[i])):
-            off = (torch.tensor(found) - known).abs().max()
-            assert off <= 1e-5 * max(1.0, float(known.abs().max()))
+        same(answer, logits[i])
+        same(fired, codes[i])
     before = text(page, "#live .columns")
     page.locator("#live input[type=range]").fill("100")
     page.wait_for_selector("#live[data-answered='2']")
@@ -255,8 +245,7 @@ def test_a_model_of_ones_own_answers_as_in_python(
 def test_hostile_names_are_words_everywhere(page: Any, address: str) -> None:
     """Labels and notes to the letter: on cards, in the search, on the map; classes in the live part; the title."""
     names = AtomNames(labels=Labels(dict(enumerate(WORDS))))
-    page.goto(f"{address}/own/index.html#atom=0")
-    page.wait_for_selector("html[data-live='ready']", timeout=60_000)
+    live(page, address, "own", 0)
     assert text(page, "#title") == WORDS[1]
     assert WORDS[0] in text(page, "#facts")
     assert all(words in text(page, "#live .columns") for words in WORDS[:3])
@@ -321,10 +310,7 @@ def test_what_a_browser_lacks_is_said_and_the_rest_stays(
     page.goto(f"{address}/own/index.html#atom=12")
     assert "Atom 12" in shown(page, 12)
     page.locator(where).get_by_text(words).wait_for()
-    page.fill("#query", "14")
-    page.wait_for_selector("html[data-found='14']")
-    page.locator("#list button[data-atom='14']").click()
-    assert "Atom 14" in shown(page, 14)
+    find(page, 14)
 
 
 @pytest.mark.usefixtures("own")
@@ -334,10 +320,7 @@ def test_it_opens_from_a_disk_without_webgl(page: Any, folder: Path) -> None:
     assert "Atom 12" in shown(page, 12)
     page.wait_for_selector("html[data-map='drawn']")
     page.locator("#live").get_by_text("needs a web server").wait_for()
-    page.fill("#query", "14")
-    page.wait_for_selector("html[data-found='14']")
-    page.locator("#list button[data-atom='14']").click()
-    assert "Atom 14" in shown(page, 14)
+    find(page, 14)
 
 
 def test_a_large_language_model_has_a_site_that_says_why_it_is_not_live(

@@ -60,10 +60,6 @@ class AtomComparison(Panel):
     labels, catalogue
         As for `AtomBrowser`.
 
-    Raises
-    ------
-    TypeError, ValueError: If the SAE and the activations do not fit, or there is no such atom.
-
     Example
     -------
     >>> import torch

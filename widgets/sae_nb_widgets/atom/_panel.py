@@ -120,8 +120,7 @@ class AtomBrowser(Panel):
 
     Raises
     ------
-    TypeError, ValueError: If the SAE and the activations do not fit, `atom` is none of its atoms, or atoms
-        cannot be drawn so.
+    ValueError: If atoms cannot be drawn so.
 
     Example
     -------
@@ -449,16 +448,19 @@ class AtomBrowser(Panel):
             self.page = record.page
         self.conclude(answer(record, self.names, self.catalogue), numbers(record))
         update_atom_figure(self.plot, record, rows=self._rows, dark=self.dark)
-        self._show_examples(record)
-        self.crops.show(record)
-        self.itself.show(record.atom)
-        self.cards.show(record)
+        self._show_parts(record)
         heads = self.head_shares
         self.cards.show_heads(None if heads is None else heads[record.atom], self._at_heads)
         self.controls.rank.value = escape(self._rank())
         self.controls.show(record, self.catalogue.strengths(record.atom)[1])
         self.notes.show(record.atom)
         self.row = -1
+
+    def _show_parts(self, record: AtomSummary) -> None:
+        self._show_examples(record)
+        self.crops.show(record)
+        self.itself.show(record.atom)
+        self.cards.show(record)
 
     def _show_examples(self, record: AtomSummary) -> None:
         """Draw examples, those of several sites side by side."""
@@ -601,10 +603,7 @@ class AtomBrowser(Panel):
             self.plot.layout.height = theme().figure_height_px
             for trace in (MARKS, THIS):
                 self.plot.data[trace].textfont.size = theme().font_px
-            self._show_examples(record)
-            self.crops.show(record)
-            self.itself.show(record.atom)
-            self.cards.show(record)
+            self._show_parts(record)
 
 
 def browser_below(names: AtomNames, atom: int, browser: AtomBrowser | None = None) -> AtomBrowser:

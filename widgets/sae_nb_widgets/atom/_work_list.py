@@ -54,7 +54,7 @@ class WorkList(Panel):
 
     Raises
     ------
-    TypeError, ValueError: If the SAE and the activations do not fit, or a session is of another SAE.
+    ValueError: If a session is of another SAE.
     FileNotFoundError: If there is no such session.
 
     Example

@@ -65,7 +65,6 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
     ------
     ValueError, TypeError: If no path leads from an input to a target, the model or the transcoders are not
         those of the graph, or only one of the two is given.
-    traitlets.TraitError: If there is no such node, or the threshold is not between 0.05 and 1.
 
     Example
     -------

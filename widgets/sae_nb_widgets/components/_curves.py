@@ -105,18 +105,11 @@ class Curves(Component):
 
     def show(self, charts: Sequence[Chart], *, cursor: int = -1) -> None:
         """Replace what is shown, in one message to the browser."""
-        lengths = sorted({len(line.values) for chart in charts for line in chart.lines})
-        if len(lengths) > 1:
-            raise ValueError(f"`charts` must have lines of one length, got lengths {lengths}.")
-        stride = max(1, math.ceil((lengths[0] if lengths else 0) / MOST_POINTS))
+        stride = max(1, math.ceil(length_of(charts) / MOST_POINTS))
         thinned = [_thinned(line.values, stride) for chart in charts for line in chart.lines]
         with self.hold_sync(), self.hold_trait_notifications():
             self.charts = [chart.head for chart in charts]
-            self.lines = [
-                {"chart": i, "name": line.name, "colour": line.colour, "dashed": line.dashed}
-                for i, chart in enumerate(charts)
-                for line in chart.lines
-            ]
+            self.lines = lines_of(charts)
             self.data = np.concatenate([np.zeros(0), *thinned]).astype(np.float32).tobytes()
             self.stride, self.cursor, self.selected = stride, cursor, -1
 
@@ -195,6 +188,23 @@ class Curves(Component):
         high = chart["note"] or format_number(chart["high"], chart["unit"])
         strokes.append(Label(right, size, high, anchor="end", size=size))
         return Drawing(STATIC_WIDTH, self.height, tuple(strokes))
+
+
+def length_of(charts: Sequence[Chart]) -> int:
+    """Return how many values each line has; 0 without lines."""
+    lengths = sorted({len(line.values) for chart in charts for line in chart.lines})
+    if len(lengths) > 1:
+        raise ValueError(f"`charts` must have lines of one length, got lengths {lengths}.")
+    return lengths[0] if lengths else 0
+
+
+def lines_of(charts: Sequence[Chart]) -> list[dict[str, Any]]:
+    """Return the lines of all charts, without their values, as a script reads them."""
+    return [
+        {"chart": i, "name": line.name, "colour": line.colour, "dashed": line.dashed}
+        for i, chart in enumerate(charts)
+        for line in chart.lines
+    ]
 
 
 def lines_html(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -25,7 +25,7 @@ from sae_nb.figures import (
     theme,
 )
 from sae_nb_widgets.components._base import Component, script
-from sae_nb_widgets.components._curves import Chart, lines_html, lines_key
+from sae_nb_widgets.components._curves import Chart, length_of, lines_html, lines_key, lines_of
 
 STATIC_WIDTH = 270
 MARGIN, SIGNS = 6, 4.6
@@ -54,18 +54,11 @@ class DepthStrips(Component):
 
     def show(self, charts: Sequence[Chart], *, cuts: Sequence[int] = ()) -> None:
         """Replace what is shown, in one message to the browser."""
-        lengths = sorted({len(line.values) for chart in charts for line in chart.lines})
-        if len(lengths) > 1:
-            raise ValueError(f"`charts` must have lines of one length, got lengths {lengths}.")
+        n_layers = max((length_of(charts) or 2) - 1, 1)
         values = [np.asarray(line.values, np.float32) for chart in charts for line in chart.lines]
-        n_layers = max((lengths[0] if lengths else 2) - 1, 1)
         with self.hold_sync(), self.hold_trait_notifications():
             self.charts = [chart.head for chart in charts]
-            self.lines = [
-                {"chart": i, "name": line.name, "colour": line.colour, "dashed": line.dashed}
-                for i, chart in enumerate(charts)
-                for line in chart.lines
-            ]
+            self.lines = lines_of(charts)
             self.data = np.concatenate([np.zeros(0, np.float32), *values]).tobytes()
             self.n_layers, self.cuts = n_layers, [int(cut) for cut in cuts]
             self.cursor = min(self.cursor, n_layers)

@@ -104,10 +104,6 @@ class ConceptMap(Panel):
     atom
         First one shown; the most frequent when None.
 
-    Raises
-    ------
-    TypeError, ValueError: If the parts do not fit together, or `atom` is none of the atoms.
-
     Example
     -------
     >>> import torch

@@ -77,7 +77,6 @@ class CorpusPanel(Panel):
     ------
     ValueError: If a corpus has fewer than two documents, or they are of different models, hook points,
         tokenizers, SAEs or pools, or the names are not two different ones.
-    IndexError: If the SAE has no such atom.
 
     Example
     -------

@@ -233,12 +233,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
 
     @checked
     def compare(self, first: int, second: int) -> None:
-        """Show two atoms side by side, under the work list.
-
-        Raises
-        ------
-        traitlets.TraitError: If there is no such atom.
-        """
+        """Show two atoms side by side, under the work list."""
         self.tab = WORK
         todo = self.panels[WORK]
         todo.other, todo.atom = first, second

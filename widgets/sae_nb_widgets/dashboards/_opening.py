@@ -57,10 +57,6 @@ def dashboard(
     Dashboard
         `.map .browser .steering .depth .time .work`, `.atom`, `.compare(a, b)`, `.save(path)`,
         `.to_html(path)`, `.close()`.
-
-    Raises
-    ------
-    TypeError, ValueError: If model, SAE and activations do not fit together.
     """
     subject = subject_of(
         model, sae, acts, inputs=inputs, codes=codes, labels=labels, examples=examples

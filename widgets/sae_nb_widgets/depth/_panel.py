@@ -79,7 +79,6 @@ class DepthTrajectory(PlayingPanel):
     ------
     TypeError, ValueError: If the model has no blocks, or inputs, labels, states, Raptor and SAE do not fit
         together.
-    traitlets.TraitError: If a trait is set to what cannot be shown.
 
     Examples
     --------

@@ -87,7 +87,6 @@ class GenerationLens(PlayingPanel):
     ------
     TypeError: If the model writes no text: it is one of vision, say.
     ValueError, HookPointNotFound: If model, SAE and hook point do not fit together.
-    traitlets.TraitError: If an atom that is pinned does not exist.
 
     Examples
     --------

@@ -101,10 +101,6 @@ class InputLens(Panel):
     examples
         The example store of a pretrained SAE; None takes it where this is one.
 
-    Raises
-    ------
-    TypeError, ValueError, HookPointNotFound: If the parts do not fit.
-
     Examples
     --------
     >>> import torch, sae_nb as sn

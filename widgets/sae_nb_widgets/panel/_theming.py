@@ -30,10 +30,6 @@ def theme(scale: Scale | None = None) -> Theme:
     scale
         "normal" (13 px text) or "lecture" (16 px). Open panels are redrawn. None changes nothing.
 
-    Raises
-    ------
-    ValueError: If no scale has that name.
-
     Examples
     --------
     >>> theme("lecture").font_px

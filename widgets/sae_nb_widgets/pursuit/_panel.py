@@ -85,11 +85,6 @@ class PursuitStepper(PlayingPanel):
         Steps that a solver took on x without the bias: what `sparse_code(x, dictionary, trace=True)`
         returns, whole or its second part.
 
-    Raises
-    ------
-    TypeError, ValueError: If inputs, dictionaries, k and picture shape do not fit together.
-    traitlets.TraitError: If there is no such algorithm.
-
     Examples
     --------
     >>> import torch

@@ -53,7 +53,6 @@ class AtomQuiz(Panel):
     Raises
     ------
     ValueError: If rows are plain vectors, or no atom can be asked about.
-    traitlets.TraitError: If `atom` or `taken` is set to what is not there.
 
     Examples
     --------

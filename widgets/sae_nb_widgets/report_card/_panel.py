@@ -79,7 +79,6 @@ class ReportCard(Panel):
     Raises
     ------
     ValueError, TypeError: If there are no reports, or names or SAEs do not fit.
-    traitlets.TraitError: If `metric` is set to a row that is not there.
 
     Examples
     --------

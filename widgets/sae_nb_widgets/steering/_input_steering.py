@@ -38,7 +38,6 @@ class InputSteering(SteeringPanel):
     Raises
     ------
     ValueError: If the lens of a vision model shows no picture yet.
-    traitlets.TraitError: If there is no such atom.
     """
 
     picture = t.Any(None, help="What a vision model reads: uint8 (3, height, width).")

@@ -100,11 +100,6 @@ class SteeringPanel(KeepsRecipes):
     strength
         First strength; None chooses one that can be seen.
 
-    Raises
-    ------
-    TypeError, ValueError: If model, SAE, inputs and activations do not fit together.
-    traitlets.TraitError: If `hook_point` or `atom` does not exist.
-
     Examples
     --------
     >>> import torch, sae_nb as sn

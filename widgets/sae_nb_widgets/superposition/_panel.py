@@ -54,8 +54,7 @@ class SuperpositionToy(Panel):
 
     Raises
     ------
-    ValueError: If the toys differ in size or are untrained. traitlets.TraitError: If `sparsity` is not
-    a probability.
+    ValueError: If the toys differ in size or are untrained.
 
     Examples
     --------

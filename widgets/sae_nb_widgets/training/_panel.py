@@ -56,11 +56,6 @@ class TrainingMonitor(Panel):
     interval
         Seconds between two redraws, at least.
 
-    Raises
-    ------
-    TypeError: If `run` is nothing that can be followed.
-    traitlets.TraitError: If `interval` is not positive.
-
     Examples
     --------
     >>> from types import SimpleNamespace
