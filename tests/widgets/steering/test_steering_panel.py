@@ -65,6 +65,12 @@ PICTURES = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 SAE = PlainSae(32, 64)
 
 
+@pytest.fixture(scope="module")
+def acts(vit: Any) -> Any:
+    """Where its strengths are measured."""
+    return sn.capture(vit, PICTURES, "resid_post.1", progress=False)
+
+
 @pytest.fixture
 def panel(vit: Any) -> sw.SteeringPanel:
     """Atom 5 of the small vit, added with strength 4."""
@@ -184,9 +190,8 @@ def test_newest_request_wins(vit: Any, panel: sw.SteeringPanel) -> None:
     assert len(runs) < 40
 
 
-def test_an_atom_browser_steers_the_panel(vit: Any) -> None:
+def test_an_atom_browser_steers_the_panel(vit: Any, acts: Any) -> None:
     """Browser and panel share one catalogue and one atom."""
-    acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
     sae = sn.TopK(d_in=32, n_atoms=64, k=4)
     sn.train(sae, acts, sn.TrainConfig(steps=30), progress=False)
     browser = sw.AtomBrowser(sae, acts)
@@ -233,9 +238,8 @@ def test_a_label_typed_elsewhere_reaches_the_open_panel(panel: sw.SteeringPanel)
 # --- strengths ------------------------------------------------------------------------------------
 
 
-def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(vit: Any) -> None:
+def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(vit: Any, acts: Any) -> None:
     """Above the safe one it goes back, with its sign, and that is said; one below stays."""
-    acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts, atom=5)
     made.wait()
     made.strength = -4.5
@@ -359,9 +363,8 @@ def test_a_text_can_be_picked_from_where_its_changes_are_alike(talking: sw.Steer
 # --- the scale ------------------------------------------------------------------------------------
 
 
-def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any) -> None:
+def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any, acts: Any) -> None:
     """Two on the slider adds twice the atom's 99th percentile, and the panel says so."""
-    acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts, atom=5)
     made.wait()
     strengths = (acts.x @ SAE.dictionary[5]).abs().numpy()
@@ -376,9 +379,8 @@ def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any) -> None:
     assert made.unit == "coefficient"
 
 
-def test_strength_chosen_while_percentiles_are_measured_stays(vit: Any) -> None:
+def test_strength_chosen_while_percentiles_are_measured_stays(vit: Any, acts: Any) -> None:
     """The panel's own first choice never overrides a person's."""
-    acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts)
     made.atom, made.strength = 7, 3.5
     made.wait()
@@ -615,9 +617,8 @@ def test_another_text_is_run_once(
     assert asked == ["the dog sat"]
 
 
-def test_recipe_in_p99_is_the_same_edit_without_acts(vit: Any, panel: sw.SteeringPanel) -> None:
+def test_recipe_in_p99_is_the_same_edit_without_acts(vit: Any, acts: Any, panel: sw.SteeringPanel) -> None:
     """The coefficient counts, not the unit it was given in."""
-    acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
     measured = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, acts, atom=5, strength=1.5)
     panel.replay(measured.recipe() if measured.summary else {})
     np.testing.assert_allclose(panel.summary.after, measured.summary.after, atol=1e-6)
@@ -846,9 +847,8 @@ def test_a_recipe_of_another_sae_is_refused_by_name(vit: Any, panel: sw.Steering
     assert "48 atoms" in panel.status
 
 
-def test_state_comes_back_also_while_strengths_are_measured(vit: Any) -> None:
+def test_state_comes_back_also_while_strengths_are_measured(vit: Any, acts: Any) -> None:
     """A session opens a panel whose unit is not known yet; the coefficients are the same."""
-    acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
     first = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, acts, atom=3, strength=1.5)
     first.wait()
     first.others = ((6, 0.5),)
