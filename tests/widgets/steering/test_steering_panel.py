@@ -238,7 +238,9 @@ def test_a_label_typed_elsewhere_reaches_the_open_panel(panel: sw.SteeringPanel)
 # --- strengths ------------------------------------------------------------------------------------
 
 
-def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(vit: Any, acts: Any) -> None:
+def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(
+    vit: Any, acts: Any
+) -> None:
     """Above the safe one it goes back, with its sign, and that is said; one below stays."""
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts, atom=5)
     made.wait()
@@ -617,7 +619,9 @@ def test_another_text_is_run_once(
     assert asked == ["the dog sat"]
 
 
-def test_recipe_in_p99_is_the_same_edit_without_acts(vit: Any, acts: Any, panel: sw.SteeringPanel) -> None:
+def test_recipe_in_p99_is_the_same_edit_without_acts(
+    vit: Any, acts: Any, panel: sw.SteeringPanel
+) -> None:
     """The coefficient counts, not the unit it was given in."""
     measured = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, acts, atom=5, strength=1.5)
     panel.replay(measured.recipe() if measured.summary else {})
