@@ -51,19 +51,12 @@ if TYPE_CHECKING:
     from sae_nb.architectures._universal import UniversalSAE as UniversalSAE
     from sae_nb.architectures._variational import VariationalSAE as VariationalSAE
     from sae_nb.architectures.parts._operators import (
-        UNIT_GUARD as UNIT_GUARD,
         ConvolutionOperator as ConvolutionOperator,
         CosineOperator as CosineOperator,
         DenseOperator as DenseOperator,
         FixedOperator as FixedOperator,
-        FreeOperator as FreeOperator,
-        HullOperator as HullOperator,
         LearnedAdjoint as LearnedAdjoint,
-        MatrixOperator as MatrixOperator,
-        ModelsOperator as ModelsOperator,
         Operator as Operator,
-        SitesOperator as SitesOperator,
-        random_unit_rows as random_unit_rows,
     )
     from sae_nb.architectures.parts._proxes import (
         AbsTopKProx as AbsTopKProx,
@@ -82,8 +75,6 @@ if TYPE_CHECKING:
         TopKProx as TopKProx,
     )
     from sae_nb.architectures.parts._solvers import (
-        SOLVERS as SOLVERS,
-        Options as Options,
         SolverTrace as SolverTrace,
         admm as admm,
         cg as cg,
@@ -149,8 +140,21 @@ if TYPE_CHECKING:  # for the other rooms
         Link as Link,
         PoissonLink as PoissonLink,
     )
+    from sae_nb.architectures.parts._operators import (
+        UNIT_GUARD as UNIT_GUARD,
+        FreeOperator as FreeOperator,
+        HullOperator as HullOperator,
+        MatrixOperator as MatrixOperator,
+        ModelsOperator as ModelsOperator,
+        SitesOperator as SitesOperator,
+        random_unit_rows as random_unit_rows,
+    )
     from sae_nb.architectures.parts._proxes import (
         row_tiles as row_tiles,
         simplex_threshold as simplex_threshold,
     )
-    from sae_nb.architectures.parts._solvers import conjugate_gradients as conjugate_gradients
+    from sae_nb.architectures.parts._solvers import (
+        SOLVERS as SOLVERS,
+        Options as Options,
+        conjugate_gradients as conjugate_gradients,
+    )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -16,7 +15,7 @@ from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._revival import check_reaches
 from sae_nb.architectures.parts._operators import HullOperator, LearnedAdjoint, with_direction
 from sae_nb.architectures.parts._proxes import Prox, Rows
-from sae_nb.checks import Count, check_matrix, checked, one_of
+from sae_nb.checks import Count, at_least, check_matrix, checked, one_of
 
 MANY_CLUSTERS, MOST_ITERATIONS = 1024, 50
 """Limits of k-means (ours): 2048 centroids of 8192 rows of width 64 take 3 s on one CPU core."""
@@ -93,7 +92,7 @@ class Archetypal(OneStep):
         k: int | None = None,
         *,
         base: str = "TopK",
-        delta: float = 1.0,
+        delta: Annotated[float, at_least(0, do="0 stays in the hull.")] = 1.0,
         candidates: Float[Tensor, "n_candidates d_in"] | None = None,
         n_candidates: Count | None = None,
         tied: bool = True,
@@ -104,8 +103,8 @@ class Archetypal(OneStep):
         settings.setdefault("revival", "auxk")  # whatever the base prefers
         super().__init__(d_in, n_atoms, **own, generator=generator, **settings)
         check_reaches(self.revival, type(self).__name__, "atoms are held in a hull")
-        n_candidates = _checked(self, delta, candidates, n_candidates)
-        self.base, self.delta, self.tied = base, float(delta), tied
+        n_candidates = _checked(self, candidates, n_candidates)
+        self.base, self.delta, self.tied = base, delta, tied
         self.operator = HullOperator(
             self.d_in, self.n_atoms, n_candidates, delta=self.delta, generator=generator
         )
@@ -217,14 +216,8 @@ def centroids(x: Rows, n: int, generator: torch.Generator | None = None) -> Floa
     return torch.from_numpy(means.cluster_centers_).to(x)
 
 
-def _checked(
-    sae: SparseAutoencoder, delta: float, candidates: object, n_candidates: int | None
-) -> int:
+def _checked(sae: SparseAutoencoder, candidates: object, n_candidates: int | None) -> int:
     """Return the number of candidates, after all checks."""
-    if isinstance(delta, bool) or not isinstance(delta, int | float) or not 0 <= delta < math.inf:
-        raise ValueError(
-            f"`delta` must be a finite number ≥ 0, got {delta!r}. 0 stays in the hull."
-        )
     if candidates is not None:
         n_given = len(check_matrix(candidates, name="candidates", d_in=sae.d_in))
         if n_candidates not in (None, n_given):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -32,15 +33,14 @@ from sae_nb.checks import (
     Positive,
     Share,
     as_tensor,
+    at_least,
     check_count,
     check_k,
     check_matrix,
     checked,
-    one_of,
 )
 from sae_nb.codes import SparseCodes
 from sae_nb.files import MappedMatrix
-from sae_nb.pursuit import check_tolerance
 
 
 @checked
@@ -292,10 +292,8 @@ class SparseAutoencoder(nn.Module, ABC):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            try:
+            with suppress(AttributeError):  # torch's own: ours says more, or why a property failed
                 return super().__getattr__(name)
-            except AttributeError:  # torch's own; ours follows, or what a property really failed of
-                pass
             return no_attribute(self, name)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SparseAutoencoder:
@@ -552,7 +550,7 @@ class SparseAutoencoder(nn.Module, ABC):
         """Return parameters that take a share of the learning rate; the others take all of it."""
         return {}
 
-    @checked(leave=("x", "method"))
+    @checked(leave=("x",))
     @torch.no_grad()
     def initialise(
         self,
@@ -560,8 +558,8 @@ class SparseAutoencoder(nn.Module, ABC):
         generator: torch.Generator | None = None,
         *,
         method: Method | None = None,
-        levels: int = 2,
-        tolerance: float | None = None,
+        levels: Annotated[int, at_least(2)] = 2,
+        tolerance: Annotated[float, at_least(0)] | None = None,
     ) -> None:
         """Read off the first activations what the SAE needs before its first step.
 
@@ -606,9 +604,7 @@ class SparseAutoencoder(nn.Module, ABC):
         """
         rows = self._first_rows(x, generator)
         if method is not None:
-            one_of(method, get_args(Method), name="method")
-            check_count(levels, name="levels", at_least=2, at_most=max(2, self.n_atoms))
-            tolerance = check_tolerance(tolerance, "tolerance")
+            check_count(levels, name="levels", at_most=max(2, self.n_atoms))
             self._atoms_to_set()
         self._scale(rows, generator)
         if method is not None:

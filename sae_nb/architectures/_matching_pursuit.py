@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures._pursuing import PursuitAutoencoder
+from sae_nb.architectures._pursuing import Norm, PursuitAutoencoder
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import Count, checked
+from sae_nb.checks import Between, Count, Share, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.pursuit import Gradient, Reselect, matching_pursuit
 
@@ -25,7 +25,7 @@ MOST_STEPS = 32
 """Of a pursuit that is written out for export: each reads the dictionary twice. Ours."""
 
 
-@checked(leave=("dropout",))
+@checked
 class MatchingPursuit(PursuitAutoencoder):
     """Greedy encoder: k times, take the atom that best explains what is left.
 
@@ -91,11 +91,11 @@ class MatchingPursuit(PursuitAutoencoder):
         n_atoms: Count,
         k: int,
         *,
-        tolerance: float | None = None,
-        relative_tolerance: float | None = None,
+        tolerance: Norm | None = None,
+        relative_tolerance: Share | None = None,
         nonnegative: bool = True,
         reselect: Reselect = True,
-        dropout: float = 0.0,
+        dropout: Annotated[float, Between(0, 1, "[)")] = 0.0,
         revive: bool = True,
         bias: bool = True,
         norms: Norms = "unit",

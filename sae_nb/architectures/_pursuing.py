@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Int
@@ -16,20 +16,23 @@ from sae_nb.architectures._base import Recipe, Silence, SparseAutoencoder, Train
 from sae_nb.architectures._revival import IN_PURSUITS, AtomRows, Revival, as_directions
 from sae_nb.architectures.parts._operators import DenseOperator
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import Count, check_k, checked
+from sae_nb.checks import Between, Count, Share, at_least, check_k, checked
 from sae_nb.codes import SparseCodes, index_dtype
-from sae_nb.pursuit import Gradient, Problem, PursuitName, Reselect, check_tolerance
+from sae_nb.pursuit import Gradient, Problem, PursuitName, Reselect
 
 TURN_PER_STEP = 0.15
 """Radians an atom may turn in one Adam step. Ours: best of 0.016 … 0.3 over 300 steps of 256 rows on
 planted data, digits (d_in 64, 256 atoms) and the concept tree (20, 20), where authors use 0.13."""
+
+Norm = Annotated[float, at_least(0, do="None takes k steps.")]
+"""Largest norm of a rest that counts as nothing."""
 
 BETAS = (0.5, 0.9375)
 """mpsae/MP-SAE. Choices of atoms change from step to step, and a long memory averages over them: with
 Adam's own (0.9, 0.999) digits need twice the steps for the same R²."""
 
 
-@checked(leave=("dropout",))
+@checked
 class PursuitAutoencoder(SparseAutoencoder):
     """z = pursuit(x − b, D, k),  x̂ = zD + b.  The dictionary is all there is to learn.
 
@@ -47,24 +50,15 @@ class PursuitAutoencoder(SparseAutoencoder):
         n_atoms: Count,
         k: int,
         *,
-        tolerance: float | None = None,
-        relative_tolerance: float | None = None,
+        tolerance: Norm | None = None,
+        relative_tolerance: Share | None = None,
         nonnegative: bool = True,
-        dropout: float = 0.0,
+        dropout: Annotated[float, Between(0, 1, "[)")] = 0.0,
         revive: bool = True,
         bias: bool = True,
         generator: torch.Generator | None = None,
     ) -> None:
         check_k(k, n_atoms)
-        check_tolerance(tolerance, "tolerance")
-        if (check_tolerance(relative_tolerance, "relative_tolerance") or 0.0) > 1:
-            raise ValueError(
-                f"`relative_tolerance` must be at most 1, the whole input, got {relative_tolerance}. "
-                "Use `tolerance` for a norm in units of x."
-            )
-        is_number = isinstance(dropout, int | float) and not isinstance(dropout, bool)
-        if not is_number or not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must be a share of the atoms in [0, 1), got {dropout!r}.")
         super().__init__(DenseOperator(d_in, n_atoms, generator=generator))
         self.k, self.tolerance, self.relative_tolerance = k, tolerance, relative_tolerance
         self.nonnegative, self.revive, self.dropout = nonnegative, revive, dropout

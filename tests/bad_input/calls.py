@@ -313,8 +313,6 @@ RECIPES: dict[str, Make] = {
     "architectures.CrossLayerTranscoder": lambda kit: {
         "widths": [4, D_IN - 4], "n_atoms": N_ATOMS, "k": 2},
     "architectures.UniversalSAE": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS, "k": 2},
-    "architectures.ModelsOperator": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS},
-    "architectures.SitesOperator": lambda kit: {"widths": [4, D_IN - 4], "n_atoms": N_ATOMS},
     "architectures.NormProx": lambda kit: {"k_max": 2},
     "architectures.GroupProx": lambda kit: {"groups": torch.arange(N_ATOMS) // 4, "weight": 0.5},
     "architectures.HardProx": lambda kit: {"weight": 0.5},
@@ -995,9 +993,7 @@ OUTSIDE: dict[str, str] = {
     "activations.ActivationSource": "a protocol",
     "activations.Alignment": "made by align",
     "architectures.IdentityProx": "takes nothing",
-    "architectures.MatrixOperator": "abstract",
     "architectures.Operator": "a protocol",
-    "architectures.Options": "a type",
     "architectures.SparseAutoencoder": "abstract",
     "architectures.SolverTrace": "what a call returns",
     "architectures.TrainingLoss": "what a call returns",
