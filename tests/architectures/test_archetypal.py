@@ -186,9 +186,6 @@ def test_a_relaxed_atom_gains_what_the_hull_denies(x: Tensor) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"delta": -0.1}, ValueError, r"`delta` must be a finite number ≥ 0, got -0.1"),
-        ({"delta": float("nan")}, ValueError, "`delta` must be a finite number"),
-        ({"base": "SpaDE"}, ValueError, "`base` must be one of .'TopK'.*got 'SpaDE'"),
         ({"n_candidates": 23}, ValueError, "at least n_atoms=24 candidates.*got 23"),
         ({"candidates": torch.randn(23, D_IN)}, ValueError, "at least n_atoms=24.*origin, got 23"),
         ({"candidates": torch.randn(40, 3)}, ValueError, r"d_in=10, got shape \(40, 3\)"),
@@ -204,7 +201,6 @@ def test_a_relaxed_atom_gains_what_the_hull_denies(x: Tensor) -> None:
             "`n_candidates` must be 40",
         ),
         ({"sharpness": 3}, TypeError, "sharpness"),
-        ({"revival": "resample"}, ValueError, "`revival` must be 'auxk' or 'push-up'"),
     ],
 )
 def test_bad_input_is_refused(

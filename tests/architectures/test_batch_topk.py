@@ -108,16 +108,3 @@ def test_k_need_not_be_whole(rows: Tensor) -> None:
     sae = batch_topk(1.36)
     assert sae.encode(rows).nnz == round(1.36 * len(rows))
     assert sae.settings()["k"] == 1.36
-
-
-@pytest.mark.parametrize("k", [0, -1, 41, float("nan")])
-def test_an_impossible_k_is_refused(k: float) -> None:
-    """At the start and at inference."""
-    with pytest.raises(
-        ValueError, match=f"(above 0 and at most n_atoms=40|a finite number), got {k}"
-    ):
-        batch_topk(k)
-    with pytest.raises(
-        ValueError, match=f"(above 0 and at most n_atoms=40|a finite number), got {k}"
-    ):
-        batch_topk().encode(torch.ones(2, 16), k=k)

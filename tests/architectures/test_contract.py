@@ -6,7 +6,6 @@ import ast
 import copy
 import inspect
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sae_nb.activations import Activations, load_activations
 from sae_nb.architectures import (
     ARCHITECTURES,
     DenseOperator,
@@ -23,12 +23,21 @@ from sae_nb.architectures import (
     without_zeros,
 )
 from sae_nb.architectures.parts import _proxes as simplex
+from sae_nb.checks import rules_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import _coding as coding
 from sae_nb.pretrained import load_sae
 from sae_nb.pursuit import _pursuits as running
 from sae_nb.training import TrainConfig, train
-from tests.architectures.conftest import data_of, read_by_its_loss, rows_of, whole
+from tests.architectures.conftest import (
+    D_IN,
+    build,
+    data_of,
+    in_one_go_and_in_two,
+    read_by_its_loss,
+    rows_of,
+    whole,
+)
 
 
 def loss_of(sae: SparseAutoencoder, x: Tensor, silent: int = 0) -> Any:
@@ -208,6 +217,51 @@ def test_files_give_back_the_same_bits(sae: SparseAutoencoder, x: Tensor, tmp_pa
     json.dumps(sae.settings())
 
 
+def test_a_resumed_training_gives_the_same_bits(name: str, make: Any, tmp_path: Path) -> None:
+    """Twelve steps in one go, or six and six: whatever a step draws, counts or remembers goes on."""
+    sae = make(name)
+    x = 3 + torch.randn(300, D_IN, generator=torch.Generator().manual_seed(1))
+    data = x.reshape(30, 10, D_IN) if sae.reads_sequences else data_of(sae, x)
+    whole, again = in_one_go_and_in_two(lambda: make(name), data, tmp_path)
+    assert not torch.equal(whole.dictionary, sae.dictionary)
+    for key, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[key]), key
+
+
+def by_site(sae: SparseAutoencoder, parts: list[Any]) -> Any:
+    """What lies at each of its sites, as `train` takes it."""
+    if sae.writes is None:
+        return parts
+    n = len(sae.reads)
+    return (parts[:n], parts[n:]) if sae.by_site else tuple(parts)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in ARCHITECTURES if len(build(name).sites) > 1 and name != "GradientSAE"]
+)
+def test_sites_train_alike_from_tensors_activations_and_disk(
+    name: str, make: Any, x: Tensor, tmp_path: Path
+) -> None:
+    """The same rows give the same weights to the bit, wherever they lie; places are remembered."""
+    first = make(name)
+    parts = list(rows_of(first, x).split(list(first.sites), dim=1))
+    acts = [Activations.from_tensor(part, hook_point=f"at.{i}") for i, part in enumerate(parts)]
+    for i, part in enumerate(acts):
+        part.save(tmp_path / str(i))
+    stored = [load_activations(tmp_path / str(i)) for i in range(len(parts))]
+    found = [(first, parts), (make(name), acts), (make(name), stored)]
+    for sae, data in found:
+        train(sae, by_site(sae, data), steps=6, batch_size=32, progress=False)
+        for key, tensor in first.state_dict().items():
+            assert torch.equal(tensor, sae.state_dict()[key]), key
+    assert all(part.on_disk for part in stored)
+    n = len(first.reads)
+    for sae, _ in found[1:]:
+        assert sae.hook_point == " + ".join(f"at.{i}" for i in range(n))
+        written = " + ".join(f"at.{i}" for i in range(n, len(parts)))
+        assert sae.target_hook_point == (written or None)
+
+
 def test_copies_and_state_dicts_give_the_same_codes(
     sae: SparseAutoencoder, make: Any, name: str, x: Tensor, tmp_path: Path
 ) -> None:
@@ -243,74 +297,47 @@ def test_it_is_printed_with_its_settings_and_helps_with_its_arguments(
 
 
 WRONG: dict[str, tuple[Any, ...]] = {
-    "d_in": ("12", 0, True, 2.5),
-    "d_out": ("9", 0, True),
-    "d_image": ("5", 0, True),
-    "d_text": ("7", 0, True),
-    "penalty": ("1", -1.0, math.inf),
-    "mask": ("1", -0.1, 1.5),
     "widths": ("12", 0, 12, [], [5, 0], [5, 2.5], [5, True]),
     "n_atoms": ("40", None, 2.5, 0, -1, True),
     "k": ("4", 0, 41),
     "l0": ("4", 0, 41),
-    "sparsity": ("1", -1.0, math.inf),
-    "bandwidth": ("1", 0, 2, math.nan),
     "aux_k": (0, 1.5),
-    "aux_weight": (None, math.nan),
-    "revival": ("hope", torch.nn.Identity()),
     "generator": (7,),
     "groups": (40, (1, 2)),
     "random_prefixes": ("2", 0),
-    "over": ("ReLU",),
     "rank": ("4", 0, 41),
-    "tolerance": ("1", -1.0),
-    "relative_tolerance": ("1", 1.5),
-    "dropout": (None, 1.0),
-    "gradient": ("none",),
-    "norms": ("sphere",),
     "base": ("SpaDE", ["TopK"]),
-    "delta": ("1", -1.0),
     "candidates": (3,),
-    "n_candidates": ("50", 0),
-    "n_heads": ("4", 0),
-    "bottleneck_factor": (0,),
-    "n_layers": (-1,),
     "novel": ("Gated", ["TopK"]),
-    "prescale": ("1", 0.0),
     "n_groups": ("2", 0, 41),
-    "highest_rate": ("1", 0.0, 1.0),
-    "ratio": ("1", 0.0, 1.5),
-    "every": ("1", 0),
-    "step": ("1", 0.0, 1.0),
-    "gradient_weight": (None, math.nan),
-    "noise": (None, -1.0),
-    "divergence_weight": (None, math.inf),
-    "context": (1,),
-    "aux_zipf": ("1", -0.5, 1.5),
     "k_max": ("4", 0, 41),
-    "norm_weight": (None, -1.0, math.inf),
-    "exponent": ("1", -1.0, math.inf),
-    "offset": ("1", -1.0, math.nan),
-    "update": ("both", 1),
-} | dict.fromkeys(
-    ("strict", "tied", "encoder_bias", "nonnegative", "reselect", "revive", "bias"), ("False", 1)
-)
-"""Of every setting some values of another type or out of range."""
-
-SIZES = ("d_in", "n_atoms", "k")
-"""Whose value is told as it was given."""
+} | dict.fromkeys(("strict", "tied", "encoder_bias", "nonnegative", "revive", "bias"), ("False", 1))
+"""Of every setting without a rule in its annotation some values of another type or out of range."""
 
 
 def test_a_wrong_setting_is_refused_by_name(make: Any, name: str) -> None:
-    """At construction, by a sentence that begins with the rule, whichever check meets it first."""
-    taken = inspect.signature(ARCHITECTURES[name]).parameters
-    assert set(taken) - {"settings"} <= set(WRONG)
-    for setting in taken.keys() & WRONG.keys():
+    """At construction, by a sentence that begins with the rule, whichever check meets it first.
+
+    `tests/bad_input/test_rules.py` asks the same of those that have a rule.
+    """
+    taken = set(inspect.signature(ARCHITECTURES[name]).parameters)
+    assert taken - {"settings"} <= set(WRONG) | set(rules_of(ARCHITECTURES[name]))
+    for setting in taken & WRONG.keys():
         for value in WRONG[setting]:
             with pytest.raises((TypeError, ValueError), match=f"^`{setting}` must") as refused:
                 make(name, **{setting: value})
-            if setting in SIZES:
+            if setting in ("n_atoms", "k"):
                 assert f"got {value!r}" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if hasattr(build(name), "k")])
+def test_a_k_at_inference_is_checked(sae: Any, x: Tensor) -> None:
+    """Before any work."""
+    if type(sae).__name__ == "FeatureChoice":
+        pytest.skip("its atoms have a threshold each")
+    read = x[:, : sae.reads[0]] if sae.reads_alone else x
+    with pytest.raises(ValueError, match="^`k` must be .*n_atoms=40, got 41"):
+        sae.encode(read, k=41)
 
 
 def test_a_dense_code_is_not_decoded(sae: SparseAutoencoder, x: Tensor) -> None:

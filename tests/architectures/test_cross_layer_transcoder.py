@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures._cross_layer_transcoder import SELECTIONS
 from sae_nb.codes import SparseCodes
-from tests.architectures.test_one_step import Shapes
 
 WIDTHS, N_ATOMS, K = [6, 8, 7], 12, 2
 N_LAYERS = len(WIDTHS)
@@ -120,21 +118,6 @@ def test_loss_and_gradients_are_those_of_dense_autograd(all_dead: bool) -> None:
         torch.testing.assert_close(one, two)
 
 
-def test_no_dense_code_is_made() -> None:
-    """The only (rows, n_atoms) matrix is the tile of pre-codes, one layer at a time; none is larger."""
-    rows, n_atoms = 96, 1111
-    c = build(widths=[20, 20, 20], n_atoms=n_atoms)
-    data = torch.randn(rows, 120, generator=torch.Generator().manual_seed(0))
-    c.initialise(data)
-    silent = torch.zeros(c.n_atoms, dtype=torch.int64)
-    with Shapes() as shapes:
-        c.training_loss(data, silent, 10**6, 0.5).total.backward()
-    large = {func for func, shape in shapes.made if shape and prod(shape) >= rows * n_atoms}
-    tile = {"aten.mm.out", "aten.view.default", "aten.detach.default"}
-    assert "aten.mm.out" in large
-    assert large <= tile | {"aten.slice.Tensor", "aten.view.dtype"}
-
-
 def test_units_of_a_layer_change_nothing_but_what_is_written_there() -> None:
     """Codes and loss are those of the same data in other units."""
     xs, ys = layers(200)
@@ -149,24 +132,6 @@ def test_units_of_a_layer_change_nothing_but_what_is_written_there() -> None:
         1000 * plain.written(0, 1), other.written(0, 1), rtol=1e-3, atol=1e-2
     )
     torch.testing.assert_close(plain.written(0, 2), other.written(0, 2), rtol=1e-3, atol=1e-2)
-
-
-def test_a_resumed_training_gives_the_same_bits(tmp_path: Path) -> None:
-    """Eight steps in one go, or four and four."""
-    how: dict[str, Any] = {"batch_size": 64, "progress": False, "checkpoint_every": 4, "steps": 8}
-    whole, cut, again = (build("BatchTopK") for _ in range(3))
-    sn.train(whole, layers(300), **how)
-
-    def stop(record: Any) -> None:
-        if record.step >= 4:
-            raise KeyboardInterrupt
-
-    kept: dict[str, Any] = {"checkpoint": tmp_path / "c", "log_every": 1}
-    with pytest.warns(UserWarning, match="interrupted"):
-        sn.train(cut, layers(300), callbacks=stop, **kept, **how)
-    sn.train(again, layers(300), **kept, **how)
-    for one, two in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
-        assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("where", ["disk", "stream"])
@@ -206,45 +171,42 @@ def test_rows_of_other_tokens_are_refused_with_the_first_that_differs() -> None:
         assert "mlp_" in str(caught.value)
 
 
-def test_bad_input_is_refused_by_rule() -> None:
-    """Too few layers, one tensor, layers missing, in another order or of other lengths, codes of one layer."""
+CODES = [SparseCodes.from_dense(torch.ones(50, N_ATOMS))] * N_LAYERS
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda c: type(c)([6], 12, 2), ValueError, r"two layers, got \[6\]. For one use a Trans"),
+        (
+            lambda c: c.encode(torch.ones(50, 6)),
+            ValueError,
+            "dimension.*a list, what enters the MLP",
+        ),
+        (lambda c: c.decode(CODES[0]), ValueError, "must be a list, one for each of 3 layers"),
+        (lambda c: c.decode(CODES[:2]), ValueError, "must be one for each of 3 layers, got 2"),
+        (lambda c: c.decode([z.to_dense() for z in CODES]), TypeError, "each layer, got Tensor"),
+        (
+            lambda c: c.decode([SparseCodes.from_dense(torch.ones(50, 5))] * 3),
+            ValueError,
+            "n_atoms=12 per layer, got codes of 5 atoms",
+        ),
+        (lambda c: c.written(2, 1), ValueError, "`at` must be"),
+        (lambda c: c.initialise(layers(50), method="spread"), ValueError, "`method` must be None"),
+    ],
+)
+def test_bad_input_is_refused_by_rule(call: Any, error: Any, message: str) -> None:
+    """Too few layers, one tensor, codes of another form, a layer before that of the atoms."""
+    with pytest.raises(error, match=message):
+        call(build())
+
+
+def test_data_of_other_layers_are_refused() -> None:
+    """One tensor, one layer, layers missing or in another order."""
     xs, ys = layers(50)
-    c = build()
-    c.initialise((xs, ys))
-    with pytest.raises(
-        ValueError, match=r"at least two layers, got \[6\]. For one use a Transcoder"
-    ):
-        sn.CrossLayerTranscoder([6], N_ATOMS, K)
-    with pytest.raises(
-        ValueError, match="`x` must have last dimension.*Pass a list, what enters the MLP"
-    ):
-        c.encode(xs[0])
-    with pytest.raises(ValueError, match="must have one entry per hook point, 3, got 2"):
-        c.encode(xs[:2])
-    with pytest.raises(
-        ValueError, match=r"widths of CrossLayerTranscoder, \[6, 8, 7\], in this order"
-    ):
-        c.encode(xs[::-1])
-    with pytest.raises(ValueError, match="same tokens at every site, but their leading shapes"):
-        c.encode([xs[0], xs[1], xs[2][:20]])
-    codes = c.encode(xs)
-    with pytest.raises(ValueError, match="`codes` must be a list, one for each of 3 layers"):
-        c.decode(codes[0])
-    with pytest.raises(ValueError, match="`codes` must be one for each of 3 layers, got 2"):
-        c.decode(codes[:2])
-    with pytest.raises(TypeError, match="SparseCodes for each layer, got Tensor"):
-        c.decode([z.to_dense() for z in codes])
-    with pytest.raises(ValueError, match="n_atoms=12 per layer, got codes of 5 atoms"):
-        c.decode([SparseCodes.from_dense(torch.ones(50, 5))] * 3)
-    with pytest.raises(ValueError, match="`codes` must be of the same rows"):
-        c.decode([codes[0], codes[1], codes[2][:20]])
-    with pytest.raises(ValueError, match="`at` must be"):
-        c.written(2, 1)
     for data in (xs[0], (xs[0], ys[0]), (xs, ys[:2]), (xs[::-1], ys)):
         with pytest.raises((TypeError, ValueError), match="^`data"):
-            sn.train(c, data, steps=1, progress=False)
-    with pytest.raises(ValueError, match="`method` must be None for CrossLayerTranscoder"):
-        c.initialise((xs, ys), method="spread")
+            sn.train(build(), data, steps=1, progress=False)
 
 
 def test_k_changes_for_all_layers() -> None:

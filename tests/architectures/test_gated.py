@@ -119,16 +119,3 @@ def test_gates_do_not_shrink() -> None:
     assert abs(stretch[Gated] - 1) <= 0.03
     assert stretch[ReLU] >= 1.08
     assert explained[Gated] > explained[ReLU]
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"sparsity": -0.1}, "`sparsity` must be at least 0 and finite, got -0.1"),
-        ({"l0": -2}, "`l0` must be above 0 and at most n_atoms=40, got -2"),
-    ],
-)
-def test_impossible_prices_are_refused(settings: dict[str, Any], message: str) -> None:
-    """Rule and given."""
-    with pytest.raises(ValueError, match=message):
-        gated(**settings)

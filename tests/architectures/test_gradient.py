@@ -134,32 +134,6 @@ def test_training_takes_the_gradient_along(tmp_path: Path) -> None:
     assert not torch.equal(states[0]["operator.weight"], states[2]["operator.weight"])
 
 
-def test_a_resumed_training_goes_on_to_the_bit(tmp_path: Path) -> None:
-    """From a checkpoint of its middle, gradients shuffled along with their rows."""
-    x, g = drawn(300)
-    acts = Activations.from_tensor(x, gradient=g)
-
-    def trained(folder: Path, stop_at: int | None = None) -> dict[str, Tensor]:
-        sae = GradientSAE(D, N, K, generator=torch.Generator().manual_seed(1))
-        config = TrainConfig(
-            steps=20, batch_size=64, checkpoint=folder, checkpoint_every=5, log_every=1
-        )
-
-        def stop(record: object) -> None:
-            if getattr(record, "step", 0) == stop_at:
-                raise KeyboardInterrupt
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            train(sae, acts, config, callbacks=stop, progress=False)
-        return sae.state_dict()
-
-    whole = trained(tmp_path / "whole")
-    trained(tmp_path / "cut", stop_at=10)
-    resumed = trained(tmp_path / "cut")
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-
-
 def test_it_trains_beside_others_on_the_same_batches() -> None:
     """Others get the rows without the gradients, and become what they become alone."""
     x, g = drawn(300)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -110,9 +109,3 @@ def test_in_eval_nothing_is_counted() -> None:
     before = {name: tensor.clone() for name, tensor in sae.state_dict().items()}
     sae.training_loss(drawn(), torch.zeros(N, dtype=torch.int64), 100, 0.5)
     assert all(torch.equal(before[name], tensor) for name, tensor in sae.state_dict().items())
-
-
-def test_resampling_is_refused() -> None:
-    """The controller brings dead atoms back."""
-    with pytest.raises(ValueError, match=r"^`revival` must be 'auxk' or 'push-up' for GroupBias"):
-        GroupBiasAdaptation(D, N, revival="resample")

@@ -118,21 +118,3 @@ def test_the_target_is_met_and_the_atoms_are_found(l0: float) -> None:
     assert sae.encode(test).nnz / len(test) == pytest.approx(l0, rel=0.2)
     cosine = (data.dictionary @ sae.dictionary.T).amax(dim=1).mean()
     assert float(cosine) >= 0.93
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"l0": 0}, ValueError, "`l0` must be above 0 and at most n_atoms=40, got 0"),
-        ({"l0": 41}, ValueError, "`l0` must be above 0 and at most n_atoms=40, got 41"),
-        ({"sparsity": -1.0}, ValueError, "`sparsity` must be at least 0 and finite, got -1.0"),
-        ({"bandwidth": 0}, ValueError, "`bandwidth` must lie strictly between 0 and 2, got 0"),
-        ({"bandwidth": 2}, ValueError, "`bandwidth` must lie strictly between 0 and 2, got 2"),
-    ],
-)
-def test_impossible_settings_are_refused(
-    settings: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    """Rule and given."""
-    with pytest.raises(error, match=message):
-        jump_relu(**settings)

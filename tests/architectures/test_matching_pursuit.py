@@ -258,30 +258,6 @@ def test_it_finds_planted_atoms_in_a_few_hundred_steps(kind: Any) -> None:
     assert float(cosines.mean()) > 0.95
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"k": 0}, "`k` must"),
-        ({"k": 21}, "`k` must"),
-        ({"tolerance": -1.0}, "`tolerance` must"),
-        ({"relative_tolerance": 1.5}, "`relative_tolerance` must be at most 1"),
-        ({"dropout": 1.0}, r"`dropout` must be a share of the atoms in \[0, 1\), got 1.0"),
-        ({"dropout": True}, "`dropout` must be a share"),
-    ],
-)
-@pytest.mark.parametrize("kind", BOTH)
-def test_bad_settings_are_refused(kind: Any, options: dict[str, Any], message: str) -> None:
-    """By name, before anything is drawn."""
-    with pytest.raises(ValueError, match=message):
-        make(kind, **options)
-
-
-def test_an_unknown_gradient_is_refused() -> None:
-    """With the words there are."""
-    with pytest.raises(ValueError, match="`gradient` must be one of"):
-        make(MatchingPursuit, gradient="none")
-
-
 def test_free_norms_move_in_training_and_are_one_outside(x: Tensor, tmp_path: Path) -> None:
     """`dictionary` has unit norm at any time; files keep the choice, and say nothing where there is none."""
     sae, seen = make(MatchingPursuit, norms="free"), []

@@ -121,8 +121,6 @@ def test_its_law_makes_a_feature_choice(rows: Tensor) -> None:
     assert torch.allclose(other.target_rates, sae.rates, rtol=1e-2)
 
 
-def test_resampling_is_refused() -> None:
-    """Under-used atoms are in use; with dead ones alone it may be asked for."""
-    with pytest.raises(ValueError, match="`revival` must be 'auxk' or 'push-up'.*aux_zipf=0"):
-        made(revival="resample")
+def test_dead_atoms_alone_may_be_resampled() -> None:
+    """Where under-used ones do not count."""
     assert made(revival="resample", aux_zipf=0.0).revival == "resample"

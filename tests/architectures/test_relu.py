@@ -119,32 +119,3 @@ def test_a_larger_price_means_fewer_atoms_and_more_shrinkage() -> None:
     assert l0[0] > l0[1] > l0[2]
     assert 1 < stretch[0] < stretch[1] < stretch[2]
     assert l0[3] == pytest.approx(4, rel=0.25)
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"sparsity": -0.1}, ValueError, "`sparsity` must be at least 0 and finite, got -0.1"),
-        (
-            {"sparsity": float("inf")},
-            ValueError,
-            "`sparsity` must be at least 0 and finite, got inf",
-        ),
-        ({"sparsity": "much"}, TypeError, "`sparsity` must be a number, got 'much'"),
-        ({"l0": 0}, ValueError, "`l0` must be above 0 and at most n_atoms=40, got 0"),
-        ({"l0": 41}, ValueError, "`l0` must be above 0 and at most n_atoms=40, got 41"),
-        ({"l0": True}, TypeError, "`l0` must be a number, got True"),
-    ],
-)
-def test_impossible_prices_are_refused(
-    settings: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    """Rule and given."""
-    with pytest.raises(error, match=message):
-        relu(**settings)
-
-
-def test_relu_has_no_k(rows: Tensor) -> None:
-    """Asking for one is refused, not ignored."""
-    with pytest.raises(ValueError, match="ReLU, which has no k"):
-        relu().encode(rows, k=3)

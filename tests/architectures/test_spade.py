@@ -133,20 +133,9 @@ def test_training_learns_within_a_few_hundred_steps() -> None:
     assert result.history[-1].l0 < 0.3 * 128
 
 
-@pytest.mark.parametrize("sparsity", [-1.0, float("inf"), float("nan")])
-def test_impossible_sparsity_is_refused(sparsity: float) -> None:
-    """By name."""
-    with pytest.raises(
-        ValueError, match="`sparsity` must be (at least 0 and finite|a finite number)"
-    ):
-        SpaDE(4, 8, sparsity=sparsity)
-
-
 def test_sparsity_may_change_while_it_trains() -> None:
     """It is a live number, and a `TrainConfig` may set it."""
     sae = spade()
     config = sn.TrainConfig(steps=2, sparsity=0.25)
     sn.train(sae, torch.randn(50, 6), config, progress=False)
     assert sae.sparsity == 0.25
-    with pytest.raises(ValueError, match="must be None for SpaDE, which has no k"):
-        sae.encode(torch.randn(2, 6), k=3)

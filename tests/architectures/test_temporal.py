@@ -170,33 +170,10 @@ def test_other_tokens_pass_through_and_are_no_past(x: torch.Tensor) -> None:
     [
         ({"n_heads": 3}, "divisible by n_heads·bottleneck_factor=3, got 40"),
         ({"bottleneck_factor": 4}, "bottleneck_factor=16, got 40"),
-        ({"novel": "Gated"}, "one of .'TopK', 'BatchTopK', 'ReLU', 'none'., got 'Gated'"),
-        ({"prescale": 0.0}, "above 0 and finite, got 0.0"),
-        ({"context": 1}, "`context` must be"),
-        ({"n_layers": -1}, "`n_layers` must be"),
+        ({"novel": "ReLU", "encoder_bias": False}, "`encoder_bias` must be True for novel='ReLU'"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     """At construction, with the numbers as given."""
     with pytest.raises(ValueError, match=message):
         build(**settings)
-
-
-def test_a_resumed_training_goes_on_bit_for_bit(x: torch.Tensor, tmp_path: Path) -> None:
-    """Whole sequences in the same order, attention at its own rate."""
-    whole, broken = build(), build()
-    config = {"steps": 10, "batch_size": 18, "seed": 3, "log_every": 1}
-    sn.train(whole, x, sn.TrainConfig(**config), progress=False)
-
-    def interrupt(record: Any) -> None:
-        if record.step == 4:
-            raise KeyboardInterrupt
-
-    kept = sn.TrainConfig(**config, checkpoint=tmp_path / "run")
-    with pytest.warns(UserWarning, match="interrupted after step 4"):
-        sn.train(broken, x, kept, callbacks=[interrupt], progress=False)
-    assert not torch.equal(broken.dictionary, whole.dictionary)
-    again = build()
-    sn.train(again, x, kept, progress=False)
-    ours, theirs = whole.state_dict(), again.state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)

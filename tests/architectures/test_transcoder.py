@@ -84,30 +84,6 @@ def test_a_skip_transcoder_adds_its_map_to_what_atoms_write() -> None:
     )
 
 
-def test_pairs_train_alike_from_tensors_activations_and_disk(tmp_path: Path) -> None:
-    """The same rows give the same weights to the bit, wherever they lie."""
-    x, y = pair()
-    acts = (
-        sn.Activations.from_tensor(x, hook_point="in"),
-        sn.Activations.from_tensor(y, hook_point="out"),
-    )
-    for part, name in zip(acts, "xy", strict=True):
-        part.save(tmp_path / name)
-    stored = tuple(sn.load_activations(tmp_path / name) for name in "xy")
-    found = []
-    for data in ((x, y), acts, stored, Pairs(*acts)):
-        t = build()
-        sn.train(t, data, steps=10, batch_size=64, progress=False)
-        found.append(t)
-    assert all(part.on_disk for part in stored)
-    for other in found[1:]:
-        for one, two in zip(
-            found[0].state_dict().values(), other.state_dict().values(), strict=True
-        ):
-            assert torch.equal(one, two)
-    assert (found[1].hook_point, found[1].target_hook_point) == ("in", "out")
-
-
 def test_both_sites_are_remembered_in_files(tmp_path: Path) -> None:
     """Where it reads and where it writes."""
     t = build()
@@ -115,26 +91,6 @@ def test_both_sites_are_remembered_in_files(tmp_path: Path) -> None:
     t.save(tmp_path / "t")
     again = sn.load_sae(tmp_path / "t")
     assert (again.hook_point, again.target_hook_point) == ("mlp_in.3", "mlp_out.3")
-
-
-@pytest.mark.parametrize("kind", [sn.Transcoder, sn.SkipTranscoder])
-def test_a_resumed_training_gives_the_same_bits(kind: Any, tmp_path: Path) -> None:
-    """Twelve steps in one go, or six and six."""
-    how: dict[str, Any] = {"batch_size": 64, "progress": False, "checkpoint_every": 6}
-    whole, cut, again = (build(kind) for _ in range(3))
-    sn.train(whole, pair(), steps=12, **how)
-
-    def stop(record: Any) -> None:
-        if record.step >= 6:
-            raise KeyboardInterrupt
-
-    with pytest.warns(UserWarning, match="interrupted"):
-        sn.train(
-            cut, pair(), steps=12, checkpoint=tmp_path / "c", log_every=1, callbacks=stop, **how
-        )
-    sn.train(again, pair(), steps=12, checkpoint=tmp_path / "c", log_every=1, **how)
-    for one, two in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
-        assert torch.equal(one, two)
 
 
 def test_rows_of_pairs_are_chosen_on_both_sides() -> None:
@@ -198,9 +154,7 @@ def test_a_pair_is_refused_by_what_has_one_site() -> None:
         sn.evaluate(build(), pair()[0])
 
 
-def test_atoms_of_two_spaces_are_not_resampled_or_set() -> None:
-    """A residual says where to write and not what to read."""
-    with pytest.raises(ValueError, match="`revival` must be 'auxk' or 'push-up' for Transcoder"):
-        build(revival="resample")
+def test_atoms_of_two_spaces_are_not_set() -> None:
+    """A residual tells where to write and not what to read."""
     with pytest.raises(ValueError, match="`method` must be None for Transcoder"):
         build().initialise(pair(), method="spread")

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from tests.architectures.conftest import in_one_go_and_in_two
 from tests.architectures.test_crosscoder import sites
-from tests.architectures.test_one_step import Shapes
 
 WIDTHS, N_ATOMS, K = (16, 20), 32, 2
 SILENT, ALIVE = torch.full((N_ATOMS,), 1000), torch.zeros(N_ATOMS, dtype=torch.int64)
@@ -139,14 +137,6 @@ def test_three_models_take_turns() -> None:
         assert [p.shape[1] for p in u.decode(codes)] == [16, 20, 16]
 
 
-def test_a_resumed_training_draws_the_same_models(tmp_path: Path) -> None:
-    """Twelve steps in one go, or six and six: the same bits, though the global generator has moved."""
-    whole, again = in_one_go_and_in_two(build, sites(600)[0], tmp_path)
-    assert whole.draws[1] == 12
-    for name, tensor in whole.state_dict().items():
-        assert torch.equal(tensor, again.state_dict()[name]), name
-
-
 def test_what_is_shared_is_found_and_shuffled_rows_share_nothing() -> None:
     """R² of each model from a code of the other; the floor is a training on shuffled rows."""
     x, _ = sites(1200)
@@ -179,44 +169,6 @@ def test_one_model_is_enough_to_read() -> None:
     assert u(x[1], reads=1).shape == (120, sum(WIDTHS))
 
 
-def test_models_train_alike_from_tensors_activations_and_disk(tmp_path: Path) -> None:
-    """The same rows give the same weights to the bit, wherever they lie; places are remembered."""
-    x, _ = sites(400)
-    acts = [
-        sn.Activations.from_tensor(part, hook_point="resid_post.1", model_name=name)
-        for part, name in zip(x, ("base", "chat"), strict=True)
-    ]
-    for i, part in enumerate(acts):
-        part.save(tmp_path / str(i))
-    stored = [sn.load_activations(tmp_path / str(i)) for i in range(2)]
-    found = []
-    for data in (x, acts, stored, torch.cat(x, dim=1)):
-        u = build()
-        sn.train(u, data, steps=6, batch_size=64, progress=False)
-        found.append(u)
-    for other in found[1:]:
-        for one, two in zip(
-            found[0].state_dict().values(), other.state_dict().values(), strict=True
-        ):
-            assert torch.equal(one, two)
-    assert (found[1].hook_point, found[1].model_name) == (
-        "resid_post.1 + resid_post.1",
-        "base + chat",
-    )
-    assert torch.equal(
-        found[0].encode(stored[1], reads=1).values, found[0].encode(x[1], reads=1).values
-    )
-
-
-def test_it_trains_from_the_live_model() -> None:
-    """A stream of two hook points of one model."""
-    model = sn.load_model("tiny-gpt")
-    prose = [str(text) for text in sn.data.prose()][:8]
-    stream = sn.stream(model, prose, ["resid_post.1", "resid_post.3"], buffer=500)
-    u = sn.UniversalSAE([128, 128], 64, 4, generator=torch.Generator().manual_seed(0))
-    assert sn.train(u, stream, steps=10, batch_size=128, progress=False).history[-1].r2 > 0
-
-
 def test_atoms_can_start_at_the_data() -> None:
     """The parts of an atom come from the same rows of each model, and have length 1 in its unit."""
     x, _ = sites(300)
@@ -242,32 +194,12 @@ def test_wider_models_take_smaller_steps() -> None:
             assert rate * shares[parameter] == pytest.approx(0.08 / width**0.5)
 
 
-def test_a_training_step_builds_no_dense_code() -> None:
-    """The only (rows, n_atoms) matrix is the tile of pre-codes."""
-    rows, n_atoms = 96, 1111
-    u = sn.UniversalSAE([20, 12], n_atoms, 4, generator=torch.Generator().manual_seed(0))
-    x = torch.randn(rows, 32, generator=torch.Generator().manual_seed(0))
-    u.initialise(x)
-    silent = torch.zeros(n_atoms, dtype=torch.long)
-    u.training_loss(x, silent, 1, 0.5).total.backward()
-    with Shapes() as shapes:
-        u.training_loss(x, silent, 1, 0.5).total.backward()
-    large = {func for func, shape in shapes.made if sorted(shape) == [rows, n_atoms]}
-    assert large <= {"aten.mm.out", "aten.view.default", "aten.detach.default"}
-
-
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (lambda u, x, y: u.encode(y), ValueError, r"d_in=16, got shape \(60, 20\)"),
         (lambda u, x, y: u.encode(x, reads=2), ValueError, "`reads` must be"),
         (lambda u, x, y: u.encode(x, reads="0"), TypeError, "`reads` must be"),
-        (lambda u, x, y: u.encode([y, x]), ValueError, r"widths of UniversalSAE, \[16, 20\]"),
-        (lambda u, x, y: u.encode([x]), ValueError, "one entry per hook point, 2, got 1"),
-        (lambda u, x, y: u.encode(x, k=33), ValueError, "`k` must"),
-        (lambda u, x, y: u(x.int()), TypeError, "floating-point"),
-        (lambda u, x, y: sn.train(u, x, steps=1), ValueError, "list for UniversalSAE"),
-        (lambda u, x, y: sn.train(u, [x, y[:7]], steps=1), ValueError, "row 7 is sample 7 "),
         (
             lambda u, x, y: sn.evaluation.measure_universality(
                 u, [sn.Activations.from_tensor(part) for part in (y, x)]

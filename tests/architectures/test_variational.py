@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +10,6 @@ from torch import Tensor
 
 from sae_nb.architectures import VariationalSAE
 from sae_nb.architectures.parts import _proxes as proxes
-from sae_nb.training import TrainConfig, train
 
 D, N, K = 12, 40, 4
 
@@ -96,30 +93,3 @@ def test_noise_is_drawn_tile_by_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "randn", watched)
     sae.training_loss(x, torch.zeros(N, dtype=torch.int64), 100, 0.5)
     assert shapes == [(7, N), (7, N), (6, N)]
-
-
-def test_a_resumed_training_repeats_the_noise(tmp_path: Path) -> None:
-    """Stopped in its middle and gone on with, it ends at the same bits; other seeds draw other noise."""
-
-    def trained(folder: str, stop_at: int | None = None, seed: int = 1) -> dict[str, Tensor]:
-        sae = VariationalSAE(D, N, K, generator=torch.Generator().manual_seed(seed))
-        where = tmp_path / folder
-        config = TrainConfig(
-            steps=12, batch_size=64, checkpoint=where, checkpoint_every=3, log_every=1
-        )
-
-        def stop(record: Any) -> None:
-            if record.step == stop_at:
-                raise KeyboardInterrupt
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            train(sae, drawn(), config, callbacks=stop, progress=False)
-        return sae.state_dict()
-
-    whole = trained("whole")
-    trained("cut", stop_at=6)
-    resumed = trained("cut")
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert int(whole["steps_seen"]) == 12
-    assert not torch.equal(whole["seed"], trained("other", seed=4)["seed"])
