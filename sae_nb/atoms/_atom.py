@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from sae_nb.atoms._examples import (
     choose_rows,
 )
 from sae_nb.atoms._sites import SiteExamples, examples_at_sites
-from sae_nb.checks import check_atom, check_count, checked
+from sae_nb.checks import Count, Seed, at_least, check_atom, checked
 from sae_nb.models import HookPointNotFound, no_weights
 
 if TYPE_CHECKING:
@@ -376,22 +376,20 @@ def summarise_atom(
     return describe_atom(catalogue, atom, band=band, model=model, **choices)
 
 
+@checked
 def describe_atom(
     catalogue: AtomCatalogue,
     atom: int,
     *,
     band: Band = "top",
-    n_examples: int = 12,
-    page: int = 0,
-    seed: int = 0,
-    n_neighbours: int = 8,
+    n_examples: Count = 12,
+    page: Annotated[int, at_least(0)] = 0,
+    seed: Seed = 0,
+    n_neighbours: Annotated[int, at_least(0)] = 8,
     model: LiveModel | None = None,
 ) -> AtomSummary:
     """Return everything a panel shows about one atom."""
     atom = check_atom(atom, catalogue.n_atoms)
-    check_count(n_examples, name="n_examples")
-    check_count(page, name="page", at_least=0)
-    check_count(n_neighbours, name="n_neighbours", at_least=0)
     choice = choose_rows(catalogue, atom, band, seed=seed)
     beside: tuple[SiteExamples, ...] = ()
     if catalogue.side_by_side:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from sae_nb.atoms._atom import AtomSummary, describe_atom
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._examples import Choice, Example, build_examples
-from sae_nb.checks import check_atom, check_count
+from sae_nb.checks import Count, check_atom, checked
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,8 +44,9 @@ class AtomPair:
         return self.n_both / self.n_by_chance if self.n_by_chance else float("nan")
 
 
+@checked
 def compare_atoms(
-    catalogue: AtomCatalogue, first: int, second: int, *, n_examples: int = 6
+    catalogue: AtomCatalogue, first: int, second: int, *, n_examples: Count = 6
 ) -> AtomPair:
     """Compare two atoms.
 
@@ -63,7 +64,6 @@ def compare_atoms(
     (1, 1.0, [0])
     """
     a, b = (check_atom(atom, catalogue.n_atoms) for atom in (first, second))
-    check_count(n_examples, name="n_examples")
     directions = catalogue.dictionary[[a, b]].double()
     lengths = directions.norm(dim=1).clamp_min(1e-12)
     rows_a, rows_b = catalogue.strengths(a)[0], catalogue.strengths(b)[0]

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import Count, check_real, checked
+from sae_nb.checks import Count, Positive, checked
 from sae_nb.findings import Finding
 from sae_nb.steering._answers import Answers
 from sae_nb.steering._edits import Where
@@ -60,14 +60,14 @@ class CalibratedStrength(Finding):
         return f"atoms {{{parts}}} at {self.hook_point}: KL {self.kl:.3g} nats{met}; {self.n_runs} runs"
 
 
-@checked(leave=("target_kl",))
+@checked
 def calibrate_strength(
     model: LiveModel,
     inputs: Any,
     hook_point: str,
     sae: SparseAutoencoder,
     atom: int | Sequence[int],
-    target_kl: float,
+    target_kl: Positive,
     *,
     by: float | Sequence[float] = 1.0,
     positions: Where = None,
@@ -108,11 +108,6 @@ def calibrate_strength(
     >>> found.reached, round(found.kl, 1)
     (True, 0.1)
     """
-    if not isinstance(target_kl, float):
-        target_kl = check_real(target_kl, name="target_kl")
-    target = float(target_kl)
-    if not 0 < target < math.inf:
-        raise ValueError(f"`target_kl` must be positive and finite, in nats, got {target_kl}.")
     atoms = check_atoms(atom, sae.n_atoms)
     amounts = check_amounts(by, len(atoms))
     if not any(amounts):
@@ -120,7 +115,7 @@ def calibrate_strength(
     direction = combined_direction(sae, atoms, amounts)
     answers = Answers(model, inputs, hook_point, positions=positions, batch_size=batch_size)
     search = StrengthSearch(
-        lambda factor: float(answers.kl(answers.add(direction, factor)).mean()), target
+        lambda factor: float(answers.kl(answers.add(direction, factor)).mean()), target_kl
     )
     factor = search.find(LARGEST / float(direction.norm()), max_runs)
     return CalibratedStrength(
@@ -128,7 +123,7 @@ def calibrate_strength(
         atoms=atoms,
         by=tuple(factor * amount for amount in amounts),
         kl=search.kl,
-        target_kl=target,
+        target_kl=target_kl,
         reached=search.reached,
         n_runs=search.n_runs,
     )

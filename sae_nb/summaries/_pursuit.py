@@ -227,7 +227,6 @@ def summarise_pursuit(
     ([3.0, 0.0], 0)
     """
     one = _checked_row(x, dictionary, row)
-    check_algorithm(algorithm)
     check_k(k, len(dictionary))
     taken = k if algorithm in PURSUITS else n_steps
     needed = 8 * (taken + 1) * (len(dictionary) + dictionary.shape[1])

@@ -7,12 +7,13 @@ Guessing reaches 1 / n; the score comes with Wilson's interval (p + z²/2m ± z�
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Int
 
 from sae_nb.atoms import TOKENS_AFTER, TOKENS_BEFORE, AtomCatalogue, Choice, Example, build_examples
-from sae_nb.checks import check_atom, check_count
+from sae_nb.checks import Count, Seed, at_least, check_atom, checked
 from sae_nb.statistics import wilson_interval
 
 ENOUGH_ANSWERS = 10
@@ -89,21 +90,20 @@ class QuizScore:
         return f"{100 * self.share:.0f} % right, 95 % interval {low:.0f} to {high:.0f} % (Wilson)"
 
 
+@checked
 def ask_about(
     catalogue: AtomCatalogue,
     atom: int,
     *,
-    n_examples: int = 4,
-    n_options: int = 5,
-    seed: int = 0,
+    n_examples: Count = 4,
+    n_options: Annotated[int, at_least(2)] = 5,
+    seed: Seed = 0,
 ) -> QuizQuestion:
     """Make a question about an atom; examples and options are of different samples.
 
     Every option but one is looked at in all that is shown of it, and the atom is silent there.
     """
     atom = check_atom(atom, catalogue.n_atoms)
-    check_count(n_examples, name="n_examples")
-    check_count(n_options, name="n_options", at_least=2)
     context = catalogue.acts.context
     if context.pictures is None and context.token_ids is None:
         raise ValueError(

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from sae_nb.activations import Activations, acts_for, as_one
-from sae_nb.checks import check_atom, check_count, check_integer
+from sae_nb.checks import Count, check_atom, checked
 from sae_nb.figures import format_number, format_percent, sum_of_strips
 
 if TYPE_CHECKING:
@@ -88,12 +88,13 @@ def _name(atom: int, label: str) -> str:
     return f"atom {atom} ({label})" if label else f"atom {atom}"
 
 
+@checked
 def sum_of_atoms(
     sae: SparseAutoencoder,
     acts: Activations | Float[Tensor, "n d_in"],
     row: int = 0,
     *,
-    n: int = 5,
+    n: Count = 5,
     labels: Mapping[int, Any] | None = None,
 ) -> SumOfAtoms:
     """Write one activation as the sum of atoms that an SAE makes of it.
@@ -121,13 +122,6 @@ def sum_of_atoms(
     (2, 1, True)
     """
     acts = acts_for(sae, acts, target=getattr(sae, "writes", None) is not None)
-    check_count(n, name="n")
-    if labels is not None and not isinstance(labels, Mapping):
-        raise TypeError(
-            f"`labels` must be a mapping from atom to label or None, got {type(labels).__name__}. Pass "
-            "load_examples(name).labels."
-        )
-    row = check_integer(row, name="row")
     row = check_atom(row + len(acts) if row < 0 else row, len(acts), name="row")
     if getattr(sae, "reads_sequences", False):
         raise ValueError(

@@ -441,8 +441,6 @@ def test_wrong_input_is_refused_before_anything_is_encoded() -> None:
     assert sae.rows_encoded == 3
     with pytest.raises(IndexError, match="between 0 and 23"):
         summarise_atom(sae, vectors(3), atom=24)
-    with pytest.raises(ValueError, match="`band` must be one of"):
-        summarise_atom(sae, vectors(3), atom=0, band="best")
 
 
 @pytest.mark.parametrize("band", BANDS)

@@ -51,7 +51,7 @@ def test_turning_everything_changes_no_coordinate() -> None:
 
 
 def test_impossible_pictures_are_refused() -> None:
-    """No such token, more axes than dimensions, an unknown kind."""
-    for wrong in ({"token": 1}, {"n_components": 11}, {"kind": "cube"}):
+    """No such token, more axes than dimensions."""
+    for wrong in ({"token": 1}, {"n_components": 11}):
         with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must"):
             endpoint_projection(paths(), **wrong)

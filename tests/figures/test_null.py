@@ -41,10 +41,9 @@ def test_no_line_where_the_null_is_too_short() -> None:
 
 
 @pytest.mark.parametrize(
-    ("null", "observed", "level"),
-    [([], 1.0, 0.05), ([1.0, math.nan], 1.0, 0.05), ([1.0], math.inf, 0.05), ([1.0], 1.0, 0.0)],
+    ("null", "observed"), [([], 1.0), ([1.0, math.nan], 1.0), ([1.0], math.inf)]
 )
-def test_what_is_no_null_is_refused(null: list[float], observed: float, level: float) -> None:
-    """Nothing, no number, and a level that nothing has."""
+def test_what_is_no_null_is_refused(null: list[float], observed: float) -> None:
+    """Nothing, and no number."""
     with pytest.raises(ValueError, match="must"):
-        null_distribution(np.array(null), observed, level=level)
+        null_distribution(np.array(null), observed)

@@ -213,11 +213,9 @@ def test_sorted_bars_keep_their_places() -> None:
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        ({"algorithm": "lasso"}, "algorithm"),
         ({"k": 0}, "k"),
         ({"k": 49}, "n_atoms=48"),
         ({"row": 6}, "row"),
-        ({"algorithm": "ista", "n_steps": 0}, "n_steps"),
         ({"algorithm": "fista", "penalty_share": 1.0}, "penalty_share"),
     ],
 )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import Seed, checked
+from sae_nb.checks import Seed, at_least, checked
 from sae_nb.dynamics.paths._states import States, capture_states, check_states
 from sae_nb.dynamics.paths._trajectory import angles_between
 from sae_nb.models import run
@@ -70,7 +70,7 @@ def self_correction(
     inputs: Any,
     *,
     layer: int,
-    size: float,
+    size: Annotated[float, at_least(0)],
     seed: Seed = 0,
     states: Float[Tensor, "n layers tokens d"] | None = None,
     batch_size: int | None = None,
@@ -134,7 +134,7 @@ def pushed_states(
     inputs: Any,
     *,
     layer: int,
-    size: float,
+    size: Annotated[float, at_least(0)],
     seed: Seed = 0,
     batch_size: int | None = None,
     like: Float[Tensor, "n layers tokens d"] | None = None,
@@ -154,7 +154,7 @@ def pushed_states(
     >>> pushed_states(load_model("tiny-vit"), scenes(2, seed=0), layer=12, size=0.1).shape
     torch.Size([2, 13, 69, 64])
     """
-    points = _checked_points(model, layer, size)
+    points = _checked_points(model, layer)
     generator = torch.Generator().manual_seed(seed)
 
     def push(x: Tensor) -> Tensor:
@@ -177,15 +177,13 @@ def pushed_states(
     return torch.cat(parts)
 
 
-def _checked_points(model: LiveModel, layer: int, size: float) -> list[str]:
+def _checked_points(model: LiveModel, layer: int) -> list[str]:
     n_blocks = 0 if model.structure is None else model.structure.n_blocks
     if not 0 <= layer <= n_blocks:
         raise ValueError(
             f"`layer` must be between 0 (embeddings) and {n_blocks}, got {layer}."
             + ("" if n_blocks else f" {model.name} has no blocks to run on.")
         )
-    if not size >= 0 or size == float("inf"):
-        raise ValueError(f"`size` must be finite and at least 0, got {size}.")
     return ["resid_pre.0", *(f"resid_post.{block}" for block in range(n_blocks))]
 
 

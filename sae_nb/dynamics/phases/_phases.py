@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Count, Seed, check_count, check_data, checked, one_of
+from sae_nb.checks import Count, Seed, check_data, checked
 from sae_nb.statistics import bootstrap_counts, permutation_p
 
 Normalise = Literal["mass", "mean"]
@@ -71,8 +71,8 @@ class Phases:
 @checked(leave=("S",))
 def segment_phases(
     S: Float[Tensor, "layers layers"],
-    k: int,
-    min_len: int = 2,
+    k: Count,
+    min_len: Count = 2,
     normalise: Normalise = "mass",
 ) -> Phases:
     """Cut layers into k contiguous phases so that least dissimilarity is left inside them.
@@ -103,7 +103,7 @@ def segment_phases(
     ((0, 3, 7), '1–3 | 4–7')
     """
     s = check_similarity(S)
-    check_fit(len(s), k, min_len, normalise)
+    check_fit(len(s), k, min_len)
     return phases_of(s, best_cuts(phase_costs(s, normalise), k, min_len), normalise)
 
 
@@ -128,8 +128,8 @@ def phases_at(
 @checked(leave=("S",))
 def gain_curve(
     S: Float[Tensor, "layers layers"],
-    k_max: int | None = None,
-    min_len: int = 2,
+    k_max: Count | None = None,
+    min_len: Count = 2,
     normalise: Normalise = "mass",
 ) -> list[Phases]:
     """Return the best phases for k = 1, 2, …: look for an elbow in `.gain` instead of asserting k.
@@ -143,8 +143,8 @@ def gain_curve(
     [0.0, 1.0, 1.0]
     """
     s = check_similarity(S)
-    last = len(s) // check_count(min_len, name="min_len") if k_max is None else k_max
-    check_fit(len(s), last, min_len, normalise)
+    last = len(s) // min_len if k_max is None else k_max
+    check_fit(len(s), last, min_len)
     costs = phase_costs(s, normalise)
     return [phases_of(s, best_cuts(costs, k, min_len), normalise) for k in range(1, last + 1)]
 
@@ -183,11 +183,8 @@ def check_cuts(cuts: Sequence[int], *, n_layers: int | None = None) -> tuple[int
     return found
 
 
-def check_fit(layers: int, k: int, min_len: int, normalise: str) -> None:
+def check_fit(layers: int, k: int, min_len: int) -> None:
     """Refuse numbers of phases that do not fit the layers."""
-    check_count(k, name="k")
-    check_count(min_len, name="min_len")
-    one_of(normalise, NORMALISATIONS, name="normalise")
     if k > layers:
         raise ValueError(f"`k` must be at most the {layers} layers, got {k}. Ask for fewer phases.")
     if k * min_len > layers:
@@ -339,8 +336,8 @@ class PhaseEvidence:
 @checked(leave=("S",))
 def phase_evidence(
     S: Float[Tensor, "layers layers"],
-    k: int,
-    min_len: int = 2,
+    k: Count,
+    min_len: Count = 2,
     normalise: Normalise = "mass",
     *,
     reading: Literal["raw", "centred"] = "raw",
@@ -378,7 +375,7 @@ def phase_evidence(
     """
     by_sample = getattr(S, "by_sample", None)
     s = check_similarity(getattr(S, reading) if by_sample is not None else S)
-    check_fit(len(s), k, min_len, normalise)
+    check_fit(len(s), k, min_len)
     generator = np.random.default_rng(seed)
     phases = segment_phases(torch.as_tensor(s), k, min_len, normalise)
     permutations = [generator.permutation(len(s)) for _ in range(draws)]

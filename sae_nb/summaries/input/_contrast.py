@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from html import escape
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -69,9 +69,8 @@ class Contrast:
     @checked
     def difference(self, of: Quantity) -> Difference:
         """Return one of the three differences."""
-        known = {"strength": self.strength, "rate": self.rate}
-        if self.attribution is not None:
-            known["attribution"] = self.attribution
+        there = {"strength": self.strength, "rate": self.rate, "attribution": self.attribution}
+        known = {name: difference for name, difference in there.items() if difference is not None}
         return known[one_of(of, known, name="of")]
 
     @checked
@@ -235,7 +234,6 @@ def contrast_codes(
     """Return the contrast of codes that are there already; trusts its input."""
     alone = a.n_samples == b.n_samples == 1
     unit: Unit = ("positions" if alone else "samples") if permute is None else permute
-    one_of(unit, get_args(Unit), name="permute")
     drawn = partial(permuted_difference, n_permutations=n_permutations, seed=seed)
     strength, rate = (
         drawn(a.means(unit, firing=firing), b.means(unit, firing=firing))

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
-from sae_nb.checks import Count, Seed, check_atom, checked, one_of
+from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.evaluation import Attribution, SpliceCheck, Target, attribute, outcome_name
 from sae_nb.steering import check_hook_point, check_width
 from sae_nb.summaries.input._answers import as_batch, patch_map, shown_picture, token_names
@@ -230,7 +230,6 @@ class InputSummary:
         ValueError: If an order needs a base rate, and none is known.
         """
         by = self.natural_order if by is None else by
-        one_of(by, USE_ORDERS, name="by")
         column = getattr(self.used, by.replace(" ", "_"))
         if column is None:
             raise ValueError(f'`by="{by}"` needs a base rate, and {NO_BASE_RATE}.')

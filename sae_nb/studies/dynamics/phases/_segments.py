@@ -171,7 +171,8 @@ class SegmentErrors:
         """Layers L."""
         return len(self.error) - 1
 
-    def cuts(self, k: int, min_len: int = 2) -> tuple[int, ...]:
+    @checked
+    def cuts(self, k: Count, min_len: Count = 2) -> tuple[int, ...]:
         """Return the cuts into k phases whose blocks leave the least error in all.
 
         Raises
@@ -180,11 +181,12 @@ class SegmentErrors:
         """
         return self.ranking(k, min_len, first=1)[0][0]
 
+    @checked
     def ranking(
-        self, k: int, min_len: int = 2, first: int | None = None
+        self, k: Count, min_len: Count = 2, first: int | None = None
     ) -> list[tuple[tuple[int, ...], float]]:
         """Return all cuts into k phases from the best to the worst, each with its error."""
-        check_fit(self.n_layers, k, min_len, "mass")
+        check_fit(self.n_layers, k, min_len)
         if first == 1:
             best = tuple(best_cuts(self.error, k, min_len).tolist())
             return [(best, self._total(best))]
@@ -221,7 +223,7 @@ def segment_errors(
     config: RaptorConfig | None = None,
     *,
     token_kinds: Sequence[str] | None = None,
-    min_len: int = 2,
+    min_len: Count = 2,
     max_len: int | None = None,
     on_fit: Callable[[int, int, float], object] | None = None,
 ) -> SegmentErrors:
@@ -255,7 +257,7 @@ def segment_errors(
     x, kinds = check_states(states, token_kinds)
     depth = x.shape[1] - 1
     longest = depth if max_len is None else max_len
-    check_fit(depth, 1, min_len, "mass")
+    check_fit(depth, 1, min_len)
     check_count(longest, name="max_len", at_least=min_len)
     settings = config or RaptorConfig(steps=60, learning_rate=1e-2, muon_learning_rate=0.05)
     check_batch(x, settings)
