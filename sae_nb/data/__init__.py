@@ -43,7 +43,6 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.data._records import (
         Record as Record,
         Texts as Texts,
-        check_share as check_share,
         seeded as seeded,
     )
     from sae_nb.data._scenes import (
@@ -80,4 +79,4 @@ if TYPE_CHECKING:  # for the other rooms
         clean_paragraph as clean_paragraph,
         without_repeats as without_repeats,
     )
-    from sae_nb.data.planted._dictionaries import check_sparsity as check_sparsity
+    from sae_nb.data.planted._dictionaries import Sparsity as Sparsity

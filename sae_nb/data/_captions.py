@@ -51,10 +51,6 @@ def captions(scenes: Scenes, seed: Seed = 0) -> list[str]:
     seed
         ≥ 0, of the wording. Caption i of a seed is worded the same, however many there are.
 
-    Raises
-    ------
-    TypeError, ValueError: If `scenes` are none, or the seed is not a whole number ≥ 0.
-
     Source
     ------
     Ours.

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.checks import checked, one_of
+from sae_nb.checks import checked
 from sae_nb.data._images import decode_picture, pictures
 from sae_nb.data._records import Record
 from sae_nb.files import existing_folder
@@ -66,7 +66,6 @@ def cifar10(folder: str | Path, split: Literal["train", "test"] = "train") -> Ph
     ------
     A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
     """
-    one_of(split, _BINARY, name="split")
     folder = existing_folder(folder)
     places = [folder, *sorted(place for place in folder.iterdir() if place.is_dir())]
     readers: tuple[Callable[[Path, str], Photos | None], ...] = (_binary, _archive, _folders)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 import torch
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_real, row_numbers
+from sae_nb.checks import row_numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -107,10 +107,5 @@ def _described(name: str, value: Any) -> str:
 
 
 def seeded(seed: int) -> torch.Generator:
-    """Return a generator of torch's that begins at a seed ≥ 0."""
-    return torch.Generator().manual_seed(check_count(seed, name="seed", at_least=0))
-
-
-def check_share(value: float, *, name: str, do: str) -> float:
-    """Return a number in [0, 1)."""
-    return float(between(check_real(value, name=name), 0, 1, name=name, ends="[)", do=do))
+    """Return a generator of torch's that begins at a seed."""
+    return torch.Generator().manual_seed(seed)

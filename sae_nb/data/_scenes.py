@@ -109,7 +109,6 @@ def scenes(
 
     Raises
     ------
-    TypeError, ValueError: If a number is not a whole one in range, or `split` is unknown.
     MemoryError: If the images would not fit.
 
     Source

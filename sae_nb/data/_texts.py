@@ -54,7 +54,6 @@ def prose(split: Split = "all") -> Prose:
 
     Raises
     ------
-    ValueError: If ``split`` is none of "train", "test" and "all".
     ModuleNotFoundError: If this Python comes without its reference texts.
 
     Example

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sae_nb.background import checkpoint
 from sae_nb.checks import Between, Count, Seed, as_tensor, check_matrix, checked
-from sae_nb.data import check_sparsity
+from sae_nb.data import Sparsity
 from sae_nb.progress import progress_bar
 
 HELD_OUT_ROWS = 16384
@@ -79,7 +79,7 @@ class Bottleneck(nn.Module):
 
 @checked
 def train_bottlenecks(
-    sparsities: Sequence[float],
+    sparsities: Sequence[Sparsity],
     *,
     n_features: Count = 5,
     n_hidden: Count = 2,
@@ -114,7 +114,7 @@ def train_bottlenecks(
     >>> bool((toy.directions.norm(dim=1) > 0.5).all())  # five features in two neurons
     True
     """
-    chances = [check_sparsity(sparsity) for sparsity in sparsities]
+    chances = [float(sparsity) for sparsity in sparsities]
     if not chances:
         raise ValueError("`sparsities` must name at least one, got none. Use [0.9] for one toy.")
     if importance is None:

@@ -40,10 +40,6 @@ class TrainConfig:
     None means the architecture's own recipe (`sae.recipe()`). Several SAEs trained together share
     one config, and each still has its own recipe.
 
-    Raises
-    ------
-    TypeError, ValueError: If a setting is of another type or out of range.
-
     Example
     -------
     >>> TrainConfig(steps=500, seed=1).steps

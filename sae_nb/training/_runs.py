@@ -41,7 +41,6 @@ def start_training(
 
     Raises
     ------
-    TypeError, ValueError: As for `train`.
     RuntimeError: If an SAE is being trained already.
 
     Example

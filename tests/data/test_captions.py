@@ -47,5 +47,3 @@ def test_what_is_no_scenes_is_refused():
     """Images alone have no labels."""
     with pytest.raises((TypeError, ValueError), match="`scenes` must"):
         captions(scenes(2).images)
-    with pytest.raises(ValueError, match="`seed` must"):
-        captions(scenes(2), seed=-1)

@@ -149,13 +149,11 @@ def test_pictures_of_another_size_are_refused(tmp_path):
 
 
 def test_nothing_there_is_said(tmp_path):
-    """Absent folder, empty folder, unknown split."""
+    """Absent folder, empty folder."""
     with pytest.raises(FileNotFoundError, match="No folder"):
         cifar10(tmp_path / "absent")
     with pytest.raises(FileNotFoundError, match="data_batch_1.bin"):
         cifar10(tmp_path)
-    with pytest.raises(ValueError, match=r"\['train', 'test'\], got 'valid'"):
-        cifar10(tmp_path, "valid")
 
 
 def test_real_photographs_are_read(assets):

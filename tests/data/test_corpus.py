@@ -76,9 +76,3 @@ def test_a_repeat_goes_even_if_it_is_hidden_in_other_words():
     shared = "This very sentence is certainly longer than forty characters."
     texts = [f"One. {shared}", f"Two. {shared.upper()} Three.", "Four is short.", "Four is short."]
     assert without_repeats(texts) == [True, False, True, False]
-
-
-def test_an_unknown_split_is_refused():
-    """The three that exist are named."""
-    with pytest.raises(ValueError, match=r"\['train', 'test', 'all'\], got 'valid'"):
-        prose("valid")  # type: ignore[arg-type]

@@ -109,13 +109,6 @@ def test_no_drawing_is_refused(coverage: Any, words: str) -> None:
         drawn_scene(coverage)
 
 
-@pytest.mark.parametrize("choice", [{"ink": "gold"}, {"texture": "brick"}, {"seed": -1}])
-def test_paper_that_is_none_is_refused(choice: dict[str, Any]) -> None:
-    """The names there are."""
-    with pytest.raises(ValueError, match=next(iter(choice))):
-        Paper(**choice)
-
-
 # --- the model reads them -------------------------------------------------------------------------
 
 

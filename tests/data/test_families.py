@@ -44,12 +44,7 @@ def test_seeds_decide() -> None:
     assert not torch.allclose(first, other)
 
 
-@pytest.mark.parametrize(
-    ("change", "names"),
-    [({"within": 1.0}, "within"), ({"k": 17}, "`k`"), ({"n_families": 0}, "n_families")],
-)
-def test_what_cannot_be_is_refused(change: dict[str, float], names: str) -> None:
+def test_more_atoms_per_row_than_there_are_is_refused() -> None:
     """By name."""
-    size = {"n_families": 4, "family_size": 4, "d_in": 8, "n": 5, "k": 2} | change
-    with pytest.raises(ValueError, match=names):
-        planted_families(**size)
+    with pytest.raises(ValueError, match="`k`.*n_atoms=16, got 17"):
+        planted_families(4, 4, 8, 5, k=17)

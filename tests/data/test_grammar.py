@@ -151,13 +151,3 @@ def test_events_begin_at_their_boundaries(told):
     starts = list(zip(c.story[1:][up].tolist(), c.start[1:][up].tolist(), strict=True))
     assert starts == list(zip(told.boundary_story.tolist(), told.boundary.tolist(), strict=True))
     assert int(c.event.max()) == 2
-
-
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [({"n": 0}, "`n`"), ({"n": 2, "seed": -1}, "`seed`"), ({"n": 2, "start": -3}, "`start`")],
-)
-def test_impossible_numbers_are_refused(arguments, match):
-    """Nothing is told before they are checked."""
-    with pytest.raises(ValueError, match=match):
-        stories(**arguments)

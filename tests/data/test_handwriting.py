@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from sklearn.datasets import load_digits
 
@@ -30,9 +29,3 @@ def test_splits_are_fixed_and_disjoint():
 def test_every_digit_is_in_both_splits():
     """No class is missing from the test split."""
     assert set(digits("test").digit.tolist()) == set(range(10))
-
-
-def test_unknown_split_is_refused():
-    """The message names the three."""
-    with pytest.raises(ValueError, match=r"\['train', 'test', 'all'\], got 'dev'"):
-        digits("dev")

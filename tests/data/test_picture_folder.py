@@ -98,10 +98,8 @@ def test_pictures_of_many_sizes_cannot_be_stacked(tmp_path):
 
 
 def test_nothing_there_is_said(tmp_path):
-    """Absent folder, folder without pictures, impossible size."""
+    """Absent folder, folder without pictures."""
     with pytest.raises(FileNotFoundError, match="No folder"):
         pictures(tmp_path / "absent")
     with pytest.raises(ValueError, match="at least one"):
         pictures(tmp_path)
-    with pytest.raises(ValueError, match="`size` must be at least 1, got 0"):
-        pictures(tmp_path, size=0)

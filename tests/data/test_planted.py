@@ -84,11 +84,6 @@ def test_the_seed_decides():
         ({"k": 0}, ValueError, "`k` must be between 1 and n_atoms=20, got 0"),
         ({"k": 21}, ValueError, "got 21"),
         ({"n": 0}, ValueError, "`n` must be at least 1, got 0"),
-        ({"d_in": 1}, ValueError, "`d_in` must be at least 2"),
-        ({"coherence": 1.0}, ValueError, r"`coherence` must be in \[0, 1\), got 1.0"),
-        ({"coherence": float("nan")}, ValueError, "`coherence`"),
-        ({"noise": -0.1}, ValueError, "`noise` must be finite and not negative"),
-        ({"support": "fixed"}, ValueError, r"\['exact', 'bernoulli'\]"),
         ({"n": 10**12}, MemoryError, "GiB"),
     ],
 )

@@ -28,10 +28,3 @@ def test_a_seed_gives_the_same_features() -> None:
     torch.manual_seed(1)
     assert torch.equal(one, sn.data.sparse_features(10, 3, 0.5, seed=1))
     assert not torch.equal(one, sn.data.sparse_features(10, 3, 0.5, seed=2))
-
-
-@pytest.mark.parametrize("sparsity", [1.0, -0.1, float("nan")])
-def test_impossible_chances_are_refused(sparsity: float) -> None:
-    """In [0, 1)."""
-    with pytest.raises(ValueError, match=r"`sparsity` must be (in \[0, 1\)|a finite number)"):
-        sn.data.sparse_features(10, 3, sparsity)

@@ -21,19 +21,6 @@ def test_paragraphs_come_in_the_order_of_the_files(tmp_path):
     assert len(found) == 4
 
 
-def test_a_missing_folder_is_named(tmp_path):
-    """The path is in the message."""
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        text(tmp_path / "nowhere")
-
-
-def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
-    """A path to one file is not a folder."""
-    (tmp_path / "one.txt").write_text("words")
-    with pytest.raises(FileNotFoundError, match=r"one\.txt"):
-        text(tmp_path / "one.txt")
-
-
 @pytest.mark.parametrize("content", [None, b"", b" \n\n\t"])
 def test_a_folder_without_words_is_refused(tmp_path, content):
     """No file, an empty file, only spaces: said, with the number of files found."""
@@ -43,21 +30,23 @@ def test_a_folder_without_words_is_refused(tmp_path, content):
         text(tmp_path)
 
 
-def test_a_file_in_another_encoding_is_named(tmp_path):
-    """File, byte and place are given, and how to convert it."""
-    (tmp_path / "old.txt").write_bytes("caf\u00e9".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"old\.txt' with byte 0xe9 at 3.*iconv"):
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("old.txt", "caf\u00e9".encode("latin-1"), r"old\.txt' with byte 0xe9 at 3.*iconv"),
+        ("weights.txt", b"abc\x00def", "zero bytes"),
+    ],
+)
+def test_a_file_that_is_not_text_is_named(tmp_path, file, content, message):
+    """Another encoding with byte, place and how to convert it; binary content does not become tokens."""
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
         text(tmp_path)
 
 
-def test_binary_content_is_refused(tmp_path):
-    """A file that is only called .txt does not become tokens."""
-    (tmp_path / "weights.txt").write_bytes(b"abc\x00def")
-    with pytest.raises(ValueError, match="zero bytes"):
-        text(tmp_path)
-
-
-def test_a_wrong_type_is_refused():
-    """A list of texts is not a folder."""
-    with pytest.raises(TypeError, match="`folder` must be a path, got list"):
-        text(["some words"])  # type: ignore[arg-type]
+@pytest.mark.parametrize("there", ["nowhere", "one.txt"])
+def test_what_is_not_a_folder_is_named(tmp_path, there):
+    """Neither a missing one nor a path to one file."""
+    (tmp_path / "one.txt").write_text("words")
+    with pytest.raises(FileNotFoundError, match=there):
+        text(tmp_path / there)

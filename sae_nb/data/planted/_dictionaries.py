@@ -20,11 +20,14 @@ from sae_nb.checks import (
     check_memory,
     checked,
 )
-from sae_nb.data._records import Record, check_share, seeded
+from sae_nb.data._records import Record, seeded
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
 
+
+Sparsity = Annotated[float, Between(0, 1, "[)", do="At 1 no feature would ever be on.")]
+"""Chance that a feature is off."""
 
 _TILE_ENTRIES = 1 << 22  # uniforms held at once while supports are drawn
 
@@ -56,7 +59,7 @@ def planted_dictionary(
     n: int,
     k: int,
     coherence: Annotated[float, Between(0, 1, "[)", do="Unit atoms allow no more.")] = 0.0,
-    noise: float = 0.0,
+    noise: Annotated[float, at_least(0)] = 0.0,
     nonnegative: bool = True,
     seed: Seed = 0,
     *,
@@ -85,7 +88,7 @@ def planted_dictionary(
 
     Raises
     ------
-    TypeError, ValueError: If a number is out of range or `support` unknown.
+    ValueError: If `k` is above `n_atoms`.
     MemoryError: If the vectors would not fit.
 
     Example
@@ -97,8 +100,6 @@ def planted_dictionary(
     """
     check_count(n, name="n")
     check_k(k, n_atoms)
-    if not 0 <= noise < float("inf"):
-        raise ValueError(f"`noise` must be finite and not negative, got {noise}.")
     needed = 4 * n * (d_in + 5 * k)
     check_memory(needed, f"`planted_dictionary(n={n}, d_in={d_in})`", "Ask for fewer vectors.")
     generator = seeded(seed)
@@ -168,7 +169,7 @@ def planted_families(
     n: int,
     k: int,
     within: Annotated[float, Between(0, 1, "[)", do="Unit atoms allow no more.")] = 0.5,
-    noise: float = 0.0,
+    noise: Annotated[float, at_least(0)] = 0.0,
     seed: Seed = 0,
 ) -> PlantedDictionary:
     """Draw sparse combinations of atoms that come in families of siblings, with the answers.
@@ -216,7 +217,7 @@ def _families(
 
 @checked
 def sparse_features(
-    n: Count, n_features: Count, sparsity: float, *, seed: Seed = 0
+    n: Count, n_features: Count, sparsity: Sparsity, *, seed: Seed = 0
 ) -> Float[Tensor, "n n_features"]:
     """Draw independent features that are 0 with chance S = `sparsity` in [0, 1), else uniform in [0, 1].
 
@@ -230,12 +231,6 @@ def sparse_features(
     >>> x.shape, 0.08 < float((x > 0).float().mean()) < 0.12
     (torch.Size([1000, 5]), True)
     """
-    density = 1 - check_sparsity(sparsity)
     generator = seeded(seed)
-    on = torch.rand(n, n_features, generator=generator) < density
+    on = torch.rand(n, n_features, generator=generator) < 1 - sparsity
     return torch.rand(n, n_features, generator=generator) * on
-
-
-def check_sparsity(sparsity: float) -> float:
-    """Return a chance of being off that is a number in [0, 1)."""
-    return check_share(sparsity, name="sparsity", do="At 1 no feature would ever be on.")

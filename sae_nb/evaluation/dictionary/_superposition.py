@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_matrix, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.data import check_sparsity
+from sae_nb.data import Sparsity
 
 # -------------------------------------------------------------------------------------------------
 # How much room a feature has when many share few dimensions, and when it pays to share.
@@ -66,7 +66,7 @@ def interference(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
 
 
 @checked
-def dedicated_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
+def dedicated_loss(sparsity: Sparsity, importance_ratio: float = 1.0) -> float:
     """Return loss of two features in one dimension when it is given to the first alone.
 
     The other is answered with its mean p / 2, p = 1 − S, so what is lost is its variance:
@@ -83,12 +83,12 @@ def dedicated_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
     >>> round(dedicated_loss(0.0), 4)  # the variance of a uniform number
     0.0833
     """
-    density = 1 - check_sparsity(sparsity)
+    density = 1 - sparsity
     return importance_ratio * (density / 3 - density**2 / 4)
 
 
 @checked
-def antipodal_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
+def antipodal_loss(sparsity: Sparsity, importance_ratio: float = 1.0) -> float:
     """Return loss of two features in one dimension when they share it: W = [1, −1], b = 0.
 
     Nothing is lost unless both are on (chance p²); then each answer is off by the smaller of the two,
@@ -104,7 +104,7 @@ def antipodal_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
     >>> antipodal_loss(0.9) < dedicated_loss(0.9)
     True
     """
-    density = 1 - check_sparsity(sparsity)
+    density = 1 - sparsity
     return (1 + importance_ratio) * density**2 / 6
 
 

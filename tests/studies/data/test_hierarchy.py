@@ -65,19 +65,3 @@ def test_the_seed_decides_and_the_atoms_do_not_depend_on_n():
     assert torch.equal(first.x, again.x)
     assert torch.equal(first.dictionary, more.dictionary)
     assert not torch.equal(first.dictionary, concept_tree(50, seed=6).dictionary)
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"n": 0}, ValueError, "`n` must"),
-        ({"correlation": 1.0}, ValueError, r"in \[0, 1\), got 1.0"),
-        ({"correlation": -0.1}, ValueError, r"in \[0, 1\), got -0.1"),
-        ({"correlation": "high"}, TypeError, "must be a number, got 'high'"),
-        ({"seed": -1}, ValueError, "`seed` must"),
-    ],
-)
-def test_bad_numbers_are_refused(changes, error, message):
-    """Rule, given, do."""
-    with pytest.raises(error, match=message):
-        concept_tree(**({"n": 10} | changes))

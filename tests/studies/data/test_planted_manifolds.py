@@ -80,7 +80,6 @@ def test_two_draws_share_their_subspaces() -> None:
     ("settings", "message"),
     [
         ({"n_active": 13}, "at most the 12 manifolds"),
-        ({"noise": -1}, "at least 0"),
         ({"shapes": ("klein",)}, "one of"),
         ({"shapes": ()}, "at most the 0 manifolds"),
         ({"shapes": ("torus",), "n_active": 1, "d_in": 2}, "at least 3"),

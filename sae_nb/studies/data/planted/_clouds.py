@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Count, Seed, check_count, check_memory, checked
+from sae_nb.checks import Count, Seed, at_least, check_count, check_memory, checked
 from sae_nb.data import Record, seeded
 
 # -------------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def planted_hulls(
     tile_sizes: tuple[int, ...] = (4, 4, 4),
     n_active: Count | None = None,
     d_in: Count = 16,
-    noise: float = 0.02,
+    noise: Annotated[float, at_least(0)] = 0.02,
     seed: Seed = 0,
 ) -> PlantedHulls:
     """Draw rows whose hull is known.
@@ -190,8 +190,6 @@ def planted_hulls(
     if not sizes:
         raise ValueError("`tile_sizes` must name at least one tile, got none.")
     check_memory(8 * n * (d_in + sum(sizes)), f"`planted_hulls(n={n})`", "Ask for fewer rows.")
-    if not noise >= 0:
-        raise ValueError(f"`noise` must be at least 0, got {noise}.")
     active = len(sizes) if n_active is None else n_active
     if active > len(sizes) or (kind != "minkowski" and n_active is not None):
         raise ValueError(

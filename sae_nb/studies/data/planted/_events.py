@@ -64,7 +64,7 @@ def planted_events(
     n_samples: Annotated[int, at_least(32)] = 150,
     n_events: int = 2,
     link: Recorded = "gaussian",
-    noise: float = 0.2,
+    noise: Annotated[float, at_least(0)] = 0.2,
     responding: Annotated[float, Between(0, 1, "(]")] = 1.0,
     seed: Seed = 0,
 ) -> PlantedEvents:
@@ -92,10 +92,6 @@ def planted_events(
     seed
         Draws everything.
 
-    Raises
-    ------
-    TypeError, ValueError: If a number is out of range.
-
     Source
     ------
     After the synthetic trials of btolooshams/dunl-compneuro; the numbers are ours.
@@ -106,8 +102,6 @@ def planted_events(
     >>> spikes.x.shape, bool((spikes.x == spikes.x.round()).all())
     (torch.Size([3, 5, 150]), True)
     """
-    if noise < 0:
-        raise ValueError(f"`noise` must be at least 0, got {noise}.")
     generator = seeded(seed)
     kernels = _kernels()
     places = n_samples - kernels.shape[1] + 1

@@ -148,10 +148,6 @@ def hidden_rules(
     seed
         Of the stories, those of `stories`, and of the sentence that each is written as.
 
-    Raises
-    ------
-    ValueError: If a number or the kind of explanation is out of its range.
-
     Source
     ------
     After Zhong et al., "Pando", arXiv 2604.11061: decision trees of depth 1 to 4 over ten fields of a record,

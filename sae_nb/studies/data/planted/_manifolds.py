@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import Count, Seed, check_count, check_memory, checked, one_of
+from sae_nb.checks import Count, Seed, at_least, check_count, check_memory, checked, one_of
 from sae_nb.data import Record, seeded
 
 Points = Float[Tensor, "n p"]
@@ -184,7 +184,7 @@ def planted_manifolds(
     shapes: Sequence[str] = ("circle",) * 8 + ("segment",) * 4,
     n_active: Count = 2,
     d_in: int = 32,
-    noise: float = 0.01,
+    noise: Annotated[float, at_least(0)] = 0.01,
     seed: Seed = 0,
     draw: int = 0,
 ) -> PlantedManifolds:
@@ -238,8 +238,6 @@ def planted_manifolds(
         )
     widest = max(2, *(_SHAPES[shape].n_dimensions for shape in chosen))
     d_in = check_count(d_in, name="d_in", at_least=widest)
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"`noise` must be at least 0 and finite, got {noise}.")
     what = f"`planted_manifolds(n={n})`"
     check_memory(4 * n * (2 * d_in + 6 * n_manifolds), what, "Ask for fewer rows.")
     planes = torch.randn(n_manifolds, d_in, widest, generator=seeded(seed))

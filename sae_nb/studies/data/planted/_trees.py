@@ -7,14 +7,14 @@ D = G^½ Q with a random rotation Q, so that the cosines of the atoms are G exac
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Count, Seed, check_memory, checked
-from sae_nb.data import Record, check_share, seeded
+from sae_nb.checks import Between, Count, Seed, check_memory, checked
+from sae_nb.data import Record, seeded
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
@@ -57,7 +57,13 @@ class ConceptTree(Record):
 
 
 @checked
-def concept_tree(n: Count, correlation: float = 0.1, seed: Seed = 0) -> ConceptTree:
+def concept_tree(
+    n: Count,
+    correlation: Annotated[
+        float, Between(0, 1, "[)", do="At 1 the atoms of a level are one.")
+    ] = 0.1,
+    seed: Seed = 0,
+) -> ConceptTree:
     """Draw vectors of width 20 from a small world with a hierarchy, which encoders may or may not see.
 
     Each vector has exactly one concept of the top level: one of 3 parents (chance 0.2 each) or of 8
@@ -85,9 +91,6 @@ def concept_tree(n: Count, correlation: float = 0.1, seed: Seed = 0) -> ConceptT
     >>> [round(float(cosine[0, j]), 4) + 0 for j in (0, 4, 1)]  # itself, a parent, its child
     [1.0, 0.3, 0.0]
     """
-    correlation = check_share(
-        correlation, name="correlation", do="At 1 the atoms of a level are one."
-    )
     check_memory(8 * n * N_CONCEPTS, f"`concept_tree(n={n})`", "Ask for fewer vectors.")
     generator = seeded(seed)
     parent = torch.full((N_CONCEPTS,), -1)
