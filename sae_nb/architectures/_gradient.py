@@ -94,11 +94,8 @@ class GradientSAE(OneStep):
 
         Parameters
         ----------
-        x
-            Activations in the model's units, (…, d_in). The result of `capture(gradient_of=…)` brings
-            its gradients.
-        k
-            Most atoms per row; None is the SAE's own.
+        x, k
+            As of any SAE; the result of `capture(gradient_of=…)` brings its gradients.
         gradient
             Of the loss by each row of `x`, of its shape, in units of the loss per unit of x.
 

@@ -134,16 +134,8 @@ class SeveralLayers(SparseAutoencoder):
     ) -> Float[Tensor, "*batch d_l"]:
         """Return its output for the next layer of a running model, where later ones are not known yet.
 
-        Parameters
-        ----------
-        x
-            The input of the MLP of that layer.
-        before
-            Codes of the layers before, which decide which layer it is; this one's is added.
-
-        Raises
-        ------
-        ValueError: If all layers have been written, or `x` is of another width.
+        `x`: The input of the MLP of that layer. `before`: Codes of the layers before, which decide which
+        layer it is; this one's is added.
         """
         at = len(before)
         if at >= len(self.layers):

@@ -72,18 +72,10 @@ def starting_atoms(
        being sums of two concepts. For m = 1 … n − 1 the first m of them are replaced by spread and lines
        on what the others leave; the set with the smallest loss at this level is kept.
 
-    Parameters
-    ----------
-    x
-        Centred activations, a sample of them.
-    levels
-        1 stops after the lines.
-    tolerance
-        A residual of at most this norm counts as nothing.
+    `x`: Centred activations, a sample of them. `levels`: 1 stops after the lines. `tolerance`: A residual
+    of at most this norm counts as nothing.
 
-    Source
-    ------
-    Ours; the spread is greedy k-means++ (Arthur and Vassilvitskii, 2007) on directions.
+    Source: Ours; the spread is greedy k-means++ (Arthur and Vassilvitskii, 2007) on directions.
     """
     search = _Search(x, tolerance, generator)
     tries = (search.lines(search.spread(x, n_atoms), x, ROUNDS) for _ in range(TRIES))

@@ -221,11 +221,6 @@ class Temporal(OneStep):
             where each sample is one.
         k
             Novel atoms per token; None is the SAE's own.
-
-        Returns
-        -------
-        SparseCodes
-            Of what the past does not suggest, in the model's units.
         """
         checked = self._checked_k(k)  # type: ignore[arg-type]
         if isinstance(x, Activations):

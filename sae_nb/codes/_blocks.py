@@ -10,16 +10,9 @@ from sae_nb.codes._sparse_codes import SparseCodes, index_dtype, offsets_of
 
 
 def joined(parts: Sequence[SparseCodes]) -> SparseCodes:
-    """Return one code whose atoms are those of the first part, then those of the second, and so on.
+    """Return codes of the same rows as one code: the atoms of the first part, then of the second, and so on.
 
-    Parameters
-    ----------
-    parts
-        Codes of the same rows. Gradients are kept.
-
-    Raises
-    ------
-    ValueError: If their leading axes differ.
+    Gradients are kept.
 
     Example
     -------
@@ -50,18 +43,9 @@ def joined(parts: Sequence[SparseCodes]) -> SparseCodes:
 
 
 def blocks(codes: SparseCodes, widths: Sequence[int]) -> list[SparseCodes]:
-    """Return the codes of each of several dictionaries whose atoms lie one after the other.
+    """Return the codes of each of several dictionaries, of so many atoms, that lie one after the other.
 
-    Parameters
-    ----------
-    codes
-        Over all of them. Gradients are kept.
-    widths
-        Atoms of each dictionary.
-
-    Raises
-    ------
-    ValueError: If the widths are not those of the codes.
+    Gradients are kept.
 
     Example
     -------

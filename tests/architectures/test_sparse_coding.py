@@ -183,7 +183,6 @@ CASES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "bias": ({"bias": torch.zeros(3)}, ValueError, r"`bias` must have shape \(16,\), got \(3,\)"),
     "bias nan": ({"bias": torch.full((16,), torch.nan)}, ValueError, "`bias` must be finite"),
     "prox": ({"prox": "lasso"}, ValueError, "`prox` must be one of .*got 'lasso'"),
-    "solver": ({"solver": "newton"}, ValueError, "`solver` must be one of .*got 'newton'"),
     "link": ({"link": "gamma"}, ValueError, "`link` must be one of .*got 'gamma'"),
     "k": ({"k": 3}, ValueError, "`k` must be given for prox='top-k' and for no other"),
     "no k": ({"prox": "top-k"}, ValueError, "`k` must be given for prox='top-k'"),

@@ -98,8 +98,6 @@ def test_one_seed_gives_one_dictionary_that_files_keep(fitted: SemiNMF, tmp_path
 
 def test_wrong_calls_are_named(fitted: SemiNMF) -> None:
     """Before any work."""
-    with pytest.raises(ValueError, match=r"`kept` must be .* got 0"):
-        SemiNMF(D, 4, kept=0)
     with pytest.raises(ValueError, match="at least 8 rows, one for each atom, got 5. Pass more"):
         SemiNMF(D, N_ATOMS).fit(planted()[0][:5])
     with pytest.raises(IndexError, match="`atom` must be between 0 and 7"):

@@ -244,23 +244,7 @@ class SitesOperator(_InUnits, DenseOperator):
 
     u is one number per site, in the model's units, such that every site has the same spread in units of
     it: E‖(x_m − μ_m) / u_m‖² = d_in / M. Errors are counted in it, so that no site weighs more for being
-    wider or louder.
-
-    Parameters
-    ----------
-    widths
-        Of the sites.
-    n_atoms
-        Rows of W.
-    generator
-        Draws the first atoms, uniformly on the sphere of all sites together.
-
-    Example
-    -------
-    >>> operator = SitesOperator((2, 1), n_atoms=4)
-    >>> operator.fit_(torch.tensor([[3.0, 0.0, 0.5], [-3.0, 0.0, -0.5]]))
-    >>> [round(u, 3) for u in operator.unit.tolist()], operator.site_norms().shape
-    ([2.449, 2.449, 0.408], torch.Size([4, 2]))
+    wider or louder. `generator` draws the first atoms, uniformly on the sphere of all sites together.
     """
 
     def __init__(
@@ -310,22 +294,7 @@ class ModelsOperator(_InUnits, MatrixOperator):
     """A dictionary for each of several models, side by side: A z = z [W_1 u_1 | … | W_M u_M], ‖w_mj‖ = 1.
 
     Each W_m is a parameter of its own, so that one may learn while the others stay. u as in
-    `SitesOperator`.
-
-    Parameters
-    ----------
-    widths
-        Of the models' activations.
-    n_atoms
-        Rows of every W_m.
-    generator
-        Draws the first atoms, uniformly on the sphere of each model.
-
-    Example
-    -------
-    >>> operator = ModelsOperator((2, 3), n_atoms=4)
-    >>> operator.atoms().shape, [part.norm(dim=1).sum().round().item() for part in operator.weights]
-    (torch.Size([4, 5]), [4.0, 4.0])
+    `SitesOperator`; `generator` draws the first atoms, uniformly on the sphere of each model.
     """
 
     def __init__(
@@ -382,17 +351,8 @@ class HullOperator(MatrixOperator, nn.Module):
     0 every p_j is in their convex hull. Norms are divided out, as a code is how far an input reaches
     along an atom.
 
-    Parameters
-    ----------
-    d_in, n_atoms
-        Width and number of atoms.
-    n_candidates
-        Points to mix, at least as many as atoms.
-    delta
-        Longest step off the hull, in scaled units, where activations have norm √d_in in the root mean
-        square.
-    generator
-        Draws the first candidates, on the sphere of that norm.
+    `delta`: δ, the longest step off the hull, in scaled units, where activations have norm √d_in in the
+    root mean square. `generator` draws the first candidates, on the sphere of that norm.
 
     Source
     ------
