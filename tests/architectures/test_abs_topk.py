@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sae_nb.architectures import AbsTopK, AbsTopKProx, TopK
+from sae_nb.architectures import AbsTopK, TopK
 from sae_nb.data import planted_dictionary
 from sae_nb.training import TrainConfig, train
 
@@ -27,23 +27,6 @@ def test_it_is_odd() -> None:
     assert torch.allclose(ours.to_dense(), -opposite.to_dense(), atol=1e-5)
     assert bool((ours.values > 0).any())
     assert bool((ours.values < 0).any())
-
-
-def test_the_prox_is_the_nearest_code_of_either_sign() -> None:
-    """No other code with at most two entries is closer to the pre-codes."""
-    pre_codes = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
-    prox = AbsTopKProx(2)
-    best = prox(pre_codes).to_dense()
-    assert torch.equal(best, prox.dense(pre_codes))
-    assert torch.equal(best, prox.of_affine(pre_codes, torch.eye(6), None, None).to_dense())
-    distance = float((pre_codes - best).norm())
-    for i in range(6):
-        for j in range(i, 6):
-            other = torch.zeros(1, 6)
-            other[0, [i, j]] = pre_codes[0, [i, j]]
-            assert float((pre_codes - other).norm()) >= distance - 1e-6
-    assert prox.objective(best).tolist() == [0.0]
-    assert prox.objective(pre_codes).tolist() == [torch.inf]
 
 
 def test_signed_concepts_are_found_where_positive_codes_fail() -> None:

@@ -69,23 +69,22 @@ def test_another_kind_or_architecture_is_refused(folder: Path) -> None:
         load_sae(folder)
 
 
-def test_a_setting_of_another_version_is_refused(folder: Path) -> None:
-    """By its name."""
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("temperature", 2, "must hold a TopK of this version.*`temperature`.*Update"),
+        ("n_atoms", 11, r"sae\.safetensors.* must hold the tensors of a TopK"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(
+    folder: Path, setting: str, value: int, message: str
+) -> None:
+    """One of another version by its name, and tensors of other sizes with both named."""
     config = json.loads((folder / "config.json").read_text())
-    config["settings"]["temperature"] = 2
+    config["settings"][setting] = value
     (folder / "config.json").write_text(json.dumps(config))
     write_manifest(folder, "sae")
-    with pytest.raises(ValueError, match="must hold a TopK of this version.*`temperature`.*Update"):
-        load_sae(folder)
-
-
-def test_tensors_that_do_not_fit_the_settings_are_refused(folder: Path) -> None:
-    """With both named."""
-    config = json.loads((folder / "config.json").read_text())
-    config["settings"]["n_atoms"] = 11
-    (folder / "config.json").write_text(json.dumps(config))
-    write_manifest(folder, "sae")
-    with pytest.raises(ValueError, match=r"sae\.safetensors.* must hold the tensors of a TopK"):
+    with pytest.raises(ValueError, match=message):
         load_sae(folder)
 
 

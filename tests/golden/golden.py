@@ -56,20 +56,7 @@ class Golden:
     def differences(
         self, sae: SparseAutoencoder, *, rtol: float = 1e-4, atol: float = 1e-4
     ) -> list[str]:
-        """What another SAE does differently on these activations.
-
-        Parameters
-        ----------
-        sae
-            Anything with `encode` and a forward, such as this folder read by your own code.
-        rtol, atol
-            Of codes and reconstructions, for single precision.
-
-        Returns
-        -------
-        list
-            A sentence per difference; none if it does the same.
-        """
+        """What another SAE does differently on these activations."""
         with torch.no_grad():
             codes, x_hat = sae.encode(self.x), sae(self.x)
         found = []
@@ -100,16 +87,6 @@ def names() -> list[str]:
 def read(name: str) -> Golden:
     """Open the golden files of an architecture.
 
-    Parameters
-    ----------
-    name
-        One of `names()`.
-
-    Raises
-    ------
-    ValueError
-        If there are none of this name.
-
     Example
     -------
     >>> golden = read("AbsTopK")
@@ -122,13 +99,7 @@ def read(name: str) -> Golden:
 
 
 def at(folder: Path) -> Golden:
-    """Open the golden files of a folder.
-
-    Parameters
-    ----------
-    folder
-        Written by `tests.golden.making.write_golden`.
-    """
+    """Open the golden files of a folder."""
     expected = read_tensors(folder / EXPECTED)
     x = expected["x"]
     parts = (expected["values"], expected["atoms"], expected["offsets"])

@@ -51,13 +51,7 @@ NOT_IN_SAELENS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the files of architectures that have none.
-
-    Parameters
-    ----------
-    arguments
-        Words of the command line; None takes the program's own.
-    """
+    """Write the files of architectures that have none."""
     parser = argparse.ArgumentParser(prog="python -m tests.golden.making", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=FILES)
     parser.add_argument("--all", action="store_true", help="write those that are there again")
@@ -69,17 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write_golden(name: str, folder: Path, **settings: Any) -> None:
-    """Draw an SAE, save it, and record what it gives.
-
-    Parameters
-    ----------
-    name
-        Of the architecture.
-    folder
-        Gets its files.
-    settings
-        In place of those that the shipped files have.
-    """
+    """Draw an SAE, save it, and record what it gives."""
     generator = torch.Generator().manual_seed(SEED)
     sae = drawn(name, generator, **settings)
     sae.save(folder / SAE)
@@ -101,17 +85,7 @@ def write_golden(name: str, folder: Path, **settings: Any) -> None:
 
 @torch.no_grad()
 def drawn(name: str, generator: torch.Generator, **settings: Any) -> SparseAutoencoder:
-    """An SAE none of whose parameters is where it starts, so that each of them matters.
-
-    Parameters
-    ----------
-    name
-        Of the architecture.
-    generator
-        Draws everything.
-    settings
-        In place of those that the shipped files have.
-    """
+    """An SAE none of whose parameters is where it starts, so that each of them matters."""
     sae = started(name, generator, **settings)
     for parameter in sae.parameters():
         noise = torch.randn(parameter.shape, generator=generator)
@@ -122,17 +96,7 @@ def drawn(name: str, generator: torch.Generator, **settings: Any) -> SparseAutoe
 
 
 def started(name: str, generator: torch.Generator, **settings: Any) -> SparseAutoencoder:
-    """An SAE whose sizes and scales are those of the activations.
-
-    Parameters
-    ----------
-    name
-        Of the architecture, or of what is fitted.
-    generator
-        Draws everything.
-    settings
-        In place of those that the shipped files have.
-    """
+    """An SAE whose sizes and scales are those of the activations."""
     if name in FITTED:
         return FITTED[name]().fit(activations(generator, name, rows=512), n_steps=20)
     kind = ARCHITECTURES[name]
@@ -145,30 +109,12 @@ def started(name: str, generator: torch.Generator, **settings: Any) -> SparseAut
 
 
 def target_of(sae: SparseAutoencoder, x: torch.Tensor) -> torch.Tensor:
-    """What is to be written, of the width that it has.
-
-    Parameters
-    ----------
-    sae
-        What it is for.
-    x
-        What is read.
-    """
+    """What is to be written, of the width that it has."""
     return x[:, : sum(sae.writes or ())].relu()
 
 
 def activations(generator: torch.Generator, name: str, *, rows: int = ROWS) -> torch.Tensor:
-    """Rows off the origin, the last of them zero; a batch of sequences for SAEs that read time.
-
-    Parameters
-    ----------
-    generator
-        Draws them.
-    name
-        Of the architecture.
-    rows
-        How many.
-    """
+    """Rows off the origin, the last of them zero; a batch of sequences for SAEs that read time."""
     x = 1 + 2 * torch.randn(rows, D_IN, generator=generator)
     x[-1] = 0
     return x.reshape(2, rows // 2, D_IN) if name == "Temporal" else x

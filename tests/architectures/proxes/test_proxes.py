@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from sae_nb.architectures import (
+    AbsTopKProx,
     GroupProx,
     HardProx,
     IdentityProx,
@@ -39,6 +40,7 @@ PENALTIES: dict[str, Penalty] = {
     "group": GroupProx(GROUPS, 0.5),
     "group+": GroupProx(GROUPS, 0.5, nonnegative=True),
     "top-k": TopKProx(2),
+    "top-k by size": AbsTopKProx(2),
     "simplex": SimplexProx(),
     "costly simplex": SimplexProx(WEIGHTS),
     "ridge": RidgeProx(0.7),
@@ -126,7 +128,7 @@ def test_convex_proxes_agree_with_a_quadratic_program(name: str) -> None:
         assert value(penalty, ours, v, 0.8) <= found.fun + 1e-8
 
 
-@pytest.mark.parametrize("name", ["hard", "hard+", "top-k"])
+@pytest.mark.parametrize("name", ["hard", "hard+", "top-k", "top-k by size"])
 def test_proxes_that_choose_agree_with_trying_every_support(name: str) -> None:
     """All 64 supports, entries kept as they are (what is best for each)."""
     penalty = PENALTIES[name]
