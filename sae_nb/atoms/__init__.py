@@ -49,7 +49,7 @@ if TYPE_CHECKING:  # for the other rooms
         names_of_rows as names_of_rows,
         preferring as preferring,
     )
-    from sae_nb.atoms._sites import SiteExamples as SiteExamples
+    from sae_nb.atoms._sites import SiteCatalogue as SiteCatalogue, SiteExamples as SiteExamples
     from sae_nb.atoms._tokens import (
         directed as directed,
         displayed as displayed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,33 +21,22 @@ from sae_nb.atoms._examples import (
     build_examples,
     choose_rows,
 )
+from sae_nb.atoms._firings import Histogram
 from sae_nb.atoms._sites import SiteExamples, examples_at_sites
 from sae_nb.checks import Count, Seed, at_least, check_atom, checked
 from sae_nb.models import HookPointNotFound, no_weights
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
-    from sae_nb.atoms._firings import Firings
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel
 
 
 # -------------------------------------------------------------------------------------------------
-# Histograms of an atom's strengths and of how often the atoms of a dictionary fire.
+# Histogram of an atom's strengths.
 
 
 N_BINS = 40
-BINS_PER_DECADE = 6
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Histogram:
-    """Counts of values in bins."""
-
-    edges: Float[np.ndarray, " n_bins_plus_1"]
-    counts: Int[np.ndarray, " n_bins"]
-    marks: dict[str, float] = field(default_factory=dict)
-    """Borders of the bins and members of each; values worth naming."""
 
 
 def strength_histogram(strengths: Float[np.ndarray, " uses"]) -> Histogram:
@@ -62,18 +51,6 @@ def strength_histogram(strengths: Float[np.ndarray, " uses"]) -> Histogram:
         marks = {name: float(np.quantile(size, q)) for name, q in QUANTILES.items()}
         marks["top"] = float(size.max())
     return Histogram(edges=edges, counts=counts, marks=marks)
-
-
-def frequency_histogram(firings: Firings) -> Histogram:
-    """Count the atoms that fire how often, in bins of equal width on a logarithmic axis."""
-    rarest = 1 / max(firings.n_rows, 2)
-    n_bins = max(int(np.ceil(-np.log10(rarest) * BINS_PER_DECADE)), 1)
-    edges = np.logspace(np.log10(rarest), 0, n_bins + 1)
-    # A share of one row, or of all, must not fall out of the last bins by rounding.
-    edges[0], edges[-1] = edges[0] * (1 - 1e-9), 1 + 1e-9
-    counts, _ = np.histogram(firings.frequency[firings.alive], bins=edges)
-    never = float(firings.n_atoms - int(firings.alive.sum()))
-    return Histogram(edges=edges, counts=counts, marks={"never": never})
 
 
 # -------------------------------------------------------------------------------------------------

@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb._lazy import above
 from sae_nb.activations import Activations, acts_for, as_one, parts_of, site_names
-from sae_nb.atoms._firings import Firings
+from sae_nb.atoms._firings import Firings, Histogram, frequency_histogram
 from sae_nb.checks import Count, check_atom, checked, one_of
 from sae_nb.codes import SparseCodes
 
 if TYPE_CHECKING:
-    from sae_nb.atoms._atom import AtomSummary, Histogram
+    from sae_nb.atoms._atom import AtomSummary
     from sae_nb.atoms._examples import Band
 
 
@@ -135,11 +136,10 @@ class AtomCatalogue(Firings):
         >>> catalogue.sites, catalogue.at("site 2").dictionary.shape
         (('site 1', 'site 2'), torch.Size([8, 2]))
         """
-        from sae_nb.atoms._sites import SiteCatalogue
-
         one_of(site, self.sites, name="site")
         if site not in self._at:
-            self._at[site] = SiteCatalogue(self, self.sites.index(site))
+            made = above("sae_nb.atoms", "SiteCatalogue")
+            self._at[site] = made(self, self.sites.index(site))
         return self._at[site]
 
     @cached_property
@@ -244,8 +244,6 @@ class AtomCatalogue(Firings):
     @cached_property
     def frequencies(self) -> Histogram:
         """Frequencies of the atoms, as a histogram on a logarithmic axis."""
-        from sae_nb.atoms._atom import frequency_histogram
-
         return frequency_histogram(self)
 
     def _rows_of_dictionary(self) -> Iterator[Float[Tensor, "m d_in"]]:
@@ -276,9 +274,8 @@ class AtomCatalogue(Firings):
     @checked
     def summary(self, atom: int, band: Band = "top", **choices: Any) -> AtomSummary:
         """Return everything a panel shows about one atom; `choices` as for `summarise_atom`."""
-        from sae_nb.atoms._atom import describe_atom
-
-        return describe_atom(self, atom, band=band, **choices)
+        describe = above("sae_nb.atoms", "describe_atom")
+        return describe(self, atom, band=band, **choices)
 
     # --- where rows come from ---------------------------------------------------------------------
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sae_nb.checks import check_atom, checked
 from sae_nb.codes import SparseCodes
-
-if TYPE_CHECKING:
-    pass
-
 
 Order = Literal["frequency", "rarest", "strength", "mean strength", "99th percentile", "index"]
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -178,3 +175,28 @@ def _per_atom(
         # Empty atoms are left out: reduceat would give them their successor's first entry.
         out[used] = reduce.reduceat(values.astype(np.float64), offsets[used])
     return out
+
+
+BINS_PER_DECADE = 6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Histogram:
+    """Counts of values in bins."""
+
+    edges: Float[np.ndarray, " n_bins_plus_1"]
+    counts: Int[np.ndarray, " n_bins"]
+    marks: dict[str, float] = field(default_factory=dict)
+    """Borders of the bins and members of each; values worth naming."""
+
+
+def frequency_histogram(firings: Firings) -> Histogram:
+    """Count the atoms that fire how often, in bins of equal width on a logarithmic axis."""
+    rarest = 1 / max(firings.n_rows, 2)
+    n_bins = max(int(np.ceil(-np.log10(rarest) * BINS_PER_DECADE)), 1)
+    edges = np.logspace(np.log10(rarest), 0, n_bins + 1)
+    # A share of one row, or of all, must not fall out of the last bins by rounding.
+    edges[0], edges[-1] = edges[0] * (1 - 1e-9), 1 + 1e-9
+    counts, _ = np.histogram(firings.frequency[firings.alive], bins=edges)
+    never = float(firings.n_atoms - int(firings.alive.sum()))
+    return Histogram(edges=edges, counts=counts, marks={"never": never})

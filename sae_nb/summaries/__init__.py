@@ -38,11 +38,11 @@ if TYPE_CHECKING:
         summarise_selectivity as summarise_selectivity,
         summarise_superposition as summarise_superposition,
     )
-    from sae_nb.summaries.concept_map._atlas import ConceptAtlas as ConceptAtlas
-    from sae_nb.summaries.concept_map._concept_map import (
-        ConceptMapSummary as ConceptMapSummary,
+    from sae_nb.summaries.concept_map._atlas import (
+        ConceptAtlas as ConceptAtlas,
         summarise_concepts as summarise_concepts,
     )
+    from sae_nb.summaries.concept_map._concept_map import ConceptMapSummary as ConceptMapSummary
     from sae_nb.summaries.depth._depth import (
         AtomDepths as AtomDepths,
         DepthSummary as DepthSummary,

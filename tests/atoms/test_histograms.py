@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.atoms._atom import frequency_histogram, strength_histogram
-from sae_nb.atoms._firings import Firings
+from sae_nb.atoms._atom import strength_histogram
+from sae_nb.atoms._firings import Firings, frequency_histogram
 from sae_nb.codes import SparseCodes
 
 

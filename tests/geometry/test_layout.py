@@ -81,15 +81,6 @@ def test_a_damaged_entry_counts_as_missing(tmp_path: Path) -> None:
     assert cached_layout(file, 5) is None
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"n_neighbours": 1}, {"seed": -1}, {"min_dist": 2.0}, {"n_epochs": 0}]
-)
-def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
-    """By name."""
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        LayoutSettings(**wrong)  # type: ignore[arg-type]
-
-
 def test_too_few_rows_for_the_neighbours_are_refused() -> None:
     """With both numbers."""
     with pytest.raises(ValueError, match="below the 3 rows.*got 3"):

@@ -23,13 +23,11 @@ CONTENTS = {"__init__", "__main__", "_lazy", "background", "checks", "progress"}
 # The largest circle of files in each room that has one.
 STILL_IN_CIRCLES = {
     "sae_nb.activations": 4,
-    "sae_nb.atoms": 4,
     "sae_nb.evaluation": 4,
     "sae_nb.interop": 2,
     "sae_nb.kernels": 4,
     "sae_nb.models": 2,
     "sae_nb.pursuit": 3,
-    "sae_nb.summaries": 5,
 }
 # Which of the three packages' rooms may import a package that is not ours; none means nowhere.
 ONLY_IN = {

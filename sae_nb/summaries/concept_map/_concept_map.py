@@ -12,15 +12,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.checks import check_count, checked
+from sae_nb.checks import check_count
 from sae_nb.evaluation import HUNGARIAN_UP_TO, MATCHED_WHOLE, match_atoms, match_near
 from sae_nb.figures import THIN_SPACE, format_number
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from sae_nb.activations import Activations
 
 
 Show = Literal["atoms", "samples", "tokens"]
@@ -221,43 +219,6 @@ class ConceptMapSummary(Finding):
         if self.match is not None:
             facts.append(f"{int(self.match.same.sum())} matched in the other dictionary")
         return "; ".join(facts)
-
-
-@checked(leave=("layout",))
-def summarise_concepts(
-    sae: Any,
-    acts: Activations | Float[Tensor, "n d_in"] | None = None,
-    *,
-    show: Show = "atoms",
-    layout: Literal["umap", "pca", "archetypes"] = "umap",
-    **given: Any,
-) -> ConceptMapSummary:
-    """Return the map of a dictionary; for several views or lookups make one `ConceptAtlas`.
-
-    A UMAP is computed in this process if it is neither given nor in the cache: seconds to a minute.
-
-    Parameters
-    ----------
-    sae, acts, given
-        As for `ConceptAtlas`.
-    show
-        Kind of points: "atoms", "samples" (by their mean code) or "tokens" (activations).
-    layout
-        "umap" or "pca"; coordinates that are given (`xy`, `examples`) come before UMAP. "archetypes" places
-        the atoms of an archetypal SAE by their weights on the three most used archetypes.
-
-    Example
-    -------
-    >>> import torch
-    >>> record = summarise_concepts(torch.eye(6), layout="pca")
-    >>> record.show, record.neighbours.shape, record.layout
-    ('atoms', (6, 5), 'pca')
-    """
-    from sae_nb.summaries.concept_map._atlas import ConceptAtlas
-
-    atlas = ConceptAtlas(sae, acts, **given)
-    xy, how = atlas.coordinates(show, layout)
-    return atlas.summary(show, xy, how)
 
 
 # -------------------------------------------------------------------------------------------------
