@@ -14,7 +14,7 @@ import sae_nb as sn
 from sae_nb.activations import concatenate
 from sae_nb.capturing import capture
 from sae_nb.models import LiveModel, wrap
-from tests.capturing.test_capturing import TEXTS, gpt2, pictures, vit, words_tokenizer
+from tests.capturing.small import TEXTS, gpt2, pictures, vit, words_tokenizer
 
 
 @pytest.fixture(scope="module")

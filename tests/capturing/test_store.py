@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,11 @@ from warm_python import WarmPython
 
 from sae_nb.activations import Activations, load_activations
 from sae_nb.capturing import _resumable as resumable_capture, capture
-from sae_nb.models import Intervention, LiveModel, VisionTransformer, VisionTransformerConfig, wrap
+from sae_nb.models import Intervention, LiveModel, wrap
+from tests.capturing.small import gpt2, pictures as drawn_pictures, vit as drawn_vit
 
 POINT = "resid_post.1"
-
-
-def vit(seed: int = 0) -> VisionTransformer:
-    config = VisionTransformerConfig(d_model=16, n_blocks=3, n_heads=2)
-    return VisionTransformer(config, generator=torch.Generator().manual_seed(seed)).eval()
-
-
-def gpt2() -> torch.nn.Module:
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    config = GPT2Config(vocab_size=24, n_positions=64, n_embd=16, n_layer=3, n_head=2, **ids)
-    return GPT2LMHeadModel(config).eval()
+vit, pictures = partial(drawn_vit, 3), partial(drawn_pictures, 20)
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +35,6 @@ def model() -> LiveModel:
 @pytest.fixture(scope="module")
 def language() -> LiveModel:
     return wrap(gpt2(), name="tiny-gpt")
-
-
-def pictures(n: int = 20) -> Tensor:
-    return torch.rand(n, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
 def to_store(model: LiveModel, folder: Path, **changes: Any) -> Any:
@@ -397,7 +382,7 @@ def test_pictures_in_a_folder_are_compared_by_content(model: LiveModel, tmp_path
 
     pictures_folder = tmp_path / "pictures"
     pictures_folder.mkdir()
-    for number, picture in enumerate((pictures(6) * 255).to(torch.uint8)):
+    for number, picture in enumerate((drawn_pictures(6) * 255).to(torch.uint8)):
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(pictures_folder / f"{number}.png")
     folder = tmp_path / "s"
     x = to_store(model, folder, inputs=str(pictures_folder)).x
@@ -475,26 +460,6 @@ def test_damaged_store_is_refused_by_name(model: LiveModel, tmp_path: Path, how:
     assert len(load_activations(folder)) == 20 * 69
 
 
-def test_manifest_that_is_not_ours_is_refused(model: LiveModel, tmp_path: Path) -> None:
-    """Cut short, of another kind or version, or a folder without one."""
-    folder = tmp_path / "s"
-    to_store(model, folder)
-    manifest = folder / "manifest.json"
-    whole = json.loads(manifest.read_text())
-    for change, message in (
-        ({"kind": "sae"}, "must be a folder of kind 'activations', got 'sae'"),
-        ({"version": 99}, "format version 1, got 99"),
-    ):
-        manifest.write_text(json.dumps(whole | change))
-        with pytest.raises(ValueError, match=message):
-            load_activations(folder)
-    manifest.write_text(json.dumps(whole)[:200])
-    with pytest.raises(ValueError, match="must be a JSON file"):
-        load_activations(folder)
-    with pytest.raises(FileNotFoundError, match="No folder"):
-        load_activations(tmp_path / "nowhere")
-
-
 def test_shard_lost_after_opening_is_named(model: LiveModel, tmp_path: Path) -> None:
     """Rows are read when asked for; a file that went meanwhile is named then."""
     folder = tmp_path / "s"
@@ -527,7 +492,7 @@ def test_folder_of_other_things_is_left_alone(model: LiveModel, tmp_path: Path) 
 
 def test_saved_activations_are_no_store_to_go_on_with(model: LiveModel, tmp_path: Path) -> None:
     """`capture` never adds to what `.save` wrote."""
-    capture(model, pictures(2), POINT, progress=False).save(tmp_path / "s")
+    capture(model, drawn_pictures(2), POINT, progress=False).save(tmp_path / "s")
     with pytest.raises(ValueError, match="saved, not captured"):
         to_store(model, tmp_path / "s")
 
