@@ -18,12 +18,6 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.activations._activations import (
-        acts_for as acts_for,
-        check_one_place as check_one_place,
-        check_sae as check_sae,
-        check_varies as check_varies,
-    )
     from sae_nb.activations._aligning import first_difference as first_difference
     from sae_nb.activations._context import (
         ROLES as ROLES,
@@ -49,8 +43,12 @@ if TYPE_CHECKING:  # for the other rooms
         HOW_TO_GET_GRADIENTS as HOW_TO_GET_GRADIENTS,
         Pairs as Pairs,
         WithGradient as WithGradient,
+        acts_for as acts_for,
         as_one as as_one,
         beside as beside,
+        check_one_place as check_one_place,
+        check_sae as check_sae,
+        check_varies as check_varies,
         of_sites as of_sites,
         one_of_sites as one_of_sites,
         parts_of as parts_of,

@@ -40,7 +40,6 @@ from sae_nb.checks import (
     check_device,
     check_matrix,
     checked,
-    is_array,
     row_numbers,
     shown,
 )
@@ -516,98 +515,6 @@ class Activations(KnowsOtherWords):
             context=self.context,
             gradient=gradient,
         )
-
-
-def check_sae(sae: object) -> None:
-    """Refuse what lacks a part that every sparse autoencoder has."""
-    missing = [
-        name for name in ("encode", "dictionary", "d_in", "n_atoms") if not hasattr(sae, name)
-    ]
-    if missing:
-        raise TypeError(
-            f"`sae` must be a sparse autoencoder, got {type(sae).__name__}, which has no "
-            f"`{missing[0]}`. Load one with sn.load_sae, or make one, such as sn.TopK."
-        )
-
-
-def check_varies(acts: Activations) -> None:
-    """Refuse rows that are all the same, of which nothing can be learned, explained or answered."""
-    if bool((acts.x == acts.x[:1]).all()):
-        raise ValueError(
-            f"`acts` must vary, but all {len(acts)} rows are the same. Capture other inputs, or another "
-            "hook point."
-        )
-
-
-def check_one_place(sae: Any, *, name: str = "sae", may_write: bool = False) -> None:
-    """Refuse a dictionary whose reconstruction is not of the one place that it reads.
-
-    With `may_write`, it may read one place and write another one.
-    """
-    check_sae(sae)
-    writes = getattr(sae, "writes", None)
-    if getattr(sae, "by_site", False) or (writes is not None and not may_write):
-        what = "read one place and write one" if may_write else "read and reconstruct one place"
-        use = "an SAE, such as sn.TopK" + ", or a Transcoder" * may_write
-        raise ValueError(
-            f"`{name}` must {what} here, got {type(sae).__name__}, which has "
-            f"{len(sae.sites)}. Use {use}; sn.evaluate, "
-            "AtomBrowser and ConceptMap take this one, too."
-        )
-
-
-def acts_for(
-    sae: Any, acts: Any, *, name: str = "acts", finite: bool = True, target: bool = False
-) -> Activations:
-    """Return activations that an SAE can read; rows of a plain tensor are samples of their own.
-
-    With `target`, they must bring what it writes, where that is not what it reads.
-    """
-    check_sae(sae)
-    if getattr(sae, "writes", None) is not None:
-        acts = _of_two_sites(sae, acts, name, target)
-    elif getattr(sae, "by_site", False):
-        from sae_nb.activations._sites import side_by_side
-
-        acts = side_by_side(sae, acts, name=name)
-    place = getattr(sae, "hook_point", None)
-    where = f"The SAE was trained at {place}." if place else "See `sae.hook_point`."
-    if is_array(acts):
-        rows = check_matrix(acts, name=name, d_in=sae.d_in, where=where, finite=finite).detach()
-        check_data(rows, name=name)
-        index = torch.arange(len(rows))
-        return Activations(rows, sample=index, position=torch.zeros_like(index))
-    if not isinstance(acts, Activations):
-        raise TypeError(
-            f"`{name}` must be Activations or a tensor of shape (n, d_in), got {type(acts).__name__}. "
-            "Use `sn.capture(model, inputs, hook_point)`."
-        )
-    if acts.d_in != sae.d_in:
-        raise ValueError(
-            f"`{name}` must have width d_in={sae.d_in} to match the SAE, got {acts.d_in}. {where}"
-        )
-    if len(acts) == 0:
-        raise ValueError(f"`{name}` must have at least one row, got none. Capture some.")
-    return acts
-
-
-def _of_two_sites(sae: Any, acts: Any, name: str, target: bool) -> Any:
-    """Return what is read, paired with what is written if that is given or needed."""
-    from sae_nb.activations._sites import of_sites
-
-    acts = of_sites(sae, acts, name=name)
-    written = acts.target if isinstance(acts, Activations) else acts
-    if target and written is acts:
-        raise ValueError(
-            f"`{name}` must be two things for {type(sae).__name__}, what it reads and what it writes, got "
-            "one. Pass (x, y), both captured in one call: sn.capture(model, inputs, [first, second])."
-        )
-    if written is not acts and written.d_in != sae.d_out:
-        raise ValueError(
-            f"`{name}` must bring a target of width d_out={sae.d_out}, got {written.d_in}. What is read "
-            "comes first."
-        )
-    return acts
 
 
 def _size(n_bytes: int) -> str:

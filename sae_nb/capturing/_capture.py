@@ -173,10 +173,7 @@ def capture(
     from sae_nb.capturing._resumable import capture_to_store
 
     several = isinstance(hook_points, Iterable) and not isinstance(hook_points, str)
-    asked = gradient_of is not None or labels is not None
-    loss = (
-        chosen_loss(model, gradient_of, labels) if asked and hasattr(model, "hook_point") else None
-    )
+    loss = chosen_loss(model, gradient_of, labels)
     points = _resolved(model, hook_points if several else [hook_points])  # type: ignore[list-item]
     settings = CaptureSettings(
         batch_size=batch_size,
@@ -202,11 +199,6 @@ def capture(
 
 
 def _resolved(model: LiveModel, names: Iterable[str]) -> dict[str, HookPoint]:
-    if not hasattr(model, "hook_point"):
-        raise TypeError(
-            f"`model` must be a live model, got {type(model).__name__}. Use sae_nb.wrap(module), or "
-            "sae_nb.load_model(name)."
-        )
     points = {str(name): model.hook_point(name) for name in names}
     if not points:
         raise ValueError(

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,
     )
-    from sae_nb.models._inputs import Batch as Batch
-    from sae_nb.models._interventions import Intervention as Intervention, RunState as RunState
+    from sae_nb.models._interventions import RunState as RunState
     from sae_nb.models._live_model import LiveModel as LiveModel
     from sae_nb.models._loading import (
         load_model as load_model,
@@ -61,8 +60,15 @@ if TYPE_CHECKING:  # for the other rooms
         standard_name as standard_name,
     )
     from sae_nb.models._image_inputs import fit_picture as fit_picture
-    from sae_nb.models._inputs import Batches as Batches, described as described
-    from sae_nb.models._interventions import Backend as Backend
+    from sae_nb.models._inputs import (
+        Batch as Batch,
+        Batches as Batches,
+        described as described,
+    )
+    from sae_nb.models._interventions import (
+        Backend as Backend,
+        Intervention as Intervention,
+    )
     from sae_nb.models._loading import Remote as Remote
     from sae_nb.models._placing import no_weights as no_weights
     from sae_nb.models._plain_hooks import Hooks as Hooks

@@ -210,19 +210,6 @@ def test_split_of_one_sample_is_refused() -> None:
         acts.split(0.5)
 
 
-def test_subset_takes_masks_and_numbers() -> None:
-    """In the order asked for; negative numbers count from the end."""
-    acts = samples_of_three()
-    assert acts.subset(acts.position == 0).x[:, 0].tolist() == [0, 3, 6, 9]
-    some = acts.subset([5, -1, 5])
-    assert some.x[:, 0].tolist() == [5, 11, 5]
-    assert some.sample.tolist() == [1, 3, 1]
-    with pytest.raises(IndexError, match="between 0 and 11, got 12"):
-        acts.subset([12])
-    with pytest.raises(IndexError, match=r"one entry per row, shape \(12,\), got \(11,\)"):
-        acts.subset(torch.ones(11, dtype=torch.bool))
-
-
 def test_subsets_of_a_store_stay_on_disk(stored: Activations) -> None:
     """Split and subset read nothing; rows are those of memory, also twice over."""
     held = Activations.from_tensor(stored.x)
@@ -349,16 +336,6 @@ def test_sentencepiece_and_byte_tokens_keep_their_spaces() -> None:
 
 
 # Memory, precision, copies
-
-
-def test_all_rows_are_refused_where_they_do_not_fit(
-    stored: Activations, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`.x` says how much it needs and what would do; `.batches` still works."""
-    monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 100)
-    with pytest.raises(MemoryError, match=r"All 97 rows.*`\.batches\(\.\.\.\)`"):
-        _ = stored.x
-    assert next(stored.batches(5, buffer_rows=10)).shape == (5, 2)
 
 
 def test_precision_changes_as_rows_are_read(stored: Activations) -> None:

@@ -148,12 +148,14 @@ def test_rows_on_disk_that_do_not_fit_are_refused(
 ) -> None:
     """Before they are read, whoever asks for all of them; some rows are still read."""
     monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 100)
-    for convert in (np.asarray, torch.as_tensor, torch.from_dlpack, PCA(1).fit):
+    converts = (lambda a: a.x, np.asarray, torch.as_tensor, torch.from_dlpack, PCA(1).fit)
+    for convert in converts:
         with pytest.raises(MemoryError, match=r"All 12 rows .* `\.batches"):
             convert(acts)
     with pytest.raises(MemoryError, match="All 12 rows"):
         acts.to_pandas(values=True)
     assert np.asarray(acts[3:5]).shape == (2, 4)
+    assert next(acts.batches(5, buffer_rows=10)).shape == (5, 4)
 
 
 def test_numbers_are_asked_of_the_tensor() -> None:

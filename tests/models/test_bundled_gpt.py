@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 
 import sae_nb.models
-from sae_nb.capturing import capture
 from sae_nb.data import prose, stories
 from sae_nb.models import LiveModel, load_model
 from sae_nb.models.recipes import judged_ids, token_ids
@@ -97,17 +96,6 @@ def test_it_writes_stories_about_who_was_there(model):
     assert sum(word in words for word in told) >= 0.9 * len(told)
     assert "She" in written or "fox" in written
     assert " he " not in written.lower()
-
-
-def test_captured_states_are_the_models_own(model):
-    """`capture` at resid_post.2 is what transformers calls hidden state 3."""
-    text = "Thieves came to the castle and burned the gate."
-    acts = capture(model, [text], "resid_post.2", progress=False)
-    ids = torch.tensor([model.tokenizer(text)["input_ids"]])
-    with torch.no_grad():
-        states = model.module(ids, output_hidden_states=True).hidden_states[3][0]
-    assert ids[0, 0] == model.end_of_text
-    torch.testing.assert_close(acts.x, states[1:])  # the first token is dropped and said so
 
 
 def test_a_small_model_is_loaded_without_a_progress_bar(capsys):

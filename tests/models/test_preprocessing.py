@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -148,12 +147,3 @@ def test_families_have_usual_values(family, mean) -> None:
     preprocess = family_preprocess(family, (48, 40))
     assert preprocess.output_size == (48, 40)
     assert preprocess.mean[0] == pytest.approx(mean)
-
-
-def test_numpy_and_pillow_agree_with_torch_on_channels() -> None:
-    """A sanity check of the test's own conversion: red stays red."""
-    red = np.zeros((4, 4, 3), np.uint8)
-    red[..., 0] = 255
-    picture = torch.from_numpy(red).permute(2, 0, 1)
-    values = Preprocess(height=2, width=2)(picture[None])
-    assert values[0, :, 0, 0].tolist() == [1.0, 0.0, 0.0]
