@@ -71,10 +71,6 @@ class Algorithm:
     name
         In tables and figures.
 
-    Raises
-    ------
-    ValueError, TypeError: If a part is missing or of another kind.
-
     Example
     -------
     >>> inputs = torch.randint(3, (50, 4), generator=torch.Generator().manual_seed(0)).float()

@@ -21,12 +21,7 @@ Measure = Callable[[Tensor], Tensor]
 
 
 def asked(model: LiveModel, answer: Tensor, kind: Any, target: Any) -> tuple[str, Measure]:
-    """Return its name, and the number itself; a tuple is the difference of a pair.
-
-    Raises
-    ------
-    ValueError, TypeError: If an outcome is not the model's, or a tuple no pair of different ones.
-    """
+    """Return its name, and the number itself; a tuple is the difference of a pair."""
     if not isinstance(target, tuple):
         outcome = outcome_of(model, answer, kind, target)
         return f"“{outcome.name}”", outcome.measure
@@ -39,12 +34,7 @@ def asked(model: LiveModel, answer: Tensor, kind: Any, target: Any) -> tuple[str
 
 
 def written_at(sae: SparseAutoencoder, model: LiveModel, *, may_write: bool = False) -> HookPoint:
-    """Return where an SAE's atoms are written; `may_write`: also one that reads elsewhere.
-
-    Raises
-    ------
-    HookPointNotFound, ValueError, TypeError: If that is not known, or no place of the model of its width.
-    """
+    """Return where an SAE's atoms are written; `may_write`: also one that reads elsewhere."""
     check_one_place(sae, may_write=may_write)
     place = getattr(sae, "target_hook_point", None) or sae.hook_point
     if place is None:

@@ -70,12 +70,7 @@ class DecisionPredictions(Plotted):
     """Fields that the model names when it is asked for a reason, the first story's; none if it names none."""
 
     def accuracy(self, method: str) -> float:
-        """Return the accuracy of one method.
-
-        Raises
-        ------
-        ValueError: If there is no such method.
-        """
+        """Return the accuracy of one method."""
         methods = self.table.method.tolist()
         if method not in methods:
             raise ValueError(f"`method` must be one of {methods}, got {method!r}.")
@@ -138,9 +133,8 @@ def predict_decisions(
 
     Raises
     ------
-    TypeError, ValueError: If the model writes no text, the records are of different rules or too short, a
-    count is
-        below 1, or a dictionary does not fit.
+    TypeError, ValueError: If the model writes no text, the records are of different rules or too short, or a
+        dictionary does not fit.
 
     Source
     ------

@@ -204,12 +204,7 @@ def effects(graph: Graph) -> Float[np.ndarray, " n"]:
 
 
 def live(graph: Graph) -> tuple[Passes, Any]:
-    """Return the model and its dictionaries, and the weighted measure of an answer.
-
-    Raises
-    ------
-    ValueError: If the graph was read from a file, or explains an atom.
-    """
+    """Return the model and its dictionaries, and the weighted measure of an answer."""
     passes = graph.passes
     if passes is None:
         raise ValueError(

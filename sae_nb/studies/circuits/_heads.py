@@ -273,12 +273,7 @@ def at_mean(
 
 
 def places_of(model: LiveModel, part: Part) -> list[HookPoint]:
-    """Return where heads, or neurons, are written side by side, a place a layer.
-
-    Raises
-    ------
-    ValueError: If the model has none that can be read.
-    """
+    """Return where heads, or neurons, are written side by side, a place a layer."""
     kind = _PLACES[part]
     places = [point for point in model.hook_points() if str(point).startswith(f"{kind}.")]
     if not places or (part == "head" and model.n_heads is None):

@@ -101,10 +101,6 @@ class InteractionBasis(Finding):
             moves).
         n_shuffled
             Graphs of the same edges, redrawn between the same places: the floor.
-
-        Raises
-        ------
-        ValueError: If there are fewer features than groups.
         """
         n_features = sum(map(len, self.reads))
         if n is not None:
@@ -143,10 +139,6 @@ class InteractionBasis(Finding):
             Of the answers (n, d). None: 1 − R² of the model's own answers.
         seed
             Keep random edges instead: the control.
-
-        Raises
-        ------
-        ValueError: If a share is not in (0, 1].
         """
         import pandas as pd
 

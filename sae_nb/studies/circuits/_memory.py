@@ -27,12 +27,7 @@ SHORTER = "Pass a shorter text, or a smaller image."
 
 
 def check_forward(passes: Passes) -> None:
-    """Refuse an input whose forward passes, patterns of attention included, would not fit.
-
-    Raises
-    ------
-    MemoryError: If so; the sentence states how much is missing.
-    """
+    """Refuse an input whose forward passes, patterns of attention included, would not fit."""
     model, time = passes.model, _positions(passes)
     layers, heads = int(model.n_layers or 1), int(model.n_heads or 1)
     width = int(model.width(str(passes.start)) or 0)
@@ -45,10 +40,6 @@ def rows_together(trace: Trace, n_nodes: int, n_traced: int) -> int:
 
     A pass takes a gradient at every place that is written, and those under way; the matrix a number and a
     column for every node of a traced row, twice while it is put together.
-
-    Raises
-    ------
-    MemoryError: If the matrix and one pass would not fit.
     """
     time, width = trace.leaves[0].shape[1:]
     per_row = 4 * time * width * (len(trace.leaves) + STREAMS[trace.exact])

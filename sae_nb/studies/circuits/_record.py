@@ -153,10 +153,6 @@ class Graph:
 
         The atoms and errors of most influence that together have `nodes` of it, all tokens and targets;
         of what is left, the edges that together have `edges` of it; then what leads nowhere is taken out.
-
-        Raises
-        ------
-        ValueError: If a share is not between 0 and 1.
         """
         return pruned(self, nodes, edges)[0]
 

@@ -67,10 +67,6 @@ def graph_features(
     where all speak for them or all against; last_position: share of the influence of atoms and errors that is
     at the last position. NaN where a graph has no influence.
 
-    Raises
-    ------
-    ValueError, TypeError: If something else than graphs is given, or none.
-
     Source
     ------
     After He et al., arXiv 2602.07080 (CodeCircuit), of which we had the abstract: topological features
@@ -113,12 +109,7 @@ class Correctness(Plotted):
     answer."""
 
     def auc(self, way: str = SHAPE) -> float:
-        """Return the ROC-AUC of one way.
-
-        Raises
-        ------
-        ValueError: If there is no such way.
-        """
+        """Return the ROC-AUC of one way."""
         ways = self.scores.way.tolist()
         if way not in ways:
             raise ValueError(f"`way` must be one of {ways}, got {way!r}.")

@@ -95,11 +95,6 @@ class DUNL(Untrained, SparseAutoencoder):
     generator
         Draws the first kernels; None is torch's global generator.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size or weight is out of range, or there is no such link.
-
     Source
     ------
     Tolooshams, Matias, Wu, Murthy, Masset and Ba, DUNL (btolooshams/dunl-compneuro: model.py,
@@ -220,10 +215,6 @@ class DUNL(Untrained, SparseAutoencoder):
             As in `fit`.
         k
             Most events per kernel in a trial; None is the model's own.
-
-        Raises
-        ------
-        TypeError, ValueError: As `fit` does.
         """
         given = self._given(x, events, baseline)
         tiles = list(self._solved(given, self.k if k is None else k))
@@ -249,10 +240,6 @@ class DUNL(Untrained, SparseAutoencoder):
         x
             Recordings, as in `fit`.
 
-        Raises
-        ------
-        TypeError, ValueError: As `deconvolve` does.
-
         Example
         -------
         >>> import sae_nb as sn
@@ -276,12 +263,7 @@ class DUNL(Untrained, SparseAutoencoder):
         return AtomCatalogue(self, acts, codes=codes, r2_of_source=float(1 - left / spread))
 
     def encode(self, x: Data, k: int | None = None) -> SparseCodes:
-        """Find the events of recordings, (…, bins): codes of shape (…, places, n_kernels).
-
-        Raises
-        ------
-        TypeError, ValueError: As `deconvolve` does.
-        """
+        """Find the events of recordings, (…, bins): codes of shape (…, places, n_kernels)."""
         return self._encode(x, k)
 
     def _encode(self, x: Data, k: int | None) -> SparseCodes:
@@ -289,12 +271,7 @@ class DUNL(Untrained, SparseAutoencoder):
 
     @torch.no_grad()
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*lead n_samples"]:
-        """Lay the kernels over each other where the codes say: η without its baseline.
-
-        Raises
-        ------
-        TypeError: If they are not `SparseCodes`. ValueError: If they are of another number of kernels.
-        """
+        """Lay the kernels over each other where the codes say: η without its baseline."""
         if not isinstance(codes, SparseCodes):
             raise TypeError(
                 f"`codes` must be SparseCodes, as `encode` returns them, got {type(codes).__name__}."

@@ -103,11 +103,6 @@ class GroupNetwork(UnitAtoms):
     generator
         Draws the first base atoms, and rotations for the first actions; None is torch's global generator.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size or a weight is out of range.
-
     Source
     ------
     Theodosis, Helwani and Ba, "Linear Group Networks", arXiv 2305.18552, after manosth/learning-groups
@@ -241,7 +236,7 @@ def learn_action(
 
     Raises
     ------
-    TypeError, ValueError: If they are not finite matrices of one shape, or a number is out of range.
+    ValueError: If `x` and `y` are not of one shape.
 
     Example
     -------
@@ -290,24 +285,14 @@ class GroupAction(Finding):
 
     @checked
     def closure(self, order: Count) -> float:
-        """‖A^order − I‖ / ‖I‖: 0 where so many moves lead back.
-
-        Raises
-        ------
-        TypeError, ValueError: If `order` is not a whole number from 1.
-        """
+        """‖A^order − I‖ / ‖I‖: 0 where so many moves lead back."""
         eye = torch.eye(len(self.matrix)).to(self.matrix)
         power = torch.linalg.matrix_power(self.matrix, order)
         return float((power - eye).norm() / eye.norm())
 
     @checked
     def distance(self, other: Square) -> float:
-        """‖A − P‖ / ‖P‖ from another matrix P.
-
-        Raises
-        ------
-        TypeError, ValueError: If it is not a finite matrix of that shape.
-        """
+        """‖A − P‖ / ‖P‖ from another matrix P."""
         other = check_data(check_matrix(other, d_in=len(self.matrix), name="other"), name="other")
         same_length(other, len(self.matrix), name="other", per="row of the action")
         return float((self.matrix - other.to(self.matrix)).norm() / other.norm().clamp_min(1e-300))

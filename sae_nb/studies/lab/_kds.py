@@ -97,11 +97,6 @@ class KDS(_Local, Memberships):
     generator
         Draws the first landmarks; None is torch's global generator.
 
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size or λ is out of range.
-
     Source
     ------
     "K-Deep Simplex", arXiv 2012.02134; settings after pbt17/manifold-learning-with-simplex-constraints,
@@ -175,11 +170,6 @@ class WLSC(UnitAtoms, _Local):
         Steps of the solver.
     generator
         Draws the first dictionary; None is torch's global generator.
-
-    Raises
-    ------
-    TypeError: If a size is not an integer.
-    ValueError: If a size or λ is out of range.
 
     Source
     ------

@@ -65,7 +65,7 @@ class KernelSimilarity:
 
     Raises
     ------
-    TypeError, ValueError: If a size or a number is out of range, or `width` is missing or not asked for.
+    ValueError: If `width` is missing or not asked for.
 
     Source
     ------
@@ -199,12 +199,7 @@ class MatchedSimilarity(Finding):
         return float((left + ((self.gram @ there) * there).sum()) / self.gram.trace())
 
     def encode(self, x: Float[Tensor, "m d_in"]) -> SparseCodes:
-        """Return codes of other inputs, with fixed atoms; for "precomputed", of their similarities (m, n).
-
-        Raises
-        ------
-        TypeError, ValueError: If `x` is not a finite matrix of that width.
-        """
+        """Return codes of other inputs, with fixed atoms; for "precomputed", of their similarities (m, n)."""
         width = len(self.gram) if self.inputs is None else self.inputs.shape[1]
         rows = check_data(check_matrix(x, d_in=width), name="x").detach().to(self.gram)
         seen = rows if self.inputs is None else self.settings.similarities(rows, self.inputs)

@@ -64,7 +64,7 @@ def likelihood_gradient(
 
     Raises
     ------
-    TypeError, ValueError: If inputs do not fit together, or a number is out of range.
+    ValueError: If inputs do not fit together.
     MemoryError: If the graph of all steps does not fit.
 
     Source

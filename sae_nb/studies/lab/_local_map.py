@@ -148,7 +148,7 @@ def local_map(
 
     Raises
     ------
-    TypeError, ValueError: As `sae.encode` does; if codes are negative, or fewer atoms are in use than groups.
+    ValueError: If codes are negative, or fewer atoms are in use than groups.
 
     Source
     ------

@@ -74,7 +74,7 @@ class Momentum:
 
     Raises
     ------
-    TypeError, ValueError: If a size or γ is out of range.
+    ValueError: If `n_heads` does not divide `d_model`.
 
     Source
     ------
@@ -107,12 +107,7 @@ class Momentum:
             )
 
     def apply(self, x: Float[Tensor, "*batch time d"]) -> Float[Tensor, "*batch time d"]:
-        """Return x_t + γ(x_t − x_{t−1}) along time; the first has no predecessor and stays.
-
-        Raises
-        ------
-        TypeError, ValueError: If `x` holds no numbers, or has fewer than two axes.
-        """
+        """Return x_t + γ(x_t − x_{t−1}) along time; the first has no predecessor and stays."""
         x = as_tensor(x)
         if x.ndim < 2 or not x.is_floating_point() or x.layout != torch.strided:
             raise ValueError(
@@ -121,12 +116,7 @@ class Momentum:
         return _sheared(x, self.gamma)
 
     def response(self, frequencies: Float[Tensor, " n"]) -> Complex[Tensor, " n"]:
-        """Return H(ω) = 1 + γ(1 − e^{−iω}) at some frequencies, in radians per position.
-
-        Raises
-        ------
-        TypeError: If they are not numbers.
-        """
+        """Return H(ω) = 1 + γ(1 − e^{−iω}) at some frequencies, in radians per position."""
         omega = as_tensor(frequencies, name="frequencies")
         if omega.layout != torch.strided:
             raise TypeError(f"`frequencies` must be dense, got layout {omega.layout}.")
@@ -179,10 +169,6 @@ class Momentum:
         -------
         MomentumModel
             With the loss of every step.
-
-        Raises
-        ------
-        TypeError, ValueError: If a number is out of range.
         """
         one_of(data, DATA, name="data")
         steps = check_count(steps, name="steps")
@@ -210,10 +196,6 @@ class MomentumModel(Finding):
     def rows(self, n: Count, seed: Seed = 0) -> tuple[Int[Tensor, "n time"], Int[Tensor, "n time"]]:
         """Return rows that it was not trained on, and the letter asked for after each position (−100:
         none is).
-
-        Raises
-        ------
-        TypeError, ValueError: If a number is out of range.
         """
         generator = np.random.default_rng((seed, _HELD_OUT))
         drawn = _drawn(self.data, n, generator)
@@ -233,12 +215,7 @@ class MomentumModel(Finding):
 
     @checked
     def accuracy(self, n: int = 1000, seed: Seed = 0) -> float:
-        """Return share of right letters where one is asked for, over rows that were not trained on.
-
-        Raises
-        ------
-        TypeError, ValueError: If a number is out of range.
-        """
+        """Return share of right letters where one is asked for, over rows that were not trained on."""
         ids, targets = self.rows(n, seed)
         asked = targets != NOT_ASKED
         return float((self.logits(ids).argmax(dim=-1) == targets)[asked].float().mean())
@@ -246,12 +223,7 @@ class MomentumModel(Finding):
     @torch.no_grad()
     @checked
     def patterns(self, ids: Int[Tensor, "n time"]) -> Float[Tensor, "n_blocks n n_heads time time"]:
-        """Return attention of every head, from each position (row) to each before it (column).
-
-        Raises
-        ------
-        TypeError, ValueError: As `logits` does.
-        """
+        """Return attention of every head, from each position (row) to each before it (column)."""
         network: Any = self.network
         return torch.stack(network.patterns(_checked_ids(ids).to(self._device)))
 
@@ -261,10 +233,6 @@ class MomentumModel(Finding):
         earlier copy.
 
         Mean over the positions where a letter is asked for.
-
-        Raises
-        ------
-        TypeError, ValueError: If a number is out of range.
         """
         ids, targets = self.rows(n, seed)
         row, now = (targets != NOT_ASKED).nonzero(as_tuple=True)

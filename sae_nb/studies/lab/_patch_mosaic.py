@@ -74,7 +74,7 @@ class PatchMosaic:
 
     Raises
     ------
-    TypeError, ValueError: If a size or a number is out of range, a patch is even, or there is not one per step.
+    ValueError: If a patch is even, or there is not one per step.
 
     Source
     ------
@@ -169,12 +169,7 @@ class PatchDictionary:
 
     @checked
     def cost(self, n: Count = 1) -> ScoreCost:
-        """Estimate what n samples take: each pixel is compared with each patch, at each step.
-
-        Raises
-        ------
-        ValueError: If `n` is not at least 1.
-        """
+        """Estimate what n samples take: each pixel is compared with each patch, at each step."""
         n_images, channels, height, width = self.images.shape
         pixels = height * width
         seconds, most = 0.0, 0
@@ -246,7 +241,7 @@ class PatchDictionary:
 
         Raises
         ------
-        TypeError, ValueError: If a number is out of range, or the cost of the score is above `max_seconds`.
+        ValueError: If the cost of the score is above `max_seconds`.
         MemoryError: If the weights do not fit.
         """
         cost = self.cost(n)
@@ -346,10 +341,6 @@ class Mosaics(Finding):
         """Draw training images in a colour each, and samples with every pixel in that of its source.
 
         The six most used have a colour, the others are grey.
-
-        Raises
-        ------
-        ValueError: If `n` is not at least 1.
         """
         from sae_nb.figures import image_sheet, theme
 

@@ -65,7 +65,7 @@ class Signatures:
 
     Raises
     ------
-    TypeError, ValueError: If a number is out of range or no hook point is named.
+    ValueError: If no hook point is named.
 
     Source
     ------

@@ -70,10 +70,6 @@ class SparKer:
     largest
         Bound of |a_m|, else e^f runs away where the reference has no rows.
 
-    Raises
-    ------
-    TypeError, ValueError: If a number is out of range.
-
     Source
     ------
     After "Sparse, self-organizing ensembles of local kernels detect rare statistical anomalies", arXiv
@@ -289,10 +285,6 @@ class AnomalyTest(Finding):
     @checked
     def log_ratio(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, " n"]:
         """Return f of some rows: the logarithm of how many times more of them there are than in the reference.
-
-        Raises
-        ------
-        TypeError, ValueError: If `x` is not a finite matrix of that width.
         """
         rows = check_data(check_matrix(x, d_in=self.data.shape[1]), name="x").detach().to(self.data)
         middle = self.centres.mean(dim=0)

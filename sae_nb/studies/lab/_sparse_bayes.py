@@ -72,10 +72,6 @@ class SparseBayes:
     max_steps
         Most steps of "cg" in an iteration.
 
-    Raises
-    ------
-    TypeError, ValueError: If a number is out of range or there is no such solver.
-
     Source
     ------
     Lin, Song, Bilgic and Ba, "Covariance-free sparse Bayesian learning"; clusters after arXiv 2310.00420; both

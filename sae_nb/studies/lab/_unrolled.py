@@ -48,10 +48,6 @@ class Unrolled(SparseAutoencoder):
             Rows per step.
         seed
             Draws first atoms and batches.
-
-        Raises
-        ------
-        TypeError, ValueError: As `sn.train` does.
         """
         train(self, x, steps=steps, batch_size=batch_size, seed=seed, progress=False)
         return self
@@ -64,10 +60,6 @@ class Unrolled(SparseAutoencoder):
         ----------
         x
             Rows in the model's units; `trace.residual_norms` are in units of the atoms' scale.
-
-        Raises
-        ------
-        TypeError, ValueError: As `encode` does.
         """
         return self._solve(self._scaled_rows(self._rows(x)), trace=True)
 

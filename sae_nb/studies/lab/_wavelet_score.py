@@ -69,7 +69,7 @@ def wavelet_score(
 
     Raises
     ------
-    TypeError, ValueError: If a number is out of range, or the sides cannot be halved `levels` times.
+    ValueError: If the sides cannot be halved `levels` times.
 
     Source
     ------
@@ -133,12 +133,7 @@ class WaveletScore(Finding):
 
     @checked
     def denoise(self, x: Float[Tensor, "n height width"]) -> Float[Tensor, "n height width"]:
-        """Return best guess of clean patches, x + σ² s(x) (Tweedie).
-
-        Raises
-        ------
-        TypeError, ValueError: As `score`.
-        """
+        """Return best guess of clean patches, x + σ² s(x) (Tweedie)."""
         return x + self.sigma**2 * self.score(x)
 
     @checked
@@ -158,7 +153,7 @@ class WaveletScore(Finding):
 
         Raises
         ------
-        TypeError, ValueError: If there is no such band, or `energy` is negative.
+        ValueError: If there is no such band.
         """
         if band not in self.weights:
             raise ValueError(f"`band` must be one of {', '.join(self.weights)}, got {band!r}.")
@@ -173,10 +168,6 @@ class WaveletScore(Finding):
     def threshold(self, band: str = "vertical 1") -> float:
         """Return soft threshold nearest to the learned shrinkage, for coefficients up to 5σ among quiet
         neighbours.
-
-        Raises
-        ------
-        ValueError: If there is no such band.
         """
         y = torch.linspace(-5, 5, 201, dtype=torch.float64) * self.sigma
         learned = self.shrinkage(y, band)
@@ -187,10 +178,6 @@ class WaveletScore(Finding):
     @checked
     def figure(self, band: str = "vertical 1") -> Any:
         """Draw the learned shrinkage of a band, by quiet and loud neighbours, with the nearest soft threshold.
-
-        Raises
-        ------
-        ValueError: If there is no such band.
         """
         from sae_nb.figures import framed, line, theme
 

@@ -53,10 +53,6 @@ class Waves:
     dt
         Length of one, at most √½, beyond which the grid blows up.
 
-    Raises
-    ------
-    TypeError, ValueError: If a number is out of range.
-
     Source
     ------
     After "Travelling waves integrate spatial information", arXiv 2502.06034, of which we had the abstract and
@@ -144,10 +140,6 @@ class Ringing(Finding):
         readout
             "spectrum": how strongly it swings at each frequency; "last", "mean", "max": its height at the end,
             on average, or at most.
-
-        Raises
-        ------
-        ValueError: If there is no such readout.
         """
         times = self.states.movedim(1, -1)[self.shapes]
         if readout == "spectrum":

@@ -60,10 +60,6 @@ class BlockArchetypes:
     n_active
         |S|, tiles per row; None is all.
 
-    Raises
-    ------
-    TypeError, ValueError: If the parts do not fit together.
-
     Source
     ------
     "Into the Rabbit Hull", arXiv 2510.08638, Minkowski Representation Hypothesis; the estimator is

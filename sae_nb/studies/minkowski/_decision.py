@@ -199,10 +199,6 @@ def decide(
     topk_steps
         Of the rival's training; 0 leaves it out.
 
-    Raises
-    ------
-    TypeError, ValueError: If the rows, tiles or settings do not fit.
-
     Source
     ------
     arXiv 2510.08638 states the hypothesis; the statistic and its limits are inferred (ours).

@@ -44,7 +44,7 @@ class Recruitment:
 
         Raises
         ------
-        TypeError, ValueError: If there is no such class, or n < 1.
+        ValueError: If there is no such class.
         """
         if isinstance(y, bool) or not isinstance(y, int) or not 0 <= y < self.importance.shape[1]:
             raise ValueError(
@@ -276,10 +276,6 @@ def border_band(
     neighbours of a token; the image's rim is not an edge.
 
     `mask`: tokens covered by the object, on their grid.
-
-    Raises
-    ------
-    TypeError, ValueError: If it is not a boolean tensor of three axes.
 
     Example
     -------

@@ -63,10 +63,6 @@ def footprint(
     ----------
     strongest
         Atoms of each document that count, by |pooled strength|; None: all that fire.
-
-    Raises
-    ------
-    ValueError: If `min_count` or `strongest` is not at least 1.
     """
     return np.flatnonzero(_n_with(_marked(docs, strongest)) >= min_count)
 
@@ -98,7 +94,7 @@ def redundancy(docs: Documents, *, strongest: int | None = STRONGEST) -> Redunda
 
     Raises
     ------
-    ValueError: If there are fewer than two documents, no atom fires in any, or `strongest` is not at least 1.
+    ValueError: If there are fewer than two documents, or no atom fires in any.
 
     Example
     -------
@@ -178,8 +174,8 @@ def overlap(
 
     Raises
     ------
-    ValueError: If there are fewer than two test sets, one is empty, they are of different places, SAEs or
-        pools, or a number is out of range.
+    ValueError: If there are fewer than two test sets, one is empty, or they are of different places, SAEs or
+        pools.
     """
     import pandas as pd
 
@@ -254,8 +250,7 @@ def select(docs: Documents, n: int, *, strongest: int | None = STRONGEST) -> Sel
 
     Raises
     ------
-    ValueError: If there are fewer than two documents or fewer than n, no atom fires, or `strongest` is not at
-        least 1.
+    ValueError: If there are fewer than two documents or fewer than n, or no atom fires.
 
     Example
     -------

@@ -72,7 +72,7 @@ def cooccurrence(
 
     Raises
     ------
-    ValueError: If there are fewer than two documents, or a number is out of range.
+    ValueError: If there are fewer than two documents.
 
     Example
     -------

@@ -70,8 +70,7 @@ def or_rule(
 
     Raises
     ------
-    ValueError: If `labels` are of another length or all the same, one kind has fewer than four documents, or
-        a number is out of range.
+    ValueError: If `labels` are of another length or all the same, or one kind has fewer than four documents.
 
     Example
     -------

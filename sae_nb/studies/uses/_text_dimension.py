@@ -175,8 +175,7 @@ def text_dimension(
     Raises
     ------
     HookPointNotFound: If the model has no such hook point.
-    ValueError: If the model reads no texts, no text is long enough, `length` is below 40, or groups are of
-        another number.
+    ValueError: If the model reads no texts, no text is long enough, or groups are of another number.
 
     Source
     ------

@@ -84,12 +84,7 @@ class Annotations(Finding):
 
     @checked
     def plot(self, image: int = 0, n: Count = 3) -> Any:
-        """Draw an image with the boxes of its n strongest atoms, and where each fires.
-
-        Raises
-        ------
-        ValueError: If there is no such image.
-        """
+        """Draw an image with the boxes of its n strongest atoms, and where each fires."""
         from sae_nb.figures import image_and_maps
 
         check_count(image, name="image", at_least=0, at_most=len(self.images) - 1)
@@ -163,7 +158,7 @@ def annotate(
     Raises
     ------
     TypeError, ValueError: If the model reads no images, the hook point has no grid of patches, the SAE reads
-        elsewhere, a share is not between 0 and 1, or no atom is left.
+        elsewhere, or no atom is left.
 
     Source
     ------

@@ -97,10 +97,6 @@ def bridge_view(
     modalities
         Name of one row of each.
 
-    Raises
-    ------
-    TypeError, ValueError: As `evaluation.bridge_score`.
-
     Source
     ------
     Papadimitriou et al., arXiv 2504.11695. The kinds of bridges are ours.

@@ -41,12 +41,7 @@ class Patches:
 
     @classmethod
     def of(cls, model: LiveModel, sae: SparseAutoencoder, images: Any, hook_point: str) -> Patches:
-        """Capture and encode.
-
-        Raises
-        ------
-        ValueError: If the model reads no images, its patches lie on no known grid, or the SAE reads elsewhere.
-        """
+        """Capture and encode."""
         check_one_place(sae)
         pixels = Pixels.of(model, images)
         point = check_reads(model, sae, hook_point)

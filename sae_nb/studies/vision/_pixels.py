@@ -35,12 +35,7 @@ class Pixels:
 
     @classmethod
     def of(cls, model: LiveModel, images: Any) -> Pixels:
-        """Return images of one size, prepared as the model prepares them.
-
-        Raises
-        ------
-        ValueError: If the model reads no images or runs remotely, or sizes differ.
-        """
+        """Return images of one size, prepared as the model prepares them."""
         if model.modality.is_text:
             raise ValueError(
                 f"`model` must read images, {model.name} reads text. For texts see sn.evaluation.attribute."

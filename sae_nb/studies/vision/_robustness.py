@@ -62,7 +62,7 @@ def corrupt(
 
     Raises
     ------
-    ValueError: If images are not four-dimensional or not in [0, 1], or the kind or strength is none.
+    ValueError: If images are not four-dimensional or not in [0, 1].
 
     Example
     -------

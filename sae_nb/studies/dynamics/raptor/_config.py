@@ -66,7 +66,7 @@ class RaptorConfig:
 
     Raises
     ------
-    TypeError, ValueError: If a setting is of another type, out of range, or of the other schedule.
+    ValueError: If a setting belongs to the other schedule.
 
     Source
     ------

@@ -123,7 +123,7 @@ def ablation_effects(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError: If an argument or `max_seconds` does not fit.
+    ValueError: If it would take longer than `max_seconds`.
 
     Example
     -------

@@ -109,10 +109,6 @@ def attribution_fidelity(
         Atoms per input whose effect is also found exactly: half those of largest attribution, half
         drawn from the rest.
 
-    Raises
-    ------
-    HookPointNotFound, ValueError, TypeError: If an argument does not fit.
-
     Source
     ------
     Faithfulness and completeness of kept nodes, errors as nodes: Marks et al., "Sparse Feature

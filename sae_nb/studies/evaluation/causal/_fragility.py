@@ -257,7 +257,7 @@ def fragility_battery(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError: If an argument or `max_seconds` does not fit.
+    ValueError: If it would take longer than `max_seconds`.
 
     Source
     ------

@@ -175,7 +175,7 @@ def steering_curves(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError: If an argument or `max_seconds` does not fit.
+    ValueError: If it would take longer than `max_seconds`.
 
     Source
     ------

@@ -234,7 +234,7 @@ def illusion_check(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit or no pair differs.
+    ValueError: If no pair differs, or it would take longer than `max_seconds`.
 
     Source
     ------

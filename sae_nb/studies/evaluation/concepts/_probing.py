@@ -340,7 +340,7 @@ def probe(
 
     Raises
     ------
-    TypeError, ValueError: If a class has too few examples, all atoms are dead, or an argument does not fit.
+    TypeError, ValueError: If a class has too few examples, or all atoms are dead.
 
     Source
     ------

@@ -279,12 +279,7 @@ class Bridge(Measurement):
     """Share of Σ|B_ij| in which both modalities use the same atom, i = j; NaN if all are 0."""
 
     def edges(self, n: int = 20) -> pd.DataFrame:
-        """Return the strongest bridges: atom of the first modality, of the second, score, and its floor.
-
-        Raises
-        ------
-        TypeError, ValueError: If `n` is not a whole number of at least 1.
-        """
+        """Return the strongest bridges: atom of the first modality, of the second, score, and its floor."""
         import pandas as pd
 
         order = np.argsort(-self.scores, kind="stable")[: check_count(n, name="n")]

@@ -133,7 +133,7 @@ def split_error(
 
     Raises
     ------
-    TypeError, ValueError: If an argument does not fit, the SAE explains everything, or rows are too few.
+    TypeError, ValueError: If the SAE explains everything, or rows are too few.
 
     Source
     ------

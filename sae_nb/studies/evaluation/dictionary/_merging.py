@@ -189,12 +189,7 @@ class Merging(Plotted):
 
     @checked
     def needed(self, share: Share = SAME) -> int:
-        """Return fewest atoms with which R² is still this share of what it was.
-
-        Raises
-        ------
-        ValueError: If the share is not between 0 and 1.
-        """
+        """Return fewest atoms with which R² is still this share of what it was."""
         return self._needed(self.r2, share)
 
     @checked

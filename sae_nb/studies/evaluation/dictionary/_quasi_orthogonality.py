@@ -100,7 +100,7 @@ def quasi_orthogonality(
 
     Raises
     ------
-    TypeError, ValueError: If an argument does not fit, or there are fewer than two atoms.
+    ValueError: If there are fewer than two atoms.
 
     Source
     ------
