@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from sae_nb.background import checkpoint
 from sae_nb.checks import (
+    Count,
     Seed,
     answered,
     at_least,
@@ -186,10 +187,10 @@ def align(
     size: int | None = None,
     position: int = -1,
     twin: LiveModel | None = None,
-    steps: int = 1500,
-    batch_size: int = 128,
+    steps: Count = 1500,
+    batch_size: Count = 128,
     learning_rate: float | None = None,
-    n_pairs: int = 1000,
+    n_pairs: Count = 1000,
     n_bootstrap: Annotated[int, at_least(2)] = 1000,
     seed: Seed = 0,
 ) -> Alignment:
@@ -245,8 +246,6 @@ def align(
     >>> align(sn.wrap(net), signs, "0", map="identity", size=1).interchange
     1.0
     """
-    for name, count in (("steps", steps), ("batch_size", batch_size), ("n_pairs", n_pairs)):
-        check_count(count, name=name)
     rate = LEARNING_RATE[map] if learning_rate is None else learning_rate
     between(rate, 0.0, 1.0, name="learning_rate", ends="[]")
     models = [model, shuffled(model, seed) if twin is None else twin]

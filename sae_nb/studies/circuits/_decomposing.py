@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_seed, one_of
 from sae_nb.findings import Finding
 from sae_nb.studies.circuits._copies import blocks, measured_copies
 from sae_nb.studies.circuits._faithfulness import effects, live
@@ -140,11 +139,7 @@ def decompose(
     graph: Graph, *, share: float, method: Method, parts: int, n_random: int, seed: int
 ) -> Decomposition:
     """See `AttributionGraph.decompose`."""
-    between(share, 0.0, 1.0, name="share", ends="()")
-    one_of(method, tuple(_METHODS), name="method")
-    check_count(parts, name="parts", at_least=2)
-    check_count(n_random, name="n_random", at_least=0)
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     search = _Search(graph, share)
     _METHODS[method](search, parts)
     kept, atoms = search.kept, search.atoms

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Seed, at_least, check_count, check_seed, checked
+from sae_nb.checks import Seed, at_least, check_count, checked
 from sae_nb.findings import Finding
 from sae_nb.models import run
 
@@ -100,8 +100,7 @@ class Flow(Finding):
 
 def faithfulness(graph: Graph, *, n_random: int, seed: int) -> Faithfulness:
     """See `AttributionGraph.faithfulness`."""
-    check_count(n_random, name="n_random", at_least=0)
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     passes, measure = live(graph)
     kept = _entries(graph, passes)
     counts = [len(written.atom) for written in passes.written]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from sae_nb.checks import checked
+from sae_nb.checks import Between, Seed, at_least, checked
 from sae_nb.studies.circuits._decomposing import Decomposition, Method, decompose
 from sae_nb.studies.circuits._faithfulness import Faithfulness, Flow, faithfulness, intervene
 from sae_nb.studies.circuits._files import fields_of, save_graph, write_circuit_tracer
@@ -25,20 +25,24 @@ if TYPE_CHECKING:
 class AttributionGraph(Graph):
     """The atoms that caused an answer, and the paths; made by `attribution_graph`."""
 
-    def faithfulness(self, *, n_random: int = 5, seed: int = 0) -> Faithfulness:
+    @checked
+    def faithfulness(
+        self, *, n_random: Annotated[int, at_least(0)] = 5, seed: Seed = 0
+    ) -> Faithfulness:
         """Run the model with the atoms of this graph alone, the others taken out.
 
         The graph must have been pruned: what counts as another atom is any that fires on the input.
         """
         return faithfulness(self, n_random=n_random, seed=seed)
 
+    @checked
     def intervene(
         self,
         node: int | Sequence[int],
         factor: float = 0.0,
         *,
-        n_random: int = 5,
-        seed: int = 0,
+        n_random: Annotated[int, at_least(0)] = 5,
+        seed: Seed = 0,
     ) -> Flow:
         """Change the strength of one atom, or of several, in the running model, and say what the graph foresaw.
 
@@ -47,14 +51,15 @@ class AttributionGraph(Graph):
         """
         return intervene(self, node, factor, n_random=n_random, seed=seed)
 
+    @checked
     def decompose(
         self,
         *,
-        share: float = 0.9,
+        share: Annotated[float, Between(0, 1, "()")] = 0.9,
         method: Method = "groups",
-        parts: int = 4,
-        n_random: int = 5,
-        seed: int = 0,
+        parts: Annotated[int, at_least(2)] = 4,
+        n_random: Annotated[int, at_least(0)] = 5,
+        seed: Seed = 0,
     ) -> Decomposition:
         """Find the atoms that the answer needs, in the running model, from groups to single atoms.
 

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import checked, one_of
+from sae_nb.checks import checked
 from sae_nb.findings import Finding
 from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.studies.circuits._asked import asked
@@ -145,7 +145,6 @@ def neuron_contributions(
 def _contributions(
     model: LiveModel, inputs: Any, target: Any, method: Method, part: Part
 ) -> Contributions:
-    one_of(method, METHODS, name="method")
     places = places_of(model, part)
     one = [inputs] if isinstance(inputs, str) else inputs
     batches = [batch.to(model.device) for batch in model.batches(one, batch_size=1)]

@@ -14,11 +14,11 @@ from sae_nb.architectures import SoftProx, sparse_code
 from sae_nb.checks import (
     Count,
     Positive,
+    Seed,
     Weight,
     check_data,
     check_matrix,
     check_memory,
-    check_seed,
     checked,
     same_length,
 )
@@ -99,7 +99,7 @@ class KernelSimilarity:
                 f"kernel={self.kernel!r}."
             )
 
-    def fit(self, x: Float[Tensor, "n d_in"], *, seed: int = 0) -> MatchedSimilarity:
+    def fit(self, x: Float[Tensor, "n d_in"], *, seed: Seed = 0) -> MatchedSimilarity:
         """Find codes whose similarities match those of the inputs.
 
         Parameters
@@ -127,7 +127,7 @@ class KernelSimilarity:
         else:
             check_memory(32 * len(rows) ** 2, f"Similarities of {len(rows)} inputs", "Use fewer.")
             gram = self.similarities(rows, rows)
-        generator = torch.Generator().manual_seed(check_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
         start = 0.1 * torch.rand(self.n_atoms, len(rows), generator=generator, dtype=gram.dtype)
         z, objective = _admm(gram, start.to(gram.device), self)
         return MatchedSimilarity(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures import FixedOperator, conjugate_gradients
-from sae_nb.checks import Seed, check_count, check_memory, check_real, checked, same_length
+from sae_nb.checks import Count, Seed, check_memory, check_real, checked, same_length
 from sae_nb.studies.lab._posterior import checked_noise
 
 HELD = 8
@@ -25,8 +25,8 @@ def likelihood_gradient(
     noise: float,
     precision: float | Float[Tensor, " n_atoms"] = 1.0,
     how: Literal["network", "output", "exact"] = "network",
-    n_steps: int = 20,
-    n_samples: int = 10,
+    n_steps: Count = 20,
+    n_samples: Count = 10,
     seed: Seed = 0,
 ) -> Float[Tensor, "n_atoms d_in"]:
     """Return gradient of −log p(x) with respect to the dictionary, codes integrated out; mean over rows.
@@ -81,8 +81,6 @@ def likelihood_gradient(
     >>> bool(torch.cosine_similarity(exact.flatten(), found.flatten(), dim=0) > 0.95)
     True
     """
-    for name, count in (("n_steps", n_steps), ("n_samples", n_samples)):
-        check_count(count, name=name)
     noise = checked_noise(noise)
     alpha = _precisions(precision, dictionary)
     with torch.enable_grad():

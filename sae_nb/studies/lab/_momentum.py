@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from itertools import chain
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -20,11 +20,8 @@ from sae_nb.checks import (
     Weight,
     as_tensor,
     at_least,
-    check_count,
     check_memory,
-    check_seed,
     checked,
-    one_of,
 )
 from sae_nb.data import NOT_ASKED, TASKS, Rows
 from sae_nb.findings import Finding
@@ -33,7 +30,6 @@ from sae_nb.kernels import Muon
 TASK = TASKS["tiny-induction"]
 
 Data = Literal["stretches", "pairs"]
-DATA: tuple[Data, ...] = get_args(Data)
 
 N_PAIRS = 6
 """Different pairs of letters in a row of "pairs"; each comes about twice."""
@@ -140,13 +136,14 @@ class Momentum:
         ]
         return framed(traces, x="cycles per position", y="gain", height=300)
 
+    @checked
     def fit(
         self,
         data: Data = "stretches",
         *,
-        steps: int = 1000,
-        batch_size: int = 64,
-        seed: int = 0,
+        steps: Count = 1000,
+        batch_size: Count = 64,
+        seed: Seed = 0,
     ) -> MomentumModel:
         """Train a model of such layers on rows of letters whose answer came after an earlier copy.
 
@@ -170,11 +167,7 @@ class Momentum:
         MomentumModel
             With the loss of every step.
         """
-        one_of(data, DATA, name="data")
-        steps = check_count(steps, name="steps")
         check_memory(8 * steps, f"The losses of {steps} steps", "Take fewer.")
-        batch_size = check_count(batch_size, name="batch_size")
-        seed = check_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = _Network(self)

@@ -14,7 +14,7 @@ from sae_nb.checks import (
     Between,
     Count,
     Seed,
-    between,
+    at_least,
     check_count,
     check_data,
     check_integer,
@@ -37,6 +37,9 @@ from sae_nb.studies.lab._sparker_fit import (
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+Level = Annotated[float, Between(0, 1, "()")]
+"""Level of a test."""
 
 
 SHARPENING = 0.7
@@ -112,8 +115,8 @@ class SparKer:
         reference: Float[Tensor, "n_reference d_in"],
         data: Float[Tensor, "n_data d_in"],
         *,
-        n_toys: int = 99,
-        level: float = 0.05,
+        n_toys: Annotated[int, at_least(0)] = 99,
+        level: Level = 0.05,
         draw: Draw | None = None,
         expected: float | None = None,
         seed: Seed = 0,
@@ -241,7 +244,7 @@ class AnomalyTest(Finding):
         return float(permutation_p(self.null.numpy(), self.statistic))
 
     @checked
-    def rejects(self, level: float = 0.05) -> bool:
+    def rejects(self, level: Level = 0.05) -> bool:
         """Return whether p ≤ level.
 
         Raises
@@ -284,8 +287,7 @@ class AnomalyTest(Finding):
 
     @checked
     def log_ratio(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, " n"]:
-        """Return f of some rows: the logarithm of how many times more of them there are than in the reference.
-        """
+        """Return f of some rows: the logarithm of how many times more there are than in the reference."""
         rows = check_data(check_matrix(x, d_in=self.data.shape[1]), name="x").detach().to(self.data)
         middle = self.centres.mean(dim=0)
         squares, at = (rows - middle).square().sum(dim=1), self.centres - middle
@@ -337,8 +339,6 @@ class AnomalyTest(Finding):
 
 def check_toys(n_toys: int, level: float) -> None:
     """Refuse a level that so few toys cannot reach; none at all are none on purpose."""
-    between(level, 0, 1, name="level", ends="()")
-    check_count(n_toys, name="n_toys", at_least=0)
     if n_toys and 1 / (1 + n_toys) > level * (1 + 1e-9):
         raise ValueError(
             f"`n_toys` must be large enough for p ≤ {level:g}, got {n_toys}, of which the smallest p is "

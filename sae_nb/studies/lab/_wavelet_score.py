@@ -177,8 +177,7 @@ class WaveletScore(Finding):
 
     @checked
     def figure(self, band: str = "vertical 1") -> Any:
-        """Draw the learned shrinkage of a band, by quiet and loud neighbours, with the nearest soft threshold.
-        """
+        """Draw the learned shrinkage of a band, by quiet and loud neighbours, and the next soft threshold."""
         from sae_nb.figures import framed, line, theme
 
         y = torch.linspace(-6, 6, 121, dtype=torch.float64)

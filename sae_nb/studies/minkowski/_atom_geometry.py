@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Count, Seed, at_least, check_count, check_matrix, check_memory, checked
+from sae_nb.checks import Count, Seed, at_least, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import check_dictionary, effective_rank, stable_rank, unit_rows, welch_bound
 from sae_nb.statistics import correlation, mantel_null
@@ -43,7 +43,7 @@ def random_frame(n_atoms: Count, d_in: Count, *, seed: Seed = 0) -> Float[Tensor
 @checked
 @torch.enable_grad()
 def near_grassmannian_frame(
-    n_atoms: int, d_in: int, *, n_steps: int = 300, seed: Seed = 0
+    n_atoms: Count, d_in: Count, *, n_steps: Count = 300, seed: Seed = 0
 ) -> Float[Tensor, "n_atoms d_in"]:
     """Return unit vectors moved apart until their largest |cosine| is small.
 
@@ -67,7 +67,7 @@ def near_grassmannian_frame(
     free = frame.clone().requires_grad_()
     optimiser = torch.optim.Adam([free], lr=0.05)
     own = torch.eye(n_atoms, dtype=torch.bool)
-    for step in range(check_count(n_steps, name="n_steps")):
+    for step in range(n_steps):
         done = step / n_steps
         power = POWERS[0] * (POWERS[1] / POWERS[0]) ** done
         for group in optimiser.param_groups:

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from sae_nb.checks import (
     Between,
+    Count,
     Seed,
     as_tensor,
-    check_count,
+    at_least,
     check_data,
     check_matrix,
     checked,
@@ -39,7 +40,8 @@ class Recruitment:
     importance: Float[Tensor, "n_atoms n_classes"]
     """I: what the logit of class y loses, in the mean, if atom i is taken out of x̂."""
 
-    def top(self, y: int, n: int = 100) -> Int[Tensor, " n"]:
+    @checked
+    def top(self, y: int, n: Count = 100) -> Int[Tensor, " n"]:
         """Return atoms with the largest importance for a class, in falling order.
 
         Raises
@@ -50,7 +52,7 @@ class Recruitment:
             raise ValueError(
                 f"`y` must be a class from 0 to {self.importance.shape[1] - 1}, got {y!r}."
             )
-        n = min(check_count(n, name="n"), len(self.importance))
+        n = min(n, len(self.importance))
         return self.importance[:, y].topk(n).indices
 
     @property
@@ -137,7 +139,7 @@ def subspace_coherence(
     atoms: Int[Tensor, " n"],
     *,
     among: Int[Tensor, " m"] | None = None,
-    n_draws: int = 20,
+    n_draws: Annotated[int, at_least(2)] = 20,
     seed: Seed = 0,
 ) -> SubspaceCoherence:
     """Measure whether the atoms of a task share a subspace.
@@ -182,10 +184,7 @@ def subspace_coherence(
         )
     unit = torch.nn.functional.normalize(rows, dim=1)
     generator = torch.Generator().manual_seed(seed)
-    draws = [
-        pool[torch.randperm(len(pool), generator=generator)[:n]]
-        for _ in range(check_count(n_draws, name="n_draws", at_least=2))
-    ]
+    draws = [pool[torch.randperm(len(pool), generator=generator)[:n]] for _ in range(n_draws)]
     floors = [_alike(unit[drawn]) for drawn in draws]
     values = np.array([value for value, _ in floors])
     value, spectrum = _alike(unit[atoms])

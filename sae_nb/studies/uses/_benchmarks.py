@@ -55,7 +55,7 @@ class Redundancy(Finding):
 
 @checked
 def footprint(
-    docs: Documents, *, min_count: Count = 1, strongest: int | None = STRONGEST
+    docs: Documents, *, min_count: Count = 1, strongest: Count | None = STRONGEST
 ) -> Int[np.ndarray, " m"]:
     """Return the atoms that at least `min_count` documents have among their strongest, ascending.
 
@@ -73,7 +73,6 @@ def _marked(docs: Documents, strongest: int | None) -> csr_matrix:
 
     if strongest is None:
         return docs.present
-    check_count(strongest, name="strongest")
     lengths = np.diff(docs.matrix.indptr)
     owner = np.repeat(np.arange(len(docs)), lengths)
     kept = strongest_entries(owner, docs.matrix.data, strongest)
@@ -83,7 +82,7 @@ def _marked(docs: Documents, strongest: int | None) -> csr_matrix:
 
 
 @checked
-def redundancy(docs: Documents, *, strongest: int | None = STRONGEST) -> Redundancy:
+def redundancy(docs: Documents, *, strongest: Count | None = STRONGEST) -> Redundancy:
     """Measure how much of a test set random parts of it already cover.
 
     Parameters
@@ -159,8 +158,8 @@ def _check_any(docs: Documents, name: str) -> None:
 def overlap(
     test_sets: Mapping[str, Documents],
     *,
-    min_count: int = 1,
-    strongest: int | None = STRONGEST,
+    min_count: Count = 1,
+    strongest: Count | None = STRONGEST,
 ) -> DataFrame:
     """Return how much of each test set's footprint lies in each other's.
 
@@ -235,7 +234,7 @@ class Selection(Finding):
 
 
 @checked
-def select(docs: Documents, n: int, *, strongest: int | None = STRONGEST) -> Selection:
+def select(docs: Documents, n: Count, *, strongest: Count | None = STRONGEST) -> Selection:
     """Choose n documents that together have as much of the footprint as greedy steps reach.
 
     Each step takes the document with the most atoms not covered yet, which reaches at least 1 − 1/e of the best

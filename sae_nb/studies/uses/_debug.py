@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import capture
-from sae_nb.checks import Seed, answered, check_atom, check_count, check_real, checked
+from sae_nb.checks import Count, Seed, answered, check_atom, check_real, checked
 from sae_nb.evaluation import repeated_share, surprise
 from sae_nb.findings import Finding
 from sae_nb.steering import latents
@@ -130,12 +130,12 @@ def debug(
     good: Any = None,
     by: Literal["attribution", "contrast", "strength"] = "attribution",
     atoms: int | Sequence[int] | None = None,
-    n: int = 3,
+    n: Count = 3,
     strength: float = 1.0,
-    max_new_tokens: int = 40,
+    max_new_tokens: Count = 40,
     temperature: float = 0.0,
     seed: Seed = 0,
-    n_controls: int = 3,
+    n_controls: Count = 3,
     score: Callable[[str], float] | None = None,
     labels: Mapping[int, str] | None = None,
 ) -> Debugged:
@@ -182,8 +182,6 @@ def debug(
     True
     """
     check_writer(model, sae, hook_point)
-    for count, name in ((n, "n"), (max_new_tokens, "max_new_tokens"), (n_controls, "n_controls")):
-        check_count(count, name=name)
     if by == "contrast" and good is None:
         raise ValueError(
             '`by="contrast"` needs a good output to compare with, got none. Pass good=.'

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import BatchRows, CaptureSettings, Harvest
-from sae_nb.checks import Count, check_count, checked
+from sae_nb.checks import Count, checked
 from sae_nb.findings import Finding
 from sae_nb.studies.uses._reading import check_labels
 from sae_nb.studies.uses._writing import check_writer
@@ -50,11 +50,12 @@ class Repetition(Finding):
         """The atom that rises most."""
         return int(self.table["atom"].iloc[0])
 
-    def plot(self, n: int = 12) -> Any:
+    @checked
+    def plot(self, n: Count = 12) -> Any:
         """Draw the rise of the first `n` atoms, with its floor."""
         from sae_nb.figures import category_style, framed, line, theme
 
-        head = self.table.head(check_count(n, name="n"))
+        head = self.table.head(n)
         names = [f"atom {atom}" for atom in head["atom"]]
         colour, symbol = category_style(0)
         traces = [

@@ -25,7 +25,7 @@ from torch.nn.functional import normalize
 
 from sae_nb.activations import describe_ids
 from sae_nb.capturing import CaptureSettings, Harvest
-from sae_nb.checks import Count, Seed, check_count, checked, one_of
+from sae_nb.checks import Count, Seed, checked, one_of
 from sae_nb.findings import Finding
 from sae_nb.statistics import wilson_interval
 from sae_nb.steering import steer
@@ -71,17 +71,18 @@ class Rise(Finding):
     delimiter: str
     rules: Mapping[str, Rule] = field(default_factory=dict)
 
-    def atoms_of(self, behaviour: str, n: int = 5) -> list[int]:
+    @checked
+    def atoms_of(self, behaviour: str, n: Count = 5) -> list[int]:
         """Return the `n` atoms of a behaviour with the largest effect."""
         one_of(behaviour, self.behaviours, name="behaviour")
         mine = self.atoms[self.atoms["behaviour"] == behaviour]
-        return [int(atom) for atom in mine["atom"].head(check_count(n, name="n"))]
+        return [int(atom) for atom in mine["atom"].head(n)]
 
-    def plot(self, n: int = 6) -> Any:
+    @checked
+    def plot(self, n: Count = 6) -> Any:
         """Draw the largest effects of every behaviour."""
         from sae_nb.figures import category_style, framed, line
 
-        check_count(n, name="n")
         traces = []
         for i, behaviour in enumerate(self.behaviours):
             head = self.atoms[self.atoms["behaviour"] == behaviour].head(n)

@@ -95,12 +95,13 @@ class PixelAttribution(Finding):
         return pd.DataFrame(data).rename_axis("image")
 
     @checked
+    @checked
     def plot(
         self,
         image: int = 0,
         *,
         concepts: Float[Tensor, "n n_concepts rows columns"] | None = None,
-        n: int = 3,
+        n: Count = 3,
     ) -> Any:
         """Draw an image and its map; next to them the n strongest maps of `concepts`, such as
         `Craft.heatmaps`.
@@ -120,7 +121,7 @@ class PixelAttribution(Finding):
                     f"`concepts` must have maps of the same {len(self.maps)} images, (n, n_concepts, rows, "
                     f"columns), got {tuple(heat.shape)}. Use craft(…).heatmaps."
                 )
-            order = heat[i].sum(dim=(1, 2)).argsort(descending=True)[: check_count(n, name="n")]
+            order = heat[i].sum(dim=(1, 2)).argsort(descending=True)[:n]
             drawn |= {f"concept {j}": heat[i, j].numpy() for j in order.tolist()}
         title = f"image {i}: {self.outcome_names[int(self.outcomes[i])]}"
         return image_and_maps((title, self.images[i]), drawn)

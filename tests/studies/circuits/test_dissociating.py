@@ -14,6 +14,7 @@ import sae_nb as sn
 from sae_nb.studies.circuits import Dissociation, Task, dissociate, head_contributions
 from sae_nb.studies.circuits._copies import measured_copies
 from sae_nb.studies.circuits._dissociating import _Runs
+from tests.refusing import refused
 
 N_WORDS, ASK = 4, 8
 """Words of a kind: 0 … 3 and 4 … 7; after one of them and `ASK` that word is to come again."""
@@ -142,8 +143,7 @@ def test_what_does_not_fit_is_named() -> None:
         (TypeError, "`name`", {"inputs": inputs, "answers": [1] * 4, "name": 3}),
     ]
     for kind, rule, arguments in wrong_kinds:
-        with pytest.raises(kind, match=rule):
-            Task(**arguments)
+        refused(rule, Task, error=kind, **arguments)
     good = words(0, "first")
     cases: list[tuple[str, dict[str, Any]]] = [
         ("must be a task that .* does", {"answers": [1] * 4, "wrong": [0] * 4}),
@@ -152,9 +152,6 @@ def test_what_does_not_fit_is_named() -> None:
         ("into one finite number", {"metric": lambda answer: answer}),
     ]
     for rule, arguments in cases:
-        with pytest.raises(ValueError, match=rule):
-            dissociate(planted(), good, Task(inputs=inputs, **arguments), n_random=1)
-    with pytest.raises(ValueError, match="attention heads"):
-        dissociate(sn.wrap(torch.nn.Linear(2, 2)), good, good)
-    with pytest.raises(TypeError, match="`task_b` must be a task"):
-        dissociate(planted(), good, 3)  # type: ignore[arg-type]
+        refused(rule, dissociate, planted(), good, Task(inputs=inputs, **arguments), n_random=1)
+    refused("attention heads", dissociate, sn.wrap(torch.nn.Linear(2, 2)), good, good)
+    refused("`task_b` must be a task", dissociate, planted(), good, 3, error=TypeError)

@@ -12,6 +12,7 @@ from torch import nn
 
 import sae_nb as sn
 from sae_nb.studies.circuits import InteractionBasis, interaction_basis
+from tests.refusing import refused
 
 
 def rows(n: int, d: int) -> torch.Tensor:
@@ -128,15 +129,11 @@ def test_a_position_of_a_transformer() -> None:
 
 def test_what_cannot_be_compared_is_refused() -> None:
     net = sn.wrap(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
-    with pytest.raises(ValueError, match="at least two"):
-        interaction_basis(net, rows(1, 3), ["0"])
-    with pytest.raises(ValueError, match="order of the model"):
-        interaction_basis(net, rows(9, 3), ["1", "0"])
-    with pytest.raises(ValueError, match="nothing varies"):
-        interaction_basis(net, torch.ones(4, 3), ["0"])
+    refused("at least two", interaction_basis, net, rows(1, 3), ["0"])
+    refused("order of the model", interaction_basis, net, rows(9, 3), ["1", "0"])
+    refused("nothing varies", interaction_basis, net, torch.ones(4, 3), ["0"])
     with pytest.raises(ValueError, match="one length"):
         interaction_basis(
             sn.load_model("tiny-gpt"), ["One day", "One day she went"], ["resid_post.1"]
         )
-    with pytest.raises(ValueError, match=r"`shares`"):
-        planted("local")[0].cut((0.0,))
+    refused(r"`shares`", planted("local")[0].cut, (0.0,))

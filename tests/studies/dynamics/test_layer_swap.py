@@ -9,6 +9,7 @@ import torch
 from sae_nb.data import scenes
 from sae_nb.models import LiveModel, load_model, wrap
 from sae_nb.studies.dynamics import swap_layers
+from tests.refusing import refused
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,7 @@ def test_the_model_is_as_it_was_also_after_an_error(tied: LiveModel) -> None:
         raise RuntimeError("no")
 
     handle = blocks[0].register_forward_hook(refuse)
-    with pytest.raises(RuntimeError, match="no"):
-        swap_layers(tied, pictures, pairs=[(1, 12)])
+    refused("no", swap_layers, tied, pictures, pairs=[(1, 12)], error=RuntimeError)
     handle.remove()
     assert all(a is b for a, b in zip(tied.module.blocks, blocks, strict=True))
 
@@ -65,11 +65,8 @@ def test_language_models_can_be_tried_too() -> None:
 
 def test_wrong_pairs_and_labels_are_refused(tied: LiveModel) -> None:
     """Rule, given, do."""
-    with pytest.raises(ValueError, match="from 1 to 12"):
-        swap_layers(tied, scenes(1, seed=0), pairs=[(0, 3)])
-    with pytest.raises(ValueError, match="2 answers, got 3"):
-        swap_layers(tied, scenes(2, seed=0), [1, 2, 3], pairs=[(1, 2)])
+    refused("from 1 to 12", swap_layers, tied, scenes(1, seed=0), pairs=[(0, 3)])
+    refused("2 answers, got 3", swap_layers, tied, scenes(2, seed=0), [1, 2, 3], pairs=[(1, 2)])
     with pytest.raises(ValueError, match=r"`head` must be one of \['digit'"):
         swap_layers(tied, scenes(1, seed=0), head="colour", pairs=[(1, 2)])
-    with pytest.raises(ValueError, match="repeated blocks"):
-        swap_layers(wrap(torch.nn.Linear(3, 2)), torch.ones(1, 3))
+    refused("repeated blocks", swap_layers, wrap(torch.nn.Linear(3, 2)), torch.ones(1, 3))

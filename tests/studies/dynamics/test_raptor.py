@@ -19,6 +19,7 @@ from sae_nb.studies.dynamics import (
     train_raptor,
 )
 from sae_nb.studies.dynamics.raptor._loop import token_weights
+from tests.refusing import refused
 
 SIZES = BlockSizes(d_model=8, n_heads=2, hidden=16)
 CUTS = (0, 4, 8, 12)
@@ -194,27 +195,19 @@ def test_a_shallower_one_stands_for_all_blocks(tied: LiveModel) -> None:
     with raptor.replacing(tied):
         seen = capture_states(tied, pictures)[:, -1]
     torch.testing.assert_close(seen, last, atol=1e-4, rtol=1e-4)
-    with pytest.raises(ValueError, match="width 8 for this Raptor, got 64"):
-        Raptor(SIZES, (0, 2)).replacing(tied).__enter__()
+    refused("width 8 for this Raptor, got 64", Raptor(SIZES, (0, 2)).replacing(tied).__enter__)
 
 
 def test_teachers_it_cannot_stand_for_are_refused() -> None:
     """Language models, networks without blocks or attention, cuts of another depth."""
     layers = [torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.ReLU()) for _ in range(2)]
     convolutions = torch.nn.Sequential(torch.nn.ModuleList(layers))
-    with pytest.raises(ValueError, match="blocks with attention, and none was found"):
-        sizes_of(wrap(convolutions))
-    with pytest.raises(ValueError, match="vision transformer, got tiny-gpt"):
-        sizes_of(load_model("tiny-gpt"))
-    with pytest.raises(ValueError, match="repeated blocks"):
-        sizes_of(wrap(torch.nn.Linear(3, 3)))
-    with pytest.raises(ValueError, match="= 12"):
-        Raptor.from_model(load_model("tiny-vit"), (0, 4, 8))
-    with pytest.raises(ValueError, match="`cuts` must be 0"):
-        Raptor(SIZES, (0, 3, 2))
-    with pytest.raises(ValueError, match="must divide d_model"):
-        BlockSizes(d_model=8, n_heads=3, hidden=8)
-    with pytest.raises(ValueError, match="width 8"):
-        raptor_fit(Raptor(SIZES, (0, 2)), torch.zeros(1, 3, 4, 9))
+    refused("blocks with attention, and none was found", sizes_of, wrap(convolutions))
+    refused("vision transformer, got tiny-gpt", sizes_of, load_model("tiny-gpt"))
+    refused("repeated blocks", sizes_of, wrap(torch.nn.Linear(3, 3)))
+    refused("= 12", Raptor.from_model, load_model("tiny-vit"), (0, 4, 8))
+    refused("`cuts` must be 0", Raptor, SIZES, (0, 3, 2))
+    refused("must divide d_model", BlockSizes, d_model=8, n_heads=3, hidden=8)
+    refused("width 8", raptor_fit, Raptor(SIZES, (0, 2)), torch.zeros(1, 3, 4, 9))
     with pytest.raises(ValueError, match="own make, got tiny-gpt"):
         start_from_teacher(Raptor(SIZES, (0, 2)), load_model("tiny-gpt"))

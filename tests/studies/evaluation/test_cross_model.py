@@ -16,6 +16,7 @@ from sae_nb.studies.evaluation import (
     match_latents,
     measure_universality,
 )
+from tests.refusing import refused
 
 
 def _sparse(n: int = 600, n_atoms: int = 12, seed: int = 0) -> torch.Tensor:
@@ -148,8 +149,7 @@ def test_wrong_input_is_named(planted) -> None:
     x = planted[0].x
     late = Activations.from_tensor(x, sample=torch.arange(len(x)).roll(1))
     sae = sn.UniversalSAE([12, 12], 4, 2)
-    with pytest.raises(ValueError, match="row 0 is 'sample 0' at place 0"):
-        measure_universality(sae, [planted[0], late])
+    refused("row 0 is 'sample 0' at place 0", measure_universality, sae, [planted[0], late])
     with pytest.raises(ValueError, match="2000 rows at place 0 and 10 at place 1"):
         measure_universality(sae, [planted[0], planted[0].subset(range(10))])
     some = SparseCodes.from_dense(torch.ones(4, 3))
@@ -159,15 +159,13 @@ def test_wrong_input_is_named(planted) -> None:
         compare_firing([some, SparseCodes.from_dense(torch.zeros(4, 3))])
     with pytest.raises(ValueError, match=r"one shared dictionary, got \[3, 7\] atoms"):
         compare_firing([some, SparseCodes.from_dense(torch.ones(4, 7))])
-    with pytest.raises(ValueError, match="at least 10 rows, got at most 4 of 4"):
-        match_latents(some, some)
+    refused("at least 10 rows, got at most 4 of 4", match_latents, some, some)
     stored = _itda(x)
     with pytest.raises(
         ValueError, match=r"`acts` must be what `first` was .* 3 rows without sample"
     ):
         compare_itda(stored, stored, x[:3])
-    with pytest.raises(ValueError, match="`second` must be fitted first"):
-        compare_itda(stored, sn.ITDA(x.shape[1], 2), x)
+    refused("`second` must be fitted first", compare_itda, stored, sn.ITDA(x.shape[1], 2), x)
 
 
 def test_every_number_names_its_formula(planted) -> None:

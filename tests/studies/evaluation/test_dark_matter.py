@@ -20,6 +20,7 @@ from sae_nb.studies.evaluation.dark_matter._dark_matter import (
     fit_ridge,
     predict_norms,
 )
+from tests.refusing import refused
 
 D_IN = 8
 
@@ -125,16 +126,12 @@ def test_more_rows_than_asked_for_are_left_out() -> None:
 
 def test_wrong_input_is_named() -> None:
     """Another width, a perfect SAE, a temporal one, something that is no SAE."""
-    with pytest.raises(ValueError, match="d_in=8"):
-        split_error(_Made(lambda x: x), torch.randn(100, 7))
-    with pytest.raises(ValueError, match="leave an error"):
-        split_error(_Made(lambda x: x), _x(400))
-    with pytest.raises(TypeError, match="sparse autoencoder"):
-        split_error("SAE", _x(400))
+    refused("d_in=8", split_error, _Made(lambda x: x), torch.randn(100, 7))
+    refused("leave an error", split_error, _Made(lambda x: x), _x(400))
+    refused("sparse autoencoder", split_error, "SAE", _x(400), error=TypeError)
     temporal = _Made(lambda x: x)
     temporal.reads_sequences = True
-    with pytest.raises(ValueError, match="one row at a time"):
-        split_error(temporal, _x(400))
+    refused("one row at a time", split_error, temporal, _x(400))
 
 
 def test_least_squares_by_hand() -> None:

@@ -49,9 +49,7 @@ def test_an_sae_that_loses_everything_leaves_it_to_its_errors() -> None:
     assert found.error_share > 0.5
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"), [({"shares": (0.0,)}, "`shares`"), ({"n_checked": 1}, "n_checked")]
-)
+@pytest.mark.parametrize(("changes", "words"), [({"shares": (0.0,)}, "`shares`")])
 def test_bad_input_is_refused(changes: dict[str, object], words: str) -> None:
     """Before the model runs."""
     model, sae, x = wide_linear()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
+from tests.refusing import refused
 
 
 class Planted:
@@ -156,17 +157,10 @@ def test_the_model_is_run_with_what_is_left() -> None:
 def test_bad_input_is_refused() -> None:
     """No two atoms that fire, numbers of atoms that never were, products."""
     sae = _twins()
-    with pytest.raises(ValueError, match="`n_left` must be at most 12"):
-        sn.evaluation.merge(sae, sae.x, n_left=13)
+    refused("`n_left` must be at most 12", sn.evaluation.merge, sae, sae.x, n_left=13)
     found = sn.evaluation.merge(sae, sae.x, n_left=6)
-    with pytest.raises(ValueError, match="`n_atoms` must be at least 6"):
-        found.sae(5)
-    with pytest.raises(ValueError, match="`share` must be between 0 and 1"):
-        found.needed(1.5)
+    refused("`n_atoms` must be at least 6", found.sae, 5)
     one = Planted(sae.codes * (torch.arange(13) == 2), sae.dictionary)
-    with pytest.raises(ValueError, match="two atoms that fire"):
-        sn.evaluation.merge(one, one.x)
-    with pytest.raises(ValueError, match="all 3 rows are the same"):
-        sn.evaluation.merge(sae, sae.x[:1].expand(3, -1))
-    with pytest.raises(ValueError, match="writes products"):
-        sn.evaluation.merge(sn.PolySAE(12, 8, 2), sae.x)
+    refused("two atoms that fire", sn.evaluation.merge, one, one.x)
+    refused("all 3 rows are the same", sn.evaluation.merge, sae, sae.x[:1].expand(3, -1))
+    refused("writes products", sn.evaluation.merge, sn.PolySAE(12, 8, 2), sae.x)

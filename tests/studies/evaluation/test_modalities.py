@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sae_nb.codes import SparseCodes
 from sae_nb.studies.evaluation import bridge_score, modality_gap, modality_scores
+from tests.refusing import refused
 
 N, N_ATOMS, D = 400, 12, 6
 
@@ -103,23 +104,17 @@ def test_what_is_no_pair_is_refused() -> None:
     """One modality, other lengths, other dictionaries, other spaces."""
     codes, x = SparseCodes.from_dense(_codes(0)), torch.randn(N, D)
     for call in (modality_scores, lambda c: bridge_score(c, _atoms())):
-        with pytest.raises(ValueError, match="`codes` must be two.*got 1"):
-            call([codes])
-        with pytest.raises(ValueError, match="same rows, got .400, 399. rows"):
-            call([codes, codes[:-1]])
+        refused("`codes` must be two.*got 1", call, [codes])
+        refused("same rows, got .400, 399. rows", call, [codes, codes[:-1]])
         with pytest.raises(TypeError, match="`codes` must be SparseCodes.*got Tensor at place 1"):
             call([codes, codes.to_dense()])
         with pytest.raises(ValueError, match="one shared dictionary, got .12, 11. atoms"):
             call([codes, SparseCodes.from_dense(_codes(0)[:, :11])])
-    with pytest.raises(ValueError, match="`embeddings` must be two"):
-        modality_gap(x)
-    with pytest.raises(ValueError, match=r"embeddings\[1\].*400"):
-        modality_gap([x, x[1:]])
-    with pytest.raises(ValueError, match="in one space, got widths 6 and 5"):
-        modality_gap([x, x[:, :5]])
+    refused("`embeddings` must be two", modality_gap, x)
+    refused(r"embeddings\[1\].*400", modality_gap, [x, x[1:]])
+    refused("in one space, got widths 6 and 5", modality_gap, [x, x[:, :5]])
     with pytest.raises(ValueError, match="must have a direction.*row 3 of embeddings.1."):
         modality_gap([x, x.index_fill(0, torch.tensor([3]), 0.0)])
     with pytest.raises(ValueError, match="in one space, got widths 6 and 5"):
         bridge_score([codes, codes], [_atoms(), _atoms()[:, :5]])
-    with pytest.raises(ValueError, match="12"):
-        bridge_score([codes, codes], _atoms()[:11])
+    refused("12", bridge_score, [codes, codes], _atoms()[:11])

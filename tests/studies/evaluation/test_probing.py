@@ -12,6 +12,7 @@ from sae_nb.evaluation import define
 from sae_nb.studies.evaluation import SAE, probe
 from sae_nb.studies.evaluation.concepts._probe_fits import CHANNELS, MEANS, RANDOM, RANDOM_LATENTS
 from sae_nb.studies.evaluation.concepts._probing import divided, noisy, tasks_of, units_of
+from tests.refusing import refused
 
 D_IN = 12
 
@@ -161,25 +162,15 @@ def test_wrong_input_is_named() -> None:
         ValueError, match=r"at least 8 examples of '1' and of the others to test on, got \d and"
     ):
         probe(sae, x, torch.arange(200) < 4, seed=1)
-    with pytest.raises(ValueError, match="all 200 rows are the same"):
-        probe(sae, torch.ones(200, D_IN), half)
+    refused("all 200 rows are the same", probe, sae, torch.ones(200, D_IN), half)
     other = SparseCodes.from_dense(torch.ones(200, 7))
-    with pytest.raises(ValueError, match="200 × 12, got 200 × 7"):
-        probe(sae, x, half, codes=other)
+    refused("200 × 12, got 200 × 7", probe, sae, x, half, codes=other)
     with pytest.raises(ValueError, match="all 12 are dead"):
         probe(sae, x, half, codes=SparseCodes.from_dense(torch.zeros(200, 12)))
-    with pytest.raises(TypeError, match="whole numbers"):
-        probe(sae, x, torch.rand(200))
-    with pytest.raises(ValueError, match="one entry per sample, 200, or per row, 200"):
-        probe(sae, x, half[:50])
-    with pytest.raises(ValueError, match="label_noise"):
-        probe(sae, x, half, label_noise=0.5)
-    with pytest.raises(ValueError, match="`shifted` must have one entry per sample"):
-        probe(sae, x, half, shifted=half[:50])
-    with pytest.raises(ValueError, match=r"`pool` must be one of \['mean', 'max'\]"):
-        probe(sae, x, half, pool="median")
-    with pytest.raises(ValueError, match="shifted"):
-        probe(sae, x, half, shifted=torch.zeros(200, dtype=torch.bool))
+    refused("whole numbers", probe, sae, x, torch.rand(200), error=TypeError)
+    refused("one entry per sample, 200, or per row, 200", probe, sae, x, half[:50])
+    refused("`shifted` must have one entry per sample", probe, sae, x, half, shifted=half[:50])
+    refused("shifted", probe, sae, x, half, shifted=torch.zeros(200, dtype=torch.bool))
 
 
 def test_every_arm_is_there_and_names_its_formula(turned) -> None:

@@ -126,8 +126,6 @@ def test_a_nonlinear_model_is_read_through_its_gradient() -> None:
         ({"direction": None}, "An atom or a direction"),
         ({"direction": torch.zeros(D)}, "must not be zero"),
         ({"source": torch.zeros(3, D)}, "must hold the same number of inputs"),
-        ({"energy": 0.0}, "`energy` must be above 0 and at most 1"),
-        ({"n_components": 0}, "`n_components` must be at least 1"),
         ({"reader": torch.ones(2, 3)}, "`reader` must have last dimension d_in=64"),
         # Before any patching, so before its cost.
         ({"n_bootstrap": -1, "max_seconds": 0.0}, "`n_bootstrap` must be at least 0"),

@@ -12,6 +12,7 @@ import sae_nb as sn
 from sae_nb.architectures import ConvolutionOperator
 from sae_nb.studies.data import PlantedEvents, planted_events
 from sae_nb.studies.lab import DUNL
+from tests.refusing import refused
 
 
 def drawn(seed: int = 0) -> torch.Generator:
@@ -251,23 +252,15 @@ def test_its_figures_show_what_was_found(planted: PlantedEvents) -> None:
 def test_what_is_no_recording_is_refused(planted: PlantedEvents) -> None:
     """Too short, negative counts, shares beyond 1, events of other sizes, flat rows and no trial."""
     x = planted.x
-    with pytest.raises(ValueError, match="at least as long as a kernel"):
-        DUNL(2, 16).fit(x[:, :9])
+    refused("at least as long as a kernel", DUNL(2, 16).fit, x[:, :9])
     for link in ("poisson", "binomial"):
-        with pytest.raises(ValueError, match="must not be negative"):
-            DUNL(2, 16, link=link).deconvolve(x)
-    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
-        DUNL(2, 16, link="binomial").deconvolve(x.abs() * 3)
-    with pytest.raises(ValueError, match="`events` must have shape"):
-        DUNL(3, 16).fit(x, planted.events)
-    with pytest.raises(TypeError, match="truth values"):
-        DUNL(2, 16).fit(x, planted.events.float())
-    with pytest.raises(ValueError, match="must have shape"):
-        DUNL(2, 16).fit(x[0])
-    with pytest.raises(ValueError, match="must be finite"):
-        DUNL(2, 16).fit(x.log())
-    with pytest.raises(TypeError, match=r"Use dunl\.fit"):
-        sn.train(DUNL(2, 16), x[:, :16])
+        refused("must not be negative", DUNL(2, 16, link=link).deconvolve, x)
+    refused(r"must be in \[0, 1\]", DUNL(2, 16, link="binomial").deconvolve, x.abs() * 3)
+    refused("`events` must have shape", DUNL(3, 16).fit, x, planted.events)
+    refused("truth values", DUNL(2, 16).fit, x, planted.events.float(), error=TypeError)
+    refused("must have shape", DUNL(2, 16).fit, x[0])
+    refused("must be finite", DUNL(2, 16).fit, x.log())
+    refused(r"Use dunl\.fit", sn.train, DUNL(2, 16), x[:, :16], error=TypeError)
 
 
 def test_its_kernels_are_looked_at_with_the_windows_they_begin() -> None:

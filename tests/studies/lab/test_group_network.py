@@ -10,6 +10,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.studies.lab import GroupAction, GroupNetwork, learn_action
+from tests.refusing import refused
 
 
 def drawn(seed: int = 0) -> torch.Generator:
@@ -159,11 +160,6 @@ def test_figures(network: GroupNetwork) -> None:
 
 def test_wrong_orbits_and_pairs_are_refused(network: GroupNetwork) -> None:
     """An orbit that is not there, pairs that do not match, a matrix of another size."""
-    with pytest.raises(IndexError, match="`orbit`"):
-        network.action(2)
-    with pytest.raises(ValueError, match="`y`"):
-        learn_action(torch.ones(3, 4), torch.ones(2, 4))
-    with pytest.raises(ValueError, match="`other`"):
-        GroupAction(matrix=torch.eye(3)).distance(torch.eye(2))
-    with pytest.raises(ValueError, match="closure"):
-        GroupNetwork(4, 1, 2, closure=-1)
+    refused("`orbit`", network.action, 2, error=IndexError)
+    refused("`y`", learn_action, torch.ones(3, 4), torch.ones(2, 4))
+    refused("`other`", GroupAction(matrix=torch.eye(3)).distance, torch.eye(2))

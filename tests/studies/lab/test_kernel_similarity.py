@@ -10,6 +10,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.studies.lab import KernelSimilarity, MatchedSimilarity
+from tests.refusing import refused
 
 
 def drawn(seed: int = 0) -> torch.Generator:
@@ -111,16 +112,13 @@ def test_figure_has_both_similarities(found: MatchedSimilarity) -> None:
 )
 def test_what_is_no_similarity_is_refused(gram: Tensor, words: str) -> None:
     """Before any work, with what to do."""
-    with pytest.raises(ValueError, match=words):
-        KernelSimilarity(2, kernel="precomputed").fit(gram)
+    refused(words, KernelSimilarity(2, kernel="precomputed").fit, gram)
 
 
 def test_width_belongs_to_rbf() -> None:
     """Missing, or given for another kernel."""
-    with pytest.raises(ValueError, match="width"):
-        KernelSimilarity(2, kernel="rbf")
-    with pytest.raises(ValueError, match="width"):
-        sn.lab.KernelSimilarity(2, width=1.0)
+    refused("width", KernelSimilarity, 2, kernel="rbf")
+    refused("width", sn.lab.KernelSimilarity, 2, width=1.0)
 
 
 def test_tuning_has_a_line_per_unit(found: MatchedSimilarity) -> None:
@@ -129,5 +127,4 @@ def test_tuning_has_a_line_per_unit(found: MatchedSimilarity) -> None:
     lines = found.tuning(along).data
     assert len(lines) == 8
     assert list(lines[0].x) == sorted(along.tolist())
-    with pytest.raises(ValueError, match="one entry per input"):
-        found.tuning(along[:3])
+    refused("one entry per input", found.tuning, along[:3])

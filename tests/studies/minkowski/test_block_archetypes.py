@@ -195,7 +195,6 @@ X = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
         (lambda: fit_block_archetypes(X * torch.nan, (3,)), "finite"),
         (lambda: BlockConfig(learning_rate=0), "positive"),
         (lambda: BlockConfig(pull=-1.0), "≥ 0"),
-        (lambda: BlockConfig(start="middle"), r"\['auto', 'subspaces', 'rows'\]"),  # type: ignore[arg-type]
         (lambda: BlockArchetypes(X, (3, 4), torch.zeros(6)), "sum to the 30 rows"),
         (lambda: BlockArchetypes(X, (10, 20), torch.zeros(5)), r"shape \(6,\)"),
         (lambda: model().encode(torch.ones(2, 5)), "d_in=8"),

@@ -71,8 +71,6 @@ def test_each_condition_refuses_alone(change: dict[str, HullScore], reason: str 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: decide(X, (3,), held_out=1.5), "between 0 and 1, got 1.5"),
-        (lambda: decide(X, (3,), n_nulls=0), "n_nulls"),
         (lambda: off_support(X[:, :4], X), "d_in=5"),
         (lambda: off_support(X, torch.ones(5, 5)), "distinct rows"),
     ],

@@ -107,7 +107,6 @@ def test_silent_atoms_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: welch_bound(0, 3), "n_atoms"),
         (lambda: dictionary_geometry(torch.zeros(4, 3)), "two atoms with a direction, got 0"),
         (
             lambda: coactivation(SparseCodes.from_dense(torch.ones(4, 2)), torch.eye(3)),

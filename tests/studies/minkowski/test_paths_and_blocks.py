@@ -104,7 +104,6 @@ def test_two_cliques_are_two_communities() -> None:
     ("call", "message"),
     [
         (lambda: path_support(RING[:5]), "more than n_neighbours"),
-        (lambda: path_support(RING, n_pairs=0), "n_pairs"),
         (lambda: path_support(torch.ones(50, 3)), "distinct rows"),
         (lambda: coefficient_blocks(torch.ones(9, 5)), "got 0"),
         (lambda: planted_hulls(9, n_active=4), "at most the 3 tiles"),

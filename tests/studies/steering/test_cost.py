@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import sae_nb as sn
+from tests.refusing import refused
 
 D, N, CLASSES = 6, 40, 3
 X = torch.randn(N, D, generator=torch.Generator().manual_seed(1))
@@ -181,21 +182,16 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 def test_what_does_not_fit_is_refused(case: str) -> None:
     """By its name, before the search."""
     how, error, words = WRONG[case]
-    with pytest.raises(error, match=words):
-        cost(**how)
+    refused(words, cost, error=error, **how)
 
 
 def test_recipes_that_cannot_be_compared_are_refused() -> None:
     """Multiples of a held direction, one elsewhere, one that changes nothing, one of another model."""
     held = recipe(mode="set")
-    with pytest.raises(
-        ValueError, match="`strengths` must be positive multiples of the recipe, and 1"
-    ):
-        cost(recipe=held)
+    refused("`strengths` must be positive multiples of the recipe, and 1", cost, recipe=held)
     with pytest.raises(ValueError, match="`hook_points` needs a recipe that adds a direction"):
         cost(recipe=held, strengths=None, hook_points=["1"])
-    with pytest.raises(ValueError, match="`recipe` must change the answers to these texts"):
-        cost(recipe=recipe(by=0.0))
+    refused("`recipe` must change the answers to these texts", cost, recipe=recipe(by=0.0))
     other = sn.wrap(nn.Sequential(nn.Linear(D, CLASSES)), class_names=list("abc"))
     with pytest.raises(sn.HookPointNotFound):
         sn.steering_cost(other, recipe("1"), X, labels=labels())

@@ -9,6 +9,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.studies.temporal import EXAMPLES, garden_path_surprise, read_garden_paths
+from tests.refusing import refused
 
 COUNTS = {"nps": 19, "npz": 43, "vawip": 28}
 
@@ -38,10 +39,8 @@ def test_benchmark_files_are_read(assets: Path, kind: str) -> None:
 def test_other_tables_are_refused(tmp_path: Path) -> None:
     """By their columns; a missing file by its name."""
     (tmp_path / "other.tsv").write_text("a\tb\n1\t2\n")
-    with pytest.raises(ValueError, match=r"column 'NP/S'.*got \['a', 'b'\]"):
-        read_garden_paths(tmp_path / "other.tsv")
-    with pytest.raises(FileNotFoundError, match=r"none\.tsv"):
-        read_garden_paths(tmp_path / "none.tsv")
+    refused(r"column 'NP/S'.*got \['a', 'b'\]", read_garden_paths, tmp_path / "other.tsv")
+    refused(r"none\.tsv", read_garden_paths, tmp_path / "none.tsv", error=FileNotFoundError)
 
 
 def test_surprise_is_the_models_own() -> None:
@@ -64,5 +63,4 @@ def test_surprise_is_the_models_own() -> None:
     mean, error = found.effect("nats")
     assert mean == pytest.approx(float((found.nats[:, 0] - found.nats[:, 1]).mean()))
     assert error >= 0
-    with pytest.raises(ValueError, match="0 sentences"):
-        garden_path_surprise(model, sae, [], "resid_post.1")
+    refused("0 sentences", garden_path_surprise, model, sae, [], "resid_post.1")

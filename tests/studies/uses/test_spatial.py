@@ -118,7 +118,6 @@ def test_places_at_one_point_are_near_each_other() -> None:
         ({"longitude": [float("nan")] * 60}, "got nan for document 0"),
         ({"latitude": [0.0]}, "one entry per document, 60, got 1"),
         ({"n_neighbours": 60}, "at most 59"),
-        ({"n_permutations": 3}, "at least 19"),
     ],
 )
 def test_what_is_no_place_is_refused(change: Any, words: str) -> None:

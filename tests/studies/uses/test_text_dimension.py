@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 import sae_nb as sn
 from sae_nb.studies.geometry import tree_dimension
 from sae_nb.studies.uses import TextDimension, column_correlations, text_dimension
+from tests.refusing import refused
 
 LENGTH = 40
 
@@ -73,10 +74,8 @@ def test_atoms_are_correlated_as_numpy_does() -> None:
     strength = docs.matrix[:8, int(table["atom"][0])].toarray().ravel()
     assert table["r"][0] == pytest.approx(np.corrcoef(strength, ranks)[0, 1])
     assert (table["r"].abs().diff().dropna() <= 0).all()
-    with pytest.raises(ValueError, match="9 texts that were measured, got 3"):
-        measured().atoms(docs.subset(slice(3)))
-    with pytest.raises(ValueError, match="min_count=50"):
-        measured().atoms(docs, min_count=50)
+    refused("9 texts that were measured, got 3", measured().atoms, docs.subset(slice(3)))
+    refused("min_count=50", measured().atoms, docs, min_count=50)
 
 
 def test_a_column_that_never_changes_correlates_with_nothing() -> None:
@@ -89,18 +88,14 @@ def test_a_column_that_never_changes_correlates_with_nothing() -> None:
 def test_bad_input_is_refused_by_name() -> None:
     """Before anything runs, but for texts that turn out too short."""
     model = sn.load_model("tiny-gpt")
-    with pytest.raises(ValueError, match="at least 40, got 3"):
-        text_dimension(model, texts(), length=3)
-    with pytest.raises(ValueError, match="one entry per text, 9, got 1"):
-        text_dimension(model, texts(), groups=["a"])
+    refused("one entry per text, 9, got 1", text_dimension, model, texts(), groups=["a"])
     with pytest.raises(TypeError, match="`groups` must be a list, got 3"):
         text_dimension(model, texts(), groups=cast(Any, 3))
     one = text_dimension(model, texts()[:1], length=LENGTH, progress=False)
     docs = sn.uses.documents(
         model, sn.load_sae("tiny-gpt/resid_post.3"), texts()[:1], "resid_post.3", progress=False
     )
-    with pytest.raises(ValueError, match="at least 3 texts of 40 tokens, got 1"):
-        one.atoms(docs, min_count=1)
+    refused("at least 3 texts of 40 tokens, got 1", one.atoms, docs, min_count=1)
     with pytest.raises(ValueError, match="length=40 .* got at most"):
         text_dimension(model, ["A cat.", "A dog."], length=40, progress=False)
     with pytest.raises(ValueError, match="must read texts"):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.figures import to_svg
+from tests.refusing import refused
 
 N, SIDE = 12, 4
 
@@ -143,13 +144,8 @@ def test_bad_input_is_refused(model: sn.LiveModel, sae: sn.TopK) -> None:
         sn.vision.discover(images, model, sae, "patches", {"red": red[:3]})
     with pytest.raises(ValueError, match="in both halves"):
         sn.vision.discover(images, model, sae, "patches", {"none": torch.zeros_like(red)})
-    with pytest.raises(TypeError, match="masks by name"):
-        sn.vision.discover(images, model, sae, "patches", {})
-    with pytest.raises(ValueError, match="must be one of"):
-        sn.vision.discover(images, model, sae, "patches", {"red": red}, methods=["lda"])
-    with pytest.raises(ValueError, match="d_in"):
-        sn.vision.annotate(images, model, sn.TopK(5, 8, 1), "patches")
-    with pytest.raises(ValueError, match="patch for each place of a grid"):
-        sn.vision.annotate(images, model, sae, "head")
+    refused("masks by name", sn.vision.discover, images, model, sae, "patches", {}, error=TypeError)
+    refused("d_in", sn.vision.annotate, images, model, sn.TopK(5, 8, 1), "patches")
+    refused("patch for each place of a grid", sn.vision.annotate, images, model, sae, "head")
     with pytest.raises(TypeError, match="mapping of atoms to words"):
         sn.vision.annotate(images, model, sae, "patches", labels=["red"])

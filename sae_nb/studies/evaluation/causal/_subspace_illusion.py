@@ -17,10 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import (
+    Between,
     Count,
     Seed,
     at_least,
-    between,
     check_atom,
     check_matrix,
     checked,
@@ -79,7 +79,6 @@ def reading_space(
     runs: Answers, *, energy: float = ENERGY, n_sketches: int = N_SKETCHES, seed: int = 0
 ) -> ReadingSpace:
     """Return what the model's answers read at a hook point, at the positions that are edited."""
-    between(energy, 0, 1, name="energy", ends="(]")
     generator = torch.Generator().manual_seed(seed)
     width = runs.model.width(runs.hook_point) or 0
     n_sketches = sketches_for(width, runs.n, n_sketches)
@@ -197,8 +196,8 @@ def illusion_check(
     direction: Float[Tensor, " d_in"] | None = None,
     reader: Float[Tensor, "n_out d_in"] | None = None,
     positions: Where = "default",
-    energy: float = ENERGY,
-    n_sketches: int = N_SKETCHES,
+    energy: Annotated[float, Between(0, 1, "(]")] = ENERGY,
+    n_sketches: Count = N_SKETCHES,
     n_components: Count = 8,
     n_controls: Annotated[int, at_least(2)] = 16,
     n_bootstrap: int = 1000,

@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_varies
-from sae_nb.checks import Seed, as_tensor, between, check_count, check_data, checked
+from sae_nb.checks import Between, Count, Seed, as_tensor, check_data, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Resampling, codes_of, measured
 from sae_nb.statistics import auroc, group_rows, percentile_interval
@@ -59,7 +59,6 @@ def units_of(
     acts: Activations, labels: object, *, max_units: int, seed: int, name: str = "labels"
 ) -> tuple[Units, Int[np.ndarray, " units"]]:
     """Return which rows make up each labelled unit, and the labels as whole numbers."""
-    check_count(max_units, name="max_units")
     values = check_data(as_tensor(labels, name=name), name=name, what="labels").cpu()
     if values.is_floating_point() or values.is_complex():
         raise TypeError(
@@ -150,7 +149,6 @@ def _drawn(
     rest: np.ndarray, tasks: Tasks, n_labels: int, generator: np.random.Generator
 ) -> Int[np.ndarray, " n_labels"]:
     """Draw labelled units, classes as evenly as their numbers allow."""
-    check_count(n_labels, name="n_labels")
     if n_labels > len(rest):
         raise ValueError(
             f"`n_labels` must be at most the {len(rest)} units that are not tested on, got {n_labels}."
@@ -304,12 +302,14 @@ def probe(
     *,
     codes: SparseCodes | None = None,
     names: Sequence[str] | None = None,
-    ks: Sequence[int] = (1, 2, 5),
+    ks: Sequence[Count] = (1, 2, 5),
     pool: Pool = "mean",
-    n_labels: int | None = None,
-    label_noise: float = 0.0,
+    n_labels: Count | None = None,
+    label_noise: Annotated[
+        float, Between(0, 0.5, "[)", do="From one half on, labels say nothing.")
+    ] = 0.0,
     shifted: Bool[Tensor, " units"] | None = None,
-    max_units: int = 4000,
+    max_units: Count = 4000,
     n_bootstrap: int = 400,
     seed: Seed = 0,
 ) -> ProbeStudy:
@@ -357,10 +357,6 @@ def probe(
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     acts = acts_for(sae, acts)
-    for k in ks:
-        check_count(k, name="ks")
-    do = "From one half on, labels say nothing."
-    between(label_noise, 0, 0.5, name="label_noise", ends="[)", do=do)
     codes = codes_of(sae, acts, codes)
     units, truth = units_of(acts, labels, max_units=max_units, seed=seed)
     tasks = tasks_of(truth, names)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from sae_nb.checks import (
     Between,
+    Count,
     Seed,
-    check_count,
     check_matrix,
     check_memory,
     checked,
@@ -278,11 +278,12 @@ class Bridge(Measurement):
     same: float
     """Share of Σ|B_ij| in which both modalities use the same atom, i = j; NaN if all are 0."""
 
-    def edges(self, n: int = 20) -> pd.DataFrame:
+    @checked
+    def edges(self, n: Count = 20) -> pd.DataFrame:
         """Return the strongest bridges: atom of the first modality, of the second, score, and its floor."""
         import pandas as pd
 
-        order = np.argsort(-self.scores, kind="stable")[: check_count(n, name="n")]
+        order = np.argsort(-self.scores, kind="stable")[:n]
         columns = {
             "first": self.first, "second": self.second, "score": self.scores, "floor": self.floors,
         }  # fmt: skip

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_one_place
-from sae_nb.checks import Seed, check_count, checked
+from sae_nb.checks import Count, Seed, checked
 from sae_nb.evaluation import (
     Measurement,
     RandomDictionary,
@@ -107,7 +107,7 @@ def split_error(
     model: LiveModel | None = None,
     labels: Int[Tensor, " samples"] | None = None,
     hook_point: str | None = None,
-    max_rows: int = 40_000,
+    max_rows: Count = 40_000,
     n_bootstrap: int = 1000,
     seed: Seed = 0,
 ) -> ErrorSplit:
@@ -237,7 +237,7 @@ def _halves(
             f"`sae` must read one row at a time, got {type(sae).__name__}, whose error depends on the "
             "rows before. Use an SAE that is not temporal."
         )
-    if len(acts) > check_count(max_rows, name="max_rows"):
+    if len(acts) > max_rows:
         acts = acts.split(max_rows / len(acts), seed=seed)[0]
     train, test = acts.split(fraction, seed=seed)
     n, d_in = len(train), acts.d_in
