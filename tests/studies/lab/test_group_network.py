@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -80,43 +78,6 @@ def test_closing_is_a_term_of_the_loss(x: Tensor) -> None:
     open_loss = network.training_loss(x, silent, 100, 0.0)
     left = float((loss.total - open_loss.total).detach())
     assert left == pytest.approx(0.5 * float(loss.parts["closure"]), rel=1e-3)
-
-
-def test_saved_as_an_sae(network: GroupNetwork, x: Tensor, tmp_path: Path) -> None:
-    """The files are an SAE's, `load_sae` reads them, and codes and orbits are the same to the bit."""
-    network.save(tmp_path / "saved")
-    again = sn.load_sae(tmp_path / "saved")
-    assert isinstance(again, GroupNetwork)
-    assert again.settings() == network.settings()
-    with torch.no_grad():
-        assert torch.equal(again.encode(x).to_dense(), network.encode(x).to_dense())
-    assert torch.equal(again.orbits, network.orbits)
-
-
-def test_steps_are_a_trace_for_panels(network: GroupNetwork, x: Tensor) -> None:
-    """`steps` ends at the codes that `encode` gives, up to the unit of the data."""
-    with torch.no_grad():
-        codes, trace = network.steps(x[:3])
-        z = network.encode(x[:3]).to_dense()
-    assert torch.allclose(codes.to_dense() * network._unit, z, atol=1e-4)
-    assert len(trace.steps) == network.n_steps + 1
-
-
-def test_unit_of_the_data_does_not_matter(x: Tensor) -> None:
-    """Data in another unit and place give the same reconstruction there."""
-    one, other = (GroupNetwork(9, 2, 3, generator=drawn()) for _ in range(2))
-    one.fit(x, steps=5)
-    other.fit(100 * x - 5, steps=5)
-    with torch.no_grad():
-        assert torch.allclose(other(100 * x - 5), 100 * one(x) - 5, rtol=1e-3, atol=0.5)
-
-
-def test_on_another_device() -> None:
-    """Nothing is made on the CPU by itself."""
-    with torch.device("meta"):
-        network = GroupNetwork(4, 2, 3)
-    assert network.dictionary.is_meta
-    assert network.orbits.shape == (2, 3, 4)
 
 
 @pytest.mark.parametrize(("turns", "order"), [(1, 6), (2, 3), (3, 2)])

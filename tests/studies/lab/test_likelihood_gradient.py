@@ -86,16 +86,6 @@ def test_a_step_downhill_raises_the_likelihood(model: tuple[Tensor, Tensor, Tens
     assert last < 0.8 * first
 
 
-def test_seed_draws_the_samples(model: tuple[Tensor, Tensor, Tensor]) -> None:
-    """Equal seeds, equal bits."""
-    x, dictionary, _ = model
-    first, again, other = (
-        likelihood_gradient(x, dictionary, noise=NOISE, n_steps=2, seed=seed) for seed in (0, 0, 1)
-    )
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
 def test_what_is_out_of_range_is_refused(model: tuple[Tensor, Tensor, Tensor]) -> None:
     """Noise, precisions, and a graph that would not fit."""
     x, dictionary, alpha = model

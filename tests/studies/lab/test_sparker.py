@@ -160,16 +160,6 @@ def test_entries_that_are_always_0_do_not_matter() -> None:
     assert kernels.fit(*wide, n_toys=0).statistic == pytest.approx(here.statistic, rel=1e-6)
 
 
-def test_the_same_seed_gives_the_same_test() -> None:
-    """Toys, first centres and so the statistic; another seed deals otherwise."""
-    kernels = SparKer(2, n_steps=5)
-    one, again, other = (
-        kernels.fit(drawn(60, 0), drawn(30, 1), n_toys=19, seed=seed) for seed in (0, 0, 1)
-    )
-    assert torch.equal(one.null, again.null)
-    assert not torch.equal(one.null, other.null)
-
-
 def test_widths_come_from_distances() -> None:
     """Without any given, from the 0.9 to the 0.02 quantile; rows that are the same do not count."""
     rows = drawn(100, 0).repeat(2, 1)
