@@ -87,7 +87,6 @@ def test_labels_that_follow_the_shape_are_foreseen() -> None:
     assert found.weights.idxmax() == "agreement"
     assert found.ahead == found.auc() - max(map(found.auc, found.simpler.columns))
     assert "12 graphs, 50% right" in repr(found)
-    assert len(found.plot().data) == 2
     refused("`way` must be one of", found.auc, "size")
 
 

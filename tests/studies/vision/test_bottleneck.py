@@ -129,9 +129,6 @@ def test_images_without_a_region_do_not_count() -> None:
     assert found.table["images"].tolist() == [2, 0]
     assert np.isnan(found.table.loc["last", "inside"])
     assert np.isnan(found.table["low"]).all()
-    assert "first" in repr(found)
-    assert "2 concepts" in repr(_found())
-    assert len(_found().plot().data) == 2
 
 
 def test_bad_input_is_refused() -> None:
