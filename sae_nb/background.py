@@ -70,9 +70,8 @@ class Task:
     def _run(self) -> None:
         _here.gives_way = self._stop is None
         try:
-            self._work()
-        except GivenUp:  # its own thread's way out, once nobody waits for the work
-            pass
+            with contextlib.suppress(GivenUp):  # the thread's own way out of an ending process
+                self._work()
         finally:
             self._ended.set()
             _tasks.pop(self, None)

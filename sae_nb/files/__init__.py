@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.files._fingerprints import SaeIdentity as SaeIdentity
+    from sae_nb.files._mapped import MappedMatrix as MappedMatrix
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
     from sae_nb.files._atomic import (
         MANIFEST as MANIFEST,
         check_seal as check_seal,
@@ -33,7 +39,6 @@ if TYPE_CHECKING:
         remove_folder as remove_folder,
     )
     from sae_nb.files._fingerprints import (
-        SaeIdentity as SaeIdentity,
         dictionary_digest as dictionary_digest,
         identity_of as identity_of,
         inputs_digest as inputs_digest,
@@ -47,7 +52,6 @@ if TYPE_CHECKING:
         holding_folder as holding_folder,
     )
     from sae_nb.files._mapped import (
-        MappedMatrix as MappedMatrix,
         all_finite as all_finite,
         in_memory as in_memory,
         is_mapping as is_mapping,
@@ -71,5 +75,3 @@ if TYPE_CHECKING:
         write_arrays as write_arrays,
         write_tensors as write_tensors,
     )
-else:
-    __getattr__, __dir__, __all__ = door(__name__)

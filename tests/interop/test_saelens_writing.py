@@ -9,7 +9,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import ARCHITECTURES
-from sae_nb.interop import Imported, read_saelens, write_saelens
+from sae_nb.interop import read_saelens, write_saelens
 
 D, N = 8, 24
 TWO_SITES: dict[str, dict[str, object]] = {
@@ -151,28 +151,3 @@ def test_a_temporal_that_saelens_cannot_compute_is_refused(
     with pytest.raises(TypeError, match="got Temporal.*encoder_bias=False"):
         write_saelens(temporal(x, **plain, **settings), tmp_path / "s")
     assert not (tmp_path / "s").exists()
-
-
-def test_an_existing_folder_is_kept(x: Tensor, tmp_path: Path) -> None:
-    """Nothing is overwritten by accident."""
-    sae = trained("TopK", x)
-    write_saelens(sae, tmp_path / "s")
-    with pytest.raises(FileExistsError):
-        write_saelens(sae, tmp_path / "s")
-
-
-@pytest.mark.parametrize(
-    "name", ["standard", "topk", "abstopk", "jumprelu", "gated", "matching_pursuit"]
-)
-def test_saelens_own_files_survive_reading_and_writing(
-    peer_files: Path, tmp_path: Path, name: str, x: Tensor
-) -> None:
-    """Read, written, read: the same codes; written again: the same bytes."""
-    first = read_saelens(peer_files / "saelens" / name)
-    rows = torch.randn(20, first.d_in, generator=torch.Generator().manual_seed(1))
-    second = read_saelens(write_saelens(first, tmp_path / "a"))
-    assert isinstance(second, Imported)
-    assert torch.allclose(second.encode(rows).to_dense(), first.encode(rows).to_dense(), atol=1e-6)
-    write_saelens(first, tmp_path / "b")
-    for file in ("cfg.json", "sae_weights.safetensors"):
-        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()

@@ -1,4 +1,4 @@
-"""What other libraries wrote, read here and written back in their format: the same bits."""
+"""Files for other libraries: what they wrote comes back to the bit, what is ours gives the same codes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,21 @@ WAYS: dict[str, Way] = {
     ),
     "overcomplete": (read_overcomplete, write_overcomplete, "state_dict.pt", "about.json"),
 }
-FOR_OVERCOMPLETE = {
+GOLDEN: dict[str, tuple[str, ...]] = {
+    "sparsify": ("TopK",),
+    "dictionary_learning": ("TopK", "BatchTopK", "Matryoshka", "JumpReLU", "ReLU", "Gated"),
+    "overcomplete": (
+        "TopK", "Archetypal", "BatchTopK", "Matryoshka", "JumpReLU", "ReLU", "MatchingPursuit",
+    ),
+}  # fmt: skip
+"""Ours that a library can compute."""
+OTHERS: dict[str, tuple[str, ...]] = {
+    "sparsify": ("SpaDE", "MatchingPursuit", "Temporal", "AbsTopK"),
+    "dictionary_learning": ("SpaDE", "MatchingPursuit", "Temporal", "AbsTopK"),
+    "overcomplete": ("SpaDE", "OrthogonalMatchingPursuit", "Temporal", "Gated"),
+}
+"""Ours that it cannot."""
+THEIR_CLASSES = {
     "TopK": "TopKSAE",
     "Archetypal": "TopKSAE",
     "BatchTopK": "BatchTopKSAE",
@@ -47,6 +61,11 @@ FOR_OVERCOMPLETE = {
     "ReLU": "SAE",
     "MatchingPursuit": "MpSAE",
 }
+"""Of overcomplete."""
+
+
+def _pairs(table: dict[str, tuple[str, ...]]) -> list[tuple[str, str]]:
+    return [(library, name) for library, names in table.items() for name in names]
 
 
 def _contents(folder: Path, way: Way) -> tuple[dict[str, Tensor], Any]:
@@ -118,20 +137,29 @@ def test_arguments_given_to_the_reader_are_in_the_file(peer_files: Path, tmp_pat
     assert json.loads((written / "about.json").read_text()) == {"class": "TopKSAE", "top_k": 5}
 
 
-@pytest.mark.parametrize("name", FOR_OVERCOMPLETE)
-def test_overcomplete_folders_give_the_golden_codes(name: str, tmp_path: Path) -> None:
-    """On inputs with a bias to get wrong, of the class that is named; `load_sae` knows the folder."""
+@pytest.mark.parametrize(("library", "name"), _pairs(GOLDEN))
+def test_what_we_write_gives_the_golden_codes(library: str, name: str, tmp_path: Path) -> None:
+    """Codes and reconstructions on inputs with a bias to get wrong; `load_sae` knows the folder, and sparsify's
+    is called as its hook point.
+    """
     recorded = golden.read(name)
-    written = write_overcomplete(sn.load_sae(recorded.folder), tmp_path / "sae")
-    assert json.loads((written / "about.json").read_text())["class"] == FOR_OVERCOMPLETE[name]
-    assert recorded.differences(sn.load_sae(written), rtol=1e-5, atol=1e-5) == []
+    written = WAYS[library][1](sn.load_sae(recorded.folder), tmp_path / "layers.3")
+    with pytest.raises(FileExistsError):
+        WAYS[library][1](sn.load_sae(recorded.folder), written)
+    again = sn.load_sae(written)
+    assert recorded.differences(again, rtol=1e-5, atol=1e-5) == []
+    assert type(again).__name__ == "Imported"
+    if library == "sparsify":
+        assert again.hook_point == "resid_post.3"
+    if library == "overcomplete":
+        assert json.loads((written / "about.json").read_text())["class"] == THEIR_CLASSES[name]
 
 
-@pytest.mark.parametrize("name", ["SpaDE", "OrthogonalMatchingPursuit", "Temporal", "Gated"])
-def test_what_overcomplete_cannot_compute_is_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("library", "name"), _pairs(OTHERS))
+def test_what_they_cannot_compute_is_refused(library: str, name: str, tmp_path: Path) -> None:
     """By name, and no folder is left."""
     with pytest.raises(TypeError, match=r"`sae` must"):
-        write_overcomplete(sn.load_sae(golden.read(name).folder), tmp_path / "sae")
+        WAYS[library][1](sn.load_sae(golden.read(name).folder), tmp_path / "sae")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -142,3 +170,25 @@ def test_atoms_of_other_norms_stay_as_they_are(peer_files: Path, tmp_path: Path)
     assert json.loads((written / "about.json").read_text())["normalization"] == "identity"
     x = torch.randn(8, sae.d_in, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(read_overcomplete(written)(x), sae(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_transcoders_survive_the_way_through_sparsify_folders(skips: bool, tmp_path: Path) -> None:
+    """Codes and what is written; it reads its module's input and writes its output; other widths are refused."""
+    generator = torch.Generator().manual_seed(0)
+    x = 3 * torch.randn(200, 6, generator=generator) + 5
+    y = torch.relu(x @ torch.randn(6, 6, generator=generator)) + 40
+    kind = sn.SkipTranscoder if skips else sn.Transcoder
+    t = kind(6, 6, n_atoms=12, k=3)
+    sn.train(t, (x, y), sn.TrainConfig(steps=20, batch_size=50), progress=False)
+    again = read_sparsify(write_sparsify(t, tmp_path / "model.layers.3.mlp"))
+    codes = again.encode(x).to_dense(), t.encode(x).to_dense()
+    torch.testing.assert_close(*codes, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(again(x), t(x), rtol=1e-3, atol=1e-2)
+    assert (again.hook_point, again.target_hook_point) == ("mlp_in.3", "mlp_out.3")
+    with pytest.raises(TypeError, match="write as wide as it reads"):
+        write_sparsify(kind(6, 5, n_atoms=12, k=3), tmp_path / "wide")
+    with pytest.raises(TypeError, match="thresholds to be a transcoder of SAELens.*write_sparsify"):
+        write_saelens(t, tmp_path / "topk")
+    with pytest.raises(TypeError, match="must read and write one site"):
+        write_dictionary_learning(t, tmp_path / "dl")
