@@ -30,14 +30,13 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.kernels._autograd import chosen as chosen
+    from sae_nb.kernels._autograd import chosen as chosen, primitives_of as primitives_of
     from sae_nb.kernels._backends import (
         Entries as Entries,
         Precision as Precision,
         PreCodes as PreCodes,
         pick as pick,
         precision as precision,
-        primitives_of as primitives_of,
     )
     from sae_nb.kernels._coding import (
         check_average_k as check_average_k,

@@ -16,7 +16,18 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from sae_nb.codes import SparseCodes, Support, offsets_of
-from sae_nb.kernels._backends import Entries, PreCodes, Primitives
+from sae_nb.kernels._backends import Backend, Entries, PreCodes, Primitives
+
+
+def primitives_of(backend: Backend, support: Support) -> Primitives:
+    """Return the primitives that decode: the CPU's loops, or on a GPU the path that made the codes."""
+    if backend == "cpu":
+        from sae_nb.kernels._cpu import Cpu
+
+        return Cpu()
+    from sae_nb.kernels import _cuda as cuda
+
+    return support.path or cuda.Sparse()
 
 
 def chosen(primitives: Primitives, pre_codes: PreCodes, entries: Entries) -> SparseCodes:

@@ -153,17 +153,6 @@ def pick(backend: Backend, x: Tensor) -> Backend:
     return backend
 
 
-def primitives_of(backend: Backend, support: Support) -> Primitives:
-    """Return the primitives that decode: the CPU's loops, or on a GPU the path that made the codes."""
-    if backend == "cpu":
-        from sae_nb.kernels._cpu import Cpu
-
-        return Cpu()
-    from sae_nb.kernels import _cuda as cuda
-
-    return support.path or cuda.Sparse()
-
-
 _MATRICES = ("x", "weight", "dictionary", "target")
 
 

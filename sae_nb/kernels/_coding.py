@@ -27,6 +27,7 @@ from sae_nb.checks import (
 from sae_nb.codes import SparseCodes
 from sae_nb.files import MappedMatrix
 from sae_nb.kernels import _autograd as autograd, _reference as reference, _tiles as tiles
+from sae_nb.kernels._autograd import primitives_of
 from sae_nb.kernels._backends import (
     Backend,
     Entries,
@@ -37,7 +38,6 @@ from sae_nb.kernels._backends import (
     check_fit,
     check_tensors,
     pick,
-    primitives_of,
 )
 
 

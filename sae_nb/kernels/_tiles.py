@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.files import MappedMatrix
-from sae_nb.kernels._autograd import chosen
-from sae_nb.kernels._backends import Entries, PreCodes, primitives_of
+from sae_nb.kernels._autograd import chosen, primitives_of
+from sae_nb.kernels._backends import Entries, PreCodes
 
 Choose = Callable[[Tensor, Tensor | None, slice], SparseCodes]
 """(weights of a tile, their biases, which atoms) → codes of the tile."""
