@@ -32,10 +32,6 @@ class Archetypal(OneStep):
 
     Parameters
     ----------
-    d_in
-        Width of an activation.
-    n_atoms
-        Rows of the dictionary.
     k
         Of the base, where it has one.
     base
@@ -50,10 +46,10 @@ class Archetypal(OneStep):
     tied
         Whether the encoder begins as the dictionary; otherwise it begins at random. Held dictionaries
         are as alike between seeds as their first encoders are (docs/claims.md).
-    generator
-        Draws what is random at the start; None is torch's global generator.
     settings
         Of the base.
+    d_in, n_atoms, generator
+        As in `TopK`.
 
     Raises
     ------

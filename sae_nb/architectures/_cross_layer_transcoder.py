@@ -55,10 +55,8 @@ class CrossLayerTranscoder(SeveralLayers):
         Atoms of each layer per row; on average with `base="BatchTopK"`.
     base
         The SAE whose selection each layer takes: TopK or BatchTopK, with a threshold for each layer.
-    aux_k, aux_weight
+    aux_k, aux_weight, generator
         As in `TopK`, for each layer.
-    generator
-        Draws the first encoders; None is torch's global generator.
 
     Raises
     ------

@@ -54,9 +54,7 @@ class GroupSparse(Crosscoder):
         λ, in units of the typical length of an embedding. 0 leaves the group term out.
     mask
         Share of the pairs with one modality masked, in [0, 1].
-    generator
-        Draws the first atoms; None is torch's global generator.
-    settings
+    generator, settings
         Of `TopK`.
 
     Source

@@ -36,10 +36,6 @@ class MatchingPursuit(PursuitAutoencoder):
 
     Parameters
     ----------
-    d_in
-        Width of an activation.
-    n_atoms
-        Rows of the dictionary.
     k
         Most selections per input, 1 ≤ k ≤ n_atoms. May differ at inference: `encode(x, k=…)`.
     tolerance
@@ -65,8 +61,8 @@ class MatchingPursuit(PursuitAutoencoder):
         "full": through amounts and the residual chain, as published. "dictionary": codes are
         constants. Cheaper and as good for reconstruction, but it does not find a hierarchy
         (docs/claims.md).
-    generator
-        Draws the first dictionary; None is torch's global generator.
+    d_in, n_atoms, generator
+        As in `TopK`.
 
     Source
     ------

@@ -94,8 +94,6 @@ class Temporal(OneStep):
 
     Parameters
     ----------
-    d_in
-        Width of an activation.
     n_atoms
         Rows of the dictionary, divisible by n_heads · bottleneck_factor.
     k
@@ -116,8 +114,8 @@ class Temporal(OneStep):
     context
         Most tokens before a token that it sees. Longer sequences are trained in pieces of this length
         and read in chunks, with memory linear in their length.
-    generator
-        Draws dictionary and attention; None is torch's global generator.
+    d_in, generator
+        As in `TopK`; the generator also draws attention.
     settings
         Of the novel part's architecture.
 

@@ -39,15 +39,13 @@ class Transcoder(OneStep):
         Width of x.
     d_out
         Width of y.
-    n_atoms
-        Rows of the dictionary.
     k
         Of the base, where it has one.
     base
         The SAE whose selection and sparsity it takes: TopK, BatchTopK, JumpReLU, ReLU (the published
         recipe: an ℓ1 penalty), Gated, AbsTopK, Matryoshka. An object is of that class too.
-    generator
-        Draws the first encoder; None is torch's global generator.
+    n_atoms, generator
+        As in `TopK`.
     settings
         Of the base.
 

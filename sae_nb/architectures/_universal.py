@@ -61,10 +61,8 @@ class UniversalSAE(SeveralSites):
         "turns", or "joint": all decoders learn from every code.
     aux_k
         Most dead atoms per input in the auxiliary loss. None: half of all widths.
-    aux_weight
-        Weight of the auxiliary loss; 0 leaves it out.
-    generator
-        Draws the first atoms; None is torch's global generator.
+    aux_weight, generator
+        As in `TopK`.
 
     Source
     ------

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
 from sae_nb.checks import (
+    Count,
     as_tensor,
     check_atom,
     check_count,
@@ -447,10 +448,6 @@ class SparseCodes(KnowsOtherWords):
 
         As `sae.decode` without its bias.
 
-        Raises
-        ------
-        TypeError: If it is not an array. ValueError: If it has not one row per atom.
-
         Example
         -------
         >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0], [1.0, 3.0]]))
@@ -511,7 +508,8 @@ class SparseCodes(KnowsOtherWords):
 
     # Tables and arrays
 
-    def top(self, n: int = 10) -> DataFrame:
+    @checked
+    def top(self, n: Count = 10) -> DataFrame:
         """Return the n strongest entries of each row, by magnitude, as a table: row, atom, value.
 
         Rows are numbered with the leading axes flattened; `codes[i].top(n)` are those of one.
@@ -522,7 +520,6 @@ class SparseCodes(KnowsOtherWords):
         >>> codes.top(1).to_dict("list")
         {'row': [0, 1], 'atom': [1, 2], 'value': [2.0, 3.0]}
         """
-        check_count(n, name="n")
         values = self.values.detach()
         order = torch.argsort(values.abs(), descending=True, stable=True)
         order = order[torch.argsort(self.support.rows[order], stable=True)]
@@ -596,7 +593,6 @@ class SparseCodes(KnowsOtherWords):
         Raises
         ------
         IndexError: If a row does not exist, a mask has another shape, or an axis is not of the rows.
-        TypeError: If it is not an index.
 
         Example
         -------
