@@ -116,7 +116,10 @@ def _stepper() -> Panel:
     rows = torch.nn.functional.normalize(
         torch.randn(24, 16, generator=torch.Generator().manual_seed(0)), dim=1
     )
-    return sw.PursuitStepper(rows[:3] + 0.1, rows, k=4)
+    stepper = sw.PursuitStepper(rows[:3] + 0.1, rows, k=4)
+    stepper.wait(60)
+    stepper.step = 2
+    return stepper
 
 
 def _toy() -> Panel:
