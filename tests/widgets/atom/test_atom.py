@@ -384,7 +384,6 @@ def test_a_pretrained_sae_brings_its_examples() -> None:
     assert browser.catalogue.encoded
     atom = sn.load_examples("tiny-vit/resid_post.6").matches[0].atom
     assert browser.labels[atom]
-    browser.close()
     quiz = sw.AtomQuiz(sae)
     assert quiz.asked is not None
 
@@ -516,7 +515,6 @@ def test_lens_map_and_browser_tell_one_frequency_of_an_atom(sevens) -> None:
     lens = sw.InputLens(sn.load_model("tiny-vit"), sae)
     lens.wait()
     np.testing.assert_allclose(lens._base.frequency, often)
-    lens.close()
     shown = sw.ConceptMap(sae, examples=sn.load_examples("tiny-vit/resid_post.6"))
     shown.wait()
     on_map = shown.record.columns["frequency"].values
@@ -537,11 +535,9 @@ def test_the_share_of_each_attention_head_stands_on_the_card() -> None:
     assert browser.cards.heads.layout.display is None
     assert "alike: 25" in browser.cards.heads.description
     assert browser.record["attention_heads"] == pytest.approx(shares)
-    browser.close()
     without = sw.AtomBrowser(sae, acts)
     assert "Pass model=" in without.cards.heads.empty_text
     assert without.cards.heads.layout.display is None
-    without.close()
     elsewhere = sw.AtomBrowser(sae, acts.x, gpt)
     assert elsewhere.cards.heads.layout.display == "none"
 

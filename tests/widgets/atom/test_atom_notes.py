@@ -206,7 +206,6 @@ def test_crops_follow_the_atom_and_lead_to_their_row() -> None:
     before = grid.sprite
     browser.atom = 2
     assert grid.sprite != before
-    browser.close()
     vectors = _browser()
     assert vectors.crops.grid.layout.display == "none"
 

@@ -110,7 +110,6 @@ def test_sessions_are_listed_beside_and_taken_over(sae, todo, tmp_path) -> None:
     assert listed.names.labels.label(3) == "three"
     assert listed.names.labels.starred == (5,)
     assert [row["session"] for row in _rows(listed)] == ["here", "here", "monday", "monday"]
-    listed.close()
     other = save_session(tmp_path / "other", _sae(1), panels={})
     with pytest.raises(ValueError, match="belongs to another SAE"):
         sw.WorkList(sae, catalogue=todo.names.catalogue, sessions=[other])

@@ -186,7 +186,6 @@ def test_a_graph_from_a_file_shows_and_is_asked_again(tmp_path: Path) -> None:
         alone.intervene()
     page = alone.to_html(tmp_path / "page.html", share_script=True).read_text(encoding="utf-8")
     assert "changing atoms in the live model need a running kernel" in page
-    alone.close()
     asked = sw.CircuitPanel(read, parts().model, parts().transcoders)
     wanted = parts().graph.intervene(_same(asked, asked.node), n_random=0).effect
     assert asked.intervene().effect == pytest.approx(wanted, abs=1e-5)

@@ -101,6 +101,5 @@ def test_the_page_of_a_browser_has_the_badge_as_text(tmp_path) -> None:
     )
     panel.wait(120)
     panel.to_html(tmp_path / "page.html")
-    panel.close()
     page = re.sub(r"<script.*?</script>", "", (tmp_path / "page.html").read_text(), flags=re.DOTALL)
     assert page.count(badge(GOOD).text) >= 1

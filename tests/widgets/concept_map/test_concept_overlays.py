@@ -120,7 +120,6 @@ def test_cones_may_come_measured_and_only_of_these_atoms() -> None:
     assert panel.overlays.cone.steps == (1, 2)
     with pytest.raises(t.TraitError, match=r"`cone` must be one of \['a', 'b'\]"):
         panel.cone = "c"
-    panel.close()
     with pytest.raises(ValueError, match="of the 40 atoms"):
         sw.ConceptMap(atoms()[:40], cones=found)
     with pytest.raises(ValueError, match="width 12"):

@@ -297,8 +297,6 @@ def test_a_conversation_is_answered(gpt: Any, sae: Any) -> None:
     assert other.record["prompt"] == "And Anna?"
     with pytest.raises(t.TraitError, match="role and a content"):
         other.messages = [{"role": "user"}]
-    other.close()
-    lens.close()
     lens = GenerationLens(gpt, sae, prompt=chat)
     lens.wait()
     assert "chat template" in lens.status
@@ -327,7 +325,6 @@ def test_without_base_rates_strengths_are_in_model_units(gpt: Any) -> None:
     lens.go_on(1)
     assert lens.generation.branches[1].fork.by == 1.0
     assert "model units" in lens.controls.unit.value
-    lens.close()
     acts = sn.capture(gpt, ["Anna lived near the river."], PLACE, progress=False)
     lens = GenerationLens(gpt, plain, PLACE, PROMPT, acts=acts)
     lens.wait()

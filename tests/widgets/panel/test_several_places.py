@@ -137,7 +137,6 @@ def test_each_place_can_be_shown_alone(trained: tuple[Any, Any]) -> None:
         one.site = "all"
         one.restore(state)
         assert one.site == browser.sites[-1]
-        one.close()
 
 
 def test_the_parts_of_r2_are_those_of_the_places(trained: tuple[Any, Any]) -> None:
@@ -186,11 +185,9 @@ def test_an_unknown_place_is_refused_and_one_place_has_no_control() -> None:
         with pytest.raises(TraitError, match=r"one of \['all', 'site 1', 'site 2'\], got 'third'"):
             panel.site = "third"
         assert "site" in {getattr(w, "description", "") for w in descendants(panel)}
-        panel.close()
         panel = made(sae, x)
         assert panel.sites == ()
         assert "site" not in {getattr(w, "description", "") for w in descendants(panel)}
-        panel.close()
 
 
 def test_an_atom_is_said_to_be_what_it_is(trained: tuple[Any, Any]) -> None:
@@ -201,7 +198,6 @@ def test_an_atom_is_said_to_be_what_it_is(trained: tuple[Any, Any]) -> None:
         word = "transcoder" if sae.writes is not None else type(sae).__name__
         assert f"pattern that the {word} found" in line
         assert "SAE (sparse autoencoder)" not in line
-        panel.close()
 
 
 # --- examples of several models, side by side ---------------------------------------------------------
@@ -302,7 +298,6 @@ def test_a_range_of_differences_selects_atoms() -> None:
     assert list(panel.selected) == kept["selected"]
     with pytest.raises(TraitError, match=r"between 0 and 1, or \(\) for no range, got \(0.5, 2\)"):
         panel.difference = (0.5, 2)
-    panel.close()
     plain = ConceptMap(torch.eye(4))
     with pytest.raises(TraitError, match="Make the map of an sn.Crosscoder of two"):
         plain.difference = (0, 1)

@@ -359,7 +359,6 @@ def test_steps_that_nobody_gave_are_refused() -> None:
         panel.algorithm_a = "own"
     with pytest.raises(t.TraitError, match="algorithm_a"):
         panel.algorithm_a = ""
-    panel.close()
     panel = sw.PursuitStepper(DATA.x, DATA.dictionary, other_dictionary=torch.eye(25), trace=trace)
     panel.wait()
     with pytest.raises(t.TraitError, match="of the first dictionary"):
@@ -451,7 +450,6 @@ def test_atoms_of_other_norms_are_a_sentence_on_screen() -> None:
     panel.wait()
     assert panel.problem
     assert "unit norm" in panel.status
-    panel.close()
     mended = sw.PursuitStepper(DATA.x, 3 * DATA.dictionary, k=3, normalise=True)
     mended.wait()
     assert not mended.problem
@@ -464,7 +462,6 @@ def test_activations_and_arrays_are_taken_too() -> None:
         panel = sw.PursuitStepper(x, DATA.dictionary, algorithms=["mp"], k=3)
         panel.wait()
         np.testing.assert_array_equal(panel.steps[0].x, DATA.x[0])
-        panel.close()
 
 
 def test_bias_is_taken_off_first_and_drawn_again() -> None:

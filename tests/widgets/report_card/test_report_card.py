@@ -192,7 +192,6 @@ def test_state_comes_back(card: sw.ReportCard, parts: SimpleNamespace) -> None:
     other = sw.ReportCard(parts.reports)
     other.restore(card.state())
     assert (other.show, other.metric) == ("all", "babel")
-    other.close()
     card.wait()
 
 

@@ -841,7 +841,6 @@ def test_a_recipe_of_another_sae_is_refused_by_name(vit: Any, panel: sw.Steering
     other = PlainSae(32, 48)
     strange = sw.SteeringPanel(vit, "resid_post.1", other, PICTURES, atom=40, strength=1.0)
     recipe = strange.recipe()
-    strange.close()
     with pytest.raises(ValueError, match=r"PlainSae with 64 atoms.*PlainSae with 48 atoms"):
         panel.replay(recipe)
     assert panel.atom == 5
@@ -866,7 +865,6 @@ def test_state_comes_back_also_while_strengths_are_measured(vit: Any, acts: Any)
     assert second.unit == "p99"
     assert second.current.amounts == pytest.approx(amounts)
     assert second.recipes == state["recipes"]
-    second.close()
     with pytest.raises(ValueError, match="recipe, recipes"):
         second.restore({"atom": 3})
 
@@ -898,7 +896,6 @@ def test_strengths_that_arrive_while_a_recipe_is_taken_wait_for_it(
     made_from = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, strength=3.0)
     made_from.others = ((6, 0.5),)
     recipe = made_from.recipe()
-    made_from.close()
     monkeypatch.setattr(StrengthScale, "measure", measured)
     monkeypatch.setattr(StrengthScale, "unit_size", slow_size)
     monkeypatch.setattr(sw.SteeringPanel, "_begin", heard)

@@ -345,7 +345,6 @@ def test_a_signal_needs_no_model() -> None:
     assert panel._strip.curves.n_points == 30
     panel._strip.curves.selected = 12
     assert panel.token == 12
-    panel.close()
     with pytest.raises(TypeError, match="`given` must be a signal"):
         sw.TemporalPanel(None, sae, TEXT)
 

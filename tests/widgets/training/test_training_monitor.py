@@ -265,7 +265,6 @@ def test_saes_on_the_same_batches_have_curves_of_their_own() -> None:
     panel = sw.TrainingMonitor(run)
     assert len([tr for tr in panel.current_figure().data if tr.yaxis == "y2"]) == 2
     assert len(panel.record) == 2
-    panel.close()
     interleaved = sw.TrainingMonitor([record(i, sae=s) for i in (1, 2) for s in (0, 1)])
     assert [len(tr.y) for tr in interleaved.current_figure().data if tr.yaxis == "y2"] == [2, 2]
 
@@ -365,11 +364,9 @@ def test_the_answer_says_what_was_learned_in_words() -> None:
     )
     assert "R² 0.930 (best at step 47)" in panel.numbers
     assert panel.status == "Done: 100 steps in 1.0\u2009s."
-    panel.close()
     untrained = sw.TrainingMonitor([record(1, r2=-0.5, dead_fraction=0.0)])
     assert "explains none of the variance yet with 16 atoms at a time" in untrained.answer
     assert "no atom is dead" in untrained.answer
-    untrained.close()
     waiting = sw.TrainingMonitor([])
     assert waiting.answer == ""
 
