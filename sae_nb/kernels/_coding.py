@@ -80,7 +80,8 @@ def topk_encode(
 
     Raises
     ------
-    ValueError: If shapes or dtypes do not fit, k is out of range, or the backend cannot run here.
+    ValueError: If shapes or dtypes do not fit, k is out of range, or the backend cannot run here; so in
+        every call of this room.
 
     Source
     ------
@@ -139,10 +140,6 @@ def batch_topk_encode(
         Exactly rows · k entries (rounded), fewer where fewer pre-codes are positive. Of equal ones those in
         earlier rows, then at lower atoms, are chosen.
 
-    Raises
-    ------
-    ValueError: If shapes or dtypes do not fit, k is out of range, or the backend cannot run here.
-
     Source
     ------
     Bussmann et al., "BatchTopK sparse autoencoders", arXiv 2412.06410.
@@ -186,10 +183,6 @@ def threshold_encode(
         As in `topk_encode`.
     thresholds
         θ, one number or one per atom; constants. Where one is negative, negative entries pass.
-
-    Raises
-    ------
-    ValueError: If shapes or dtypes do not fit, or the backend cannot run here.
 
     Source
     ------
@@ -277,10 +270,6 @@ def decode(
     backend
         Backend that computes it.
 
-    Raises
-    ------
-    ValueError: If shapes or dtypes do not fit, or the backend cannot run here.
-
     Example
     -------
     >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0], [1.0, 1.0]]))
@@ -324,10 +313,6 @@ def squared_error(
     -------
     tuple
         The squared error, with gradients; x̂ and target − x̂, both constants.
-
-    Raises
-    ------
-    ValueError: If shapes or dtypes do not fit, or the backend cannot run here.
 
     Example
     -------

@@ -139,31 +139,6 @@ def test_what_people_wrote_beside_an_sae_outlives_saving_it_again(tmp_path) -> N
 # --- damage ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["session.json", "recipes.json", "annotations.json"])
-def test_an_altered_file_is_refused_by_name(saved, name: str) -> None:
-    """One character is enough."""
-    path = saved / name
-    text = path.read_text()
-    path.write_text(text.replace("e", "a", 1))
-    with pytest.raises(ValueError, match=name):
-        sn.open_session(saved)
-
-
-@pytest.mark.parametrize(
-    "name", ["session.json", "recipes.json", "annotations.json", "manifest.json"]
-)
-@pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_a_file_cut_short_or_missing_is_refused_by_name(saved, name: str, damage: str) -> None:
-    """Also the manifest itself."""
-    path = saved / name
-    if damage == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises((ValueError, FileNotFoundError), match=name):
-        sn.open_session(saved)
-
-
 def test_a_session_of_another_version_or_kind_is_refused(saved) -> None:
     """Rule, given, do."""
     manifest = json.loads((saved / "manifest.json").read_text())

@@ -383,22 +383,25 @@ def test_data_that_are_no_rows_are_refused(
 
 
 def test_what_is_no_sae_is_refused(plain_sae: Any, rows: Tensor) -> None:
-    """A plain module, an empty list, and one SAE listed twice."""
-    with pytest.raises(TypeError, match="got Linear"):
-        quietly(nn.Linear(8, 8), rows)
+    """A plain module, one that is frozen or sealed, an empty list, one SAE listed twice; what hears nothing."""
     with torch.inference_mode():
         sealed = plain_sae()
-    with pytest.raises(ValueError, match=r"PlainSae are frozen\. Use sae\.requires_grad_"):
-        quietly(plain_sae().requires_grad_(False), rows)
-    with pytest.raises(ValueError, match="was built inside torch.inference_mode"):
-        quietly(sealed, rows)
-    with pytest.raises(ValueError, match="empty list"):
-        quietly([], rows)
     sae = plain_sae()
-    with pytest.raises(ValueError, match="same one twice"):
-        quietly([sae, sae], rows)
-    with pytest.raises(TypeError, match="callback must be callable"):
-        quietly(sae, rows, callbacks=[3])
+    for given, more, error, message in (
+        (nn.Linear(8, 8), {}, TypeError, "got Linear"),
+        (
+            plain_sae().requires_grad_(False),
+            {},
+            ValueError,
+            r"are frozen\. Use sae\.requires_grad_",
+        ),
+        (sealed, {}, ValueError, "was built inside torch.inference_mode"),
+        ([], {}, ValueError, "empty list"),
+        ([sae, sae], {}, ValueError, "same one twice"),
+        (sae, {"callbacks": [3]}, TypeError, "callback must be callable"),
+    ):
+        with pytest.raises(error, match=message):
+            quietly(given, rows, **more)
     quietly(sae, rows)  # nothing of the refused calls sticks
 
 

@@ -298,28 +298,21 @@ def test_what_is_exchanged_does_not_grow_with_the_atoms(n_atoms: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "sae",
+    ("sae", "workers", "message"),
     [
-        sn.Matryoshka(4, 8, 2),
-        sn.AbsTopK(4, 8, 2),
-        sn.Gated(4, 8),
+        (sn.Matryoshka(4, 8, 2), 2, "must be False for Matryoshka.*Leave it out"),
+        (sn.AbsTopK(4, 8, 2), 2, "must be False for AbsTopK.*Leave it out"),
+        (sn.Gated(4, 8), 2, "must be False for Gated.*Leave it out"),
+        (sn.TopK(4, 8, 2, revival="resample"), 2, "'auxk' or 'push-up' with `shard_atoms`"),
+        (sn.TopK(4, 8, 2), 9, "at least the number of workers, 9, got 8"),
     ],
-    ids=lambda sae: type(sae).__name__,
 )
-def test_other_architectures_are_refused_by_name(sae: sn.SparseAutoencoder) -> None:
-    """A subclass of one that can be sharded included."""
-    with pytest.raises(ValueError, match=f"must be False for {type(sae).__name__}.*Leave it out"):
-        check_can_shard(sae, Team(0, 2))
-
-
-def test_what_cannot_be_cut_is_refused() -> None:
-    """Rebirth draws atoms for all workers; a worker without atoms has nothing to do."""
-    with pytest.raises(ValueError, match="'auxk' or 'push-up' with `shard_atoms`"):
-        check_can_shard(sn.TopK(4, 8, 2, revival="resample"), Team(0, 2))
-    with pytest.raises(ValueError, match="at least the number of workers, 9, got 8"):
-        check_can_shard(sn.TopK(4, 8, 2), Team(0, 9))
-    with pytest.raises(TypeError, match="`shard_atoms` must be True or False, got 'yes'"):
-        sn.TrainConfig(shard_atoms="yes")
+def test_what_cannot_be_cut_is_refused(
+    sae: sn.SparseAutoencoder, workers: int, message: str
+) -> None:
+    """Other architectures, subclasses too; rebirth, which draws atoms for all workers; a worker without atoms."""
+    with pytest.raises(ValueError, match=message):
+        check_can_shard(sae, Team(0, workers))
 
 
 def test_one_process_has_nothing_to_share() -> None:
