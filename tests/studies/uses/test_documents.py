@@ -12,6 +12,7 @@ from scipy.stats import fisher_exact
 import sae_nb as sn
 from sae_nb.studies.uses import Documents, documents
 from tests.refusing import refused
+from tests.studies.uses.planting import documents_of
 
 TEXTS = (
     "The dog ran to the river.",
@@ -39,20 +40,7 @@ def planted(rows: list[list[int]], n_atoms: int = 8) -> Documents:
     x = torch.zeros(len(rows), n_atoms)
     for i, atoms in enumerate(rows):
         x[i, atoms] = 1.0
-    return documents(
-        sn.wrap(torch.nn.Sequential(torch.nn.Identity())), _Axes(n_atoms), x, "0", progress=False
-    )
-
-
-class _Axes:
-    """An SAE whose codes are its input: which atoms fire is what is written there."""
-
-    def __init__(self, n: int) -> None:
-        self.d_in = self.n_atoms = n
-        self.dictionary = torch.eye(n)
-
-    def encode(self, x: torch.Tensor) -> sn.SparseCodes:
-        return sn.SparseCodes.from_dense(x)
+    return documents_of(x)
 
 
 @pytest.mark.parametrize("pool", ["max", "mean", "count"])

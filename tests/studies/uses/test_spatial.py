@@ -8,25 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-import sae_nb as sn
-from sae_nb.studies.uses import Documents, documents, spatial_autocorrelation
-
-
-class Given:
-    """An SAE whose codes are its input."""
-
-    def __init__(self, n_atoms: int) -> None:
-        self.dictionary = torch.eye(n_atoms)
-        self.d_in = self.n_atoms = n_atoms
-        self.bias = torch.zeros(n_atoms)
-        self.hook_point = self.model_name = self.writes = None
-        self.reads_sequences, self.additive, self.training = False, True, False
-
-    def encode(self, x: torch.Tensor) -> sn.SparseCodes:
-        return sn.SparseCodes.from_dense(x)
-
-    def decode(self, codes: sn.SparseCodes) -> torch.Tensor:
-        return codes.to_dense()
+from sae_nb.studies.uses import Documents, spatial_autocorrelation
+from tests.studies.uses.planting import documents_of
 
 
 def planted(n: int = 60, seed: int = 0) -> tuple[Documents, np.ndarray, np.ndarray]:
@@ -39,9 +22,7 @@ def planted(n: int = 60, seed: int = 0) -> tuple[Documents, np.ndarray, np.ndarr
     x[:, 2] = 1.0
     x[:4, 3] = 1.0
     x[:, 4] = torch.from_numpy(np.maximum(rng.normal(size=n), 0))
-    model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
-    sae: Any = Given(5)
-    return documents(model, sae, x, "0", progress=False), latitude, longitude
+    return documents_of(x), latitude, longitude
 
 
 def by_definition(x: np.ndarray, latitude: np.ndarray, longitude: np.ndarray, k: int) -> float:

@@ -12,28 +12,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.studies.uses import Documents, documents
-
-
-class _Given:
-    """An SAE whose codes are its input, with atoms of one's choice."""
-
-    def __init__(self, dictionary: torch.Tensor) -> None:
-        self.n_atoms, self.d_in = dictionary.shape[0], dictionary.shape[0]
-        self.dictionary = dictionary
-
-    def encode(self, x: torch.Tensor) -> sn.SparseCodes:
-        return sn.SparseCodes.from_dense(x)
-
-
-def planted(
-    rows: Any, labels: dict[int, str] | None = None, dictionary: torch.Tensor | None = None
-) -> Documents:
-    """Documents of one position with these codes."""
-    x = torch.as_tensor(rows, dtype=torch.float32)
-    sae = _Given(torch.eye(x.shape[1]) if dictionary is None else dictionary)
-    model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
-    return documents(model, sae, x, "0", labels=labels, progress=False)  # type: ignore[arg-type]
+from tests.studies.uses.planting import documents_of
 
 
 def drawn(n: int = 60, n_atoms: int = 12, chance: float = 0.3, seed: int = 0) -> torch.Tensor:
@@ -46,7 +25,7 @@ def test_npmi_is_that_of_all_pairs() -> None:
     """Counted by brute force; pairs once, best first."""
     x = drawn()
     x[:, 1] = x[:, 0]
-    table = sn.uses.cooccurrence(planted(x), n=1000, high=1.0, min_count=1, alike=2.0).table
+    table = sn.uses.cooccurrence(documents_of(x), n=1000, high=1.0, min_count=1, alike=2.0).table
     counts = x.sum(dim=0)
     for atom, other, value in zip(table.atom, table.other, table.npmi):
         p = float((x[:, atom] * x[:, other]).mean())
@@ -62,7 +41,7 @@ def test_counts_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """However few meetings are counted at a time."""
     from sae_nb.studies.uses import _cooccurrence
 
-    docs = planted(drawn(seed=1))
+    docs = documents_of(drawn(seed=1))
     whole = sn.uses.cooccurrence(docs, n=20, high=1.0).table
     monkeypatch.setattr(_cooccurrence, "_PAIRS", 50)
     assert sn.uses.cooccurrence(docs, n=20, high=1.0).table.npmi.tolist() == whole.npmi.tolist()
@@ -75,7 +54,7 @@ def test_pairs_that_are_alike_are_left_out() -> None:
     x[:, 11] = 1.0
     dictionary = torch.eye(12)
     dictionary[1] = dictionary[0]
-    docs = planted(x, {0: "a red car", 2: "a red car"}, dictionary)
+    docs = documents_of(x, {0: "a red car", 2: "a red car"}, dictionary)
     table = sn.uses.cooccurrence(docs).table
     pairs = set(zip(table.atom, table.other))
     assert (0, 1) not in pairs
@@ -92,7 +71,9 @@ def test_targeted_groups_are_the_attribute_and_all_atoms_are_not() -> None:
     for group in range(2):
         x[other == group, group * 20 : group * 20 + 20] = 1.0
         x[attribute == group, 40 + 2 * group : 42 + 2 * group] = 1.0
-    docs = planted(x, {40: "first kind", 41: "first kind", 42: "second kind", 43: "second kind"})
+    docs = documents_of(
+        x, {40: "first kind", 41: "first kind", 42: "second kind", 43: "second kind"}
+    )
     for method in ("spectral", "kmeans"):
         targeted = sn.uses.cluster(docs, 2, atoms="kind", method=method, attribute=attribute)  # type: ignore[arg-type]
         assert targeted.ari == 1.0
@@ -107,7 +88,7 @@ def test_documents_without_a_chosen_atom_are_in_no_group() -> None:
     x = drawn(40, 4, 0.6)
     x[:5] = 0.0
     x[:5, 3] = 1.0
-    groups = sn.uses.cluster(planted(x), 2, atoms=[0, 1, 2], method="kmeans")
+    groups = sn.uses.cluster(documents_of(x), 2, atoms=[0, 1, 2], method="kmeans")
     assert (groups.labels[:5] == -1).all()
 
 
@@ -116,7 +97,7 @@ def test_retrieval_is_the_weighted_sum_and_is_judged() -> None:
     x = torch.zeros(6, 4)
     x[:3, 0] = torch.tensor([1.0, 0.5, 0.25])
     x[2:5, 1] = 100.0
-    docs = planted(x, {0: "dogs", 1: "cats"})
+    docs = documents_of(x, {0: "dogs", 1: "cats"})
     found = sn.uses.retrieve(docs, {0: 2.0, 1: 1.0}, relevant=[1, 1, 1, 0, 0, 0])
     assert np.allclose(found.scores, [2.0, 1.0, 1.5, 1.0, 1.0, 0.0])
     assert found.order[0] == 0
@@ -128,7 +109,7 @@ def test_retrieval_is_the_weighted_sum_and_is_judged() -> None:
 def test_coverage_is_the_mean_over_all_parts() -> None:
     """The closed form against every part of every size; redundancy is its mean."""
     x = drawn(6, 9, 0.4, seed=3)
-    docs = planted(x)
+    docs = documents_of(x)
     there = x[:, x.any(dim=0)].bool()
     means = []
     for size in range(1, 7):
@@ -145,11 +126,12 @@ def test_coverage_is_the_mean_over_all_parts() -> None:
 def test_redundancy_rises_with_copies_and_overlap_is_not_symmetric() -> None:
     """Thirty documents of 30, 15, 5 different ones."""
     values = [
-        sn.uses.redundancy(planted(torch.eye(30)[torch.arange(30) % n])).value for n in (30, 15, 5)
+        sn.uses.redundancy(documents_of(torch.eye(30)[torch.arange(30) % n])).value
+        for n in (30, 15, 5)
     ]
     assert values == sorted(values)
     assert values[0] == pytest.approx(31 / 60)
-    a, b = planted(torch.eye(8)[:2].repeat(2, 1)), planted(torch.eye(8)[:6])
+    a, b = documents_of(torch.eye(8)[:2].repeat(2, 1)), documents_of(torch.eye(8)[:6])
     table = sn.uses.overlap({"a": a, "b": b}).set_index(["a", "b"])
     assert table.overlap.to_dict() == {("a", "b"): 1.0, ("b", "a"): pytest.approx(1 / 3)}
     assert set(table.of_smaller) == {1.0}
@@ -162,7 +144,7 @@ def test_what_fires_everywhere_does_not_hide_copies() -> None:
     values = {
         strongest: [
             sn.uses.redundancy(
-                planted((0.1 + own)[torch.arange(20) % n]), strongest=strongest
+                documents_of((0.1 + own)[torch.arange(20) % n]), strongest=strongest
             ).value
             for n in (20, 5)
         ]
@@ -171,7 +153,7 @@ def test_what_fires_everywhere_does_not_hide_copies() -> None:
     assert values[2][0] == pytest.approx(21 / 40)  # no two share an atom
     assert values[2][1] == pytest.approx(21 / 20 * 4 / 5)  # each of four
     assert values[None][0] == values[None][1] == pytest.approx(1.0)
-    docs = planted(0.1 + own)
+    docs = documents_of(0.1 + own)
     assert sn.uses.footprint(docs, strongest=2, min_count=2).tolist() == []
     assert sn.uses.select(docs, 3, strongest=2).table.coverage.tolist() == pytest.approx(
         [0.05, 0.1, 0.15]
@@ -184,7 +166,7 @@ def test_what_fires_everywhere_does_not_hide_copies() -> None:
 def test_greedy_choice_takes_what_adds_most() -> None:
     """By brute force at every step; random parts cover less."""
     x = drawn(25, 30, 0.2, seed=4)
-    selection = sn.uses.select(planted(x), 6)
+    selection = sn.uses.select(documents_of(x), 6)
     covered = torch.zeros(30, dtype=torch.bool)
     for row in selection.chosen.tolist():
         gains = (x.bool() & ~covered).sum(dim=1)
@@ -202,7 +184,7 @@ def test_the_or_rule_finds_two_causes() -> None:
     x = drawn(80, 20, 0.2, seed=5)
     x[:, :2] = 0.0
     x[kind, (np.arange(80) // 2 % 2)[kind]] = 1.0
-    result = sn.uses.or_rule(planted(x), kind, ks=(1, 2))
+    result = sn.uses.or_rule(documents_of(x), kind, ks=(1, 2))
     table = result.table.set_index("method")
     assert set(result.atoms.atom[:2]) == {0, 1}
     assert table.f1["or of 2"] == 1.0
@@ -215,7 +197,7 @@ def test_the_layer_is_chosen_without_unseen_documents() -> None:
     kind = np.arange(80) % 2 == 0
     told, noise = drawn(80, 20, 0.2, seed=6), drawn(80, 20, 0.2, seed=7)
     told[:, 3] = torch.from_numpy(kind.astype(np.float32))
-    docs = [replace(planted(x), hook_point=place) for x, place in ((noise, "0"), (told, "1"))]
+    docs = [replace(documents_of(x), hook_point=place) for x, place in ((noise, "0"), (told, "1"))]
     table = sn.uses.or_rule_by_layer(docs, kind, ks=(1, 2)).set_index("hook_point")
     assert table.chosen.tolist() == [False, True]
     assert table.delta["1"] == table.or_f1["1"] == 1.0
@@ -228,7 +210,7 @@ def test_the_layer_is_chosen_without_unseen_documents() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     """One document, one class, labels of another length, no such label, an empty query, test sets of two SAEs."""
-    docs = planted(drawn(20, 6), {0: "river"})
+    docs = documents_of(drawn(20, 6), {0: "river"})
     one = docs.subset([0])
     calls: list[tuple[Any, str]] = [
         (lambda: sn.uses.cooccurrence(one), "at least 2 documents, got 1"),
@@ -243,7 +225,7 @@ def test_what_cannot_be_is_refused() -> None:
         (lambda: sn.uses.select(docs, 21), "at most 20, got 21"),
         (lambda: sn.uses.overlap({"a": docs}), "at least two, got 1"),
         (
-            lambda: sn.uses.overlap({"a": docs, "b": planted(drawn(20, 7))}),
+            lambda: sn.uses.overlap({"a": docs, "b": documents_of(drawn(20, 7))}),
             "one number of atoms, got 6 and 7",
         ),
     ]
