@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from sae_nb.activations import check_one_place, check_sae
+from sae_nb.activations import check_sae
 from sae_nb.checks import Seed, at_least, check_path, checked, one_of
 from sae_nb.files import read_json, write_bytes, write_json
 from sae_nb.models import LiveModel, load_model
 from sae_nb.studies.uses._bench_rows import BENCH_ROWS, score_of
 from sae_nb.studies.uses._bench_tasks import FEWEST_INPUTS, BenchTasks, Material, bundled_tasks
-from sae_nb.studies.uses._reading import check_reads
+from sae_nb.studies.uses._reading import check_reads, check_row_by_row
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -232,12 +232,7 @@ def bench(
     if not names:
         raise ValueError("`rows` must name at least one, got none. Pass None for all eight.")
     check_sae(sae)
-    check_one_place(sae)
-    if getattr(sae, "reads_sequences", False):
-        raise ValueError(
-            f"`sae` must encode row by row, got {type(sae).__name__}, whose codes depend on the rows "
-            "before. Use an SAE such as sn.TopK."
-        )
+    check_row_by_row(sae)
     live = _model_of(sae, model)
     point = hook_point or sae.hook_point
     if point is None:

@@ -92,18 +92,23 @@ def documents(
     >>> docs.matrix.shape, docs.matrix.nnz, len(docs.subset(slice(2)))
     ((5, 8), 10, 2)
     """
-    check_one_place(sae, may_write=True)
+    check_row_by_row(sae, may_write=True)
     point = check_reads(model, sae, hook_point)
-    if getattr(sae, "reads_sequences", False):
-        raise ValueError(
-            f"`sae` must encode row by row, got {type(sae).__name__}, whose codes depend on the rows "
-            "before. Use an SAE such as sn.TopK."
-        )
     names = check_labels(labels, sae.n_atoms)
     settings = CaptureSettings(batch_size=batch_size, keep_special=keep_special)
     harvest = Harvest(model, {hook_point: model.hook_point(hook_point)}, settings)
     with torch.inference_mode(False):
         return _read(harvest, sae, texts_or_images, point, pool, strongest, names, progress)
+
+
+def check_row_by_row(sae: SparseAutoencoder, *, may_write: bool = False) -> None:
+    """Refuse an SAE of several places, and one whose codes depend on other rows."""
+    check_one_place(sae, may_write=may_write)
+    if getattr(sae, "reads_sequences", False):
+        raise ValueError(
+            f"`sae` must encode row by row, got {type(sae).__name__}, whose codes depend on the rows "
+            "before. Use an SAE such as sn.TopK."
+        )
 
 
 def check_reads(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> str:

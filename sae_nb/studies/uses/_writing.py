@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import check_one_place, describe_ids
+from sae_nb.activations import describe_ids
 from sae_nb.checks import as_tensor
 from sae_nb.models import prompt_row
 from sae_nb.steering import Where, check_hook_point, check_width, latents, splice
+from sae_nb.studies.uses._reading import check_row_by_row
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -33,12 +34,7 @@ def check_writer(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> H
             f"`model` must be a decoder of language, got {model.name}, a {model.kind} model that does not "
             "predict next tokens. Load one such as sn.load_model('tiny-gpt')."
         )
-    check_one_place(sae)
-    if getattr(sae, "reads_sequences", False):
-        raise ValueError(
-            f"`sae` must encode row by row, got {type(sae).__name__}, whose codes depend on the rows "
-            "before. Use an SAE such as sn.TopK."
-        )
+    check_row_by_row(sae)
     point = check_hook_point(model, hook_point)
     check_width(model, point, sae.d_in, "the SAE")
     return point
