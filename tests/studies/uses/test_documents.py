@@ -167,6 +167,7 @@ def test_bad_corpora_are_refused_before_the_model_runs(
 ) -> None:
     """No texts, no such pool, an SAE of another place, a label of an atom that is not there, no query that fits."""
     refused("empty|least one", documents, gpt, sae, [], POINT, progress=False)
+    refused("encode row by row", documents, gpt, sn.Temporal(128, 32, 4), TEXTS, POINT)
     with pytest.raises(
         ValueError, match=r"where the SAE was trained, 'resid_post.3', got 'resid_post.2'"
     ):
