@@ -332,11 +332,7 @@ class Activations(KnowsOtherWords):
         Parameters
         ----------
         values
-            Add the numbers too, one column per coordinate, named 0 … d_in − 1.
-
-        Raises
-        ------
-        MemoryError: If the numbers would not fit in memory.
+            Add the numbers of `.x` too, one column per coordinate, named 0 … d_in − 1.
 
         Example
         -------

@@ -72,8 +72,7 @@ def align(acts: Sequence[Activations]) -> Alignment:
 
     Raises
     ------
-    TypeError: If they are not activations. ValueError: If there are fewer than two, of other kinds of
-    samples, or no row has a partner.
+    ValueError: If there are fewer than two, of other kinds of samples, or no row has a partner.
 
     Source
     ------

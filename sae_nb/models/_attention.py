@@ -26,28 +26,19 @@ class Attention:
 
 
 def read_attention(model: LiveModel, batch: Batch, layer: int) -> Attention:
-    """Run the model on a batch of one input and return what the heads of a layer did.
-
-    Raises
-    ------
-    ValueError: If the model does not compute attention by torch's `scaled_dot_product_attention`.
-    """
+    """Run the model on a batch of one input and return what the heads of a layer did."""
     return _attention(*_calls(model, batch)[layer])
 
 
 def attention_patterns(
     model: LiveModel, batch: Batch
 ) -> list[Float[Tensor, "batch heads time source"]]:
-    """Run the model on a batch and return what the heads of every layer attended to.
-
-    Raises
-    ------
-    ValueError: If the model does not compute attention by torch's `scaled_dot_product_attention`.
-    """
+    """Run the model on a batch and return what the heads of every layer attended to."""
     return [attention_pattern(*call) for call in _calls(model, batch)]
 
 
 def _calls(model: LiveModel, batch: Batch) -> list[Call]:
+    """The calls of torch's attention, one a layer; refuses a model that computes it otherwise."""
     with _Listening() as listening:
         model.forward(batch)
     if len(listening.calls) != model.n_layers:

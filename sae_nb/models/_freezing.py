@@ -95,12 +95,7 @@ class Frozen(TorchFunctionMode):
 
 
 def check_frozen(frozen: Frozen, model: LiveModel) -> None:
-    """Raise unless a pass held a pattern in every layer.
-
-    Raises
-    ------
-    ValueError: If attention went another way.
-    """
+    """Refuse a pass that held no pattern in some layer: its attention went another way."""
     layers = model.n_layers or 0
     if frozen.n_patterns < layers:
         raise ValueError(

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from sae_nb.models import LiveModel
 
 TEXT = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
 TEXT |= {"vocab_size": 64, "intermediate_size": 32, "max_position_embeddings": 48}
@@ -150,6 +152,11 @@ def build_model(name: str, **changes: Any) -> nn.Module:
             # Norm weights stay near what they were, so that activations keep their size.
             parameter.add_(noise, alpha=0.05 if parameter.ndim == 1 or "norm" in path else 0.2)
     return module.eval()
+
+
+def inputs_for(model: LiveModel, n: int = 2) -> Tensor:
+    """Images, or texts of nine tokens."""
+    return torch.rand(n, 3, 32, 32) if model.modality.is_image else torch.randint(3, 64, (n, 9))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sae_nb.models import Batch, LiveModel, by_place, read_attention, read_tensor, wrap
 from sae_nb.models._families import ADDITIVE, find_structure
 from sae_nb.models._running import _tokens
+from tests.models.conftest import inputs_for
 
 CAUSAL = [
     *("gpt2", "gpt_neo", "gptj", "gpt_neox", "gpt_neox_sequential", "llama", "mistral", "mixtral"),
@@ -27,12 +28,6 @@ EAGER = {"gpt_neo", "gptj", "gemma2", "bloom", "mpt"}
 # Each expert has neurons of its own.
 EXPERTS = {"mixtral"}
 EVERY = [*CAUSAL, "modernbert", "granite", *POST_NORM, *VISION]
-
-
-def inputs_for(model: LiveModel) -> Tensor:
-    if model.kind == "vision":
-        return torch.rand(2, 3, 32, 32)
-    return torch.randint(3, 64, (2, 9))
 
 
 def read_all(

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.models import HookPoint, Intervention, LiveModel, RunState, wrap
+from tests.models.conftest import inputs_for
 
 EDITABLE = ["gpt2", "llama", "gemma2", "gpt_neox", "opt", "bert", "vit", "dinov2_with_registers"]
 
 
 def model_of(build, family: str) -> tuple[LiveModel, Tensor]:
     model = wrap(build(family))
-    vision = model.kind == "vision"
-    return model, torch.rand(2, 3, 32, 32) if vision else torch.randint(3, 64, (2, 9))
+    return model, inputs_for(model)
 
 
 def added(vector: Tensor):

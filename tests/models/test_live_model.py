@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sae_nb.models import HookPointNotFound, wrap
 from sae_nb.models._answers import main_tensor, named_outputs
+from tests.models.conftest import inputs_for
 
 
 def test_the_repr_is_one_useful_line(build) -> None:
@@ -28,8 +29,7 @@ def _millions(module: nn.Module) -> str:
 def test_batch_size_changes_nothing(build, family) -> None:
     """One by one or all at once."""
     model = wrap(build(family))
-    vision = model.kind == "vision"
-    inputs = torch.rand(5, 3, 32, 32) if vision else torch.randint(3, 64, (5, 7))
+    inputs = inputs_for(model, 5)
     torch.testing.assert_close(model(inputs, batch_size=2), model(inputs, batch_size=5))
     assert len(model(inputs)) == 5
 
@@ -50,12 +50,8 @@ def test_the_answer_is_what_the_documentation_says(build, family, attribute) -> 
     """Logits; last hidden states of encoders; pooled states of vision backbones."""
     module = build(family)
     model = wrap(module)
-    if model.kind == "vision":
-        inputs = torch.rand(2, 3, 32, 32)
-        raw = module(pixel_values=inputs)
-    else:
-        inputs = torch.randint(3, 64, (2, 7))
-        raw = module(input_ids=inputs)
+    inputs = inputs_for(model)
+    raw = module(**{"pixel_values" if model.modality.is_image else "input_ids": inputs})
     torch.testing.assert_close(model(inputs), getattr(raw, attribute).detach())
     assert torch.equal(model.heads(inputs)[attribute], model(inputs))
 
