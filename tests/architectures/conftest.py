@@ -92,6 +92,12 @@ def x() -> torch.Tensor:
     return 30 + 7 * torch.randn(60, D_IN, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.fixture
+def rows() -> torch.Tensor:
+    """The same, wider and more of them."""
+    return 5 + 2 * torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
+
+
 def in_one_go_and_in_two(make: Callable[[], Any], data: Any, folder: Path) -> tuple[Any, Any]:
     """Two SAEs after twelve steps: one that was never stopped, and one that was, after six, and resumed.
 

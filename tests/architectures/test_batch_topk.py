@@ -17,11 +17,6 @@ def batch_topk(k: float = 3, seed: int = 0, **settings: Any) -> BatchTopK:
     return BatchTopK(16, 40, k, generator=torch.Generator().manual_seed(seed), **settings)
 
 
-@pytest.fixture
-def rows() -> Tensor:
-    return 5 + 2 * torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
-
-
 def test_in_training_the_batch_shares_its_entries(rows: Tensor) -> None:
     """Exactly B·k of them, unequally spread, and each stronger than any that was left out."""
     sae = batch_topk().train()

@@ -18,11 +18,6 @@ def gated(seed: int = 0, **settings: Any) -> Gated:
     return Gated(16, 40, generator=torch.Generator().manual_seed(seed), **settings)
 
 
-@pytest.fixture
-def rows() -> Tensor:
-    return 5 + 2 * torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
-
-
 @torch.no_grad()
 def shaken(sae: Gated) -> Gated:
     """With gains and strengths that are not those it starts with, so that some strengths vanish."""

@@ -18,11 +18,6 @@ def jump_relu(l0: float | None = 3, seed: int = 0, **settings: Any) -> JumpReLU:
     return JumpReLU(16, 40, l0, generator=torch.Generator().manual_seed(seed), **settings)
 
 
-@pytest.fixture
-def rows() -> Tensor:
-    return 5 + 2 * torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
-
-
 def dense_loss(sae: JumpReLU, x: Tensor) -> Tensor:
     """The loss with dense codes; pseudo-derivatives written as the paper's closed form.
 

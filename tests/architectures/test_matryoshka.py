@@ -19,11 +19,6 @@ def matryoshka(k: float = 3, seed: int = 0, **settings: Any) -> Matryoshka:
     return Matryoshka(16, 40, k, generator=torch.Generator().manual_seed(seed), **settings)
 
 
-@pytest.fixture
-def rows() -> Tensor:
-    return 5 + 2 * torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
-
-
 def loss_of(sae: BatchTopK, x: Tensor) -> Any:
     sae.initialise(x, None)
     sae.zero_grad()

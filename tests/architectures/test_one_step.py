@@ -34,11 +34,6 @@ def make(name: str, n_atoms: int = 40, d_in: int = 16, **settings: Any) -> OneSt
     return ARCHITECTURES[name](d_in, n_atoms, generator=generator, **arguments)  # type: ignore[return-value, call-arg]
 
 
-@pytest.fixture
-def rows() -> Tensor:
-    return 5 + 2 * torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
-
-
 def test_every_one_step_architecture_is_listed_here() -> None:
     """A new one is tested by being listed."""
     kinds = {name for name, kind in ARCHITECTURES.items() if issubclass(kind, OneStep)}

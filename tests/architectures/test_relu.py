@@ -20,11 +20,6 @@ def relu(seed: int = 0, **settings: Any) -> ReLU:
     return ReLU(16, 40, generator=torch.Generator().manual_seed(seed), **settings)
 
 
-@pytest.fixture
-def rows() -> Tensor:
-    return 5 + 2 * torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
-
-
 def dense_loss(sae: ReLU, x: Tensor) -> Tensor:
     """‖x − x̂‖² + λ' Σ_j z_j ‖d_j‖ by dense autograd, on inputs scaled to length √d."""
     scaled = (x - sae.scaling.mean) * sae.scaling.scale
