@@ -159,24 +159,6 @@ def test_pretrained_sae_brings_its_base_rates_and_labels(vit: Any) -> None:
     assert top_atoms(vit, other, PICTURE).base is None
 
 
-@pytest.mark.parametrize(
-    ("frequency", "error", "words"),
-    [
-        ([0.5] * 95, ValueError, "each of the 96 atoms"),
-        ([1.5] * 96, ValueError, "between 0 and 1"),
-        ([float("nan")] * 96, ValueError, "between 0 and 1"),
-        ("often", TypeError, "one share per atom"),
-        (sn.Activations.from_tensor(torch.randn(3, 5)), ValueError, "must have width d_in=64"),
-    ],
-)
-def test_wrong_base_rates_are_refused(
-    vit: Any, frequency: Any, error: type[Exception], words: str
-) -> None:
-    """Before the model runs."""
-    with pytest.raises(error, match=words):
-        top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6", frequency=frequency)
-
-
 # --- two inputs -----------------------------------------------------------------------------------
 
 
@@ -227,41 +209,52 @@ def test_pictures_of_other_sizes_and_modes_are_converted_and_said(vit: Any, tmp_
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "words"),
+    ("change", "error", "words"),
     [
-        (torch.full((3, 32, 32), torch.nan), ValueError, "finite"),
-        (torch.rand(2, 3, 32, 32), ValueError, "one at a time"),
-        (255 * torch.rand(3, 32, 32), ValueError, r"lie in \[0, 1\]"),
-        ("no such file.png", FileNotFoundError, "exists"),
-        ({"a": 1}, TypeError, "image"),
-        (torch.zeros(3, 0, 4), ValueError, "shape"),
+        ({"input": torch.full((3, 32, 32), torch.nan)}, ValueError, "finite"),
+        ({"input": torch.rand(2, 3, 32, 32)}, ValueError, "one at a time"),
+        ({"input": 255 * torch.rand(3, 32, 32)}, ValueError, r"lie in \[0, 1\]"),
+        ({"input": "no such file.png"}, FileNotFoundError, "exists"),
+        ({"input": {"a": 1}}, TypeError, "image"),
+        ({"input": torch.zeros(3, 0, 4)}, ValueError, "shape"),
+        ({"sae": GPT_SAE}, ValueError, "width 64 and the SAE 128"),
+        ({"sae": nn.Identity()}, TypeError, "sparse autoencoder"),
+        ({"model": nn.Identity(), "hook_point": "0"}, TypeError, "live model"),
+        ({"hook_point": None}, ValueError, "hook_point"),
+        ({"frequency": [0.5] * 95}, ValueError, "each of the 96 atoms"),
+        ({"frequency": [1.5] * 96}, ValueError, "between 0 and 1"),
+        ({"frequency": [float("nan")] * 96}, ValueError, "between 0 and 1"),
+        ({"frequency": "often"}, TypeError, "one share per atom"),
+        (
+            {"frequency": sn.Activations.from_tensor(torch.randn(3, 5))},
+            ValueError,
+            "must have width d_in=64",
+        ),
     ],
 )
-def test_no_picture_is_refused(vit: Any, given: Any, error: type[Exception], words: str) -> None:
-    """Rule, given, do."""
+def test_what_does_not_fit_is_refused(
+    vit: Any, change: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """Rule, given, do, before the model runs."""
+    given = {"model": vit, "sae": VIT_SAE, "input": PICTURE, "hook_point": "resid_post.6"}
     with pytest.raises(error, match=words):
-        top_atoms(vit, VIT_SAE, given, "resid_post.6")
+        top_atoms(**(given | change))
 
 
-@pytest.mark.parametrize(("given", "error"), [("", ValueError), (" \n", ValueError)])
-def test_empty_texts_are_refused(gpt: Any, given: Any, error: type[Exception]) -> None:
-    """Said in words."""
-    with pytest.raises(error, match="at least one word"):
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ("", ValueError, "at least one word"),
+        (" \n", ValueError, "at least one word"),
+        (PICTURE, TypeError, "language model tiny-gpt"),
+    ],
+)
+def test_what_is_not_a_text_is_refused(
+    gpt: Any, given: Any, error: type[Exception], words: str
+) -> None:
+    """In words, and a picture by the model it was given to."""
+    with pytest.raises(error, match=words):
         top_atoms(gpt, GPT_SAE, given, "resid_post.2")
-
-
-def test_model_of_the_wrong_kind_is_named(vit: Any, gpt: Any) -> None:
-    """A picture for a language model."""
-    with pytest.raises(TypeError, match="language model tiny-gpt"):
-        top_atoms(gpt, GPT_SAE, PICTURE, "resid_post.2")
-    with pytest.raises(ValueError, match="width 64 and the SAE 128"):
-        top_atoms(vit, GPT_SAE, PICTURE, "resid_post.6")
-    with pytest.raises(ValueError, match="hook_point"):
-        top_atoms(vit, VIT_SAE, PICTURE)
-    with pytest.raises(TypeError, match="live model"):
-        top_atoms(nn.Identity(), VIT_SAE, PICTURE, "0")
-    with pytest.raises(TypeError, match="sparse autoencoder"):
-        top_atoms(vit, nn.Identity(), PICTURE, "resid_post.6")
 
 
 def test_long_text_is_cut_and_said(gpt: Any) -> None:

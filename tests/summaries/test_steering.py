@@ -344,23 +344,15 @@ def test_impossible_recipe_is_refused(fields: dict[str, Any], message: str) -> N
         ({"hook_point": "resid_post.9"}, HookPointNotFound, "resid_post.3"),
         ({"atom": 64}, IndexError, "64"),
         ({"positions": "last row"}, ValueError, "`positions` must be"),
+        ({"inputs": torch.rand(3, 3, 32, 32)}, ValueError, "One input .* at a time, got 3\\."),
+        ({"sae": PlainSae(16, 8)}, ValueError, "width 32 and the SAE 16"),
     ],
 )
 def test_bad_request_is_refused_before_the_model_runs(
     vit: Any, picture: Tensor, change: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     """With what was given and what is possible."""
+    inputs, sae = change.get("inputs", picture), change.get("sae", SAE)
+    asked = recipe(**{name: x for name, x in change.items() if name not in ("inputs", "sae")})
     with pytest.raises(error, match=message):
-        summarise_steering(vit, picture, SAE, recipe(**change))
-
-
-def test_several_inputs_are_refused(vit: Any) -> None:
-    """One at a time, with what to do."""
-    with pytest.raises(ValueError, match=r"One input must be given at a time, got 3\."):
-        summarise_steering(vit, torch.rand(3, 3, 32, 32), SAE, recipe())
-
-
-def test_wrong_width_is_refused(vit: Any, picture: Tensor) -> None:
-    """An SAE of another width cannot steer here."""
-    with pytest.raises(ValueError, match=r"width 32 and the SAE 16"):
-        summarise_steering(vit, picture, PlainSae(16, 8), recipe())
+        summarise_steering(vit, inputs, sae, asked)
