@@ -302,7 +302,7 @@ class AtomBrowser(Panel):
         for one in (self.catalogue, *self.catalogue.side_by_side):
             _ = one.frequency, one.max_strength
         _ = self.catalogue.r2
-        self.names.caption(0)  # its words are counted once, before somebody waits for them
+        self.names.caption(0)  # its words are counted once, before anyone waits for them
 
     def _progress(self, done: int, total: int) -> None:
         now = time.perf_counter()

@@ -28,7 +28,7 @@ class ChangesAtoms(CircuitDrawing):
     strength = Number(
         0.0, 0.0, MOST_STRENGTH, help="What the strength of the chosen atom is multiplied by."
     )
-    n_random = Whole(3, 0, 50, help="Random directions of the same size, beside every change.")
+    n_random = Whole(3, 0, 50, help="Random directions of the same size, run with every change.")
 
     _change: CircuitAnswer | None = None
     _seconds: float = 0.0

@@ -141,7 +141,7 @@ def draw_circuit(figure: go.Figure, drawn: Drawn) -> None:
                 old[part] = new[part]
             if new.mode == "markers":
                 old.marker.size = new.marker.size
-                old.meta = new.meta  # whose card is shown when somebody points at it
+                old.meta = new.meta  # whose card is shown when it is pointed at
             elif new.mode == "lines":
                 old.line.color = new.line.color
         for part in ("xaxis", "yaxis"):

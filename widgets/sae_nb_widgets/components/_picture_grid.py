@@ -80,7 +80,7 @@ class PictureGrid(Component):
     maximum = t.Float(1.0, help="Strength of the brightest colour and the longest bar.").tag(
         sync=True
     )
-    prefix = t.List(t.List(), help="Strengths beside the image, one row per image.").tag(sync=True)
+    prefix = t.List(t.List(), help="Strengths next to the image, one row per image.").tag(sync=True)
     prefix_names = t.List(t.Unicode(), help="What each of them is: cls, register 1, …").tag(
         sync=True
     )

@@ -57,7 +57,7 @@ class PointMap(Component):
     current = t.Int(-1, help="The point with the thick ring; -1 for none.").tag(sync=True)
     words = t.List(help="Names on the map: x, y, text; the first have precedence.").tag(sync=True)
     nearby = t.List(t.Int(), help="Points that are named, or drawn as a crop.").tag(sync=True)
-    nearby_words = t.List(t.Unicode(), help="What is written beside each of those.").tag(sync=True)
+    nearby_words = t.List(t.Unicode(), help="Words next to each of those.").tag(sync=True)
     sprite = t.Bytes(b"", help="Their crops under each other, PNG; empty: none.").tag(sync=True)
     ids = t.Bytes(b"", help="int32 number of every point; empty: its place.").tag(sync=True)
     names = t.List(t.Unicode(), help="What pointing at it says; empty: word and number.").tag(

@@ -64,8 +64,8 @@ class TokenStrip(Component):
         sync=True
     )
     special = t.Bytes(b"", help="One byte per token: 1 for special tokens.").tag(sync=True)
-    captions = t.List(t.Unicode(), help="What stands beside each row.").tag(sync=True)
-    strengths = t.List(t.Float(), help="Length of the bar beside each row.").tag(sync=True)
+    captions = t.List(t.Unicode(), help="Caption of each row.").tag(sync=True)
+    strengths = t.List(t.Float(), help="Length of the bar next to each row.").tag(sync=True)
     peaks = t.List(t.Int(), help="Token drawn bold in each row; -1 for none.").tag(sync=True)
     clipped = t.List(help="Per row: is text left out before, after?").tag(sync=True)
     first_positions = t.List(t.Int(), help="Position in its sample of each row's first token.").tag(

@@ -201,8 +201,8 @@ class ConceptMap(Panel):
         traits.part_of_map,
         help="What is seen: low x, low y, high x, high y; () is the whole map.",
     )
-    steered = t.Tuple(help="Event: atoms somebody asked to steer with; () in between.")
-    compared = t.Tuple(help="Event: atoms somebody asked to compare; () in between.")
+    steered = t.Tuple(help="Event: atoms to steer with; () in between.")
+    compared = t.Tuple(help="Event: atoms to compare; () in between.")
 
     def __init__(
         self,

@@ -132,10 +132,10 @@ class InputLens(Panel):
     )
 
     text = t.Unicode("", help="What a language model reads.")
-    compare_text = t.Unicode("", help="A second text beside it; empty for none.")
+    compare_text = t.Unicode("", help="A second text to compare with; empty for none.")
     picture = t.Any(None, help="What a vision model reads: uint8 (3, height, width).")
-    compare_picture = t.Any(None, help="A second picture beside it; None for none.")
-    comparing = t.Bool(False, help="Whether a second input stands beside the first.")
+    compare_picture = t.Any(None, help="A second picture to compare with; None for none.")
+    comparing = t.Bool(False, help="Whether a second input is compared with the first.")
     slot = t.Enum(SLOTS, default_value="first", help="Which input drawing and choosing go to.")
     example = Whole(
         -1,

@@ -24,7 +24,7 @@ LONGEST_QUERY = 60
 class KnowsAtoms(Saying):
     """Names of atoms wherever they are shown; each opens its card, a browser, or is put on the work list."""
 
-    opened = t.Int(-1, help="Atom somebody asked to open in a browser; -1 for none.")
+    opened = t.Int(-1, help="Atom to open in a browser; -1 for none.")
     opens_below = t.Bool(True, help="Whether that browser opens under this panel.")
 
     _atom_names: AtomNames

@@ -31,7 +31,7 @@ class Leaves(AsSite, Saying):
     explanation: ClassVar[tuple[str, str, str]] = ("", "", "")
     needs_kernel: ClassVar[str] = "The controls need a running kernel and were left out."
 
-    chips = t.Dict(help="Facts beside the question: name to text.")
+    chips = t.Dict(help="Facts next to the question: name to text.")
     export_folder = t.Unicode(".", help="Where the html and png buttons write.")
 
     if TYPE_CHECKING:  # the panel's

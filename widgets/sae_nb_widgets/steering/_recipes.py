@@ -64,7 +64,7 @@ class KeepsRecipes(SteeringQuestion):
         # Without an event loop the strengths' answer comes on a thread of its own: not in between.
         with self._drawing:
             self._auto = False
-            if not self._ready:  # until then nobody knows in which unit a strength is
+            if not self._ready:  # until then the unit of a strength is not known
                 self._waiting = asked
             self._take(asked)
 
