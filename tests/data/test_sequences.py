@@ -57,6 +57,20 @@ def first(record: Any) -> Any:
     return getattr(record, next(iter(vars(record))))
 
 
+def test_it_shows_what_it_is_and_never_its_numbers(record: Any) -> None:
+    """One short line of names, shapes and types, however many elements there are."""
+    shown = repr(record)
+    assert shown.startswith(f"{type(record).__name__}(")
+    assert len(shown) < 300
+    assert "tensor" not in shown
+
+
+def test_shapes_and_types_are_in_the_line() -> None:
+    """Field by field."""
+    first = "Scenes(images 2000×3×32×32 float32; digit 2000 int64"
+    assert repr(data.scenes(2000)).startswith(first)
+
+
 @pytest.mark.parametrize(
     "index",
     [
