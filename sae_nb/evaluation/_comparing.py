@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import Positive, Seed, check_count, checked, shown
+from sae_nb.checks import Positive, Seed, checked, shown
 from sae_nb.evaluation._trained import Run, begun, from_seed, held_out, is_ready, trained
 from sae_nb.evaluation.dictionary._matching import stability
 from sae_nb.evaluation.report._measurement import number_text
@@ -197,7 +197,7 @@ def compare_dictionaries(
     from sae_nb.training import TrainConfig
 
     _check_dictionaries(dictionaries)
-    every = [check_count(seed, name="seeds", at_least=0) for seed in seeds]
+    every = [int(seed) for seed in seeds]
     if not every:
         raise ValueError("`seeds` must hold at least one seed, got none. Two show stability.")
     config = config or TrainConfig()

@@ -164,7 +164,7 @@ def which_sae(
 
     Raises
     ------
-    TypeError, ValueError: If `acts` are not finite rows, or fewer than 512 different ones.
+    ValueError: If fewer than 512 rows are different.
 
     Source
     ------

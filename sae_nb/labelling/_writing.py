@@ -113,8 +113,7 @@ def label(
 
     Raises
     ------
-    TypeError, ValueError, IndexError: If an argument does not fit, no atom fires often enough, or the file
-        holds labels of another SAE or another making.
+    ValueError: If no atom fires often enough, or the file holds labels of another SAE or another making.
 
     Source
     ------

@@ -228,7 +228,7 @@ def _combinations(
         for values in itertools.product(*own.values()):
             chosen = {"n_atoms": check_count(size, name="n_atoms"), **dict(zip(own, values))}
             for seed in seeds:
-                yield name, chosen, check_count(seed, name="seeds", at_least=0)
+                yield name, chosen, int(seed)
 
 
 def _check_settings(

@@ -122,9 +122,7 @@ def test_in_the_live_model_answers_are_measured() -> None:
         ({}, {}, ValueError, "at least one dictionary"),
         ({"TopK": sn.TopK}, {}, TypeError, r"`dictionaries\['TopK'\]` must be an SAE, or"),
         ({"TopK": lambda seed: "TopK"}, {}, TypeError, "must return a dictionary"),
-        ({"TopK": topk}, {"l0": 0.0}, ValueError, "`l0` must"),
         ({"TopK": topk}, {"seeds": ()}, ValueError, "`seeds` must hold at least one"),
-        ({"TopK": topk}, {"seeds": (-1,)}, ValueError, r"`seeds\[0\]` must be at least 0"),
         ({"TopK": topk}, {"test": "rows"}, TypeError, "`test` must be Activations"),
     ],
 )

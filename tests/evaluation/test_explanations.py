@@ -230,7 +230,5 @@ def test_wrong_input_is_named(texts) -> None:
     some = SparseCodes.from_dense(torch.ones(40, N_ATOMS))
     with pytest.raises(ValueError, match="`judge` reads text"):
         score_explanations(sae, plain, codes=some, judge=str)
-    with pytest.raises(ValueError, match=r"`explain` must be one of \['rule', 'exemplars'\]"):
-        score_explanations(sae, plain, codes=some, explain="rules")
     with pytest.raises(ValueError, match="must have tokens"):
         token_lift(Activations.from_tensor(plain), some, 0)

@@ -121,10 +121,6 @@ class Attribution:
 
         The atom is removed at every position the SAE reads, and nowhere else. The directions that
         the quantile is over are `random_direction(d, seed)`, …, of the width of what is written
-
-        Raises
-        ------
-        TypeError, IndexError, ValueError: If there is no such atom, or a count is wrong; before any run.
         """
         atom = check_atom(atom, self.sae.n_atoms)
 
@@ -196,7 +192,7 @@ def attribute(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError: If an argument does not fit, or an activation is not finite.
+    HookPointNotFound, ValueError: If the hook point is not there, or an activation is not finite.
 
     Source
     ------

@@ -93,7 +93,7 @@ def head_shares(sae: SparseAutoencoder, n_heads: Count) -> Float[np.ndarray, "n_
 
     Raises
     ------
-    TypeError, ValueError: If `n_heads` is not a number of equal parts of `d_in`.
+    ValueError: If `n_heads` does not divide `d_in`.
 
     Source
     ------
@@ -150,7 +150,7 @@ def head_sources(
 
     Raises
     ------
-    TypeError, ValueError: If an argument does not fit, or the hook point is not a `head_out`.
+    ValueError: If the hook point is not a `head_out`.
 
     Source
     ------

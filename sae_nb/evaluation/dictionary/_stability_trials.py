@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import Between, Seed, check_count, checked
+from sae_nb.checks import Between, Seed, checked
 from sae_nb.evaluation._trained import Run, trained
 from sae_nb.evaluation.dictionary._matching import Stability, atom_stability, stability
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
@@ -78,7 +78,7 @@ def stability_trial(
 
     Raises
     ------
-    ValueError: If there are fewer than two seeds, or the subset is not a share.
+    ValueError: If there are fewer than two seeds.
 
     Example
     -------
@@ -94,7 +94,7 @@ def stability_trial(
     """
     from sae_nb.training import TrainConfig
 
-    every = [check_count(seed, name="seeds", at_least=0) for seed in seeds]
+    every = [int(seed) for seed in seeds]
     if len(every) < 2:
         raise ValueError(
             f"`seeds` must be at least two, got {every}: one run has no other to agree with."

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_matrix, checked
+from sae_nb.checks import Positive, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.data import Sparsity
 
@@ -24,10 +24,6 @@ def feature_dimensionality(directions: Float[Tensor, "n d"]) -> Float[Tensor, " 
     all others, ½ in an antipodal pair, 2/5 in a pentagon, 0 for a feature that is not stored. All
     together never exceed the rank of W, and reach it exactly where each w_i is an eigenvector of WWᵀ
     (Cauchy–Schwarz).
-
-    Raises
-    ------
-    TypeError, ValueError: If `directions` is not a finite matrix.
 
     Source
     ------
@@ -109,23 +105,17 @@ def antipodal_loss(sparsity: Sparsity, importance_ratio: float = 1.0) -> float:
 
 
 @checked
-def critical_sparsity(importance_ratio: float = 1.0) -> float:
+def critical_sparsity(importance_ratio: Positive = 1.0) -> float:
     """Return sparsity above which sharing the one dimension loses less than giving it to one feature.
 
     `dedicated_loss` = `antipodal_loss` at p = 1 − S = 4r / (2 + 5r): 3/7 for equal features. A trained
     toy may also bend either answer a little, so its own change lies near this, not on it.
-
-    Raises
-    ------
-    ValueError: If `importance_ratio` is not positive.
 
     Example
     -------
     >>> round(critical_sparsity(), 4)
     0.4286
     """
-    if not importance_ratio > 0:
-        raise ValueError(f"`importance_ratio` must be positive, got {importance_ratio}.")
     return max(1 - 4 * importance_ratio / (2 + 5 * importance_ratio), 0.0)
 
 

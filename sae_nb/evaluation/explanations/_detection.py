@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, join_tokens, modality_of
-from sae_nb.checks import Seed, at_least, check_atom, check_count, checked
+from sae_nb.checks import Count, Seed, at_least, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.explanations._rules import (
     FEWEST_FIRINGS,
@@ -102,7 +102,7 @@ def score_explanations(
     explain: Explain = "rule",
     judge: Judge | None = None,
     explanations: Mapping[int, str] | None = None,
-    n_atoms: int = 32,
+    n_atoms: Count = 32,
     n_examples: Annotated[int, at_least(2 * FEWEST_EXAMPLES)] = 40,
     n_choices: Annotated[int, at_least(3)] = 5,
     n_bootstrap: int = 1000,
@@ -134,7 +134,7 @@ def score_explanations(
 
     Raises
     ------
-    TypeError, ValueError, IndexError: If an argument does not fit, or no atom fires often enough.
+    ValueError: If no atom fires often enough, or a judge is to read what is not text.
 
     Source
     ------
@@ -255,7 +255,6 @@ class Desk:
         on_second = np.bincount(rows, weights=~self.first[z.indices], minlength=z.shape[1])
         enough = (on_first >= FEWEST_FIRINGS) & (on_second >= FEWEST_EXAMPLES)
         if atoms is None:
-            check_count(n_atoms, name="n_atoms")
             drawn = np.random.default_rng(self.seed).permutation(np.flatnonzero(enough))[:n_atoms]
             asked = sorted(int(atom) for atom in drawn)
         else:

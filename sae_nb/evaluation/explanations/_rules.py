@@ -81,7 +81,7 @@ def induce_rule(
 
     Raises
     ------
-    TypeError, ValueError, IndexError: If an argument does not fit, or the atom fires too rarely.
+    ValueError: If the atom fires too rarely.
 
     Source
     ------

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_nb import architectures
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import Seed, check_count, check_finite, checked
+from sae_nb.checks import Count, Seed, check_finite, checked
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.evaluation.report._measurement import Resampling, chance_generator
 from sae_nb.evaluation.report._reconstruction import (
@@ -53,8 +53,8 @@ def evaluate_saved(
     folder: str | Path,
     acts: Activations | Float[Tensor, "n d_in"],
     *,
-    tile_atoms: int = 4096,
-    batch_size: int = 1024,
+    tile_atoms: Count = 4096,
+    batch_size: Count = 1024,
     n_bootstrap: int = 1000,
     seed: Seed = 0,
 ) -> Report:
@@ -99,8 +99,6 @@ def evaluate_saved(
     True
     """
     start = time.perf_counter()
-    for name, count in (("tile_atoms", tile_atoms), ("batch_size", batch_size)):
-        check_count(count, name=name)
     team, resampling = current_team(), Resampling(n_bootstrap, seed)
     saved = _Saved(Path(folder), tile_atoms, team)
     acts = acts_for(saved.head, acts, finite=False)

@@ -90,7 +90,7 @@ def as_published(
 
     Raises
     ------
-    ValueError: If the formula is unknown, something it reads is missing, or shapes differ.
+    ValueError: If something that it reads is missing, or shapes differ.
 
     Source
     ------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from sae_nb.checks import Seed, check_count, check_k, check_matrix, checked, is_array
+from sae_nb.checks import Count, Seed, check_k, check_matrix, checked, is_array
 from sae_nb.evaluation.report._measurement import chance_generator
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _TRIED = 10  # steps that the cost is measured on
 @checked
 def frozen_decoder(
     data: Activations | Tensor,
-    n_atoms: int,
+    n_atoms: Count,
     k: int,
     config: TrainConfig | None = None,
     *,
@@ -38,10 +38,6 @@ def frozen_decoder(
 
     Data, size, L0 and configuration (None is `TrainConfig()`) are those of the SAE it is compared with;
     `seed` draws the atoms.
-
-    Raises
-    ------
-    TypeError, ValueError: If a size or the data do not fit.
 
     Source
     ------
@@ -66,7 +62,7 @@ def frozen_decoder(
 
 @checked
 def frozen_decoder_cost(
-    data: Activations | Tensor, n_atoms: int, k: int, config: TrainConfig | None = None
+    data: Activations | Tensor, n_atoms: Count, k: int, config: TrainConfig | None = None
 ) -> float:
     """Return seconds that `frozen_decoder` with the same arguments will take, from a few steps of it.
 
@@ -91,7 +87,6 @@ def frozen_decoder_cost(
 def _frozen(data: Any, n_atoms: int, k: int, seed: int) -> SparseAutoencoder:
     from sae_nb.architectures import TopK
 
-    check_count(n_atoms, name="n_atoms")
     check_k(k, n_atoms)
     d_in = check_matrix(data, name="data").shape[-1] if is_array(data) else data.d_in
     sae = TopK(d_in, n_atoms, k, generator=chance_generator(seed))

@@ -74,10 +74,6 @@ def known_definitions() -> dict[str, Definition]:
 def define(definition: str) -> Definition:
     """Return what a definition id, as carried by `Measurement.definition`, represents.
 
-    Raises
-    ------
-    ValueError: If there is no such id.
-
     Example
     -------
     >>> define("fvu_pooled").better

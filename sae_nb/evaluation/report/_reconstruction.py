@@ -218,7 +218,7 @@ def explained_variance(
 
     Raises
     ------
-    ValueError: If the shapes differ, the tensors hold NaN or infinity, or the definition is unknown.
+    ValueError: If the shapes differ.
 
     Source
     ------
