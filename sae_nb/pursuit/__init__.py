@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.pursuit._checking import (
         Gradient as Gradient,
         as_tensors as as_tensors,
-        check_tolerance as check_tolerance,
     )
     from sae_nb.pursuit._cuda import SHARED_BYTES as SHARED_BYTES, Cuda as Cuda
     from sae_nb.pursuit._engine import Tile as Tile
