@@ -6,19 +6,23 @@ Wrong values are made from the rule itself, so a parameter with a rule is tested
 from __future__ import annotations
 
 import inspect
-import math
 import pkgutil
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from values import inside, outside
+
 import sae_nb as sn
 from sae_nb import checks
-from sae_nb.checks import LARGEST, Between, Each, OneOf, Rule, rules_of
+from sae_nb.checks import Each, Rule, rules_of
 
 NAMED = ("Count", "Seed", "Share", "Weight", "Positive")
 PLACES = (sn, sn.studies)
@@ -79,44 +83,6 @@ def ruled(room: str) -> Iterator[tuple[Call, str, tuple[Rule, ...]]]:
     for one in public_calls(room):
         for argument, rules in rules_of(one.call).items():
             yield one, argument, rules
-
-
-def outside(rule: Rule) -> list[Any]:
-    """Values that a rule does not permit: of another kind, and just beyond its ends."""
-    match rule:
-        case Between(whole=True):
-            high = LARGEST if rule.high == math.inf else int(rule.high)
-            return [2.5, True, "3", int(rule.low) - 1, high + 1]
-        case Between():
-            low, high = rule.low, rule.high
-            below = low if rule.ends[0] == "(" else low - abs(low) * 1e-9 - 1e-9
-            beyond = high if rule.ends[1] == ")" else high + abs(high) * 1e-9
-            return [
-                "3",
-                True,
-                math.nan,
-                below,
-                *([] if (rule.ends[1], high) == ("]", math.inf) else [beyond]),
-            ]
-        case OneOf():
-            return ["nonsense", object()]
-        case Each():
-            return [[value] for value in outside(rule.rule)]
-
-
-def inside(rule: Rule) -> list[Any]:
-    """Values that a rule permits, those at its ends among them."""
-    match rule:
-        case Between(whole=True):
-            return [int(rule.low), LARGEST if rule.high == math.inf else int(rule.high)]
-        case Between():
-            low, high = max(rule.low, -1e300), min(rule.high, 1e300)
-            ends = [low] * (rule.ends[0] == "[") + [high] * (rule.ends[1] == "]")
-            return [*ends, (low + high) / 2]
-        case OneOf():
-            return list(rule.choices)
-        case Each():
-            return [[value] for value in inside(rule.rule)]
 
 
 @pytest.mark.parametrize("room", ROOMS)

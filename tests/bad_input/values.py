@@ -1,15 +1,18 @@
-"""Wrong values for an argument, drawn from what its annotation says it takes."""
+"""Wrong values for an argument, drawn from its rules and from what its annotation says it takes."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+
+from sae_nb.checks import LARGEST, Between, Each, OneOf, Rule
 
 LONG_NAME = "x" * 300
 Maker = Callable[[Any], Any]
@@ -178,10 +181,58 @@ KINDS: list[tuple[str, dict[str, Maker]]] = [
 ]
 
 
-def wrong_values(annotation: str) -> Iterator[tuple[str, Maker]]:
-    """Yield name and maker of each wrong value for an argument with that annotation."""
-    values = dict(NOTHING_LIKE_IT)
+def outside(rule: Rule) -> list[Any]:
+    """Values that a rule does not permit: of another kind, and just beyond its ends."""
+    match rule:
+        case Between(whole=True):
+            high = LARGEST if rule.high == math.inf else int(rule.high)
+            return [2.5, True, "3", int(rule.low) - 1, high + 1]
+        case Between():
+            low, high = rule.low, rule.high
+            below = low if rule.ends[0] == "(" else low - abs(low) * 1e-9 - 1e-9
+            beyond = high if rule.ends[1] == ")" else high + abs(high) * 1e-9
+            return [
+                "3",
+                True,
+                math.nan,
+                below,
+                *([] if (rule.ends[1], high) == ("]", math.inf) else [beyond]),
+            ]
+        case OneOf():
+            return ["nonsense", object()]
+        case Each():
+            return [[value] for value in outside(rule.rule)]
+
+
+def inside(rule: Rule) -> list[Any]:
+    """Values that a rule permits, those at its ends among them."""
+    match rule:
+        case Between(whole=True):
+            return [int(rule.low), LARGEST if rule.high == math.inf else int(rule.high)]
+        case Between():
+            low, high = max(rule.low, -1e300), min(rule.high, 1e300)
+            ends = [low] * (rule.ends[0] == "[") + [high] * (rule.ends[1] == "]")
+            return [*ends, (low + high) / 2]
+        case OneOf():
+            return list(rule.choices)
+        case Each():
+            return [[value] for value in inside(rule.rule)]
+
+
+def _kinds(annotation: str, rules: Iterable[Rule]) -> Iterator[dict[str, Maker]]:
+    """Kinds of wrong values by the words of the annotation, and by its rules, which are outside all of them."""
     for pattern, kind in KINDS:
         if re.search(pattern, annotation):
-            values |= kind
-    yield from values.items()
+            yield kind
+    for rule in rules:
+        one = rule.rule if isinstance(rule, Each) else rule
+        yield TEXT if isinstance(one, OneOf) else WHOLE if one.whole else REAL
+        yield {f"outside, {i}": lambda _, value=v: value for i, v in enumerate(outside(rule))}
+
+
+def wrong_values(annotation: str, rules: Iterable[Rule] = ()) -> dict[str, Maker]:
+    """Return name and maker of each wrong value for an argument with that annotation and those rules."""
+    values = dict(NOTHING_LIKE_IT)
+    for kind in _kinds(annotation, rules):
+        values |= kind
+    return values

@@ -69,7 +69,6 @@ def _calls() -> dict[str, Any]:
 def cases() -> list[str]:
     """Return the name of every case: callable, argument, wrong value."""
     from calls import NO_VALID_FILES
-    from values import wrong_values
 
     names = []
     for name, call in _calls().items():
@@ -78,10 +77,7 @@ def cases() -> list[str]:
         for argument, parameter in call.signature.parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
                 continue
-            names += [
-                f"{name} | {argument} | {value}"
-                for value, _ in wrong_values(str(parameter.annotation))
-            ]
+            names += [f"{name} | {argument} | {value}" for value in call.wrong(argument)]
     return names
 
 
@@ -92,12 +88,8 @@ def outcome(case: str, kit: Any) -> Outcome:
     given = call.given(kit)
     function = call.function(kit)
     if argument != NONE:
-        from values import wrong_values
-
-        makers = dict(wrong_values(str(call.signature.parameters[argument].annotation)))
-        default = call.signature.parameters[argument].default
-        valid = given.get(argument, default)
-        given[argument] = makers[value](valid)
+        valid = given.get(argument, call.signature.parameters[argument].default)
+        given[argument] = call.wrong(argument)[value](valid)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         _run(function, call.signature, given)
