@@ -18,8 +18,8 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_05_anomalies.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_05_anomalies.ipynb)
 #
-# A thousand points look like those of a reference, and 40 of them do not belong. Which rows, and whether
-# there are any, is unknown. A few kernels that begin wide and sharpen go to where there are more points than
+# A thousand points look like those of a reference, and 40 of them do not belong. It is unknown which
+# rows these are, and whether there are any. A few kernels that begin wide and sharpen go to where there are more points than
 # there should be, and a p-value measures whether chance does that too.
 #
 # After "Sparse, self-organizing ensembles of local kernels detect rare statistical anomalies" (arXiv

@@ -97,7 +97,7 @@ def hold(finding: Any) -> None:
             finding.save(kept)
         except TypeError as error:
             assert f"{room}.{type(finding).__name__}" in KEEP_LIVE, error  # noqa: PT017
-            assert str(error).startswith("What is saved must be")  # noqa: PT017
+            assert str(error).startswith("A finding to be saved must hold")  # noqa: PT017
             return
         again = type(finding).load(kept)
     assert repr(again) == text

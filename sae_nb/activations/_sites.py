@@ -428,7 +428,7 @@ def _of_two_sites(sae: Any, acts: Any, name: str, target: bool) -> Any:
         )
     if written is not acts and written.d_in != sae.d_out:
         raise ValueError(
-            f"`{name}` must bring a target of width d_out={sae.d_out}, got {written.d_in}. What is read "
-            "comes first."
+            f"`{name}` must bring a target of width d_out={sae.d_out}, got {written.d_in}. Pass first "
+            "what is read."
         )
     return acts

@@ -158,7 +158,7 @@ def open_store(
         rows = [sum(shard["rows"]) for shard in read_json(folder / PROGRESS)["shards"]]
         raise ValueError(
             f"{str(folder)!r} must hold a finished capture, but this one stopped after "
-            f"{sum(rows)} rows. Repeat the same `capture` call: it goes on from there."
+            f"{sum(rows)} rows. Repeat the same `capture` call: it continues from there."
         )
     manifest = read_manifest(folder, KIND, verify=verify)
     samples = _read_samples(folder, manifest)

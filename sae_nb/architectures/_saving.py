@@ -80,7 +80,7 @@ def place_to_save(folder: str | Path) -> Path:
     folder = place(folder)
     if folder.suffix in _OF_FILES and not folder.is_dir():
         raise ValueError(
-            f"An SAE is saved as a folder: weights, settings, and labels beside them. Got "
+            f"An SAE is saved as a folder: weights, settings, and labels next to them. Got "
             f"{folder.name!r}, the name of a file. Use sae.save({folder.stem!r})."
         )
     if folder.is_dir() and any(folder.iterdir()):

@@ -164,7 +164,7 @@ def _check_logits(logits: Tensor, classes: Tensor) -> None:
     if logits.ndim != 2 or int(classes.max()) >= logits.shape[1]:
         raise ValueError(
             f"`labels` must be classes that the model scores, an output of shape {tuple(logits.shape)}, "
-            f"got {int(classes.max())}. Pass a function of its answers where they are no classes."
+            f"got {int(classes.max())}. Pass a function of its answers where they are not classes."
         )
 
 

@@ -404,7 +404,7 @@ def _check_batches(
             raise other_inputs(folder, batch)
     if call["max_rows"] is None and next(batches, None) is not None:
         raise ValueError(
-            f"`store` must be new or hold this very capture, but these inputs go on after the end of "
+            f"`store` must be new or hold this very capture, but these inputs continue after the end of "
             f"those in {str(folder)!r}. Choose another folder."
         )
 

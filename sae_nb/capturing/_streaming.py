@@ -226,7 +226,7 @@ class ActivationStream:
             if not complete:
                 raise StreamEndedError(
                     "`inputs` were an iterator that can be read once, and it ended after "
-                    f"{reader.n_read} rows. Pass a list, a dataset or a DataLoader to go on for ever, "
+                    f"{reader.n_read} rows. Pass a list, a dataset or a DataLoader to continue without end, "
                     "or train for fewer steps."
                 )
 

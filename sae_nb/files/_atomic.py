@@ -229,7 +229,7 @@ def free_folder(path: str | Path, *, replace: bool = False, kind: str | None = N
     path = place(path)
     if path.name in ("", ".."):
         raise ValueError(
-            f"What is written must have a name of its own, got {str(path)!r}. Use a folder in it."
+            f"A file to be written must have a name of its own, got {str(path)!r}. Use a folder in it."
         )
     recover(path)
     if path.exists():

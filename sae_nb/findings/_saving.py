@@ -121,7 +121,7 @@ def _plain(
     if is_dataclass(value) and records.get(type(value).__name__) is type(value):
         return {"record": type(value).__name__, "fields": _fields_of(value, path, tensors)}
     raise TypeError(
-        f"What is saved must be numbers, texts, tables and records of them, got {path}, a "
+        f"A finding to be saved must hold numbers, texts, tables and records of them, got {path}, a "
         f"{type(value).__name__}. Save what you need of it, such as `table`, with pandas."
     )
 

@@ -231,7 +231,7 @@ class UmapProcess:
             return self._xy
         if self._child is None:
             raise RuntimeError(
-                "This UMAP process was closed before its layout was there. Start anew."
+                "This UMAP process was closed before its layout was there. Start another."
             )
         try:
             code = self._child.wait(timeout)

@@ -253,7 +253,7 @@ def _plan(sae: Imported) -> tuple[str, dict[str, Any]]:
     if sae.writes is None or encoding.norm != "none":
         raise TypeError(
             _refusal(
-                "write another place than it reads where it has a linear map beside its "
+                "write another place than it reads where it has a linear map next to its "
                 "atoms, and read it without a norm",
                 f"norm={encoding.norm!r}",
             )

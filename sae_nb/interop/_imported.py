@@ -513,7 +513,7 @@ def assemble(
     if transcodes and encoding.pre_bias:
         raise ValueError(
             "A transcoder's bias must not be taken off what it reads, because it is of what it writes, and "
-            "this file says that it is. Save it with apply_b_dec_to_input=False."
+            "this file states that it is. Save it with apply_b_dec_to_input=False."
         )
     facts: dict[str, Any] = {
         "encoding": encoding,

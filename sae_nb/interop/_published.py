@@ -74,7 +74,7 @@ def _llama_scope_r1(path: Path, entry: Entry) -> SparseAutoencoder:
     if entry.factor is None:
         raise ValueError(
             f"{entry.name!r} must have a factor for its activations in the list, and has none. Make the list "
-            "anew: python -m sae_nb.interop pretrained_saes.yaml."
+            "again: python -m sae_nb.interop pretrained_saes.yaml."
         )
     return scopes.read_llama_scope_r1(path, entry.factor)
 

@@ -111,7 +111,7 @@ def read_qwen_scope(path: Path, repository: str) -> Imported:
     if named is None:
         raise ValueError(
             f"{repository!r} must say how many atoms are kept, as in '…-W32K-L0_50', and does not. It is "
-            "no repository of Qwen Scope."
+            "not a repository of Qwen Scope."
         )
     tensors = read_tensors_only(path)
     origin = _origin(QWEN_SCOPE, "TopK", stated={"l0": float(named[1])})

@@ -167,6 +167,6 @@ def _by_judge(
     if unread > (1 - READABLE) * len(windows):
         judge.counts["nonsense"] += 1
         raise NoAnswerError(
-            f"The judge said neither yes nor no of {unread} in {len(windows)} windows."
+            f"The judge answered neither yes nor no for {unread} in {len(windows)} windows."
         )
     return said

@@ -71,7 +71,7 @@ def read_kept(path: Path) -> Kept:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{str(path)!r} must hold labels by atom, and does not ({error!r}). Put back a copy, or move it "
-            "away to start anew."
+            "away to start again."
         ) from error
 
 

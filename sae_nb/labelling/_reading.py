@@ -134,13 +134,13 @@ def _of_object(content: Any) -> Iterator[_Row]:
         raise ValueError(f"holds {type(content).__name__} where a label should be")
     if "explanations" in content:  # a feature: its explanations have no atom of their own
         if not isinstance(content["explanations"], list):
-            raise ValueError("holds a feature whose `explanations` are no list")
+            raise ValueError("holds a feature whose `explanations` are not a list")
         shared = {key: content[key] for key in ("modelId", "layer", "index") if key in content}
         if not content["explanations"]:
             yield _row({**shared, "description": ""})
         for one in content["explanations"]:
             if not isinstance(one, dict):
-                raise ValueError("holds a feature whose explanations are no objects")
+                raise ValueError("holds a feature whose explanations are not objects")
             yield _row({**one, **shared})
     elif content and all(str(key).isdigit() for key in content):
         yield from (_row({"index": key, "label": text}) for key, text in content.items())
@@ -159,9 +159,9 @@ def _row(said: Mapping[str, Any]) -> _Row:
         )
         raise ValueError(f"has a row without {missing}: {_short(said)}")
     if not re.fullmatch(r"\d{1,9}", str(atom).strip()) or isinstance(atom, bool):
-        raise ValueError(f"has a row whose atom is no whole number from 0: {atom!r}")
+        raise ValueError(f"has a row whose atom is not a whole number from 0: {atom!r}")
     if not isinstance(text, str):
-        raise ValueError(f"has a row whose label is no text: {_short(said)}")
+        raise ValueError(f"has a row whose label is not text: {_short(said)}")
     return _Row(
         int(atom),
         clean(text),
@@ -201,7 +201,7 @@ def _decoded(content: bytes, *, zipped: bool) -> str:
     try:
         return (gzip.decompress(content) if zipped else content).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is no text in UTF-8 ({error})") from error
+        raise ValueError(f"it is not text in UTF-8 ({error})") from error
 
 
 def _of_text(name: str, text: str) -> Iterator[_Row]:
@@ -213,7 +213,7 @@ def _of_text(name: str, text: str) -> Iterator[_Row]:
         try:
             content = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"it is no JSON, or was cut short ({error})") from error
+            raise ValueError(f"it is not JSON, or was cut short ({error})") from error
         yield from _of_object(content)
 
 
@@ -224,7 +224,7 @@ def _of_lines(text: str) -> Iterator[_Row]:
         try:
             content = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"line {number} is no JSON, or was cut short ({error})") from error
+            raise ValueError(f"line {number} is not JSON, or was cut short ({error})") from error
         yield from _of_object(content)
 
 
@@ -239,7 +239,7 @@ def _of_table(text: str, delimiter: str) -> Iterator[_Row]:
                 )
             yield _row({str(key).strip(): value for key, value in row.items()})
     except csv.Error as error:
-        raise ValueError(f"line {table.line_num} is no row of a table ({error})") from error
+        raise ValueError(f"line {table.line_num} is not a row of a table ({error})") from error
 
 
 def _of_folder(folder: Path) -> Iterator[_Row]:
@@ -285,7 +285,7 @@ def _kept(path: Path, sae: SparseAutoencoder | None) -> AtomLabels | None:
 def _fetched(name: str) -> Iterator[_Row]:
     if is_offline():
         raise ConnectionError(
-            f"{name!r} is no file here, and Neuronpedia is not asked while HF_HUB_OFFLINE is set. Unset it, or "
+            f"{name!r} is not a file here, and Neuronpedia is not asked while HF_HUB_OFFLINE is set. Unset it, or "
             f"download {EXPORTS.format('model/source', 'N')} and pass the folder."
         )
     if name.count("/") == 2:
@@ -303,7 +303,7 @@ def _of_answer(name: str, answer: bytes | None, suffix: str) -> Iterator[_Row]:
         yield from _of_text(suffix.removesuffix(".gz"), text)
     except (ValueError, EOFError, zlib.error, OSError) as error:
         raise ValueError(
-            f"What Neuronpedia has under {name!r} must be labels, and is not ({error}). Nothing was read; try "
+            f"The file of Neuronpedia under {name!r} must hold labels, and does not ({error}). Nothing was read; try "
             "again."
         ) from error
 

@@ -267,7 +267,7 @@ class Book:
             other = sorted(name for name in self.made if kept.made.get(name) != self.made[name])
             raise ValueError(
                 f"{str(self.path)!r} holds labels that were made otherwise (another {', '.join(other)}). Pass "
-                "replace_file=True to make them anew, or file= to keep both."
+                "replace_file=True to make them again, or file= to keep both."
             )
         self.entries, self.floor = dict(kept.labels.entries), kept.labels.floor
         self.counts.update(kept.labels.counts)

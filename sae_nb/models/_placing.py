@@ -50,7 +50,7 @@ class Placing:
     def _check_map(self, device: object) -> None:
         if device is not None:
             raise ValueError(
-                f"`device` must be None where `device_map` says where parts go, got {device!r}. Leave one of "
+                f"`device` must be None where `device_map` places the parts, got {device!r}. Leave one of "
                 "them out."
             )
         given = self.device_map

@@ -204,6 +204,6 @@ def where_from(
     if batch.keep is not None and bool((sample != sample[:, :1])[batch.keep.cpu()].any()):
         raise ValueError(
             f"Activations at `{point}` have no token axis, and a packed window holds several texts, "
-            "so it cannot be said whose they are. Use pack=False."
+            "so it is unknown whose they are. Use pack=False."
         )
     return sample[:, :1].expand(-1, n_columns), column.expand(len(sample), -1)

@@ -151,7 +151,7 @@ class Run(ABC):
         if any(given[name] != begun.get(name) for name in given.keys() - free):
             raise ValueError(
                 f"A run must continue with the recipe it was begun with, {begun}, got {given}."
-                " Give the same options, or another folder to begin anew."
+                " Give the same options, or another folder to begin again."
             )
         tensors = read_tensors(folder / record["file"])
         for prefix, module in self.modules.items():

@@ -52,7 +52,7 @@ def _check_norms(lengths: Tensor, *, dictionary_dtype: torch.dtype, norms: Norms
     if empty:
         raise ValueError(
             f"`dictionary` must have no zero rows, but {empty} of {len(lengths)} are zero; the first is "
-            f"row {int((lengths == 0).int().argmax())}. Drop these atoms, or draw them anew."
+            f"row {int((lengths == 0).int().argmax())}. Drop these atoms, or draw them again."
         )
     off = (lengths - 1).abs()
     allowed = max(UNIT, torch.finfo(dictionary_dtype).eps)

@@ -225,7 +225,7 @@ def _parsed(path: Path, atoms: Any, n_atoms: int) -> Kept:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{str(path)!r} must name a label and a note for each atom, and does not ({error!r}). Put "
-            "back a copy, or move it away to start anew."
+            "back a copy, or move it away to start again."
         ) from error
     beyond = [atom for atom in said if not 0 <= atom < n_atoms]
     if beyond:

@@ -81,7 +81,7 @@ class Session:
             if self.sae.is_same(identity_of(sae)):
                 return sae
         raise FileNotFoundError(
-            f"No SAE near the session {self.path.name!r} is {self.sae}. Put its folder beside the "
+            f"No SAE near the session {self.path.name!r} is {self.sae}. Put its folder next to the "
             "session, or pass the SAE."
         )
 

@@ -148,7 +148,7 @@ def _tokenizer(model: LiveModel) -> dict[str, Any]:
         and not parts["model"].get("ignore_merges", False)
     )
     if not known:
-        raise NotLiveError("its tokenizer is no byte-level BPE")
+        raise NotLiveError("its tokenizer is not a byte-level BPE")
     merges = [
         pair if isinstance(pair, list) else pair.split(" ") for pair in parts["model"]["merges"]
     ]

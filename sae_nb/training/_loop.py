@@ -274,7 +274,7 @@ class Training:
         steps = self.team.gather(self.step)
         if len(set(steps)) > 1:
             raise ValueError(
-                f"Workers must resume from one checkpoint, but stand at steps {steps}. Give them a "
+                f"Workers must resume from one checkpoint, but are at steps {steps}. Give them a "
                 "`checkpoint` folder that all of them see."
             )
         for learner in self.learners:

@@ -51,29 +51,9 @@ UNREAD: dict[str, tuple[str, ...]] = {
         "widgets/sae_nb_widgets/panel/",
         "widgets/sae_nb_widgets/training/",
     ),
-    "errors": (
-        "sae_nb/activations/",
-        "sae_nb/architectures/",
-        "sae_nb/capturing/",
-        "sae_nb/files/",
-        "sae_nb/findings/",
-        "sae_nb/geometry/",
-        "sae_nb/interop/",
-        "sae_nb/labelling/",
-        "sae_nb/models/",
-        "sae_nb/pursuit/",
-        "sae_nb/sessions/",
-        "sae_nb/site/",
-        "sae_nb/studies/circuits/",
-        "sae_nb/studies/lab/",
-        "sae_nb/training/",
-    ),
-    "pages": (
-        "CONTRIBUTING.md",
-        "docs/architecture.md",
-        "notebooks/sae_nb_lessons/reproductions/README.md",
-    ),
-    "notebooks": ("notebooks/lab_05_anomalies.py",),
+    "errors": (),
+    "pages": ("notebooks/sae_nb_lessons/reproductions/README.md",),
+    "notebooks": (),
 }
 VERBS = frozenset((Path(__file__).parent / "verbs.txt").read_text(encoding="utf-8").split())
 # "Share of the variance" begins with a noun, "Share one kernel" with a verb.

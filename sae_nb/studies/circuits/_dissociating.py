@@ -94,7 +94,7 @@ class Task:
         if self.metric is not None:
             if self.answers is not None or self.wrong is not None:
                 raise ValueError(
-                    "`metric` must stand alone: it says what an answer is worth. Leave out `answers` and "
+                    "`metric` must be given alone: it states what an answer is worth. Leave out `answers` and "
                     "`wrong`."
                 )
             if not callable(self.metric):

@@ -207,7 +207,7 @@ def live(graph: Graph) -> tuple[Passes, Any]:
     passes = graph.passes
     if passes is None:
         raise ValueError(
-            "The graph must know its live model to be asked, and one from a file does not. Make it anew "
+            "The graph must know its live model to be asked, and one from a file does not. Make it again "
             "with `attribution_graph`, or use `graph.with_model(model, transcoders)`."
         )
     if not passes.measures:

@@ -33,7 +33,7 @@ def revived(graph: _Graph, model: LiveModel, transcoders: Any) -> _Graph:
         )
     if graph.inputs is None:
         raise ValueError(
-            "The graph must know its input to be asked, and this file is of an older version. Make it anew "
+            "The graph must know its input to be asked, and this file is of an older version. Make it again "
             "with `attribution_graph`."
         )
     layers = places_of(model, transcoders)
@@ -76,7 +76,7 @@ def _check_alike(graph: Graph, trace: Trace) -> None:
         raise ValueError(
             "`transcoders` must be those that the graph was made with: "
             f"{atoms['name'].iloc[i]} fires with {then[i]:.3g} in the graph and with {found[i]:.3g} now "
-            f"({int(apart.sum())} of {len(atoms)} atoms differ). Load the same ones, or make the graph anew."
+            f"({int(apart.sum())} of {len(atoms)} atoms differ). Load the same ones, or make the graph again."
         )
 
 

@@ -358,5 +358,5 @@ def _check_influence(features: DataFrame) -> None:
         name = features.columns[features.loc[missing[0]].isna()][0]
         raise ValueError(
             f"`graphs` must have a path from an input to a target, and number {missing[0]} has none: its "
-            f"{name} is undefined. Leave it out, or trace it anew without pruning."
+            f"{name} is undefined. Leave it out, or trace it again without pruning."
         )

@@ -158,7 +158,7 @@ class SparKer:
         if expected is not None and (draw is None or not 0 < expected < 2**31):
             raise ValueError(
                 f"`expected` must be above 0 and go with `draw`, got {expected}. Leave it out where the "
-                "number of rows is no evidence."
+                "number of rows is not evidence."
             )
         n, d_in = len(reference) + len(data), reference.shape[1]
         kept = self.n_steps * self.n_kernels * d_in

@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_named() -> None:
         (ValueError, "got neither", {"inputs": inputs}),
         (ValueError, "one entry per input, 4, got 1", {"inputs": inputs, "answers": [1]}),
         (TypeError, "`wrong` must be a list", {"inputs": inputs, "answers": [1] * 4, "wrong": "a"}),
-        (ValueError, "must stand alone", {"inputs": inputs, "answers": [1] * 4, "metric": len}),
+        (ValueError, "must be given alone", {"inputs": inputs, "answers": [1] * 4, "metric": len}),
         (TypeError, "`metric` must be a function", {"inputs": inputs, "metric": 3}),
         (TypeError, "`name`", {"inputs": inputs, "answers": [1] * 4, "name": 3}),
     ]
