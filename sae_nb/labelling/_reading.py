@@ -303,8 +303,8 @@ def _of_answer(name: str, answer: bytes | None, suffix: str) -> Iterator[_Row]:
         yield from _of_text(suffix.removesuffix(".gz"), text)
     except (ValueError, EOFError, zlib.error, OSError) as error:
         raise ValueError(
-            f"The file of Neuronpedia under {name!r} must hold labels, and does not ({error}). Nothing was read; try "
-            "again."
+            f"The file of Neuronpedia under {name!r} must hold labels, and does not ({error}). Nothing "
+            "was read; try again."
         ) from error
 
 

@@ -95,8 +95,8 @@ def _rendered(
         )
     except Exception as error:  # a template raises what it likes
         raise ValueError(
-            f"The chat template of {model.name} must take the messages, and refuses them: {error}. Their roles are "
-            f"{[message['role'] for message in messages]}."
+            f"The chat template of {model.name} must take the messages, and refuses them: {error}. Their roles "
+            f"are {[message['role'] for message in messages]}."
         ) from error
     # Special tokens are the template's business: it has written them already.
     return list(model.tokenizer(text, add_special_tokens=False)["input_ids"])
