@@ -285,8 +285,8 @@ def _kept(path: Path, sae: SparseAutoencoder | None) -> AtomLabels | None:
 def _fetched(name: str) -> Iterator[_Row]:
     if is_offline():
         raise ConnectionError(
-            f"{name!r} is not a file here, and Neuronpedia is not asked while HF_HUB_OFFLINE is set. Unset it, or "
-            f"download {EXPORTS.format('model/source', 'N')} and pass the folder."
+            f"{name!r} is not a file here, and Neuronpedia is not asked while HF_HUB_OFFLINE is set. Unset it, "
+            f"or download {EXPORTS.format('model/source', 'N')} and pass the folder."
         )
     if name.count("/") == 2:
         yield from _of_answer(name, _asked(FEATURE.format(name), name), ".json")
