@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from sae_nb.geometry import (
+    dimension_of_distances,
     effective_rank,
     local_dimensions,
     participation_ratio,
@@ -25,6 +28,12 @@ def test_flat_patches_have_their_dimension(dimension: int, seed: int) -> None:
     x = 1e-3 * torch.rand(1500, dimension, generator=drawn(seed)) @ turned
     # Measured over 3 seeds: 0.95 to 0.98 of it at 1, 0.94 at 2, 0.88 to 0.89 at 4.
     assert 0.82 * dimension < float(local_dimensions(x).median()) < 1.05 * dimension
+
+
+def test_the_dimension_of_three_distances_by_hand() -> None:
+    """(k − 2) / Σ log(T_k / T_j), with k = 3: 1 / (log 4 + log 2)."""
+    found = dimension_of_distances(torch.tensor([[1.0, 2.0, 4.0]]).double())
+    assert float(found) == pytest.approx(1 / math.log(8))
 
 
 def test_rows_of_two_kinds_keep_their_dimensions() -> None:
