@@ -1,4 +1,4 @@
-"""What a dictionary reads and what it writes: of one hook point or several, row by row of the same tokens."""
+"""Inputs and outputs of a dictionary: rows of one hook point or of several, of the same tokens."""
 
 from __future__ import annotations
 
