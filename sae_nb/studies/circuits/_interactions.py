@@ -101,6 +101,9 @@ class InteractionBasis(Finding):
             moves).
         n_shuffled
             Graphs of the same edges, redrawn between the same places: the floor.
+        Raises
+        ------
+        ValueError: If there are fewer features than groups.
         """
         n_features = sum(map(len, self.reads))
         if n is not None:

@@ -90,6 +90,10 @@ def path_ratio(x: Float[Tensor, "*batch time width"], *, centre: bool = True) ->
 
     Parameters as for `lag_cosine`.
 
+    Raises
+    ------
+    ValueError: If sequences have fewer than 2 tokens.
+
     Source
     ------
     Tortuosity of "Priors in Time", arXiv 2511.01836, there in UMAP space; ours on the sphere itself, where
