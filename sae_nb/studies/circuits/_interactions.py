@@ -101,6 +101,7 @@ class InteractionBasis(Finding):
             moves).
         n_shuffled
             Graphs of the same edges, redrawn between the same places: the floor.
+
         Raises
         ------
         ValueError: If there are fewer features than groups.
