@@ -18,6 +18,8 @@ from typing import Annotated, Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "tools"))
+from rooms import House
 from values import inside, outside
 
 import sae_nb as sn
@@ -34,6 +36,43 @@ ROOMS = [
 ]
 MEANT = {"Annotated": Annotated, **{name: getattr(checks, name) for name in NAMED}}
 WRITTEN = re.compile(rf"\b({'|'.join(MEANT)})\b")
+
+FEWEST = {
+    "activations": 7,
+    "architectures": 203,
+    "atoms": 9,
+    "capturing": 13,
+    "classical": 25,
+    "codes": 1,
+    "data": 31,
+    "dynamics": 25,
+    "evaluation": 41,
+    "figures": 1,
+    "geometry": 15,
+    "interop": 16,
+    "labelling": 3,
+    "models": 22,
+    "pretrained": 3,
+    "pursuit": 9,
+    "steering": 19,
+    "summaries": 27,
+    "sweeps": 2,
+    "temporal": 2,
+    "training": 37,
+    "studies.circuits": 44,
+    "studies.data": 48,
+    "studies.dynamics": 28,
+    "studies.evaluation": 60,
+    "studies.geometry": 10,
+    "studies.lab": 107,
+    "studies.minkowski": 37,
+    "studies.models": 4,
+    "studies.steering": 3,
+    "studies.temporal": 6,
+    "studies.uses": 48,
+    "studies.vision": 58,
+}
+"""Parameters with a rule, by room: no hand-written test of a refusal is left that misses one."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +100,21 @@ class Call:
         return None
 
 
+HOUSE = House()
+
+
 def public_calls(room: str) -> Iterator[Call]:
-    """Yield what a room offers to be called: functions, classes, and the public methods of those."""
+    """Yield what a room offers to be called: functions, classes, and the public methods of those.
+
+    What it offers to other rooms alone is among them, if it checks its arguments.
+    """
     module = import_module(room)
-    for name in module.__all__:
+    door = HOUSE.imports_of(room, HOUSE.trees[room])
+    offered = {one.name for one in door if one.name and one.target.startswith(f"{room}.")}
+    for name in sorted({*module.__all__, *offered}):
         thing = getattr(module, name)
+        if name not in module.__all__ and not hasattr(thing, "__wrapped__"):
+            continue
         if inspect.isfunction(thing):
             yield Call(name, thing)
         if not inspect.isclass(thing):
@@ -131,3 +180,10 @@ def test_a_written_rule_is_checked(room: str) -> None:
             if here.get(word) is MEANT[word] and name not in rules_of(one.call)
         ]
     assert not idle, "\n".join(idle)
+
+
+@pytest.mark.parametrize("room", FEWEST)
+def test_no_rule_is_lost(room: str) -> None:
+    """A room has as many parameters with a rule as it had; where one goes for a reason, say so here."""
+    there = [f"{one.name} | {argument}" for one, argument, _ in ruled(f"sae_nb.{room}")]
+    assert len(there) >= FEWEST[room], "\n".join(there)

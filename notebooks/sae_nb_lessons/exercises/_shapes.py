@@ -66,7 +66,7 @@ def dimension_at_the_end() -> float:
     states = sn.dynamics.capture_states(vit, images)
     patches = states[:, -1, vit.prefix_tokens :].flatten(0, 1)
     drawn = torch.randperm(len(patches), generator=torch.Generator().manual_seed(0))[:ROWS]
-    return float(sn.geometry.two_nn_dimension(patches[drawn]))
+    return float(sn.studies.geometry.two_nn_dimension(patches[drawn]))
 
 
 TASKS = tasks(
