@@ -45,7 +45,7 @@ class PlantedEvents(Record):
     """(trials, bins), or (trials, neurons, bins) where there are several neurons."""
 
     events: Bool[Tensor, "*lead n_kernels places"]
-    """Where a kernel starts; a place is a bin from which it still fits."""
+    """True at the place where a kernel starts; a place is a bin from which it still fits."""
 
     strengths: Float[Tensor, "*lead n_kernels places"]
     """Strength of each event; 0 where there is none."""
