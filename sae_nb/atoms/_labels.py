@@ -5,7 +5,9 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from sae_nb.checks import shown
 
 if TYPE_CHECKING:
     from sae_nb.atoms._evidence import LabelEvidence
@@ -13,6 +15,16 @@ if TYPE_CHECKING:
 
 Words = dict[int, tuple[str, str]]
 """Label and note by atom."""
+
+
+def _atom(key: Any) -> int:
+    """Return the atom that a key of labels means; the keys of JSON are texts."""
+    try:
+        return int(key)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"`labels` must have the numbers of atoms as keys, got {shown(key)}. Use {{3: 'digits'}}."
+        ) from None
 
 
 class Labels(Mapping[int, str]):
@@ -24,7 +36,7 @@ class Labels(Mapping[int, str]):
     def __init__(self, labels: Mapping[int, str] | None = None) -> None:
         source = labels if isinstance(labels, Labels) else None
         note = source.note if source else lambda _: ""
-        self._entries: Words = {int(i): (str(x), note(i)) for i, x in (labels or {}).items()}
+        self._entries: Words = {_atom(i): (str(x), note(i)) for i, x in (labels or {}).items()}
         # Of any mapping that knows some: what was read from a file is no `Labels`.
         measured = getattr(labels, "evidence", lambda _: None)
         found = {i: measured(i) for i in self._entries}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +91,7 @@ def _name(atom: int, label: str) -> str:
 @checked
 def sum_of_atoms(
     sae: SparseAutoencoder,
-    acts: Activations | Float[Tensor, "n d_in"],
+    acts: Activations | Float[Tensor, "n d_in"] | Sequence[Any],
     row: int = 0,
     *,
     n: Count = 5,

@@ -139,7 +139,7 @@ def test_toys_say_what_they_were_trained_on() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"sparsities": [1.0]}, r"`sparsity` must be in \[0, 1\), got 1.0"),
+        ({"sparsities": [1.0]}, r"`sparsities\[0\]` must be in \[0, 1\), got 1.0"),
         ({"sparsities": ["rare"]}, r"`sparsities\[0\]` must be a number, got 'rare'"),
         ({"sparsities": [0.5], "importance": torch.ones(4)}, "d_in=5"),
         ({"sparsities": [0.5], "importance": -torch.ones(5)}, "`importance` must be positive"),

@@ -331,6 +331,7 @@ def test_the_lens_shows_what_a_transcoder_reads_and_writes() -> None:
     sn.train(t, (x, y), steps=3, progress=False)
     lens = InputLens(gpt, t, acts=(x, y))
     lens.text = text
+    lens.wait()
     assert lens.chips["hook point"] == "mlp_in.1 → mlp_out.1"
     assert lens.summary.hook_point == "mlp_out.1"
     codes = t.encode(x)
