@@ -14,5 +14,5 @@ def answer_of(
     model: LiveModel, batch: Batch, raw: Any
 ) -> tuple[Float[Tensor, " outcomes"], AnswerKind]:
     """Return the answer to the first sample, with its graph, and its kind."""
-    answer = Answer(model, batch, raw)
+    answer = Answer(model, raw, batch.keep)
     return answer.one(), answer.kind
