@@ -248,8 +248,11 @@ class Stage:
         field.press("Enter")
 
     def more(self, panel: Locator) -> None:
-        """Open or close what a panel has under "more"."""
+        """Open or close what a panel has under "more", and wait until the page shows it so."""
         panel.get_by_role("button", name="more", exact=True).click()
+        # The kernel takes messages in order: when it has run this, it has answered the click.
+        self.run("pass")
+        self.settle(200)
 
     def point(self, mark: Locator) -> None:
         """Click a mark of a figure as a hand does, which first points at it."""
