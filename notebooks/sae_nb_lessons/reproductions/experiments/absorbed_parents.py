@@ -1,7 +1,7 @@
-"""Parents that are off while a child is on, on a planted tree, with every encoder at the true L0.
+"""Count the parents that are off while a child is on, on a planted tree, with every encoder at the true L0.
 
-The tree of `hierarchy` at ρ = 0.1. A code that is given more atoms than the truth can show parent and
-child whatever its dictionary is, so that encoders are compared at the L0 of the truth.
+The tree of `hierarchy` at ρ = 0.1. A code with more active atoms than the truth can show parent and child
+whatever its dictionary is, so encoders are compared at the L0 of the truth.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where do attributes go? Absorption, splitting, meta-atoms and stitching on tiny-vit and tiny-gpt.
 
 On tiny-gpt the attribute is a token's first letter, as in the published task; on tiny-vit it is ink on a
-patch, whose children are the inks' colours. (Where the truth is known: `absorbed_parents`.)
+patch, whose children are the inks' colours. (`absorbed_parents` does the same where the truth is known.)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sae_nb.pretrained import scene_factors
 SHORT = {"steps": 80, "letters": "s", "meta_steps": 50}
 SMALL, LARGE, K = 64, 512, 8
 TWIN = 500
-"""Added to the seed of the small SAE for a second training of it, which should have nothing novel."""
+"""Added to the seed of the small SAE for its second training, which should have nothing novel."""
 
 
 def run(
@@ -29,10 +29,10 @@ def run(
     letters: str = "stahwb",
     meta_steps: int = 300,
 ) -> dict[str, float]:
-    """Train a small and a large SAE on each, and follow attributes through them.
+    """Train a small and a large SAE on each model, and follow attributes through them.
 
-    `steps` of 512 rows; `letters`: first letters that are followed; `meta_steps` of the dictionaries
-    of dictionaries.
+    `steps` of 512 rows; `letters`: the first letters that are followed; `meta_steps`: training steps of
+    the meta-dictionaries, which decompose atoms.
     """
     numbers: dict[str, float] = {}
     for name, acts, attributes in _captured(seed, letters):
@@ -53,9 +53,9 @@ def run(
 
 
 def stitched(saes: dict[int, Any], acts: sn.Activations, seed: int, steps: int) -> dict[str, float]:
-    """Share of novel atoms of the large SAE, of random atoms, and of a second training of the small SAE.
+    """Return the share of novel atoms of the large SAE, of random atoms, and of a second small SAE.
 
-    `saes` by number of atoms; `steps` that they were trained for.
+    `saes` by number of atoms; `steps`: for how many they were trained.
     """
     novel = stitch(saes[SMALL], saes[LARGE], acts, n_bootstrap=0, seed=seed)
     twin = _trained(acts, SMALL, seed + TWIN, steps)
@@ -94,7 +94,7 @@ def _trained(acts: sn.Activations, n_atoms: int, seed: int, steps: int) -> Any:
 
 
 def _means(name: str, found: list[Absorption]) -> dict[str, float]:
-    """Means over attributes; absorption over those that the main latents tell."""
+    """Return means over attributes; absorption over those attributes that the main latents detect."""
     told = [one for one in found if not math.isnan(one.value)]
     controls = [one.control for one in found if one.control is not None]
     defined = [value for value in controls if not math.isnan(value)]

@@ -1,9 +1,10 @@
-"""Does a network hold an algorithm's variables, or does the map that looks for them? Trained networks and random ones.
+"""Does a network hold an algorithm's variables, or does the map? Trained and random networks.
 
-Equality of two equalities, (a = b) = (c = d), in networks that are trained here, and the letter that comes next in
-tiny-induction. Units as they are, rotations and invertible networks are learned so that exchanging a variable does what
-the algorithm says, and the same for a twin that learned nothing. The network asked first reads each pair by itself and
-turns what it read, so that its variables are there, askew; a plain MLP that sees all four objects stands beside it.
+Equality of two equalities, (a = b) = (c = d), in networks that are trained here, and the next letter in
+tiny-induction. Three kinds of map (the units as they are, rotations, invertible networks) are learned so
+that exchanging a variable changes the answer as the algorithm does; the same is done for an untrained
+twin. The first network reads each pair separately and rotates the result, so it holds the variables, but
+not along its units. The second is a plain MLP that sees all four objects.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SHORT = {
 N_OBJECTS, WIDTH = 8, 16
 PLACES = {"equality": "turned", "plain": "3", "induction": "resid_post.1"}
 SIZES = {"equality": 8, "plain": 32, "induction": 16}
-"""Coordinates of a variable."""
+"""Coordinates given to a variable."""
 
 STEPS = {"identity": 1, "linear": 600, "mlp": 1500}
 
@@ -40,9 +41,9 @@ def run(
     training: int = 1500,
     n_letters: int = 1000,
 ) -> dict[str, float]:
-    """Learn the maps for `steps`, the networks for `training`; `n_letters` inputs of tiny-induction.
+    """Learn the maps for `steps` and the networks for `training` steps; `n_letters` inputs of tiny-induction.
 
-    `fewer`: Times that the steps of maps of tiny-induction are fewer.
+    `fewer`: the steps of the maps of tiny-induction are divided by this number.
     """
     task = equalities(seed)
     asked: list[Any] = [
@@ -86,7 +87,7 @@ def run(
 
 
 class Pairs(nn.Module):
-    """Each pair of objects read by an MLP of its own copy, both answers turned by a fixed rotation, and an MLP."""
+    """Reads each pair of objects with one shared MLP, rotates both answers by a fixed matrix, then decides."""
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
@@ -99,12 +100,12 @@ class Pairs(nn.Module):
         self.decide = nn.Sequential(nn.Linear(WIDTH, 64), nn.ReLU(), nn.Linear(64, 2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Objects side by side → the logits of no and yes."""
+        """Map one-hot objects, concatenated, to the logits of no and yes."""
         return self.decide(self.turned(self.read(x.reshape(len(x), 2, -1)).flatten(1)))
 
 
 def fresh(seed: int, *, plain: bool = False) -> nn.Module:
-    """A network of which `seed` draws the weights; plain: an MLP that sees all four objects at once."""
+    """Build a network with weights drawn from `seed`; plain: an MLP that sees all four objects at once."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if not plain:
@@ -117,7 +118,7 @@ def fresh(seed: int, *, plain: bool = False) -> nn.Module:
 
 
 def objects(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows a, b, c, d in which each equality holds half of the time."""
+    """Draw rows a, b, c, d in which each equality holds half of the time."""
     drawn = rng.integers(N_OBJECTS, size=(n, 4))
     for first in (0, 2):
         alike = rng.random(n) < 0.5
@@ -129,12 +130,12 @@ def objects(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def shown(rows: np.ndarray) -> torch.Tensor:
-    """Objects as the network sees them: one-hot, side by side."""
+    """Encode objects as the network reads them: one-hot, concatenated."""
     return nn.functional.one_hot(torch.from_numpy(rows), N_OBJECTS).flatten(1).float()
 
 
 def trained(seed: int, steps: int, *, plain: bool = False) -> nn.Module:
-    """The network, trained on rows drawn anew at each step."""
+    """Train the network on new rows at each step."""
     net, rng = fresh(seed, plain=plain), np.random.default_rng(seed)
     learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learned, lr=2e-3, weight_decay=0.01)
@@ -149,7 +150,7 @@ def trained(seed: int, steps: int, *, plain: bool = False) -> nn.Module:
 
 
 def equalities(seed: int) -> Algorithm:
-    """Different rows, each as four objects side by side."""
+    """Build the algorithm of two equalities, on distinct rows of four one-hot objects each."""
     rows = np.unique(objects(1500, np.random.default_rng(500 + seed)), axis=0)
 
     def read(x: torch.Tensor) -> tuple[bool, bool]:
@@ -169,7 +170,10 @@ def equalities(seed: int) -> Algorithm:
 
 
 def letters(seed: int, n: int) -> Algorithm:
-    """Rows cut after a letter that stood before, all of one length; the variable is the letter that followed it."""
+    """Build the algorithm of the next letter, on rows of one length cut after a letter that occurred before.
+
+    The variable is the letter that followed the earlier occurrence.
+    """
     task, cut = TASKS["tiny-induction"], 16
     rows = task.draw(40 * n, np.random.default_rng(500 + seed), True)
     asked = rows.targets[:, cut - 1] >= 0

@@ -1,7 +1,7 @@
-"""E5, are archetypal dictionaries stable, or are they just initialised alike? Digits, 128 atoms, k = 8.
+"""E5: are archetypal dictionaries stable, or do they just start alike? Digits, 128 atoms, k = 8.
 
 Every arm is trained twice for each seed; stability is the mean cosine of matched atoms. Arms differ in
-what the two runs share: nothing, their first dictionary, their candidates, their first encoder.
+what the two runs share: nothing, their first dictionary, their candidates, or their first encoder.
 "Subsets" are draws of 90 % of the data, with k-means refitted on each.
 """
 
@@ -26,8 +26,7 @@ SUBSET = 0.9
 def run(seed: int, *, steps: int = 500, n_runs: int = 2) -> dict[str, float]:
     """Train every arm `n_runs` times and compare its dictionaries.
 
-    `seed`: decides everything: seed s takes the runs n_runs · s, n_runs · s + 1, …; `steps` of 256
-    rows.
+    `seed` decides everything: seed s takes the runs n_runs · s, n_runs · s + 1, …; `steps` of 256 rows.
     """
     train, test = (sn.data.digits(split).images.flatten(1) for split in ("train", "test"))
     runs = [n_runs * seed + i for i in range(n_runs)]
@@ -50,10 +49,10 @@ def look(
     arms: Sequence[str] = ("TopK", "TopK shared start"),
     steps: int = 150,
 ) -> dict[str, Float[np.ndarray, " n_atoms"]]:
-    """Train some arms twice, at short size; how alike each atom and its match of the other run are.
+    """Train some arms twice, for a few steps, and measure how similar matched atoms are.
 
-    `arms`: names as in the numbers of `run`; `steps` of 256 rows; returns cosines in falling order,
-    by arm; the last is "random directions".
+    `arms`: names as in the numbers of `run`; `steps` of 256 rows; returns cosines in falling order, by
+    arm; the last arm is "random directions".
     """
     train = sn.data.digits("train").images.flatten(1)
     runs, known = [2 * seed, 2 * seed + 1], _arms(centroids(train, N_ATOMS, _generator(seed)))
@@ -71,7 +70,7 @@ Arm = Callable[[int, Tensor], tuple[SparseAutoencoder, Tensor]]
 
 
 def _arms(shared: Tensor) -> dict[str, Arm]:
-    """What each arm trains on run i, and on which rows."""
+    """Return the arms by name: each gives the SAE of run i and the rows that it is trained on."""
 
     def topk(i: int, x: Tensor) -> tuple[SparseAutoencoder, Tensor]:
         return sn.TopK(x.shape[1], N_ATOMS, K, generator=_generator(i)), x
@@ -130,7 +129,7 @@ def _held(i: int, d_in: int, delta: float, *, tied: bool, candidates: Tensor) ->
 
 @torch.no_grad()
 def _begin_as(sae: SparseAutoencoder, points: Float[Tensor, "n_atoms d_in"]) -> SparseAutoencoder:
-    """Let dictionary and encoder of a TopK begin as the directions of some points."""
+    """Start the dictionary and encoder of a TopK at the directions of some points."""
     directions = torch.nn.functional.normalize(points, dim=1)
     for name, parameter in sae.named_parameters():
         if name.endswith("weight"):
@@ -163,7 +162,7 @@ def _measured(
 
 
 def out_of_distribution(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"]) -> float:
-    """1 − mean_j max_i cos(d_j, x_i − mean): how far atoms are from anything in the data."""
+    """Return 1 − mean_j max_i cos(d_j, x_i − mean): how far atoms are from the data."""
     centred = torch.nn.functional.normalize(x - x.mean(dim=0), dim=1)
     return 1 - float((sae.dictionary @ centred.T).max(dim=1).values.mean())
 
@@ -176,11 +175,11 @@ def stable_rank(dictionary: Float[Tensor, "n_atoms d_in"]) -> float:
 def hull_residual(
     points: Float[Tensor, "n d_in"], candidates: Float[Tensor, "n_candidates d_in"]
 ) -> float:
-    """Largest distance of a point to the convex hull of candidates, as a share of their spread.
+    """Return the largest distance of a point to the convex hull of candidates, as a share of their spread.
 
-    Non-negative least squares with one more row, which holds the sum of the weights at 1.
+    Non-negative least squares with one additional row, which holds the sum of the weights at 1.
 
-    `candidates`: corners of the hull, and points inside.
+    `candidates`: corners of the hull, and points inside it.
     """
     from scipy.optimize import nnls
 

@@ -1,10 +1,12 @@
-"""Attribution graphs of tiny-gpt: do they say what the model does when it is asked?
+"""Attribution graphs of tiny-gpt: do they describe the model's behaviour?
 
-A transcoder of each MLP, trained here; stories cut in their middle, the likeliest next token as target. Atoms of
-pruned graphs alone, or gone, beside random atoms and those that fire strongest, the same number of each MLP, or of
-each MLP and position; single atoms taken out of the running model, or weakened by a tenth, against what the graph
-foresees, against random directions of the same size, and against how strongly the atom fires. Where the two
-differ: the same with norms held, and with norms and attention held, as the graph has them.
+A transcoder of each MLP is trained here; stories are cut in the middle, and the likeliest next token is
+the target. First: the atoms of a pruned graph alone, and everything without them, compared with as many
+random atoms and with the strongest ones, matched by MLP, or by MLP and position. Second: single atoms
+removed from the running model, or weakened by a tenth; the effect is compared with the graph's
+prediction, with random directions of the same size, and with how strongly the atom fires. To explain the
+difference, the effect is measured again with norms held, and with norms and attention held, as the graph
+assumes.
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ from sae_nb.models import Frozen, Intervention, intervening
 SHORT = {"steps": 12, "n_texts": 2, "n_stories": 30, "n_cuts": 2}
 N_ATOMS, K, BATCH = 512, 16, 1024
 MOST = 24
-"""Tokens of a story that the model reads."""
+"""Number of a story's tokens that the model reads."""
 
 NODES, EDGES = 0.8, 0.98
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.5)
-"""Of the atoms that fire, kept in the order of a ranking."""
+"""Fractions of the firing atoms that are kept, in the order of a ranking."""
 
 CURVE = (0.1, 0.2, 0.4, 0.8, 1.0)
-"""Of the steps; the learning rate falls after 0.8."""
+"""Fractions of the training steps; the learning rate falls after 0.8."""
 
 GONE, WEAKER = 0.0, 0.9
 
@@ -43,9 +45,10 @@ GONE, WEAKER = 0.0, 0.9
 def run(
     seed: int, *, steps: int = 1000, n_texts: int = 10, n_stories: int = 600, n_cuts: int = 6
 ) -> dict[str, float]:
-    """Train the transcoders, and ask the graphs of `n_texts` stories that they have not seen.
+    """Train the transcoders, and test the graphs of `n_texts` stories that they were not trained on.
 
-    `steps` of 1024 rows; of each graph, `n_cuts` atoms of most influence and as many random ones are changed.
+    `steps` of 1024 rows; in each graph, the `n_cuts` most influential atoms and as many random ones are
+    changed.
     """
     model = sn.load_model("tiny-gpt")
     transcoders, numbers = trained(model, sn.data.stories(n_stories, seed=seed).texts, steps, seed)
@@ -65,7 +68,7 @@ def run(
 def trained(
     model: Any, texts: Sequence[str], steps: int, seed: int
 ) -> tuple[list[Any], dict[str, float]]:
-    """One of each MLP, and what they miss of their rows along the training, mean over MLPs."""
+    """Train a transcoder of each MLP; return them and 1 − R² along the training, mean over MLPs."""
     layers = range(model.n_layers)
     points = [f"mlp_{side}.{layer}" for layer in layers for side in ("in", "out")]
     acts = sn.capture(model, texts, points, progress=False)
@@ -85,14 +88,14 @@ def trained(
 
 
 def curve(history: Any, steps: int) -> list[float]:
-    """1 − R² of the batches up to each share of the steps, mean over a twentieth of them."""
+    """Return 1 − R² of the batches up to each share of the steps, mean over a twentieth of them."""
     at = np.array([record.step for record in history]) / steps
     missed = 1 - np.array([record.r2 for record in history])
     return [float(missed[(at <= end) & (at > end - max(0.05, 5 / steps))].mean()) for end in CURVE]
 
 
 def kept(model: Any, transcoders: list[Any], texts: Sequence[str]) -> dict[str, float]:
-    """Share of cross-entropy that each transcoder keeps alone, and R²: the mean, and the least."""
+    """Return R² and the share of cross-entropy that transcoders keep alone: the means, and the least share."""
     scores = []
     for layer, t in enumerate(transcoders):
         acts = sn.capture(model, texts, [f"mlp_in.{layer}", f"mlp_out.{layer}"], progress=False)
@@ -104,7 +107,7 @@ def kept(model: Any, transcoders: list[Any], texts: Sequence[str]) -> dict[str, 
 
 
 def graph_of(model: Any, transcoders: list[Any], text: str) -> AttributionGraph:
-    """The graph of the first tokens of a story, for the likeliest next one."""
+    """Trace the graph of a story's first tokens, for the likeliest next one."""
     ids = model.tokenizer(text)["input_ids"][:MOST]
     start = str(model.tokenizer.decode(ids, skip_special_tokens=True))
     return attribution_graph(model, transcoders, start, target=int(model([start])[0, -1].argmax()))
@@ -115,7 +118,10 @@ def graph_of(model: Any, transcoders: list[Any], text: str) -> AttributionGraph:
 
 
 def enough(graphs: list[AttributionGraph], seed: int) -> dict[str, float]:
-    """What the atoms of pruned graphs bring back, alone and gone; and the strongest of a ranking."""
+    """Measure the effect that the atoms of pruned graphs recover alone, and the effect lost without them.
+
+    The same for random atoms, and for the first atoms of each ranking.
+    """
     pools: dict[str, list[tuple[float, float]]] = {}
     scores = []
 
@@ -154,24 +160,27 @@ def enough(graphs: list[AttributionGraph], seed: int) -> dict[str, float]:
 
 
 def pooled(pairs: list[tuple[float, float]]) -> float:
-    """Shares of several answers, each as heavy as what atoms do there: those of next to nothing say nothing."""
+    """Average shares over several answers, weighted by the total effect of atoms on each.
+
+    A share of an effect near zero is mostly noise.
+    """
     shares, spans = np.array(pairs).T
     return float((shares * np.abs(spans)).sum() / np.abs(spans).sum())
 
 
 def atom_rows(graph: AttributionGraph) -> np.ndarray:
-    """Which nodes are atoms."""
+    """Return the indices of the nodes that are atoms."""
     return np.flatnonzero((graph.nodes.kind == "atom").to_numpy())
 
 
 def chosen(graph: AttributionGraph, small: AttributionGraph) -> np.ndarray:
-    """Which atoms of a graph a smaller one has."""
+    """Mark the atoms of a graph that a smaller graph also contains."""
     atoms = graph.nodes.iloc[atom_rows(graph)]
     return atoms["name"].isin(small.nodes["name"]).to_numpy()
 
 
 def only(graph: AttributionGraph, atoms: np.ndarray) -> AttributionGraph:
-    """The graph with these atoms, and all that is none."""
+    """Keep only these atoms of a graph; nodes that are not atoms remain."""
     others = np.flatnonzero((graph.nodes.kind != "atom").to_numpy())
     rows = np.sort(np.concatenate([others, atoms]))
     nodes = graph.nodes.iloc[rows].reset_index(drop=True)
@@ -181,7 +190,10 @@ def only(graph: AttributionGraph, atoms: np.ndarray) -> AttributionGraph:
 def others(
     graph: AttributionGraph, circuit: np.ndarray, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """As many atoms of each MLP that fire strongest; of each MLP and position, these and random ones."""
+    """Choose as many atoms as the circuit has in each MLP, or in each MLP and position.
+
+    The strongest ones in both cases; for MLP and position also random ones.
+    """
     atoms = graph.nodes.iloc[atom_rows(graph)]
 
     def drawn(by: list[str], strongest: bool) -> np.ndarray:
@@ -200,7 +212,7 @@ def others(
 
 
 def rankings(graph: AttributionGraph, seed: int) -> dict[str, np.ndarray]:
-    """Atoms by influence, by how strongly they fire, and by nothing."""
+    """Rank atoms by influence, by how strongly they fire, and at random."""
     atoms, strength = atom_rows(graph), graph.nodes.value.to_numpy()
     return {
         "by influence": atoms[np.argsort(-graph.influence[atoms], kind="stable")],
@@ -216,7 +228,7 @@ def rankings(graph: AttributionGraph, seed: int) -> dict[str, np.ndarray]:
 def changes(
     graph: Any, transcoders: list[Any], n_cuts: int, rng: np.random.Generator, seed: int
 ) -> list[dict[str, float]]:
-    """Atoms of most influence and random ones, taken out and weakened."""
+    """Remove and weaken the most influential atoms and random ones."""
     ranked = rankings(graph, seed)["by influence"]
     ranked = ranked[graph.influence[ranked] > 0]
     more = rng.choice(ranked[n_cuts:], min(n_cuts, len(ranked) - n_cuts), replace=False)
@@ -250,7 +262,7 @@ def changes(
 
 
 class NormsHeld(Frozen):
-    """Norms' scales as they were; attention as it comes."""
+    """Holds the scales of norms; attention is computed as usual."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -261,14 +273,14 @@ class NormsHeld(Frozen):
 
 
 def minus(position: int, by: Tensor, y: Tensor, _: Any) -> Tensor:
-    """What a place writes, less something at one position."""
+    """Subtract a vector from a module's output at one position."""
     y = y.clone()
     y[0, position] -= by.to(y)
     return y
 
 
 def effect(graph: Any, out: Intervention, held: type[Frozen]) -> float:
-    """What an intervention does to the target where some things stay as they were; the MLPs are the model's."""
+    """Measure the effect of an intervention on the target, in the model itself with some quantities held."""
     model, batch, (measure,) = graph.passes.model, graph.passes.batch, graph.passes.measures
     before = held()
 
@@ -281,7 +293,7 @@ def effect(graph: Any, out: Intervention, held: type[Frozen]) -> float:
 
 
 def foreseen(changed: list[dict[str, float]]) -> dict[str, float]:
-    """How well the graph foresaw: correlations, slopes, signs."""
+    """Measure how well the graph predicted the effects: correlations, slopes, signs."""
     of = {name: np.array([one[name] for one in changed]) for name in changed[0]}
     said, did = of["foreseen"], of["effect"]
     clear, top, last = np.abs(did) > of["random, largest"], of["influential"] > 0, of["last"] > 0
@@ -321,16 +333,16 @@ def foreseen(changed: list[dict[str, float]]) -> dict[str, float]:
 
 
 def corr(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson; 0 of fewer than three, or where one does not change."""
+    """Return Pearson's correlation; 0 for fewer than three values, or where one is constant."""
     tells = len(a) > 2 and np.ptp(a) > 0 and np.ptp(b) > 0
     return float(pearsonr(a, b).statistic) if tells else 0.0
 
 
 def ordered(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation of sizes."""
+    """Return the rank correlation of absolute values."""
     return corr(rankdata(np.abs(a)), rankdata(np.abs(b)))
 
 
 def slope(said: np.ndarray, did: np.ndarray) -> float:
-    """Least squares through nothing: what happens, of what is said."""
+    """Fit the measured effects to the predicted ones by least squares, through the origin; return the slope."""
     return float(said @ did / (said @ said).clip(1e-12))

@@ -1,9 +1,9 @@
-"""Attribution maps of tiny-vit: do they lie on the digit, does the answer follow them, does another training agree?
+"""Attribution maps of tiny-vit: are they on the digit, does the answer follow them, do trainings agree?
 
-The outcome is the digit that the scene shows. Every map is set beside a random one, the map of a model whose
-weights were drawn anew, and closeness to the middle. The trainings that are compared are the three bundled models
-that learned from the same scenes: tiny-vit, tiny-vit-tied (shared blocks) and tiny-vit-plain (without residual
-drop); they differ in more than their seed.
+The outcome is the digit in the scene. Every map is compared with a random one, with the map of a model
+whose weights were drawn again, and with closeness to the middle. The trainings that are compared are the
+three bundled models that learned from the same scenes: tiny-vit, tiny-vit-tied (shared blocks) and
+tiny-vit-plain (without residual drop); they differ in more than their seed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def run(
     n_steps: int = 8,
     methods: tuple[str, ...] = METHODS,
 ) -> dict[str, float]:
-    """Map `n` scenes of handwriting that no model saw, by every method and model, and take the numbers."""
+    """Map `n` scenes that no model was trained on, by every method and model, and measure the maps."""
     scenes = sn.data.scenes(n, seed=seed, split="test")
     models = {name: sn.load_model(name, "cpu") for name in MODELS}
     models["random"] = randomised(seed)
@@ -76,7 +76,7 @@ ROWS = ("maps", "shuffled maps", "answers", "relative")
 
 
 def randomised(seed: int) -> Any:
-    """tiny-vit with every matrix drawn anew, of the same mean square; norms and biases stay."""
+    """Load tiny-vit with every matrix drawn again, of the same mean square; norms and biases are unchanged."""
     model = sn.load_model("tiny-vit", "cpu")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -88,7 +88,7 @@ def randomised(seed: int) -> Any:
 
 
 def on_digit(maps: Tensor, truth: Tensor) -> float:
-    """AUC of a map for the patches that the digit covers, mean over scenes."""
+    """Score maps by their AUC for the patches that the digit covers, mean over scenes."""
     areas = []
     for own, on in zip(maps.flatten(1).double().numpy(), truth.numpy(), strict=True):
         n = int(on.sum())
@@ -98,13 +98,13 @@ def on_digit(maps: Tensor, truth: Tensor) -> float:
 
 
 def middle(n: int) -> Tensor:
-    """Closeness to the middle of the image."""
+    """Return a map of closeness to the middle of the image, `n` times."""
     steps = torch.linspace(-1, 1, 8)
     return -(steps[:, None].square() + steps.square()).expand(n, 8, 8)
 
 
 def faithful(model: Any, scenes: Any, maps: dict[str, Tensor], seed: int) -> dict[str, float]:
-    """Insertion and deletion of every method above those of a random map, mean over two baselines."""
+    """Measure every method's insertion and deletion, also above a random map's, mean over two baselines."""
     found = sn.vision.pixel_fidelity(
         model, scenes.images, maps, baselines=BASELINES, n_masks=16, n_bootstrap=0, seed=seed
     )

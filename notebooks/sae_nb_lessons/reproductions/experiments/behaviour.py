@@ -1,9 +1,10 @@
 """Behaviours of tiny-gpt, and the atoms that should announce, cause and prevent them.
 
-Repetition: texts that it writes at temperature 0 after beginnings of prose; the atom that rises most between the
-first and the last occurrence of four tokens is chosen on one half of them and judged on the other. Steps: atoms
-at full stops before sad sentences of stories, turned up and down there. Penalty: a fine-tuning on stories, half
-of them sad, with a price on the atoms that sad stories have more of. Settings were tried on draws of other seeds.
+Repetition: texts that it writes at temperature 0 after the beginnings of prose passages; the atom that
+rises most between the first and the last occurrence of four tokens is chosen on one half of the texts and
+evaluated on the other. Steps: atoms at full stops before sad sentences of stories, turned up and down
+there. Penalty: fine-tuning on stories, half of them sad, with a penalty on the atoms that fire more on
+sad stories. Settings were tried on draws of other seeds.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from sae_nb.studies.uses import Rise
 SHORT = {"n_prompts": 60, "n_stories": 60, "steps": 4, "n_written": 12}
 MODEL, PLACE = "tiny-gpt", "resid_post.3"
 LOOPS = 0.3
-"""Share of 4-grams that were there before, from which a text goes round in circles."""
+"""Share of repeated 4-grams above which a text counts as a loop."""
 
 EARLY = 20
-"""New tokens that a loop is predicted from."""
+"""Number of new tokens from which a loop is predicted."""
 
 SAD = (
     r"\blost the\b|angry|fell ill|broke|storm|missed|thieves|ran away|very sad|wept|ashamed|howled|heavy heart|"
     r"lonely|bitter|worst|grief|misery|all was lost"
 )
-"""Words of the sad sentences of `sn.data.stories`."""
+"""Words that mark the sad sentences of `sn.data.stories`."""
 
 N_ATOMS, N_RANDOM, BY = 5, 5, 4.0
 
@@ -55,7 +56,7 @@ def run(
 
 
 def repetition(sae: Any, seed: int, n_prompts: int) -> dict[str, float]:
-    """Does the atom that rises in loops predict them, and does a text end its loop without it?"""
+    """Test whether the atom that rises in loops predicts them, and whether texts repeat less without it."""
     model = sn.load_model(MODEL)
     prompts = beginnings(model, n_prompts, seed)
     new: Any = model.generate(prompts, 60, return_ids=True, echo=False)
@@ -85,7 +86,7 @@ def repetition(sae: Any, seed: int, n_prompts: int) -> dict[str, float]:
 
 
 def beginnings(model: Any, n: int, seed: int) -> list[Tensor]:
-    """The first six tokens of passages of prose, of different ones as long as there are some."""
+    """Return the first six tokens of `n` different passages of prose, or of as many as there are."""
     texts = sn.data.prose().texts
     order = np.random.default_rng(1000 + seed).permutation(len(texts))
     ids = (torch.tensor(model.tokens(texts[i][:200])["id"].to_numpy()[:6]) for i in order)
@@ -93,7 +94,7 @@ def beginnings(model: Any, n: int, seed: int) -> list[Tensor]:
 
 
 def mean_strengths(model: Any, sae: Any, texts: Sequence[Tensor], first: int) -> np.ndarray:
-    """Mean strength of every atom over the tokens of each text from `first` on; one row per text."""
+    """Average every atom's strength over the tokens of each text from `first` on; one row per text."""
     acts = sn.capture(model, list(texts), PLACE, progress=False)
     codes = sae.encode(acts).to_scipy()
     new = np.asarray(acts.position) >= first
@@ -103,12 +104,12 @@ def mean_strengths(model: Any, sae: Any, texts: Sequence[Tensor], first: int) ->
 
 
 def auroc(on: np.ndarray, score: np.ndarray) -> float:
-    """Chance that a text that goes round in circles has the higher score."""
+    """Return the probability that a looping text has the higher score."""
     return float(roc_auc_score(on, score)) if 0 < on.sum() < len(on) else float("nan")
 
 
 def drawn(alive: np.ndarray, atom: int, n: int, seed: int) -> list[int]:
-    """Other atoms that fire."""
+    """Draw `n` other atoms that fire."""
     return [
         int(j)
         for j in np.random.default_rng(seed).choice(np.setdiff1d(alive, atom), n, replace=False)
@@ -118,7 +119,7 @@ def drawn(alive: np.ndarray, atom: int, n: int, seed: int) -> list[int]:
 def shortened(
     model: Any, sae: Any, atom: int, prompts: list[Tensor], others: Sequence[int]
 ) -> dict[str, float]:
-    """Share of repeated 4-grams without the atom, and with the same length of others' directions taken away."""
+    """Compare the share of repeated 4-grams without the atom, and with as much removed along other atoms."""
 
     def written(along: int | None) -> float:
         change = taking(sae, atom, atom if along is None else along)
@@ -139,7 +140,7 @@ def shortened(
 
 
 def taking(sae: Any, atom: int, along: int) -> Callable[[Tensor], Tensor]:
-    """x − z_j d: of its own direction or of another atom's."""
+    """Return x ↦ x − z_j d, where d is the atom's own direction or another atom's."""
     direction = sae.dictionary[along].detach()
 
     def change(x: Tensor) -> Tensor:
@@ -158,7 +159,7 @@ def taking(sae: Any, atom: int, along: int) -> Callable[[Tensor], Tensor]:
 
 
 def steps_turned(sae: Any, seed: int, n_stories: int, n_written: int) -> dict[str, float]:
-    """How far the share of sad sentences moves between the atoms turned up and turned down."""
+    """Measure how far the share of sad sentences moves from the atoms turned down to the atoms turned up."""
     model = sn.load_model(MODEL)
     found = sad_steps(model, sae, n_stories, seed)
     prompts = first_sentences(n_written, 20_000 + seed)
@@ -193,13 +194,13 @@ def steps_turned(sae: Any, seed: int, n_stories: int, n_written: int) -> dict[st
 
 
 def sad_steps(model: Any, sae: Any, n_stories: int, seed: int) -> Rise:
-    """Sentences of stories, sad ones by their words."""
+    """Find the atoms that rise before sad sentences of stories; sad ones are found by their words."""
     texts = sn.data.stories(n_stories, seed=10_000 + seed).texts
     return sn.uses.rise(model, sae, texts, PLACE, {"sad": SAD})
 
 
 def first_sentences(n: int, seed: int) -> list[str]:
-    """Beginnings of stories, which are neither sad nor glad."""
+    """Return the first sentences of stories, which are neither sad nor glad."""
     return [text.split(".")[0] + "." for text in sn.data.stories(n, seed=seed).texts]
 
 
@@ -208,7 +209,7 @@ def first_sentences(n: int, seed: int) -> list[str]:
 
 
 def tuned(sae: Any, seed: int, n_stories: int, steps: int, n_written: int) -> dict[str, float]:
-    """Fine-tune plainly, with a price on the atoms of sad stories, and with one on random atoms."""
+    """Fine-tune without a penalty, with one on the atoms of sad stories, and with one on random atoms."""
     model = sn.load_model(MODEL)
     stories = sn.data.stories(n_stories, seed=30_000 + seed)
     sad = (stories.sentiment == 0).numpy()
@@ -236,7 +237,7 @@ def tuned(sae: Any, seed: int, n_stories: int, steps: int, n_written: int) -> di
 
 
 def atom_means(model: Any, sae: Any, texts: list[str]) -> np.ndarray:
-    """Mean strength of every atom over all tokens."""
+    """Average every atom's strength over all tokens."""
     codes = sae.encode(sn.capture(model, texts, PLACE, progress=False)).to_scipy()
     return codes.mean(axis=0).A1
 
@@ -250,7 +251,7 @@ def fine_tuned(
     steps: int,
     seed: int,
 ) -> None:
-    """AdamW on 16 stories a step, in place; the price is the mean excess over glad stories' mean."""
+    """Train in place by AdamW on 16 stories per step; the penalty is the mean excess over that on `like`."""
     generator = np.random.default_rng(seed)
     optimiser = torch.optim.AdamW(model.module.parameters(), lr=3e-4)
     term = None if atoms is None else sn.uses.penalty(
@@ -266,7 +267,7 @@ def fine_tuned(
 
 
 def loss_of(model: Any, texts: list[str]) -> tuple[Tensor, Tensor]:
-    """Nats per token, and which tokens there are."""
+    """Return the nats per token, and a mask of the real tokens."""
     (batch,) = model.batches(texts, batch_size=len(texts))
     ids, real = batch.token_ids, batch.keep
     logits = model.module(ids, attention_mask=real.long()).logits
@@ -275,7 +276,7 @@ def loss_of(model: Any, texts: list[str]) -> tuple[Tensor, Tensor]:
 
 
 def sad_share(model: Any, prompts: list[str], seed: int) -> float:
-    """Share of the sentences it writes that have words of sad ones."""
+    """Return the share of written sentences that contain words of sad ones."""
     import re
 
     texts = model.generate(prompts, 40, temperature=1.0, seed=seed, echo=False)
@@ -285,5 +286,5 @@ def sad_share(model: Any, prompts: list[str], seed: int) -> float:
 
 @torch.no_grad()
 def held_out_loss(model: Any, texts: list[str]) -> float:
-    """Nats per token of stories that it was not tuned on."""
+    """Return the nats per token of held-out stories."""
     return loss_of(model, texts)[0].item()

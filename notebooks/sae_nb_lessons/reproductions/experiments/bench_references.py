@@ -1,8 +1,9 @@
-"""What eight benchmarks give an oracle, three broken SAEs, and SAEs of other seeds.
+"""Reference scores of eight benchmarks: of an oracle, of three broken SAEs, and of SAEs of other seeds.
 
-The oracle knows the labels: an atom per value, its direction fitted by least squares, its code the label itself.
-Broken are an SAE of random directions, one whose atoms are all the same, and one that is a sixteenth of the trained
-atoms, sixteen times each. A seed is that of the training, of the tasks and of every draw.
+The oracle knows the labels: an atom per value, its direction fitted by least squares, its code the label
+itself. The broken SAEs are one of random directions, one whose atoms are all the same, and one that
+repeats a sixteenth of the trained atoms sixteen times. A seed is that of the training, of the tasks and
+of every draw.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ ROWS = tuple(BENCH_ROWS)
 
 LEFT_OUT = (
     "tiny-vit ravel",
-)  # some draws of scenes have one label alone that a linear probe reads
+)  # in some draws of scenes a linear probe reads only one label
 
 K, COPIES = 16, 16
 
@@ -46,15 +47,16 @@ def run(
 ) -> dict[str, float]:
     """Train an SAE on each model, break it, and benchmark all of them.
 
-    `n_inputs`: of the tasks; `steps` of 512 rows of `n_train` other inputs; `places` and `rows` that are asked.
-    A trained SAE's lead over the best broken one is called `ahead`. What a row cannot measure is no number.
+    `n_inputs`: of the tasks; `steps` of 512 rows of `n_train` other inputs; `places` and `rows`: where
+    and on which benchmarks. A trained SAE's lead over the best broken one is called `ahead`. A score that
+    is not finite is left out.
     """
     numbers: dict[str, float] = {}
     for place in places:
         given = _material(place, n_inputs, seed)
         saes = saes_of(given, _rows_to_train(given, n_train, seed), steps, seed)
         asked = {kind: given.with_sae(sae) for kind, sae in saes.items()}
-        oracle = given.with_sae(_knowing(given))  # type: ignore[arg-type]  # all that rows ask of one
+        oracle = given.with_sae(_knowing(given))  # type: ignore[arg-type]  # it has all that rows need of an SAE
         name = place.partition("/")[0]
         for row in rows:
             if f"{name} {row}" in LEFT_OUT:
@@ -76,7 +78,7 @@ def _material(place: str, n_inputs: int, seed: int) -> Material:
 
 
 def _rows_to_train(given: Material, n: int, seed: int) -> sn.Activations:
-    """Rows of inputs that no task has."""
+    """Capture inputs that are not in any task."""
     if given.model.kind != "language":
         return given.captured(sn.data.scenes(n, seed=70_000 + seed).images)
     texts = list(sn.data.stories(n, seed=70_000 + seed).texts)
@@ -84,7 +86,7 @@ def _rows_to_train(given: Material, n: int, seed: int) -> sn.Activations:
 
 
 def saes_of(given: Material, acts: sn.Activations, steps: int, seed: int) -> dict[str, Any]:
-    """A trained SAE and three broken ones, all of the bundled SAE's shape.
+    """Build a trained SAE and three broken ones, all of the bundled SAE's shape.
 
     `given`: tasks with the bundled SAE; `acts`: rows to train on, for `steps`.
     """
@@ -122,9 +124,10 @@ def saes_of(given: Material, acts: sn.Activations, steps: int, seed: int) -> dic
 def references(
     numbers: Mapping[str, Mapping[str, float]],
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """What `sae_nb.studies.uses.bench` shows beside a score: means over seeds, and the spread of trained SAEs.
+    """Compute the reference scores that `sae_nb.studies.uses.bench` shows next to a score.
 
-    `numbers` of the artefact. Kept in `sae_nb/uses/bench_references.json`; what no seed measured is left out.
+    They are means over seeds, and the relative spread of trained SAEs. `numbers` are those of the
+    artefact. Kept in `sae_nb/uses/bench_references.json`; a score that no seed could measure is left out.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for place in PLACES:
@@ -150,7 +153,7 @@ def references(
 
 @dataclass(frozen=True, eq=False)
 class Oracle:
-    """An SAE whose code is known for every row that it will be shown, and for no other."""
+    """An SAE that knows the codes of the rows it will be shown, and of no others."""
 
     dictionary: torch.Tensor
     mean: torch.Tensor
@@ -159,7 +162,7 @@ class Oracle:
 
     @classmethod
     def of(cls, acts: sn.Activations, facts: Mapping[str, np.ndarray]) -> Oracle:
-        """An atom per value of every attribute of rows, fitted by least squares."""
+        """Fit an atom per value of every attribute of the rows, by least squares."""
         labels = {name: values.tolist() for name, values in facts.items()}
         fitted = sn.supervised_dictionary(acts.x, labels)
         place = {row.tobytes(): i for i, row in enumerate(acts.x.numpy())}
@@ -167,7 +170,7 @@ class Oracle:
 
     @property
     def n_atoms(self) -> int:
-        """An atom per value of an attribute."""
+        """One per value of an attribute."""
         return len(self.dictionary)
 
     @property
@@ -176,18 +179,18 @@ class Oracle:
         return self.dictionary.shape[1]
 
     def encode(self, x: torch.Tensor) -> sn.SparseCodes:
-        """Codes of rows that it was made for."""
+        """Return the codes of rows that it was made for."""
         rows = [self.place[row.tobytes()] for row in x.detach().numpy()]
         return self.codes.rows(torch.tensor(rows))
 
     def decode(self, codes: sn.SparseCodes) -> torch.Tensor:
-        """The mean and what the atoms add to it."""
+        """Add the atoms' contributions to the mean."""
         return codes @ self.dictionary.to(codes.values) + self.mean
 
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """One atom that fires where a linear probe finds what is to be forgotten, on hardly any row to be kept."""
+    """One atom that fires where a linear probe detects rows to forget, and on almost no row to keep."""
 
     dictionary: torch.Tensor
     probe: torch.Tensor
@@ -196,7 +199,7 @@ class Detector:
 
     @classmethod
     def of(cls, forget: sn.Activations, keep: sn.Activations) -> Detector:
-        """Fitted on both; it fires above the strongest of 2000 rows that are to be kept."""
+        """Fit a probe on both; the atom fires above the strongest of 2000 rows that are to be kept."""
         from sklearn.linear_model import LogisticRegression
 
         x = torch.cat((forget.x, keep.x)).double()
@@ -214,12 +217,12 @@ class Detector:
         return self.dictionary.shape[1]
 
     def encode(self, x: torch.Tensor) -> sn.SparseCodes:
-        """One where the probe is above what rows to be kept reach."""
+        """Return 1 where the probe exceeds what rows to be kept reach."""
         return sn.SparseCodes.from_dense((x @ self.probe > self.above).float()[:, None])
 
 
 def _knowing(given: Material) -> Oracle:
-    """An oracle of every label and of what is known of rows."""
+    """Build an oracle of every label and of every known attribute of rows."""
     sample = given.acts.sample.numpy()
     of_rows = {name: values.astype(int) for name, values in given.row_facts.items()}
     of_samples = {name: values[sample] for name, values in given.tasks.classes.items()}
@@ -227,9 +230,9 @@ def _knowing(given: Material) -> Oracle:
 
 
 def _of_oracle(row: str, given: Material) -> float:
-    """What a dictionary that knows the answer gets in a row; `given`: with the oracle of all labels."""
+    """Score a dictionary that knows the answer; `given` holds the oracle of all labels."""
     if row == "core":
-        return math.nan  # labels do not say what activations are
+        return math.nan  # labels do not determine activations
     if row == "unlearning":
         forget, keep = given.unlearned
         given = given.with_sae(Detector.of(forget[1], keep[1]))  # type: ignore[arg-type]  # as above

@@ -1,7 +1,7 @@
-"""Planted concepts, from common to rare: does a controller of frequencies find them where a price does not?
+"""Planted concepts, from common to rare: does a controller of frequencies find them where a penalty does not?
 
-80 concepts in 40 dimensions, pushed apart, on with chances from 0.1 down to 0.002 and strengths in
-[1, 2]; dictionaries of 160 atoms. ReLU + ℓ1 is trained with two prices, and its better one counts.
+80 concepts in 40 dimensions, pushed apart, on with probabilities from 0.1 down to 0.002 and strengths in
+[1, 2]; dictionaries of 160 atoms. ReLU + ℓ1 is trained with two penalties, and the better one counts.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ N_CONCEPTS, D_IN, N_ATOMS = 80, 40, 160
 MOST, LEAST = 0.1, 0.002
 N_TRAIN, N_TEST = 50_000, 10_000
 FOUND = 0.9
-NEVER = 10**6  # steps between two changes of the biases: they stay
+NEVER = 10**6  # steps between two changes of the biases, so they stay fixed
 
 
 def run(seed: int, *, steps: int = 1500) -> dict[str, float]:
-    """Train every kind once and take the numbers of the claims.
+    """Train every kind once and measure the numbers of the claims.
 
     `steps` of 256 rows.
     """
@@ -43,7 +43,7 @@ def run(seed: int, *, steps: int = 1500) -> dict[str, float]:
 
 
 def kinds(seed: int) -> dict[str, SparseAutoencoder]:
-    """Every dictionary by name, each from the same random atoms."""
+    """Build every dictionary by name, all from the same random atoms."""
     made = {
         "gba": sn.GroupBiasAdaptation(D_IN, N_ATOMS, generator=_drawn(seed)),
         "fixed": sn.GroupBiasAdaptation(D_IN, N_ATOMS, every=NEVER, generator=_drawn(seed)),
@@ -60,7 +60,7 @@ def _drawn(seed: int) -> torch.Generator:
 
 @torch.no_grad()
 def measured(name: str, sae: SparseAutoencoder, x: Tensor, concepts: Tensor) -> dict[str, float]:
-    """Concepts found, all of them and the rarer half; R², L0."""
+    """Count the concepts found, of all and of the rarer half; measure R² and L0."""
     *_, cosines = sn.evaluation.match_atoms(concepts, sae.dictionary)
     found = cosines >= FOUND
     return {

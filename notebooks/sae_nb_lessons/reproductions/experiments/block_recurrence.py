@@ -1,7 +1,7 @@
 """E1 and E2, on small digit transformers: does residual drop make layers alike, and alike enough to share?
 
 Twelve pre-norm blocks of width 32 read 8×8 digits (cls, 2 registers, 16 patches), trained with five
-amounts of residual drop. Then k shared blocks learn their states by the joint schedule: a Raptor.
+amounts of residual drop. Then k shared blocks learn the states by the joint schedule: a Raptor.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BATCH, RATE, DECAY = 100, 3e-3, 0.02
 def run(
     seed: int, *, teacher_steps: int = 240, steps: int = 300, taught: int = 1400
 ) -> dict[str, float]:
-    """Train the teachers and every Raptor, and take the numbers of the claims.
+    """Train the teachers and every Raptor, and measure the numbers of the claims.
 
     `teacher_steps` of 100 digits; `steps` of each Raptor, 16 digits each, out of `taught`.
     """
@@ -57,7 +57,7 @@ def run(
 
 
 def teacher(seed: int, drop: float, steps: int) -> LiveModel:
-    """Train one transformer on the training digits; each branch is dropped with the same chance."""
+    """Train one transformer on the training digits; each branch is dropped with the same probability."""
     config = VisionTransformerConfig(
         image_size=8, patch_size=2, d_model=32, mlp_ratio=4, n_registers=2, residual_drop=0.0
     )
@@ -68,7 +68,7 @@ def teacher(seed: int, drop: float, steps: int) -> LiveModel:
     pictures, label = coloured("train")
     optimiser = torch.optim.AdamW(module.parameters(), lr=RATE, weight_decay=DECAY)
     module.train()
-    # Which pictures a block leaves out is drawn from torch's global generator.
+    # torch's global generator draws the images that a block skips.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for step in range(steps):
@@ -84,18 +84,18 @@ def teacher(seed: int, drop: float, steps: int) -> LiveModel:
 
 
 def coloured(split: str) -> tuple[Tensor, Tensor]:
-    """Digits as colour pictures of three equal channels, and their labels."""
+    """Return digits as colour images of three equal channels, and their labels."""
     record = digits(split)  # type: ignore[arg-type]
     return record.images[:, None].expand(-1, 3, -1, -1).contiguous(), record.digit.long()
 
 
 def states_of(model: LiveModel, split: str, n: int | None = None) -> States:
-    """States of the first n digits of a split, or of all."""
+    """Capture the states of the first n digits of a split, or of all."""
     return capture_states(model, coloured(split)[0][:n], batch_size=200)
 
 
 def looked_at(model: LiveModel, test: States) -> dict[str, float]:
-    """Accuracy and similarity of layers on test digits."""
+    """Measure accuracy and the similarity of layers on test digits."""
     pictures, label = coloured("test")
     similarity = layer_similarity(test)
     answers = model(pictures, batch_size=200).argmax(dim=1)
@@ -110,7 +110,7 @@ def looked_at(model: LiveModel, test: States) -> dict[str, float]:
 
 
 def untrained_similarity(model: LiveModel) -> float:
-    """Mean similarity of the layers of the same network before training."""
+    """Measure the mean similarity of the same network's layers before training."""
     config = cast(VisionTransformer, model.module).config
     module = VisionTransformer(config, generator=torch.Generator().manual_seed(0))
     return mean_off_diagonal(layer_similarity(states_of(wrap(module.eval()), "test")).raw)
@@ -119,7 +119,7 @@ def untrained_similarity(model: LiveModel) -> float:
 def raptors(
     model: LiveModel, states: States, seed: int, steps: int, studied: bool
 ) -> dict[str, RaptorResult]:
-    """Two blocks, cut by similarity; of the teacher that is studied also other k, cuts and trainings."""
+    """Train two shared blocks, cut by similarity; for the studied teacher also other k, cuts and trainings."""
     similarity = layer_similarity(states)
     two = segment_phases(similarity, 2).cuts
     joint = RaptorConfig(steps=steps, test_fraction=0.0, seed=seed)
@@ -142,7 +142,7 @@ def raptors(
 
 
 def published(joint: RaptorConfig, stage_2: int) -> RaptorConfig:
-    """The authors' two stages in as many steps, the last `stage_2` of them for all blocks together."""
+    """Return the authors' two stages in as many steps; the last `stage_2` of them train all blocks together."""
     return RaptorConfig(
         steps_1=joint.steps - stage_2,
         steps_2=stage_2,
@@ -154,12 +154,12 @@ def published(joint: RaptorConfig, stage_2: int) -> RaptorConfig:
 
 
 def other_cuts(chosen: tuple[int, ...]) -> list[int]:
-    """Every second of the other eight cuts into two phases of two layers or more."""
+    """Return every second of the other eight cuts into two phases of at least two layers."""
     return [cut for cut in range(2, N_LAYERS - 1) if cut != chosen[1]][::2]
 
 
 def scored(result: RaptorResult, model: LiveModel, test: States) -> dict[str, float]:
-    """Layer R² on test digits, floors, and accuracy under the teacher's head."""
+    """Measure R² per layer on test digits, its floors, and accuracy under the teacher's head."""
     pictures, label = coloured("test")
     fit = raptor_fit(result.raptor, test)
     accuracy = raptor_accuracy(result.raptor, model, pictures, label, batch_size=200)
@@ -174,7 +174,7 @@ def scored(result: RaptorResult, model: LiveModel, test: States) -> dict[str, fl
 
 
 def compared(numbers: dict[str, float]) -> dict[str, float]:
-    """Differences that the claims speak of, and what a tenth more of residual drop adds."""
+    """Compute the differences in the claims, and the effect of a tenth more of residual drop."""
     n, p = numbers, f"{STUDIED} "
     others = [n[f"{p}other cut {i} R2"] for i in range(1, 5)]
     return {
@@ -197,6 +197,6 @@ def compared(numbers: dict[str, float]) -> dict[str, float]:
 
 
 def per_tenth(numbers: dict[str, float], what: str) -> float:
-    """Slope of a number over the amounts of residual drop, least squares, for a tenth more."""
+    """Return the least-squares slope of a number over the amounts of residual drop, per tenth."""
     values = [numbers[f"{name} {what}"] for name in DROPS]
     return float(np.polyfit(list(DROPS.values()), values, 1)[0]) / 10
