@@ -29,9 +29,7 @@ SHORT = {
 PLACES = ("tiny-gpt/resid_post.3", "tiny-vit/resid_post.6")
 ROWS = tuple(BENCH_ROWS)
 
-LEFT_OUT = (
-    "tiny-vit ravel",
-)  # in some draws of scenes a linear probe reads only one label
+LEFT_OUT = ("tiny-vit ravel",)  # in some draws of scenes a linear probe reads only one label
 
 K, COPIES = 16, 16
 
