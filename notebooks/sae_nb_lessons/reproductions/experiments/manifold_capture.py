@@ -1,7 +1,7 @@
 """E6, do SAEs capture manifolds, tile them, or dilute them? Eight circles and four segments, two at a time.
 
 32 coordinates, a TopK with 96 atoms at k = 2, 4, 8, 16, mean squared error (the paper's best loss, ℓ1, is
-not among ours). Restricted R² is by affine least squares from eight latents.
+not among ours). Restricted R² is that of an affine least-squares fit from eight latents.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ N_ATOMS, KS, USED, TEST = 96, (2, 4, 8, 16), 8, 4000
 
 
 def run(seed: int, *, n: int = 60_000, steps: int = 600, batch: int = 512) -> dict[str, float]:
-    """Train a TopK at each k, and measure how its latents hold each manifold.
+    """Train a TopK at each k, and measure how its latents represent each manifold.
 
     `n`: rows to train on.
     """
@@ -49,7 +49,7 @@ def _told(found: ManifoldCapture, name: str) -> dict[str, float]:
     return {
         f"{name} restricted r2": float(found.r2.mean()),
         f"{name} support": float(found.support.mean()),
-        # A manifold without atoms of its own is not tiled at all: it counts as 1.
+        # The spread of a manifold without atoms of its own counts as 1: it is not tiled at all.
         f"{name} spread": float(np.median(known)) if len(known) else 1.0,
     }
 

@@ -20,11 +20,11 @@ TILES = (4, 4, 4)
 KINDS: tuple[Kind, ...] = ("minkowski", "simplex", "gaussian")
 ARMS = ("block", "free AA", "AA of rows", "TopK")
 RANDOM = 1_000_000
-"""Seeds of draws that must not repeat the planted ones."""
+"""Added to the seed of random archetypes, so that they do not repeat the planted ones."""
 
 
 def run(seed: int, *, n: int = 1200, steps: int = 400, n_nulls: int = 3) -> dict[str, float]:
-    """Decide on every kind of data, and hold the archetypes found against the planted ones.
+    """Decide on every kind of data, and compare the archetypes found with the planted ones.
 
     `n`: rows; a third is held out.
     """
@@ -41,7 +41,7 @@ def run(seed: int, *, n: int = 1200, steps: int = 400, n_nulls: int = 3) -> dict
 
 
 def look(seed: int = 0, kind: Kind = "minkowski", *, steps: int = 200) -> Decision:
-    """One decision at short size."""
+    """Make one decision on less data and with fewer steps than `run`."""
     planted = planted_hulls(900, kind, tile_sizes=TILES, seed=seed)
     return decide(planted.x, TILES, BlockConfig(n_steps=steps, seed=seed), n_nulls=1)
 
@@ -62,7 +62,7 @@ def _told(decision: Decision, kind: str) -> dict[str, float]:
 
 
 def _recovery(decision: Decision, planted: PlantedHulls, steps: int, seed: int) -> dict[str, float]:
-    """Archetypes found from either start, beside random ones."""
+    """Compare the archetypes found from either start, and random ones, with the planted ones."""
     by_rows = BlockConfig(n_steps=steps, seed=seed, start="rows")
     shape = planted.archetypes.shape
     drawn = torch.randn(shape, generator=torch.Generator().manual_seed(RANDOM + seed))
@@ -76,7 +76,7 @@ def _recovery(decision: Decision, planted: PlantedHulls, steps: int, seed: int) 
 
 
 def _paths(n: int, seed: int) -> dict[str, float]:
-    """Path support on sums with all tiles on, with one of three on, and on a Gaussian."""
+    """Measure path support on sums with all tiles on, with one of three on, and on a Gaussian."""
     numbers: dict[str, float] = {}
     for name, n_active in (("all tiles", None), ("one tile", 1)):
         planted = planted_hulls(n, tile_sizes=TILES, n_active=n_active, seed=seed)
@@ -102,5 +102,5 @@ def _truth(planted: PlantedHulls, n_active: int | None = None) -> BlockArchetype
 
 
 def _found(model: BlockArchetypes, planted: PlantedHulls) -> float:
-    """Mean cosine of archetypes matched with the planted ones, both from the centre of their tile."""
+    """Return the mean cosine of archetypes matched with the planted ones, about their tile's centre."""
     return float(match_atoms(model.archetypes, _truth(planted).archetypes)[2].mean())

@@ -1,9 +1,9 @@
 """The Minkowski view of tiny-vit's final states: the decision pair, paths, blocks, geometry, position.
 
-Patches of the last layer beside Gaussians of the same covariance; dictionaries of a TopK, an Archetypal and
-the pretrained SAE of layer 6 beside random and spread-out frames.
+Patches of the last layer are compared with Gaussians of the same covariance; the dictionaries of a TopK, an
+Archetypal and the pretrained SAE of layer 6 with random and spread-out frames.
 
-The paper gives few numbers: bounds follow its statements, and were set after one short pilot of seed 0.
+The paper gives few numbers: the bounds follow its statements, and were set after one short pilot with seed 0.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ N_PICTURES = 8
 def run(
     seed: int, *, pictures: int = 400, steps: int = 500, rows: int = 600, fit_steps: int = 200
 ) -> dict[str, float]:
-    """Fit hulls to patches, train both SAEs, measure each with its floor.
+    """Fit hulls to patches, train both SAEs, and measure each next to its floor.
 
-    `pictures`: to train on; half as many are judged; `rows`: patches that hulls are fitted to.
+    `pictures`: to train on; half as many more to judge on; `rows`: patches that hulls are fitted to.
     """
     seen = show_pictures(seed, pictures=pictures)
     saes = {n: trained_sae(seen, n, steps=steps, seed=seed) for n in ("TopK", "Archetypal")}
@@ -67,7 +67,7 @@ def run(
 
 
 def numbers_of_hulls(patches: Tensor, fit_steps: int, seed: int) -> dict[str, float]:
-    """The decision pair, path support and coefficient blocks, each beside a Gaussian."""
+    """Measure the decision pair, path support and coefficient blocks, each compared with a Gaussian."""
     config = BlockConfig(n_steps=fit_steps, seed=seed)
     found = decide(patches, TILES, config, n_nulls=2, topk_steps=fit_steps)
     numbers = {"accepted": float(found.accepted), "null off-support": found.null_off_support}
@@ -96,7 +96,7 @@ def numbers_of_hulls(patches: Tensor, fit_steps: int, seed: int) -> dict[str, fl
 
 @torch.no_grad()
 def numbers_of_pictures(seen: Seen, sae: SparseAutoencoder, seed: int) -> dict[str, float]:
-    """Ten archetypes per picture against the SAE, and against as many tokens of many pictures."""
+    """Compare ten archetypes per picture with the SAE, and with ten for mixed tokens of many pictures."""
     x = seen.patches(seen.test).view(-1, 64, seen.test.d_in)[:N_PICTURES]
     order = torch.randperm(x.shape[0] * 64, generator=torch.Generator().manual_seed(seed))
     mixed = x.flatten(0, 1)[order].view_as(x)
@@ -122,7 +122,7 @@ def _some(x: Tensor, n: int, seed: int) -> Tensor:
 def numbers_of_geometry(
     seen: Seen, saes: dict[str, SparseAutoencoder], seed: int
 ) -> dict[str, float]:
-    """Statistics of every dictionary and of the floors; only atoms that fire count."""
+    """Measure the geometry of every dictionary and of the floors; of trained SAEs, the atoms that fire."""
     numbers: dict[str, float] = {}
     for name, sae in saes.items():
         codes = sae.encode(seen.test.x)
@@ -153,7 +153,7 @@ def _statistics(found: DictionaryGeometry, name: str) -> dict[str, float]:
 
 
 def numbers_of_positions(seen: Seen) -> dict[str, float]:
-    """How well row and column can be read at three depths, and in how many directions they lie."""
+    """Measure at three depths how well row and column can be read, and from how many directions."""
     points = {"first": "resid_post.0", "middle": MIDDLE, "last": LAST}
     found = sn.capture(seen.model, seen.pictures, list(points.values()), progress=False)
     numbers = {}
@@ -168,7 +168,10 @@ def numbers_of_positions(seen: Seen) -> dict[str, float]:
 
 
 def numbers_of_heads(seen: Seen) -> dict[str, float]:
-    """How much of the last layer's attention its mixtures leave over, trained and hardly trained."""
+    """Measure what the last layer's mixtures leave of its attention, and how many values a head mixes.
+
+    Both in the trained model and in the same model after 250 steps.
+    """
     few = seen.pictures[:32]
     numbers = {}
     for name, model in (("trained", seen.model), ("step 250", sn.load_model("tiny-vit@step-250"))):

@@ -1,4 +1,4 @@
-"""E2, on real handwritten digits: each step of a matching-pursuit SAE helps, also steps it never trained.
+"""E2, on real handwritten digits: each step of a matching-pursuit SAE helps, even those beyond training.
 
 Digits of scikit-learn (64 pixels, 1400 to train, 397 to test), 256 atoms, trained with k = 2, 5, 10;
 encoded with k, 2k, 4k and 64 selections. TopK at the same k is the comparison.
@@ -21,9 +21,9 @@ N_ATOMS, MOST = 256, 64
 
 
 def run(seed: int, *, ks: Sequence[int] = (2, 5, 10), steps: int = 800) -> dict[str, float]:
-    """Train both kinds at each k and take the numbers of the claims.
+    """Train both kinds at each k and measure what the claims ask for.
 
-    `ks`: selections in training; the claims speak of the worst of them; `steps` of 256 rows.
+    `ks`: selections in training; the claims are about the worst of them; `steps` of 256 rows.
     """
     train, test = (sn.data.digits(split).images.flatten(1) for split in ("train", "test"))
     numbers: dict[str, float] = {}
@@ -39,9 +39,9 @@ def run(seed: int, *, ks: Sequence[int] = (2, 5, 10), steps: int = 800) -> dict[
 
 
 def look(seed: int = 0, *, k: int = 5, steps: int = 300) -> dict[str, Steps]:
-    """Train both kinds once, at short size; R² at every number of steps, and the Babel function.
+    """Train both kinds once, for fewer steps; return R² by number of selections, and the Babel function.
 
-    `steps` of 256 rows; returns "MP" and "TopK".
+    `steps` of 256 rows; the keys are "MP" and "TopK".
     """
     train, test = (sn.data.digits(split).images.flatten(1) for split in ("train", "test"))
     kinds = {"MP": "MatchingPursuit", "TopK": "TopK"}
@@ -53,19 +53,19 @@ def look(seed: int = 0, *, k: int = 5, steps: int = 300) -> dict[str, Steps]:
 
 @dataclass(frozen=True)
 class Steps:
-    """One SAE on unseen digits."""
+    """Measures of one SAE on unseen digits."""
 
     ks: tuple[int, ...]
-    """Selections at inference."""
+    """Numbers of selections at inference."""
 
     r2: tuple[float, ...]
-    """Explained variance with as many."""
+    """Explained variance with each of these numbers."""
 
     sizes: tuple[int, ...]
     """Sizes r of the Babel function."""
 
     babel: tuple[float, ...]
-    """μ₁(r) of the live atoms, copies left out."""
+    """μ₁(r) of the live atoms, without copies."""
 
     coactive: float
     """Mean Babel number of the atoms used together."""
@@ -121,14 +121,14 @@ def _r2(sae: SparseAutoencoder, x: Tensor, k: int) -> float:
 
 
 def _share_that_grew(x: Tensor, dictionary: Tensor) -> float:
-    """Share of (row, step) pairs whose residual is longer after the step, beyond rounding."""
+    """Return the share of (row, step) pairs whose residual is longer after the step, beyond rounding."""
     _, trace = matching_pursuit(x, dictionary, MOST, trace=True)
     norms = trace.residual_norms
     return float((norms[:, 1:] > norms[:, :-1] * (1 + 1e-6)).double().mean())
 
 
 def _worst(numbers: dict[str, float], ks: Sequence[int]) -> dict[str, float]:
-    """Every claim is about the worst k."""
+    """Take the worst k of each measure, which the claims are about."""
 
     def all_k(what: str) -> list[float]:
         return [numbers[f"{what} k={k}"] for k in ks]

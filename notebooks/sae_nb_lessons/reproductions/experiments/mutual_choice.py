@@ -1,8 +1,8 @@
-"""AuxK for atoms that fire too seldom, not for dead ones alone: are more atoms in use? tiny-vit, 512 atoms.
+"""Are more atoms in use if AuxK serves those that fire too rarely, not only dead ones? tiny-vit, 512 atoms.
 
-MutualChoice with aux_zipf beside the same SAE with AuxK for dead atoms alone, and without a loss for any.
-Thresholds are set on training rows so that held-out rows use 16 atoms on average; everything is measured
-on held-out rows.
+MutualChoice with aux_zipf is compared with the same SAE with AuxK for dead atoms only, and without such a
+loss. Thresholds are set on training rows so that held-out rows use 16 atoms on average; everything is
+measured on held-out rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RARE = 0.1  # of the mean rate
 
 
 def run(seed: int, *, steps: int = 600, n_images: int = 300) -> dict[str, float]:
-    """Train every kind once and take the numbers of the claims.
+    """Train every kind once and measure what the claims ask for.
 
     `steps` of 512 rows; `n_images`: scenes, of which a fifth is held out.
     """
@@ -42,7 +42,7 @@ def run(seed: int, *, steps: int = 600, n_images: int = 300) -> dict[str, float]
 
 
 def kinds(d_in: int, seed: int) -> dict[str, sn.MutualChoice]:
-    """Every dictionary by name, each from the same random atoms."""
+    """Create every SAE by name, all from the same random atoms."""
     settings: dict[str, dict[str, float]] = {
         "zipf": {},
         "auxk": {"aux_zipf": 0.0},
@@ -61,5 +61,5 @@ def _drawn(seed: int) -> torch.Generator:
 
 @torch.no_grad()
 def rare(sae: sn.MutualChoice, test: sn.Activations) -> float:
-    """Share of atoms that fire in less than a tenth of the mean rate, dead ones among them."""
+    """Return the share of atoms that fire at less than a tenth of the mean rate, dead ones included."""
     return float((sae.encode(test).frequency < RARE * K / N_ATOMS).double().mean())

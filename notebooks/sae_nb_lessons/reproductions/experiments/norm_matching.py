@@ -1,8 +1,9 @@
-"""Codes as long as their inputs: does the length of an input say how long its code is, and need k not be chosen?
+"""Does the length of an input predict that of its code, so that k need not be chosen?
 
 Planted: 128 concepts in 64 dimensions, pushed apart, each on with chance 0.03 and a strength in [1, 2]; the
-true codes are known. tiny-vit: layer 6, 512 atoms. TopAFA as it comes, and with room for a quarter of the atoms,
-beside TopK and BatchTopK at the mean L0 that TopAFA came to; everything is measured on held-out rows.
+true codes are known. tiny-vit: layer 6, 512 atoms. TopAFA with its default settings, and with at most a
+quarter as many atoms as dimensions, is compared with TopK and BatchTopK at the mean L0 that TopAFA reached;
+everything is measured on held-out rows.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FOUND = 0.9
 def run(
     seed: int, *, steps: int = 600, planted_steps: int = 1200, n_images: int = 300
 ) -> dict[str, float]:
-    """Train every kind once on either data and take the numbers of the claims.
+    """Train every kind once on both kinds of data and measure what the claims ask for.
 
     `steps` and `planted_steps` of 512 and 256 rows; `n_images`: scenes, of which a fifth is held out.
     """
@@ -33,7 +34,7 @@ def run(
 
 
 def planted(seed: int, steps: int) -> dict[str, float]:
-    """Lengths of true codes, and what of the truth TopAFA and TopK find."""
+    """Measure the lengths of true codes, and how much of the truth TopAFA and TopK find."""
     generator = torch.Generator().manual_seed(seed)
     concepts = repelled(N_CONCEPTS, D, generator)
     on = torch.rand(N_TRAIN + N_TEST, N_CONCEPTS, generator=generator) < CHANCE
@@ -66,7 +67,7 @@ def planted(seed: int, steps: int) -> dict[str, float]:
 
 
 def vision(seed: int, steps: int, n_images: int) -> dict[str, float]:
-    """Lengths of codes, and R² at the L0 that TopAFA comes to."""
+    """Measure the lengths of codes, and R² of each SAE at the L0 that TopAFA reaches."""
     images = sn.data.scenes(n_images, seed=seed).images
     acts = sn.capture(sn.load_model("tiny-vit"), images, PLACE, progress=False)
     train, test = acts.split(0.8, seed)
@@ -90,7 +91,7 @@ def vision(seed: int, steps: int, n_images: int) -> dict[str, float]:
 
 
 def kinds(d_in: int, n_atoms: int, seed: int) -> dict[str, sn.TopAFA]:
-    """TopAFA as it comes, with a lower k_max, and untrained; each from the same random atoms."""
+    """Create TopAFA by default, with a lower k_max, and one to stay untrained, from the same random atoms."""
     most = {"afa": None, "few": d_in // 4, "untrained": None}
     return {
         name: sn.TopAFA(d_in, n_atoms, k_max, generator=drawn(seed)) for name, k_max in most.items()
@@ -98,7 +99,7 @@ def kinds(d_in: int, n_atoms: int, seed: int) -> dict[str, sn.TopAFA]:
 
 
 def fitted(sae: SparseAutoencoder, name: str, train: Any, **how: Any) -> None:
-    """Train it, or start it alone."""
+    """Train the SAE, or only initialise it if `name` is "untrained"."""
     if name == "untrained":
         sae.initialise(train, torch.Generator().manual_seed(0))
     else:
@@ -107,13 +108,13 @@ def fitted(sae: SparseAutoencoder, name: str, train: Any, **how: Any) -> None:
 
 
 def drawn(seed: int) -> torch.Generator:
-    """What first atoms come from."""
+    """Return the generator that draws the first atoms."""
     return torch.Generator().manual_seed(1000 + seed)
 
 
 @torch.no_grad()
 def of_rows(name: str, sae: SparseAutoencoder, x: Tensor) -> dict[str, float]:
-    """R², L0, dead atoms, and how long codes are."""
+    """Return R², L0, the share of dead atoms, and how well code lengths match input lengths."""
     codes, angles = sae.encode(x), sn.studies.evaluation.quasi_orthogonality(sae, x)
     return {
         f"{name}: R²": sn.evaluation.explained_variance(x, sae.decode(codes)),
@@ -129,7 +130,7 @@ def of_rows(name: str, sae: SparseAutoencoder, x: Tensor) -> dict[str, float]:
 def of_planted(
     name: str, sae: SparseAutoencoder, x: Tensor, concepts: Tensor, count: Tensor
 ) -> dict[str, float]:
-    """The same, the share of concepts found, and whether inputs of more concepts use more atoms."""
+    """Return the same, the share of concepts found, and whether inputs with more concepts use more atoms."""
     *_, cosines = sn.evaluation.match_atoms(concepts, sae.dictionary)
     l0 = sae.encode(x).l0.double()
     return of_rows(name, sae, x) | {
@@ -139,10 +140,10 @@ def of_planted(
 
 
 def missed(lengths: Tensor, true: Tensor) -> float:
-    """Mean difference as a share of the mean true length."""
+    """Return the mean absolute difference as a share of the mean true length."""
     return float((lengths - true).abs().mean() / true.mean())
 
 
 def correlation(a: Tensor, b: Tensor) -> float:
-    """Over rows."""
+    """Return the correlation over rows."""
     return float(torch.corrcoef(torch.stack([a, b]).double())[0, 1])

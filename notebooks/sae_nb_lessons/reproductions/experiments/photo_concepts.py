@@ -1,10 +1,10 @@
-"""Classes of photographs in a photo ViT: SAE atoms against PCA, k-means, NMF (as CRAFT does), neurons, random atoms.
+"""Classes of photographs in a photo ViT: SAE atoms, PCA, k-means, NMF (as in CRAFT), neurons and random atoms.
 
-One vision transformer that learned CIFAR-10 (`python -m sae_nb.models.recipes.photo_vit`), at two thirds of its depth.
-Dictionaries learn patches of photographs of the train split without labels; features are chosen on half of the
-photographs of the test split and judged on the other. A seed is that of the SAE, of what is drawn at random by the
-simpler methods and of which photographs are drawn; the network is the same. Without a folder (a short run) tiny-vit
-and its drawn scenes take its place.
+One vision transformer trained on CIFAR-10 (`python -m sae_nb.models.recipes.photo_vit`), at two thirds of its
+depth. Dictionaries learn patches of photographs of the train split without labels; features are chosen on half
+of the photographs of the test split and judged on the other half. The seed sets the SAE, the random draws of
+the simpler methods and the choice of photographs; the network is always the same. Without a folder (a short
+run), tiny-vit and its drawn scenes take its place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sae_nb_lessons.reproductions._final_states import N_PREFIX, photo_networks,
 SHORT = {"networks": "", "n_train": 60, "n_test": 100, "steps": 10, "n_images": 4, "n_concepts": 5}
 SIMPLER = ("neurons", "PCA", "k-means", "NMF")
 SIZES = (10, 30)
-"""Features of a probe."""
+"""Numbers of features that a probe reads."""
 
 N_ATOMS, K, N_PARTS = 256, 16, 64
 
@@ -43,7 +43,10 @@ def run(
     n_images: int = 24,
     n_concepts: int = 25,
 ) -> dict[str, float]:
-    """Learn from `n_train` photographs, judge on `n_test`, half of which choose; curves of `n_images`."""
+    """Learn from `n_train` photographs, choose features on half of `n_test`, and judge on the other half.
+
+    `n_images`: photographs for insertion and deletion curves, with `n_concepts` concepts each.
+    """
     train: Any
     test: Any
     if networks:
@@ -82,13 +85,13 @@ def run(
 
 
 def patches(model: sn.LiveModel, images: Tensor, point: str) -> Tensor:
-    """States of the patches, image by image."""
+    """Capture the states of the patches: (images, patches, width)."""
     acts = sn.capture(model, images, point, progress=False)
     return acts.x[acts.position >= N_PREFIX].view(len(images), -1, acts.d_in).float()
 
 
 class Dictionaries:
-    """All that is learned from rows without labels, each twice, by two seeds."""
+    """Every dictionary learned from rows without labels, twice: by two seeds, or by two halves for PCA."""
 
     def __init__(self, rows: Tensor, steps: int, seed: int) -> None:
         self.rows, self.mean = rows, rows.mean(dim=0)
@@ -109,12 +112,12 @@ class Dictionaries:
 
     @property
     def sae(self) -> Any:
-        """The first."""
+        """SAE of the first seed."""
         return self.saes[0]
 
     @property
     def r2(self) -> float:
-        """Of the SAE on its rows."""
+        """R² of the first SAE on its training rows."""
         with torch.no_grad():
             left = self.rows - self.sae(self.rows)
         return float(1 - left.square().sum() / (self.rows - self.mean).square().sum())
@@ -127,7 +130,7 @@ class Dictionaries:
 
     @torch.no_grad()
     def features(self, shown: Tensor) -> dict[str, np.ndarray]:
-        """What each method says of every patch of some images, never below zero: (images, patches, features)."""
+        """Return each method's features of every patch, never negative: (images, patches, features)."""
         x = shown.flatten(0, 1)
         axes = torch.linalg.svd(self.rows - self.mean, full_matrices=False).Vh
         found = {
@@ -141,7 +144,7 @@ class Dictionaries:
         return {name: z.reshape(len(shown), -1, z.shape[1]) for name, z in found.items()}
 
     def stability(self) -> dict[str, float]:
-        """How alike two learnings are: mean cosine of matched features."""
+        """Measure how alike the two versions of each dictionary are: mean cosine of matched features."""
         pairs: dict[str, list[Any]] = {
             "SAE": [sae.dictionary.detach() for sae in self.saes],
             "random": [sae.dictionary.detach() for sae in self.random],
@@ -162,33 +165,33 @@ class Dictionaries:
 
 
 def split(x: Tensor) -> Tensor:
-    """Both signs beside each other, as CRAFT takes activations that are signed."""
+    """Concatenate positive and negative parts, as CRAFT does for signed activations."""
     return torch.cat((x.clamp_min(0), (-x).clamp_min(0)), dim=1)
 
 
 def minus(atoms: Tensor) -> Tensor:
-    """Atoms of both signs as directions."""
+    """Return directions for atoms of `split` rows: positive part minus negative part."""
     own, other = atoms.chunk(2, dim=1)
     return own - other
 
 
 def signs(z: Tensor) -> np.ndarray:
-    """A feature for each sign."""
+    """Return one feature for each sign of each column."""
     return split(z).numpy()
 
 
 def dense(codes: sn.SparseCodes) -> np.ndarray:
-    """Strengths of all atoms."""
+    """Return the strengths of all atoms, with their zeros."""
     return np.asarray(codes.to_scipy().toarray(), np.float32)
 
 
 def both_pools(z: np.ndarray) -> np.ndarray:
-    """Mean and maximum over the patches of an image."""
+    """Return the mean and the maximum over the patches of each image."""
     return np.concatenate((z.mean(axis=1), z.max(axis=1)), axis=1)
 
 
 def single(z: np.ndarray, label: np.ndarray, first: np.ndarray) -> dict[str, float]:
-    """AUROC and IoU of the one feature that marks each class best, chosen on one half, on the other."""
+    """Return mean AUROC and IoU of the best feature for each class, chosen on one half, judged on the other."""
     aucs, ious = [], []
     ranks = rankdata(z[first], axis=0)
     for kind in np.intersect1d(label[first], label[~first]):
@@ -202,18 +205,18 @@ def single(z: np.ndarray, label: np.ndarray, first: np.ndarray) -> dict[str, flo
 
 
 def areas(ranks: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """AUROC of every column of ranks."""
+    """Return the AUROC of every column of ranks."""
     n = int(truth.sum())
     return np.asarray((ranks[truth].sum(axis=0) - n * (n + 1) / 2) / (n * (len(truth) - n)))
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union."""
+    """Return the intersection over union of two masks."""
     return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 def probed(z: np.ndarray, label: np.ndarray, first: np.ndarray, m: int) -> float:
-    """Accuracy of a linear probe of the m features that differ most between classes."""
+    """Return the accuracy of a linear probe on the m features that differ most between classes."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # features that never fire, probes that have not converged
         score = np.nan_to_num(f_classif(z[first], label[first])[0], posinf=0)
@@ -226,7 +229,7 @@ def probed(z: np.ndarray, label: np.ndarray, first: np.ndarray, m: int) -> float
 def curves(
     model: sn.LiveModel, sae: Any, images: Tensor, point: str, n_concepts: int, seed: int
 ) -> dict[str, float]:
-    """Areas of C-insertion and C-deletion beyond random orders, in logits."""
+    """Measure the areas of C-insertion and C-deletion beyond those of random orders, in logits."""
     atoms = sn.vision.concept_head(model, sae, images, point, n_concepts=n_concepts)
     parts = sn.vision.craft(model, images, point, n_concepts=n_concepts, seed=seed)
     numbers = {"craft r2": float(parts.r2)}

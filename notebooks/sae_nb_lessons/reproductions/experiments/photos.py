@@ -1,11 +1,11 @@
 """Depth, the Minkowski view and recruitment once more, on vision transformers that learned photographs.
 
 Twelve blocks of width 96, trained on CIFAR-10 by `python -m sae_nb.models.recipes.photo_vit`. Seed s takes
-network s mod n of the folder, and draws photographs, SAEs and perturbations of its own: with one network,
-seeds differ in these alone. Without a folder (a short run) tiny-vit and its drawn scenes stand in.
+network s mod n of the folder, and its own photographs, SAEs and perturbations: with a single network, seeds
+differ only in these. Without a folder (a short run), tiny-vit and its drawn scenes take its place.
 
-Every claim is one of another experiment, asked with the same bounds. What needs masks or rendered pairs
-(borders, elsewhere atoms) cannot be asked of photographs.
+Every claim comes from another experiment and is tested with the same bounds. Claims that need masks or rendered
+pairs (borders, elsewhere atoms) cannot be tested on photographs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from sae_nb_lessons.reproductions.experiments.recruitment_vit import numbers_of_
 
 SHORT = {"networks": "", "pictures": 60, "steps": 60, "rows": 200, "fit_steps": 30}
 OF_TINY_VIT = ("ready-made", "step 250")
-"""What those functions measure of tiny-vit for comparison."""
+"""Parts of the names of tiny-vit's own measures, which are left out here."""
 
 
 def run(
@@ -55,8 +55,8 @@ def run(
 ) -> dict[str, float]:
     """Measure one network as the experiments on drawn scenes do.
 
-    `networks`: folder of photo ViTs; empty: tiny-vit; `photos`: folder of CIFAR-10; `pictures`: to train
-    SAEs on, half as many are judged; `rows`: patches that hulls are fitted to.
+    `networks`: folder of photo ViTs, or an empty string for tiny-vit; `photos`: folder of CIFAR-10;
+    `pictures`: to train SAEs on, half as many more to judge on; `rows`: patches that hulls are fitted to.
     """
     known = photo_networks(networks) if networks else [sn.load_model("tiny-vit")]
     model = known[seed % len(known)]
@@ -85,7 +85,7 @@ def run(
 
 
 def _depth(seen: Seen, label: Tensor, seed: int) -> dict[str, float]:
-    """Trajectories, those of an untrained network of the same size, and phases claimed."""
+    """Measure trajectories here and in an untrained network of the same size, and count the phases claimed."""
     images = seen.pictures.images
     numbers = numbers_of_vision(seen.model, images, label, seed)
     config = cast(VisionTransformer, seen.model.module).config
@@ -105,7 +105,7 @@ def _depth(seen: Seen, label: Tensor, seed: int) -> dict[str, float]:
 
 
 def _registers(seen: Seen, sae: SparseAutoencoder) -> dict[str, float]:
-    """Atoms that have nearly all of their strength on cls, or on registers."""
+    """Count the atoms with more than 95 % of their strength on cls, or on registers."""
     place = torch.where(seen.test.position == 0, 0, torch.where(seen.patch, 2, 1))
     strengths = place_strengths(sae.encode(seen.test.x), place, 3)
     only = strengths > 0.95 * strengths.sum(dim=0)

@@ -1,9 +1,10 @@
-"""A surrogate of a reaction and its diffusion, steered by the atom that reads the killing rate.
+"""A surrogate of a reaction-diffusion system, steered by the atom that reads the kill rate.
 
 Gray and Scott's u' = D_u ∇²u − uv² + F(1 − u), v' = D_v ∇²v + uv² − (F + k)v on 32 × 32 periodic cells, solved
 by explicit steps; F = .04, k between .058 (v fills the field) and .066 (few spots). Each run changes its k
-halfway, so that k has to be read from what changes, not from what is there. A small convolution predicts
-the next frame from two; atoms are found in its middle, and steered at each of 25 steps of its own rollout.
+halfway, so k must be read from how the fields change, not from the fields themselves. A small convolutional
+network predicts the next frame from two; atoms are found in its middle layer, and steered at each of 25 steps
+of its own rollout.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def run(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frames:
-    """Pairs of frames and what follows, (n, 2, 32, 32) each with u and v, and the k that was at work."""
+    """Pairs of frames, the frame that follows (each (n, 2, 32, 32), of u and v), and the k in force."""
 
     before: Tensor
     now: Tensor
@@ -94,7 +95,7 @@ class Frames:
 
 
 def simulated(n: int, seed: int, burn: int) -> Frames:
-    """`n` runs from four squares of v; `burn` steps with one k, then the frames with another."""
+    """Simulate `n` runs from four squares of v: `burn` steps with one k, then the frames with another."""
     draws = np.random.default_rng(seed)
     u, v = squares(n, draws)
     first, kill = draws.uniform(*KILL, (2, n))
@@ -109,7 +110,7 @@ def simulated(n: int, seed: int, burn: int) -> Frames:
 
 
 def squares(n: int, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """u = 1 and v = 0 but for four squares of 6 × 6 cells, with a little noise."""
+    """Return fields of u = 1 and v = 0 except in four squares of 6 × 6 cells, with a little noise."""
     u, v = np.ones((n, SIZE, SIZE), np.float32), np.zeros((n, SIZE, SIZE), np.float32)
     for i in range(n):
         for row, column in draws.integers(0, SIZE - 6, (4, 2)):
@@ -122,7 +123,7 @@ def squares(n: int, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]
 def solved(
     u: np.ndarray, v: np.ndarray, kill: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Explicit steps of length 1."""
+    """Advance both fields by explicit steps of length 1."""
     loss = (FEED + kill)[:, None, None].astype(np.float32)
     for _ in range(steps):
         reaction = u * v * v
@@ -132,7 +133,7 @@ def solved(
 
 
 def laplacian(x: np.ndarray) -> np.ndarray:
-    """Of five points, periodic."""
+    """Return the five-point Laplacian of a periodic field."""
     sides = [np.roll(x, step, axis) for step in (1, -1) for axis in (-1, -2)]
     return sum(sides) - 4 * x
 
@@ -142,9 +143,9 @@ def laplacian(x: np.ndarray) -> np.ndarray:
 
 
 class Surrogate(nn.Module):
-    """Four channels (u and v, before and now) to the change that comes; 2 × 2 cells are one place.
+    """Predicts the next frame from four channels (u and v, before and now); 2 × 2 cells form one place.
 
-    `middle` is a ReLU, (n, 32, 16, 16).
+    `middle` is a ReLU of shape (n, 32, 16, 16).
     """
 
     def __init__(self, scale: float) -> None:
@@ -162,7 +163,7 @@ class Surrogate(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the frame after (n, 4, 32, 32) of two: (n, 2, 32, 32)."""
+        """Return the frame (n, 2, 32, 32) that follows two frames (n, 4, 32, 32)."""
         change = (x[:, 2:] - x[:, :2]) / self.scale
         inside = pixel_unshuffle(torch.cat([x[:, 2:], change], dim=1), 2)
         out = pixel_shuffle(self.last(self.middle(self.first(inside))), 2)
@@ -190,7 +191,7 @@ def surrogate(frames: Frames, steps: int, seed: int) -> LiveModel:
 
 @torch.no_grad()
 def skill(model: LiveModel, fresh: Frames) -> dict[str, float]:
-    """R² of the change to come, of the surrogate and of going on as before."""
+    """Return R² of the next change, for the surrogate and for repeating the last change."""
     change = fresh.after - fresh.now
     made = model(torch.cat([fresh.before, fresh.now], dim=1)) - fresh.now
     going_on = fresh.now - fresh.before
@@ -202,12 +203,12 @@ def skill(model: LiveModel, fresh: Frames) -> dict[str, float]:
 
 
 # -------------------------------------------------------------------------------------------------
-# Its middle, and steering there.
+# The surrogate's middle layer, and steering there.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rows:
-    """Rows of the middle, which sample each is of, and of each sample k and the mean of v."""
+    """Rows of the middle layer with the sample of each; of each sample, k and the mean of v."""
 
     rows: Tensor
     sample: np.ndarray
@@ -233,7 +234,7 @@ def beginnings(fresh: Frames, n: int) -> tuple[Tensor, Tensor]:
 
 
 def true_fall(now: Tensor, rollout: int) -> float:
-    """How far mean v falls from the least to the largest k in the time of the rollout, by the solver."""
+    """Compute with the solver how far mean v falls from the least to the largest k in a rollout's time."""
     u, v = now[:, 0].numpy(), now[:, 1].numpy()
     means = [solved(u, v, np.full(len(u), kill), rollout * EVERY)[1].mean() for kill in KILL]
     return float(means[0] - means[1])
@@ -242,7 +243,7 @@ def true_fall(now: Tensor, rollout: int) -> float:
 def dose(
     model: LiveModel, begin: tuple[Tensor, Tensor], step: Tensor, rollout: int, name: str
 ) -> dict[str, float]:
-    """How mean v answers to the strength: Spearman's ρ, range, and the number of spots at both ends."""
+    """Measure how mean v responds to the strength: Spearman's ρ, range, and spots at both ends."""
     ends = []
     for strength in STRENGTHS:
         with sn.steer(model, MIDDLE, direction=step, by=strength, backend="hooks"):
@@ -261,7 +262,7 @@ def dose(
 
 @torch.no_grad()
 def rolled(model: LiveModel, now: Tensor, before: Tensor, steps: int) -> np.ndarray:
-    """The field v after `steps` of the surrogate on its own frames, (n, 32, 32)."""
+    """Return the field v after `steps` of the surrogate on its own frames, (n, 32, 32)."""
     for _ in range(steps):
         before, now = now, model(torch.cat([before, now], dim=1)).clamp(0, 1.2)
     return now[:, 1].numpy()

@@ -1,9 +1,10 @@
-"""Do atoms know where places are? Spatial autocorrelation of atoms over the cities that time zones are named after.
+"""Do atoms know where places are? Their spatial autocorrelation over cities that time zones are named after.
 
-Names and coordinates are those of the time zone data base (`tzdata`, public domain), read by all-MiniLM-L6-v2, a
-folder, in one of six sentences; the SAE is trained on the others, and a seed draws which. Beside the atoms: principal
-components and neurons of the same activations, atoms that were not trained, and how the names are spelled, since near
-places have names of one language. A short run takes tiny-gpt and fewer places.
+Names and coordinates come from the time zone database (`tzdata`, public domain). all-MiniLM-L6-v2, a folder,
+reads the names in one of six sentences, drawn by the seed; the SAE is trained on the other five. Atoms are
+compared with principal components and neurons of the same activations, with untrained atoms, and with the
+spelling of the names, since nearby places have names in one language. A short run takes tiny-gpt and fewer
+places.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _PLACE = re.compile(r"([+-])(\d{2})(\d{2})(\d{2})?([+-])(\d{3})(\d{2})(\d{2})?$"
 def run(
     seed: int, *, model: str = "minilm", n_places: int = 1000, steps: int = 400
 ) -> dict[str, float]:
-    """Train on five sentences about every place and judge atoms on the sixth; `n_places` at most."""
+    """Train on five sentences about each of at most `n_places` places, and judge atoms on the sixth."""
     names, latitude, longitude = places(n_places)
     live = sn.load_model(model)
     point = f"resid_post.{(live.n_layers or 1) * 2 // 3}"
@@ -78,12 +79,12 @@ def run(
 
 
 def fresh(d_in: int, seed: int) -> sn.TopK:
-    """An SAE that was not trained; the same of one seed."""
+    """Create an untrained SAE, the same for the same seed."""
     return sn.TopK(d_in, N_ATOMS, ACTIVE, generator=torch.Generator().manual_seed(seed))
 
 
 def places(n: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Names, degrees north and degrees east of the first `n` cities that time zones are named after."""
+    """Return names, degrees north and degrees east of the first `n` cities that time zones are named after."""
     table = (files("tzdata") / "zoneinfo" / "zone.tab").read_text("utf-8")
     found: dict[str, tuple[float, float]] = {}
     for line in table.splitlines():
@@ -91,14 +92,14 @@ def places(n: int) -> tuple[list[str], np.ndarray, np.ndarray]:
             _, at, zone, *_ = line.split("\t")
             name = zone.rsplit("/", 1)[-1].replace("_", " ")
             found.setdefault(name, _degrees(at))
-    # In the order of the alphabet, so that a part of them is of no region.
+    # In alphabetical order, so that the first of them are not from one region.
     names = sorted(found)[:n]
     degrees = np.array([found[name] for name in names])
     return names, degrees[:, 0], degrees[:, 1]
 
 
 def _degrees(at: str) -> tuple[float, float]:
-    """ISO 6709: signed degrees, minutes and perhaps seconds, north then east."""
+    """Parse ISO 6709: signed degrees, minutes and perhaps seconds, north then east."""
     match = _PLACE.match(at)
     if match is None:
         raise ValueError(f"A place must be written as +DDMM+DDDMM or with seconds, got {at!r}.")
@@ -111,7 +112,7 @@ def _degrees(at: str) -> tuple[float, float]:
 
 
 def spelling(docs: Documents, names: list[str], seed: int) -> Documents:
-    """The same places, with components of two and three letters in the place of activations."""
+    """Return the same places with principal components of letter pairs and triples as activations."""
     counts = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 3)).fit_transform(names)
     parts: Any = TruncatedSVD(N_COMPONENTS, random_state=seed).fit_transform(counts)
     return replace(docs, means=parts.astype(np.float32))

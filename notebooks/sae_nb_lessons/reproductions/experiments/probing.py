@@ -1,8 +1,8 @@
-"""Are SAEs useful for probing? Latents beside everything that needs no SAE, on three models.
+"""Are SAEs useful for probing? Latents compared with every baseline that needs no SAE, on three models.
 
-TopK SAEs, 8 atoms per dimension (at most 2048), k = 16. Labels of whole pictures (digit, texture) and
-stories (sentiment, plural), codes and activations pooled by their mean. Arms are chosen on validation
-labels; a gain is AUROC of the SAE's best arm minus AUROC of the best baseline.
+TopK SAEs, 8 atoms per dimension (at most 2048), k = 16. Labels belong to whole pictures (digit, texture) and
+stories (sentiment, plural), over which codes and activations are averaged. Arms are chosen on validation
+labels; a gain is the AUROC of the SAE's best arm minus that of the best baseline.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def run(
 ) -> dict[str, float]:
     """Train an SAE on each model, and probe under four regimes.
 
-    `samples`: labelled, half of them tested on; 400 others are trained on; `minilm`: folder of
-    all-MiniLM-L6-v2; empty leaves it out.
+    `samples`: labelled samples, half of which are tested on; the SAE is trained on up to 400 others;
+    `minilm`: folder of all-MiniLM-L6-v2, or an empty string to leave it out.
     """
     numbers: dict[str, float] = {}
     for name, source in models_of(minilm).items():
@@ -39,7 +39,7 @@ def run(
 
 
 def regimes(seen: Seen) -> dict[str, dict[str, Any]]:
-    """Plenty of labels, few, wrong ones, and other samples to test on."""
+    """Return options of `probe` for many labels, few, noisy ones, and test samples from elsewhere."""
     return {
         "plenty": {},
         "few": {"n_labels": 64},
@@ -51,7 +51,7 @@ def regimes(seen: Seen) -> dict[str, dict[str, Any]]:
 def _probed(
     sae: Any, seen: Seen, codes: Any, options: dict[str, Any], seed: int
 ) -> dict[str, float]:
-    """Means over the labels of a model."""
+    """Probe every label of a model, and return means over labels."""
     studies = [
         probe(sae, seen.test, labels, codes=codes, ks=KS, n_bootstrap=0, seed=seed, **options)
         for label, labels in seen.labels.items()

@@ -1,9 +1,9 @@
-"""A planted product: two concepts that are on together write what neither of them writes alone.
+"""A planted product: two concepts that are on together write a direction that neither writes alone.
 
-16 concepts of orthonormal directions in 24 dimensions, three on in each input with strengths in [½, 2], and
-z_0 z_1 along a seventeenth direction. Concepts 0 and 1 are put together in a tenth of the inputs, three other
-pairs, which write nothing together, in a fifth each. SAEs take three atoms of 16, so that an atom for the
-product would cost an input one of its concepts; or of 32, where there is one to spare.
+16 concepts with orthonormal directions in 24 dimensions, three on in each input with strengths in [½, 2], plus
+z_0 z_1 along a seventeenth direction. Concepts 0 and 1 are put together in a tenth of the inputs; three other
+pairs, which write nothing together, in a fifth each. SAEs use three atoms of 16, so that an atom for the
+product would cost an input one of its concepts; or three of 32, where some are to spare.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ N_CONCEPTS, D, K, RANK = 16, 24, 3, 4
 N_TRAIN, N_TEST = 20_000, 4_000
 SPARE = 32
 TOGETHER = (0.1, 0.2, 0.2, 0.2)  # how often concepts 0 and 1, 2 and 3, … are put together
-LEARNING_RATE = 0.03  # of both, twice their own: they then end in a poor dictionary less often
+LEARNING_RATE = 0.03  # for both, twice their default: they then end in a poor dictionary less often
 
 
 def run(seed: int, *, steps: int = 600) -> dict[str, float]:
@@ -58,7 +58,7 @@ def run(seed: int, *, steps: int = 600) -> dict[str, float]:
 
 
 def concepts(n: int, generator: torch.Generator) -> Tensor:
-    """Strengths (n, 16) of three concepts, among them a planted pair now and then."""
+    """Draw strengths (n, 16) with three concepts on, in some rows a planted pair among them."""
     chance = torch.rand(n, N_CONCEPTS, generator=generator)
     shares = torch.tensor([*TOGETHER, 1 - sum(TOGETHER)])
     pair = torch.multinomial(shares, n, replacement=True, generator=generator)
@@ -69,7 +69,7 @@ def concepts(n: int, generator: torch.Generator) -> Tensor:
 
 
 def trained(kind: type[sn.TopK], n_atoms: int, x: Tensor, steps: int, seed: int) -> sn.TopK:
-    """A PolySAE or TopK, from the same first atoms; only initialised where `steps` is 0."""
+    """Train a PolySAE or TopK from the same first atoms; only initialise it if `steps` is 0."""
     settings = {"rank": RANK} if kind is sn.PolySAE else {}
     generator = torch.Generator().manual_seed(1000 + seed)
     sae = kind(D, n_atoms, K, generator=generator, **settings)  # type: ignore[arg-type]
@@ -85,7 +85,7 @@ def trained(kind: type[sn.TopK], n_atoms: int, x: Tensor, steps: int, seed: int)
 def measured(
     name: str, sae: sn.TopK, x: Tensor, both: Tensor, directions: Tensor
 ) -> dict[str, float]:
-    """R², and where the planted pair stands among all by products of the decoder and by co-occurrence."""
+    """Return R², and the planted pair's rank among all pairs, by decoder products and by co-occurrence."""
     codes, x_hat = sae.encode(x), sae(x)
     _, atoms, _ = sn.evaluation.match_atoms(directions, sae.dictionary)
     planted = {int(atoms[0]), int(atoms[1])}

@@ -1,9 +1,10 @@
 """Do groups of atoms that behave alike over prompts hold together on prompts of other words?
 
-tiny-gpt, its bundled transcoders, and one sentence about many people: a seed draws which people groups are made from
-and which judge them, and one sentence per kind of what it says. Atoms are those of all four layers, and for the
-transfer of early layers those of the first two alone. What a group at the last token says is the word that most of
-its atoms raise; it is compared with what the model holds likely there, and the floor is the same of another sentence.
+tiny-gpt and its bundled transcoders read the beginning of a sentence with different names in it. The seed
+draws the sentences, and for each the names that groups are made from and those that groups are judged on.
+Atoms are those of all four layers, and for the transfer of early layers those of the first two only. A group
+at the last token is named after the word that most of its atoms raise; this word is compared with the tokens
+that the model finds likely there. The floor is the same comparison with another sentence.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ PEOPLE = (
     "Oscar", "Rose", "Tom",
 )  # fmt: skip
 LIKELY = 20
-"""A word is likely where it is among so many next tokens."""
+"""A word is likely if it is among this many likeliest next tokens."""
 
 
 def run(seed: int, *, n_prompts: int = 3, sentences: int = 4) -> dict[str, float]:
-    """Group the atoms of a few sentences and judge the groups; `n_prompts` make them, as many judge them."""
+    """Group the atoms on `n_prompts` prompts of each of some sentences, and judge them on as many others."""
     rng = np.random.default_rng(seed)
     model = sn.load_model("tiny-gpt")
     transcoders = [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(model.n_layers)]  # type: ignore[arg-type]  # it has blocks
@@ -52,7 +53,7 @@ def run(seed: int, *, n_prompts: int = 3, sentences: int = 4) -> dict[str, float
 def families(
     model: Any, sentence: str, n: int, rng: np.random.Generator
 ) -> tuple[list[str], list[str]]:
-    """Two lists of the sentence about different people, of names of the commonest number of tokens."""
+    """Return two lists of the sentence with different names, all of the commonest number of tokens."""
     lengths = [len(model.tokens(sentence.format(name))) for name in PEOPLE]
     usual = max(set(lengths), key=lengths.count)
     names = [name for name, length in zip(PEOPLE, lengths, strict=True) if length == usual]
@@ -64,12 +65,12 @@ def families(
 def grouped(
     model: Any, transcoders: list[Any], pair: tuple[list[str], list[str]], seed: int
 ) -> PromptGroups:
-    """Groups of one sentence."""
+    """Group the atoms for one sentence."""
     return probe_prompts(model, transcoders, pair[0], held_out=pair[1], seed=seed)
 
 
 def means(found: list[PromptGroups]) -> dict[str, float]:
-    """Every measure of every way of grouping, the mean over sentences."""
+    """Average every measure of every way of grouping over sentences."""
     tables = [one.comparison.set_index("way") for one in found]
     return {
         f"{way} {measure}": float(np.nanmean([table.loc[way, measure] for table in tables]))
@@ -79,7 +80,7 @@ def means(found: list[PromptGroups]) -> dict[str, float]:
 
 
 def said(model: Any, found: list[PromptGroups]) -> dict[str, float]:
-    """Share of the words that groups say which the model holds likely there, and in the next sentence."""
+    """Return the share of groups' words that the model finds likely there, and in the next sentence."""
     likely = [next_words(model, one.held_out) for one in found]
     own, other, n = [], [], 0
     for i, one in enumerate(found):
@@ -95,7 +96,7 @@ def said(model: Any, found: list[PromptGroups]) -> dict[str, float]:
 
 
 def next_words(model: Any, texts: tuple[str, ...]) -> set[str]:
-    """The likeliest next tokens after any of some texts of one length."""
+    """Return the likeliest next tokens after any of some texts of one length."""
     (batch,) = model.batches(list(texts), batch_size=len(texts))
     with torch.no_grad():
         logits = model.main_output(model.forward(batch))[:, -1]

@@ -1,6 +1,6 @@
-"""Which part of the joint schedule matters: each of its five changes undone, for two blocks of the free network.
+"""Which part of the joint schedule matters? Its five changes undone in turn, for two blocks of the free network.
 
-Every training is judged on scenes of digits that no network was trained on.
+Every training run is judged on scenes of digits that no network was trained on.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ KEPT_BACK = 0.02
 def run(
     seed: int, *, pictures: int = 4000, few: int = 800, tested: int = 256, steps: int = 200
 ) -> dict[str, float]:
-    """Train with the whole schedule, then without one of its parts each.
+    """Train with the whole schedule, then with each of its changes undone, then as published.
 
-    `few`: the images that are left where the change undone is their number; 16 images a step.
+    `few`: images that are left if the change undone is their number; each step takes 16 images.
     """
     model = load_model("tiny-vit")
     states = capture_states(model, scenes(pictures, seed=100 + seed), dtype=torch.float16)
     shown = scenes(tested, seed=900 + seed, split="test")
     test = capture_states(model, shown, dtype=torch.float16)
-    # A few images are kept back: with none, each training ends with a look at all of them.
+    # A few images are kept back: otherwise each training run would end by evaluating all of them.
     whole = RaptorConfig(
         steps=steps, log_every=max(1, steps // POINTS), test_fraction=KEPT_BACK, seed=seed
     )

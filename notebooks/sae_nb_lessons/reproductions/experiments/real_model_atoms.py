@@ -1,7 +1,7 @@
-"""Stability, absorption, meta-atoms and stitching again, on a real network that nobody here trained.
+"""Stability, absorption, meta-atoms and stitching again, on a real network trained elsewhere.
 
-all-MiniLM-L6-v2 as a folder, by default `minilm` in the working directory; short runs take tiny-gpt in its
-place. The same measurements as in `stability_evaluation` and `absorption`, on stories and prose.
+all-MiniLM-L6-v2 from a folder, by default `minilm` in the working directory; short runs take tiny-gpt in its
+place. The measurements are those of `stability_evaluation` and `absorption`, on stories and prose.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def run(
 ) -> dict[str, float]:
     """Train the SAEs of both experiments on one model's activations and measure them.
 
-    `model`: a folder, or a bundled one; `stability_steps`, `steps`, `meta_steps` of 512 rows: of
-    the runs compared with each other, of the SAEs whose atoms are followed, of the dictionaries of
-    dictionaries; `letters`: first letters that are followed; `texts`: stories, and as many pieces
-    of prose.
+    `model`: a folder, or the name of a bundled model; steps of 512 rows: `stability_steps` for the
+    runs compared with each other, `steps` for the SAEs tested for absorption and stitching,
+    `meta_steps` for the meta-dictionary; `letters`: first letters tested for absorption; `texts`:
+    number of stories, and of pieces of prose.
     """
     acts = captured(model, seed, texts)
     numbers = {
@@ -64,7 +64,7 @@ def run(
 
 
 def captured(model: str, seed: int, texts: int) -> sn.Activations:
-    """Rows of stories and prose at the model's usual place."""
+    """Capture stories and prose at the model's usual hook point."""
     told = list(sn.data.stories(texts, seed=seed).texts)
     told += list(sn.data.prose("test").texts[:texts])
     place = PLACES["tiny-gpt" if model == "tiny-gpt" else "minilm"]
@@ -72,5 +72,5 @@ def captured(model: str, seed: int, texts: int) -> sn.Activations:
 
 
 def words_of(acts: sn.Activations) -> list[str]:
-    """Each row's token without the marks that tokenizers put before words and word pieces."""
+    """Return each row's token in lower case, without the marks that tokenizers put before words."""
     return [str(acts.tokens[i]).lstrip(" ␣Ġ·▁#").lower() for i in range(len(acts))]  # type: ignore[index]

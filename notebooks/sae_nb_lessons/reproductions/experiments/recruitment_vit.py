@@ -1,9 +1,9 @@
-"""Which atoms tiny-vit's three tasks recruit, and where on the pictures these fire.
+"""The atoms that tiny-vit's three tasks recruit, and where in the pictures they fire.
 
-Final states, 256 atoms, k = 16: a TopK and an Archetypal SAE. Border and elsewhere are judged by the known
-masks; "object taken out" is the same scene rendered without its digit.
+Final states, 256 atoms, k = 16: a TopK and an Archetypal SAE. The known masks show what is on a border or
+elsewhere; "object taken out" is the same scene rendered without its digit.
 
-The paper gives few numbers: bounds follow its statements, and were set after one short pilot of seed 0.
+The paper gives few numbers: the bounds follow its statements, and were set after one short pilot with seed 0.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TASKS = ("digit", "texture", "foreground")
 def run(seed: int, *, pictures: int = 400, steps: int = 500) -> dict[str, float]:
     """Train both SAEs on one draw of pictures, attribute and score on another.
 
-    `pictures`: to train on; half as many are judged.
+    `pictures`: to train on; half as many more to judge on.
     """
     seen = show_pictures(seed, pictures=pictures)
     numbers: dict[str, float] = {}
@@ -48,7 +48,7 @@ def run(seed: int, *, pictures: int = 400, steps: int = 500) -> dict[str, float]
 
 @torch.no_grad()
 def numbers_of_tasks(seen: Seen, sae: SparseAutoencoder, seed: int) -> dict[str, float]:
-    """Recruitment on the three heads, its exactness, and how coherent each task's atoms are."""
+    """Measure recruitment by the three heads, its exactness, and the coherence of each task's atoms."""
     x = seen.test.x
     codes = sae.encode(x)
     numbers = {"r2": explained_variance(x, sae.decode(codes))}
@@ -76,13 +76,13 @@ def numbers_of_tasks(seen: Seen, sae: SparseAutoencoder, seed: int) -> dict[str,
 
 
 def _read_by(task: str, seen: Seen) -> Tensor:
-    """Rows that a head reads."""
+    """Return the indices of the rows that a head reads."""
     on = seen.patch if task == "foreground" else seen.test.position == 0
     return on.nonzero()[:, 0]
 
 
 def _inexact(sae: SparseAutoencoder, codes: SparseCodes, importance: Tensor, w: Tensor) -> float:
-    """Mean logits of reconstructions less Σ_i I_iy and the bias: relative to their size."""
+    """Return the largest |mean logit − Σ_i I_iy − bias| of reconstructions, relative to the logits' size."""
     logits = (sae.decode(codes) @ w.T).mean(dim=0)
     nothing = SparseCodes.from_dense(torch.zeros(1, sae.n_atoms))
     constant = (sae.decode(nothing) @ w.T)[0]
@@ -92,7 +92,7 @@ def _inexact(sae: SparseAutoencoder, codes: SparseCodes, importance: Tensor, w: 
 
 @torch.no_grad()
 def _places(seen: Seen, sae: SparseAutoencoder) -> dict[str, float]:
-    """Borders, registers, and concepts that fire beside the digit they speak for."""
+    """Measure atoms on borders, on registers, and elsewhere than the digit that they are evidence for."""
     codes = sae.encode(seen.test.x)
     patches, n = codes.rows(seen.patch.nonzero()[:, 0]), len(seen.pictures)
     alive = patches.frequency > 0
@@ -121,7 +121,7 @@ def _places(seen: Seen, sae: SparseAutoencoder) -> dict[str, float]:
 def _elsewhere(
     seen: Seen, sae: SparseAutoencoder, patches: SparseCodes, alive: Tensor
 ) -> dict[str, float]:
-    """Share of elsewhere atoms among the ten most important of each digit, and among living ones.
+    """Return the share of elsewhere atoms among each digit's ten most important, and among all that fire.
 
     The head here is a linear probe of the digit on the mean patch, whose attribution to patches is exact.
     """

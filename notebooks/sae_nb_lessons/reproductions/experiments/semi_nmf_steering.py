@@ -1,7 +1,7 @@
 """Does a group of neurons steer better than an SAE's atom? SemiNMF and TopK of one size at an MLP's neurons.
 
-Atoms are chosen by what they read on training inputs, then steer other inputs at equal KL, next to random
-directions and the difference of means. Digits in tiny-vit, sentiments in tiny-gpt.
+Atoms are chosen by what they read on training inputs, then steer other inputs at equal KL; they are compared
+with random directions and the difference of means. Digits in tiny-vit, sentiments in tiny-gpt.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SHORT = {
 VIT_POINT, GPT_POINT = "mlp_post.6", "mlp_post.3"
 ATOMS, K, KEPT = 128, 16, 0.1
 Concept = tuple[int, Any, int]
-"""A label, the inputs to steer towards it, and the answer that it should become."""
+"""A label, the inputs to steer towards it, and the answer wanted."""
 
 
 def run(
@@ -51,8 +51,8 @@ def run(
 ) -> dict[str, float]:
     """Fit both dictionaries at each model's neurons and steer with their atoms.
 
-    `digits`: how many of the ten; `steps` of the SAE, `fit_steps` of SemiNMF; `pictures`, `texts`: to fit and
-    to choose atoms on; `inputs` to steer; `controls`: random directions.
+    `digits`: how many of the ten; `steps` of the SAE, `fit_steps` of SemiNMF; `pictures`, `texts`: to fit on
+    and to choose atoms on; `inputs` to steer; `controls`: random directions.
     """
     sizes = {"steps": steps, "fit_steps": fit_steps, "controls": controls, "seed": seed}
     shown = sn.data.scenes(pictures, seed=1000 + seed, split="train")
@@ -85,9 +85,9 @@ def compared(
     controls: int,
     seed: int,
 ) -> dict[str, float]:
-    """Means over concepts, for both dictionaries, the difference of means and random directions.
+    """Return means over concepts for both dictionaries, the difference of means and random directions.
 
-    `place`: model, hook point, what it is shown, and the label of each; `concepts`: what to steer towards.
+    `place`: model, hook point, the inputs shown, and the label of each; `concepts`: what to steer towards.
     """
     model, point, shown, label = place
     acts = sn.capture(model, shown, point, progress=False)
@@ -119,7 +119,7 @@ def compared(
 
 
 def steered(curves: Sequence[SteeringCurves]) -> dict[str, float]:
-    """Δ log-odds at equal KL, mean over budgets and concepts, and how often SemiNMF's is the larger."""
+    """Return mean Δ log-odds at equal KL over budgets and concepts, and how often SemiNMF's is larger."""
     own = np.array([c["success"].value for c in curves])
     others = {
         "TopK": np.array([c["success"].floor or 0.0 for c in curves]),
