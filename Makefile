@@ -24,8 +24,10 @@ ROOM ?=
 # over half of what another has; tests of a file stay neighbours, so that its fixtures are seldom made twice.
 JOBS ?= 3
 SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
-# Bytecode is kept, whatever the shell says: some hundred processes would compile every source anew.
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest -q -ra --durations=15 --disable-warnings $(PYTEST_FLAGS)
+# Bytecode is kept when a module is first imported, whatever the shell says; pip does not compile ahead: of the
+# 20 000 modules of the packages a sixth is ever imported, and to compile them all takes two minutes.
+export PYTHONDONTWRITEBYTECODE :=
+PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest -q -ra --durations=15 --disable-warnings $(PYTEST_FLAGS)
 PACKAGES := -e ".[dev]"
 
 help: ## list the targets
@@ -49,7 +51,7 @@ $(STAMP): pyproject.toml constraints.txt
 	index=(); if [ -n "$(TORCH_INDEX)" ]; then index=(--index-url "$(TORCH_INDEX)"); fi
 	# torch first and pinned: any later resolver step then keeps it.
 	torch=torch; if [ $${#pins[@]} -gt 0 ]; then torch=$$(grep '^torch==' constraints.txt); fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$${index[@]}" "$${pins[@]}" "$$torch"
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check "$${index[@]}" "$${pins[@]}" "$$torch"
 	build=$$($(BIN)/python -c 'import torch; print(torch.version.cuda or "cpu")')
 	echo "DEVICE=$(DEVICE): $$device wanted, the index brought torch $$($(BIN)/python -c 'import torch; print(torch.__version__)') built for $$build"
 	extra=""
@@ -58,7 +60,7 @@ $(STAMP): pyproject.toml constraints.txt
 		extra="cuda$${build%%.*}"
 	fi
 	packages='.[dev]'; if [ -n "$$extra" ]; then packages=".[dev,$$extra]"; fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$${pins[@]}" -e "$$packages"
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check "$${pins[@]}" -e "$$packages"
 	touch $(STAMP)
 
 lab: $(STAMP) ## set up once, then open JupyterLab on the tour
