@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -450,6 +451,25 @@ def test_a_report_prints_the_rows_that_matter_and_says_where_the_rest_is(report)
     assert report.all._repr_html_().count("<tr") == len(report) + 1
     assert list(report.all) == list(report) == list(report.to_pandas().index)
     pandas.testing.assert_frame_equal(report.to_pandas(), report.table)
+
+
+def test_what_is_zero_to_rounding_is_printed_as_zero():
+    """Against the largest number of its measurement: a floor of −5e−8 under 0.9, not a value of 5e−8 alone."""
+    row = Measurement(
+        value=0.9,
+        floor=-5.102e-08,
+        control=4e-5,
+        interval=(-3e-8, 0.95),
+        definition="ev_rowwise",
+        n=3,
+        unit="rows",
+    )
+    assert str(row) == "Measurement(ev_rowwise 0.9 [0, 0.95], floor 0, control 4e-05; 3 rows)"
+    assert row.floor == -5.102e-08
+    shown = str(Report({"ev": row}, {}))
+    assert "e-08" not in shown and "0 … 0.95" in shown
+    small = replace(row, value=5e-8, floor=4e-8, control=None, interval=(3e-8, 6e-8))
+    assert "5e-08 [3e-08, 6e-08], floor 4e-08" in str(small)
 
 
 def test_names_are_inert_in_html():

@@ -131,11 +131,10 @@ class Measurement(Finding, eq=True):
     @property
     def headline(self) -> str:
         """The value with its interval, floor and control, of how many."""
-        low, high = map(number_text, self.interval)
+        value, low, high, floor, control = number_texts(self)
         interval = f" [{low}, {high}]" * (not math.isnan(self.interval[0]))
-        parts = [number_text(self.value) + interval]
-        chance = {"floor": self.floor, "control": self.control}
-        parts += [f"{name} {number_text(x)}" for name, x in chance.items() if x is not None]
+        chance = {"floor": floor, "control": control}
+        parts = [value + interval, *(f"{name} {x}" for name, x in chance.items() if x)]
         return f"{self.definition} {', '.join(parts)}; {self.n} {self.unit}"
 
     @classmethod
@@ -171,13 +170,25 @@ class Measurement(Finding, eq=True):
         return cls(**vars(measured) | own)
 
 
-def number_text(value: float | None) -> str:
-    """Return a number as reports print it, in four digits; nothing for None."""
+# A number this small against the largest of its measurement is zero: the rounding of a few float32 sums.
+ROUNDING = 4 * float(np.finfo(np.float32).eps)
+
+
+def number_texts(measurement: Measurement) -> list[str]:
+    """Return value, both ends of the interval, floor and control as reports print them."""
+    value, (low, high) = measurement.value, measurement.interval
+    numbers = (value, low, high, measurement.floor, measurement.control)
+    largest = max((abs(x) for x in numbers if x is not None and math.isfinite(x)), default=0.0)
+    return [number_text(x, ROUNDING * largest) for x in numbers]
+
+
+def number_text(value: float | None, zero: float = 0.0) -> str:
+    """Return a number as reports print it, in four digits; 0 below `zero`, nothing for None."""
     if value is None:
         return ""
     if math.isnan(value):
         return "undefined"
-    return "0" if abs(value) < 1e-12 else f"{value:.4g}"  # rounding of a sum that is exactly zero
+    return "0" if abs(value) < max(zero, 1e-12) else f"{value:.4g}"  # 1e-12: float64's rounding
 
 
 Key = TypeVar("Key")

@@ -24,7 +24,7 @@ from sae_nb.evaluation.report._measurement import (
     Measurements,
     Resampling,
     define,
-    number_text,
+    number_texts,
 )
 from sae_nb.evaluation.report._reconstruction import reconstruction_rows
 from sae_nb.evaluation.report._row_pass import pass_over_rows
@@ -184,9 +184,9 @@ class Report(Measurements[str]):
 
 def _texts(item: tuple[str, Measurement]) -> tuple[str, ...]:
     name, m = item
-    low, high = m.interval
-    interval = "" if math.isnan(low) else f"{number_text(low)} … {number_text(high)}"
-    return (name, number_text(m.value), interval, number_text(m.floor), number_text(m.control))
+    value, low, high, floor, control = number_texts(m)
+    interval = "" if math.isnan(m.interval[0]) else f"{low} … {high}"
+    return (name, value, interval, floor, control)
 
 
 @checked(leave=("acts", "labels", "trained_on"))

@@ -19,7 +19,7 @@ from sae_nb_widgets.components import PictureGrid, Sparkbars, badge_html, icons_
 from sae_nb_widgets.panel import control, show, small_button
 
 # -------------------------------------------------------------------------------------------------
-# What stands beside an atom's histogram: its neighbours, where it fires, its logits.
+# Next to an atom's histogram: its neighbours, where it fires, its logits.
 
 
 MOST_FOUND = 8

@@ -260,7 +260,7 @@ class TextExamples(ExamplesView):
 
     def __init__(self, context: Context) -> None:
         self._strip = TokenStrip(
-            hint="Hover: strength at this token. Beside a text: number · token.", unit="z"
+            hint="Hover: strength at this token. Next to a text: number · token.", unit="z"
         )
         super().__init__(context, self._strip)
         self._strip.add_class("sae-nb-whole")

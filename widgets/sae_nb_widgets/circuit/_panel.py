@@ -81,8 +81,8 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
     explanation = (
         "Inputs stand below, the answers above, and between them a row for every MLP with the atoms that "
         "fired, over the input at which they did. A line is what one adds to the other while attention and "
-        "norms are held as they were. Changing an atom runs the live model with nothing held; beside it stands "
-        "what the graph foresaw, and what random directions of the same size do.",
+        "norms are held as they were. Changing an atom runs the live model with nothing held; compare it with "
+        "what the graph foresaw, and with what random directions of the same size do.",
         "A graph explains one input, and the model with everything held: what norms give back, attention that "
         "moves and later MLPs that answer otherwise are not in it, so it overstates most changes. What the "
         "atoms miss is drawn as a cross, not explained. A name is a hypothesis; read the examples.",
@@ -162,7 +162,7 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         self.picture = shaded_image(self.circuit)
         if self.picture is not None:
             self.picture.observe(self._choose_patch, "selected")
-            # Beside the image, one under the other.
+            # Next to the image, one under the other.
             self._answers.layout.flex_flow = "column"
             chosen = [ipw.Box([self.picture, ipw.VBox(chosen)]).add_class(COLUMNS)]
         else:
@@ -201,7 +201,7 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         ]  # fmt: skip
 
     def _more_controls(self) -> list[ipw.Widget]:
-        n_random = control(self, "n_random", "random directions", "Beside every change", 190)
+        n_random = control(self, "n_random", "random directions", "Compared with every change", 190)
         return [self._path_controls(), self._group_controls(), n_random]
 
     # --- choosing ---------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ def reading(shared: SharedInput, n_atoms: int) -> str:
 
 
 # -------------------------------------------------------------------------------------------------
-# What stands beside the map: the atom, its neighbours, buttons, and the table of the selection.
+# Next to the map: the atom, its neighbours, buttons, and the table of the selection.
 
 
 MOST_LISTED = 500

@@ -119,8 +119,8 @@ class ConceptMap(Panel):
         "Each point is an atom; points that are near each other have similar directions, and those "
         "selected share the inputs beneath the map.",
         "Only neighbourhoods count: distances between far groups, their sizes and the empty space "
-        "are the layout's own. Cosine 1 is the same direction, 0 unrelated; a cluster's mean beside "
-        "that of random atoms says whether it is one.",
+        "are the layout's own. Cosine 1 is the same direction, 0 unrelated; compare a "
+        "cluster's mean with that of random atoms to see whether it is one.",
         "UMAP: McInnes, Healy, Melville, arXiv 1802.03426 (2018); clusters by HDBSCAN (2013); matched "
         "atoms as in Archetypal SAE, arXiv 2502.12892; cones: arXiv 2512.07355; local dimension by maximum "
         "likelihood (Levina and Bickel, 2004).",

@@ -101,8 +101,8 @@ class CorpusPanel(Panel):
         "of the second; further up, the difference is surer. q is p (Fisher’s exact test) corrected for "
         "looking at every atom: of the atoms above the dashed line, about that share is expected there by "
         "chance. The examples are the documents in which the chosen atom is strongest, with the token or "
-        "patch where it peaks. Beside each atom of the list stands how much the word differs at which it "
-        "peaks: where that says the same, a count of words would have done.",
+        "patch where it peaks. Next to each atom of the list is how much the word differs at which it "
+        "peaks: where it differs as much, a count of words would have done.",
         "This shows what the SAE sees, not why: corpora that differ in length, source or format differ in "
         "many atoms. A name is a hypothesis; read the examples of both sides. Atoms in few documents are "
         "not tested.",

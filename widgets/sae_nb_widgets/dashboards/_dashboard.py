@@ -567,7 +567,7 @@ def _fields(panel: Panel, words: Sequence[str]) -> list[ipw.Widget]:
 # Several panels as one HTML file that needs no kernel, with plotly's script in it once.
 
 START = (
-    "Click a point of the map or search: beside it stands what makes that atom fire. “See what it does” "
+    "Click a point of the map or search: next to it you see what makes that atom fire. “See what it does” "
     "makes it stronger in the live model."
 )
 TITLE = "What has this SAE learned, and what does it do?"

@@ -108,8 +108,8 @@ class GenerationLens(PlayingPanel):
         "Each token comes with the atoms that fire at it: first what is strong (next to its 99th percentile) "
         "and rare (by how often it fires in the examples). Strips show pinned atoms. Choose a token to see "
         "which atoms before it moved its score (gradient × activation; the dashed tick is what random "
-        "directions reach). “go on from here” adds the chosen atom from that token on, beside the text "
-        "without it and beside a random direction of the same size; all three draw with the same random "
+        "directions reach). “go on from here” adds the chosen atom from that token on, next to the text "
+        "without it and one with a random direction of the same size; all three draw with the same random "
         "numbers. Strengths are read before anything is added.",
         "An atom that fires at a token need not have caused it; the estimate can be wrong even in sign. That a "
         "steered text differs proves nothing where the random direction’s text differs too. One text is one "

@@ -220,7 +220,7 @@ def _css(colour: tuple[float, float, float]) -> str:
 
 
 # -------------------------------------------------------------------------------------------------
-# The input of an InputLens on screen: pictures with a drawing pad beside them, or texts as tokens.
+# The input of an InputLens on screen: pictures with a drawing pad next to them, or texts as tokens.
 
 
 # Of the theme's thumbnail: an input is looked at closely, and two stand side by side.

@@ -45,7 +45,7 @@ class Parts:
         )
         without = " without the bias" if bias.any() else ""
         self.so_far.hint = f"Bars and numbers: per cent of the input's squared length{without}."
-        # Under each other in a narrow column, beside each other where the panel is one column.
+        # Under each other in a narrow column, next to each other where the panel is one column.
         self.curves.layout.width = "100%"
         self.given.layout.flex, self.so_far.layout.flex = "0 0 100px", "1 1 186px"
 

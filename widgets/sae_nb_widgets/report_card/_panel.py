@@ -140,7 +140,7 @@ class ReportCard(Panel):
             self,
             "metric",
             "measure",
-            "Which measure is explained beside the figure",
+            "Which measure is explained next to the figure",
             "min(320px, 100%)",
             options=self._options(),
         )

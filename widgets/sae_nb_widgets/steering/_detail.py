@@ -88,7 +88,7 @@ class SteeringMix(ipw.Box):
 
 
 # -------------------------------------------------------------------------------------------------
-# What stands beside the bars of a steering: pictures, tokens, changes downstream, continuations.
+# Next to the bars of a steering: pictures, tokens, changes downstream, continuations.
 
 
 THUMBNAIL_SHARE = 0.76  # of the theme's thumbnail: three stand side by side in the column

@@ -243,7 +243,7 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
         "xaxis4": plain | {"range": [-0.6, n_features - 0.4]},
         "yaxis4": {"title": {"text": "F1 (1: always right)"}, "range": [0, 1.02]},
     }
-    # The key of its colours stands beside the second.
+    # The key of its colours is next to the second.
     places = ((LEFT, upper), ([RIGHT[0], 0.91], upper), (LEFT, lower), (RIGHT, lower))
     for place, (across, along) in enumerate(places):
         suffix = number_of(place)

@@ -135,7 +135,7 @@ class Unfolding:
 
 
 # -------------------------------------------------------------------------------------------------
-# Beside the figure: where a prediction was read, and which atoms a token adds.
+# Next to the figure: where a prediction was read, and which atoms a token adds.
 
 
 NOTHING_CHOSEN = "Click a token, or step with ← →."
