@@ -77,7 +77,8 @@ class WorkList(Panel):
     question = "Which atoms deserve another look?"
     explanation = (
         "The atoms that were starred, labelled or noted in any panel of this SAE, and in the sessions "
-        "given. Stars, labels and notes are kept in one file next to the SAE, or in the one that labels= names.",
+        "given. Stars, labels and notes are kept in one file next to the SAE, or in the one that "
+        "labels= names.",
         "A label is what somebody called an atom, not a proof of what it does: look at its examples, "
         "and steer with it.",
         "Ours.",

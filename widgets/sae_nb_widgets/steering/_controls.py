@@ -136,7 +136,9 @@ class SteeringControls:
         )
         heads = answering_heads(panel.model, panel.samples[0])
         self.head = _menu(panel, "head", "answer", "Which head of the model answers", heads)
-        seed = control(panel, "seed", "random seed", "Which random push the edit is compared with", 180)
+        seed = control(
+            panel, "seed", "random seed", "Which random push the edit is compared with", 180
+        )
         answers = [self.head] * (len(heads) > 1)
         return [self.mode, self.positions, self.hook_point, *answers, seed]
 
