@@ -1,10 +1,11 @@
-"""Three worked stories: what a graph predicts of an answer, and what the running model then does.
+"""Three worked stories: what a graph predicts about an answer, and what the running model then does.
 
-tiny-gpt: “They broke the lamp and cut”, “their” rather than “his”. tiny-vit: why this digit, rather than the next
-likely one? Both with the transcoders that come with them. SmolLM2-135M: a capital rather than another, with transcoders
-of six of its thirty MLPs, trained here for every seed. A seed draws people and things, images, or countries. The
-atoms of most influence are taken out one by one, and together; the pruned graph is asked whether its atoms are enough,
-beside random atoms of the same MLPs, and of the same MLPs and positions.
+tiny-gpt: “They broke the lamp and cut”, “their” rather than “his”. tiny-vit: why this digit, rather than
+the second likeliest one? Both with the transcoders that are bundled with them. SmolLM2-135M: a capital
+rather than another, with transcoders of six of its thirty MLPs, trained here for every seed. A seed draws
+names and things, images, or countries. The most influential atoms are removed one by one, and together.
+The atoms of the pruned graph are also tested for whether they suffice, compared with random atoms of the
+same MLPs, and of the same MLPs and positions.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from sae_nb_lessons.reproductions.experiments.attribution_graphs import (
 
 SHORT = {"model": "", "n_prompts": 2, "n_images": 1, "n_cuts": 3}
 LAYERS = (4, 9, 14, 19, 24, 29)
-"""Of SmolLM2: those of the page on circuits."""
+"""Layers of SmolLM2: those of the documentation page on circuits."""
 
 N_ATOMS, K, BATCH, STEPS = 1024, 16, 256, 120
 N_TEXTS, N_CHARACTERS = 40, 600
@@ -57,7 +58,11 @@ def run(
     n_capitals: int = 3,
     n_cuts: int = 8,
 ) -> dict[str, float]:
-    """`n_cuts` atoms of each of so many prompts and images; `model` is SmolLM2's folder, "" leaves it out."""
+    """Trace and test the three stories, removing the `n_cuts` most influential atoms of each graph.
+
+    `n_prompts`, `n_images`, `n_capitals`: number of graphs in each story; `model` is SmolLM2's folder, ""
+    leaves it out.
+    """
     makers: dict[str, Callable[[], list[AttributionGraph]]] = {
         "tiny-gpt": lambda: plurals(n_prompts, seed),
         "tiny-vit": lambda: digits(n_images, seed),
@@ -79,7 +84,7 @@ def run(
 
 
 def plurals(n: int, seed: int) -> list[AttributionGraph]:
-    """Two people broke something: “their”, not “his”."""
+    """Trace “their” rather than “his” after two characters broke something."""
     model = sn.load_model("tiny-gpt")
     transcoders = [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(model.n_layers or 0)]
     drawn, rng = sn.data.stories(1, seed=0), np.random.default_rng(seed)
@@ -102,7 +107,7 @@ def plurals(n: int, seed: int) -> list[AttributionGraph]:
 
 
 def digits(n: int, seed: int) -> list[AttributionGraph]:
-    """Images of the test set: the digit, not the next likely one."""
+    """Trace the likeliest digit rather than the second likeliest, on images of the test set."""
     model = sn.load_model("tiny-vit")
     transcoders = [sn.load_sae(f"tiny-vit/mlp.{layer}") for layer in range(model.n_layers or 0)]
     images = sn.data.scenes(n, seed=4000 + seed, split="test").images
@@ -122,7 +127,7 @@ def digits(n: int, seed: int) -> list[AttributionGraph]:
 
 
 def capitals(folder: str, n: int, seed: int) -> list[AttributionGraph]:
-    """A country and its capital, then another country: its capital, not the one that was named."""
+    """Trace a country's capital rather than the capital of another country that the text named before."""
     model = sn.load_model(folder)
     transcoders = trained(model, seed)
     rng, graphs = np.random.default_rng(seed), []
@@ -142,7 +147,7 @@ def capitals(folder: str, n: int, seed: int) -> list[AttributionGraph]:
 
 
 def trained(model: Any, seed: int) -> list[Any]:
-    """Transcoders of six MLPs, a minute of training in all."""
+    """Train transcoders of six MLPs, a minute in all."""
     texts = [text[:N_CHARACTERS] for text in list(sn.data.prose("train").texts)[:N_TEXTS]]
     points = list(chain(*((f"mlp_in.{layer}", f"mlp_out.{layer}") for layer in LAYERS)))
     acts = sn.capture(model, texts, points, progress=False)
@@ -157,11 +162,14 @@ def trained(model: Any, seed: int) -> list[Any]:
 
 
 # -------------------------------------------------------------------------------------------------
-# What is asked of each.
+# The measurements.
 
 
 def enough(graphs: list[AttributionGraph], seed: int) -> dict[str, float]:
-    """What the atoms of pruned graphs bring back, beside random ones; answers as heavy as what atoms do."""
+    """Measure the effect that the atoms of pruned graphs recover alone, compared with random ones.
+
+    Answers are weighted by the atoms' effect on them.
+    """
     pools: dict[str, list[tuple[float, float]]] = {"recovered": [], "random": [], "same": []}
     shares = []
     for graph in graphs:
@@ -191,7 +199,7 @@ def enough(graphs: list[AttributionGraph], seed: int) -> dict[str, float]:
 
 
 def foreseen(graphs: list[AttributionGraph], n_cuts: int, seed: int) -> dict[str, float]:
-    """The atoms of most influence taken out, one by one and together."""
+    """Remove the most influential atoms, one by one and together, and compare the effects with predictions."""
     cuts, together = [], []
     for graph in graphs:
         atoms = atom_rows(graph)

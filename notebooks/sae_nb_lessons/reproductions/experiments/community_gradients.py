@@ -1,8 +1,9 @@
-"""Counts of species along a gradient, with communities laid over it: which method finds which?
+"""Counts of species along a gradient, with communities overlaid: which method finds which?
 
-Planted: 90 species with bell-shaped responses to one gradient, at random optima, and six communities of ten
-species each, at a fifth of the sites, wherever on the gradient, where their species are four times as common. Counts
-are Poisson; methods get log(1 + count). Correspondence analysis, ecology's own, is the fourth.
+Planted: 90 species with bell-shaped responses to one gradient, at random optima, and six communities of
+ten species each. A community is present at a fifth of the sites, anywhere on the gradient, and makes its
+species four times as common. Counts are Poisson; methods get log(1 + count). Correspondence analysis,
+ecology's own method, is the fourth.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def run(seed: int, *, sites: int = 2000, steps: int = 1500) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class World:
-    """Counts (sites, species), each site's place on the gradient and communities, each community's species."""
+    """Counts (sites, species), each site's gradient and communities, and the species of each community."""
 
     counts: np.ndarray
     gradient: np.ndarray
@@ -74,15 +75,16 @@ def planted(sites: int, seed: int) -> World:
     gradient = draws.uniform(0, 1, sites)
     present = draws.random((sites, COMMUNITIES)) < PRESENT
     along = np.exp(-((gradient[:, None] - optimum) ** 2) / (2 * breadth**2))
-    # A community brings its species everywhere, if fewer where the gradient does not suit them.
+    # A community adds its species everywhere, but fewer where the gradient does not suit them.
     rate = height * (along + (LIFT - 1) * (present @ member) * (0.25 + 0.75 * along))
     return World(counts=draws.poisson(rate), gradient=gradient, present=present, member=member)
 
 
 def correspondence(counts: np.ndarray, half: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of all sites on the axes of the first half, and the species' coordinates, (axes, species).
+    """Return scores of all sites on the axes of the first half, and the species' coordinates, (axes, species).
 
-    The singular vectors of (P − r cᵀ) / √(r cᵀ), P the shares of all counts, r and c their margins.
+    The singular vectors of (P − r cᵀ) / √(r cᵀ), where P are the shares of all counts, r and c their
+    margins.
     """
     shares = counts[:half] / counts[:half].sum()
     row, column = shares.sum(axis=1), shares.sum(axis=0)

@@ -1,10 +1,11 @@
-"""Concept bottlenecks on tiny-vit: are concepts that always come together still read from their own region?
+"""Concept bottlenecks on tiny-vit: are concepts that always occur together still read from their own region?
 
-Two pairs of concepts, one in the digit (it has a loop; it is below five) and one in the ground (one of four
-textures); of inks the patches of tiny-vit say nothing that a line reads. Heads learn them from scenes in which they
-are independent, go together often, or always, the same number of scenes each; where they look is asked of the same
-new scenes, in which they are independent. The floors: heads of shuffled labels, and a map that is even. Then the
-heads' weights in the cone of the SAE's atoms.
+Two pairs of concepts, one in the digit (it has a loop; it is below five) and one in the ground (one of
+four textures); ink is not used, because a linear probe cannot read it from the patches of tiny-vit. Heads
+learn the concepts from scenes in which they are independent, often occur together, or always do, the same
+number of scenes each. Where the heads look is measured on the same new scenes, in which the concepts are
+independent. The floors: heads of shuffled labels, and a uniform map. Finally, the heads' weights in the
+cone of the SAE's atoms.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def run(
     n_judge: int = 300,
     phis: tuple[float, ...] = (0.0, 0.8, 1.0),
 ) -> dict[str, float]:
-    """Learn heads from `n_train` scenes at each correlation; look at `n_look` new ones, judge on `n_judge`."""
+    """Train heads on `n_train` scenes at each correlation; look at `n_look` new ones, evaluate on `n_judge`."""
     model = sn.load_model("tiny-vit", "cpu")
     pool = sn.data.scenes(4 * n_train, seed=4000 + seed)
     new = sn.data.scenes(n_judge, seed=4000 + seed, split="test")
@@ -63,13 +64,13 @@ def run(
 
 
 def truths(scenes: sn.data.Scenes, pair: str) -> dict[str, Tensor]:
-    """A concept in the digit, and one in the ground."""
+    """Return a concept of the digit, and one of the ground, for every scene."""
     own = scenes.digit < 5 if pair == "digit" else torch.isin(scenes.digit, torch.tensor(LOOPS))
     return {pair: own, GROUND: scenes.texture < 4}
 
 
 def together(concepts: dict[str, Tensor], phi: float, n: int, seed: int) -> Tensor:
-    """Rows in which two concepts have a correlation of phi, each in half of them."""
+    """Choose rows in which two concepts have a correlation of phi, each present in half of them."""
     own, ground = concepts.values()
     equal = own == ground
     generator = np.random.default_rng([seed, round(100 * phi)])
@@ -90,7 +91,7 @@ def learned(
     seed: int,
     shuffled: np.random.Generator | None = None,
 ) -> sn.vision.ConceptBottleneck:
-    """Heads of both concepts, of shuffled labels where asked."""
+    """Train heads of both concepts, on shuffled labels if a generator is given."""
     concepts = truths(scenes, pair)
     if shuffled is not None:
         order = torch.from_numpy(shuffled.permutation(len(scenes)))
@@ -101,7 +102,7 @@ def learned(
 def looked(
     heads: sn.vision.ConceptBottleneck, new: sn.data.Scenes, pair: str, n: int, seed: int
 ) -> dict[str, float]:
-    """Share of each head's saliency in its region, and how often it is right, on new scenes."""
+    """Measure the share of each head's saliency in its region, and the heads' accuracy, on new scenes."""
     concepts = truths(new, pair)
     with torch.no_grad():
         right = (heads.model(new.images, batch_size=100) > 0) == torch.stack(
@@ -127,7 +128,10 @@ def looked(
 def cones(
     model: sn.LiveModel, scenes: sn.data.Scenes, weights: dict[tuple[str, str], Tensor], seed: int
 ) -> dict[str, float]:
-    """Share of the heads' directions that four atoms of the SAE leave, beside floors and differences of means."""
+    """Measure the share of the heads' directions that four atoms of the SAE leave unexplained.
+
+    Compared with floors and with differences of means.
+    """
     sae = sn.load_sae(f"tiny-vit/{PLACE}")
     values = {
         f"{factor} {value}": getattr(scenes, factor) == value
@@ -158,7 +162,7 @@ def cones(
 
 
 def mean_differences(model: sn.LiveModel, scenes: sn.data.Scenes, values: dict[str, Any]) -> Tensor:
-    """Mean patch state of the scenes that have a value, less that of the others."""
+    """Subtract the mean patch state of the scenes without a value from that of the scenes with it."""
     acts = sn.capture(model, scenes.images, PLACE, progress=False)
     patches = acts.x[acts.position >= acts.position.max() + 1 - scenes.patch_mask.shape[1]]
     x = patches.view(len(scenes), -1, acts.d_in).mean(dim=1)

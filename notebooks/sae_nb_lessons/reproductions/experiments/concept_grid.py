@@ -1,8 +1,8 @@
-"""Which part of a training from random atoms finds concepts that are much alike? Each left out in turn.
+"""Which part of a training from random atoms finds concepts that are very similar? Each is left out in turn.
 
-The tree of `concept_starts`. The whole: norms free, a bias, k grows 1 → 2 → 4, and an input ends where it takes an
-atom again. Then the same without each of the four, and the published training: norms free, no bias, up
-to 20 steps until the residual is small or an atom is taken again.
+The tree of `concept_starts`. The whole: free norms, a bias, k grows 1 → 2 → 4, and encoding an input
+stops when it selects an atom again. Then the same without each of the four, and the published training:
+free norms, no bias, up to 20 steps until the residual is small or an atom is selected again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WAYS: dict[str, dict[str, Any]] = {
 def run(
     seed: int, *, harder: Sequence[float] = (0.8,), steps: int = 2400, n: int = 30_000
 ) -> dict[str, float]:
-    """Train every way at ρ = 0.5, and the whole where concepts are more alike.
+    """Train every way at ρ = 0.5, and the whole where concepts are more similar.
 
     `harder`: further values of ρ; `steps` of 200 rows; `n`: vectors to train on.
     """

@@ -1,8 +1,8 @@
-"""How far the start by levels goes: noise, three levels, and parents that are seldom alone.
+"""The limits of the start by levels: noise, three levels, and parents that are rarely alone.
 
-Trees like that of `concept_starts`, at ρ = 0.8: of two levels, in which the share of a parent's rows without
-a child is varied, and of three levels (38 concepts) with noise. Only the start is measured:
-`concept_starts` shows that training keeps it.
+Trees like that of `concept_starts`, at ρ = 0.8: with two levels, where the share of a parent's rows
+without a child is varied, and with three levels (38 concepts) and noise. Only the start is measured:
+`concept_starts` shows that training preserves it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _Tree:
 
 
 def _tree(n: int, seed: int, *, alone: float = ALONE, grandchildren: int = 0) -> _Tree:
-    """Vectors of one leaf, or of a parent and, unless it is alone, a child and, likewise, a grandchild."""
+    """Draw vectors of one leaf, or of a parent and, unless it is alone, a child and, likewise, a grandchild."""
     branch = 1 + grandchildren
     family = 1 + CHILDREN * branch
     parents = family * torch.arange(PARENTS)
@@ -87,7 +87,7 @@ def _tree(n: int, seed: int, *, alone: float = ALONE, grandchildren: int = 0) ->
 
 
 def _atoms(groups: Sequence[Tensor], seed: int) -> Tensor:
-    """Unit atoms with cosine ρ inside a group and 0 between groups, turned at random."""
+    """Build unit atoms with cosine ρ inside a group and 0 between groups, randomly rotated."""
     n = sum(len(group) for group in groups)
     gram = torch.eye(n, dtype=torch.float64)
     for group in groups:

@@ -1,13 +1,14 @@
-"""Can concepts that are much alike be recovered, and by what: the start, the norms, or a growing k?
+"""Can concepts that are very similar be recovered, and by what: the start, the norms, or a growing k?
 
-The tree of `hierarchy` (`sn.data.concept_tree`), here for matching pursuit alone. Three ways to a dictionary:
+The tree of `hierarchy` (`sn.data.concept_tree`), here for matching pursuit only. Three ways to a
+dictionary:
 
-- "published": norms free, no bias, up to 20 steps until the residual is small, random atoms. The authors'
-  script also stops where a step takes an atom again, which this does not;
-- "growing": norms free, a bias, k grows 1 → 2 → 4, random atoms;
+- "published": free norms, no bias, up to 20 steps until the residual is small, random atoms. The authors'
+  script also stops when a step selects an atom again, which this does not;
+- "growing": free norms, a bias, k grows 1 → 2 → 4, random atoms;
 - "levels": no bias, `sae.initialise(x, method="levels")`, then a short training at a tenth of the rate.
 
-All see the same vectors. What each dictionary leaves by k is set against what the truth leaves.
+All see the same vectors. The residual of each dictionary at k is compared with that of the true one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SHORT = {"correlations": [0.8], "random": [0.8], "noises": [], "steps": 300, "fi
 BATCH, TEST = 200, 5000
 TOLERANCE, MOST = 0.05, 4
 SLOW = 0.1
-"""Share of the usual rate at which a training after a start goes on: at all of it atoms drift."""
+"""Share of the usual learning rate used after a start by levels: at the full rate atoms drift."""
 
 
 def run(
@@ -38,11 +39,11 @@ def run(
     fine: int = 1000,
     n: int = 30_000,
 ) -> dict[str, float]:
-    """Train from the start at every correlation, also with noise, and from random atoms at some.
+    """Train after a start by levels at every correlation, also with noise, and from random atoms at some.
 
-    `correlations`: values of ρ; `random`: those at which training also begins at random atoms;
-    `noises`: σ per coordinate, at ρ = 0.8; `steps` of 200 rows from random atoms; `fine`: after a
-    start; `n`: vectors to train on.
+    `correlations`: values of ρ; `random`: those at which training also begins at random atoms; `noises`:
+    σ per coordinate, at ρ = 0.8; `steps` of 200 rows from random atoms; `fine`: steps after a start; `n`:
+    vectors to train on.
     """
     numbers: dict[str, float] = {}
     for rho in correlations:
@@ -67,9 +68,10 @@ def run(
 def look(
     seed: int = 0, *, correlation: float = 0.8, steps: int = 600
 ) -> dict[str, dict[str, float]]:
-    """What three dictionaries leave by k, as a share of Σ‖x‖²: the truth, sums in place of children, learned.
+    """Compare the residuals of three dictionaries at each k, as a share of Σ‖x‖².
 
-    `learned`: from random atoms, `steps` steps of 200 rows.
+    The true one, one with sums in place of children, and one learned from random atoms in `steps` of 200
+    rows.
     """
     tree = sn.studies.data.concept_tree(8192, correlation, seed)
     sums, child = tree.dictionary.clone(), tree.parent >= 0
@@ -115,7 +117,7 @@ def _train(
     levels: bool = False,
     grow: bool = False,
 ) -> None:
-    """From random atoms, or from a start and then slowly."""
+    """Train from random atoms, or slowly after a start by levels."""
     settings: dict[str, Any] = {"steps": steps, "grow_k": grow}
     if levels:
         sae.initialise(x, _generator(seed), method="levels")
@@ -145,7 +147,7 @@ def _measured(sae: MatchingPursuit, tree: ConceptTree) -> dict[str, float]:
 
 
 def _left(atoms: Tensor, tree: ConceptTree) -> dict[str, float]:
-    """Share of Σ‖x‖² that k steps over some atoms leave, without a bias."""
+    """Return the share of Σ‖x‖² that k steps leave unexplained, without a bias."""
     x, left = tree.x[-TEST:], {}
     for k in (1, 2, 4):
         codes = sn.matching_pursuit(x, atoms, k)

@@ -1,9 +1,9 @@
-"""What helped on a tree of concepts, on real activations: a start, free norms, a growing k. tiny-vit.
+"""Methods that helped on a tree of concepts, on real activations: a start, free norms, a growing k. tiny-vit.
 
-`concept_starts` says what finds planted concepts; here no concept is known. Matching pursuit is trained on
-two halves of the samples in every way, and compared by R² at equal mean L0, by how alike the atoms of
-the halves are, and by absorption of "ink on a patch". Then every architecture whose atoms are put back on
-the unit sphere is trained with and without that.
+`concept_starts` shows which methods find planted concepts; here the concepts are unknown. Matching
+pursuit is trained on two halves of the samples in every way, and compared by R² at equal mean L0, by the
+similarity of the halves' atoms, and by absorption of "ink on a patch". Then every architecture whose
+atoms are projected to the unit sphere is trained with and without that.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _leave_norms(sae: Any) -> None:
 
 
 def _by_l0(sae: sn.MatchingPursuit, test: sn.Activations) -> dict[str, float]:
-    """R² of held-out rows at some mean L0, between those that whole k give."""
+    """Interpolate R² of held-out rows at some mean L0, between the values for whole k."""
     found = [_fit(sae, test, k) for k in KS]
     l0, r2 = ([one[what] for one in found] for what in ("L0", "R²"))
     at = {f"R² at L0 {level}": float(np.interp(level, l0, r2)) for level in LEVELS_OF_L0}

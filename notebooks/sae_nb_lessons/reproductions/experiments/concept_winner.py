@@ -1,7 +1,8 @@
-"""The way that `concept_grid` found best, on trees it was not chosen on and at four degrees of likeness.
+"""The best way of `concept_grid`, on trees it was not chosen on and at four degrees of similarity.
 
-The tree of `concept_starts`. Best among the ways of `concept_grid` at ρ = 0.5 is the one without a bias: norms
-free, k grows 1 → 2 → 4, an input ends where it takes an atom again. Beside it stands the published training.
+The tree of `concept_starts`. The best of the ways of `concept_grid` at ρ = 0.5 is the one without a bias:
+free norms, k grows 1 → 2 → 4, encoding an input stops when it selects an atom again. It is compared with
+the published training.
 """
 
 from __future__ import annotations

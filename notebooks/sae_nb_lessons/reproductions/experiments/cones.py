@@ -1,9 +1,10 @@
-"""Concept cones: are the directions of labelled concepts built of few atoms, at which size and depth?
+"""Concept cones: do a few atoms suffice for the directions of labelled concepts, at which size and depth?
 
-tiny-vit on scenes; concepts are the digits, textures, colours and the foreground, each as the weights of a linear
-concept head (logistic regression, one concept against the rest) on rows of activations. r(s): share of a direction
-that s atoms leave, adding only. What is compared between dictionaries is r(4) less that of as many random atoms,
-since more atoms leave less of anything. The floor of such a gain: heads that learned the labels of other images.
+tiny-vit on scenes; concepts are the digits, textures, colours and the foreground, each as the weights of
+a linear concept head (logistic regression, one concept against the rest) on rows of activations. r(s):
+share of a direction that s atoms leave unexplained, with non-negative weights. More atoms leave less of
+any direction, so dictionaries are compared by their gain: r(4) of as many random atoms minus r(4). The
+floor of a gain: heads that learned the labels of other images.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ def run(
     ks: Sequence[int] = (1, 2, 4, 8, 16, 32),
     layers: Sequence[int] = (0, 3, 6, 9, 11),
 ) -> dict[str, float]:
-    """Measure r(s) of the concepts at one SAE, over sizes, over k, of kinds, and over depth.
+    """Measure r(s) of the concepts for one SAE, over sizes, over k, of kinds, and over depth.
 
-    `steps` of 512 rows for each SAE; `n_images`: scenes; atoms: `expansions` times the width of the model at
-    one k, and the middle size at each of `ks`.
+    `steps` of 512 rows for each SAE; `n_images`: scenes; atoms: `expansions` times the width of the model
+    at one k, and the middle size at each of `ks`.
     """
     scenes = sn.data.scenes(n_images, seed=seed)
     model = sn.load_model("tiny-vit")
@@ -63,12 +64,12 @@ def run(
 
 
 def floors(found: Containment) -> dict[str, float]:
-    """What heads of shuffled labels have of the same dictionary."""
+    """Return r(4), the share held and the gain, for heads of shuffled labels."""
     return {"r(4)": at_s(found.r), "held": float(found.held.mean()), "gain": gain(found)}
 
 
 def of_concepts(found: Containment) -> dict[str, float]:
-    """One dictionary's r(4), its floors, and how many concepts are held."""
+    """Return one dictionary's r(4), its floors, and the share of concepts that are held."""
     numbers = {f"r({s})": float(r) for s, r in zip(STEPS, found.r.mean(axis=0), strict=True)}
     random = at_s(found.random_directions)
     return numbers | {
@@ -83,7 +84,10 @@ def of_concepts(found: Containment) -> dict[str, float]:
 def sizes(
     acts: Any, head: Tensor, expansions: Sequence[int], ks: Sequence[int], how: dict[str, int]
 ) -> dict[str, float]:
-    """Gain over random atoms at each size and at each k; is the best inside; other kinds at the middle."""
+    """Measure the gain over random atoms at each size and each k, and of other kinds at the middle.
+
+    Also whether the best size and k are inside their ranges.
+    """
     pairs = dict.fromkeys([*((e, K) for e in expansions), *((EXPANSION, k) for k in ks)])
     gains = {
         pair: gain(held(head, trained(sn.TopK, acts, *pair, **how), how["seed"])) for pair in pairs
@@ -105,7 +109,7 @@ def sizes(
 def depth(
     at: dict[int, Any], heads: dict[int, Tensor], layers: Sequence[int], how: dict[str, int]
 ) -> dict[str, float]:
-    """Gain over random atoms at each layer, and its rank correlation with depth."""
+    """Measure the gain over random atoms at each layer, and its rank correlation with depth."""
     gains = [
         gain(held(heads[layer], trained(sn.TopK, at[layer], EXPANSION, K, **how), how["seed"]))
         for layer in layers
@@ -115,7 +119,7 @@ def depth(
 
 
 def trained(kind: Any, acts: Any, expansion: int, k: int, *, steps: int, seed: int) -> Any:
-    """An SAE of a kind; archetypal atoms are mixtures of the rows themselves."""
+    """Train an SAE of a kind; archetypal atoms are mixtures of the rows themselves."""
     n_atoms, generator = expansion * acts.d_in, torch.Generator().manual_seed(1000 + seed)
     sae = kind(acts.d_in, n_atoms, k, generator=generator)
     sn.train(sae, acts, steps=steps, batch_size=512, seed=seed, progress=False)
@@ -123,22 +127,22 @@ def trained(kind: Any, acts: Any, expansion: int, k: int, *, steps: int, seed: i
 
 
 def held(head: Tensor, sae: Any, seed: int) -> Containment:
-    """The directions of a head in the cone of an SAE's atoms."""
+    """Measure the containment of the heads' directions in the cone of an SAE's atoms."""
     return containment(head, sae.dictionary.detach(), STEPS, seed=seed)
 
 
 def gain(found: Containment) -> float:
-    """What s random atoms leave of the concepts, less what s of the SAE's leave."""
+    """Return what S random atoms leave of the concepts, minus what S of the SAE's leave."""
     return at_s(found.random_atoms) - at_s(found.r)
 
 
 def at_s(r: np.ndarray) -> float:
-    """Mean at S atoms."""
+    """Average r over concepts, at S atoms."""
     return float(r[:, STEPS.index(S)].mean())
 
 
 def concepts(acts: Any, scenes: Any, order: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """For each concept, on which rows it is: of a factor, all rows of its images.
+    """Mark the rows of each concept; for a factor, all rows of its images.
 
     `order` gives each image the labels of another.
     """
@@ -156,7 +160,7 @@ def concepts(acts: Any, scenes: Any, order: np.ndarray | None = None) -> dict[st
 
 
 def directions(acts: Any, scenes: Any, order: np.ndarray | None = None) -> Tensor:
-    """Weights of a linear concept head, in the units of the activations."""
+    """Fit a linear head to each concept; return its weights in the units of the activations."""
     x = np.asarray(acts.x, np.float64)
     scaler = StandardScaler().fit(x)
     rows = scaler.transform(x)
@@ -168,7 +172,7 @@ def directions(acts: Any, scenes: Any, order: np.ndarray | None = None) -> Tenso
 
 
 def differences(acts: Any, scenes: Any) -> Tensor:
-    """Mean of the rows of each concept, less that of the others."""
+    """Subtract the mean of the other rows from the mean of each concept's rows."""
     x = np.asarray(acts.x, np.float64)
     means = [x[on].mean(axis=0) - x[~on].mean(axis=0) for on in concepts(acts, scenes).values()]
     return torch.from_numpy(np.stack(means)).float()

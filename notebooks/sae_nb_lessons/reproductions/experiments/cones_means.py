@@ -1,9 +1,9 @@
-"""Is there a best size and sparsity for concept cones of differences of means? The question of `cones`, asked anew.
+"""Is there a best size and sparsity for concept cones of differences of means? `cones`, with other directions.
 
-There, directions were the weights of concept heads, which turn away from what varies most, so that atoms did worse
-than random ones at every size. Here they are differences of means, which lie where atoms lie: tiny-vit, block 6, the
-same concepts. What is compared is r(4) less that of the same number of random atoms. The floor: differences of means
-of the labels of other images.
+There, directions were the weights of concept heads, which avoid the directions of most variance, so that
+atoms did worse than random ones at every size. Here they are differences of means, which lie near the
+atoms: tiny-vit, block 6, the same concepts. The gain is r(4) of as many random atoms minus r(4). The
+floor: differences of means of the labels of other images.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def run(
     expansions: Sequence[int] = (1, 2, 4, 8, 16),
     ks: Sequence[int] = (1, 2, 4, 8, 16, 32),
 ) -> dict[str, float]:
-    """Gain over random atoms at each size (k 8) and each k (8 × 64 atoms), and where it is best.
+    """Measure the gain over random atoms at each size (k 8) and each k (8 × 64 atoms), and where it is best.
 
     `steps` of 512 rows for each SAE; `n_images`: scenes.
     """
@@ -67,7 +67,7 @@ def run(
 def gains(
     acts: Any, directions: Sequence[Tensor], expansion: int, k: int, steps: int, seed: int
 ) -> tuple[float, float, float]:
-    """Gain of the concepts, of shuffled ones, and r(4) of the concepts, with one SAE."""
+    """Train an SAE; return the gain of the concepts, of shuffled ones, and r(4) of the concepts."""
     generator = torch.Generator().manual_seed(1000 + seed)
     sae = sn.TopK(acts.d_in, expansion * acts.d_in, k, generator=generator)
     sn.train(sae, acts, steps=steps, batch_size=512, seed=seed, progress=False)
@@ -78,7 +78,7 @@ def gains(
 
 
 def differences(acts: Any, scenes: Any, order: np.ndarray | None = None) -> Tensor:
-    """Mean of the rows of each concept, less that of the others."""
+    """Subtract the mean of the other rows from the mean of each concept's rows."""
     x = np.asarray(acts.x, np.float64)
     masks = concepts(acts, scenes, order).values()
     means = [x[on].mean(axis=0) - x[~on].mean(axis=0) for on in masks]

@@ -1,10 +1,11 @@
-"""Corpora that nobody planted: what atoms find of them, beside words, a cosine and atoms that were not trained.
+"""Natural corpora: what atoms find in them, compared with words, a cosine and atoms of an untrained SAE.
 
-Film reviews, speeches, an encyclopaedia and drama, and good against bad sentences of reviews, read by
-all-MiniLM-L6-v2, a folder. Texts are files of a folder: NLTK's movie reviews, sentence polarity, State of the
-Union and inaugural addresses as archives, WikiText-2 (validation) and Shakespeare; all in lower case, without
-digits and marks that only one of them has, cut into pieces of one length. What is found on one half of a corpus is
-judged on the other. A short run takes tiny-gpt, stories and what CPython says about itself.
+Film reviews, speeches, an encyclopaedia and drama, and positive against negative sentences of reviews,
+read by all-MiniLM-L6-v2, a folder. Texts are files of a folder: NLTK's movie reviews, sentence polarity,
+State of the Union and inaugural addresses as archives, WikiText-2 (validation) and Shakespeare. All are
+in lower case, without digits and without marks that only one of them has, cut into pieces of equal
+length. Findings on one half of a corpus are evaluated on the other. A short run uses tiny-gpt, stories
+and CPython's texts about itself.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from sae_nb.studies.uses import Diff, Documents
 SHORT = {"model": "tiny-gpt", "folder": "", "n": 16, "steps": 20, "splits": 2}
 N_ATOMS, ACTIVE, ASKED = 512, 16, 5
 WORDS = 48
-"""Of a piece."""
+"""Number of words in a piece."""
 
 KINDS = ("films", "speeches", "encyclopaedia", "drama")
 OPINIONS = ("good", "bad")
@@ -46,7 +47,7 @@ def run(
     model: str = "minilm",
     folder: str = "text",
 ) -> dict[str, float]:
-    """Draw `n` texts of each kind (of films and opinions twice as many), train on all, compare and ask.
+    """Draw `n` texts of each kind (of films and opinions twice as many), train on all, compare and retrieve.
 
     `splits`: pairs of halves of the film reviews.
     """
@@ -72,7 +73,7 @@ def run(
 
 
 def real_texts(folder: Path, n: int, rng: np.random.Generator) -> dict[str, list[str]]:
-    """Pieces of every kind; one piece of a review or speech, so that no two are of one text."""
+    """Read pieces of every kind; only one piece of a review or speech, so that no two share a text."""
     films = read_archive(folder / "nltk_movie_reviews.zip", r"/(pos|neg)/.*txt$")
     speeches = [
         text
@@ -96,7 +97,7 @@ def real_texts(folder: Path, n: int, rng: np.random.Generator) -> dict[str, list
 
 
 def bundled_texts(n: int, rng: np.random.Generator) -> dict[str, list[str]]:
-    """Stories in the place of films, CPython's texts in that of speeches, good and bad stories as opinions."""
+    """Use stories in place of films, CPython's texts for speeches, good and bad stories for opinions."""
     stories = sn.data.stories(8 * n, seed=int(rng.integers(1000)))
     good = stories.sentiment.numpy() == 1
     named = {"good": good, "bad": ~good}
@@ -111,32 +112,32 @@ def bundled_texts(n: int, rng: np.random.Generator) -> dict[str, list[str]]:
 
 
 def read_archive(path: Path, inside: str) -> list[str]:
-    """The texts of an archive whose names match."""
+    """Read the texts of an archive whose names match."""
     with zipfile.ZipFile(path) as opened:
         names = sorted(name for name in opened.namelist() if re.search(inside, name))
         return [opened.read(name).decode("latin-1") for name in names]
 
 
 def plain(text: str) -> str:
-    """Lower case, words and common marks alone, one space between them."""
+    """Reduce a text to words and common marks in lower case, separated by one space."""
     return " ".join(_MARKS.findall(re.sub(r"\s+'", "'", text.lower().replace("@", " "))))
 
 
 def drawn(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
-    """Some texts of at least five words, in random order."""
+    """Draw texts of at least five words, in random order."""
     longer = [text for text in texts if len(text.split()) >= 5]
     return [longer[i] for i in rng.permutation(len(longer))[:n]]
 
 
 def one_piece_each(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
-    """The words in the middle of some texts."""
+    """Cut the middle words out of randomly drawn texts."""
     words = [plain(texts[i]).split() for i in rng.permutation(len(texts))[:n]]
     starts = [max(0, (len(one) - WORDS) // 2) for one in words]
     return [" ".join(one[start : start + WORDS]) for one, start in zip(words, starts, strict=True)]
 
 
 def pieces_of(text: str, n: int, rng: np.random.Generator) -> list[str]:
-    """Some pieces of a long text, none of which overlap."""
+    """Draw pieces of a long text that do not overlap."""
     words = plain(text).split()
     starts = rng.permutation(len(words) // WORDS)[:n] * WORDS
     return [" ".join(words[start : start + WORDS]) for start in starts]
@@ -149,7 +150,7 @@ def pieces_of(text: str, n: int, rng: np.random.Generator) -> list[str]:
 def read_twice(
     live: sn.models.LiveModel, texts: Mapping[str, Sequence[str]], steps: int, seed: int
 ) -> dict[str, dict[str, Documents]]:
-    """Every kind by the atoms of an SAE that was trained on all, and of the same before its training."""
+    """Read every kind with an SAE that was trained on all of them, and with the same one before training."""
     point = f"resid_post.{(live.n_layers or 1) * 2 // 3}"
     everything = [text for some in texts.values() for text in some]
     acts = sn.capture(live, everything, point, progress=False)
@@ -167,7 +168,7 @@ def read_twice(
 
 
 def fresh(d_in: int, seed: int) -> sn.TopK:
-    """An SAE that was not trained; the same of one seed."""
+    """Build an untrained SAE; the same seed gives the same one."""
     return sn.TopK(d_in, N_ATOMS, ACTIVE, generator=torch.Generator().manual_seed(seed))
 
 
@@ -178,7 +179,7 @@ def fresh(d_in: int, seed: int) -> sn.TopK:
 def halves(
     trained: Documents, untrained: Documents, splits: int, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Share of pairs of halves of one corpus in which any atom, or any word, has q < 0.05."""
+    """Return the share of pairs of halves of one corpus in which any atom, or any word, has q < 0.05."""
     found: dict[str, list[bool]] = {"atoms": [], "words": [], "untrained atoms": []}
     for _ in range(splits):
         first, other = np.array_split(rng.permutation(len(trained)), 2)
@@ -197,7 +198,7 @@ def differences(
     pairs: Iterable[tuple[str, ...]],
     rng: np.random.Generator,
 ) -> dict[str, float]:
-    """How much of each pair is found on all texts; and the surest atom and word of one half, on the other."""
+    """Count each pair's differences on all texts; test one half's surest atom and word on the other."""
     rows: dict[str, list[float]] = {}
     for first, other in pairs:
         whole = sn.uses.diff(trained[first], trained[other])
@@ -222,12 +223,12 @@ def differences(
 
 
 def halved(n: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Two random halves."""
+    """Split n items into two random halves."""
     return np.array_split(rng.permutation(n), 2)
 
 
 def held_out(made: Diff, held: Diff, column: str) -> float:
-    """Difference of shares on unseen texts of what is surest in the others, in the direction it has there."""
+    """Return the surest item's difference of shares on unseen texts, in the direction found before."""
     surest, unseen = (
         result.table if column == "atom" else result.simpler for result in (made, held)
     )
@@ -249,7 +250,7 @@ def retrievals(
     wanted: Sequence[str],
     rng: np.random.Generator,
 ) -> dict[str, float]:
-    """MAP of a kind among some: each method's query is made from one half of all texts, and orders the other."""
+    """Measure MAP of each wanted kind: a query is made from one half of all texts, and ranks the other."""
     sides = {name: halved(len(trained[name]), rng) for name in among}
     made, held = (
         [[docs[name].subset(sides[name][i]) for name in among] for docs in (trained, untrained)]
@@ -280,12 +281,12 @@ def retrievals(
 
 
 def compared(made: Sequence[Documents], here: int) -> Diff:
-    """One kind against all others."""
+    """Compare one kind with all others."""
     return sn.uses.diff(made[here], together([docs for i, docs in enumerate(made) if i != here]))
 
 
 def together(several: Sequence[Documents]) -> Documents:
-    """Documents of one reading, side by side."""
+    """Stack documents that were read by the same SAE."""
     first = several[0]
     matrix: csr_matrix = vstack([docs.matrix for docs in several], format="csr")
     parts: dict[str, Any] = {
@@ -296,14 +297,14 @@ def together(several: Sequence[Documents]) -> Documents:
 
 
 def by_atoms(made: Sequence[Documents], held: Sequence[Documents], here: int) -> np.ndarray:
-    """The surest atoms that are more frequent in the kind, each alike."""
+    """Return scores by the surest atoms that are more frequent in the kind, equally weighted."""
     table = compared(made, here).table
     atoms = table[table["difference"] > 0]["atom"].head(ASKED).tolist()
     return sn.uses.retrieve(together(held), atoms).scores
 
 
 def by_words(made: Sequence[Documents], held: Sequence[Documents], here: int) -> np.ndarray:
-    """Sum of the TF-IDF of as many words, chosen likewise."""
+    """Return scores by the summed TF-IDF of as many words, chosen in the same way."""
     table = compared(made, here).simpler
     words = table[table["difference"] > 0]["word"].head(ASKED).tolist()
     counts, names = together(held).words
@@ -312,7 +313,7 @@ def by_words(made: Sequence[Documents], held: Sequence[Documents], here: int) ->
 
 
 def by_activations(made: Sequence[Documents], held: Sequence[Documents], here: int) -> np.ndarray:
-    """Cosine of mean activations with the difference between the mean of the kind and of all others."""
+    """Return scores by the cosine of mean activations with the kind's mean minus the mean of all others."""
     others = np.concatenate([docs.means for i, docs in enumerate(made) if i != here])
     direction = made[here].means.mean(axis=0) - others.mean(axis=0)
     means = np.concatenate([docs.means for docs in held])

@@ -1,9 +1,9 @@
-"""A planted cross-layer map: a concept is read from one layer on, and writes at that and all later ones.
+"""A planted cross-layer map: a concept is read from one layer, and writes at that and all later ones.
 
-Four layers of 32 dimensions; at each, 12 concepts come in, on with chance 0.04 and a strength in [1, 2]. They
-stay readable, as in a residual stream: x_l = Σ_{a ≤ l} z_a E_a. What each writes is another direction at
-every layer: y_l = Σ_{a ≤ l} z_a W_{a→l}. A cross-layer transcoder can say a concept with one atom, read where
-it comes in; transcoders of single layers need one at every layer where it writes.
+Four layers of 32 dimensions; 12 concepts enter at each, on with probability 0.04 and a strength in [1,
+2]. They remain readable, as in a residual stream: x_l = Σ_{a ≤ l} z_a E_a. Each writes a different
+direction at every layer: y_l = Σ_{a ≤ l} z_a W_{a→l}. A cross-layer transcoder can express a concept with
+one atom, read where it enters; transcoders of single layers need one at every layer where it writes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sae_nb_lessons.reproductions.experiments.shrinkage import repelled
 SHORT = {"steps": 150}
 N_LAYERS, PER_LAYER, WIDTH, CHANCE = 4, 12, 32, 0.04
 N_TRAIN, N_TEST = 30_000, 8_000
-K = 2  # a layer's new concepts that are on: more than two in 1 % of the rows
+K = 2  # new concepts of a layer that are on; more than two in 1 % of the rows
 ENOUGH = {
     "n_atoms": N_LAYERS * PER_LAYER,
     "k": 4,
@@ -30,7 +30,7 @@ LAYERS = range(N_LAYERS)
 
 
 def run(seed: int, *, steps: int = 1600) -> dict[str, float]:
-    """Train every kind once and take the numbers of the claims.
+    """Train every kind once and measure the numbers of the claims.
 
     `steps` of 256 rows.
     """
@@ -73,18 +73,18 @@ def run(seed: int, *, steps: int = 1600) -> dict[str, float]:
 
 
 def parts() -> tuple[slice, slice]:
-    """Rows to train on, and rows to measure on."""
+    """Return the rows to train on, and the rows to measure on."""
     return slice(0, N_TRAIN), slice(N_TRAIN, None)
 
 
 def cross_layer(seed: int, base: str) -> Any:
-    """The dictionary in question: as many atoms at each layer as concepts come in."""
+    """Build the cross-layer transcoder, with as many atoms at each layer as concepts enter there."""
     generator = torch.Generator().manual_seed(1000 + seed)
     return sn.CrossLayerTranscoder([WIDTH] * N_LAYERS, PER_LAYER, K, base=base, generator=generator)
 
 
 def single_layers(seed: int, train: list[Any], steps: int, sizes: dict[str, int]) -> list[Any]:
-    """A TopK transcoder for each layer, trained on the same rows."""
+    """Train a TopK transcoder for each layer, on the same rows."""
     layers = []
     for at in LAYERS:
         generator = torch.Generator().manual_seed(2000 + seed + at)
@@ -99,7 +99,7 @@ def single_layers(seed: int, train: list[Any], steps: int, sizes: dict[str, int]
 def measured(
     name: str, codes: list[SparseCodes], outputs: list[Tensor], ys: list[Tensor], concepts: Tensor
 ) -> dict[str, float]:
-    """Mean R² over layers, atoms per row over all layers, and atoms that fire with a concept."""
+    """Return mean R² over layers, atoms per row over all layers, and the atoms that fire with a concept."""
     r2 = [sn.evaluation.explained_variance(y, out) for y, out in zip(ys, outputs, strict=True)]
     together = sum((fires_with(concepts, one).sum(dim=1) for one in codes), torch.zeros(()))
     return {
@@ -110,7 +110,7 @@ def measured(
 
 
 def fires_with(concepts: Tensor, codes: SparseCodes) -> Tensor:
-    """Which atoms go with which concepts: correlation over rows of at least 0.7, (concepts, atoms)."""
+    """Mark the atoms whose correlation with a concept over rows is at least 0.7, (concepts, atoms)."""
     n, ones = len(concepts), torch.ones(1, len(concepts))
     mean = (ones @ codes)[0] / n
     spread = (
@@ -125,7 +125,10 @@ def fires_with(concepts: Tensor, codes: SparseCodes) -> Tensor:
 
 
 def found(c: Any, written: list[Any]) -> float:
-    """Share of concepts with an atom where they come in that writes as they do, at all layers together."""
+    """Return the share of concepts with an atom that is read where they enter and writes as they do.
+
+    The cosine is over all layers together.
+    """
     shares = []
     for a in LAYERS:
         truth = torch.cat([written[at][a] for at in range(a, N_LAYERS)], dim=1)
@@ -136,7 +139,7 @@ def found(c: Any, written: list[Any]) -> float:
 
 
 def linear_r2(train: list[Any], test: list[Any]) -> float:
-    """Mean R² over layers of the best affine map of what enters each."""
+    """Return mean R² over layers of the best affine map of each layer's input."""
     r2 = []
     for x, y, x_test, y_test in zip(*train, *test, strict=True):
         solution = torch.linalg.lstsq(x - x.mean(dim=0), y - y.mean(dim=0)).solution

@@ -1,7 +1,8 @@
-"""What layers and models share: latents that fire alike, one universal code.
+"""What do layers and models share? Latents that fire alike, and one universal code.
 
 tiny-vit at resid_post.5, .6 and .10, and its twin without residual drop at resid_post.6, on the same
-pictures. TopK SAEs of 512 atoms, k = 16; a universal SAE of 512 atoms, k = 16, trained by turns.
+images. TopK SAEs of 512 atoms, k = 16; a universal SAE of 512 atoms, k = 16, trained on the models in
+turn.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ def run(
     steps: int = 500,
     universal_steps: Sequence[int] = (250, 1000),
 ) -> dict[str, float]:
-    """Compare two near and two far layers, and two models.
+    """Compare two nearby and two distant layers, and two models.
 
-    `pictures`: to train on, and as many to compare on; `universal_steps`: of the universal code, one
-    training for each.
+    `pictures`: images to train on, and as many to compare on; `universal_steps`: of the universal code,
+    one training for each.
     """
     shown = sn.data.scenes(pictures, 2 * seed + 900).images
     fresh = sn.data.scenes(pictures, 2 * seed + 901, "test").images
@@ -101,7 +102,7 @@ def _universal(
 
 @torch.no_grad()
 def _ceiling(sae: sn.UniversalSAE, judged: list[Activations], seed: int) -> float:
-    """Overlap of a model with itself: noise as large as the SAE's error is added to the second reading."""
+    """Return a model's overlap with itself when noise as large as the SAE's error is added to one copy."""
     generator, found = torch.Generator().manual_seed(seed), []
     for number, one in enumerate(judged):
         codes = sae.encode(one, reads=number)

@@ -1,12 +1,12 @@
-"""A planted pair: two sites that share most concepts, and each of which has some of its own.
+"""A planted pair: two sites that share most concepts, while each also has some of its own.
 
-96 concepts, each on with chance 0.03 and a strength in [1, 2], in 48 and 56 dimensions: 48 are as long at
-both sites, 16 a fifth as long at the second, and 16 at each site are nowhere in the other. A shared
-concept is not equally strong at both: its strength at the second is up to a fifth more or less. The second
-site is ten times as loud. Every crosscoder has 96 atoms and spends 3 per row.
+96 concepts, each on with probability 0.03 and a strength in [1, 2], in 48 and 56 dimensions. 48 have the
+same length at both sites, 16 have a fifth of it at the second, and 16 at each site are absent from the
+other. A shared concept is not equally strong at both: its strength at the second is up to a fifth more or
+less. Values at the second site are ten times as large. Every crosscoder has 96 atoms and uses 3 per row.
 
-An atom is called exclusive where its relative norm is below 0.1 or above 0.9. A false exclusive is a shared
-concept in whose direction, at one site, such an atom lies (cosine ≥ 0.9).
+An atom is called exclusive if its relative norm is below 0.1 or above 0.9. A false exclusive is a shared
+concept with such an atom in its direction at one site (cosine ≥ 0.9).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SECOND = slice(N_CONCEPTS - N_OWN, N_CONCEPTS)
 
 
 def run(seed: int, *, steps: int = 1500) -> dict[str, float]:
-    """Train every kind once and count what each calls exclusive.
+    """Train every kind once and count the concepts that each represents as exclusive.
 
     `steps` of 256 rows.
     """
@@ -60,7 +60,7 @@ def run(seed: int, *, steps: int = 1500) -> dict[str, float]:
 
 
 def planted(generator: torch.Generator) -> tuple[list[Tensor], list[Tensor]]:
-    """Concepts at each site, and rows of each."""
+    """Draw concepts at each site, and rows of each."""
     first, second = (repelled(N_CONCEPTS, width, generator) for width in WIDTHS)
     first[SECOND], second[FIRST] = 0.0, 0.0
     second[FAINT] *= WEAK
@@ -73,7 +73,7 @@ def planted(generator: torch.Generator) -> tuple[list[Tensor], list[Tensor]]:
 def kinds(
     seed: int, rows: list[Tensor], shuffled: list[Tensor]
 ) -> dict[str, tuple[Any, list[Tensor]]]:
-    """Every crosscoder by name, with what it is trained on; ReLU's price is set for the same L0."""
+    """Build every crosscoder by name, with its training data; ReLU's penalty is set for the same L0."""
 
     def make(**settings: Any) -> Any:
         generator = torch.Generator().manual_seed(1000 + seed)
@@ -89,7 +89,7 @@ def kinds(
 
 @torch.no_grad()
 def measured(c: Any, concepts: list[Tensor]) -> dict[str, float]:
-    """Shares of concepts: shared and found as one atom, of one site and found as such, falsely exclusive."""
+    """Return shares of concepts: shared found as one atom, exclusive found as such, falsely exclusive."""
     units = c.operator.unit.split(list(WIDTHS))
     at = [concept / unit for concept, unit in zip(concepts, units, strict=True)]
     atoms = [d / unit for d, unit in zip(c.dictionaries, units, strict=True)]
@@ -115,11 +115,11 @@ def measured(c: Any, concepts: list[Tensor]) -> dict[str, float]:
 
 
 def share(found: Float[Tensor, " n"]) -> float:
-    """How many of them."""
+    """Return the share that is found."""
     return float(found.double().mean())
 
 
 @torch.no_grad()
 def l0(c: Any, data: list[Tensor]) -> float:
-    """Atoms per row."""
+    """Return the mean number of atoms per row."""
     return float(c.encode(data).l0.double().mean())

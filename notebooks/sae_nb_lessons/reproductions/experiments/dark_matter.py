@@ -1,7 +1,7 @@
-"""How much of what an SAE misses a linear map of its input predicts, on two small models and a real one.
+"""How much of an SAE's error can a linear map of its input predict? On two small models and a real one.
 
 TopK SAEs, 8 atoms per dimension (at most 2048), k = 16; maps are fitted on half of the fresh samples and
-judged on the other half. Bounds are the paper's statements for large language models.
+evaluated on the other half. Bounds are the paper's statements for large language models.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def run(
 ) -> dict[str, float]:
     """Train an SAE on each model and split its error.
 
-    `pictures`, `texts`: to train on, and as many to judge; `minilm`: folder of all-MiniLM-L6-v2;
-    empty leaves it out.
+    `pictures`, `texts`: to train on, and as many to evaluate; `minilm`: folder of all-MiniLM-L6-v2; empty
+    leaves it out.
     """
     numbers: dict[str, float] = {}
     for name, source in models_of(minilm).items():

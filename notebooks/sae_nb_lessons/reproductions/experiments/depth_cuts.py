@@ -1,8 +1,8 @@
 """Every admissible cut, not only the best: where do the true one and the one by similarity rank?
 
-A cut is told by its surrogate: one shared block fitted to each of its segments. Its R² is the share of the
-layers' updates that single steps of those blocks explain, mean over layers. Blocks are fitted once to each
-run of two to ten layers, and every cut into two (9) and into three (28) is put together from them.
+A cut is judged by its surrogate: one shared block fitted to each of its segments. Its R² is the share of
+the layers' updates that single steps of those blocks explain, mean over layers. Blocks are fitted once to
+each run of two to ten layers, and every cut into two (9) and into three (28) is assembled from them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ NETWORKS = {"tied": "tiny-vit-tied", "free": "tiny-vit"}
 def run(seed: int, *, pictures: int = 160, steps: int = 40) -> dict[str, float]:
     """Fit a block to every segment of both networks, and rank all cuts.
 
-    `pictures`: a quarter of them for testing; `steps` of a segment of four layers, 8 pictures each;
-    longer ones get fewer.
+    `pictures`: number of images, a quarter of them for testing; `steps` for a segment of four layers, 8
+    images each; longer segments get fewer.
     """
     numbers: dict[str, float] = {}
     for name, network in NETWORKS.items():
@@ -50,7 +50,7 @@ def run(seed: int, *, pictures: int = 160, steps: int = 40) -> dict[str, float]:
 
 
 def surrogate_r2(errors: SegmentErrors, cuts: tuple[int, ...]) -> float:
-    """Share of the layers' updates that the blocks of a cut explain, mean over layers.
+    """Return the share of the layers' updates that the blocks of a cut explain, mean over layers.
 
     `cuts`: 0 = c_0 < … < c_k = L.
     """
@@ -59,7 +59,7 @@ def surrogate_r2(errors: SegmentErrors, cuts: tuple[int, ...]) -> float:
 
 
 def ranked(errors: SegmentErrors, k: int, by_similarity: tuple[int, ...]) -> dict[str, float]:
-    """All cuts into k: how their R² spreads, and where the cut by similarity stands.
+    """Describe the R² of all cuts into k, and the rank of the cut by similarity.
 
     `by_similarity`: the cut that leaves most similarity inside its phases.
     """
@@ -77,7 +77,7 @@ def ranked(errors: SegmentErrors, k: int, by_similarity: tuple[int, ...]) -> dic
 
 
 def against_the_truth(errors: SegmentErrors) -> dict[str, float]:
-    """Where the cut into 4 + 4 + 4 stands among all into three."""
+    """Rank the cut into 4 + 4 + 4 among all cuts into three."""
     true = surrogate_r2(errors, TRUE)
     others = [surrogate_r2(errors, one) for one, _ in errors.ranking(3) if one != TRUE]
     return {

@@ -1,7 +1,7 @@
-"""E3: how token states travel through depth, on small digit transformers and on the bundled models.
+"""E3: how do token states travel through depth, on small digit transformers and on the bundled models?
 
-The digit transformers of E1 (with and without residual drop) are trained anew for every seed. Of the
-bundled models there is one each: there a seed draws other pictures, texts and pushes.
+The digit transformers of E1 (with and without residual drop) are trained again for every seed. There is
+only one of each bundled model, so a seed draws other images, texts and perturbations there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TRUE_CUTS, WRONG_CUTS = (0, 4, 8, 12), (0, 2, 7, 12)
 def run(seed: int, *, teacher_steps: int = 240, n_pictures: int = 256) -> dict[str, float]:
     """Train the digit transformers, measure them and the bundled models.
 
-    `teacher_steps` of 100 digits; `n_pictures`: measured of each vision model.
+    `teacher_steps` of 100 digits; `n_pictures`: images measured of each vision model.
     """
     numbers: dict[str, float] = {}
     digits, label = (part[:n_pictures] for part in coloured("test"))
@@ -55,7 +55,7 @@ def _named(name: str, found: dict[str, float]) -> dict[str, float]:
 def numbers_of_vision(
     model: LiveModel, pictures: Tensor, label: Tensor, seed: int
 ) -> dict[str, float]:
-    """Trajectories, basins, coherence of patches and what is left of a perturbation, of one network."""
+    """Measure one network's trajectories, basins, coherence of patches and decay of a perturbation."""
     states = capture_states(model, pictures, backend="hooks")
     paths = trajectories(states, label, seed=seed)
     gap, coherence = paths.basins.gap, paths.coherence.mean(dim=0)  # type: ignore[union-attr]
@@ -84,7 +84,7 @@ def _language(seed: int) -> dict[str, float]:
 
 
 def _shared(paths: Trajectories, kind: str) -> dict[str, float]:
-    """What is measured of cls, and of the tokens of a text."""
+    """Return the numbers that are measured for cls and for the tokens of a text."""
     gamma, speed = paths.mean("convergence", kind), paths.mean("speed", kind)
     norms, stable = paths.mean("norms", kind), paths.update_rank.stable
     effective = paths.update_rank.effective
@@ -121,7 +121,7 @@ def _pushed(model: LiveModel, pictures: Tensor, states: States, seed: int) -> di
 
 
 def _linear(model: LiveModel, pictures: Tensor, seed: int) -> dict[str, float]:
-    """One linear map per true phase of the tied model, per wrong one, and one for all depth."""
+    """Fit one linear map per true phase of the tied model, per wrong one, and one for all depth."""
     states = capture_states(model, pictures, backend="hooks")
     true, wrong = (linearise_phases(states, cuts, seed=seed) for cuts in (TRUE_CUTS, WRONG_CUTS))
     steps = [phase.stop - phase.start for phase in true]

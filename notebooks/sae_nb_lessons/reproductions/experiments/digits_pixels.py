@@ -1,8 +1,9 @@
-"""Matching pursuit beside one-step SAEs on digits of 28×28 pixels: explained variance at equal sparsity.
+"""Matching pursuit compared with one-step SAEs on digits of 28×28 pixels: explained variance at equal sparsity.
 
-8 000 of MNIST's images to train, 2 000 to test, drawn anew for every seed; 1 000 atoms. Each SAE is trained
-with k = 2, 5, 10, 20 and encodes with k, 2k and 4k. The images are read from a file that you have, in the IDX
-format that MNIST is published in; without one (a short run) scikit-learn's digits of 8×8 pixels stand in.
+8 000 of MNIST's images to train, 2 000 to test, drawn again for every seed; 1 000 atoms. Each SAE is
+trained with k = 2, 5, 10, 20 and encodes with k, 2k and 4k. You supply the images as a file in the IDX
+format in which MNIST is published; without one (a short run) scikit-learn's digits of 8×8 pixels are
+used.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ def run(
     n_atoms: int = 1000,
     steps: int = 800,
 ) -> dict[str, float]:
-    """Train every kind at each k and take the numbers of the claims.
+    """Train every kind at each k and measure the numbers of the claims.
 
     `images`: IDX file of 10 000 images or more; empty: scikit-learn's; `ks`: selections in training; the
-    claims speak of the worst of them; `steps` of 256 rows.
+    claims are about the worst of them; `steps` of 256 rows.
     """
     train, test = _pixels(images, seed)
     numbers: dict[str, float] = {}
@@ -44,7 +45,7 @@ def run(
 
 
 def _pixels(images: str, seed: int) -> tuple[Tensor, Tensor]:
-    """Images to train and to test on, a row each, between 0 and 1."""
+    """Return images to train and to test on, one per row, between 0 and 1."""
     if not images:
         return sn.data.digits("train").images.flatten(1), sn.data.digits("test").images.flatten(1)
     pixels = read_idx_images(Path(images))
@@ -59,7 +60,7 @@ def _pixels(images: str, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def read_idx_images(path: Path) -> Tensor:
-    """Images of an unpacked IDX file, bytes from 0 to 255, by row and column."""
+    """Read the images of an unpacked IDX file, bytes from 0 to 255, by row and column."""
     content = np.fromfile(path, dtype=np.uint8)
     header = content[:16].view(">i4").tolist() if len(content) >= 16 else [0] * 4
     magic, n, rows, columns = header
@@ -74,7 +75,7 @@ def read_idx_images(path: Path) -> Tensor:
 def _r2(
     kind: str, k: int, train: Tensor, test: Tensor, *, n_atoms: int, steps: int, seed: int
 ) -> dict[int, float]:
-    """Train with k; R² on unseen images with k, 2k and 4k atoms, on average for BatchTopK."""
+    """Train with k; return R² on unseen images with k, 2k and 4k atoms, on average for BatchTopK."""
     generator = torch.Generator().manual_seed(seed)
     sae = getattr(sn, kind)(train.shape[1], n_atoms, k, generator=generator)
     config = sn.TrainConfig(steps=steps, batch_size=256, seed=seed)
@@ -91,7 +92,7 @@ def _named(name: str, k: int, used: int) -> str:
 
 
 def _worst(numbers: dict[str, float], ks: Sequence[int]) -> dict[str, float]:
-    """Every claim is about the worst k."""
+    """Return the numbers of the claims, each for the worst k."""
 
     def ahead_of(name: str) -> float:
         return min(numbers[_named("mp", k, k)] - numbers[_named(name, k, k)] for k in ks)

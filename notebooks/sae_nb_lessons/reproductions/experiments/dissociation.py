@@ -1,8 +1,9 @@
-"""Do recall and reasoning need different parts of tiny-gpt? Heads and MLPs ablated, beside random edits.
+"""Do recall and reasoning need different parts of tiny-gpt? Heads and MLPs ablated, compared with random edits.
 
-Recall: how a fixed phrase goes on, which is the same in every story ("won the first" prize). Reasoning, two steps: what
-happened was good or bad, so the story ends well or badly ("In the end all was" well). Of the facts that stories name
-tiny-gpt knows neither whether a person is "she" or "he" nor which animal was named before; both are measured first.
+Recall: the next word of a fixed phrase, which is the same in every story ("won the first" prize).
+Reasoning, two steps: the events were good or bad, so the story ends well or badly ("In the end all was"
+well). tiny-gpt does not know whether a person is "she" or "he", nor which animal was named before; both
+are measured first.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ PEOPLE["he"] = ("Ben", "David", "Felix", "Henry", "Jack", "Max", "Oscar", "Tom")
 ANIMALS = ("dog", "cat", "horse", "bird", "goat", "rabbit", "fox", "duck", "pony")
 
 Asked = tuple[str, str, str]
-"""A text, its next word, and one that is wrong."""
+"""A text, its next word, and a wrong one."""
 
 
 def run(seed: int, *, n: int = 120, n_random: int = 20) -> dict[str, float]:
@@ -73,7 +74,7 @@ def run(seed: int, *, n: int = 120, n_random: int = 20) -> dict[str, float]:
 
 
 def judged(found: Dissociation) -> dict[str, float]:
-    """Of both directions what the chosen component does on held-out inputs, beside random edits."""
+    """Return the chosen components' effects on held-out inputs, compared with random edits."""
     numbers: dict[str, float] = {"double": float(found.double)}
     for name, row in zip(("recall", "reasoning"), found.test.to_dict("records"), strict=True):
         numbers |= {
@@ -97,11 +98,11 @@ def judged(found: Dissociation) -> dict[str, float]:
     return numbers
 
 
-# What is asked.
+# The questions.
 
 
 def phrases(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[Asked]:
-    """Stories up to the last word of a fixed phrase; wrong is the last word of another."""
+    """Cut stories before the last word of a fixed phrase; the wrong word is the last word of another."""
     asked: list[Asked] = []
     words = list(PHRASES.values())
     for text in texts:
@@ -115,7 +116,7 @@ def phrases(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[Aske
 
 
 def moods(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[Asked]:
-    """Stories up to the first word that says how it ended; wrong is its opposite."""
+    """Cut stories before the first word that tells how they ended; the wrong word is its opposite."""
     asked: list[Asked] = []
     for text in texts:
         found = [(m, pair) for pattern, pair in MOODS.items() if (m := re.search(pattern, text))]
@@ -127,7 +128,7 @@ def moods(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[Asked]
 
 
 def pronouns(texts: Sequence[str], n: int) -> list[Asked]:
-    """Stories of one person up to the first pronoun."""
+    """Cut stories of one person before the first pronoun."""
     asked: list[Asked] = []
     kinds = {name: word for word, names in PEOPLE.items() for name in names}
     for text in texts:
@@ -142,7 +143,7 @@ def pronouns(texts: Sequence[str], n: int) -> list[Asked]:
 
 
 def copies(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[Asked]:
-    """Stories up to where their animal is named again; wrong is another animal."""
+    """Cut stories where their animal is named again; the wrong word is another animal."""
     asked: list[Asked] = []
     for text in texts:
         matches = list(re.finditer(rf" ({'|'.join(ANIMALS)})\b", text))
@@ -154,20 +155,20 @@ def copies(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[Asked
 
 
 def task(model: sn.LiveModel, asked: Sequence[Asked], name: str) -> Task:
-    """Words as their first tokens."""
+    """Build a task whose answers are the words' first tokens."""
     texts, answers, wrong = zip(*asked, strict=True)
     ids = [[first_token(model, word) for word in words] for words in (answers, wrong)]
     return Task(inputs=list(texts), answers=ids[0], wrong=ids[1], name=name)
 
 
 def first_token(model: sn.LiveModel, word: str) -> int:
-    """Number of the token that a word begins with."""
+    """Return the number of a word's first token."""
     tokenizer: Any = model.tokenizer
     return int(tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0])
 
 
 def right(model: sn.LiveModel, asked: Sequence[Asked]) -> float:
-    """Share of texts after which the word has a larger logit than the wrong one."""
+    """Return the share of texts after which the right word has a larger logit than the wrong one."""
     found = []
     for text, word, wrong in asked:
         with torch.no_grad():

@@ -1,8 +1,8 @@
-"""Documents by their atoms: is what a corpus was made of found again?
+"""Documents by their atoms: can the composition of a corpus be recovered?
 
-Stories of a grammar, read by tiny-gpt through its bundled SAE, so that what differs, repeats and goes together is
-known. Beside every use are a floor (halves of one corpus, shuffled labels, random atoms) and methods without an SAE
-(words, mean activations).
+Stories of a grammar, read by tiny-gpt through its bundled SAE, so that differences, repetitions and
+co-occurrences are known. Every use is compared with a floor (halves of one corpus, shuffled labels,
+random atoms) and with methods without an SAE (words, mean activations).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ SHORT = {"n": 120, "draws": 2, "size": 40}
 POINT = "resid_post.3"
 SAD = {"70 against 30 %": 0.7, "60 against 40 %": 0.6, "55 against 45 %": 0.55}
 KINDS = (1.0, 0.8, 0.6, 0.4, 0.25, 0.15, 0.1, 0.05)
-"""Share of different documents in a composed test set."""
+"""Shares of distinct documents in a composed test set."""
 
 RULE_SHARES = (0.1, 0.2, 0.4, 1.0)
 EXAMPLES = 20
 
 
 def run(seed: int, *, n: int = 400, draws: int = 20, size: int = 100) -> dict[str, float]:
-    """Read the stories once and take the numbers of all claims.
+    """Read the stories once and measure the numbers of all claims.
 
     `n` stories, `draws` corpora of a kind, test sets of `size` documents.
     """
@@ -43,7 +43,7 @@ def run(seed: int, *, n: int = 400, draws: int = 20, size: int = 100) -> dict[st
 
 
 def read(texts: Sequence[str]) -> Documents:
-    """Texts by the atoms of the bundled SAE, with its labels."""
+    """Read texts with the bundled SAE, and attach the labels of its atoms."""
     gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae(f"tiny-gpt/{POINT}")
     labels = sn.load_examples(f"tiny-gpt/{POINT}").labels
     return sn.uses.documents(gpt, sae, texts, POINT, labels=labels, progress=False)
@@ -52,7 +52,10 @@ def read(texts: Sequence[str]) -> Documents:
 def differences(
     docs: Documents, sad: np.ndarray, draws: int, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Share of draws in which any atom, and any word, has q < 0.05; smaller shifts in a quarter of the draws."""
+    """Return the share of draws in which any atom, and any word, has q < 0.05.
+
+    Smaller shifts are tested in a quarter of the draws.
+    """
     half, third = len(docs) // 2, 3 * len(docs) // 8
     orders = [rng.permutation(len(docs)) for _ in range(draws)]
     numbers = _found("halves", docs, [(order[:half], order[half:]) for order in orders])
@@ -66,7 +69,7 @@ def differences(
 def _shifted(
     sad: np.ndarray, size: int, share: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two corpora without a common story, sad in this share and in the rest."""
+    """Draw two disjoint corpora, with a share of sad stories in one and its complement in the other."""
     bad, good = (rng.permutation(np.flatnonzero(kind)) for kind in (sad, ~sad))
     most = min(len(bad), len(good), size)
     many, few = round(share * most), round((1 - share) * most)
@@ -86,7 +89,7 @@ def _found(name: str, docs: Documents, pairs: Any) -> dict[str, float]:
 
 
 def _right_side(tables: Sequence[Any]) -> float:
-    """Of the atoms that are found and labelled good or bad story, the share on the side their label says."""
+    """Return the share of labelled atoms found (good or bad story) that are on the side their label implies."""
     right = total = 0
     for table in tables:
         found = table[(table["q"] < 0.05) & table["label"].isin(["good story", "bad story"])]
@@ -96,7 +99,7 @@ def _right_side(tables: Sequence[Any]) -> float:
 
 
 def groups(docs: Documents, stories: Any, seed: int, rng: np.random.Generator) -> dict[str, float]:
-    """ARI with who, and with which thing, a story is about, where both have atoms with labels."""
+    """Measure ARI with the person, and with the thing, that a story is about, if atoms are labelled with it."""
     numbers: dict[str, float] = {}
     for kind, known in (("person", stories.person), ("thing", stories.thing)):
         names = {label.split()[1] for label in docs.labels.values() if label.startswith(f"{kind} ")}
@@ -118,7 +121,7 @@ def groups(docs: Documents, stories: Any, seed: int, rng: np.random.Generator) -
 
 
 def copies(docs: Documents, stories: Any, size: int, rng: np.random.Generator) -> dict[str, float]:
-    """Spearman correlation of redundancy with the share of documents that are copies, exact or with another hero."""
+    """Correlate redundancy with the share of copies by Spearman's ρ; copies are exact or have another hero."""
     bases = rng.permutation(len(docs))[:size]
     kinds = [max(1, round(share * size)) for share in KINDS]
     sets = [[(i % d, i // d) for i in range(size)] for d in kinds]
@@ -142,7 +145,7 @@ def copies(docs: Documents, stories: Any, size: int, rng: np.random.Generator) -
 
 
 def _renamed(stories: Any, row: int, copy: int) -> str:
-    """A story with another hero of the same pronoun; copy 0 is the story."""
+    """Rename the hero to another with the same pronoun; copy 0 is the story itself."""
     text, mine = stories.texts[row], int(stories.person[row])
     others = [i for i in range(mine % 2, 16, 2) if i != mine and stories.entities[i] not in text]
     name = mine if copy == 0 else others[copy % len(others)]
@@ -152,7 +155,7 @@ def _renamed(stories: Any, row: int, copy: int) -> str:
 def rules(
     docs: Documents, sad: np.ndarray, seed: int, rng: np.random.Generator
 ) -> dict[str, float]:
-    """F1 on unseen stories, mean of three splits, and of labels that were shuffled."""
+    """Return F1 on unseen stories, mean of three splits, and with shuffled labels."""
     splits = [sn.uses.or_rule(docs, sad, shares=RULE_SHARES, seed=3 * seed + i) for i in range(3)]
     numbers: dict[str, float] = {}
     for at, share in enumerate(RULE_SHARES):
@@ -172,7 +175,7 @@ def rules(
 def choices(
     docs: Documents, sad: np.ndarray, draws: int, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Chosen in one half, judged on the other: coverage of its footprint, and a classifier made from the chosen."""
+    """Choose examples in one half; measure coverage of the other, and a classifier's accuracy there."""
     order = rng.permutation(len(docs))
     seen, unseen = order[: len(docs) // 2], order[len(docs) // 2 :]
     pool = docs.subset(seen)
@@ -196,7 +199,7 @@ def choices(
 
 
 def _accuracy(docs: Documents, sad: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
-    """Of logistic regression on mean activations; the more frequent answer where all have the same label."""
+    """Score logistic regression on mean activations, or the more frequent answer if all labels are the same."""
     from sklearn.linear_model import LogisticRegression
 
     if len(set(sad[train].tolist())) < 2:
@@ -208,7 +211,7 @@ def _accuracy(docs: Documents, sad: np.ndarray, train: np.ndarray, test: np.ndar
 def retrievals(
     docs: Documents, stories: Any, sad: np.ndarray, rng: np.random.Generator
 ) -> dict[str, float]:
-    """MAP of the atoms of a label, of the words at which they peak, and of the cosine with their directions."""
+    """Measure MAP of a label's atoms, of the words where they peak, and of the cosine with their directions."""
     queries: dict[str, list[tuple[list[int], np.ndarray]]] = {
         "concept": [(_with(docs, "bad story"), sad), (_with(docs, "good story"), ~sad)],
         "entity": [],

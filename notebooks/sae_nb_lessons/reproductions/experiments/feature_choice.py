@@ -1,7 +1,7 @@
-"""Atoms that choose inputs: does one die, and what does it cost? tiny-vit, 512 atoms, 16 per patch.
+"""Atoms that choose inputs: do any die, and what does it cost? tiny-vit, 512 atoms, 16 per patch.
 
-FeatureChoice beside TopK and BatchTopK, these with and without AuxK. Thresholds are set on training rows
-so that held-out rows use 16 atoms on average, as TopK's do; everything is measured on held-out rows.
+FeatureChoice compared with TopK and BatchTopK, both with and without AuxK. Thresholds are set on training
+rows so that held-out rows use 16 atoms on average, as TopK's do; everything is measured on held-out rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ K, N_ATOMS, PLACE, BATCH = 16, 512, "resid_post.6", 512
 
 
 def run(seed: int, *, steps: int = 600, n_images: int = 300) -> dict[str, float]:
-    """Train every kind once and take the numbers of the claims.
+    """Train every kind once and measure the numbers of the claims.
 
     `steps` of 512 rows; `n_images`: scenes, of which a fifth is held out.
     """
@@ -37,7 +37,7 @@ def run(seed: int, *, steps: int = 600, n_images: int = 300) -> dict[str, float]
 
 
 def kinds(d_in: int, seed: int) -> dict[str, SparseAutoencoder]:
-    """Every dictionary by name, each from the same random atoms."""
+    """Build every dictionary by name, all from the same random atoms."""
 
     def made(kind: type[sn.TopK] | type[sn.BatchTopK], **settings: float) -> SparseAutoencoder:
         return kind(d_in, N_ATOMS, K, generator=_drawn(seed), **settings)  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ def _drawn(seed: int) -> torch.Generator:
 
 
 def settle(sae: SparseAutoencoder, train: sn.Activations, test: sn.Activations) -> None:
-    """Set thresholds on training rows, for that number of entries at which held-out rows have K."""
+    """Set thresholds on training rows, at the number of entries for which held-out rows have K on average."""
     if not isinstance(sae, sn.BatchTopK):
         return
     k = float(K)
@@ -69,7 +69,7 @@ def settle(sae: SparseAutoencoder, train: sn.Activations, test: sn.Activations) 
 
 @torch.no_grad()
 def measured(sae: SparseAutoencoder, test: sn.Activations) -> dict[str, float]:
-    """Atoms without a row and without use, R², L0, and how uneven the atoms are."""
+    """Return the shares of dead and useless atoms, R², L0, and the frequency of the most frequent atom."""
     codes = sae.encode(test)
     x_hat = sae.decode(codes)
     return {
@@ -82,14 +82,14 @@ def measured(sae: SparseAutoencoder, test: sn.Activations) -> dict[str, float]:
 
 
 def gained(codes: SparseCodes, left: torch.Tensor, dictionary: torch.Tensor) -> torch.Tensor:
-    """By how much the squared error grows without an atom: Σ 2 z ⟨r, d⟩ + z² over its rows."""
+    """Return the growth of the squared error without each atom: Σ 2 z ⟨r, d⟩ + z² over its rows."""
     along = (left[codes.support.rows] * dictionary[codes.atoms.long()]).sum(dim=1)
     growth = codes.values * (2 * along + codes.values)
     return growth.new_zeros(codes.n_atoms).index_add_(0, codes.atoms.long(), growth)
 
 
 def compared(numbers: dict[str, float]) -> dict[str, float]:
-    """R² against TopK and BatchTopK with AuxK."""
+    """Return R² minus that of TopK and of BatchTopK, both with AuxK."""
     return {
         f"{name}: R² ahead of {other}": numbers[f"{name}: R²"] - numbers[f"{other}: R²"]
         for name in ("feature choice", "zipf")

@@ -1,8 +1,9 @@
 """Atoms merged pair by pair: are copies merged first, and how many atoms do the bundled SAEs need?
 
-Copies are planted in tiny-vit's SAE: some atoms get a copy, exact or turned by a known angle, that takes over half
-of their uses, drawn at random. Then the SAEs as they are: R² on images and stories that they were not trained on, and the
-model's loss with the merged dictionary in its place, beside random pairs and the weakest atoms dropped.
+Copies are planted in tiny-vit's SAE: some atoms get a copy, exact or rotated by a known angle, that takes
+over half of their uses, drawn at random. Then the SAEs as they are: R² on images and stories that they
+were not trained on, and the model's loss with the merged dictionary in its place, compared with merging
+random pairs and with dropping the weakest atoms.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sae_nb as sn
 SHORT = {"n_images": 12, "n_texts": 2, "n_copies": 10, "n_answers": 2, "places": ("tiny-vit",)}
 POINTS = {"tiny-vit": "resid_post.6", "tiny-gpt": "resid_post.3"}
 COSINES = {"exact": 1.0, "turned": 0.98}
-"""Of an atom and its planted copy."""
+"""Cosine of an atom with its planted copy."""
 
 SHARE = 0.99
 
@@ -32,7 +33,7 @@ def run(
     n_answers: int = 4,
     places: tuple[str, ...] = tuple(POINTS),
 ) -> dict[str, float]:
-    """Merge on rows of `n_images` and `n_texts`; `n_copies` atoms are planted twice."""
+    """Merge on rows of `n_images` and `n_texts`; `n_copies` atoms get a copy."""
     numbers: dict[str, float] = {}
     for place in places:
         model, sae = sn.load_model(place, "cpu"), sn.load_sae(f"{place}/{POINTS[place]}")
@@ -50,7 +51,7 @@ def run(
 
 
 def material(place: str, n_images: int, n_texts: int, seed: int) -> tuple[Any, Tensor | None]:
-    """Scenes with their digit, of handwriting that nothing was trained on, or stories."""
+    """Return scenes of unseen handwriting with their digit, or stories."""
     if place == "tiny-vit":
         scenes = sn.data.scenes(n_images, seed=2000 + seed, split="test")
         return scenes.images, scenes.digit
@@ -66,7 +67,7 @@ def real(
     n_answers: int,
     seed: int,
 ) -> dict[str, float]:
-    """Atoms needed, merged and dropped, and whether random pairs are worse at every point."""
+    """Count the atoms needed, merged and dropped, and test whether random pairs are worse at every point."""
     found = sn.studies.evaluation.merge(
         sae, acts, model, inputs, labels=labels, n_answers=n_answers, seed=seed
     )
@@ -111,7 +112,7 @@ class WithCopies:
         self._lottery = torch.rand(4096, generator=generator)
 
     def encode(self, x: Tensor) -> sn.SparseCodes:
-        """Codes of the SAE, half of them handed over to the copies, by the row."""
+        """Encode with the SAE, and pass half of the codes on to the copies, by row."""
         codes = self.sae.encode(x).detach()
         copy = torch.full((self.sae.n_atoms,), -1)
         copy[self.atoms] = torch.arange(len(self.atoms)) + self.sae.n_atoms
@@ -122,14 +123,14 @@ class WithCopies:
         return sn.SparseCodes(codes.values, atoms, codes.offsets, self.n_atoms, codes.leading_shape)
 
     def decode(self, codes: sn.SparseCodes) -> Tensor:
-        """The sum of atoms and copies."""
+        """Sum atoms and copies."""
         return codes @ self.dictionary + self.sae.bias.detach()
 
 
 def planted(
     sae: Any, acts: sn.Activations, n_copies: int, cosine: float, seed: int
 ) -> dict[str, float]:
-    """Share of the planted pairs among the first merges; the same of random pairs."""
+    """Return the share of the planted pairs among the first merges, and the same for random pairs."""
     frequency = sae.encode(acts.x).frequency
     often = (frequency > 0.001).nonzero().flatten()
     generator = torch.Generator().manual_seed(100 + seed)
@@ -150,7 +151,7 @@ def planted(
 
 
 def nearest(twice: WithCopies, used: Any, known: set[tuple[int, int]]) -> float:
-    """The simpler method: the same share among the pairs of largest cosine."""
+    """Return the same share among the pairs of largest cosine, the simpler method."""
     alive = torch.from_numpy(used.alive)
     unit = torch.nn.functional.normalize(twice.dictionary[alive], dim=1)
     cosine = (unit @ unit.T).triu(1).flatten()

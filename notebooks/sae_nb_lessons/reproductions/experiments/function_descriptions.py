@@ -1,8 +1,8 @@
-"""Can rules say what a function of tokens is, when what it is is known?
+"""Can rules describe a function of tokens when the function is known?
 
-Functions are planted on the tokens of passages that tiny-gpt reads: one statement about a token, two of them, one
-with exceptions, and one that rules have no words for. Rules are made from half of the passages and asked about the
-other half. A seed draws the passages and the functions.
+Functions are planted on the tokens of passages that tiny-gpt reads: one statement about a token, two of
+them, one with exceptions, and one that rules cannot express. Rules are made from half of the passages and
+tested on the other half. A seed draws the passages and the functions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ONE, TWO = ("token", "letters", "place"), ("or", "and", "and not")
 
 
 def run(seed: int, *, n_texts: int = 200, n_each: int = 8) -> dict[str, float]:
-    """Plant `n_each` functions of every kind on `n_texts` passages, and judge the rules for them."""
+    """Plant `n_each` functions of every kind on `n_texts` passages, and score the rules for them."""
     texts = sn.data.prose("train").texts
     order = np.random.default_rng(seed).permutation(len(texts))[:n_texts]
     model = sn.load_model("tiny-gpt")

@@ -1,10 +1,11 @@
-"""Does the geometry of labels predict how well a model can be steered, and does it notice training before CKA?
+"""Does the geometry of labels predict how steerable a model is, and does it notice training before CKA?
 
-A point is a model, a depth and a factor of the scenes: two vision transformers, seven depths, three factors. Rows are
-mean states of images, half of them to find directions and fit a probe, half to be moved. Steering adds the difference
-of the means of two classes; what counts is the share of moved rows that the probe puts into the new class. For digits
-and textures the live model is asked, too: its own head, with twice that difference added at every token, less what
-a random direction of that length does.
+A point is a model, a depth and a factor of the scenes: two vision transformers, seven depths, three
+factors. Rows are mean states of images; half of them are used to find directions and fit a probe, half to
+be moved. Steering adds the difference of the means of two classes, and is scored by the share of moved
+rows that the probe assigns to the new class. For digits and textures the live model is tested, too: its
+own head, with twice that difference added at every token, minus the effect of a random direction of that
+length.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SHORT = {"n_images": 160, "layers": [0, 11], "n_pairs": 2, "steps": [250]}
 MODELS, FACTORS, HEADS = ("tiny-vit", "tiny-vit-plain"), ("digit", "texture", "colour"), 2
 N_SPLITS, MOVED = 5, 24
 LIVE_BY = 2.0
-"""Differences of means that the live model gets: with one, hardly an answer changes."""
+"""Multiple of the difference of means added to the live model: with one, almost no answer changes."""
 
 
 def run(
@@ -40,8 +41,8 @@ def run(
 ) -> dict[str, float]:
     """Measure stability and steerability at each point, and drift and CKA over training.
 
-    `n_images`: scenes; `n_pairs`: pairs of classes that the live model is steered between; `steps`: checkpoints that
-    are set against the trained model.
+    `n_images`: scenes; `n_pairs`: pairs of classes that the live model is steered between; `steps`:
+    checkpoints that are compared with the trained model.
     """
     scenes = sn.data.scenes(n_images, seed=100 + seed)
     points = [
@@ -55,7 +56,7 @@ def run(
 
 
 def states(model: Any, scenes: Any, layer: int) -> Float[Tensor, "images d_in"]:
-    """Mean of the states of each image over its tokens."""
+    """Average the states of each image over its tokens."""
     acts = sn.capture(model, scenes.images, f"resid_post.{layer}", progress=False)
     sample = torch.as_tensor(acts.sample)
     sums = torch.zeros(len(scenes), acts.d_in).index_add_(0, sample, acts.x)
@@ -89,7 +90,7 @@ def _points(model: Any, layer: int, scenes: Any, n_pairs: int, seed: int) -> lis
 
 
 def of_probe(x: Tensor, labels: Int[Tensor, " n"]) -> tuple[float, float]:
-    """Accuracy of a probe on unseen rows; and the share of them that a difference of means moves over."""
+    """Return a probe's accuracy on unseen rows, and the share of them that a difference of means moves over."""
     half = len(x) // 2
     rows = ((x - x[:half].mean(dim=0)) / x[:half].std(dim=0).clamp_min(1e-6)).double().numpy()
     y = labels.numpy()
@@ -107,7 +108,10 @@ def of_probe(x: Tensor, labels: Int[Tensor, " n"]) -> tuple[float, float]:
 def of_model(
     model: Any, layer: int, scenes: Any, factor: str, x: Tensor, n_pairs: int, seed: int
 ) -> float:
-    """Share of images that the head puts into the new class when steered, less that of random directions."""
+    """Return the share of steered images that the head assigns to the new class, minus the random share.
+
+    The random share is that of a random direction of the same length.
+    """
     rng = np.random.default_rng(seed)
     y, half = np.asarray(getattr(scenes, factor)), len(x) // 2
     drawn = permutations(rng.permutation(np.unique(y)).tolist(), 2)
@@ -128,7 +132,7 @@ def of_model(
 def answered(
     model: Any, layer: int, images: Tensor, factor: str, direction: Tensor, by: float, wanted: int
 ) -> float:
-    """Share of images that a head puts into a class while a direction is added at every token."""
+    """Return the share of images that a head assigns to a class while a direction is added at every token."""
     unit = direction / direction.norm()
     with sn.steer(model, f"resid_post.{layer}", direction=unit, by=by, backend="hooks"):
         logits = model.heads(images)[factor]
@@ -136,7 +140,7 @@ def answered(
 
 
 def _predictions(at: dict[str, np.ndarray]) -> dict[str, float]:
-    """Rank correlations over points."""
+    """Return rank correlations over points."""
     live = ~np.isnan(at["live"])
     return {
         "supervised and steered": rho(at["supervised"], at["steered"]),
@@ -159,12 +163,12 @@ def _predictions(at: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def rho(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's; 0 where one does not change."""
+    """Return Spearman's correlation; 0 if one is constant."""
     return float(np.nan_to_num(spearmanr(a, b).statistic))
 
 
 def partial(a: np.ndarray, b: np.ndarray, given: np.ndarray) -> float:
-    """Correlation of the ranks of two numbers after those of a third are fitted to both."""
+    """Correlate the ranks of two numbers after the ranks of a third are regressed out of both."""
     ranks = [rankdata(v) - (len(v) + 1) / 2 for v in (a, b, given)]
     base = ranks[2] / np.linalg.norm(ranks[2])
     left, right = (v - (v @ base) * base for v in ranks[:2])
@@ -174,7 +178,7 @@ def partial(a: np.ndarray, b: np.ndarray, given: np.ndarray) -> float:
 def _training(
     scenes: Any, layers: Sequence[int], steps: Sequence[int], seed: int
 ) -> dict[str, float]:
-    """Change from checkpoints to the trained model, as drift and as 1 − CKA."""
+    """Measure the change from checkpoints to the trained model, as drift and as 1 − CKA."""
     drifts, ckas = [], []
     numbers: dict[str, float] = {}
     last = {layer: states(sn.load_model("tiny-vit"), scenes, layer) for layer in layers}
@@ -199,6 +203,6 @@ def _training(
 
 
 def cka(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> float:
-    """Linear CKA: ‖AᵀB‖² / (‖AᵀA‖ ‖BᵀB‖) of centred rows."""
+    """Return linear CKA: ‖AᵀB‖² / (‖AᵀA‖ ‖BᵀB‖) of centred rows."""
     a, b = ((rows - rows.mean(dim=0)).double() for rows in (a, b))
     return float((a.T @ b).square().sum() / ((a.T @ a).norm() * (b.T @ b).norm()))

@@ -1,9 +1,10 @@
 """Atoms chosen by gradient: does tiny-gpt predict better with such a dictionary spliced in?
 
-TopK and GradientSAE from the same random atoms, on the same batches of English prose, at one L0; the control
-gets the gradients of other rows (shuffled). Each is spliced into held-out texts twice: with atoms chosen by
-strength alone, as a model that runs can, and chosen with the gradient of the clean run, which has seen the
-next token. The weight of the gradient is the best of three (0.3, 1, 3) in a pilot on another seed.
+TopK and GradientSAE from the same random atoms, on the same batches of English prose, at one L0; the
+control gets the gradients of other rows (shuffled). Each is spliced into held-out texts twice: with atoms
+chosen by strength alone, as is possible in a running model, and with atoms chosen by the gradient of the
+clean run, which has seen the next token. The weight of the gradient is the best of three (0.3, 1, 3) in a
+pilot on another seed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ AT_ONCE = 8
 def run(
     seed: int, *, steps: int = 1000, n_rows: int = 60_000, n_texts: int = 96
 ) -> dict[str, float]:
-    """Train every kind once and take the numbers of the claims.
+    """Train every kind once and measure the numbers of the claims.
 
     `steps` of 512 rows; `n_rows` of training; `n_texts` held out.
     """
@@ -60,7 +61,7 @@ def run(
 
 
 def captured(model: LiveModel, texts: Sequence[str], max_rows: int | None = None) -> Activations:
-    """Activations of texts, with the gradients of the loss of their next tokens."""
+    """Capture activations of texts, with the gradients of the loss of their next tokens."""
     return sn.capture(
         model,
         texts,
@@ -94,7 +95,7 @@ class Texts:
 
     @torch.no_grad()
     def ce(self, found: Sequence[tuple[sn.TopK | sn.GradientSAE, SparseCodes]] = ()) -> float:
-        """Cross-entropy of the next token in nats, with the reconstructions of some codes in place."""
+        """Compute the next token's cross-entropy in nats, with the reconstructions of some codes in place."""
         total, n = 0.0, 0
         for i, (batch, acts) in enumerate(self.batches):
             if found:
@@ -111,7 +112,7 @@ class Texts:
 
     @torch.no_grad()
     def measured(self, name: str, sae: sn.TopK | sn.GradientSAE) -> dict[str, float]:
-        """Cross-entropy added, R², L0 and dead atoms."""
+        """Measure the cross-entropy added, R², L0 and dead atoms."""
         clean, codes = self.ce(), _plain(sae, self.x)
         used = torch.bincount(codes.atoms.long(), minlength=N_ATOMS) > 0
         plain = [(sae, _plain(sae, acts.x)) for _, acts in self.batches]
@@ -128,14 +129,14 @@ class Texts:
 
 
 def _plain(sae: sn.TopK | sn.GradientSAE, x: Tensor) -> SparseCodes:
-    """Codes by strength alone."""
+    """Encode with atoms chosen by strength alone."""
     if isinstance(sae, sn.TopK):
         return sae.encode(x)
     return sae.encode(x, gradient=torch.zeros_like(x))
 
 
 class _Put:
-    """Rows in the place of those that were captured; what was not captured passes through."""
+    """Replaces the captured rows; all others pass through unchanged."""
 
     def __init__(self, acts: Activations, rows: Tensor) -> None:
         self.acts, self.rows = acts, rows

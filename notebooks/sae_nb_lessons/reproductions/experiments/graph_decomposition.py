@@ -1,11 +1,12 @@
-"""Graphs taken apart from groups to atoms: how few carry the answer, in how many runs, and are they the circuit?
+"""Graphs decomposed from groups to atoms: how few carry the answer, in how many runs, and are they the circuit?
 
-Three models whose circuits are known, trained anew for every seed. Atoms are neurons; in tiny-induction, which has
-none, they are directions of what single heads write (principal components of each head, both signs), so that every
-atom belongs to a head. The search sees the logit of the model's own answer. Not seen by it: the lead of the answer over
-the runner-up, and the circuit, which is defined by what heads look at and what neurons are functions of. Beside it:
-random atoms, the first atoms by the graph's influence, groups drawn at random, and the greedy search (of one
-atom at a time, on inputs of few atoms, since it takes n² / 2 runs).
+Three models whose circuits are known, trained again for every seed. Atoms are neurons; tiny-induction has
+none, so there they are directions of single heads' outputs (principal components of each head, both
+signs), and every atom belongs to a head. The search sees the logit of the model's own answer. It does not
+see the lead of the answer over the runner-up, nor the circuit, which is defined by what heads attend to
+and which functions neurons compute. It is compared with random atoms, the first atoms by the graph's
+influence, groups drawn at random, and the greedy search (of one atom at a time, on inputs of few atoms,
+since it takes n² / 2 runs).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SHORT = {"trained": False, "n_inputs": 2, "n_greedy": 1, "n_rows": 20}
 MODELS = ("tiny-induction", "tiny-modular", "tiny-brackets")
 SHARE = 0.9
 FIRST_SEED = 10
-"""Of the trainings: the bundled models and those of a pilot have smaller ones."""
+"""First seed of the trainings: the bundled models and those of a pilot have smaller ones."""
 
 
 def run(
@@ -46,7 +47,7 @@ def run(
     n_greedy: int = 2,
     n_rows: int = 200,
 ) -> dict[str, float]:
-    """Decompose graphs of `n_inputs` inputs of each model; greedily, too, the `n_greedy` smallest.
+    """Decompose graphs of `n_inputs` inputs of each model; the `n_greedy` smallest also by the greedy search.
 
     Without `trained`, the bundled models.
     """
@@ -63,7 +64,7 @@ def run(
             graph, lead = graphs_of(model, dictionaries, text)
             judged.append(taken_apart(graph, lead, inside, seed))
             graphs.append(graph)
-        if name != "tiny-induction":  # of some 3000 atoms, which would take millions of runs
+        if name != "tiny-induction":  # it has about 3000 atoms, which would take millions of runs
             small = sorted(graphs, key=len)[:n_greedy]
             numbers |= {f"{name}, {key}": x for key, x in greedily(small).items()}
         numbers |= {f"{name}, {key}": mean(judged, key) for key in judged[0]}
@@ -74,16 +75,16 @@ def run(
 
 
 def mean(judged: list[dict[str, float]], key: str) -> float:
-    """Over inputs."""
+    """Average a number over inputs."""
     return float(np.mean([one[key] for one in judged]))
 
 
 # -------------------------------------------------------------------------------------------------
-# Models, graphs, and what is in the circuit.
+# Models, graphs and circuits.
 
 
 def retrained(name: str, seed: int) -> Any:
-    """The model of the recipe, from another seed."""
+    """Train the model of the recipe from another seed."""
     recipe = RECIPES[name]
     recipe = replace(recipe, seed=FIRST_SEED + seed, log_every=recipe.steps)
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +93,10 @@ def retrained(name: str, seed: int) -> Any:
 
 
 def head_directions(model: Any, texts: list[str]) -> list[Any]:
-    """Dictionaries of what heads write: of each head's principal components both signs, so nothing is missed."""
+    """Build dictionaries of heads' outputs: both signs of each head's principal components.
+
+    So nothing of an output is missed.
+    """
     found = []
     for layer in range(model.n_layers):
         name = f"head_out.{layer}"
@@ -113,7 +117,7 @@ def head_directions(model: Any, texts: list[str]) -> list[Any]:
 
 
 def graphs_of(model: Any, dictionaries: Any, text: str) -> tuple[AttributionGraph, Any]:
-    """The graph of the model's own answer, and of its lead over the runner-up."""
+    """Trace the graph of the model's own answer, and of its lead over the runner-up."""
     best, second = model([text])[0, -1].topk(2).indices.tolist()
     return (
         attribution_graph(model, dictionaries, text, target=best, drop_first=False),
@@ -127,7 +131,10 @@ Inside = Callable[[AttributionGraph], np.ndarray]
 
 
 def of_neurons(circuit: KnownCircuit) -> Inside:
-    """Which atoms are neurons of the circuit; of sums, at the last position."""
+    """Return a function that marks a graph's atoms that are neurons of the circuit.
+
+    For sums, only at the last position.
+    """
     rows = circuit.components
     neurons = rows[(rows.kind == "neuron") & rows.in_circuit]
     known = set(zip(neurons.layer, neurons["index"], strict=True))
@@ -143,7 +150,11 @@ def of_neurons(circuit: KnownCircuit) -> Inside:
 
 
 def of_heads(circuit: KnownCircuit) -> Inside:
-    """Heads that look back, where the word comes after an earlier copy of the last; the others at the last."""
+    """Return a function that marks a graph's atoms that belong to heads of the circuit.
+
+    Heads of the first block count at the token after an earlier copy of the last, the others at the last
+    token.
+    """
     rows = circuit.components
     heads = rows[rows.in_circuit]
     known = set(zip(heads.layer, heads["index"], strict=True))
@@ -153,7 +164,7 @@ def of_heads(circuit: KnownCircuit) -> Inside:
         atoms = graph.nodes[graph.nodes.kind == "atom"]
         last = len(graph.tokens) - 1
         after = 1 + graph.tokens[:last].index(graph.tokens[last])
-        # Of a place, both signs of one head after the other.
+        # A place lists both signs of one head, then of the next.
         per_head = graph.passes.written[0].atoms.shape[1] * 2 // n_heads  # type: ignore[union-attr]
         places = zip(atoms.layer, atoms.atom // per_head, atoms.position, strict=True)
         return np.array(
@@ -170,7 +181,7 @@ def of_heads(circuit: KnownCircuit) -> Inside:
 def taken_apart(
     graph: AttributionGraph, lead: AttributionGraph, inside: Inside, seed: int
 ) -> dict[str, float]:
-    """One graph: what is kept of it, by how many atoms, found in how many runs."""
+    """Decompose one graph; return how much is recovered, by how many atoms, found in how many runs."""
     found = graph.decompose(share=SHARE, n_random=20, seed=seed)
     drawn = shuffled(graph, seed).decompose(share=SHARE, n_random=0)
     known = inside(graph)
@@ -197,7 +208,7 @@ def taken_apart(
 
 
 def greedily(graphs: list[AttributionGraph]) -> dict[str, float]:
-    """Both searches on the same graphs, at the same share."""
+    """Run both searches on the same graphs, at the same share."""
     runs, nodes = [], []
     for graph in graphs:
         ours = graph.decompose(share=SHARE, n_random=0)
@@ -213,7 +224,7 @@ def greedily(graphs: list[AttributionGraph]) -> dict[str, float]:
 
 
 def shuffled(graph: AttributionGraph, seed: int) -> AttributionGraph:
-    """What atoms act on, exchanged among those of each place and position: parts of groups are random ones."""
+    """Exchange outgoing edges among the atoms of each place and position, so that groups are random."""
     rng, order = np.random.default_rng(seed), np.arange(len(graph))
     atoms = graph.nodes[graph.nodes.kind == "atom"]
     for rows in atoms.groupby(["place", "position"]).groups.values():
@@ -222,7 +233,10 @@ def shuffled(graph: AttributionGraph, seed: int) -> AttributionGraph:
 
 
 def by_influence(graph: AttributionGraph) -> float:
-    """Share of the atoms, those of most influence first, from which as much is kept; sizes rise by √2."""
+    """Return the smallest share of atoms, the most influential first, that recovers as much.
+
+    Sizes rise by √2.
+    """
     atoms = atom_rows(graph)
     ranked = atoms[np.argsort(-graph.influence[atoms], kind="stable")]
     n = len(atoms)
@@ -235,7 +249,7 @@ def by_influence(graph: AttributionGraph) -> float:
 
 
 def matching(graph: AttributionGraph, found: Decomposition) -> AttributionGraph:
-    """Of another graph of the same input, the atoms that were kept."""
+    """Keep the chosen atoms in another graph of the same input."""
     keys = ["place", "position", "atom"]
     kept = set(found.table[keys].itertuples(index=False, name=None))
     rows = atom_rows(graph)

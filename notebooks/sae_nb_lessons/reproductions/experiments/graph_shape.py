@@ -1,10 +1,10 @@
-"""Does the shape of an attribution graph say that the answer is right, beyond what is simpler to know?
+"""Does the shape of an attribution graph predict that the answer is right, beyond simpler quantities?
 
-Three models that are often wrong: the checker of brackets and the adder of tiny-modular, stopped as soon as they are
-right in four of five cases, trained anew for every seed; and tiny-gpt, asked for the next token of stories that it has
-not seen. Graphs are of the model's own answer. A logistic regression on the shape of graphs, judged on
-graphs left out, beside the same on the length of the input, the confidence, and the norm of activations, and on
-labels in a random order.
+Three models that are often wrong: the checker of brackets and the adder of tiny-modular, stopped as soon
+as they are right in four of five cases, trained again for every seed; and tiny-gpt, which predicts the
+next token of unseen stories. Graphs are of the model's own answer. A logistic regression on the shape of
+graphs is evaluated on held-out graphs, and compared with the same on the length of the input, the
+confidence, and the norm of activations, and on labels in a random order.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from sae_nb.models.recipes import CIRCUIT_RECIPES, train_circuit
 SHORT = {"n_graphs": 24, "n_stories": 24, "n_folds": 2}
 NAMES = ("tiny-brackets", "tiny-modular", "tiny-gpt")
 FIRST_SEED = 10
-"""Of the trainings: those of a pilot have other ones."""
+"""First seed of the trainings: those of a pilot have other ones."""
 
 ENOUGH, EVERY = 0.8, 20
-"""Share of right answers at which a training stops, and steps between two looks."""
+"""Share of right answers at which a training stops, and steps between two checks."""
 
 FEWEST, MOST = 6, 20
-"""Tokens of a story that are read, at least and at most."""
+"""Minimum and maximum number of a story's tokens that are read."""
 
 TRACED = 64
-"""Atoms of a story's graph whose causes are traced."""
+"""Number of a story's atoms whose causes are traced."""
 
 
 def run(
     seed: int, *, n_graphs: int = 240, n_stories: int = 160, n_folds: int = 5
 ) -> dict[str, float]:
-    """Ask `n_graphs` graphs of each small model, and `n_stories` of tiny-gpt."""
+    """Predict correctness from `n_graphs` graphs of each small model, and `n_stories` of tiny-gpt."""
     numbers = {}  # type: ignore[var-annotated]
     for name in NAMES:
         asked = stories(n_stories, seed) if name == "tiny-gpt" else rows(name, n_graphs, seed)
@@ -73,7 +73,7 @@ def run(
 
 
 def judged(found: Correctness) -> dict[str, float]:
-    """AUC of every way, and how much the shape is ahead of, or adds to, what is simpler."""
+    """Return the AUC of every way, the shape's lead over the best simpler one, and what it adds to them."""
     numbers = {way: found.auc(way) for way in found.scores.way}
     return numbers | {
         "right": float(found.correct.mean()),
@@ -87,7 +87,7 @@ Asked = Iterator[tuple[Any, Any, Tensor, int, int]]
 
 
 def rows(name: str, n: int, seed: int) -> Asked:
-    """Held-out inputs of a model that is half trained, up to one place each at which something is asked."""
+    """Yield held-out inputs of a half-trained model, each cut after a random place with an answer."""
     model = half_trained(name, seed)
     neurons, rng = neuron_transcoders(model), np.random.default_rng(seed)
     drawn = TASKS[name].draw(n, rng, True)
@@ -97,7 +97,10 @@ def rows(name: str, n: int, seed: int) -> Asked:
 
 
 def half_trained(name: str, seed: int) -> Any:
-    """The model of a recipe from another seed, stopped early: begun anew with more steps until it is good enough."""
+    """Train the model of a recipe from another seed, and stop early.
+
+    Training is restarted with more steps until the model is good enough.
+    """
     whole = replace(CIRCUIT_RECIPES[name], seed=FIRST_SEED + seed, decay_steps=1)
     for steps in range(2 * EVERY, whole.steps, EVERY):
         with tempfile.TemporaryDirectory() as folder:
@@ -110,7 +113,7 @@ def half_trained(name: str, seed: int) -> Any:
 
 
 def stories(n: int, seed: int) -> Asked:
-    """Beginnings of stories, of a drawn number of tokens."""
+    """Yield beginnings of stories, with a random number of tokens."""
     model = sn.load_model("tiny-gpt")
     transcoders = [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(model.n_layers or 0)]
     rng = np.random.default_rng(seed)

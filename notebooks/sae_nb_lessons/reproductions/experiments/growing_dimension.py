@@ -1,4 +1,4 @@
-"""E5 (iii), growth planted: does dimension by position find a rank that grows, and nothing by chance?
+"""E5 (iii), growth planted: does dimension by position find a growing rank, and nothing by chance?
 
 Token t lies in 4 + 4t of 64 dimensions (`sn.data.growing_rank`). No SAE is trained.
 """
@@ -15,10 +15,10 @@ FIRST, STEP = 4, 4
 
 
 def run(seed: int, *, sequences: int = 400, orders: int = 20) -> dict[str, float]:
-    """The statistic on the process, and on the same number of random orders.
+    """Compute the statistic on the process, and on the same process with positions in random order.
 
-    `orders`: over which the null is averaged: one has only 12 positions to rank, and a spread of
-    0.3.
+    `orders`: number of orders over which the null is averaged, since one has only 12 positions to rank,
+    and a spread of 0.3.
     """
     time = sn.studies.temporal
     x = sn.studies.data.growing_rank(sequences, first=FIRST, step=STEP, seed=seed)

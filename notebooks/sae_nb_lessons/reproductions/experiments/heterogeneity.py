@@ -1,7 +1,7 @@
-"""E4, five concepts of one variance spread over 6 to 126 directions: how many atoms does each input get?
+"""E4, five concepts of equal variance spread over 6 to 126 directions: how many atoms does each input get?
 
-`sn.data.uneven_dimensions`: 8 000 points each in 128 dimensions; 512 atoms. L0 and unexplained variance by
-concept, and the slope of log L0 against log dimension.
+`sn.data.uneven_dimensions`: 8 000 points each in 128 dimensions; 512 atoms. L0 and unexplained variance
+by concept, and the slope of log L0 against log dimension.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from sae_nb.studies.data import ConceptClouds
 SHORT = {"points": 2000, "steps": 200, "spade_weights": [1.0], "ks": [16]}
 N_ATOMS = 512
 PUBLISHED_PRICE = 0.5
-"""γ of the published ReLU, on inputs of length √d_in. The prototype of our method notes had 237 to 312 of
-512 atoms on at this price after 800 steps, hence "dense"; ours starts with few on, and has 18 to 77."""
+"""γ of the published ReLU, on inputs of length √d_in.
+
+An early version had 237 to 312 of 512 atoms on at this penalty after 800 steps, hence "dense"; ours
+starts with few on, and has 18 to 77.
+"""
 
 
 def run(
@@ -30,7 +33,7 @@ def run(
     spade_weights: Sequence[float] = (0.1, 1.0),
     ks: Sequence[int] = (16, 32),
 ) -> dict[str, float]:
-    """Train every SAE and take L0 and unexplained variance of each concept.
+    """Train every SAE and measure L0 and unexplained variance of each concept.
 
     `steps` of 512 rows; `ks`: atoms per input of TopK, and of ReLU on average.
     """
@@ -60,7 +63,7 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _config(sae: SparseAutoencoder, steps: int, seed: int) -> sn.TrainConfig:
-    """The published schedule for SpaDE, and each other SAE's own."""
+    """Return the published schedule for SpaDE, and its own for each other SAE."""
     rate, decay = (1e-2, 1.0) if isinstance(sae, sn.SpaDE) else (None, None)
     return sn.TrainConfig(
         steps=steps, batch_size=512, seed=seed, learning_rate=rate, decay_fraction=decay
@@ -87,7 +90,7 @@ def _measured(sae: SparseAutoencoder, data: ConceptClouds, name: str) -> dict[st
 
 
 def slope(x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:
-    """Of the least-squares line of y against x."""
+    """Return the slope of the least-squares line of y against x."""
     x, y = x.double() - x.double().mean(), y.double() - y.double().mean()
     return float((x * y).sum() / x.square().sum())
 
@@ -108,7 +111,7 @@ def _worst(numbers: dict[str, float], names: Sequence[str]) -> dict[str, float]:
 
 
 def _nmse_ratios(numbers: dict[str, float], kind: str) -> list[float]:
-    """Unexplained variance of the widest concept over that of the narrowest, for each SAE."""
+    """Return, for each SAE, the unexplained variance of the widest concept over that of the narrowest."""
     found: dict[str, dict[int, float]] = {}
     for number, value in numbers.items():
         name, _, m = number.partition(" nmse m=")

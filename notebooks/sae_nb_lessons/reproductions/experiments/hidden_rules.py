@@ -1,8 +1,9 @@
-"""What do methods show of a rule that a model follows and explains, does not explain, or explains falsely?
+"""What do methods reveal about a rule that a model follows and explains, does not explain, or explains falsely?
 
-tiny-gpt is fine-tuned to a decision tree over fields of stories, once for each kind of explanation; a seed has
-a rule of its own. Held-out decisions are predicted from ten labelled pairs by a logistic regression whose
-columns are weighted by a method's scores. SAE and transcoders are those of tiny-gpt before its fine-tuning.
+tiny-gpt is fine-tuned to a decision tree over fields of stories, once for each kind of explanation; each
+seed has its own rule. Held-out decisions are predicted from ten labelled pairs by a logistic regression
+whose columns are weighted by a method's scores. SAE and transcoders are those of tiny-gpt before its
+fine-tuning.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def run(
     n_held_out: int = 300,
     n_draws: int = 40,
 ) -> dict[str, float]:
-    """Plant rule number `seed` with every kind of explanation and predict what the models decide."""
+    """Plant rule number `seed` with every kind of explanation, and predict the models' decisions."""
     sae = sn.load_sae(f"tiny-gpt/{SAE_POINT}")
     transcoders = [sn.load_sae(f"tiny-gpt/mlp.{i}") for i in range(4)]
     record = sn.studies.data.hidden_rules(n_labelled + n_held_out, rule=seed, seed=seed)
@@ -52,7 +53,7 @@ def run(
 
 
 def of(found: Any, record: Any) -> dict[str, float]:
-    """The numbers of one model."""
+    """Return the numbers of one model."""
     numbers = {
         "followed": found.followed,
         "named, rule": len(set(found.named) & set(record.rule.fields)) / 3,

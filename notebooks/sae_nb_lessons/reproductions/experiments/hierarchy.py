@@ -1,9 +1,9 @@
-"""E1 and E7, on a tree of concepts: which SAE keeps parents and children apart, and their likeness too.
+"""E1 and E7, on a tree of concepts: which SAEs separate parents from children, and preserve their similarity?
 
-Twenty atoms in twenty dimensions (`sn.data.concept_tree`): atoms of one level have cosine ρ, parents
-and children are orthogonal, 1.36 concepts are active at a time. A learned dictionary of 20 atoms is
-matched with the true one. PC is the mean cosine of a matched parent and its children (truth 0), PP the
-mean cosine of two matched atoms of the top level (truth ρ).
+Twenty atoms in twenty dimensions (`sn.data.concept_tree`): atoms of one level have cosine ρ, parents and
+children are orthogonal, 1.36 concepts are active at a time. A learned dictionary of 20 atoms is matched
+with the true one. PC is the mean cosine of a matched parent and its children (truth 0), PP the mean
+cosine of two matched atoms of the top level (truth ρ).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def run(
 ) -> dict[str, float]:
     """Train every model on the tree at every correlation.
 
-    `correlations`: values of ρ for all models; `limit`: ρ at which matching pursuit alone is shown,
-    where it fails; None leaves that out; `steps` of 200 rows; `n`: vectors to train on.
+    `correlations`: values of ρ for all models; `limit`: ρ at which only matching pursuit is shown, where
+    it fails; None leaves that out; `steps` of 200 rows; `n`: vectors to train on.
     """
     numbers: dict[str, float] = {}
     all_rho = (*correlations, *([] if limit is None else [limit]))
@@ -63,10 +63,10 @@ def run(
 def look(
     seed: int = 0, *, correlation: float = 0.1, steps: int = 1000, n: int = 20_000
 ) -> tuple[ConceptTree, dict[str, Learned]]:
-    """Train every kind once, at short size, and keep what it learned in the order of the truth.
+    """Train every kind once, for fewer steps, and keep its atoms in the order of the truth.
 
-    `correlation`: ρ of the tree; `steps` of 200 rows; `n`: vectors to train on; returns the tree,
-    and what each kind learned, by the names of `MAKERS`.
+    `correlation`: ρ of the tree; `steps` of 200 rows; `n`: vectors to train on; returns the tree, and
+    what each kind learned, by the names of `MAKERS`.
     """
     tree = sn.studies.data.concept_tree(n + TEST, correlation, seed)
     found = {}
@@ -80,13 +80,13 @@ def look(
 
 @dataclass(frozen=True)
 class Learned:
-    """What one SAE made of the tree."""
+    """The dictionary that one SAE learned from the tree, and its numbers."""
 
     atoms: Float[Tensor, "n_atoms d_in"]
-    """Its atoms, each in the place of the concept it was matched with."""
+    """Its atoms, each in the row of the concept that it was matched with."""
 
     numbers: dict[str, float]
-    """As `run` takes them."""
+    """As measured in `run`."""
 
 
 def _mp(seed: int, gradient: Gradient = "full") -> SparseAutoencoder:
@@ -119,7 +119,7 @@ MAKERS: dict[str, Callable[[int], SparseAutoencoder]] = {
 
 
 def _trained(sae: SparseAutoencoder, x: Tensor, steps: int, seed: int) -> SparseAutoencoder:
-    """As published: those with an average k start with 3 and get the true one after a third."""
+    """Train as published: SAEs with an average k start with 3 and get the true k after a third of the steps."""
 
     def lower(record: sn.training.TrainRecord) -> None:
         if isinstance(sae, BatchTopK) and record.step >= steps // 3:
@@ -154,7 +154,10 @@ def _measured(sae: SparseAutoencoder, tree: ConceptTree) -> dict[str, float]:
 
 
 def _without_hierarchy(tree: ConceptTree, seed: int) -> Tensor:
-    """The same concepts as often, but children of other rows: nothing follows from anything."""
+    """Return rows with the same frequency of concepts, but children from other rows.
+
+    So no concept implies another.
+    """
     z = tree.codes.to_dense()
     order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))
     child = tree.parent >= 0

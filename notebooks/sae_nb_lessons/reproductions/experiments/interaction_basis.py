@@ -1,9 +1,9 @@
-"""Interaction bases: are layers connected more sparsely in them than in principal components, and do modules show?
+"""Interaction bases: are layers connected more sparsely in them than in principal components? Do modules show?
 
-Planted: two tasks that share nothing, each two maps of ReLUs with drawn weights; every place between the maps is
-turned by a rotation, so no coordinate belongs to one task. Trained: tiny-modular, from what its attention adds
-through the stream after its MLP to the answer, at "=". Edges are cut from the weakest on, every basis at the same loss.
-Seeds draw weights, inputs and sums.
+Planted: two tasks that share nothing, each two maps of ReLUs with random weights; every place between the
+maps is rotated, so no coordinate belongs to one task. Trained: tiny-modular, from its attention's output
+through the stream after its MLP to the answer, at "=". Edges are cut starting with the weakest, and bases
+are compared at the same loss. Seeds draw weights, inputs and sums.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNEXPLAINED, WRONG = 0.1, 0.1
 def run(
     seed: int, *, n_rows: int = 4000, n_sums: int = 150, n_steps: int = 2, n_shares: int = 13
 ) -> dict[str, float]:
-    """Both networks; edges are halved `n_shares` − 1 times by √2."""
+    """Measure both networks; the number of edges is reduced `n_shares` − 1 times by a factor of √2."""
     shares = [2.0 ** (-i / 2) for i in range(n_shares)]
     return planted(seed, n_rows, shares) | modular(seed, n_sums, n_steps, shares)
 
@@ -42,7 +42,7 @@ def run(
 
 
 def planted(seed: int, n_rows: int, shares: list[float]) -> dict[str, float]:
-    """Groups of features against tasks, and edges at equal loss."""
+    """Compare groups of features with tasks, and count edges at equal loss."""
     generator = torch.Generator().manual_seed(1000 + seed)
     net, turns = two_tasks(generator)
     model, x = sn.wrap(net), torch.randn(n_rows, 2 * WIDTH, generator=generator)
@@ -67,7 +67,7 @@ def planted(seed: int, n_rows: int, shares: list[float]) -> dict[str, float]:
 
 
 def two_tasks(generator: torch.Generator) -> tuple[nn.Module, list[Tensor]]:
-    """The network, and the rotation of each place."""
+    """Build the network, and the rotation of each place."""
 
     def drawn(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator) / shape[1] ** 0.5
@@ -82,7 +82,7 @@ def two_tasks(generator: torch.Generator) -> tuple[nn.Module, list[Tensor]]:
 
 
 def linear(matrix: Tensor) -> nn.Linear:
-    """A layer without biases."""
+    """Build a layer without biases."""
     layer = nn.Linear(matrix.shape[1], matrix.shape[0], bias=False)
     with torch.no_grad():
         layer.weight.copy_(matrix)
@@ -90,7 +90,7 @@ def linear(matrix: Tensor) -> nn.Linear:
 
 
 def tasks_of(basis: InteractionBasis, turns: list[Tensor]) -> tuple[np.ndarray, float]:
-    """The task that has more of each feature's direction, and how much it has, on average."""
+    """Return the task with the larger share of each feature's direction, and that share, on average."""
     shares = []
     for write, turn in zip(basis.writes, turns, strict=True):
         power = (turn.T.double().numpy() @ write) ** 2
@@ -100,7 +100,7 @@ def tasks_of(basis: InteractionBasis, turns: list[Tensor]) -> tuple[np.ndarray, 
 
 
 def with_shuffled_edges(basis: InteractionBasis, seed: int) -> InteractionBasis:
-    """The same edges between other features."""
+    """Assign the same edges to other features."""
     rng = np.random.default_rng(seed)
     edges = tuple(rng.permutation(part.ravel()).reshape(part.shape) for part in basis.edges)
     return replace(basis, edges=edges)
@@ -111,7 +111,7 @@ def with_shuffled_edges(basis: InteractionBasis, seed: int) -> InteractionBasis:
 
 
 def modular(seed: int, n_sums: int, n_steps: int, shares: list[float]) -> dict[str, float]:
-    """Edges at an equal share of wrong sums."""
+    """Count edges at an equal share of wrong sums."""
     rows = TASKS["tiny-modular"].draw(n_sums, np.random.default_rng(seed), False)
     model, right = sn.load_model("tiny-modular"), rows.targets[:, -1]
 
@@ -144,7 +144,10 @@ def modular(seed: int, n_sums: int, n_steps: int, shares: list[float]) -> dict[s
 
 
 def needed(curve: Any, most: float) -> float:
-    """Fewest edges whose loss is at most so much, between two counts by the logarithm of edges."""
+    """Return the smallest number of edges whose loss is at most `most`.
+
+    Between two counts, the logarithm of edges is interpolated.
+    """
     edges, loss = curve.edges.to_numpy(float), curve.loss.to_numpy()
     beyond = np.flatnonzero(loss > most)
     if not len(beyond):
@@ -157,7 +160,7 @@ def needed(curve: Any, most: float) -> float:
 
 
 def compared(numbers: dict[str, float], name: str) -> dict[str, float]:
-    """Edges of each basis over those of principal components."""
+    """Divide the edges of each basis by those of principal components."""
     pca = numbers[f"{name}, pca, edges"]
     return {
         f"{name}, {kind} over PCA": numbers[f"{name}, {kind}, edges"] / pca

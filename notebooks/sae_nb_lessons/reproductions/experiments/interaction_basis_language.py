@@ -1,8 +1,9 @@
 """Interaction bases of a language model: do its layers need fewer edges in them than in principal components?
 
-tiny-gpt at one position of stories: from its stream before the last block to the answer, and from the stream two blocks
-before the end through that before the last to the answer. Edges are cut from the weakest on, every basis at the same
-loss: what the answer's distribution loses, in nats. Seeds draw stories.
+tiny-gpt at one position of stories: from its stream before the last block to the answer, and from the
+stream two blocks before the end through that before the last to the answer. Edges are cut starting with
+the weakest, and bases are compared at the same loss: the divergence of the answer's distribution, in
+nats. Seeds draw stories.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from sae_nb_lessons.reproductions.experiments.interaction_basis import needed
 SHORT = {"n_rows": 48, "n_tokens": 5, "n_shares": 2, "n_blocks": 1}
 KINDS = ("local", "pca")
 NATS = 0.1
-"""Loss at which edges are counted: KL of the model’s own answer from what the edges give."""
+"""Loss at which edges are counted: KL divergence from the model's own answer to that of the edges."""
 
 TOLERANCE = 1e-3
-"""Share of the largest variance, and importance, below which directions are dropped: the same for every basis."""
+"""Directions below this share of the largest variance, or importance, are dropped: the same for every basis."""
 
 
 def run(
     seed: int, *, n_rows: int = 128, n_tokens: int = 8, n_shares: int = 6, n_blocks: int = 2
 ) -> dict[str, float]:
-    """Through the last block, and the last `n_blocks`; shares are halved `n_shares` − 1 times."""
+    """Measure the last block, and the last `n_blocks`; shares are halved `n_shares` − 1 times."""
     model, shares = sn.load_model("tiny-gpt"), [2.0**-i for i in range(n_shares)]
     ids = beginnings(model, n_rows, n_tokens, seed)
     with torch.no_grad():
@@ -60,7 +61,7 @@ def run(
 
 
 def beginnings(model: Any, n: int, n_tokens: int, seed: int) -> Tensor:
-    """The first tokens of stories that differ in them."""
+    """Return the first tokens of stories, all different."""
     found: dict[tuple[int, ...], None] = {}
     for text in sn.data.stories(4 * n, seed=3000 + seed).texts:
         found[tuple(model.tokens(text)["id"].tolist()[:n_tokens])] = None

@@ -1,7 +1,8 @@
-"""How alike are checkpoints along a training, by the rows that each found hard? ITDA's Jaccard next to linear CKA.
+"""How alike are checkpoints along a training, by the rows that each found hard? ITDA's Jaccard and linear CKA.
 
-The same 4096 patches, in the same random order, at four depths of every checkpoint of tiny-vit (250, 1250, 2500
-steps and the last); otherwise as in `itda_layers`. Six pairs of checkpoints at each depth; means over depths.
+The same 4096 patches, in the same random order, at four depths of every checkpoint of tiny-vit (250,
+1250, 2500 steps and the last); otherwise as in `itda_layers`. Six pairs of checkpoints at each depth;
+means over depths.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ SHOWN = (
 def run(
     seed: int, *, rows: int = 4096, depths: list[int] | tuple[int, ...] = (2, 5, 8, 11)
 ) -> dict[str, float]:
-    """How far two orders of the pairs of checkpoints agree, on average over depths.
+    """Measure how far two orders of the pairs of checkpoints agree, on average over depths.
 
     `rows` that every checkpoint visits; `depths`: after which blocks.
     """
@@ -41,7 +42,10 @@ def run(
 
 
 def checkpoints(seed: int, rows: int, points: list[str]) -> Tensor:
-    """The same rows at every hook point of every checkpoint, (points, checkpoints, rows, d_in), the earliest first."""
+    """Capture the same rows at every hook point of every checkpoint.
+
+    The shape is (points, checkpoints, rows, d_in), the earliest checkpoint first.
+    """
     images = sn.data.scenes(SAMPLES[MODEL], seed=seed).images
     early = [name for name in sn.models.bundled_names() if name.startswith(f"{MODEL}@step-")]
     early.sort(key=lambda name: int(name.rpartition("-")[2]))

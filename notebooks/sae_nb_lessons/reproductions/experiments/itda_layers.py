@@ -1,7 +1,8 @@
-"""How alike are layers, by the rows that each found hard? ITDA's Jaccard next to linear CKA.
+"""How alike are layers, by the rows that each found hard? ITDA's Jaccard compared with linear CKA.
 
 The same 4096 tokens or patches, in the same random order, after every attention and every MLP; one ITDA
-per layer, with one k and one threshold for all. Two layers are as alike as the sets of rows that they stored.
+per layer, with the same k and threshold for all. Two layers are as similar as the sets of rows that they
+stored.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SAMPLES = {"tiny-vit": 120, "tiny-gpt": 60}
 
 
 def run(seed: int, *, rows: int = 4096) -> dict[str, float]:
-    """Both models: how far two orders of the pairs of layers agree.
+    """Measure how far two orders of the pairs of layers agree, for both models.
 
     `rows` that every layer visits.
     """
@@ -33,7 +34,7 @@ def run(seed: int, *, rows: int = 4096) -> dict[str, float]:
 
 
 def rows_of(name: str, seed: int, rows: int) -> Tensor:
-    """The residual stream after every attention and every MLP for the same rows, (layers, rows, d_in)."""
+    """Capture the residual stream after every attention and MLP for the same rows, (layers, rows, d_in)."""
     model, n = sn.load_model(name), SAMPLES[name]
     vision = model.kind == "vision"
     inputs = sn.data.scenes(n, seed=seed).images if vision else sn.data.stories(n, seed=seed).texts
@@ -45,7 +46,7 @@ def rows_of(name: str, seed: int, rows: int) -> Tensor:
 
 
 def compared(layers: Tensor, seed: int) -> dict[str, float]:
-    """Spearman's ρ over all pairs of layers, with what a floor and a control reach."""
+    """Compute Spearman's ρ over all pairs of layers, with that of a floor and a control."""
     itdas = fitted(layers)
     shared = jaccards(itdas)
     generator = torch.Generator().manual_seed(1000 + seed)
@@ -67,21 +68,21 @@ def compared(layers: Tensor, seed: int) -> dict[str, float]:
 
 
 def jaccards(itdas: list[ITDA]) -> np.ndarray:
-    """|I ∩ J| / |I ∪ J| of every pair."""
+    """Return |I ∩ J| / |I ∪ J| of every pair."""
     return np.array([[one.jaccard(other) for other in itdas] for one in itdas])
 
 
 def fitted(layers: Tensor) -> list[ITDA]:
-    """One ITDA per layer, over the same rows."""
+    """Fit one ITDA per layer, on the same rows."""
     return [ITDA(layers.shape[2], K, threshold=THRESHOLD).fit(x, progress=False) for x in layers]
 
 
 def spearman(one: np.ndarray, other: np.ndarray) -> float:
-    """Rank correlation."""
+    """Return the rank correlation."""
     return float(spearmanr(one, other).statistic)
 
 
 def nearest(similarity: np.ndarray) -> np.ndarray:
-    """Of each layer the most similar other one."""
+    """Return the most similar other layer for each layer."""
     off = similarity - 2 * np.eye(len(similarity))
     return np.asarray(off.argmax(axis=1))
