@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from sae_nb.activations._activations import (
         Activations as Activations,
         ActivationSource as ActivationSource,
-        concatenate as concatenate,
-        load_activations as load_activations,
     )
     from sae_nb.activations._aligning import Alignment as Alignment, align as align
+    from sae_nb.activations._sites import concatenate as concatenate
+    from sae_nb.activations._store import load_activations as load_activations
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # for the other rooms
         join_samples as join_samples,
         open_store as open_store,
         row_tensors as row_tensors,
+        save_activations as save_activations,
         seal as seal,
         size_and_checksum as size_and_checksum,
     )

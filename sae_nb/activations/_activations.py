@@ -8,10 +8,8 @@ from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
-    Literal,
     NoReturn,
     Protocol,
-    overload,
     runtime_checkable,
 )
 
@@ -20,17 +18,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb._lazy import KnowsOtherWords
+from sae_nb._lazy import KnowsOtherWords, above
 from sae_nb.activations._context import (
     ROLES,
     Context,
     Ragged,
     Tokens,
-    join_contexts,
     join_tokens,
     policy_text,
 )
-from sae_nb.activations._rows import Rows, generator_for, join_rows, shuffled_batches
+from sae_nb.activations._rows import Rows, generator_for, shuffled_batches
 from sae_nb.checks import (
     Between,
     Count,
@@ -50,7 +47,6 @@ if TYPE_CHECKING:
 Index = int | slice | Sequence[int] | np.ndarray | Bool[Tensor, " n"] | Int[Tensor, " m"] | Tensor
 """A choice of rows: a number, a slice, a mask, or row numbers."""
 
-Verify = Literal["full", "sizes"]
 CPU = torch.device("cpu")
 
 
@@ -491,9 +487,7 @@ class Activations(KnowsOtherWords):
         ------
         FileExistsError: If the folder exists and `replace` is false.
         """
-        from sae_nb.activations._store import save_activations
-
-        save_activations(self, folder, replace=replace)
+        above("sae_nb.activations", "save_activations")(self, folder, replace=replace)
 
     def _numbers(self, index: Index) -> Int[Tensor, " m"]:
         width = "A coordinate of all rows is `acts.x[:, i]`."
@@ -518,112 +512,3 @@ def _size(n_bytes: int) -> str:
         if n_bytes >= scale:
             return f"{n_bytes / scale:.3g} {unit}"
     return f"{n_bytes} bytes"
-
-
-@checked
-def concatenate(parts: Sequence[Activations]) -> Activations:
-    """Join activations of one hook point, row after row.
-
-    Samples of later parts are counted on after those of earlier ones, unless all parts are cut
-    from the same capture, whose sample numbers then stay.
-
-    Raises
-    ------
-    ValueError: If there is nothing to join, or hook points, models or widths differ.
-
-    Example
-    -------
-    >>> a = Activations.from_tensor(torch.eye(2))
-    >>> concatenate([a, Activations.from_tensor(torch.ones(1, 2))]).sample
-    tensor([0, 1, 2])
-    """
-    parts = list(parts)
-    if not parts:
-        raise ValueError("`concatenate` needs at least one Activations, got an empty list.")
-    first = parts[0]
-    if any(part.target is not part for part in parts):
-        from sae_nb.activations._sites import Pairs
-
-        return Pairs(*(concatenate([part.sides[i] for part in parts]) for i in (0, 1)))
-    for name in ("d_in", "hook_point", "model_name"):
-        values = {getattr(part, name) for part in parts}
-        if len(values) > 1:
-            raise ValueError(
-                f"`concatenate` needs activations of one {name}, got {sorted(map(str, values))}. "
-                "Join the tensors yourself with torch.cat([a.x, b.x]) if that is what you mean."
-            )
-    if len({part.has_gradient for part in parts}) > 1:
-        raise ValueError(
-            "`concatenate` needs activations that all bring gradients, or none that does, got some of "
-            "each. Capture all of them with gradient_of=."
-        )
-    kinds = {part.context.kind for part in parts}
-    if len(kinds) > 1:
-        raise ValueError(f"`concatenate` needs samples of one kind, got {sorted(kinds)}.")
-    contexts = [part.context for part in parts]
-    if all(context is contexts[0] for context in contexts):
-        sample, context = torch.cat([part.sample for part in parts]), contexts[0]
-    else:
-        starts = torch.tensor([0, *(context.n_samples for context in contexts)]).cumsum(0)
-        sample = torch.cat([part.sample + start for part, start in zip(parts, starts)])
-        context = join_contexts(contexts)
-    return Activations(
-        join_rows([part._rows for part in parts]),
-        sample=sample,
-        position=torch.cat([part.position for part in parts]),
-        hook_point=first.hook_point,
-        model_name=first.model_name,
-        context=context,
-        gradient=join_rows([part._gradient_rows for part in parts if part._gradient_rows])
-        if first.has_gradient
-        else None,
-    )
-
-
-@overload
-def load_activations(
-    folder: str | Path, *, hook_point: str, verify: Verify = ...
-) -> Activations: ...
-@overload
-def load_activations(
-    folder: str | Path, *, hook_point: None = ..., verify: Verify = ...
-) -> Activations | dict[str, Activations]: ...
-@checked
-def load_activations(
-    folder: str | Path, *, hook_point: str | None = None, verify: Verify = "full"
-) -> Activations | dict[str, Activations]:
-    """Open activations that `capture(store=…)` or `.save` wrote; rows stay on disk.
-
-    A dict by hook point where several were captured together and none is named.
-
-    Parameters
-    ----------
-    verify
-        "full" compares every file's checksum, "sizes" only its length (for stores too large to
-        read on opening).
-
-    Raises
-    ------
-    FileNotFoundError: If there is no such folder, or a file of it is missing.
-    ValueError: If the capture was not finished, or a file was cut short or altered.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     Activations.from_tensor(torch.eye(3)).save(f"{folder}/acts")
-    ...     load_activations(f"{folder}/acts").x.shape
-    torch.Size([3, 3])
-    """
-    from sae_nb.activations._store import open_store
-
-    stored = open_store(folder, verify=verify)
-    if hook_point is None:
-        return stored
-    known = stored if isinstance(stored, dict) else {str(stored.hook_point): stored}
-    for name, acts in known.items():
-        if hook_point in (name, acts.hook_point):
-            return acts
-    raise ValueError(
-        f"`hook_point` must be one that {str(folder)!r} holds, {list(known)}, got {hook_point!r}."
-    )

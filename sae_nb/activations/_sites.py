@@ -1,4 +1,7 @@
-"""Inputs and outputs of a dictionary: rows of one hook point or of several, of the same tokens."""
+"""Inputs and outputs of a dictionary: rows of one hook point or of several, of the same tokens.
+
+Activations are joined here, row after row (`concatenate`) and hook point by hook point (`beside`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from torch import Tensor
 
 from sae_nb.activations._activations import Activations, Index
 from sae_nb.activations._aligning import first_difference
-from sae_nb.activations._rows import JoinedRows
+from sae_nb.activations._context import join_contexts
+from sae_nb.activations._rows import JoinedRows, join_rows
 from sae_nb.checks import as_tensor, check_data, check_matrix, checked, is_array
 
 AND = " + "
@@ -82,6 +86,64 @@ class Pairs(Activations):
             "`save` writes activations of one hook point, got those of two. Save `pairs.target` and "
             "what is read each to a folder of its own, or capture both with store=."
         )
+
+
+@checked
+def concatenate(parts: Sequence[Activations]) -> Activations:
+    """Join activations of one hook point, row after row.
+
+    Samples of later parts are counted on after those of earlier ones, unless all parts are cut
+    from the same capture, whose sample numbers then stay.
+
+    Raises
+    ------
+    ValueError: If there is nothing to join, or hook points, models or widths differ.
+
+    Example
+    -------
+    >>> a = Activations.from_tensor(torch.eye(2))
+    >>> concatenate([a, Activations.from_tensor(torch.ones(1, 2))]).sample
+    tensor([0, 1, 2])
+    """
+    parts = list(parts)
+    if not parts:
+        raise ValueError("`concatenate` needs at least one Activations, got an empty list.")
+    first = parts[0]
+    if any(part.target is not part for part in parts):
+        return Pairs(*(concatenate([part.sides[i] for part in parts]) for i in (0, 1)))
+    for name in ("d_in", "hook_point", "model_name"):
+        values = {getattr(part, name) for part in parts}
+        if len(values) > 1:
+            raise ValueError(
+                f"`concatenate` needs activations of one {name}, got {sorted(map(str, values))}. "
+                "Join the tensors yourself with torch.cat([a.x, b.x]) if that is what you mean."
+            )
+    if len({part.has_gradient for part in parts}) > 1:
+        raise ValueError(
+            "`concatenate` needs activations that all bring gradients, or none that does, got some of "
+            "each. Capture all of them with gradient_of=."
+        )
+    kinds = {part.context.kind for part in parts}
+    if len(kinds) > 1:
+        raise ValueError(f"`concatenate` needs samples of one kind, got {sorted(kinds)}.")
+    contexts = [part.context for part in parts]
+    if all(context is contexts[0] for context in contexts):
+        sample, context = torch.cat([part.sample for part in parts]), contexts[0]
+    else:
+        starts = torch.tensor([0, *(context.n_samples for context in contexts)]).cumsum(0)
+        sample = torch.cat([part.sample + start for part, start in zip(parts, starts)])
+        context = join_contexts(contexts)
+    return Activations(
+        join_rows([part._rows for part in parts]),
+        sample=sample,
+        position=torch.cat([part.position for part in parts]),
+        hook_point=first.hook_point,
+        model_name=first.model_name,
+        context=context,
+        gradient=join_rows([part._gradient_rows for part in parts if part._gradient_rows])
+        if first.has_gradient
+        else None,
+    )
 
 
 def beside(parts: Sequence[Activations]) -> Activations:

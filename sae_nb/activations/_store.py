@@ -11,14 +11,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, overload
 
 import torch
 from torch import Tensor
 
-from sae_nb.activations._activations import Activations, Verify
+from sae_nb.activations._activations import Activations
 from sae_nb.activations._context import Context, Ragged, join_columns, ragged_tokens
 from sae_nb.activations._rows import Piece, Rows
+from sae_nb.checks import checked
 from sae_nb.files import (
     MANIFEST,
     new_folder,
@@ -31,6 +32,8 @@ from sae_nb.files import (
     write_json,
     write_tensors,
 )
+
+Verify = Literal["full", "sizes"]
 
 KIND = "activations"
 PROGRESS = "capture.json"
@@ -147,6 +150,53 @@ def _join_pictures(path: Path, parts: Sequence[Path]) -> None:
         file.write(len(header).to_bytes(8, "little") + header)
         for part in parts:
             file.write(read_tensors(part)["pictures"].contiguous().numpy().data)
+
+
+@overload
+def load_activations(
+    folder: str | Path, *, hook_point: str, verify: Verify = ...
+) -> Activations: ...
+@overload
+def load_activations(
+    folder: str | Path, *, hook_point: None = ..., verify: Verify = ...
+) -> Activations | dict[str, Activations]: ...
+@checked
+def load_activations(
+    folder: str | Path, *, hook_point: str | None = None, verify: Verify = "full"
+) -> Activations | dict[str, Activations]:
+    """Open activations that `capture(store=…)` or `.save` wrote; rows stay on disk.
+
+    A dict by hook point where several were captured together and none is named.
+
+    Parameters
+    ----------
+    verify
+        "full" compares every file's checksum, "sizes" only its length (for stores too large to
+        read on opening).
+
+    Raises
+    ------
+    FileNotFoundError: If there is no such folder, or a file of it is missing.
+    ValueError: If the capture was not finished, or a file was cut short or altered.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Activations.from_tensor(torch.eye(3)).save(f"{folder}/acts")
+    ...     load_activations(f"{folder}/acts").x.shape
+    torch.Size([3, 3])
+    """
+    stored = open_store(folder, verify=verify)
+    if hook_point is None:
+        return stored
+    known = stored if isinstance(stored, dict) else {str(stored.hook_point): stored}
+    for name, acts in known.items():
+        if hook_point in (name, acts.hook_point):
+            return acts
+    raise ValueError(
+        f"`hook_point` must be one that {str(folder)!r} holds, {list(known)}, got {hook_point!r}."
+    )
 
 
 def open_store(

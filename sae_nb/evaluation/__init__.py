@@ -175,13 +175,13 @@ if TYPE_CHECKING:  # for the other rooms
         chance_generator as chance_generator,
         definition_families as definition_families,
         measured as measured,
-        random_like as random_like,
     )
     from sae_nb.evaluation.report._row_pass import (
         check_codes as check_codes,
         codes_of as codes_of,
         codes_of_rows as codes_of_rows,
         encoded_rows as encoded_rows,
+        random_like as random_like,
         summed_atoms as summed_atoms,
     )
     from sae_nb.statistics import (

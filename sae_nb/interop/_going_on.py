@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -24,9 +24,7 @@ from sae_nb.architectures import (
     SparseAutoencoder,
     ThresholdProx,
 )
-
-if TYPE_CHECKING:
-    from sae_nb.interop._imported import Encoding, Imported, Norm
+from sae_nb.interop._imported import Encoding, Imported, Norm, normalised
 
 Rows = Float[Tensor, "rows d"]
 
@@ -195,8 +193,6 @@ class GoesOn:
         """Return the input and the target, normalised as the file specifies."""
         if self.norm == "none":
             return super().split(rows)  # type: ignore[misc]
-        from sae_nb.interop._imported import normalised
-
         rows = normalised(rows, self.norm)
         return rows, rows
 

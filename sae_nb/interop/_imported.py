@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sae_nb._lazy import above
 from sae_nb.activations import Activations
 from sae_nb.architectures import (
     Data,
@@ -350,9 +351,8 @@ class Imported(FromFile, SparseAutoencoder):
 
     def trained_as(self) -> SparseAutoencoder:
         """Return the SAE that a training works on: one of our architectures with the same codes."""
-        from sae_nb.interop._going_on import trainee
-
-        return trainee(self)
+        twin: SparseAutoencoder = above("sae_nb.interop", "trainee")(self)
+        return twin
 
     def take_from(self, trained: SparseAutoencoder) -> None:
         """Take over what a training of `trained_as()` has learned."""

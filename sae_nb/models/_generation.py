@@ -19,7 +19,7 @@ from sae_nb.activations import ROLES
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import Answer
 from sae_nb.models._chat import Conversation, is_conversation, is_message
-from sae_nb.models._interventions import RunState, run_edited
+from sae_nb.models._interventions import RunState
 from sae_nb.models._text_inputs import language_samples
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Stream:
         states = text.states(self._n_cached)
         try:
             with model.lock, torch.no_grad():
-                raw = run_edited(model, *self._arguments(states), states)
+                raw = model.editing.run(*self._arguments(states), states)
             chosen = self._choose(Answer(model, raw).tensor[:, -1])
         except BaseException:
             self._take_back(before)

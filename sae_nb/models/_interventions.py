@@ -118,27 +118,6 @@ class Intervention:
         )
 
 
-def run_edited(
-    model: LiveModel,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    states: Sequence[RunState],
-    method: str = "__call__",
-) -> Any:
-    """Run the module, or another method of it, once under the active edits; the caller holds ``model.lock``.
-
-    One edit that asks for nnsight puts all of them into the trace, so that their order holds.
-    """
-    from sae_nb.models._stored_edits import run_remotely
-
-    if model.remote:
-        return run_remotely(model, args, kwargs, states)[1]
-    if any(intervention.backend == "nnsight" for intervention in model.interventions):
-        return model.editing.traced(args, kwargs, states, method)
-    with installed(model, states):
-        return getattr(model.module, method)(*args, **kwargs)
-
-
 @contextmanager
 def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterator[None]:
     """Apply the model's interventions to the forward passes inside the block, beneath nnsight.
@@ -348,10 +327,6 @@ class Editing:
     def hold(self) -> None:
         """Put the active edits into the module, until as many releases; the caller holds the lock."""
         model = self._live()
-        if model.remote:
-            self._holders += 1
-            self.keep()
-            return
         places = _places(model)
         own_wrapper(model)  # so that what is put around a forward lies beneath nnsight
         self._holders += 1
@@ -363,24 +338,18 @@ class Editing:
 
     def release(self) -> None:
         """Take out what no active edit needs any more; the caller holds the lock."""
-        model = self._live()
         self._holders -= 1
-        if model.remote:
-            self.keep()
-            return
         if self._holders:
-            self._settle(_places(model))
+            self._settle(_places(self._live()))
             return
         self._wrapper = None
         while self._undo:
             self._undo.popitem()[1]()
 
-    def keep(self) -> None:
-        """Have a remote model's nnsight object make the edits that are held, in every trace."""
-        from sae_nb.models._stored_edits import keep
-
-        model = self._live()
-        keep(model, model.interventions if self._holders else ())
+    @property
+    def held(self) -> bool:
+        """Whether edits are in the module now."""
+        return self._holders > 0
 
     def _live(self) -> LiveModel:
         return cast("LiveModel", self._model())
@@ -392,12 +361,29 @@ class Editing:
             enter = self._at_output if side == "output" else self._at_input
             self._undo[module, side] = enter(module)
 
-    def traced(
+    def run(
         self,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         states: Sequence[RunState],
         method: str = "__call__",
+    ) -> Any:
+        """Run the module, or another method of it, once under the active edits; the caller holds the lock.
+
+        One edit that asks for nnsight puts all of them into the trace, so that their order holds.
+        """
+        model = self._live()
+        if any(intervention.backend == "nnsight" for intervention in model.interventions):
+            return self._traced(args, kwargs, states, method)
+        with installed(model, states):
+            return getattr(model.module, method)(*args, **kwargs)
+
+    def _traced(
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        states: Sequence[RunState],
+        method: str,
     ) -> Any:
         """Run the module once under nnsight, with the active edits in the trace."""
         active = tuple(self._live().interventions)

@@ -29,9 +29,10 @@ from sae_nb.models._hook_points import (
     near_names,
 )
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, pair
-from sae_nb.models._interventions import Editing, Intervention, run_edited
+from sae_nb.models._interventions import Editing, Intervention
 from sae_nb.models._modalities import batches_of
 from sae_nb.models._placing import device_of, no_weights
+from sae_nb.models._stored_edits import RemoteEditing
 from sae_nb.models._text_inputs import AddBos
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class LiveModel(KnowsOtherWords):
         self.prefix_tokens, self.patch_grid = layout.prefix_tokens, layout.patch_grid
         self.class_names = tuple(self.class_names) if self.class_names is not None else None
         self.interventions: list[Intervention] = []
-        self.editing = Editing(self)
+        self.editing: Editing = RemoteEditing(self) if self.remote else Editing(self)
         self.lock: ModelLock = lock_of(self.module)
 
     def __repr__(self) -> str:
@@ -368,7 +369,7 @@ class LiveModel(KnowsOtherWords):
         """
         batch = batch.to(self.device)
         with self.lock, torch.set_grad_enabled(grad):
-            return run_edited(self, batch.args, batch.kwargs, (batch.state(),), method)
+            return self.editing.run(batch.args, batch.kwargs, (batch.state(),), method)
 
     def main_output(self, raw: Any) -> Tensor:
         """Return the tensor that counts in a raw output.

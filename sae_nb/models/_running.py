@@ -39,6 +39,7 @@ from sae_nb.models._states import (
     module_input,
     read_tensor,
 )
+from sae_nb.models._stored_edits import run_remotely
 
 if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch
@@ -451,8 +452,6 @@ def heard(module: nn.Module, point: HookPoint, see: Callable[[Any], None]) -> An
 def _run_remotely(model: LiveModel, pass_: _Pass) -> None:
     """Send one pass to where the model runs, and hand on what comes back."""
     from nnsight.intervention.interleaver import OutOfOrderError
-
-    from sae_nb.models._stored_edits import run_remotely
 
     batch = pass_.batch
     try:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sae_nb.models._hook_points import Side
 from sae_nb.models._interventions import (
+    Editing,
     Intervention,
     RunState,
     edited_wrapper,
@@ -154,6 +155,34 @@ def keep(model: LiveModel, interventions: Sequence[Intervention]) -> None:
     _KEPT.update(ours)
 
 
+class RemoteEditing(Editing):
+    """Where the edits of a model that runs remotely are: in its nnsight object, and in what is sent."""
+
+    def hold(self) -> None:
+        """Have every trace make the active edits, until as many releases."""
+        self._holders += 1
+        _keep_held(self._live())
+
+    def release(self) -> None:
+        """Take out what no active edit needs any more."""
+        self._holders -= 1
+        _keep_held(self._live())
+
+    def run(
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        states: Sequence[RunState],
+        method: str = "__call__",  # noqa: ARG002  (the whole module is sent)
+    ) -> dict[str, Tensor]:
+        """Send one pass with the active edits, and return the model's named tensors."""
+        return run_remotely(self._live(), args, kwargs, states)[1]
+
+
+def _keep_held(model: LiveModel) -> None:
+    keep(model, model.interventions if model.editing.held else ())
+
+
 def check_travels(model: LiveModel, intervention: Intervention) -> None:
     """Refuse an edit that is more than numbers for a model that runs remotely."""
     if model.remote and _plain(intervention) is None:
@@ -206,7 +235,7 @@ def run_remotely(
     try:
         values = _sent(model.given_nnsight, args, kwargs, stops, bool(places), model.remote)
     finally:
-        model.editing.keep()
+        _keep_held(model)
     answer = {} if places else values.pop()
     return dict(zip((place for place in order if place in places), values, strict=True)), answer
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import Seed, checked, same_length
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.report._measurement import Measurement, Resampling, random_like
-from sae_nb.evaluation.report._row_pass import codes_of_rows
+from sae_nb.evaluation.report._measurement import Measurement, Resampling
+from sae_nb.evaluation.report._row_pass import codes_of_rows, random_like
 from sae_nb.statistics import Interval
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, SupportsFloat, TypeVar
+from typing import Any, Generic, Literal, Self, SupportsFloat, TypeVar
 
 import numpy as np
 import torch
@@ -23,9 +23,6 @@ from sae_nb.checks import Count, Seed, check_k, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
 from sae_nb.statistics import UNKNOWN, Bootstrap, Interval
-
-if TYPE_CHECKING:
-    from sae_nb.activations import Activations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +237,6 @@ class Resampling(Bootstrap):
 # What chance reaches: a dictionary of random unit atoms with the same n_atoms and the same L0.
 
 
-_LOOKED_AT = 4096  # rows on which the L0 of an SAE is measured
 _TILE = 2**24  # entries of (rows, n_atoms) correlations held at a time: 64 MiB in fp32
 
 
@@ -336,19 +332,3 @@ class RandomDictionary:
 
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         return self.decode(self.encode(x)).to(x.dtype)
-
-
-@torch.no_grad()
-def random_like(sae: Any, acts: Activations, *, seed: int) -> RandomDictionary:
-    """Return fitted random atoms, the same number as an SAE has, with the L0 that it has on the first rows."""
-    from sae_nb.evaluation.report._row_pass import codes_of_rows
-
-    few = acts.subset(torch.arange(len(acts)) < _LOOKED_AT)
-    codes = [codes for _, _, codes in codes_of_rows(sae, few)]
-    l0 = sum(int(part.l0.sum()) for part in codes) / len(few)
-    signed = any(bool((part.values < 0).any()) for part in codes)
-    rows = few.target.rows(torch.arange(len(few)))
-    mean = rows.double().mean(dim=0).to(sae.dictionary)
-    k = min(max(round(l0), 1), sae.n_atoms)
-    random = RandomDictionary(rows.shape[1], sae.n_atoms, k, mean=mean, seed=seed, signed=signed)
-    return random.fit(rows)

@@ -91,6 +91,7 @@ CONTROL_ROWS = 65_536
 
 _NEAR_ROWS = 8192  # rows that every atom is compared with: the time is theirs
 _FIT_ROWS = 4096  # rows the random dictionary's one gain is fitted on
+_LOOKED_AT = 4096  # rows on which the L0 of an SAE is measured, for random atoms like it
 _PAIRS = 2**26  # pairs of active atoms whose meetings are counted: a quarter of a second
 
 
@@ -240,6 +241,20 @@ def codes_of_rows(
         return
     for chosen, x in _chunks(acts, np.arange(len(acts)), size, sae.dictionary):
         yield chosen, x, sae.encode(x).detach()
+
+
+@torch.no_grad()
+def random_like(sae: Any, acts: Activations, *, seed: int) -> RandomDictionary:
+    """Return fitted random atoms, the same number as an SAE has, with the L0 that it has on the first rows."""
+    few = acts.subset(torch.arange(len(acts)) < _LOOKED_AT)
+    codes = [codes for _, _, codes in codes_of_rows(sae, few)]
+    l0 = sum(int(part.l0.sum()) for part in codes) / len(few)
+    signed = any(bool((part.values < 0).any()) for part in codes)
+    rows = few.target.rows(torch.arange(len(few)))
+    mean = rows.double().mean(dim=0).to(sae.dictionary)
+    k = min(max(round(l0), 1), sae.n_atoms)
+    random = RandomDictionary(rows.shape[1], sae.n_atoms, k, mean=mean, seed=seed, signed=signed)
+    return random.fit(rows)
 
 
 def _chunks(
