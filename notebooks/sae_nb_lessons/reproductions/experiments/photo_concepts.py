@@ -45,7 +45,7 @@ def run(
 ) -> dict[str, float]:
     """Learn from `n_train` photographs, choose features on half of `n_test`, and judge on the other half.
 
-    `n_images`: photographs for insertion and deletion curves, with `n_concepts` concepts each.
+    `n_images`: photographs for insertion and deletion curves over `n_concepts` concepts.
     """
     train: Any
     test: Any

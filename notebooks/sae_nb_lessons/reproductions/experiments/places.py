@@ -112,7 +112,7 @@ def _degrees(at: str) -> tuple[float, float]:
 
 
 def spelling(docs: Documents, names: list[str], seed: int) -> Documents:
-    """Return the same places with principal components of letter pairs and triples as activations."""
+    """Return the same places with components of letter pairs and triples in place of activations."""
     counts = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 3)).fit_transform(names)
     parts: Any = TruncatedSVD(N_COMPONENTS, random_state=seed).fit_transform(counts)
     return replace(docs, means=parts.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Which part of the joint schedule matters? Its five changes undone in turn, for two blocks of the free network.
+"""Which part of the joint schedule matters? Its five changes undone, for two blocks of the free network.
 
 Every training run is judged on scenes of digits that no network was trained on.
 """

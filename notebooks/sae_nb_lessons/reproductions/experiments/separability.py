@@ -1,8 +1,8 @@
 """E3, six Gaussian concepts in a plane, three of which no straight line cuts off from the rest.
 
 `sn.data.six_gaussians`: 20 000 points each to train, 2 000 to test; 128 atoms. For every concept, the F1 of
-"this latent is on" against membership, mean over its five best latents. ReLU and TopK over a range of
-sparsities, ReLU by a price that aims at the same mean L0, and the best any of them does.
+"this latent is on" against membership, mean over its five best latents. ReLU and TopK run over a range of
+sparsities, ReLU with a penalty that aims at the same mean L0; SpaDE is compared with the best of both.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def run(
     spade_weights: Sequence[float] = (1e-3, 1e-2),
     ks: Sequence[int] = (2, 4, 8, 16),
 ) -> dict[str, float]:
-    """Train every SAE at every sparsity and take the numbers of the claims.
+    """Train every SAE at every sparsity and measure what the claims ask for.
 
     `points`: per concept, to train on; `steps` of 512 rows; `ks`: atoms per input of TopK, and of
     ReLU on average.
@@ -59,11 +59,11 @@ def run(
 def look(
     seed: int = 0, *, concept: int = 1, points: int = 4000, steps: int = 300
 ) -> tuple[ConceptClouds, dict[str, Sight]]:
-    """Train each kind once, at short size, and see where its best latent for a concept is on.
+    """Train each kind once, on less data and for fewer steps, and map its best latent for a concept.
 
-    `concept`: for which a latent is looked for; 1, 3, 5 are the inner ones; `points`: per concept,
-    to train on; `steps` of 512 rows; returns unseen points, and what "SpaDE", "ReLU" and "TopK"
-    see.
+    `concept`: the concept that a latent is chosen for; 1, 3, 5 are the inner ones; `points`: per
+    concept, to train on; `steps` of 512 rows; returns unseen points, and the map of "SpaDE", "ReLU"
+    and "TopK".
     """
     train = sn.studies.data.six_gaussians(points, seed=seed)
     test = sn.studies.data.six_gaussians(2000, seed=10_000 + seed)
@@ -79,22 +79,22 @@ def look(
 
 @dataclass(frozen=True)
 class Sight:
-    """Where in the plane one latent is on: the best of an SAE for one concept."""
+    """The part of the plane in which an SAE's best latent for one concept is on."""
 
     latent: int
-    """Which."""
+    """Number of the latent."""
 
     f1: float
-    """Of "it is on" against membership."""
+    """F1 of "it is on" against membership."""
 
     ticks: Float[Tensor, " side"]
-    """Of both axes."""
+    """Coordinates of the grid, on both axes."""
 
     strength: Float[Tensor, "side side"]
-    """Of the latent; rows are the second coordinate."""
+    """Strength of the latent on the grid; rows are the second coordinate."""
 
     numbers: dict[str, float]
-    """As `run` takes them, of the whole SAE."""
+    """Measures of the whole SAE, as in `run`."""
 
 
 @torch.no_grad()
@@ -117,7 +117,7 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _config(sae: SparseAutoencoder, steps: int, seed: int) -> sn.TrainConfig:
-    """The published schedule for SpaDE, and each other SAE's own."""
+    """Return the published schedule for SpaDE, and the default one for the other SAEs."""
     rate, decay = (1e-2, 1.0) if isinstance(sae, sn.SpaDE) else (None, None)
     return sn.TrainConfig(
         steps=steps, batch_size=512, seed=seed, learning_rate=rate, decay_fraction=decay
@@ -143,7 +143,7 @@ def _measured(
 
 
 def concept_f1(codes: SparseCodes, concept: Int[Tensor, " n"]) -> Float[Tensor, " concepts"]:
-    """F1 of each concept's latents, mean over its five best."""
+    """Return the mean F1 of each concept's five best latents."""
     on = codes.values > ON
     n_concepts = int(concept.max()) + 1
     pair = concept[codes.support.rows[on]] * codes.n_atoms + codes.atoms[on].long()
@@ -155,14 +155,14 @@ def concept_f1(codes: SparseCodes, concept: Int[Tensor, " n"]) -> Float[Tensor, 
 
 
 def code_cosines(codes: SparseCodes, concept: Int[Tensor, " n"]) -> tuple[float, float]:
-    """Mean cosine of the codes of two points of one concept, and of two concepts."""
+    """Return the mean cosine of the codes of two points of one concept, and of two concepts."""
     norms = torch.zeros(len(codes)).index_add(0, codes.support.rows, codes.values.square()).sqrt()
     unit = codes.with_values(codes.values / norms.clamp_min(1e-30)[codes.support.rows])
     n_concepts = int(concept.max()) + 1
     sums = torch.zeros(n_concepts * codes.n_atoms, dtype=torch.float64)
     place = concept[codes.support.rows] * codes.n_atoms + codes.atoms.long()
     sums = sums.index_add(0, place, unit.values.double()).reshape(n_concepts, codes.n_atoms)
-    # Cosines add up over pairs of points: all of them are in the products of concept sums.
+    # The sum of cosines over all pairs of points is the product of the concepts' sums of unit codes.
     n = concept.bincount(minlength=n_concepts).double()
     products = sums @ sums.T
     own = (products.diagonal() - n).sum() / (n * (n - 1)).sum()
@@ -171,7 +171,7 @@ def code_cosines(codes: SparseCodes, concept: Int[Tensor, " n"]) -> tuple[float,
 
 
 def _worst(numbers: dict[str, float], names: Sequence[str]) -> dict[str, float]:
-    """Claims are about the worst SpaDE and the best of the others, whatever their sparsity."""
+    """Take the worst SpaDE and the best of the others at any sparsity, which the claims are about."""
 
     def over(what: str, *kinds: str) -> list[float]:
         return [numbers[f"{name} {what}"] for name in names if name.startswith(kinds)]

@@ -1,9 +1,10 @@
-"""Shortcuts: who prefers what is easier to see, which atoms hold it, and what taking them out repairs.
+"""Shortcuts: which models prefer what is easier to see, which atoms encode it, and what removing them repairs.
 
-Planted: a label, a latent that predicts it nine times in ten, and one that predicts it less often and is larger in
-the rows. A linear classifier at its optimum, the same trained as the others are, a network of one hidden layer and a
-transformer of one block over ten pieces of a row. Scenes: handwritten 0 against 1; nine in ten of the inks are warm
-for the one and cold for the other. A small convolutional network learns them, SAEs read it while it does.
+Planted: a label, a latent that predicts it nine times in ten, and one that predicts it less often and is larger
+in the rows. The models are a linear classifier at its optimum, the same trained like the others, a network with
+one hidden layer, and a transformer of one block over ten pieces of a row. Scenes: handwritten 0 against 1; in
+nine of ten, the ink is warm for 0 and cold for 1. A small convolutional network learns them, and SAEs read its
+checkpoints.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SHORT = {
     "sae_steps": 10,
 }
 CORE, MAIN = 0.9, (0.85, 10)
-"""How often the core predicts; the shortcut's share and ratio that lines are about."""
+"""Share of labels that the core predicts; the shortcut's share and ratio to which bounds apply."""
 
 SHARE_OF_INK = 0.9
 N_ATOMS, K, ROWS = 128, 8, 60_000
@@ -46,7 +47,10 @@ def run(
     checkpoints: tuple[int, ...] = (0, 25, 50, 100, 200, 400, 800),
     sae_steps: int = 200,
 ) -> dict[str, float]:
-    """Train on planted rows at every share and ratio for `steps`, and on `n_scenes` up to the last checkpoint."""
+    """Train for `steps` on planted rows at every share and ratio, and up to the last checkpoint on scenes.
+
+    `ratios` of availability and `shares` of the shortcut; `n_scenes` sets how many scenes are drawn.
+    """
     numbers = planted(seed, steps, ratios, shares)
     learned = Learned.of(seed, n_scenes, checkpoints)
     return numbers | atoms_of(learned, sae_steps, seed)
@@ -70,7 +74,7 @@ class Pieces(nn.Module):
         self.head = nn.Linear(width, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of rows."""
+        """Return the logits of rows."""
         tokens = self.embed(x.unflatten(1, (self.n_pieces, -1))) + self.place  # type: ignore[no-untyped-call]
         return self.head(self.block(tokens).mean(dim=1))
 
@@ -85,7 +89,7 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
 def planted(
     seed: int, steps: int, ratios: tuple[int, ...], shares: tuple[float, ...]
 ) -> dict[str, float]:
-    """Bias of every model, each at every share of the shortcut and ratio of availability."""
+    """Measure the bias of every model at every share of the shortcut and ratio of availability."""
     bias: dict[tuple[str, float, int], float] = {}
     for share in shares:
         for ratio in ratios:
@@ -130,7 +134,7 @@ def trained(
     batch: int = 256,
     at: Callable[[int], None] = lambda _: None,
 ) -> nn.Module:
-    """Adam on cross-entropy, its rate falling to zero; `at` is called before each step and after the last."""
+    """Train by Adam on cross-entropy at a falling rate; call `at` before each step and after the last."""
     optimiser = torch.optim.Adam(model.parameters(), lr=rate)
     falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, steps)
     generator = torch.Generator().manual_seed(0)
@@ -150,7 +154,7 @@ def trained(
 
 
 class Net(nn.Module):
-    """Three convolutions, the mean over places, a linear answer."""
+    """Three convolutions, the mean over places, and a linear readout."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -161,27 +165,27 @@ class Net(nn.Module):
         self.head = nn.Linear(width, 2)
 
     def places(self, images: Tensor) -> Tensor:
-        """What the body gives, by place."""
+        """Return the output of the body: (images, places, width)."""
         with torch.no_grad():
             return torch.cat([self.body(some) for some in images.split(256)]).flatten(2).mT  # type: ignore[no-untyped-call]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of images."""
+        """Return the logits of images."""
         return self.head(self.body(images).mean(dim=(2, 3)))
 
 
 class Learned:
-    """A network that learned biased scenes, as it was at some steps, and even scenes to judge it by."""
+    """A network that learned biased scenes, as it was at some steps, and unbiased scenes to judge it on."""
 
     def __init__(self, nets: dict[int, Net], images: Tensor, core: Tensor, ink: Tensor) -> None:
         self.nets, self.images = nets, images
         self.truth = {"shortcut": ink.numpy(), "core": core.numpy()}
         self.first = np.arange(len(images)) < len(images) // 2
-        """Half on which atoms and directions are chosen; the other judges them."""
+        """Half of the images on which atoms and directions are chosen; they are judged on the other half."""
 
     @classmethod
     def of(cls, seed: int, n: int, checkpoints: tuple[int, ...]) -> Learned:
-        """Train for as many steps as the last checkpoint says."""
+        """Train up to the last checkpoint, and keep a copy of the network at each."""
         images, core, ink = zeros_and_ones(4 * n, 2 * seed, "train")
         agree = np.random.default_rng(seed).random(len(core)) < SHARE_OF_INK
         kept = torch.from_numpy(agree == (core == ink).numpy())
@@ -198,7 +202,7 @@ class Learned:
 
 
 def zeros_and_ones(n: int, seed: int, split: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Those of `n` scenes times two whose digit is 0 or 1; whether it is 1, whether its ink is cold."""
+    """Draw 2`n` scenes and keep those of 0 or 1; also return whether the digit is 1, and the ink cold."""
     drawn = sn.data.scenes(2 * n, seed=seed, split=split)
     kept = drawn.digit < 2
     warm = torch.tensor(
@@ -208,7 +212,7 @@ def zeros_and_ones(n: int, seed: int, split: Any) -> tuple[Tensor, Tensor, Tenso
 
 
 def atoms_of(learned: Learned, sae_steps: int, seed: int) -> dict[str, float]:
-    """Which factor has its atoms earlier, larger and more alike in another SAE; then what taking them out does."""
+    """Compare how early, large and stable the atoms of both factors are, then remove the shortcut's."""
     found = {}
     for step, net in learned.nets.items():
         places = net.places(learned.images)
@@ -239,12 +243,12 @@ def atoms_of(learned: Learned, sae_steps: int, seed: int) -> dict[str, float]:
 
 
 def flat(places: Tensor) -> Tensor:
-    """Rows of all places."""
+    """Return the rows of all places, image after image."""
     return places.flatten(0, 1)
 
 
 def dictionary(places: Tensor, steps: int, seed: int) -> Any:
-    """An SAE of the places of the network."""
+    """Train an SAE on the network's places."""
     generator = torch.Generator().manual_seed(seed)
     rows = flat(places)[torch.randperm(places.shape[0] * places.shape[1], generator=generator)]
     sae = sn.TopK(places.shape[2], N_ATOMS, K, generator=generator)
@@ -253,7 +257,7 @@ def dictionary(places: Tensor, steps: int, seed: int) -> Any:
 
 
 class Sides:
-    """The atom that goes with each side of a factor best, on one half of the images, and its AUROC on the other."""
+    """The atom that best marks each side of a factor on half of the images, and its AUROC on the other half."""
 
     def __init__(
         self,
@@ -279,23 +283,23 @@ class Sides:
         energy = np.asarray(codes.to_scipy().power(2).sum(axis=0)).ravel()
         energy = energy * sae.dictionary.detach().square().sum(dim=1).numpy()
         self.size = float(energy[self.atoms].mean() / energy[energy > 0].mean())
-        """Of their energy that of the mean atom that fires."""
+        """Mean energy of the two atoms, in units of the mean energy of atoms that fire."""
 
 
 def strongest(codes: sn.SparseCodes, n: int) -> np.ndarray:
-    """The largest strength of each atom in each of `n` images."""
+    """Return the largest strength of each atom in each of `n` images."""
     dense = codes.to_scipy().toarray()
     return np.asarray(dense.reshape(n, -1, dense.shape[1]).max(axis=1))
 
 
 # -------------------------------------------------------------------------------------------------
-# The cure: what leaves the activations, and what the answers are then.
+# The cure: removing something from the activations, and the answers that follow.
 
 
 def cures(
     learned: Learned, net: Net, places: Tensor, sae: Any, sides: Sides, seed: int
 ) -> dict[str, float]:
-    """Accuracy where digit and ink disagree, and where they agree, before and after taking something out."""
+    """Measure accuracy where digit and ink disagree, and where they agree, before and after each removal."""
     truth, first = learned.truth, learned.first
     rows = {
         name: np.flatnonzero(~first & ((truth["core"] == truth["shortcut"]) == agree))
@@ -331,7 +335,10 @@ def cures(
 def changes(
     learned: Learned, places: Tensor, sae: Any, sides: Sides, seed: int
 ) -> Mapping[str, Tensor]:
-    """What is subtracted at every place: atoms with their strengths, the same along others, directions."""
+    """Return what each removal subtracts at every place.
+
+    The shortcut's atoms at their strengths, random atoms at the same strengths, or the part along a direction.
+    """
     with torch.no_grad():
         codes = torch.from_numpy(sae.encode(flat(places)).to_scipy().toarray()).float()
     atoms = sae.dictionary.detach()
@@ -355,7 +362,10 @@ def changes(
 
 
 def directions(learned: Learned, places: Tensor) -> dict[str, Tensor]:
-    """Unit directions of the shortcut without an SAE: of a probe, of means, the component that goes with it best."""
+    """Return unit directions of the shortcut found without an SAE.
+
+    A probe's, the difference of means, and the principal component most correlated with the shortcut.
+    """
     x = places.mean(dim=1)[learned.first].double().numpy()
     y = learned.truth["shortcut"][learned.first]
     scale = np.maximum(x.std(axis=0), 1e-9)

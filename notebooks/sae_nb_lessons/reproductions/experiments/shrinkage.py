@@ -1,6 +1,6 @@
-"""E6, on planted data: who shrinks its output, who meets its L0, who gives an input what it needs.
+"""E6, on planted data: which SAEs shrink their output, meet their L0, and give an input the atoms it needs?
 
-48 unit features pushed apart in 24 dimensions, each on its own with chance 0.05 and a strength in
+48 unit features pushed apart in 24 dimensions, each on independently with chance 0.05 and a strength in
 [1, 2]: 2.4 per input on average, from none to nine. Every SAE has 48 atoms and its own recipe.
 """
 
@@ -21,7 +21,7 @@ TARGET, AT = 3, 5.0
 
 
 def run(seed: int, *, steps: int = 2500) -> dict[str, float]:
-    """Train every kind once and take the numbers of the claims.
+    """Train every kind once and measure what the claims ask for.
 
     `steps` of 256 rows.
     """
@@ -43,7 +43,7 @@ def run(seed: int, *, steps: int = 2500) -> dict[str, float]:
 
 
 def repelled(n: int, width: int, generator: torch.Generator) -> Tensor:
-    """Unit directions pushed apart: descent on the sum of fourth powers of their cosines."""
+    """Return unit directions pushed apart by descent on the sum of fourth powers of their cosines."""
     rows = torch.randn(n, width, generator=generator).requires_grad_()
     optimiser = torch.optim.Adam([rows], lr=0.02)
     for _ in range(400):
@@ -55,16 +55,16 @@ def repelled(n: int, width: int, generator: torch.Generator) -> Tensor:
 
 
 def drawn(n: int, generator: torch.Generator) -> Tensor:
-    """True codes: each feature with its chance, strengths uniform in [1, 2]."""
+    """Draw true codes: each feature is on with chance 0.05, at a strength uniform in [1, 2]."""
     on = torch.rand(n, N_FEATURES, generator=generator) < CHANCE
     return on * (1 + torch.rand(n, N_FEATURES, generator=generator))
 
 
 def kinds(seed: int, length: float) -> dict[str, SparseAutoencoder]:
-    """Every SAE by name. ReLU's λ is 0.3 and 0.6 in the units of the inputs."""
+    """Create every SAE by name; ReLU's λ is 0.3 and 0.6 in the units of the inputs."""
 
     def make(kind: Any, *counts: float, **settings: float) -> SparseAutoencoder:
-        # Another stream than the features': from the same one the first atoms would be the answer.
+        # Not the seed of the features: with the same one, the first atoms would be the true features.
         generator = torch.Generator().manual_seed(1000 + seed)
         sae: SparseAutoencoder = kind(D_IN, N_FEATURES, *counts, generator=generator, **settings)
         return sae
@@ -85,7 +85,7 @@ def kinds(seed: int, length: float) -> dict[str, SparseAutoencoder]:
 def measured(
     sae: SparseAutoencoder, test: Tensor, needed: Tensor, features: Tensor
 ) -> dict[str, float]:
-    """L0, R², matched cosine, best stretch of the output, and how L0 follows what is needed."""
+    """Return L0, R², matched cosine, the best rescaling of the output, and how L0 follows the number needed."""
     codes = sae.encode(test)
     used = codes.l0.double()
     centre = test.mean(dim=0)
@@ -103,7 +103,7 @@ def measured(
 
 
 def compared(numbers: dict[str, float]) -> dict[str, float]:
-    """What the claims ask: the worst of the kinds they speak of."""
+    """Return what the claims ask for: the worst of the kinds that each is about."""
     free = ("gated at 5", "topk", "batchtopk", "jumprelu")
     adaptive = ("batchtopk", "jumprelu")
     return {

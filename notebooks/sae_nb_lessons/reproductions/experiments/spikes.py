@@ -1,8 +1,8 @@
-"""Atoms of a recorded population: ten cells of a locust's antennal lobe smelling five odours, and PCA and NMF there.
+"""Atoms of recorded cells, compared with PCA and NMF: ten in a locust's antennal lobe, smelling five odours.
 
-A row is a second of one trial: spike counts of ten cells in four bins, square roots taken. Odours come about
-10 s into a trial. Odours were given in blocks, so that a drift between blocks reads as an odour: the same
-question put to the seconds before the odour is the control. Recordings are not bundled: one file with `name`,
+A row is one second of one trial: square roots of the spike counts of ten cells in four bins. Odours come about
+10 s into a trial. They were given in blocks, so a drift between blocks can look like an odour; as a control,
+the odour is also read from the seconds before it. Recordings are not bundled: they are one file with `name`,
 `time` (samples at 15 kHz) and `offset`; without it, planted trains of ten cells are used.
 """
 
@@ -26,9 +26,9 @@ N_ATOMS, ACTIVE = 40, 6
 
 
 def run(seed: int, *, steps: int = 1500, file: str = "locust_spikes.npz") -> dict[str, float]:
-    """Fit every method on half of the trials, read odours off the other half.
+    """Fit every method on half of the trials, and read odours from the other half.
 
-    `steps` of the SAE; `file`: of the recordings, empty: planted trains.
+    `steps` of the SAE; `file` with the recordings, or an empty string for planted trains.
     """
     trials = recorded(Path(file)) if file else planted(seed)
     seen, fresh = trials.halves(seed)
@@ -40,7 +40,7 @@ def run(seed: int, *, steps: int = 1500, file: str = "locust_spikes.npz") -> dic
             read(methods[name], torch.from_numpy(part.rows)) for part in (seen, fresh)
         )
         numbers[f"R2, {name}"] = of_fresh.r2
-        # A few thousand rows of forty atoms, as scikit-learn takes them.
+        # Dense, as scikit-learn needs them: a few thousand rows of forty atoms.
         codes = of_seen.codes.toarray(), of_fresh.codes.toarray()
         numbers |= read_off(name, (seen, codes[0]), (fresh, codes[1]))
     numbers |= read_off("counts", (seen, seen.rows), (fresh, fresh.rows))
@@ -60,9 +60,9 @@ def run(seed: int, *, steps: int = 1500, file: str = "locust_spikes.npz") -> dic
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trials:
-    """Seconds of trials: their rows (n, cells × bins) and, of each, the trial, its start in s, the odour.
+    """Seconds of trials: their rows (n, cells × bins) and, for each, the trial, its start in s and the odour.
 
-    `odour`: the number of one of `odours`, −1 where nothing was given.
+    `odour`: an index into `odours`, or −1 where none was given.
     """
 
     rows: np.ndarray
@@ -72,13 +72,13 @@ class Trials:
     odours: tuple[str, ...]
 
     def halves(self, seed: int) -> tuple[Trials, Trials]:
-        """Split trials at random."""
+        """Split trials into two halves at random."""
         order = np.random.default_rng(seed).permutation(int(self.trial.max()) + 1)
         first = np.isin(self.trial, order[: len(order) // 2])
         return self.of(first), self.of(~first)
 
     def of(self, chosen: np.ndarray) -> Trials:
-        """Some of the rows."""
+        """Return the chosen rows."""
         return Trials(
             rows=self.rows[chosen], trial=self.trial[chosen], start=self.start[chosen],
             odour=self.odour[chosen], odours=self.odours,
@@ -86,16 +86,16 @@ class Trials:
 
     @property
     def asked_about(self) -> np.ndarray:
-        """Seconds with an odour, and before it, of trials that have one."""
+        """Mask of the seconds with an odour and before it, in trials that have one."""
         return (self.odour >= 0) & (self.within(SMELLING) | self.within(BEFORE))
 
     def within(self, seconds: tuple[float, float]) -> np.ndarray:
-        """Whether each row lies in these seconds of its trial."""
+        """Return whether each row lies in these seconds of its trial."""
         return (self.start >= seconds[0]) & (self.start + WINDOW * BIN <= seconds[1])
 
 
 def recorded(file: Path) -> Trials:
-    """Fold the trains of one experiment into trials of 30 s, a block of them per odour."""
+    """Fold the trains of one experiment into trials of 30 s; all trials of a block have one odour."""
     with np.load(file) as held:
         names, time, offset = (held[key] for key in ("name", "time", "offset"))
     blocks: dict[str, list[np.ndarray]] = {}
@@ -118,7 +118,7 @@ def recorded(file: Path) -> Trials:
 
 
 def planted(seed: int, n: int = 40) -> Trials:
-    """Poisson trains with a response of each of three odours in three of the cells, 10 to 11.5 s."""
+    """Draw Poisson trains in which each of three odours excites three of the cells, from 10 to 11.5 s."""
     draws = np.random.default_rng(seed)
     odour = draws.integers(-1, 3, n)
     rates = np.full((n, int(TRIAL / BIN), N_CELLS), 1.0)
@@ -130,7 +130,7 @@ def planted(seed: int, n: int = 40) -> Trials:
 
 
 def windows(counts: np.ndarray, odour: np.ndarray, odours: tuple[str, ...]) -> Trials:
-    """Overlapping windows of four bins, a bin apart; counts are (trials, bins, cells)."""
+    """Cut overlapping windows of four bins, one bin apart; counts are (trials, bins, cells)."""
     # The last second of a trial is not recorded.
     n_windows = counts.shape[1] - WINDOW - int(1 / BIN) + 1
     rows = np.stack([counts[:, i : i + n_windows] for i in range(WINDOW)], axis=3)
@@ -145,16 +145,16 @@ def windows(counts: np.ndarray, odour: np.ndarray, odours: tuple[str, ...]) -> T
 
 
 # -------------------------------------------------------------------------------------------------
-# What can be read off.
+# Reading odours from codes.
 
 
 def read_off(
     name: str, seen: tuple[Trials, np.ndarray], fresh: tuple[Trials, np.ndarray]
 ) -> dict[str, float]:
-    """AUC of the best column, chosen on the trials seen, and balanced accuracy of all of them together.
+    """Return the AUC of the best column, chosen on the trials seen, and balanced accuracy from all columns.
 
-    "smelling": seconds with an odour against seconds before it; "odour": which one, in those seconds;
-    "odour before": which one will come.
+    "smelling": seconds with an odour against seconds before it; "odour": which odour, in its seconds;
+    "odour before": which odour, in the seconds before it.
     """
     pairs = (seen, fresh)
     smelling = [(codes, trials.within(SMELLING)) for trials, codes in pairs]
@@ -183,7 +183,7 @@ def read_off(
 def best_auc(
     seen: np.ndarray, seen_label: np.ndarray, fresh: np.ndarray, fresh_label: np.ndarray
 ) -> float:
-    """AUC on fresh rows of the column, and of its sign, whose AUC was largest on those seen."""
+    """Return the AUC on fresh rows of the column, with its sign, whose AUC was furthest from ½ on rows seen."""
     auc = np.array([roc_auc_score(seen_label, column) for column in seen.T])
     column = int(np.abs(auc - 0.5).argmax())
     sign = np.sign(auc[column] - 0.5) or 1.0

@@ -1,7 +1,7 @@
 """Do seeds and subsets of data find the same atoms, before training and after? tiny-vit, tiny-gpt.
 
-TopK SAEs, two runs per seed, on the same activations and on two halves of the samples. The start of
-every run is drawn by its own seed, or shared. Rare atoms are those below the median density.
+TopK SAEs, two runs per seed, on the same activations and on two halves of the samples. The first atoms of
+every run are drawn by its own seed, or shared. Rare atoms are those up to the median density.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def run(
     models: tuple[str, ...] = ("tiny-vit", "tiny-gpt"),
     n_pictures: int = 300,
 ) -> dict[str, float]:
-    """Train every arm twice and compare.
+    """Train every arm twice and compare the two SAEs.
 
-    `seed`: seed s takes the runs 2s and 2s + 1, and data of its own; `steps` of 512 rows; `models`:
-    which of the bundled ones; `n_pictures`: scenes; a fifth of them are held out for the factors.
+    `seed`: seed s takes the runs 2s and 2s + 1, and its own data; `steps` of 512 rows; `models`:
+    names of bundled models; `n_pictures`: scenes, half of which are held out to judge factors.
     """
     numbers: dict[str, float] = {}
     for name in models:
@@ -98,7 +98,7 @@ def _by_frequency(name: str, trial: StabilityTrial, acts: sn.Activations) -> dic
 def _factors(
     name: str, sae: Any, acts: sn.Activations, pictures: Any, seed: int
 ) -> dict[str, float]:
-    """Factors of pictures, told by the strongest row of a picture."""
+    """Measure how well atoms identify factors of whole pictures, by each picture's strongest row."""
     known = [f for f in scene_factors(pictures, acts) if f.per == "sample"]
     truth = np.stack([factor.truth for factor in known], axis=1)
     how = {"n_bootstrap": 0, "seed": seed}

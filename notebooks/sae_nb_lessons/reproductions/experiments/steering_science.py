@@ -1,9 +1,9 @@
-"""Does adding an atom do what it stands for? tiny-vit's digits, tiny-gpt's sentiments, SAEs trained anew.
+"""Does adding an atom write the concept that it reads? tiny-vit's digits, tiny-gpt's sentiments, new SAEs.
 
 Atoms are chosen by what they *read* on training inputs, then judged by what they *write* on others: success
-at equal KL beside random directions, the nearest atom and the difference of means; fragility; illusion
-check; ablation; attributions held against splices. Bounds were set after one short pilot of seed 0,
-before the three seeds.
+at equal KL, compared with random directions, the nearest atom and the difference of means; fragility; the
+illusion check; ablation; attributions compared with splices. Bounds were set after one short pilot with
+seed 0, before the three seeds.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def run(
 ) -> dict[str, float]:
     """Train an SAE on each model and steer with its atoms.
 
-    `digits`: how many of the ten; `pictures`, `texts`: to train and to choose atoms on.
+    `digits`: how many of the ten; `pictures`, `texts`: to train on and to choose atoms on.
     """
     seen = see_digits(seed, pictures, steps)
     chosen = np.random.default_rng(seed).permutation(10)[:digits]
@@ -61,7 +61,7 @@ def run(
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A model, what it was shown, and an SAE trained on it."""
+    """A model, its activations on some samples, and an SAE trained on them."""
 
     model: LiveModel
     point: str
@@ -71,7 +71,7 @@ class Seen:
 
     sae: SparseAutoencoder
     untrained: SparseAutoencoder
-    """Of the same shape, never trained: what an SAE that learned nothing would claim."""
+    """An SAE of the same shape that was never trained, as a floor."""
 
 
 @cache
@@ -107,7 +107,7 @@ def reading_atom(seen: Seen, sae: SparseAutoencoder, label: int) -> tuple[int, f
 
 
 def _by_sample(seen: Seen, sae: SparseAutoencoder) -> Float[np.ndarray, "samples n_atoms"]:
-    """Mean strength of every atom over each sample's rows."""
+    """Return the mean strength of every atom over each sample's rows."""
     from scipy.sparse import csr_matrix
 
     with torch.no_grad():
@@ -191,7 +191,7 @@ def curves_of(
 ) -> SteeringCurves:
     """Steer pictures of other digits towards one.
 
-    `seen`: the model, and rows with and without the digit; `digit`: what it is to become.
+    `seen`: the model, and rows with and without the digit; `digit`: the answer wanted.
     """
     rows = seen.label[seen.acts.sample] == digit
     contrast = (seen.acts.x[rows], seen.acts.x[~rows])
@@ -202,12 +202,12 @@ def curves_of(
 
 
 def rival_of(seen: Seen, label: int) -> Tensor:
-    """Return the row that reads a concept best in the SAE that was never trained."""
+    """Return the atom that reads a concept best in the SAE that was never trained."""
     return seen.untrained.dictionary[reading_atom(seen, seen.untrained, label)[0]]
 
 
 def _told(curves: list[SteeringCurves], what: str) -> dict[str, float]:
-    """Means over concepts: success of the atom, of what stands beside it, and how often it is clear."""
+    """Return means over concepts: success of the atom, of its rivals, and how often it is clear of them."""
     best = [c["success"].control or 0.0 for c in curves]
     return {
         f"{what}, success": _mean(c["success"].value for c in curves),
@@ -245,7 +245,7 @@ def see_stories(seed: int = 0, texts: int = 300, steps: int = 300) -> Seen:
 
 
 def prompts(n: int, seed: int) -> list[str]:
-    """Return beginnings without a sentiment that ask for one: "… Anna was very"."""
+    """Return neutral beginnings of stories that a sentiment should follow: "… Anna was very"."""
     from sae_nb.pretrained import neutral_beginnings
 
     begun = neutral_beginnings(n, 4000 + seed)
@@ -265,7 +265,7 @@ def sentiment_curves(
 ) -> SteeringCurves:
     """Steer neutral beginnings towards one sentiment by the atom that reads it best.
 
-    `sentiment`: 1 good, 0 bad; `n`: prompts, and as many neutral texts to read.
+    `sentiment`: 1 good, 0 bad; `n`: number of prompts, and of neutral texts to read.
     """
     from sae_nb.pretrained import neutral_beginnings
 

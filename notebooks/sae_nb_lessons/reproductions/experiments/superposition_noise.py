@@ -1,7 +1,7 @@
-"""The case against matching pursuit: with more atoms than dimensions it explains what it did not find.
+"""The case against matching pursuit: with more atoms than dimensions, it explains variance with wrong atoms.
 
 Planted vectors (`sn.data.planted_dictionary`): 128 atoms in 32 dimensions, 3 at a time, noise of 0.05 in
-every coordinate. Both kinds get the true number of atoms and the true k. MCC is the mean cosine of
+every coordinate. Both kinds are given the true number of atoms and the true k. MCC is the mean cosine of
 learned and true atoms after matching. The control has 32 atoms in 32 dimensions.
 """
 
@@ -19,8 +19,7 @@ D_IN, K, TEST, NOISE = 32, 3, 2000, 0.05
 def run(seed: int, *, n_atoms: int = 128, steps: int = 800, n: int = 20_000) -> dict[str, float]:
     """Train both kinds with and without superposition.
 
-    `n_atoms`: true atoms where there is superposition; `steps` of 256 rows; `n`: vectors to train
-    on.
+    `n_atoms`: number of true atoms with superposition; `steps` of 256 rows; `n`: vectors to train on.
     """
     numbers: dict[str, float] = {}
     for case, atoms in (("crowded", n_atoms), ("roomy", D_IN)):

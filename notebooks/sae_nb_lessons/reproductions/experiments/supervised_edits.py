@@ -1,10 +1,10 @@
 """Few edits that change a model's answer: a supervised dictionary next to SAEs, at one place of tiny-gpt.
 
-Stories of the grammar it learned, begun by `sn.data.stories`, then one good or bad happening and the
-beginning of an ending, of which the next word says how it went. A counterfactual story differs in the
-happening alone. Attributes: how it went, which ending is asked for, one hero or two, the place, the animal.
-Dictionaries: supervised, fitted to 400 such stories; TopK SAEs of 512 atoms, k = 16, trained on all tokens of
-whole stories, and of 128 atoms, k = 8, on the last tokens of the 400; random atoms in the place of the first.
+Stories in the grammar that it learned: a beginning from `sn.data.stories`, one good or bad event, and the start
+of an ending whose next word tells how the story went. A counterfactual story differs only in the event.
+Attributes: how it went, which ending is asked for, one hero or two, the place, the animal. Dictionaries:
+supervised, fitted to 400 such stories; TopK SAEs of 512 atoms, k = 16, trained on all tokens of whole stories,
+and of 128 atoms, k = 8, on the last tokens of the 400; as many random atoms as the first SAE, at its mean L0.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ HAPPENED = (
 )
 ENDINGS = ("In the end all was", "It was the")
 WORDS = ((" lost", " well"), (" worst", " best"))
-"""By ending, then by how it went; of a word of several tokens the first is what is asked."""
+"""By ending, then by how it went; of a word with several tokens, only the first is asked for."""
 
 LINE = 0.8
 Prompts = tuple[list[str], dict[str, list[Any]]]
@@ -62,7 +62,7 @@ def run(
     """Edit the last token's activation of each test story towards its counterfactual's.
 
     `fitted`: stories with labels; `tested`: pairs; `texts`: whole stories for the SAE, trained for `steps`;
-    `budgets`: most atoms edited.
+    `budgets`: largest numbers of atoms edited.
     """
     model = sn.load_model("tiny-gpt")
     shown, labels, _ = prompts(fitted, 5000 + seed)
@@ -111,7 +111,7 @@ def run(
 
 
 def prompts(n: int, seed: int) -> tuple[list[str], dict[str, list[Any]], Prompts]:
-    """Stories up to the word that is asked for, their labels, and both of their counterfactuals."""
+    """Return stories up to the word that is asked for and their labels, and both of their counterfactuals."""
     rng, told = np.random.default_rng(seed), sn.data.stories(n, seed=seed)
     stories: list[str] = []
     others: list[str] = []
@@ -138,7 +138,7 @@ def prompts(n: int, seed: int) -> tuple[list[str], dict[str, list[Any]], Prompts
 
 
 def words(model: Any, labels: dict[str, list[Any]]) -> list[int]:
-    """The token that each story should go on with."""
+    """Return the token that should follow each story."""
     return [
         int(model.tokenizer(WORDS[ending][went], add_special_tokens=False)["input_ids"][0])
         for went, ending in zip(labels["went"], labels["ending"], strict=True)
@@ -146,21 +146,21 @@ def words(model: Any, labels: dict[str, list[Any]]) -> list[int]:
 
 
 def last_rows(model: Any, stories: list[str]) -> torch.Tensor:
-    """The activation of every story's last token."""
+    """Capture the activation of every story's last token."""
     acts = sn.capture(model, stories, POINT, progress=False)
     last = np.searchsorted(acts.sample.numpy(), np.arange(1, len(stories) + 1)) - 1
     return acts.x[torch.from_numpy(last)]
 
 
 def trained(acts: Activations, n_atoms: int, k: int, steps: int, seed: int) -> sn.TopK:
-    """A TopK SAE of some size."""
+    """Train a TopK SAE with `n_atoms` atoms, `k` of them per row."""
     sae = sn.TopK(acts.d_in, n_atoms, k, generator=torch.Generator().manual_seed(seed))
     sn.train(sae, acts, sn.TrainConfig(steps=steps, batch_size=512, seed=seed), progress=False)
     return sae
 
 
 def agreed(controls: dict[str, SparseControl], budgets: tuple[int, ...]) -> dict[str, float]:
-    """Answers as with the counterfactual's activation, by dictionary and number of edited atoms."""
+    """Return how often edits give the counterfactual's answer, by dictionary and number of edited atoms."""
     numbers = {
         f"agreement, {name}, {k} atoms": found[k].value
         for name, found in controls.items()
@@ -187,7 +187,7 @@ def edited(
     labels: dict[str, list[Any]],
     seed: int,
 ) -> dict[str, float]:
-    """How often the other word comes: `edit`, by values that are read, and a difference of means."""
+    """Measure how often an edit brings the other word: by values that are read, and a difference of means."""
     numbers = {}
     went = {"went": labels["went"]}
     for name, s in {
@@ -216,5 +216,5 @@ def edited(
 
 
 def clean(model: Any, stories: list[str]) -> list[int]:
-    """The likeliest next token of every story."""
+    """Return the likeliest next token of every story."""
     return Answers(model, stories, POINT, positions="last").clean.argmax(dim=1).tolist()

@@ -1,7 +1,7 @@
-"""E5 (ii, iii), time on a live model: what the past suggests is smooth, what a token adds is not.
+"""E5 (ii, iii), time on a live model: codes predicted from the past are smooth, codes a token adds are not.
 
-tiny-gpt's last block on English prose, 96 tokens at a time; held-out texts spliced of three documents have
-known borders. And whether activations use more directions at later positions.
+tiny-gpt's last block on English prose, 96 tokens at a time; held-out texts spliced from three documents have
+known borders. Also: do activations use more directions at later positions?
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SPLICED = 64
 
 
 def run(seed: int, *, steps: int = 150, windows: int = 400) -> dict[str, float]:
-    """Train every kind on text and measure it; and the stationarity of the activations.
+    """Train every kind on text and measure it; also measure the stationarity of the activations.
 
     `steps` of 960 tokens; `windows`: texts of 96 tokens to train on.
     """
@@ -49,10 +49,10 @@ class Material:
     train: Float[Tensor, "n time d_in"]
     test: Float[Tensor, "m time d_in"]
     spliced: Float[Tensor, "p time d_in"]
-    """Held-out texts put together of three documents."""
+    """Held-out texts, each spliced from three documents."""
 
     events: Int[Tensor, "p time"]
-    """Which document each of their tokens is from."""
+    """Document that each of their tokens is from."""
 
 
 @cache
@@ -61,9 +61,9 @@ def _material(windows: int) -> Material:
 
 
 def material_of(model: LiveModel, hook_point: str, windows: int) -> Material:
-    """Run a language model on prose: windows of one document, and texts spliced of three.
+    """Run a language model on prose: windows of one document, and texts spliced from three.
 
-    `windows`: most texts to train on; those held out are their own.
+    `windows`: at most this many texts to train on; held-out texts come from another split.
     """
     train, test = (_documents(model, split) for split in ("train", "test"))
     read = _windows(train)[:windows]
@@ -79,7 +79,7 @@ def material_of(model: LiveModel, hook_point: str, windows: int) -> Material:
 
 
 def _documents(model: LiveModel, split: str) -> list[Tensor]:
-    """Token ids of each topic's paragraphs, one after the other."""
+    """Return the token ids of each topic's paragraphs, one after the other."""
     prose = sn.data.prose(split)  # type: ignore[arg-type]
     topics: dict[str, list[str]] = {}
     for topic, text in zip(prose.topic, prose.texts, strict=True):
@@ -91,7 +91,7 @@ def _documents(model: LiveModel, split: str) -> list[Tensor]:
 
 
 def _windows(documents: list[Tensor]) -> list[Tensor]:
-    """Pieces of one token more than is kept: the first of each is an attention sink."""
+    """Cut pieces with one token more than is kept: the first of each is an attention sink."""
     size = TIME + 1
     return [ids[i : i + size] for ids in documents for i in range(0, len(ids) - size + 1, size)]
 
@@ -102,7 +102,7 @@ def _captured(model: LiveModel, hook_point: str, texts: list[Tensor]) -> Tensor:
 
 
 def on_text(material: Material, seed: int, steps: int) -> dict[str, float]:
-    """Train every kind on the same tokens for the same number of steps, and measure it on held-out text.
+    """Train every kind on the same tokens for the same number of steps, and measure each on held-out text.
 
     `steps` of 960 tokens.
     """
@@ -121,7 +121,7 @@ def on_text(material: Material, seed: int, steps: int) -> dict[str, float]:
 
 
 def makers(d_in: int, seed: int) -> dict[str, SparseAutoencoder]:
-    """The SAEs that are compared, untrained, by name."""
+    """Create the SAEs that are compared, untrained, by name."""
 
     def drawn() -> torch.Generator:
         return torch.Generator().manual_seed(seed)
@@ -138,7 +138,7 @@ def makers(d_in: int, seed: int) -> dict[str, SparseAutoencoder]:
 
 @torch.no_grad()
 def measured(sae: SparseAutoencoder, material: Material, seed: int) -> dict[str, float]:
-    """FVU, smoothness and event gap of an SAE's codes on held-out text."""
+    """Measure FVU, smoothness and event gap of an SAE's codes on held-out text."""
     test, time = material.test, sn.studies.temporal
     numbers = {
         "FVU": time.unexplained(test, sae(test)),
@@ -170,7 +170,7 @@ def _smoothness(codes: Tensor) -> dict[str, float]:
 
 
 def _nulls(parts: Decomposition, shuffled: Decomposition, seed: int) -> dict[str, float]:
-    """Random order after decomposing (a), and before (b)."""
+    """Measure smoothness with tokens in random order: shuffled after decomposing (a), and before (b)."""
     found = {}
     order = {
         part: sn.studies.temporal.permuted_order(dense_codes(parts, part), seed) for part in PARTS
@@ -185,7 +185,7 @@ def _nulls(parts: Decomposition, shuffled: Decomposition, seed: int) -> dict[str
 
 
 def _forecasts(material: Material) -> dict[str, float]:
-    """What forecasts without an SAE leave unexplained."""
+    """Return the variance that two forecasts without an SAE leave unexplained."""
     time, test = sn.studies.temporal, material.test
     linear = time.fit_autoregression(material.train, 3)
     average = time.fit_average(material.train)
@@ -199,7 +199,7 @@ def _forecasts(material: Material) -> dict[str, float]:
 
 
 def stationarity(material: Material, seed: int) -> dict[str, float]:
-    """Dimension by position, with random order as control, and the span of the past."""
+    """Measure dimension by position, with random order as control, and a token's share in the past's span."""
     time = sn.studies.temporal
     numbers = {}
     x = material.train
@@ -213,21 +213,21 @@ def stationarity(material: Material, seed: int) -> dict[str, float]:
 
 
 def trend(values: dict[int, float]) -> float:
-    """Spearman's correlation of position and value."""
+    """Return Spearman's correlation of position and value."""
     from scipy.stats import spearmanr
 
     return float(spearmanr(list(values), list(values.values())).statistic)
 
 
-# --- what all parts share -------------------------------------------------------------------------
+# --- shared by all parts --------------------------------------------------------------------------
 
 
 def trained(
     sae: _Sae, x: Tensor, steps: int, seed: int, *, learning_rate: float | None = None
 ) -> _Sae:
-    """Train an SAE on sequences, or on their tokens where it does not read sequences.
+    """Train an SAE on sequences, or on their tokens if it does not read sequences.
 
-    `steps` of 960 tokens; `learning_rate`: None is the recipe's.
+    `steps` of 960 tokens; `learning_rate`: None for the recipe's.
     """
     config = sn.TrainConfig(steps=steps, batch_size=BATCH, seed=seed, learning_rate=learning_rate)
     sn.train(sae, x if isinstance(sae, Temporal) else x.flatten(0, 1), config, progress=False)
@@ -235,9 +235,9 @@ def trained(
 
 
 def dense_codes(parts: Decomposition, which: str) -> Float[Tensor, "batch time n_atoms"]:
-    """Codes of one part, with their zeros.
+    """Return the codes of one part, with their zeros.
 
-    `parts`: sequences of one length, taken apart.
+    `parts`: decomposed sequences of one length.
     """
     if which == "predicted":
         return parts.predicted_codes
@@ -245,23 +245,23 @@ def dense_codes(parts: Decomposition, which: str) -> Float[Tensor, "batch time n
 
 
 def predicted_share(parts: Decomposition) -> float:
-    """Share of the energy of all tokens that is predicted."""
+    """Return the predicted share of the energy of all tokens."""
     energy = parts.rows(parts.energy).sum(dim=0)
     return float(energy[0] / energy.sum())
 
 
 def _predicted_fvu(sae: Temporal, parts: Decomposition, x: Tensor) -> float:
-    """What the predicted part alone leaves."""
+    """Return the FVU of the predicted part alone."""
     return sn.studies.temporal.unexplained(x, parts.predicted + sae.bias)
 
 
 def look(
     seed: int = 0, *, steps: int = 80, windows: int = 120
 ) -> tuple[Material, dict[str, SparseAutoencoder]]:
-    """A short training of TopK and both forms on text, with what they were trained and tested on.
+    """Train TopK and both forms of Temporal briefly on text.
 
-    `steps` of 960 tokens; `windows`: texts to train on; returns the activations, and the SAEs by
-    name: "topk", "temporal", "strict".
+    `steps` of 960 tokens; `windows`: texts to train on; returns the activations for training and
+    testing, and the SAEs by name: "topk", "temporal", "strict".
     """
     material = _material(windows)
     saes = makers(material.train.shape[2], seed)

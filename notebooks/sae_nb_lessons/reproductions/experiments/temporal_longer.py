@@ -1,6 +1,6 @@
 """E5 (ii) again, trained longer: do predicted codes still move slowly when training has settled?
 
-The text, the sizes and the published form of `temporal`, one training for each number of steps.
+Text, sizes and published form are those of `temporal`; one training run for each number of steps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def run(
 ) -> dict[str, float]:
     """Train the published form for each number of steps and measure it on held-out text.
 
-    `steps` of 960 tokens, rising; `windows`: texts of 96 tokens to train on.
+    `steps` of 960 tokens, in increasing order; `windows`: texts of 96 tokens to train on.
     """
     material = material_of(sn.load_model(MODEL), HOOK_POINT, windows)
     numbers: dict[str, float] = {}

@@ -1,7 +1,7 @@
 """E5 (i), time planted: a slow state that stays within an event, and fast noise.
 
 x_t = 1.2 s_{e(t)} D_s + 0.6 z_t D_n: s in 6 dimensions, new at each event; z has 3 of 64 atoms, new at each
-token (`sn.data.slow_and_fast`). Which codes of a Temporal tell s, and which know where events end?
+token (`sn.data.slow_and_fast`). Which codes of a Temporal reveal s, and which separate events?
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 SHORT = {"steps": 150, "published_steps": [150]}
 ATOMS, K = 96, 4
 RATE = 0.006
-"""Half the recipe's: where atoms learn fast, the novel part takes the slow state before attention does."""
+"""Half the recipe's rate: if atoms learn fast, the novel part takes up the slow state before attention does."""
 TRAIN, TEST = slice(0, 400), slice(400, 500)
 
 
 def run(
     seed: int, *, steps: int = 600, published_steps: Sequence[int] = (150, 600, 2400)
 ) -> dict[str, float]:
-    """The planted process in both forms, its null, and planted growth.
+    """Measure both forms on the planted process, the null, and planted growth.
 
-    `steps` of 960 tokens: of the strict form, its null, and the published form whose k grows;
-    `published_steps`: of the published form, one training for each.
+    `steps` of 960 tokens, for the strict form, its null, and the published form whose k grows;
+    `published_steps`: for the published form, one training run for each.
     """
     time = sn.studies.temporal
     grown = sn.studies.data.growing_rank(400, seed=seed)
@@ -49,7 +49,7 @@ def run(
 
 
 def planted(seed: int, steps: int, published_steps: Sequence[int]) -> dict[str, float]:
-    """Which part predicts the slow state, and which part separates events; both forms, and the null."""
+    """Measure how well each part predicts the slow state and separates events; both forms, and the null."""
     data = sn.studies.data.slow_and_fast(500, seed=seed)
     saes = {"strict": _trained(data.x[TRAIN], steps, seed, strict=True)}
     saes |= {f"{n} steps": _trained(data.x[TRAIN], n, seed) for n in published_steps}
@@ -61,7 +61,7 @@ def planted(seed: int, steps: int, published_steps: Sequence[int]) -> dict[str, 
 
 
 def _measured(sae: Temporal, data: SlowAndFast) -> dict[str, float]:
-    """Slow R² and event gaps of both parts, on sequences that were not trained on."""
+    """Measure slow R² and event gaps of both parts, on sequences that were not trained on."""
     fit, held_out = (sn.temporal.decompose(sae, data.x[part]) for part in (TRAIN, TEST))
     numbers = {"share": predicted_share(held_out)}
     for part in ("predicted", "novel"):
@@ -76,7 +76,7 @@ def _measured(sae: Temporal, data: SlowAndFast) -> dict[str, float]:
 
 
 def _planted_null(data: SlowAndFast, seed: int, steps: int) -> dict[str, float]:
-    """The same tokens in a random order: a forecast has nothing to go by."""
+    """Measure slow R² with the same tokens in random order: nothing is left to forecast from."""
     x = sn.studies.temporal.permuted_order(data.x, seed)
     slow = sn.studies.temporal.permuted_order(data.slow, seed)
     sae = _trained(x[TRAIN], steps, seed, strict=True)
@@ -87,7 +87,7 @@ def _planted_null(data: SlowAndFast, seed: int, steps: int) -> dict[str, float]:
 
 
 def _slow_r2(codes: Tensor, slow: Tensor, held_codes: Tensor, held_slow: Tensor) -> float:
-    """R² of the slow state read from codes, token by token."""
+    """Return R² of the slow state read from codes, token by token."""
     read = (part.flatten(0, 1) for part in (codes, slow, held_codes, held_slow))
     return sn.studies.temporal.readout_r2(*read)
 
@@ -95,7 +95,7 @@ def _slow_r2(codes: Tensor, slow: Tensor, held_codes: Tensor, held_slow: Tensor)
 def _trained(
     x: Tensor, steps: int, seed: int, *, strict: bool = False, grow_k: bool | None = None
 ) -> Temporal:
-    """A Temporal of the planted process, trained for `steps` of 960 tokens."""
+    """Train a Temporal on the planted process for `steps` of 960 tokens."""
     generator = torch.Generator().manual_seed(seed)
     sae = sn.Temporal(32, ATOMS, K, strict, generator=generator)
     config = sn.TrainConfig(
@@ -106,9 +106,9 @@ def _trained(
 
 
 def look(seed: int = 0, *, steps: int = 250) -> tuple[SlowAndFast, Decomposition, Temporal]:
-    """A short training on the planted process, strict, and the first hundred sequences taken apart.
+    """Train the strict form briefly on the planted process, and decompose its first hundred sequences.
 
-    `steps` of 960 tokens; returns the process, what was made of its first hundred sequences, and
+    `steps` of 960 tokens; returns the process, the decomposition of its first hundred sequences, and
     the SAE.
     """
     data = sn.studies.data.slow_and_fast(400, seed=seed)

@@ -1,8 +1,8 @@
-"""Events told by a story: time passes at a known word; which codes notice?
+"""Events in stories: time passes at a known word; which codes change there?
 
 tiny-gpt reads the bundled short stories ("That same night …" begins a new event). Codes of one event
 should be more alike than codes of two, also at equal distance; the null gives every story the borders
-of another, so that only where they lie in *this* story is lost.
+of another story, so that only their places in *this* story are lost.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from sae_nb_lessons.reproductions.experiments.temporal import (
 
 SHORT = {"steps": 3, "stories": 120}
 TOKENS = 64
-"""Of each story, the first; shorter stories are left out."""
+"""Tokens read of each story, from its beginning; shorter stories are left out."""
 FROM = 100_000
 """Number of the first story that is held out."""
 
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """Stories of one length, and which event each token belongs to."""
+    """Stories of one length, and the event that each token belongs to."""
 
     x: Float[Tensor, "n time d_in"]
-    """Activations."""
+    """Activations of the stories' tokens."""
 
     events: Int[Tensor, "n time"]
     """Event of each token; every story has two or more."""
 
 
 def run(seed: int, *, steps: int = 100, stories: int = 900) -> dict[str, float]:
-    """Train on stories, and measure events of stories held out.
+    """Train on stories, and measure events in held-out stories.
 
-    `steps` of 960 tokens; `stories`: to train on, those too short among them; a third as many are
+    `steps` of 960 tokens; `stories`: to train on, including those too short; a third as many are
     held out.
     """
     train = told(stories, seed, 0)
@@ -62,7 +62,7 @@ def run(seed: int, *, steps: int = 100, stories: int = 900) -> dict[str, float]:
 
 
 def told(n: int, seed: int, first: int) -> Told:
-    """Read stories, and keep those of 64 tokens in which time passes before the last.
+    """Read stories, and keep the first 64 tokens of those in which time passes before the last of them.
 
     `n`, `seed`, `first`: as `n`, `seed` and `start` of `sn.data.stories`.
     """
@@ -85,7 +85,7 @@ def told(n: int, seed: int, first: int) -> Told:
 
 @torch.no_grad()
 def measured(name: str, sae: SparseAutoencoder, test: Told, seed: int) -> dict[str, float]:
-    """Event gaps of an SAE's codes; of both parts, where there are two."""
+    """Measure FVU and the event gaps of an SAE's codes, or of both parts of a Temporal's."""
     numbers = {f"{name} FVU": sn.studies.temporal.unexplained(test.x, sae(test.x))}
     if not isinstance(sae, Temporal):
         return numbers | gaps(name, sae.encode(test.x).to_dense(), test.events, seed)
@@ -96,9 +96,10 @@ def measured(name: str, sae: SparseAutoencoder, test: Told, seed: int) -> dict[s
 
 
 def gaps(name: str, codes: Tensor, events: Tensor, seed: int) -> dict[str, float]:
-    """Within less across, the same at equal distance, and both with borders of other stories.
+    """Return similarity within events minus across, the same at equal distance, and the null of both.
 
-    `codes` of stories, (n, time, width); `events`: event of each token.
+    The null takes the borders of other stories. `codes` of stories, (n, time, width); `events`: event
+    of each token.
     """
     lent = events[torch.randperm(len(events), generator=torch.Generator().manual_seed(seed))]
     true, null = (sn.studies.temporal.event_gap(codes, borders) for borders in (events, lent))

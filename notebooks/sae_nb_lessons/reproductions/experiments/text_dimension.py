@@ -1,10 +1,10 @@
-"""The dimension of texts by kind, at one length, and what the share of different tokens says of it.
+"""The dimension of texts by kind, at one length, and how much of it follows from the share of distinct tokens.
 
-Four kinds: reference texts (what CPython says about itself, bundled), an encyclopaedia, drama and film reviews.
-Texts are cut to the same number of tokens before anything is measured, and read by all-MiniLM-L6-v2, a folder.
-Kinds that are not bundled are files of a folder, `NAME.txt`, cut into pieces; the recorded numbers are from
-WikiText-2 (validation, without its marks for unknown words and hyphens), Shakespeare and film reviews. A short
-run takes tiny-gpt and stories that come with the package in the place of drama.
+Four kinds: reference texts (CPython's own, bundled), an encyclopaedia, drama and film reviews. Texts are cut to
+the same number of tokens before anything is measured, and read by all-MiniLM-L6-v2, a folder. Kinds that are
+not bundled are files `NAME.txt` in a folder, cut into pieces; the recorded numbers are from WikiText-2
+(validation, without its marks for unknown words and hyphens), Shakespeare and film reviews. A short run takes
+tiny-gpt, and bundled stories in place of drama.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def run(
 ) -> dict[str, float]:
     """Measure `n` texts of each kind, drawn by the seed, with every estimator.
 
-    `length` of each in tokens; `steps` of the SAE whose atoms are asked; `folder`: with the kinds' texts.
+    `length` of each in tokens; `steps` of the SAE whose atoms predict the dimension; `folder`: holds the texts.
     """
     live = sn.load_model(model)
     texts, kinds = drawn(folder, n, seed)
@@ -73,7 +73,7 @@ def run(
 
 
 def drawn(folder: str, n: int, seed: int) -> tuple[list[str], list[str]]:
-    """Pieces of each kind, long enough, and their kinds."""
+    """Draw pieces of 140 words from each kind, and return them with their kinds."""
     draws = np.random.default_rng(seed)
     sources = {"reference": " ".join(sn.data.prose().texts)}
     if folder:
@@ -90,7 +90,7 @@ def drawn(folder: str, n: int, seed: int) -> tuple[list[str], list[str]]:
 
 
 def orders(result: TextDimension, seed: int) -> dict[str, float]:
-    """Differences between kinds, what is left of them once distinct tokens are held, and shuffled kinds."""
+    """Compare kinds: as measured, with the share of distinct tokens regressed out, and with kinds shuffled."""
     held = result.table.dropna()
     dimension, distinct = held["dimension"].to_numpy(), held["distinct"].to_numpy()
     slope, level = np.polyfit(distinct, dimension, 1)
@@ -113,7 +113,7 @@ def orders(result: TextDimension, seed: int) -> dict[str, float]:
 def explained(
     live: LiveModel, texts: list[str], result: TextDimension, point: str, steps: int, seed: int
 ) -> dict[str, float]:
-    """How much of the dimension is explained on held-out texts, by atoms, components, topics and distinct tokens."""
+    """Measure how well atoms, components, topics and distinct tokens predict held-out texts' dimension."""
     acts = sn.capture(live, texts, point, progress=False)
     draws = torch.Generator().manual_seed(seed)
     sae = sn.TopK(acts.d_in, N_ATOMS, ACTIVE, generator=draws)
@@ -145,7 +145,7 @@ def explained(
 
 
 def held_out_r2(codes: np.ndarray, dimension: np.ndarray, seed: int) -> float:
-    """Of a ridge regression, over four folds."""
+    """Return the held-out R² of a ridge regression, over four folds."""
     model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 6)))
     folds = KFold(4, shuffle=True, random_state=seed)
     made = cross_val_predict(model, codes, dimension, cv=folds)

@@ -1,8 +1,8 @@
 """Are the atoms of transcoders easier to explain than those of an SAE of the same MLP's output?
 
-An MLP of tiny-gpt on stories: TopK on what it writes, a transcoder and a skip transcoder from what it reads to
-what it writes, one size, one k, one training. Of each, atoms are drawn, explained by a small rule on half of
-the stories, and the rules are judged on the other half (detection, balanced: 0.5 is chance).
+An MLP of tiny-gpt on stories: TopK on its output, and a transcoder and a skip transcoder from its input to its
+output, all of the same size, k and training. Atoms are drawn from each and explained by a small rule on half of
+the stories; the rules are judged on the other half (detection, balanced: 0.5 is chance).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def run(
 ) -> dict[str, float]:
     """Train the three at two layers, and explain atoms of each and of untrained ones.
 
-    `steps` of 512 rows; `stories` to train on, half of that to explain and judge on; `n_explained`
-    atoms of each.
+    `steps` of 512 rows; `stories` to train on, half as many others to explain and judge on;
+    `n_explained` atoms of each.
     """
     model = sn.load_model(MODEL)
     places = [f"mlp_{side}.{layer}" for layer in LAYERS for side in ("in", "out")]
@@ -47,7 +47,7 @@ def run(
 def _of_layer(
     sides: list[tuple[Any, Any]], seed: int, steps: int, n_explained: int, n_atoms: int
 ) -> dict[str, float]:
-    """Detection, fuzzing, R² and dead atoms of every dictionary at one layer."""
+    """Measure detection, fuzzing, R² and dead atoms of every dictionary at one layer."""
     (read, written), (test_read, test_written) = sides
     d = read.d_in
     numbers: dict[str, float] = {}

@@ -1,8 +1,8 @@
-"""A planted map: what enters holds more concepts than dimensions, and each concept writes a direction of its own.
+"""A planted map: inputs hold more concepts than dimensions, and each concept writes a direction of its own.
 
 64 concepts, each on with chance 0.03 and a strength in [1, 2]. x = Σ z_j e_j in 40 dimensions and
-y = Σ z_j w_j in 48, with read and write directions drawn apart and pushed apart. No linear map of x is y,
-because x mixes concepts; who undoes that in x can write y. Every dictionary has 64 atoms.
+y = Σ z_j w_j in 48, with read and write directions drawn independently and pushed apart. No linear map takes
+x to y, because x mixes concepts; a dictionary that undoes the mixing can write y. Each has 64 atoms.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FOUND = 0.9
 
 
 def run(seed: int, *, steps: int = 3000) -> dict[str, float]:
-    """Train every kind once and take the numbers of the claims.
+    """Train every kind once and measure what the claims ask for.
 
     `steps` of 256 rows.
     """
@@ -50,7 +50,7 @@ def run(seed: int, *, steps: int = 3000) -> dict[str, float]:
 
 
 def kinds(seed: int) -> dict[str, SparseAutoencoder]:
-    """Every dictionary by name; ReLU is the published recipe, with its penalty set for the same L0."""
+    """Create every dictionary by name; ReLU is the published recipe, with its penalty set for the same L0."""
 
     def make(kind: Any, *counts: float, **settings: Any) -> SparseAutoencoder:
         generator = torch.Generator().manual_seed(1000 + seed)
@@ -72,7 +72,7 @@ def kinds(seed: int) -> dict[str, SparseAutoencoder]:
 def measured(
     name: str, t: SparseAutoencoder, test: tuple[Tensor, Tensor], read: Tensor, written: Tensor
 ) -> dict[str, float]:
-    """R² of y, L0, and the share of concepts found where they are written and where they are read."""
+    """Return R² of y, L0, and the shares of concepts found among write and read directions."""
     x, y = test
     return {
         f"{name} r2": sn.evaluation.explained_variance(y, t(x)),
@@ -83,13 +83,13 @@ def measured(
 
 
 def found(concepts: Tensor, atoms: Tensor) -> float:
-    """Share of concepts with an atom of their own whose cosine is at least 0.9."""
+    """Return the share of concepts with an atom of their own at a cosine of at least 0.9."""
     *_, cosines = sn.evaluation.match_atoms(concepts, atoms)
     return float((cosines >= FOUND).mean())
 
 
 def linear_r2(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> float:
-    """R² of the best affine map of x."""
+    """Return R² of the best affine map from x to y."""
     means = [part.mean(dim=0) for part in train]
     solution = torch.linalg.lstsq(train[0] - means[0], train[1] - means[1]).solution
     return sn.evaluation.explained_variance(test[1], (test[0] - means[0]) @ solution + means[1])

@@ -1,10 +1,10 @@
-"""Two bundled towers: which dictionaries of paired embeddings split by modality, and which pairs do their atoms join?
+"""Two bundled towers: which dictionaries of paired embeddings split by modality, and which bridge the pairs?
 
-Embeddings of images and of their captions, each of unit length, by `two-towers@image` and `two-towers@text`, of
-handwriting that the towers never saw. TopK and matching pursuit have one dictionary over the rows of both;
-GroupSparse reads pairs. All have 256 atoms and are trained with k = 8; k is then lowered, at inference, for
-whoever reconstructs better than the worst of them, so that all are compared at one R². R² is taken around each
-modality's own mean, and averaged over the two.
+Unit-length embeddings of images and of their captions, by `two-towers@image` and `two-towers@text`, of
+handwriting that the towers never saw. TopK and matching pursuit have one dictionary over the rows of both
+modalities; GroupSparse reads pairs. All have 256 atoms and are trained with k = 8; at inference, k is then
+lowered for each that reconstructs better than the worst, so that all are compared at one R². R² is taken around
+each modality's own mean, and averaged over the two.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ N_ATOMS, K = 256, 8
 
 
 def run(seed: int, *, steps: int = 400, n: int = 3000) -> dict[str, float]:
-    """Train every kind once and take the numbers of the claims.
+    """Train every kind once and measure what the claims ask for.
 
     `steps` of 256 rows; `n` pairs, of which a quarter, drawn by the seed, is held out.
     """
@@ -45,7 +45,7 @@ def run(seed: int, *, steps: int = 400, n: int = 3000) -> dict[str, float]:
 
 @cache
 def towers(n: int) -> list[Tensor]:
-    """Unit embeddings of images and of their captions."""
+    """Return unit embeddings of images and of their captions."""
     drawn = sn.data.scenes(n, seed=100, split="test")
     image, text = (sn.load_model(f"two-towers@{tower}", "cpu") for tower in ("image", "text"))
     with torch.no_grad():
@@ -54,7 +54,7 @@ def towers(n: int) -> list[Tensor]:
 
 
 def trained(train: list[Tensor], seed: int, steps: int) -> dict[str, Any]:
-    """Every dictionary by name."""
+    """Train every dictionary, and return them by name."""
     width = train[0].shape[1]
     settings: dict[str, Any] = {"steps": steps, "seed": seed, "progress": False}
 
@@ -80,13 +80,13 @@ def trained(train: list[Tensor], seed: int, steps: int) -> dict[str, Any]:
 
 
 def drawn_by(seed: int) -> torch.Generator:
-    """What draws first atoms."""
+    """Return the generator that draws the first atoms."""
     return torch.Generator().manual_seed(1000 + seed)
 
 
 @torch.no_grad()
 def codes_of(sae: Any, x: list[Tensor], k: int) -> list[SparseCodes]:
-    """Codes of both modalities, each read by itself."""
+    """Encode both modalities, each without the other."""
     if isinstance(sae, sn.GroupSparse):
         return [sae.encode(one, k, reads=m) for m, one in enumerate(x)]
     return [sae.encode(one, k) for one in x]
@@ -94,7 +94,7 @@ def codes_of(sae: Any, x: list[Tensor], k: int) -> list[SparseCodes]:
 
 @torch.no_grad()
 def explained(sae: Any, x: list[Tensor], k: int) -> float:
-    """R² around each modality's mean, averaged over both."""
+    """Return R² around each modality's mean, averaged over both."""
     r2 = 0.0
     for m, (one, codes) in enumerate(zip(x, codes_of(sae, x, k), strict=True)):
         x_hat = sae.decode(codes)
@@ -104,13 +104,13 @@ def explained(sae: Any, x: list[Tensor], k: int) -> float:
 
 
 def lowest_k(sae: Any, x: list[Tensor], target: float) -> int:
-    """The smallest k that reaches an R²; its own where none does."""
+    """Return the smallest k that reaches an R², or the k of training if none does."""
     return next((k for k in range(1, K + 1) if explained(sae, x, k) >= target), K)
 
 
 @torch.no_grad()
 def measured(name: str, sae: Any, x: list[Tensor], k: int) -> dict[str, float]:
-    """R², split atoms, dead atoms and the bridge, each bridge with its shuffled floor."""
+    """Return R², split and dead atoms and the bridge, of split and bridge also their floors."""
     codes = codes_of(sae, x, k)
     atoms = sae.dictionaries if isinstance(sae, sn.GroupSparse) else sae.dictionary
     split = sn.studies.evaluation.modality_scores(codes, n_bootstrap=0)

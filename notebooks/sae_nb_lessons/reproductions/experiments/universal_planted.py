@@ -1,11 +1,11 @@
-"""A planted pair seen by a universal SAE: what taking turns gives, against all decoders learning at once.
+"""A universal SAE on a planted pair: sites taking turns, compared with all decoders learning at once.
 
-The data are those of `crosscoder_planted`: 96 concepts at two sites, 48 as long at both, 16 a fifth as long
-at the second, 16 at each site that are nowhere in the other. Every SAE has 96 atoms and spends 3 per row,
-and is read from one site at a time.
+The data are those of `crosscoder_planted`: 96 concepts at two sites, 48 equally long at both, 16 a fifth as
+long at the second, and at each site 16 that the other lacks. Every SAE has 96 atoms, uses 3 per row, and reads
+one site at a time.
 
-A shared concept is found where one atom lies in its direction at both sites (cosine ≥ 0.9), an exclusive
-one where an atom does at its own. Steps of both updates cost the same: one encoder, all decoders.
+A shared concept is found if one atom lies in its direction at both sites (cosine ≥ 0.9), an exclusive one if an
+atom does at its own site. Steps of both updates cost the same: one encoder, all decoders.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def run(seed: int, *, steps: int = 1000) -> dict[str, float]:
 
 @torch.no_grad()
 def measured(u: Any, concepts: list[Tensor], rows: list[Tensor]) -> dict[str, float]:
-    """Shares of concepts found, and how well each site is rebuilt from a code of each."""
+    """Measure the shares of concepts found, and how well each site is reconstructed from either's code."""
     near = [
         normalize(here, dim=1) @ normalize(part, dim=1).T >= FOUND
         for here, part in zip(concepts, u.dictionaries, strict=True)

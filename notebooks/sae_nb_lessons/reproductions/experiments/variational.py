@@ -1,8 +1,8 @@
-"""Planted concepts: does noise on pre-codes, at a price on their size, make a better dictionary than TopK?
+"""Planted concepts: does noise on pre-codes, with a penalty on their size, give a better dictionary than TopK?
 
 64 concepts in 40 dimensions, pushed apart, each on with chance 0.04 and a strength in [1, 2]; dictionaries of
-128 atoms, at most 4 per input. Two settings are tried of each kind, and the one with the higher R² counts: of
-TopK two weights of the loss that revives dead atoms, of VariationalSAE two amounts of noise.
+128 atoms, at most 4 per input. Two settings of each kind are tried, and the one with the higher R² counts: for
+TopK two weights of the loss that revives dead atoms, for VariationalSAE two amounts of noise.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MEASURES = ("r2", "l0", "dead", "found")
 
 
 def run(seed: int, *, steps: int = 400) -> dict[str, float]:
-    """Train every kind with each of its settings and take the numbers of the claim.
+    """Train every kind with each of its settings and measure what the claim asks for.
 
     `steps` of 256 rows.
     """
@@ -46,7 +46,7 @@ def run(seed: int, *, steps: int = 400) -> dict[str, float]:
 
 
 def kinds(seed: int) -> dict[str, SparseAutoencoder]:
-    """Every dictionary by name, each from the same random atoms."""
+    """Create every dictionary by name, all from the same random atoms."""
     return {
         "topk low": sn.TopK(D_IN, N_ATOMS, K, generator=_drawn(seed)),
         "topk high": sn.TopK(D_IN, N_ATOMS, K, aux_weight=1 / 8, generator=_drawn(seed)),
@@ -65,7 +65,7 @@ def _drawn(seed: int) -> torch.Generator:
 
 @torch.no_grad()
 def measured(name: str, sae: SparseAutoencoder, x: Tensor, concepts: Tensor) -> dict[str, float]:
-    """R², L0, atoms that no input uses, and concepts with an atom of their own; without noise."""
+    """Return R², L0, the share of atoms that no input uses, and of concepts found; all without noise."""
     codes = sae.encode(x)
     *_, cosines = sn.evaluation.match_atoms(concepts, sae.dictionary)
     used = torch.bincount(codes.atoms.long(), minlength=N_ATOMS) > 0

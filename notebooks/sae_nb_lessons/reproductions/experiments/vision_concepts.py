@@ -1,9 +1,10 @@
-"""Concepts of a vision model: which matter, how deep they are made, and what a set of images lacks.
+"""Concepts of a vision model: which ones matter, at what depth they form, and which a set of images lacks.
 
-Sobol: heads whose answer is known, on codes that are known: a driver c₀ alone, a pair that only works together,
-and concepts that nothing reads. Complexity: a network of four layers whose features appear one layer after the
-other, each a product of earlier ones; its importance is by tiny-vit. Blindspots: `scenes` of which one value of
-one factor is left out, by tiny-vit and its SAE, and two halves of the same scenes.
+Sobol: a known head on known codes, with one driver that acts alone, a pair that only acts together, and
+concepts that the head does not read. Complexity: six layers in which features appear one after the other, each
+a product of the one before and an input; also, with tiny-vit, how complexity relates to importance.
+Blindspots: scenes without one value of one factor, seen by tiny-vit and its SAE; as control, two halves of the
+same scenes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sae_nb as sn
 SHORT = {"n_images": 60, "n_splits": 4, "n_values": 2}
 PLACE, LEVEL, FOUND = "resid_post.6", 0.05, 0.9
 N_CONCEPTS, N_PLANTED, DRIVER, PAIR = 10, 8, 2, (4, 7)
-N_DESIGNS = 2048  # 512 give the driver an interaction of 0.03, which is the noise of the estimate
+N_DESIGNS = 2048  # with 512, the noise of the estimate gives the driver an interaction of 0.03
 DEPTH, WIDTH, N_SAMPLES = 6, 12, 1500
 N_COMPLEX = 300
 FACTORS = ("digit", "texture")
@@ -26,7 +27,7 @@ FACTORS = ("digit", "texture")
 def run(
     seed: int, *, n_images: int = 600, n_splits: int = 20, n_values: int = 8
 ) -> dict[str, float]:
-    """Measure the three, on `n_images` scenes a set, `n_splits` pairs of halves and `n_values` of each factor."""
+    """Measure all three, with sets of `n_images` scenes, `n_splits` pairs of halves, `n_values` per factor."""
     numbers = sobol_planted(seed) | complexity_planted(seed)
     model, sae = sn.load_model("tiny-vit"), sn.load_sae(f"tiny-vit/{PLACE}")
     numbers |= complexity_real(model, sae, min(n_images, N_COMPLEX), seed)
@@ -37,7 +38,7 @@ def run(
 
 
 def sobol_planted(seed: int) -> dict[str, float]:
-    """Rank of the driver and the pair, and how much interaction is seen in and beside the pair."""
+    """Compare the Sobol indices of the driver, the pair and the rest with their known values."""
     generator = torch.Generator().manual_seed(seed)
     codes = 0.5 + torch.rand(N_PLANTED, N_CONCEPTS, generator=generator)
 
@@ -61,7 +62,7 @@ def sobol_planted(seed: int) -> dict[str, float]:
 
 
 def indices(c: np.ndarray) -> np.ndarray:
-    """Total indices and interactions of (driver, pair) by hand, for uniform masks."""
+    """Compute total indices and interactions of (driver, pair) by formula, for uniform masks."""
     alone, strength = (2 * c[DRIVER]) ** 2 / 12, (3 * c[PAIR[0]] * c[PAIR[1]]) ** 2
     single, both = strength / 48, strength / 144
     whole = alone + 2 * single + both
@@ -72,7 +73,7 @@ def indices(c: np.ndarray) -> np.ndarray:
 
 
 def complexity_planted(seed: int) -> dict[str, float]:
-    """Correlation of complexity with the depth at which a feature is made."""
+    """Compare complexity with the depth at which a feature appears."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(N_SAMPLES, WIDTH, generator=generator).double()
     features = [x[:, 0]]
@@ -96,7 +97,7 @@ def complexity_planted(seed: int) -> dict[str, float]:
 def complexity_real(
     model: sn.LiveModel, sae: sn.SparseAutoencoder, n: int, seed: int
 ) -> dict[str, float]:
-    """Do complex atoms of tiny-vit matter less?"""
+    """Measure whether complex atoms of tiny-vit matter less."""
     images = sn.data.scenes(n, seed=100 + seed, split="test").images
     found = sn.vision.feature_complexity(model, sae, images, PLACE, n_bootstrap=200, seed=seed)
     return {
@@ -111,7 +112,7 @@ def complexity_real(
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation where both are known."""
+    """Return the rank correlation over entries that are finite in both."""
     from scipy.stats import spearmanr
 
     known = np.isfinite(a) & np.isfinite(b)
@@ -124,7 +125,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 def blindspots_real(
     model: sn.LiveModel, sae: sn.SparseAutoencoder, seed: int, n: int, n_splits: int, n_values: int
 ) -> dict[str, float]:
-    """Share of removed values whose concept is found, by atoms and by principal components; halves."""
+    """Measure how often removed values are found, by atoms and by components; count tags between halves."""
     drawn = [sn.data.scenes(n, seed=200 + 2 * seed + i, split="test") for i in range(2)]
     real, other = (
         sn.uses.documents(model, sae, scenes.images, PLACE, progress=False) for scenes in drawn
@@ -150,7 +151,7 @@ def removed(
     in_other: np.ndarray,
     seed: int,
 ) -> dict[str, float]:
-    """What is found first where the other set lacks a value; which scenes have it is judged by the real ones."""
+    """Test whether what is found first in a set that lacks a value marks the real scenes that have it."""
     from sklearn.metrics import roc_auc_score
 
     rest = other.subset(~in_other)
@@ -173,7 +174,7 @@ def removed(
 
 
 def halves(docs: sn.uses.Documents, generator: np.random.Generator) -> tuple[bool, bool]:
-    """Whether anything is tagged between two halves."""
+    """Return whether any atom, and any component, is tagged between two halves of one set."""
     order = generator.permutation(len(docs))
     half = len(docs) // 2
     found = sn.vision.blindspots(

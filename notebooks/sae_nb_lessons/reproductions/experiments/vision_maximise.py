@@ -1,10 +1,10 @@
-"""Images that maximise atoms of tiny-vit's SAE: do they do more than the best scene, do they look like one, and do
-they hold what the atom stands for?
+"""Do images that maximise atoms of tiny-vit's SAE beat the best scene, look like one, and show their class?
 
-For every texture and every digit the atom is taken whose strength in an image (at its strongest patch) tells that
-class best from the others (AUC). Each gets an image by MACO, 48 steps of 4 crops, as do random atoms that fire. The
-model's own heads then say which texture and which digit the image shows. Random atoms are asked about classes that
-were drawn for them; images of random phase, and the best scene of each atom, stand beside.
+For every texture and every digit, the atom is taken whose strength in an image (at its strongest patch) best
+separates that class from the others (AUC). Each gets an image by MACO, 48 steps of 4 crops, as do random atoms
+that fire. The model's own heads then tell which texture and which digit the image shows. Random atoms are
+tested for classes drawn at random; images of random phase, and the best scene of each atom, are measured for
+comparison.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def run(
     n_random: int = 6,
     classes: int = 10,
 ) -> dict[str, float]:
-    """Maximise the atoms of `classes` textures and digits at most, and `n_random` others, and take the numbers.
+    """Maximise the atoms of at most `classes` textures and digits, and `n_random` others; measure the images.
 
-    Among `n` scenes drawn by the seed, of handwriting that the model never saw.
+    Atoms are chosen on `n` scenes drawn by the seed, of handwriting that the model never saw.
     """
     model, sae = sn.load_model("tiny-vit", "cpu"), sn.load_sae("tiny-vit/" + POINT)
     scenes = sn.data.scenes(n, seed=seed, split="test")
@@ -74,14 +74,14 @@ def run(
 
 @torch.no_grad()
 def pooled(model: Any, sae: Any, images: Tensor) -> Tensor:
-    """Strength of every atom at its strongest patch of every image."""
+    """Return the strength of every atom at its strongest patch of every image: (images, atoms)."""
     acts = sn.capture(model, images, POINT, progress=False)
     codes = sae.encode(acts).to_dense()
     return codes.view(len(images), -1, codes.shape[1])[:, model.prefix_tokens :].amax(dim=1)
 
 
 def told(strengths: Tensor, labels: Tensor) -> np.ndarray:
-    """AUC of every atom for every class, (classes, atoms); an atom that never fires has one half."""
+    """Return the AUC of every atom for every class, (classes, atoms); ½ for an atom that never fires."""
     ranks = rankdata(strengths.numpy(), axis=0)
     rows = []
     for c in range(int(labels.max()) + 1):
@@ -92,17 +92,17 @@ def told(strengths: Tensor, labels: Tensor) -> np.ndarray:
 
 
 def random_atoms(strengths: Tensor, n: int, seed: int) -> list[int]:
-    """Atoms that fire in one scene in a hundred at least."""
+    """Draw `n` atoms that fire in at least one scene in a hundred."""
     alive = ((strengths > 0).double().mean(dim=0) >= 0.01).nonzero().flatten()
     order = torch.randperm(len(alive), generator=torch.Generator().manual_seed(1000 + seed))
     return alive[order[:n]].tolist()
 
 
 def near(distance: np.ndarray, natural: np.ndarray) -> float:
-    """Share of images that are no farther from a scene than 95 % of scenes are from another."""
+    """Return the share of images no farther from a scene than 95 % of scenes are from another."""
     return float((distance <= np.quantile(natural, 0.95)).mean())
 
 
 def hit(logits: Tensor, wanted: Tensor) -> float:
-    """Share of images that a head gives the wanted class."""
+    """Return the share of images to which a head gives the wanted class."""
     return float((logits.argmax(dim=1) == wanted).double().mean())

@@ -1,7 +1,7 @@
-"""Corrupted scenes: which score notices them, and what can still be read of them.
+"""Corrupted scenes: which scores detect them, and how well is the digit still read from them?
 
-tiny-vit and its SAE at block 6. Rates, principal components, means and probes are learned on clean scenes; other
-scenes are corrupted in four ways, by three strengths. The control is an SAE of the same size that learned nothing.
+tiny-vit and its SAE at block 6. Rates, principal components, means and probes are learned on clean scenes;
+other scenes are corrupted in four ways, at three strengths. The control is an untrained SAE of the same size.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ def run(
     n_reference: int = 500,
     strengths: tuple[float, ...] = (0.2, 0.5, 0.8),
 ) -> dict[str, float]:
-    """Mean AUROC of each score over corruptions and strengths, and accuracy of probes of the digit."""
+    """Measure each score's mean AUROC over corruptions and strengths, and the accuracy of digit probes.
+
+    `n_images`: scenes to corrupt; `n_reference`: clean scenes to learn from.
+    """
     model, sae = sn.load_model("tiny-vit"), sn.load_sae(f"tiny-vit/{PLACE}")
     drawn = sn.data.scenes(n_images, seed=300 + seed, split="test")
     clean = sn.data.scenes(n_reference, seed=400 + seed)
@@ -49,7 +52,7 @@ def measured(
     strengths: tuple[float, ...],
     seed: int,
 ) -> Any:
-    """Scores and probes of the digit."""
+    """Measure scores and probes of the digit with one SAE."""
     return sn.vision.robustness(
         model,
         sae,
@@ -65,7 +68,7 @@ def measured(
 
 
 def probed(probes: Any) -> dict[str, float]:
-    """Accuracy on clean images, mean accuracy on corrupted ones, and their differences."""
+    """Return probes' accuracy on clean images, its mean on corrupted ones, and codes minus activations."""
     clean = probes["corruption"] == "clean"
     mean = {
         (name, spoiled): float(

@@ -1,7 +1,8 @@
-"""Are the regions of scenes discovered without labels? Atoms of tiny-vit's SAE against five simpler methods.
+"""Are the regions of scenes discovered without labels? Atoms of tiny-vit's SAE and five simpler methods.
 
-Regions are known by patch: the digit, the ground of each texture, the digit in each ink. Of every method the single
-feature that marks a region best on half of the scenes is judged on the other half, by intersection over union.
+Regions are known by patch: the digit, the background of each texture, the digit in each ink. For every method,
+the single feature that best marks a region on half of the scenes is judged on the other half, by intersection
+over union.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def run(seed: int, *, n: int = 200, methods: tuple[str, ...] = METHODS) -> dict[
 
 
 def regions_of(scenes: sn.data.Scenes) -> dict[str, Tensor]:
-    """The digit, the ground of each texture, the digit in each ink, by patch."""
+    """Return masks by patch: the digit, the background of each texture, the digit in each ink."""
     on = scenes.patch_mask
     regions = {"digit": on}
     for kind, names, labels, where in (
