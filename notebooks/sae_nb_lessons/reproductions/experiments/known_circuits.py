@@ -1,8 +1,8 @@
 """Tracers of heads on a model whose circuit is known: do they find it, and how long does it take?
 
-tiny-induction: one head looks one token back, four heads of the second block copy what came after an earlier
-copy. The circuit is defined by what heads attend to, and checked by ablation; no tracer defines it. Seeds draw
-other sequences.
+tiny-induction: one head attends to the previous token, four heads of the second block copy the token that
+came after an earlier copy. The circuit is defined by what heads attend to, and checked by ablation; no
+tracer defines it. Seeds draw other sequences.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ METHODS: tuple[Literal["contextual", "ablation", "gradient"], ...] = (
 
 
 def run(seed: int, *, n_texts: int = 40, n_rows: int = 200) -> dict[str, float]:
-    """Ask every tracer for every head, on `n_texts` sequences; the circuit is measured on `n_rows`."""
+    """Score every head with every tracer, on `n_texts` sequences; the circuit is measured on `n_rows`."""
     model = sn.load_model("tiny-induction")
     circuit = known_circuit(model, n=n_rows, seed=seed)
     texts = list(circuit.inputs)[:n_texts]
@@ -51,7 +51,10 @@ def run(seed: int, *, n_texts: int = 40, n_rows: int = 200) -> dict[str, float]:
 
 
 def output_sizes(model: sn.models.LiveModel, texts: list[str]) -> np.ndarray:
-    """How much each head writes above its mean, the root mean square over positions: no answer is asked."""
+    """Measure the size of each head's output.
+
+    The root mean square over positions, after the mean is removed; this uses no answer.
+    """
     names = [f"head_out.{layer}" for layer in range(model.n_layers or 0)]
     runs = [run_once(model, batch, read=names) for batch in model.batches(texts, batch_size=1)]
     found = []
@@ -63,7 +66,7 @@ def output_sizes(model: sn.models.LiveModel, texts: list[str]) -> np.ndarray:
 
 
 def chance(circuit: KnownCircuit, sizes: np.ndarray, seed: int) -> dict[str, float]:
-    """What is found without asking about the answer, and by numbers that are drawn."""
+    """Return the AUC of a score that does not use the answer, and of random scores."""
     drawn = np.random.default_rng(seed).random((1000, len(circuit)))
     return {
         "size of the output, AUC": circuit.auc(sizes),

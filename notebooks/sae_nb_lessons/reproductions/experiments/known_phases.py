@@ -1,7 +1,7 @@
-"""Phases where the truth is known: a network of three shared blocks, 4 + 4 + 4, and its free twin.
+"""Phases with known truth: a network of three shared blocks, 4 + 4 + 4, and its free twin.
 
 Do similarity and layer swaps find the cuts at 4 and 8 of ``tiny-vit-tied``, and do they claim nothing for
-``tiny-vit``, whose layers are free? What shared blocks say of the cuts: `depth_cuts`.
+``tiny-vit``, whose layers are free? `depth_cuts` tests the cuts by shared blocks.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def run(seed: int, *, pictures: int = 160) -> dict[str, float]:
 
 
 def states_of(model: LiveModel, seed: int, n: int) -> States:
-    """States of pictures, in half precision."""
+    """Capture the states of images, in half precision."""
     return capture_states(model, scenes(n, seed=100 + seed), dtype=torch.float16)
 
 
 def looked_at(model: LiveModel, seed: int, n: int) -> dict[str, float]:
-    """What similarity says of phases: cuts, evidence, the authors' max-cut, and layer swaps."""
+    """Measure the evidence for phases: cuts by similarity, the authors' max-cut, and layer swaps."""
     similarity = layer_similarity(states_of(model, seed, n))
     numbers: dict[str, float] = {}
     for reading in ("raw", "centred"):

@@ -1,10 +1,10 @@
-"""Three tracers on three models whose circuits are known: who finds the heads and neurons, and how fast?
+"""Three tracers on three models whose circuits are known: which find the heads and neurons, and how fast?
 
-tiny-induction has attention alone, tiny-modular one block with neurons, tiny-brackets two. Each tracer scores every
-component in logits of the model's own answer: contextual decomposition, attribution graphs whose atoms are the
-neurons (what flows through a neuron at all positions; through a head, which is in the edges), exchanging it for
-its mean (patching), and the gradient's estimate of that. Circuits are defined without any of them. Seeds draw other
-inputs.
+tiny-induction has only attention, tiny-modular one block with neurons, tiny-brackets two. Each tracer
+scores every component in logits of the model's own answer: contextual decomposition; attribution graphs
+whose atoms are the neurons (the flow through a neuron at all positions, or through a head, which is part
+of the edges); replacing it by its mean (patching), and the gradient's estimate of that. Circuits are
+defined without any of them. Seeds draw other inputs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Scores = Float[np.ndarray, " components"]
 
 
 def run(seed: int, *, n_texts: int = 20, n_rows: int = 200) -> dict[str, float]:
-    """Ask every tracer for every component, on `n_texts` inputs; circuits are measured on `n_rows`."""
+    """Score every component with every tracer, on `n_texts` inputs; circuits are measured on `n_rows`."""
     numbers = {}  # type: ignore[var-annotated]
     for name in MODELS:
         model = sn.load_model(name)
@@ -63,12 +63,12 @@ def run(seed: int, *, n_texts: int = 20, n_rows: int = 200) -> dict[str, float]:
 
 
 def tracer(method: str) -> Callable[[Any, list[str], KnownCircuit], Scores]:
-    """What scores components."""
+    """Return the function that scores components by a method."""
     return by_graphs if method == "graph" else partial(by_parts, method)
 
 
 def by_parts(method: Any, model: Any, texts: list[str], circuit: KnownCircuit) -> Scores:
-    """Sizes of what heads, and neurons where the circuit has some, bring to the answers."""
+    """Score heads, and neurons if the circuit has some, by the absolute contribution to the answers."""
     of = {"head": head_contributions, "neuron": neuron_contributions}
     kinds = circuit.components.kind.unique()
     values = {kind: np.abs(of[kind](model, texts, method=method).values) for kind in kinds}
@@ -78,7 +78,7 @@ def by_parts(method: Any, model: Any, texts: list[str], circuit: KnownCircuit) -
 
 
 def by_graphs(model: Any, texts: list[str], circuit: KnownCircuit) -> Scores:
-    """Sizes of what flows through neurons and heads, means over a graph of each text."""
+    """Score neurons and heads by the absolute flow through them, mean over a graph of each text."""
     neurons, rows = neuron_transcoders(model), circuit.components
     found = np.zeros(len(rows))
     for text in texts:
@@ -93,7 +93,10 @@ def by_graphs(model: Any, texts: list[str], circuit: KnownCircuit) -> Scores:
 
 
 def sizes(model: Any, texts: list[str], circuit: KnownCircuit) -> Scores:
-    """How much each component writes above its mean, the root mean square over positions: no answer is asked."""
+    """Measure the size of each component's output.
+
+    The root mean square over positions, after the mean is removed; this uses no answer.
+    """
     found = []
     for name, rows in circuit.components.groupby("hook_point", sort=False):
         x = sn.capture(model, texts, str(name), progress=False).x.double()

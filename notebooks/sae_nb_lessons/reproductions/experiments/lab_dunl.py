@@ -1,14 +1,16 @@
 """Deconvolutional unrolled learning (the lab): are kernels and events found, and do they predict spikes better?
 
-Planted trials: two kernels of 16 bins, two events of each in 150 bins, 96 trials. With known events (stage A) the kernels
-are learned under each link, by 30 unrolled steps, for counts by 100; with unknown events (stage B) by 30 steps with at
-most two events per kernel, and events are then read with 100. Controls: events of another trial; no limit on events.
+Planted trials: two kernels of 16 bins, two events of each in 150 bins, 96 trials. With known events
+(stage A) the kernels are learned under each link, by 30 unrolled steps, or 100 for counts. With unknown
+events (stage B) they are learned by 30 steps with at most two events per kernel, and events are then read
+with 100. Controls: events of another trial; no limit on events.
 
-Recorded spikes: neurons of the locust antennal lobe (`spikes`, a file of sorted spike trains), of which a trial from 8 to
-14 s is cut into bins of 50 ms; an odour comes at 10 s. Every spike goes to one of two halves by a coin. On 15 trials a
-neuron's kernel is learned from the first half, and widths and smoothness are chosen by the second. On 10 other trials
-rates are made of the first half and judged by the log-likelihood of the second, in bits per spike above a constant rate.
-Without the file planted spikes take their place.
+Recorded spikes: neurons of the locust antennal lobe (`spikes`, a file of sorted spike trains). Of each
+trial, 8 to 14 s are cut into bins of 50 ms; an odour is given at 10 s. Every spike is assigned to one of
+two halves at random. On 15 trials a neuron's kernel is learned from the first half, and widths and
+smoothness are chosen by the second. On 10 other trials rates are estimated from the first half and
+evaluated by the log-likelihood of the second, in bits per spike above a constant rate. Without the file,
+planted spikes are used.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from sae_nb.studies.lab import DUNL
 SHORT = {"n_trials": 16, "steps": 3, "spikes": "", "fit_steps": 3}
 LENGTH, READ = 16, 100
 SAMPLES, TRIAL = 15_000, 450_000
-"""Per second, and per trial of 30 s, in the recordings of 14 February 2001."""
+"""Samples per second, and per trial of 30 s, in the recordings of 14 February 2001."""
 FROM, BIN, N_BINS, ODOUR = 8.0, 0.05, 120, 40
 N_TRIALS, N_TRAIN, KERNEL = 25, 15, 50
 ODOURS = ("Citral", "C3H_1", "Vanilla_1")
@@ -48,7 +50,7 @@ def run(
 
 
 def known(n_trials: int, steps: int, seed: int) -> dict[str, float]:
-    """Smaller |cross-correlation| of the two kernels, events known, for each link."""
+    """Learn kernels from known events under each link; return the smaller |cross-correlation| of the two."""
     numbers = {}
     for link, n_steps, n in (
         ("gaussian", 30, steps),
@@ -69,7 +71,7 @@ def known(n_trials: int, steps: int, seed: int) -> dict[str, float]:
 
 
 def unknown(n_trials: int, steps: int, seed: int) -> dict[str, float]:
-    """The same with events unknown, and how many of them are found."""
+    """Learn kernels without known events; return the same, and how many events are found."""
     planted = planted_events(n_trials, seed=seed)
     numbers = {}
     for name, k, n in (("unknown", 2, steps), ("no limit", None, 2 * steps // 3)):
@@ -86,12 +88,12 @@ def unknown(n_trials: int, steps: int, seed: int) -> dict[str, float]:
 
 
 def fresh(seed: int, **settings: object) -> DUNL:
-    """Two kernels that were drawn."""
+    """Build a DUNL with two random kernels."""
     return DUNL(2, LENGTH, generator=torch.Generator().manual_seed(seed), **settings)  # type: ignore[arg-type]
 
 
 def worst(dunl: DUNL, planted: PlantedEvents) -> float:
-    """|cross-correlation| of the kernel that is recovered less well."""
+    """Return |cross-correlation| of the kernel that is recovered less well."""
     found = dunl.deconvolve(planted.x[:1])
     return float(found.compare(planted.kernels, planted.events[:1]).correlation.min())
 
@@ -100,7 +102,7 @@ def worst(dunl: DUNL, planted: PlantedEvents) -> float:
 
 
 def predicted(file: Path | None, steps: int, seed: int) -> dict[str, float]:
-    """Bits per held-out spike above a constant rate: DUNL, smoothing, and the average of other trials."""
+    """Return bits per held-out spike above a constant rate, of DUNL, smoothing, and other trials' average."""
     rng = np.random.default_rng(seed)
     units = planted_spikes(seed) if file is None else recorded(file, ODOURS[seed % len(ODOURS)])
     gains = [of_unit(counts, steps, rng) for counts in units]
@@ -112,7 +114,7 @@ def predicted(file: Path | None, steps: int, seed: int) -> dict[str, float]:
 
 
 def recorded(file: Path, odour: str) -> list[np.ndarray]:
-    """Counts (trials, bins) around an odour, of every neuron of an experiment."""
+    """Count spikes around an odour, (trials, bins), for every neuron of an experiment."""
     with np.load(file) as stored:
         names, times, offsets = stored["name"], stored["time"], stored["offset"]
     edges = FROM + BIN * np.arange(N_BINS + 1)
@@ -125,7 +127,7 @@ def recorded(file: Path, odour: str) -> list[np.ndarray]:
 
 
 def planted_spikes(seed: int) -> list[np.ndarray]:
-    """Two neurons whose kernel follows one event at a known time."""
+    """Plant two neurons with a kernel after one event at a known time."""
     planted = planted_events(2 * N_TRIALS, n_samples=N_BINS, n_events=1, link="poisson", seed=seed)
     first = planted.events[:, 0].long().argmax(dim=1)
     counts = torch.stack(
@@ -137,14 +139,14 @@ def planted_spikes(seed: int) -> list[np.ndarray]:
 def of_unit(
     counts: np.ndarray, steps: int, rng: np.random.Generator
 ) -> tuple[dict[str, float], int]:
-    """Bits of one neuron's held-out spikes by each rate, summed, and how many spikes they are."""
+    """Return the summed bits of one neuron's held-out spikes by each rate, and the number of these spikes."""
     order = rng.permutation(len(counts))
     first = rng.binomial(counts.astype(int), 0.5)
     seen, asked = first[order].astype(float), (counts - first)[order].astype(float)
     train, test = slice(0, N_TRAIN), slice(N_TRAIN, None)
 
     def best(rates: dict[float, np.ndarray]) -> np.ndarray:
-        """The rates, of all trials, whose setting is best on those for training."""
+        """Choose the setting with the best rates on the training trials; return its rates of all trials."""
         return rates[max(rates, key=lambda at: bits(rates[at][train], seen[train], asked[train]))]
 
     smoothed = {w: gaussian_filter1d(seen, w, axis=1, mode="nearest") for w in WIDTHS}
@@ -169,7 +171,7 @@ def of_unit(
 
 
 def unrolled(seen: np.ndarray, at: np.ndarray, smoothness: float, steps: int) -> np.ndarray:
-    """Rates of all trials, by a kernel that is learned on those for training with one event in each."""
+    """Return the rates of all trials, by a kernel learned on the training trials with one event in each."""
     x = torch.tensor(seen, dtype=torch.float32)
     events = torch.zeros(len(x), 1, N_BINS - KERNEL + 1, dtype=torch.bool)
     events[range(len(x)), 0, torch.tensor(at)] = True
@@ -189,7 +191,7 @@ def unrolled(seen: np.ndarray, at: np.ndarray, smoothness: float, steps: int) ->
 
 
 def bits(rate: np.ndarray, seen: np.ndarray, asked: np.ndarray) -> float:
-    """Poisson log-likelihood of some counts above that of each trial's mean rate, in bits."""
+    """Return the Poisson log-likelihood of counts above that of each trial's mean rate, in bits."""
     constant = np.broadcast_to(seen.mean(axis=1, keepdims=True), rate.shape)
     terms = [
         (asked * np.log(r.clip(QUIET)) - r.clip(QUIET)).sum() / np.log(2) for r in (rate, constant)

@@ -1,9 +1,10 @@
 """Actions from pairs, and dictionaries of orbits (the lab).
 
-Pairs: patches of 6 × 6, and the same patches turned by 90°, rolled by a pixel, flipped. Patches are white noise, whitened
-patches of the two photographs that scikit-learn ships, or patches of them without their mean. Orbits: two base atoms in 16
-dimensions and what a roll by 4 makes of them, eight atoms in all, two of which are in every input; a group network of two
-orbits of four against a free dictionary of eight atoms. Nobody shows it a pair.
+Pairs: patches of 6 × 6, and the same patches rotated by 90°, rolled by a pixel, or flipped. Patches are
+white noise, whitened patches of the two photographs that scikit-learn ships, or patches of them without
+their mean. Orbits: two base atoms in 16 dimensions and their rolls by 4, eight atoms in all, two of which
+are in every input; a group network of two orbits of four is compared with a free dictionary of eight
+atoms. It is not shown any pairs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ D, K, G, N_INPUTS, CLOSURE = 16, 2, 4, 4000, 0.1
 
 
 def run(seed: int, *, steps: int = 800, action_steps: int = 2000) -> dict[str, float]:
-    """Actions of three moves on three kinds of patches, and orbits without pairs."""
+    """Learn the actions of three moves on three kinds of patches, and orbits without pairs."""
     kinds = {"noise": noise(seed), "whitened": whitened(seed), "without mean": without_mean(seed)}
     numbers: dict[str, float] = {}
     for kind, x in kinds.items():
@@ -35,7 +36,7 @@ def run(seed: int, *, steps: int = 800, action_steps: int = 2000) -> dict[str, f
 
 
 def moves() -> dict[str, tuple[Tensor, int]]:
-    """Each move as a matrix, and how many lead back."""
+    """Return each move as a matrix, and its order: the number of repetitions that restores a patch."""
     eye = torch.eye(SIDE**2).reshape(-1, SIDE, SIDE)
     moved = {
         "turn": (eye.rot90(1, (1, 2)), 4),
@@ -46,7 +47,7 @@ def moves() -> dict[str, tuple[Tensor, int]]:
 
 
 def pairs(x: Tensor, move: Tensor, order: int, steps: int, seed: int) -> dict[str, float]:
-    """What pairs of one move say of it."""
+    """Learn an action from pairs of one move, and compare it with the move."""
     action = sn.lab.learn_action(x, x @ move.T, steps=steps, seed=seed)
     values, vectors = torch.linalg.eigh(x.T @ x / len(x))
     seen = vectors[:, values > SEEN * values[-1]]
@@ -59,12 +60,12 @@ def pairs(x: Tensor, move: Tensor, order: int, steps: int, seed: int) -> dict[st
 
 
 def noise(seed: int) -> Tensor:
-    """White noise."""
+    """Draw white noise."""
     return torch.randn(N_PAIRS, SIDE**2, generator=drawn(seed))
 
 
 def whitened(seed: int) -> Tensor:
-    """Patches of photographs, each with its mean, whitened (ZCA) in every direction."""
+    """Cut patches of photographs, with their means, and whiten them (ZCA) in every direction."""
     flat = patches(seed)
     flat -= flat.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(flat.T))
@@ -72,14 +73,14 @@ def whitened(seed: int) -> Tensor:
 
 
 def without_mean(seed: int) -> Tensor:
-    """Patches of photographs less the mean of each."""
+    """Cut patches of photographs, and subtract the mean of each."""
     flat = patches(seed)
     flat -= flat.mean(axis=1, keepdims=True)
     return torch.tensor(flat / flat.std(), dtype=torch.float32)
 
 
 def patches(seed: int) -> np.ndarray:
-    """Patches of two photographs in grey."""
+    """Cut patches of two photographs in grey."""
     grey = [image.mean(axis=2) / 255 for image in load_sample_images().images]
     cut = [
         extract_patches_2d(image, (SIDE, SIDE), max_patches=N_PAIRS // 2, random_state=seed)
@@ -89,7 +90,7 @@ def patches(seed: int) -> np.ndarray:
 
 
 def orbits(seed: int, steps: int) -> dict[str, float]:
-    """Atoms found by a group network, with and without a term that closes its orbits, and by a free one."""
+    """Measure the atoms found by a group network, with and without a closure term, and by a free dictionary."""
     base = torch.nn.functional.normalize(torch.randn(K, D, generator=drawn(seed)), dim=1)
     atoms = torch.stack([base.roll(D // G * g, dims=1) for g in range(G)], dim=1).flatten(0, 1)
     z = torch.zeros(N_INPUTS, K * G)
@@ -118,16 +119,16 @@ def orbits(seed: int, steps: int) -> dict[str, float]:
 
 
 def recovered(atoms: Tensor, found: Tensor) -> float:
-    """Mean over planted atoms of the largest cosine."""
+    """Return the largest cosine with each planted atom, on average."""
     return float((atoms @ found.T).amax(dim=1).mean())
 
 
 def together(atoms: Tensor, network: sn.lab.GroupNetwork) -> float:
-    """Share of the atoms of a learned orbit that are of one planted orbit, mean over orbits."""
+    """Return the share of a learned orbit's atoms that belong to one planted orbit, mean over orbits."""
     nearest = (network.orbits @ atoms.T).argmax(dim=-1) // G
     return float(torch.stack([(nearest == k).float().mean(dim=1) for k in range(K)]).amax(0).mean())
 
 
 def drawn(seed: int) -> torch.Generator:
-    """A generator of a seed."""
+    """Return a generator with a seed."""
     return torch.Generator().manual_seed(seed)

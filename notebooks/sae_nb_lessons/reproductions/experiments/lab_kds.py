@@ -1,9 +1,10 @@
 """K-Deep Simplex on two moons and on digits, and weighted sparse coding on image patches (the lab).
 
-Moons and digits: landmarks are learned, tied where they share inputs, and the graph of the ties is cut into as many
-groups as there are; beside it k-means, the same without a cost of distance (λ = 0), and SpaDE, one step of the solver
-with an encoder of its own. Patches: 8 × 8, whitened, of the two photographs that scikit-learn ships; the penalty
-weighted by distance against the plain one, at a weight each that gives about as many atoms.
+Moons and digits: landmarks are learned, connected if they share inputs, and the graph of these
+connections is cut into the true number of groups. Compared with k-means, with the same without a cost of
+distance (λ = 0), and with SpaDE, one step of the solver with an encoder of its own. Patches: 8 × 8,
+whitened, of the two photographs that scikit-learn ships; the penalty weighted by distance is compared
+with the plain one, each with a weight that gives about the same number of atoms.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def run(seed: int, *, steps: int = 200, n_patches: int = 20_000) -> dict[str, fl
 
 
 def moons(seed: int, steps: int) -> dict[str, float]:
-    """Two moons: KDS, k-means, λ = 0 and SpaDE; and the Laplacian identity."""
+    """Group two moons by KDS, k-means, λ = 0 and SpaDE; and check the Laplacian identity."""
     points, truth = make_moons(N_POINTS, noise=NOISE, random_state=seed)
     x = torch.tensor(points, dtype=torch.float32)
     kds = sn.lab.KDS(2, LANDMARKS, generator=drawn(seed)).fit(x, steps=steps, seed=seed)
@@ -49,7 +50,7 @@ def moons(seed: int, steps: int) -> dict[str, float]:
 
 
 def digits(seed: int, steps: int) -> dict[str, float]:
-    """Handwritten digits of 8 × 8 pixels in ten groups."""
+    """Group handwritten digits of 8 × 8 pixels into ten groups."""
     bunch = load_digits()
     x = torch.tensor(bunch.data, dtype=torch.float32)
     kds = sn.lab.KDS(x.shape[1], DIGIT_LANDMARKS, generator=drawn(seed))
@@ -66,7 +67,7 @@ def digits(seed: int, steps: int) -> dict[str, float]:
 
 
 def patches(seed: int, steps: int, n: int) -> dict[str, float]:
-    """Weighted and plain penalty on the same patches."""
+    """Compare the weighted with the plain penalty on the same patches."""
     x = whitened_patches(seed, n)
     weighted, plain = (
         coded(x, seed, steps, weight, local) for weight, local in ((WEIGHTED, True), (PLAIN, False))
@@ -81,7 +82,7 @@ def patches(seed: int, steps: int, n: int) -> dict[str, float]:
 
 
 def coded(x: torch.Tensor, seed: int, steps: int, weight: float, local: bool) -> dict[str, float]:
-    """L0, R² and how alike atoms are that fire together."""
+    """Measure L0, R² and the similarity of atoms that fire together."""
     sae = sn.lab.WLSC(
         x.shape[1], PATCH_ATOMS, locality=weight, weighted=local, generator=drawn(seed)
     )
@@ -102,7 +103,7 @@ def coded(x: torch.Tensor, seed: int, steps: int, weight: float, local: bool) ->
 
 
 def whitened_patches(seed: int, n: int) -> torch.Tensor:
-    """Patches of two photographs without their mean, whitened (ZCA), of unit norm."""
+    """Cut patches of two photographs, without their mean, whitened (ZCA), of unit norm."""
     grey = [image.mean(axis=2) for image in load_sample_images().images]
     halves = [
         extract_patches_2d(image, (PATCH, PATCH), max_patches=n // 2, random_state=seed)
@@ -118,7 +119,7 @@ def whitened_patches(seed: int, n: int) -> torch.Tensor:
 
 
 def laplacian_error(kds: sn.lab.KDS, x: torch.Tensor) -> float:
-    """|Σ z_ij ‖x_i − w_j‖² − tr(VᵀLV)| of the graph of points and atoms, as a share."""
+    """Return |Σ z_ij ‖x_i − w_j‖² − tr(VᵀLV)| of the graph of points and atoms, as a share."""
     with torch.no_grad():
         z = kds.encode(x).to_dense().double().numpy()
     atoms, points = kds.landmarks.double().numpy(), x.double().numpy()
@@ -130,19 +131,19 @@ def laplacian_error(kds: sn.lab.KDS, x: torch.Tensor) -> float:
 
 
 def spade(x: torch.Tensor, n_atoms: int, steps: int, seed: int) -> sn.SpaDE:
-    """SpaDE on the same rows, by its own recipe."""
+    """Train SpaDE on the same rows, with its own recipe."""
     sae = sn.SpaDE(x.shape[1], n_atoms, generator=drawn(seed))
     sn.train(sae, x, steps=steps, batch_size=128, seed=seed, progress=False)
     return sae
 
 
 def grouped(sae: sn.SparseAutoencoder, x: torch.Tensor, n: int, seed: int) -> sn.lab.LocalMap:
-    """Groups by the ties of atoms."""
+    """Group inputs by cutting the graph of atoms."""
     return sn.lab.local_map(sae, x, n, seed=seed)
 
 
 def by_means(x: torch.Tensor, truth: np.ndarray, n: int, seed: int, like: sn.lab.LocalMap) -> float:
-    """The same accuracy of k-means."""
+    """Return the same accuracy for k-means."""
     from dataclasses import replace
 
     labels = KMeans(n, n_init=10, random_state=seed).fit_predict(x.numpy())
@@ -150,5 +151,5 @@ def by_means(x: torch.Tensor, truth: np.ndarray, n: int, seed: int, like: sn.lab
 
 
 def drawn(seed: int) -> torch.Generator:
-    """A generator of a seed."""
+    """Return a generator with a seed."""
     return torch.Generator().manual_seed(seed)

@@ -1,9 +1,10 @@
-"""Induction in one layer, by queries and keys that know how they changed (the lab).
+"""Induction in one layer, by queries and keys that include their change (the lab).
 
-Attention-only models of width 64 with four heads learn tiny-induction's task: letters in stretches of 2 to 8 that come
-again up to 8 letters later, asked for how the second one goes on. One layer with momentum γ, one without, two without;
-one without for twice the number of steps. Beside them a rule that knows no letters: copy what stood a fixed number of
-positions ago, the best such number on the same rows.
+Attention-only models of width 64 with four heads learn tiny-induction's task: stretches of 2 to 8 letters
+are repeated up to 8 letters later, and the model predicts how the repetition continues. One layer with
+momentum γ, one without, two without; one without for twice the number of steps. They are compared with a
+rule that ignores the letters: copy the letter a fixed number of positions ago, with the best such number
+on the same rows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ N_ROWS, FARTHEST = 1000, 20
 
 
 def run(seed: int, *, steps: int = 1000) -> dict[str, float]:
-    """Accuracies by γ, layers and steps; how much of an induction head the best head is."""
+    """Return accuracies by γ, layers and steps, and the induction score of the best head."""
     plain = trained(0.0, 1, steps, seed)
     two = trained(0.0, 2, steps, seed)
     by_gamma = {gamma: trained(gamma, 1, steps, seed) for gamma in GAMMAS}
@@ -39,17 +40,17 @@ def run(seed: int, *, steps: int = 1000) -> dict[str, float]:
 
 
 def trained(gamma: float, n_blocks: int, steps: int, seed: int) -> sn.lab.MomentumModel:
-    """One model."""
+    """Train one model."""
     return sn.lab.Momentum(gamma, n_blocks=n_blocks).fit(steps=steps, seed=seed)
 
 
 def accuracy(model: sn.lab.MomentumModel, seed: int) -> float:
-    """Share of right letters on rows that were not trained on."""
+    """Return the share of right letters on held-out rows."""
     return model.accuracy(N_ROWS, seed)
 
 
 def by_distance(model: sn.lab.MomentumModel, seed: int) -> float:
-    """The same of the letter that stood so many positions ago, at the best number."""
+    """Return the accuracy of copying the letter a fixed number of positions ago, at the best number."""
     ids, targets = model.rows(N_ROWS, seed)
     asked = targets >= 0
     best = 0.0

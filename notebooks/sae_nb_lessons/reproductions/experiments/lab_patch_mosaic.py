@@ -1,10 +1,11 @@
-"""Why diffusion makes new images (the lab): patches, wavelets, and a rule that noise hides.
+"""Why does diffusion make new images (the lab)? Patches, wavelets, and a rule that noise hides.
 
-Mosaics: four black-and-white images of 16 × 16 (signs of Gaussian random fields, low-pass of width 0.09 cycles a pixel)
-and four held out; 12 samples in 30 steps by the score of whole images and of patches of side 3, 5, 9. Wavelets: patches
-of 16 × 16 of the two sample images of scikit-learn, grey, of mean 0 and variance 1, noise of 0.1; to be judged on tiles
-of the images that no training patch touches; control: the same images with random phases. Parity: the posterior mean
-of bits with an even sum, against enumeration, and what the others say of a bit.
+Mosaics: four black-and-white images of 16 × 16 (signs of Gaussian random fields, low-pass of width 0.09
+cycles a pixel) and four held out; 12 samples in 30 steps by the score of whole images and of patches of
+side 3, 5, 9. Wavelets: patches of 16 × 16 of the two sample images of scikit-learn, grey, of mean 0 and
+variance 1, noise of 0.1; evaluated on tiles of the images that no training patch touches; control: the
+same images with random phases. Parity: the posterior mean of bits with an even sum, compared with
+enumeration, and the information that the other bits give about one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def run(
     n_train: int = 30000,
     n_test: int = 8000,
 ) -> dict[str, float]:
-    """Copies and shared patches by patch size; errors by gates; products by number of bits."""
+    """Measure copies and shared patches by patch size, errors by gates, and products by number of bits."""
     return (
         mosaics(seed, n_samples, n_steps)
         | wavelets(seed, n_train, n_test)
@@ -41,7 +42,7 @@ def run(
 
 
 def mosaics(seed: int, n_samples: int, n_steps: int) -> dict[str, float]:
-    """What samples share with the training images, beside images that were held out."""
+    """Measure what samples share with the training images, compared with held-out images."""
     fields = random_fields(8, torch.Generator().manual_seed(seed))
     known, others = fields[:4], fields[4:]
     numbers: dict[str, float] = {}
@@ -60,7 +61,7 @@ def mosaics(seed: int, n_samples: int, n_steps: int) -> dict[str, float]:
 
 
 def shares(known: sn.lab.PatchDictionary, images: Tensor, name: str) -> dict[str, float]:
-    """Share of images that are training images, shifted or not, and of their patches that are in one."""
+    """Return the share of images that are training images, exact or shifted, and of patches that are in one."""
     return {
         f"copies of {name}": float((known.found(images, SIDE) == 1).float().mean()),
         f"5 × 5 of {name}": float(known.found(images, 5).mean()),
@@ -69,7 +70,7 @@ def shares(known: sn.lab.PatchDictionary, images: Tensor, name: str) -> dict[str
 
 
 def random_fields(n: int, generator: torch.Generator) -> Tensor:
-    """Signs of smooth Gaussian random fields that wrap around."""
+    """Draw signs of smooth Gaussian random fields that wrap around."""
     f = torch.fft.fftfreq(SIDE)
     low = torch.exp(-(f[:, None] ** 2 + f**2) / (2 * WIDTH**2))
     noise = torch.randn(n, 1, SIDE, SIDE, generator=generator)
@@ -77,7 +78,10 @@ def random_fields(n: int, generator: torch.Generator) -> Tensor:
 
 
 def wavelets(seed: int, n_train: int, n_test: int) -> dict[str, float]:
-    """Moments of Haar coefficients, and errors on unseen tiles by features; also of images with random phases."""
+    """Measure moments of Haar coefficients, and errors on unseen tiles by features.
+
+    The same for images with random phases.
+    """
     rng = np.random.default_rng(seed)
     numbers: dict[str, float] = {}
     for name in ("photos", "random phases"):
@@ -105,7 +109,7 @@ def wavelets(seed: int, n_train: int, n_test: int) -> dict[str, float]:
 
 
 def scrambled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An image with the same power at every frequency, and phases of noise."""
+    """Return an image with the same power at every frequency, and random phases."""
     phases = np.fft.fft2(rng.standard_normal(image.shape))
     return np.fft.ifft2(np.abs(np.fft.fft2(image - image.mean())) * phases / np.abs(phases)).real
 
@@ -113,7 +117,7 @@ def scrambled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def cut(
     images: list[np.ndarray], n_train: int, n_test: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Patches of tiles to learn from, and of a fifth of the tiles to be judged on."""
+    """Cut patches from tiles to train on, and from a fifth of the tiles to test on."""
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for image in images:
         scaled = (image - image.mean()) / image.std()
@@ -133,7 +137,7 @@ def cut(
 
 
 def parity(seed: int, n: int) -> dict[str, float]:
-    """Largest distance from enumeration, with the rule and without it, and the product by number of bits."""
+    """Measure the distance from enumeration, with and without the rule, and the product by number of bits."""
     generator = torch.Generator().manual_seed(seed)
     numbers, off, off_alone = {}, [], []
     for sigma in SIGMAS:

@@ -1,9 +1,10 @@
-"""Artistic signatures (the lab): do textures of one family come out near each other?
+"""Artistic signatures (the lab): are textures of one family placed near each other?
 
-Ten families: the eight backgrounds of `scenes`, each behind digits of any kind, colour and place, and two photographs that
-scikit-learn ships, cut into pieces of 32 × 32. Three artists of each, who share no image and, of a photograph, no part of it
-(its left, middle and right third). Features of tiny-vit at four depths; as control those of the same network with its weights
-shuffled, and of pixels without any network.
+Ten families: the eight backgrounds of `scenes`, each behind digits of any kind, colour and place, and two
+photographs that scikit-learn ships, cut into pieces of 32 × 32. Three artists of each, who share no image
+and, for a photograph, no part of it (its left, middle and right third). Features of tiny-vit at four
+depths; the controls are those of the same network with shuffled weights, and of pixels without any
+network.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ import sae_nb as sn
 SHORT = {"n_images": 4, "n_permutations": 99}
 ARTISTS, SIDE = 3, 32
 POINTS = ("resid_post.1", "resid_post.4", "resid_post.8", "resid_post.2")
-"""The last one is where movements are judged."""
+"""Hook points of the features; the changes under movements are measured at the last one."""
 
 
 def run(seed: int, *, n_images: int = 12, n_permutations: int = 999) -> dict[str, float]:
-    """Correlation of distances with families, with its floor, and artists whose nearest is of their family."""
+    """Correlate distances with families, and count the artists whose nearest one is of their family."""
     images, artists, families = exhibition(seed, n_images)
     numbers: dict[str, float] = {}
     for name in ("tiny-vit", "shuffled"):
@@ -55,7 +56,7 @@ def run(seed: int, *, n_images: int = 12, n_permutations: int = 999) -> dict[str
 def judged(
     found: Any, families: list[str], part: Any, label: str, n_permutations: int, seed: int
 ) -> dict[str, float]:
-    """Mantel's r with the families, its floor, and the share of nearest neighbours of the same family."""
+    """Return Mantel's r with the families, its floor, and the share of nearest artists of the same family."""
     test = found.mantel(families, part, n_permutations=n_permutations, seed=seed)
     of = dict(zip(found.names, families, strict=True))
     right = [of[other] == of[name] for name, other in zip(found.names, found.nearest(part))]
@@ -69,7 +70,7 @@ def judged(
 
 
 def shuffled(seed: int) -> Any:
-    """The network as wide and deep as tiny-vit, its weights shuffled within each tensor."""
+    """Load tiny-vit, with its weights shuffled within each tensor."""
     model = sn.load_model("tiny-vit")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -80,7 +81,7 @@ def shuffled(seed: int) -> Any:
 
 
 def exhibition(seed: int, n_images: int) -> tuple[torch.Tensor, list[str], list[str]]:
-    """Images, whose each is, and the family of every artist."""
+    """Return images, the artist of each, and the family of every artist."""
     wanted = ARTISTS * n_images
     drawn = sn.data.scenes(16 * wanted + 400, seed=seed)
     images, artists, families = [], [], []
@@ -100,7 +101,7 @@ def exhibition(seed: int, n_images: int) -> tuple[torch.Tensor, list[str], list[
 
 
 def pieces(part: torch.Tensor, n: int, rng: np.random.Generator) -> torch.Tensor:
-    """Pieces of an image at half its size, wherever they lie."""
+    """Cut pieces at random places of an image at half its size."""
     small = torch.nn.functional.avg_pool2d(part[None], 2)[0]
     tops = rng.integers(0, small.shape[1] - SIDE + 1, n)
     lefts = rng.integers(0, small.shape[2] - SIDE + 1, n)
@@ -109,7 +110,7 @@ def pieces(part: torch.Tensor, n: int, rng: np.random.Generator) -> torch.Tensor
 
 
 def colours(images: torch.Tensor, artists: list[str]) -> np.ndarray:
-    """Distances of second moments of colour alone: textures without a network and without shape."""
+    """Return distances of second moments of colour alone: textures without a network and without shape."""
     names, known = list(dict.fromkeys(artists)), np.array(artists)
     moments = []
     for name in names:

@@ -1,8 +1,9 @@
-"""Dictionaries from similarities alone (the lab): planted atoms, and a ring known by a radial kernel.
+"""Dictionaries from similarities alone (the lab): planted atoms, and a ring given by a radial kernel.
 
-Planted: 500 inputs of two of 16 atoms each, strengths 1 to 2; the solver is given inner products alone. Floor: as
-many mixtures of the inputs with random weights. Ring: 400 points of a circle, radial kernel of width ½, units with
-one contiguous piece of the ring each; beside twelve units eight, which are too few.
+Planted: 500 inputs of two of 16 atoms each, strengths 1 to 2; the solver is given only inner products.
+Floor: as many mixtures of the inputs with random weights. Ring: 400 points of a circle, radial kernel of
+width ½, units with one contiguous piece of the ring each; twelve units are compared with eight, which are
+too few.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ SHORT = {"n_steps": 100}
 N_INPUTS, N_PLANTED, ACTIVE = 500, 16, 2
 N_RING, WIDTH, UNITS, TOO_FEW = 400, 0.5, 12, 8
 FIRES = 0.05
-"""Share of its largest code above which a unit fires."""
+"""Share of its largest code above which a unit counts as firing."""
 
 
 def run(seed: int, *, n_steps: int = 400) -> dict[str, float]:
@@ -27,7 +28,7 @@ def run(seed: int, *, n_steps: int = 400) -> dict[str, float]:
 
 
 def planted(seed: int, n_steps: int) -> dict[str, float]:
-    """Cosine of the worst-found atom, and of random mixtures."""
+    """Return the largest cosine with the worst-found atom, and the same for random mixtures."""
     generator = torch.Generator().manual_seed(seed)
     atoms = _unit(torch.randn(N_PLANTED, N_PLANTED, generator=generator))
     z = torch.zeros(N_INPUTS, N_PLANTED)
@@ -47,7 +48,7 @@ def planted(seed: int, n_steps: int) -> dict[str, float]:
 
 
 def ring(seed: int, n_steps: int) -> dict[str, float]:
-    """Units with one piece of the ring, with enough units and with too few."""
+    """Measure the share of units with one piece of the ring, with enough units and with too few."""
     angle = torch.linspace(0, 2 * math.pi, N_RING + 1)[:-1]
     x = torch.stack([angle.cos(), angle.sin()], dim=1)
     numbers = {}
@@ -63,7 +64,7 @@ def ring(seed: int, n_steps: int) -> dict[str, float]:
 
 
 def _one_piece(z: Tensor) -> float:
-    """Share of the units in use that fire in one contiguous piece."""
+    """Return the share of the units in use that fire in one contiguous piece."""
     live = z[(z > 0).any(dim=1)]
     on = live > FIRES * live.amax(dim=1, keepdim=True)
     return float(((on & ~on.roll(1, dims=1)).sum(dim=1) == 1).double().mean())

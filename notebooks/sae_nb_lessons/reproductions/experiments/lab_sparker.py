@@ -1,10 +1,11 @@
-"""Kernels that move and sharpen (the lab): a clump among normal points, two clumps, p where nothing differs, and a digit
-injected among the SAE codes of scenes.
+"""Kernels that move and sharpen (the lab): a clump, two clumps, no difference, and a digit among SAE codes.
 
-Points: 3000 of a reference, a Poisson number of 1000 as data, with 40 more in a clump of width 0.12 at (1.6, −1.2); toys
-are fresh points. Codes: those of the class token of tiny-vit on new scenes; the reference lacks a digit, of the data a
-tenth is that digit; toys deal both sides out anew. Beside it a classifier two-sample test (logistic regression on half of
-the rows, the rank sum of its score on the other half) and the largest difference of an atom (permutations of all rows).
+Points: 3000 normal points as a reference, a Poisson number of 1000 as data, with 40 more in a clump of
+width 0.12 at (1.6, −1.2); toys are fresh points. Codes: those of the class token of tiny-vit on new
+scenes; the reference lacks a digit, which makes up a tenth of the data; toys divide all rows between both
+sides again. The kernels are compared with a classifier two-sample test (logistic regression on half of
+the rows, the rank sum of its score on the other half) and with the largest difference of an atom
+(permutations of all rows).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ LOOKED_AT, PERMUTATIONS = 10, 199
 def run(
     seed: int, *, n_trials: int = 10, n_pairs: int = 8, n_tests: int = 50, n_images: int = 1500
 ) -> dict[str, float]:
-    """One clump, two clumps, p of normal points, p and power on codes."""
+    """Test one clump, two clumps, p of normal points, and p and power on codes."""
     return (
         one_clump(seed, n_trials)
         | two_clumps(seed, n_pairs)
@@ -49,7 +50,10 @@ def run(
 
 
 def one_clump(seed: int, n_trials: int) -> dict[str, float]:
-    """Median p and hits as published; not annealed; without competition; without a clump."""
+    """Return median p and hits as published, not annealed, and without competition.
+
+    Also the share of the data's rows that are near the clump.
+    """
     ways = {
         "": sn.lab.SparKer(4, widths=WIDTHS, n_steps=150),
         ", not annealed": sn.lab.SparKer(4, widths=WIDTHS, n_steps=150, anneal=False),
@@ -81,7 +85,10 @@ def one_clump(seed: int, n_trials: int) -> dict[str, float]:
 
 
 def two_clumps(seed: int, n_trials: int) -> dict[str, float]:
-    """Share of trials in which a kernel of more rows lies at both, for 8 and 4 kernels; by luck without clumps."""
+    """Return the share of trials in which kernels of positive amplitude lie near both clumps.
+
+    For 8 and for 4 kernels; by luck: the same without clumps.
+    """
     ways = {
         "both": (8, 300, True, True),
         "both, no competition": (8, 300, False, True),
@@ -106,7 +113,7 @@ def two_clumps(seed: int, n_trials: int) -> dict[str, float]:
 
 
 def uniform(sides: Iterator[tuple[Tensor, Tensor]], n: int, seed: int) -> dict[str, float]:
-    """How far p is from uniform over sides of which none differs, by Kolmogorov and Smirnov."""
+    """Measure how far p is from uniform over sides that do not differ, by the Kolmogorov–Smirnov distance."""
     kernels = sn.lab.SparKer(4, n_steps=TEST_STEPS)
     p, by_parameters = [], []
     for trial, pair in zip(range(n), sides):
@@ -122,21 +129,24 @@ def uniform(sides: Iterator[tuple[Tensor, Tensor]], n: int, seed: int) -> dict[s
 
 
 def far_from_uniform(p: list[float], seed: int) -> dict[str, float]:
-    """Kolmogorov's and Smirnov's distance: a p of few toys is one of twenty numbers, and spread over its step."""
+    """Compute the Kolmogorov–Smirnov distance of p from uniform.
+
+    With few toys, p is one of twenty numbers, so each is spread over its step.
+    """
     within = np.random.default_rng(seed).random(len(p)) / (1 + FEW_TOYS)
     found = stats.kstest(np.array(p) - within, "uniform")
     return {"KS distance": float(found.statistic), "KS p": float(found.pvalue)}
 
 
 def normal_sides(seed: int, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Two samples of one normal distribution."""
+    """Yield two samples of one normal distribution."""
     generator = drawn(9000 + seed)
     for _ in range(n):
         yield normal(TEST_REFERENCE, generator), normal(TEST_DATA, generator)
 
 
 def on_codes(seed: int, n_trials: int, n_tests: int, n_images: int) -> dict[str, float]:
-    """Calibration on codes of scenes, and power for a digit that the reference lacks."""
+    """Measure calibration on codes of scenes, and power for a digit that the reference lacks."""
     codes, digits = class_codes(seed, n_images)
     rng = np.random.default_rng(seed)
     share = min(1.0, n_images / 1500)  # a short run has fewer of everything
@@ -175,7 +185,7 @@ def on_codes(seed: int, n_trials: int, n_tests: int, n_images: int) -> dict[str,
 
 
 def class_codes(seed: int, n_images: int) -> tuple[Tensor, np.ndarray]:
-    """Codes of the class token, without the atoms that never fire there, and the digits."""
+    """Return the class token's codes, without atoms that never fire there, and the digits."""
     model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
     scenes = sn.data.scenes(n_images, seed=6000 + seed, split="test")
     acts = sn.capture(model, scenes.images, "resid_post.6", progress=False)
@@ -185,7 +195,7 @@ def class_codes(seed: int, n_images: int) -> tuple[Tensor, np.ndarray]:
 
 
 def by_classifier(reference: Tensor, data: Tensor, seed: int) -> float:
-    """P that data score no higher than the reference, by a classifier of the other half of the rows."""
+    """Return P that data score no higher than the reference, by a classifier of the other half of the rows."""
     x = torch.cat([reference, data]).numpy()
     y = np.repeat([0, 1], [len(reference), len(data)])
     train = np.random.default_rng(seed).permutation(len(x)) < len(x) // 2
@@ -198,7 +208,7 @@ def by_classifier(reference: Tensor, data: Tensor, seed: int) -> float:
 
 
 def by_atom(reference: Tensor, data: Tensor, seed: int) -> float:
-    """P of the largest difference of means of an atom, in units of its standard deviation."""
+    """Return P of the largest difference of means of an atom, in units of its standard deviation."""
     x = torch.cat([reference, data])
     x = (x / x.std(dim=0).clamp_min(1e-9)).double()
     total, n = x.sum(dim=0), len(data)
@@ -214,15 +224,15 @@ def by_atom(reference: Tensor, data: Tensor, seed: int) -> float:
 
 
 def normal(n: int, generator: torch.Generator) -> Tensor:
-    """Points of the reference."""
+    """Draw points of the reference."""
     return torch.randn(n, 2, generator=generator)
 
 
 def clump(n: int, at: Tensor, generator: torch.Generator) -> Tensor:
-    """Points that do not belong."""
+    """Draw anomalous points around a place."""
     return at + CLUMP * normal(n, generator)
 
 
 def drawn(seed: int) -> torch.Generator:
-    """A generator of a seed."""
+    """Return a generator with a seed."""
     return torch.Generator().manual_seed(seed)

@@ -1,10 +1,11 @@
 """Codes with error bars (the lab): without a covariance, in clusters, and learned through the solver's steps.
 
-One signal: 48 of 1024 cosines, of which 256 samples are taken with noise 0.01; 30 iterations of EM, 10 probes. Twenty
-signals of 128 cosines on two disjoint supports (5 % each), 32 samples at the same places, noise 0.05: precisions of
-each signal by itself, of all as one, of two clusters. A factor model of 50 atoms in 100 dimensions, 200 rows, noise
-0.1: gradients of the likelihood at a random dictionary. Times are of the processor, each the smallest of two, taken in
-turn in one process with one thread, in float64 unless said.
+One signal: 48 of 1024 cosines, of which 256 samples are taken with noise 0.01; 30 iterations of EM, 10
+probes. Twenty signals of 128 cosines on two disjoint supports (5 % each), 32 samples at the same places,
+noise 0.05: precisions for each signal separately, for all together, for two clusters. A factor model of
+50 atoms in 100 dimensions, 200 rows, noise 0.1: gradients of the likelihood at a random dictionary. Times
+are of the processor, each the smaller of two, taken in turn in one process with one thread, in float64
+unless noted.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def run(
     repeats: int = 2,
     n_rows: int = 200,
 ) -> dict[str, float]:
-    """Errors and times of the solvers, errors and assignments of clusters, cosines of gradients."""
+    """Measure errors and times of the solvers, errors and assignments of clusters, and cosines of gradients."""
     return (
         one_signal(seed, n_atoms, n_iterations, repeats)
         | clusters(seed, 0.25, "")
@@ -41,7 +42,7 @@ def run(
 
 
 def one_signal(seed: int, n_atoms: int, n_iterations: int, repeats: int) -> dict[str, float]:
-    """Covariance-free EM beside the two with a covariance."""
+    """Compare covariance-free EM with the two solvers that use a covariance."""
     rng = np.random.default_rng(seed)
     n_used = round(SHARE_USED * n_atoms)
     mask = chosen(rng, n_atoms, round(SHARE_SEEN * n_atoms))
@@ -85,7 +86,7 @@ def one_signal(seed: int, n_atoms: int, n_iterations: int, repeats: int) -> dict
 
 
 def clusters(seed: int, share: float, suffix: str) -> dict[str, float]:
-    """Precisions by signal, for all, and by cluster."""
+    """Compare precisions for each signal, for all together, and by cluster."""
     rng = np.random.default_rng([seed, 1])
     k = round(SUPPORT * WIDTH)
     order = rng.permutation(WIDTH)
@@ -119,7 +120,7 @@ def clusters(seed: int, share: float, suffix: str) -> dict[str, float]:
 
 
 def gradients(seed: int, n_rows: int) -> dict[str, float]:
-    """Cosines with the exact gradient, at a random dictionary and near the one that made the data."""
+    """Measure cosines with the exact gradient, at a random dictionary and near the true one."""
     rng = np.random.default_rng([seed, 2])
     true, other = (torch.from_numpy(rng.standard_normal((FACTORS, DIMENSIONS))) for _ in range(2))
     true, other = true / FACTORS**0.5, other / FACTORS**0.5
@@ -144,17 +145,17 @@ def gradients(seed: int, n_rows: int) -> dict[str, float]:
 
 
 def chosen(rng: np.random.Generator, n: int, k: int) -> torch.Tensor:
-    """A mask of k of n places."""
+    """Draw a mask of k of n places."""
     mask = torch.zeros(n, dtype=torch.bool)
     mask[torch.from_numpy(rng.permutation(n)[:k])] = True
     return mask
 
 
 def error(mean: torch.Tensor, z: torch.Tensor) -> float:
-    """‖μ − z‖ / ‖z‖."""
+    """Return ‖μ − z‖ / ‖z‖."""
     return float((mean - z).norm() / z.norm())
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Between two matrices as vectors."""
+    """Return the cosine of two matrices as vectors."""
     return float(torch.cosine_similarity(a.flatten(), b.flatten(), dim=0))

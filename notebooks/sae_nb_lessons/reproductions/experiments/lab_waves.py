@@ -1,8 +1,9 @@
-"""Hearing the shape of a drum (the lab): how large is the square, asked of every point of it by itself.
+"""Hearing the shape of a drum (the lab): can each point of a square tell its size?
 
-Squares of side 5 to 15 on a grid of 32 × 32, one an image, ring for 100 steps of the wave equation. A small network (64
-units, scikit-learn) reads the side off what one point has: its spectrum over time, its last, mean or largest height, or
-a window of 7 × 7 points around it without any waves. 200 images to learn from, 60 others to be judged on.
+Squares of side 5 to 15 on a grid of 32 × 32, one an image, ring for 100 steps of the wave equation. A
+small network (64 units, scikit-learn) predicts the side from what is known at one point: its spectrum
+over time, its last, mean or largest height, or a window of 7 × 7 points around it without any waves. 200
+images to train on, 60 others to test on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ UNITS, N_TEST = 64, 60
 
 
 def run(seed: int, *, n_images: int = 200, n_epochs: int = 200) -> dict[str, float]:
-    """Accuracy over points by each readout, and how far the fundamental is from theory."""
+    """Measure accuracy over points by each readout, and the fundamental's deviation from theory."""
     rng = np.random.default_rng(seed)
     train, sides = squares(n_images, rng)
     test, asked = squares(N_TEST, rng)
@@ -46,7 +47,7 @@ def run(seed: int, *, n_images: int = 200, n_epochs: int = 200) -> dict[str, flo
 
 
 def squares(n: int, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]:
-    """Images with one square each, wherever it fits, and their sides."""
+    """Draw images with one square each, placed at random, and their sides."""
     sides = rng.choice(SIDES, n)
     shapes = torch.zeros(n, GRID, GRID, dtype=torch.bool)
     for shape, side in zip(shapes, sides, strict=True):
@@ -56,12 +57,12 @@ def squares(n: int, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]
 
 
 def of_points(shapes: torch.Tensor, sides: np.ndarray) -> np.ndarray:
-    """The side of its square for every point inside."""
+    """Return the side of its square for every point inside."""
     return np.repeat(sides, shapes.flatten(1).sum(dim=1).numpy())
 
 
 def windows(shapes: torch.Tensor) -> torch.Tensor:
-    """What a feed-forward network of that reach sees around every point inside."""
+    """Return the window around every point inside, as a feed-forward network of that reach would see it."""
     cut = torch.nn.functional.unfold(shapes.float()[:, None], WINDOW, padding=WINDOW // 2)
     return cut.movedim(1, -1).reshape(*shapes.shape, -1)[shapes]
 
@@ -74,7 +75,7 @@ def accuracy(
     n_epochs: int,
     seed: int,
 ) -> float:
-    """Share of points of other images whose square is read right."""
+    """Return the share of points of other images whose square's side is predicted correctly."""
     scale = StandardScaler().fit(x.numpy())
     network = MLPClassifier(
         (UNITS,), max_iter=n_epochs, learning_rate_init=3e-3, batch_size=512, random_state=seed

@@ -1,9 +1,10 @@
-"""What labels by rules are worth: detection beside other atoms' labels, an SAE that learned nothing, and sister SAEs.
+"""Are labels by rules worth anything? Compared with other atoms' labels, an untrained SAE and sister SAEs.
 
-A seed draws stories and images, trains two SAEs on activations of tiny-gpt and two of tiny-vit, and labels the first
-of each pair with `sn.label` on samples that it was not trained on; the second is the sister in which atoms are looked
-for. Rules about images may speak of digit, texture and place, which are known. Atoms of an SAE before training are
-labelled the same way: what a good score says of an SAE is what is more than theirs.
+A seed draws stories and images, trains two SAEs on activations of tiny-gpt and two of tiny-vit, and
+labels the first of each pair with `sn.label` on samples that it was not trained on; the second is the
+sister in which atoms are looked for. Rules about images may use digit, texture and place, which are
+known. Atoms of an SAE before training are labelled the same way: only what exceeds their score is
+evidence for the trained SAE.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ SHORT = {"n_samples": 150, "steps": 60, "n_atoms": 60, "width": 256}
 PLACES = {"tiny-gpt": "resid_post.3", "tiny-vit": "resid_post.6"}
 ACTIVE, N_WINDOWS = 16, 60
 SISTER = 1000
-"""Added to a seed: the sister's."""
+"""Added to a seed to get the sister's."""
 
 
 def run(
     seed: int, *, n_samples: int = 700, steps: int = 800, n_atoms: int = 150, width: int = 512
 ) -> dict[str, float]:
-    """Label `n_atoms` atoms of a trained and of an untrained SAE of each model, and look for them in a sister."""
+    """Label `n_atoms` atoms of a trained and an untrained SAE of each model, and find them in a sister."""
     found: dict[str, float] = {}
     for name, place in PLACES.items():
         model = sn.load_model(name)
@@ -49,7 +50,7 @@ def run(
 def rows_of(
     model: Any, place: str, n: int, seed: int, *, held: bool
 ) -> tuple[sn.Activations, dict[str, Any]]:
-    """Activations of fresh samples, and what is known of each sample."""
+    """Capture activations of fresh samples, and return them with the known attributes of each sample."""
     if model.kind == "language":
         texts = list(sn.data.stories(n, seed=seed).texts)
         return sn.capture(model, texts, place, batch_size=32, progress=False), {}
@@ -68,12 +69,12 @@ def rows_of(
 
 
 def fresh(d_in: int, width: int, seed: int) -> sn.TopK:
-    """An SAE that was not trained."""
+    """Build an untrained SAE."""
     return sn.TopK(d_in, width, ACTIVE, generator=torch.Generator().manual_seed(seed)).eval()
 
 
 def trained_on(rows: sn.Activations, width: int, steps: int, seed: int) -> sn.TopK:
-    """The same, trained."""
+    """Train such an SAE."""
     sae = fresh(rows.d_in, width, seed)
     sn.train(sae, rows, steps=steps, seed=seed, progress=False)
     return sae.eval()
@@ -87,7 +88,7 @@ def measured(
     n_atoms: int,
     seed: int,
 ) -> dict[str, float]:
-    """What `sn.label` found of the first atoms of an SAE."""
+    """Label the first atoms of an SAE with `sn.label`, and return the means of the evidence."""
     labels = sn.label(
         sae,
         held,

@@ -1,12 +1,13 @@
-"""Dark matter, absorption and probing once more, on a language model of 135 million parameters.
+"""Dark matter, absorption and probing again, on a language model of 135 million parameters.
 
-SmolLM2-135M, the residual stream after block 15 of 30, plain texts in windows of 256 tokens; TopK SAEs of two
-and of eight atoms per dimension, k = 32. Seeds share the texts; they differ in SAEs and in what is drawn to
-measure. Sentences with a label each are probed.
+SmolLM2-135M, the residual stream after block 15 of 30, plain texts in windows of 256 tokens; TopK SAEs of
+two and of eight atoms per dimension, k = 32. Seeds share the texts; they differ in SAEs and in what is
+drawn to measure. Probes are trained on sentences with one label each.
 
-Its data are a folder by option: `texts/*.txt`, one file a source, and `labels/NAME.txt`, a sentence a line. The
-recorded numbers are from film reviews, State of the Union addresses, articles (WikiText-2, validation) and
-Shakespeare; labels from sentence polarity. A short run takes tiny-gpt and texts that come with the package.
+You supply the data as a folder: `texts/*.txt`, one file per source, and `labels/NAME.txt`, one sentence
+per line. The recorded numbers are from film reviews, State of the Union addresses, articles (WikiText-2,
+validation) and Shakespeare; labels from sentence polarity. A short run uses tiny-gpt and texts that come
+with the package.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ SMALL, LARGE = 2, 8
 """Atoms per dimension."""
 
 TWIN = 500
-"""Added to the seed of the small SAE for a second training of it, which should have nothing novel."""
+"""Added to the seed of the small SAE for its second training, which should have nothing novel."""
 
 
 def run(
@@ -64,8 +65,8 @@ def run(
     """Train a large SAE for several numbers of steps, a small one twice, and measure all of it.
 
     `model`: a folder, or a bundled one; `texts`: the folder of data, empty: what the package has;
-    `windows` of 256 tokens to train on, a fifth of that to judge on; `sentences` with labels;
-    `steps` of 1024 rows, rising; `letters`: first letters that are followed.
+    `windows` of 256 tokens to train on, a fifth of that to evaluate on; `sentences` with labels; `steps`
+    of 1024 rows, rising; `letters`: first letters that are followed.
     """
     material = _material(model, texts, windows, sentences)
     longest, numbers = steps[-1], dict[str, float]()
@@ -92,7 +93,7 @@ class Material:
 
     train: Activations
     test: Activations
-    """Of the last sixth of each text."""
+    """Rows of the last sixth of each text."""
 
     labelled: Activations
     labels: dict[str, Int[Tensor, " sentences"]]
@@ -129,7 +130,7 @@ def _read(texts: str) -> list[str]:
 def _windows(
     model: sn.models.LiveModel, text: str, size: int, n: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Windows of one token more than is kept, spread over a text; those to judge on are from its last sixth."""
+    """Cut windows one token longer than is kept, spread over a text; test windows are from its last sixth."""
     ids = torch.tensor(model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     pieces = list(ids.unfold(0, size + 1, size + 1))
     border = len(pieces) * 5 // 6
@@ -137,13 +138,13 @@ def _windows(
 
 
 def _spread(pieces: list[Tensor], n: int) -> list[Tensor]:
-    """`n` of them, or all, at equal distances."""
+    """Return `n` pieces, or all, at equal distances."""
     at = np.unique(np.linspace(0, len(pieces) - 1, min(n, len(pieces))).round().astype(int))
     return [pieces[i] for i in at]
 
 
 def _sentences(texts: str, n: int) -> tuple[list[str], dict[str, Tensor]]:
-    """Sentences with labels, all kinds in turn; which are longer than the middle one is "shifted"."""
+    """Return sentences with labels, all kinds in turn; those longer than the median are "shifted"."""
     if not texts:
         stories = sn.data.stories(n, 700)
         drawn, label = list(stories.texts), stories.sentiment + 1
@@ -169,7 +170,7 @@ def _trained(material: Material, times: int, seed: int, steps: int) -> SparseAut
 
 
 def _dark(sae: SparseAutoencoder, test: Activations, seed: int) -> dict[str, float]:
-    """What the SAE misses, and what a linear map of its input predicts of that."""
+    """Measure the SAE's error, and the share of it that a linear map of the input predicts."""
     split = split_error(sae, test, n_bootstrap=0, seed=seed)
     return {
         "linear r2": split.value,
@@ -189,7 +190,7 @@ def _novel(
     material: Material,
     seed: int,
 ) -> dict[str, float]:
-    """Share of novel atoms of the large SAE, and of a second training of the small one."""
+    """Return the share of novel atoms of the large SAE, and of a second training of the small one."""
     novel = stitch(small, large, material.test, n_bootstrap=0, seed=seed)
     repeated = stitch(small, twin, material.test, n_bootstrap=0, seed=seed)
     return {
@@ -203,7 +204,7 @@ def _novel(
 
 
 def _probes(sae: SparseAutoencoder, material: Material, seed: int) -> dict[str, float]:
-    """The four regimes of `probing`; the shift is from short sentences to long ones."""
+    """Measure the four regimes of `probing`; the shift is from short sentences to long ones."""
     seen = Seen(
         name="language", train=material.train, test=material.labelled, labels=material.labels
     )

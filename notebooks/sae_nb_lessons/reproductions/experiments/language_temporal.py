@@ -1,8 +1,9 @@
-"""E5 (ii) on a language model of 135 million parameters: do predicted codes move slowly once training has settled?
+"""E5 (ii) on a language model of 135 million parameters: are predicted codes slow after enough training?
 
-SmolLM2-135M, the residual stream after block 15 of 30, windows of 96 tokens of the texts of `language`; the
-published form, two atoms per dimension, k = 16, one training for each number of steps. Held-out texts with
-known borders are spliced of three sources. A short run takes tiny-gpt and the material of `temporal`.
+SmolLM2-135M, the residual stream after block 15 of 30, windows of 96 tokens of the texts of `language`;
+the published form, two atoms per dimension, k = 16, one training for each number of steps. Held-out texts
+with known borders are spliced from three sources. A short run uses tiny-gpt and the material of
+`temporal`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""E1 again, begun at the answer: does an SAE stay at the true dictionary once it is there?
+"""E1 again, starting at the answer: does an SAE stay at the true dictionary once it is there?
 
-The tree of `hierarchy` at ρ = 0.1, and its measures. Atoms, and an encoder's rows, begin at the true concepts;
-training is as published. The pursuit has no bias, since concepts begin at the origin.
+The tree of `hierarchy` at ρ = 0.1, and its measures. Atoms, and an encoder's rows, start at the true
+concepts; training is as published. The pursuit has no bias, since concepts start at the origin.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEPT = ("R²", "L0", "PC", "least cosine")
 
 
 def run(seed: int, *, steps: int = 3000, n: int = 30_000) -> dict[str, float]:
-    """Begin each SAE at the truth, train it, and measure how far it went.
+    """Start each SAE at the truth, train it, and measure how far it moved.
 
     `steps` of 200 rows; `n`: vectors to train on.
     """

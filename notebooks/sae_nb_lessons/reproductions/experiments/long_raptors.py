@@ -1,8 +1,8 @@
 """E2 on the bundled networks by the joint schedule: 1500 steps of 16 images, 4000 scenes.
 
 Three blocks for the network whose layers are shared, at its true cuts; two for the free one, cut evenly,
-since nothing says where to cut it. Control: the same number of blocks, each applied once, trained to reach the
-layers at the cuts in one step each: equal parameters, a fraction of the compute, no recurrence.
+since its true cuts are unknown. Control: the same number of blocks, each applied once, trained to reach
+the layers at the cuts in one step each: equal parameters, a fraction of the compute, no recurrence.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ COMPARED = ("R2 at cuts", "last R2", "accuracy", "kept")
 
 
 def run(seed: int, *, pictures: int = 4000, steps: int = 1500) -> dict[str, float]:
-    """Approximate both networks by shared blocks, and by the same number that are not applied again.
+    """Approximate both networks by shared blocks, and by the same number that are applied once.
 
-    `pictures`: for training; testing takes 256 of digits no network was trained on; `steps` of each
-    Raptor, 16 pictures each.
+    `pictures`: images for training; testing uses 256 of digits that no network was trained on; `steps` of
+    each Raptor, 16 images each.
     """
     config = RaptorConfig(
         steps=steps, log_every=max(1, steps // POINTS), test_fraction=0.0, seed=seed
@@ -52,19 +52,19 @@ def run(seed: int, *, pictures: int = 4000, steps: int = 1500) -> dict[str, floa
 
 
 def curve(result: RaptorResult) -> dict[str, float]:
-    """R² on the batch of every tenth of the training, the first quarter with the teacher's states mixed in."""
+    """Return the batch R² at every tenth of the training; the first quarter mixes in the teacher's states."""
     return {f"batch R2, step {r.step}": r.r2 for r in result.history if r.step > 1}
 
 
 def only(states: States, cuts: Sequence[int]) -> States:
-    """The layers at the cuts alone: what as many blocks, applied once each, are to reach."""
+    """Keep only the layers at the cuts: the targets of as many blocks that are applied once each."""
     return States(states[:, list(cuts)], token_kinds=states.token_kinds)
 
 
 def fitted(
     model: LiveModel, states: States, cuts: Sequence[int], config: RaptorConfig
 ) -> RaptorResult:
-    """One Raptor, begun at random weights, with blocks of the model's sizes."""
+    """Train one Raptor from random weights, with blocks of the model's sizes."""
     raptor = Raptor(sizes_of(model), cuts, seed=config.seed)
     return train_raptor(states, cuts, config, raptor=raptor, progress=False)
 
@@ -72,7 +72,7 @@ def fitted(
 def judged(
     result: RaptorResult, model: LiveModel, seed: int, cuts: Sequence[int]
 ) -> dict[str, float]:
-    """Layer R² and accuracy under the teacher's heads, on digits no network was trained on."""
+    """Measure R² per layer and accuracy under the teacher's heads, on digits no network was trained on."""
     pictures = scenes(256, seed=900 + seed, split="test")
     states = capture_states(model, pictures, dtype=torch.float16)
     deep = result.raptor.n_layers == states.n_layers
