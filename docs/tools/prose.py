@@ -44,8 +44,10 @@ def docstrings() -> Iterator[Prose]:
             if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 continue
             for place, one in enumerate(node.body):
-                if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant):
-                    text = EXAMPLE.sub("", str(one.value.value))
+                if not isinstance(one, ast.Expr) or not isinstance(one.value, ast.Constant):
+                    continue
+                if isinstance(one.value.value, str):
+                    text = EXAMPLE.sub("", one.value.value)
                     kind = "field" if place else _kind(node)
                     yield Prose(file, one.lineno, CODE.sub("…", text), kind)
 

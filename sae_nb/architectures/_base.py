@@ -378,7 +378,7 @@ class SparseAutoencoder(nn.Module, ABC):
     def at_sites(self) -> list[Float[Tensor, "n_atoms d_m"]]:
         """Directions of the atoms at each of `sites`, detached.
 
-        What an atom adds there; if the dictionary only reads, its encoder direction.
+        Each is the vector that the atom adds there, or its encoder direction where the dictionary only reads.
         """
         return [self.dictionary]
 

@@ -31,9 +31,9 @@ class BatchTopK(OneStep):
     running mean of the smallest kept pre-code, so that k per input remain on average. x̂ = zD + b.
     Trained on ‖x − x̂‖² / E‖x − μ‖² + α·AuxK.
 
-    What `encode` does: in eval mode the threshold decides. With `encode(x, k=…)`, and in training
-    mode, the rows of that one call compete for rows · k entries. Before a first batch was seen there
-    is no θ yet, and each row keeps its own k largest.
+    In eval mode `encode` uses the threshold. With `encode(x, k=…)`, and in training mode, the rows of
+    that one call compete for rows · k entries. Before the first batch there is no θ yet, and each row
+    keeps its own k largest.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How dead atoms return, one record each: by losses that reach them, or resampled from residuals of inputs.
+"""Ways to revive dead atoms, one record each: a loss that reaches them, or resampling from input residuals.
 
 A `Revival` names the term of the loss it adds or the atoms it resets. An SAE declares its per-atom
 tensors as `AtomRows`, each with the start of a resampled atom: optimisers, checkpoints and shards take
@@ -270,7 +270,7 @@ REVIVALS: dict[str, Revival] = {
 }
 
 IN_PURSUITS = Revival(forgets=False)
-"""How dead atoms of a pursuit return, to the end of the run."""
+"""The revival of dead atoms in a pursuit, active to the end of the run."""
 
 
 def check_reaches(revival: str, kind: str, why: str, *, do: str = "Leave it out.") -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 START, UNKNOWN = "<s>", "<unk>"
 NOT_ASKED = -100
-"""Where nothing is asked for; PyTorch's cross-entropy leaves it out."""
+"""Target of a position without a question; PyTorch's cross-entropy ignores it."""
 
 _FIRST = 2  # of the words: before them are START and UNKNOWN
 _STRETCH = (2, 8)  # letters that come again, at least and at most

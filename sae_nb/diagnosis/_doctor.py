@@ -44,7 +44,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Checkup:
-    """All findings, in the order they were made; prints as a table.
+    """All findings, in the order in which they were made; prints as a table.
 
     Example
     -------
@@ -129,7 +129,7 @@ CONTAINERS = (
 
 
 def python() -> Seen:
-    """Look at the interpreter."""
+    """Check the version of Python."""
     version = platform.python_version()
     what = f"{version} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     # pip refuses older ones, but a checkout on the path is not asked.
@@ -174,7 +174,7 @@ def _misfit(name: str, asked: str) -> str:
 
 
 def torch_build() -> Seen:
-    """Look at torch: its version, its build, its threads."""
+    """Report torch's version, build and number of threads."""
     import torch
 
     build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
@@ -182,7 +182,7 @@ def torch_build() -> Seen:
 
 
 def gpu() -> Seen:
-    """Look at the GPU: the driver's report, and whether torch's build fits it."""
+    """Check that there is a GPU, by its driver's report, and that torch's build fits it."""
     import torch
 
     driver, built = _driver(), torch.version.cuda
@@ -221,7 +221,7 @@ def _driver() -> tuple[str, str] | None:
 
 
 def memory() -> Seen:
-    """Look at the memory still free, a container's limit included."""
+    """Check the free memory, taking a container's limit into account."""
     free = _free_memory()
     if free is None:
         return "ok", "this system does not say how much is free", ""
@@ -259,7 +259,7 @@ def _left(folder: Path, limit: str, use: str) -> int | None:
 
 
 def disk() -> Seen:
-    """Look at the disk notebooks would write to."""
+    """Check the free space on the disk that notebooks write to."""
     gib = shutil.disk_usage(Path.cwd()).free / GIB
     what = f"{gib:.1f} GiB free in the working folder"
     if gib < COMFORTABLE_DISK:
@@ -269,7 +269,7 @@ def disk() -> Seen:
 
 
 def offline() -> Seen:
-    """Look at what works without a network: the bundled models."""
+    """List the bundled models, which work without a network."""
     from sae_nb.models import bundled_names
 
     names = [name for name in bundled_names() if "@" not in name]
@@ -288,7 +288,7 @@ AGREEMENT = 1e-5
 
 
 def numba_layer() -> Seen:
-    """Look at Numba and at how its parallel loops share the machine."""
+    """Check Numba, and the layer by which its parallel loops share the machine."""
     import numba
 
     from sae_nb import kernels
@@ -448,7 +448,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def widgets() -> Seen:
-    """Look at the packages panels are made of, without importing them."""
+    """Check that the packages that panels are made of are installed, without importing them."""
     missing = [name for name in WIDGET_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         what = f"{', '.join(missing)} missing: panels cannot be drawn, everything else works"
@@ -535,15 +535,15 @@ ESSENTIAL = frozenset(
 
 @checked
 def doctor(*names: str) -> Checkup:
-    """Look at what this machine can do, and suggest how to fix what it cannot.
+    """Check what this machine can do, and suggest how to fix what it cannot.
 
-    All checks (a few seconds), or those named, each on its own: one that breaks becomes a finding.
-    Nothing is downloaded and no connection is made; nothing about the machine is reported but
-    versions, sizes and the GPU's name.
+    Runs all checks (a few seconds), or those named, each on its own: one that breaks becomes a finding.
+    Nothing is downloaded and no connection is made; of the machine, only versions, sizes and the GPU's
+    name are reported.
 
     Raises
     ------
-    ValueError: If there is no such check.
+    ValueError: If there is no check of that name.
 
     Example
     -------

@@ -38,7 +38,7 @@ _CHANCE = 0.05
 
 
 class Containment(Finding):
-    """How well directions are built from few atoms; made by `containment`."""
+    """Lengths of directions that are left after a fit by a few atoms; made by `containment`."""
 
     steps: tuple[int, ...]
     """s, the most atoms that a direction may take."""

@@ -1,4 +1,4 @@
-"""Going on from other people's SAEs: one of our architectures that starts where the imported one is.
+"""Training other people's SAEs further: one of our architectures that starts where the imported one is.
 
 The trainable SAE has unit atoms, scaled biases and the loss of its architecture, so that recipes fit;
 codes and reconstructions are those of the file. With n_j = ‖d_j‖ of an atom of the file, rules that

@@ -249,7 +249,7 @@ class Book:
     _next: float = 0.0
 
     def start(self, given: Mapping[int, str] | None, *, replace_file: bool) -> None:
-        """Go on from the file, or begin it; nothing is changed where it is another's."""
+        """Continue the file, or begin it; refuse one of another SAE or of other settings."""
         if isinstance(given, AtomLabels):
             self.model, self.place = given.model, given.place
         if self.path is None or not self.path.exists():

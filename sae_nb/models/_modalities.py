@@ -1,4 +1,4 @@
-"""How a model's inputs are read, by kind: the part of `Modality` that knows live models."""
+"""Reading a model's inputs, by kind: the part of `Modality` that knows live models."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ and Hanson's active set; a gradient step moves along g = b − S z by ⟨g, g⟩
 from __future__ import annotations
 
 LEAST_SQUARES, NON_NEGATIVE, GRADIENT, NON_NEGATIVE_GRADIENT = range(4)
-"""What `solve_small` does with the system."""
+"""Modes of `solve_small`."""
 
 
 def solve_small(mode, S, b, z, L, passive, p, m, entering, threshold, floor, work):

@@ -109,7 +109,7 @@ def group_rows(
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How often intervals are resampled, and from which seed."""
+    """Number of resamples for intervals, and their seed."""
 
     n: int = 1000  # Resamples; 0 leaves intervals out
     seed: int = 0  # of every draw: all intervals of one call see the same resamples

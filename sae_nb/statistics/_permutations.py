@@ -109,7 +109,7 @@ class Difference:
 
     @property
     def value(self) -> Float[np.ndarray, " n_atoms"]:
-        """How far the groups differ, a − b."""
+        """Difference of the groups, a − b."""
         return self.a - self.b
 
     @property

@@ -247,7 +247,7 @@ class SuperpositionSummary(Finding):
     """Share of a hidden dimension that each feature has to itself."""
 
     interference: Float[np.ndarray, " n_features"] = field(metadata=column())
-    """What the others contribute where this one is read."""
+    """Contribution of the other features where this one is read."""
 
     stored: tuple[int, ...]
     """Features whose direction is longer than a half."""

@@ -101,11 +101,11 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
         return self._error
 
     def pause(self) -> None:
-        """Let no further step begin; returns when the one under way is done."""
+        """Pause after the step under way; returns when that is done."""
         self._training.control.pause()
 
     def resume(self) -> None:
-        """Go on after a pause."""
+        """Continue after a pause."""
         self._training.control.resume()
 
     def stop(self) -> None:

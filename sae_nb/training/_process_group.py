@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 PATIENCE = timedelta(minutes=30)
-"""How long a worker waits for the others before it gives up. torch's own, for gloo."""
+"""Longest time that a worker waits for the others. torch's default for gloo."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Team:
                 dist.barrier()
 
     def wait(self) -> None:
-        """Go on when every worker has come here."""
+        """Wait until every worker has arrived here."""
         if not self.alone:
             dist.barrier()
 

@@ -223,7 +223,7 @@ def as_list(callbacks: Callbacks) -> list[Callback]:
 
 
 def tell(callbacks: list[Callback], record: TrainRecord) -> None:
-    """Hand one record to every callback, and drop those that raise: the training outlives a panel."""
+    """Pass a record to every callback, and drop those that raise: the training outlives a panel."""
     for callback in tuple(callbacks):
         try:
             callback(record)

@@ -299,7 +299,7 @@ class PhaseEvidence:
     """Gain of the best cut of those bands."""
 
     boundary_frequency: Float[np.ndarray, " layers"] = field(default_factory=lambda: np.zeros(0))
-    """How often a cut falls behind layer 1 … L when samples are redrawn; empty without samples."""
+    """Share of redraws of the samples that put a cut behind layer 1 … L; empty without samples."""
 
     same_cuts: float = float("nan")
     """Share of these draws that give the very same cuts."""

@@ -1,4 +1,4 @@
-"""What recipes share: settings of a run, their command line, batches drawn in chunks, and written files."""
+"""Shared parts of recipes: settings of a run, command line, batches drawn in chunks, and written files."""
 
 from __future__ import annotations
 

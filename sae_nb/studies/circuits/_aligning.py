@@ -111,7 +111,7 @@ class Algorithm:
 
 
 class Alignment(Finding):
-    """How often interchange interventions give the algorithm's answer; made by `align`."""
+    """Share of interchange interventions that give the algorithm's answer; made by `align`."""
 
     HEADLINE = (
         "{map} map at {hook_point}: {interchange:.3f} of held-out pairs "

@@ -64,8 +64,8 @@ def attribution_graph(
     ------
     HookPointNotFound, ValueError, TypeError: If an argument does not fit, two dictionaries write one place, the
         target is more than one token, or attention cannot be held.
-    MemoryError: If the input is too long, or the graph too large, for the memory that is free. What a graph
-        will take is logged before its backward passes, which are made in blocks of bounded size.
+    MemoryError: If the input is too long, or the graph too large, for the memory that is free. The memory
+        that a graph needs is logged before its backward passes, which are made in blocks of bounded size.
 
     Source
     ------

@@ -126,7 +126,7 @@ class Decomposition(Finding):
 
     @property
     def headline(self) -> str:
-        """What the atoms kept bring back, and others in the same number."""
+        """The effect recovered by the kept atoms, and by the same number of other atoms."""
         return (
             f"{len(self.kept)} of {self.n_atoms} atoms keep {self.recovered:.3f} of "
             f"{self.everything - self.nothing:+.3f}, found in {self.n_runs} runs; the same number by influence "

@@ -50,7 +50,7 @@ class Faithfulness(Finding):
 
     @property
     def headline(self) -> str:
-        """What the atoms kept bring back, and random ones; whether that can be decided."""
+        """The effect recovered by the kept atoms and by random ones; "undecided" if these cannot be told apart."""
         if not self.decided:
             return (
                 f"undecided: all {self.n_atoms} atoms move the target by {self.effect:+.4f}, "
@@ -90,7 +90,7 @@ class Flow(Finding):
 
     @property
     def headline(self) -> str:
-        """What the change did, what was predicted, and random directions."""
+        """The measured effect of the change, the predicted one, and that of random directions."""
         size = np.abs(self.controls).mean() if len(self.controls) else float("nan")
         return (
             f"{self.name} × {self.factor:g}: {self.effect:+.4f}, predicted {self.predicted:+.4f}; "

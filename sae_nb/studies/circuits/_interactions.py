@@ -203,7 +203,7 @@ class Modules(Finding):
 
     @property
     def n_groups(self) -> int:
-        """How many groups there are."""
+        """Number of groups."""
         return len(np.unique(np.concatenate(self.labels)))
 
 

@@ -125,12 +125,12 @@ class Trace:
 
     @property
     def _places(self) -> list[HookPoint]:
-        """The stream before the first block, and where each layer writes."""
+        """The stream before the first block, and the hook points that the layers write."""
         return [self.passes.start, *(layer.write for layer in self.passes.layers)]
 
     @property
     def _read_at(self) -> list[HookPoint]:
-        """Where each layer reads."""
+        """Hook points that the layers read."""
         return [
             layer.write if layer.read is None or layer.is_plain else layer.read
             for layer in self.passes.layers

@@ -94,7 +94,7 @@ class Patching(Finding):
 
     @property
     def headline(self) -> str:
-        """What all atoms bring back, the first ones, and random ones."""
+        """The answer that all atoms bring back, the first ones, and random ones."""
         return (
             f"{self.name} at {self.hook_point}: {self.corrupted:.2f} → {self.clean:.2f}; all atoms "
             f"bring {self.all_atoms:.2f} of it back, the first {len(self.chosen)} one by one "

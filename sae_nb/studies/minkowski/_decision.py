@@ -42,10 +42,10 @@ FREE = BlockConfig(tightness=(0.0, 0.0), learning_rate=0.05, start="rows")
 
 @dataclass(frozen=True, kw_only=True)
 class HullScore:
-    """How well a model holds the data, and how far its corners are from any of them."""
+    """R² of a model, and the distance of its corners from the data (see `off_support`)."""
 
     r2: float
-    """On rows it was not fitted to."""
+    """On rows that it was not fitted to."""
 
     off_support: float | None
     """None where the model has no corners."""
@@ -102,7 +102,7 @@ def off_support(
     max_rows: int = ROWS_FOR_DISTANCES,
     seed: Seed = 0,
 ) -> float:
-    """Measure how far corners are from the data, in units of how far rows are from each other.
+    """Measure the distance of corners from the data, in units of the distance between rows.
 
     median_v min_i ‖v − x_i‖ / median_i min_{j ≠ i} ‖x_i − x_j‖. 0 if corners are rows; a hull that
     fits loosely has large values.
@@ -110,7 +110,7 @@ def off_support(
     Parameters
     ----------
     max_rows
-        Rows looked at, drawn at random from more: distances depend on their number.
+        Rows compared, drawn at random if there are more: distances depend on their number.
 
     Raises
     ------

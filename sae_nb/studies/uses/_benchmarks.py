@@ -228,7 +228,7 @@ class Selection(Finding):
 
     @property
     def headline(self) -> str:
-        """What the documents cover, and random ones."""
+        """Coverage by the chosen documents, and by random ones."""
         last, n = self.table.iloc[-1], len(self.chosen)
         return f"{n} documents cover {last.coverage:.0%}; random ones {last.random:.0%}"
 

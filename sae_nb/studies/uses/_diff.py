@@ -44,7 +44,7 @@ class Diff(Finding):
 
     @property
     def headline(self) -> str:
-        """How many atoms differ, and how many words or channels."""
+        """Number of atoms that differ, and of words or channels."""
         kind = str(self.simpler.columns[0])
         found, words = (int((t["q"] < LEVEL).sum()) for t in (self.table, self.simpler))
         return (

@@ -281,7 +281,7 @@ class Generation:
     # --- other ways -------------------------------------------------------------------------------
 
     def fork(self, position: int, atom: int, by: float, *, branch: int = 0, seed: int = 0) -> int:
-        """Go on from a token of a branch with an atom added; return the number of the new branch.
+        """Continue from a token of a branch with an atom added; return the number of the new branch.
 
         Parameters
         ----------

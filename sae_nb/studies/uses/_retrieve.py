@@ -44,7 +44,7 @@ class Retrieval(Finding):
 
     @property
     def headline(self) -> str:
-        """How many documents by how many atoms; the best."""
+        """Number of documents and of atoms, and the best documents."""
         best = self.order[:5].tolist()
         return f"{len(self.order)} documents by {len(self.weights)} atoms; best {best}"
 

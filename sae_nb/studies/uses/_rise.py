@@ -103,7 +103,7 @@ class Rise(Finding):
 
 
 class RiseEffect(Finding):
-    """How often a model does something after atoms were turned up at delimiters; made by `rise_effect`."""
+    """Share of steps with a behaviour after atoms were turned up at delimiters; made by `rise_effect`."""
 
     table: DataFrame
     """Additions, a row each ("nothing", "atoms", "random atoms" once per draw, "mean activation"), and

@@ -58,7 +58,7 @@ class TextDimension(Finding):
 
     @property
     def headline(self) -> str:
-        """How many texts, and their dimensions."""
+        """Number of texts, and their dimensions."""
         held = self.dimension[~np.isnan(self.dimension)]
         return (
             f"{len(held)} texts of {self.length} tokens at {self.hook_point}: "

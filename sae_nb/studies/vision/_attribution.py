@@ -44,7 +44,7 @@ TOP = 0.1
 
 
 class PixelAttribution(Finding):
-    """Where in each image the evidence for one outcome lies; made by `attribution`."""
+    """Maps of the places in each image that are evidence for one outcome; made by `attribution`."""
 
     maps: Float[Tensor, "n rows columns"]
     """One number per region ("sobol", "occlusion") or per pixel; "occlusion" and "integrated" are signed."""

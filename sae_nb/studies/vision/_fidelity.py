@@ -114,7 +114,7 @@ class PixelFidelity(Plotted):
 
     @property
     def chart(self) -> Chart:
-        """What each baseline leaves of the answer against how unusual its images are."""
+        """Answer that each baseline leaves, against how unusual its images are."""
         series = tuple(
             Points(name, [unusual], [left])
             for name, unusual, left in zip(self.baselines, self.unusual, self.left, strict=True)
@@ -141,7 +141,7 @@ class PixelFidelity(Plotted):
 
     @property
     def headline(self) -> str:
-        """What was compared, and how the orders agree."""
+        """Maps and baselines compared, and the agreement of their orders."""
         values = self.agreement.to_numpy()
         off = values[~np.eye(len(values), dtype=bool)]
         agree = float(np.nanmean(off)) if np.isfinite(off).any() else float("nan")

@@ -22,7 +22,7 @@ class Look:
     """The drawing of points and their key; ready to be sent."""
 
     styles: UInt8[np.ndarray, " n"]
-    """Index of each point's style in the palette; 0 is no category, or not known."""
+    """Index of each point's style in the palette; 0 where the point has no category, or an unknown one."""
 
     palette: list[dict[str, Any]]
     """Shape, colour on light pages and colour on dark ones of each style."""

@@ -131,7 +131,7 @@ class KnowsAtoms(Saying):
         self.star(atom, not self.names.labels.is_starred(atom))
 
     def say_found(self, query: str, n: int, part: str = "part of a token") -> None:
-        """Say how many atoms a search has found; if none, what else to try."""
+        """Report how many atoms a search has found; if none, suggest what else to try."""
         short = query if len(query) <= LONGEST_QUERY else f"{query[:LONGEST_QUERY]}…"
         if not n:
             self.say(f"No atom matches “{short}”. Try a number, a label, or {part}.")

@@ -84,7 +84,7 @@ class Page:
     """The expert's numbers behind the sentence."""
 
     explanation: tuple[str, str, str]
-    """What this shows, what it cannot show, the paper."""
+    """Three texts: what this shows, what it cannot show, and the paper."""
 
     figure: go.Figure | None
     """The figure as it was on screen."""

@@ -38,7 +38,7 @@ LATE = "nbformat"
 
 
 class LateModule(ModuleType):
-    """Stands in for a module until something of it is asked for."""
+    """A placeholder for nbformat, which is imported when an attribute of it is first read."""
 
     def __getattr__(self, name: str) -> Any:
         if sys.modules.get(self.__name__) is self:

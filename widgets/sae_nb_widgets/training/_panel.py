@@ -271,12 +271,12 @@ class TrainingMonitor(Panel):
     # --- hands on ---------------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Let no further step begin; returns when the one under way is done."""
+        """Pause after the step under way; returns when that is done."""
         self._act("pause")
         self.refresh()
 
     def resume(self) -> None:
-        """Go on after a pause."""
+        """Continue after a pause."""
         self._act("resume")
         self.refresh()
 

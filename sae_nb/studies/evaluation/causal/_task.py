@@ -36,7 +36,7 @@ Rows = Float[Tensor, "n d_in"]
 
 
 class SparseControl(Finding, Measurements[int]):
-    """How often a few edited atoms have the effect of the whole activation of another input."""
+    """Share of inputs on which editing a few atoms has the effect of another input's whole activation."""
 
     HEADLINE = "answered alike, by atoms edited: {rows:.3g}; {atoms.len} inputs"
 

@@ -43,7 +43,7 @@ class Universality(Measurement):
 
     @property
     def headline(self) -> str:
-        """How often all fire together; R² within a model and across, if measured."""
+        """Share of rows in which all fire together; R² within a model and across, if measured."""
         text = (
             f"all fire in {self.value:.3f} of the rows in which any does, shuffled {self.floor:.3f}; firing "
             f"entropy {np.nanmean(self.entropy):.3f}"
