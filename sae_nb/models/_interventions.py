@@ -504,7 +504,7 @@ class Calls:
             self._prompts[cache] = n_prompt
 
     def of_generate(self, generate: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Run `generate` and remember its prompt: its later inputs, without a cache, do not reveal where that ends."""
+        """Run `generate` and remember its prompt: later inputs without a cache do not reveal where it ends."""
         here = vars(self._here)
         here["prompt"] = None
         try:

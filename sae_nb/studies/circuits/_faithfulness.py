@@ -50,7 +50,7 @@ class Faithfulness(Finding):
 
     @property
     def headline(self) -> str:
-        """The effect recovered by the kept atoms and by random ones; "undecided" if these cannot be told apart."""
+        """The effect recovered by the kept atoms and by random ones, or that this is undecided."""
         if not self.decided:
             return (
                 f"undecided: all {self.n_atoms} atoms move the target by {self.effect:+.4f}, "

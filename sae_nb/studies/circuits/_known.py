@@ -172,7 +172,7 @@ def known_circuit(
 
 
 def _induction(model: LiveModel, batch: Batch, rows: Rows) -> DataFrame:
-    """Return heads of the first block that look one back, and of the second that look behind an earlier copy."""
+    """Return heads of the first block that look one back, and of the second that look behind a copy."""
     first, second = attention_patterns(model, batch)
     asked = rows.targets != NOT_ASKED
     back = first.diagonal(-1, 2, 3)[:, :, 1:].mean(dim=(0, 2))  # from the second word on

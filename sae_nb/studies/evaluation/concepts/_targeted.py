@@ -214,7 +214,7 @@ def _largest(score: Float[np.ndarray, " n_atoms"]) -> Int[np.ndarray, " m"]:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetedPerturbation:
-    """Accuracy lost by a class's own probe without N of its atoms, minus that lost by the other classes' probes."""
+    """Accuracy that a class's probe loses without N of the class's atoms, minus the loss of other probes."""
 
     score: float
     """With the N that is best on the samples that probes were trained on."""
