@@ -73,5 +73,6 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.files._tensors import (
         read_tensors as read_tensors,
         write_arrays as write_arrays,
+        write_folder as write_folder,
         write_tensors as write_tensors,
     )

@@ -306,11 +306,13 @@ def read_manifest(
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         other = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
         raise ValueError(
-            f"{str(folder)!r} must be a folder of kind {kind!r}, got {other!r}. Pass another folder."
+            f"{str(folder / MANIFEST)!r} must describe a folder of kind {kind!r}, got {other!r}. Pass "
+            "another folder."
         )
     if manifest.get("version") != version:
         raise ValueError(
-            f"{str(folder)!r} must have format version {version}, got {manifest.get('version')!r}. "
+            f"{str(folder / MANIFEST)!r} must have format version {version}, got "
+            f"{manifest.get('version')!r}. "
             "It was written by another version of sae_nb; write it again with this one."
         )
     manifest = check_seal(folder / MANIFEST, manifest, needed=False)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from sae_nb.files._atomic import existing, replacing, write_bytes
+from sae_nb.files._atomic import (
+    existing,
+    new_folder,
+    replacing,
+    write_bytes,
+    write_json,
+    write_manifest,
+)
 from sae_nb.files._exchange import place
 from sae_nb.files._mapped import MappedMatrix, is_mapping
 from sae_nb.files._mapped_files import mapped_safetensors
@@ -29,6 +37,24 @@ def write_tensors(
     # One storage may back several tensors (tied weights, views); safetensors stores each apart.
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_bytes(path, save(ready, metadata=metadata))
+
+
+def write_folder(
+    folder: str | Path,
+    kind: str,
+    *,
+    json: Mapping[str, Any],
+    tensors: Mapping[str, dict[str, Tensor]],
+    replace: bool = True,
+    **facts: Any,
+) -> None:
+    """Write a folder of a kind, whole or not at all: JSON files and tensor files by name, and the manifest."""
+    with new_folder(folder, replace=replace) as partial:
+        for name, content in json.items():
+            write_json(partial / name, content)
+        for name, held in tensors.items():
+            write_tensors(partial / name, held)
+        write_manifest(partial, kind, **facts)
 
 
 def write_arrays(path: str | Path, tensors: Mapping[str, Tensor]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sae_nb.files import json_object
 from sae_nb.models._bundled import bundled_names
 from sae_nb.models._hook_points import near_names
 
@@ -17,6 +18,7 @@ def read_config(folder: Path, name: str) -> Any:
     """Read the configuration of a checkpoint."""
     from transformers import AutoConfig
 
+    json_object(folder / "config.json")  # a damaged one is named
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:

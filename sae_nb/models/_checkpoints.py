@@ -14,6 +14,7 @@ from torch import nn
 
 from sae_nb.activations import LANGUAGE, VISION
 from sae_nb.checks import warn_caller
+from sae_nb.files import json_object
 from sae_nb.models import _facts as facts
 from sae_nb.models._checkpoint_files import (
     check_weight_files,
@@ -199,11 +200,15 @@ def read_tokenizer(folder: Path, name: str) -> Any:
     """Read the tokenizer of a checkpoint; None if it has none."""
     from transformers import AutoTokenizer
 
-    if not any((folder / file_name).is_file() for file_name in _TOKENIZER_FILES):
+    files = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    if not files:
         return None
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 - tokenizers raises plain exceptions for a damaged file
+        for file in files:
+            if file.suffix == ".json":
+                json_object(file)
         raise ValueError(
             f"The tokenizer of {name!r} must load, but: {first_line(error)} Load the model yourself "
             "and use wrap(module, tokenizer=…)."

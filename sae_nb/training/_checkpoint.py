@@ -130,6 +130,11 @@ def load_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         )
     latest = folder / pointer["latest"]
     recover(latest)
+    if not latest.is_dir():
+        raise FileNotFoundError(
+            f"{str(folder / POINTER)!r} must name a folder next to it, but {latest.name!r} is missing. "
+            "Put it back, or use another `checkpoint` folder, or `resume=False` to start afresh."
+        )
     read_manifest(latest, KIND)
     _tidy(folder, latest.name)
     return latest, read_json(latest / "state.json")

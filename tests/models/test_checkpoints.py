@@ -216,9 +216,15 @@ def without_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
-def cut_weights(folder: Path) -> None:
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
+def cut(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).write_bytes((folder / name).read_bytes()[:-100])
+
+    return change
+
+
+def broken_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"model": ')
 
 
 def changed_config(**changes: Any) -> Callable[[Path], None]:
@@ -240,14 +246,16 @@ def a_shard_missing(folder: Path) -> None:
     [
         (without_config, r"config\.json.*mine"),
         (without_weights, r"model\.safetensors.*mine"),
-        (cut_weights, r"'model\.safetensors' of 'mine' must be whole"),
+        (cut("model.safetensors"), r"'model\.safetensors' of 'mine' must be whole"),
         (changed_config(num_hidden_layers=5), r"'mine' must be complete.*layers\.3"),
-        (changed_config(intermediate_size=24), "'mine'"),
+        (changed_config(intermediate_size=24), r"'mine'.*config\.json"),
+        (cut("config.json"), r"mine/config\.json' must be a JSON file"),
+        (broken_tokenizer, r"mine/tokenizer\.json' must be a JSON file"),
         (a_shard_missing, r"all 2 shards.*model-2"),
     ],
 )
 def test_damaged_folders_are_refused_by_name(build, tmp_path, damage, message) -> None:
-    """No config, no weights, cut weights, another config's weights, a missing shard."""
+    """No config, no weights, cut files, another config's weights, a missing shard: the file is named."""
     folder = saved(build("llama"), tmp_path / "mine")
     damage(folder)
     with pytest.raises(ValueError, match=message):

@@ -271,6 +271,18 @@ def test_checkpoint_of_another_version_or_kind_is_refused(
         quietly(plain_sae(), rows, config)
 
 
+def test_a_pointer_to_a_missing_step_is_named(
+    plain_sae: Any, rows: Tensor, config: TrainConfig
+) -> None:
+    """The pointer is the file to mend, not the folder that it names; without `resume` training starts afresh."""
+    quietly(plain_sae(), rows, config)
+    pointer = Path(config.checkpoint) / "checkpoint.json"
+    write_json(pointer, read_json(pointer) | {"latest": "step-00000041"})
+    with pytest.raises(FileNotFoundError, match=r"checkpoint\.json'.*'step-00000041' is missing"):
+        quietly(plain_sae(), rows, config)
+    assert train(plain_sae(), rows, config, progress=False, resume=False).steps == 40
+
+
 def test_folder_with_other_files_is_refused_before_any_work(
     plain_sae: Any, rows: Tensor, config: TrainConfig
 ) -> None:
