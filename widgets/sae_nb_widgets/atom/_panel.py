@@ -595,9 +595,7 @@ class AtomBrowser(Panel):
         show(self._drawn_details, self.details)
         show(self.cards.rest, self.details)
 
-    def restyle(self) -> None:
-        """Redraw with the current theme's sizes."""
-        super().restyle()
+    def _rescale(self) -> None:
         record = self._record
         if record is not None:
             self.plot.layout.height = theme().figure_height_px

@@ -123,11 +123,8 @@ class CircuitDrawing(Panel):
         self._points = drawn.points
         draw_circuit(self.plot, drawn)
 
-    def restyle(self) -> None:
-        """Redraw with the current theme's sizes."""
-        super().restyle()
-        if self._figure is not None:
-            self._draw_figure()
+    def _rescale(self) -> None:
+        self._draw_figure()
 
     def _conclude(self) -> None:
         """Describe the drawing; a panel that changes atoms describes the effect."""

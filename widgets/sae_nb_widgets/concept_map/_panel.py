@@ -551,9 +551,7 @@ class ConceptMap(Panel):
             facts["drawn"] = f"{format_count(MOST_IN_FALLBACK)} of {format_count(n)}"
         return facts
 
-    def restyle(self) -> None:
-        """Redraw with the current theme's sizes."""
-        super().restyle()
+    def _rescale(self) -> None:
         if self.ready:
             self.painting.sizes()
             self.painting.colours_and_detail()

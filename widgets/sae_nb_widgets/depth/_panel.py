@@ -507,14 +507,10 @@ class DepthTrajectory(PlayingPanel):
             self.layout_of_paths.end()
         super().close()
 
-    def restyle(self) -> None:
-        """Redraw with the current theme's sizes."""
-        super().restyle()
-        if self._figure is not None:
-            with self._drawing:
-                self.figure.plot.layout.height = figure_height()
-                if self.ready:
-                    self._show_input()
+    def _rescale(self) -> None:
+        self.figure.plot.layout.height = figure_height()
+        if self.ready:
+            self._show_input()
 
     # --- taking it away ---------------------------------------------------------------------------
 

@@ -294,6 +294,12 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
             (self.add_class if name == sizes.scale else self.remove_class)(f"sae-nb-{name}")
         if self._figure is not None:
             self._figure.update_layout(template=template())
+        if self._reacts:  # arranged
+            with self._drawing:
+                self._rescale()
+
+    def _rescale(self) -> None:
+        """Draw again what takes its sizes from the theme; called only once the panel is arranged."""
 
     # --- slow work --------------------------------------------------------------------------------
 

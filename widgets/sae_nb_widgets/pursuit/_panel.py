@@ -349,14 +349,10 @@ class PursuitStepper(PlayingPanel):
         elif self.ready:
             self._draw_step()
 
-    def restyle(self) -> None:
-        """Redraw with the current theme's sizes."""
-        super().restyle()
-        if self._figure is not None:
-            with self._drawing:
-                if self.ready:
-                    self._draw_bars()
-                scale_texts(self._figure)
+    def _rescale(self) -> None:
+        if self.ready:
+            self._draw_bars()
+        scale_texts(self.figure.plot)
 
     def _facts(self) -> dict[str, str]:
         sizes = [format_count(len(one)) for one in self.runs.dictionaries]

@@ -200,9 +200,7 @@ class AtomQuiz(Panel):
 
     # --- drawing ----------------------------------------------------------------------------------
 
-    def restyle(self) -> None:
-        """Redraw with the current theme's sizes."""
-        super().restyle()
+    def _rescale(self) -> None:
         if self._asked is not None:
             self.examples.show(self._asked.examples, self._asked.maximum)
             self.cards.fit()

@@ -270,11 +270,8 @@ class ReportCard(Panel):
         """Return the figure on screen as a plain plotly figure."""
         return figures.report_card_figure(self._summary, self.metric)
 
-    def restyle(self) -> None:
-        """Redraw with the current theme's sizes."""
-        super().restyle()
-        if getattr(self, "_plot", None) is not None:
-            figures.draw_report_card(self._plot, self._summary, self.metric)
+    def _rescale(self) -> None:
+        figures.draw_report_card(self._plot, self._summary, self.metric)
 
 
 def _verdicts(card: ReportCardSummary) -> str:

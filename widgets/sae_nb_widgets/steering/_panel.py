@@ -469,10 +469,8 @@ class SteeringPanel(KeepsRecipes):
             update_curve(self.plot, curve, self.names.name)
             mark_strength(self.plot, None if curve is None else self.strength)
 
-    def restyle(self) -> None:
-        """Redraw with the current theme's sizes."""
-        super().restyle()
-        if self._figure is not None and self._summary is not None:
+    def _rescale(self) -> None:
+        if self._summary is not None:
             update_answer(self.plot, self._summary)
             update_curve(self.plot, self._curve, self.names.name)
 

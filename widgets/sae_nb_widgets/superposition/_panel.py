@@ -225,9 +225,7 @@ class SuperpositionToy(Panel):
         if self.record is not None:
             self.conclude(*_answer(self.record))
 
-    def restyle(self) -> None:
-        """Redraw with the current theme's sizes."""
-        super().restyle()
+    def _rescale(self) -> None:
         if self._sweep:
             self.plot.layout.height = figure_height()
             scale_texts(self.plot)

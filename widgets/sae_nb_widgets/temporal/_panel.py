@@ -429,12 +429,9 @@ class TemporalPanel(Panel):
             self._umap.close()
         super().close()
 
-    def restyle(self) -> None:
-        """Redraw with the current theme's sizes."""
-        super().restyle()
-        if getattr(self, "_plot", None) is not None:
-            figures.restyle(self._plot)
-            self._draw_sequences()
+    def _rescale(self) -> None:
+        figures.restyle(self._plot)
+        self._draw_sequences()
 
 
 # The past predicts better than chance where it predicts at least a tenth more than in shuffled order.

@@ -436,13 +436,9 @@ class TrainingMonitor(Panel):
             return self._summaries[0]
         return {summary.name: summary for summary in self._summaries} or None
 
-    def restyle(self) -> None:
-        """Redraw with the current theme's sizes."""
-        super().restyle()
-        if self._figure is not None:
-            with self._drawing:
-                self._draw_figure()
-                self._draw_gallery()
+    def _rescale(self) -> None:
+        self._draw_figure()
+        self._draw_gallery()
 
     def close(self) -> None:
         """Stop following and free the panel; the training continues."""
