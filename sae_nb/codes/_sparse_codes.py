@@ -31,16 +31,7 @@ from sae_nb.checks import (
     same_length,
     shown,
 )
-from sae_nb.files import (
-    MappedMatrix,
-    new_folder,
-    read_json,
-    read_manifest,
-    read_tensors,
-    write_json,
-    write_manifest,
-    write_tensors,
-)
+from sae_nb.files import MappedMatrix, read_json, read_manifest, read_tensors, write_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -736,11 +727,14 @@ class SparseCodes(KnowsOtherWords):
         FileExistsError: If the folder exists and may not be replaced.
         """
         tensors = {"values": self.values, "atoms": self.atoms, "offsets": self.offsets}
-        with new_folder(folder, replace=replace) as partial:
-            write_tensors(partial / "codes.safetensors", tensors)
-            config = {"n_atoms": self.n_atoms, "shape": list(self.leading_shape)}
-            write_json(partial / "config.json", config)
-            write_manifest(partial, KIND)
+        config = {"n_atoms": self.n_atoms, "shape": list(self.leading_shape)}
+        write_folder(
+            folder,
+            KIND,
+            json={"config.json": config},
+            tensors={"codes.safetensors": tensors},
+            replace=replace,
+        )
 
     @classmethod
     @checked

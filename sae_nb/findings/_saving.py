@@ -14,15 +14,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.codes import SparseCodes
-from sae_nb.files import (
-    json_object,
-    new_folder,
-    read_manifest,
-    read_tensors,
-    write_json,
-    write_manifest,
-    write_tensors,
-)
+from sae_nb.files import json_object, read_manifest, read_tensors, write_folder
 
 if TYPE_CHECKING:
     from sae_nb.findings._finding import Finding
@@ -39,10 +31,8 @@ def write(finding: Finding, folder: str | Path) -> None:
     """Write every field of a finding to a folder, whole or not at all."""
     tensors: dict[str, Tensor] = {}
     content = _fields_of(finding, type(finding).__name__, tensors)
-    with new_folder(folder, replace=True) as partial:
-        write_json(partial / _JSON, {"class": type(finding).__name__, "fields": content})
-        write_tensors(partial / _TENSORS, tensors)
-        write_manifest(partial, KIND)
+    facts = {"class": type(finding).__name__, "fields": content}
+    write_folder(folder, KIND, json={_JSON: facts}, tensors={_TENSORS: tensors})
 
 
 def read(kind: type[Found], folder: str | Path) -> Found:

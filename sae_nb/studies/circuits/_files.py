@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sae_nb.files import (
-    new_folder,
-    read_json,
-    read_manifest,
-    read_tensors,
-    write_json,
-    write_manifest,
-    write_tensors,
-)
+from sae_nb.files import read_json, read_manifest, read_tensors, write_folder, write_json
 from sae_nb.studies.circuits._record import Graph
 
 if TYPE_CHECKING:
@@ -40,15 +32,12 @@ def save_graph(graph: Graph, folder: str | Path) -> None:
         "grid": graph.grid,
         "outcomes": graph.outcomes,
     }
-    with new_folder(folder, replace=True) as partial:
-        words = {name: graph.nodes[name].tolist() for name in _WORDS}
-        write_json(partial / NODES, {**facts, "nodes": words})
-        tensors = {name: torch.tensor(graph.nodes[name].to_numpy(float)) for name in _NUMBERS}
-        tensors |= {name: torch.tensor(getattr(matrix, name)) for name in _EDGES}
-        if graph.inputs is not None:
-            tensors["inputs"] = graph.inputs.contiguous()
-        write_tensors(partial / MATRIX, tensors)
-        write_manifest(partial, KIND)
+    words = {name: graph.nodes[name].tolist() for name in _WORDS}
+    tensors = {name: torch.tensor(graph.nodes[name].to_numpy(float)) for name in _NUMBERS}
+    tensors |= {name: torch.tensor(getattr(matrix, name)) for name in _EDGES}
+    if graph.inputs is not None:
+        tensors["inputs"] = graph.inputs.contiguous()
+    write_folder(folder, KIND, json={NODES: {**facts, "nodes": words}}, tensors={MATRIX: tensors})
 
 
 def fields_of(folder: str | Path) -> dict[str, Any]:

@@ -16,12 +16,10 @@ from torch import Tensor
 from sae_nb.dynamics import TOKEN_KINDS, States, TokenKind, capture_states, check_cuts, check_states
 from sae_nb.files import (
     inputs_digest,
-    new_folder,
     read_tensors,
     remove_folder,
+    write_folder,
     write_json,
-    write_manifest,
-    write_tensors,
 )
 from sae_nb.findings import Finding
 from sae_nb.kernels import Muon
@@ -173,11 +171,12 @@ def token_weights(kinds: Sequence[TokenKind], weights: Sequence[float]) -> Tenso
 def save_raptor_checkpoint(folder: Path, training: RaptorTraining) -> None:
     """Write one checkpoint, whole or not at all, then remove those before it."""
     name = f"step-{training.step:08d}"
-    with new_folder(folder / name, replace=True) as partial:
-        write_json(partial / "state.json", _facts(training))
-        write_tensors(partial / "raptor.safetensors", training.raptor.state_dict())
-        write_tensors(partial / "optimiser.safetensors", _moments(training))
-        write_manifest(partial, KIND, step=training.step)
+    tensors = {
+        "raptor.safetensors": training.raptor.state_dict(),
+        "optimiser.safetensors": _moments(training),
+    }
+    state = {"state.json": _facts(training)}
+    write_folder(folder / name, KIND, json=state, tensors=tensors, step=training.step)
     write_json(folder / POINTER, {"kind": KIND, "latest": name})
     for older in folder.glob("step-*"):
         if older.name != name:

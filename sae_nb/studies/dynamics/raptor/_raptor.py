@@ -15,15 +15,7 @@ from torch import Tensor, nn
 
 from sae_nb.checks import Seed, checked
 from sae_nb.dynamics import check_cuts
-from sae_nb.files import (
-    new_folder,
-    read_json,
-    read_manifest,
-    read_tensors,
-    write_json,
-    write_manifest,
-    write_tensors,
-)
+from sae_nb.files import read_json, read_manifest, read_tensors, write_folder
 from sae_nb.models import Intervention, VisionTransformer, intervening
 from sae_nb.steering import Tap
 
@@ -304,10 +296,9 @@ class Raptor(nn.Module):
     @checked
     def save(self, folder: str | Path) -> None:
         """Write weights, sizes and cuts to a folder, whole or not at all."""
-        with new_folder(folder, replace=True) as partial:
-            write_json(partial / "config.json", {"cuts": self.cuts, **vars(self.sizes)})
-            write_tensors(partial / "raptor.safetensors", self.state_dict())
-            write_manifest(partial, KIND)
+        config = {"cuts": self.cuts, **vars(self.sizes)}
+        tensors = {"raptor.safetensors": self.state_dict()}
+        write_folder(folder, KIND, json={"config.json": config}, tensors=tensors)
 
     @classmethod
     @checked
