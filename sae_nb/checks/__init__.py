@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Each as Each,
         OneOf as OneOf,
         Positive as Positive,
+        Resamples as Resamples,
         Rule as Rule,
         Seed as Seed,
         Share as Share,

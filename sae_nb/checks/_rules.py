@@ -130,5 +130,8 @@ Positive = Annotated[float, above(0)]
 Weight = Annotated[float, at_least(0, do="0 leaves it out.")]
 """A finite number from 0; 0 leaves out what it weighs."""
 
+Resamples = Annotated[int, at_least(0, do="0 leaves the interval out.")]
+"""Number of resamples of a bootstrap: a whole number from 0."""
+
 Share = Annotated[float, Between(0, 1)]
 """A part of a whole: from 0 to 1, both included."""

@@ -205,7 +205,7 @@ def read_tokenizer(folder: Path, name: str) -> Any:
         return None
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # noqa: BLE001 - tokenizers raises plain exceptions for a damaged file
+    except Exception as error:
         for file in files:
             if file.suffix == ".json":
                 json_object(file)

@@ -14,8 +14,6 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.checks import check_count
-
 ENDS = (0.025, 0.975)
 MAX_GROUPS = 4096  # the bootstrap's cost and memory stay flat in the number of rows
 _AT_ONCE = 256  # resamples whose counts are held at a time
@@ -115,7 +113,6 @@ class Bootstrap:
     seed: int = 0  # of every draw: all intervals of one call see the same resamples
 
     def __post_init__(self) -> None:
-        check_count(self.n, name="n_bootstrap", at_least=0)
         if self.seed < 0:
             raise ValueError(f"`seed` must be at least 0, got {self.seed}.")
 

@@ -514,8 +514,6 @@ def test_bad_activations_are_refused(points):
         sn.evaluate(sae, bad)
     with pytest.raises(TypeError, match="sparse autoencoder"):
         sn.evaluate(nn.Linear(3, 3), points)
-    with pytest.raises(ValueError, match="n_bootstrap"):
-        sn.evaluate(sae, torch.randn(10, D), n_bootstrap=-1)
 
 
 def test_bad_splices_are_refused_before_anything_runs(gpt, classifier, points, texts):

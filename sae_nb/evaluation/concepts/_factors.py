@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import Seed, checked, same_length
+from sae_nb.checks import Resamples, Seed, checked, same_length
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
 from sae_nb.evaluation.report._row_pass import codes_of_rows, random_like
@@ -69,7 +69,7 @@ def identifiability(
     truth: Bool[np.ndarray, "units factors"] | Bool[Tensor, "units factors"],
     *,
     names: Sequence[str] | None = None,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> Identifiability:
     """Measure how well single atoms identify known factors of rows or of samples, judged on held-out

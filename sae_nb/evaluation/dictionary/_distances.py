@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import Seed, at_least, checked
+from sae_nb.checks import Resamples, Seed, at_least, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import (
     Measurement,
@@ -38,7 +38,7 @@ def distances_kept(
     codes: SparseCodes | None = None,
     *,
     n_rows: Annotated[int, at_least(FEWEST_ROWS)] = MOST_ROWS,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> Measurement:
     """Measure whether codes order rows by distance as activations do: 1 if what is nearer stays nearer.

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Seed, check_matrix, checked
+from sae_nb.checks import Resamples, Seed, check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
 from sae_nb.geometry import largest_cosines, tile_rows
 from sae_nb.kernels import compiled
@@ -69,7 +69,7 @@ def stability(
     *,
     signed: bool = False,
     seed: Seed = 0,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
 ) -> Stability:
     """Return how well the dictionaries of several trainings agree.
 

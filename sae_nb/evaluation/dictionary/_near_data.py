@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import Seed, check_matrix, checked
+from sae_nb.checks import Resamples, Seed, check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
 from sae_nb.geometry import copied_atoms, largest_cosines, rows_of
 
@@ -24,7 +24,7 @@ def ood_score(
     x: Float[Tensor, "n d_in"],
     *,
     mean: Float[Tensor, " d_in"] | None = None,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> Measurement:
     """Measure how far the atoms are from every input: 0 if each points at one, 1 if each is orthogonal
@@ -103,7 +103,7 @@ def plausibility(
     sae: Any,
     directions: Float[Tensor, "classes d_in"],
     *,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> Measurement:
     """Measure how near the nearest atom is to the direction each class is read from; 1 if every

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import Between, Seed, checked
+from sae_nb.checks import Between, Resamples, Seed, checked
 from sae_nb.evaluation._trained import Run, trained
 from sae_nb.evaluation.dictionary._matching import Stability, atom_stability, stability
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
@@ -58,7 +58,7 @@ def stability_trial(
     seeds: Sequence[Seed] = (0, 1, 2),
     subset: Annotated[float, Between(0, 1, "(]")] = 1.0,
     signed: bool = False,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     progress: bool = True,
 ) -> StabilityTrial:
     """Train an SAE once per seed, on the same data or on subsets, and compare start and end.

@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, join_tokens, modality_of
-from sae_nb.checks import Count, Seed, at_least, check_atom, checked
+from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.explanations._rules import (
     FEWEST_FIRINGS,
@@ -105,7 +105,7 @@ def score_explanations(
     n_atoms: Count = 32,
     n_examples: Annotated[int, at_least(2 * FEWEST_EXAMPLES)] = 40,
     n_choices: Annotated[int, at_least(3)] = 5,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> ExplanationScores:
     """Explain atoms on half of the samples, and judge the explanations on the other half.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_nb import architectures
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import Count, Seed, check_finite, checked
+from sae_nb.checks import Count, Resamples, Seed, check_finite, checked
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.evaluation.report._measurement import Resampling, chance_generator
 from sae_nb.evaluation.report._reconstruction import (
@@ -55,7 +55,7 @@ def evaluate_saved(
     *,
     tile_atoms: Count = 4096,
     batch_size: Count = 1024,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> Report:
     """Measure a saved SAE that is too large to load: what it reconstructs, how sparsely, which atoms fire.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_nb._lazy import here_it_is
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import Count, Seed, checked, is_array, warn_caller
+from sae_nb.checks import Count, Resamples, Seed, checked, is_array, warn_caller
 from sae_nb.evaluation.report._atom_rows import atom_rows
 from sae_nb.evaluation.report._downstream import downstream_rows, splice_task, written_at
 from sae_nb.evaluation.report._measurement import (
@@ -200,7 +200,7 @@ def evaluate(
     hook_point: str | None = None,
     batch_size: Count = 4096,
     model_batch_size: Count | None = None,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
     trained_on: Activations | Tensor | None = None,
     progress: bool = False,

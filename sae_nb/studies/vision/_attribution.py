@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sae_nb.checks import Count, Seed, as_tensor, at_least, check_count, checked
+from sae_nb.checks import Count, Resamples, Seed, as_tensor, at_least, check_count, checked
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Finding, Plotted
 from sae_nb.statistics import bootstrap_counts, percentile_interval, rank_correlation
@@ -466,7 +466,7 @@ def attribution_stability(
     other: PixelAttribution,
     *,
     n_shuffles: Count = 20,
-    n_bootstrap: Annotated[int, at_least(0)] = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> AttributionStability:
     """Compare the maps that two trainings of a model give of the same images.

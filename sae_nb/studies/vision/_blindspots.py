@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.checks import (
-    Between,
-    Seed,
-    at_least,
-    check_atom,
-    check_count,
-    checked,
-)
+from sae_nb.checks import Between, Resamples, Seed, at_least, check_atom, check_count, checked
 from sae_nb.evaluation import duplicate_groups
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
@@ -144,7 +137,7 @@ def blindspots(
     floor: Annotated[float, Between(0, 1, "[)")] = 1e-3,
     alike: Annotated[float, Between(0, 1, "(]")] = 0.8,
     paired: bool = False,
-    n_bootstrap: Annotated[int, at_least(0)] = 200,
+    n_bootstrap: Resamples = 200,
     n_permutations: Annotated[int, at_least(20)] = 1000,
     seed: Seed = 0,
 ) -> Blindspots:

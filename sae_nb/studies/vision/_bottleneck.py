@@ -7,7 +7,7 @@ share of a head's saliency inside the region of its concept shows where it does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sae_nb.checks import Seed, as_tensor, at_least, check_data, checked, same_length
+from sae_nb.checks import Resamples, Seed, as_tensor, check_data, checked, same_length
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.models import heard, patches_of, read_tensor, wrap
@@ -61,7 +61,7 @@ class ConceptBottleneck(Plotted):
         regions: Mapping[str, Bool[Tensor, "n rows columns"]],
         method: Method = "occlusion",
         *,
-        n_bootstrap: Annotated[int, at_least(0)] = 1000,
+        n_bootstrap: Resamples = 1000,
         seed: Seed = 0,
     ) -> ConceptPlaces:
         """Return where the heads look: the share of each map of saliency inside the region of its concept.

@@ -14,8 +14,8 @@ from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
 from sae_nb.checks import (
     Between,
+    Resamples,
     Seed,
-    at_least,
     check_atom,
     check_integers,
     check_matrix,
@@ -127,7 +127,7 @@ def complexity_of(
     groups: Int[Tensor, " n"] | None = None,
     held_out: Annotated[float, Between(0, 1, "()")] = 0.3,
     ridge: Annotated[float, Between(0, 1, "(]")] = 1e-3,
-    n_bootstrap: Annotated[int, at_least(0)] = 200,
+    n_bootstrap: Resamples = 200,
     seed: Seed = 0,
 ) -> FeatureComplexity:
     """Measure how complex features are, given the states that they are computed from.
@@ -249,7 +249,7 @@ def feature_complexity(
     *,
     atoms: Sequence[int] | None = None,
     layers: Sequence[str] | None = None,
-    n_bootstrap: int = 200,
+    n_bootstrap: Resamples = 200,
     seed: Seed = 0,
 ) -> FeatureComplexity:
     """Measure how late in depth each atom can be read off linearly, and how much the answer uses it.

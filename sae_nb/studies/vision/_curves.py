@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    Seed,
-    as_tensor,
-    at_least,
-    check_callable,
-    checked,
-)
+from sae_nb.checks import Count, Resamples, Seed, as_tensor, check_callable, checked
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.statistics import bootstrap_counts, percentile_interval
@@ -106,7 +99,7 @@ def concept_curves(
     *,
     baseline: Baseline = "mean",
     n_random: Count = 10,
-    n_bootstrap: Annotated[int, at_least(0)] = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> ConceptCurves:
     """Measure the answer as concepts are inserted, or deleted, the most important first.

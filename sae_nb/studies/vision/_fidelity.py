@@ -15,15 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    Seed,
-    as_tensor,
-    at_least,
-    check_finite,
-    checked,
-    one_of,
-)
+from sae_nb.checks import Count, Resamples, Seed, as_tensor, at_least, check_finite, checked, one_of
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.models import run
@@ -161,7 +153,7 @@ def pixel_fidelity(
     features: str | None = None,
     n_steps: Count = 10,
     n_masks: Annotated[int, at_least(3)] = 64,
-    n_bootstrap: Annotated[int, at_least(0)] = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> PixelFidelity:
     """Measure attributions of pixels by insertion, deletion and μFidelity, under several baselines.

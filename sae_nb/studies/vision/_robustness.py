@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,10 +14,10 @@ from torch import Tensor
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
 from sae_nb.checks import (
+    Resamples,
     Seed,
     Share,
     as_tensor,
-    at_least,
     between,
     check_real,
     checked,
@@ -197,7 +197,7 @@ def robustness(
     reference_labels: Shaped[Tensor, " m"] | None = None,
     corruptions: Sequence[Corruption] = CORRUPTIONS,
     strengths: Sequence[float] = (0.2, 0.5, 0.8),
-    n_bootstrap: Annotated[int, at_least(0)] = 200,
+    n_bootstrap: Resamples = 200,
     seed: Seed = 0,
 ) -> Robustness:
     """Corrupt images and ask which score notices, and whether probes of codes outlast those of activations.

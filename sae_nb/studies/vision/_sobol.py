@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import (
+    Resamples,
     Seed,
     as_tensor,
     at_least,
@@ -106,7 +107,7 @@ def sobol(
     codes: Float[Tensor, "n ... n_concepts"],
     *,
     n_designs: Annotated[int, at_least(2)] = 32,
-    n_bootstrap: Annotated[int, at_least(0)] = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> SobolIndices:
     """Measure how important concepts are to an answer, by masking them in a quasi-random design.

@@ -127,8 +127,6 @@ def test_a_nonlinear_model_is_read_through_its_gradient() -> None:
         ({"direction": torch.zeros(D)}, "must not be zero"),
         ({"source": torch.zeros(3, D)}, "must hold the same number of inputs"),
         ({"reader": torch.ones(2, 3)}, "`reader` must have last dimension d_in=64"),
-        # Before any patching, so before its cost.
-        ({"n_bootstrap": -1, "max_seconds": 0.0}, "`n_bootstrap` must be at least 0"),
     ],
 )
 def test_bad_input_is_refused(

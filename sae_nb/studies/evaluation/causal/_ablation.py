@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
-from sae_nb.checks import Count, Seed, at_least, check_atom, checked
+from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     MAX_SECONDS,
@@ -100,7 +100,7 @@ def ablation_effects(
     positions: Where = None,
     n_controls: Annotated[int, at_least(0)] = 8,
     n_directions: Annotated[int, at_least(0)] = 2,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
     max_seconds: float | None = MAX_SECONDS,
     progress: bool = False,

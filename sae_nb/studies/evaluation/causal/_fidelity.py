@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
-from sae_nb.checks import Seed, at_least, check_matrix, checked
+from sae_nb.checks import Resamples, Seed, at_least, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Attribution,
@@ -91,7 +91,7 @@ def attribution_fidelity(
     acts: Activations | Tensor | None = None,
     shares: Sequence[float] = SHARES,
     n_checked: Annotated[int, at_least(2)] = 8,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
     progress: bool = False,
 ) -> AttributionFidelity:

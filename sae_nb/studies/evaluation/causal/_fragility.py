@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import Count, Seed, at_least, check_atom, checked
+from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
 from sae_nb.evaluation import (
     MAX_SECONDS,
     Measurement,
@@ -232,7 +232,7 @@ def fragility_battery(
     max_new_tokens: int = 12,
     n_neighbours: Annotated[int, at_least(0)] = 10,
     n_controls: Count = 8,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
     max_seconds: float | None = MAX_SECONDS,
     progress: bool = False,

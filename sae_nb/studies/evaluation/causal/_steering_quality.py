@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import Seed, at_least, check_atom, check_matrix, checked
+from sae_nb.checks import Resamples, Seed, at_least, check_atom, check_matrix, checked
 from sae_nb.evaluation import (
     MAX_SECONDS,
     Fluency,
@@ -140,7 +140,7 @@ def steering_curves(
     max_new_tokens: int = 0,
     positions: Where = None,
     n_controls: Annotated[int, at_least(0)] = 8,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
     max_seconds: float | None = MAX_SECONDS,
     progress: bool = False,

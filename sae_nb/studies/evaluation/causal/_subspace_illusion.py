@@ -19,6 +19,7 @@ from torch import Tensor
 from sae_nb.checks import (
     Between,
     Count,
+    Resamples,
     Seed,
     at_least,
     check_atom,
@@ -200,7 +201,7 @@ def illusion_check(
     n_sketches: Count = N_SKETCHES,
     n_components: Count = 8,
     n_controls: Annotated[int, at_least(2)] = 16,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
     max_seconds: float | None = MAX_SECONDS,
 ) -> IllusionCheck:

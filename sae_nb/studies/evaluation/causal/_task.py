@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
-from sae_nb.checks import Seed, check_count, checked
+from sae_nb.checks import Resamples, Seed, check_count, checked
 from sae_nb.classical import SupervisedDictionary
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Measurements, Resampling, index_of, read_positions
@@ -69,7 +69,7 @@ def sufficiency(
     *,
     attributes: Labels | None = None,
     positions: Where = "last",
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> Measurement:
     """Measure how much of a preference of the model is left when it runs on reconstructions.
@@ -137,7 +137,7 @@ def necessity(
     *,
     attributes: Labels | None = None,
     positions: Where = "last",
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> Measurement:
     """Measure how much of a preference of the model goes when what a dictionary explains is taken away.
@@ -199,7 +199,7 @@ def sparse_control(
     attributes: Labels | None = None,
     target_attributes: Labels | None = None,
     positions: Where = "last",
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> SparseControl:
     """Measure how few atoms have to be edited until the model answers as another input's activation makes it.
@@ -288,7 +288,7 @@ def edit_success(
     *,
     was: Sequence[Any] | np.ndarray | Tensor | None = None,
     positions: Where = "last",
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> Measurement:
     """Measure how often a model gives an answer once one attribute of its activation is edited.

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_sae
-from sae_nb.checks import Count, Seed, check_data, check_matrix, checked
+from sae_nb.checks import Count, Resamples, Seed, check_data, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Measurement,
@@ -43,7 +43,7 @@ def swallowed(
     dictionary: Float[Tensor, "n_concepts d_in"],
     parent: Int[Tensor, " n_concepts"],
     *,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> Measurement:
     """Measure, with the true concepts and their tree known, how often a parent is off under its child.
@@ -182,7 +182,7 @@ def absorption(
     *,
     most_main: Count = 5,
     least_cosine: float | None = None,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> Absorption:
     """Follow an attribute of rows through an SAE: its main latents, their splits, and its absorbers.

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_varies
-from sae_nb.checks import Between, Count, Seed, as_tensor, check_data, checked
+from sae_nb.checks import Between, Count, Resamples, Seed, as_tensor, check_data, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Resampling, codes_of, measured
 from sae_nb.statistics import auroc, group_rows, percentile_interval
@@ -310,7 +310,7 @@ def probe(
     ] = 0.0,
     shifted: Bool[Tensor, " units"] | None = None,
     max_units: Count = 4000,
-    n_bootstrap: int = 400,
+    n_bootstrap: Resamples = 400,
     seed: Seed = 0,
 ) -> ProbeStudy:
     """Probe latents, and everything that could have been probed without an SAE.

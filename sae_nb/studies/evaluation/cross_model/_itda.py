@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import Seed, checked
+from sae_nb.checks import Resamples, Seed, checked
 from sae_nb.classical import ITDA
 from sae_nb.evaluation import Measurement, Resampling
 
@@ -23,7 +23,7 @@ def compare_itda(
     second: ITDA,
     acts: Activations | Float[Tensor, "n d_in"],
     *,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> Measurement:
     """Return the Jaccard index of the rows that two ITDAs stored of the same inputs.

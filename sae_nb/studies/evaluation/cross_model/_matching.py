@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 
 from sae_nb.activations import Activations, first_difference
-from sae_nb.checks import Count, Seed, check_matrix, check_memory, checked
+from sae_nb.checks import Count, Resamples, Seed, check_matrix, check_memory, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Resampling
 from sae_nb.findings import column
@@ -110,7 +110,7 @@ def match_latents(
     *,
     dictionaries: tuple[Any, Any] | None = None,
     min_firings: Count = 10,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> LatentMatches:
     """Match latents by the correlation of their strengths over the same rows.

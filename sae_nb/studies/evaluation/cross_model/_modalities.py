@@ -16,6 +16,7 @@ from torch import Tensor
 from sae_nb.checks import (
     Between,
     Count,
+    Resamples,
     Seed,
     check_matrix,
     check_memory,
@@ -80,7 +81,7 @@ class ModalityGap(Measurement):
 
 @checked(leave=("embeddings",))
 def modality_gap(
-    embeddings: Sequence[Any], *, n_bootstrap: int = 1000, seed: Seed = 0
+    embeddings: Sequence[Any], *, n_bootstrap: Resamples = 1000, seed: Seed = 0
 ) -> ModalityGap:
     """Measure how far apart two modalities lie in their common space.
 
@@ -177,7 +178,7 @@ def modality_scores(
     codes: Sequence[SparseCodes],
     *,
     alone: Annotated[float, Between(0.5, 1, "(]")] = 0.95,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> SplitDictionary:
     """Measure which atoms of a shared dictionary serve one modality alone.
@@ -292,7 +293,7 @@ class Bridge(Measurement):
 
 @checked(leave=("codes", "dictionary"))
 def bridge_score(
-    codes: Sequence[SparseCodes], dictionary: Any, *, n_bootstrap: int = 1000, seed: Seed = 0
+    codes: Sequence[SparseCodes], dictionary: Any, *, n_bootstrap: Resamples = 1000, seed: Seed = 0
 ) -> Bridge:
     """Measure which atoms join two modalities: they fire on the same pairs, and point the same way.
 

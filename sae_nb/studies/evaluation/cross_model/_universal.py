@@ -13,7 +13,7 @@ from scipy.sparse import csc_matrix
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import UniversalSAE
-from sae_nb.checks import Seed, checked
+from sae_nb.checks import Resamples, Seed, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Resampling, explained_variance
 from sae_nb.findings import column
@@ -56,7 +56,7 @@ class Universality(Measurement):
 
 @checked
 def compare_firing(
-    codes: Sequence[SparseCodes], *, n_bootstrap: int = 1000, seed: Seed = 0
+    codes: Sequence[SparseCodes], *, n_bootstrap: Resamples = 1000, seed: Seed = 0
 ) -> Universality:
     """Compare where the same atoms fire in several models' codes of the same rows.
 
@@ -111,7 +111,7 @@ def compare_firing(
 
 @checked
 def measure_universality(
-    sae: UniversalSAE, acts: Sequence[Activations], *, n_bootstrap: int = 1000, seed: Seed = 0
+    sae: UniversalSAE, acts: Sequence[Activations], *, n_bootstrap: Resamples = 1000, seed: Seed = 0
 ) -> Universality:
     """Compare firing, and decode each model's activations from every model's code.
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, check_one_place
-from sae_nb.checks import Count, Seed, checked
+from sae_nb.checks import Count, Resamples, Seed, checked
 from sae_nb.evaluation import (
     Measurement,
     RandomDictionary,
@@ -108,7 +108,7 @@ def split_error(
     labels: Int[Tensor, " samples"] | None = None,
     hook_point: str | None = None,
     max_rows: Count = 40_000,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> ErrorSplit:
     """Split what an SAE misses into what a linear map, a nonlinear one and neither predicts from x.

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.activations import Activations, check_one_place
-from sae_nb.checks import Between, Count, Seed, checked
+from sae_nb.checks import Between, Count, Resamples, Seed, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Measurement,
@@ -65,7 +65,7 @@ def stitch(
     large: Any,
     acts: Activations | Float[Tensor, "n d_in"],
     *,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     seed: Seed = 0,
 ) -> Stitching:
     """Add each atom of a larger SAE to a smaller one, and see whether the error falls.
@@ -211,7 +211,7 @@ def meta_dictionary(
     k: Count = K,
     steps: int = STEPS,
     seed: Seed = 0,
-    n_bootstrap: int = 1000,
+    n_bootstrap: Resamples = 1000,
     progress: bool = True,
 ) -> MetaDictionary:
     """Train a dictionary of a dictionary, and one of random atoms to compare with.

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sae_nb.activations import Activations
-from sae_nb.checks import Count, Seed, check_atom, checked
+from sae_nb.checks import Count, Resamples, Seed, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Measurement,
@@ -61,7 +61,7 @@ def token_lift(
     n_tokens: Count = 10,
     min_count: Count = 5,
     facts: RowFacts | None = None,
-    n_bootstrap: int = 200,
+    n_bootstrap: Resamples = 200,
     seed: Seed = 0,
 ) -> TokenLift:
     """Return the tokens with the largest lift, and the token's information about a firing.
