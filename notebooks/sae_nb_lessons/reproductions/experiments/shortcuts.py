@@ -181,7 +181,7 @@ class Learned:
         self.nets, self.images = nets, images
         self.truth = {"shortcut": ink.numpy(), "core": core.numpy()}
         self.first = np.arange(len(images)) < len(images) // 2
-        """Half of the images on which atoms and directions are chosen; they are judged on the other half."""
+        """Half on which atoms and directions are chosen; the other judges them."""
 
     @classmethod
     def of(cls, seed: int, n: int, checkpoints: tuple[int, ...]) -> Learned:
@@ -283,7 +283,7 @@ class Sides:
         energy = np.asarray(codes.to_scipy().power(2).sum(axis=0)).ravel()
         energy = energy * sae.dictionary.detach().square().sum(dim=1).numpy()
         self.size = float(energy[self.atoms].mean() / energy[energy > 0].mean())
-        """Mean energy of the two atoms, in units of the mean energy of atoms that fire."""
+        """Of their energy that of the mean atom that fires."""
 
 
 def strongest(codes: sn.SparseCodes, n: int) -> np.ndarray:

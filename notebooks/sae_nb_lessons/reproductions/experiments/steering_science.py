@@ -71,7 +71,7 @@ class Seen:
 
     sae: SparseAutoencoder
     untrained: SparseAutoencoder
-    """An SAE of the same shape that was never trained, as a floor."""
+    """Of the same shape, never trained: what an SAE that learned nothing would claim."""
 
 
 @cache

@@ -49,10 +49,10 @@ class Material:
     train: Float[Tensor, "n time d_in"]
     test: Float[Tensor, "m time d_in"]
     spliced: Float[Tensor, "p time d_in"]
-    """Held-out texts, each spliced from three documents."""
+    """Held-out texts put together of three documents."""
 
     events: Int[Tensor, "p time"]
-    """Document that each of their tokens is from."""
+    """Which document each of their tokens is from."""
 
 
 @cache

@@ -34,7 +34,7 @@ class Told:
     """Stories of one length, and the event that each token belongs to."""
 
     x: Float[Tensor, "n time d_in"]
-    """Activations of the stories' tokens."""
+    """Activations."""
 
     events: Int[Tensor, "n time"]
     """Event of each token; every story has two or more."""
