@@ -92,7 +92,7 @@ def real(
     }
 
 
-# Copies planted: known pairs.
+# Planted copies: known pairs.
 
 
 class WithCopies:

@@ -23,7 +23,7 @@ from sae_nb.data import TASKS
 SHORT = {"n_rows": 300, "n_sums": 40, "n_steps": 1, "n_shares": 4}
 KINDS = ("local", "plain", "pca")
 WIDTH, NEURONS = 8, 16
-"""Of each task: directions of a place, and ReLUs of a map."""
+"""Per task: directions of a place, and ReLUs of a map."""
 
 UNEXPLAINED, WRONG = 0.1, 0.1
 """Losses at which edges are counted: 1 − R² of the planted answers, share of wrong sums."""
