@@ -93,7 +93,7 @@ class Material:
 
     train: Activations
     test: Activations
-    """Rows of the last sixth of each text."""
+    """Of the last sixth of each text."""
 
     labelled: Activations
     labels: dict[str, Int[Tensor, " sentences"]]
