@@ -10,7 +10,7 @@ import ast
 import inspect
 import numbers
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from html import escape
@@ -19,6 +19,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from sae_nb.findings._headline import Filling
+from sae_nb.findings._lines import aligned, is_numbered
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -70,7 +71,8 @@ class Finding:
     A subclass lists its fields with their types, and a docstring below each that gives its meaning and
     unit; the class is then a frozen dataclass. From what it declares come `repr` and `headline`
     (`HEADLINE`, a template over its attributes), `table` and `to_pandas` (fields with `column`, else a row
-    per number), the notebook's view, and `save` and `load`.
+    per number), the notebook's view, and `save` and `load`. A subclass that prints more than a line puts
+    it into `below`: sentences, and tables of a few rows, which `repr` aligns and the notebook shows.
 
     Example
     -------
@@ -112,7 +114,16 @@ class Finding:
             return self.HEADLINE.format_map(Filling(self))
         return ", ".join(f"{name} {value:.4g}" for name, value in self._numbers().items())
 
+    @property
+    def below(self) -> Sequence[str | DataFrame]:
+        """Lines and short tables printed below the headline; none, and the notebook shows `table`."""
+        return ()
+
     def __repr__(self) -> str:
+        parts = (part if isinstance(part, str) else aligned(part) for part in self.below)
+        return "\n".join([self._line(), *parts])
+
+    def _line(self) -> str:
         return f"{type(self).__name__}({self.headline})"
 
     def _numbers(self) -> dict[str, Any]:
@@ -142,9 +153,15 @@ class Finding:
         return self.table
 
     def _repr_html_(self) -> str:
-        values = (getattr(self, one.name) for one in fields(self) if one.name != "table")
-        tables = [self.table, *(value for value in values if type(value).__name__ == "DataFrame")]
-        return f"<p>{escape(repr(self))}</p>{''.join(map(_html, tables))}"
+        parts = [
+            f"<p>{escape(part)}</p>" if isinstance(part, str) else _html(part, len(part))
+            for part in (self._line(), *self.below)
+        ]
+        if all(isinstance(part, str) for part in self.below):
+            values = (getattr(self, one.name) for one in fields(self) if one.name != "table")
+            stored = (value for value in values if type(value).__name__ == "DataFrame")
+            parts += map(_html, (self.to_pandas(), *stored))
+        return "".join(parts)
 
     @classmethod
     def meanings(cls) -> dict[str, str]:
@@ -192,11 +209,10 @@ class Plotted(Finding):
         return draw_chart(self.chart)
 
 
-def _html(table: DataFrame) -> str:
+def _html(table: DataFrame, most: int = _SHOWN_ROWS) -> str:
     """The first rows of a table."""
-    numbered = list(table.index) == list(range(len(table)))
     html: str = table.to_html(
-        index=not numbered, max_rows=_SHOWN_ROWS, float_format="{:.4g}".format, na_rep=""
+        index=not is_numbered(table), max_rows=most, float_format="{:.4g}".format, na_rep=""
     )
     return html
 

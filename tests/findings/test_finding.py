@@ -150,6 +150,39 @@ def test_text_is_inert_in_html(toy: Toy) -> None:
     assert html.count("&lt;script&gt;") == 2
 
 
+class Ranked(Finding):
+    """One that prints a table and a sentence below its line."""
+
+    HEADLINE = "{names.len} methods"
+
+    names: tuple[str, ...]
+    scores: tuple[float, ...]
+
+    @property
+    def below(self) -> tuple[str | pd.DataFrame, ...]:
+        """Scores by name; a caution."""
+        index = pd.Index(self.names, name="method")
+        table = pd.DataFrame({"n": [1, 12], "score": self.scores, "what": ["ab", "c"]}, index)
+        return table, f"Not {HOSTILE}."
+
+
+def test_what_is_below_the_headline_is_printed_and_shown() -> None:
+    """A table lines up: words to the left, numbers to the right, the unknown empty; a notebook shows the same."""
+    found = Ranked(names=("one", "three"), scores=(0.123456, float("nan")))
+    assert repr(found).splitlines() == [
+        "Ranked(2 methods)",
+        "method   n   score  what",
+        "one      1  0.1235  ab",
+        "three   12          c",
+        f"Not {HOSTILE}.",
+    ]
+    html = found._repr_html_()
+    assert html.startswith("<p>Ranked(2 methods)</p><table")
+    assert html.count("<table") == 1
+    assert html.endswith("<p>Not &lt;script&gt;alert(1)&lt;/script&gt;.</p>")
+    hold(found)
+
+
 def test_a_finding_is_frozen_and_typed_as_a_dataclass(toy: Toy) -> None:
     """Its fields are keywords, and stay as they were made."""
     with pytest.raises(FrozenInstanceError):
