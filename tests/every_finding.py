@@ -14,13 +14,20 @@ from sae_nb.figures import plot_text
 from sae_nb.findings import Finding, Plotted
 
 MOST_CHARACTERS = 1200
+MOST_LINES, WIDEST = 45, 240
+"""Of a finding that prints a table below its line: a report has up to 30 rows, a checkup 15 and their fixes."""
+
 KEEP_LIVE = {
     "circuits.Decomposition",
     "circuits.InteractionBasis",
     "dictionary.MetaDictionary",
     "dictionary.Merging",
+    "evaluation.Comparison",
     "explanations.PlantedFunctions",
+    "input.InputSummary",
+    "minkowski.Decision",
     "raptor.RaptorResult",
+    "sweeps.Sweep",
     "vision.ConceptBottleneck",
     "vision.Craft",
     "lab.MomentumModel",
@@ -60,7 +67,11 @@ def hold(finding: Any) -> None:
 
     text = repr(finding)
     assert text.strip()
-    assert len(text) <= MOST_CHARACTERS, text
+    if finding.below:
+        assert len(text.splitlines()) <= MOST_LINES, text
+        assert max(map(len, text.splitlines())) <= WIDEST, text
+    else:
+        assert len(text) <= MOST_CHARACTERS, text
     assert not any(dump in text for dump in ("array(", "tensor(", "DataFrame", " object at 0x")), (
         text
     )

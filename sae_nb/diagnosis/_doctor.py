@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import importlib.util
 import json
 import math
@@ -12,15 +11,18 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from sae_nb import findings
 from sae_nb.checks import checked
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from torch import Tensor
 
 State = Literal["ok", "warn", "cannot"]
@@ -42,15 +44,16 @@ class Finding:
     """Whether it is necessary for any useful work."""
 
 
-@dataclass(frozen=True)
-class Checkup:
+class Checkup(findings.Finding, eq=True, kw_only=False):
     """All findings, in the order in which they were made; prints as a table.
 
     Example
     -------
     >>> checkup = Checkup((Finding(name="disk", state="warn", what="0.5 GiB free", fix="Delete some."),))
     >>> print(checkup)
-    warn    disk  0.5 GiB free
+    Checkup(usable: 1 warn)
+    state  check  result
+    warn   disk   0.5 GiB free
                   → Delete some.
     >>> checkup.usable, checkup["disk"].state
     (True, 'warn')
@@ -81,26 +84,29 @@ class Checkup:
         """Return the same as plain values, for a bug report."""
         return {"usable": self.usable, "findings": [asdict(f) for f in self.findings]}
 
-    def __str__(self) -> str:
-        width = max((len(f.name) for f in self.findings), default=0)
-        lines = []
+    @property
+    def headline(self) -> str:
+        """Whether the toolkit can be used here, and how many checks went well."""
+        states = Counter(f.state for f in self.findings)
+        counts = ", ".join(f"{n} {state}" for state, n in states.items())
+        return f"{'usable' if self.usable else 'not usable'}: {counts}"
+
+    @property
+    def table(self) -> DataFrame:
+        """A row per check: its name, state, result, fix, and whether it is essential."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(f) for f in self.findings]).set_index("name")
+
+    @property
+    def below(self) -> tuple[DataFrame]:
+        """State, name and result of each check, and below a result how to mend it."""
+        import pandas as pd
+
+        rows = []
         for f in self.findings:
-            lines.append(f"{f.state:<6}  {f.name:<{width}}  {f.what}")
-            if f.fix:
-                lines.append(f"{'':<{width + 10}}→ {f.fix}")
-        return "\n".join(lines)
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td><b>{f.state}</b></td><td>{html.escape(f.name)}</td>"
-            f"<td style='text-align:left'>{html.escape(f.what)}"
-            f"{'<br>→ ' + html.escape(f.fix) if f.fix else ''}</td></tr>"
-            for f in self.findings
-        )
-        return f"<table>{rows}</table>"
+            rows += [(f.state, f.name, f.what)] + [("", "", f"→ {f.fix}")] * bool(f.fix)
+        return (pd.DataFrame(rows, columns=["state", "check", "result"]),)
 
 
 # -------------------------------------------------------------------------------------------------

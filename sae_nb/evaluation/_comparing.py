@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float, Int
@@ -21,6 +20,7 @@ from sae_nb.evaluation._trained import Run, begun, from_seed, held_out, is_ready
 from sae_nb.evaluation.dictionary._matching import stability
 from sae_nb.evaluation.report._measurement import number_text
 from sae_nb.evaluation.report._report import Report, evaluate
+from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,8 +60,7 @@ class ComparedDictionary:
     """One per seed; none of random atoms, which are the control of the first report."""
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Finding, kw_only=False):
     """Dictionaries next to each other, with the two rows that no choice made."""
 
     rows: tuple[ComparedDictionary, ...]
@@ -85,16 +84,12 @@ class Comparison:
         index = pd.Index([row.name for row in self.rows], name="dictionary")
         return pd.DataFrame([dict(row.numbers) for row in self.rows], index=index)
 
-    def to_pandas(self) -> pd.DataFrame:
-        """`table`, as a method."""
-        return self.table
-
     def to_markdown(self) -> str:
         """Return the table as Markdown, numbers in three digits; a name with * is not at the L0 asked for."""
         header, *lines = self._texts()
         rule = ["---"] + ["---:"] * (len(header) - 1)
         table = "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *lines))
-        return "\n\n".join([table, *self._below()])
+        return "\n\n".join([table, *(f"\\{note}" for note in self._notes())])
 
     def _texts(self) -> list[list[str]]:
         names = list(self.rows[0].numbers)
@@ -104,29 +99,23 @@ class Comparison:
         ]
         return [["dictionary", *names], *lines]
 
-    def _below(self) -> list[str]:
+    def _notes(self) -> list[str]:
         if all(row.at_l0 for row in self.rows):
             return []
-        return [f"\\* L0 is not {self.l0:g} to a fifth: not comparable with the others."]
+        return [f"* L0 is not {self.l0:g} to a fifth: not comparable with the others."]
 
-    def __repr__(self) -> str:
-        texts = self._texts()
-        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-        lines = [
-            "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]).rstrip()
-            for name, *cells in texts
-        ]
-        return "\n".join([*lines, *(line.removeprefix("\\") for line in self._below())])
+    @property
+    def headline(self) -> str:
+        """How many dictionaries are compared, and at which L0."""
+        return f"{len(self.rows)} dictionaries" + ("" if self.l0 is None else f" at L0 {self.l0:g}")
 
-    def _repr_html_(self) -> str:
-        header, *lines = [[escape(text) for text in line] for line in self._texts()]
-        head = "".join(f"<th>{text}</th>" for text in header)
-        body = "".join(
-            "<tr>" + f"<th>{name}</th>" + "".join(f"<td>{text}</td>" for text in cells) + "</tr>"
-            for name, *cells in lines
-        )
-        below = "".join(f"<p>{escape(line.removeprefix(chr(92)))}</p>" for line in self._below())
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
+    @property
+    def below(self) -> tuple[str | pd.DataFrame, ...]:
+        """The table with numbers in three digits, and who is not at the L0 asked for."""
+        import pandas as pd
+
+        header, *lines = self._texts()
+        return (pd.DataFrame(lines, columns=header).set_index(header[0]), *self._notes())
 
 
 def _text(value: float) -> str:

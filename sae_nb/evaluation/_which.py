@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from html import escape
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
@@ -27,6 +26,7 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.checks import Seed, at_least, check_matrix, checked
 from sae_nb.codes import SparseCodes
+from sae_nb.findings import Finding
 from sae_nb.geometry import (
     covariance,
     local_dimensions,
@@ -34,6 +34,9 @@ from sae_nb.geometry import (
     nested_fraction,
     participation_ratio,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEWEST_ROWS = 512
 N_DIRECTIONS, LARGEST_L0 = 128, 8
@@ -78,7 +81,7 @@ ASSUMPTIONS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Assumed:
     """One assumption, and what the activations say of it."""
 
     assumption: str  # what is assumed, as a sentence
@@ -90,31 +93,31 @@ class Finding:
     missed: str  # what an SAE that assumes it would miss where it does not hold
     try_instead: tuple[str, ...]  # architectures that do not assume it
 
-    def lines(self) -> list[str]:
-        """Return what is known, as lines of a text."""
-        if self.holds is None:
-            limited = (
-                f"Only where a few directions explain {COVERED:.0%} of the energy can it be seen"
-            )
-            return [f"  not seen  {self.assumption}", f"            {limited} without training."]
-        numbers = f"{self.value:.2f} (floor {self.floor:.2f}, limit {self.limit:.2f})"
-        lines = [
-            f"  {'holds   ' if self.holds else 'in doubt'}  {self.assumption}",
-            f"            {self.measure}: {numbers}",
-        ]
-        if not self.holds:
-            lines.append(f"            {self.missed} Try {' or '.join(self.try_instead)}.")
-        return lines
+    @property
+    def words(self) -> str:
+        """Whether it holds."""
+        return "not seen" if self.holds is None else "holds" if self.holds else "in doubt"
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Advice:
+class Advice(Finding, eq=True):
     """The suggestion that the activations support; evidence, never a verdict."""
 
-    findings: tuple[Finding, ...]  # every assumption that was looked at
-    n_rows: int  # Rows looked at
-    dimensions: float  # directions that share their variance (participation ratio)
-    explained: float  # share of the energy that a few directions explain with at most 8 atoms a row
+    HEADLINE = (
+        "{n_rows} rows: {dimensions:.0f} directions share the variance, {explained:.0%} of the energy "
+        "is near a few directions"
+    )
+
+    findings: tuple[Assumed, ...]
+    """Every assumption that was looked at."""
+
+    n_rows: int
+    """Rows looked at."""
+
+    dimensions: float
+    """Directions that share their variance (participation ratio)."""
+
+    explained: float
+    """Share of the energy that a few directions explain with at most 8 atoms a row."""
 
     @property
     def first_try(self) -> str:
@@ -126,22 +129,38 @@ class Advice:
                     votes[name] = votes.get(name, 0) + len(finding.try_instead) - place
         return max(votes, key=lambda name: votes[name]) if votes else "TopK"
 
-    def __repr__(self) -> str:
-        lines = [
-            f"Advice from {self.n_rows} rows: {self.dimensions:.0f} directions share the variance, "
-            f"{self.explained:.0%} of the energy is near a few directions"
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row per assumption: whether it holds, and what was measured of it."""
+        import pandas as pd
+
+        rows = [
+            (one.words, one.assumption, one.measure, one.value, one.floor, one.limit)
+            for one in self.findings
         ]
-        for finding in self.findings:
-            lines += finding.lines()
+        columns = ["", "assumption", "measure", "value", "floor", "limit"]
+        return pd.DataFrame(rows, columns=columns).set_index("")
+
+    @property
+    def below(self) -> tuple[str | pd.DataFrame, ...]:
+        """Every assumption with its numbers; what those in doubt cost, and what to try first."""
+        doubted = (
+            f"In doubt by the {one.measure}: {one.missed} Try {' or '.join(one.try_instead)}."
+            for one in self.findings
+            if one.holds is False
+        )
+        unseen = (
+            f"Only where a few directions explain {COVERED:.0%} of the energy can everything be seen "
+            "without training."
+        )
         compared = "" if self.first_try == "TopK" else ", next to TopK"
-        lines.append(
-            f"  First try {self.first_try}{compared} and over several seeds (sn.sweep): these are hints "
+        first = (
+            f"First try {self.first_try}{compared} and over several seeds (sn.sweep): these are hints "
             "about the rows, not about what an SAE will find."
         )
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(repr(self))}</pre>"
+        hidden = any(one.holds is None for one in self.findings)
+        table = self.table.drop(columns="measure")
+        return (table, *doubted, *[unseen] * hidden, first)
 
 
 @checked
@@ -207,17 +226,17 @@ def which_sae(
     )
     measures = zip(ASSUMPTIONS, (dimension, counts, nested, negative), limits, strict=True)
     return Advice(
-        findings=tuple(_finding(words, v, floor, limit) for words, (v, floor), limit in measures),
+        findings=tuple(_assumed(words, v, floor, limit) for words, (v, floor), limit in measures),
         n_rows=len(x),
         dimensions=participation_ratio(centred),
         explained=explained,
     )
 
 
-def _finding(words: tuple[Any, ...], value: float, floor: float, limit: float) -> Finding:
+def _assumed(words: tuple[Any, ...], value: float, floor: float, limit: float) -> Assumed:
     """Quantities that cannot be measured cheaply are NaN, and neither hold nor fail."""
     assumption, measure, missed, try_instead = words
-    return Finding(
+    return Assumed(
         assumption=assumption,
         measure=measure,
         value=value,

@@ -19,7 +19,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from sae_nb.findings._headline import Filling
-from sae_nb.findings._lines import aligned, is_numbered
+from sae_nb.findings._lines import LEFT, aligned, as_html, is_numbered
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -153,9 +153,10 @@ class Finding:
         return self.table
 
     def _repr_html_(self) -> str:
-        parts = [
-            f"<p>{escape(part)}</p>" if isinstance(part, str) else _html(part, len(part))
-            for part in (self._line(), *self.below)
+        parts = [f"<p>{escape(self._line())}</p>"]
+        parts += [
+            f"<p{LEFT}>{escape(part)}</p>" if isinstance(part, str) else as_html(part)
+            for part in self.below
         ]
         if all(isinstance(part, str) for part in self.below):
             values = (getattr(self, one.name) for one in fields(self) if one.name != "table")
@@ -209,10 +210,10 @@ class Plotted(Finding):
         return draw_chart(self.chart)
 
 
-def _html(table: DataFrame, most: int = _SHOWN_ROWS) -> str:
+def _html(table: DataFrame) -> str:
     """The first rows of a table."""
     html: str = table.to_html(
-        index=not is_numbered(table), max_rows=most, float_format="{:.4g}".format, na_rep=""
+        index=not is_numbered(table), max_rows=_SHOWN_ROWS, float_format="{:.4g}".format, na_rep=""
     )
     return html
 

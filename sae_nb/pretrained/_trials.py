@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, checked
+from sae_nb.findings import Finding
 from sae_nb.models import LiveModel
 from sae_nb.pretrained._sentiment import story_sentiment
 from sae_nb.statistics import bootstrap_interval
@@ -27,9 +28,10 @@ from sae_nb.steering import steer
 # share that it gives c without.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ClassTurn:
+class ClassTurn(Finding):
     """Effect of adding one direction on a model's classes."""
+
+    HEADLINE = "{turned:+.1%}, 95 % {interval[0]:+.1%} … {interval[1]:+.1%}; {n} images"
 
     turned: float
     """Share of images of other classes that became the wanted one, minus the share that were."""
@@ -38,10 +40,6 @@ class ClassTurn:
     """95 %, by resampling images; there are `n` of other classes."""
 
     n: int
-
-    def __repr__(self) -> str:
-        low, high = self.interval
-        return f"ClassTurn({self.turned:+.1%}, 95 % {low:+.1%} … {high:+.1%}; {self.n} images)"
 
 
 @checked
@@ -82,8 +80,7 @@ _TEXTS_AT_ONCE = 64
 N_BOOTSTRAP = 1000
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SentimentShift:
+class SentimentShift(Finding):
     """Effect of adding one direction on continuations."""
 
     clean: float
@@ -111,13 +108,15 @@ class SentimentShift:
     n: int
     """Of sampling, with steering and without; continuations, prompts × seeds."""
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The shares and their difference, its cost, and how many sentences are grammatical."""
         low, high = self.interval
         read = "" if math.isnan(self.cost_read) else f", {self.cost_read:+.2f} read"
         return (
-            f"SentimentShift({self.clean:.1%} → {self.steered:.1%}: {self.shift:+.1%}, 95 % "
+            f"{self.clean:.1%} → {self.steered:.1%}: {self.shift:+.1%}, 95 % "
             f"{low:+.1%} … {high:+.1%}; cost in nats per token {self.cost_written:+.2f} written{read}; "
-            f"{self.grammatical:.0%} of the sentences grammatical; {self.n} continuations)"
+            f"{self.grammatical:.0%} of the sentences grammatical; {self.n} continuations"
         )
 
 

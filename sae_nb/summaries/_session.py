@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sae_nb.checks import checked
+from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
     from sae_nb.steering import BestEffect
 
 
-@dataclass(frozen=True, kw_only=True)
-class SessionSummary:
-    """One sitting: the figures a reader asks for first, each with its floor or control.
+class SessionSummary(Finding, eq=True):
+    """One sitting: the figures a reader asks for first, each with its floor or control."""
 
-    It prints as a table.
-    """
+    HEADLINE = "{rows[model]} at {rows[hook point]}"
 
     rows: Mapping[str, str | float]
     """Name of a figure → its value."""
@@ -36,10 +34,10 @@ class SessionSummary:
 
         return pd.DataFrame({"value": dict(self.rows)})
 
-    def __str__(self) -> str:
-        width = max(map(len, self.rows))
-        texts = {k: f"{v:.3g}" if isinstance(v, float) else str(v) for k, v in self.rows.items()}
-        return "\n".join(f"{name.ljust(width)}  {text}" for name, text in texts.items())
+    @property
+    def below(self) -> tuple[pd.DataFrame]:
+        """Every figure."""
+        return (self.table,)
 
 
 @checked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from sae_nb.activations import Activations, acts_for, as_one
 from sae_nb.checks import Count, check_atom, checked
 from sae_nb.figures import format_number, format_percent, sum_of_strips
+from sae_nb.findings import Finding, column
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SumOfAtoms:
+class SumOfAtoms(Finding):
     """x = bias + Σ_j z_j·d_j + error, for one row; the strongest atoms one by one.
 
     Made by `sum_of_atoms`; `plot()` draws it.
@@ -31,8 +31,8 @@ class SumOfAtoms:
 
     x: Float[np.ndarray, " d_in"]
     bias: Float[np.ndarray, " d_in"]
-    atoms: Int[np.ndarray, " n"]
-    strengths: Float[np.ndarray, " n"]
+    atoms: Int[np.ndarray, " n"] = field(metadata=column("atom", index=True))
+    strengths: Float[np.ndarray, " n"] = field(metadata=column("strength"))
     """The n largest |z_j|, largest first, and their atoms."""
 
     parts: Float[np.ndarray, "n d_in"]
@@ -42,7 +42,7 @@ class SumOfAtoms:
     n_rest: int
     """The sum over all weaker atoms, and how many they are."""
 
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = field(metadata=column("label"))
     """Label of each atom, empty without one."""
 
     image: UInt8[np.ndarray, "height width 3"] | None = None
@@ -61,7 +61,9 @@ class SumOfAtoms:
         centred = float(np.square(self.x - self.bias).sum())
         return float(np.square(self.x - self.x_hat).sum()) / centred if centred > 0 else 0.0
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The equation, with the atoms by name."""
         names = [
             f"{format_number(float(z))} × {_name(int(atom), label)}"
             for atom, z, label in zip(self.atoms, self.strengths, self.labels, strict=True)

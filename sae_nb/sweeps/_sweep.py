@@ -27,6 +27,7 @@ from sae_nb.checks import Count, Seed, check_count, checked, shown
 from sae_nb.classical import METHODS, fit_classical
 from sae_nb.evaluation import Report, Run, evaluate, from_seed, held_out, stability, trained
 from sae_nb.files import check_seal, holding_folder, json_object, sealed, write_json
+from sae_nb.findings import Finding
 from sae_nb.pretrained import load_sae
 from sae_nb.training import TrainConfig, fingerprint
 
@@ -58,9 +59,10 @@ class SweepRow:
         return _name(self.architecture, self.settings, self.seed)
 
 
-@dataclass(frozen=True, eq=False)
-class Sweep:
+class Sweep(Finding, kw_only=False):
     """The SAEs of a sweep with their numbers."""
+
+    HEADLINE = "{rows.len} SAEs"
 
     rows: tuple[SweepRow, ...]
     """In the order asked for."""
@@ -81,10 +83,6 @@ class Sweep:
         ]
         return pd.DataFrame(lines)
 
-    def to_pandas(self) -> pd.DataFrame:
-        """`table`, as a method."""
-        return self.table
-
     @property
     def summary(self) -> pd.DataFrame:
         """One line per architecture and setting: mean and standard deviation over seeds.
@@ -98,12 +96,10 @@ class Sweep:
             groups.setdefault(_name(row.architecture, row.settings, None), []).append(row)
         return pd.DataFrame([_over_seeds(rows) for rows in groups.values()])
 
-    def __repr__(self) -> str:
-        return f"Sweep of {len(self.rows)} SAEs\n{self.summary.to_string(index=False, na_rep='')}"
-
-    def _repr_html_(self) -> str:
-        html: str = self.summary.to_html(index=False, na_rep="", float_format="{:.4g}".format)
-        return html
+    @property
+    def below(self) -> tuple[pd.DataFrame]:
+        """The means over seeds."""
+        return (self.summary,)
 
 
 @checked(leave=("settings", "data"))

@@ -54,7 +54,11 @@ def test_the_command_prints_the_same_and_exits_with_zero() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert [line.split()[1] for line in done.stdout.splitlines()] == ["python", "torch", "offline"]
+    assert [line.split()[1] for line in done.stdout.splitlines()[2:]] == [
+        "python",
+        "torch",
+        "offline",
+    ]
 
 
 def test_nothing_about_the_person_or_the_host_is_told() -> None:

@@ -53,7 +53,11 @@ def test_an_sae_that_fits_is_said_to_fit(model: Any, right: Any, held_out: list[
     assert check.recovered is not None
     assert check.recovered > 0.9
     assert check.best == check.trials[0]
-    assert "as stated: R²" in repr(check)
+    printed = repr(check).splitlines()
+    assert printed[0] == "FitCheck(fits. It fits as stated.)"
+    assert "as stated" in printed[2]
+    assert f"{check.trials[0].r2:.4g}" in printed[2]
+    assert f"Loss recovered: {check.recovered:.3f}." in printed
 
 
 def test_a_model_of_classes_has_its_loss_recovered_too() -> None:

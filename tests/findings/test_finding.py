@@ -179,7 +179,8 @@ def test_what_is_below_the_headline_is_printed_and_shown() -> None:
     html = found._repr_html_()
     assert html.startswith("<p>Ranked(2 methods)</p><table")
     assert html.count("<table") == 1
-    assert html.endswith("<p>Not &lt;script&gt;alert(1)&lt;/script&gt;.</p>")
+    assert "<td>0.1235</td>" in html
+    assert html.endswith(">Not &lt;script&gt;alert(1)&lt;/script&gt;.</p>")
     hold(found)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -19,8 +18,11 @@ from torch import Tensor
 from sae_nb.checks import checked
 from sae_nb.evaluation.report._reconstruction import explained_variance
 from sae_nb.evaluation.report._report import evaluate
+from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
@@ -40,6 +42,7 @@ POOR = 0.5
 """R² below which an SAE does not fit, whatever the reason. Ours."""
 
 MOST_ROWS = 4096
+_PRINTED = 4
 SCALES = tuple(2.0**power for power in range(-10, 11) if power != 0)
 
 ADVICE: dict[Cause, str] = {
@@ -66,8 +69,7 @@ class Trial:
     l0: float  # mean atoms per row
 
 
-@dataclass(frozen=True, kw_only=True)
-class FitCheck:
+class FitCheck(Finding, eq=True):
     """Whether an SAE fits a model, and the likely cause where it does not."""
 
     cause: Cause
@@ -99,22 +101,27 @@ class FitCheck:
         text = ADVICE[self.cause]
         return text if self.cause in ("none", "another model") else f"{text} ({self.best.use})"
 
-    def __repr__(self) -> str:
-        first = self.trials[0]
-        lines = [
-            f"FitCheck: {'fits' if self.fits else 'does not fit: ' + self.cause}. {self.advice}",
-            f"  as stated: R² {first.r2:.3f}, L0 {first.l0:.1f}",
-        ]
-        if self.recovered is not None:
-            lines[1] += f", loss recovered {self.recovered:.3f}"
-        if self.stated:
-            figures = ", ".join(f"{name} {value:g}" for name, value in self.stated.items())
-            lines[1] += f"; its file says {figures}"
-        lines += [f"  {t.use}: R² {t.r2:.3f}, L0 {t.l0:.1f}" for t in self.trials[1:4]]
-        return "\n".join(lines + [f"  {doubt}" for doubt in self.doubts])
+    @property
+    def headline(self) -> str:
+        """Whether it fits, and what to do where it does not."""
+        return f"{'fits' if self.fits else 'does not fit: ' + self.cause}. {self.advice}"
 
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(repr(self))}</pre>"
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row per trial: its use, the mistake it undoes, R² and mean atoms per row."""
+        import pandas as pd
+
+        rows = [(one.use, one.cause, one.r2, one.l0) for one in self.trials]
+        return pd.DataFrame(rows, columns=["use", "undoes", "R²", "L0"]).set_index("use")
+
+    @property
+    def below(self) -> tuple[str | pd.DataFrame, ...]:
+        """The use as stated and the three best others, other figures of it, and doubts."""
+        spliced = {} if self.recovered is None else {"Loss recovered": f"{self.recovered:.3f}"}
+        figures = ", ".join(f"{name} {value:g}" for name, value in self.stated.items())
+        told = spliced | ({"Its file states": figures} if figures else {})
+        notes = (f"{name}: {text}." for name, text in told.items())
+        return (self.table[["R²", "L0"]].head(_PRINTED), *notes, *self.doubts)
 
 
 @checked

@@ -30,6 +30,7 @@ from sae_nb.evaluation.report._reconstruction import reconstruction_rows
 from sae_nb.evaluation.report._row_pass import pass_over_rows
 from sae_nb.evaluation.report._sparsity import sparsity_rows
 from sae_nb.files import dictionary_digest
+from sae_nb.findings import Finding
 from sae_nb.temporal import Sequences
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ _HTML_COLUMNS = ("value", "95 %", "floor", "control", "n", "unit")
 
 
 @checked
-@dataclass(frozen=True, eq=False)
-class Report(Measurements[str]):
+class Report(Finding, Measurements[str], kw_only=False):
     """The quality of an SAE: a mapping from name to `Measurement`; `report.r2` is `report["r2"]`.
 
     Printed are the rows that matter most; `.all` prints every one, `.table` and `.to_pandas()` hold them.
@@ -133,10 +133,6 @@ class Report(Measurements[str]):
         table = pd.DataFrame(rows, index=pd.Index(list(self), name="metric"), columns=_COLUMNS)
         return table.astype({"floor": float, "control": float})  # None becomes NaN
 
-    def to_pandas(self) -> pd.DataFrame:
-        """`table`, as a method."""
-        return self.table
-
     def _printed(self) -> dict[str, Measurement]:
         """The rows to print: all, or those that matter most; the first where none of those is there."""
         if self.complete or len(self) <= _LINES:
@@ -144,49 +140,50 @@ class Report(Measurements[str]):
         names = [name for name in HEADLINES if name in self] or list(self)
         return {name: self[name] for name in names[:_LINES]}
 
-    def _below(self) -> list[str]:
-        """Return the text below the metrics: how to see the others, and the cautions."""
+    def _notes(self) -> list[str]:
+        """Return how to see the other rows, and the cautions."""
         n_more = len(self) - len(self._printed())
         more = f"… and {n_more} more rows: print(report.all), or report.table (pandas)."
         return [more] * (n_more > 0) + list(self.cautions)
 
-    def __repr__(self) -> str:
-        rows = map(_texts, self._printed().items())
-        table = [("metric", "value", "95 %", "floor", "control"), *rows]
-        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-        lines = []
-        for name, *cells in table:
-            aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-            lines.append("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
-        return "\n".join([self._title(), *lines, *self._below()])
+    @property
+    def below(self) -> tuple[str | pd.DataFrame, ...]:
+        """The rows to print; how to see the others, and the cautions."""
+        import pandas as pd
+
+        printed = self._printed()
+        names = pd.Index(list(printed), name="metric")
+        rows = list(map(_texts, printed.values()))
+        return (pd.DataFrame(rows, index=names, columns=_HTML_COLUMNS[:4]), *self._notes())
 
     def _repr_html_(self) -> str:
+        """Show more columns than are printed, and the formula of a row under the pointer."""
         header = "".join(f"<th>{escape(name)}</th>" for name in ("metric", *_HTML_COLUMNS))
         body = "".join(
             f'<tr title="{escape(define(m.definition).formula)}">'
-            + "".join(f"<td>{escape(text)}</td>" for text in (*_texts((name, m)), str(m.n), m.unit))
+            + "".join(f"<td>{escape(text)}</td>" for text in (name, *_texts(m), str(m.n), m.unit))
             + "</tr>"
             for name, m in self._printed().items()
         )
-        title = escape(self._title())
         return (
-            f"<table><caption>{title}</caption><thead><tr>{header}</tr></thead>"
+            f"<table><caption>{escape(self._line())}</caption><thead><tr>{header}</tr></thead>"
             f"<tbody>{body}</tbody></table>"
-            + "".join(f"<p>{escape(sentence)}</p>" for sentence in self._below())
+            + "".join(f"<p>{escape(sentence)}</p>" for sentence in self._notes())
         )
 
-    def _title(self) -> str:
+    @property
+    def headline(self) -> str:
+        """What was measured, and on how many rows."""
         facts = self.provenance
         parts = [str(facts[k]) for k in ("sae", "hook_point", "model") if facts.get(k)]
         parts += [f"{facts['n_rows']} rows"] if "n_rows" in facts else []
-        return "Report: " + " · ".join(parts)
+        return " · ".join(parts)
 
 
-def _texts(item: tuple[str, Measurement]) -> tuple[str, ...]:
-    name, m = item
+def _texts(m: Measurement) -> tuple[str, ...]:
     value, low, high, floor, control = number_texts(m)
     interval = "" if math.isnan(m.interval[0]) else f"{low} … {high}"
-    return (name, value, interval, floor, control)
+    return (value, interval, floor, control)
 
 
 @checked(leave=("acts", "labels", "trained_on"))

@@ -17,6 +17,7 @@ from torch import Tensor
 from sae_nb.architectures import TopK
 from sae_nb.checks import Between, Count, Seed, check_matrix, checked
 from sae_nb.evaluation import explained_variance
+from sae_nb.findings import Finding
 from sae_nb.studies.minkowski._block_archetypes import BlockArchetypes, check_tiles, rows_of
 from sae_nb.studies.minkowski._fitting_blocks import BlockConfig, fit_block_archetypes, hull_of_rows
 from sae_nb.training import TrainConfig, train
@@ -51,8 +52,7 @@ class HullScore:
     """None where the model has no corners."""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Decision:
+class Decision(Finding, eq=True):
     """Block archetypes and their rivals, and whether the data look like a Minkowski sum."""
 
     scores: Mapping[str, HullScore]
@@ -83,14 +83,16 @@ class Decision:
         table = pd.DataFrame.from_dict(rows, "index", columns=["held-out R²", "off-support"])
         return table.rename_axis("model")
 
-    def __repr__(self) -> str:
-        lines = [
-            f"{name}: R² {s.r2:.4f}"
-            + ("" if s.off_support is None else f", off-support {s.off_support:.2f}")
-            for name, s in self.scores.items()
-        ]
-        verdict = "accepted" if self.accepted else "not accepted: " + "; ".join(self.reasons)
-        return "\n".join([f"Minkowski sum {verdict}", *lines])
+    @property
+    def headline(self) -> str:
+        """The verdict, with the reasons against it."""
+        verdict = "accepted" if self.accepted else f"not accepted: {'; '.join(self.reasons)}"
+        return f"Minkowski sum {verdict}"
+
+    @property
+    def below(self) -> tuple[pd.DataFrame]:
+        """The scores of every model."""
+        return (self.table,)
 
 
 @checked(leave=("x",))

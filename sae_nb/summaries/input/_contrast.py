@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
-from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from sae_nb.checks import Count, Seed, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import codes_of_rows
 from sae_nb.files import MappedMatrix, in_memory
+from sae_nb.findings import Finding
 from sae_nb.statistics import Difference, n_arrangements, permuted_difference
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 Quantity = Literal["strength", "rate", "attribution"]
 Unit = Literal["samples", "positions"]
+_SHOWN_ATOMS = 10
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Contrast:
+class Contrast(Finding):
     """Differences a − b of every atom, each with its permutation floor."""
 
     strength: Difference
@@ -106,7 +106,9 @@ class Contrast:
         return ""
 
     @checked
-    def table(self, k: Count = 20, of: Quantity = "strength") -> pd.DataFrame:
+    def table(  # type: ignore[override]
+        self, k: Count = 20, of: Quantity = "strength"
+    ) -> pd.DataFrame:
         """Return the first `k` atoms of `order` as a table."""
         import pandas as pd
 
@@ -128,18 +130,21 @@ class Contrast:
                 }
         return pd.DataFrame(columns).set_index("atom")
 
-    def __repr__(self) -> str:
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the first atoms of `table`."""
+        return self.table(_SHOWN_ATOMS)
+
+    @property
+    def headline(self) -> str:
+        """How many atoms differ by more than chance, in strength and in rate."""
         n_a, n_b = self.n_units
         beyond = int(self.strength.above_floor.sum())
         caveat = f" ({self.caveat})" if self.caveat else ""
         return (
-            f"Contrast({n_a} against {n_b} {self.permuted}: {beyond} of {len(self.strength.a)} atoms "
+            f"{n_a} against {n_b} {self.permuted}: {beyond} of {len(self.strength.a)} atoms "
             f"beyond the floor of {self.n_permutations} permutations in strength, "
-            f"{int(self.rate.above_floor.sum())} in rate{caveat})"
+            f"{int(self.rate.above_floor.sum())} in rate{caveat}"
         )
-
-    def _repr_html_(self) -> str:
-        return f"<p>{escape(repr(self))}</p>{self.table(10).to_html(escape=True)}"
 
 
 @checked

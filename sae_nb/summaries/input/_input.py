@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch import Tensor
 from sae_nb.activations import check_one_place
 from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.evaluation import Attribution, SpliceCheck, Target, attribute, outcome_name
+from sae_nb.findings import Finding
 from sae_nb.steering import check_hook_point, check_width
 from sae_nb.summaries.input._answers import as_batch, patch_map, shown_picture, token_names
 from sae_nb.summaries.input._contrast import (
@@ -100,8 +100,7 @@ class AtomsUsed:
         return len(self.atom)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class InputSummary:
+class InputSummary(Finding):
     """One input seen through an SAE: strengths and contributions, position by position and overall."""
 
     model_name: str
@@ -247,7 +246,9 @@ class InputSummary:
         return int(places[0]) if len(places) else None
 
     @checked
-    def table(self, k: int | None = None, by: UseOrder | None = None) -> pd.DataFrame:
+    def table(  # type: ignore[override]
+        self, k: int | None = None, by: UseOrder | None = None
+    ) -> pd.DataFrame:
         """Return the first `k` atoms of `order` as a table."""
         import pandas as pd
 
@@ -304,17 +305,20 @@ class InputSummary:
         label = self.labels.get(atom, "")
         return f"{atom} {label}" if label else f"{atom}"
 
-    def __repr__(self) -> str:
+    def to_pandas(self) -> pd.DataFrame:
+        """`table` of the atoms shown unless others are asked for."""
+        return self.table()
+
+    @property
+    def headline(self) -> str:
+        """How many atoms fired, the first of them, and what contributions are to."""
         shown = ", ".join(self.name_of(atom) for atom in self.top(3))
         notes = f"; {'; '.join(self.notes)}" if self.notes else ""
         return (
-            f"InputSummary({len(self.used)} atoms fired at {len(self.read)} positions of "
+            f"{len(self.used)} atoms fired at {len(self.read)} positions of "
             f"{self.hook_point}, first by {self.natural_order}: {shown}; {self.measure} "
-            f"{self.value:.3g}{notes})"
+            f"{self.value:.3g}{notes}"
         )
-
-    def _repr_html_(self) -> str:
-        return f"<p>{escape(repr(self))}</p>{self.table().to_html(escape=True)}"
 
 
 def _contributions(summary: InputSummary) -> csr_matrix:
