@@ -105,6 +105,7 @@ def hold(finding: Any) -> None:
     room = type(finding).__module__.split(".")[-2]
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "kept"
+        kept.mkdir()
         try:
             finding.save(kept)
         except TypeError as error:

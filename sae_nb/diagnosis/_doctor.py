@@ -86,7 +86,7 @@ class Checkup(findings.Finding, eq=True, kw_only=False):
 
     @property
     def headline(self) -> str:
-        """Whether the toolkit can be used here, and how many checks went well."""
+        """Whether the toolkit can be used here, and the number of checks in each state."""
         states = Counter(f.state for f in self.findings)
         counts = ", ".join(f"{n} {state}" for state, n in states.items())
         return f"{'usable' if self.usable else 'not usable'}: {counts}"

@@ -106,7 +106,7 @@ class Comparison(Finding, kw_only=False):
 
     @property
     def headline(self) -> str:
-        """How many dictionaries are compared, and at which L0."""
+        """The number of dictionaries, and the L0 asked for."""
         return f"{len(self.rows)} dictionaries" + ("" if self.l0 is None else f" at L0 {self.l0:g}")
 
     @property

@@ -173,7 +173,7 @@ class Report(Finding, Measurements[str], kw_only=False):
 
     @property
     def headline(self) -> str:
-        """What was measured, and on how many rows."""
+        """Names of SAE, hook point and model, and the number of rows."""
         facts = self.provenance
         parts = [str(facts[k]) for k in ("sae", "hook_point", "model") if facts.get(k)]
         parts += [f"{facts['n_rows']} rows"] if "n_rows" in facts else []

@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 
 from sae_nb.activations import check_sae
 from sae_nb.checks import Seed, at_least, check_path, checked, one_of
-from sae_nb.files import read_json, write_bytes, write_json
+from sae_nb.files import json_object, read_json, write_bytes, write_json
+from sae_nb.findings import Finding
 from sae_nb.models import LiveModel, load_model
 from sae_nb.studies.uses._bench_rows import BENCH_ROWS, score_of
 from sae_nb.studies.uses._bench_tasks import FEWEST_INPUTS, BenchTasks, Material, bundled_tasks
@@ -37,11 +37,13 @@ BROKEN = ("random", "collapsed", "copied")
 """SAEs that no score should praise: untrained; every atom the same; a sixteenth of the atoms, copied."""
 
 _COLUMNS = ("score", "simple", "oracle", *BROKEN, "reseed_cv")
+_JSON, _HTML = "bench.json", "bench.html"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Bench:
+class Bench(Finding):
     """Eight scores of an SAE, each with its oracle, its broken SAEs and its noise; made by `bench`."""
+
+    HEADLINE = "{facts[sae]} · {facts[hook_point]} · {facts[model]} · {facts[tasks]}"
 
     table: DataFrame
     """A row per evaluation: row, score, simple (what `simple_is` reaches), oracle, random, collapsed,
@@ -56,12 +58,18 @@ class Bench:
     facts: Mapping[str, Any]
     """SAE, model, hook point, inputs and seed."""
 
-    def __repr__(self) -> str:
-        table = self.table[["row", *_COLUMNS, "seconds"]]
-        shown = table.to_string(index=False, na_rep="—", float_format="{:.3f}".format)
-        return "\n".join([self._title(), shown, *self._notes()])
+    @property
+    def below(self) -> tuple[str | DataFrame, ...]:
+        """The scores with what they are compared with, and notes on them."""
+        shown = self.table[["row", *_COLUMNS, "seconds"]]
+        texts = shown.map(
+            lambda x: x if isinstance(x, str) else "—" if math.isnan(x) else f"{x:.3f}"
+        )
+        notes = [(r["row"], r["reason"] or r["warning"]) for r in self.table.to_dict("records")]
+        return (texts.set_index("row"), *(f"{row}: {note}" for row, note in notes if note))
 
     def _repr_html_(self) -> str:
+        """Show the scores with the question of each, as on the page that is saved."""
         names = [*_COLUMNS, "seconds"]
         head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in ("row", *names))
         body = "".join(
@@ -71,17 +79,9 @@ class Bench:
             for row in self.table.to_dict("records")
         )
         return (
-            f"<table><caption>{escape(self._title())}</caption><thead><tr>{head}</tr></thead>"
+            f"<table><caption>{escape(self.headline)}</caption><thead><tr>{head}</tr></thead>"
             f"<tbody>{body}</tbody></table>"
         )
-
-    def _title(self) -> str:
-        facts = (str(self.facts[k]) for k in ("sae", "hook_point", "model", "tasks"))
-        return " · ".join(facts)
-
-    def _notes(self) -> list[str]:
-        notes = [(r["row"], r["reason"] or r["warning"]) for r in self.table.to_dict("records")]
-        return [f"{row}: {note}" for row, note in notes if note]
 
     def plot(self) -> Any:
         """Draw every score on one axis with what a simpler method, the oracle and the broken SAEs reach."""
@@ -125,8 +125,26 @@ class Bench:
             raise FileNotFoundError(
                 f"`folder` must be a folder that exists, got {str(folder)!r}. Make it first."
             )
-        write_json(where / "bench.json", self.to_json())
-        write_bytes(where / "bench.html", self._page().encode())
+        write_json(where / _JSON, self.to_json())
+        write_bytes(where / _HTML, self._page().encode())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read the bench.json that `save` wrote into a folder; what is null in it is NaN.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError: If it is not there, or not of a bench.
+        """
+        path = Path(folder) / _JSON
+        content = json_object(path)
+        missing = sorted({"facts", "rows", "details"} - set(content))
+        if missing:
+            raise ValueError(
+                f"{str(path)!r} must be of a bench, but has no {', '.join(missing)}. Save it again."
+            )
+        table, details = _rows(content["rows"]), _details(content["details"])
+        return cls(table=table, details=details, facts=content["facts"])
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data; what is not known is null."""
@@ -151,6 +169,21 @@ class Bench:
             f"<style>{style}</style><h1>Benchmark of an SAE</h1>{to_svg(self.plot())}"
             f"{self._repr_html_()}</html>\n"
         )
+
+
+def _rows(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
+    """Return the table of a bench; unknown numbers are NaN."""
+    import pandas as pd
+
+    names = ["row", *_COLUMNS, "warning", "seconds", "reason", "asks", "simple_is"]
+    return pd.DataFrame(rows, columns=names).astype(dict.fromkeys((*_COLUMNS, "seconds"), float))
+
+
+def _details(details: Sequence[Mapping[str, Any]]) -> DataFrame:
+    """Return the table of the scores' parts."""
+    import pandas as pd
+
+    return pd.DataFrame(details, columns=["row", "measure", "value"]).astype({"value": float})
 
 
 def _question(row: Mapping[str, Any]) -> str:
@@ -205,7 +238,7 @@ def bench(
     Returns
     -------
     Bench
-        `.table`, `.details`, `.plot()`, `.save(folder)`.
+        `.table`, `.details`, `.plot()`, `.save(folder)`, and `Bench.load(folder)`.
 
     Raises
     ------
@@ -271,8 +304,6 @@ def _model_of(sae: SparseAutoencoder, model: LiveModel | str | None) -> LiveMode
 def _measured(
     names: Sequence[str], material: Material, known: Mapping[str, Any], tasks: str
 ) -> Bench:
-    import pandas as pd
-
     rows, details = [], []
     for name in names:
         row, start, beside = BENCH_ROWS[name], time.perf_counter(), known.get(name, {})
@@ -300,12 +331,7 @@ def _measured(
         "n_inputs": len(material.tasks),
         "seed": material.seed,
     }
-    table = pd.DataFrame(rows).astype(dict.fromkeys(("oracle", *BROKEN, "reseed_cv"), float))
-    return Bench(
-        table=table,
-        details=pd.DataFrame(details, columns=["row", "measure", "value"]),
-        facts=facts,
-    )
+    return Bench(table=_rows(rows), details=_details(details), facts=facts)
 
 
 def _no_better(score: float, beside: Mapping[str, float]) -> str:

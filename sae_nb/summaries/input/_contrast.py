@@ -106,9 +106,7 @@ class Contrast(Finding):
         return ""
 
     @checked
-    def table(  # type: ignore[override]
-        self, k: Count = 20, of: Quantity = "strength"
-    ) -> pd.DataFrame:
+    def table(self, k: Count = 20, of: Quantity = "strength") -> pd.DataFrame:
         """Return the first `k` atoms of `order` as a table."""
         import pandas as pd
 
@@ -136,7 +134,7 @@ class Contrast(Finding):
 
     @property
     def headline(self) -> str:
-        """How many atoms differ by more than chance, in strength and in rate."""
+        """The number of atoms that differ by more than chance, in strength and in rate."""
         n_a, n_b = self.n_units
         beyond = int(self.strength.above_floor.sum())
         caveat = f" ({self.caveat})" if self.caveat else ""

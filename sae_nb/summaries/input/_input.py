@@ -246,9 +246,7 @@ class InputSummary(Finding):
         return int(places[0]) if len(places) else None
 
     @checked
-    def table(  # type: ignore[override]
-        self, k: int | None = None, by: UseOrder | None = None
-    ) -> pd.DataFrame:
+    def table(self, k: int | None = None, by: UseOrder | None = None) -> pd.DataFrame:
         """Return the first `k` atoms of `order` as a table."""
         import pandas as pd
 
@@ -311,7 +309,7 @@ class InputSummary(Finding):
 
     @property
     def headline(self) -> str:
-        """How many atoms fired, the first of them, and what contributions are to."""
+        """The number of atoms that fired, the first of them, and the measure of the answer."""
         shown = ", ".join(self.name_of(atom) for atom in self.top(3))
         notes = f"; {'; '.join(self.notes)}" if self.notes else ""
         return (

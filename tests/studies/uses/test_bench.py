@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.sparse import csr_matrix
@@ -20,7 +21,7 @@ from sae_nb.studies.evaluation import (
     shortcut_removal,
     targeted_perturbation,
 )
-from sae_nb.studies.uses import BENCH_ROWS, BenchTasks, Material, _bench, bench, score_of
+from sae_nb.studies.uses import BENCH_ROWS, Bench, BenchTasks, Material, _bench, bench, score_of
 from sae_nb.studies.uses._bench_rows import Score
 
 
@@ -127,6 +128,13 @@ def test_own_tasks_are_measured_and_saved(tmp_path: Path) -> None:
     assert "<svg" in page
     assert "<script" not in page
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bench.html", "bench.json"]
+    again = Bench.load(tmp_path)
+    pd.testing.assert_frame_equal(again.table, result.table)
+    pd.testing.assert_frame_equal(again.details, result.details)
+    assert again.facts == result.facts
+    (tmp_path / "bench.json").write_text('{"rows": []}')
+    with pytest.raises(ValueError, match="has no details, facts"):
+        Bench.load(tmp_path)
 
 
 def test_every_row_is_planned_for_both_kinds() -> None:
