@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import nbformat
 
 FOLDER = Path(__file__).parent
 ANSWERS = FOLDER / "answers.py"
@@ -77,6 +76,8 @@ def solved(student: Any, answered: dict[Key, str]) -> tuple[Any, list[str]]:
 
 def solve(path: Path) -> list[str]:
     """Write the solved copy of a notebook; return the numbers of exercises without an answer."""
+    import nbformat  # late: it takes seconds
+
     student = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
     notebook, missing = solved(student, answers(ANSWERS.read_text(encoding="utf-8")))
     target = FOLDER / "solutions" / f"{path.stem}_solved.ipynb"
@@ -87,8 +88,12 @@ def solve(path: Path) -> list[str]:
 
 def with_exercises() -> list[Path]:
     """Notebooks that have some."""
-    every = sorted(FOLDER.glob("*_*.ipynb"))
-    return [p for p in every if any(exercise_cells(nbformat.read(p, as_version=4)))]
+    found = []
+    for path in sorted(FOLDER.glob("*_*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if any("exercise" in cell["metadata"].get("tags", []) for cell in cells):
+            found.append(path)
+    return found
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import lanes
+import rewritten
 from every_finding import _every_finding_holds as _every_finding_holds
 from scripts import script
 from warm_python import WarmPython
@@ -25,6 +26,9 @@ from warm_python import WarmPython
 # draws new ones.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("steady")
+
+# What is imported and collected stays to the end; until then there is nothing to look for.
+gc.disable()
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -109,10 +113,17 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             terminalreporter.write_line(line)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Of several processes each rewrites a share of the files, which all are going to collect."""
+    if worker := getattr(session.config, "workerinput", None):
+        number, of = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+        rewritten.rewrite(rewritten.share(number % of, of), session.config)
+
+
 def pytest_collection_finish() -> None:
     """Garbage is not looked for among the modules and tests that stay to the end: a twentieth of the time."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 _SHARED: dict[tuple[Path, str], float] = {}

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +43,8 @@ WITHOUT_EXTENSION = """() => {
 @pytest.fixture(scope="module")
 def lab(lab_module: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One JupyterLab, wide enough for two; pictures go to build/screenshots."""
+    import nbformat  # late: it takes seconds, in every process that collects tests
+
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "P", "language": "python"}
     path = tmp_path_factory.mktemp("side") / "side.ipynb"

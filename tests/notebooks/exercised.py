@@ -7,8 +7,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import nbformat
-
 from tests import scripts
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -25,6 +23,8 @@ ANSWERS = SOLVE.answers(SOLVE.ANSWERS.read_text(encoding="utf-8"))
 
 def read(path: Path) -> Any:
     """A notebook from disk."""
+    import nbformat  # late: it takes seconds, in every process that collects tests
+
     return nbformat.read(path, as_version=4)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from tests.notebooks.exercised import ANSWERS, SOLVE, names_of, read, solved_copy
@@ -71,6 +70,8 @@ def test_blanks_are_blank_and_answers_are_not(path: Path) -> None:
 
 def test_an_unanswered_exercise_is_named() -> None:
     """It keeps its blank, and the command says which."""
+    import nbformat
+
     student = nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_markdown_cell("# Title"),

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "00_tour.ipynb"
@@ -29,6 +28,8 @@ def _run_cells(**material: Any) -> dict[str, Any]:
 
     The cells tagged `words` are left out: they are on tiny-gpt whatever the material.
     """
+    import nbformat  # late: it takes seconds, in every process that collects tests
+
     names: dict[str, Any] = {"__name__": "__main__"}
     for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
         tags = cell.metadata.get("tags", [])
