@@ -251,7 +251,10 @@ def fine_tuned(
     steps: int,
     seed: int,
 ) -> None:
-    """Train in place by AdamW on 16 stories per step; the penalty is the mean excess over that on `like`."""
+    """Train in place by AdamW on 16 stories per step.
+
+    With `atoms`, a penalty is added: the mean excess of these atoms over their mean on the texts `like`.
+    """
     generator = np.random.default_rng(seed)
     optimiser = torch.optim.AdamW(model.module.parameters(), lr=3e-4)
     term = None if atoms is None else sn.uses.penalty(

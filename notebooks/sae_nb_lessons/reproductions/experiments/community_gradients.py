@@ -54,7 +54,10 @@ def run(seed: int, *, sites: int = 2000, steps: int = 1500) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class World:
-    """Counts (sites, species), each site's gradient and communities, and the species of each community."""
+    """Counts (sites, species), and the planted truth.
+
+    Each site's place on the gradient and its communities, and each community's species.
+    """
 
     counts: np.ndarray
     gradient: np.ndarray

@@ -74,7 +74,7 @@ def run(seed: int, *, n: int = 120, n_random: int = 20) -> dict[str, float]:
 
 
 def judged(found: Dissociation) -> dict[str, float]:
-    """Return the chosen components' effects on held-out inputs, compared with random edits."""
+    """Return both chosen components' effects on held-out inputs, compared with random edits."""
     numbers: dict[str, float] = {"double": float(found.double)}
     for name, row in zip(("recall", "reasoning"), found.test.to_dict("records"), strict=True):
         numbers |= {

@@ -2,9 +2,9 @@
 
 Points: 3000 normal points as a reference, a Poisson number of 1000 as data, with 40 more in a clump of
 width 0.12 at (1.6, −1.2); toys are fresh points. Codes: those of the class token of tiny-vit on new
-scenes; the reference lacks a digit, which makes up a tenth of the data; toys divide all rows between both
-sides again. The kernels are compared with a classifier two-sample test (logistic regression on half of
-the rows, the rank sum of its score on the other half) and with the largest difference of an atom
+scenes; the reference lacks a digit, which makes up a tenth of the data; toys permute the rows of both
+sides. The kernels are compared with a classifier two-sample test (logistic regression on half of the
+rows, the rank sum of its score on the other half) and with the largest difference of an atom
 (permutations of all rows).
 """
 
