@@ -53,7 +53,10 @@ def _judge_toys(answer: int) -> str | None:
 
 @cache
 def hits_without_annealing() -> float:
-    """Share of trials whose strongest kernel ends on the clump, at the last width from the start; over seeds."""
+    """Return the share of trials whose strongest kernel ends on the clump; mean over seeds.
+
+    All kernels have the last width from the start.
+    """
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("lab_sparker").of("hits, not annealed").mean

@@ -1,4 +1,4 @@
-"""What form an answer must have, and how anything else is told to a student in one sentence."""
+"""The form of an answer, and the sentence by which a student learns that an answer has another one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST_SHOWN = 40
 
 
 class WrongForm(Exception):  # noqa: N818 - it is an answer to a student, not a failure of ours
-    """An answer that cannot be judged; its text says what was expected and what was given."""
+    """An answer that cannot be judged; its text names what was expected and what was given."""
 
 
 class Blank(WrongForm):
@@ -25,16 +25,16 @@ class Blank(WrongForm):
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """A kind of answer: how it is called, and how it is read from what a student typed."""
+    """A kind of answer: its name, and its conversion from what a student typed."""
 
     says: str
-    """What is expected, with its article: "a number between 0 and 1"."""
+    """The expected answer, with its article: "a number between 0 and 1"."""
 
     convert: Callable[[Any], Any]
-    """Returns the value to judge, or raises anything at all."""
+    """Returns the value to judge; raises any exception if the answer does not fit."""
 
     def read(self, answer: object) -> Any:
-        """Return the answer in the form that is judged."""
+        """Convert an answer to the form that is judged."""
         if is_blank(answer):
             raise Blank("the blank is still empty: replace the ... by your answer")
         try:
@@ -46,14 +46,14 @@ class Form:
 
 
 def is_blank(answer: object) -> bool:
-    """Whether an answer is `...`, or a list with `...` in it, or that as text."""
+    """Test whether an answer is `...`, the same as text, or a list that contains it."""
     if isinstance(answer, list | tuple):
         return any(is_blank(part) for part in answer)
     return answer is ... or (isinstance(answer, str) and answer.strip() in ("...", "…", ""))
 
 
 def describe(answer: object) -> str:
-    """Say in a few words what something is, whatever it is."""
+    """Describe any object in a few words."""
     match answer:
         case None:
             return "None"
@@ -83,10 +83,10 @@ def _short(text: str) -> str:
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> Form:
-    """A finite number, also as a 0-d tensor or an array of one.
+    """Ask for a finite number; a 0-d tensor or an array of one counts as well.
 
-    `low`, `high`: what is outside is reported to the student as wrong form, so they must be obvious
-    limits (a share lies between 0 and 1) and say nothing about the answer.
+    `low`, `high`: a number outside is reported to the student as of the wrong form, so they must be obvious
+    limits (a share lies between 0 and 1) that reveal nothing about the answer.
     """
     says = "a number" + _limits(low, high)
 
@@ -100,7 +100,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> Form:
 
 
 def whole_number(low: float = -math.inf, high: float = math.inf) -> Form:
-    """A whole number; 5.0 counts as one."""
+    """Ask for a whole number; 5.0 counts as one."""
     says = "a whole number" + _limits(low, high)
 
     def convert(answer: Any) -> int:
@@ -113,9 +113,9 @@ def whole_number(low: float = -math.inf, high: float = math.inf) -> Form:
 
 
 def tensor(*shape: int | str | None) -> Form:
-    """Finite numbers in a given shape: a tensor, an array, or nested lists.
+    """Ask for finite numbers in a given shape: a tensor, an array, or nested lists.
 
-    `shape`: sizes; a letter ("n") or None where any size will do.
+    `shape`: sizes; a letter ("n") or None where any size is accepted.
     """
     sizes = ", ".join("any" if size is None else str(size) for size in shape)
     says = f"a tensor of shape ({sizes}{',' if len(shape) == 1 else ''})"
@@ -135,9 +135,9 @@ def tensor(*shape: int | str | None) -> Form:
 
 
 def whole_numbers(n: int | None = None) -> Form:
-    """Whole numbers in any order, each once: indices of atoms, neurons, features.
+    """Ask for whole numbers in any order, each once: indices of atoms, neurons, features.
 
-    `n`: how many; None leaves that to the student.
+    `n`: their number; None accepts any.
     """
     count = "" if n is None else f"{n} "
     one = whole_number()
@@ -153,7 +153,7 @@ def whole_numbers(n: int | None = None) -> Form:
 
 
 def one_of(*choices: str) -> Form:
-    """One of a few words; case and surrounding space do not matter."""
+    """Ask for one of a few words; case and surrounding space do not matter."""
 
     def convert(answer: Any) -> str:
         by_name = {choice.lower(): choice for choice in choices}
@@ -163,12 +163,12 @@ def one_of(*choices: str) -> Form:
 
 
 def function(returns: Form, *, takes: str) -> Form:
-    """A function of the student's own; what it raises or returns wrongly becomes a sentence.
+    """Ask for a function written by the student; an error in it, or a wrong result, becomes a sentence.
 
-    The value that is judged is a function too: it calls the student's and reads what comes back.
+    The value that is judged is a function too: it calls the student's and converts the result.
 
-    `returns`: form of what it returns; `takes`: its arguments in words, for the message: "one
-    tensor of shape (n, 2)".
+    `returns`: form of its result; `takes`: its arguments in words, for the message: "one tensor of
+    shape (n, 2)".
     """
 
     def convert(answer: Any) -> Callable[..., Any]:
@@ -199,7 +199,7 @@ def _called(asked: Callable[..., Any], given: Sequence[Any], returns: Form) -> A
 
 
 def _plain_number(answer: Any) -> float:
-    """Return a number of any library as a float; text and truth values are none."""
+    """Return a number of any library as a float; text and truth values are refused."""
     if isinstance(answer, bool | np.bool_ | str | bytes):
         raise TypeError(answer)
     if isinstance(answer, Tensor | np.ndarray):

@@ -30,7 +30,7 @@ def _judge_shuffled(answer: float) -> str | None:
 
 @cache
 def shared_start() -> float:
-    """Stability of TopK trained twice from one first dictionary; mean over the recorded seeds."""
+    """Return the stability of TopK trained twice from the same initial dictionary; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("archetypal_stability").of("TopK shared start stability").mean

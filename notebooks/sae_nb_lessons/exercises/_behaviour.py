@@ -79,7 +79,7 @@ def _problem(has: Tensor, n: int, answer: Tensor) -> str | None:
 
 @cache
 def random_tpp() -> float:
-    """TPP of random directions on tiny-gpt; over recorded seeds."""
+    """Return the TPP of random directions on tiny-gpt; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("bench_references").of("tiny-gpt tpp random").mean

@@ -18,7 +18,7 @@ TIME, PERIOD = 8, 4
 
 @cache
 def share_that_happens() -> float:
-    """Measured change by foreseen change, atoms of tiny-gpt; over recorded seeds."""
+    """Return measured by predicted change, of atoms of tiny-gpt; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("attribution_graphs").of("slope").mean
@@ -57,7 +57,7 @@ def _judge_induction(mine: Callable[[Tensor, int], float]) -> str | None:
 
 @cache
 def right_without_the_circuit() -> float:
-    """Share of right answers of tiny-induction with its known circuit held at its mean."""
+    """Return tiny-induction's share of correct answers with its known circuit held at its mean."""
     import sae_nb as sn
 
     return sn.circuits.known_circuit(sn.load_model("tiny-induction")).without

@@ -38,7 +38,7 @@ def _judge_r2(answer: float) -> str | None:
 
 @cache
 def random_accuracy() -> float:
-    """Accuracy of tiny-vit on 40 images with the control of its SAE in the place of the SAE."""
+    """Measure the accuracy of tiny-vit on 40 images when the control of its SAE replaces the SAE."""
     import sae_nb as sn
 
     sae, model = sn.load_sae("tiny-vit/resid_post.6"), sn.load_model("tiny-vit")

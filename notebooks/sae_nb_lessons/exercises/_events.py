@@ -76,7 +76,7 @@ def _judge_length(answer: float) -> str | None:
 
 @cache
 def without_limit() -> float:
-    """Share of found events near a true one, over recorded seeds."""
+    """Return the share of found events that are near a true one; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("lab_dunl").of("no limit: precision").mean

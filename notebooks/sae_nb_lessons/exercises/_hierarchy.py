@@ -34,7 +34,7 @@ def _judge_absorbed(answer: float) -> str | None:
 
 @cache
 def parent_in_children_alone() -> float:
-    """PC of BatchTopK where children come without their parents; mean over the recorded seeds."""
+    """Return the PC of BatchTopK where children occur without their parents; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("hierarchy").of("batch_topk PC, no hierarchy").mean

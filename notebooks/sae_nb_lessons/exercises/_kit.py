@@ -25,7 +25,7 @@ NO_MORE = "There are no more hints; the answers are in notebooks/answers.py."
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Task:
-    """One question and how its answer is judged: by what holds of it, not by a stored answer.
+    """A question and the judge of its answer, which tests its properties instead of comparing a stored answer.
 
     Raises
     ------
@@ -48,28 +48,28 @@ class Task:
     """A few words."""
 
     question: str
-    """What is asked; `code` stands in backticks."""
+    """The question; `code` is in backticks."""
 
     form: Form
-    """What kind of answer it takes."""
+    """The kind of answer that it takes."""
 
     difficulty: Difficulty
-    """How hard it is: warm-up, core or stretch."""
+    """Warm-up, core or stretch."""
 
     minutes: int
-    """How long it takes someone who followed the notebook."""
+    """Minutes that it takes after following the notebook."""
 
     why: str
-    """Said after the right answer: why it matters."""
+    """Text shown after the right answer: why it matters."""
 
     hints: tuple[str, ...] = ()
-    """From a nudge to nearly the answer; each wrong try shows the next."""
+    """From a nudge to nearly the answer; each wrong try reveals the next."""
 
     judge: Callable[[Any], str | None] | None = None
-    """Takes the answer in its form; returns what is wrong about it, or None. Asked in `check`."""
+    """Takes the answer in its form; returns what is wrong with it, or None. Called by `check`."""
 
     measure: Callable[[], float | str] | None = None
-    """What a prediction is held against; computed when it is revealed."""
+    """The measurement that a prediction is compared with; computed when it is revealed."""
 
     unit: str = ""
     """Of a measured number."""
@@ -84,7 +84,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Answer:
-    """What form an answer must have, and how it is judged or measured (as in `Task`)."""
+    """The form of an answer, and its judge or measurement (as in `Task`)."""
 
     form: Form
     judge: Callable[[Any], str | None] | None = None
@@ -92,7 +92,7 @@ class Answer:
 
 
 def tasks(chapter: str, answers: Mapping[str, Answer]) -> tuple[Task, ...]:
-    """The exercises of a notebook: texts of `chapter.toml`, and by number how they are answered."""
+    """Assemble the exercises of a notebook from the texts of `chapter.toml` and the answers, by number."""
     file = f"{chapter}.toml"
     texts = read_toml(__package__ or "", file)
     for id in texts.keys() ^ answers.keys():
@@ -114,12 +114,12 @@ class Exercise:
     """A question with its state in this kernel: tries, hints shown, prediction, whether it is solved.
 
     Wrong answers, answers of the wrong type or shape, and blanks give a `Verdict` that is false and
-    says what to do; none raises.
+    explains what to do; none raises.
 
     Parameters
     ----------
     task
-        What is asked.
+        The question and its judge.
 
     Example
     -------
@@ -151,22 +151,22 @@ class Exercise:
 
     @property
     def question(self) -> str:
-        """What is asked."""
+        """The question; `code` is in backticks."""
         return self._task.question
 
     @property
     def difficulty(self) -> Difficulty:
-        """How hard it is: warm-up, core or stretch."""
+        """Warm-up, core or stretch."""
         return self._task.difficulty
 
     @property
     def minutes(self) -> int:
-        """How long it takes someone who followed the notebook."""
+        """Minutes that it takes after following the notebook."""
         return self._task.minutes
 
     @property
     def expects(self) -> str:
-        """What kind of answer it takes."""
+        """The kind of answer that it takes."""
         return self._task.form.says
 
     @property
@@ -176,17 +176,17 @@ class Exercise:
 
     @property
     def hints_shown(self) -> int:
-        """How many hints have been shown."""
+        """Number of hints that have been shown."""
         return self._hints_shown
 
     @property
     def solved(self) -> bool:
-        """Whether it was answered rightly, or predicted and revealed."""
+        """Whether it was answered correctly, or predicted and revealed."""
         return self._solved
 
     @property
     def status(self) -> str:
-        """One line: how far it is, and what to call next."""
+        """One line: the progress so far, and the method to call next."""
         if self.solved:
             return f"solved · {count(self._tries, 'try', 'tries')} · {self._hints_line()}"
         if self._task.measure is None:
@@ -205,12 +205,12 @@ class Exercise:
         Parameters
         ----------
         answer
-            Anything; what is not of the form asked for is told so and costs nothing.
+            Any object; one of the wrong form is reported and does not count as a try.
 
         Returns
         -------
         Verdict
-            True if right, with why it matters; else with what is wrong and the next hint.
+            True if right, with the reason why it matters; otherwise with what is wrong and the next hint.
         """
         if self._task.judge is None:
             return self._say(
@@ -248,7 +248,7 @@ class Exercise:
         return self._say("noted", f"Your prediction is {prediction}. Now call `.reveal()`.")
 
     def reveal(self) -> Verdict:
-        """Show the prediction beside what is measured; refused before a prediction.
+        """Show the prediction next to the measurement; refused before a prediction.
 
         Returns
         -------
@@ -273,7 +273,7 @@ class Exercise:
         return self._revelation
 
     def hint(self) -> Verdict:
-        """Show the next hint without trying; the last one again when there are no more."""
+        """Show the next hint without a try; the last one again when there are no more."""
         shown = self._next_hint() or self._last_hint()
         return self._say("hint", shown or "There are no hints for this one.")
 

@@ -52,7 +52,7 @@ def _judge_sharpness(answer: float) -> str | None:
 
 @cache
 def digits_in_groups() -> float:
-    """Share of digits in the right group, by KDS; over recorded seeds."""
+    """Return the share of digits that KDS puts in the right group; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("lab_kds").of("digits").mean

@@ -1,4 +1,4 @@
-"""Exercises of notebook 08: corners of a sum, what R² alone says, and a measure of your own."""
+"""Exercises of notebook 08: corners of a sum, the limits of R² alone, and a measure of your own."""
 
 from __future__ import annotations
 

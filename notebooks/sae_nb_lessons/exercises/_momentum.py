@@ -45,7 +45,7 @@ def _judge_gain(answer: float) -> str | None:
 
 @cache
 def plain_layer() -> float:
-    """Share of right letters of one layer without momentum; over recorded seeds."""
+    """Return the share of letters that one layer without momentum gets right; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("lab_momentum").of("one layer").mean

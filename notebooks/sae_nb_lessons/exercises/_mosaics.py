@@ -16,7 +16,7 @@ A, B = 0.6, 0.8
 
 
 def guess(query: Tensor, patches: Tensor, centres: Tensor, a: float, b: float) -> Tensor:
-    """Best guess of a pixel by its noisy neighbourhood."""
+    """Estimate a pixel from its noisy neighbourhood: the mean of centres, weighted by likelihood."""
     apart = (query - a * patches).square().sum(dim=1)
     return (-apart / (2 * b**2)).softmax(dim=0) @ centres
 
@@ -49,7 +49,7 @@ def _judge_times(answer: float) -> str | None:
 
 @cache
 def by_chance() -> float:
-    """Share of 7 × 7 patches of held-out images that are in a training image; over recorded seeds."""
+    """Return the share of held-out 7 × 7 patches that are in a training image; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("lab_patch_mosaic").of("7 × 7 of held out").mean

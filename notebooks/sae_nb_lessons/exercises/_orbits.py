@@ -16,7 +16,7 @@ ORDER = 4
 
 
 def orbit(b: Tensor, a: Tensor, order: int) -> Tensor:
-    """b, Ab, A²b, …, one per row."""
+    """Stack b, Ab, A²b, …, one per row."""
     rows = [b]
     for _ in range(order - 1):
         rows.append(a @ rows[-1])

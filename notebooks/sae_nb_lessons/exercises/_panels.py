@@ -53,7 +53,7 @@ def _judge_strength(strength: float) -> str | None:
 
 
 def measure_share() -> float:
-    """Of 40 random directions as long as 2 × p99 of the atom of fours: the share that makes a 4."""
+    """Measure the share of 40 random directions, as long as 2 × p99 of the atom of fours, that make a 4."""
     import sae_nb as sn
 
     model, sae, examples, seven = _parts()

@@ -51,9 +51,9 @@ def _judge_bait(answer: Tensor) -> str | None:
 
 @cache
 def named_by_one_step(within: float = 0.8) -> float:
-    """Share of the true atoms that one step names among siblings of a given cosine.
+    """Measure the share of the true atoms that one step names among siblings of a given cosine.
 
-    `within`: mean cosine of two siblings; returns mean over three dictionaries, 300 inputs each.
+    `within`: mean cosine of two siblings. Returns the mean over three dictionaries, 300 inputs each.
     """
     from sae_nb_lessons.studies import ONE_STEP, study_supports
 

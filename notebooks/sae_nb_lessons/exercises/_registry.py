@@ -1,4 +1,4 @@
-"""Every exercise by its number, one state per kernel, and how far someone is."""
+"""Every exercise by its number, one state per kernel, and a report of progress."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NOTEBOOKS = {
 
 
 def exercise(id: str) -> Exercise:
-    """An exercise of the notebooks, with its state in this kernel.
+    """Return an exercise of the notebooks, with its state in this kernel.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def exercise(id: str) -> Exercise:
     Raises
     ------
     TypeError: If `id` is not text.
-    ValueError: If there is no such exercise; the message lists those there are.
+    ValueError: If there is no exercise of that number; the message lists the numbers.
 
     Example
     -------
@@ -79,17 +79,17 @@ def exercise(id: str) -> Exercise:
 
 @dataclass(frozen=True, repr=False)
 class ExerciseReport:
-    """How far someone is: one line per exercise."""
+    """Progress, with one line per exercise."""
 
     rows: tuple[tuple[str, str, str], ...]
     """Number, title, and status of each."""
 
     n_solved: int
-    """How many are solved."""
+    """Number of solved exercises."""
 
     @property
     def all_solved(self) -> bool:
-        """Whether nothing is left."""
+        """Whether every exercise is solved."""
         return self.n_solved == len(self.rows)
 
     def _summary(self) -> str:
@@ -105,7 +105,7 @@ class ExerciseReport:
 
 
 def exercise_report(notebook: str | None = None) -> ExerciseReport:
-    """Which exercises are solved in this kernel, and what is left.
+    """Report which exercises are solved in this kernel, and which are left.
 
     Parameters
     ----------

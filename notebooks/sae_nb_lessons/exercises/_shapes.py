@@ -14,12 +14,12 @@ from sae_nb_lessons.exercises._kit import Answer, tasks
 CLOSE = 0.01
 STEPS = 8
 IMAGES, ROWS = 150, 1500
-"""Test images whose patches are looked at, and patches drawn of them."""
+"""Number of test images, and of patches drawn from them."""
 
 
 @cache
 def left_of_random() -> float:
-    """Share of random directions that the best eight atoms of tiny-vit's SAE leave."""
+    """Measure the share of random directions' length that the best eight atoms of tiny-vit's SAE leave."""
     import sae_nb as sn
 
     atoms = sn.load_sae("tiny-vit/resid_post.6").dictionary
@@ -58,7 +58,7 @@ def _judge_width(mine: Callable[[Tensor, Tensor], float]) -> str | None:
 
 @cache
 def dimension_at_the_end() -> float:
-    """Intrinsic dimension of tiny-vit's patches after its last block, from their two nearest neighbours."""
+    """Estimate the intrinsic dimension of tiny-vit's last patch states from their two nearest neighbours."""
     import sae_nb as sn
 
     vit = sn.load_model("tiny-vit")

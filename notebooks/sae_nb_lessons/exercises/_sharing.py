@@ -19,7 +19,7 @@ MOST = 45
 
 @cache
 def names_that_hold() -> int:
-    """Of the names that six images suggest: how many hold on 300 others."""
+    """Count the names suggested by six images that hold on 300 others."""
     import sae_nb as sn
 
     name = "tiny-vit/resid_post.6"
@@ -35,7 +35,7 @@ def names_that_hold() -> int:
 
 @cache
 def names_from_images() -> dict[int, str]:
-    """Atoms without a label whose strongest images show one digit, as the model reads it, and that name."""
+    """Name atoms without a label by the digit that the model reads in most of their strongest images."""
     import sae_nb as sn
     from sae_nb.atoms import AtomNames
 

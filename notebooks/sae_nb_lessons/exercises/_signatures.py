@@ -16,7 +16,7 @@ CLOSE = 1e-3
 
 
 def apart(a: Tensor, b: Tensor) -> float:
-    """Root of the sum of squared principal angles of two spaces, given by orthonormal columns."""
+    """Compute √Σθ² over the principal angles θ of two spaces, given by orthonormal columns."""
     cosines = torch.linalg.svdvals(a.double().T @ b.double()).clamp(-1, 1)
     return float(torch.acos(cosines).square().sum().sqrt())
 
@@ -49,7 +49,7 @@ def _judge_p(answer: float) -> str | None:
 
 @cache
 def nearest() -> float:
-    """Share of artists whose nearest is of their family; over recorded seeds."""
+    """Return the share of artists whose nearest artist is of their family; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("lab_signatures").of("tiny-vit: distance, nearest").mean

@@ -42,7 +42,7 @@ def _judge_silence(answer: float) -> str | None:
 
 @cache
 def pieces_of_eight() -> float:
-    """Share of eight units that fire in one piece of the ring; over recorded seeds."""
+    """Return the share of eight units that fire in one piece of the ring; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("lab_similarity").of("one piece, eight").mean

@@ -29,7 +29,7 @@ def _judge_cost(answer: float) -> str | None:
 
 @cache
 def untrained_success() -> float:
-    """Success of the atom that the same choice finds in an untrained SAE; over recorded seeds."""
+    """Return the success of the atom chosen in the same way in an untrained SAE; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("steering_science").of("digits, untrained").mean

@@ -19,7 +19,7 @@ IMPORTANCE_RATIO = 0.3
 
 
 def regular_polygon(corners: int) -> Tensor:
-    """Unit vectors at equal angles in the plane."""
+    """Return unit vectors at equal angles in the plane, (corners, 2)."""
     angle = 2 * math.pi * torch.arange(corners, dtype=torch.float64) / corners
     return torch.stack((angle.cos(), angle.sin()), dim=1)
 
@@ -63,9 +63,9 @@ def _worst(lengths: Tensor) -> float:
 
 @cache
 def measured_change(seed: int = 0) -> float:
-    """Sparsity from which a toy of two features and one neuron stores both, by training it.
+    """Find the sparsity from which a toy of two features and one neuron stores both, by training it.
 
-    Returns just above the last of 31 sparsities, 0.02 apart, at which the second feature's
+    Returns a value just above the last of 31 sparsities, 0.02 apart, at which the second feature's
     direction is shorter than a half.
     """
     sparsities = [0.3 + 0.02 * i for i in range(31)]

@@ -13,15 +13,15 @@ from sae_nb_lessons.exercises._kit import Answer, tasks
 
 CLOSE = 1e-3
 ATOM, N_STORIES, FIRST_WORDS, N_NEW = 984, 10, 12, 12
-"""“bad story” of tiny-gpt; how many beginnings of how many words, and how many tokens are written."""
+"""Atom “bad story” of tiny-gpt; number of beginnings, of their words, and of tokens that are written."""
 
 STRENGTH = 1.45
-"""In 99th percentiles: what the SAE's card says steers."""
+"""In 99th percentiles: the strength that the SAE's card recommends for steering."""
 
 
 @cache
 def random_texts_that_differ() -> int:
-    """Of ten beginnings: how many go on otherwise along a random direction as long as the atom's."""
+    """Count beginnings, of ten, whose continuation changes along a random direction as long as the atom's."""
     import sae_nb as sn
     from sae_nb.studies.uses import Generation
 

@@ -33,7 +33,7 @@ def _judge_length(answer: float) -> str | None:
 
 @cache
 def lead_without_order() -> float:
-    """Lag-1 cosine of predicted less novel codes, tokens in random order; over recorded seeds."""
+    """Return the lag-1 cosine of predicted less novel codes, tokens shuffled; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("temporal").of("temporal order lost lag-1 lead").mean

@@ -1,4 +1,4 @@
-"""What an exercise says back: records that show themselves as a card in a notebook and as text."""
+"""The replies of an exercise: records that show themselves as a card in a notebook and as text."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ COLOURS: dict[State, str] = {
     "hint": f"var(--jp-info-color1, {_BLUE})",
 }
 CARD = f"var(--jp-brand-color1, {_BLUE})"
-"""Of cards that judge nothing."""
+"""Colour of cards without a judgement."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Verdict:
-    """What was made of an answer; true only if it was right."""
+    """The reply to an answer; true only if that was right."""
 
     exercise: str
-    """Its number."""
+    """Number of the exercise."""
 
     state: State
-    """What it is: right, wrong, form (nothing that can be judged), blank, noted, refused, hint."""
+    """One of right, wrong, form (cannot be judged), blank, noted, refused, hint."""
 
     said: str = ""
-    """About this answer."""
+    """Sentence about this answer."""
 
     hint: str = ""
-    """The next hint, where one was due."""
+    """The next hint, if one was due."""
 
     @property
     def passed(self) -> bool:
-        """Whether the exercise is solved by this."""
+        """Whether this solves the exercise."""
         return self.state == "right"
 
     @property
     def message(self) -> str:
-        """Everything it says, as one text."""
+        """The whole reply as one text."""
         return " ".join(part for part in (f"{HEADINGS[self.state]}.", *self._parts()) if part)
 
     def _parts(self) -> tuple[str, ...]:
@@ -78,30 +78,30 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Revelation(Verdict):
-    """A prediction beside what was measured.
+    """A prediction next to the measurement.
 
-    To have predicted is to have passed: the point is the surprise, not the luck.
+    Any prediction passes: the point is the surprise, not the luck.
     """
 
     predicted: float | str
-    """What the student said."""
+    """The student's prediction."""
 
     measured: float | str
-    """What came out."""
+    """The measurement."""
 
     unit: str = ""
     """Of both numbers."""
 
     @property
     def error(self) -> float | None:
-        """Prediction minus measurement; None where they are words."""
+        """Prediction minus measurement; None if they are words."""
         if isinstance(self.predicted, str) or isinstance(self.measured, str):
             return None
         return self.predicted - self.measured
 
     @property
     def message(self) -> str:
-        """Everything it says, as one text."""
+        """The whole reply as one text."""
         return " ".join(part for part in self._parts() if part)
 
     def _parts(self) -> tuple[str, ...]:
@@ -120,21 +120,21 @@ class Revelation(Verdict):
 
 
 def with_unit(value: float | str, unit: str = "") -> str:
-    """A number with three digits and its unit; a word stays as it is."""
+    """Write a number with three digits and its unit; a word stays as it is."""
     text = value if isinstance(value, str) else f"{value:.3g}"
     return f"{text} {unit}" if unit else text
 
 
 def count(n: int, one: str, many: str = "") -> str:
-    """A number of things, in the plural where there are several."""
+    """Write a number of things, in the plural unless there is one."""
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
 def card(title: str, parts: Iterable[str], colour: str, *, role: str = "note") -> str:
-    """Paragraphs beside a coloured bar, escaped; `code` in backticks is set as code.
+    """Set escaped paragraphs next to a coloured bar; `code` in backticks is set as code.
 
-    `parts`: paragraphs; empty ones are left out; `colour` of the bar, as CSS; never the only sign
-    of anything; `role`: what a screen reader is told the card is.
+    `parts`: paragraphs, of which empty ones are left out; `colour` of the bar, as CSS, which is never
+    the only sign of anything; `role` of the card for screen readers.
     """
     body = "".join(f'<p style="margin: 2px 0">{rich(part)}</p>' for part in parts if part)
     return (
@@ -144,5 +144,5 @@ def card(title: str, parts: Iterable[str], colour: str, *, role: str = "note") -
 
 
 def rich(text: str) -> str:
-    """Escape text for HTML and set what stands in backticks as code."""
+    """Escape text for HTML and set text in backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))

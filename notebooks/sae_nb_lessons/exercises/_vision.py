@@ -49,7 +49,7 @@ def _judge_auroc(mine: Callable[[Tensor, Tensor], float]) -> str | None:
 
 @cache
 def textures_found() -> float:
-    """Share of textures whose absence is found by an atom of that texture; over recorded seeds."""
+    """Return the share of textures whose absence an atom of that texture reveals; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
     return recorded("vision_concepts").of("texture, found").mean

@@ -1,4 +1,4 @@
-"""A model that writes → plotly figures: how strongly some atoms fire, token by token."""
+"""A model that writes → plotly figures: strengths of some atoms, token by token."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ROW_PX, AXES_PX = 30, 120
 
 
 def watched_figure(moments: Sequence[Moment], names: Mapping[int, str]) -> go.Figure:
-    """A strip of tokens per watched atom; a dotted line stands where the prompt ends.
+    """Draw a strip of tokens per watched atom, with a dotted line where the prompt ends.
 
     Parameters
     ----------
     moments
-        What `sn.uses.watch` yielded; a first token, whose strengths are not known, is left out.
+        Moments that `sn.uses.watch` yielded; a first token, whose strengths are not known, is left out.
     names
-        What to call the watched atoms, in the order in which they were watched.
+        Names of the watched atoms, in the order in which they were watched.
     """
     moments = [moment for moment in moments if np.isfinite(moment.strengths).all()]
     strengths = np.stack([moment.strengths for moment in moments], axis=1)

@@ -19,12 +19,12 @@ def trade_off_figure(
     x_title: str,
     y_title: str,
 ) -> go.Figure:
-    """One point per dictionary, named in the key; a dashed line at the height of those that have no horizontal number.
+    """Draw a point per dictionary, named in the key; those without a horizontal number are dashed lines.
 
     Parameters
     ----------
     points
-        Where each lies, by name; one with a NaN is left out.
+        Coordinates of each, by name; one with a NaN is left out.
     lines
         Heights to draw across, by name.
     x_title, y_title

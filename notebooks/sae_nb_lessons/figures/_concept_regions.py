@@ -1,4 +1,4 @@
-"""Where in a plane a latent is on → plotly figures: one square per SAE, with the points of each concept."""
+"""Regions of a plane where a latent is on → plotly figures: a square per SAE, with points of each concept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sae_nb.figures import category_style, heatmaps, theme
 HEIGHT_PX = 290
 MARKS = (-2, -1, 0, 1, 2)
 MOST_POINTS = 60
-"""Of each concept: enough to see where it lies."""
+"""Points drawn of each concept: enough to see its place."""
 
 
 def region_figure(
@@ -23,7 +23,7 @@ def region_figure(
     points: Float[np.ndarray, "n 2"],
     concept: Int[np.ndarray, " n"],
 ) -> go.Figure:
-    """How strongly one latent of each SAE is on over the plane; dark is off.
+    """Draw the strength of one latent of each SAE over the plane; dark is off.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def region_figure(
 def _in_cells(
     points: Float[np.ndarray, "n 2"], ticks: Float[np.ndarray, " side"]
 ) -> tuple[Float[np.ndarray, "n 2"], dict[str, Any]]:
-    """Points and an axis in cells of the map, which is how a still picture draws it, too."""
+    """Express points and an axis in cells of the map, as a still picture draws them, too."""
     first, step = float(ticks[0]), float(ticks[1] - ticks[0])
     marks = [mark for mark in MARKS if first <= mark <= float(ticks[-1])]
     side: dict[str, Any] = {
@@ -71,7 +71,7 @@ def _in_cells(
 def _points(
     points: Float[np.ndarray, "n 2"], concept: Int[np.ndarray, " n"], *, legend: bool
 ) -> list[go.Scatter]:
-    """Some points of each concept, in its colour."""
+    """Draw some points of each concept, in its colour."""
     traces = []
     for c in np.unique(concept):
         colour, _ = category_style(int(c))

@@ -1,4 +1,4 @@
-"""Where the atoms of crosscoders live → plotly figures: relative norms of their parts at two sites."""
+"""Sites of crosscoders' atoms → plotly figures: relative norms of their parts at two sites."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ EDGES = (0.1, 0.9)
 
 
 def difference_figure(differences: Mapping[str, Float[np.ndarray, " n_atoms"]]) -> go.Figure:
-    """How many atoms have which relative norm, one outline per crosscoder; dotted where they count as exclusive.
+    """Draw a histogram of atoms by relative norm, one outline per crosscoder; exclusive beyond dotted lines.
 
     Parameters
     ----------
     differences
-        What `difference()` returns, by the name of the crosscoder.
+        Results of `difference()`, by the name of the crosscoder.
     """
     traces = []
     for index, (name, values) in enumerate(differences.items()):

@@ -1,4 +1,4 @@
-"""What depth repeats → plotly figures: similarities of layers, phases beside bands, R² by layer."""
+"""Repetition over depth → plotly figures: similarities of layers, phases compared with bands, R² by layer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def similarities_figure(
     *,
     low: float | None = None,
 ) -> go.Figure:
-    """Similarities of all pairs of layers, one square per reading, phases outlined."""
+    """Draw the similarities of all pairs of layers, one square per reading, phases outlined."""
     matrices = {name: np.asarray(matrix, dtype=np.float64) for name, matrix in readings.items()}
     if low is None:
         low = min(0.0, *(float(np.nanmin(matrix)) for matrix in matrices.values()))
@@ -63,7 +63,7 @@ def _outline(cuts: Sequence[int]) -> list[go.Scatter]:
 
 
 def evidence_figure(networks: Mapping[str, Sequence[PhaseEvidence]]) -> go.Figure:
-    """What the best cut gains, and the step at its borders, over k; bars are bands without phases."""
+    """Draw the gain of the best cut and the step at its borders over k; bars are bands without phases."""
     figure = side_by_side(
         ["phases k", "phases k"],
         y=["dissimilarity cut away", "step at the cuts"],
@@ -97,7 +97,7 @@ def evidence_figure(networks: Mapping[str, Sequence[PhaseEvidence]]) -> go.Figur
 def _bars(
     places: Sequence[float], draws: Sequence[Float[np.ndarray, " draws"]], colour: str
 ) -> go.Scatter:
-    """Nine tenths of the draws at each place, as one line broken between them."""
+    """Draw the central 90 % of the draws at each place, as one broken line."""
     ends = [np.nanpercentile(d, (5, 95)) if not np.isnan(d).all() else (0.0, 0.0) for d in draws]
     x, y = broken([(k, float(low)), (k, float(high))] for k, (low, high) in zip(places, ends))
     bars = line("band", x, y, colour=colour, width=7, opacity=0.35, showlegend=False)
@@ -111,7 +111,7 @@ def layers_figure(
     floors: Mapping[str, Float[np.ndarray, " layers"]] | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> go.Figure:
-    """A number of every layer, one line per network or surrogate; floors dashed."""
+    """Draw a number of every layer, one line per network or surrogate; floors dashed."""
 
     def drawn(name: str, values: Float[np.ndarray, " layers"], **look: Any) -> go.Scatter:
         layers, heights = list(range(1, len(values) + 1)), np.asarray(values, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What SAEs make of a hierarchy → plotly figures: cosines of atoms side by side, and curves by size."""
+"""SAEs of data with a hierarchy → plotly figures: cosines of atoms side by side, and curves by size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEIGHT_PX = 250
 
 
 def likeness_figure(dictionaries: Mapping[str, Float[np.ndarray, "n_atoms d_in"]]) -> go.Figure:
-    """Cosines of all pairs of atoms, one square per dictionary, atoms in the same order.
+    """Draw the cosines of all pairs of atoms, one square per dictionary, atoms in the same order.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def curve_figure(
     trained_at: float | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> go.Figure:
-    """Curves over a size, each with its own colour and marker; a dotted line where training was.
+    """Draw curves over a size, each with its own colour and marker; a dotted line at the size in training.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def curve_figure(
     trained_at
         The size in training; None draws no line.
     y_range
-        Ends of the vertical axis; None leaves them to the curves.
+        Ends of the vertical axis; None fits them to the curves.
     """
     traces = [
         line(

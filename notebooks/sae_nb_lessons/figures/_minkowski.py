@@ -1,4 +1,4 @@
-"""The Minkowski view → plotly figures: the decision pair, cosines of atoms, where on a picture atoms fire."""
+"""The Minkowski view → plotly figures: the decision pair, cosines of atoms, maps of atoms on a picture."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ACCEPTED = {
     "line_width": 0,
     "layer": "below",
 }
-"""Where both conditions are met."""
+"""Look of the region in which both conditions are met."""
 
 Scores = Mapping[str, tuple[Float[np.ndarray, " seeds"], Float[np.ndarray, " seeds"]]]
 
@@ -44,7 +44,7 @@ def decision_figure(
     least_r2: float = 0.99,
     most_off: float = 2.5,
 ) -> go.Figure:
-    """What is left unexplained against how far the corners are from the data, one square per data set.
+    """Draw 1 − R² against the distance of the corners from the data, one square per data set.
 
     The shaded corner is where R² and off-support are both good; the dashed line is the off-support of
     block archetypes fitted to a Gaussian.
@@ -86,7 +86,7 @@ def decision_figure(
 
 
 def cosines_figure(geometries: Mapping[str, DictionaryGeometry]) -> go.Figure:
-    """Cosines of all pairs of atoms: learned dictionaries as lines, floors dashed."""
+    """Draw histograms of the cosines of all pairs of atoms: learned dictionaries as lines, floors dashed."""
     floors = {"random": "dash", "near-Grassmannian": "dot"}
     learned = iter(range(len(geometries)))
     traces = []
@@ -124,7 +124,7 @@ def elsewhere_figure(
     dependence: Float[np.ndarray, " n_atoms"],
     top: Int[np.ndarray, " n"],
 ) -> go.Figure:
-    """Where atoms fire when an object is there, against whether they need it; the corner is "elsewhere"."""
+    """Draw atoms' off-ratio against their dependence on the object; the corner is "elsewhere"."""
     chosen = np.zeros(len(off_ratio), dtype=bool)
     chosen[np.asarray(top)] = True
     known = np.isfinite(off_ratio) & np.isfinite(dependence)
@@ -162,7 +162,7 @@ def maps_figure(
     maps: Mapping[str, Float[np.ndarray, "rows columns"]],
     mask: Bool[np.ndarray, "rows columns"] | None = None,
 ) -> go.Figure:
-    """Strengths over the patches of a picture, side by side on one scale; dots mark the object."""
+    """Draw strengths over the patches of a picture, side by side on one scale; dots mark the object."""
     most = max(max(float(np.max(m)) for m in maps.values()), 1e-12)
     over = {}
     if mask is not None:
@@ -205,7 +205,7 @@ def _dots(
 
 
 def _powers(low: float, high: float) -> dict[str, Any]:
-    """Ticks of a logarithmic axis at powers of ten, written out: "100µ" is no share."""
+    """Return ticks of a logarithmic axis at powers of ten, written out: "100µ" would not read as a share."""
     powers = range(math.ceil(low), math.floor(high) + 1)
     return {
         "tickvals": [10.0**power for power in powers],
@@ -214,7 +214,7 @@ def _powers(low: float, high: float) -> dict[str, Any]:
 
 
 def _percents(low: float) -> dict[str, Any]:
-    """The same, in percent."""
+    """Return the same ticks in percent."""
     powers = range(math.ceil(math.log10(low)), 1)
     return {
         "tickvals": [10.0**power for power in powers],

@@ -10,17 +10,17 @@ SLIDER_PX = 80
 
 
 def one_at_a_time(figures: Mapping[str, go.Figure], name: str) -> go.Figure:
-    """Return the first figure with the traces of all, of which a slider shows one figure's.
+    """Return the first figure with the traces of all, of which a slider shows one figure at a time.
 
-    The axes are those of the first, wide enough for all, so that the eye sees what moves. The slider works by
+    The axes are those of the first, wide enough for all, so that movement is visible. The slider works by
     keyboard, and in a page without a kernel.
 
     Parameters
     ----------
     figures
-        By what the slider says of each.
+        Figures by their label on the slider.
     name
-        What the slider changes.
+        Name of the quantity that the slider changes.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def one_at_a_time(figures: Mapping[str, go.Figure], name: str) -> go.Figure:
 
 
 def _range(traces: list[go.Scatter], axis: str) -> tuple[float, float]:
-    """From the smallest to the largest coordinate of all, with a margin."""
+    """Return the range from the smallest to the largest coordinate of all, with a margin."""
     values = [v for trace in traces for v in trace[axis] if v is not None]
     low, high = min(values), max(values)
     margin = 0.05 * (high - low)

@@ -21,7 +21,7 @@ STYLES: dict[str, tuple[str, str]] = {
     "orthogonal matching pursuit": (theme.OKABE_ITO[3], "diamond"),
     "FISTA": (theme.OKABE_ITO[0], "cross"),
 }
-"""Colour and marker of each encoder; its kin in the other study has the same."""
+"""Colour and marker of each encoder, the same for its counterpart in the other study."""
 
 HEIGHT_PX = 330
 MARGIN = (56, 16, 66, 46)
@@ -36,7 +36,7 @@ X_TITLES = {
 
 
 def support_figure(studies: Sequence[SupportStudy]) -> go.Figure:
-    """Share of the true atoms that each encoder names, against coherence, side by side.
+    """Draw the share of the true atoms that each encoder names, against coherence, side by side.
 
     Points are seeds, lines their means, the dashed line is random atoms.
 
@@ -60,7 +60,7 @@ def support_figure(studies: Sequence[SupportStudy]) -> go.Figure:
 
 
 def encoder_figure(study: EncoderStudy) -> go.Figure:
-    """R² of each encoder against the number of atoms; the dotted line is the k of the training.
+    """Draw the R² of each encoder against the number of atoms; the dotted line is the k of the training.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def encoder_figure(study: EncoderStudy) -> go.Figure:
 def _curve(
     name: str, x: Float[np.ndarray, " n"], y: Float[np.ndarray, "n seeds"], legend: bool
 ) -> list[go.Scatter]:
-    """The mean of the seeds as a line, and the seeds as points where there are several."""
+    """Draw the mean of the seeds as a line, and the seeds as points if there are several."""
     colour, symbol = STYLES[name]
     mean = line(name, x, y.mean(axis=1), colour=colour, symbol=symbol, size=8, hover="%{y:.3f}")
     seeds = go.Scatter(

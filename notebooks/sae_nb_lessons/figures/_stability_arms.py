@@ -12,13 +12,13 @@ from sae_nb.figures import FLOOR, fade, framed, theme
 
 ROW_PX = 26
 BAR = fade(theme.OKABE_ITO[5], 0.3)
-"""Pale, since the names stand on it."""
+"""Pale, since the names are written on it."""
 
 
 def arms_figure(
     arms: Mapping[str, Float[np.ndarray, " seeds"]], *, floor: float, x_title: str
 ) -> go.Figure:
-    """All arms below each other, smallest mean first; bars are means, points seeds, the line the floor.
+    """Draw all arms below each other, smallest mean first; bars are means, points seeds, the line the floor.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def arms_figure(
     floor
         The same number for something that learned nothing.
     x_title
-        What the number is.
+        Name of the number.
     """
     means = {name: float(np.mean(values)) for name, values in arms.items()}
     names = sorted(means, key=means.__getitem__)

@@ -32,7 +32,7 @@ CHANGE = "Δ log-odds of the target"
 
 
 def success_figure(curves: SteeringCurves) -> go.Figure:
-    """Change of the target's log-odds against KL, with every random direction behind it."""
+    """Draw the change of the target's log-odds against KL, with every random direction behind it."""
     looks: list[tuple[str, Arm, dict[str, Any]]] = [
         ("random directions", arm, RANDOM | {"showlegend": i == 0, "legendgroup": "random"})
         for i, arm in enumerate(curves.controls)
@@ -49,7 +49,7 @@ def success_figure(curves: SteeringCurves) -> go.Figure:
 
 
 def fluency_figure(curves: SteeringCurves) -> go.Figure:
-    """Nats per token written and lost in reading, against KL: atom full, random dashed."""
+    """Draw nats per token, written and lost in reading, against KL: the atom solid, random ones dashed."""
     random = [(arm, theme.CONTROL, theme.CONTROL_DASH) for arm in curves.controls if arm.fluency]
     traces = [
         line(
@@ -69,7 +69,7 @@ def fluency_figure(curves: SteeringCurves) -> go.Figure:
 
 
 def fragility_figure(found: Fragility) -> go.Figure:
-    """Every input's effect under every variant, with the random directions' band behind it."""
+    """Draw every input's effect under every variant, with the random directions' band behind it."""
     band = np.quantile(found.controls, [0.05, 0.95], axis=0).mean(axis=2)
     names = list(found.variants)
     rng = np.random.default_rng(0)
@@ -94,7 +94,7 @@ def fragility_figure(found: Fragility) -> go.Figure:
 
 
 def illusion_figure(checks: Sequence[IllusionCheck], names: Sequence[str]) -> go.Figure:
-    """Bars of the illusion check, one group per direction, with the random directions' quantile."""
+    """Draw bars of the illusion check, one group per direction, with the random directions' quantile."""
     keys = list(BARS)
     bars = [
         go.Bar(

@@ -31,7 +31,7 @@ def bands_figure(
     tokens: Sequence[str] | None = None,
     y_title: str = "energy",
 ) -> go.Figure:
-    """Energy of the predicted and the novel part of each token, one on top of the other.
+    """Draw the energy of the predicted and the novel part of each token, one on top of the other.
 
     Parameters
     ----------
@@ -77,12 +77,12 @@ def bands_figure(
 def time_curves_figure(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_title: str, y_title: str
 ) -> go.Figure:
-    """Curves over time or lag; the two parts have their own colours everywhere.
+    """Draw curves over time or lag; the two parts have their own colours everywhere.
 
     Parameters
     ----------
     curves
-        Places and values, by name. What ends in "order lost" is dashed, in the colour before it.
+        Places and values, by name. A curve whose name ends in "order lost" is dashed, in the colour before it.
     x_title, y_title
         Of the axes.
     """
@@ -110,7 +110,7 @@ def time_curves_figure(
 def moments_figure(
     matrices: Mapping[str, Float[np.ndarray, "time time"]], *, borders: Sequence[int] = ()
 ) -> go.Figure:
-    """Cosine of each token with each other, one square per kind of code; events show as blocks.
+    """Draw the cosines between all tokens, one square per kind of code; events show as blocks.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def moments_figure(
 
 
 def _borders(borders: Sequence[int], low: float, high: float, *, legend: bool) -> go.Scatter:
-    """Dotted lines before the tokens at which an event begins."""
+    """Draw dotted lines before the tokens at which an event begins."""
     x, y = broken([(border - 0.5, low), (border - 0.5, high)] for border in borders)
     return go.Scatter(
         x=x,

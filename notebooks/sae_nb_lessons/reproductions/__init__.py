@@ -1,9 +1,9 @@
 """Published claims put to the test: one file per experiment, one artefact per run, one verdict per claim.
 
 An experiment is a module in `sae_nb_lessons.reproductions.experiments` with `run(seed, **size)`, which
-returns numbers by name, and a TOML file beside it with the claims, which say what the numbers must be.
-`python -m sae_nb_lessons.reproductions NAME --seeds 0 1 2 --out docs/claims` runs it and writes what came
-out; the pages of claims are made from these files alone.
+returns numbers by name, and a TOML file of the same name with the claims, which set bounds for the numbers.
+`python -m sae_nb_lessons.reproductions NAME --seeds 0 1 2 --out docs/claims` runs it and writes its
+results; the pages of claims are made from these files alone.
 """
 
 from __future__ import annotations

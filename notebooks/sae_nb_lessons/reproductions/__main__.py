@@ -16,7 +16,7 @@ from sae_nb_lessons.reproductions._running import run_experiment, short_run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line, run what it names, write artefacts."""
+    """Read the command line, run the experiments that it names, write artefacts."""
     parser = argparse.ArgumentParser(
         prog="python -m sae_nb_lessons.reproductions", description=__doc__
     )

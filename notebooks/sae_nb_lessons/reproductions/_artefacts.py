@@ -1,6 +1,6 @@
-"""What a run of an experiment leaves behind: one JSON file, complete after every seed.
+"""The artefact of an experiment's run: one JSON file, complete after every seed.
 
-It holds the numbers of every seed, their mean and deviation, the claims with their verdicts, and what
+It holds the numbers of every seed, their mean and deviation, the claims with their verdicts, and all that
 is needed to make it again: command, size, date, versions, number of cores.
 """
 
@@ -21,22 +21,22 @@ from sae_nb_lessons.reproductions._registry import Experiment
 
 PACKAGES = ("numba", "numpy", "scikit-learn", "scipy", "torch")
 DIGITS = 6
-"""Significant digits kept of a number: more than any seed repeats on another machine."""
+"""Significant digits kept of a number: more than a seed reproduces on another machine."""
 
 
 def artefact_of(
     experiment: Experiment, seeds: Mapping[str, Mapping[str, Any]], size: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The artefact of some finished seeds.
+    """Assemble the artefact of some finished seeds.
 
     Parameters
     ----------
     experiment
-        What was run.
+        The experiment that was run.
     seeds
         By seed, as text: `numbers`, `seconds`, `date`, `environment`.
     size
-        With which sizes.
+        Sizes of the run.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def _command(experiment: Experiment, seeds: Mapping[str, object], size: Mapping[
 
 
 def claims_of(experiment: Experiment, summaries: Mapping[str, Summary]) -> list[dict[str, Any]]:
-    """The claims as the artefact holds them, judged by these numbers."""
+    """Judge the claims by these numbers; return them as the artefact holds them."""
     for claim in experiment.claims:
         parts = (*claim.lines, *claim.shown, claim.floor, claim.control)
         needed = [part.number for part in parts if part is not None]
@@ -122,12 +122,12 @@ def _judged(claim: Claim, summaries: Mapping[str, Summary]) -> dict[str, Any]:
 
 
 def _why(why: Why) -> dict[str, Any]:
-    """Its fields; hours of undecided claims alone."""
+    """Return the fields of a claim's `why`; hours of undecided claims alone."""
     return {name: value for name, value in asdict(why).items() if name != "hours" or value}
 
 
 def _drawn(curve: Curve, summaries: Mapping[str, Summary]) -> dict[str, Any]:
-    """A curve with mean and deviation at every place."""
+    """Return a curve with mean and deviation at every place."""
     found = [summaries[number] for number in curve.numbers]
     return {
         "label": curve.label,
@@ -139,7 +139,7 @@ def _drawn(curve: Curve, summaries: Mapping[str, Summary]) -> dict[str, Any]:
 
 
 def record_of(numbers: Mapping[str, float], seconds: float) -> dict[str, Any]:
-    """One finished seed: its numbers, how long it took, when and with what."""
+    """Record a finished seed: its numbers, seconds, date and environment."""
     return {
         "numbers": {name: rounded(float(value)) for name, value in numbers.items()},
         "seconds": round(seconds, 1),
@@ -149,7 +149,7 @@ def record_of(numbers: Mapping[str, float], seconds: float) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, cores and threads; nothing that names a machine or its user."""
+    """Return versions, cores and threads; nothing that identifies a machine or its user."""
     import torch
 
     versions = {name: metadata.version(name) for name in PACKAGES}
@@ -165,12 +165,12 @@ def environment() -> dict[str, Any]:
 
 
 def rounded(value: float) -> float:
-    """A number with as many digits as are worth keeping."""
+    """Round a number to `DIGITS` significant digits."""
     return float(f"{value:.{DIGITS}g}")
 
 
 def read_artefacts(folder: str | Path) -> list[dict[str, Any]]:
-    """Every artefact of a folder, by name.
+    """Read every artefact of a folder, in the order of their names.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a claim says in numbers, and when it holds: every bound met with two standard deviations to spare."""
+"""Claims in numbers: one holds if every bound is met with two standard deviations to spare."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Cause = Literal[
 ]
 
 FEWEST_SEEDS = 3
-"""Below this a spread over seeds says nothing."""
+"""With fewer, the spread over seeds tells nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +43,10 @@ class Shown:
     """
 
     number: str
-    """Its name in what `run` returns."""
+    """Its key in the result of `run`."""
 
     label: str
-    """What it is, for readers of the table."""
+    """Its description, for readers of the table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Line(Shown):
     """The number must not be larger."""
 
     short: float | None = None
-    """The bound for a short run of one seed, as `make reproduce` takes it; None asks nothing of it."""
+    """The bound for a short run of one seed, as `make reproduce` makes it; None sets no bound."""
 
     def __post_init__(self) -> None:
         if (self.at_least is None) == (self.at_most is None):
@@ -82,11 +82,11 @@ class Line(Shown):
 
     @property
     def bound(self) -> float:
-        """The bound, whichever side it is on."""
+        """The bound, on either side."""
         return self.at_most if self.at_least is None else self.at_least  # type: ignore[return-value]
 
     def met_by(self, value: float, *, short: bool = False) -> bool:
-        """Whether a value is on the right side.
+        """Test whether a value is on the right side.
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class Line(Shown):
         return value <= bound if self.at_least is None else value >= bound
 
     def gate(self, summary: Summary) -> float:
-        """The worst value that a further seed is expected to give: two deviations from the mean.
+        """Return the worst value to be expected of a further seed: two deviations from the mean.
 
         Parameters
         ----------
@@ -117,10 +117,10 @@ class Line(Shown):
 
 @dataclass(frozen=True, kw_only=True)
 class Why:
-    """What a verdict short of "holds" comes from, and what was measured that says so.
+    """The cause of a verdict short of "holds", and the measurement that shows it.
 
     "(b) not in these networks" needs a positive control: a network or planted data in which the same
-    measurement finds what is claimed. Without one it is "(b) suspected".
+    measurement finds the claimed effect. Without one it is "(b) suspected".
 
     Raises
     ------
@@ -163,7 +163,7 @@ class Why:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Numbers of the experiment in a row, to be drawn: what was measured after how many steps, say.
+    """Numbers of the experiment in a row, to be drawn: for example one after each of several numbers of steps.
 
     Raises
     ------
@@ -176,10 +176,10 @@ class Curve:
     """
 
     label: str
-    """What is measured."""
+    """Name of the measured quantity."""
 
     against: str
-    """What changes from place to place."""
+    """Name of the quantity that changes from place to place."""
 
     at: Sequence[float]
     """Its values, rising."""
@@ -216,16 +216,16 @@ class Claim:
     """Short name, unique in its experiment."""
 
     text: str
-    """What is claimed."""
+    """The statement."""
 
     paper: str
-    """Who claims it."""
+    """The paper that claims it."""
 
     lines: tuple[Line, ...]
-    """What must be so; none where a limit is shown and nothing asserted."""
+    """Bounds that must be met; none if a limit is shown and nothing is asserted."""
 
     shown: tuple[Shown, ...] = ()
-    """Further numbers worth reading beside the lines."""
+    """Further numbers worth reading next to the lines."""
 
     floor: Shown | None = None
     """The same number for something that learned nothing."""
@@ -237,20 +237,20 @@ class Claim:
     """Notebook and cell that show it."""
 
     why: Why | None = None
-    """Where the verdict is "partly" or "does not hold", or was so before the set-up was mended."""
+    """Given if the verdict is "partly" or "does not hold", or was so before the set-up was mended."""
 
     curve: Curve | None = None
     """Numbers to be drawn against what was changed."""
 
     beside: str = ""
-    """A claim of another experiment, "experiment / name", that is asked here of other data: its card shows
+    """A claim of another experiment, "experiment / name", that is tested here on other data: its card shows
     this one as a second column."""
 
     def verdict(self, summaries: Mapping[str, Summary]) -> Verdict:
         """Judge the claim.
 
         It holds if every line is met with two standard deviations to spare, partly if some line is
-        met by the mean, and not at all if none is. It is undecided, wherever the numbers stand, as
+        met by the mean, and not at all if none is. It is undecided, whatever the numbers, as
         long as they still change with training.
 
         Parameters
@@ -271,12 +271,12 @@ class Claim:
         return "partly" if met else "does not hold at this scale"
 
     def failed(self, numbers: Mapping[str, float]) -> list[str]:
-        """Lines that a short run of one seed misses, each as a sentence.
+        """List the lines that a short run of one seed misses, each as a sentence.
 
         Parameters
         ----------
         numbers
-            What `run` returned.
+            Result of `run`.
         """
         asked = [line for line in self.lines if line.short is not None]
         missed = [line for line in asked if not line.met_by(numbers[line.number], short=True)]
@@ -288,7 +288,7 @@ class Claim:
 
 
 def read_claims(package: str, name: str) -> tuple[str, Kind, tuple[Claim, ...], tuple[str, ...]]:
-    """Title, kind, claims and columns of an experiment, from `name.toml` of a package."""
+    """Read title, kind, claims and columns of an experiment from `name.toml` of a package."""
     file = f"{name}.toml"
     found = read_toml(package, file)
     if not found.get("title") or not found.get("claim"):
@@ -311,7 +311,7 @@ def read_claims(package: str, name: str) -> tuple[str, Kind, tuple[Claim, ...], 
 
 
 def _inherited(package: str, entry: dict[str, Any], file: str) -> dict[str, Any]:
-    """An entry beside another has the words of that one."""
+    """Give an entry with the key `beside` the words of the claim that it names."""
     if "beside" not in entry:
         return entry
     experiment, _, name = entry["beside"].partition(" / ")
@@ -337,7 +337,7 @@ def _claim(entry: dict[str, Any], where: str) -> Claim:
 
 
 def _line(entry: dict[str, Any], where: str) -> Line:
-    """Of a number, a label, and a bound that reads "≥ 0.9"."""
+    """Make a line of a number, a label, and a bound such as "≥ 0.9"."""
     written = entry.pop("line", None)
     sides = {"≥": "at_least", "≤": "at_most"}
     try:
@@ -369,7 +369,7 @@ class Summary:
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Mean and standard deviation of a number over seeds.
+    """Compute the mean and standard deviation of a number over seeds.
 
     Parameters
     ----------

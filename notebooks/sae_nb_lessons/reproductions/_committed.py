@@ -21,7 +21,7 @@ FOLDERS = (HERE.parents[2] / "docs" / "claims", HERE / "numbers")
 
 
 class Recorded:
-    """An artefact to be asked for its numbers.
+    """An artefact that gives its numbers by name.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Recorded:
 
     @property
     def made(self) -> str:
-        """The command that made it, when, and over how many seeds."""
+        """The command that made it, the date, and the number of seeds."""
         records = list(self._artefact["seeds"].values())
         last = max(record["date"] for record in records)
         return f"{self._artefact['command']} ({last}, {len(records)} seeds)"
@@ -51,16 +51,16 @@ class Recorded:
         return tuple(self._artefact["numbers"])
 
     def seeds(self, number: str) -> Float[np.ndarray, " seeds"]:
-        """A number of every seed.
+        """Return a number of every seed.
 
         Parameters
         ----------
         number
-            Its name in what `run` returns.
+            Its key in the result of `run`.
 
         Raises
         ------
-        ValueError: If there is no such number.
+        ValueError: If there is no number of that name.
         """
         if number not in self._artefact["numbers"]:
             known = ", ".join(self._artefact["numbers"])
@@ -69,7 +69,7 @@ class Recorded:
         return np.array([record["numbers"][number] for record in records])
 
     def of(self, number: str) -> Summary:
-        """Mean and standard deviation of a number over seeds.
+        """Return the mean and standard deviation of a number over seeds.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class Recorded:
         return summarise(self.seeds(number).tolist())
 
     def low(self, number: str) -> float:
-        """Mean less two standard deviations: what a number that must be large is held to.
+        """Return the mean minus two standard deviations, which a number that must be large is judged by.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class Recorded:
         return summary.mean - 2 * summary.sd
 
     def high(self, number: str) -> float:
-        """Mean and two standard deviations: what a number that must be small is held to.
+        """Return the mean plus two standard deviations, which a number that must be small is judged by.
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class Recorded:
         return summary.mean + 2 * summary.sd
 
     def verdict(self, claim: str) -> str:
-        """What came of a claim.
+        """Return the verdict on a claim.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class Recorded:
 
         Raises
         ------
-        ValueError: If there is no such claim.
+        ValueError: If there is no claim of that name.
         """
         verdicts = {one["name"]: one["verdict"] for one in self._artefact["claims"]}
         if claim not in verdicts:
@@ -118,7 +118,7 @@ class Recorded:
         return str(verdicts[claim])
 
     def table(self, *claims: str) -> pd.DataFrame:
-        """Every line of the claims: asked, measured, with two deviations to spare or not.
+        """Return a table of the claims' lines: bound, measurement, and whether two deviations are to spare.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class Recorded:
 
 
 def _rows(claim: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Its lines, then what is shown, then floor and control."""
+    """Return its lines, then further numbers that are shown, then floor and control."""
     parts = [(line, "") for line in claim["lines"]] + [(part, "") for part in claim["shown"]]
     parts += [(claim[kind], f"{kind}: ") for kind in ("floor", "control") if claim[kind]]
     return [
@@ -156,7 +156,7 @@ def _rows(claim: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def recorded(name: str) -> Recorded:
-    """The committed numbers of an experiment, from the checkout or from the installed package.
+    """Read the committed numbers of an experiment, from the checkout or from the installed package.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def recorded(name: str) -> Recorded:
 
 
 def recorded_seeds(name: str) -> list[int]:
-    """Seeds of the committed numbers of an experiment; 0, 1, 2 of one that has none."""
+    """Return the seeds of an experiment's committed numbers; 0, 1, 2 if there are none."""
     file = _folder() / f"{name}.json"
     return [int(seed) for seed in read_json(file)["seeds"]] if file.is_file() else [0, 1, 2]
 

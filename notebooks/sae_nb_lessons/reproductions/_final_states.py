@@ -1,4 +1,4 @@
-"""What experiments on a vision transformer's last layer share: images, its states, two SAEs.
+"""Shared parts of experiments on a vision transformer's last layer: images, its states, two SAEs.
 
 Rows are the outputs of the final LayerNorm, which the three linear heads read: digit and texture from
 cls, foreground from each patch. tiny-vit sees drawn scenes with and without their digit, judged on
@@ -60,18 +60,18 @@ class Seen:
 
     @property
     def patch(self) -> Bool[Tensor, " n"]:
-        """Which rows of `test` are patches."""
+        """True for rows of `test` that are patches."""
         return self.test.position >= N_PREFIX
 
     def patches(self, acts: Activations) -> Float[Tensor, "n d_in"]:
-        """Patch states alone, picture by picture."""
+        """Return the patch states alone, picture by picture."""
         return acts.x[acts.position >= N_PREFIX]
 
 
 def show_pictures(seed: int = 0, *, pictures: int = 200) -> Seen:
     """Show pictures to tiny-vit and keep its final states.
 
-    `pictures`: to train on; half as many to judge.
+    `pictures`: number to train on; half as many are used to judge.
     """
     model = sn.load_model("tiny-vit")
     shown = sn.data.scenes(pictures, seed=2 * seed + 500)
@@ -87,7 +87,7 @@ def show_pictures(seed: int = 0, *, pictures: int = 200) -> Seen:
 
 
 def photo_networks(folder: str) -> list[LiveModel]:
-    """Every vision transformer of a folder, by name: those that `recipes.photo_vit` wrote there.
+    """Load the vision transformers that `recipes.photo_vit` wrote to a folder, in the order of their names.
 
     Raises
     ------

@@ -22,11 +22,11 @@ RENAMED = {
     "sn.studies.": "sn.",
     "numbers_of_": "_",
 }
-"""Names that changed after the artefacts were made: a new name is no new code."""
+"""Names that changed after the artefacts were made: a new name does not count as new code."""
 
 
 RECIPES = ("sae_nb.models.recipes", "sae_nb.pretrained.making")
-"""What made the bundled models and SAEs; an installed package is without it."""
+"""Packages that made the bundled models and SAEs; the installed wheel leaves them out."""
 
 
 @dataclass(frozen=True)
@@ -44,32 +44,32 @@ class Experiment:
     """Of the file, and of its artefact."""
 
     title: str
-    """What it is about."""
+    """Its headline on the pages of claims."""
 
     kind: Kind
-    """Of question, by which a reader finds it."""
+    """Kind of question, by which a reader finds it."""
 
     run: Callable[..., dict[str, float]]
     """run(seed, **size): the numbers of one seed."""
 
     claims: tuple[Claim, ...]
-    """What the numbers are to show."""
+    """Statements that the numbers are to test."""
 
     columns: tuple[str, ...]
-    """Where its claims stand beside another's: what data the other has, and what data this one."""
+    """Names of the other experiment's data and of these data, if claims are shown next to another's."""
 
     size: dict[str, Any]
     """Full size: the keyword defaults of `run`."""
 
     short: dict[str, Any]
-    """What a short run, as `make reproduce` takes it, changes."""
+    """Sizes that a short run, as `make reproduce` makes it, changes."""
 
     code: str
     """Fingerprint of the code, docstrings, comments and wording of the claims left out."""
 
 
 def experiment_names() -> list[str]:
-    """Every experiment there is.
+    """List all experiments.
 
     Example
     -------
@@ -89,7 +89,7 @@ def experiment(name: str) -> Experiment:
 
     Raises
     ------
-    ValueError: If there is none of this name.
+    ValueError: If there is no experiment of this name.
     FileNotFoundError: If it trains a bundled model by a recipe, and this is not a checkout.
 
     Example
@@ -125,15 +125,15 @@ def experiment(name: str) -> Experiment:
 
 
 def _plain(value: Any) -> Any:
-    """A default as JSON gives it back."""
+    """Return a default as JSON reads it back."""
     return list(value) if isinstance(value, tuple) else value
 
 
 def fingerprint(source: str) -> str:
-    r"""A digest of `run` and all it uses of its module, whatever comments and docstrings say.
+    r"""Compute a digest of `run` and of all that it uses of its module, without comments and docstrings.
 
-    Claims may be worded anew without the numbers becoming old. What other modules do is not looked
-    at: their versions are in the artefact.
+    Claims may be reworded without making the numbers old. Other modules are not part of the digest:
+    their versions are in the artefact.
     """
     parts = {name: node for node in ast.parse(source).body for name in _names(node)}
     used, waiting = {}, ["run"]
@@ -147,7 +147,7 @@ def fingerprint(source: str) -> str:
 
 
 def _names(node: ast.stmt) -> list[str]:
-    """What a statement at the top of a module defines."""
+    """Return the names that a statement at the top of a module defines."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
     targets = node.targets if isinstance(node, ast.Assign) else []
@@ -156,7 +156,7 @@ def _names(node: ast.stmt) -> list[str]:
 
 
 def _text(node: ast.stmt) -> str:
-    """A definition without docstrings and comments."""
+    """Return a definition without docstrings and comments."""
     for inner in ast.walk(node):
         body = getattr(inner, "body", None)
         if isinstance(body, list) and len(body) > 1 and _is_text(body[0]):
@@ -165,7 +165,7 @@ def _text(node: ast.stmt) -> str:
 
 
 def _as_before(text: str) -> str:
-    """Code, or a name, as it was when the artefacts were made."""
+    """Return code, or a name, as it was when the artefacts were made."""
     for name, before in RENAMED.items():
         text = text.replace(name, before)
     return text

@@ -34,13 +34,13 @@ def run_experiment(
     name
         Of the experiment.
     seeds
-        Which.
+        Seeds to run.
     folder
         Gets `NAME.json`.
     size
         Changes to the full size.
     fresh
-        Whether to forget seeds that were finished before.
+        Whether to forget seeds that were finished earlier.
     tell
         Called with a sentence before and after every seed.
 
@@ -73,14 +73,14 @@ def run_experiment(
 
 
 def short_run(name: str, seed: int = 0) -> tuple[dict[str, float], list[str]]:
-    """One seed at short size, as `make reproduce` takes it.
+    """Run one seed at short size, as `make reproduce` does.
 
     Parameters
     ----------
     name
         Of the experiment.
     seed
-        Which.
+        The seed.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def _sizes(found: Experiment, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finished(path: Path, found: Experiment, sizes: dict[str, Any]) -> dict[str, Any]:
-    """Seeds of an earlier run, if it was the same experiment."""
+    """Return the seeds of an earlier run, if it was the same experiment."""
     if not path.is_file():
         return {}
     before = read_json(path)

@@ -1,4 +1,4 @@
-"""What case studies share: an SAE and, of the same size and sparsity, PCA, NMF and random directions.
+"""Shared parts of case studies: an SAE and, of the same size and sparsity, PCA, NMF and random directions.
 
 Every method has `n_atoms` atoms (PCA no more than there are dimensions) and uses at most k in a row.
 """
@@ -42,13 +42,13 @@ def fitted(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Read:
-    """What a method makes of rows: their codes, and R² of the reconstruction."""
+    """A method's codes of rows, and R² of the reconstruction."""
 
     codes: csr_matrix
     r2: float
 
     def of_samples(self, sample: np.ndarray) -> csr_matrix:
-        """Mean strength of every atom over the rows of a sample, (samples, n_atoms).
+        """Return the mean strength of every atom over the rows of a sample, (samples, n_atoms).
 
         `sample`: the number of each row's sample, 0 to n − 1.
         """

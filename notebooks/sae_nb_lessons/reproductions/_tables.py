@@ -18,7 +18,7 @@ _HEADS = (("number", "number"), ("measured (mean ± sd)", ""), ("asked", ""), ("
 
 
 class ClaimTable(pd.DataFrame):
-    """A row for every number; what a notebook shows says each claim and its verdict once, and cuts nothing."""
+    """A row for every number; a notebook shows each claim and its verdict once, and the whole table."""
 
     def _repr_html_(self) -> str:
         rows: list[dict[str, Any]] = self.to_dict("records")

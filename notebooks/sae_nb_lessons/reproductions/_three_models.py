@@ -1,6 +1,6 @@
-"""What experiments on three models share: tiny-vit's pictures, tiny-gpt's and MiniLM's stories, an SAE.
+"""Shared parts of experiments on three models: tiny-vit's pictures, tiny-gpt's and MiniLM's stories, an SAE.
 
-MiniLM is a real network that nobody here trained: all-MiniLM-L6-v2 as a folder, by default `minilm` in
+MiniLM is a real network that was trained elsewhere: all-MiniLM-L6-v2 as a folder, by default `minilm` in
 the working directory. Without a folder (a short run) it is left out.
 """
 
@@ -18,12 +18,12 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder
 
 PLACES = {"tiny-vit": "resid_post.6", "tiny-gpt": "resid_post.3", "minilm": "resid_post.3"}
-"""Where each is read."""
+"""Hook point at which each is read."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """What a model makes of samples to train an SAE on, and of fresh ones to judge it on."""
+    """A model's activations on samples to train an SAE on, and on fresh ones to judge it on."""
 
     name: str
     """Of the model."""
@@ -35,17 +35,17 @@ class Seen:
     """Of samples that were not trained on."""
 
     labels: dict[str, Int[Tensor, " samples"]]
-    """What is known of the test samples, by name."""
+    """Labels of the test samples, by name."""
 
 
 def models_of(minilm: str) -> dict[str, str]:
-    """Return what to load, by name; MiniLM only where a folder is given."""
+    """Return the sources of the models, by name; MiniLM only if a folder is given."""
     bundled = {"tiny-vit": "tiny-vit", "tiny-gpt": "tiny-gpt"}
     return bundled | ({"minilm": minilm} if minilm else {})
 
 
 def seen_by(name: str, source: str, seed: int, *, train: int, test: int) -> Seen:
-    """Show fresh samples to a model and keep what it makes of them at its place."""
+    """Show fresh samples to a model and keep its activations at its place."""
     model, place = sn.load_model(source), PLACES[name]
     seeds = (2 * seed + 700, 2 * seed + 701)
     if name == "tiny-vit":
@@ -66,7 +66,7 @@ def seen_by(name: str, source: str, seed: int, *, train: int, test: int) -> Seen
 def trained_on(seen: Seen, seed: int, *, steps: int) -> SparseAutoencoder:
     """Train a TopK SAE of 8 atoms per dimension, at most 2048, k = 16.
 
-    `seen`: what the model made; `steps` of 512 rows.
+    `seen`: activations of the model; `steps` of 512 rows.
     """
     generator = torch.Generator().manual_seed(seed)
     sae = sn.TopK(seen.train.d_in, min(8 * seen.train.d_in, 2048), 16, generator=generator)

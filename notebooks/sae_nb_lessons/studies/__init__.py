@@ -1,4 +1,4 @@
-"""Small studies that notebooks look at: encoders, supports, pursuits, a price on atoms."""
+"""Small studies that notebooks show: encoders, supports, pursuits, a penalty on atoms."""
 
 from __future__ import annotations
 

@@ -46,13 +46,13 @@ class EncoderStudy:
     """Share of inputs of which orthogonal matching pursuit leaves more than matching pursuit."""
 
     trained_k: int | None
-    """k that the SAE was trained with, where it has one."""
+    """k that the SAE was trained with, if it has one."""
 
     n: int
     """Inputs."""
 
     def of(self, encoder: str) -> Float[np.ndarray, " ks"]:
-        """R² of one encoder.
+        """Return the R² of one encoder.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class EncoderStudy:
 
         Raises
         ------
-        ValueError: If there is no such encoder.
+        ValueError: If there is no encoder of that name.
         """
         if encoder not in ENCODERS:
             raise ValueError(f"`encoder` must be one of {', '.join(ENCODERS)}, got {encoder!r}.")
@@ -69,7 +69,7 @@ class EncoderStudy:
 
     @property
     def gap(self) -> Float[np.ndarray, " ks"]:
-        """Amortisation gap: R² that the SAE's encoder leaves on the table at each k."""
+        """Amortisation gap: R² of the better pursuit minus that of the SAE's own encoder, at each k."""
         return np.maximum(self.of(MP), self.of(OMP)) - self.of(OWN)
 
     @property
@@ -91,7 +91,7 @@ def study_encoders(
     sae
         With `encode(x, k)`, unit `dictionary` and `bias`.
     x
-        Activations it was not trained on.
+        Activations that it was not trained on.
     ks
         Atoms per input.
 

@@ -1,4 +1,4 @@
-"""A price on atoms in fine-tuning, next to no price and a price on random atoms: what does the model then write?"""
+"""A penalty on atoms in fine-tuning, compared with none and with one on random atoms: what is then written?"""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ BEFORE, PLAIN, CHOSEN, RANDOM = "before", "no price", "chosen atoms", "random at
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PenaltyStudy:
-    """What tiny-gpt writes after fine-tunings that differ in the atoms that cost; made by `study_penalty`."""
+    """Texts and losses of tiny-gpt fine-tuned with penalties on different atoms; made by `study_penalty`."""
 
     table: DataFrame
-    """A row per fine-tuning: atoms (that cost), sad (share of the sentences written), excess (of the chosen
-    atoms, mean over tokens of unseen sad stories: what a price is on), glad_loss and sad_loss (nats per token
-    of unseen stories)."""
+    """A row per fine-tuning: atoms (that are penalised), sad (share of the sentences written), excess (of
+    the chosen atoms, mean over tokens of unseen sad stories: the quantity that is penalised), glad_loss and
+    sad_loss (nats per token of unseen stories)."""
 
     texts: Mapping[str, tuple[str, ...]]
-    """What each wrote."""
+    """Texts that each version wrote."""
 
     def of(self, atoms: str, number: str) -> float:
         """Return a number of one fine-tuning.
@@ -41,7 +41,7 @@ class PenaltyStudy:
         Parameters
         ----------
         atoms
-            Which fine-tuning, as in the table.
+            The fine-tuning, as named in the table.
         number
             A column of the table.
         """
@@ -58,20 +58,20 @@ def study_penalty(
     n_written: int = 40,
     seed: int = 0,
 ) -> PenaltyStudy:
-    """Fine-tune tiny-gpt on stories, with and without a price on atoms, and let each version write.
+    """Fine-tune tiny-gpt on stories, with and without a penalty on atoms, and let each version write.
 
     Parameters
     ----------
     sae
         Of `resid_post.3` of tiny-gpt.
     atoms
-        Those that cost.
+        Atoms that are penalised.
     sad_words
-        A regular expression that sad sentences hold.
+        A regular expression that matches in sad sentences.
     steps
         Of AdamW, on 16 stories each; the same stories for every version.
     weight
-        Of the price. Free is what the atoms are on glad stories.
+        Of the penalty. The atoms' strength on glad stories is free.
     n_written
         Texts that each version writes.
     seed
@@ -98,7 +98,7 @@ def study_penalty(
 
 
 def _sides(stories: Any, n: int) -> dict[str, list[str]]:
-    """The first n sad and glad stories."""
+    """Return the first n sad and glad stories."""
     sides: dict[str, list[str]] = {"sad": [], "glad": []}
     for text, glad in zip(stories.texts, stories.sentiment.tolist()):
         sides["glad" if glad else "sad"].append(text)
@@ -114,7 +114,7 @@ def _fine_tune(
     steps: int,
     weight: float,
 ) -> None:
-    """AdamW on the model's weights, in place."""
+    """Train the model's weights by AdamW, in place."""
     optimiser = torch.optim.AdamW(model.module.parameters(), lr=3e-4)
     priced = atoms and sn.uses.penalty(model, sae, atoms, PLACE, weight=weight, like=like)
     with priced or nullcontext() as term:
@@ -134,7 +134,7 @@ def _measured(
     unseen: Mapping[str, list[str]],
     like: list[str],
 ) -> dict[str, float]:
-    """Losses of both sides, and what the atoms are on the sad one."""
+    """Measure the losses of both sides, and the atoms' excess on the sad one."""
     with sn.uses.penalty(model, sae, atoms, PLACE, like=like) as term:
         sad_loss, real = _loss_of(model, unseen["sad"])
         excess = term(real)
@@ -146,7 +146,7 @@ def _measured(
 def _loss_of(
     model: sn.LiveModel, texts: Sequence[str]
 ) -> tuple[Float[Tensor, ""], Bool[Tensor, "n time"]]:
-    """Nats per token, and which places are tokens."""
+    """Return nats per token, and the mask of places that are tokens."""
     (batch,) = model.batches(list(texts), batch_size=len(texts))
     ids = cast(Tensor, batch.token_ids)
     real = torch.ones_like(ids, dtype=torch.bool) if batch.keep is None else batch.keep
@@ -156,13 +156,13 @@ def _loss_of(
 
 
 def _written(model: sn.LiveModel, n: int, seed: int) -> tuple[str, ...]:
-    """How it goes on after first sentences of stories, which are neither sad nor glad."""
+    """Continue first sentences of stories, which are neither sad nor glad."""
     firsts = [text.split(".")[0] + "." for text in sn.data.stories(n, seed=50_000 + seed).texts]
     return tuple(model.generate(firsts, N_TOKENS, temperature=1.0, seed=seed, echo=False))
 
 
 def _share(texts: Sequence[str], words: str) -> float:
-    """Share of the whole sentences that hold some words."""
+    """Return the share of the complete sentences that contain some words."""
     sentences = [part for text in texts for part in text.split(".")[:-1]]
     found = [re.search(words, part, re.IGNORECASE) is not None for part in sentences]
     return float(np.mean(found)) if found else float("nan")

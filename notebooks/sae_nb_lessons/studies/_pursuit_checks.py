@@ -35,7 +35,7 @@ class PursuitChecks:
     """Mean ‖r‖² that orthogonal matching pursuit leaves."""
 
     omp_worse: float
-    """Share of inputs of which the orthogonal form leaves more."""
+    """Share of inputs of which the orthogonal form leaves a larger residual."""
 
     n: int
     """Inputs."""
@@ -58,7 +58,7 @@ class PursuitChecks:
 def measure_pursuits(
     x: Float[Tensor, "n d_in"], dictionary: Float[Tensor, "n_atoms d_in"], k: int
 ) -> PursuitChecks:
-    """Run both pursuits with their trace and measure what they promise.
+    """Run both pursuits with their trace and measure violations of their promises.
 
     Parameters
     ----------

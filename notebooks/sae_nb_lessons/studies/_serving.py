@@ -1,4 +1,4 @@
-"""Pages given out from a notebook: a request leaves no line under the cell."""
+"""Pages served from a notebook, without a line under the cell for each request."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ class QuietPages(SimpleHTTPRequestHandler):
     """
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: what was asked for is seen in the browser."""
+        """Write nothing: the browser shows what was requested."""

@@ -1,6 +1,6 @@
 """Do encoders name the atoms an input was made of? One-step encoders, pursuits and FISTA compared.
 
-The data have known answers; what varies is how alike the atoms are, in one of two ways. In
+The data have known answers; the likeness of the atoms varies, in one of two ways. In
 "families", atoms resemble their siblings. With a "common direction", all of them lean one way.
 """
 
@@ -47,7 +47,7 @@ class SupportStudy:
     """Share of the true atoms that each encoder names, by coherence and seed."""
 
     kind: Kind
-    """How atoms are alike."""
+    """Kind of likeness between atoms."""
 
     coherences: tuple[float, ...]
     """Mean cosine of siblings, or of all atoms."""
@@ -68,7 +68,7 @@ class SupportStudy:
     """Rows of the dictionary."""
 
     def of(self, method: str) -> Float[np.ndarray, "coherences seeds"]:
-        """Recovery of one encoder.
+        """Return the recovery of one encoder.
 
         Parameters
         ----------
@@ -77,7 +77,7 @@ class SupportStudy:
 
         Raises
         ------
-        ValueError: If there is no such encoder.
+        ValueError: If there is no encoder of that name.
         """
         if method not in METHODS:
             raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}.")
@@ -85,12 +85,12 @@ class SupportStudy:
 
     @property
     def gap(self) -> Float[np.ndarray, "coherences seeds"]:
-        """Amortisation gap: what FISTA names and the best one-step encoder does not."""
+        """Amortisation gap: the recovery of FISTA minus that of the best one-step encoder."""
         return self.of(FISTA) - np.maximum(self.of(ONE_STEP), self.of(FITTED))
 
     @property
     def table(self) -> pd.DataFrame:
-        """Mean over seeds, one row per encoder, one column per coherence."""
+        """Means over seeds, one row per encoder, one column per coherence."""
         import pandas as pd
 
         means = np.concatenate([self.recovery.mean(axis=2), self.floor.mean(axis=1)[None]])
@@ -128,7 +128,7 @@ def study_supports(
 
     Raises
     ------
-    ValueError: If there is no such kind or a number is out of range.
+    ValueError: If the kind is unknown or a number is out of range.
 
     Example
     -------
@@ -171,7 +171,7 @@ def _one_step(data: PlantedDictionary) -> SparseCodes:
 
 
 def _fitted(data: PlantedDictionary) -> SparseCodes:
-    """The linear encoder, bias included, that is nearest to the true codes in least squares."""
+    """Fit the linear encoder, bias included, that is nearest to the true codes in least squares."""
     ones = torch.ones(len(data.x), 1)
     rows = torch.cat([data.x, ones], dim=1).double()
     codes = data.codes.rows(slice(0, N_FIT)).to_dense().double()
