@@ -33,8 +33,8 @@ Rooms
   among them; then the same with the packages inside packages.
 - *floors*: the longest way down from a panel or a lesson to the lowest room, a circle being one
   floor, imports for type checkers not counted; in brackets the same within sae_nb alone.
-- *past a door*: pairs of modules from two rooms where the import ends in a file instead of an
-  `__init__`. What stands at the top (`checks`, `progress`, `_lazy`) is open to all.
+- *past a door*: pairs of modules from two rooms where the import ends in a file that the other room's
+  door does not offer as a whole. A file at the top (`background`, `progress`, `_lazy`) is its own door.
 - *one circle*: the most rooms that reach each other, and the most modules, function-local imports
   counted; in brackets with imports under `if TYPE_CHECKING` as well.
 - *one importer, a sibling*: modules that one module alone imports (doors aside), in the same folder.
@@ -61,6 +61,7 @@ from rooms import (  # noqa: E402  (docs/tools is no package)
     between_rooms,
     circles,
     floors,
+    goes_past_a_door,
     is_private,
     module_graph,
     room_graph,
@@ -69,8 +70,14 @@ from rooms import (  # noqa: E402  (docs/tools is no package)
 )
 from walks import elsewhere  # noqa: E402  (nor is benchmarks)
 
-# What may stand at the top of sae_nb beside the rooms.
-CONTENTS = {"sae_nb.__main__", "sae_nb._lazy", "sae_nb.checks", "sae_nb.progress"}
+# What may stand at the top of sae_nb next to the rooms.
+CONTENTS = {
+    "sae_nb.__main__",
+    "sae_nb._lazy",
+    "sae_nb.background",
+    "sae_nb.checks",
+    "sae_nb.progress",
+}
 LESSONS = ("notebooks/sae_nb_lessons",), ("sae_nb/exercises", "sae_nb/proofs")
 NO_CODE = {
     tokenize.COMMENT,
@@ -134,9 +141,9 @@ def _highest(floor: dict[str, int]) -> int:
 
 
 def _imports(house: House) -> Rows:
-    pairs = {(one.importer, one.target) for one in between_rooms(house)}
-    past = [to for _, to in pairs if not house.is_package(to) and to not in CONTENTS]
-    past += [to for _, to in pairs if house.is_package(to) and is_private(to)]
+    between = between_rooms(house)
+    pairs = {(one.importer, one.target) for one in between}
+    past = {(one.importer, one.target) for one in between if goes_past_a_door(house, one)}
     share = 100 * len(past) / max(len(pairs), 1)
     run, typed = _circles(house, typing=False), _circles(house, typing=True)
     return {
