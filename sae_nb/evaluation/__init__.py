@@ -129,7 +129,6 @@ if TYPE_CHECKING:  # for the other rooms
         outcome_of as outcome_of,
         prompts_of as prompts_of,
         quantile_of as quantile_of,
-        read_positions as read_positions,
         removing as removing,
         repeated_share as repeated_share,
         surprise as surprise,

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.models import run
 from sae_nb.steering._contexts import splice, steer
-from sae_nb.steering._edits import Change, Where
+from sae_nb.steering._edits import Change, Positions, Where
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, LiveModel
@@ -106,6 +106,18 @@ class Answers:
         # The lock keeps other threads' forward passes out of the edited stretch.
         with self.model.lock, edit, torch.no_grad():
             return torch.cat([run(self.model, batch).answer.at_end for batch in self.batches])
+
+    def edited_rows(self) -> list[tuple[Float[Tensor, "rows d_in"], Bool[Tensor, "batch time"]]]:
+        """Return the activations at the edited positions, batch by batch, with the mask of where they are."""
+        self.n_runs += 1
+        positions = Positions(self.positions, prefix_tokens=self.model.prefix_tokens)
+        found = []
+        for batch in self.batches:
+            states = run(self.model, batch, read=self.hook_point, answer=False).states
+            x = states[self.hook_point]
+            mask = positions.mask(x, batch.to(x.device).state())
+            found.append((x[mask].float().cpu(), mask.cpu()))
+        return found
 
     def add(self, direction: Float[Tensor, " d_in"], by: float) -> Float[Tensor, "n ..."]:
         """Return the answer to every input with a direction added, as it is, so many times."""

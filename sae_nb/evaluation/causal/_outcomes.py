@@ -39,7 +39,7 @@ from sae_nb.steering import (
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
-    from sae_nb.models import LiveModel, RunState
+    from sae_nb.models import LiveModel
 
 
 MAX_SECONDS = 600.0
@@ -226,29 +226,6 @@ def _indices(model: LiveModel, n_outcomes: int, target: Targets) -> tuple[int, .
 def quantile_of(values: Float[np.ndarray, " controls"], share: float = 0.95) -> float | None:
     """Return a quantile of controls; None where there are none."""
     return float(np.quantile(values, share)) if len(values) else None
-
-
-class _Reading(MaskedEdit):
-    """Notes what it would touch, and touches nothing."""
-
-    def __init__(self, positions: Positions) -> None:
-        super().__init__(positions, lambda x: x)
-        self.seen: list[tuple[Tensor, Tensor]] = []
-
-    def __call__(self, x: Float[Tensor, "batch time d_in"], state: RunState) -> Tensor:
-        tokens = x.reshape(x.shape[0], -1, x.shape[-1])
-        mask = self.positions.mask(tokens, state)
-        self.n_touched += int(mask.sum())
-        self.seen.append((tokens[mask].detach().float().cpu(), mask.cpu()))
-        return x
-
-
-def read_positions(runs: Answers) -> list[tuple[Tensor, Tensor]]:
-    """Return the activations at the edited positions, batch by batch, with the mask of where they are."""
-    reading = _Reading(Positions(runs.positions, prefix_tokens=runs.model.prefix_tokens))
-    recipe = Recipe(hook_point=runs.model.hook_point(runs.hook_point), edit=reading)
-    runs.under(Active(runs.model, recipe))
-    return reading.seen
 
 
 def removing(

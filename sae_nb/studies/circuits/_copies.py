@@ -12,7 +12,7 @@ from torch import Tensor
 from sae_nb.models import run
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, LiveModel, Puts
+    from sae_nb.models import Batch, LiveModel, Puts, Run
     from sae_nb.studies.circuits._asked import Measure
 
 BLOCK = 64
@@ -28,11 +28,15 @@ def measured_copies(
     model: LiveModel, batch: Batch, n: int, changes: Puts, measure: Measure
 ) -> Float[Tensor, " n"]:
     """Return what is asked of the answers to n copies of one input; changes see all copies at once."""
-    answer = run(model, _copies(batch, n), put=changes).answer
-    return torch.tensor([float(measure(answer.one(i))) for i in range(n)])
+    return measured(run(model, copies(batch, n), put=changes), measure)
 
 
-def _copies(batch: Batch, n: int) -> Batch:
+def measured(ran: Run, measure: Measure) -> Float[Tensor, " n"]:
+    """Return what is asked of each answer of a pass."""
+    return torch.tensor([float(measure(ran.answer.one(i))) for i in range(ran.batch.n)])
+
+
+def copies(batch: Batch, n: int) -> Batch:
     """One input n times, as one batch."""
 
     def several(value: Any) -> Any:

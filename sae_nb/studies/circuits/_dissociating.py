@@ -7,7 +7,7 @@ random edit of the same norm adds Q (mean − x_t) where c writes, at every posi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,7 +38,7 @@ from sae_nb.statistics import (
     percentile_intervals,
     permutation_p,
 )
-from sae_nb.studies.circuits._copies import blocks, measured_copies
+from sae_nb.studies.circuits._copies import blocks, copies, measured, measured_copies
 from sae_nb.studies.circuits._heads import at_mean, places_of
 
 if TYPE_CHECKING:
@@ -292,9 +292,11 @@ class _Runs:
         """Return the loss of one input without each component, and under each of its random edits."""
         lost, changes = [], dict[int, Tensor]()
         for block in blocks(len(self.components)):
-            edits = list(self._ablations(block, changes))
-            found = measured_copies(self.model, batch, 1 + len(block), edits, measure)
-            lost.append(clean - found[1:].double().numpy())
+            written = {str(self.components[c].written) for c in block}
+            edits, several = self._ablations(block), copies(batch, 1 + len(block))
+            ran = run(self.model, several, read=written, put=edits)
+            lost.append(clean - measured(ran, measure)[1:].double().numpy())
+            changes |= self._changes(block, ran.states)
         pairs = [(c, r) for r in range(self.n_random) for c in range(len(self.components))]
         drawn = []
         for block in blocks(len(pairs)):
@@ -303,16 +305,22 @@ class _Runs:
             drawn.append(clean - found.double().numpy())
         return np.concatenate(lost), np.concatenate(drawn)
 
-    def _ablations(self, block: range, changes: dict[int, Tensor]) -> Iterator[tuple[str, Put]]:
-        """Copy 0 stays; each other has one component at its mean. The change is kept."""
+    def _ablations(self, block: range) -> Iterator[tuple[str, Put]]:
+        """Copy 0 stays; each other has one component at its mean."""
         here = [self.components[c] for c in block]
-        for place, written in dict.fromkeys((part.place, part.written) for part in here):
+        for place in dict.fromkeys(part.place for part in here):
             own = [i for i, part in enumerate(here) if part.place is place]
             mean, rows = self.means[str(place)], [1 + i for i in own]
             parts = [here[i].index for i in own]
             yield place, at_mean(rows, parts, mean, here[own[0]].n_parts)
-            numbers = [block[i] for i in own]
-            yield written, partial(_keep, changes, numbers, rows)
+
+    def _changes(self, block: range, states: Mapping[str, Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """What ablating each component changes where it writes; an MLP writes where it is exchanged."""
+        for row, c in enumerate(block, start=1):
+            part = self.components[c]
+            x = states[str(part.written)]  # read before anything is put there
+            ablated = self.means[str(part.place)].to(x) if part.place is part.written else x[row]
+            yield c, (ablated - x[0]).float()
 
     def _turned(
         self, pairs: Sequence[tuple[int, int]], changes: dict[int, Tensor]
@@ -324,14 +332,6 @@ class _Runs:
         for place, rows in of_place.items():
             moved = [changes[pairs[row][0]] @ self.turns[pairs[row][1]] for row in rows]
             yield place, partial(_add, rows, torch.stack(moved))
-
-
-def _keep(
-    changes: dict[int, Tensor], numbers: Sequence[int], rows: Sequence[int], x: Tensor
-) -> Tensor:
-    for number, row in zip(numbers, rows, strict=True):
-        changes[number] = (x[row] - x[0]).detach().float()
-    return x
 
 
 def _add(rows: Sequence[int], moved: Tensor, x: Tensor) -> Tensor:

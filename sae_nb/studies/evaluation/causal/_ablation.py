@@ -28,7 +28,6 @@ from sae_nb.evaluation import (
     answers_to,
     mean_strengths,
     quantile_of,
-    read_positions,
     removing,
 )
 from sae_nb.findings import Finding
@@ -181,7 +180,7 @@ class _Trial:
         self.runs, self._sae, self._kind = runs, sae, kind
         self._odds = TargetOdds(runs, None)
         self.done: Callable[[], Any] = lambda: None
-        edited = torch.cat([part for part, _ in read_positions(runs)])
+        edited = torch.cat([part for part, _ in runs.edited_rows()])
         with torch.no_grad():
             codes = sae.encode(edited.to(sae.dictionary.device))
             self.fired = np.unique(codes.atoms.cpu().numpy())

@@ -33,7 +33,6 @@ from sae_nb.evaluation import (
     Resampling,
     measured,
     quantile_of,
-    read_positions,
 )
 from sae_nb.findings import Finding
 from sae_nb.steering import Answers, Cost, Where, check_hook_point, check_width, random_direction
@@ -331,7 +330,7 @@ class _Pairs:
                 f"{self.runs.n}. Pair inputs with and without the concept."
             )
         self._rows, self._answers, self._others = torch.arange(len(answers)), answers, others
-        self._base, self._source = read_positions(self.runs), read_positions(other)
+        self._base, self._source = self.runs.edited_rows(), other.edited_rows()
         for (b, _), (s, _) in zip(self._base, self._source):
             if b.shape != s.shape:
                 raise ValueError(

@@ -19,7 +19,7 @@ from sae_nb.activations import check_one_place
 from sae_nb.checks import Resamples, Seed, check_count, checked
 from sae_nb.classical import SupervisedDictionary
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Measurement, Measurements, Resampling, index_of, read_positions
+from sae_nb.evaluation import Measurement, Measurements, Resampling, index_of
 from sae_nb.findings import Finding
 from sae_nb.steering import Answers, Where, check_hook_point, check_width, random_direction
 
@@ -435,7 +435,7 @@ def _read(
     """The clean answers, and the activation at the one position of each input."""
     check_width(model, check_hook_point(model, hook_point), d_in, "the dictionary")
     runs = Answers(model, inputs, hook_point, positions=positions, scored=True)
-    seen = read_positions(runs)
+    seen = runs.edited_rows()
     if any(bool((mask.sum(dim=1) != 1).any()) for _, mask in seen):
         raise ValueError(
             f"`positions` must be one per input, got {positions!r}, which is not so for all `{name}`. "
