@@ -11,8 +11,9 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import sae_nb as sn
+from sae_nb.models import run
 from sae_nb.studies.circuits import Dissociation, Task, dissociate, head_contributions
-from sae_nb.studies.circuits._copies import measured_copies
+from sae_nb.studies.circuits._copies import copies
 from sae_nb.studies.circuits._dissociating import _Runs
 from tests.refusing import refused
 
@@ -95,14 +96,33 @@ def test_shares_are_those_of_heads_removed_one_by_one() -> None:
 def test_random_edits_have_the_norm_of_the_ablation() -> None:
     """At every position; a rotation leaves the angles between positions, too."""
     tasks = (words(0, "first"), words(N_WORDS, "second"))
-    runs, changes = _Runs(planted(), tasks, 3, np.random.default_rng(0)), dict[int, torch.Tensor]()
-    batch, measure, _ = runs.inputs[0][0]
-    edits = list(runs._ablations(range(3), changes))
-    measured_copies(planted(), batch, 4, edits, measure)
+    runs, block = _Runs(planted(), tasks, 3, np.random.default_rng(0)), range(3)
+    written = {str(part.written) for part in runs.components[:3]}
+    several = copies(runs.inputs[0][0][0], 4)
+    ran = run(runs.model, several, read=written, put=runs._ablations(block))
+    changes = dict(runs._changes(block, ran.states))
     for turn in runs.turns:
         moved = changes[0] @ turn
         assert torch.allclose(moved @ moved.T, changes[0] @ changes[0].T, atol=1e-5)
         assert not torch.allclose(moved, changes[0], atol=1e-2)
+
+
+def test_the_change_of_an_ablation_is_what_it_makes_of_the_stream() -> None:
+    """Of every head and MLP: the stream behind it in the copy without it, less that in the one left alone."""
+    model = sn.load_model("tiny-gpt")
+    task = Task(inputs=["Tom wept."] * 4, answers=[" well"] * 4)
+    runs = _Runs(model, (task, task), 1, np.random.default_rng(0))
+    block, batch = range(len(runs.components)), runs.inputs[0][0][0]
+    written = {str(part.written) for part in runs.components}
+    several = copies(batch, 1 + len(block))
+    ran = run(model, several, read=written, put=runs._ablations(block))
+    changes = dict(runs._changes(block, ran.states))
+    behind = {"head": "resid_mid", "mlp": "resid_post"}
+    names = [f"{behind[part.kind]}.{part.layer}" for part in runs.components]
+    states = run(model, several, read=set(names), put=runs._ablations(block)).states
+    for c, name in enumerate(names):
+        made = states[name][1 + c] - states[name][0]
+        assert torch.allclose(changes[c], made, atol=1e-4), name
 
 
 def test_a_metric_of_one_s_own_is_a_measure() -> None:
