@@ -257,6 +257,15 @@ class SteeringSummary:
         return float(self.before[place]), float(self.after[place]), float(self.random[place])
 
     @property
+    def changed_most(self) -> tuple[str, float, float, float]:
+        """The outcome, of those shown, whose probability the edit changes most: its name, its probability
+        before, after, and under the random direction (states: their cosine).
+        """
+        place = int(np.argmax(np.abs(self.after - self.before)))
+        before, after, random = (float(of[place]) for of in (self.before, self.after, self.random))
+        return self.names[place], before, after, random
+
+    @property
     def effect(self) -> float:
         """Change of the target's probability by the edit (states: of its cosine)."""
         before, after, _ = self.of_target

@@ -300,8 +300,8 @@ class _Runs:
         pairs = [(c, r) for r in range(self.n_random) for c in range(len(self.components))]
         drawn = []
         for block in blocks(len(pairs)):
-            edits = list(self._turned([pairs[i] for i in block], changes))
-            found = measured_copies(self.model, batch, len(block), edits, measure)
+            turned = self._turned([pairs[i] for i in block], changes)
+            found = measured_copies(self.model, batch, len(block), turned, measure)
             drawn.append(clean - found.double().numpy())
         return np.concatenate(lost), np.concatenate(drawn)
 

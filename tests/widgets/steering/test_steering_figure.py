@@ -199,12 +199,42 @@ def test_the_answer_says_when_a_random_push_does_as_much() -> None:
     for of_target, chance in (((0.98, 1.7, 1.7), True), ((0.5, 0.2, 0.7), False)):
         shares = tuple(value / 100 for value in of_target)
         found: Any = SimpleNamespace(
-            target_name="4", answers=("4", "4"), outcome="class", of_target=shares
+            target_name="4",
+            answers=("4", "4"),
+            outcome="class",
+            of_target=shares,
+            changed_most=("4", *shares),
         )
         assert (
             answer_words(found, "atom 1 added at 3× full strength").endswith("no more than chance.")
             is chance
         )
+
+
+@pytest.mark.parametrize(
+    ("after", "random", "words"),
+    [
+        (0.15, 0.007, " “ But” changes most: 0.60 % → 15 % (random push: 0.70 %)."),
+        (0.15, 0.200, ""),  # a random push changes it as much
+        (0.03, 0.007, ""),  # too little to be named
+    ],
+)
+def test_a_token_that_changes_more_than_the_answer_is_named(
+    after: float, random: float, words: str
+) -> None:
+    """The likeliest token may hardly move while another one rises from nothing."""
+    found = summary(
+        names=(" The", " But", " cat"),
+        before=np.array([0.091, 0.006, 0.02]),
+        after=np.array([0.160, after, 0.02]),
+        random=np.array([0.090, random, 0.02]),
+        target=4,
+    )
+    said = answer_words(found, "atom 1 added").replace(THIN_SPACE, " ")
+    assert said == (
+        "atom 1 added: the next token stays “ The” (9.1 % → 16 %); a random push of the same size does "
+        f"less (9.0 %).{words}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SENTENCE_ENDS = (".", "!", "?", "…")
 RANDOM_PUSH = "random push of the same size"
+WORTH_NAMING = 0.03  # change of a probability from which another outcome is named
 
 
 def plain_number(value: float) -> str:
@@ -69,7 +70,8 @@ def answer_words(summary: SteeringSummary, edit: str) -> str:
     no_more = abs(ours - was) <= abs(control - was)
     verdict = "as much" if no_more else "less"
     chance = ", so that is no more than chance" if no_more else ""
-    return f"{edit}: {_moved(summary, name, shares)}; a {RANDOM_PUSH} does {verdict} ({random}){chance}."
+    moved, most = _moved(summary, name, shares), _changed_most(summary)
+    return f"{edit}: {moved}; a {RANDOM_PUSH} does {verdict} ({random}){chance}.{most}"
 
 
 def _moved(summary: SteeringSummary, name: str, shares: str) -> str:
@@ -81,6 +83,19 @@ def _moved(summary: SteeringSummary, name: str, shares: str) -> str:
     if old == new:
         return f"{answer} stays {name} ({shares})"
     return f"{answer} changes from {old} to {new} ({new}: {shares})"
+
+
+def _changed_most(summary: SteeringSummary) -> str:
+    """Name the outcome that changed most, if the sentence names others and a random push changes it less."""
+    name, *shares = summary.changed_most
+    was, ours, control = shares
+    old, new = summary.answers
+    named = {summary.target_name} | ({old, new} if new == summary.target_name else set())
+    if name in named or abs(ours - was) < WORTH_NAMING or abs(ours - was) <= abs(control - was):
+        return ""
+    before, after, random = (format_percent(value, digits=2) for value in shares)
+    label = outcome_label(name, summary.outcome)
+    return f" {label} changes most: {before} → {after} (random push: {random})."
 
 
 def continuation_words(record: Continuation, edit: str) -> str:
