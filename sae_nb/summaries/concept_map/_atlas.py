@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -51,10 +50,8 @@ from sae_nb.summaries.concept_map._many import (
     nearest_to,
 )
 from sae_nb.summaries.concept_map._names import (
-    distinct_names,
-    further_words_of_rows,
-    words_of_labels,
-    words_of_rows,
+    names_of_atoms,
+    names_of_points,
 )
 from sae_nb.summaries.concept_map._overlays import (
     DIMENSION,
@@ -500,39 +497,12 @@ class ConceptAtlas:
     def _cluster_names(
         self, show: Show, groups: Int[np.ndarray, " n"], xy: Float[np.ndarray, "n 2"]
     ) -> list[str]:
-        """Names made from what the points of each group have in common, no two alike."""
-        members = [np.flatnonzero(groups == i) for i in range(int(groups.max(initial=-1)) + 1)]
-        middles = [
-            int(points[np.argmin(((xy[points] - np.median(xy[points], axis=0)) ** 2).sum(axis=1))])
-            for points in members
-        ]
         if show == "atoms":
-            last = [f"near atom {point}" for point in middles]
-        else:
-            called = self.point_names(show)
-            last = [f"near {called[point]}" for point in middles]
-        if show != "atoms":
-            return distinct_names(self._words_of_points(show, groups), [()] * len(last), last)
-        leading: list[tuple[str, ...]] = words_of_labels(groups, self.labels)
-        further = [self._labels_in(points) for points in members]
-        if self.catalogue is not None:
-            rows = further_words_of_rows(groups, self.catalogue)
-            typical = words_of_rows(groups, self.catalogue)
-            leading = [a or b or c[:1] for a, b, c in zip(leading, typical, rows, strict=True)]
-            further = [[*fires_on, *own] for fires_on, own in zip(rows, further, strict=True)]
-        return distinct_names(leading, further, last)
-
-    def _labels_in(self, points: Int[np.ndarray, " m"]) -> list[str]:
-        """Labels of a group's atoms, the commonest first."""
-        labels = Counter(label for i in points.tolist() if (label := self.labels.get(i)))
-        return [label for label, _ in labels.most_common()]
-
-    def _words_of_points(self, show: Show, groups: Int[np.ndarray, " n"]) -> list[tuple[str, ...]]:
+            return names_of_atoms(groups, xy, self.labels, self.catalogue)
         columns = self.columns(show)
         column = columns.get("label") or columns.get("token") or columns.get("place")
-        if column is None:
-            return [()] * (int(groups.max(initial=-1)) + 1)
-        return words_of_labels(groups, {i: column.text(i) for i in range(len(groups))})
+        texts = None if column is None else [column.text(i) for i in range(len(groups))]
+        return names_of_points(groups, xy, self.point_names(show), texts)
 
     def summary(
         self, show: Show, xy: Float[np.ndarray, "n 2"], layout: str, *, clusters: bool = True

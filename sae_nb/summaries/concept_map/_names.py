@@ -1,4 +1,4 @@
-"""The common words of a group of atoms: its most lifted labels, tokens or places."""
+"""Names of groups of points: the most lifted labels, tokens or places of each, no two names alike."""
 
 from __future__ import annotations
 
@@ -138,6 +138,57 @@ def _lifted_rows(
     word_of_row, words, base = known
     weights = _weights(catalogue, groups, word_of_row, (n_groups, len(words)))
     return lifted_words(weights, words, base, **limits)
+
+
+def names_of_atoms(
+    groups: Int[np.ndarray, " n_atoms"],
+    xy: Float[np.ndarray, "n_atoms 2"],
+    labels: Mapping[int, str],
+    catalogue: AtomCatalogue | None,
+) -> list[str]:
+    """Return a name for every group of atoms, from what they have in common, no two alike."""
+    members = _members(groups)
+    last = [f"near atom {atom}" for atom in _middles(members, xy)]
+    leading: list[tuple[str, ...]] = words_of_labels(groups, labels)
+    further = [_labels_in(atoms, labels) for atoms in members]
+    if catalogue is not None:
+        rows = further_words_of_rows(groups, catalogue)
+        typical = words_of_rows(groups, catalogue)
+        leading = [a or b or c[:1] for a, b, c in zip(leading, typical, rows, strict=True)]
+        further = [[*fires_on, *own] for fires_on, own in zip(rows, further, strict=True)]
+    return distinct_names(leading, further, last)
+
+
+def names_of_points(
+    groups: Int[np.ndarray, " n"],
+    xy: Float[np.ndarray, "n 2"],
+    called: Sequence[str],
+    texts: Sequence[str] | None,
+) -> list[str]:
+    """Return a name for every group of points, from their texts, as far as there are any."""
+    members = _members(groups)
+    last = [f"near {called[point]}" for point in _middles(members, xy)]
+    none: list[tuple[str, ...]] = [()] * len(members)
+    leading = none if texts is None else words_of_labels(groups, dict(enumerate(texts)))
+    return distinct_names(leading, none, last)
+
+
+def _members(groups: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
+    return [np.flatnonzero(groups == i) for i in range(int(groups.max(initial=-1)) + 1)]
+
+
+def _middles(members: Sequence[Int[np.ndarray, " m"]], xy: Float[np.ndarray, "n 2"]) -> list[int]:
+    """Of each group the point nearest to its median."""
+    return [
+        int(points[np.argmin(((xy[points] - np.median(xy[points], axis=0)) ** 2).sum(axis=1))])
+        for points in members
+    ]
+
+
+def _labels_in(atoms: Int[np.ndarray, " m"], labels: Mapping[int, str]) -> list[str]:
+    """Labels of a group's atoms, the commonest first."""
+    counted = Counter(label for i in atoms.tolist() if (label := labels.get(i)))
+    return [label for label, _ in counted.most_common()]
 
 
 def distinct_names(
