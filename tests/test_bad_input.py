@@ -169,6 +169,6 @@ def test_requests_beyond_memory_say_both_sizes(
 ) -> None:
     """Materialising a store that does not fit names what it needs and what is free."""
     sn.capture(model, PICTURES, "resid_post.3", store=tmp_path / "acts", progress=False)
-    monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 1000)
+    monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 1000)
     with pytest.raises(MemoryError, match=r"needs .* GiB .* free"):
         _ = sn.load_activations(tmp_path / "acts").x

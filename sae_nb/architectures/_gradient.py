@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from sae_nb.activations import Activations, WithGradient
 from sae_nb.architectures._base import Data
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures.parts._proxes import Centre, Dense, LargestBy, Prox, Rows, TopKProx
+from sae_nb.architectures.parts._proxes import Centre, Dense, LargestBy, Prox, Rows, keep_largest
 from sae_nb.checks import (
     Weight,
     as_tensor,
@@ -157,7 +157,7 @@ class GradientSAE(OneStep):
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         gradient = x[:, self.d_in :].detach()
         if not gradient.shape[1] or not self.gradient_weight:
-            return self._with(TopKProx(self.k if k is None else k), x)
+            return self._with(keep_largest(self.k if k is None else k), x)
         return self._with(self._by_gradient(gradient, self.k if k is None else k), x)
 
     def _by_gradient(self, gradient: Rows, k: int) -> Prox:
@@ -169,4 +169,4 @@ class GradientSAE(OneStep):
         return LargestBy(k, score)
 
     def _prox(self, k: int | None) -> Prox:
-        return TopKProx(self.k if k is None else k)
+        return keep_largest(self.k if k is None else k)

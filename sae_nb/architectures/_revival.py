@@ -21,9 +21,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sae_nb.architectures.parts._operators import LearnedAdjoint
-from sae_nb.architectures.parts._proxes import Centre, Matrix, Rows, TopKProx
+from sae_nb.architectures.parts._proxes import Centre, Matrix, Rows
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import squared_error
+from sae_nb.kernels import squared_error, topk_encode
 
 LAST_RESAMPLING = 0.6
 """Share of the run after which no atom is resampled, so that the last ones settle. Ours: Gated on a vision
@@ -97,7 +97,7 @@ class Dead:
 
     def codes(self, x: Rows, weight: Matrix, bias: Tensor, centre: Centre, k: int) -> SparseCodes:
         """Return the k largest positive pre-codes of each row."""
-        return TopKProx(k).of_affine(x, weight, bias, centre)
+        return topk_encode(x, weight, bias, k=k, centre=centre)
 
     def error(self, codes: SparseCodes, atoms: Matrix, residual: Rows) -> Float[Tensor, ""]:
         """Σ‖residual − ê‖²."""

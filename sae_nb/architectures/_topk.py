@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures.parts._proxes import Prox, TopKProx
+from sae_nb.architectures.parts._proxes import Prox, keep_largest
 from sae_nb.checks import check_k, checked
 
 
@@ -59,4 +59,4 @@ class TopK(OneStep):
         super().__post_init__()
 
     def _prox(self, k: int | None) -> Prox:
-        return TopKProx(self.k if k is None else k)
+        return keep_largest(self.k if k is None else k)

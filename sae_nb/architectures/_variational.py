@@ -11,7 +11,7 @@ from torch import Tensor
 from sae_nb.activations import generator_for
 from sae_nb.architectures._base import Parts, Silence, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures.parts._proxes import Dense, LargestBy, Prox, Rows, TopKProx
+from sae_nb.architectures.parts._proxes import Dense, LargestBy, Prox, Rows, keep_largest
 from sae_nb.checks import Weight, check_k, checked
 from sae_nb.codes import SparseCodes
 
@@ -128,4 +128,4 @@ class VariationalSAE(OneStep):
         return along + offset.square().sum()
 
     def _prox(self, k: int | None) -> Prox:
-        return TopKProx(self.k if k is None else k)
+        return keep_largest(self.k if k is None else k)

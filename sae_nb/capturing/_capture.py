@@ -173,7 +173,8 @@ def capture(
     from sae_nb.capturing._resumable import capture_to_store
 
     several = isinstance(hook_points, Iterable) and not isinstance(hook_points, str)
-    loss = chosen_loss(model, gradient_of, labels)
+    plain = gradient_of is None and labels is None
+    loss = None if plain else chosen_loss(model, gradient_of, labels)
     points = _resolved(model, hook_points if several else [hook_points])  # type: ignore[list-item]
     settings = CaptureSettings(
         batch_size=batch_size,

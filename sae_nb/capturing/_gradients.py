@@ -56,14 +56,12 @@ class Loss:
         return {"gradient_of": self.name} | ({"labels": digests} if digests else {})
 
 
-def chosen_loss(model: LiveModel, gradient_of: Any, labels: Any) -> Loss | None:
-    """Return the loss that was asked for, checked against the model; None where none was."""
+def chosen_loss(model: LiveModel, gradient_of: Any, labels: Any = None) -> Loss:
+    """Return the loss that was asked for, checked against the model."""
     if gradient_of is None:
-        if labels is not None:
-            raise ValueError(
-                '`labels` must be None without gradient_of="labels", got some. Leave them out.'
-            )
-        return None
+        raise ValueError(
+            '`labels` must be None without gradient_of="labels", got some. Leave them out.'
+        )
     _check_can_differentiate(model)
     named = gradient_of if isinstance(gradient_of, str) else None
     if labels is not None and named != "labels":

@@ -123,7 +123,7 @@ def _loss_of_stream(model: LiveModel, gradient_of: Any, names: Sequence[str]) ->
             f"`hook_point` must be one name with gradient_of=, got {len(names)}. Stream one at a time, or "
             "capture them in one call."
         )
-    return chosen_loss(model, gradient_of, None)
+    return None if gradient_of is None else chosen_loss(model, gradient_of)
 
 
 class ActivationStream:

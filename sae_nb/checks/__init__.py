@@ -15,11 +15,6 @@ from sae_nb._lazy import door
 
 if TYPE_CHECKING:
     from sae_nb.checks._annotations import checked as checked, rules_of as rules_of
-    from sae_nb.checks._machine import (
-        available_memory as available_memory,
-        check_device as check_device,
-        check_memory as check_memory,
-    )
     from sae_nb.checks._rules import (
         Between as Between,
         Count as Count,
@@ -38,12 +33,14 @@ if TYPE_CHECKING:
         LARGEST as LARGEST,
         answered as answered,
         as_tensor as as_tensor,
+        available_memory as available_memory,
         between as between,
         check_atom as check_atom,
         check_callable as check_callable,
         check_classes as check_classes,
         check_count as check_count,
         check_data as check_data,
+        check_device as check_device,
         check_finite as check_finite,
         check_flag as check_flag,
         check_hook_name as check_hook_name,
@@ -51,6 +48,7 @@ if TYPE_CHECKING:
         check_integers as check_integers,
         check_k as check_k,
         check_matrix as check_matrix,
+        check_memory as check_memory,
         check_path as check_path,
         check_real as check_real,
         check_seed as check_seed,

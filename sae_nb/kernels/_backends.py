@@ -136,10 +136,10 @@ Backend = Literal["auto", "reference", "cpu", "cuda"]
 
 def pick(backend: Backend, x: Tensor) -> Backend:
     """Return the backend for a tensor; refuse one that cannot run it."""
-    one_of(backend, get_args(Backend), name="backend")
     loops = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
     if backend == "auto":
         return "cuda" if x.is_cuda else "cpu" if loops else "reference"
+    one_of(backend, get_args(Backend), name="backend")
     if backend == "cuda" and not x.is_cuda:
         raise ValueError(
             f"The CUDA path needs tensors on an NVIDIA GPU, got {x.device}. Use backend='cpu' (same "

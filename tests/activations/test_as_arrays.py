@@ -147,7 +147,7 @@ def test_rows_on_disk_that_do_not_fit_are_refused(
     acts: Activations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before they are read, whoever asks for all of them; some rows are still read."""
-    monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 100)
+    monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 100)
     converts = (lambda a: a.x, np.asarray, torch.as_tensor, torch.from_dlpack, PCA(1).fit)
     for convert in converts:
         with pytest.raises(MemoryError, match=r"All 12 rows .* `\.batches"):

@@ -162,7 +162,7 @@ def test_a_dictionary_can_be_learned_through_it() -> None:
 
 def test_a_graph_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """With what would fit; a call that wants no gradient is not refused."""
-    monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 2**20)
+    monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 2**20)
     dictionary = DICTIONARY.clone().requires_grad_()
     with pytest.raises(MemoryError, match="The graph of 100 steps on 30 rows × 40 atoms.*`tail`"):
         sn.sparse_code(X, dictionary)

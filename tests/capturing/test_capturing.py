@@ -639,7 +639,7 @@ def test_capture_that_would_not_fit_is_refused(
     vision: LiveModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the first batch it is clear how much all of them need; the message says what would do."""
-    monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 100_000)
+    monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 100_000)
     with pytest.raises(MemoryError, match=r"store=<folder>"):
         capture(vision, pictures(100), "resid_post.0", batch_size=2, progress=False)
 

@@ -46,7 +46,7 @@ def test_what_cannot_fit_is_refused_with_what_would(
 ) -> None:
     """A thousand million parameters on a machine with a gibibyte free."""
     monkeypatch.setattr(_memory, "count_parameters", lambda _folder: (10**9, 2 * 10**9))
-    monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 2**30)
+    monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 2**30)
     with pytest.raises(MemoryError, match=rf"1000 M parameters.*{needed}.*1\.0 GiB.*{advice}"):
         check_room(tmp_path, "big", dtype, torch.device("cpu"))
 
@@ -54,7 +54,7 @@ def test_what_cannot_fit_is_refused_with_what_would(
 def test_loading_asks_for_room_first(build, monkeypatch, tmp_path) -> None:
     """Before anything is read into memory."""
     build("llama").save_pretrained(tmp_path / "m")
-    monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 1000)
+    monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 1000)
     with pytest.raises(MemoryError, match="'m' with"):
         load_model(tmp_path / "m", device="cpu")
 

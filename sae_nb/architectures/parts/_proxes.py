@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -283,6 +284,12 @@ class AbsTopKProx(_Largest):
     def dense(self, v: Dense, step: float = 1.0) -> Dense:
         """Return the same with its zeros; a projection is the same for every step."""
         return self(v).to_dense()
+
+
+@cache
+def keep_largest(k: int, *, signed: bool = False) -> TopKProx | AbsTopKProx:
+    """Return the projection for a k, made and checked once: a training asks for it with every batch."""
+    return AbsTopKProx(k) if signed else TopKProx(k)
 
 
 @checked

@@ -290,7 +290,7 @@ def test_what_it_takes_is_said_and_bounded(
     assert 0 < rows < 16
     difference = abs(bounded.matrix - graph().matrix)
     assert difference.max() < 1e-5 * abs(graph().matrix).max()
-    monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 2**16)
+    monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 2**16)
     with pytest.raises(
         MemoryError, match="a graph over .* positions must fit.*Pass a shorter text"
     ):

@@ -258,7 +258,7 @@ def test_rows_that_cannot_be_compared_are_refused(
 
 def test_memory_is_asked_for_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit is refused before it is tried, with what it needs."""
-    monkeypatch.setattr("sae_nb.checks._machine.available_memory", lambda: 1000)
+    monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 1000)
     with pytest.raises(MemoryError, match="8 kernels at 50 rows"):
         SparKer().fit(drawn(30, 0), drawn(20, 1), n_toys=0)
 
