@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sae_nb.activations import ROLES, Context, describe_ids, join_columns, ragged_tokens
 from sae_nb.capturing._gradients import Loss, differentiating, with_gradients
-from sae_nb.checks import Count, checked, one_of
+from sae_nb.checks import Count, check_integers, checked, one_of
 from sae_nb.models import (
     Backend,
     HookPoint,
@@ -56,7 +56,11 @@ class CaptureRecord:
 @checked(leave=("drop_first", "keep_special"))
 @dataclass(frozen=True, kw_only=True)
 class CaptureSettings:
-    """Settings of batching, running and turning inputs into rows, as `capture` explains; checked once."""
+    """Settings of batching, running and turning inputs into rows, as `capture` explains; checked once.
+
+    `capture` and `stream` take them as keywords, each with some of its own (`CaptureOptions`,
+    `StreamOptions`).
+    """
 
     batch_size: Count | None = None
     drop_first: bool | Literal["auto"] = "auto"
@@ -65,12 +69,13 @@ class CaptureSettings:
     add_bos: bool | Literal["auto"] = "auto"
     keep_special: bool = True
     positions: Positions = "all"
-    drop_ids: tuple[int, ...] = ()
+    drop_ids: Sequence[int] = ()
     dtype: torch.dtype | None = None
-    max_rows: Count | None = None
     backend: Backend = "nnsight"
 
     def __post_init__(self) -> None:
+        drop_ids = check_integers(self.drop_ids, name="drop_ids")
+        object.__setattr__(self, "drop_ids", drop_ids)
         if self.dtype is not None and not (
             isinstance(self.dtype, torch.dtype) and self.dtype.is_floating_point
         ):
@@ -85,7 +90,9 @@ CopyRows = Callable[[str, Tensor], Tensor]
 
 
 class Harvest:
-    """One capture: a model, where it is read (by names as given), and how activations become rows."""
+    """One capture: a model, where it is read (by names as given), how activations become rows, and after
+    how many of them it ends.
+    """
 
     def __init__(
         self,
@@ -93,8 +100,10 @@ class Harvest:
         points: Mapping[str, HookPoint],
         settings: CaptureSettings,
         loss: Loss | None = None,
+        max_rows: int | None = None,
     ) -> None:
         self.model, self.points, self.settings, self.loss = model, points, settings, loss
+        self.max_rows = max_rows
         self._runner = (
             Runner(model, read=points, answer=False, backend=settings.backend)
             if loss is None
@@ -105,12 +114,13 @@ class Harvest:
             drop_first=settings.drop_first,
             keep_special=settings.keep_special,
             positions=settings.positions,
-            drop_ids=settings.drop_ids,
+            drop_ids=tuple(settings.drop_ids),
         )
 
     def stated(self) -> dict[str, Any]:
         """Return the settings that decide the rows as plain values: two captures that agree read alike."""
-        stated = asdict(self.settings) | {"drop_first": self.row_policy.drop_first}
+        settings = {one.name: getattr(self.settings, one.name) for one in fields(CaptureSettings)}
+        stated = settings | {"drop_first": self.row_policy.drop_first, "max_rows": self.max_rows}
         # Left out where nothing is chosen by them, as in stores that were written before there were any.
         positions, drop_ids = stated.pop("positions"), stated.pop("drop_ids")
         stated |= {"positions": positions} if positions != "all" else {}
@@ -199,7 +209,7 @@ class Harvest:
             "beginning_of_text": self.row_policy.begin_id,
             "texts_with_bos": builder.bos,
             **dropped,
-            "max_rows": settings.max_rows,
+            "max_rows": self.max_rows,
             "batch_size": settings.batch_size,
             "interventions": [str(edit.hook_point) for edit in self.model.interventions],
         } | ({} if self.loss is None else {"gradient_of": self.loss.name})

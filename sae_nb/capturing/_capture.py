@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
-    Concatenate,
-    Literal,
     ParamSpec,
     Protocol,
     cast,
@@ -27,13 +26,12 @@ from sae_nb.capturing._batch_rows import (
     CaptureSettings,
     ContextBuilder,
     Harvest,
-    Positions,
     check_any_rows,
     reporting,
 )
 from sae_nb.capturing._gradients import GradientOf, chosen_loss
-from sae_nb.checks import Count, check_integers, check_memory, checked, warn_caller
-from sae_nb.models import Backend, HookPoint
+from sae_nb.checks import Count, check_memory, checked, shows_fields, warn_caller
+from sae_nb.models import HookPoint
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -65,36 +63,30 @@ class _Captures(Protocol[Options]):
     ) -> dict[str, Activations]: ...
 
 
-def _one_or_several(
-    call: Callable[Concatenate[LiveModel, Any, str | Iterable[str], Options], Any],
-) -> _Captures[Options]:
-    """Say what is returned; the options are those of the function itself."""
-    return cast("_Captures[Options]", call)
+@checked(leave=("drop_first", "keep_special", "gradient_of"))
+@dataclass(frozen=True, kw_only=True)
+class CaptureOptions(CaptureSettings):
+    """All keywords of `capture`: those of rows, how many there are, where they go, what is differentiated."""
+
+    store: str | Path | None = None
+    max_rows: Count | None = None
+    shard_rows: Count | None = None
+    gradient_of: GradientOf | None = None
+    labels: Any = None
+    progress: bool | Callable[[Any], Any] = True
 
 
-@_one_or_several
+def _with_options(
+    options: Callable[Options, CaptureOptions],
+) -> Callable[[Callable[..., Any]], _Captures[Options]]:
+    """Declare a function's keywords by the fields of a data class."""
+    return lambda call: cast("_Captures[Options]", shows_fields(options)(call))
+
+
 @checked(leave=("hook_points", "drop_first", "keep_special", "gradient_of"))
+@_with_options(CaptureOptions)
 def capture(
-    model: LiveModel,
-    inputs: Any,
-    hook_points: str | Iterable[str],
-    *,
-    batch_size: Count | None = None,
-    store: str | Path | None = None,
-    drop_first: bool | Literal["auto"] = "auto",
-    context_length: Count | None = None,
-    pack: bool = False,
-    add_bos: bool | Literal["auto"] = "auto",
-    keep_special: bool = True,
-    positions: Positions = "all",
-    drop_ids: Sequence[int] = (),
-    dtype: torch.dtype | None = None,
-    max_rows: Count | None = None,
-    backend: Backend = "nnsight",
-    shard_rows: Count | None = None,
-    gradient_of: GradientOf | None = None,
-    labels: Any = None,
-    progress: bool | Callable[[Any], Any] = True,
+    model: LiveModel, inputs: Any, hook_points: str | Iterable[str], **options: Any
 ) -> Activations | dict[str, Activations]:
     """Run a live model over inputs and return its activations, one row per token or patch.
 
@@ -172,30 +164,20 @@ def capture(
     """
     from sae_nb.capturing._resumable import capture_to_store
 
+    asked = CaptureOptions(**options)
     several = isinstance(hook_points, Iterable) and not isinstance(hook_points, str)
-    plain = gradient_of is None and labels is None
-    loss = None if plain else chosen_loss(model, gradient_of, labels)
+    plain = asked.gradient_of is None and asked.labels is None
+    loss = None if plain else chosen_loss(model, asked.gradient_of, asked.labels)
     points = _resolved(model, hook_points if several else [hook_points])  # type: ignore[list-item]
-    settings = CaptureSettings(
-        batch_size=batch_size,
-        drop_first=drop_first,
-        context_length=context_length,
-        pack=pack,
-        add_bos=add_bos,
-        keep_special=keep_special,
-        positions=positions,
-        drop_ids=check_integers(drop_ids, name="drop_ids"),
-        dtype=dtype,
-        max_rows=max_rows,
-        backend=backend,
-    )
-    harvest = Harvest(model, points, settings, loss)
+    harvest = Harvest(model, points, asked, loss, asked.max_rows)
     # Never in inference mode, even when called there: no SAE could be trained on such tensors.
     with torch.inference_mode(False):
-        if store is None:
-            acts = capture_in_memory(harvest, inputs, progress)
+        if asked.store is None:
+            acts = capture_in_memory(harvest, inputs, asked.progress)
         else:
-            acts = capture_to_store(harvest, inputs, store, shard_rows, several, progress)
+            acts = capture_to_store(
+                harvest, inputs, asked.store, asked.shard_rows, several, asked.progress
+            )
     return acts if several else next(iter(acts.values()))
 
 
@@ -284,7 +266,7 @@ def capture_in_memory(
     KeyboardInterrupt keeps what is there, with a warning and `policy["interrupted"]`.
     """
     builder, points = ContextBuilder(harvest.model), harvest.points
-    batches, max_rows = harvest.batches(inputs), harvest.settings.max_rows
+    batches, max_rows = harvest.batches(inputs), harvest.max_rows
     n_blocks = len(points) * (1 if harvest.loss is None else 2)
     collectors = {name: Collector(batches.n_samples, max_rows, n_blocks) for name in points}
     interrupted = False

@@ -102,7 +102,7 @@ def _fill(
     writer: StoreWriter,
     progress: bool | Callable[[CaptureRecord], Any],
 ) -> None:
-    builder, max_rows = ContextBuilder(harvest.model), harvest.settings.max_rows
+    builder, max_rows = ContextBuilder(harvest.model), harvest.max_rows
     with reporting(progress, batches.n_samples) as report:
         for batch in batches:
             builder.add(batch)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, Protocol, cast
 
 import numpy as np
 import torch
@@ -16,12 +17,11 @@ from sae_nb.capturing._batch_rows import (
     BatchRows,
     CaptureSettings,
     Harvest,
-    Positions,
     count_rows,
 )
 from sae_nb.capturing._gradients import Loss, chosen_loss
-from sae_nb.checks import Count, Seed, at_least, check_hook_name, check_integers, checked
-from sae_nb.models import Backend, Layout
+from sae_nb.checks import Count, Seed, at_least, check_hook_name, checked, shows_fields
+from sae_nb.models import Layout
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, Batches, LiveModel
@@ -34,24 +34,40 @@ class StreamEndedError(RuntimeError):
     """A one-shot iterator of inputs has come to its end."""
 
 
+@checked(leave=("drop_first", "keep_special", "gradient_of"))
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions(CaptureSettings):
+    """All keywords of `stream`: those of rows, how many are shuffled together, what is differentiated."""
+
+    buffer: Count = 1 << 15
+    gradient_of: Literal["next_token"] | Callable[[Tensor], Tensor] | None = None
+
+
+Options = ParamSpec("Options")
+
+
+class _Streams(Protocol[Options]):
+    def __call__(
+        self,
+        model: LiveModel,
+        inputs: Any,
+        hook_point: str | Sequence[str],
+        *args: Options.args,
+        **options: Options.kwargs,
+    ) -> ActivationStream: ...
+
+
+def _with_options(
+    options: Callable[Options, StreamOptions],
+) -> Callable[[Callable[..., Any]], _Streams[Options]]:
+    """Declare a function's keywords by the fields of a data class."""
+    return lambda call: cast("_Streams[Options]", shows_fields(options)(call))
+
+
 @checked(leave=("hook_point", "drop_first", "keep_special", "gradient_of"))
+@_with_options(StreamOptions)
 def stream(
-    model: LiveModel,
-    inputs: Any,
-    hook_point: str | Sequence[str],
-    *,
-    buffer: Count = 1 << 15,
-    batch_size: Count | None = None,
-    drop_first: bool | Literal["auto"] = "auto",
-    context_length: Count | None = None,
-    pack: bool = False,
-    add_bos: bool | Literal["auto"] = "auto",
-    keep_special: bool = True,
-    positions: Positions = "all",
-    drop_ids: Sequence[int] = (),
-    dtype: torch.dtype | None = None,
-    backend: Backend = "nnsight",
-    gradient_of: Literal["next_token"] | Callable[[Tensor], Tensor] | None = None,
+    model: LiveModel, inputs: Any, hook_point: str | Sequence[str], **options: Any
 ) -> ActivationStream:
     """Return activations that are computed as `train` asks for them; nothing is stored.
 
@@ -85,6 +101,7 @@ def stream(
     >>> next(source.batches(4, seed=0)).shape
     torch.Size([4, 2])
     """
+    asked = StreamOptions(**options)
     if not isinstance(hook_point, Iterable):
         check_hook_name(hook_point)
     names = [hook_point] if isinstance(hook_point, str) else list(hook_point)
@@ -94,20 +111,8 @@ def stream(
         raise ValueError(
             f"`hook_point` must be one name or several different ones, got {hook_point!r}."
         )
-    loss = _loss_of_stream(model, gradient_of, names)
-    settings = CaptureSettings(
-        batch_size=batch_size,
-        drop_first=drop_first,
-        context_length=context_length,
-        pack=pack,
-        add_bos=add_bos,
-        keep_special=keep_special,
-        positions=positions,
-        drop_ids=check_integers(drop_ids, name="drop_ids"),
-        dtype=dtype,
-        backend=backend,
-    )
-    return ActivationStream(model, inputs, names, settings=settings, buffer=buffer, loss=loss)
+    loss = _loss_of_stream(model, asked.gradient_of, names)
+    return ActivationStream(model, inputs, names, settings=asked, buffer=asked.buffer, loss=loss)
 
 
 def _loss_of_stream(model: LiveModel, gradient_of: Any, names: Sequence[str]) -> Loss | None:

@@ -71,6 +71,28 @@ def checked(call: Any = None, *, leave: Collection[str] = ()) -> Any:
     return _with_checks(call, frozenset(leave))
 
 
+def shows_fields(of: Callable[..., Any]) -> Callable[[Checked], Checked]:
+    """Spell out a function's `**settings`, the fields of a data class, in the signature that `help`,
+    Jupyter's completion and `checked` read.
+
+    >>> @shows_fields(Between)
+    ... def drawn(n: int, **settings: float) -> list[float]:
+    ...     return []
+    >>> inspect.signature(drawn).parameters["low"].annotation
+    'float'
+    """
+
+    def spelled_out(function: Checked) -> Checked:
+        signature = inspect.signature(function)
+        *own, _ = signature.parameters.values()
+        parameters = [*own, *inspect.signature(of).parameters.values()]
+        function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        function.fields_of = of  # type: ignore[attr-defined]
+        return function
+
+    return spelled_out
+
+
 def _with_checks(call: Any, leave: frozenset[str]) -> Any:
     if isinstance(call, type):
         own = "__init__" if "__init__" in vars(call) else "__new__"
@@ -194,12 +216,13 @@ def _names(call: Callable[..., Any]) -> Names:
     """Return the values of the annotations' names: rules, and names of the module of the function or
     its class.
 
-    A data class takes over the fields of those it is made from, and with them the words of their modules.
+    A data class takes over the fields of those it is made from, and with them the words of their modules;
+    a function, those of the data class whose fields are its keywords (`shows_fields`).
     """
     written: Any = inspect.unwrap(call)
     own: dict[str, Any] = written.__globals__
-    made = own.get(written.__qualname__.partition(".")[0])
-    above = made.__mro__[1:] if isinstance(made, type) else ()
+    made = getattr(written, "fields_of", own.get(written.__qualname__.partition(".")[0]))
+    above = made.__mro__ if isinstance(made, type) else ()
     return ChainMap(own, vars(_rules), *(vars(sys.modules[base.__module__]) for base in above))
 
 

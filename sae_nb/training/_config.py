@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, TypedDict
 
 from sae_nb._lazy import unknown_keyword
 from sae_nb.checks import (
@@ -22,8 +21,6 @@ from sae_nb.checks import (
     checked,
 )
 from sae_nb.kernels import Precision
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 OWN_BUSINESS = (
     "checkpoint", "checkpoint_every", "device", "log_every", "save_to", "shard_atoms", "steps",
@@ -195,15 +192,6 @@ def chosen_config(
             raise TypeError(_no_epochs(word, settings, data))
         raise TypeError(unknown_keyword(word, (*TrainSettings.__annotations__, *_OPTIONS), "train"))
     return TrainConfig(**settings) if config is None else config
-
-
-def shows_settings(function: Function) -> Function:
-    """Spell out `**settings` in the signature that `help` and Jupyter's completion read."""
-    signature = inspect.signature(function)
-    *own, _ = signature.parameters.values()
-    settings = inspect.signature(TrainConfig).parameters.values()
-    function.__signature__ = signature.replace(parameters=[*own, *settings])  # type: ignore[attr-defined]
-    return function
 
 
 def _no_epochs(word: str, settings: Mapping[str, Any], data: object) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 import torch
 from torch import Tensor
 
-from sae_nb.checks import check_finite, checked, warn_caller
+from sae_nb.checks import check_finite, checked, shows_fields, warn_caller
 from sae_nb.files import Lock
 from sae_nb.kernels import precision
 from sae_nb.progress import progress_bar
@@ -24,7 +24,7 @@ from sae_nb.training._checkpoint import (
     restore,
     save_checkpoint,
 )
-from sae_nb.training._config import TrainConfig, TrainSettings, chosen_config, shows_settings
+from sae_nb.training._config import TrainConfig, TrainSettings, chosen_config
 from sae_nb.training._control import Control, claim, deferred_interrupts, release
 from sae_nb.training._learner import Learner
 from sae_nb.training._process_group import Team, current_team
@@ -91,7 +91,7 @@ def train(
     **settings: Unpack[TrainSettings],
 ) -> list[TrainResult]: ...
 @checked(leave=("sae", "data", "config"))
-@shows_settings
+@shows_fields(TrainConfig)
 def train(
     sae: SparseAutoencoder | Sequence[SparseAutoencoder],
     data: Data,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Unpack
 
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked
-from sae_nb.training._config import TrainConfig, TrainSettings, chosen_config, shows_settings
+from sae_nb.checks import check_count, checked, shows_fields
+from sae_nb.training._config import TrainConfig, TrainSettings, chosen_config
 from sae_nb.training._control import BackgroundRun
 from sae_nb.training._loop import Training
 from sae_nb.training._records import Callbacks, TrainResult
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @checked(leave=("sae", "data", "config"))
-@shows_settings
+@shows_fields(TrainConfig)
 def start_training(
     sae: SparseAutoencoder | Sequence[SparseAutoencoder],
     data: Data,
