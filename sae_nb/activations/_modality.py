@@ -72,7 +72,7 @@ class Modality:
 
     @property
     def is_plain(self) -> bool:
-        """Whether samples are nothing that can be read or looked at."""
+        """Whether samples can be neither read as text nor viewed."""
         return not self.is_text and not self.is_image and self.face is None
 
     def __str__(self) -> str:

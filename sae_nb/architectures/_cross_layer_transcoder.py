@@ -65,7 +65,7 @@ class CrossLayerTranscoder(SeveralLayers):
     Source
     ------
     Ameisen et al., "Circuit Tracing: Revealing Computational Graphs in Language Models", Transformer
-    Circuits, March 2025: JumpReLU, and a price λ Σ_j tanh(c · ‖d_j‖ · z_j). Ours selects by TopK, holds
+    Circuits, March 2025: JumpReLU, and a penalty λ Σ_j tanh(c · ‖d_j‖ · z_j). Ours selects by TopK, holds
     the norm of an atom over all layers that it writes at 1 in units of these, and counts every layer
     alike.
 

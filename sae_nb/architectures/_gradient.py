@@ -1,4 +1,4 @@
-"""GradientSAE: which atoms are on is decided by their strength and by what the model's loss makes of them."""
+"""GradientSAE: atoms are selected by their strength and by their effect on the model's loss."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ class OneStep(SparseAutoencoder):
         return {"reconstruction": (1.0, self._share(error, len(target)))}, x_hat, residual
 
     def _prices(self, codes: SparseCodes) -> Tensor:
-        """Strengths as a price on them counts them."""
+        """Return strengths as a penalty on them counts them."""
         return codes.values
 
     def _terms(

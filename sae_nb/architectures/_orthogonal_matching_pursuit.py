@@ -16,7 +16,7 @@ class OrthogonalMatchingPursuit(PursuitAutoencoder):
 
     Γ ← Γ ∪ {argmax_{j ∉ Γ} ⟨r, d_j⟩},  z_Γ = argmin_{z ≥ 0} ‖x − b − z D_Γ‖²,  r = x − b − z_Γ D_Γ,
     x̂ = zD + b. No atom is chosen twice; for equal k the residual is usually shorter than matching
-    pursuit's, at k times the price of a step.
+    pursuit's, at k times the cost of a step.
 
     The coefficients minimise the loss, so its gradient through them is zero and training treats codes
     as constants, exactly. `encode` carries the gradient of the least-squares solution all the same.

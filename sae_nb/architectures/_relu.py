@@ -17,7 +17,7 @@ SPARSITY = 0.15
 @checked
 @dataclass(eq=False, repr=False)
 class ReLU(Priced):
-    """A sparse autoencoder whose sparsity is a price: z = [(x − b)Eᵀ + a]₊,  x̂ = zD + b.
+    """A sparse autoencoder with a sparsity penalty: z = [(x − b)Eᵀ + a]₊,  x̂ = zD + b.
 
     Trained on ‖x − x̂‖² / V + λ Σ_j z_j / √V with V = E‖x − μ‖²: λ / 2 of the typical length of x is
     what a lone atom loses (shrinkage). With ‖d_j‖ = 1 this is the April-2024 objective,

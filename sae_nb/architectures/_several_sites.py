@@ -91,7 +91,7 @@ class SharedCode(SeveralSites):
         """‖d_j2‖ / (‖d_j1‖ + ‖d_j2‖): 0 where an atom is of the first site alone, 1 where of the second.
 
         Norms are taken in units of each site's typical length, so that 0.5 means that an atom matters as
-        much at both. Near 0 and 1 an ℓ1 price makes exclusives that are none (complete shrinkage, latent
+        much at both. Near 0 and 1 an ℓ1 penalty makes false exclusives (complete shrinkage, latent
         decoupling); see the class, and `base="BatchTopK"`.
 
         Raises

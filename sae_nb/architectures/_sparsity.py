@@ -1,4 +1,4 @@
-"""SAEs whose sparsity is a price on every code, fixed or adapted to a wanted L0."""
+"""SAEs with a sparsity penalty on every code, its weight fixed or adapted to a target L0."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sae_nb.checks import Weight, between, check_count, check_real
 from sae_nb.codes import SparseCodes
 
 GAIN = 0.01
-"""Largest relative change of the price in a step. mpsae/MP-SAE changes it by 3e-4 in runs of 15 000
-steps; ours has to arrive within hundreds."""
+"""Largest relative change of the penalty's weight in a step. mpsae/MP-SAE changes it by 3e-4 in runs of
+15 000 steps; ours has to arrive within hundreds."""
 
 
 class Adaptive(nn.Module):
@@ -42,7 +42,7 @@ class Adaptive(nn.Module):
         rows: int,
         over_atoms: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Return the price after a batch."""
+        """Return the weight of the penalty after a batch."""
         if self.l0 is not None:
             entries = (codes.values > 0).sum()
             used = (entries if over_atoms is None else over_atoms(entries)) / (rows * self.l0)

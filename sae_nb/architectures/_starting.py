@@ -37,7 +37,7 @@ MOST_SIZES = 64
 """Numbers of replaced atoms that a level tries: all of them below this, evenly spaced ones above."""
 
 LEAST_ROWS, ROWS_PER_ATOM = 8192, 4
-"""Rows that are looked at: so many per atom, and at least as many as the recipe was measured with."""
+"""Rows that are used: a number per atom, and at least as many as the recipe was measured with."""
 
 
 def rows_wanted(n_atoms: int) -> int:

@@ -31,7 +31,7 @@ class TopAFA(OneStep):
     atoms of a large dictionary are nearly orthogonal, so that ‖zD‖ ≈ ‖z‖, and a code that explains its
     input is as long as it. An input's code does not depend on its company.
 
-    Only the k_max largest entries of an input are looked at, so codes stay sparse. If they are shorter
+    Only the k_max largest entries of an input are considered, so codes stay sparse. If they are shorter
     than the input together, all of them are kept: k_max then decides, and `bound(x)` is the share of
     inputs for which that is so.
 

@@ -1,4 +1,4 @@
-"""Transcoder: codes of what goes into a layer that reconstruct what comes out of it."""
+"""Transcoder: codes of a layer's input that reconstruct its output."""
 
 from __future__ import annotations
 

@@ -19,16 +19,16 @@ from sae_nb.codes import SparseCodes
 @checked
 @dataclass(eq=False, repr=False)
 class VariationalSAE(OneStep):
-    """A TopK SAE trained on noisy pre-codes, at a price on their size: a variational autoencoder with k atoms.
+    """A TopK SAE trained on noisy pre-codes, penalised for their size: a variational autoencoder with k atoms.
 
     μ = (x − b)Eᵀ + a,  z = [TopK_k(μ + σε)]₊ with ε ~ N(0, 1),  x̂ = zD + b, with ‖d_j‖ = 1. Trained on
     ‖x − x̂‖² / E‖x − μ_x‖² + β · ½ E‖μ‖² / d_in + α·AuxK: the second term is, up to a constant, the divergence
-    of N(μ, 1) from N(0, 1), over all atoms. Noise and price count in scaled units, in which an entry of x has
+    of N(μ, 1) from N(0, 1), over all atoms. Noise and penalty count in scaled units, in which an entry of x has
     unit mean square.
 
     Noise is a matter of the loss: `training_loss` in training mode draws it, from the SAE's own seed and
     step and by rows, so that a resumed run repeats it; the codes and x̂ that it reports, and `encode`, are
-    without. It exists for a tile of rows at a time. The price needs no code: E‖Wx + a‖² = tr(W S Wᵀ) +
+    without. It exists for a tile of rows at a time. The penalty needs no code: E‖Wx + a‖² = tr(W S Wᵀ) +
     2 aᵀW m + ‖a‖² with S the second moment and m the mean of the batch.
 
     Parameters
@@ -38,7 +38,7 @@ class VariationalSAE(OneStep):
     noise
         σ ≥ 0, standard deviation in scaled units; 1 is published. May change in training.
     divergence_weight
-        β ≥ 0, weight of the price. May change in training.
+        β ≥ 0, weight of the penalty. May change in training.
     d_in, n_atoms, aux_k, aux_weight, revival, generator
         As in `TopK`; the generator also draws the seed of the noise.
 
@@ -116,7 +116,7 @@ class VariationalSAE(OneStep):
     def _terms(
         self, target: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
     ) -> Parts:
-        """The price: ½ of the mean squared length of scaled pre-codes, over all atoms."""
+        """Compute the penalty: ½ of the mean squared length of scaled pre-codes, over all atoms."""
         return {"divergence": (self.divergence_weight, self._mean_power(target) / (2 * self.d_in))}
 
     def _mean_power(self, x: Rows) -> Float[Tensor, ""]:

@@ -261,7 +261,7 @@ class AtomSummary:
     atom: int
     n_atoms: int
     n_rows: int
-    """Activations looked at; the atom fires (z ≠ 0) in `n_fired` of them."""
+    """Number of activations read; the atom fires (z ≠ 0) in `n_fired` of them."""
 
     n_fired: int
     frequency: float

@@ -199,7 +199,7 @@ class AtomNames:
 
 
 def rows_in_words(catalogue: AtomCatalogue) -> str:
-    """Return how many rows a catalogue looked at, as its frequencies are counted: "11 040 positions"."""
+    """Return the number of rows that a catalogue read, in the unit of its frequencies: "11 040 positions"."""
     return f"{format_count(catalogue.n_rows)} {row_word(catalogue)}"
 
 

@@ -55,7 +55,7 @@ def fit_classical(
     n_steps
         Alternations of the iterative methods.
     max_rows
-        Rows looked at, drawn at random. None: all for PCA and KMeans, 4096 for the others.
+        Rows used, drawn at random. None: all for PCA and KMeans, 4096 for the others.
     seed
         Of every draw.
 

@@ -105,7 +105,7 @@ class SemiNMF(Classical):
         n_steps
             Most alternations; a fit ends before where the error no longer falls.
         max_rows
-            Rows looked at, drawn at random from more.
+            Rows used, drawn at random from more.
         seed
             Of every draw.
 

@@ -1,4 +1,4 @@
-"""Your own folder of images: listed at once, decoded when looked at; class = first subfolder."""
+"""Your own folder of images: listed at once, decoded when viewed; class = first subfolder."""
 
 from __future__ import annotations
 

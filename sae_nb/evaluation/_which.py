@@ -108,10 +108,10 @@ class Advice(Finding, eq=True):
     )
 
     findings: tuple[Assumed, ...]
-    """Every assumption that was looked at."""
+    """Every assumption that was checked."""
 
     n_rows: int
-    """Rows looked at."""
+    """Number of rows read."""
 
     dimensions: float
     """Directions that share their variance (participation ratio)."""

@@ -157,7 +157,7 @@ def tokenizer_digest(tokenizer: Any) -> str | None:
 
 
 def inputs_digest(inputs: Any, *, texts: bool) -> str | None:
-    """Return a digest of inputs that are at hand (texts, ids, tensors, images), else None.
+    """Return a digest of inputs that are in memory (texts, ids, tensors, images), else None.
 
     Strings are `texts` to a model that reads some; to others they name files, whose contents they do not say.
     """

@@ -32,7 +32,7 @@ class Coactivation:
 
     n_rows: int
     n_pairs: int
-    """Rows looked at; ordered pairs (i, j), i = j included, with (ZᵀZ)_ij ≠ 0."""
+    """Rows counted; ordered pairs (i, j), i = j included, with (ZᵀZ)_ij ≠ 0."""
 
     connectivity: float
     """1 − n_pairs / c²: 1 − 1/c where every atom fires alone, 0 where every pair meets."""

@@ -146,7 +146,7 @@ class Containment(Finding):
         directions
             Those that were passed to `containment`.
         x, codes
-            Rows of activations, and what the SAE makes of them.
+            Rows of activations, and the SAE's codes of them.
 
         Raises
         ------

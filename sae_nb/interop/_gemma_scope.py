@@ -54,7 +54,7 @@ def read_gemma_scope(folder: str | Path) -> Imported | ImportedCrossLayerTransco
     Layer and stated L0 are read from the folder's name ("layer_12/width_16k/average_l0_82"), and
     whether it is of the MLP ("…-pt-mlp"); of attention and of transcoders the hook point stays None. A
     transcoder reads its MLP's input after the norm and without that norm's gain. One of the embedding
-    ("embedding/width_4k/average_l0_6") is given in units of what the model makes of it, √d_in times the table.
+    ("embedding/width_4k/average_l0_6") is given in units of the model's input, √d_in times the table.
 
     Parameters
     ----------

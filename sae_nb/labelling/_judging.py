@@ -46,7 +46,7 @@ class NoAnswerError(Exception):
 
 
 class AskedJudge(CountedJudge):
-    """A judge whose failures and nonsense are counted, and end the label at hand alone."""
+    """A judge whose failures and unreadable answers are counted, and end only the current label."""
 
     def __init__(self, judge: Judge, counts: Counter[str]) -> None:
         super().__init__(judge)

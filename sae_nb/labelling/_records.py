@@ -109,7 +109,7 @@ class AtomLabels(Finding, Mapping[int, str]):
 
     @property
     def unlabelled(self) -> dict[int, str]:
-        """Atoms that were looked at and have no label, with the reason."""
+        """Atoms that were examined and have no label, with the reason."""
         return {atom: entry.why for atom, entry in self.entries.items() if not entry.text}
 
     @property

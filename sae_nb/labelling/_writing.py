@@ -118,7 +118,7 @@ def label(
     Source
     ------
     Detection: Paulo et al., "Automatically interpreting millions of features in large language models",
-    arXiv 2410.13928; balanced here, silent windows looked at. Control and return rate are ours.
+    arXiv 2410.13928; balanced here, with silent windows checked. Control and return rate are ours.
 
     Example
     -------

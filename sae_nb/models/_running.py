@@ -63,7 +63,7 @@ Asked = ParamSpec("Asked")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """One pass of a model over a batch: the states that were asked for, and what came out."""
+    """One pass of a model over a batch: the states that were requested, and its output."""
 
     model: LiveModel
     batch: Batch

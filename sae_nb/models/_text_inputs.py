@@ -123,7 +123,7 @@ def _tokens_of(model: LiveModel, batch: Batch) -> pd.DataFrame:
 
 
 def language_samples(model: LiveModel, inputs: Any, *, asks: bool = False) -> Samples:
-    """Return the texts (str), conversations and token-id sequences in `inputs`, checked where they are at hand.
+    """Return the texts (str), conversations and token-id sequences in `inputs`, checked if they are in memory.
 
     `asks`: conversations end where the assistant would begin its answer, unless it has the last word.
     """

@@ -128,7 +128,7 @@ def make_plan(size: Size, memory_cap: int | None = None, tile_rows: int | None =
 
 
 def lost_without_gram(size: Size, plan: Plan) -> float:
-    """Return the seconds a plan takes longer than it would with the Gram matrix at hand."""
+    """Return the seconds that a plan takes longer than it would with a stored Gram matrix."""
     if plan.strategy == "gram":
         return 0.0
     ready = replace(size, gram_known=True)

@@ -1,4 +1,4 @@
-"""Sessions and annotations: what you looked at, wrote and did with an SAE, in a folder."""
+"""Sessions and annotations: a record of what you viewed, wrote and did with an SAE, in a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions: what you looked at, wrote and did with an SAE, in a folder you can carry elsewhere.
+"""Sessions: a record of what you viewed, wrote and did with an SAE, in a folder that can be moved.
 
 A session is a folder of JSON with a manifest: the state of each panel, recipes of steering, labels
 and notes, and which SAE they belong to. It names no path, machine or user. The SAE itself is not

@@ -80,7 +80,7 @@ class _Live(nn.Module):
 
 
 def _rescaling(model: LiveModel) -> tuple[Tensor, Tensor]:
-    """Return what makes of bytes, 0 to 255, what the model reads: given · scale + shift, by channel."""
+    """Return scale and shift by channel: bytes · scale + shift, of bytes 0 to 255, is the model's input."""
     steps = model.preprocess
     mean, std = (torch.tensor(part).reshape(1, 3, 1, 1) for part in (steps.mean, steps.std))
     return steps.rescale / std, -mean / std

@@ -94,7 +94,7 @@ _NUMBERS = 2**22  # of permuted sums held at a time: 32 MB
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Difference:
-    """One quantity in two groups, atom by atom, and what chance makes of it."""
+    """One quantity in two groups, atom by atom, and its distribution under random groups."""
 
     a: Float[np.ndarray, " n_atoms"]
     b: Float[np.ndarray, " n_atoms"]

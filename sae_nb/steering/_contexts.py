@@ -244,7 +244,7 @@ def splice(
 
     An SAE is itself such an edit: `splice(model, hook_point, sae)` runs on reconstructions. A
     transcoder takes the place of its layer: `splice(model, "mlp_out.3", transcoder)` reads what passes
-    at `transcoder.hook_point` in the same run and puts what it makes of that where the layer writes.
+    at `transcoder.hook_point` in the same run and puts its output where the layer writes.
     A dictionary of several layers takes the place of all of them, layer by layer as the model runs:
     `splice(model, c.target_hook_point, c)` for a CrossLayerTranscoder.
     `with … as splicing` gives `splicing.n_touched`, the positions replaced, and `splicing.recipe`.

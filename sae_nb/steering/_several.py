@@ -43,7 +43,7 @@ def named(hook_point: str | Sequence[str]) -> list[str]:
 def splices(
     model: LiveModel, names: Sequence[str], edit: Change, where: Positions, *, keep_error: bool
 ) -> Splices:
-    """Replace what passes at several hook points with what one edit makes of all of them.
+    """Replace the activations at several hook points by one edit of all of them.
 
     The edit gets its sites side by side. Where the model is still at an earlier one, later ones are
     zero: an edit may use, for each of its parts, only what was read before.

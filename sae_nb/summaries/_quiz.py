@@ -101,7 +101,7 @@ def ask_about(
 ) -> QuizQuestion:
     """Make a question about an atom; examples and options are of different samples.
 
-    Every option but one is looked at in all that is shown of it, and the atom is silent there.
+    Of every option but one, all that is shown was checked: the atom is silent there.
     """
     atom = check_atom(atom, catalogue.n_atoms)
     context = catalogue.acts.context

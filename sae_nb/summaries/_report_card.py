@@ -282,7 +282,7 @@ def _short(value: float) -> str:
 
 
 MOST_ROWS = 16_384
-"""Rows that are looked at, up to a chunk more: a click should be answered at once. Ours."""
+"""Rows that are read, up to a chunk more: a click should be answered at once. Ours."""
 
 CHUNK = 4096
 """Rows encoded at a time."""
@@ -294,7 +294,7 @@ class MovingSample:
 
     sample: int
     value: float
-    """The number over all rows that were looked at."""
+    """The number over all rows that were read."""
 
     without: float
     """The number without this sample."""

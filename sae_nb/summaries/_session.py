@@ -54,7 +54,7 @@ def summarise_session(
     Parameters
     ----------
     model, acts
-        Samples that were looked at, and the rows captured from them.
+        Samples that were viewed, and the rows captured from them.
     report
         From `evaluate`; the row on the spliced model is the first that it has of cross-entropy, KL
         or cosine recovered.

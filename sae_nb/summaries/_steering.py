@@ -1,7 +1,7 @@
 """The effect of a stronger atom on one input: the answer before, after, and under a random direction.
 
 The random direction u has unit length and the edit's own norm at every position: where steering
-gives x + δ, the control gives x + ‖δ‖·u. KL(p‖q) = Σ p (ln p − ln q) is the price, in nats.
+gives x + δ, the control gives x + ‖δ‖·u. KL(p‖q) = Σ p (ln p − ln q) is the cost, in nats.
 """
 
 from __future__ import annotations

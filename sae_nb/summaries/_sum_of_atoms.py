@@ -99,7 +99,7 @@ def sum_of_atoms(
     n: Count = 5,
     labels: Mapping[int, Any] | None = None,
 ) -> SumOfAtoms:
-    """Write one activation as the sum of atoms that an SAE makes of it.
+    """Write one activation as an SAE's sum of atoms.
 
     Parameters
     ----------

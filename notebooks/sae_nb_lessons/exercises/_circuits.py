@@ -1,4 +1,4 @@
-"""Exercises of notebook 17: how much of what is foreseen happens, what an induction head is, what it is worth."""
+"""Exercises of notebook 17: predicted and measured change, the induction head, and the worth of a circuit."""
 
 from __future__ import annotations
 

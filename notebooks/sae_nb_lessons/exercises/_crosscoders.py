@@ -1,4 +1,4 @@
-"""Exercises of notebook 12: what is recovered, where an atom lives, and what a price makes of a faint part."""
+"""Exercises of notebook 12: recovered loss, the site of an atom, and a penalty's effect on a faint part."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from sae_nb_lessons.exercises._kit import Answer, tasks
 
 CLOSE = 1e-4
 N_SHOWN, N_ALIKE, N_NEW = 6, 4, 300
-"""Strongest images that are looked at, how many must show one digit, and new images."""
+"""Strongest images that are shown, the number of them that must show one digit, and new images."""
 
 MOST = 45
 

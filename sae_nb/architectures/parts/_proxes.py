@@ -417,7 +417,7 @@ def _largest_of_columns(pre_codes: PreCodes, counts: Int[Tensor, " n_atoms"]) ->
     """Of each atom its m_j largest positive pre-codes, by the selection of rows with the roles exchanged.
 
     uᵀ = (E ‖ a)((x − c) ‖ 1)ᵀ. One selection keeps one number of entries, so atoms are taken together by
-    the power of four below their m_j; less than four times of what is kept is ever looked at.
+    the power of four below their m_j; fewer than four times the kept entries are ever examined.
     """
     rows = torch.cat([pre_codes.centred(), pre_codes.x.new_ones(len(pre_codes), 1)], dim=1)
     bias = counts.new_zeros(len(counts)) if pre_codes.bias is None else pre_codes.bias

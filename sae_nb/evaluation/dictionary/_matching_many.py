@@ -20,7 +20,7 @@ from sae_nb.evaluation.dictionary._matching import EPSILON, bid
 from sae_nb.geometry import Lists, random_distances
 
 MATCHED_WHOLE = 20_000
-"""Atoms up to which every pair is looked at: 8 s at 16 384 of width 768."""
+"""Atoms up to which every pair is compared: 8 s at 16 384 of width 768."""
 
 CANDIDATES = 16
 """Partners an atom's list holds; remade when prices have outgrown it."""
@@ -41,7 +41,7 @@ class NearMatches:
     others: Int[np.ndarray, " matched"]
     cosines: Float[np.ndarray, " matched"]
     found: float
-    """Share of 256 atoms whose best partner of all was among those looked at."""
+    """Share of 256 atoms whose best partner of all was among those compared."""
 
     floor: float
     """Mean cosine of 1000 random directions with the best of all random ones: no matching of them has more."""

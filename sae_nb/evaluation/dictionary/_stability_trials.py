@@ -37,7 +37,7 @@ class StabilityTrial:
 
     initial: Stability
     final: Stability
-    """Before the first step, after each has looked at its first rows; and at the end."""
+    """Before the first step, after each has read its first rows; and at the end."""
 
     gain: Measurement
     """Gain by training; the interval resamples atoms, each compared with itself at the start."""

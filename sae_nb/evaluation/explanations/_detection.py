@@ -139,7 +139,7 @@ def score_explanations(
     Source
     ------
     Detection and fuzzing: Paulo et al., "Automatically interpreting millions of features in large
-    language models", arXiv 2410.13928; balanced here, with negatives looked at.
+    language models", arXiv 2410.13928; balanced here, with negatives that were checked.
 
     Example
     -------
@@ -590,7 +590,7 @@ class Windows:
     def silent(
         self, active: Bool[np.ndarray, " n"], n: int, reach: int, generator: np.random.Generator
     ) -> list[Window]:
-        """Return windows in which an atom fires nowhere: each one is looked at."""
+        """Return windows in which an atom fires nowhere, each of which was checked."""
         rows = generator.permutation(np.flatnonzero(~active))[: 20 * n]
         windows = (self.around(int(row), reach) for row in rows)
         return list(islice((w for w in windows if not active[w.rows].any()), n))

@@ -77,7 +77,7 @@ def induce_rule(
     labels, max_terms
         Further known facts: booleans by name, one per sample or per row; statements of a rule at most.
     facts
-        Of the same rows, where they were read before; `labels` is then not looked at.
+        Of the same rows, where they were read before; `labels` is then ignored.
 
     Raises
     ------

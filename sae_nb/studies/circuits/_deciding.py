@@ -3,7 +3,7 @@ prediction.
 
 Every method gives each field a score from a few stories alone. The predictor is a logistic regression
 on few labelled pairs, whose columns are the fields (±1) and their products, each times the score of its
-fields: a field of score 0 is not looked at. The same regression with equal scores is the prediction
+fields: a field of score 0 is ignored. The same regression with equal scores is the prediction
 from samples alone.
 """
 

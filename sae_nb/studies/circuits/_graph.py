@@ -161,9 +161,10 @@ class AttributionGraph(Graph):
 
 @checked
 def load_graph(folder: str | Path) -> AttributionGraph:
-    """Read a graph that was saved. It knows no live model: it can be looked at and pruned, not asked.
+    """Read a graph that was saved.
 
-    `graph.with_model(model, transcoders)` gives it back what it was made with.
+    It has no live model: it can be viewed and pruned, but methods that run the model are refused.
+    `graph.with_model(model, transcoders)` gives the model and its transcoders back.
 
     Raises
     ------

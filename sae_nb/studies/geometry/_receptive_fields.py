@@ -16,7 +16,7 @@ OWN = 0.5
 """Share of an atom's strength on rows of a manifold from which it counts as that manifold's (ours)."""
 
 FIRES = 1e-3
-"""Least frequency of an atom that is looked at, as in the grouping of arXiv 2604.28119."""
+"""Least frequency of an atom that is considered, as in the grouping of arXiv 2604.28119."""
 
 HELD, NARROW = 0.8, 0.5
 """R² from which atoms hold a manifold; width below which their fields are pieces of it. Ours."""

@@ -102,7 +102,7 @@ def geometric_stability(
     Parameters
     ----------
     x
-        Rows, with four coordinates or more; 1600 of them are looked at.
+        Rows, with four coordinates or more; 1600 of them are used.
     labels
         A class from 0 of each row.
     other
@@ -110,7 +110,7 @@ def geometric_stability(
     n_splits
         Random halves of the coordinates.
     seed
-        Of the rows looked at, of splits and of shuffles.
+        Of the rows used, of splits and of shuffles.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Other systems on the same sparse-coding core: not SAEs, but cousins that teach what one could be.
 
 Each is a file of its own: an operator, a link, a prox and a solver that `sae_nb.architectures` already has,
-with what is learned around them. Dictionaries among them train, save, load and are looked at as SAEs are.
+with what is learned around them. Dictionaries among them train, save, load and are viewed as SAEs are.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class OrbitOperator(MatrixOperator, nn.Module):
 @checked
 @dataclass(eq=False, repr=False)
 class GroupNetwork(UnitAtoms):
-    """A dictionary of orbits: each base atom b with what an action A makes of it, b, Ab, A²b, … A^{G−1}b.
+    """A dictionary of orbits: each base atom b with its images under an action A, b, Ab, A²b, … A^{G−1}b.
 
     z = argmin over z ≥ 0 of ½‖x − zD‖² + λ Σ z by `n_steps` of FISTA, for x around its mean in units of
     its root mean square norm. Base atoms and actions are learned through all steps; atom k · G + g is

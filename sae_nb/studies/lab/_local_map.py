@@ -133,7 +133,7 @@ def local_map(
     """Lay data and atoms out with the atoms' ties, and group both by the ties.
 
     Two atoms are tied as much as they share inputs, Σ_i z_ij z_il. Spectral clustering cuts the graph of the
-    ties into groups, and a point goes with its strongest atom.
+    ties into groups, and a point joins its strongest atom's group.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def local_map(
 
     Source
     ------
-    "K-Deep Simplex", arXiv 2012.02134: codes give the graph. That a point goes with its strongest atom is our
+    "K-Deep Simplex", arXiv 2012.02134: codes give the graph. That a point joins its strongest atom is our
     simplification.
 
     Example

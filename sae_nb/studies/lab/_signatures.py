@@ -72,7 +72,7 @@ class Signatures:
     After the abstract and reports of "Artistic signatures", arXiv 2412.04441, which we did not read: Gram
     matrices, Lie generators by LieGG (arXiv 2210.04345), Grassmann distance, one distance of both and Mantel
     tests are its. Ours: the norms that put both into [0, 1], affine generators from central differences of
-    moved images instead of gradients, and any network at hand instead of VGG-19.
+    moved images instead of gradients, and any network of yours instead of VGG-19.
 
     Example
     -------

@@ -46,7 +46,7 @@ def head_mixtures(
 ) -> HeadMixtures:
     """Rebuild a layer's attention from its mixtures, and count how many values each head mixes.
 
-    With the model at hand the decomposition is identified, which it is not from the last states alone.
+    With the model given the decomposition is identified, which it is not from the last states alone.
     That the rest is zero is not evidence of training: it is so for any weights.
 
     Parameters

@@ -169,7 +169,7 @@ def steering_cost(
 
     Each strength is compared with random directions and with the difference of mean activations, both added
     where the recipe edits, as much as changes the answers by the same divergence: what has more effect at equal
-    KL is worth its price. With `hook_points`, the recipe's direction and the difference of means are also added
+    KL is worth its cost. With `hook_points`, the recipe's direction and the difference of means are also added
     at other places, as much as gives the recipe's effect, and ordered by loss.
 
     Parameters

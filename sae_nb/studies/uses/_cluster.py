@@ -35,7 +35,7 @@ class Clusters(Finding):
     """Group of each document, −1 where none of the chosen atoms fires."""
 
     atoms: Int[np.ndarray, " m"]
-    """Atoms that were looked at."""
+    """Atoms that were compared."""
 
     table: DataFrame
     """The atoms that make each group: cluster, atom, label, inside, outside (shares), difference."""

@@ -48,11 +48,11 @@ def penalty(
     Parameters
     ----------
     atoms
-        Those that cost.
+        Atoms that are penalised.
     weight
         Cost of a mean excess of 1, in units of the loss; ≥ 0.
     limit
-        α: what each atom may have without a price; one number, or one per atom.
+        α: mean that each atom may have without a penalty; one number, or one per atom.
     like
         Texts that are as they should be: α_j is then the mean pre-code on them. Not with `limit`.
 
@@ -146,7 +146,7 @@ class Penalty:
     hook_point: str
     weight: float
     limits: tuple[float, ...]
-    """α: what each atom may have without a price."""
+    """α: mean that each atom may have without a penalty."""
 
     sae: SparseAutoencoder
     passing: _Passing

@@ -67,7 +67,7 @@ class TextDimension(Finding):
 
     @checked
     def atoms(self, docs: Documents, *, min_count: Count = 5) -> DataFrame:
-        """Return atoms by how their strength in a text goes with its dimension.
+        """Return atoms by the correlation of their strength in a text with its dimension.
 
         Parameters
         ----------

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 MOST_ATOMS = 100
-"""Atoms looked at unless they are named: those that fire in the most images."""
+"""Number of atoms measured unless they are named: those that fire in the most images."""
 
 
 class FeatureComplexity(Plotted):

@@ -482,7 +482,7 @@ def _opacity(pulled: Float[Tensor, "atoms h w"]) -> Float[Tensor, "atoms h w"]:
 
 
 def _coordinated(readers: Readers, atoms: tuple[int, ...], settings: Settings) -> Coordinated:
-    """An image a model, and what every model makes of each."""
+    """Make an image per model, and measure the strength in every model of each."""
     parts = tuple(_of_one(readers, i, atoms, settings) for i in range(len(readers.pixels)))
     alone = getattr(readers.sae, "reads_alone", False)
     columns = range(len(parts)) if alone else range(1)

@@ -300,7 +300,7 @@ def _labels(
 
 
 class _Rows(NamedTuple):
-    """Patches of some images, what the SAE makes of them, and what the model answers."""
+    """Patches of some images, the SAE's codes of them, and the model's answers."""
 
     x: Float[Tensor, "m d_in"]
     x_hat: Float[Tensor, "m d_in"]

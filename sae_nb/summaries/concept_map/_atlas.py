@@ -167,7 +167,7 @@ class ConceptAtlas:
             self._xy = self._checked_xy(examples.xy)
 
     def _check_both_whole(self, rows: MappedMatrix) -> None:
-        """Refuse to compare with a second dictionary what is looked at through a sketch."""
+        """Refuse to compare a dictionary that is read through a sketch with a second one."""
         if not rows.is_small:
             raise ValueError(
                 "`other` must be None for an SAE loaded with mmap=True that is too large to be read whole, "

@@ -109,7 +109,7 @@ class ConceptMatch:
     """Whether the matching is optimal (Hungarian) or by an auction with a known error, above 4096 atoms."""
 
     found: float = 1.0
-    """Share of atoms whose best partner was looked at; below 1 only above 20 000 atoms. There partners are
+    """Share of atoms whose best partner was compared; below 1 only above 20 000 atoms. There partners are
     looked for in lists of alike atoms, an atom that none is worth having has no partner, and `floor` is the
     mean cosine of random directions with the best of all, an upper bound."""
 

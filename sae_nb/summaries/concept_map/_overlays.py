@@ -177,7 +177,7 @@ def distance_column(near: NearDistances) -> Column:
 
 
 def how_found(near: NearDistances) -> str:
-    """Describe how reliable the nearest points are; nothing if all were looked at."""
+    """Describe how reliable the nearest points are; nothing if all were compared."""
     if not near.n_tried:
         return ""
     return f"; {format_percent(near.found)} of the nearest found, tried on {near.n_tried}"

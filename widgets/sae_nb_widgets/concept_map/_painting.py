@@ -48,7 +48,7 @@ class Painting:
             panel.say(corner_words(record.archetypes, panel.atlas.sae.mixture.shape[1]))
 
     def colours(self) -> None:
-        """Colour the points and write names, the key, and what goes with both."""
+        """Colour the points and write names, the key, and what belongs to both."""
         panel, record = self._panel, self._panel.record
         if record is None:
             return

@@ -130,7 +130,7 @@ def base_size(n_points: int) -> float:
 
 
 def point_sizes(values: Float[np.ndarray, " n"] | None, n_points: int) -> bytes:
-    """Return diameters in quarter pixels: area goes with the value, up to its 95th percentile.
+    """Return diameters in quarter pixels: area grows with the value, up to twice its 95th percentile.
 
     Empty where there is no value: all are alike.
     """

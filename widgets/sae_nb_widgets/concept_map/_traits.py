@@ -1,4 +1,4 @@
-"""The kinds of traits a ConceptMap has, and the rule that each value is held to."""
+"""The kinds of traits that a ConceptMap has, and the rule for the values of each."""
 
 from __future__ import annotations
 

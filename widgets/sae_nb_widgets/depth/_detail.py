@@ -1,4 +1,4 @@
-"""The input that is looked at, with a token picker."""
+"""The input that is shown, with a token picker."""
 
 from __future__ import annotations
 

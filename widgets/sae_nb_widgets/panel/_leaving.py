@@ -174,7 +174,7 @@ class Leaves(AsSite, Saying):
             self.say(f"Written: {path} ({exporting.format_bytes(path.stat().st_size)}).")
 
     def _send_file(self) -> None:
-        """Send the page the file that was written last: no other file is ever given out."""
+        """Send the page the file that was written last: no other file is ever sent."""
         path = self._written
         if path is None:
             return

@@ -47,7 +47,7 @@ class _Material:
     saes: tuple[SparseAutoencoder, ...]
     acts: Activations
     sums: dict[int, RowSums] = field(default_factory=dict)
-    """Sums by sample of the SAEs that were looked at."""
+    """Sums by sample of the SAEs that were viewed."""
 
     def examples(self, place: int, cell: ReportCell) -> RowExamples:
         """Return what moves a number of one of the SAEs, and the values of other libraries."""

@@ -423,7 +423,7 @@ class SteeringPanel(KeepsRecipes):
         return " + ".join(self.names.words(atom) or f"atom {atom}" for atom in self.current.atoms)
 
     def _conclude(self) -> None:
-        """Say what came out, in the names that atoms have now."""
+        """Report the result, in the names that atoms have now."""
         summary = self._summary
         if summary is None:
             self.conclude("")

@@ -68,7 +68,7 @@ class TemporalPanel(Panel):
 
     The model reads a text (or a second one for comparison); its activations are taken apart by a
     `Temporal` off the main thread. Tokens are the bluer the more of them the past predicts; under them
-    are the atoms that are new (`part`: or predicted). One token is looked at: arcs lead to where in its
+    are the atoms that are new (`part`: or predicted). One token is chosen: arcs lead to where in its
     past the prediction was read, and the atoms it adds are listed. `bands` and `lower` bring bars over
     time, similarity matrices and maps. `atom` and `token` are traits: link them with `traitlets.link`.
 
@@ -420,7 +420,7 @@ class TemporalPanel(Panel):
         return figures.temporal_figure(shown, self._seen.second, self._view())
 
     def export_name(self) -> str:
-        """Return the file name of exports: the token that is looked at."""
+        """Return the file name of exports: the chosen token."""
         return self.stem if self.token == NO_TOKEN else f"{self.stem}_token_{self.token}"
 
     def close(self) -> None:

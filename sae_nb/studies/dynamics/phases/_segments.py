@@ -240,7 +240,7 @@ def segment_errors(
     config
         Its `steps` are those of segments of 4. None: 60 steps of 16 inputs at higher rates than a
         Raptor's, since a fit is short. One block learns, from the teacher's states, every token alike:
-        what is set of stages, forcing, weights of tokens and checkpoints is not looked at.
+        settings of stages, forcing, weights of tokens and checkpoints are ignored.
     min_len, max_len
         Shortest and longest segment fitted.
     on_fit

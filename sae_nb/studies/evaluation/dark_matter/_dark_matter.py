@@ -185,7 +185,7 @@ def split_error(
 
 @dataclass(frozen=True, eq=False)
 class _RowsOf:
-    """Rows, what the SAE makes of them, and where they come from."""
+    """Rows, the SAE's codes of them, and the places that they come from."""
 
     x: Float[np.ndarray, "n d_in"]
     x_hat: Float[np.ndarray, "n d_in"]

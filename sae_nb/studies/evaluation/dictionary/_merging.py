@@ -484,7 +484,7 @@ class _Merger:
         """Return the pair whose merge changes least.
 
         Each place remembers its best partner. A partner that was merged away leaves a bound: others cannot be
-        better than it was, so a place is looked at again only when its bound is the least of all.
+        better than it was, so a place is examined again only when its bound is the least of all.
         """
         if self.best is None:
             self.best = self._all_best()
