@@ -251,7 +251,14 @@ class Lab:
         self.settle()
 
     def settle(self, ms: int = 500) -> None:
-        """Wait until the kernel is idle and give the page `ms` to paint."""
+        """Wait until the kernel has answered what the page has sent, and give the page `ms` to paint.
+
+        A kernel that has not yet heard of a click is idle too. It takes messages in order, and a widget keeps
+        back what is set while its last message is out: what is asked second comes after all of them.
+        """
+        self._until(self._idle, "an idle kernel")
+        for _ in range(2):
+            self.asked("pass")
         self._until(self._idle, "an idle kernel")
         self.page.wait_for_timeout(ms)
 

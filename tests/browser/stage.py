@@ -203,7 +203,7 @@ class Stage:
         panel.locator(".sae-nb-statusline").get_by_text(text).first.wait_for()
 
     def settle(self, ms: int = 400) -> None:
-        """Wait until the kernel is idle and give the page `ms` to paint."""
+        """Wait until the kernel has answered what the page has sent, and give the page `ms` to paint."""
         self.lab.settle(ms)
 
     def cell_errors(self, scene: str) -> list[str]:
@@ -250,8 +250,6 @@ class Stage:
     def more(self, panel: Locator) -> None:
         """Open or close what a panel has under "more", and wait until the page shows it so."""
         panel.get_by_role("button", name="more", exact=True).click()
-        # The kernel takes messages in order: when it has run this, it has answered the click.
-        self.run("pass")
         self.settle(200)
 
     def point(self, mark: Locator) -> None:

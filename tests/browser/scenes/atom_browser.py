@@ -69,7 +69,7 @@ def check_more_about_an_atom_is_one_press_away(page: Page, stage: Any) -> None:
     stage.run("browser.details = False")
     plot = panel.locator(".js-plotly-plot").first
     plot.wait_for(state="hidden")
-    assert not panel.get_by_text("atoms that fire with it").is_visible()
+    panel.get_by_text("atoms that fire with it").first.wait_for(state="hidden")
     panel.get_by_role("button", name="more about this atom").click()
     panel.get_by_text("atoms that fire with it").wait_for()
     plot.wait_for()
@@ -89,6 +89,7 @@ def check_crops_name_their_patch(page: Page, stage: Any) -> None:
         "canvas"
     )
     crops.nth(3).wait_for()
+    stage.settle()
     assert crops.count() == 20
     crops.nth(3).scroll_into_view_if_needed()
     crops.nth(3).click()
@@ -155,6 +156,8 @@ def check_frequencies_lead_to_atoms(page: Page, stage: Any) -> None:
     before = stage.ask("browser.atom")
     field = _field(panel, "atom")
     bars = panel.locator(".js-plotly-plot .x2y2 .bars .point")
+    bars.first.wait_for()
+    stage.settle()
     bars.nth(bars.count() // 3).hover(force=True)
     page.wait_for_timeout(300)
     bars.nth(bars.count() // 3).click(force=True)
@@ -168,6 +171,7 @@ def check_characters_stay_whole(page: Page, stage: Any) -> None:
     stage.run("reader.atom = int(reader.catalogue.order()[0])")
     panel = stage.panel(which=1)
     panel.locator(".sae-nb-text").get_by_text("👩‍👩‍👧").first.wait_for()
+    stage.settle()
     directions = panel.locator(".sae-nb-text").evaluate_all(
         "rows => rows.map(r => [r.textContent.includes('م'), getComputedStyle(r).direction])"
     )
@@ -183,6 +187,7 @@ def check_a_language_atom_shows_its_words(page: Page, stage: Any) -> None:
     panel = stage.panel(which=2)
     stage.run("teller.details = True")
     panel.get_by_text("next tokens it raises").wait_for()
+    stage.settle()
     assert panel.locator(".sae-nb-token").count() > 50
     stage("story", panel)
     search = panel.locator(".sae-nb-search input")

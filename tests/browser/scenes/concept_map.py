@@ -206,7 +206,8 @@ def check_keys_explore(page: Page, stage: Any) -> None:
     stage.until("concepts.atom != 0")
     middle = "np.array([concepts.view[:2], concepts.view[2:]]).mean(0)"
     nearest = f"int(np.linalg.norm(concepts.record.xy - {middle}, axis=1).argmin())"
-    assert stage.ask("concepts.atom") == stage.ask(nearest)
+    # The kernel is told of the part that is seen once it rests.
+    stage.until(f"concepts.atom == {nearest}")
     page.keyboard.press("0")
     stage.until("concepts.view == ()")
 
@@ -235,6 +236,7 @@ def check_a_lasso_fills_the_table(page: Page, stage: Any) -> None:
     )
     panel.locator(".sae-nb-table th button", has_text="fires on").click()
     stage.until("concepts.cards.table.sorted_by[0] == 2")
+    stage.settle()
     row = panel.locator(".sae-nb-table tbody tr").nth(1)
     atom = int(row.locator("td").first.inner_text())
     row.click()
@@ -255,9 +257,11 @@ def check_key_and_histogram_filter(page: Page, stage: Any) -> None:
     panel = _begin(page, stage)
     panel.locator(".sae-nb-keyentry").first.click()
     stage.until("list(concepts.filter) == ['cluster']")
+    stage.settle()
     assert panel.locator(".sae-nb-keyentry").first.get_attribute("aria-pressed") == "false"
     panel.locator(".sae-nb-keyentry").first.click()
     stage.until("concepts.filter == {}")
+    stage.settle()
     bars = panel.locator(".sae-nb-brush svg").first
     stage.drag(bars, 0.6, 0.9)
     stage.until("list(concepts.filter) == ['frequency']")
@@ -339,6 +343,7 @@ def check_a_range_of_differences_selects_and_a_site_is_shown(page: Page, stage: 
     bars.scroll_into_view_if_needed()
     stage.drag(bars, 0.3, 0.62)
     stage.until("len(differences.difference) == 2 and len(differences.selected) > 0")
+    stage.settle()  # one message for each part of the drag: the last counts
     low, high = stage.ask("list(differences.difference)")
     inside = f"((tuned_cross.difference() >= {low}) & (tuned_cross.difference() <= {high}))"
     assert stage.ask("list(differences.selected)") == stage.ask(

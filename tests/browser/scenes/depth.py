@@ -99,6 +99,7 @@ def check_a_menu_chooses_what_is_measured(page: Page, stage: Any) -> None:
     panel = stage.panel("tiny-vit")
     panel.get_by_label("show", exact=True).select_option("atoms over depth")
     panel.get_by_text("Strongest of 12 blocks").wait_for()
+    stage.settle()
     assert panel.locator("[data-atom]").count() >= 4
     stage("atoms", panel)
     panel.get_by_label("show", exact=True).select_option("everything (for experts)")
@@ -142,5 +143,5 @@ def check_phases_colour_paths_in_the_dark(page: Page, stage: Any) -> None:
 def check_texts_travel_too(page: Page, stage: Any) -> None:
     """Tokens of a text in tiny-gpt, none of them lost."""
     panel = stage.panel("tiny-gpt")
-    assert panel.locator(".sae-nb-token").count() >= 10
+    panel.locator(".sae-nb-token").nth(9).wait_for()
     stage("text", panel)

@@ -39,6 +39,7 @@ def check_a_text_is_written_explained_and_goes_on_another_way(page: Page, stage:
     panel.locator(".sae-nb-question").click()
     page.keyboard.press(" ")
     stage.says(panel, "Paused; ▶ goes on. 8 tokens")
+    stage.settle()
     assert strip.locator(".sae-nb-token").count() == 12
     strip.locator(".sae-nb-token").nth(7).click()
     panel.get_by_text("The atoms before it that moved its score most").wait_for()
@@ -49,6 +50,8 @@ def check_a_text_is_written_explained_and_goes_on_another_way(page: Page, stage:
     assert stage.ask("writing.atom") == stage.ask("writing.views.here_atoms[1]")
     stage("why", panel)
     panel.get_by_role("button", name="go on from here").click()
+    # The status line has said the same of the first text.
+    stage.until("writing.n_branches == 2 and not writing.playing")
     stage.says(panel, "Paused; ▶ goes on. 8 tokens")
     stage.settle()
     assert strip.get_by_text("not steered", exact=True).count() == 1
@@ -72,7 +75,7 @@ def check_it_plays_token_by_token(page: Page, stage: Any) -> None:
     page.keyboard.press(" ")
     tokens.nth(begun + 5).wait_for()
     stage("playing", panel)
-    stage.run("writing.pause()")
+    stage.run("writing.pause(); writing.wait()")
     stage.settle()
     n = stage.ask("writing.n_tokens")
     assert begun < n == tokens.count()
@@ -98,5 +101,5 @@ def check_a_badge_stands_in_the_hover_card(page: Page, stage: Any) -> None:
     panel.locator("[data-atom='12']").first.hover()
     card = page.locator(".sae-nb-badge").first
     card.wait_for()
-    assert "detects" in str(card.text_content())
+    card.get_by_text("detects").first.wait_for()
     stage("badge")

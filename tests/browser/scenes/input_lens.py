@@ -40,6 +40,7 @@ def check_drawn_seven_is_read_as_seven(page: Page, stage: Any) -> None:
     stage.settle()  # one answer for each part of a stroke: the last counts
     answer = panel.locator(".sae-nb-lens .sae-nb-barrow .sae-nb-label").first
     answer.filter(has_text=re.compile("^7$")).wait_for()
+    stage.settle()
     assert "upload" in panel.locator(".widget-upload").all_inner_texts()[0]
     assert "(" not in panel.locator(".widget-upload").all_inner_texts()[0]
     sentence = panel.locator(".sae-nb-answer")
@@ -111,7 +112,7 @@ def check_clear_takes_the_answer_away(page: Page, stage: Any) -> None:
     panel = stage.panel()
     panel.get_by_role("button", name="clear").click()
     panel.locator(".sae-nb-statusline", has_text="Draw something").wait_for()
-    assert not panel.locator(".sae-nb-answer").is_visible()
+    panel.locator(".sae-nb-answer").wait_for(state="hidden")
     panel.locator(".sae-nb-pairrow[role=option]").first.wait_for(state="detached")
     stage.settle()
     assert panel.locator(".sae-nb-barrow:visible").count() == 0
@@ -146,9 +147,9 @@ def check_second_picture_turns_bars_into_differences(page: Page, stage: Any) -> 
     panel.locator(".sae-nb-picture").nth(1).wait_for()
     _draw(page, panel, [(16, 6), (16, 26)])
     panel.locator(".sae-nb-caption", has_text="B drawing").wait_for()
+    stage.settle()
     assert "A − B" in str(panel.locator(".sae-nb-pairhead").text_content())
     assert panel.locator(".sae-nb-pairrow .sae-nb-control").count() >= 12
-    stage.settle()
     stage("compared", panel)
 
 

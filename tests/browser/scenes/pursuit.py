@@ -35,8 +35,8 @@ def _start(stage: Any) -> Locator:
     handle = panel.get_by_role("slider").first
     handle.focus()
     handle.press("Home")
-    stage.settle(200)
     stage.says(panel, "Step 0:")
+    stage.settle(200)
     return panel
 
 
@@ -72,10 +72,12 @@ def check_atoms_have_names_and_inputs_count_from_one(page: Page, stage: Any) -> 
     field = panel.get_by_role("textbox", name="input")
     stage.write(field, "500")
     stage.says(panel, "input: whole numbers from 1 to 8; “500” is not one. It stays at 1.")
+    stage.settle()
     assert field.input_value() == "1"
     stage.run("seen.step = 1")
     name = stage.ask("seen.names.in_text(int(seen.steps[0].chosen[0]))")
     stage.says(panel, f"Step 1: MP took {name}")
+    stage.settle()
     ticks = panel.locator(".js-plotly-plot .xtick text").all_text_contents()
     assert any(len(tick.strip()) > 3 for tick in ticks), ticks
     assert "unexplained" in panel.locator(".sae-nb-answer").inner_text()
@@ -129,7 +131,7 @@ def check_clicking_the_norms_goes_to_the_step(page: Page, stage: Any) -> None:
     assert box is not None
     middle = {"x": box["width"] / 2, "y": box["height"] / 2}
     chart.hover(position=middle)
-    assert panel.get_by_text("step 6 · MP").count() == 1
+    panel.get_by_text("step 6 · MP").wait_for()  # one and no more
     chart.click(position=middle)
     stage.says(panel, "Step 6:")
 
@@ -140,8 +142,8 @@ def check_choosing_another_algorithm_runs_it(page: Page, stage: Any) -> None:
     menu = panel.locator("select").nth(1)
     menu.select_option(label="FISTA")
     panel.get_by_text("of 60").wait_for()
+    panel.locator(".js-plotly-plot .annotation-text").filter(has_text="λ").wait_for()
     stage.settle()
-    assert panel.locator(".js-plotly-plot .annotation-text").filter(has_text="λ").count() == 1
     stage("fista", panel)
     menu.select_option(label="orthogonal MP (OMP)")
     panel.get_by_text("of 12").wait_for()
@@ -154,6 +156,7 @@ def check_the_solver_of_a_model_steps_with_its_objective(page: Page, stage: Any)
     panel.get_by_text("of 15").wait_for()
     stage.run("solved.step = 15")
     stage.says(panel, "Step 15:")
+    stage.settle()
     used = stage.ask("len(solved.steps[0].code_at(15)[0])")
     assert panel.get_by_text(f"KDS · {used}", exact=True).count() == 1
     stage("solver", panel)

@@ -26,22 +26,24 @@ APART = """panel => {
 }"""
 
 
-def _asked_anew(panel: Locator, page: Page) -> None:
+def _asked_anew(panel: Locator, stage: Any) -> None:
     """Go on to an atom that was not answered yet."""
     panel.get_by_role("button", name="next atom").click()
+    # Its buttons look as those of an atom that was not answered.
+    stage.settle(200)
     panel.get_by_role("button", name="5", exact=True).wait_for()
-    page.wait_for_timeout(200)
 
 
 def check_a_button_answers_and_the_strengths_appear(page: Page, stage: Any) -> None:
     """Five options; after the answer exactly one says that it fires, and the score counts."""
     panel = stage.panel("Where else does this atom fire?")
-    _asked_anew(panel, page)
+    _asked_anew(panel, stage)
     stage.settle()
     stage("asked", panel)
     panel.get_by_role("button", name="3", exact=True).click()
     panel.get_by_text(re.compile(r"[01] of \d+ right")).wait_for()
-    panel.get_by_role("button", name="fires").wait_for()
+    panel.get_by_role("button", name="fires").first.wait_for()
+    stage.settle()
     assert panel.get_by_role("button", name="fires").count() == 1
     panel.get_by_text(re.compile(r"(Right, it is|No, it was) option")).first.wait_for()
     stage.settle()
@@ -52,7 +54,7 @@ def check_the_next_atom_asks_again(page: Page, stage: Any) -> None:
     """The button goes on to another atom, whose name is not said before the answer."""
     panel = stage.panel("Where else does this atom fire?")
     before = stage.ask("quiz.atom")
-    _asked_anew(panel, page)
+    _asked_anew(panel, stage)
     stage.settle()
     assert stage.ask("quiz.atom") != before
     assert "tom" not in panel.locator(".sae-nb-statusline").inner_text()
@@ -63,7 +65,7 @@ def check_buttons_stand_under_their_pictures(page: Page, stage: Any) -> None:
     panel = stage.panel("Where else does this atom fire?")
     for large in (False, True):
         stage.lecture(large)
-        _asked_anew(panel, page)
+        _asked_anew(panel, stage)
         for answered in (False, True):
             if answered:
                 panel.get_by_role("button", name="3", exact=True).click()
@@ -76,10 +78,11 @@ def check_buttons_stand_under_their_pictures(page: Page, stage: Any) -> None:
 def check_keys_answer_about_texts(page: Page, stage: Any) -> None:
     """A digit answers; the text that fires is shaded then."""
     panel = page.locator(".sae-nb-panel").nth(1)
-    _asked_anew(panel, page)
+    _asked_anew(panel, stage)
     panel.get_by_role("button", name="next atom").focus()
     page.keyboard.press("2")
-    panel.get_by_role("button", name="fires").wait_for()
+    panel.get_by_role("button", name="fires").first.wait_for()
+    stage.settle()
     assert panel.get_by_role("button", name="fires").count() == 1
     stage.settle()
     stage("texts", panel)

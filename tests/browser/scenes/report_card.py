@@ -35,6 +35,7 @@ def check_a_random_sae_is_marked_red(page: Page, stage: Any) -> None:
     page.wait_for_function(
         "() => document.querySelectorAll('.js-plotly-plot .scatterlayer .point').length > 10"
     )
+    stage.settle()
     stage("start", panel)
     assert stage.ask("card._all.cell('r2', 'random').verdict") == "not clear"
     assert stage.ask("card._all.cell('r2', 'trained').verdict") == "clear"
@@ -103,7 +104,7 @@ def check_documents_of_both_corpora_follow_the_atom(page: Page, stage: Any) -> N
     assert chosen != 0
     assert stage.ask("float(differ.summary.table.at[differ.atom, 'q'])") <= 0.05
     panel.locator(f".sae-nb-main [data-atom='{chosen}']").first.wait_for()
-    assert panel.locator(".sae-nb-strip .sae-nb-peak").count() > 0
+    panel.locator(".sae-nb-strip .sae-nb-peak").first.wait_for(state="attached")
     stage("corpora", panel)
     search = panel.get_by_label("search")
     stage.write(search, "bad story")

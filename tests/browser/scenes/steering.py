@@ -32,8 +32,8 @@ def check_moving_the_slider_steers_the_model(page: Page, stage: Any) -> None:
     for _ in range(5):
         handle.press("ArrowRight")
     stage.changed(plot, BARS, before)
+    panel.locator(".sae-nb-answer", has_text="“digit 4” (atom").wait_for()
     stage.settle()
-    assert "“digit 4” (atom" in str(panel.locator(".sae-nb-answer").text_content())
     stage("moved", panel)
     for width in (1400, 800):
         stage.resize(width)
@@ -49,8 +49,9 @@ def check_the_curve_stands_beside_its_band(page: Page, stage: Any) -> None:
     panel.get_by_role("button", name="dose–response").click()
     stage.says(panel, "8 random directions")
     stage.more(panel)
+    marks = panel.locator(".js-plotly-plot .x2y2 .js-line, .js-plotly-plot .x2y2 .js-fill")
+    marks.first.wait_for(state="attached")
     stage.settle()
-    assert panel.locator(".js-plotly-plot .x2y2 .js-line, .js-plotly-plot .x2y2 .js-fill").count()
     stage("curve", panel)
 
 

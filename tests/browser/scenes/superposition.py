@@ -34,6 +34,7 @@ def check_five_arrows_are_on_screen(page: Page, stage: Any) -> None:
     page.wait_for_function(
         "() => document.querySelectorAll('.js-plotly-plot .xy .js-line').length >= 6"
     )
+    stage.settle()
     assert panel.locator(".js-plotly-plot .xy .js-line").count() >= 6
     assert panel.locator(".js-plotly-plot .hm image, .js-plotly-plot .heatmaplayer image").count()
     assert panel.locator(".js-plotly-plot .barlayer .point").count() == 10
@@ -84,6 +85,7 @@ def check_a_clicked_atom_is_changed_in_the_live_model(page: Page, stage: Any) ->
     assert stage.ask("circuit.node") == wanted
     panel.get_by_text("live model", exact=True).wait_for()
     panel.locator(".sae-nb-strip .sae-nb-token").first.wait_for()
+    stage.settle()
     before = panel.locator(".sae-nb-answer").inner_text()
     panel.get_by_role("slider", name="strength ×").press("ArrowRight")
     stage.settle()

@@ -87,6 +87,7 @@ def check_another_text_is_read_and_an_error_is_said(page: Page, stage: Any) -> N
     )
     stage.run("in_time.text = 'a'")
     stage.says(panel, "text: texts of at least two tokens")
+    stage.settle()
     assert panel.get_by_label("text", exact=True).input_value().startswith("The rabbit")
     stage("refused", panel)
     stage.run("in_time.text = 'Anna lived near the library with a small fox.'")

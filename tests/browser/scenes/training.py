@@ -53,6 +53,7 @@ def check_atoms_are_redrawn_while_they_are_learned(page: Page, stage: Any) -> No
     panel = stage.panel(which=1)
     stage.run("[one.wait() for one in raced.values()]; race.refresh()")
     panel.locator(".sae-nb-grid canvas").nth(23).wait_for()
+    stage.settle()
     for axes in ("x8y8", "x9y9", "x10y10"):
         assert panel.locator(f".js-plotly-plot .{axes}").count()
     stage.more(panel)
