@@ -117,8 +117,8 @@ test-all: $(STAMP) chromium loops ## those and what takes long: kills, Binder, g
 	@mkdir -p build
 	$(PYTEST) $(SIDE_BY_SIDE) $(if $(ROOM),--room $(ROOM)) --junitxml=build/test-all.xml tests $(NOT_HERE)
 
-slow: ## after `make test-all`: note which tests take a third of a second or more (tests/slow_tests.txt)
-	@$(BIN)/python tests/lanes.py build/test-all.xml
+slow: ## after `make test-all`, `notebooks`, `reproduce`: note which tests take a third of a second or more (tests/slow_tests.txt)
+	@$(BIN)/python tests/lanes.py build/test-all.xml $(wildcard build/notebooks.xml build/reproduce.xml)
 
 browser: $(STAMP) chromium loops ## of the tests, those in a real JupyterLab in Chromium
 	@mkdir -p build
@@ -141,11 +141,11 @@ check: $(STAMP) ## format, lint, types, import contract
 notebooks: $(STAMP) ## execute every notebook in a fresh kernel
 	@mkdir -p build
 	# One thread each: kernels with two threads wait for each other's as soon as anything else runs.
-	$(PYTEST) -n $(JOBS) --junitxml=build/notebooks.xml tests/notebooks/test_run.py
+	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/notebooks.xml tests/notebooks/test_run.py
 
 reproduce: $(STAMP) ## one short seed of every reproduction; checks of the committed artefacts
 	@mkdir -p build
-	$(PYTEST) -n $(JOBS) --junitxml=build/reproduce.xml tests/lessons/reproductions
+	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reproduce.xml tests/lessons/reproductions
 
 reproduce-full: $(STAMP) ## every reproduction again into build/claims, 50 kills, 10 000 damages, 690 endings (hours); NAME=dark_matter: one of them (100 minutes at most); a killed run goes on
 	@mkdir -p build

@@ -54,12 +54,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is slow, keep one lane or one room; of several processes none ends with a long file."""
-    seconds, of_file = lanes.noted(), Counter[Path]()
+    seconds = lanes.noted()
     for item in items:
-        taken = seconds.get(lanes.key(item.path.name, item.name))
-        if taken is not None:
+        if lanes.key(item.path.name, item.name) in seconds:
             item.add_marker("slow")
-            of_file[item.path] += taken
     own, deselected = [], []
     if room := config.getoption("--room"):
         above = _above(room)
@@ -71,8 +69,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         deselected += choice.left_out
         config.stash[LEFT_OUT] = {"tests": choice.tests, "seconds": choice.seconds}
     config.hook.pytest_deselected(items=deselected)
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: -of_file[item.path])
+    if worker := getattr(config, "workerinput", None):
+        items[:] = lanes.in_order(items, worker["workercount"])
 
 
 LEFT_OUT = pytest.StashKey[dict[str, Counter[str]]]()

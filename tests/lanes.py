@@ -1,8 +1,9 @@
 """The two lanes of the tests, chosen by recorded seconds, and the tests of one room and those above it.
 
 `make test` leaves out what takes a third of a second or more, except a file's quickest test, where the whole
-file would be left out, and what is marked `essential`. A browser takes longer always. `make test-all` leaves out nothing. After it, `make slow`
-writes slow_tests.txt from its times; nobody edits it. A line is a test's seconds, its file's name
+file would be left out, and what is marked `essential`. A browser takes longer always. `make test-all` leaves out
+nothing. After it, and after `make notebooks` and `make reproduce`, `make slow` writes slow_tests.txt from their
+times; it is not edited by hand. A line is a test's seconds, its file's name
 and its own. A test that is in the list stays until it takes less than a fifth, so that the list does not
 change with the weather.
 """
@@ -126,6 +127,30 @@ def told(tests: Counter[str], seconds: Counter[str]) -> list[str]:
 
 
 # -------------------------------------------------------------------------------------------------
+# The order in which several processes take them.
+
+EACH_ALONE = (HERE / "lessons" / "reproductions", HERE / "notebooks")
+"""Folders whose tests share nothing and take up to minutes each: `make reproduce`, `make notebooks`."""
+
+
+def in_order(items: Iterable[pytest.Item], processes: int) -> list[pytest.Item]:
+    """Return the tests so that no process ends with long ones; each begins with an equal part of the list.
+
+    Files that take longest come first, and a file's tests stay together, which share its fixtures. Tests that
+    share nothing are dealt like cards, the longest first.
+    """
+    items, seconds = list(items), noted()
+    taken = [seconds.get(key(item.path.name, item.name), 0.0) for item in items]
+    if all(item.path.parent in EACH_ALONE for item in items):
+        longest = sorted(range(len(items)), key=lambda i: -taken[i])
+        return [items[i] for process in range(processes) for i in longest[process::processes]]
+    of_file = Counter[Path]()
+    for item, its in zip(items, taken, strict=True):
+        of_file[item.path] += its
+    return sorted(items, key=lambda item: -of_file[item.path])
+
+
+# -------------------------------------------------------------------------------------------------
 # The tests of a room, and those of the rooms above it.
 
 
@@ -179,9 +204,11 @@ class Above:
         return f"{package.removeprefix('sae_nb_')}/{folder}"
 
 
-def main(junit: str) -> None:
-    """Write the list again."""
-    slow = updated(noted(), measured(Path(junit)))
+def main(*junit: str) -> None:
+    """Write the list again, from the runs that there are."""
+    slow = noted()
+    for file in junit:
+        slow = updated(slow, measured(Path(file)))
     lines = [f"{slow[test]:.1f} {test}\n" for test in sorted(slow)]
     LIST.write_text("".join(lines), encoding="utf-8")
     print(
@@ -190,4 +217,4 @@ def main(junit: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -56,6 +56,20 @@ def test_the_list_of_slow_tests_does_not_change_with_the_weather() -> None:
     assert lanes.updated(old, run) == {"a": 0.25, "c": 1.0, "e": 0.35}
 
 
+@pytest.mark.usefixtures("recorded")
+def test_no_process_ends_with_a_long_test() -> None:
+    """Long files first, each whole; where tests share nothing, every process begins with one of the longest."""
+    quick, long = item("uses/test_a.py"), item("uses/test_a.py", "test_long")
+    slower, slow = item("lab/test_b.py", "test_1"), item("lab/test_b.py", "test_2")
+    other, longest = item("lab/test_d.py"), item("lab/test_c.py")
+    ordered = lanes.in_order([other, slower, quick, longest, slow, long], 3)
+    assert ordered == [longest, quick, long, slower, slow, other]
+    names = {"test_a.py": ["test_long", "test_it"], "test_b.py": ["test_1", "test_2"]}
+    alone = [item(f"notebooks/{file}", name) for file in names for name in names[file]]
+    long, quick, slower, slow = alone
+    assert lanes.in_order([quick, slow, slower, long], 2) == [long, slow, slower, quick]
+
+
 def test_a_room_has_its_tests_and_those_of_the_rooms_that_import_it(house: House) -> None:
     """Panels and lessons too; of other folders what imports one of them; never a room beside."""
     above = lanes.Above("uses", house, rooms)
